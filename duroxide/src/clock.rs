@@ -1,0 +1,121 @@
+//! Time: the runtime asks a [`Clock`], never the operating system, so that tests can turn its hands.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+/// A point in time: microseconds since the Unix epoch, UTC. Arithmetic saturates.
+///
+/// ```
+/// use duroxide::Timestamp;
+/// use std::time::Duration;
+/// let start = Timestamp::from_micros(0);
+/// assert_eq!((start + Duration::from_secs(1)).to_string(), "1970-01-01T00:00:01.000Z");
+/// assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// Later than every time: something due then waits until it is cancelled.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// From microseconds since the Unix epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The time from `earlier` to this, or zero when `earlier` is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
+        match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => Self(micros(after)),
+            Err(before) => Self(-micros(before.duration())),
+        }
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        let distance = Duration::from_micros(time.0.unsigned_abs());
+        let sum = if time.0 >= 0 {
+            SystemTime::UNIX_EPOCH.checked_add(distance)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_sub(distance)
+        };
+        sum.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // RFC 3339 ends with the year 9999; what lies outside is shown as a number.
+        const YEAR_10000: i64 = 253_402_300_800_000_000;
+        if (0..YEAR_10000).contains(&self.0) {
+            write!(f, "{}", humantime::format_rfc3339_millis((*self).into()))
+        } else {
+            write!(f, "{}us", self.0)
+        }
+    }
+}
+
+/// What tells the time and wakes at a time.
+pub trait Clock: Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+
+    /// Resolves once [`now`](Clock::now) has reached `due`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()>;
+}
+
+/// The clock of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl SystemClock {
+    /// The longest that a sleep trusts the monotonic clock alone: the wall clock may be set meanwhile.
+    const RECHECK: Duration = Duration::from_secs(60);
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        SystemTime::now().into()
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            loop {
+                let wait = due.since(Timestamp::from(SystemTime::now()));
+                if wait.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(wait.min(Self::RECHECK)).await;
+            }
+        })
+    }
+}

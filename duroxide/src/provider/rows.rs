@@ -1,0 +1,152 @@
+//! What a provider stores: rows whose content it does not look into.
+
+use semver::Version;
+
+use crate::clock::Timestamp;
+use crate::history::{Decision, Event, EventKind, FORMAT, Input, TextMap};
+use crate::id::{CallId, EventId, InstanceId, MessageId};
+use crate::message::{Lane, Message};
+use crate::payload::Payload;
+
+/// A stored event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRow {
+    /// Its position in the history of its execution.
+    pub id: EventId,
+    /// When it was recorded.
+    pub time: Timestamp,
+    /// Whether it is a decision; else it is an input.
+    pub decision: bool,
+    /// The format of `data`.
+    pub format: u16,
+    /// What it says, as JSON.
+    pub data: String,
+    /// The value that belongs to it.
+    pub payload: Payload,
+}
+
+/// A stored message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MessageRow {
+    /// Its id.
+    pub id: MessageId,
+    /// Delivered lane by lane; within a lane by the time that it became visible, then by arrival.
+    pub lane: Lane,
+    /// The execution that it is for. `None`: whichever is current.
+    pub execution: Option<u64>,
+    /// The call of that execution which it answers. A timer is taken back by this.
+    pub call: Option<CallId>,
+    /// Not handed out before this time. `None`: at once.
+    pub visible_at: Option<Timestamp>,
+    /// The format of `data`.
+    pub format: u16,
+    /// What it says, as JSON.
+    pub data: String,
+    /// The value that belongs to it.
+    pub payload: Payload,
+    /// Trace context and the like.
+    pub headers: TextMap,
+}
+
+/// A row whose content this version cannot read. The row is kept, its instance is suspended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} cannot be read: {reason}")]
+pub struct UnreadableRow {
+    what: String,
+    reason: String,
+}
+
+impl UnreadableRow {
+    fn check(what: impl Fn() -> String, format: u16) -> Result<(), Self> {
+        if format <= FORMAT {
+            return Ok(());
+        }
+        let reason = format!("it has format {format}, this version reads up to {FORMAT}; deploy a newer version");
+        Err(Self { what: what(), reason })
+    }
+}
+
+impl From<&Event> for EventRow {
+    fn from(event: &Event) -> Self {
+        let (decision, data) = match &event.kind {
+            EventKind::Input(input) => (false, to_json(input)),
+            EventKind::Decision(decision) => (true, to_json(decision)),
+        };
+        Self { id: event.id, time: event.time, decision, format: FORMAT, data, payload: event.payload.clone() }
+    }
+}
+
+impl TryFrom<EventRow> for Event {
+    type Error = UnreadableRow;
+
+    fn try_from(row: EventRow) -> Result<Self, UnreadableRow> {
+        let what = || format!("event {}", row.id);
+        UnreadableRow::check(what, row.format)?;
+        let kind = if row.decision {
+            serde_json::from_str::<Decision>(&row.data).map(EventKind::Decision)
+        } else {
+            serde_json::from_str::<Input>(&row.data).map(EventKind::Input)
+        };
+        let kind = kind.map_err(|e| UnreadableRow { what: what(), reason: e.to_string() })?;
+        Ok(Self { id: row.id, time: row.time, kind, payload: row.payload })
+    }
+}
+
+impl From<&Message> for MessageRow {
+    fn from(message: &Message) -> Self {
+        Self {
+            id: message.id,
+            lane: message.lane,
+            execution: message.execution,
+            call: message.input.call(),
+            visible_at: message.visible_at,
+            format: FORMAT,
+            data: to_json(&message.input),
+            payload: message.payload.clone(),
+            headers: message.headers.clone(),
+        }
+    }
+}
+
+impl TryFrom<MessageRow> for Message {
+    type Error = UnreadableRow;
+
+    fn try_from(row: MessageRow) -> Result<Self, UnreadableRow> {
+        let what = || format!("message {}", row.id);
+        UnreadableRow::check(what, row.format)?;
+        let input = serde_json::from_str::<Input>(&row.data)
+            .map_err(|e| UnreadableRow { what: what(), reason: e.to_string() })?;
+        Ok(Self {
+            id: row.id,
+            lane: row.lane,
+            execution: row.execution,
+            visible_at: row.visible_at,
+            input,
+            payload: row.payload,
+            headers: row.headers,
+        })
+    }
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|e| unreachable!("events hold only text, numbers and enums: {e}"))
+}
+
+/// An instance to be created, with the message that starts it.
+#[derive(Debug, Clone)]
+pub struct NewInstance {
+    /// Its id.
+    pub instance: InstanceId,
+    /// The name of its orchestration.
+    pub name: String,
+    /// The version of it. `None`: not pinned yet; any node that has the name may take it.
+    pub version: Option<Version>,
+    /// Labels to find it by.
+    pub labels: TextMap,
+    /// The instance that started it, if one did.
+    pub parent: Option<InstanceId>,
+    /// The message that starts it.
+    pub start: MessageRow,
+    /// Whether the node that hands this in wants to own it from the beginning. Ignored when that node has lost its lease.
+    pub eager: bool,
+}
