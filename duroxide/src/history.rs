@@ -4,6 +4,7 @@
 //! [`Decision`]s that the function took when it was polled with it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -283,6 +284,15 @@ pub enum Timeout {
     StartToClose,
     /// All attempts together, with the waits between them, took too long.
     ScheduleToClose,
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StartToClose => "one attempt took longer than its start-to-close limit",
+            Self::ScheduleToClose => "all attempts together took longer than their schedule-to-close limit",
+        })
+    }
 }
 
 impl Input {

@@ -1,6 +1,7 @@
 //! Durable execution for Rust.
 
 mod clock;
+mod error;
 mod history;
 mod id;
 mod message;
@@ -9,6 +10,7 @@ mod policy;
 pub mod provider;
 
 pub use clock::{Clock, SystemClock, Timestamp};
+pub use error::*;
 pub use history::*;
 pub use id::*;
 pub use message::{Lane, Message};
