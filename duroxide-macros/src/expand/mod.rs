@@ -87,12 +87,13 @@ impl Expansion<'_> {
         let (library_fn, future) = (format_ident!("{library_fn}"), format_ident!("{future}"));
         let contract = self.contract();
         let returns = quote!(#private::#future<<#handle as #contract>::Output, <#handle as #contract>::Error>);
+        let ctx = local("ctx");
         self.method(
             "call",
             doc,
-            &quote!(ctx: &#private::OrchestrationContext),
+            &quote!(#ctx: &#private::OrchestrationContext),
             &returns,
-            |input| quote!(#private::#library_fn::<#handle>(ctx, #input)),
+            |input| quote!(#private::#library_fn::<#handle>(#ctx, #input)),
         )
     }
 
