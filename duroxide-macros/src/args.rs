@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use syn::ext::IdentExt;
-use syn::parse::{Parse, Parser};
-use syn::{Expr, Ident, LitFloat, LitInt, LitStr, Path, Token};
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::{Expr, Ident, Lit, LitInt, LitStr, Path, Token};
 
 use crate::errors::{Errors, list};
 use crate::literal;
@@ -181,7 +181,7 @@ struct Arg {
 fn read(owner: &str, keys: &[Key], tokens: TokenStream, errors: &mut Errors, mut set: impl FnMut(&Arg, &mut Errors)) {
     let mut seen = Vec::new();
     for piece in split_at_commas(tokens) {
-        let parser = |input: syn::parse::ParseStream<'_>| Ok((input.call(Ident::parse_any)?, input.parse()?));
+        let parser = |input: ParseStream<'_>| Ok((input.call(Ident::parse_any)?, input.parse()?));
         let (ident, after): (Ident, TokenStream) = match parser.parse2(piece.clone()) {
             Ok(parts) => parts,
             Err(_) => {
@@ -227,10 +227,10 @@ impl Arg {
     fn with_value<T>(
         &self,
         wants: &str,
-        parse: impl FnOnce(syn::parse::ParseStream<'_>) -> syn::Result<T>,
+        parse: impl FnOnce(ParseStream<'_>) -> syn::Result<T>,
         errors: &mut Errors,
     ) -> Option<T> {
-        let equals = |input: syn::parse::ParseStream<'_>| Ok((input.parse::<Token![=]>()?, input.parse()?));
+        let equals = |input: ParseStream<'_>| Ok((input.parse::<Token![=]>()?, input.parse()?));
         let given: syn::Result<(_, TokenStream)> = equals.parse2(self.after.clone());
         match given {
             Ok((_, value)) if !value.is_empty() => match parse.parse2(value.clone()) {
@@ -275,20 +275,16 @@ impl Arg {
     }
 
     fn factor(&self, errors: &mut Errors) -> Option<f64> {
-        let wants = "a number of at least 1";
-        let number = |input: syn::parse::ParseStream<'_>| {
-            if input.peek(LitInt) {
-                input.parse::<LitInt>()?.base10_parse()
-            } else {
-                input.parse::<LitFloat>()?.base10_parse()
-            }
+        let number = |input: ParseStream<'_>| {
+            let literal: Lit = input.parse()?;
+            let factor: f64 = match &literal {
+                Lit::Int(number) => number.base10_parse()?,
+                Lit::Float(number) => number.base10_parse()?,
+                _ => 0.0,
+            };
+            if factor >= 1.0 && factor.is_finite() { Ok(factor) } else { Err(syn::Error::new_spanned(literal, "")) }
         };
-        let factor: f64 = self.with_value(wants, number, errors)?;
-        if factor < 1.0 || !factor.is_finite() {
-            self.refuse(&self.ident, wants, errors);
-            return None;
-        }
-        Some(factor)
+        self.with_value("a number of at least 1", number, errors)
     }
 
     /// A path or a closure.

@@ -21,7 +21,8 @@ pub(crate) fn function(kind: Kind, function: &Function, identity: &Identity, rem
     let durable_type = expansion.durable_type(&methods, &contract_impl(&expansion, remains));
     match function.is_contract() {
         true => durable_type,
-        false => quote!(#function #durable_type),
+        // Unused variables are not what the user has to hear of now.
+        false => quote!(#[allow(unused)] #function #durable_type),
     }
 }
 

@@ -150,6 +150,18 @@ impl Place {
         let start = spans.next().unwrap_or_else(Span::call_site);
         Self { start, end: spans.last().unwrap_or(start) }
     }
+
+    /// The tokens, such that errors about them point here.
+    pub(crate) fn cover(self, tokens: TokenStream) -> TokenStream {
+        let mut tokens: Vec<_> = tokens.into_iter().collect();
+        if let Some(first) = tokens.first_mut() {
+            first.set_span(self.start);
+        }
+        if let Some(last) = tokens.last_mut() {
+            last.set_span(self.end);
+        }
+        tokens.into_iter().collect()
+    }
 }
 
 /// A signature that was found to be right.

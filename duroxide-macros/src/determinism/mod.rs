@@ -58,7 +58,8 @@ fn judge(path: &Path<'_>, imports: &Imports, errors: &mut Errors) {
         None => rules::of_path(&named).map(str::to_owned),
     };
     let Some(reason) = reason else { return };
-    let (written, named) = (written.join("::"), named.join("::"));
+    let bang = if path.macro_body().is_some() { "!" } else { "" };
+    let (written, named) = (written.join("::") + bang, named.join("::") + bang);
     let full = if written == named { String::new() } else { format!(" (`{named}`)") };
     errors.at(path.tokens(), format!("`{written}`{full} cannot be replayed: {reason}\n{OPT_OUT}"));
 }

@@ -14,14 +14,15 @@ enum Match {
 
 use Match::{Exactly, In, Of, Short};
 
-const CLOCK: &str = "the clock shows another time then. Use `ctx.now()`.";
-const TIMER: &str = "this timer lives in one process only. Use `ctx.sleep(..)`; for a time limit, put it into `select!` beside the call.";
+const CLOCK: &str = "a replay sees another time. Use `ctx.now()`.";
+const TIMER: &str =
+    "its timer is lost with the process. Use `ctx.sleep(..)`; for a time limit, put it into `select!` beside the call.";
 const SPAWN: &str = "what it starts runs outside of the orchestration and is lost with the process. Await calls, several \
                      at once with `join!`, and leave other work to an activity.";
 const THREAD: &str = "threads are not part of history. Use `ctx.sleep(..)` to wait, and an activity for work.";
-const RANDOM: &str = "it gives another value then. Use `ctx.random()`.";
-const UNIQUE_ID: &str = "it gives another id then. Use `ctx.uuid()`.";
-const IO: &str = "what it finds may have changed by then. Do it in an activity, and use what that returns.";
+const RANDOM: &str = "a replay gets another value. Use `ctx.random()`.";
+const UNIQUE_ID: &str = "a replay gets another id. Use `ctx.uuid()`.";
+const IO: &str = "a replay may find something else. Do it in an activity, and use what that returns.";
 const SELECT: &str = "it picks among the ready branches at random. Use `select!` of duroxide";
 
 /// Which crates have a type of this name that reads the clock.

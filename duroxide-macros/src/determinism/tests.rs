@@ -108,10 +108,10 @@ fn what_can_be_replayed_is_left_alone() {
 
 #[test]
 fn a_select_at_random_is_refused() {
-    refuses("tokio::select! { _ = a => 1, _ = b => 2 }", &["tokio::select"]);
-    refuses("futures::select!(a => 1)", &["futures::select"]);
-    refuses("futures_util::select! { a => 1 }", &["futures_util::select"]);
-    refuses("use tokio::select; select! { _ = a => 1 }", &["select"]);
+    refuses("tokio::select! { _ = a => 1, _ = b => 2 }", &["tokio::select!"]);
+    refuses("futures::select!(a => 1)", &["futures::select!"]);
+    refuses("futures_util::select! { a => 1 }", &["futures_util::select!"]);
+    refuses("use tokio::select; select! { _ = a => 1 }", &["select!"]);
 }
 
 #[test]

@@ -4,13 +4,14 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Item, ItemEnum, ItemStruct, Path, Token};
+use syn::{Attribute, Ident, Item, ItemEnum, ItemStruct, Path, Token};
 
 use crate::args::Common;
 use crate::check::default_root;
 use crate::errors::Errors;
-use crate::expand::private;
+use crate::expand::{private, serde_derive};
 use crate::literal;
+use crate::model::Place;
 
 pub(crate) fn event(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -46,13 +47,7 @@ fn first_token(item: &Item) -> TokenStream {
     item.to_token_stream().into_iter().take(1).collect()
 }
 
-fn expand(
-    args: Common,
-    attrs: &[Attribute],
-    ident: &syn::Ident,
-    item: &TokenStream,
-    errors: &mut Errors,
-) -> TokenStream {
+fn expand(args: Common, attrs: &[Attribute], ident: &Ident, item: &TokenStream, errors: &mut Errors) -> TokenStream {
     let name = args.name.unwrap_or_else(|| {
         let name = ident.unraw().to_string();
         if let Err(message) = literal::name(&name) {
@@ -61,7 +56,7 @@ fn expand(
         name
     });
     let private = private(&args.root.unwrap_or_else(default_root));
-    let derives = serde_derives(&private, attrs);
+    let derives = serde_derives(&private, ident, attrs);
     let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
     quote! {
         #derives
@@ -75,19 +70,17 @@ fn expand(
 }
 
 /// The derives of serde that are not there yet.
-fn serde_derives(private: &TokenStream, attrs: &[Attribute]) -> Option<TokenStream> {
+fn serde_derives(private: &TokenStream, ident: &Ident, attrs: &[Attribute]) -> Option<TokenStream> {
     let there: Vec<String> = attrs.iter().filter(|attr| attr.path().is_ident("derive")).flat_map(derived).collect();
     let missing = ["Serialize", "Deserialize"].into_iter().filter(|name| !there.iter().any(|there| there == name));
-    let missing: Vec<_> = missing.map(|name| quote::format_ident!("{name}")).collect();
+    let missing: Vec<_> = missing.collect();
     if missing.is_empty() {
         return None;
     }
+    let derives = serde_derive(private, &missing, Place::of(ident));
     let serde = quote!(#private::serde).to_string();
     let location = (!attrs.iter().any(names_serde_crate)).then(|| quote!(#[serde(crate = #serde)]));
-    Some(quote! {
-        #[derive(#(#private::serde::#missing),*)]
-        #location
-    })
+    Some(quote!(#derives #location))
 }
 
 /// The names in `#[derive(..)]`, without their paths.

@@ -2,31 +2,31 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote};
-use syn::Path;
+use syn::Signature;
 use syn::ext::IdentExt;
 
-use crate::expand::private;
-use crate::model::Input;
+use crate::expand::{private, serde_derive};
+use crate::model::{Identity, Input, Place};
 
 /// The type of the stored input, and its definition if it has one of its own.
-pub(crate) fn stored(root: &Path, inputs: &[Input]) -> (TokenStream, TokenStream) {
+pub(crate) fn stored(identity: &Identity, sig: &Signature, inputs: &[Input]) -> (TokenStream, TokenStream) {
     match inputs {
         [] => (TokenStream::new(), quote!(())),
         [one] => (TokenStream::new(), one.ty.to_token_stream()),
-        several => (object(root, several), quote!(__Inputs)),
+        several => (object(&private(&identity.root), sig, several), quote!(__Inputs)),
     }
 }
 
-fn object(root: &Path, inputs: &[Input]) -> TokenStream {
-    let private = private(root);
+fn object(private: &TokenStream, sig: &Signature, inputs: &[Input]) -> TokenStream {
     let serde = quote!(#private::serde).to_string();
     let fields = inputs.iter().map(|Input { ident, key, ty }| {
         let rename = (ident.unraw() != key).then(|| quote!(#[serde(rename = #key)]));
         quote!(#rename #ident: #ty)
     });
+    let derives = serde_derive(private, &["Serialize", "Deserialize"], Place::of(&sig.inputs));
     quote! {
         #[doc(hidden)]
-        #[derive(#private::serde::Serialize, #private::serde::Deserialize)]
+        #derives
         #[serde(crate = #serde)]
         pub struct __Inputs { #(#fields),* }
     }

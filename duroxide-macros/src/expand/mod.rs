@@ -11,6 +11,8 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 pub(crate) use self::activity::{activity, methods as activity_methods};
 pub(crate) use self::event::event;
 pub(crate) use self::orchestration::{methods as orchestration_methods, orchestration};
+use syn::ReturnType;
+
 use crate::errors::Errors;
 use crate::model::{Function, Identity, Input, Kind, Param, Place, Returns, Shape};
 
@@ -60,13 +62,16 @@ impl Expansion<'_> {
                  `{handle}::call(&ctx, ..)` as a child."
             ),
         };
+        // Where another item of this name is reported to be in the way; still the macro's for lints.
+        let at_function = Span::call_site().located_at(self.function.sig.ident.span());
+        let enumeration = quote_spanned!(at_function=> enum #handle {});
         quote! {
             #(#cfgs)*
             #(#docs)*
             #[doc = ""]
             #[doc = #generated]
             #[allow(non_camel_case_types, dead_code)]
-            #vis enum #handle {}
+            #vis #enumeration
 
             #(#cfgs)*
             const _: () = {
@@ -86,7 +91,10 @@ impl Expansion<'_> {
         let (private, handle) = (self.private(), &self.identity.handle);
         let (library_fn, future) = (format_ident!("{library_fn}"), format_ident!("{future}"));
         let contract = self.contract();
-        let returns = quote!(#private::#future<<#handle as #contract>::Output, <#handle as #contract>::Error>);
+        let place = self.returns_at();
+        let (output, error) =
+            (place.cover(quote!(<#handle as #contract>::Output)), place.cover(quote!(<#handle as #contract>::Error)));
+        let returns = place.cover(quote!(#private::#future<#output, #error>));
         let ctx = local("ctx");
         self.method(
             "call",
@@ -95,6 +103,14 @@ impl Expansion<'_> {
             &returns,
             |input| quote!(#private::#library_fn::<#handle>(#ctx, #input)),
         )
+    }
+
+    /// Where the return type is written.
+    fn returns_at(&self) -> Place {
+        match &self.function.sig.output {
+            ReturnType::Type(_, ty) => Place::of(ty),
+            ReturnType::Default => Place::of(&self.function.sig.ident),
+        }
     }
 
     /// A method that takes `first` and the inputs, with the place of the user's function.
@@ -140,9 +156,10 @@ impl Expansion<'_> {
         let (private, contract, handle) = (self.private(), self.contract(), &self.identity.handle);
         let name = &self.identity.name;
         let keys = self.inputs.iter().map(|input| &input.key);
-        let (definition, input) = inputs::stored(&self.identity.root, self.inputs);
-        let output = part_of(&private, returns, returns.ok, "Ok");
-        let error = part_of(&private, returns, returns.err, "Err");
+        let (definition, input) = inputs::stored(self.identity, &self.function.sig, self.inputs);
+        let input = associated("Input", &input);
+        let output = associated("Output", &part_of(&private, returns, returns.ok, "Ok"));
+        let error = associated("Error", &part_of(&private, returns, returns.err, "Err"));
         quote! {
             #definition
             #[automatically_derived]
@@ -150,9 +167,9 @@ impl Expansion<'_> {
                 const NAME: &'static ::core::primitive::str = #name;
                 const PARAMETERS: ::core::option::Option<&'static [&'static ::core::primitive::str]> =
                     ::core::option::Option::Some(&[#(#keys),*]);
-                type Input = #input;
-                type Output = #output;
-                type Error = #error;
+                #input
+                #output
+                #error
                 #more
             }
         }
@@ -176,10 +193,13 @@ impl Expansion<'_> {
             Param::State(_) => local(&format!("state_{i}")).to_token_stream(),
             Param::Input(index) => inputs::unpack(&input, &shape.inputs, *index),
         });
-        let result = quote!(::core::result::Result<Self::Output, Self::Error>);
+        let result = self.returns_at().cover(quote!(::core::result::Result<Self::Output, Self::Error>));
+        // A future that is not `Send` is the function's fault.
         let returns = match self.function.is_blocking() {
             true => result,
-            false => quote!(impl ::core::future::Future<Output = #result> + ::core::marker::Send),
+            false => quote_spanned! {ident.span()=>
+                impl ::core::future::Future<Output = #result> + ::core::marker::Send
+            },
         };
         quote_spanned! {ident.span()=>
             fn run(#ctx: #private::#context, #input: Self::Input) -> #returns {
@@ -216,14 +236,33 @@ pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
+/// `type Name = ty;`, such that errors about the whole of it point at the type, too.
+fn associated(name: &str, ty: &TokenStream) -> TokenStream {
+    let (name, place) = (format_ident!("{name}"), Place::of(ty));
+    let start = place.cover(quote!(type #name));
+    quote_spanned!(place.end=> #start = #ty;)
+}
+
+/// `#[derive(..)]` of traits of serde. Some errors of a derive sit on its name, so that is put where the fault is.
+pub(crate) fn serde_derive(private: &TokenStream, traits: &[&str], place: Place) -> TokenStream {
+    let paths = traits.iter().map(|name| {
+        let name = format_ident!("{name}");
+        // All of it, since `::` of two places is at neither.
+        let path = quote!(#private::serde::#name).into_iter().map(|mut token| {
+            token.set_span(place.start);
+            token
+        });
+        place.cover(path.collect())
+    });
+    quote!(#[derive(#(#paths),*)])
+}
+
 pub(crate) fn private(root: &syn::Path) -> TokenStream {
     quote!(#root::__private)
 }
 
 /// One of the two types of the returned `Result`, also when that is an alias. Errors about it point at `place`.
 pub(crate) fn part_of(private: &TokenStream, returns: &Returns, place: Place, which: &str) -> TokenStream {
-    let ty = &returns.ty;
-    let which = Ident::new(which, place.end);
-    let open = quote_spanned!(place.start=> <);
-    quote!(#open #ty as #private::ResultTypes>::#which)
+    let (ty, which) = (&returns.ty, format_ident!("{which}"));
+    place.cover(quote!(<#ty as #private::ResultTypes>::#which))
 }
