@@ -99,6 +99,11 @@ pub enum Input {
         /// Why, in the words of who asked.
         reason: String,
     },
+    /// Its parent has ended, and wants it to be terminated.
+    TerminateRequested {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// How an execution begins.
@@ -306,7 +311,7 @@ impl Input {
             | Self::ChildFailed { call, .. }
             | Self::StartAccepted { call }
             | Self::StartRejected { call, .. } => Some(*call),
-            Self::Started(_) | Self::EventRaised { .. } | Self::CancelRequested { .. } => None,
+            Self::Started(_) | Self::EventRaised { .. } | Self::CancelRequested { .. } | Self::TerminateRequested { .. } => None,
         }
     }
 }

@@ -133,6 +133,9 @@ codes! {
     "0044" VersionNotRegistered "version not registered" Configuration
         "the version that was asked for is not registered"
         "deploy a node with that version, or ask for one that is registered";
+    "0045" NotConfigured "not configured" Configuration
+        "the runtime or the client was not told something that it needs, or something that cannot be"
+        "set what the message names";
 
     // What is asked for.
     "0060" InvalidId "invalid id or name" Application
@@ -147,6 +150,9 @@ codes! {
     "0063" InstanceFinished "instance finished" Application
         "the instance has come to its end and takes nothing more"
         "check its status before, or start a new instance";
+    "0064" InstanceLive "instance live" Application
+        "only an instance that has come to its end can be deleted"
+        "cancel or terminate it first";
 
     // Limits.
     "0080" PayloadRefused "payload refused" Application

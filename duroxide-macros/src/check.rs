@@ -1,0 +1,334 @@
+//! Is this a function that can be made durable? Every mistake is noted where it stands, with its remedy.
+
+use std::collections::HashSet;
+
+use quote::{ToTokens, format_ident};
+use syn::ext::IdentExt;
+use syn::visit::Visit;
+use syn::{
+    FnArg, GenericArgument, Ident, Lifetime, Pat, PatType, Path, PathArguments, PathSegment, ReturnType, Safety,
+    Signature, Type, TypeImplTrait, TypeReference,
+};
+
+use crate::args::{Common, Retry};
+use crate::errors::Errors;
+use crate::literal;
+use crate::model::{Function, Identity, Input, Kind, Param, Place, Remains, Returns, Shape};
+
+const MOST_INPUTS: usize = 8;
+
+/// Checks the signature. `Err`, after at least one error, if nothing durable can be made of it.
+pub(crate) fn signature(kind: Kind, function: &Function, errors: &mut Errors) -> Result<Shape, Remains> {
+    let before = errors.count();
+    qualifiers(kind, function, errors);
+    let mut params = Params::new(kind, function, errors);
+    for arg in &function.sig.inputs {
+        params.add(arg);
+    }
+    params.finish();
+    let Params { params, inputs, .. } = params;
+    let returns = returns(kind, function, errors);
+    match returns {
+        Some(returns) if errors.count() == before => Ok(Shape { params, inputs, returns }),
+        returns => Err(Remains { inputs, returns }),
+    }
+}
+
+/// Where the generated type lives and what it is called.
+pub(crate) fn identity(common: Common, function: &Function, errors: &mut Errors) -> Identity {
+    let ident = &function.sig.ident;
+    let name = common.name.unwrap_or_else(|| {
+        let name = function.name();
+        if let Err(message) = literal::name(&name) {
+            errors.at(ident, message);
+        }
+        name
+    });
+    Identity {
+        root: common.root.unwrap_or_else(default_root),
+        handle: common.handle.unwrap_or_else(|| ident.clone()),
+        name,
+    }
+}
+
+/// A contract says nothing about which errors are retried: that is known where the code is.
+pub(crate) fn retry(retry: Option<&Retry>, function: &Function, errors: &mut Errors) {
+    if let Some(condition) = retry.and_then(|retry| retry.condition.as_ref()).filter(|_| function.is_contract()) {
+        errors.at(condition, "a contract lists what callers see: leave `if` to the function that has the code");
+    }
+}
+
+pub(crate) fn default_root() -> Path {
+    syn::parse_quote!(::duroxide)
+}
+
+fn qualifiers(kind: Kind, function: &Function, errors: &mut Errors) {
+    let Signature { constness, asyncness, safety, abi, fn_token, generics, variadic, .. } = &function.sig;
+    let what = kind.with_article();
+    if asyncness.is_none() && kind == Kind::Orchestration {
+        errors.at(fn_token, "an orchestration waits for what it calls: write `async fn`");
+    }
+    if let Some(token) = constness {
+        errors.at(token, format!("{what} runs when it is called for, never while compiling: remove `const`"));
+    }
+    if let Safety::Unsafe(token) = safety {
+        errors.at(
+            token,
+            format!("{what} is called by the runtime, which cannot know what makes it safe: remove `unsafe`"),
+        );
+    }
+    if let Some(abi) = abi {
+        errors.at(abi, format!("{what} is a Rust function: remove `extern`"));
+    }
+    if let Some(variadic) = variadic {
+        errors.at(variadic, format!("{what} has a fixed number of inputs: take a `Vec` instead of `...`"));
+    }
+    if !generics.params.is_empty() {
+        let message = format!(
+            "{what} is found by its name alone, so it cannot be generic: write one function for each type, which may \
+             share a generic helper"
+        );
+        errors.at(generics, message);
+    } else if let Some(clause) = &generics.where_clause {
+        errors.at(clause, format!("{what} cannot be generic: remove the `where` clause"));
+    }
+}
+
+/// What the type of a parameter makes of it.
+enum Role<'a> {
+    Context { of: Kind, borrowed: bool },
+    State(&'a PathSegment),
+    Input,
+}
+
+fn role(ty: &Type) -> Role<'_> {
+    let (ty, borrowed) = match ungrouped(ty) {
+        Type::Reference(reference) => (ungrouped(&reference.elem), true),
+        other => (other, false),
+    };
+    match last_segment(ty) {
+        Some(last) if last.ident == Kind::Activity.context() => Role::Context { of: Kind::Activity, borrowed },
+        Some(last) if last.ident == Kind::Orchestration.context() => {
+            Role::Context { of: Kind::Orchestration, borrowed }
+        }
+        Some(last) if last.ident == "State" && !borrowed => Role::State(last),
+        _ => Role::Input,
+    }
+}
+
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ty {
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    }
+}
+
+/// The type without the invisible delimiters that `macro_rules!` puts around it.
+fn ungrouped(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => ungrouped(&group.elem),
+        Type::Paren(paren) => ungrouped(&paren.elem),
+        other => other,
+    }
+}
+
+/// Sorts the parameters into context, state and inputs.
+struct Params<'a> {
+    kind: Kind,
+    function: &'a Function,
+    errors: &'a mut Errors,
+    params: Vec<Param>,
+    inputs: Vec<Input>,
+    /// The patterns of the inputs, in the same order.
+    patterns: Vec<&'a Pat>,
+    has_context: bool,
+}
+
+impl<'a> Params<'a> {
+    fn new(kind: Kind, function: &'a Function, errors: &'a mut Errors) -> Self {
+        let (params, inputs, patterns) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kind, function, errors, params, inputs, patterns, has_context: false }
+    }
+
+    fn add(&mut self, arg: &'a FnArg) {
+        let what = self.kind.with_article();
+        match arg {
+            FnArg::Receiver(receiver) => self.errors.at(
+                receiver,
+                format!(
+                    "{what} is a free function: move it out of the `impl`, and take `self` as an input or as `State`"
+                ),
+            ),
+            FnArg::Typed(arg) => {
+                if let Some(cfg) = arg.attrs.iter().find(|attr| attr.path().is_ident("cfg")) {
+                    self.errors
+                        .at(cfg, "inputs are stored, so they are the same in every build: put `cfg` on the function");
+                }
+                match role(&arg.ty) {
+                    Role::Context { of, borrowed } => self.context(arg, of, borrowed),
+                    Role::State(segment) => self.state(arg, segment),
+                    Role::Input => self.input(arg),
+                }
+            }
+        }
+    }
+
+    fn context(&mut self, arg: &PatType, of: Kind, borrowed: bool) {
+        let (what, wanted) = (self.kind.with_article(), self.kind.context());
+        if of != self.kind {
+            self.errors.at(&arg.ty, format!("{what} has an `{wanted}`: write `ctx: {wanted}`"));
+        } else if self.kind == Kind::Activity && self.function.is_contract() {
+            self.errors
+                .at(arg, "a contract lists what callers pass: leave the context to the function that has the code");
+        } else if self.has_context {
+            self.errors.at(arg, "there is one context, and it is there already: remove this one");
+        } else if !self.params.is_empty() {
+            self.errors.at(arg, format!("the context goes first: move `ctx: {wanted}` to the front"));
+        } else if borrowed {
+            self.errors.at(&arg.ty, format!("the context is taken by value: write `ctx: {wanted}`"));
+        }
+        self.has_context |= of == self.kind || self.kind == Kind::Orchestration;
+        self.params.push(Param::Context);
+    }
+
+    fn state(&mut self, arg: &PatType, segment: &PathSegment) {
+        if self.kind == Kind::Orchestration {
+            let message =
+                "an orchestration is replayed, on any node: take what you need as an input, or use it in an activity";
+            self.errors.at(&arg.ty, message);
+        } else if self.function.is_contract() {
+            self.errors
+                .at(arg, "a contract lists what callers pass: leave the state to the function that has the code");
+        } else if let [GenericArgument::Type(ty)] = type_arguments(segment).as_slice() {
+            self.params.push(Param::State(Box::new((*ty).clone())));
+            return;
+        } else {
+            self.errors.at(&arg.ty, "which state? Write its type, as in `State<Gateway>`");
+        }
+        self.params.push(Param::Context);
+    }
+
+    fn input(&mut self, arg: &'a PatType) {
+        Owned { errors: self.errors }.visit_type(&arg.ty);
+        if self.inputs.len() == MOST_INPUTS {
+            let message =
+                format!("more than {MOST_INPUTS} inputs: put them into a struct and take that as the only input");
+            self.errors.at(arg, message);
+        }
+        let ident = name_of(&arg.pat).cloned().unwrap_or_else(|| format_ident!("input"));
+        let key = key_of(&ident);
+        self.params.push(Param::Input(self.inputs.len()));
+        self.inputs.push(Input { ident, key, ty: (*arg.ty).clone() });
+        self.patterns.push(&arg.pat);
+    }
+
+    fn finish(&mut self) {
+        if self.kind == Kind::Orchestration && !self.has_context {
+            let name = &self.function.sig.ident;
+            let message = "an orchestration takes its context first: add `ctx: OrchestrationContext`";
+            self.errors.at(name, message);
+        }
+        match (self.patterns.as_slice(), self.inputs.as_mut_slice()) {
+            // A single input is stored as it is, under no name.
+            ([pattern], [input]) if name_of(pattern).is_none() => "_".clone_into(&mut input.key),
+            ([] | [_], _) => {}
+            _ => self.names(),
+        }
+    }
+
+    /// Several inputs are stored as an object, so each needs a name of its own.
+    fn names(&mut self) {
+        let mut keys = HashSet::new();
+        for (pattern, input) in self.patterns.iter().zip(&self.inputs) {
+            if name_of(pattern).is_none() {
+                let message = "with several inputs each is stored under its name: name this one here, and take it apart in the body";
+                self.errors.at(pattern, message);
+            } else if !keys.insert(&input.key) {
+                let message = format!(
+                    "two inputs would be stored as `{}` (leading underscores do not count): rename one",
+                    input.key
+                );
+                self.errors.at(pattern, message);
+            }
+        }
+    }
+}
+
+/// The name that a pattern gives to the whole value.
+fn name_of(pattern: &Pat) -> Option<&Ident> {
+    match pattern {
+        Pat::Ident(name) => Some(&name.ident),
+        Pat::Paren(inner) => name_of(&inner.pat),
+        _ => None,
+    }
+}
+
+/// The key in the stored object. An underscore that only silences "unused" must not change what is stored.
+fn key_of(ident: &Ident) -> String {
+    let name = ident.unraw().to_string();
+    match name.trim_start_matches('_') {
+        "" => name,
+        key => key.to_owned(),
+    }
+}
+
+/// Refuses what borrows, since inputs are read back from storage.
+struct Owned<'a> {
+    errors: &'a mut Errors,
+}
+
+impl<'ast> Visit<'ast> for Owned<'_> {
+    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+        let owned = match &*reference.elem {
+            Type::Path(path) if path.path.is_ident("str") => "String".to_owned(),
+            Type::Slice(slice) => format!("Vec<{}>", slice.elem.to_token_stream()),
+            Type::Path(path) => path.to_token_stream().to_string(),
+            _ => "the owned type".to_owned(),
+        };
+        let message = format!("an input is read back from storage, so it cannot borrow: take `{owned}`");
+        self.errors.at(reference, message);
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        let message = "an input is read back from storage, so it cannot borrow: use `'static`, or an owned type";
+        if lifetime.ident != "static" {
+            self.errors.at(lifetime, message);
+        }
+    }
+
+    fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
+        self.errors.at(
+            ty,
+            "an input has one type, so that it can be read back from storage: name that type instead of `impl`",
+        );
+    }
+}
+
+fn returns(kind: Kind, function: &Function, errors: &mut Errors) -> Option<Returns> {
+    let what = kind.with_article();
+    let ReturnType::Type(_, ty) = &function.sig.output else {
+        errors.at(&function.sig.ident, format!("{what} returns a `Result`: add `-> Result<(), duroxide::Error>`"));
+        return None;
+    };
+    let returns = ungrouped(ty);
+    let arguments = match last_segment(returns) {
+        Some(last) if last.ident == "Result" => type_arguments(last),
+        _ => Vec::new(),
+    };
+    let (ok, err) = match arguments.as_slice() {
+        [_] => (Place::of(returns), Place::of(returns)),
+        [ok, err] => (Place::of(ok), Place::of(err)),
+        _ => {
+            errors.at(ty, format!("{what} returns a `Result` with its types: write `Result<T, E>`"));
+            return None;
+        }
+    };
+    Some(Returns { ty: Box::new(returns.clone()), ok, err })
+}
+
+fn type_arguments(segment: &PathSegment) -> Vec<&GenericArgument> {
+    match &segment.arguments {
+        PathArguments::AngleBracketed(list) => list.args.iter().collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,74 @@
+//! Reads the body of an orchestration for what a replay cannot repeat.
+//!
+//! It works on tokens, so that it sees into macro invocations and half-typed code. Its limits are those of tokens: see
+//! the documentation of `#[orchestration]`.
+
+mod imports;
+mod opt_out;
+mod path;
+mod rules;
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+
+use self::imports::Imports;
+pub(crate) use self::opt_out::without_marks;
+use self::path::Path;
+use crate::errors::Errors;
+
+const OPT_OUT: &str = "If it cannot change what the orchestration does, mark the statement `#[allow_nondeterminism]`.";
+
+/// Notes every path in the body that cannot be replayed.
+pub(crate) fn check(body: &Group, errors: &mut Errors) {
+    block(body.stream(), &Imports::default(), errors);
+}
+
+/// Judges what stands between two delimiters. `use` items count in the whole block, also above them.
+fn block(tokens: TokenStream, outer: &Imports, errors: &mut Errors) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let imports = outer.with_items_in(&tokens);
+    let mut at = 0;
+    while at < tokens.len() {
+        at = step(&tokens, at, &imports, errors);
+    }
+}
+
+/// Judges what begins at a token; returns where the next thing begins.
+fn step(tokens: &[TokenTree], at: usize, imports: &Imports, errors: &mut Errors) -> usize {
+    if let Some(end) = opt_out::end(tokens, at).or_else(|| imports::end_of_use(tokens, at)) {
+        return end;
+    }
+    if let TokenTree::Group(group) = &tokens[at] {
+        block(group.stream(), imports, errors);
+        return at + 1;
+    }
+    let Some(path) = Path::at(tokens, at) else { return at + 1 };
+    judge(&path, imports, errors);
+    path.end
+}
+
+fn judge(path: &Path<'_>, imports: &Imports, errors: &mut Errors) {
+    let written = path.segments();
+    let Some(named) = imports.resolve(&written) else { return };
+    // A bare name that no `use` in the body explains, or that is not called, may be anything.
+    if written.len() == 1 && (named.len() == 1 || !path.is_called()) {
+        return;
+    }
+    let reason = match path.macro_body() {
+        Some(body) => rules::of_macro(&named, is_biased(body)),
+        None => rules::of_path(&named).map(str::to_owned),
+    };
+    let Some(reason) = reason else { return };
+    let bang = if path.macro_body().is_some() { "!" } else { "" };
+    let (written, named) = (written.join("::") + bang, named.join("::") + bang);
+    let full = if written == named { String::new() } else { format!(" (`{named}`)") };
+    errors.at(path.tokens(), format!("`{written}`{full} cannot be replayed: {reason}\n{OPT_OUT}"));
+}
+
+/// Whether a `select!` begins with `biased;`.
+fn is_biased(body: &Group) -> bool {
+    debug_assert_ne!(body.delimiter(), Delimiter::None, "a macro has real delimiters");
+    body.stream().into_iter().next().is_some_and(|token| token.to_string() == "biased")
+}
+
+#[cfg(test)]
+mod tests;

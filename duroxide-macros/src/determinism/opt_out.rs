@@ -1,0 +1,106 @@
+//! `#[allow_nondeterminism]`: how far it reaches, and taking it out, since the compiler does not know it.
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+
+use crate::determinism::path::{is_colons, is_punct};
+
+const MARK: &str = "allow_nondeterminism";
+
+/// Keywords that a statement begins with which may end with a block instead of `;`.
+const BLOCK_LIKE: &[&str] = &["if", "match", "for", "while", "loop", "unsafe", "async", "const", "fn", "mod", "impl"];
+
+fn is_mark(tokens: &[TokenTree], at: usize) -> bool {
+    match tokens.get(at..at + 2) {
+        Some([hash, TokenTree::Group(group)]) if is_punct(Some(hash), '#') => {
+            group.delimiter() == Delimiter::Bracket && group.stream().to_string() == MARK
+        }
+        _ => false,
+    }
+}
+
+/// Where the statement or expression ends that a mark at this token opts out.
+pub(crate) fn end(tokens: &[TokenTree], at: usize) -> Option<usize> {
+    is_mark(tokens, at).then(|| end_of_marked(tokens, at + 2))
+}
+
+fn end_of_marked(tokens: &[TokenTree], start: usize) -> usize {
+    let start = after_attributes(tokens, start);
+    let is_let = is_keyword(tokens.get(start), &["let"]);
+    let ends_with_block = is_block_like(tokens, start);
+    let mut generics = 0_usize;
+    for (at, token) in tokens.iter().enumerate().skip(start) {
+        match token {
+            TokenTree::Punct(punct) => match punct.as_char() {
+                ';' => return at + 1,
+                ',' if !is_let && generics == 0 => return at + 1,
+                '<' if generics > 0 || (at >= 2 && is_colons(tokens, at - 2)) => generics += 1,
+                '>' if !is_punct(tokens.get(at.wrapping_sub(1)), '-') => generics = generics.saturating_sub(1),
+                _ => {}
+            },
+            TokenTree::Group(group)
+                if ends_with_block && group.delimiter() == Delimiter::Brace && !goes_on(tokens, at + 1) =>
+            {
+                return at + 1;
+            }
+            _ => {}
+        }
+    }
+    tokens.len()
+}
+
+/// Other attributes between the mark and what it stands on.
+fn after_attributes(tokens: &[TokenTree], mut at: usize) -> usize {
+    while is_punct(tokens.get(at), '#') && matches!(tokens.get(at + 1), Some(TokenTree::Group(_))) {
+        at += 2;
+    }
+    at
+}
+
+fn is_block_like(tokens: &[TokenTree], start: usize) -> bool {
+    match tokens.get(start) {
+        Some(TokenTree::Group(group)) => group.delimiter() == Delimiter::Brace,
+        // A label.
+        Some(TokenTree::Punct(punct)) => punct.as_char() == '\'',
+        token => is_keyword(token, BLOCK_LIKE),
+    }
+}
+
+/// Whether the expression goes on after its block: `else`, `.await`, `?`.
+fn goes_on(tokens: &[TokenTree], at: usize) -> bool {
+    let next = tokens.get(at);
+    is_keyword(next, &["else"]) || is_punct(next, '.') || is_punct(next, '?')
+}
+
+fn is_keyword(token: Option<&TokenTree>, keywords: &[&str]) -> bool {
+    matches!(token, Some(TokenTree::Ident(ident)) if keywords.iter().any(|keyword| ident == keyword))
+}
+
+/// The body without the marks. Groups without any stay the ones that the compiler gave.
+pub(crate) fn without_marks(body: &Group) -> Group {
+    let tokens: Vec<TokenTree> = body.stream().into_iter().collect();
+    let mut changed = false;
+    let mut kept = TokenStream::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        if is_mark(&tokens, at) {
+            changed = true;
+            at += 2;
+            continue;
+        }
+        kept.extend([match &tokens[at] {
+            TokenTree::Group(group) => {
+                let inner = without_marks(group);
+                changed |= inner.stream().to_string() != group.stream().to_string();
+                TokenTree::Group(inner)
+            }
+            other => other.clone(),
+        }]);
+        at += 1;
+    }
+    if !changed {
+        return body.clone();
+    }
+    let mut group = Group::new(body.delimiter(), kept);
+    group.set_span(body.span());
+    group
+}

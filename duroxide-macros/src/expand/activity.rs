@@ -1,0 +1,129 @@
+//! `#[activity]`
+
+use std::time::Duration;
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+
+use crate::args::{self, Retry};
+use crate::check;
+use crate::errors::Errors;
+use crate::expand::{Expansion, local, parse};
+use crate::fallback;
+use crate::model::{Kind, Place, Shape};
+
+pub(crate) fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let mut args = args::Activity::parse(args, &mut errors);
+    let expanded = match parse(item, &mut errors) {
+        Err(item) => item,
+        Ok(function) => {
+            let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
+            check::retry(args.retry.as_ref(), &function, &mut errors);
+            match check::signature(Kind::Activity, &function, &mut errors) {
+                Err(remains) => fallback::function(Kind::Activity, &function, &identity, &remains),
+                Ok(shape) => {
+                    let inputs = &shape.inputs;
+                    let expansion = Expansion {
+                        kind: Kind::Activity,
+                        function: &function,
+                        identity: &identity,
+                        inputs,
+                        stub: false,
+                    };
+                    expand(&expansion, &shape, &args)
+                }
+            }
+        }
+    };
+    let errors = errors.into_tokens();
+    quote!(#expanded #errors)
+}
+
+fn expand(expansion: &Expansion<'_>, shape: &Shape, args: &args::Activity) -> TokenStream {
+    let contract = expansion.contract_impl(&shape.returns, options(expansion, args));
+    if expansion.function.is_contract() {
+        return expansion.durable_type(&methods(expansion), &contract);
+    }
+    let (function, handler) = (expansion.function(), handler(expansion, shape, args));
+    let durable_type = expansion.durable_type(&methods(expansion), &quote!(#contract #handler));
+    quote!(#function #durable_type)
+}
+
+pub(crate) fn methods(expansion: &Expansion<'_>) -> TokenStream {
+    expansion.call("call_activity", "ActivityCall", "Calls the activity from an orchestration.")
+}
+
+/// The implementation, and its entry in the registry.
+fn handler(expansion: &Expansion<'_>, shape: &Shape, args: &args::Activity) -> TokenStream {
+    let (private, handle) = (expansion.private(), &expansion.identity.handle);
+    let (trait_name, constructor) = match expansion.function.is_blocking() {
+        true => (quote!(BlockingActivityFn), "blocking_activity"),
+        false => (quote!(ActivityFn), "activity"),
+    };
+    let (requires, is_retryable) = (requires(expansion, shape), is_retryable(args.retry.as_ref()));
+    let (run, entry) = (expansion.run(shape), expansion.entry(constructor));
+    quote! {
+        #[automatically_derived]
+        impl #private::#trait_name for #handle { #requires #is_retryable #run }
+        #entry
+    }
+}
+
+fn requires(expansion: &Expansion<'_>, shape: &Shape) -> Option<TokenStream> {
+    let private = expansion.private();
+    let states: Vec<_> = shape.states().collect();
+    (!states.is_empty()).then(|| {
+        quote! {
+            fn requires() -> #private::Vec<#private::StateType> {
+                #private::Vec::from([#(#private::StateType::of::<#states>()),*])
+            }
+        }
+    })
+}
+
+fn is_retryable(retry: Option<&Retry>) -> Option<TokenStream> {
+    let condition = retry?.condition.as_ref()?;
+    let (check, error) = (local("check"), local("error"));
+    // With its type, so that a condition of another shape is an error at the condition.
+    let coerced = quote_spanned! {Place::of(condition).start=>
+        let #check: fn(&Self::Error) -> ::core::primitive::bool = #condition;
+    };
+    Some(quote! {
+        fn is_retryable(#error: &Self::Error) -> ::core::primitive::bool {
+            #coerced
+            #check(#error)
+        }
+    })
+}
+
+fn options(expansion: &Expansion<'_>, args: &args::Activity) -> Option<TokenStream> {
+    let private = expansion.private();
+    let timeout = args.timeout.map(|limit| setter("start_to_close", &duration(limit)));
+    let overall = args.schedule_to_close.map(|limit| setter("schedule_to_close", &duration(limit)));
+    let retry = args.retry.as_ref().map(|retry| setter("retry", &policy(&private, retry)));
+    (timeout.is_some() || overall.is_some() || retry.is_some()).then(|| {
+        quote! {
+            fn options() -> #private::ActivityOptions { #private::ActivityOptions::new() #timeout #overall #retry }
+        }
+    })
+}
+
+fn policy(private: &TokenStream, retry: &Retry) -> TokenStream {
+    let attempts = retry.max_attempts.map(|n| setter("max_attempts", &n));
+    let initial = retry.initial_interval.map(|pause| setter("initial_interval", &duration(pause)));
+    let longest = retry.max_interval.map(|pause| setter("max_interval", &duration(pause)));
+    let backoff = retry.backoff.map(|factor| setter("backoff", &factor));
+    quote!(#private::RetryPolicy::new() #attempts #initial #longest #backoff)
+}
+
+fn setter(name: &str, value: &impl ToTokens) -> TokenStream {
+    let name = quote::format_ident!("{name}");
+    quote!(.#name(#value))
+}
+
+fn duration(duration: Duration) -> TokenStream {
+    // Parsed from whole microseconds that fit.
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    quote!(::core::time::Duration::from_micros(#micros))
+}

@@ -1,0 +1,100 @@
+//! `#[orchestration]`
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::args;
+use crate::check;
+use crate::determinism;
+use crate::errors::Errors;
+use crate::expand::{Expansion, local, parse};
+use crate::fallback;
+use crate::model::{Function, Kind, Shape};
+
+const DEFAULT_VERSION: &str = "1.0.0";
+
+pub(crate) fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let mut args = args::Orchestration::parse(args, &mut errors);
+    let expanded = match parse(item, &mut errors) {
+        Err(item) => item,
+        Ok(mut function) => {
+            let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
+            let checked = check::signature(Kind::Orchestration, &function, &mut errors);
+            body(&mut function, args.allowed, &mut errors);
+            match checked {
+                Err(remains) => fallback::function(Kind::Orchestration, &function, &identity, &remains),
+                Ok(shape) => {
+                    let inputs = &shape.inputs;
+                    let kind = Kind::Orchestration;
+                    let expansion = Expansion { kind, function: &function, identity: &identity, inputs, stub: false };
+                    expand(&expansion, &shape, args.version.as_deref())
+                }
+            }
+        }
+    };
+    let errors = errors.into_tokens();
+    quote!(#expanded #errors)
+}
+
+/// Judges the body, and takes out the marks that were meant for that.
+fn body(function: &mut Function, allowed: bool, errors: &mut Errors) {
+    if let Some(body) = &mut function.body {
+        if !allowed {
+            determinism::check(body, errors);
+        }
+        *body = determinism::without_marks(body);
+    }
+}
+
+fn expand(expansion: &Expansion<'_>, shape: &Shape, version: Option<&str>) -> TokenStream {
+    let more = version.map(|version| quote!(const VERSION: &'static ::core::primitive::str = #version;));
+    let contract = expansion.contract_impl(&shape.returns, more);
+    let methods = methods(expansion, version);
+    if expansion.function.is_contract() {
+        return expansion.durable_type(&methods, &contract);
+    }
+    let (private, handle) = (expansion.private(), &expansion.identity.handle);
+    let (run, entry) = (expansion.run(shape), expansion.entry("orchestration"));
+    let handler = quote! {
+        #[automatically_derived]
+        impl #private::OrchestrationFn for #handle { #run }
+        #entry
+    };
+    let (function, durable_type) =
+        (expansion.function(), expansion.durable_type(&methods, &quote!(#contract #handler)));
+    quote!(#function #durable_type)
+}
+
+pub(crate) fn methods(expansion: &Expansion<'_>, version: Option<&str>) -> TokenStream {
+    let (private, handle, vis) = (expansion.private(), &expansion.identity.handle, &expansion.function.vis);
+    let version = version.unwrap_or(DEFAULT_VERSION);
+    let call = expansion.call("call_orchestration", "ChildCall", "Runs the orchestration as a child of another one.");
+    let (ctx, client, id) = (local("ctx"), local("client"), local("id"));
+    let instance = quote!(#client: &#private::Client, #id: impl ::core::convert::AsRef<::core::primitive::str>);
+    let start = expansion.method(
+        "start",
+        "Starts an instance under this id, which names it from then on.",
+        &instance,
+        &quote!(#private::StartCall<#handle>),
+        |input| quote!(#private::start::<#handle>(#client, #id, #input)),
+    );
+    let again = expansion.method(
+        "continue_as_new",
+        "Ends this execution and begins the next one with a fresh history: `return` what this gives, awaited.",
+        &quote!(#ctx: &#private::OrchestrationContext),
+        &quote!(#private::ContinueAsNew<
+            ::core::result::Result<<#handle as #private::Orchestration>::Output, <#handle as #private::Orchestration>::Error>
+        >),
+        |input| quote!(#private::continue_as_new::<#handle>(#ctx, #input)),
+    );
+    quote! {
+        #[doc = "The version of this code."]
+        #vis const VERSION: &'static ::core::primitive::str = #version;
+        #call
+        #start
+        #[doc = "The handle of an instance, which may or may not have been started."]
+        #vis fn handle(#instance) -> #private::Handle<#handle> { #private::handle::<#handle>(#client, #id) }
+        #again
+    }
+}

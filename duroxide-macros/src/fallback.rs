@@ -1,0 +1,48 @@
+//! What is left of a function that is wrong: the function as written, and a type that has the methods which callers
+//! expect, so that one mistake gives one message.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::FnArg;
+
+use crate::expand::{Expansion, activity_methods, orchestration_methods, part_of};
+use crate::model::{Function, Identity, Kind, Remains};
+
+pub(crate) fn function(kind: Kind, function: &Function, identity: &Identity, remains: &Remains) -> TokenStream {
+    // In an `impl` there is no room for a type.
+    if function.sig.inputs.iter().any(|arg| matches!(arg, FnArg::Receiver(_))) {
+        return function.to_token_stream();
+    }
+    let expansion = Expansion { kind, function, identity, inputs: &remains.inputs, stub: true };
+    let methods = match kind {
+        Kind::Activity => activity_methods(&expansion),
+        Kind::Orchestration => orchestration_methods(&expansion, None),
+    };
+    let durable_type = expansion.durable_type(&methods, &contract_impl(&expansion, remains));
+    match function.is_contract() {
+        true => durable_type,
+        // Unused variables are not what the user has to hear of now.
+        false => quote!(#[allow(unused)] #function #durable_type),
+    }
+}
+
+fn contract_impl(expansion: &Expansion<'_>, remains: &Remains) -> TokenStream {
+    let (private, contract, handle) = (expansion.private(), expansion.contract(), &expansion.identity.handle);
+    let unit = || quote!(());
+    let (output, error) = match &remains.returns {
+        Some(returns) if expansion.function.sig.generics.params.is_empty() => {
+            let part = |place, which| part_of(&private, returns, place, which);
+            (part(returns.ok, "Ok"), part(returns.err, "Err"))
+        }
+        _ => (unit(), unit()),
+    };
+    let name = &expansion.identity.name;
+    quote! {
+        impl #contract for #handle {
+            const NAME: &'static ::core::primitive::str = #name;
+            type Input = ();
+            type Output = #output;
+            type Error = #error;
+        }
+    }
+}

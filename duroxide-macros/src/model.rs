@@ -1,0 +1,198 @@
+//! What an annotated function is, once parsed and checked.
+
+use proc_macro2::{Delimiter, Group, Span, TokenStream};
+use quote::{ToTokens, quote};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Expr, ExprLit, Ident, Lit, Meta, Path, Signature, Token, Type, Visibility};
+
+/// Which of the two attributes stands on the function.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Activity,
+    Orchestration,
+}
+
+impl Kind {
+    pub(crate) fn with_article(self) -> &'static str {
+        match self {
+            Self::Activity => "an activity",
+            Self::Orchestration => "an orchestration",
+        }
+    }
+
+    pub(crate) fn context(self) -> &'static str {
+        match self {
+            Self::Activity => "ActivityContext",
+            Self::Orchestration => "OrchestrationContext",
+        }
+    }
+}
+
+/// The annotated function. Its body is kept as written, so that completion works in one that is only half typed.
+pub(crate) struct Function {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    /// `None`: a contract, which ends with `;`.
+    pub(crate) body: Option<Group>,
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let vis = input.parse()?;
+        let starts = [input.peek(Token![fn]), input.peek(Token![async]), input.peek(Token![const])];
+        if !starts.contains(&true) && !input.peek(Token![unsafe]) && !input.peek(Token![extern]) {
+            let message = "this attribute goes on a function: `async fn name(..) -> Result<T, E>`";
+            return Err(syn::Error::new(input.span(), message));
+        }
+        let sig = input.parse()?;
+        if input.peek(Token![;]) {
+            input.parse::<Token![;]>()?;
+            return Ok(Self { attrs, vis, sig, body: None });
+        }
+        let body: Group = input.parse()?;
+        if body.delimiter() != Delimiter::Brace {
+            return Err(syn::Error::new(body.span(), "expected the body of the function, or `;` for a contract"));
+        }
+        Ok(Self { attrs, vis, sig, body: Some(body) })
+    }
+}
+
+impl Function {
+    /// Whether only the types are here, and the code is in another binary.
+    pub(crate) fn is_contract(&self) -> bool {
+        self.body.is_none()
+    }
+
+    pub(crate) fn is_blocking(&self) -> bool {
+        self.sig.asyncness.is_none()
+    }
+
+    /// The name without `r#`.
+    pub(crate) fn name(&self) -> String {
+        self.sig.ident.unraw().to_string()
+    }
+
+    /// The attributes of this kind, such as `doc` or `cfg`, which the generated items carry too.
+    pub(crate) fn attrs_named(&self, name: &str) -> impl Iterator<Item = &Attribute> {
+        self.attrs.iter().filter(move |attr| attr.path().is_ident(name))
+    }
+
+    /// The first line of the documentation; empty without any.
+    pub(crate) fn first_doc_line(&self) -> String {
+        let lines = self.attrs_named("doc").filter_map(doc_text);
+        lines
+            .flat_map(|text| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>())
+            .find(|line| !line.is_empty())
+            .unwrap_or_default()
+    }
+}
+
+impl ToTokens for Function {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Self { attrs, vis, sig, body } = self;
+        tokens.extend(match body {
+            Some(body) => quote!(#(#attrs)* #vis #sig #body),
+            None => quote!(#(#attrs)* #vis #sig;),
+        });
+    }
+}
+
+fn doc_text(attr: &Attribute) -> Option<String> {
+    match &attr.meta {
+        Meta::NameValue(pair) => match &pair.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// What stands behind one parameter of the function.
+pub(crate) enum Param {
+    Context,
+    /// `State<T>`, with its `T`.
+    State(Box<Type>),
+    /// The input at this index.
+    Input(usize),
+}
+
+/// One input: what a caller passes.
+pub(crate) struct Input {
+    /// The parameter of `call` and `start`, and the field of the stored object.
+    pub(crate) ident: Ident,
+    /// The key in the stored object.
+    pub(crate) key: String,
+    pub(crate) ty: Type,
+}
+
+/// The `Result` that the function returns.
+pub(crate) struct Returns {
+    pub(crate) ty: Box<Type>,
+    /// What trait errors about the output point at.
+    pub(crate) ok: Place,
+    /// What trait errors about the error point at.
+    pub(crate) err: Place,
+}
+
+/// Where some tokens begin and end.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) start: Span,
+    pub(crate) end: Span,
+}
+
+impl Place {
+    pub(crate) fn of(tokens: impl ToTokens) -> Self {
+        let mut spans = tokens.into_token_stream().into_iter().map(|token| token.span());
+        let start = spans.next().unwrap_or_else(Span::call_site);
+        Self { start, end: spans.last().unwrap_or(start) }
+    }
+
+    /// The tokens, such that errors about them point here.
+    pub(crate) fn cover(self, tokens: TokenStream) -> TokenStream {
+        let mut tokens: Vec<_> = tokens.into_iter().collect();
+        if let Some(first) = tokens.first_mut() {
+            first.set_span(self.start);
+        }
+        if let Some(last) = tokens.last_mut() {
+            last.set_span(self.end);
+        }
+        tokens.into_iter().collect()
+    }
+}
+
+/// A signature that was found to be right.
+pub(crate) struct Shape {
+    pub(crate) params: Vec<Param>,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) returns: Returns,
+}
+
+impl Shape {
+    /// The types that the function takes as `State<T>`.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &Type> {
+        self.params.iter().filter_map(|param| match param {
+            Param::State(ty) => Some(&**ty),
+            _ => None,
+        })
+    }
+}
+
+/// What can be said of a signature that is wrong, so that its callers still compile.
+pub(crate) struct Remains {
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) returns: Option<Returns>,
+}
+
+/// How the generated type is called and found.
+pub(crate) struct Identity {
+    /// `::duroxide`, or what `crate = path` says.
+    pub(crate) root: Path,
+    /// The type that carries `call` and the like.
+    pub(crate) handle: Ident,
+    /// The recorded name.
+    pub(crate) name: String,
+}

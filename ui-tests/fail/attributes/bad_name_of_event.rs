@@ -1,0 +1,8 @@
+use duroxide::prelude::*;
+
+#[event(name = "a\tb")]
+struct Approval {
+    by: String,
+}
+
+fn main() {}

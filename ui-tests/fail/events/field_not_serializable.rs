@@ -1,0 +1,10 @@
+use duroxide::prelude::*;
+
+struct Person;
+
+#[event]
+struct Approval {
+    by: Person,
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use duroxide::prelude::*;
+
+#[event]
+struct Approval<T> {
+    by: T,
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use duroxide::prelude::*;
+
+#[event]
+fn approval() {}
+
+fn main() {}

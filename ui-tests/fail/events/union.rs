@@ -1,0 +1,8 @@
+use duroxide::prelude::*;
+
+#[event]
+union Approval {
+    by: u32,
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use duroxide::prelude::*;
+
+#[orchestration]
+async fn checkout(order: u32) -> Result<u32, String> {
+    Ok(order)
+}
+
+fn main() {}

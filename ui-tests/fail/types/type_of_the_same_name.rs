@@ -1,0 +1,11 @@
+use duroxide::prelude::*;
+
+#[allow(non_camel_case_types)]
+struct order;
+
+#[activity]
+async fn order(id: u32) -> Result<u32, String> {
+    Ok(id)
+}
+
+fn main() {}

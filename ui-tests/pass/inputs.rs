@@ -1,0 +1,50 @@
+//! From no input to eight; several are an object keyed by name.
+use duroxide::prelude::*;
+
+#[activity]
+async fn none() -> Result<(), String> {
+    Ok(())
+}
+
+#[activity]
+async fn with_context(context: ActivityContext, count: u32) -> Result<u32, String> {
+    let _ = context;
+    Ok(count)
+}
+
+#[activity]
+async fn several(_ctx: duroxide::ActivityContext, mut a: u8, r#type: String, _spare: Option<bool>) -> Result<u8, String> {
+    a += 1;
+    Ok(a + u8::try_from(r#type.len()).unwrap_or(0))
+}
+
+#[activity]
+#[allow(clippy::too_many_arguments)]
+async fn eight(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> Result<u8, String> {
+    Ok(a + b + c + d + e + f + g + h)
+}
+
+// Parameters named like the function itself, or like what the expansion uses.
+#[activity]
+async fn input(input: u8, ctx: u8, client: u8) -> Result<u8, String> {
+    Ok(input + ctx + client)
+}
+
+#[orchestration]
+async fn all(ctx: OrchestrationContext) -> Result<u8, String> {
+    let fail = |_| String::new();
+    none::call(&ctx).await.map_err(|_| String::new())?;
+    with_context::call(&ctx, 1).await.map_err(|_| String::new())?;
+    several::call(&ctx, 1, "x".into(), None).await.map_err(fail)?;
+    input::call(&ctx, 1, 2, 3).await.map_err(|_| String::new())?;
+    eight::call(&ctx, 1, 2, 3, 4, 5, 6, 7, 8).await.map_err(|_| String::new())
+}
+
+fn main() {
+    let _ = all;
+    assert_eq!(<none as Activity>::PARAMETERS, Some([].as_slice()));
+    assert_eq!(<several as Activity>::PARAMETERS, Some(["a", "type", "spare"].as_slice()));
+    let json = r#"{"a":1,"type":"xy","spare":true}"#;
+    let input: <several as Activity>::Input = duroxide::Payload::from_json_bytes(json).decode().expect("keyed by name");
+    assert_eq!(duroxide::Payload::encode(&input).expect("an object").as_bytes(), json.as_bytes());
+}
