@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!((start + Duration::from_secs(1)).to_string(), "1970-01-01T00:00:01.000Z");
 /// assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 

@@ -311,7 +311,10 @@ impl Input {
             | Self::ChildFailed { call, .. }
             | Self::StartAccepted { call }
             | Self::StartRejected { call, .. } => Some(*call),
-            Self::Started(_) | Self::EventRaised { .. } | Self::CancelRequested { .. } | Self::TerminateRequested { .. } => None,
+            Self::Started(_)
+            | Self::EventRaised { .. }
+            | Self::CancelRequested { .. }
+            | Self::TerminateRequested { .. } => None,
         }
     }
 }

@@ -91,10 +91,6 @@ impl Payload {
     /// The order of an object's members does not matter, and a member that is `null` counts as absent, at any depth: a type
     /// may get an optional field while instances run. Numbers are compared by value, to the last digit: 1 is 1.0, and
     /// integers beyond 64 bits differ if one digit does.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the replay engine, which compares what is recorded and asked")
-    )]
     pub(crate) fn same_json(&self, other: &Self) -> bool {
         same::same(&self.0, &other.0)
     }
