@@ -41,13 +41,8 @@ impl VirtualClock {
 
     /// A new one.
     pub fn new() -> Self {
-        let state = State {
-            now: Self::BEGIN,
-            busy: 0,
-            parties: BTreeMap::new(),
-            sleepers: BTreeMap::new(),
-            last_key: 0,
-        };
+        let state =
+            State { now: Self::BEGIN, busy: 0, parties: BTreeMap::new(), sleepers: BTreeMap::new(), last_key: 0 };
         Self(Arc::new(Shared { state: Mutex::new(state) }))
     }
 

@@ -43,7 +43,10 @@ fn replay(registry: &Registry, history: &[Event]) -> Result<(), Fault> {
         _ => None,
     });
     let Some(started) = started else {
-        return Err(Fault::new(ErrorCode::UnreadableEvent, "the history does not begin with the start of an execution"));
+        return Err(Fault::new(
+            ErrorCode::UnreadableEvent,
+            "the history does not begin with the start of an execution",
+        ));
     };
     let without_states = |entry: &crate::registry::Entry| entry.kind() == crate::registry::Kind::Orchestration;
     let lookup = registry.lookup_of(without_states);
