@@ -4,8 +4,8 @@
 //! into one program, where names may stand twice.
 
 macro_rules! pages {
-    ($($name:ident $path:literal)*) => {
-        $(#[doc = include_str!(concat!("../../", $path))] struct $name;)*
+    ($($(#[$attribute:meta])* $name:ident $path:literal)*) => {
+        $($(#[$attribute])* #[doc = include_str!(concat!("../../", $path))] struct $name;)*
     };
 }
 
@@ -13,6 +13,7 @@ pages! {
     Readme "README.md"
     Index "docs/README.md"
     QuickStart "docs/QUICK_START.md"
+    #[cfg(feature = "testing")] // shows `TestRuntime`
     OrchestrationGuide "docs/ORCHESTRATION-GUIDE.md"
     ExternalEvents "docs/external-events.md"
     SubOrchestrations "docs/sub-orchestrations.md"
