@@ -215,8 +215,8 @@ impl<'a> Params<'a> {
                 format!("more than {MOST_INPUTS} inputs: put them into a struct and take that as the only input");
             self.errors.at(arg, message);
         }
-        let ident = name_of(&arg.pat).cloned().unwrap_or_else(|| format_ident!("input"));
-        let key = key_of(&ident);
+        let ident = stored_name(name_of(&arg.pat).cloned().unwrap_or_else(|| format_ident!("input")));
+        let key = ident.unraw().to_string();
         self.params.push(Param::Input(self.inputs.len()));
         self.inputs.push(Input { ident, key, ty: (*arg.ty).clone() });
         self.patterns.push(&arg.pat);
@@ -263,12 +263,15 @@ fn name_of(pattern: &Pat) -> Option<&Ident> {
     }
 }
 
-/// The key in the stored object. An underscore that only silences "unused" must not change what is stored.
-fn key_of(ident: &Ident) -> String {
+/// The input under the name by which it is stored. An underscore that only silences "unused" must not change that.
+fn stored_name(ident: Ident) -> Ident {
     let name = ident.unraw().to_string();
-    match name.trim_start_matches('_') {
-        "" => name,
-        key => key.to_owned(),
+    match syn::parse_str::<Ident>(name.trim_start_matches('_')) {
+        Ok(mut shorter) if shorter != name => {
+            shorter.set_span(ident.span());
+            shorter
+        }
+        _ => ident,
     }
 }
 

@@ -70,7 +70,7 @@ impl Expansion<'_> {
             #(#docs)*
             #[doc = ""]
             #[doc = #generated]
-            #[allow(non_camel_case_types, dead_code)]
+            #[allow(non_camel_case_types, dead_code, clippy::exhaustive_enums)]
             #vis #enumeration
 
             #(#cfgs)*
@@ -266,3 +266,6 @@ pub(crate) fn part_of(private: &TokenStream, returns: &Returns, place: Place, wh
     let (ty, which) = (&returns.ty, format_ident!("{which}"));
     place.cover(quote!(<#ty as #private::ResultTypes>::#which))
 }
+
+#[cfg(test)]
+mod tests;
