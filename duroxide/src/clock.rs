@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!((start + Duration::from_secs(1)).to_string(), "1970-01-01T00:00:01.000Z");
 /// assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
@@ -91,6 +91,37 @@ pub trait Clock: Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future has no effect.
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()>;
+
+    /// Something is happening that takes no time by this clock: one that jumps must not jump while the hold lives.
+    /// Default: nothing to hold.
+    fn hold(&self) -> Hold {
+        Hold::none()
+    }
+
+    /// Somebody waits for the outcome of an instance: one that jumps may jump. Default: of no importance.
+    fn wait(&self) -> Hold {
+        Hold::none()
+    }
+}
+
+/// Something that ends when it is dropped; see [`Clock::hold`] and [`Clock::wait`].
+#[must_use]
+pub struct Hold(Option<Box<dyn Send + Sync>>);
+
+impl Hold {
+    /// One that holds nothing.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// One that ends with this guard.
+    pub fn new(guard: impl Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(guard)))
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
 }
 
 /// The clock of the operating system.

@@ -4,6 +4,7 @@
 //! [`Decision`]s that the function took when it was polled with it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,11 @@ pub enum Input {
     /// Somebody wants this execution to be cancelled.
     CancelRequested {
         /// Why, in the words of who asked.
+        reason: String,
+    },
+    /// Its parent has ended, and wants it to be terminated.
+    TerminateRequested {
+        /// Why.
         reason: String,
     },
 }
@@ -285,6 +291,15 @@ pub enum Timeout {
     ScheduleToClose,
 }
 
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StartToClose => "one attempt took longer than its start-to-close limit",
+            Self::ScheduleToClose => "all attempts together took longer than their schedule-to-close limit",
+        })
+    }
+}
+
 impl Input {
     /// The call that this answers, if it answers one.
     pub fn call(&self) -> Option<CallId> {
@@ -296,7 +311,10 @@ impl Input {
             | Self::ChildFailed { call, .. }
             | Self::StartAccepted { call }
             | Self::StartRejected { call, .. } => Some(*call),
-            Self::Started(_) | Self::EventRaised { .. } | Self::CancelRequested { .. } => None,
+            Self::Started(_)
+            | Self::EventRaised { .. }
+            | Self::CancelRequested { .. }
+            | Self::TerminateRequested { .. } => None,
         }
     }
 }

@@ -1,16 +1,79 @@
-//! Durable execution for Rust.
+//! Durable execution for Rust: async functions that survive crashes, deploys and months of waiting.
+//!
+//! Annotate a function that does real work with [`#[activity]`](activity), one that coordinates with
+//! [`#[orchestration]`](orchestration), and start a [`Runtime`]. It finds all of them by itself, and executes them so that
+//! each step that was done is never done again: what happened is recorded, and after a crash the function is *replayed* from
+//! the record up to where it was.
+//!
+//! ```no_run
+//! use duroxide::prelude::*;
+//!
+//! #[activity]
+//! async fn greet(name: String) -> duroxide::Result<String> {
+//!     Ok(format!("hello, {name}"))
+//! }
+//!
+//! #[orchestration]
+//! async fn hello(ctx: OrchestrationContext, name: String) -> duroxide::Result<String> {
+//!     let greeting = greet::call(&ctx, name).await?;
+//!     ctx.sleep(days(30)).await; // the process may be restarted meanwhile
+//!     Ok(greeting)
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> duroxide::Result<()> {
+//!     let runtime = Runtime::builder().sqlite("hello.db").start().await?;
+//!     let handle = hello::start(&runtime.client(), "first", "world".to_owned()).await?;
+//!     println!("{}", handle.result().await?);
+//!     runtime.shutdown().await
+//! }
+//! ```
+//!
+//! Where to look:
+//!
+//! - [`OrchestrationContext`]: what an orchestration can do: call activities and other orchestrations, wait for timers and
+//!   events, continue as new.
+//! - [`Client`] and [`Handle`]: starting instances, sending them events, waiting for them, listing and removing them.
+//! - [`Runtime`] and [`RuntimeOptions`]: running all of it.
+//! - [`Registry`]: what is found, and choosing from it.
+//! - [`provider`]: where state is kept, and what it takes to keep it elsewhere.
 
+#[doc(hidden)]
+pub mod __private;
+mod activity;
+mod client;
 mod clock;
+mod error;
 mod history;
 mod id;
 mod message;
+mod orchestration;
 mod payload;
 mod policy;
+pub mod prelude;
 pub mod provider;
+mod registry;
+mod replay;
+mod runtime;
+mod telemetry;
 
-pub use clock::{Clock, SystemClock, Timestamp};
-pub use history::*;
+pub use activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};
+pub use client::{Client, ClientError, Dynamic, Handle, InstanceList, OutcomeError, StartCall, Status};
+pub use clock::{Clock, Hold, SystemClock, Timestamp};
+pub use duroxide_macros::{activity, event, orchestration};
+pub use error::{CallError, Category, Error, ErrorCode, Result, Suspension, UnknownErrorCode};
+pub use history::{
+    ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event as HistoryEvent, EventKind, Failure, Input, Parent,
+    Started, TextMap, Timeout,
+};
 pub use id::*;
 pub use message::{Lane, Message};
+pub use orchestration::{
+    ActivityCall, Cancelled, ChildCall, ContinueAsNew, DetachedStart, Event, EventByName, EventWait, Orchestration,
+    OrchestrationContext, OrchestrationFn, Sleep, days, hours, join_all, minutes, race,
+};
 pub use payload::{Payload, PayloadError};
 pub use policy::{ActivityOptions, RetryPolicy};
+pub use provider::IfExists;
+pub use registry::{Descriptor, Entry, Kind, Place, Registry};
+pub use runtime::{Limits, Runtime, RuntimeBuilder, RuntimeOptions, StartError};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EventRow, NodeInfo};
 use crate::clock::Timestamp;
-use crate::history::TextMap;
+use crate::history::{Parent, TextMap};
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 
 /// Some events of a history.
@@ -80,8 +80,8 @@ pub struct InstanceRecord {
     pub status: InstanceStatus,
     /// Labels to find it by.
     pub labels: TextMap,
-    /// The instance that started it.
-    pub parent: Option<InstanceId>,
+    /// The call that started it and waits for its outcome.
+    pub parent: Option<Parent>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.

@@ -11,6 +11,7 @@
 //! 3. **Idempotent**: a commit or a submission that is sent again under the same id is answered as done.
 
 mod admin;
+mod memory;
 mod rows;
 mod wakeups;
 mod work;
@@ -18,6 +19,7 @@ mod work;
 use futures_util::future::BoxFuture;
 
 pub use admin::*;
+pub use memory::MemoryProvider;
 pub use rows::*;
 pub use wakeups::*;
 pub use work::*;
@@ -145,23 +147,36 @@ pub struct Lease {
 pub struct ProviderError {
     operation: &'static str,
     retryable: bool,
+    code: crate::error::ErrorCode,
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl ProviderError {
     /// A failure that may pass: a busy or lost database, a full disk.
     pub fn retryable(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { operation, retryable: true, source: source.into() }
+        Self { operation, retryable: true, code: crate::error::ErrorCode::StorageFailed, source: source.into() }
     }
 
     /// A failure that the same call will meet again: a newer schema, a damaged file.
     pub fn permanent(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { operation, retryable: false, source: source.into() }
+        Self { operation, retryable: false, code: crate::error::ErrorCode::StorageFailed, source: source.into() }
     }
 
     /// What was being done.
     pub fn operation(&self) -> &'static str {
         self.operation
+    }
+
+    /// Its stable code.
+    pub fn code(&self) -> crate::error::ErrorCode {
+        self.code
+    }
+
+    /// The same, with a code that says more than that the storage failed.
+    #[must_use]
+    pub fn with_code(mut self, code: crate::error::ErrorCode) -> Self {
+        self.code = code;
+        self
     }
 
     /// Whether the same call may succeed later.

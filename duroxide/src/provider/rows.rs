@@ -3,7 +3,7 @@
 use semver::Version;
 
 use crate::clock::Timestamp;
-use crate::history::{Decision, Event, EventKind, FORMAT, Input, TextMap};
+use crate::history::{Decision, Event, EventKind, FORMAT, Input, Parent, TextMap};
 use crate::id::{CallId, EventId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
@@ -143,8 +143,8 @@ pub struct NewInstance {
     pub version: Option<Version>,
     /// Labels to find it by.
     pub labels: TextMap,
-    /// The instance that started it, if one did.
-    pub parent: Option<InstanceId>,
+    /// The call that started it and waits for its outcome, if one does.
+    pub parent: Option<Parent>,
     /// The message that starts it.
     pub start: MessageRow,
     /// Whether the node that hands this in wants to own it from the beginning. Ignored when that node has lost its lease.

@@ -1,0 +1,77 @@
+//! What the expansions of the macros name. Not part of the public interface.
+
+pub use ::inventory;
+pub use ::serde;
+pub use ::tokio;
+
+pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};
+pub use crate::client::{Client, Handle, StartCall};
+pub use crate::orchestration::{
+    ActivityCall, ChildCall, ContinueAsNew, Event, Orchestration, OrchestrationContext, OrchestrationFn,
+};
+pub use crate::policy::{ActivityOptions, RetryPolicy};
+pub use crate::registry::{Descriptor, Place};
+
+use std::panic::Location;
+
+use crate::payload::Payload;
+
+/// The types of a result, also behind an alias.
+#[diagnostic::on_unimplemented(
+    message = "the function must return `Result<T, E>`, not `{Self}`",
+    note = "`duroxide::Result<T>` is for functions that need no error type of their own"
+)]
+pub trait ResultTypes {
+    /// The type in `Ok`.
+    type Ok;
+    /// The type in `Err`.
+    type Err;
+}
+
+impl<T, E> ResultTypes for Result<T, E> {
+    type Ok = T;
+    type Err = E;
+}
+
+/// The typed call of an activity.
+#[track_caller]
+pub fn call_activity<A: Activity>(ctx: &OrchestrationContext, input: A::Input) -> ActivityCall<A::Output, A::Error> {
+    ActivityCall::new(&ctx.core, A::NAME, Payload::encode(&input), A::options(), Location::caller())
+}
+
+/// The typed call of a child.
+#[track_caller]
+pub fn call_orchestration<O: Orchestration>(
+    ctx: &OrchestrationContext,
+    input: O::Input,
+) -> ChildCall<O::Output, O::Error> {
+    ChildCall::new(&ctx.core, O::NAME, Payload::encode(&input), Location::caller())
+}
+
+/// The typed continue-as-new.
+#[track_caller]
+pub fn continue_as_new<O: Orchestration>(
+    ctx: &OrchestrationContext,
+    input: O::Input,
+) -> ContinueAsNew<Result<O::Output, O::Error>> {
+    ContinueAsNew::new(&ctx.core, Payload::encode(&input), Location::caller())
+}
+
+/// The typed start.
+pub fn start<O: Orchestration>(client: &Client, id: impl AsRef<str>, input: O::Input) -> StartCall<O> {
+    client.start_typed::<O>(id.as_ref(), &input)
+}
+
+/// The typed handle.
+pub fn handle<O: Orchestration>(client: &Client, id: impl AsRef<str>) -> Handle<O> {
+    Handle::new(client, id.as_ref())
+}
+
+/// A state for an activity.
+///
+/// # Panics
+/// When the program does not give it, which the start of the runtime has ruled out.
+pub fn state<T: Clone + Send + Sync + 'static>(ctx: &ActivityContext) -> State<T> {
+    let state = ctx.state();
+    state.unwrap_or_else(|| panic!("State<{}> was checked when the runtime started", std::any::type_name::<T>()))
+}

@@ -1,0 +1,43 @@
+//! Telling a running activity that nobody waits for it any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
+
+/// The cancellation of one running activity. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct CancelSignal(Arc<Signal>);
+
+struct Signal {
+    cancelled: watch::Sender<bool>,
+    /// Whether the activity looks for cancellation itself. One that does not is dropped where it waits.
+    observed: AtomicBool,
+}
+
+impl CancelSignal {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Signal { cancelled: watch::Sender::new(false), observed: AtomicBool::new(false) }))
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.0.cancelled.send_replace(true);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        *self.0.cancelled.borrow()
+    }
+
+    pub(crate) async fn cancelled(&self) {
+        // The sender is held by `self`, so waiting cannot fail.
+        let _ = self.0.cancelled.subscribe().wait_for(|cancelled| *cancelled).await;
+    }
+
+    pub(crate) fn observe(&self) {
+        self.0.observed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_observed(&self) -> bool {
+        self.0.observed.load(Ordering::Relaxed)
+    }
+}

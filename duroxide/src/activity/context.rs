@@ -1,0 +1,69 @@
+//! The context of a running activity.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{CancelSignal, State, States};
+use crate::id::{ActivityId, InstanceId};
+use crate::replay::op::activity::idempotency_key;
+
+/// What an activity may ask about its run. Cheap to clone.
+#[derive(Clone)]
+pub struct ActivityContext(Arc<Inner>);
+
+struct Inner {
+    id: ActivityId,
+    attempt: u32,
+    cancel: CancelSignal,
+    states: Arc<States>,
+}
+
+impl ActivityContext {
+    pub(crate) fn new(id: ActivityId, attempt: u32, cancel: CancelSignal, states: Arc<States>) -> Self {
+        Self(Arc::new(Inner { id, attempt, cancel, states }))
+    }
+
+    /// The instance that called the activity.
+    pub fn instance(&self) -> &InstanceId {
+        &self.0.id.execution.instance
+    }
+
+    /// Which attempt this is, from 1. A run that ended in a crash of the process does not count.
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// A key that is the same in every attempt of this call and in no other call: hand it to the service that is called, so
+    /// that what was done already is not done twice.
+    pub fn idempotency_key(&self) -> String {
+        idempotency_key(&self.0.id.execution, self.0.id.call)
+    }
+
+    /// Resolves when nobody waits for the activity any more: its call was dropped, or its orchestration has ended.
+    ///
+    /// An activity that never asks is dropped at its next await; one that has asked is left to finish by itself.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn cancelled(&self) {
+        self.0.cancel.observe();
+        self.0.cancel.cancelled().await;
+    }
+
+    /// Whether nobody waits for the activity any more. Asking counts as in [`cancelled`](Self::cancelled).
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancel.observe();
+        self.0.cancel.is_cancelled()
+    }
+
+    /// A state that the program gave to `Runtime::builder().state(..)`.
+    pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<State<T>> {
+        self.0.states.get::<T>().map(State)
+    }
+}
+
+impl fmt::Debug for ActivityContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActivityContext({}, attempt {})", self.0.id, self.0.attempt)
+    }
+}

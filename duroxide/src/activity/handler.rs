@@ -1,0 +1,59 @@
+//! Typed activities as erased functions over payloads.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::{Activity, ActivityContext, ActivityFn, BlockingActivityFn};
+use crate::payload::{Payload, PayloadError};
+
+/// The code of an activity.
+#[derive(Clone)]
+pub(crate) enum ActivityCode {
+    Async(Arc<dyn Fn(ActivityContext, Payload) -> BoxFuture<'static, Ended> + Send + Sync>),
+    Blocking(Arc<dyn Fn(ActivityContext, Payload) -> Ended + Send + Sync>),
+}
+
+/// How one attempt ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Completed(Payload),
+    Failed {
+        error: Payload,
+        retryable: bool,
+    },
+    /// The input cannot be read: the activity was not run.
+    UnreadableInput(PayloadError),
+    /// What the activity returned cannot be stored.
+    UnstorableOutcome(PayloadError),
+}
+
+impl ActivityCode {
+    pub(crate) fn of<A: ActivityFn>() -> Self {
+        Self::Async(Arc::new(|ctx, input| {
+            Box::pin(async move {
+                match input.decode() {
+                    Ok(input) => ended::<A>(A::run(ctx, input).await, A::is_retryable),
+                    Err(error) => Ended::UnreadableInput(error),
+                }
+            })
+        }))
+    }
+
+    pub(crate) fn of_blocking<A: BlockingActivityFn>() -> Self {
+        Self::Blocking(Arc::new(|ctx, input| match input.decode() {
+            Ok(input) => ended::<A>(A::run(ctx, input), A::is_retryable),
+            Err(error) => Ended::UnreadableInput(error),
+        }))
+    }
+}
+
+fn ended<A: Activity>(result: Result<A::Output, A::Error>, is_retryable: fn(&A::Error) -> bool) -> Ended {
+    let stored = match &result {
+        Ok(output) => Payload::encode(output).map(Ended::Completed),
+        Err(error) => {
+            Payload::encode(error).map(|payload| Ended::Failed { error: payload, retryable: is_retryable(error) })
+        }
+    };
+    stored.unwrap_or_else(Ended::UnstorableOutcome)
+}

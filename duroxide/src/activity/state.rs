@@ -1,0 +1,55 @@
+//! The state of the program that activities take: connections, clients, configuration.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+
+/// A parameter of an activity that is taken from the program's state instead of the input.
+///
+/// The value is cloned for each run, so hold big ones in an `Arc`.
+///
+/// ```
+/// use duroxide::State;
+/// let State(name) = State("gateway".to_owned());
+/// assert_eq!(name, "gateway");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct State<T>(pub T);
+
+/// The type of a state.
+#[derive(Debug, Clone, Copy)]
+pub struct StateType {
+    id: TypeId,
+    name: &'static str,
+}
+
+impl StateType {
+    /// The state type `T`.
+    pub fn of<T: Clone + Send + Sync + 'static>() -> Self {
+        Self { id: TypeId::of::<T>(), name: std::any::type_name::<T>() }
+    }
+
+    /// Its name, for people.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// The states of a program: one value per type.
+#[derive(Default)]
+pub(crate) struct States {
+    values: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+}
+
+impl States {
+    pub(crate) fn insert<T: Clone + Send + Sync + 'static>(&mut self, value: T) {
+        self.values.insert(TypeId::of::<T>(), Box::new(value));
+    }
+
+    pub(crate) fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.values.get(&TypeId::of::<T>())?.downcast_ref().cloned()
+    }
+
+    pub(crate) fn holds(&self, state: &StateType) -> bool {
+        self.values.contains_key(&state.id)
+    }
+}

@@ -1,0 +1,257 @@
+//! A handle to one instance.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Client, ClientError, OutcomeError, Status};
+use crate::history::{Decision, Event, EventKind, Failure, Input};
+use crate::id::{EventId, ExecutionId, InstanceId, InvalidId, MAX_NAME, check_text};
+use crate::orchestration::{Event as ExternalEvent, Orchestration};
+use crate::payload::Payload;
+use crate::provider::{InstanceRecord, InstanceStatus, Submission};
+
+/// A handle to one instance of an orchestration. Cheap to clone.
+pub struct Handle<O> {
+    client: Client,
+    instance: Result<InstanceId, InvalidId>,
+    orchestration: PhantomData<fn() -> O>,
+}
+
+/// Stands for an orchestration whose types are not known here: its values are JSON.
+pub enum Dynamic {}
+
+impl Orchestration for Dynamic {
+    const NAME: &'static str = "";
+    type Input = serde_json::Value;
+    type Output = serde_json::Value;
+    type Error = serde_json::Value;
+}
+
+impl<O: Orchestration> Handle<O> {
+    /// Waits until the instance has come to its end, however long that takes, and returns what it returned.
+    ///
+    /// # Errors
+    /// [`OutcomeError`]: the orchestration's own error, another end, or why the outcome cannot be told.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the instance.
+    pub async fn result(&self) -> Result<O::Output, OutcomeError<O::Error>> {
+        self.result_as().await
+    }
+}
+
+impl<O> Handle<O> {
+    pub(crate) fn new(client: &Client, id: &str) -> Self {
+        Self { client: client.clone(), instance: InstanceId::new(id), orchestration: PhantomData }
+    }
+
+    pub(super) fn of(client: &Client, instance: InstanceId) -> Self {
+        Self { client: client.clone(), instance: Ok(instance), orchestration: PhantomData }
+    }
+
+    /// The id of the instance.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the handle was made of a text that is not a valid id.
+    pub fn id(&self) -> Result<&InstanceId, ClientError> {
+        self.instance.as_ref().map_err(|error| error.clone().into())
+    }
+
+    /// As [`result`](Handle::result), with types that are chosen here.
+    ///
+    /// # Errors
+    /// See [`result`](Handle::result).
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the instance.
+    pub async fn result_as<T: DeserializeOwned, E: DeserializeOwned>(&self) -> Result<T, OutcomeError<E>> {
+        let record = self.finished().await?;
+        let id = &record.execution.instance;
+        let unreadable = |what: &str, error: &dyn fmt::Display| ClientError::unreadable(id, what, error);
+        let row = record.outcome.ok_or_else(|| unreadable("its outcome", &"the last event is missing"))?;
+        let event = Event::try_from(row).map_err(|e| unreadable("its outcome", &e))?;
+        let EventKind::Decision(decision) = event.kind else {
+            return Err(unreadable("its outcome", &"the last event does not end it").into());
+        };
+        Err(match decision {
+            Decision::Completed => return event.payload.decode().map_err(|e| unreadable("its output", &e).into()),
+            Decision::Failed { failure: Failure::Application } => {
+                OutcomeError::Failed(event.payload.decode().map_err(|e| unreadable("its error", &e))?)
+            }
+            Decision::Failed { failure: Failure::Panicked { message } } => OutcomeError::Panicked { message },
+            Decision::Failed { failure: Failure::Rejected { reason } } => OutcomeError::Rejected { reason },
+            Decision::Cancelled { reason } => OutcomeError::Cancelled { reason },
+            Decision::Terminated { reason } => OutcomeError::Terminated { reason },
+            other => unreadable("its outcome", &format!("{other:?}")).into(),
+        })
+    }
+
+    /// Waits until the instance has come to its end, whichever.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, or the storage fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the instance.
+    pub async fn wait(&self) -> Result<InstanceStatus, ClientError> {
+        self.finished().await.map(|record| record.status)
+    }
+
+    /// Waits until the instance has finished or been suspended, or been resumed, in a way that satisfies a condition; checked
+    /// at once and at each such change.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, or the storage fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the instance.
+    pub async fn wait_for(&self, condition: impl Fn(&Status) -> bool) -> Result<Status, ClientError> {
+        self.wait_until(|record| condition(&Status::from(record.clone()))).await.map(Status::from)
+    }
+
+    async fn finished(&self) -> Result<InstanceRecord, ClientError> {
+        self.wait_until(|record| record.status.is_finished()).await
+    }
+
+    async fn wait_until(&self, condition: impl Fn(&InstanceRecord) -> bool) -> Result<InstanceRecord, ClientError> {
+        let id = self.id()?;
+        let mut watch = self.client.provider.wakeups().watch(id);
+        let _waiting = self.client.clock.wait();
+        loop {
+            let hold = self.client.clock.hold();
+            let record = self.record().await?;
+            if condition(&record) {
+                return Ok(record);
+            }
+            drop(hold);
+            watch.changed().await;
+        }
+    }
+
+    async fn record(&self) -> Result<InstanceRecord, ClientError> {
+        let id = self.id()?;
+        self.client.provider.instance(id).await?.ok_or_else(|| ClientError::not_found(id))
+    }
+
+    /// What the instance is doing.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, or the storage fails.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.record().await.map(Status::from)
+    }
+
+    /// Sends an external event. Once this has returned `Ok`, the event is never lost: it waits, in order, until the
+    /// orchestration reads it.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, it has finished, the event is refused, or the storage fails.
+    ///
+    /// # Cancel safety
+    /// Dropped while it is awaited, the event is sent or it is not.
+    pub async fn raise<E: ExternalEvent>(&self, event: E) -> Result<(), ClientError> {
+        self.raise_named(E::NAME, &event).await
+    }
+
+    /// Sends an external event by name: the twin of [`raise`](Handle::raise).
+    ///
+    /// # Errors
+    /// As [`raise`](Handle::raise).
+    ///
+    /// # Cancel safety
+    /// As [`raise`](Handle::raise).
+    pub async fn raise_named(&self, name: &str, event: &(impl Serialize + ?Sized)) -> Result<(), ClientError> {
+        let id = self.id()?;
+        check_text("event name", name, MAX_NAME)?;
+        let payload = Payload::encode(event).map_err(|e| ClientError::payload(id, "the event", &e))?;
+        self.client.check_size(id, "the event", &payload)?;
+        self.client.send(id, Input::EventRaised { name: name.to_owned() }, payload).await
+    }
+
+    /// Asks the instance to end. An orchestration that has called `ctx.cancelled()` may compensate first; any other ends as
+    /// cancelled. A suspended instance does so once it is resumed.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, it has finished, or the storage fails.
+    pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
+        let id = self.id()?;
+        self.client.send(id, Input::CancelRequested { reason: reason.into() }, Payload::NULL).await
+    }
+
+    /// Ends the instance now, without running its code again: also a suspended one, or one that does not return. Its parent
+    /// is told, its children are closed by their policy.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, it has finished, or the storage fails.
+    pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), ClientError> {
+        self.client.terminate(self.id()?, &reason.into()).await
+    }
+
+    /// Lets a suspended instance run again.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, it has finished, or the storage fails.
+    pub async fn resume(&self) -> Result<(), ClientError> {
+        let id = self.id()?;
+        let submission = Submission::Resume { instance: id.clone(), time: self.client.clock.now() };
+        self.client.submit(id, submission).await.map(|_| ())
+    }
+
+    /// Removes the instance with its history. Only a finished one can be removed.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, it has not finished, or the storage fails.
+    pub async fn delete(&self) -> Result<(), ClientError> {
+        self.client.delete(self.id()?).await
+    }
+
+    /// The history of the current or last execution.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, the storage fails, or an event cannot be read.
+    pub async fn history(&self) -> Result<Vec<Event>, ClientError> {
+        let execution = self.record().await?.execution;
+        self.client.history(&execution).await
+    }
+
+    /// The history of one execution of the instance, from 1. Empty when it does not exist or was pruned.
+    ///
+    /// # Errors
+    /// As [`history`](Handle::history).
+    pub async fn history_of(&self, number: u64) -> Result<Vec<Event>, ClientError> {
+        self.client.history(&ExecutionId { instance: self.id()?.clone(), number }).await
+    }
+}
+
+impl Client {
+    /// Reads all events of an execution.
+    pub(super) async fn history(&self, execution: &ExecutionId) -> Result<Vec<Event>, ClientError> {
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            let after = events.last().map_or(EventId(0), |event| event.id);
+            let page = self.provider.history(execution, after).await?;
+            for row in page.events {
+                let unreadable = |e| ClientError::unreadable(&execution.instance, "its history", &e);
+                events.push(Event::try_from(row).map_err(unreadable)?);
+            }
+            if !page.more {
+                return Ok(events);
+            }
+        }
+    }
+}
+
+impl<O> Clone for Handle<O> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), instance: self.instance.clone(), orchestration: PhantomData }
+    }
+}
+
+impl<O> fmt::Debug for Handle<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}

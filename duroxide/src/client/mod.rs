@@ -1,0 +1,95 @@
+//! Starting instances, talking to them, and looking at them: from the program that runs them or from any other.
+
+mod admin;
+mod client_error;
+mod handle;
+mod start;
+mod status;
+mod submit;
+mod terminate;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+pub use admin::InstanceList;
+pub use client_error::{ClientError, OutcomeError};
+pub use handle::{Dynamic, Handle};
+pub use start::StartCall;
+pub use status::Status;
+
+use crate::clock::{Clock, SystemClock};
+use crate::orchestration::Orchestration;
+use crate::payload::Payload;
+use crate::provider::Provider;
+use crate::runtime::{Limits, NodeHandle};
+
+/// Starts instances and talks to them. Cheap to clone.
+///
+/// [`Runtime::client`](crate::Runtime::client) gives one that hands over to that runtime at once. [`Client::new`] makes
+/// one without a runtime: what it asks for is carried out by whichever node is alive, now or later.
+///
+/// ```
+/// use duroxide::prelude::*;
+/// use duroxide::provider::MemoryProvider;
+///
+/// #[orchestration]
+/// async fn greet(ctx: OrchestrationContext, name: String) -> duroxide::Result<String> {
+///     Ok(format!("hello, {name}"))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> duroxide::Result<()> {
+/// let provider = MemoryProvider::new();
+/// let client = Client::new(provider.clone());
+/// let handle = client.start("greet", "first", &"world").await?; // nobody runs it yet
+///
+/// let runtime = Runtime::builder().provider(provider).start().await?;
+/// assert_eq!(handle.result().await?, "hello, world");
+/// runtime.shutdown().await
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    provider: Arc<dyn Provider>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    local: Option<NodeHandle>,
+}
+
+impl Client {
+    /// A client without a runtime.
+    pub fn new(provider: impl Provider) -> Self {
+        Self::shared(Arc::new(provider))
+    }
+
+    /// A client on a provider that is used elsewhere, too.
+    pub fn shared(provider: Arc<dyn Provider>) -> Self {
+        Self { provider, clock: Arc::new(SystemClock), limits: Limits::default(), local: None }
+    }
+
+    pub(crate) fn local(provider: Arc<dyn Provider>, clock: Arc<dyn Clock>, limits: Limits, local: NodeHandle) -> Self {
+        Self { provider, clock, limits, local: Some(local) }
+    }
+
+    /// Starts an orchestration by name: the twin of the typed `orchestration::start(&client, ..)` for names chosen at run
+    /// time.
+    pub fn start(&self, name: &str, id: impl AsRef<str>, input: &(impl Serialize + ?Sized)) -> StartCall<Dynamic> {
+        StartCall::new(self, name, id.as_ref(), Payload::encode(input))
+    }
+
+    /// A handle to an instance whose type is not known here. Whether it exists is seen when the handle is used.
+    pub fn handle(&self, id: impl AsRef<str>) -> Handle<Dynamic> {
+        Handle::new(self, id.as_ref())
+    }
+
+    pub(crate) fn start_typed<O: Orchestration>(&self, id: &str, input: &O::Input) -> StartCall<O> {
+        StartCall::new(self, O::NAME, id, Payload::encode(input))
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("local", &self.local.is_some()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,152 @@
+//! Starting an instance.
+
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use semver::Version;
+
+use super::{Client, ClientError, Handle};
+use crate::clock::Timestamp;
+use crate::error::ErrorCode;
+use crate::history::TextMap;
+use crate::id::{InstanceId, MAX_NAME, check_text};
+use crate::payload::{Payload, PayloadError};
+use crate::provider::{IfExists, Submission};
+use crate::runtime::{NodeHandle, new_instance};
+
+/// The start of an instance: set its options, then `.await` it. Once it has returned `Ok`, the instance runs to its end,
+/// whatever crashes.
+///
+/// # Errors
+/// [`ClientError`]: the id is taken or invalid, a value is refused, the storage fails.
+///
+/// # Cancel safety
+/// Dropped while it is awaited, the instance is created or it is not; start again with
+/// [`IfExists::Attach`] to be sure.
+#[must_use = "the instance is started when this is awaited"]
+pub struct StartCall<O> {
+    client: Client,
+    name: String,
+    id: String,
+    input: Result<Payload, PayloadError>,
+    version: Option<String>,
+    labels: TextMap,
+    headers: TextMap,
+    if_exists: IfExists,
+    begin: Begin,
+    orchestration: PhantomData<fn() -> O>,
+}
+
+enum Begin {
+    Now,
+    After(Duration),
+    At(Timestamp),
+}
+
+impl<O> StartCall<O> {
+    pub(super) fn new(client: &Client, name: &str, id: &str, input: Result<Payload, PayloadError>) -> Self {
+        Self {
+            client: client.clone(),
+            name: name.to_owned(),
+            id: id.to_owned(),
+            input,
+            version: None,
+            labels: TextMap::new(),
+            headers: TextMap::new(),
+            if_exists: IfExists::default(),
+            begin: Begin::Now,
+            orchestration: PhantomData,
+        }
+    }
+
+    /// Asks for this version, as semver. Default: the latest that is registered where it first runs.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.version = Some(version.into());
+        self
+    }
+
+    /// Adds a label to find the instance by. The last value of a key stays.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Adds a header: handed on to its activities and children, unseen by the code.
+    pub fn header(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(key.into(), value.into());
+        self
+    }
+
+    /// Says what to do when the id is taken. Default: an error.
+    pub fn if_exists(mut self, policy: IfExists) -> Self {
+        self.if_exists = policy;
+        self
+    }
+
+    /// Begins after a time; until then the instance exists and takes events.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.begin = Begin::After(delay);
+        self
+    }
+
+    /// Begins at a time; until then the instance exists and takes events.
+    pub fn at(mut self, time: Timestamp) -> Self {
+        self.begin = Begin::At(time);
+        self
+    }
+
+    async fn start(self) -> Result<Handle<O>, ClientError> {
+        let Self { client, name, id, input, version, labels, headers, if_exists, begin, .. } = self;
+        let instance = InstanceId::new(&id)?;
+        check_text("orchestration name", &name, MAX_NAME)?;
+        check_texts(&labels)?;
+        check_texts(&headers)?;
+        let version = version.map(|text| parse_version(&text)).transpose()?;
+        let input = input.map_err(|e| ClientError::payload(&instance, "the input", &e))?;
+        client.check_size(&instance, "the input", &input)?;
+        let now = client.clock.now();
+        let eager = client.local.as_ref().is_some_and(|local| local.can_run(&name, version.as_ref()));
+        let mut new = new_instance(instance.clone(), name, version, input, None, headers, labels, eager);
+        new.start.visible_at = match begin {
+            Begin::Now => None,
+            Begin::After(delay) => Some(now + delay),
+            Begin::At(time) => Some(time),
+        };
+        let hold = client.clock.hold();
+        let lease = client.local.as_ref().map(NodeHandle::lease);
+        let submission = Submission::Start { new: new.clone(), if_exists, lease, time: now };
+        let submitted = client.submit(&instance, submission).await?;
+        if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
+            local.create(submitted.owner, new, hold);
+        }
+        Ok(Handle::of(&client, instance))
+    }
+}
+
+fn check_texts(texts: &TextMap) -> Result<(), ClientError> {
+    const MAX_VALUE: usize = 1024;
+    for (key, value) in texts {
+        check_text("label or header key", key, MAX_NAME)?;
+        if !value.is_empty() {
+            check_text("label or header value", value, MAX_VALUE)?;
+        }
+    }
+    Ok(())
+}
+
+fn parse_version(text: &str) -> Result<Version, ClientError> {
+    Version::parse(text).map_err(|error| {
+        ClientError::invalid(ErrorCode::InvalidId, format!("version {text:?} is not semver (like 1.2.0): {error}"))
+    })
+}
+
+impl<O: 'static> IntoFuture for StartCall<O> {
+    type Output = Result<Handle<O>, ClientError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.start())
+    }
+}

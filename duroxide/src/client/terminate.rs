@@ -1,0 +1,35 @@
+//! Ending an instance from outside, without its code; and removing it.
+
+use super::{Client, ClientError};
+use crate::id::{CommitId, InstanceId};
+use crate::provider::{DeleteError, Submission};
+use crate::runtime::{Backoff, termination};
+
+impl Client {
+    pub(super) async fn terminate(&self, instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let record = self.provider.instance(instance).await?.ok_or_else(|| ClientError::not_found(instance))?;
+            if record.status.is_finished() {
+                return Err(ClientError::finished(instance, record.status));
+            }
+            let history = self.history(&record.execution).await?;
+            let turn = termination(&record, &history, reason, self.clock.now());
+            let submission = Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) };
+            match self.submit(instance, submission).await {
+                Ok(_) => return Ok(()),
+                // It went on meanwhile: what there is now is read and ended.
+                Err(error) if error.is_conflict() => tokio::time::sleep(backoff.next()).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(super) async fn delete(&self, instance: &InstanceId) -> Result<(), ClientError> {
+        match self.provider.delete(std::slice::from_ref(instance)).await?.pop() {
+            Some(Err(DeleteError::Live(status))) => Err(ClientError::live(instance, status)),
+            Some(Err(DeleteError::NotFound)) => Err(ClientError::not_found(instance)),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+}

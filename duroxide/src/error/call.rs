@@ -1,0 +1,170 @@
+//! What a durable call fails with.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Category;
+use crate::history::Timeout;
+
+/// Why a durable call within an orchestration has no result.
+///
+/// `E` is the error type of the function that was called. With `?` this turns into [`duroxide::Error`](crate::Error),
+/// whatever `E` is.
+///
+/// ```
+/// use duroxide::CallError;
+/// let error: CallError<String> = CallError::Failed("card declined".to_owned());
+/// assert_eq!(error.failed().map(String::as_str), Some("card declined"));
+/// assert_eq!(error.to_string(), "card declined");
+/// assert!(!error.is_timeout());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CallError<E> {
+    /// The function returned this error.
+    Failed(E),
+    /// A declared time limit passed.
+    TimedOut(Timeout),
+    /// It was cancelled.
+    Cancelled {
+        /// Why, in the words of who asked.
+        reason: String,
+    },
+    /// It was terminated by an operator.
+    Terminated {
+        /// Why, in the words of who asked.
+        reason: String,
+    },
+    /// The function panicked.
+    Panicked {
+        /// The message of the panic.
+        message: String,
+    },
+    /// A value that was given for the call is refused: it cannot be serialised, is beyond a limit, or is an id that is
+    /// taken.
+    Rejected {
+        /// Why, and what can be done.
+        reason: String,
+    },
+}
+
+impl<E> CallError<E> {
+    /// The function's own error, if it returned one.
+    pub fn failed(&self) -> Option<&E> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The function's own error, if it returned one.
+    ///
+    /// # Errors
+    /// `self` when the call failed otherwise.
+    ///
+    /// ```
+    /// use duroxide::CallError;
+    /// fn declined(error: CallError<String>) -> Result<String, CallError<String>> {
+    ///     let reason = error.into_failed()?; // whatever else it is goes to the caller
+    ///     Ok(reason)
+    /// }
+    /// assert_eq!(declined(CallError::Failed("no funds".to_owned())), Ok("no funds".to_owned()));
+    /// ```
+    pub fn into_failed(self) -> Result<E, Self> {
+        match self {
+            Self::Failed(error) => Ok(error),
+            other => Err(other),
+        }
+    }
+
+    /// Whether a declared time limit passed.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut(_))
+    }
+
+    /// Whether it was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled { .. })
+    }
+
+    /// Whose trouble this is.
+    pub fn category(&self) -> Category {
+        match self {
+            Self::Failed(_) | Self::Panicked { .. } | Self::Rejected { .. } => Category::Application,
+            Self::TimedOut(_) => Category::TimedOut,
+            Self::Cancelled { .. } | Self::Terminated { .. } => Category::Cancelled,
+        }
+    }
+
+    /// The same with the function's own error turned into something else.
+    pub fn map<F>(self, convert: impl FnOnce(E) -> F) -> CallError<F> {
+        match self {
+            Self::Failed(error) => CallError::Failed(convert(error)),
+            Self::TimedOut(limit) => CallError::TimedOut(limit),
+            Self::Cancelled { reason } => CallError::Cancelled { reason },
+            Self::Terminated { reason } => CallError::Terminated { reason },
+            Self::Panicked { message } => CallError::Panicked { message },
+            Self::Rejected { reason } => CallError::Rejected { reason },
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::TimedOut(limit) => write!(f, "timed out: {limit}"),
+            Self::Cancelled { reason } => write!(f, "cancelled: {reason}"),
+            Self::Terminated { reason } => write!(f, "terminated: {reason}"),
+            Self::Panicked { message } => write!(f, "panicked: {message}"),
+            Self::Rejected { reason } => write!(f, "rejected: {reason}"),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<CallError<u8>> {
+        let reason = || "why".to_owned();
+        vec![
+            CallError::Failed(7),
+            CallError::TimedOut(Timeout::StartToClose),
+            CallError::Cancelled { reason: reason() },
+            CallError::Terminated { reason: reason() },
+            CallError::Panicked { message: reason() },
+            CallError::Rejected { reason: reason() },
+        ]
+    }
+
+    #[test]
+    fn each_is_stored_and_read() {
+        for error in all() {
+            let json = serde_json::to_string(&error).unwrap();
+            assert_eq!(serde_json::from_str::<CallError<u8>>(&json).unwrap(), error);
+        }
+    }
+
+    #[test]
+    fn each_says_what_it_is() {
+        let shown: Vec<_> = all().iter().map(ToString::to_string).collect();
+        let limit = "timed out: one attempt took longer than its start-to-close limit";
+        assert_eq!(shown, ["7", limit, "cancelled: why", "terminated: why", "panicked: why", "rejected: why"]);
+    }
+
+    #[test]
+    fn only_the_functions_own_error_is_converted() {
+        for error in all() {
+            let mapped = error.clone().map(|n| n + 1);
+            match error.clone().into_failed() {
+                Ok(own) => assert_eq!(mapped.failed(), Some(&(own + 1))),
+                Err(other) => assert_eq!((&mapped, other.failed()), (&error, None)),
+            }
+            assert_eq!(error.is_timeout(), error.category() == Category::TimedOut);
+        }
+    }
+}

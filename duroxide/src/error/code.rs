@@ -1,0 +1,299 @@
+//! Stable codes: one table of all that can go wrong.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Whose trouble an error is. Only that of the infrastructure is retried by the runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Category {
+    /// The code of an orchestration or an activity, or the values that it or a client gives.
+    Application,
+    /// What is deployed or set does not fit what is needed.
+    Configuration,
+    /// The storage or the process.
+    Infrastructure,
+    /// Somebody wanted it to end.
+    Cancelled,
+    /// A declared time limit passed.
+    TimedOut,
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Application => "application",
+            Self::Configuration => "configuration",
+            Self::Infrastructure => "infrastructure",
+            Self::Cancelled => "cancelled",
+            Self::TimedOut => "timed out",
+        })
+    }
+}
+
+/// A row per code: number, variant, name, category, meaning, remedy. Numbers are never used again for something else.
+macro_rules! codes {
+    ($($number:literal $code:ident $name:literal $category:ident $meaning:literal $remedy:literal;)*) => {
+        /// A stable code for what went wrong: `DUR0001`. It never changes its meaning; `docs/errors.md` says more.
+        ///
+        /// ```
+        /// use duroxide::ErrorCode;
+        /// assert_eq!(ErrorCode::Nondeterminism.as_str(), "DUR0001");
+        /// assert_eq!("DUR0001".parse(), Ok(ErrorCode::Nondeterminism));
+        /// ```
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            $(#[doc = concat!("`DUR", $number, "`: ", $meaning, ".")] $code,)*
+        }
+
+        impl ErrorCode {
+            /// All of them, by number.
+            pub const ALL: &[Self] = &[$(Self::$code,)*];
+
+            const fn row(self) -> Row {
+                match self {
+                    $(Self::$code => Row {
+                        code: concat!("DUR", $number),
+                        name: $name,
+                        category: Category::$category,
+                        meaning: $meaning,
+                        remedy: $remedy,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+struct Row {
+    code: &'static str,
+    name: &'static str,
+    category: Category,
+    meaning: &'static str,
+    remedy: &'static str,
+}
+
+codes! {
+    // The code of an orchestration.
+    "0001" Nondeterminism "nondeterminism" Application
+        "on replay the code decided something else than its history records"
+        "deploy code that decides as recorded, or give the change a version of its own; then resume the instance";
+    "0002" HistoryLeftOver "history left over" Application
+        "on replay the code came to its end before its history did"
+        "deploy code that takes the recorded steps, or give the change a version of its own; then resume the instance";
+    "0003" NonDurableWait "non-durable wait" Application
+        "an orchestration waits for something that is not durable"
+        "move the work into an activity, or wait with the context: its timers, events and calls; then resume the instance";
+    "0004" ContextOutsideTurn "context used outside its turn" Application
+        "a context was used while its own orchestration was not being polled"
+        "do not move the context into a spawned task or a thread; join durable calls in the function itself";
+    "0005" OptionsAfterPoll "options after the first poll" Application
+        "an option was set on a call that had been polled already"
+        "set all options before the call is awaited or polled";
+    "0006" TurnStuck "turn does not return" Application
+        "an orchestration has not returned from a poll for too long"
+        "move blocking or long computations into an activity, and make sure that every loop awaits or ends";
+    "0007" CrashLoop "crash on every attempt" Application
+        "the process died each time that it ran this, the last time with nothing else"
+        "look for aborts, stack overflows and memory use in this code; deploy a fix; then resume the instance";
+
+    // What is stored and cannot be read.
+    "0020" UnreadableEvent "unreadable event row" Configuration
+        "an event of the history cannot be read by this version"
+        "deploy the version that wrote it or a newer one; if the row is damaged, restore it from a backup";
+    "0021" UnreadableMessage "unreadable message row" Configuration
+        "a message of the instance cannot be read by this version"
+        "deploy the version that wrote it or a newer one; if the row is damaged, restore it from a backup";
+    "0022" UnreadableInput "unreadable input" Application
+        "the input of an orchestration is not of the type that its function takes"
+        "deploy code whose type reads what was given (`#[serde(default)]` for new fields); then resume the instance";
+    "0023" UnreadableResult "unreadable result" Application
+        "an output, an error or an event is not of the type that the code waits for"
+        "deploy code whose type reads what is recorded (`#[serde(default)]` for new fields); then resume the instance";
+    "0024" UnreadableActivityInput "unreadable activity input" Application
+        "the input of an activity is not of the type that its function takes"
+        "deploy an activity whose type reads what was given; then resume the instance";
+
+    // What is registered and linked.
+    "0040" MissingState "missing state" Configuration
+        "a function takes a `State<T>` that the runtime was not given"
+        "give it with `Runtime::builder().state(..)`";
+    "0041" DuplicateRegistration "duplicate registration" Configuration
+        "two functions are registered under the same name and version"
+        "rename one with `name = \"..\"`, give it another version, or link only one of the crates";
+    "0042" CrateNotLinked "expected crate not linked" Configuration
+        "a crate whose functions are expected is not part of the program"
+        "name it once in the program, as in `use billing as _;`";
+    "0043" ContractMismatch "contract mismatch" Configuration
+        "a contract and the function that carries it out do not take the same parameters"
+        "give both the same parameters, by number and name";
+    "0044" VersionNotRegistered "version not registered" Configuration
+        "the version that was asked for is not registered"
+        "deploy a node with that version, or ask for one that is registered";
+    "0045" NotConfigured "not configured" Configuration
+        "the runtime or the client was not told something that it needs, or something that cannot be"
+        "set what the message names";
+
+    // What is asked for.
+    "0060" InvalidId "invalid id or name" Application
+        "an id or a name is empty, too long, or holds a control character"
+        "use 1 to 255 bytes for an instance id, 1 to 128 for a name, without control characters";
+    "0061" InstanceExists "instance exists" Application
+        "an instance with this id exists already"
+        "choose another id, or say with `if_exists(..)` what is to happen";
+    "0062" InstanceNotFound "instance not found" Application
+        "no instance has this id"
+        "check the id; the instance may have been deleted, or live in another database or namespace";
+    "0063" InstanceFinished "instance finished" Application
+        "the instance has come to its end and takes nothing more"
+        "check its status before, or start a new instance";
+    "0064" InstanceLive "instance live" Application
+        "only an instance that has come to its end can be deleted"
+        "cancel or terminate it first";
+
+    // Limits.
+    "0080" PayloadRefused "payload refused" Application
+        "a value cannot be written as JSON without being changed"
+        "change the field that the message names, as the message says";
+    "0081" PayloadTooLarge "payload too large" Application
+        "a value has more bytes than the limit allows"
+        "store large data elsewhere and pass a reference, or raise the limit that the message names";
+    "0082" HistoryTooLong "history too long" Application
+        "an execution has more events than the limit allows"
+        "continue as new before that, or raise the limit that the message names";
+    "0083" MailboxFull "mailbox full" Application
+        "an instance has more unread events than the limit allows"
+        "let the orchestration read its events, send fewer, or raise the limit that the message names";
+
+    // Storage and process.
+    "0100" StorageFailed "storage failed" Infrastructure
+        "the storage did not carry out an operation"
+        "see the operation and the cause in the message; the runtime goes on trying";
+    "0101" SchemaNewer "schema newer" Configuration
+        "the database was set up by a newer version than this one"
+        "deploy the newer version, or use another database";
+    "0102" LeaseLost "lease lost" Infrastructure
+        "the node was silent for too long, and others may have taken over what it owned"
+        "nothing at once, the node joins again; if it repeats, look for a stalled process or an unreachable storage";
+    "0103" RuntimeStopped "runtime stopped" Infrastructure
+        "the runtime has been shut down"
+        "start a runtime; what was accepted before goes on there";
+}
+
+impl ErrorCode {
+    /// The code: `DUR0001`.
+    pub const fn as_str(self) -> &'static str {
+        self.row().code
+    }
+
+    /// What it is called, in a few words.
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Whose trouble it is.
+    pub const fn category(self) -> Category {
+        self.row().category
+    }
+
+    /// What has happened, in one line.
+    pub const fn meaning(self) -> &'static str {
+        self.row().meaning
+    }
+
+    /// What can be done.
+    pub const fn remedy(self) -> &'static str {
+        self.row().remedy
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.as_str(), self.name())
+    }
+}
+
+/// A text that is not a code, or a code that is newer than this version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an error code that this version knows")]
+pub struct UnknownErrorCode(String);
+
+impl FromStr for ErrorCode {
+    type Err = UnknownErrorCode;
+
+    fn from_str(text: &str) -> Result<Self, UnknownErrorCode> {
+        let known = Self::ALL.iter().find(|code| code.as_str() == text);
+        known.copied().ok_or_else(|| UnknownErrorCode(text.to_owned()))
+    }
+}
+
+impl Serialize for ErrorCode {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrorCode {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/errors.md");
+
+    /// The section of the page that is about a code.
+    fn section(code: ErrorCode) -> &'static str {
+        let heading = format!("\n## {code}: {}\n", code.name());
+        let (_, rest) = PAGE.split_once(&heading).unwrap_or_else(|| panic!("docs/errors.md lacks{heading}"));
+        rest.split("\n## ").next().unwrap_or_default()
+    }
+
+    #[test]
+    fn every_code_has_its_section_in_the_docs() {
+        for &code in ErrorCode::ALL {
+            let section = section(code).split_whitespace().collect::<Vec<_>>().join(" ");
+            for label in [&format!("**Category:** {}.", code.category()), "**What:**", "**Why:**", "**Remedy:**"] {
+                assert!(section.contains(label), "docs/errors.md, {code}: {label} is missing");
+            }
+            let said = section.to_lowercase();
+            assert!(said.contains(&code.meaning().to_lowercase()), "docs/errors.md, {code}: {}", code.meaning());
+            assert!(said.contains(&code.remedy().to_lowercase()), "docs/errors.md, {code}: {}", code.remedy());
+        }
+    }
+
+    #[test]
+    fn every_section_in_the_docs_has_its_code() {
+        let headings = PAGE.lines().filter_map(|line| line.strip_prefix("## DUR"));
+        let numbers: Vec<_> = headings.filter_map(|heading| heading.split(':').next()).collect();
+        let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str().trim_start_matches("DUR")).collect();
+        assert_eq!(numbers, codes, "the same codes in the same order");
+    }
+
+    #[test]
+    fn codes_rise() {
+        assert!(ErrorCode::ALL.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
+    }
+
+    #[test]
+    fn codes_are_stored_as_text() {
+        for &code in ErrorCode::ALL {
+            let json = serde_json::to_string(&code).unwrap();
+            assert_eq!(json, format!("\"{code}\""));
+            assert_eq!(serde_json::from_str::<ErrorCode>(&json).unwrap(), code);
+        }
+        assert!(serde_json::from_str::<ErrorCode>("\"DUR9999\"").is_err());
+    }
+}

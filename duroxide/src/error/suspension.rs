@@ -1,0 +1,144 @@
+//! Why an instance is suspended.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ErrorCode;
+use crate::id::EventId;
+
+/// Why an instance is suspended, or an activity of it is parked. Stored as JSON with the instance.
+///
+/// `Display` shows all that is known, a line each, what was recorded right above what was asked for.
+///
+/// ```
+/// use duroxide::{ErrorCode, EventId, Suspension};
+/// let suspension = Suspension::new(ErrorCode::Nondeterminism, "call 3 has changed")
+///     .event(EventId(7))
+///     .compared("activity `charge`", "activity `ship`")
+///     .place("src/checkout.rs:12:9");
+/// let shown = suspension.to_string();
+/// assert!(shown.contains("\n  recorded: activity `charge`\n  asked:    activity `ship`\n"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// What kind of trouble it is.
+    pub code: ErrorCode,
+    /// What has happened, in one sentence.
+    pub message: String,
+    /// The event at which it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventId>,
+    /// What history says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<String>,
+    /// What the code asked for instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
+    /// Where in the source: file, line and column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The build of the node that suspended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
+}
+
+impl Suspension {
+    /// A reason that has only a code and a message.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), event: None, recorded: None, asked: None, place: None, build: None }
+    }
+
+    /// Adds the event at which it happened.
+    #[must_use]
+    pub fn event(mut self, event: EventId) -> Self {
+        self.event = Some(event);
+        self
+    }
+
+    /// Adds what history says and what the code asked for instead.
+    #[must_use]
+    pub fn compared(mut self, recorded: impl Into<String>, asked: impl Into<String>) -> Self {
+        self.recorded = Some(recorded.into());
+        self.asked = Some(asked.into());
+        self
+    }
+
+    /// Adds the place in the source: a [`Location`](std::panic::Location), or the same as text.
+    #[must_use]
+    pub fn place(mut self, place: impl fmt::Display) -> Self {
+        self.place = Some(place.to_string());
+        self
+    }
+
+    /// Adds the build of the node that suspends.
+    #[must_use]
+    pub fn build(mut self, build: impl Into<String>) -> Self {
+        self.build = Some(build.into());
+        self
+    }
+}
+
+impl fmt::Display for Suspension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.code, self.code.name(), self.message)?;
+        let event = self.event.map(|event| event.to_string());
+        let lines = [
+            ("event:", event.as_deref()),
+            ("recorded:", self.recorded.as_deref()),
+            ("asked:", self.asked.as_deref()),
+            ("place:", self.place.as_deref()),
+            ("build:", self.build.as_deref()),
+            ("remedy:", Some(self.code.remedy())),
+        ];
+        for (label, text) in lines {
+            let Some(text) = text else { continue };
+            // What has several lines stays in its column.
+            write!(f, "\n  {label:<9} {}", text.replace('\n', "\n            "))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Suspension {
+        Suspension::new(ErrorCode::Nondeterminism, "call 3 has changed")
+            .event(EventId(7))
+            .compared("activity `charge`\ninput {..}", "activity `ship`")
+            .place(std::panic::Location::caller())
+            .build("b1")
+    }
+
+    #[test]
+    fn both_sides_stand_below_each_other() {
+        let suspension = full();
+        let place = suspension.place.clone().expect("was given");
+        assert!(place.contains("suspension.rs:"), "{place}");
+        assert_eq!(
+            suspension.to_string(),
+            format!(
+                "DUR0001 (nondeterminism): call 3 has changed\n  \
+                   event:    7\n  \
+                   recorded: activity `charge`\n            input {{..}}\n  \
+                   asked:    activity `ship`\n  \
+                   place:    {place}\n  \
+                   build:    b1\n  \
+                   remedy:   {}",
+                ErrorCode::Nondeterminism.remedy()
+            )
+        );
+    }
+
+    #[test]
+    fn it_is_stored_and_read() {
+        for suspension in [full(), Suspension::new(ErrorCode::CrashLoop, "3 crashes")] {
+            let json = serde_json::to_string(&suspension).unwrap();
+            assert_eq!(serde_json::from_str::<Suspension>(&json).unwrap(), suspension);
+        }
+        let bare = serde_json::to_value(Suspension::new(ErrorCode::CrashLoop, "a")).unwrap();
+        assert_eq!(bare, serde_json::json!({"code": "DUR0007", "message": "a"}));
+    }
+}

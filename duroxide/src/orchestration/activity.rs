@@ -1,0 +1,149 @@
+//! Calling an activity.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::call::{PendingCall, Place};
+use crate::error::CallError;
+use crate::history::ActivityScheduled;
+use crate::id::{CallId, MAX_NAME, check_text};
+use crate::payload::{Payload, PayloadError};
+use crate::policy::{ActivityOptions, RetryPolicy};
+use crate::replay::{Core, op};
+
+/// The call of an activity: set its options, then `.await` it.
+///
+/// It is scheduled when it is first polled, or by [`start`](ActivityCall::start). Dropped before it has its outcome, the
+/// activity is cancelled, unless it is [`detached`](ActivityCall::detached).
+///
+/// # Errors
+/// Resolves to a [`CallError`]: the activity's own error, or why it has none.
+///
+/// # Cancel safety
+/// Dropping it *is* the cancelling of the activity; what it has done so far it has done.
+#[must_use = "an activity is scheduled when its call is awaited, or by `.start()`"]
+pub struct ActivityCall<T, E> {
+    call: PendingCall,
+    spec: Spec,
+    result: PhantomData<fn() -> Result<T, E>>,
+}
+
+struct Spec {
+    name: String,
+    input: Result<Payload, PayloadError>,
+    options: ActivityOptions,
+    tag: Option<String>,
+    detached: bool,
+}
+
+impl<T, E> ActivityCall<T, E> {
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        name: &str,
+        input: Result<Payload, PayloadError>,
+        options: ActivityOptions,
+        place: Place,
+    ) -> Self {
+        let spec = Spec { name: name.to_owned(), input, options, tag: None, detached: false };
+        Self { call: PendingCall::new(core, place), spec, result: PhantomData }
+    }
+
+    /// Retries as this policy says, instead of what the activity declares.
+    #[track_caller]
+    pub fn retry(self, policy: RetryPolicy) -> Self {
+        self.with(Location::caller(), |spec| spec.options.retry = Some(policy))
+    }
+
+    /// Limits one attempt, from its start. Default: what the activity declares, else none.
+    #[track_caller]
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.with(Location::caller(), |spec| spec.options.start_to_close = Some(limit))
+    }
+
+    /// Limits all attempts together, from scheduling. Default: what the activity declares, else none.
+    #[track_caller]
+    pub fn schedule_to_close(self, limit: Duration) -> Self {
+        self.with(Location::caller(), |spec| spec.options.schedule_to_close = Some(limit))
+    }
+
+    /// Runs it only on nodes that serve this tag: those that were given it with `RuntimeBuilder::tags`, and those that
+    /// were given none and so serve all.
+    #[track_caller]
+    pub fn tag(self, tag: impl Into<String>) -> Self {
+        let tag = tag.into();
+        self.with(Location::caller(), |spec| spec.tag = Some(tag))
+    }
+
+    /// Lets the activity go on when this call is dropped, or when the orchestration ends before it.
+    #[track_caller]
+    pub fn detached(self) -> Self {
+        self.with(Location::caller(), |spec| spec.detached = true)
+    }
+
+    /// Schedules the activity now, and returns its pending result.
+    pub fn start(mut self) -> Self {
+        self.schedule();
+        self
+    }
+
+    fn with(mut self, place: Place, change: impl FnOnce(&mut Spec)) -> Self {
+        if self.call.may_change(place) {
+            change(&mut self.spec);
+        }
+        self
+    }
+
+    fn schedule(&mut self) {
+        let spec = &mut self.spec;
+        self.call.schedule(|core, id, place| spec.schedule(core, id, place));
+    }
+}
+
+impl Spec {
+    fn schedule(&mut self, core: &Core, call: CallId, place: Place) {
+        match self.check() {
+            Ok(input) => {
+                let Self { name, options, tag, detached, .. } = self;
+                let activity = ActivityScheduled {
+                    call,
+                    name: name.clone(),
+                    tag: tag.take(),
+                    detached: *detached,
+                    options: std::mem::take(options),
+                };
+                op::activity::schedule(core, activity, input, place);
+            }
+            Err(reason) => core.reject(call, &format!("activity {:?}", self.name), reason, place),
+        }
+    }
+
+    fn check(&mut self) -> Result<Payload, String> {
+        check_text("activity name", &self.name, MAX_NAME).map_err(|e| e.to_string())?;
+        if let Some(tag) = &self.tag {
+            check_text("tag", tag, MAX_NAME).map_err(|e| e.to_string())?;
+        }
+        std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))
+    }
+}
+
+impl<T: DeserializeOwned, E: DeserializeOwned> Future for ActivityCall<T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.schedule();
+        match this.call.poll(context) {
+            Poll::Ready(outcome) => {
+                this.call.decode(outcome, || format!("the outcome of activity {:?}", this.spec.name))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the futures of all durable calls have in common.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use serde::de::DeserializeOwned;
+
+use crate::error::CallError;
+use crate::history::Failure;
+use crate::id::CallId;
+use crate::payload::Payload;
+use crate::replay::{Core, Failed, Fault, Outcome};
+
+/// The place of a call in user code.
+pub(crate) type Place = &'static Location<'static>;
+
+/// A call between its building and its outcome. Its id is claimed when it is built; it is scheduled when it is polled first.
+pub(crate) struct PendingCall {
+    pub(crate) core: Arc<Core>,
+    pub(crate) id: CallId,
+    pub(crate) place: Place,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Built,
+    Scheduled,
+    Done,
+}
+
+impl PendingCall {
+    pub(crate) fn new(core: &Arc<Core>, place: Place) -> Self {
+        Self { core: core.clone(), id: core.claim(place), place, stage: Stage::Built }
+    }
+
+    /// Whether options may still be set; that it is too late is reported.
+    pub(crate) fn may_change(&self, place: Place) -> bool {
+        if self.stage != Stage::Built {
+            self.core.fail(Fault::late_option(place));
+        }
+        self.stage == Stage::Built
+    }
+
+    /// Schedules the call unless it is.
+    pub(crate) fn schedule(&mut self, schedule: impl FnOnce(&Core, CallId, Place)) {
+        if self.stage == Stage::Built {
+            self.stage = Stage::Scheduled;
+            schedule(&self.core, self.id, self.place);
+        }
+    }
+
+    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Outcome> {
+        if self.stage == Stage::Done {
+            return Poll::Pending;
+        }
+        let outcome = self.core.poll(self.id, context, self.place);
+        if outcome.is_ready() {
+            self.stage = Stage::Done;
+        }
+        outcome
+    }
+
+    /// Reads the outcome. One that cannot be read suspends the instance.
+    pub(crate) fn decode<T, E>(&self, outcome: Outcome, what: impl FnOnce() -> String) -> Poll<Result<T, CallError<E>>>
+    where
+        T: DeserializeOwned,
+        E: DeserializeOwned,
+    {
+        let decoded = match outcome {
+            Ok(output) => output.decode().map(Ok),
+            Err(Failed { failure, error }) => call_error(failure, &error).map(Err),
+        };
+        match decoded {
+            Ok(result) => Poll::Ready(result),
+            Err(error) => {
+                self.core.fail(Fault::unreadable_outcome(&what(), &error, self.place));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        if self.stage == Stage::Scheduled {
+            self.core.drop_call(self.id);
+        }
+    }
+}
+
+/// What the caller sees of a failure.
+pub(crate) fn call_error<E: DeserializeOwned>(
+    failure: Failure,
+    error: &Payload,
+) -> Result<CallError<E>, crate::payload::PayloadError> {
+    Ok(match failure {
+        Failure::Application => CallError::Failed(error.decode()?),
+        Failure::Panicked { message } => CallError::Panicked { message },
+        Failure::TimedOut { limit } => CallError::TimedOut(limit),
+        Failure::Cancelled { reason } => CallError::Cancelled { reason },
+        Failure::Terminated { reason } => CallError::Terminated { reason },
+        Failure::Rejected { reason } => CallError::Rejected { reason },
+    })
+}

@@ -1,0 +1,190 @@
+//! Calling an orchestration from another: as a child, or detached.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use semver::Version;
+use serde::de::DeserializeOwned;
+
+use super::call::{PendingCall, Place};
+use crate::error::CallError;
+use crate::history::{ChildScheduled, ClosePolicy};
+use crate::id::{CallId, InstanceId, MAX_NAME, check_text};
+use crate::payload::{Payload, PayloadError};
+use crate::replay::{Core, op};
+
+/// The call of an orchestration as a child: set its options, then `.await` it.
+///
+/// The child is started when the call is first polled, or by [`start`](ChildCall::start). Dropped before it has its outcome,
+/// the child is cancelled.
+///
+/// # Errors
+/// Resolves to a [`CallError`]: the child's own error, or why it has none; [`CallError::Rejected`] when the id is taken.
+///
+/// # Cancel safety
+/// Dropping it *is* the cancelling of the child, which may compensate.
+#[must_use = "a child is started when its call is awaited, or by `.start()`"]
+pub struct ChildCall<T, E> {
+    call: PendingCall,
+    spec: Spec,
+    result: PhantomData<fn() -> Result<T, E>>,
+}
+
+/// A detached start: resolves to the id of the new instance once it exists. Dropping it takes nothing back.
+///
+/// # Errors
+/// Resolves to [`CallError::Rejected`] when the id is taken or a value is refused.
+#[must_use = "the orchestration is started when this is awaited, or by `.start()`"]
+pub struct DetachedStart {
+    call: PendingCall,
+    spec: Spec,
+}
+
+struct Spec {
+    name: String,
+    input: Result<Payload, PayloadError>,
+    id: Option<String>,
+    instance: Option<InstanceId>,
+    version: Option<String>,
+    close: ClosePolicy,
+}
+
+impl<T, E> ChildCall<T, E> {
+    pub(crate) fn new(core: &Arc<Core>, name: &str, input: Result<Payload, PayloadError>, place: Place) -> Self {
+        let spec = Spec {
+            name: name.to_owned(),
+            input,
+            id: None,
+            instance: None,
+            version: None,
+            close: ClosePolicy::default(),
+        };
+        Self { call: PendingCall::new(core, place), spec, result: PhantomData }
+    }
+
+    /// Names the instance. Default: a name made of the parent's, its execution and this call, which is never taken.
+    #[track_caller]
+    pub fn id(self, id: impl Into<String>) -> Self {
+        let id = id.into();
+        self.with(Location::caller(), |spec| spec.id = Some(id))
+    }
+
+    /// Asks for this version, as semver. Default: the latest that is registered where the child starts.
+    #[track_caller]
+    pub fn version(self, version: impl Into<String>) -> Self {
+        let version = version.into();
+        self.with(Location::caller(), |spec| spec.version = Some(version))
+    }
+
+    /// Says what becomes of the child when its parent ends before it. Default: it is cancelled.
+    #[track_caller]
+    pub fn on_parent_close(self, policy: ClosePolicy) -> Self {
+        self.with(Location::caller(), |spec| spec.close = policy)
+    }
+
+    /// Starts an instance that answers to nobody, instead of a child.
+    #[track_caller]
+    pub fn detached(self) -> DetachedStart {
+        let Self { call, spec, .. } = self.with(Location::caller(), |_| ());
+        DetachedStart { call, spec }
+    }
+
+    /// Starts the child now, and returns its pending result.
+    pub fn start(mut self) -> Self {
+        self.schedule();
+        self
+    }
+
+    fn with(mut self, place: Place, change: impl FnOnce(&mut Spec)) -> Self {
+        if self.call.may_change(place) {
+            change(&mut self.spec);
+        }
+        self
+    }
+
+    fn schedule(&mut self) {
+        let spec = &mut self.spec;
+        self.call.schedule(|core, id, place| spec.schedule(core, id, false, place));
+    }
+}
+
+impl DetachedStart {
+    /// Starts the instance now, and returns the pending confirmation, which may be dropped.
+    pub fn start(mut self) -> Self {
+        self.schedule();
+        self
+    }
+
+    fn schedule(&mut self) {
+        let spec = &mut self.spec;
+        self.call.schedule(|core, id, place| spec.schedule(core, id, true, place));
+    }
+}
+
+impl Spec {
+    fn schedule(&mut self, core: &Core, call: CallId, detached: bool, place: Place) {
+        match self.check(core, call, detached) {
+            Ok((child, input)) => {
+                self.instance = Some(child.instance.clone());
+                op::child::schedule(core, child, input, place);
+            }
+            Err(reason) => core.reject(call, &format!("orchestration {:?}", self.name), reason, place),
+        }
+    }
+
+    fn check(&mut self, core: &Core, call: CallId, detached: bool) -> Result<(ChildScheduled, Payload), String> {
+        check_text("orchestration name", &self.name, MAX_NAME).map_err(|e| e.to_string())?;
+        let instance = match &self.id {
+            Some(id) => InstanceId::new(id),
+            None => InstanceId::derived(&core.execution, call),
+        };
+        let instance = instance.map_err(|e| e.to_string())?;
+        let version = self.version.take().map(|text| parse_version(&text)).transpose()?;
+        let input = std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))?;
+        let child = ChildScheduled { call, name: self.name.clone(), version, instance, detached, close: self.close };
+        Ok((child, input))
+    }
+}
+
+/// Reads a version that user code gave.
+pub(crate) fn parse_version(text: &str) -> Result<Version, String> {
+    Version::parse(text).map_err(|e| format!("version {text:?} is not semver (like 1.2.0): {e}"))
+}
+
+impl<T: DeserializeOwned, E: DeserializeOwned> Future for ChildCall<T, E> {
+    type Output = Result<T, CallError<E>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.schedule();
+        match this.call.poll(context) {
+            Poll::Ready(outcome) => {
+                this.call.decode(outcome, || format!("the outcome of orchestration {:?}", this.spec.name))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Future for DetachedStart {
+    type Output = Result<InstanceId, CallError<std::convert::Infallible>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.schedule();
+        let Poll::Ready(outcome) = this.call.poll(context) else { return Poll::Pending };
+        let reason = match (outcome, this.spec.instance.clone()) {
+            (Ok(_), Some(instance)) => return Poll::Ready(Ok(instance)),
+            (Err(failed), _) => match failed.failure {
+                crate::history::Failure::Rejected { reason } => reason,
+                other => format!("{other:?}"),
+            },
+            (Ok(_), None) => "it was never started".to_owned(),
+        };
+        Poll::Ready(Err(CallError::Rejected { reason }))
+    }
+}

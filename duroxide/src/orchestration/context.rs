@@ -1,0 +1,147 @@
+//! The context of an orchestration: thin; each method pushes a decision and returns a future.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::{ActivityCall, Cancelled, ChildCall, ContinueAsNew, Event, EventByName, EventWait, Sleep, event};
+use crate::clock::Timestamp;
+use crate::id::ExecutionId;
+use crate::payload::Payload;
+use crate::policy::ActivityOptions;
+use crate::replay::Core;
+use crate::replay::op::{cancel, timer::Due};
+
+/// What an orchestration works with. Cheap to clone.
+///
+/// It belongs to the turns of its orchestration: used from another task or thread, it suspends the instance with the place
+/// of the use.
+#[derive(Clone)]
+pub struct OrchestrationContext {
+    pub(crate) core: Arc<Core>,
+}
+
+impl OrchestrationContext {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// The instance, and which execution of it this is.
+    pub fn execution(&self) -> &ExecutionId {
+        &self.core.execution
+    }
+
+    /// The time of the event that is being handled: the same on replay. It stands still within a turn.
+    #[track_caller]
+    pub fn now(&self) -> Timestamp {
+        let state = self.core.in_turn(Location::caller());
+        state.map_or(Timestamp::from_micros(0), |state| state.now)
+    }
+
+    /// A random number: the same on replay. Not for secrets.
+    #[track_caller]
+    pub fn random(&self) -> u64 {
+        self.core.random(Location::caller())
+    }
+
+    /// A random UUID (version 4): the same on replay. Not for secrets.
+    #[track_caller]
+    pub fn uuid(&self) -> Uuid {
+        let place = Location::caller();
+        let (high, low) = (self.core.random(place), self.core.random(place));
+        uuid::Builder::from_random_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes()).into_uuid()
+    }
+
+    /// A durable timer that fires after a duration. `Duration::MAX` waits until it is dropped.
+    #[track_caller]
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::new(&self.core, Due::After(duration), Location::caller())
+    }
+
+    /// A durable timer that fires at a time; at once when that has passed.
+    #[track_caller]
+    pub fn sleep_until(&self, time: Timestamp) -> Sleep {
+        Sleep::new(&self.core, Due::At(time), Location::caller())
+    }
+
+    /// Waits for the next external event of a type. Events that came early are kept, in order.
+    #[track_caller]
+    pub fn event<E: Event>(&self) -> EventWait<E> {
+        EventByName::new(&self.core, E::NAME, Location::caller())
+    }
+
+    /// Waits for the next external event of a name: the twin of [`event`](Self::event) for names chosen at run time.
+    #[track_caller]
+    pub fn event_named<T: DeserializeOwned>(&self, name: &str) -> EventByName<T> {
+        EventByName::new(&self.core, name, Location::caller())
+    }
+
+    /// Takes the oldest unread event of a type, if there is one that no wait is about to take.
+    #[track_caller]
+    pub fn try_event<E: Event>(&self) -> Option<E> {
+        event::try_event(&self.core, Location::caller())
+    }
+
+    /// Takes all unread events of a type, oldest first.
+    #[track_caller]
+    pub fn drain<E: Event>(&self) -> Vec<E> {
+        event::drain(&self.core, Location::caller())
+    }
+
+    /// Resolves to the reason once somebody has asked to cancel this instance.
+    ///
+    /// Calling this, once, changes what a cancel does: without it, the function is dropped and the outcome is *cancelled*;
+    /// with it, the function goes on, may compensate, and what it returns is the outcome.
+    #[track_caller]
+    pub fn cancelled(&self) -> Cancelled {
+        Cancelled::new(&self.core, Location::caller())
+    }
+
+    /// The reason, if somebody has asked to cancel this instance. Counts as a call of [`cancelled`](Self::cancelled).
+    #[track_caller]
+    pub fn cancel_requested(&self) -> Option<String> {
+        cancel::requested(&self.core, Location::caller())
+    }
+
+    /// Calls an activity by name: the twin of the typed `activity::call(&ctx, ..)` for names chosen at run time.
+    ///
+    /// The options that the activity declares are those of its types, which are not known here: without `.retry(..)` there
+    /// is one attempt, without `.timeout(..)` no limit. Its error is JSON.
+    #[track_caller]
+    pub fn call_activity<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        input: &(impl Serialize + ?Sized),
+    ) -> ActivityCall<T, serde_json::Value> {
+        let place = Location::caller();
+        ActivityCall::new(&self.core, name, Payload::encode(input), ActivityOptions::default(), place)
+    }
+
+    /// Calls an orchestration by name: the twin of the typed `orchestration::call(&ctx, ..)`. Its error is JSON.
+    #[track_caller]
+    pub fn call_orchestration<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        input: &(impl Serialize + ?Sized),
+    ) -> ChildCall<T, serde_json::Value> {
+        ChildCall::new(&self.core, name, Payload::encode(input), Location::caller())
+    }
+
+    /// Continues as new with an input that is not checked against the type of this orchestration: the twin of the typed
+    /// `orchestration::continue_as_new(&ctx, ..)`.
+    #[track_caller]
+    pub fn continue_as_new<R>(&self, input: &(impl Serialize + ?Sized)) -> ContinueAsNew<R> {
+        ContinueAsNew::new(&self.core, Payload::encode(input), Location::caller())
+    }
+}
+
+impl fmt::Debug for OrchestrationContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OrchestrationContext({})", self.core.execution)
+    }
+}

@@ -1,0 +1,65 @@
+//! Continue-as-new: the same instance, a fresh history.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::call::Place;
+use super::child::parse_version;
+use crate::error::ErrorCode;
+use crate::payload::{Payload, PayloadError};
+use crate::replay::{Core, Fault, op};
+
+/// Ends the execution when it is awaited, and starts the next one. It never resolves; its type is what the function returns,
+/// so that it can stand in tail position.
+///
+/// Activities and timers of the execution are cancelled, children closed by their policy; unread events go on to the next
+/// execution, in order.
+#[must_use = "the execution continues as new when this is awaited"]
+pub struct ContinueAsNew<R> {
+    core: Arc<Core>,
+    place: Place,
+    input: Option<Result<Payload, PayloadError>>,
+    version: Option<String>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> ContinueAsNew<R> {
+    pub(crate) fn new(core: &Arc<Core>, input: Result<Payload, PayloadError>, place: Place) -> Self {
+        Self { core: core.clone(), place, input: Some(input), version: None, result: PhantomData }
+    }
+
+    /// Goes on with this version, as semver. Default: the latest that is registered.
+    #[track_caller]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        if self.input.is_none() {
+            self.core.fail(Fault::late_option(Location::caller()));
+        }
+        self.version = Some(version.into());
+        self
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        let Some(input) = self.input.take() else { return Ok(()) };
+        let input = input.map_err(|e| format!("the input of the next execution: {e}"))?;
+        let version = self.version.take().map(|text| parse_version(&text)).transpose()?;
+        op::continue_as_new::end(&self.core, version, input, self.place);
+        Ok(())
+    }
+}
+
+impl<R> Future for ContinueAsNew<R> {
+    type Output = R;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<R> {
+        let this = self.get_mut();
+        if let Err(reason) = this.end() {
+            // There is no error that user code could handle here: it stands still until other code is deployed.
+            this.core.fail(Fault::new(ErrorCode::PayloadRefused, reason).at(Some(this.place)));
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,89 @@
+//! Waiting for external events.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use serde::de::DeserializeOwned;
+
+use super::Event;
+use super::call::Place;
+use crate::id::CallId;
+use crate::payload::Payload;
+use crate::replay::{Core, Fault};
+
+/// Waits for the next event of a type; see [`OrchestrationContext::event`](super::OrchestrationContext::event).
+pub type EventWait<E> = EventByName<E>;
+
+/// Waits for the next event of a name. The event is consumed when this resolves, never before: a wait that is dropped
+/// consumes nothing.
+#[must_use = "an event is waited for when this is awaited"]
+pub struct EventByName<T> {
+    core: Arc<Core>,
+    call: CallId,
+    name: String,
+    place: Place,
+    /// Whether a wait is recorded, and has taken no event.
+    waiting: bool,
+    done: bool,
+    event: PhantomData<fn() -> T>,
+}
+
+impl<T> EventByName<T> {
+    pub(crate) fn new(core: &Arc<Core>, name: &str, place: Place) -> Self {
+        let call = core.claim(place);
+        Self { core: core.clone(), call, name: name.to_owned(), place, waiting: false, done: false, event: PhantomData }
+    }
+}
+
+impl<T: DeserializeOwned> Future for EventByName<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        if this.done {
+            return Poll::Pending;
+        }
+        match this.core.poll_event(&this.name, this.call, context, &mut this.waiting, this.place) {
+            Poll::Ready(payload) => {
+                (this.waiting, this.done) = (false, true);
+                decode(&this.core, &this.name, &payload, this.place).map_or(Poll::Pending, Poll::Ready)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for EventByName<T> {
+    fn drop(&mut self) {
+        if self.waiting {
+            self.core.drop_wait(&self.name, self.call);
+        }
+    }
+}
+
+/// Takes the oldest unread event of a type, if there is one.
+pub(crate) fn try_event<E: Event>(core: &Core, place: Place) -> Option<E> {
+    let payload = core.in_turn(place)?.mailbox.take_one(E::NAME)?;
+    decode(core, E::NAME, &payload, place)
+}
+
+/// Takes all unread events of a type.
+pub(crate) fn drain<E: Event>(core: &Core, place: Place) -> Vec<E> {
+    let Some(mut state) = core.in_turn(place) else { return Vec::new() };
+    let payloads = state.mailbox.take_all(E::NAME);
+    drop(state);
+    payloads.iter().map_while(|payload| decode(core, E::NAME, payload, place)).collect()
+}
+
+fn decode<T: DeserializeOwned>(core: &Core, name: &str, payload: &Payload, place: Place) -> Option<T> {
+    match payload.decode() {
+        Ok(event) => Some(event),
+        Err(error) => {
+            core.fail(Fault::unreadable_outcome(&format!("event {name:?}"), &error, place));
+            None
+        }
+    }
+}

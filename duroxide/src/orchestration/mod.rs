@@ -1,0 +1,99 @@
+//! What an orchestration sees: its context, and the futures of its durable calls.
+
+mod activity;
+mod call;
+mod cancel;
+mod child;
+mod combinators;
+mod context;
+mod continue_as_new;
+mod event;
+mod timer;
+
+use std::future::Future;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use activity::ActivityCall;
+pub use cancel::Cancelled;
+pub use child::{ChildCall, DetachedStart};
+pub use combinators::{days, hours, join_all, minutes, race};
+pub use context::OrchestrationContext;
+pub use continue_as_new::ContinueAsNew;
+pub use event::{EventByName, EventWait};
+pub use timer::Sleep;
+
+/// An orchestration as its callers see it: a name, a version, and types. `#[orchestration]` implements it.
+///
+/// ```
+/// use duroxide::prelude::*;
+///
+/// enum Greet {}
+/// impl Orchestration for Greet {
+///     const NAME: &'static str = "greet";
+///     type Input = String;
+///     type Output = String;
+///     type Error = duroxide::Error;
+/// }
+/// impl OrchestrationFn for Greet {
+///     async fn run(ctx: OrchestrationContext, name: String) -> duroxide::Result<String> {
+///         ctx.sleep(std::time::Duration::from_secs(1)).await;
+///         Ok(format!("hello, {name}"))
+///     }
+/// }
+/// let registry = duroxide::Registry::empty().with_orchestration::<Greet>();
+/// assert_eq!(registry.entries().count(), 1);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an orchestration",
+    note = "annotate the async function with `#[orchestration]` and use the type of the same name"
+)]
+pub trait Orchestration: Sized + 'static {
+    /// The name that is recorded: unique, with the version, in a registry.
+    const NAME: &'static str;
+    /// The version, as semver.
+    const VERSION: &'static str = "1.0.0";
+    /// The names of its parameters, where it has more than one.
+    const PARAMETERS: Option<&'static [&'static str]> = None;
+    /// What it is started with.
+    type Input: Serialize + DeserializeOwned + Send + 'static;
+    /// What it returns.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// What it fails with.
+    type Error: Serialize + DeserializeOwned + Send + 'static;
+}
+
+/// An orchestration with its code. `#[orchestration]` implements it, unless the function has no body.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no code here",
+    note = "it is a contract without a body; register it in the program that implements it"
+)]
+pub trait OrchestrationFn: Orchestration {
+    /// The function: deterministic, and polled only by the runtime.
+    fn run(
+        ctx: OrchestrationContext,
+        input: Self::Input,
+    ) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
+}
+
+/// A typed external event: its name and its payload in one place. `#[event]` implements it.
+///
+/// ```
+/// use duroxide::prelude::*;
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Approval { by: String }
+///
+/// impl Event for Approval {
+///     const NAME: &'static str = "Approval";
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an external event",
+    note = "annotate the type with `#[event]`"
+)]
+pub trait Event: Serialize + DeserializeOwned + Send + 'static {
+    /// The name that is recorded.
+    const NAME: &'static str;
+}

@@ -1,0 +1,46 @@
+//! Durable timers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::call::{PendingCall, Place};
+use crate::replay::Core;
+use crate::replay::op::timer::{self, Due};
+
+/// A durable timer: resolves when it is due, whatever restarts meanwhile. Dropped, it is taken back.
+///
+/// It is created when it is first polled, or by [`start`](Sleep::start); a duration counts from then.
+#[must_use = "a timer is created when it is awaited, or by `.start()`"]
+pub struct Sleep {
+    call: PendingCall,
+    due: Due,
+}
+
+impl Sleep {
+    pub(crate) fn new(core: &Arc<Core>, due: Due, place: Place) -> Self {
+        Self { call: PendingCall::new(core, place), due }
+    }
+
+    /// Creates the timer now, and returns it.
+    pub fn start(mut self) -> Self {
+        self.schedule();
+        self
+    }
+
+    fn schedule(&mut self) {
+        let due = self.due;
+        self.call.schedule(|core, id, place| timer::create(core, id, due, place));
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.schedule();
+        this.call.poll(context).map(|_| ())
+    }
+}

@@ -1,0 +1,14 @@
+//! What user code imports: `use duroxide::prelude::*;`.
+
+pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State};
+pub use crate::client::{Client, Handle};
+pub use crate::error::CallError;
+pub use crate::history::ClosePolicy;
+pub use crate::orchestration::{
+    Event, Orchestration, OrchestrationContext, OrchestrationFn, days, hours, join_all, minutes, race,
+};
+pub use crate::policy::RetryPolicy;
+pub use crate::provider::IfExists;
+pub use crate::runtime::Runtime;
+pub use crate::{join, select};
+pub use duroxide_macros::{activity, event, orchestration};

@@ -1,0 +1,181 @@
+//! Handing out work.
+
+use std::collections::BTreeMap;
+
+use super::state::{Activity, Blame, Instance, State, has_code, serves};
+use super::*;
+use crate::id::ActivityId;
+
+impl State {
+    pub(super) fn acquire(&mut self, lease: &Lease, want: &Want) -> Acquired {
+        self.take_over_dead();
+        self.saw(want.now);
+        let mut acquired = Acquired { cursor: want.cursor, ..Acquired::default() };
+        if !self.nodes.contains_key(&lease.epoch) {
+            return acquired;
+        }
+        self.hand_on(lease, want, &mut acquired);
+        self.load(lease, want, &mut acquired);
+        if !(want.alone && self.take_quarantined(lease, want, &mut acquired)) {
+            self.take_instances(lease, want, &mut acquired);
+            self.take_activities(lease, want, &mut acquired);
+        }
+        acquired.next_due = acquired.next_due.into_iter().chain(self.next_timer(lease, want.now)).min();
+        acquired
+    }
+
+    /// The messages of owned instances that came since the last time.
+    fn hand_on(&self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
+        let Cursor { arrival, time } = want.cursor;
+        let arrived = self.messages.range(arrival.saturating_add(1)..).map(|(arrival, _)| *arrival);
+        let became_visible =
+            self.delayed.iter().skip_while(|(due, _)| *due <= time).take_while(|(due, _)| *due <= want.now);
+        let mut new: Vec<_> = arrived.chain(became_visible.map(|(_, arrival)| *arrival)).collect();
+        new.sort_unstable();
+        new.dedup();
+        let due = new.iter().filter_map(|arrival| Some((*arrival, self.messages.get(arrival)?)));
+        let due = due.filter(|(_, m)| m.row.visible_at.is_none_or(|due| due <= want.now));
+        let mut mine: Vec<_> = due.filter(|(_, m)| self.owner(&m.to) == Some(lease.epoch)).collect();
+        mine.sort_by_key(|(arrival, m)| (m.row.lane, m.at, *arrival));
+        acquired.messages = mine.into_iter().map(|(_, m)| (m.to.clone(), m.row.clone())).collect();
+        acquired.cursor = Cursor { arrival: self.last_arrival.max(arrival), time: want.now };
+    }
+
+    fn owner(&self, instance: &InstanceId) -> Option<Epoch> {
+        self.instances.get(instance).and_then(|instance| instance.owner)
+    }
+
+    fn load(&self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
+        for id in want.load.iter().filter(|id| self.owner(id) == Some(lease.epoch)) {
+            if let Some(instance) = self.instances.get(id) {
+                acquired.instances.push(self.acquired(id, instance, want.now));
+            }
+        }
+    }
+
+    /// Takes the oldest item that has crashed too often, if there is one.
+    fn take_quarantined(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
+        let due = self.ready.iter().take_while(|(at, _)| *at <= want.now);
+        let mut fitting = due.filter(|(_, id)| self.instances.get(id).is_some_and(|i| fits(want, i)));
+        let instance = fitting.find(|(_, id)| self.instances.get(id).is_some_and(|i| i.blame.quarantined()));
+        if let Some((_, id)) = instance.filter(|_| want.instances > 0).cloned() {
+            self.own_instance(&id, lease, true, want.now, acquired);
+            return true;
+        }
+        let groups = groups(want);
+        let due = self.queue.iter().take_while(|(at, _)| *at <= want.now);
+        let mut quarantined = due.filter_map(|(_, id)| Some((id, self.activities.get(id)?)));
+        let found = quarantined.find(|(_, a)| {
+            let group = group(&groups, want, a);
+            a.blame.quarantined() && group.is_some_and(|g| want.activities.get(g).is_some_and(|g| g.limit > 0))
+        });
+        let Some(id) = found.map(|(id, _)| id.clone()) else { return false };
+        self.own_activity(&id, lease, true, acquired);
+        true
+    }
+
+    fn take_instances(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
+        let mut taken = Vec::new();
+        for (at, id) in &self.ready {
+            let Some(instance) = self.instances.get(id) else { continue };
+            if !fits(want, instance) || instance.blame.quarantined() {
+                continue;
+            }
+            if *at > want.now || taken.len() == want.instances {
+                acquired.next_due = Some(*at);
+                break;
+            }
+            taken.push(id.clone());
+        }
+        for id in taken {
+            self.own_instance(&id, lease, false, want.now, acquired);
+        }
+    }
+
+    fn take_activities(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
+        let groups = groups(want);
+        let mut left: Vec<_> = want.activities.iter().map(|group| group.limit).collect();
+        let mut told = vec![false; left.len()];
+        let mut taken = Vec::new();
+        for (at, id) in &self.queue {
+            let Some(activity) = self.activities.get(id).filter(|a| !a.blame.quarantined()) else { continue };
+            let Some(group) = group(&groups, want, activity) else { continue };
+            if *at > want.now || left.get(group) == Some(&0) {
+                acquired.next_due = acquired.next_due.into_iter().chain([*at]).min();
+                told[group] = true;
+            } else {
+                left[group] -= 1;
+                taken.push(id.clone());
+            }
+            if told.iter().all(|told| *told) {
+                break;
+            }
+        }
+        for id in taken {
+            self.own_activity(&id, lease, false, acquired);
+        }
+    }
+
+    fn own_instance(&mut self, id: &InstanceId, lease: &Lease, alone: bool, now: Timestamp, acquired: &mut Acquired) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.owner = Some(lease.epoch);
+            instance.blame.alone = alone;
+        }
+        self.settle_instance(id);
+        acquired.instances.extend(self.instances.get(id).map(|instance| self.acquired(id, instance, now)));
+    }
+
+    fn acquired(&self, id: &InstanceId, instance: &Instance, now: Timestamp) -> AcquiredInstance {
+        AcquiredInstance {
+            execution: ExecutionId { instance: id.clone(), number: instance.execution },
+            name: instance.name.clone(),
+            version: instance.version.clone(),
+            last_event: instance.last_event(),
+            messages: self.due_messages(instance, now),
+            crashes: instance.blame.crashes,
+            suspect: instance.blame.suspect,
+        }
+    }
+
+    fn own_activity(&mut self, id: &ActivityId, lease: &Lease, alone: bool, acquired: &mut Acquired) {
+        self.change_activity(id, |activity| {
+            activity.owner = Some(lease.epoch);
+            activity.blame.alone = alone;
+        });
+        let Some(activity) = self.activities.get(id) else { return };
+        let Blame { crashes, suspect, .. } = activity.blame;
+        let execution = self.instances.get(&id.execution.instance);
+        let execution = execution.and_then(|instance| instance.executions.get(&id.execution.number));
+        let scheduled = execution.and_then(|e| e.events.iter().rfind(|event| event.id == activity.scheduled));
+        acquired.activities.extend(scheduled.map(|scheduled| AcquiredActivity {
+            id: id.clone(),
+            attempt: activity.attempt,
+            crashes,
+            suspect,
+            scheduled: scheduled.clone(),
+            headers: activity.headers.clone(),
+        }));
+    }
+
+    /// When the next delayed message of an owned instance becomes visible.
+    fn next_timer(&self, lease: &Lease, now: Timestamp) -> Option<Timestamp> {
+        let later = self.delayed.range((now, i64::MAX)..);
+        let mine = |arrival: &i64| self.messages.get(arrival).is_some_and(|m| self.owner(&m.to) == Some(lease.epoch));
+        later.filter(|(due, _)| *due > now).find(|(_, arrival)| mine(arrival)).map(|(due, _)| *due)
+    }
+}
+
+fn fits(want: &Want, instance: &Instance) -> bool {
+    has_code(&want.orchestrations, &instance.name, instance.version.as_ref())
+}
+
+/// Which group an activity's name belongs to.
+fn groups(want: &Want) -> BTreeMap<&str, usize> {
+    let groups = want.activities.iter().enumerate();
+    groups.flat_map(|(n, group)| group.names.iter().map(move |name| (name.as_str(), n))).collect()
+}
+
+fn group(groups: &BTreeMap<&str, usize>, want: &Want, activity: &Activity) -> Option<usize> {
+    let served = serves(want.tags.as_deref(), activity.tag.as_ref());
+    groups.get(activity.name.as_str()).copied().filter(|_| served)
+}

@@ -1,0 +1,152 @@
+//! The reference: the contract in the simplest code that keeps it. State lives in this process and ends with it.
+
+mod acquire;
+mod activities;
+mod members;
+mod reads;
+mod state;
+mod submit;
+mod turns;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+
+use self::state::State;
+use super::*;
+use crate::clock::Timestamp;
+use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
+
+/// A provider that keeps everything in memory: for tests, and for work that may end with the process.
+///
+/// Clones share one store. Time is what the calls say ([`Want::now`], [`Turn::time`] and so on): the latest of it that was
+/// seen is the time of whatever names none.
+#[derive(Clone, Default)]
+pub struct MemoryProvider {
+    /// A std mutex: held for one operation, never across an await.
+    state: Arc<Mutex<State>>,
+    wakeups: Wakeups,
+}
+
+impl MemoryProvider {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the node of an epoch count as dead, as if its process had been killed: the next call in the name of any node
+    /// takes over what it owned.
+    pub fn kill(&self, epoch: Epoch) {
+        self.with(|state| state.kill(epoch));
+    }
+
+    /// Runs one operation, and gives the signals that it asked for.
+    fn with<T>(&self, operation: impl FnOnce(&mut State) -> T) -> T {
+        let (result, signals) = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let result = operation(&mut state);
+            (result, std::mem::take(&mut state.signals))
+        };
+        if signals.work {
+            self.wakeups.work();
+        }
+        for instance in &signals.changed {
+            self.wakeups.changed(instance);
+        }
+        result
+    }
+
+    fn answer<'a, T: Send>(
+        &'a self,
+        operation: impl FnOnce(&mut State) -> T + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, ProviderError>> {
+        Box::pin(async move { Ok(self.with(operation)) })
+    }
+}
+
+impl fmt::Debug for MemoryProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryProvider").finish_non_exhaustive()
+    }
+}
+
+impl Provider for MemoryProvider {
+    fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>> {
+        self.answer(|state| state.join(node))
+    }
+
+    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        self.answer(|state| state.renew(lease))
+    }
+
+    fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {
+        self.answer(|state| state.leave(lease))
+    }
+
+    fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
+        self.answer(move |state| state.acquire(lease, &want))
+    }
+
+    fn commit<'a>(
+        &'a self,
+        lease: &'a Lease,
+        entries: Vec<Commit>,
+    ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
+        self.answer(move |state| {
+            state.take_over_dead();
+            entries.into_iter().map(|entry| state.commit(lease, entry)).collect()
+        })
+    }
+
+    fn submit(
+        &self,
+        entries: Vec<Submission>,
+    ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
+        self.answer(move |state| entries.into_iter().map(|entry| state.submit(entry)).collect())
+    }
+
+    fn history<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        after: EventId,
+    ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
+        self.answer(move |state| state.history(execution, after))
+    }
+
+    fn instance<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
+        self.answer(|state| state.record(instance))
+    }
+
+    fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
+        self.answer(|state| state.list(filter, page))
+    }
+
+    fn delete<'a>(
+        &'a self,
+        instances: &'a [InstanceId],
+    ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
+        self.answer(|state| instances.iter().map(|instance| state.delete(instance)).collect())
+    }
+
+    fn prune<'a>(
+        &'a self,
+        filter: &'a Filter,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<u64, ProviderError>> {
+        self.answer(move |state| state.prune(filter, before, limit))
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
+        self.answer(|state| state.nodes())
+    }
+
+    fn wakeups(&self) -> &Wakeups {
+        &self.wakeups
+    }
+}

@@ -1,0 +1,296 @@
+//! The rows, and what every operation needs of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use semver::Version;
+use uuid::Uuid;
+
+use super::*;
+use crate::history::{Parent, TextMap};
+use crate::id::{ActivityId, CallId, CommitId, MessageId};
+
+/// How long a message or an outcome is remembered once it is gone.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) nodes: BTreeMap<Epoch, Node>,
+    pub(super) last_epoch: u64,
+    pub(super) instances: BTreeMap<InstanceId, Instance>,
+    pub(super) activities: BTreeMap<ActivityId, Activity>,
+    /// All messages, by arrival.
+    pub(super) messages: BTreeMap<i64, Stored>,
+    pub(super) last_arrival: i64,
+    /// Instances that wait for an owner, by the time of their first message.
+    pub(super) ready: BTreeSet<(Timestamp, InstanceId)>,
+    /// Activities that wait for an owner.
+    pub(super) queue: BTreeSet<(Timestamp, ActivityId)>,
+    /// Messages with a time of their own, by that and by arrival.
+    pub(super) delayed: BTreeSet<(Timestamp, i64)>,
+    /// Messages that were sent and read, and outcomes that were stored: when that was.
+    done: BTreeMap<Uuid, Timestamp>,
+    /// The latest time that a call named.
+    pub(super) latest: Timestamp,
+    pub(super) signals: Signals,
+}
+
+/// What is to be told once the operation is over.
+#[derive(Default)]
+pub(super) struct Signals {
+    pub(super) work: bool,
+    pub(super) changed: Vec<InstanceId>,
+}
+
+pub(super) struct Node {
+    pub(super) info: NodeInfo,
+    pub(super) dead: bool,
+    pub(super) cancelled: Vec<ActivityId>,
+}
+
+pub(super) struct Instance {
+    pub(super) name: String,
+    pub(super) version: Option<Version>,
+    pub(super) status: InstanceStatus,
+    pub(super) labels: TextMap,
+    pub(super) parent: Option<Parent>,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+    pub(super) finished_at: Option<Timestamp>,
+    /// The number of the current execution.
+    pub(super) execution: u64,
+    pub(super) executions: BTreeMap<u64, Execution>,
+    pub(super) suspension: Option<String>,
+    /// The builds whose code was tried on it.
+    pub(super) tried: BTreeSet<String>,
+    pub(super) start: MessageId,
+    pub(super) last_commit: Option<CommitId>,
+    pub(super) messages: BTreeMap<MessageId, i64>,
+    pub(super) ready_at: Option<Timestamp>,
+    pub(super) owner: Option<Epoch>,
+    pub(super) blame: Blame,
+}
+
+#[derive(Default)]
+pub(super) struct Execution {
+    pub(super) events: Vec<EventRow>,
+    pub(super) continued_at: Option<Timestamp>,
+}
+
+/// What is known of the owners that died with an item in flight.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Blame {
+    pub(super) crashes: u32,
+    /// Its owner has nothing else.
+    pub(super) alone: bool,
+    pub(super) suspect: bool,
+}
+
+impl Blame {
+    /// Whether only a node that does nothing else may have it.
+    pub(super) fn quarantined(self) -> bool {
+        self.crashes >= QUARANTINE && !self.suspect
+    }
+
+    pub(super) fn crashed(&mut self) {
+        self.crashes = self.crashes.saturating_add(1);
+        self.suspect |= self.alone;
+        self.alone = false;
+    }
+}
+
+pub(super) struct Activity {
+    pub(super) name: String,
+    pub(super) tag: Option<String>,
+    pub(super) scheduled: EventId,
+    pub(super) detached: bool,
+    pub(super) headers: TextMap,
+    pub(super) attempt: u32,
+    pub(super) visible_at: Timestamp,
+    pub(super) parked: Option<String>,
+    pub(super) last_commit: Option<CommitId>,
+    pub(super) owner: Option<Epoch>,
+    pub(super) blame: Blame,
+}
+
+pub(super) struct Stored {
+    pub(super) to: InstanceId,
+    pub(super) row: MessageRow,
+    /// When it became visible.
+    pub(super) at: Timestamp,
+    /// Whether its id is to be remembered.
+    pub(super) sent: bool,
+}
+
+impl Instance {
+    pub(super) fn new(new: &NewInstance, owner: Option<Epoch>, time: Timestamp) -> Self {
+        Self {
+            name: new.name.clone(),
+            version: new.version.clone(),
+            status: InstanceStatus::Running,
+            labels: new.labels.clone(),
+            parent: new.parent.clone(),
+            created_at: time,
+            updated_at: time,
+            finished_at: None,
+            execution: 1,
+            executions: BTreeMap::from([(1, Execution::default())]),
+            suspension: None,
+            tried: BTreeSet::new(),
+            start: new.start.id,
+            last_commit: None,
+            messages: BTreeMap::new(),
+            ready_at: None,
+            owner,
+            blame: Blame::default(),
+        }
+    }
+
+    pub(super) fn last_event(&self) -> EventId {
+        let events = self.executions.get(&self.execution).map(|e| e.events.as_slice());
+        events.and_then(<[_]>::last).map_or(EventId(0), |e| e.id)
+    }
+}
+
+impl State {
+    pub(super) fn saw(&mut self, time: Timestamp) {
+        self.latest = self.latest.max(time);
+    }
+
+    /// Brings what waits for an owner up to date with an instance.
+    pub(super) fn settle_instance(&mut self, id: &InstanceId) {
+        let Some(instance) = self.instances.get_mut(id) else { return };
+        let waits = instance.owner.is_none() && instance.status == InstanceStatus::Running;
+        let first = instance.messages.values().filter_map(|arrival| self.messages.get(arrival)).map(|m| m.at).min();
+        let ready_at = first.filter(|_| waits);
+        if let Some(before) = std::mem::replace(&mut instance.ready_at, ready_at) {
+            self.ready.remove(&(before, id.clone()));
+        }
+        if let Some(at) = ready_at {
+            self.ready.insert((at, id.clone()));
+            self.signals.work = true;
+        }
+    }
+
+    /// Changes an activity, and brings what waits for an owner up to date with it.
+    pub(super) fn change_activity(&mut self, id: &ActivityId, change: impl FnOnce(&mut Activity)) {
+        let Some(activity) = self.activities.get_mut(id) else { return };
+        self.queue.remove(&(activity.visible_at, id.clone()));
+        change(activity);
+        if activity.owner.is_none() && activity.parked.is_none() {
+            self.queue.insert((activity.visible_at, id.clone()));
+            self.signals.work = true;
+        }
+    }
+
+    /// Removes an activity. A node that runs it is told if `tell`.
+    pub(super) fn remove_activity(&mut self, id: &ActivityId, tell: bool) {
+        let Some(activity) = self.activities.remove(id) else { return };
+        self.queue.remove(&(activity.visible_at, id.clone()));
+        let node = activity.owner.and_then(|epoch| self.nodes.get_mut(&epoch));
+        if let Some(node) = node.filter(|_| tell) {
+            node.cancelled.push(id.clone());
+        }
+    }
+
+    /// The activities of an instance, or of one execution of it.
+    pub(super) fn activities_of(&self, instance: &InstanceId, execution: Option<u64>) -> Vec<ActivityId> {
+        let at = |number, call| ActivityId { execution: ExecutionId { instance: instance.clone(), number }, call };
+        let from = at(execution.unwrap_or(0), CallId(0));
+        let to = at(execution.unwrap_or(u64::MAX), CallId(u64::MAX));
+        self.activities.range(from..=to).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Puts a message into the queue of a live instance, whose current execution it must be for if it is for one.
+    pub(super) fn deliver(&mut self, to: &InstanceId, row: MessageRow, time: Timestamp, sent: bool) -> Placement {
+        let Some(instance) = self.instances.get_mut(to) else { return Placement::Refused };
+        let wrong = row.execution.is_some_and(|number| number != instance.execution);
+        if instance.status.is_finished() || wrong {
+            return Placement::Refused;
+        }
+        let placement = instance.owner.map_or(Placement::Queued, Placement::Owned);
+        if instance.messages.contains_key(&row.id) {
+            return placement;
+        }
+        self.last_arrival += 1;
+        instance.messages.insert(row.id, self.last_arrival);
+        if let Some(due) = row.visible_at {
+            self.delayed.insert((due, self.last_arrival));
+        }
+        let at = row.visible_at.unwrap_or(time);
+        self.messages.insert(self.last_arrival, Stored { to: to.clone(), row, at, sent });
+        self.settle_instance(to);
+        placement
+    }
+
+    /// Removes a message; remembers its id if it was sent by a client.
+    pub(super) fn remove_message(&mut self, from: &InstanceId, id: &MessageId) {
+        let arrival = self.instances.get_mut(from).and_then(|instance| instance.messages.remove(id));
+        let Some((arrival, stored)) = arrival.and_then(|a| Some((a, self.messages.remove(&a)?))) else { return };
+        if let Some(due) = stored.row.visible_at {
+            self.delayed.remove(&(due, arrival));
+        }
+        if stored.sent {
+            self.remember(id.0);
+        }
+    }
+
+    pub(super) fn remember(&mut self, id: Uuid) {
+        let latest = self.latest;
+        self.done.insert(id, latest);
+        if self.done.len() % 1024 == 0 {
+            self.done.retain(|_, time| *time + REMEMBERED > latest);
+        }
+    }
+
+    pub(super) fn is_remembered(&self, id: Uuid) -> bool {
+        self.done.contains_key(&id)
+    }
+
+    /// The due messages of an instance, in the order of delivery.
+    pub(super) fn due_messages(&self, instance: &Instance, now: Timestamp) -> Vec<MessageRow> {
+        let stored = instance.messages.values().filter_map(|a| Some((*a, self.messages.get(a)?)));
+        in_order(stored.filter(|(_, m)| m.row.visible_at.is_none_or(|due| due <= now)).collect())
+    }
+
+    /// Removes an instance with all that belongs to it.
+    pub(super) fn remove_instance(&mut self, id: &InstanceId) {
+        for activity in self.activities_of(id, None) {
+            self.remove_activity(&activity, true);
+        }
+        self.remove_messages(id, |_| true);
+        if let Some(at) = self.instances.remove(id).and_then(|instance| instance.ready_at) {
+            self.ready.remove(&(at, id.clone()));
+        }
+        self.signals.changed.push(id.clone());
+    }
+
+    /// Removes the messages of an instance that fit.
+    pub(super) fn remove_messages(&mut self, from: &InstanceId, fits: impl Fn(&MessageRow) -> bool) {
+        let Some(instance) = self.instances.get(from) else { return };
+        let fitting = |a: &i64| self.messages.get(a).is_some_and(|m| fits(&m.row));
+        let ids: Vec<_> = instance.messages.iter().filter(|(_, a)| fitting(a)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.remove_message(from, &id);
+        }
+    }
+}
+
+/// Lane by lane, by the time that they became visible, by arrival.
+fn in_order(mut messages: Vec<(i64, &Stored)>) -> Vec<MessageRow> {
+    messages.sort_by_key(|(arrival, m)| (m.row.lane, m.at, *arrival));
+    messages.into_iter().map(|(_, m)| m.row.clone()).collect()
+}
+
+/// Whether some of the orchestrations fit a name and the version that is pinned, if one is.
+pub(super) fn has_code(orchestrations: &[(String, Version)], name: &str, version: Option<&Version>) -> bool {
+    orchestrations.iter().any(|(n, v)| n == name && version.is_none_or(|pinned| pinned == v))
+}
+
+/// Whether a tag is served.
+pub(super) fn serves(tags: Option<&[String]>, tag: Option<&String>) -> bool {
+    match (tags, tag) {
+        (Some(tags), Some(tag)) => tags.contains(tag),
+        _ => true,
+    }
+}

@@ -1,0 +1,109 @@
+//! What clients ask for.
+
+use super::state::{Blame, State};
+use super::*;
+use crate::id::ActivityId;
+
+impl State {
+    pub(super) fn submit(&mut self, submission: Submission) -> Result<Submitted, SubmitError> {
+        match submission {
+            Submission::Start { new, if_exists, lease, time } => self.start(new, if_exists, lease, time),
+            Submission::Send { to, message, time } => self.send(&to, message, time),
+            Submission::Resume { instance, time } => self.resume(&instance, time),
+            Submission::Terminate { id, turn } => self.terminate(id, *turn),
+        }
+    }
+
+    fn start(
+        &mut self,
+        new: NewInstance,
+        if_exists: IfExists,
+        lease: Option<Lease>,
+        time: Timestamp,
+    ) -> Result<Submitted, SubmitError> {
+        self.saw(time);
+        if let Some(there) = self.instances.get(&new.instance) {
+            let owner = there.owner;
+            match if_exists {
+                _ if there.start == new.start.id => return Ok(Submitted { owner, written: true }),
+                IfExists::Attach => return Ok(Submitted { owner, written: false }),
+                IfExists::Replace if there.status.is_finished() => self.remove_instance(&new.instance),
+                IfExists::Replace | IfExists::Error => return Err(SubmitError::Exists(there.status)),
+            }
+        }
+        let placement = self.create(new, lease.map(|lease| lease.epoch), time);
+        Ok(Submitted { owner: owner(placement), written: true })
+    }
+
+    fn send(&mut self, to: &InstanceId, message: MessageRow, time: Timestamp) -> Result<Submitted, SubmitError> {
+        self.saw(time);
+        let there = self.instances.get(to);
+        if self.is_remembered(message.id.0) || there.is_some_and(|i| i.messages.contains_key(&message.id)) {
+            return Ok(Submitted { owner: there.and_then(|i| i.owner), written: true });
+        }
+        let status = there.ok_or(SubmitError::NotFound)?.status;
+        if status.is_finished() {
+            return Err(SubmitError::Finished(status));
+        }
+        match self.deliver(to, message, time, true) {
+            Placement::Refused => Err(SubmitError::Conflict),
+            placement => {
+                self.signals.work |= owner(placement).is_some();
+                Ok(Submitted { owner: owner(placement), written: true })
+            }
+        }
+    }
+
+    fn resume(&mut self, instance: &InstanceId, time: Timestamp) -> Result<Submitted, SubmitError> {
+        self.saw(time);
+        let there = self.instances.get(instance).ok_or(SubmitError::NotFound)?;
+        let (owner, suspended) = (there.owner, there.status == InstanceStatus::Suspended);
+        let mut parked = self.activities_of(instance, None);
+        parked.retain(|id| self.activities.get(id).is_some_and(|activity| activity.parked.is_some()));
+        let written = suspended || !parked.is_empty();
+        if written {
+            self.resume_parts(instance, suspended, &parked, time);
+        }
+        Ok(Submitted { owner, written })
+    }
+
+    /// Lets the instance itself, if it is suspended, and some of its parked activities go on.
+    pub(super) fn resume_parts(&mut self, id: &InstanceId, suspended: bool, parked: &[ActivityId], time: Timestamp) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.updated_at = time;
+            if suspended {
+                instance.status = InstanceStatus::Running;
+                instance.suspension = None;
+                instance.blame = Blame::default();
+            }
+        }
+        for activity in parked {
+            self.change_activity(activity, |activity| {
+                activity.parked = None;
+                activity.visible_at = time;
+                activity.blame = Blame::default();
+            });
+        }
+        self.settle_instance(id);
+        self.signals.changed.push(id.clone());
+    }
+
+    fn terminate(&mut self, id: crate::id::CommitId, turn: Turn) -> Result<Submitted, SubmitError> {
+        let there = self.instances.get(&turn.execution.instance).ok_or(SubmitError::NotFound)?;
+        if there.status.is_finished() && there.last_commit != Some(id) {
+            return Err(SubmitError::Finished(there.status));
+        }
+        match self.turn(id, None, turn) {
+            Ok(_) => Ok(Submitted { owner: None, written: true }),
+            Err(CommitError::Failed(reason)) => Err(SubmitError::Failed(reason)),
+            Err(CommitError::Fenced | CommitError::Conflict) => Err(SubmitError::Conflict),
+        }
+    }
+}
+
+fn owner(placement: Placement) -> Option<Epoch> {
+    match placement {
+        Placement::Owned(epoch) => Some(epoch),
+        Placement::Queued | Placement::Refused => None,
+    }
+}

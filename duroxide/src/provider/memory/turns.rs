@@ -1,0 +1,163 @@
+//! Turns: checked as a whole first, written without a way to fail afterwards.
+
+use super::state::{Activity, Blame, Execution, Instance, State};
+use super::*;
+use crate::id::{ActivityId, CommitId};
+
+impl State {
+    /// Writes a turn: of a lease, or from outside.
+    pub(super) fn turn(&mut self, id: CommitId, lease: Option<&Lease>, turn: Turn) -> Result<Committed, CommitError> {
+        let instance = self.instances.get(&turn.execution.instance).ok_or(CommitError::Fenced)?;
+        if instance.last_commit == Some(id) {
+            return Ok(Committed { repeated: true, ..Committed::default() });
+        }
+        self.check(instance, lease, &turn)?;
+        self.saw(turn.time);
+        Ok(self.write(id, lease, turn))
+    }
+
+    fn check(&self, instance: &Instance, lease: Option<&Lease>, turn: &Turn) -> Result<(), CommitError> {
+        if lease.is_some_and(|lease| instance.owner != Some(lease.epoch)) {
+            return Err(CommitError::Fenced);
+        }
+        let current = instance.execution == turn.execution.number && instance.last_event() == turn.after;
+        let live = instance.status == InstanceStatus::Running
+            || (matches!(turn.then, Then::Finish { .. }) && instance.status == InstanceStatus::Suspended);
+        let consumed = turn.consumed.iter().all(|message| instance.messages.contains_key(message));
+        let outcomes = turn.outcomes.iter().all(|(call, attempt)| {
+            let id = ActivityId { execution: turn.execution.clone(), call: *call };
+            let owned = |a: &Activity| lease.is_none_or(|lease| a.owner == Some(lease.epoch));
+            self.activities.get(&id).is_some_and(|a| owned(a) && a.attempt == *attempt)
+        });
+        if current && live && consumed && outcomes { Ok(()) } else { Err(CommitError::Conflict) }
+    }
+
+    fn write(&mut self, id: CommitId, lease: Option<&Lease>, turn: Turn) -> Committed {
+        let execution = &turn.execution;
+        let this = &execution.instance;
+        for message in &turn.consumed {
+            self.remove_message(this, message);
+        }
+        let activity = |call| ActivityId { execution: execution.clone(), call };
+        for (call, _) in &turn.outcomes {
+            self.remove_activity(&activity(*call), false);
+        }
+        for call in &turn.cancelled_activities {
+            self.remove_activity(&activity(*call), true);
+        }
+        self.remove_messages(this, |row| {
+            let called = row.call.is_some_and(|call| turn.cancelled_messages.contains(&call));
+            called && row.visible_at.is_some() && row.execution.is_none_or(|number| number == execution.number)
+        });
+        for new in turn.activities {
+            let owner = lease.filter(|_| new.eager).map(|lease| lease.epoch);
+            self.schedule(activity(new.call), new, owner, turn.time);
+        }
+        if let Some(instance) = self.instances.get_mut(this) {
+            instance.last_commit = Some(id);
+            instance.updated_at = turn.time;
+            instance.version = turn.version.or(instance.version.take());
+            instance.executions.entry(execution.number).or_default().events.extend(turn.events);
+        }
+        self.then(execution, lease, turn.then, turn.time);
+        let epoch = lease.map(|lease| lease.epoch);
+        let starts = turn.starts.into_iter().map(|child| self.start_child(this, child, epoch, turn.time)).collect();
+        let messages = turn.messages.into_iter().map(|out| self.send_out(this, out, epoch, turn.time)).collect();
+        self.settle_instance(this);
+        Committed { repeated: false, starts, messages }
+    }
+
+    fn schedule(&mut self, id: ActivityId, new: NewActivity, owner: Option<Epoch>, time: Timestamp) {
+        let activity = Activity {
+            name: new.name,
+            tag: new.tag,
+            scheduled: new.scheduled,
+            detached: new.detached,
+            headers: new.headers,
+            attempt: 1,
+            visible_at: time,
+            parked: None,
+            last_commit: None,
+            owner,
+            blame: Blame::default(),
+        };
+        self.activities.insert(id.clone(), activity);
+        self.change_activity(&id, |_| ());
+    }
+
+    fn then(&mut self, execution: &ExecutionId, lease: Option<&Lease>, then: Then, time: Timestamp) {
+        let this = &execution.instance;
+        let build = lease.and_then(|lease| self.nodes.get(&lease.epoch)).map(|node| node.info.build.clone());
+        let Some(instance) = self.instances.get_mut(this) else { return };
+        match then {
+            Then::Go => instance.blame = Blame::default(),
+            Then::Suspend { reason } => {
+                instance.status = InstanceStatus::Suspended;
+                instance.suspension = Some(reason);
+                instance.owner = None;
+                instance.blame.alone = false;
+                instance.tried.extend(build);
+                self.signals.changed.push(this.clone());
+            }
+            Then::Finish { status } => {
+                instance.status = status;
+                instance.suspension = None;
+                instance.finished_at = Some(time);
+                instance.owner = None;
+                instance.blame = Blame::default();
+                self.signals.changed.push(this.clone());
+                self.sweep(execution);
+                self.remove_messages(this, |_| true);
+            }
+            Then::ContinueAsNew { version } => {
+                instance.version = version;
+                instance.blame = Blame::default();
+                instance.execution = execution.number + 1;
+                instance.executions.entry(execution.number).or_default().continued_at = Some(time);
+                instance.executions.insert(execution.number + 1, Execution::default());
+                self.sweep(execution);
+                self.remove_messages(this, |row| row.execution == Some(execution.number));
+            }
+        }
+    }
+
+    /// Removes the activities of an execution that has ended, except detached ones.
+    fn sweep(&mut self, execution: &ExecutionId) {
+        for id in self.activities_of(&execution.instance, Some(execution.number)) {
+            if self.activities.get(&id).is_some_and(|activity| !activity.detached) {
+                self.remove_activity(&id, true);
+            }
+        }
+    }
+
+    fn start_child(&mut self, from: &InstanceId, child: NewChild, by: Option<Epoch>, time: Timestamp) -> Placement {
+        if self.instances.contains_key(&child.new.instance) {
+            self.deliver(from, child.otherwise, time, false);
+            return Placement::Refused;
+        }
+        let placement = self.create(child.new, by, time);
+        if let Some(accepted) = child.accepted {
+            self.deliver(from, accepted, time, false);
+        }
+        placement
+    }
+
+    fn send_out(&mut self, from: &InstanceId, out: Outgoing, by: Option<Epoch>, time: Timestamp) -> Placement {
+        let placement = self.deliver(&out.to, out.message, time, false);
+        match (placement, out.otherwise) {
+            (Placement::Refused, Some(otherwise)) => {
+                self.deliver(from, otherwise, time, false);
+            }
+            (Placement::Owned(owner), _) => self.signals.work |= Some(owner) != by,
+            _ => (),
+        }
+        placement
+    }
+
+    /// Creates an instance, owned by the epoch if it is to be eager.
+    pub(super) fn create(&mut self, new: NewInstance, by: Option<Epoch>, time: Timestamp) -> Placement {
+        let owner = by.filter(|epoch| new.eager && self.nodes.contains_key(epoch));
+        self.instances.insert(new.instance.clone(), Instance::new(&new, owner, time));
+        self.deliver(&new.instance, new.start, time, false)
+    }
+}

@@ -1,0 +1,67 @@
+//! How an annotated function describes itself.
+
+use std::fmt;
+use std::panic::Location;
+
+use super::Entry;
+use crate::activity::{ActivityFn, BlockingActivityFn};
+use crate::orchestration::OrchestrationFn;
+
+/// Where something stands in the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The package.
+    pub crate_name: &'static str,
+    /// The module.
+    pub module: &'static str,
+    /// The file.
+    pub file: &'static str,
+    /// The line, from 1.
+    pub line: u32,
+    /// The first line of its documentation.
+    pub doc: &'static str,
+}
+
+impl Place {
+    /// The place of a call, for what is registered by hand.
+    #[track_caller]
+    pub(super) fn caller() -> Self {
+        let caller = Location::caller();
+        Self { crate_name: "", module: "", file: caller.file(), line: caller.line(), doc: "" }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// The description of an annotated function, collected from every linked crate. Made by the macros.
+pub struct Descriptor {
+    pub(super) place: Place,
+    make: fn(Place) -> Entry,
+}
+
+inventory::collect!(Descriptor);
+
+impl Descriptor {
+    /// Describes an async activity.
+    pub const fn activity<A: ActivityFn>(place: Place) -> Self {
+        Self { place, make: Entry::activity::<A> }
+    }
+
+    /// Describes a blocking activity.
+    pub const fn blocking_activity<A: BlockingActivityFn>(place: Place) -> Self {
+        Self { place, make: Entry::blocking_activity::<A> }
+    }
+
+    /// Describes an orchestration.
+    pub const fn orchestration<O: OrchestrationFn>(place: Place) -> Self {
+        Self { place, make: Entry::orchestration::<O> }
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        (self.make)(self.place)
+    }
+}

@@ -1,0 +1,151 @@
+//! One registered function.
+
+use std::any::TypeId;
+use std::fmt;
+use std::sync::Arc;
+
+use semver::Version;
+
+use super::Place;
+use crate::activity::{Activity, ActivityCode, ActivityFn, BlockingActivityFn, StateType, States};
+use crate::history::Failure;
+use crate::id::{MAX_NAME, check_text};
+use crate::orchestration::{OrchestrationContext, OrchestrationFn};
+use crate::payload::Payload;
+use crate::replay::{Failed, Function};
+
+/// What kind of function an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Kind {
+    /// An activity.
+    Activity,
+    /// An orchestration.
+    Orchestration,
+}
+
+/// One function of a registry: its name, its place, its code.
+#[derive(Clone)]
+pub struct Entry {
+    name: &'static str,
+    version: Option<&'static str>,
+    place: Place,
+    type_id: TypeId,
+    requires: Vec<StateType>,
+    pub(crate) code: Code,
+}
+
+#[derive(Clone)]
+pub(crate) enum Code {
+    Activity(ActivityCode),
+    Orchestration(Arc<Function>),
+}
+
+impl Entry {
+    pub(super) fn activity<A: ActivityFn>(place: Place) -> Self {
+        Self::of_activity::<A>(place, A::requires(), ActivityCode::of::<A>())
+    }
+
+    pub(super) fn blocking_activity<A: BlockingActivityFn>(place: Place) -> Self {
+        Self::of_activity::<A>(place, A::requires(), ActivityCode::of_blocking::<A>())
+    }
+
+    fn of_activity<A: Activity>(place: Place, requires: Vec<StateType>, code: ActivityCode) -> Self {
+        let type_id = TypeId::of::<A>();
+        Self { name: A::NAME, version: None, place, type_id, requires, code: Code::Activity(code) }
+    }
+
+    pub(super) fn orchestration<O: OrchestrationFn>(place: Place) -> Self {
+        Self {
+            name: O::NAME,
+            version: Some(O::VERSION),
+            place,
+            type_id: TypeId::of::<O>(),
+            requires: Vec::new(),
+            code: Code::Orchestration(function::<O>()),
+        }
+    }
+
+    /// The name that is recorded.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The version of an orchestration.
+    pub fn version(&self) -> Option<&'static str> {
+        self.version
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self.code {
+            Code::Activity(_) => Kind::Activity,
+            Code::Orchestration(_) => Kind::Orchestration,
+        }
+    }
+
+    /// Where it stands in the source.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) fn key(&self) -> (Kind, &'static str, Option<Version>, &'static str) {
+        let version = self.version.and_then(|text| Version::parse(text).ok());
+        (self.kind(), self.name, version, self.version.unwrap_or_default())
+    }
+
+    pub(super) fn is_same_code(&self, other: &Self) -> bool {
+        self.type_id == other.type_id
+    }
+
+    pub(super) fn missing_states(&self, states: &States) -> impl Iterator<Item = String> {
+        let missing = self.requires.iter().filter(|state| !states.holds(state));
+        missing.map(|state| {
+            let (name, place, state) = (self.name, self.place, state.name());
+            format!(
+                "activity `{name}` ({place}) takes State<{state}>, which the program does not give: \
+                 add `.state(..)` with a value of that type to the runtime's builder"
+            )
+        })
+    }
+
+    /// Names and versions of hand-written implementations; the macros have checked theirs.
+    pub(super) fn invalid(&self) -> Option<String> {
+        let name = check_text("name", self.name, MAX_NAME).err().map(|e| e.to_string());
+        let version = self.version.and_then(|v| Version::parse(v).err().map(|e| format!("version {v:?}: {e}")));
+        name.or(version).map(|problem| format!("{self} ({}): {problem}", self.place))
+    }
+}
+
+/// An orchestration as an erased function over payloads.
+fn function<O: OrchestrationFn>() -> Arc<Function> {
+    Arc::new(|core, input| {
+        let input = input.decode()?;
+        let ctx = OrchestrationContext::new(core);
+        Ok(Box::pin(async move {
+            let refused = |e: crate::payload::PayloadError| Failed::from(Failure::Rejected { reason: e.to_string() });
+            match O::run(ctx, input).await {
+                Ok(output) => Payload::encode(&output).map_err(refused),
+                Err(error) => {
+                    let error = Payload::encode(&error).map_err(refused)?;
+                    Err(Failed { failure: Failure::Application, error })
+                }
+            }
+        }))
+    })
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.version {
+            Some(version) => write!(f, "orchestration `{}` {version}", self.name),
+            None => write!(f, "activity `{}`", self.name),
+        }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} at {}", self.place)
+    }
+}

@@ -1,0 +1,97 @@
+//! Finding code by name and version.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use semver::Version;
+
+use super::{Code, Entry};
+use crate::activity::ActivityCode;
+use crate::provider::Handlers;
+use crate::replay::Function;
+
+/// An orchestration that can be run.
+#[derive(Clone)]
+pub(crate) struct OrchestrationEntry {
+    pub(crate) version: Version,
+    pub(crate) function: Arc<Function>,
+}
+
+/// An activity that can be run.
+#[derive(Clone)]
+pub(crate) struct ActivityEntry {
+    pub(crate) code: ActivityCode,
+}
+
+/// A checked registry.
+#[derive(Default)]
+pub(crate) struct Lookup {
+    orchestrations: HashMap<String, BTreeMap<Version, OrchestrationEntry>>,
+    activities: BTreeMap<String, ActivityEntry>,
+}
+
+impl Lookup {
+    pub(super) fn new(entries: Vec<Entry>) -> Self {
+        let mut lookup = Self::default();
+        for entry in entries {
+            let name = entry.name().to_owned();
+            let version = entry.version().and_then(|text| Version::parse(text).ok());
+            match (entry.code, version) {
+                (Code::Activity(code), _) => {
+                    lookup.activities.insert(name, ActivityEntry { code });
+                }
+                (Code::Orchestration(function), Some(version)) => {
+                    let entry = OrchestrationEntry { version: version.clone(), function };
+                    lookup.orchestrations.entry(name).or_default().insert(version, entry);
+                }
+                (Code::Orchestration(_), None) => {}
+            }
+        }
+        lookup
+    }
+
+    /// The orchestration of that name: in that version, or else the latest.
+    pub(crate) fn orchestration(&self, name: &str, version: Option<&Version>) -> Option<&OrchestrationEntry> {
+        let versions = self.orchestrations.get(name)?;
+        match version {
+            Some(version) => versions.get(version),
+            None => versions.last_key_value().map(|(_, entry)| entry),
+        }
+    }
+
+    pub(crate) fn activity(&self, name: &str) -> Option<&ActivityEntry> {
+        self.activities.get(name)
+    }
+
+    /// The names of the activities, blocking ones apart.
+    pub(crate) fn activity_names(&self, blocking: bool) -> impl Iterator<Item = &String> {
+        let of_kind = move |entry: &ActivityEntry| matches!(entry.code, ActivityCode::Blocking(_)) == blocking;
+        self.activities.iter().filter(move |(_, entry)| of_kind(entry)).map(|(name, _)| name)
+    }
+
+    /// What a provider is told.
+    pub(crate) fn handlers(&self, tags: Option<Vec<String>>) -> Handlers {
+        let mut orchestrations: Vec<_> = self
+            .orchestrations
+            .iter()
+            .flat_map(|(name, versions)| versions.keys().map(|version| (name.clone(), version.clone())))
+            .collect();
+        orchestrations.sort();
+        Handlers { orchestrations, activities: self.activities.keys().cloned().collect(), tags }
+    }
+
+    /// What code this is: differs when the registry, the program file, or the id that the user gave differ.
+    pub(crate) fn build_id(&self, users: Option<&str>) -> String {
+        let mut hasher = DefaultHasher::new();
+        let handlers = self.handlers(None);
+        (handlers.orchestrations, handlers.activities).hash(&mut hasher);
+        if let Some(program) = std::env::current_exe().ok().and_then(|path| std::fs::metadata(path).ok()) {
+            (program.len(), program.modified().ok()).hash(&mut hasher);
+        }
+        match users {
+            Some(id) => format!("{id}-{:016x}", hasher.finish()),
+            None => format!("{:016x}", hasher.finish()),
+        }
+    }
+}

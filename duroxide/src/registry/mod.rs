@@ -1,0 +1,153 @@
+//! What a program can run: names and versions, and the code for them.
+//!
+//! Every annotated function of every linked crate describes itself with a [`Descriptor`]; [`Registry::discover`] collects
+//! them. A registry can also be put together by hand, or both.
+
+mod descriptor;
+mod entry;
+mod lookup;
+
+use std::collections::BTreeMap;
+
+pub use descriptor::{Descriptor, Place};
+pub(crate) use entry::Code;
+pub use entry::{Entry, Kind};
+pub(crate) use lookup::Lookup;
+
+use crate::activity::{ActivityFn, BlockingActivityFn, States};
+use crate::error::ErrorCode;
+use crate::orchestration::OrchestrationFn;
+use crate::runtime::StartError;
+
+/// What a program can run. Build it, then hand it to `Runtime::builder().registry(..)`; without one, the runtime discovers.
+///
+/// ```
+/// use duroxide::prelude::*;
+/// use duroxide::Registry;
+///
+/// #[activity]
+/// async fn ship(order: u32) -> duroxide::Result<String> {
+///     Ok(format!("label {order}"))
+/// }
+///
+/// // Only this one, whatever else is linked:
+/// let registry = Registry::empty().with_activity::<ship>();
+/// let entry = registry.entries().next().unwrap();
+/// assert_eq!(entry.name(), "ship");
+/// ```
+#[derive(Debug, Default, Clone)]
+#[must_use]
+pub struct Registry {
+    discovered: bool,
+    crates: Vec<String>,
+    except: Vec<String>,
+    by_hand: Vec<Entry>,
+}
+
+impl Registry {
+    /// Nothing; add by hand.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Everything that is annotated in the crates that are linked.
+    ///
+    /// A dependency that no code names is not linked, and what it annotates is not there: write `use billing as _;`.
+    pub fn discover() -> Self {
+        Self { discovered: true, ..Self::default() }
+    }
+
+    /// Discovers only in this crate, and in those of other calls. The name is the package's; `-` and `_` are the same.
+    pub fn only_crate(mut self, name: &str) -> Self {
+        self.discovered = true;
+        self.crates.push(name.replace('-', "_"));
+        self
+    }
+
+    /// Leaves out what is discovered under this name, in every version.
+    pub fn except(mut self, name: &str) -> Self {
+        self.except.push(name.to_owned());
+        self
+    }
+
+    /// Adds an activity by hand.
+    #[track_caller]
+    pub fn with_activity<A: ActivityFn>(mut self) -> Self {
+        self.by_hand.push(Entry::activity::<A>(Place::caller()));
+        self
+    }
+
+    /// Adds a blocking activity by hand.
+    #[track_caller]
+    pub fn with_blocking_activity<A: BlockingActivityFn>(mut self) -> Self {
+        self.by_hand.push(Entry::blocking_activity::<A>(Place::caller()));
+        self
+    }
+
+    /// Adds an orchestration by hand.
+    #[track_caller]
+    pub fn with_orchestration<O: OrchestrationFn>(mut self) -> Self {
+        self.by_hand.push(Entry::orchestration::<O>(Place::caller()));
+        self
+    }
+
+    /// What is in it, sorted by kind, name and version. Names that stand twice are listed twice.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + use<> {
+        let mut entries = self.by_hand.clone();
+        if self.discovered {
+            let all = inventory::iter::<Descriptor>.into_iter().map(Descriptor::entry);
+            let known = |entry: &Entry| self.by_hand.iter().any(|other| other.is_same_code(entry));
+            entries.extend(all.filter(|entry| self.selects(entry) && !known(entry)));
+        }
+        entries.sort_by(|a, b| a.key().cmp(&b.key()));
+        entries.into_iter()
+    }
+
+    fn selects(&self, entry: &Entry) -> bool {
+        let krate = entry.place().crate_name.replace('-', "_");
+        (self.crates.is_empty() || self.crates.contains(&krate)) && !self.except.iter().any(|n| n == entry.name())
+    }
+
+    /// Checks that it can be run: no name twice, all states there, all expected crates linked.
+    pub(crate) fn check(&self, states: &States, expected: &[String]) -> Result<Lookup, StartError> {
+        let entries: Vec<Entry> = self.entries().collect();
+        let mut problems = Vec::new();
+        let mut report = |code: ErrorCode, found: Vec<String>| {
+            problems.extend(found.into_iter().map(|problem| (code, problem)));
+        };
+        report(ErrorCode::DuplicateRegistration, duplicates(&entries));
+        for entry in &entries {
+            report(ErrorCode::MissingState, entry.missing_states(states).collect());
+            report(ErrorCode::InvalidId, entry.invalid().into_iter().collect());
+        }
+        report(ErrorCode::CrateNotLinked, expected.iter().filter_map(|name| not_linked(name)).collect());
+        if problems.is_empty() { Ok(Lookup::new(entries)) } else { Err(StartError::registry(problems)) }
+    }
+}
+
+fn duplicates(entries: &[Entry]) -> Vec<String> {
+    let mut places: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries {
+        places.entry(entry.key()).or_default().push(entry);
+    }
+    let twice = places.into_values().filter(|same| same.len() > 1);
+    twice
+        .map(|same| {
+            let all: Vec<_> = same.iter().map(|entry| entry.place().to_string()).collect();
+            format!(
+                "{} is registered {} times: {}; rename all but one (`name = \"..\"`)",
+                same[0],
+                all.len(),
+                all.join(", ")
+            )
+        })
+        .collect()
+}
+
+fn not_linked(name: &str) -> Option<String> {
+    let wanted = name.replace('-', "_");
+    let linked = inventory::iter::<Descriptor>.into_iter().any(|d| d.place.crate_name.replace('-', "_") == wanted);
+    (!linked).then(|| {
+        format!("crate `{name}` is expected but nothing of it is linked: write `use {wanted} as _;` in the program")
+    })
+}

@@ -1,0 +1,77 @@
+//! Compares what the code decides on replay with what its history records.
+
+use super::Fault;
+use super::op::{Decided, activity, child};
+use crate::history::{Decision, Event, EventKind};
+use crate::id::EventId;
+use crate::payload::Payload;
+
+/// Compares the decisions of one step, both sorted by call.
+pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided]) -> Result<(), Fault> {
+    let mut asked = asked.iter();
+    for event in recorded {
+        let EventKind::Decision(decision) = &event.kind else { continue };
+        let Some(other) = asked.next() else {
+            return Err(Fault::mismatch(event.id, Some(describe(decision)), None));
+        };
+        if !same(decision, &event.payload, other) {
+            let asked = describe_beside(decision, other);
+            return Err(Fault::mismatch(event.id, Some(describe(decision)), Some(asked)).at(other.place));
+        }
+    }
+    match asked.next() {
+        None => Ok(()),
+        Some(extra) => {
+            let position = recorded.last().map_or(input, |event| event.id).next();
+            Err(Fault::mismatch(position, None, Some(describe(&extra.what))).at(extra.place))
+        }
+    }
+}
+
+/// A history that begins with a decision.
+pub(super) fn decision_without_step(event: &Event) -> Fault {
+    let recorded = match &event.kind {
+        EventKind::Decision(decision) => describe(decision),
+        EventKind::Input(input) => format!("{input:?}"),
+    };
+    Fault::mismatch(event.id, Some(recorded), None)
+}
+
+/// An input that answers a call which the code did not make, or comes after the end.
+pub(super) fn input_without_call(event: EventId) -> Fault {
+    Fault::mismatch(event, Some("the answer to a call".to_owned()), None)
+}
+
+fn same(recorded: &Decision, payload: &Payload, asked: &Decided) -> bool {
+    let kind = match (recorded, &asked.what) {
+        (Decision::ActivityScheduled(a), Decision::ActivityScheduled(b)) => activity::same(a, b),
+        (Decision::ChildScheduled(a), Decision::ChildScheduled(b)) => child::same(a, b),
+        // The words of a refusal may change with the library; that the call was refused may not.
+        (Decision::CallRejected { call: a, .. }, Decision::CallRejected { call: b, .. }) => a == b,
+        (a, b) => a == b,
+    };
+    kind && payload.same_json(&asked.payload)
+}
+
+fn describe(decision: &Decision) -> String {
+    match decision {
+        Decision::ActivityScheduled(a) => activity::describe(a),
+        Decision::ChildScheduled(c) => child::describe(c),
+        Decision::TimerCreated { call, due } => format!("call {call}: timer due {due}"),
+        Decision::EventAwaited { call, name } => format!("call {call}: wait for event {name:?}"),
+        Decision::CallRejected { call, operation, .. } => format!("call {call}: refused {operation}"),
+        Decision::CallDropped { call } => format!("call {call}: dropped"),
+        Decision::Completed => "return Ok".to_owned(),
+        Decision::Failed { .. } => "return Err".to_owned(),
+        Decision::Cancelled { .. } => "end as cancelled".to_owned(),
+        Decision::Terminated { .. } => "end as terminated".to_owned(),
+        Decision::ContinuedAsNew { version: None } => "continue as new".to_owned(),
+        Decision::ContinuedAsNew { version: Some(version) } => format!("continue as new, version {version}"),
+    }
+}
+
+/// Payloads are not shown; where nothing else differs, that they differ is said.
+fn describe_beside(recorded: &Decision, asked: &Decided) -> String {
+    let text = describe(&asked.what);
+    if text == describe(recorded) { format!("{text}, with another value") } else { text }
+}

@@ -1,0 +1,338 @@
+//! The state that the engine shares with the contexts and the futures of user code.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::Location;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use super::mailbox::Mailbox;
+use super::op::{Call, Decided, Delivered, Op};
+use super::{Failed, Fault, turn};
+use crate::clock::Timestamp;
+use crate::history::{Decision, Failure, Input, Started};
+use crate::id::{CallId, EventId, ExecutionId};
+use crate::payload::Payload;
+
+/// What a call came to.
+pub(crate) type Outcome = Result<Payload, Failed>;
+
+/// The place of a call in user code.
+pub(crate) type Place = &'static Location<'static>;
+
+/// What contexts and futures hold of their execution.
+pub(crate) struct Core {
+    pub(crate) execution: ExecutionId,
+    /// A std mutex: only the thread of the turn takes it, except for misuse, which is reported from where it happens.
+    state: Mutex<State>,
+    on_stray: Box<dyn Fn() + Send + Sync>,
+}
+
+/// The state of an execution: a fold of its history, and what the running step has decided.
+pub(crate) struct State {
+    pub(crate) now: Timestamp,
+    pub(super) last_event: EventId,
+    pub(super) started: Option<Started>,
+    pub(crate) mailbox: Mailbox,
+    /// Calls without an outcome, and outcomes that were not taken.
+    pub(super) calls: HashMap<CallId, Call>,
+    /// How many of the calls have been polled and wait.
+    waiting: usize,
+    /// Whom the delivered input wakes; woken when the lock is free, since wakers are foreign code.
+    to_wake: Vec<Waker>,
+    last_call: CallId,
+    random: Option<ChaCha8Rng>,
+    pub(super) cancel: super::op::cancel::Cancel,
+    /// What the running step has decided, sorted by call.
+    pub(super) decisions: BTreeMap<CallId, Decided>,
+    pub(super) dropped: Vec<(CallId, Op)>,
+    pub(super) ending: Option<Decided>,
+    pub(super) fault: Option<Fault>,
+    pub(super) last_place: Option<Place>,
+    /// The function is gone, or is being dropped outside of a turn: whatever it does then is ignored.
+    pub(super) retired: bool,
+}
+
+impl Core {
+    pub(super) fn new(execution: ExecutionId, on_stray: Box<dyn Fn() + Send + Sync>) -> Self {
+        let state = State {
+            now: Timestamp::from_micros(i64::MIN),
+            last_event: EventId(0),
+            started: None,
+            mailbox: Mailbox::default(),
+            calls: HashMap::new(),
+            waiting: 0,
+            to_wake: Vec::new(),
+            last_call: CallId(0),
+            random: None,
+            cancel: super::op::cancel::Cancel::default(),
+            decisions: BTreeMap::new(),
+            dropped: Vec::new(),
+            ending: None,
+            fault: None,
+            last_place: None,
+            retired: false,
+        };
+        Self { execution, state: Mutex::new(state), on_stray }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The place of the last durable call.
+    pub(crate) fn last_place(&self) -> Option<Place> {
+        self.lock().last_place
+    }
+
+    /// Locks the state for something that only the turn may do. Otherwise the misuse is reported, and `None` returned.
+    pub(crate) fn in_turn(&self, place: Place) -> Option<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        if !turn::is_in_turn_of(self) {
+            self.misused(state, Fault::outside_turn(place));
+            return None;
+        }
+        if state.retired {
+            return None;
+        }
+        state.last_place = Some(place);
+        Some(state)
+    }
+
+    /// Locks the state for a destructor, which has something to record only within the turn.
+    pub(crate) fn in_turn_if_armed(&self) -> Option<MutexGuard<'_, State>> {
+        if !turn::is_in_turn_of(self) {
+            return None;
+        }
+        let state = self.lock();
+        (!state.retired).then_some(state)
+    }
+
+    /// Something that is not durable has woken the function.
+    pub(super) fn stray_wake(&self) {
+        let state = self.lock();
+        let fault = Fault::not_durable(state.last_place);
+        self.misused(state, fault);
+    }
+
+    /// Records why the execution cannot go on.
+    pub(crate) fn fail(&self, fault: Fault) {
+        let mut state = self.lock();
+        if !state.retired && state.fault.is_none() {
+            state.fault = Some(fault);
+        }
+    }
+
+    fn misused(&self, mut state: MutexGuard<'_, State>, fault: Fault) {
+        if state.retired || state.fault.is_some() {
+            return;
+        }
+        state.fault = Some(fault);
+        drop(state);
+        (self.on_stray)();
+    }
+
+    /// Claims the id of a call that is being built.
+    pub(crate) fn claim(&self, place: Place) -> CallId {
+        match self.in_turn(place) {
+            Some(mut state) => {
+                state.last_call.0 += 1;
+                state.last_call
+            }
+            // The misuse is reported; this id is never used, since the execution does not go on.
+            None => CallId(0),
+        }
+    }
+
+    /// Schedules a call: it becomes part of the step's decisions.
+    pub(crate) fn schedule(&self, call: CallId, op: Op, decision: Decision, payload: Payload, place: Place) {
+        if let Some(mut state) = self.in_turn(place) {
+            state.calls.insert(call, Call::new(op));
+            state.decide(call, Decided { what: decision, payload, place: Some(place) });
+        }
+    }
+
+    /// Records that a call is refused, which is its outcome.
+    pub(crate) fn reject(&self, call: CallId, operation: &str, reason: String, place: Place) {
+        if let Some(mut state) = self.in_turn(place) {
+            let mut refused = Call::new(Op::Refused);
+            refused.outcome = Some(Err(Failure::Rejected { reason: reason.clone() }.into()));
+            state.calls.insert(call, refused);
+            let what = Decision::CallRejected { call, operation: operation.to_owned(), reason };
+            state.decide(call, Decided { what, payload: Payload::NULL, place: Some(place) });
+        }
+    }
+
+    /// Takes the outcome of a scheduled call, or registers who is to be woken when it is there.
+    pub(crate) fn poll(&self, call: CallId, context: &Context<'_>, place: Place) -> Poll<Outcome> {
+        let Some(mut state) = self.in_turn(place) else { return Poll::Pending };
+        let Some(pending) = state.calls.get_mut(&call) else { return Poll::Pending };
+        if let Some(outcome) = pending.outcome.take() {
+            state.calls.remove(&call);
+            return Poll::Ready(outcome);
+        }
+        let first = pending.waker.is_none();
+        keep(&mut pending.waker, context.waker());
+        state.waiting += usize::from(first);
+        Poll::Pending
+    }
+
+    /// The future of a scheduled call is dropped before it has given its outcome.
+    pub(crate) fn drop_call(&self, call: CallId) {
+        if let Some(mut state) = self.in_turn_if_armed() {
+            state.drop_call(call);
+        }
+    }
+
+    /// Takes the event that belongs to the wait, or waits for it.
+    pub(crate) fn poll_event(
+        &self,
+        name: &str,
+        call: CallId,
+        context: &Context<'_>,
+        wait: &mut bool,
+        place: Place,
+    ) -> Poll<Payload> {
+        let Some(mut state) = self.in_turn(place) else { return Poll::Pending };
+        match state.mailbox.poll(name, call, context.waker()) {
+            Some(payload) => Poll::Ready(payload),
+            None => {
+                if !std::mem::replace(wait, true) {
+                    let what = Decision::EventAwaited { call, name: name.to_owned() };
+                    state.decide(call, Decided { what, payload: Payload::NULL, place: Some(place) });
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// A wait that has been polled is dropped before it took an event.
+    pub(crate) fn drop_wait(&self, name: &str, call: CallId) {
+        let Some(mut state) = self.in_turn_if_armed() else { return };
+        let woken = state.mailbox.drop_wait(name, call);
+        state.forget(call, Op::Event);
+        drop(state);
+        if let Some(next) = woken {
+            next.wake();
+        }
+    }
+
+    /// A number from the recorded seed.
+    pub(crate) fn random(&self, place: Place) -> u64 {
+        self.in_turn(place).and_then(|mut state| state.random.as_mut().map(Rng::next_u64)).unwrap_or_default()
+    }
+}
+
+impl State {
+    /// Changes the state by one input. Whoever waits for it is woken.
+    pub(super) fn deliver(&mut self, id: EventId, time: Timestamp, input: &Input, payload: Payload) -> Delivered {
+        let delivered = self.apply(id, input, payload);
+        if !matches!(delivered, Delivered::Stale) {
+            self.last_event = id;
+            self.now = time;
+        }
+        delivered
+    }
+
+    fn apply(&mut self, id: EventId, input: &Input, payload: Payload) -> Delivered {
+        if self.started.is_some() == matches!(input, Input::Started(_)) {
+            return Delivered::Stale;
+        }
+        match input {
+            Input::Started(started) => {
+                self.random = Some(ChaCha8Rng::seed_from_u64(started.seed));
+                self.started = Some(started.clone());
+                Delivered::Begin
+            }
+            Input::EventRaised { name } => {
+                let woken = self.mailbox.deliver(name, id, payload);
+                self.to_wake.extend(woken);
+                Delivered::Taken
+            }
+            Input::CancelRequested { reason } => self.cancel.request(reason, &mut self.to_wake),
+            Input::TerminateRequested { reason } => Delivered::End(Decision::Terminated { reason: reason.clone() }),
+            Input::ActivityCompleted { call }
+            | Input::ChildCompleted { call }
+            | Input::TimerFired { call }
+            | Input::StartAccepted { call } => self.resolve(*call, Ok(payload), input),
+            Input::ActivityFailed { call, failure } | Input::ChildFailed { call, failure } => {
+                self.resolve(*call, Err(Failed { failure: failure.clone(), error: payload }), input)
+            }
+            Input::StartRejected { call, reason } => {
+                self.resolve(*call, Err(Failure::Rejected { reason: reason.clone() }.into()), input)
+            }
+        }
+    }
+
+    fn resolve(&mut self, id: CallId, outcome: Outcome, input: &Input) -> Delivered {
+        let Some(call) = self.calls.get_mut(&id) else { return Delivered::Stale };
+        if call.outcome.is_some() || !call.op.is_answered_by(input) {
+            return Delivered::Stale;
+        }
+        let op = call.op.clone();
+        if call.abandoned {
+            self.calls.remove(&id);
+        } else {
+            call.outcome = Some(outcome);
+            let woken = call.waker.take();
+            self.waiting -= usize::from(woken.is_some());
+            self.to_wake.extend(woken);
+        }
+        Delivered::Resolved(id, op)
+    }
+
+    /// Adds a decision to those of the running step.
+    pub(super) fn decide(&mut self, call: CallId, decided: Decided) {
+        self.decisions.insert(call, decided);
+    }
+
+    pub(super) fn drop_call(&mut self, id: CallId) {
+        let Some(mut call) = self.calls.remove(&id) else { return };
+        self.waiting -= usize::from(call.waker.take().is_some());
+        if call.outcome.is_some() {
+            return;
+        }
+        if call.op.is_detached() {
+            call.abandoned = true;
+            self.calls.insert(id, call);
+        } else {
+            self.forget(id, call.op);
+        }
+    }
+
+    /// Records that a call without an outcome was dropped. One of this very step is as if it had never been.
+    fn forget(&mut self, id: CallId, op: Op) {
+        if self.decisions.remove(&id).is_none() {
+            let what = Decision::CallDropped { call: id };
+            self.decide(id, Decided { what, payload: Payload::NULL, place: self.last_place });
+            self.dropped.push((id, op));
+        }
+    }
+
+    /// Whom the delivered input wakes.
+    pub(super) fn take_woken(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.to_wake)
+    }
+
+    /// Removes the calls that have no outcome.
+    pub(super) fn take_open_calls(&mut self) -> Vec<(CallId, Op)> {
+        let mut open: Vec<_> =
+            self.calls.drain().filter(|(_, c)| c.outcome.is_none()).map(|(id, call)| (id, call.op)).collect();
+        open.sort_by_key(|(id, _)| *id);
+        open
+    }
+
+    pub(super) fn waits_for_something_durable(&self) -> bool {
+        self.waiting > 0 || self.mailbox.is_awaited() || self.cancel.is_awaited()
+    }
+}
+
+/// Keeps the waker for later, without cloning it when it is the same.
+pub(super) fn keep(slot: &mut Option<Waker>, waker: &Waker) {
+    match slot {
+        Some(kept) => kept.clone_from(waker),
+        None => *slot = Some(waker.clone()),
+    }
+}

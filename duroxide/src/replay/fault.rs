@@ -1,0 +1,55 @@
+//! Why an execution cannot go on: trouble with the code or with what is stored, never an outcome.
+
+use crate::error::{ErrorCode, Suspension};
+use crate::id::EventId;
+use crate::payload::PayloadError;
+
+use super::core::Place;
+
+/// Something that suspends the instance. The runtime adds the build and stores it.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault(pub(crate) Box<Suspension>);
+
+impl Fault {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self(Box::new(Suspension::new(code, message)))
+    }
+
+    pub(crate) fn at(mut self, place: Option<Place>) -> Self {
+        self.0.place = place.map(ToString::to_string);
+        self
+    }
+
+    pub(super) fn mismatch(event: EventId, recorded: Option<String>, asked: Option<String>) -> Self {
+        let message = "the code decides something else than what its history records";
+        let mut fault = Self::new(ErrorCode::Nondeterminism, message);
+        fault.0.event = Some(event);
+        fault.0.recorded = recorded;
+        fault.0.asked = asked;
+        fault
+    }
+
+    pub(super) fn not_durable(last: Option<Place>) -> Self {
+        let message =
+            "the orchestration waits for something that is not durable; the place is that of its last durable call";
+        Self::new(ErrorCode::NonDurableWait, message).at(last)
+    }
+
+    pub(super) fn outside_turn(place: Place) -> Self {
+        let message = "the context of the orchestration is used outside of its turn, in another task or thread";
+        Self::new(ErrorCode::ContextOutsideTurn, message).at(Some(place))
+    }
+
+    pub(crate) fn late_option(place: Place) -> Self {
+        let message = "an option of a call is set after the call was polled for the first time";
+        Self::new(ErrorCode::OptionsAfterPoll, message).at(Some(place))
+    }
+
+    pub(super) fn unreadable_input(error: &PayloadError) -> Self {
+        Self::new(ErrorCode::UnreadableInput, format!("the input of the orchestration: {error}"))
+    }
+
+    pub(crate) fn unreadable_outcome(what: &str, error: &PayloadError, place: Place) -> Self {
+        Self::new(ErrorCode::UnreadableResult, format!("{what}: {error}")).at(Some(place))
+    }
+}

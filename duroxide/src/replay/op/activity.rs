@@ -1,0 +1,31 @@
+//! Activity calls.
+
+use crate::history::{ActivityScheduled, Decision};
+use crate::id::CallId;
+use crate::payload::Payload;
+use crate::replay::Core;
+use crate::replay::core::Place;
+use crate::replay::op::Op;
+
+/// Schedules an activity.
+pub(crate) fn schedule(core: &Core, activity: ActivityScheduled, input: Payload, place: Place) {
+    let op = Op::Activity { detached: activity.detached, deadline: activity.options.schedule_to_close.is_some() };
+    core.schedule(activity.call, op, Decision::ActivityScheduled(activity), input, place);
+}
+
+/// Retry and time limits may change between deploys; what is run, where and with which call may not.
+pub(in crate::replay) fn same(a: &ActivityScheduled, b: &ActivityScheduled) -> bool {
+    (a.call, &a.name, &a.tag, a.detached) == (b.call, &b.name, &b.tag, b.detached)
+}
+
+pub(in crate::replay) fn describe(activity: &ActivityScheduled) -> String {
+    let ActivityScheduled { call, name, tag, detached, .. } = activity;
+    let tag = tag.as_ref().map(|tag| format!(", tag {tag:?}")).unwrap_or_default();
+    let detached = if *detached { ", detached" } else { "" };
+    format!("call {call}: activity {name:?}{tag}{detached}")
+}
+
+/// The call of a scheduled activity, for the documents that name it.
+pub(crate) fn idempotency_key(execution: &crate::id::ExecutionId, call: CallId) -> String {
+    format!("{}/{}/{call}", execution.instance, execution.number)
+}

@@ -1,0 +1,28 @@
+//! Child orchestrations and detached starts.
+
+use crate::history::{ChildScheduled, Decision};
+use crate::payload::Payload;
+use crate::replay::Core;
+use crate::replay::core::Place;
+use crate::replay::op::Op;
+
+/// Starts another orchestration.
+pub(crate) fn schedule(core: &Core, child: ChildScheduled, input: Payload, place: Place) {
+    let op = if child.detached {
+        Op::DetachedStart
+    } else {
+        Op::Child { instance: child.instance.clone(), close: child.close }
+    };
+    core.schedule(child.call, op, Decision::ChildScheduled(child), input, place);
+}
+
+pub(in crate::replay) fn same(a: &ChildScheduled, b: &ChildScheduled) -> bool {
+    (a.call, &a.name, &a.version, &a.instance, a.detached) == (b.call, &b.name, &b.version, &b.instance, b.detached)
+}
+
+pub(in crate::replay) fn describe(child: &ChildScheduled) -> String {
+    let ChildScheduled { call, name, version, instance, detached, .. } = child;
+    let version = version.as_ref().map(|v| format!(" {v}")).unwrap_or_default();
+    let what = if *detached { "detached start of" } else { "child" };
+    format!("call {call}: {what} {name:?}{version} as {instance:?}")
+}

@@ -1,0 +1,135 @@
+//! Running one attempt of an activity.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+
+use super::blocking::BlockingPool;
+use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
+use crate::clock::Clock;
+use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, Timeout};
+use crate::id::ActivityId;
+use crate::payload::Payload;
+use crate::provider::EventRow;
+use crate::replay::{Failed, panicked};
+
+/// An attempt that is to be made.
+pub(super) struct Attempt {
+    pub(super) id: ActivityId,
+    pub(super) attempt: u32,
+    pub(super) scheduled: ActivityScheduled,
+    pub(super) input: Payload,
+}
+
+/// How an attempt ended.
+pub(super) struct AttemptDone {
+    pub(super) id: ActivityId,
+    pub(super) attempt: u32,
+    pub(super) scheduled: ActivityScheduled,
+    pub(super) end: AttemptEnd,
+}
+
+pub(super) enum AttemptEnd {
+    Completed(Payload),
+    /// With whether another attempt may help.
+    Failed(Failed, bool),
+    /// The input cannot be read by this code.
+    Unreadable(String),
+    /// Nobody waits for it any more, and it was dropped.
+    Abandoned,
+}
+
+/// What an attempt needs from the runtime.
+pub(super) struct Surroundings {
+    pub(super) states: Arc<States>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) blocking: Arc<BlockingPool>,
+}
+
+impl Attempt {
+    /// Reads the event that schedules an activity.
+    pub(super) fn parse(row: EventRow) -> Result<(ActivityScheduled, Payload), String> {
+        let event = Event::try_from(row).map_err(|e| e.to_string())?;
+        match event.kind {
+            EventKind::Decision(Decision::ActivityScheduled(scheduled)) => Ok((scheduled, event.payload)),
+            _ => Err(format!("event {} does not schedule an activity", event.id)),
+        }
+    }
+
+    /// Runs the activity. Dropping the future drops an async activity where it waits.
+    pub(super) async fn run(self, code: ActivityCode, around: Arc<Surroundings>, cancel: CancelSignal) -> AttemptDone {
+        let Self { id, attempt, scheduled, input } = self;
+        let ctx = ActivityContext::new(id.clone(), attempt, cancel.clone(), around.states.clone());
+        let limit = scheduled.options.start_to_close;
+        let code = run_code(code, &around.blocking, ctx, input);
+        let limited = async {
+            let Some(limit) = limit else { return code.await };
+            let timer = around.clock.sleep_until(around.clock.now() + limit);
+            match select(code, timer).await {
+                Either::Left((end, _)) => end,
+                Either::Right(_) => {
+                    let failure = Failure::TimedOut { limit: Timeout::StartToClose };
+                    AttemptEnd::Failed(failure.into(), true)
+                }
+            }
+        };
+        let abandoned = async {
+            cancel.cancelled().await;
+            if cancel.is_observed() {
+                // It knows, and ends by itself.
+                std::future::pending::<()>().await;
+            }
+        };
+        let end = match select(std::pin::pin!(limited), std::pin::pin!(abandoned)).await {
+            Either::Left((end, _)) => end,
+            Either::Right(_) => AttemptEnd::Abandoned,
+        };
+        AttemptDone { id, attempt, scheduled, end }
+    }
+}
+
+/// Calls the code, wherever it is to run. A panic is an end like others.
+fn run_code(
+    code: ActivityCode,
+    blocking: &BlockingPool,
+    ctx: ActivityContext,
+    input: Payload,
+) -> futures_util::future::BoxFuture<'static, AttemptEnd> {
+    let ended = match code {
+        ActivityCode::Async(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
+        ActivityCode::Blocking(run) => {
+            let (done, finished) = tokio::sync::oneshot::channel();
+            blocking.run(move || {
+                let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input)));
+                // Nobody listens when the attempt has timed out or was abandoned.
+                let _ = done.send(ended);
+            });
+            async move { finished.await.unwrap_or_else(|_| Err(Box::new("the thread was lost"))) }.boxed()
+        }
+    };
+    async move {
+        match ended.await {
+            Ok(ended) => ended.into(),
+            Err(panic) => AttemptEnd::Failed(panicked(&*panic), true),
+        }
+    }
+    .boxed()
+}
+
+impl From<Ended> for AttemptEnd {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Completed(output) => Self::Completed(output),
+            Ended::Failed { error, retryable } => {
+                Self::Failed(Failed { failure: Failure::Application, error }, retryable)
+            }
+            Ended::UnreadableInput(error) => Self::Unreadable(error.to_string()),
+            Ended::UnstorableOutcome(error) => {
+                let reason = format!("what the activity returned: {error}");
+                Self::Failed(Failure::Rejected { reason }.into(), false)
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Configuring and starting a runtime.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::heartbeat::Heartbeat;
+use super::node::{Node, NodeHandle, Shared};
+use super::{Runtime, RuntimeOptions, StartError};
+use crate::activity::States;
+use crate::client::Client;
+use crate::clock::{Clock, SystemClock};
+use crate::id::NodeId;
+use crate::provider::{MemoryProvider, NodeInfo, Provider};
+use crate::registry::Registry;
+
+/// Configures a [`Runtime`]; see [`Runtime::builder`].
+#[must_use]
+pub struct RuntimeBuilder {
+    storage: Storage,
+    registry: Registry,
+    states: States,
+    expected: Vec<String>,
+    tags: Option<Vec<String>>,
+    build: Option<String>,
+    options: RuntimeOptions,
+    clock: Arc<dyn Clock>,
+}
+
+enum Storage {
+    Missing,
+    Given(Arc<dyn Provider>),
+    #[cfg(feature = "sqlite")]
+    Sqlite(std::path::PathBuf),
+}
+
+impl Default for RuntimeBuilder {
+    fn default() -> Self {
+        Self {
+            storage: Storage::Missing,
+            registry: Registry::discover(),
+            states: States::default(),
+            expected: Vec::new(),
+            tags: None,
+            build: None,
+            options: RuntimeOptions::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl RuntimeBuilder {
+    /// Keeps state in a SQLite file, which is created if it is not there.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.storage = Storage::Sqlite(path.into());
+        self
+    }
+
+    /// Keeps state in memory: for tests and for trying things out. It is gone with the process.
+    pub fn in_memory(self) -> Self {
+        self.provider(MemoryProvider::new())
+    }
+
+    /// Keeps state in this provider.
+    pub fn provider(self, provider: impl Provider) -> Self {
+        self.shared_provider(Arc::new(provider))
+    }
+
+    /// Keeps state in a provider that is used elsewhere, too.
+    pub fn shared_provider(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.storage = Storage::Given(provider);
+        self
+    }
+
+    /// Runs what is in this registry. Default: everything that is annotated in the crates that are linked.
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// Gives a value to activities that take `State<T>`. One value per type; the last one stays.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// Refuses to start when nothing of this crate is linked: a dependency that no code names is left out by the linker,
+    /// and its orchestrations with it.
+    pub fn expect_crate(mut self, name: &str) -> Self {
+        self.expected.push(name.to_owned());
+        self
+    }
+
+    /// Runs activities with one of these tags, beside those without a tag. Default: all.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = Some(tags.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Names the code of this program, such as its commit. A suspended instance is tried again by a node of another build;
+    /// without this, another program file counts as another build.
+    pub fn build_id(mut self, id: impl Into<String>) -> Self {
+        self.build = Some(id.into());
+        self
+    }
+
+    /// Sets all other options.
+    pub fn options(mut self, options: RuntimeOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Takes the time from this clock. Default: the operating system's.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Joins the provider and begins to execute. Must be called within a tokio runtime, which runs the activities.
+    ///
+    /// # Errors
+    /// [`StartError`]: no storage was chosen, it cannot be opened, or the registry has problems, all of which are listed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a member that does nothing; it is gone with the process.
+    pub async fn start(self) -> Result<Runtime, StartError> {
+        let lookup = Arc::new(self.registry.check(&self.states, &self.expected)?);
+        let provider = self.storage.open().await?;
+        let info = NodeInfo {
+            id: NodeId::new(),
+            name: format!("process {}", std::process::id()),
+            build: lookup.build_id(self.build.as_deref()),
+            handlers: lookup.handlers(self.tags.clone()),
+            lease_time: self.options.lease_time,
+        };
+        let lease = provider.join(&info).await?;
+        let (notes, inbox) = mpsc::unbounded_channel();
+        let handle = NodeHandle::new(notes.clone(), lookup.clone(), lease);
+        let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
+        let heartbeat = Arc::new(Heartbeat::start(provider.clone(), lease, self.options.lease_time, notes.clone()));
+        let shared = Shared {
+            provider,
+            clock: self.clock,
+            lookup,
+            states: Arc::new(self.states),
+            options: self.options,
+            tags: self.tags.map(Into::into),
+            info,
+            notes: notes.clone(),
+        };
+        let node = Node::new(Arc::new(shared), lease, inbox, handle, heartbeat.clone());
+        let task = tokio::spawn(node.run());
+        Ok(Runtime { client, notes, task: Some(task), _heartbeat: heartbeat })
+    }
+}
+
+impl Storage {
+    #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "only SQLite has to be opened"))]
+    async fn open(self) -> Result<Arc<dyn Provider>, StartError> {
+        match self {
+            Self::Given(provider) => Ok(provider),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(path) => Ok(Arc::new(crate::sqlite::SqliteProvider::open(path)?)),
+            Self::Missing => Err(StartError::configuration(
+                "no storage was chosen: call `.sqlite(path)`, `.in_memory()` or `.provider(..)` on the builder",
+            )),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The runtime: a node that executes what is registered, on a provider.
+//!
+//! [`Runtime::builder`] configures it and `start` joins it to the provider. From then on one task, the [`node`], decides
+//! everything: which instances are live here, which turns and activities run, what is committed. Turns run on a small pool
+//! of threads, activities on the user's tokio runtime (blocking ones on a pool of their own).
+
+mod activities;
+mod backoff;
+mod blocking;
+mod builder;
+mod heartbeat;
+mod node;
+mod options;
+mod pool;
+mod slot;
+mod start_error;
+mod turn;
+mod turn_commit;
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+pub(crate) use backoff::Backoff;
+pub use builder::RuntimeBuilder;
+pub(crate) use node::NodeHandle;
+pub use options::{Limits, RuntimeOptions};
+pub use start_error::StartError;
+pub(crate) use turn_commit::{new_instance, termination};
+
+use crate::client::Client;
+use heartbeat::Heartbeat;
+use node::Note;
+
+/// A running node: it executes orchestrations and activities until it is shut down.
+///
+/// Dropped without [`shutdown`](Runtime::shutdown), it stops as if the process had died: nothing is lost, but activities
+/// that were running are run again, here or elsewhere.
+///
+/// ```
+/// use duroxide::prelude::*;
+///
+/// #[orchestration]
+/// async fn hello(ctx: OrchestrationContext, name: String) -> duroxide::Result<String> {
+///     Ok(format!("hello, {name}"))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> duroxide::Result<()> {
+/// let runtime = Runtime::builder().in_memory().start().await?;
+/// let handle = hello::start(&runtime.client(), "first", "world".to_owned()).await?;
+/// assert_eq!(handle.result().await?, "hello, world");
+/// runtime.shutdown().await
+/// # }
+/// ```
+pub struct Runtime {
+    client: Client,
+    notes: mpsc::UnboundedSender<Note>,
+    /// The node. `None` once it was waited for.
+    task: Option<JoinHandle<()>>,
+    _heartbeat: Arc<Heartbeat>,
+}
+
+impl Runtime {
+    /// Configures a runtime.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    /// A client that works on this runtime's provider. What it starts is handed over without a detour.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Takes on no new work, lets running activities finish until the drain deadline of the options, stores their outcomes,
+    /// and leaves. What is unfinished then is free for other nodes, or for the next start.
+    ///
+    /// # Errors
+    /// None at present; the result is there so that it can stand at the end of `main`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future lets the shutdown go on by itself as long as the tokio runtime lives.
+    pub async fn shutdown(mut self) -> crate::error::Result<()> {
+        let (done, finished) = oneshot::channel();
+        if self.notes.send(Note::Shutdown(done)).is_ok() {
+            // An error means that the node is gone already, which is what was asked for.
+            let _ = finished.await;
+        }
+        if let Some(task) = self.task.take() {
+            let _ = task.await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            let draining = self.notes.is_closed();
+            if !draining {
+                task.abort();
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Asking the provider for work.
+
+use std::sync::Arc;
+
+use semver::Version;
+
+use super::{Answer, Node, Shared};
+use crate::clock::Timestamp;
+use crate::id::InstanceId;
+use crate::provider::{Acquired, ActivityGroup, Cursor, Lease, Want};
+use crate::runtime::Backoff;
+use crate::runtime::slot::Delivery;
+
+/// What is known about work that waits at the provider.
+pub(super) struct Acquiring {
+    /// Whether to ask as soon as the last question is answered.
+    pub(super) wanted: bool,
+    /// The earliest time at which something becomes due.
+    pub(super) next_due: Option<Timestamp>,
+    asking: bool,
+    /// Whether there may be activities at the provider for which there was no place.
+    saturated: bool,
+    load: Vec<InstanceId>,
+    cursor: Cursor,
+    orchestrations: Arc<[(String, Version)]>,
+    /// Names of activities: async, blocking.
+    activities: [Arc<[String]>; 2],
+}
+
+impl Acquiring {
+    /// The most instances that are taken on at once: what is more is found with the next question.
+    const INSTANCES: usize = 256;
+
+    pub(super) fn new(shared: &Shared) -> Self {
+        let names = |blocking| shared.lookup.activity_names(blocking).cloned().collect();
+        Self {
+            wanted: true,
+            next_due: None,
+            asking: false,
+            saturated: false,
+            load: Vec::new(),
+            cursor: Cursor::default(),
+            orchestrations: shared.info.handlers.orchestrations.clone().into(),
+            activities: [names(false), names(true)],
+        }
+    }
+
+    /// Something becomes due at this time.
+    pub(super) fn due_at(&mut self, due: Timestamp) {
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+    }
+
+    /// An instance of this node has no live copy, and a message.
+    pub(super) fn load(&mut self, instance: InstanceId) {
+        self.load.push(instance);
+        self.wanted = true;
+    }
+
+    /// An activity has ended: another may have its place.
+    pub(super) fn place_is_free(&mut self) {
+        self.wanted |= self.saturated;
+    }
+}
+
+impl Node {
+    pub(super) fn acquire_if_wanted(&mut self) {
+        if !self.acquiring.wanted || self.acquiring.asking || self.rejoining {
+            return;
+        }
+        let want = self.want();
+        self.acquiring.wanted = false;
+        self.acquiring.asking = true;
+        // The answer tells what is due next.
+        self.acquiring.next_due = None;
+        let (shared, lease) = (self.shared.clone(), self.lease);
+        self.ask(async move { acquire(&shared, &lease, want).await });
+    }
+
+    fn want(&mut self) -> Want {
+        let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
+        let draining = self.draining.is_some();
+        let mut groups = Vec::new();
+        self.acquiring.saturated = false;
+        for (kind, names) in self.acquiring.activities.iter().enumerate() {
+            let limit = if draining { 0 } else { limits[kind].saturating_sub(self.used[kind]) };
+            self.acquiring.saturated |= limit == 0 && !names.is_empty();
+            if limit > 0 && !names.is_empty() {
+                groups.push(ActivityGroup { names: names.clone(), limit });
+            }
+        }
+        Want {
+            orchestrations: self.acquiring.orchestrations.clone(),
+            instances: if draining { 0 } else { Acquiring::INSTANCES },
+            activities: groups,
+            tags: self.shared.tags.clone(),
+            load: std::mem::take(&mut self.acquiring.load),
+            alone: self.turns == 0 && self.running.is_empty() && self.asked.is_empty(),
+            now: self.now(),
+            cursor: self.acquiring.cursor,
+        }
+    }
+
+    pub(super) fn acquired(&mut self, acquired: Acquired) {
+        self.acquiring.asking = false;
+        self.acquiring.cursor = acquired.cursor;
+        if let Some(due) = acquired.next_due {
+            self.acquiring.due_at(due);
+        }
+        self.acquiring.wanted |= acquired.instances.len() >= Acquiring::INSTANCES;
+        for instance in acquired.instances {
+            self.take_on(instance);
+        }
+        for (instance, message) in acquired.messages {
+            self.deliver(instance, Delivery::Message(message));
+        }
+        for activity in acquired.activities {
+            self.take_on_activity(activity);
+        }
+        let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
+        self.acquiring.saturated |= (0..2).any(|kind| self.used[kind] >= limits[kind]);
+    }
+}
+
+/// Asks until there is an answer: storage that fails only delays.
+async fn acquire(shared: &Shared, lease: &Lease, want: Want) -> Answer {
+    let mut backoff = Backoff::default();
+    loop {
+        match shared.provider.acquire(lease, want.clone()).await {
+            Ok(acquired) => return Answer::Acquired(acquired),
+            Err(error) => {
+                tracing::warn!(%error, attempts = backoff.attempts(), "acquiring failed; it is tried again");
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Running activities: which this node takes on, and what becomes of their attempts.
+
+use semver::Version;
+
+use super::Node;
+use super::commits::Context;
+use crate::activity::{ActivityCode, CancelSignal};
+use crate::error::{ErrorCode, Suspension};
+use crate::history::{ActivityScheduled, Input};
+use crate::id::ActivityId;
+use crate::provider::{AcquiredActivity, EventRow, Write};
+use crate::registry::Lookup;
+use crate::runtime::activities::{Attempt, AttemptDone, AttemptEnd};
+use crate::runtime::slot::{Delivery, LocalOutcome};
+use crate::runtime::turn_commit::{Admission, jittered};
+
+/// An activity that runs here.
+pub(super) struct Running {
+    pub(super) cancel: CancelSignal,
+    kind: usize,
+    attempt: u32,
+}
+
+/// Decides which new work this node takes on itself.
+pub(super) struct Admit<'a> {
+    pub(super) lookup: &'a Lookup,
+    pub(super) tags: Option<&'a [String]>,
+    pub(super) limits: [usize; 2],
+    pub(super) used: &'a mut [usize; 2],
+    pub(super) open: bool,
+}
+
+impl Admission for Admit<'_> {
+    fn activity(&mut self, name: &str, tag: Option<&str>) -> bool {
+        let Some(entry) = self.lookup.activity(name) else { return false };
+        let served = tag.is_none_or(|tag| self.tags.is_none_or(|tags| tags.iter().any(|served| served == tag)));
+        let kind = kind(&entry.code);
+        let free = self.open && served && self.used[kind] < self.limits[kind];
+        self.used[kind] += usize::from(free);
+        free
+    }
+
+    fn orchestration(&self, name: &str, version: Option<&Version>) -> bool {
+        self.open && self.lookup.orchestration(name, version).is_some()
+    }
+}
+
+fn kind(code: &ActivityCode) -> usize {
+    match code {
+        ActivityCode::Async(_) => 0,
+        ActivityCode::Blocking(_) => 1,
+    }
+}
+
+impl Node {
+    /// Runs an activity that the provider has handed out.
+    pub(super) fn take_on_activity(&mut self, acquired: AcquiredActivity) {
+        if acquired.suspect {
+            let message = "the process died each time the activity was run, the last time while it ran alone";
+            return self.park(acquired.id, ErrorCode::CrashLoop, message);
+        }
+        if self.running.contains_key(&acquired.id) {
+            return;
+        }
+        let AcquiredActivity { id, attempt, scheduled, .. } = acquired;
+        self.reserve(&scheduled);
+        self.start_attempt(id, attempt, scheduled);
+    }
+
+    fn reserve(&mut self, scheduled: &EventRow) {
+        if let Ok((activity, _)) = Attempt::parse(scheduled.clone()) {
+            if let Some(entry) = self.shared.lookup.activity(&activity.name) {
+                self.used[kind(&entry.code)] += 1;
+            }
+        }
+    }
+
+    /// Starts an attempt for which a place is reserved.
+    pub(super) fn start_attempt(&mut self, id: ActivityId, attempt: u32, scheduled: EventRow) {
+        let (scheduled, input) = match Attempt::parse(scheduled) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.park(id, ErrorCode::UnreadableEvent, &error),
+        };
+        let Some(entry) = self.shared.lookup.activity(&scheduled.name) else {
+            return self.commit(Write::ReleaseActivity { activity: id }, Context::Other);
+        };
+        let (code, cancel) = (entry.code.clone(), CancelSignal::new());
+        let running = Running { cancel: cancel.clone(), kind: kind(&code), attempt };
+        self.running.insert(id.clone(), running);
+        let attempt = Attempt { id, attempt, scheduled, input };
+        self.attempts.spawn(attempt.run(code, self.around.clone(), cancel));
+    }
+
+    /// Tells an activity of this node that nobody waits for it; what comes of it is discarded.
+    pub(super) fn cancel_attempt(&mut self, id: &ActivityId) {
+        if let Some(running) = self.running.remove(id) {
+            running.cancel.cancel();
+            // It keeps its place until it has really ended.
+            self.stopping.insert((id.clone(), running.attempt), running.kind);
+        }
+    }
+
+    /// Frees the places of activities that were not started after all.
+    pub(super) fn free<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        for name in names {
+            if let Some(entry) = self.shared.lookup.activity(name) {
+                self.used[kind(&entry.code)] -= 1;
+            }
+        }
+    }
+
+    pub(super) fn attempt_ended(&mut self, done: Result<AttemptDone, tokio::task::JoinError>) {
+        // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
+        let Ok(AttemptDone { id, attempt, scheduled, end }) = done else { return };
+        if let Some(kind) = self.stopping.remove(&(id.clone(), attempt)) {
+            self.used[kind] -= 1;
+            return self.acquiring.place_is_free();
+        }
+        let Some(running) = self.running.remove(&id) else { return };
+        self.used[running.kind] -= 1;
+        self.acquiring.place_is_free();
+        let call = id.call;
+        match end {
+            AttemptEnd::Completed(output) => {
+                self.outcome(id, attempt, Input::ActivityCompleted { call }, output);
+            }
+            AttemptEnd::Failed(failed, retryable) => match self.next_attempt(&scheduled, attempt, retryable) {
+                Some(visible_at) => {
+                    self.commit(Write::Retry { activity: id, attempt, visible_at }, Context::Other);
+                }
+                None => {
+                    let input = Input::ActivityFailed { call, failure: failed.failure };
+                    self.outcome(id, attempt, input, failed.error);
+                }
+            },
+            AttemptEnd::Unreadable(error) => self.park(id, ErrorCode::UnreadableActivityInput, &error),
+            AttemptEnd::Abandoned => {}
+        }
+    }
+
+    /// When the next attempt may be made, if there is to be one.
+    fn next_attempt(
+        &self,
+        scheduled: &ActivityScheduled,
+        attempt: u32,
+        retryable: bool,
+    ) -> Option<crate::clock::Timestamp> {
+        let policy = scheduled.options.retry.as_ref().filter(|_| retryable)?;
+        Some(self.now() + jittered(policy.pause_after(attempt)?))
+    }
+
+    fn outcome(&mut self, activity: ActivityId, attempt: u32, input: Input, payload: crate::payload::Payload) {
+        let instance = activity.execution.instance.clone();
+        let outcome = LocalOutcome { activity, attempt, input, payload };
+        self.deliver(instance, Delivery::Outcome(outcome));
+    }
+
+    /// Sets an activity aside that no node of this build can run.
+    fn park(&mut self, activity: ActivityId, code: ErrorCode, message: &str) {
+        let mut suspension = Suspension::new(code, format!("activity call {}: {message}", activity.call));
+        suspension.build = Some(self.shared.info.build.clone());
+        tracing::error!(instance = %activity.execution.instance, %code, "activity set aside: {suspension}");
+        let reason = serde_json::to_string(&suspension).unwrap_or_default();
+        self.commit(Write::Park { activity, reason }, Context::Other);
+    }
+}
+
+/// The key of an attempt that was cancelled and has not ended yet.
+pub(super) type Stopping = std::collections::HashMap<(ActivityId, u32), usize>;

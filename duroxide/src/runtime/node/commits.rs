@@ -1,0 +1,235 @@
+//! What is committed, and what follows once it is durable.
+
+use semver::Version;
+
+use super::{Answer, Node};
+use crate::id::{ActivityId, CallId, CommitId, ExecutionId, InstanceId};
+use crate::message::Message;
+use crate::provider::{Commit, CommitError, Committed, Lease, MessageRow, Placement, Provider, Then, Turn, Write};
+use crate::replay::Execution;
+use crate::runtime::Backoff;
+use crate::runtime::slot::{Delivery, LocalOutcome, Slot};
+
+/// A commit on its way.
+pub(super) struct Outbound {
+    commit: Commit,
+    context: Context,
+}
+
+/// What is needed once a commit is answered.
+pub(super) enum Context {
+    Turn(Box<TurnContext>),
+    Other,
+}
+
+pub(super) struct TurnContext {
+    pub(super) generation: u64,
+    /// The live copy, unless the turn suspends.
+    pub(super) execution: Option<Box<Execution>>,
+    pub(super) version: Option<Version>,
+    /// Outcomes that the turn has read, and that are stored nowhere else.
+    pub(super) taken: Vec<Delivery>,
+    /// What the turn has not read.
+    pub(super) left: Vec<Delivery>,
+    /// Calls that were open when the execution ended.
+    pub(super) ended: Vec<CallId>,
+}
+
+impl Node {
+    /// Puts a write among those that go out together at the end of the round.
+    pub(super) fn commit(&mut self, write: Write, context: Context) {
+        self.outgoing.push(Outbound { commit: Commit { id: CommitId::new(), write }, context });
+    }
+
+    /// Stores an outcome as a message, because its instance is not live here.
+    pub(super) fn store_outcome(&mut self, outcome: LocalOutcome) {
+        let LocalOutcome { activity, attempt, input, payload } = outcome;
+        let message = Message::new(input, payload).for_execution(activity.execution.number);
+        self.commit(Write::Outcome { activity, attempt, message: MessageRow::from(&message) }, Context::Other);
+    }
+
+    pub(super) fn send_commits(&mut self) {
+        if self.outgoing.is_empty() {
+            return;
+        }
+        let outbound = std::mem::take(&mut self.outgoing);
+        let (provider, lease) = (self.shared.provider.clone(), self.lease);
+        self.ask(async move {
+            let commits: Vec<_> = outbound.iter().map(|outbound| outbound.commit.clone()).collect();
+            let results = until_answered(&*provider, &lease, commits).await;
+            Answer::Committed(outbound, results)
+        });
+    }
+
+    pub(super) fn committed(&mut self, outbound: Vec<Outbound>, results: Vec<Result<Committed, CommitError>>) {
+        for (Outbound { commit, context }, result) in outbound.into_iter().zip(results) {
+            match (commit.write, context) {
+                (Write::Turn(turn), Context::Turn(context)) => match result {
+                    Ok(committed) => self.turn_committed(*turn, *context, &committed),
+                    Err(error) => self.turn_refused(&turn, *context, &error),
+                },
+                (write, _) => self.write_answered(write, result),
+            }
+        }
+    }
+
+    fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed) {
+        if committed.repeated {
+            // Where things went is not known: the provider tells.
+            self.acquiring.wanted = true;
+        }
+        self.stop_cancelled(&turn, &context);
+        let TurnContext { generation, execution, version, left, .. } = context;
+        let own = turn.execution.instance.clone();
+        let current = self.slots.get_mut(&own).filter(|slot| slot.generation == generation);
+        if let Some(slot) = current {
+            slot.forget(&turn.consumed);
+            slot.version = version;
+            slot.committed = turn.events.last().map_or(turn.after, |event| event.id);
+            left.into_iter().for_each(|delivery| slot.deliver_again(delivery));
+            match (&turn.then, execution) {
+                (Then::Go, Some(execution)) => self.rest(&own, execution),
+                (Then::ContinueAsNew { version }, _) => self.begin_next_execution(&turn.execution, version.clone()),
+                _ => self.drop_slot(&own),
+            }
+        }
+        self.start_eager(&turn);
+        self.hand_over(turn, committed);
+    }
+
+    /// Activities of this node that nobody waits for any more are told; outcomes that wait are discarded.
+    fn stop_cancelled(&mut self, turn: &Turn, context: &TurnContext) {
+        for call in turn.cancelled_activities.iter().chain(&context.ended) {
+            let id = ActivityId { execution: turn.execution.clone(), call: *call };
+            self.cancel_attempt(&id);
+            if let Some(slot) = self.slots.get_mut(&turn.execution.instance) {
+                slot.discard_outcome(&id);
+            }
+        }
+    }
+
+    /// The instance goes on as the next execution; what waits for it goes along.
+    fn begin_next_execution(&mut self, execution: &ExecutionId, version: Option<Version>) {
+        let Some(mut old) = self.slots.remove(&execution.instance) else { return };
+        let next = ExecutionId { instance: execution.instance.clone(), number: execution.number + 1 };
+        let generation = self.next_generation();
+        let mut slot = Slot::new(generation, next, old.name.clone(), version);
+        for delivery in old.take_inbox() {
+            match delivery {
+                Delivery::Outcome(outcome) => self.store_outcome(outcome),
+                message @ Delivery::Message(_) => slot.deliver(message),
+            }
+        }
+        self.insert(slot);
+    }
+
+    /// Gives messages and instances that this node owns to their live copies, without a detour through the provider.
+    fn hand_over(&mut self, turn: Turn, committed: &Committed) {
+        let own = turn.execution.instance;
+        for (outgoing, placement) in turn.messages.into_iter().zip(&committed.messages) {
+            match (placement, outgoing.otherwise) {
+                (Placement::Owned(epoch), _) if *epoch == self.lease.epoch => {
+                    self.arrived(outgoing.to, outgoing.message)
+                }
+                (Placement::Refused, Some(answer)) => self.arrived(own.clone(), answer),
+                _ => {}
+            }
+        }
+        for (child, placement) in turn.starts.into_iter().zip(&committed.starts) {
+            match placement {
+                Placement::Refused => {
+                    self.arrived(own.clone(), child.otherwise);
+                    continue;
+                }
+                Placement::Owned(epoch) if *epoch == self.lease.epoch => self.create(child.new),
+                _ => {}
+            }
+            if let Some(answer) = child.accepted {
+                self.arrived(own.clone(), answer);
+            }
+        }
+    }
+
+    /// A message is stored for an instance of this node: delivers it, or remembers when it is due.
+    fn arrived(&mut self, to: InstanceId, message: MessageRow) {
+        match message.visible_at {
+            Some(due) if due > self.now() => self.acquiring.due_at(due),
+            _ => self.deliver(to, Delivery::Message(message)),
+        }
+    }
+
+    /// The turn is not what is stored: the live copy is of no use, and the instance is loaded again if it is still ours.
+    fn turn_refused(&mut self, turn: &Turn, context: TurnContext, error: &CommitError) {
+        let instance = &turn.execution.instance;
+        tracing::debug!(%instance, %error, "a turn was refused");
+        self.free(turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()));
+        self.store_left(context.taken.into_iter().chain(context.left));
+        if self.slots.get(instance).is_some_and(|slot| slot.generation == context.generation) {
+            self.drop_slot(instance);
+        }
+        match error {
+            CommitError::Fenced => self.heartbeat.beat_now(),
+            _ => self.acquiring.load(instance.clone()),
+        }
+    }
+
+    fn write_answered(&mut self, write: Write, result: Result<Committed, CommitError>) {
+        match (write, result) {
+            (Write::Outcome { activity, message, .. }, Ok(committed)) => {
+                let owned = Placement::Owned(self.lease.epoch);
+                if committed.messages.first() == Some(&owned) {
+                    self.deliver(activity.execution.instance, Delivery::Message(message));
+                } else if committed.repeated {
+                    self.acquiring.load(activity.execution.instance);
+                }
+            }
+            (Write::Retry { visible_at, .. }, Ok(_)) => self.acquiring.due_at(visible_at),
+            (_, Ok(_)) => {}
+            // What was not ours any more is somebody else's business: whoever owns it runs it again.
+            (_, Err(error)) => tracing::debug!(%error, "a write was refused"),
+        }
+    }
+
+    /// The events of a turn that schedule activities which this node runs at once.
+    fn start_eager(&mut self, turn: &Turn) {
+        for activity in turn.activities.iter().filter(|activity| activity.eager) {
+            let index = activity.scheduled.0 - turn.after.0 - 1;
+            let event = usize::try_from(index).ok().and_then(|index| turn.events.get(index));
+            let Some(event) = event else { continue };
+            let id = ActivityId { execution: turn.execution.clone(), call: activity.call };
+            self.start_attempt(id, 1, event.clone());
+        }
+    }
+}
+
+/// Commits until every entry has an answer: storage that fails only delays.
+async fn until_answered(
+    provider: &dyn Provider,
+    lease: &Lease,
+    commits: Vec<Commit>,
+) -> Vec<Result<Committed, CommitError>> {
+    let mut results: Vec<Option<Result<Committed, CommitError>>> = vec![None; commits.len()];
+    let mut open: Vec<usize> = (0..commits.len()).collect();
+    let mut batch = commits.clone();
+    let mut backoff = Backoff::default();
+    loop {
+        match provider.commit(lease, batch).await {
+            Ok(answers) => {
+                for (index, answer) in std::mem::take(&mut open).into_iter().zip(answers) {
+                    if let Err(CommitError::Failed(error)) = &answer {
+                        tracing::warn!(error, attempts = backoff.attempts(), "a commit failed; it is tried again");
+                        open.push(index);
+                    } else {
+                        results[index] = Some(answer);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; it is tried again"),
+        }
+        if open.is_empty() {
+            return results.into_iter().map(|result| result.unwrap_or(Err(CommitError::Conflict))).collect();
+        }
+        tokio::time::sleep(backoff.next()).await;
+        batch = open.iter().map(|index| commits[*index].clone()).collect();
+    }
+}

@@ -1,0 +1,60 @@
+//! What a client in the same process knows of the node.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use semver::Version;
+use tokio::sync::mpsc;
+
+use super::Note;
+use crate::clock::Hold;
+use crate::id::{Epoch, InstanceId};
+use crate::provider::{Lease, MessageRow, NewInstance};
+use crate::registry::Lookup;
+
+/// Hands over to the node, without a detour through the provider, what was stored for instances that it owns.
+#[derive(Clone)]
+pub(crate) struct NodeHandle {
+    /// Weak, so that a client that lives on does not keep the node alive.
+    notes: mpsc::WeakUnboundedSender<Note>,
+    lookup: Arc<Lookup>,
+    /// A std mutex: held for a moment.
+    lease: Arc<Mutex<Lease>>,
+}
+
+impl NodeHandle {
+    pub(in crate::runtime) fn new(notes: mpsc::UnboundedSender<Note>, lookup: Arc<Lookup>, lease: Lease) -> Self {
+        Self { notes: notes.downgrade(), lookup, lease: Arc::new(Mutex::new(lease)) }
+    }
+
+    pub(crate) fn lease(&self) -> Lease {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_lease(&self, lease: Lease) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
+    }
+
+    /// Whether the node has the code for an orchestration, and still takes on work.
+    pub(crate) fn can_run(&self, name: &str, version: Option<&Version>) -> bool {
+        self.lookup.orchestration(name, version).is_some() && self.notes.upgrade().is_some_and(|n| !n.is_closed())
+    }
+
+    /// Hands over a message that was stored for an instance with this owner.
+    pub(crate) fn deliver(&self, owner: Option<Epoch>, to: InstanceId, message: MessageRow, hold: Hold) {
+        self.tell(owner, Note::Deliver(to, message, hold));
+    }
+
+    /// Hands over an instance that was created with this owner.
+    pub(crate) fn create(&self, owner: Option<Epoch>, new: NewInstance, hold: Hold) {
+        self.tell(owner, Note::Create(Box::new(new), hold));
+    }
+
+    fn tell(&self, owner: Option<Epoch>, note: Note) {
+        if owner == Some(self.lease().epoch) {
+            if let Some(notes) = self.notes.upgrade() {
+                // A node that is gone has left what it owned to others, who find it in the storage.
+                let _ = notes.send(note);
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The node: one task that owns everything that is live here, and decides what happens next.
+//!
+//! It is told things ([`Note`]s from clients and turn threads, answers of the provider, ends of activities), changes its
+//! state, and starts what follows from it: turns, activities, commits. It never waits for any of these.
+
+mod acquiring;
+mod attempts;
+mod commits;
+mod handle;
+mod shutdown;
+mod turns;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+pub(crate) use handle::NodeHandle;
+
+use self::acquiring::Acquiring;
+use self::attempts::{Running, Stopping};
+use self::commits::Outbound;
+use super::RuntimeOptions;
+use super::activities::{AttemptDone, Surroundings};
+use super::blocking::BlockingPool;
+use super::heartbeat::Heartbeat;
+use super::pool::TurnPool;
+use super::slot::{Delivery, Slot};
+use super::turn::{TurnDone, TurnJob};
+use crate::activity::States;
+use crate::clock::{Clock, Hold, Timestamp};
+use crate::id::{ActivityId, InstanceId};
+use crate::provider::{
+    Acquired, CommitError, Committed, EventRow, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError,
+    Renewal,
+};
+use crate::registry::Lookup;
+
+/// What does not change while the node runs.
+pub(super) struct Shared {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) lookup: Arc<Lookup>,
+    pub(super) states: Arc<States>,
+    pub(super) options: RuntimeOptions,
+    pub(super) tags: Option<Arc<[String]>>,
+    pub(super) info: NodeInfo,
+    pub(super) notes: mpsc::UnboundedSender<Note>,
+}
+
+/// What the node is told.
+pub(in crate::runtime) enum Note {
+    /// A turn was made.
+    Turn(Box<TurnDone>),
+    /// A client of this process has sent a message to an instance that this node owns.
+    Deliver(InstanceId, MessageRow, Hold),
+    /// A client of this process has created an instance that this node owns.
+    Create(Box<NewInstance>, Hold),
+    /// The heart has beaten.
+    Renewed(Lease, Result<Renewal, ProviderError>),
+    /// Something that is not durable has woken a live copy, or its context was used outside of its turn.
+    Stray(InstanceId, u64),
+    /// No more work; answer when everything is stored.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// What the provider has answered.
+enum Answer {
+    Committed(Vec<Outbound>, Vec<Result<Committed, CommitError>>),
+    Acquired(Acquired),
+    History(InstanceId, u64, Vec<EventRow>),
+    Joined(Lease),
+}
+
+/// See the module.
+pub(super) struct Node {
+    shared: Arc<Shared>,
+    lease: Lease,
+    notes: mpsc::UnboundedReceiver<Note>,
+    wake: watch::Receiver<u64>,
+    handle: NodeHandle,
+    heartbeat: Arc<Heartbeat>,
+    pool: TurnPool,
+    around: Arc<Surroundings>,
+    /// Questions to the provider that are not answered yet.
+    asked: FuturesUnordered<BoxFuture<'static, Answer>>,
+
+    /// The instances that are live here.
+    slots: HashMap<InstanceId, Slot>,
+    last_generation: u64,
+    /// Slots that wait, by when they were used last: the first is dropped when there are too many.
+    idle: BTreeMap<u64, InstanceId>,
+    last_tick: u64,
+    /// Slots that may be ready for a turn.
+    ready: VecDeque<InstanceId>,
+    jobs: Vec<TurnJob>,
+    turns: usize,
+    /// Commits that go out together at the end of the round.
+    outgoing: Vec<Outbound>,
+
+    attempts: JoinSet<AttemptDone>,
+    running: HashMap<ActivityId, Running>,
+    /// Attempts that were cancelled and have not ended yet.
+    stopping: Stopping,
+    /// Activities that run or are about to: async, blocking.
+    used: [usize; 2],
+
+    acquiring: Acquiring,
+    timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
+    /// While something happens here, a virtual clock stands still.
+    hold: Hold,
+    draining: Option<Draining>,
+    /// A join that is under way, after the lease was lost.
+    rejoining: bool,
+}
+
+/// A shutdown that is under way.
+struct Draining {
+    done: Vec<oneshot::Sender<()>>,
+    /// `None` once it has passed.
+    deadline: Option<tokio::time::Instant>,
+}
+
+impl Node {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        lease: Lease,
+        notes: mpsc::UnboundedReceiver<Note>,
+        handle: NodeHandle,
+        heartbeat: Arc<Heartbeat>,
+    ) -> Self {
+        let options = &shared.options;
+        let around = Arc::new(Surroundings {
+            states: shared.states.clone(),
+            clock: shared.clock.clone(),
+            blocking: Arc::new(BlockingPool::new(options.max_blocking_activities)),
+        });
+        Self {
+            wake: shared.provider.wakeups().subscribe(),
+            pool: TurnPool::new(options.turn_threads, &shared.notes),
+            acquiring: Acquiring::new(&shared),
+            hold: shared.clock.hold(),
+            shared,
+            lease,
+            notes,
+            handle,
+            heartbeat,
+            around,
+            asked: FuturesUnordered::new(),
+            slots: HashMap::new(),
+            last_generation: 0,
+            idle: BTreeMap::new(),
+            last_tick: 0,
+            ready: VecDeque::new(),
+            jobs: Vec::new(),
+            turns: 0,
+            outgoing: Vec::new(),
+            attempts: JoinSet::new(),
+            running: HashMap::new(),
+            stopping: Stopping::new(),
+            used: [0, 0],
+            timer: None,
+            draining: None,
+            rejoining: false,
+        }
+    }
+
+    /// Works until it is shut down.
+    pub(super) async fn run(mut self) {
+        let mut notes = Vec::new();
+        loop {
+            self.start_what_is_due();
+            if self.is_drained() {
+                return self.leave().await;
+            }
+            self.hold_or_release_time();
+            let watch = self.shared.options.turn_warning;
+            let (turning, draining) = (self.turns > 0, self.draining.as_ref().and_then(|d| d.deadline));
+            tokio::select! {
+                _ = self.notes.recv_many(&mut notes, 1024) => {
+                    for note in notes.drain(..) {
+                        self.told(note);
+                    }
+                }
+                Some(answer) = self.asked.next() => self.answered(answer),
+                Some(done) = self.attempts.join_next() => self.attempt_ended(done),
+                Ok(()) = self.wake.changed() => self.acquiring.wanted = true,
+                () = due(&mut self.timer) => {
+                    self.timer = None;
+                    self.acquiring.wanted = true;
+                }
+                () = tokio::time::sleep(watch), if turning => self.report_stuck_turns(),
+                () = tokio::time::sleep_until(draining.unwrap_or_else(tokio::time::Instant::now)), if draining.is_some() => {
+                    self.drain_deadline_passed();
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, note: Note) {
+        match note {
+            Note::Turn(done) => self.turn_done(*done),
+            Note::Deliver(instance, message, _hold) => self.deliver(instance, Delivery::Message(message)),
+            Note::Create(new, _hold) => self.create(*new),
+            Note::Renewed(lease, renewed) => self.renewed(lease, renewed),
+            Note::Stray(instance, generation) => self.strayed(&instance, generation),
+            Note::Shutdown(done) => self.begin_shutdown(done),
+        }
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Committed(outbound, results) => self.committed(outbound, results),
+            Answer::Acquired(acquired) => self.acquired(acquired),
+            Answer::History(instance, generation, events) => self.loaded(&instance, generation, events),
+            Answer::Joined(lease) => self.joined(lease),
+        }
+    }
+
+    fn start_what_is_due(&mut self) {
+        self.start_turns();
+        self.send_commits();
+        self.acquire_if_wanted();
+        self.set_timer();
+        self.evict();
+    }
+
+    /// A virtual clock may move only while nothing happens here.
+    fn hold_or_release_time(&mut self) {
+        let busy = self.turns > 0 || !self.asked.is_empty() || !self.running.is_empty() || !self.notes.is_empty();
+        if !busy {
+            self.hold = Hold::none();
+        } else if self.hold.is_none() {
+            self.hold = self.shared.clock.hold();
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    fn ask(&mut self, question: impl Future<Output = Answer> + Send + 'static) {
+        self.asked.push(Box::pin(question));
+    }
+
+    fn next_generation(&mut self) -> u64 {
+        self.last_generation += 1;
+        self.last_generation
+    }
+
+    /// Sets the timer to the earliest time at which something becomes due.
+    fn set_timer(&mut self) {
+        let Some(due) = self.acquiring.next_due else {
+            self.timer = None;
+            return;
+        };
+        if self.timer.as_ref().is_none_or(|(set, _)| *set != due) {
+            self.timer = Some((due, self.shared.clock.sleep_until(due)));
+        }
+    }
+
+    fn renewed(&mut self, lease: Lease, renewed: Result<Renewal, ProviderError>) {
+        if lease != self.lease {
+            return;
+        }
+        match renewed {
+            Ok(Renewal::Held { cancelled }) => cancelled.iter().for_each(|id| self.cancel_attempt(id)),
+            Ok(Renewal::Lost) => self.step_back(),
+            // Not a loss: what this node owns it owns until another takes over, and then its commits are refused.
+            Err(error) => tracing::warn!(%error, "the lease could not be renewed; it is tried again"),
+        }
+    }
+
+    /// Another node has taken over: drops what it owned, and joins anew.
+    fn step_back(&mut self) {
+        if self.rejoining || self.draining.is_some() {
+            return;
+        }
+        tracing::warn!(node = %self.lease.node, "another node has taken over what this one owned; joining again");
+        self.rejoining = true;
+        self.slots.clear();
+        self.idle.clear();
+        self.ready.clear();
+        self.running.values().for_each(|running| running.cancel.cancel());
+        let shared = self.shared.clone();
+        self.ask(async move {
+            let mut backoff = super::Backoff::default();
+            loop {
+                match shared.provider.join(&shared.info).await {
+                    Ok(lease) => return Answer::Joined(lease),
+                    Err(error) => tracing::warn!(%error, "joining again failed; it is tried again"),
+                }
+                tokio::time::sleep(backoff.next()).await;
+            }
+        });
+    }
+
+    fn joined(&mut self, lease: Lease) {
+        self.lease = lease;
+        self.rejoining = false;
+        self.handle.set_lease(lease);
+        self.heartbeat.renew_as(lease);
+        self.acquiring = Acquiring::new(&self.shared);
+    }
+}
+
+/// Waits for the timer, if one is set.
+async fn due(timer: &mut Option<(Timestamp, BoxFuture<'static, ()>)>) {
+    match timer {
+        Some((_, sleep)) => sleep.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,331 @@
+//! Which instances are live, and their turns.
+
+use super::commits::{Context, TurnContext};
+use super::{Node, Note};
+use crate::error::ErrorCode;
+use crate::id::{EventId, ExecutionId, InstanceId};
+use crate::provider::{AcquiredInstance, EventRow, NewInstance, Write};
+use crate::replay::{Execution, Fault};
+use crate::runtime::slot::{Delivery, Slot, SlotState};
+use crate::runtime::turn::{Copy, Output, TurnDone, TurnJob};
+use crate::runtime::turn_commit::{self, About};
+
+impl Node {
+    /// Takes on an instance that was created for this node.
+    pub(super) fn create(&mut self, new: NewInstance) {
+        if self.slots.contains_key(&new.instance) || self.rejoining {
+            return;
+        }
+        let generation = self.next_generation();
+        let execution = ExecutionId { instance: new.instance, number: 1 };
+        let mut slot = Slot::new(generation, execution, new.name, new.version);
+        let delayed = new.start.visible_at;
+        match delayed {
+            Some(due) if due > self.now() => self.acquiring.due_at(due),
+            _ => slot.deliver(Delivery::Message(new.start)),
+        }
+        self.insert(slot);
+    }
+
+    /// Takes on an instance that the provider has handed out.
+    pub(super) fn take_on(&mut self, acquired: AcquiredInstance) {
+        let instance = acquired.execution.instance.clone();
+        if acquired.suspect {
+            let fault = Fault::new(
+                ErrorCode::CrashLoop,
+                "the process died each time it was run, the last time while it ran alone",
+            );
+            return self.suspend(&acquired.execution, acquired.last_event, fault, 0);
+        }
+        if let Some(slot) = self.slots.get_mut(&instance) {
+            acquired.messages.into_iter().for_each(|message| slot.deliver(Delivery::Message(message)));
+        } else {
+            let generation = self.next_generation();
+            let slot = Slot::acquired(generation, acquired);
+            if matches!(slot.state, SlotState::Loading) {
+                self.load(&slot);
+            }
+            self.slots.insert(instance.clone(), slot);
+        }
+        self.ready.push_back(instance);
+    }
+
+    pub(super) fn insert(&mut self, slot: Slot) {
+        let instance = slot.execution.instance.clone();
+        self.slots.insert(instance.clone(), slot);
+        self.ready.push_back(instance);
+    }
+
+    /// Delivers to the live copy; where there is none, has it loaded, or stores what is stored nowhere yet.
+    pub(super) fn deliver(&mut self, instance: InstanceId, delivery: Delivery) {
+        match (self.slots.get_mut(&instance), delivery) {
+            (Some(slot), Delivery::Outcome(outcome)) if slot.execution != outcome.activity.execution => {
+                self.store_outcome(outcome);
+            }
+            (Some(slot), delivery) => {
+                slot.deliver(delivery);
+                self.ready.push_back(instance);
+            }
+            (None, Delivery::Message(_)) => self.acquiring.load(instance),
+            (None, Delivery::Outcome(outcome)) => self.store_outcome(outcome),
+        }
+    }
+
+    /// Reads the history of an instance that was handed out.
+    fn load(&mut self, slot: &Slot) {
+        let (shared, execution, generation) = (self.shared.clone(), slot.execution.clone(), slot.generation);
+        self.ask(async move {
+            let mut backoff = crate::runtime::Backoff::default();
+            let mut events: Vec<EventRow> = Vec::new();
+            loop {
+                let after = events.last().map_or(EventId(0), |event| event.id);
+                match shared.provider.history(&execution, after).await {
+                    Ok(page) => {
+                        events.extend(page.events);
+                        if !page.more {
+                            return super::Answer::History(execution.instance, generation, events);
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, instance = %execution.instance, "its history cannot be read; it is tried again");
+                        tokio::time::sleep(backoff.next()).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// A history was read: the first turn replays it.
+    pub(super) fn loaded(&mut self, instance: &InstanceId, generation: u64, history: Vec<EventRow>) {
+        let Some(slot) = self.slots.get_mut(instance) else { return };
+        if slot.generation != generation {
+            return;
+        }
+        slot.state = SlotState::Busy;
+        let deliveries = slot.take_inbox();
+        self.make_turn(instance, history, deliveries);
+    }
+
+    /// Begins the turns of all slots that are ready.
+    pub(super) fn start_turns(&mut self) {
+        while let Some(instance) = self.ready.pop_front() {
+            let Some(slot) = self.slots.get_mut(&instance) else { continue };
+            if !slot.is_ready() {
+                continue;
+            }
+            let deliveries = slot.take_inbox();
+            self.make_turn(&instance, Vec::new(), deliveries);
+        }
+        self.turns += self.jobs.len();
+        self.pool.run(&mut self.jobs);
+    }
+
+    fn make_turn(&mut self, instance: &InstanceId, history: Vec<EventRow>, deliveries: Vec<Delivery>) {
+        let now = self.now();
+        let Some(slot) = self.slots.get_mut(instance) else { return };
+        self.idle.remove(&slot.used);
+        let Some(entry) = self.shared.lookup.orchestration(&slot.name, slot.version.as_ref()) else {
+            // It was handed to the wrong node; another may have the code.
+            return self.give_back(instance);
+        };
+        let generation = slot.generation;
+        let copy = match std::mem::replace(&mut slot.state, SlotState::Busy) {
+            SlotState::Idle(execution) => Copy::Live(execution),
+            _ => {
+                let (notes, instance) = (self.shared.notes.downgrade(), instance.clone());
+                let on_stray = Box::new(move || {
+                    if let Some(notes) = notes.upgrade() {
+                        // When the node is gone, so is the live copy.
+                        let _ = notes.send(Note::Stray(instance.clone(), generation));
+                    }
+                });
+                Copy::Stored { history, function: entry.function.clone(), on_stray }
+            }
+        };
+        self.jobs.push(TurnJob {
+            execution: slot.execution.clone(),
+            generation,
+            name: slot.name.clone(),
+            version: entry.version.clone(),
+            copy,
+            deliveries,
+            now,
+        });
+    }
+
+    /// A turn was made: commits it, or suspends the instance.
+    pub(super) fn turn_done(&mut self, done: TurnDone) {
+        self.turns -= 1;
+        let instance = &done.execution.instance;
+        let current = self.slots.get(instance).filter(|slot| slot.generation == done.generation);
+        let Some(slot) = current else {
+            return self.store_left(done.taken.into_iter().chain(done.left));
+        };
+        let committed = slot.committed;
+        let fault = match done.result {
+            Ok((execution, output)) => match self.fault_of(&execution, &output) {
+                None => {
+                    let left = done.left;
+                    return self.commit_turn(
+                        done.generation,
+                        done.version,
+                        committed,
+                        execution,
+                        output,
+                        done.taken,
+                        left,
+                        done.now,
+                    );
+                }
+                Some(fault) => fault,
+            },
+            Err(fault) => fault,
+        };
+        self.store_left(done.taken.into_iter().chain(done.left));
+        self.suspend(&done.execution, committed, fault, done.generation);
+    }
+
+    /// Why an instance cannot go on although its turn was made.
+    fn fault_of(&self, execution: &Execution, output: &Output) -> Option<Fault> {
+        let limit = self.shared.options.limits.history;
+        let length = execution.last_event().0;
+        if length > limit && !output.ended {
+            let message = format!(
+                "the history has {length} events, the limit is {limit} (`RuntimeOptions::limits.history`): \
+                 continue as new before it grows so long"
+            );
+            return Some(Fault::new(ErrorCode::HistoryTooLong, message));
+        }
+        if output.ended { None } else { execution.fault() }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a finished turn, taken apart once")]
+    fn commit_turn(
+        &mut self,
+        generation: u64,
+        version: semver::Version,
+        committed: EventId,
+        execution: Box<Execution>,
+        output: Output,
+        taken: Vec<Delivery>,
+        left: Vec<Delivery>,
+        now: crate::clock::Timestamp,
+    ) {
+        let id = execution.id().clone();
+        if output.is_empty() {
+            return self.rest(&id.instance, execution);
+        }
+        let Some(started) = execution.started() else {
+            return self.rest(&id.instance, execution);
+        };
+        let cancelled = output.open.iter().map(|(call, _)| *call).collect();
+        let about = About { execution: &id, version: &version, committed, started: &started, now };
+        let turn = turn_commit::turn(&about, output, &mut self.admission());
+        let context = TurnContext {
+            generation,
+            execution: Some(execution),
+            version: Some(version),
+            taken,
+            left,
+            ended: cancelled,
+        };
+        self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
+    }
+
+    /// The turn is over: the instance waits, or goes on if something has come in meanwhile.
+    pub(super) fn rest(&mut self, instance: &InstanceId, execution: Box<Execution>) {
+        self.last_tick += 1;
+        let Some(slot) = self.slots.get_mut(instance) else { return };
+        slot.state = SlotState::Idle(execution);
+        slot.used = self.last_tick;
+        self.idle.insert(slot.used, instance.clone());
+        if slot.is_ready() {
+            self.ready.push_back(instance.clone());
+        }
+    }
+
+    /// Stops an instance until it is resumed, with the reason.
+    pub(super) fn suspend(&mut self, execution: &ExecutionId, committed: EventId, fault: Fault, generation: u64) {
+        let mut suspension = *fault.0;
+        suspension.build = Some(self.shared.info.build.clone());
+        tracing::error!(instance = %execution.instance, code = %suspension.code, "instance suspended: {suspension}");
+        let reason = serde_json::to_string(&suspension).unwrap_or_default();
+        let turn = turn_commit::suspension(execution, committed, reason, self.now());
+        let context = TurnContext {
+            generation,
+            execution: None,
+            version: None,
+            taken: Vec::new(),
+            left: Vec::new(),
+            ended: Vec::new(),
+        };
+        self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
+    }
+
+    /// Something that is not durable has touched a live copy.
+    pub(super) fn strayed(&mut self, instance: &InstanceId, generation: u64) {
+        let Some(slot) = self.slots.get_mut(instance).filter(|slot| slot.generation == generation) else { return };
+        // In a turn, the fault is found when the turn is over.
+        let SlotState::Idle(execution) = &slot.state else { return };
+        if let Some(fault) = execution.fault() {
+            let (id, committed) = (slot.execution.clone(), slot.committed);
+            slot.state = SlotState::Busy;
+            self.suspend(&id, committed, fault, generation);
+        }
+    }
+
+    /// Drops a slot. Outcomes that wait in it and are stored nowhere are stored now.
+    pub(super) fn drop_slot(&mut self, instance: &InstanceId) {
+        if let Some(mut slot) = self.slots.remove(instance) {
+            self.idle.remove(&slot.used);
+            self.store_left(slot.take_inbox());
+        }
+    }
+
+    fn give_back(&mut self, instance: &InstanceId) {
+        self.drop_slot(instance);
+        self.commit(Write::ReleaseInstance { instance: instance.clone() }, Context::Other);
+    }
+
+    pub(super) fn store_left(&mut self, left: impl IntoIterator<Item = Delivery>) {
+        for delivery in left {
+            if let Delivery::Outcome(outcome) = delivery {
+                self.store_outcome(outcome);
+            }
+        }
+    }
+
+    /// Drops the live copies that were not used for longest, when there are too many.
+    pub(super) fn evict(&mut self) {
+        while self.idle.len() > self.shared.options.max_idle_instances {
+            let Some((_, instance)) = self.idle.pop_first() else { return };
+            let idle = self.slots.get(&instance).is_some_and(|slot| matches!(slot.state, SlotState::Idle(_)));
+            if idle {
+                self.drop_slot(&instance);
+            }
+        }
+    }
+
+    /// Names turns that have been running for long.
+    pub(super) fn report_stuck_turns(&mut self) {
+        for turn in self.pool.stuck(self.shared.options.turn_warning) {
+            let seconds = turn.since.as_secs_f64();
+            tracing::error!(
+                instance = %turn.instance, orchestration = turn.name, seconds, last_call = turn.place,
+                code = %ErrorCode::TurnStuck,
+                "a turn does not return: the code of the orchestration computes for long, or loops; other instances go on",
+            );
+        }
+    }
+
+    /// What the admission of new work needs.
+    fn admission(&mut self) -> super::attempts::Admit<'_> {
+        super::attempts::Admit {
+            lookup: &self.shared.lookup,
+            tags: self.shared.tags.as_deref(),
+            limits: [self.shared.options.max_activities, self.shared.options.max_blocking_activities],
+            used: &mut self.used,
+            open: self.draining.is_none() && !self.rejoining,
+        }
+    }
+}

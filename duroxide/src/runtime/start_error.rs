@@ -1,0 +1,73 @@
+//! Why a runtime did not start.
+
+use std::fmt;
+
+use crate::error::ErrorCode;
+use crate::provider::ProviderError;
+
+/// Why a runtime did not start.
+#[derive(Debug)]
+pub struct StartError(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Registry(Vec<(ErrorCode, String)>),
+    Configuration(String),
+    Provider(ProviderError),
+}
+
+impl StartError {
+    pub(crate) fn registry(problems: Vec<(ErrorCode, String)>) -> Self {
+        Self(Kind::Registry(problems))
+    }
+
+    pub(crate) fn configuration(problem: impl Into<String>) -> Self {
+        Self(Kind::Configuration(problem.into()))
+    }
+
+    /// What is wrong with the registry: duplicate names, missing states, crates that are not linked. Empty when the start
+    /// failed for another reason.
+    pub fn problems(&self) -> &[(ErrorCode, String)] {
+        match &self.0 {
+            Kind::Registry(problems) => problems,
+            _ => &[],
+        }
+    }
+
+    /// Its stable code; of several problems, that of the first.
+    pub fn code(&self) -> ErrorCode {
+        match &self.0 {
+            Kind::Provider(error) => error.code(),
+            Kind::Registry(problems) => problems.first().map_or(ErrorCode::NotConfigured, |(code, _)| *code),
+            Kind::Configuration(_) => ErrorCode::NotConfigured,
+        }
+    }
+}
+
+impl From<ProviderError> for StartError {
+    fn from(error: ProviderError) -> Self {
+        Self(Kind::Provider(error))
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Registry(problems) => {
+                write!(f, "the registry cannot be run as it is:")?;
+                problems.iter().try_for_each(|(code, problem)| write!(f, "\n- {code}: {problem}"))
+            }
+            Kind::Configuration(problem) => write!(f, "{}: {problem}", self.code()),
+            Kind::Provider(error) => write!(f, "{}: {error}", self.code()),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            Kind::Provider(error) => Some(error),
+            _ => None,
+        }
+    }
+}

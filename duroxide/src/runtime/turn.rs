@@ -1,0 +1,159 @@
+//! One turn of one instance: brings its live copy up to date, delivers what came in, and collects what it decides.
+
+use std::sync::{Arc, OnceLock};
+
+use semver::Version;
+
+use super::slot::{Delivery, LocalOutcome};
+use crate::clock::Timestamp;
+use crate::error::ErrorCode;
+use crate::history::{Event, Input};
+use crate::id::{CallId, ExecutionId, InstanceId, MessageId};
+use crate::message::Message;
+use crate::payload::Payload;
+use crate::provider::EventRow;
+use crate::replay::op::Op;
+use crate::replay::{Core, Execution, Fault, Function, Step};
+
+/// A turn to be made.
+pub(super) struct TurnJob {
+    pub(super) execution: ExecutionId,
+    pub(super) generation: u64,
+    pub(super) name: String,
+    /// The version that the execution is, or will be, pinned to.
+    pub(super) version: Version,
+    pub(super) copy: Copy,
+    pub(super) deliveries: Vec<Delivery>,
+    pub(super) now: Timestamp,
+}
+
+/// What the turn starts from.
+pub(super) enum Copy {
+    /// A live copy.
+    Live(Box<Execution>),
+    /// A history to be replayed; empty for a new execution.
+    Stored { history: Vec<EventRow>, function: Arc<Function>, on_stray: Box<dyn Fn() + Send + Sync> },
+}
+
+/// A turn that was made.
+pub(super) struct TurnDone {
+    pub(super) execution: ExecutionId,
+    pub(super) generation: u64,
+    pub(super) version: Version,
+    /// What it decided and the live copy; or why the instance cannot go on.
+    pub(super) result: Result<(Box<Execution>, Output), Fault>,
+    /// Outcomes that were delivered, and are stored nowhere until the turn is committed.
+    pub(super) taken: Vec<Delivery>,
+    /// What was not delivered.
+    pub(super) left: Vec<Delivery>,
+    pub(super) now: Timestamp,
+}
+
+/// What a turn decided.
+#[derive(Default)]
+pub(super) struct Output {
+    pub(super) steps: Vec<Step>,
+    /// Stored messages that were read.
+    pub(super) consumed: Vec<MessageId>,
+    /// Outcomes that were not stored: call and attempt.
+    pub(super) outcomes: Vec<(CallId, u32)>,
+    pub(super) ended: bool,
+    /// When it ended: calls without an outcome, and unread events.
+    pub(super) open: Vec<(CallId, Op)>,
+    pub(super) unread: Vec<(String, Payload)>,
+}
+
+impl Output {
+    /// Whether there is anything to be committed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.consumed.is_empty() && self.outcomes.is_empty() && self.steps.iter().all(|step| step.events.is_empty())
+    }
+}
+
+impl TurnJob {
+    pub(super) fn instance(&self) -> &InstanceId {
+        &self.execution.instance
+    }
+
+    /// Makes the turn. `core` is told whose it is, for the watchdog.
+    pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
+        let Self { execution: id, generation, version, copy, deliveries, now, .. } = self;
+        let mut deliveries = deliveries.into_iter();
+        let mut output = Output::default();
+        let mut taken = Vec::new();
+        let result = copy.up_to_date(&id, core).and_then(|mut execution| {
+            for delivery in deliveries.by_ref() {
+                deliver(&mut execution, delivery, &version, now, &mut output, &mut taken)?;
+                if output.ended {
+                    (output.open, output.unread) = execution.close();
+                    break;
+                }
+            }
+            Ok(execution)
+        });
+        let left = deliveries.collect();
+        let result = result.map(|execution| (execution, output));
+        TurnDone { execution: id, generation, version, result, taken, left, now }
+    }
+}
+
+impl Copy {
+    fn up_to_date(self, id: &ExecutionId, core: &OnceLock<Arc<Core>>) -> Result<Box<Execution>, Fault> {
+        match self {
+            Self::Live(execution) => {
+                core.get_or_init(|| execution.core().clone());
+                Ok(execution)
+            }
+            Self::Stored { history, function, on_stray } => {
+                let mut execution = Box::new(Execution::new(id.clone(), function, on_stray));
+                core.get_or_init(|| execution.core().clone());
+                if !history.is_empty() {
+                    let events = history.into_iter().map(Event::try_from).collect::<Result<Vec<_>, _>>();
+                    let events = events.map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
+                    crate::telemetry::silenced(|| execution.replay(events))?;
+                }
+                Ok(execution)
+            }
+        }
+    }
+}
+
+fn deliver(
+    execution: &mut Execution,
+    delivery: Delivery,
+    version: &Version,
+    now: Timestamp,
+    output: &mut Output,
+    taken: &mut Vec<Delivery>,
+) -> Result<(), Fault> {
+    let (mut input, payload, due) = match delivery {
+        Delivery::Message(row) => {
+            let id = row.id;
+            if row.execution.is_some_and(|number| number != execution.id().number) {
+                // It is for an execution that has ended: read, and without effect.
+                output.consumed.push(id);
+                return Ok(());
+            }
+            let message =
+                Message::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableMessage, e.to_string()))?;
+            output.consumed.push(id);
+            (message.input, message.payload, message.visible_at)
+        }
+        Delivery::Outcome(outcome) => {
+            let LocalOutcome { attempt, ref input, ref payload, .. } = outcome;
+            output.outcomes.push((outcome.call(), attempt));
+            let taken_input = (input.clone(), payload.clone(), None);
+            taken.push(Delivery::Outcome(outcome));
+            taken_input
+        }
+    };
+    if let Input::Started(started) = &mut input {
+        started.version.get_or_insert_with(|| version.clone());
+    }
+    // A timer is never recorded earlier than it was due, whatever the clocks say.
+    let time = due.map_or(now, |due| due.max(now));
+    let step = execution.step(input, payload, time)?;
+    output.ended = step.ended;
+    output.steps.push(step);
+    Ok(())
+}
