@@ -46,7 +46,20 @@ async fn all(ctx: OrchestrationContext) -> Result<u8, String> {
     eight::call(&ctx, 1, 2, 3, 4, 5, 6, 7, 8).await.map_err(|_| String::new())
 }
 
+#[orchestration]
+async fn order(ctx: OrchestrationContext, id: String, client: u8) -> Result<u8, String> {
+    if client == 0 {
+        return order::continue_as_new(&ctx, id, 1).await;
+    }
+    order::call(&ctx, id, client).await.map_err(|_| String::new())
+}
+
+async fn start(client: &Client, id: &str) -> Result<Handle<order>, duroxide::ClientError> {
+    order::start(client, id, id.to_owned(), 0).await
+}
+
 fn main() {
+    let _ = start;
     let _ = all;
     assert_eq!(<none as Activity>::PARAMETERS, Some([].as_slice()));
     assert_eq!(<several as Activity>::PARAMETERS, Some(["a", "type", "spare"].as_slice()));

@@ -35,13 +35,13 @@ pub(crate) fn read(
         let (ident, after): (Ident, TokenStream) = match parser.parse2(piece.clone()) {
             Ok(parts) => parts,
             Err(_) => {
-                errors.at(piece, format!("expected a key; {owner} has {}", valid(keys)));
+                errors.at(piece, format!("expected a key; `{owner}` has {}", valid(keys)));
                 continue;
             }
         };
         let key = ident.to_string();
         match keys.iter().find(|(name, _)| *name == key) {
-            None => errors.at(&ident, format!("`{key}` is not a key of {owner}; it has {}", valid(keys))),
+            None => errors.at(&ident, format!("`{key}` is not a key of `{owner}`; it has {}", valid(keys))),
             Some(_) if seen.contains(&key) => errors.at(&ident, format!("`{key}` is given twice; keep one of them")),
             Some((_, example)) => {
                 seen.push(key.clone());

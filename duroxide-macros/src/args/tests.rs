@@ -71,7 +71,7 @@ fn all_mistakes_are_noted_and_the_rest_is_read() {
 fn the_valid_keys_are_listed() {
     let mut errors = Errors::default();
     Common::parse_event(quote!(version = "1.0.0"), &mut errors);
-    assert_eq!(errors.messages(), ["`version` is not a key of #[event]; it has `name` and `crate`"]);
+    assert_eq!(errors.messages(), ["`version` is not a key of `#[event]`; it has `name` and `crate`"]);
 }
 
 #[test]
