@@ -42,7 +42,8 @@ mod model;
 /// - `async fn`, or a plain `fn`, which runs on the pool for blocking work.
 /// - It may take `ctx: ActivityContext`, first and by value, under any name.
 /// - It may take `State<T>` anywhere after that: what `Runtime::builder().state(..)` was given. `T` is
-///   `Clone + Send + Sync`. A state that is missing stops the start of the runtime.
+///   `Clone + Send + Sync`. A state that is missing stops the start of the runtime. (The macro knows it by that name: a
+///   generic type of yours that is called `State` needs another one here.)
 /// - Everything else is an input, at most eight, each owned and `Serialize + DeserializeOwned + Send`. None is stored as
 ///   `null`, one as its own JSON, several as an object keyed by parameter name, without leading underscores. A single input
 ///   may be taken apart in the signature, as in `(a, b): (u8, u8)`; several each have a name.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use quote::{ToTokens, format_ident};
 use syn::ext::IdentExt;
 use syn::visit::Visit;
-use syn::{FnArg, GenericArgument, Ident, Lifetime, Pat, PatType, PathSegment, Type, TypeImplTrait, TypeReference};
+use syn::{FnArg, GenericArgument, Ident, Lifetime, Pat, PatType, Type, TypeImplTrait, TypeReference};
 
 use crate::check::{last_segment, type_arguments, ungrouped};
 use crate::errors::Errors;
@@ -47,7 +47,7 @@ impl<'a> Params<'a> {
                 }
                 match role(&arg.ty) {
                     Role::Context { of, borrowed } => self.context(arg, of, borrowed),
-                    Role::State(segment) => self.state(arg, segment),
+                    Role::State(ty) => self.state(arg, ty),
                     Role::Input => self.input(arg),
                 }
             }
@@ -72,7 +72,7 @@ impl<'a> Params<'a> {
         self.params.push(Param::Context);
     }
 
-    fn state(&mut self, arg: &PatType, segment: &PathSegment) {
+    fn state(&mut self, arg: &PatType, ty: &Type) {
         if self.kind == Kind::Orchestration {
             let message =
                 "an orchestration is replayed, on any node: take what you need as an input, or use it in an activity";
@@ -80,13 +80,8 @@ impl<'a> Params<'a> {
         } else if self.function.is_contract() {
             self.errors
                 .at(arg, "a contract lists what callers pass: leave the state to the function that has the code");
-        } else if let [GenericArgument::Type(ty)] = type_arguments(segment).as_slice() {
-            self.params.push(Param::State(Box::new((*ty).clone())));
-            return;
-        } else {
-            self.errors.at(&arg.ty, "which state? Write its type, as in `State<Gateway>`");
         }
-        self.params.push(Param::Context);
+        self.params.push(Param::State(Box::new(ty.clone())));
     }
 
     fn input(&mut self, arg: &'a PatType) {
@@ -137,8 +132,12 @@ impl<'a> Params<'a> {
 
 /// What the type of a parameter makes of it.
 enum Role<'a> {
-    Context { of: Kind, borrowed: bool },
-    State(&'a PathSegment),
+    Context {
+        of: Kind,
+        borrowed: bool,
+    },
+    /// `State<T>`, with its `T`.
+    State(&'a Type),
     Input,
 }
 
@@ -147,12 +146,16 @@ fn role(ty: &Type) -> Role<'_> {
         Type::Reference(reference) => (ungrouped(&reference.elem), true),
         other => (other, false),
     };
-    match last_segment(ty) {
-        Some(last) if last.ident == Kind::Activity.context() => Role::Context { of: Kind::Activity, borrowed },
-        Some(last) if last.ident == Kind::Orchestration.context() => {
-            Role::Context { of: Kind::Orchestration, borrowed }
-        }
-        Some(last) if last.ident == "State" && !borrowed => Role::State(last),
+    let Some(last) = last_segment(ty) else { return Role::Input };
+    if last.ident == Kind::Activity.context() {
+        return Role::Context { of: Kind::Activity, borrowed };
+    }
+    if last.ident == Kind::Orchestration.context() {
+        return Role::Context { of: Kind::Orchestration, borrowed };
+    }
+    // A `State` without arguments is a type of the user's own.
+    match type_arguments(last).as_slice() {
+        [GenericArgument::Type(ty)] if last.ident == "State" && !borrowed => Role::State(ty),
         _ => Role::Input,
     }
 }
@@ -188,7 +191,7 @@ impl<'ast> Visit<'ast> for Owned<'_> {
         let owned = match &*reference.elem {
             Type::Path(path) if path.path.is_ident("str") => "String".to_owned(),
             Type::Slice(slice) => format!("Vec<{}>", slice.elem.to_token_stream()),
-            Type::Path(path) => path.to_token_stream().to_string(),
+            Type::Path(path) => path.to_token_stream().to_string().replace(' ', ""),
             _ => "the owned type".to_owned(),
         };
         let message = format!("an input is read back from storage, so it cannot borrow: take `{owned}`");

@@ -32,7 +32,7 @@ impl Expansion<'_> {
 
             #(#cfgs)*
             const _: () = {
-                #[allow(dead_code, clippy::too_many_arguments, clippy::missing_inline_in_public_items)]
+                #[allow(dead_code, clippy::too_many_arguments)]
                 impl #handle {
                     #[doc = "The recorded name."]
                     #vis const NAME: &'static ::core::primitive::str = #name;

@@ -1,8 +1,0 @@
-use duroxide::prelude::*;
-
-#[activity]
-async fn charge(fee: State) -> Result<(), String> {
-    Ok(())
-}
-
-fn main() {}
