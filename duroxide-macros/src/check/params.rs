@@ -117,7 +117,8 @@ impl<'a> Params<'a> {
         let mut keys = HashSet::new();
         for (pattern, input) in self.patterns.iter().zip(&self.inputs) {
             if name_of(pattern).is_none() {
-                let message = "with several inputs each is stored under its name: name this one here, and take it apart in the body";
+                let message = "with several inputs each is stored under its name: name this one here, and take it \
+                               apart in the body";
                 self.errors.at(pattern, message);
             } else if !keys.insert(&input.key) {
                 let message = format!(
