@@ -98,13 +98,23 @@ pub trait Clock: Send + Sync + 'static {
         Hold::none()
     }
 
-    /// Somebody waits for the outcome of an instance: one that jumps may jump. Default: of no importance.
-    fn wait(&self) -> Hold {
+    /// Somebody takes part in what happens until the guard is dropped: a clock that jumps asks all of them first.
+    /// Default: of no importance.
+    fn join(&self, party: Party) -> Hold {
+        drop(party);
         Hold::none()
     }
 }
 
-/// Something that ends when it is dropped; see [`Clock::hold`] and [`Clock::wait`].
+/// Somebody that a clock which jumps has to ask; see [`Clock::join`].
+pub struct Party {
+    /// Whether it has taken note of everything that it was told.
+    pub settled: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Whether it waits for an outcome, so that time may pass.
+    pub waits: bool,
+}
+
+/// Something that ends when it is dropped; see [`Clock::hold`] and [`Clock::join`].
 #[must_use]
 pub struct Hold(Option<Box<dyn Send + Sync>>);
 

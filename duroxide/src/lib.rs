@@ -56,10 +56,12 @@ mod registry;
 mod replay;
 mod runtime;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};
 pub use client::{Client, ClientError, Dynamic, Handle, InstanceList, OutcomeError, StartCall, Status};
-pub use clock::{Clock, Hold, SystemClock, Timestamp};
+pub use clock::{Clock, Hold, Party, SystemClock, Timestamp};
 pub use duroxide_macros::{activity, event, orchestration};
 pub use error::{CallError, Category, Error, ErrorCode, Result, Suspension, UnknownErrorCode};
 pub use history::{

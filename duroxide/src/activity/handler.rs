@@ -48,6 +48,26 @@ impl ActivityCode {
     }
 }
 
+#[cfg(feature = "testing")]
+impl ActivityCode {
+    /// Code that stands in for an activity.
+    pub(crate) fn mock<A: Activity>(
+        mock: impl Fn(ActivityContext, A::Input) -> Result<A::Output, A::Error> + Send + Sync + 'static,
+        is_retryable: fn(&A::Error) -> bool,
+    ) -> Self {
+        let mock = Arc::new(mock);
+        Self::Async(Arc::new(move |ctx, input| {
+            let mock = mock.clone();
+            Box::pin(async move {
+                match input.decode() {
+                    Ok(input) => ended::<A>(mock(ctx, input), is_retryable),
+                    Err(error) => Ended::UnreadableInput(error),
+                }
+            })
+        }))
+    }
+}
+
 fn ended<A: Activity>(result: Result<A::Output, A::Error>, is_retryable: fn(&A::Error) -> bool) -> Ended {
     let stored = match &result {
         Ok(output) => Payload::encode(output).map(Ended::Completed),

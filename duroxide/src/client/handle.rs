@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Client, ClientError, OutcomeError, Status};
+use crate::clock::Party;
 use crate::history::{Decision, Event, EventKind, Failure, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, InvalidId, MAX_NAME, check_text};
 use crate::orchestration::{Event as ExternalEvent, Orchestration};
@@ -119,7 +120,7 @@ impl<O> Handle<O> {
     async fn wait_until(&self, condition: impl Fn(&InstanceRecord) -> bool) -> Result<InstanceRecord, ClientError> {
         let id = self.id()?;
         let mut watch = self.client.provider.wakeups().watch(id);
-        let _waiting = self.client.clock.wait();
+        let _party = self.client.clock.join(Party { settled: Box::new(watch.settled()), waits: true });
         loop {
             let hold = self.client.clock.hold();
             let record = self.record().await?;

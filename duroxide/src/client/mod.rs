@@ -83,6 +83,11 @@ impl Client {
         Handle::new(self, id.as_ref())
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn epoch(&self) -> Option<crate::id::Epoch> {
+        self.local.as_ref().map(|local| local.lease().epoch)
+    }
+
     pub(crate) fn start_typed<O: Orchestration>(&self, id: &str, input: &O::Input) -> StartCall<O> {
         StartCall::new(self, O::NAME, id, Payload::encode(input))
     }

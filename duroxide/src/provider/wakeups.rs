@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -60,7 +61,8 @@ impl Wakeups {
             Entry::Occupied(entry) => entry.get().subscribe(),
             Entry::Vacant(entry) => entry.insert(watch::Sender::default()).subscribe(),
         };
-        InstanceWatch { receiver, instance: instance.clone(), signals: self.clone() }
+        let seen = Arc::new(AtomicU64::new(*receiver.borrow()));
+        InstanceWatch { receiver, seen, instance: instance.clone(), signals: self.clone() }
     }
 
     fn watched(&self) -> MutexGuard<'_, HashMap<InstanceId, watch::Sender<u64>>> {
@@ -72,6 +74,8 @@ impl Wakeups {
 #[derive(Debug)]
 pub struct InstanceWatch {
     receiver: watch::Receiver<u64>,
+    /// The last signal that was waited for.
+    seen: Arc<AtomicU64>,
     instance: InstanceId,
     signals: Wakeups,
 }
@@ -84,6 +88,13 @@ impl InstanceWatch {
     pub async fn changed(&mut self) {
         // The sender lives as long as this watch is registered, so there is no error to handle.
         let _ = self.receiver.changed().await;
+        self.seen.store(*self.receiver.borrow(), Ordering::Release);
+    }
+
+    /// Tells whether all changes so far were waited for.
+    pub fn settled(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let (receiver, seen) = (self.receiver.clone(), self.seen.clone());
+        move || *receiver.borrow() == seen.load(Ordering::Acquire)
     }
 }
 

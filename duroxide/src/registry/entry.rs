@@ -50,7 +50,7 @@ impl Entry {
         Self::of_activity::<A>(place, A::requires(), ActivityCode::of_blocking::<A>())
     }
 
-    fn of_activity<A: Activity>(place: Place, requires: Vec<StateType>, code: ActivityCode) -> Self {
+    pub(super) fn of_activity<A: Activity>(place: Place, requires: Vec<StateType>, code: ActivityCode) -> Self {
         let type_id = TypeId::of::<A>();
         Self { name: A::NAME, version: None, place, type_id, requires, code: Code::Activity(code) }
     }

@@ -91,6 +91,16 @@ impl Registry {
         self
     }
 
+    /// Puts other code in the place of an activity: what is discovered under its name is left out.
+    #[cfg(feature = "testing")]
+    #[track_caller]
+    pub(crate) fn mock<A: crate::activity::Activity>(self, code: crate::activity::ActivityCode) -> Self {
+        let mut registry = self.except(A::NAME);
+        registry.by_hand.retain(|entry| entry.kind() != Kind::Activity || entry.name() != A::NAME);
+        registry.by_hand.push(Entry::of_activity::<A>(Place::caller(), Vec::new(), code));
+        registry
+    }
+
     /// What is in it, sorted by kind, name and version. Names that stand twice are listed twice.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + use<> {
         let mut entries = self.by_hand.clone();
@@ -101,6 +111,12 @@ impl Registry {
         }
         entries.sort_by(|a, b| a.key().cmp(&b.key()));
         entries.into_iter()
+    }
+
+    /// Finds the entries that satisfy a condition, without checks.
+    #[cfg(feature = "testing")]
+    pub(crate) fn lookup_of(&self, condition: impl FnMut(&Entry) -> bool) -> Lookup {
+        Lookup::new(self.entries().filter(condition).collect())
     }
 
     fn selects(&self, entry: &Entry) -> bool {

@@ -79,6 +79,12 @@ impl RuntimeBuilder {
         self
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn map_registry(mut self, change: impl FnOnce(Registry) -> Registry) -> Self {
+        self.registry = change(self.registry);
+        self
+    }
+
     /// Gives a value to activities that take `State<T>`. One value per type; the last one stays.
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         self.states.insert(value);

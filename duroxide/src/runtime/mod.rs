@@ -73,6 +73,11 @@ impl Runtime {
         self.client.clone()
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn epoch(&self) -> Option<crate::id::Epoch> {
+        self.client.epoch()
+    }
+
     /// Takes on no new work, lets running activities finish until the drain deadline of the options, stores their outcomes,
     /// and leaves. What is unfinished then is free for other nodes, or for the next start.
     ///

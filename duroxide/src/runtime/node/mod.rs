@@ -12,6 +12,7 @@ mod turns;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -32,7 +33,7 @@ use super::pool::TurnPool;
 use super::slot::{Delivery, Slot};
 use super::turn::{TurnDone, TurnJob};
 use crate::activity::States;
-use crate::clock::{Clock, Hold, Timestamp};
+use crate::clock::{Clock, Hold, Party, Timestamp};
 use crate::id::{ActivityId, InstanceId};
 use crate::provider::{
     Acquired, CommitError, Committed, EventRow, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError,
@@ -68,6 +69,17 @@ pub(in crate::runtime) enum Note {
     Shutdown(oneshot::Sender<()>),
 }
 
+/// What the node waits for.
+enum Happened {
+    Told,
+    Answered(Answer),
+    AttemptEnded(Result<AttemptDone, tokio::task::JoinError>),
+    Woken,
+    Due,
+    TurnTakesLong,
+    DrainDeadline,
+}
+
 /// What the provider has answered.
 enum Answer {
     Committed(Vec<Outbound>, Vec<Result<Committed, CommitError>>),
@@ -82,6 +94,9 @@ pub(super) struct Node {
     lease: Lease,
     notes: mpsc::UnboundedReceiver<Note>,
     wake: watch::Receiver<u64>,
+    /// The last wake-up that was taken note of, for a clock that asks.
+    woken: Arc<AtomicU64>,
+    _party: Hold,
     handle: NodeHandle,
     heartbeat: Arc<Heartbeat>,
     pool: TurnPool,
@@ -139,8 +154,16 @@ impl Node {
             clock: shared.clock.clone(),
             blocking: Arc::new(BlockingPool::new(options.max_blocking_activities)),
         });
+        let wake = shared.provider.wakeups().subscribe();
+        let woken = Arc::new(AtomicU64::new(*wake.borrow()));
+        let settled = {
+            let (wake, woken) = (wake.clone(), woken.clone());
+            Box::new(move || *wake.borrow() == woken.load(Ordering::Acquire))
+        };
         Self {
-            wake: shared.provider.wakeups().subscribe(),
+            _party: shared.clock.join(Party { settled, waits: false }),
+            woken,
+            wake,
             pool: TurnPool::new(options.turn_threads, &shared.notes),
             acquiring: Acquiring::new(&shared),
             hold: shared.clock.hold(),
@@ -177,27 +200,40 @@ impl Node {
             if self.is_drained() {
                 return self.leave().await;
             }
-            self.hold_or_release_time();
-            let watch = self.shared.options.turn_warning;
-            let (turning, draining) = (self.turns > 0, self.draining.as_ref().and_then(|d| d.deadline));
-            tokio::select! {
-                _ = self.notes.recv_many(&mut notes, 1024) => {
-                    for note in notes.drain(..) {
-                        self.told(note);
-                    }
+            self.let_time_pass_if_idle();
+            let happened = self.next(&mut notes).await;
+            self.hold_time();
+            match happened {
+                Happened::Told => notes.drain(..).for_each(|note| self.told(note)),
+                Happened::Answered(answer) => self.answered(answer),
+                Happened::AttemptEnded(done) => self.attempt_ended(done),
+                Happened::Woken => {
+                    self.woken.store(*self.wake.borrow(), Ordering::Release);
+                    self.acquiring.wanted = true;
                 }
-                Some(answer) = self.asked.next() => self.answered(answer),
-                Some(done) = self.attempts.join_next() => self.attempt_ended(done),
-                Ok(()) = self.wake.changed() => self.acquiring.wanted = true,
-                () = due(&mut self.timer) => {
+                Happened::Due => {
                     self.timer = None;
                     self.acquiring.wanted = true;
                 }
-                () = tokio::time::sleep(watch), if turning => self.report_stuck_turns(),
-                () = tokio::time::sleep_until(draining.unwrap_or_else(tokio::time::Instant::now)), if draining.is_some() => {
-                    self.drain_deadline_passed();
-                }
+                Happened::TurnTakesLong => self.report_stuck_turns(),
+                Happened::DrainDeadline => self.drain_deadline_passed(),
             }
+        }
+    }
+
+    /// Waits for the next thing to happen.
+    async fn next(&mut self, notes: &mut Vec<Note>) -> Happened {
+        let long = self.shared.options.turn_warning;
+        let turning = self.turns > 0;
+        let deadline = self.draining.as_ref().and_then(|draining| draining.deadline);
+        tokio::select! {
+            _ = self.notes.recv_many(notes, 1024) => Happened::Told,
+            Some(answer) = self.asked.next() => Happened::Answered(answer),
+            Some(done) = self.attempts.join_next() => Happened::AttemptEnded(done),
+            Ok(()) = self.wake.changed() => Happened::Woken,
+            () = due(&mut self.timer) => Happened::Due,
+            () = tokio::time::sleep(long), if turning => Happened::TurnTakesLong,
+            () = until(deadline) => Happened::DrainDeadline,
         }
     }
 
@@ -230,11 +266,15 @@ impl Node {
     }
 
     /// A virtual clock may move only while nothing happens here.
-    fn hold_or_release_time(&mut self) {
-        let busy = self.turns > 0 || !self.asked.is_empty() || !self.running.is_empty() || !self.notes.is_empty();
+    fn let_time_pass_if_idle(&mut self) {
+        let busy = self.turns > 0 || !self.asked.is_empty() || !self.attempts.is_empty() || !self.notes.is_empty();
         if !busy {
             self.hold = Hold::none();
-        } else if self.hold.is_none() {
+        }
+    }
+
+    fn hold_time(&mut self) {
+        if self.hold.is_none() {
             self.hold = self.shared.clock.hold();
         }
     }
@@ -312,6 +352,14 @@ impl Node {
 async fn due(timer: &mut Option<(Timestamp, BoxFuture<'static, ()>)>) {
     match timer {
         Some((_, sleep)) => sleep.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a deadline, if there is one.
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

@@ -1,0 +1,181 @@
+//! A clock that stands still while something happens, and jumps when everybody waits.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::clock::{Clock, Hold, Party, Timestamp};
+
+/// A clock for tests. It stands still by itself while anything is happening; while somebody waits for the outcome of an
+/// instance and nothing is happening, it jumps to the next time at which something is due. [`advance`](Self::advance) moves
+/// it by hand. It begins on 1 January 2020.
+#[derive(Clone)]
+pub struct VirtualClock(Arc<Shared>);
+
+struct Shared {
+    /// A std mutex: held for a few instructions, never while others are woken or asked.
+    state: Mutex<State>,
+}
+
+struct State {
+    now: Timestamp,
+    /// Holds, and sleepers that were woken and have not noticed.
+    busy: usize,
+    parties: BTreeMap<u64, Arc<Party>>,
+    sleepers: BTreeMap<(Timestamp, u64), Option<Waker>>,
+    last_key: u64,
+}
+
+impl Default for VirtualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl VirtualClock {
+    const BEGIN: Timestamp = Timestamp::from_micros(1_577_836_800_000_000);
+
+    /// A new one.
+    pub fn new() -> Self {
+        let state =
+            State { now: Self::BEGIN, busy: 0, parties: BTreeMap::new(), sleepers: BTreeMap::new(), last_key: 0 };
+        Self(Arc::new(Shared { state: Mutex::new(state) }))
+    }
+
+    /// Moves the clock, whatever is happening.
+    pub fn advance(&self, duration: Duration) {
+        let mut state = self.0.lock();
+        let now = state.now + duration;
+        let woken = state.move_to(now);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn free(&self) {
+        self.lock().busy -= 1;
+        self.jump_if_quiet();
+    }
+
+    /// Jumps to the next due time if somebody waits for it and nothing is happening.
+    fn jump_if_quiet(&self) {
+        let state = self.lock();
+        if state.busy > 0 {
+            return;
+        }
+        let parties: Vec<_> = state.parties.values().cloned().collect();
+        drop(state);
+        if !parties.iter().any(|party| party.waits) || !parties.iter().all(|party| (party.settled)()) {
+            return;
+        }
+        let mut state = self.lock();
+        let Some((due, _)) = state.sleepers.first_key_value().map(|(key, _)| *key) else { return };
+        if state.busy > 0 || due == Timestamp::MAX {
+            return;
+        }
+        let woken = state.move_to(due);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl State {
+    /// Sets the time, and takes out the sleepers that are due then. Each of them is busy until it has noticed.
+    fn move_to(&mut self, time: Timestamp) -> Vec<Waker> {
+        self.now = self.now.max(time);
+        let later = self.sleepers.split_off(&(self.now, u64::MAX));
+        let due = std::mem::replace(&mut self.sleepers, later);
+        self.busy += due.len();
+        due.into_values().flatten().collect()
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        self.0.lock().now
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
+        let mut state = self.0.lock();
+        state.last_key += 1;
+        let key = (due, state.last_key);
+        if due > state.now {
+            state.sleepers.insert(key, None);
+        } else {
+            state.busy += 1;
+        }
+        drop(state);
+        Box::pin(Sleeper { clock: self.0.clone(), key })
+    }
+
+    fn hold(&self) -> Hold {
+        self.0.lock().busy += 1;
+        Hold::new(Busy(self.0.clone()))
+    }
+
+    fn join(&self, party: Party) -> Hold {
+        let mut state = self.0.lock();
+        state.last_key += 1;
+        let key = state.last_key;
+        state.parties.insert(key, Arc::new(party));
+        drop(state);
+        Hold::new(Joined { clock: self.0.clone(), key })
+    }
+}
+
+struct Busy(Arc<Shared>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.free();
+    }
+}
+
+struct Joined {
+    clock: Arc<Shared>,
+    key: u64,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let party = self.clock.lock().parties.remove(&self.key);
+        drop(party);
+    }
+}
+
+/// From the time at which it is due until it is dropped, a sleeper is busy: whoever slept has something to do first.
+struct Sleeper {
+    clock: Arc<Shared>,
+    key: (Timestamp, u64),
+}
+
+impl Future for Sleeper {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.clock.lock();
+        let Some(waker) = state.sleepers.get_mut(&self.key) else { return Poll::Ready(()) };
+        *waker = Some(context.waker().clone());
+        drop(state);
+        self.clock.jump_if_quiet();
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let asleep = self.clock.lock().sleepers.remove(&self.key).is_some();
+        if !asleep {
+            self.clock.free();
+        }
+    }
+}

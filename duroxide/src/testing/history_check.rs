@@ -1,0 +1,61 @@
+//! Replaying recorded histories against the code of today.
+
+use crate::error::{ErrorCode, Suspension};
+use crate::history::{Event, EventKind, Input};
+use crate::id::{ExecutionId, InstanceId};
+use crate::registry::Registry;
+use crate::replay::{Execution, Fault};
+
+/// Replays a recorded history, whole or cut off behind any step, against the code in a registry, and says whether the code
+/// would still decide the same. For a project's own tests: record histories with `Handle::history` once, replay them for
+/// ever.
+///
+/// # Errors
+/// The [`Suspension`] that the instance would meet: what was recorded and what the code asks for now.
+///
+/// ```
+/// use duroxide::prelude::*;
+/// use duroxide::testing::{TestRuntime, check_history};
+/// use duroxide::Registry;
+///
+/// #[orchestration]
+/// async fn nap(ctx: OrchestrationContext) -> duroxide::Result<()> {
+///     ctx.sleep(days(1)).await;
+///     Ok(())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> duroxide::Result<()> {
+/// let test = TestRuntime::start().await?;
+/// let handle = nap::start(&test.client(), "nap-1").await?;
+/// handle.result().await?;
+/// check_history(&Registry::discover(), &handle.history().await?).expect("the code has not changed");
+/// # Ok(())
+/// # }
+/// ```
+pub fn check_history(registry: &Registry, history: &[Event]) -> Result<(), Suspension> {
+    replay(registry, history).map_err(|fault| *fault.0)
+}
+
+fn replay(registry: &Registry, history: &[Event]) -> Result<(), Fault> {
+    let started = history.first().and_then(|event| match &event.kind {
+        EventKind::Input(Input::Started(started)) => Some(started),
+        _ => None,
+    });
+    let Some(started) = started else {
+        return Err(Fault::new(
+            ErrorCode::UnreadableEvent,
+            "the history does not begin with the start of an execution",
+        ));
+    };
+    let without_states = |entry: &crate::registry::Entry| entry.kind() == crate::registry::Kind::Orchestration;
+    let lookup = registry.lookup_of(without_states);
+    let Some(entry) = lookup.orchestration(&started.name, started.version.as_ref()) else {
+        let version = started.version.as_ref().map(ToString::to_string).unwrap_or_default();
+        let message = format!("orchestration {:?} {version} is not registered", started.name);
+        return Err(Fault::new(ErrorCode::VersionNotRegistered, message));
+    };
+    let instance = InstanceId::new("history-check").unwrap_or_else(|e| unreachable!("a valid id: {e}"));
+    let mut execution = Execution::new(ExecutionId { instance, number: 1 }, entry.function.clone(), || {});
+    crate::telemetry::silenced(|| execution.replay(history.to_vec()))
+}

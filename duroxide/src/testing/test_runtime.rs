@@ -1,0 +1,185 @@
+//! A runtime for tests.
+
+use std::time::Duration;
+
+use super::VirtualClock;
+use crate::activity::{Activity, ActivityCode, ActivityContext};
+use crate::client::Client;
+use crate::provider::MemoryProvider;
+use crate::registry::Registry;
+use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
+
+/// A runtime for tests: it keeps state in memory, and its clock jumps to the next due time while a test waits for an
+/// outcome, so that months pass in no time.
+///
+/// ```
+/// use duroxide::prelude::*;
+/// use duroxide::testing::TestRuntime;
+///
+/// #[activity]
+/// async fn charge(cents: u64) -> duroxide::Result<String> {
+///     unreachable!("would talk to the bank")
+/// }
+///
+/// #[orchestration]
+/// async fn checkout(ctx: OrchestrationContext, cents: u64) -> duroxide::Result<String> {
+///     ctx.sleep(days(30)).await;
+///     Ok(charge::call(&ctx, cents).await?)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> duroxide::Result<()> {
+/// let test = TestRuntime::builder().mock::<charge>(|cents| Ok(format!("paid {cents}"))).start().await?;
+/// let handle = checkout::start(&test.client(), "order-1", 500).await?;
+/// assert_eq!(handle.result().await?, "paid 500");
+/// # Ok(())
+/// # }
+/// ```
+pub struct TestRuntime {
+    runtime: Option<Runtime>,
+    client: Client,
+    clock: VirtualClock,
+    provider: MemoryProvider,
+}
+
+/// Configures a [`TestRuntime`].
+#[must_use]
+pub struct TestRuntimeBuilder {
+    builder: RuntimeBuilder,
+    clock: VirtualClock,
+    provider: MemoryProvider,
+}
+
+impl TestRuntime {
+    /// Configures one.
+    pub fn builder() -> TestRuntimeBuilder {
+        let (clock, provider) = (VirtualClock::new(), MemoryProvider::new());
+        TestRuntimeBuilder { builder: Runtime::builder(), clock, provider }
+    }
+
+    /// Starts one with everything that is annotated.
+    ///
+    /// # Errors
+    /// [`StartError`] when the registry has problems.
+    pub async fn start() -> Result<Self, StartError> {
+        Self::builder().start().await
+    }
+
+    /// A client of the runtime.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The clock of the runtime.
+    pub fn clock(&self) -> &VirtualClock {
+        &self.clock
+    }
+
+    /// The provider of the runtime: hand it to [`TestRuntimeBuilder::provider`] to go on with the same state.
+    pub fn provider(&self) -> &MemoryProvider {
+        &self.provider
+    }
+
+    /// Moves the clock by hand.
+    pub fn advance(&self, duration: Duration) {
+        self.clock.advance(duration);
+    }
+
+    /// Ends the runtime as if its process had been killed. What is stored is stored; another runtime on the same
+    /// [`provider`](Self::provider) takes it over.
+    pub fn crash(mut self) -> MemoryProvider {
+        let epoch = self.runtime.as_ref().and_then(Runtime::epoch);
+        drop(self.runtime.take());
+        if let Some(epoch) = epoch {
+            self.provider.kill(epoch);
+        }
+        self.provider.clone()
+    }
+
+    /// Ends the runtime in order.
+    ///
+    /// # Errors
+    /// None at present.
+    pub async fn shutdown(mut self) -> crate::error::Result<()> {
+        match self.runtime.take() {
+            Some(runtime) => runtime.shutdown().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl TestRuntimeBuilder {
+    /// Puts other code in the place of an activity. It is called with what the activity would be called with; for several
+    /// parameters, that is a struct with a field for each.
+    #[track_caller]
+    pub fn mock<A: Activity>(
+        self,
+        mock: impl Fn(A::Input) -> Result<A::Output, A::Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.mock_with_context::<A>(move |_, input| mock(input))
+    }
+
+    /// As [`mock`](Self::mock), with the context of the run.
+    #[track_caller]
+    pub fn mock_with_context<A: Activity>(
+        mut self,
+        mock: impl Fn(ActivityContext, A::Input) -> Result<A::Output, A::Error> + Send + Sync + 'static,
+    ) -> Self {
+        let code = ActivityCode::mock::<A>(mock, |_| true);
+        self.builder = self.builder.map_registry(|registry| registry.mock::<A>(code));
+        self
+    }
+
+    /// Gives a value to activities that take `State<T>`.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.builder = self.builder.state(value);
+        self
+    }
+
+    /// Runs what is in this registry. Mocks that were set before are lost.
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.builder = self.builder.registry(registry);
+        self
+    }
+
+    /// Names the code of this runtime; see [`RuntimeBuilder::build_id`].
+    pub fn build_id(mut self, id: impl Into<String>) -> Self {
+        self.builder = self.builder.build_id(id);
+        self
+    }
+
+    /// Sets all other options.
+    pub fn options(mut self, options: RuntimeOptions) -> Self {
+        self.builder = self.builder.options(options);
+        self
+    }
+
+    /// Serves these activity tags; see [`RuntimeBuilder::tags`].
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.builder = self.builder.tags(tags);
+        self
+    }
+
+    /// Goes on with the state of another runtime.
+    pub fn provider(mut self, provider: MemoryProvider) -> Self {
+        self.provider = provider;
+        self
+    }
+
+    /// Shares the clock of another runtime.
+    pub fn clock(mut self, clock: VirtualClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Starts the runtime.
+    ///
+    /// # Errors
+    /// [`StartError`] when the registry has problems.
+    pub async fn start(self) -> Result<TestRuntime, StartError> {
+        let Self { builder, clock, provider } = self;
+        let runtime = builder.provider(provider.clone()).clock(clock.clone()).start().await?;
+        let client = runtime.client();
+        Ok(TestRuntime { runtime: Some(runtime), client, clock, provider })
+    }
+}
