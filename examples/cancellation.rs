@@ -55,7 +55,7 @@ async fn stubborn_dinner(ctx: OrchestrationContext) -> duroxide::Result<String> 
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
     println!("three dinners, and none of them is finished");
-    tracing_subscriber::fmt().without_time().with_target(false).init();
+    tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
     let runtime = Runtime::builder().in_memory().start().await?;
     let client = runtime.client();
     let a_while = || tokio::time::sleep(Duration::from_millis(150));

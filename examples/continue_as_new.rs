@@ -43,7 +43,7 @@ async fn meter(ctx: OrchestrationContext, mut sum: Sum) -> duroxide::Result<Sum>
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
     println!("a meter sends ten readings, and is switched off");
-    tracing_subscriber::fmt().without_time().with_target(false).init();
+    tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
     let runtime = Runtime::builder().in_memory().start().await?;
     let handle = meter::start(&runtime.client(), "meter-1", Sum::default()).await?;
 

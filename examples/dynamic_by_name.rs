@@ -61,7 +61,7 @@ async fn main() -> duroxide::Result<()> {
         let kind = if entry.kind() == Kind::Activity { "activity" } else { "orchestration" };
         println!("  {kind:13} {:10} {}", entry.name(), entry.place());
     }
-    tracing_subscriber::fmt().without_time().with_target(false).init();
+    tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
     let runtime = Runtime::builder().in_memory().start().await?;
     let client = runtime.client();
 

@@ -61,7 +61,7 @@ async fn count_book(ctx: OrchestrationContext, pages: Vec<String>) -> duroxide::
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
     println!("counting the words of a book, all pages at once");
-    tracing_subscriber::fmt().without_time().with_target(false).init();
+    tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
     let runtime = Runtime::builder().in_memory().start().await?;
 
     let pages = ["call me ishmael", "some years ago", "", "never mind how long precisely"];

@@ -14,6 +14,7 @@ use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use duroxide::InstanceStatus;
 use duroxide::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -169,7 +170,7 @@ async fn main() -> duroxide::Result<()> {
     let id = args.next().unwrap_or_else(|| "order-17".to_owned());
     let pace = Pace(Duration::from_millis(if args.next().is_some() { 3000 } else { 200 }));
     println!("processing {id}; state and ledger are order_processing.* in {}", std::env::current_dir()?.display());
-    tracing_subscriber::fmt().without_time().with_target(false).init();
+    tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
 
     let gateway = Gateway { ledger: "order_processing.ledger", pace };
     let runtime = Runtime::builder().in_memory().state(gateway).state(pace).start().await?;

@@ -54,7 +54,7 @@ async fn plan_trip(ctx: OrchestrationContext, trip: String) -> duroxide::Result<
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
     println!("planning a trip with three bookings and a survey");
-    tracing_subscriber::fmt().without_time().with_target(false).init();
+    tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
     let runtime = Runtime::builder().in_memory().start().await?;
     let client = runtime.client();
 
@@ -63,7 +63,7 @@ async fn main() -> duroxide::Result<()> {
     // The child with a name has a handle of its own.
     println!("the flight: {}", book::handle(&client, "lisbon-flight").result().await?);
 
-    let everything = client.list(&duroxide::provider::Filter::default(), 100, None).await?;
+    let everything = client.list(&duroxide::Filter::default(), 100, None).await?;
     println!("all instances, newest first:");
     for instance in &everything.instances {
         println!("  {:12} {:12} {}", instance.execution.instance, instance.status, instance.name);

@@ -57,7 +57,7 @@ async fn review(ctx: OrchestrationContext, document: String) -> duroxide::Result
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
     println!("two documents: one is approved, the other one is forgotten");
-    tracing_subscriber::fmt().without_time().with_target(false).init();
+    tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
     let runtime = Runtime::builder().in_memory().start().await?;
     let client = runtime.client();
 
