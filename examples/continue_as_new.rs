@@ -1,5 +1,7 @@
 //! An orchestration without end: it begins anew before its history grows long.
 
+use std::time::Duration;
+
 use duroxide::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +25,8 @@ async fn store(sum: Sum) -> duroxide::Result<()> {
     Ok(())
 }
 
-/// Every event that was read and every call that was made is in the history, which is replayed after a crash. What runs for
-/// years would replay years; this one replays three readings at most.
+/// Every event that came in and every call that was made is in the history, which is replayed after a crash. What runs for
+/// years would replay years; this one begins anew after three readings.
 #[orchestration]
 async fn meter(ctx: OrchestrationContext, mut sum: Sum) -> duroxide::Result<Sum> {
     tracing::info!("{} begins with {} readings", ctx.execution(), sum.readings);
@@ -49,6 +51,7 @@ async fn main() -> duroxide::Result<()> {
 
     for watts in 1..=10 {
         handle.raise(Reading::Watts(watts * 10)).await?; // the sender need not know of executions
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     handle.raise(Reading::Off).await?;
     println!("the sum of the day: {:?}", handle.result().await?);

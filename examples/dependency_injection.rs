@@ -63,13 +63,8 @@ async fn main() -> duroxide::Result<()> {
         Err(error) => println!("refused: {error}"),
     }
 
-    let runtime = Runtime::builder()
-        .in_memory()
-        .state(mailer.clone())
-        .state(config.clone())
-        .state(rates.clone())
-        .start()
-        .await?;
+    let runtime =
+        Runtime::builder().in_memory().state(mailer.clone()).state(config.clone()).state(rates.clone()).start().await?;
     let customers = ["ann", "bob"].map(str::to_owned).to_vec();
     let handle = campaign::start(&runtime.client(), "spring", customers).await?;
     println!("{} offers were sent", handle.result().await?);

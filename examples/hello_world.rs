@@ -33,9 +33,6 @@ async fn main() -> duroxide::Result<()> {
     let handle = welcome::start(&runtime.client(), "first", names).await?;
     println!("the result: {:?}", handle.result().await?);
 
-    println!("what was recorded on the way:");
-    for event in handle.history().await? {
-        println!("  {}. {:?}", event.id, event.kind);
-    }
+    println!("{} events were recorded on the way", handle.history().await?.len());
     runtime.shutdown().await
 }
