@@ -78,6 +78,6 @@ pub use orchestration::{
 };
 pub use payload::{Payload, PayloadError};
 pub use policy::{ActivityOptions, RetryPolicy};
-pub use provider::IfExists;
+pub use provider::{Filter, IfExists, InstanceStatus};
 pub use registry::{Descriptor, Entry, Kind, Place, Registry};
 pub use runtime::{Limits, Runtime, RuntimeBuilder, RuntimeOptions, StartError};
