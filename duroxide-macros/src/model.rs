@@ -1,10 +1,10 @@
 //! What an annotated function is, once parsed and checked.
 
-use proc_macro2::{Delimiter, Group, Span, TokenStream};
+use proc_macro2::{Group, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, Expr, ExprLit, Ident, Lit, Meta, Path, Signature, Token, Type, Visibility};
+use syn::{Attribute, Expr, ExprLit, Ident, Lit, Meta, Path, Signature, Token, Type, Visibility, token};
 
 /// Which of the two attributes stands on the function.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,10 +52,11 @@ impl Parse for Function {
             input.parse::<Token![;]>()?;
             return Ok(Self { attrs, vis, sig, body: None });
         }
-        let body: Group = input.parse()?;
-        if body.delimiter() != Delimiter::Brace {
-            return Err(syn::Error::new(body.span(), "expected the body of the function, or `;` for a contract"));
+        if !input.peek(token::Brace) {
+            let message = "a function has its body in braces; a contract has `;` in its place";
+            return Err(syn::Error::new(input.span(), message));
         }
+        let body = input.parse()?;
         Ok(Self { attrs, vis, sig, body: Some(body) })
     }
 }

@@ -2,6 +2,7 @@
 
 pub use ::inventory;
 pub use ::serde;
+pub use ::std::vec::Vec;
 pub use ::tokio;
 
 pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};

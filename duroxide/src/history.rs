@@ -235,7 +235,7 @@ pub struct ChildScheduled {
     pub close: ClosePolicy,
 }
 
-/// What becomes of a child when its parent ends, in whichever way, before it.
+/// What becomes of a child when nobody waits for it any more: its parent ends, in whichever way, or drops the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ClosePolicy {

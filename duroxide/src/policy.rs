@@ -21,6 +21,33 @@ pub struct ActivityOptions {
 }
 
 impl ActivityOptions {
+    /// One attempt, no limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes failed attempts again, as this policy says.
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = Some(policy);
+        self
+    }
+
+    /// Limits one attempt.
+    #[must_use]
+    pub fn start_to_close(mut self, limit: Duration) -> Self {
+        self.start_to_close = Some(limit);
+        self
+    }
+
+    /// Limits all attempts together.
+    #[must_use]
+    pub fn schedule_to_close(mut self, limit: Duration) -> Self {
+        self.schedule_to_close = Some(limit);
+        self
+    }
+
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -17,7 +17,7 @@ async fn caller(ctx: OrchestrationContext) -> Result<(), String> {
     deliver::call(&ctx, 1).await.map_err(|_| String::new())
 }
 
-async fn client(client: &Client) -> duroxide::Result<Handle<deliver>> {
+async fn client(client: &Client) -> Result<Handle<deliver>, duroxide::ClientError> {
     deliver::start(client, "d", 1).await
 }
 

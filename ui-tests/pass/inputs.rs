@@ -24,6 +24,12 @@ async fn eight(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> Result
     Ok(a + b + c + d + e + f + g + h)
 }
 
+// Without the underscore these would be no names.
+#[activity]
+async fn odd(_1: u8, _type: u8, __: u8) -> Result<(), String> {
+    Ok(())
+}
+
 // Parameters named like the function itself, or like what the expansion uses.
 #[activity]
 async fn input(input: u8, ctx: u8, client: u8) -> Result<u8, String> {
@@ -40,10 +46,24 @@ async fn all(ctx: OrchestrationContext) -> Result<u8, String> {
     eight::call(&ctx, 1, 2, 3, 4, 5, 6, 7, 8).await.map_err(|_| String::new())
 }
 
+#[orchestration]
+async fn order(ctx: OrchestrationContext, id: String, client: u8) -> Result<u8, String> {
+    if client == 0 {
+        return order::continue_as_new(&ctx, id, 1).await;
+    }
+    order::call(&ctx, id, client).await.map_err(|_| String::new())
+}
+
+async fn start(client: &Client, id: &str) -> Result<Handle<order>, duroxide::ClientError> {
+    order::start(client, id, id.to_owned(), 0).await
+}
+
 fn main() {
+    let _ = start;
     let _ = all;
     assert_eq!(<none as Activity>::PARAMETERS, Some([].as_slice()));
     assert_eq!(<several as Activity>::PARAMETERS, Some(["a", "type", "spare"].as_slice()));
+    assert_eq!(<odd as Activity>::PARAMETERS, Some(["_1", "_type", "__"].as_slice()));
     let json = r#"{"a":1,"type":"xy","spare":true}"#;
     let input: <several as Activity>::Input = duroxide::Payload::from_json_bytes(json).decode().expect("keyed by name");
     assert_eq!(duroxide::Payload::encode(&input).expect("an object").as_bytes(), json.as_bytes());

@@ -46,6 +46,21 @@ async fn order(a: u8, b: u8) -> Result<u8, String> {
     Ok(a + b)
 }
 
+mod usa {
+    use duroxide::prelude::{ActivityContext, activity};
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(crate) enum State {
+        Ohio,
+    }
+
+    #[activity]
+    pub(crate) async fn ship(_ctx: ActivityContext, to: State) -> Result<State, String> {
+        let _ = State::Ohio;
+        Ok(to)
+    }
+}
+
 fn main() {
     #[activity]
     async fn local(State(n): State<u8>, a: u8, b: u8) -> Result<u8, String> {

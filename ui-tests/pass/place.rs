@@ -1,5 +1,4 @@
 //! The registry knows where each function stands.
-use duroxide::__private::{Descriptor, inventory};
 use duroxide::prelude::*;
 
 /// Adds one.
@@ -13,9 +12,9 @@ async fn add(n: u8) -> Result<u8, String> {
 
 fn main() {
     let _ = add;
-    let found: Vec<_> = inventory::iter::<Descriptor>().collect();
-    assert_eq!(found.len(), 1);
-    let place = &found[0].place;
-    assert_eq!((place.line, place.doc), (10, "Adds one."));
+    let found: Vec<_> = duroxide::Registry::discover().entries().collect();
+    assert_eq!((found.len(), found[0].name()), (1, "add-one"));
+    let place = found[0].place();
+    assert_eq!((place.line, place.doc), (9, "Adds one."));
     assert!(place.file.ends_with("place.rs"), "{}", place.file);
 }

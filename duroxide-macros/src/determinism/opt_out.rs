@@ -77,9 +77,14 @@ fn is_keyword(token: Option<&TokenTree>, keywords: &[&str]) -> bool {
 
 /// The body without the marks. Groups without any stay the ones that the compiler gave.
 pub(crate) fn without_marks(body: &Group) -> Group {
-    let tokens: Vec<TokenTree> = body.stream().into_iter().collect();
-    let mut changed = false;
+    stripped(body).unwrap_or_else(|| body.clone())
+}
+
+/// `None`: there was no mark.
+fn stripped(group: &Group) -> Option<Group> {
+    let tokens: Vec<TokenTree> = group.stream().into_iter().collect();
     let mut kept = TokenStream::new();
+    let mut changed = false;
     let mut at = 0;
     while at < tokens.len() {
         if is_mark(&tokens, at) {
@@ -87,20 +92,17 @@ pub(crate) fn without_marks(body: &Group) -> Group {
             at += 2;
             continue;
         }
-        kept.extend([match &tokens[at] {
-            TokenTree::Group(group) => {
-                let inner = without_marks(group);
-                changed |= inner.stream().to_string() != group.stream().to_string();
-                TokenTree::Group(inner)
-            }
-            other => other.clone(),
-        }]);
+        let inner = match &tokens[at] {
+            TokenTree::Group(inner) => stripped(inner),
+            _ => None,
+        };
+        changed |= inner.is_some();
+        kept.extend([inner.map_or_else(|| tokens[at].clone(), TokenTree::Group)]);
         at += 1;
     }
-    if !changed {
-        return body.clone();
-    }
-    let mut group = Group::new(body.delimiter(), kept);
-    group.set_span(body.span());
-    group
+    changed.then(|| {
+        let mut rebuilt = Group::new(group.delimiter(), kept);
+        rebuilt.set_span(group.span());
+        rebuilt
+    })
 }

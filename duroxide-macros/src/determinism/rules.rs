@@ -63,6 +63,8 @@ const RULES: &[(Match, &str)] = &[
     (In("tokio::fs"), IO),
     (Short("std::env", &["var", "var_os", "vars", "vars_os", "args", "args_os", "current_dir", "temp_dir"]), IO),
     (In("std::env"), IO),
+    (Short("std::io", &["stdin"]), IO),
+    (Exactly("std::io::stdin"), IO),
     (In("std::process"), IO),
     (In("tokio::process"), IO),
     (Of(&["std", "tokio"], "TcpStream", &["connect", "connect_timeout"]), IO),

@@ -52,6 +52,7 @@ fn every_rule_finds_its_path() {
         "tokio::fs::read",
         "std::env::var",
         "env::args",
+        "std::io::stdin",
         "std::process::Command::new",
         "std::net::TcpStream::connect",
         "TcpListener::bind",

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, quote, quote_spanned};
+use proc_macro2::{Ident, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 
 use crate::args::{self, Retry};
 use crate::check;
@@ -17,7 +17,8 @@ pub(crate) fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut args = args::Activity::parse(args, &mut errors);
     let expanded = match parse(item, &mut errors) {
         Err(item) => item,
-        Ok(function) => {
+        Ok(mut function) => {
+            check::one_attribute(&mut function, &mut errors);
             let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
             check::retry(args.retry.as_ref(), &function, &mut errors);
             match check::signature(Kind::Activity, &function, &mut errors) {
@@ -98,15 +99,26 @@ fn is_retryable(retry: Option<&Retry>) -> Option<TokenStream> {
 }
 
 fn options(expansion: &Expansion<'_>, args: &args::Activity) -> Option<TokenStream> {
-    let private = expansion.private();
-    let timeout = args.timeout.map(|limit| setter("start_to_close", &duration(limit)));
-    let overall = args.schedule_to_close.map(|limit| setter("schedule_to_close", &duration(limit)));
-    let retry = args.retry.as_ref().map(|retry| setter("retry", &policy(&private, retry)));
+    let (private, options) = (expansion.private(), local("options"));
+    let timeout = args.timeout.map(|limit| assignment(&options, "start_to_close", &duration(limit)));
+    let overall = args.schedule_to_close.map(|limit| assignment(&options, "schedule_to_close", &duration(limit)));
+    let retry = args.retry.as_ref().map(|retry| assignment(&options, "retry", &policy(&private, retry)));
     (timeout.is_some() || overall.is_some() || retry.is_some()).then(|| {
         quote! {
-            fn options() -> #private::ActivityOptions { #private::ActivityOptions::new() #timeout #overall #retry }
+            fn options() -> #private::ActivityOptions {
+                let mut #options = <#private::ActivityOptions as ::core::default::Default>::default();
+                #timeout
+                #overall
+                #retry
+                #options
+            }
         }
     })
+}
+
+fn assignment(options: &Ident, field: &str, value: &TokenStream) -> TokenStream {
+    let field = format_ident!("{field}");
+    quote!(#options.#field = ::core::option::Option::Some(#value);)
 }
 
 fn policy(private: &TokenStream, retry: &Retry) -> TokenStream {
@@ -118,7 +130,7 @@ fn policy(private: &TokenStream, retry: &Retry) -> TokenStream {
 }
 
 fn setter(name: &str, value: &impl ToTokens) -> TokenStream {
-    let name = quote::format_ident!("{name}");
+    let name = format_ident!("{name}");
     quote!(.#name(#value))
 }
 

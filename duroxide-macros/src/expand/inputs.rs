@@ -3,7 +3,6 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote};
 use syn::Signature;
-use syn::ext::IdentExt;
 
 use crate::expand::{private, serde_derive};
 use crate::model::{Identity, Input, Place};
@@ -19,10 +18,7 @@ pub(crate) fn stored(identity: &Identity, sig: &Signature, inputs: &[Input]) -> 
 
 fn object(private: &TokenStream, sig: &Signature, inputs: &[Input]) -> TokenStream {
     let serde = quote!(#private::serde).to_string();
-    let fields = inputs.iter().map(|Input { ident, key, ty }| {
-        let rename = (ident.unraw() != key).then(|| quote!(#[serde(rename = #key)]));
-        quote!(#rename #ident: #ty)
-    });
+    let fields = inputs.iter().map(|Input { ident, ty, .. }| quote!(#ident: #ty));
     let derives = serde_derive(private, &["Serialize", "Deserialize"], Place::of(&sig.inputs));
     quote! {
         #[doc(hidden)]

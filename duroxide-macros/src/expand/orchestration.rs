@@ -19,6 +19,7 @@ pub(crate) fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream
     let expanded = match parse(item, &mut errors) {
         Err(item) => item,
         Ok(mut function) => {
+            check::one_attribute(&mut function, &mut errors);
             let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
             let checked = check::signature(Kind::Orchestration, &function, &mut errors);
             body(&mut function, args.allowed, &mut errors);

@@ -19,8 +19,8 @@ use crate::replay::{Core, op};
 
 /// The call of an orchestration as a child: set its options, then `.await` it.
 ///
-/// The child is started when the call is first polled, or by [`start`](ChildCall::start). Dropped before it has its outcome,
-/// the child is cancelled.
+/// The child is started when the call is first polled, or by [`start`](ChildCall::start). When the call is dropped before it
+/// has its outcome, or the parent ends, the child is cancelled, or what [`on_parent_close`](ChildCall::on_parent_close) says.
 ///
 /// # Errors
 /// Resolves to a [`CallError`]: the child's own error, or why it has none; [`CallError::Rejected`] when the id is taken.
@@ -80,7 +80,8 @@ impl<T, E> ChildCall<T, E> {
         self.with(Location::caller(), |spec| spec.version = Some(version))
     }
 
-    /// Says what becomes of the child when its parent ends before it. Default: it is cancelled.
+    /// Says what becomes of the child when nobody waits for it any more: its parent ends before it, or drops this call.
+    /// Default: it is cancelled.
     #[track_caller]
     pub fn on_parent_close(self, policy: ClosePolicy) -> Self {
         self.with(Location::caller(), |spec| spec.close = policy)

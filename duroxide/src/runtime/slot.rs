@@ -108,8 +108,9 @@ impl Slot {
     }
 
     /// Puts back what a turn has not read.
-    pub(super) fn deliver_again(&mut self, delivery: Delivery) {
-        self.inbox.insert(0, delivery);
+    pub(super) fn put_back(&mut self, mut left: Vec<Delivery>) {
+        left.append(&mut self.inbox);
+        self.inbox = left;
     }
 
     /// Forgets the outcome of an activity that nobody waits for any more.

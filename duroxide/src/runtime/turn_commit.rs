@@ -114,22 +114,26 @@ impl Writing<'_> {
                 }
             }
             Op::Timer => self.turn.cancelled_messages.push(call),
-            Op::Child { instance, .. } => self.cancel(instance, "its call was dropped"),
+            Op::Child { instance, close } => self.close(instance, close, "its call was dropped".to_owned()),
             Op::Event | Op::DetachedStart | Op::Refused => {}
         }
     }
 
     /// What belongs to a call that has no outcome when the execution ends. Its activities and timers go with it.
     fn left_open(&mut self, op: Op) {
-        let Op::Child { instance, close } = op else { return };
-        let reason = format!("its parent {} has ended", self.about.execution);
-        match close {
-            ClosePolicy::Cancel => self.cancel(instance, &reason),
-            ClosePolicy::Terminate => {
-                self.send(instance, Message::new(Input::TerminateRequested { reason }, Payload::NULL));
-            }
-            ClosePolicy::Abandon => {}
+        if let Op::Child { instance, close } = op {
+            self.close(instance, close, format!("its parent {} has ended", self.about.execution));
         }
+    }
+
+    /// Nobody waits for a child any more.
+    fn close(&mut self, child: InstanceId, policy: ClosePolicy, reason: String) {
+        let input = match policy {
+            ClosePolicy::Cancel => Input::CancelRequested { reason },
+            ClosePolicy::Terminate => Input::TerminateRequested { reason },
+            ClosePolicy::Abandon => return,
+        };
+        self.send(child, Message::new(input, Payload::NULL));
     }
 
     fn event(&mut self, event: Event, unread: &[(String, Payload)]) {
@@ -216,11 +220,6 @@ impl Writing<'_> {
             let event = Message::new(Input::EventRaised { name: name.clone() }, payload.clone()).in_lane(Lane::Carried);
             self.send(own.clone(), event);
         }
-    }
-
-    fn cancel(&mut self, instance: InstanceId, reason: &str) {
-        let input = Input::CancelRequested { reason: reason.to_owned() };
-        self.send(instance, Message::new(input, Payload::NULL));
     }
 
     fn send(&mut self, to: InstanceId, message: Message) {

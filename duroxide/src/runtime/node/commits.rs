@@ -86,7 +86,7 @@ impl Node {
             slot.forget(&turn.consumed);
             slot.version = version;
             slot.committed = turn.events.last().map_or(turn.after, |event| event.id);
-            left.into_iter().for_each(|delivery| slot.deliver_again(delivery));
+            slot.put_back(left);
             match (&turn.then, execution) {
                 (Then::Go, Some(execution)) => self.rest(&own, execution),
                 (Then::ContinueAsNew { version }, _) => self.begin_next_execution(&turn.execution, version.clone()),

@@ -1,7 +1,8 @@
 use duroxide::prelude::*;
 
 #[activity]
-async fn charge(fee: State) -> Result<(), String> {
+#[orchestration]
+async fn checkout() -> Result<(), String> {
     Ok(())
 }
 

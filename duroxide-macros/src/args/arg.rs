@@ -1,0 +1,166 @@
+//! One argument: finding it in the list, and reading its value.
+
+use std::time::Duration;
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::{Expr, Ident, Lit, LitInt, LitStr, Token};
+
+use crate::errors::{Errors, list};
+use crate::literal;
+
+/// A key that an attribute takes, and how it is written.
+pub(crate) type Key = (&'static str, &'static str);
+
+/// One `key`, `key = value` or `key(..)`.
+pub(crate) struct Arg {
+    pub(crate) ident: Ident,
+    pub(crate) key: String,
+    example: &'static str,
+    after: TokenStream,
+}
+
+/// Hands every argument to `set`. Unknown and repeated ones are noted and left out.
+pub(crate) fn read(
+    owner: &str,
+    keys: &[Key],
+    tokens: TokenStream,
+    errors: &mut Errors,
+    mut set: impl FnMut(&Arg, &mut Errors),
+) {
+    let mut seen = Vec::new();
+    for piece in split_at_commas(tokens) {
+        let parser = |input: ParseStream<'_>| Ok((input.call(Ident::parse_any)?, input.parse()?));
+        let (ident, after): (Ident, TokenStream) = match parser.parse2(piece.clone()) {
+            Ok(parts) => parts,
+            Err(_) => {
+                errors.at(piece, format!("expected a key; `{owner}` has {}", valid(keys)));
+                continue;
+            }
+        };
+        let key = ident.to_string();
+        match keys.iter().find(|(name, _)| *name == key) {
+            None => errors.at(&ident, format!("`{key}` is not a key of `{owner}`; it has {}", valid(keys))),
+            Some(_) if seen.contains(&key) => errors.at(&ident, format!("`{key}` is given twice; keep one of them")),
+            Some((_, example)) => {
+                seen.push(key.clone());
+                set(&Arg { ident, key, example, after }, errors);
+            }
+        }
+    }
+}
+
+fn valid(keys: &[Key]) -> String {
+    list(keys.iter().map(|(name, _)| *name))
+}
+
+fn split_at_commas(tokens: TokenStream) -> Vec<TokenStream> {
+    let mut pieces = vec![TokenStream::new()];
+    for token in tokens {
+        match (&token, pieces.last_mut()) {
+            (TokenTree::Punct(punct), _) if punct.as_char() == ',' => pieces.push(TokenStream::new()),
+            (_, Some(piece)) => piece.extend([token]),
+            (_, None) => {}
+        }
+    }
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
+impl Arg {
+    /// The value, or an error on what was given instead.
+    pub(crate) fn value<T: Parse>(&self, wants: &str, errors: &mut Errors) -> Option<T> {
+        self.with_value(wants, T::parse, errors)
+    }
+
+    pub(crate) fn with_value<T>(
+        &self,
+        wants: &str,
+        parse: impl FnOnce(ParseStream<'_>) -> syn::Result<T>,
+        errors: &mut Errors,
+    ) -> Option<T> {
+        let equals = |input: ParseStream<'_>| Ok((input.parse::<Token![=]>()?, input.parse()?));
+        let given: syn::Result<(_, TokenStream)> = equals.parse2(self.after.clone());
+        match given {
+            Ok((_, value)) if !value.is_empty() => match parse.parse2(value.clone()) {
+                Ok(value) => return Some(value),
+                Err(_) => self.refuse(value, wants, errors),
+            },
+            _ => self.refuse(&self.ident, wants, errors),
+        }
+        None
+    }
+
+    fn refuse(&self, wrong: impl quote::ToTokens, wants: &str, errors: &mut Errors) {
+        errors.at(wrong, format!("`{}` wants {wants}: `{}`", self.key, self.example));
+    }
+
+    /// A string that passes a check.
+    pub(crate) fn checked(
+        &self,
+        wants: &str,
+        check: impl Fn(&str) -> Result<(), String>,
+        errors: &mut Errors,
+    ) -> Option<String> {
+        let literal: LitStr = self.value(wants, errors)?;
+        let text = literal.value();
+        match check(&text) {
+            Ok(()) => Some(text),
+            Err(message) => {
+                errors.at(literal, message);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn duration(&self, errors: &mut Errors) -> Option<Duration> {
+        let text = self.checked("a duration in quotes", |text| literal::duration(text).map(drop), errors)?;
+        literal::duration(&text).ok()
+    }
+
+    pub(crate) fn attempts(&self, errors: &mut Errors) -> Option<u32> {
+        let wants = "a whole number of at least 1, which counts the first attempt";
+        let literal: LitInt = self.value(wants, errors)?;
+        let number = literal.base10_parse().ok().filter(|number| *number > 0);
+        if number.is_none() {
+            self.refuse(literal, wants, errors);
+        }
+        number
+    }
+
+    pub(crate) fn factor(&self, errors: &mut Errors) -> Option<f64> {
+        let number = |input: ParseStream<'_>| {
+            let literal: Lit = input.parse()?;
+            let factor: f64 = match &literal {
+                Lit::Int(number) => number.base10_parse()?,
+                Lit::Float(number) => number.base10_parse()?,
+                _ => 0.0,
+            };
+            if factor >= 1.0 && factor.is_finite() { Ok(factor) } else { Err(syn::Error::new_spanned(literal, "")) }
+        };
+        self.with_value("a number of at least 1", number, errors)
+    }
+
+    /// A path or a closure.
+    pub(crate) fn condition(&self, errors: &mut Errors) -> Option<Expr> {
+        let wants = "a function from `&E` to `bool`, as a path or a closure";
+        let expr: Expr = self.value(wants, errors)?;
+        if matches!(expr, Expr::Path(_) | Expr::Closure(_)) {
+            return Some(expr);
+        }
+        self.refuse(expr, wants, errors);
+        None
+    }
+
+    /// What stands in the parentheses.
+    pub(crate) fn list(&self, errors: &mut Errors) -> Option<TokenStream> {
+        match syn::parse2::<Group>(self.after.clone()) {
+            Ok(group) if group.delimiter() == Delimiter::Parenthesis => Some(group.stream()),
+            _ => {
+                self.refuse(&self.ident, "its keys in parentheses", errors);
+                None
+            }
+        }
+    }
+}

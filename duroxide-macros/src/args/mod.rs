@@ -1,0 +1,171 @@
+//! The arguments of the attributes: `key = value` and `key(..)`, separated by commas.
+
+mod arg;
+
+use std::time::Duration;
+
+use proc_macro2::TokenStream;
+use syn::{Expr, Ident, Path};
+
+use self::arg::{Arg, Key, read};
+use crate::errors::Errors;
+use crate::literal;
+
+const NAME: Key = ("name", "name = \"charge-card\"");
+const CRATE: Key = ("crate", "crate = engine");
+const HANDLE: Key = ("handle", "handle = ChargeCard");
+const ACTIVITY: &[Key] = &[
+    NAME,
+    ("timeout", "timeout = \"30s\""),
+    ("schedule_to_close", "schedule_to_close = \"10m\""),
+    ("retry", "retry(max_attempts = 5)"),
+    HANDLE,
+    CRATE,
+];
+const RETRY: &[Key] = &[
+    ("max_attempts", "max_attempts = 5"),
+    ("initial_interval", "initial_interval = \"200ms\""),
+    ("max_interval", "max_interval = \"10s\""),
+    ("backoff", "backoff = 2.0"),
+    ("if", "if = ChargeError::is_transient"),
+];
+const ORCHESTRATION: &[Key] = &[
+    NAME,
+    ("version", "version = \"1.2.0\""),
+    ("allow", "allow = \"why this body can be replayed all the same\""),
+    HANDLE,
+    CRATE,
+];
+const EVENT: &[Key] = &[NAME, CRATE];
+
+/// What all attributes have.
+#[derive(Default)]
+pub(crate) struct Common {
+    pub(crate) name: Option<String>,
+    pub(crate) handle: Option<Ident>,
+    pub(crate) root: Option<Path>,
+}
+
+/// `#[activity(..)]`
+#[derive(Default)]
+pub(crate) struct Activity {
+    pub(crate) common: Common,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) schedule_to_close: Option<Duration>,
+    pub(crate) retry: Option<Retry>,
+}
+
+/// `retry(..)`
+#[derive(Default)]
+pub(crate) struct Retry {
+    pub(crate) max_attempts: Option<u32>,
+    pub(crate) initial_interval: Option<Duration>,
+    pub(crate) max_interval: Option<Duration>,
+    pub(crate) backoff: Option<f64>,
+    /// Says of an error whether another attempt makes sense.
+    pub(crate) condition: Option<Expr>,
+}
+
+/// `#[orchestration(..)]`
+#[derive(Default)]
+pub(crate) struct Orchestration {
+    pub(crate) common: Common,
+    pub(crate) version: Option<String>,
+    /// The determinism check is off for this body.
+    pub(crate) allowed: bool,
+}
+
+impl Activity {
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut args = Self::default();
+        read("#[activity]", ACTIVITY, tokens, errors, |arg, errors| match arg.key.as_str() {
+            "timeout" => {
+                args.timeout = arg.duration(errors);
+                args.check_limits(&arg.ident, errors);
+            }
+            "schedule_to_close" => {
+                args.schedule_to_close = arg.duration(errors);
+                args.check_limits(&arg.ident, errors);
+            }
+            "retry" => args.retry = Some(Retry::parse(arg, errors)),
+            _ => args.common.set(arg, errors),
+        });
+        args
+    }
+
+    fn check_limits(&self, key: &Ident, errors: &mut Errors) {
+        if is_shorter(self.schedule_to_close, self.timeout) {
+            errors.at(key, "`schedule_to_close` is shorter than `timeout`, the limit of one attempt; make it longer");
+        }
+    }
+}
+
+fn is_shorter(outer: Option<Duration>, inner: Option<Duration>) -> bool {
+    matches!((outer, inner), (Some(outer), Some(inner)) if outer < inner)
+}
+
+impl Retry {
+    fn parse(arg: &Arg, errors: &mut Errors) -> Self {
+        let mut retry = Self::default();
+        let Some(inner) = arg.list(errors) else { return retry };
+        read("retry(..)", RETRY, inner, errors, |arg, errors| match arg.key.as_str() {
+            "max_attempts" => retry.max_attempts = arg.attempts(errors),
+            "initial_interval" => {
+                retry.initial_interval = arg.duration(errors);
+                retry.check_intervals(&arg.ident, errors);
+            }
+            "max_interval" => {
+                retry.max_interval = arg.duration(errors);
+                retry.check_intervals(&arg.ident, errors);
+            }
+            "backoff" => retry.backoff = arg.factor(errors),
+            _ => retry.condition = arg.condition(errors),
+        });
+        retry
+    }
+
+    fn check_intervals(&self, key: &Ident, errors: &mut Errors) {
+        if is_shorter(self.max_interval, self.initial_interval) {
+            errors.at(key, "`max_interval` is shorter than `initial_interval`, the first pause; make it longer");
+        }
+    }
+}
+
+impl Orchestration {
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut args = Self::default();
+        read("#[orchestration]", ORCHESTRATION, tokens, errors, |arg, errors| match arg.key.as_str() {
+            "version" => args.version = arg.checked("a version in quotes", literal::version, errors),
+            "allow" => args.allowed = arg.checked("a reason in quotes", reason, errors).is_some(),
+            _ => args.common.set(arg, errors),
+        });
+        args
+    }
+}
+
+fn reason(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err("an empty reason; say why this body can be replayed although the check refuses it".to_owned());
+    }
+    Ok(())
+}
+
+impl Common {
+    /// The arguments of `#[event(..)]`.
+    pub(crate) fn parse_event(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut args = Self::default();
+        read("#[event]", EVENT, tokens, errors, |arg, errors| args.set(arg, errors));
+        args
+    }
+
+    fn set(&mut self, arg: &Arg, errors: &mut Errors) {
+        match arg.key.as_str() {
+            "name" => self.name = arg.checked("a name in quotes", literal::name, errors),
+            "handle" => self.handle = arg.value("a name for the type, without quotes", errors),
+            _ => self.root = arg.with_value("a path, without quotes", Path::parse_mod_style, errors),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

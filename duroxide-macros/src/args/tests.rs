@@ -1,0 +1,94 @@
+//! What is read, and what is said about the rest.
+
+use quote::quote;
+
+use std::time::Duration;
+
+use syn::Expr;
+
+use crate::args::{Activity, Common, Orchestration};
+use crate::errors::Errors;
+
+#[test]
+fn every_key_is_read() {
+    let mut errors = Errors::default();
+    let args = Activity::parse(
+        quote! {
+            name = "charge-card", timeout = "30s", schedule_to_close = "10m", handle = Charge, crate = a::b,
+            retry(max_attempts = 5, initial_interval = "200ms", max_interval = "10s", backoff = 3, if = E::is_transient),
+        },
+        &mut errors,
+    );
+    assert_eq!(errors.messages(), [""; 0]);
+    assert_eq!(args.common.name.as_deref(), Some("charge-card"));
+    assert!(args.common.handle.is_some_and(|handle| handle == "Charge"));
+    assert_eq!(args.common.root.map(|root| root.segments.len()), Some(2));
+    assert_eq!((args.timeout, args.schedule_to_close), (Some(seconds(30)), Some(seconds(600))));
+    let retry = args.retry.expect("it was given");
+    assert_eq!((retry.max_attempts, retry.backoff), (Some(5), Some(3.0)));
+    assert_eq!((retry.initial_interval, retry.max_interval), (Some(seconds(1) / 5), Some(seconds(10))));
+    assert!(matches!(retry.condition, Some(Expr::Path(_))));
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn an_orchestration_has_its_own_keys() {
+    let mut errors = Errors::default();
+    let args = Orchestration::parse(quote!(version = "1.2.3", allow = "measures itself"), &mut errors);
+    assert_eq!(errors.messages(), [""; 0]);
+    assert_eq!((args.version.as_deref(), args.allowed), (Some("1.2.3"), true));
+}
+
+#[test]
+fn all_mistakes_are_noted_and_the_rest_is_read() {
+    let mut errors = Errors::default();
+    let args = Activity::parse(
+        quote!(
+            timeouts = "1s",
+            timeout = 5,
+            name = "a",
+            name = "b",
+            retry(max_attempts = 0, backoff = 0.5),
+            "x",
+            retry = 1
+        ),
+        &mut errors,
+    );
+    let messages = errors.messages();
+    let begin = ["`timeouts` is not a key", "`timeout` wants", "`name` is given twice", "`max_attempts` wants"];
+    let end = ["`backoff` wants", "expected a key", "`retry` is given twice"];
+    assert_eq!(messages.len(), 7, "{messages:?}");
+    for (message, start) in messages.iter().zip(begin.into_iter().chain(end)) {
+        assert!(message.starts_with(start), "{message}");
+    }
+    assert_eq!(args.common.name.as_deref(), Some("a"));
+}
+
+#[test]
+fn the_valid_keys_are_listed() {
+    let mut errors = Errors::default();
+    Common::parse_event(quote!(version = "1.0.0"), &mut errors);
+    assert_eq!(errors.messages(), ["`version` is not a key of `#[event]`; it has `name` and `crate`"]);
+}
+
+#[test]
+fn numbers_and_conditions_of_the_wrong_kind_are_refused() {
+    for retry in [
+        quote!(max_attempts = "5"),
+        quote!(max_attempts = -1),
+        quote!(max_attempts = 5_000_000_000),
+        quote!(backoff = "2"),
+        quote!(backoff = 0),
+        quote!(if = true),
+        quote!(if),
+        quote!(initial_interval = 1),
+        quote!(initial_interval = "2s", max_interval = "1s"),
+    ] {
+        let mut errors = Errors::default();
+        Activity::parse(quote!(retry(#retry)), &mut errors);
+        assert_eq!(errors.count(), 1, "{retry}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Is this a function that can be made durable? Every mistake is noted where it stands, with its remedy.
+
+mod params;
+
+use syn::{Attribute, GenericArgument, Path, PathArguments, PathSegment, ReturnType, Safety, Signature, Type};
+
+use self::params::Params;
+use crate::args::{Common, Retry};
+use crate::errors::Errors;
+use crate::literal;
+use crate::model::{Function, Identity, Kind, Place, Remains, Returns, Shape};
+
+/// Checks the signature. `Err`, after at least one error, if nothing durable can be made of it.
+pub(crate) fn signature(kind: Kind, function: &Function, errors: &mut Errors) -> Result<Shape, Remains> {
+    let before = errors.count();
+    qualifiers(kind, function, errors);
+    let mut params = Params::new(kind, function, errors);
+    for arg in &function.sig.inputs {
+        params.add(arg);
+    }
+    params.finish();
+    let Params { params, inputs, .. } = params;
+    let returns = returns(kind, function, errors);
+    match returns {
+        Some(returns) if errors.count() == before => Ok(Shape { params, inputs, returns }),
+        returns => Err(Remains { inputs, returns }),
+    }
+}
+
+/// A function is one thing. What else it was declared to be is taken off, or that would expand next.
+pub(crate) fn one_attribute(function: &mut Function, errors: &mut Errors) {
+    let is_other = |attr: &Attribute| {
+        let last = attr.path().segments.last();
+        last.is_some_and(|last| last.ident == "activity" || last.ident == "orchestration")
+    };
+    for other in function.attrs.extract_if(.., |attr| is_other(attr)) {
+        errors.at(other, "a function is an activity or an orchestration, and that once: remove one of the attributes");
+    }
+}
+
+/// Where the generated type lives and what it is called.
+pub(crate) fn identity(common: Common, function: &Function, errors: &mut Errors) -> Identity {
+    let ident = &function.sig.ident;
+    let name = common.name.unwrap_or_else(|| {
+        let name = function.name();
+        if let Err(message) = literal::name(&name) {
+            errors.at(ident, message);
+        }
+        name
+    });
+    Identity {
+        root: common.root.unwrap_or_else(default_root),
+        handle: common.handle.unwrap_or_else(|| ident.clone()),
+        name,
+    }
+}
+
+/// A contract says nothing about which errors are retried: that is known where the code is.
+pub(crate) fn retry(retry: Option<&Retry>, function: &Function, errors: &mut Errors) {
+    if let Some(condition) = retry.and_then(|retry| retry.condition.as_ref()).filter(|_| function.is_contract()) {
+        errors.at(condition, "a contract lists what callers see: leave `if` to the function that has the code");
+    }
+}
+
+pub(crate) fn default_root() -> Path {
+    syn::parse_quote!(::duroxide)
+}
+
+fn qualifiers(kind: Kind, function: &Function, errors: &mut Errors) {
+    let Signature { constness, asyncness, safety, abi, fn_token, generics, variadic, .. } = &function.sig;
+    let what = kind.with_article();
+    if asyncness.is_none() && kind == Kind::Orchestration {
+        errors.at(fn_token, "an orchestration waits for what it calls: write `async fn`");
+    }
+    if let Some(token) = constness {
+        errors.at(token, format!("{what} runs when it is called for, never while compiling: remove `const`"));
+    }
+    if let Safety::Unsafe(token) = safety {
+        errors.at(
+            token,
+            format!("{what} is called by the runtime, which cannot know what makes it safe: remove `unsafe`"),
+        );
+    }
+    if let Some(abi) = abi {
+        errors.at(abi, format!("{what} is a Rust function: remove `extern`"));
+    }
+    if let Some(variadic) = variadic {
+        errors.at(variadic, format!("{what} has a fixed number of inputs: take a `Vec` instead of `...`"));
+    }
+    if !generics.params.is_empty() {
+        let message = format!(
+            "{what} is found by its name alone, so it cannot be generic: write one function for each type, which may \
+             share a generic helper"
+        );
+        errors.at(generics, message);
+    } else if let Some(clause) = &generics.where_clause {
+        errors.at(clause, format!("{what} cannot be generic: remove the `where` clause"));
+    }
+}
+
+fn returns(kind: Kind, function: &Function, errors: &mut Errors) -> Option<Returns> {
+    let what = kind.with_article();
+    let ReturnType::Type(_, ty) = &function.sig.output else {
+        errors.at(&function.sig.ident, format!("{what} returns a `Result`: add `-> Result<(), duroxide::Error>`"));
+        return None;
+    };
+    let returns = ungrouped(ty);
+    let arguments = match last_segment(returns) {
+        Some(last) if last.ident == "Result" => type_arguments(last),
+        _ => Vec::new(),
+    };
+    let (ok, err) = match arguments.as_slice() {
+        [_] => (Place::of(returns), Place::of(returns)),
+        [ok, err] => (Place::of(ok), Place::of(err)),
+        _ => {
+            errors.at(ty, format!("{what} returns a `Result` with its types: write `Result<T, E>`"));
+            return None;
+        }
+    };
+    Some(Returns { ty: Box::new(returns.clone()), ok, err })
+}
+
+fn type_arguments(segment: &PathSegment) -> Vec<&GenericArgument> {
+    match &segment.arguments {
+        PathArguments::AngleBracketed(list) => list.args.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ty {
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    }
+}
+
+/// The type without the invisible delimiters that `macro_rules!` puts around it.
+fn ungrouped(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => ungrouped(&group.elem),
+        Type::Paren(paren) => ungrouped(&paren.elem),
+        other => other,
+    }
+}

@@ -1,0 +1,215 @@
+//! The parameters: context, state and inputs.
+
+use std::collections::HashSet;
+
+use quote::{ToTokens, format_ident};
+use syn::ext::IdentExt;
+use syn::visit::Visit;
+use syn::{FnArg, GenericArgument, Ident, Lifetime, Pat, PatType, Type, TypeImplTrait, TypeReference};
+
+use crate::check::{last_segment, type_arguments, ungrouped};
+use crate::errors::Errors;
+use crate::model::{Function, Input, Kind, Param};
+
+const MOST_INPUTS: usize = 8;
+
+/// Sorts the parameters into context, state and inputs.
+pub(crate) struct Params<'a> {
+    kind: Kind,
+    function: &'a Function,
+    errors: &'a mut Errors,
+    pub(crate) params: Vec<Param>,
+    pub(crate) inputs: Vec<Input>,
+    /// The patterns of the inputs, in the same order.
+    patterns: Vec<&'a Pat>,
+    has_context: bool,
+}
+
+impl<'a> Params<'a> {
+    pub(crate) fn new(kind: Kind, function: &'a Function, errors: &'a mut Errors) -> Self {
+        let (params, inputs, patterns) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kind, function, errors, params, inputs, patterns, has_context: false }
+    }
+
+    pub(crate) fn add(&mut self, arg: &'a FnArg) {
+        let what = self.kind.with_article();
+        match arg {
+            FnArg::Receiver(receiver) => self.errors.at(
+                receiver,
+                format!(
+                    "{what} is a free function: move it out of the `impl`, and take `self` as an input or as `State`"
+                ),
+            ),
+            FnArg::Typed(arg) => {
+                if let Some(cfg) = arg.attrs.iter().find(|attr| attr.path().is_ident("cfg")) {
+                    self.errors
+                        .at(cfg, "inputs are stored, so they are the same in every build: put `cfg` on the function");
+                }
+                match role(&arg.ty) {
+                    Role::Context { of, borrowed } => self.context(arg, of, borrowed),
+                    Role::State(ty) => self.state(arg, ty),
+                    Role::Input => self.input(arg),
+                }
+            }
+        }
+    }
+
+    fn context(&mut self, arg: &PatType, of: Kind, borrowed: bool) {
+        let (what, wanted) = (self.kind.with_article(), self.kind.context());
+        if of != self.kind {
+            self.errors.at(&arg.ty, format!("{what} has an `{wanted}`: write `ctx: {wanted}`"));
+        } else if self.kind == Kind::Activity && self.function.is_contract() {
+            self.errors
+                .at(arg, "a contract lists what callers pass: leave the context to the function that has the code");
+        } else if self.has_context {
+            self.errors.at(arg, "there is one context, and it is there already: remove this one");
+        } else if !self.params.is_empty() {
+            self.errors.at(arg, format!("the context goes first: move `ctx: {wanted}` to the front"));
+        } else if borrowed {
+            self.errors.at(&arg.ty, format!("the context is taken by value: write `ctx: {wanted}`"));
+        }
+        self.has_context |= of == self.kind || self.kind == Kind::Orchestration;
+        self.params.push(Param::Context);
+    }
+
+    fn state(&mut self, arg: &PatType, ty: &Type) {
+        if self.kind == Kind::Orchestration {
+            let message =
+                "an orchestration is replayed, on any node: take what you need as an input, or use it in an activity";
+            self.errors.at(&arg.ty, message);
+        } else if self.function.is_contract() {
+            self.errors
+                .at(arg, "a contract lists what callers pass: leave the state to the function that has the code");
+        }
+        self.params.push(Param::State(Box::new(ty.clone())));
+    }
+
+    fn input(&mut self, arg: &'a PatType) {
+        Owned { errors: self.errors }.visit_type(&arg.ty);
+        if self.inputs.len() == MOST_INPUTS {
+            let message =
+                format!("more than {MOST_INPUTS} inputs: put them into a struct and take that as the only input");
+            self.errors.at(arg, message);
+        }
+        let ident = stored_name(name_of(&arg.pat).cloned().unwrap_or_else(|| format_ident!("input")));
+        let key = ident.unraw().to_string();
+        self.params.push(Param::Input(self.inputs.len()));
+        self.inputs.push(Input { ident, key, ty: (*arg.ty).clone() });
+        self.patterns.push(&arg.pat);
+    }
+
+    pub(crate) fn finish(&mut self) {
+        if self.kind == Kind::Orchestration && !self.has_context {
+            let name = &self.function.sig.ident;
+            let message = "an orchestration takes its context first: add `ctx: OrchestrationContext`";
+            self.errors.at(name, message);
+        }
+        match (self.patterns.as_slice(), self.inputs.as_mut_slice()) {
+            // A single input is stored as it is, under no name.
+            ([pattern], [input]) if name_of(pattern).is_none() => "_".clone_into(&mut input.key),
+            ([] | [_], _) => {}
+            _ => self.names(),
+        }
+    }
+
+    /// Several inputs are stored as an object, so each needs a name of its own.
+    fn names(&mut self) {
+        let mut keys = HashSet::new();
+        for (pattern, input) in self.patterns.iter().zip(&self.inputs) {
+            if name_of(pattern).is_none() {
+                let message = "with several inputs each is stored under its name: name this one here, and take it \
+                               apart in the body";
+                self.errors.at(pattern, message);
+            } else if !keys.insert(&input.key) {
+                let message = format!(
+                    "two inputs would be stored as `{}` (leading underscores do not count): rename one",
+                    input.key
+                );
+                self.errors.at(pattern, message);
+            }
+        }
+    }
+}
+
+/// What the type of a parameter makes of it.
+enum Role<'a> {
+    Context {
+        of: Kind,
+        borrowed: bool,
+    },
+    /// `State<T>`, with its `T`.
+    State(&'a Type),
+    Input,
+}
+
+fn role(ty: &Type) -> Role<'_> {
+    let (ty, borrowed) = match ungrouped(ty) {
+        Type::Reference(reference) => (ungrouped(&reference.elem), true),
+        other => (other, false),
+    };
+    let Some(last) = last_segment(ty) else { return Role::Input };
+    if last.ident == Kind::Activity.context() {
+        return Role::Context { of: Kind::Activity, borrowed };
+    }
+    if last.ident == Kind::Orchestration.context() {
+        return Role::Context { of: Kind::Orchestration, borrowed };
+    }
+    // A `State` without arguments is a type of the user's own.
+    match type_arguments(last).as_slice() {
+        [GenericArgument::Type(ty)] if last.ident == "State" && !borrowed => Role::State(ty),
+        _ => Role::Input,
+    }
+}
+
+/// The name that a pattern gives to the whole value.
+fn name_of(pattern: &Pat) -> Option<&Ident> {
+    match pattern {
+        Pat::Ident(name) => Some(&name.ident),
+        Pat::Paren(inner) => name_of(&inner.pat),
+        _ => None,
+    }
+}
+
+/// The input under the name by which it is stored. An underscore that only silences "unused" must not change that.
+fn stored_name(ident: Ident) -> Ident {
+    let name = ident.unraw().to_string();
+    match syn::parse_str::<Ident>(name.trim_start_matches('_')) {
+        Ok(mut shorter) if shorter != name => {
+            shorter.set_span(ident.span());
+            shorter
+        }
+        _ => ident,
+    }
+}
+
+/// Refuses what borrows, since inputs are read back from storage.
+struct Owned<'a> {
+    errors: &'a mut Errors,
+}
+
+impl<'ast> Visit<'ast> for Owned<'_> {
+    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+        let owned = match &*reference.elem {
+            Type::Path(path) if path.path.is_ident("str") => "String".to_owned(),
+            Type::Slice(slice) => format!("Vec<{}>", slice.elem.to_token_stream()),
+            Type::Path(path) => path.to_token_stream().to_string().replace(' ', ""),
+            _ => "the owned type".to_owned(),
+        };
+        let message = format!("an input is read back from storage, so it cannot borrow: take `{owned}`");
+        self.errors.at(reference, message);
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+        let message = "an input is read back from storage, so it cannot borrow: use `'static`, or an owned type";
+        if lifetime.ident != "static" {
+            self.errors.at(lifetime, message);
+        }
+    }
+
+    fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
+        self.errors.at(
+            ty,
+            "an input has one type, so that it can be read back from storage: name that type instead of `impl`",
+        );
+    }
+}

@@ -1,0 +1,64 @@
+//! How the runtime finds the function and calls it.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+
+use crate::expand::{Expansion, inputs, local};
+use crate::model::{Param, Shape};
+
+impl Expansion<'_> {
+    /// `run`, which takes the input apart and calls the user's function.
+    pub(crate) fn run(&self, shape: &Shape) -> TokenStream {
+        let private = self.private();
+        let ident = &self.function.sig.ident;
+        let context = format_ident!("{}", self.kind.context());
+        let (ctx, input) = (local("_ctx"), local("_input"));
+        let states = shape.params.iter().enumerate().filter_map(|(i, param)| match param {
+            Param::State(ty) => {
+                let name = local(&format!("state_{i}"));
+                Some(quote!(let #name = #private::state::<#ty>(&#ctx);))
+            }
+            _ => None,
+        });
+        let arguments = shape.params.iter().enumerate().map(|(i, param)| match param {
+            Param::Context => ctx.to_token_stream(),
+            Param::State(_) => local(&format!("state_{i}")).to_token_stream(),
+            Param::Input(index) => inputs::unpack(&input, &shape.inputs, *index),
+        });
+        let result = self.returns_at().cover(quote!(::core::result::Result<Self::Output, Self::Error>));
+        // A future that is not `Send` is the function's fault.
+        let returns = match self.function.is_blocking() {
+            true => result,
+            false => quote_spanned! {ident.span()=>
+                impl ::core::future::Future<Output = #result> + ::core::marker::Send
+            },
+        };
+        quote_spanned! {ident.span()=>
+            fn run(#ctx: #private::#context, #input: Self::Input) -> #returns {
+                #(#states)*
+                #ident(#(#arguments),*)
+            }
+        }
+    }
+
+    /// The entry by which the registry finds the function.
+    pub(crate) fn entry(&self, constructor: &str) -> TokenStream {
+        let (private, handle) = (self.private(), &self.identity.handle);
+        let constructor = format_ident!("{constructor}");
+        let doc = self.function.first_doc_line();
+        // At the user's function, so that the place is its line.
+        let line = quote_spanned!(self.function.sig.ident.span()=> ::core::line!());
+        let file = quote_spanned!(self.function.sig.ident.span()=> ::core::file!());
+        quote! {
+            #private::inventory::submit! {
+                #private::Descriptor::#constructor::<#handle>(#private::Place {
+                    crate_name: ::core::env!("CARGO_PKG_NAME"),
+                    module: ::core::module_path!(),
+                    file: #file,
+                    line: #line,
+                    doc: #doc,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What can be said of expansions without a compiler.
+
+use proc_macro2::{TokenStream, TokenTree};
+use quote::quote;
+
+use crate::expand::{activity, event, orchestration};
+
+/// The paths that begin with `::`, by their first name.
+fn roots(tokens: TokenStream) -> Vec<String> {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let is_colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
+    let mut roots = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Group(group) => roots.extend(self::roots(group.stream())),
+            TokenTree::Ident(name) if at >= 2 && is_colon(at - 1) && is_colon(at - 2) => {
+                let within = at >= 3
+                    && match &tokens[at - 3] {
+                        TokenTree::Ident(before) => before != "as" && before != "static",
+                        TokenTree::Punct(punct) => punct.as_char() == '>',
+                        _ => false,
+                    };
+                if !within {
+                    roots.push(name.to_string());
+                }
+            }
+            _ => {}
+        }
+    }
+    roots.sort();
+    roots.dedup();
+    roots
+}
+
+fn function() -> TokenStream {
+    quote! {
+        /// Does it.
+        pub async fn work(ctx: OrchestrationContext, a: u8, b: u8) -> Result<u8, String> { Ok(a + b) }
+    }
+}
+
+#[test]
+fn only_core_and_the_library_are_named() {
+    let of_activity = quote!(
+        pub async fn work(State(s): State<u8>, a: u8, b: u8) -> Result<u8, String> {
+            Ok(a + b + s)
+        }
+    );
+    let args = quote!(timeout = "1s", retry(max_attempts = 3, if = String::is_empty));
+    assert_eq!(roots(activity(args, of_activity)), ["core", "duroxide"]);
+    assert_eq!(roots(orchestration(quote!(version = "1.0.0"), function())), ["core", "duroxide"]);
+    assert_eq!(
+        roots(event(
+            quote!(),
+            quote!(
+                struct Done {
+                    at: u8,
+                }
+            )
+        )),
+        ["core", "duroxide"]
+    );
+}
+
+#[test]
+fn another_root_replaces_the_library_everywhere() {
+    let expanded = [
+        orchestration(quote!(crate = engine), function()),
+        event(
+            quote!(crate = engine),
+            quote!(
+                struct Done;
+            ),
+        ),
+    ];
+    for tokens in expanded {
+        let text = tokens.to_string();
+        assert!(text.contains("engine :: __private") && !text.contains("duroxide"), "{text}");
+    }
+}
+
+#[test]
+fn a_body_that_is_half_typed_comes_out_as_it_went_in() {
+    let body = quote!({ let total = ctx. ; if total > { charge:: } });
+    let item = quote!(async fn work(ctx: OrchestrationContext) -> Result<(), String> #body);
+    let text = orchestration(quote!(), item).to_string();
+    assert!(text.contains(&body.to_string()), "{text}");
+    assert!(text.contains("fn call") && !text.contains("compile_error"), "{text}");
+}
+
+#[test]
+fn a_function_that_is_wrong_leaves_its_methods() {
+    let item = quote!(
+        fn work(order: &str) -> u32 {
+            5
+        }
+    );
+    let text = orchestration(quote!(), item).to_string();
+    assert_eq!(text.matches("compile_error").count(), 4, "{text}");
+    for part in ["fn work (order : & str)", "enum work { }", "fn call", "fn start", "fn handle", "fn continue_as_new"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn what_is_no_function_goes_back_unchanged() {
+    let item = quote!(
+        struct Work {
+            a: u8,
+        }
+    );
+    let text = activity(quote!(), item.clone()).to_string();
+    assert!(text.starts_with(&item.to_string()) && text.matches("compile_error").count() == 1, "{text}");
+}
+
+#[test]
+fn a_contract_has_no_function_and_no_entry() {
+    let text = activity(
+        quote!(),
+        quote!(
+            async fn ship(order: u8) -> Result<(), String>;
+        ),
+    )
+    .to_string();
+    assert!(!text.contains("async fn ship") && !text.contains("inventory") && !text.contains("ActivityFn"), "{text}");
+}
+
+#[test]
+fn the_first_line_of_the_documentation_is_kept() {
+    let text = orchestration(quote!(), function()).to_string();
+    assert!(text.contains("doc : \"Does it.\""), "{text}");
+}

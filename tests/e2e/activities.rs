@@ -1,0 +1,219 @@
+//! Activities: retry, timeouts, panics, cancellation, state, blocking.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use duroxide::prelude::*;
+use duroxide::{OutcomeError, Timeout};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+#[activity]
+async fn double(n: u64) -> duroxide::Result<u64> {
+    Ok(n * 2)
+}
+
+#[orchestration]
+async fn chain(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    let mut value = 1;
+    for _ in 0..n {
+        value = double::call(&ctx, value).await? % 1_000_003;
+    }
+    Ok(value)
+}
+
+#[tokio::test]
+async fn a_chain_of_activities_runs_to_its_end() {
+    let test = crate::started().await;
+    let handle = chain::start(&test.client(), "chain", 100).await.unwrap();
+    let expected = (0..100).fold(1u64, |v, _| v * 2 % 1_000_003);
+    assert_eq!(handle.result().await.unwrap(), expected);
+    // Start, 100 x (scheduled, completed), completed.
+    assert_eq!(handle.history().await.unwrap().len(), 202);
+    test.shutdown().await.unwrap();
+}
+
+#[orchestration]
+async fn fan_out(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    let mut sum = 0;
+    for result in join_all((0..n).map(|i| double::call(&ctx, i))).await {
+        sum += result?;
+    }
+    Ok(sum)
+}
+
+#[orchestration]
+async fn fan_out_unordered(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    let mut calls: FuturesUnordered<_> = (0..n).map(|i| double::call(&ctx, i)).collect();
+    let mut sum = 0;
+    while let Some(result) = calls.next().await {
+        sum += result?;
+    }
+    Ok(sum)
+}
+
+#[tokio::test]
+async fn a_fan_in_of_thousands_finishes() {
+    let test = crate::started().await;
+    let n = 10_000;
+    let joined = fan_out::start(&test.client(), "join_all", n).await.unwrap();
+    assert_eq!(joined.result().await.unwrap(), n * (n - 1));
+    let unordered = fan_out_unordered::start(&test.client(), "unordered", n).await.unwrap();
+    assert_eq!(unordered.result().await.unwrap(), n * (n - 1));
+}
+
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, thiserror::Error)]
+enum Flaky {
+    #[error("transient")]
+    Transient,
+    #[error("final")]
+    Final,
+}
+
+impl Flaky {
+    fn is_transient(&self) -> bool {
+        *self == Self::Transient
+    }
+}
+
+#[activity(retry(max_attempts = 4, initial_interval = "10s", if = Flaky::is_transient))]
+async fn flaky(State(calls): State<Arc<AtomicU32>>, good_from: u32) -> Result<u32, Flaky> {
+    let call = calls.fetch_add(1, Ordering::SeqCst) + 1;
+    match call {
+        _ if good_from == 0 => Err(Flaky::Final),
+        call if call >= good_from => Ok(call),
+        _ => Err(Flaky::Transient),
+    }
+}
+
+#[orchestration]
+async fn calls_flaky(ctx: OrchestrationContext, good_from: u32) -> Result<u32, Flaky> {
+    flaky::call(&ctx, good_from).await.map_err(|e| e.into_failed().expect("the activity's own error"))
+}
+
+async fn run_flaky(good_from: u32) -> (Result<u32, Flaky>, u32) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let test = crate::builder().state(calls.clone()).start().await.unwrap();
+    let handle = calls_flaky::start(&test.client(), "flaky", good_from).await.unwrap();
+    let result = handle.result().await.map_err(|e| match e {
+        OutcomeError::Failed(e) => e,
+        other => panic!("{other}"),
+    });
+    (result, calls.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn a_transient_error_is_retried_until_it_is_good() {
+    assert_eq!(run_flaky(3).await, (Ok(3), 3));
+}
+
+#[tokio::test]
+async fn attempts_are_limited() {
+    assert_eq!(run_flaky(9).await, (Err(Flaky::Transient), 4));
+}
+
+#[tokio::test]
+async fn an_error_that_is_not_retryable_is_final_at_once() {
+    assert_eq!(run_flaky(0).await, (Err(Flaky::Final), 1));
+}
+
+#[activity]
+async fn never_returns() -> duroxide::Result<()> {
+    std::future::pending().await
+}
+
+#[orchestration]
+async fn times_out(ctx: OrchestrationContext) -> duroxide::Result<(bool, bool)> {
+    let start_to_close = never_returns::call(&ctx).timeout(Duration::from_secs(5)).await;
+    let whole = never_returns::call(&ctx).schedule_to_close(Duration::from_secs(7)).await;
+    let is = |result: &Result<(), CallError<duroxide::Error>>, limit| *result == Err(CallError::TimedOut(limit));
+    Ok((is(&start_to_close, Timeout::StartToClose), is(&whole, Timeout::ScheduleToClose)))
+}
+
+#[tokio::test]
+async fn time_limits_end_an_activity() {
+    let test = crate::started().await;
+    let handle = times_out::start(&test.client(), "late").await.unwrap();
+    let waiting = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.result().await.unwrap() }
+    });
+    // A running activity holds the clock, so it is moved by hand until both limits have passed.
+    while !waiting.is_finished() {
+        test.advance(Duration::from_secs(10));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(waiting.await.unwrap(), (true, true));
+}
+
+#[activity]
+async fn panics() -> duroxide::Result<()> {
+    panic!("of the activity");
+}
+
+#[orchestration]
+async fn survives_a_panic(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    match panics::call(&ctx).await {
+        Err(CallError::Panicked { message }) => Ok(message),
+        other => Err(duroxide::Error::new(format!("{other:?}"))),
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_an_activity_is_an_error_at_the_call() {
+    let test = crate::started().await;
+    let handle = survives_a_panic::start(&test.client(), "panic").await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), "of the activity");
+}
+
+#[activity]
+fn blocks(n: u64) -> duroxide::Result<u64> {
+    Ok(n + 1)
+}
+
+#[orchestration]
+async fn calls_blocking(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    let results = join_all((0..n).map(|i| blocks::call(&ctx, i))).await;
+    results.into_iter().map(|r| r.map_err(Into::into)).sum()
+}
+
+#[tokio::test]
+async fn blocking_activities_run_beside_each_other() {
+    let test = crate::started().await;
+    let handle = calls_blocking::start(&test.client(), "blocking", 100).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 5050);
+}
+
+#[orchestration]
+async fn refuses(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    match ctx.call_activity::<()>("double", &f64::NAN).await {
+        Err(CallError::Rejected { reason }) => Ok(reason),
+        other => Err(duroxide::Error::new(format!("{other:?}"))),
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_json_would_change_is_refused_at_the_call() {
+    let test = crate::started().await;
+    let handle = refuses::start(&test.client(), "nan").await.unwrap();
+    assert!(handle.result().await.unwrap().contains("NaN"), "the reason is told");
+}
+
+#[tokio::test]
+async fn a_killed_runtime_is_taken_over_and_nothing_is_done_twice() {
+    let test = crate::started().await;
+    let handle = chain::start(&test.client(), "survivor", 500).await.unwrap();
+    let mut provider = test.provider().clone();
+    drop(handle);
+    let mut test = Some(test);
+    for _ in 0..5 {
+        provider = test.take().unwrap().crash();
+        tokio::task::yield_now().await;
+        test = Some(crate::builder().provider(provider.clone()).start().await.unwrap());
+    }
+    let test = test.unwrap();
+    let handle = chain::handle(&test.client(), "survivor");
+    assert_eq!(handle.result().await.unwrap(), (0..500).fold(1u64, |v, _| v * 2 % 1_000_003));
+    assert_eq!(handle.history().await.unwrap().len(), 1002);
+    drop(provider);
+}

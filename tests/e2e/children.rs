@@ -1,0 +1,91 @@
+//! Child orchestrations and detached starts.
+
+use duroxide::prelude::*;
+use duroxide::provider::InstanceStatus;
+
+#[orchestration]
+async fn leaf(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    ctx.sleep(hours(1)).await;
+    if n == 13 { Err(duroxide::Error::new("unlucky")) } else { Ok(n * 10) }
+}
+
+#[orchestration]
+async fn family(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    let mut sum = 0;
+    for result in join_all((0..n).map(|i| leaf::call(&ctx, i))).await {
+        sum += result.unwrap_or(1);
+    }
+    Ok(sum)
+}
+
+#[tokio::test]
+async fn a_thousand_children_answer() {
+    let test = crate::started().await;
+    let handle = family::start(&test.client(), "family", 1000).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 999 * 500 * 10 - 130 + 1);
+}
+
+#[orchestration]
+async fn named(ctx: OrchestrationContext) -> duroxide::Result<Vec<String>> {
+    let first = leaf::call(&ctx, 1).id("taken").await;
+    let second = leaf::call(&ctx, 2).id("free").await;
+    let third = leaf::call(&ctx, 13).await;
+    Ok(vec![format!("{first:?}"), format!("{second:?}"), format!("{:?}", third.map_err(|e| e.to_string()))])
+}
+
+#[tokio::test]
+async fn a_taken_id_fails_the_call_at_once() {
+    let test = crate::started().await;
+    leaf::start(&test.client(), "taken", 5).await.unwrap();
+    let handle = named::start(&test.client(), "named").await.unwrap();
+    let results = handle.result().await.unwrap();
+    assert!(results[0].contains("Rejected") && results[0].contains("taken"), "{results:?}");
+    assert_eq!(results[1], "Ok(20)");
+    assert!(results[2].contains("unlucky"), "{results:?}");
+}
+
+#[orchestration]
+async fn leaves_children(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    let _cancelled = leaf::call(&ctx, 1).id("cancelled").start();
+    let _terminated = leaf::call(&ctx, 2).id("terminated").on_parent_close(ClosePolicy::Terminate).start();
+    let _abandoned = leaf::call(&ctx, 3).id("abandoned").on_parent_close(ClosePolicy::Abandon).start();
+    let detached = leaf::call(&ctx, 4).id("detached").detached().await?;
+    assert_eq!(detached.as_str(), "detached");
+    panic!("the parent ends with its children open");
+}
+
+#[tokio::test]
+async fn a_parent_that_ends_closes_its_children_by_their_policy() {
+    let test = crate::started().await;
+    let handle = leaves_children::start(&test.client(), "parent").await.unwrap();
+    assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Failed);
+    for (id, status) in [
+        ("cancelled", InstanceStatus::Cancelled),
+        ("terminated", InstanceStatus::Terminated),
+        ("abandoned", InstanceStatus::Completed),
+        ("detached", InstanceStatus::Completed),
+    ] {
+        assert_eq!(leaf::handle(&test.client(), id).wait().await.unwrap(), status, "{id}");
+    }
+}
+
+#[orchestration]
+async fn waits_for_child(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    Ok(format!("{:?}", leaf::call(&ctx, 1).id("child").await))
+}
+
+#[tokio::test]
+async fn a_terminated_or_cancelled_child_tells_its_parent() {
+    for end in ["terminate", "cancel"] {
+        let test = crate::started().await;
+        let handle = waits_for_child::start(&test.client(), "parent").await.unwrap();
+        let child = leaf::handle(&test.client(), "child");
+        while child.status().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        if end == "cancel" { child.cancel("enough").await } else { child.terminate("enough").await }.unwrap();
+        let expected = if end == "cancel" { "Cancelled" } else { "Terminated" };
+        let result = handle.result().await.unwrap();
+        assert!(result.contains(expected) && result.contains("enough"), "{result}");
+    }
+}

@@ -1,0 +1,107 @@
+//! External events and their mailboxes.
+
+use duroxide::prelude::*;
+
+#[event]
+struct Number {
+    n: u32,
+}
+
+#[event]
+struct Done;
+
+#[orchestration]
+async fn collects(ctx: OrchestrationContext, n: usize) -> duroxide::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    while numbers.len() < n {
+        numbers.push(ctx.event::<Number>().await.n);
+    }
+    Ok(numbers)
+}
+
+#[tokio::test]
+async fn events_are_read_in_the_order_in_which_they_were_raised() {
+    let test = crate::started().await;
+    let handle = collects::start(&test.client(), "collects", 1000).await.unwrap();
+    for n in 0..1000 {
+        handle.raise(Number { n }).await.unwrap();
+    }
+    assert_eq!(handle.result().await.unwrap(), (0..1000).collect::<Vec<_>>());
+}
+
+#[orchestration]
+async fn drains(ctx: OrchestrationContext) -> duroxide::Result<(usize, Option<u32>, usize)> {
+    ctx.event::<Done>().await;
+    let first = ctx.try_event::<Number>().map(|event| event.n);
+    let all = ctx.drain::<Number>();
+    Ok((all.len(), first, ctx.drain::<Number>().len()))
+}
+
+#[tokio::test]
+async fn ten_thousand_buffered_events_are_drained_in_one_turn() {
+    let test = crate::started().await;
+    let handle = drains::start(&test.client(), "drains").await.unwrap();
+    for n in 0..10_000 {
+        handle.raise(Number { n }).await.unwrap();
+    }
+    handle.raise(Done).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), (9_999, Some(0), 0));
+}
+
+#[orchestration]
+async fn approval(ctx: OrchestrationContext) -> duroxide::Result<Option<u32>> {
+    select! {
+        event = ctx.event::<Number>() => Ok(Some(event.n)),
+        () = ctx.sleep(days(3)) => Ok(None),
+    }
+}
+
+#[tokio::test]
+async fn an_event_or_a_deadline() {
+    let test = crate::started().await;
+    let late = approval::start(&test.client(), "late").await.unwrap();
+    assert_eq!(late.result().await.unwrap(), None);
+    let approved = approval::start(&test.client(), "approved").await.unwrap();
+    approved.raise(Number { n: 7 }).await.unwrap();
+    assert_eq!(approved.result().await.unwrap(), Some(7));
+}
+
+#[tokio::test]
+async fn raising_to_nobody_is_an_error_at_the_call() {
+    let test = crate::started().await;
+    let nobody = approval::handle(&test.client(), "nobody");
+    assert!(nobody.raise(Number { n: 1 }).await.unwrap_err().is_not_found());
+    assert!(nobody.cancel("").await.unwrap_err().is_not_found());
+    assert!(nobody.terminate("").await.unwrap_err().is_not_found());
+    assert!(nobody.status().await.unwrap_err().is_not_found());
+    let ended = approval::start(&test.client(), "ended").await.unwrap();
+    ended.result().await.unwrap();
+    assert!(ended.raise(Number { n: 1 }).await.unwrap_err().is_finished());
+}
+
+#[orchestration]
+async fn dropped_waits(ctx: OrchestrationContext) -> duroxide::Result<Vec<u32>> {
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        // Each round drops a wait that has been polled.
+        select! {
+            () = ctx.sleep(hours(1)) => {}
+            event = ctx.event::<Number>() => seen.push(event.n),
+        }
+    }
+    ctx.event::<Done>().await;
+    seen.extend(ctx.drain::<Number>().into_iter().map(|event| event.n));
+    Ok(seen)
+}
+
+#[tokio::test]
+async fn a_dropped_wait_consumes_nothing() {
+    let test = crate::started().await;
+    let handle = dropped_waits::start(&test.client(), "dropped").await.unwrap();
+    test.advance(hours(3));
+    for n in 0..5 {
+        handle.raise(Number { n }).await.unwrap();
+    }
+    handle.raise(Done).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), [0, 1, 2, 3, 4]);
+}

@@ -1,0 +1,23 @@
+//! What users see, through the public API: one file for each theme.
+
+mod activities;
+mod cancellation;
+mod children;
+mod continue_as_new;
+mod events;
+mod suspension;
+mod timers;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use duroxide::testing::{TestRuntime, TestRuntimeBuilder};
+
+/// A runtime with everything that is annotated in this binary, and the state that some of it takes.
+fn builder() -> TestRuntimeBuilder {
+    TestRuntime::builder().state(Arc::new(AtomicU32::new(0)))
+}
+
+async fn started() -> TestRuntime {
+    builder().start().await.unwrap()
+}

@@ -1,0 +1,99 @@
+//! Trouble with the code suspends, visibly, and is never an outcome.
+
+use duroxide::prelude::*;
+use duroxide::provider::InstanceStatus;
+use duroxide::{ErrorCode, Registry};
+
+/// The same orchestration in two builds: written by hand, since one program cannot hold a name twice.
+enum Nap<const HOURS: u64> {}
+
+impl<const HOURS: u64> Orchestration for Nap<HOURS> {
+    const NAME: &'static str = "nap";
+    type Input = ();
+    type Output = u64;
+    type Error = duroxide::Error;
+}
+
+impl<const HOURS: u64> OrchestrationFn for Nap<HOURS> {
+    async fn run(ctx: OrchestrationContext, (): ()) -> duroxide::Result<u64> {
+        ctx.sleep(hours(HOURS)).await;
+        Ok(HOURS)
+    }
+}
+
+#[tokio::test]
+async fn changed_code_suspends_and_the_right_code_resumes() {
+    let old = Registry::empty().with_orchestration::<Nap<1>>();
+    let new = Registry::empty().with_orchestration::<Nap<2>>();
+    let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
+    let clock = test.clock().clone();
+    let handle = test.client().start("nap", "x", &()).await.unwrap();
+    while handle.status().await.unwrap().events.0 < 2 {
+        tokio::task::yield_now().await;
+    }
+    let provider = test.crash();
+    let test = crate::builder().registry(new).build_id("2").provider(provider).clock(clock.clone());
+    let test = test.start().await.unwrap();
+    test.advance(hours(1));
+    let handle = test.client().handle("x");
+    let status = handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
+    assert_eq!(status.status, InstanceStatus::Suspended);
+    let suspension = status.suspension.unwrap();
+    assert_eq!(suspension.code, ErrorCode::Nondeterminism);
+    let (recorded, asked) = (suspension.recorded.unwrap(), suspension.asked.unwrap());
+    assert!(recorded.contains("T01:00") && asked.contains("T02:00"), "{recorded} / {asked}");
+    assert!(suspension.place.unwrap().contains("suspension.rs"));
+
+    let provider = test.crash();
+    let test = crate::builder().registry(old).build_id("3").provider(provider).clock(clock).start().await.unwrap();
+    let handle = test.client().handle("x");
+    assert_eq!(handle.result().await.unwrap(), 1);
+}
+
+#[orchestration(allow = "the test is about what happens then")]
+async fn not_durable(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+    drop(ctx);
+    Ok(())
+}
+
+#[orchestration(allow = "the test is about what happens then")]
+async fn smuggles(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    let other = ctx.clone();
+    let task = tokio::spawn(async move { other.now() });
+    ctx.sleep(days(1)).await;
+    drop(task);
+    Ok(())
+}
+
+#[orchestration]
+async fn takes_a_number(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+    drop(ctx);
+    Ok(n)
+}
+
+#[tokio::test]
+async fn misuse_is_reported_instead_of_hanging() {
+    let test = crate::started().await;
+    let client = test.client();
+    for (handle, code) in [
+        (client.start("not_durable", "1", &()).await.unwrap(), ErrorCode::NonDurableWait),
+        (client.start("smuggles", "2", &()).await.unwrap(), ErrorCode::ContextOutsideTurn),
+        (client.start("takes_a_number", "3", &"text").await.unwrap(), ErrorCode::UnreadableInput),
+    ] {
+        let status = handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
+        let suspension = status.suspension.unwrap();
+        assert_eq!(suspension.code, code, "{suspension}");
+    }
+}
+
+#[tokio::test]
+async fn an_unregistered_name_waits_visibly_and_runs_once_it_is_there() {
+    let test = crate::builder().registry(Registry::empty()).start().await.unwrap();
+    let handle = takes_a_number::start(&test.client(), "waits", 5).await.unwrap();
+    let unclaimed = handle.status().await.unwrap().unclaimed.unwrap();
+    assert!(unclaimed.what.contains("takes_a_number"), "{unclaimed:?}");
+    let other = crate::builder().provider(test.provider().clone()).start().await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 5);
+    drop(other);
+}
