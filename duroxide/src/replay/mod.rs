@@ -244,7 +244,7 @@ impl Drop for Execution {
 }
 
 /// The children that a history leaves without an outcome: what its end has to close, told without running any code.
-pub(crate) fn open_children(history: &[Event]) -> Vec<Op> {
+pub(crate) fn open_children(history: &[Event]) -> Vec<(CallId, Op)> {
     let mut open = std::collections::BTreeMap::new();
     for event in history {
         match &event.kind {
@@ -262,7 +262,7 @@ pub(crate) fn open_children(history: &[Event]) -> Vec<Op> {
             EventKind::Decision(_) => {}
         }
     }
-    open.into_values().collect()
+    open.into_iter().collect()
 }
 
 /// What the function decided in one step.
