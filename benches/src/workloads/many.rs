@@ -10,10 +10,8 @@ use crate::measure::{Report, Times};
 use crate::orchestrations::{self, Go, carry, nap, steps, waits};
 
 pub(super) async fn hello(bench: &Bench) -> duroxide::Result<Report> {
-    many(bench, async |i| {
-        Ok(drop(orchestrations::hello::start(&bench.client, id("hello", i), i).await?.result().await?))
-    })
-    .await
+    many(bench, async |i| Ok(_ = orchestrations::hello::start(&bench.client, id("hello", i), i).await?.result().await?))
+        .await
 }
 
 pub(super) async fn latency(bench: &Bench) -> duroxide::Result<Report> {
@@ -30,7 +28,7 @@ pub(super) async fn latency(bench: &Bench) -> duroxide::Result<Report> {
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 pub(super) async fn steps5(bench: &Bench) -> duroxide::Result<Report> {
-    let report = many(bench, async |i| Ok(drop(steps::start(&bench.client, id("steps", i), 5).await?.result().await?)));
+    let report = many(bench, async |i| Ok(_ = steps::start(&bench.client, id("steps", i), 5).await?.result().await?));
     let mut report = report.await?;
     let steps = 5.0 * bench.options.n as f64;
     report.extra.insert("steps_per_second".to_owned(), steps / report.seconds);
@@ -39,7 +37,7 @@ pub(super) async fn steps5(bench: &Bench) -> duroxide::Result<Report> {
 
 pub(super) async fn payload(bench: &Bench) -> duroxide::Result<Report> {
     let text = "x".repeat(bench.options.payload);
-    many(bench, async |i| Ok(drop(carry::start(&bench.client, id("payload", i), text.clone()).await?.result().await?)))
+    many(bench, async |i| Ok(_ = carry::start(&bench.client, id("payload", i), text.clone()).await?.result().await?))
         .await
 }
 

@@ -68,6 +68,15 @@ pub(crate) struct Step {
     pub(crate) ended: bool,
 }
 
+/// What an execution leaves when it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    /// Calls that have no outcome.
+    pub(crate) open: Vec<(CallId, Op)>,
+    /// External events that were not read: their names and contents, in the order of arrival.
+    pub(crate) unread: Vec<(String, Payload)>,
+}
+
 impl Execution {
     /// A new one, without history. `on_stray` is called, from any thread, when something other than a delivered input
     /// wakes the function, or when its context is used outside of its turn.
@@ -103,9 +112,9 @@ impl Execution {
     }
 
     /// Calls that have no outcome yet, and unread events in the order of their arrival.
-    pub(crate) fn close(&mut self) -> (Vec<(CallId, Op)>, Vec<(String, Payload)>) {
+    pub(crate) fn close(&mut self) -> Remains {
         let mut state = self.core.lock();
-        (state.take_open_calls(), state.mailbox.take_unread())
+        Remains { open: state.take_open_calls(), unread: state.mailbox.take_unread() }
     }
 
     /// Brings the execution to the end of a recorded history.

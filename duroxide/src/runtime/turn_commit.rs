@@ -50,10 +50,10 @@ pub(super) fn turn(about: &About<'_>, output: Output, admission: &mut dyn Admiss
             writing.dropped(call, op);
         }
         for event in step.events {
-            writing.event(event, &output.unread);
+            writing.event(event, &output.remains.unread);
         }
     }
-    for (call, op) in output.open {
+    for (call, op) in output.remains.open {
         writing.left_open(call, op);
     }
     writing.turn

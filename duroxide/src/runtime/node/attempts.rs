@@ -74,10 +74,10 @@ impl Node {
     }
 
     fn reserve(&mut self, scheduled: &EventRow) {
-        if let Ok((activity, _)) = Attempt::parse(scheduled.clone()) {
-            if let Some(entry) = self.shared.lookup.activity(&activity.name) {
-                self.used[kind(&entry.code)] += 1;
-            }
+        if let Ok((activity, _)) = Attempt::parse(scheduled.clone())
+            && let Some(entry) = self.shared.lookup.activity(&activity.name)
+        {
+            self.used[kind(&entry.code)] += 1;
         }
     }
 
