@@ -20,6 +20,7 @@ use futures_util::future::BoxFuture;
 
 pub(crate) use self::core::{Core, Outcome};
 pub(crate) use self::fault::Fault;
+pub(crate) use self::mailbox::Ticket;
 use self::op::Op;
 use self::turn::{TurnGuard, TurnWaker};
 use crate::clock::Timestamp;
@@ -42,6 +43,12 @@ impl From<Failure> for Failed {
         Self { failure, error: Payload::NULL }
     }
 }
+
+/// Calls that have no outcome, sorted by call.
+pub(crate) type OpenCalls = Vec<(CallId, Op)>;
+
+/// Names and contents of events that nobody has taken, in the order of their arrival.
+pub(crate) type UnreadEvents = Vec<(String, Payload)>;
 
 /// The user's function: turns its input into a future.
 pub(crate) type Function =
@@ -102,8 +109,8 @@ impl Execution {
         &self.core
     }
 
-    /// Calls that have no outcome yet, and unread events in the order of their arrival.
-    pub(crate) fn close(&mut self) -> (Vec<(CallId, Op)>, Vec<(String, Payload)>) {
+    /// Takes what is left: calls that have no outcome yet, and unread events.
+    pub(crate) fn close(&mut self) -> (OpenCalls, UnreadEvents) {
         let mut state = self.core.lock();
         (state.take_open_calls(), state.mailbox.take_unread())
     }
@@ -118,9 +125,8 @@ impl Execution {
             let EventKind::Input(input) = event.kind else {
                 return Err(compare::decision_without_step(&event));
             };
-            let decided = self.run(event.id, event.time, input, event.payload)?;
-            let Some(mut decided) = decided else {
-                return Err(compare::input_without_call(event.id));
+            let Some(decided) = self.run(event.id, event.time, &input, event.payload)? else {
+                return Err(compare::stale_input(event.id, &input));
             };
             let mut recorded = Vec::new();
             while let Some(next) = events.next_if(|e| matches!(e.kind, EventKind::Decision(_))) {
@@ -130,7 +136,6 @@ impl Execution {
             if let Some(last) = recorded.last() {
                 self.core.lock().last_event = last.id;
             }
-            decided.decisions.clear();
         }
         Ok(())
     }
@@ -144,7 +149,7 @@ impl Execution {
             let state = self.core.lock();
             (state.last_event.next(), time.max(state.now))
         };
-        let Some(decided) = self.run(id, time, input.clone(), payload.clone())? else {
+        let Some(decided) = self.run(id, time, &input, payload.clone())? else {
             return Ok(Step::default());
         };
         let mut step = Step { resolved: decided.resolved, dropped: decided.dropped, ..Step::default() };
@@ -159,10 +164,10 @@ impl Execution {
     }
 
     /// Delivers one input and polls to a standstill: the path that live execution and replay share. `None`: it was stale.
-    fn run(&mut self, id: EventId, time: Timestamp, input: Input, payload: Payload) -> Result<Option<Decided>, Fault> {
+    fn run(&mut self, id: EventId, time: Timestamp, input: &Input, payload: Payload) -> Result<Option<Decided>, Fault> {
         let turn = TurnGuard::enter(&self.core);
         let mut state = self.core.lock();
-        let delivered = state.deliver(id, time, &input, payload.clone());
+        let delivered = state.deliver(id, time, input, payload.clone());
         let woken = state.take_woken();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
