@@ -10,6 +10,8 @@ mod core;
 mod fault;
 mod mailbox;
 pub(crate) mod op;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
