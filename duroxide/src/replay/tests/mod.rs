@@ -11,6 +11,7 @@ mod events;
 mod inputs;
 mod mismatch;
 mod misuse;
+mod programs;
 mod support;
 mod timers;
 mod values;
