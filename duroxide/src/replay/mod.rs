@@ -10,6 +10,8 @@ mod core;
 mod fault;
 mod mailbox;
 pub(crate) mod op;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +22,7 @@ use futures_util::future::BoxFuture;
 
 pub(crate) use self::core::{Core, Outcome};
 pub(crate) use self::fault::Fault;
+pub(crate) use self::mailbox::Ticket;
 use self::op::Op;
 use self::turn::{TurnGuard, TurnWaker};
 use crate::clock::Timestamp;
@@ -127,9 +130,8 @@ impl Execution {
             let EventKind::Input(input) = event.kind else {
                 return Err(compare::decision_without_step(&event));
             };
-            let decided = self.run(event.id, event.time, input, event.payload)?;
-            let Some(mut decided) = decided else {
-                return Err(compare::input_without_call(event.id));
+            let Some(decided) = self.run(event.id, event.time, &input, event.payload)? else {
+                return Err(compare::stale_input(event.id, &input));
             };
             let mut recorded = Vec::new();
             while let Some(next) = events.next_if(|e| matches!(e.kind, EventKind::Decision(_))) {
@@ -139,7 +141,6 @@ impl Execution {
             if let Some(last) = recorded.last() {
                 self.core.lock().last_event = last.id;
             }
-            decided.decisions.clear();
         }
         Ok(())
     }
@@ -153,7 +154,7 @@ impl Execution {
             let state = self.core.lock();
             (state.last_event.next(), time.max(state.now))
         };
-        let Some(decided) = self.run(id, time, input.clone(), payload.clone())? else {
+        let Some(decided) = self.run(id, time, &input, payload.clone())? else {
             return Ok(Step::default());
         };
         let mut step = Step { resolved: decided.resolved, dropped: decided.dropped, ..Step::default() };
@@ -168,10 +169,10 @@ impl Execution {
     }
 
     /// Delivers one input and polls to a standstill: the path that live execution and replay share. `None`: it was stale.
-    fn run(&mut self, id: EventId, time: Timestamp, input: Input, payload: Payload) -> Result<Option<Decided>, Fault> {
+    fn run(&mut self, id: EventId, time: Timestamp, input: &Input, payload: Payload) -> Result<Option<Decided>, Fault> {
         let turn = TurnGuard::enter(&self.core);
         let mut state = self.core.lock();
-        let delivered = state.deliver(id, time, &input, payload.clone());
+        let delivered = state.deliver(id, time, input, payload.clone());
         let woken = state.take_woken();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
