@@ -41,6 +41,8 @@
 #[doc(hidden)]
 pub mod __private;
 mod activity;
+#[cfg(doctest)]
+mod book;
 mod client;
 mod clock;
 mod error;

@@ -13,7 +13,7 @@ use crate::replay::{Execution, Fault};
 /// # Errors
 /// The [`Suspension`] that the instance would meet: what was recorded and what the code asks for now.
 ///
-/// ```
+/// ```standalone_crate
 /// use duroxide::prelude::*;
 /// use duroxide::testing::{TestRuntime, check_history};
 /// use duroxide::Registry;

@@ -100,10 +100,15 @@ impl Node {
         }
     }
 
-    pub(super) fn acquired(&mut self, acquired: Acquired) {
+    pub(super) fn acquired(&mut self, lease: Lease, acquired: Acquired) {
+        if lease != self.lease {
+            // What was handed to a lease that is lost belongs to others.
+            return;
+        }
         self.acquiring.asking = false;
         self.acquiring.cursor = acquired.cursor;
-        if let Some(due) = acquired.next_due {
+        // What is due already is there because there was no place for it: it is asked for when there is.
+        if let Some(due) = acquired.next_due.filter(|due| *due > self.now()) {
             self.acquiring.due_at(due);
         }
         self.acquiring.wanted |= acquired.instances.len() >= Acquiring::INSTANCES;
@@ -126,7 +131,7 @@ async fn acquire(shared: &Shared, lease: &Lease, want: Want) -> Answer {
     let mut backoff = Backoff::default();
     loop {
         match shared.provider.acquire(lease, want.clone()).await {
-            Ok(acquired) => return Answer::Acquired(acquired),
+            Ok(acquired) => return Answer::Acquired(*lease, acquired),
             Err(error) => {
                 tracing::warn!(%error, attempts = backoff.attempts(), "acquiring failed; it is tried again");
                 tokio::time::sleep(backoff.next()).await;
