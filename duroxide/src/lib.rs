@@ -57,6 +57,8 @@ pub mod provider;
 mod registry;
 mod replay;
 mod runtime;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
