@@ -166,7 +166,7 @@ async fn main() -> duroxide::Result<()> {
     let pace = Duration::from_millis(if args.next().is_some() { 3000 } else { 200 });
     println!("processing {id}; state and ledger are order_processing.* in {}", std::env::current_dir()?.display());
     tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
-    let runtime = Runtime::builder().in_memory().state(Shop { pace }).start().await?;
+    let runtime = Runtime::builder().sqlite("order_processing.db").state(Shop { pace }).start().await?;
 
     // Attach: whether this is the first run or the tenth, there is one instance of this id.
     let order = Order { id: id.clone(), cents: 129_900 };
