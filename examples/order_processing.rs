@@ -173,6 +173,11 @@ async fn main() -> duroxide::Result<()> {
     let handle = process_order::start(&runtime.client(), &id, order).if_exists(IfExists::Attach).await?;
     let status = handle.status().await?;
     println!("{id} was placed at {}, and is {}", status.created_at, status.status);
+    if let Some(reason) = status.suspension {
+        // Such as a step in which the process died many times. Whoever starts this program again wants it to be tried again.
+        println!("it stands still, and is let go on: {reason}");
+        handle.resume().await?;
+    }
 
     // The manager looks at it in every run. An approval that is not needed any more is refused, or never read.
     tokio::time::sleep(pace).await;
