@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use semver::Version;
 
-use super::list;
 use super::fixture::*;
+use super::list;
 use crate::id::EventId;
 use crate::provider::*;
 

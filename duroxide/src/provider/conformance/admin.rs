@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::list;
 use super::fixture::*;
+use super::list;
 use crate::id::EventId;
 use crate::message::Lane;
 use crate::provider::*;
@@ -102,7 +102,7 @@ async fn what_nobody_can_take_is_shown(world: World) {
     schedule(&world, &node, "p", tagged).await;
     node.acquire(Want { instances: 0, ..want(at(3)) }).await;
     let unclaimed = |what: &str, second| Some(Unclaimed { what: what.to_owned(), since: at(second) });
-    let seen = World { provider: node.provider.clone(), ..world };
+    let seen = world.through(&node);
     assert_eq!(seen.record("o").await.unclaimed, unclaimed("orchestration other 1.0.0", 1));
     assert_eq!(seen.record("fine").await.unclaimed, None);
     assert_eq!(seen.record("p").await.unclaimed, unclaimed("activity paint with tag gpu", 2));

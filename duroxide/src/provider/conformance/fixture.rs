@@ -159,9 +159,9 @@ pub(super) fn data(messages: &[MessageRow]) -> Vec<&str> {
 }
 
 impl World {
-    /// The same store through the same provider.
-    pub(super) fn clone_of(world: &Self) -> Self {
-        Self { subject: world.subject.clone(), provider: world.provider.clone() }
+    /// The same store through the process of a node.
+    pub(super) fn through(&self, member: &Member) -> Self {
+        Self { subject: self.subject.clone(), provider: member.provider.clone() }
     }
 
     pub(super) fn new(subject: Arc<dyn Subject>) -> Self {

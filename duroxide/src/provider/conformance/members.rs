@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::list;
 use super::fixture::*;
+use super::list;
 use crate::id::CommitId;
 use crate::provider::*;
 

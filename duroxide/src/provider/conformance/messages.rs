@@ -1,7 +1,7 @@
 //! Messages: their order, their times, and that each is read once.
 
-use super::list;
 use super::fixture::*;
+use super::list;
 use crate::id::CallId;
 use crate::message::Lane;
 use crate::provider::*;

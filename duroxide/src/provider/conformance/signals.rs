@@ -1,7 +1,7 @@
 //! Who sleeps is woken.
 
-use super::list;
 use super::fixture::*;
+use super::list;
 use crate::provider::*;
 
 list![
@@ -17,7 +17,7 @@ async fn work_for_anybody_is_told(world: World) {
     let mut told = || std::mem::replace(&mut work, world.provider.wakeups().subscribe()).has_changed().expect("alive");
     world.start("a").await;
     assert!(told(), "a start without an owner");
-    let by_node = World { provider: node.provider.clone(), ..World::clone_of(&world) };
+    let by_node = world.through(&node);
     by_node.start_owned(&node, "i").await;
     world.send("i", message("hello")).await.expect("send");
     assert!(told(), "a message for an instance that somebody owns");
@@ -49,7 +49,7 @@ async fn changes_of_an_instance_are_told(world: World) {
     let suspend = Turn { then: Then::Suspend { reason: "\"x\"".to_owned() }, ..turn("i", 1, 0) };
     node.turn(suspend).await.expect("suspend");
     watch.changed().await;
-    let local = World { provider: node.provider.clone(), ..World::clone_of(&world) };
+    let local = world.through(&node);
     local.resume("i").await.expect("resume");
     watch.changed().await;
     node.acquire(want(at(9))).await;

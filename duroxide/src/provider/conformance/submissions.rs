@@ -1,7 +1,7 @@
 //! What clients ask for.
 
-use super::list;
 use super::fixture::*;
+use super::list;
 use crate::history::Parent;
 use crate::id::{CallId, CommitId};
 use crate::provider::*;

@@ -1,7 +1,7 @@
 //! Turns: atomic, fenced, idempotent; and what instances do after them.
 
-use super::list;
 use super::fixture::*;
+use super::list;
 use crate::id::{CallId, CommitId, EventId, MessageId};
 use crate::message::Lane;
 use crate::provider::*;
