@@ -12,7 +12,10 @@ use crate::id::CallId;
 use crate::payload::Payload;
 use crate::replay::op::Op;
 use crate::replay::tests::support::{payload, replay, second, started};
-use crate::replay::{Execution, OpenCalls, UnreadEvents, open_children};
+use crate::replay::{Execution, open_children};
+
+type OpenCalls = Vec<(crate::id::CallId, Op)>;
+type UnreadEvents = Vec<(String, Payload)>;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -199,7 +202,7 @@ impl<'a> World<'a> {
     fn evict(&mut self) {
         let told: Vec<_> = open_children(&self.history);
         let open = self.copy.close().open;
-        let children = open.into_iter().map(|(_, op)| op).filter(|op| matches!(op, Op::Child { .. }));
+        let children = open.into_iter().filter(|(_, op)| matches!(op, Op::Child { .. }));
         assert_eq!(told, children.collect::<Vec<_>>(), "history tells which children are open");
         self.trace = Trace::default();
         self.copy =
