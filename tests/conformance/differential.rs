@@ -470,7 +470,7 @@ impl Pair {
         let page = Page { limit: 3, after: None };
         both!(self, provider => provider.list(&Filter::default(), &page));
         let labels = [("parity".to_owned(), "1".to_owned())].into();
-        both!(self, provider => provider.list(&Filter { labels, ..Filter::default() }, &page));
+        both!(self, provider => provider.list(&Filter { labels: labels.clone(), ..Filter::default() }, &page));
         both!(self, provider => provider.nodes());
     }
 }
