@@ -220,7 +220,7 @@ fn answer(call: CallId, scheduled: &Decision, well: bool) -> Input {
         (Decision::ActivityScheduled(_), false) => Input::ActivityFailed { call, failure },
         (Decision::ChildScheduled(child), true) if child.detached => Input::StartAccepted { call },
         (Decision::ChildScheduled(_), true) => Input::ChildCompleted { call },
-        (Decision::ChildScheduled(child), false) if child.detached || call.0 % 2 == 0 => {
+        (Decision::ChildScheduled(child), false) if child.detached || call.0.is_multiple_of(2) => {
             Input::StartRejected { call, reason: json!("taken").to_string() }
         }
         (Decision::ChildScheduled(_), false) => Input::ChildFailed { call, failure },
