@@ -25,6 +25,8 @@ pub(super) enum Statement {
     Do(Op),
     /// Builds it, and keeps it without polling it.
     Hold(Op),
+    /// Builds it, polls it once, and keeps it.
+    HoldPolled(Op),
     /// Polls the oldest that is held.
     PollHeld,
     AwaitHeld,
@@ -162,6 +164,12 @@ async fn run(
         match statement {
             Statement::Do(op) => op.build(&env).await,
             Statement::Hold(op) => held.lock().push_back(op.build(&env)),
+            Statement::HoldPolled(op) => {
+                let mut future = op.build(&env);
+                if poll_once(&mut future).await.is_pending() {
+                    held.lock().push_back(future);
+                }
+            }
             Statement::PollHeld => {
                 if let Some(mut future) = held.pop()
                     && poll_once(&mut future).await.is_pending()
@@ -285,9 +293,10 @@ impl Op {
 
 pub(super) fn any() -> impl Strategy<Value = Vec<Statement>> {
     let statement = prop_oneof![
-        6 => op().prop_map(Statement::Do),
-        3 => op().prop_map(Statement::Hold),
-        3 => Just(Statement::PollHeld),
+        8 => op().prop_map(Statement::Do),
+        2 => op().prop_map(Statement::Hold),
+        4 => op().prop_map(Statement::HoldPolled),
+        1 => Just(Statement::PollHeld),
         1 => Just(Statement::AwaitHeld),
         1 => Just(Statement::Do(Op::DropHeld)),
         2 => op().prop_map(Statement::Spawn),
