@@ -41,6 +41,8 @@
 #[doc(hidden)]
 pub mod __private;
 mod activity;
+#[cfg(doctest)]
+mod book;
 mod client;
 mod clock;
 mod error;
@@ -55,6 +57,8 @@ pub mod provider;
 mod registry;
 mod replay;
 mod runtime;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -76,6 +80,6 @@ pub use orchestration::{
 };
 pub use payload::{Payload, PayloadError};
 pub use policy::{ActivityOptions, RetryPolicy};
-pub use provider::IfExists;
+pub use provider::{Filter, IfExists, InstanceStatus};
 pub use registry::{Descriptor, Entry, Kind, Place, Registry};
 pub use runtime::{Limits, Runtime, RuntimeBuilder, RuntimeOptions, StartError};

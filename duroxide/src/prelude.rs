@@ -1,7 +1,7 @@
 //! What user code imports: `use duroxide::prelude::*;`.
 
 pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State};
-pub use crate::client::{Client, Handle};
+pub use crate::client::{Client, Handle, OutcomeError};
 pub use crate::error::CallError;
 pub use crate::history::ClosePolicy;
 pub use crate::orchestration::{

@@ -29,7 +29,7 @@ use crate::runtime::{Limits, NodeHandle};
 /// [`Runtime::client`](crate::Runtime::client) gives one that hands over to that runtime at once. [`Client::new`] makes
 /// one without a runtime: what it asks for is carried out by whichever node is alive, now or later.
 ///
-/// ```
+/// ```standalone_crate
 /// use duroxide::prelude::*;
 /// use duroxide::provider::MemoryProvider;
 ///

@@ -8,6 +8,9 @@ use crate::id::{CallId, EventId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 
+/// The format of a row that the provider itself cannot read: `data` says why.
+pub const DAMAGED: u16 = u16::MAX;
+
 /// A stored event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
@@ -57,9 +60,12 @@ pub struct UnreadableRow {
 }
 
 impl UnreadableRow {
-    fn check(what: impl Fn() -> String, format: u16) -> Result<(), Self> {
+    fn check(what: impl Fn() -> String, format: u16, data: &str) -> Result<(), Self> {
         if format <= FORMAT {
             return Ok(());
+        }
+        if format == DAMAGED {
+            return Err(Self { what: what(), reason: format!("it is damaged: {data}") });
         }
         let reason = format!("it has format {format}, this version reads up to {FORMAT}; deploy a newer version");
         Err(Self { what: what(), reason })
@@ -81,7 +87,7 @@ impl TryFrom<EventRow> for Event {
 
     fn try_from(row: EventRow) -> Result<Self, UnreadableRow> {
         let what = || format!("event {}", row.id);
-        UnreadableRow::check(what, row.format)?;
+        UnreadableRow::check(what, row.format, &row.data)?;
         let kind = if row.decision {
             serde_json::from_str::<Decision>(&row.data).map(EventKind::Decision)
         } else {
@@ -113,7 +119,7 @@ impl TryFrom<MessageRow> for Message {
 
     fn try_from(row: MessageRow) -> Result<Self, UnreadableRow> {
         let what = || format!("message {}", row.id);
-        UnreadableRow::check(what, row.format)?;
+        UnreadableRow::check(what, row.format, &row.data)?;
         let input = serde_json::from_str::<Input>(&row.data)
             .map_err(|e| UnreadableRow { what: what(), reason: e.to_string() })?;
         Ok(Self {

@@ -8,7 +8,6 @@ use semver::Version;
 
 use super::{Code, Entry};
 use crate::activity::ActivityCode;
-use crate::provider::Handlers;
 use crate::replay::Function;
 
 /// An orchestration that can be run.
@@ -70,22 +69,24 @@ impl Lookup {
         self.activities.iter().filter(move |(_, entry)| of_kind(entry)).map(|(name, _)| name)
     }
 
-    /// What a provider is told.
-    pub(crate) fn handlers(&self, tags: Option<Vec<String>>) -> Handlers {
-        let mut orchestrations: Vec<_> = self
-            .orchestrations
-            .iter()
-            .flat_map(|(name, versions)| versions.keys().map(|version| (name.clone(), version.clone())))
-            .collect();
-        orchestrations.sort();
-        Handlers { orchestrations, activities: self.activities.keys().cloned().collect(), tags }
+    /// All orchestrations, sorted: name and version.
+    pub(crate) fn orchestrations(&self) -> Vec<(String, Version)> {
+        let names = self.orchestrations.iter();
+        let mut all: Vec<_> =
+            names.flat_map(|(name, versions)| versions.keys().map(|v| (name.clone(), v.clone()))).collect();
+        all.sort();
+        all
+    }
+
+    /// The names of all activities, sorted.
+    pub(crate) fn activities(&self) -> Vec<String> {
+        self.activities.keys().cloned().collect()
     }
 
     /// What code this is: differs when the registry, the program file, or the id that the user gave differ.
     pub(crate) fn build_id(&self, users: Option<&str>) -> String {
         let mut hasher = DefaultHasher::new();
-        let handlers = self.handlers(None);
-        (handlers.orchestrations, handlers.activities).hash(&mut hasher);
+        (self.orchestrations(), self.activities()).hash(&mut hasher);
         if let Some(program) = std::env::current_exe().ok().and_then(|path| std::fs::metadata(path).ok()) {
             (program.len(), program.modified().ok()).hash(&mut hasher);
         }

@@ -17,7 +17,6 @@ pub(crate) use lookup::Lookup;
 use crate::activity::{ActivityFn, BlockingActivityFn, States};
 use crate::error::ErrorCode;
 use crate::orchestration::OrchestrationFn;
-use crate::runtime::StartError;
 
 /// What a program can run. Build it, then hand it to `Runtime::builder().registry(..)`; without one, the runtime discovers.
 ///
@@ -125,7 +124,7 @@ impl Registry {
     }
 
     /// Checks that it can be run: no name twice, all states there, all expected crates linked.
-    pub(crate) fn check(&self, states: &States, expected: &[String]) -> Result<Lookup, StartError> {
+    pub(crate) fn check(&self, states: &States, expected: &[String]) -> Result<Lookup, Vec<Problem>> {
         let entries: Vec<Entry> = self.entries().collect();
         let mut problems = Vec::new();
         let mut report = |code: ErrorCode, found: Vec<String>| {
@@ -137,9 +136,12 @@ impl Registry {
             report(ErrorCode::InvalidId, entry.invalid().into_iter().collect());
         }
         report(ErrorCode::CrateNotLinked, expected.iter().filter_map(|name| not_linked(name)).collect());
-        if problems.is_empty() { Ok(Lookup::new(entries)) } else { Err(StartError::registry(problems)) }
+        if problems.is_empty() { Ok(Lookup::new(entries)) } else { Err(problems) }
     }
 }
+
+/// Something that keeps a registry from being run: its code, and what it is about.
+pub(crate) type Problem = (ErrorCode, String);
 
 fn duplicates(entries: &[Entry]) -> Vec<String> {
     let mut places: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();

@@ -46,12 +46,6 @@ impl From<Failure> for Failed {
     }
 }
 
-/// Calls that have no outcome, sorted by call.
-pub(crate) type OpenCalls = Vec<(CallId, Op)>;
-
-/// Names and contents of events that nobody has taken, in the order of their arrival.
-pub(crate) type UnreadEvents = Vec<(String, Payload)>;
-
 /// The user's function: turns its input into a future.
 pub(crate) type Function =
     dyn Fn(Arc<Core>, &Payload) -> Result<BoxFuture<'static, Returned>, PayloadError> + Send + Sync;
@@ -75,6 +69,15 @@ pub(crate) struct Step {
     pub(crate) dropped: Vec<(CallId, Op)>,
     /// Whether the execution has come to its end.
     pub(crate) ended: bool,
+}
+
+/// What an execution leaves when it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    /// Calls that have no outcome.
+    pub(crate) open: Vec<(CallId, Op)>,
+    /// External events that were not read: their names and contents, in the order of arrival.
+    pub(crate) unread: Vec<(String, Payload)>,
 }
 
 impl Execution {
@@ -111,10 +114,10 @@ impl Execution {
         &self.core
     }
 
-    /// Takes what is left: calls that have no outcome yet, and unread events.
-    pub(crate) fn close(&mut self) -> (OpenCalls, UnreadEvents) {
+    /// Calls that have no outcome yet, and unread events in the order of their arrival.
+    pub(crate) fn close(&mut self) -> Remains {
         let mut state = self.core.lock();
-        (state.take_open_calls(), state.mailbox.take_unread())
+        Remains { open: state.take_open_calls(), unread: state.mailbox.take_unread() }
     }
 
     /// Brings the execution to the end of a recorded history.
@@ -251,7 +254,7 @@ impl Drop for Execution {
 }
 
 /// The children that a history leaves without an outcome: what its end has to close, told without running any code.
-pub(crate) fn open_children(history: &[Event]) -> Vec<Op> {
+pub(crate) fn open_children(history: &[Event]) -> Vec<(CallId, Op)> {
     let mut open = std::collections::BTreeMap::new();
     for event in history {
         match &event.kind {
@@ -269,7 +272,7 @@ pub(crate) fn open_children(history: &[Event]) -> Vec<Op> {
             EventKind::Decision(_) => {}
         }
     }
-    open.into_values().collect()
+    open.into_iter().collect()
 }
 
 /// What the function decided in one step.

@@ -11,7 +11,7 @@ use crate::activity::States;
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock};
 use crate::id::NodeId;
-use crate::provider::{MemoryProvider, NodeInfo, Provider};
+use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider};
 use crate::registry::Registry;
 
 /// Configures a [`Runtime`]; see [`Runtime::builder`].
@@ -131,13 +131,17 @@ impl RuntimeBuilder {
     /// # Cancel safety
     /// Dropping the future may leave a member that does nothing; it is gone with the process.
     pub async fn start(self) -> Result<Runtime, StartError> {
-        let lookup = Arc::new(self.registry.check(&self.states, &self.expected)?);
+        let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
         let provider = self.storage.open().await?;
         let info = NodeInfo {
             id: NodeId::new(),
             name: format!("process {}", std::process::id()),
             build: lookup.build_id(self.build.as_deref()),
-            handlers: lookup.handlers(self.tags.clone()),
+            handlers: Handlers {
+                orchestrations: lookup.orchestrations(),
+                activities: lookup.activities(),
+                tags: self.tags.clone(),
+            },
             lease_time: self.options.lease_time,
         };
         let lease = provider.join(&info).await?;

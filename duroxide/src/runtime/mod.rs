@@ -38,7 +38,7 @@ use node::Note;
 /// Dropped without [`shutdown`](Runtime::shutdown), it stops as if the process had died: nothing is lost, but activities
 /// that were running are run again, here or elsewhere.
 ///
-/// ```
+/// ```standalone_crate
 /// use duroxide::prelude::*;
 ///
 /// #[orchestration]

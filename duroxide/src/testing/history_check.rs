@@ -13,7 +13,7 @@ use crate::replay::{Execution, Fault};
 /// # Errors
 /// The [`Suspension`] that the instance would meet: what was recorded and what the code asks for now.
 ///
-/// ```
+/// ```standalone_crate
 /// use duroxide::prelude::*;
 /// use duroxide::testing::{TestRuntime, check_history};
 /// use duroxide::Registry;
@@ -33,8 +33,8 @@ use crate::replay::{Execution, Fault};
 /// # Ok(())
 /// # }
 /// ```
-pub fn check_history(registry: &Registry, history: &[Event]) -> Result<(), Suspension> {
-    replay(registry, history).map_err(|fault| *fault.0)
+pub fn check_history(registry: &Registry, history: &[Event]) -> Result<(), Box<Suspension>> {
+    replay(registry, history).map_err(|fault| fault.0)
 }
 
 fn replay(registry: &Registry, history: &[Event]) -> Result<(), Fault> {

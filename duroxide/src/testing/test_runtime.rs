@@ -12,7 +12,7 @@ use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
 /// A runtime for tests: it keeps state in memory, and its clock jumps to the next due time while a test waits for an
 /// outcome, so that months pass in no time.
 ///
-/// ```
+/// ```standalone_crate
 /// use duroxide::prelude::*;
 /// use duroxide::testing::TestRuntime;
 ///

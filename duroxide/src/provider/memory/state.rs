@@ -238,7 +238,7 @@ impl State {
     pub(super) fn remember(&mut self, id: Uuid) {
         let latest = self.latest;
         self.done.insert(id, latest);
-        if self.done.len() % 1024 == 0 {
+        if self.done.len().is_multiple_of(1024) {
             self.done.retain(|_, time| *time + REMEMBERED > latest);
         }
     }

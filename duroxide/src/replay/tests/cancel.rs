@@ -16,7 +16,7 @@ fn who_does_not_listen_ends() {
     });
     assert_eq!(run.cancels("why"), [cancelled()]);
     assert!(run.dropped().is_empty(), "the end closes what is open");
-    assert_eq!(run.execution.close().0.len(), 2);
+    assert_eq!(run.execution.close().open.len(), 2);
 }
 
 #[test]

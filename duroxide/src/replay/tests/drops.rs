@@ -66,7 +66,7 @@ fn a_detached_activity_is_still_open_at_the_end() {
         Ok(())
     });
     assert_eq!(run.decided(), [detached_activity(1, "a"), COMPLETED]);
-    let (open, _) = run.execution.close();
+    let open = run.execution.close().open;
     assert_eq!(open, [(crate::id::CallId(1), Op::Activity { detached: true, deadline: false })]);
 }
 

@@ -38,7 +38,7 @@ fn what_is_pending_at_the_return_is_dropped() {
     });
     assert_eq!(run.completes(3, ()), [dropped(1), COMPLETED], "the new one has never been");
     assert_eq!(run.dropped(), [1]);
-    assert_eq!(run.execution.close().0, []);
+    assert_eq!(run.execution.close().open, []);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn continue_as_new_ends_the_execution_with_the_next_input() {
     assert_eq!(run.completes(2, ()), [detached_start(3, "audit", "log"), continued(None)]);
     assert_eq!(run.output::<Value>(), json!({"round": 2}));
     assert!(run.dropped().is_empty(), "the end closes what is open");
-    let open: Vec<_> = run.execution.close().0.into_iter().map(|(call, _)| call.0).collect();
+    let open: Vec<_> = run.execution.close().open.into_iter().map(|(call, _)| call.0).collect();
     assert_eq!(open, [1, 3]);
 }
 
@@ -132,7 +132,7 @@ fn termination_ends_any_execution_without_polling_it() {
     let end = Decision::Terminated { reason: "enough".to_owned() };
     assert_eq!(run.deliver(terminated(), Payload::NULL), [end]);
     assert_eq!(polls.load(Ordering::Relaxed), 1);
-    assert_eq!(run.execution.close().0.len(), 1, "the child is left open for its close policy");
+    assert_eq!(run.execution.close().open.len(), 1, "the child is left open for its close policy");
 }
 
 #[test]

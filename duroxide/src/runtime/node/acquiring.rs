@@ -100,10 +100,16 @@ impl Node {
         }
     }
 
-    pub(super) fn acquired(&mut self, acquired: Acquired) {
+    pub(super) fn acquired(&mut self, lease: Lease, acquired: Acquired) {
+        if lease != self.lease {
+            // What was handed to a lease that is lost belongs to others.
+            return;
+        }
         self.acquiring.asking = false;
         self.acquiring.cursor = acquired.cursor;
-        if let Some(due) = acquired.next_due {
+        let now = self.now();
+        let more = acquired.next_due.is_some_and(|due| due <= now);
+        if let Some(due) = acquired.next_due.filter(|_| !more) {
             self.acquiring.due_at(due);
         }
         self.acquiring.wanted |= acquired.instances.len() >= Acquiring::INSTANCES;
@@ -117,7 +123,10 @@ impl Node {
             self.take_on_activity(activity);
         }
         let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
-        self.acquiring.saturated |= (0..2).any(|kind| self.used[kind] >= limits[kind]);
+        let full = (0..2).any(|kind| self.used[kind] >= limits[kind]);
+        // What is due and was not handed out had no place: it is asked for when there is one.
+        self.acquiring.saturated |= more || full;
+        self.acquiring.wanted |= more && !full;
     }
 }
 
@@ -126,7 +135,7 @@ async fn acquire(shared: &Shared, lease: &Lease, want: Want) -> Answer {
     let mut backoff = Backoff::default();
     loop {
         match shared.provider.acquire(lease, want.clone()).await {
-            Ok(acquired) => return Answer::Acquired(acquired),
+            Ok(acquired) => return Answer::Acquired(*lease, acquired),
             Err(error) => {
                 tracing::warn!(%error, attempts = backoff.attempts(), "acquiring failed; it is tried again");
                 tokio::time::sleep(backoff.next()).await;

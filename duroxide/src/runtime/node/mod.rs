@@ -83,7 +83,7 @@ enum Happened {
 /// What the provider has answered.
 enum Answer {
     Committed(Vec<Outbound>, Vec<Result<Committed, CommitError>>),
-    Acquired(Acquired),
+    Acquired(Lease, Acquired),
     History(InstanceId, u64, Vec<EventRow>),
     Joined(Lease),
 }
@@ -251,7 +251,7 @@ impl Node {
     fn answered(&mut self, answer: Answer) {
         match answer {
             Answer::Committed(outbound, results) => self.committed(outbound, results),
-            Answer::Acquired(acquired) => self.acquired(acquired),
+            Answer::Acquired(lease, acquired) => self.acquired(lease, acquired),
             Answer::History(instance, generation, events) => self.loaded(&instance, generation, events),
             Answer::Joined(lease) => self.joined(lease),
         }

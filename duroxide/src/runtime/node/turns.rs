@@ -16,14 +16,14 @@ impl Node {
         if self.slots.contains_key(&new.instance) || self.rejoining {
             return;
         }
+        if let Some(due) = new.start.visible_at.filter(|due| *due > self.now()) {
+            // It is loaded when its start is due.
+            return self.acquiring.due_at(due);
+        }
         let generation = self.next_generation();
         let execution = ExecutionId { instance: new.instance, number: 1 };
         let mut slot = Slot::new(generation, execution, new.name, new.version);
-        let delayed = new.start.visible_at;
-        match delayed {
-            Some(due) if due > self.now() => self.acquiring.due_at(due),
-            _ => slot.deliver(Delivery::Message(new.start)),
-        }
+        slot.deliver(Delivery::Message(new.start));
         self.insert(slot);
     }
 
@@ -155,7 +155,7 @@ impl Node {
 
     /// A turn was made: commits it, or suspends the instance.
     pub(super) fn turn_done(&mut self, done: TurnDone) {
-        self.turns -= 1;
+        self.turns = self.turns.saturating_sub(1);
         let instance = &done.execution.instance;
         let current = self.slots.get(instance).filter(|slot| slot.generation == done.generation);
         let Some(slot) = current else {
@@ -218,7 +218,7 @@ impl Node {
         let Some(started) = execution.started() else {
             return self.rest(&id.instance, execution);
         };
-        let cancelled = output.open.iter().map(|(call, _)| *call).collect();
+        let cancelled = output.remains.open.iter().map(|(call, _)| *call).collect();
         let about = About { execution: &id, version: &version, committed, started: &started, now };
         let turn = turn_commit::turn(&about, output, &mut self.admission());
         let context = TurnContext {

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use super::support::replay;
 use crate::history::{Decision, Event, EventKind, Input};
 use crate::payload::Payload;
-use crate::replay::Execution;
 use crate::replay::turn::TurnGuard;
+use crate::replay::{Execution, Remains};
 use program::{Seen, Statement, Trace, function};
 use world::{Act, Finished, live};
 
@@ -50,7 +50,7 @@ fn every_prefix_leads_to_the_same(program: &[Statement], execution: &Finished) {
         }
         assert_eq!(&again, history, "continued after {length} events");
         assert_eq!(trace.seen(), execution.seen, "continued after {length} events");
-        let (open, unread) = copy.close();
+        let Remains { open, unread } = copy.close();
         assert_eq!((&open, &unread), (&execution.open, &execution.unread), "continued after {length} events");
     }
 }

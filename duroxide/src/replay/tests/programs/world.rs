@@ -12,7 +12,10 @@ use crate::id::CallId;
 use crate::payload::Payload;
 use crate::replay::op::Op;
 use crate::replay::tests::support::{payload, replay, second, started};
-use crate::replay::{Execution, OpenCalls, UnreadEvents, open_children};
+use crate::replay::{Execution, Remains, open_children};
+
+type OpenCalls = Vec<(CallId, Op)>;
+type UnreadEvents = Vec<(String, Payload)>;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -198,8 +201,8 @@ impl<'a> World<'a> {
 
     fn evict(&mut self) {
         let told: Vec<_> = open_children(&self.history);
-        let (open, _) = self.copy.close();
-        let children = open.into_iter().map(|(_, op)| op).filter(|op| matches!(op, Op::Child { .. }));
+        let open = self.copy.close().open;
+        let children = open.into_iter().filter(|(_, op)| matches!(op, Op::Child { .. }));
         assert_eq!(told, children.collect::<Vec<_>>(), "history tells which children are open");
         self.trace = Trace::default();
         self.copy =
@@ -207,7 +210,7 @@ impl<'a> World<'a> {
     }
 
     fn close(mut self) -> Finished {
-        let (open, unread) = self.copy.close();
+        let Remains { open, unread } = self.copy.close();
         let Self { history, trace, carried, raised, .. } = self;
         Finished { history, seen: trace.seen(), open, unread, undelivered: carried.into(), raised }
     }

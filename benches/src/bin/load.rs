@@ -1,0 +1,96 @@
+//! The load tool: runs one workload and prints its figures.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use clap::Parser;
+use duroxide_bench::measure::Report;
+use duroxide_bench::setup::{Kind, Level};
+use duroxide_bench::workloads::{self, Options, Workload};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Runs one workload and prints its figures.
+#[derive(Parser)]
+struct Args {
+    workload: Workload,
+    /// Where state is kept.
+    #[arg(long, default_value = "sqlite")]
+    provider: Kind,
+    /// What an acknowledged write survives: `full` power loss, `relaxed` a crash of the process.
+    #[arg(long, default_value = "full")]
+    durability: Level,
+    /// How much is done.
+    #[arg(long, default_value_t = 1000)]
+    n: u64,
+    /// How many instances at once.
+    #[arg(long, default_value_t = 256)]
+    in_flight: usize,
+    /// The length of texts in bytes, for `payload`.
+    #[arg(long, default_value_t = 64 * 1024)]
+    payload: usize,
+    /// Prints one JSON object, and no progress bar.
+    #[arg(long)]
+    json: bool,
+    /// Where the files go. Default: a folder that is removed afterwards.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Start the instances of `recovery` and wait to be killed.
+    #[arg(long, hide = true)]
+    victim: bool,
+}
+
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
+#[tokio::main]
+async fn main() -> duroxide::Result<()> {
+    let args = Args::parse();
+    let temporary = tempfile::tempdir()?;
+    let options = Options {
+        n: args.n,
+        in_flight: args.in_flight,
+        payload: args.payload,
+        kind: args.provider,
+        level: args.durability,
+        folder: args.folder.clone().unwrap_or_else(|| temporary.path().to_owned()),
+        progress: |n| {
+            if let Some(bar) = BAR.get() {
+                bar.inc(n);
+            }
+        },
+    };
+    if args.victim {
+        return workloads::start_and_wait_for_the_kill(options).await;
+    }
+    if !args.json {
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec}")?;
+        let _ = BAR.set(ProgressBar::new(args.n).with_style(style));
+    }
+    let mut report = workloads::run(args.workload, options).await?;
+    report.workload = name(args.workload);
+    report.provider = name(args.provider);
+    report.durability = name(args.durability);
+    if let Some(bar) = BAR.get() {
+        bar.finish_and_clear();
+        print_for_people(&report);
+    } else {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    Ok(())
+}
+
+fn name(value: impl clap::ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn print_for_people(report: &Report) {
+    let Report { workload, provider, durability, n, seconds, per_second, p50_ms, p99_ms, .. } = report;
+    println!("{workload} on {provider} ({durability}): {n} in {seconds:.3} s, {per_second:.0}/s");
+    println!("single times: p50 {p50_ms:.3} ms, p99 {p99_ms:.3} ms");
+    let Report { cpu_seconds, peak_rss_mib, write_transactions, extra, .. } = report;
+    println!(
+        "processor {cpu_seconds:.3} s, peak memory {peak_rss_mib:.1} MiB, write transactions {write_transactions}"
+    );
+    for (name, value) in extra {
+        println!("{name}: {value:.3}");
+    }
+}

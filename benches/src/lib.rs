@@ -1,0 +1,6 @@
+//! The instruments: workloads that ask a question each, and what is measured of them.
+
+pub mod measure;
+pub mod orchestrations;
+pub mod setup;
+pub mod workloads;

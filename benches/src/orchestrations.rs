@@ -1,0 +1,89 @@
+//! What the workloads run.
+
+use std::time::Duration;
+
+use duroxide::prelude::*;
+
+/// An activity that does nothing.
+#[activity]
+pub async fn echo(n: u64) -> duroxide::Result<u64> {
+    Ok(n)
+}
+
+/// An activity that returns what it is given.
+#[activity]
+pub async fn echo_text(text: String) -> duroxide::Result<String> {
+    Ok(text)
+}
+
+/// One activity.
+#[orchestration]
+pub async fn hello(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    Ok(echo::call(&ctx, n).await?)
+}
+
+/// So many activities, one after another.
+#[orchestration]
+pub async fn steps(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    let mut last = 0;
+    for i in 0..n {
+        last = echo::call(&ctx, i).await?;
+    }
+    Ok(last)
+}
+
+/// So many activities side by side.
+#[orchestration]
+pub async fn fan(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    let mut sum = 0;
+    for result in join_all((0..n).map(|i| echo::call(&ctx, i))).await {
+        sum += result?;
+    }
+    Ok(sum)
+}
+
+/// Sleeps, and tells when it was to wake: microseconds since the epoch.
+#[orchestration]
+pub async fn nap(ctx: OrchestrationContext, millis: u64) -> duroxide::Result<i64> {
+    let due = ctx.now() + Duration::from_millis(millis);
+    ctx.sleep(Duration::from_millis(millis)).await;
+    Ok(due.as_micros())
+}
+
+/// An event.
+#[event]
+pub struct Go {
+    /// Anything.
+    pub n: u64,
+}
+
+/// Waits for one event.
+#[orchestration]
+pub async fn waits(ctx: OrchestrationContext) -> duroxide::Result<u64> {
+    Ok(ctx.event::<Go>().await.n)
+}
+
+/// So many children side by side, each with one activity.
+#[orchestration]
+pub async fn family(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    let mut sum = 0;
+    for result in join_all((0..n).map(|i| hello::call(&ctx, i))).await {
+        sum += result?;
+    }
+    Ok(sum)
+}
+
+/// A text through one activity and back.
+#[orchestration]
+pub async fn carry(ctx: OrchestrationContext, text: String) -> duroxide::Result<usize> {
+    Ok(echo_text::call(&ctx, text).await?.len())
+}
+
+/// So many activities, and then a wait for an event: its history is what is replayed.
+#[orchestration]
+pub async fn remembers(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    for i in 0..n {
+        echo::call(&ctx, i).await?;
+    }
+    Ok(ctx.event::<Go>().await.n)
+}

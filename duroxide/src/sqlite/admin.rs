@@ -1,0 +1,203 @@
+//! Reads for people: instances, histories, lists, nodes.
+
+use rusqlite::types::Value;
+use rusqlite::{Row, params_from_iter};
+
+use super::members::{self, NODE};
+use super::rows::{EVENT, epoch, event, instance_id, int, natural, status, text_map, time, version};
+use super::sql::Sql;
+use crate::clock::Timestamp;
+use crate::history::Parent;
+use crate::id::{CallId, EventId, ExecutionId, InstanceId};
+use crate::provider::{
+    EventRow, Filter, Handlers, HistoryPage, InstancePage, InstanceRecord, NodeRecord, Page, PageToken, Unclaimed,
+};
+
+/// The most events of a page of history, and the most bytes before the last of them.
+const PAGE: u32 = 1000;
+const PAGE_BYTES: usize = 4 << 20;
+
+pub(super) fn history(sql: &Sql, execution: &ExecutionId, after: EventId) -> rusqlite::Result<HistoryPage> {
+    let find = format!(
+        "SELECT {EVENT} FROM duroxide_events e LEFT JOIN duroxide_payloads p ON p.id = e.payload_ref
+         WHERE e.instance = (SELECT seq FROM duroxide_instances WHERE id = ?1) AND e.execution = ?2 AND e.id > ?3
+         ORDER BY e.id LIMIT ?4"
+    );
+    let params = (execution.instance.as_str(), int(execution.number), int(after.0), PAGE + 1);
+    let mut page = HistoryPage::default();
+    let mut bytes = 0;
+    sql.each(&find, params, |row| {
+        if page.events.len() == PAGE as usize || bytes >= PAGE_BYTES {
+            page.more = true;
+            return Ok(false);
+        }
+        let event = event(row, 0)?;
+        bytes += event.data.len() + event.payload.len();
+        page.events.push(event);
+        Ok(true)
+    })?;
+    Ok(page)
+}
+
+/// The columns of [`record`], in its order, of instances `i`.
+const RECORD: &str = "i.id, i.execution, i.name, i.version, i.status, i.labels, i.parent, i.parent_execution,
+    i.parent_call, i.created_at, i.updated_at, i.finished_at, i.last_event, i.owner,
+    coalesce(i.suspension, (SELECT a.parked FROM duroxide_activities a
+        WHERE a.instance = i.seq AND a.parked IS NOT NULL ORDER BY a.execution, a.call LIMIT 1)), i.seq, i.ready_at";
+
+fn record(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
+    let mut damage = None;
+    let version = version(row, 3).unwrap_or_else(|error| {
+        damage = Some(error.to_string());
+        None
+    });
+    let labels = text_map(row, 5).unwrap_or_else(|error| {
+        damage = Some(error.to_string());
+        Default::default()
+    });
+    let suspension: Option<String> = row.get(14)?;
+    let damage = damage.map(|damage| serde_json::Value::from(format!("the stored instance is damaged: {damage}")));
+    Ok(InstanceRecord {
+        execution: ExecutionId { instance: instance_id(row, 0)?, number: natural(row, 1)? },
+        name: row.get(2)?,
+        version,
+        status: status(row, 4)?,
+        labels,
+        parent: parent(row)?,
+        created_at: time(row, 9)?,
+        updated_at: time(row, 10)?,
+        finished_at: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_micros),
+        last_event: EventId(natural(row, 12)?),
+        outcome: None,
+        suspension: suspension.or(damage.map(|damage| damage.to_string())),
+        owner: epoch(row, 13)?,
+        unclaimed: None,
+    })
+}
+
+fn parent(row: &Row<'_>) -> rusqlite::Result<Option<Parent>> {
+    if row.get_ref(6)? == rusqlite::types::ValueRef::Null {
+        return Ok(None);
+    }
+    let execution = ExecutionId { instance: instance_id(row, 6)?, number: natural(row, 7)? };
+    Ok(Some(Parent { execution, call: CallId(natural(row, 8)?) }))
+}
+
+/// One instance. `now`: what is due by then and cannot be taken by any node shows as unclaimed.
+pub(super) fn instance(sql: &Sql, id: &InstanceId, now: Timestamp) -> rusqlite::Result<Option<InstanceRecord>> {
+    let find = format!("SELECT {RECORD} FROM duroxide_instances i WHERE i.id = ?1");
+    let read = |row: &Row<'_>| Ok((record(row)?, row.get(15)?, row.get::<_, Option<i64>>(16)?));
+    let Some((mut record, seq, ready_at)) = sql.row(&find, [id.as_str()], read)? else { return Ok(None) };
+    if record.status.is_finished() {
+        record.outcome = last_event(sql, seq, &record)?;
+    }
+    let ready_at = ready_at.map(Timestamp::from_micros).filter(|at| *at <= now);
+    record.unclaimed = unclaimed(sql, seq, &record, ready_at, now)?;
+    Ok(Some(record))
+}
+
+fn last_event(sql: &Sql, seq: i64, record: &InstanceRecord) -> rusqlite::Result<Option<EventRow>> {
+    let find = format!(
+        "SELECT {EVENT} FROM duroxide_events e LEFT JOIN duroxide_payloads p ON p.id = e.payload_ref
+         WHERE e.instance = ?1 AND e.execution = ?2 AND e.id = ?3"
+    );
+    sql.row(&find, (seq, int(record.execution.number), int(record.last_event.0)), |row| event(row, 0))
+}
+
+fn unclaimed(
+    sql: &Sql,
+    seq: i64,
+    record: &InstanceRecord,
+    ready_at: Option<Timestamp>,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Unclaimed>> {
+    let find = "SELECT name, tag, visible_at FROM duroxide_activities
+        WHERE instance = ?1 AND owner IS NULL AND parked IS NULL AND visible_at <= ?2 ORDER BY visible_at, execution, call";
+    let waiting: Vec<(String, Option<String>, Timestamp)> =
+        sql.rows(find, (seq, now.as_micros()), |row| Ok((row.get(0)?, row.get(1)?, time(row, 2)?)))?;
+    if waiting.is_empty() && ready_at.is_none() {
+        return Ok(None);
+    }
+    let nodes = sql.rows(&format!("SELECT {NODE} FROM duroxide_nodes"), [], members::node)?;
+    let handlers = || nodes.iter().map(|(_, info)| &info.handlers);
+    let version = record.version.as_ref();
+    let runs = |h: &Handlers| h.orchestrations.iter().any(|(n, v)| *n == record.name && version.is_none_or(|p| p == v));
+    let itself = ready_at.filter(|_| !handlers().any(runs)).map(|since| {
+        let version = version.map(|v| format!(" {v}")).unwrap_or_default();
+        Unclaimed { what: format!("orchestration {}{version}", record.name), since }
+    });
+    let serves = |h: &Handlers, tag: &Option<String>| match (&h.tags, tag) {
+        (Some(tags), Some(tag)) => tags.contains(tag),
+        _ => true,
+    };
+    let activity = waiting
+        .into_iter()
+        .find(|(name, tag, _)| !handlers().any(|handlers| handlers.activities.contains(name) && serves(handlers, tag)));
+    let activity = activity.map(|(name, tag, since)| {
+        let tag = tag.map(|tag| format!(" with tag {tag}")).unwrap_or_default();
+        Unclaimed { what: format!("activity {name}{tag}"), since }
+    });
+    Ok(itself.into_iter().chain(activity).min_by_key(|unclaimed| unclaimed.since))
+}
+
+/// The condition of a filter on instances `i`, and its parameters.
+pub(super) fn condition(filter: &Filter) -> (String, Vec<Value>) {
+    let mut condition = "TRUE".to_owned();
+    let mut params = Vec::new();
+    let mut and = |sql: &str, values: Vec<Value>| {
+        condition.push_str(" AND ");
+        condition.push_str(sql);
+        params.extend(values);
+    };
+    if let Some(name) = &filter.name {
+        and("i.name = ?", vec![name.clone().into()]);
+    }
+    if !filter.statuses.is_empty() {
+        let statuses: Vec<_> = filter.statuses.iter().map(|status| status.as_str()).collect();
+        let json = serde_json::Value::from(statuses).to_string();
+        and("i.status IN (SELECT value FROM json_each(?))", vec![json.into()]);
+    }
+    for (name, value) in &filter.labels {
+        let sql = "i.seq IN (SELECT instance FROM duroxide_labels WHERE name = ? AND value = ?)";
+        and(sql, vec![name.clone().into(), value.clone().into()]);
+    }
+    if let Some(from) = filter.created_from {
+        and("i.created_at >= ?", vec![from.as_micros().into()]);
+    }
+    if let Some(before) = filter.created_before {
+        and("i.created_at < ?", vec![before.as_micros().into()]);
+    }
+    if let Some(parent) = &filter.parent {
+        and("i.parent = ?", vec![parent.as_str().to_owned().into()]);
+    }
+    (condition, params)
+}
+
+pub(super) fn list(sql: &Sql, filter: &Filter, page: &Page) -> rusqlite::Result<InstancePage> {
+    let (mut condition, mut params) = condition(filter);
+    if let Some(PageToken { created_at, instance }) = &page.after {
+        condition.push_str(" AND i.created_at <= ? AND (i.created_at < ? OR i.id > ?)");
+        let at = created_at.as_micros();
+        params.extend([at.into(), at.into(), Value::from(instance.as_str().to_owned())]);
+    }
+    params.push(i64::try_from(page.limit).unwrap_or(i64::MAX).saturating_add(1).into());
+    let find =
+        format!("SELECT {RECORD} FROM duroxide_instances i WHERE {condition} ORDER BY i.created_at DESC, i.id LIMIT ?");
+    let mut instances = sql.rows(&find, params_from_iter(params), record)?;
+    let more = instances.len() > page.limit;
+    instances.truncate(page.limit);
+    let last = instances.last().filter(|_| more);
+    let next = last.map(|i| PageToken { created_at: i.created_at, instance: i.execution.instance.clone() });
+    Ok(InstancePage { instances, next })
+}
+
+pub(super) fn nodes(sql: &Sql) -> rusqlite::Result<Vec<NodeRecord>> {
+    let find = format!(
+        "SELECT {NODE}, (SELECT count(*) FROM duroxide_instances WHERE owner = epoch),
+             (SELECT count(*) FROM duroxide_activities WHERE owner = epoch) FROM duroxide_nodes ORDER BY epoch"
+    );
+    sql.rows(&find, [], |row| {
+        let (epoch, info) = members::node(row)?;
+        Ok(NodeRecord { info, epoch, instances: natural(row, 8)?, activities: natural(row, 9)? })
+    })
+}

@@ -1,0 +1,177 @@
+//! What a node may take, and taking it.
+
+use super::rows::{int, time};
+use super::sql::Sql;
+use super::tx::Tx;
+use crate::clock::Timestamp;
+use crate::provider::{Lease, QUARANTINE, Want};
+
+/// Instances and activities that were found free.
+#[derive(Clone)]
+pub(super) struct Claims {
+    lease: Lease,
+    now: Timestamp,
+    alone: bool,
+    instances: Vec<FreeInstance>,
+    activities: Vec<FreeActivity>,
+}
+
+#[derive(Clone)]
+struct FreeInstance {
+    since: Timestamp,
+    seq: i64,
+    name: String,
+    version: Option<String>,
+}
+
+#[derive(Clone)]
+struct FreeActivity {
+    since: Timestamp,
+    key: (i64, i64, i64),
+}
+
+/// Items that have crashed too often are taken by themselves; those already known to have crashed alone are not run.
+const FREE: &str = "(crashes < ?1 OR suspect)";
+const QUARANTINED: &str = "crashes >= ?1 AND NOT suspect";
+
+impl Claims {
+    pub(super) fn new(lease: Lease, now: Timestamp) -> Self {
+        Self { lease, now, alone: false, instances: Vec::new(), activities: Vec::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.instances.is_empty() && self.activities.is_empty()
+    }
+
+    pub(super) fn epoch(&self) -> i64 {
+        int(self.lease.epoch.0)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub(super) fn instances(&self) -> impl Iterator<Item = i64> {
+        self.instances.iter().map(|instance| instance.seq)
+    }
+
+    pub(super) fn activities(&self) -> impl Iterator<Item = (i64, i64, i64)> {
+        self.activities.iter().map(|activity| activity.key)
+    }
+
+    /// Finds as much as is wanted, oldest first; returns when something else is due.
+    pub(super) fn look(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<Option<Timestamp>> {
+        let mut next_due = None;
+        let mut rest = |since: Timestamp| next_due = next_due.into_iter().chain([since]).min();
+        let mut instances = free_instances(sql, want, FREE, want.instances.saturating_add(1))?;
+        instances.sort_by_key(|instance| instance.since);
+        let due = instances.partition_point(|instance| instance.since <= want.now).min(want.instances);
+        instances.get(due).map(|first| first.since).into_iter().for_each(&mut rest);
+        instances.truncate(due);
+        self.instances = instances;
+        for group in &want.activities {
+            let mut free = Vec::new();
+            for name in &*group.names {
+                free.extend(free_activities(sql, want, name, FREE, group.limit.saturating_add(1))?);
+            }
+            free.sort_by_key(|activity| activity.since);
+            let due = free.partition_point(|activity| activity.since <= want.now).min(group.limit);
+            free.get(due).map(|first| first.since).into_iter().for_each(&mut rest);
+            self.activities.extend(free.into_iter().take(due));
+        }
+        self.activities.sort_by_key(|activity| activity.since);
+        Ok(next_due)
+    }
+
+    /// Finds the oldest due item that has crashed too often, if there is one.
+    pub(super) fn look_for_quarantined(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<bool> {
+        let due = |since: Timestamp| since <= want.now;
+        if want.instances > 0 {
+            let instances = free_instances(sql, want, QUARANTINED, 1)?;
+            self.instances.extend(instances.into_iter().filter(|i| due(i.since)).min_by_key(|i| i.since));
+        }
+        if self.instances.is_empty() {
+            let mut free = Vec::new();
+            for name in want.activities.iter().filter(|group| group.limit > 0).flat_map(|group| &*group.names) {
+                free.extend(free_activities(sql, want, name, QUARANTINED, 1)?);
+            }
+            self.activities.extend(free.into_iter().filter(|a| due(a.since)).min_by_key(|a| a.since));
+        }
+        self.alone = !self.is_empty();
+        Ok(self.alone)
+    }
+
+    /// Takes what is still free, and forgets the rest.
+    pub(super) fn take(&self, tx: &Tx<'_>) -> rusqlite::Result<Self> {
+        let mut taken = Self { instances: Vec::new(), activities: Vec::new(), ..self.clone() };
+        let (epoch, alone) = (self.epoch(), self.alone);
+        for instance in &self.instances {
+            let update = "UPDATE duroxide_instances SET owner = ?1, alone = ?2, ready_at = NULL
+                WHERE seq = ?3 AND owner IS NULL AND ready_at IS NOT NULL AND name = ?4 AND version IS ?5
+                    AND EXISTS (SELECT 1 FROM duroxide_nodes WHERE epoch = ?1)";
+            let params = (epoch, alone, instance.seq, &instance.name, &instance.version);
+            if tx.sql.run(update, params)? > 0 {
+                taken.instances.push(instance.clone());
+            }
+        }
+        for activity in &self.activities {
+            let update = "UPDATE duroxide_activities SET owner = ?1, alone = ?2
+                WHERE instance = ?3 AND execution = ?4 AND call = ?5 AND owner IS NULL AND parked IS NULL
+                    AND EXISTS (SELECT 1 FROM duroxide_nodes WHERE epoch = ?1)";
+            let (seq, execution, call) = activity.key;
+            if tx.sql.run(update, (epoch, alone, seq, execution, call))? > 0 {
+                taken.activities.push(activity.clone());
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// The first free instances of each orchestration that is wanted, also those that are not due yet.
+fn free_instances(sql: &Sql, want: &Want, condition: &str, limit: usize) -> rusqlite::Result<Vec<FreeInstance>> {
+    let find = format!(
+        "SELECT ready_at, seq FROM duroxide_instances
+         WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?2 AND version IS ?3 AND {condition}
+         ORDER BY ready_at LIMIT ?4"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut free = Vec::new();
+    let mut of = |name: &str, version: Option<String>| -> rusqlite::Result<()> {
+        let found = sql.rows(&find, (QUARANTINE, name, &version, limit), |row| {
+            Ok(FreeInstance { since: time(row, 0)?, seq: row.get(1)?, name: name.to_owned(), version: version.clone() })
+        })?;
+        free.extend(found);
+        Ok(())
+    };
+    let mut names: Vec<&str> = want.orchestrations.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        of(name, None)?;
+    }
+    for (name, version) in &*want.orchestrations {
+        of(name, Some(version.to_string()))?;
+    }
+    Ok(free)
+}
+
+/// The first free activities of a name, also those that are not due yet.
+fn free_activities(
+    sql: &Sql,
+    want: &Want,
+    name: &str,
+    condition: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<FreeActivity>> {
+    let find = format!(
+        "SELECT visible_at, instance, execution, call FROM duroxide_activities
+         WHERE owner IS NULL AND parked IS NULL AND name = ?2
+             AND (?3 IS NULL OR tag IS NULL OR tag IN (SELECT value FROM json_each(?3))) AND {condition}
+         ORDER BY visible_at LIMIT ?4"
+    );
+    let tags = want.tags.as_ref().map(|tags| serde_json::Value::from(tags.to_vec()).to_string());
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    sql.rows(&find, (QUARANTINE, name, tags, limit), |row| {
+        Ok(FreeActivity { since: time(row, 0)?, key: (row.get(1)?, row.get(2)?, row.get(3)?) })
+    })
+}

@@ -1,0 +1,97 @@
+//! Messages: putting them into the queue of an instance, and taking them out.
+
+use rusqlite::named_params;
+
+use super::payloads;
+use super::rows::{epoch, int, natural, status, uuid};
+use super::tx::Tx;
+use crate::clock::Timestamp;
+use crate::id::{Epoch, InstanceId, MessageId};
+use crate::provider::{InstanceStatus, MessageRow, Placement};
+
+/// What delivering needs to know of an instance.
+pub(super) struct Target {
+    pub(super) seq: i64,
+    pub(super) status: InstanceStatus,
+    pub(super) execution: u64,
+    pub(super) owner: Option<Epoch>,
+}
+
+impl Target {
+    pub(super) fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<Self>> {
+        let find = "SELECT seq, status, execution, owner FROM duroxide_instances WHERE id = ?1";
+        tx.sql.row(find, [id.as_str()], |row| {
+            let (seq, status, execution, owner) = (row.get(0)?, status(row, 1)?, natural(row, 2)?, epoch(row, 3)?);
+            Ok(Self { seq, status, execution, owner })
+        })
+    }
+
+    /// Puts a message into the queue, unless the instance has finished or the message is for another execution.
+    pub(super) fn deliver(
+        &self,
+        tx: &mut Tx<'_>,
+        row: &MessageRow,
+        time: Timestamp,
+        sent: bool,
+    ) -> rusqlite::Result<Placement> {
+        let wrong = row.execution.is_some_and(|number| number != self.execution);
+        if self.status.is_finished() || wrong {
+            return Ok(Placement::Refused);
+        }
+        if insert(tx, self.seq, row, time, sent)? && self.owner.is_none() && self.status == InstanceStatus::Running {
+            let due = row.visible_at.unwrap_or(time).as_micros();
+            let update = "UPDATE duroxide_instances SET ready_at = min(coalesce(ready_at, ?2), ?2)
+                          WHERE seq = ?1 AND owner IS NULL AND status = 'running'";
+            tx.sql.run(update, (self.seq, due))?;
+            tx.signals.work = true;
+        }
+        Ok(self.owner.map_or(Placement::Queued, Placement::Owned))
+    }
+}
+
+/// Whether it was not there yet.
+fn insert(tx: &mut Tx<'_>, instance: i64, row: &MessageRow, time: Timestamp, sent: bool) -> rusqlite::Result<bool> {
+    let payload = payloads::store(tx.sql, instance, &row.payload)?;
+    let arrival = tx.next_arrival()?;
+    let insert = "INSERT INTO duroxide_messages
+        (arrival, instance, id, lane, execution, call, visible_at, arrived_at, sent, format, data, payload, payload_ref, headers)
+        VALUES (:arrival, :instance, :id, :lane, :execution, :call, :visible_at, :arrived_at, :sent, :format, :data,
+                :payload, :payload_ref, :headers)
+        ON CONFLICT (instance, id) DO NOTHING";
+    let params = named_params! {
+        ":arrival": arrival, ":instance": instance, ":id": row.id.0.as_bytes(), ":lane": row.lane as u8,
+        ":execution": row.execution.map(int), ":call": row.call.map(|call| int(call.0)),
+        ":visible_at": row.visible_at.map(Timestamp::as_micros), ":arrived_at": time.as_micros(), ":sent": sent,
+        ":format": row.format, ":data": row.data, ":payload": payload.inline, ":payload_ref": payload.reference,
+        ":headers": super::rows::text_map_json(&row.headers),
+    };
+    Ok(tx.sql.run(insert, params)? > 0)
+}
+
+/// Takes out a message that was read. Whether it was there.
+pub(super) fn consume(tx: &mut Tx<'_>, instance: i64, id: MessageId) -> rusqlite::Result<bool> {
+    let delete = "DELETE FROM duroxide_messages WHERE instance = ?1 AND id = ?2 RETURNING sent";
+    let sent = tx.sql.row(delete, (instance, id.0.as_bytes()), |row| row.get(0))?;
+    if sent == Some(true) {
+        tx.remember(id.0)?;
+    }
+    Ok(sent.is_some())
+}
+
+/// Takes out what is left over: of one execution, or everything.
+pub(super) fn sweep(tx: &mut Tx<'_>, instance: i64, execution: Option<u64>) -> rusqlite::Result<()> {
+    let read = |row: &rusqlite::Row<'_>| Ok((uuid(row, 0)?, row.get(1)?));
+    let left: Vec<(uuid::Uuid, bool)> = match execution {
+        Some(number) => {
+            let delete = "DELETE FROM duroxide_messages WHERE instance = ?1 AND execution = ?2 RETURNING id, sent";
+            tx.sql.rows(delete, (instance, int(number)), read)?
+        }
+        None => {
+            tx.sql.rows("DELETE FROM duroxide_messages WHERE instance = ?1 RETURNING id, sent", [instance], read)?
+        }
+    };
+    for (id, _) in left.into_iter().filter(|(_, sent)| *sent) {
+        tx.remember(id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Failures of SQLite, and which of them may pass.
+
+use rusqlite::ErrorCode;
+
+use crate::provider::{CommitError, ProviderError, SubmitError};
+
+/// A failure of SQLite as one of the provider.
+pub(super) fn storage(operation: &'static str, error: rusqlite::Error) -> ProviderError {
+    if is_permanent(&error) {
+        ProviderError::permanent(operation, error)
+    } else {
+        ProviderError::retryable(operation, error)
+    }
+}
+
+/// A busy or full disk, a lock, a lost file system come and go; these do not.
+pub(super) fn is_permanent(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::TypeMismatch | ErrorCode::ApiMisuse)
+    )
+}
+
+/// Why one entry of a group did not happen.
+pub(super) enum Refusal<X> {
+    /// A check said no, and nothing was written.
+    Refused(X),
+    /// A check said no after something was written, which has to be undone.
+    Undo(X),
+    /// SQLite failed.
+    Storage(rusqlite::Error),
+}
+
+impl<X> From<rusqlite::Error> for Refusal<X> {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// What an entry answers when SQLite fails it.
+pub(super) trait Failed: Send + 'static {
+    fn failed(error: rusqlite::Error) -> Self;
+}
+
+impl Failed for CommitError {
+    fn failed(error: rusqlite::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Failed for SubmitError {
+    fn failed(error: rusqlite::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Failed for rusqlite::Error {
+    fn failed(error: rusqlite::Error) -> Self {
+        error
+    }
+}

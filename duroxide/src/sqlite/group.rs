@@ -1,0 +1,110 @@
+//! Entries that were handed in together, on their way through the writer.
+
+use tokio::sync::oneshot;
+
+use super::fault::{Failed, Refusal};
+use super::tx::Tx;
+
+/// The transaction cannot go on: something was written that has to be undone, or SQLite has rolled it back.
+pub(super) struct Undo(pub(super) Option<rusqlite::Error>);
+
+/// Why nothing of a whole transaction was written.
+pub(super) type Failure = std::sync::Arc<rusqlite::Error>;
+
+/// Work for the writer.
+pub(super) trait Job: Send {
+    /// How many entries it has.
+    fn entries(&self) -> usize;
+
+    /// Applies all entries. Once in a transaction that is repeated, each under a savepoint of its own (`careful`).
+    fn apply(&mut self, tx: &mut Tx<'_>, careful: bool) -> Result<(), Undo>;
+
+    /// Tells whoever waits what became of it.
+    fn answer(self: Box<Self>, committed: Result<(), Failure>);
+}
+
+/// The results of a group, in the order of its entries; or why nothing is known of them.
+pub(super) type Answer<T, X> = Result<Vec<Result<T, X>>, Failure>;
+
+/// Entries of one kind.
+pub(super) struct Group<E, T, X, F> {
+    entries: Vec<E>,
+    apply: F,
+    results: Vec<Result<T, X>>,
+    answer: oneshot::Sender<Answer<T, X>>,
+}
+
+impl<E, T, X, F> Group<E, T, X, F>
+where
+    E: Send + 'static,
+    T: Send + 'static,
+    X: Failed,
+    F: Fn(&mut Tx<'_>, &E) -> Result<T, Refusal<X>> + Send + 'static,
+{
+    pub(super) fn job(entries: Vec<E>, apply: F) -> (Box<dyn Job>, oneshot::Receiver<Answer<T, X>>) {
+        let (answer, answered) = oneshot::channel();
+        (Box::new(Self { results: Vec::with_capacity(entries.len()), entries, apply, answer }), answered)
+    }
+}
+
+impl<E, T, X, F> Job for Group<E, T, X, F>
+where
+    E: Send,
+    T: Send,
+    X: Failed,
+    F: Fn(&mut Tx<'_>, &E) -> Result<T, Refusal<X>> + Send,
+{
+    fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn apply(&mut self, tx: &mut Tx<'_>, careful: bool) -> Result<(), Undo> {
+        self.results.clear();
+        for entry in &self.entries {
+            let result = if careful {
+                under_savepoint(tx, |tx| (self.apply)(tx, entry))?
+            } else {
+                match (self.apply)(tx, entry) {
+                    Ok(done) => Ok(done),
+                    Err(Refusal::Refused(refusal)) => Err(refusal),
+                    Err(Refusal::Undo(_)) => return Err(Undo(None)),
+                    Err(Refusal::Storage(error)) => return Err(Undo(Some(error))),
+                }
+            };
+            self.results.push(result);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Failure>) {
+        // Whoever asked may have gone; what was done stays done.
+        let Self { results, answer, .. } = *self;
+        let _ = answer.send(committed.map(|()| results));
+    }
+}
+
+/// Applies one entry so that it can be undone by itself.
+fn under_savepoint<T, X: Failed>(
+    tx: &mut Tx<'_>,
+    apply: impl FnOnce(&mut Tx<'_>) -> Result<T, Refusal<X>>,
+) -> Result<Result<T, X>, Undo> {
+    let fatal = |error| Undo(Some(error));
+    tx.sql.run("SAVEPOINT entry", []).map_err(fatal)?;
+    let result = apply(tx);
+    if tx.sql.connection().is_autocommit() {
+        // A full disk, for one: SQLite has rolled back everything, not only this entry.
+        return Err(Undo(if let Err(Refusal::Storage(error)) = result { Some(error) } else { None }));
+    }
+    let result = match result {
+        Ok(done) => Ok(done),
+        Err(refusal) => {
+            tx.sql.run("ROLLBACK TO entry", []).map_err(fatal)?;
+            Err(match refusal {
+                Refusal::Refused(refusal) | Refusal::Undo(refusal) => refusal,
+                Refusal::Storage(error) => X::failed(error),
+            })
+        }
+    };
+    tx.sql.run("RELEASE entry", []).map_err(fatal)?;
+    Ok(result)
+}

@@ -1,0 +1,237 @@
+//! The threads and the memberships of one opened database.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::Plain;
+use super::bell::Bell;
+use super::fault::{Failed, Refusal, is_permanent, storage};
+use super::group::{Failure, Group, Job};
+use super::lock::NodeLock;
+use super::members::{self, Beats, Members};
+use super::options::{self, SqliteOptions};
+use super::readers::Readers;
+use super::schema;
+use super::shared::Shared;
+use super::sql::Sql;
+use super::tx::Tx;
+use super::writer::{self, Inbox, Message};
+use crate::id::{Epoch, NodeId};
+use crate::provider::{Lease, NodeInfo, ProviderError, Renewal};
+
+/// How many instances are removed in one transaction: others want to write, too.
+pub(super) const REMOVED_AT_ONCE: usize = 64;
+
+pub(super) struct Handle {
+    pub(super) shared: Arc<Shared>,
+    pub(super) readers: Readers,
+    writer: Inbox,
+    writer_thread: Option<JoinHandle<()>>,
+    /// The nodes that joined here, with their locks. All of these are std mutexes, held for a moment, never across an await.
+    locks: Mutex<HashMap<NodeId, Option<NodeLock>>>,
+    beats: Arc<Mutex<Beats>>,
+    bell: Mutex<Option<Bell>>,
+    /// Whether the bell is in the database.
+    listed: AtomicBool,
+}
+
+impl Handle {
+    pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Self, ProviderError> {
+        let statements = Arc::default();
+        let failed = |e| storage("open the database", e);
+        let mut sql = Sql::open(path, options.busy_timeout, Arc::clone(&statements)).map_err(failed)?;
+        let path = path.canonicalize().map_err(|e| ProviderError::permanent("find the database file", e))?;
+        options::prepare_writer(&sql, options)?;
+        schema::migrate(sql.connection_mut())?;
+        let shared = Arc::new(Shared::new(path, statements));
+        let reader = |_| options::open_reader(&shared.path, options, shared.statements.clone());
+        let readers = Readers::start((0..options.readers.max(1)).map(reader).collect::<Result<_, _>>()?)?;
+        let (writer, writer_thread) = writer::start(sql, shared.clone())?;
+        Ok(Self {
+            shared,
+            readers,
+            writer,
+            writer_thread: Some(writer_thread),
+            locks: Mutex::default(),
+            beats: Arc::default(),
+            bell: Mutex::default(),
+            listed: AtomicBool::new(false),
+        })
+    }
+
+    /// Hands entries to the writer, each atomic by itself.
+    pub(super) async fn write<E, T, X>(
+        &self,
+        operation: &'static str,
+        entries: Vec<E>,
+        apply: impl Fn(&mut Tx<'_>, &E) -> Result<T, Refusal<X>> + Send + 'static,
+    ) -> Result<Vec<Result<T, X>>, ProviderError>
+    where
+        E: Send + 'static,
+        T: Send + 'static,
+        X: Failed,
+    {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (job, answered) = Group::job(entries, apply);
+        let sent = self.writer.send(Message::Job(job)).is_ok();
+        match answered.await {
+            Ok(answer) if sent => answer.map_err(|failure| failed(operation, failure)),
+            _ => Err(ProviderError::retryable(operation, "the writer thread has stopped")),
+        }
+    }
+
+    /// The same for entries whose only failure is that of SQLite: the first one that fails, fails all.
+    pub(super) async fn write_all<E: Send + 'static, T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        entries: Vec<E>,
+        apply: impl Fn(&mut Tx<'_>, &E) -> Plain<T> + Send + 'static,
+    ) -> Result<Vec<T>, ProviderError> {
+        let results = self.write(operation, entries, apply).await?;
+        results.into_iter().collect::<Result<_, _>>().map_err(|e| storage(operation, e))
+    }
+
+    /// The same for one entry.
+    pub(super) async fn write_one<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        apply: impl Fn(&mut Tx<'_>) -> Plain<T> + Send + 'static,
+    ) -> Result<T, ProviderError> {
+        let results = self.write_all(operation, vec![()], move |tx, ()| apply(tx)).await?;
+        results.into_iter().next().ok_or_else(|| ProviderError::retryable(operation, "the writer gave no answer"))
+    }
+
+    pub(super) async fn join(&self, node: &NodeInfo) -> Result<Lease, ProviderError> {
+        const OPERATION: &str = "join";
+        self.hold_lock(node.id);
+        let mut members = self.look(OPERATION, Lease { node: node.id, epoch: Epoch(0) }).await?;
+        let dead = epochs(&members);
+        let port = self.start_bell();
+        let info = node.clone();
+        let lease = self.write_one(OPERATION, move |tx| Ok(members::join(tx, &info, &dead, port)?)).await?;
+        self.listed.fetch_or(port.is_some(), Ordering::Relaxed);
+        bury(&mut members);
+        Ok(lease)
+    }
+
+    pub(super) async fn renew(&self, lease: Lease) -> Result<Renewal, ProviderError> {
+        const OPERATION: &str = "renew the lease";
+        let locked = self.hold_lock(lease.node);
+        let mut members = self.look(OPERATION, lease).await?;
+        if members.held && locked && !members.asked && members.dead.is_empty() {
+            return Ok(Renewal::Held { cancelled: Vec::new() });
+        }
+        let dead = epochs(&members);
+        let renewal = self.write_one(OPERATION, move |tx| Ok(members::renew(tx, &lease, &dead, !locked)?)).await?;
+        bury(&mut members);
+        Ok(renewal)
+    }
+
+    pub(super) async fn leave(&self, lease: Lease) -> Result<(), ProviderError> {
+        self.write_one("leave", move |tx| Ok(members::free(tx, lease.epoch, false)?)).await?;
+        let lock = {
+            let mut locks = self.locks();
+            let lock = locks.remove(&lease.node);
+            self.shared.nodes.store(locks.len(), Ordering::Relaxed);
+            lock
+        };
+        if let Some(lock) = lock.flatten() {
+            lock.remove();
+        }
+        Ok(())
+    }
+
+    /// Listens, and lets other processes know, if that was not done before.
+    pub(super) async fn listen(&self) -> Result<(), ProviderError> {
+        let Some(port) = self.start_bell() else { return Ok(()) };
+        if self.listed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let listed = self.write_one("list the doorbell", move |tx| Ok(members::listen(tx, port)?)).await;
+        if listed.is_err() {
+            self.listed.store(false, Ordering::Relaxed);
+        }
+        listed
+    }
+
+    fn start_bell(&self) -> Option<u16> {
+        let mut bell = self.bell.lock().unwrap_or_else(PoisonError::into_inner);
+        if bell.is_none() {
+            match Bell::listen(self.shared.clone(), self.writer.clone()) {
+                Ok(new) => {
+                    self.shared.listens_on(new.port());
+                    *bell = Some(new);
+                }
+                Err(error) => tracing::warn!(%error, "no doorbell: other processes are noticed only by looking"),
+            }
+        }
+        bell.as_ref().map(Bell::port)
+    }
+
+    async fn look(&self, operation: &'static str, lease: Lease) -> Result<Members, ProviderError> {
+        let (shared, beats) = (self.shared.clone(), self.beats.clone());
+        let look = move |sql: &Sql| {
+            let mut beats = beats.lock().unwrap_or_else(PoisonError::into_inner);
+            members::look(sql, &shared.path, lease.node, lease.epoch, &mut beats)
+        };
+        self.readers.read(operation, look).await
+    }
+
+    /// Holds the lock of a node, where others can see it. Whether that was possible.
+    fn hold_lock(&self, node: NodeId) -> bool {
+        let mut locks = self.locks();
+        let lock = locks.entry(node).or_default();
+        if !lock.as_ref().is_some_and(NodeLock::is_visible) {
+            *lock = NodeLock::hold(&self.shared.path, node);
+        }
+        let held = lock.is_some();
+        self.shared.nodes.store(locks.len(), Ordering::Relaxed);
+        held
+    }
+
+    fn locks(&self) -> MutexGuard<'_, HashMap<NodeId, Option<NodeLock>>> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(port) = self.shared.port() {
+            let forget: fn(&mut Tx<'_>, &u16) -> Plain<usize> =
+                |tx, port| Ok(tx.sql.run("DELETE FROM duroxide_bells WHERE port = ?1", [port])?);
+            let (job, _): (Box<dyn Job>, _) = Group::job(vec![port], forget);
+            let _ = self.writer.send(Message::Job(job));
+        }
+        *self.bell.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let _ = self.writer.send(Message::Stop);
+        if let Some(thread) = self.writer_thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn epochs(members: &Members) -> Vec<Epoch> {
+    members.dead.iter().map(|(epoch, _)| *epoch).collect()
+}
+
+/// Removes the files of those who were taken over.
+fn bury(members: &mut Members) {
+    for (_, lock) in members.dead.drain(..) {
+        if let Some(lock) = lock {
+            lock.remove();
+        }
+    }
+}
+
+fn failed(operation: &'static str, failure: Failure) -> ProviderError {
+    if is_permanent(&failure) {
+        ProviderError::permanent(operation, failure)
+    } else {
+        ProviderError::retryable(operation, failure)
+    }
+}

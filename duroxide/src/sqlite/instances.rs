@@ -1,0 +1,84 @@
+//! Instances: made, resumed, removed.
+
+use rusqlite::named_params;
+
+use super::activities;
+use super::deliver::{self, Target};
+use super::rows::{epoch, int, text_map, text_map_json};
+use super::tx::Tx;
+use crate::clock::Timestamp;
+use crate::id::{Epoch, InstanceId};
+use crate::provider::{InstanceStatus, Lease, NewInstance, Placement};
+
+/// Creates an instance with its start message, owned by the epoch if it is to be eager and the epoch is a member. `None`:
+/// the id is taken.
+pub(super) fn create(
+    tx: &mut Tx<'_>,
+    new: &NewInstance,
+    by: Option<Epoch>,
+    time: Timestamp,
+) -> rusqlite::Result<Option<Placement>> {
+    let insert = "INSERT INTO duroxide_instances
+        (id, name, version, owner, created_at, updated_at, start_id, labels, parent, parent_execution, parent_call)
+        VALUES (:id, :name, :version, (SELECT epoch FROM duroxide_nodes WHERE epoch = :epoch), :time, :time, :start,
+                :labels, :parent, :parent_execution, :parent_call)
+        ON CONFLICT (id) DO NOTHING RETURNING seq, owner";
+    let parent = new.parent.as_ref();
+    let params = named_params! {
+        ":id": new.instance.as_str(), ":name": new.name, ":version": new.version.as_ref().map(ToString::to_string),
+        ":epoch": by.filter(|_| new.eager).map(|epoch| int(epoch.0)), ":time": time.as_micros(),
+        ":start": new.start.id.0.as_bytes(), ":labels": text_map_json(&new.labels),
+        ":parent": parent.map(|parent| parent.execution.instance.as_str()),
+        ":parent_execution": parent.map(|parent| int(parent.execution.number)),
+        ":parent_call": parent.map(|parent| int(parent.call.0)),
+    };
+    let created = tx.sql.row(insert, params, |row| Ok((row.get(0)?, epoch(row, 1)?)))?;
+    let Some((seq, owner)) = created else { return Ok(None) };
+    for (name, value) in &new.labels {
+        let insert = "INSERT INTO duroxide_labels (name, value, instance) VALUES (?1, ?2, ?3)";
+        tx.sql.run(insert, (name, value, seq))?;
+    }
+    let target = Target { seq, status: InstanceStatus::Running, execution: 1, owner };
+    target.deliver(tx, &new.start, time, false).map(Some)
+}
+
+/// Notes that the build of a lease was tried on an instance.
+pub(super) fn tried(tx: &Tx<'_>, seq: i64, lease: Option<&Lease>) -> rusqlite::Result<()> {
+    let insert = "INSERT OR IGNORE INTO duroxide_tried (instance, build)
+        SELECT ?1, build FROM duroxide_nodes WHERE epoch = ?2";
+    tx.sql.run(insert, (seq, lease.map(|lease| int(lease.epoch.0)))).map(drop)
+}
+
+/// Lets a suspended instance run again.
+pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Result<bool> {
+    let update =
+        "UPDATE duroxide_instances SET status = 'running', suspension = NULL, crashes = 0, alone = 0, suspect = 0,
+            updated_at = ?2,
+            ready_at = (SELECT min(coalesce(visible_at, arrived_at)) FROM duroxide_messages WHERE instance = ?1)
+        WHERE seq = ?1 AND status = 'suspended'";
+    let resumed = tx.sql.run(update, (seq, time.as_micros()))? > 0;
+    tx.signals.work |= resumed;
+    Ok(resumed)
+}
+
+/// Removes an instance with all that belongs to it.
+pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Result<()> {
+    activities::sweep(tx, id, seq, None)?;
+    deliver::sweep(tx, seq, None)?;
+    let labels = tx.sql.row("SELECT labels FROM duroxide_instances WHERE seq = ?1", [seq], |row| text_map(row, 0))?;
+    for (name, value) in labels.unwrap_or_default() {
+        let delete = "DELETE FROM duroxide_labels WHERE name = ?1 AND value = ?2 AND instance = ?3";
+        tx.sql.run(delete, (name, value, seq))?;
+    }
+    for delete in [
+        "DELETE FROM duroxide_events WHERE instance = ?1",
+        "DELETE FROM duroxide_executions WHERE instance = ?1",
+        "DELETE FROM duroxide_payloads WHERE instance = ?1",
+        "DELETE FROM duroxide_tried WHERE instance = ?1",
+        "DELETE FROM duroxide_instances WHERE seq = ?1",
+    ] {
+        tx.sql.run(delete, [seq])?;
+    }
+    tx.signals.changed.push(id.clone());
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! The file that a node locks for as long as it lives: the operating system lets go of it when the process dies, however
+//! it dies. Never the database file itself: closing that would drop SQLite's own locks.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use crate::id::NodeId;
+
+/// A lock that is held. Dropping it lets go, and leaves the file to whoever takes over.
+pub(super) struct NodeLock {
+    path: PathBuf,
+    // Held, not read: closing it lets go of the lock.
+    _file: File,
+}
+
+/// What the lock of a node tells.
+pub(super) enum Life {
+    Alive,
+    /// Nobody held it. It is held now, so that nobody else takes the same node over.
+    Dead(NodeLock),
+    Unknown,
+}
+
+impl NodeLock {
+    /// Creates and locks the file of a node. `None` where that is not possible: the node shows its life in another way.
+    pub(super) fn hold(database: &Path, node: NodeId) -> Option<Self> {
+        let path = path(database, node);
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+        let locked = file.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
+        match locked {
+            Ok(file) => Some(Self { path, _file: file }),
+            Err(error) => {
+                tracing::debug!(%error, path = %path.display(), "the node cannot lock its file");
+                None
+            }
+        }
+    }
+
+    /// Looks whether a node holds its lock.
+    pub(super) fn look(database: &Path, node: NodeId) -> Life {
+        let path = path(database, node);
+        let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { return Life::Unknown };
+        match file.try_lock() {
+            Ok(()) => Life::Dead(Self { path, _file: file }),
+            Err(TryLockError::WouldBlock) => Life::Alive,
+            Err(TryLockError::Error(_)) => Life::Unknown,
+        }
+    }
+
+    /// Whether others can see the file.
+    pub(super) fn is_visible(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Removes the file, then lets go.
+    pub(super) fn remove(self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, path = %self.path.display(), "the file of a node that is gone stays behind");
+        }
+    }
+}
+
+fn path(database: &Path, node: NodeId) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(format!("-node-{node}"));
+    path.into()
+}

@@ -1,0 +1,215 @@
+//! Nodes: joining, renewing, leaving, dying.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::Row;
+
+use super::bell;
+use super::instances;
+use super::lock::{Life, NodeLock};
+use super::rows::{epoch, instance_id, int, natural, parsed, uuid};
+use super::sql::Sql;
+use super::tx::Tx;
+use crate::id::{ActivityId, CallId, Epoch, ExecutionId, NodeId};
+use crate::provider::{Handlers, Lease, NodeInfo, Renewal};
+
+/// Heartbeats of other nodes as this provider saw them, and since when they have not moved.
+pub(super) type Beats = HashMap<Epoch, (i64, Instant)>;
+
+/// What a look at the members found.
+pub(super) struct Members {
+    /// Whether the node that looks is one of them.
+    pub(super) held: bool,
+    /// Whether the node has been asked something.
+    pub(super) asked: bool,
+    /// Nodes that have died, with their locks where they had one.
+    pub(super) dead: Vec<(Epoch, Option<NodeLock>)>,
+}
+
+/// Looks who is a member, and which of them are dead.
+pub(super) fn look(
+    sql: &Sql,
+    database: &Path,
+    own: NodeId,
+    lease: Epoch,
+    beats: &mut Beats,
+) -> rusqlite::Result<Members> {
+    let find = "SELECT epoch, id, beat, lease_time,
+            epoch = ?1 AND EXISTS (SELECT 1 FROM duroxide_notices WHERE epoch = ?1) FROM duroxide_nodes";
+    let nodes: Vec<(Epoch, NodeId, i64, u64, bool)> = sql.rows(find, [int(lease.0)], |row| {
+        Ok((Epoch(natural(row, 0)?), NodeId(uuid(row, 1)?), row.get(2)?, natural(row, 3)?, row.get(4)?))
+    })?;
+    let mut members = Members { held: false, asked: false, dead: Vec::new() };
+    beats.retain(|epoch, _| nodes.iter().any(|(node, ..)| node == epoch));
+    for (epoch, node, beat, lease_time, asked) in nodes {
+        members.asked |= asked;
+        if epoch == lease {
+            members.held = true;
+        } else if node != own {
+            let silent = silent(beats, epoch, beat) > Duration::from_micros(lease_time);
+            match NodeLock::look(database, node) {
+                Life::Alive => (),
+                Life::Dead(lock) => members.dead.push((epoch, Some(lock))),
+                Life::Unknown if silent => members.dead.push((epoch, None)),
+                Life::Unknown => (),
+            }
+        }
+    }
+    Ok(members)
+}
+
+/// For how long a heartbeat has not moved, by this process's monotonic clock.
+fn silent(beats: &mut Beats, epoch: Epoch, beat: i64) -> Duration {
+    let seen = beats.entry(epoch).or_insert_with(|| (beat, Instant::now()));
+    if seen.0 != beat {
+        *seen = (beat, Instant::now());
+    }
+    seen.1.elapsed()
+}
+
+/// Makes a node a member. Its earlier terms end, as do those of the dead.
+pub(super) fn join(tx: &mut Tx<'_>, info: &NodeInfo, dead: &[Epoch], port: Option<u16>) -> rusqlite::Result<Lease> {
+    let find = "SELECT epoch FROM duroxide_nodes WHERE id = ?1";
+    for before in tx.sql.rows(find, [info.id.0.as_bytes()], |row| epoch(row, 0))?.into_iter().flatten() {
+        free(tx, before, false)?;
+    }
+    take_over(tx, dead)?;
+    if let Some(port) = port {
+        listen(tx, port)?;
+    }
+    let next = "UPDATE duroxide_counters SET epoch = epoch + 1 RETURNING epoch";
+    let epoch = tx.sql.row(next, [], |row| natural(row, 0))?.map(Epoch).ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let Handlers { orchestrations, activities, tags } = &info.handlers;
+    let json = |value: serde_json::Value| value.to_string();
+    let orchestrations: Vec<_> =
+        orchestrations.iter().map(|(name, v)| serde_json::json!([name, v.to_string()])).collect();
+    let insert = "INSERT INTO duroxide_nodes (epoch, id, name, build, orchestrations, activities, tags, lease_time)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let lease_time = i64::try_from(info.lease_time.as_micros()).unwrap_or(i64::MAX);
+    let params = (
+        int(epoch.0),
+        info.id.0.as_bytes(),
+        &info.name,
+        &info.build,
+        json(orchestrations.into()),
+        json(activities.clone().into()),
+        tags.clone().map(|tags| json(tags.into())),
+        lease_time,
+    );
+    tx.sql.run(insert, params)?;
+    resume_for(tx, info)?;
+    Ok(Lease { node: info.id, epoch })
+}
+
+/// Notes where this provider listens, and forgets those who do not listen any more.
+pub(super) fn listen(tx: &Tx<'_>, port: u16) -> rusqlite::Result<()> {
+    for other in tx.sql.rows("SELECT port FROM duroxide_bells", [], |row| row.get::<_, u16>(0))? {
+        if other != port && bell::is_dead(other) {
+            tx.sql.run("DELETE FROM duroxide_bells WHERE port = ?1", [other])?;
+        }
+    }
+    tx.sql.run("INSERT OR IGNORE INTO duroxide_bells (port) VALUES (?1)", [port]).map(drop)
+}
+
+/// Takes over what the dead left, and brings back what the node was asked. `beat`: the node has no lock to show.
+pub(super) fn renew(tx: &mut Tx<'_>, lease: &Lease, dead: &[Epoch], beat: bool) -> rusqlite::Result<Renewal> {
+    take_over(tx, dead)?;
+    let epoch = int(lease.epoch.0);
+    let update = "UPDATE duroxide_nodes SET beat = beat + ?2 WHERE epoch = ?1";
+    if tx.sql.run(update, (epoch, i64::from(beat)))? == 0 {
+        return Ok(Renewal::Lost);
+    }
+    let take = "DELETE FROM duroxide_notices WHERE epoch = ?1 RETURNING instance, execution, call";
+    let cancelled = tx.sql.rows(take, [epoch], |row| {
+        let execution = ExecutionId { instance: instance_id(row, 0)?, number: natural(row, 1)? };
+        Ok(ActivityId { execution, call: CallId(natural(row, 2)?) })
+    })?;
+    Ok(Renewal::Held { cancelled })
+}
+
+fn take_over(tx: &mut Tx<'_>, dead: &[Epoch]) -> rusqlite::Result<()> {
+    for epoch in dead {
+        free(tx, *epoch, true)?;
+    }
+    Ok(())
+}
+
+/// Ends a membership: what the node owned has no owner any more. In flight are its activities, and the instances that have
+/// messages which are due: to them the crash is counted.
+pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Result<()> {
+    let epoch = int(epoch.0);
+    if tx.sql.run("DELETE FROM duroxide_nodes WHERE epoch = ?1", [epoch])? == 0 {
+        return Ok(());
+    }
+    tx.sql.run("DELETE FROM duroxide_notices WHERE epoch = ?1", [epoch])?;
+    let activities = "UPDATE duroxide_activities
+        SET owner = NULL, crashes = crashes + ?2, suspect = suspect OR (?2 AND alone), alone = 0 WHERE owner = ?1";
+    tx.sql.run(activities, (epoch, crashed))?;
+    let instances = "UPDATE duroxide_instances
+        SET owner = NULL, ready_at = r.at, alone = 0,
+            crashes = crashes + (?2 AND coalesce(r.at <= ?3, 0)),
+            suspect = suspect OR (?2 AND alone AND coalesce(r.at <= ?3, 0))
+        FROM (SELECT i.seq AS instance, (SELECT min(coalesce(m.visible_at, m.arrived_at)) FROM duroxide_messages m
+                                         WHERE m.instance = i.seq) AS at
+              FROM duroxide_instances i WHERE i.owner = ?1) AS r
+        WHERE seq = r.instance";
+    tx.sql.run(instances, (epoch, crashed, tx.latest.as_micros()))?;
+    tx.signals.work = true;
+    Ok(())
+}
+
+/// Resumes, once per instance and build, what a node that joins has the code for.
+fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
+    let untried = "NOT EXISTS (SELECT 1 FROM duroxide_tried t WHERE t.instance = i.seq AND t.build = ?1)";
+    let suspended = format!(
+        "SELECT i.seq, i.id FROM duroxide_instances i WHERE i.status = 'suspended' AND {untried} AND EXISTS (
+            SELECT 1 FROM json_each(?2) h WHERE h.value ->> 0 = i.name AND (i.version IS NULL OR h.value ->> 1 = i.version))"
+    );
+    let parked = format!(
+        "SELECT i.seq, i.id FROM duroxide_activities a JOIN duroxide_instances i ON i.seq = a.instance
+         WHERE a.parked IS NOT NULL AND {untried} AND a.name IN (SELECT value FROM json_each(?2)) GROUP BY i.seq"
+    );
+    let orchestrations = info.handlers.orchestrations.iter().map(|(n, v)| serde_json::json!([n, v.to_string()]));
+    let orchestrations = serde_json::Value::from_iter(orchestrations).to_string();
+    let activities = serde_json::Value::from(info.handlers.activities.clone()).to_string();
+    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, instance_id(row, 1)?));
+    let suspended = tx.sql.rows(&suspended, (&info.build, orchestrations), read)?;
+    let parked = tx.sql.rows(&parked, (&info.build, &activities), read)?;
+    let latest = tx.latest;
+    for (seq, _) in &suspended {
+        instances::resume(tx, *seq, latest)?;
+    }
+    for (seq, _) in &parked {
+        let unpark = "UPDATE duroxide_activities SET parked = NULL, crashes = 0, alone = 0, suspect = 0
+            WHERE instance = ?1 AND parked IS NOT NULL AND name IN (SELECT value FROM json_each(?2))";
+        tx.sql.run(unpark, (seq, &activities))?;
+        tx.sql.run("UPDATE duroxide_instances SET updated_at = ?2 WHERE seq = ?1", (seq, latest.as_micros()))?;
+    }
+    for (seq, id) in suspended.into_iter().chain(parked) {
+        let insert = "INSERT OR IGNORE INTO duroxide_tried (instance, build) VALUES (?1, ?2)";
+        tx.sql.run(insert, (seq, &info.build))?;
+        tx.signals.work = true;
+        tx.signals.changed.push(id);
+    }
+    Ok(())
+}
+
+/// The columns of [`node`], in its order.
+pub(super) const NODE: &str = "epoch, id, name, build, orchestrations, activities, tags, lease_time";
+
+pub(super) fn node(row: &Row<'_>) -> rusqlite::Result<(Epoch, NodeInfo)> {
+    let info = NodeInfo {
+        id: NodeId(uuid(row, 1)?),
+        name: row.get(2)?,
+        build: row.get(3)?,
+        handlers: Handlers {
+            orchestrations: parsed(row, 4, |json: String| serde_json::from_str(&json))?,
+            activities: parsed(row, 5, |json: String| serde_json::from_str(&json))?,
+            tags: parsed(row, 6, |json: Option<String>| json.map(|json| serde_json::from_str(&json)).transpose())?,
+        },
+        lease_time: Duration::from_micros(natural(row, 7)?),
+    };
+    Ok((Epoch(natural(row, 0)?), info))
+}

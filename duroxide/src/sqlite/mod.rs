@@ -1,0 +1,225 @@
+//! The default provider: state in a SQLite file next to the program.
+//!
+//! One thread writes, and puts whatever has come in meanwhile into one transaction ([`SqliteStats`] counts them); a few read.
+//! Several processes may work on one file: each finds at once what another has left when it died, since a node holds a lock
+//! of the operating system for as long as it lives, and each is told when another has written, by a doorbell on the loopback
+//! interface. Nothing is polled but, every five seconds and only while somebody waits, whether the bell was missed.
+//!
+//! Beside the database `app.db` there are its log `app.db-wal`, `app.db-shm`, and one `app.db-node-…` per running node.
+
+mod acquire;
+mod activities;
+mod admin;
+mod bell;
+mod claim;
+mod deliver;
+mod fault;
+mod group;
+mod handle;
+mod instances;
+mod lock;
+mod members;
+mod options;
+mod payloads;
+mod readers;
+mod remove;
+mod rows;
+mod schema;
+mod shared;
+mod sql;
+mod submit;
+mod turns;
+mod tx;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use futures_util::future::BoxFuture;
+
+pub use self::options::{Durability, SqliteOptions};
+
+use self::fault::Refusal;
+use self::handle::Handle;
+use crate::clock::Timestamp;
+use crate::id::{EventId, ExecutionId, InstanceId};
+use crate::provider::{
+    Acquired, Commit, CommitError, Committed, DeleteError, Filter, HistoryPage, InstancePage, InstanceRecord, Lease,
+    NodeInfo, NodeRecord, Page, Provider, ProviderError, Renewal, Submission, SubmitError, Submitted, Wakeups, Want,
+};
+
+/// A provider that keeps state in a SQLite file. Cheap to clone; when the last clone is dropped, its threads end.
+#[derive(Clone)]
+pub struct SqliteProvider {
+    handle: Arc<Handle>,
+}
+
+/// How much a [`SqliteProvider`] has done since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SqliteStats {
+    /// Transactions that were committed.
+    pub write_transactions: u64,
+    /// Statements of any kind that were run, those that begin and end transactions included.
+    pub statements: u64,
+}
+
+impl SqliteProvider {
+    /// Opens a database; creates it, or brings its schema up to date, if need be.
+    ///
+    /// # Errors
+    /// [`ProviderError`]: the file cannot be opened, is no database, or has a schema of a newer version.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ProviderError> {
+        Self::open_with(path, SqliteOptions::default())
+    }
+
+    /// The same, with other options.
+    ///
+    /// # Errors
+    /// As [`SqliteProvider::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, ProviderError> {
+        Ok(Self { handle: Arc::new(Handle::open(path.as_ref(), &options)?) })
+    }
+
+    /// How much it has done.
+    pub fn stats(&self) -> SqliteStats {
+        let shared = &self.handle.shared;
+        SqliteStats {
+            write_transactions: shared.write_transactions.load(Ordering::Relaxed),
+            statements: shared.statements.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl std::fmt::Debug for SqliteProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteProvider").field("path", &self.handle.shared.path).finish_non_exhaustive()
+    }
+}
+
+impl Provider for SqliteProvider {
+    fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>> {
+        Box::pin(self.handle.join(node))
+    }
+
+    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        Box::pin(self.handle.renew(*lease))
+    }
+
+    fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.handle.leave(*lease))
+    }
+
+    fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
+        Box::pin(async move {
+            const OPERATION: &str = "acquire work";
+            self.handle.shared.saw(want.now);
+            let lease = *lease;
+            let found = self.handle.readers.read(OPERATION, move |sql| acquire::look(sql, &lease, &want)).await?;
+            let mut acquired = found.acquired;
+            if found.claims.is_empty() {
+                return Ok(acquired);
+            }
+            let claims = found.claims;
+            let taken = self.handle.write_one(OPERATION, move |tx| Ok(claims.take(tx)?)).await?;
+            let load = move |sql: &sql::Sql| acquire::load(sql, &taken, &mut acquired).map(|()| acquired);
+            self.handle.readers.read(OPERATION, load).await
+        })
+    }
+
+    fn commit<'a>(
+        &'a self,
+        lease: &'a Lease,
+        entries: Vec<Commit>,
+    ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
+        let lease = *lease;
+        Box::pin(self.handle.write("commit", entries, move |tx, entry| activities::commit(tx, &lease, entry)))
+    }
+
+    fn submit(
+        &self,
+        entries: Vec<Submission>,
+    ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
+        Box::pin(self.handle.write("submit", entries, submit::submit))
+    }
+
+    fn history<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        after: EventId,
+    ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
+        let execution = execution.clone();
+        Box::pin(self.handle.readers.read("read a history", move |sql| admin::history(sql, &execution, after)))
+    }
+
+    fn instance<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
+        Box::pin(async move {
+            if self.handle.shared.wakeups.is_watched() {
+                self.handle.listen().await?;
+            }
+            let (instance, now) = (instance.clone(), self.now());
+            self.handle.readers.read("read an instance", move |sql| admin::instance(sql, &instance, now)).await
+        })
+    }
+
+    fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
+        let (filter, page) = (filter.clone(), page.clone());
+        Box::pin(self.handle.readers.read("list instances", move |sql| admin::list(sql, &filter, &page)))
+    }
+
+    fn delete<'a>(
+        &'a self,
+        instances: &'a [InstanceId],
+    ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
+        Box::pin(async move {
+            let mut results = Vec::with_capacity(instances.len());
+            for some in instances.chunks(handle::REMOVED_AT_ONCE) {
+                results.extend(self.handle.write_all("delete instances", some.to_vec(), remove::delete).await?);
+            }
+            Ok(results)
+        })
+    }
+
+    fn prune<'a>(
+        &'a self,
+        filter: &'a Filter,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<u64, ProviderError>> {
+        Box::pin(async move {
+            const OPERATION: &str = "prune instances";
+            let filter = filter.clone();
+            let find = move |sql: &sql::Sql| remove::prunable(sql, &filter, before, limit);
+            let mut left = self.handle.readers.read(OPERATION, find).await?;
+            let mut removed = 0;
+            while !left.is_empty() {
+                let some = left.drain(..left.len().min(handle::REMOVED_AT_ONCE)).collect();
+                removed += self.handle.write_all(OPERATION, some, remove::prune).await?.into_iter().sum::<u64>();
+            }
+            Ok(removed)
+        })
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
+        Box::pin(self.handle.readers.read("list nodes", admin::nodes))
+    }
+
+    fn wakeups(&self) -> &Wakeups {
+        &self.handle.shared.wakeups
+    }
+}
+
+impl SqliteProvider {
+    /// The latest time that a call named; before the first, the time of the operating system.
+    fn now(&self) -> Timestamp {
+        self.handle.shared.latest().unwrap_or_else(|| SystemTime::now().into())
+    }
+}
+
+/// What an entry returns whose only failure is that of SQLite.
+type Plain<T> = Result<T, Refusal<rusqlite::Error>>;

@@ -1,0 +1,141 @@
+//! How a database is opened.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::ErrorCode;
+
+use super::fault::storage;
+use super::sql::Sql;
+use crate::provider::ProviderError;
+
+/// What an acknowledged write survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// The end of the process, of the operating system, and of the power: the disk is flushed before anything is
+    /// acknowledged.
+    #[default]
+    Full,
+    /// The end of the process. When the machine stops, the last moments may be lost; the database stays whole.
+    Relaxed,
+}
+
+/// How a [`SqliteProvider`](super::SqliteProvider) works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SqliteOptions {
+    /// What an acknowledged write survives. Default: power loss.
+    pub durability: Durability,
+    /// How long to wait for another process that holds the write lock, before an operation fails as one that may be tried
+    /// again. Default: 5 s.
+    pub busy_timeout: Duration,
+    /// How many threads read. Default: 2.
+    pub readers: usize,
+    /// The most that the database file may grow to, in bytes, rounded down to pages. Default: no limit.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { durability: Durability::Full, busy_timeout: Duration::from_secs(5), readers: 2, max_bytes: None }
+    }
+}
+
+impl SqliteOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets what an acknowledged write survives.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Sets how long to wait for another process that holds the write lock.
+    #[must_use]
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// Sets how many threads read. Zero counts as one.
+    #[must_use]
+    pub fn readers(mut self, readers: usize) -> Self {
+        self.readers = readers;
+        self
+    }
+
+    /// Sets the most that the database file may grow to. What does not fit any more fails like on a full disk.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
+        self
+    }
+}
+
+/// Sets up the connection that writes.
+pub(super) fn prepare_writer(sql: &Sql, options: &SqliteOptions) -> Result<(), ProviderError> {
+    let failed = |e| storage("open the database", e);
+    let mode = write_ahead(sql, options.busy_timeout).map_err(failed)?;
+    if mode != "wal" {
+        let reason = format!("its file system allows only the journal mode {mode:?}, and WAL is needed");
+        return Err(ProviderError::permanent("open the database", reason));
+    }
+    let (name, level) = match options.durability {
+        Durability::Full => ("FULL", 2),
+        Durability::Relaxed => ("NORMAL", 1),
+    };
+    let connection = sql.connection();
+    connection.pragma_update(None, "synchronous", name).map_err(failed)?;
+    // Asked, not assumed: a setting that SQLite does not know is ignored without a word.
+    let set: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0)).map_err(failed)?;
+    if set != level {
+        let reason = format!("the sync level {name} was asked for, and SQLite uses {set}");
+        return Err(ProviderError::permanent("open the database", reason));
+    }
+    for (pragma, value) in [("wal_autocheckpoint", 0), ("cache_size", -4096), ("temp_store", 2)] {
+        connection.pragma_update(None, pragma, value).map_err(failed)?;
+    }
+    if let Some(bytes) = options.max_bytes {
+        let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
+        let pages = i64::try_from(bytes / u64::from(page.max(1))).unwrap_or(i64::MAX).max(1);
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Switches to the write-ahead log. Where several processes do so with a fresh file, SQLite says busy at once instead of
+/// waiting.
+fn write_ahead(sql: &Sql, patience: Duration) -> rusqlite::Result<String> {
+    let begun = Instant::now();
+    loop {
+        let mode = sql.connection().pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
+        match mode {
+            Err(error) if is_busy(&error) && begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(2)),
+            mode => return mode,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// Sets up a connection that reads.
+pub(super) fn open_reader(
+    path: &Path,
+    options: &SqliteOptions,
+    statements: std::sync::Arc<std::sync::atomic::AtomicU64>,
+) -> Result<Sql, ProviderError> {
+    let failed = |e| storage("open the database", e);
+    let sql = Sql::open(path, options.busy_timeout, statements).map_err(failed)?;
+    for (pragma, value) in [("query_only", 1), ("cache_size", -2048), ("temp_store", 2)] {
+        sql.connection().pragma_update(None, pragma, value).map_err(failed)?;
+    }
+    Ok(sql)
+}

@@ -1,0 +1,43 @@
+//! Where values are stored: small ones in the row that they belong to, large ones once per instance.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use super::sql::Sql;
+use crate::payload::Payload;
+
+/// The longest value that is stored in its row. Longer ones would leave the page anyway.
+const INLINE: usize = 1000;
+
+/// A payload in two columns; both `None`: JSON's null.
+#[derive(Default)]
+pub(super) struct Columns<'a> {
+    pub(super) inline: Option<&'a [u8]>,
+    pub(super) reference: Option<i64>,
+}
+
+/// Stores what does not go inline, unless the instance has it already.
+pub(super) fn store<'a>(sql: &Sql, instance: i64, payload: &'a Payload) -> rusqlite::Result<Columns<'a>> {
+    if payload.is_null() {
+        return Ok(Columns::default());
+    }
+    let bytes = payload.as_bytes();
+    if bytes.len() <= INLINE {
+        return Ok(Columns { inline: Some(bytes), reference: None });
+    }
+    let hash = hash(bytes);
+    let find = "SELECT id FROM duroxide_payloads WHERE instance = ?1 AND hash = ?2 AND data = ?3";
+    let found = sql.row(find, (instance, hash, bytes), |row| row.get(0))?;
+    let insert = "INSERT INTO duroxide_payloads (instance, hash, data) VALUES (?1, ?2, ?3) RETURNING id";
+    let reference = match found {
+        Some(id) => Some(id),
+        None => sql.row(insert, (instance, hash, bytes), |row| row.get(0))?,
+    };
+    Ok(Columns { inline: None, reference })
+}
+
+/// A hint: a version of Rust that hashes in another way finds fewer copies, and nothing wrong.
+fn hash(bytes: &[u8]) -> i64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish().cast_signed()
+}

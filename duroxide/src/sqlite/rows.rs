@@ -1,0 +1,142 @@
+//! Rows to values and back.
+
+use rusqlite::Row;
+use rusqlite::types::{FromSql, Type};
+use semver::Version;
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::history::TextMap;
+use crate::id::{CallId, Epoch, EventId, InstanceId, MessageId};
+use crate::message::Lane;
+use crate::payload::Payload;
+use crate::provider::{DAMAGED, EventRow, InstanceStatus, MessageRow};
+
+/// A number as SQLite stores it. Epochs, executions, events and calls are counted: they do not come near the limit.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn natural(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, i64>(column)?.max(0).unsigned_abs())
+}
+
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp::from_micros)
+}
+
+pub(super) fn epoch(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Epoch>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|epoch| Epoch(epoch.max(0).unsigned_abs())))
+}
+
+pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    row.get(column).map(Uuid::from_bytes)
+}
+
+/// A column whose text has a meaning of its own.
+pub(super) fn parsed<S: FromSql, T, E: std::error::Error + Send + Sync + 'static>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(S) -> Result<T, E>,
+) -> rusqlite::Result<T> {
+    parse(row.get(column)?)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
+
+pub(super) fn instance_id(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceId> {
+    parsed(row, column, |text: String| InstanceId::try_from(text))
+}
+
+pub(super) fn version(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Version>> {
+    parsed(row, column, |text: Option<String>| text.map(|text| Version::parse(&text)).transpose())
+}
+
+pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceStatus> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("unknown status {0:?}")]
+    struct Unknown(String);
+    let find = |text: String| InstanceStatus::ALL.into_iter().find(|s| s.as_str() == text).ok_or(Unknown(text));
+    parsed(row, column, find)
+}
+
+/// Headers and labels: JSON, or nothing.
+pub(super) fn text_map(row: &Row<'_>, column: usize) -> rusqlite::Result<TextMap> {
+    parsed(row, column, |text: Option<String>| text.map_or(Ok(TextMap::new()), |text| serde_json::from_str(&text)))
+}
+
+pub(super) fn text_map_json(map: &TextMap) -> Option<String> {
+    let json = || serde_json::to_string(map).unwrap_or_else(|e| unreachable!("a map of texts is JSON: {e}"));
+    (!map.is_empty()).then(json)
+}
+
+/// A payload from its inline column, its reference and what that refers to.
+fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Option<Payload>> {
+    let bytes: Option<Vec<u8>> = row.get(inline)?;
+    let stored: Option<Vec<u8>> = row.get(inline + 2)?;
+    let lost = row.get::<_, Option<i64>>(inline + 1)?.is_some() && stored.is_none();
+    Ok((!lost).then(|| bytes.or(stored).map_or(Payload::NULL, Payload::from_json_bytes)))
+}
+
+/// The columns of [`message`], in its order, of `m` joined with payloads `p`.
+pub(super) const MESSAGE: &str = "m.arrival, m.id, m.lane, m.execution, m.call, m.visible_at, m.arrived_at, m.format, \
+     m.data, m.payload, m.payload_ref, p.data, m.headers";
+
+/// A message and its place in the order of delivery.
+pub(super) struct Placed {
+    pub(super) place: (Lane, i64, i64),
+    pub(super) row: MessageRow,
+}
+
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Placed> {
+    let arrival: i64 = row.get(0)?;
+    let arrived_at: i64 = row.get(6)?;
+    let lane = match row.get(2)? {
+        0 => Lane::Start,
+        1 => Lane::Carried,
+        _ => Lane::Normal,
+    };
+    let visible_at: Option<i64> = row.get(5)?;
+    let mut message = MessageRow {
+        id: MessageId(uuid(row, 1)?),
+        lane,
+        execution: row.get::<_, Option<i64>>(3)?.map(|n| n.max(0).unsigned_abs()),
+        call: row.get::<_, Option<i64>>(4)?.map(|n| CallId(n.max(0).unsigned_abs())),
+        visible_at: visible_at.map(Timestamp::from_micros),
+        format: row.get(7)?,
+        data: row.get(8)?,
+        payload: Payload::NULL,
+        headers: TextMap::new(),
+    };
+    match (payload(row, 9)?, text_map(row, 12)) {
+        (Some(payload), Ok(headers)) => (message.payload, message.headers) = (payload, headers),
+        (None, _) => (message.format, message.data) = (DAMAGED, "its payload is missing".to_owned()),
+        (_, Err(error)) => (message.format, message.data) = (DAMAGED, error.to_string()),
+    }
+    Ok(Placed { place: (lane, visible_at.unwrap_or(arrived_at), arrival), row: message })
+}
+
+/// Sorts into the order of delivery.
+pub(super) fn in_order(mut messages: Vec<Placed>) -> Vec<MessageRow> {
+    messages.sort_by_key(|message| message.place);
+    messages.into_iter().map(|message| message.row).collect()
+}
+
+/// The columns of [`event`], in its order, of `e` joined with payloads `p`.
+pub(super) const EVENT: &str = "e.id, e.time, e.decision, e.format, e.data, e.payload, e.payload_ref, p.data";
+
+/// An event whose columns begin at `first`.
+pub(super) fn event(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
+    let mut event = EventRow {
+        id: EventId(natural(row, first)?),
+        time: time(row, first + 1)?,
+        decision: row.get(first + 2)?,
+        format: row.get(first + 3)?,
+        data: row.get(first + 4)?,
+        payload: Payload::NULL,
+    };
+    match payload(row, first + 5)? {
+        Some(payload) => event.payload = payload,
+        None => (event.format, event.data) = (DAMAGED, "its payload is missing".to_owned()),
+    }
+    Ok(event)
+}

@@ -1,0 +1,52 @@
+//! The schema: numbered migrations, the only place where tables are made.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::provider::ProviderError;
+
+use super::fault::storage;
+
+/// Each of them once, in this order.
+const MIGRATIONS: &[&str] = &[include_str!("schema/0001_initial.sql")];
+
+/// Brings the schema to the version of this program. Several processes may do so at once: the write lock lets one of them
+/// through, the others find its work done.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), ProviderError> {
+    let failed = |e| storage("migrate the schema", e);
+    if version(connection).map_err(failed)? == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let write = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    write
+        .execute_batch(
+            "CREATE TABLE IF NOT EXISTS duroxide_schema (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL) STRICT;
+             INSERT OR IGNORE INTO duroxide_schema (id, version) VALUES (1, 0);",
+        )
+        .map_err(failed)?;
+    let found = version(&write).map_err(failed)?;
+    if found > MIGRATIONS.len() {
+        return Err(newer(found));
+    }
+    for migration in MIGRATIONS.iter().skip(found) {
+        write.execute_batch(migration).map_err(failed)?;
+    }
+    write
+        .execute("UPDATE duroxide_schema SET version = ?1", [i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)])
+        .map_err(failed)?;
+    write.commit().map_err(failed)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<usize> {
+    let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'duroxide_schema')";
+    if !connection.query_row(exists, [], |row| row.get::<_, bool>(0))? {
+        return Ok(0);
+    }
+    let version: i64 = connection.query_row("SELECT version FROM duroxide_schema", [], |row| row.get(0))?;
+    Ok(usize::try_from(version).unwrap_or(usize::MAX))
+}
+
+fn newer(found: usize) -> ProviderError {
+    let known = MIGRATIONS.len();
+    let reason = format!("its schema has version {found}, this program knows versions up to {known}; use a newer one");
+    ProviderError::permanent("open the database", reason)
+}

@@ -1,0 +1,112 @@
+//! What clients ask for.
+
+use super::deliver::Target;
+use super::fault::Refusal;
+use super::instances;
+use super::rows::{epoch, status};
+use super::turns;
+use super::tx::Tx;
+use crate::clock::Timestamp;
+use crate::id::{CommitId, Epoch, InstanceId};
+use crate::provider::{
+    CommitError, IfExists, InstanceStatus, Lease, MessageRow, NewInstance, Placement, Submission, SubmitError,
+    Submitted, Turn,
+};
+
+type Done = Result<Submitted, Refusal<SubmitError>>;
+
+/// Writes one entry of a client.
+pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
+    match submission {
+        Submission::Start { new, if_exists, lease, time } => start(tx, new, *if_exists, lease.as_ref(), *time),
+        Submission::Send { to, message, time } => send(tx, to, message, *time),
+        Submission::Resume { instance, time } => resume(tx, instance, *time),
+        Submission::Terminate { id, turn } => terminate(tx, *id, turn),
+    }
+}
+
+fn start(tx: &mut Tx<'_>, new: &NewInstance, if_exists: IfExists, lease: Option<&Lease>, time: Timestamp) -> Done {
+    tx.saw(time);
+    let by = lease.map(|lease| lease.epoch);
+    if let Some(placement) = instances::create(tx, new, by, time)? {
+        return Ok(Submitted { owner: owner(placement), written: true });
+    }
+    let find = "SELECT seq, status, owner, start_id = ?2 FROM duroxide_instances WHERE id = ?1";
+    let there = tx.sql.row(find, (new.instance.as_str(), new.start.id.0.as_bytes()), |row| {
+        Ok((row.get(0)?, status(row, 1)?, epoch(row, 2)?, row.get(3)?))
+    })?;
+    let (seq, status, owned, same): (i64, InstanceStatus, Option<Epoch>, bool) =
+        there.ok_or(Refusal::Refused(SubmitError::Conflict))?;
+    match if_exists {
+        _ if same => return Ok(Submitted { owner: owned, written: true }),
+        IfExists::Attach => return Ok(Submitted { owner: owned, written: false }),
+        IfExists::Replace if status.is_finished() => instances::remove(tx, &new.instance, seq)?,
+        IfExists::Replace | IfExists::Error => return Err(Refusal::Refused(SubmitError::Exists(status))),
+    }
+    let placement = instances::create(tx, new, by, time)?.ok_or(Refusal::Undo(SubmitError::Conflict))?;
+    Ok(Submitted { owner: owner(placement), written: true })
+}
+
+fn send(tx: &mut Tx<'_>, to: &InstanceId, message: &MessageRow, time: Timestamp) -> Done {
+    tx.saw(time);
+    let target = Target::find(tx, to)?;
+    if tx.is_remembered(message.id.0)? {
+        return Ok(Submitted { owner: target.and_then(|target| target.owner), written: true });
+    }
+    let target = target.ok_or(Refusal::Refused(SubmitError::NotFound))?;
+    if target.status.is_finished() {
+        return Err(Refusal::Refused(SubmitError::Finished(target.status)));
+    }
+    match target.deliver(tx, message, time, true)? {
+        Placement::Refused => Err(Refusal::Refused(SubmitError::Conflict)),
+        placement => {
+            tx.signals.work |= owner(placement).is_some();
+            Ok(Submitted { owner: owner(placement), written: true })
+        }
+    }
+}
+
+fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
+    tx.saw(time);
+    let target = Target::find(tx, instance)?.ok_or(Refusal::Refused(SubmitError::NotFound))?;
+    let resumed = instances::resume(tx, target.seq, time)?;
+    let unpark = "UPDATE duroxide_activities SET parked = NULL, crashes = 0, alone = 0, suspect = 0
+        WHERE instance = ?1 AND parked IS NOT NULL";
+    let unparked = tx.sql.run(unpark, [target.seq])? > 0;
+    let written = resumed || unparked;
+    if written {
+        let update = "UPDATE duroxide_instances SET updated_at = ?2 WHERE seq = ?1";
+        tx.sql.run(update, (target.seq, time.as_micros()))?;
+        tx.signals.work = true;
+        tx.signals.changed.push(instance.clone());
+    }
+    Ok(Submitted { owner: target.owner, written })
+}
+
+fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
+    let find = "SELECT status, last_commit IS ?2 FROM duroxide_instances WHERE id = ?1";
+    let params = (turn.execution.instance.as_str(), id.0.as_bytes());
+    let there = tx.sql.row(find, params, |row| Ok((status(row, 0)?, row.get(1)?)))?;
+    match there.ok_or(Refusal::Refused(SubmitError::NotFound))? {
+        (_, true) => return Ok(Submitted { owner: None, written: true }),
+        (status, _) if status.is_finished() => return Err(Refusal::Refused(SubmitError::Finished(status))),
+        _ => (),
+    }
+    let translate = |error| match error {
+        CommitError::Failed(reason) => SubmitError::Failed(reason),
+        CommitError::Fenced | CommitError::Conflict => SubmitError::Conflict,
+    };
+    match turns::turn(tx, id, None, turn) {
+        Ok(_) => Ok(Submitted { owner: None, written: true }),
+        Err(Refusal::Refused(error)) => Err(Refusal::Refused(translate(error))),
+        Err(Refusal::Undo(error)) => Err(Refusal::Undo(translate(error))),
+        Err(Refusal::Storage(error)) => Err(Refusal::Storage(error)),
+    }
+}
+
+fn owner(placement: Placement) -> Option<Epoch> {
+    match placement {
+        Placement::Owned(epoch) => Some(epoch),
+        Placement::Queued | Placement::Refused => None,
+    }
+}

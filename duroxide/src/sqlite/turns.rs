@@ -1,0 +1,245 @@
+//! Turns.
+
+use rusqlite::named_params;
+
+use super::activities;
+use super::deliver::{self, Target};
+use super::fault::Refusal;
+use super::instances;
+use super::payloads;
+use super::rows::int;
+use super::tx::Tx;
+use crate::id::{CallId, CommitId, EventId, InstanceId};
+use crate::provider::{
+    CommitError, Committed, EventRow, InstanceStatus, Lease, NewActivity, NewChild, Outgoing, Placement, Then, Turn,
+};
+
+/// Writes a turn: of a lease, or from outside.
+pub(super) fn turn(
+    tx: &mut Tx<'_>,
+    id: CommitId,
+    lease: Option<&Lease>,
+    turn: &Turn,
+) -> Result<Committed, Refusal<CommitError>> {
+    tx.saw(turn.time);
+    let Some(seq) = advance(tx, id, lease, turn)? else { return why_not(tx, id, lease, &turn.execution.instance) };
+    let row = Written { seq, lease, turn };
+    row.take(tx)?;
+    for event in &turn.events {
+        insert_event(tx, seq, turn.execution.number, event)?;
+    }
+    for activity in &turn.activities {
+        row.schedule(tx, activity)?;
+    }
+    let target = row.then(tx)?;
+    let mut committed = Committed::default();
+    for child in &turn.starts {
+        committed.starts.push(row.start_child(tx, &target, child)?);
+    }
+    for out in &turn.messages {
+        committed.messages.push(row.send_out(tx, &target, out)?);
+    }
+    Ok(committed)
+}
+
+/// Moves the instance on, if it is where the turn expects it and belongs to the lease: the one statement that decides.
+fn advance(tx: &Tx<'_>, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<Option<i64>> {
+    let last = turn.events.last().map_or(turn.after, |event| event.id);
+    let (last, version, reason, status) = match &turn.then {
+        Then::Go => (last, turn.version.as_ref(), None, InstanceStatus::Running),
+        Then::Suspend { reason } => (last, turn.version.as_ref(), Some(reason), InstanceStatus::Suspended),
+        Then::Finish { status } => (last, turn.version.as_ref(), None, *status),
+        Then::ContinueAsNew { version } => (EventId(0), version.as_ref(), None, InstanceStatus::Running),
+    };
+    let version = version.map(ToString::to_string);
+    let params = named_params! {
+        ":id": turn.execution.instance.as_str(), ":execution": int(turn.execution.number), ":after": int(turn.after.0),
+        ":commit": id.0.as_bytes(), ":epoch": lease.map(|lease| int(lease.epoch.0)), ":last": int(last.0),
+        ":version": version, ":reason": reason, ":status": status.as_str(), ":time": turn.time.as_micros(),
+    };
+    tx.sql.row(advance_sql(&turn.then, lease.is_some()), params, |row| row.get(0))
+}
+
+/// Each kind of turn names the columns that it changes, so that it touches no index that it need not. Where a parameter is
+/// of no use, it is compared with itself: all of them have the same ones.
+fn advance_sql(then: &Then, fenced: bool) -> &'static str {
+    macro_rules! advance {
+        ($set:literal, $where:literal) => {
+            concat!(
+                "UPDATE duroxide_instances SET last_event = :last, updated_at = :time, last_commit = :commit, ",
+                $set,
+                " WHERE id = :id AND execution = :execution AND last_event = :after AND last_commit IS NOT :commit",
+                " AND :version IS :version AND :reason IS :reason AND :status IS :status AND ",
+                $where,
+                " RETURNING seq"
+            )
+        };
+        ($set:literal) => {
+            if fenced {
+                advance!($set, "owner = :epoch AND status = 'running'")
+            } else {
+                advance!($set, ":epoch IS NULL AND status IN ('running', 'suspended')")
+            }
+        };
+    }
+    match then {
+        Then::Go => advance!("version = coalesce(:version, version), crashes = 0, alone = 0, suspect = 0"),
+        Then::Suspend { .. } => advance!(
+            "version = coalesce(:version, version), status = :status, suspension = :reason, owner = NULL,
+             ready_at = NULL, alone = 0"
+        ),
+        Then::Finish { .. } => advance!(
+            "version = coalesce(:version, version), status = :status, suspension = NULL, owner = NULL, ready_at = NULL,
+             finished_at = :time, crashes = 0, alone = 0, suspect = 0"
+        ),
+        Then::ContinueAsNew { .. } => {
+            advance!("version = :version, execution = execution + 1, crashes = 0, alone = 0, suspect = 0")
+        }
+    }
+}
+
+/// Why the instance was not moved on: done already, fenced, or not what was expected.
+fn why_not(
+    tx: &Tx<'_>,
+    id: CommitId,
+    lease: Option<&Lease>,
+    instance: &InstanceId,
+) -> Result<Committed, Refusal<CommitError>> {
+    let find = "SELECT last_commit IS ?2, owner IS ?3 FROM duroxide_instances WHERE id = ?1";
+    let params = (instance.as_str(), id.0.as_bytes(), lease.map(|lease| int(lease.epoch.0)));
+    match tx.sql.row(find, params, |row| Ok((row.get(0)?, row.get(1)?)))? {
+        Some((true, _)) => Ok(Committed { repeated: true, ..Committed::default() }),
+        Some((false, owned)) if owned || lease.is_none() => Err(Refusal::Refused(CommitError::Conflict)),
+        _ => Err(Refusal::Refused(CommitError::Fenced)),
+    }
+}
+
+fn insert_event(tx: &Tx<'_>, seq: i64, execution: u64, event: &EventRow) -> rusqlite::Result<()> {
+    let payload = payloads::store(tx.sql, seq, &event.payload)?;
+    let insert = "INSERT INTO duroxide_events
+        (instance, execution, id, time, decision, format, data, payload, payload_ref)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let EventRow { id, time, decision, format, data, .. } = event;
+    let (id, execution, time) = (int(id.0), int(execution), time.as_micros());
+    let params = (seq, execution, id, time, decision, format, data, payload.inline, payload.reference);
+    tx.sql.run(insert, params).map(drop)
+}
+
+/// A turn whose instance was moved on; the rest of it.
+struct Written<'a> {
+    seq: i64,
+    lease: Option<&'a Lease>,
+    turn: &'a Turn,
+}
+
+impl Written<'_> {
+    /// Removes what the turn has read, used up, or taken back.
+    fn take(&self, tx: &mut Tx<'_>) -> Result<(), Refusal<CommitError>> {
+        let Self { seq, lease, turn } = *self;
+        let number = turn.execution.number;
+        for message in &turn.consumed {
+            if !deliver::consume(tx, seq, *message)? {
+                return Err(Refusal::Undo(CommitError::Conflict));
+            }
+        }
+        for (call, attempt) in &turn.outcomes {
+            if !activities::remove_owned(tx, (seq, number, *call), *attempt, lease)? {
+                return Err(Refusal::Undo(CommitError::Conflict));
+            }
+        }
+        for call in &turn.cancelled_activities {
+            activities::cancel(tx, &turn.execution.instance, (seq, number, *call))?;
+        }
+        for call in &turn.cancelled_messages {
+            take_back(tx, seq, number, *call)?;
+        }
+        Ok(())
+    }
+
+    fn schedule(&self, tx: &mut Tx<'_>, new: &NewActivity) -> rusqlite::Result<()> {
+        let owner = self.lease.filter(|_| new.eager).map(|lease| int(lease.epoch.0));
+        let insert = "INSERT INTO duroxide_activities
+            (instance, execution, call, scheduled, name, tag, detached, headers, visible_at, owner)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let key = (self.seq, int(self.turn.execution.number), int(new.call.0));
+        let headers = super::rows::text_map_json(&new.headers);
+        let (scheduled, time) = (int(new.scheduled.0), self.turn.time.as_micros());
+        tx.signals.work |= owner.is_none();
+        let params = (key.0, key.1, key.2, scheduled, &new.name, &new.tag, new.detached, headers, time, owner);
+        tx.sql.run(insert, params).map(drop)
+    }
+
+    /// Does what is left to do when an execution ends or stops; returns the instance as it is now.
+    fn then(&self, tx: &mut Tx<'_>) -> rusqlite::Result<Target> {
+        let Self { seq, lease, turn } = *self;
+        let execution = &turn.execution;
+        let mut target = Target {
+            seq,
+            status: InstanceStatus::Running,
+            execution: execution.number,
+            owner: lease.map(|lease| lease.epoch),
+        };
+        match &turn.then {
+            Then::Go => (),
+            Then::Suspend { .. } => {
+                (target.status, target.owner) = (InstanceStatus::Suspended, None);
+                instances::tried(tx, seq, lease)?;
+                tx.signals.changed.push(execution.instance.clone());
+            }
+            Then::Finish { status } => {
+                (target.status, target.owner) = (*status, None);
+                activities::sweep(tx, &execution.instance, seq, Some(execution.number))?;
+                deliver::sweep(tx, seq, None)?;
+                tx.signals.changed.push(execution.instance.clone());
+            }
+            Then::ContinueAsNew { .. } => {
+                target.execution += 1;
+                activities::sweep(tx, &execution.instance, seq, Some(execution.number))?;
+                deliver::sweep(tx, seq, Some(execution.number))?;
+                let insert = "INSERT INTO duroxide_executions (instance, number, continued_at) VALUES (?1, ?2, ?3)";
+                tx.sql.run(insert, (seq, int(execution.number), turn.time.as_micros()))?;
+            }
+        }
+        Ok(target)
+    }
+
+    fn start_child(&self, tx: &mut Tx<'_>, from: &Target, child: &NewChild) -> rusqlite::Result<Placement> {
+        let time = self.turn.time;
+        let owner = self.lease.map(|lease| lease.epoch);
+        let Some(placement) = instances::create(tx, &child.new, owner, time)? else {
+            from.deliver(tx, &child.otherwise, time, false)?;
+            return Ok(Placement::Refused);
+        };
+        if let Some(accepted) = &child.accepted {
+            from.deliver(tx, accepted, time, false)?;
+        }
+        Ok(placement)
+    }
+
+    fn send_out(&self, tx: &mut Tx<'_>, from: &Target, out: &Outgoing) -> rusqlite::Result<Placement> {
+        let time = self.turn.time;
+        let placement = if out.to == self.turn.execution.instance {
+            from.deliver(tx, &out.message, time, false)?
+        } else {
+            match Target::find(tx, &out.to)? {
+                Some(target) => target.deliver(tx, &out.message, time, false)?,
+                None => Placement::Refused,
+            }
+        };
+        match (placement, &out.otherwise) {
+            (Placement::Refused, Some(otherwise)) => {
+                from.deliver(tx, otherwise, time, false)?;
+            }
+            (Placement::Owned(owner), _) => tx.signals.work |= Some(owner) != self.lease.map(|lease| lease.epoch),
+            _ => (),
+        }
+        Ok(placement)
+    }
+}
+
+/// Removes the delayed messages of a call.
+fn take_back(tx: &Tx<'_>, seq: i64, execution: u64, call: CallId) -> rusqlite::Result<()> {
+    let delete = "DELETE FROM duroxide_messages
+        WHERE instance = ?1 AND call = ?2 AND visible_at IS NOT NULL AND (execution IS NULL OR execution = ?3)";
+    tx.sql.run(delete, (seq, int(call.0), int(execution))).map(drop)
+}

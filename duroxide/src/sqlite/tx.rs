@@ -1,0 +1,94 @@
+//! A write transaction, and what is to be told once it is durable.
+
+use std::time::{Duration, SystemTime};
+
+use super::rows::{int, uuid};
+use super::sql::Sql;
+use crate::clock::Timestamp;
+use crate::id::InstanceId;
+
+/// How long a message or an outcome is remembered once it is gone.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+/// How many remembered ids are looked at for each that is added; more than one, so that they do not pile up.
+const FORGET: i64 = 4;
+
+pub(super) struct Tx<'a> {
+    pub(super) sql: &'a Sql,
+    /// The latest time that a call named.
+    pub(super) latest: Timestamp,
+    pub(super) signals: Signals,
+    arrival: Option<i64>,
+    remembered: i64,
+}
+
+/// What others are to be told.
+#[derive(Default)]
+pub(super) struct Signals {
+    /// Something was left for nodes other than the one that wrote.
+    pub(super) work: bool,
+    /// These instances changed in a way that somebody may wait for.
+    pub(super) changed: Vec<InstanceId>,
+}
+
+impl Signals {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.work && self.changed.is_empty()
+    }
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(sql: &'a Sql, latest: Option<Timestamp>) -> Self {
+        let latest = latest.unwrap_or_else(|| SystemTime::now().into());
+        Self { sql, latest, signals: Signals::default(), arrival: None, remembered: 0 }
+    }
+
+    pub(super) fn saw(&mut self, time: Timestamp) {
+        self.latest = self.latest.max(time);
+    }
+
+    /// The number of the next message. Numbers are never used again, also when the last message is gone: nodes remember how
+    /// far they have read.
+    pub(super) fn next_arrival(&mut self) -> rusqlite::Result<i64> {
+        let last = match self.arrival {
+            Some(last) => last,
+            None => self.sql.row("SELECT arrival FROM duroxide_counters", [], |row| row.get(0))?.unwrap_or(0),
+        };
+        self.arrival = Some(last + 1);
+        Ok(last + 1)
+    }
+
+    pub(super) fn remember(&mut self, id: uuid::Uuid) -> rusqlite::Result<()> {
+        self.remembered += 1;
+        let insert = "INSERT OR IGNORE INTO duroxide_dedup (id, time) VALUES (?1, ?2)";
+        self.sql.run(insert, (id.as_bytes(), self.latest.as_micros())).map(drop)
+    }
+
+    pub(super) fn is_remembered(&self, id: uuid::Uuid) -> rusqlite::Result<bool> {
+        let find = "SELECT EXISTS (SELECT 1 FROM duroxide_dedup WHERE id = ?1)";
+        Ok(self.sql.row(find, [id.as_bytes()], |row| row.get(0))?.unwrap_or(false))
+    }
+
+    /// Writes what the whole transaction wrote one by one. `forget`: behind which id old ones are looked for, next time.
+    pub(super) fn finish(&mut self, forget: &mut uuid::Uuid) -> rusqlite::Result<()> {
+        if let Some(arrival) = self.arrival {
+            self.sql.run("UPDATE duroxide_counters SET arrival = ?1", [arrival])?;
+        }
+        if self.remembered > 0 {
+            self.forget(forget)?;
+        }
+        Ok(())
+    }
+
+    /// Removes some of what was remembered long enough.
+    fn forget(&self, behind: &mut uuid::Uuid) -> rusqlite::Result<()> {
+        let look = "SELECT id, time FROM duroxide_dedup WHERE id > ?1 ORDER BY id LIMIT ?2";
+        let limit = FORGET * self.remembered + 1;
+        let seen = self.sql.rows(look, (behind.as_bytes(), limit), |row| Ok((uuid(row, 0)?, row.get::<_, i64>(1)?)))?;
+        let old = self.latest.as_micros().saturating_sub(int(REMEMBERED.as_secs()).saturating_mul(1_000_000));
+        for (id, _) in seen.iter().filter(|(_, time)| *time <= old) {
+            self.sql.run("DELETE FROM duroxide_dedup WHERE id = ?1", [id.as_bytes()])?;
+        }
+        *behind = seen.last().map_or(uuid::Uuid::nil(), |(id, _)| *id);
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! Packs, prints labels and sends.
+
+use contracts::Order;
+use duroxide::prelude::*;
+
+/// The code of a contract.
+#[activity]
+pub async fn print_label(number: u32, text: String) -> duroxide::Result<String> {
+    println!("  shipping: a label is printed");
+    Ok(format!("no. {number}: {text}"))
+}
+
+/// No contract: known in this crate only.
+#[activity]
+async fn pack(item: String) -> duroxide::Result<String> {
+    println!("  shipping: {item} is packed");
+    Ok(format!("a box with {item}"))
+}
+
+/// The code of a contract.
+#[orchestration]
+pub async fn ship(ctx: OrchestrationContext, order: Order) -> duroxide::Result<String> {
+    let parcel = pack::call(&ctx, order.item).await?;
+    tracing::info!("shipping: {parcel} is on its way");
+    Ok(parcel)
+}

@@ -1,0 +1,159 @@
+//! The rules of the house that a compiler does not know.
+
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// All files below a folder with this ending: path from the root, content.
+fn files(under: &str, ending: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(under)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(ending) {
+                let relative = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+                found.push((relative, std::fs::read_to_string(&path).expect("a text")));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Which modules of the library each module may use. `testing` may use all, and all may use `telemetry`.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("id", &[]),
+    ("clock", &[]),
+    ("payload", &[]),
+    ("policy", &[]),
+    ("error", &["id", "history"]),
+    ("history", &["id", "clock", "payload", "policy"]),
+    ("message", &["id", "clock", "payload", "history"]),
+    ("telemetry", &[]),
+    ("replay", &["id", "clock", "payload", "policy", "error", "history", "message", "orchestration"]),
+    ("orchestration", &["id", "clock", "payload", "policy", "error", "history", "replay"]),
+    ("activity", &["id", "clock", "payload", "policy", "error", "history", "replay"]),
+    ("provider", &["id", "clock", "payload", "error", "history", "message"]),
+    ("sqlite", &["id", "clock", "payload", "error", "history", "message", "provider"]),
+    ("registry", &["id", "payload", "error", "history", "activity", "orchestration", "replay"]),
+    ("client", &["id", "clock", "payload", "error", "history", "message", "provider", "orchestration", "runtime"]),
+    (
+        "runtime",
+        &[
+            "id",
+            "clock",
+            "payload",
+            "policy",
+            "error",
+            "history",
+            "message",
+            "provider",
+            "registry",
+            "orchestration",
+            "activity",
+            "replay",
+            "client",
+            "sqlite",
+        ],
+    ),
+];
+
+#[test]
+fn modules_use_only_what_they_may() {
+    let mut wrong = Vec::new();
+    for (path, text) in files("duroxide/src", ".rs") {
+        let module = path.trim_start_matches("duroxide/src/").split(['/', '.']).next().unwrap_or_default();
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else { continue };
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let is_test = path.contains("/tests/") || path.ends_with("tests.rs");
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//") && !is_test);
+        for line in lines {
+            for used in line.split("crate::").skip(1) {
+                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                let known = MAY_USE.iter().any(|(name, _)| *name == used);
+                if known && used != module && used != "telemetry" && !allowed.contains(&used) {
+                    wrong.push(format!("{path}: `{module}` must not use `{used}`: {}", line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_engine_is_pure() {
+    for (path, text) in files("duroxide/src/replay", ".rs") {
+        if path.contains("/tests/") {
+            continue;
+        }
+        for word in ["tokio::", "SystemTime", "Instant::", "provider::", "SystemClock"] {
+            assert!(!text.contains(word), "{path} names {word}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_open() {
+    for folder in ["duroxide", "examples", "tests"] {
+        for (path, text) in files(folder, ".rs") {
+            if path == "tests/tidy.rs" {
+                continue;
+            }
+            for word in ["todo!(", "unimplemented!(", "FIXME", "XXX"] {
+                assert!(!text.contains(word), "{path} holds {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tests_do_not_sleep() {
+    for (path, text) in files("tests", ".rs") {
+        if path == "tests/tidy.rs" {
+            continue;
+        }
+        assert!(!text.contains("thread::sleep"), "{path} sleeps");
+        let sleeps = text.lines().filter(|line| line.contains("tokio::time::sleep("));
+        for line in sleeps {
+            assert!(line.contains("3600"), "{path} sleeps: {line}");
+        }
+    }
+}
+
+#[test]
+fn errors_are_types() {
+    for (path, text) in files("duroxide/src", ".rs") {
+        for line in text.lines().filter(|line| line.trim_start().starts_with("pub fn") || line.contains("pub async fn"))
+        {
+            let text_error = line.contains(", String>") && line.contains("Result<");
+            assert!(!text_error, "{path}: {line}");
+        }
+    }
+}
+
+#[test]
+fn links_between_pages_resolve() {
+    let mut pages = files("docs", ".md");
+    for page in ["README.md", "CHANGELOG.md"] {
+        if let Ok(text) = std::fs::read_to_string(root().join(page)) {
+            pages.push((page.to_owned(), text));
+        }
+    }
+    let mut broken = Vec::new();
+    for (path, text) in pages {
+        let folder = root().join(&path).parent().expect("a folder").to_owned();
+        for link in text.split("](").skip(1) {
+            let target = link.split(')').next().unwrap_or_default();
+            let file = target.split('#').next().unwrap_or_default();
+            if !file.is_empty() && !file.contains("://") && !folder.join(file).exists() {
+                broken.push(format!("{path}: {target}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
