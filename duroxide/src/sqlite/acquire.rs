@@ -146,5 +146,7 @@ pub(super) fn load(sql: &Sql, claimed: &Claims, acquired: &mut Acquired) -> rusq
     for key in claimed.activities() {
         acquired.activities.extend(activity(sql, key, epoch)?);
     }
+    // What was claimed may have brought timers of its own.
+    acquired.next_due = acquired.next_due.into_iter().chain(next_timer(sql, epoch, claimed.now())?).min();
     Ok(())
 }

@@ -130,8 +130,8 @@ fn a_history_alone_tells_which_children_are_open() {
     });
     run.child_completes(2, ());
     run.deliver(rejected(4), payload(&()));
-    let ids = |ops: Vec<Op>| {
-        ops.into_iter().filter_map(|op| match op {
+    let ids = |ops: Vec<(CallId, Op)>| {
+        ops.into_iter().filter_map(|(_, op)| match op {
             Op::Child { instance, .. } => Some(instance.to_string()),
             _ => None,
         })
@@ -139,6 +139,6 @@ fn a_history_alone_tells_which_children_are_open() {
     assert_eq!(ids(open_children(&run.history)).collect::<Vec<_>>(), ["open"]);
     let started = run.history.iter().filter(|e| matches!(e.kind, EventKind::Decision(Decision::ChildScheduled(_))));
     assert_eq!(started.count(), 5);
-    let open = run.execution.close().open.into_iter().map(|(_, op)| op).collect();
+    let open = run.execution.close().open;
     assert_eq!(ids(open).collect::<Vec<_>>(), ["open"], "the live copy says the same");
 }

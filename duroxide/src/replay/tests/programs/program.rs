@@ -183,7 +183,10 @@ impl Op {
             }
             Self::Timer(seconds) => {
                 let sleep = ctx.sleep(Duration::from_secs(u64::from(*seconds)));
-                Box::pin(async move { log.saw(sleep.await) })
+                Box::pin(async move {
+                    sleep.await;
+                    log.saw(());
+                })
             }
             Self::Child => {
                 let call = ctx.call_orchestration::<Value>("child", &ctx.uuid());

@@ -12,7 +12,10 @@ use crate::id::CallId;
 use crate::payload::Payload;
 use crate::replay::op::Op;
 use crate::replay::tests::support::{payload, replay, second, started};
-use crate::replay::{Execution, OpenCalls, UnreadEvents, open_children};
+use crate::replay::{Execution, open_children};
+
+type OpenCalls = Vec<(crate::id::CallId, Op)>;
+type UnreadEvents = Vec<(String, Payload)>;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -199,7 +202,7 @@ impl<'a> World<'a> {
     fn evict(&mut self) {
         let told: Vec<_> = open_children(&self.history);
         let open = self.copy.close().open;
-        let children = open.into_iter().map(|(_, op)| op).filter(|op| matches!(op, Op::Child { .. }));
+        let children = open.into_iter().filter(|(_, op)| matches!(op, Op::Child { .. }));
         assert_eq!(told, children.collect::<Vec<_>>(), "history tells which children are open");
         self.trace = Trace::default();
         self.copy =
@@ -220,7 +223,7 @@ fn answer(call: CallId, scheduled: &Decision, well: bool) -> Input {
         (Decision::ActivityScheduled(_), false) => Input::ActivityFailed { call, failure },
         (Decision::ChildScheduled(child), true) if child.detached => Input::StartAccepted { call },
         (Decision::ChildScheduled(_), true) => Input::ChildCompleted { call },
-        (Decision::ChildScheduled(child), false) if child.detached || call.0 % 2 == 0 => {
+        (Decision::ChildScheduled(child), false) if child.detached || call.0.is_multiple_of(2) => {
             Input::StartRejected { call, reason: json!("taken").to_string() }
         }
         (Decision::ChildScheduled(_), false) => Input::ChildFailed { call, failure },
