@@ -12,6 +12,11 @@ use crate::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Insta
 /// An item that has seen this many crashes is handed out only to a node that does nothing else.
 pub const QUARANTINE: u32 = 3;
 
+/// An item that has seen this many crashes, the last of them while its node did nothing else, is suspect. Well above
+/// [`QUARANTINE`]: in a program with little to do every item is alone, and somebody who kills it a few times in the middle
+/// of one step is no fault of that step.
+pub const CRASH_LIMIT: u32 = 10;
+
 /// What a renewal brings back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Renewal {
