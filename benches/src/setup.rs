@@ -46,7 +46,7 @@ impl Store {
                     Level::Relaxed => Durability::Relaxed,
                 };
                 let options = duroxide::sqlite::SqliteOptions::new().durability(durability);
-                Self::Sqlite(Arc::new(SqliteProvider::open_with(folder.join("load.db"), options)?))
+                Self::Sqlite(Arc::new(SqliteProvider::open_with(folder.join("load.db"), &options)?))
             }
         })
     }

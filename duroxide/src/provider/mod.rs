@@ -11,6 +11,8 @@
 //! 3. **Idempotent**: a commit or a submission that is sent again under the same id is answered as done.
 
 mod admin;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod memory;
 mod rows;
 mod wakeups;

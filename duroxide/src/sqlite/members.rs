@@ -182,10 +182,9 @@ fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
         instances::resume(tx, *seq, latest)?;
     }
     for (seq, _) in &parked {
-        let unpark =
-            "UPDATE duroxide_activities SET parked = NULL, visible_at = ?2, crashes = 0, alone = 0, suspect = 0
-            WHERE instance = ?1 AND parked IS NOT NULL AND name IN (SELECT value FROM json_each(?3))";
-        tx.sql.run(unpark, (seq, latest.as_micros(), &activities))?;
+        let unpark = "UPDATE duroxide_activities SET parked = NULL, crashes = 0, alone = 0, suspect = 0
+            WHERE instance = ?1 AND parked IS NOT NULL AND name IN (SELECT value FROM json_each(?2))";
+        tx.sql.run(unpark, (seq, &activities))?;
         tx.sql.run("UPDATE duroxide_instances SET updated_at = ?2 WHERE seq = ?1", (seq, latest.as_micros()))?;
     }
     for (seq, id) in suspended.into_iter().chain(parked) {

@@ -72,15 +72,15 @@ impl SqliteProvider {
     /// # Errors
     /// [`ProviderError`]: the file cannot be opened, is no database, or has a schema of a newer version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ProviderError> {
-        Self::open_with(path, &SqliteOptions::default())
+        Self::open_with(path, SqliteOptions::default())
     }
 
     /// The same, with other options.
     ///
     /// # Errors
     /// As [`SqliteProvider::open`].
-    pub fn open_with(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, ProviderError> {
-        Ok(Self { handle: Arc::new(Handle::open(path.as_ref(), options)?) })
+    pub fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, ProviderError> {
+        Ok(Self { handle: Arc::new(Handle::open(path.as_ref(), &options)?) })
     }
 
     /// How much it has done.

@@ -70,9 +70,9 @@ fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
     tx.saw(time);
     let target = Target::find(tx, instance)?.ok_or(Refusal::Refused(SubmitError::NotFound))?;
     let resumed = instances::resume(tx, target.seq, time)?;
-    let unpark = "UPDATE duroxide_activities SET parked = NULL, visible_at = ?2, crashes = 0, alone = 0, suspect = 0
+    let unpark = "UPDATE duroxide_activities SET parked = NULL, crashes = 0, alone = 0, suspect = 0
         WHERE instance = ?1 AND parked IS NOT NULL";
-    let unparked = tx.sql.run(unpark, (target.seq, time.as_micros()))? > 0;
+    let unparked = tx.sql.run(unpark, [target.seq])? > 0;
     let written = resumed || unparked;
     if written {
         let update = "UPDATE duroxide_instances SET updated_at = ?2 WHERE seq = ?1";

@@ -80,7 +80,6 @@ impl State {
         for activity in parked {
             self.change_activity(activity, |activity| {
                 activity.parked = None;
-                activity.visible_at = time;
                 activity.blame = Blame::default();
             });
         }

@@ -107,8 +107,9 @@ impl Node {
         }
         self.acquiring.asking = false;
         self.acquiring.cursor = acquired.cursor;
-        // What is due already is there because there was no place for it: it is asked for when there is.
-        if let Some(due) = acquired.next_due.filter(|due| *due > self.now()) {
+        let now = self.now();
+        let more = acquired.next_due.is_some_and(|due| due <= now);
+        if let Some(due) = acquired.next_due.filter(|_| !more) {
             self.acquiring.due_at(due);
         }
         self.acquiring.wanted |= acquired.instances.len() >= Acquiring::INSTANCES;
@@ -122,7 +123,10 @@ impl Node {
             self.take_on_activity(activity);
         }
         let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
-        self.acquiring.saturated |= (0..2).any(|kind| self.used[kind] >= limits[kind]);
+        let full = (0..2).any(|kind| self.used[kind] >= limits[kind]);
+        // What is due and was not handed out had no place: it is asked for when there is one.
+        self.acquiring.saturated |= more || full;
+        self.acquiring.wanted |= more && !full;
     }
 }
 

@@ -1,0 +1,266 @@
+//! Nodes that leave, die and come back.
+
+use std::sync::Arc;
+
+use super::fixture::*;
+use super::list;
+use crate::id::CommitId;
+use crate::provider::*;
+
+list![
+    epochs_grow,
+    a_node_that_leaves_frees_what_it_owned,
+    a_dead_node_is_taken_over,
+    a_dead_node_cannot_write,
+    joining_takes_over_the_dead,
+    a_node_that_joins_again_has_lost_its_first_term,
+    progress_forgets_crashes,
+    only_what_was_in_flight_has_crashed,
+    what_crashes_often_is_handed_out_alone,
+    what_crashes_alone_is_suspect,
+    what_did_not_crash_alone_is_not_suspect,
+    resuming_forgets_crashes,
+    another_build_resumes_once,
+    another_build_resumes_only_what_it_has_the_code_for,
+    another_build_resumes_parked_activities,
+    nodes_are_listed,
+];
+
+async fn epochs_grow(world: World) {
+    let (first, second) = (world.join().await, world.join().await);
+    assert!(second.lease.epoch > first.lease.epoch);
+    second.provider.leave(&second.lease).await.expect("leave");
+    assert!(world.join().await.lease.epoch > second.lease.epoch, "also when the last one is gone");
+    assert_eq!(second.renew().await, Renewal::Lost);
+    assert_eq!(first.renew().await, Renewal::Held { cancelled: Vec::new() });
+}
+
+async fn a_node_that_leaves_frees_what_it_owned(world: World) {
+    let node = with_activity(&world, "i").await;
+    world.send("i", message("unread")).await.expect("send");
+    node.provider.leave(&node.lease).await.expect("leave");
+    let acquired = world.join().await.acquire(want(at(3))).await;
+    assert_eq!((acquired.instances.len(), acquired.instances[0].crashes), (1, 0));
+    assert_eq!((acquired.activities.len(), acquired.activities[0].crashes), (1, 0));
+    let write = Write::Outcome { activity: activity_id("i", 1, 1), attempt: 1, message: message("late") };
+    assert_eq!(node.commit(write).await, Err(CommitError::Fenced));
+}
+
+/// A node dies that had an instance with an unread message and an activity.
+async fn after_a_crash(world: &World) -> (Lease, Member) {
+    let node = with_activity(world, "i").await;
+    world.send("i", message("unread")).await.expect("send");
+    let survivor = world.join().await;
+    let lease = node.die();
+    assert_eq!(survivor.renew().await, Renewal::Held { cancelled: Vec::new() });
+    (lease, survivor)
+}
+
+async fn a_dead_node_is_taken_over(world: World) {
+    let (_, survivor) = after_a_crash(&world).await;
+    assert_eq!(world.record("i").await.owner, None);
+    let acquired = survivor.acquire(want(at(3))).await;
+    assert_eq!((acquired.instances.len(), acquired.instances[0].crashes), (1, 1));
+    assert_eq!((acquired.activities.len(), acquired.activities[0].crashes), (1, 1));
+    assert_eq!(acquired.activities[0].attempt, 1, "a crash is no attempt");
+    assert!(!acquired.instances[0].suspect && !acquired.activities[0].suspect);
+}
+
+async fn a_dead_node_cannot_write(world: World) {
+    let (dead, survivor) = after_a_crash(&world).await;
+    for write in [
+        Write::Turn(Box::new(ending("i", 1, 2, Then::Go))),
+        Write::Outcome { activity: activity_id("i", 1, 1), attempt: 1, message: message("late") },
+        Write::Retry { activity: activity_id("i", 1, 1), attempt: 1, visible_at: at(1) },
+        Write::ReleaseInstance { instance: id("i") },
+    ] {
+        let result = survivor.commit_with(&dead, CommitId::new(), write.clone()).await;
+        assert_eq!(result, Err(CommitError::Fenced), "{write:?}");
+    }
+    assert_eq!(survivor.provider.renew(&dead).await.expect("renew"), Renewal::Lost);
+    let nothing = survivor.provider.acquire(&dead, want(at(3))).await.expect("acquire");
+    assert!(nothing.instances.is_empty() && nothing.activities.is_empty());
+}
+
+async fn joining_takes_over_the_dead(world: World) {
+    let node = with_activity(&world, "i").await;
+    node.die();
+    let acquired = world.join().await.acquire(want(at(3))).await;
+    assert_eq!((acquired.activities.len(), acquired.activities[0].crashes), (1, 1));
+}
+
+async fn a_node_that_joins_again_has_lost_its_first_term(world: World) {
+    let node = info("a");
+    let first = world.join_as(&node).await;
+    schedule(&world, &first, "i", NewActivity { eager: true, ..new_activity(1, 2) }).await;
+    let again = first.provider.join(&node).await.expect("join again");
+    assert!(again.epoch > first.lease.epoch);
+    assert_eq!(first.renew().await, Renewal::Lost);
+    assert_eq!(first.turn(ending("i", 1, 2, Then::Go)).await, Err(CommitError::Fenced));
+    let acquired = first.provider.acquire(&again, want(at(3))).await.expect("acquire");
+    assert_eq!((acquired.activities.len(), acquired.activities[0].crashes), (1, 0), "it has not died");
+    assert_eq!(world.provider.nodes().await.expect("nodes").len(), 1);
+}
+
+async fn progress_forgets_crashes(world: World) {
+    let (_, survivor) = after_a_crash(&world).await;
+    let acquired = survivor.acquire(want(at(3))).await;
+    assert_eq!(acquired.instances[0].crashes, 1);
+    survivor.turn(ending("i", 1, 2, Then::Go)).await.expect("turn");
+    let retry = Write::Retry { activity: activity_id("i", 1, 1), attempt: 1, visible_at: at(1) };
+    survivor.commit(retry).await.expect("retry");
+    survivor.release("i").await;
+    let acquired = survivor.acquire(want(at(3))).await;
+    assert_eq!((acquired.instances[0].crashes, acquired.activities[0].crashes), (0, 0));
+}
+
+async fn only_what_was_in_flight_has_crashed(world: World) {
+    let node = world.join().await;
+    let new = world.start_owned(&node, "idle").await;
+    node.turn(Turn { consumed: vec![new.start.id], ..ending("idle", 1, 0, Then::Go) }).await.expect("turn");
+    let mut delayed = NewInstance { eager: true, ..new_instance("later") };
+    delayed.start.visible_at = Some(at(9_000_000_000)); // by any clock
+    world.submit(start(delayed, IfExists::Error, Some(node.lease))).await.expect("start");
+    node.die();
+    let survivor = world.join().await;
+    world.send("idle", message("wake up")).await.expect("send");
+    let acquired = survivor.acquire(want(at(9_000_000_001))).await.instances;
+    assert_eq!(acquired.iter().map(|instance| instance.crashes).collect::<Vec<_>>(), [0, 0]);
+}
+
+/// Nodes take `i` and die, until it has crashed as often as it may in company.
+async fn crash_often(world: &World) {
+    for _ in 0..QUARANTINE {
+        let node = world.join().await;
+        let acquired = node.acquire(want(at(3))).await;
+        assert_eq!(acquired.instances.len() + acquired.activities.len(), 1);
+        node.die();
+    }
+}
+
+async fn what_crashes_often_is_handed_out_alone(world: World) {
+    world.start("i").await;
+    crash_often(&world).await;
+    let node = world.join().await;
+    world.start("innocent").await;
+    let in_company = node.acquire(Want { instances: 0, activities: Vec::new(), ..want(at(3)) }).await;
+    assert!(in_company.instances.is_empty());
+    let first = node.acquire(Want { alone: true, ..want(at(3)) }).await;
+    assert_eq!(first.instances.len(), 1, "by itself");
+    assert_eq!((&first.instances[0].execution, first.instances[0].crashes), (&execution("i", 1), QUARANTINE));
+    assert!(!first.instances[0].suspect);
+    let second = node.acquire(want(at(3))).await;
+    assert_eq!(second.instances[0].execution, execution("innocent", 1));
+}
+
+async fn what_crashes_alone_is_suspect(world: World) {
+    let node = world.join().await;
+    schedule(&world, &node, "i", new_activity(1, 2)).await;
+    node.release("i").await;
+    crash_often(&world).await;
+    let node = world.join().await;
+    assert!(node.acquire(want(at(3))).await.activities.is_empty(), "not in company");
+    assert_eq!(node.acquire(Want { alone: true, ..want(at(3)) }).await.activities.len(), 1);
+    node.die();
+    let node = world.join().await;
+    let suspect = node.acquire(want(at(3))).await.activities;
+    assert!(suspect[0].suspect, "handed out to be set aside, not to be run");
+    let park = Write::Park { activity: activity_id("i", 1, 1), reason: "\"crashes\"".to_owned() };
+    node.commit(park).await.expect("park");
+    world.resume("i").await.expect("resume");
+    let resumed = node.acquire(want(at(9))).await.activities;
+    assert_eq!((resumed[0].crashes, resumed[0].suspect), (0, false));
+}
+
+async fn what_did_not_crash_alone_is_not_suspect(world: World) {
+    world.start("i").await;
+    crash_often(&world).await;
+    let node = world.join().await;
+    assert_eq!(node.acquire(Want { alone: true, ..want(at(3)) }).await.instances.len(), 1);
+    node.provider.leave(&node.lease).await.expect("leave");
+    let node = world.join().await;
+    let acquired = node.acquire(Want { alone: true, ..want(at(3)) }).await.instances;
+    assert_eq!((acquired[0].crashes, acquired[0].suspect), (QUARANTINE, false));
+    node.turn(ending("i", 1, 0, Then::Go)).await.expect("progress");
+    node.die();
+    let acquired = world.join().await.acquire(want(at(3))).await.instances;
+    assert_eq!((acquired[0].crashes, acquired[0].suspect), (1, false), "it had company again, as far as is known");
+}
+
+async fn resuming_forgets_crashes(world: World) {
+    world.start("i").await;
+    crash_often(&world).await;
+    let node = world.join().await;
+    assert_eq!(node.acquire(Want { alone: true, ..want(at(3)) }).await.instances.len(), 1);
+    node.turn(Turn { then: Then::Suspend { reason: "\"x\"".to_owned() }, ..turn("i", 1, 0) }).await.expect("suspend");
+    world.resume("i").await.expect("resume");
+    assert_eq!(node.acquire(want(at(9))).await.instances[0].crashes, 0);
+}
+
+async fn suspend(world: &World, build: &str) -> Member {
+    let node = world.join_as(&info(build)).await;
+    let load = Want { load: vec![id("i")], ..want(at(3)) };
+    node.acquire(load).await;
+    let after = world.record("i").await.last_event.0;
+    let turn = Turn { then: Then::Suspend { reason: "\"x\"".to_owned() }, ..turn("i", 1, after) };
+    node.turn(turn).await.expect("suspend");
+    node
+}
+
+async fn another_build_resumes_once(world: World) {
+    world.start("i").await;
+    suspend(&world, "a").await;
+    world.join_as(&info("a")).await;
+    assert_eq!(world.record("i").await.status, InstanceStatus::Suspended, "the same code would do the same");
+    suspend_again(&world, "b").await;
+    world.join_as(&info("b")).await;
+    world.join_as(&info("a")).await;
+    assert_eq!(world.record("i").await.status, InstanceStatus::Suspended, "both have been tried");
+    world.join_as(&info("c")).await;
+    assert_eq!(world.record("i").await.status, InstanceStatus::Running);
+}
+
+async fn suspend_again(world: &World, build: &str) {
+    let node = world.join_as(&info(build)).await;
+    assert_eq!(world.record("i").await.status, InstanceStatus::Running, "resumed by another build");
+    assert_eq!(node.acquire(want(at(3))).await.instances.len(), 1);
+    let turn = Turn { then: Then::Suspend { reason: "\"y\"".to_owned() }, ..turn("i", 1, 0) };
+    node.turn(turn).await.expect("suspend again");
+}
+
+async fn another_build_resumes_only_what_it_has_the_code_for(world: World) {
+    world.start_new(NewInstance { version: Some(v1()), ..new_instance("i") }).await;
+    suspend(&world, "a").await;
+    let mut without = info("b");
+    without.handlers.orchestrations = vec![("flow".to_owned(), semver::Version::new(2, 0, 0))];
+    world.join_as(&without).await;
+    assert_eq!(world.record("i").await.status, InstanceStatus::Suspended);
+    world.join_as(&info("c")).await;
+    assert_eq!(world.record("i").await.status, InstanceStatus::Running);
+}
+
+async fn another_build_resumes_parked_activities(world: World) {
+    let node = with_activity(&world, "i").await;
+    let park = Write::Park { activity: activity_id("i", 1, 1), reason: "\"no\"".to_owned() };
+    node.commit(park).await.expect("park");
+    let same = world.join().await;
+    assert!(same.acquire(want(at(9))).await.activities.is_empty());
+    let other = world.join_as(&info("b")).await;
+    assert_eq!(other.acquire(want(at(9))).await.activities.len(), 1);
+}
+
+async fn nodes_are_listed(world: World) {
+    let mut info = info("b");
+    info.handlers.tags = Some(vec!["gpu".to_owned()]);
+    let node = world.join_as(&info).await;
+    schedule(&world, &node, "i", NewActivity { eager: true, ..new_activity(1, 2) }).await;
+    let nodes = world.provider.nodes().await.expect("nodes");
+    assert_eq!(nodes.len(), 1);
+    let record = &nodes[0];
+    assert_eq!((record.epoch, record.instances, record.activities), (node.lease.epoch, 1, 1));
+    assert_eq!((record.info.id, &record.info.name, &record.info.build), (info.id, &info.name, &info.build));
+    assert_eq!((&record.info.handlers, record.info.lease_time), (&info.handlers, info.lease_time));
+    let _: Arc<dyn Provider> = node.provider.clone();
+    node.provider.leave(&node.lease).await.expect("leave");
+    assert!(world.provider.nodes().await.expect("nodes").is_empty());
+}

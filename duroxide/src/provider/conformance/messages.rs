@@ -1,0 +1,129 @@
+//! Messages: their order, their times, and that each is read once.
+
+use super::fixture::*;
+use super::list;
+use crate::id::CallId;
+use crate::message::Lane;
+use crate::provider::*;
+
+list![
+    messages_come_in_order,
+    a_delayed_message_waits,
+    a_message_is_handed_on_to_the_owner,
+    the_cursor_hands_on_what_is_new,
+    a_delayed_message_reaches_an_owned_instance_in_time,
+    a_timer_is_taken_back,
+    a_message_with_all_its_parts_comes_back,
+];
+
+async fn messages_come_in_order(world: World) {
+    let node = world.join().await;
+    world.start("i").await;
+    let lane = |lane, data| MessageRow { lane, ..message(data) };
+    let due = |n, data| MessageRow { visible_at: Some(at(n)), ..message(data) };
+    let sent = [message("b"), lane(Lane::Carried, "a"), due(4, "e"), due(3, "d"), message("c")];
+    for message in sent {
+        world.send("i", message).await.expect("send");
+    }
+    let acquired = node.acquire(want(at(9))).await.instances;
+    assert_eq!(data(&acquired[0].messages), ["start", "a", "b", "c", "d", "e"]);
+}
+
+async fn a_delayed_message_waits(world: World) {
+    let node = world.join().await;
+    let mut new = new_instance("i");
+    new.start.visible_at = Some(at(10));
+    world.start_new(new).await;
+    let early = node.acquire(want(at(9))).await;
+    assert!(early.instances.is_empty());
+    assert_eq!(early.next_due, Some(at(10)));
+    world.send("i", MessageRow { visible_at: Some(at(20)), ..message("later") }).await.expect("send");
+    let acquired = node.acquire(want(at(10))).await;
+    assert_eq!(data(&acquired.instances[0].messages), ["start"]);
+    let then = node.acquire(Want { cursor: acquired.cursor, ..want(at(11)) }).await;
+    assert_eq!(then.next_due, Some(at(20)), "also once it is owned");
+}
+
+async fn a_message_is_handed_on_to_the_owner(world: World) {
+    let (owner, other) = (world.join().await, world.join().await);
+    world.start_owned(&owner, "i").await;
+    let sent = world.send("i", message("hello")).await;
+    assert_eq!(sent, Ok(Submitted { owner: Some(owner.lease.epoch), written: true }));
+    assert!(other.acquire(want(at(3))).await.messages.is_empty());
+    let messages = owner.acquire(want(at(3))).await.messages;
+    assert!(messages.iter().any(|(instance, message)| *instance == id("i") && message.data == "hello"));
+}
+
+async fn the_cursor_hands_on_what_is_new(world: World) {
+    let node = world.join().await;
+    let new = world.start_owned(&node, "i").await;
+    let first = node.acquire(want(at(3))).await;
+    assert_eq!(first.messages.len(), 1);
+    // What is read and removed must not make the next one look old.
+    node.turn(Turn { consumed: vec![new.start.id], ..ending("i", 1, 0, Then::Go) }).await.expect("turn");
+    world.send("i", message("next")).await.expect("send");
+    let second = node.acquire(Want { cursor: first.cursor, ..want(at(3)) }).await;
+    let found: Vec<_> = second.messages.iter().map(|(_, message)| message.data.as_str()).collect();
+    assert_eq!(found, ["next"]);
+    let third = node.acquire(Want { cursor: second.cursor, ..want(at(3)) }).await;
+    assert!(third.messages.is_empty());
+    assert_eq!(third.cursor, second.cursor);
+}
+
+async fn a_delayed_message_reaches_an_owned_instance_in_time(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    let timer = MessageRow { visible_at: Some(at(10)), call: Some(CallId(1)), ..message("timer") };
+    let out = Outgoing { to: id("i"), message: timer, otherwise: None };
+    node.turn(Turn { messages: vec![out], ..ending("i", 1, 0, Then::Go) }).await.expect("turn");
+    let early = node.acquire(want(at(5))).await;
+    assert!(early.messages.iter().all(|(_, message)| message.data != "timer"));
+    assert_eq!(early.next_due, Some(at(10)));
+    let due = node.acquire(Want { cursor: early.cursor, ..want(at(10)) }).await;
+    let found: Vec<_> = due.messages.iter().map(|(_, message)| message.data.as_str()).collect();
+    assert_eq!(found, ["timer"]);
+    let after = node.acquire(Want { cursor: due.cursor, ..want(at(11)) }).await;
+    assert!(after.messages.is_empty() && after.next_due.is_none());
+}
+
+async fn a_timer_is_taken_back(world: World) {
+    let node = world.join().await;
+    let new = world.start_owned(&node, "i").await;
+    let timer = |call, data| {
+        let message =
+            MessageRow { visible_at: Some(at(10)), call: Some(CallId(call)), execution: Some(1), ..message(data) };
+        Outgoing { to: id("i"), message, otherwise: None }
+    };
+    let first = Turn {
+        consumed: vec![new.start.id],
+        messages: vec![timer(1, "one"), timer(2, "two")],
+        ..ending("i", 1, 0, Then::Go)
+    };
+    node.turn(first).await.expect("turn");
+    let second = Turn { cancelled_messages: vec![CallId(1), CallId(7)], ..ending("i", 1, 1, Then::Go) };
+    node.turn(second).await.expect("it is no error when one is not there");
+    node.release("i").await;
+    let acquired = node.acquire(want(at(11))).await.instances;
+    assert_eq!(data(&acquired[0].messages), ["two"]);
+}
+
+async fn a_message_with_all_its_parts_comes_back(world: World) {
+    let node = world.join().await;
+    let name = "żółw 🐢 'quoted\" %_\\ ;--";
+    world.start(name).await;
+    let sent = MessageRow {
+        lane: Lane::Carried,
+        execution: Some(1),
+        call: Some(CallId(7)),
+        visible_at: Some(at(2)),
+        format: 3,
+        data: "{\"ключ\":\"…\"}".to_owned(),
+        payload: text("⚑"),
+        headers: [("trace".to_owned(), "0-1".to_owned()), ("ü".to_owned(), String::new())].into(),
+        ..message("")
+    };
+    world.send(name, sent.clone()).await.expect("send");
+    let acquired = node.acquire(want(at(3))).await.instances;
+    assert_eq!(acquired[0].execution, execution(name, 1));
+    assert_eq!(acquired[0].messages[1], sent);
+}

@@ -1,0 +1,91 @@
+//! The contract of a provider as functions: a test of a provider calls all of [`cases`], each with a fresh [`Subject`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use duroxide::provider::conformance::{Subject, cases};
+//! use duroxide::provider::{Lease, MemoryProvider, Provider};
+//!
+//! struct Memory(MemoryProvider);
+//!
+//! impl Subject for Memory {
+//!     fn open(&self) -> Arc<dyn Provider> {
+//!         Arc::new(self.0.clone())
+//!     }
+//!     fn kill(&self, _: Arc<dyn Provider>, lease: Lease) {
+//!         self.0.kill(lease.epoch);
+//!     }
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! for case in cases() {
+//!     (case.run)(Arc::new(Memory(MemoryProvider::new()))).await;
+//! }
+//! # });
+//! ```
+
+mod acquiring;
+mod activities;
+mod admin;
+mod fixture;
+mod members;
+mod messages;
+mod signals;
+mod submissions;
+mod turns;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::{Lease, Provider};
+
+/// A store to be examined, empty at first.
+pub trait Subject: Send + Sync {
+    /// A provider on the store: as another process would open it, where that is possible.
+    fn open(&self) -> Arc<dyn Provider>;
+
+    /// Lets a node die without a word, with the provider that it joined through: the next renewal of another one must find
+    /// it dead.
+    fn kill(&self, provider: Arc<dyn Provider>, lease: Lease);
+}
+
+/// One behaviour that every provider must show.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// What it is, as a name.
+    pub name: &'static str,
+    /// Panics when the behaviour is not there.
+    pub run: fn(Arc<dyn Subject>) -> BoxFuture<'static, ()>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// All behaviours.
+pub fn cases() -> Vec<Case> {
+    [
+        turns::CASES,
+        messages::CASES,
+        activities::CASES,
+        submissions::CASES,
+        acquiring::CASES,
+        members::CASES,
+        admin::CASES,
+        signals::CASES,
+    ]
+    .concat()
+}
+
+/// Makes the list of the cases of a file.
+macro_rules! list {
+    ($($name:ident),+ $(,)?) => {
+        pub(super) const CASES: &[super::Case] = &[$(super::Case {
+            name: stringify!($name),
+            run: |subject| Box::pin($name(super::fixture::World::new(subject))),
+        }),+];
+    };
+}
+use list;

@@ -1,0 +1,8 @@
+//! What the SQLite provider promises beyond the contract: processes that share a file, die, race and run out of disk.
+
+mod child;
+mod faults;
+mod idle;
+mod processes;
+mod schema;
+mod store;

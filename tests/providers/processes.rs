@@ -1,0 +1,97 @@
+//! Several processes on one file.
+
+use std::time::Duration;
+
+use duroxide::provider::{Filter, InstanceStatus, Page, Provider, Renewal};
+use tokio::time::timeout;
+
+use crate::child::Process;
+use crate::store::{Store, id, node, start, submit, want};
+
+/// Shorter than the poll that is the safety net: what comes within it was told by the doorbell.
+const RUNG: Duration = Duration::from_secs(4);
+
+#[tokio::test]
+async fn what_a_killed_process_owned_is_taken_over_at_once() {
+    let store = Store::new();
+    let mut child = Process::spawn("own", store.path());
+    child.go();
+    child.expect("done");
+    let provider = store.open();
+    let lease = provider.join(&node()).await.expect("join");
+    assert_eq!(provider.nodes().await.expect("nodes")[0].instances, 100);
+    assert!(provider.acquire(&lease, want()).await.expect("acquire").instances.is_empty(), "its owner lives");
+    child.kill();
+    assert_eq!(provider.renew(&lease).await.expect("renew"), Renewal::Held { cancelled: Vec::new() });
+    let acquired = provider.acquire(&lease, want()).await.expect("acquire").instances;
+    assert_eq!((acquired.len(), acquired[0].crashes), (100, 1));
+    assert_eq!(provider.nodes().await.expect("nodes").len(), 1);
+    let files = std::fs::read_dir(store.path().parent().expect("folder")).expect("folder");
+    let locks = files.filter(|file| file.as_ref().expect("file").file_name().to_string_lossy().contains("-node-"));
+    assert_eq!(locks.count(), 1, "the file of the dead node is gone");
+}
+
+#[tokio::test]
+async fn a_restart_takes_over_when_it_joins() {
+    let store = Store::new();
+    let mut child = Process::spawn("own", store.path());
+    child.go();
+    child.expect("done");
+    child.kill();
+    let provider = store.open();
+    let lease = provider.join(&node()).await.expect("join");
+    assert_eq!(provider.acquire(&lease, want()).await.expect("acquire").instances.len(), 100);
+}
+
+#[tokio::test]
+async fn work_from_another_process_rings() {
+    let store = Store::new();
+    let provider = store.open();
+    let lease = provider.join(&node()).await.expect("join");
+    let mut work = provider.wakeups().subscribe();
+    let mut child = Process::spawn("submit", store.path());
+    child.go();
+    timeout(RUNG, work.changed()).await.expect("rung in time").expect("alive");
+    let acquired = provider.acquire(&lease, want()).await.expect("acquire").instances;
+    assert_eq!(acquired[0].execution.instance, id("from-child"));
+}
+
+#[tokio::test]
+async fn a_waiting_client_without_a_node_is_rung() {
+    let store = Store::new();
+    let (client, other) = (store.open(), store.open());
+    submit(&client, start("i", None)).await.expect("start");
+    let mut watch = client.wakeups().watch(&id("i"));
+    let record = client.instance(&id("i")).await.expect("read").expect("there");
+    assert_eq!(record.status, InstanceStatus::Running);
+    let lease = other.join(&node()).await.expect("join");
+    assert_eq!(other.acquire(&lease, want()).await.expect("acquire").instances.len(), 1);
+    submit(&other, start("j", None)).await.expect("start");
+    timeout(RUNG, watch.changed()).await.expect("rung in time");
+}
+
+#[tokio::test]
+async fn two_nodes_in_one_process_are_two() {
+    let store = Store::new();
+    let provider = store.open();
+    let first = provider.join(&node()).await.expect("join");
+    let second = provider.join(&node()).await.expect("join");
+    for lease in [first, second, first] {
+        assert_eq!(provider.renew(&lease).await.expect("renew"), Renewal::Held { cancelled: Vec::new() });
+    }
+    assert_eq!(provider.nodes().await.expect("nodes").len(), 2);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_kill_9() {
+    let store = Store::new();
+    let mut child = Process::spawn("write", store.path());
+    child.go();
+    child.expect("acknowledged 300 done");
+    child.kill();
+    let page = Page { limit: 100_000, after: None };
+    let found = store.open().list(&Filter::default(), &page).await.expect("list").instances.len();
+    assert!(found > 300, "{found} instances");
+    let check: String = store.raw().query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("check");
+    assert_eq!(check, "ok");
+}

@@ -1,0 +1,73 @@
+//! The schema and its version.
+
+use duroxide::sqlite::SqliteProvider;
+
+use crate::child::Process;
+use crate::store::Store;
+
+#[test]
+fn processes_that_open_a_fresh_file_at_once_find_one_schema() {
+    for _ in 0..5 {
+        let store = Store::new();
+        let mut children: Vec<_> = (0..4).map(|_| Process::spawn("open", store.path())).collect();
+        children.iter_mut().for_each(Process::go);
+        for child in &mut children {
+            child.expect("done");
+        }
+        let versions: (i64, i64) = store
+            .raw()
+            .query_row("SELECT count(*), max(version) FROM duroxide_schema", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .expect("schema");
+        assert_eq!(versions, (1, 1));
+    }
+}
+
+#[test]
+fn threads_that_open_a_fresh_file_at_once_find_one_schema() {
+    let store = Store::new();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| store.open());
+        }
+    });
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let store = Store::new();
+    drop(store.open());
+    store.raw().execute("UPDATE duroxide_schema SET version = 999", []).expect("update");
+    let error = SqliteProvider::open(store.path()).expect_err("it must be refused");
+    assert!(!error.is_retryable());
+    assert!(error.to_string().contains("version 999"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused() {
+    let store = Store::new();
+    std::fs::write(
+        store.path(),
+        "this is a letter, not a database; it is long enough to be read as a header".repeat(20),
+    )
+    .expect("write");
+    let error = SqliteProvider::open(store.path()).expect_err("it must be refused");
+    assert!(!error.is_retryable(), "{error}");
+}
+
+#[test]
+fn other_tables_in_the_file_are_left_alone() {
+    let store = Store::new();
+    store.raw().execute_batch("CREATE TABLE orders (id TEXT); INSERT INTO orders VALUES ('mine');").expect("create");
+    drop(store.open());
+    let orders: String = store.raw().query_row("SELECT id FROM orders", [], |row| row.get(0)).expect("select");
+    assert_eq!(orders, "mine");
+}
+
+#[test]
+fn the_views_can_be_read() {
+    let store = Store::new();
+    drop(store.open());
+    for view in ["duroxide_v_instances", "duroxide_v_history"] {
+        store.raw().execute_batch(&format!("SELECT * FROM {view}")).expect(view);
+    }
+}

@@ -1,0 +1,105 @@
+//! A database in a folder of its own, and short words for what the tests do with it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use duroxide::provider::*;
+use duroxide::sqlite::{SqliteOptions, SqliteProvider};
+use duroxide::{InstanceId, Lane, MessageId, NodeId, Payload, TextMap, Timestamp};
+use semver::Version;
+
+pub(crate) struct Store {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        Self { path: folder.path().join("store.db"), _folder: folder }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn open(&self) -> SqliteProvider {
+        SqliteProvider::open(&self.path).expect("open")
+    }
+
+    pub(crate) fn open_with(&self, options: SqliteOptions) -> SqliteProvider {
+        SqliteProvider::open_with(&self.path, options).expect("open")
+    }
+
+    /// A connection of somebody else.
+    pub(crate) fn raw(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(&self.path).expect("open")
+    }
+}
+
+pub(crate) fn node() -> NodeInfo {
+    NodeInfo {
+        id: NodeId::new(),
+        name: "test".to_owned(),
+        build: "a".to_owned(),
+        handlers: Handlers {
+            orchestrations: vec![("flow".to_owned(), Version::new(1, 0, 0))],
+            activities: Vec::new(),
+            tags: None,
+        },
+        lease_time: Duration::from_secs(3600),
+    }
+}
+
+pub(crate) fn id(name: &str) -> InstanceId {
+    InstanceId::new(name).expect("a good id")
+}
+
+pub(crate) fn message(payload: Payload) -> MessageRow {
+    MessageRow {
+        id: MessageId::new(),
+        lane: Lane::Normal,
+        execution: None,
+        call: None,
+        visible_at: None,
+        format: 1,
+        data: "{}".to_owned(),
+        payload,
+        headers: TextMap::new(),
+    }
+}
+
+pub(crate) fn start(name: &str, lease: Option<Lease>) -> Submission {
+    let new = NewInstance {
+        instance: id(name),
+        name: "flow".to_owned(),
+        version: None,
+        labels: TextMap::new(),
+        parent: None,
+        start: message(Payload::NULL),
+        eager: lease.is_some(),
+    };
+    Submission::Start { new, if_exists: IfExists::Error, lease, time: Timestamp::from_micros(1) }
+}
+
+pub(crate) fn send(name: &str, payload: Payload) -> Submission {
+    Submission::Send { to: id(name), message: message(payload), time: Timestamp::from_micros(2) }
+}
+
+pub(crate) async fn submit(provider: &SqliteProvider, submission: Submission) -> Result<Submitted, SubmitError> {
+    provider.submit(vec![submission]).await.expect("submit").remove(0)
+}
+
+pub(crate) fn want() -> Want {
+    Want {
+        orchestrations: Arc::new([("flow".to_owned(), Version::new(1, 0, 0))]),
+        instances: 1000,
+        activities: Vec::new(),
+        tags: None,
+        load: Vec::new(),
+        alone: false,
+        now: Timestamp::from_micros(1_000_000),
+        cursor: Cursor::default(),
+    }
+}
