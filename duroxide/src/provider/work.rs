@@ -108,7 +108,7 @@ pub struct AcquiredInstance {
     pub messages: Vec<MessageRow>,
     /// How many owners died with it in flight since it last made progress.
     pub crashes: u32,
-    /// Whether its last owner died while it did nothing else: the instance is to be suspended.
+    /// Whether an owner died while it did nothing else, after [`CRASH_LIMIT`] crashes: the instance is to be suspended.
     pub suspect: bool,
 }
 
@@ -121,7 +121,7 @@ pub struct AcquiredActivity {
     pub attempt: u32,
     /// How many owners died with it in flight.
     pub crashes: u32,
-    /// Whether its last owner died while it did nothing else: its instance is to be suspended.
+    /// Whether an owner died while it did nothing else, after [`CRASH_LIMIT`] crashes: it is to be set aside.
     pub suspect: bool,
     /// The event that scheduled it, with the name, the options and the input.
     pub scheduled: EventRow,
