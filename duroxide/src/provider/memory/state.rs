@@ -94,7 +94,7 @@ impl Blame {
 
     pub(super) fn crashed(&mut self) {
         self.crashes = self.crashes.saturating_add(1);
-        self.suspect |= self.alone;
+        self.suspect |= self.alone && self.crashes >= CRASH_LIMIT;
         self.alone = false;
     }
 }
