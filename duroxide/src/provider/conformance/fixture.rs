@@ -82,7 +82,7 @@ pub(super) fn message(data: &str) -> MessageRow {
 
 pub(super) fn event(n: u64, data: &str) -> EventRow {
     let data = data.to_owned();
-    EventRow { id: EventId(n), time: at(1), decision: n % 2 == 0, format: 1, data, payload: Payload::NULL }
+    EventRow { id: EventId(n), time: at(1), decision: n.is_multiple_of(2), format: 1, data, payload: Payload::NULL }
 }
 
 pub(super) fn new_instance(name: &str) -> NewInstance {
