@@ -14,14 +14,13 @@ use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use duroxide::InstanceStatus;
 use duroxide::prelude::*;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Order {
     id: String,
-    cents: u64,
+    cents: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,14 +91,10 @@ async fn sell(ctx: &OrchestrationContext, order: &Order) -> Result<Receipt, Orde
     }
 }
 
-/// How long one step takes.
-#[derive(Clone, Copy)]
-struct Pace(Duration);
-
 #[activity]
-async fn reserve_stock(State(pace): State<Pace>, order: Order) -> duroxide::Result<()> {
+async fn reserve_stock(State(shop): State<Shop>, order: Order) -> duroxide::Result<()> {
     println!("  reserving stock for {} ..", order.id);
-    tokio::time::sleep(pace.0).await;
+    tokio::time::sleep(shop.pace).await;
     Ok(())
 }
 
@@ -109,58 +104,58 @@ async fn release_stock(order: Order) -> duroxide::Result<()> {
     Ok(())
 }
 
-/// A plain `fn` may block: it runs on a pool of threads of its own.
-///
 /// An activity may be run again: when it failed, and when the process died before its result was recorded. What it does to
-/// the world must bear that, and the idempotency key is what makes it so.
+/// the world must bear that, and the idempotency key, which is the same in every run of one call, is what makes it so.
+///
+/// A plain `fn` may block: it runs on threads of its own.
 #[activity(retry(max_attempts = 5, initial_interval = "100ms", if = PaymentError::is_transient))]
-fn pay(ctx: ActivityContext, State(gateway): State<Gateway>, cents: u64) -> Result<String, PaymentError> {
-    let key = ctx.idempotency_key(); // the same in every attempt of this call
+fn pay(ctx: ActivityContext, State(shop): State<Shop>, cents: i64) -> Result<String, PaymentError> {
     println!("  charging {cents} cents, attempt {} ..", ctx.attempt());
     if ctx.attempt() == 1 {
         return Err(PaymentError::Busy); // tried again: `is_transient` says so
     }
-    gateway.post(&key, i128::from(cents)).map_err(|error| PaymentError::Ledger(error.to_string()))?;
-    Ok(key)
+    shop.post(&ctx.idempotency_key(), cents).map_err(|error| PaymentError::Ledger(error.to_string()))
 }
 
 #[activity(retry(max_attempts = 5, initial_interval = "100ms"))]
-fn refund(ctx: ActivityContext, State(gateway): State<Gateway>, charge: String, cents: u64) -> duroxide::Result<()> {
+fn refund(ctx: ActivityContext, State(shop): State<Shop>, charge: String, cents: i64) -> duroxide::Result<String> {
     println!("  paying {charge} back ..");
-    Ok(gateway.post(&ctx.idempotency_key(), -i128::from(cents))?)
+    Ok(shop.post(&ctx.idempotency_key(), -cents)?)
 }
 
 #[activity]
-async fn ship(State(pace): State<Pace>, order: Order) -> duroxide::Result<String> {
+async fn ship(State(shop): State<Shop>, order: Order) -> duroxide::Result<String> {
     println!("  sending the parcel ..");
-    tokio::time::sleep(pace.0).await;
+    tokio::time::sleep(shop.pace).await;
     if order.id.ends_with("13") {
-        return Err(duroxide::Error::new("no carrier takes it"));
+        Err(duroxide::Error::new("no carrier takes it"))
+    } else {
+        Ok(format!("parcel of {}", order.id))
     }
-    Ok(format!("parcel of {}", order.id))
 }
 
-/// Stands for a payment service: its ledger has one line for each key.
-#[derive(Clone, Copy)]
-struct Gateway {
-    ledger: &'static str,
-    pace: Pace,
+/// What the activities need from the program: it is given to the runtime, and handed to each that takes `State<Shop>`.
+#[derive(Clone)]
+struct Shop {
+    /// How long each step takes.
+    pace: Duration,
 }
 
-impl Gateway {
-    fn post(&self, key: &str, cents: i128) -> std::io::Result<()> {
-        let mut ledger = OpenOptions::new().read(true).append(true).create(true).open(self.ledger)?;
+impl Shop {
+    /// Stands for a payment service: its ledger has one line for each key.
+    fn post(&self, key: &str, cents: i64) -> std::io::Result<String> {
+        let mut ledger = OpenOptions::new().read(true).append(true).create(true).open("order_processing.ledger")?;
         let mut lines = String::new();
         ledger.read_to_string(&mut lines)?;
-        if lines.lines().any(|line| line.split_once(' ').is_some_and(|(_, of)| of == key)) {
+        if lines.lines().any(|line| line.split_once(' ').is_some_and(|(_, known)| known == key)) {
             println!("  the gateway knows {key}: nothing is posted again");
-            return Ok(());
+            return Ok(key.to_owned());
         }
         ledger.write_all(format!("{cents} {key}\n").as_bytes())?;
         ledger.sync_all()?;
         println!("  the gateway has posted {cents} cents under {key}, and is slow to say so ..");
-        std::thread::sleep(self.pace.0); // killed here, the charge is made but not recorded
-        Ok(())
+        std::thread::sleep(self.pace); // killed here, the charge is made and not recorded
+        Ok(key.to_owned())
     }
 }
 
@@ -168,29 +163,27 @@ impl Gateway {
 async fn main() -> duroxide::Result<()> {
     let mut args = std::env::args().skip(1);
     let id = args.next().unwrap_or_else(|| "order-17".to_owned());
-    let pace = Pace(Duration::from_millis(if args.next().is_some() { 3000 } else { 200 }));
+    let pace = Duration::from_millis(if args.next().is_some() { 3000 } else { 200 });
     println!("processing {id}; state and ledger are order_processing.* in {}", std::env::current_dir()?.display());
     tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
-
-    let gateway = Gateway { ledger: "order_processing.ledger", pace };
-    let runtime = Runtime::builder().in_memory().state(gateway).state(pace).start().await?;
-    let client = runtime.client();
-    match process_order::handle(&client, &id).status().await {
-        Ok(before) => println!("{id} is known, since {}: it is {}", before.created_at, before.status),
-        Err(error) if error.is_not_found() => println!("{id} is new"),
-        Err(error) => return Err(error.into()),
-    }
+    let runtime = Runtime::builder().sqlite("order_processing.db").state(Shop { pace }).start().await?;
 
     // Attach: whether this is the first run or the tenth, there is one instance of this id.
     let order = Order { id: id.clone(), cents: 129_900 };
-    let handle = process_order::start(&client, &id, order).if_exists(IfExists::Attach).await?;
-    if handle.status().await?.status == InstanceStatus::Running {
-        println!("a manager looks at it ..");
-        tokio::time::sleep(pace.0).await;
-        match handle.raise(Approval { by: "the manager".to_owned() }).await {
-            Err(error) if !error.is_finished() => return Err(error.into()),
-            _ => {}
-        }
+    let handle = process_order::start(&runtime.client(), &id, order).if_exists(IfExists::Attach).await?;
+    let status = handle.status().await?;
+    println!("{id} was placed at {}, and is {}", status.created_at, status.status);
+    if let Some(reason) = status.suspension {
+        // Such as a step in which the process died many times. Whoever starts this program again wants it to be tried again.
+        println!("it stands still, and is let go on: {reason}");
+        handle.resume().await?;
+    }
+
+    // The manager looks at it in every run. An approval that is not needed any more is refused, or never read.
+    tokio::time::sleep(pace).await;
+    match handle.raise(Approval { by: "the manager".to_owned() }).await {
+        Err(error) if !error.is_finished() => return Err(error.into()),
+        _ => {}
     }
     match handle.result().await {
         Ok(receipt) => println!("done: {receipt:#?}"),

@@ -66,7 +66,7 @@ async fn main() -> duroxide::Result<()> {
     let everything = client.list(&duroxide::Filter::default(), 100, None).await?;
     println!("all instances, newest first:");
     for instance in &everything.instances {
-        println!("  {:12} {:12} {}", instance.execution.instance, instance.status, instance.name);
+        println!("  {:14} {:10} {}", instance.execution.instance, instance.status, instance.name);
     }
     runtime.shutdown().await
 }

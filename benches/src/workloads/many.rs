@@ -7,10 +7,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::Bench;
 use crate::measure::{Report, Times};
-use crate::orchestrations::{Go, carry, hello, nap, steps, waits};
+use crate::orchestrations::{self, Go, carry, nap, steps, waits};
 
 pub(super) async fn hello(bench: &Bench) -> duroxide::Result<Report> {
-    many(bench, async |i| Ok(drop(hello::start(&bench.client, id("hello", i), i).await?.result().await?))).await
+    many(bench, async |i| Ok(_ = orchestrations::hello::start(&bench.client, id("hello", i), i).await?.result().await?))
+        .await
 }
 
 pub(super) async fn latency(bench: &Bench) -> duroxide::Result<Report> {
@@ -18,7 +19,7 @@ pub(super) async fn latency(bench: &Bench) -> duroxide::Result<Report> {
     let mut times = Times::default();
     for i in 0..bench.options.n {
         let begun = Instant::now();
-        hello::start(&bench.client, id("latency", i), i).await?.result().await?;
+        orchestrations::hello::start(&bench.client, id("latency", i), i).await?.result().await?;
         times.push(begun.elapsed());
         (bench.options.progress)(1);
     }
@@ -27,7 +28,7 @@ pub(super) async fn latency(bench: &Bench) -> duroxide::Result<Report> {
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 pub(super) async fn steps5(bench: &Bench) -> duroxide::Result<Report> {
-    let report = many(bench, async |i| Ok(drop(steps::start(&bench.client, id("steps", i), 5).await?.result().await?)));
+    let report = many(bench, async |i| Ok(_ = steps::start(&bench.client, id("steps", i), 5).await?.result().await?));
     let mut report = report.await?;
     let steps = 5.0 * bench.options.n as f64;
     report.extra.insert("steps_per_second".to_owned(), steps / report.seconds);
@@ -36,7 +37,7 @@ pub(super) async fn steps5(bench: &Bench) -> duroxide::Result<Report> {
 
 pub(super) async fn payload(bench: &Bench) -> duroxide::Result<Report> {
     let text = "x".repeat(bench.options.payload);
-    many(bench, async |i| Ok(drop(carry::start(&bench.client, id("payload", i), text.clone()).await?.result().await?)))
+    many(bench, async |i| Ok(_ = carry::start(&bench.client, id("payload", i), text.clone()).await?.result().await?))
         .await
 }
 
@@ -45,7 +46,7 @@ pub(super) async fn timers(bench: &Bench) -> duroxide::Result<Report> {
     let handles = start_all(bench, async |i| Ok(nap::start(&bench.client, id("timer", i), 1000).await?)).await?;
     let late = stream::iter(handles).map(async |handle: Handle<nap>| {
         let due = Timestamp::from_micros(handle.result().await?);
-        duroxide::Result::Ok(Timestamp::from(SystemTime::now()).since(due))
+        duroxide::Result::<_>::Ok(Timestamp::from(SystemTime::now()).since(due))
     });
     let late: Vec<Duration> = late.buffer_unordered(usize::MAX).try_collect().await?;
     let mut times = Times::default();
@@ -61,7 +62,7 @@ pub(super) async fn events(bench: &Bench) -> duroxide::Result<Report> {
         handle.raise(Go { n: 1 }).await?;
         handle.result().await?;
         (bench.options.progress)(1);
-        duroxide::Result::Ok(begun.elapsed())
+        duroxide::Result::<_>::Ok(begun.elapsed())
     });
     let times: Vec<Duration> = done.buffer_unordered(bench.options.in_flight).try_collect().await?;
     Ok(bench.end(&run, bench.options.n, collected(times)))
@@ -72,7 +73,11 @@ pub(super) async fn start_all<O: Orchestration>(
     bench: &Bench,
     start: impl AsyncFn(u64) -> duroxide::Result<Handle<O>>,
 ) -> duroxide::Result<Vec<Handle<O>>> {
-    stream::iter(0..bench.options.n).map(&start).buffer_unordered(bench.options.in_flight).try_collect().await
+    stream::iter(0..bench.options.n)
+        .map(async |i| start(i).await)
+        .buffer_unordered(bench.options.in_flight)
+        .try_collect()
+        .await
 }
 
 /// Does something n times, so many at once.
@@ -82,7 +87,7 @@ async fn many(bench: &Bench, one: impl AsyncFn(u64) -> duroxide::Result<()>) -> 
         let begun = Instant::now();
         one(i).await?;
         (bench.options.progress)(1);
-        duroxide::Result::Ok(begun.elapsed())
+        duroxide::Result::<_>::Ok(begun.elapsed())
     });
     let times: Vec<Duration> = all.buffer_unordered(bench.options.in_flight).try_collect().await?;
     Ok(bench.end(&run, bench.options.n, collected(times)))

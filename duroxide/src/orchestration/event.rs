@@ -12,7 +12,7 @@ use super::Event;
 use super::call::Place;
 use crate::id::CallId;
 use crate::payload::Payload;
-use crate::replay::{Core, Fault};
+use crate::replay::{Core, Fault, Ticket};
 
 /// Waits for the next event of a type; see [`OrchestrationContext::event`](super::OrchestrationContext::event).
 pub type EventWait<E> = EventByName<E>;
@@ -25,8 +25,8 @@ pub struct EventByName<T> {
     call: CallId,
     name: String,
     place: Place,
-    /// Whether a wait is recorded, and has taken no event.
-    waiting: bool,
+    /// Since it was polled, and until it takes an event.
+    wait: Option<Ticket>,
     done: bool,
     event: PhantomData<fn() -> T>,
 }
@@ -34,7 +34,7 @@ pub struct EventByName<T> {
 impl<T> EventByName<T> {
     pub(crate) fn new(core: &Arc<Core>, name: &str, place: Place) -> Self {
         let call = core.claim(place);
-        Self { core: core.clone(), call, name: name.to_owned(), place, waiting: false, done: false, event: PhantomData }
+        Self { core: core.clone(), call, name: name.to_owned(), place, wait: None, done: false, event: PhantomData }
     }
 }
 
@@ -46,9 +46,9 @@ impl<T: DeserializeOwned> Future for EventByName<T> {
         if this.done {
             return Poll::Pending;
         }
-        match this.core.poll_event(&this.name, this.call, context, &mut this.waiting, this.place) {
+        match this.core.poll_event(&this.name, this.call, context, &mut this.wait, this.place) {
             Poll::Ready(payload) => {
-                (this.waiting, this.done) = (false, true);
+                this.done = true;
                 decode(&this.core, &this.name, &payload, this.place).map_or(Poll::Pending, Poll::Ready)
             }
             Poll::Pending => Poll::Pending,
@@ -58,8 +58,8 @@ impl<T: DeserializeOwned> Future for EventByName<T> {
 
 impl<T> Drop for EventByName<T> {
     fn drop(&mut self) {
-        if self.waiting {
-            self.core.drop_wait(&self.name, self.call);
+        if let Some(wait) = self.wait {
+            self.core.drop_wait(&self.name, self.call, wait);
         }
     }
 }

@@ -321,7 +321,6 @@ pub enum CommitError {
 
 /// One atomic write of a client.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "short-lived, and the large one is the common one")]
 pub enum Submission {
     /// Create an instance.
     Start {

@@ -2,7 +2,7 @@
 
 use super::Fault;
 use super::op::{Decided, activity, child};
-use crate::history::{Decision, Event, EventKind};
+use crate::history::{Decision, Event, EventKind, Input};
 use crate::id::EventId;
 use crate::payload::Payload;
 
@@ -37,9 +37,13 @@ pub(super) fn decision_without_step(event: &Event) -> Fault {
     Fault::mismatch(event.id, Some(recorded), None)
 }
 
-/// An input that answers a call which the code did not make, or comes after the end.
-pub(super) fn input_without_call(event: EventId) -> Fault {
-    Fault::mismatch(event, Some("the answer to a call".to_owned()), None)
+/// An input that was recorded, and that means nothing to the code: it answers no open call, or comes after the end.
+pub(super) fn stale_input(event: EventId, input: &Input) -> Fault {
+    let recorded = match input.call() {
+        Some(call) => format!("the outcome of call {call}"),
+        None => "an input for an execution that has begun and not ended".to_owned(),
+    };
+    Fault::mismatch(event, Some(recorded), None)
 }
 
 fn same(recorded: &Decision, payload: &Payload, asked: &Decided) -> bool {

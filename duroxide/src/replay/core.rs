@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Ticket};
 use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, turn};
 use crate::clock::Timestamp;
@@ -192,14 +192,15 @@ impl Core {
         name: &str,
         call: CallId,
         context: &Context<'_>,
-        wait: &mut bool,
+        wait: &mut Option<Ticket>,
         place: Place,
     ) -> Poll<Payload> {
         let Some(mut state) = self.in_turn(place) else { return Poll::Pending };
-        match state.mailbox.poll(name, call, context.waker()) {
+        let is_new = wait.is_none();
+        match state.mailbox.poll(name, wait, context.waker()) {
             Some(payload) => Poll::Ready(payload),
             None => {
-                if !std::mem::replace(wait, true) {
+                if is_new {
                     let what = Decision::EventAwaited { call, name: name.to_owned() };
                     state.decide(call, Decided { what, payload: Payload::NULL, place: Some(place) });
                 }
@@ -209,9 +210,9 @@ impl Core {
     }
 
     /// A wait that has been polled is dropped before it took an event.
-    pub(crate) fn drop_wait(&self, name: &str, call: CallId) {
+    pub(crate) fn drop_wait(&self, name: &str, call: CallId, wait: Ticket) {
         let Some(mut state) = self.in_turn_if_armed() else { return };
-        let woken = state.mailbox.drop_wait(name, call);
+        let woken = state.mailbox.drop_wait(name, wait);
         state.forget(call, Op::Event);
         drop(state);
         if let Some(next) = woken {
@@ -237,7 +238,7 @@ impl State {
     }
 
     fn apply(&mut self, id: EventId, input: &Input, payload: Payload) -> Delivered {
-        if self.started.is_some() == matches!(input, Input::Started(_)) {
+        if self.retired || self.started.is_some() == matches!(input, Input::Started(_)) {
             return Delivered::Stale;
         }
         match input {

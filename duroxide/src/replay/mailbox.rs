@@ -7,23 +7,31 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::task::Waker;
 
-use crate::id::{CallId, EventId};
+use crate::id::EventId;
 use crate::payload::Payload;
 
 #[derive(Default)]
 pub(crate) struct Mailbox {
     boxes: HashMap<String, Named>,
+    last_ticket: Ticket,
+    /// How many waits no event belongs to: counted, since every step asks.
+    unserved: usize,
 }
+
+/// The place of a wait in the order of first polls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Ticket(u64);
 
 #[derive(Default)]
 struct Named {
     /// Unread events, each with its position in history: carried over, they keep their order across names.
     events: VecDeque<(EventId, Payload)>,
+    /// Sorted by ticket.
     waits: VecDeque<Wait>,
 }
 
 struct Wait {
-    call: CallId,
+    ticket: Ticket,
     waker: Waker,
 }
 
@@ -34,6 +42,14 @@ impl Named {
         self.waits.get(index).map(|wait| wait.waker.clone())
     }
 
+    fn position(&self, ticket: Ticket) -> Option<usize> {
+        self.waits.binary_search_by_key(&ticket, |wait| wait.ticket).ok()
+    }
+
+    fn unserved(&self) -> usize {
+        self.waits.len().saturating_sub(self.events.len())
+    }
+
     fn is_idle(&self) -> bool {
         self.events.is_empty() && self.waits.is_empty()
     }
@@ -42,63 +58,62 @@ impl Named {
 impl Mailbox {
     /// Puts an event in; returns whom to wake.
     pub(crate) fn deliver(&mut self, name: &str, id: EventId, payload: Payload) -> Option<Waker> {
-        let named = match self.boxes.get_mut(name) {
-            Some(named) => named,
-            None => self.boxes.entry(name.to_owned()).or_default(),
-        };
-        named.events.push_back((id, payload));
-        named.waker_of_newest()
+        self.change(name, |named| {
+            named.events.push_back((id, payload));
+            named.waker_of_newest()
+        })
     }
 
-    /// Takes the event that belongs to the wait, or registers the wait for it.
-    pub(crate) fn poll(&mut self, name: &str, call: CallId, waker: &Waker) -> Option<Payload> {
-        let named = self.boxes.entry(name.to_owned()).or_default();
-        let position = named.waits.iter().position(|wait| wait.call == call);
-        let index = position.unwrap_or(named.waits.len());
-        if index < named.events.len() {
-            if position.is_some() {
-                named.waits.remove(index);
+    /// Takes the event that belongs to the wait, which then has no ticket any more; or gives it one, and keeps its waker.
+    pub(crate) fn poll(&mut self, name: &str, wait: &mut Option<Ticket>, waker: &Waker) -> Option<Payload> {
+        let new = Ticket(self.last_ticket.0 + 1);
+        self.last_ticket = new;
+        self.change(name, |named| {
+            let position = wait.and_then(|ticket| named.position(ticket));
+            let index = position.unwrap_or(named.waits.len());
+            if index < named.events.len() {
+                if position.is_some() {
+                    named.waits.remove(index);
+                }
+                *wait = None;
+                return named.events.pop_front().map(|(_, payload)| payload);
             }
-            let event = named.events.pop_front();
-            self.tidy(name);
-            return event.map(|(_, payload)| payload);
-        }
-        match position {
-            Some(index) => named.waits[index].waker.clone_from(waker),
-            None => named.waits.push_back(Wait { call, waker: waker.clone() }),
-        }
-        None
+            match position {
+                Some(index) => named.waits[index].waker.clone_from(waker),
+                None => {
+                    named.waits.push_back(Wait { ticket: new, waker: waker.clone() });
+                    *wait = Some(new);
+                }
+            }
+            None
+        })
     }
 
     /// Removes a wait; returns whom to wake, because an event that belonged to it now belongs to another.
-    pub(crate) fn drop_wait(&mut self, name: &str, call: CallId) -> Option<Waker> {
-        let named = self.boxes.get_mut(name)?;
-        let index = named.waits.iter().position(|wait| wait.call == call)?;
-        named.waits.remove(index);
-        let next = if index < named.events.len() { named.waker_of_newest() } else { None };
-        self.tidy(name);
-        next
+    pub(crate) fn drop_wait(&mut self, name: &str, wait: Ticket) -> Option<Waker> {
+        self.change(name, |named| {
+            let index = named.position(wait)?;
+            named.waits.remove(index);
+            if index < named.events.len() { named.waker_of_newest() } else { None }
+        })
     }
 
     /// Takes the oldest event that belongs to no wait.
     pub(crate) fn take_one(&mut self, name: &str) -> Option<Payload> {
-        let named = self.boxes.get_mut(name)?;
-        let event = named.events.remove(named.waits.len());
-        self.tidy(name);
-        event.map(|(_, payload)| payload)
+        self.change(name, |named| named.events.remove(named.waits.len()).map(|(_, payload)| payload))
     }
 
     /// Takes all events that belong to no wait.
     pub(crate) fn take_all(&mut self, name: &str) -> Vec<Payload> {
-        let Some(named) = self.boxes.get_mut(name) else { return Vec::new() };
-        let first = named.waits.len().min(named.events.len());
-        let events = named.events.drain(first..).map(|(_, payload)| payload).collect();
-        self.tidy(name);
-        events
+        self.change(name, |named| {
+            let first = named.waits.len().min(named.events.len());
+            named.events.drain(first..).map(|(_, payload)| payload).collect()
+        })
     }
 
     /// Takes everything that is unread, in the order of arrival.
     pub(crate) fn take_unread(&mut self) -> Vec<(String, Payload)> {
+        self.unserved = 0;
         let mut unread = BTreeMap::new();
         for (name, named) in self.boxes.drain() {
             unread.extend(named.events.into_iter().map(|(id, payload)| (id, (name.clone(), payload))));
@@ -106,15 +121,20 @@ impl Mailbox {
         unread.into_values().collect()
     }
 
-    /// Whether anybody waits for an event.
+    /// Whether anybody waits for an event that has not come.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.boxes.values().any(|named| !named.waits.is_empty())
+        self.unserved > 0
     }
 
-    /// Forgets a name that holds nothing, so that memory does not grow with the number of names ever used.
-    fn tidy(&mut self, name: &str) {
-        if self.boxes.get(name).is_some_and(Named::is_idle) {
+    fn change<T>(&mut self, name: &str, change: impl FnOnce(&mut Named) -> T) -> T {
+        let named = self.boxes.entry(name.to_owned()).or_default();
+        let before = named.unserved();
+        let result = change(named);
+        self.unserved = self.unserved - before + named.unserved();
+        if named.is_idle() {
+            // So that memory does not grow with the number of names ever used.
             self.boxes.remove(name);
         }
+        result
     }
 }

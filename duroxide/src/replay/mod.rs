@@ -10,6 +10,8 @@ mod core;
 mod fault;
 mod mailbox;
 pub(crate) mod op;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +22,7 @@ use futures_util::future::BoxFuture;
 
 pub(crate) use self::core::{Core, Outcome};
 pub(crate) use self::fault::Fault;
+pub(crate) use self::mailbox::Ticket;
 use self::op::Op;
 use self::turn::{TurnGuard, TurnWaker};
 use crate::clock::Timestamp;
@@ -68,6 +71,15 @@ pub(crate) struct Step {
     pub(crate) ended: bool,
 }
 
+/// What an execution leaves when it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Remains {
+    /// Calls that have no outcome.
+    pub(crate) open: Vec<(CallId, Op)>,
+    /// External events that were not read: their names and contents, in the order of arrival.
+    pub(crate) unread: Vec<(String, Payload)>,
+}
+
 impl Execution {
     /// A new one, without history. `on_stray` is called, from any thread, when something other than a delivered input
     /// wakes the function, or when its context is used outside of its turn.
@@ -103,9 +115,9 @@ impl Execution {
     }
 
     /// Calls that have no outcome yet, and unread events in the order of their arrival.
-    pub(crate) fn close(&mut self) -> (Vec<(CallId, Op)>, Vec<(String, Payload)>) {
+    pub(crate) fn close(&mut self) -> Remains {
         let mut state = self.core.lock();
-        (state.take_open_calls(), state.mailbox.take_unread())
+        Remains { open: state.take_open_calls(), unread: state.mailbox.take_unread() }
     }
 
     /// Brings the execution to the end of a recorded history.
@@ -118,9 +130,8 @@ impl Execution {
             let EventKind::Input(input) = event.kind else {
                 return Err(compare::decision_without_step(&event));
             };
-            let decided = self.run(event.id, event.time, input, event.payload)?;
-            let Some(mut decided) = decided else {
-                return Err(compare::input_without_call(event.id));
+            let Some(decided) = self.run(event.id, event.time, &input, event.payload)? else {
+                return Err(compare::stale_input(event.id, &input));
             };
             let mut recorded = Vec::new();
             while let Some(next) = events.next_if(|e| matches!(e.kind, EventKind::Decision(_))) {
@@ -130,7 +141,6 @@ impl Execution {
             if let Some(last) = recorded.last() {
                 self.core.lock().last_event = last.id;
             }
-            decided.decisions.clear();
         }
         Ok(())
     }
@@ -144,7 +154,7 @@ impl Execution {
             let state = self.core.lock();
             (state.last_event.next(), time.max(state.now))
         };
-        let Some(decided) = self.run(id, time, input.clone(), payload.clone())? else {
+        let Some(decided) = self.run(id, time, &input, payload.clone())? else {
             return Ok(Step::default());
         };
         let mut step = Step { resolved: decided.resolved, dropped: decided.dropped, ..Step::default() };
@@ -159,10 +169,10 @@ impl Execution {
     }
 
     /// Delivers one input and polls to a standstill: the path that live execution and replay share. `None`: it was stale.
-    fn run(&mut self, id: EventId, time: Timestamp, input: Input, payload: Payload) -> Result<Option<Decided>, Fault> {
+    fn run(&mut self, id: EventId, time: Timestamp, input: &Input, payload: Payload) -> Result<Option<Decided>, Fault> {
         let turn = TurnGuard::enter(&self.core);
         let mut state = self.core.lock();
-        let delivered = state.deliver(id, time, &input, payload.clone());
+        let delivered = state.deliver(id, time, input, payload.clone());
         let woken = state.take_woken();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
@@ -244,7 +254,7 @@ impl Drop for Execution {
 }
 
 /// The children that a history leaves without an outcome: what its end has to close, told without running any code.
-pub(crate) fn open_children(history: &[Event]) -> Vec<Op> {
+pub(crate) fn open_children(history: &[Event]) -> Vec<(CallId, Op)> {
     let mut open = std::collections::BTreeMap::new();
     for event in history {
         match &event.kind {
@@ -262,7 +272,7 @@ pub(crate) fn open_children(history: &[Event]) -> Vec<Op> {
             EventKind::Decision(_) => {}
         }
     }
-    open.into_values().collect()
+    open.into_iter().collect()
 }
 
 /// What the function decided in one step.

@@ -99,12 +99,10 @@ impl Slot {
 
     /// Adds something for the next turn, unless it is known already.
     pub(super) fn deliver(&mut self, delivery: Delivery) {
-        if let Delivery::Message(message) = &delivery {
-            if !self.known.insert(message.id) {
-                return;
-            }
+        let known = matches!(&delivery, Delivery::Message(message) if !self.known.insert(message.id));
+        if !known {
+            self.inbox.push(delivery);
         }
-        self.inbox.push(delivery);
     }
 
     /// Puts back what a turn has not read.

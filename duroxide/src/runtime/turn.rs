@@ -10,10 +10,8 @@ use crate::error::ErrorCode;
 use crate::history::{Event, Input};
 use crate::id::{CallId, ExecutionId, InstanceId, MessageId};
 use crate::message::Message;
-use crate::payload::Payload;
 use crate::provider::EventRow;
-use crate::replay::op::Op;
-use crate::replay::{Core, Execution, Fault, Function, Step};
+use crate::replay::{Core, Execution, Fault, Function, Remains, Step};
 
 /// A turn to be made.
 pub(super) struct TurnJob {
@@ -58,9 +56,8 @@ pub(super) struct Output {
     /// Outcomes that were not stored: call and attempt.
     pub(super) outcomes: Vec<(CallId, u32)>,
     pub(super) ended: bool,
-    /// When it ended: calls without an outcome, and unread events.
-    pub(super) open: Vec<(CallId, Op)>,
-    pub(super) unread: Vec<(String, Payload)>,
+    /// When it ended: what it leaves.
+    pub(super) remains: Remains,
 }
 
 impl Output {
@@ -85,7 +82,7 @@ impl TurnJob {
             for delivery in deliveries.by_ref() {
                 deliver(&mut execution, delivery, &version, now, &mut output, &mut taken)?;
                 if output.ended {
-                    (output.open, output.unread) = execution.close();
+                    output.remains = execution.close();
                     break;
                 }
             }

@@ -31,6 +31,8 @@ pub(super) struct About<'a> {
 pub(super) trait Admission {
     /// Whether this node runs the activity itself, at once.
     fn activity(&mut self, name: &str, tag: Option<&str>) -> bool;
+    /// The place that was given to an activity is free again: it is not run after all.
+    fn release(&mut self, name: &str);
     /// Whether this node has the code for the orchestration.
     fn orchestration(&self, name: &str, version: Option<&Version>) -> bool;
 }
@@ -48,11 +50,11 @@ pub(super) fn turn(about: &About<'_>, output: Output, admission: &mut dyn Admiss
             writing.dropped(call, op);
         }
         for event in step.events {
-            writing.event(event, &output.unread);
+            writing.event(event, &output.remains.unread);
         }
     }
-    for (_, op) in output.open {
-        writing.left_open(op);
+    for (call, op) in output.remains.open {
+        writing.left_open(call, op);
     }
     writing.turn
 }
@@ -108,21 +110,49 @@ impl Writing<'_> {
     fn dropped(&mut self, call: CallId, op: Op) {
         match op {
             Op::Activity { deadline, .. } => {
-                self.turn.cancelled_activities.push(call);
+                if !self.unschedule(call) {
+                    self.turn.cancelled_activities.push(call);
+                }
                 if deadline {
-                    self.turn.cancelled_messages.push(call);
+                    self.take_back(call);
                 }
             }
-            Op::Timer => self.turn.cancelled_messages.push(call),
+            Op::Timer => self.take_back(call),
             Op::Child { instance, close } => self.close(instance, close, "its call was dropped".to_owned()),
             Op::Event | Op::DetachedStart | Op::Refused => {}
         }
     }
 
+    /// Removes an activity that an earlier step of this very turn has scheduled: it never comes to be.
+    fn unschedule(&mut self, call: CallId) -> bool {
+        let Some(index) = self.turn.activities.iter().position(|activity| activity.call == call) else { return false };
+        let activity = self.turn.activities.remove(index);
+        if activity.eager {
+            self.admission.release(&activity.name);
+        }
+        true
+    }
+
+    /// Takes back a timer or a deadline, also one that an earlier step of this very turn has created.
+    fn take_back(&mut self, call: CallId) {
+        let own = &self.about.execution.instance;
+        let before = self.turn.messages.len();
+        self.turn.messages.retain(|outgoing| outgoing.to != *own || outgoing.message.call != Some(call));
+        if self.turn.messages.len() == before {
+            self.turn.cancelled_messages.push(call);
+        }
+    }
+
     /// What belongs to a call that has no outcome when the execution ends. Its activities and timers go with it.
-    fn left_open(&mut self, op: Op) {
-        if let Op::Child { instance, close } = op {
-            self.close(instance, close, format!("its parent {} has ended", self.about.execution));
+    fn left_open(&mut self, call: CallId, op: Op) {
+        match op {
+            Op::Child { instance, close } => {
+                self.close(instance, close, format!("its parent {} has ended", self.about.execution));
+            }
+            Op::Activity { detached: false, .. } => {
+                self.unschedule(call);
+            }
+            _ => {}
         }
     }
 
@@ -133,6 +163,12 @@ impl Writing<'_> {
             ClosePolicy::Terminate => Input::TerminateRequested { reason },
             ClosePolicy::Abandon => return,
         };
+        let before = self.turn.starts.len();
+        self.turn.starts.retain(|start| start.new.instance != child);
+        if self.turn.starts.len() < before {
+            // An earlier step of this very turn has scheduled it: it never comes to be.
+            return;
+        }
         self.send(child, Message::new(input, Payload::NULL));
     }
 
@@ -251,8 +287,8 @@ pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &s
         About { execution: &record.execution, version: &version, committed: record.last_event, started: &started, now };
     let mut writing = Writing { about: &about, admission: &mut NoAdmission, turn };
     writing.event(event, &[]);
-    for op in crate::replay::open_children(history) {
-        writing.left_open(op);
+    for (call, op) in crate::replay::open_children(history) {
+        writing.left_open(call, op);
     }
     writing.turn
 }
@@ -264,6 +300,8 @@ impl Admission for NoAdmission {
     fn activity(&mut self, _: &str, _: Option<&str>) -> bool {
         false
     }
+
+    fn release(&mut self, _: &str) {}
 
     fn orchestration(&self, _: &str, _: Option<&Version>) -> bool {
         false

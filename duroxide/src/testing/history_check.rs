@@ -33,8 +33,8 @@ use crate::replay::{Execution, Fault};
 /// # Ok(())
 /// # }
 /// ```
-pub fn check_history(registry: &Registry, history: &[Event]) -> Result<(), Suspension> {
-    replay(registry, history).map_err(|fault| *fault.0)
+pub fn check_history(registry: &Registry, history: &[Event]) -> Result<(), Box<Suspension>> {
+    replay(registry, history).map_err(|fault| fault.0)
 }
 
 fn replay(registry: &Registry, history: &[Event]) -> Result<(), Fault> {

@@ -40,6 +40,12 @@ impl Admission for Admit<'_> {
         free
     }
 
+    fn release(&mut self, name: &str) {
+        if let Some(entry) = self.lookup.activity(name) {
+            self.used[kind(&entry.code)] -= 1;
+        }
+    }
+
     fn orchestration(&self, name: &str, version: Option<&Version>) -> bool {
         self.open && self.lookup.orchestration(name, version).is_some()
     }
@@ -68,10 +74,10 @@ impl Node {
     }
 
     fn reserve(&mut self, scheduled: &EventRow) {
-        if let Ok((activity, _)) = Attempt::parse(scheduled.clone()) {
-            if let Some(entry) = self.shared.lookup.activity(&activity.name) {
-                self.used[kind(&entry.code)] += 1;
-            }
+        if let Ok((activity, _)) = Attempt::parse(scheduled.clone())
+            && let Some(entry) = self.shared.lookup.activity(&activity.name)
+        {
+            self.used[kind(&entry.code)] += 1;
         }
     }
 

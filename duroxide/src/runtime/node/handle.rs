@@ -50,11 +50,11 @@ impl NodeHandle {
     }
 
     fn tell(&self, owner: Option<Epoch>, note: Note) {
-        if owner == Some(self.lease().epoch) {
-            if let Some(notes) = self.notes.upgrade() {
-                // A node that is gone has left what it owned to others, who find it in the storage.
-                let _ = notes.send(note);
-            }
+        if owner == Some(self.lease().epoch)
+            && let Some(notes) = self.notes.upgrade()
+        {
+            // A node that is gone has left what it owned to others, who find it in the storage.
+            let _ = notes.send(note);
         }
     }
 }

@@ -218,7 +218,7 @@ impl Node {
         let Some(started) = execution.started() else {
             return self.rest(&id.instance, execution);
         };
-        let cancelled = output.open.iter().map(|(call, _)| *call).collect();
+        let cancelled = output.remains.open.iter().map(|(call, _)| *call).collect();
         let about = About { execution: &id, version: &version, committed, started: &started, now };
         let turn = turn_commit::turn(&about, output, &mut self.admission());
         let context = TurnContext {

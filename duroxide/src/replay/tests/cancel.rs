@@ -1,0 +1,87 @@
+//! Cancellation: an execution that has asked to be told is told; any other ends.
+
+use super::support::*;
+use crate::history::{Decision, Input};
+use crate::orchestration::days;
+
+fn cancelled() -> Decision {
+    Decision::Cancelled { reason: "why".to_owned() }
+}
+
+#[test]
+fn who_does_not_listen_ends() {
+    let mut run = Run::start(|ctx| async move {
+        let _child = ctx.call_orchestration::<()>("ship", &()).start();
+        Ok(ctx.call_activity::<()>("a", &()).await?)
+    });
+    assert_eq!(run.cancels("why"), [cancelled()]);
+    assert!(run.dropped().is_empty(), "the end closes what is open");
+    assert_eq!(run.execution.close().open.len(), 2);
+}
+
+#[test]
+fn who_listens_is_told_and_may_compensate() {
+    let mut run = Run::start(|ctx| async move {
+        let reason = crate::select! {
+            reason = ctx.cancelled() => reason,
+            result = ctx.call_activity::<()>("charge", &()) => return Ok(result.map(|()| String::new())?),
+        };
+        ctx.call_activity::<()>("refund", &()).await?;
+        Ok(reason)
+    });
+    assert_eq!(run.cancels("why"), [dropped(1), activity(2, "refund")]);
+    assert_eq!(run.completes(2, ()), [COMPLETED]);
+    assert_eq!(run.output::<String>(), "why");
+}
+
+#[test]
+fn listening_once_is_enough_even_if_that_wait_is_gone() {
+    let mut run = Run::start(|ctx| async move {
+        drop(ctx.cancelled());
+        ctx.call_activity::<()>("a", &()).await?;
+        Ok((ctx.cancel_requested(), ctx.cancelled().await))
+    });
+    assert_eq!(run.cancels("why"), NOTHING);
+    assert_eq!(run.completes(1, ()), [COMPLETED]);
+    assert_eq!(run.output::<(String, String)>(), ("why".to_owned(), "why".to_owned()));
+}
+
+#[test]
+fn asking_counts_as_listening() {
+    let mut run = Run::start(|ctx| async move {
+        assert_eq!(ctx.cancel_requested(), None);
+        Ok(ctx.call_activity::<()>("a", &()).await?)
+    });
+    assert_eq!(run.cancels("why"), NOTHING);
+}
+
+#[test]
+fn all_waits_are_told_in_the_same_step() {
+    let mut run = Run::start(|ctx| async move {
+        let (a, b) = crate::join!(ctx.cancelled(), ctx.cancelled());
+        Ok(a == b)
+    });
+    assert_eq!(run.cancels("why"), [COMPLETED]);
+}
+
+#[test]
+fn only_the_first_request_counts() {
+    let mut run = Run::start(|ctx| async move {
+        let reason = ctx.cancelled().await;
+        ctx.sleep(days(1)).await;
+        Ok(reason)
+    });
+    run.cancels("why");
+    run.ignores(Input::CancelRequested { reason: "again".to_owned() });
+    run.fires(1);
+    assert_eq!(run.output::<String>(), "why");
+}
+
+#[test]
+fn what_the_function_returns_is_the_outcome() {
+    let mut run = Run::start(|ctx| async move {
+        let reason = ctx.cancelled().await;
+        Err::<(), _>(crate::Error::new(reason))
+    });
+    assert_eq!(run.cancels("why"), [failed()]);
+}
