@@ -155,7 +155,7 @@ pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Re
                                          WHERE m.instance = i.seq) AS at
               FROM duroxide_instances i WHERE i.owner = ?1) AS r
         WHERE seq = r.instance";
-    tx.sql.run(instances, (epoch, crashed, tx.latest.as_micros(), CRASH_LIMIT))?;
+    tx.sql.run(instances, (epoch, crashed, tx.latest().as_micros(), CRASH_LIMIT))?;
     tx.signals.work = true;
     Ok(())
 }
@@ -177,7 +177,7 @@ fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
     let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, instance_id(row, 1)?));
     let suspended = tx.sql.rows(&suspended, (&info.build, orchestrations), read)?;
     let parked = tx.sql.rows(&parked, (&info.build, &activities), read)?;
-    let latest = tx.latest;
+    let latest = tx.latest();
     for (seq, _) in &suspended {
         instances::resume(tx, *seq, latest)?;
     }
