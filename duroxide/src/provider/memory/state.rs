@@ -161,8 +161,8 @@ impl State {
     pub(super) fn settle_instance(&mut self, id: &InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let waits = instance.owner.is_none() && instance.status == InstanceStatus::Running;
-        let first = instance.messages.values().filter_map(|arrival| self.messages.get(arrival)).map(|m| m.at).min();
-        let ready_at = first.filter(|_| waits);
+        let first = || instance.messages.values().filter_map(|arrival| self.messages.get(arrival)).map(|m| m.at).min();
+        let ready_at = if waits { first() } else { None };
         if let Some(before) = std::mem::replace(&mut instance.ready_at, ready_at) {
             self.ready.remove(&(before, id.clone()));
         }
@@ -219,7 +219,10 @@ impl State {
         }
         let at = row.visible_at.unwrap_or(time);
         self.messages.insert(self.last_arrival, Stored { to: to.clone(), row, at, sent });
-        self.settle_instance(to);
+        // A fan-in of n costs n: what is owned, or ready before, is not looked through again.
+        if instance.owner.is_none() && instance.ready_at.is_none_or(|ready| at < ready) {
+            self.settle_instance(to);
+        }
         placement
     }
 
