@@ -7,12 +7,12 @@ use crate::id::{ActivityId, CommitId};
 impl State {
     /// Writes a turn: of a lease, or from outside.
     pub(super) fn turn(&mut self, id: CommitId, lease: Option<&Lease>, turn: Turn) -> Result<Committed, CommitError> {
+        self.saw(turn.time);
         let instance = self.instances.get(&turn.execution.instance).ok_or(CommitError::Fenced)?;
         if instance.last_commit == Some(id) {
             return Ok(Committed { repeated: true, ..Committed::default() });
         }
         self.check(instance, lease, &turn)?;
-        self.saw(turn.time);
         Ok(self.write(id, lease, turn))
     }
 

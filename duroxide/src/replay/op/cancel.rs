@@ -67,3 +67,11 @@ pub(crate) fn requested(core: &Core, place: Place) -> Option<String> {
 pub(crate) fn drop_wait(core: &Core, key: u64) {
     core.lock().cancel.waits.remove(&key);
 }
+
+#[cfg(test)]
+impl Cancel {
+    /// How many wait for a request.
+    pub(in crate::replay) fn waits(&self) -> usize {
+        self.waits.len()
+    }
+}
