@@ -147,7 +147,10 @@ impl State {
         let Blame { crashes, suspect, .. } = activity.blame;
         let execution = self.instances.get(&id.execution.instance);
         let execution = execution.and_then(|instance| instance.executions.get(&id.execution.number));
-        let scheduled = execution.and_then(|e| e.events.iter().rfind(|event| event.id == activity.scheduled));
+        let scheduled = execution.and_then(|e| {
+            let found = e.events.binary_search_by_key(&activity.scheduled, |event| event.id).ok()?;
+            e.events.get(found)
+        });
         acquired.activities.extend(scheduled.map(|scheduled| AcquiredActivity {
             id: id.clone(),
             attempt: activity.attempt,

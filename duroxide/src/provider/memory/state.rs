@@ -223,7 +223,10 @@ impl State {
         }
         let at = row.visible_at.unwrap_or(time);
         self.messages.insert(self.last_arrival, Stored { to: to.clone(), row, at, sent });
-        self.settle_instance(to);
+        // A fan-in of n costs n: what is owned, or ready before, is not looked through again.
+        if instance.owner.is_none() && instance.ready_at.is_none_or(|ready| at < ready) {
+            self.settle_instance(to);
+        }
         placement
     }
 

@@ -45,10 +45,12 @@ impl State {
         for call in &turn.cancelled_activities {
             self.remove_activity(&activity(*call), true);
         }
-        self.remove_messages(this, |row| {
-            let called = row.call.is_some_and(|call| turn.cancelled_messages.contains(&call));
-            called && row.visible_at.is_some() && row.execution.is_none_or(|number| number == execution.number)
-        });
+        if !turn.cancelled_messages.is_empty() {
+            self.remove_messages(this, |row| {
+                let called = row.call.is_some_and(|call| turn.cancelled_messages.contains(&call));
+                called && row.visible_at.is_some() && row.execution.is_none_or(|number| number == execution.number)
+            });
+        }
         for new in turn.activities {
             let owner = lease.filter(|_| new.eager).map(|lease| lease.epoch);
             self.schedule(activity(new.call), new, owner, turn.time);

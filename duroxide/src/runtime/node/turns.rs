@@ -149,6 +149,7 @@ impl Node {
             version: entry.version.clone(),
             copy,
             deliveries,
+            limits: self.shared.options.limits,
             now,
         });
     }

@@ -50,7 +50,7 @@ fn every_prefix_leads_to_the_same(program: &[Statement], execution: &Finished) {
         }
         assert_eq!(&again, history, "continued after {length} events");
         assert_eq!(trace.seen(), execution.seen, "continued after {length} events");
-        let Remains { open, unread } = copy.close();
+        let Remains { open, unread, .. } = copy.close();
         assert_eq!((&open, &unread), (&execution.open, &execution.unread), "continued after {length} events");
     }
 }

@@ -210,7 +210,7 @@ impl<'a> World<'a> {
     }
 
     fn close(mut self) -> Finished {
-        let Remains { open, unread } = self.copy.close();
+        let Remains { open, unread, .. } = self.copy.close();
         let Self { history, trace, carried, raised, .. } = self;
         Finished { history, seen: trace.seen(), open, unread, undelivered: carried.into(), raised }
     }
