@@ -18,6 +18,8 @@ use crate::replay::{Failed, panicked};
 /// An attempt that is to be made.
 pub(super) struct Attempt {
     pub(super) id: ActivityId,
+    /// Which run on this node it is.
+    pub(super) run: u64,
     pub(super) attempt: u32,
     pub(super) scheduled: ActivityScheduled,
     pub(super) input: Payload,
@@ -26,6 +28,7 @@ pub(super) struct Attempt {
 /// How an attempt ended.
 pub(super) struct AttemptDone {
     pub(super) id: ActivityId,
+    pub(super) run: u64,
     pub(super) attempt: u32,
     pub(super) scheduled: ActivityScheduled,
     pub(super) end: AttemptEnd,
@@ -60,7 +63,7 @@ impl Attempt {
 
     /// Runs the activity. Dropping the future drops an async activity where it waits.
     pub(super) async fn run(self, code: ActivityCode, around: Arc<Surroundings>, cancel: CancelSignal) -> AttemptDone {
-        let Self { id, attempt, scheduled, input } = self;
+        let Self { id, run, attempt, scheduled, input } = self;
         let ctx = ActivityContext::new(id.clone(), attempt, cancel.clone(), around.states.clone());
         let limit = scheduled.options.start_to_close;
         let code = run_code(code, &around.blocking, ctx, input);
@@ -86,7 +89,7 @@ impl Attempt {
             Either::Left((end, _)) => end,
             Either::Right(_) => AttemptEnd::Abandoned,
         };
-        AttemptDone { id, attempt, scheduled, end }
+        AttemptDone { id, run, attempt, scheduled, end }
     }
 }
 

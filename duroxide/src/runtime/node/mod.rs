@@ -325,7 +325,7 @@ impl Node {
         self.slots.clear();
         self.idle.clear();
         self.ready.clear();
-        self.running.values().for_each(|running| running.cancel.cancel());
+        self.cancel_attempts();
         let shared = self.shared.clone();
         self.ask(async move {
             let mut backoff = super::Backoff::default();
