@@ -7,7 +7,7 @@ use std::time::Duration;
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::testing::VirtualClock;
-use duroxide::{HistoryEvent, Registry, RuntimeBuilder, RuntimeOptions};
+use duroxide::{Client, Decision, EventKind, HistoryEvent, Registry, RuntimeBuilder, RuntimeOptions};
 use support::{Fault, Faults, FaultyProvider, Method};
 use tokio::sync::watch;
 
@@ -127,14 +127,31 @@ fn quick() -> RuntimeOptions {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with(quick()).await
+    }
+
+    async fn with(options: RuntimeOptions) -> Self {
         let (memory, clock, work) = (MemoryProvider::new(), VirtualClock::new(), Work::default());
         let provider = FaultyProvider::new(memory.clone());
-        let runtime = builder(&provider, &clock, &work).options(quick()).start().await.unwrap();
+        let runtime = builder(&provider, &clock, &work).options(options).start().await.unwrap();
         Self { runtime, work, memory, faults: provider.faults().clone(), provider, clock }
     }
 
     async fn another(&self) -> Runtime {
         builder(&self.provider, &self.clock, &self.work).options(quick()).start().await.unwrap()
+    }
+
+    /// All that the tour has written, read past the faults.
+    async fn histories(&self) -> Vec<Vec<HistoryEvent>> {
+        let reader = Client::new(self.memory.clone());
+        let mut histories = Vec::new();
+        for n in 0..=ROUNDS {
+            let id = format!("detached-{n}");
+            part::handle(&self.runtime.client(), &id).wait().await.unwrap();
+            histories.push(part::handle(&reader, &id).history().await.unwrap());
+            histories.push(tour::handle(&reader, "tour").history_of(u64::from(n) + 1).await.unwrap());
+        }
+        histories
     }
 
     /// The tour with its events; checks that each thing was done once. Returns the histories.
@@ -144,13 +161,7 @@ impl Bench {
             handle.raise(Go { n: u64::from(n) * 100 }).await.unwrap();
         }
         assert_eq!(handle.result().await.unwrap(), expected());
-        let mut histories = Vec::new();
-        for n in 0..=ROUNDS {
-            let detached = part::handle(&self.runtime.client(), format!("detached-{n}"));
-            detached.result().await.unwrap();
-            histories.push(detached.history().await.unwrap());
-            histories.push(handle.history_of(u64::from(n) + 1).await.unwrap());
-        }
+        let histories = self.histories().await;
         let done = self.work.done();
         assert_eq!(done.len(), 6 * (ROUNDS as usize + 1), "{done:?}");
         assert!(done.values().all(|times| *times == 1), "done twice: {done:?}");
@@ -158,8 +169,10 @@ impl Bench {
     }
 }
 
+/// How many events each history has. That an event was waited for depends on when it came, and does not count.
 fn shapes(histories: &[Vec<HistoryEvent>]) -> Vec<usize> {
-    histories.iter().map(Vec::len).collect()
+    let waited = |event: &HistoryEvent| matches!(event.kind, EventKind::Decision(Decision::EventAwaited { .. }));
+    histories.iter().map(|history| history.iter().filter(|event| !waited(event)).count()).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,7 +193,7 @@ async fn a_lost_answer_to_the_question_for_work_loses_no_work() {
     for lost in [1, 2, 7] {
         let bench = Bench::new().await;
         // Started by somebody without a node, so that everything has to be asked for.
-        let client = duroxide::Client::new(bench.provider.clone());
+        let client = Client::new(bench.provider.clone());
         bench.faults.next(Method::Acquire, Fault::AnswerLost, lost);
         let handles = [("a", 1), ("b", 2), ("c", 3)].map(|(id, n)| (client.start("part", id, &n), n));
         for (start, n) in handles {
@@ -208,12 +221,15 @@ async fn hours_of_errors_at_any_call_only_delay() {
     let expected = shapes(&Bench::new().await.tour().await);
     for method in [Method::Renew, Method::Acquire, Method::Commit, Method::History] {
         for fault in [Fault::Before, Fault::Permanent] {
-            let bench = Bench::new().await;
+            let mut options = quick();
+            // Nothing stays in memory, so that every turn reads its history.
+            options.max_idle_instances = if method == Method::History { 0 } else { 100 };
+            let bench = Bench::with(options).await;
             let begin = tokio::time::Instant::now();
             // At most one question in the first seconds of an outage, then one in 2.5 to 5 s.
             bench.faults.next(method, fault, 3_000);
             assert_eq!(shapes(&bench.tour().await), expected, "{method:?}");
-            if matches!(method, Method::Commit | Method::Acquire) {
+            if method != Method::Renew {
                 let least = Duration::from_secs(2 * 3_000);
                 assert!(begin.elapsed() > least, "{method:?} was tried in a hot loop: {:?}", begin.elapsed());
             }
@@ -328,9 +344,11 @@ async fn a_node_that_lost_its_lease_may_be_given_what_it_still_runs() {
         let bench = Bench::new().await;
         let handle = calls_blocking::start(&bench.runtime.client(), "blocking").await.unwrap();
         bench.work.until_begun(1).await;
+        let asked = bench.faults.begun(Method::Acquire);
         lose_the_lease(&bench).await;
-        // What was asked for after the join hands the activity out again, while its first run is still there.
-        bench.faults.until_more(Method::Acquire, 1).await;
+        // What is asked for after the join hands the activity out again, while its first run is still there.
+        bench.faults.until_begun(Method::Acquire, asked + 1).await;
+        bench.work.until_begun(2).await;
         bench.work.open();
         assert_eq!(handle.result().await.unwrap(), 2);
     }
@@ -352,29 +370,22 @@ async fn a_join_that_fails_is_tried_again() {
 #[tokio::test]
 async fn two_nodes_that_race_for_an_instance_write_one_history() {
     let expected = shapes(&Bench::new().await.tour().await);
-    for held in 1..12 {
+    for held in 1..20 {
         let bench = Bench::new().await;
         let handle = tour::start(&bench.runtime.client(), "tour", ROUNDS, 0).await.unwrap();
         for n in 0..=ROUNDS {
             handle.raise(Go { n: u64::from(n) * 100 }).await.unwrap();
         }
-        let before = bench.faults.begun(Method::Commit);
-        bench.faults.until_begun(Method::Commit, held.max(before)).await;
+        let result = tokio::spawn(async move { handle.result().await });
+        bench.faults.until_begun(Method::Commit, held).await;
         // A commit of the first node is on its way when the node counts as dead and another takes over.
         bench.faults.hold(Method::Commit);
         let epoch = bench.runtime.client().nodes().await.unwrap()[0].epoch;
         bench.memory.kill(epoch);
         let other = bench.another().await;
         bench.faults.release(Method::Commit);
-        assert_eq!(handle.result().await.unwrap(), self::expected());
-        let mut histories = Vec::new();
-        for n in 0..=ROUNDS {
-            let detached = part::handle(&other.client(), format!("detached-{n}"));
-            detached.result().await.unwrap();
-            histories.push(detached.history().await.unwrap());
-            histories.push(handle.history_of(u64::from(n) + 1).await.unwrap());
-        }
-        assert_eq!(shapes(&histories), expected, "held behind {held} commits");
+        assert_eq!(result.await.unwrap().unwrap(), self::expected());
+        assert_eq!(shapes(&bench.histories().await), expected, "held behind {held} commits");
         other.shutdown().await.unwrap();
     }
 }
@@ -384,14 +395,18 @@ async fn a_shutdown_ends_although_the_storage_does_not_answer() {
     for method in [Method::Commit, Method::Acquire, Method::Leave] {
         for hangs in [true, false] {
             let bench = Bench::new().await;
-            if hangs { bench.faults.hold(method) } else { bench.faults.always(method, Fault::Before) }
+            if hangs {
+                bench.faults.hold(method)
+            } else {
+                bench.faults.always(method, Fault::Before)
+            }
             let _handle = bench.runtime.client().start("part", "part", &1).await.unwrap();
             let begin = tokio::time::Instant::now();
             bench.runtime.shutdown().await.unwrap();
             assert!(begin.elapsed() <= Duration::from_secs(20), "{method:?}: {:?}", begin.elapsed());
             bench.faults.heal();
             // What it left is taken on by the next.
-            for node in duroxide::Client::new(bench.memory.clone()).nodes().await.unwrap() {
+            for node in Client::new(bench.memory.clone()).nodes().await.unwrap() {
                 bench.memory.kill(node.epoch);
             }
             let next = builder(&bench.provider, &bench.clock, &bench.work).start().await.unwrap();
@@ -406,7 +421,10 @@ async fn a_draining_node_does_not_ask_for_work_in_a_loop() {
     let waiting = calls_waiting::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
     let shutdown = tokio::spawn(bench.runtime.shutdown());
-    let client = duroxide::Client::new(bench.provider.clone());
+    // A node without code, so that what it starts is for others.
+    let starter = builder(&bench.provider, &bench.clock, &bench.work).registry(Registry::empty());
+    let starter = starter.start().await.unwrap();
+    let client = starter.client();
     let mut renewals = 0;
     let before = bench.faults.begun(Method::Acquire);
     let new = client.start("part", "new", &1).await.unwrap();
