@@ -439,6 +439,7 @@ impl Pair {
             alone,
             now: self.time(),
             cursor: Cursor { arrival: i64::MAX - 1, time: Timestamp::MAX },
+            question: None,
         }
     }
 
