@@ -85,10 +85,15 @@ impl Attempt {
                 std::future::pending::<()>().await;
             }
         };
-        let end = match select(std::pin::pin!(limited), std::pin::pin!(abandoned)).await {
-            Either::Left((end, _)) => end,
-            Either::Right(_) => AttemptEnd::Abandoned,
+        let end = async {
+            match select(std::pin::pin!(limited), std::pin::pin!(abandoned)).await {
+                Either::Left((end, _)) => end,
+                Either::Right(_) => AttemptEnd::Abandoned,
+            }
         };
+        // Code that is dropped where it waits runs its destructors: they may panic, too.
+        let end = AssertUnwindSafe(end).catch_unwind().await;
+        let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
         AttemptDone { id, run, attempt, scheduled, end }
     }
 }
