@@ -28,6 +28,8 @@ impl State {
     }
 
     pub(super) fn leave(&mut self, lease: &Lease) {
+        // The dead do not leave.
+        self.take_over_dead();
         self.free(lease.epoch, false);
     }
 
