@@ -30,7 +30,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
     ("payload", &[]),
-    ("policy", &[]),
+    ("policy", &["payload"]),
     ("error", &["id", "history"]),
     ("history", &["id", "clock", "payload", "policy"]),
     ("message", &["id", "clock", "payload", "history"]),
@@ -41,7 +41,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("provider", &["id", "clock", "payload", "error", "history", "message"]),
     ("sqlite", &["id", "clock", "payload", "error", "history", "message", "provider"]),
     ("registry", &["id", "payload", "error", "history", "activity", "orchestration", "replay"]),
-    ("client", &["id", "clock", "payload", "error", "history", "message", "provider", "orchestration", "runtime"]),
+    (
+        "client",
+        &["id", "clock", "payload", "policy", "error", "history", "message", "provider", "orchestration", "runtime"],
+    ),
     (
         "runtime",
         &[

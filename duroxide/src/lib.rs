@@ -79,7 +79,7 @@ pub use orchestration::{
     OrchestrationContext, OrchestrationFn, Sleep, days, hours, join_all, minutes, race,
 };
 pub use payload::{Payload, PayloadError};
-pub use policy::{ActivityOptions, RetryPolicy};
+pub use policy::{ActivityOptions, Limits, RetryPolicy};
 pub use provider::{Filter, IfExists, InstanceStatus};
 pub use registry::{Descriptor, Entry, Kind, Place, Registry};
-pub use runtime::{Limits, Runtime, RuntimeBuilder, RuntimeOptions, StartError};
+pub use runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};

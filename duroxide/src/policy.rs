@@ -1,4 +1,4 @@
-//! How an activity is to be run: retry and time limits.
+//! How an activity is to be run, and which sizes are refused.
 
 use std::time::Duration;
 
@@ -136,6 +136,52 @@ impl RetryPolicy {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = first.as_secs_f64() * self.backoff.max(1.0).powi(exponent);
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(longest).min(longest))
+    }
+}
+
+/// Sizes beyond which values are refused, with an error that names the limit, the value and the knob.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The longest payload in bytes: input, output, error or event. Default: 2 MiB.
+    pub payload: usize,
+    /// The longest history of one execution in events; an instance beyond it is suspended. Default: 100,000.
+    pub history: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { payload: 2 * 1024 * 1024, history: 100_000 }
+    }
+}
+
+impl Limits {
+    /// Sets the longest payload, in bytes.
+    #[must_use]
+    pub fn payload(mut self, bytes: usize) -> Self {
+        self.payload = bytes;
+        self
+    }
+
+    /// Sets the longest history, in events.
+    #[must_use]
+    pub fn history(mut self, events: u64) -> Self {
+        self.history = events;
+        self
+    }
+
+    /// No limits: what a history holds was accepted when it was recorded.
+    pub(crate) fn unlimited() -> Self {
+        Self { payload: usize::MAX, history: u64::MAX }
+    }
+
+    /// Says what is wrong with a payload that is too long.
+    pub(crate) fn check(&self, what: &str, payload: &crate::payload::Payload) -> Result<(), String> {
+        let (size, limit) = (payload.len(), self.payload);
+        if size <= limit {
+            return Ok(());
+        }
+        Err(format!("{what} has {size} bytes, the limit is {limit} (`RuntimeOptions::limits.payload`)"))
     }
 }
 

@@ -95,7 +95,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (node.clone(), 0..6_usize, 0..4_u8, prop::bool::weighted(0.1)).prop_map(
             |(node, pick, kind, attempt_off)| Step::Activity { node, pick, kind, attempt_off }),
         1 => (node.clone(), instance.clone()).prop_map(|(node, instance)| Step::ReleaseInstance { node, instance }),
-        8 => (node.clone(), 0..4_usize, 0..4_usize, any::<bool>(), instance.clone()).prop_map(
+        // All instances or none: one turn can make several that are due at the same time, and their order is open.
+        8 => (node.clone(), prop_oneof![Just(0_usize), Just(100)], 0..4_usize, any::<bool>(), instance.clone()).prop_map(
             |(node, instances, activities, alone, load)| Step::Acquire { node, instances, activities, alone, load }),
         2 => instance.clone().prop_map(|instance| Step::Resume { instance }),
         1 => instance.clone().prop_map(|instance| Step::Terminate { instance }),

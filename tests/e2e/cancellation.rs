@@ -85,6 +85,7 @@ impl Drop for Gone {
 
 #[activity]
 async fn hangs(State(gone): State<Arc<AtomicU32>>) -> duroxide::Result<()> {
+    gone.fetch_add(1, Ordering::SeqCst);
     let _gone = Gone(gone);
     std::future::pending().await
 }
@@ -105,9 +106,12 @@ async fn a_dropped_call_frees_a_waiting_activity() {
     let gone = Arc::new(AtomicU32::new(0));
     let test = crate::builder().state(gone.clone()).start().await.unwrap();
     let handle = gives_up::start(&test.client(), "gives up").await.unwrap();
+    while gone.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
     handle.raise(Stop).await.unwrap();
     assert!(handle.result().await.unwrap());
-    while gone.load(Ordering::SeqCst) == 0 {
+    while gone.load(Ordering::SeqCst) < 2 {
         tokio::task::yield_now().await;
     }
 }

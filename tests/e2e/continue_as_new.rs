@@ -55,3 +55,51 @@ async fn children_never_collide_and_timers_end_with_their_execution() {
     assert_eq!(handle.result().await.unwrap(), 21);
     assert_eq!(duroxide::Clock::now(test.clock()).since(begin), hours(20 + 24));
 }
+
+#[event]
+struct Go;
+
+#[orchestration]
+async fn hands_on(ctx: OrchestrationContext, left: u32) -> duroxide::Result<Vec<u32>> {
+    if left > 0 {
+        // Whatever has come by now is unread or not even delivered when the next execution begins.
+        ctx.event::<Go>().await;
+        return hands_on::continue_as_new(&ctx, left - 1).await;
+    }
+    ctx.event::<Go>().await;
+    Ok(ctx.drain::<Number>().into_iter().map(|event| event.n).collect())
+}
+
+#[tokio::test]
+async fn events_that_were_read_and_not_taken_stay_before_those_that_were_not_read() {
+    let test = crate::started().await;
+    let handle = hands_on::start(&test.client(), "hands on", 5).delay(hours(1)).await.unwrap();
+    for n in 0..30 {
+        handle.raise(Number { n }).await.unwrap();
+        if n % 5 == 4 {
+            handle.raise(Go).await.unwrap();
+        }
+    }
+    assert_eq!(handle.result().await.unwrap(), (0..30).collect::<Vec<_>>());
+}
+
+#[orchestration]
+async fn looks_late(ctx: OrchestrationContext, again: bool) -> duroxide::Result<String> {
+    let cancelled = ctx.cancelled();
+    ctx.sleep(hours(1)).await;
+    if again {
+        return looks_late::continue_as_new(&ctx, false).await;
+    }
+    Ok(cancelled.await)
+}
+
+#[tokio::test]
+async fn a_cancel_that_nobody_has_looked_at_goes_on_to_the_next_execution() {
+    let test = crate::started().await;
+    let handle = looks_late::start(&test.client(), "looks late", true).await.unwrap();
+    while handle.status().await.unwrap().events.0 < 2 {
+        tokio::task::yield_now().await;
+    }
+    handle.cancel("early").await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), "early");
+}

@@ -95,3 +95,46 @@ async fn what_was_acknowledged_survives_kill_9() {
     let check: String = store.raw().query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("check");
     assert_eq!(check, "ok");
 }
+
+/// Removes the lock files, as an overeager cleaner of folders would.
+fn remove_locks(store: &Store) {
+    for file in std::fs::read_dir(store.path().parent().expect("folder")).expect("folder") {
+        let path = file.expect("file").path();
+        if path.to_string_lossy().contains("-node-") {
+            std::fs::remove_file(path).expect("remove");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_lock_file_was_removed_makes_it_anew() {
+    let store = Store::new();
+    let (provider, other) = (store.open(), store.open());
+    let lease = provider.join(&node()).await.expect("join");
+    let observer = other.join(&node()).await.expect("join");
+    remove_locks(&store);
+    for _ in 0..2 {
+        assert_eq!(other.renew(&observer).await.expect("renew"), Renewal::Held { cancelled: Vec::new() });
+        assert_eq!(provider.renew(&lease).await.expect("renew"), Renewal::Held { cancelled: Vec::new() });
+    }
+    drop(provider);
+    other.renew(&observer).await.expect("renew");
+    assert_eq!(other.nodes().await.expect("nodes").len(), 1, "its death is seen by the new file");
+}
+
+#[tokio::test]
+async fn a_silent_node_without_a_lock_is_dead_after_its_lease_time() {
+    let store = Store::new();
+    let (provider, other) = (store.open(), store.open());
+    let brief = duroxide::provider::NodeInfo { lease_time: Duration::from_millis(50), ..node() };
+    let lease = provider.join(&brief).await.expect("join");
+    let silence = std::time::Instant::now();
+    let observer = other.join(&node()).await.expect("join");
+    remove_locks(&store);
+    while other.nodes().await.expect("nodes").len() == 2 {
+        other.renew(&observer).await.expect("renew");
+        assert!(silence.elapsed() < Duration::from_secs(10), "it is never found dead");
+    }
+    assert!(silence.elapsed() >= Duration::from_millis(50));
+    assert_eq!(provider.renew(&lease).await.expect("renew"), Renewal::Lost);
+}

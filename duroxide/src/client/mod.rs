@@ -21,8 +21,9 @@ pub use status::Status;
 use crate::clock::{Clock, SystemClock};
 use crate::orchestration::Orchestration;
 use crate::payload::Payload;
+use crate::policy::Limits;
 use crate::provider::Provider;
-use crate::runtime::{Limits, NodeHandle};
+use crate::runtime::NodeHandle;
 
 /// Starts instances and talks to them. Cheap to clone.
 ///

@@ -108,7 +108,7 @@ impl<O> StartCall<O> {
         client.check_size(&instance, "the input", &input)?;
         let now = client.clock.now();
         let eager = client.local.as_ref().is_some_and(|local| local.can_run(&name, version.as_ref()));
-        let mut new = new_instance(instance.clone(), name, version, input, None, headers, labels, eager);
+        let mut new = new_instance(instance.clone(), name.clone(), version, input, None, headers, labels, eager);
         new.start.visible_at = match begin {
             Begin::Now => None,
             Begin::After(delay) => Some(now + delay),
@@ -118,10 +118,26 @@ impl<O> StartCall<O> {
         let lease = client.local.as_ref().map(NodeHandle::lease);
         let submission = Submission::Start { new: new.clone(), if_exists, lease, time: now };
         let submitted = client.submit(&instance, submission).await?;
+        if !submitted.written {
+            client.check_attached(&instance, &name).await?;
+        }
         if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
             local.create(submitted.owner, new, hold);
         }
         Ok(Handle::of(&client, instance))
+    }
+}
+
+impl Client {
+    /// Refuses to attach to an instance of another orchestration, whose values have other types.
+    async fn check_attached(&self, instance: &InstanceId, name: &str) -> Result<(), ClientError> {
+        match self.provider.instance(instance).await? {
+            Some(record) if record.name != name => {
+                let reason = format!("the id is taken by an instance of {:?}, not of {name:?}", record.name);
+                Err(ClientError::refused(instance, ErrorCode::InstanceExists, reason))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -85,11 +85,7 @@ impl Client {
     }
 
     pub(super) fn check_size(&self, instance: &InstanceId, what: &str, payload: &Payload) -> Result<(), ClientError> {
-        let (size, limit) = (payload.len(), self.limits.payload);
-        if size <= limit {
-            return Ok(());
-        }
-        let reason = format!("{what} has {size} bytes, the limit is {limit} (`RuntimeOptions::limits.payload`)");
-        Err(ClientError::refused(instance, ErrorCode::PayloadTooLarge, reason))
+        let refused = |reason| ClientError::refused(instance, ErrorCode::PayloadTooLarge, reason);
+        self.limits.check(what, payload).map_err(refused)
     }
 }

@@ -108,7 +108,7 @@ impl<T, E> ActivityCall<T, E> {
 
 impl Spec {
     fn schedule(&mut self, core: &Core, call: CallId, place: Place) {
-        match self.check() {
+        match self.check(core, call) {
             Ok(input) => {
                 let Self { name, options, tag, detached, .. } = self;
                 let activity = ActivityScheduled {
@@ -124,12 +124,14 @@ impl Spec {
         }
     }
 
-    fn check(&mut self) -> Result<Payload, String> {
+    fn check(&mut self, core: &Core, call: CallId) -> Result<Payload, String> {
         check_text("activity name", &self.name, MAX_NAME).map_err(|e| e.to_string())?;
         if let Some(tag) = &self.tag {
             check_text("tag", tag, MAX_NAME).map_err(|e| e.to_string())?;
         }
-        std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))
+        let input = std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))?;
+        core.check_size(call, "its input", &input)?;
+        Ok(input)
     }
 }
 

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use super::call::Place;
 use super::child::parse_version;
 use crate::error::ErrorCode;
+use crate::id::CallId;
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{Core, Fault, op};
 
@@ -45,6 +46,7 @@ impl<R> ContinueAsNew<R> {
     fn end(&mut self) -> Result<(), String> {
         let Some(input) = self.input.take() else { return Ok(()) };
         let input = input.map_err(|e| format!("the input of the next execution: {e}"))?;
+        self.core.check_size(CallId(0), "the input of the next execution", &input)?;
         let version = self.version.take().map(|text| parse_version(&text)).transpose()?;
         op::continue_as_new::end(&self.core, version, input, self.place);
         Ok(())

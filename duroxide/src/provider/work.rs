@@ -12,6 +12,11 @@ use crate::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Insta
 /// An item that has seen this many crashes is handed out only to a node that does nothing else.
 pub const QUARANTINE: u32 = 3;
 
+/// An item that has seen this many crashes, the last of them while its node did nothing else, is suspect. Well above
+/// [`QUARANTINE`]: in a program with little to do every item is alone, and somebody who kills it a few times in the middle
+/// of one step is no fault of that step.
+pub const CRASH_LIMIT: u32 = 10;
+
 /// What a renewal brings back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Renewal {
@@ -106,7 +111,7 @@ pub struct AcquiredInstance {
     pub messages: Vec<MessageRow>,
     /// How many owners died with it in flight since it last made progress.
     pub crashes: u32,
-    /// Whether its last owner died while it did nothing else: the instance is to be suspended.
+    /// Whether an owner died while it did nothing else, after [`CRASH_LIMIT`] crashes: the instance is to be suspended.
     pub suspect: bool,
 }
 
@@ -119,7 +124,7 @@ pub struct AcquiredActivity {
     pub attempt: u32,
     /// How many owners died with it in flight.
     pub crashes: u32,
-    /// Whether its last owner died while it did nothing else: its instance is to be suspended.
+    /// Whether an owner died while it did nothing else, after [`CRASH_LIMIT`] crashes: it is to be set aside.
     pub suspect: bool,
     /// The event that scheduled it, with the name, the options and the input.
     pub scheduled: EventRow,

@@ -50,8 +50,11 @@ fn same(recorded: &Decision, payload: &Payload, asked: &Decided) -> bool {
     let kind = match (recorded, &asked.what) {
         (Decision::ActivityScheduled(a), Decision::ActivityScheduled(b)) => activity::same(a, b),
         (Decision::ChildScheduled(a), Decision::ChildScheduled(b)) => child::same(a, b),
-        // The words of a refusal may change with the library; that the call was refused may not.
-        (Decision::CallRejected { call: a, .. }, Decision::CallRejected { call: b, .. }) => a == b,
+        // The words of a refusal may change with the library; that this very call was refused may not.
+        (
+            Decision::CallRejected { call: a, operation: of_a, .. },
+            Decision::CallRejected { call: b, operation: of_b, .. },
+        ) => (a, of_a) == (b, of_b),
         (a, b) => a == b,
     };
     kind && payload.same_json(&asked.payload)

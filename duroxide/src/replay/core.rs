@@ -12,9 +12,24 @@ use super::mailbox::{Mailbox, Ticket};
 use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, turn};
 use crate::clock::Timestamp;
-use crate::history::{Decision, Failure, Input, Started};
+use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId};
 use crate::payload::Payload;
+use crate::policy::Limits;
+
+/// The calls that a recorded step has refused, with the reasons.
+#[derive(Default)]
+pub(crate) struct Refusals(HashMap<CallId, String>);
+
+impl Refusals {
+    pub(super) fn of(recorded: &[Event]) -> Self {
+        let refusals = recorded.iter().filter_map(|event| match &event.kind {
+            EventKind::Decision(Decision::CallRejected { call, reason, .. }) => Some((*call, reason.clone())),
+            _ => None,
+        });
+        Self(refusals.collect())
+    }
+}
 
 /// What a call came to.
 pub(crate) type Outcome = Result<Payload, Failed>;
@@ -51,6 +66,9 @@ pub(crate) struct State {
     pub(super) ending: Option<Decided>,
     pub(super) fault: Option<Fault>,
     pub(super) last_place: Option<Place>,
+    pub(super) limits: Limits,
+    /// While a history is replayed: the calls that the running step has refused.
+    pub(super) replaying: Option<Refusals>,
     /// The function is gone, or is being dropped outside of a turn: whatever it does then is ignored.
     pub(super) retired: bool,
 }
@@ -73,6 +91,8 @@ impl Core {
             ending: None,
             fault: None,
             last_place: None,
+            limits: Limits::unlimited(),
+            replaying: None,
             retired: false,
         };
         Self { execution, state: Mutex::new(state), on_stray }
@@ -154,9 +174,21 @@ impl Core {
         }
     }
 
+    /// Refuses a value that is too long. On replay that is decided by history, since limits may change.
+    pub(crate) fn check_size(&self, call: CallId, what: &str, payload: &Payload) -> Result<(), String> {
+        let state = self.lock();
+        match &state.replaying {
+            Some(refusals) => refusals.0.get(&call).map_or(Ok(()), |reason| Err(reason.clone())),
+            None => state.limits.check(what, payload),
+        }
+    }
+
     /// Records that a call is refused, which is its outcome.
     pub(crate) fn reject(&self, call: CallId, operation: &str, reason: String, place: Place) {
         if let Some(mut state) = self.in_turn(place) {
+            // What user code was told once it is told again, in the same words.
+            let recorded = state.replaying.as_ref().and_then(|refusals| refusals.0.get(&call).cloned());
+            let reason = recorded.unwrap_or(reason);
             let mut refused = Call::new(Op::Refused);
             refused.outcome = Some(Err(Failure::Rejected { reason: reason.clone() }.into()));
             state.calls.insert(call, refused);

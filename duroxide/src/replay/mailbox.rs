@@ -138,3 +138,11 @@ impl Mailbox {
         result
     }
 }
+
+#[cfg(test)]
+impl Mailbox {
+    /// How many names hold something.
+    pub(super) fn names(&self) -> usize {
+        self.boxes.len()
+    }
+}

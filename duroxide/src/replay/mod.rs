@@ -20,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::future::BoxFuture;
 
+use self::core::Refusals;
 pub(crate) use self::core::{Core, Outcome};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::mailbox::Ticket;
@@ -29,6 +30,7 @@ use crate::clock::Timestamp;
 use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId};
 use crate::payload::{Payload, PayloadError};
+use crate::policy::Limits;
 
 /// What the user's function returned: its output, or its error.
 pub(crate) type Returned = Result<Payload, Failed>;
@@ -76,6 +78,8 @@ pub(crate) struct Step {
 pub(crate) struct Remains {
     /// Calls that have no outcome.
     pub(crate) open: Vec<(CallId, Op)>,
+    /// A cancel that was asked for, and that the function has not been told of.
+    pub(crate) cancel: Option<String>,
     /// External events that were not read: their names and contents, in the order of arrival.
     pub(crate) unread: Vec<(String, Payload)>,
 }
@@ -87,6 +91,11 @@ impl Execution {
         let core = Arc::new(Core::new(id, Box::new(on_stray)));
         let waker = Arc::new(TurnWaker::new(Arc::downgrade(&core)));
         Self { core, function, future: None, waker }
+    }
+
+    /// Refuses values beyond these limits from now on.
+    pub(crate) fn limit(&self, limits: Limits) {
+        self.core.lock().limits = limits;
     }
 
     /// The last event of its history.
@@ -117,7 +126,7 @@ impl Execution {
     /// Calls that have no outcome yet, and unread events in the order of their arrival.
     pub(crate) fn close(&mut self) -> Remains {
         let mut state = self.core.lock();
-        Remains { open: state.take_open_calls(), unread: state.mailbox.take_unread() }
+        Remains { open: state.take_open_calls(), cancel: state.cancel.untold(), unread: state.mailbox.take_unread() }
     }
 
     /// Brings the execution to the end of a recorded history.
@@ -125,23 +134,24 @@ impl Execution {
     /// # Errors
     /// A [`Fault`] when the function decides something else than what was recorded.
     pub(crate) fn replay(&mut self, events: Vec<Event>) -> Result<(), Fault> {
-        let mut events = events.into_iter().peekable();
-        while let Some(event) = events.next() {
-            let EventKind::Input(input) = event.kind else {
-                return Err(compare::decision_without_step(&event));
+        let mut rest = events.as_slice();
+        while let Some((event, behind)) = rest.split_first() {
+            let EventKind::Input(input) = &event.kind else {
+                return Err(compare::decision_without_step(event));
             };
-            let Some(decided) = self.run(event.id, event.time, &input, event.payload)? else {
-                return Err(compare::stale_input(event.id, &input));
+            let is_decision = |event: &&Event| matches!(event.kind, EventKind::Decision(_));
+            let (recorded, next) = behind.split_at(behind.iter().take_while(is_decision).count());
+            self.core.lock().replaying = Some(Refusals::of(recorded));
+            let Some(decided) = self.run(event.id, event.time, input, event.payload.clone())? else {
+                return Err(compare::stale_input(event.id, input));
             };
-            let mut recorded = Vec::new();
-            while let Some(next) = events.next_if(|e| matches!(e.kind, EventKind::Decision(_))) {
-                recorded.push(next);
-            }
-            compare::step(event.id, &recorded, &decided.decisions)?;
+            compare::step(event.id, recorded, &decided.decisions)?;
             if let Some(last) = recorded.last() {
                 self.core.lock().last_event = last.id;
             }
+            rest = next;
         }
+        self.core.lock().replaying = None;
         Ok(())
     }
 
@@ -196,7 +206,7 @@ impl Execution {
         }
         decided.decisions.extend(std::mem::take(&mut state.decisions).into_values());
         decided.dropped = std::mem::take(&mut state.dropped);
-        let end = state.ending.take().or_else(|| returned.map(op::Decided::returned));
+        let end = state.ending.take().or_else(|| returned.map(|r| op::Decided::returned(r, &state.limits)));
         if end.is_none() && !state.waits_for_something_durable() {
             return Err(Fault::not_durable(state.last_place));
         }
@@ -288,7 +298,15 @@ impl op::Decided {
         Self { what, payload, place: None }
     }
 
-    fn returned(returned: Returned) -> Self {
+    fn returned(returned: Returned, limits: &Limits) -> Self {
+        let too_long = |what: &str, payload: &Payload| limits.check(what, payload).err();
+        let refused = match &returned {
+            Ok(output) => too_long("the output", output),
+            Err(Failed { error, .. }) => too_long("the error", error),
+        };
+        if let Some(reason) = refused {
+            return Self::end(Decision::Failed { failure: Failure::Rejected { reason } }, Payload::NULL);
+        }
         match returned {
             Ok(output) => Self::end(Decision::Completed, output),
             Err(Failed { failure, error }) => Self::end(Decision::Failed { failure }, error),

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, Timeout};
 use crate::id::ActivityId;
 use crate::payload::Payload;
+use crate::policy::Limits;
 use crate::provider::EventRow;
 use crate::replay::{Failed, panicked};
 
@@ -49,6 +50,7 @@ pub(super) struct Surroundings {
     pub(super) states: Arc<States>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) blocking: Arc<BlockingPool>,
+    pub(super) limits: Limits,
 }
 
 impl Attempt {
@@ -66,7 +68,7 @@ impl Attempt {
         let Self { id, run, attempt, scheduled, input } = self;
         let ctx = ActivityContext::new(id.clone(), attempt, cancel.clone(), around.states.clone());
         let limit = scheduled.options.start_to_close;
-        let code = run_code(code, &around.blocking, ctx, input);
+        let code = run_code(code, &around, ctx, input);
         let limited = async {
             let Some(limit) = limit else { return code.await };
             let timer = around.clock.sleep_until(around.clock.now() + limit);
@@ -101,7 +103,7 @@ impl Attempt {
 /// Calls the code, wherever it is to run. A panic is an end like others.
 fn run_code(
     code: ActivityCode,
-    blocking: &BlockingPool,
+    around: &Surroundings,
     ctx: ActivityContext,
     input: Payload,
 ) -> futures_util::future::BoxFuture<'static, AttemptEnd> {
@@ -109,7 +111,7 @@ fn run_code(
         ActivityCode::Async(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
         ActivityCode::Blocking(run) => {
             let (done, finished) = tokio::sync::oneshot::channel();
-            blocking.run(move || {
+            around.blocking.run(move || {
                 let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input)));
                 // Nobody listens when the attempt has timed out or was abandoned.
                 let _ = done.send(ended);
@@ -117,13 +119,29 @@ fn run_code(
             async move { finished.await.unwrap_or_else(|_| Err(Box::new("the thread was lost"))) }.boxed()
         }
     };
+    let limits = around.limits;
     async move {
         match ended.await {
-            Ok(ended) => ended.into(),
+            Ok(ended) => AttemptEnd::from(ended).within(&limits),
             Err(panic) => AttemptEnd::Failed(panicked(&*panic), true),
         }
     }
     .boxed()
+}
+
+impl AttemptEnd {
+    /// The same, unless what the activity gave is too long to be stored.
+    fn within(self, limits: &Limits) -> Self {
+        let checked = match &self {
+            Self::Completed(output) => limits.check("what the activity returned", output),
+            Self::Failed(failed, _) => limits.check("the error of the activity", &failed.error),
+            Self::Unreadable(_) | Self::Abandoned => Ok(()),
+        };
+        match checked {
+            Ok(()) => self,
+            Err(reason) => Self::Failed(Failure::Rejected { reason }.into(), false),
+        }
+    }
 }
 
 impl From<Ended> for AttemptEnd {

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 pub(crate) use backoff::Backoff;
 pub use builder::RuntimeBuilder;
 pub(crate) use node::NodeHandle;
-pub use options::{Limits, RuntimeOptions};
+pub use options::RuntimeOptions;
 pub use start_error::StartError;
 pub(crate) use turn_commit::{new_instance, termination};
 

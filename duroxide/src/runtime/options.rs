@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::policy::Limits;
+
 /// What can be set about a runtime. All have defaults that suit a program of its own on one machine.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -38,21 +40,5 @@ impl Default for RuntimeOptions {
             drain: Duration::from_secs(10),
             limits: Limits::default(),
         }
-    }
-}
-
-/// Sizes beyond which values are refused, with an error that names the limit, the value and the knob.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct Limits {
-    /// The longest payload in bytes: input, output, error or event. Default: 2 MiB.
-    pub payload: usize,
-    /// The longest history of one execution in events; an instance beyond it is suspended. Default: 100,000.
-    pub history: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { payload: 2 * 1024 * 1024, history: 100_000 }
     }
 }

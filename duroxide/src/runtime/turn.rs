@@ -9,8 +9,9 @@ use crate::clock::Timestamp;
 use crate::error::ErrorCode;
 use crate::history::{Event, Input};
 use crate::id::{CallId, ExecutionId, InstanceId, MessageId};
-use crate::message::Message;
-use crate::provider::EventRow;
+use crate::message::{Lane, Message};
+use crate::policy::Limits;
+use crate::provider::{EventRow, MessageRow};
 use crate::replay::{Core, Execution, Fault, Function, Remains, Step};
 
 /// A turn to be made.
@@ -22,6 +23,7 @@ pub(super) struct TurnJob {
     pub(super) version: Version,
     pub(super) copy: Copy,
     pub(super) deliveries: Vec<Delivery>,
+    pub(super) limits: Limits,
     pub(super) now: Timestamp,
 }
 
@@ -56,6 +58,8 @@ pub(super) struct Output {
     /// Outcomes that were not stored: call and attempt.
     pub(super) outcomes: Vec<(CallId, u32)>,
     pub(super) ended: bool,
+    /// Carried events that it has not read before it ended.
+    pub(super) carried: Vec<MessageRow>,
     /// When it ended: what it leaves.
     pub(super) remains: Remains,
 }
@@ -67,6 +71,24 @@ impl Output {
     }
 }
 
+impl Output {
+    /// Takes the carried events that an execution which continues as new has not read: they go on again, behind those that
+    /// it has read and not taken, which are older. Everything else is left as it is.
+    fn keep_carried(&mut self, left: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
+        let mut others = Vec::new();
+        for delivery in left {
+            match delivery {
+                Delivery::Message(row) if self.ended && row.lane == Lane::Carried => {
+                    self.consumed.push(row.id);
+                    self.carried.push(row);
+                }
+                other => others.push(other),
+            }
+        }
+        others
+    }
+}
+
 impl TurnJob {
     pub(super) fn instance(&self) -> &InstanceId {
         &self.execution.instance
@@ -74,11 +96,12 @@ impl TurnJob {
 
     /// Makes the turn. `core` is told whose it is, for the watchdog.
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
-        let Self { execution: id, generation, version, copy, deliveries, now, .. } = self;
+        let Self { execution: id, generation, version, copy, deliveries, limits, now, .. } = self;
         let mut deliveries = deliveries.into_iter();
         let mut output = Output::default();
         let mut taken = Vec::new();
         let result = copy.up_to_date(&id, core).and_then(|mut execution| {
+            execution.limit(limits);
             for delivery in deliveries.by_ref() {
                 deliver(&mut execution, delivery, &version, now, &mut output, &mut taken)?;
                 if output.ended {
@@ -88,7 +111,7 @@ impl TurnJob {
             }
             Ok(execution)
         });
-        let left = deliveries.collect();
+        let left = output.keep_carried(deliveries);
         let result = result.map(|execution| (execution, output));
         TurnDone { execution: id, generation, version, result, taken, left, now }
     }

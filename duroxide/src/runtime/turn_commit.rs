@@ -10,12 +10,13 @@ use crate::history::{
     ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event, EventKind, Failure, Input, Parent, Started,
     Timeout,
 };
-use crate::id::{CallId, EventId, ExecutionId, InstanceId};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::provider::{
     EventRow, InstanceRecord, InstanceStatus, MessageRow, NewActivity, NewChild, NewInstance, Outgoing, Then, Turn,
 };
+use crate::replay::Remains;
 use crate::replay::op::Op;
 
 /// What a turn needs to know of its instance.
@@ -39,7 +40,8 @@ pub(super) trait Admission {
 
 /// Writes down what a turn decided.
 pub(super) fn turn(about: &About<'_>, output: Output, admission: &mut dyn Admission) -> Turn {
-    let mut writing = Writing { about, admission, turn: empty(about) };
+    let mut writing =
+        Writing { about, admission, turn: empty(about), carried: output.carried, remains: output.remains };
     writing.turn.consumed = output.consumed;
     writing.turn.outcomes = output.outcomes;
     for step in output.steps {
@@ -50,10 +52,10 @@ pub(super) fn turn(about: &About<'_>, output: Output, admission: &mut dyn Admiss
             writing.dropped(call, op);
         }
         for event in step.events {
-            writing.event(event, &output.remains.unread);
+            writing.event(event);
         }
     }
-    for (call, op) in output.remains.open {
+    for (call, op) in std::mem::take(&mut writing.remains.open) {
         writing.left_open(call, op);
     }
     writing.turn
@@ -89,6 +91,8 @@ struct Writing<'a> {
     about: &'a About<'a>,
     admission: &'a mut dyn Admission,
     turn: Turn,
+    carried: Vec<MessageRow>,
+    remains: Remains,
 }
 
 impl Writing<'_> {
@@ -172,7 +176,7 @@ impl Writing<'_> {
         self.send(child, Message::new(input, Payload::NULL));
     }
 
-    fn event(&mut self, event: Event, unread: &[(String, Payload)]) {
+    fn event(&mut self, event: Event) {
         self.turn.events.push(EventRow::from(&event));
         let Event { id, time, kind, payload } = event;
         let EventKind::Decision(decision) = kind else { return };
@@ -188,7 +192,7 @@ impl Writing<'_> {
             Decision::Terminated { reason } => {
                 self.end_without(InstanceStatus::Terminated, Failure::Terminated { reason }, Payload::NULL);
             }
-            Decision::ContinuedAsNew { version } => self.continue_as_new(version, payload, unread),
+            Decision::ContinuedAsNew { version } => self.continue_as_new(version, payload),
             Decision::EventAwaited { .. } | Decision::CallRejected { .. } | Decision::CallDropped { .. } => {}
         }
     }
@@ -243,7 +247,7 @@ impl Writing<'_> {
         self.end(status, |call| Input::ChildFailed { call, failure }, error);
     }
 
-    fn continue_as_new(&mut self, version: Option<Version>, input: Payload, unread: &[(String, Payload)]) {
+    fn continue_as_new(&mut self, version: Option<Version>, input: Payload) {
         self.turn.then = Then::ContinueAsNew { version: version.clone() };
         let next = self.about.execution.number + 1;
         let mut started = self.about.started.clone();
@@ -252,9 +256,18 @@ impl Writing<'_> {
         let own = self.about.execution.instance.clone();
         let start = Message::new(Input::Started(started), input).in_lane(Lane::Start).for_execution(next);
         self.send(own.clone(), start);
-        for (name, payload) in unread {
-            let event = Message::new(Input::EventRaised { name: name.clone() }, payload.clone()).in_lane(Lane::Carried);
-            self.send(own.clone(), event);
+        if let Some(reason) = self.remains.cancel.take() {
+            self.send(
+                own.clone(),
+                Message::new(Input::CancelRequested { reason }, Payload::NULL).in_lane(Lane::Carried),
+            );
+        }
+        for (name, payload) in std::mem::take(&mut self.remains.unread) {
+            self.send(own.clone(), Message::new(Input::EventRaised { name }, payload).in_lane(Lane::Carried));
+        }
+        for mut row in std::mem::take(&mut self.carried) {
+            row.id = MessageId::new();
+            self.turn.messages.push(Outgoing { to: own.clone(), message: row, otherwise: None });
         }
     }
 
@@ -285,8 +298,9 @@ pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &s
     let version = record.version.clone().unwrap_or_else(|| Version::new(0, 0, 0));
     let about =
         About { execution: &record.execution, version: &version, committed: record.last_event, started: &started, now };
-    let mut writing = Writing { about: &about, admission: &mut NoAdmission, turn };
-    writing.event(event, &[]);
+    let mut writing =
+        Writing { about: &about, admission: &mut NoAdmission, turn, carried: Vec::new(), remains: Remains::default() };
+    writing.event(event);
     for (call, op) in crate::replay::open_children(history) {
         writing.left_open(call, op);
     }

@@ -71,7 +71,7 @@ fn outcome(
         return Err(Refusal::Refused(why_not(tx, key, lease)?));
     }
     tx.remember(id.0)?;
-    let latest = tx.latest;
+    let latest = tx.latest();
     let placement = target.deliver(tx, message, latest, false)?;
     tx.signals.work |= matches!(placement, Placement::Owned(owner) if owner != lease.epoch);
     Ok(Committed { messages: vec![placement], ..Committed::default() })

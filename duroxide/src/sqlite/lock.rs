@@ -65,3 +65,23 @@ fn path(database: &Path, node: NodeId) -> PathBuf {
     path.push(format!("-node-{node}"));
     path.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_shows_life_until_it_is_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let (database, node) = (folder.path().join("a.db"), NodeId::new());
+        assert!(matches!(NodeLock::look(&database, node), Life::Unknown), "no file: nothing is known");
+        let lock = NodeLock::hold(&database, node).unwrap();
+        assert!(matches!(NodeLock::look(&database, node), Life::Alive));
+        assert!(NodeLock::hold(&database, node).is_none(), "one holder");
+        drop(lock);
+        let Life::Dead(taken) = NodeLock::look(&database, node) else { panic!("its owner has let go") };
+        assert!(matches!(NodeLock::look(&database, node), Life::Alive), "one heir");
+        taken.remove();
+        assert!(matches!(NodeLock::look(&database, node), Life::Unknown));
+    }
+}

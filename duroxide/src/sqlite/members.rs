@@ -13,7 +13,7 @@ use super::rows::{epoch, instance_id, int, natural, parsed, uuid};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::id::{ActivityId, CallId, Epoch, ExecutionId, NodeId};
-use crate::provider::{Handlers, Lease, NodeInfo, Renewal};
+use crate::provider::{CRASH_LIMIT, Handlers, Lease, NodeInfo, Renewal};
 
 /// Heartbeats of other nodes as this provider saw them, and since when they have not moved.
 pub(super) type Beats = HashMap<Epoch, (i64, Instant)>;
@@ -145,17 +145,17 @@ pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Re
     }
     tx.sql.run("DELETE FROM duroxide_notices WHERE epoch = ?1", [epoch])?;
     let activities = "UPDATE duroxide_activities
-        SET owner = NULL, crashes = crashes + ?2, suspect = suspect OR (?2 AND alone), alone = 0 WHERE owner = ?1";
-    tx.sql.run(activities, (epoch, crashed))?;
+        SET owner = NULL, crashes = crashes + ?2, suspect = suspect OR (?2 AND alone AND crashes + 1 >= ?3), alone = 0 WHERE owner = ?1";
+    tx.sql.run(activities, (epoch, crashed, CRASH_LIMIT))?;
     let instances = "UPDATE duroxide_instances
         SET owner = NULL, ready_at = r.at, alone = 0,
             crashes = crashes + (?2 AND coalesce(r.at <= ?3, 0)),
-            suspect = suspect OR (?2 AND alone AND coalesce(r.at <= ?3, 0))
+            suspect = suspect OR (?2 AND alone AND coalesce(r.at <= ?3, 0) AND crashes + 1 >= ?4)
         FROM (SELECT i.seq AS instance, (SELECT min(coalesce(m.visible_at, m.arrived_at)) FROM duroxide_messages m
                                          WHERE m.instance = i.seq) AS at
               FROM duroxide_instances i WHERE i.owner = ?1) AS r
         WHERE seq = r.instance";
-    tx.sql.run(instances, (epoch, crashed, tx.latest.as_micros()))?;
+    tx.sql.run(instances, (epoch, crashed, tx.latest().as_micros(), CRASH_LIMIT))?;
     tx.signals.work = true;
     Ok(())
 }
@@ -177,7 +177,7 @@ fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
     let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, instance_id(row, 1)?));
     let suspended = tx.sql.rows(&suspended, (&info.build, orchestrations), read)?;
     let parked = tx.sql.rows(&parked, (&info.build, &activities), read)?;
-    let latest = tx.latest;
+    let latest = tx.latest();
     for (seq, _) in &suspended {
         instances::resume(tx, *seq, latest)?;
     }

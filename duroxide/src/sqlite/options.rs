@@ -139,3 +139,23 @@ pub(super) fn open_reader(
     }
     Ok(sql)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn sync_level(options: &SqliteOptions) -> i64 {
+        let folder = tempfile::tempdir().unwrap();
+        let sql = Sql::open(&folder.path().join("a.db"), options.busy_timeout, Arc::default()).unwrap();
+        prepare_writer(&sql, options).unwrap();
+        sql.connection().pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn the_sync_level_is_what_the_option_says() {
+        assert_eq!(sync_level(&SqliteOptions::new()), 2, "FULL");
+        assert_eq!(sync_level(&SqliteOptions::new().durability(Durability::Relaxed)), 1, "NORMAL");
+    }
+}

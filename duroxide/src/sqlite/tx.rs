@@ -14,8 +14,8 @@ const FORGET: i64 = 4;
 
 pub(super) struct Tx<'a> {
     pub(super) sql: &'a Sql,
-    /// The latest time that a call named.
-    pub(super) latest: Timestamp,
+    /// The latest time that a call named, if one did.
+    pub(super) seen: Option<Timestamp>,
     pub(super) signals: Signals,
     arrival: Option<i64>,
     remembered: i64,
@@ -37,13 +37,17 @@ impl Signals {
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(sql: &'a Sql, latest: Option<Timestamp>) -> Self {
-        let latest = latest.unwrap_or_else(|| SystemTime::now().into());
-        Self { sql, latest, signals: Signals::default(), arrival: None, remembered: 0 }
+    pub(super) fn new(sql: &'a Sql, seen: Option<Timestamp>) -> Self {
+        Self { sql, seen, signals: Signals::default(), arrival: None, remembered: 0 }
     }
 
     pub(super) fn saw(&mut self, time: Timestamp) {
-        self.latest = self.latest.max(time);
+        self.seen = self.seen.max(Some(time));
+    }
+
+    /// The time of what names none: the latest that was seen; before the first, that of the operating system.
+    pub(super) fn latest(&self) -> Timestamp {
+        self.seen.unwrap_or_else(|| SystemTime::now().into())
     }
 
     /// The number of the next message. Numbers are never used again, also when the last message is gone: nodes remember how
@@ -60,7 +64,7 @@ impl<'a> Tx<'a> {
     pub(super) fn remember(&mut self, id: uuid::Uuid) -> rusqlite::Result<()> {
         self.remembered += 1;
         let insert = "INSERT OR IGNORE INTO duroxide_dedup (id, time) VALUES (?1, ?2)";
-        self.sql.run(insert, (id.as_bytes(), self.latest.as_micros())).map(drop)
+        self.sql.run(insert, (id.as_bytes(), self.latest().as_micros())).map(drop)
     }
 
     pub(super) fn is_remembered(&self, id: uuid::Uuid) -> rusqlite::Result<bool> {
@@ -84,7 +88,7 @@ impl<'a> Tx<'a> {
         let look = "SELECT id, time FROM duroxide_dedup WHERE id > ?1 ORDER BY id LIMIT ?2";
         let limit = FORGET * self.remembered + 1;
         let seen = self.sql.rows(look, (behind.as_bytes(), limit), |row| Ok((uuid(row, 0)?, row.get::<_, i64>(1)?)))?;
-        let old = self.latest.as_micros().saturating_sub(int(REMEMBERED.as_secs()).saturating_mul(1_000_000));
+        let old = self.latest().as_micros().saturating_sub(int(REMEMBERED.as_secs()).saturating_mul(1_000_000));
         for (id, _) in seen.iter().filter(|(_, time)| *time <= old) {
             self.sql.run("DELETE FROM duroxide_dedup WHERE id = ?1", [id.as_bytes()])?;
         }

@@ -173,10 +173,12 @@ impl Writer {
         }
         let mut forget = self.forget;
         tx.finish(&mut forget).map_err(fatal)?;
-        let (latest, signals) = (tx.latest, tx.signals);
+        let (seen, signals) = (tx.seen, tx.signals);
         self.sql.run("COMMIT", []).map_err(fatal)?;
         self.forget = forget;
-        self.shared.saw(latest);
+        if let Some(time) = seen {
+            self.shared.saw(time);
+        }
         Ok(signals)
     }
 

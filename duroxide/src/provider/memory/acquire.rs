@@ -87,7 +87,7 @@ impl State {
             return true;
         }
         let groups = groups(want);
-        let due = self.queue.iter().take_while(|(at, _)| *at <= want.now);
+        let due = self.queue.values().flatten().filter(|(at, _)| *at <= want.now);
         let mut quarantined = due.filter_map(|(_, id)| Some((id, self.activities.get(id)?)));
         let found = quarantined.find(|(_, a)| {
             let group = group(&groups, want, a);
@@ -120,28 +120,28 @@ impl State {
     }
 
     fn take_activities(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
-        let mut groups = groups(want);
-        groups.retain(|_, group| want.activities[*group].limit > 0);
-        let mut left: Vec<_> = want.activities.iter().map(|group| group.limit).collect();
-        let mut told: Vec<_> = left.iter().map(|limit| *limit == 0).collect();
-        let mut taken = Vec::new();
-        for (at, id) in &self.queue {
-            let Some(activity) = self.activities.get(id).filter(|a| !a.blame.quarantined()) else { continue };
-            let Some(group) = group(&groups, want, activity) else { continue };
-            if *at > want.now || left.get(group) == Some(&0) {
-                acquired.next_due = acquired.next_due.into_iter().chain([*at]).min();
-                told[group] = true;
-            } else {
-                left[group] -= 1;
-                taken.push(id.clone());
+        for group in want.activities.iter().filter(|group| group.limit > 0) {
+            let (due, next) = self.oldest_of(group, want);
+            for id in due {
+                self.own_activity(&id, lease, false, acquired);
             }
-            if told.iter().all(|told| *told) {
-                break;
-            }
+            acquired.next_due = acquired.next_due.into_iter().chain(next).min();
         }
-        for id in taken {
-            self.own_activity(&id, lease, false, acquired);
-        }
+    }
+
+    /// The activities of a group that are due, oldest first, as many as there is place for; and when the next one is due.
+    fn oldest_of(&self, group: &ActivityGroup, want: &Want) -> (Vec<ActivityId>, Option<Timestamp>) {
+        let fits = |id: &ActivityId| {
+            let activity = self.activities.get(id).filter(|activity| !activity.blame.quarantined());
+            activity.is_some_and(|activity| serves(want.tags.as_deref(), activity.tag.as_ref()))
+        };
+        let queues = group.names.iter().filter_map(|name| self.queue.get(name));
+        let oldest = queues.flat_map(|queue| queue.iter().filter(|(_, id)| fits(id)).take(group.limit + 1));
+        let mut waiting: Vec<_> = oldest.collect();
+        waiting.sort_unstable();
+        let due = waiting.iter().take(group.limit).take_while(|(at, _)| *at <= want.now).count();
+        let next = waiting.get(due).map(|(at, _)| *at);
+        (waiting.into_iter().take(due).map(|(_, id)| id.clone()).collect(), next)
     }
 
     fn own_instance(&mut self, id: &InstanceId, lease: &Lease, alone: bool, now: Timestamp, acquired: &mut Acquired) {
@@ -184,7 +184,10 @@ impl State {
         let Blame { crashes, suspect, .. } = activity.blame;
         let execution = self.instances.get(&id.execution.instance);
         let execution = execution.and_then(|instance| instance.executions.get(&id.execution.number));
-        let scheduled = execution.and_then(|e| e.events.iter().rfind(|event| event.id == activity.scheduled));
+        let scheduled = execution.and_then(|e| {
+            let found = e.events.binary_search_by_key(&activity.scheduled, |event| event.id).ok()?;
+            e.events.get(found)
+        });
         scheduled.map(|scheduled| AcquiredActivity {
             id: id.clone(),
             attempt: activity.attempt,

@@ -25,7 +25,7 @@ pub(super) struct State {
     /// Instances that wait for an owner, by the time of their first message.
     pub(super) ready: BTreeSet<(Timestamp, InstanceId)>,
     /// Activities that wait for an owner.
-    pub(super) queue: BTreeSet<(Timestamp, ActivityId)>,
+    pub(super) queue: BTreeMap<String, BTreeSet<(Timestamp, ActivityId)>>,
     /// Messages with a time of their own, by that and by arrival.
     pub(super) delayed: BTreeSet<(Timestamp, i64)>,
     /// Messages that were sent and read, and outcomes that were stored: when that was.
@@ -103,7 +103,7 @@ impl Blame {
 
     pub(super) fn crashed(&mut self) {
         self.crashes = self.crashes.saturating_add(1);
-        self.suspect |= self.alone;
+        self.suspect |= self.alone && self.crashes >= CRASH_LIMIT;
         self.alone = false;
     }
 }
@@ -170,8 +170,8 @@ impl State {
     pub(super) fn settle_instance(&mut self, id: &InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let waits = instance.owner.is_none() && instance.status == InstanceStatus::Running;
-        let first = instance.messages.values().filter_map(|arrival| self.messages.get(arrival)).map(|m| m.at).min();
-        let ready_at = first.filter(|_| waits);
+        let first = || instance.messages.values().filter_map(|arrival| self.messages.get(arrival)).map(|m| m.at).min();
+        let ready_at = if waits { first() } else { None };
         if let Some(before) = std::mem::replace(&mut instance.ready_at, ready_at) {
             self.ready.remove(&(before, id.clone()));
         }
@@ -184,10 +184,12 @@ impl State {
     /// Changes an activity, and brings what waits for an owner up to date with it.
     pub(super) fn change_activity(&mut self, id: &ActivityId, change: impl FnOnce(&mut Activity)) {
         let Some(activity) = self.activities.get_mut(id) else { return };
-        self.queue.remove(&(activity.visible_at, id.clone()));
+        if let Some(queue) = self.queue.get_mut(&activity.name) {
+            queue.remove(&(activity.visible_at, id.clone()));
+        }
         change(activity);
         if activity.owner.is_none() && activity.parked.is_none() {
-            self.queue.insert((activity.visible_at, id.clone()));
+            self.queue.entry(activity.name.clone()).or_default().insert((activity.visible_at, id.clone()));
             self.signals.work = true;
         }
     }
@@ -195,7 +197,9 @@ impl State {
     /// Removes an activity. A node that runs it is told if `tell`.
     pub(super) fn remove_activity(&mut self, id: &ActivityId, tell: bool) {
         let Some(activity) = self.activities.remove(id) else { return };
-        self.queue.remove(&(activity.visible_at, id.clone()));
+        if let Some(queue) = self.queue.get_mut(&activity.name) {
+            queue.remove(&(activity.visible_at, id.clone()));
+        }
         let node = activity.owner.and_then(|epoch| self.nodes.get_mut(&epoch));
         if let Some(node) = node.filter(|_| tell) {
             node.cancelled.push(id.clone());
@@ -228,7 +232,10 @@ impl State {
         }
         let at = row.visible_at.unwrap_or(time);
         self.messages.insert(self.last_arrival, Stored { to: to.clone(), row, at, sent });
-        self.settle_instance(to);
+        // A fan-in of n costs n: what is owned, or ready before, is not looked through again.
+        if instance.owner.is_none() && instance.ready_at.is_none_or(|ready| at < ready) {
+            self.settle_instance(to);
+        }
         placement
     }
 

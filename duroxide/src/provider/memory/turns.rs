@@ -7,12 +7,12 @@ use crate::id::{ActivityId, CommitId};
 impl State {
     /// Writes a turn: of a lease, or from outside.
     pub(super) fn turn(&mut self, id: CommitId, lease: Option<&Lease>, turn: Turn) -> Result<Committed, CommitError> {
+        self.saw(turn.time);
         let instance = self.instances.get(&turn.execution.instance).ok_or(CommitError::Fenced)?;
         if instance.last_commit == Some(id) {
             return Ok(Committed { repeated: true, ..Committed::default() });
         }
         self.check(instance, lease, &turn)?;
-        self.saw(turn.time);
         Ok(self.write(id, lease, turn))
     }
 
@@ -45,10 +45,12 @@ impl State {
         for call in &turn.cancelled_activities {
             self.remove_activity(&activity(*call), true);
         }
-        self.remove_messages(this, |row| {
-            let called = row.call.is_some_and(|call| turn.cancelled_messages.contains(&call));
-            called && row.visible_at.is_some() && row.execution.is_none_or(|number| number == execution.number)
-        });
+        if !turn.cancelled_messages.is_empty() {
+            self.remove_messages(this, |row| {
+                let called = row.call.is_some_and(|call| turn.cancelled_messages.contains(&call));
+                called && row.visible_at.is_some() && row.execution.is_none_or(|number| number == execution.number)
+            });
+        }
         for new in turn.activities {
             let owner = lease.filter(|_| new.eager).map(|lease| lease.epoch);
             self.schedule(activity(new.call), new, owner, turn.time);

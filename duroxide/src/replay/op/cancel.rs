@@ -11,6 +11,8 @@ use crate::replay::op::Delivered;
 #[derive(Default)]
 pub(crate) struct Cancel {
     requested: Option<String>,
+    /// Whether the function has been told of the request.
+    told: bool,
     /// Whether `ctx.cancelled()` was ever called.
     listening: bool,
     last_wait: u64,
@@ -28,6 +30,11 @@ impl Cancel {
         }
         to_wake.extend(std::mem::take(&mut self.waits).into_values());
         Delivered::Taken
+    }
+
+    /// The request, if the function has not been told of it.
+    pub(in crate::replay) fn untold(&self) -> Option<String> {
+        self.requested.clone().filter(|_| !self.told)
     }
 
     pub(in crate::replay) fn is_awaited(&self) -> bool {
@@ -48,7 +55,10 @@ pub(crate) fn poll(core: &Core, key: u64, context: &Context<'_>, place: Place) -
     let Some(mut state) = core.in_turn(place) else { return Poll::Pending };
     let cancel = &mut state.cancel;
     match &cancel.requested {
-        Some(reason) => Poll::Ready(reason.clone()),
+        Some(reason) => {
+            cancel.told = true;
+            Poll::Ready(reason.clone())
+        }
         None => {
             cancel.waits.insert(key, context.waker().clone());
             Poll::Pending
@@ -60,10 +70,19 @@ pub(crate) fn poll(core: &Core, key: u64, context: &Context<'_>, place: Place) -
 pub(crate) fn requested(core: &Core, place: Place) -> Option<String> {
     let mut state = core.in_turn(place)?;
     state.cancel.listening = true;
+    state.cancel.told = state.cancel.requested.is_some();
     state.cancel.requested.clone()
 }
 
 /// A wait is dropped.
 pub(crate) fn drop_wait(core: &Core, key: u64) {
     core.lock().cancel.waits.remove(&key);
+}
+
+#[cfg(test)]
+impl Cancel {
+    /// How many wait for a request.
+    pub(in crate::replay) fn waits(&self) -> usize {
+        self.waits.len()
+    }
 }

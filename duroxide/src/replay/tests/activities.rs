@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::support::*;
 use crate::error::{CallError, ErrorCode};
 use crate::history::{Decision, Failure, Timeout};
+use crate::id::CallId;
 use crate::policy::RetryPolicy;
+use crate::replay::op::Op;
 
 #[test]
 fn a_call_is_scheduled_when_it_is_awaited_and_resolves_to_the_output() {
@@ -71,6 +73,18 @@ fn options_of_a_call_are_recorded() {
     assert_eq!((scheduled.tag.as_deref(), scheduled.detached), (Some("gpu"), true));
     assert_eq!((scheduled.options.start_to_close, scheduled.options.schedule_to_close), (Some(limit), Some(limit)));
     assert_eq!(scheduled.options.retry, Some(RetryPolicy::new().max_attempts(2)));
+}
+
+#[test]
+fn a_step_tells_which_call_it_has_resolved() {
+    let mut run = Run::start(|ctx| async move {
+        let limited = ctx.call_activity::<()>("a", &()).schedule_to_close(std::time::Duration::from_secs(1));
+        Ok(limited.await?)
+    });
+    let step = run.execution.step(activity_completed(1), payload(&()), second(2)).expect("goes on");
+    assert_eq!(step.resolved, Some((CallId(1), Op::Activity { detached: false, deadline: true })));
+    assert!(step.ended);
+    run.history.extend(step.events);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
 use super::support::*;
@@ -123,6 +124,38 @@ fn branches_may_wake_each_other_within_a_step() {
         Ok(received??)
     });
     assert_eq!(run.completes(1, 3), [COMPLETED]);
+}
+
+#[test]
+fn what_is_pending_may_move_to_another_task() {
+    let mut run = Run::start(|ctx| async move {
+        let mut call = ctx.call_activity::<u32>("a", &());
+        let mut wait = ctx.event_named::<u32>("E");
+        let mut cancelled = ctx.cancelled();
+        assert!(poll_once(&mut call).await.is_pending());
+        assert!(poll_once(&mut wait).await.is_pending());
+        assert!(poll_once(&mut cancelled).await.is_pending());
+        // From here on each is polled as a task of the collection, which polls only those that were woken.
+        let tasks: [BoxFuture<'_, Result<u32>>; 3] = [
+            Box::pin(async { Ok(call.await?) }),
+            Box::pin(async { Ok(wait.await) }),
+            Box::pin(async { Ok(cancelled.await.len() as u32) }),
+        ];
+        let mut tasks: FuturesUnordered<_> = tasks.into_iter().collect();
+        let mut seen = Vec::new();
+        while let Some(output) = tasks.next().await {
+            seen.push(output?);
+            ctx.call_activity::<()>("next", &()).await?;
+        }
+        Ok(seen)
+    });
+    assert_eq!(run.cancels("why"), [activity(3, "next")]);
+    run.completes(3, ());
+    assert_eq!(run.raises("E", 10), [activity(4, "next")]);
+    run.completes(4, ());
+    assert_eq!(run.completes(1, 20), [activity(5, "next")]);
+    run.completes(5, ());
+    assert_eq!(run.output::<Vec<u32>>(), [3, 10, 20]);
 }
 
 /// Counts how often a future is polled.

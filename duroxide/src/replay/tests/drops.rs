@@ -70,6 +70,39 @@ fn a_detached_activity_is_still_open_at_the_end() {
     assert_eq!(open, [(crate::id::CallId(1), Op::Activity { detached: true, deadline: false })]);
 }
 
+#[test]
+fn what_is_done_is_forgotten() {
+    let mut run = Run::start(|ctx| async move {
+        loop {
+            drop(ctx.call_activity::<()>("detached", &()).detached().start());
+            drop(ctx.call_activity::<()>("", &()).start());
+            let _unread = ctx.call_activity::<()>("unread", &()).start();
+            crate::select! {
+                _ = ctx.event::<Nothing>() => {}
+                _ = ctx.cancelled() => return Ok(()),
+                () = ctx.sleep(days(1)) => {}
+            }
+            ctx.call_activity::<()>("a", &()).await?;
+        }
+    });
+    for round in 0..100 {
+        // Of the six calls of a round, the second is refused, the fourth is a wait, and the sixth ends the round.
+        let first = round * 6;
+        run.completes(first + 1, ());
+        run.completes(first + 3, ());
+        if round % 2 == 0 {
+            run.raises("Nothing", ());
+        } else {
+            run.fires(first + 5);
+        }
+        run.completes(first + 6, ());
+    }
+    let state = run.execution.core().lock();
+    assert_eq!(state.calls.len(), 3, "those of the running round");
+    assert_eq!(state.mailbox.names(), 1);
+    assert_eq!(state.cancel.waits(), 1);
+}
+
 /// Holds what it is given until it is dropped, then uses the context.
 struct UsesContextOnDrop(OrchestrationContext, Arc<Mutex<Vec<String>>>);
 

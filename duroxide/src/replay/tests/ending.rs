@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 
 use serde_json::{Value, json};
 
@@ -71,6 +72,24 @@ fn the_first_continue_as_new_wins_over_another_and_over_a_return() {
         }
     });
     assert_eq!((run.decided(), run.output::<u32>()), (&[continued(None)][..], 1));
+}
+
+#[test]
+fn a_function_that_has_continued_as_new_is_not_polled_again() {
+    let run = Run::start(|ctx| async move {
+        let late = async {
+            let mut turns = 0;
+            std::future::poll_fn(|context| {
+                turns += 1;
+                context.waker().wake_by_ref();
+                if turns < 2 { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            ctx.call_activity::<()>("late", &()).await
+        };
+        crate::join!(ctx.continue_as_new::<Result<()>>(&()), late).0
+    });
+    assert_eq!(run.decided(), [continued(None)]);
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn a_refusal_that_is_none_any_more() {
         Ok(refused)
     });
     let suspension = run.mismatches(|ctx| async move { Ok(ctx.call_activity::<()>("a", &()).await?) });
-    let (recorded, asked) = ("call 1: refused activity \"\"", "call 1: activity \"a\"");
+    let (recorded, asked) = ("call 1: refused activity \"\"", "call 1: refused activity \"a\"");
     assert_eq!(sides(&suspension), (2, Some(recorded), Some(asked)));
 }
 

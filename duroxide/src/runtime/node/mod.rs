@@ -155,6 +155,7 @@ impl Node {
             states: shared.states.clone(),
             clock: shared.clock.clone(),
             blocking: Arc::new(BlockingPool::new(options.max_blocking_activities)),
+            limits: options.limits,
         });
         let wake = shared.provider.wakeups().subscribe();
         let woken = Arc::new(AtomicU64::new(*wake.borrow()));

@@ -157,6 +157,7 @@ impl Node {
             version: entry.version.clone(),
             copy,
             deliveries,
+            limits: self.shared.options.limits,
             now,
         });
     }

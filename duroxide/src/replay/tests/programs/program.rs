@@ -1,7 +1,7 @@
 //! Small programs, and the orchestration that interprets them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -25,10 +25,11 @@ pub(super) enum Statement {
     Do(Op),
     /// Builds it, and keeps it without polling it.
     Hold(Op),
+    /// Builds it, polls it once, and keeps it.
+    HoldPolled(Op),
     /// Polls the oldest that is held.
     PollHeld,
     AwaitHeld,
-    DropHeld,
     /// Puts it into an unordered collection.
     Spawn(Op),
     /// Awaits one of the collection.
@@ -51,6 +52,8 @@ pub(super) enum Op {
     Wait(Name),
     Try(Name),
     Drain(Name),
+    /// Drops the oldest that is held, while other branches wait.
+    DropHeld,
     Random,
     /// Wakes itself, as fair combinators do.
     Yield,
@@ -118,6 +121,29 @@ impl Trace {
     }
 }
 
+/// Futures that were built and are not awaited.
+#[derive(Default)]
+struct Held(Mutex<VecDeque<BoxFuture<'static, ()>>>);
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<BoxFuture<'static, ()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pop(&self) -> Option<BoxFuture<'static, ()>> {
+        self.lock().pop_front()
+    }
+}
+
+/// What the operations of a running program share.
+#[derive(Clone)]
+struct Env {
+    ctx: OrchestrationContext,
+    trace: Trace,
+    /// Weak, since what is held holds this.
+    held: Weak<Held>,
+}
+
 /// The orchestration that runs a program. Its input is the number of the round; its output is what it has seen.
 pub(super) fn function(program: &[Statement], trace: &Trace) -> Arc<Function> {
     let (program, trace) = (Arc::<[Statement]>::from(program), trace.clone());
@@ -130,31 +156,37 @@ async fn run(
     program: Arc<[Statement]>,
     trace: Trace,
 ) -> support::Result<Vec<Seen>> {
-    let mut held = VecDeque::new();
+    let held = Arc::new(Held::default());
+    let env = Env { ctx: ctx.clone(), trace: trace.clone(), held: Arc::downgrade(&held) };
     let mut spawned = FuturesUnordered::new();
     for statement in program.iter() {
         trace.saw(ctx.now());
         match statement {
-            Statement::Do(op) => op.build(&ctx, &trace).await,
-            Statement::Hold(op) => held.push_back(op.build(&ctx, &trace)),
+            Statement::Do(op) => op.build(&env).await,
+            Statement::Hold(op) => held.lock().push_back(op.build(&env)),
+            Statement::HoldPolled(op) => {
+                let mut future = op.build(&env);
+                if poll_once(&mut future).await.is_pending() {
+                    held.lock().push_back(future);
+                }
+            }
             Statement::PollHeld => {
-                if let Some(mut future) = held.pop_front()
+                if let Some(mut future) = held.pop()
                     && poll_once(&mut future).await.is_pending()
                 {
-                    held.push_front(future);
+                    held.lock().push_front(future);
                 }
             }
             Statement::AwaitHeld => {
-                if let Some(future) = held.pop_front() {
+                if let Some(future) = held.pop() {
                     future.await;
                 }
             }
-            Statement::DropHeld => drop(held.pop_front()),
-            Statement::Spawn(op) => spawned.push(op.build(&ctx, &trace)),
+            Statement::Spawn(op) => spawned.push(op.build(&env)),
             Statement::Next => trace.saw(spawned.next().await),
             Statement::UnlessCancelled(op) => crate::select! {
                 reason = ctx.cancelled() => trace.saw(reason),
-                () = op.build(&ctx, &trace) => {}
+                () = op.build(&env) => {}
             },
             Statement::Return => break,
             Statement::ContinueAsNew if round < ROUNDS => return ctx.continue_as_new(&(round + 1)).await,
@@ -166,8 +198,8 @@ async fn run(
 
 impl Op {
     /// Builds its calls, which claims their numbers; those of what comes later in a sequence are built when it is their turn.
-    fn build(&self, ctx: &OrchestrationContext, trace: &Trace) -> BoxFuture<'static, ()> {
-        let log = trace.clone();
+    fn build(&self, env: &Env) -> BoxFuture<'static, ()> {
+        let (ctx, log) = (&env.ctx, env.trace.clone());
         match self {
             Self::Activity => {
                 let call = ctx.call_activity::<Value>("activity", &ctx.random());
@@ -185,7 +217,7 @@ impl Op {
                 let sleep = ctx.sleep(Duration::from_secs(u64::from(*seconds)));
                 Box::pin(async move {
                     sleep.await;
-                    log.saw(());
+                    log.saw("slept");
                 })
             }
             Self::Child => {
@@ -220,6 +252,10 @@ impl Op {
                     numbers.into_iter().for_each(|number| log.consumed(name, number, false));
                 })
             }
+            Self::DropHeld => {
+                let held = env.held.clone();
+                Box::pin(async move { drop(held.upgrade().and_then(|held| held.pop())) })
+            }
             Self::Random => {
                 let ctx = ctx.clone();
                 Box::pin(async move { log.saw((ctx.random(), ctx.uuid())) })
@@ -235,20 +271,20 @@ impl Op {
                 }))
             }
             Self::Sequence(ops) => {
-                let (ops, ctx) = (ops.clone(), ctx.clone());
+                let (ops, env) = (ops.clone(), env.clone());
                 Box::pin(async move {
                     for op in ops {
-                        op.build(&ctx, &log).await;
+                        op.build(&env).await;
                     }
                 })
             }
             Self::Join(ops) => {
-                let branches: Vec<_> = ops.iter().map(|op| op.build(ctx, trace)).collect();
+                let branches: Vec<_> = ops.iter().map(|op| op.build(env)).collect();
                 // The last one that was built is polled first.
                 Box::pin(async move { drop(join_all(branches.into_iter().rev()).await) })
             }
             Self::Select(ops) => {
-                let branches: Vec<_> = ops.iter().map(|op| op.build(ctx, trace)).collect();
+                let branches: Vec<_> = ops.iter().map(|op| op.build(env)).collect();
                 Box::pin(async move { log.saw(race(branches).await.0) })
             }
         }
@@ -257,11 +293,12 @@ impl Op {
 
 pub(super) fn any() -> impl Strategy<Value = Vec<Statement>> {
     let statement = prop_oneof![
-        6 => op().prop_map(Statement::Do),
-        3 => op().prop_map(Statement::Hold),
-        3 => Just(Statement::PollHeld),
+        8 => op().prop_map(Statement::Do),
+        2 => op().prop_map(Statement::Hold),
+        4 => op().prop_map(Statement::HoldPolled),
+        1 => Just(Statement::PollHeld),
         1 => Just(Statement::AwaitHeld),
-        2 => Just(Statement::DropHeld),
+        1 => Just(Statement::Do(Op::DropHeld)),
         2 => op().prop_map(Statement::Spawn),
         2 => Just(Statement::Next),
         2 => op().prop_map(Statement::UnlessCancelled),
@@ -282,6 +319,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => name().prop_map(Op::Wait),
         1 => name().prop_map(Op::Try),
         1 => name().prop_map(Op::Drain),
+        2 => Just(Op::DropHeld),
         1 => Just(Op::Random),
         1 => Just(Op::Yield),
     ];

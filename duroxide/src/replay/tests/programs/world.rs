@@ -12,9 +12,9 @@ use crate::id::CallId;
 use crate::payload::Payload;
 use crate::replay::op::Op;
 use crate::replay::tests::support::{payload, replay, second, started};
-use crate::replay::{Execution, open_children};
+use crate::replay::{Execution, Remains, open_children};
 
-type OpenCalls = Vec<(crate::id::CallId, Op)>;
+type OpenCalls = Vec<(CallId, Op)>;
 type UnreadEvents = Vec<(String, Payload)>;
 
 /// One thing that happens.
@@ -210,7 +210,7 @@ impl<'a> World<'a> {
     }
 
     fn close(mut self) -> Finished {
-        let crate::replay::Remains { open, unread } = self.copy.close();
+        let Remains { open, unread, .. } = self.copy.close();
         let Self { history, trace, carried, raised, .. } = self;
         Finished { history, seen: trace.seen(), open, unread, undelivered: carried.into(), raised }
     }
