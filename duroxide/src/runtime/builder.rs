@@ -161,7 +161,7 @@ impl RuntimeBuilder {
         };
         let node = Node::new(Arc::new(shared), lease, inbox, handle, heartbeat.clone());
         let task = tokio::spawn(node.run());
-        Ok(Runtime { client, notes, task: Some(task), _heartbeat: heartbeat })
+        Ok(Runtime { client, notes, task, ending: false, _heartbeat: heartbeat })
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Acquiring {
     saturated: bool,
     load: BTreeSet<InstanceId>,
     cursor: Cursor,
+    /// How many questions were asked under this lease.
+    questions: u64,
     orchestrations: Arc<[(String, Version)]>,
     /// Names of activities: async, blocking.
     activities: [Arc<[String]>; 2],
@@ -41,6 +43,7 @@ impl Acquiring {
             saturated: false,
             load: BTreeSet::new(),
             cursor: Cursor::default(),
+            questions: 0,
             orchestrations: shared.info.handlers.orchestrations.clone().into(),
             activities: [names(false), names(true)],
         }
@@ -82,6 +85,7 @@ impl Node {
         let draining = self.draining.is_some();
         let mut groups = Vec::new();
         self.acquiring.saturated = false;
+        self.acquiring.questions += 1;
         for (kind, names) in self.acquiring.activities.iter().enumerate() {
             let limit = if draining { 0 } else { limits[kind].saturating_sub(self.used[kind]) };
             self.acquiring.saturated |= limit == 0 && !names.is_empty();
@@ -98,6 +102,7 @@ impl Node {
             alone: self.turns == 0 && self.running.is_empty() && self.asked.is_empty(),
             now: self.now(),
             cursor: self.acquiring.cursor,
+            question: Some(self.acquiring.questions),
         }
     }
 
@@ -123,11 +128,9 @@ impl Node {
         for activity in acquired.activities {
             self.take_on_activity(activity);
         }
-        let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
-        let full = (0..2).any(|kind| self.used[kind] >= limits[kind]);
-        // What is due and was not handed out had no place: it is asked for when there is one.
-        self.acquiring.saturated |= more || full;
-        self.acquiring.wanted |= more && !full;
+        // Asked again even when there is no place for more: what is full is left out then, and the answer tells what is due
+        // next of the rest.
+        self.acquiring.wanted |= more;
     }
 }
 
