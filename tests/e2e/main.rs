@@ -8,6 +8,7 @@ mod children;
 mod continue_as_new;
 mod events;
 mod faults;
+mod sqlite;
 mod suspension;
 mod timers;
 
