@@ -89,3 +89,28 @@ async fn a_terminated_or_cancelled_child_tells_its_parent() {
         assert!(result.contains(expected) && result.contains("enough"), "{result}");
     }
 }
+
+#[event]
+struct Old;
+
+#[orchestration]
+async fn has_a_past(ctx: OrchestrationContext, leave: bool) -> duroxide::Result<u64> {
+    let child = leaf::call(&ctx, u64::from(leave)).on_parent_close(ClosePolicy::Abandon).start();
+    if leave {
+        ctx.event::<Old>().await;
+        return Ok(0);
+    }
+    Ok(child.await?)
+}
+
+#[tokio::test]
+async fn a_replaced_instance_is_not_taken_for_the_old_one() {
+    let test = crate::started().await;
+    let old = has_a_past::start(&test.client(), "reused", true).await.unwrap();
+    old.raise(Old).await.unwrap();
+    assert_eq!(old.result().await.unwrap(), 0);
+    // The child of the old one still sleeps, and will answer a parent of the same name.
+    let new = has_a_past::start(&test.client(), "reused", false).if_exists(IfExists::Replace).await.unwrap();
+    assert_eq!(new.result().await.unwrap(), 0, "the new one has a child of its own: 0 x 10");
+    assert_eq!(new.status().await.unwrap().execution.number, 2);
+}

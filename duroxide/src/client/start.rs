@@ -122,7 +122,7 @@ impl<O> StartCall<O> {
             client.check_attached(&instance, &name).await?;
         }
         if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
-            local.create(submitted.owner, new, hold);
+            local.create(submitted.owner, new, submitted.execution, hold);
         }
         Ok(Handle::of(&client, instance))
     }

@@ -386,6 +386,9 @@ pub enum IfExists {
 pub struct Submitted {
     /// Who owns the instance, and will find the message there; or nobody.
     pub owner: Option<Epoch>,
+    /// The execution of the instance that is current. The first is 1; an instance that replaces another goes on counting, so
+    /// that what is left of the old one (activities, children, idempotency keys) is never taken for its own.
+    pub execution: u64,
     /// Whether something was written: `false` where [`IfExists::Attach`] found an instance, or for a resume without effect.
     pub written: bool,
 }

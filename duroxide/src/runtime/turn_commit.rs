@@ -342,7 +342,7 @@ pub(crate) fn new_instance(
         headers,
         labels: labels.clone(),
     };
-    let start = Message::new(Input::Started(started), input).in_lane(Lane::Start).for_execution(1);
+    let start = Message::new(Input::Started(started), input).in_lane(Lane::Start);
     NewInstance { instance, name, version, labels, parent, start: MessageRow::from(&start), eager }
 }
 

@@ -15,17 +15,19 @@ use crate::provider::{InstanceStatus, Lease, NewInstance, Placement};
 pub(super) fn create(
     tx: &mut Tx<'_>,
     new: &NewInstance,
+    execution: u64,
     by: Option<Epoch>,
     time: Timestamp,
 ) -> rusqlite::Result<Option<Placement>> {
     let insert = "INSERT INTO duroxide_instances
-        (id, name, version, owner, created_at, updated_at, start_id, labels, parent, parent_execution, parent_call)
-        VALUES (:id, :name, :version, (SELECT epoch FROM duroxide_nodes WHERE epoch = :epoch), :time, :time, :start,
+        (id, name, version, execution, owner, created_at, updated_at, start_id, labels, parent, parent_execution, parent_call)
+        VALUES (:id, :name, :version, :execution, (SELECT epoch FROM duroxide_nodes WHERE epoch = :epoch), :time, :time, :start,
                 :labels, :parent, :parent_execution, :parent_call)
         ON CONFLICT (id) DO NOTHING RETURNING seq, owner";
     let parent = new.parent.as_ref();
     let params = named_params! {
         ":id": new.instance.as_str(), ":name": new.name, ":version": new.version.as_ref().map(ToString::to_string),
+        ":execution": int(execution),
         ":epoch": by.filter(|_| new.eager).map(|epoch| int(epoch.0)), ":time": time.as_micros(),
         ":start": new.start.id.0.as_bytes(), ":labels": text_map_json(&new.labels),
         ":parent": parent.map(|parent| parent.execution.instance.as_str()),
@@ -38,7 +40,7 @@ pub(super) fn create(
         let insert = "INSERT INTO duroxide_labels (name, value, instance) VALUES (?1, ?2, ?3)";
         tx.sql.run(insert, (name, value, seq))?;
     }
-    let target = Target { seq, status: InstanceStatus::Running, execution: 1, owner };
+    let target = Target { seq, status: InstanceStatus::Running, execution, owner };
     target.deliver(tx, &new.start, time, false).map(Some)
 }
 

@@ -3,7 +3,7 @@
 use super::deliver::Target;
 use super::fault::Refusal;
 use super::instances;
-use super::rows::{epoch, status};
+use super::rows::{epoch, natural, status};
 use super::turns;
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -28,30 +28,32 @@ pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
 fn start(tx: &mut Tx<'_>, new: &NewInstance, if_exists: IfExists, lease: Option<&Lease>, time: Timestamp) -> Done {
     tx.saw(time);
     let by = lease.map(|lease| lease.epoch);
-    if let Some(placement) = instances::create(tx, new, by, time)? {
-        return Ok(Submitted { owner: owner(placement), written: true });
+    if let Some(placement) = instances::create(tx, new, 1, by, time)? {
+        return Ok(Submitted { owner: owner(placement), execution: 1, written: true });
     }
-    let find = "SELECT seq, status, owner, start_id = ?2 FROM duroxide_instances WHERE id = ?1";
+    let find = "SELECT seq, status, owner, execution, start_id = ?2 FROM duroxide_instances WHERE id = ?1";
     let there = tx.sql.row(find, (new.instance.as_str(), new.start.id.0.as_bytes()), |row| {
-        Ok((row.get(0)?, status(row, 1)?, epoch(row, 2)?, row.get(3)?))
+        Ok((row.get(0)?, status(row, 1)?, epoch(row, 2)?, natural(row, 3)?, row.get(4)?))
     })?;
-    let (seq, status, owned, same): (i64, InstanceStatus, Option<Epoch>, bool) =
+    let (seq, status, owned, execution, same): (i64, InstanceStatus, Option<Epoch>, u64, bool) =
         there.ok_or(Refusal::Refused(SubmitError::Conflict))?;
     match if_exists {
-        _ if same => return Ok(Submitted { owner: owned, written: true }),
-        IfExists::Attach => return Ok(Submitted { owner: owned, written: false }),
+        _ if same => return Ok(Submitted { owner: owned, execution, written: true }),
+        IfExists::Attach => return Ok(Submitted { owner: owned, execution, written: false }),
         IfExists::Replace if status.is_finished() => instances::remove(tx, &new.instance, seq)?,
         IfExists::Replace | IfExists::Error => return Err(Refusal::Refused(SubmitError::Exists(status))),
     }
-    let placement = instances::create(tx, new, by, time)?.ok_or(Refusal::Undo(SubmitError::Conflict))?;
-    Ok(Submitted { owner: owner(placement), written: true })
+    let execution = execution + 1;
+    let placement = instances::create(tx, new, execution, by, time)?.ok_or(Refusal::Undo(SubmitError::Conflict))?;
+    Ok(Submitted { owner: owner(placement), execution, written: true })
 }
 
 fn send(tx: &mut Tx<'_>, to: &InstanceId, message: &MessageRow, time: Timestamp) -> Done {
     tx.saw(time);
     let target = Target::find(tx, to)?;
     if tx.is_remembered(message.id.0)? {
-        return Ok(Submitted { owner: target.and_then(|target| target.owner), written: true });
+        let (owner, execution) = target.map_or((None, 1), |target| (target.owner, target.execution));
+        return Ok(Submitted { owner, execution, written: true });
     }
     let target = target.ok_or(Refusal::Refused(SubmitError::NotFound))?;
     if target.status.is_finished() {
@@ -61,7 +63,7 @@ fn send(tx: &mut Tx<'_>, to: &InstanceId, message: &MessageRow, time: Timestamp)
         Placement::Refused => Err(Refusal::Refused(SubmitError::Conflict)),
         placement => {
             tx.signals.work |= owner(placement).is_some();
-            Ok(Submitted { owner: owner(placement), written: true })
+            Ok(Submitted { owner: owner(placement), execution: target.execution, written: true })
         }
     }
 }
@@ -80,7 +82,7 @@ fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
         tx.signals.work = true;
         tx.signals.changed.push(instance.clone());
     }
-    Ok(Submitted { owner: target.owner, written })
+    Ok(Submitted { owner: target.owner, execution: target.execution, written })
 }
 
 fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
@@ -88,7 +90,7 @@ fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
     let params = (turn.execution.instance.as_str(), id.0.as_bytes());
     let there = tx.sql.row(find, params, |row| Ok((status(row, 0)?, row.get(1)?)))?;
     match there.ok_or(Refusal::Refused(SubmitError::NotFound))? {
-        (_, true) => return Ok(Submitted { owner: None, written: true }),
+        (_, true) => return Ok(Submitted { owner: None, execution: turn.execution.number, written: true }),
         (status, _) if status.is_finished() => return Err(Refusal::Refused(SubmitError::Finished(status))),
         _ => (),
     }
@@ -97,7 +99,7 @@ fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
         CommitError::Fenced | CommitError::Conflict => SubmitError::Conflict,
     };
     match turns::turn(tx, id, None, turn) {
-        Ok(_) => Ok(Submitted { owner: None, written: true }),
+        Ok(_) => Ok(Submitted { owner: None, execution: turn.execution.number, written: true }),
         Err(Refusal::Refused(error)) => Err(Refusal::Refused(translate(error))),
         Err(Refusal::Undo(error)) => Err(Refusal::Undo(translate(error))),
         Err(Refusal::Storage(error)) => Err(Refusal::Storage(error)),

@@ -206,7 +206,7 @@ impl Written<'_> {
     fn start_child(&self, tx: &mut Tx<'_>, from: &Target, child: &NewChild) -> rusqlite::Result<Placement> {
         let time = self.turn.time;
         let owner = self.lease.map(|lease| lease.epoch);
-        let Some(placement) = instances::create(tx, &child.new, owner, time)? else {
+        let Some(placement) = instances::create(tx, &child.new, 1, owner, time)? else {
             from.deliver(tx, &child.otherwise, time, false)?;
             return Ok(Placement::Refused);
         };

@@ -48,7 +48,7 @@ async fn a_message_is_handed_on_to_the_owner(world: World) {
     let (owner, other) = (world.join().await, world.join().await);
     world.start_owned(&owner, "i").await;
     let sent = world.send("i", message("hello")).await;
-    assert_eq!(sent, Ok(Submitted { owner: Some(owner.lease.epoch), written: true }));
+    assert_eq!(sent, Ok(Submitted { owner: Some(owner.lease.epoch), execution: 1, written: true }));
     assert!(other.acquire(want(at(3))).await.messages.is_empty());
     let messages = owner.acquire(want(at(3))).await.messages;
     assert!(messages.iter().any(|(instance, message)| *instance == id("i") && message.data == "hello"));

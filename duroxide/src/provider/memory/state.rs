@@ -132,7 +132,7 @@ pub(super) struct Stored {
 }
 
 impl Instance {
-    pub(super) fn new(new: &NewInstance, owner: Option<Epoch>, time: Timestamp) -> Self {
+    pub(super) fn new(new: &NewInstance, execution: u64, owner: Option<Epoch>, time: Timestamp) -> Self {
         Self {
             name: new.name.clone(),
             version: new.version.clone(),
@@ -142,8 +142,8 @@ impl Instance {
             created_at: time,
             updated_at: time,
             finished_at: None,
-            execution: 1,
-            executions: BTreeMap::from([(1, Execution::default())]),
+            execution,
+            executions: BTreeMap::from([(execution, Execution::default())]),
             suspension: None,
             tried: BTreeSet::new(),
             start: new.start.id,

@@ -22,26 +22,32 @@ impl State {
         time: Timestamp,
     ) -> Result<Submitted, SubmitError> {
         self.saw(time);
+        let mut execution = 1;
         if let Some(there) = self.instances.get(&new.instance) {
-            let owner = there.owner;
+            let (owner, current) = (there.owner, there.execution);
             match if_exists {
-                _ if there.start == new.start.id => return Ok(Submitted { owner, written: true }),
-                IfExists::Attach => return Ok(Submitted { owner, written: false }),
-                IfExists::Replace if there.status.is_finished() => self.remove_instance(&new.instance),
+                _ if there.start == new.start.id => return Ok(Submitted { owner, execution: current, written: true }),
+                IfExists::Attach => return Ok(Submitted { owner, execution: current, written: false }),
+                IfExists::Replace if there.status.is_finished() => {
+                    execution = current + 1;
+                    self.remove_instance(&new.instance);
+                }
                 IfExists::Replace | IfExists::Error => return Err(SubmitError::Exists(there.status)),
             }
         }
-        let placement = self.create(new, lease.map(|lease| lease.epoch), time);
-        Ok(Submitted { owner: owner(placement), written: true })
+        let placement = self.create(new, execution, lease.map(|lease| lease.epoch), time);
+        Ok(Submitted { owner: owner(placement), execution, written: true })
     }
 
     fn send(&mut self, to: &InstanceId, message: MessageRow, time: Timestamp) -> Result<Submitted, SubmitError> {
         self.saw(time);
         let there = self.instances.get(to);
         if self.is_remembered(message.id.0) || there.is_some_and(|i| i.messages.contains_key(&message.id)) {
-            return Ok(Submitted { owner: there.and_then(|i| i.owner), written: true });
+            let (owner, execution) = there.map_or((None, 1), |there| (there.owner, there.execution));
+            return Ok(Submitted { owner, execution, written: true });
         }
-        let status = there.ok_or(SubmitError::NotFound)?.status;
+        let there = there.ok_or(SubmitError::NotFound)?;
+        let (status, execution) = (there.status, there.execution);
         if status.is_finished() {
             return Err(SubmitError::Finished(status));
         }
@@ -49,7 +55,7 @@ impl State {
             Placement::Refused => Err(SubmitError::Conflict),
             placement => {
                 self.signals.work |= owner(placement).is_some();
-                Ok(Submitted { owner: owner(placement), written: true })
+                Ok(Submitted { owner: owner(placement), execution, written: true })
             }
         }
     }
@@ -57,14 +63,15 @@ impl State {
     fn resume(&mut self, instance: &InstanceId, time: Timestamp) -> Result<Submitted, SubmitError> {
         self.saw(time);
         let there = self.instances.get(instance).ok_or(SubmitError::NotFound)?;
-        let (owner, suspended) = (there.owner, there.status == InstanceStatus::Suspended);
+        let (owner, execution) = (there.owner, there.execution);
+        let suspended = there.status == InstanceStatus::Suspended;
         let mut parked = self.activities_of(instance, None);
         parked.retain(|id| self.activities.get(id).is_some_and(|activity| activity.parked.is_some()));
         let written = suspended || !parked.is_empty();
         if written {
             self.resume_parts(instance, suspended, &parked, time);
         }
-        Ok(Submitted { owner, written })
+        Ok(Submitted { owner, execution, written })
     }
 
     /// Lets the instance itself, if it is suspended, and some of its parked activities go on.
@@ -92,8 +99,9 @@ impl State {
         if there.status.is_finished() && there.last_commit != Some(id) {
             return Err(SubmitError::Finished(there.status));
         }
+        let execution = turn.execution.number;
         match self.turn(id, None, turn) {
-            Ok(_) => Ok(Submitted { owner: None, written: true }),
+            Ok(_) => Ok(Submitted { owner: None, execution, written: true }),
             Err(CommitError::Failed(reason)) => Err(SubmitError::Failed(reason)),
             Err(CommitError::Fenced | CommitError::Conflict) => Err(SubmitError::Conflict),
         }

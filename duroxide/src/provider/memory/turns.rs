@@ -137,7 +137,7 @@ impl State {
             self.deliver(from, child.otherwise, time, false);
             return Placement::Refused;
         }
-        let placement = self.create(child.new, by, time);
+        let placement = self.create(child.new, 1, by, time);
         if let Some(accepted) = child.accepted {
             self.deliver(from, accepted, time, false);
         }
@@ -157,9 +157,9 @@ impl State {
     }
 
     /// Creates an instance, owned by the epoch if it is to be eager.
-    pub(super) fn create(&mut self, new: NewInstance, by: Option<Epoch>, time: Timestamp) -> Placement {
+    pub(super) fn create(&mut self, new: NewInstance, execution: u64, by: Option<Epoch>, time: Timestamp) -> Placement {
         let owner = by.filter(|epoch| new.eager && self.nodes.contains_key(epoch));
-        self.instances.insert(new.instance.clone(), Instance::new(&new, owner, time));
+        self.instances.insert(new.instance.clone(), Instance::new(&new, execution, owner, time));
         self.deliver(&new.instance, new.start, time, false)
     }
 }

@@ -141,7 +141,7 @@ impl Node {
                     self.arrived(own.clone(), child.otherwise);
                     continue;
                 }
-                Placement::Owned(epoch) if *epoch == self.lease.epoch => self.create(child.new),
+                Placement::Owned(epoch) if *epoch == self.lease.epoch => self.create(child.new, 1),
                 _ => {}
             }
             if let Some(answer) = child.accepted {

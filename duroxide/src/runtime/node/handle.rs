@@ -45,8 +45,8 @@ impl NodeHandle {
     }
 
     /// Hands over an instance that was created with this owner.
-    pub(crate) fn create(&self, owner: Option<Epoch>, new: NewInstance, hold: Hold) {
-        self.tell(owner, Note::Create(Box::new(new), hold));
+    pub(crate) fn create(&self, owner: Option<Epoch>, new: NewInstance, execution: u64, hold: Hold) {
+        self.tell(owner, Note::Create(Box::new(new), execution, hold));
     }
 
     fn tell(&self, owner: Option<Epoch>, note: Note) {

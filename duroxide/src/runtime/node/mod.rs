@@ -59,8 +59,8 @@ pub(in crate::runtime) enum Note {
     Turn(Box<TurnDone>),
     /// A client of this process has sent a message to an instance that this node owns.
     Deliver(InstanceId, MessageRow, Hold),
-    /// A client of this process has created an instance that this node owns.
-    Create(Box<NewInstance>, Hold),
+    /// A client of this process has created an instance that this node owns; with the number of its first execution.
+    Create(Box<NewInstance>, u64, Hold),
     /// The heart has beaten.
     Renewed(Lease, Result<Renewal, ProviderError>),
     /// Something that is not durable has woken a live copy, or its context was used outside of its turn.
@@ -249,7 +249,7 @@ impl Node {
         match note {
             Note::Turn(done) => self.turn_done(*done),
             Note::Deliver(instance, message, _hold) => self.deliver(instance, Delivery::Message(message)),
-            Note::Create(new, _hold) => self.create(*new),
+            Note::Create(new, execution, _hold) => self.create(*new, execution),
             Note::Renewed(lease, renewed) => self.renewed(lease, renewed),
             Note::Stray(instance, generation) => self.strayed(&instance, generation),
             Note::Shutdown(done) => self.begin_shutdown(done),

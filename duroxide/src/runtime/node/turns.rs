@@ -12,7 +12,7 @@ use crate::runtime::turn_commit::{self, About};
 
 impl Node {
     /// Takes on an instance that was created for this node.
-    pub(super) fn create(&mut self, new: NewInstance) {
+    pub(super) fn create(&mut self, new: NewInstance, number: u64) {
         if self.rejoining {
             return;
         }
@@ -29,7 +29,7 @@ impl Node {
             return self.acquiring.due_at(due);
         }
         let generation = self.next_generation();
-        let execution = ExecutionId { instance: new.instance, number: 1 };
+        let execution = ExecutionId { instance: new.instance, number };
         let mut slot = Slot::new(generation, execution, new.name, new.version);
         slot.deliver(Delivery::Message(new.start));
         self.insert(slot);
