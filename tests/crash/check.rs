@@ -81,8 +81,12 @@ fn each_outcome_once(history: &[HistoryEvent], execution: &str) -> Vec<(String, 
             EventKind::Input(input) => {
                 let Some(call) = input.call() else { continue };
                 assert!(answered.insert(call), "{execution}: call {call} has two outcomes");
-                let scheduled = |event: &HistoryEvent| matches!(&event.kind, EventKind::Decision(d) if d.call() == Some(call));
-                assert!(history[..index].iter().any(scheduled), "{execution}: call {call} has an outcome before it was made");
+                let scheduled =
+                    |event: &HistoryEvent| matches!(&event.kind, EventKind::Decision(d) if d.call() == Some(call));
+                assert!(
+                    history[..index].iter().any(scheduled),
+                    "{execution}: call {call} has an outcome before it was made"
+                );
                 match input {
                     Input::ActivityCompleted { .. } => {
                         keys.push((format!("{execution}/{call}"), Some(event.payload.decode().unwrap())));

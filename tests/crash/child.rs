@@ -4,8 +4,8 @@ use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use duroxide::prelude::*;
 use duroxide::RuntimeOptions;
+use duroxide::prelude::*;
 use tokio::sync::{oneshot, watch};
 
 use crate::ledger::{self, Ledger};
