@@ -53,6 +53,12 @@ impl InstanceId {
     }
 }
 
+impl AsRef<str> for InstanceId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for InstanceId {
     type Error = InvalidId;
     fn try_from(id: String) -> Result<Self, InvalidId> {

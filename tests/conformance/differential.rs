@@ -440,6 +440,7 @@ impl Pair {
             alone,
             now: self.time(),
             cursor: Cursor { arrival: i64::MAX - 1, time: Timestamp::MAX },
+            question: None,
         }
     }
 

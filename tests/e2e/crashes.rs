@@ -32,6 +32,7 @@ async fn take_and_die(provider: &MemoryProvider, instances: usize) {
         alone: false,
         now: Timestamp::from_micros(i64::MAX / 2),
         cursor: Cursor::default(),
+        question: None,
     };
     assert_eq!(provider.acquire(&lease, want).await.unwrap().instances.len(), instances);
     provider.kill(lease.epoch);

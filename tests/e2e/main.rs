@@ -8,6 +8,7 @@ mod children;
 mod continue_as_new;
 mod crashes;
 mod events;
+mod faults;
 mod suspension;
 mod timers;
 
@@ -18,7 +19,7 @@ use duroxide::testing::{TestRuntime, TestRuntimeBuilder};
 
 /// A runtime with everything that is annotated in this binary, and the state that some of it takes.
 fn builder() -> TestRuntimeBuilder {
-    TestRuntime::builder().state(Arc::new(AtomicU32::new(0)))
+    TestRuntime::builder().state(Arc::new(AtomicU32::new(0))).state(faults::Work::default())
 }
 
 async fn started() -> TestRuntime {

@@ -101,5 +101,6 @@ pub(crate) fn want() -> Want {
         alone: false,
         now: Timestamp::from_micros(1_000_000),
         cursor: Cursor::default(),
+        question: None,
     }
 }

@@ -1,1 +1,7 @@
 //! Fixtures that the test binaries share.
+
+#![allow(missing_docs, reason = "read only beside the tests")]
+
+mod faulty;
+
+pub use faulty::{Fault, Faults, FaultyProvider, Method};

@@ -40,7 +40,8 @@ impl Client {
         limit: usize,
         after: Option<PageToken>,
     ) -> Result<InstanceList, ClientError> {
-        let page = self.provider.list(filter, &Page { limit, after }).await?;
+        let page = Page { limit, after };
+        let page = self.ask(|| self.provider.list(filter, &page)).await?;
         Ok(InstanceList { instances: page.instances.into_iter().map(Status::from).collect(), next: page.next })
     }
 
@@ -53,7 +54,7 @@ impl Client {
         const BATCH: usize = 500;
         let mut removed = 0;
         loop {
-            match self.provider.prune(filter, before, BATCH).await? {
+            match self.ask(|| self.provider.prune(filter, before, BATCH)).await? {
                 0 => return Ok(removed),
                 n => removed += n,
             }
@@ -65,6 +66,6 @@ impl Client {
     /// # Errors
     /// [`ClientError`] when the storage fails.
     pub async fn nodes(&self) -> Result<Vec<NodeRecord>, ClientError> {
-        Ok(self.provider.nodes().await?)
+        self.ask(|| self.provider.nodes()).await
     }
 }

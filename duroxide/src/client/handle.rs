@@ -46,7 +46,8 @@ impl<O: Orchestration> Handle<O> {
 
 impl<O> Handle<O> {
     pub(crate) fn new(client: &Client, id: &str) -> Self {
-        Self { client: client.clone(), instance: InstanceId::new(id), orchestration: PhantomData }
+        // An id that was derived for a child may be longer than one that is chosen.
+        Self { client: client.clone(), instance: InstanceId::try_from(id.to_owned()), orchestration: PhantomData }
     }
 
     pub(super) fn of(client: &Client, instance: InstanceId) -> Self {
@@ -134,7 +135,7 @@ impl<O> Handle<O> {
 
     async fn record(&self) -> Result<InstanceRecord, ClientError> {
         let id = self.id()?;
-        self.client.provider.instance(id).await?.ok_or_else(|| ClientError::not_found(id))
+        self.client.ask(|| self.client.provider.instance(id)).await?.ok_or_else(|| ClientError::not_found(id))
     }
 
     /// What the instance is doing.
@@ -233,7 +234,7 @@ impl Client {
         let mut events: Vec<Event> = Vec::new();
         loop {
             let after = events.last().map_or(EventId(0), |event| event.id);
-            let page = self.provider.history(execution, after).await?;
+            let page = self.ask(|| self.provider.history(execution, after)).await?;
             for row in page.events {
                 let unreadable = |e| ClientError::unreadable(&execution.instance, "its history", &e);
                 events.push(Event::try_from(row).map_err(unreadable)?);

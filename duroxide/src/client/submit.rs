@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use super::{Client, ClientError};
 use crate::error::ErrorCode;
 use crate::history::Input;
@@ -11,14 +13,51 @@ use crate::payload::Payload;
 use crate::provider::{MessageRow, ProviderError, Submission, SubmitError, Submitted};
 use crate::runtime::Backoff;
 
+/// How long storage that fails is asked again before the caller is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The patience of one request.
+pub(super) struct Patience {
+    begun: tokio::time::Instant,
+    backoff: Backoff,
+}
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        Self { begun: tokio::time::Instant::now(), backoff: Backoff::default() }
+    }
+
+    /// Pauses before the next attempt.
+    ///
+    /// # Errors
+    /// The error itself, when another attempt would not help or patience has run out.
+    pub(super) async fn after(&mut self, error: ClientError) -> Result<(), ClientError> {
+        if !error.is_retryable() || self.begun.elapsed() >= PATIENCE {
+            return Err(error);
+        }
+        tokio::time::sleep(self.backoff.next()).await;
+        Ok(())
+    }
+}
+
 impl Client {
-    /// How long storage that fails is asked again before the caller is told.
-    const PATIENCE: Duration = Duration::from_secs(10);
+    /// Asks the storage until there is an answer, for a while.
+    pub(super) async fn ask<'a, T>(
+        &self,
+        question: impl Fn() -> BoxFuture<'a, Result<T, ProviderError>>,
+    ) -> Result<T, ClientError> {
+        let mut patience = Patience::new();
+        loop {
+            match question().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => patience.after(error.into()).await?,
+            }
+        }
+    }
 
     /// Submits until there is an answer, for a while: sending the same again is harmless.
     pub(super) async fn submit(&self, instance: &InstanceId, submission: Submission) -> Result<Submitted, ClientError> {
-        let begun = tokio::time::Instant::now();
-        let mut backoff = Backoff::default();
+        let mut patience = Patience::new();
         loop {
             let error = match self.provider.submit(vec![submission.clone()]).await {
                 Ok(mut answers) => match answers.pop() {
@@ -29,10 +68,7 @@ impl Client {
                 },
                 Err(error) => error.into(),
             };
-            if !error.is_retryable() || begun.elapsed() >= Self::PATIENCE {
-                return Err(error);
-            }
-            tokio::time::sleep(backoff.next()).await;
+            patience.after(error).await?;
         }
     }
 

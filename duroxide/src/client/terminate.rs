@@ -1,5 +1,6 @@
 //! Ending an instance from outside, without its code; and removing it.
 
+use super::submit::Patience;
 use super::{Client, ClientError};
 use crate::id::{CommitId, InstanceId};
 use crate::provider::{DeleteError, Submission};
@@ -9,7 +10,8 @@ impl Client {
     pub(super) async fn terminate(&self, instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
         let mut backoff = Backoff::default();
         loop {
-            let record = self.provider.instance(instance).await?.ok_or_else(|| ClientError::not_found(instance))?;
+            let record = self.ask(|| self.provider.instance(instance)).await?;
+            let record = record.ok_or_else(|| ClientError::not_found(instance))?;
             if record.status.is_finished() {
                 return Err(ClientError::finished(instance, record.status));
             }
@@ -26,10 +28,19 @@ impl Client {
     }
 
     pub(super) async fn delete(&self, instance: &InstanceId) -> Result<(), ClientError> {
-        match self.provider.delete(std::slice::from_ref(instance)).await?.pop() {
-            Some(Err(DeleteError::Live(status))) => Err(ClientError::live(instance, status)),
-            Some(Err(DeleteError::NotFound)) => Err(ClientError::not_found(instance)),
-            Some(Ok(())) | None => Ok(()),
+        let (mut patience, mut again) = (Patience::new(), false);
+        loop {
+            let error = match self.provider.delete(std::slice::from_ref(instance)).await {
+                Ok(mut answers) => match answers.pop() {
+                    Some(Err(DeleteError::Live(status))) => return Err(ClientError::live(instance, status)),
+                    // The answer to an earlier attempt was lost, perhaps.
+                    Some(Err(DeleteError::NotFound)) if !again => return Err(ClientError::not_found(instance)),
+                    Some(_) | None => return Ok(()),
+                },
+                Err(error) => error,
+            };
+            again = true;
+            patience.after(error.into()).await?;
         }
     }
 }

@@ -50,6 +50,9 @@ pub struct Want {
     pub now: Timestamp,
     /// How far the messages of owned instances were handed out before: the cursor of the last answer, at first the default.
     pub cursor: Cursor,
+    /// Names the question within its lease. One that is asked again, because its answer was lost, is answered with what was
+    /// newly handed out the first time, as far as the lease still owns it. `None`: it will not be asked again.
+    pub question: Option<u64>,
 }
 
 /// Some activities, and how many of them can be taken on together.
@@ -88,7 +91,7 @@ pub struct Acquired {
     /// visible since [`Want::cursor`]. The same message may be handed out again.
     pub messages: Vec<(InstanceId, MessageRow)>,
     /// When to ask again, if nothing happens before: the earliest time at which something that this node may have becomes
-    /// due. In the past, when there is more than was asked for.
+    /// due. In the past, when there is more than was asked for; of a kind of which nothing was asked for, nothing is said.
     pub next_due: Option<Timestamp>,
     /// To be handed in with the next question.
     pub cursor: Cursor,

@@ -19,6 +19,8 @@ use crate::replay::{Failed, panicked};
 /// An attempt that is to be made.
 pub(super) struct Attempt {
     pub(super) id: ActivityId,
+    /// Which run on this node it is.
+    pub(super) run: u64,
     pub(super) attempt: u32,
     pub(super) scheduled: ActivityScheduled,
     pub(super) input: Payload,
@@ -27,6 +29,7 @@ pub(super) struct Attempt {
 /// How an attempt ended.
 pub(super) struct AttemptDone {
     pub(super) id: ActivityId,
+    pub(super) run: u64,
     pub(super) attempt: u32,
     pub(super) scheduled: ActivityScheduled,
     pub(super) end: AttemptEnd,
@@ -62,7 +65,7 @@ impl Attempt {
 
     /// Runs the activity. Dropping the future drops an async activity where it waits.
     pub(super) async fn run(self, code: ActivityCode, around: Arc<Surroundings>, cancel: CancelSignal) -> AttemptDone {
-        let Self { id, attempt, scheduled, input } = self;
+        let Self { id, run, attempt, scheduled, input } = self;
         let ctx = ActivityContext::new(id.clone(), attempt, cancel.clone(), around.states.clone());
         let limit = scheduled.options.start_to_close;
         let code = run_code(code, &around, ctx, input);
@@ -84,11 +87,16 @@ impl Attempt {
                 std::future::pending::<()>().await;
             }
         };
-        let end = match select(std::pin::pin!(limited), std::pin::pin!(abandoned)).await {
-            Either::Left((end, _)) => end,
-            Either::Right(_) => AttemptEnd::Abandoned,
+        let end = async {
+            match select(std::pin::pin!(limited), std::pin::pin!(abandoned)).await {
+                Either::Left((end, _)) => end,
+                Either::Right(_) => AttemptEnd::Abandoned,
+            }
         };
-        AttemptDone { id, attempt, scheduled, end }
+        // Code that is dropped where it waits runs its destructors: they may panic, too.
+        let end = AssertUnwindSafe(end).catch_unwind().await;
+        let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
+        AttemptDone { id, run, attempt, scheduled, end }
     }
 }
 

@@ -18,10 +18,19 @@ struct State {
 }
 
 struct Beat {
-    /// `None` once the heart is to stop.
-    lease: Option<Lease>,
+    lease: Lease,
     /// Whether to beat at once.
     now: bool,
+    life: Life,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Life {
+    Beats,
+    /// The node leaves by itself.
+    Stopped,
+    /// The node was dropped: nobody but the heart is left to give back what it owned.
+    Dropped,
 }
 
 impl Heartbeat {
@@ -31,7 +40,7 @@ impl Heartbeat {
         lease_time: Duration,
         notes: mpsc::UnboundedSender<Note>,
     ) -> Self {
-        let beat = Beat { lease: Some(lease), now: false };
+        let beat = Beat { lease, now: false, life: Life::Beats };
         let state = Arc::new(State { beat: Mutex::new(beat), changed: Condvar::new() });
         let beating = state.clone();
         let handle = tokio::runtime::Handle::current();
@@ -45,7 +54,7 @@ impl Heartbeat {
 
     /// Goes on with another lease.
     pub(super) fn renew_as(&self, lease: Lease) {
-        self.0.lock().lease = Some(lease);
+        self.0.lock().lease = lease;
     }
 
     /// Asks at once whether the lease holds.
@@ -55,14 +64,22 @@ impl Heartbeat {
     }
 
     pub(super) fn stop(&self) {
-        self.0.lock().lease = None;
+        self.end(Life::Stopped);
+    }
+
+    fn end(&self, life: Life) {
+        let mut beat = self.0.lock();
+        if beat.life == Life::Beats {
+            beat.life = life;
+        }
+        drop(beat);
         self.0.changed.notify_all();
     }
 }
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        self.stop();
+        self.end(Life::Dropped);
     }
 }
 
@@ -73,10 +90,22 @@ fn beat_on(
     notes: &mpsc::UnboundedSender<Note>,
     handle: &tokio::runtime::Handle,
 ) {
-    while let Some(lease) = state.next_beat(pause) {
-        let renewed = handle.block_on(provider.renew(&lease));
-        if notes.send(Note::Renewed(lease, renewed)).is_err() {
-            return;
+    loop {
+        let (lease, life) = state.next_beat(pause);
+        match life {
+            Life::Beats => {
+                let renewed = handle.block_on(provider.renew(&lease));
+                // When the node is gone, the heart is told.
+                let _ = notes.send(Note::Renewed(lease, renewed));
+            }
+            Life::Stopped => return,
+            Life::Dropped => {
+                // Where the provider lives on, in a client perhaps, nobody would see that the node is gone.
+                if let Err(error) = handle.block_on(provider.leave(&lease)) {
+                    tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
+                }
+                return;
+            }
         }
     }
 }
@@ -86,12 +115,12 @@ impl State {
         self.beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the next beat is due; `None` when there is none.
-    fn next_beat(&self, pause: Duration) -> Option<Lease> {
-        let sleeping = |beat: &mut Beat| beat.lease.is_some() && !beat.now;
+    /// Waits until the next beat is due, or the last.
+    fn next_beat(&self, pause: Duration) -> (Lease, Life) {
+        let sleeping = |beat: &mut Beat| beat.life == Life::Beats && !beat.now;
         let waited = self.changed.wait_timeout_while(self.lock(), pause, sleeping);
         let mut beat = waited.unwrap_or_else(PoisonError::into_inner).0;
         beat.now = false;
-        beat.lease
+        (beat.lease, beat.life)
     }
 }

@@ -35,8 +35,8 @@ use node::Note;
 
 /// A running node: it executes orchestrations and activities until it is shut down.
 ///
-/// Dropped without [`shutdown`](Runtime::shutdown), it stops as if the process had died: nothing is lost, but activities
-/// that were running are run again, here or elsewhere.
+/// Dropped without [`shutdown`](Runtime::shutdown), it stops at once: nothing is lost, but activities that were running are
+/// run again, here or elsewhere.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -57,8 +57,9 @@ use node::Note;
 pub struct Runtime {
     client: Client,
     notes: mpsc::UnboundedSender<Note>,
-    /// The node. `None` once it was waited for.
-    task: Option<JoinHandle<()>>,
+    task: JoinHandle<()>,
+    /// Whether the node ends by itself.
+    ending: bool,
     _heartbeat: Arc<Heartbeat>,
 }
 
@@ -88,24 +89,20 @@ impl Runtime {
     /// Dropping the future lets the shutdown go on by itself as long as the tokio runtime lives.
     pub async fn shutdown(mut self) -> crate::error::Result<()> {
         let (done, finished) = oneshot::channel();
+        self.ending = true;
         if self.notes.send(Note::Shutdown(done)).is_ok() {
             // An error means that the node is gone already, which is what was asked for.
             let _ = finished.await;
         }
-        if let Some(task) = self.task.take() {
-            let _ = task.await;
-        }
+        let _ = (&mut self.task).await;
         Ok(())
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            let draining = self.notes.is_closed();
-            if !draining {
-                task.abort();
-            }
+        if !self.ending {
+            self.task.abort();
         }
     }
 }

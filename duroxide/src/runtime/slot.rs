@@ -105,6 +105,11 @@ impl Slot {
         }
     }
 
+    /// Whether a message is in the inbox, or in the turn that runs.
+    pub(super) fn knows(&self, message: MessageId) -> bool {
+        self.known.contains(&message)
+    }
+
     /// Puts back what a turn has not read.
     pub(super) fn put_back(&mut self, mut left: Vec<Delivery>) {
         left.append(&mut self.inbox);

@@ -63,13 +63,16 @@ impl Claims {
     pub(super) fn look(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<Option<Timestamp>> {
         let mut next_due = None;
         let mut rest = |since: Timestamp| next_due = next_due.into_iter().chain([since]).min();
-        let mut instances = free_instances(sql, want, FREE, want.instances.saturating_add(1))?;
+        let mut instances = match want.instances {
+            0 => Vec::new(),
+            limit => free_instances(sql, want, FREE, limit.saturating_add(1))?,
+        };
         instances.sort_by_key(|instance| instance.since);
         let due = instances.partition_point(|instance| instance.since <= want.now).min(want.instances);
         instances.get(due).map(|first| first.since).into_iter().for_each(&mut rest);
         instances.truncate(due);
         self.instances = instances;
-        for group in &want.activities {
+        for group in want.activities.iter().filter(|group| group.limit > 0) {
             let mut free = Vec::new();
             for name in &*group.names {
                 free.extend(free_activities(sql, want, name, FREE, group.limit.saturating_add(1))?);

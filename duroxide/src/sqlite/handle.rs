@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use super::Plain;
 use super::bell::Bell;
+use super::claim::Claims;
 use super::fault::{Failed, Refusal, is_permanent, storage};
 use super::group::{Failure, Group, Job};
 use super::lock::NodeLock;
@@ -33,6 +34,8 @@ pub(super) struct Handle {
     /// The nodes that joined here, with their locks. All of these are std mutexes, held for a moment, never across an await.
     locks: Mutex<HashMap<NodeId, Option<NodeLock>>>,
     beats: Arc<Mutex<Beats>>,
+    /// What each node was handed out last, and in answer to which question.
+    handed: Mutex<HashMap<NodeId, (Epoch, u64, Claims)>>,
     bell: Mutex<Option<Bell>>,
     /// Whether the bell is in the database.
     listed: AtomicBool,
@@ -57,6 +60,7 @@ impl Handle {
             writer_thread: Some(writer_thread),
             locks: Mutex::default(),
             beats: Arc::default(),
+            handed: Mutex::default(),
             bell: Mutex::default(),
             listed: AtomicBool::new(false),
         })
@@ -159,7 +163,23 @@ impl Handle {
         if let Some(lock) = lock.flatten() {
             lock.remove();
         }
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease.node);
         Ok(())
+    }
+
+    /// What was handed out in answer to this very question, whose answer was lost.
+    pub(super) fn handed(&self, lease: &Lease, question: Option<u64>) -> Option<Claims> {
+        let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (epoch, last, claims) = handed.get(&lease.node)?;
+        (*epoch == lease.epoch && Some(*last) == question).then(|| claims.clone())
+    }
+
+    /// Remembers what is handed out.
+    pub(super) fn hand_out(&self, lease: &Lease, question: Option<u64>, claims: Claims) {
+        if let Some(question) = question {
+            let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+            handed.insert(lease.node, (lease.epoch, question, claims));
+        }
     }
 
     /// Listens, and lets other processes know, if that was not done before.

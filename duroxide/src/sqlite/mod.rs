@@ -117,13 +117,23 @@ impl Provider for SqliteProvider {
             const OPERATION: &str = "acquire work";
             self.handle.shared.saw(want.now);
             let lease = *lease;
+            let question = want.question;
+            let now = want.now;
+            let handed = self.handle.handed(&lease, question);
             let found = self.handle.readers.read(OPERATION, move |sql| acquire::look(sql, &lease, &want)).await?;
             let mut acquired = found.acquired;
-            if found.claims.is_empty() {
+            let taken = if let Some(handed) = handed {
+                // What else there is comes with the next question.
+                acquired.next_due = Some(now);
+                handed
+            } else if found.claims.is_empty() {
                 return Ok(acquired);
-            }
-            let claims = found.claims;
-            let taken = self.handle.write_one(OPERATION, move |tx| Ok(claims.take(tx)?)).await?;
+            } else {
+                let claims = found.claims;
+                let taken = self.handle.write_one(OPERATION, move |tx| Ok(claims.take(tx)?)).await?;
+                self.handle.hand_out(&lease, question, taken.clone());
+                taken
+            };
             let load = move |sql: &sql::Sql| acquire::load(sql, &taken, &mut acquired).map(|()| acquired);
             self.handle.readers.read(OPERATION, load).await
         })

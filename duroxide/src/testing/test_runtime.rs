@@ -89,10 +89,10 @@ impl TestRuntime {
     /// [`provider`](Self::provider) takes it over.
     pub fn crash(mut self) -> MemoryProvider {
         let epoch = self.runtime.as_ref().and_then(Runtime::epoch);
-        drop(self.runtime.take());
         if let Some(epoch) = epoch {
             self.provider.kill(epoch);
         }
+        drop(self.runtime.take());
         self.provider.clone()
     }
 

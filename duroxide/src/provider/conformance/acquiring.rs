@@ -19,6 +19,8 @@ list![
     a_released_instance_is_handed_out_again,
     an_instance_without_messages_waits,
     a_node_that_has_left_is_given_nothing,
+    a_question_that_is_asked_again_has_the_same_answer,
+    of_what_was_not_asked_for_nothing_is_said,
 ];
 
 fn names(acquired: &Acquired) -> Vec<&str> {
@@ -126,4 +128,30 @@ async fn a_node_that_has_left_is_given_nothing(world: World) {
     let acquired = node.acquire(want(at(3))).await;
     assert!(acquired.instances.is_empty() && acquired.next_due.is_none());
     assert_eq!(world.record("i").await.owner, None);
+}
+
+async fn a_question_that_is_asked_again_has_the_same_answer(world: World) {
+    let node = world.join().await;
+    schedule(&world, &node, "i", new_activity(1, 2)).await;
+    world.start("j").await;
+    let question = |n| Want { question: Some(n), ..want(at(3)) };
+    for _ in 0..3 {
+        let answer = node.acquire(question(1)).await;
+        assert_eq!((names(&answer), answer.activities.len()), (vec!["j"], 1));
+        assert_eq!(answer.activities[0].id, activity_id("i", 1, 1));
+    }
+    let next = node.acquire(question(2)).await;
+    assert_eq!((names(&next), next.activities.len()), (vec![], 0));
+    let next = node.acquire(question(2)).await;
+    assert_eq!((names(&next), next.activities.len()), (vec![], 0));
+}
+
+async fn of_what_was_not_asked_for_nothing_is_said(world: World) {
+    let node = world.join().await;
+    schedule(&world, &node, "i", new_activity(1, 2)).await;
+    world.start("j").await;
+    let none = vec![ActivityGroup { names: Arc::new(["work".to_owned()]), limit: 0 }];
+    let nothing = Want { instances: 0, activities: none, ..want(at(3)) };
+    let answer = node.acquire(nothing).await;
+    assert_eq!((names(&answer), answer.activities.len(), answer.next_due), (vec![], 0, None));
 }

@@ -147,6 +147,7 @@ pub(super) fn want(now: Timestamp) -> Want {
         alone: false,
         now,
         cursor: Cursor::default(),
+        question: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::state::{Activity, Blame, Instance, State, has_code, serves};
+use super::state::{Activity, Blame, Handed, Instance, State, has_code, serves};
 use super::*;
 use crate::id::ActivityId;
 
@@ -16,12 +16,36 @@ impl State {
         }
         self.hand_on(lease, want, &mut acquired);
         self.load(lease, want, &mut acquired);
+        if self.hand_out_again(lease, want, &mut acquired) {
+            return acquired;
+        }
         if !(want.alone && self.take_quarantined(lease, want, &mut acquired)) {
             self.take_instances(lease, want, &mut acquired);
             self.take_activities(lease, want, &mut acquired);
         }
         acquired.next_due = acquired.next_due.into_iter().chain(self.next_timer(lease, want.now)).min();
         acquired
+    }
+
+    /// Answers a question whose answer was lost. Else remembers under its name what follows.
+    fn hand_out_again(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
+        let Some(node) = self.nodes.get_mut(&lease.epoch) else { return false };
+        let handed = std::mem::replace(&mut node.handed, Handed { question: want.question, ..Handed::default() });
+        if want.question.is_none() || handed.question != want.question {
+            return false;
+        }
+        for id in handed.instances.iter().filter(|id| self.owner(id) == Some(lease.epoch)) {
+            acquired.instances.extend(self.instances.get(id).map(|instance| self.acquired(id, instance, want.now)));
+        }
+        let mine = |id: &&ActivityId| self.activities.get(id).is_some_and(|a| a.owner == Some(lease.epoch));
+        let activities = handed.activities.iter().filter(mine);
+        acquired.activities.extend(activities.filter_map(|id| self.acquired_activity(id)));
+        let any = !handed.instances.is_empty() || !handed.activities.is_empty();
+        if let Some(node) = self.nodes.get_mut(&lease.epoch).filter(|_| any) {
+            acquired.next_due = Some(want.now);
+            node.handed = handed;
+        }
+        any
     }
 
     /// The messages of owned instances that came since the last time.
@@ -75,6 +99,9 @@ impl State {
     }
 
     fn take_instances(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
+        if want.instances == 0 {
+            return;
+        }
         let mut taken = Vec::new();
         for (at, id) in &self.ready {
             let Some(instance) = self.instances.get(id) else { continue };
@@ -93,7 +120,7 @@ impl State {
     }
 
     fn take_activities(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
-        for group in &want.activities {
+        for group in want.activities.iter().filter(|group| group.limit > 0) {
             let (due, next) = self.oldest_of(group, want);
             for id in due {
                 self.own_activity(&id, lease, false, acquired);
@@ -123,6 +150,9 @@ impl State {
             instance.blame.alone = alone;
         }
         self.settle_instance(id);
+        if let Some(node) = self.nodes.get_mut(&lease.epoch) {
+            node.handed.instances.push(id.clone());
+        }
         acquired.instances.extend(self.instances.get(id).map(|instance| self.acquired(id, instance, now)));
     }
 
@@ -143,7 +173,14 @@ impl State {
             activity.owner = Some(lease.epoch);
             activity.blame.alone = alone;
         });
-        let Some(activity) = self.activities.get(id) else { return };
+        if let Some(node) = self.nodes.get_mut(&lease.epoch) {
+            node.handed.activities.push(id.clone());
+        }
+        acquired.activities.extend(self.acquired_activity(id));
+    }
+
+    fn acquired_activity(&self, id: &ActivityId) -> Option<AcquiredActivity> {
+        let activity = self.activities.get(id)?;
         let Blame { crashes, suspect, .. } = activity.blame;
         let execution = self.instances.get(&id.execution.instance);
         let execution = execution.and_then(|instance| instance.executions.get(&id.execution.number));
@@ -151,14 +188,14 @@ impl State {
             let found = e.events.binary_search_by_key(&activity.scheduled, |event| event.id).ok()?;
             e.events.get(found)
         });
-        acquired.activities.extend(scheduled.map(|scheduled| AcquiredActivity {
+        scheduled.map(|scheduled| AcquiredActivity {
             id: id.clone(),
             attempt: activity.attempt,
             crashes,
             suspect,
             scheduled: scheduled.clone(),
             headers: activity.headers.clone(),
-        }));
+        })
     }
 
     /// When the next delayed message of an owned instance becomes visible.

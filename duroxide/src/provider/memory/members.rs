@@ -1,6 +1,6 @@
 //! Nodes: joining, renewing, leaving, dying.
 
-use super::state::{Node, State, has_code};
+use super::state::{Handed, Node, State, has_code};
 use super::*;
 
 impl State {
@@ -13,7 +13,8 @@ impl State {
         self.take_over_dead();
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
-        self.nodes.insert(epoch, Node { info: info.clone(), dead: false, cancelled: Vec::new() });
+        self.nodes
+            .insert(epoch, Node { info: info.clone(), dead: false, cancelled: Vec::new(), handed: Handed::default() });
         self.resume_for(info);
         Lease { node: info.id, epoch }
     }
@@ -27,6 +28,8 @@ impl State {
     }
 
     pub(super) fn leave(&mut self, lease: &Lease) {
+        // The dead do not leave.
+        self.take_over_dead();
         self.free(lease.epoch, false);
     }
 

@@ -46,6 +46,15 @@ pub(super) struct Node {
     pub(super) info: NodeInfo,
     pub(super) dead: bool,
     pub(super) cancelled: Vec<ActivityId>,
+    pub(super) handed: Handed,
+}
+
+/// What was newly handed out last.
+#[derive(Default)]
+pub(super) struct Handed {
+    pub(super) question: Option<u64>,
+    pub(super) instances: Vec<InstanceId>,
+    pub(super) activities: Vec<ActivityId>,
 }
 
 pub(super) struct Instance {

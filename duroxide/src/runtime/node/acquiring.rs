@@ -1,5 +1,6 @@
 //! Asking the provider for work.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,10 @@ pub(super) struct Acquiring {
     asking: bool,
     /// Whether there may be activities at the provider for which there was no place.
     saturated: bool,
-    load: Vec<InstanceId>,
+    load: BTreeSet<InstanceId>,
     cursor: Cursor,
+    /// How many questions were asked under this lease.
+    questions: u64,
     /// The instance of an item that has crashed often, and until when nothing else is taken on beside it.
     unproven: Option<(InstanceId, Timestamp)>,
     orchestrations: Arc<[(String, Version)]>,
@@ -43,8 +46,9 @@ impl Acquiring {
             next_due: None,
             asking: false,
             saturated: false,
-            load: Vec::new(),
+            load: BTreeSet::new(),
             cursor: Cursor::default(),
+            questions: 0,
             unproven: None,
             orchestrations: shared.info.handlers.orchestrations.clone().into(),
             activities: [names(false), names(true)],
@@ -58,7 +62,7 @@ impl Acquiring {
 
     /// An instance of this node has no live copy, and a message.
     pub(super) fn load(&mut self, instance: InstanceId) {
-        self.load.push(instance);
+        self.load.insert(instance);
         self.wanted = true;
     }
 
@@ -98,6 +102,7 @@ impl Node {
         let closed = self.draining.is_some() || !alone;
         let mut groups = Vec::new();
         self.acquiring.saturated = false;
+        self.acquiring.questions += 1;
         for (kind, names) in self.acquiring.activities.iter().enumerate() {
             let limit = if closed { 0 } else { limits[kind].saturating_sub(self.used[kind]) };
             self.acquiring.saturated |= limit == 0 && !names.is_empty();
@@ -110,10 +115,11 @@ impl Node {
             instances: if closed { 0 } else { Acquiring::INSTANCES },
             activities: groups,
             tags: self.shared.tags.clone(),
-            load: std::mem::take(&mut self.acquiring.load),
+            load: std::mem::take(&mut self.acquiring.load).into_iter().collect(),
             alone,
             now: self.now(),
             cursor: self.acquiring.cursor,
+            question: Some(self.acquiring.questions),
         }
     }
 
@@ -125,8 +131,7 @@ impl Node {
         self.acquiring.asking = false;
         self.acquiring.cursor = acquired.cursor;
         let now = self.now();
-        // Beside what is unproven, nothing was asked for: there is always more.
-        let more = acquired.next_due.is_some_and(|due| due <= now) && self.acquiring.unproven.is_none();
+        let more = acquired.next_due.is_some_and(|due| due <= now);
         if let Some(due) = acquired.next_due.filter(|_| !more) {
             self.acquiring.due_at(due);
         }
@@ -146,11 +151,9 @@ impl Node {
         for activity in acquired.activities {
             self.take_on_activity(activity);
         }
-        let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
-        let full = (0..2).any(|kind| self.used[kind] >= limits[kind]);
-        // What is due and was not handed out had no place: it is asked for when there is one.
-        self.acquiring.saturated |= more || full;
-        self.acquiring.wanted |= more && !full;
+        // Asked again even when there is no place for more: what is full is left out then, and the answer tells what is due
+        // next of the rest.
+        self.acquiring.wanted |= more;
     }
 }
 

@@ -16,9 +16,10 @@ use crate::runtime::turn_commit::{Admission, jittered};
 
 /// An activity that runs here.
 pub(super) struct Running {
-    pub(super) cancel: CancelSignal,
+    /// Tells this run from others of the same activity and attempt: one may still be ending when the next begins.
+    run: u64,
+    cancel: CancelSignal,
     kind: usize,
-    attempt: u32,
 }
 
 /// Decides which new work this node takes on itself.
@@ -91,9 +92,10 @@ impl Node {
             return self.commit(Write::ReleaseActivity { activity: id }, Context::Other);
         };
         let (code, cancel) = (entry.code.clone(), CancelSignal::new());
-        let running = Running { cancel: cancel.clone(), kind: kind(&code), attempt };
+        let run = self.next_generation();
+        let running = Running { run, cancel: cancel.clone(), kind: kind(&code) };
         self.running.insert(id.clone(), running);
-        let attempt = Attempt { id, attempt, scheduled, input };
+        let attempt = Attempt { id, run, attempt, scheduled, input };
         self.attempts.spawn(attempt.run(code, self.around.clone(), cancel));
     }
 
@@ -102,8 +104,14 @@ impl Node {
         if let Some(running) = self.running.remove(id) {
             running.cancel.cancel();
             // It keeps its place until it has really ended.
-            self.stopping.insert((id.clone(), running.attempt), running.kind);
+            self.stopping.insert(running.run, running.kind);
         }
+    }
+
+    /// Tells all of them: what they run is not this node's any more.
+    pub(super) fn cancel_attempts(&mut self) {
+        let all: Vec<_> = self.running.keys().cloned().collect();
+        all.iter().for_each(|id| self.cancel_attempt(id));
     }
 
     /// Frees the places of activities that were not started after all.
@@ -117,8 +125,8 @@ impl Node {
 
     pub(super) fn attempt_ended(&mut self, done: Result<AttemptDone, tokio::task::JoinError>) {
         // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
-        let Ok(AttemptDone { id, attempt, scheduled, end }) = done else { return };
-        if let Some(kind) = self.stopping.remove(&(id.clone(), attempt)) {
+        let Ok(AttemptDone { id, run, attempt, scheduled, end }) = done else { return };
+        if let Some(kind) = self.stopping.remove(&run) {
             self.used[kind] -= 1;
             return self.acquiring.place_is_free();
         }
@@ -171,5 +179,5 @@ impl Node {
     }
 }
 
-/// The key of an attempt that was cancelled and has not ended yet.
-pub(super) type Stopping = std::collections::HashMap<(ActivityId, u32), usize>;
+/// Runs that were cancelled and have not ended yet, and what kind of place they take.
+pub(super) type Stopping = std::collections::HashMap<u64, usize>;

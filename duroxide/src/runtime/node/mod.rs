@@ -126,6 +126,8 @@ pub(super) struct Node {
 
     acquiring: Acquiring,
     timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
+    /// When to look for turns that do not return; while there are turns.
+    watch: Option<tokio::time::Instant>,
     /// While something happens here, a virtual clock stands still.
     hold: Hold,
     draining: Option<Draining>,
@@ -188,6 +190,7 @@ impl Node {
             stopping: Stopping::new(),
             used: [0, 0],
             timer: None,
+            watch: None,
             draining: None,
             rejoining: false,
         }
@@ -216,7 +219,10 @@ impl Node {
                     self.timer = None;
                     self.acquiring.wanted = true;
                 }
-                Happened::TurnTakesLong => self.report_stuck_turns(),
+                Happened::TurnTakesLong => {
+                    self.watch = None;
+                    self.report_stuck_turns();
+                }
                 Happened::DrainDeadline => self.drain_deadline_passed(),
             }
         }
@@ -225,7 +231,8 @@ impl Node {
     /// Waits for the next thing to happen.
     async fn next(&mut self, notes: &mut Vec<Note>) -> Happened {
         let long = self.shared.options.turn_warning;
-        let turning = self.turns > 0;
+        self.watch = (self.turns > 0).then(|| self.watch.unwrap_or_else(|| tokio::time::Instant::now() + long));
+        let watch = self.watch;
         let deadline = self.draining.as_ref().and_then(|draining| draining.deadline);
         tokio::select! {
             _ = self.notes.recv_many(notes, 1024) => Happened::Told,
@@ -233,7 +240,7 @@ impl Node {
             Some(done) = self.attempts.join_next() => Happened::AttemptEnded(done),
             Ok(()) = self.wake.changed() => Happened::Woken,
             () = due(&mut self.timer) => Happened::Due,
-            () = tokio::time::sleep(long), if turning => Happened::TurnTakesLong,
+            () = until(watch) => Happened::TurnTakesLong,
             () = until(deadline) => Happened::DrainDeadline,
         }
     }
@@ -326,7 +333,7 @@ impl Node {
         self.slots.clear();
         self.idle.clear();
         self.ready.clear();
-        self.running.values().for_each(|running| running.cancel.cancel());
+        self.cancel_attempts();
         let shared = self.shared.clone();
         self.ask(async move {
             let mut backoff = super::Backoff::default();

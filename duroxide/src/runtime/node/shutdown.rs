@@ -1,27 +1,30 @@
 //! Ending: no new work, running activities finish, everything is stored, the lease is given back.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use super::{Draining, Node};
 use crate::runtime::slot::SlotState;
 
 impl Node {
+    /// How long a storage is waited for that does not answer to the last call.
+    const LEAVE: Duration = Duration::from_secs(5);
+
     pub(super) fn begin_shutdown(&mut self, done: oneshot::Sender<()>) {
         let deadline = Some(tokio::time::Instant::now() + self.shared.options.drain);
         self.draining.get_or_insert_with(|| Draining { done: Vec::new(), deadline }).done.push(done);
     }
 
-    /// Whether a shutdown has nothing left to wait for.
+    /// Whether a shutdown has nothing left to wait for, or has waited for long enough.
     pub(super) fn is_drained(&self) -> bool {
-        let stuck = self.turns > 0;
-        self.draining.is_some()
-            && self.running.is_empty()
-            && self.asked.is_empty()
-            && self.outgoing.is_empty()
-            && !stuck
+        let nothing_left =
+            self.running.is_empty() && self.asked.is_empty() && self.outgoing.is_empty() && self.turns == 0;
+        self.draining.as_ref().is_some_and(|draining| nothing_left || draining.deadline.is_none())
     }
 
-    /// Activities that have not finished are dropped; they are run again elsewhere.
+    /// What has not finished is dropped: activities, which are run again elsewhere, turns that do not return, and questions
+    /// to a storage that does not answer.
     pub(super) fn drain_deadline_passed(&mut self) {
         if let Some(draining) = &mut self.draining {
             draining.deadline = None;
@@ -31,8 +34,6 @@ impl Node {
             self.running.clear();
             self.attempts.abort_all();
         }
-        // A turn that does not return cannot be waited for either.
-        self.turns = 0;
     }
 
     pub(super) async fn leave(mut self) {
@@ -40,8 +41,14 @@ impl Node {
         for slot in self.slots.values_mut() {
             slot.state = SlotState::Cold;
         }
-        if let Err(error) = self.shared.provider.leave(&self.lease).await {
-            tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
+        // What is still on its way is done as a whole or not at all.
+        self.asked.clear();
+        let failed = match tokio::time::timeout(Self::LEAVE, self.shared.provider.leave(&self.lease)).await {
+            Ok(left) => left.err().map(|error| error.to_string()),
+            Err(_) => Some("the storage does not answer".to_owned()),
+        };
+        if let Some(error) = failed {
+            tracing::warn!(error, "leaving failed; other nodes take over once this one is seen to be gone");
         }
         for done in self.draining.take().into_iter().flat_map(|draining| draining.done) {
             // Whoever asked may have stopped waiting.

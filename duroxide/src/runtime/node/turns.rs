@@ -13,8 +13,16 @@ use crate::runtime::turn_commit::{self, About};
 impl Node {
     /// Takes on an instance that was created for this node.
     pub(super) fn create(&mut self, new: NewInstance) {
-        if self.slots.contains_key(&new.instance) || self.rejoining {
+        if self.rejoining {
             return;
+        }
+        if let Some(slot) = self.slots.get(&new.instance) {
+            if slot.knows(new.start.id) {
+                return;
+            }
+            // The live copy is of an instance that was removed, or has gone on already: the provider tells.
+            self.drop_slot(&new.instance);
+            return self.acquiring.load(new.instance);
         }
         if let Some(due) = new.start.visible_at.filter(|due| *due > self.now()) {
             // It is loaded when its start is due.

@@ -1,0 +1,442 @@
+//! Storage that fails, loses answers or hangs: it only delays. Nothing is lost, nothing happens twice, nothing spins.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use duroxide::prelude::*;
+use duroxide::provider::MemoryProvider;
+use duroxide::testing::VirtualClock;
+use duroxide::{Client, Decision, EventKind, HistoryEvent, Registry, RuntimeBuilder, RuntimeOptions};
+use support::{Fault, Faults, FaultyProvider, Method};
+use tokio::sync::watch;
+
+/// How often each piece of work was done, and whether work that waits may go on.
+#[derive(Clone, Default)]
+pub(crate) struct Work {
+    done: Arc<Mutex<BTreeMap<String, u32>>>,
+    begun: Arc<watch::Sender<u32>>,
+    open: Arc<watch::Sender<bool>>,
+}
+
+impl Work {
+    fn count(&self, key: impl Into<String>) {
+        *self.done.lock().unwrap().entry(key.into()).or_default() += 1;
+    }
+
+    fn done(&self) -> BTreeMap<String, u32> {
+        self.done.lock().unwrap().clone()
+    }
+
+    async fn until_begun(&self, times: u32) {
+        self.begun.subscribe().wait_for(|begun| *begun >= times).await.unwrap();
+    }
+
+    fn open(&self) {
+        self.open.send_replace(true);
+    }
+}
+
+/// Something that is done outside: it must not be done twice.
+#[activity]
+async fn charge(ctx: ActivityContext, State(work): State<Work>, n: u64) -> duroxide::Result<u64> {
+    work.count(ctx.idempotency_key());
+    Ok(n + 1)
+}
+
+#[activity]
+async fn waits_until_open(State(work): State<Work>) -> duroxide::Result<()> {
+    work.begun.send_modify(|n| *n += 1);
+    let _ = work.open.subscribe().wait_for(|open| *open).await;
+    Ok(())
+}
+
+#[activity]
+fn blocks_until_open(State(work): State<Work>) -> duroxide::Result<()> {
+    work.begun.send_modify(|n| *n += 1);
+    while !*work.open.borrow() {
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+#[activity(retry(max_attempts = 5, initial_interval = "1s"))]
+async fn good_at_last(ctx: ActivityContext) -> duroxide::Result<u32> {
+    if ctx.attempt() < 3 { Err(duroxide::Error::new("not yet")) } else { Ok(ctx.attempt()) }
+}
+
+#[event]
+struct Go {
+    n: u64,
+}
+
+#[orchestration]
+async fn part(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    ctx.sleep(minutes(1)).await;
+    Ok(charge::call(&ctx, n).await?)
+}
+
+/// A bit of everything, in several executions.
+#[orchestration]
+async fn tour(ctx: OrchestrationContext, left: u32, sum: u64) -> duroxide::Result<u64> {
+    let own = charge::call(&ctx, sum).await?;
+    let (child, event) = join!(part::call(&ctx, own), ctx.event::<Go>());
+    good_at_last::call(&ctx).await?;
+    part::call(&ctx, own).id(format!("detached-{left}")).detached().await?;
+    let mut sum = child? + event.n;
+    for result in join_all((0..3).map(|i| charge::call(&ctx, i))).await {
+        sum += result?;
+    }
+    if left == 0 { Ok(sum) } else { tour::continue_as_new(&ctx, left - 1, sum).await }
+}
+
+const ROUNDS: u32 = 2;
+
+fn expected() -> u64 {
+    (0..=ROUNDS).fold(0, |sum, round| sum + 2 + u64::from(round) * 100 + 6)
+}
+
+struct Bench {
+    runtime: Runtime,
+    work: Work,
+    memory: MemoryProvider,
+    faults: Faults,
+    provider: FaultyProvider,
+    clock: VirtualClock,
+}
+
+fn builder(provider: &FaultyProvider, clock: &VirtualClock, work: &Work) -> RuntimeBuilder {
+    let registry = Registry::empty()
+        .with_activity::<charge>()
+        .with_activity::<waits_until_open>()
+        .with_blocking_activity::<blocks_until_open>()
+        .with_activity::<good_at_last>()
+        .with_orchestration::<part>()
+        .with_orchestration::<tour>()
+        .with_orchestration::<calls_waiting>()
+        .with_orchestration::<calls_blocking>();
+    Runtime::builder().registry(registry).provider(provider.clone()).clock(clock.clone()).state(work.clone())
+}
+
+/// A heart that beats every 5 ms, so that a test does not wait for it.
+fn quick() -> RuntimeOptions {
+    let mut options = RuntimeOptions::default();
+    options.lease_time = Duration::from_millis(15);
+    options
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with(quick()).await
+    }
+
+    async fn with(options: RuntimeOptions) -> Self {
+        let (memory, clock, work) = (MemoryProvider::new(), VirtualClock::new(), Work::default());
+        let provider = FaultyProvider::new(memory.clone());
+        let runtime = builder(&provider, &clock, &work).options(options).start().await.unwrap();
+        Self { runtime, work, memory, faults: provider.faults().clone(), provider, clock }
+    }
+
+    async fn another(&self) -> Runtime {
+        builder(&self.provider, &self.clock, &self.work).options(quick()).start().await.unwrap()
+    }
+
+    /// All that the tour has written, read past the faults.
+    async fn histories(&self) -> Vec<Vec<HistoryEvent>> {
+        let reader = Client::new(self.memory.clone());
+        let mut histories = Vec::new();
+        for n in 0..=ROUNDS {
+            let id = format!("detached-{n}");
+            part::handle(&self.runtime.client(), &id).wait().await.unwrap();
+            histories.push(part::handle(&reader, &id).history().await.unwrap());
+            histories.push(tour::handle(&reader, "tour").history_of(u64::from(n) + 1).await.unwrap());
+        }
+        histories
+    }
+
+    /// The tour with its events; checks that each thing was done once. Returns the histories.
+    async fn tour(&self) -> Vec<Vec<HistoryEvent>> {
+        let handle = tour::start(&self.runtime.client(), "tour", ROUNDS, 0).await.unwrap();
+        for n in 0..=ROUNDS {
+            handle.raise(Go { n: u64::from(n) * 100 }).await.unwrap();
+        }
+        assert_eq!(handle.result().await.unwrap(), expected());
+        let histories = self.histories().await;
+        let done = self.work.done();
+        assert_eq!(done.len(), 6 * (ROUNDS as usize + 1), "{done:?}");
+        assert!(done.values().all(|times| *times == 1), "done twice: {done:?}");
+        histories
+    }
+}
+
+/// How many events each history has. That an event was waited for depends on when it came, and does not count.
+fn shapes(histories: &[Vec<HistoryEvent>]) -> Vec<usize> {
+    let waited = |event: &HistoryEvent| matches!(event.kind, EventKind::Decision(Decision::EventAwaited { .. }));
+    histories.iter().map(|history| history.iter().filter(|event| !waited(event)).count()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_duplicates_nothing() {
+    let expected = shapes(&Bench::new().await.tour().await);
+    for method in [Method::Commit, Method::Submit, Method::Renew, Method::History, Method::Instance] {
+        let bench = Bench::new().await;
+        for _ in 0..200 {
+            bench.faults.next(method, Fault::AnswerLost, 1);
+            bench.faults.pass(method, 1);
+        }
+        assert_eq!(shapes(&bench.tour().await), expected, "{method:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_the_question_for_work_loses_no_work() {
+    for lost in [1, 2, 7] {
+        let bench = Bench::new().await;
+        // Started by somebody without a node, so that everything has to be asked for.
+        let client = Client::new(bench.provider.clone());
+        bench.faults.next(Method::Acquire, Fault::AnswerLost, lost);
+        let handles = [("a", 1), ("b", 2), ("c", 3)].map(|(id, n)| (client.start("part", id, &n), n));
+        for (start, n) in handles {
+            let handle = start.await.unwrap();
+            assert_eq!(bench.runtime.client().handle(handle.id().unwrap()).result().await.unwrap(), n + 1);
+        }
+        let done = bench.work.done();
+        assert!(done.len() == 3 && done.values().all(|times| *times == 1), "done twice: {done:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_the_question_for_work_loses_no_retry() {
+    let bench = Bench::new().await;
+    // Every second question: also those that hand out attempts, which were in nobody's hands.
+    for _ in 0..200 {
+        bench.faults.next(Method::Acquire, Fault::AnswerLost, 1);
+        bench.faults.pass(Method::Acquire, 1);
+    }
+    bench.tour().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hours_of_errors_at_any_call_only_delay() {
+    let expected = shapes(&Bench::new().await.tour().await);
+    for method in [Method::Renew, Method::Acquire, Method::Commit, Method::History] {
+        for fault in [Fault::Before, Fault::Permanent] {
+            let mut options = quick();
+            // Nothing stays in memory, so that every turn reads its history.
+            options.max_idle_instances = if method == Method::History { 0 } else { 100 };
+            let bench = Bench::with(options).await;
+            let begin = tokio::time::Instant::now();
+            // At most one question in the first seconds of an outage, then one in 2.5 to 5 s.
+            bench.faults.next(method, fault, 3_000);
+            assert_eq!(shapes(&bench.tour().await), expected, "{method:?}");
+            if method != Method::Renew {
+                let least = Duration::from_secs(2 * 3_000);
+                assert!(begin.elapsed() > least, "{method:?} was tried in a hot loop: {:?}", begin.elapsed());
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_fails_is_tried_again_and_its_neighbours_are_done() {
+    let bench = Bench::new().await;
+    for _ in 0..50 {
+        bench.faults.next(Method::Commit, Fault::FirstEntry, 3);
+        bench.faults.pass(Method::Commit, 1);
+    }
+    bench.tour().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_patient_with_storage_that_fails() {
+    let bench = Bench::new().await;
+    for method in [Method::Submit, Method::Instance, Method::History, Method::List] {
+        bench.faults.next(method, Fault::Before, 5);
+    }
+    bench.tour().await;
+    let client = bench.runtime.client();
+    assert_eq!(client.list(&duroxide::Filter::default(), 100, None).await.unwrap().instances.len(), 1 + 3 + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_told_when_storage_fails_for_long_or_for_good() {
+    let bench = Bench::new().await;
+    let client = bench.runtime.client();
+    for fault in [Fault::Before, Fault::Permanent] {
+        for method in [Method::Submit, Method::Instance] {
+            bench.faults.always(method, fault);
+        }
+        let before = bench.faults.begun(Method::Submit);
+        let error = client.start("part", "told", &1).await.unwrap_err();
+        assert_eq!(error.code(), duroxide::ErrorCode::StorageFailed, "{error}");
+        assert!(error.to_string().contains("injected"), "the cause is told: {error}");
+        assert_eq!(error.is_retryable(), fault == Fault::Before);
+        let calls = bench.faults.begun(Method::Submit) - before;
+        assert!(if fault == Fault::Permanent { calls == 1 } else { (5..100).contains(&calls) }, "{calls} calls");
+        assert!(client.handle("told").status().await.unwrap_err().is_retryable() == (fault == Fault::Before));
+        bench.faults.heal();
+    }
+    // Nothing was started, and nothing stands in the way.
+    assert!(client.handle("told").status().await.unwrap_err().is_not_found());
+    assert_eq!(client.start("part", "told", &1).await.unwrap().result().await.unwrap(), 2);
+}
+
+#[orchestration]
+async fn calls_waiting(ctx: OrchestrationContext) -> duroxide::Result<u64> {
+    waits_until_open::call(&ctx).await?;
+    Ok(charge::call(&ctx, 1).await?)
+}
+
+#[orchestration]
+async fn calls_blocking(ctx: OrchestrationContext) -> duroxide::Result<u64> {
+    blocks_until_open::call(&ctx).await?;
+    Ok(charge::call(&ctx, 1).await?)
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_is_not_a_loss() {
+    let bench = Bench::new().await;
+    let handle = calls_waiting::start(&bench.runtime.client(), "waiting").await.unwrap();
+    bench.work.until_begun(1).await;
+    bench.faults.next(Method::Renew, Fault::Before, 2);
+    bench.faults.next(Method::Renew, Fault::AnswerLost, 2);
+    bench.faults.next(Method::Renew, Fault::Permanent, 2);
+    bench.faults.until_more(Method::Renew, 8).await;
+    bench.work.open();
+    assert_eq!(handle.result().await.unwrap(), 2);
+    assert_eq!(*bench.work.begun.borrow(), 1, "the activity was run once");
+    assert_eq!(bench.faults.begun(Method::Join), 1, "the node has not stepped back");
+}
+
+/// Lets the node of a runtime count as dead, and waits until it is a member again.
+async fn lose_the_lease(bench: &Bench) {
+    let joined = bench.faults.begun(Method::Join);
+    let epoch = bench.runtime.client().nodes().await.unwrap()[0].epoch;
+    bench.memory.kill(epoch);
+    bench.faults.until_begun(Method::Join, joined + 1).await;
+}
+
+#[tokio::test]
+async fn a_node_that_lost_its_lease_joins_again_and_goes_on() {
+    for round in 0..30 {
+        let bench = Bench::new().await;
+        let client = bench.runtime.client();
+        let waiting = calls_waiting::start(&client, "waiting").await.unwrap();
+        let tour = tour::start(&client, "tour", ROUNDS, 0).await.unwrap();
+        bench.work.until_begun(1).await;
+        lose_the_lease(&bench).await;
+        bench.work.until_begun(2).await;
+        bench.work.open();
+        assert_eq!(waiting.result().await.unwrap(), 2, "round {round}");
+        for n in 0..=ROUNDS {
+            tour.raise(Go { n: u64::from(n) * 100 }).await.unwrap();
+        }
+        assert_eq!(tour.result().await.unwrap(), expected(), "round {round}");
+        // What was started after it joined again is owned under its new lease.
+        assert_eq!(client.start("part", "new", &1).await.unwrap().result().await.unwrap(), 2);
+        bench.runtime.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_lost_its_lease_may_be_given_what_it_still_runs() {
+    for _ in 0..10 {
+        let bench = Bench::new().await;
+        let handle = calls_blocking::start(&bench.runtime.client(), "blocking").await.unwrap();
+        bench.work.until_begun(1).await;
+        let asked = bench.faults.begun(Method::Acquire);
+        lose_the_lease(&bench).await;
+        // What is asked for after the join hands the activity out again, while its first run is still there.
+        bench.faults.until_begun(Method::Acquire, asked + 1).await;
+        bench.work.until_begun(2).await;
+        bench.work.open();
+        assert_eq!(handle.result().await.unwrap(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_join_that_fails_is_tried_again() {
+    let bench = Bench::new().await;
+    let handle = calls_waiting::start(&bench.runtime.client(), "waiting").await.unwrap();
+    bench.work.until_begun(1).await;
+    bench.faults.next(Method::Join, Fault::Before, 2);
+    bench.faults.next(Method::Join, Fault::AnswerLost, 2);
+    lose_the_lease(&bench).await;
+    bench.work.open();
+    assert_eq!(handle.result().await.unwrap(), 2);
+    assert_eq!(bench.runtime.client().nodes().await.unwrap().len(), 1, "earlier terms are over");
+}
+
+#[tokio::test]
+async fn two_nodes_that_race_for_an_instance_write_one_history() {
+    let expected = shapes(&Bench::new().await.tour().await);
+    for held in 1..20 {
+        let bench = Bench::new().await;
+        let handle = tour::start(&bench.runtime.client(), "tour", ROUNDS, 0).await.unwrap();
+        for n in 0..=ROUNDS {
+            handle.raise(Go { n: u64::from(n) * 100 }).await.unwrap();
+        }
+        let result = tokio::spawn(async move { handle.result().await });
+        bench.faults.until_begun(Method::Commit, held).await;
+        // A commit of the first node is on its way when the node counts as dead and another takes over.
+        bench.faults.hold(Method::Commit);
+        let epoch = bench.runtime.client().nodes().await.unwrap()[0].epoch;
+        bench.memory.kill(epoch);
+        let other = bench.another().await;
+        bench.faults.release(Method::Commit);
+        assert_eq!(result.await.unwrap().unwrap(), self::expected());
+        assert_eq!(shapes(&bench.histories().await), expected, "held behind {held} commits");
+        other.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_although_the_storage_does_not_answer() {
+    for method in [Method::Commit, Method::Acquire, Method::Leave] {
+        for hangs in [true, false] {
+            let bench = Bench::new().await;
+            if hangs {
+                bench.faults.hold(method)
+            } else {
+                bench.faults.always(method, Fault::Before)
+            }
+            let _handle = bench.runtime.client().start("part", "part", &1).await.unwrap();
+            let begin = tokio::time::Instant::now();
+            bench.runtime.shutdown().await.unwrap();
+            assert!(begin.elapsed() <= Duration::from_secs(20), "{method:?}: {:?}", begin.elapsed());
+            bench.faults.heal();
+            // What it left is taken on by the next.
+            for node in Client::new(bench.memory.clone()).nodes().await.unwrap() {
+                bench.memory.kill(node.epoch);
+            }
+            let next = builder(&bench.provider, &bench.clock, &bench.work).start().await.unwrap();
+            assert_eq!(next.client().handle("part").result().await.unwrap(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_draining_node_does_not_ask_for_work_in_a_loop() {
+    let bench = Bench::new().await;
+    let waiting = calls_waiting::start(&bench.runtime.client(), "waiting").await.unwrap();
+    bench.work.until_begun(1).await;
+    let shutdown = tokio::spawn(bench.runtime.shutdown());
+    // A node without code, so that what it starts is for others.
+    let starter = builder(&bench.provider, &bench.clock, &bench.work).registry(Registry::empty());
+    let starter = starter.start().await.unwrap();
+    let client = starter.client();
+    let mut renewals = 0;
+    let before = bench.faults.begun(Method::Acquire);
+    let new = client.start("part", "new", &1).await.unwrap();
+    while renewals < 10 {
+        renewals += 1;
+        bench.faults.until_more(Method::Renew, 1).await;
+    }
+    let asked = bench.faults.begun(Method::Acquire) - before;
+    assert!(asked < 20, "{asked} questions although there is no place for anything");
+    bench.work.open();
+    shutdown.await.unwrap().unwrap();
+    let next = builder(&bench.provider, &bench.clock, &bench.work).start().await.unwrap();
+    assert_eq!(next.client().handle(new.id().unwrap()).result().await.unwrap(), 2);
+    assert_eq!(calls_waiting::handle(&next.client(), waiting.id().unwrap()).result().await.unwrap(), 2);
+}

@@ -1,0 +1,265 @@
+//! A provider whose calls go wrong as a test says.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use duroxide::provider::*;
+use duroxide::{EventId, ExecutionId, InstanceId, Timestamp};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+/// What can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    Join,
+    Renew,
+    Leave,
+    Acquire,
+    Commit,
+    Submit,
+    History,
+    Instance,
+    List,
+    Delete,
+    Prune,
+    Nodes,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not carried out, and fails in a way that may pass.
+    Before,
+    /// It is carried out, and its answer is lost.
+    AnswerLost,
+    /// It is not carried out, and will not be.
+    Permanent,
+    /// The first entry of the batch fails, the others are carried out.
+    FirstEntry,
+}
+
+/// What goes wrong with the calls of a [`FaultyProvider`]; and how many there were.
+#[derive(Clone, Default)]
+pub struct Faults(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// A std mutex: held for a moment, never across an await.
+    plan: Mutex<Plan>,
+    /// Changes whenever the plan does, and with every call.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Plan {
+    next: HashMap<Method, VecDeque<Option<Fault>>>,
+    always: HashMap<Method, Fault>,
+    held: HashMap<Method, bool>,
+    begun: HashMap<Method, usize>,
+}
+
+impl Faults {
+    /// The next calls of a method go wrong, so many of them, after those that are planned already.
+    pub fn next(&self, method: Method, fault: Fault, times: usize) {
+        self.change(|plan| plan.next.entry(method).or_default().extend(std::iter::repeat_n(Some(fault), times)));
+    }
+
+    /// The next calls of a method go well.
+    pub fn pass(&self, method: Method, times: usize) {
+        self.change(|plan| plan.next.entry(method).or_default().extend(std::iter::repeat_n(None, times)));
+    }
+
+    /// All calls of a method for which nothing else is planned go wrong.
+    pub fn always(&self, method: Method, fault: Fault) {
+        self.change(|plan| plan.always.insert(method, fault));
+    }
+
+    /// Calls wait before they are carried out, until they are released.
+    pub fn hold(&self, method: Method) {
+        self.change(|plan| plan.held.insert(method, true));
+    }
+
+    /// Calls that wait go on.
+    pub fn release(&self, method: Method) {
+        self.change(|plan| plan.held.remove(&method));
+    }
+
+    /// Everything goes well from now on.
+    pub fn heal(&self) {
+        self.change(|plan| {
+            plan.next.clear();
+            plan.always.clear();
+            plan.held.clear();
+        });
+    }
+
+    /// How many calls of a method have begun.
+    pub fn begun(&self, method: Method) -> usize {
+        self.plan().begun.get(&method).copied().unwrap_or(0)
+    }
+
+    /// Waits until so many calls of a method have begun, from the beginning.
+    pub async fn until_begun(&self, method: Method, calls: usize) {
+        self.until(|plan| plan.begun.get(&method).copied().unwrap_or(0) >= calls).await;
+    }
+
+    /// Waits until so many more calls of a method have begun.
+    pub async fn until_more(&self, method: Method, calls: usize) {
+        self.until_begun(method, self.begun(method) + calls).await;
+    }
+
+    async fn until(&self, condition: impl Fn(&Plan) -> bool) {
+        let mut changes = self.0.changed.subscribe();
+        while !condition(&self.plan()) {
+            // The sender lives in `self`.
+            let _ = changes.changed().await;
+        }
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.0.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Plan) -> T) {
+        change(&mut self.plan());
+        self.0.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Counts a call, waits while it is held, and tells what goes wrong with it.
+    async fn enter(&self, method: Method) -> Option<Fault> {
+        self.change(|plan| *plan.begun.entry(method).or_default() += 1);
+        self.until(|plan| !plan.held.contains_key(&method)).await;
+        let mut plan = self.plan();
+        let planned = plan.next.get_mut(&method).and_then(VecDeque::pop_front);
+        planned.unwrap_or_else(|| plan.always.get(&method).copied())
+    }
+
+    async fn call<T>(
+        &self,
+        method: Method,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        let fault = self.enter(method).await;
+        if fault == Some(Fault::Permanent) {
+            return Err(ProviderError::permanent("do as asked", "injected for good"));
+        }
+        let before = fault == Some(Fault::Before);
+        if !before {
+            let done = call.await;
+            if fault.is_none() {
+                return done;
+            }
+        }
+        let when = if before { "injected before the call" } else { "injected after the call" };
+        Err(ProviderError::retryable("do as asked", when))
+    }
+}
+
+/// Another provider, with faults.
+#[derive(Clone)]
+pub struct FaultyProvider {
+    inner: Arc<dyn Provider>,
+    faults: Faults,
+}
+
+impl FaultyProvider {
+    pub fn new(inner: impl Provider) -> Self {
+        Self { inner: Arc::new(inner), faults: Faults::default() }
+    }
+
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+}
+
+impl Provider for FaultyProvider {
+    fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>> {
+        Box::pin(self.faults.call(Method::Join, self.inner.join(node)))
+    }
+
+    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        Box::pin(self.faults.call(Method::Renew, self.inner.renew(lease)))
+    }
+
+    fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.faults.call(Method::Leave, self.inner.leave(lease)))
+    }
+
+    fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
+        Box::pin(async move { self.faults.call(Method::Acquire, self.inner.acquire(lease, want)).await })
+    }
+
+    fn commit<'a>(
+        &'a self,
+        lease: &'a Lease,
+        mut entries: Vec<Commit>,
+    ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
+        Box::pin(async move {
+            match self.faults.enter(Method::Commit).await {
+                Some(Fault::FirstEntry) if !entries.is_empty() => {
+                    entries.remove(0);
+                    let mut answers = self.inner.commit(lease, entries).await?;
+                    answers.insert(0, Err(CommitError::Failed("injected".to_owned())));
+                    Ok(answers)
+                }
+                Some(Fault::Permanent) => Err(ProviderError::permanent("commit", "injected for good")),
+                Some(Fault::Before) => Err(ProviderError::retryable("commit", "injected before the call")),
+                Some(Fault::AnswerLost) => {
+                    self.inner.commit(lease, entries).await?;
+                    Err(ProviderError::retryable("commit", "injected after the call"))
+                }
+                _ => self.inner.commit(lease, entries).await,
+            }
+        })
+    }
+
+    fn submit(
+        &self,
+        entries: Vec<Submission>,
+    ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
+        Box::pin(async move { self.faults.call(Method::Submit, self.inner.submit(entries)).await })
+    }
+
+    fn history<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        after: EventId,
+    ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
+        Box::pin(self.faults.call(Method::History, self.inner.history(execution, after)))
+    }
+
+    fn instance<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
+        Box::pin(self.faults.call(Method::Instance, self.inner.instance(instance)))
+    }
+
+    fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
+        Box::pin(self.faults.call(Method::List, self.inner.list(filter, page)))
+    }
+
+    fn delete<'a>(
+        &'a self,
+        instances: &'a [InstanceId],
+    ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
+        Box::pin(self.faults.call(Method::Delete, self.inner.delete(instances)))
+    }
+
+    fn prune<'a>(
+        &'a self,
+        filter: &'a Filter,
+        before: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<u64, ProviderError>> {
+        Box::pin(self.faults.call(Method::Prune, self.inner.prune(filter, before, limit)))
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
+        Box::pin(self.faults.call(Method::Nodes, self.inner.nodes()))
+    }
+
+    fn wakeups(&self) -> &Wakeups {
+        self.inner.wakeups()
+    }
+}
