@@ -114,7 +114,7 @@ fn builder(provider: &FaultyProvider, clock: &VirtualClock, work: &Work) -> Runt
         .with_orchestration::<part>()
         .with_orchestration::<tour>()
         .with_orchestration::<calls_waiting>()
-        .with_orchestration::<calls_blocking>();
+        .with_orchestration::<calls_what_blocks>();
     Runtime::builder().registry(registry).provider(provider.clone()).clock(clock.clone()).state(work.clone())
 }
 
@@ -288,7 +288,7 @@ async fn calls_waiting(ctx: OrchestrationContext) -> duroxide::Result<u64> {
 }
 
 #[orchestration]
-async fn calls_blocking(ctx: OrchestrationContext) -> duroxide::Result<u64> {
+async fn calls_what_blocks(ctx: OrchestrationContext) -> duroxide::Result<u64> {
     blocks_until_open::call(&ctx).await?;
     Ok(charge::call(&ctx, 1).await?)
 }
@@ -342,7 +342,7 @@ async fn a_node_that_lost_its_lease_joins_again_and_goes_on() {
 async fn a_node_that_lost_its_lease_may_be_given_what_it_still_runs() {
     for _ in 0..10 {
         let bench = Bench::new().await;
-        let handle = calls_blocking::start(&bench.runtime.client(), "blocking").await.unwrap();
+        let handle = calls_what_blocks::start(&bench.runtime.client(), "blocking").await.unwrap();
         bench.work.until_begun(1).await;
         let asked = bench.faults.begun(Method::Acquire);
         lose_the_lease(&bench).await;

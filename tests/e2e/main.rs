@@ -9,6 +9,7 @@ mod continue_as_new;
 mod crashes;
 mod events;
 mod faults;
+mod sqlite;
 mod suspension;
 mod timers;
 
