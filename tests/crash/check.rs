@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use duroxide::prelude::*;
 use duroxide::provider::{Filter, InstanceStatus};
-use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::check_history;
 use duroxide::{EventKind, HistoryEvent, Input, Registry};
 
@@ -12,20 +11,20 @@ use crate::ledger::Place;
 use crate::orders::{Order, OrderError, process_order};
 
 /// What there was to see.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Seen {
-    /// Outcomes of activities in histories.
-    outcomes: usize,
-    /// Lines in the ledger: at least as many.
-    effects: usize,
-    events: usize,
+    pub(crate) events: usize,
+    /// Outcomes of activities.
+    pub(crate) outcomes: usize,
+    /// What activities did: at least as much.
+    pub(crate) effects: usize,
 }
 
 pub(crate) async fn all_is_well(place: &Place, orders: u32) -> Seen {
     nothing_is_left(place);
     let ledger = place.ledger();
     let effects = effects(&ledger);
-    let client = Client::new(SqliteProvider::open(place.database()).unwrap());
+    let client = place.client();
     let mut seen = Seen { effects: ledger.iter().filter(|line| line[0] == "effect").count(), ..Seen::default() };
     for number in 0..orders {
         let told: Vec<_> = ledger.iter().filter(|line| line[0] == "result" && line[1] == Order::id(number)).collect();

@@ -12,6 +12,11 @@ use crate::ledger::{self, Ledger};
 use crate::orders::{Approval, Order, OrderError, Shop, process_order};
 use crate::process::SAYS;
 
+/// Nobody waits for so long in these tests.
+const LONG_LEASE: Duration = Duration::from_secs(60);
+/// Whoever lives looks three times in this time whether others have died.
+const SHORT_LEASE: Duration = Duration::from_millis(1500);
+
 /// Says a line to the parent, whole.
 pub(crate) fn say(line: &str) {
     // The parent does not listen any more only when it has ended.
@@ -35,14 +40,9 @@ async fn run_task() {
     });
     let shop = Shop { ledger: Ledger::open(&folder), released };
     let mut options = RuntimeOptions::default();
-    options.max_activities = 8;
+    options.max_activities = if task == "serve one at a time" { 1 } else { 8 };
     options.max_blocking_activities = 8;
-    // Where the tests wait for a death to be noticed by a process that lives, it is looked for every half second.
-    options.lease_time = if task == "serve" { Duration::from_millis(1500) } else { Duration::from_secs(60) };
-    if task == "hold one at a time" {
-        options.max_activities = 1;
-        options.lease_time = Duration::from_millis(1500);
-    }
+    options.lease_time = if task == "serve one at a time" { SHORT_LEASE } else { LONG_LEASE };
     let builder = Runtime::builder().sqlite(ledger::database(&folder)).state(shop.clone()).options(options);
     let runtime = builder.start().await.unwrap();
     say("ready");

@@ -5,6 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use duroxide::Client;
+use duroxide::sqlite::SqliteProvider;
+
 /// The folder that the processes of one test share.
 pub(crate) struct Place(tempfile::TempDir);
 
@@ -19,6 +22,11 @@ impl Place {
 
     pub(crate) fn database(&self) -> PathBuf {
         database(self.path())
+    }
+
+    /// A client of the database without a runtime.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(SqliteProvider::open(self.database()).unwrap())
     }
 
     /// All lines so far, split into words.

@@ -152,3 +152,27 @@ fn send(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide
 fn refund(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide::Result<String> {
     Ok(shop.effect(&ctx, "refund", number))
 }
+
+/// Is held until the process is told to release what it holds; returns the process that finished it.
+#[orchestration]
+pub(crate) async fn held_order(ctx: OrchestrationContext, number: u32) -> duroxide::Result<u32> {
+    Ok(hold::call(&ctx, number).await?)
+}
+
+#[activity]
+async fn hold(State(mut shop): State<Shop>, number: u32) -> duroxide::Result<u32> {
+    say(&format!("holds {number}"));
+    shop.released.wait_for(|released| *released).await?;
+    Ok(std::process::id())
+}
+
+/// Returns the process that ran it.
+#[orchestration]
+pub(crate) async fn quick_order(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    Ok(glance::call(&ctx).await?)
+}
+
+#[activity]
+async fn glance() -> duroxide::Result<u32> {
+    Ok(std::process::id())
+}

@@ -6,6 +6,7 @@ mod activities;
 mod cancellation;
 mod children;
 mod continue_as_new;
+mod crashes;
 mod events;
 mod faults;
 mod sqlite;

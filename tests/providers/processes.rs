@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use duroxide::NodeId;
 use duroxide::provider::{Filter, InstanceStatus, Page, Provider, Renewal};
 use tokio::time::timeout;
 
@@ -29,6 +30,23 @@ async fn what_a_killed_process_owned_is_taken_over_at_once() {
     let files = std::fs::read_dir(store.path().parent().expect("folder")).expect("folder");
     let locks = files.filter(|file| file.as_ref().expect("file").file_name().to_string_lossy().contains("-node-"));
     assert_eq!(locks.count(), 1, "the file of the dead node is gone");
+}
+
+#[tokio::test]
+async fn the_file_of_a_node_that_died_before_it_joined_is_removed() {
+    let store = Store::new();
+    let file = |node: NodeId| {
+        let path = format!("{}-node-{node}", store.path().display());
+        (std::fs::File::create(&path).expect("create"), path)
+    };
+    let (dead, dead_path) = file(NodeId::new());
+    drop(dead);
+    let (joining, joining_path) = file(NodeId::new());
+    joining.lock().expect("lock");
+    let provider = store.open();
+    provider.join(&node()).await.expect("join");
+    assert!(!std::fs::exists(dead_path).expect("look"));
+    assert!(std::fs::exists(joining_path).expect("look"), "it lives");
 }
 
 #[tokio::test]

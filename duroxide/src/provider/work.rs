@@ -9,10 +9,11 @@ use crate::clock::Timestamp;
 use crate::history::TextMap;
 use crate::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, InstanceId, MessageId};
 
-/// An item that has seen this many crashes is handed out only to a node that does nothing else.
+/// An item that has seen this many crashes is handed out by itself. Until it has made progress, its node takes on nothing
+/// else; not for long, though, since it may be innocent.
 pub const QUARANTINE: u32 = 3;
 
-/// An item that has seen this many crashes, the last of them while its node did nothing else, is suspect. Well above
+/// An item that has seen this many crashes, the last of them when it was handed out by itself, is suspect. Well above
 /// [`QUARANTINE`]: in a program with little to do every item is alone, and somebody who kills it a few times in the middle
 /// of one step is no fault of that step.
 pub const CRASH_LIMIT: u32 = 10;
@@ -43,7 +44,7 @@ pub struct Want {
     pub tags: Option<Arc<[String]>>,
     /// Instances to be loaded although they are owned by this node: it has no live copy of them.
     pub load: Vec<InstanceId>,
-    /// Whether the node does nothing else: it may be given one item with [`QUARANTINE`] crashes or more.
+    /// Whether the node may be given one item with [`QUARANTINE`] crashes or more, and nothing else that is new.
     pub alone: bool,
     /// The time by the node's clock. A provider with a clock of its own uses that.
     pub now: Timestamp,
@@ -111,7 +112,7 @@ pub struct AcquiredInstance {
     pub messages: Vec<MessageRow>,
     /// How many owners died with it in flight since it last made progress.
     pub crashes: u32,
-    /// Whether an owner died while it did nothing else, after [`CRASH_LIMIT`] crashes: the instance is to be suspended.
+    /// Whether an owner died that was given it by itself, after [`CRASH_LIMIT`] crashes: the instance is to be suspended.
     pub suspect: bool,
 }
 
@@ -124,7 +125,7 @@ pub struct AcquiredActivity {
     pub attempt: u32,
     /// How many owners died with it in flight.
     pub crashes: u32,
-    /// Whether an owner died while it did nothing else, after [`CRASH_LIMIT`] crashes: it is to be set aside.
+    /// Whether an owner died that was given it by itself, after [`CRASH_LIMIT`] crashes: it is to be set aside.
     pub suspect: bool,
     /// The event that scheduled it, with the name, the options and the input.
     pub scheduled: EventRow,
@@ -184,6 +185,20 @@ pub enum Write {
         /// The instance.
         instance: InstanceId,
     },
+}
+
+impl Write {
+    /// The instance that this is about.
+    pub(crate) fn instance(&self) -> &InstanceId {
+        match self {
+            Self::Turn(turn) => &turn.execution.instance,
+            Self::Outcome { activity, .. }
+            | Self::Retry { activity, .. }
+            | Self::Park { activity, .. }
+            | Self::ReleaseActivity { activity } => &activity.execution.instance,
+            Self::ReleaseInstance { instance } => instance,
+        }
+    }
 }
 
 /// What a turn, or the end of an execution from outside, writes.

@@ -120,7 +120,23 @@ impl Handle {
         let lease = self.write_one(OPERATION, move |tx| Ok(members::join(tx, &info, &dead, port)?)).await?;
         self.listed.fetch_or(port.is_some(), Ordering::Relaxed);
         bury(&mut members);
+        self.bury_strangers().await;
         Ok(lease)
+    }
+
+    /// Removes the files of nodes that died before they were members, or whose file was forgotten by one that died while it
+    /// took them over. Only whoever holds a file that nobody else holds can tell that its node will never be a member.
+    async fn bury_strangers(&self) {
+        let abandoned = NodeLock::abandoned(&self.shared.path);
+        if abandoned.is_empty() {
+            return;
+        }
+        // If they cannot be read, the next who joins tries again.
+        let Ok(members) = self.readers.read("list nodes", super::admin::nodes).await else { return };
+        for (_, lock) in abandoned.into_iter().filter(|(node, _)| members.iter().all(|member| member.info.id != *node))
+        {
+            lock.remove();
+        }
     }
 
     pub(super) async fn renew(&self, lease: Lease) -> Result<Renewal, ProviderError> {

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::id::NodeId;
 
+/// Between the name of the database and the id of the node.
+const INFIX: &str = "-node-";
+
 /// A lock that is held. Dropping it lets go, and leaves the file to whoever takes over.
 pub(super) struct NodeLock {
     path: PathBuf,
@@ -47,6 +50,22 @@ impl NodeLock {
         }
     }
 
+    /// The files that nobody holds: of nodes that have died, or have died before they joined. They are held now.
+    pub(super) fn abandoned(database: &Path) -> Vec<(NodeId, Self)> {
+        let (Some(folder), Some(name)) = (database.parent(), database.file_name()) else { return Vec::new() };
+        let prefix = format!("{}{INFIX}", name.to_string_lossy());
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let nodes = files.filter_map(|file| {
+            let name = file.file_name();
+            name.to_str()?.strip_prefix(&prefix)?.parse().ok().map(NodeId)
+        });
+        let abandoned = nodes.filter_map(|node| match Self::look(database, node) {
+            Life::Dead(lock) => Some((node, lock)),
+            Life::Alive | Life::Unknown => None,
+        });
+        abandoned.collect()
+    }
+
     /// Whether others can see the file.
     pub(super) fn is_visible(&self) -> bool {
         self.path.exists()
@@ -62,7 +81,7 @@ impl NodeLock {
 
 fn path(database: &Path, node: NodeId) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
-    path.push(format!("-node-{node}"));
+    path.push(format!("{INFIX}{node}"));
     path.into()
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use semver::Version;
 
 use super::{Answer, Node, Shared};
 use crate::clock::Timestamp;
 use crate::id::InstanceId;
-use crate::provider::{Acquired, ActivityGroup, Cursor, Lease, Want};
+use crate::provider::{Acquired, ActivityGroup, Cursor, Lease, QUARANTINE, Want};
 use crate::runtime::Backoff;
 use crate::runtime::slot::Delivery;
 
@@ -25,6 +26,8 @@ pub(super) struct Acquiring {
     cursor: Cursor,
     /// How many questions were asked under this lease.
     questions: u64,
+    /// The instance of an item that has crashed often, and until when nothing else is taken on beside it.
+    unproven: Option<(InstanceId, Timestamp)>,
     orchestrations: Arc<[(String, Version)]>,
     /// Names of activities: async, blocking.
     activities: [Arc<[String]>; 2],
@@ -33,6 +36,8 @@ pub(super) struct Acquiring {
 impl Acquiring {
     /// The most instances that are taken on at once: what is more is found with the next question.
     const INSTANCES: usize = 256;
+    /// How long nothing else is taken on beside an item that has crashed often. Not for ever: it may be innocent, and long.
+    const ALONE: Duration = Duration::from_secs(1);
 
     pub(super) fn new(shared: &Shared) -> Self {
         let names = |blocking| shared.lookup.activity_names(blocking).cloned().collect();
@@ -44,6 +49,7 @@ impl Acquiring {
             load: BTreeSet::new(),
             cursor: Cursor::default(),
             questions: 0,
+            unproven: None,
             orchestrations: shared.info.handlers.orchestrations.clone().into(),
             activities: [names(false), names(true)],
         }
@@ -60,6 +66,14 @@ impl Acquiring {
         self.wanted = true;
     }
 
+    /// Something about this instance was committed. If it had crashed often, it has shown that it does no harm.
+    pub(super) fn is_proven(&mut self, instance: &InstanceId) {
+        if self.unproven.as_ref().is_some_and(|(unproven, _)| unproven == instance) {
+            self.unproven = None;
+            self.wanted = true;
+        }
+    }
+
     /// An activity has ended: another may have its place.
     pub(super) fn place_is_free(&mut self) {
         self.wanted |= self.saturated;
@@ -71,6 +85,8 @@ impl Node {
         if !self.acquiring.wanted || self.acquiring.asking || self.rejoining {
             return;
         }
+        let now = self.now();
+        self.acquiring.unproven.take_if(|(_, until)| *until <= now);
         let want = self.want();
         self.acquiring.wanted = false;
         self.acquiring.asking = true;
@@ -82,12 +98,13 @@ impl Node {
 
     fn want(&mut self) -> Want {
         let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
-        let draining = self.draining.is_some();
+        let alone = self.acquiring.unproven.is_none();
+        let closed = self.draining.is_some() || !alone;
         let mut groups = Vec::new();
         self.acquiring.saturated = false;
         self.acquiring.questions += 1;
         for (kind, names) in self.acquiring.activities.iter().enumerate() {
-            let limit = if draining { 0 } else { limits[kind].saturating_sub(self.used[kind]) };
+            let limit = if closed { 0 } else { limits[kind].saturating_sub(self.used[kind]) };
             self.acquiring.saturated |= limit == 0 && !names.is_empty();
             if limit > 0 && !names.is_empty() {
                 groups.push(ActivityGroup { names: names.clone(), limit });
@@ -95,11 +112,11 @@ impl Node {
         }
         Want {
             orchestrations: self.acquiring.orchestrations.clone(),
-            instances: if draining { 0 } else { Acquiring::INSTANCES },
+            instances: if closed { 0 } else { Acquiring::INSTANCES },
             activities: groups,
             tags: self.shared.tags.clone(),
             load: std::mem::take(&mut self.acquiring.load).into_iter().collect(),
-            alone: self.turns == 0 && self.running.is_empty() && self.asked.is_empty(),
+            alone,
             now: self.now(),
             cursor: self.acquiring.cursor,
             question: Some(self.acquiring.questions),
@@ -119,6 +136,12 @@ impl Node {
             self.acquiring.due_at(due);
         }
         self.acquiring.wanted |= acquired.instances.len() >= Acquiring::INSTANCES;
+        if let Some(instance) = unproven(&acquired) {
+            self.acquiring.unproven = Some((instance.clone(), now + Acquiring::ALONE));
+        }
+        if let Some((_, until)) = self.acquiring.unproven {
+            self.acquiring.due_at(until);
+        }
         for instance in acquired.instances {
             self.take_on(instance);
         }
@@ -132,6 +155,14 @@ impl Node {
         // next of the rest.
         self.acquiring.wanted |= more;
     }
+}
+
+/// The item that has crashed often, if one was handed out, by its instance. What is suspect is not run.
+fn unproven(acquired: &Acquired) -> Option<&InstanceId> {
+    let instances = acquired.instances.iter().map(|i| (&i.execution.instance, i.crashes, i.suspect));
+    let activities = acquired.activities.iter().map(|a| (&a.id.execution.instance, a.crashes, a.suspect));
+    let mut items = instances.chain(activities);
+    items.find(|(_, crashes, suspect)| *crashes >= QUARANTINE && !suspect).map(|(instance, ..)| instance)
 }
 
 /// Asks until there is an answer: storage that fails only delays.

@@ -63,6 +63,7 @@ impl Node {
 
     pub(super) fn committed(&mut self, outbound: Vec<Outbound>, results: Vec<Result<Committed, CommitError>>) {
         for (Outbound { commit, context }, result) in outbound.into_iter().zip(results) {
+            self.acquiring.is_proven(commit.write.instance());
             match (commit.write, context) {
                 (Write::Turn(turn), Context::Turn(context)) => match result {
                     Ok(committed) => self.turn_committed(*turn, *context, &committed),
