@@ -113,7 +113,7 @@ fn builder(provider: &FaultyProvider, clock: &VirtualClock, work: &Work) -> Runt
         .with_activity::<good_at_last>()
         .with_orchestration::<part>()
         .with_orchestration::<tour>()
-        .with_orchestration::<calls_waiting>()
+        .with_orchestration::<calls_what_waits>()
         .with_orchestration::<calls_what_blocks>();
     Runtime::builder().registry(registry).provider(provider.clone()).clock(clock.clone()).state(work.clone())
 }
@@ -282,7 +282,7 @@ async fn a_client_is_told_when_storage_fails_for_long_or_for_good() {
 }
 
 #[orchestration]
-async fn calls_waiting(ctx: OrchestrationContext) -> duroxide::Result<u64> {
+async fn calls_what_waits(ctx: OrchestrationContext) -> duroxide::Result<u64> {
     waits_until_open::call(&ctx).await?;
     Ok(charge::call(&ctx, 1).await?)
 }
@@ -296,7 +296,7 @@ async fn calls_what_blocks(ctx: OrchestrationContext) -> duroxide::Result<u64> {
 #[tokio::test]
 async fn a_renewal_that_fails_is_not_a_loss() {
     let bench = Bench::new().await;
-    let handle = calls_waiting::start(&bench.runtime.client(), "waiting").await.unwrap();
+    let handle = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
     bench.faults.next(Method::Renew, Fault::Before, 2);
     bench.faults.next(Method::Renew, Fault::AnswerLost, 2);
@@ -321,7 +321,7 @@ async fn a_node_that_lost_its_lease_joins_again_and_goes_on() {
     for round in 0..30 {
         let bench = Bench::new().await;
         let client = bench.runtime.client();
-        let waiting = calls_waiting::start(&client, "waiting").await.unwrap();
+        let waiting = calls_what_waits::start(&client, "waiting").await.unwrap();
         let tour = tour::start(&client, "tour", ROUNDS, 0).await.unwrap();
         bench.work.until_begun(1).await;
         lose_the_lease(&bench).await;
@@ -357,7 +357,7 @@ async fn a_node_that_lost_its_lease_may_be_given_what_it_still_runs() {
 #[tokio::test]
 async fn a_join_that_fails_is_tried_again() {
     let bench = Bench::new().await;
-    let handle = calls_waiting::start(&bench.runtime.client(), "waiting").await.unwrap();
+    let handle = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
     bench.faults.next(Method::Join, Fault::Before, 2);
     bench.faults.next(Method::Join, Fault::AnswerLost, 2);
@@ -418,7 +418,7 @@ async fn a_shutdown_ends_although_the_storage_does_not_answer() {
 #[tokio::test]
 async fn a_draining_node_does_not_ask_for_work_in_a_loop() {
     let bench = Bench::new().await;
-    let waiting = calls_waiting::start(&bench.runtime.client(), "waiting").await.unwrap();
+    let waiting = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
     let shutdown = tokio::spawn(bench.runtime.shutdown());
     // A node without code, so that what it starts is for others.
@@ -438,5 +438,5 @@ async fn a_draining_node_does_not_ask_for_work_in_a_loop() {
     shutdown.await.unwrap().unwrap();
     let next = builder(&bench.provider, &bench.clock, &bench.work).start().await.unwrap();
     assert_eq!(next.client().handle(new.id().unwrap()).result().await.unwrap(), 2);
-    assert_eq!(calls_waiting::handle(&next.client(), waiting.id().unwrap()).result().await.unwrap(), 2);
+    assert_eq!(calls_what_waits::handle(&next.client(), waiting.id().unwrap()).result().await.unwrap(), 2);
 }

@@ -5,13 +5,17 @@
 mod activities;
 mod cancellation;
 mod children;
+mod client;
 mod continue_as_new;
 mod crashes;
 mod events;
 mod faults;
+mod logging;
+mod runtime;
 mod sqlite;
 mod suspension;
 mod timers;
+mod versions;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -20,7 +24,10 @@ use duroxide::testing::{TestRuntime, TestRuntimeBuilder};
 
 /// A runtime with everything that is annotated in this binary, and the state that some of it takes.
 fn builder() -> TestRuntimeBuilder {
-    TestRuntime::builder().state(Arc::new(AtomicU32::new(0))).state(faults::Work::default())
+    TestRuntime::builder()
+        .state(Arc::new(AtomicU32::new(0)))
+        .state(faults::Work::default())
+        .state(runtime::Door::default())
 }
 
 async fn started() -> TestRuntime {

@@ -19,11 +19,21 @@ impl Client {
             let turn = termination(&record, &history, reason, self.clock.now());
             let submission = Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) };
             match self.submit(instance, submission).await {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    self.ended(instance);
+                    return Ok(());
+                }
                 // It went on meanwhile: what there is now is read and ended.
                 Err(error) if error.is_conflict() => tokio::time::sleep(backoff.next()).await,
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// The node of this process need not keep what it has of the instance.
+    fn ended(&self, instance: &InstanceId) {
+        if let Some(local) = &self.local {
+            local.ended(instance.clone());
         }
     }
 

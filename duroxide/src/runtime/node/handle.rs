@@ -49,6 +49,13 @@ impl NodeHandle {
         self.tell(owner, Note::Create(Box::new(new), execution, hold));
     }
 
+    /// Tells the node that an instance was ended or removed from outside, whoever owned it.
+    pub(crate) fn ended(&self, instance: InstanceId) {
+        if let Some(notes) = self.notes.upgrade() {
+            let _ = notes.send(Note::Ended(instance));
+        }
+    }
+
     fn tell(&self, owner: Option<Epoch>, note: Note) {
         if owner == Some(self.lease().epoch)
             && let Some(notes) = self.notes.upgrade()

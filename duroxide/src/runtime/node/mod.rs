@@ -61,6 +61,8 @@ pub(in crate::runtime) enum Note {
     Deliver(InstanceId, MessageRow, Hold),
     /// A client of this process has created an instance that this node owns; with the number of its first execution.
     Create(Box<NewInstance>, u64, Hold),
+    /// A client of this process has ended or removed an instance.
+    Ended(InstanceId),
     /// The heart has beaten.
     Renewed(Lease, Result<Renewal, ProviderError>),
     /// Something that is not durable has woken a live copy, or its context was used outside of its turn.
@@ -250,6 +252,7 @@ impl Node {
             Note::Turn(done) => self.turn_done(*done),
             Note::Deliver(instance, message, _hold) => self.deliver(instance, Delivery::Message(message)),
             Note::Create(new, execution, _hold) => self.create(*new, execution),
+            Note::Ended(instance) => self.ended(instance),
             Note::Renewed(lease, renewed) => self.renewed(lease, renewed),
             Note::Stray(instance, generation) => self.strayed(&instance, generation),
             Note::Shutdown(done) => self.begin_shutdown(done),

@@ -291,6 +291,16 @@ impl Node {
         }
     }
 
+    /// An instance was ended or removed from outside: its live copy is of no use, and its activities are cancelled at once.
+    pub(super) fn ended(&mut self, instance: InstanceId) {
+        if self.slots.contains_key(&instance) {
+            self.drop_slot(&instance);
+            // Another instance may have taken the id meanwhile.
+            self.acquiring.load(instance);
+        }
+        self.heartbeat.beat_now();
+    }
+
     fn give_back(&mut self, instance: &InstanceId) {
         self.drop_slot(instance);
         self.commit(Write::ReleaseInstance { instance: instance.clone() }, Context::Other);

@@ -1,0 +1,247 @@
+//! What a client is told: ids that are taken, lists, deleting, futures that are dropped.
+
+use std::collections::BTreeSet;
+
+use duroxide::prelude::*;
+use duroxide::provider::{InstanceStatus, MemoryProvider};
+use duroxide::testing::VirtualClock;
+use duroxide::{Client, ErrorCode, Filter, InstanceId, Registry};
+use futures_util::FutureExt;
+use support::{FaultyProvider, Method};
+
+#[event]
+struct Finish {
+    with: u32,
+}
+
+#[orchestration]
+async fn finishes(ctx: OrchestrationContext, begin: u32) -> duroxide::Result<u32> {
+    Ok(begin + ctx.event::<Finish>().await.with)
+}
+
+#[orchestration]
+async fn at_once(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+    drop(ctx);
+    Ok(n)
+}
+
+#[orchestration]
+async fn eternal(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+    let with = ctx.event::<Finish>().await.with;
+    if with == 0 { Ok(n) } else { eternal::continue_as_new(&ctx, n + with).await }
+}
+
+#[tokio::test]
+async fn a_taken_id_is_an_error_or_attached_to() {
+    let test = crate::started().await;
+    let client = test.client();
+    let first = finishes::start(&client, "taken", 1).await.unwrap();
+    let error = finishes::start(&client, "taken", 2).await.unwrap_err();
+    assert!(error.is_exists() && error.to_string().contains("running"), "{error}");
+    assert_eq!((error.code(), error.instance().unwrap().as_str()), (ErrorCode::InstanceExists, "taken"));
+    let attached = finishes::start(&client, "taken", 2).if_exists(IfExists::Attach).await.unwrap();
+    first.raise(Finish { with: 10 }).await.unwrap();
+    assert_eq!(attached.result().await.unwrap(), 11, "the first input holds");
+    let late = finishes::start(&client, "taken", 3).if_exists(IfExists::Attach).await.unwrap();
+    assert_eq!(late.result().await.unwrap(), 11, "also to one that has finished");
+    assert!(finishes::start(&client, "taken", 4).await.unwrap_err().to_string().contains("completed"));
+}
+
+#[tokio::test]
+async fn a_finished_instance_is_replaced_and_a_live_one_is_not() {
+    let test = crate::started().await;
+    let client = test.client();
+    let start = |n| finishes::start(&client, "replaced", n).if_exists(IfExists::Replace);
+    for round in 0..3 {
+        let handle = start(round).await.unwrap();
+        assert!(start(99).await.unwrap_err().is_exists());
+        match round {
+            0 => handle.raise(Finish { with: 1 }).await.unwrap(),
+            1 => handle.cancel("").await.unwrap(),
+            _ => {
+                // Its live copy is in memory when it is ended behind the node's back.
+                while handle.status().await.unwrap().events.0 < 2 {
+                    tokio::task::yield_now().await;
+                }
+                handle.terminate("").await.unwrap();
+            }
+        }
+        handle.wait().await.unwrap();
+    }
+    let handle = start(5).await.unwrap();
+    handle.raise(Finish { with: 1 }).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 6);
+    assert_eq!(handle.history_of(1).await.unwrap().len(), handle.history().await.unwrap().len(), "nothing old is left");
+}
+
+#[tokio::test]
+async fn an_id_may_be_used_again_once_it_was_deleted() {
+    let test = crate::started().await;
+    let client = test.client();
+    for round in 0..20 {
+        let handle = finishes::start(&client, "again", round).await.unwrap();
+        if round % 2 == 0 {
+            handle.terminate("").await.unwrap();
+        } else {
+            handle.raise(Finish { with: 1 }).await.unwrap();
+            assert_eq!(handle.result().await.unwrap(), round + 1);
+        }
+        handle.delete().await.unwrap();
+        assert!(handle.status().await.unwrap_err().is_not_found());
+        assert!(handle.delete().await.unwrap_err().is_not_found());
+    }
+}
+
+#[tokio::test]
+async fn lists_are_filtered_and_their_pages_are_stable() {
+    let test = crate::started().await;
+    let client = test.client();
+    for n in 0..50 {
+        let start = at_once::start(&client, format!("done-{n:02}"), n).label("parity", (n % 2).to_string());
+        start.await.unwrap().result().await.unwrap();
+        test.advance(minutes(1));
+    }
+    for n in 0..5 {
+        finishes::start(&client, format!("live-{n}"), n).label("parity", "0").await.unwrap();
+    }
+    let count = async |filter: &Filter| client.list(filter, 1000, None).await.unwrap().instances.len();
+    let all = Filter::default();
+    assert_eq!(count(&all).await, 55);
+    assert_eq!(count(&Filter { name: Some("finishes".to_owned()), ..all.clone() }).await, 5);
+    assert_eq!(count(&Filter { statuses: vec![InstanceStatus::Completed], ..all.clone() }).await, 50);
+    let even = Filter { labels: [("parity".to_owned(), "0".to_owned())].into(), ..all.clone() };
+    assert_eq!(count(&even).await, 30);
+    assert_eq!(count(&Filter { statuses: vec![InstanceStatus::Running], ..even }).await, 5);
+    let tenth = at_once::handle(&client, "done-10").status().await.unwrap();
+    assert_eq!(tenth.labels["parity"], "0");
+    assert_eq!(count(&Filter { created_before: Some(tenth.created_at), ..all.clone() }).await, 10);
+    assert_eq!(count(&Filter { created_from: Some(tenth.created_at), ..all.clone() }).await, 45);
+
+    // Instances come and go between the pages: each of the others is seen once, newest first.
+    let completed = Filter { statuses: vec![InstanceStatus::Completed], ..all };
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = client.list(&completed, 7, after).await.unwrap();
+        assert!(page.instances.len() <= 7);
+        seen.extend(page.instances.iter().map(|status| status.execution.instance.to_string()));
+        at_once::start(&client, format!("new-{}", seen.len()), 0).await.unwrap().result().await.unwrap();
+        at_once::handle(&client, seen.last().unwrap()).delete().await.unwrap();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let expected: Vec<_> = (0..50).rev().map(|n| format!("done-{n:02}")).collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_live_instance_is_never_deleted_or_pruned() {
+    let test = crate::started().await;
+    let client = test.client();
+    let live = finishes::start(&client, "live", 1).await.unwrap();
+    let delayed = at_once::start(&client, "delayed", 1).delay(days(30)).await.unwrap();
+    let unknown = client.start("nobody runs this", "unknown", &()).await.unwrap();
+    let suspended = client.start("at_once", "suspended", &"text").await.unwrap();
+    suspended.wait_for(|status| status.suspension.is_some()).await.unwrap();
+    let done = at_once::start(&client, "done", 1).await.unwrap();
+    done.result().await.unwrap();
+    // An eternal instance between its executions.
+    let eternal = eternal::start(&client, "eternal", 0).await.unwrap();
+    for _ in 0..5 {
+        eternal.raise(Finish { with: 1 }).await.unwrap();
+    }
+    while eternal.status().await.unwrap().execution.number < 6 {
+        tokio::task::yield_now().await;
+    }
+    for error in [live.delete().await, delayed.delete().await, unknown.delete().await, suspended.delete().await] {
+        let error = error.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InstanceLive, "{error}");
+    }
+    let future = duroxide::Clock::now(test.clock()) + days(1);
+    assert_eq!(client.prune(&Filter::default(), future).await.unwrap(), 1 + 5, "one instance and five executions");
+    assert!(done.status().await.unwrap_err().is_not_found());
+    eternal.raise(Finish { with: 0 }).await.unwrap();
+    assert_eq!(eternal.result().await.unwrap(), 5);
+    live.raise(Finish { with: 1 }).await.unwrap();
+    assert_eq!((live.result().await.unwrap(), delayed.result().await.unwrap()), (2, 1));
+}
+
+#[tokio::test]
+async fn requests_that_are_dropped_happen_as_a_whole_or_not_at_all() {
+    let provider = FaultyProvider::new(MemoryProvider::new());
+    let registry = Registry::empty().with_orchestration::<finishes>();
+    let clock = VirtualClock::new();
+    let runtime = Runtime::builder().provider(provider.clone()).registry(registry).clock(clock).start().await.unwrap();
+    let client = runtime.client();
+    provider.faults().hold(Method::Submit);
+    assert!(finishes::start(&client, "dropped", 1).into_future().now_or_never().is_none());
+    provider.faults().release(Method::Submit);
+    let handle = finishes::start(&client, "dropped", 2).if_exists(IfExists::Attach).await.unwrap();
+    provider.faults().hold(Method::Submit);
+    assert!(handle.raise(Finish { with: 100 }).now_or_never().is_none());
+    assert!(handle.cancel("dropped").now_or_never().is_none());
+    provider.faults().release(Method::Submit);
+    provider.faults().hold(Method::Instance);
+    for _ in 0..100 {
+        assert!(handle.result().now_or_never().is_none());
+        assert!(handle.terminate("dropped").now_or_never().is_none());
+    }
+    provider.faults().release(Method::Instance);
+    handle.raise(Finish { with: 1 }).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 3, "what was dropped before it was sent has not been");
+}
+
+#[tokio::test]
+async fn the_result_is_read_as_another_type_and_told_with_the_instance() {
+    let test = crate::started().await;
+    let client = test.client();
+    let handle = at_once::start(&client, "typed", 7).await.unwrap();
+    let error = handle.result_as::<String, duroxide::Error>().await.unwrap_err();
+    let OutcomeError::Client(error) = error else { panic!("{error:?}") };
+    assert_eq!(error.code(), ErrorCode::UnreadableResult);
+    let text = error.to_string();
+    for part in ["typed", "output", "integer `7`", "string"] {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
+    assert_eq!(handle.result().await.unwrap(), 7, "the instance is as it was");
+}
+
+#[orchestration]
+async fn tree(ctx: OrchestrationContext, depth: u32) -> duroxide::Result<BTreeSet<String>> {
+    let mut all = BTreeSet::from([ctx.execution().instance.to_string()]);
+    if depth > 0 {
+        all.extend(tree::call(&ctx, depth - 1).await?);
+    }
+    Ok(all)
+}
+
+#[tokio::test]
+async fn a_child_whose_id_was_derived_can_be_looked_at() {
+    let test = crate::started().await;
+    let root = "r".repeat(255);
+    let handle = tree::start(&test.client(), &root, 100).await.unwrap();
+    let ids = handle.result().await.unwrap();
+    assert_eq!(ids.len(), 101);
+    for id in ids {
+        let status = test.client().handle(&id).status().await.unwrap();
+        assert_eq!((status.execution.instance.as_str(), status.parent.is_some()), (id.as_str(), id != root));
+    }
+    assert!(InstanceId::new("r".repeat(256)).is_err());
+    assert!(tree::start(&test.client(), "r".repeat(256), 1).await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_client_without_a_node_asks_for_is_carried_out_elsewhere() {
+    let memory = MemoryProvider::new();
+    let client = Client::new(memory.clone());
+    let handle = finishes::start(&client, "remote", 1).await.unwrap();
+    handle.raise(Finish { with: 2 }).await.unwrap();
+    let registry = Registry::empty().with_orchestration::<finishes>();
+    let runtime = Runtime::builder().provider(memory).registry(registry).start().await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 3);
+    let second = finishes::start(&client, "second", 1).await.unwrap();
+    second.cancel("remote").await.unwrap();
+    assert_eq!(second.wait().await.unwrap(), InstanceStatus::Cancelled);
+    runtime.shutdown().await.unwrap();
+}

@@ -1,0 +1,230 @@
+//! Plain `tracing`: what user code says appears once, however often it is replayed.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use duroxide::prelude::*;
+use duroxide::{Registry, RuntimeOptions};
+use tokio::sync::watch;
+use tracing::Instrument;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+/// A line that was logged: the names of its spans from the outermost, and its fields.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    pub(crate) spans: Vec<String>,
+    pub(crate) text: String,
+}
+
+/// What has been logged in this process. Turns are made on threads of their own, so that this takes a global subscriber.
+pub(crate) struct Log {
+    lines: Mutex<Vec<Line>>,
+    changed: watch::Sender<()>,
+}
+
+pub(crate) fn log() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    let log = LOG.get_or_init(|| Log { lines: Mutex::default(), changed: watch::Sender::default() });
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let subscriber = tracing_subscriber::registry().with(Collector);
+        tracing::subscriber::set_global_default(subscriber).expect("the only subscriber of this process");
+    });
+    log
+}
+
+impl Log {
+    /// The lines that hold a text.
+    pub(crate) fn with(&self, text: &str) -> Vec<Line> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|line| line.text.contains(text)).cloned().collect()
+    }
+
+    /// Waits for a line that holds a text.
+    pub(crate) async fn until(&self, text: &str) -> Line {
+        let mut changes = self.changed.subscribe();
+        loop {
+            if let Some(line) = self.with(text).pop() {
+                return line;
+            }
+            changes.changed().await.expect("the log is never dropped");
+        }
+    }
+}
+
+struct Collector;
+
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
+        if *event.metadata().level() > tracing::Level::INFO {
+            return;
+        }
+        let mut text = Text(event.metadata().level().to_string());
+        event.record(&mut text);
+        let spans = context.event_scope(event).into_iter().flat_map(|scope| scope.from_root());
+        let line = Line { spans: spans.map(|span| span.name().to_owned()).collect(), text: text.0 };
+        let log = log();
+        log.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        log.changed.send_replace(());
+    }
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!(" {field}={value:?}"));
+    }
+}
+
+/// Every turn begins with a replay.
+fn forgetful() -> RuntimeOptions {
+    let mut options = RuntimeOptions::default();
+    options.max_idle_instances = 0;
+    options
+}
+
+#[orchestration]
+async fn says(ctx: OrchestrationContext, name: String) -> duroxide::Result<()> {
+    for step in 0..5 {
+        tracing::info!("{name} before {step}");
+        let nap = async {
+            tracing::info!("{name} within {step}");
+            ctx.sleep(hours(1)).await;
+        };
+        nap.await;
+        tracing::warn!(step, "{name} behind");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_line_appears_once_although_it_is_replayed() {
+    let log = log();
+    let test = crate::builder().options(forgetful()).start().await.unwrap();
+    says::start(&test.client(), "says", "repeats".to_owned()).await.unwrap().result().await.unwrap();
+    for step in 0..5 {
+        for (when, times) in [("before", 1), ("within", 1)] {
+            assert_eq!(log.with(&format!("repeats {when} {step}")).len(), times, "{when} {step}");
+        }
+    }
+    assert_eq!(log.with("repeats behind").len(), 5);
+}
+
+/// The same decisions, once without a word and once with: a line of the second is met first when it replays the first.
+enum Talk<const LOUD: bool> {}
+
+impl<const LOUD: bool> Orchestration for Talk<LOUD> {
+    const NAME: &'static str = "talk";
+    type Input = String;
+    type Output = ();
+    type Error = duroxide::Error;
+}
+
+impl<const LOUD: bool> OrchestrationFn for Talk<LOUD> {
+    async fn run(ctx: OrchestrationContext, name: String) -> duroxide::Result<()> {
+        if LOUD {
+            tracing::info!("{name} talks at first");
+        }
+        ctx.sleep(hours(1)).await;
+        if LOUD {
+            tracing::info!("{name} talks at last");
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_is_met_first_in_a_replay_still_appears_live() {
+    let log = log();
+    let quiet = Registry::empty().with_orchestration::<Talk<false>>();
+    let test = crate::builder().registry(quiet).start().await.unwrap();
+    let handle = test.client().start("talk", "old", &"old").await.unwrap();
+    while handle.status().await.unwrap().events.0 < 2 {
+        tokio::task::yield_now().await;
+    }
+    let clock = test.clock().clone();
+    let provider = test.crash();
+    let loud = Registry::empty().with_orchestration::<Talk<true>>();
+    let test = crate::builder().registry(loud).provider(provider).clock(clock).start().await.unwrap();
+    let handle = test.client().handle("old");
+    handle.result().await.unwrap();
+    assert_eq!((log.with("old talks at first").len(), log.with("old talks at last").len()), (0, 1));
+    test.client().start("talk", "new", &"new").await.unwrap().result().await.unwrap();
+    assert_eq!((log.with("new talks at first").len(), log.with("new talks at last").len()), (1, 1));
+}
+
+#[orchestration]
+async fn within_a_span(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    let order = async {
+        ctx.sleep(hours(1)).await;
+        tracing::info!("spanned once");
+        let ship = async {
+            ctx.sleep(hours(1)).await;
+            tracing::info!("spanned twice");
+        };
+        ship.instrument(tracing::info_span!("shipping")).await;
+    };
+    order.instrument(tracing::info_span!("ordering")).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_span_that_was_opened_in_a_replay_holds_the_lines_behind_it() {
+    let log = log();
+    let test = crate::builder().options(forgetful()).start().await.unwrap();
+    within_a_span::start(&test.client(), "span").await.unwrap().result().await.unwrap();
+    let spans = |text| log.with(text).into_iter().map(|line| line.spans).collect::<Vec<_>>();
+    assert_eq!(spans("spanned once"), [["ordering"]]);
+    assert_eq!(spans("spanned twice"), [["ordering", "shipping"]]);
+}
+
+#[orchestration]
+async fn takes_text(ctx: OrchestrationContext, text: String) -> duroxide::Result<String> {
+    drop(ctx);
+    Ok(text)
+}
+
+#[tokio::test]
+async fn a_suspension_is_logged_with_its_code_and_instance() {
+    let log = log();
+    let test = crate::started().await;
+    test.client().start("takes_text", "suspended-and-logged", &5).await.unwrap();
+    let line = log.until("suspended-and-logged").await;
+    assert!(line.text.starts_with("ERROR") && line.text.contains("DUR0022"), "{line:?}");
+}
+
+/// Set in the process that [`the_library_installs_no_subscriber`] starts.
+const ALONE: &str = "DUROXIDE_TEST_ALONE";
+
+#[tokio::test]
+#[ignore = "runs in a process of its own"]
+async fn without_a_subscriber() {
+    if std::env::var_os(ALONE).is_none() {
+        return;
+    }
+    let test = crate::builder().options(forgetful()).start().await.unwrap();
+    says::start(&test.client(), "says", "alone".to_owned()).await.unwrap().result().await.unwrap();
+    test.client().start("takes_text", "suspended", &5).await.unwrap();
+    test.client().handle("suspended").wait_for(|status| status.suspension.is_some()).await.unwrap();
+    test.shutdown().await.unwrap();
+    assert!(!tracing::dispatcher::has_been_set(), "somebody has set a subscriber");
+    // One that the program installs late is served from then on.
+    let log = log();
+    let test = crate::builder().options(forgetful()).start().await.unwrap();
+    says::start(&test.client(), "says", "late".to_owned()).await.unwrap().result().await.unwrap();
+    assert_eq!(log.with("late behind").len(), 5);
+    assert_eq!(log.with("late before 0").len(), 1);
+}
+
+#[test]
+fn the_library_installs_no_subscriber() {
+    let alone = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "logging::without_a_subscriber", "--include-ignored", "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&alone.stdout);
+    assert!(alone.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&alone.stderr));
+}
