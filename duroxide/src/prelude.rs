@@ -5,7 +5,8 @@ pub use crate::client::{Client, Handle, OutcomeError};
 pub use crate::error::CallError;
 pub use crate::history::ClosePolicy;
 pub use crate::orchestration::{
-    Event, Orchestration, OrchestrationContext, OrchestrationFn, days, hours, join_all, minutes, race,
+    Event, Orchestration, OrchestrationContext, OrchestrationFn, days, hours, join_all, minutes, race, seconds,
+    try_join_all,
 };
 pub use crate::policy::RetryPolicy;
 pub use crate::provider::IfExists;

@@ -9,12 +9,12 @@ use duroxide::{OutcomeError, Timeout};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 #[activity]
-async fn double(n: u64) -> duroxide::Result<u64> {
+pub(crate) async fn double(n: u64) -> duroxide::Result<u64> {
     Ok(n * 2)
 }
 
 #[orchestration]
-async fn chain(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+pub(crate) async fn chain(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     let mut value = 1;
     for _ in 0..n {
         value = double::call(&ctx, value).await? % 1_000_003;

@@ -11,6 +11,7 @@ mod events;
 mod faults;
 mod logging;
 mod runtime;
+mod sqlite;
 mod suspension;
 mod timers;
 mod versions;

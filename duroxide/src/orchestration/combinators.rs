@@ -63,6 +63,24 @@ where
     (position, output)
 }
 
+/// Waits for all futures of a collection and returns what they return in `Ok`, in the order of the collection, or the first
+/// `Err`: then the others are dropped, which cancels what they scheduled.
+///
+/// # Errors
+/// The first one that a future returns.
+pub async fn try_join_all<I, T, E>(futures: I) -> Result<Vec<T>, E>
+where
+    I: IntoIterator,
+    I::Item: Future<Output = Result<T, E>>,
+{
+    futures_util::future::try_join_all(futures).await
+}
+
+/// A duration of so many seconds.
+pub const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
 /// A duration of so many minutes. Saturates.
 pub const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(minutes.saturating_mul(60))

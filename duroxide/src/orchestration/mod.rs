@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 pub use activity::ActivityCall;
 pub use cancel::Cancelled;
 pub use child::{ChildCall, DetachedStart};
-pub use combinators::{days, hours, join_all, minutes, race};
+pub use combinators::{days, hours, join_all, minutes, race, seconds, try_join_all};
 pub use context::OrchestrationContext;
 pub use continue_as_new::ContinueAsNew;
 pub use event::{EventByName, EventWait};

@@ -31,7 +31,7 @@ enum Storage {
     Missing,
     Given(Arc<dyn Provider>),
     #[cfg(feature = "sqlite")]
-    Sqlite(std::path::PathBuf),
+    Sqlite(std::path::PathBuf, crate::sqlite::SqliteOptions),
 }
 
 impl Default for RuntimeBuilder {
@@ -52,8 +52,14 @@ impl Default for RuntimeBuilder {
 impl RuntimeBuilder {
     /// Keeps state in a SQLite file, which is created if it is not there.
     #[cfg(feature = "sqlite")]
-    pub fn sqlite(mut self, path: impl Into<std::path::PathBuf>) -> Self {
-        self.storage = Storage::Sqlite(path.into());
+    pub fn sqlite(self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.sqlite_with(path, crate::sqlite::SqliteOptions::default())
+    }
+
+    /// Keeps state in a SQLite file, opened with options of its own, such as another durability.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite_with(mut self, path: impl Into<std::path::PathBuf>, options: crate::sqlite::SqliteOptions) -> Self {
+        self.storage = Storage::Sqlite(path.into(), options);
         self
     }
 
@@ -171,7 +177,7 @@ impl Storage {
         match self {
             Self::Given(provider) => Ok(provider),
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(path) => Ok(Arc::new(crate::sqlite::SqliteProvider::open(path)?)),
+            Self::Sqlite(path, options) => Ok(Arc::new(crate::sqlite::SqliteProvider::open_with(path, options)?)),
             Self::Missing => Err(StartError::configuration(
                 "no storage was chosen: call `.sqlite(path)`, `.in_memory()` or `.provider(..)` on the builder",
             )),

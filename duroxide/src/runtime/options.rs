@@ -5,6 +5,12 @@ use std::time::Duration;
 use crate::policy::Limits;
 
 /// What can be set about a runtime. All have defaults that suit a program of its own on one machine.
+///
+/// ```
+/// use duroxide::{Limits, RuntimeOptions};
+/// let options = RuntimeOptions::new().max_activities(64).limits(Limits::default().payload(10 * 1024 * 1024));
+/// assert_eq!(options.max_activities, 64);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RuntimeOptions {
@@ -40,5 +46,69 @@ impl Default for RuntimeOptions {
             drain: Duration::from_secs(10),
             limits: Limits::default(),
         }
+    }
+}
+
+impl RuntimeOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`max_activities`](Self::max_activities).
+    #[must_use]
+    pub fn max_activities(mut self, max_activities: usize) -> Self {
+        self.max_activities = max_activities;
+        self
+    }
+
+    /// Sets [`max_blocking_activities`](Self::max_blocking_activities).
+    #[must_use]
+    pub fn max_blocking_activities(mut self, max_blocking_activities: usize) -> Self {
+        self.max_blocking_activities = max_blocking_activities;
+        self
+    }
+
+    /// Sets [`max_idle_instances`](Self::max_idle_instances).
+    #[must_use]
+    pub fn max_idle_instances(mut self, max_idle_instances: usize) -> Self {
+        self.max_idle_instances = max_idle_instances;
+        self
+    }
+
+    /// Sets [`turn_threads`](Self::turn_threads).
+    #[must_use]
+    pub fn turn_threads(mut self, turn_threads: usize) -> Self {
+        self.turn_threads = turn_threads;
+        self
+    }
+
+    /// Sets [`turn_warning`](Self::turn_warning).
+    #[must_use]
+    pub fn turn_warning(mut self, turn_warning: Duration) -> Self {
+        self.turn_warning = turn_warning;
+        self
+    }
+
+    /// Sets [`lease_time`](Self::lease_time).
+    #[must_use]
+    pub fn lease_time(mut self, lease_time: Duration) -> Self {
+        self.lease_time = lease_time;
+        self
+    }
+
+    /// Sets [`drain`](Self::drain).
+    #[must_use]
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// Sets [`limits`](Self::limits).
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 }

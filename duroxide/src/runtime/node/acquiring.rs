@@ -1,5 +1,6 @@
 //! Asking the provider for work.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use semver::Version;
@@ -20,7 +21,7 @@ pub(super) struct Acquiring {
     asking: bool,
     /// Whether there may be activities at the provider for which there was no place.
     saturated: bool,
-    load: Vec<InstanceId>,
+    load: BTreeSet<InstanceId>,
     cursor: Cursor,
     /// How many questions were asked under this lease.
     questions: u64,
@@ -40,7 +41,7 @@ impl Acquiring {
             next_due: None,
             asking: false,
             saturated: false,
-            load: Vec::new(),
+            load: BTreeSet::new(),
             cursor: Cursor::default(),
             questions: 0,
             orchestrations: shared.info.handlers.orchestrations.clone().into(),
@@ -55,7 +56,7 @@ impl Acquiring {
 
     /// An instance of this node has no live copy, and a message.
     pub(super) fn load(&mut self, instance: InstanceId) {
-        self.load.push(instance);
+        self.load.insert(instance);
         self.wanted = true;
     }
 
@@ -97,7 +98,7 @@ impl Node {
             instances: if draining { 0 } else { Acquiring::INSTANCES },
             activities: groups,
             tags: self.shared.tags.clone(),
-            load: std::mem::take(&mut self.acquiring.load),
+            load: std::mem::take(&mut self.acquiring.load).into_iter().collect(),
             alone: self.turns == 0 && self.running.is_empty() && self.asked.is_empty(),
             now: self.now(),
             cursor: self.acquiring.cursor,

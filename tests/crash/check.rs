@@ -1,0 +1,124 @@
+//! What must hold after all the kills.
+
+use std::collections::{HashMap, HashSet};
+
+use duroxide::prelude::*;
+use duroxide::provider::{Filter, InstanceStatus};
+use duroxide::sqlite::SqliteProvider;
+use duroxide::testing::check_history;
+use duroxide::{EventKind, HistoryEvent, Input, Registry};
+
+use crate::ledger::Place;
+use crate::orders::{Order, OrderError, process_order};
+
+/// What there was to see.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Outcomes of activities in histories.
+    outcomes: usize,
+    /// Lines in the ledger: at least as many.
+    effects: usize,
+    events: usize,
+}
+
+pub(crate) async fn all_is_well(place: &Place, orders: u32) -> Seen {
+    nothing_is_left(place);
+    let ledger = place.ledger();
+    let effects = effects(&ledger);
+    let client = Client::new(SqliteProvider::open(place.database()).unwrap());
+    let mut seen = Seen { effects: ledger.iter().filter(|line| line[0] == "effect").count(), ..Seen::default() };
+    for number in 0..orders {
+        let told: Vec<_> = ledger.iter().filter(|line| line[0] == "result" && line[1] == Order::id(number)).collect();
+        assert_eq!(told.len(), 1, "order {number} has one result: {told:?}");
+        let (steps, end) = match process_order::handle(&client, &Order::id(number)).result().await {
+            Ok(steps) => (steps, "sent"),
+            Err(OutcomeError::Failed(OrderError::NotSent(steps))) => (steps, "refunded"),
+            Err(error) => panic!("order {number}: {error:?}"),
+        };
+        assert_eq!(end, if Order::cannot_be_sent(number) { "refunded" } else { "sent" });
+        assert_eq!((told[0][2].as_str(), &told[0][3..]), (end, &*steps));
+        assert_eq!(steps.iter().collect::<HashSet<_>>().len(), steps.len(), "each step once: {steps:?}");
+    }
+    let list = client.list(&Filter::default(), usize::MAX, None).await.unwrap().instances;
+    let invoices = (0..orders).filter(|number| Order::has_invoice(*number)).count();
+    assert_eq!(list.len(), orders as usize + invoices);
+    for status in list {
+        let id = status.execution.instance.as_str();
+        assert!(matches!(status.status, InstanceStatus::Completed | InstanceStatus::Failed), "{status:?}");
+        let handle = client.handle(id);
+        for number in 1..=status.execution.number {
+            let history = handle.history_of(number).await.unwrap();
+            assert_eq!(check_history(&Registry::discover(), &history), Ok(()), "{id}, execution {number}");
+            let keys = each_outcome_once(&history, &format!("{id}/{number}"));
+            seen.events += history.len();
+            seen.outcomes += keys.len();
+            for (key, returned) in keys {
+                assert!(effects.contains_key(&key), "{key} was recorded, and not done");
+                assert_eq!(returned.unwrap_or_else(|| key.clone()), key);
+            }
+        }
+    }
+    seen
+}
+
+/// What each idempotency key was used for.
+fn effects(ledger: &[Vec<String>]) -> HashMap<String, String> {
+    let mut effects = HashMap::new();
+    for line in ledger.iter().filter(|line| line[0] == "effect") {
+        let what = effects.entry(line[1].clone()).or_insert_with(|| line[2].clone());
+        assert_eq!(*what, line[2], "two calls have the key {}", line[1]);
+    }
+    effects
+}
+
+/// Returns the idempotency keys of the activities that have an outcome, with what they returned if that was a result.
+fn each_outcome_once(history: &[HistoryEvent], execution: &str) -> Vec<(String, Option<String>)> {
+    let mut answered = HashSet::new();
+    let mut keys = Vec::new();
+    for (index, event) in history.iter().enumerate() {
+        assert_eq!(event.id.0, index as u64 + 1, "no gaps");
+        match &event.kind {
+            EventKind::Input(input) => {
+                let Some(call) = input.call() else { continue };
+                assert!(answered.insert(call), "{execution}: call {call} has two outcomes");
+                let scheduled =
+                    |event: &HistoryEvent| matches!(&event.kind, EventKind::Decision(d) if d.call() == Some(call));
+                assert!(
+                    history[..index].iter().any(scheduled),
+                    "{execution}: call {call} has an outcome before it was made"
+                );
+                match input {
+                    Input::ActivityCompleted { .. } => {
+                        keys.push((format!("{execution}/{call}"), Some(event.payload.decode().unwrap())));
+                    }
+                    Input::ActivityFailed { .. } => keys.push((format!("{execution}/{call}"), None)),
+                    _ => {}
+                }
+            }
+            EventKind::Decision(decision) => {
+                let last = index + 1 == history.len();
+                assert_eq!(decision.is_terminal(), last, "{execution}: the end is at the end: {decision:?}");
+            }
+        }
+    }
+    keys
+}
+
+fn nothing_is_left(place: &Place) {
+    let database = rusqlite::Connection::open(place.database()).unwrap();
+    for what in [
+        "duroxide_messages",
+        "duroxide_activities",
+        "duroxide_notices",
+        "duroxide_nodes",
+        "duroxide_instances WHERE owner IS NOT NULL OR ready_at IS NOT NULL OR finished_at IS NULL",
+    ] {
+        let count: i64 = database.query_row(&format!("SELECT count(*) FROM {what}"), [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 0, "{what}");
+    }
+    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+    let files = std::fs::read_dir(place.path()).unwrap();
+    let locks = files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("-node-"));
+    assert_eq!(locks.count(), 0, "files of nodes that are gone");
+}

@@ -1,0 +1,13 @@
+//! Processes that are killed: this binary runs itself again as the processes, and kills them with `kill -9`.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod check;
+mod child;
+mod kills;
+mod ledger;
+mod orders;
+mod process;
+mod random;
+mod restart;
+mod several;

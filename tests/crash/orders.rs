@@ -1,0 +1,154 @@
+//! The orders that the processes work on. Every activity leaves a line in the ledger under its idempotency key, and returns
+//! that key.
+
+use std::time::Duration;
+
+use duroxide::prelude::*;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::child::say;
+use crate::ledger::Ledger;
+
+/// What the activities need.
+#[derive(Clone)]
+pub(crate) struct Shop {
+    pub(crate) ledger: Ledger,
+    /// Whether what is held may go on.
+    pub(crate) released: watch::Receiver<bool>,
+}
+
+impl Shop {
+    fn effect(&self, ctx: &ActivityContext, activity: &str, number: u32) -> String {
+        let key = ctx.idempotency_key();
+        self.ledger.note(&format!("effect {key} {activity}-{number}"));
+        say(&format!("effect {activity}-{number}"));
+        key
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) number: u32,
+    /// How many are still to be sent: each in an execution of its own.
+    pub(crate) parcels: u32,
+    /// The keys of what was done.
+    pub(crate) steps: Vec<String>,
+}
+
+impl Order {
+    pub(crate) fn new(number: u32) -> Self {
+        Self { number, parcels: if number % 4 == 3 { 3 } else { 1 }, steps: Vec::new() }
+    }
+
+    pub(crate) fn id(number: u32) -> String {
+        format!("order-{number}")
+    }
+
+    pub(crate) fn needs_approval(number: u32) -> bool {
+        number.is_multiple_of(4)
+    }
+
+    pub(crate) fn has_invoice(number: u32) -> bool {
+        number % 4 == 1
+    }
+
+    pub(crate) fn cannot_be_sent(number: u32) -> bool {
+        number.is_multiple_of(7)
+    }
+}
+
+#[derive(Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
+pub(crate) enum OrderError {
+    /// What was done is undone.
+    #[error("it could not be sent: {0:?}")]
+    NotSent(Vec<String>),
+    #[error("{0}")]
+    Step(#[from] CallError<duroxide::Error>),
+}
+
+#[event]
+pub(crate) struct Approval {
+    pub(crate) number: u32,
+}
+
+#[orchestration]
+pub(crate) async fn process_order(ctx: OrchestrationContext, order: Order) -> Result<Vec<String>, OrderError> {
+    let Order { number, parcels, mut steps } = order;
+    if steps.is_empty() {
+        steps.push(reserve::call(&ctx, number).await?);
+        steps.push(charge::call(&ctx, number).await?);
+        ctx.sleep(Duration::from_millis(5)).await;
+        match number % 4 {
+            0 => assert_eq!(ctx.event::<Approval>().await.number, number),
+            1 => steps.extend(invoice::call(&ctx, number).id(format!("invoice-{number}")).await?),
+            2 => select! {
+                quote = quote::call(&ctx, number) => steps.push(quote?),
+                () = ctx.sleep(Duration::from_millis(3)) => {}
+            },
+            _ => {
+                for quote in join_all((0..3).map(|_| quote::call(&ctx, number))).await {
+                    steps.push(quote?);
+                }
+            }
+        }
+    }
+    ctx.sleep(Duration::from_millis(3)).await;
+    match send::call(&ctx, number).await {
+        Ok(key) => steps.push(key),
+        Err(_) => {
+            steps.push(refund::call(&ctx, number).await?);
+            return Err(OrderError::NotSent(steps));
+        }
+    }
+    if parcels > 1 {
+        return process_order::continue_as_new(&ctx, Order { number, parcels: parcels - 1, steps }).await;
+    }
+    Ok(steps)
+}
+
+#[orchestration]
+async fn invoice(ctx: OrchestrationContext, number: u32) -> duroxide::Result<Vec<String>> {
+    let printed = print_invoice::call(&ctx, number).await?;
+    ctx.sleep(Duration::from_millis(4)).await;
+    Ok(vec![printed, mail_invoice::call(&ctx, number).await?])
+}
+
+#[activity]
+async fn reserve(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide::Result<String> {
+    tokio::task::yield_now().await;
+    Ok(shop.effect(&ctx, "reserve", number))
+}
+
+#[activity(retry(max_attempts = 3, initial_interval = "5ms"))]
+fn charge(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide::Result<String> {
+    let key = shop.effect(&ctx, "charge", number);
+    // The answer of the payment service is lost.
+    if number.is_multiple_of(3) && ctx.attempt() == 1 { Err(duroxide::Error::new("busy")) } else { Ok(key) }
+}
+
+#[activity]
+fn quote(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide::Result<String> {
+    Ok(shop.effect(&ctx, "quote", number))
+}
+
+#[activity]
+fn print_invoice(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide::Result<String> {
+    Ok(shop.effect(&ctx, "print_invoice", number))
+}
+
+#[activity]
+async fn mail_invoice(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide::Result<String> {
+    Ok(shop.effect(&ctx, "mail_invoice", number))
+}
+
+#[activity]
+fn send(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide::Result<String> {
+    let key = shop.effect(&ctx, "send", number);
+    if Order::cannot_be_sent(number) { Err(duroxide::Error::new("no carrier takes it")) } else { Ok(key) }
+}
+
+#[activity]
+fn refund(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide::Result<String> {
+    Ok(shop.effect(&ctx, "refund", number))
+}

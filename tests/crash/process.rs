@@ -1,0 +1,86 @@
+//! A process that runs one of the tasks of this binary.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
+
+/// Stands before what a child says, to tell it from what the test harness prints.
+pub(crate) const SAYS: &str = ">> ";
+/// Nothing in these tests takes that long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Another process. Killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    /// The child ends in order when this is closed.
+    input: Option<ChildStdin>,
+    lines: UnboundedReceiver<String>,
+}
+
+impl Process {
+    pub(crate) fn spawn(task: &str, folder: &Path, orders: u32) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child::run_task", "--nocapture", "--test-threads=1"])
+            .env("TASK", task)
+            .env("FOLDER", folder)
+            .env("ORDERS", orders.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (said, lines) = unbounded_channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if let Some((_, line)) = line.split_once(SAYS) {
+                    // Nobody listens any more when the process was killed.
+                    let _ = said.send(line.to_owned());
+                }
+            }
+        });
+        Self { input: child.stdin.take(), child, lines }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next thing that the child says.
+    pub(crate) async fn line(&mut self) -> String {
+        let line = timeout(PATIENCE, self.lines.recv()).await;
+        line.expect("the child says something in time").expect("the child has not ended")
+    }
+
+    /// Waits until the child says this.
+    pub(crate) async fn expect(&mut self, words: &str) {
+        while self.line().await != words {}
+    }
+
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Lets the child end in order.
+    pub(crate) fn end(mut self) {
+        self.input = None;
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
