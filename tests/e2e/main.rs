@@ -9,11 +9,14 @@ mod client;
 mod continue_as_new;
 mod events;
 mod faults;
+mod limits;
 mod logging;
+mod registry;
 mod runtime;
 mod sqlite;
 mod suspension;
 mod timers;
+mod values;
 mod versions;
 
 use std::sync::Arc;
