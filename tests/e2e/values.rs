@@ -193,17 +193,17 @@ async fn gives_text(ctx: OrchestrationContext) -> duroxide::Result<String> {
 
 #[orchestration]
 async fn reads_activity_wrongly(ctx: OrchestrationContext) -> duroxide::Result<String> {
-    Ok(ctx.call_activity::<String>("takes_number", &7).await.map_err(|e| duroxide::Error::new(e.to_string()))?)
+    ctx.call_activity::<String>("takes_number", &7).await.map_err(|e| duroxide::Error::new(e.to_string()))
 }
 
 #[orchestration]
 async fn calls_activity_wrongly(ctx: OrchestrationContext) -> duroxide::Result<u32> {
-    Ok(ctx.call_activity::<u32>("takes_number", "text").await.map_err(|e| duroxide::Error::new(e.to_string()))?)
+    ctx.call_activity::<u32>("takes_number", "text").await.map_err(|e| duroxide::Error::new(e.to_string()))
 }
 
 #[orchestration]
 async fn reads_child_wrongly(ctx: OrchestrationContext) -> duroxide::Result<u32> {
-    Ok(ctx.call_orchestration::<u32>("gives_text", &()).await.map_err(|e| duroxide::Error::new(e.to_string()))?)
+    ctx.call_orchestration::<u32>("gives_text", &()).await.map_err(|e| duroxide::Error::new(e.to_string()))
 }
 
 #[tokio::test]
