@@ -217,3 +217,25 @@ async fn a_killed_runtime_is_taken_over_and_nothing_is_done_twice() {
     assert_eq!(handle.history().await.unwrap().len(), 1002);
     drop(provider);
 }
+
+#[activity(timeout = "5s", retry(max_attempts = 3, initial_interval = "1s"))]
+async fn hangs_twice(ctx: ActivityContext) -> duroxide::Result<u32> {
+    if ctx.attempt() < 3 { std::future::pending().await } else { Ok(ctx.attempt()) }
+}
+
+#[orchestration]
+async fn outlasts(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    Ok(hangs_twice::call(&ctx).await?)
+}
+
+#[tokio::test]
+async fn an_attempt_that_timed_out_is_retried() {
+    let test = crate::started().await;
+    let handle = outlasts::start(&test.client(), "outlasts").await.unwrap();
+    let result = tokio::spawn(async move { handle.result().await });
+    while !result.is_finished() {
+        test.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(result.await.unwrap().unwrap(), 3);
+}

@@ -90,6 +90,97 @@ async fn a_terminated_or_cancelled_child_tells_its_parent() {
     }
 }
 
+#[orchestration]
+async fn panics_or_returns(ctx: OrchestrationContext, how: String) -> duroxide::Result<f64> {
+    ctx.sleep(minutes(1)).await;
+    match how.as_str() {
+        "panics" => panic!("of the child"),
+        "fails" => Err(duroxide::Error::new("no")),
+        "returns what is refused" => Ok(f64::NAN),
+        _ => Ok(1.5),
+    }
+}
+
+#[orchestration]
+async fn hears_from_child(ctx: OrchestrationContext, how: String) -> duroxide::Result<String> {
+    let id = format!("child that {how}");
+    let answer = if how == "cannot read its input" {
+        ctx.call_orchestration::<f64>("panics_or_returns", &5).id(id).await.map_err(|e| e.to_string())
+    } else {
+        panics_or_returns::call(&ctx, how).id(id).await.map_err(|e| e.to_string())
+    };
+    Ok(format!("{answer:?}"))
+}
+
+#[tokio::test]
+async fn a_child_tells_its_parent_whichever_way_it_ends() {
+    let test = crate::started().await;
+    let client = test.client();
+    for (how, expected) in [
+        ("returns", "Ok(1.5)"),
+        ("fails", "no"),
+        ("panics", "of the child"),
+        ("returns what is refused", "NaN"),
+        ("cannot read its input", "given up"),
+    ] {
+        let parent = hears_from_child::start(&client, how, how.to_owned()).await.unwrap();
+        if how == "cannot read its input" {
+            let child = client.handle(format!("child that {how}"));
+            while child.status().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            child.wait_for(|status| status.suspension.is_some()).await.unwrap();
+            child.terminate("given up").await.unwrap();
+            child.delete().await.unwrap();
+        }
+        let answer = parent.result().await.unwrap();
+        assert!(answer.contains(expected), "{how}: {answer}");
+    }
+}
+
+#[orchestration]
+async fn keeps_a_child(ctx: OrchestrationContext, name: String) -> duroxide::Result<u64> {
+    Ok(leaf::call(&ctx, 1).id(format!("child of {name}")).await?)
+}
+
+#[tokio::test]
+async fn a_parent_that_is_ended_from_outside_closes_its_children() {
+    let test = crate::started().await;
+    let client = test.client();
+    for end in ["cancelled", "terminated"] {
+        let parent = keeps_a_child::start(&client, end, end.to_owned()).await.unwrap();
+        let child = leaf::handle(&client, format!("child of {end}"));
+        while child.status().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        if end == "cancelled" { parent.cancel("end").await } else { parent.terminate("end").await }.unwrap();
+        assert_eq!(child.wait().await.unwrap(), InstanceStatus::Cancelled, "{end}");
+    }
+}
+
+#[orchestration]
+async fn starts_and_ends(ctx: OrchestrationContext, how: String) -> duroxide::Result<u32> {
+    let _confirmation = leaf::call(&ctx, 1).id(format!("started by one that {how}")).detached().start();
+    match how.as_str() {
+        "panics" => panic!("at once"),
+        "fails" => Err(duroxide::Error::new("at once")),
+        "continues" => starts_and_ends::continue_as_new(&ctx, "returns".to_owned()).await,
+        _ => Ok(1),
+    }
+}
+
+#[tokio::test]
+async fn what_is_started_in_the_last_turn_is_started() {
+    let test = crate::started().await;
+    let client = test.client();
+    for how in ["panics", "fails", "continues"] {
+        starts_and_ends::start(&client, how, how.to_owned()).await.unwrap().wait().await.unwrap();
+        let started = leaf::handle(&client, format!("started by one that {how}"));
+        assert_eq!(started.result().await.unwrap(), 10, "{how}");
+    }
+    assert_eq!(leaf::handle(&client, "started by one that returns").result().await.unwrap(), 10);
+}
+
 #[event]
 struct Old;
 

@@ -10,11 +10,14 @@ mod continue_as_new;
 mod crashes;
 mod events;
 mod faults;
+mod limits;
 mod logging;
+mod registry;
 mod runtime;
 mod sqlite;
 mod suspension;
 mod timers;
+mod values;
 mod versions;
 
 use std::sync::Arc;

@@ -97,3 +97,31 @@ async fn an_unregistered_name_waits_visibly_and_runs_once_it_is_there() {
     assert_eq!(handle.result().await.unwrap(), 5);
     drop(other);
 }
+
+#[tokio::test]
+async fn a_cancel_waits_for_a_suspended_instance_to_be_resumed() {
+    let old = Registry::empty().with_orchestration::<Nap<1>>();
+    let new = Registry::empty().with_orchestration::<Nap<2>>();
+    let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
+    let clock = test.clock().clone();
+    let handle = test.client().start("nap", "cancelled", &()).await.unwrap();
+    while handle.status().await.unwrap().events.0 < 2 {
+        tokio::task::yield_now().await;
+    }
+    let provider = test.crash();
+    let test = crate::builder().registry(new).build_id("2").provider(provider).clock(clock.clone());
+    let test = test.start().await.unwrap();
+    test.advance(minutes(1));
+    let handle = test.client().handle("cancelled");
+    handle.cancel("enough").await.unwrap();
+    handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
+    // By hand, on code that still does not fit: it stands still again, and the cancel is kept.
+    handle.resume().await.unwrap();
+    handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
+    let provider = test.crash();
+    let test = crate::builder().registry(old).build_id("3").provider(provider).clock(clock).start().await.unwrap();
+    match test.client().handle("cancelled").result().await {
+        Err(OutcomeError::Cancelled { reason }) => assert_eq!(reason, "enough"),
+        other => panic!("{other:?}"),
+    }
+}

@@ -120,16 +120,18 @@ impl<O> Handle<O> {
 
     async fn wait_until(&self, condition: impl Fn(&InstanceRecord) -> bool) -> Result<InstanceRecord, ClientError> {
         let id = self.id()?;
+        // Dropped last: a virtual clock must not jump for somebody who has seen what he waited for.
+        let mut hold = Some(self.client.clock.hold());
         let mut watch = self.client.provider.wakeups().watch(id);
         let _party = self.client.clock.join(Party { settled: Box::new(watch.settled()), waits: true });
         loop {
-            let hold = self.client.clock.hold();
             let record = self.record().await?;
             if condition(&record) {
                 return Ok(record);
             }
-            drop(hold);
+            hold.take();
             watch.changed().await;
+            hold.replace(self.client.clock.hold());
         }
     }
 

@@ -1,0 +1,151 @@
+//! What a program can run: what is wrong with it is told at the start, and what nobody runs is shown until somebody does.
+
+use duroxide::prelude::*;
+use duroxide::provider::MemoryProvider;
+use duroxide::{ErrorCode, Registry, StartError, StateType};
+
+/// A state that the tests of this file give, or do not.
+#[derive(Clone)]
+struct Warehouse(u32);
+
+/// Written by hand, since what is annotated is found by all other tests, too.
+macro_rules! activity {
+    ($type:ident, $name:literal) => {
+        enum $type {}
+
+        impl Activity for $type {
+            const NAME: &'static str = $name;
+            type Input = u32;
+            type Output = u32;
+            type Error = duroxide::Error;
+        }
+
+        impl ActivityFn for $type {
+            fn requires() -> Vec<StateType> {
+                vec![StateType::of::<Warehouse>()]
+            }
+
+            async fn run(ctx: ActivityContext, n: u32) -> duroxide::Result<u32> {
+                Ok(n + ctx.state::<Warehouse>().map_or(0, |State(Warehouse(n))| n))
+            }
+        }
+    };
+}
+
+activity!(Packs, "packs");
+activity!(AlsoPacks, "packs");
+activity!(Ships, "ships");
+
+enum Sends {}
+
+impl Orchestration for Sends {
+    const NAME: &'static str = "sends";
+    type Input = Option<String>;
+    type Output = u32;
+    type Error = duroxide::Error;
+}
+
+impl OrchestrationFn for Sends {
+    async fn run(ctx: OrchestrationContext, tag: Option<String>) -> duroxide::Result<u32> {
+        let call = ctx.call_activity::<u32>("packs", &1);
+        let call = if let Some(tag) = tag { call.tag(tag) } else { call };
+        call.await.map_err(|error| duroxide::Error::new(error.to_string()))
+    }
+}
+
+enum AlsoSends {}
+
+impl Orchestration for AlsoSends {
+    const NAME: &'static str = "sends";
+    type Input = ();
+    type Output = ();
+    type Error = duroxide::Error;
+}
+
+impl OrchestrationFn for AlsoSends {
+    async fn run(_: OrchestrationContext, (): ()) -> duroxide::Result<()> {
+        Ok(())
+    }
+}
+
+async fn refused(registry: Registry) -> StartError {
+    let start = Runtime::builder().registry(registry).in_memory().expect_crate("duroxide-nowhere").start().await;
+    start.err().expect("the start is refused")
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_is_told_at_once_with_its_places() {
+    let (first, second) = (line!() + 2, line!() + 3);
+    let registry = Registry::empty()
+        .with_activity::<Packs>()
+        .with_activity::<AlsoPacks>()
+        .with_activity::<Ships>()
+        .with_orchestration::<Sends>()
+        .with_orchestration::<AlsoSends>();
+    let error = refused(registry).await;
+    let of = |code: ErrorCode| -> Vec<&str> {
+        error.problems().iter().filter(|(c, _)| *c == code).map(|(_, text)| text.as_str()).collect()
+    };
+    let duplicates = of(ErrorCode::DuplicateRegistration);
+    assert_eq!(duplicates.len(), 2, "{error}");
+    let packs = duplicates.iter().find(|text| text.contains("packs")).unwrap();
+    for place in [first, second] {
+        assert!(packs.contains(&format!("registry.rs:{place}")), "{place} is missing: {packs}");
+    }
+    assert!(duplicates.iter().any(|text| text.contains("sends 1.0.0") || text.contains("`sends` 1.0.0")), "{error}");
+    assert_eq!(of(ErrorCode::MissingState).len(), 3, "{error}");
+    for text in of(ErrorCode::MissingState) {
+        assert!(text.contains("Warehouse") && text.contains("registry.rs:"), "{text}");
+    }
+    assert_eq!(of(ErrorCode::CrateNotLinked).len(), 1, "{error}");
+    for (code, text) in error.problems() {
+        assert!(error.to_string().contains(code.as_str()) && error.to_string().contains(text.as_str()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_without_a_storage_is_refused() {
+    let error = Runtime::builder().registry(Registry::empty()).start().await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::NotConfigured);
+    assert!(error.to_string().contains(".sqlite("), "{error}");
+}
+
+async fn node(provider: &MemoryProvider, registry: Registry, tags: &[&str]) -> Runtime {
+    let builder = Runtime::builder().provider(provider.clone()).registry(registry).state(Warehouse(10));
+    builder.tags(tags.iter().copied()).start().await.unwrap()
+}
+
+/// Waits until the status says that something waits for a node, and returns what.
+async fn unclaimed<O>(handle: &Handle<O>) -> String {
+    loop {
+        match handle.status().await.unwrap().unclaimed {
+            Some(unclaimed) => return unclaimed.what,
+            None => tokio::task::yield_now().await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_no_node_can_do_is_shown_and_done_once_one_can() {
+    let provider = MemoryProvider::new();
+    let orchestrations = Registry::empty().with_orchestration::<Sends>();
+    let first = node(&provider, orchestrations, &[]).await;
+    let client = first.client();
+    let plain = client.start("sends", "plain", &None::<String>).await.unwrap();
+    assert_eq!(unclaimed(&plain).await, "activity packs");
+    let tagged = client.start("sends", "tagged", &Some("north")).await.unwrap();
+    assert_eq!(unclaimed(&tagged).await, "activity packs with tag north");
+    let unknown = client.start("receives", "unknown", &()).await.unwrap();
+    assert_eq!(unclaimed(&unknown).await, "orchestration receives");
+
+    let activities = || Registry::empty().with_activity::<Packs>();
+    let second = node(&provider, activities(), &["south"]).await;
+    assert_eq!(plain.result_as::<u32, duroxide::Error>().await.unwrap(), 11);
+    assert_eq!(unclaimed(&tagged).await, "activity packs with tag north");
+    let third = node(&provider, activities(), &["north", "west"]).await;
+    assert_eq!(tagged.result_as::<u32, duroxide::Error>().await.unwrap(), 11);
+    assert_eq!(unclaimed(&unknown).await, "orchestration receives");
+    for runtime in [first, second, third] {
+        runtime.shutdown().await.unwrap();
+    }
+}

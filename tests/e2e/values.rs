@@ -1,0 +1,254 @@
+//! Values come back as they were, at every place; what cannot is refused, and what is of another type is told.
+
+use std::collections::BTreeMap;
+
+use duroxide::prelude::*;
+use duroxide::provider::InstanceStatus;
+use duroxide::sqlite::SqliteProvider;
+use duroxide::{Client, ErrorCode, Registry};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Values that others have lost, doubled or bent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Odd {
+    unit: (),
+    none: Option<u8>,
+    some: Option<String>,
+    empty: String,
+    quoted: String,
+    control: String,
+    unsigned: u64,
+    signed: i64,
+    floats: Vec<f64>,
+    bytes: Vec<u8>,
+    map: BTreeMap<String, Vec<Option<i64>>>,
+    json: Vec<Value>,
+    nested: Option<Box<Odd>>,
+}
+
+fn odd() -> Odd {
+    let inner = Odd {
+        unit: (),
+        none: None,
+        some: Some("null".to_owned()),
+        empty: String::new(),
+        quoted: "\"quoted\"".to_owned(),
+        control: "\0\u{1f}\u{7f}\u{2028}\u{1f980}\\\"\n".to_owned(),
+        unsigned: u64::MAX,
+        signed: i64::MIN,
+        floats: vec![0.1, -0.0, f64::MIN_POSITIVE, f64::MAX, 1e300, 9_007_199_254_740_993.0],
+        bytes: (0..=255).collect(),
+        map: [(String::new(), vec![]), ("null".to_owned(), vec![None, Some(i64::MAX)])].into(),
+        json: vec![json!("42"), json!(42), json!(42.0), json!(null), json!({}), json!([[]]), json!(u64::MAX)],
+        nested: None,
+    };
+    Odd { nested: Some(Box::new(inner.clone())), ..inner }
+}
+
+#[activity]
+async fn mirror_activity(odd: Odd) -> Result<Odd, Odd> {
+    if odd.nested.is_some() { Ok(odd) } else { Err(odd) }
+}
+
+#[orchestration]
+async fn mirror_child(ctx: OrchestrationContext, odd: Odd) -> Result<Odd, Odd> {
+    drop(ctx);
+    if odd.nested.is_some() { Ok(odd) } else { Err(odd) }
+}
+
+#[event(name = "mirror \"event\"")]
+struct MirrorEvent {
+    odd: Odd,
+}
+
+#[orchestration]
+async fn mirror(ctx: OrchestrationContext, odd: Odd, left: u32) -> Result<Vec<Odd>, Odd> {
+    let event = ctx.event::<MirrorEvent>().await.odd;
+    let bare = Odd { nested: None, ..odd.clone() };
+    let output = mirror_activity::call(&ctx, odd.clone()).await.expect("the output");
+    let error = mirror_activity::call(&ctx, bare.clone()).await.expect_err("its error").into_failed();
+    let child = mirror_child::call(&ctx, odd.clone()).await.expect("the output");
+    let child_error = mirror_child::call(&ctx, bare).await.expect_err("its error").into_failed();
+    match left {
+        2 => mirror::continue_as_new(&ctx, event, 1).await,
+        1 => Ok(vec![odd, event, output, error.expect("own"), child, child_error.expect("own")]),
+        _ => Err(odd),
+    }
+}
+
+#[tokio::test]
+async fn values_come_back_as_they_were_from_every_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::empty()
+        .with_activity::<mirror_activity>()
+        .with_orchestration::<mirror>()
+        .with_orchestration::<mirror_child>();
+    let memory = Runtime::builder().registry(registry.clone()).in_memory();
+    let sqlite = Runtime::builder().registry(registry).sqlite(folder.path().join("values.db"));
+    for builder in [memory, sqlite] {
+        let mut options = duroxide::RuntimeOptions::default();
+        // Each turn reads everything back.
+        options.max_idle_instances = 0;
+        let runtime = builder.options(options).start().await.unwrap();
+        let handle = mirror::start(&runtime.client(), "mirror", odd(), 2).await.unwrap();
+        for _ in 0..2 {
+            handle.raise(MirrorEvent { odd: odd() }).await.unwrap();
+        }
+        let bare = Odd { nested: None, ..odd() };
+        let expected = [odd(), odd(), odd(), bare.clone(), odd(), bare];
+        assert_eq!(handle.result().await.unwrap(), expected);
+        let fails = mirror::start(&runtime.client(), "fails", odd(), 0).await.unwrap();
+        fails.raise(MirrorEvent { odd: odd() }).await.unwrap();
+        match fails.result().await {
+            Err(OutcomeError::Failed(error)) => assert_eq!(error, odd()),
+            other => panic!("{other:?}"),
+        }
+        runtime.shutdown().await.unwrap();
+    }
+}
+
+#[orchestration]
+async fn echo(ctx: OrchestrationContext, value: Value) -> duroxide::Result<Value> {
+    drop(ctx);
+    Ok(value)
+}
+
+#[tokio::test]
+async fn single_values_keep_their_type() {
+    let test = crate::started().await;
+    let values = [json!("42"), json!(42), json!("\"quoted\""), json!(null), json!("null"), json!(""), json!(-0.0)];
+    for (n, value) in values.into_iter().enumerate() {
+        let handle = echo::start(&test.client(), format!("echo-{n}"), value.clone()).await.unwrap();
+        assert_eq!(handle.result().await.unwrap().to_string(), value.to_string());
+    }
+}
+
+#[tokio::test]
+async fn values_that_json_would_change_are_refused_with_their_place() {
+    let test = crate::started().await;
+    let client = test.client();
+    let refused = [
+        client.start("echo", "nan", &[("field", f64::NAN)]).await.unwrap_err(),
+        client.start("echo", "infinite", &f64::INFINITY).await.unwrap_err(),
+        client.start("echo", "keys", &BTreeMap::from([((1, 2), 3)])).await.unwrap_err(),
+        client.start("echo", "lost", &Some(())).await.unwrap_err(),
+    ];
+    for error in refused {
+        assert_eq!(error.code(), ErrorCode::PayloadRefused, "{error}");
+        assert!(error.to_string().contains("the input"), "{error}");
+        assert!(client.handle(error.instance().unwrap()).status().await.unwrap_err().is_not_found());
+    }
+    let handle = waits_for_number::start(&client, "waits").await.unwrap();
+    let error = handle.raise_named("Number", &f64::NAN).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PayloadRefused, "{error}");
+    assert!(error.to_string().contains("the event"), "{error}");
+}
+
+#[activity]
+async fn gives_nan() -> duroxide::Result<f64> {
+    Ok(f64::NAN)
+}
+
+#[orchestration]
+async fn nan_from_activity(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    Ok(format!("{:?}", gives_nan::call(&ctx).await))
+}
+
+#[orchestration]
+async fn nan_as_output(ctx: OrchestrationContext) -> duroxide::Result<f64> {
+    drop(ctx);
+    Ok(f64::NAN)
+}
+
+#[tokio::test]
+async fn an_output_that_json_would_change_is_an_error_to_the_caller() {
+    let test = crate::started().await;
+    let text = nan_from_activity::start(&test.client(), "activity").await.unwrap().result().await.unwrap();
+    assert!(text.contains("Rejected") && text.contains("NaN"), "{text}");
+    match nan_as_output::start(&test.client(), "output").await.unwrap().result().await {
+        Err(OutcomeError::Rejected { reason }) => assert!(reason.contains("NaN"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[event]
+struct Number(u32);
+
+#[orchestration]
+async fn waits_for_number(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    Ok(ctx.event::<Number>().await.0)
+}
+
+#[activity]
+async fn takes_number(n: u32) -> duroxide::Result<u32> {
+    Ok(n)
+}
+
+#[orchestration]
+async fn gives_text(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    drop(ctx);
+    Ok("text".to_owned())
+}
+
+#[orchestration]
+async fn reads_activity_wrongly(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    ctx.call_activity::<String>("takes_number", &7).await.map_err(|e| duroxide::Error::new(e.to_string()))
+}
+
+#[orchestration]
+async fn calls_activity_wrongly(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    ctx.call_activity::<u32>("takes_number", "text").await.map_err(|e| duroxide::Error::new(e.to_string()))
+}
+
+#[orchestration]
+async fn reads_child_wrongly(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    ctx.call_orchestration::<u32>("gives_text", &()).await.map_err(|e| duroxide::Error::new(e.to_string()))
+}
+
+#[tokio::test]
+async fn a_value_of_another_type_suspends_with_the_place_and_both_types() {
+    let test = crate::started().await;
+    let client = test.client();
+    let event = waits_for_number::start(&client, "event").await.unwrap();
+    event.raise_named("Number", &"text").await.unwrap();
+    client.start("waits_for_number", "input", &"text").await.unwrap();
+    client.start("reads_activity_wrongly", "activity", &()).await.unwrap();
+    client.start("calls_activity_wrongly", "activity input", &()).await.unwrap();
+    client.start("reads_child_wrongly", "child", &()).await.unwrap();
+    for (id, code, place, found, wanted) in [
+        ("event", ErrorCode::UnreadableResult, "values.rs", "string", "u32"),
+        ("input", ErrorCode::UnreadableInput, "", "string", "()"),
+        ("activity", ErrorCode::UnreadableResult, "values.rs", "integer", "String"),
+        ("activity input", ErrorCode::UnreadableActivityInput, "", "string", "u32"),
+        ("child", ErrorCode::UnreadableResult, "values.rs", "string", "u32"),
+    ] {
+        let status = client.handle(id).wait_for(|status| status.suspension.is_some()).await.unwrap();
+        assert!(!status.status.is_finished(), "{id}");
+        let suspension = status.suspension.unwrap();
+        assert_eq!(suspension.code, code, "{id}: {suspension}");
+        let text = suspension.to_string();
+        assert!(suspension.place.clone().unwrap_or_default().contains(place), "{id}: {text}");
+        assert!(text.contains(found) && text.contains(wanted), "{id}: {text}");
+    }
+    // What was not understood is kept: an operator may end it, and its neighbours have not noticed.
+    event.terminate("wrong").await.unwrap();
+    assert_eq!(event.wait().await.unwrap(), InstanceStatus::Terminated);
+    let other = waits_for_number::start(&client, "other").await.unwrap();
+    other.raise(Number(5)).await.unwrap();
+    assert_eq!(other.result().await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn a_file_holds_what_a_client_wrote() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("written.db");
+    let client = Client::new(SqliteProvider::open(&path).unwrap());
+    let value = json!({ "large": "x".repeat(1 << 20), "odd": odd() });
+    client.start("echo", "written", &value).await.unwrap();
+    drop(client);
+    let registry = Registry::empty().with_orchestration::<echo>();
+    let runtime = Runtime::builder().registry(registry).sqlite(&path).start().await.unwrap();
+    assert_eq!(runtime.client().handle("written").result().await.unwrap(), value);
+    runtime.shutdown().await.unwrap();
+}
