@@ -19,7 +19,7 @@ impl State {
         if self.hand_out_again(lease, want, &mut acquired) {
             return acquired;
         }
-        if !(want.alone && self.take_quarantined(lease, want, &mut acquired)) {
+        if !(want.alone && self.has_crashed && self.take_quarantined(lease, want, &mut acquired)) {
             self.take_instances(lease, want, &mut acquired);
             self.take_activities(lease, want, &mut acquired);
         }

@@ -48,6 +48,7 @@ impl State {
 
     /// Ends a membership: what the node owned has no owner any more.
     fn free(&mut self, epoch: Epoch, crashed: bool) {
+        self.has_crashed |= crashed;
         self.nodes.remove(&epoch);
         let latest = self.latest;
         let owned = |owner: Option<Epoch>| owner == Some(epoch);

@@ -22,6 +22,8 @@ pub(super) struct State {
     /// All messages, by arrival.
     pub(super) messages: BTreeMap<i64, Stored>,
     pub(super) last_arrival: i64,
+    /// Whether any node has ever crashed: until then nothing can be in quarantine.
+    pub(super) has_crashed: bool,
     /// Instances that wait for an owner, by the time of their first message.
     pub(super) ready: BTreeSet<(Timestamp, InstanceId)>,
     /// Activities that wait for an owner.
