@@ -29,7 +29,7 @@ pub(crate) async fn all_is_well(place: &Place, orders: u32) -> Seen {
     for number in 0..orders {
         let told: Vec<_> = ledger.iter().filter(|line| line[0] == "result" && line[1] == Order::id(number)).collect();
         assert_eq!(told.len(), 1, "order {number} has one result: {told:?}");
-        let (steps, end) = match process_order::handle(&client, &Order::id(number)).result().await {
+        let (steps, end) = match process_order::handle(&client, Order::id(number)).result().await {
             Ok(steps) => (steps, "sent"),
             Err(OutcomeError::Failed(OrderError::NotSent(steps))) => (steps, "refunded"),
             Err(error) => panic!("order {number}: {error:?}"),

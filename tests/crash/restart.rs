@@ -15,7 +15,7 @@ async fn a_restart_takes_over_at_once() {
     let client = place.client();
     let mut handles = Vec::new();
     for number in 0..8 {
-        handles.push(held_order::start(&client, &format!("held-{number}"), number).await.unwrap());
+        handles.push(held_order::start(&client, format!("held-{number}"), number).await.unwrap());
     }
     let mut first = Process::spawn("serve", place.path(), 0);
     for _ in 0..8 {
@@ -38,7 +38,7 @@ async fn a_client_without_a_runtime_starts_and_waits() {
     let place = Place::new();
     let client = place.client();
     // Nobody runs anything yet, and all of this is kept.
-    let order = process_order::start(&client, &Order::id(4), Order::new(4)).await.unwrap();
+    let order = process_order::start(&client, Order::id(4), Order::new(4)).await.unwrap();
     order.raise(Approval { number: 4 }).await.unwrap();
     let not_wanted = held_order::start(&client, "not-wanted", 1).await.unwrap();
     not_wanted.cancel("changed my mind").await.unwrap();

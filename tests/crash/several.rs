@@ -24,7 +24,7 @@ async fn two_processes_share_one_file() {
     let mut slowest = Duration::ZERO;
     for number in 0..20 {
         let begun = Instant::now();
-        let handle = quick_order::start(&client, &format!("quick-{number}")).await.unwrap();
+        let handle = quick_order::start(&client, format!("quick-{number}")).await.unwrap();
         assert!(both.contains(&handle.result().await.unwrap()));
         slowest = slowest.max(begun.elapsed());
     }

@@ -43,7 +43,7 @@ async fn all_that_crashed_often_together_goes_on_one_by_one() {
     let provider = MemoryProvider::new();
     let client = Client::new(provider.clone());
     for n in 0..20 {
-        innocent::start(&client, &format!("i-{n}"), n).await.unwrap();
+        innocent::start(&client, format!("i-{n}"), n).await.unwrap();
     }
     for _ in 0..QUARANTINE {
         take_and_die(&provider, 20).await;
@@ -51,7 +51,7 @@ async fn all_that_crashed_often_together_goes_on_one_by_one() {
     innocent::start(&client, "new", 20).await.unwrap();
     let test = crate::builder().provider(provider).start().await.unwrap();
     for n in 0..20 {
-        assert_eq!(innocent::handle(&test.client(), &format!("i-{n}")).result().await.unwrap(), n);
+        assert_eq!(innocent::handle(&test.client(), format!("i-{n}")).result().await.unwrap(), n);
     }
     assert_eq!(innocent::handle(&test.client(), "new").result().await.unwrap(), 20);
 }
