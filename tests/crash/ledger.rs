@@ -13,11 +13,18 @@ pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(disk(folder.path())).unwrap();
+        Self(folder)
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// The folder of the database, with nothing else in it.
+    pub(crate) fn disk(&self) -> PathBuf {
+        disk(self.path())
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -35,8 +42,12 @@ impl Place {
     }
 }
 
+fn disk(folder: &Path) -> PathBuf {
+    folder.join("disk")
+}
+
 pub(crate) fn database(folder: &Path) -> PathBuf {
-    folder.join("orders.db")
+    disk(folder).join("orders.db")
 }
 
 fn file(folder: &Path) -> PathBuf {

@@ -4,9 +4,11 @@
 
 mod check;
 mod child;
+mod disk;
 mod kills;
 mod ledger;
 mod moments;
+mod mount;
 mod orders;
 mod process;
 mod random;

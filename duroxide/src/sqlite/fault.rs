@@ -1,5 +1,7 @@
 //! Failures of SQLite, and which of them may pass.
 
+use std::path::Path;
+
 use rusqlite::ErrorCode;
 
 use crate::provider::{CommitError, ProviderError, SubmitError};
@@ -13,12 +15,26 @@ pub(super) fn storage(operation: &'static str, error: rusqlite::Error) -> Provid
     }
 }
 
+/// A failure to open a database, with what is missing most often.
+pub(super) fn unopened(path: &Path, error: rusqlite::Error) -> ProviderError {
+    const OPERATION: &str = "open the database";
+    match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            let reason = format!("{error}; is {} there, and can be written to, and its folder as well?", path.display());
+            ProviderError::permanent(OPERATION, reason)
+        }
+        _ => storage(OPERATION, error),
+    }
+}
+
 /// A busy or full disk, a lock, a lost file system come and go; these do not.
 pub(super) fn is_permanent(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::TypeMismatch | ErrorCode::ApiMisuse)
-    )
+    let moved = error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_READONLY_DBMOVED);
+    moved
+        || matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::TypeMismatch | ErrorCode::ApiMisuse)
+        )
 }
 
 /// Why one entry of a group did not happen.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::ErrorCode;
 
-use super::fault::storage;
+use super::fault::unopened;
 use super::sql::Sql;
 use crate::provider::ProviderError;
 
@@ -97,8 +97,8 @@ impl SqliteOptions {
 }
 
 /// Sets up the connection that writes.
-pub(super) fn prepare_writer(sql: &Sql, options: &SqliteOptions) -> Result<(), ProviderError> {
-    let failed = |e| storage("open the database", e);
+pub(super) fn prepare_writer(sql: &Sql, path: &Path, options: &SqliteOptions) -> Result<(), ProviderError> {
+    let failed = |e| unopened(path, e);
     let mode = write_ahead(sql, options.busy_timeout).map_err(failed)?;
     if mode != "wal" {
         let reason = format!("its file system allows only the journal mode {mode:?}, and WAL is needed");
@@ -150,7 +150,7 @@ pub(super) fn open_reader(
     options: &SqliteOptions,
     statements: std::sync::Arc<std::sync::atomic::AtomicU64>,
 ) -> Result<Sql, ProviderError> {
-    let failed = |e| storage("open the database", e);
+    let failed = |e| unopened(path, e);
     let sql = Sql::open(path, options.busy_timeout, statements).map_err(failed)?;
     for (pragma, value) in [("query_only", 1), ("cache_size", -2048), ("temp_store", 2)] {
         sql.connection().pragma_update(None, pragma, value).map_err(failed)?;
@@ -166,8 +166,9 @@ mod tests {
 
     fn sync_level(options: &SqliteOptions) -> i64 {
         let folder = tempfile::tempdir().unwrap();
-        let sql = Sql::open(&folder.path().join("a.db"), options.busy_timeout, Arc::default()).unwrap();
-        prepare_writer(&sql, options).unwrap();
+        let path = folder.path().join("a.db");
+        let sql = Sql::open(&path, options.busy_timeout, Arc::default()).unwrap();
+        prepare_writer(&sql, &path, options).unwrap();
         sql.connection().pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
     }
 
