@@ -95,18 +95,21 @@ fn beat_on(
         match life {
             Life::Beats => {
                 let renewed = handle.block_on(provider.renew(&lease));
-                // When the node is gone, the heart is told.
-                let _ = notes.send(Note::Renewed(lease, renewed));
+                if notes.send(Note::Renewed(lease, renewed)).is_err() && state.lock().life == Life::Beats {
+                    tracing::error!(node = %lease.node, "the node has died of a bug; what it owned is given back");
+                    return leave(&lease, provider, handle);
+                }
             }
             Life::Stopped => return,
-            Life::Dropped => {
-                // Where the provider lives on, in a client perhaps, nobody would see that the node is gone.
-                if let Err(error) = handle.block_on(provider.leave(&lease)) {
-                    tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
-                }
-                return;
-            }
+            // Where the provider lives on, in a client perhaps, nobody would see that the node is gone.
+            Life::Dropped => return leave(&lease, provider, handle),
         }
+    }
+}
+
+fn leave(lease: &Lease, provider: &dyn Provider, handle: &tokio::runtime::Handle) {
+    if let Err(error) = handle.block_on(provider.leave(lease)) {
+        tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
     }
 }
 
