@@ -85,7 +85,12 @@ fn a_parent_is_heard_only_by_its_own_child() {
         let execution = ExecutionId { instance: InstanceId::new("parent").expect("is valid"), number: 2 };
         Some(Parent { execution, call: CallId(call) })
     };
-    let function = || function(|ctx, _| async move { Ok(ctx.sleep(days(1)).await) });
+    let function = || {
+        function(|ctx, _| async move {
+            ctx.sleep(days(1)).await;
+            Ok(())
+        })
+    };
     let mut child = Run::before_start(function());
     let Input::Started(begun) = started() else { unreachable!("it starts") };
     child.deliver(Input::Started(Started { parent: parent(7), ..begun }), Payload::NULL);
