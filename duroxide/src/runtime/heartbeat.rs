@@ -50,7 +50,7 @@ impl Heartbeat {
             let mut goes_on = true;
             while goes_on {
                 let (lease, life) = beating.next_beat(pause);
-                goes_on = handle.block_on(beat(lease, life, &*provider, &notes));
+                goes_on = handle.block_on(beat(&beating, lease, life, &*provider, &notes));
             }
         });
         if let Err(error) = spawned {
@@ -72,7 +72,7 @@ impl Heartbeat {
             let mut goes_on = true;
             while goes_on {
                 let (lease, life) = beating.next_beat_inline(pause).await;
-                goes_on = beat(lease, life, &*provider, &notes).await;
+                goes_on = beat(&beating, lease, life, &*provider, &notes).await;
             }
         });
         Self(state)
@@ -110,22 +110,33 @@ impl Drop for Heartbeat {
 }
 
 /// Beats once, and tells whether the heart goes on.
-async fn beat(lease: Lease, life: Life, provider: &dyn Provider, notes: &mpsc::UnboundedSender<Note>) -> bool {
+async fn beat(
+    state: &State,
+    lease: Lease,
+    life: Life,
+    provider: &dyn Provider,
+    notes: &mpsc::UnboundedSender<Note>,
+) -> bool {
     match life {
         Life::Beats => {
             let renewed = provider.renew(&lease).await;
-            // When the node is gone, the heart is told.
-            let _ = notes.send(Note::Renewed(lease, renewed));
-        }
-        Life::Stopped => {}
-        Life::Dropped => {
-            // Where the provider lives on, in a client perhaps, nobody would see that the node is gone.
-            if let Err(error) = provider.leave(&lease).await {
-                tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
+            if notes.send(Note::Renewed(lease, renewed)).is_err() && state.lock().life == Life::Beats {
+                tracing::error!(node = %lease.node, "the node has ended without leaving; what it owned is given back");
+                leave(&lease, provider).await;
+                return false;
             }
         }
+        Life::Stopped => {}
+        // Where the provider lives on, in a client perhaps, nobody would see that the node is gone.
+        Life::Dropped => leave(&lease, provider).await,
     }
     life == Life::Beats
+}
+
+async fn leave(lease: &Lease, provider: &dyn Provider) {
+    if let Err(error) = provider.leave(lease).await {
+        tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
+    }
 }
 
 impl State {
