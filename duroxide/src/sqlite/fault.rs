@@ -20,7 +20,8 @@ pub(super) fn unopened(path: &Path, error: rusqlite::Error) -> ProviderError {
     const OPERATION: &str = "open the database";
     match error.sqlite_error_code() {
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            let reason = format!("{error}; is {} there, and can be written to, and its folder as well?", path.display());
+            let reason =
+                format!("{error}; is {} there, and can be written to, and its folder as well?", path.display());
             ProviderError::permanent(OPERATION, reason)
         }
         _ => storage(OPERATION, error),

@@ -27,7 +27,10 @@ impl Files {
         for Opened { path, identity: opened } in &self.files {
             if opened.is_some() && identity(path) != *opened {
                 let reason = format!("{} was removed, moved or replaced while it was in use", path.display());
-                return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED), Some(reason)));
+                return Err(rusqlite::Error::SqliteFailure(
+                    ffi::Error::new(ffi::SQLITE_READONLY_DBMOVED),
+                    Some(reason),
+                ));
             }
         }
         Ok(())
