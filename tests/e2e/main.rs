@@ -8,6 +8,7 @@ mod children;
 mod client;
 mod continue_as_new;
 mod crashes;
+mod damage;
 mod events;
 mod faults;
 mod limits;
@@ -29,6 +30,7 @@ use duroxide::testing::{TestRuntime, TestRuntimeBuilder};
 fn builder() -> TestRuntimeBuilder {
     TestRuntime::builder()
         .state(Arc::new(AtomicU32::new(0)))
+        .state(continue_as_new::Gates::default())
         .state(faults::Work::default())
         .state(runtime::Door::default())
 }
