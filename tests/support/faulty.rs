@@ -56,6 +56,16 @@ struct Plan {
     always: HashMap<Method, Fault>,
     held: HashMap<Method, bool>,
     begun: HashMap<Method, usize>,
+    events: Events,
+}
+
+/// How many events have gone through a [`FaultyProvider`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Handed in with turns.
+    pub written: usize,
+    /// Given out with histories.
+    pub read: usize,
 }
 
 impl Faults {
@@ -96,6 +106,11 @@ impl Faults {
     /// How many calls of a method have begun.
     pub fn begun(&self, method: Method) -> usize {
         self.plan().begun.get(&method).copied().unwrap_or(0)
+    }
+
+    /// How many events were written and read.
+    pub fn events(&self) -> Events {
+        self.plan().events
     }
 
     /// Waits until so many calls of a method have begun, from the beginning.
@@ -195,6 +210,9 @@ impl Provider for FaultyProvider {
         mut entries: Vec<Commit>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
         Box::pin(async move {
+            let written = |entry: &Commit| if let Write::Turn(turn) = &entry.write { turn.events.len() } else { 0 };
+            let written: usize = entries.iter().map(written).sum();
+            self.faults.change(|plan| plan.events.written += written);
             match self.faults.enter(Method::Commit).await {
                 Some(Fault::FirstEntry) if !entries.is_empty() => {
                     entries.remove(0);
@@ -225,7 +243,11 @@ impl Provider for FaultyProvider {
         execution: &'a ExecutionId,
         after: EventId,
     ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
-        Box::pin(self.faults.call(Method::History, self.inner.history(execution, after)))
+        Box::pin(async move {
+            let page = self.faults.call(Method::History, self.inner.history(execution, after)).await?;
+            self.faults.change(|plan| plan.events.read += page.events.len());
+            Ok(page)
+        })
     }
 
     fn instance<'a>(
