@@ -6,6 +6,7 @@ mod activities;
 mod cancellation;
 mod children;
 mod client;
+mod clocks;
 mod continue_as_new;
 mod crashes;
 mod damage;
@@ -13,6 +14,8 @@ mod events;
 mod faults;
 mod limits;
 mod logging;
+#[cfg(target_os = "linux")]
+mod memory;
 mod registry;
 mod runtime;
 mod sqlite;
@@ -33,6 +36,7 @@ fn builder() -> TestRuntimeBuilder {
         .state(continue_as_new::Gates::default())
         .state(faults::Work::default())
         .state(runtime::Door::default())
+        .state(support::Faults::default())
 }
 
 async fn started() -> TestRuntime {

@@ -12,7 +12,7 @@ use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Registry, RuntimeBuilder, RuntimeOptions, Timeout};
 use futures_util::FutureExt;
-use support::{FaultyProvider, Method};
+use support::{Faults, FaultyProvider, Method};
 use tokio::sync::watch;
 
 /// A door that activities wait at.
@@ -24,7 +24,11 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    async fn until_came(&self, times: u32) {
+    pub(crate) fn came(&self) -> u32 {
+        *self.came.borrow()
+    }
+
+    pub(crate) async fn until_came(&self, times: u32) {
         self.came.subscribe().wait_for(|came| *came >= times).await.unwrap();
     }
 
@@ -32,7 +36,7 @@ impl Door {
         self.gone.subscribe().wait_for(|gone| *gone >= times).await.unwrap();
     }
 
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         self.open.send_replace(true);
     }
 }
@@ -46,7 +50,7 @@ impl Drop for Gone {
 }
 
 #[activity]
-async fn waits_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
+pub(crate) async fn waits_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
     let _gone = Gone(door.clone());
     door.came.send_modify(|n| *n += 1);
     let _ = door.open.subscribe().wait_for(|open| *open).await;
@@ -66,7 +70,7 @@ fn blocks_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
 struct Ring;
 
 #[orchestration]
-async fn visits(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+pub(crate) async fn visits(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
     join_all((0..n).map(|_| waits_at_door::call(&ctx))).await.into_iter().map(|r| r.map_err(Into::into)).sum()
 }
 
@@ -211,6 +215,40 @@ async fn a_turn_that_never_returns_is_named_and_others_go_on() {
     ENOUGH.store(true, Ordering::Relaxed);
 }
 
+/// Computes without a pause until the heart has beaten so often, on the one thread that there is.
+#[activity]
+async fn computes(State(faults): State<Faults>, beats: usize) -> duroxide::Result<u32> {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let run = RUNS.fetch_add(1, Ordering::SeqCst) + 1;
+    let (begin, begun) = (std::time::Instant::now(), faults.begun(Method::Renew));
+    while faults.begun(Method::Renew) < begun + beats {
+        if begin.elapsed() > Duration::from_secs(20) {
+            return Err(duroxide::Error::new("the heart does not beat"));
+        }
+    }
+    Ok(run)
+}
+
+#[orchestration]
+async fn calls_computes(ctx: OrchestrationContext, beats: usize) -> duroxide::Result<u32> {
+    Ok(computes::call(&ctx, beats).await?)
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_activity_that_computes_outlives_its_lease_time_and_runs_once() {
+    let provider = FaultyProvider::new(MemoryProvider::new());
+    let start = || {
+        let registry = Registry::empty().with_activity::<computes>().with_orchestration::<calls_computes>();
+        let builder = Runtime::builder().registry(registry).options(quick()).state(provider.faults().clone());
+        builder.provider(provider.clone()).start()
+    };
+    let (runtime, _other) = (start().await.unwrap(), start().await.unwrap());
+    // Two nodes beat three times in a lease time.
+    let handle = calls_computes::start(&runtime.client(), "computes", 10 * 2 * 3).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 1);
+    assert_eq!(provider.faults().begun(Method::Join), 2, "nobody has stepped back");
+}
+
 #[tokio::test]
 async fn blocking_activities_delay_no_timer() {
     let mut options = quick();
@@ -220,7 +258,7 @@ async fn blocking_activities_delay_no_timer() {
     bench.door.until_came(4).await;
     let timer = hour::start(&bench.runtime.client(), "timer").await.unwrap();
     passes(&bench, &timer).await;
-    assert_eq!(*bench.door.came.borrow(), 4, "no more than there is place for");
+    assert_eq!(bench.door.came(), 4, "no more than there is place for");
     bench.door.open();
     assert_eq!(blocking.result().await.unwrap(), 6);
 }
@@ -271,7 +309,7 @@ async fn a_shutdown_lets_running_activities_finish() {
     assert!(client.nodes().await.unwrap().is_empty(), "it has left");
     let next = builder(&bench.provider, &bench.clock, &bench.door).start().await.unwrap();
     assert_eq!(visits::handle(&next.client(), "visits").result().await.unwrap(), 3);
-    assert_eq!(*bench.door.came.borrow(), 3, "what had finished is not run again");
+    assert_eq!(bench.door.came(), 3, "what had finished is not run again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -303,7 +341,7 @@ async fn a_shutdown_that_nobody_waits_for_goes_on() {
     bench.provider.faults().until_begun(Method::Leave, 1).await;
     let next = builder(&bench.provider, &bench.clock, &bench.door).start().await.unwrap();
     assert_eq!(visits::handle(&next.client(), "visits").result().await.unwrap(), 1);
-    assert_eq!(*bench.door.came.borrow(), 1, "the activity was left to finish");
+    assert_eq!(bench.door.came(), 1, "the activity was left to finish");
 }
 
 #[tokio::test]

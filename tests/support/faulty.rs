@@ -34,6 +34,10 @@ pub enum Fault {
     AnswerLost,
     /// It is not carried out, and will not be.
     Permanent,
+    /// It is not carried out, and never answered.
+    Hangs,
+    /// It is carried out, and never answered.
+    AnswerHangs,
     /// The first entry of the batch fails, the others are carried out.
     FirstEntry,
 }
@@ -158,12 +162,18 @@ impl Faults {
         if fault == Some(Fault::Permanent) {
             return Err(ProviderError::permanent("do as asked", "injected for good"));
         }
+        if fault == Some(Fault::Hangs) {
+            std::future::pending::<()>().await;
+        }
         let before = fault == Some(Fault::Before);
         if !before {
             let done = call.await;
             if fault.is_none() {
                 return done;
             }
+        }
+        if fault == Some(Fault::AnswerHangs) {
+            std::future::pending::<()>().await;
         }
         let when = if before { "injected before the call" } else { "injected after the call" };
         Err(ProviderError::retryable("do as asked", when))
@@ -225,6 +235,11 @@ impl Provider for FaultyProvider {
                 Some(Fault::AnswerLost) => {
                     self.inner.commit(lease, entries).await?;
                     Err(ProviderError::retryable("commit", "injected after the call"))
+                }
+                Some(Fault::Hangs) => std::future::pending().await,
+                Some(Fault::AnswerHangs) => {
+                    self.inner.commit(lease, entries).await?;
+                    std::future::pending().await
                 }
                 _ => self.inner.commit(lease, entries).await,
             }

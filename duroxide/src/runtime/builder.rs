@@ -154,7 +154,9 @@ impl RuntimeBuilder {
         let (notes, inbox) = mpsc::unbounded_channel();
         let handle = NodeHandle::new(notes.clone(), lookup.clone(), lease);
         let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
-        let heartbeat = Arc::new(Heartbeat::start(provider.clone(), lease, self.options.lease_time, notes.clone()));
+        let (heartbeat, heart_ended) =
+            Heartbeat::start(provider.clone(), lease, self.options.lease_time, notes.clone());
+        let heartbeat = Arc::new(heartbeat);
         let shared = Shared {
             provider,
             clock: self.clock,
@@ -167,7 +169,7 @@ impl RuntimeBuilder {
         };
         let node = Node::new(Arc::new(shared), lease, inbox, handle, heartbeat.clone());
         let task = tokio::spawn(node.run());
-        Ok(Runtime { client, notes, task, ending: false, _heartbeat: heartbeat })
+        Ok(Runtime { client, notes, task, ending: false, heartbeat, heart_ended })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::node::Note;
 use crate::provider::{Lease, Provider};
@@ -15,6 +15,8 @@ struct State {
     /// A std mutex: held for a moment, never across an await.
     beat: Mutex<Beat>,
     changed: Condvar,
+    /// Ends a beat that the storage does not answer.
+    ended: Notify,
 }
 
 struct Beat {
@@ -34,22 +36,29 @@ enum Life {
 }
 
 impl Heartbeat {
+    /// Also returns what resolves when the thread has let go of the provider.
     pub(super) fn start(
         provider: Arc<dyn Provider>,
         lease: Lease,
         lease_time: Duration,
         notes: mpsc::UnboundedSender<Note>,
-    ) -> Self {
+    ) -> (Self, oneshot::Receiver<()>) {
         let beat = Beat { lease, now: false, life: Life::Beats };
-        let state = Arc::new(State { beat: Mutex::new(beat), changed: Condvar::new() });
+        let state = Arc::new(State { beat: Mutex::new(beat), changed: Condvar::new(), ended: Notify::new() });
+        let (gone, is_gone) = oneshot::channel();
         let beating = state.clone();
         let handle = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("duroxide-heartbeat".to_owned());
-        let spawned = thread.spawn(move || beat_on(&beating, &*provider, lease_time / 3, &notes, &handle));
+        let spawned = thread.spawn(move || {
+            beat_on(&beating, &*provider, lease_time / 3, &notes, &handle);
+            drop(provider);
+            // Nobody waits for it where the runtime was dropped.
+            let _ = gone.send(());
+        });
         if let Err(error) = spawned {
             tracing::error!(%error, "the heartbeat thread cannot be started; other nodes may take over what this one owns");
         }
-        Self(state)
+        (Self(state), is_gone)
     }
 
     /// Goes on with another lease.
@@ -74,6 +83,7 @@ impl Heartbeat {
         }
         drop(beat);
         self.0.changed.notify_all();
+        self.0.ended.notify_one();
     }
 }
 
@@ -94,7 +104,13 @@ fn beat_on(
         let (lease, life) = state.next_beat(pause);
         match life {
             Life::Beats => {
-                let renewed = handle.block_on(provider.renew(&lease));
+                let beat = async {
+                    tokio::select! {
+                        renewed = provider.renew(&lease) => Some(renewed),
+                        () = state.ended.notified() => None,
+                    }
+                };
+                let Some(renewed) = handle.block_on(beat) else { continue };
                 // When the node is gone, the heart is told.
                 let _ = notes.send(Note::Renewed(lease, renewed));
             }

@@ -60,7 +60,8 @@ pub struct Runtime {
     task: JoinHandle<()>,
     /// Whether the node ends by itself.
     ending: bool,
-    _heartbeat: Arc<Heartbeat>,
+    heartbeat: Arc<Heartbeat>,
+    heart_ended: oneshot::Receiver<()>,
 }
 
 impl Runtime {
@@ -95,6 +96,9 @@ impl Runtime {
             let _ = finished.await;
         }
         let _ = (&mut self.task).await;
+        // Also when the node has ended in another way; and then nothing holds the storage any more.
+        self.heartbeat.stop();
+        let _ = (&mut self.heart_ended).await;
         Ok(())
     }
 }
