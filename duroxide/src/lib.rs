@@ -54,6 +54,7 @@ mod payload;
 mod policy;
 pub mod prelude;
 pub mod provider;
+mod random;
 mod registry;
 mod replay;
 mod runtime;

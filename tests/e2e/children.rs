@@ -215,7 +215,8 @@ async fn ends(ctx: OrchestrationContext, how: String) -> duroxide::Result<()> {
         "continues as new" => ends::continue_as_new(&ctx, String::new()).await,
         "drops its calls" => {
             drop(children);
-            Ok(ctx.sleep(days(1)).await)
+            ctx.sleep(days(1)).await;
+            Ok(())
         }
         _ => Ok(()),
     }
@@ -238,7 +239,8 @@ async fn whichever_way_a_parent_ends_its_children_are_closed_by_their_policy() {
     ] {
         let parent = ends::start(&client, how, how.to_owned()).await.unwrap();
         let policies = POLICIES.iter().map(|policy| format!("{policy:?}")).chain(["default".to_owned()]);
-        let children: Vec<_> = policies.map(|policy| (leaf::handle(&client, format!("{how}: {policy}")), policy)).collect();
+        let children: Vec<_> =
+            policies.map(|policy| (leaf::handle(&client, format!("{how}: {policy}")), policy)).collect();
         for (child, _) in &children {
             while child.status().await.is_err() {
                 tokio::task::yield_now().await;

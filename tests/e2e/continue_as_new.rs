@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use duroxide::prelude::*;
 use duroxide::Registry;
+use duroxide::prelude::*;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 

@@ -45,13 +45,7 @@ struct Case {
     mend: &'static str,
 }
 
-const fn case(
-    stage: Stage,
-    table: &'static str,
-    rows: &'static str,
-    damage: &'static str,
-    mend: &'static str,
-) -> Case {
+const fn case(stage: Stage, table: &'static str, rows: &'static str, damage: &'static str, mend: &'static str) -> Case {
     Case { stage, table, rows, damage, mend }
 }
 
@@ -91,7 +85,12 @@ fn ids(stage: Stage) -> impl Iterator<Item = (String, u32)> {
 }
 
 async fn runtime(provider: &SqliteProvider, registry: Registry) -> Runtime {
-    Runtime::builder().provider(provider.clone()).registry(registry.with_orchestration::<relays>()).start().await.unwrap()
+    Runtime::builder()
+        .provider(provider.clone())
+        .registry(registry.with_orchestration::<relays>())
+        .start()
+        .await
+        .unwrap()
 }
 
 async fn bring_to(stage: Stage, client: &Client, events: u64) {

@@ -147,7 +147,8 @@ async fn a_file_that_cannot_be_opened_or_migrated_stops_the_start() {
     let clashes = folder.path().join("clashes.db");
     let other = rusqlite::Connection::open(&clashes).unwrap();
     other.execute_batch("CREATE TABLE duroxide_messages (mine TEXT)").unwrap();
-    for (path, part) in [(&newer, "version 999"), (&clashes, "duroxide_messages"), (&folder.path().to_owned(), "open")] {
+    for (path, part) in [(&newer, "version 999"), (&clashes, "duroxide_messages"), (&folder.path().to_owned(), "open")]
+    {
         let error = Runtime::builder().sqlite(path).registry(Registry::empty()).start().await.err().unwrap();
         assert_eq!(error.code(), ErrorCode::StorageFailed, "{error}");
         assert!(error.to_string().contains(part), "{error}");

@@ -75,6 +75,13 @@ impl Runtime {
         self.client.clone()
     }
 
+    /// Whether the node has ended. One that was neither shut down nor dropped has panicked.
+    #[cfg(feature = "testing")]
+    #[expect(dead_code, reason = "for the simulation")]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.task.is_finished()
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) fn epoch(&self) -> Option<crate::id::Epoch> {
         self.client.epoch()

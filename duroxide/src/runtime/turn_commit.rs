@@ -252,7 +252,7 @@ impl Writing<'_> {
         let next = self.about.execution.number + 1;
         let mut started = self.about.started.clone();
         started.version = version;
-        started.seed = random_seed();
+        started.seed = crate::random::bits();
         let own = self.about.execution.instance.clone();
         let start = Message::new(Input::Started(started), input).in_lane(Lane::Start).for_execution(next);
         self.send(own.clone(), start);
@@ -337,17 +337,13 @@ pub(crate) fn new_instance(
     let started = Started {
         name: name.clone(),
         version: version.clone(),
-        seed: random_seed(),
+        seed: crate::random::bits(),
         parent: parent.clone(),
         headers,
         labels: labels.clone(),
     };
     let start = Message::new(Input::Started(started), input).in_lane(Lane::Start);
     NewInstance { instance, name, version, labels, parent, start: MessageRow::from(&start), eager }
-}
-
-fn random_seed() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().0
 }
 
 /// The pause before the next attempt, as the policy says, shortened at random by up to a tenth.

@@ -12,11 +12,7 @@ pub(super) fn storage(operation: &'static str, error: rusqlite::Error) -> Provid
         rusqlite::Error::SqlInputError { error, msg, .. } => rusqlite::Error::SqliteFailure(error, Some(msg)),
         other => other,
     };
-    if permanent {
-        ProviderError::permanent(operation, error)
-    } else {
-        ProviderError::retryable(operation, error)
-    }
+    if permanent { ProviderError::permanent(operation, error) } else { ProviderError::retryable(operation, error) }
 }
 
 /// A busy or full disk, a lock, a lost file system come and go; these do not, nor does a statement that does not fit the

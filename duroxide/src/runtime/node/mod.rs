@@ -11,8 +11,11 @@ mod shutdown;
 mod turns;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -51,6 +54,8 @@ pub(super) struct Shared {
     pub(super) tags: Option<Arc<[String]>>,
     pub(super) info: NodeInfo,
     pub(super) notes: mpsc::UnboundedSender<Note>,
+    /// Whether turns are made on the thread of the node.
+    pub(super) inline: bool,
 }
 
 /// What the node is told.
@@ -73,7 +78,7 @@ pub(in crate::runtime) enum Note {
 
 /// What the node waits for.
 enum Happened {
-    Told,
+    Told(Vec<Note>),
     Answered(Answer),
     AttemptEnded(Result<AttemptDone, tokio::task::JoinError>),
     Woken,
@@ -169,7 +174,7 @@ impl Node {
             _party: shared.clock.join(Party { settled, waits: false }),
             woken,
             wake,
-            pool: TurnPool::new(options.turn_threads, &shared.notes),
+            pool: TurnPool::new(if shared.inline { 0 } else { options.turn_threads.max(1) }, &shared.notes),
             acquiring: Acquiring::new(&shared),
             hold: shared.clock.hold(),
             shared,
@@ -200,51 +205,68 @@ impl Node {
 
     /// Works until it is shut down.
     pub(super) async fn run(mut self) {
-        let mut notes = Vec::new();
+        let mut happened = Vec::new();
         loop {
             self.start_what_is_due();
             if self.is_drained() {
                 return self.leave().await;
             }
             self.let_time_pass_if_idle();
-            let happened = self.next(&mut notes).await;
+            self.next(&mut happened).await;
             self.hold_time();
-            match happened {
-                Happened::Told => notes.drain(..).for_each(|note| self.told(note)),
-                Happened::Answered(answer) => self.answered(answer),
-                Happened::AttemptEnded(done) => self.attempt_ended(done),
-                Happened::Woken => {
-                    self.woken.store(*self.wake.borrow(), Ordering::Release);
-                    self.acquiring.wanted = true;
-                }
-                Happened::Due => {
-                    self.timer = None;
-                    self.acquiring.wanted = true;
-                }
-                Happened::TurnTakesLong => {
-                    self.watch = None;
-                    self.report_stuck_turns();
-                }
-                Happened::DrainDeadline => self.drain_deadline_passed(),
-            }
+            happened.drain(..).for_each(|happened| self.handle(happened));
         }
     }
 
-    /// Waits for the next thing to happen.
-    async fn next(&mut self, notes: &mut Vec<Note>) -> Happened {
+    fn handle(&mut self, happened: Happened) {
+        match happened {
+            Happened::Told(notes) => notes.into_iter().for_each(|note| self.told(note)),
+            Happened::Answered(answer) => self.answered(answer),
+            Happened::AttemptEnded(done) => self.attempt_ended(done),
+            Happened::Woken => {
+                self.woken.store(*self.wake.borrow(), Ordering::Release);
+                self.acquiring.wanted = true;
+            }
+            Happened::Due => {
+                self.timer = None;
+                self.acquiring.wanted = true;
+            }
+            Happened::TurnTakesLong => {
+                self.watch = None;
+                self.report_stuck_turns();
+            }
+            Happened::DrainDeadline => self.drain_deadline_passed(),
+        }
+    }
+
+    /// Waits until something happens, and takes what has happened: of everything, so that nobody waits for others, and
+    /// always in the same order, so that the same happens again in a simulation.
+    async fn next(&mut self, happened: &mut Vec<Happened>) {
         let long = self.shared.options.turn_warning;
         self.watch = (self.turns > 0).then(|| self.watch.unwrap_or_else(|| tokio::time::Instant::now() + long));
-        let watch = self.watch;
         let deadline = self.draining.as_ref().and_then(|draining| draining.deadline);
-        tokio::select! {
-            _ = self.notes.recv_many(notes, 1024) => Happened::Told,
-            Some(answer) = self.asked.next() => Happened::Answered(answer),
-            Some(done) = self.attempts.join_next() => Happened::AttemptEnded(done),
-            Ok(()) = self.wake.changed() => Happened::Woken,
-            () = due(&mut self.timer) => Happened::Due,
-            () = until(watch) => Happened::TurnTakesLong,
-            () = until(deadline) => Happened::DrainDeadline,
-        }
+        let Self { notes, asked, attempts, wake, timer, watch, .. } = self;
+        let (mut woken, mut due) = (pin!(wake.changed()), pin!(due(timer)));
+        let (mut watch, mut deadline) = (pin!(until(*watch)), pin!(until(deadline)));
+        poll_fn(|context| {
+            let mut told = Vec::new();
+            if notes.poll_recv_many(context, &mut told, 1024).is_ready() {
+                happened.push(Happened::Told(told));
+            }
+            while let Poll::Ready(Some(answer)) = asked.poll_next_unpin(context) {
+                happened.push(Happened::Answered(answer));
+            }
+            while let Poll::Ready(Some(done)) = attempts.poll_join_next(context) {
+                happened.push(Happened::AttemptEnded(done));
+            }
+            // An error would mean that the provider is gone, which this node holds.
+            happened.extend(woken.as_mut().poll(context).is_ready().then_some(Happened::Woken));
+            happened.extend(due.as_mut().poll(context).is_ready().then_some(Happened::Due));
+            happened.extend(watch.as_mut().poll(context).is_ready().then_some(Happened::TurnTakesLong));
+            happened.extend(deadline.as_mut().poll(context).is_ready().then_some(Happened::DrainDeadline));
+            if happened.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
     }
 
     fn told(&mut self, note: Note) {
