@@ -16,6 +16,7 @@ mod limits;
 mod logging;
 #[cfg(target_os = "linux")]
 mod memory;
+mod moments;
 mod registry;
 mod runtime;
 mod sqlite;

@@ -32,7 +32,7 @@ impl Door {
         self.came.subscribe().wait_for(|came| *came >= times).await.unwrap();
     }
 
-    async fn until_gone(&self, times: u32) {
+    pub(crate) async fn until_gone(&self, times: u32) {
         self.gone.subscribe().wait_for(|gone| *gone >= times).await.unwrap();
     }
 

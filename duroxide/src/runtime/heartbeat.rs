@@ -129,23 +129,29 @@ async fn beat(
     notes: &mpsc::UnboundedSender<Note>,
 ) -> bool {
     match life {
-        Life::Beats => tokio::select! {
-            biased;
-            renewed = provider.renew(&lease) => {
-                // When the node is gone, the heart is told.
-                let _ = notes.send(Note::Renewed(lease, renewed));
-            }
-            () = state.ended.notified() => {}
-        },
-        Life::Stopped => {}
-        Life::Dropped => {
-            // Where the provider lives on, in a client perhaps, nobody would see that the node is gone.
-            if let Err(error) = provider.leave(&lease).await {
-                tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
+        Life::Beats => {
+            let renewed = tokio::select! {
+                biased;
+                renewed = provider.renew(&lease) => renewed,
+                () = state.ended.notified() => return true,
+            };
+            if notes.send(Note::Renewed(lease, renewed)).is_err() && state.lock().life == Life::Beats {
+                tracing::error!(node = %lease.node, "the node has ended without leaving; what it owned is given back");
+                leave(&lease, provider).await;
+                return false;
             }
         }
+        Life::Stopped => {}
+        // Where the provider lives on, in a client perhaps, nobody would see that the node is gone.
+        Life::Dropped => leave(&lease, provider).await,
     }
     life == Life::Beats
+}
+
+async fn leave(lease: &Lease, provider: &dyn Provider) {
+    if let Err(error) = provider.leave(lease).await {
+        tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
+    }
 }
 
 impl State {

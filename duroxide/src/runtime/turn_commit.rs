@@ -160,11 +160,13 @@ impl Writing<'_> {
         }
     }
 
-    /// Nobody waits for a child any more.
+    /// Nobody waits for a child any more. It names itself as the parent, since the id may be that of another instance: then
+    /// the start was refused, and the refusal is on its way.
     fn close(&mut self, call: CallId, child: InstanceId, policy: ClosePolicy, reason: String) {
+        let parent = Some(Parent { execution: self.about.execution.clone(), call });
         let input = match policy {
-            ClosePolicy::Cancel => Input::CancelRequested { reason },
-            ClosePolicy::Terminate => Input::TerminateRequested { reason },
+            ClosePolicy::Cancel => Input::CancelRequested { reason, parent },
+            ClosePolicy::Terminate => Input::TerminateRequested { reason, parent },
             ClosePolicy::Abandon => return,
         };
         let before = self.turn.starts.len();
@@ -259,7 +261,7 @@ impl Writing<'_> {
         if let Some(reason) = self.remains.cancel.take() {
             self.send(
                 own.clone(),
-                Message::new(Input::CancelRequested { reason }, Payload::NULL).in_lane(Lane::Carried),
+                Message::new(Input::CancelRequested { reason, parent: None }, Payload::NULL).in_lane(Lane::Carried),
             );
         }
         for (name, payload) in std::mem::take(&mut self.remains.unread) {
