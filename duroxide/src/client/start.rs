@@ -91,9 +91,9 @@ impl<O> StartCall<O> {
         self
     }
 
-    /// Begins at a time; until then the instance exists and takes events.
-    pub fn at(mut self, time: Timestamp) -> Self {
-        self.begin = Begin::At(time);
+    /// Begins at a time, a [`Timestamp`] or `SystemTime`; until then the instance exists and takes events.
+    pub fn at(mut self, time: impl Into<Timestamp>) -> Self {
+        self.begin = Begin::At(time.into());
         self
     }
 
