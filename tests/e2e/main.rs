@@ -12,6 +12,7 @@ mod events;
 mod faults;
 mod limits;
 mod logging;
+mod moments;
 mod registry;
 mod runtime;
 mod sqlite;

@@ -21,15 +21,15 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    async fn until_came(&self, times: u32) {
+    pub(crate) async fn until_came(&self, times: u32) {
         self.came.subscribe().wait_for(|came| *came >= times).await.unwrap();
     }
 
-    async fn until_gone(&self, times: u32) {
+    pub(crate) async fn until_gone(&self, times: u32) {
         self.gone.subscribe().wait_for(|gone| *gone >= times).await.unwrap();
     }
 
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         self.open.send_replace(true);
     }
 }
@@ -43,7 +43,7 @@ impl Drop for Gone {
 }
 
 #[activity]
-async fn waits_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
+pub(crate) async fn waits_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
     let _gone = Gone(door.clone());
     door.came.send_modify(|n| *n += 1);
     let _ = door.open.subscribe().wait_for(|open| *open).await;

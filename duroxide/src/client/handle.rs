@@ -12,7 +12,7 @@ use crate::history::{Decision, Event, EventKind, Failure, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, InvalidId, MAX_NAME, check_text};
 use crate::orchestration::{Event as ExternalEvent, Orchestration};
 use crate::payload::Payload;
-use crate::provider::{InstanceRecord, InstanceStatus, Submission};
+use crate::provider::{EventRow, InstanceRecord, InstanceStatus, Submission};
 
 /// A handle to one instance of an orchestration. Cheap to clone.
 pub struct Handle<O> {
@@ -182,7 +182,7 @@ impl<O> Handle<O> {
     /// [`ClientError`]: there is no such instance, it has finished, or the storage fails.
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let id = self.id()?;
-        self.client.send(id, Input::CancelRequested { reason: reason.into() }, Payload::NULL).await
+        self.client.send(id, Input::CancelRequested { reason: reason.into(), parent: None }, Payload::NULL).await
     }
 
     /// Ends the instance now, without running its code again: also a suspended one, or one that does not return. Its parent
@@ -233,14 +233,17 @@ impl<O> Handle<O> {
 impl Client {
     /// Reads all events of an execution.
     pub(super) async fn history(&self, execution: &ExecutionId) -> Result<Vec<Event>, ClientError> {
-        let mut events: Vec<Event> = Vec::new();
+        let unreadable = |e| ClientError::unreadable(&execution.instance, "its history", &e);
+        self.events(execution).await?.into_iter().map(|row| Event::try_from(row).map_err(unreadable)).collect()
+    }
+
+    /// Reads all events of an execution, as they are stored.
+    pub(super) async fn events(&self, execution: &ExecutionId) -> Result<Vec<EventRow>, ClientError> {
+        let mut events: Vec<EventRow> = Vec::new();
         loop {
             let after = events.last().map_or(EventId(0), |event| event.id);
             let page = self.ask(|| self.provider.history(execution, after)).await?;
-            for row in page.events {
-                let unreadable = |e| ClientError::unreadable(&execution.instance, "its history", &e);
-                events.push(Event::try_from(row).map_err(unreadable)?);
-            }
+            events.extend(page.events);
             if !page.more {
                 return Ok(events);
             }

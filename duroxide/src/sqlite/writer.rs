@@ -128,8 +128,10 @@ impl Writer {
                 self.shared.write_transactions.fetch_add(1, Ordering::Relaxed);
                 let ring = !signals.is_empty();
                 self.shared.signal(&signals);
-                for job in jobs {
-                    job.answer(Ok(()));
+                let unheard = jobs.into_iter().filter_map(|job| (!job.answer(Ok(()))).then_some(())).count();
+                if unheard > 0 {
+                    // Whoever asked has gone, and hands nothing on: the nodes look for themselves.
+                    self.shared.wakeups.work();
                 }
                 if ring {
                     self.ringer.ring(&self.sql, self.shared.port());

@@ -26,7 +26,7 @@ pub(crate) enum Op {
 
 impl Op {
     /// Whether dropping the call leaves what it started alone.
-    pub(super) fn is_detached(&self) -> bool {
+    pub(crate) fn is_detached(&self) -> bool {
         matches!(self, Self::Activity { detached: true, .. } | Self::DetachedStart)
     }
 

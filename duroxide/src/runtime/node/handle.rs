@@ -49,6 +49,13 @@ impl NodeHandle {
         self.tell(owner, Note::Create(Box::new(new), execution, hold));
     }
 
+    /// Tells the node to look for an instance of which it is not known whether it was created.
+    pub(crate) fn uncertain(&self, instance: InstanceId) {
+        if let Some(notes) = self.notes.upgrade() {
+            let _ = notes.send(Note::Uncertain(instance));
+        }
+    }
+
     /// Tells the node that an instance was ended or removed from outside, whoever owned it.
     pub(crate) fn ended(&self, instance: InstanceId) {
         if let Some(notes) = self.notes.upgrade() {
