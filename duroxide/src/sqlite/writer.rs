@@ -17,8 +17,9 @@ use super::tx::{Signals, Tx};
 const MAX_ENTRIES: usize = 512;
 /// How long the writer must have been idle before it moves the log into the database.
 const IDLE: Duration = Duration::from_millis(100);
-/// With that many pages in the log (16 MiB), it is moved however busy the writer is.
-const MAX_LOG: u32 = 4096;
+/// With that many pages in the log (4 MiB), it is moved however busy the writer is. A log that is short is written over again
+/// and again, and syncing blocks that the file has already costs half of what it costs to make the file longer.
+const MAX_LOG: u32 = 1000;
 
 pub(super) enum Message {
     Job(Box<dyn Job>),
