@@ -11,7 +11,8 @@ use super::bell::Ringer;
 use super::group::{Failure, Job, Undo};
 use super::shared::Shared;
 use super::sql::Sql;
-use super::tx::{Signals, Tx};
+use super::tx::Tx;
+use crate::provider::Signals;
 
 /// The most entries of one transaction: so that the first of them does not wait for ever.
 const MAX_ENTRIES: usize = 512;
@@ -128,7 +129,7 @@ impl Writer {
             Ok(signals) => {
                 self.shared.write_transactions.fetch_add(1, Ordering::Relaxed);
                 let ring = !signals.is_empty();
-                self.shared.signal(&signals);
+                self.shared.wakeups.tell(signals);
                 let unheard = jobs.into_iter().filter_map(|job| (!job.answer(Ok(()))).then_some(())).count();
                 if unheard > 0 {
                     // Whoever asked has gone, and hands nothing on: the nodes look for themselves.
