@@ -7,6 +7,7 @@ mod start;
 mod status;
 mod submit;
 mod terminate;
+mod wait;
 
 use std::sync::Arc;
 
