@@ -195,3 +195,28 @@ fn anchors(text: &str) -> impl Iterator<Item = String> {
         heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
     })
 }
+
+#[test]
+fn invariants_name_tests_that_exist() {
+    let page = std::fs::read_to_string(root().join("docs/design-invariants.md")).expect("a text");
+    let mut rows = 0;
+    for row in page.lines().filter(|line| line.starts_with("| P") || line.starts_with("| I")) {
+        let held_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let mut file = String::new();
+        let mut files = 0;
+        // What stands between backticks: a file, then what is in it.
+        for word in held_by.split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") {
+                let places = ["tests", "duroxide/src", "."].map(|folder| root().join(folder).join(word));
+                let found = places.iter().find_map(|path| std::fs::read_to_string(path).ok());
+                file = found.unwrap_or_else(|| panic!("there is no {word}: {row}"));
+                files += 1;
+            } else {
+                assert!(file.contains(&format!("fn {word}(")), "no function {word} is there: {row}");
+            }
+        }
+        assert!(files > 0, "nothing holds this: {row}");
+        rows += 1;
+    }
+    assert!(rows > 30, "only {rows} invariants were found");
+}
