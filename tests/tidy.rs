@@ -160,3 +160,54 @@ fn links_between_pages_resolve() {
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
+
+/// A test that has to stand where a page says that it stands, or a part of the source.
+struct Named {
+    line: String,
+    path: Option<String>,
+    name: String,
+}
+
+/// What the last column of the tables of a page names: paths, and names within the path before them.
+fn named_in_tables(page: &str) -> Vec<Named> {
+    let text = std::fs::read_to_string(root().join(page)).expect("a page");
+    let mut named = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        let column = line.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let mut path = None;
+        for quoted in column.split('`').skip(1).step_by(2) {
+            if quoted.contains('/') || quoted.ends_with(".rs") {
+                path = Some(quoted.to_owned());
+            }
+            named.push(Named { line: line.to_owned(), path: path.clone(), name: quoted.to_owned() });
+        }
+    }
+    named
+}
+
+#[test]
+fn what_the_tables_of_promises_name_exists() {
+    let is_name = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let mut wrong = Vec::new();
+    for page in ["docs/design-invariants.md", "docs/reliability.md"] {
+        let named = named_in_tables(page);
+        assert!(named.len() > 40, "{page} has its tables");
+        for Named { line, path, name } in named {
+            let short: String = line.chars().take(60).collect();
+            let Some(path) = path else {
+                wrong.push(format!("{page}: `{name}` without a path: {short}"));
+                continue;
+            };
+            let bases = ["", "tests/", "tests/e2e/", "duroxide/src/"];
+            let texts: Vec<_> =
+                bases.iter().filter_map(|b| std::fs::read_to_string(root().join(b).join(&path)).ok()).collect();
+            if texts.is_empty() {
+                wrong.push(format!("{page}: {path} does not exist: {short}"));
+            } else if path != name && is_name(&name) && !texts.iter().any(|text| text.contains(&format!("fn {name}(")))
+            {
+                wrong.push(format!("{page}: {path} has no `{name}`: {short}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
