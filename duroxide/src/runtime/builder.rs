@@ -162,7 +162,7 @@ impl RuntimeBuilder {
         };
         let lease = provider.join(&info).await?;
         let (notes, inbox) = mpsc::unbounded_channel();
-        let handle = NodeHandle::new(notes.clone(), lookup.clone(), lease);
+        let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease);
         let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
         let start_heart = if self.inline { Heartbeat::start_inline } else { Heartbeat::start };
         let (heartbeat, heart_ended) = start_heart(provider.clone(), lease, self.options.lease_time, notes.clone());
