@@ -196,52 +196,50 @@ fn anchors(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// A test that has to stand where a page says that it stands, or a part of the source.
-struct Named {
-    line: String,
-    path: Option<String>,
-    name: String,
-}
-
-/// What the last column of the tables of a page names: paths, and names within the path before them.
-fn named_in_tables(page: &str) -> Vec<Named> {
-    let text = std::fs::read_to_string(root().join(page)).expect("a page");
-    let mut named = Vec::new();
-    for line in text.lines().filter(|line| line.starts_with("| ")) {
-        let column = line.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
-        let mut path = None;
-        for quoted in column.split('`').skip(1).step_by(2) {
-            if quoted.contains('/') || quoted.ends_with(".rs") {
-                path = Some(quoted.to_owned());
-            }
-            named.push(Named { line: line.to_owned(), path: path.clone(), name: quoted.to_owned() });
+/// What holds a promise: the rows of the tables of a page whose last column is called so.
+fn holders(page: &str) -> Vec<String> {
+    let mut held = false;
+    let mut holders = Vec::new();
+    for row in page.lines() {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        held = row.starts_with('|') && (held || matches!(last, "held by" | "test"));
+        if held && row.contains('`') {
+            holders.push(last.to_owned());
         }
     }
-    named
+    holders
+}
+
+/// What is wrong with a cell that names files, and behind each what is in it.
+fn misnamed(cell: &str) -> Vec<String> {
+    let is_name = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let (mut file, mut files, mut wrong) = (String::new(), 0, Vec::new());
+    // What stands between backticks.
+    for word in cell.split('`').skip(1).step_by(2) {
+        if word.contains('/') || word.ends_with(".rs") {
+            let places = ["tests", "duroxide/src", "."].map(|folder| root().join(folder).join(word));
+            match places.iter().find_map(|path| std::fs::read_to_string(path).ok()) {
+                Some(text) => (file, files) = (text, files + 1),
+                None => wrong.push(format!("there is no {word}")),
+            }
+        } else if is_name(word) && !file.contains(&format!("fn {word}(")) {
+            wrong.push(format!("no function {word} is there"));
+        }
+    }
+    if files == 0 {
+        wrong.push("nothing holds it".to_owned());
+    }
+    wrong
 }
 
 #[test]
-fn what_the_tables_of_promises_name_exists() {
-    let is_name = |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+fn promises_name_tests_that_exist() {
     let mut wrong = Vec::new();
     for page in ["docs/design-invariants.md", "docs/reliability.md"] {
-        let named = named_in_tables(page);
-        assert!(named.len() > 40, "{page} has its tables");
-        for Named { line, path, name } in named {
-            let short: String = line.chars().take(60).collect();
-            let Some(path) = path else {
-                wrong.push(format!("{page}: `{name}` without a path: {short}"));
-                continue;
-            };
-            let bases = ["", "tests/", "tests/e2e/", "duroxide/src/"];
-            let texts: Vec<_> =
-                bases.iter().filter_map(|b| std::fs::read_to_string(root().join(b).join(&path)).ok()).collect();
-            if texts.is_empty() {
-                wrong.push(format!("{page}: {path} does not exist: {short}"));
-            } else if path != name && is_name(&name) && !texts.iter().any(|text| text.contains(&format!("fn {name}(")))
-            {
-                wrong.push(format!("{page}: {path} has no `{name}`: {short}"));
-            }
+        let holders = holders(&std::fs::read_to_string(root().join(page)).expect("a page"));
+        assert!(holders.len() > 30, "{page} has only {} rows", holders.len());
+        for cell in holders {
+            wrong.extend(misnamed(&cell).into_iter().map(|wrong| format!("{page}: {wrong}: {cell}")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
