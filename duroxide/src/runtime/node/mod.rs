@@ -291,7 +291,7 @@ impl Node {
             Note::Follow(instance, follower, _hold) => {
                 // Where it is not live, the follower is dropped, and thereby told.
                 let slot = self.slots.get_mut(&instance);
-                slot.map(|slot| slot.followers.push(follower));
+                slot.map(|slot| slot.follow(follower));
             }
             Note::Uncertain(instance) => self.acquiring.load(instance),
             Note::Ended(instance) => self.ended(instance),
