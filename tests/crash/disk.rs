@@ -10,7 +10,7 @@ use duroxide::provider::{Provider, ProviderError, Submission};
 use duroxide::sqlite::{Moment, SqliteOptions, SqliteProvider};
 use duroxide::{InstanceId, Timestamp};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::check;
 use crate::child::take_orders;
@@ -23,9 +23,10 @@ struct Program {
     runtime: Runtime,
     provider: SqliteProvider,
     place: Place,
+    ledger: Ledger,
     /// How many orders it was given.
     given: u32,
-    orders: Vec<JoinHandle<()>>,
+    orders: JoinSet<()>,
     /// How many statements have failed.
     failures: watch::Receiver<u32>,
 }
@@ -40,9 +41,10 @@ impl Program {
         };
         let options = SqliteOptions::new().busy_timeout(Duration::from_millis(20)).observer(observer);
         let provider = SqliteProvider::open_with(place.database(), options).unwrap();
-        let shop = Shop { ledger: Ledger::open(place.path()), released: watch::channel(false).1 };
+        let ledger = Ledger::open(place.path());
+        let shop = Shop { ledger: ledger.clone(), released: watch::channel(false).1 };
         let runtime = Runtime::builder().provider(provider.clone()).state(shop).start().await.unwrap();
-        Self { runtime, provider, place, given: 0, orders: Vec::new(), failures }
+        Self { runtime, provider, place, ledger, given: 0, orders: JoinSet::new(), failures }
     }
 
     /// Gives it ten more orders.
@@ -50,25 +52,31 @@ impl Program {
         let orders = self.given..self.given + 10;
         self.given = orders.end;
         let (client, folder) = (self.runtime.client(), self.place.path().to_owned());
-        let given = async move { take_orders(&client, &Ledger::open(&folder), &folder, orders).await };
-        self.orders.push(tokio::spawn(given));
+        let ledger = self.ledger.clone();
+        self.orders.spawn(async move { take_orders(&client, &ledger, &folder, orders).await });
     }
 
     /// Gives it orders, and returns in the middle of them.
     async fn is_in_the_middle(&mut self) {
-        let done = |place: &Place| place.ledger().iter().filter(|line| line[0] == "effect").count();
-        let before = done(&self.place);
+        let mut lines = self.ledger.lines();
+        let middle = *lines.borrow_and_update() + 30;
         self.give_orders();
-        while done(&self.place) < before + 10 {
-            tokio::task::yield_now().await;
+        tokio::select! {
+            reached = lines.wait_for(|lines| *lines >= middle) => drop(reached.unwrap()),
+            () = orders_are_done(&mut self.orders) => {}
         }
     }
 
-    /// Gives it orders, and waits until it has met the trouble several times.
+    /// Gives it orders until it has met the trouble several times: for some of them there may be room in the log.
     async fn meets_trouble(&mut self) {
-        let so_far = *self.failures.borrow_and_update();
-        self.give_orders();
-        self.failures.wait_for(|failures| *failures >= so_far + 5).await.unwrap();
+        let trouble = *self.failures.borrow_and_update() + 5;
+        loop {
+            self.give_orders();
+            tokio::select! {
+                met = self.failures.wait_for(|failures| *failures >= trouble) => return drop(met.unwrap()),
+                () = orders_are_done(&mut self.orders) => {}
+            }
+        }
     }
 
     /// What a write is answered that changes nothing.
@@ -78,13 +86,17 @@ impl Program {
     }
 
     /// All orders come to their end by themselves.
-    async fn goes_on(self) {
-        for orders in self.orders {
-            orders.await.unwrap();
-        }
+    async fn goes_on(mut self) {
+        orders_are_done(&mut self.orders).await;
         self.runtime.shutdown().await.unwrap();
         drop(self.provider);
         check::all_is_well(&self.place, self.given).await;
+    }
+}
+
+async fn orders_are_done(orders: &mut JoinSet<()>) {
+    while let Some(done) = orders.join_next().await {
+        done.unwrap();
     }
 }
 
@@ -159,17 +171,17 @@ async fn nothing_is_acknowledged_without_the_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_that_cannot_be_written_is_named() {
     let place = Place::new();
-    let refusal = || SqliteProvider::open(place.database()).unwrap_err();
-    {
+    let is_refused = || {
         let Some(_mount) = Mount::read_only(&place.disk()) else { return };
-        let error = refusal();
+        let error = SqliteProvider::open(place.database()).unwrap_err();
         assert!(!error.is_retryable() && error.to_string().contains("orders.db there, and can be written"), "{error}");
-    }
-    drop(SqliteProvider::open(place.database()).unwrap());
-    {
-        let Some(_mount) = Mount::read_only(&place.disk()) else { return };
-        let error = refusal();
-        assert!(!error.is_retryable() && error.to_string().contains("orders.db there, and can be written"), "{error}");
-    }
+    };
+    // There is no file yet.
+    is_refused();
+    let provider = SqliteProvider::open(place.database()).unwrap();
+    // Somebody uses it, so that it could be read.
+    is_refused();
+    drop(provider);
+    is_refused();
     Program::start(place).await.goes_on().await;
 }

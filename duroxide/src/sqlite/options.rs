@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use super::fault::unopened;
 use super::sql::Sql;
@@ -99,6 +99,11 @@ impl SqliteOptions {
 /// Sets up the connection that writes.
 pub(super) fn prepare_writer(sql: &Sql, path: &Path, options: &SqliteOptions) -> Result<(), ProviderError> {
     let failed = |e| unopened(path, e);
+    // SQLite opens what it cannot write for reading, without a word.
+    if sql.connection().is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
+        let error = ffi::Error::new(ffi::SQLITE_READONLY);
+        return Err(failed(rusqlite::Error::SqliteFailure(error, Some("it can only be read".to_owned()))));
+    }
     let mode = write_ahead(sql, options.busy_timeout).map_err(failed)?;
     if mode != "wal" {
         let reason = format!("its file system allows only the journal mode {mode:?}, and WAL is needed");
