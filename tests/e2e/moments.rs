@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use support::{Fault, FaultyProvider, Method};
 
-use crate::runtime::{Door, waits_at_door};
+use crate::runtime::{Door, blocks_at_door, waits_at_door};
 
 #[event]
 struct Knock;
@@ -61,18 +61,21 @@ static WAKE: std::sync::Mutex<Option<tokio::sync::oneshot::Receiver<()>>> = std:
 fn registry() -> Registry {
     Registry::empty()
         .with_activity::<waits_at_door>()
+        .with_blocking_activity::<blocks_at_door>()
         .with_orchestration::<listens>()
         .with_orchestration::<passes_by>()
         .with_orchestration::<child_or_knock>()
         .with_orchestration::<leaves_a_visitor>()
         .with_orchestration::<secretly_not_durable>()
         .with_orchestration::<takes_its_turn>()
+        .with_orchestration::<blocks_twice>()
 }
 
 struct Bench {
     runtime: Runtime,
     door: Door,
     provider: FaultyProvider,
+    clock: VirtualClock,
 }
 
 impl Bench {
@@ -82,9 +85,10 @@ impl Bench {
 
     async fn with(options: RuntimeOptions) -> Self {
         let (provider, door) = (FaultyProvider::new(MemoryProvider::new()), Door::default());
-        let runtime = Runtime::builder().registry(registry()).provider(provider.clone()).clock(VirtualClock::new());
+        let clock = VirtualClock::new();
+        let runtime = Runtime::builder().registry(registry()).provider(provider.clone()).clock(clock.clone());
         let runtime = runtime.state(door.clone()).options(options).start().await.unwrap();
-        Self { runtime, door, provider }
+        Self { runtime, door, provider, clock }
     }
 }
 
@@ -111,6 +115,31 @@ async fn a_detached_activity_outlives_its_orchestration() {
     while bench.provider.nodes().await.unwrap()[0].activities > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[orchestration]
+async fn blocks_twice(ctx: OrchestrationContext) -> duroxide::Result<Vec<bool>> {
+    let first = blocks_at_door::call(&ctx).timeout(seconds(5)).await;
+    let second = blocks_at_door::call(&ctx).timeout(seconds(5)).await;
+    Ok(vec![first.is_ok(), second.is_ok()])
+}
+
+#[tokio::test]
+async fn blocking_code_that_has_timed_out_keeps_its_place_until_it_ends() {
+    let mut options = RuntimeOptions::default();
+    options.max_blocking_activities = 1;
+    let bench = Bench::with(options).await;
+    let client = bench.runtime.client();
+    let handle = blocks_twice::start(&client, "blocks").await.unwrap();
+    bench.door.until_came(1).await;
+    for (events, id) in [(4, "a"), (4, "b")] {
+        bench.clock.advance(seconds(6));
+        until_events(&handle, events).await;
+        passes_by::start(&client, id).await.unwrap().result().await.unwrap();
+    }
+    assert_eq!(*bench.door.came.borrow(), 1);
+    bench.door.open();
+    assert_eq!(handle.result().await.unwrap(), [false, true], "the second had not begun when its limit passed");
 }
 
 #[tokio::test]
