@@ -69,6 +69,9 @@ fn registry() -> Registry {
         .with_orchestration::<secretly_not_durable>()
         .with_orchestration::<takes_its_turn>()
         .with_orchestration::<blocks_twice>()
+        .with_activity::<good_at_third>()
+        .with_orchestration::<backs_off>()
+        .with_orchestration::<never_rests>()
 }
 
 struct Bench {
@@ -316,7 +319,8 @@ async fn durations_and_numbers_without_end_are_no_trouble() {
     options.lease_time = Duration::MAX;
     options.max_activities = usize::MAX;
     options.max_blocking_activities = usize::MAX;
-    options.max_idle_instances = usize::MAX;
+    // Nothing stays in memory, so that every turn reads what was recorded.
+    options.max_idle_instances = 0;
     let door = Door::default();
     door.open();
     let runtime = Runtime::builder().registry(registry()).in_memory().state(door).options(options);
@@ -325,7 +329,39 @@ async fn durations_and_numbers_without_end_are_no_trouble() {
     let handle = leaves_a_visitor::start(&runtime.client(), "host").await.unwrap();
     handle.raise(Knock).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 1);
+    assert_eq!(backs_off::start(&runtime.client(), "backs off").await.unwrap().result().await.unwrap(), 3);
     runtime.shutdown().await.unwrap();
+}
+
+#[activity]
+async fn good_at_third(ctx: ActivityContext) -> duroxide::Result<u32> {
+    if ctx.attempt() < 3 { Err(duroxide::Error::new("not yet")) } else { Ok(ctx.attempt()) }
+}
+
+#[orchestration]
+async fn backs_off(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    let policy =
+        RetryPolicy::new().initial_interval(Duration::ZERO).backoff(f64::INFINITY).max_interval(Duration::ZERO);
+    Ok(good_at_third::call(&ctx).retry(policy).await?)
+}
+
+/// Reads events for ever.
+#[orchestration]
+async fn never_rests(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    loop {
+        ctx.event::<Knock>().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_never_rests_can_be_terminated() {
+    let bench = Bench::new().await;
+    let handle = never_rests::start(&bench.runtime.client(), "restless").await.unwrap();
+    until_events(&handle, 2).await;
+    // Whatever is read of it, it has gone on before that is handed in.
+    bench.provider.faults().always(Method::Submit, Fault::Overtaken);
+    handle.terminate("enough").await.unwrap();
+    assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Terminated);
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ pub enum Fault {
     Permanent,
     /// The first entry of the batch fails, the others are carried out.
     FirstEntry,
+    /// Somebody else was faster: a termination is refused. What else is submitted is carried out.
+    Overtaken,
 }
 
 /// What goes wrong with the calls of a [`FaultyProvider`]; and how many there were.
@@ -139,7 +141,13 @@ impl Faults {
         method: Method,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        let fault = self.enter(method).await;
+        Self::carry_out(self.enter(method).await, call).await
+    }
+
+    async fn carry_out<T>(
+        fault: Option<Fault>,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
         if fault == Some(Fault::Permanent) {
             return Err(ProviderError::permanent("do as asked", "injected for good"));
         }
@@ -217,7 +225,14 @@ impl Provider for FaultyProvider {
         &self,
         entries: Vec<Submission>,
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
-        Box::pin(async move { self.faults.call(Method::Submit, self.inner.submit(entries)).await })
+        Box::pin(async move {
+            let terminates = entries.iter().any(|entry| matches!(entry, Submission::Terminate { .. }));
+            match self.faults.enter(Method::Submit).await {
+                Some(Fault::Overtaken) if terminates => Ok(vec![Err(SubmitError::Conflict)]),
+                Some(Fault::Overtaken) => self.inner.submit(entries).await,
+                fault => Faults::carry_out(fault, self.inner.submit(entries)).await,
+            }
+        })
     }
 
     fn history<'a>(
