@@ -49,6 +49,24 @@ async fn ten_thousand_buffered_events_are_drained_in_one_turn() {
 }
 
 #[orchestration]
+async fn reads_by_name(ctx: OrchestrationContext) -> duroxide::Result<(Option<u32>, Vec<u32>, Option<u32>)> {
+    let end = ctx.event_named::<String>("end").await;
+    let first = ctx.try_event_named(&end);
+    Ok((first, ctx.drain_named(&end), ctx.try_event_named(&end)))
+}
+
+#[tokio::test]
+async fn events_that_are_named_at_run_time_are_read_without_waiting() {
+    let test = crate::started().await;
+    let handle = reads_by_name::start(&test.client(), "reads by name").await.unwrap();
+    for n in 1..=3 {
+        handle.raise_named("n", &n).await.unwrap();
+    }
+    handle.raise_named("end", "n").await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), (Some(1), vec![2, 3], None));
+}
+
+#[orchestration]
 async fn approval(ctx: OrchestrationContext) -> duroxide::Result<Option<u32>> {
     select! {
         event = ctx.event::<Number>() => Ok(Some(event.n)),

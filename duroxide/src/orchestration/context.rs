@@ -84,13 +84,25 @@ impl OrchestrationContext {
     /// Takes the oldest unread event of a type, if there is one that no wait is about to take.
     #[track_caller]
     pub fn try_event<E: Event>(&self) -> Option<E> {
-        event::try_event(&self.core, Location::caller())
+        event::try_event(&self.core, E::NAME, Location::caller())
+    }
+
+    /// Takes the oldest unread event of a name: the twin of [`try_event`](Self::try_event).
+    #[track_caller]
+    pub fn try_event_named<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        event::try_event(&self.core, name, Location::caller())
     }
 
     /// Takes all unread events of a type, oldest first.
     #[track_caller]
     pub fn drain<E: Event>(&self) -> Vec<E> {
-        event::drain(&self.core, Location::caller())
+        event::drain(&self.core, E::NAME, Location::caller())
+    }
+
+    /// Takes all unread events of a name, oldest first: the twin of [`drain`](Self::drain).
+    #[track_caller]
+    pub fn drain_named<T: DeserializeOwned>(&self, name: &str) -> Vec<T> {
+        event::drain(&self.core, name, Location::caller())
     }
 
     /// Resolves to the reason once somebody has asked to cancel this instance.
