@@ -72,6 +72,7 @@ fn registry() -> Registry {
         .with_activity::<good_at_third>()
         .with_orchestration::<backs_off>()
         .with_orchestration::<never_rests>()
+        .with_orchestration::<counts_knocks>()
 }
 
 struct Bench {
@@ -345,6 +346,36 @@ async fn backs_off(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(good_at_third::call(&ctx).retry(policy).await?)
 }
 
+#[orchestration]
+async fn counts_knocks(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+    for _ in 0..n {
+        ctx.event::<Knock>().await;
+    }
+    Ok(n)
+}
+
+#[tokio::test]
+async fn an_answer_that_is_late_brings_nothing_back() {
+    let bench = Bench::new().await;
+    let handle = counts_knocks::start(&bench.runtime.client(), "counts", 3).await.unwrap();
+    until_events(&handle, 2).await;
+    let faults = bench.provider.faults();
+    for (knock, events) in [(1, 4), (2, 6)] {
+        let (commits, asked) = (faults.begun(Method::Commit), faults.begun(Method::Acquire));
+        faults.hold_answers(Method::Acquire);
+        handle.raise(Knock).await.unwrap();
+        // The question is answered with the event, which is read meanwhile.
+        faults.until_begun(Method::Acquire, asked + 1).await;
+        until_events(&handle, events).await;
+        faults.release_answers(Method::Acquire);
+        passes_by::start(&bench.runtime.client(), knock.to_string()).await.unwrap().result().await.unwrap();
+        assert_eq!(faults.begun(Method::Commit), commits + 2, "nothing is committed that has to be refused");
+    }
+    assert_eq!(faults.begun(Method::History), 0, "the live copy is good");
+    handle.raise(Knock).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 3);
+}
+
 /// Reads events for ever.
 #[orchestration]
 async fn never_rests(ctx: OrchestrationContext) -> duroxide::Result<()> {
@@ -359,7 +390,7 @@ async fn an_instance_that_never_rests_can_be_terminated() {
     let handle = never_rests::start(&bench.runtime.client(), "restless").await.unwrap();
     until_events(&handle, 2).await;
     // Whatever is read of it, it has gone on before that is handed in.
-    bench.provider.faults().always(Method::Submit, Fault::Overtaken);
+    bench.provider.faults().overtake();
     handle.terminate("enough").await.unwrap();
     assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Terminated);
 }

@@ -34,10 +34,12 @@ pub enum Fault {
     AnswerLost,
     /// It is not carried out, and will not be.
     Permanent,
+    /// It is not carried out, and never answered.
+    Hangs,
+    /// It is carried out, and never answered.
+    AnswerHangs,
     /// The first entry of the batch fails, the others are carried out.
     FirstEntry,
-    /// Somebody else was faster: a termination is refused. What else is submitted is carried out.
-    Overtaken,
 }
 
 /// What goes wrong with the calls of a [`FaultyProvider`]; and how many there were.
@@ -57,7 +59,19 @@ struct Plan {
     next: HashMap<Method, VecDeque<Option<Fault>>>,
     always: HashMap<Method, Fault>,
     held: HashMap<Method, bool>,
+    answers_held: HashMap<Method, bool>,
+    overtaken: bool,
     begun: HashMap<Method, usize>,
+    events: Events,
+}
+
+/// How many events have gone through a [`FaultyProvider`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Handed in with turns.
+    pub written: usize,
+    /// Given out with histories.
+    pub read: usize,
 }
 
 impl Faults {
@@ -86,18 +100,40 @@ impl Faults {
         self.change(|plan| plan.held.remove(&method));
     }
 
+    /// Calls are carried out, and their answers wait until they are released.
+    pub fn hold_answers(&self, method: Method) {
+        self.change(|plan| plan.answers_held.insert(method, true));
+    }
+
+    /// Answers that wait are given.
+    pub fn release_answers(&self, method: Method) {
+        self.change(|plan| plan.answers_held.remove(&method));
+    }
+
+    /// Terminations come too late: whatever a client has read of an instance, it has gone on meanwhile.
+    pub fn overtake(&self) {
+        self.change(|plan| plan.overtaken = true);
+    }
+
     /// Everything goes well from now on.
     pub fn heal(&self) {
         self.change(|plan| {
             plan.next.clear();
             plan.always.clear();
             plan.held.clear();
+            plan.answers_held.clear();
+            plan.overtaken = false;
         });
     }
 
     /// How many calls of a method have begun.
     pub fn begun(&self, method: Method) -> usize {
         self.plan().begun.get(&method).copied().unwrap_or(0)
+    }
+
+    /// How many events were written and read.
+    pub fn events(&self) -> Events {
+        self.plan().events
     }
 
     /// Waits until so many calls of a method have begun, from the beginning.
@@ -141,22 +177,23 @@ impl Faults {
         method: Method,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        Self::carry_out(self.enter(method).await, call).await
-    }
-
-    async fn carry_out<T>(
-        fault: Option<Fault>,
-        call: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<T, ProviderError> {
+        let fault = self.enter(method).await;
         if fault == Some(Fault::Permanent) {
             return Err(ProviderError::permanent("do as asked", "injected for good"));
+        }
+        if fault == Some(Fault::Hangs) {
+            std::future::pending::<()>().await;
         }
         let before = fault == Some(Fault::Before);
         if !before {
             let done = call.await;
             if fault.is_none() {
+                self.until(|plan| !plan.answers_held.contains_key(&method)).await;
                 return done;
             }
+        }
+        if fault == Some(Fault::AnswerHangs) {
+            std::future::pending::<()>().await;
         }
         let when = if before { "injected before the call" } else { "injected after the call" };
         Err(ProviderError::retryable("do as asked", when))
@@ -203,6 +240,9 @@ impl Provider for FaultyProvider {
         mut entries: Vec<Commit>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
         Box::pin(async move {
+            let written = |entry: &Commit| if let Write::Turn(turn) = &entry.write { turn.events.len() } else { 0 };
+            let written: usize = entries.iter().map(written).sum();
+            self.faults.change(|plan| plan.events.written += written);
             match self.faults.enter(Method::Commit).await {
                 Some(Fault::FirstEntry) if !entries.is_empty() => {
                     entries.remove(0);
@@ -216,6 +256,11 @@ impl Provider for FaultyProvider {
                     self.inner.commit(lease, entries).await?;
                     Err(ProviderError::retryable("commit", "injected after the call"))
                 }
+                Some(Fault::Hangs) => std::future::pending().await,
+                Some(Fault::AnswerHangs) => {
+                    self.inner.commit(lease, entries).await?;
+                    std::future::pending().await
+                }
                 _ => self.inner.commit(lease, entries).await,
             }
         })
@@ -227,11 +272,10 @@ impl Provider for FaultyProvider {
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
         Box::pin(async move {
             let terminates = entries.iter().any(|entry| matches!(entry, Submission::Terminate { .. }));
-            match self.faults.enter(Method::Submit).await {
-                Some(Fault::Overtaken) if terminates => Ok(vec![Err(SubmitError::Conflict)]),
-                Some(Fault::Overtaken) => self.inner.submit(entries).await,
-                fault => Faults::carry_out(fault, self.inner.submit(entries)).await,
+            if terminates && self.faults.plan().overtaken {
+                return Ok(vec![Err(SubmitError::Conflict)]);
             }
+            self.faults.call(Method::Submit, self.inner.submit(entries)).await
         })
     }
 
@@ -240,7 +284,11 @@ impl Provider for FaultyProvider {
         execution: &'a ExecutionId,
         after: EventId,
     ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
-        Box::pin(self.faults.call(Method::History, self.inner.history(execution, after)))
+        Box::pin(async move {
+            let page = self.faults.call(Method::History, self.inner.history(execution, after)).await?;
+            self.faults.change(|plan| plan.events.read += page.events.len());
+            Ok(page)
+        })
     }
 
     fn instance<'a>(
