@@ -192,7 +192,7 @@ fn start(new: &NewInstance, if_exists: IfExists) -> Submission {
 }
 
 fn send(to: &str, message: &MessageRow) -> Submission {
-    Submission::Send { to: id(to), message: message.clone(), time: at(1) }
+    Submission::Send { to: id(to), message: message.clone(), lease: None, time: at(1) }
 }
 
 fn steps() -> Vec<Step> {

@@ -91,9 +91,9 @@ impl<O> StartCall<O> {
         self
     }
 
-    /// Begins at a time; until then the instance exists and takes events.
-    pub fn at(mut self, time: Timestamp) -> Self {
-        self.begin = Begin::At(time);
+    /// Begins at a time, a [`Timestamp`] or `SystemTime`; until then the instance exists and takes events.
+    pub fn at(mut self, time: impl Into<Timestamp>) -> Self {
+        self.begin = Begin::At(time.into());
         self
     }
 
@@ -117,9 +117,8 @@ impl<O> StartCall<O> {
         let hold = client.clock.hold();
         let lease = client.local.as_ref().map(NodeHandle::lease);
         let submission = Submission::Start { new: new.clone(), if_exists, lease, time: now };
-        let uncertain = Uncertain { local: client.local.as_ref().filter(|_| eager), instance: &instance };
-        let submitted = client.submit(&instance, submission).await?;
-        uncertain.settle();
+        let local = client.local.as_ref().filter(|_| eager);
+        let submitted = client.submit_for(local, &instance, submission).await?;
         if !submitted.written {
             client.check_attached(&instance, &name).await?;
         }
@@ -127,28 +126,6 @@ impl<O> StartCall<O> {
             local.create(submitted.owner, new, submitted.execution, hold);
         }
         Ok(Handle::of(&client, instance))
-    }
-}
-
-/// A start of which it is not known whether it happened: given up, or without an answer. The node that would own the
-/// instance is told to look for it, since nobody else will.
-struct Uncertain<'a> {
-    local: Option<&'a NodeHandle>,
-    instance: &'a InstanceId,
-}
-
-impl Uncertain<'_> {
-    /// There is an answer, and it is handed on.
-    fn settle(mut self) {
-        self.local = None;
-    }
-}
-
-impl Drop for Uncertain<'_> {
-    fn drop(&mut self) {
-        if let Some(local) = self.local {
-            local.uncertain(self.instance.clone());
-        }
     }
 }
 

@@ -63,10 +63,10 @@ impl OrchestrationContext {
         Sleep::new(&self.core, Due::After(duration), Location::caller())
     }
 
-    /// A durable timer that fires at a time; at once when that has passed.
+    /// A durable timer that fires at a time, a [`Timestamp`] or `SystemTime`; at once when that has passed.
     #[track_caller]
-    pub fn sleep_until(&self, time: Timestamp) -> Sleep {
-        Sleep::new(&self.core, Due::At(time), Location::caller())
+    pub fn sleep_until(&self, time: impl Into<Timestamp>) -> Sleep {
+        Sleep::new(&self.core, Due::At(time.into()), Location::caller())
     }
 
     /// Waits for the next external event of a type. Events that came early are kept, in order.

@@ -332,7 +332,8 @@ impl State {
         if call.outcome.is_some() {
             return;
         }
-        if call.op.is_detached() {
+        let is_new = self.decisions.contains_key(&id);
+        if call.op.is_detached() || is_new && call.op.outlives_its_step() {
             call.abandoned = true;
             self.calls.insert(id, call);
         } else {

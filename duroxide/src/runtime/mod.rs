@@ -60,7 +60,8 @@ pub struct Runtime {
     task: JoinHandle<()>,
     /// Whether the node ends by itself.
     ending: bool,
-    _heartbeat: Arc<Heartbeat>,
+    heartbeat: Arc<Heartbeat>,
+    heart_ended: oneshot::Receiver<()>,
 }
 
 impl Runtime {
@@ -102,6 +103,9 @@ impl Runtime {
             let _ = finished.await;
         }
         let ended = (&mut self.task).await;
+        // Also when the node has ended in another way; and then nothing holds the storage any more.
+        self.heartbeat.stop();
+        let _ = (&mut self.heart_ended).await;
         ended.map_err(|error| crate::error::Error::from(error).context("the node died before it was shut down"))
     }
 }

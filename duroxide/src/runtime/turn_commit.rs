@@ -170,7 +170,7 @@ impl Writing<'_> {
             ClosePolicy::Abandon => return,
         };
         let before = self.turn.starts.len();
-        self.turn.starts.retain(|start| start.new.instance != child);
+        self.turn.starts.retain(|start| start.new.parent.as_ref().is_none_or(|parent| parent.call != call));
         if self.turn.starts.len() < before {
             // An earlier step of this very turn has scheduled it: it never comes to be.
             return;

@@ -24,6 +24,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+pub(in crate::runtime) use handle::Follower;
 pub(crate) use handle::NodeHandle;
 
 use self::acquiring::Acquiring;
@@ -64,6 +65,8 @@ pub(in crate::runtime) enum Note {
     Deliver(InstanceId, MessageRow, Hold),
     /// A client of this process has created an instance that this node owns; with the number of its first execution.
     Create(Box<NewInstance>, u64, Hold),
+    /// A client of this process wants to know for how long an instance is live here.
+    Follow(InstanceId, Follower, Hold),
     /// A client of this process does not know whether it has created an instance that this node owns.
     Uncertain(InstanceId),
     /// A client of this process has ended or removed an instance.
@@ -291,6 +294,11 @@ impl Node {
             Note::Turn(done) => self.turn_done(*done),
             Note::Deliver(instance, message, _hold) => self.deliver(instance, Delivery::Message(message)),
             Note::Create(new, execution, _hold) => self.create(*new, execution),
+            Note::Follow(instance, follower, _hold) => {
+                // Where it is not live, the follower is dropped, and thereby told.
+                let slot = self.slots.get_mut(&instance);
+                slot.map(|slot| slot.followers.push(follower));
+            }
             Note::Uncertain(instance) => self.acquiring.load(instance),
             Note::Ended(instance) => self.ended(instance),
             Note::Renewed(lease, renewed) => self.renewed(lease, renewed),
