@@ -362,10 +362,13 @@ async fn an_answer_that_is_late_brings_nothing_back() {
     let faults = bench.provider.faults();
     for (knock, events) in [(1, 4), (2, 6)] {
         let (commits, asked) = (faults.begun(Method::Commit), faults.begun(Method::Acquire));
+        faults.hold(Method::Commit);
         faults.hold_answers(Method::Acquire);
         handle.raise(Knock).await.unwrap();
         // The question is answered with the event, which is read meanwhile.
+        bench.provider.wakeups().work();
         faults.until_begun(Method::Acquire, asked + 1).await;
+        faults.release(Method::Commit);
         until_events(&handle, events).await;
         faults.release_answers(Method::Acquire);
         passes_by::start(&bench.runtime.client(), knock.to_string()).await.unwrap().result().await.unwrap();

@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Row, params_from_iter};
 
 use super::members::{self, NODE};
-use super::rows::{EVENT, FORMAT, epoch, event, instance_id, int, natural, status, text_map, time, version};
+use super::rows::{EVENT, epoch, event, instance_id, int, natural, status, text_map, time, version};
 use super::sql::Sql;
 use crate::clock::Timestamp;
 use crate::history::Parent;
@@ -43,7 +43,7 @@ pub(super) fn history(sql: &Sql, execution: &ExecutionId, after: EventId) -> rus
 const RECORD: &str = "i.id, i.execution, i.name, i.version, i.status, i.labels, i.parent, i.parent_execution,
     i.parent_call, i.created_at, i.updated_at, i.finished_at, i.last_event, i.owner,
     coalesce(i.suspension, (SELECT a.parked FROM duroxide_activities a
-        WHERE a.instance = i.seq AND a.parked IS NOT NULL ORDER BY a.execution, a.call LIMIT 1)), i.seq, i.ready_at, i.format";
+        WHERE a.instance = i.seq AND a.parked IS NOT NULL ORDER BY a.execution, a.call LIMIT 1)), i.seq, i.ready_at";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
     let mut damage = None;
@@ -56,12 +56,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
         Default::default()
     });
     let suspension: Option<String> = row.get(14)?;
-    let format: u16 = row.get(17)?;
-    let newer = (format > FORMAT).then(|| {
-        format!("the stored instance has format {format}, this version reads up to {FORMAT}; deploy a newer version")
-    });
-    let damage = newer.or(damage.map(|damage| format!("the stored instance is damaged: {damage}")));
-    let damage = damage.map(serde_json::Value::from);
+    let damage = damage.map(|damage| serde_json::Value::from(format!("the stored instance is damaged: {damage}")));
     Ok(InstanceRecord {
         execution: ExecutionId { instance: instance_id(row, 0)?, number: natural(row, 1)? },
         name: row.get(2)?,

@@ -1,6 +1,6 @@
 //! What a node may take, and taking it.
 
-use super::rows::{FORMAT, int, time};
+use super::rows::{int, time};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -148,7 +148,7 @@ fn any_quarantined() -> String {
 fn free_instances(sql: &Sql, want: &Want, condition: &str, limit: usize) -> rusqlite::Result<Vec<FreeInstance>> {
     let find = format!(
         "SELECT ready_at, seq FROM duroxide_instances
-         WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?1 AND version IS ?2 AND {condition} AND format <= {FORMAT}
+         WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?1 AND version IS ?2 AND {condition}
          ORDER BY ready_at LIMIT ?3"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -183,7 +183,7 @@ fn free_activities(
     let find = format!(
         "SELECT visible_at, instance, execution, call FROM duroxide_activities
          WHERE owner IS NULL AND parked IS NULL AND name = ?1
-             AND (?2 IS NULL OR tag IS NULL OR tag IN (SELECT value FROM json_each(?2))) AND {condition} AND format <= {FORMAT}
+             AND (?2 IS NULL OR tag IS NULL OR tag IN (SELECT value FROM json_each(?2))) AND {condition}
          ORDER BY visible_at LIMIT ?3"
     );
     let tags = want.tags.as_ref().map(|tags| serde_json::Value::from(tags.to_vec()).to_string());

@@ -59,9 +59,14 @@ pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceS
     parsed(row, column, find)
 }
 
-/// The format of a row. One that is out of range is newer than anything that is known.
+/// The format of a row.
 pub(super) fn format(row: &Row<'_>, column: usize) -> rusqlite::Result<u16> {
-    Ok(u16::try_from(row.get::<_, i64>(column)?).unwrap_or(DAMAGED - 1))
+    row.get(column).map(in_range)
+}
+
+/// A format that is out of range is newer than anything that is known.
+fn in_range(format: i64) -> u16 {
+    u16::try_from(format).unwrap_or(DAMAGED - 1)
 }
 
 /// Headers and labels: JSON, or nothing.
@@ -74,15 +79,15 @@ pub(super) fn text_map_json(map: &TextMap) -> Option<String> {
     (!map.is_empty()).then(json)
 }
 
-/// The newest format of instances, activities and stored values that this version reads. What is newer is left alone.
-pub(super) const FORMAT: u16 = 1;
+/// The newest format of stored values that this version reads.
+const FORMAT: u16 = 1;
 
 /// A payload from its inline column, its reference, what that refers to, and the format of that. Or the format and the text
 /// of a row that cannot be read without it.
 fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Result<Payload, (u16, String)>> {
     let bytes: Option<Vec<u8>> = row.get(inline)?;
     let stored: Option<Vec<u8>> = row.get(inline + 2)?;
-    let format: Option<u16> = row.get(inline + 3)?;
+    let format = row.get::<_, Option<i64>>(inline + 3)?.map(in_range);
     let lost = row.get::<_, Option<i64>>(inline + 1)?.is_some() && stored.is_none();
     Ok(match format.filter(|format| *format > FORMAT) {
         Some(newer) => Err((newer, String::new())),
