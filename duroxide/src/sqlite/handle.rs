@@ -49,6 +49,8 @@ impl Handle {
         let path = path.canonicalize().map_err(|e| ProviderError::permanent("find the database file", e))?;
         options::prepare_writer(&sql, options)?;
         schema::migrate(sql.connection_mut())?;
+        #[cfg(feature = "testing")]
+        options::delay_flushes(&mut sql, options)?;
         let shared = Arc::new(Shared::new(path, statements));
         let reader = |_| options::open_reader(&shared.path, options, shared.statements.clone());
         let readers = Readers::start((0..options.readers.max(1)).map(reader).collect::<Result<_, _>>()?)?;
