@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use duroxide::provider::{MemoryProvider, Provider};
-use duroxide::sqlite::{Durability, SqliteOptions, SqliteProvider};
+use duroxide::sqlite::{Durability, Moment, SqliteOptions, SqliteProvider};
 use duroxide::{Runtime, RuntimeBuilder};
 
 /// Where state is kept.
@@ -48,7 +48,14 @@ impl Store {
                     Level::Full => Durability::Full,
                     Level::Relaxed => Durability::Relaxed,
                 };
-                let options = SqliteOptions::new().durability(durability).flush_delay(flush_delay);
+                let mut options = SqliteOptions::new().durability(durability);
+                if !flush_delay.is_zero() {
+                    options = options.observer(move |moment| {
+                        if moment == Moment::Before("COMMIT") {
+                            std::thread::sleep(flush_delay);
+                        }
+                    });
+                }
                 Ok(Self::Sqlite(Arc::new(SqliteProvider::open_with(folder.join("load.db"), options)?)))
             }
             Kind::Postgres => {

@@ -172,7 +172,7 @@ macro_rules! random {
             #[must_use]
             #[expect(clippy::new_without_default, reason = "a default would be random")]
             pub fn new() -> Self {
-                Self(Uuid::now_v7())
+                Self(crate::random::sortable_id())
             }
         }
 

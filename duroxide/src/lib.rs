@@ -54,6 +54,7 @@ mod payload;
 mod policy;
 pub mod prelude;
 pub mod provider;
+mod random;
 mod registry;
 mod replay;
 mod runtime;
@@ -81,5 +82,5 @@ pub use orchestration::{
 pub use payload::{Payload, PayloadError};
 pub use policy::{ActivityOptions, Limits, RetryPolicy};
 pub use provider::{Filter, IfExists, InstanceStatus};
-pub use registry::{Descriptor, Entry, Kind, Place, Registry};
+pub use registry::{Annotated, Descriptor, Entry, Kind, Place, Registry};
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};

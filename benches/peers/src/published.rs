@@ -2,7 +2,7 @@
 //!
 //! Default settings: two turns and two activities at once, `PRAGMA synchronous = WAL`, which SQLite takes for `NORMAL`. `full`
 //! sets the same level as ours on each of the pool's connections. `--concurrency` sets how many turns and activities run at
-//! once; more than the default makes it slower here, since its connections compete for SQLite's one write lock.
+//! once.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -37,6 +37,7 @@ const RUNS: &[Run] = &[
     quick(peer("commits", "floor commits --n 5000")),
     quick(ours("hello", "hello --n 5000")),
     quick(peer("hello published default", "published hello --n 1000")),
+    peer("hello published tuned", "published hello --n 1000 --concurrency 8"),
     peer("hello published full", "published hello --n 1000 --durability full"),
     quick(peer("hello durare default", "durare hello --n 5000")),
     peer("hello durare full", "durare hello --n 5000 --durability full"),

@@ -27,7 +27,6 @@ impl Backoff {
 
 /// Shortens a pause at random by up to this share, so that what failed together does not come back together.
 pub(crate) fn shorten(pause: Duration, share: f64) -> Duration {
-    // The low bytes of a UUID are as random as we need, and spare a dependency.
-    let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
+    let random = f64::from(crate::random::bits() as u32) / f64::from(u32::MAX);
     pause.mul_f64(1.0 - share * random)
 }

@@ -25,6 +25,7 @@ pub struct RuntimeBuilder {
     build: Option<String>,
     options: RuntimeOptions,
     clock: Arc<dyn Clock>,
+    inline: bool,
 }
 
 enum Storage {
@@ -45,6 +46,7 @@ impl Default for RuntimeBuilder {
             build: None,
             options: RuntimeOptions::default(),
             clock: Arc::new(SystemClock),
+            inline: false,
         }
     }
 }
@@ -129,6 +131,14 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Makes turns and beats where the node itself runs, without threads of its own.
+    #[cfg(feature = "testing")]
+    #[expect(dead_code, reason = "for the simulation")]
+    pub(crate) fn inline(mut self) -> Self {
+        self.inline = true;
+        self
+    }
+
     /// Joins the provider and begins to execute. Must be called within a tokio runtime, which runs the activities.
     ///
     /// # Errors
@@ -152,9 +162,11 @@ impl RuntimeBuilder {
         };
         let lease = provider.join(&info).await?;
         let (notes, inbox) = mpsc::unbounded_channel();
-        let handle = NodeHandle::new(notes.clone(), lookup.clone(), lease);
+        let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease);
         let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
-        let heartbeat = Arc::new(Heartbeat::start(provider.clone(), lease, self.options.lease_time, notes.clone()));
+        let start_heart = if self.inline { Heartbeat::start_inline } else { Heartbeat::start };
+        let (heartbeat, heart_ended) = start_heart(provider.clone(), lease, self.options.lease_time, notes.clone());
+        let heartbeat = Arc::new(heartbeat);
         let shared = Shared {
             provider,
             clock: self.clock,
@@ -164,10 +176,11 @@ impl RuntimeBuilder {
             tags: self.tags.map(Into::into),
             info,
             notes: notes.clone(),
+            inline: self.inline,
         };
         let node = Node::new(Arc::new(shared), lease, inbox, handle, heartbeat.clone());
         let task = tokio::spawn(node.run());
-        Ok(Runtime { client, notes, task, ending: false, _heartbeat: heartbeat })
+        Ok(Runtime { client, notes, task, ending: false, heartbeat, heart_ended })
     }
 }
 

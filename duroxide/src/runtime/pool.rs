@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::node::Note;
@@ -14,6 +15,7 @@ use crate::replay::Core;
 /// Makes turns, and sends what came of them to the node.
 pub(super) struct TurnPool {
     pool: Arc<Pool>,
+    inline: bool,
 }
 
 struct Pool {
@@ -52,6 +54,7 @@ pub(super) struct StuckTurn {
 }
 
 impl TurnPool {
+    /// With so many threads. Without any, turns are made where they are handed over.
     pub(super) fn new(threads: usize, notes: &mpsc::UnboundedSender<Note>) -> Self {
         let pool = Arc::new(Pool {
             state: Mutex::default(),
@@ -59,16 +62,19 @@ impl TurnPool {
             notes: notes.downgrade(),
             handle: tokio::runtime::Handle::current(),
         });
-        for _ in 0..threads.max(1) {
+        for _ in 0..threads {
             Pool::spawn(&pool);
         }
-        Self { pool }
+        Self { pool, inline: threads == 0 }
     }
 
     /// Hands over turns; together, so that threads are woken once.
     pub(super) fn run(&self, jobs: &mut Vec<TurnJob>) {
         if jobs.is_empty() {
             return;
+        }
+        if self.inline {
+            return jobs.drain(..).for_each(|job| self.pool.make(job));
         }
         let mut state = self.pool.lock();
         state.jobs.extend(jobs.drain(..));
@@ -119,6 +125,16 @@ impl Pool {
         let own = Arc::downgrade(pool);
         if let Err(error) = thread.spawn(move || Self::work(&own)) {
             tracing::error!(%error, "a thread for turns cannot be started");
+        }
+    }
+
+    /// Makes a turn on this thread, which is one of a tokio runtime.
+    fn make(&self, job: TurnJob) {
+        // Outside of tokio's budget for the task: a budget that ran out would look like a wait.
+        let done = tokio::task::unconstrained(async { job.run(&OnceLock::new()) }).now_or_never();
+        if let (Some(done), Some(notes)) = (done, self.notes.upgrade()) {
+            // When the node is gone, so is the use of the turn.
+            let _ = notes.send(Note::Turn(Box::new(done)));
         }
     }
 

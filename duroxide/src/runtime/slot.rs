@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use semver::Version;
 
+use super::node::Follower;
 use crate::history::Input;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, MessageId};
 use crate::payload::Payload;
@@ -25,6 +26,8 @@ pub(super) struct Slot {
     inbox: Vec<Delivery>,
     /// Messages that are in the inbox, or in the turn that runs.
     known: HashSet<MessageId>,
+    /// Those who want to know for how long it is live.
+    pub(super) followers: Vec<Follower>,
     /// When it was last used, in ticks of the node.
     pub(super) used: u64,
 }
@@ -93,6 +96,7 @@ impl Slot {
             state: SlotState::Cold,
             inbox: Vec::new(),
             known: HashSet::new(),
+            followers: Vec::new(),
             used: 0,
         }
     }

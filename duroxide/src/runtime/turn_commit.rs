@@ -122,7 +122,7 @@ impl Writing<'_> {
                 }
             }
             Op::Timer => self.take_back(call),
-            Op::Child { instance, close } => self.close(instance, close, "its call was dropped".to_owned()),
+            Op::Child { instance, close } => self.close(call, instance, close, "its call was dropped".to_owned()),
             Op::Event | Op::DetachedStart | Op::Refused => {}
         }
     }
@@ -151,7 +151,7 @@ impl Writing<'_> {
     fn left_open(&mut self, call: CallId, op: Op) {
         match op {
             Op::Child { instance, close } => {
-                self.close(instance, close, format!("its parent {} has ended", self.about.execution));
+                self.close(call, instance, close, format!("its parent {} has ended", self.about.execution));
             }
             Op::Activity { detached: false, .. } => {
                 self.unschedule(call);
@@ -160,15 +160,17 @@ impl Writing<'_> {
         }
     }
 
-    /// Nobody waits for a child any more.
-    fn close(&mut self, child: InstanceId, policy: ClosePolicy, reason: String) {
+    /// Nobody waits for a child any more. It names itself as the parent, since the id may be that of another instance: then
+    /// the start was refused, and the refusal is on its way.
+    fn close(&mut self, call: CallId, child: InstanceId, policy: ClosePolicy, reason: String) {
+        let parent = Some(Parent { execution: self.about.execution.clone(), call });
         let input = match policy {
-            ClosePolicy::Cancel => Input::CancelRequested { reason },
-            ClosePolicy::Terminate => Input::TerminateRequested { reason },
+            ClosePolicy::Cancel => Input::CancelRequested { reason, parent },
+            ClosePolicy::Terminate => Input::TerminateRequested { reason, parent },
             ClosePolicy::Abandon => return,
         };
         let before = self.turn.starts.len();
-        self.turn.starts.retain(|start| start.new.instance != child);
+        self.turn.starts.retain(|start| start.new.parent.as_ref().is_none_or(|parent| parent.call != call));
         if self.turn.starts.len() < before {
             // An earlier step of this very turn has scheduled it: it never comes to be.
             return;
@@ -252,14 +254,14 @@ impl Writing<'_> {
         let next = self.about.execution.number + 1;
         let mut started = self.about.started.clone();
         started.version = version;
-        started.seed = random_seed();
+        started.seed = crate::random::bits();
         let own = self.about.execution.instance.clone();
         let start = Message::new(Input::Started(started), input).in_lane(Lane::Start).for_execution(next);
         self.send(own.clone(), start);
         if let Some(reason) = self.remains.cancel.take() {
             self.send(
                 own.clone(),
-                Message::new(Input::CancelRequested { reason }, Payload::NULL).in_lane(Lane::Carried),
+                Message::new(Input::CancelRequested { reason, parent: None }, Payload::NULL).in_lane(Lane::Carried),
             );
         }
         for (name, payload) in std::mem::take(&mut self.remains.unread) {
@@ -337,17 +339,13 @@ pub(crate) fn new_instance(
     let started = Started {
         name: name.clone(),
         version: version.clone(),
-        seed: random_seed(),
+        seed: crate::random::bits(),
         parent: parent.clone(),
         headers,
         labels: labels.clone(),
     };
     let start = Message::new(Input::Started(started), input).in_lane(Lane::Start);
     NewInstance { instance, name, version, labels, parent, start: MessageRow::from(&start), eager }
-}
-
-fn random_seed() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().0
 }
 
 /// The pause before the next attempt, as the policy says, shortened at random by up to a tenth.

@@ -34,10 +34,8 @@ pub struct SqliteOptions {
     pub readers: usize,
     /// The most that the database file may grow to, in bytes, rounded down to pages. Default: no limit.
     pub max_bytes: Option<u64>,
-    /// How much longer each write transaction takes to become durable, as on a slower disk: to see who waits for how many
-    /// of them. Default: no longer.
     #[cfg(feature = "testing")]
-    pub flush_delay: Duration,
+    pub(super) observer: Option<super::Observer>,
 }
 
 impl Default for SqliteOptions {
@@ -48,7 +46,7 @@ impl Default for SqliteOptions {
             readers: 2,
             max_bytes: None,
             #[cfg(feature = "testing")]
-            flush_delay: Duration::ZERO,
+            observer: None,
         }
     }
 }
@@ -88,11 +86,12 @@ impl SqliteOptions {
         self
     }
 
-    /// Sets how much longer each write transaction takes to become durable.
+    /// Has somebody told of every moment of the thread that writes: what tests of crashes look at, or end the process in
+    /// (feature `testing`). The thread waits until the observer returns.
     #[cfg(feature = "testing")]
     #[must_use]
-    pub fn flush_delay(mut self, delay: Duration) -> Self {
-        self.flush_delay = delay;
+    pub fn observer(mut self, observer: impl Fn(super::Moment<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(super::Observer::new(observer));
         self
     }
 }
@@ -126,18 +125,6 @@ pub(super) fn prepare_writer(sql: &Sql, options: &SqliteOptions) -> Result<(), P
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(failed)?;
     }
     Ok(())
-}
-
-/// Makes the disk of this connection slower.
-#[cfg(feature = "testing")]
-pub(super) fn delay_flushes(sql: &mut Sql, options: &SqliteOptions) -> Result<(), ProviderError> {
-    let delay = options.flush_delay;
-    let hook = move || {
-        std::thread::sleep(delay);
-        false
-    };
-    let hook = (!delay.is_zero()).then_some(hook);
-    sql.connection_mut().commit_hook(hook).map_err(|e| storage("open the database", e))
 }
 
 /// Switches to the write-ahead log. Where several processes do so with a fresh file, SQLite says busy at once instead of
@@ -182,22 +169,6 @@ mod tests {
         let sql = Sql::open(&folder.path().join("a.db"), options.busy_timeout, Arc::default()).unwrap();
         prepare_writer(&sql, options).unwrap();
         sql.connection().pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
-    }
-
-    #[cfg(feature = "testing")]
-    #[test]
-    fn a_flush_delay_is_waited_for_by_each_transaction() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = SqliteOptions::new().flush_delay(Duration::from_millis(20));
-        let mut sql = Sql::open(&folder.path().join("a.db"), options.busy_timeout, Arc::default()).unwrap();
-        prepare_writer(&sql, &options).unwrap();
-        delay_flushes(&mut sql, &options).unwrap();
-        sql.run("CREATE TABLE rows (n INTEGER)", []).unwrap();
-        let begun = Instant::now();
-        for n in 0..3 {
-            sql.run("INSERT INTO rows VALUES (?1)", [n]).unwrap();
-        }
-        assert!(begun.elapsed() >= Duration::from_millis(60));
     }
 
     #[test]

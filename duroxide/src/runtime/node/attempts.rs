@@ -110,7 +110,9 @@ impl Node {
 
     /// Tells all of them: what they run is not this node's any more.
     pub(super) fn cancel_attempts(&mut self) {
-        let all: Vec<_> = self.running.keys().cloned().collect();
+        let mut all: Vec<_> = self.running.keys().cloned().collect();
+        // The same order each time, so that the same follows in a simulation.
+        all.sort_unstable();
         all.iter().for_each(|id| self.cancel_attempt(id));
     }
 

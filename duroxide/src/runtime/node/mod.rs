@@ -11,8 +11,12 @@ mod shutdown;
 mod turns;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -20,11 +24,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+pub(in crate::runtime) use handle::Follower;
 pub(crate) use handle::NodeHandle;
 
 use self::acquiring::Acquiring;
 use self::attempts::{Running, Stopping};
-use self::commits::Outbound;
+use self::commits::{Answered, Outbound};
 use super::RuntimeOptions;
 use super::activities::{AttemptDone, Surroundings};
 use super::blocking::BlockingPool;
@@ -35,10 +40,7 @@ use super::turn::{TurnDone, TurnJob};
 use crate::activity::States;
 use crate::clock::{Clock, Hold, Party, Timestamp};
 use crate::id::{ActivityId, InstanceId};
-use crate::provider::{
-    Acquired, CommitError, Committed, EventRow, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError,
-    Renewal,
-};
+use crate::provider::{Acquired, EventRow, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError, Renewal};
 use crate::registry::Lookup;
 
 /// What does not change while the node runs.
@@ -51,6 +53,8 @@ pub(super) struct Shared {
     pub(super) tags: Option<Arc<[String]>>,
     pub(super) info: NodeInfo,
     pub(super) notes: mpsc::UnboundedSender<Note>,
+    /// Whether turns are made on the thread of the node.
+    pub(super) inline: bool,
 }
 
 /// What the node is told.
@@ -61,6 +65,10 @@ pub(in crate::runtime) enum Note {
     Deliver(InstanceId, MessageRow, Hold),
     /// A client of this process has created an instance that this node owns; with the number of its first execution.
     Create(Box<NewInstance>, u64, Hold),
+    /// A client of this process wants to know for how long an instance is live here.
+    Follow(InstanceId, Follower, Hold),
+    /// A client of this process does not know whether it has created an instance that this node owns.
+    Uncertain(InstanceId),
     /// A client of this process has ended or removed an instance.
     Ended(InstanceId),
     /// The heart has beaten.
@@ -73,7 +81,7 @@ pub(in crate::runtime) enum Note {
 
 /// What the node waits for.
 enum Happened {
-    Told,
+    Told(Vec<Note>),
     Answered(Answer),
     AttemptEnded(Result<AttemptDone, tokio::task::JoinError>),
     Woken,
@@ -84,7 +92,7 @@ enum Happened {
 
 /// What the provider has answered.
 enum Answer {
-    Committed(Vec<Outbound>, Vec<Result<Committed, CommitError>>),
+    Committed(Lease, Answered),
     Acquired(Lease, Acquired),
     History(InstanceId, u64, Vec<EventRow>),
     Joined(Lease),
@@ -140,8 +148,14 @@ pub(super) struct Node {
 /// A shutdown that is under way.
 struct Draining {
     done: Vec<oneshot::Sender<()>>,
-    /// `None` once it has passed.
-    deadline: Option<tokio::time::Instant>,
+    deadline: Deadline,
+}
+
+/// Until when a shutdown waits for running activities.
+enum Deadline {
+    At(tokio::time::Instant),
+    Never,
+    Passed,
 }
 
 impl Node {
@@ -169,7 +183,7 @@ impl Node {
             _party: shared.clock.join(Party { settled, waits: false }),
             woken,
             wake,
-            pool: TurnPool::new(options.turn_threads, &shared.notes),
+            pool: TurnPool::new(if shared.inline { 0 } else { options.turn_threads.max(1) }, &shared.notes),
             acquiring: Acquiring::new(&shared),
             hold: shared.clock.hold(),
             shared,
@@ -200,51 +214,71 @@ impl Node {
 
     /// Works until it is shut down.
     pub(super) async fn run(mut self) {
-        let mut notes = Vec::new();
+        let mut happened = Vec::new();
         loop {
             self.start_what_is_due();
             if self.is_drained() {
                 return self.leave().await;
             }
             self.let_time_pass_if_idle();
-            let happened = self.next(&mut notes).await;
+            self.next(&mut happened).await;
             self.hold_time();
-            match happened {
-                Happened::Told => notes.drain(..).for_each(|note| self.told(note)),
-                Happened::Answered(answer) => self.answered(answer),
-                Happened::AttemptEnded(done) => self.attempt_ended(done),
-                Happened::Woken => {
-                    self.woken.store(*self.wake.borrow(), Ordering::Release);
-                    self.acquiring.wanted = true;
-                }
-                Happened::Due => {
-                    self.timer = None;
-                    self.acquiring.wanted = true;
-                }
-                Happened::TurnTakesLong => {
-                    self.watch = None;
-                    self.report_stuck_turns();
-                }
-                Happened::DrainDeadline => self.drain_deadline_passed(),
-            }
+            happened.drain(..).for_each(|happened| self.handle(happened));
         }
     }
 
-    /// Waits for the next thing to happen.
-    async fn next(&mut self, notes: &mut Vec<Note>) -> Happened {
-        let long = self.shared.options.turn_warning;
-        self.watch = (self.turns > 0).then(|| self.watch.unwrap_or_else(|| tokio::time::Instant::now() + long));
-        let watch = self.watch;
-        let deadline = self.draining.as_ref().and_then(|draining| draining.deadline);
-        tokio::select! {
-            _ = self.notes.recv_many(notes, 1024) => Happened::Told,
-            Some(answer) = self.asked.next() => Happened::Answered(answer),
-            Some(done) = self.attempts.join_next() => Happened::AttemptEnded(done),
-            Ok(()) = self.wake.changed() => Happened::Woken,
-            () = due(&mut self.timer) => Happened::Due,
-            () = until(watch) => Happened::TurnTakesLong,
-            () = until(deadline) => Happened::DrainDeadline,
+    fn handle(&mut self, happened: Happened) {
+        match happened {
+            Happened::Told(notes) => notes.into_iter().for_each(|note| self.told(note)),
+            Happened::Answered(answer) => self.answered(answer),
+            Happened::AttemptEnded(done) => self.attempt_ended(done),
+            Happened::Woken => {
+                self.woken.store(*self.wake.borrow(), Ordering::Release);
+                self.acquiring.wanted = true;
+            }
+            Happened::Due => {
+                self.timer = None;
+                self.acquiring.wanted = true;
+            }
+            Happened::TurnTakesLong => {
+                self.watch = None;
+                self.report_stuck_turns();
+            }
+            Happened::DrainDeadline => self.drain_deadline_passed(),
         }
+    }
+
+    /// Waits until something happens, and takes what has happened: of everything, so that nobody waits for others, and
+    /// always in the same order, so that the same happens again in a simulation.
+    async fn next(&mut self, happened: &mut Vec<Happened>) {
+        let long = self.shared.options.turn_warning;
+        self.watch = if self.turns > 0 { self.watch.or_else(|| in_future(long)) } else { None };
+        let deadline = self.draining.as_ref().and_then(|draining| match draining.deadline {
+            Deadline::At(deadline) => Some(deadline),
+            Deadline::Never | Deadline::Passed => None,
+        });
+        let Self { notes, asked, attempts, wake, timer, watch, .. } = self;
+        let (mut woken, mut due) = (pin!(wake.changed()), pin!(due(timer)));
+        let (mut watch, mut deadline) = (pin!(until(*watch)), pin!(until(deadline)));
+        poll_fn(|context| {
+            let mut told = Vec::new();
+            if notes.poll_recv_many(context, &mut told, 1024).is_ready() {
+                happened.push(Happened::Told(told));
+            }
+            while let Poll::Ready(Some(answer)) = asked.poll_next_unpin(context) {
+                happened.push(Happened::Answered(answer));
+            }
+            while let Poll::Ready(Some(done)) = attempts.poll_join_next(context) {
+                happened.push(Happened::AttemptEnded(done));
+            }
+            // An error would mean that the provider is gone, which this node holds.
+            happened.extend(woken.as_mut().poll(context).is_ready().then_some(Happened::Woken));
+            happened.extend(due.as_mut().poll(context).is_ready().then_some(Happened::Due));
+            happened.extend(watch.as_mut().poll(context).is_ready().then_some(Happened::TurnTakesLong));
+            happened.extend(deadline.as_mut().poll(context).is_ready().then_some(Happened::DrainDeadline));
+            if happened.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
     }
 
     fn told(&mut self, note: Note) {
@@ -252,6 +286,12 @@ impl Node {
             Note::Turn(done) => self.turn_done(*done),
             Note::Deliver(instance, message, _hold) => self.deliver(instance, Delivery::Message(message)),
             Note::Create(new, execution, _hold) => self.create(*new, execution),
+            Note::Follow(instance, follower, _hold) => {
+                // Where it is not live, the follower is dropped, and thereby told.
+                let slot = self.slots.get_mut(&instance);
+                slot.map(|slot| slot.followers.push(follower));
+            }
+            Note::Uncertain(instance) => self.acquiring.load(instance),
             Note::Ended(instance) => self.ended(instance),
             Note::Renewed(lease, renewed) => self.renewed(lease, renewed),
             Note::Stray(instance, generation) => self.strayed(&instance, generation),
@@ -261,7 +301,7 @@ impl Node {
 
     fn answered(&mut self, answer: Answer) {
         match answer {
-            Answer::Committed(outbound, results) => self.committed(outbound, results),
+            Answer::Committed(lease, answered) => self.committed(lease, answered),
             Answer::Acquired(lease, acquired) => self.acquired(lease, acquired),
             Answer::History(instance, generation, events) => self.loaded(&instance, generation, events),
             Answer::Joined(lease) => self.joined(lease),
@@ -365,6 +405,13 @@ async fn due(timer: &mut Option<(Timestamp, BoxFuture<'static, ()>)>) {
         Some((_, sleep)) => sleep.await,
         None => std::future::pending().await,
     }
+}
+
+/// The time after a duration; `None` where that is never.
+fn in_future(duration: Duration) -> Option<tokio::time::Instant> {
+    /// More than a century: far from where instants overflow.
+    const NEVER: Duration = Duration::from_secs(1 << 32);
+    (duration < NEVER).then(|| tokio::time::Instant::now() + duration)
 }
 
 /// Waits for a deadline, if there is one.
