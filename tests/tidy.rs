@@ -196,27 +196,51 @@ fn anchors(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-#[test]
-fn invariants_name_tests_that_exist() {
-    let page = std::fs::read_to_string(root().join("docs/design-invariants.md")).expect("a text");
-    let mut rows = 0;
-    for row in page.lines().filter(|line| line.starts_with("| P") || line.starts_with("| I")) {
-        let held_by = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
-        let mut file = String::new();
-        let mut files = 0;
-        // What stands between backticks: a file, then what is in it.
-        for word in held_by.split('`').skip(1).step_by(2) {
-            if word.ends_with(".rs") {
-                let places = ["tests", "duroxide/src", "."].map(|folder| root().join(folder).join(word));
-                let found = places.iter().find_map(|path| std::fs::read_to_string(path).ok());
-                file = found.unwrap_or_else(|| panic!("there is no {word}: {row}"));
-                files += 1;
-            } else {
-                assert!(file.contains(&format!("fn {word}(")), "no function {word} is there: {row}");
-            }
+/// What holds a promise: the rows of the tables of a page whose last column is called so.
+fn holders(page: &str) -> Vec<String> {
+    let mut held = false;
+    let mut holders = Vec::new();
+    for row in page.lines() {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        held = row.starts_with('|') && (held || matches!(last, "held by" | "test"));
+        if held && row.contains('`') {
+            holders.push(last.to_owned());
         }
-        assert!(files > 0, "nothing holds this: {row}");
-        rows += 1;
     }
-    assert!(rows > 30, "only {rows} invariants were found");
+    holders
+}
+
+/// What is wrong with a cell that names files, and behind each what is in it.
+fn misnamed(cell: &str) -> Vec<String> {
+    let is_name = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let (mut file, mut files, mut wrong) = (String::new(), 0, Vec::new());
+    // What stands between backticks.
+    for word in cell.split('`').skip(1).step_by(2) {
+        if word.contains('/') || word.ends_with(".rs") {
+            let places = ["tests", "duroxide/src", "."].map(|folder| root().join(folder).join(word));
+            match places.iter().find_map(|path| std::fs::read_to_string(path).ok()) {
+                Some(text) => (file, files) = (text, files + 1),
+                None => wrong.push(format!("there is no {word}")),
+            }
+        } else if is_name(word) && !file.contains(&format!("fn {word}(")) {
+            wrong.push(format!("no function {word} is there"));
+        }
+    }
+    if files == 0 {
+        wrong.push("nothing holds it".to_owned());
+    }
+    wrong
+}
+
+#[test]
+fn promises_name_tests_that_exist() {
+    let mut wrong = Vec::new();
+    for page in ["docs/design-invariants.md", "docs/reliability.md"] {
+        let holders = holders(&std::fs::read_to_string(root().join(page)).expect("a page"));
+        assert!(holders.len() > 30, "{page} has only {} rows", holders.len());
+        for cell in holders {
+            wrong.extend(misnamed(&cell).into_iter().map(|wrong| format!("{page}: {wrong}: {cell}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

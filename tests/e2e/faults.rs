@@ -8,6 +8,7 @@ use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Decision, EventKind, HistoryEvent, Registry, RuntimeBuilder, RuntimeOptions};
+use futures_util::FutureExt;
 use support::{Fault, Faults, FaultyProvider, Method};
 use tokio::sync::watch;
 
@@ -255,6 +256,30 @@ async fn hours_without_a_join_only_delay() {
         assert_eq!(handle.result().await.unwrap(), 2);
         assert!(begin.elapsed() > Duration::from_secs(2 * 3_000), "tried in a hot loop: {:?}", begin.elapsed());
     }
+}
+
+#[tokio::test]
+async fn nothing_has_an_effect_before_it_is_committed() {
+    let bench = Bench::new().await;
+    let client = bench.runtime.client();
+    bench.faults.hold(Method::Commit);
+    let handle = tour::start(&client, "held", 0, 0).await.unwrap();
+    bench.faults.until_begun(Method::Commit, 1).await;
+    // Time enough for whoever does not wait.
+    bench.faults.until_more(Method::Renew, 3).await;
+    assert!(bench.work.done().is_empty(), "an activity runs that no history knows of");
+    assert_eq!(handle.status().await.unwrap().events.0, 0);
+    bench.faults.release(Method::Commit);
+    handle.raise(Go { n: 1 }).await.unwrap();
+    handle.result().await.unwrap();
+    // Nor is a client told that something is there which is not.
+    bench.faults.hold(Method::Submit);
+    let mut start = Box::pin(part::start(&client, "told", 1).into_future());
+    assert!((&mut start).now_or_never().is_none());
+    bench.faults.until_more(Method::Renew, 3).await;
+    assert!((&mut start).now_or_never().is_none());
+    bench.faults.release(Method::Submit);
+    assert_eq!(start.await.unwrap().result().await.unwrap(), 2);
 }
 
 /// The node of a tour dies when it has begun so many calls, the last of which `fault` befalls; another takes over. Whether

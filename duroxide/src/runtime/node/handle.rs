@@ -95,6 +95,13 @@ pub(in crate::runtime) struct Follower {
     gone: Option<oneshot::Sender<Hold>>,
 }
 
+impl Follower {
+    /// Whether nobody listens any more.
+    pub(in crate::runtime) fn is_gone(&self) -> bool {
+        self.gone.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
 impl Drop for Follower {
     fn drop(&mut self) {
         if let Some(gone) = self.gone.take() {

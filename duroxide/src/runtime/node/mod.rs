@@ -288,8 +288,9 @@ impl Node {
             Note::Create(new, execution, _hold) => self.create(*new, execution),
             Note::Follow(instance, follower, _hold) => {
                 // Where it is not live, the follower is dropped, and thereby told.
-                let slot = self.slots.get_mut(&instance);
-                slot.map(|slot| slot.followers.push(follower));
+                if let Some(slot) = self.slots.get_mut(&instance) {
+                    slot.follow(follower);
+                }
             }
             Note::Uncertain(instance) => self.acquiring.load(instance),
             Note::Ended(instance) => self.ended(instance),
