@@ -62,7 +62,7 @@ pub struct Go {
     pub n: u64,
 }
 
-/// How many instances of [`waits`] have been called in this process.
+/// How many instances of [`waits()`] have been called in this process.
 pub static WAITING: AtomicU64 = AtomicU64::new(0);
 
 /// Waits for one event.
@@ -72,7 +72,7 @@ pub async fn waits(ctx: OrchestrationContext) -> duroxide::Result<u64> {
     Ok(ctx.event::<Go>().await.n)
 }
 
-/// The highest number that an event brought to an instance of [`listens`].
+/// The highest number that an event brought to an instance of [`listens()`].
 pub static HEARD: LazyLock<watch::Sender<u64>> = LazyLock::new(watch::Sender::default);
 
 /// So many activities, and then a wait for one event after another, for ever.
