@@ -103,7 +103,7 @@ fn each_outcome_once(history: &[HistoryEvent], execution: &str) -> Vec<(String, 
     keys
 }
 
-fn nothing_is_left(place: &Place) {
+pub(crate) fn nothing_is_left(place: &Place) {
     let database = rusqlite::Connection::open(place.database()).unwrap();
     for what in [
         "duroxide_messages",

@@ -14,3 +14,4 @@ mod process;
 mod random;
 mod restart;
 mod several;
+mod soak;
