@@ -66,18 +66,26 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The name that a path begins with, or the sign when it begins with one.
+fn first_name(path: &str) -> &str {
+    let end = path.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(path.len());
+    &path[..end]
+}
+
 #[test]
 fn modules_use_only_what_they_may() {
     let mut wrong = Vec::new();
+    let mut seen = 0;
     for (path, text) in files("duroxide/src", ".rs") {
         let module = path.trim_start_matches("duroxide/src/").split(['/', '.']).next().unwrap_or_default();
         let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else { continue };
-        let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let is_test = path.contains("/tests/") || path.ends_with("tests.rs");
         let lines = code.lines().filter(|line| !line.trim_start().starts_with("//") && !is_test);
         for line in lines {
-            for used in line.split("crate::").skip(1) {
-                let used = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+            assert!(!line.contains("crate::{"), "{path}: one `use crate::module` a line, which is what is read here");
+            for used in line.split("crate::").skip(1).map(first_name) {
+                seen += 1;
                 let known = MAY_USE.iter().any(|(name, _)| *name == used);
                 if known && used != module && used != "telemetry" && !allowed.contains(&used) {
                     wrong.push(format!("{path}: `{module}` must not use `{used}`: {}", line.trim()));
@@ -86,6 +94,7 @@ fn modules_use_only_what_they_may() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 100, "only {seen} uses were found");
 }
 
 #[test]
@@ -102,7 +111,7 @@ fn the_engine_is_pure() {
 
 #[test]
 fn nothing_is_left_open() {
-    for folder in ["duroxide", "examples", "tests"] {
+    for folder in ["duroxide", "duroxide-macros", "examples", "tests", "ui-tests", "benches"] {
         for (path, text) in files(folder, ".rs") {
             if path == "tests/tidy.rs" {
                 continue;
@@ -120,9 +129,11 @@ fn tests_do_not_sleep() {
         if path == "tests/tidy.rs" {
             continue;
         }
-        assert!(!text.contains("thread::sleep"), "{path} sleeps");
-        let sleeps = text.lines().filter(|line| line.contains("tokio::time::sleep("));
-        for line in sleeps {
+        for word in ["thread::sleep", "thread::park_timeout", "time::interval", "use tokio::time::sleep"] {
+            assert!(!text.contains(word), "{path} sleeps: {word}");
+        }
+        // An hour is longer than any test: it stands for what does not end by itself.
+        for line in text.lines().filter(|line| line.contains("time::sleep(")) {
             assert!(line.contains("3600"), "{path} sleeps: {line}");
         }
     }
@@ -131,32 +142,105 @@ fn tests_do_not_sleep() {
 #[test]
 fn errors_are_types() {
     for (path, text) in files("duroxide/src", ".rs") {
-        for line in text.lines().filter(|line| line.trim_start().starts_with("pub fn") || line.contains("pub async fn"))
-        {
-            let text_error = line.contains(", String>") && line.contains("Result<");
-            assert!(!text_error, "{path}: {line}");
+        for signature in public_signatures(&text) {
+            let text_error = signature.contains("Result<") && signature.contains(", String>");
+            assert!(!text_error, "{path}: {signature}");
         }
     }
+}
+
+/// From `pub fn` to the body, on one line. Methods of public traits are not marked, so their files count as a whole.
+fn public_signatures(text: &str) -> Vec<String> {
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let mut signatures: Vec<_> = ["pub fn ", "pub async fn ", "pub const fn "]
+        .iter()
+        .flat_map(|start| code.split(start).skip(1).map(|rest| rest.split(['{', ';']).next().unwrap_or_default()))
+        .collect();
+    for public_trait in code.split("pub trait ").skip(1) {
+        let body = public_trait.split("}impl").next().unwrap_or_default();
+        signatures.extend(body.split("fn ").skip(1).map(|rest| rest.split(['{', ';']).next().unwrap_or_default()));
+    }
+    signatures.into_iter().map(|signature| signature.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 #[test]
 fn links_between_pages_resolve() {
     let mut pages = files("docs", ".md");
     for page in ["README.md", "CHANGELOG.md"] {
-        if let Ok(text) = std::fs::read_to_string(root().join(page)) {
-            pages.push((page.to_owned(), text));
-        }
+        pages.push((page.to_owned(), std::fs::read_to_string(root().join(page)).expect("a text")));
     }
     let mut broken = Vec::new();
     for (path, text) in pages {
         let folder = root().join(&path).parent().expect("a folder").to_owned();
         for link in text.split("](").skip(1) {
             let target = link.split(')').next().unwrap_or_default();
-            let file = target.split('#').next().unwrap_or_default();
-            if !file.is_empty() && !file.contains("://") && !folder.join(file).exists() {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if file.contains("://") {
+                continue;
+            }
+            let page = if file.is_empty() { root().join(&path) } else { folder.join(file) };
+            let anchored = || std::fs::read_to_string(&page).is_ok_and(|text| anchors(&text).any(|a| a == anchor));
+            if !page.exists() || !(anchor.is_empty() || anchored()) {
                 broken.push(format!("{path}: {target}"));
             }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// What a link can point at in a page: its headings, as GitHub names them.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter(|line| line.starts_with('#')).map(|line| {
+        let heading = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
+    })
+}
+
+/// What holds a promise: the rows of the tables of a page whose last column is called so.
+fn holders(page: &str) -> Vec<String> {
+    let mut held = false;
+    let mut holders = Vec::new();
+    for row in page.lines() {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        held = row.starts_with('|') && (held || matches!(last, "held by" | "test"));
+        if held && row.contains('`') {
+            holders.push(last.to_owned());
+        }
+    }
+    holders
+}
+
+/// What is wrong with a cell that names files, and behind each what is in it.
+fn misnamed(cell: &str) -> Vec<String> {
+    let is_name = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let (mut file, mut files, mut wrong) = (String::new(), 0, Vec::new());
+    // What stands between backticks.
+    for word in cell.split('`').skip(1).step_by(2) {
+        if word.contains('/') || word.ends_with(".rs") {
+            let places = ["tests", "duroxide/src", "."].map(|folder| root().join(folder).join(word));
+            match places.iter().find_map(|path| std::fs::read_to_string(path).ok()) {
+                Some(text) => (file, files) = (text, files + 1),
+                None => wrong.push(format!("there is no {word}")),
+            }
+        } else if is_name(word) && !file.contains(&format!("fn {word}(")) {
+            wrong.push(format!("no function {word} is there"));
+        }
+    }
+    if files == 0 {
+        wrong.push("nothing holds it".to_owned());
+    }
+    wrong
+}
+
+#[test]
+fn promises_name_tests_that_exist() {
+    let mut wrong = Vec::new();
+    for page in ["docs/design-invariants.md", "docs/reliability.md"] {
+        let holders = holders(&std::fs::read_to_string(root().join(page)).expect("a page"));
+        assert!(holders.len() > 30, "{page} has only {} rows", holders.len());
+        for cell in holders {
+            wrong.extend(misnamed(&cell).into_iter().map(|wrong| format!("{page}: {wrong}: {cell}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 /// use std::time::Duration;
 /// let start = Timestamp::from_micros(0);
 /// assert_eq!((start + Duration::from_secs(1)).to_string(), "1970-01-01T00:00:01.000Z");
+/// assert_eq!(start + Duration::from_secs(1) - Duration::from_secs(1), start);
 /// assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
+/// assert_eq!(Timestamp::from(std::time::SystemTime::UNIX_EPOCH), start);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -44,6 +46,14 @@ impl std::ops::Add<Duration> for Timestamp {
     fn add(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(micros))
+    }
+}
+
+impl std::ops::Sub<Duration> for Timestamp {
+    type Output = Self;
+    fn sub(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros))
     }
 }
 

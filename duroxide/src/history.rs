@@ -98,11 +98,18 @@ pub enum Input {
     CancelRequested {
         /// Why, in the words of who asked.
         reason: String,
+        /// The call that asks because nobody waits for it any more: it is heard only by the child that it started, and not
+        /// by an instance of the same id. `None`: somebody else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<Parent>,
     },
     /// Its parent has ended, and wants it to be terminated.
     TerminateRequested {
         /// Why.
         reason: String,
+        /// As in [`CancelRequested`](Self::CancelRequested).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<Parent>,
     },
 }
 

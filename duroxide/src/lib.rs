@@ -82,5 +82,5 @@ pub use orchestration::{
 pub use payload::{Payload, PayloadError};
 pub use policy::{ActivityOptions, Limits, RetryPolicy};
 pub use provider::{Filter, IfExists, InstanceStatus};
-pub use registry::{Descriptor, Entry, Kind, Place, Registry};
+pub use registry::{Annotated, Descriptor, Entry, Kind, Place, Registry};
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};

@@ -2,6 +2,7 @@
 
 pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State};
 pub use crate::client::{Client, Handle, OutcomeError};
+pub use crate::clock::Timestamp;
 pub use crate::error::CallError;
 pub use crate::history::ClosePolicy;
 pub use crate::orchestration::{
@@ -9,7 +10,8 @@ pub use crate::orchestration::{
     try_join_all,
 };
 pub use crate::policy::RetryPolicy;
-pub use crate::provider::IfExists;
+pub use crate::provider::{IfExists, InstanceStatus};
+pub use crate::registry::Registry;
 pub use crate::runtime::Runtime;
 pub use crate::{join, select};
 pub use duroxide_macros::{activity, event, orchestration};

@@ -244,7 +244,13 @@ impl Pair {
                 if *again {
                     sent = self.last_message.clone().unwrap_or(sent);
                 }
-                self.submit(Submission::Send { to: sent.0.clone(), message: sent.1.clone(), time: self.time() }).await;
+                self.submit(Submission::Send {
+                    to: sent.0.clone(),
+                    message: sent.1.clone(),
+                    lease: None,
+                    time: self.time(),
+                })
+                .await;
                 self.last_message = Some(sent);
             }
             Step::Turn { node, instance, plan } => self.turn(*node, *instance, plan).await,

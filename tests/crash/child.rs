@@ -2,10 +2,12 @@
 
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use duroxide::RuntimeOptions;
 use duroxide::prelude::*;
+use duroxide::sqlite::{Moment, SqliteOptions, SqliteProvider};
 use tokio::sync::{oneshot, watch};
 
 use crate::ledger::{self, Ledger};
@@ -43,7 +45,8 @@ async fn run_task() {
     options.max_activities = if task == "serve one at a time" { 1 } else { 8 };
     options.max_blocking_activities = 8;
     options.lease_time = if task == "serve one at a time" { SHORT_LEASE } else { LONG_LEASE };
-    let builder = Runtime::builder().sqlite(ledger::database(&folder)).state(shop.clone()).options(options);
+    let provider = SqliteProvider::open_with(ledger::database(&folder), dies_at_its_moment()).unwrap();
+    let builder = Runtime::builder().provider(provider).state(shop.clone()).options(options);
     let runtime = builder.start().await.unwrap();
     say("ready");
     if task == "orders" {
@@ -53,6 +56,18 @@ async fn run_task() {
     }
     closed.await.unwrap();
     runtime.shutdown().await.unwrap();
+}
+
+/// With `DIES_AT` = n, the process dies in the n-th moment between two statements of the writer.
+fn dies_at_its_moment() -> SqliteOptions {
+    let Ok(dies_at) = std::env::var("DIES_AT") else { return SqliteOptions::new() };
+    let left = AtomicI64::new(dies_at.parse().unwrap());
+    SqliteOptions::new().observer(move |moment| {
+        let is_between = matches!(moment, Moment::Before(_) | Moment::After("COMMIT"));
+        if is_between && left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            std::process::abort();
+        }
+    })
 }
 
 /// Starts all orders, approves those that need it, and waits for all of them. What was acknowledged before, by this

@@ -39,13 +39,17 @@ pub(crate) fn database(folder: &Path) -> PathBuf {
     folder.join("orders.db")
 }
 
+/// What a line ends with that was written as a whole.
+const END: &str = " .";
+
 fn file(folder: &Path) -> PathBuf {
     folder.join("ledger")
 }
 
 pub(crate) fn read(folder: &Path) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(file(folder)).unwrap_or_default();
-    text.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
+    let whole = text.lines().filter_map(|line| line.strip_suffix(END));
+    whole.map(|line| line.split(' ').map(str::to_owned).collect()).collect()
 }
 
 /// Writes lines.
@@ -57,9 +61,10 @@ impl Ledger {
         Self(Arc::new(OpenOptions::new().append(true).create(true).open(file(folder)).unwrap()))
     }
 
-    /// One write, then one flush: a process that is killed leaves the whole line or nothing.
+    /// One write, then one flush. A process that is killed at a page boundary leaves a part of the line: without its end,
+    /// it counts as not written, and the next one does not go on behind it.
     pub(crate) fn note(&self, line: &str) {
-        (&*self.0).write_all(format!("{line}\n").as_bytes()).unwrap();
+        (&*self.0).write_all(format!("\n{line}{END}").as_bytes()).unwrap();
         self.0.sync_data().unwrap();
     }
 }

@@ -6,6 +6,7 @@ mod check;
 mod child;
 mod kills;
 mod ledger;
+mod moments;
 mod orders;
 mod process;
 mod random;

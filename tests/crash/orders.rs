@@ -176,3 +176,33 @@ pub(crate) async fn quick_order(ctx: OrchestrationContext) -> duroxide::Result<u
 async fn glance() -> duroxide::Result<u32> {
     Ok(std::process::id())
 }
+
+/// Returns its winner, which was written down before.
+#[orchestration]
+pub(crate) async fn race_for_quote(ctx: OrchestrationContext, number: u32) -> duroxide::Result<String> {
+    // A quarter is decided by the timer, a quarter by the activity, and the others are close.
+    let (delay, hangs) = match number % 4 {
+        0 => (Duration::from_secs(3600), false),
+        1 => (Duration::from_millis(1), true),
+        _ => (Duration::from_millis(u64::from(number % 16) / 4), false),
+    };
+    let winner = select! {
+        quote = quick_quote::call(&ctx, hangs) => quote.map(|()| "activity")?,
+        () = ctx.sleep(delay) => "timer",
+    };
+    note_winner::call(&ctx, number, winner.to_owned()).await?;
+    ctx.event::<Approval>().await;
+    Ok(winner.to_owned())
+}
+
+#[activity]
+async fn quick_quote(hangs: bool) -> duroxide::Result<()> {
+    if hangs { std::future::pending().await } else { Ok(()) }
+}
+
+#[activity]
+async fn note_winner(State(shop): State<Shop>, number: u32, winner: String) -> duroxide::Result<()> {
+    shop.ledger.note(&format!("winner {number} {winner}"));
+    say("noted");
+    Ok(())
+}

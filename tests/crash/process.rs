@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -23,11 +23,16 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn spawn(task: &str, folder: &Path, orders: u32) -> Self {
+        Self::spawn_with(task, folder, orders, &[])
+    }
+
+    pub(crate) fn spawn_with(task: &str, folder: &Path, orders: u32, variables: &[(&str, String)]) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child::run_task", "--nocapture", "--test-threads=1"])
             .env("TASK", task)
             .env("FOLDER", folder)
             .env("ORDERS", orders.to_string())
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -55,6 +60,16 @@ impl Process {
         line.expect("the child says something in time").expect("the child has not ended")
     }
 
+    /// Whether the child says that it is done; else it has died.
+    pub(crate) async fn is_done(&mut self) -> bool {
+        while let Some(line) = timeout(PATIENCE, self.lines.recv()).await.expect("the child does something in time") {
+            if line == "done" {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Waits until the child says this.
     pub(crate) async fn expect(&mut self, words: &str) {
         while self.line().await != words {}
@@ -71,10 +86,15 @@ impl Process {
     }
 
     /// Lets the child end in order.
-    pub(crate) fn end(mut self) {
-        self.input = None;
-        let status = self.child.wait().unwrap();
+    pub(crate) fn end(self) {
+        let status = self.shut_down();
         assert!(status.success(), "{status}");
+    }
+
+    /// Tells the child to end, and how it did.
+    pub(crate) fn shut_down(mut self) -> ExitStatus {
+        self.input = None;
+        self.child.wait().unwrap()
     }
 }
 

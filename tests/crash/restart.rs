@@ -6,7 +6,7 @@ use duroxide::prelude::*;
 use duroxide::provider::{Filter, InstanceStatus};
 
 use crate::ledger::Place;
-use crate::orders::{Approval, Order, held_order, process_order};
+use crate::orders::{Approval, Order, held_order, process_order, race_for_quote};
 use crate::process::Process;
 
 #[tokio::test]
@@ -31,6 +31,36 @@ async fn a_restart_takes_over_at_once() {
     }
     assert!(ready.elapsed() < Duration::from_secs(2), "{:?}; the lease of the dead is a minute", ready.elapsed());
     second.end();
+}
+
+#[tokio::test]
+async fn a_race_has_the_same_winner_after_a_kill() {
+    const RACES: u32 = 60;
+    let place = Place::new();
+    let client = place.client();
+    let mut handles = Vec::new();
+    for number in 0..RACES {
+        handles.push(race_for_quote::start(&client, format!("race-{number}"), number).await.unwrap());
+    }
+    let mut first = Process::spawn("serve", place.path(), 0);
+    for _ in 0..RACES {
+        first.expect("noted").await;
+    }
+    first.kill();
+    let second = Process::spawn("serve", place.path(), 0);
+    let mut winners = Vec::new();
+    for (number, handle) in (0..).zip(&handles) {
+        handle.raise(Approval { number }).await.unwrap();
+        winners.push(handle.result().await.unwrap());
+    }
+    second.end();
+    for line in place.ledger().iter().filter(|line| line[0] == "winner") {
+        let number: usize = line[1].parse().unwrap();
+        assert_eq!(line[2], winners[number], "race {number}");
+    }
+    let won = |by: &str| winners.iter().filter(|winner| *winner == by).count();
+    println!("{} were won by the activity, {} by the timer", won("activity"), won("timer"));
+    assert!(won("activity") >= 15 && won("timer") >= 15);
 }
 
 #[tokio::test]

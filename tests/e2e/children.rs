@@ -2,6 +2,7 @@
 
 use duroxide::prelude::*;
 use duroxide::provider::InstanceStatus;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 #[orchestration]
 async fn leaf(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
@@ -23,6 +24,38 @@ async fn a_thousand_children_answer() {
     let test = crate::started().await;
     let handle = family::start(&test.client(), "family", 1000).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 999 * 500 * 10 - 130 + 1);
+}
+
+#[orchestration]
+async fn quick(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    drop(ctx);
+    Ok(n)
+}
+
+#[orchestration]
+async fn large_family(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    join_all((0..n).map(|i| quick::call(&ctx, i))).await.into_iter().map(|result| Ok(result?)).sum()
+}
+
+#[orchestration]
+async fn unordered_family(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+    let mut children: FuturesUnordered<_> = (0..n).map(|i| quick::call(&ctx, i)).collect();
+    let mut sum = 0;
+    while let Some(result) = children.next().await {
+        sum += result?;
+    }
+    Ok(sum)
+}
+
+#[tokio::test]
+async fn a_fan_in_of_thousands_of_children_finishes() {
+    let test = crate::started().await;
+    for n in [1_000, 10_000] {
+        let joined = large_family::start(&test.client(), format!("joined {n}"), n).await.unwrap();
+        assert_eq!(joined.result().await.unwrap(), n * (n - 1) / 2);
+        let unordered = unordered_family::start(&test.client(), format!("unordered {n}"), n).await.unwrap();
+        assert_eq!(unordered.result().await.unwrap(), n * (n - 1) / 2);
+    }
 }
 
 #[orchestration]
@@ -158,9 +191,90 @@ async fn a_parent_that_is_ended_from_outside_closes_its_children() {
     }
 }
 
+#[event]
+struct End;
+
+const POLICIES: [ClosePolicy; 3] = [ClosePolicy::Cancel, ClosePolicy::Terminate, ClosePolicy::Abandon];
+
+/// Has a child of every policy, and one of the default; ends in the way that it is told.
+#[orchestration]
+async fn ends(ctx: OrchestrationContext, how: String) -> duroxide::Result<()> {
+    if how.is_empty() {
+        return Ok(());
+    }
+    let child = |policy| leaf::call(&ctx, 1).id(format!("{how}: {policy:?}")).on_parent_close(policy).start();
+    let children = (POLICIES.map(child), leaf::call(&ctx, 1).id(format!("{how}: default")).start());
+    if how == "hears that it is cancelled" {
+        ctx.cancelled().await;
+        return Ok(());
+    }
+    ctx.event::<End>().await;
+    match how.as_str() {
+        "panics" => panic!("with its children open"),
+        "fails" => Err(duroxide::Error::new("with its children open")),
+        "continues as new" => ends::continue_as_new(&ctx, String::new()).await,
+        "drops its calls" => {
+            drop(children);
+            ctx.sleep(days(1)).await;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn whichever_way_a_parent_ends_its_children_are_closed_by_their_policy() {
+    let test = crate::started().await;
+    let client = test.client();
+    for how in [
+        "returns",
+        "fails",
+        "panics",
+        "continues as new",
+        "drops its calls",
+        "hears that it is cancelled",
+        "is cancelled",
+        "is terminated",
+        "is terminated while it is suspended",
+    ] {
+        let parent = ends::start(&client, how, how.to_owned()).await.unwrap();
+        let policies = POLICIES.iter().map(|policy| format!("{policy:?}")).chain(["default".to_owned()]);
+        let children: Vec<_> =
+            policies.map(|policy| (leaf::handle(&client, format!("{how}: {policy}")), policy)).collect();
+        for (child, _) in &children {
+            while child.status().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        }
+        match how {
+            "hears that it is cancelled" | "is cancelled" => parent.cancel("").await.unwrap(),
+            "is terminated" => parent.terminate("").await.unwrap(),
+            "is terminated while it is suspended" => {
+                parent.raise_named("End", &"of another type").await.unwrap();
+                parent.wait_for(|status| status.suspension.is_some()).await.unwrap();
+                parent.terminate("").await.unwrap();
+            }
+            _ => parent.raise(End).await.unwrap(),
+        }
+        for (child, policy) in children {
+            let expected = match policy.as_str() {
+                "Terminate" => InstanceStatus::Terminated,
+                "Abandon" => InstanceStatus::Completed,
+                _ => InstanceStatus::Cancelled,
+            };
+            assert_eq!(child.wait().await.unwrap(), expected, "{how}: {policy}");
+        }
+    }
+}
+
 #[orchestration]
 async fn starts_and_ends(ctx: OrchestrationContext, how: String) -> duroxide::Result<u32> {
+    if how == "is cancelled" {
+        ctx.cancelled().await;
+    }
     let _confirmation = leaf::call(&ctx, 1).id(format!("started by one that {how}")).detached().start();
+    let left = leaf::call(&ctx, 2).id(format!("left by one that {how}"));
+    let _left = left.on_parent_close(ClosePolicy::Abandon).start();
     match how.as_str() {
         "panics" => panic!("at once"),
         "fails" => Err(duroxide::Error::new("at once")),
@@ -173,12 +287,41 @@ async fn starts_and_ends(ctx: OrchestrationContext, how: String) -> duroxide::Re
 async fn what_is_started_in_the_last_turn_is_started() {
     let test = crate::started().await;
     let client = test.client();
-    for how in ["panics", "fails", "continues"] {
-        starts_and_ends::start(&client, how, how.to_owned()).await.unwrap().wait().await.unwrap();
+    for how in ["panics", "fails", "is cancelled", "continues"] {
+        let handle = starts_and_ends::start(&client, how, how.to_owned()).await.unwrap();
+        if how == "is cancelled" {
+            handle.cancel("").await.unwrap();
+        }
+        handle.wait().await.unwrap();
+    }
+    // The one that continues returns in its next execution.
+    for how in ["panics", "fails", "is cancelled", "continues", "returns"] {
         let started = leaf::handle(&client, format!("started by one that {how}"));
         assert_eq!(started.result().await.unwrap(), 10, "{how}");
+        let left = leaf::handle(&client, format!("left by one that {how}"));
+        assert_eq!(left.result().await.unwrap(), 20, "{how}");
     }
-    assert_eq!(leaf::handle(&client, "started by one that returns").result().await.unwrap(), 10);
+}
+
+#[orchestration]
+async fn wants_an_id_twice(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    let _detached = leaf::call(&ctx, 1).id("wanted twice").detached().start();
+    let refused = leaf::call(&ctx, 2).id("wanted twice").start();
+    ctx.event::<End>().await;
+    drop(refused);
+    ctx.event::<End>().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn dropping_a_child_takes_nothing_else_of_its_id_back() {
+    let test = crate::started().await;
+    let handle = wants_an_id_twice::start(&test.client(), "wants").delay(hours(1)).await.unwrap();
+    // Both come before it begins, so that all of it is one turn.
+    handle.raise(End).await.unwrap();
+    handle.raise(End).await.unwrap();
+    handle.result().await.unwrap();
+    assert_eq!(leaf::handle(&test.client(), "wanted twice").result().await.unwrap(), 10);
 }
 
 #[event]

@@ -1,6 +1,13 @@
 //! Continue-as-new.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use duroxide::Registry;
 use duroxide::prelude::*;
+use futures_util::FutureExt;
+use tokio::sync::watch;
 
 #[event]
 struct Number {
@@ -61,12 +68,18 @@ struct Go;
 
 #[orchestration]
 async fn hands_on(ctx: OrchestrationContext, left: u32) -> duroxide::Result<Vec<u32>> {
+    // The older wait is owed the first number, the younger the second; neither takes it.
+    let mut waits = vec![ctx.event::<Number>(), ctx.event::<Number>()];
+    for wait in &mut waits {
+        assert!(poll_fn(|context| Poll::Ready(wait.poll_unpin(context))).await.is_pending());
+    }
+    // Whatever has come by now is unread or not even delivered when the next execution begins.
+    ctx.event::<Go>().await;
+    // Both, the older or none are dropped here, the others with their execution.
+    waits.drain(..(left as usize + 2) % 3);
     if left > 0 {
-        // Whatever has come by now is unread or not even delivered when the next execution begins.
-        ctx.event::<Go>().await;
         return hands_on::continue_as_new(&ctx, left - 1).await;
     }
-    ctx.event::<Go>().await;
     Ok(ctx.drain::<Number>().into_iter().map(|event| event.n).collect())
 }
 
@@ -102,4 +115,48 @@ async fn a_cancel_that_nobody_has_looked_at_goes_on_to_the_next_execution() {
     }
     handle.cancel("early").await.unwrap();
     assert_eq!(handle.result().await.unwrap(), "early");
+}
+
+/// Gates that open one after the other.
+#[derive(Clone, Default)]
+pub(crate) struct Gates {
+    open: Arc<watch::Sender<u32>>,
+}
+
+#[activity]
+async fn passes_gate(State(gates): State<Gates>, number: u32) -> duroxide::Result<u32> {
+    let _ = gates.open.subscribe().wait_for(|open| *open >= number).await;
+    Ok(number)
+}
+
+/// In both executions, the first call is the same activity.
+#[orchestration]
+async fn calls_the_same(ctx: OrchestrationContext, gate: u32) -> duroxide::Result<u32> {
+    let call = passes_gate::call(&ctx, gate);
+    if gate == 1 {
+        // It goes on although its execution ends.
+        let _old = call.detached().start();
+        return calls_the_same::continue_as_new(&ctx, 2).await;
+    }
+    Ok(call.await?)
+}
+
+#[tokio::test]
+async fn an_outcome_of_the_old_execution_never_reaches_the_new() {
+    let gates = Gates::default();
+    let registry = Registry::empty().with_activity::<passes_gate>().with_orchestration::<calls_the_same>();
+    let runtime = Runtime::builder().registry(registry).in_memory().state(gates.clone()).start().await.unwrap();
+    let client = runtime.client();
+    let handle = calls_the_same::start(&client, "same", 1).await.unwrap();
+    let running = async |count: u64| {
+        while client.nodes().await.unwrap()[0].activities != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    running(2).await;
+    gates.open.send_replace(1);
+    running(1).await;
+    gates.open.send_replace(2);
+    assert_eq!(handle.result().await.unwrap(), 2);
+    assert_eq!(handle.status().await.unwrap().execution.number, 2);
 }

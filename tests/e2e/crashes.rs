@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::faults::Work;
+
 use duroxide::prelude::*;
 use duroxide::provider::{Cursor, Handlers, MemoryProvider, NodeInfo, Provider, QUARANTINE, Want};
 use duroxide::{NodeId, Timestamp};
@@ -54,4 +56,51 @@ async fn all_that_crashed_often_together_goes_on_one_by_one() {
         assert_eq!(innocent::handle(&test.client(), format!("i-{n}")).result().await.unwrap(), n);
     }
     assert_eq!(innocent::handle(&test.client(), "new").result().await.unwrap(), 20);
+}
+
+#[activity]
+async fn arrives() -> duroxide::Result<()> {
+    tokio::task::yield_now().await;
+    Ok(())
+}
+
+#[activity]
+async fn notes(State(work): State<Work>, instance: String, winner: String) -> duroxide::Result<()> {
+    work.count(format!("{instance}: {winner}"));
+    Ok(())
+}
+
+#[event]
+struct Tell;
+
+#[orchestration]
+async fn judges_a_race(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    let winner = select! {
+        arrived = arrives::call(&ctx) => arrived.map(|()| "the activity")?,
+        () = ctx.sleep(Duration::ZERO) => "the timer",
+    };
+    notes::call(&ctx, ctx.execution().instance.to_string(), winner.to_owned()).await?;
+    ctx.event::<Tell>().await;
+    Ok(winner.to_owned())
+}
+
+#[tokio::test]
+async fn an_activity_against_a_timer_has_the_same_winner_after_sixty_deaths() {
+    for round in 0..60 {
+        let work = Work::default();
+        let test = crate::builder().state(work.clone()).start().await.unwrap();
+        let id = format!("race-{round}");
+        judges_a_race::start(&test.client(), &id).await.unwrap();
+        while work.done().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let (provider, clock) = (test.provider().clone(), test.clock().clone());
+        test.crash();
+        let test = crate::builder().state(work.clone()).provider(provider).clock(clock).start().await.unwrap();
+        let handle = judges_a_race::handle(&test.client(), &id);
+        handle.raise(Tell).await.unwrap();
+        let winner = handle.result().await.unwrap();
+        // It may be noted again by the next node, as the same.
+        assert_eq!(work.done().into_keys().collect::<Vec<_>>(), [format!("{id}: {winner}")]);
+    }
 }

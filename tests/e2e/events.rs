@@ -1,6 +1,10 @@
 //! External events and their mailboxes.
 
+use duroxide::Registry;
 use duroxide::prelude::*;
+use duroxide::provider::MemoryProvider;
+use duroxide::testing::VirtualClock;
+use support::{FaultyProvider, Method};
 
 #[event]
 struct Number {
@@ -29,23 +33,63 @@ async fn events_are_read_in_the_order_in_which_they_were_raised() {
     assert_eq!(handle.result().await.unwrap(), (0..1000).collect::<Vec<_>>());
 }
 
+/// Waits until all have come, then takes them one by one or together, in one poll.
 #[orchestration]
-async fn drains(ctx: OrchestrationContext) -> duroxide::Result<(usize, Option<u32>, usize)> {
+async fn takes(ctx: OrchestrationContext, how: String, n: usize) -> duroxide::Result<Vec<u32>> {
     ctx.event::<Done>().await;
-    let first = ctx.try_event::<Number>().map(|event| event.n);
-    let all = ctx.drain::<Number>();
-    Ok((all.len(), first, ctx.drain::<Number>().len()))
+    let mut taken = Vec::new();
+    match how.as_str() {
+        "drain" => taken.extend(ctx.drain::<Number>().into_iter().map(|event| event.n)),
+        "try" => taken.extend(std::iter::from_fn(|| ctx.try_event::<Number>()).map(|event| event.n)),
+        _ => {
+            for _ in 0..n {
+                taken.push(ctx.event::<Number>().await.n);
+            }
+        }
+    }
+    assert_eq!(ctx.drain::<Number>().len(), 0);
+    Ok(taken)
 }
 
 #[tokio::test]
-async fn ten_thousand_buffered_events_are_drained_in_one_turn() {
-    let test = crate::started().await;
-    let handle = drains::start(&test.client(), "drains").await.unwrap();
-    for n in 0..10_000 {
-        handle.raise(Number { n }).await.unwrap();
+async fn thousands_of_buffered_events_are_taken_in_one_turn() {
+    let provider = FaultyProvider::new(MemoryProvider::new());
+    let registry = Registry::empty().with_orchestration::<takes>();
+    let builder = Runtime::builder().registry(registry).provider(provider.clone()).clock(VirtualClock::new());
+    let runtime = builder.start().await.unwrap();
+    for (n, ways) in
+        [(100, &["drain", "try", "wait"][..]), (1_000, &["drain", "try", "wait"]), (10_000, &["drain", "wait"])]
+    {
+        for how in ways {
+            let start = takes::start(&runtime.client(), format!("{how} {n}"), (*how).to_owned(), n);
+            let handle = start.delay(hours(1)).await.unwrap();
+            for number in 0..n {
+                handle.raise(Number { n: number as u32 }).await.unwrap();
+            }
+            handle.raise(Done).await.unwrap();
+            let commits = provider.faults().begun(Method::Commit);
+            assert_eq!(handle.result().await.unwrap(), (0..n as u32).collect::<Vec<_>>(), "{how}");
+            assert_eq!(provider.faults().begun(Method::Commit) - commits, 1, "{how} {n} in one turn");
+        }
     }
-    handle.raise(Done).await.unwrap();
-    assert_eq!(handle.result().await.unwrap(), (9_999, Some(0), 0));
+}
+
+#[orchestration]
+async fn reads_by_name(ctx: OrchestrationContext) -> duroxide::Result<(Option<u32>, Vec<u32>, Option<u32>)> {
+    let end = ctx.event_named::<String>("end").await;
+    let first = ctx.try_event_named(&end);
+    Ok((first, ctx.drain_named(&end), ctx.try_event_named(&end)))
+}
+
+#[tokio::test]
+async fn events_that_are_named_at_run_time_are_read_without_waiting() {
+    let test = crate::started().await;
+    let handle = reads_by_name::start(&test.client(), "reads by name").await.unwrap();
+    for n in 1..=3 {
+        handle.raise_named("n", &n).await.unwrap();
+    }
+    handle.raise_named("end", "n").await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), (Some(1), vec![2, 3], None));
 }
 
 #[orchestration]

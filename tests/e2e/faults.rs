@@ -8,6 +8,7 @@ use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Decision, EventKind, HistoryEvent, Registry, RuntimeBuilder, RuntimeOptions};
+use futures_util::FutureExt;
 use support::{Fault, Faults, FaultyProvider, Method};
 use tokio::sync::watch;
 
@@ -20,11 +21,11 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    fn count(&self, key: impl Into<String>) {
+    pub(crate) fn count(&self, key: impl Into<String>) {
         *self.done.lock().unwrap().entry(key.into()).or_default() += 1;
     }
 
-    fn done(&self) -> BTreeMap<String, u32> {
+    pub(crate) fn done(&self) -> BTreeMap<String, u32> {
         self.done.lock().unwrap().clone()
     }
 
@@ -143,11 +144,16 @@ impl Bench {
 
     /// All that the tour has written, read past the faults.
     async fn histories(&self) -> Vec<Vec<HistoryEvent>> {
+        self.histories_by(&self.runtime.client()).await
+    }
+
+    /// As [`histories`](Self::histories), with the client of the node that ends what is detached.
+    async fn histories_by(&self, client: &Client) -> Vec<Vec<HistoryEvent>> {
         let reader = Client::new(self.memory.clone());
         let mut histories = Vec::new();
         for n in 0..=ROUNDS {
             let id = format!("detached-{n}");
-            part::handle(&self.runtime.client(), &id).wait().await.unwrap();
+            part::handle(client, &id).wait().await.unwrap();
             histories.push(part::handle(&reader, &id).history().await.unwrap());
             histories.push(tour::handle(&reader, "tour").history_of(u64::from(n) + 1).await.unwrap());
         }
@@ -238,6 +244,101 @@ async fn hours_of_errors_at_any_call_only_delay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hours_without_a_join_only_delay() {
+    for fault in [Fault::Before, Fault::Permanent] {
+        let bench = Bench::new().await;
+        let handle = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
+        bench.work.until_begun(1).await;
+        bench.faults.next(Method::Join, fault, 3_000);
+        let begin = tokio::time::Instant::now();
+        lose_the_lease(&bench).await;
+        bench.work.open();
+        assert_eq!(handle.result().await.unwrap(), 2);
+        assert!(begin.elapsed() > Duration::from_secs(2 * 3_000), "tried in a hot loop: {:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn nothing_has_an_effect_before_it_is_committed() {
+    let bench = Bench::new().await;
+    let client = bench.runtime.client();
+    bench.faults.hold(Method::Commit);
+    let handle = tour::start(&client, "held", 0, 0).await.unwrap();
+    bench.faults.until_begun(Method::Commit, 1).await;
+    // Time enough for whoever does not wait.
+    bench.faults.until_more(Method::Renew, 3).await;
+    assert!(bench.work.done().is_empty(), "an activity runs that no history knows of");
+    assert_eq!(handle.status().await.unwrap().events.0, 0);
+    bench.faults.release(Method::Commit);
+    handle.raise(Go { n: 1 }).await.unwrap();
+    handle.result().await.unwrap();
+    // Nor is a client told that something is there which is not.
+    bench.faults.hold(Method::Submit);
+    let mut start = Box::pin(part::start(&client, "told", 1).into_future());
+    assert!((&mut start).now_or_never().is_none());
+    bench.faults.until_more(Method::Renew, 3).await;
+    assert!((&mut start).now_or_never().is_none());
+    bench.faults.release(Method::Submit);
+    assert_eq!(start.await.unwrap().result().await.unwrap(), 2);
+}
+
+/// The node of a tour dies when it has begun so many calls, the last of which `fault` befalls; another takes over. Whether
+/// the tour was over before.
+async fn dies(method: Method, fault: Fault, calls: usize, expected: &[usize]) -> bool {
+    let mut bench = Bench::new().await;
+    let begun = bench.faults.begun(method);
+    bench.faults.pass(method, calls - 1);
+    bench.faults.next(method, fault, 1);
+    let client = Client::new(bench.memory.clone());
+    tour::start(&bench.runtime.client(), "tour", ROUNDS, 0).await.unwrap();
+    let handle = tour::handle(&bench.runtime.client(), "tour");
+    for n in 0..=ROUNDS {
+        tour::handle(&client, "tour").raise(Go { n: u64::from(n) * 100 }).await.unwrap();
+    }
+    let over = tokio::select! {
+        biased;
+        () = bench.faults.until_begun(method, begun + calls) => false,
+        result = handle.result() => result.unwrap() == self::expected(),
+    };
+    if over {
+        return true;
+    }
+    let epoch = client.nodes().await.unwrap()[0].epoch;
+    bench.memory.kill(epoch);
+    bench.faults.heal();
+    bench.runtime = bench.another().await;
+    let client = bench.runtime.client();
+    assert_eq!(tour::handle(&client, "tour").result().await.unwrap(), self::expected());
+    let histories = bench.histories_by(&client).await;
+    assert_eq!(shapes(&histories), expected, "{method:?}, call {calls}, {fault:?}");
+    for history in histories {
+        let outcomes = history.iter().filter_map(|event| match &event.kind {
+            EventKind::Input(input) => input.call(),
+            EventKind::Decision(_) => None,
+        });
+        let mut outcomes: Vec<_> = outcomes.collect();
+        outcomes.sort_unstable();
+        assert!(outcomes.windows(2).all(|pair| pair[0] != pair[1]), "{method:?}, call {calls}: an outcome came twice");
+    }
+    assert_eq!(bench.work.done().len(), 6 * (ROUNDS as usize + 1), "all is done");
+    false
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_death_before_or_after_any_call_changes_nothing() {
+    let expected = shapes(&Bench::new().await.tour().await);
+    for method in [Method::Commit, Method::Acquire] {
+        for fault in [Fault::Hangs, Fault::AnswerHangs] {
+            let mut calls = 1;
+            while !dies(method, fault, calls, &expected).await {
+                calls += 1;
+            }
+            assert!(calls > 5, "{method:?}: only {calls} calls");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_entry_that_fails_is_tried_again_and_its_neighbours_are_done() {
     let bench = Bench::new().await;
     for _ in 0..50 {
@@ -270,6 +371,7 @@ async fn a_client_is_told_when_storage_fails_for_long_or_for_good() {
         let error = client.start("part", "told", &1).await.unwrap_err();
         assert_eq!(error.code(), duroxide::ErrorCode::StorageFailed, "{error}");
         assert!(error.to_string().contains("injected"), "the cause is told: {error}");
+        assert!(error.to_string().contains("do as asked"), "what was to be done is told: {error}");
         assert_eq!(error.is_retryable(), fault == Fault::Before);
         let calls = bench.faults.begun(Method::Submit) - before;
         assert!(if fault == Fault::Permanent { calls == 1 } else { (5..100).contains(&calls) }, "{calls} calls");

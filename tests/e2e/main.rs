@@ -6,12 +6,17 @@ mod activities;
 mod cancellation;
 mod children;
 mod client;
+mod clocks;
 mod continue_as_new;
 mod crashes;
+mod damage;
 mod events;
 mod faults;
 mod limits;
 mod logging;
+#[cfg(target_os = "linux")]
+mod memory;
+mod moments;
 mod registry;
 mod runtime;
 mod sqlite;
@@ -29,8 +34,10 @@ use duroxide::testing::{TestRuntime, TestRuntimeBuilder};
 fn builder() -> TestRuntimeBuilder {
     TestRuntime::builder()
         .state(Arc::new(AtomicU32::new(0)))
+        .state(continue_as_new::Gates::default())
         .state(faults::Work::default())
         .state(runtime::Door::default())
+        .state(support::Faults::default())
 }
 
 async fn started() -> TestRuntime {

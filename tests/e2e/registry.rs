@@ -103,6 +103,37 @@ async fn all_that_is_wrong_is_told_at_once_with_its_places() {
     }
 }
 
+#[activity]
+async fn waits_in_line(n: u32) -> duroxide::Result<u32> {
+    Ok(n)
+}
+
+#[activity]
+fn stands_in_line(n: u32) -> duroxide::Result<u32> {
+    Ok(n)
+}
+
+#[orchestration]
+async fn queues(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+    let n = waits_in_line::call(&ctx, n).await?;
+    Ok(stands_in_line::call(&ctx, n).await?)
+}
+
+#[tokio::test]
+async fn annotated_functions_are_added_one_by_one_with_their_places() {
+    let registry = Registry::empty().with::<queues>().with::<stands_in_line>().with::<waits_in_line>();
+    let names: Vec<_> = registry.entries().map(|entry| entry.name()).collect();
+    assert_eq!(names, ["stands_in_line", "waits_in_line", "queues"]);
+    assert!(registry.entries().all(|entry| entry.place().module.ends_with("registry")), "{registry:?}");
+    let with_all = Registry::discover().with::<queues>().entries().filter(|entry| entry.name() == "queues").count();
+    assert_eq!(with_all, 1, "it is found and added, and there once");
+
+    let runtime = Runtime::builder().in_memory().registry(registry).start().await.unwrap();
+    let handle = queues::start(&runtime.client(), "queues", 7).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 7);
+    runtime.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_runtime_without_a_storage_is_refused() {
     let error = Runtime::builder().registry(Registry::empty()).start().await.err().unwrap();

@@ -1,15 +1,18 @@
 //! The runtime as a whole: turns that do not return, work that blocks, shutting down, being dropped, what stays in memory.
 
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider, Provider};
+use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Registry, RuntimeBuilder, RuntimeOptions, Timeout};
 use futures_util::FutureExt;
-use support::{FaultyProvider, Method};
+use support::{Faults, FaultyProvider, Method};
 use tokio::sync::watch;
 
 /// A door that activities wait at.
@@ -21,15 +24,19 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    async fn until_came(&self, times: u32) {
+    pub(crate) fn came(&self) -> u32 {
+        *self.came.borrow()
+    }
+
+    pub(crate) async fn until_came(&self, times: u32) {
         self.came.subscribe().wait_for(|came| *came >= times).await.unwrap();
     }
 
-    async fn until_gone(&self, times: u32) {
+    pub(crate) async fn until_gone(&self, times: u32) {
         self.gone.subscribe().wait_for(|gone| *gone >= times).await.unwrap();
     }
 
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         self.open.send_replace(true);
     }
 }
@@ -43,7 +50,7 @@ impl Drop for Gone {
 }
 
 #[activity]
-async fn waits_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
+pub(crate) async fn waits_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
     let _gone = Gone(door.clone());
     door.came.send_modify(|n| *n += 1);
     let _ = door.open.subscribe().wait_for(|open| *open).await;
@@ -63,7 +70,7 @@ fn blocks_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
 struct Ring;
 
 #[orchestration]
-async fn visits(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+pub(crate) async fn visits(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
     join_all((0..n).map(|_| waits_at_door::call(&ctx))).await.into_iter().map(|r| r.map_err(Into::into)).sum()
 }
 
@@ -92,28 +99,56 @@ async fn never_returns(ctx: OrchestrationContext) -> duroxide::Result<()> {
 
 #[orchestration]
 async fn rings(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
-    let _body = Body::new();
     for _ in 0..n {
         ctx.event::<Ring>().await;
     }
     Ok(n)
 }
 
-/// Counts the bodies of [`rings`] in memory; only tests of `the_bodies_*` use it, one after the other.
-static BODIES: AtomicI64 = AtomicI64::new(0);
+/// As [`rings`], with its bodies counted under a number of the test's own.
+#[orchestration]
+async fn rings_counted(ctx: OrchestrationContext, counter: usize, n: u32) -> duroxide::Result<u32> {
+    let _body = Body::new(counter);
+    for _ in 0..n {
+        ctx.event::<Ring>().await;
+    }
+    Ok(n)
+}
 
-struct Body;
+/// The bodies of [`rings_counted`] in memory: now, and the most at a time.
+struct Bodies {
+    now: AtomicI64,
+    most: AtomicI64,
+}
+
+static BODIES: [Bodies; 3] = [const { Bodies { now: AtomicI64::new(0), most: AtomicI64::new(0) } }; 3];
+
+impl Bodies {
+    fn now(&self) -> i64 {
+        self.now.load(Ordering::SeqCst)
+    }
+
+    async fn until_gone(&self) {
+        while self.now() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+struct Body(&'static Bodies);
 
 impl Body {
-    fn new() -> Self {
-        BODIES.fetch_add(1, Ordering::SeqCst);
-        Self
+    fn new(counter: usize) -> Self {
+        let bodies = &BODIES[counter];
+        let now = bodies.now.fetch_add(1, Ordering::SeqCst) + 1;
+        bodies.most.fetch_max(now, Ordering::SeqCst);
+        Self(bodies)
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        BODIES.fetch_sub(1, Ordering::SeqCst);
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -126,6 +161,7 @@ fn registry() -> Registry {
         .with_orchestration::<hour>()
         .with_orchestration::<never_returns>()
         .with_orchestration::<rings>()
+        .with_orchestration::<rings_counted>()
 }
 
 fn quick() -> RuntimeOptions {
@@ -179,6 +215,40 @@ async fn a_turn_that_never_returns_is_named_and_others_go_on() {
     ENOUGH.store(true, Ordering::Relaxed);
 }
 
+/// Computes without a pause until the heart has beaten so often, on the one thread that there is.
+#[activity]
+async fn computes(State(faults): State<Faults>, beats: usize) -> duroxide::Result<u32> {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let run = RUNS.fetch_add(1, Ordering::SeqCst) + 1;
+    let (begin, begun) = (std::time::Instant::now(), faults.begun(Method::Renew));
+    while faults.begun(Method::Renew) < begun + beats {
+        if begin.elapsed() > Duration::from_secs(20) {
+            return Err(duroxide::Error::new("the heart does not beat"));
+        }
+    }
+    Ok(run)
+}
+
+#[orchestration]
+async fn calls_computes(ctx: OrchestrationContext, beats: usize) -> duroxide::Result<u32> {
+    Ok(computes::call(&ctx, beats).await?)
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_activity_that_computes_outlives_its_lease_time_and_runs_once() {
+    let provider = FaultyProvider::new(MemoryProvider::new());
+    let start = || {
+        let registry = Registry::empty().with_activity::<computes>().with_orchestration::<calls_computes>();
+        let builder = Runtime::builder().registry(registry).options(quick()).state(provider.faults().clone());
+        builder.provider(provider.clone()).start()
+    };
+    let (runtime, _other) = (start().await.unwrap(), start().await.unwrap());
+    // Two nodes beat three times in a lease time.
+    let handle = calls_computes::start(&runtime.client(), "computes", 10 * 2 * 3).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 1);
+    assert_eq!(provider.faults().begun(Method::Join), 2, "nobody has stepped back");
+}
+
 #[tokio::test]
 async fn blocking_activities_delay_no_timer() {
     let mut options = quick();
@@ -188,7 +258,7 @@ async fn blocking_activities_delay_no_timer() {
     bench.door.until_came(4).await;
     let timer = hour::start(&bench.runtime.client(), "timer").await.unwrap();
     passes(&bench, &timer).await;
-    assert_eq!(*bench.door.came.borrow(), 4, "no more than there is place for");
+    assert_eq!(bench.door.came(), 4, "no more than there is place for");
     bench.door.open();
     assert_eq!(blocking.result().await.unwrap(), 6);
 }
@@ -232,13 +302,29 @@ async fn a_shutdown_lets_running_activities_finish() {
     bench.door.until_came(3).await;
     let client = bench.runtime.client();
     let shutdown = tokio::spawn(bench.runtime.shutdown());
-    tokio::task::yield_now().await;
+    // Many times the lease time, which ends in nothing: the lease is kept until the work is done.
+    bench.provider.faults().until_more(Method::Renew, 10).await;
     bench.door.open();
     shutdown.await.unwrap().unwrap();
     assert!(client.nodes().await.unwrap().is_empty(), "it has left");
     let next = builder(&bench.provider, &bench.clock, &bench.door).start().await.unwrap();
     assert_eq!(visits::handle(&next.client(), "visits").result().await.unwrap(), 3);
-    assert_eq!(*bench.door.came.borrow(), 3, "what had finished is not run again");
+    assert_eq!(bench.door.came(), 3, "what had finished is not run again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_as_long_as_it_was_told_and_no_longer() {
+    let mut options = RuntimeOptions::default();
+    options.drain = Duration::from_secs(600);
+    let bench = Bench::new(options).await;
+    visits::start(&bench.runtime.client(), "visits", 3).await.unwrap();
+    visits_blocking::start(&bench.runtime.client(), "visits blocking", 3).await.unwrap();
+    bench.door.until_came(6).await;
+    let begin = tokio::time::Instant::now();
+    bench.runtime.shutdown().await.unwrap();
+    let waited = begin.elapsed();
+    assert!((600..602).contains(&waited.as_secs()), "{waited:?}");
+    bench.door.open();
 }
 
 #[tokio::test]
@@ -255,7 +341,7 @@ async fn a_shutdown_that_nobody_waits_for_goes_on() {
     bench.provider.faults().until_begun(Method::Leave, 1).await;
     let next = builder(&bench.provider, &bench.clock, &bench.door).start().await.unwrap();
     assert_eq!(visits::handle(&next.client(), "visits").result().await.unwrap(), 1);
-    assert_eq!(*bench.door.came.borrow(), 1, "the activity was left to finish");
+    assert_eq!(bench.door.came(), 1, "the activity was left to finish");
 }
 
 #[tokio::test]
@@ -301,12 +387,12 @@ async fn the_bodies_of_instances_that_ended_are_gone() {
     let bench = Bench::new(quick()).await;
     let client = bench.runtime.client();
     for n in 0..200 {
-        let handle = rings::start(&client, format!("done-{n}"), 1).await.unwrap();
+        let handle = rings_counted::start(&client, format!("done-{n}"), 0, 1).await.unwrap();
         handle.raise(Ring).await.unwrap();
         handle.result().await.unwrap();
     }
     for end in ["cancel", "terminate", "terminate and delete"] {
-        let handle = rings::start(&client, end, 1).await.unwrap();
+        let handle = rings_counted::start(&client, end, 0, 1).await.unwrap();
         while handle.status().await.unwrap().events.0 < 2 {
             tokio::task::yield_now().await;
         }
@@ -319,20 +405,56 @@ async fn the_bodies_of_instances_that_ended_are_gone() {
         if end == "terminate and delete" {
             handle.delete().await.unwrap();
         }
-        while BODIES.load(Ordering::SeqCst) > 0 {
-            tokio::task::yield_now().await;
-        }
+        BODIES[0].until_gone().await;
     }
     let read = bench.provider.faults().begun(Method::History);
     // What has ended takes no place from what waits: its live copy is still there.
-    let waiting = rings::start(&client, "waiting", 1).await.unwrap();
+    let waiting = rings_counted::start(&client, "waiting", 0, 1).await.unwrap();
     for n in 0..5000 {
-        rings::start(&client, format!("empty-{n}"), 0).await.unwrap().result().await.unwrap();
+        rings_counted::start(&client, format!("empty-{n}"), 0, 0).await.unwrap().result().await.unwrap();
     }
     waiting.raise(Ring).await.unwrap();
     waiting.result().await.unwrap();
     assert_eq!(bench.provider.faults().begun(Method::History), read, "nothing was replayed");
-    assert_eq!(BODIES.load(Ordering::SeqCst), 0);
+    assert_eq!(BODIES[0].now(), 0);
+}
+
+#[tokio::test]
+async fn an_instance_that_is_suspended_resumed_and_cancelled_has_one_body_at_most() {
+    let mut options = quick();
+    options.limits.history = 10;
+    let bench = Bench::new(options).await;
+    let bodies = &BODIES[1];
+    let handle = rings_counted::start(&bench.runtime.client(), "one body", 1, 100).await.unwrap();
+    for _ in 0..10 {
+        handle.raise(Ring).await.unwrap();
+    }
+    for _ in 0..5 {
+        handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
+        bodies.until_gone().await;
+        handle.resume().await.unwrap();
+        handle.raise(Ring).await.unwrap();
+    }
+    handle.cancel("enough").await.unwrap();
+    handle.wait_for(|status| status.suspension.is_some() || status.status.is_finished()).await.unwrap();
+    handle.resume().await.unwrap_or(());
+    assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Cancelled);
+    bodies.until_gone().await;
+    assert_eq!(bodies.most.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_shutdown_leaves_no_waiting_body_behind() {
+    let bench = Bench::new(quick()).await;
+    let client = bench.runtime.client();
+    for n in 0..100 {
+        rings_counted::start(&client, format!("waits-{n}"), 2, 1).await.unwrap();
+    }
+    while BODIES[2].now() < 100 {
+        tokio::task::yield_now().await;
+    }
+    bench.runtime.shutdown().await.unwrap();
+    assert_eq!(BODIES[2].now(), 0);
 }
 
 #[tokio::test]
@@ -436,35 +558,106 @@ async fn nested_joins_and_selects_replay_as_they_ran() {
     assert_eq!(lengths[0], lengths[1]);
 }
 
-#[activity]
-async fn counts(State(calls): State<Arc<AtomicU32>>) -> duroxide::Result<u32> {
-    Ok(calls.fetch_add(1, Ordering::SeqCst))
+/// Counts how often it is polled.
+struct Polled<F>(F, Arc<AtomicU32>);
+
+impl<F: Future + Unpin> Future for Polled<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut self.0).poll(context)
+    }
 }
 
+/// How often the waits of [`long_lived`] were polled, in the order of the tests that count.
+static POLLS: LazyLock<[Arc<AtomicU32>; 2]> = LazyLock::new(Default::default);
+
+/// Nobody waits for it: it only makes a history long.
+#[event]
+struct Filling;
+
 #[orchestration]
-async fn long_lived(ctx: OrchestrationContext, events: u32) -> duroxide::Result<u32> {
-    let mut read = 0;
-    while read < events {
-        ctx.event::<Ring>().await;
-        read += 1;
-        if read % 2500 == 0 {
-            counts::call(&ctx).await?;
-        }
+async fn long_lived(ctx: OrchestrationContext, counter: usize) -> duroxide::Result<()> {
+    loop {
+        Polled(ctx.event::<Ring>(), POLLS[counter].clone()).await;
+        crate::activities::double::call(&ctx, 1).await?;
     }
-    Ok(read)
+}
+
+fn long_lived_registry() -> Registry {
+    Registry::empty().with_activity::<crate::activities::double>().with_orchestration::<long_lived>()
+}
+
+/// An event makes four: raised, scheduled, completed, awaited.
+const ROUND: u64 = 4;
+
+/// Measures what `cost` tells of a round behind 10 events and behind 10,000; `events` tells how many there are. Neither may
+/// itself be counted as a cost.
+async fn costs_behind_ten_and_ten_thousand<C: Copy>(
+    client: &Client,
+    counter: usize,
+    events: impl AsyncFn() -> u64,
+    cost: impl Fn() -> C,
+) -> [(C, C); 2] {
+    let handle = long_lived::start(client, "long", counter).await.unwrap();
+    let until = async |length: u64| {
+        while events().await < length {
+            tokio::task::yield_now().await;
+        }
+    };
+    until(2).await;
+    let mut costs = Vec::new();
+    for length in [10, 10_000] {
+        let missing = length - events().await;
+        join_all((0..missing).map(|_| handle.raise(Filling))).await;
+        until(length).await;
+        let before = cost();
+        handle.raise(Ring).await.unwrap();
+        until(length + ROUND).await;
+        costs.push((before, cost()));
+    }
+    duroxide::testing::check_history(&long_lived_registry(), &handle.history().await.unwrap()).unwrap();
+    costs.try_into().ok().unwrap()
 }
 
 #[tokio::test]
-async fn ten_thousand_events_in_one_history() {
-    let calls = Arc::new(AtomicU32::new(0));
-    let test = crate::builder().state(calls.clone()).start().await.unwrap();
-    let handle = long_lived::start(&test.client(), "long", 5_000).await.unwrap();
-    for _ in 0..5_000 {
-        handle.raise(Ring).await.unwrap();
+async fn behind_ten_thousand_events_a_turn_does_what_it_does_behind_ten() {
+    let provider = FaultyProvider::new(MemoryProvider::new());
+    let builder = Runtime::builder().registry(long_lived_registry()).provider(provider.clone());
+    let runtime = builder.clock(VirtualClock::new()).start().await.unwrap();
+    let client = runtime.client();
+    let faults = provider.faults();
+    let events = async || client.handle("long").status().await.unwrap().events.0;
+    let cost = || (POLLS[0].load(Ordering::SeqCst), faults.begun(Method::Commit), faults.events());
+    let costs = costs_behind_ten_and_ten_thousand(&client, 0, events, cost).await;
+    for ((polls, commits, events), (later_polls, later_commits, later)) in costs {
+        // The wait is polled when its event is there, and the next one when it is not.
+        assert_eq!(later_polls - polls, 2);
+        assert_eq!(later_commits - commits, 2, "one for the event, one for the outcome");
+        assert_eq!((later.written - events.written, later.read - events.read), (ROUND as usize, 0));
     }
-    assert_eq!(handle.result().await.unwrap(), 5_000);
-    let history = handle.history().await.unwrap();
-    assert!(history.len() > 5_000);
-    duroxide::testing::check_history(&Registry::empty().with_orchestration::<long_lived>(), &history).unwrap();
-    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn behind_ten_thousand_events_a_turn_runs_as_many_statements_as_behind_ten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.db");
+    let provider = SqliteProvider::open(&path).unwrap();
+    let mut options = RuntimeOptions::default();
+    options.lease_time = Duration::from_secs(3600);
+    let builder = Runtime::builder().registry(long_lived_registry()).provider(provider.clone()).options(options);
+    let runtime = builder.start().await.unwrap();
+    let observer = rusqlite::Connection::open(&path).unwrap();
+    let events = async || {
+        let find = "SELECT coalesce(max(last_event), 0) FROM duroxide_instances";
+        observer.query_row(find, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
+    };
+    let cost = || provider.stats().statements;
+    let costs = costs_behind_ten_and_ten_thousand(&runtime.client(), 1, events, cost).await;
+    for (before, after) in costs {
+        // With or without a question for work.
+        assert!(after - before < 60, "{costs:?}");
+    }
+    runtime.shutdown().await.unwrap();
 }

@@ -1,8 +1,12 @@
 //! The same on SQLite: what a step costs, and what is there after a restart.
 
-use duroxide::Registry;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use duroxide::prelude::*;
 use duroxide::sqlite::SqliteProvider;
+use duroxide::{ErrorCode, Registry};
+use tokio::time::timeout;
 
 use crate::activities::{chain, double};
 
@@ -43,4 +47,110 @@ async fn a_restart_goes_on_where_it_was() {
     handle.result().await.unwrap();
     assert_eq!(handle.history().await.unwrap().len(), 402, "each step is there once");
     runtime_2.shutdown().await.unwrap();
+}
+
+#[event]
+struct Wake;
+
+#[orchestration]
+async fn rests(ctx: OrchestrationContext, child: bool) -> duroxide::Result<u32> {
+    if child {
+        return Ok(rests::call(&ctx, false).id(format!("{}-child", ctx.execution().instance)).await?);
+    }
+    ctx.event::<Wake>().await;
+    Ok(7)
+}
+
+fn scalar(path: &Path, query: &str) -> i64 {
+    rusqlite::Connection::open(path).unwrap().query_row(query, [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn ten_thousand_that_wait_cost_nothing_and_wake_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("idle.db");
+    let provider = SqliteProvider::open(&path).unwrap();
+    let registry = Registry::empty().with_orchestration::<rests>();
+    let runtime = Runtime::builder().provider(provider.clone()).registry(registry).start().await.unwrap();
+    let client = runtime.client();
+    let start = |n| rests::start(&client, format!("rests-{n}"), true).into_future();
+    join_all((0..5_000).map(start)).await.into_iter().for_each(|started| drop(started.unwrap()));
+    // Half of them wait for an event, and half for a child.
+    while scalar(&path, "SELECT count(*) FROM duroxide_instances WHERE last_event = 2") < 10_000 {
+        tokio::task::yield_now().await;
+    }
+    let nothing = async |time| assert!(timeout(time, std::future::pending::<()>()).await.is_err());
+    nothing(Duration::from_millis(500)).await;
+    let before = provider.stats();
+    nothing(Duration::from_secs(3)).await;
+    let after = provider.stats();
+    assert_eq!(after.write_transactions, before.write_transactions);
+    // The heart beats every five seconds, and as often somebody looks whether the bell was missed.
+    let statements = after.statements - before.statements;
+    assert!(statements <= 10, "{statements} statements in three seconds");
+    // Also those that are not in memory any more: the first, since there are more than are kept.
+    for n in (0..5_000).step_by(500) {
+        let begin = Instant::now();
+        rests::handle(&client, format!("rests-{n}-child")).raise(Wake).await.unwrap();
+        assert_eq!(rests::handle(&client, format!("rests-{n}")).result().await.unwrap(), 7);
+        assert!(begin.elapsed() < Duration::from_secs(1), "rests-{n} took {:?} to wake", begin.elapsed());
+    }
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_of_somebody_else_that_takes_eight_seconds_refuses_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("busy.db");
+    let provider = SqliteProvider::open(&path).unwrap();
+    let runtime = runtime(&provider).await;
+    let running = chain::start(&runtime.client(), "running", 300).await.unwrap();
+    while running.status().await.unwrap().events.0 < 10 {
+        tokio::task::yield_now().await;
+    }
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.busy_timeout(Duration::from_secs(5)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE orders (id INTEGER)").unwrap();
+    let client = runtime.client();
+    let mut started = tokio::spawn(async move { chain::start(&client, "started", 3).await });
+    assert!(timeout(Duration::from_secs(8), &mut started).await.is_err(), "nobody can write");
+    other.execute_batch("COMMIT").unwrap();
+    started.await.unwrap().unwrap().result().await.unwrap();
+    running.result().await.unwrap();
+    assert_eq!(running.history().await.unwrap().len(), 602, "each step is there once");
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shutdown_gives_back_every_connection_and_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let registry = Registry::empty().with_activity::<double>().with_orchestration::<chain>();
+    for round in 0..3 {
+        let runtime = Runtime::builder().sqlite(&path).registry(registry.clone()).start().await.unwrap();
+        let handle = chain::start(&runtime.client(), format!("chain-{round}"), 5).await.unwrap();
+        handle.result().await.unwrap();
+        runtime.shutdown().await.unwrap();
+        drop(handle);
+        // The last connection that is closed removes the log.
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+        assert_eq!(files.collect::<Vec<_>>(), ["state.db"]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_or_migrated_stops_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let newer = folder.path().join("newer.db");
+    drop(SqliteProvider::open(&newer).unwrap());
+    rusqlite::Connection::open(&newer).unwrap().execute("UPDATE duroxide_schema SET version = 999", []).unwrap();
+    let clashes = folder.path().join("clashes.db");
+    let other = rusqlite::Connection::open(&clashes).unwrap();
+    other.execute_batch("CREATE TABLE duroxide_messages (mine TEXT)").unwrap();
+    for (path, part) in [(&newer, "version 999"), (&clashes, "duroxide_messages"), (&folder.path().to_owned(), "open")]
+    {
+        let error = Runtime::builder().sqlite(path).registry(Registry::empty()).start().await.err().unwrap();
+        assert_eq!(error.code(), ErrorCode::StorageFailed, "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    }
 }

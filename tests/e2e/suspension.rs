@@ -90,9 +90,12 @@ async fn misuse_is_reported_instead_of_hanging() {
 #[tokio::test]
 async fn an_unregistered_name_waits_visibly_and_runs_once_it_is_there() {
     let test = crate::builder().registry(Registry::empty()).start().await.unwrap();
+    let begin = duroxide::Clock::now(test.clock());
     let handle = takes_a_number::start(&test.client(), "waits", 5).await.unwrap();
+    test.advance(days(3));
     let unclaimed = handle.status().await.unwrap().unclaimed.unwrap();
     assert!(unclaimed.what.contains("takes_a_number"), "{unclaimed:?}");
+    assert_eq!(unclaimed.since, begin, "and for how long it has been waiting");
     let other = crate::builder().provider(test.provider().clone()).start().await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 5);
     drop(other);

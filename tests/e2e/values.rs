@@ -124,6 +124,42 @@ async fn single_values_keep_their_type() {
     }
 }
 
+#[activity]
+async fn mirror_text(text: Option<String>) -> duroxide::Result<Option<String>> {
+    Ok(text)
+}
+
+#[activity]
+async fn mirror_numbers(unsigned: u64, signed: i64) -> duroxide::Result<(u64, i64)> {
+    Ok((unsigned, signed))
+}
+
+#[activity]
+async fn mirror_unit(unit: ()) -> duroxide::Result<()> {
+    Ok(unit)
+}
+
+#[orchestration]
+async fn mirrors(ctx: OrchestrationContext, text: Option<String>, n: (u64, i64)) -> duroxide::Result<Option<String>> {
+    mirror_unit::call(&ctx, ()).await?;
+    assert_eq!(mirror_numbers::call(&ctx, n.0, n.1).await?, n);
+    let mirrored = mirror_text::call(&ctx, text.clone()).await?;
+    assert_eq!(mirrored, text);
+    Ok(mirrored)
+}
+
+#[tokio::test]
+async fn bare_values_keep_their_type() {
+    let test = crate::started().await;
+    let texts = [None, Some(""), Some("null"), Some("None"), Some("42"), Some("\"quoted\""), Some("{}")];
+    let numbers = [(u64::MAX, i64::MIN), (0, i64::MAX), ((1 << 53) + 1, -(1 << 53) - 1)];
+    for (n, text) in texts.into_iter().enumerate() {
+        let text = text.map(str::to_owned);
+        let start = mirrors::start(&test.client(), format!("mirrors-{n}"), text.clone(), numbers[n % 3]);
+        assert_eq!(start.await.unwrap().result().await.unwrap(), text);
+    }
+}
+
 #[tokio::test]
 async fn values_that_json_would_change_are_refused_with_their_place() {
     let test = crate::started().await;

@@ -160,3 +160,98 @@ async fn a_node_is_only_given_the_versions_that_it_has() {
     first.shutdown().await.unwrap();
     second.shutdown().await.unwrap();
 }
+
+/// What is not in this program any more: the function that was once called `travels`, and its input then.
+enum Travels {}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct OldTrip {
+    to: String,
+}
+
+impl Orchestration for Travels {
+    const NAME: &'static str = "travels";
+    type Input = OldTrip;
+    type Output = String;
+    type Error = duroxide::Error;
+}
+
+impl OrchestrationFn for Travels {
+    async fn run(ctx: OrchestrationContext, trip: OldTrip) -> duroxide::Result<String> {
+        let ticket: String = ctx.call_activity("books", &trip).await?;
+        ctx.event_named::<()>("Departure").await;
+        Ok(ticket)
+    }
+}
+
+/// What has become of it: other names for the functions, another module, and one more field.
+mod today {
+    pub(super) mod journeys {
+        use duroxide::prelude::*;
+        use serde::{Deserialize, Serialize};
+
+        #[derive(Serialize, Deserialize)]
+        pub(in super::super) struct Trip {
+            to: String,
+            class: Option<u8>,
+        }
+
+        #[event]
+        pub(in super::super) struct Departure;
+
+        #[activity(name = "books")]
+        pub(in super::super) async fn reserve_seat(trip: Trip) -> duroxide::Result<String> {
+            Ok(format!("to {} in class {}", trip.to, trip.class.unwrap_or(2)))
+        }
+
+        #[orchestration(name = "travels")]
+        pub(in super::super) async fn journey(ctx: OrchestrationContext, trip: Trip) -> duroxide::Result<String> {
+            let ticket = reserve_seat::call(&ctx, trip).await?;
+            ctx.event::<Departure>().await;
+            Ok(ticket)
+        }
+    }
+}
+
+#[tokio::test]
+async fn functions_that_were_renamed_and_moved_and_inputs_with_a_new_field_go_on() {
+    use today::journeys::{Departure, journey, reserve_seat};
+
+    let provider = MemoryProvider::new();
+    let activities = || Registry::empty().with_activity::<reserve_seat>();
+    let before = node(&provider, activities().with_orchestration::<Travels>()).await;
+    let handle = before.client().start("travels", "trip", &OldTrip { to: "Rome".to_owned() }).await.unwrap();
+    while handle.status().await.unwrap().events.0 < 4 {
+        tokio::task::yield_now().await;
+    }
+    before.shutdown().await.unwrap();
+    let after = node(&provider, activities().with_orchestration::<journey>()).await;
+    let handle = journey::handle(&after.client(), "trip");
+    handle.raise(Departure).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), "to Rome in class 2");
+    assert_eq!(handle.history().await.unwrap().len(), 6, "it went on behind what was there");
+}
+
+#[tokio::test]
+async fn another_build_takes_over_what_is_waiting_and_what_has_not_begun() {
+    let provider = MemoryProvider::new();
+    let build = async |id: &str| {
+        let builder = Runtime::builder().provider(provider.clone()).registry(old()).build_id(id);
+        builder.start().await.unwrap()
+    };
+    let first = build("1").await;
+    let waiting = first.client().start("step", "waiting", &Vec::<u64>::new()).await.unwrap();
+    while waiting.status().await.unwrap().events.0 < 2 {
+        tokio::task::yield_now().await;
+    }
+    let client = Client::new(provider.clone());
+    provider.kill(client.nodes().await.unwrap()[0].epoch);
+    drop(first);
+    let new = client.start("step", "new", &Vec::<u64>::new()).await.unwrap();
+    let second = build("2").await;
+    for handle in [waiting, new] {
+        let handle = second.client().handle(handle.id().unwrap());
+        handle.raise(Next { version: None }).await.unwrap();
+        assert_eq!(handle.result_as::<Vec<u64>, duroxide::Error>().await.unwrap(), [1]);
+    }
+}

@@ -1,8 +1,11 @@
 //! What the SQLite provider promises beyond the contract: processes that share a file, die, race and run out of disk.
 
 mod child;
+mod crash_points;
 mod faults;
 mod idle;
 mod processes;
 mod schema;
+mod script;
 mod store;
+mod torn_log;

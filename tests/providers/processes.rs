@@ -6,7 +6,7 @@ use duroxide::NodeId;
 use duroxide::provider::{Filter, InstanceStatus, Page, Provider, Renewal};
 use tokio::time::timeout;
 
-use crate::child::Process;
+use crate::child::{BRIEF, Process};
 use crate::store::{Store, id, node, start, submit, want};
 
 /// Shorter than the poll that is the safety net: what comes within it was told by the doorbell.
@@ -30,6 +30,28 @@ async fn what_a_killed_process_owned_is_taken_over_at_once() {
     let files = std::fs::read_dir(store.path().parent().expect("folder")).expect("folder");
     let locks = files.filter(|file| file.as_ref().expect("file").file_name().to_string_lossy().contains("-node-"));
     assert_eq!(locks.count(), 1, "the file of the dead node is gone");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_process_that_sleeps_for_many_lease_times_loses_nothing() {
+    let store = Store::new();
+    let mut child = Process::spawn("own briefly", store.path());
+    child.go();
+    child.expect("done");
+    child.signal("-STOP");
+    let provider = store.open();
+    let lease = provider.join(&node()).await.expect("join");
+    let asleep = std::time::Instant::now();
+    while asleep.elapsed() < 25 * BRIEF {
+        assert_eq!(provider.renew(&lease).await.expect("renew"), Renewal::Held { cancelled: Vec::new() });
+        assert!(provider.acquire(&lease, want()).await.expect("acquire").instances.is_empty(), "its owner lives");
+    }
+    assert_eq!(provider.nodes().await.expect("nodes").len(), 2);
+    child.signal("-CONT");
+    child.kill();
+    provider.renew(&lease).await.expect("renew");
+    assert_eq!(provider.acquire(&lease, want()).await.expect("acquire").instances.len(), 100);
 }
 
 #[tokio::test]

@@ -43,6 +43,22 @@ fn a_newer_schema_is_refused() {
 }
 
 #[test]
+fn a_migration_that_fails_leaves_nothing_behind() {
+    let store = Store::new();
+    store.raw().execute_batch("CREATE TABLE duroxide_messages (mine TEXT)").expect("create");
+    for _ in 0..2 {
+        let error = SqliteProvider::open(store.path()).expect_err("the name is taken");
+        assert_eq!(error.operation(), "migrate the schema");
+        assert!(!error.is_retryable(), "{error}");
+        let count = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'duroxide%'";
+        let tables: i64 = store.raw().query_row(count, [], |row| row.get(0)).expect("count");
+        assert_eq!(tables, 1, "only what was there");
+    }
+    store.raw().execute_batch("DROP TABLE duroxide_messages").expect("drop");
+    drop(store.open());
+}
+
+#[test]
 fn a_file_that_is_no_database_is_refused() {
     let store = Store::new();
     std::fs::write(

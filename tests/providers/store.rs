@@ -84,7 +84,7 @@ pub(crate) fn start(name: &str, lease: Option<Lease>) -> Submission {
 }
 
 pub(crate) fn send(name: &str, payload: Payload) -> Submission {
-    Submission::Send { to: id(name), message: message(payload), time: Timestamp::from_micros(2) }
+    Submission::Send { to: id(name), message: message(payload), lease: None, time: Timestamp::from_micros(2) }
 }
 
 pub(crate) async fn submit(provider: &SqliteProvider, submission: Submission) -> Result<Submitted, SubmitError> {

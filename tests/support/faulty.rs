@@ -34,6 +34,10 @@ pub enum Fault {
     AnswerLost,
     /// It is not carried out, and will not be.
     Permanent,
+    /// It is not carried out, and never answered.
+    Hangs,
+    /// It is carried out, and never answered.
+    AnswerHangs,
     /// The first entry of the batch fails, the others are carried out.
     FirstEntry,
 }
@@ -56,6 +60,16 @@ struct Plan {
     always: HashMap<Method, Fault>,
     held: HashMap<Method, bool>,
     begun: HashMap<Method, usize>,
+    events: Events,
+}
+
+/// How many events have gone through a [`FaultyProvider`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Events {
+    /// Handed in with turns.
+    pub written: usize,
+    /// Given out with histories.
+    pub read: usize,
 }
 
 impl Faults {
@@ -96,6 +110,11 @@ impl Faults {
     /// How many calls of a method have begun.
     pub fn begun(&self, method: Method) -> usize {
         self.plan().begun.get(&method).copied().unwrap_or(0)
+    }
+
+    /// How many events were written and read.
+    pub fn events(&self) -> Events {
+        self.plan().events
     }
 
     /// Waits until so many calls of a method have begun, from the beginning.
@@ -143,12 +162,18 @@ impl Faults {
         if fault == Some(Fault::Permanent) {
             return Err(ProviderError::permanent("do as asked", "injected for good"));
         }
+        if fault == Some(Fault::Hangs) {
+            std::future::pending::<()>().await;
+        }
         let before = fault == Some(Fault::Before);
         if !before {
             let done = call.await;
             if fault.is_none() {
                 return done;
             }
+        }
+        if fault == Some(Fault::AnswerHangs) {
+            std::future::pending::<()>().await;
         }
         let when = if before { "injected before the call" } else { "injected after the call" };
         Err(ProviderError::retryable("do as asked", when))
@@ -195,6 +220,9 @@ impl Provider for FaultyProvider {
         mut entries: Vec<Commit>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
         Box::pin(async move {
+            let written = |entry: &Commit| if let Write::Turn(turn) = &entry.write { turn.events.len() } else { 0 };
+            let written: usize = entries.iter().map(written).sum();
+            self.faults.change(|plan| plan.events.written += written);
             match self.faults.enter(Method::Commit).await {
                 Some(Fault::FirstEntry) if !entries.is_empty() => {
                     entries.remove(0);
@@ -207,6 +235,11 @@ impl Provider for FaultyProvider {
                 Some(Fault::AnswerLost) => {
                     self.inner.commit(lease, entries).await?;
                     Err(ProviderError::retryable("commit", "injected after the call"))
+                }
+                Some(Fault::Hangs) => std::future::pending().await,
+                Some(Fault::AnswerHangs) => {
+                    self.inner.commit(lease, entries).await?;
+                    std::future::pending().await
                 }
                 _ => self.inner.commit(lease, entries).await,
             }
@@ -225,7 +258,11 @@ impl Provider for FaultyProvider {
         execution: &'a ExecutionId,
         after: EventId,
     ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
-        Box::pin(self.faults.call(Method::History, self.inner.history(execution, after)))
+        Box::pin(async move {
+            let page = self.faults.call(Method::History, self.inner.history(execution, after)).await?;
+            self.faults.change(|plan| plan.events.read += page.events.len());
+            Ok(page)
+        })
     }
 
     fn instance<'a>(

@@ -4,4 +4,4 @@
 
 mod faulty;
 
-pub use faulty::{Fault, Faults, FaultyProvider, Method};
+pub use faulty::{Events, Fault, Faults, FaultyProvider, Method};

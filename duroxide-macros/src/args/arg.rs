@@ -30,7 +30,7 @@ pub(crate) fn read(
     mut set: impl FnMut(&Arg, &mut Errors),
 ) {
     let mut seen = Vec::new();
-    for piece in split_at_commas(tokens) {
+    for piece in split(tokens, keys, errors) {
         let parser = |input: ParseStream<'_>| Ok((input.call(Ident::parse_any)?, input.parse()?));
         let (ident, after): (Ident, TokenStream) = match parser.parse2(piece.clone()) {
             Ok(parts) => parts,
@@ -55,17 +55,36 @@ fn valid(keys: &[Key]) -> String {
     list(keys.iter().map(|(name, _)| *name))
 }
 
-fn split_at_commas(tokens: TokenStream) -> Vec<TokenStream> {
-    let mut pieces = vec![TokenStream::new()];
-    for token in tokens {
-        match (&token, pieces.last_mut()) {
-            (TokenTree::Punct(punct), _) if punct.as_char() == ',' => pieces.push(TokenStream::new()),
-            (_, Some(piece)) => piece.extend([token]),
-            (_, None) => {}
+/// The arguments one by one: between commas, and where one is missing.
+fn split(tokens: TokenStream, keys: &[Key], errors: &mut Errors) -> Vec<TokenStream> {
+    let mut pieces = vec![Vec::new()];
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let Some(piece) = pieces.last_mut() else { break };
+        if is_punct(&token, ',') {
+            pieces.push(Vec::new());
+        } else if begins_anew(piece, &token, tokens.peek(), keys) {
+            errors.at(&token, format!("a comma is missing before `{token}`"));
+            pieces.push(vec![token]);
+        } else {
+            piece.push(token);
         }
     }
-    pieces.retain(|piece| !piece.is_empty());
-    pieces
+    pieces.into_iter().filter(|piece| !piece.is_empty()).map(TokenStream::from_iter).collect()
+}
+
+/// Whether this is a key with its value, right behind another.
+fn begins_anew(before: &[TokenTree], token: &TokenTree, next: Option<&TokenTree>, keys: &[Key]) -> bool {
+    let complete = before.len() > 1 && !matches!(before.last(), Some(TokenTree::Punct(_)));
+    let is_key = matches!(token, TokenTree::Ident(ident) if keys.iter().any(|(name, _)| ident == name));
+    let has_value = next.is_some_and(|next| {
+        is_punct(next, '=') || matches!(next, TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis)
+    });
+    complete && is_key && has_value
+}
+
+fn is_punct(token: &TokenTree, wanted: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == wanted)
 }
 
 impl Arg {

@@ -1,9 +1,12 @@
 //! Is this a function that can be made durable? Every mistake is noted where it stands, with its remedy.
 
+mod owned;
 mod params;
 
+use quote::ToTokens;
 use syn::{Attribute, GenericArgument, Path, PathArguments, PathSegment, ReturnType, Safety, Signature, Type};
 
+use self::owned::Owned;
 use self::params::Params;
 use crate::args::{Common, Retry};
 use crate::errors::Errors;
@@ -117,7 +120,49 @@ fn returns(kind: Kind, function: &Function, errors: &mut Errors) -> Option<Retur
             return None;
         }
     };
-    Some(Returns { ty: Box::new(returns.clone()), ok, err })
+    let before = errors.count();
+    for (argument, part) in arguments.iter().zip(["an output", "an error"]) {
+        if let GenericArgument::Type(ty) = argument {
+            Owned::check(part, ty, errors);
+        }
+    }
+    if errors.count() == before {
+        error_can_be_stored(returns, &arguments, errors);
+    }
+    (errors.count() == before).then(|| Returns { ty: Box::new(returns.clone()), ok, err })
+}
+
+/// Errors of everyday that cannot be stored: the compiler would ask for a derive on them.
+fn error_can_be_stored(returns: &Type, arguments: &[&GenericArgument], errors: &mut Errors) {
+    let (wrong, found) = match arguments {
+        [ok] => (returns, is_of(returns, UNSTORABLE).then_some(ok)),
+        [ok, GenericArgument::Type(error)] => (error, is_unstorable(error).then_some(ok)),
+        _ => return,
+    };
+    if let Some(ok) = found {
+        let ok = ok.to_token_stream().to_string().replace(' ', "");
+        let message = format!(
+            "an error is stored, which this one cannot be: return `duroxide::Result<{ok}>`; errors turn into its error \
+             with `?`, and those of `anyhow` and boxed ones with `.map_err(duroxide::Error::from_boxed)?`"
+        );
+        errors.at(wrong, message);
+    }
+}
+
+/// Where errors come from that have no serde.
+const UNSTORABLE: &[&str] = &["anyhow", "eyre", "color_eyre", "std::io"];
+
+fn is_unstorable(error: &Type) -> bool {
+    let boxed = last_segment(error).filter(|last| last.ident == "Box").map(type_arguments).unwrap_or_default();
+    let is_trait_object = |argument: &&GenericArgument| matches!(argument, GenericArgument::Type(Type::TraitObject(_)));
+    boxed.iter().any(is_trait_object) || is_of(error, UNSTORABLE)
+}
+
+/// Whether the path is that of an item directly in one of these modules.
+fn is_of(ty: &Type, modules: &[&str]) -> bool {
+    let Type::Path(path) = ty else { return false };
+    let names: Vec<_> = path.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+    names.split_last().is_some_and(|(_, front)| modules.contains(&front.join("::").as_str()))
 }
 
 fn type_arguments(segment: &PathSegment) -> Vec<&GenericArgument> {

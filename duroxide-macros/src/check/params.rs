@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use quote::{ToTokens, format_ident};
+use quote::format_ident;
 use syn::ext::IdentExt;
-use syn::visit::Visit;
-use syn::{FnArg, GenericArgument, Ident, Lifetime, Pat, PatType, Type, TypeImplTrait, TypeReference};
+use syn::{FnArg, GenericArgument, Ident, Pat, PatType, Type};
 
+use crate::check::owned::Owned;
 use crate::check::{last_segment, type_arguments, ungrouped};
 use crate::errors::Errors;
 use crate::model::{Function, Input, Kind, Param};
@@ -85,7 +85,7 @@ impl<'a> Params<'a> {
     }
 
     fn input(&mut self, arg: &'a PatType) {
-        Owned { errors: self.errors }.visit_type(&arg.ty);
+        Owned::check("an input", &arg.ty, self.errors);
         if self.inputs.len() == MOST_INPUTS {
             let message =
                 format!("more than {MOST_INPUTS} inputs: put them into a struct and take that as the only input");
@@ -179,37 +179,5 @@ fn stored_name(ident: Ident) -> Ident {
             shorter
         }
         _ => ident,
-    }
-}
-
-/// Refuses what borrows, since inputs are read back from storage.
-struct Owned<'a> {
-    errors: &'a mut Errors,
-}
-
-impl<'ast> Visit<'ast> for Owned<'_> {
-    fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
-        let owned = match &*reference.elem {
-            Type::Path(path) if path.path.is_ident("str") => "String".to_owned(),
-            Type::Slice(slice) => format!("Vec<{}>", slice.elem.to_token_stream()),
-            Type::Path(path) => path.to_token_stream().to_string().replace(' ', ""),
-            _ => "the owned type".to_owned(),
-        };
-        let message = format!("an input is read back from storage, so it cannot borrow: take `{owned}`");
-        self.errors.at(reference, message);
-    }
-
-    fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
-        let message = "an input is read back from storage, so it cannot borrow: use `'static`, or an owned type";
-        if lifetime.ident != "static" {
-            self.errors.at(lifetime, message);
-        }
-    }
-
-    fn visit_type_impl_trait(&mut self, ty: &'ast TypeImplTrait) {
-        self.errors.at(
-            ty,
-            "an input has one type, so that it can be read back from storage: name that type instead of `impl`",
-        );
     }
 }

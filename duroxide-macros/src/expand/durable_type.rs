@@ -79,7 +79,7 @@ impl Expansion<'_> {
             return quote! {
                 #[doc = #doc]
                 #[allow(unused_variables)]
-                #vis fn #name #generics (#first #(, _: #types)*) -> #returns #clause { ::core::unimplemented!() }
+                #vis fn #name #generics (#first #(, _: #types)*) -> #returns #clause { ::core::unreachable!() }
             };
         }
         let names = inputs.iter().map(|input| &input.ident);

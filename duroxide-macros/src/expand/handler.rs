@@ -44,21 +44,25 @@ impl Expansion<'_> {
     /// The entry by which the registry finds the function.
     pub(crate) fn entry(&self, constructor: &str) -> TokenStream {
         let (private, handle) = (self.private(), &self.identity.handle);
+        let annotated = quote!(#private::Annotated);
         let constructor = format_ident!("{constructor}");
         let doc = self.function.first_doc_line();
         // At the user's function, so that the place is its line.
         let line = quote_spanned!(self.function.sig.ident.span()=> ::core::line!());
         let file = quote_spanned!(self.function.sig.ident.span()=> ::core::file!());
         quote! {
-            #private::inventory::submit! {
-                #private::Descriptor::#constructor::<#handle>(#private::Place {
-                    crate_name: ::core::env!("CARGO_PKG_NAME"),
-                    module: ::core::module_path!(),
-                    file: #file,
-                    line: #line,
-                    doc: #doc,
-                })
+            #[automatically_derived]
+            impl #annotated for #handle {
+                const DESCRIPTOR: #private::Descriptor =
+                    #private::Descriptor::#constructor::<#handle>(#private::Place {
+                        crate_name: ::core::env!("CARGO_PKG_NAME"),
+                        module: ::core::module_path!(),
+                        file: #file,
+                        line: #line,
+                        doc: #doc,
+                    });
             }
+            #private::inventory::submit! { <#handle as #annotated>::DESCRIPTOR }
         }
     }
 }

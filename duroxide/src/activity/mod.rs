@@ -62,8 +62,9 @@ pub trait Activity: Sized + 'static {
 
 /// An async activity with its code. `#[activity]` implements it for `async fn`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` has no code here",
-    note = "it is a contract without a body; register it in the program that implements it"
+    message = "`{Self}` is not an async activity with its code here",
+    note = "a plain `fn` is a `BlockingActivityFn`, and a contract without a body has no code; `Registry::with` takes every \
+            annotated function that has a body"
 )]
 pub trait ActivityFn: Activity {
     /// The program states that it takes: checked when the runtime starts.
@@ -81,6 +82,11 @@ pub trait ActivityFn: Activity {
 }
 
 /// An activity that blocks its thread. `#[activity]` implements it for a plain `fn`; it runs on a pool of its own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a blocking activity with its code here",
+    note = "an `async fn` is an `ActivityFn`, and a contract without a body has no code; `Registry::with` takes every \
+            annotated function that has a body"
+)]
 pub trait BlockingActivityFn: Activity {
     /// The program states that it takes: checked when the runtime starts.
     fn requires() -> Vec<StateType> {

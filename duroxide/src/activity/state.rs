@@ -2,6 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::ops::Deref;
 
 /// A parameter of an activity that is taken from the program's state instead of the input.
 ///
@@ -11,9 +12,18 @@ use std::collections::HashMap;
 /// use duroxide::State;
 /// let State(name) = State("gateway".to_owned());
 /// assert_eq!(name, "gateway");
+/// assert_eq!(State(name).len(), 7); // one that is not taken apart dereferences to the value
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct State<T>(pub T);
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 /// The type of a state.
 #[derive(Debug, Clone, Copy)]

@@ -48,9 +48,22 @@ impl Client {
     /// Removes finished instances that match a filter and were finished before a time, and executions that were continued
     /// before then; never a live one. Returns how many executions were removed.
     ///
+    /// ```
+    /// # use duroxide::prelude::*;
+    /// # use duroxide::provider::{Filter, MemoryProvider};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// # let client = Client::new(MemoryProvider::new());
+    /// let removed = client.prune(&Filter::default(), client.now() - days(90)).await?;
+    /// # assert_eq!(removed, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ClientError`] when the storage fails; what was removed until then stays removed.
-    pub async fn prune(&self, filter: &Filter, before: Timestamp) -> Result<u64, ClientError> {
+    pub async fn prune(&self, filter: &Filter, before: impl Into<Timestamp>) -> Result<u64, ClientError> {
+        let before = before.into();
         const BATCH: usize = 500;
         let mut removed = 0;
         loop {

@@ -2,17 +2,18 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::wait::Wait;
 use super::{Client, ClientError, OutcomeError, Status};
-use crate::clock::Party;
 use crate::history::{Decision, Event, EventKind, Failure, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, InvalidId, MAX_NAME, check_text};
 use crate::orchestration::{Event as ExternalEvent, Orchestration};
 use crate::payload::Payload;
-use crate::provider::{InstanceRecord, InstanceStatus, Submission};
+use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
 
 /// A handle to one instance of an orchestration. Cheap to clone.
 pub struct Handle<O> {
@@ -70,10 +71,10 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
     pub async fn result_as<T: DeserializeOwned, E: DeserializeOwned>(&self) -> Result<T, OutcomeError<E>> {
-        let record = self.finished().await?;
-        let id = &record.execution.instance;
+        let id = self.id()?;
+        let finished = self.finished().await?;
         let unreadable = |what: &str, error: &dyn fmt::Display| ClientError::unreadable(id, what, error);
-        let row = record.outcome.ok_or_else(|| unreadable("its outcome", &"the last event is missing"))?;
+        let row = finished.outcome.clone().ok_or_else(|| unreadable("its outcome", &"the last event is missing"))?;
         let event = Event::try_from(row).map_err(|e| unreadable("its outcome", &e))?;
         let EventKind::Decision(decision) = event.kind else {
             return Err(unreadable("its outcome", &"the last event does not end it").into());
@@ -99,7 +100,7 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
     pub async fn wait(&self) -> Result<InstanceStatus, ClientError> {
-        self.finished().await.map(|record| record.status)
+        self.finished().await.map(|finished| finished.status)
     }
 
     /// Waits until the instance has finished or been suspended, or been resumed, in a way that satisfies a condition; checked
@@ -111,27 +112,29 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
     pub async fn wait_for(&self, condition: impl Fn(&Status) -> bool) -> Result<Status, ClientError> {
-        self.wait_until(|record| condition(&Status::from(record.clone()))).await.map(Status::from)
-    }
-
-    async fn finished(&self) -> Result<InstanceRecord, ClientError> {
-        self.wait_until(|record| record.status.is_finished()).await
-    }
-
-    async fn wait_until(&self, condition: impl Fn(&InstanceRecord) -> bool) -> Result<InstanceRecord, ClientError> {
-        let id = self.id()?;
-        // Dropped last: a virtual clock must not jump for somebody who has seen what he waited for.
-        let mut hold = Some(self.client.clock.hold());
-        let mut watch = self.client.provider.wakeups().watch(id);
-        let _party = self.client.clock.join(Party { settled: Box::new(watch.settled()), waits: true });
+        let mut wait = Wait::new(&self.client, self.id()?);
         loop {
-            let record = self.record().await?;
-            if condition(&record) {
-                return Ok(record);
+            let status = self.status().await?;
+            if condition(&status) {
+                return Ok(status);
             }
-            hold.take();
-            watch.changed().await;
-            hold.replace(self.client.clock.hold());
+            wait.for_change().await;
+        }
+    }
+
+    async fn finished(&self) -> Result<Arc<Finished>, ClientError> {
+        let mut wait = Wait::new(&self.client, self.id()?);
+        // What is live here has not finished: its storage need not be asked.
+        let mut told = wait.while_live_here().await;
+        loop {
+            if let Some(finished) = told {
+                return Ok(finished);
+            }
+            let InstanceRecord { status, outcome, .. } = self.record().await?;
+            if status.is_finished() {
+                return Ok(Arc::new(Finished { status, outcome }));
+            }
+            told = wait.for_change().await;
         }
     }
 
@@ -182,7 +185,7 @@ impl<O> Handle<O> {
     /// [`ClientError`]: there is no such instance, it has finished, or the storage fails.
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let id = self.id()?;
-        self.client.send(id, Input::CancelRequested { reason: reason.into() }, Payload::NULL).await
+        self.client.send(id, Input::CancelRequested { reason: reason.into(), parent: None }, Payload::NULL).await
     }
 
     /// Ends the instance now, without running its code again: also a suspended one, or one that does not return. Its parent
@@ -233,14 +236,17 @@ impl<O> Handle<O> {
 impl Client {
     /// Reads all events of an execution.
     pub(super) async fn history(&self, execution: &ExecutionId) -> Result<Vec<Event>, ClientError> {
-        let mut events: Vec<Event> = Vec::new();
+        let unreadable = |e| ClientError::unreadable(&execution.instance, "its history", &e);
+        self.events(execution).await?.into_iter().map(|row| Event::try_from(row).map_err(unreadable)).collect()
+    }
+
+    /// Reads all events of an execution, as they are stored.
+    pub(super) async fn events(&self, execution: &ExecutionId) -> Result<Vec<EventRow>, ClientError> {
+        let mut events: Vec<EventRow> = Vec::new();
         loop {
             let after = events.last().map_or(EventId(0), |event| event.id);
             let page = self.ask(|| self.provider.history(execution, after)).await?;
-            for row in page.events {
-                let unreadable = |e| ClientError::unreadable(&execution.instance, "its history", &e);
-                events.push(Event::try_from(row).map_err(unreadable)?);
-            }
+            events.extend(page.events);
             if !page.more {
                 return Ok(events);
             }

@@ -7,6 +7,7 @@ mod start;
 mod status;
 mod submit;
 mod terminate;
+mod wait;
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ pub use handle::{Dynamic, Handle};
 pub use start::StartCall;
 pub use status::Status;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::orchestration::Orchestration;
 use crate::payload::Payload;
 use crate::policy::Limits;
@@ -88,6 +89,11 @@ impl Client {
     /// A handle to an instance whose type is not known here. Whether it exists is seen when the handle is used.
     pub fn handle(&self, id: impl AsRef<str>) -> Handle<Dynamic> {
         Handle::new(self, id.as_ref())
+    }
+
+    /// The time by the clock of this client: what starts, cancels and prunes go by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     #[cfg(feature = "testing")]

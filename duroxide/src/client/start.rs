@@ -91,9 +91,9 @@ impl<O> StartCall<O> {
         self
     }
 
-    /// Begins at a time; until then the instance exists and takes events.
-    pub fn at(mut self, time: Timestamp) -> Self {
-        self.begin = Begin::At(time);
+    /// Begins at a time, a [`Timestamp`] or `SystemTime`; until then the instance exists and takes events.
+    pub fn at(mut self, time: impl Into<Timestamp>) -> Self {
+        self.begin = Begin::At(time.into());
         self
     }
 
@@ -117,7 +117,8 @@ impl<O> StartCall<O> {
         let hold = client.clock.hold();
         let lease = client.local.as_ref().map(NodeHandle::lease);
         let submission = Submission::Start { new: new.clone(), if_exists, lease, time: now };
-        let submitted = client.submit(&instance, submission).await?;
+        let local = client.local.as_ref().filter(|_| eager);
+        let submitted = client.submit_for(local, &instance, submission).await?;
         if !submitted.written {
             client.check_attached(&instance, &name).await?;
         }

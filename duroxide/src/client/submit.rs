@@ -11,7 +11,7 @@ use crate::id::InstanceId;
 use crate::message::Message;
 use crate::payload::Payload;
 use crate::provider::{MessageRow, ProviderError, Submission, SubmitError, Submitted};
-use crate::runtime::Backoff;
+use crate::runtime::{Backoff, NodeHandle};
 
 /// How long storage that fails is asked again before the caller is told.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,6 +37,28 @@ impl Patience {
         }
         tokio::time::sleep(self.backoff.next()).await;
         Ok(())
+    }
+}
+
+/// A submission of which it is not known whether it happened: given up, or without an answer. The node that would be handed
+/// what came of it is told to look for itself, since nobody else will.
+struct Uncertain<'a> {
+    local: Option<&'a NodeHandle>,
+    instance: &'a InstanceId,
+}
+
+impl Uncertain<'_> {
+    /// There is an answer, and it is handed on.
+    fn settle(mut self) {
+        self.local = None;
+    }
+}
+
+impl Drop for Uncertain<'_> {
+    fn drop(&mut self) {
+        if let Some(local) = self.local {
+            local.uncertain(self.instance.clone());
+        }
     }
 }
 
@@ -72,13 +94,28 @@ impl Client {
         }
     }
 
+    /// The same, and the answer will be handed on to the node of this process.
+    pub(super) async fn submit_for(
+        &self,
+        local: Option<&NodeHandle>,
+        instance: &InstanceId,
+        submission: Submission,
+    ) -> Result<Submitted, ClientError> {
+        let uncertain = Uncertain { local, instance };
+        let submitted = self.submit(instance, submission).await?;
+        uncertain.settle();
+        Ok(submitted)
+    }
+
     /// Sends a message to a live instance.
     pub(super) async fn send(&self, to: &InstanceId, input: Input, payload: Payload) -> Result<(), ClientError> {
         let message = MessageRow::from(&Message::new(input, payload));
         let hold = self.clock.hold();
-        let submission = Submission::Send { to: to.clone(), message: message.clone(), time: self.clock.now() };
-        let submitted = self.submit(to, submission).await?;
-        if let Some(local) = &self.local {
+        let (local, time) = (self.local.as_ref(), self.clock.now());
+        let lease = local.map(NodeHandle::lease);
+        let submission = Submission::Send { to: to.clone(), message: message.clone(), lease, time };
+        let submitted = self.submit_for(local, to, submission).await?;
+        if let Some(local) = local {
             local.deliver(submitted.owner, to.clone(), message, hold);
         }
         Ok(())

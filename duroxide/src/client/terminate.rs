@@ -2,6 +2,7 @@
 
 use super::submit::Patience;
 use super::{Client, ClientError};
+use crate::history::Event;
 use crate::id::{CommitId, InstanceId};
 use crate::provider::{DeleteError, Submission};
 use crate::runtime::{Backoff, termination};
@@ -15,7 +16,9 @@ impl Client {
             if record.status.is_finished() {
                 return Err(ClientError::finished(instance, record.status));
             }
-            let history = self.history(&record.execution).await?;
+            // What cannot be read must not keep it alive: its children are closed as far as they can be told.
+            let events = self.events(&record.execution).await?;
+            let history: Vec<_> = events.into_iter().filter_map(|row| Event::try_from(row).ok()).collect();
             let turn = termination(&record, &history, reason, self.clock.now());
             let submission = Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) };
             match self.submit(instance, submission).await {

@@ -20,8 +20,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// It keeps the messages of the error and of its sources, as text. `{}` shows the message, `{:#}` the message and its
 /// causes on one line, `{:?}` all of them on lines of their own.
 ///
-/// It does not implement [`std::error::Error`], since it could not convert from all that do if it did. Its fields are
-/// stored as `{"message": "..", "causes": [".."]}`.
+/// It does not implement [`std::error::Error`], since it could not convert from all that do if it did; but it
+/// dereferences to one and turns into `Box<dyn Error + Send + Sync>`. So it can be a `#[from]` of `thiserror`, and `?`
+/// passes it on where boxed errors are returned. An error that is boxed already, or that of `anyhow`, comes in with
+/// [`from_boxed`](Error::from_boxed). Its fields are stored as `{"message": "..", "causes": [".."]}`.
 ///
 /// ```
 /// fn parse(text: &str) -> duroxide::Result<u32> {
@@ -32,7 +34,21 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert_eq!(format!("{error:#}"), "the order has no number: invalid digit found in string");
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct Error {
+    chain: Link,
+}
+
+/// A message, and what caused it. The standard library's form of an error: each is the source of the one before.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Link {
+    message: String,
+    cause: Option<Box<Link>>,
+}
+
+/// How an [`Error`] is stored.
+#[derive(Serialize, Deserialize)]
+struct Stored {
     message: String,
     #[serde(default)]
     causes: Vec<String>,
@@ -41,24 +57,55 @@ pub struct Error {
 impl Error {
     /// An error that has only a message.
     pub fn new(message: impl fmt::Display) -> Self {
-        Self { message: message.to_string(), causes: Vec::new() }
+        Self { chain: Link { message: message.to_string(), cause: None } }
+    }
+
+    /// An error that is boxed, or that can be boxed but is no [`std::error::Error`], such as that of `anyhow`.
+    ///
+    /// ```
+    /// fn legacy() -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
+    ///     Err("no answer")?
+    /// }
+    /// fn modern() -> duroxide::Result<u32> {
+    ///     legacy().map_err(duroxide::Error::from_boxed)
+    /// }
+    /// assert_eq!(modern().unwrap_err().message(), "no answer");
+    /// ```
+    pub fn from_boxed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { chain: Link::of(&*error.into()) }
     }
 
     /// The same error as the cause of another, which says what was being done.
     #[must_use]
-    pub fn context(mut self, message: impl fmt::Display) -> Self {
-        self.causes.insert(0, std::mem::replace(&mut self.message, message.to_string()));
-        self
+    pub fn context(self, message: impl fmt::Display) -> Self {
+        Self { chain: Link { message: message.to_string(), cause: Some(Box::new(self.chain)) } }
     }
 
     /// What went wrong, without the causes.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.chain.message
     }
 
     /// Why: the message of each source of the error, the nearest first.
-    pub fn causes(&self) -> &[String] {
-        &self.causes
+    pub fn causes(&self) -> impl Iterator<Item = &str> {
+        self.chain.causes()
+    }
+}
+
+impl Link {
+    fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        let sources: Vec<_> = std::iter::successors(error.source(), |source| source.source()).collect();
+        Self::new(error.to_string(), sources.into_iter().map(ToString::to_string))
+    }
+
+    fn new(message: String, causes: impl DoubleEndedIterator<Item = String>) -> Self {
+        let cause = causes.rev().fold(None, |cause, message| Some(Box::new(Self { message, cause })));
+        Self { message, cause }
+    }
+
+    fn causes(&self) -> impl Iterator<Item = &str> {
+        let links = std::iter::successors(self.cause.as_deref(), |link| link.cause.as_deref());
+        links.map(|link| link.message.as_str())
     }
 }
 
@@ -68,28 +115,69 @@ impl<E: std::error::Error + 'static> From<E> for Error {
         if let Some(CallError::Failed(own)) = (&error as &dyn std::error::Error).downcast_ref::<CallError<Self>>() {
             return own.clone();
         }
-        let sources = std::iter::successors(error.source(), |source| source.source());
-        Self { message: error.to_string(), causes: sources.map(ToString::to_string).collect() }
+        Self { chain: Link::of(&error) }
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        if f.alternate() {
-            self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))?;
-        }
-        Ok(())
+impl From<Error> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(error: Error) -> Self {
+        Box::new(error.chain)
     }
 }
 
-impl fmt::Debug for Error {
+impl From<Error> for Box<dyn std::error::Error + Send> {
+    fn from(error: Error) -> Self {
+        Box::new(error.chain)
+    }
+}
+
+impl From<Error> for Box<dyn std::error::Error> {
+    fn from(error: Error) -> Self {
+        Box::new(error.chain)
+    }
+}
+
+impl std::ops::Deref for Error {
+    type Target = dyn std::error::Error + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        &self.chain
+    }
+}
+
+impl From<Stored> for Error {
+    fn from(stored: Stored) -> Self {
+        Self { chain: Link::new(stored.message, stored.causes.into_iter()) }
+    }
+}
+
+impl From<Error> for Stored {
+    fn from(error: Error) -> Self {
+        let causes = error.causes().map(str::to_owned).collect();
+        Self { message: error.chain.message, causes }
+    }
+}
+
+impl std::error::Error for Link {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let causes: Vec<_> = self.causes().collect();
         if f.alternate() {
-            return f.debug_struct("Error").field("message", &self.message).field("causes", &self.causes).finish();
+            return f.debug_struct("Error").field("message", &self.message).field("causes", &causes).finish();
         }
         f.write_str(&self.message)?;
-        match self.causes.as_slice() {
+        match causes.as_slice() {
             [] => Ok(()),
             [cause] => write!(f, "\n\nCaused by:\n    {cause}"),
             causes => {
@@ -97,6 +185,22 @@ impl fmt::Debug for Error {
                 causes.iter().enumerate().try_for_each(|(i, cause)| write!(f, "\n    {i}: {cause}"))
             }
         }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())?;
+        if f.alternate() {
+            self.causes().try_for_each(|cause| write!(f, ": {cause}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.chain.fmt(f)
     }
 }
 
@@ -121,7 +225,7 @@ mod tests {
     fn the_chain_is_kept() {
         let error = chain();
         assert_eq!(error.message(), "outer");
-        assert_eq!(error.causes(), ["middle", "invalid digit found in string"]);
+        assert_eq!(error.causes().collect::<Vec<_>>(), ["middle", "invalid digit found in string"]);
         assert_eq!(error.to_string(), "outer");
         assert_eq!(format!("{error:#}"), "outer: middle: invalid digit found in string");
         assert_eq!(format!("{error:?}"), "outer\n\nCaused by:\n    0: middle\n    1: invalid digit found in string");
@@ -139,6 +243,28 @@ mod tests {
         assert_eq!(serde_json::from_value::<Error>(json).unwrap(), chain());
         let bare = serde_json::from_str::<Error>(r#"{"message":"a"}"#).unwrap();
         assert_eq!(bare, Error::new("a"));
+    }
+
+    #[test]
+    fn it_goes_out_as_a_standard_error_and_comes_back() {
+        #[derive(Debug, thiserror::Error)]
+        #[error(transparent)]
+        struct Wrapped(#[from] Error);
+
+        fn boxed() -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            Err(chain())?
+        }
+        let sources = |error: &dyn std::error::Error| {
+            let sources = std::iter::successors(error.source(), |source| source.source());
+            sources.map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let boxed = boxed().expect_err("it fails");
+        assert_eq!(boxed.to_string(), "outer");
+        assert_eq!(sources(&*boxed), ["middle", "invalid digit found in string"]);
+        assert_eq!(Error::from_boxed(boxed), chain());
+        let wrapped = Wrapped::from(chain());
+        assert_eq!((wrapped.to_string().as_str(), sources(&wrapped).len()), ("outer", 2));
+        assert_eq!(Error::from(wrapped), chain());
     }
 
     #[test]

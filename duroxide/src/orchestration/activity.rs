@@ -28,7 +28,8 @@ use crate::replay::{Core, op};
 ///
 /// # Cancel safety
 /// Dropping it *is* the cancelling of the activity; what it has done so far it has done.
-#[must_use = "an activity is scheduled when its call is awaited, or by `.start()`"]
+#[must_use = "an activity is scheduled when its call is awaited, or by `.start()`; dropped, it is cancelled, unless it is \
+              `.detached()`: `let _ = ..` lets that go"]
 pub struct ActivityCall<T, E> {
     call: PendingCall,
     spec: Spec,

@@ -27,7 +27,8 @@ use crate::replay::{Core, op};
 ///
 /// # Cancel safety
 /// Dropping it *is* the cancelling of the child, which may compensate.
-#[must_use = "a child is started when its call is awaited, or by `.start()`"]
+#[must_use = "a child is started when its call is awaited, or by `.start()`; dropped, it is closed as `.on_parent_close(..)` \
+              says"]
 pub struct ChildCall<T, E> {
     call: PendingCall,
     spec: Spec,
@@ -38,7 +39,7 @@ pub struct ChildCall<T, E> {
 ///
 /// # Errors
 /// Resolves to [`CallError::Rejected`] when the id is taken or a value is refused.
-#[must_use = "the orchestration is started when this is awaited, or by `.start()`"]
+#[must_use = "the orchestration is started when this is awaited, or by `.start()`, which `let _ = ..` lets go"]
 pub struct DetachedStart {
     call: PendingCall,
     spec: Spec,

@@ -63,10 +63,10 @@ impl OrchestrationContext {
         Sleep::new(&self.core, Due::After(duration), Location::caller())
     }
 
-    /// A durable timer that fires at a time; at once when that has passed.
+    /// A durable timer that fires at a time, a [`Timestamp`] or `SystemTime`; at once when that has passed.
     #[track_caller]
-    pub fn sleep_until(&self, time: Timestamp) -> Sleep {
-        Sleep::new(&self.core, Due::At(time), Location::caller())
+    pub fn sleep_until(&self, time: impl Into<Timestamp>) -> Sleep {
+        Sleep::new(&self.core, Due::At(time.into()), Location::caller())
     }
 
     /// Waits for the next external event of a type. Events that came early are kept, in order.
@@ -84,13 +84,25 @@ impl OrchestrationContext {
     /// Takes the oldest unread event of a type, if there is one that no wait is about to take.
     #[track_caller]
     pub fn try_event<E: Event>(&self) -> Option<E> {
-        event::try_event(&self.core, Location::caller())
+        event::try_event(&self.core, E::NAME, Location::caller())
+    }
+
+    /// Takes the oldest unread event of a name: the twin of [`try_event`](Self::try_event).
+    #[track_caller]
+    pub fn try_event_named<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        event::try_event(&self.core, name, Location::caller())
     }
 
     /// Takes all unread events of a type, oldest first.
     #[track_caller]
     pub fn drain<E: Event>(&self) -> Vec<E> {
-        event::drain(&self.core, Location::caller())
+        event::drain(&self.core, E::NAME, Location::caller())
+    }
+
+    /// Takes all unread events of a name, oldest first: the twin of [`drain`](Self::drain).
+    #[track_caller]
+    pub fn drain_named<T: DeserializeOwned>(&self, name: &str) -> Vec<T> {
+        event::drain(&self.core, name, Location::caller())
     }
 
     /// Resolves to the reason once somebody has asked to cancel this instance.

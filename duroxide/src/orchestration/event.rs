@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 
 use serde::de::DeserializeOwned;
 
-use super::Event;
 use super::call::Place;
 use crate::id::CallId;
 use crate::payload::Payload;
@@ -64,18 +63,18 @@ impl<T> Drop for EventByName<T> {
     }
 }
 
-/// Takes the oldest unread event of a type, if there is one.
-pub(crate) fn try_event<E: Event>(core: &Core, place: Place) -> Option<E> {
-    let payload = core.in_turn(place)?.mailbox.take_one(E::NAME)?;
-    decode(core, E::NAME, &payload, place)
+/// Takes the oldest unread event of a name, if there is one.
+pub(crate) fn try_event<T: DeserializeOwned>(core: &Core, name: &str, place: Place) -> Option<T> {
+    let payload = core.in_turn(place)?.mailbox.take_one(name)?;
+    decode(core, name, &payload, place)
 }
 
-/// Takes all unread events of a type.
-pub(crate) fn drain<E: Event>(core: &Core, place: Place) -> Vec<E> {
+/// Takes all unread events of a name.
+pub(crate) fn drain<T: DeserializeOwned>(core: &Core, name: &str, place: Place) -> Vec<T> {
     let Some(mut state) = core.in_turn(place) else { return Vec::new() };
-    let payloads = state.mailbox.take_all(E::NAME);
+    let payloads = state.mailbox.take_all(name);
     drop(state);
-    payloads.iter().map_while(|payload| decode(core, E::NAME, payload, place)).collect()
+    payloads.iter().map_while(|payload| decode(core, name, payload, place)).collect()
 }
 
 fn decode<T: DeserializeOwned>(core: &Core, name: &str, payload: &Payload, place: Place) -> Option<T> {

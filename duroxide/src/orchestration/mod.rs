@@ -66,8 +66,8 @@ pub trait Orchestration: Sized + 'static {
 
 /// An orchestration with its code. `#[orchestration]` implements it, unless the function has no body.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` has no code here",
-    note = "it is a contract without a body; register it in the program that implements it"
+    message = "`{Self}` is not an orchestration with its code here",
+    note = "a contract without a body has no code; `Registry::with` takes every annotated function that has a body"
 )]
 pub trait OrchestrationFn: Orchestration {
     /// The function: deterministic, and polled only by the runtime.

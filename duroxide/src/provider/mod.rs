@@ -32,7 +32,8 @@ use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 /// The storage of the runtime.
 ///
 /// Every method is safe to cancel in this sense: when the future is dropped, what was asked for happens as a whole or not
-/// at all, and asking again with the same ids is harmless.
+/// at all, and asking again with the same ids is harmless. What happens after the drop is signalled by
+/// [`Wakeups::work`], since nobody hears the answer.
 ///
 /// Errors of a method as a whole ([`ProviderError`]) mean that nothing is known of the outcome, and that the call may be
 /// made again; what one entry of a batch does wrong is the result of that entry.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::{EventRow, InstanceStatus};
 use crate::id::InstanceId;
 
 /// The signals of one provider. Cheap to clone.
@@ -16,16 +17,67 @@ use crate::id::InstanceId;
 /// this process owns), and whenever it learns that another process has changed something; and
 /// [`changed`](Wakeups::changed) when an instance finishes, is suspended, resumed or deleted.
 #[derive(Debug, Clone, Default)]
-pub struct Wakeups(Arc<Signals>);
+pub struct Wakeups(Arc<Watches>);
 
 #[derive(Debug, Default)]
-struct Signals {
+struct Watches {
     work: watch::Sender<u64>,
     /// A std mutex: held for a few instructions, never across an await.
-    watched: Mutex<HashMap<InstanceId, watch::Sender<u64>>>,
+    watched: Mutex<HashMap<InstanceId, watch::Sender<Change>>>,
+}
+
+/// The last change of an instance.
+#[derive(Debug, Default)]
+struct Change {
+    count: u64,
+    finished: Option<Arc<Finished>>,
+}
+
+/// How an instance has come to its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// Which end.
+    pub status: InstanceStatus,
+    /// The last event of its history, which tells the outcome. `None`: it is not there.
+    pub outcome: Option<EventRow>,
+}
+
+/// What is to be told once a transaction is durable; see [`Wakeups::tell`].
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// See [`Wakeups::work`].
+    pub work: bool,
+    changed: Vec<(InstanceId, Option<Finished>)>,
+}
+
+impl Signals {
+    /// See [`Wakeups::changed`].
+    pub fn changed(&mut self, instance: &InstanceId) {
+        self.changed.push((instance.clone(), None));
+    }
+
+    /// See [`Wakeups::finished`].
+    pub fn finished(&mut self, instance: &InstanceId, status: InstanceStatus, outcome: Option<&EventRow>) {
+        self.changed.push((instance.clone(), Some(Finished { status, outcome: outcome.cloned() })));
+    }
+
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        !self.work && self.changed.is_empty()
+    }
 }
 
 impl Wakeups {
+    /// Tells everything that a transaction gave rise to.
+    pub fn tell(&self, signals: Signals) {
+        if signals.work {
+            self.work();
+        }
+        for (instance, finished) in signals.changed {
+            self.change(&instance, finished);
+        }
+    }
+
     /// Tells all nodes of this process that there may be work for them.
     pub fn work(&self) {
         self.0.work.send_modify(|n| *n = n.wrapping_add(1));
@@ -38,15 +90,24 @@ impl Wakeups {
 
     /// Tells who watches the instance that it has changed.
     pub fn changed(&self, instance: &InstanceId) {
+        self.change(instance, None);
+    }
+
+    /// Tells who watches the instance that it has finished, and how, which spares them the reading.
+    pub fn finished(&self, instance: &InstanceId, finished: Finished) {
+        self.change(instance, Some(finished));
+    }
+
+    fn change(&self, instance: &InstanceId, finished: Option<Finished>) {
         if let Some(watched) = self.watched().get(instance) {
-            watched.send_modify(|n| *n = n.wrapping_add(1));
+            watched.send_modify(|change| change.next(finished.map(Arc::new)));
         }
     }
 
     /// Tells everybody who watches an instance to look again: another process has changed something.
     pub fn all_changed(&self) {
         for watched in self.watched().values() {
-            watched.send_modify(|n| *n = n.wrapping_add(1));
+            watched.send_modify(|change| change.next(None));
         }
     }
 
@@ -61,40 +122,52 @@ impl Wakeups {
             Entry::Occupied(entry) => entry.get().subscribe(),
             Entry::Vacant(entry) => entry.insert(watch::Sender::default()).subscribe(),
         };
-        let seen = Arc::new(AtomicU64::new(*receiver.borrow()));
+        let seen = Arc::new(AtomicU64::new(receiver.borrow().count));
         InstanceWatch { receiver, seen, instance: instance.clone(), signals: self.clone() }
     }
 
-    fn watched(&self) -> MutexGuard<'_, HashMap<InstanceId, watch::Sender<u64>>> {
+    fn watched(&self) -> MutexGuard<'_, HashMap<InstanceId, watch::Sender<Change>>> {
         self.0.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Change {
+    fn next(&mut self, finished: Option<Arc<Finished>>) {
+        *self = Self { count: self.count.wrapping_add(1), finished };
     }
 }
 
 /// Follows the changes of one instance, from [`Wakeups::watch`] until it is dropped.
 #[derive(Debug)]
 pub struct InstanceWatch {
-    receiver: watch::Receiver<u64>,
-    /// The last signal that was waited for.
+    receiver: watch::Receiver<Change>,
+    /// The last change that was noted.
     seen: Arc<AtomicU64>,
     instance: InstanceId,
     signals: Wakeups,
 }
 
 impl InstanceWatch {
-    /// Waits for the next change.
+    /// Waits for the next change; if it is the end of the instance, the provider may say which. Changes that come together
+    /// are one, and the last of them counts.
     ///
     /// # Cancel safety
     /// A change that is not waited for is seen by the next call.
-    pub async fn changed(&mut self) {
+    pub async fn changed(&mut self) -> Option<Arc<Finished>> {
         // The sender lives as long as this watch is registered, so there is no error to handle.
         let _ = self.receiver.changed().await;
-        self.seen.store(*self.receiver.borrow(), Ordering::Release);
+        self.receiver.borrow().finished.clone()
     }
 
-    /// Tells whether all changes so far were waited for.
+    /// Notes the changes so far, see [`settled`](InstanceWatch::settled).
+    pub fn note(&self) {
+        self.seen.store(self.receiver.borrow().count, Ordering::Release);
+    }
+
+    /// Tells whether all changes so far were noted.
     pub fn settled(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         let (receiver, seen) = (self.receiver.clone(), self.seen.clone());
-        move || *receiver.borrow() == seen.load(Ordering::Acquire)
+        move || receiver.borrow().count == seen.load(Ordering::Acquire)
     }
 }
 

@@ -363,6 +363,8 @@ pub enum Submission {
         to: InstanceId,
         /// The message.
         message: MessageRow,
+        /// The lease whose node the client hands the message to by itself; other owners are told to look.
+        lease: Option<Lease>,
         /// The time of the client.
         time: Timestamp,
     },

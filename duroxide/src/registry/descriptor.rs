@@ -37,6 +37,17 @@ impl fmt::Display for Place {
     }
 }
 
+/// The type of an annotated function that has its code here: what [`Registry::with`](super::Registry::with) takes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an annotated function with a body",
+    note = "annotate it with `#[activity]` or `#[orchestration]`; what implements the traits by hand is added with \
+            `with_activity`, `with_blocking_activity` or `with_orchestration`"
+)]
+pub trait Annotated: 'static {
+    /// What the function says of itself.
+    const DESCRIPTOR: Descriptor;
+}
+
 /// The description of an annotated function, collected from every linked crate. Made by the macros.
 pub struct Descriptor {
     pub(super) place: Place,

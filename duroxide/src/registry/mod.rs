@@ -9,7 +9,7 @@ mod lookup;
 
 use std::collections::BTreeMap;
 
-pub use descriptor::{Descriptor, Place};
+pub use descriptor::{Annotated, Descriptor, Place};
 pub(crate) use entry::Code;
 pub use entry::{Entry, Kind};
 pub(crate) use lookup::Lookup;
@@ -30,7 +30,7 @@ use crate::orchestration::OrchestrationFn;
 /// }
 ///
 /// // Only this one, whatever else is linked:
-/// let registry = Registry::empty().with_activity::<ship>();
+/// let registry = Registry::empty().with::<ship>();
 /// let entry = registry.entries().next().unwrap();
 /// assert_eq!(entry.name(), "ship");
 /// ```
@@ -69,21 +69,27 @@ impl Registry {
         self
     }
 
-    /// Adds an activity by hand.
+    /// Adds an annotated function by hand: an activity, blocking or not, or an orchestration.
+    pub fn with<F: Annotated>(mut self) -> Self {
+        self.by_hand.push(F::DESCRIPTOR.entry());
+        self
+    }
+
+    /// Adds an activity whose trait is implemented by hand.
     #[track_caller]
     pub fn with_activity<A: ActivityFn>(mut self) -> Self {
         self.by_hand.push(Entry::activity::<A>(Place::caller()));
         self
     }
 
-    /// Adds a blocking activity by hand.
+    /// Adds a blocking activity whose trait is implemented by hand.
     #[track_caller]
     pub fn with_blocking_activity<A: BlockingActivityFn>(mut self) -> Self {
         self.by_hand.push(Entry::blocking_activity::<A>(Place::caller()));
         self
     }
 
-    /// Adds an orchestration by hand.
+    /// Adds an orchestration whose trait is implemented by hand.
     #[track_caller]
     pub fn with_orchestration<O: OrchestrationFn>(mut self) -> Self {
         self.by_hand.push(Entry::orchestration::<O>(Place::caller()));

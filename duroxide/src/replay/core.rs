@@ -284,8 +284,13 @@ impl State {
                 self.to_wake.extend(woken);
                 Delivered::Taken
             }
-            Input::CancelRequested { reason } => self.cancel.request(reason, &mut self.to_wake),
-            Input::TerminateRequested { reason } => Delivered::End(Decision::Terminated { reason: reason.clone() }),
+            Input::CancelRequested { parent, .. } | Input::TerminateRequested { parent, .. }
+                if parent.is_some() && self.started.as_ref().is_none_or(|started| started.parent != *parent) =>
+            {
+                Delivered::Stale
+            }
+            Input::CancelRequested { reason, .. } => self.cancel.request(reason, &mut self.to_wake),
+            Input::TerminateRequested { reason, .. } => Delivered::End(Decision::Terminated { reason: reason.clone() }),
             Input::ActivityCompleted { call }
             | Input::ChildCompleted { call }
             | Input::TimerFired { call }
@@ -327,7 +332,8 @@ impl State {
         if call.outcome.is_some() {
             return;
         }
-        if call.op.is_detached() {
+        let is_new = self.decisions.contains_key(&id);
+        if call.op.is_detached() || is_new && call.op.outlives_its_step() {
             call.abandoned = true;
             self.calls.insert(id, call);
         } else {

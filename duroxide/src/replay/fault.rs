@@ -30,8 +30,12 @@ impl Fault {
     }
 
     pub(super) fn not_durable(last: Option<Place>) -> Self {
-        let message =
-            "the orchestration waits for something that is not durable; the place is that of its last durable call";
+        let message = match last {
+            Some(_) => {
+                "the orchestration waits for something that is not durable; the place is that of its last durable call"
+            }
+            None => "the orchestration waits for something that is not durable, before its first durable call",
+        };
         Self::new(ErrorCode::NonDurableWait, message).at(last)
     }
 

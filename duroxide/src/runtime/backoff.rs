@@ -30,3 +30,29 @@ pub(crate) fn shorten(pause: Duration, share: f64) -> Duration {
     let random = f64::from(crate::random::bits() as u32) / f64::from(u32::MAX);
     pause.mul_f64(1.0 - share * random)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_their_limit_and_never_overflow() {
+        let mut backoff = Backoff::default();
+        for attempt in 0..100 {
+            let longest = Backoff::FIRST.saturating_mul(1 << attempt.min(16)).min(Backoff::LONGEST);
+            let pause = backoff.next();
+            assert!(pause <= longest && pause >= longest / 2, "attempt {attempt}: {pause:?}");
+        }
+        let mut backoff = Backoff { attempts: u32::MAX - 1 };
+        for _ in 0..3 {
+            assert!((Backoff::LONGEST / 2..=Backoff::LONGEST).contains(&backoff.next()));
+        }
+        assert_eq!(backoff.attempts(), u32::MAX);
+    }
+
+    #[test]
+    fn what_failed_together_does_not_come_back_together() {
+        let pauses: std::collections::BTreeSet<_> = (0..100).map(|_| shorten(Backoff::LONGEST, 0.5)).collect();
+        assert!(pauses.len() > 90, "{pauses:?}");
+    }
+}

@@ -166,10 +166,11 @@ impl RuntimeBuilder {
         };
         let lease = provider.join(&info).await?;
         let (notes, inbox) = mpsc::unbounded_channel();
-        let handle = NodeHandle::new(notes.clone(), lookup.clone(), lease);
+        let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease);
         let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
         let start_heart = if self.inline { Heartbeat::start_inline } else { Heartbeat::start };
-        let heartbeat = Arc::new(start_heart(provider.clone(), lease, self.options.lease_time, notes.clone()));
+        let (heartbeat, heart_ended) = start_heart(provider.clone(), lease, self.options.lease_time, notes.clone());
+        let heartbeat = Arc::new(heartbeat);
         let shared = Shared {
             provider,
             clock: self.clock,
@@ -183,7 +184,7 @@ impl RuntimeBuilder {
         };
         let node = Node::new(Arc::new(shared), lease, inbox, handle, heartbeat.clone());
         let task = tokio::spawn(node.run());
-        Ok(Runtime { client, notes, task, ending: false, _heartbeat: heartbeat })
+        Ok(Runtime { client, notes, task, ending: false, heartbeat, heart_ended })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::node::Note;
 use crate::provider::{Lease, Provider};
@@ -17,6 +17,8 @@ struct State {
     changed: Condvar,
     /// As `changed`, for a heart that beats in a task.
     told: Notify,
+    /// Ends a beat that the storage does not answer.
+    ended: Notify,
 }
 
 struct Beat {
@@ -36,13 +38,15 @@ enum Life {
 }
 
 impl Heartbeat {
+    /// Beats in a thread. Also returns what resolves once the heart has let go of the provider.
     pub(super) fn start(
         provider: Arc<dyn Provider>,
         lease: Lease,
         lease_time: Duration,
         notes: mpsc::UnboundedSender<Note>,
-    ) -> Self {
+    ) -> (Self, oneshot::Receiver<()>) {
         let (state, pause) = (State::new(lease), lease_time / 3);
+        let (gone, is_gone) = oneshot::channel();
         let beating = state.clone();
         let handle = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("duroxide-heartbeat".to_owned());
@@ -50,13 +54,16 @@ impl Heartbeat {
             let mut goes_on = true;
             while goes_on {
                 let (lease, life) = beating.next_beat(pause);
-                goes_on = handle.block_on(beat(lease, life, &*provider, &notes));
+                goes_on = handle.block_on(beat(&beating, lease, life, &*provider, &notes));
             }
+            drop(provider);
+            // Nobody waits for it where the runtime was dropped.
+            let _ = gone.send(());
         });
         if let Err(error) = spawned {
             tracing::error!(%error, "the heartbeat thread cannot be started; other nodes may take over what this one owns");
         }
-        Self(state)
+        (Self(state), is_gone)
     }
 
     /// As [`start`](Self::start), in a task instead of a thread.
@@ -65,17 +72,20 @@ impl Heartbeat {
         lease: Lease,
         lease_time: Duration,
         notes: mpsc::UnboundedSender<Note>,
-    ) -> Self {
+    ) -> (Self, oneshot::Receiver<()>) {
         let (state, pause) = (State::new(lease), lease_time / 3);
+        let (gone, is_gone) = oneshot::channel();
         let beating = state.clone();
         tokio::spawn(async move {
             let mut goes_on = true;
             while goes_on {
                 let (lease, life) = beating.next_beat_inline(pause).await;
-                goes_on = beat(lease, life, &*provider, &notes).await;
+                goes_on = beat(&beating, lease, life, &*provider, &notes).await;
             }
+            drop(provider);
+            let _ = gone.send(());
         });
-        Self(state)
+        (Self(state), is_gone)
     }
 
     /// Goes on with another lease.
@@ -100,6 +110,7 @@ impl Heartbeat {
         }
         drop(beat);
         self.0.tell();
+        self.0.ended.notify_one();
     }
 }
 
@@ -110,28 +121,43 @@ impl Drop for Heartbeat {
 }
 
 /// Beats once, and tells whether the heart goes on.
-async fn beat(lease: Lease, life: Life, provider: &dyn Provider, notes: &mpsc::UnboundedSender<Note>) -> bool {
+async fn beat(
+    state: &State,
+    lease: Lease,
+    life: Life,
+    provider: &dyn Provider,
+    notes: &mpsc::UnboundedSender<Note>,
+) -> bool {
     match life {
         Life::Beats => {
-            let renewed = provider.renew(&lease).await;
-            // When the node is gone, the heart is told.
-            let _ = notes.send(Note::Renewed(lease, renewed));
-        }
-        Life::Stopped => {}
-        Life::Dropped => {
-            // Where the provider lives on, in a client perhaps, nobody would see that the node is gone.
-            if let Err(error) = provider.leave(&lease).await {
-                tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
+            let renewed = tokio::select! {
+                biased;
+                renewed = provider.renew(&lease) => renewed,
+                () = state.ended.notified() => return true,
+            };
+            if notes.send(Note::Renewed(lease, renewed)).is_err() && state.lock().life == Life::Beats {
+                tracing::error!(node = %lease.node, "the node has ended without leaving; what it owned is given back");
+                leave(&lease, provider).await;
+                return false;
             }
         }
+        Life::Stopped => {}
+        // Where the provider lives on, in a client perhaps, nobody would see that the node is gone.
+        Life::Dropped => leave(&lease, provider).await,
     }
     life == Life::Beats
+}
+
+async fn leave(lease: &Lease, provider: &dyn Provider) {
+    if let Err(error) = provider.leave(lease).await {
+        tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
+    }
 }
 
 impl State {
     fn new(lease: Lease) -> Arc<Self> {
         let beat = Mutex::new(Beat { lease, now: false, life: Life::Beats });
-        Arc::new(Self { beat, changed: Condvar::new(), told: Notify::new() })
+        Arc::new(Self { beat, changed: Condvar::new(), told: Notify::new(), ended: Notify::new() })
     }
 
     fn tell(&self) {

@@ -60,7 +60,8 @@ pub struct Runtime {
     task: JoinHandle<()>,
     /// Whether the node ends by itself.
     ending: bool,
-    _heartbeat: Arc<Heartbeat>,
+    heartbeat: Arc<Heartbeat>,
+    heart_ended: oneshot::Receiver<()>,
 }
 
 impl Runtime {
@@ -89,7 +90,7 @@ impl Runtime {
     /// and leaves. What is unfinished then is free for other nodes, or for the next start.
     ///
     /// # Errors
-    /// None at present; the result is there so that it can stand at the end of `main`.
+    /// When the node had died before, of a bug in this library, in a provider or in a clock.
     ///
     /// # Cancel safety
     /// Dropping the future lets the shutdown go on by itself as long as the tokio runtime lives.
@@ -100,8 +101,11 @@ impl Runtime {
             // An error means that the node is gone already, which is what was asked for.
             let _ = finished.await;
         }
-        let _ = (&mut self.task).await;
-        Ok(())
+        let ended = (&mut self.task).await;
+        // Also when the node has ended in another way; and then nothing holds the storage any more.
+        self.heartbeat.stop();
+        let _ = (&mut self.heart_ended).await;
+        ended.map_err(|error| crate::error::Error::from(error).context("the node died before it was shut down"))
     }
 }
 

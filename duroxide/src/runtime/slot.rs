@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use semver::Version;
 
+use super::node::Follower;
 use crate::history::Input;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, MessageId};
 use crate::payload::Payload;
@@ -25,6 +26,8 @@ pub(super) struct Slot {
     inbox: Vec<Delivery>,
     /// Messages that are in the inbox, or in the turn that runs.
     known: HashSet<MessageId>,
+    /// Those who want to know for how long it is live.
+    followers: Vec<Follower>,
     /// When it was last used, in ticks of the node.
     pub(super) used: u64,
 }
@@ -93,6 +96,7 @@ impl Slot {
             state: SlotState::Cold,
             inbox: Vec::new(),
             known: HashSet::new(),
+            followers: Vec::new(),
             used: 0,
         }
     }
@@ -103,6 +107,20 @@ impl Slot {
         if !known {
             self.inbox.push(delivery);
         }
+    }
+
+    /// Adds somebody who wants to know for how long it is live.
+    pub(super) fn follow(&mut self, follower: Follower) {
+        // Those who have gone are forgotten as often as the list would grow, so that asking again and again costs nothing.
+        if self.followers.len() == self.followers.capacity() {
+            self.followers.retain(|follower| !follower.is_gone());
+        }
+        self.followers.push(follower);
+    }
+
+    /// Takes over from an execution that goes on as this one.
+    pub(super) fn continues(&mut self, old: &mut Self) {
+        self.followers = std::mem::take(&mut old.followers);
     }
 
     /// Whether a message is in the inbox, or in the turn that runs.

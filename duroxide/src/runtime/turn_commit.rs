@@ -122,7 +122,7 @@ impl Writing<'_> {
                 }
             }
             Op::Timer => self.take_back(call),
-            Op::Child { instance, close } => self.close(instance, close, "its call was dropped".to_owned()),
+            Op::Child { instance, close } => self.close(call, instance, close, "its call was dropped".to_owned()),
             Op::Event | Op::DetachedStart | Op::Refused => {}
         }
     }
@@ -151,7 +151,7 @@ impl Writing<'_> {
     fn left_open(&mut self, call: CallId, op: Op) {
         match op {
             Op::Child { instance, close } => {
-                self.close(instance, close, format!("its parent {} has ended", self.about.execution));
+                self.close(call, instance, close, format!("its parent {} has ended", self.about.execution));
             }
             Op::Activity { detached: false, .. } => {
                 self.unschedule(call);
@@ -160,15 +160,17 @@ impl Writing<'_> {
         }
     }
 
-    /// Nobody waits for a child any more.
-    fn close(&mut self, child: InstanceId, policy: ClosePolicy, reason: String) {
+    /// Nobody waits for a child any more. It names itself as the parent, since the id may be that of another instance: then
+    /// the start was refused, and the refusal is on its way.
+    fn close(&mut self, call: CallId, child: InstanceId, policy: ClosePolicy, reason: String) {
+        let parent = Some(Parent { execution: self.about.execution.clone(), call });
         let input = match policy {
-            ClosePolicy::Cancel => Input::CancelRequested { reason },
-            ClosePolicy::Terminate => Input::TerminateRequested { reason },
+            ClosePolicy::Cancel => Input::CancelRequested { reason, parent },
+            ClosePolicy::Terminate => Input::TerminateRequested { reason, parent },
             ClosePolicy::Abandon => return,
         };
         let before = self.turn.starts.len();
-        self.turn.starts.retain(|start| start.new.instance != child);
+        self.turn.starts.retain(|start| start.new.parent.as_ref().is_none_or(|parent| parent.call != call));
         if self.turn.starts.len() < before {
             // An earlier step of this very turn has scheduled it: it never comes to be.
             return;
@@ -259,7 +261,7 @@ impl Writing<'_> {
         if let Some(reason) = self.remains.cancel.take() {
             self.send(
                 own.clone(),
-                Message::new(Input::CancelRequested { reason }, Payload::NULL).in_lane(Lane::Carried),
+                Message::new(Input::CancelRequested { reason, parent: None }, Payload::NULL).in_lane(Lane::Carried),
             );
         }
         for (name, payload) in std::mem::take(&mut self.remains.unread) {

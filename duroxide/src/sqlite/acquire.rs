@@ -2,10 +2,11 @@
 
 use super::claim::Claims;
 use super::rows::{
-    EVENT, MESSAGE, epoch, event, in_order, instance_id, int, message, natural, text_map, time, version,
+    EVENT, MESSAGE, epoch, event, format, in_order, instance_id, int, message, natural, text_map, time, version,
 };
 use super::sql::Sql;
 use crate::clock::Timestamp;
+use crate::history::TextMap;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, InstanceId};
 use crate::provider::{
     Acquired, AcquiredActivity, AcquiredInstance, Cursor, DAMAGED, EventRow, Lease, MessageRow, Want,
@@ -79,10 +80,10 @@ fn next_timer(sql: &Sql, owner: i64, now: Timestamp) -> rusqlite::Result<Option<
 
 /// An instance, if the epoch owns it, with its due messages.
 pub(super) fn instance(sql: &Sql, seq: i64, epoch: i64, now: Timestamp) -> rusqlite::Result<Option<AcquiredInstance>> {
-    let find = "SELECT id, execution, name, version, last_event, crashes, suspect FROM duroxide_instances
+    let find = "SELECT id, execution, name, version, last_event, crashes, suspect, format FROM duroxide_instances
         WHERE seq = ?1 AND owner = ?2";
     let found = sql.row(find, (seq, epoch), |row| {
-        Ok(AcquiredInstance {
+        let instance = AcquiredInstance {
             execution: ExecutionId { instance: instance_id(row, 0)?, number: natural(row, 1)? },
             name: row.get(2)?,
             version: version(row, 3)?,
@@ -90,25 +91,28 @@ pub(super) fn instance(sql: &Sql, seq: i64, epoch: i64, now: Timestamp) -> rusql
             messages: Vec::new(),
             crashes: row.get(5)?,
             suspect: row.get(6)?,
-        })
+        };
+        Ok((instance, format(row, 7)?))
     })?;
-    let Some(mut instance) = found else { return Ok(None) };
+    let Some((mut instance, format)) = found else { return Ok(None) };
     let due = format!(
         "SELECT {MESSAGE} FROM duroxide_messages m LEFT JOIN duroxide_payloads p ON p.id = m.payload_ref
          WHERE m.instance = ?1 AND (m.visible_at IS NULL OR m.visible_at <= ?2)"
     );
     instance.messages = in_order(sql.rows(&due, (seq, now.as_micros()), message)?);
+    // An instance that cannot be read shows in what it is to read next.
+    instance.messages.iter_mut().for_each(|message| message.format = message.format.max(format));
     Ok(Some(instance))
 }
 
-/// An activity, if the epoch owns it, with the event that scheduled it.
+/// An activity, if the epoch owns it, with the event that scheduled it. What cannot be read shows in that event.
 pub(super) fn activity(
     sql: &Sql,
     (seq, execution, call): (i64, i64, i64),
     epoch: i64,
 ) -> rusqlite::Result<Option<AcquiredActivity>> {
     let find = format!(
-        "SELECT i.id, a.execution, a.call, a.attempt, a.crashes, a.suspect, a.scheduled, a.headers, {EVENT}
+        "SELECT i.id, a.execution, a.call, a.attempt, a.crashes, a.suspect, a.scheduled, a.headers, a.format, {EVENT}
          FROM duroxide_activities a JOIN duroxide_instances i ON i.seq = a.instance
          LEFT JOIN duroxide_events e ON e.instance = a.instance AND e.execution = a.execution AND e.id = a.scheduled
          LEFT JOIN duroxide_payloads p ON p.id = e.payload_ref
@@ -116,7 +120,12 @@ pub(super) fn activity(
     );
     sql.row(&find, (seq, execution, call, epoch), |row| {
         let instance = instance_id(row, 0)?;
-        let scheduled = EventId(natural(row, 6)?);
+        let id = EventId(natural(row, 6)?);
+        let (mut scheduled, headers) = match (event(row, 9), text_map(row, 7)) {
+            (Ok(scheduled), Ok(headers)) => (scheduled, headers),
+            (Err(error), _) | (_, Err(error)) => (damaged(id, &error), TextMap::new()),
+        };
+        scheduled.format = scheduled.format.max(format(row, 8)?);
         Ok(AcquiredActivity {
             id: ActivityId {
                 execution: ExecutionId { instance, number: natural(row, 1)? },
@@ -125,8 +134,8 @@ pub(super) fn activity(
             attempt: row.get(3)?,
             crashes: row.get(4)?,
             suspect: row.get(5)?,
-            scheduled: event(row, 8).unwrap_or_else(|error| damaged(scheduled, &error)),
-            headers: text_map(row, 7)?,
+            scheduled,
+            headers,
         })
     })
 }

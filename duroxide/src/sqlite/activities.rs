@@ -37,7 +37,7 @@ pub(super) fn commit(tx: &mut Tx<'_>, lease: &Lease, commit: &Commit) -> Done {
             if let Some(target) = Target::find(tx, &activity.execution.instance)? {
                 instances::tried(tx, target.seq, Some(lease))?;
             }
-            tx.signals.changed.push(activity.execution.instance.clone());
+            tx.signals.changed(&activity.execution.instance);
             Ok(done)
         }
         Write::ReleaseActivity { activity } => {

@@ -6,19 +6,22 @@ use crate::provider::{CommitError, ProviderError, SubmitError};
 
 /// A failure of SQLite as one of the provider.
 pub(super) fn storage(operation: &'static str, error: rusqlite::Error) -> ProviderError {
-    if is_permanent(&error) {
-        ProviderError::permanent(operation, error)
-    } else {
-        ProviderError::retryable(operation, error)
-    }
+    let permanent = is_permanent(&error);
+    let error = match error {
+        // It would be followed by the whole statement, which may be all of a migration.
+        rusqlite::Error::SqlInputError { error, msg, .. } => rusqlite::Error::SqliteFailure(error, Some(msg)),
+        other => other,
+    };
+    if permanent { ProviderError::permanent(operation, error) } else { ProviderError::retryable(operation, error) }
 }
 
-/// A busy or full disk, a lock, a lost file system come and go; these do not.
+/// A busy or full disk, a lock, a lost file system come and go; these do not, nor does a statement that does not fit the
+/// tables that are there.
 pub(super) fn is_permanent(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::TypeMismatch | ErrorCode::ApiMisuse)
-    )
+    let permanent =
+        [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt, ErrorCode::TypeMismatch, ErrorCode::ApiMisuse];
+    error.sqlite_error_code().is_some_and(|code| permanent.contains(&code))
+        || matches!(error, rusqlite::Error::SqlInputError { error, .. } if error.code == ErrorCode::Unknown)
 }
 
 /// Why one entry of a group did not happen.

@@ -19,8 +19,8 @@ pub(super) trait Job: Send {
     /// Applies all entries. Once in a transaction that is repeated, each under a savepoint of its own (`careful`).
     fn apply(&mut self, tx: &mut Tx<'_>, careful: bool) -> Result<(), Undo>;
 
-    /// Tells whoever waits what became of it.
-    fn answer(self: Box<Self>, committed: Result<(), Failure>);
+    /// Tells whoever waits what became of it. Whether anybody still does.
+    fn answer(self: Box<Self>, committed: Result<(), Failure>) -> bool;
 }
 
 /// The results of a group, in the order of its entries; or why nothing is known of them.
@@ -76,10 +76,9 @@ where
         Ok(())
     }
 
-    fn answer(self: Box<Self>, committed: Result<(), Failure>) {
-        // Whoever asked may have gone; what was done stays done.
+    fn answer(self: Box<Self>, committed: Result<(), Failure>) -> bool {
         let Self { results, answer, .. } = *self;
-        let _ = answer.send(committed.map(|()| results));
+        answer.send(committed.map(|()| results)).is_ok()
     }
 }
 

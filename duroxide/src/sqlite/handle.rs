@@ -49,6 +49,8 @@ impl Handle {
         let path = path.canonicalize().map_err(|e| ProviderError::permanent("find the database file", e))?;
         options::prepare_writer(&sql, options)?;
         schema::migrate(sql.connection_mut())?;
+        #[cfg(feature = "testing")]
+        sql.observer.clone_from(&options.observer);
         let shared = Arc::new(Shared::new(path, statements));
         let reader = |_| options::open_reader(&shared.path, options, shared.statements.clone());
         let readers = Readers::start((0..options.readers.max(1)).map(reader).collect::<Result<_, _>>()?)?;
@@ -153,17 +155,18 @@ impl Handle {
     }
 
     pub(super) async fn leave(&self, lease: Lease) -> Result<(), ProviderError> {
-        self.write_one("leave", move |tx| Ok(members::free(tx, lease.epoch, false)?)).await?;
+        // Let go of in any case, also when this is given up: what is not written here, others write when they see it free.
         let lock = {
             let mut locks = self.locks();
             let lock = locks.remove(&lease.node);
             self.shared.nodes.store(locks.len(), Ordering::Relaxed);
             lock
         };
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease.node);
+        self.write_one("leave", move |tx| Ok(members::free(tx, lease.epoch, false)?)).await?;
         if let Some(lock) = lock.flatten() {
             lock.remove();
         }
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease.node);
         Ok(())
     }
 

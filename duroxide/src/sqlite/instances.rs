@@ -81,6 +81,6 @@ pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Re
     ] {
         tx.sql.run(delete, [seq])?;
     }
-    tx.signals.changed.push(id.clone());
+    tx.signals.changed(id);
     Ok(())
 }

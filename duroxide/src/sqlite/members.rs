@@ -191,7 +191,7 @@ fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
         let insert = "INSERT OR IGNORE INTO duroxide_tried (instance, build) VALUES (?1, ?2)";
         tx.sql.run(insert, (seq, &info.build))?;
         tx.signals.work = true;
-        tx.signals.changed.push(id);
+        tx.signals.changed(&id);
     }
     Ok(())
 }

@@ -19,6 +19,8 @@ mod handle;
 mod instances;
 mod lock;
 mod members;
+#[cfg(feature = "testing")]
+mod observer;
 mod options;
 mod payloads;
 mod readers;
@@ -39,10 +41,14 @@ use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "testing")]
+pub use self::observer::Moment;
 pub use self::options::{Durability, SqliteOptions};
 
 use self::fault::Refusal;
 use self::handle::Handle;
+#[cfg(feature = "testing")]
+use self::observer::Observer;
 use crate::clock::Timestamp;
 use crate::id::{EventId, ExecutionId, InstanceId};
 use crate::provider::{

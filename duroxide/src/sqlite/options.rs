@@ -34,11 +34,20 @@ pub struct SqliteOptions {
     pub readers: usize,
     /// The most that the database file may grow to, in bytes, rounded down to pages. Default: no limit.
     pub max_bytes: Option<u64>,
+    #[cfg(feature = "testing")]
+    pub(super) observer: Option<super::Observer>,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { durability: Durability::Full, busy_timeout: Duration::from_secs(5), readers: 2, max_bytes: None }
+        Self {
+            durability: Durability::Full,
+            busy_timeout: Duration::from_secs(5),
+            readers: 2,
+            max_bytes: None,
+            #[cfg(feature = "testing")]
+            observer: None,
+        }
     }
 }
 
@@ -74,6 +83,15 @@ impl SqliteOptions {
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
+        self
+    }
+
+    /// Has somebody told of every moment of the thread that writes: what tests of crashes look at, or end the process in
+    /// (feature `testing`). The thread waits until the observer returns.
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(super::Moment<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(super::Observer::new(observer));
         self
     }
 }

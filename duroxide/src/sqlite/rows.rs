@@ -59,6 +59,11 @@ pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceS
     parsed(row, column, find)
 }
 
+/// The format of a row. One that is out of range is newer than anything that is known.
+pub(super) fn format(row: &Row<'_>, column: usize) -> rusqlite::Result<u16> {
+    Ok(u16::try_from(row.get::<_, i64>(column)?).unwrap_or(DAMAGED - 1))
+}
+
 /// Headers and labels: JSON, or nothing.
 pub(super) fn text_map(row: &Row<'_>, column: usize) -> rusqlite::Result<TextMap> {
     parsed(row, column, |text: Option<String>| text.map_or(Ok(TextMap::new()), |text| serde_json::from_str(&text)))
@@ -102,7 +107,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Placed> {
         execution: row.get::<_, Option<i64>>(3)?.map(|n| n.max(0).unsigned_abs()),
         call: row.get::<_, Option<i64>>(4)?.map(|n| CallId(n.max(0).unsigned_abs())),
         visible_at: visible_at.map(Timestamp::from_micros),
-        format: row.get(7)?,
+        format: format(row, 7)?,
         data: row.get(8)?,
         payload: Payload::NULL,
         headers: TextMap::new(),
@@ -130,7 +135,7 @@ pub(super) fn event(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
         id: EventId(natural(row, first)?),
         time: time(row, first + 1)?,
         decision: row.get(first + 2)?,
-        format: row.get(first + 3)?,
+        format: format(row, first + 3)?,
         data: row.get(first + 4)?,
         payload: Payload::NULL,
     };

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
-use super::tx::Signals;
 use crate::clock::Timestamp;
 use crate::provider::Wakeups;
 
@@ -50,15 +49,6 @@ impl Shared {
 
     pub(super) fn listens_on(&self, port: u16) {
         self.port.store(port, Ordering::Relaxed);
-    }
-
-    pub(super) fn signal(&self, signals: &Signals) {
-        if signals.work {
-            self.wakeups.work();
-        }
-        for instance in &signals.changed {
-            self.wakeups.changed(instance);
-        }
     }
 
     /// Something has happened, and it is not known what.

@@ -13,6 +13,8 @@ const STATEMENTS: usize = 256;
 pub(super) struct Sql {
     connection: Connection,
     statements: Arc<AtomicU64>,
+    #[cfg(feature = "testing")]
+    pub(super) observer: Option<super::Observer>,
 }
 
 impl Sql {
@@ -20,7 +22,12 @@ impl Sql {
         let connection = Connection::open(path)?;
         connection.busy_timeout(busy)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Ok(Self { connection, statements })
+        Ok(Self {
+            connection,
+            statements,
+            #[cfg(feature = "testing")]
+            observer: None,
+        })
     }
 
     /// For what happens once, or is not a statement.
@@ -34,8 +41,7 @@ impl Sql {
 
     /// Runs a statement; returns how many rows it changed.
     pub(super) fn run(&self, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
-        self.count();
-        self.connection.prepare_cached(sql)?.execute(params)
+        self.counted(sql, || self.connection.prepare_cached(sql)?.execute(params))
     }
 
     /// The first row of the answer, if there is one.
@@ -45,10 +51,11 @@ impl Sql {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Option<T>> {
-        self.count();
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query(params)?;
-        rows.next()?.map(read).transpose()
+        self.counted(sql, || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params)?;
+            rows.next()?.map(read).transpose()
+        })
     }
 
     /// All rows of the answer.
@@ -58,9 +65,7 @@ impl Sql {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Vec<T>> {
-        self.count();
-        let mut statement = self.connection.prepare_cached(sql)?;
-        statement.query_map(params, read)?.collect()
+        self.counted(sql, || self.connection.prepare_cached(sql)?.query_map(params, read)?.collect())
     }
 
     /// Row by row, for as long as `read` says so.
@@ -70,18 +75,37 @@ impl Sql {
         params: impl Params,
         mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<()> {
-        self.count();
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query(params)?;
-        while let Some(row) = rows.next()? {
-            if !read(row)? {
-                break;
+        self.counted(sql, || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params)?;
+            while let Some(row) = rows.next()? {
+                if !read(row)? {
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    fn count(&self) {
+    /// The one place where statements are run.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(unused_variables, reason = "only an observer wants to know the statement")
+    )]
+    fn counted<T>(&self, sql: &str, run: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         self.statements.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "testing")]
+        self.observe(super::Moment::Before(sql));
+        let result = run();
+        #[cfg(feature = "testing")]
+        self.observe(super::Moment::After(sql));
+        result
+    }
+
+    #[cfg(feature = "testing")]
+    fn observe(&self, moment: super::Moment<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.tell(moment);
+        }
     }
 }

@@ -19,7 +19,7 @@ type Done = Result<Submitted, Refusal<SubmitError>>;
 pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
     match submission {
         Submission::Start { new, if_exists, lease, time } => start(tx, new, *if_exists, lease.as_ref(), *time),
-        Submission::Send { to, message, time } => send(tx, to, message, *time),
+        Submission::Send { to, message, lease, time } => send(tx, to, message, lease.as_ref(), *time),
         Submission::Resume { instance, time } => resume(tx, instance, *time),
         Submission::Terminate { id, turn } => terminate(tx, *id, turn),
     }
@@ -48,7 +48,7 @@ fn start(tx: &mut Tx<'_>, new: &NewInstance, if_exists: IfExists, lease: Option<
     Ok(Submitted { owner: owner(placement), execution, written: true })
 }
 
-fn send(tx: &mut Tx<'_>, to: &InstanceId, message: &MessageRow, time: Timestamp) -> Done {
+fn send(tx: &mut Tx<'_>, to: &InstanceId, message: &MessageRow, lease: Option<&Lease>, time: Timestamp) -> Done {
     tx.saw(time);
     let target = Target::find(tx, to)?;
     if tx.is_remembered(message.id.0)? {
@@ -62,7 +62,8 @@ fn send(tx: &mut Tx<'_>, to: &InstanceId, message: &MessageRow, time: Timestamp)
     match target.deliver(tx, message, time, true)? {
         Placement::Refused => Err(Refusal::Refused(SubmitError::Conflict)),
         placement => {
-            tx.signals.work |= owner(placement).is_some();
+            let by = lease.map(|lease| lease.epoch);
+            tx.signals.work |= owner(placement).is_some_and(|owner| Some(owner) != by);
             Ok(Submitted { owner: owner(placement), execution: target.execution, written: true })
         }
     }
@@ -80,7 +81,7 @@ fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
         let update = "UPDATE duroxide_instances SET updated_at = ?2 WHERE seq = ?1";
         tx.sql.run(update, (target.seq, time.as_micros()))?;
         tx.signals.work = true;
-        tx.signals.changed.push(instance.clone());
+        tx.signals.changed(instance);
     }
     Ok(Submitted { owner: target.owner, execution: target.execution, written })
 }

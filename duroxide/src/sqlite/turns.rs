@@ -184,13 +184,13 @@ impl Written<'_> {
             Then::Suspend { .. } => {
                 (target.status, target.owner) = (InstanceStatus::Suspended, None);
                 instances::tried(tx, seq, lease)?;
-                tx.signals.changed.push(execution.instance.clone());
+                tx.signals.changed(&execution.instance);
             }
             Then::Finish { status } => {
                 (target.status, target.owner) = (*status, None);
                 activities::sweep(tx, &execution.instance, seq, Some(execution.number))?;
                 deliver::sweep(tx, seq, None)?;
-                tx.signals.changed.push(execution.instance.clone());
+                tx.signals.finished(&execution.instance, *status, turn.events.last());
             }
             Then::ContinueAsNew { .. } => {
                 target.execution += 1;

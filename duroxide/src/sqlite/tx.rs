@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::rows::{int, uuid};
 use super::sql::Sql;
 use crate::clock::Timestamp;
-use crate::id::InstanceId;
+use crate::provider::Signals;
 
 /// How long a message or an outcome is remembered once it is gone.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -16,24 +16,10 @@ pub(super) struct Tx<'a> {
     pub(super) sql: &'a Sql,
     /// The latest time that a call named, if one did.
     pub(super) seen: Option<Timestamp>,
+    /// What others are to be told once it is durable.
     pub(super) signals: Signals,
     arrival: Option<i64>,
     remembered: i64,
-}
-
-/// What others are to be told.
-#[derive(Default)]
-pub(super) struct Signals {
-    /// Something was left for nodes other than the one that wrote.
-    pub(super) work: bool,
-    /// These instances changed in a way that somebody may wait for.
-    pub(super) changed: Vec<InstanceId>,
-}
-
-impl Signals {
-    pub(super) fn is_empty(&self) -> bool {
-        !self.work && self.changed.is_empty()
-    }
 }
 
 impl<'a> Tx<'a> {

@@ -11,14 +11,16 @@ use super::bell::Ringer;
 use super::group::{Failure, Job, Undo};
 use super::shared::Shared;
 use super::sql::Sql;
-use super::tx::{Signals, Tx};
+use super::tx::Tx;
+use crate::provider::Signals;
 
 /// The most entries of one transaction: so that the first of them does not wait for ever.
 const MAX_ENTRIES: usize = 512;
 /// How long the writer must have been idle before it moves the log into the database.
 const IDLE: Duration = Duration::from_millis(100);
-/// With that many pages in the log (16 MiB), it is moved however busy the writer is.
-const MAX_LOG: u32 = 4096;
+/// With that many pages in the log (4 MiB), it is moved however busy the writer is. A log that is short is written over again
+/// and again, and syncing blocks that the file has already costs half of what it costs to make the file longer.
+const MAX_LOG: u32 = 1000;
 
 pub(super) enum Message {
     Job(Box<dyn Job>),
@@ -127,9 +129,11 @@ impl Writer {
             Ok(signals) => {
                 self.shared.write_transactions.fetch_add(1, Ordering::Relaxed);
                 let ring = !signals.is_empty();
-                self.shared.signal(&signals);
-                for job in jobs {
-                    job.answer(Ok(()));
+                self.shared.wakeups.tell(signals);
+                let unheard = jobs.into_iter().filter_map(|job| (!job.answer(Ok(()))).then_some(())).count();
+                if unheard > 0 {
+                    // Whoever asked has gone, and hands nothing on: the nodes look for themselves.
+                    self.shared.wakeups.work();
                 }
                 if ring {
                     self.ringer.ring(&self.sql, self.shared.port());

@@ -1,7 +1,9 @@
 use duroxide::prelude::*;
 
+struct Declined;
+
 #[activity]
-async fn charge() -> Result<(), std::io::Error> {
+async fn charge() -> Result<(), Declined> {
     Ok(())
 }
 

@@ -206,7 +206,7 @@ impl World {
     }
 
     pub(super) async fn send(&self, to: &str, message: MessageRow) -> Result<Submitted, SubmitError> {
-        self.submit(Submission::Send { to: id(to), message, time: at(2) }).await
+        self.submit(Submission::Send { to: id(to), message, lease: None, time: at(2) }).await
     }
 
     pub(super) async fn resume(&self, name: &str) -> Result<Submitted, SubmitError> {

@@ -7,7 +7,9 @@ use crate::provider::*;
 list![
     work_for_anybody_is_told,
     work_for_the_writer_alone_is_not_told,
+    a_message_that_the_client_hands_over_is_not_told,
     changes_of_an_instance_are_told,
+    the_end_of_an_instance_is_told_with_its_outcome,
     a_freed_instance_is_told,
 ];
 
@@ -42,6 +44,19 @@ async fn work_for_the_writer_alone_is_not_told(world: World) {
     assert!(work.has_changed().expect("alive"), "an activity without an owner");
 }
 
+async fn a_message_that_the_client_hands_over_is_not_told(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    let mut work = node.provider.wakeups().subscribe();
+    work.mark_unchanged();
+    let send = |lease| Submission::Send { to: id("i"), message: message("x"), lease: Some(lease), time: at(2) };
+    world.through(&node).submit(send(node.lease)).await.expect("send");
+    assert!(!work.has_changed().expect("alive"));
+    let other = world.join().await;
+    world.through(&node).submit(send(other.lease)).await.expect("send");
+    assert!(work.has_changed().expect("alive"), "the owner is not the one whose client hands it over");
+}
+
 async fn changes_of_an_instance_are_told(world: World) {
     let node = world.join().await;
     world.start_owned(&node, "i").await;
@@ -57,6 +72,20 @@ async fn changes_of_an_instance_are_told(world: World) {
     watch.changed().await;
     local.provider.delete(&[id("i")]).await.expect("delete");
     watch.changed().await;
+}
+
+async fn the_end_of_an_instance_is_told_with_its_outcome(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    let mut watch = node.provider.wakeups().watch(&id("i"));
+    let ending = ending("i", 1, 0, completed());
+    let outcome = ending.events.last().cloned();
+    node.turn(ending).await.expect("finish");
+    let told = watch.changed().await;
+    // A provider may leave it to the waiting to read it.
+    if let Some(finished) = told {
+        assert_eq!(*finished, Finished { status: InstanceStatus::Completed, outcome });
+    }
 }
 
 async fn a_freed_instance_is_told(world: World) {

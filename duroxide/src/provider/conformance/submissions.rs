@@ -174,7 +174,7 @@ async fn a_termination_of_something_else_conflicts(world: World) {
 
 async fn bad_submissions_do_not_harm_their_neighbours(world: World) {
     let start = |name| start(new_instance(name), IfExists::Error, None);
-    let send = Submission::Send { to: id("none"), message: message("x"), time: at(2) };
+    let send = Submission::Send { to: id("none"), message: message("x"), lease: None, time: at(2) };
     let results = world.provider.submit(vec![start("a"), send, start("a"), start("b")]).await.expect("submit");
     let written = Ok(Submitted { owner: None, execution: 1, written: true });
     let expected =

@@ -136,7 +136,8 @@ impl State {
             activity.is_some_and(|activity| serves(want.tags.as_deref(), activity.tag.as_ref()))
         };
         let queues = group.names.iter().filter_map(|name| self.queue.get(name));
-        let oldest = queues.flat_map(|queue| queue.iter().filter(|(_, id)| fits(id)).take(group.limit + 1));
+        let oldest =
+            queues.flat_map(|queue| queue.iter().filter(|(_, id)| fits(id)).take(group.limit.saturating_add(1)));
         let mut waiting: Vec<_> = oldest.collect();
         waiting.sort_unstable();
         let due = waiting.iter().take(group.limit).take_while(|(at, _)| *at <= want.now).count();

@@ -34,7 +34,7 @@ impl State {
                 if let Some(instance) = self.instances.get_mut(&activity.execution.instance) {
                     instance.tried.extend(build);
                 }
-                self.signals.changed.push(activity.execution.instance);
+                self.signals.changed(&activity.execution.instance);
                 Ok(done)
             }
             Write::ReleaseActivity { activity } => self.give_back(lease, id, &activity, None, |_| ()),

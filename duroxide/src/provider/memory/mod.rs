@@ -69,12 +69,7 @@ impl MemoryProvider {
             let result = operation(&mut state);
             (result, std::mem::take(&mut state.signals))
         };
-        if signals.work {
-            self.wakeups.work();
-        }
-        for instance in &signals.changed {
-            self.wakeups.changed(instance);
-        }
+        self.wakeups.tell(signals);
         result
     }
 

@@ -37,13 +37,6 @@ pub(super) struct State {
     pub(super) signals: Signals,
 }
 
-/// What is to be told once the operation is over.
-#[derive(Default)]
-pub(super) struct Signals {
-    pub(super) work: bool,
-    pub(super) changed: Vec<InstanceId>,
-}
-
 pub(super) struct Node {
     pub(super) info: NodeInfo,
     pub(super) dead: bool,
@@ -280,7 +273,7 @@ impl State {
         if let Some(at) = self.instances.remove(id).and_then(|instance| instance.ready_at) {
             self.ready.remove(&(at, id.clone()));
         }
-        self.signals.changed.push(id.clone());
+        self.signals.changed(id);
     }
 
     /// Removes the messages of an instance that fit.

@@ -8,7 +8,7 @@ impl State {
     pub(super) fn submit(&mut self, submission: Submission) -> Result<Submitted, SubmitError> {
         match submission {
             Submission::Start { new, if_exists, lease, time } => self.start(new, if_exists, lease, time),
-            Submission::Send { to, message, time } => self.send(&to, message, time),
+            Submission::Send { to, message, lease, time } => self.send(&to, message, lease, time),
             Submission::Resume { instance, time } => self.resume(&instance, time),
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
         }
@@ -39,7 +39,13 @@ impl State {
         Ok(Submitted { owner: owner(placement), execution, written: true })
     }
 
-    fn send(&mut self, to: &InstanceId, message: MessageRow, time: Timestamp) -> Result<Submitted, SubmitError> {
+    fn send(
+        &mut self,
+        to: &InstanceId,
+        message: MessageRow,
+        lease: Option<Lease>,
+        time: Timestamp,
+    ) -> Result<Submitted, SubmitError> {
         self.saw(time);
         let there = self.instances.get(to);
         if self.is_remembered(message.id.0) || there.is_some_and(|i| i.messages.contains_key(&message.id)) {
@@ -54,7 +60,8 @@ impl State {
         match self.deliver(to, message, time, true) {
             Placement::Refused => Err(SubmitError::Conflict),
             placement => {
-                self.signals.work |= owner(placement).is_some();
+                let by = lease.map(|lease| lease.epoch);
+                self.signals.work |= owner(placement).is_some_and(|owner| Some(owner) != by);
                 Ok(Submitted { owner: owner(placement), execution, written: true })
             }
         }
@@ -91,7 +98,7 @@ impl State {
             });
         }
         self.settle_instance(id);
-        self.signals.changed.push(id.clone());
+        self.signals.changed(id);
     }
 
     fn terminate(&mut self, id: crate::id::CommitId, turn: Turn) -> Result<Submitted, SubmitError> {

@@ -99,7 +99,7 @@ impl State {
                 instance.owner = None;
                 instance.blame.alone = false;
                 instance.tried.extend(build);
-                self.signals.changed.push(this.clone());
+                self.signals.changed(this);
             }
             Then::Finish { status } => {
                 instance.status = status;
@@ -107,7 +107,8 @@ impl State {
                 instance.finished_at = Some(time);
                 instance.owner = None;
                 instance.blame = Blame::default();
-                self.signals.changed.push(this.clone());
+                let outcome = instance.executions.get(&execution.number).and_then(|e| e.events.last());
+                self.signals.finished(this, status, outcome);
                 self.sweep(execution);
                 self.remove_messages(this, |_| true);
             }

@@ -9,7 +9,7 @@ pub(crate) mod timer;
 use std::task::Waker;
 
 use super::core::{Outcome, Place};
-use crate::history::{Decision, Input};
+use crate::history::{ClosePolicy, Decision, Input};
 use crate::id::{CallId, InstanceId};
 use crate::payload::Payload;
 
@@ -19,15 +19,20 @@ pub(crate) enum Op {
     Activity { detached: bool, deadline: bool },
     Timer,
     Event,
-    Child { instance: InstanceId, close: crate::history::ClosePolicy },
+    Child { instance: InstanceId, close: ClosePolicy },
     DetachedStart,
     Refused,
 }
 
 impl Op {
     /// Whether dropping the call leaves what it started alone.
-    pub(super) fn is_detached(&self) -> bool {
+    pub(crate) fn is_detached(&self) -> bool {
         matches!(self, Self::Activity { detached: true, .. } | Self::DetachedStart)
+    }
+
+    /// Whether what was started goes on when its call is dropped in the very step that has scheduled it.
+    pub(super) fn outlives_its_step(&self) -> bool {
+        self.is_detached() || matches!(self, Self::Child { close: ClosePolicy::Abandon, .. })
     }
 
     pub(super) fn is_answered_by(&self, input: &Input) -> bool {

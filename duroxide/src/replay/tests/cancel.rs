@@ -1,8 +1,10 @@
 //! Cancellation: an execution that has asked to be told is told; any other ends.
 
 use super::support::*;
-use crate::history::{Decision, Input};
+use crate::history::{Decision, Input, Parent, Started};
+use crate::id::{CallId, ExecutionId, InstanceId};
 use crate::orchestration::days;
+use crate::payload::Payload;
 
 fn cancelled() -> Decision {
     Decision::Cancelled { reason: "why".to_owned() }
@@ -72,9 +74,36 @@ fn only_the_first_request_counts() {
         Ok(reason)
     });
     run.cancels("why");
-    run.ignores(Input::CancelRequested { reason: "again".to_owned() });
+    run.ignores(Input::CancelRequested { reason: "again".to_owned(), parent: None });
     run.fires(1);
     assert_eq!(run.output::<String>(), "why");
+}
+
+#[test]
+fn a_parent_is_heard_only_by_its_own_child() {
+    let parent = |call| {
+        let execution = ExecutionId { instance: InstanceId::new("parent").expect("is valid"), number: 2 };
+        Some(Parent { execution, call: CallId(call) })
+    };
+    let function = || {
+        function(|ctx, _| async move {
+            ctx.sleep(days(1)).await;
+            Ok(())
+        })
+    };
+    let mut child = Run::before_start(function());
+    let Input::Started(begun) = started() else { unreachable!("it starts") };
+    child.deliver(Input::Started(Started { parent: parent(7), ..begun }), Payload::NULL);
+    let mut stranger = Run::before_start(function());
+    stranger.deliver(started(), Payload::NULL);
+    for run in [&mut child, &mut stranger] {
+        run.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: parent(8) });
+        run.ignores(Input::TerminateRequested { reason: "why".to_owned(), parent: parent(8) });
+    }
+    stranger.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: parent(7) });
+    let cancelled =
+        child.deliver(Input::CancelRequested { reason: "why".to_owned(), parent: parent(7) }, Payload::NULL);
+    assert_eq!(cancelled, [Decision::Cancelled { reason: "why".to_owned() }]);
 }
 
 #[test]

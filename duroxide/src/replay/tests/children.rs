@@ -84,6 +84,21 @@ fn dropping_a_child_call_gives_it_up_by_its_policy() {
 }
 
 #[test]
+fn a_child_that_is_to_be_left_alone_is_started_even_if_its_call_is_dropped_at_once() {
+    let mut run = Run::start(|ctx| async move {
+        let child = |close| ctx.call_orchestration::<()>("ship", &()).on_parent_close(close).start();
+        drop([ClosePolicy::Cancel, ClosePolicy::Terminate, ClosePolicy::Abandon].map(child));
+        Ok(ctx.call_activity::<()>("a", &()).await?)
+    });
+    let [Decision::ChildScheduled(left), next] = run.decided() else { panic!("{:?}", run.decided()) };
+    assert_eq!((left.call, left.close, next), (CallId(3), ClosePolicy::Abandon, &activity(4, "a")));
+    assert!(run.dropped().is_empty());
+    assert_eq!(run.child_completes(3, ()), NOTHING);
+    run.ignores(Input::ChildCompleted { call: CallId(3) });
+    assert_eq!(run.completes(4, ()), [COMPLETED]);
+}
+
+#[test]
 fn a_detached_start_resolves_to_the_new_id_once_it_exists() {
     let mut run = Run::start(|ctx| async move {
         let instance = ctx.call_orchestration::<()>("audit", &()).id("log").detached().await?;

@@ -16,7 +16,7 @@ fn continued(version: Option<&str>) -> Decision {
 }
 
 fn terminated() -> Input {
-    Input::TerminateRequested { reason: "enough".to_owned() }
+    Input::TerminateRequested { reason: "enough".to_owned(), parent: None }
 }
 
 #[test]

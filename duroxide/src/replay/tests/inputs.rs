@@ -87,8 +87,8 @@ fn nothing_counts_before_the_start() {
     let mut run = Run::before_start(function(|ctx, _| async move { Ok(ctx.event_named::<u32>("E").await) }));
     answers(1).into_iter().for_each(|input| run.ignores(input));
     run.ignores(raised("E"));
-    run.ignores(Input::CancelRequested { reason: "why".to_owned() });
-    run.ignores(Input::TerminateRequested { reason: "why".to_owned() });
+    run.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: None });
+    run.ignores(Input::TerminateRequested { reason: "why".to_owned(), parent: None });
     assert_eq!(run.deliver(started(), Payload::NULL), [awaits(1, "E")]);
 }
 
@@ -109,6 +109,6 @@ fn nothing_counts_after_the_end() {
     assert_eq!(run.decided(), [detached_activity(1, "a"), COMPLETED]);
     answers(1).into_iter().for_each(|input| run.ignores(input));
     run.ignores(raised("E"));
-    run.ignores(Input::CancelRequested { reason: "why".to_owned() });
-    run.ignores(Input::TerminateRequested { reason: "why".to_owned() });
+    run.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: None });
+    run.ignores(Input::TerminateRequested { reason: "why".to_owned(), parent: None });
 }

@@ -19,6 +19,7 @@ fn is_here(suspension: &Suspension) -> bool {
 fn waiting_for_nothing_durable_is_reported_in_the_same_step() {
     let at_once = Run::start_fails(|_| std::future::pending::<Result<()>>());
     assert_eq!(at_once.code, ErrorCode::NonDurableWait);
+    assert!(at_once.place.is_none() && at_once.message.contains("before its first"), "{at_once}");
     let mut run = Run::start(|ctx| async move {
         ctx.call_activity::<()>("a", &()).await?;
         std::future::pending::<Result<()>>().await

@@ -157,7 +157,7 @@ impl Run {
     }
 
     pub(super) fn cancels(&mut self, reason: &str) -> &[Decision] {
-        self.deliver(Input::CancelRequested { reason: reason.to_owned() }, Payload::NULL)
+        self.deliver(Input::CancelRequested { reason: reason.to_owned(), parent: None }, Payload::NULL)
     }
 
     /// What the last step decided.

@@ -16,6 +16,15 @@ pub(super) struct Outbound {
     context: Context,
 }
 
+/// What became of commits that went out together.
+pub(super) struct Answered {
+    /// Those that have an answer.
+    done: Vec<(Outbound, Result<Committed, CommitError>)>,
+    /// Those that failed and are tried again by themselves: their neighbours do not wait for them.
+    open: Vec<Outbound>,
+    backoff: Backoff,
+}
+
 /// What is needed once a commit is answered.
 pub(super) enum Context {
     Turn(Box<TurnContext>),
@@ -55,18 +64,24 @@ impl Node {
         let outbound = std::mem::take(&mut self.outgoing);
         let (provider, lease) = (self.shared.provider.clone(), self.lease);
         self.ask(async move {
-            let commits: Vec<_> = outbound.iter().map(|outbound| outbound.commit.clone()).collect();
-            let results = until_answered(&*provider, &lease, commits).await;
-            Answer::Committed(outbound, results)
+            Answer::Committed(lease, until_answered(&*provider, &lease, outbound, Backoff::default()).await)
         });
     }
 
-    pub(super) fn committed(&mut self, outbound: Vec<Outbound>, results: Vec<Result<Committed, CommitError>>) {
-        for (Outbound { commit, context }, result) in outbound.into_iter().zip(results) {
+    pub(super) fn committed(&mut self, lease: Lease, Answered { done, open, mut backoff }: Answered) {
+        if !open.is_empty() {
+            let provider = self.shared.provider.clone();
+            self.ask(async move {
+                tokio::time::sleep(backoff.next()).await;
+                Answer::Committed(lease, until_answered(&*provider, &lease, open, backoff).await)
+            });
+        }
+        let held = lease == self.lease && !self.rejoining;
+        for (Outbound { commit, context }, result) in done {
             self.acquiring.is_proven(commit.write.instance());
             match (commit.write, context) {
                 (Write::Turn(turn), Context::Turn(context)) => match result {
-                    Ok(committed) => self.turn_committed(*turn, *context, &committed),
+                    Ok(committed) => self.turn_committed(*turn, *context, &committed, held),
                     Err(error) => self.turn_refused(&turn, *context, &error),
                 },
                 (write, _) => self.write_answered(write, result),
@@ -74,7 +89,7 @@ impl Node {
         }
     }
 
-    fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed) {
+    fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
         if committed.repeated {
             // Where things went is not known: the provider tells.
             self.acquiring.wanted = true;
@@ -94,7 +109,12 @@ impl Node {
                 _ => self.drop_slot(&own),
             }
         }
-        self.start_eager(&turn);
+        if held {
+            self.start_eager(&turn);
+        } else {
+            // Whoever took over what this node owned runs them.
+            self.free_eager(&turn);
+        }
         self.hand_over(turn, committed);
     }
 
@@ -115,6 +135,7 @@ impl Node {
         let next = ExecutionId { instance: execution.instance.clone(), number: execution.number + 1 };
         let generation = self.next_generation();
         let mut slot = Slot::new(generation, next, old.name.clone(), version);
+        slot.continues(&mut old);
         for delivery in old.take_inbox() {
             match delivery {
                 Delivery::Outcome(outcome) => self.store_outcome(outcome),
@@ -163,7 +184,7 @@ impl Node {
     fn turn_refused(&mut self, turn: &Turn, context: TurnContext, error: &CommitError) {
         let instance = &turn.execution.instance;
         tracing::debug!(%instance, %error, "a turn was refused");
-        self.free(turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()));
+        self.free_eager(turn);
         self.store_left(context.taken.into_iter().chain(context.left));
         if self.slots.get(instance).is_some_and(|slot| slot.generation == context.generation) {
             self.drop_slot(instance);
@@ -191,6 +212,11 @@ impl Node {
         }
     }
 
+    /// The places of activities that this node would have run at once are free again.
+    fn free_eager(&mut self, turn: &Turn) {
+        self.free(turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()));
+    }
+
     /// The events of a turn that schedule activities which this node runs at once.
     fn start_eager(&mut self, turn: &Turn) {
         for activity in turn.activities.iter().filter(|activity| activity.eager) {
@@ -203,34 +229,31 @@ impl Node {
     }
 }
 
-/// Commits until every entry has an answer: storage that fails only delays.
+/// Commits until there is an answer: storage that fails only delays.
 async fn until_answered(
     provider: &dyn Provider,
     lease: &Lease,
-    commits: Vec<Commit>,
-) -> Vec<Result<Committed, CommitError>> {
-    let mut results: Vec<Option<Result<Committed, CommitError>>> = vec![None; commits.len()];
-    let mut open: Vec<usize> = (0..commits.len()).collect();
-    let mut batch = commits.clone();
-    let mut backoff = Backoff::default();
-    loop {
-        match provider.commit(lease, batch).await {
-            Ok(answers) => {
-                for (index, answer) in std::mem::take(&mut open).into_iter().zip(answers) {
-                    if let Err(CommitError::Failed(error)) = &answer {
-                        tracing::warn!(error, attempts = backoff.attempts(), "a commit failed; it is tried again");
-                        open.push(index);
-                    } else {
-                        results[index] = Some(answer);
-                    }
-                }
-            }
+    outbound: Vec<Outbound>,
+    mut backoff: Backoff,
+) -> Answered {
+    let answers = loop {
+        let commits = outbound.iter().map(|outbound| outbound.commit.clone()).collect();
+        match provider.commit(lease, commits).await {
+            Ok(answers) => break answers,
             Err(error) => tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; it is tried again"),
         }
-        if open.is_empty() {
-            return results.into_iter().map(|result| result.unwrap_or(Err(CommitError::Conflict))).collect();
-        }
         tokio::time::sleep(backoff.next()).await;
-        batch = open.iter().map(|index| commits[*index].clone()).collect();
+    };
+    let (mut done, mut open) = (Vec::with_capacity(outbound.len()), Vec::new());
+    let mut answers = answers.into_iter();
+    for outbound in outbound {
+        match answers.next().unwrap_or(Err(CommitError::Conflict)) {
+            Err(CommitError::Failed(error)) => {
+                tracing::warn!(error, attempts = backoff.attempts(), "a commit failed; it is tried again");
+                open.push(outbound);
+            }
+            answer => done.push((outbound, answer)),
+        }
     }
+    Answered { done, open, backoff }
 }

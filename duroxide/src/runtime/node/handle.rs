@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use semver::Version;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Note;
-use crate::clock::Hold;
+use crate::clock::{Clock, Hold};
 use crate::id::{Epoch, InstanceId};
 use crate::provider::{Lease, MessageRow, NewInstance};
 use crate::registry::Lookup;
@@ -17,13 +17,19 @@ pub(crate) struct NodeHandle {
     /// Weak, so that a client that lives on does not keep the node alive.
     notes: mpsc::WeakUnboundedSender<Note>,
     lookup: Arc<Lookup>,
+    clock: Arc<dyn Clock>,
     /// A std mutex: held for a moment.
     lease: Arc<Mutex<Lease>>,
 }
 
 impl NodeHandle {
-    pub(in crate::runtime) fn new(notes: mpsc::UnboundedSender<Note>, lookup: Arc<Lookup>, lease: Lease) -> Self {
-        Self { notes: notes.downgrade(), lookup, lease: Arc::new(Mutex::new(lease)) }
+    pub(in crate::runtime) fn new(
+        notes: &mpsc::UnboundedSender<Note>,
+        lookup: Arc<Lookup>,
+        clock: Arc<dyn Clock>,
+        lease: Lease,
+    ) -> Self {
+        Self { notes: notes.downgrade(), lookup, clock, lease: Arc::new(Mutex::new(lease)) }
     }
 
     pub(crate) fn lease(&self) -> Lease {
@@ -49,6 +55,23 @@ impl NodeHandle {
         self.tell(owner, Note::Create(Box::new(new), execution, hold));
     }
 
+    /// Resolves once the instance is not live on the node: at once where it is not, and not before its end is committed.
+    pub(crate) fn gone(&self, instance: &InstanceId, hold: Hold) -> oneshot::Receiver<Hold> {
+        let (sender, gone) = oneshot::channel();
+        let follower = Follower { clock: self.clock.clone(), gone: Some(sender) };
+        if let Some(notes) = self.notes.upgrade() {
+            let _ = notes.send(Note::Follow(instance.clone(), follower, hold));
+        }
+        gone
+    }
+
+    /// Tells the node to look for an instance of which it is not known whether it was created.
+    pub(crate) fn uncertain(&self, instance: InstanceId) {
+        if let Some(notes) = self.notes.upgrade() {
+            let _ = notes.send(Note::Uncertain(instance));
+        }
+    }
+
     /// Tells the node that an instance was ended or removed from outside, whoever owned it.
     pub(crate) fn ended(&self, instance: InstanceId) {
         if let Some(notes) = self.notes.upgrade() {
@@ -62,6 +85,28 @@ impl NodeHandle {
         {
             // A node that is gone has left what it owned to others, who find it in the storage.
             let _ = notes.send(note);
+        }
+    }
+}
+
+/// Somebody who wants to know for how long an instance is live here. Told when this is dropped.
+pub(in crate::runtime) struct Follower {
+    clock: Arc<dyn Clock>,
+    gone: Option<oneshot::Sender<Hold>>,
+}
+
+impl Follower {
+    /// Whether nobody listens any more.
+    pub(in crate::runtime) fn is_gone(&self) -> bool {
+        self.gone.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Some(gone) = self.gone.take() {
+            // Whoever followed may have gone as well.
+            let _ = gone.send(self.clock.hold());
         }
     }
 }

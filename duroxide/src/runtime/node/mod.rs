@@ -16,6 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -23,11 +24,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+pub(in crate::runtime) use handle::Follower;
 pub(crate) use handle::NodeHandle;
 
 use self::acquiring::Acquiring;
 use self::attempts::{Running, Stopping};
-use self::commits::Outbound;
+use self::commits::{Answered, Outbound};
 use super::RuntimeOptions;
 use super::activities::{AttemptDone, Surroundings};
 use super::blocking::BlockingPool;
@@ -38,10 +40,7 @@ use super::turn::{TurnDone, TurnJob};
 use crate::activity::States;
 use crate::clock::{Clock, Hold, Party, Timestamp};
 use crate::id::{ActivityId, InstanceId};
-use crate::provider::{
-    Acquired, CommitError, Committed, EventRow, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError,
-    Renewal,
-};
+use crate::provider::{Acquired, EventRow, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError, Renewal};
 use crate::registry::Lookup;
 
 /// What does not change while the node runs.
@@ -66,6 +65,10 @@ pub(in crate::runtime) enum Note {
     Deliver(InstanceId, MessageRow, Hold),
     /// A client of this process has created an instance that this node owns; with the number of its first execution.
     Create(Box<NewInstance>, u64, Hold),
+    /// A client of this process wants to know for how long an instance is live here.
+    Follow(InstanceId, Follower, Hold),
+    /// A client of this process does not know whether it has created an instance that this node owns.
+    Uncertain(InstanceId),
     /// A client of this process has ended or removed an instance.
     Ended(InstanceId),
     /// The heart has beaten.
@@ -89,7 +92,7 @@ enum Happened {
 
 /// What the provider has answered.
 enum Answer {
-    Committed(Vec<Outbound>, Vec<Result<Committed, CommitError>>),
+    Committed(Lease, Answered),
     Acquired(Lease, Acquired),
     History(InstanceId, u64, Vec<EventRow>),
     Joined(Lease),
@@ -145,8 +148,14 @@ pub(super) struct Node {
 /// A shutdown that is under way.
 struct Draining {
     done: Vec<oneshot::Sender<()>>,
-    /// `None` once it has passed.
-    deadline: Option<tokio::time::Instant>,
+    deadline: Deadline,
+}
+
+/// Until when a shutdown waits for running activities.
+enum Deadline {
+    At(tokio::time::Instant),
+    Never,
+    Passed,
 }
 
 impl Node {
@@ -243,8 +252,11 @@ impl Node {
     /// always in the same order, so that the same happens again in a simulation.
     async fn next(&mut self, happened: &mut Vec<Happened>) {
         let long = self.shared.options.turn_warning;
-        self.watch = (self.turns > 0).then(|| self.watch.unwrap_or_else(|| tokio::time::Instant::now() + long));
-        let deadline = self.draining.as_ref().and_then(|draining| draining.deadline);
+        self.watch = if self.turns > 0 { self.watch.or_else(|| in_future(long)) } else { None };
+        let deadline = self.draining.as_ref().and_then(|draining| match draining.deadline {
+            Deadline::At(deadline) => Some(deadline),
+            Deadline::Never | Deadline::Passed => None,
+        });
         let Self { notes, asked, attempts, wake, timer, watch, .. } = self;
         let (mut woken, mut due) = (pin!(wake.changed()), pin!(due(timer)));
         let (mut watch, mut deadline) = (pin!(until(*watch)), pin!(until(deadline)));
@@ -274,6 +286,13 @@ impl Node {
             Note::Turn(done) => self.turn_done(*done),
             Note::Deliver(instance, message, _hold) => self.deliver(instance, Delivery::Message(message)),
             Note::Create(new, execution, _hold) => self.create(*new, execution),
+            Note::Follow(instance, follower, _hold) => {
+                // Where it is not live, the follower is dropped, and thereby told.
+                if let Some(slot) = self.slots.get_mut(&instance) {
+                    slot.follow(follower);
+                }
+            }
+            Note::Uncertain(instance) => self.acquiring.load(instance),
             Note::Ended(instance) => self.ended(instance),
             Note::Renewed(lease, renewed) => self.renewed(lease, renewed),
             Note::Stray(instance, generation) => self.strayed(&instance, generation),
@@ -283,7 +302,7 @@ impl Node {
 
     fn answered(&mut self, answer: Answer) {
         match answer {
-            Answer::Committed(outbound, results) => self.committed(outbound, results),
+            Answer::Committed(lease, answered) => self.committed(lease, answered),
             Answer::Acquired(lease, acquired) => self.acquired(lease, acquired),
             Answer::History(instance, generation, events) => self.loaded(&instance, generation, events),
             Answer::Joined(lease) => self.joined(lease),
@@ -387,6 +406,13 @@ async fn due(timer: &mut Option<(Timestamp, BoxFuture<'static, ()>)>) {
         Some((_, sleep)) => sleep.await,
         None => std::future::pending().await,
     }
+}
+
+/// The time after a duration; `None` where that is never.
+fn in_future(duration: Duration) -> Option<tokio::time::Instant> {
+    /// More than a century: far from where instants overflow.
+    const NEVER: Duration = Duration::from_secs(1 << 32);
+    (duration < NEVER).then(|| tokio::time::Instant::now() + duration)
 }
 
 /// Waits for a deadline, if there is one.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Draining, Node};
+use super::{Deadline, Draining, Node};
 use crate::runtime::slot::SlotState;
 
 impl Node {
@@ -12,7 +12,8 @@ impl Node {
     const LEAVE: Duration = Duration::from_secs(5);
 
     pub(super) fn begin_shutdown(&mut self, done: oneshot::Sender<()>) {
-        let deadline = Some(tokio::time::Instant::now() + self.shared.options.drain);
+        let deadline = super::in_future(self.shared.options.drain);
+        let deadline = deadline.map_or(Deadline::Never, Deadline::At);
         self.draining.get_or_insert_with(|| Draining { done: Vec::new(), deadline }).done.push(done);
     }
 
@@ -20,14 +21,15 @@ impl Node {
     pub(super) fn is_drained(&self) -> bool {
         let nothing_left =
             self.running.is_empty() && self.asked.is_empty() && self.outgoing.is_empty() && self.turns == 0;
-        self.draining.as_ref().is_some_and(|draining| nothing_left || draining.deadline.is_none())
+        let passed = |draining: &Draining| matches!(draining.deadline, Deadline::Passed);
+        self.draining.as_ref().is_some_and(|draining| nothing_left || passed(draining))
     }
 
     /// What has not finished is dropped: activities, which are run again elsewhere, turns that do not return, and questions
     /// to a storage that does not answer.
     pub(super) fn drain_deadline_passed(&mut self) {
         if let Some(draining) = &mut self.draining {
-            draining.deadline = None;
+            draining.deadline = Deadline::Passed;
         }
         if !self.running.is_empty() {
             tracing::warn!(activities = self.running.len(), "not finished in time; they will be run again");

@@ -227,7 +227,8 @@ impl Node {
         let Some(started) = execution.started() else {
             return self.rest(&id.instance, execution);
         };
-        let cancelled = output.remains.open.iter().map(|(call, _)| *call).collect();
+        let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
+        let cancelled = open.map(|(call, _)| *call).collect();
         let about = About { execution: &id, version: &version, committed, started: &started, now };
         let turn = turn_commit::turn(&about, output, &mut self.admission());
         let context = TurnContext {
@@ -245,10 +246,14 @@ impl Node {
     pub(super) fn rest(&mut self, instance: &InstanceId, execution: Box<Execution>) {
         self.last_tick += 1;
         let Some(slot) = self.slots.get_mut(instance) else { return };
+        let (generation, stray) = (slot.generation, execution.fault().is_some());
         slot.state = SlotState::Idle(execution);
         slot.used = self.last_tick;
         self.idle.insert(slot.used, instance.clone());
-        if slot.is_ready() {
+        if stray {
+            // It has shown while the commit was on its way.
+            self.strayed(instance, generation);
+        } else if slot.is_ready() {
             self.ready.push_back(instance.clone());
         }
     }
@@ -277,8 +282,9 @@ impl Node {
         // In a turn, the fault is found when the turn is over.
         let SlotState::Idle(execution) = &slot.state else { return };
         if let Some(fault) = execution.fault() {
-            let (id, committed) = (slot.execution.clone(), slot.committed);
+            let (id, committed, used) = (slot.execution.clone(), slot.committed, slot.used);
             slot.state = SlotState::Busy;
+            self.idle.remove(&used);
             self.suspend(&id, committed, fault, generation);
         }
     }

@@ -143,8 +143,12 @@ impl<'a> World<'a> {
                     self.deliver(again, payload(&"again"));
                 }
             }
-            Act::Cancel => self.deliver(Input::CancelRequested { reason: "why".to_owned() }, Payload::NULL),
-            Act::Terminate => self.deliver(Input::TerminateRequested { reason: "why".to_owned() }, Payload::NULL),
+            Act::Cancel => {
+                self.deliver(Input::CancelRequested { reason: "why".to_owned(), parent: None }, Payload::NULL)
+            }
+            Act::Terminate => {
+                self.deliver(Input::TerminateRequested { reason: "why".to_owned(), parent: None }, Payload::NULL)
+            }
             Act::Evict => self.evict(),
         }
     }

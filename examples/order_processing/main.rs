@@ -8,41 +8,21 @@
 //!
 //! Kill it at any moment and run the same command again: it goes on where it was, with the same receipt, and no card is
 //! charged twice. The state is in `order_processing.db`, the charges in `order_processing.ledger`, both in the current
-//! directory; without them, all orders are new.
+//! directory; without them, all orders are new. The activities are in `shop.rs`: they are found wherever they stand.
 
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
 use std::time::Duration;
 
 use duroxide::prelude::*;
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Order {
-    id: String,
-    cents: i64,
-}
+mod shop;
+use shop::{Order, PaymentError, Shop, pay, refund, release_stock, reserve_stock, ship};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Receipt {
     charge: String,
     parcel: String,
     insurance: uuid::Uuid,
-}
-
-/// What `pay` fails with. Errors are recorded, too, and so must be serializable.
-#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
-enum PaymentError {
-    #[error("the gateway is busy")]
-    Busy,
-    #[error("the ledger: {0}")]
-    Ledger(String),
-}
-
-impl PaymentError {
-    fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy)
-    }
 }
 
 /// What the orchestration fails with. `#[from] CallError<..>` lets `?` stand behind every call.
@@ -65,7 +45,6 @@ struct Approval {
 /// The coordination. It is replayed after a crash, so it does nothing itself but call, wait and decide.
 #[orchestration]
 async fn process_order(ctx: OrchestrationContext, order: Order) -> Result<Receipt, OrderError> {
-    reserve_stock::call(&ctx, order.clone()).await?;
     let outcome = sell(&ctx, &order).await;
     if let Err(error) = &outcome {
         tracing::warn!(%error, "giving up, and undoing what was done");
@@ -76,6 +55,7 @@ async fn process_order(ctx: OrchestrationContext, order: Order) -> Result<Receip
 
 /// Part of an orchestration can be any async function that is handed the context.
 async fn sell(ctx: &OrchestrationContext, order: &Order) -> Result<Receipt, OrderError> {
+    reserve_stock::call(ctx, order.clone()).await?;
     select! { // whichever is first; the other one is dropped, and with it what it waited for
         approval = ctx.event::<Approval>() => tracing::info!("approved by {}", approval.by),
         () = ctx.sleep(hours(8)) => return Err(OrderError::NotApproved),
@@ -88,74 +68,6 @@ async fn sell(ctx: &OrchestrationContext, order: &Order) -> Result<Receipt, Orde
             refund::call(ctx, charge, order.cents).await?;
             Err(error.into())
         }
-    }
-}
-
-#[activity]
-async fn reserve_stock(State(shop): State<Shop>, order: Order) -> duroxide::Result<()> {
-    println!("  reserving stock for {} ..", order.id);
-    tokio::time::sleep(shop.pace).await;
-    Ok(())
-}
-
-#[activity]
-async fn release_stock(order: Order) -> duroxide::Result<()> {
-    println!("  stock of {} released", order.id);
-    Ok(())
-}
-
-/// An activity may be run again: when it failed, and when the process died before its result was recorded. What it does to
-/// the world must bear that, and the idempotency key, which is the same in every run of one call, is what makes it so.
-///
-/// A plain `fn` may block: it runs on threads of its own.
-#[activity(retry(max_attempts = 5, initial_interval = "100ms", if = PaymentError::is_transient))]
-fn pay(ctx: ActivityContext, State(shop): State<Shop>, cents: i64) -> Result<String, PaymentError> {
-    println!("  charging {cents} cents, attempt {} ..", ctx.attempt());
-    if ctx.attempt() == 1 {
-        return Err(PaymentError::Busy); // tried again: `is_transient` says so
-    }
-    shop.post(&ctx.idempotency_key(), cents).map_err(|error| PaymentError::Ledger(error.to_string()))
-}
-
-#[activity(retry(max_attempts = 5, initial_interval = "100ms"))]
-fn refund(ctx: ActivityContext, State(shop): State<Shop>, charge: String, cents: i64) -> duroxide::Result<String> {
-    println!("  paying {charge} back ..");
-    Ok(shop.post(&ctx.idempotency_key(), -cents)?)
-}
-
-#[activity]
-async fn ship(State(shop): State<Shop>, order: Order) -> duroxide::Result<String> {
-    println!("  sending the parcel ..");
-    tokio::time::sleep(shop.pace).await;
-    if order.id.ends_with("13") {
-        Err(duroxide::Error::new("no carrier takes it"))
-    } else {
-        Ok(format!("parcel of {}", order.id))
-    }
-}
-
-/// What the activities need from the program: it is given to the runtime, and handed to each that takes `State<Shop>`.
-#[derive(Clone)]
-struct Shop {
-    /// How long each step takes.
-    pace: Duration,
-}
-
-impl Shop {
-    /// Stands for a payment service: its ledger has one line for each key.
-    fn post(&self, key: &str, cents: i64) -> std::io::Result<String> {
-        let mut ledger = OpenOptions::new().read(true).append(true).create(true).open("order_processing.ledger")?;
-        let mut lines = String::new();
-        ledger.read_to_string(&mut lines)?;
-        if lines.lines().any(|line| line.split_once(' ').is_some_and(|(_, known)| known == key)) {
-            println!("  the gateway knows {key}: nothing is posted again");
-            return Ok(key.to_owned());
-        }
-        ledger.write_all(format!("{cents} {key}\n").as_bytes())?;
-        ledger.sync_all()?;
-        println!("  the gateway has posted {cents} cents under {key}, and is slow to say so ..");
-        std::thread::sleep(self.pace); // killed here, the charge is made and not recorded
-        Ok(key.to_owned())
     }
 }
 
@@ -174,7 +86,7 @@ async fn main() -> duroxide::Result<()> {
     let status = handle.status().await?;
     println!("{id} was placed at {}, and is {}", status.created_at, status.status);
     if let Some(reason) = status.suspension {
-        // Such as a step in which the process died many times. Whoever starts this program again wants it to be tried again.
+        // Such as a step in which the process died many times. Who starts this program again wants it to be tried again.
         println!("it stands still, and is let go on: {reason}");
         handle.resume().await?;
     }

@@ -1,0 +1,55 @@
+//! Waiting for an instance to change.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+
+use super::Client;
+use crate::clock::{Clock, Hold, Party};
+use crate::id::InstanceId;
+use crate::provider::{Finished, InstanceWatch};
+use crate::runtime::NodeHandle;
+
+/// Follows an instance from now on: whoever has one and then looks misses nothing.
+pub(super) struct Wait<'a> {
+    clock: &'a dyn Clock,
+    local: Option<&'a NodeHandle>,
+    instance: &'a InstanceId,
+    /// Dropped before the watch, which is forgotten when nothing else follows the instance.
+    _party: Hold,
+    watch: InstanceWatch,
+    /// Dropped last: a virtual clock must not jump for somebody who has seen what he waited for.
+    hold: Hold,
+}
+
+impl<'a> Wait<'a> {
+    pub(super) fn new(client: &'a Client, instance: &'a InstanceId) -> Self {
+        let hold = client.clock.hold();
+        let watch = client.provider.wakeups().watch(instance);
+        let _party = client.clock.join(Party { settled: Box::new(watch.settled()), waits: true });
+        Self { clock: &*client.clock, local: client.local.as_ref(), instance, watch, _party, hold }
+    }
+
+    /// Waits for the next change, and tells the end of the instance if that was it and is known.
+    pub(super) async fn for_change(&mut self) -> Option<Arc<Finished>> {
+        self.hold = Hold::none();
+        let finished = self.watch.changed().await;
+        self.hold = self.clock.hold();
+        self.watch.note();
+        finished
+    }
+
+    /// The same, but only for as long as the instance is live on the node of this process.
+    pub(super) async fn while_live_here(&mut self) -> Option<Arc<Finished>> {
+        let gone = self.local?.gone(self.instance, self.clock.hold());
+        self.hold = Hold::none();
+        let (finished, hold) = match select(pin!(self.watch.changed()), gone).await {
+            Either::Left((finished, _)) => (finished, self.clock.hold()),
+            Either::Right((hold, _)) => (None, hold.unwrap_or_else(|_| self.clock.hold())),
+        };
+        self.hold = hold;
+        self.watch.note();
+        finished
+    }
+}

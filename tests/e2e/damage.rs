@@ -1,0 +1,163 @@
+//! Rows that cannot be read, because they are damaged or from a newer version: each stops its own instance, visibly, and
+//! nobody else; mended, it goes on.
+
+use std::path::Path;
+use std::time::Duration;
+
+use duroxide::prelude::*;
+use duroxide::sqlite::SqliteProvider;
+use duroxide::{Client, Registry, Status};
+use tokio::time::timeout;
+
+#[activity]
+async fn passes_on(n: u32) -> duroxide::Result<u32> {
+    Ok(n)
+}
+
+#[event]
+struct Add {
+    n: u32,
+}
+
+#[orchestration]
+async fn relays(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+    let n = passes_on::call(&ctx, n).await?;
+    Ok(n + ctx.event::<Add>().await.n)
+}
+
+/// How far an instance has come when it is damaged.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    /// Nobody has run it.
+    New,
+    /// Its activity waits for a node.
+    Scheduled,
+    /// It waits for its event.
+    Waiting,
+}
+
+struct Case {
+    stage: Stage,
+    table: &'static str,
+    /// Which rows of the instance.
+    rows: &'static str,
+    damage: &'static str,
+    mend: &'static str,
+}
+
+const fn case(stage: Stage, table: &'static str, rows: &'static str, damage: &'static str, mend: &'static str) -> Case {
+    Case { stage, table, rows, damage, mend }
+}
+
+const CASES: &[Case] = &[
+    case(Stage::New, "messages", "lane = 0", "format = 99", "format = 1"),
+    case(Stage::New, "messages", "lane = 0", "format = 70000", "format = 1"),
+    case(Stage::New, "messages", "lane = 0", "data = 'x' || data", "data = substr(data, 2)"),
+    case(Stage::New, "messages", "lane = 0", "headers = '{'", "headers = NULL"),
+    case(Stage::New, "messages", "lane = 0", "payload_ref = 1717", "payload_ref = NULL"),
+    case(Stage::New, "instances", "TRUE", "format = 99", "format = 1"),
+    case(Stage::Waiting, "instances", "TRUE", "format = 99", "format = 1"),
+    case(Stage::Waiting, "events", "id = 1", "format = 99", "format = 1"),
+    case(Stage::Waiting, "events", "id = 2", "format = 70000", "format = 1"),
+    case(Stage::Waiting, "events", "id = 3", "data = '{'", "data = '{\"ActivityCompleted\":{\"call\":1}}'"),
+    case(Stage::Waiting, "events", "id = 3", "payload_ref = 1717", "payload_ref = NULL"),
+    case(Stage::Scheduled, "activities", "TRUE", "format = 99", "format = 1"),
+    case(Stage::Scheduled, "activities", "TRUE", "headers = '{'", "headers = NULL"),
+    case(Stage::Scheduled, "activities", "TRUE", "scheduled = 99", "scheduled = 2"),
+    case(Stage::Scheduled, "events", "id = 2", "format = 99", "format = 1"),
+];
+
+fn update(database: &Path, case: &Case, set: &str, instance: &str) {
+    let by = if case.table == "instances" { "seq" } else { "instance" };
+    let update = format!(
+        "UPDATE duroxide_{} SET {set} WHERE {by} = (SELECT seq FROM duroxide_instances WHERE id = ?1) AND {}",
+        case.table, case.rows
+    );
+    let changed = rusqlite::Connection::open(database).unwrap().execute(&update, [instance]).unwrap();
+    assert_eq!(changed, 1, "{update}");
+}
+
+/// The instances of a stage: one for each case, and one that stays whole.
+fn ids(stage: Stage) -> impl Iterator<Item = (String, u32)> {
+    let cases = CASES.iter().enumerate().filter(move |(_, case)| case.stage == stage);
+    let cases = cases.map(|(n, _)| (format!("damaged-{n}"), n as u32));
+    cases.chain([(format!("whole-{}", stage as u32), 100)])
+}
+
+async fn runtime(provider: &SqliteProvider, registry: Registry) -> Runtime {
+    Runtime::builder()
+        .provider(provider.clone())
+        .registry(registry.with_orchestration::<relays>())
+        .start()
+        .await
+        .unwrap()
+}
+
+async fn bring_to(stage: Stage, client: &Client, events: u64) {
+    for (id, n) in ids(stage) {
+        let handle = relays::start(client, &id, n).await.unwrap();
+        while handle.status().await.unwrap().events.0 < events {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn suspended(client: &Client, id: &str) -> Status {
+    let handle = client.handle(id);
+    let suspended = handle.wait_for(|status| status.suspension.is_some());
+    timeout(Duration::from_secs(20), suspended).await.unwrap_or_else(|_| panic!("{id} is not suspended")).unwrap()
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_stops_its_own_instance_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.db");
+    let provider = SqliteProvider::open(&path).unwrap();
+    let client = Client::new(provider.clone());
+    let with_activity = || Registry::empty().with_activity::<passes_on>();
+    let first = runtime(&provider, with_activity()).await;
+    bring_to(Stage::Waiting, &client, 4).await;
+    first.shutdown().await.unwrap();
+    let second = runtime(&provider, Registry::empty()).await;
+    bring_to(Stage::Scheduled, &client, 2).await;
+    second.shutdown().await.unwrap();
+    bring_to(Stage::New, &client, 0).await;
+    let stages = [Stage::New, Stage::Scheduled, Stage::Waiting];
+    for (id, _) in stages.into_iter().flat_map(ids) {
+        relays::handle(&client, id).raise(Add { n: 1000 }).await.unwrap();
+    }
+    for (n, case) in CASES.iter().enumerate() {
+        update(&path, case, case.damage, &format!("damaged-{n}"));
+    }
+
+    let runtime = runtime(&provider, with_activity()).await;
+    for stage in stages {
+        let whole = relays::handle(&client, format!("whole-{}", stage as u32));
+        let result = timeout(Duration::from_secs(20), whole.result()).await;
+        assert_eq!(result.expect("it is not held up").unwrap(), 1100);
+    }
+    for (n, Case { table, damage, .. }) in CASES.iter().enumerate() {
+        let status = suspended(&client, &format!("damaged-{n}")).await;
+        assert!(!status.status.is_finished(), "{table}: {damage}");
+        let text = status.suspension.unwrap().to_string();
+        let reasons = ["format 99", "format 65534", "damaged", "expected", "EOF"];
+        assert!(reasons.iter().any(|reason| text.contains(reason)), "{table}: {damage}: {text}");
+    }
+    // It is not tried again and again, either.
+    let before = provider.stats();
+    assert!(timeout(Duration::from_millis(300), std::future::pending::<()>()).await.is_err());
+    let statements = provider.stats().statements - before.statements;
+    assert!(statements < 20, "{statements} statements while nothing happens");
+
+    for (n, case) in CASES.iter().enumerate() {
+        let id = format!("damaged-{n}");
+        update(&path, case, case.mend, &id);
+        relays::handle(&client, &id).resume().await.unwrap();
+    }
+    for n in 0..CASES.len() as u32 {
+        let handle = relays::handle(&client, format!("damaged-{n}"));
+        let result = timeout(Duration::from_secs(20), handle.result()).await;
+        assert_eq!(result.unwrap_or_else(|_| panic!("damaged-{n} goes on")).unwrap(), 1000 + n, "nothing was dropped");
+    }
+    runtime.shutdown().await.unwrap();
+}

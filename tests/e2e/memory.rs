@@ -1,0 +1,89 @@
+//! Memory does not grow with what is over. This binary runs itself again, so that nothing else is in the process.
+
+use std::process::Command;
+
+use duroxide::prelude::*;
+use duroxide::{Filter, RuntimeOptions};
+use futures_util::FutureExt;
+
+use crate::activities::chain;
+
+#[event]
+struct More;
+
+#[orchestration]
+async fn loops(ctx: OrchestrationContext, left: u32) -> duroxide::Result<()> {
+    select! {
+        More = ctx.event::<More>() => {}
+        () = ctx.sleep(days(1)) => {}
+    }
+    if left == 0 { Ok(()) } else { loops::continue_as_new(&ctx, left - 1).await }
+}
+
+#[orchestration]
+async fn waits_for_more(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    ctx.event::<More>().await;
+    Ok(())
+}
+
+/// Memory of this process that is in use, in KiB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Not a test by itself: works, and says how much memory is in use after each round.
+#[tokio::test]
+async fn works_for_many_rounds() {
+    let Ok(rounds) = std::env::var("ROUNDS") else { return };
+    let mut options = RuntimeOptions::default();
+    // Every turn replays its history.
+    options.max_idle_instances = 0;
+    let test = crate::builder().options(options).start().await.unwrap();
+    let client = test.client();
+    // This one stays live.
+    let other = crate::started().await;
+    let lasting = waits_for_more::start(&other.client(), "lasting").await.unwrap();
+    for round in 0..rounds.parse().unwrap() {
+        let work = (0..100).map(|n| {
+            let client = &client;
+            async move {
+                chain::start(client, format!("chain-{round}-{n}"), 5).await.unwrap().result().await.unwrap();
+                loops::start(client, format!("loops-{round}-{n}"), 3).await.unwrap().result().await.unwrap();
+                let cancelled = waits_for_more::start(client, format!("cancelled-{round}-{n}")).await.unwrap();
+                cancelled.raise_named("unread", &n).await.unwrap();
+                cancelled.cancel("").await.unwrap();
+                cancelled.wait().await.unwrap();
+            }
+        });
+        join_all(work).await;
+        // Nobody waits for as long as it takes.
+        for _ in 0..1000 {
+            assert!(lasting.result().now_or_never().is_none());
+        }
+        tokio::task::yield_now().await;
+        test.advance(hours(100));
+        let now = duroxide::Clock::now(test.clock());
+        client.prune(&Filter::default(), now).await.unwrap();
+        assert!(client.list(&Filter::default(), 1, None).await.unwrap().instances.is_empty());
+        println!("resident {}", resident());
+    }
+}
+
+#[test]
+fn memory_does_not_grow_with_what_is_over() {
+    const ROUNDS: usize = 14;
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "memory::works_for_many_rounds", "--nocapture"])
+        .env("ROUNDS", ROUNDS.to_string())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = String::from_utf8(output.stdout).unwrap();
+    let resident: Vec<u64> = output.lines().filter_map(|l| l.strip_prefix("resident ")?.parse().ok()).collect();
+    assert_eq!(resident.len(), ROUNDS, "{output}");
+    // What is needed once is there after a few rounds; 2,700 instances in 5,400 executions come after them.
+    let growth = resident[ROUNDS - 1].saturating_sub(resident[4]);
+    assert!(growth < 512, "it grew by {growth} KiB: {resident:?}");
+}

@@ -1,0 +1,317 @@
+//! Odd moments: what happens between a commit and its answer, and to whom nobody listens any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use duroxide::prelude::*;
+use duroxide::provider::{Filter, IfExists, InstanceStatus, MemoryProvider, Provider};
+use duroxide::sqlite::{SqliteOptions, SqliteProvider};
+use duroxide::testing::VirtualClock;
+use duroxide::{Clock, ErrorCode, Registry, RuntimeOptions, Timestamp};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use support::{Fault, FaultyProvider, Method};
+
+use crate::runtime::{Door, waits_at_door};
+
+#[event]
+struct Knock;
+
+#[orchestration]
+async fn listens(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    ctx.event::<Knock>().await;
+    Ok(1)
+}
+
+#[orchestration]
+async fn passes_by(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    drop(ctx);
+    Ok(1)
+}
+
+/// A child under an id that may be taken, or an event: whichever comes first in its history.
+#[orchestration]
+async fn child_or_knock(ctx: OrchestrationContext, id: String) -> duroxide::Result<String> {
+    let child = listens::call(&ctx).id(id);
+    select! {
+        _ = ctx.event::<Knock>() => Ok("knock".to_owned()),
+        result = child => Ok(format!("{result:?}")),
+    }
+}
+
+#[orchestration]
+async fn leaves_a_visitor(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    let _visitor = waits_at_door::call(&ctx).detached().start();
+    ctx.event::<Knock>().await;
+    Ok(1)
+}
+
+#[orchestration(allow = "the test is about what happens then")]
+async fn secretly_not_durable(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    let woken = WAKE.lock().unwrap().take().unwrap();
+    select! {
+        _ = ctx.event::<Knock>() => Ok(1),
+        _ = woken => Ok(2),
+    }
+}
+
+static WAKE: std::sync::Mutex<Option<tokio::sync::oneshot::Receiver<()>>> = std::sync::Mutex::new(None);
+
+fn registry() -> Registry {
+    Registry::empty()
+        .with_activity::<waits_at_door>()
+        .with_orchestration::<listens>()
+        .with_orchestration::<passes_by>()
+        .with_orchestration::<child_or_knock>()
+        .with_orchestration::<leaves_a_visitor>()
+        .with_orchestration::<secretly_not_durable>()
+        .with_orchestration::<takes_its_turn>()
+}
+
+struct Bench {
+    runtime: Runtime,
+    door: Door,
+    provider: FaultyProvider,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with(RuntimeOptions::default()).await
+    }
+
+    async fn with(options: RuntimeOptions) -> Self {
+        let (provider, door) = (FaultyProvider::new(MemoryProvider::new()), Door::default());
+        let runtime = Runtime::builder().registry(registry()).provider(provider.clone()).clock(VirtualClock::new());
+        let runtime = runtime.state(door.clone()).options(options).start().await.unwrap();
+        Self { runtime, door, provider }
+    }
+}
+
+/// Waits until an instance has so many events.
+async fn until_events<O: Orchestration>(handle: &Handle<O>, events: u64) {
+    while handle.status().await.unwrap().events.0 < events {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_detached_activity_outlives_its_orchestration() {
+    let bench = Bench::new().await;
+    let handle = leaves_a_visitor::start(&bench.runtime.client(), "host").await.unwrap();
+    bench.door.until_came(1).await;
+    handle.raise(Knock).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 1);
+    assert_eq!(bench.provider.nodes().await.unwrap()[0].activities, 1, "it is still there");
+    // Something else is done meanwhile, so that whatever follows from the end has followed.
+    passes_by::start(&bench.runtime.client(), "else").await.unwrap().result().await.unwrap();
+    assert!(bench.door.until_gone(1).now_or_never().is_none(), "it goes on");
+    bench.door.open();
+    bench.door.until_gone(1).await;
+    while bench.provider.nodes().await.unwrap()[0].activities > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_was_refused_is_not_closed_by_whoever_called_it() {
+    for end in ["knock", "terminate"] {
+        let bench = Bench::new().await;
+        let client = bench.runtime.client();
+        let stranger = listens::start(&client, "stranger").await.unwrap();
+        until_events(&stranger, 2).await;
+        let commits = bench.provider.faults().begun(Method::Commit);
+        bench.provider.faults().hold(Method::Commit);
+        let parent = child_or_knock::start(&client, "parent", "stranger".to_owned()).await.unwrap();
+        bench.provider.faults().until_begun(Method::Commit, commits + 1).await;
+        // It comes before the refusal.
+        parent.raise(Knock).await.unwrap();
+        if end == "terminate" {
+            parent.terminate("enough").await.unwrap();
+        }
+        bench.provider.faults().release(Method::Commit);
+        parent.wait().await.unwrap();
+        passes_by::start(&client, "else").await.unwrap().result().await.unwrap();
+        assert_eq!(stranger.status().await.unwrap().status, InstanceStatus::Running, "{end}");
+        stranger.raise(Knock).await.unwrap();
+        assert_eq!(stranger.result().await.unwrap(), 1, "{end}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_nobody_waits_for_any_more_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = SqliteProvider::open(folder.path().join("state.db")).unwrap();
+    let runtime = Runtime::builder().registry(registry()).state(Door::default()).provider(provider.clone());
+    let runtime = runtime.start().await.unwrap();
+    let client = runtime.client();
+    passes_by::start(&client, "first").await.unwrap().result().await.unwrap();
+    for n in 0..50 {
+        let id = format!("dropped-{n}");
+        let start = passes_by::start(&client, &id).into_future();
+        // Handed in, and nearly always given up before the answer.
+        drop(start.now_or_never());
+        let handle = passes_by::start(&client, &id).if_exists(IfExists::Attach).await.unwrap();
+        assert_eq!(handle.result().await.unwrap(), 1);
+    }
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_whose_answer_never_comes_runs() {
+    let bench = Bench::new().await;
+    bench.provider.faults().always(Method::Submit, Fault::AnswerLost);
+    passes_by::start(&bench.runtime.client(), "lost").await.unwrap_err();
+    bench.provider.faults().heal();
+    let handle = passes_by::handle(&bench.runtime.client(), "lost");
+    assert_eq!(handle.result().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn misuse_that_shows_while_a_commit_is_on_its_way_is_reported() {
+    let bench = Bench::new().await;
+    let (wake, woken) = tokio::sync::oneshot::channel();
+    *WAKE.lock().unwrap() = Some(woken);
+    bench.provider.faults().hold(Method::Commit);
+    let handle = secretly_not_durable::start(&bench.runtime.client(), "secret").await.unwrap();
+    bench.provider.faults().until_begun(Method::Commit, 1).await;
+    wake.send(()).unwrap();
+    bench.provider.faults().release(Method::Commit);
+    let status = handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
+    assert_eq!(status.suspension.unwrap().code, ErrorCode::NonDurableWait);
+}
+
+/// Turns of [`takes_its_turn`] that have begun, and whether they may end.
+static BEGUN: AtomicU32 = AtomicU32::new(0);
+static MAY_END: AtomicBool = AtomicBool::new(false);
+
+#[orchestration]
+async fn takes_its_turn(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    drop(ctx);
+    BEGUN.fetch_add(1, Ordering::SeqCst);
+    while !MAY_END.load(Ordering::SeqCst) {
+        std::hint::spin_loop();
+    }
+    Ok(1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_cannot_be_committed_does_not_hold_up_its_neighbours() {
+    let mut options = RuntimeOptions::default();
+    options.turn_threads = 1;
+    let bench = Bench::with(options).await;
+    let mut handles = Vec::new();
+    for n in 0..4 {
+        handles.push(takes_its_turn::start(&bench.runtime.client(), n.to_string()).await.unwrap());
+    }
+    while BEGUN.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The node shares this thread: it sees the ends of the first three turns together, and commits them together.
+    MAY_END.store(true, Ordering::SeqCst);
+    while BEGUN.load(Ordering::SeqCst) < 4 {
+        std::thread::yield_now();
+    }
+    bench.provider.faults().always(Method::Commit, Fault::FirstEntry);
+    for handle in &handles[1..3] {
+        handle.wait_for(|s| s.status.is_finished()).await.unwrap();
+    }
+    bench.provider.faults().until_more(Method::Commit, 5).await;
+    assert_eq!(handles[0].status().await.unwrap().status, InstanceStatus::Running);
+    bench.provider.faults().heal();
+    for handle in &handles {
+        assert_eq!(handle.result().await.unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_a_node_owned_is_free_although_it_could_not_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let options = SqliteOptions::new().busy_timeout(Duration::from_millis(10));
+    let provider = SqliteProvider::open_with(&path, options).unwrap();
+    let start = || Runtime::builder().registry(registry()).state(Door::default()).provider(provider.clone()).start();
+    let runtime = start().await.unwrap();
+    let handle = listens::start(&runtime.client(), "left behind").await.unwrap();
+    until_events(&handle, 2).await;
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    runtime.shutdown().await.unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
+    // The provider lives on in this process, and so did the lock of the node.
+    let next = start().await.unwrap();
+    let handle = listens::handle(&next.client(), "left behind");
+    handle.raise(Knock).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 1);
+    next.shutdown().await.unwrap();
+}
+
+/// Tells no time any more once it is broken.
+#[derive(Clone, Default)]
+struct Breaks(Arc<AtomicBool>);
+
+impl Clock for Breaks {
+    fn now(&self) -> Timestamp {
+        assert!(!self.0.load(Ordering::SeqCst), "the clock is broken");
+        Timestamp::from_micros(0)
+    }
+
+    fn sleep_until(&self, _: Timestamp) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_dies_of_a_bug_is_seen_and_taken_over() {
+    let provider = MemoryProvider::new();
+    let clock = Breaks::default();
+    let mut options = RuntimeOptions::default();
+    options.lease_time = Duration::from_millis(15);
+    let start = || Runtime::builder().registry(registry()).state(Door::default()).provider(provider.clone());
+    let broken = start().clock(clock.clone()).options(options).start().await.unwrap();
+    let handle = listens::start(&broken.client(), "orphan").await.unwrap();
+    until_events(&handle, 2).await;
+    clock.0.store(true, Ordering::SeqCst);
+    let next = start().start().await.unwrap();
+    let handle = listens::handle(&next.client(), "orphan");
+    handle.raise(Knock).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 1);
+    assert!(broken.shutdown().await.unwrap_err().to_string().contains("died"));
+}
+
+#[tokio::test]
+async fn durations_and_numbers_without_end_are_no_trouble() {
+    let mut options = RuntimeOptions::default();
+    options.turn_warning = Duration::MAX;
+    options.drain = Duration::MAX;
+    options.lease_time = Duration::MAX;
+    options.max_activities = usize::MAX;
+    options.max_blocking_activities = usize::MAX;
+    options.max_idle_instances = usize::MAX;
+    let door = Door::default();
+    door.open();
+    let runtime = Runtime::builder().registry(registry()).in_memory().state(door).options(options);
+    let runtime = runtime.start().await.unwrap();
+    // By somebody else, so that the activity goes through the queue.
+    let handle = leaves_a_visitor::start(&runtime.client(), "host").await.unwrap();
+    handle.raise(Knock).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 1);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_instance_whose_history_cannot_be_read_can_be_terminated() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let runtime = Runtime::builder().registry(registry()).state(Door::default()).sqlite(&path).start().await.unwrap();
+    let handle = listens::start(&runtime.client(), "unreadable").await.unwrap();
+    until_events(&handle, 2).await;
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute("UPDATE duroxide_events SET format = 999 WHERE id = 2", []).unwrap();
+    handle.terminate("it cannot be read").await.unwrap();
+    assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Terminated);
+    handle.delete().await.unwrap();
+    let left = runtime.client().list(&Filter::default(), 10, None).await.unwrap();
+    assert!(left.instances.is_empty());
+    runtime.shutdown().await.unwrap();
+}

@@ -1,0 +1,128 @@
+//! The process dies, or the power goes, between any two statements of any write: each moment of the script, one by one.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use duroxide::sqlite::{Durability, Moment, SqliteOptions, SqliteProvider};
+
+use crate::script::{Leases, Script, contents};
+use crate::store::Store;
+
+/// What was on the disk at one moment.
+struct Point {
+    step: usize,
+    /// The statement before or behind which it was.
+    place: String,
+    /// Whether the step was durable.
+    committed: bool,
+    folder: PathBuf,
+}
+
+/// What the observer has seen of the current step.
+#[derive(Default)]
+struct Watch {
+    step: usize,
+    committed: bool,
+    points: Vec<Point>,
+}
+
+/// What each step left, and what was there at each moment in between.
+struct Recording {
+    script: Script,
+    /// What was there before the first step, and after each.
+    states: Vec<String>,
+    leases: Vec<Leases>,
+    points: Vec<Point>,
+    // The copies are in here.
+    _copies: tempfile::TempDir,
+}
+
+/// What a crash or a power cut leaves of a database in WAL mode: the file and its log, nothing of what is in memory.
+fn copy(database: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("folder");
+    for ending in ["", "-wal"] {
+        let from = format!("{}{ending}", database.display());
+        if std::fs::exists(&from).expect("look") {
+            std::fs::copy(&from, to.join(format!("store.db{ending}"))).expect("copy");
+        }
+    }
+}
+
+async fn record(script: Script) -> Recording {
+    let store = Store::new();
+    let copies = tempfile::tempdir().expect("folder");
+    let watch = Arc::new(Mutex::new(Watch::default()));
+    let (database, folder, watched) = (store.path().to_owned(), copies.path().to_owned(), watch.clone());
+    let observer = move |moment: Moment<'_>| {
+        let mut watch = watched.lock().expect("watch");
+        let place = match moment {
+            Moment::Before(statement) => format!("before {statement}"),
+            Moment::After("COMMIT") => {
+                watch.committed = true;
+                "behind COMMIT".to_owned()
+            }
+            _ => return,
+        };
+        let folder = folder.join(watch.points.len().to_string());
+        copy(&database, &folder);
+        let (step, committed) = (watch.step, watch.committed);
+        watch.points.push(Point { step, place, committed, folder });
+    };
+    let provider = store.open_with(SqliteOptions::new().observer(observer));
+    let mut leases = Leases::default();
+    let mut recording = (vec![contents(&store.raw())], vec![leases]);
+    for step in 0..script.steps.len() {
+        {
+            let mut watch = watch.lock().expect("watch");
+            (watch.step, watch.committed) = (step, false);
+        }
+        script.run(step, &provider, &mut leases).await;
+        recording.0.push(contents(&store.raw()));
+        recording.1.push(leases);
+    }
+    drop(provider);
+    let points = std::mem::take(&mut watch.lock().expect("watch").points);
+    let points = points.into_iter().filter(|point| point.step < script.steps.len()).collect();
+    let (states, leases) = recording;
+    Recording { script, states, leases, points, _copies: copies }
+}
+
+impl Recording {
+    /// The database is as it was before the step or, once that was committed, behind it; and the step can be asked for
+    /// again, and all that follow, with the same end.
+    async fn check(&self, point: &Point) {
+        let Point { step, place, committed, folder } = point;
+        let (at, name) = (step + usize::from(*committed), self.script.steps[*step].name);
+        let database = folder.join("store.db");
+        {
+            let raw = rusqlite::Connection::open(&database).expect("open");
+            let check: String = raw.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("check");
+            assert_eq!(check, "ok", "{name}: {place}");
+            assert_eq!(contents(&raw), self.states[at], "{name}: {place}");
+        }
+        std::fs::write(format!("{}-node-{}", database.display(), self.script.doomed()), "").expect("a lock of nobody");
+        let options = SqliteOptions::new().durability(Durability::Relaxed);
+        let provider = SqliteProvider::open_with(&database, options).expect("open");
+        let mut leases = self.leases[*step];
+        for again in *step..self.script.steps.len() {
+            self.script.run(again, &provider, &mut leases).await;
+        }
+        drop(provider);
+        let end = contents(&rusqlite::Connection::open(&database).expect("open"));
+        assert_eq!(Some(&end), self.states.last(), "{name}: {place}");
+        std::fs::remove_dir_all(folder).expect("remove");
+    }
+}
+
+#[tokio::test]
+async fn a_crash_between_any_two_statements_leaves_all_or_nothing() {
+    let recording = record(Script::new()).await;
+    for (step, pair) in recording.script.steps.iter().zip(recording.states.windows(2)) {
+        assert_ne!(pair[0], pair[1], "the step has an effect: {}", step.name);
+    }
+    println!("{} moments of {} steps", recording.points.len(), recording.script.steps.len());
+    assert!(recording.points.len() > 200, "{}", recording.points.len());
+    for point in &recording.points {
+        recording.check(point).await;
+    }
+}

@@ -1,0 +1,395 @@
+//! Every kind of write once, in an order in which each finds what it needs. The ids are fixed when the script is made, so
+//! that any step can be asked for again as the same.
+
+use duroxide::provider::*;
+use duroxide::sqlite::SqliteProvider;
+use duroxide::{
+    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Lane, MessageId, NodeId, Parent, Payload, TextMap,
+    Timestamp,
+};
+use semver::Version;
+
+use crate::store::{id, message, node, want};
+
+/// One call of the provider.
+pub(crate) enum Op {
+    Join(Node),
+    /// Another process joins, takes what there is, and dies.
+    JoinAndDie,
+    Renew(Node),
+    Leave(Node),
+    Acquire(Node),
+    Commit(Node, Vec<Commit>),
+    Submit(Vec<Submission>),
+    Delete(&'static [&'static str]),
+    Prune,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Node {
+    First,
+    Second,
+    Doomed,
+}
+
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    op: Op,
+    /// How many entries are refused, each time.
+    refused: usize,
+}
+
+pub(crate) struct Script {
+    pub(crate) steps: Vec<Step>,
+    nodes: [NodeInfo; 3],
+}
+
+/// The leases as far as a run of the script has come.
+pub(crate) type Leases = [Option<Lease>; 3];
+
+impl Script {
+    pub(crate) fn new() -> Self {
+        let member = |name: &str| NodeInfo { name: name.to_owned(), handlers: handlers(), ..node() };
+        Self { steps: steps(), nodes: [member("first"), member("second"), member("doomed")] }
+    }
+
+    /// The id of the node that dies without leaving.
+    pub(crate) fn doomed(&self) -> NodeId {
+        self.nodes[Node::Doomed as usize].id
+    }
+
+    /// Does a step, at a time of its own.
+    pub(crate) async fn run(&self, step: usize, provider: &SqliteProvider, leases: &mut Leases) {
+        let now = Timestamp::from_micros((i64::try_from(step).expect("few") + 1) * 1_000_000);
+        // A question of nobody writes nothing, and tells the time, which some writes need and do not name.
+        let nobody = Lease { node: NodeId::new(), epoch: Epoch(0) };
+        provider.acquire(&nobody, Want { now, ..want() }).await.expect("ask");
+        let lease = |node: Node| leases[node as usize].expect("it has joined");
+        let want = || {
+            let names = std::sync::Arc::new(["work".to_owned()]);
+            Want { now, activities: vec![ActivityGroup { names, limit: 100 }], ..want() }
+        };
+        let Step { name, op, refused } = &self.steps[step];
+        match op {
+            Op::Join(node) => {
+                let info = &self.nodes[*node as usize];
+                leases[*node as usize] = Some(provider.join(info).await.expect("join"));
+            }
+            Op::JoinAndDie => {
+                let other = SqliteProvider::open(path(provider)).expect("open");
+                let lease = other.join(&self.nodes[Node::Doomed as usize]).await.expect("join");
+                let acquired = other.acquire(&lease, want()).await.expect("acquire");
+                assert_eq!((acquired.instances.len(), acquired.activities.len()), (1, 1));
+            }
+            Op::Renew(node) => {
+                let renewal = provider.renew(&lease(*node)).await.expect("renew");
+                assert!(matches!(renewal, Renewal::Held { .. }), "{renewal:?}");
+            }
+            Op::Leave(node) => provider.leave(&lease(*node)).await.expect("leave"),
+            Op::Acquire(node) => drop(provider.acquire(&lease(*node), want()).await.expect("acquire")),
+            Op::Commit(node, commits) => {
+                let results = provider.commit(&lease(*node), commits.clone()).await.expect("commit");
+                assert_eq!(results.iter().filter(|result| result.is_err()).count(), *refused, "{name}: {results:?}");
+            }
+            Op::Submit(submissions) => {
+                let mut submissions = submissions.clone();
+                for submission in &mut submissions {
+                    if let Submission::Start { new, lease, .. } = submission {
+                        *lease = leases[Node::First as usize].filter(|_| new.eager);
+                    }
+                }
+                let results = provider.submit(submissions).await.expect("submit");
+                assert_eq!(results.iter().filter(|result| result.is_err()).count(), *refused, "{name}: {results:?}");
+            }
+            Op::Delete(names) => {
+                let instances: Vec<_> = names.iter().copied().map(id).collect();
+                provider.delete(&instances).await.expect("delete");
+            }
+            Op::Prune => drop(provider.prune(&Filter::default(), now, 100).await.expect("prune")),
+        }
+    }
+}
+
+/// Where the database of a provider is: it says so in its `Debug`.
+fn path(provider: &SqliteProvider) -> String {
+    let shown = format!("{provider:?}");
+    shown.split('"').nth(1).expect("the path").to_owned()
+}
+
+fn handlers() -> Handlers {
+    Handlers { activities: vec!["work".to_owned()], ..node().handlers }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_micros(second * 1_000_000)
+}
+
+fn text(length: usize) -> Payload {
+    Payload::encode(&"v".repeat(length)).expect("encode")
+}
+
+fn event(n: u64) -> EventRow {
+    let payload = if n == 2 { text(3000) } else { text(3) };
+    EventRow { id: EventId(n), time: at(1), decision: n.is_multiple_of(2), format: 1, data: "{}".to_owned(), payload }
+}
+
+fn new_instance(name: &str) -> NewInstance {
+    NewInstance {
+        instance: id(name),
+        name: "flow".to_owned(),
+        version: None,
+        labels: TextMap::from([("kind".to_owned(), name.to_owned())]),
+        parent: None,
+        start: MessageRow { lane: Lane::Start, ..message(text(5)) },
+        eager: false,
+    }
+}
+
+fn turn(name: &str, number: u64, after: u64, events: u64) -> Turn {
+    Turn {
+        execution: ExecutionId { instance: id(name), number },
+        after: EventId(after),
+        version: Some(Version::new(1, 0, 0)),
+        events: (after + 1..=after + events).map(event).collect(),
+        consumed: Vec::new(),
+        outcomes: Vec::new(),
+        activities: Vec::new(),
+        cancelled_activities: Vec::new(),
+        cancelled_messages: Vec::new(),
+        messages: Vec::new(),
+        starts: Vec::new(),
+        then: Then::Go,
+        time: at(1),
+    }
+}
+
+fn activity(call: u64, eager: bool, detached: bool) -> NewActivity {
+    NewActivity {
+        call: CallId(call),
+        scheduled: EventId(2),
+        name: "work".to_owned(),
+        tag: None,
+        detached,
+        eager,
+        headers: TextMap::from([("trace".to_owned(), "1".to_owned())]),
+    }
+}
+
+fn activity_id(name: &str, number: u64, call: u64) -> ActivityId {
+    ActivityId { execution: ExecutionId { instance: id(name), number }, call: CallId(call) }
+}
+
+fn commit(write: Write) -> Commit {
+    Commit { id: CommitId::new(), write }
+}
+
+fn turn_commit(turn: Turn) -> Commit {
+    commit(Write::Turn(Box::new(turn)))
+}
+
+fn start(new: &NewInstance, if_exists: IfExists) -> Submission {
+    Submission::Start { new: new.clone(), if_exists, lease: None, time: at(1) }
+}
+
+fn send(to: &str, message: &MessageRow) -> Submission {
+    Submission::Send { to: id(to), message: message.clone(), lease: None, time: at(1) }
+}
+
+fn steps() -> Vec<Step> {
+    let order = NewInstance { eager: true, ..new_instance("order") };
+    let waiting = new_instance("waiting");
+    let eternal = NewInstance { eager: true, ..new_instance("eternal") };
+    let child = NewInstance {
+        eager: true,
+        parent: Some(Parent { execution: ExecutionId { instance: id("order"), number: 1 }, call: CallId(4) }),
+        ..new_instance("child")
+    };
+    let raised = message(text(2000));
+    let cancel = message(text(4));
+    let timer = MessageRow { call: Some(CallId(3)), visible_at: Some(at(3600)), ..message(Payload::NULL) };
+    let next = MessageRow { lane: Lane::Start, ..message(text(6)) };
+    let accepted = message(Payload::NULL);
+    let rejected = message(Payload::NULL);
+    let unknown = message(Payload::NULL);
+    let to_waiting = message(text(7));
+    let outgoing =
+        |to: &str, message: &MessageRow, otherwise| Outgoing { to: id(to), message: message.clone(), otherwise };
+
+    let first_turn = Turn {
+        consumed: vec![order.start.id],
+        activities: vec![activity(1, true, false), activity(2, false, false), activity(5, false, true)],
+        messages: vec![
+            outgoing("order", &timer, None),
+            outgoing("waiting", &to_waiting, None),
+            outgoing("nobody", &unknown, Some(message(text(8)))),
+        ],
+        starts: vec![
+            NewChild { new: child.clone(), accepted: Some(accepted), otherwise: message(Payload::NULL) },
+            NewChild { new: new_instance("waiting"), accepted: None, otherwise: rejected.clone() },
+        ],
+        ..turn("order", 1, 0, 4)
+    };
+    let continued = Turn {
+        consumed: vec![raised.id],
+        outcomes: vec![(CallId(1), 1)],
+        cancelled_messages: vec![CallId(3)],
+        cancelled_activities: vec![CallId(2)],
+        messages: vec![outgoing("order", &next, None)],
+        then: Then::ContinueAsNew { version: None },
+        ..turn("order", 1, 4, 2)
+    };
+    let undone = Turn { consumed: vec![MessageId::new()], ..turn("eternal", 1, 0, 3) };
+    let stale = Turn { ..turn("eternal", 1, 7, 1) };
+    let eternal_turn = Turn {
+        consumed: vec![eternal.start.id],
+        activities: vec![activity(1, false, false)],
+        ..turn("eternal", 1, 0, 2)
+    };
+    let suspended = Then::Suspend { reason: r#"{"code":"DUR0001","message":"m"}"#.to_owned() };
+    let finished = |status| Then::Finish { status };
+    let outcome = |call: u64, attempt| {
+        let activity = activity_id("eternal", 1, call);
+        Write::Outcome { activity, attempt, message: message(text(1500)).clone() }
+    };
+    let retry = |call, attempt, second| Write::Retry {
+        activity: activity_id("eternal", 1, call),
+        attempt,
+        visible_at: at(second),
+    };
+    let park = Write::Park { activity: activity_id("order", 1, 5), reason: "{}".to_owned() };
+    let replacement = new_instance("waiting");
+    let (first, second) = (Node::First, Node::Second);
+
+    let step = |name, op| Step { name, op, refused: 0 };
+    let refusing = |name, op, refused| Step { name, op, refused };
+    vec![
+        step("join", Op::Join(first)),
+        step("join another", Op::Join(second)),
+        refusing(
+            "start, one of them twice",
+            Op::Submit(vec![
+                start(&order, IfExists::Error),
+                start(&waiting, IfExists::Error),
+                start(&new_instance("order"), IfExists::Error),
+                start(&eternal, IfExists::Error),
+            ]),
+            1,
+        ),
+        refusing(
+            "send an event, and one to nobody",
+            Op::Submit(vec![send("order", &raised), send("nobody", &unknown)]),
+            1,
+        ),
+        step("a turn that schedules, waits, starts and sends", Op::Commit(first, vec![turn_commit(first_turn)])),
+        refusing(
+            "turns of which some are refused",
+            Op::Commit(first, vec![turn_commit(undone), turn_commit(stale), turn_commit(eternal_turn)]),
+            2,
+        ),
+        step("acquire", Op::Acquire(second)),
+        step("an attempt failed", Op::Commit(second, vec![commit(retry(1, 1, 8))])),
+        step("acquire the next attempt", Op::Acquire(second)),
+        step("an outcome", Op::Commit(second, vec![commit(outcome(1, 2))])),
+        step("an activity is set aside", Op::Commit(second, vec![commit(park)])),
+        step("resume its instance", Op::Submit(vec![Submission::Resume { instance: id("order"), time: at(1) }])),
+        step(
+            "give back",
+            Op::Commit(
+                second,
+                vec![
+                    commit(Write::ReleaseActivity { activity: activity_id("order", 1, 2) }),
+                    commit(Write::ReleaseInstance { instance: id("waiting") }),
+                ],
+            ),
+        ),
+        step("leave", Op::Leave(second)),
+        step("continue as new", Op::Commit(first, vec![turn_commit(continued)])),
+        step("another process takes what there is, and dies", Op::JoinAndDie),
+        step("renew, and take over", Op::Renew(first)),
+        step("cancel", Op::Submit(vec![send("waiting", &cancel)])),
+        step("acquire what it left", Op::Acquire(first)),
+        step(
+            "a cancelled instance ends",
+            Op::Commit(
+                first,
+                vec![turn_commit(Turn {
+                    consumed: vec![cancel.id, waiting.start.id, to_waiting.id],
+                    then: finished(InstanceStatus::Cancelled),
+                    ..turn("waiting", 1, 0, 2)
+                })],
+            ),
+        ),
+        step("suspend", Op::Commit(first, vec![turn_commit(Turn { then: suspended, ..turn("order", 2, 0, 1) })])),
+        step("resume", Op::Submit(vec![Submission::Resume { instance: id("order"), time: at(1) }])),
+        step("acquire it again", Op::Acquire(first)),
+        step(
+            "terminate",
+            Op::Submit(vec![Submission::Terminate {
+                id: CommitId::new(),
+                turn: Box::new(Turn {
+                    messages: vec![outgoing("order", &message(text(9)), None)],
+                    then: finished(InstanceStatus::Terminated),
+                    ..turn("child", 1, 0, 1)
+                }),
+            }]),
+        ),
+        step(
+            "complete",
+            Op::Commit(
+                first,
+                vec![turn_commit(Turn {
+                    consumed: vec![next.id],
+                    then: finished(InstanceStatus::Completed),
+                    ..turn("order", 2, 1, 2)
+                })],
+            ),
+        ),
+        step(
+            "replace, and attach",
+            Op::Submit(vec![start(&replacement, IfExists::Replace), start(&new_instance("eternal"), IfExists::Attach)]),
+        ),
+        step("delete", Op::Delete(&["child", "eternal", "nobody"])),
+        step("prune", Op::Prune),
+        step("leave as well", Op::Leave(first)),
+    ]
+}
+
+/// What the script has done to the database, without what may differ when a step is asked for again: numbers that only grow.
+pub(crate) fn contents(database: &rusqlite::Connection) -> String {
+    let node = |column: &str| format!("(SELECT name FROM duroxide_nodes n WHERE n.epoch = {column}) AS {column}");
+    let mut contents = String::new();
+    let tables = [
+        ("instances", "seq", &["owner"][..]),
+        ("executions", "instance, number", &[]),
+        ("events", "instance, execution, id", &[]),
+        ("messages", "arrival", &["arrival"]),
+        ("activities", "instance, execution, call", &["owner"]),
+        ("payloads", "id", &[]),
+        ("labels", "name, value, instance", &[]),
+        ("dedup", "id", &[]),
+        ("tried", "instance, build", &[]),
+        ("nodes", "epoch", &["epoch"]),
+        ("notices", "epoch, instance, execution, call", &["epoch"]),
+    ];
+    for (table, order, apart) in tables {
+        let names = format!("SELECT name FROM pragma_table_info('duroxide_{table}')");
+        let mut names = database.prepare(&names).expect("prepare");
+        let columns: Vec<String> =
+            names.query_map([], |row| row.get(0)).expect("columns").map(|c| c.expect("column")).collect();
+        let shown = columns.iter().filter_map(|column| match (apart.contains(&column.as_str()), column.as_str()) {
+            (true, "owner") | (true, "epoch") if table != "nodes" => Some(node(column)),
+            (true, _) => None,
+            (false, _) => Some(format!("\"{column}\"")),
+        });
+        let select = shown.collect::<Vec<_>>().join(", ");
+        let rows = format!("SELECT {select} FROM duroxide_{table} ORDER BY {order}");
+        let mut rows = database.prepare(&rows).expect("prepare");
+        let width = rows.column_count();
+        let mut rows = rows.query([]).expect("query");
+        while let Some(row) = rows.next().expect("row") {
+            let values = (0..width).map(|n| format!("{:?}", row.get::<_, rusqlite::types::Value>(n).expect("value")));
+            contents.push_str(&format!("{table}: {}\n", values.collect::<Vec<_>>().join(" ")));
+        }
+    }
+    contents
+}
