@@ -238,7 +238,7 @@ impl Node {
             }
             Happened::Due => {
                 self.timer = None;
-                self.acquiring.wanted = true;
+                self.acquiring.is_due();
             }
             Happened::TurnTakesLong => {
                 self.watch = None;

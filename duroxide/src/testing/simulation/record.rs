@@ -17,6 +17,8 @@ use crate::provider::*;
 pub(super) struct Record {
     pub(super) violations: Vec<String>,
     pub(super) instances: BTreeMap<InstanceId, Seen>,
+    /// Instances that were deleted or pruned at some time.
+    pub(super) removed: BTreeSet<InstanceId>,
     /// How many turns there were; and, of each execution, its turns with their last events.
     turns: u64,
     turns_of: HashMap<ExecutionId, Vec<(EventId, u64)>>,
@@ -267,6 +269,7 @@ impl Record {
                     Some(seen) if seen.status.is_finished() => {}
                     _ => self.violated(format!("{id} was deleted, and had not finished")),
                 }
+                self.removed.insert(id.clone());
                 self.histories.retain(|execution, _| execution.instance != *id);
             }
         }
@@ -284,6 +287,7 @@ impl Record {
             if !seen.status.is_finished() {
                 self.violated(format!("{id} was pruned, and had not finished"));
             }
+            self.removed.insert(id.instance.clone());
             self.instances.remove(&id.instance);
         }
     }

@@ -166,7 +166,7 @@ impl World {
 
     pub(super) fn trace(&self, line: impl FnOnce() -> String) {
         if let Some(trace) = &self.trace {
-            let line = format!("{} {}", self.clock.now(), line());eprintln!("{line}");
+            let line = format!("{} {}", self.clock.now(), line());
             trace.lock().unwrap_or_else(PoisonError::into_inner).push(line);
         }
     }
