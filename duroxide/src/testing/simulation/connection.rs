@@ -31,6 +31,8 @@ struct Inner {
 
 /// Calls of a client that go wrong in a row, at most. Clients ask again for ten seconds.
 const CLIENT_FAILURES: u32 = 3;
+/// How long each way of such a call takes at most, so that the client does not give up meanwhile.
+const CLIENT_DELAY: Duration = Duration::from_millis(500);
 
 impl Connection {
     pub(super) fn new(world: &Arc<World>, process: Process) -> Self {
@@ -91,6 +93,8 @@ impl Connection {
             if in_a_row > CLIENT_FAILURES {
                 course.fault = None;
             }
+            course.before = course.before.min(CLIENT_DELAY);
+            course.after = course.after.min(CLIENT_DELAY);
             failed.store(in_a_row % (CLIENT_FAILURES + 1), Ordering::Relaxed);
         }
         world.trace(|| {
@@ -160,6 +164,7 @@ impl Connection {
             entries.retain(|_| each.next() != Some(&true));
         }
         let world = self.0.world.clone();
+        world.trace(|| format!("{} commits {}", self.0.process, entries.iter().map(show_commit).collect::<String>()));
         let carry_out = async move {
             let answers = world.storage.commit(&lease, entries.clone()).await?;
             world.observe(|record| record.committed(&lease, entries, &answers));
@@ -247,6 +252,7 @@ impl Provider for Connection {
         let (world, process) = (self.0.world.clone(), self.0.process);
         Box::pin(async move {
             let course = self.course("submit", true, false).await;
+            world.trace(|| format!("{process} submits {}", entries.iter().map(show_submission).collect::<String>()));
             let carry_out = async move {
                 let answers = world.storage.submit(entries.clone()).await?;
                 world.observe(|record| record.submitted(process, entries, &answers));
@@ -328,4 +334,23 @@ fn show_acquired(acquired: &Acquired) -> String {
     let activities: Vec<_> = acquired.activities.iter().map(|a| a.id.to_string()).collect();
     let messages: Vec<_> = acquired.messages.iter().map(|(to, m)| format!("{to} {}", m.data)).collect();
     format!("instances {instances:?}, activities {activities:?}, messages {messages:?}, next {:?}", acquired.next_due)
+}
+
+fn show_submission(entry: &Submission) -> String {
+    match entry {
+        Submission::Start { new, .. } => format!("start of {}; ", new.instance),
+        Submission::Send { to, message, .. } => format!("message {} to {to}; ", message.id),
+        Submission::Terminate { turn, .. } => format!("end of {}; ", turn.execution),
+        Submission::Resume { instance, .. } => format!("resumption of {instance}; "),
+    }
+}
+
+fn show_commit(entry: &Commit) -> String {
+    match &entry.write {
+        Write::Turn(turn) => {
+            let read: Vec<_> = turn.consumed.iter().map(ToString::to_string).collect();
+            format!("turn of {}, {} events, messages {read:?} read; ", turn.execution, turn.events.len())
+        }
+        other => format!("{other:?}; "),
+    }
 }

@@ -88,13 +88,15 @@ impl World {
 
     pub(super) fn new(seed: u64, faults: Faults, traced: bool) -> Arc<Self> {
         let begun = Instant::now();
+        let plan = Plan::new(faults, &mut Dice::new(seed, Stream::Plan));
+        let record = Record { clocks_are_set: !plan.skew.is_zero(), ..Record::default() };
         Arc::new(Self {
             storage: MemoryProvider::new(),
             clock: WallClock::new(begun),
-            plan: Plan::new(faults, &mut Dice::new(seed, Stream::Plan)),
+            plan,
             calls: Mutex::new(Dice::new(seed, Stream::Calls)),
             activities: Mutex::new(Dice::new(seed, Stream::Activities)),
-            record: Mutex::default(),
+            record: Mutex::new(record),
             trace: traced.then(Mutex::default),
             outage: Mutex::new((None, begun)),
             second: Mutex::new((begun, 0)),
