@@ -1,5 +1,8 @@
-//! What is measured: time, latency, processor time, memory.
+//! What is measured: time, latency, processor time, memory, what goes to the disk.
+//!
+//! Also compiled into the tool that measures other engines, so that all are measured alike.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -19,19 +22,29 @@ pub struct Report {
     pub seconds: f64,
     /// `n / seconds`.
     pub per_second: f64,
-    /// The median of the single times, in milliseconds.
+    /// The median of the single times, in milliseconds; zero where there are none.
     pub p50_ms: f64,
-    /// The 99th percentile of the single times, in milliseconds.
+    /// The 99th percentile of the single times, in milliseconds; zero where there are none.
     pub p99_ms: f64,
-    /// Processor time of the whole process meanwhile.
+    /// Processor time of the whole process meanwhile, threads that have ended included.
     pub cpu_seconds: f64,
     /// The most memory that was resident.
     pub peak_rss_mib: f64,
-    /// How many write transactions the storage made.
+    /// How many write transactions the storage made; zero where it does not tell.
     pub write_transactions: u64,
     /// What the workload measures besides.
     #[serde(flatten)]
-    pub extra: std::collections::BTreeMap<String, f64>,
+    pub extra: BTreeMap<String, f64>,
+    /// Why there are no figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Report {
+    /// Adds a figure of the workload.
+    pub fn add(&mut self, name: &str, value: f64) {
+        self.extra.insert(name.to_owned(), value);
+    }
 }
 
 /// Single times, from which percentiles are taken.
@@ -59,9 +72,9 @@ impl Times {
     }
 }
 
-impl Extend<Duration> for Times {
-    fn extend<T: IntoIterator<Item = Duration>>(&mut self, times: T) {
-        self.0.extend(times);
+impl FromIterator<Duration> for Times {
+    fn from_iter<T: IntoIterator<Item = Duration>>(times: T) -> Self {
+        Self(times.into_iter().collect())
     }
 }
 
@@ -73,7 +86,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Begins to measure.
+    /// Begins to measure, when the storage has made so many write transactions.
     pub fn begin(writes: u64) -> Self {
         Self { begun: Instant::now(), cpu: cpu_seconds(), writes }
     }
@@ -96,15 +109,10 @@ impl Run {
     }
 }
 
-/// Processor time of this process; zero where the system does not tell.
+/// Processor time of this process, threads that have ended included.
 pub fn cpu_seconds() -> f64 {
-    // Clock ticks of Linux are hundredths of a second on every platform that we measure on; schedstat is finer.
-    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let nanos: u64 = tasks
-        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-        .sum();
-    Duration::from_nanos(nanos).as_secs_f64()
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default().as_secs_f64()
 }
 
 /// Memory that is resident now, in MiB.
@@ -113,7 +121,39 @@ pub fn rss_mib() -> f64 {
 }
 
 fn status_mib(field: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<f64>().ok()).unwrap_or_default() / 1024.0
+    proc_number("/proc/self/status", field) / 1024.0
+}
+
+/// What this process has written so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// Bytes that were handed to the system: what the database wrote into its files, log and checkpoints.
+    pub handed: f64,
+    /// Bytes that the system has to bring to the disk for it: whole pages, each once per time that it was flushed. This is
+    /// what a disk wears by, and what a small write costs on it; the file system's own journal comes on top.
+    pub to_disk: f64,
+}
+
+impl Written {
+    /// Until now; zero where the system does not tell.
+    pub fn now() -> Self {
+        let number = |field| proc_number("/proc/self/io", field);
+        Self { handed: number("wchar:"), to_disk: number("write_bytes:") }
+    }
+
+    /// Adds what was written since then, for each of n.
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    pub fn add_since(self, report: &mut Report) {
+        let now = Self::now();
+        let n = report.n.max(1) as f64;
+        report.add("handed_bytes_per_one", (now.handed - self.handed) / n);
+        report.add("written_bytes_per_one", (now.to_disk - self.to_disk) / n);
+    }
+}
+
+/// The number behind a field in one of the system's texts; zero where there is none.
+fn proc_number(file: &str, field: &str) -> f64 {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    line.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or_default()
 }

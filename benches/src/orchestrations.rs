@@ -1,8 +1,13 @@
 //! What the workloads run.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use duroxide::prelude::*;
+use tokio::sync::watch;
+
+use crate::ledger::Ledger;
 
 /// An activity that does nothing.
 #[activity]
@@ -57,10 +62,33 @@ pub struct Go {
     pub n: u64,
 }
 
+/// How many instances of [`waits()`] have been called in this process.
+pub static WAITING: AtomicU64 = AtomicU64::new(0);
+
 /// Waits for one event.
 #[orchestration]
 pub async fn waits(ctx: OrchestrationContext) -> duroxide::Result<u64> {
+    WAITING.fetch_add(1, Ordering::Relaxed);
     Ok(ctx.event::<Go>().await.n)
+}
+
+/// The highest number that an event brought to an instance of [`listens()`].
+pub static HEARD: LazyLock<watch::Sender<u64>> = LazyLock::new(watch::Sender::default);
+
+/// So many activities, and then a wait for one event after another, for ever.
+#[orchestration]
+pub async fn listens(ctx: OrchestrationContext, n: u64) -> duroxide::Result<()> {
+    for i in 0..n {
+        echo::call(&ctx, i).await?;
+    }
+    loop {
+        let n = ctx.event::<Go>().await.n;
+        HEARD.send_if_modified(|heard| {
+            let more = n > *heard;
+            *heard = n.max(*heard);
+            more
+        });
+    }
 }
 
 /// So many children side by side, each with one activity.
@@ -86,4 +114,22 @@ pub async fn remembers(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u6
         echo::call(&ctx, i).await?;
     }
     Ok(ctx.event::<Go>().await.n)
+}
+
+/// An activity with an effect: it is written down each time that it is run.
+#[activity]
+pub async fn note(ctx: ActivityContext, instance: u64, step: u64) -> duroxide::Result<u64> {
+    // Asked for, not injected: only one workload has a ledger.
+    let State(ledger) = ctx.state::<Ledger>().ok_or_else(|| duroxide::Error::new("no ledger"))?;
+    Ok(ledger.note(instance, step).await?)
+}
+
+/// So many activities with an effect, one after another.
+#[orchestration]
+pub async fn notes(ctx: OrchestrationContext, instance: u64, n: u64) -> duroxide::Result<u64> {
+    let mut last = 0;
+    for step in 0..n {
+        last = note::call(&ctx, instance, step).await?;
+    }
+    Ok(last)
 }

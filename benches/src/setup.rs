@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use duroxide::provider::{MemoryProvider, Provider};
-use duroxide::sqlite::{Durability, SqliteProvider};
-use duroxide::{Runtime, RuntimeOptions};
+use duroxide::sqlite::{Durability, Moment, SqliteOptions, SqliteProvider};
+use duroxide::{Runtime, RuntimeBuilder};
 
 /// Where state is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -15,6 +16,8 @@ pub enum Kind {
     Memory,
     /// In a SQLite file.
     Sqlite,
+    /// In a PostgreSQL database.
+    Postgres,
 }
 
 /// What an acknowledged write survives.
@@ -36,19 +39,30 @@ pub enum Store {
 }
 
 impl Store {
-    /// Opens one; SQLite keeps its file in the folder.
-    pub fn open(kind: Kind, level: Level, folder: &Path) -> duroxide::Result<Self> {
-        Ok(match kind {
-            Kind::Memory => Self::Memory(MemoryProvider::new()),
+    /// Opens one; SQLite keeps its file in the folder, and each of its transactions takes so much longer.
+    pub fn open(kind: Kind, level: Level, flush_delay: Duration, folder: &Path) -> duroxide::Result<Self> {
+        match kind {
+            Kind::Memory => Ok(Self::Memory(MemoryProvider::new())),
             Kind::Sqlite => {
                 let durability = match level {
                     Level::Full => Durability::Full,
                     Level::Relaxed => Durability::Relaxed,
                 };
-                let options = duroxide::sqlite::SqliteOptions::new().durability(durability);
-                Self::Sqlite(Arc::new(SqliteProvider::open_with(folder.join("load.db"), options)?))
+                let mut options = SqliteOptions::new().durability(durability);
+                if !flush_delay.is_zero() {
+                    options = options.observer(move |moment| {
+                        if moment == Moment::Before("COMMIT") {
+                            std::thread::sleep(flush_delay);
+                        }
+                    });
+                }
+                Ok(Self::Sqlite(Arc::new(SqliteProvider::open_with(folder.join("load.db"), options)?)))
             }
-        })
+            Kind::Postgres => {
+                let reason = "there is no provider `postgres` yet: choose `sqlite` or `memory`";
+                Err(duroxide::Error::new(reason))
+            }
+        }
     }
 
     /// The provider.
@@ -67,8 +81,8 @@ impl Store {
         }
     }
 
-    /// Starts a runtime on it.
-    pub async fn runtime(&self, options: RuntimeOptions) -> duroxide::Result<Runtime> {
-        Ok(Runtime::builder().shared_provider(self.provider()).options(options).start().await?)
+    /// What a runtime on it is made with.
+    pub fn builder(&self) -> RuntimeBuilder {
+        Runtime::builder().shared_provider(self.provider())
     }
 }

@@ -1,6 +1,7 @@
 //! The load tool: runs one workload and prints its figures.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use clap::Parser;
@@ -28,13 +29,16 @@ struct Args {
     /// The length of texts in bytes, for `payload`.
     #[arg(long, default_value_t = 64 * 1024)]
     payload: usize,
-    /// Prints one JSON object, and no progress bar.
+    /// How much longer each write transaction takes to become durable, such as `2ms`: to see who waits for how many.
+    #[arg(long, default_value = "0s")]
+    flush_delay: humantime::Duration,
+    /// Prints one JSON object, and no progress bar. Where there are no figures, it says why under `error`.
     #[arg(long)]
     json: bool,
     /// Where the files go. Default: a folder that is removed afterwards.
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// Start the instances of `recovery` and wait to be killed.
+    /// Work on the instances of `recovery` until killed.
     #[arg(long, hide = true)]
     victim: bool,
 }
@@ -42,7 +46,7 @@ struct Args {
 static BAR: OnceLock<ProgressBar> = OnceLock::new();
 
 #[tokio::main]
-async fn main() -> duroxide::Result<()> {
+async fn main() -> duroxide::Result<ExitCode> {
     let args = Args::parse();
     let temporary = tempfile::tempdir()?;
     let options = Options {
@@ -51,6 +55,7 @@ async fn main() -> duroxide::Result<()> {
         payload: args.payload,
         kind: args.provider,
         level: args.durability,
+        flush_delay: args.flush_delay.into(),
         folder: args.folder.clone().unwrap_or_else(|| temporary.path().to_owned()),
         progress: |n| {
             if let Some(bar) = BAR.get() {
@@ -59,13 +64,17 @@ async fn main() -> duroxide::Result<()> {
         },
     };
     if args.victim {
-        return workloads::start_and_wait_for_the_kill(options).await;
+        return workloads::work_until_the_kill(options).await.map(|()| ExitCode::SUCCESS);
     }
     if !args.json {
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec}")?;
         let _ = BAR.set(ProgressBar::new(args.n).with_style(style));
     }
-    let mut report = workloads::run(args.workload, options).await?;
+    let mut report = match workloads::run(args.workload, options).await {
+        Ok(report) => report,
+        Err(error) if args.json => Report { n: args.n, error: Some(format!("{error:#}")), ..Report::default() },
+        Err(error) => return Err(error),
+    };
     report.workload = name(args.workload);
     report.provider = name(args.provider);
     report.durability = name(args.durability);
@@ -75,7 +84,7 @@ async fn main() -> duroxide::Result<()> {
     } else {
         println!("{}", serde_json::to_string(&report)?);
     }
-    Ok(())
+    Ok(if report.error.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn name(value: impl clap::ValueEnum) -> String {

@@ -1,34 +1,48 @@
 //! What waiting costs.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Bench;
 use super::many::{id, start_all};
+use super::{Bench, LOOK};
 use crate::measure::{Report, Times, cpu_seconds, rss_mib};
-use crate::orchestrations::{Go, waits};
+use crate::orchestrations::{Go, WAITING, waits};
 
+/// How long is looked at a runtime that has nothing to do.
+const IDLE: Duration = Duration::from_secs(20);
+/// How many of the waiting are woken, one after another.
+const WOKEN: u64 = 200;
+
+/// `seconds` is the time until all are waiting, `cpu_seconds` what 20 seconds of that cost; the times are those of waking one.
 pub(super) async fn idle(bench: &Bench) -> duroxide::Result<Report> {
-    let alone = rss_mib();
-    let begun = Instant::now();
-    let handles = start_all(bench, async |i| Ok(waits::start(&bench.client, id("idle", i)).await?)).await?;
-    let set_up = begun.elapsed();
+    let (n, alone) = (bench.options.n, rss_mib());
+    let run = bench.begin();
+    start_all(bench, async |i| Ok(waits::start(&bench.client, id("idle", i)).await?)).await?;
+    while WAITING.load(Ordering::Relaxed) < n {
+        tokio::time::sleep(LOOK).await;
+    }
+    let mut report = bench.end(&run, n, Times::default());
     // Let the last turns and checkpoints come to their end.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let (cpu, run) = (cpu_seconds(), bench.begin());
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    let cpu = cpu_seconds() - cpu;
-    let resident = rss_mib();
+    let (cpu, writes) = (cpu_seconds(), bench.store.write_transactions());
+    tokio::time::sleep(IDLE).await;
+    report.cpu_seconds = cpu_seconds() - cpu;
+    report.add("idle_write_transactions", count(bench.store.write_transactions() - writes));
+    report.add("rss_alone_mib", alone);
+    report.add("rss_idle_mib", rss_mib());
     let mut wake_ups = Times::default();
-    for handle in handles.iter().step_by(handles.len().div_ceil(200).max(1)) {
+    for i in (0..n).step_by(usize::try_from(n.div_ceil(WOKEN))?.max(1)) {
+        let handle = waits::handle(&bench.client, id("idle", i));
         let begun = Instant::now();
         handle.raise(Go { n: 1 }).await?;
         handle.result().await?;
         wake_ups.push(begun.elapsed());
     }
-    let mut report = bench.end(&run, bench.options.n, wake_ups);
-    report.cpu_seconds = cpu;
-    report.extra.insert("set_up_seconds".to_owned(), set_up.as_secs_f64());
-    report.extra.insert("rss_alone_mib".to_owned(), alone);
-    report.extra.insert("rss_idle_mib".to_owned(), resident);
+    (report.p50_ms, report.p99_ms) = (wake_ups.percentile_ms(0.5), wake_ups.percentile_ms(0.99));
     Ok(report)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn count(n: u64) -> f64 {
+    n as f64
 }

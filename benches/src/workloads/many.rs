@@ -31,7 +31,7 @@ pub(super) async fn steps5(bench: &Bench) -> duroxide::Result<Report> {
     let report = many(bench, async |i| Ok(_ = steps::start(&bench.client, id("steps", i), 5).await?.result().await?));
     let mut report = report.await?;
     let steps = 5.0 * bench.options.n as f64;
-    report.extra.insert("steps_per_second".to_owned(), steps / report.seconds);
+    report.add("steps_per_second", steps / report.seconds);
     Ok(report)
 }
 
@@ -43,19 +43,17 @@ pub(super) async fn payload(bench: &Bench) -> duroxide::Result<Report> {
 
 pub(super) async fn timers(bench: &Bench) -> duroxide::Result<Report> {
     let run = bench.begin();
-    let handles = start_all(bench, async |i| Ok(nap::start(&bench.client, id("timer", i), 1000).await?)).await?;
+    let handles = handles(bench, async |i| Ok(nap::start(&bench.client, id("timer", i), 1000).await?)).await?;
     let late = stream::iter(handles).map(async |handle: Handle<nap>| {
         let due = Timestamp::from_micros(handle.result().await?);
         duroxide::Result::<_>::Ok(Timestamp::from(SystemTime::now()).since(due))
     });
     let late: Vec<Duration> = late.buffer_unordered(usize::MAX).try_collect().await?;
-    let mut times = Times::default();
-    times.extend(late);
-    Ok(bench.end(&run, bench.options.n, times))
+    Ok(bench.end(&run, bench.options.n, late.into_iter().collect()))
 }
 
 pub(super) async fn events(bench: &Bench) -> duroxide::Result<Report> {
-    let handles = start_all(bench, async |i| Ok(waits::start(&bench.client, id("event", i)).await?)).await?;
+    let handles = handles(bench, async |i| Ok(waits::start(&bench.client, id("event", i)).await?)).await?;
     let run = bench.begin();
     let done = stream::iter(handles).map(async |handle: Handle<waits>| {
         let begun = Instant::now();
@@ -65,19 +63,25 @@ pub(super) async fn events(bench: &Bench) -> duroxide::Result<Report> {
         duroxide::Result::<_>::Ok(begun.elapsed())
     });
     let times: Vec<Duration> = done.buffer_unordered(bench.options.in_flight).try_collect().await?;
-    Ok(bench.end(&run, bench.options.n, collected(times)))
+    Ok(bench.end(&run, bench.options.n, times.into_iter().collect()))
 }
 
-/// Starts n instances, so many at once.
+/// Starts n instances, so many at once, and forgets their handles: what they take is not what is asked about.
 pub(super) async fn start_all<O: Orchestration>(
     bench: &Bench,
     start: impl AsyncFn(u64) -> duroxide::Result<Handle<O>>,
+) -> duroxide::Result<()> {
+    let starts = stream::iter(0..bench.options.n).map(async |i| start(i).await.map(drop));
+    starts.buffer_unordered(bench.options.in_flight).try_collect().await
+}
+
+/// Starts n instances, so many at once.
+async fn handles<O: Orchestration>(
+    bench: &Bench,
+    start: impl AsyncFn(u64) -> duroxide::Result<Handle<O>>,
 ) -> duroxide::Result<Vec<Handle<O>>> {
-    stream::iter(0..bench.options.n)
-        .map(async |i| start(i).await)
-        .buffer_unordered(bench.options.in_flight)
-        .try_collect()
-        .await
+    let starts = stream::iter(0..bench.options.n).map(async |i| start(i).await);
+    starts.buffer_unordered(bench.options.in_flight).try_collect().await
 }
 
 /// Does something n times, so many at once.
@@ -90,13 +94,7 @@ async fn many(bench: &Bench, one: impl AsyncFn(u64) -> duroxide::Result<()>) -> 
         duroxide::Result::<_>::Ok(begun.elapsed())
     });
     let times: Vec<Duration> = all.buffer_unordered(bench.options.in_flight).try_collect().await?;
-    Ok(bench.end(&run, bench.options.n, collected(times)))
-}
-
-fn collected(single: Vec<Duration>) -> Times {
-    let mut times = Times::default();
-    times.extend(single);
-    times
+    Ok(bench.end(&run, bench.options.n, times.into_iter().collect()))
 }
 
 pub(super) fn id(kind: &str, i: u64) -> String {

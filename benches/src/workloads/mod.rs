@@ -5,17 +5,16 @@ mod many;
 mod one;
 mod recovery;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use duroxide::{Client, Runtime, RuntimeOptions};
+use duroxide::{Client, Runtime, RuntimeBuilder};
 
-use crate::measure::{Report, Run, Times};
+use crate::measure::{Report, Run, Times, Written};
 use crate::setup::{Kind, Level, Store};
 
-pub use recovery::start_and_wait_for_the_kill;
+pub use recovery::work_until_the_kill;
 
 /// What is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,6 +58,8 @@ pub struct Options {
     pub kind: Kind,
     /// What an acknowledged write survives.
     pub level: Level,
+    /// How much longer each write transaction takes to become durable.
+    pub flush_delay: Duration,
     /// Where files go.
     pub folder: PathBuf,
     /// Told how much is done.
@@ -75,8 +76,24 @@ struct Bench {
 
 impl Bench {
     async fn start(options: Options) -> duroxide::Result<Self> {
-        let store = Store::open(options.kind, options.level, &options.folder)?;
-        let runtime = store.runtime(RuntimeOptions::default()).await?;
+        Self::start_with(options, |builder| builder).await
+    }
+
+    async fn start_with(
+        options: Options,
+        change: impl FnOnce(RuntimeBuilder) -> RuntimeBuilder,
+    ) -> duroxide::Result<Self> {
+        let store = Store::open(options.kind, options.level, options.flush_delay, &options.folder)?;
+        let runtime = change(store.builder()).start().await?;
+        let client = runtime.client();
+        Ok(Self { options, store, runtime, client })
+    }
+
+    /// Another runtime on the same store, which knows nothing of what was live in this one.
+    async fn restart(self) -> duroxide::Result<Self> {
+        let Self { options, store, runtime, .. } = self;
+        runtime.shutdown().await?;
+        let runtime = store.builder().start().await?;
         let client = runtime.client();
         Ok(Self { options, store, runtime, client })
     }
@@ -96,6 +113,7 @@ pub async fn run(workload: Workload, options: Options) -> duroxide::Result<Repor
         return recovery::recovery(options).await;
     }
     let bench = Bench::start(options).await?;
+    let written = Written::now();
     let mut report = match workload {
         Workload::Hello => many::hello(&bench).await?,
         Workload::Latency => many::latency(&bench).await?,
@@ -110,20 +128,18 @@ pub async fn run(workload: Workload, options: Options) -> duroxide::Result<Repor
         Workload::Idle => idle::idle(&bench).await?,
         Workload::Recovery => Report::default(),
     };
-    add_written(&bench, &mut report.extra);
-    bench.runtime.shutdown().await?;
-    Ok(report)
-}
-
-/// What this process has handed to the disk so far, as the system counts it.
-#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn add_written(bench: &Bench, extra: &mut BTreeMap<String, f64>) {
-    if bench.options.kind == Kind::Sqlite {
-        let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-        let bytes = io.lines().find_map(|line| line.strip_prefix("wchar: ")).and_then(|n| n.parse::<u64>().ok());
-        let per_one = bytes.unwrap_or_default() as f64 / bench.options.n.max(1) as f64;
-        extra.insert("written_bytes_per_one".to_owned(), per_one);
+    if bench.options.kind != Kind::Memory {
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        report.add("write_transactions_per_one", report.write_transactions as f64 / report.n.max(1) as f64);
     }
+    let Bench { runtime, store, client, options } = bench;
+    runtime.shutdown().await?;
+    // What is left in the log is moved into the database when the last of these lets go of it, and counts, too.
+    drop((client, store));
+    if options.kind != Kind::Memory {
+        written.add_since(&mut report);
+    }
+    Ok(report)
 }
 
 /// The pause of those who wait for a condition that has no signal.

@@ -1,17 +1,41 @@
 //! One instance that does much.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use duroxide::RuntimeOptions;
+use duroxide::{EventKind, HistoryEvent, Input};
 
 use super::{Bench, LOOK};
 use crate::measure::{Report, Times};
 use crate::orchestrations::{Go, family, fan, remembers, steps};
 
+/// How many steps stand for an early or a late one: enough for a median that no single slow flush moves.
+const WINDOW: usize = 200;
+
+/// The times are those of single steps, and so are the figures that tell whether a step costs more when the history is long:
+/// the medians of the first and of the last steps.
 pub(super) async fn chain(bench: &Bench) -> duroxide::Result<Report> {
     let run = bench.begin();
-    steps::start(&bench.client, "chain", bench.options.n).await?.result().await?;
-    Ok(bench.end(&run, bench.options.n, Times::default()))
+    let handle = steps::start(&bench.client, "chain", bench.options.n).await?;
+    handle.result().await?;
+    let mut report = bench.end(&run, bench.options.n, Times::default());
+    let steps = step_times(&handle.history().await?);
+    let mut all: Times = steps.iter().copied().collect();
+    (report.p50_ms, report.p99_ms) = (all.percentile_ms(0.5), all.percentile_ms(0.99));
+    let median_us = |some: &[Duration]| some.iter().copied().collect::<Times>().percentile_ms(0.5) * 1e3;
+    let (early, late) = (steps.get(..WINDOW), steps.len().checked_sub(WINDOW).and_then(|from| steps.get(from..)));
+    if let (Some(early), Some(late)) = (early, late) {
+        report.add("step_early_us", median_us(early));
+        report.add("step_late_us", median_us(late));
+        report.add("step_late_to_early", median_us(late) / median_us(early));
+    }
+    Ok(report)
+}
+
+/// From the record of each outcome to that of the next.
+fn step_times(history: &[HistoryEvent]) -> Vec<Duration> {
+    let outcomes = history.iter().filter(|e| matches!(e.kind, EventKind::Input(Input::ActivityCompleted { .. })));
+    let times: Vec<_> = outcomes.map(|event| event.time).collect();
+    times.windows(2).map(|pair| pair[1].since(pair[0])).collect()
 }
 
 pub(super) async fn fanout(bench: &Bench) -> duroxide::Result<Report> {
@@ -33,18 +57,13 @@ pub(super) async fn replay(bench: Bench) -> duroxide::Result<Report> {
     while handle.status().await?.events.0 < activities * 2 {
         tokio::time::sleep(LOOK).await;
     }
-    let Bench { options, store, runtime, .. } = bench;
-    runtime.shutdown().await?;
-    let runtime = store.runtime(RuntimeOptions::default()).await?;
-    let client = runtime.client();
-    let bench = Bench { options, store, runtime, client };
+    let bench = bench.restart().await?;
     let handle = remembers::handle(&bench.client, "replay");
     let run = bench.begin();
     let begun = Instant::now();
     handle.raise(Go { n: 1 }).await?;
     handle.result().await?;
-    let mut times = Times::default();
-    times.push(begun.elapsed());
+    let times = Times::from_iter([begun.elapsed()]);
     let report = bench.end(&run, bench.options.n, times);
     bench.runtime.shutdown().await?;
     Ok(report)

@@ -1,0 +1,54 @@
+//! What is below every engine: how often a second the database commits, and how much the disk takes.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::Instant;
+
+use crate::drive::{Options, Workload};
+use crate::engine::Result;
+use crate::measure::{Report, Run, Times, Written};
+
+pub(crate) fn run(workload: Workload, options: &Options) -> Result<Report> {
+    match workload {
+        Workload::Commits => commits(options),
+        Workload::Disk => disk(options),
+        _ => Err("the floor has only the workloads `commits` and `disk`".into()),
+    }
+}
+
+/// One small row per transaction, one transaction after another, each on the disk before the next.
+fn commits(options: &Options) -> Result<Report> {
+    let database = rusqlite::Connection::open(options.folder.join("floor.db"))?;
+    database.pragma_update(None, "journal_mode", "WAL")?;
+    database.pragma_update(None, "synchronous", "FULL")?;
+    database.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT)", [])?;
+    let mut insert = database.prepare("INSERT INTO rows (text) VALUES (?1)")?;
+    let written = Written::now();
+    let run = Run::begin(0);
+    let mut times = Times::default();
+    for _ in 0..options.n {
+        let begun = Instant::now();
+        insert.execute(["a small row"])?;
+        times.push(begun.elapsed());
+    }
+    let mut report = run.end(options.n, times, options.n);
+    written.add_since(&mut report);
+    Ok(report)
+}
+
+/// 1 MiB at a time, appended and flushed.
+fn disk(options: &Options) -> Result<Report> {
+    let mut file = File::create(options.folder.join("floor.bin"))?;
+    let block = vec![0x5a; 1024 * 1024];
+    let run = Run::begin(0);
+    let mut times = Times::default();
+    for _ in 0..options.n {
+        let begun = Instant::now();
+        file.write_all(&block)?;
+        file.sync_data()?;
+        times.push(begun.elapsed());
+    }
+    let mut report = run.end(options.n, times, 0);
+    report.add("mib_per_second", report.per_second);
+    Ok(report)
+}

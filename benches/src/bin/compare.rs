@@ -1,0 +1,51 @@
+//! Runs the same work here, on other engines and on what is below all of them, by turns, and prints what the targets ask.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use duroxide_bench::compare::{entry, figures::Figures, plan, tables};
+
+/// Compares Duroxide with other engines and with the disk; see `benches/compare`.
+#[derive(Parser)]
+struct Args {
+    /// The program that runs the other engines.
+    #[arg(long)]
+    peer: PathBuf,
+    /// A subset, once.
+    #[arg(long)]
+    quick: bool,
+    /// Only these workloads.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// How often everything is run; the medians count. Default: 3, or 1 if quick.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Writes the tables into docs/performance.md, between its markers.
+    #[arg(long)]
+    write: bool,
+}
+
+fn main() -> duroxide::Result<()> {
+    let args = Args::parse();
+    let load = std::env::current_exe()?.with_file_name("load");
+    let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 3 });
+    let plan = plan::plan(args.quick, &args.only);
+    let mut figures = Figures::default();
+    for round in 0..rounds {
+        for run in plan.iter().filter(|run| round == 0 || !run.once) {
+            eprintln!("round {} of {rounds}: {}", round + 1, run.name);
+            let program = if run.peer { &args.peer } else { &load };
+            figures.add(run.name, program, run.arguments)?;
+        }
+    }
+    if !args.quick && args.only.is_empty() {
+        eprintln!("a new program that uses the library");
+        figures.insert("entry", entry::measure()?);
+    }
+    let text = format!("{}\n{}", tables::workloads(&figures), tables::targets(&figures));
+    println!("{text}");
+    if args.write {
+        tables::write("docs/performance.md".as_ref(), &text, rounds)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! Comparing: what is run, what came out, and how it is shown.
+
+pub mod entry;
+pub mod figures;
+pub mod plan;
+pub mod tables;
+pub mod targets;

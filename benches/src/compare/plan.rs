@@ -1,0 +1,112 @@
+//! What is run, in which order. Runs of one workload stand side by side, so that a disk that is slower for a while is so
+//! for all of them.
+
+/// One run of one program.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Names the workload, and who does it: `hello`, `hello published full`.
+    pub name: &'static str,
+    /// What the program is told.
+    pub arguments: &'static str,
+    /// Whether the program is the one for other engines and the floor.
+    pub peer: bool,
+    /// Whether one round is enough, since it takes long and varies little.
+    pub once: bool,
+    /// Whether it is part of the quick subset.
+    quick: bool,
+}
+
+const fn ours(name: &'static str, arguments: &'static str) -> Run {
+    Run { name, arguments, peer: false, once: false, quick: false }
+}
+
+const fn peer(name: &'static str, arguments: &'static str) -> Run {
+    Run { peer: true, ..ours(name, arguments) }
+}
+
+const fn quick(run: Run) -> Run {
+    Run { quick: true, ..run }
+}
+
+const fn once(run: Run) -> Run {
+    Run { once: true, ..run }
+}
+
+/// Where others are given less to do, it is because they would take minutes; a rate does not depend on it.
+const RUNS: &[Run] = &[
+    quick(peer("commits", "floor commits --n 5000")),
+    quick(ours("hello", "hello --n 5000")),
+    quick(peer("hello published default", "published hello --n 1000")),
+    peer("hello published tuned", "published hello --n 1000 --concurrency 8"),
+    peer("hello published full", "published hello --n 1000 --durability full"),
+    quick(peer("hello durare default", "durare hello --n 5000")),
+    peer("hello durare full", "durare hello --n 5000 --durability full"),
+    quick(ours("latency", "latency --n 1000")),
+    quick(peer("latency published default", "published latency --n 50")),
+    peer("latency published full", "published latency --n 50 --durability full"),
+    quick(peer("latency durare default", "durare latency --n 500")),
+    peer("latency durare full", "durare latency --n 500 --durability full"),
+    quick(ours("steps5", "steps5 --n 2000")),
+    peer("steps5 published default", "published steps5 --n 300"),
+    peer("steps5 published full", "published steps5 --n 300 --durability full"),
+    peer("steps5 durare default", "durare steps5 --n 2000"),
+    peer("steps5 durare full", "durare steps5 --n 2000 --durability full"),
+    quick(ours("chain", "chain --n 1000")),
+    peer("chain published default", "published chain --n 200"),
+    peer("chain published full", "published chain --n 200 --durability full"),
+    peer("chain durare default", "durare chain --n 1000"),
+    peer("chain durare full", "durare chain --n 1000 --durability full"),
+    ours("chain10000", "chain --n 10000"),
+    quick(ours("fanout500", "fanout --n 500")),
+    peer("fanout500 published default", "published fanout --n 500"),
+    peer("fanout500 published full", "published fanout --n 500 --durability full"),
+    peer("fanout500 durare default", "durare fanout --n 500"),
+    peer("fanout500 durare full", "durare fanout --n 500 --durability full"),
+    ours("fanout10000", "fanout --n 10000"),
+    once(peer("fanout10000 durare default", "durare fanout --n 10000")),
+    once(peer("fanout10000 durare full", "durare fanout --n 10000 --durability full")),
+    ours("timers", "timers --n 2000"),
+    peer("timers published default", "published timers --n 200"),
+    peer("timers published full", "published timers --n 200 --durability full"),
+    peer("timers durare default", "durare timers --n 2000"),
+    peer("timers durare full", "durare timers --n 2000 --durability full"),
+    ours("events", "events --n 10000"),
+    peer("events published default", "published events --n 500"),
+    peer("events published full", "published events --n 500 --durability full"),
+    peer("events durare default", "durare events --n 500"),
+    peer("events durare full", "durare events --n 500 --durability full"),
+    ours("children", "children --n 1000"),
+    peer("children published default", "published children --n 200"),
+    peer("children published full", "published children --n 200 --durability full"),
+    peer("children durare default", "durare children --n 1000"),
+    peer("children durare full", "durare children --n 1000 --durability full"),
+    quick(peer("disk", "floor disk --n 128")),
+    quick(ours("payload", "payload --n 2000")),
+    peer("payload published default", "published payload --n 200"),
+    peer("payload published full", "published payload --n 200 --durability full"),
+    peer("payload durare default", "durare payload --n 1000"),
+    peer("payload durare full", "durare payload --n 1000 --durability full"),
+    ours("replay", "replay --n 10000"),
+    once(peer("replay durare default", "durare replay --n 10000")),
+    ours("recovery", "recovery --n 1000"),
+    once(peer("recovery published default", "published recovery --n 200")),
+    once(peer("recovery durare default", "durare recovery --n 1000")),
+    once(ours("idle", "idle --n 10000")),
+    once(ours("idle100000", "idle --n 100000")),
+    once(peer("idle published default", "published idle --n 1000")),
+    once(peer("idle durare default", "durare idle --n 1000")),
+    quick(ours("memory", "hello --n 20000 --provider memory")),
+    quick(ours("latency slow", "latency --n 200 --flush-delay 2ms")),
+    quick(ours("chain slow", "chain --n 500 --flush-delay 2ms")),
+];
+
+/// What is run.
+pub fn plan(quick: bool, only: &[String]) -> Vec<Run> {
+    let wanted = |run: &Run| {
+        let workload = run.name.split(' ').next().unwrap_or_default();
+        let floor = matches!(workload, "commits" | "disk");
+        let chosen = only.is_empty() || floor || only.iter().any(|only| only == workload);
+        chosen && (run.quick || !quick)
+    };
+    RUNS.iter().copied().filter(wanted).collect()
+}

@@ -1,0 +1,146 @@
+//! The figures as tables for people.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::figures::Figures;
+use super::targets::{self, Bound};
+
+/// A figure of one workload, here and elsewhere.
+struct Row {
+    /// Names the runs.
+    name: &'static str,
+    title: &'static str,
+    field: &'static str,
+    unit: &'static str,
+    /// Whether more is better.
+    more: bool,
+}
+
+const ROWS: &[Row] = &[
+    Row { name: "hello", title: "one activity, 256 instances at once", field: "per_second", unit: "/s", more: true },
+    Row { name: "latency", title: "the same, one at a time, median", field: "p50_ms", unit: "ms", more: false },
+    Row { name: "steps5", title: "five steps, 256 at once", field: "steps_per_second", unit: "steps/s", more: true },
+    Row { name: "chain", title: "one instance, 1,000 steps", field: "per_second", unit: "steps/s", more: true },
+    Row { name: "fanout500", title: "500 activities side by side", field: "seconds", unit: "s", more: false },
+    Row { name: "fanout10000", title: "10,000 activities side by side", field: "seconds", unit: "s", more: false },
+    Row { name: "timers", title: "timers, how late at worst (p99)", field: "p99_ms", unit: "ms", more: false },
+    Row { name: "events", title: "events, 256 at once", field: "per_second", unit: "/s", more: true },
+    Row { name: "children", title: "children side by side", field: "per_second", unit: "/s", more: true },
+    Row { name: "payload", title: "64 KiB through an activity", field: "per_second", unit: "/s", more: true },
+    Row { name: "replay", title: "replay of 10,000 events", field: "p50_ms", unit: "ms", more: false },
+    Row { name: "recovery", title: "killed, and at its end again", field: "seconds", unit: "s", more: false },
+    Row { name: "idle", title: "20 s of waiting, processor", field: "cpu_seconds", unit: "s", more: false },
+    Row { name: "idle", title: "waking one that waits, median", field: "p50_ms", unit: "ms", more: false },
+    Row {
+        name: "hello",
+        title: "written to disk, one activity",
+        field: "written_bytes_per_one",
+        unit: "B",
+        more: false,
+    },
+    Row { name: "hello", title: "processor for all of them", field: "cpu_seconds", unit: "s", more: false },
+];
+
+const OTHERS: &[&str] = &["published default", "published full", "durare default", "durare full"];
+
+/// What every engine does. In brackets: how many times better this one is.
+pub fn workloads(figures: &Figures) -> String {
+    let mut text =
+        "| workload | Duroxide | duroxide 0.1.32 | with full sync | durare 0.5.0 | with full sync |\n".to_owned();
+    text += "| --- | --- | --- | --- | --- | --- |\n";
+    for row in ROWS {
+        let Some(ours) = figures.get(row.name, row.field) else { continue };
+        let _ = write!(text, "| {} | {} {}", row.title, number(ours), row.unit);
+        for other in OTHERS {
+            let _ = write!(text, " | {}", cell(figures, row, other, ours));
+        }
+        text += " |\n";
+    }
+    if let (Some(rate), Some(p50)) = (figures.get("commits", "per_second"), figures.get("commits", "p50_ms")) {
+        let _ = writeln!(text, "\nA bare commit of one row: {} /s, median {} ms.", number(rate), number(p50));
+    }
+    if let Some(rate) = figures.get("disk", "mib_per_second") {
+        let _ = writeln!(text, "The disk, 1 MiB at a time, each flushed: {} MiB/s.", number(rate));
+    }
+    text
+}
+
+fn cell(figures: &Figures, row: &Row, other: &str, ours: f64) -> String {
+    let name = format!("{} {other}", row.name);
+    match (figures.get(&name, row.field), figures.error(&name)) {
+        (Some(theirs), _) => {
+            let ratio = if row.more { ours / theirs } else { theirs / ours };
+            format!("{} {} ({}x)", number(theirs), row.unit, number(ratio))
+        }
+        (None, Some(error)) => error.replace(['|', '\n'], " "),
+        (None, None) => String::new(),
+    }
+}
+
+/// What is aimed at, and whether it is met.
+pub fn targets(figures: &Figures) -> String {
+    let mut text = "| target | bound | measured | met |\n| --- | --- | --- | --- |\n".to_owned();
+    for target in targets::TARGETS {
+        let Some(measured) = (target.measure)(figures) else { continue };
+        let (bound, met) = match target.bound {
+            Bound::AtLeast(bound) => (format!("at least {}", number(bound)), measured >= bound),
+            Bound::AtMost(bound) => (format!("at most {}", number(bound)), measured <= bound),
+        };
+        let (unit, measured) = (target.unit, number(measured));
+        let met = if met { "yes" } else { "no" };
+        let _ = writeln!(text, "| {} | {bound} {unit} | {measured} {unit} | {met} |", target.title);
+    }
+    text
+}
+
+/// Three digits that count, with separators.
+fn number(value: f64) -> String {
+    let digits = match value.abs() {
+        0.0 => 0,
+        value if value < 0.01 => 4,
+        value if value < 0.1 => 3,
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    let text = format!("{value:.digits$}");
+    let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
+    let mut grouped = String::new();
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped + &rest
+}
+
+const BEGIN: &str = "<!-- figures: written by benches/compare --write -->";
+const END: &str = "<!-- end of figures -->";
+
+/// Puts the tables between the markers of a page.
+pub fn write(page: &Path, tables: &str, rounds: usize) -> duroxide::Result<()> {
+    let text = std::fs::read_to_string(page)?;
+    let (before, rest) = text.split_once(BEGIN).ok_or_else(|| missing(BEGIN))?;
+    let (_, after) = rest.split_once(END).ok_or_else(|| missing(END))?;
+    let machine = machine();
+    std::fs::write(
+        page,
+        format!("{before}{BEGIN}\n\n{machine} Medians of {rounds} rounds.\n\n{tables}\n{END}{after}"),
+    )?;
+    Ok(())
+}
+
+fn missing(marker: &str) -> duroxide::Error {
+    duroxide::Error::new(format!("the page has no {marker:?}"))
+}
+
+fn machine() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(": ").nth(1));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let model = field("model name").unwrap_or("processor");
+    let system = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{processors} processors ({model}), Linux {}.", system.split('-').next().unwrap_or_default().trim())
+}
