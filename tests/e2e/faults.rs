@@ -7,11 +7,8 @@ use std::time::{Duration, Instant};
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::testing::VirtualClock;
-use duroxide::{
-    Client, Clock, Decision, EventKind, HistoryEvent, Hold, Party, Registry, RuntimeBuilder, RuntimeOptions, Timestamp,
-};
+use duroxide::{Client, Decision, EventKind, HistoryEvent, Registry, RuntimeBuilder, RuntimeOptions};
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use support::{Fault, Faults, FaultyProvider, Method};
 use tokio::sync::watch;
 
@@ -360,6 +357,9 @@ async fn a_client_is_patient_with_storage_that_fails() {
     bench.tour().await;
     let client = bench.runtime.client();
     assert_eq!(client.list(&duroxide::Filter::default(), 100, None).await.unwrap().instances.len(), 1 + 3 + 3);
+    bench.faults.next(Method::Instance, Fault::Before, 5);
+    let attached = tour::start(&client, "tour", ROUNDS, 0).if_exists(duroxide::IfExists::Attach).await.unwrap();
+    assert_eq!(attached.result().await.unwrap(), expected());
 }
 
 #[tokio::test(start_paused = true)]
@@ -518,55 +518,6 @@ async fn a_shutdown_ends_although_the_storage_does_not_answer() {
             assert_eq!(next.client().handle("part").result().await.unwrap(), 2);
         }
     }
-}
-
-/// A virtual clock that tells how often somebody has gone to sleep by it.
-#[derive(Clone, Default)]
-struct CountingClock {
-    clock: VirtualClock,
-    sleeps: Arc<watch::Sender<u32>>,
-}
-
-impl Clock for CountingClock {
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
-        self.sleeps.send_modify(|n| *n += 1);
-        self.clock.sleep_until(due)
-    }
-
-    fn hold(&self) -> Hold {
-        self.clock.hold()
-    }
-
-    fn join(&self, party: Party) -> Hold {
-        self.clock.join(party)
-    }
-}
-
-// With a thread to spare: a node that spins would let nobody else run.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_becomes_due_while_the_storage_does_not_answer_spins_nobody() {
-    let (provider, clock) = (FaultyProvider::new(MemoryProvider::new()), CountingClock::default());
-    let faults = provider.faults();
-    let runtime = builder(&provider, &clock.clock, &Work::default()).options(quick()).clock(clock.clone());
-    let runtime = runtime.start().await.unwrap();
-    faults.until_begun(Method::Acquire, 1).await;
-    faults.hold(Method::Acquire);
-    let elsewhere = Client::new(provider.clone()).start("part", "elsewhere", &1).await.unwrap();
-    faults.until_begun(Method::Acquire, 2).await;
-    let here = part::start(&runtime.client(), "here", 1).await.unwrap();
-    // Its timer.
-    let mut sleeps = clock.sleeps.subscribe();
-    sleeps.wait_for(|sleeps| *sleeps > 0).await.unwrap();
-    clock.clock.advance(Duration::from_secs(60));
-    faults.until_more(Method::Renew, 10).await;
-    assert!(*sleeps.borrow() < 10, "{} looks at the clock meanwhile", *sleeps.borrow());
-    faults.release(Method::Acquire);
-    assert_eq!(here.result().await.unwrap(), 2);
-    assert_eq!(runtime.client().handle(elsewhere.id().unwrap()).result().await.unwrap(), 2);
 }
 
 #[tokio::test]

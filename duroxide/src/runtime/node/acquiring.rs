@@ -63,12 +63,6 @@ impl Acquiring {
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
     }
 
-    /// Something is due. It is not waited for any more, also while the last question is not answered yet.
-    pub(super) fn is_due(&mut self) {
-        self.next_due = None;
-        self.wanted = true;
-    }
-
     /// An instance of this node has no live copy, and a message.
     pub(super) fn load(&mut self, instance: InstanceId) {
         self.load.insert(instance);

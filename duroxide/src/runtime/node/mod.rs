@@ -245,7 +245,7 @@ impl Node {
             }
             Happened::Due => {
                 self.timer = None;
-                self.acquiring.is_due();
+                self.acquiring.wanted = true;
             }
             Happened::TurnTakesLong => {
                 self.watch = None;

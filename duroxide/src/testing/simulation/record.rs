@@ -17,7 +17,7 @@ use crate::provider::*;
 pub(super) struct Record {
     pub(super) violations: Vec<String>,
     /// Whether clocks are set back: messages are read in the order of their times, so that what is sent later may be earlier.
-    pub(super) clocks_are_set: bool,
+    clocks_are_set: bool,
     pub(super) instances: BTreeMap<InstanceId, Seen>,
     /// Instances that were deleted or pruned at some time.
     pub(super) removed: BTreeSet<InstanceId>,
@@ -59,6 +59,10 @@ pub(super) struct Attempted {
 }
 
 impl Record {
+    pub(super) fn new(clocks_are_set: bool) -> Self {
+        Self { clocks_are_set, ..Self::default() }
+    }
+
     fn violated(&mut self, what: String) {
         self.violations.push(what);
     }

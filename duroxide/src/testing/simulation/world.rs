@@ -89,7 +89,7 @@ impl World {
     pub(super) fn new(seed: u64, faults: Faults, traced: bool) -> Arc<Self> {
         let begun = Instant::now();
         let plan = Plan::new(faults, &mut Dice::new(seed, Stream::Plan));
-        let record = Record { clocks_are_set: !plan.skew.is_zero(), ..Record::default() };
+        let record = Record::new(!plan.skew.is_zero());
         Arc::new(Self {
             storage: MemoryProvider::new(),
             clock: WallClock::new(begun),
