@@ -67,7 +67,6 @@ pub mod testing;
 pub use activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};
 pub use client::{Client, ClientError, Dynamic, Handle, InstanceList, OutcomeError, StartCall, Status};
 pub use clock::{Clock, Hold, Party, SystemClock, Timestamp};
-pub use duroxide_macros::{activity, event, orchestration};
 pub use error::{CallError, Category, Error, ErrorCode, Result, Suspension, UnknownErrorCode};
 pub use history::{
     ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event as HistoryEvent, EventKind, Failure, Input, Parent,
@@ -84,3 +83,76 @@ pub use policy::{ActivityOptions, Limits, RetryPolicy};
 pub use provider::{Filter, IfExists, InstanceStatus};
 pub use registry::{Annotated, Descriptor, Entry, Kind, Place, Registry};
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
+
+/// Makes a function an activity: real work, with a typed and recorded call.
+///
+/// ```
+/// use duroxide::prelude::*;
+///
+/// /// Charges the card of an order.
+/// #[activity(timeout = "30s", retry(max_attempts = 5))]
+/// async fn charge(order: u32, cents: u64) -> duroxide::Result<String> {
+///     Ok(format!("order {order}: {cents} cents"))
+/// }
+///
+/// #[orchestration]
+/// async fn checkout(ctx: OrchestrationContext, order: u32) -> duroxide::Result<String> {
+///     Ok(charge::call(&ctx, order, 1999).timeout(minutes(1)).await?)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> duroxide::Result<()> {
+/// // The function is still one.
+/// assert_eq!(charge(17, 1999).await?, "order 17: 1999 cents");
+/// assert_eq!(charge::NAME, "charge");
+/// # Ok(())
+/// # }
+/// ```
+///
+pub use duroxide_macros::activity;
+
+/// Makes a type an external event, which is raised from outside and awaited inside.
+///
+/// ```
+/// use duroxide::prelude::*;
+///
+/// #[event]
+/// struct Approval { by: String }
+///
+/// #[orchestration]
+/// async fn publish(ctx: OrchestrationContext) -> duroxide::Result<String> {
+///     Ok(ctx.event::<Approval>().await.by)
+/// }
+///
+/// async fn approve(client: &Client) -> duroxide::Result<()> {
+///     publish::handle(client, "article-7").raise(Approval { by: "Ada".to_owned() }).await?;
+///     Ok(())
+/// }
+/// ```
+///
+pub use duroxide_macros::event;
+
+/// Makes an async function an orchestration, which can be started, called as a child, and continued as new.
+///
+/// ```
+/// use duroxide::prelude::*;
+///
+/// #[activity]
+/// async fn remind(user: String) -> duroxide::Result<()> {
+///     println!("dear {user}");
+///     Ok(())
+/// }
+///
+/// #[orchestration(version = "1.1.0")]
+/// async fn reminder(ctx: OrchestrationContext, user: String) -> duroxide::Result<()> {
+///     ctx.sleep(days(7)).await;
+///     Ok(remind::call(&ctx, user).await?)
+/// }
+///
+/// async fn start(client: &Client) -> duroxide::Result<()> {
+///     reminder::start(client, "reminder-ada", "Ada".to_owned()).label("user", "Ada").await?;
+///     Ok(())
+/// }
+/// ```
+///
+pub use duroxide_macros::orchestration;

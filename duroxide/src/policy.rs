@@ -78,7 +78,8 @@ pub struct RetryPolicy {
     /// The longest pause. Default: 60 s.
     #[serde(with = "micros")]
     pub max_interval: Option<Duration>,
-    /// What each pause is multiplied with to give the next. Default: 2.
+    /// What each pause is multiplied with to give the next. Default: 2. What is below 1, or is not a number, counts as 1.
+    #[serde(serialize_with = "finite")]
     pub backoff: f64,
 }
 
@@ -183,6 +184,12 @@ impl Limits {
         }
         Err(format!("{what} has {size} bytes, the limit is {limit} (`RuntimeOptions::limits.payload`)"))
     }
+}
+
+/// JSON has no word for what is not finite.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn finite<S: serde::Serializer>(factor: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(factor.clamp(1.0, f64::MAX).max(1.0))
 }
 
 /// Durations are stored as whole microseconds.

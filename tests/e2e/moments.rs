@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use support::{Fault, FaultyProvider, Method};
 
-use crate::runtime::{Door, waits_at_door};
+use crate::runtime::{Door, blocks_at_door, waits_at_door};
 
 #[event]
 struct Knock;
@@ -61,18 +61,25 @@ static WAKE: std::sync::Mutex<Option<tokio::sync::oneshot::Receiver<()>>> = std:
 fn registry() -> Registry {
     Registry::empty()
         .with_activity::<waits_at_door>()
+        .with_blocking_activity::<blocks_at_door>()
         .with_orchestration::<listens>()
         .with_orchestration::<passes_by>()
         .with_orchestration::<child_or_knock>()
         .with_orchestration::<leaves_a_visitor>()
         .with_orchestration::<secretly_not_durable>()
         .with_orchestration::<takes_its_turn>()
+        .with_orchestration::<blocks_twice>()
+        .with_activity::<good_at_third>()
+        .with_orchestration::<backs_off>()
+        .with_orchestration::<never_rests>()
+        .with_orchestration::<counts_knocks>()
 }
 
 struct Bench {
     runtime: Runtime,
     door: Door,
     provider: FaultyProvider,
+    clock: VirtualClock,
 }
 
 impl Bench {
@@ -82,9 +89,10 @@ impl Bench {
 
     async fn with(options: RuntimeOptions) -> Self {
         let (provider, door) = (FaultyProvider::new(MemoryProvider::new()), Door::default());
-        let runtime = Runtime::builder().registry(registry()).provider(provider.clone()).clock(VirtualClock::new());
+        let clock = VirtualClock::new();
+        let runtime = Runtime::builder().registry(registry()).provider(provider.clone()).clock(clock.clone());
         let runtime = runtime.state(door.clone()).options(options).start().await.unwrap();
-        Self { runtime, door, provider }
+        Self { runtime, door, provider, clock }
     }
 }
 
@@ -111,6 +119,31 @@ async fn a_detached_activity_outlives_its_orchestration() {
     while bench.provider.nodes().await.unwrap()[0].activities > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[orchestration]
+async fn blocks_twice(ctx: OrchestrationContext) -> duroxide::Result<Vec<bool>> {
+    let first = blocks_at_door::call(&ctx).timeout(seconds(5)).await;
+    let second = blocks_at_door::call(&ctx).timeout(seconds(5)).await;
+    Ok(vec![first.is_ok(), second.is_ok()])
+}
+
+#[tokio::test]
+async fn blocking_code_that_has_timed_out_keeps_its_place_until_it_ends() {
+    let mut options = RuntimeOptions::default();
+    options.max_blocking_activities = 1;
+    let bench = Bench::with(options).await;
+    let client = bench.runtime.client();
+    let handle = blocks_twice::start(&client, "blocks").await.unwrap();
+    bench.door.until_came(1).await;
+    for (events, id) in [(4, "a"), (4, "b")] {
+        bench.clock.advance(seconds(6));
+        until_events(&handle, events).await;
+        passes_by::start(&client, id).await.unwrap().result().await.unwrap();
+    }
+    assert_eq!(*bench.door.came.borrow(), 1);
+    bench.door.open();
+    assert_eq!(handle.result().await.unwrap(), [false, true], "the second had not begun when its limit passed");
 }
 
 #[tokio::test]
@@ -287,7 +320,8 @@ async fn durations_and_numbers_without_end_are_no_trouble() {
     options.lease_time = Duration::MAX;
     options.max_activities = usize::MAX;
     options.max_blocking_activities = usize::MAX;
-    options.max_idle_instances = usize::MAX;
+    // Nothing stays in memory, so that every turn reads what was recorded.
+    options.max_idle_instances = 0;
     let door = Door::default();
     door.open();
     let runtime = Runtime::builder().registry(registry()).in_memory().state(door).options(options);
@@ -296,7 +330,72 @@ async fn durations_and_numbers_without_end_are_no_trouble() {
     let handle = leaves_a_visitor::start(&runtime.client(), "host").await.unwrap();
     handle.raise(Knock).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 1);
+    assert_eq!(backs_off::start(&runtime.client(), "backs off").await.unwrap().result().await.unwrap(), 3);
     runtime.shutdown().await.unwrap();
+}
+
+#[activity]
+async fn good_at_third(ctx: ActivityContext) -> duroxide::Result<u32> {
+    if ctx.attempt() < 3 { Err(duroxide::Error::new("not yet")) } else { Ok(ctx.attempt()) }
+}
+
+#[orchestration]
+async fn backs_off(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    let policy =
+        RetryPolicy::new().initial_interval(Duration::ZERO).backoff(f64::INFINITY).max_interval(Duration::ZERO);
+    Ok(good_at_third::call(&ctx).retry(policy).await?)
+}
+
+#[orchestration]
+async fn counts_knocks(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+    for _ in 0..n {
+        ctx.event::<Knock>().await;
+    }
+    Ok(n)
+}
+
+#[tokio::test]
+async fn an_answer_that_is_late_brings_nothing_back() {
+    let bench = Bench::new().await;
+    let handle = counts_knocks::start(&bench.runtime.client(), "counts", 3).await.unwrap();
+    until_events(&handle, 2).await;
+    let faults = bench.provider.faults();
+    for (knock, events) in [(1, 4), (2, 6)] {
+        let (commits, asked) = (faults.begun(Method::Commit), faults.begun(Method::Acquire));
+        faults.hold(Method::Commit);
+        faults.hold_answers(Method::Acquire);
+        handle.raise(Knock).await.unwrap();
+        // The question is answered with the event, which is read meanwhile.
+        bench.provider.wakeups().work();
+        faults.until_begun(Method::Acquire, asked + 1).await;
+        faults.release(Method::Commit);
+        until_events(&handle, events).await;
+        faults.release_answers(Method::Acquire);
+        passes_by::start(&bench.runtime.client(), knock.to_string()).await.unwrap().result().await.unwrap();
+        assert_eq!(faults.begun(Method::Commit), commits + 2, "nothing is committed that has to be refused");
+    }
+    assert_eq!(faults.begun(Method::History), 0, "the live copy is good");
+    handle.raise(Knock).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 3);
+}
+
+/// Reads events for ever.
+#[orchestration]
+async fn never_rests(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    loop {
+        ctx.event::<Knock>().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_never_rests_can_be_terminated() {
+    let bench = Bench::new().await;
+    let handle = never_rests::start(&bench.runtime.client(), "restless").await.unwrap();
+    until_events(&handle, 2).await;
+    // Whatever is read of it, it has gone on before that is handed in.
+    bench.provider.faults().overtake();
+    handle.terminate("enough").await.unwrap();
+    assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Terminated);
 }
 
 #[tokio::test]

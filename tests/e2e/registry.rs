@@ -1,5 +1,7 @@
 //! What a program can run: what is wrong with it is told at the start, and what nobody runs is shown until somebody does.
 
+use std::task::{Context, Poll, Waker};
+
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::{ErrorCode, Registry, StartError, StateType};
@@ -139,6 +141,16 @@ async fn a_runtime_without_a_storage_is_refused() {
     let error = Runtime::builder().registry(Registry::empty()).start().await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::NotConfigured);
     assert!(error.to_string().contains(".sqlite("), "{error}");
+}
+
+#[test]
+fn a_start_outside_of_tokio_is_refused() {
+    let mut start = Box::pin(Runtime::builder().registry(Registry::empty()).in_memory().start());
+    let Poll::Ready(Err(error)) = start.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("it is refused at once")
+    };
+    assert_eq!(error.code(), ErrorCode::NotConfigured);
+    assert!(error.to_string().contains("tokio::main"), "{error}");
 }
 
 async fn node(provider: &MemoryProvider, registry: Registry, tags: &[&str]) -> Runtime {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 /// A door that activities wait at.
 #[derive(Clone, Default)]
 pub(crate) struct Door {
-    came: Arc<watch::Sender<u32>>,
+    pub(crate) came: Arc<watch::Sender<u32>>,
     gone: Arc<watch::Sender<u32>>,
     open: Arc<watch::Sender<bool>>,
 }
@@ -58,7 +58,7 @@ pub(crate) async fn waits_at_door(State(door): State<Door>) -> duroxide::Result<
 }
 
 #[activity]
-fn blocks_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
+pub(crate) fn blocks_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
     door.came.send_modify(|n| *n += 1);
     while !*door.open.borrow() {
         std::thread::yield_now();

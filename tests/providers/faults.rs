@@ -67,6 +67,26 @@ async fn a_full_disk_answers_each_entry_of_a_batch() {
 }
 
 #[tokio::test]
+async fn a_value_of_a_newer_format_makes_its_row_unreadable() {
+    let store = Store::new();
+    let provider = store.open();
+    for name in ["newer", "known"] {
+        submit(&provider, start(name, None)).await.expect("start");
+        let large = Payload::encode(&"x".repeat(5_000)).expect("encode");
+        submit(&provider, send(name, large)).await.expect("send");
+    }
+    let newer = "UPDATE duroxide_payloads SET format = 8
+        WHERE instance = (SELECT seq FROM duroxide_instances WHERE id = 'newer')";
+    store.raw().execute_batch(newer).expect("update");
+    let lease = provider.join(&node()).await.expect("join");
+    let mut acquired = provider.acquire(&lease, want()).await.expect("acquire").instances;
+    acquired.sort_by(|a, b| a.execution.cmp(&b.execution));
+    let formats: Vec<_> =
+        acquired.iter().map(|i| (i.execution.instance.as_str(), i.messages.iter().map(|m| m.format).max())).collect();
+    assert_eq!(formats, [("known", Some(1)), ("newer", Some(8))]);
+}
+
+#[tokio::test]
 async fn a_damaged_row_concerns_only_its_instance() {
     let store = Store::new();
     let provider = store.open();

@@ -59,6 +59,8 @@ struct Plan {
     next: HashMap<Method, VecDeque<Option<Fault>>>,
     always: HashMap<Method, Fault>,
     held: HashMap<Method, bool>,
+    answers_held: HashMap<Method, bool>,
+    overtaken: bool,
     begun: HashMap<Method, usize>,
     events: Events,
 }
@@ -98,12 +100,29 @@ impl Faults {
         self.change(|plan| plan.held.remove(&method));
     }
 
+    /// Calls are carried out, and their answers wait until they are released.
+    pub fn hold_answers(&self, method: Method) {
+        self.change(|plan| plan.answers_held.insert(method, true));
+    }
+
+    /// Answers that wait are given.
+    pub fn release_answers(&self, method: Method) {
+        self.change(|plan| plan.answers_held.remove(&method));
+    }
+
+    /// Terminations come too late: whatever a client has read of an instance, it has gone on meanwhile.
+    pub fn overtake(&self) {
+        self.change(|plan| plan.overtaken = true);
+    }
+
     /// Everything goes well from now on.
     pub fn heal(&self) {
         self.change(|plan| {
             plan.next.clear();
             plan.always.clear();
             plan.held.clear();
+            plan.answers_held.clear();
+            plan.overtaken = false;
         });
     }
 
@@ -169,6 +188,7 @@ impl Faults {
         if !before {
             let done = call.await;
             if fault.is_none() {
+                self.until(|plan| !plan.answers_held.contains_key(&method)).await;
                 return done;
             }
         }
@@ -250,7 +270,13 @@ impl Provider for FaultyProvider {
         &self,
         entries: Vec<Submission>,
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
-        Box::pin(async move { self.faults.call(Method::Submit, self.inner.submit(entries)).await })
+        Box::pin(async move {
+            let terminates = entries.iter().any(|entry| matches!(entry, Submission::Terminate { .. }));
+            if terminates && self.faults.plan().overtaken {
+                return Ok(vec![Err(SubmitError::Conflict)]);
+            }
+            self.faults.call(Method::Submit, self.inner.submit(entries)).await
+        })
     }
 
     fn history<'a>(

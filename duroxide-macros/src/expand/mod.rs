@@ -47,7 +47,12 @@ impl Expansion<'_> {
     pub(crate) fn function(&self) -> TokenStream {
         let function = self.function;
         quote! {
-            #[allow(clippy::unused_async, clippy::needless_pass_by_value, clippy::unnecessary_wraps)]
+            #[allow(
+                clippy::unused_async,
+                clippy::needless_pass_by_value,
+                clippy::unnecessary_wraps,
+                clippy::missing_const_for_fn
+            )]
             #function
         }
     }

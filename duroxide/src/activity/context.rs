@@ -39,9 +39,11 @@ impl ActivityContext {
         idempotency_key(&self.0.id.execution, self.0.id.call)
     }
 
-    /// Resolves when nobody waits for the activity any more: its call was dropped, or its orchestration has ended.
+    /// Resolves when nobody waits for this run any more: its call was dropped, its orchestration has ended, or, of a blocking
+    /// activity, its time limit has passed.
     ///
-    /// An activity that never asks is dropped at its next await; one that has asked is left to finish by itself.
+    /// An activity that never asks is dropped at its next await; one that has asked is left to finish by itself. Blocking
+    /// code cannot be dropped: it keeps its place among `RuntimeOptions::max_blocking_activities` until it returns.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -50,7 +52,7 @@ impl ActivityContext {
         self.0.cancel.cancelled().await;
     }
 
-    /// Whether nobody waits for the activity any more. Asking counts as in [`cancelled`](Self::cancelled).
+    /// Whether nobody waits for this run any more. Asking counts as in [`cancelled`](Self::cancelled).
     pub fn is_cancelled(&self) -> bool {
         self.0.cancel.observe();
         self.0.cancel.is_cancelled()

@@ -2,17 +2,21 @@
 
 use super::submit::Patience;
 use super::{Client, ClientError};
-use crate::history::Event;
+use crate::history::{Event, Input};
 use crate::id::{CommitId, InstanceId};
-use crate::provider::{DeleteError, Submission};
+use crate::payload::Payload;
+use crate::provider::{DeleteError, InstanceStatus, Submission};
 use crate::runtime::{Backoff, termination};
 
 impl Client {
     pub(super) async fn terminate(&self, instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut asked) = (Backoff::default(), false);
         loop {
             let record = self.ask(|| self.provider.instance(instance)).await?;
             let record = record.ok_or_else(|| ClientError::not_found(instance))?;
+            if asked && record.status == InstanceStatus::Terminated {
+                return Ok(());
+            }
             if record.status.is_finished() {
                 return Err(ClientError::finished(instance, record.status));
             }
@@ -26,10 +30,24 @@ impl Client {
                     self.ended(instance);
                     return Ok(());
                 }
-                // It went on meanwhile: what there is now is read and ended.
+                // It went on meanwhile: what there is now is read and ended. One that never rests would always be ahead, so
+                // it is asked, too: then its next turn is the last.
+                Err(error) if error.is_conflict() && !asked => {
+                    asked = true;
+                    self.ask_to_terminate(instance, reason).await?;
+                }
                 Err(error) if error.is_conflict() => tokio::time::sleep(backoff.next()).await,
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    async fn ask_to_terminate(&self, instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
+        let request = Input::TerminateRequested { reason: reason.to_owned(), parent: None };
+        match self.send(instance, request, Payload::NULL).await {
+            // Which end it was is seen by who reads it next.
+            Err(error) if error.is_finished() => Ok(()),
+            sent => sent,
         }
     }
 

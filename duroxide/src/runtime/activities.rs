@@ -4,7 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
+use futures_util::future::{BoxFuture, Either, select};
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
@@ -33,7 +35,12 @@ pub(super) struct AttemptDone {
     pub(super) attempt: u32,
     pub(super) scheduled: ActivityScheduled,
     pub(super) end: AttemptEnd,
+    /// Blocking code cannot be dropped where it waits: closes once its thread is free. `None`: it is.
+    pub(super) lingers: Option<Lingers>,
 }
+
+/// Closes when a thread is free.
+pub(super) type Lingers = oneshot::Receiver<std::convert::Infallible>;
 
 pub(super) enum AttemptEnd {
     Completed(Payload),
@@ -68,7 +75,7 @@ impl Attempt {
         let Self { id, run, attempt, scheduled, input } = self;
         let ctx = ActivityContext::new(id.clone(), attempt, cancel.clone(), around.states.clone());
         let limit = scheduled.options.start_to_close;
-        let code = run_code(code, &around, ctx, input);
+        let (code, lingers) = run_code(code, &around, ctx, input);
         let limited = async {
             let Some(limit) = limit else { return code.await };
             let timer = around.clock.sleep_until(around.clock.now() + limit);
@@ -96,8 +103,17 @@ impl Attempt {
         // Code that is dropped where it waits runs its destructors: they may panic, too.
         let end = AssertUnwindSafe(end).catch_unwind().await;
         let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
-        AttemptDone { id, run, attempt, scheduled, end }
+        let lingers = lingers.and_then(|mut thread| thread.try_recv().is_err_and(is_empty).then_some(thread));
+        if lingers.is_some() {
+            // It may look, and end by itself.
+            cancel.cancel();
+        }
+        AttemptDone { id, run, attempt, scheduled, end, lingers }
     }
+}
+
+fn is_empty(error: TryRecvError) -> bool {
+    error == TryRecvError::Empty
 }
 
 /// Calls the code, wherever it is to run. A panic is an end like others.
@@ -106,13 +122,17 @@ fn run_code(
     around: &Surroundings,
     ctx: ActivityContext,
     input: Payload,
-) -> futures_util::future::BoxFuture<'static, AttemptEnd> {
+) -> (BoxFuture<'static, AttemptEnd>, Option<Lingers>) {
+    let mut lingers = None;
     let ended = match code {
         ActivityCode::Async(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
         ActivityCode::Blocking(run) => {
-            let (done, finished) = tokio::sync::oneshot::channel();
+            let (done, finished) = oneshot::channel();
+            let (busy, free) = oneshot::channel();
+            lingers = Some(free);
             around.blocking.run(move || {
                 let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input)));
+                drop(busy);
                 // Nobody listens when the attempt has timed out or was abandoned.
                 let _ = done.send(ended);
             });
@@ -120,13 +140,13 @@ fn run_code(
         }
     };
     let limits = around.limits;
-    async move {
+    let code = async move {
         match ended.await {
             Ok(ended) => AttemptEnd::from(ended).within(&limits),
             Err(panic) => AttemptEnd::Failed(panicked(&*panic), true),
         }
-    }
-    .boxed()
+    };
+    (code.boxed(), lingers)
 }
 
 impl AttemptEnd {

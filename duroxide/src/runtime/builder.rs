@@ -139,14 +139,20 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Joins the provider and begins to execute. Must be called within a tokio runtime, which runs the activities.
+    /// Joins the provider and begins to execute. Must be called within a tokio runtime with its time driver, as
+    /// `#[tokio::main]` makes it; it runs the async activities.
     ///
     /// # Errors
-    /// [`StartError`]: no storage was chosen, it cannot be opened, or the registry has problems, all of which are listed.
+    /// [`StartError`]: there is no tokio runtime, no storage was chosen, it cannot be opened, or the registry has problems,
+    /// all of which are listed.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a member that does nothing; it is gone with the process.
     pub async fn start(self) -> Result<Runtime, StartError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            let problem = "there is no tokio runtime here: start it within one, as `#[tokio::main]` makes it";
+            return Err(StartError::configuration(problem));
+        }
         let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
         let provider = self.storage.open().await?;
         let info = NodeInfo {

@@ -57,7 +57,7 @@ fn hand_on(sql: &Sql, epoch: i64, want: &Want) -> rusqlite::Result<Vec<(Instance
         "SELECT {MESSAGE}, i.id {from}
          WHERE m.visible_at > ?4 AND m.visible_at <= ?2 AND m.arrival <= ?1 AND i.owner = ?3"
     );
-    let read = |row: &rusqlite::Row<'_>| Ok((message(row)?, instance_id(row, 13)?));
+    let read = |row: &rusqlite::Row<'_>| Ok((message(row)?, instance_id(row, 14)?));
     let Cursor { arrival, time } = want.cursor;
     let (now, since) = (want.now.as_micros(), time.as_micros());
     let mut found = sql.rows(&arrived, (arrival, now, epoch), read)?;

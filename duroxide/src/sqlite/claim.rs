@@ -30,9 +30,12 @@ struct FreeActivity {
     key: (i64, i64, i64),
 }
 
-/// Items that have crashed too often are taken by themselves; those already known to have crashed alone are not run.
-const FREE: &str = "(crashes < ?1 OR suspect)";
-const QUARANTINED: &str = "crashes >= ?1 AND NOT suspect";
+/// Items that have crashed too often ([`QUARANTINE`]) are taken by themselves; those already known to have crashed alone are
+/// not run. In the words of the schema: what is quarantined has indexes of its own, so that looking for it costs nothing
+/// however much else waits.
+const FREE: &str = "(crashes < 3 OR suspect = 1)";
+const QUARANTINED: &str = "crashes >= 3 AND suspect = 0";
+const _: () = assert!(QUARANTINE == 3, "the conditions, and the indexes of the schema, name the number");
 
 impl Claims {
     pub(super) fn new(lease: Lease, now: Timestamp) -> Self {
@@ -88,6 +91,9 @@ impl Claims {
 
     /// Finds the oldest due item that has crashed too often, if there is one.
     pub(super) fn look_for_quarantined(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<bool> {
+        if sql.row(&any_quarantined(), [], |row| row.get(0))? != Some(true) {
+            return Ok(false);
+        }
         let due = |since: Timestamp| since <= want.now;
         if want.instances > 0 {
             let instances = free_instances(sql, want, QUARANTINED, 1)?;
@@ -130,17 +136,25 @@ impl Claims {
     }
 }
 
+/// Whether anything at all is quarantined.
+fn any_quarantined() -> String {
+    format!(
+        "SELECT EXISTS (SELECT 1 FROM duroxide_instances WHERE owner IS NULL AND ready_at IS NOT NULL AND {QUARANTINED})
+             OR EXISTS (SELECT 1 FROM duroxide_activities WHERE owner IS NULL AND parked IS NULL AND {QUARANTINED})"
+    )
+}
+
 /// The first free instances of each orchestration that is wanted, also those that are not due yet.
 fn free_instances(sql: &Sql, want: &Want, condition: &str, limit: usize) -> rusqlite::Result<Vec<FreeInstance>> {
     let find = format!(
         "SELECT ready_at, seq FROM duroxide_instances
-         WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?2 AND version IS ?3 AND {condition}
-         ORDER BY ready_at LIMIT ?4"
+         WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?1 AND version IS ?2 AND {condition}
+         ORDER BY ready_at LIMIT ?3"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut free = Vec::new();
     let mut of = |name: &str, version: Option<String>| -> rusqlite::Result<()> {
-        let found = sql.rows(&find, (QUARANTINE, name, &version, limit), |row| {
+        let found = sql.rows(&find, (name, &version, limit), |row| {
             Ok(FreeInstance { since: time(row, 0)?, seq: row.get(1)?, name: name.to_owned(), version: version.clone() })
         })?;
         free.extend(found);
@@ -168,13 +182,29 @@ fn free_activities(
 ) -> rusqlite::Result<Vec<FreeActivity>> {
     let find = format!(
         "SELECT visible_at, instance, execution, call FROM duroxide_activities
-         WHERE owner IS NULL AND parked IS NULL AND name = ?2
-             AND (?3 IS NULL OR tag IS NULL OR tag IN (SELECT value FROM json_each(?3))) AND {condition}
-         ORDER BY visible_at LIMIT ?4"
+         WHERE owner IS NULL AND parked IS NULL AND name = ?1
+             AND (?2 IS NULL OR tag IS NULL OR tag IN (SELECT value FROM json_each(?2))) AND {condition}
+         ORDER BY visible_at LIMIT ?3"
     );
     let tags = want.tags.as_ref().map(|tags| serde_json::Value::from(tags.to_vec()).to_string());
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    sql.rows(&find, (QUARANTINE, name, tags, limit), |row| {
+    sql.rows(&find, (name, tags, limit), |row| {
         Ok(FreeActivity { since: time(row, 0)?, key: (row.get(1)?, row.get(2)?, row.get(3)?) })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_for_what_is_quarantined_reads_nothing_else() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema/0001_initial.sql")).unwrap();
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", any_quarantined())).unwrap();
+        let plan: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+        for index in ["duroxide_instances_quarantined", "duroxide_activities_quarantined"] {
+            assert!(plan.iter().any(|step| step.contains(index)), "{index} is not used: {plan:#?}");
+        }
+    }
 }

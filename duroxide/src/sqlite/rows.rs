@@ -59,9 +59,14 @@ pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceS
     parsed(row, column, find)
 }
 
-/// The format of a row. One that is out of range is newer than anything that is known.
+/// The format of a row.
 pub(super) fn format(row: &Row<'_>, column: usize) -> rusqlite::Result<u16> {
-    Ok(u16::try_from(row.get::<_, i64>(column)?).unwrap_or(DAMAGED - 1))
+    row.get(column).map(in_range)
+}
+
+/// A format that is out of range is newer than anything that is known.
+fn in_range(format: i64) -> u16 {
+    u16::try_from(format).unwrap_or(DAMAGED - 1)
 }
 
 /// Headers and labels: JSON, or nothing.
@@ -74,17 +79,26 @@ pub(super) fn text_map_json(map: &TextMap) -> Option<String> {
     (!map.is_empty()).then(json)
 }
 
-/// A payload from its inline column, its reference and what that refers to.
-fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Option<Payload>> {
+/// The newest format of stored values that this version reads.
+const FORMAT: u16 = 1;
+
+/// A payload from its inline column, its reference, what that refers to, and the format of that. Or the format and the text
+/// of a row that cannot be read without it.
+fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Result<Payload, (u16, String)>> {
     let bytes: Option<Vec<u8>> = row.get(inline)?;
     let stored: Option<Vec<u8>> = row.get(inline + 2)?;
+    let format = row.get::<_, Option<i64>>(inline + 3)?.map(in_range);
     let lost = row.get::<_, Option<i64>>(inline + 1)?.is_some() && stored.is_none();
-    Ok((!lost).then(|| bytes.or(stored).map_or(Payload::NULL, Payload::from_json_bytes)))
+    Ok(match format.filter(|format| *format > FORMAT) {
+        Some(newer) => Err((newer, String::new())),
+        None if lost => Err((DAMAGED, "its payload is missing".to_owned())),
+        None => Ok(bytes.or(stored).map_or(Payload::NULL, Payload::from_json_bytes)),
+    })
 }
 
 /// The columns of [`message`], in its order, of `m` joined with payloads `p`.
 pub(super) const MESSAGE: &str = "m.arrival, m.id, m.lane, m.execution, m.call, m.visible_at, m.arrived_at, m.format, \
-     m.data, m.payload, m.payload_ref, p.data, m.headers";
+     m.data, m.payload, m.payload_ref, p.data, p.format, m.headers";
 
 /// A message and its place in the order of delivery.
 pub(super) struct Placed {
@@ -112,9 +126,9 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Placed> {
         payload: Payload::NULL,
         headers: TextMap::new(),
     };
-    match (payload(row, 9)?, text_map(row, 12)) {
-        (Some(payload), Ok(headers)) => (message.payload, message.headers) = (payload, headers),
-        (None, _) => (message.format, message.data) = (DAMAGED, "its payload is missing".to_owned()),
+    match (payload(row, 9)?, text_map(row, 13)) {
+        (Ok(payload), Ok(headers)) => (message.payload, message.headers) = (payload, headers),
+        (Err(unreadable), _) => (message.format, message.data) = unreadable,
         (_, Err(error)) => (message.format, message.data) = (DAMAGED, error.to_string()),
     }
     Ok(Placed { place: (lane, visible_at.unwrap_or(arrived_at), arrival), row: message })
@@ -127,7 +141,7 @@ pub(super) fn in_order(mut messages: Vec<Placed>) -> Vec<MessageRow> {
 }
 
 /// The columns of [`event`], in its order, of `e` joined with payloads `p`.
-pub(super) const EVENT: &str = "e.id, e.time, e.decision, e.format, e.data, e.payload, e.payload_ref, p.data";
+pub(super) const EVENT: &str = "e.id, e.time, e.decision, e.format, e.data, e.payload, e.payload_ref, p.data, p.format";
 
 /// An event whose columns begin at `first`.
 pub(super) fn event(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
@@ -140,8 +154,8 @@ pub(super) fn event(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
         payload: Payload::NULL,
     };
     match payload(row, first + 5)? {
-        Some(payload) => event.payload = payload,
-        None => (event.format, event.data) = (DAMAGED, "its payload is missing".to_owned()),
+        Ok(payload) => event.payload = payload,
+        Err(unreadable) => (event.format, event.data) = unreadable,
     }
     Ok(event)
 }

@@ -1,6 +1,6 @@
 //! Asking the provider for work.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use semver::Version;
 
 use super::{Answer, Node, Shared};
 use crate::clock::Timestamp;
-use crate::id::InstanceId;
+use crate::id::{InstanceId, MessageId};
 use crate::provider::{Acquired, ActivityGroup, Cursor, Lease, QUARANTINE, Want};
 use crate::runtime::Backoff;
 use crate::runtime::slot::Delivery;
@@ -23,6 +23,8 @@ pub(super) struct Acquiring {
     /// Whether there may be activities at the provider for which there was no place.
     saturated: bool,
     load: BTreeSet<InstanceId>,
+    /// Messages that were read, and removed, since the question was asked: its answer may still bring them.
+    read: HashSet<MessageId>,
     cursor: Cursor,
     /// How many questions were asked under this lease.
     questions: u64,
@@ -47,6 +49,7 @@ impl Acquiring {
             asking: false,
             saturated: false,
             load: BTreeSet::new(),
+            read: HashSet::new(),
             cursor: Cursor::default(),
             questions: 0,
             unproven: None,
@@ -64,6 +67,13 @@ impl Acquiring {
     pub(super) fn load(&mut self, instance: InstanceId) {
         self.load.insert(instance);
         self.wanted = true;
+    }
+
+    /// These messages are gone: a turn that has read them is committed.
+    pub(super) fn were_read(&mut self, messages: &[MessageId]) {
+        if self.asking {
+            self.read.extend(messages);
+        }
     }
 
     /// Something about this instance was committed. If it had crashed often, it has shown that it does no harm.
@@ -129,6 +139,7 @@ impl Node {
             return;
         }
         self.acquiring.asking = false;
+        let read = std::mem::take(&mut self.acquiring.read);
         self.acquiring.cursor = acquired.cursor;
         let now = self.now();
         let more = acquired.next_due.is_some_and(|due| due <= now);
@@ -142,10 +153,11 @@ impl Node {
         if let Some((_, until)) = self.acquiring.unproven {
             self.acquiring.due_at(until);
         }
-        for instance in acquired.instances {
+        for mut instance in acquired.instances {
+            instance.messages.retain(|message| !read.contains(&message.id));
             self.take_on(instance);
         }
-        for (instance, message) in acquired.messages {
+        for (instance, message) in acquired.messages.into_iter().filter(|(_, message)| !read.contains(&message.id)) {
             self.deliver(instance, Delivery::Message(message));
         }
         for activity in acquired.activities {

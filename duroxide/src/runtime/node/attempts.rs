@@ -1,5 +1,6 @@
 //! Running activities: which this node takes on, and what becomes of their attempts.
 
+use futures_util::FutureExt;
 use semver::Version;
 
 use super::Node;
@@ -10,7 +11,7 @@ use crate::history::{ActivityScheduled, Input};
 use crate::id::ActivityId;
 use crate::provider::{AcquiredActivity, EventRow, Write};
 use crate::registry::Lookup;
-use crate::runtime::activities::{Attempt, AttemptDone, AttemptEnd};
+use crate::runtime::activities::{Attempt, AttemptDone, AttemptEnd, Lingers};
 use crate::runtime::slot::{Delivery, LocalOutcome};
 use crate::runtime::turn_commit::{Admission, jittered};
 
@@ -127,14 +128,12 @@ impl Node {
 
     pub(super) fn attempt_ended(&mut self, done: Result<AttemptDone, tokio::task::JoinError>) {
         // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
-        let Ok(AttemptDone { id, run, attempt, scheduled, end }) = done else { return };
+        let Ok(AttemptDone { id, run, attempt, scheduled, end, lingers }) = done else { return };
         if let Some(kind) = self.stopping.remove(&run) {
-            self.used[kind] -= 1;
-            return self.acquiring.place_is_free();
+            return self.free_place(run, kind, lingers);
         }
         let Some(running) = self.running.remove(&id) else { return };
-        self.used[running.kind] -= 1;
-        self.acquiring.place_is_free();
+        self.free_place(run, running.kind, lingers);
         let call = id.call;
         match end {
             AttemptEnd::Completed(output) => {
@@ -151,6 +150,24 @@ impl Node {
             },
             AttemptEnd::Unreadable(error) => self.park(id, ErrorCode::UnreadableActivityInput, &error),
             AttemptEnd::Abandoned => {}
+        }
+    }
+
+    /// Frees the place of a run, unless its thread is still busy.
+    fn free_place(&mut self, run: u64, kind: usize, lingers: Option<Lingers>) {
+        if let Some(thread) = lingers {
+            self.stopping.insert(run, kind);
+            self.lingering.push(Box::pin(thread.map(move |_| run)));
+        } else {
+            self.used[kind] -= 1;
+            self.acquiring.place_is_free();
+        }
+    }
+
+    /// The thread of a run whose end was told before is free.
+    pub(super) fn thread_is_free(&mut self, run: u64) {
+        if let Some(kind) = self.stopping.remove(&run) {
+            self.free_place(run, kind, None);
         }
     }
 
@@ -181,5 +198,5 @@ impl Node {
     }
 }
 
-/// Runs that were cancelled and have not ended yet, and what kind of place they take.
+/// Runs that are of no use any more and have not ended yet, and what kind of place they take.
 pub(super) type Stopping = std::collections::HashMap<u64, usize>;

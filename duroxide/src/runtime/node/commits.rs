@@ -94,6 +94,7 @@ impl Node {
             // Where things went is not known: the provider tells.
             self.acquiring.wanted = true;
         }
+        self.acquiring.were_read(&turn.consumed);
         self.stop_cancelled(&turn, &context);
         let TurnContext { generation, execution, version, left, .. } = context;
         let own = turn.execution.instance.clone();

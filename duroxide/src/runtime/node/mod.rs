@@ -84,6 +84,7 @@ enum Happened {
     Told(Vec<Note>),
     Answered(Answer),
     AttemptEnded(Result<AttemptDone, tokio::task::JoinError>),
+    ThreadFree(u64),
     Woken,
     Due,
     TurnTakesLong,
@@ -129,8 +130,10 @@ pub(super) struct Node {
 
     attempts: JoinSet<AttemptDone>,
     running: HashMap<ActivityId, Running>,
-    /// Attempts that were cancelled and have not ended yet.
+    /// Attempts that were cancelled, or whose time is over, and that have not ended yet.
     stopping: Stopping,
+    /// Those of them that keep a thread busy; by run.
+    lingering: FuturesUnordered<BoxFuture<'static, u64>>,
     /// Activities that run or are about to: async, blocking.
     used: [usize; 2],
 
@@ -204,6 +207,7 @@ impl Node {
             attempts: JoinSet::new(),
             running: HashMap::new(),
             stopping: Stopping::new(),
+            lingering: FuturesUnordered::new(),
             used: [0, 0],
             timer: None,
             watch: None,
@@ -232,6 +236,7 @@ impl Node {
             Happened::Told(notes) => notes.into_iter().for_each(|note| self.told(note)),
             Happened::Answered(answer) => self.answered(answer),
             Happened::AttemptEnded(done) => self.attempt_ended(done),
+            Happened::ThreadFree(run) => self.thread_is_free(run),
             Happened::Woken => {
                 self.woken.store(*self.wake.borrow(), Ordering::Release);
                 self.acquiring.wanted = true;
@@ -257,7 +262,7 @@ impl Node {
             Deadline::At(deadline) => Some(deadline),
             Deadline::Never | Deadline::Passed => None,
         });
-        let Self { notes, asked, attempts, wake, timer, watch, .. } = self;
+        let Self { notes, asked, attempts, lingering, wake, timer, watch, .. } = self;
         let (mut woken, mut due) = (pin!(wake.changed()), pin!(due(timer)));
         let (mut watch, mut deadline) = (pin!(until(*watch)), pin!(until(deadline)));
         poll_fn(|context| {
@@ -270,6 +275,9 @@ impl Node {
             }
             while let Poll::Ready(Some(done)) = attempts.poll_join_next(context) {
                 happened.push(Happened::AttemptEnded(done));
+            }
+            while let Poll::Ready(Some(run)) = lingering.poll_next_unpin(context) {
+                happened.push(Happened::ThreadFree(run));
             }
             // An error would mean that the provider is gone, which this node holds.
             happened.extend(woken.as_mut().poll(context).is_ready().then_some(Happened::Woken));

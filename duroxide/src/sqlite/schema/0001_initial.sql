@@ -40,6 +40,8 @@ CREATE UNIQUE INDEX duroxide_instances_id ON duroxide_instances (id);
 CREATE INDEX duroxide_instances_created ON duroxide_instances (created_at);
 CREATE INDEX duroxide_instances_ready ON duroxide_instances (name, version, ready_at)
     WHERE owner IS NULL AND ready_at IS NOT NULL;
+CREATE INDEX duroxide_instances_quarantined ON duroxide_instances (name, version, ready_at)
+    WHERE owner IS NULL AND ready_at IS NOT NULL AND crashes >= 3 AND suspect = 0;
 CREATE INDEX duroxide_instances_owner ON duroxide_instances (owner) WHERE owner IS NOT NULL;
 CREATE INDEX duroxide_instances_suspended ON duroxide_instances (name) WHERE status = 'suspended';
 CREATE INDEX duroxide_instances_parent ON duroxide_instances (parent) WHERE parent IS NOT NULL;
@@ -110,6 +112,8 @@ CREATE TABLE duroxide_activities (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX duroxide_activities_queue ON duroxide_activities (name, visible_at, tag)
     WHERE owner IS NULL AND parked IS NULL;
+CREATE INDEX duroxide_activities_quarantined ON duroxide_activities (name, visible_at, tag)
+    WHERE owner IS NULL AND parked IS NULL AND crashes >= 3 AND suspect = 0;
 CREATE INDEX duroxide_activities_parked ON duroxide_activities (name) WHERE parked IS NOT NULL;
 
 -- Values that are too large to be repeated: once per instance.
