@@ -65,7 +65,7 @@ impl Meanwhile {
         Self { begun: Instant::now(), busy: busy_ticks(), ours: our_ticks() }
     }
 
-    /// The share of the time of all processors that was neither idle nor ours; zero where the system does not tell.
+    /// The share of the time of all processors that other programs took; zero where the system does not tell.
     fn others(&self) -> f64 {
         let ticks = (busy_ticks() - self.busy) - (our_ticks() - self.ours);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -78,18 +78,21 @@ impl Meanwhile {
 /// In what `/proc` counts time.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Programs, and the system on their behalf. Not the system's own work on devices: writing to a disk is part of what is measured.
+/// What programs compute. Not what the system does for them or by itself: writing to a disk is part of what is measured, and
+/// much of it is done by threads of the system.
 fn busy_ticks() -> f64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
-    // user, nice, system
-    first.split_whitespace().skip(1).take(3).filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
+    // user, nice
+    first.split_whitespace().skip(1).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
 }
 
-/// This process and those that it has waited for, with theirs.
+/// The same of this process and of those that it has waited for, with theirs.
 fn our_ticks() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name of the program, in parentheses, may hold blanks. Behind it, from the third field on: utime is the 14th.
+    // The name of the program, in parentheses, may hold blanks. Behind it, from the third field on: utime is the 14th, cutime
+    // the 16th.
     let after = text.rsplit_once(')').map_or("", |(_, after)| after);
-    after.split_whitespace().skip(11).take(4).filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
+    let fields = after.split_whitespace().skip(11).take(4).step_by(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
 }
