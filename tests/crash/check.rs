@@ -103,7 +103,7 @@ fn each_outcome_once(history: &[HistoryEvent], execution: &str) -> Vec<(String, 
     keys
 }
 
-fn nothing_is_left(place: &Place) {
+pub(crate) fn nothing_is_left(place: &Place) {
     let database = rusqlite::Connection::open(place.database()).unwrap();
     for what in [
         "duroxide_messages",
@@ -117,7 +117,7 @@ fn nothing_is_left(place: &Place) {
     }
     let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
-    let files = std::fs::read_dir(place.path()).unwrap();
+    let files = std::fs::read_dir(place.disk()).unwrap();
     let locks = files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("-node-"));
     assert_eq!(locks.count(), 0, "files of nodes that are gone");
 }

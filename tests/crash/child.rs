@@ -1,6 +1,7 @@
 //! What a child process does.
 
 use std::io::{BufRead, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -51,7 +52,7 @@ async fn run_task() {
     say("ready");
     if task == "orders" {
         let orders: u32 = std::env::var("ORDERS").unwrap().parse().unwrap();
-        take_orders(&runtime.client(), &shop.ledger, &folder, orders).await;
+        take_orders(&runtime.client(), &shop.ledger, &folder, 0..orders).await;
         say("done");
     }
     closed.await.unwrap();
@@ -63,19 +64,19 @@ fn dies_at_its_moment() -> SqliteOptions {
     let Ok(dies_at) = std::env::var("DIES_AT") else { return SqliteOptions::new() };
     let left = AtomicI64::new(dies_at.parse().unwrap());
     SqliteOptions::new().observer(move |moment| {
-        let is_between = matches!(moment, Moment::Before(_) | Moment::After("COMMIT"));
+        let is_between = matches!(moment, Moment::Before(_) | Moment::After("COMMIT", _));
         if is_between && left.fetch_sub(1, Ordering::Relaxed) == 1 {
             std::process::abort();
         }
     })
 }
 
-/// Starts all orders, approves those that need it, and waits for all of them. What was acknowledged before, by this
+/// Starts these orders, approves those that need it, and waits for all of them. What was acknowledged before, by this
 /// process or one before it, is not asked for again.
-async fn take_orders(client: &Client, ledger: &Ledger, folder: &Path, orders: u32) {
+pub(crate) async fn take_orders(client: &Client, ledger: &Ledger, folder: &Path, orders: Range<u32>) {
     let known = ledger::read(folder);
     let known = |kind: &str, number: u32| known.iter().find(|line| line[0] == kind && line[1] == Order::id(number));
-    join_all((0..orders).map(|number| async move {
+    join_all(orders.map(|number| async move {
         let id = Order::id(number);
         if known("started", number).is_none() {
             process_order::start(client, &id, Order::new(number)).if_exists(IfExists::Attach).await.unwrap();

@@ -7,17 +7,25 @@ use std::sync::Arc;
 
 use duroxide::Client;
 use duroxide::sqlite::SqliteProvider;
+use tokio::sync::watch;
 
 /// The folder that the processes of one test share.
 pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(disk(folder.path())).unwrap();
+        Self(folder)
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// The folder of the database, with nothing else in it.
+    pub(crate) fn disk(&self) -> PathBuf {
+        disk(self.path())
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -35,8 +43,12 @@ impl Place {
     }
 }
 
+fn disk(folder: &Path) -> PathBuf {
+    folder.join("disk")
+}
+
 pub(crate) fn database(folder: &Path) -> PathBuf {
-    folder.join("orders.db")
+    disk(folder).join("orders.db")
 }
 
 /// What a line ends with that was written as a whole.
@@ -54,17 +66,28 @@ pub(crate) fn read(folder: &Path) -> Vec<Vec<String>> {
 
 /// Writes lines.
 #[derive(Clone)]
-pub(crate) struct Ledger(Arc<File>);
+pub(crate) struct Ledger {
+    file: Arc<File>,
+    /// How many were written here.
+    lines: watch::Sender<u32>,
+}
 
 impl Ledger {
     pub(crate) fn open(folder: &Path) -> Self {
-        Self(Arc::new(OpenOptions::new().append(true).create(true).open(file(folder)).unwrap()))
+        let file = OpenOptions::new().append(true).create(true).open(file(folder)).unwrap();
+        Self { file: Arc::new(file), lines: watch::Sender::new(0) }
+    }
+
+    /// How many lines were written, by this one and its clones.
+    pub(crate) fn lines(&self) -> watch::Receiver<u32> {
+        self.lines.subscribe()
     }
 
     /// One write, then one flush. A process that is killed at a page boundary leaves a part of the line: without its end,
     /// it counts as not written, and the next one does not go on behind it.
     pub(crate) fn note(&self, line: &str) {
-        (&*self.0).write_all(format!("\n{line}{END}").as_bytes()).unwrap();
-        self.0.sync_data().unwrap();
+        (&*self.file).write_all(format!("\n{line}{END}").as_bytes()).unwrap();
+        self.file.sync_data().unwrap();
+        self.lines.send_modify(|lines| *lines += 1);
     }
 }

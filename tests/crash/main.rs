@@ -4,11 +4,14 @@
 
 mod check;
 mod child;
+mod disk;
 mod kills;
 mod ledger;
 mod moments;
+mod mount;
 mod orders;
 mod process;
 mod random;
 mod restart;
 mod several;
+mod soak;

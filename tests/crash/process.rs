@@ -75,6 +75,11 @@ impl Process {
         while self.line().await != words {}
     }
 
+    /// For who does not listen.
+    pub(crate) fn forget_what_it_said(&mut self) {
+        while self.lines.try_recv().is_ok() {}
+    }
+
     pub(crate) fn tell(&mut self, line: &str) {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
@@ -541,4 +541,41 @@ async fn a_draining_node_does_not_ask_for_work_in_a_loop() {
     let next = builder(&bench.provider, &bench.clock, &bench.work).start().await.unwrap();
     assert_eq!(next.client().handle(new.id().unwrap()).result().await.unwrap(), 2);
     assert_eq!(calls_what_waits::handle(&next.client(), waiting.id().unwrap()).result().await.unwrap(), 2);
+}
+
+#[orchestration]
+async fn dozes(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    ctx.sleep(Duration::from_millis(20)).await;
+    Ok(())
+}
+
+#[orchestration]
+async fn charges(ctx: OrchestrationContext) -> duroxide::Result<u64> {
+    Ok(charge::call(&ctx, 1).await?)
+}
+
+/// By the clock of the machine, which goes on while the storage does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timer_that_is_due_while_the_storage_does_not_answer_stops_nobody() {
+    let registry =
+        Registry::empty().with_activity::<charge>().with_orchestration::<charges>().with_orchestration::<dozes>();
+    let provider = FaultyProvider::new(MemoryProvider::new());
+    let faults = provider.faults().clone();
+    let builder = Runtime::builder().registry(registry).provider(provider).state(Work::default());
+    let runtime = builder.start().await.unwrap();
+    let client = runtime.client();
+    faults.hold(Method::Acquire);
+    let dozing = dozes::start(&client, "dozing").await.unwrap();
+    let begun = Instant::now();
+    for n in 0.. {
+        let handle = charges::start(&client, format!("awake-{n}")).await.unwrap();
+        let result = tokio::time::timeout(Duration::from_secs(10), handle.result()).await;
+        assert_eq!(result.expect("the node is stuck").unwrap(), 2);
+        if begun.elapsed() > Duration::from_millis(100) {
+            break;
+        }
+    }
+    faults.release(Method::Acquire);
+    dozing.result().await.unwrap();
+    runtime.shutdown().await.unwrap();
 }

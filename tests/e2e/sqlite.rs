@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use duroxide::prelude::*;
-use duroxide::sqlite::SqliteProvider;
+use duroxide::sqlite::{SqliteOptions, SqliteProvider};
 use duroxide::{ErrorCode, Registry};
 use tokio::time::timeout;
 
@@ -133,6 +133,16 @@ async fn a_shutdown_gives_back_every_connection_and_lock() {
         runtime.shutdown().await.unwrap();
         drop(handle);
         // The last connection that is closed removes the log.
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+        assert_eq!(files.collect::<Vec<_>>(), ["state.db"]);
+    }
+}
+
+#[test]
+fn of_many_connections_that_are_closed_the_last_removes_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..50 {
+        drop(SqliteProvider::open_with(folder.path().join("state.db"), SqliteOptions::new().readers(8)).unwrap());
         let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
         assert_eq!(files.collect::<Vec<_>>(), ["state.db"]);
     }

@@ -57,7 +57,7 @@ async fn record(script: Script) -> Recording {
         let mut watch = watched.lock().expect("watch");
         let place = match moment {
             Moment::Before(statement) => format!("before {statement}"),
-            Moment::After("COMMIT") => {
+            Moment::After("COMMIT", _) => {
                 watch.committed = true;
                 "behind COMMIT".to_owned()
             }

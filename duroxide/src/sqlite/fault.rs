@@ -1,5 +1,7 @@
 //! Failures of SQLite, and which of them may pass.
 
+use std::path::Path;
+
 use rusqlite::ErrorCode;
 
 use crate::provider::{CommitError, ProviderError, SubmitError};
@@ -15,6 +17,19 @@ pub(super) fn storage(operation: &'static str, error: rusqlite::Error) -> Provid
     if permanent { ProviderError::permanent(operation, error) } else { ProviderError::retryable(operation, error) }
 }
 
+/// A failure to open a database, with what is missing most often.
+pub(super) fn unopened(path: &Path, error: rusqlite::Error) -> ProviderError {
+    const OPERATION: &str = "open the database";
+    match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            let reason =
+                format!("{error}; is {} there, and can be written to, and its folder as well?", path.display());
+            ProviderError::permanent(OPERATION, reason)
+        }
+        _ => storage(OPERATION, error),
+    }
+}
+
 /// A busy or full disk, a lock, a lost file system come and go; these do not, nor does a statement that does not fit the
 /// tables that are there.
 pub(super) fn is_permanent(error: &rusqlite::Error) -> bool {
@@ -22,6 +37,7 @@ pub(super) fn is_permanent(error: &rusqlite::Error) -> bool {
         [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt, ErrorCode::TypeMismatch, ErrorCode::ApiMisuse];
     error.sqlite_error_code().is_some_and(|code| permanent.contains(&code))
         || matches!(error, rusqlite::Error::SqlInputError { error, .. } if error.code == ErrorCode::Unknown)
+        || error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_READONLY_DBMOVED)
 }
 
 /// Why one entry of a group did not happen.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use super::Plain;
 use super::bell::Bell;
 use super::claim::Claims;
-use super::fault::{Failed, Refusal, is_permanent, storage};
+use super::fault::{Failed, Refusal, is_permanent, storage, unopened};
 use super::group::{Failure, Group, Job};
 use super::lock::NodeLock;
 use super::members::{self, Beats, Members};
@@ -44,10 +44,10 @@ pub(super) struct Handle {
 impl Handle {
     pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Self, ProviderError> {
         let statements = Arc::default();
-        let failed = |e| storage("open the database", e);
-        let mut sql = Sql::open(path, options.busy_timeout, Arc::clone(&statements)).map_err(failed)?;
+        let opened = Sql::open(path, options.busy_timeout, Arc::clone(&statements));
+        let mut sql = opened.map_err(|e| unopened(path, e))?;
         let path = path.canonicalize().map_err(|e| ProviderError::permanent("find the database file", e))?;
-        options::prepare_writer(&sql, options)?;
+        options::prepare_writer(&sql, &path, options)?;
         schema::migrate(sql.connection_mut())?;
         #[cfg(feature = "testing")]
         sql.observer.clone_from(&options.observer);

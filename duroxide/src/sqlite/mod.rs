@@ -14,6 +14,7 @@ mod bell;
 mod claim;
 mod deliver;
 mod fault;
+mod files;
 mod group;
 mod handle;
 mod instances;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 pub enum Moment<'a> {
     /// This statement is about to be run.
     Before(&'a str),
-    /// This statement was run, or has failed.
-    After(&'a str),
+    /// This statement was run. Whether it succeeded.
+    After(&'a str, bool),
 }
 
 /// Is told of each moment of the thread that writes, and holds it up until it returns.

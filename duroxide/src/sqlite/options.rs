@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
-use super::fault::storage;
+use super::fault::unopened;
 use super::sql::Sql;
 use crate::provider::ProviderError;
 
@@ -97,8 +97,13 @@ impl SqliteOptions {
 }
 
 /// Sets up the connection that writes.
-pub(super) fn prepare_writer(sql: &Sql, options: &SqliteOptions) -> Result<(), ProviderError> {
-    let failed = |e| storage("open the database", e);
+pub(super) fn prepare_writer(sql: &Sql, path: &Path, options: &SqliteOptions) -> Result<(), ProviderError> {
+    let failed = |e| unopened(path, e);
+    // SQLite opens what it cannot write for reading, without a word.
+    if sql.connection().is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
+        let error = ffi::Error::new(ffi::SQLITE_READONLY);
+        return Err(failed(rusqlite::Error::SqliteFailure(error, Some("it can only be read".to_owned()))));
+    }
     let mode = write_ahead(sql, options.busy_timeout).map_err(failed)?;
     if mode != "wal" {
         let reason = format!("its file system allows only the journal mode {mode:?}, and WAL is needed");
@@ -150,7 +155,7 @@ pub(super) fn open_reader(
     options: &SqliteOptions,
     statements: std::sync::Arc<std::sync::atomic::AtomicU64>,
 ) -> Result<Sql, ProviderError> {
-    let failed = |e| storage("open the database", e);
+    let failed = |e| unopened(path, e);
     let sql = Sql::open(path, options.busy_timeout, statements).map_err(failed)?;
     for (pragma, value) in [("query_only", 1), ("cache_size", -2048), ("temp_store", 2)] {
         sql.connection().pragma_update(None, pragma, value).map_err(failed)?;
@@ -166,8 +171,9 @@ mod tests {
 
     fn sync_level(options: &SqliteOptions) -> i64 {
         let folder = tempfile::tempdir().unwrap();
-        let sql = Sql::open(&folder.path().join("a.db"), options.busy_timeout, Arc::default()).unwrap();
-        prepare_writer(&sql, options).unwrap();
+        let path = folder.path().join("a.db");
+        let sql = Sql::open(&path, options.busy_timeout, Arc::default()).unwrap();
+        prepare_writer(&sql, &path, options).unwrap();
         sql.connection().pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
     }
 

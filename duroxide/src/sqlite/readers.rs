@@ -15,7 +15,7 @@ type Read = Box<dyn FnOnce(&Sql) + Send>;
 pub(super) struct Readers {
     /// `None` while it is being dropped. Unbounded: who asks waits for the answer.
     inbox: Option<Sender<Read>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Sql>>,
 }
 
 impl Readers {
@@ -27,7 +27,10 @@ impl Readers {
         for sql in connections {
             let reads = reads.clone();
             let thread = std::thread::Builder::new().name("duroxide-reader".to_owned());
-            let thread = thread.spawn(move || read(&sql, &reads));
+            let thread = thread.spawn(move || {
+                read(&sql, &reads);
+                sql
+            });
             readers.threads.push(thread.map_err(|e| ProviderError::retryable("start a reader thread", e))?);
         }
         Ok(readers)
@@ -54,8 +57,10 @@ impl Readers {
 impl Drop for Readers {
     fn drop(&mut self) {
         self.inbox = None;
+        // They are closed one after the other: of two that are closed at once, none knows that it is the last, and the log
+        // stays behind.
         for thread in self.threads.drain(..) {
-            let _ = thread.join();
+            drop(thread.join());
         }
     }
 }

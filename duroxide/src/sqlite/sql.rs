@@ -98,7 +98,7 @@ impl Sql {
         self.observe(super::Moment::Before(sql));
         let result = run();
         #[cfg(feature = "testing")]
-        self.observe(super::Moment::After(sql));
+        self.observe(super::Moment::After(sql, result.is_ok()));
         result
     }
 

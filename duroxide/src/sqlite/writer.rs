@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::bell::Ringer;
+use super::files::Files;
 use super::group::{Failure, Job, Undo};
 use super::shared::Shared;
 use super::sql::Sql;
@@ -37,6 +38,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     inbox: Receiver<Message>,
     ringer: Ringer,
+    files: Files,
     /// Pages in the log that are not in the database yet, as far as this connection has seen.
     log: Arc<AtomicU32>,
     /// Behind which remembered id old ones are looked for.
@@ -58,7 +60,8 @@ pub(super) fn start(
     sql.connection_mut().wal_hook(Some(hook)).map_err(failed)?;
     let ringer = Ringer::new(&sql).map_err(failed)?;
     let (sender, inbox) = channel();
-    let writer = Writer { sql, shared, inbox, ringer, log, forget: uuid::Uuid::nil() };
+    let files = Files::opened(&shared.path);
+    let writer = Writer { sql, shared, inbox, ringer, files, log, forget: uuid::Uuid::nil() };
     let thread = std::thread::Builder::new().name("duroxide-writer".to_owned());
     let handle = thread.spawn(move || writer.run());
     let handle = handle.map_err(|e| crate::provider::ProviderError::retryable("start the writer thread", e))?;
@@ -178,6 +181,7 @@ impl Writer {
         let mut forget = self.forget;
         tx.finish(&mut forget).map_err(fatal)?;
         let (seen, signals) = (tx.seen, tx.signals);
+        self.files.check().map_err(fatal)?;
         self.sql.run("COMMIT", []).map_err(fatal)?;
         self.forget = forget;
         if let Some(time) = seen {

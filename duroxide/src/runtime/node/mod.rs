@@ -220,6 +220,8 @@ impl Node {
     pub(super) async fn run(mut self) {
         let mut happened = Vec::new();
         loop {
+            // Lets others run, too. Where something happens all the time, nothing of tokio would be ready ever again.
+            tokio::task::consume_budget().await;
             self.start_what_is_due();
             if self.is_drained() {
                 return self.leave().await;
@@ -352,9 +354,9 @@ impl Node {
         self.last_generation
     }
 
-    /// Sets the timer to the earliest time at which something becomes due.
+    /// Sets the timer to the earliest time at which something becomes due; none, where work will be asked for anyway.
     fn set_timer(&mut self) {
-        let Some(due) = self.acquiring.next_due else {
+        let Some(due) = self.acquiring.next_due.filter(|_| !self.acquiring.wanted) else {
             self.timer = None;
             return;
         };

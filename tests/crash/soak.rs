@@ -1,0 +1,157 @@
+//! Mixed load for a while: two processes work on the orders of this one, and one of them is killed every few seconds. What
+//! was acknowledged comes to its end, and nothing grows. `SOAK_SECONDS` says for how long.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use duroxide::prelude::*;
+use duroxide::provider::Filter;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::check;
+use crate::ledger::Place;
+use crate::orders::{Approval, Order, OrderError, process_order};
+use crate::process::Process;
+use crate::random::Random;
+
+/// How many orders are on their way at any time.
+const AT_ONCE: usize = 24;
+/// How long the history of what has finished is kept.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// What may not grow: its name, and by how much more than a tenth it may vary.
+type Figure = (&'static str, u64);
+const DATABASE: Figure = ("database KiB", 2048);
+const LOG: Figure = ("log KiB", 4096);
+const MEMORY: [Figure; 2] = [("client RSS KiB", 6144), ("node RSS KiB", 6144)];
+const HANDLES: [Figure; 2] = [("client handles", 4), ("node handles", 8)];
+const THREADS: [Figure; 2] = [("client threads", 2), ("node threads", 16)];
+const TASKS: Figure = ("client tasks", 8);
+
+fn seconds() -> u64 {
+    std::env::var("SOAK_SECONDS").map_or(30, |seconds| seconds.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_grows_under_load_and_kills() {
+    let place = Place::new();
+    let client = place.client();
+    let mut random = Random::seeded(29);
+    let mut lives = Process::spawn("serve", place.path(), 0);
+    let mut dies = Process::spawn("serve", place.path(), 0);
+    let mut orders = JoinSet::new();
+    let (mut given, mut kills) = (0, 0);
+    let mut samples = Samples::default();
+    let end = Instant::now() + Duration::from_secs(seconds());
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next_kill = 3;
+    for tick in 0.. {
+        loop {
+            while orders.len() < AT_ONCE {
+                orders.spawn(take_order(client.clone(), given));
+                given += 1;
+            }
+            tokio::select! {
+                biased;
+                _ = second.tick() => break,
+                done = orders.join_next() => done.unwrap().unwrap(),
+            }
+        }
+        if Instant::now() >= end {
+            break;
+        }
+        if tick == next_kill {
+            std::mem::replace(&mut dies, Process::spawn("serve", place.path(), 0)).kill();
+            kills += 1;
+            next_kill += 2 + random.below(4);
+        }
+        lives.forget_what_it_said();
+        dies.forget_what_it_said();
+        client.prune(&Filter::default(), client.now() - KEPT).await.unwrap();
+        samples.take(&place, lives.id(), tick, given);
+    }
+    while let Some(done) = orders.join_next().await {
+        done.unwrap();
+    }
+    dies.end();
+    lives.end();
+    client.prune(&Filter::default(), client.now() + days(1)).await.unwrap();
+    assert!(client.list(&Filter::default(), 10, None).await.unwrap().instances.is_empty());
+    drop(client);
+    check::nothing_is_left(&place);
+    println!("{given} orders, {kills} kills");
+    samples.nothing_has_grown();
+}
+
+/// One order from its start to its end; some are terminated on the way.
+async fn take_order(client: Client, number: u32) {
+    let handle = process_order::start(&client, Order::id(number), Order::new(number)).await.unwrap();
+    let is_terminated = number % 13 == 5;
+    if Order::needs_approval(number) {
+        handle.raise(Approval { number }).await.unwrap();
+    } else if is_terminated && let Err(error) = handle.terminate("changed my mind").await {
+        assert!(error.is_finished(), "{error}");
+    }
+    match handle.result().await {
+        Ok(steps) => assert!(!Order::cannot_be_sent(number) && steps.len() >= 3, "{number}: {steps:?}"),
+        Err(OutcomeError::Failed(OrderError::NotSent(_))) => assert!(Order::cannot_be_sent(number), "{number}"),
+        Err(OutcomeError::Terminated { .. }) => assert!(is_terminated, "{number}"),
+        Err(error) => panic!("order {number}: {error:?}"),
+    }
+}
+
+/// What was measured, second by second.
+#[derive(Default)]
+struct Samples(HashMap<Figure, Vec<u64>>);
+
+impl Samples {
+    fn take(&mut self, place: &Place, node: u32, tick: u64, given: u32) {
+        let database = place.database();
+        let kib = |path: &str| std::fs::metadata(path).map_or(0, |file| file.len() / 1024);
+        self.note(DATABASE, kib(&database.to_string_lossy()));
+        self.note(LOG, kib(&format!("{}-wal", database.display())));
+        for (who, process) in [std::process::id(), node].into_iter().enumerate() {
+            self.note(MEMORY[who], status(process, "VmRSS:"));
+            self.note(THREADS[who], status(process, "Threads:"));
+            let handles = std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count);
+            self.note(HANDLES[who], handles as u64);
+        }
+        self.note(TASKS, tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64);
+        if tick.is_multiple_of(10) {
+            println!("{tick} s, {given} orders: {}", self.of_all(|values| *values.last().unwrap()));
+        }
+    }
+
+    fn note(&mut self, figure: Figure, value: u64) {
+        self.0.entry(figure).or_default().push(value);
+    }
+
+    fn of_all(&self, of: impl Fn(&[u64]) -> u64) -> String {
+        let mut lines: Vec<_> = self.0.iter().map(|((name, _), values)| format!("{name} {}", of(values))).collect();
+        lines.sort_unstable();
+        lines.join(", ")
+    }
+
+    /// Compares the last quarter with the second: the first is for warming up.
+    fn nothing_has_grown(&self) {
+        let most = |values: &[u64], quarter: Range<usize>| {
+            *values[values.len() * quarter.start / 4..values.len() * quarter.end / 4].iter().max().unwrap()
+        };
+        println!("at most, second quarter: {}", self.of_all(|values| most(values, 1..2)));
+        println!("at most, last quarter: {}", self.of_all(|values| most(values, 3..4)));
+        for ((name, varies), values) in &self.0 {
+            let (before, after) = (most(values, 1..2), most(values, 3..4));
+            assert!(after <= before + before / 10 + varies, "{name} has grown from {before} to {after}");
+        }
+    }
+}
+
+/// A number out of what Linux tells about a process; elsewhere zero.
+fn status(process: u32, key: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|line| line.split_whitespace().next()).map_or(0, |number| number.parse().unwrap())
+}
