@@ -85,7 +85,7 @@ use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
 ///         let order = checkout::start(&sim.client(), "order-1", 500).await?;
 ///         order.raise(Approval { by: "Ada".to_owned() }).await?;
 ///         assert_eq!(order.result().await?, "paid 500");
-///         duroxide::Result::Ok(())
+///         Ok::<_, duroxide::Error>(())
 ///     })
 /// });
 /// ```

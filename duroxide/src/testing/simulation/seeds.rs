@@ -24,7 +24,7 @@ const ENOUGH: usize = 10;
 /// use duroxide::testing::{Faults, Simulation, for_each_seed};
 ///
 /// for_each_seed(10, |seed| {
-///     Simulation::new(seed).faults(Faults::none()).run(|_| async { duroxide::Result::Ok(()) })
+///     Simulation::new(seed).faults(Faults::none()).run(|_| async { Ok::<_, duroxide::Error>(()) })
 /// });
 /// ```
 pub fn for_each_seed(seeds: u64, run: impl Fn(u64) -> Result<Report, Failure> + Sync) {
