@@ -20,7 +20,7 @@ const ENOUGH: usize = 10;
 /// # Panics
 /// With the seeds that failed and what was found; also when a variable is not a number.
 ///
-/// ```
+/// ```standalone_crate
 /// use duroxide::testing::{Faults, Simulation, for_each_seed};
 ///
 /// for_each_seed(10, |seed| {
