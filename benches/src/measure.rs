@@ -95,15 +95,18 @@ impl Run {
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     pub fn end(&self, n: u64, mut times: Times, writes: u64) -> Report {
         let seconds = self.begun.elapsed().as_secs_f64();
+        let cpu_seconds = cpu_seconds() - self.cpu;
+        let per_one = BTreeMap::from([("cpu_us_per_one".to_owned(), cpu_seconds * 1e6 / n.max(1) as f64)]);
         Report {
             n,
             seconds,
             per_second: n as f64 / seconds,
             p50_ms: times.percentile_ms(0.5),
             p99_ms: times.percentile_ms(0.99),
-            cpu_seconds: cpu_seconds() - self.cpu,
+            cpu_seconds,
             peak_rss_mib: status_mib("VmHWM:"),
             write_transactions: writes - self.writes,
+            extra: per_one,
             ..Report::default()
         }
     }

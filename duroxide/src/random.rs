@@ -43,7 +43,6 @@ pub(crate) mod seeded {
     #[must_use]
     pub(crate) struct Seeded(Option<Source>);
 
-    #[expect(dead_code, reason = "for the simulation")]
     impl Seeded {
         pub(crate) fn new(seed: u64) -> Self {
             let source = Source { numbers: ChaCha8Rng::seed_from_u64(seed), ids: 0 };

@@ -18,12 +18,12 @@ use crate::random::Random;
 
 /// How many orders are on their way at any time.
 const AT_ONCE: usize = 24;
-/// How long the history of what has finished is kept.
-const KEPT: Duration = Duration::from_secs(5);
+/// How long the history of what has finished is kept: short, so that what is kept too long shows.
+const KEPT: Duration = Duration::from_secs(1);
 
 /// What may not grow: its name, and by how much more than a tenth it may vary.
 type Figure = (&'static str, u64);
-const DATABASE: Figure = ("database KiB", 2048);
+const DATABASE: Figure = ("database KiB", 1024);
 const LOG: Figure = ("log KiB", 4096);
 const MEMORY: [Figure; 2] = [("client RSS KiB", 6144), ("node RSS KiB", 6144)];
 const HANDLES: [Figure; 2] = [("client handles", 4), ("node handles", 8)];

@@ -72,7 +72,8 @@ async fn terminate_ends_whatever_there_is() {
             other => panic!("{other:?}"),
         }
     }
-    drop(sleeping);
+    let history = sleeping.history().await.unwrap();
+    assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
 }
 
 struct Gone(Arc<AtomicU32>);

@@ -20,6 +20,7 @@ mod moments;
 mod registry;
 mod runtime;
 mod sqlite;
+mod stored;
 mod suspension;
 mod timers;
 mod values;

@@ -65,6 +65,10 @@ impl Engine for Durare {
         Ok(self.0.send(id, 1u64, "go").await?)
     }
 
+    async fn waits(&self, _id: &str) -> Result<bool> {
+        Ok(true)
+    }
+
     async fn due(&self, id: &str) -> Result<Duration> {
         Ok(Duration::from_micros(self.0.retrieve_workflow::<u64>(id).await?.result().await?))
     }

@@ -65,6 +65,9 @@ pub(crate) trait Engine: Sized {
     /// Sends the event that [`Job::Waits`] waits for.
     fn raise(&self, id: &str) -> impl Future<Output = Result<()>>;
 
+    /// Whether a [`Job::Waits`] can be sent its event: an engine may lose those that come too early.
+    fn waits(&self, id: &str) -> impl Future<Output = Result<bool>>;
+
     /// When a finished [`Job::Nap`] was to wake: since the epoch.
     fn due(&self, id: &str) -> impl Future<Output = Result<Duration>>;
 

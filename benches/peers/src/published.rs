@@ -76,6 +76,12 @@ impl Engine for Published {
         Ok(self.client.raise_event(id, "go", "1").await?)
     }
 
+    /// It drops an event that comes before the wait.
+    async fn waits(&self, id: &str) -> Result<bool> {
+        let history = self.client.read_execution_history(id, 1).await?;
+        Ok(history.iter().any(|event| matches!(event.kind, EventKind::ExternalSubscribed { .. })))
+    }
+
     async fn due(&self, id: &str) -> Result<Duration> {
         let history = self.client.read_execution_history(id, 1).await?;
         let due = history.iter().find_map(|event| match event.kind {

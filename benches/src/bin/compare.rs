@@ -1,9 +1,10 @@
 //! Runs the same work here, on other engines and on what is below all of them, by turns, and prints what the targets ask.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Parser;
-use duroxide_bench::compare::{entry, figures::Figures, plan, tables};
+use duroxide_bench::compare::{entry, figures::Figures, plan, run, tables};
 
 /// Compares Duroxide with other engines and with the disk; see `benches/compare`.
 #[derive(Parser)]
@@ -20,6 +21,12 @@ struct Args {
     /// How often everything is run; the medians count. Default: 3, or 1 if quick.
     #[arg(long)]
     rounds: Option<usize>,
+    /// A command that runs each program, such as `taskset -c 0,1`.
+    #[arg(long, default_value = "")]
+    through: String,
+    /// How often a run is repeated at most, if other programs take more than a tenth of the processors meanwhile.
+    #[arg(long, default_value_t = 2)]
+    attempts: u32,
     /// Writes the tables into docs/performance.md, between its markers.
     #[arg(long)]
     write: bool,
@@ -30,19 +37,25 @@ fn main() -> duroxide::Result<()> {
     let load = std::env::current_exe()?.with_file_name("load");
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 3 });
     let plan = plan::plan(args.quick, &args.only);
+    let through: Vec<_> = args.through.split_whitespace().map(str::to_owned).collect();
     let mut figures = Figures::default();
     for round in 0..rounds {
         for run in plan.iter().filter(|run| round == 0 || !run.once) {
-            eprintln!("round {} of {rounds}: {}", round + 1, run.name);
             let program = if run.peer { &args.peer } else { &load };
-            figures.add(run.name, program, run.arguments)?;
+            let begun = Instant::now();
+            let report = run::quietest(&through, program, run.arguments, args.attempts)?;
+            eprintln!("round {} of {rounds}: {}, {:.1} s", round + 1, run.name, begun.elapsed().as_secs_f64());
+            if let Some(error) = report.get("error") {
+                eprintln!("  {error}");
+            }
+            figures.insert(run.name, report);
         }
     }
     if !args.quick && args.only.is_empty() {
         eprintln!("a new program that uses the library");
         figures.insert("entry", entry::measure()?);
     }
-    let text = format!("{}\n{}", tables::workloads(&figures), tables::targets(&figures));
+    let text = [tables::workloads(&figures), tables::slow_disk(&figures), tables::targets(&figures)].join("\n");
     println!("{text}");
     if args.write {
         tables::write("docs/performance.md".as_ref(), &text, rounds)?;

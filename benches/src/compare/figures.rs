@@ -1,35 +1,21 @@
 //! What came out of the runs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::{Map, Value};
 
+use super::run::OTHERS;
+
+/// The figures of one run.
+pub type Report = Map<String, Value>;
+
 /// The reports of each run, by its name.
 #[derive(Default)]
-pub struct Figures(BTreeMap<String, Vec<Map<String, Value>>>);
+pub struct Figures(BTreeMap<String, Vec<Report>>);
 
 impl Figures {
-    /// Runs a program and keeps the object of its last line.
-    pub fn add(&mut self, name: &str, program: &Path, arguments: &str) -> duroxide::Result<()> {
-        let mut command = Command::new(program);
-        command.args(arguments.split(' ')).arg("--json").stderr(Stdio::null());
-        let output = command.output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let report = serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_else(|_| {
-            let died = format!("{} ended with {} and no figures", program.display(), output.status);
-            Map::from_iter([("error".to_owned(), died.into())])
-        });
-        if let Some(error) = report.get("error") {
-            eprintln!("  {error}");
-        }
-        self.insert(name, report);
-        Ok(())
-    }
-
     /// Keeps a report.
-    pub fn insert(&mut self, name: &str, report: Map<String, Value>) {
+    pub fn insert(&mut self, name: &str, report: Report) {
         self.0.entry(name.to_owned()).or_default().push(report);
     }
 
@@ -44,5 +30,12 @@ impl Figures {
     /// Why a run has no figures.
     pub fn error(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.iter().find_map(|report| report.get("error")?.as_str())
+    }
+
+    /// How many runs there were, and in how many of them other programs took more than this share of the processors.
+    pub fn disturbed(&self, share: f64) -> (usize, usize) {
+        let others = |report: &&Report| report.get(OTHERS).and_then(Value::as_f64).is_some_and(|others| others > share);
+        let all = || self.0.values().flatten();
+        (all().count(), all().filter(others).count())
     }
 }

@@ -3,5 +3,6 @@
 pub mod entry;
 pub mod figures;
 pub mod plan;
+pub mod run;
 pub mod tables;
 pub mod targets;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::figures::Figures;
+use super::run::QUIET;
 use super::targets::{self, Bound};
 
 /// A figure of one workload, here and elsewhere.
@@ -39,7 +40,7 @@ const ROWS: &[Row] = &[
         unit: "B",
         more: false,
     },
-    Row { name: "hello", title: "processor for all of them", field: "cpu_seconds", unit: "s", more: false },
+    Row { name: "hello", title: "processor, one activity", field: "cpu_us_per_one", unit: "us", more: false },
 ];
 
 const OTHERS: &[&str] = &["published default", "published full", "durare default", "durare full"];
@@ -63,6 +64,8 @@ pub fn workloads(figures: &Figures) -> String {
     if let Some(rate) = figures.get("disk", "mib_per_second") {
         let _ = writeln!(text, "The disk, 1 MiB at a time, each flushed: {} MiB/s.", number(rate));
     }
+    let (runs, disturbed) = figures.disturbed(QUIET);
+    let _ = writeln!(text, "In {disturbed} of {runs} runs other programs took more than a tenth of the processors.");
     text
 }
 
@@ -73,14 +76,38 @@ fn cell(figures: &Figures, row: &Row, other: &str, ours: f64) -> String {
             let ratio = if row.more { ours / theirs } else { theirs / ours };
             format!("{} {} ({}x)", number(theirs), row.unit, number(ratio))
         }
-        (None, Some(error)) => error.replace(['|', '\n'], " "),
+        (None, Some(error)) => brief(error),
         (None, None) => String::new(),
     }
 }
 
+/// The beginning of an error, fit for a cell.
+fn brief(error: &str) -> String {
+    const LONGEST: usize = 60;
+    let words = error.replace(['|', '\n'], " ");
+    match words.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("failed: {}...", &words[..end]),
+        None => format!("failed: {words}"),
+    }
+}
+
+/// What the same workloads do on a disk that needs two milliseconds more for each flush.
+pub fn slow_disk(figures: &Figures) -> String {
+    let mut text = "| workload | this disk | each flush 2 ms longer |\n| --- | --- | --- |\n".to_owned();
+    for row in ROWS {
+        let slow = figures.get(&format!("{} slow", row.name), row.field);
+        let (Some(here), Some(slow), "/s" | "ms" | "steps/s") = (figures.get(row.name, row.field), slow, row.unit)
+        else {
+            continue;
+        };
+        let _ = writeln!(text, "| {} | {} {} | {} {} |", row.title, number(here), row.unit, number(slow), row.unit);
+    }
+    text
+}
+
 /// What is aimed at, and whether it is met.
 pub fn targets(figures: &Figures) -> String {
-    let mut text = "| target | bound | measured | met |\n| --- | --- | --- | --- |\n".to_owned();
+    let mut text = "| target | bound | measured | |\n| --- | --- | --- | --- |\n".to_owned();
     for target in targets::TARGETS {
         let Some(measured) = (target.measure)(figures) else { continue };
         let (bound, met) = match target.bound {
@@ -88,7 +115,7 @@ pub fn targets(figures: &Figures) -> String {
             Bound::AtMost(bound) => (format!("at most {}", number(bound)), measured <= bound),
         };
         let (unit, measured) = (target.unit, number(measured));
-        let met = if met { "yes" } else { "no" };
+        let met = if met { "met" } else { "missed" };
         let _ = writeln!(text, "| {} | {bound} {unit} | {measured} {unit} | {met} |", target.title);
     }
     text

@@ -51,6 +51,9 @@ pub const TARGETS: &[Target] = &[
     target("steps5", AtLeast(15_000.0), "steps/s", |f| f.get("steps5", "steps_per_second")),
     target("fan-out of 500", AtMost(0.08), "s", |f| f.get("fanout500", "seconds")),
     target("fan-out of 10,000", AtMost(1.5), "s", |f| f.get("fanout10000", "seconds")),
+    target("fan-out, one of 10,000 against one of 500", AtMost(1.2), "times", |f| {
+        Some(ratio(f, ("fanout10000", "seconds"), ("fanout500", "seconds"))? / 20.0)
+    }),
     target("2,000 timers, p99 of how late", AtMost(25.0), "ms", |f| f.get("timers", "p99_ms")),
     target("events", AtLeast(8_000.0), "/s", |f| f.get("events", "per_second")),
     target("10,000 waiting, processor in 20 s", AtMost(20.0), "ms", |f| Some(f.get("idle", "cpu_seconds")? * 1e3)),

@@ -1,9 +1,12 @@
 //! What is read, and what is said about the rest.
 
-use quote::quote;
-
 use std::time::Duration;
 
+use proc_macro2::TokenStream;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use quote::quote;
 use syn::Expr;
 
 use crate::args::{Activity, Common, Orchestration};
@@ -91,4 +94,65 @@ fn numbers_and_conditions_of_the_wrong_kind_are_refused() {
         Activity::parse(quote!(retry(#retry)), &mut errors);
         assert_eq!(errors.count(), 1, "{retry}");
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// `fuzz/` looks for more than this finds every day.
+    #[test]
+    fn any_tokens_are_read_or_refused(parts in vec(part(), 0..24)) {
+        let text = parts.concat();
+        let Ok(tokens) = text.parse::<TokenStream>() else { return Ok(()) };
+        let mut errors = Errors::default();
+        Activity::parse(tokens.clone(), &mut errors);
+        Orchestration::parse(tokens.clone(), &mut errors);
+        Common::parse_event(tokens, &mut errors);
+        // To be shown is what mistakes are for.
+        drop(errors.into_tokens());
+    }
+}
+
+fn part() -> impl Strategy<Value = String> {
+    let known = [
+        "name = ",
+        "timeout = ",
+        "schedule_to_close = ",
+        "handle = ",
+        "crate = ",
+        "version = ",
+        "allow = ",
+        "retry = ",
+        "retry(",
+        "max_attempts = ",
+        "initial_interval = ",
+        "max_interval = ",
+        "backoff = ",
+        "if = ",
+        ")",
+        "(",
+        ", ",
+        "=",
+        "::",
+        "a",
+        "\"1h 30m\"",
+        "\"\"",
+        "\"1.2.3\"",
+        "5",
+        "0",
+        "-1",
+        "2.5",
+        "1e999",
+        "99999999999999999999999999",
+        "'a",
+        "'a'",
+        "b\"a\"",
+        "#",
+        "r#if",
+        "|e| ",
+        "{ e }",
+        "[",
+        "]",
+    ];
+    prop_oneof![4 => select(known.to_vec()).prop_map(str::to_owned), 1 => "\\PC{0,4}"]
 }

@@ -23,6 +23,11 @@ impl ActivityContext {
         Self(Arc::new(Inner { id, attempt, cancel, states }))
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn id(&self) -> &ActivityId {
+        &self.0.id
+    }
+
     /// The instance that called the activity.
     pub fn instance(&self) -> &InstanceId {
         &self.0.id.execution.instance

@@ -70,6 +70,12 @@ impl Client {
         Self { provider, clock: Arc::new(SystemClock), limits: Limits::default(), local: None }
     }
 
+    /// A client without a runtime, with a clock of its own.
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_clock(provider: Arc<dyn Provider>, clock: Arc<dyn Clock>) -> Self {
+        Self { provider, clock, limits: Limits::default(), local: None }
+    }
+
     pub(crate) fn local(provider: Arc<dyn Provider>, clock: Arc<dyn Clock>, limits: Limits, local: NodeHandle) -> Self {
         Self { provider, clock, limits, local: Some(local) }
     }

@@ -132,7 +132,7 @@ impl<O> StartCall<O> {
 impl Client {
     /// Refuses to attach to an instance of another orchestration, whose values have other types.
     async fn check_attached(&self, instance: &InstanceId, name: &str) -> Result<(), ClientError> {
-        match self.provider.instance(instance).await? {
+        match self.ask(|| self.provider.instance(instance)).await? {
             Some(record) if record.name != name => {
                 let reason = format!("the id is taken by an instance of {:?}, not of {name:?}", record.name);
                 Err(ClientError::refused(instance, ErrorCode::InstanceExists, reason))

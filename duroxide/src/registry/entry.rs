@@ -66,6 +66,15 @@ impl Entry {
         }
     }
 
+    /// The same, with other code if it is an activity.
+    #[cfg(feature = "testing")]
+    pub(super) fn map_activity(mut self, change: impl Fn(ActivityCode) -> ActivityCode) -> Self {
+        if let Code::Activity(code) = self.code {
+            self.code = Code::Activity(change(code));
+        }
+        self
+    }
+
     /// The name that is recorded.
     pub fn name(&self) -> &'static str {
         self.name

@@ -106,6 +106,16 @@ impl Registry {
         registry
     }
 
+    /// The same, with other code for every activity. What is to be discovered is discovered now.
+    #[cfg(feature = "testing")]
+    pub(crate) fn map_activities(
+        self,
+        change: impl Fn(crate::activity::ActivityCode) -> crate::activity::ActivityCode,
+    ) -> Self {
+        let by_hand = self.entries().map(|entry| entry.map_activity(&change)).collect();
+        Self { by_hand, ..Self::empty() }
+    }
+
     /// What is in it, sorted by kind, name and version. Names that stand twice are listed twice.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + use<> {
         let mut entries = self.by_hand.clone();

@@ -141,6 +141,7 @@ impl Execution {
             };
             let is_decision = |event: &&Event| matches!(event.kind, EventKind::Decision(_));
             let (recorded, next) = behind.split_at(behind.iter().take_while(is_decision).count());
+            let recorded = without_end_from_outside(input, recorded);
             self.core.lock().replaying = Some(Refusals::of(recorded));
             let Some(decided) = self.run(event.id, event.time, input, event.payload.clone())? else {
                 return Err(compare::stale_input(event.id, input));
@@ -260,6 +261,18 @@ impl Execution {
 impl Drop for Execution {
     fn drop(&mut self) {
         self.retire();
+    }
+}
+
+/// What the code has decided: an end from outside is written behind it, and no input tells of it.
+fn without_end_from_outside<'e>(input: &Input, recorded: &'e [Event]) -> &'e [Event] {
+    match recorded {
+        [decided @ .., Event { kind: EventKind::Decision(Decision::Terminated { .. }), .. }]
+            if !matches!(input, Input::TerminateRequested { .. }) =>
+        {
+            decided
+        }
+        _ => recorded,
     }
 }
 

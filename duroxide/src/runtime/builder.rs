@@ -93,6 +93,11 @@ impl RuntimeBuilder {
         self
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn into_registry(self) -> Registry {
+        self.registry
+    }
+
     /// Gives a value to activities that take `State<T>`. One value per type; the last one stays.
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         self.states.insert(value);
@@ -133,7 +138,6 @@ impl RuntimeBuilder {
 
     /// Makes turns and beats where the node itself runs, without threads of its own.
     #[cfg(feature = "testing")]
-    #[expect(dead_code, reason = "for the simulation")]
     pub(crate) fn inline(mut self) -> Self {
         self.inline = true;
         self

@@ -77,7 +77,6 @@ impl Runtime {
 
     /// Whether the node has ended. One that was neither shut down nor dropped has panicked.
     #[cfg(feature = "testing")]
-    #[expect(dead_code, reason = "for the simulation")]
     pub(crate) fn has_ended(&self) -> bool {
         self.task.is_finished()
     }

@@ -34,6 +34,11 @@ impl StartError {
         }
     }
 
+    /// Whether the same start may succeed later: the storage fails in a way that may pass.
+    pub fn is_retryable(&self) -> bool {
+        matches!(&self.0, Kind::Provider(error) if error.is_retryable())
+    }
+
     /// Its stable code; of several problems, that of the first.
     pub fn code(&self) -> ErrorCode {
         match &self.0 {

@@ -3,7 +3,7 @@
 use crate::error::{ErrorCode, Suspension};
 use crate::history::{Event, EventKind, Input};
 use crate::id::{ExecutionId, InstanceId};
-use crate::registry::Registry;
+use crate::registry::{Lookup, Registry};
 use crate::replay::{Execution, Fault};
 
 /// Replays a recorded history, whole or cut off behind any step, against the code in a registry, and says whether the code
@@ -34,10 +34,14 @@ use crate::replay::{Execution, Fault};
 /// # }
 /// ```
 pub fn check_history(registry: &Registry, history: &[Event]) -> Result<(), Box<Suspension>> {
-    replay(registry, history).map_err(|fault| fault.0)
+    let without_states = |entry: &crate::registry::Entry| entry.kind() == crate::registry::Kind::Orchestration;
+    let instance = InstanceId::new("history-check").unwrap_or_else(|e| unreachable!("a valid id: {e}"));
+    let replayed = replay(&registry.lookup_of(without_states), ExecutionId { instance, number: 1 }, history);
+    replayed.map(drop).map_err(|fault| fault.0)
 }
 
-fn replay(registry: &Registry, history: &[Event]) -> Result<(), Fault> {
+/// Brings an execution to the end of a recorded history.
+pub(super) fn replay(lookup: &Lookup, id: ExecutionId, history: &[Event]) -> Result<Execution, Fault> {
     let started = history.first().and_then(|event| match &event.kind {
         EventKind::Input(Input::Started(started)) => Some(started),
         _ => None,
@@ -48,14 +52,12 @@ fn replay(registry: &Registry, history: &[Event]) -> Result<(), Fault> {
             "the history does not begin with the start of an execution",
         ));
     };
-    let without_states = |entry: &crate::registry::Entry| entry.kind() == crate::registry::Kind::Orchestration;
-    let lookup = registry.lookup_of(without_states);
     let Some(entry) = lookup.orchestration(&started.name, started.version.as_ref()) else {
         let version = started.version.as_ref().map(ToString::to_string).unwrap_or_default();
         let message = format!("orchestration {:?} {version} is not registered", started.name);
         return Err(Fault::new(ErrorCode::VersionNotRegistered, message));
     };
-    let instance = InstanceId::new("history-check").unwrap_or_else(|e| unreachable!("a valid id: {e}"));
-    let mut execution = Execution::new(ExecutionId { instance, number: 1 }, entry.function.clone(), || {});
-    crate::telemetry::silenced(|| execution.replay(history.to_vec()))
+    let mut execution = Execution::new(id, entry.function.clone(), || {});
+    crate::telemetry::silenced(|| execution.replay(history.to_vec()))?;
+    Ok(execution)
 }

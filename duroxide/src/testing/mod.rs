@@ -1,9 +1,12 @@
-//! Testing orchestrations: in memory, with a clock that jumps, and with activities replaced (feature `testing`).
+//! Testing orchestrations: in memory, with a clock that jumps, with activities replaced, and under faults that a seed
+//! chooses (feature `testing`).
 
 mod clock;
 mod history_check;
+mod simulation;
 mod test_runtime;
 
 pub use clock::VirtualClock;
 pub use history_check::check_history;
+pub use simulation::{Failure, Faults, Report, Sim, Simulation, for_each_seed};
 pub use test_runtime::{TestRuntime, TestRuntimeBuilder};

@@ -42,6 +42,26 @@ impl MemoryProvider {
         self.with(|state| state.kill(epoch));
     }
 
+    /// What waits in it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn left(&self) -> Left {
+        self.with(|state| Left {
+            messages: state.messages.values().map(|message| message.to.clone()).collect(),
+            activities: state.activities.keys().cloned().collect(),
+        })
+    }
+
+    /// All executions, pruned ones left out.
+    #[cfg(feature = "testing")]
+    pub(crate) fn all_executions(&self) -> std::collections::BTreeSet<ExecutionId> {
+        let of = |(id, instance): (&InstanceId, &state::Instance)| {
+            let numbers: Vec<u64> = instance.executions.keys().copied().collect();
+            let id = id.clone();
+            numbers.into_iter().map(move |number| ExecutionId { instance: id.clone(), number })
+        };
+        self.with(|state| state.instances.iter().flat_map(of).collect())
+    }
+
     /// Runs one operation, and gives the signals that it asked for.
     fn with<T>(&self, operation: impl FnOnce(&mut State) -> T) -> T {
         let (result, signals) = {
@@ -59,6 +79,13 @@ impl MemoryProvider {
     ) -> BoxFuture<'a, Result<T, ProviderError>> {
         Box::pin(async move { Ok(self.with(operation)) })
     }
+}
+
+/// What waits in a store: messages, by their instances, and activities.
+#[cfg(feature = "testing")]
+pub(crate) struct Left {
+    pub(crate) messages: Vec<InstanceId>,
+    pub(crate) activities: Vec<crate::id::ActivityId>,
 }
 
 impl fmt::Debug for MemoryProvider {

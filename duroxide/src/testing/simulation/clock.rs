@@ -1,0 +1,53 @@
+//! The clock on the wall of one node.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use crate::clock::{Clock, Timestamp};
+
+/// Goes as fast as tokio's clock, which is paused and jumps when all wait; shows another time than others, if it is set to.
+#[derive(Clone)]
+pub(super) struct WallClock {
+    begun: Instant,
+    skew: Arc<AtomicI64>,
+}
+
+impl WallClock {
+    /// When simulations begin: 1 January 2020.
+    const BEGIN: Timestamp = Timestamp::from_micros(1_577_836_800_000_000);
+    /// The longest that a sleep trusts that nobody sets the clock.
+    const RECHECK: Duration = Duration::from_secs(60);
+
+    pub(super) fn new(begun: Instant) -> Self {
+        Self { begun, skew: Arc::default() }
+    }
+
+    /// Sets it to go before (or after) the true time by so many microseconds.
+    pub(super) fn set(&self, skew: i64) {
+        self.skew.store(skew, Ordering::Relaxed);
+    }
+}
+
+impl Clock for WallClock {
+    fn now(&self) -> Timestamp {
+        let time = Self::BEGIN + self.begun.elapsed();
+        Timestamp::from_micros(time.as_micros() + self.skew.load(Ordering::Relaxed))
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
+        let clock = self.clone();
+        Box::pin(async move {
+            loop {
+                let wait = due.since(clock.now());
+                if wait.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(wait.min(Self::RECHECK)).await;
+            }
+        })
+    }
+}

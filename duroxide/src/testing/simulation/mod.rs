@@ -1,0 +1,408 @@
+//! A simulation: nodes, clients, storage and time on one thread, from one seed, with everything going wrong.
+
+mod activity;
+mod chaos;
+mod clock;
+mod connection;
+mod dice;
+mod faults;
+mod oracle;
+mod place;
+mod record;
+mod report;
+mod seeds;
+mod world;
+
+use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
+pub use self::faults::Faults;
+pub use self::report::{Failure, Report};
+pub use self::seeds::for_each_seed;
+
+use self::clock::WallClock;
+use self::connection::Connection;
+use self::dice::{Dice, Stream};
+use self::place::{Order, Place};
+use self::world::{Process, World};
+use crate::activity::{Activity, ActivityCode};
+use crate::client::Client;
+use crate::clock::Timestamp;
+use crate::error::{ErrorCode, Suspension};
+use crate::provider::{InstanceStatus, Provider};
+use crate::random::seeded::Seeded;
+use crate::registry::Registry;
+use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
+
+/// Runs orchestrations on several nodes that crash, with a storage that fails, on one thread, and checks that everything
+/// comes out as promised. The same seed leads to the same run, each time: what one seed has found can be looked at.
+///
+/// A *scenario* starts instances and sends them what they wait for. Meanwhile each call of the storage may be delayed, fail,
+/// or lose its answer; nodes die between any two steps, lose their leases, are restarted; their clocks differ; live copies
+/// are dropped. Once the scenario has returned, the faults end. Then every instance must come to its end, and it is checked:
+///
+/// - every instance that was started has ended, and what is stored is exactly what was committed;
+/// - every history is well formed and replays; every call has at most one outcome, and no timer fired early;
+/// - no commit was carried out twice, or for a node that did not own what it wrote to;
+/// - no message was lost, read twice, or read before one that came first, also across continue-as-new;
+/// - the outcome of an activity is what one of its attempts returned, and no attempt was made beyond its policy;
+/// - parents know of their children what is so, and no child was left behind that should have been closed;
+/// - no message and no activity is left.
+///
+/// Time is virtual: waits take none, and an orchestration may sleep for days. So that a run repeats, the code that it runs
+/// must depend on nothing else: no other threads, no system time, no `tokio::select!` without `biased` in activities, no
+/// order of a `HashMap`.
+///
+/// ```standalone_crate
+/// use duroxide::prelude::*;
+/// use duroxide::testing::{Simulation, for_each_seed};
+///
+/// #[activity(retry(max_attempts = 5))]
+/// async fn charge(cents: u64) -> duroxide::Result<String> {
+///     unreachable!("would talk to the bank")
+/// }
+///
+/// #[event]
+/// struct Approval { by: String }
+///
+/// #[orchestration]
+/// async fn checkout(ctx: OrchestrationContext, cents: u64) -> duroxide::Result<String> {
+///     select! {
+///         _ = ctx.event::<Approval>() => {}
+///         _ = ctx.sleep(days(3)) => return Err(duroxide::Error::new("not approved")),
+///     }
+///     Ok(charge::call(&ctx, cents).await?)
+/// }
+///
+/// // A test would run some hundreds.
+/// for_each_seed(20, |seed| {
+///     Simulation::new(seed).mock::<charge>(|cents| Ok(format!("paid {cents}"))).run(|sim| async move {
+///         let order = checkout::start(&sim.client(), "order-1", 500).await?;
+///         order.raise(Approval { by: "Ada".to_owned() }).await?;
+///         assert_eq!(order.result().await?, "paid 500");
+///         Ok::<_, duroxide::Error>(())
+///     })
+/// });
+/// ```
+#[must_use = "nothing happens before `run`"]
+pub struct Simulation {
+    seed: u64,
+    nodes: usize,
+    faults: Faults,
+    setup: Setup,
+    resumed: Vec<ErrorCode>,
+    limit: Duration,
+    traced: bool,
+}
+
+/// How nodes are made.
+#[derive(Clone)]
+struct Setup {
+    builder: Arc<dyn Fn(RuntimeBuilder, usize) -> RuntimeBuilder + Send + Sync>,
+    mocks: Arc<dyn Fn(Registry) -> Registry + Send + Sync>,
+    options: RuntimeOptions,
+}
+
+impl Simulation {
+    /// A run with this seed: three nodes with everything that is annotated, and all faults.
+    pub fn new(seed: u64) -> Self {
+        let setup = Setup {
+            builder: Arc::new(|builder, _| builder),
+            mocks: Arc::new(|registry| registry),
+            options: RuntimeOptions::new(),
+        };
+        // A crash loop is what a simulation makes; it is no sign that something is wrong.
+        let resumed = vec![ErrorCode::CrashLoop];
+        Self {
+            seed,
+            nodes: 3,
+            faults: Faults::all(),
+            setup,
+            resumed,
+            limit: Duration::from_secs(30 * 86_400),
+            traced: false,
+        }
+    }
+
+    /// Runs so many nodes, at least one. Default: 3.
+    pub fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes.max(1);
+        self
+    }
+
+    /// Has only these things go wrong. Default: all.
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Configures each node whenever it starts: its registry, its states, its tags. It is told which node it is, from 0.
+    /// Node 0 must have the code of all orchestrations: it is what histories are checked against. Storage, clock and the
+    /// number of idle instances are the simulation's.
+    pub fn setup(mut self, setup: impl Fn(RuntimeBuilder, usize) -> RuntimeBuilder + Send + Sync + 'static) -> Self {
+        self.setup.builder = Arc::new(setup);
+        self
+    }
+
+    /// Sets the options of the nodes, before [`setup`](Self::setup) does.
+    pub fn options(mut self, options: RuntimeOptions) -> Self {
+        self.setup.options = options;
+        self
+    }
+
+    /// Puts other code in the place of an activity; see [`TestRuntimeBuilder::mock`](super::TestRuntimeBuilder::mock).
+    #[track_caller]
+    pub fn mock<A: Activity>(
+        mut self,
+        mock: impl Fn(A::Input) -> Result<A::Output, A::Error> + Send + Sync + 'static,
+    ) -> Self {
+        let code = ActivityCode::mock::<A>(move |_, input| mock(input), |_| true);
+        let before = self.setup.mocks;
+        self.setup.mocks = Arc::new(move |registry| before(registry).mock::<A>(code.clone()));
+        self
+    }
+
+    /// Resumes instances that are suspended with this code, as an operator would. Any other suspension is a finding, except
+    /// [`ErrorCode::CrashLoop`], which the simulation itself provokes.
+    pub fn resume(mut self, code: ErrorCode) -> Self {
+        self.resumed.push(code);
+        self
+    }
+
+    /// How long all may take, by the virtual clock. What takes longer hangs. Default: 30 days.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Writes down what happens, into [`Report::trace`] or [`Failure::trace`]. Default: no.
+    pub fn trace(mut self, traced: bool) -> Self {
+        self.traced = traced;
+        self
+    }
+
+    /// Runs a scenario. Must not be called within a tokio runtime: it makes one of its own.
+    ///
+    /// # Errors
+    /// [`Failure`] when something is not as promised, or when the scenario fails, panics or hangs.
+    pub fn run<F, E: Display>(self, scenario: impl FnOnce(Sim) -> F) -> Result<Report, Failure>
+    where
+        F: Future<Output = Result<(), E>>,
+    {
+        let _seeded = Seeded::new(self.seed);
+        let seed = self.seed;
+        let refused = |error: std::io::Error| Failure { seed, findings: vec![error.to_string()], trace: Vec::new() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.map_err(refused)?.block_on(self.run_in_time(scenario))
+    }
+
+    async fn run_in_time<F, E: Display>(self, scenario: impl FnOnce(Sim) -> F) -> Result<Report, Failure>
+    where
+        F: Future<Output = Result<(), E>>,
+    {
+        let begun = Instant::now();
+        let world = World::new(self.seed, self.faults, self.traced);
+        let mut dice = Dice::new(self.seed, Stream::Chaos);
+        let places: Vec<_> = (0..self.nodes)
+            .map(|number| {
+                let clock = WallClock::new(begun);
+                clock.set(chaos::skew(&world, &mut dice));
+                Place::open(&world, &self.setup, number, clock)
+            })
+            .collect();
+        tokio::spawn(carry_signals(world.clone(), places.clone()));
+        tokio::spawn(chaos::reign(world.clone(), places.clone(), dice));
+        let dice = Mutex::new(Dice::new(self.seed, Stream::Scenario));
+        let sim = Sim(Arc::new(Shared { world: world.clone(), places, dice, resumed: self.resumed }));
+        let found = tokio::select! {
+            biased;
+            () = world.failed() => Vec::new(),
+            found = sim.live(scenario, &self.setup) => found,
+            () = tokio::time::sleep(self.limit) => sim.what_hangs().await,
+        };
+        let findings = [std::mem::take(&mut world.record().violations), found].concat();
+        let trace = world.take_trace();
+        if !findings.is_empty() {
+            return Err(Failure { seed: self.seed, findings, trace });
+        }
+        Ok(Report {
+            seed: self.seed,
+            instances: world.record().instances.len(),
+            calls: world.calls(),
+            faults: world.faults(),
+            crashes: world.crashes(),
+            time: begun.elapsed(),
+            trace,
+        })
+    }
+}
+
+/// What a scenario has to do with. Cheap to clone.
+#[derive(Clone)]
+pub struct Sim(Arc<Shared>);
+
+struct Shared {
+    world: Arc<World>,
+    places: Vec<Arc<Place>>,
+    /// A std mutex: held for a few instructions, never across an await.
+    dice: Mutex<Dice>,
+    resumed: Vec<ErrorCode>,
+}
+
+impl Sim {
+    /// A client in a process of its own, which does not die. Its calls go wrong like others, but not for so long that it
+    /// would give up.
+    pub fn client(&self) -> Client {
+        let connection = Connection::new(&self.0.world, Process::Client);
+        Client::with_clock(Arc::new(connection), Arc::new(self.0.world.clock.clone()))
+    }
+
+    /// Does something with a client in the process of a node: what it starts there is handed over at once. `None` when the
+    /// node does not run, or dies before it is done: then it has happened, or not.
+    pub async fn on_node<T, F: Future<Output = T>>(&self, node: usize, act: impl FnOnce(Client) -> F) -> Option<T> {
+        let place = self.0.places.get(node)?;
+        let (connection, client) = (place.connection(), place.client()?);
+        tokio::select! {
+            biased;
+            () = connection.died() => None,
+            done = act(client) => Some(done),
+        }
+    }
+
+    /// The true time; the clocks of the nodes may differ.
+    pub fn now(&self) -> Timestamp {
+        self.0.world.now()
+    }
+
+    /// Lets time pass.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// A number below a limit, from the seed.
+    pub fn below(&self, limit: u64) -> u64 {
+        self.0.dice.lock().unwrap_or_else(PoisonError::into_inner).below(limit)
+    }
+
+    /// Has a node die, as if its process had been killed. It comes back.
+    pub fn crash(&self, node: usize) {
+        if let Some(place) = self.0.places.get(node) {
+            place.connection().die();
+        }
+    }
+
+    /// Shuts a node down in order. It comes back after a while.
+    pub fn restart(&self, node: usize, down: Duration) {
+        if let Some(place) = self.0.places.get(node) {
+            place.order(Order::Restart(down));
+        }
+    }
+
+    /// Ends all faults: the nodes come back, the clocks are right, and nothing goes wrong any more. Returns once every
+    /// message that is due was read: what waits then waits for something else. That this comes to be is checked.
+    pub async fn calm(&self) {
+        let Shared { world, places, .. } = &*self.0;
+        world.calm_down();
+        for place in places {
+            place.clock().set(0);
+            place.order(Order::BeThere);
+        }
+        const PATIENCE: u64 = 600;
+        for _ in 0..PATIENCE {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.resume_suspended().await;
+            if world.record().unread(world.now()).next().is_none() {
+                return;
+            }
+        }
+        let unread: Vec<_> = world.record().unread(world.now()).map(ToString::to_string).collect();
+        world.violated(format!("messages to these instances were not read in {PATIENCE} s of calm: {unread:?}"));
+    }
+
+    async fn live<F, E: Display>(&self, scenario: impl FnOnce(Self) -> F, setup: &Setup) -> Vec<String>
+    where
+        F: Future<Output = Result<(), E>>,
+    {
+        let scenario = AssertUnwindSafe(async { scenario(self.clone()).await });
+        match scenario.catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return vec![format!("the scenario failed: {error}")],
+            Err(panic) => return vec![format!("the scenario: {:?}", crate::replay::panicked(&*panic).failure)],
+        }
+        self.calm().await;
+        self.all_ended().await;
+        let builder = (setup.builder)(Runtime::builder(), 0);
+        let found = oracle::check(&self.0.world, &(setup.mocks)(builder.into_registry())).await;
+        found.unwrap_or_else(|error| vec![error.to_string()])
+    }
+
+    /// Waits until every instance has ended, and every activity.
+    async fn all_ended(&self) {
+        loop {
+            self.resume_suspended().await;
+            let open = self.0.world.record().instances.values().any(|seen| !seen.status.is_finished());
+            if !open && self.0.world.storage.left().activities.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    }
+
+    /// Resumes what was suspended for a reason that is to be expected; any other is a finding.
+    async fn resume_suspended(&self) {
+        let Shared { world, resumed, .. } = &*self.0;
+        let Ok(instances) = oracle::all_instances(world).await else { return };
+        let suspended = instances.into_values().filter(|record| !record.status.is_finished());
+        for record in suspended.filter(|r| r.status == InstanceStatus::Suspended || r.suspension.is_some()) {
+            let reason = record.suspension.as_deref().and_then(|json| serde_json::from_str::<Suspension>(json).ok());
+            let instance = record.execution.instance;
+            match reason {
+                Some(reason) if resumed.contains(&reason.code) => {
+                    let submission = crate::provider::Submission::Resume { instance, time: world.now() };
+                    let answers = world.storage.submit(vec![submission.clone()]).await.unwrap_or_default();
+                    world.observe(|record| record.submitted(Process::Client, vec![submission], &answers));
+                }
+                reason => {
+                    let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
+                    world.violated(format!("{instance} is suspended: {reason}"));
+                }
+            }
+        }
+    }
+
+    /// What is not over when time is.
+    async fn what_hangs(&self) -> Vec<String> {
+        let mut found = vec!["it hangs: the virtual time is over".to_owned()];
+        let open = oracle::all_instances(&self.0.world).await.unwrap_or_default();
+        for record in open.into_values().filter(|record| !record.status.is_finished()) {
+            let events = self.0.world.record().histories.get(&record.execution).cloned().unwrap_or_default();
+            let last = events.iter().rev().take(3).rev().map(|event| event.data.as_str());
+            let last: Vec<_> = last.collect();
+            found.push(format!("{} is {}; its last events: {last:?}", record.execution, record.status));
+        }
+        found
+    }
+}
+
+/// Tells the nodes when there is work: each after a time of its own.
+async fn carry_signals(world: Arc<World>, places: Vec<Arc<Place>>) {
+    let mut work = world.storage.wakeups().subscribe();
+    while work.changed().await.is_ok() {
+        for place in &places {
+            let (place, delay) = (place.clone(), world.delay());
+            if delay.is_zero() {
+                place.connection().wake();
+            } else {
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    place.connection().wake();
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Activities: an outcome in a history is what an attempt came to, and no attempt was made that the policy does not allow.
+
+use super::{Ended, Stored};
+use crate::history::{Decision, EventKind, Failure, Input};
+use crate::id::ActivityId;
+use crate::testing::simulation::record::Record;
+
+pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
+    for (execution, Ended { events, .. }) in &stored.executions {
+        let id = |call| ActivityId { execution: execution.clone(), call };
+        for event in events {
+            let (call, outcome) = match &event.kind {
+                EventKind::Input(Input::ActivityCompleted { call }) => (*call, Ok(event.payload.clone())),
+                EventKind::Input(Input::ActivityFailed { call, failure: Failure::Application }) => {
+                    (*call, Err(event.payload.clone()))
+                }
+                EventKind::Decision(Decision::ActivityScheduled(activity)) => {
+                    let most = activity.options.retry.as_ref().map_or(Some(1), |policy| policy.max_attempts);
+                    let attempts = record.attempts.get(&id(activity.call)).map_or(&[][..], Vec::as_slice);
+                    let beyond = attempts.iter().find(|a| most.is_some_and(|most| a.attempt > most));
+                    found.extend(beyond.map(|a| format!("{}: attempt {} was made", id(activity.call), a.attempt)));
+                    continue;
+                }
+                _ => continue,
+            };
+            let attempts = record.attempts.get(&id(call)).map_or(&[][..], Vec::as_slice);
+            if !attempts.iter().any(|attempt| attempt.ended.as_ref() == Some(&outcome)) {
+                found.push(format!("{}: its outcome is that of no attempt", id(call)));
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What goes on when an execution continues as new: its input, and all that it was sent and has not read.
+
+use super::{Ended, Stored};
+use crate::history::{Decision, Event, EventKind, Input};
+use crate::id::ExecutionId;
+use crate::payload::Payload;
+
+/// Something that is handed on: the name of an event, or none for a cancel; and what belongs to it.
+type Carried = (Option<String>, Payload);
+
+pub(super) fn check(stored: &Stored, found: &mut Vec<String>) {
+    for (id, ended) in &stored.executions {
+        let first = id.number == 1 || !stored.executions.contains_key(&before(id));
+        if first {
+            follow(stored, id.clone(), ended, found);
+        }
+    }
+}
+
+fn before(id: &ExecutionId) -> ExecutionId {
+    ExecutionId { instance: id.instance.clone(), number: id.number.saturating_sub(1) }
+}
+
+/// Follows an instance from one execution to the next.
+fn follow<'a>(stored: &'a Stored, mut id: ExecutionId, mut ended: &'a Ended, found: &mut Vec<String>) {
+    let mut waiting: Vec<Carried> = Vec::new();
+    loop {
+        let Some(last) = ended.events.last() else { return };
+        if !matches!(last.kind, EventKind::Decision(Decision::ContinuedAsNew { .. })) {
+            return;
+        }
+        id.number += 1;
+        let Some(next) = stored.executions.get(&id) else {
+            return found.push(format!("{id}: the execution before it has continued as new, and it is not there"));
+        };
+        let cancel = ended.remains.cancel.iter().map(|_| (None, Payload::NULL));
+        let unread = ended.remains.unread.iter().map(|(name, payload)| (Some(name.clone()), payload.clone()));
+        waiting = cancel.chain(unread).chain(waiting).collect();
+        let inputs: Vec<&Event> = next.events.iter().filter(|e| matches!(e.kind, EventKind::Input(_))).collect();
+        let Some((start, inputs)) = inputs.split_first() else {
+            // It was ended from outside before its first turn.
+            return;
+        };
+        if start.payload != last.payload {
+            found.push(format!("{id}: it has another input than it was continued with"));
+        }
+        let read = waiting.len().min(inputs.len());
+        for (expected, input) in waiting.iter().zip(inputs) {
+            if carried(input).as_ref() != Some(expected) {
+                let name = expected.0.as_deref().unwrap_or("a cancel");
+                return found
+                    .push(format!("{id}: {name} of the execution before it should come first: {:?}", input.kind));
+            }
+        }
+        waiting.drain(..read);
+        ended = next;
+    }
+}
+
+fn carried(event: &Event) -> Option<Carried> {
+    match &event.kind {
+        EventKind::Input(Input::EventRaised { name }) => Some((Some(name.clone()), event.payload.clone())),
+        EventKind::Input(Input::CancelRequested { .. }) => Some((None, Payload::NULL)),
+        _ => None,
+    }
+}

@@ -1,0 +1,93 @@
+//! Parents and children: what a parent knows of a child is so, and no child outlives a parent that wants it closed.
+
+use super::{Ended, Stored};
+use crate::history::{ChildScheduled, ClosePolicy, Decision, Event, EventKind, Failure, Input};
+use crate::id::ExecutionId;
+use crate::provider::InstanceStatus;
+use crate::testing::simulation::record::Record;
+
+pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
+    for (id, parent) in &stored.executions {
+        let children = parent.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Decision(Decision::ChildScheduled(child)) => Some((event, child)),
+            _ => None,
+        });
+        for (scheduled, child) in children {
+            let wrong = one(stored, record, id, parent, scheduled, child);
+            found.extend(wrong.map(|wrong| format!("{id}: call {}, child {}: {wrong}", child.call, child.instance)));
+        }
+    }
+}
+
+fn one(
+    stored: &Stored,
+    seen: &Record,
+    id: &ExecutionId,
+    parent: &Ended,
+    scheduled: &Event,
+    child: &ChildScheduled,
+) -> Option<String> {
+    let record = stored.instances.get(&child.instance);
+    let is_ours = record.and_then(|r| r.parent.as_ref()).is_some_and(|p| p.execution == *id && p.call == child.call);
+    let of_call = |event: &&Event| match &event.kind {
+        EventKind::Input(input) => input.call() == Some(child.call),
+        EventKind::Decision(decision) => {
+            matches!(decision, Decision::CallDropped { call } if *call == child.call)
+        }
+    };
+    let end = parent.events.iter().find(of_call);
+    match end.map(|event| &event.kind) {
+        // What a client has removed since tells nothing any more.
+        Some(EventKind::Input(_)) if seen.removed.contains(&child.instance) => None,
+        Some(EventKind::Input(Input::StartAccepted { .. })) => {
+            record.is_none().then(|| "the parent knows that it was started, and it is not there".to_owned())
+        }
+        Some(EventKind::Input(Input::StartRejected { .. })) => {
+            is_ours.then(|| "it was started, and refused".to_owned())
+        }
+        Some(EventKind::Input(input)) => {
+            let outcome = record.filter(|_| is_ours).and_then(|record| record.outcome.clone());
+            let Some(outcome) = outcome.and_then(|row| Event::try_from(row).ok()) else {
+                return Some("the parent has an outcome of it, and it has none".to_owned());
+            };
+            let same = agree(input, &outcome) && end.is_some_and(|event| event.payload == outcome.payload);
+            (!same).then(|| format!("the parent has {input:?}, its own end is {:?}", outcome.kind))
+        }
+        Some(EventKind::Decision(_)) | None if child.detached || child.close == ClosePolicy::Abandon => None,
+        _ => {
+            let closed = end.or(parent.events.last()).unwrap_or(scheduled);
+            // What was taken back before it came to be is not ours.
+            let orphan = is_ours && is_orphan(stored, seen, seen.turn_of(id, closed.id), child);
+            orphan.then(|| "its parent has ended, and it was not told".to_owned())
+        }
+    }
+}
+
+/// Whether what a parent was told is how the child ended.
+fn agree(told: &Input, end: &Event) -> bool {
+    let EventKind::Decision(end) = &end.kind else { return false };
+    match (told, end) {
+        (Input::ChildCompleted { .. }, Decision::Completed) => true,
+        (Input::ChildFailed { failure, .. }, Decision::Failed { failure: own }) => failure == own,
+        (Input::ChildFailed { failure: Failure::Cancelled { reason }, .. }, Decision::Cancelled { reason: own }) => {
+            reason == own
+        }
+        (Input::ChildFailed { failure: Failure::Terminated { reason }, .. }, Decision::Terminated { reason: own }) => {
+            reason == own
+        }
+        _ => false,
+    }
+}
+
+/// Whether a child was neither told that it is to be closed, in the given turn of its parent, nor has ended before.
+fn is_orphan(stored: &Stored, record: &Record, closed: Option<u64>, child: &ChildScheduled) -> bool {
+    let executions = stored.executions.iter().filter(|(id, _)| id.instance == child.instance);
+    let told = executions.flat_map(|(_, ended)| &ended.events).any(is_close);
+    let Some(seen) = record.instances.get(&child.instance) else { return false };
+    let by_an_operator = seen.status == InstanceStatus::Terminated;
+    !(told || by_an_operator || seen.unread_close || seen.ended < closed)
+}
+
+fn is_close(event: &Event) -> bool {
+    matches!(&event.kind, EventKind::Input(Input::CancelRequested { .. } | Input::TerminateRequested { .. }))
+}

@@ -1,0 +1,127 @@
+//! What must hold once all has come to its end, whatever went wrong.
+
+mod activities;
+mod carried;
+mod families;
+mod histories;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::record::Record;
+use super::world::World;
+use crate::history::{Decision, Event, EventKind, Started};
+use crate::id::{EventId, ExecutionId, InstanceId};
+use crate::provider::{Filter, InstanceRecord, Page, Provider, ProviderError};
+use crate::registry::{Kind, Registry};
+use crate::replay::Remains;
+
+/// One execution, as it is stored.
+struct Ended {
+    events: Vec<Event>,
+    /// What it left, by a replay of its history.
+    remains: Remains,
+}
+
+/// What is stored.
+#[derive(Default)]
+struct Stored {
+    instances: BTreeMap<InstanceId, InstanceRecord>,
+    executions: BTreeMap<ExecutionId, Ended>,
+}
+
+/// Compares what is stored with what was promised.
+pub(super) async fn check(world: &Arc<World>, registry: &Registry) -> Result<Vec<String>, ProviderError> {
+    let mut found = Vec::new();
+    let instances = all_instances(world).await?;
+    let mut stored = Stored { instances, executions: BTreeMap::new() };
+    every_instance_is_there_and_ended(&world.record(), &stored, &mut found);
+    nothing_is_left(world, &mut found);
+    for id in world.storage.all_executions() {
+        let rows = all_events(world, &id).await?;
+        if world.record().histories.get(&id).is_none_or(|committed| *committed != rows) {
+            found.push(format!("{id}: its history is not what was committed"));
+        }
+        let events: Result<Vec<Event>, _> = rows.into_iter().map(Event::try_from).collect();
+        match events.map_err(|e| e.to_string()).and_then(|events| ended(registry, &id, events)) {
+            Ok(ended) => drop(stored.executions.insert(id, ended)),
+            Err(reason) => found.push(format!("{id}: its history does not replay: {reason}")),
+        }
+    }
+    histories::check(&stored, &mut found);
+    carried::check(&stored, &mut found);
+    families::check(&stored, &world.record(), &mut found);
+    activities::check(&stored, &world.record(), &mut found);
+    Ok(found)
+}
+
+/// All instances, with their outcomes.
+pub(super) async fn all_instances(world: &World) -> Result<BTreeMap<InstanceId, InstanceRecord>, ProviderError> {
+    let mut instances = BTreeMap::new();
+    let mut page = Page { limit: 1_000, after: None };
+    loop {
+        let listed = world.storage.list(&Filter::default(), &page).await?;
+        for record in listed.instances {
+            let id = record.execution.instance;
+            instances.extend(world.storage.instance(&id).await?.map(|record| (id, record)));
+        }
+        page.after = listed.next;
+        if page.after.is_none() {
+            return Ok(instances);
+        }
+    }
+}
+
+async fn all_events(world: &World, id: &ExecutionId) -> Result<Vec<crate::provider::EventRow>, ProviderError> {
+    let mut rows = Vec::new();
+    loop {
+        let after = rows.last().map_or(EventId(0), |row: &crate::provider::EventRow| row.id);
+        let page = world.storage.history(id, after).await?;
+        rows.extend(page.events);
+        if !page.more {
+            return Ok(rows);
+        }
+    }
+}
+
+/// Replays a history.
+fn ended(registry: &Registry, id: &ExecutionId, events: Vec<Event>) -> Result<Ended, String> {
+    let terminated = |event: &Event| matches!(event.kind, EventKind::Decision(Decision::Terminated { .. }));
+    if started(&events).is_none() && events.iter().all(terminated) {
+        // It was ended from outside before its first turn.
+        return Ok(Ended { events, remains: Remains::default() });
+    }
+    let without_states = |entry: &crate::registry::Entry| entry.kind() == Kind::Orchestration;
+    let lookup = registry.lookup_of(without_states);
+    let replayed = super::super::history_check::replay(&lookup, id.clone(), &events);
+    let remains = replayed.map_err(|fault| fault.0.to_string())?.close();
+    Ok(Ended { events, remains })
+}
+
+fn started(events: &[Event]) -> Option<&Started> {
+    match &events.first()?.kind {
+        EventKind::Input(crate::history::Input::Started(started)) => Some(started),
+        _ => None,
+    }
+}
+
+fn every_instance_is_there_and_ended(record: &Record, stored: &Stored, found: &mut Vec<String>) {
+    for (id, seen) in &record.instances {
+        match stored.instances.get(id) {
+            None => found.push(format!("{id}: it was started, and is gone")),
+            Some(there) if !there.status.is_finished() => found.push(format!("{id}: it is {}", there.status)),
+            Some(there) if there.status != seen.status => {
+                found.push(format!("{id}: it is {}, and was committed as {}", there.status, seen.status));
+            }
+            Some(_) => {}
+        }
+    }
+    let unknown = stored.instances.keys().filter(|id| !record.instances.contains_key(*id));
+    found.extend(unknown.map(|id| format!("{id}: nobody has started it")));
+}
+
+fn nothing_is_left(world: &World, found: &mut Vec<String>) {
+    let left = world.storage.left();
+    found.extend(left.messages.iter().map(|to| format!("{to}: a message to it is left")));
+    found.extend(left.activities.iter().map(|id| format!("{id}: the activity is left")));
+}

@@ -1,0 +1,330 @@
+//! What the storage has agreed to, as seen from outside: kept beside the storage itself, to be compared.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use uuid::Uuid;
+
+use super::world::Process;
+use crate::activity::Ended;
+use crate::clock::Timestamp;
+use crate::history::Input;
+use crate::id::{ActivityId, Epoch, EventId, ExecutionId, InstanceId, MessageId, NodeId};
+use crate::payload::Payload;
+use crate::provider::*;
+
+/// See the module. What cannot be is noted as a violation at once.
+#[derive(Default)]
+pub(super) struct Record {
+    pub(super) violations: Vec<String>,
+    /// Whether clocks are set back: messages are read in the order of their times, so that what is sent later may be earlier.
+    clocks_are_set: bool,
+    pub(super) instances: BTreeMap<InstanceId, Seen>,
+    /// Instances that were deleted or pruned at some time.
+    pub(super) removed: BTreeSet<InstanceId>,
+    /// How many turns there were; and, of each execution, its turns with their last events.
+    turns: u64,
+    turns_of: HashMap<ExecutionId, Vec<(EventId, u64)>>,
+    /// What was committed, of every execution.
+    pub(super) histories: BTreeMap<ExecutionId, Vec<EventRow>>,
+    /// How attempts of activities ended: whether well, and with what.
+    pub(super) attempts: HashMap<ActivityId, Vec<Attempted>>,
+    /// Commits and submissions that have been carried out.
+    done: HashSet<Uuid>,
+    /// Messages that were read.
+    read: HashSet<MessageId>,
+    /// Epochs that have ended.
+    ended: BTreeSet<Epoch>,
+    epochs: BTreeMap<NodeId, Epoch>,
+}
+
+/// An instance.
+pub(super) struct Seen {
+    pub(super) owner: Option<Epoch>,
+    pub(super) status: InstanceStatus,
+    waits: HashMap<MessageId, MessageRow>,
+    /// What clients have sent and it has not read, in the order of arrival, and from which process.
+    sent: Vec<(Process, MessageId)>,
+    execution: u64,
+    /// The turn that ended it, counted through all turns of all instances.
+    pub(super) ended: Option<u64>,
+    /// Whether it was to be closed, and ended before it has read that.
+    pub(super) unread_close: bool,
+}
+
+/// An attempt that was made of an activity.
+pub(super) struct Attempted {
+    pub(super) attempt: u32,
+    /// What it returned: `None` where that cannot be stored.
+    pub(super) ended: Option<Result<Payload, Payload>>,
+}
+
+impl Record {
+    pub(super) fn new(clocks_are_set: bool) -> Self {
+        Self { clocks_are_set, ..Self::default() }
+    }
+
+    fn violated(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    pub(super) fn joined(&mut self, node: NodeId, lease: Lease) {
+        if let Some(before) = self.epochs.insert(node, lease.epoch) {
+            self.gone(before);
+        }
+    }
+
+    /// A node has left, or was found to be dead.
+    pub(super) fn gone(&mut self, epoch: Epoch) {
+        self.ended.insert(epoch);
+        for seen in self.instances.values_mut().filter(|seen| seen.owner == Some(epoch)) {
+            seen.owner = None;
+        }
+    }
+
+    pub(super) fn acquired(&mut self, lease: &Lease, acquired: &Acquired) {
+        let nothing = acquired.instances.is_empty() && acquired.activities.is_empty();
+        if self.ended.contains(&lease.epoch) && !nothing {
+            self.violated(format!("epoch {} is over, and was given work", lease.epoch));
+        }
+        for instance in &acquired.instances {
+            let id = &instance.execution.instance;
+            let Some(seen) = self.instances.get_mut(id) else { continue };
+            // A node with another build may have resumed it.
+            seen.status = InstanceStatus::Running;
+            if let Some(owner) = seen.owner.replace(lease.epoch).filter(|owner| *owner != lease.epoch) {
+                self.violated(format!("{id} belongs to epoch {owner}, and was given to epoch {}", lease.epoch));
+            }
+        }
+    }
+
+    pub(super) fn submitted(
+        &mut self,
+        from: Process,
+        entries: Vec<Submission>,
+        answers: &[Result<Submitted, SubmitError>],
+    ) {
+        for (entry, answer) in entries.into_iter().zip(answers) {
+            let Ok(submitted) = answer else { continue };
+            match entry {
+                Submission::Start { new, .. } if submitted.written && self.done.insert(new.start.id.0) => {
+                    self.create(new, submitted.execution, submitted.owner);
+                }
+                Submission::Send { to, message, .. } if self.done.insert(message.id.0) => {
+                    if let Some(seen) = self.instances.get_mut(&to) {
+                        seen.sent.push((from, message.id));
+                    }
+                    self.queue(&to, &message);
+                }
+                Submission::Resume { instance, .. } if submitted.written => self.resumed(&instance),
+                Submission::Terminate { id, turn } if self.done.insert(id.0) => self.turn(None, *turn, None),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn resumed(&mut self, instance: &InstanceId) {
+        if let Some(seen) = self.instances.get_mut(instance).filter(|seen| !seen.status.is_finished()) {
+            seen.status = InstanceStatus::Running;
+        }
+    }
+
+    pub(super) fn committed(
+        &mut self,
+        lease: &Lease,
+        entries: Vec<Commit>,
+        answers: &[Result<Committed, CommitError>],
+    ) {
+        for (Commit { id, write }, answer) in entries.into_iter().zip(answers) {
+            let Ok(committed) = answer else { continue };
+            let new = self.done.insert(id.0);
+            if committed.repeated {
+                if new && !matches!(write, Write::Outcome { .. }) {
+                    self.violated(format!("commit {id} was answered as repeated, and was never carried out"));
+                }
+                continue;
+            }
+            if !new {
+                self.violated(format!("commit {id} was carried out twice: {write:?}"));
+            }
+            if self.ended.contains(&lease.epoch) {
+                self.violated(format!("epoch {} is over, and has written: {write:?}", lease.epoch));
+            }
+            match write {
+                Write::Turn(turn) => self.turn(Some(lease), *turn, Some(committed)),
+                Write::Outcome { activity, message, .. } => {
+                    if committed.messages.first() != Some(&Placement::Refused) {
+                        self.queue(&activity.execution.instance, &message);
+                    }
+                }
+                Write::ReleaseInstance { instance } => {
+                    if let Some(seen) = self.instances.get_mut(&instance) {
+                        seen.owner = None;
+                    }
+                }
+                Write::Retry { .. } | Write::Park { .. } | Write::ReleaseActivity { .. } => {}
+            }
+        }
+    }
+
+    /// A turn, or the end of an execution from outside, was written.
+    fn turn(&mut self, lease: Option<&Lease>, turn: Turn, committed: Option<&Committed>) {
+        let own = turn.execution.instance.clone();
+        let Some(seen) = self.instances.get_mut(&own) else {
+            return self.violated(format!("{own} has made a turn, and was never started"));
+        };
+        let mut wrong = Vec::new();
+        if lease.is_some_and(|lease| seen.owner != Some(lease.epoch)) {
+            wrong.push(format!("was advanced by {lease:?}, and belongs to {:?}", seen.owner));
+        }
+        if seen.status.is_finished() || turn.execution.number != seen.execution {
+            wrong.push(format!("is {} in execution {}, and was advanced: {turn:?}", seen.status, seen.execution));
+        }
+        for id in &turn.consumed {
+            if seen.waits.remove(id).is_none() {
+                let how = if self.read.contains(id) { "a second time" } else { "out of nowhere" };
+                wrong.push(format!("has read message {id} {how}"));
+            }
+            self.read.insert(*id);
+            if let Some(position) = seen.sent.iter().position(|(_, sent)| sent == id) {
+                let (from, _) = seen.sent.remove(position);
+                let earlier = seen.sent.iter().take(position).find(|(process, _)| *process == from);
+                if let Some((_, earlier)) = earlier.filter(|_| !self.clocks_are_set) {
+                    wrong.push(format!("has read message {id} before {earlier}, which the {from} sent first"));
+                }
+            }
+        }
+        let history = self.histories.entry(turn.execution.clone()).or_default();
+        if history.last().map_or(0, |event| event.id.0) != turn.after.0 {
+            wrong.push(format!("goes on after event {}, and has {} events", turn.after, history.len()));
+        }
+        history.extend(turn.events);
+        self.turns += 1;
+        let last = history.last().map_or(turn.after, |event| event.id);
+        self.turns_of.entry(turn.execution.clone()).or_default().push((last, self.turns));
+        seen.waits.retain(|_, waiting| {
+            let called = waiting.call.is_some_and(|call| turn.cancelled_messages.contains(&call));
+            let own = waiting.execution.is_none_or(|number| number == turn.execution.number);
+            !(called && own && waiting.visible_at.is_some())
+        });
+        match turn.then {
+            Then::Go => {}
+            Then::Suspend { .. } => (seen.status, seen.owner) = (InstanceStatus::Suspended, None),
+            Then::Finish { status } => {
+                (seen.status, seen.owner, seen.ended) = (status, None, Some(self.turns));
+                seen.unread_close = seen.waits.drain().any(|(_, waiting)| is_close(&waiting));
+                seen.sent.clear();
+            }
+            Then::ContinueAsNew { .. } => {
+                seen.waits.retain(|_, waiting| waiting.execution != Some(turn.execution.number));
+                seen.execution += 1;
+            }
+        }
+        self.violations.extend(wrong.into_iter().map(|wrong| format!("{}: it {wrong}", turn.execution)));
+        self.send_out(&own, turn.messages, turn.starts, committed);
+    }
+
+    fn send_out(
+        &mut self,
+        from: &InstanceId,
+        messages: Vec<Outgoing>,
+        starts: Vec<NewChild>,
+        committed: Option<&Committed>,
+    ) {
+        let placed = |placements: Option<&Vec<Placement>>, n: usize| placements.and_then(|p| p.get(n)).copied();
+        for (n, child) in starts.into_iter().enumerate() {
+            match placed(committed.map(|c| &c.starts), n) {
+                Some(Placement::Refused) => self.queue(from, &child.otherwise),
+                placement => {
+                    let owner = if let Some(Placement::Owned(epoch)) = placement { Some(epoch) } else { None };
+                    self.create(child.new, 1, owner);
+                    child.accepted.iter().for_each(|accepted| self.queue(from, accepted));
+                }
+            }
+        }
+        for (n, out) in messages.into_iter().enumerate() {
+            match placed(committed.map(|c| &c.messages), n) {
+                Some(Placement::Refused) => out.otherwise.iter().for_each(|message| self.queue(from, message)),
+                _ => self.queue(&out.to, &out.message),
+            }
+        }
+    }
+
+    fn create(&mut self, new: NewInstance, execution: u64, owner: Option<Epoch>) {
+        let status = InstanceStatus::Running;
+        let (waits, sent) = (HashMap::new(), Vec::new());
+        let seen = Seen { owner, status, waits, sent, execution, ended: None, unread_close: false };
+        self.instances.insert(new.instance.clone(), seen);
+        self.histories.retain(|id, _| id.instance != new.instance);
+        self.histories.insert(ExecutionId { instance: new.instance.clone(), number: execution }, Vec::new());
+        self.queue(&new.instance, &new.start);
+    }
+
+    fn queue(&mut self, to: &InstanceId, message: &MessageRow) {
+        if let Some(seen) = self.instances.get_mut(to).filter(|seen| !seen.status.is_finished()) {
+            let other = message.execution.is_some_and(|number| number != seen.execution);
+            if !other {
+                seen.waits.insert(message.id, message.clone());
+            }
+        }
+    }
+
+    pub(super) fn deleted(&mut self, instances: &[InstanceId], answers: &[Result<(), DeleteError>]) {
+        for (id, answer) in instances.iter().zip(answers) {
+            if answer.is_ok() {
+                match self.instances.remove(id) {
+                    Some(seen) if seen.status.is_finished() => {}
+                    _ => self.violated(format!("{id} was deleted, and had not finished")),
+                }
+                self.removed.insert(id.clone());
+                self.histories.retain(|execution, _| execution.instance != *id);
+            }
+        }
+    }
+
+    /// These executions are left.
+    pub(super) fn pruned(&mut self, left: &BTreeSet<ExecutionId>) {
+        let gone: Vec<_> = self.histories.keys().filter(|id| !left.contains(id)).cloned().collect();
+        for id in gone {
+            self.histories.remove(&id);
+            let Some(seen) = self.instances.get(&id.instance) else { continue };
+            if id.number < seen.execution {
+                continue;
+            }
+            if !seen.status.is_finished() {
+                self.violated(format!("{id} was pruned, and had not finished"));
+            }
+            self.removed.insert(id.instance.clone());
+            self.instances.remove(&id.instance);
+        }
+    }
+
+    pub(super) fn activity_ended(&mut self, id: &ActivityId, attempt: u32, ended: &Ended) {
+        let ended = match ended {
+            Ended::Completed(output) => Some(Ok(output.clone())),
+            Ended::Failed { error, .. } => Some(Err(error.clone())),
+            Ended::UnreadableInput(_) | Ended::UnstorableOutcome(_) => None,
+        };
+        self.attempts.entry(id.clone()).or_default().push(Attempted { attempt, ended });
+    }
+
+    /// In which turn, counted through all turns of all instances, an event was written.
+    pub(super) fn turn_of(&self, execution: &ExecutionId, event: EventId) -> Option<u64> {
+        let turns = self.turns_of.get(execution)?;
+        turns.iter().find(|(last, _)| event <= *last).map(|(_, turn)| *turn)
+    }
+
+    /// Instances that run and have not read something that has been due.
+    pub(super) fn unread(&self, now: Timestamp) -> impl Iterator<Item = &InstanceId> {
+        let waits = move |seen: &Seen| {
+            seen.status == InstanceStatus::Running
+                && seen.waits.values().any(|waiting| waiting.visible_at.is_none_or(|due| due < now))
+        };
+        self.instances.iter().filter(move |(_, seen)| waits(seen)).map(|(id, _)| id)
+    }
+}
+
+/// Whether a message asks its instance to end.
+fn is_close(message: &MessageRow) -> bool {
+    let input = serde_json::from_str::<Input>(&message.data);
+    matches!(input, Ok(Input::CancelRequested { .. } | Input::TerminateRequested { .. }))
+}

@@ -1,0 +1,263 @@
+//! What all parts of one simulation share.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::clock::WallClock;
+use super::dice::{Dice, Stream};
+use super::faults::{Faults, Plan};
+use super::record::Record;
+use crate::clock::{Clock, Timestamp};
+use crate::id::ActivityId;
+use crate::provider::MemoryProvider;
+
+/// Who calls the storage: a client of its own, or a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Process {
+    Client,
+    Node(usize),
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client => f.write_str("client"),
+            Self::Node(n) => write!(f, "node {n}"),
+        }
+    }
+}
+
+pub(super) struct World {
+    pub(super) storage: MemoryProvider,
+    /// The true time.
+    pub(super) clock: WallClock,
+    pub(super) plan: Plan,
+    /// Std mutexes, here and below: held for a few instructions, never across an await.
+    calls: Mutex<Dice>,
+    activities: Mutex<Dice>,
+    record: Mutex<Record>,
+    trace: Option<Mutex<Vec<String>>>,
+    /// Until when nobody, or one node, reaches the storage.
+    outage: Mutex<(Option<usize>, Instant)>,
+    /// The second that passes, and how many calls there were in it.
+    second: Mutex<(Instant, u64)>,
+    calm: AtomicBool,
+    failed: Notify,
+    count: AtomicU64,
+    faults: AtomicU64,
+    crashes: AtomicU64,
+}
+
+/// What goes wrong with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is not carried out.
+    Error,
+    /// It is carried out, and its answer is lost.
+    LostAnswer,
+    /// It fails, and is carried out later.
+    Late,
+    /// Some entries of a commit fail.
+    InPart,
+    /// The node dies before it is carried out.
+    CrashBefore,
+    /// The node dies once it is carried out.
+    CrashAfter,
+}
+
+/// How one call goes.
+#[derive(Default)]
+pub(super) struct Course {
+    /// Whether it may be carried out although its caller has died.
+    pub(super) writes: bool,
+    pub(super) before: Duration,
+    pub(super) fault: Option<Fault>,
+    pub(super) after: Duration,
+}
+
+impl World {
+    /// A run in which nodes die at nearly every call comes to no end.
+    const MAX_CRASHES: u64 = 30;
+    /// More calls within a second than any sound run makes: something spins.
+    const MAX_CALLS: u64 = 20_000;
+
+    pub(super) fn new(seed: u64, faults: Faults, traced: bool) -> Arc<Self> {
+        let begun = Instant::now();
+        let plan = Plan::new(faults, &mut Dice::new(seed, Stream::Plan));
+        let record = Record::new(!plan.skew.is_zero());
+        Arc::new(Self {
+            storage: MemoryProvider::new(),
+            clock: WallClock::new(begun),
+            plan,
+            calls: Mutex::new(Dice::new(seed, Stream::Calls)),
+            activities: Mutex::new(Dice::new(seed, Stream::Activities)),
+            record: Mutex::new(record),
+            trace: traced.then(Mutex::default),
+            outage: Mutex::new((None, begun)),
+            second: Mutex::new((begun, 0)),
+            calm: AtomicBool::new(false),
+            failed: Notify::new(),
+            count: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            crashes: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Nothing goes wrong from now on.
+    pub(super) fn calm_down(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn calls(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn crashes(&self) -> u64 {
+        self.crashes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn crashed(&self) {
+        self.crashes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Something is not as was promised: the run ends.
+    pub(super) fn violated(&self, what: impl Into<String>) {
+        self.record().violations.push(what.into());
+        self.failed.notify_one();
+    }
+
+    /// Waits until something is not as was promised.
+    pub(super) async fn failed(&self) {
+        loop {
+            if !self.record().violations.is_empty() {
+                return;
+            }
+            self.failed.notified().await;
+        }
+    }
+
+    /// Looks at what was recorded in a way that may find violations.
+    pub(super) fn observe(&self, look: impl FnOnce(&mut Record)) {
+        let mut record = self.record();
+        look(&mut record);
+        if !record.violations.is_empty() {
+            self.failed.notify_one();
+        }
+    }
+
+    pub(super) fn trace(&self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &self.trace {
+            let line = format!("{} {}", self.clock.now(), line());
+            trace.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    }
+
+    pub(super) fn take_trace(&self) -> Vec<String> {
+        let trace = self.trace.as_ref().map(|trace| trace.lock().unwrap_or_else(PoisonError::into_inner));
+        trace.map(|mut trace| std::mem::take(&mut *trace)).unwrap_or_default()
+    }
+
+    /// Cuts one node, or all and the client, off from the storage.
+    pub(super) fn cut_off(&self, node: Option<usize>, length: Duration) {
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = (node, Instant::now() + length);
+    }
+
+    fn is_cut_off(&self, process: Process) -> bool {
+        let (node, until) = *self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        Instant::now() < until && node.is_none_or(|node| process == Process::Node(node))
+    }
+
+    /// Decides how a call goes. `writes`: it has an id, so that it may be carried out late.
+    pub(super) fn course(&self, process: Process, writes: bool, in_part: bool) -> Course {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.look_for_spinning();
+        if self.is_calm() {
+            return Course::default();
+        }
+        let plan = &self.plan;
+        let mut dice = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut delay = || {
+            let delayed = dice.chance(plan.delay);
+            if delayed { dice.up_to(plan.longest_delay) } else { Duration::ZERO }
+        };
+        let (before, after) = (delay(), delay());
+        let may_crash = matches!(process, Process::Node(_)) && self.crashes() < Self::MAX_CRASHES;
+        let fault = if self.is_cut_off(process) {
+            Some(Fault::Error)
+        } else if may_crash && dice.chance(plan.crash) {
+            Some([Fault::CrashBefore, Fault::CrashAfter][dice.index(2)])
+        } else if dice.chance(plan.error) {
+            Some(if in_part && dice.chance(0.5) { Fault::InPart } else { Fault::Error })
+        } else if dice.chance(plan.lost_answer) {
+            Some(Fault::LostAnswer)
+        } else if writes && dice.chance(plan.late) {
+            Some(Fault::Late)
+        } else {
+            None
+        };
+        self.faults.fetch_add(u64::from(fault.is_some()), Ordering::Relaxed);
+        Course { writes, before, fault, after }
+    }
+
+    fn look_for_spinning(&self) {
+        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
+        if second.0.elapsed() >= Duration::from_secs(1) {
+            *second = (Instant::now(), 0);
+        }
+        second.1 += 1;
+        if second.1 == Self::MAX_CALLS {
+            drop(second);
+            self.violated("the storage was called 20,000 times within a second: something spins");
+        }
+    }
+
+    /// How long something takes beside a call: a signal, a call that is late.
+    pub(super) fn delay(&self) -> Duration {
+        let mut dice = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let delayed = !self.is_calm() && dice.chance(self.plan.delay);
+        if delayed { dice.up_to(self.plan.longest_delay) } else { Duration::ZERO }
+    }
+
+    /// How long an activity takes.
+    pub(super) fn activity_time(&self) -> Duration {
+        let mut dice = self.activities.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_calm() || dice.chance(0.3) { Duration::ZERO } else { dice.up_to(self.plan.longest_activity) }
+    }
+
+    /// Whether something with this chance is so.
+    pub(super) fn chance(&self, probability: f64) -> bool {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).chance(probability)
+    }
+
+    pub(super) fn activity_ended(&self, id: &ActivityId, attempt: u32, ended: &crate::activity::Ended) {
+        self.record().activity_ended(id, attempt, ended);
+    }
+}
+
+/// Waits; without a pause where there is nothing to wait for.
+pub(super) async fn pause(length: Duration) {
+    if !length.is_zero() {
+        tokio::time::sleep(length).await;
+    }
+}

@@ -1,0 +1,5 @@
+//! See `tests/support/stored.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| support::stored::history(text));
