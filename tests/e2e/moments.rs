@@ -121,6 +121,20 @@ async fn a_detached_activity_outlives_its_orchestration() {
     }
 }
 
+#[tokio::test]
+async fn a_detached_activity_runs_although_its_turn_is_answered_only_after_the_end() {
+    let bench = Bench::new().await;
+    bench.provider.faults().always(Method::Commit, Fault::AnswerLost);
+    let handle = leaves_a_visitor::start(&bench.runtime.client(), "host").await.unwrap();
+    // The activity belongs to the node, which does not know.
+    until_events(&handle, 2).await;
+    handle.terminate("enough").await.unwrap();
+    bench.provider.faults().heal();
+    bench.door.until_came(1).await;
+    bench.door.open();
+    bench.door.until_gone(1).await;
+}
+
 #[orchestration]
 async fn blocks_twice(ctx: OrchestrationContext) -> duroxide::Result<Vec<bool>> {
     let first = blocks_at_door::call(&ctx).timeout(seconds(5)).await;

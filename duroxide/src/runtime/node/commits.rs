@@ -82,7 +82,7 @@ impl Node {
             match (commit.write, context) {
                 (Write::Turn(turn), Context::Turn(context)) => match result {
                     Ok(committed) => self.turn_committed(*turn, *context, &committed, held),
-                    Err(error) => self.turn_refused(&turn, *context, &error),
+                    Err(error) => self.turn_refused(&turn, *context, &error, held),
                 },
                 (write, _) => self.write_answered(write, result),
             }
@@ -182,10 +182,13 @@ impl Node {
     }
 
     /// The turn is not what is stored: the live copy is of no use, and the instance is loaded again if it is still ours.
-    fn turn_refused(&mut self, turn: &Turn, context: TurnContext, error: &CommitError) {
+    fn turn_refused(&mut self, turn: &Turn, context: TurnContext, error: &CommitError, held: bool) {
         let instance = &turn.execution.instance;
         tracing::debug!(%instance, %error, "a turn was refused");
         self.free_eager(turn);
+        if held {
+            self.release_eager(turn);
+        }
         self.store_left(context.taken.into_iter().chain(context.left));
         if self.slots.get(instance).is_some_and(|slot| slot.generation == context.generation) {
             self.drop_slot(instance);
@@ -216,6 +219,17 @@ impl Node {
     /// The places of activities that this node would have run at once are free again.
     fn free_eager(&mut self, turn: &Turn) {
         self.free(turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()));
+    }
+
+    /// A turn that was refused may have been written before, with its answer lost, and something else after it. Then nobody
+    /// would run the activities that it gave to this node.
+    fn release_eager(&mut self, turn: &Turn) {
+        for activity in turn.activities.iter().filter(|activity| activity.eager) {
+            let activity = ActivityId { execution: turn.execution.clone(), call: activity.call };
+            if !self.running.contains_key(&activity) {
+                self.commit(Write::ReleaseActivity { activity }, Context::Other);
+            }
+        }
     }
 
     /// The events of a turn that schedule activities which this node runs at once.
