@@ -39,6 +39,8 @@ pub(super) struct Record {
 
 /// An instance.
 pub(super) struct Seen {
+    /// The message that started it: another instance with its id has another.
+    start: MessageId,
     pub(super) owner: Option<Epoch>,
     pub(super) status: InstanceStatus,
     waits: HashMap<MessageId, MessageRow>,
@@ -251,10 +253,11 @@ impl Record {
 
     fn create(&mut self, new: NewInstance, execution: u64, owner: Option<Epoch>) {
         let status = InstanceStatus::Running;
-        let (waits, sent) = (HashMap::new(), Vec::new());
-        let seen = Seen { owner, status, waits, sent, execution, ended: None, unread_close: false };
+        let (start, waits, sent) = (new.start.id, HashMap::new(), Vec::new());
+        let seen = Seen { start, owner, status, waits, sent, execution, ended: None, unread_close: false };
         self.instances.insert(new.instance.clone(), seen);
         self.histories.retain(|id, _| id.instance != new.instance);
+        self.attempts.retain(|id, _| id.execution.instance != new.instance);
         self.histories.insert(ExecutionId { instance: new.instance.clone(), number: execution }, Vec::new());
         self.queue(&new.instance, &new.start);
     }
@@ -298,7 +301,16 @@ impl Record {
         }
     }
 
-    pub(super) fn activity_ended(&mut self, id: &ActivityId, attempt: u32, ended: &Ended) {
+    /// Which of the instances that had its id, one after the other, an activity belongs to.
+    pub(super) fn life_of(&self, id: &ActivityId) -> Option<MessageId> {
+        self.instances.get(&id.execution.instance).map(|seen| seen.start)
+    }
+
+    /// An attempt has ended that was begun for an instance which that message had started.
+    pub(super) fn activity_ended(&mut self, life: Option<MessageId>, id: &ActivityId, attempt: u32, ended: &Ended) {
+        if life != self.life_of(id) {
+            return;
+        }
         let ended = match ended {
             Ended::Completed(output) => Some(Ok(output.clone())),
             Ended::Failed { error, .. } => Some(Err(error.clone())),
