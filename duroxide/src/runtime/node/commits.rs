@@ -94,7 +94,7 @@ impl Node {
             // Where things went is not known: the provider tells.
             self.acquiring.wanted = true;
         }
-        self.acquiring.were_read(&turn.consumed);
+        self.acquiring.has_advanced(&turn.execution.instance, &turn.consumed);
         self.stop_cancelled(&turn, &context);
         let TurnContext { generation, execution, version, left, .. } = context;
         let own = turn.execution.instance.clone();
@@ -187,7 +187,7 @@ impl Node {
         tracing::debug!(%instance, %error, "a turn was refused");
         self.free_eager(turn);
         if held {
-            self.release_eager(turn);
+            self.find_what_it_has_left(turn);
         }
         self.store_left(context.taken.into_iter().chain(context.left));
         if self.slots.get(instance).is_some_and(|slot| slot.generation == context.generation) {
@@ -221,9 +221,10 @@ impl Node {
         self.free(turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()));
     }
 
-    /// A turn that was refused may have been written before, with its answer lost, and something else after it. Then nobody
-    /// would run the activities that it gave to this node.
-    fn release_eager(&mut self, turn: &Turn) {
+    /// A turn that was refused may have been written before, with its answer lost, and its instance have ended since. Nobody
+    /// else knows of what it gave to this node: messages and instances are asked for, activities given back.
+    fn find_what_it_has_left(&mut self, turn: &Turn) {
+        self.acquiring.wanted = true;
         for activity in turn.activities.iter().filter(|activity| activity.eager) {
             let activity = ActivityId { execution: turn.execution.clone(), call: activity.call };
             if !self.running.contains_key(&activity) {
