@@ -27,6 +27,12 @@ use crate::runtime::{NodeHandle, new_instance};
 /// [`IfExists::Attach`] to be sure.
 #[must_use = "the instance is started when this is awaited"]
 pub struct StartCall<O> {
+    start: Start,
+    orchestration: PhantomData<fn() -> O>,
+}
+
+/// A start, whatever is started: so that its code is there once, and not once for each orchestration.
+struct Start {
     client: Client,
     name: String,
     id: String,
@@ -36,7 +42,6 @@ pub struct StartCall<O> {
     headers: TextMap,
     if_exists: IfExists,
     begin: Begin,
-    orchestration: PhantomData<fn() -> O>,
 }
 
 enum Begin {
@@ -47,7 +52,7 @@ enum Begin {
 
 impl<O> StartCall<O> {
     pub(super) fn new(client: &Client, name: &str, id: &str, input: Result<Payload, PayloadError>) -> Self {
-        Self {
+        let start = Start {
             client: client.clone(),
             name: name.to_owned(),
             id: id.to_owned(),
@@ -57,48 +62,50 @@ impl<O> StartCall<O> {
             headers: TextMap::new(),
             if_exists: IfExists::default(),
             begin: Begin::Now,
-            orchestration: PhantomData,
-        }
+        };
+        Self { start, orchestration: PhantomData }
     }
 
     /// Asks for this version, as semver. Default: the latest that is registered where it first runs.
     pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
+        self.start.version = Some(version.into());
         self
     }
 
     /// Adds a label to find the instance by. The last value of a key stays.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.labels.insert(key.into(), value.into());
+        self.start.labels.insert(key.into(), value.into());
         self
     }
 
     /// Adds a header: handed on to its activities and children, unseen by the code.
     pub fn header(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.insert(key.into(), value.into());
+        self.start.headers.insert(key.into(), value.into());
         self
     }
 
     /// Says what to do when the id is taken. Default: an error.
     pub fn if_exists(mut self, policy: IfExists) -> Self {
-        self.if_exists = policy;
+        self.start.if_exists = policy;
         self
     }
 
     /// Begins after a time; until then the instance exists and takes events.
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.begin = Begin::After(delay);
+        self.start.begin = Begin::After(delay);
         self
     }
 
     /// Begins at a time, a [`Timestamp`] or `SystemTime`; until then the instance exists and takes events.
     pub fn at(mut self, time: impl Into<Timestamp>) -> Self {
-        self.begin = Begin::At(time.into());
+        self.start.begin = Begin::At(time.into());
         self
     }
+}
 
-    async fn start(self) -> Result<Handle<O>, ClientError> {
-        let Self { client, name, id, input, version, labels, headers, if_exists, begin, .. } = self;
+impl Start {
+    async fn run(self) -> Result<(Client, InstanceId), ClientError> {
+        let Self { client, name, id, input, version, labels, headers, if_exists, begin } = self;
         let instance = InstanceId::new(&id)?;
         check_text("orchestration name", &name, MAX_NAME)?;
         check_texts(&labels)?;
@@ -125,7 +132,7 @@ impl<O> StartCall<O> {
         if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
             local.create(submitted.owner, new, submitted.execution, hold);
         }
-        Ok(Handle::of(&client, instance))
+        Ok((client, instance))
     }
 }
 
@@ -164,6 +171,9 @@ impl<O: 'static> IntoFuture for StartCall<O> {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.start())
+        Box::pin(async move {
+            let (client, instance) = self.start.run().await?;
+            Ok(Handle::of(&client, instance))
+        })
     }
 }

@@ -14,6 +14,7 @@ mod admin;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod memory;
+mod order;
 mod rows;
 mod wakeups;
 mod work;
@@ -22,6 +23,7 @@ use futures_util::future::BoxFuture;
 
 pub use admin::*;
 pub use memory::MemoryProvider;
+pub(crate) use order::{Place, in_order};
 pub use rows::*;
 pub use wakeups::*;
 pub use work::*;

@@ -33,7 +33,10 @@ pub struct EventRow {
 pub struct MessageRow {
     /// Its id.
     pub id: MessageId,
-    /// Delivered lane by lane; within a lane by the time that it became visible, then by arrival.
+    /// Delivered lane by lane. Within a lane messages without [`visible_at`](Self::visible_at) stand in the order in which
+    /// they were stored, whatever the clocks of their senders say. One with it stands before the first of them that was
+    /// sent, by the clock of its sender, after that time; two with it stand by their times; at equal times what was stored
+    /// first is first.
     pub lane: Lane,
     /// The execution that it is for. `None`: whichever is current.
     pub execution: Option<u64>,

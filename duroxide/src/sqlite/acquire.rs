@@ -1,15 +1,13 @@
 //! Handing out work. What there is is read without a write lock; only what can be taken goes through the writer.
 
 use super::claim::Claims;
-use super::rows::{
-    EVENT, MESSAGE, epoch, event, format, in_order, instance_id, int, message, natural, text_map, time, version,
-};
+use super::rows::{EVENT, MESSAGE, epoch, event, format, instance_id, int, message, natural, text_map, time, version};
 use super::sql::Sql;
 use crate::clock::Timestamp;
 use crate::history::TextMap;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, InstanceId};
 use crate::provider::{
-    Acquired, AcquiredActivity, AcquiredInstance, Cursor, DAMAGED, EventRow, Lease, MessageRow, Want,
+    Acquired, AcquiredActivity, AcquiredInstance, Cursor, DAMAGED, EventRow, Lease, MessageRow, Want, in_order,
 };
 
 /// How many delayed messages of other nodes' instances are passed over in search of the next own one.
@@ -57,13 +55,15 @@ fn hand_on(sql: &Sql, epoch: i64, want: &Want) -> rusqlite::Result<Vec<(Instance
         "SELECT {MESSAGE}, i.id {from}
          WHERE m.visible_at > ?4 AND m.visible_at <= ?2 AND m.arrival <= ?1 AND i.owner = ?3"
     );
-    let read = |row: &rusqlite::Row<'_>| Ok((message(row)?, instance_id(row, 14)?));
+    let read = |row: &rusqlite::Row<'_>| {
+        let (place, message) = message(row)?;
+        Ok((place, (instance_id(row, 15)?, message)))
+    };
     let Cursor { arrival, time } = want.cursor;
     let (now, since) = (want.now.as_micros(), time.as_micros());
     let mut found = sql.rows(&arrived, (arrival, now, epoch), read)?;
     found.extend(sql.rows(&became_visible, (arrival, now, epoch, since), read)?);
-    found.sort_by_key(|(message, _)| message.place);
-    Ok(found.into_iter().map(|(message, id)| (id, message.row)).collect())
+    Ok(in_order(found))
 }
 
 /// When the next delayed message of an owned instance becomes visible; or a time at which to look again.

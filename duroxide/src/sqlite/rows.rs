@@ -10,7 +10,7 @@ use crate::history::TextMap;
 use crate::id::{CallId, Epoch, EventId, InstanceId, MessageId};
 use crate::message::Lane;
 use crate::payload::Payload;
-use crate::provider::{DAMAGED, EventRow, InstanceStatus, MessageRow};
+use crate::provider::{DAMAGED, EventRow, InstanceStatus, MessageRow, Place};
 
 /// A number as SQLite stores it. Epochs, executions, events and calls are counted: they do not come near the limit.
 pub(super) fn int(number: u64) -> i64 {
@@ -98,29 +98,24 @@ fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Result<Payload, (u1
 
 /// The columns of [`message`], in its order, of `m` joined with payloads `p`.
 pub(super) const MESSAGE: &str = "m.arrival, m.id, m.lane, m.execution, m.call, m.visible_at, m.arrived_at, m.format, \
-     m.data, m.payload, m.payload_ref, p.data, p.format, m.headers";
+     m.data, m.payload, m.payload_ref, p.data, p.format, m.headers, m.instance";
 
-/// A message and its place in the order of delivery.
-pub(super) struct Placed {
-    pub(super) place: (Lane, i64, i64),
-    pub(super) row: MessageRow,
-}
-
-pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Placed> {
-    let arrival: i64 = row.get(0)?;
-    let arrived_at: i64 = row.get(6)?;
+/// A message with its place in the order of delivery.
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(Place<i64>, MessageRow)> {
     let lane = match row.get(2)? {
         0 => Lane::Start,
         1 => Lane::Carried,
         _ => Lane::Normal,
     };
-    let visible_at: Option<i64> = row.get(5)?;
+    let visible_at = row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros);
+    let at = visible_at.map_or_else(|| time(row, 6), Ok)?;
+    let place = Place { instance: row.get(14)?, lane, arrival: row.get(0)?, delayed: visible_at.is_some(), at };
     let mut message = MessageRow {
         id: MessageId(uuid(row, 1)?),
         lane,
         execution: row.get::<_, Option<i64>>(3)?.map(|n| n.max(0).unsigned_abs()),
         call: row.get::<_, Option<i64>>(4)?.map(|n| CallId(n.max(0).unsigned_abs())),
-        visible_at: visible_at.map(Timestamp::from_micros),
+        visible_at,
         format: format(row, 7)?,
         data: row.get(8)?,
         payload: Payload::NULL,
@@ -131,13 +126,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Placed> {
         (Err(unreadable), _) => (message.format, message.data) = unreadable,
         (_, Err(error)) => (message.format, message.data) = (DAMAGED, error.to_string()),
     }
-    Ok(Placed { place: (lane, visible_at.unwrap_or(arrived_at), arrival), row: message })
-}
-
-/// Sorts into the order of delivery.
-pub(super) fn in_order(mut messages: Vec<Placed>) -> Vec<MessageRow> {
-    messages.sort_by_key(|message| message.place);
-    messages.into_iter().map(|message| message.row).collect()
+    Ok((place, message))
 }
 
 /// The columns of [`event`], in its order, of `e` joined with payloads `p`.

@@ -206,7 +206,17 @@ impl World {
     }
 
     pub(super) async fn send(&self, to: &str, message: MessageRow) -> Result<Submitted, SubmitError> {
-        self.submit(Submission::Send { to: id(to), message, lease: None, time: at(2) }).await
+        self.send_at(at(2), to, message).await
+    }
+
+    /// Sends with a clock that says so.
+    pub(super) async fn send_at(
+        &self,
+        time: Timestamp,
+        to: &str,
+        message: MessageRow,
+    ) -> Result<Submitted, SubmitError> {
+        self.submit(Submission::Send { to: id(to), message, lease: None, time }).await
     }
 
     pub(super) async fn resume(&self, name: &str) -> Result<Submitted, SubmitError> {

@@ -2,12 +2,14 @@
 
 use super::fixture::*;
 use super::list;
-use crate::id::CallId;
+use crate::id::{CallId, MessageId};
 use crate::message::Lane;
 use crate::provider::*;
 
 list![
     messages_come_in_order,
+    a_clock_that_is_set_back_changes_no_order,
+    a_delayed_message_comes_before_what_arrived_later,
     a_delayed_message_waits,
     a_message_is_handed_on_to_the_owner,
     the_cursor_hands_on_what_is_new,
@@ -27,6 +29,50 @@ async fn messages_come_in_order(world: World) {
     }
     let acquired = node.acquire(want(at(9))).await.instances;
     assert_eq!(data(&acquired[0].messages), ["start", "a", "b", "c", "d", "e"]);
+}
+
+async fn a_clock_that_is_set_back_changes_no_order(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    for (time, data) in [(9, "a"), (3, "b"), (6, "c"), (8, "d")] {
+        world.send_at(at(time), "i", message(data)).await.expect("send");
+    }
+    let in_order = ["start", "a", "b", "c", "d"];
+    let found = node.acquire(want(at(10))).await;
+    assert_eq!(data_for("i", &found), in_order, "to the owner");
+    let loaded = node.acquire(Want { load: vec![id("i")], cursor: found.cursor, ..want(at(10)) }).await;
+    assert_eq!(data(&loaded.instances[0].messages), in_order, "to the owner, who has lost them");
+    node.release("i").await;
+    let taken = node.acquire(Want { cursor: found.cursor, ..want(at(10)) }).await;
+    assert_eq!(data(&taken.instances[0].messages), in_order, "with the instance");
+}
+
+async fn a_delayed_message_comes_before_what_arrived_later(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    world.start_owned(&node, "j").await;
+    let due = |n, data| MessageRow { visible_at: Some(at(n)), ..message(data) };
+    for message in [due(9, "due 9"), due(5, "due 5"), due(4, "due 4")] {
+        world.send("i", message.clone()).await.expect("send");
+        world.send("j", MessageRow { id: MessageId::new(), ..message }).await.expect("send");
+    }
+    // The last was sent with a clock that had been set back: it follows the one before.
+    for (time, data) in [(3, "at 3"), (8, "at 8"), (4, "at 4")] {
+        world.send_at(at(time), "i", message(data)).await.expect("send");
+    }
+    // Clocks of those who send to others are of no concern.
+    world.send_at(at(4), "j", message("at 4")).await.expect("send");
+    let found = node.acquire(want(at(10))).await;
+    assert_eq!(data_for("i", &found), ["start", "at 3", "due 4", "due 5", "at 8", "at 4", "due 9"]);
+    assert_eq!(data_for("j", &found), ["start", "due 4", "at 4", "due 5", "due 9"]);
+    let loaded = node.acquire(Want { load: vec![id("i")], cursor: found.cursor, ..want(at(10)) }).await;
+    assert_eq!(data(&loaded.instances[0].messages), data_for("i", &found));
+}
+
+/// What was handed on to an instance.
+fn data_for<'a>(instance: &str, acquired: &'a Acquired) -> Vec<&'a str> {
+    let messages = acquired.messages.iter().filter(|(to, _)| *to == id(instance));
+    messages.map(|(_, message)| message.data.as_str()).collect()
 }
 
 async fn a_delayed_message_waits(world: World) {

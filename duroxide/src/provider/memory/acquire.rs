@@ -59,9 +59,9 @@ impl State {
         new.dedup();
         let due = new.iter().filter_map(|arrival| Some((*arrival, self.messages.get(arrival)?)));
         let due = due.filter(|(_, m)| m.row.visible_at.is_none_or(|due| due <= want.now));
-        let mut mine: Vec<_> = due.filter(|(_, m)| self.owner(&m.to) == Some(lease.epoch)).collect();
-        mine.sort_by_key(|(arrival, m)| (m.row.lane, m.at, *arrival));
-        acquired.messages = mine.into_iter().map(|(_, m)| (m.to.clone(), m.row.clone())).collect();
+        let mine = due.filter(|(_, m)| self.owner(&m.to) == Some(lease.epoch));
+        let mine = mine.map(|(arrival, m)| (m.place(arrival), (m.to.clone(), m.row.clone())));
+        acquired.messages = in_order(mine.collect());
         acquired.cursor = Cursor { arrival: self.last_arrival.max(arrival), time: want.now };
     }
 

@@ -121,10 +121,17 @@ pub(super) struct Activity {
 pub(super) struct Stored {
     pub(super) to: InstanceId,
     pub(super) row: MessageRow,
-    /// When it became visible.
+    /// When it becomes visible; without a time of its own, when it was sent.
     pub(super) at: Timestamp,
     /// Whether its id is to be remembered.
     pub(super) sent: bool,
+}
+
+impl Stored {
+    pub(super) fn place(&self, arrival: i64) -> Place<&InstanceId> {
+        let delayed = self.row.visible_at.is_some();
+        Place { instance: &self.to, lane: self.row.lane, arrival, delayed, at: self.at }
+    }
 }
 
 impl Instance {
@@ -262,7 +269,8 @@ impl State {
     /// The due messages of an instance, in the order of delivery.
     pub(super) fn due_messages(&self, instance: &Instance, now: Timestamp) -> Vec<MessageRow> {
         let stored = instance.messages.values().filter_map(|a| Some((*a, self.messages.get(a)?)));
-        in_order(stored.filter(|(_, m)| m.row.visible_at.is_none_or(|due| due <= now)).collect())
+        let due = stored.filter(|(_, m)| m.row.visible_at.is_none_or(|due| due <= now));
+        in_order(due.map(|(arrival, m)| (m.place(arrival), m.row.clone())).collect())
     }
 
     /// Removes an instance with all that belongs to it.
@@ -290,12 +298,6 @@ impl State {
             self.remove_message(from, &id);
         }
     }
-}
-
-/// Lane by lane, by the time that they became visible, by arrival.
-fn in_order(mut messages: Vec<(i64, &Stored)>) -> Vec<MessageRow> {
-    messages.sort_by_key(|(arrival, m)| (m.row.lane, m.at, *arrival));
-    messages.into_iter().map(|(_, m)| m.row.clone()).collect()
 }
 
 /// Whether some of the orchestrations fit a name and the version that is pinned, if one is.

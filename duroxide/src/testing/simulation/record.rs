@@ -16,8 +16,6 @@ use crate::provider::*;
 #[derive(Default)]
 pub(super) struct Record {
     pub(super) violations: Vec<String>,
-    /// Whether clocks are set back: messages are read in the order of their times, so that what is sent later may be earlier.
-    clocks_are_set: bool,
     pub(super) instances: BTreeMap<InstanceId, Seen>,
     /// Instances that were deleted or pruned at some time.
     pub(super) removed: BTreeSet<InstanceId>,
@@ -63,10 +61,6 @@ pub(super) struct Attempted {
 }
 
 impl Record {
-    pub(super) fn new(clocks_are_set: bool) -> Self {
-        Self { clocks_are_set, ..Self::default() }
-    }
-
     fn violated(&mut self, what: String) {
         self.violations.push(what);
     }
@@ -192,7 +186,7 @@ impl Record {
             if let Some(position) = seen.sent.iter().position(|(_, sent)| sent == id) {
                 let (from, _) = seen.sent.remove(position);
                 let earlier = seen.sent.iter().take(position).find(|(process, _)| *process == from);
-                if let Some((_, earlier)) = earlier.filter(|_| !self.clocks_are_set) {
+                if let Some((_, earlier)) = earlier {
                     wrong.push(format!("has read message {id} before {earlier}, which the {from} sent first"));
                 }
             }

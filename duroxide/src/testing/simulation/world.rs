@@ -88,14 +88,13 @@ impl World {
     pub(super) fn new(seed: u64, faults: Faults, traced: bool) -> Arc<Self> {
         let begun = Instant::now();
         let plan = Plan::new(faults, &mut Dice::new(seed, Stream::Plan));
-        let record = Record::new(!plan.skew.is_zero());
         Arc::new(Self {
             storage: MemoryProvider::new(),
             clock: WallClock::new(begun),
             plan,
             calls: Mutex::new(Dice::new(seed, Stream::Calls)),
             activities: Mutex::new(Dice::new(seed, Stream::Activities)),
-            record: Mutex::new(record),
+            record: Mutex::default(),
             trace: traced.then(Mutex::default),
             outage: Mutex::new((None, begun)),
             second: Mutex::new((begun, 0)),
