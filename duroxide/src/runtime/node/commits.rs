@@ -193,10 +193,11 @@ impl Node {
         if self.slots.get(instance).is_some_and(|slot| slot.generation == context.generation) {
             self.drop_slot(instance);
         }
-        match error {
-            CommitError::Fenced => self.heartbeat.beat_now(),
-            _ => self.acquiring.load(instance.clone()),
+        if matches!(error, CommitError::Fenced) {
+            self.heartbeat.beat_now();
         }
+        // Also where it was fenced: it may have ended, and another with its id be ours.
+        self.acquiring.load(instance.clone());
     }
 
     fn write_answered(&mut self, write: Write, result: Result<Committed, CommitError>) {
@@ -222,9 +223,9 @@ impl Node {
     }
 
     /// A turn that was refused may have been written before, with its answer lost, and its instance have ended since. Nobody
-    /// else knows of what it gave to this node: messages and instances are asked for, activities given back.
+    /// else knows of what it gave to this node: messages and instances come with the next question, activities are given
+    /// back.
     fn find_what_it_has_left(&mut self, turn: &Turn) {
-        self.acquiring.wanted = true;
         for activity in turn.activities.iter().filter(|activity| activity.eager) {
             let activity = ActivityId { execution: turn.execution.clone(), call: activity.call };
             if !self.running.contains_key(&activity) {

@@ -19,6 +19,8 @@ pub(super) struct Record {
     pub(super) instances: BTreeMap<InstanceId, Seen>,
     /// Instances that were deleted or pruned at some time.
     pub(super) removed: BTreeSet<InstanceId>,
+    /// Executions that were pruned.
+    pub(super) pruned: BTreeSet<ExecutionId>,
     /// How many turns there were; and, of each execution, its turns with their last events.
     turns: u64,
     turns_of: HashMap<ExecutionId, Vec<(EventId, u64)>>,
@@ -296,6 +298,7 @@ impl Record {
         let gone: Vec<_> = self.histories.keys().filter(|id| !left.contains(id)).cloned().collect();
         for id in gone {
             self.histories.remove(&id);
+            self.pruned.insert(id.clone());
             let Some(seen) = self.instances.get(&id.instance) else { continue };
             if id.number < seen.execution {
                 continue;

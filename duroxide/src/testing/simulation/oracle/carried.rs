@@ -4,15 +4,16 @@ use super::{Ended, Stored};
 use crate::history::{Decision, Event, EventKind, Input};
 use crate::id::ExecutionId;
 use crate::payload::Payload;
+use crate::testing::simulation::record::Record;
 
 /// Something that is handed on: the name of an event, or none for a cancel; and what belongs to it.
 type Carried = (Option<String>, Payload);
 
-pub(super) fn check(stored: &Stored, found: &mut Vec<String>) {
+pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
     for (id, ended) in &stored.executions {
         let first = id.number == 1 || !stored.executions.contains_key(&before(id));
         if first {
-            follow(stored, id.clone(), ended, found);
+            follow(stored, record, id.clone(), ended, found);
         }
     }
 }
@@ -22,7 +23,7 @@ fn before(id: &ExecutionId) -> ExecutionId {
 }
 
 /// Follows an instance from one execution to the next.
-fn follow<'a>(stored: &'a Stored, mut id: ExecutionId, mut ended: &'a Ended, found: &mut Vec<String>) {
+fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ended: &'a Ended, found: &mut Vec<String>) {
     let mut waiting: Vec<Carried> = Vec::new();
     loop {
         let Some(last) = ended.events.last() else { return };
@@ -31,6 +32,9 @@ fn follow<'a>(stored: &'a Stored, mut id: ExecutionId, mut ended: &'a Ended, fou
         }
         id.number += 1;
         let Some(next) = stored.executions.get(&id) else {
+            if record.pruned.contains(&id) {
+                return;
+            }
             return found.push(format!("{id}: the execution before it has continued as new, and it is not there"));
         };
         let cancel = ended.remains.cancel.iter().map(|_| (None, Payload::NULL));

@@ -49,7 +49,7 @@ pub(super) async fn check(world: &Arc<World>, registry: &Registry) -> Result<Vec
         }
     }
     histories::check(&stored, &mut found);
-    carried::check(&stored, &mut found);
+    carried::check(&stored, &world.record(), &mut found);
     families::check(&stored, &world.record(), &mut found);
     activities::check(&stored, &world.record(), &mut found);
     Ok(found)
