@@ -8,7 +8,7 @@ use duroxide::prelude::*;
 use duroxide::provider::{Filter, IfExists, InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::{SqliteOptions, SqliteProvider};
 use duroxide::testing::VirtualClock;
-use duroxide::{Clock, ErrorCode, Registry, RuntimeOptions, Timestamp};
+use duroxide::{Client, Clock, ErrorCode, Registry, RuntimeOptions, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use support::{Fault, FaultyProvider, Method};
@@ -119,6 +119,68 @@ async fn a_detached_activity_outlives_its_orchestration() {
     while bench.provider.nodes().await.unwrap()[0].activities > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_detached_activity_runs_although_its_turn_is_answered_only_after_the_end() {
+    let bench = Bench::new().await;
+    bench.provider.faults().always(Method::Commit, Fault::AnswerLost);
+    let handle = leaves_a_visitor::start(&bench.runtime.client(), "host").await.unwrap();
+    // The activity belongs to the node, which does not know.
+    until_events(&handle, 2).await;
+    handle.terminate("enough").await.unwrap();
+    bench.provider.faults().heal();
+    bench.door.until_came(1).await;
+    bench.door.open();
+    bench.door.until_gone(1).await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_child_arrives_although_it_is_answered_only_after_the_child_was_removed() {
+    let bench = Bench::new().await;
+    let client = bench.runtime.client();
+    let parent = child_or_knock::start(&client, "parent", "child".to_owned()).await.unwrap();
+    let other = Client::new(bench.provider.clone());
+    let child = listens::handle(&other, "child");
+    while child.status().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    until_events(&child, 2).await;
+    bench.provider.faults().always(Method::Commit, Fault::AnswerLost);
+    child.raise(Knock).await.unwrap();
+    bench.provider.wakeups().work();
+    assert_eq!(child.wait().await.unwrap(), InstanceStatus::Completed);
+    child.delete().await.unwrap();
+    bench.provider.faults().heal();
+    assert_eq!(parent.result().await.unwrap(), "Ok(1)");
+}
+
+#[tokio::test]
+async fn an_instance_is_not_taken_for_what_it_was_when_it_was_asked_for() {
+    let mut options = RuntimeOptions::default();
+    options.max_idle_instances = 0;
+    let bench = Bench::with(options).await;
+    let (client, faults) = (bench.runtime.client(), bench.provider.faults());
+    let something_else = async |id: &str| passes_by::start(&client, id).await.unwrap().result().await.unwrap();
+    something_else("first").await;
+    // The node finds the start by itself and asks for the instance, before it is told.
+    faults.hold_answers(Method::Submit);
+    faults.pass(Method::Acquire, 1);
+    faults.next(Method::Acquire, Fault::AnswerWaits, 1);
+    let (submitted, asked) = (faults.begun(Method::Submit), faults.begun(Method::Acquire));
+    let start = tokio::spawn(listens::start(&client, "late").into_future());
+    faults.until_begun(Method::Submit, submitted + 1).await;
+    bench.provider.wakeups().work();
+    faults.until_begun(Method::Acquire, asked + 2).await;
+    // It makes its first turn, and leaves the memory, before the answer comes.
+    faults.release_answers(Method::Submit);
+    let handle = start.await.unwrap().unwrap();
+    until_events(&handle, 2).await;
+    something_else("meanwhile").await;
+    faults.release_answers(Method::Acquire);
+    something_else("then").await;
+    handle.raise(Knock).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 1);
 }
 
 #[orchestration]

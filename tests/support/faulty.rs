@@ -38,6 +38,8 @@ pub enum Fault {
     Hangs,
     /// It is carried out, and never answered.
     AnswerHangs,
+    /// It is carried out, and its answer waits, as those of later calls do, until answers are released.
+    AnswerWaits,
     /// The first entry of the batch fails, the others are carried out.
     FirstEntry,
 }
@@ -187,7 +189,10 @@ impl Faults {
         let before = fault == Some(Fault::Before);
         if !before {
             let done = call.await;
-            if fault.is_none() {
+            if fault == Some(Fault::AnswerWaits) {
+                self.hold_answers(method);
+            }
+            if matches!(fault, None | Some(Fault::AnswerWaits)) {
                 self.until(|plan| !plan.answers_held.contains_key(&method)).await;
                 return done;
             }

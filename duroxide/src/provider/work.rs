@@ -348,7 +348,8 @@ pub enum Submission {
     /// Create an instance.
     Start {
         /// The instance. Its start message names the submission: if the instance exists and was created by this very
-        /// message, the answer is as if it had just been created.
+        /// message, the answer is as if it had just been created. It is remembered for an hour beyond the removal of
+        /// the instance: whoever sends it again then creates nothing.
         new: NewInstance,
         /// When the id is taken.
         if_exists: IfExists,
@@ -378,7 +379,7 @@ pub enum Submission {
     /// End an execution from outside, whoever owns it. As [`Write::Turn`], but without the fence; the instance has no owner
     /// afterwards.
     Terminate {
-        /// Names the submission.
+        /// Names the submission. It is remembered for an hour.
         id: CommitId,
         /// What is written; with [`Then::Finish`].
         turn: Box<Turn>,

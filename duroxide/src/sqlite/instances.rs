@@ -4,7 +4,7 @@ use rusqlite::named_params;
 
 use super::activities;
 use super::deliver::{self, Target};
-use super::rows::{epoch, int, text_map, text_map_json};
+use super::rows::{epoch, int, text_map, text_map_json, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, InstanceId};
@@ -74,8 +74,12 @@ pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Re
 pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Result<()> {
     activities::sweep(tx, id, seq, None)?;
     deliver::sweep(tx, seq, None)?;
-    let labels = tx.sql.row("SELECT labels FROM duroxide_instances WHERE seq = ?1", [seq], |row| text_map(row, 0))?;
-    for (name, value) in labels.unwrap_or_default() {
+    let find = "SELECT labels, start_id FROM duroxide_instances WHERE seq = ?1";
+    let found = tx.sql.row(find, [seq], |row| Ok((text_map(row, 0)?, uuid(row, 1)?)))?;
+    let Some((labels, start)) = found else { return Ok(()) };
+    // Its start may come once more.
+    tx.remember(start)?;
+    for (name, value) in labels {
         let delete = "DELETE FROM duroxide_labels WHERE name = ?1 AND value = ?2 AND instance = ?3";
         tx.sql.run(delete, (name, value, seq))?;
     }

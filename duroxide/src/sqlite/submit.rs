@@ -27,6 +27,9 @@ pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
 
 fn start(tx: &mut Tx<'_>, new: &NewInstance, if_exists: IfExists, lease: Option<&Lease>, time: Timestamp) -> Done {
     tx.saw(time);
+    if tx.is_remembered(new.start.id.0)? {
+        return Ok(Submitted { owner: None, execution: 1, written: true });
+    }
     let by = lease.map(|lease| lease.epoch);
     if let Some(placement) = instances::create(tx, new, 1, by, time)? {
         return Ok(Submitted { owner: owner(placement), execution: 1, written: true });
@@ -87,20 +90,25 @@ fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
 }
 
 fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
-    let find = "SELECT status, last_commit IS ?2 FROM duroxide_instances WHERE id = ?1";
-    let params = (turn.execution.instance.as_str(), id.0.as_bytes());
-    let there = tx.sql.row(find, params, |row| Ok((status(row, 0)?, row.get(1)?)))?;
-    match there.ok_or(Refusal::Refused(SubmitError::NotFound))? {
-        (_, true) => return Ok(Submitted { owner: None, execution: turn.execution.number, written: true }),
-        (status, _) if status.is_finished() => return Err(Refusal::Refused(SubmitError::Finished(status))),
-        _ => (),
+    let done = Submitted { owner: None, execution: turn.execution.number, written: true };
+    if tx.is_remembered(id.0)? {
+        return Ok(done);
+    }
+    let find = "SELECT status FROM duroxide_instances WHERE id = ?1";
+    let there = tx.sql.row(find, [turn.execution.instance.as_str()], |row| status(row, 0))?;
+    let status = there.ok_or(Refusal::Refused(SubmitError::NotFound))?;
+    if status.is_finished() {
+        return Err(Refusal::Refused(SubmitError::Finished(status)));
     }
     let translate = |error| match error {
         CommitError::Failed(reason) => SubmitError::Failed(reason),
         CommitError::Fenced | CommitError::Conflict => SubmitError::Conflict,
     };
     match turns::turn(tx, id, None, turn) {
-        Ok(_) => Ok(Submitted { owner: None, execution: turn.execution.number, written: true }),
+        Ok(_) => {
+            tx.remember(id.0)?;
+            Ok(done)
+        }
         Err(Refusal::Refused(error)) => Err(Refusal::Refused(translate(error))),
         Err(Refusal::Undo(error)) => Err(Refusal::Undo(translate(error))),
         Err(Refusal::Storage(error)) => Err(Refusal::Storage(error)),

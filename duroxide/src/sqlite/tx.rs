@@ -7,7 +7,7 @@ use super::sql::Sql;
 use crate::clock::Timestamp;
 use crate::provider::Signals;
 
-/// How long a message or an outcome is remembered once it is gone.
+/// How long what was done is remembered once it is gone.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 /// How many remembered ids are looked at for each that is added; more than one, so that they do not pile up.
 const FORGET: i64 = 4;

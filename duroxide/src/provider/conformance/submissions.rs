@@ -9,6 +9,7 @@ use crate::provider::*;
 list![
     a_start_is_kept_with_all_its_parts,
     a_start_that_is_sent_again_is_done_already,
+    a_start_that_comes_again_once_its_instance_is_gone_starts_nothing,
     a_taken_id_is_an_error,
     a_taken_id_is_attached_to,
     a_finished_instance_is_replaced,
@@ -19,6 +20,7 @@ list![
     an_instance_is_terminated_whoever_owns_it,
     a_suspended_instance_is_terminated,
     a_termination_of_something_else_conflicts,
+    a_termination_that_comes_again_leaves_alone_what_has_the_id_now,
     bad_submissions_do_not_harm_their_neighbours,
 ];
 
@@ -48,6 +50,23 @@ async fn a_start_that_is_sent_again_is_done_already(world: World) {
     let again = world.submit(start(new, IfExists::Replace, None)).await;
     assert_eq!(again, Ok(Submitted { owner: None, execution: 1, written: true }));
     assert_eq!(world.record("i").await.status, InstanceStatus::Completed, "the same start does not run twice");
+}
+
+async fn a_start_that_comes_again_once_its_instance_is_gone_starts_nothing(world: World) {
+    let node = world.join().await;
+    let finish = async |number| node.turn(ending("i", number, 0, completed())).await.expect("finish");
+    let again = |new: &NewInstance| world.submit(start(new.clone(), IfExists::Replace, Some(node.lease)));
+    let written = |started: Result<Submitted, _>| started.is_ok_and(|submitted| submitted.written);
+    let first = world.start_owned(&node, "i").await;
+    finish(1).await;
+    let second = NewInstance { eager: true, ..new_instance("i") };
+    assert!(written(again(&second).await));
+    finish(2).await;
+    assert!(written(again(&first).await), "it was replaced");
+    assert_eq!(world.record("i").await.execution, execution("i", 2));
+    assert_eq!(world.provider.delete(&[id("i")]).await.expect("delete"), [Ok(())]);
+    assert!(written(again(&second).await), "it was deleted");
+    assert!(world.find("i").await.is_none());
 }
 
 async fn a_taken_id_is_an_error(world: World) {
@@ -170,6 +189,17 @@ async fn a_termination_of_something_else_conflicts(world: World) {
     let none = world.submit(terminate(CommitId::new(), terminated("none", 1, 0))).await;
     assert_eq!(none, Err(SubmitError::NotFound));
     assert_eq!(world.record("i").await.status, InstanceStatus::Running);
+}
+
+async fn a_termination_that_comes_again_leaves_alone_what_has_the_id_now(world: World) {
+    let commit = CommitId::new();
+    for status in [InstanceStatus::Terminated, InstanceStatus::Running] {
+        world.start("i").await;
+        let done = world.submit(terminate(commit, terminated("i", 1, 0))).await;
+        assert_eq!(done, Ok(Submitted { owner: None, execution: 1, written: true }));
+        assert_eq!(world.record("i").await.status, status);
+        world.provider.delete(&[id("i")]).await.expect("delete");
+    }
 }
 
 async fn bad_submissions_do_not_harm_their_neighbours(world: World) {

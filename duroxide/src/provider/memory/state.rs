@@ -10,7 +10,7 @@ use super::*;
 use crate::history::{Parent, TextMap};
 use crate::id::{ActivityId, CallId, CommitId, MessageId};
 
-/// How long a message or an outcome is remembered once it is gone.
+/// How long what was done is remembered once it is gone.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 #[derive(Default)]
@@ -30,7 +30,8 @@ pub(super) struct State {
     pub(super) queue: BTreeMap<String, BTreeSet<(Timestamp, ActivityId)>>,
     /// Messages with a time of their own, by that and by arrival.
     pub(super) delayed: BTreeSet<(Timestamp, i64)>,
-    /// Messages that were sent and read, and outcomes that were stored: when that was.
+    /// Messages that were sent and read, outcomes that were stored, terminations, starts of instances that were removed:
+    /// when that was.
     done: BTreeMap<Uuid, Timestamp>,
     /// The latest time that a call named.
     pub(super) latest: Timestamp,
@@ -278,8 +279,12 @@ impl State {
             self.remove_activity(&activity, true);
         }
         self.remove_messages(id, |_| true);
-        if let Some(at) = self.instances.remove(id).and_then(|instance| instance.ready_at) {
-            self.ready.remove(&(at, id.clone()));
+        if let Some(instance) = self.instances.remove(id) {
+            // Its start may come once more.
+            self.remember(instance.start.0);
+            if let Some(at) = instance.ready_at {
+                self.ready.remove(&(at, id.clone()));
+            }
         }
         self.signals.changed(id);
     }

@@ -22,6 +22,9 @@ impl State {
         time: Timestamp,
     ) -> Result<Submitted, SubmitError> {
         self.saw(time);
+        if self.is_remembered(new.start.id.0) {
+            return Ok(Submitted { owner: None, execution: 1, written: true });
+        }
         let mut execution = 1;
         if let Some(there) = self.instances.get(&new.instance) {
             let (owner, current) = (there.owner, there.execution);
@@ -102,13 +105,19 @@ impl State {
     }
 
     fn terminate(&mut self, id: crate::id::CommitId, turn: Turn) -> Result<Submitted, SubmitError> {
+        let done = Submitted { owner: None, execution: turn.execution.number, written: true };
+        if self.is_remembered(id.0) {
+            return Ok(done);
+        }
         let there = self.instances.get(&turn.execution.instance).ok_or(SubmitError::NotFound)?;
-        if there.status.is_finished() && there.last_commit != Some(id) {
+        if there.status.is_finished() {
             return Err(SubmitError::Finished(there.status));
         }
-        let execution = turn.execution.number;
         match self.turn(id, None, turn) {
-            Ok(_) => Ok(Submitted { owner: None, execution, written: true }),
+            Ok(_) => {
+                self.remember(id.0);
+                Ok(done)
+            }
             Err(CommitError::Failed(reason)) => Err(SubmitError::Failed(reason)),
             Err(CommitError::Fenced | CommitError::Conflict) => Err(SubmitError::Conflict),
         }

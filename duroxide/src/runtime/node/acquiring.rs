@@ -25,6 +25,8 @@ pub(super) struct Acquiring {
     load: BTreeSet<InstanceId>,
     /// Messages that were read, and removed, since the question was asked: its answer may still bring them.
     read: HashSet<MessageId>,
+    /// Instances that have gone on since then: its answer may show them as they were.
+    advanced: HashSet<InstanceId>,
     cursor: Cursor,
     /// How many questions were asked under this lease.
     questions: u64,
@@ -50,6 +52,7 @@ impl Acquiring {
             saturated: false,
             load: BTreeSet::new(),
             read: HashSet::new(),
+            advanced: HashSet::new(),
             cursor: Cursor::default(),
             questions: 0,
             unproven: None,
@@ -69,10 +72,11 @@ impl Acquiring {
         self.wanted = true;
     }
 
-    /// These messages are gone: a turn that has read them is committed.
-    pub(super) fn were_read(&mut self, messages: &[MessageId]) {
+    /// A turn is committed: the instance has gone on, and the messages that it has read are gone.
+    pub(super) fn has_advanced(&mut self, instance: &InstanceId, read: &[MessageId]) {
         if self.asking {
-            self.read.extend(messages);
+            self.read.extend(read);
+            self.advanced.insert(instance.clone());
         }
     }
 
@@ -140,6 +144,7 @@ impl Node {
         }
         self.acquiring.asking = false;
         let read = std::mem::take(&mut self.acquiring.read);
+        let advanced = std::mem::take(&mut self.acquiring.advanced);
         self.acquiring.cursor = acquired.cursor;
         let now = self.now();
         let more = acquired.next_due.is_some_and(|due| due <= now);
@@ -154,6 +159,11 @@ impl Node {
             self.acquiring.due_at(until);
         }
         for mut instance in acquired.instances {
+            let id = &instance.execution.instance;
+            if advanced.contains(id) && !self.slots.contains_key(id) {
+                self.acquiring.load(id.clone());
+                continue;
+            }
             instance.messages.retain(|message| !read.contains(&message.id));
             self.take_on(instance);
         }

@@ -82,7 +82,7 @@ impl Node {
             match (commit.write, context) {
                 (Write::Turn(turn), Context::Turn(context)) => match result {
                     Ok(committed) => self.turn_committed(*turn, *context, &committed, held),
-                    Err(error) => self.turn_refused(&turn, *context, &error),
+                    Err(error) => self.turn_refused(&turn, *context, &error, held),
                 },
                 (write, _) => self.write_answered(write, result),
             }
@@ -94,7 +94,7 @@ impl Node {
             // Where things went is not known: the provider tells.
             self.acquiring.wanted = true;
         }
-        self.acquiring.were_read(&turn.consumed);
+        self.acquiring.has_advanced(&turn.execution.instance, &turn.consumed);
         self.stop_cancelled(&turn, &context);
         let TurnContext { generation, execution, version, left, .. } = context;
         let own = turn.execution.instance.clone();
@@ -182,10 +182,13 @@ impl Node {
     }
 
     /// The turn is not what is stored: the live copy is of no use, and the instance is loaded again if it is still ours.
-    fn turn_refused(&mut self, turn: &Turn, context: TurnContext, error: &CommitError) {
+    fn turn_refused(&mut self, turn: &Turn, context: TurnContext, error: &CommitError, held: bool) {
         let instance = &turn.execution.instance;
         tracing::debug!(%instance, %error, "a turn was refused");
         self.free_eager(turn);
+        if held {
+            self.find_what_it_has_left(turn);
+        }
         self.store_left(context.taken.into_iter().chain(context.left));
         if self.slots.get(instance).is_some_and(|slot| slot.generation == context.generation) {
             self.drop_slot(instance);
@@ -216,6 +219,18 @@ impl Node {
     /// The places of activities that this node would have run at once are free again.
     fn free_eager(&mut self, turn: &Turn) {
         self.free(turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()));
+    }
+
+    /// A turn that was refused may have been written before, with its answer lost, and its instance have ended since. Nobody
+    /// else knows of what it gave to this node: messages and instances are asked for, activities given back.
+    fn find_what_it_has_left(&mut self, turn: &Turn) {
+        self.acquiring.wanted = true;
+        for activity in turn.activities.iter().filter(|activity| activity.eager) {
+            let activity = ActivityId { execution: turn.execution.clone(), call: activity.call };
+            if !self.running.contains_key(&activity) {
+                self.commit(Write::ReleaseActivity { activity }, Context::Other);
+            }
+        }
     }
 
     /// The events of a turn that schedule activities which this node runs at once.

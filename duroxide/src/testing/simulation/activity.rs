@@ -11,10 +11,11 @@ pub(super) fn watched(code: ActivityCode, world: &Arc<World>, connection: &Conne
     let (world, connection) = (world.clone(), connection.clone());
     ActivityCode::Async(Arc::new(move |ctx, input| {
         let (code, world, connection) = (code.clone(), world.clone(), connection.clone());
+        let (id, attempt) = (ctx.id().clone(), ctx.attempt());
         Box::pin(async move {
+            let life = world.record().life_of(&id);
             pause(world.activity_time()).await;
             connection.if_alive().await;
-            let (id, attempt) = (ctx.id().clone(), ctx.attempt());
             let ended = match code {
                 ActivityCode::Async(run) => run(ctx, input).await,
                 ActivityCode::Blocking(run) => run(ctx, input),
@@ -22,7 +23,7 @@ pub(super) fn watched(code: ActivityCode, world: &Arc<World>, connection: &Conne
             connection.if_alive().await;
             let how = if matches!(ended, Ended::Completed(_)) { "completed" } else { "failed" };
             world.trace(|| format!("activity {id}, attempt {attempt}: {how}"));
-            world.activity_ended(&id, attempt, &ended);
+            world.record().activity_ended(life, &id, attempt, &ended);
             pause(world.activity_time()).await;
             connection.if_alive().await;
             ended

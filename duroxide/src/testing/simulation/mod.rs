@@ -34,7 +34,7 @@ use crate::activity::{Activity, ActivityCode};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, Suspension};
-use crate::provider::{InstanceStatus, Provider};
+use crate::provider::{InstanceRecord, InstanceStatus, Provider};
 use crate::random::seeded::Seeded;
 use crate::registry::Registry;
 use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
@@ -353,12 +353,13 @@ impl Sim {
         }
     }
 
-    /// Resumes what was suspended for a reason that is to be expected; any other is a finding.
+    /// Resumes what was suspended for a reason that is to be expected; any other is a finding. Also what has finished may
+    /// have left a detached activity that was set aside.
     async fn resume_suspended(&self) {
         let Shared { world, resumed, .. } = &*self.0;
         let Ok(instances) = oracle::all_instances(world).await else { return };
-        let suspended = instances.into_values().filter(|record| !record.status.is_finished());
-        for record in suspended.filter(|r| r.status == InstanceStatus::Suspended || r.suspension.is_some()) {
+        let suspended = |r: &InstanceRecord| r.status == InstanceStatus::Suspended || r.suspension.is_some();
+        for record in instances.into_values().filter(suspended) {
             let reason = record.suspension.as_deref().and_then(|json| serde_json::from_str::<Suspension>(json).ok());
             let instance = record.execution.instance;
             match reason {
@@ -385,6 +386,7 @@ impl Sim {
             let last: Vec<_> = last.collect();
             found.push(format!("{} is {}; its last events: {last:?}", record.execution, record.status));
         }
+        oracle::nothing_is_left(&self.0.world, &mut found);
         found
     }
 }

@@ -37,6 +37,10 @@ pub(super) struct Record {
 
 /// An instance.
 pub(super) struct Seen {
+    /// The message that started it: another instance with its id has another.
+    start: MessageId,
+    /// The message that started its parent.
+    start_of_parent: Option<MessageId>,
     pub(super) owner: Option<Epoch>,
     pub(super) status: InstanceStatus,
     waits: HashMap<MessageId, MessageRow>,
@@ -245,10 +249,22 @@ impl Record {
 
     fn create(&mut self, new: NewInstance, execution: u64, owner: Option<Epoch>) {
         let status = InstanceStatus::Running;
-        let (waits, sent) = (HashMap::new(), Vec::new());
-        let seen = Seen { owner, status, waits, sent, execution, ended: None, unread_close: false };
+        let parent = new.parent.as_ref().and_then(|parent| self.instances.get(&parent.execution.instance));
+        let seen = Seen {
+            start: new.start.id,
+            start_of_parent: parent.map(|parent| parent.start),
+            owner,
+            status,
+            waits: HashMap::new(),
+            sent: Vec::new(),
+            execution,
+            ended: None,
+            unread_close: false,
+        };
         self.instances.insert(new.instance.clone(), seen);
         self.histories.retain(|id, _| id.instance != new.instance);
+        self.turns_of.retain(|id, _| id.instance != new.instance);
+        self.attempts.retain(|id, _| id.execution.instance != new.instance);
         self.histories.insert(ExecutionId { instance: new.instance.clone(), number: execution }, Vec::new());
         self.queue(&new.instance, &new.start);
     }
@@ -292,7 +308,22 @@ impl Record {
         }
     }
 
-    pub(super) fn activity_ended(&mut self, id: &ActivityId, attempt: u32, ended: &Ended) {
+    /// Whether one instance was started by another: not by an earlier one with the same id.
+    pub(super) fn is_child(&self, child: &InstanceId, parent: &InstanceId) -> bool {
+        let start_of_parent = self.instances.get(child).and_then(|child| child.start_of_parent);
+        start_of_parent.is_some() && start_of_parent == self.instances.get(parent).map(|parent| parent.start)
+    }
+
+    /// Which of the instances that had its id, one after the other, an activity belongs to.
+    pub(super) fn life_of(&self, id: &ActivityId) -> Option<MessageId> {
+        self.instances.get(&id.execution.instance).map(|seen| seen.start)
+    }
+
+    /// An attempt has ended that was begun for an instance which that message had started.
+    pub(super) fn activity_ended(&mut self, life: Option<MessageId>, id: &ActivityId, attempt: u32, ended: &Ended) {
+        if life != self.life_of(id) {
+            return;
+        }
         let ended = match ended {
             Ended::Completed(output) => Some(Ok(output.clone())),
             Ended::Failed { error, .. } => Some(Err(error.clone())),

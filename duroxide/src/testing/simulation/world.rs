@@ -13,7 +13,6 @@ use super::dice::{Dice, Stream};
 use super::faults::{Faults, Plan};
 use super::record::Record;
 use crate::clock::{Clock, Timestamp};
-use crate::id::ActivityId;
 use crate::provider::MemoryProvider;
 
 /// Who calls the storage: a client of its own, or a node.
@@ -247,10 +246,6 @@ impl World {
     /// Whether something with this chance is so.
     pub(super) fn chance(&self, probability: f64) -> bool {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).chance(probability)
-    }
-
-    pub(super) fn activity_ended(&self, id: &ActivityId, attempt: u32, ended: &crate::activity::Ended) {
-        self.record().activity_ended(id, attempt, ended);
     }
 }
 

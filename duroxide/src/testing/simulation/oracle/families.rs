@@ -28,7 +28,8 @@ fn one(
     child: &ChildScheduled,
 ) -> Option<String> {
     let record = stored.instances.get(&child.instance);
-    let is_ours = record.and_then(|r| r.parent.as_ref()).is_some_and(|p| p.execution == *id && p.call == child.call);
+    let is_ours = record.and_then(|r| r.parent.as_ref()).is_some_and(|p| p.execution == *id && p.call == child.call)
+        && seen.is_child(&child.instance, &id.instance);
     let of_call = |event: &&Event| match &event.kind {
         EventKind::Input(input) => input.call() == Some(child.call),
         EventKind::Decision(decision) => {

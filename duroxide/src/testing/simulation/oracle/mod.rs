@@ -120,7 +120,7 @@ fn every_instance_is_there_and_ended(record: &Record, stored: &Stored, found: &m
     found.extend(unknown.map(|id| format!("{id}: nobody has started it")));
 }
 
-fn nothing_is_left(world: &World, found: &mut Vec<String>) {
+pub(super) fn nothing_is_left(world: &World, found: &mut Vec<String>) {
     let left = world.storage.left();
     found.extend(left.messages.iter().map(|to| format!("{to}: a message to it is left")));
     found.extend(left.activities.iter().map(|id| format!("{id}: the activity is left")));
