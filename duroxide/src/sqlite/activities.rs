@@ -151,15 +151,16 @@ pub(super) fn cancel(tx: &Tx<'_>, id: &InstanceId, (seq, execution, call): Key) 
 
 /// Removes the activities of an execution that has ended, except detached ones; or all of an instance.
 pub(super) fn sweep(tx: &Tx<'_>, id: &InstanceId, seq: i64, execution: Option<u64>) -> rusqlite::Result<()> {
-    let delete = "DELETE FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND detached = 0
-        RETURNING execution, call, owner";
-    let delete_all = "DELETE FROM duroxide_activities WHERE instance = ?1 RETURNING execution, call, owner";
+    let find = "SELECT execution, call, owner FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND detached = 0";
+    let find_all = "SELECT execution, call, owner FROM duroxide_activities WHERE instance = ?1";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, epoch(row, 2)?));
-    let gone: Vec<(i64, i64, Option<Epoch>)> = match execution {
-        Some(number) => tx.sql.rows(delete, (seq, int(number)), read)?,
-        None => tx.sql.rows(delete_all, [seq], read)?,
+    let left: Vec<(i64, i64, Option<Epoch>)> = match execution {
+        Some(number) => tx.sql.rows(find, (seq, int(number)), read)?,
+        None => tx.sql.rows(find_all, [seq], read)?,
     };
-    for (execution, call, owner) in gone {
+    for (execution, call, owner) in left {
+        let delete = "DELETE FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND call = ?3";
+        tx.sql.run(delete, (seq, execution, call))?;
         if let Some(owner) = owner {
             notify(tx, owner, id, execution, call)?;
         }

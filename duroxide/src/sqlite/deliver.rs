@@ -70,28 +70,26 @@ fn insert(tx: &mut Tx<'_>, instance: i64, row: &MessageRow, time: Timestamp, sen
 
 /// Takes out a message that was read. Whether it was there.
 pub(super) fn consume(tx: &mut Tx<'_>, instance: i64, id: MessageId) -> rusqlite::Result<bool> {
-    let delete = "DELETE FROM duroxide_messages WHERE instance = ?1 AND id = ?2 RETURNING sent";
-    let sent = tx.sql.row(delete, (instance, id.0.as_bytes()), |row| row.get(0))?;
-    if sent == Some(true) {
+    let find = "SELECT arrival, sent FROM duroxide_messages WHERE instance = ?1 AND id = ?2";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?));
+    let Some((arrival, sent)) = tx.sql.row(find, (instance, id.0.as_bytes()), read)? else { return Ok(false) };
+    tx.sql.run("DELETE FROM duroxide_messages WHERE arrival = ?1", [arrival])?;
+    if sent {
         tx.remember(id.0)?;
     }
-    Ok(sent.is_some())
+    Ok(true)
 }
 
 /// Takes out what is left over: of one execution, or everything.
 pub(super) fn sweep(tx: &mut Tx<'_>, instance: i64, execution: Option<u64>) -> rusqlite::Result<()> {
-    let read = |row: &rusqlite::Row<'_>| Ok((uuid(row, 0)?, row.get(1)?));
-    let left: Vec<(uuid::Uuid, bool)> = match execution {
-        Some(number) => {
-            let delete = "DELETE FROM duroxide_messages WHERE instance = ?1 AND execution = ?2 RETURNING id, sent";
-            tx.sql.rows(delete, (instance, int(number)), read)?
+    let find = "SELECT arrival, id, sent FROM duroxide_messages WHERE instance = ?1 AND (?2 IS NULL OR execution = ?2)";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, uuid(row, 1)?, row.get(2)?));
+    let left: Vec<(i64, uuid::Uuid, bool)> = tx.sql.rows(find, (instance, execution.map(int)), read)?;
+    for (arrival, id, sent) in left {
+        tx.sql.run("DELETE FROM duroxide_messages WHERE arrival = ?1", [arrival])?;
+        if sent {
+            tx.remember(id)?;
         }
-        None => {
-            tx.sql.rows("DELETE FROM duroxide_messages WHERE instance = ?1 RETURNING id, sent", [instance], read)?
-        }
-    };
-    for (id, _) in left.into_iter().filter(|(_, sent)| *sent) {
-        tx.remember(id)?;
     }
     Ok(())
 }

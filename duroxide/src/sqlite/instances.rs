@@ -21,21 +21,28 @@ pub(super) fn create(
 ) -> rusqlite::Result<Option<Placement>> {
     let insert = "INSERT INTO duroxide_instances
         (id, name, version, execution, owner, created_at, updated_at, start_id, labels, parent, parent_execution, parent_call)
-        VALUES (:id, :name, :version, :execution, (SELECT epoch FROM duroxide_nodes WHERE epoch = :epoch), :time, :time, :start,
-                :labels, :parent, :parent_execution, :parent_call)
-        ON CONFLICT (id) DO NOTHING RETURNING seq, owner";
+        VALUES (:id, :name, :version, :execution, :owner, :time, :time, :start, :labels, :parent, :parent_execution,
+                :parent_call)
+        ON CONFLICT (id) DO NOTHING";
+    let member = "SELECT epoch FROM duroxide_nodes WHERE epoch = ?1";
+    let owner = match by.filter(|_| new.eager) {
+        Some(by) => tx.sql.row(member, [int(by.0)], |row| epoch(row, 0))?.flatten(),
+        None => None,
+    };
     let parent = new.parent.as_ref();
     let params = named_params! {
         ":id": new.instance.as_str(), ":name": new.name, ":version": new.version.as_ref().map(ToString::to_string),
         ":execution": int(execution),
-        ":epoch": by.filter(|_| new.eager).map(|epoch| int(epoch.0)), ":time": time.as_micros(),
+        ":owner": owner.map(|owner| int(owner.0)), ":time": time.as_micros(),
         ":start": new.start.id.0.as_bytes(), ":labels": text_map_json(&new.labels),
         ":parent": parent.map(|parent| parent.execution.instance.as_str()),
         ":parent_execution": parent.map(|parent| int(parent.execution.number)),
         ":parent_call": parent.map(|parent| int(parent.call.0)),
     };
-    let created = tx.sql.row(insert, params, |row| Ok((row.get(0)?, epoch(row, 1)?)))?;
-    let Some((seq, owner)) = created else { return Ok(None) };
+    if tx.sql.run(insert, params)? == 0 {
+        return Ok(None);
+    }
+    let seq = tx.sql.connection().last_insert_rowid();
     for (name, value) in &new.labels {
         let insert = "INSERT INTO duroxide_labels (name, value, instance) VALUES (?1, ?2, ?3)";
         tx.sql.run(insert, (name, value, seq))?;

@@ -27,12 +27,15 @@ pub(super) fn store<'a>(sql: &Sql, instance: i64, payload: &'a Payload) -> rusql
     let hash = hash(bytes);
     let find = "SELECT id FROM duroxide_payloads WHERE instance = ?1 AND hash = ?2 AND data = ?3";
     let found = sql.row(find, (instance, hash, bytes), |row| row.get(0))?;
-    let insert = "INSERT INTO duroxide_payloads (instance, hash, data) VALUES (?1, ?2, ?3) RETURNING id";
     let reference = match found {
-        Some(id) => Some(id),
-        None => sql.row(insert, (instance, hash, bytes), |row| row.get(0))?,
+        Some(id) => id,
+        None => {
+            let insert = "INSERT INTO duroxide_payloads (instance, hash, data) VALUES (?1, ?2, ?3)";
+            sql.run(insert, (instance, hash, bytes))?;
+            sql.connection().last_insert_rowid()
+        }
     };
-    Ok(Columns { inline: None, reference })
+    Ok(Columns { inline: None, reference: Some(reference) })
 }
 
 /// A hint: a version of Rust that hashes in another way finds fewer copies, and nothing wrong.

@@ -57,7 +57,12 @@ fn advance(tx: &Tx<'_>, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rus
         ":commit": id.0.as_bytes(), ":epoch": lease.map(|lease| int(lease.epoch.0)), ":last": int(last.0),
         ":version": version, ":reason": reason, ":status": status.as_str(), ":time": turn.time.as_micros(),
     };
-    tx.sql.row(advance_sql(&turn.then, lease.is_some()), params, |row| row.get(0))
+    // Not `RETURNING`, here and elsewhere on the way of a turn: SQLite makes a table for that, each time.
+    if tx.sql.run(advance_sql(&turn.then, lease.is_some()), params)? == 0 {
+        return Ok(None);
+    }
+    let find = "SELECT seq FROM duroxide_instances WHERE id = ?1";
+    tx.sql.row(find, [turn.execution.instance.as_str()], |row| row.get(0))
 }
 
 /// Each kind of turn names the columns that it changes, so that it touches no index that it need not. Where a parameter is
@@ -70,8 +75,7 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
                 $set,
                 " WHERE id = :id AND execution = :execution AND last_event = :after AND last_commit IS NOT :commit",
                 " AND :version IS :version AND :reason IS :reason AND :status IS :status AND ",
-                $where,
-                " RETURNING seq"
+                $where
             )
         };
         ($set:literal) => {
