@@ -128,6 +128,11 @@ impl Slot {
         self.known.contains(&message)
     }
 
+    /// Whether something has come since the last turn.
+    pub(super) fn has_mail(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
     /// Puts back what a turn has not read.
     pub(super) fn put_back(&mut self, mut left: Vec<Delivery>) {
         left.append(&mut self.inbox);

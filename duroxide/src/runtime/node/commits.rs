@@ -103,11 +103,18 @@ impl Node {
             slot.forget(&turn.consumed);
             slot.version = version;
             slot.committed = turn.events.last().map_or(turn.after, |event| event.id);
+            let mail = slot.has_mail();
             slot.put_back(left);
             match (&turn.then, execution) {
                 (Then::Go, Some(execution)) => self.rest(&own, execution),
                 (Then::ContinueAsNew { version }, _) => self.begin_next_execution(&turn.execution, version.clone()),
-                _ => self.drop_slot(&own),
+                _ => {
+                    self.drop_slot(&own);
+                    if mail {
+                        // It may be for another instance, which has taken the id before this answer came.
+                        self.acquiring.load(own);
+                    }
+                }
             }
         }
         if held {
