@@ -183,22 +183,6 @@ async fn an_instance_is_not_taken_for_what_it_was_when_it_was_asked_for() {
     assert_eq!(handle.result().await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn an_instance_that_takes_an_id_before_the_end_of_another_is_answered_runs() {
-    let bench = Bench::new().await;
-    let handle = listens::start(&bench.runtime.client(), "again").await.unwrap();
-    until_events(&handle, 2).await;
-    let (faults, other) = (bench.provider.faults(), Client::new(bench.provider.clone()));
-    faults.hold_answers(Method::Commit);
-    handle.raise(Knock).await.unwrap();
-    assert_eq!(listens::handle(&other, "again").wait().await.unwrap(), InstanceStatus::Completed);
-    let asked = faults.begun(Method::Acquire);
-    let again = passes_by::start(&other, "again").if_exists(IfExists::Replace).await.unwrap();
-    faults.until_begun(Method::Acquire, asked + 1).await;
-    faults.release_answers(Method::Commit);
-    assert_eq!(again.result().await.unwrap(), 1);
-}
-
 #[orchestration]
 async fn blocks_twice(ctx: OrchestrationContext) -> duroxide::Result<Vec<bool>> {
     let first = blocks_at_door::call(&ctx).timeout(seconds(5)).await;
