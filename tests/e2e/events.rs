@@ -1,9 +1,9 @@
 //! External events and their mailboxes.
 
-use duroxide::Registry;
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::testing::VirtualClock;
+use duroxide::{Registry, RuntimeOptions};
 use support::{FaultyProvider, Method};
 
 #[event]
@@ -31,6 +31,41 @@ async fn events_are_read_in_the_order_in_which_they_were_raised() {
         handle.raise(Number { n }).await.unwrap();
     }
     assert_eq!(handle.result().await.unwrap(), (0..1000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_event_does_not_overtake_one_that_an_older_answer_lacks() {
+    const MANY: u32 = 1_100;
+    let mut options = RuntimeOptions::default();
+    options.max_idle_instances = 0;
+    let provider = FaultyProvider::new(MemoryProvider::new());
+    let registry = Registry::empty().with_orchestration::<collects>();
+    let builder = Runtime::builder().registry(registry).provider(provider.clone()).options(options);
+    let runtime = builder.clock(VirtualClock::new()).start().await.unwrap();
+    let faults = provider.faults();
+    let handle = collects::start(&runtime.client(), "collects", 2 * MANY as usize).await.unwrap();
+    // It waits, and has left the memory by the time that something else is done.
+    while handle.status().await.unwrap().events.0 < 2 {
+        tokio::task::yield_now().await;
+    }
+    collects::start(&runtime.client(), "else", 0).await.unwrap().result().await.unwrap();
+    let asked = faults.begun(Method::Acquire);
+    faults.hold_answers(Method::Acquire);
+    handle.raise(Number { n: 0 }).await.unwrap();
+    faults.until_begun(Method::Acquire, asked + 1).await;
+    for n in 1..MANY {
+        handle.raise(Number { n }).await.unwrap();
+    }
+    // With the answer it is in memory again. Of what was raised since, no question was asked yet.
+    faults.hold(Method::History);
+    faults.hold(Method::Acquire);
+    faults.release_answers(Method::Acquire);
+    faults.until_begun(Method::History, 1).await;
+    for n in MANY..2 * MANY {
+        handle.raise(Number { n }).await.unwrap();
+    }
+    faults.heal();
+    assert_eq!(handle.result().await.unwrap(), (0..2 * MANY).collect::<Vec<_>>());
 }
 
 /// Waits until all have come, then takes them one by one or together, in one poll.

@@ -9,7 +9,7 @@ use semver::Version;
 use super::{Answer, Node, Shared};
 use crate::clock::Timestamp;
 use crate::id::{InstanceId, MessageId};
-use crate::provider::{Acquired, ActivityGroup, Cursor, Lease, QUARANTINE, Want};
+use crate::provider::{Acquired, ActivityGroup, Cursor, Lease, MessageRow, QUARANTINE, Want};
 use crate::runtime::Backoff;
 use crate::runtime::slot::Delivery;
 
@@ -22,7 +22,12 @@ pub(super) struct Acquiring {
     asking: bool,
     /// Whether there may be activities at the provider for which there was no place.
     saturated: bool,
+    /// Instances that are asked for by name with the next question.
     load: BTreeSet<InstanceId>,
+    /// Those that the question which is not answered yet asks for by name.
+    loading: BTreeSet<InstanceId>,
+    /// Messages that were handed over to them meanwhile, and may be later than what the answer brings.
+    behind: Vec<(InstanceId, MessageRow)>,
     /// Messages that were read, and removed, since the question was asked: its answer may still bring them.
     read: HashSet<MessageId>,
     /// Instances that have gone on since then: its answer may show them as they were.
@@ -42,6 +47,8 @@ impl Acquiring {
     const INSTANCES: usize = 256;
     /// How long nothing else is taken on beside an item that has crashed often. Not for ever: it may be innocent, and long.
     const ALONE: Duration = Duration::from_secs(1);
+    /// The most messages that are kept for an answer: what is more is found with the next question.
+    const BEHIND: usize = 1024;
 
     pub(super) fn new(shared: &Shared) -> Self {
         let names = |blocking| shared.lookup.activity_names(blocking).cloned().collect();
@@ -51,6 +58,8 @@ impl Acquiring {
             asking: false,
             saturated: false,
             load: BTreeSet::new(),
+            loading: BTreeSet::new(),
+            behind: Vec::new(),
             read: HashSet::new(),
             advanced: HashSet::new(),
             cursor: Cursor::default(),
@@ -70,6 +79,23 @@ impl Acquiring {
     pub(super) fn load(&mut self, instance: InstanceId) {
         self.load.insert(instance);
         self.wanted = true;
+    }
+
+    /// Gives a message back that may be delivered now. It may not where others of its instance, which came before, are still
+    /// to be brought by an answer: then it comes with them, or behind them.
+    pub(super) fn in_turn(&mut self, instance: &InstanceId, message: MessageRow) -> Option<MessageRow> {
+        if self.load.contains(instance) {
+            return None;
+        }
+        if !self.loading.contains(instance) {
+            return Some(message);
+        }
+        if self.behind.len() < Self::BEHIND {
+            self.behind.push((instance.clone(), message));
+        } else {
+            self.load(instance.clone());
+        }
+        None
     }
 
     /// A turn is committed: the instance has gone on, and the messages that it has read are gone.
@@ -112,6 +138,7 @@ impl Node {
 
     fn want(&mut self) -> Want {
         let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
+        self.acquiring.loading = std::mem::take(&mut self.acquiring.load);
         let alone = self.acquiring.unproven.is_none();
         let closed = self.draining.is_some() || !alone;
         let mut groups = Vec::new();
@@ -129,7 +156,7 @@ impl Node {
             instances: if closed { 0 } else { Acquiring::INSTANCES },
             activities: groups,
             tags: self.shared.tags.clone(),
-            load: std::mem::take(&mut self.acquiring.load).into_iter().collect(),
+            load: self.acquiring.loading.iter().cloned().collect(),
             alone,
             now: self.now(),
             cursor: self.acquiring.cursor,
@@ -143,6 +170,8 @@ impl Node {
             return;
         }
         self.acquiring.asking = false;
+        self.acquiring.loading.clear();
+        let behind = std::mem::take(&mut self.acquiring.behind);
         let read = std::mem::take(&mut self.acquiring.read);
         let advanced = std::mem::take(&mut self.acquiring.advanced);
         self.acquiring.cursor = acquired.cursor;
@@ -168,6 +197,9 @@ impl Node {
             self.take_on(instance);
         }
         for (instance, message) in acquired.messages.into_iter().filter(|(_, message)| !read.contains(&message.id)) {
+            self.deliver(instance, Delivery::Message(message));
+        }
+        for (instance, message) in behind {
             self.deliver(instance, Delivery::Message(message));
         }
         for activity in acquired.activities {

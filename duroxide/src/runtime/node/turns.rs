@@ -66,16 +66,21 @@ impl Node {
 
     /// Delivers to the live copy; where there is none, has it loaded, or stores what is stored nowhere yet.
     pub(super) fn deliver(&mut self, instance: InstanceId, delivery: Delivery) {
+        let delivery = match delivery {
+            Delivery::Message(message) => self.acquiring.in_turn(&instance, message).map(Delivery::Message),
+            outcome @ Delivery::Outcome(_) => Some(outcome),
+        };
         match (self.slots.get_mut(&instance), delivery) {
-            (Some(slot), Delivery::Outcome(outcome)) if slot.execution != outcome.activity.execution => {
+            (_, None) => {}
+            (Some(slot), Some(Delivery::Outcome(outcome))) if slot.execution != outcome.activity.execution => {
                 self.store_outcome(outcome);
             }
-            (Some(slot), delivery) => {
+            (Some(slot), Some(delivery)) => {
                 slot.deliver(delivery);
                 self.ready.push_back(instance);
             }
-            (None, Delivery::Message(_)) => self.acquiring.load(instance),
-            (None, Delivery::Outcome(outcome)) => self.store_outcome(outcome),
+            (None, Some(Delivery::Message(_))) => self.acquiring.load(instance),
+            (None, Some(Delivery::Outcome(outcome))) => self.store_outcome(outcome),
         }
     }
 
