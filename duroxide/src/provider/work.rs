@@ -46,7 +46,8 @@ pub struct Want {
     pub load: Vec<InstanceId>,
     /// Whether the node may be given one item with [`QUARANTINE`] crashes or more, and nothing else that is new.
     pub alone: bool,
-    /// The time by the node's clock. A provider with a clock of its own uses that.
+    /// The time by the node's clock, for what is due at a time. A provider with a clock of its own uses that. What waits
+    /// for no time is handed out at once, although the clock of whoever wrote it may be ahead.
     pub now: Timestamp,
     /// How far the messages of owned instances were handed out before: the cursor of the last answer, at first the default.
     pub cursor: Cursor,

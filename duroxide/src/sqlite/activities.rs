@@ -2,14 +2,14 @@
 
 use rusqlite::params;
 
-use super::deliver::Target;
+use super::deliver::{Target, ready_by_messages};
 use super::fault::Refusal;
 use super::instances;
-use super::rows::{epoch, int};
+use super::rows::{epoch, int, stored_ready};
 use super::turns;
 use super::tx::Tx;
 use crate::id::{ActivityId, CallId, CommitId, Epoch, InstanceId};
-use crate::provider::{Commit, CommitError, Committed, Lease, MessageRow, Placement, Write};
+use crate::provider::{Commit, CommitError, Committed, Lease, MessageRow, Placement, Ready, Write};
 
 /// An activity by the number of its instance, its execution and its call.
 pub(super) type Key = (i64, u64, CallId);
@@ -27,7 +27,7 @@ pub(super) fn commit(tx: &mut Tx<'_>, lease: &Lease, commit: &Commit) -> Done {
                     visible_at = ?7, crashes = 0, suspect = 0
                 WHERE instance = ?2 AND execution = ?3 AND call = ?4 AND owner = ?5 AND attempt = ?6
                     AND last_commit IS NOT ?1";
-            give_back(tx, id, lease, activity, set, Some(*attempt), visible_at.as_micros().into())
+            give_back(tx, id, lease, activity, set, Some(*attempt), stored_ready(Ready::At(*visible_at)).into())
         }
         Write::Park { activity, reason } => {
             let set = "UPDATE duroxide_activities SET owner = NULL, alone = 0, last_commit = ?1, parked = ?7
@@ -112,10 +112,11 @@ fn why_not(tx: &Tx<'_>, (seq, execution, call): Key, lease: &Lease) -> rusqlite:
 }
 
 fn release_instance(tx: &mut Tx<'_>, id: CommitId, lease: &Lease, instance: &InstanceId) -> Done {
-    let update = "UPDATE duroxide_instances SET owner = NULL, alone = 0, last_commit = ?1,
-            ready_at = (SELECT min(coalesce(visible_at, arrived_at)) FROM duroxide_messages m
-                        WHERE m.instance = duroxide_instances.seq)
-        WHERE id = ?2 AND owner = ?3 AND last_commit IS NOT ?1 RETURNING ready_at";
+    let update = concat!(
+        "UPDATE duroxide_instances SET owner = NULL, alone = 0, last_commit = ?1, ready_at = ",
+        ready_by_messages!("duroxide_instances.seq"),
+        " WHERE id = ?2 AND owner = ?3 AND last_commit IS NOT ?1 RETURNING ready_at"
+    );
     let params = (id.0.as_bytes(), instance.as_str(), int(lease.epoch.0));
     let released = tx.sql.row(update, params, |row| row.get::<_, Option<i64>>(0))?;
     if let Some(ready_at) = released {

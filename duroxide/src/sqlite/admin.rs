@@ -4,7 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Row, params_from_iter};
 
 use super::members::{self, NODE};
-use super::rows::{EVENT, epoch, event, instance_id, int, natural, status, text_map, time, version};
+use super::rows::{EVENT, epoch, event, instance_id, int, natural, read_ready, status, text_map, time, version};
 use super::sql::Sql;
 use crate::clock::Timestamp;
 use crate::history::Parent;
@@ -86,12 +86,12 @@ fn parent(row: &Row<'_>) -> rusqlite::Result<Option<Parent>> {
 /// One instance. `now`: what is due by then and cannot be taken by any node shows as unclaimed.
 pub(super) fn instance(sql: &Sql, id: &InstanceId, now: Timestamp) -> rusqlite::Result<Option<InstanceRecord>> {
     let find = format!("SELECT {RECORD} FROM duroxide_instances i WHERE i.id = ?1");
-    let read = |row: &Row<'_>| Ok((record(row)?, row.get(15)?, row.get::<_, Option<i64>>(16)?));
+    let read = |row: &Row<'_>| Ok((record(row)?, row.get(15)?, row.get::<_, Option<i64>>(16)?.map(read_ready)));
     let Some((mut record, seq, ready_at)) = sql.row(&find, [id.as_str()], read)? else { return Ok(None) };
     if record.status.is_finished() {
         record.outcome = last_event(sql, seq, &record)?;
     }
-    let ready_at = ready_at.map(Timestamp::from_micros).filter(|at| *at <= now);
+    let ready_at = ready_at.map(|ready| ready.since(now)).filter(|since| *since <= now);
     record.unclaimed = unclaimed(sql, seq, &record, ready_at, now)?;
     Ok(Some(record))
 }
@@ -112,9 +112,9 @@ fn unclaimed(
     now: Timestamp,
 ) -> rusqlite::Result<Option<Unclaimed>> {
     let find = "SELECT name, tag, visible_at FROM duroxide_activities
-        WHERE instance = ?1 AND owner IS NULL AND parked IS NULL AND visible_at <= ?2 ORDER BY visible_at, execution, call";
-    let waiting: Vec<(String, Option<String>, Timestamp)> =
-        sql.rows(find, (seq, now.as_micros()), |row| Ok((row.get(0)?, row.get(1)?, time(row, 2)?)))?;
+        WHERE instance = ?1 AND owner IS NULL AND parked IS NULL AND visible_at <= ?2 ORDER BY execution, call";
+    let waiting: Vec<(String, Option<String>, Timestamp)> = sql
+        .rows(find, (seq, now.as_micros()), |row| Ok((row.get(0)?, row.get(1)?, read_ready(row.get(2)?).since(now))))?;
     if waiting.is_empty() && ready_at.is_none() {
         return Ok(None);
     }
@@ -130,14 +130,14 @@ fn unclaimed(
         (Some(tags), Some(tag)) => tags.contains(tag),
         _ => true,
     };
-    let activity = waiting
-        .into_iter()
-        .find(|(name, tag, _)| !handlers().any(|handlers| handlers.activities.contains(name) && serves(handlers, tag)));
-    let activity = activity.map(|(name, tag, since)| {
+    let unserved =
+        |(name, tag): (&String, &Option<String>)| !handlers().any(|h| h.activities.contains(name) && serves(h, tag));
+    let waiting = waiting.into_iter().filter(|(name, tag, _)| unserved((name, tag)));
+    let activities = waiting.map(|(name, tag, since)| {
         let tag = tag.map(|tag| format!(" with tag {tag}")).unwrap_or_default();
         Unclaimed { what: format!("activity {name}{tag}"), since }
     });
-    Ok(itself.into_iter().chain(activity).min_by_key(|unclaimed| unclaimed.since))
+    Ok(itself.into_iter().chain(activities).min_by_key(|unclaimed| unclaimed.since))
 }
 
 /// The condition of a filter on instances `i`, and its parameters.

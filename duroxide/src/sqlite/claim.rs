@@ -1,10 +1,10 @@
 //! What a node may take, and taking it.
 
-use super::rows::{int, time};
+use super::rows::{FIRST_TIME, int, read_ready};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::clock::Timestamp;
-use crate::provider::{Lease, QUARANTINE, Want};
+use crate::provider::{Lease, QUARANTINE, Ready, Want};
 
 /// Instances and activities that were found free.
 #[derive(Clone)]
@@ -144,20 +144,43 @@ fn any_quarantined() -> String {
     )
 }
 
+/// Reads the first of a queue, also those that are not due yet: of what is ready at once, which stands before all times,
+/// and, where there is such, of the rest. `read` is told from where on.
+fn first<T>(
+    limit: usize,
+    now: Timestamp,
+    read: impl Fn(i64, i64) -> rusqlite::Result<Vec<(Ready, T)>>,
+) -> rusqlite::Result<Vec<(Timestamp, T)>> {
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = read(i64::MIN, most)?;
+    let at_once = found.iter().take_while(|(ready, _)| matches!(ready, Ready::AtOnce(_))).count();
+    if at_once > 0 && found.len() == limit {
+        found.truncate(at_once);
+        found.extend(read(FIRST_TIME, most)?);
+    }
+    Ok(found.into_iter().map(|(ready, item)| (ready.since(now), item)).collect())
+}
+
 /// The first free instances of each orchestration that is wanted, also those that are not due yet.
 fn free_instances(sql: &Sql, want: &Want, condition: &str, limit: usize) -> rusqlite::Result<Vec<FreeInstance>> {
     let find = format!(
         "SELECT ready_at, seq FROM duroxide_instances
-         WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?1 AND version IS ?2 AND {condition}
-         ORDER BY ready_at LIMIT ?3"
+         WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?1 AND version IS ?2 AND ready_at >= ?3
+             AND {condition}
+         ORDER BY ready_at LIMIT ?4"
     );
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut free = Vec::new();
     let mut of = |name: &str, version: Option<String>| -> rusqlite::Result<()> {
-        let found = sql.rows(&find, (name, &version, limit), |row| {
-            Ok(FreeInstance { since: time(row, 0)?, seq: row.get(1)?, name: name.to_owned(), version: version.clone() })
-        })?;
-        free.extend(found);
+        let read = |from, most| {
+            sql.rows(&find, (name, &version, from, most), |row| Ok((read_ready(row.get(0)?), row.get::<_, i64>(1)?)))
+        };
+        let found = first(limit, want.now, read)?.into_iter();
+        free.extend(found.map(|(since, seq)| FreeInstance {
+            since,
+            seq,
+            name: name.to_owned(),
+            version: version.clone(),
+        }));
         Ok(())
     };
     let mut names: Vec<&str> = want.orchestrations.iter().map(|(name, _)| name.as_str()).collect();
@@ -182,15 +205,18 @@ fn free_activities(
 ) -> rusqlite::Result<Vec<FreeActivity>> {
     let find = format!(
         "SELECT visible_at, instance, execution, call FROM duroxide_activities
-         WHERE owner IS NULL AND parked IS NULL AND name = ?1
+         WHERE owner IS NULL AND parked IS NULL AND name = ?1 AND visible_at >= ?3
              AND (?2 IS NULL OR tag IS NULL OR tag IN (SELECT value FROM json_each(?2))) AND {condition}
-         ORDER BY visible_at LIMIT ?3"
+         ORDER BY visible_at LIMIT ?4"
     );
     let tags = want.tags.as_ref().map(|tags| serde_json::Value::from(tags.to_vec()).to_string());
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    sql.rows(&find, (name, tags, limit), |row| {
-        Ok(FreeActivity { since: time(row, 0)?, key: (row.get(1)?, row.get(2)?, row.get(3)?) })
-    })
+    let read = |from, most| {
+        sql.rows(&find, (name, &tags, from, most), |row| {
+            Ok((read_ready(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?)))
+        })
+    };
+    let found = first(limit, want.now, read)?.into_iter();
+    Ok(found.map(|(since, key)| FreeActivity { since, key }).collect())
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use rusqlite::named_params;
 
 use super::payloads;
-use super::rows::{epoch, int, natural, status, uuid};
+use super::rows::{AT_ONCE, FIRST_TIME, epoch, int, natural, status, stored_ready, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, InstanceId, MessageId};
-use crate::provider::{InstanceStatus, MessageRow, Placement};
+use crate::provider::{InstanceStatus, MessageRow, Placement, Ready};
 
 /// What delivering needs to know of an instance.
 pub(super) struct Target {
@@ -39,15 +39,29 @@ impl Target {
             return Ok(Placement::Refused);
         }
         if insert(tx, self.seq, row, time, sent)? && self.owner.is_none() && self.status == InstanceStatus::Running {
-            let due = row.visible_at.unwrap_or(time).as_micros();
+            let ready = stored_ready(Ready::by_message(row.visible_at, time));
             let update = "UPDATE duroxide_instances SET ready_at = min(coalesce(ready_at, ?2), ?2)
                           WHERE seq = ?1 AND owner IS NULL AND status = 'running'";
-            tx.sql.run(update, (self.seq, due))?;
+            tx.sql.run(update, (self.seq, ready))?;
             tx.signals.work = true;
         }
         Ok(self.owner.map_or(Placement::Queued, Placement::Owned))
     }
 }
+
+/// When the messages of an instance that has lost its owner make it ready: as [`stored_ready`] writes it, of the first.
+macro_rules! ready_by_messages {
+    ($instance:literal) => {
+        concat!(
+            "(SELECT min(coalesce(visible_at, min(max(arrived_at, -2305843009213693952), 2305843009213693951)
+                 - 4611686018427387904)) FROM duroxide_messages WHERE instance = ",
+            $instance,
+            ")"
+        )
+    };
+}
+pub(super) use ready_by_messages;
+const _: () = assert!(FIRST_TIME == -2305843009213693952 && AT_ONCE == 4611686018427387904);
 
 /// Whether it was not there yet.
 fn insert(tx: &mut Tx<'_>, instance: i64, row: &MessageRow, time: Timestamp, sent: bool) -> rusqlite::Result<bool> {

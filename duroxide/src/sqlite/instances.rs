@@ -3,7 +3,7 @@
 use rusqlite::named_params;
 
 use super::activities;
-use super::deliver::{self, Target};
+use super::deliver::{self, Target, ready_by_messages};
 use super::rows::{epoch, int, text_map, text_map_json, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -60,11 +60,12 @@ pub(super) fn tried(tx: &Tx<'_>, seq: i64, lease: Option<&Lease>) -> rusqlite::R
 
 /// Lets a suspended instance run again.
 pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Result<bool> {
-    let update =
+    let update = concat!(
         "UPDATE duroxide_instances SET status = 'running', suspension = NULL, crashes = 0, alone = 0, suspect = 0,
-            updated_at = ?2,
-            ready_at = (SELECT min(coalesce(visible_at, arrived_at)) FROM duroxide_messages WHERE instance = ?1)
-        WHERE seq = ?1 AND status = 'suspended'";
+            updated_at = ?2, ready_at = ",
+        ready_by_messages!("?1"),
+        " WHERE seq = ?1 AND status = 'suspended'"
+    );
     let resumed = tx.sql.run(update, (seq, time.as_micros()))? > 0;
     tx.signals.work |= resumed;
     Ok(resumed)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Row;
 
 use super::bell;
+use super::deliver::ready_by_messages;
 use super::instances;
 use super::lock::{Life, NodeLock};
 use super::rows::{epoch, instance_id, int, natural, parsed, uuid};
@@ -147,14 +148,16 @@ pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Re
     let activities = "UPDATE duroxide_activities
         SET owner = NULL, crashes = crashes + ?2, suspect = suspect OR (?2 AND alone AND crashes + 1 >= ?3), alone = 0 WHERE owner = ?1";
     tx.sql.run(activities, (epoch, crashed, CRASH_LIMIT))?;
-    let instances = "UPDATE duroxide_instances
+    let instances = concat!(
+        "UPDATE duroxide_instances
         SET owner = NULL, ready_at = r.at, alone = 0,
             crashes = crashes + (?2 AND coalesce(r.at <= ?3, 0)),
             suspect = suspect OR (?2 AND alone AND coalesce(r.at <= ?3, 0) AND crashes + 1 >= ?4)
-        FROM (SELECT i.seq AS instance, (SELECT min(coalesce(m.visible_at, m.arrived_at)) FROM duroxide_messages m
-                                         WHERE m.instance = i.seq) AS at
-              FROM duroxide_instances i WHERE i.owner = ?1) AS r
-        WHERE seq = r.instance";
+        FROM (SELECT i.seq AS instance, ",
+        ready_by_messages!("i.seq"),
+        " AS at FROM duroxide_instances i WHERE i.owner = ?1) AS r
+        WHERE seq = r.instance"
+    );
     tx.sql.run(instances, (epoch, crashed, tx.latest().as_micros(), CRASH_LIMIT))?;
     tx.signals.work = true;
     Ok(())

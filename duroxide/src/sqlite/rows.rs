@@ -10,7 +10,7 @@ use crate::history::TextMap;
 use crate::id::{CallId, Epoch, EventId, InstanceId, MessageId};
 use crate::message::Lane;
 use crate::payload::Payload;
-use crate::provider::{DAMAGED, EventRow, InstanceStatus, MessageRow, Place};
+use crate::provider::{DAMAGED, EventRow, InstanceStatus, MessageRow, Place, Ready};
 
 /// A number as SQLite stores it. Epochs, executions, events and calls are counted: they do not come near the limit.
 pub(super) fn int(number: u64) -> i64 {
@@ -57,6 +57,27 @@ pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceS
     struct Unknown(String);
     let find = |text: String| InstanceStatus::ALL.into_iter().find(|s| s.as_str() == text).ok_or(Unknown(text));
     parsed(row, column, find)
+}
+
+/// What is ready at once is stored as the time since when, by so much before all times: one column and one index hold both
+/// kinds, and the least of several is the one that counts.
+pub(super) const AT_ONCE: i64 = 1 << 62;
+/// The first time that is one: 73,000 years ago. What is said to be before is taken for it.
+pub(super) const FIRST_TIME: i64 = -(1 << 61);
+
+pub(super) fn stored_ready(ready: Ready) -> i64 {
+    match ready {
+        Ready::AtOnce(since) => since.as_micros().clamp(FIRST_TIME, -FIRST_TIME - 1) - AT_ONCE,
+        Ready::At(time) => time.as_micros().max(FIRST_TIME),
+    }
+}
+
+pub(super) fn read_ready(stored: i64) -> Ready {
+    if stored < FIRST_TIME {
+        Ready::AtOnce(Timestamp::from_micros(stored.saturating_add(AT_ONCE)))
+    } else {
+        Ready::At(Timestamp::from_micros(stored))
+    }
 }
 
 /// The format of a row.

@@ -7,11 +7,12 @@ use super::deliver::{self, Target};
 use super::fault::Refusal;
 use super::instances;
 use super::payloads;
-use super::rows::int;
+use super::rows::{int, stored_ready};
 use super::tx::Tx;
 use crate::id::{CallId, CommitId, EventId, InstanceId};
 use crate::provider::{
-    CommitError, Committed, EventRow, InstanceStatus, Lease, NewActivity, NewChild, Outgoing, Placement, Then, Turn,
+    CommitError, Committed, EventRow, InstanceStatus, Lease, NewActivity, NewChild, Outgoing, Placement, Ready, Then,
+    Turn,
 };
 
 /// Writes a turn: of a lease, or from outside.
@@ -167,9 +168,9 @@ impl Written<'_> {
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         let key = (self.seq, int(self.turn.execution.number), int(new.call.0));
         let headers = super::rows::text_map_json(&new.headers);
-        let (scheduled, time) = (int(new.scheduled.0), self.turn.time.as_micros());
+        let (scheduled, ready) = (int(new.scheduled.0), stored_ready(Ready::AtOnce(self.turn.time)));
         tx.signals.work |= owner.is_none();
-        let params = (key.0, key.1, key.2, scheduled, &new.name, &new.tag, new.detached, headers, time, owner);
+        let params = (key.0, key.1, key.2, scheduled, &new.name, &new.tag, new.detached, headers, ready, owner);
         tx.sql.run(insert, params).map(drop)
     }
 

@@ -21,6 +21,8 @@ list![
     a_node_that_has_left_is_given_nothing,
     a_question_that_is_asked_again_has_the_same_answer,
     of_what_was_not_asked_for_nothing_is_said,
+    a_clock_that_is_ahead_holds_nothing_up,
+    what_is_ready_at_once_and_what_is_due_come_by_age,
 ];
 
 fn names(acquired: &Acquired) -> Vec<&str> {
@@ -154,4 +156,50 @@ async fn of_what_was_not_asked_for_nothing_is_said(world: World) {
     let nothing = Want { instances: 0, activities: none, ..want(at(3)) };
     let answer = node.acquire(nothing).await;
     assert_eq!((names(&answer), answer.activities.len(), answer.next_due), (vec![], 0, None));
+}
+
+/// By the clock of whoever sends it, which is an hour ahead.
+const AHEAD: i64 = 3600;
+
+async fn a_clock_that_is_ahead_holds_nothing_up(world: World) {
+    let node = world.join().await;
+    world.start_by(at(AHEAD), new_instance("i")).await;
+    // What waits for its time stands before it, however much it is.
+    for n in 0..5 {
+        start_at(&world, &format!("later-{n}"), 10 + n).await;
+    }
+    let taken = node.acquire(Want { instances: 2, ..want(at(3)) }).await;
+    assert_eq!((names(&taken), taken.next_due), (vec!["i"], Some(at(10))), "a start");
+    let waits = |then| Turn { consumed: taken.instances[0].messages.iter().map(|m| m.id).collect(), ..then };
+    node.turn(waits(ending("i", 1, 0, Then::Go))).await.expect("turn");
+    node.release("i").await;
+    world.send_at(at(AHEAD), "i", message("hello")).await.expect("send");
+    assert_eq!(names(&node.acquire(want(at(3))).await), ["i"], "a message");
+    node.release("i").await;
+    assert_eq!(names(&node.acquire(want(at(3))).await), ["i"], "given back");
+    let suspended = Then::Suspend { reason: "{}".to_owned() };
+    node.turn(Turn { time: at(AHEAD), ..ending("i", 1, 1, suspended) }).await.expect("suspend");
+    world.submit(Submission::Resume { instance: id("i"), time: at(AHEAD) }).await.expect("resume");
+    assert_eq!(names(&node.acquire(want(at(3))).await), ["i"], "resumed");
+    node.die();
+    assert_eq!(names(&world.join().await.acquire(want(at(3))).await), ["i"], "left by a dead node");
+}
+
+async fn what_is_ready_at_once_and_what_is_due_come_by_age(world: World) {
+    let node = world.join().await;
+    for (name, second) in [("due 5", 5), ("due 2", 2), ("due 20", 20)] {
+        start_at(&world, name, second).await;
+    }
+    for (name, second) in [("at 3", 3), ("ahead", AHEAD), ("at 1", 1), ("at 4", 4)] {
+        world.start_by(at(second), new_instance(name)).await;
+    }
+    let one_by_one = || Want { instances: 1, ..want(at(9)) };
+    for name in ["at 1", "due 2", "at 3", "at 4", "due 5"] {
+        let next = node.acquire(one_by_one()).await;
+        assert_eq!(names(&next), [name]);
+        assert!(next.next_due.is_some_and(|due| due <= at(9)), "there is more");
+    }
+    let last = node.acquire(one_by_one()).await;
+    assert_eq!((names(&last), last.next_due), (vec!["ahead"], Some(at(20))));
+    assert!(node.acquire(one_by_one()).await.instances.is_empty());
 }

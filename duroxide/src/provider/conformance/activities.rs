@@ -20,6 +20,7 @@ list![
     a_cancelled_activity_is_told_once,
     activities_fit_names_and_tags,
     groups_have_their_own_limits,
+    a_node_whose_clock_is_ahead_holds_no_activity_up,
 ];
 
 fn outcome(name: &str, attempt: u32) -> Write {
@@ -193,4 +194,28 @@ async fn groups_have_their_own_limits(world: World) {
     let second = node.acquire(two(1, 0)).await;
     assert!(second.activities.is_empty());
     assert_eq!(node.acquire(two(1, 1)).await.activities.len(), 1);
+}
+
+async fn a_node_whose_clock_is_ahead_holds_no_activity_up(world: World) {
+    const AHEAD: i64 = 3600;
+    let (ahead, other) = (world.join().await, world.join().await);
+    let new = world.start_owned(&ahead, "i").await;
+    let first = Turn {
+        events: vec![event(1, "started"), event(2, "scheduled"), event(3, "scheduled")],
+        consumed: vec![new.start.id],
+        activities: vec![new_activity(1, 2), new_activity(2, 3)],
+        time: at(AHEAD),
+        ..turn("i", 1, 0)
+    };
+    ahead.turn(first).await.expect("the first turn");
+    let one = vec![ActivityGroup { names: Arc::new(["work".to_owned()]), limit: 1 }];
+    let taken = other.acquire(Want { activities: one, ..want(at(3)) }).await;
+    assert_eq!((taken.activities.len(), taken.next_due), (1, Some(at(3))), "at once, and there is more");
+    let rest = other.acquire(want(at(3))).await;
+    assert_eq!((rest.activities.len(), rest.next_due), (1, None));
+    // The time of the next attempt stays one, by any clock.
+    other.commit(retry("i", 1, 10)).await.expect("retry");
+    let early = other.acquire(want(at(9))).await;
+    assert_eq!((early.activities.len(), early.next_due), (0, Some(at(10))));
+    assert_eq!(other.acquire(want(at(10))).await.activities.len(), 1);
 }

@@ -197,6 +197,12 @@ impl World {
         new
     }
 
+    /// Starts an instance that nobody owns, by a clock that says so.
+    pub(super) async fn start_by(&self, time: Timestamp, new: NewInstance) {
+        let start = Submission::Start { new, if_exists: IfExists::Error, lease: None, time };
+        self.submit(start).await.expect("start");
+    }
+
     /// Starts an instance that the node owns from the beginning.
     pub(super) async fn start_owned(&self, member: &Member, name: &str) -> NewInstance {
         let new = NewInstance { eager: true, ..new_instance(name) };

@@ -79,21 +79,25 @@ impl State {
 
     /// Takes the oldest item that has crashed too often, if there is one.
     fn take_quarantined(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
-        let due = self.ready.iter().take_while(|(at, _)| *at <= want.now);
+        let due = self.ready.oldest(want.now).take_while(|(at, _)| *at <= want.now);
         let mut fitting = due.filter(|(_, id)| self.instances.get(id).is_some_and(|i| fits(want, i)));
         let instance = fitting.find(|(_, id)| self.instances.get(id).is_some_and(|i| i.blame.quarantined()));
-        if let Some((_, id)) = instance.filter(|_| want.instances > 0).cloned() {
+        let instance = instance.filter(|_| want.instances > 0).map(|(_, id)| id.clone());
+        drop(fitting);
+        if let Some(id) = instance {
             self.own_instance(&id, lease, true, want.now, acquired);
             return true;
         }
         let groups = groups(want);
-        let due = self.queue.values().flatten().filter(|(at, _)| *at <= want.now);
+        let due = self.queue.values().flat_map(|queue| queue.oldest(want.now)).filter(|(at, _)| *at <= want.now);
         let mut quarantined = due.filter_map(|(_, id)| Some((id, self.activities.get(id)?)));
         let found = quarantined.find(|(_, a)| {
             let group = group(&groups, want, a);
             a.blame.quarantined() && group.is_some_and(|g| want.activities.get(g).is_some_and(|g| g.limit > 0))
         });
-        let Some(id) = found.map(|(id, _)| id.clone()) else { return false };
+        let id = found.map(|(id, _)| id.clone());
+        drop(quarantined);
+        let Some(id) = id else { return false };
         self.own_activity(&id, lease, true, acquired);
         true
     }
@@ -103,13 +107,13 @@ impl State {
             return;
         }
         let mut taken = Vec::new();
-        for (at, id) in &self.ready {
+        for (at, id) in self.ready.oldest(want.now) {
             let Some(instance) = self.instances.get(id) else { continue };
             if !fits(want, instance) || instance.blame.quarantined() {
                 continue;
             }
-            if *at > want.now || taken.len() == want.instances {
-                acquired.next_due = Some(*at);
+            if at > want.now || taken.len() == want.instances {
+                acquired.next_due = Some(at);
                 break;
             }
             taken.push(id.clone());
@@ -136,8 +140,8 @@ impl State {
             activity.is_some_and(|activity| serves(want.tags.as_deref(), activity.tag.as_ref()))
         };
         let queues = group.names.iter().filter_map(|name| self.queue.get(name));
-        let oldest =
-            queues.flat_map(|queue| queue.iter().filter(|(_, id)| fits(id)).take(group.limit.saturating_add(1)));
+        let oldest = queues
+            .flat_map(|queue| queue.oldest(want.now).filter(|(_, id)| fits(id)).take(group.limit.saturating_add(1)));
         let mut waiting: Vec<_> = oldest.collect();
         waiting.sort_unstable();
         let due = waiting.iter().take(group.limit).take_while(|(at, _)| *at <= want.now).count();

@@ -24,7 +24,7 @@ impl State {
             Write::Retry { activity, attempt, visible_at } => {
                 self.give_back(lease, id, &activity, Some(attempt), |activity| {
                     activity.attempt = attempt.saturating_add(1);
-                    activity.visible_at = visible_at;
+                    activity.ready = Ready::At(visible_at);
                     activity.blame = Blame::default();
                 })
             }

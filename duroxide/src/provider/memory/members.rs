@@ -71,7 +71,7 @@ impl State {
             }
             self.settle_instance(&id);
             let Some(instance) = self.instances.get_mut(&id) else { continue };
-            if crashed && instance.ready_at.is_some_and(|at| at <= latest) {
+            if crashed && instance.ready.is_some_and(|ready| ready.since(latest) <= latest) {
                 instance.blame.crashed();
             }
             instance.blame.alone = false;

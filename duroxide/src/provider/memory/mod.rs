@@ -3,6 +3,7 @@
 mod acquire;
 mod activities;
 mod members;
+mod queue;
 mod reads;
 mod state;
 mod submit;

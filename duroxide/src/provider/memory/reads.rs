@@ -51,7 +51,8 @@ impl State {
     fn unclaimed(&self, id: &InstanceId, instance: &Instance) -> Option<Unclaimed> {
         let handlers = || self.nodes.values().filter(|node| !node.dead).map(|node| &node.info.handlers);
         let version = instance.version.as_ref();
-        let itself = instance.ready_at.filter(|at| *at <= self.latest);
+        let since = |ready: Ready| Some(ready.since(self.latest)).filter(|since| *since <= self.latest);
+        let itself = instance.ready.and_then(since);
         let itself = itself.filter(|_| !handlers().any(|h| has_code(&h.orchestrations, &instance.name, version)));
         let itself = itself.map(|since| {
             let version = version.map(|v| format!(" {v}")).unwrap_or_default();
@@ -59,12 +60,13 @@ impl State {
         });
         let activities = self.activities_of(id, None).into_iter().filter_map(|activity| {
             let a = self.activities.get(&activity)?;
-            let waits = a.owner.is_none() && a.parked.is_none() && a.visible_at <= self.latest;
+            let waits = a.owner.is_none() && a.parked.is_none();
             let served =
                 handlers().any(|h| h.activities.contains(&a.name) && serves(h.tags.as_deref(), a.tag.as_ref()));
             let tag = a.tag.as_ref().map(|tag| format!(" with tag {tag}")).unwrap_or_default();
             let what = || format!("activity {}{tag}", a.name);
-            (waits && !served).then(|| Unclaimed { what: what(), since: a.visible_at })
+            let since = since(a.ready).filter(|_| waits && !served)?;
+            Some(Unclaimed { what: what(), since })
         });
         itself.into_iter().chain(activities).min_by_key(|unclaimed| unclaimed.since)
     }

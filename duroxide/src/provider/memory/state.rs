@@ -6,6 +6,7 @@ use std::time::Duration;
 use semver::Version;
 use uuid::Uuid;
 
+use super::queue::Queue;
 use super::*;
 use crate::history::{Parent, TextMap};
 use crate::id::{ActivityId, CallId, CommitId, MessageId};
@@ -24,10 +25,10 @@ pub(super) struct State {
     pub(super) last_arrival: i64,
     /// Whether any node has ever crashed: until then nothing can be in quarantine.
     pub(super) has_crashed: bool,
-    /// Instances that wait for an owner, by the time of their first message.
-    pub(super) ready: BTreeSet<(Timestamp, InstanceId)>,
+    /// Instances that wait for an owner.
+    pub(super) ready: Queue<InstanceId>,
     /// Activities that wait for an owner.
-    pub(super) queue: BTreeMap<String, BTreeSet<(Timestamp, ActivityId)>>,
+    pub(super) queue: BTreeMap<String, Queue<ActivityId>>,
     /// Messages with a time of their own, by that and by arrival.
     pub(super) delayed: BTreeSet<(Timestamp, i64)>,
     /// Messages that were sent and read, outcomes that were stored, terminations, starts of instances that were removed:
@@ -71,7 +72,7 @@ pub(super) struct Instance {
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
     pub(super) messages: BTreeMap<MessageId, i64>,
-    pub(super) ready_at: Option<Timestamp>,
+    pub(super) ready: Option<Ready>,
     pub(super) owner: Option<Epoch>,
     pub(super) blame: Blame,
 }
@@ -111,7 +112,7 @@ pub(super) struct Activity {
     pub(super) detached: bool,
     pub(super) headers: TextMap,
     pub(super) attempt: u32,
-    pub(super) visible_at: Timestamp,
+    pub(super) ready: Ready,
     pub(super) parked: Option<String>,
     pub(super) last_commit: Option<CommitId>,
     pub(super) owner: Option<Epoch>,
@@ -131,6 +132,10 @@ impl Stored {
     pub(super) fn place(&self, arrival: i64) -> Place<&InstanceId> {
         let delayed = self.row.visible_at.is_some();
         Place { instance: &self.to, lane: self.row.lane, arrival, delayed, at: self.at }
+    }
+
+    fn ready(&self) -> Ready {
+        Ready::by_message(self.row.visible_at, self.at)
     }
 }
 
@@ -152,7 +157,7 @@ impl Instance {
             start: new.start.id,
             last_commit: None,
             messages: BTreeMap::new(),
-            ready_at: None,
+            ready: None,
             owner,
             blame: Blame::default(),
         }
@@ -173,13 +178,13 @@ impl State {
     pub(super) fn settle_instance(&mut self, id: &InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let waits = instance.owner.is_none() && instance.status == InstanceStatus::Running;
-        let first = || instance.messages.values().filter_map(|arrival| self.messages.get(arrival)).map(|m| m.at).min();
-        let ready_at = if waits { first() } else { None };
-        if let Some(before) = std::mem::replace(&mut instance.ready_at, ready_at) {
-            self.ready.remove(&(before, id.clone()));
+        let messages = || instance.messages.values().filter_map(|arrival| self.messages.get(arrival));
+        let ready = if waits { messages().map(Stored::ready).min() } else { None };
+        if let Some(before) = std::mem::replace(&mut instance.ready, ready) {
+            self.ready.remove(before, id.clone());
         }
-        if let Some(at) = ready_at {
-            self.ready.insert((at, id.clone()));
+        if let Some(ready) = ready {
+            self.ready.insert(ready, id.clone());
             self.signals.work = true;
         }
     }
@@ -188,11 +193,11 @@ impl State {
     pub(super) fn change_activity(&mut self, id: &ActivityId, change: impl FnOnce(&mut Activity)) {
         let Some(activity) = self.activities.get_mut(id) else { return };
         if let Some(queue) = self.queue.get_mut(&activity.name) {
-            queue.remove(&(activity.visible_at, id.clone()));
+            queue.remove(activity.ready, id.clone());
         }
         change(activity);
         if activity.owner.is_none() && activity.parked.is_none() {
-            self.queue.entry(activity.name.clone()).or_default().insert((activity.visible_at, id.clone()));
+            self.queue.entry(activity.name.clone()).or_default().insert(activity.ready, id.clone());
             self.signals.work = true;
         }
     }
@@ -201,7 +206,7 @@ impl State {
     pub(super) fn remove_activity(&mut self, id: &ActivityId, tell: bool) {
         let Some(activity) = self.activities.remove(id) else { return };
         if let Some(queue) = self.queue.get_mut(&activity.name) {
-            queue.remove(&(activity.visible_at, id.clone()));
+            queue.remove(activity.ready, id.clone());
         }
         let node = activity.owner.and_then(|epoch| self.nodes.get_mut(&epoch));
         if let Some(node) = node.filter(|_| tell) {
@@ -233,10 +238,10 @@ impl State {
         if let Some(due) = row.visible_at {
             self.delayed.insert((due, self.last_arrival));
         }
-        let at = row.visible_at.unwrap_or(time);
+        let (at, ready) = (row.visible_at.unwrap_or(time), Ready::by_message(row.visible_at, time));
         self.messages.insert(self.last_arrival, Stored { to: to.clone(), row, at, sent });
         // A fan-in of n costs n: what is owned, or ready before, is not looked through again.
-        if instance.owner.is_none() && instance.ready_at.is_none_or(|ready| at < ready) {
+        if instance.owner.is_none() && instance.ready.is_none_or(|before| ready < before) {
             self.settle_instance(to);
         }
         placement
@@ -282,8 +287,8 @@ impl State {
         if let Some(instance) = self.instances.remove(id) {
             // Its start may come once more.
             self.remember(instance.start.0);
-            if let Some(at) = instance.ready_at {
-                self.ready.remove(&(at, id.clone()));
+            if let Some(ready) = instance.ready {
+                self.ready.remove(ready, id.clone());
             }
         }
         self.signals.changed(id);

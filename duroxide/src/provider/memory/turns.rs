@@ -77,7 +77,7 @@ impl State {
             detached: new.detached,
             headers: new.headers,
             attempt: 1,
-            visible_at: time,
+            ready: Ready::AtOnce(time),
             parked: None,
             last_commit: None,
             owner,

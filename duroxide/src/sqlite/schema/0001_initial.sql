@@ -19,7 +19,8 @@ CREATE TABLE duroxide_instances (
     execution        INTEGER NOT NULL DEFAULT 1,
     last_event       INTEGER NOT NULL DEFAULT 0,
     owner            INTEGER,                      -- the epoch of a node
-    ready_at         INTEGER,                      -- when its first message is due; only where it waits for an owner
+    ready_at         INTEGER,                      -- when its first message is due; only where it waits for an owner.
+                                                   -- Ready at once: since when, less 2^62
     crashes          INTEGER NOT NULL DEFAULT 0,
     alone            INTEGER NOT NULL DEFAULT 0,   -- its owner has nothing else
     suspect          INTEGER NOT NULL DEFAULT 0,   -- its owner died while it was alone
@@ -99,7 +100,7 @@ CREATE TABLE duroxide_activities (
     detached    INTEGER NOT NULL,
     headers     TEXT,
     attempt     INTEGER NOT NULL DEFAULT 1,
-    visible_at  INTEGER NOT NULL,
+    visible_at  INTEGER NOT NULL,                  -- as ready_at of an instance
     owner       INTEGER,
     crashes     INTEGER NOT NULL DEFAULT 0,
     alone       INTEGER NOT NULL DEFAULT 0,
