@@ -183,6 +183,29 @@ async fn an_instance_is_not_taken_for_what_it_was_when_it_was_asked_for() {
     assert_eq!(handle.result().await.unwrap(), 1);
 }
 
+#[tokio::test]
+async fn an_instance_that_takes_an_id_before_its_end_is_answered_is_not_forgotten() {
+    let bench = Bench::new().await;
+    let faults = bench.provider.faults();
+    let first = listens::start(&bench.runtime.client(), "id").await.unwrap();
+    until_events(&first, 2).await;
+    let asked = faults.begun(Method::Acquire);
+    // It ends, and its node does not know.
+    faults.hold_answers(Method::Commit);
+    first.raise(Knock).await.unwrap();
+    while !first.status().await.unwrap().status.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    let other = Client::new(bench.provider.clone()).with_clock(bench.clock.clone());
+    let second = listens::start(&other, "id").if_exists(IfExists::Replace).await.unwrap();
+    faults.until_begun(Method::Acquire, asked + 1).await;
+    second.raise(Knock).await.unwrap();
+    faults.until_begun(Method::Acquire, asked + 2).await;
+    faults.release_answers(Method::Commit);
+    let result = tokio::time::timeout(seconds(10), second.result()).await;
+    assert_eq!(result.expect("it is forgotten").unwrap(), 1);
+}
+
 #[orchestration]
 async fn blocks_twice(ctx: OrchestrationContext) -> duroxide::Result<Vec<bool>> {
     let first = blocks_at_door::call(&ctx).timeout(seconds(5)).await;

@@ -180,6 +180,15 @@ impl Faults {
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
         let fault = self.enter(method).await;
+        self.carry_out(method, fault, call).await
+    }
+
+    async fn carry_out<T>(
+        &self,
+        method: Method,
+        fault: Option<Fault>,
+        call: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
         if fault == Some(Fault::Permanent) {
             return Err(ProviderError::permanent("do as asked", "injected for good"));
         }
@@ -248,26 +257,14 @@ impl Provider for FaultyProvider {
             let written = |entry: &Commit| if let Write::Turn(turn) = &entry.write { turn.events.len() } else { 0 };
             let written: usize = entries.iter().map(written).sum();
             self.faults.change(|plan| plan.events.written += written);
-            match self.faults.enter(Method::Commit).await {
-                Some(Fault::FirstEntry) if !entries.is_empty() => {
-                    entries.remove(0);
-                    let mut answers = self.inner.commit(lease, entries).await?;
-                    answers.insert(0, Err(CommitError::Failed("injected".to_owned())));
-                    Ok(answers)
-                }
-                Some(Fault::Permanent) => Err(ProviderError::permanent("commit", "injected for good")),
-                Some(Fault::Before) => Err(ProviderError::retryable("commit", "injected before the call")),
-                Some(Fault::AnswerLost) => {
-                    self.inner.commit(lease, entries).await?;
-                    Err(ProviderError::retryable("commit", "injected after the call"))
-                }
-                Some(Fault::Hangs) => std::future::pending().await,
-                Some(Fault::AnswerHangs) => {
-                    self.inner.commit(lease, entries).await?;
-                    std::future::pending().await
-                }
-                _ => self.inner.commit(lease, entries).await,
+            let fault = self.faults.enter(Method::Commit).await;
+            if fault == Some(Fault::FirstEntry) && !entries.is_empty() {
+                entries.remove(0);
+                let mut answers = self.inner.commit(lease, entries).await?;
+                answers.insert(0, Err(CommitError::Failed("injected".to_owned())));
+                return Ok(answers);
             }
+            self.faults.carry_out(Method::Commit, fault, self.inner.commit(lease, entries)).await
         })
     }
 

@@ -70,10 +70,32 @@ impl Client {
         Self { provider, clock: Arc::new(SystemClock), limits: Limits::default(), local: None }
     }
 
-    /// A client without a runtime, with a clock of its own.
+    /// The same client, by another clock: in a test, that of the runtimes that carry out what it asks for. Else a delay of a
+    /// day would be one by the clock of the machine, which a [`VirtualClock`](crate::testing::VirtualClock) does not meet.
+    ///
+    /// ```standalone_crate
+    /// use duroxide::prelude::*;
+    /// use duroxide::testing::TestRuntime;
+    ///
+    /// #[orchestration]
+    /// async fn greet(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    ///     Ok(format!("hello at {}", ctx.now()))
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// let test = TestRuntime::start().await?;
+    /// // As from another process.
+    /// let client = Client::new(test.provider().clone()).with_clock(test.clock().clone());
+    /// let handle = greet::start(&client, "tomorrow").delay(days(1)).await?;
+    /// assert_eq!(handle.result().await?, "hello at 2020-01-02T00:00:00.000Z");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "testing")]
-    pub(crate) fn with_clock(provider: Arc<dyn Provider>, clock: Arc<dyn Clock>) -> Self {
-        Self { provider, clock, limits: Limits::default(), local: None }
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        Self { clock: Arc::new(clock), ..self }
     }
 
     pub(crate) fn local(provider: Arc<dyn Provider>, clock: Arc<dyn Clock>, limits: Limits, local: NodeHandle) -> Self {

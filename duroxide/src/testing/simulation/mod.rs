@@ -259,7 +259,7 @@ impl Sim {
     /// would give up.
     pub fn client(&self) -> Client {
         let connection = Connection::new(&self.0.world, Process::Client);
-        Client::with_clock(Arc::new(connection), Arc::new(self.0.world.clock.clone()))
+        Client::new(connection).with_clock(self.0.world.clock.clone())
     }
 
     /// Does something with a client in the process of a node: what it starts there is handed over at once. `None` when the
