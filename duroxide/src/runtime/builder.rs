@@ -25,7 +25,8 @@ pub struct RuntimeBuilder {
     build: Option<String>,
     options: RuntimeOptions,
     clock: Arc<dyn Clock>,
-    inline: bool,
+    /// Called before each poll of a node that makes its turns itself.
+    inline: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 enum Storage {
@@ -46,7 +47,7 @@ impl Default for RuntimeBuilder {
             build: None,
             options: RuntimeOptions::default(),
             clock: Arc::new(SystemClock),
-            inline: false,
+            inline: None,
         }
     }
 }
@@ -136,10 +137,10 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Makes turns and beats where the node itself runs, without threads of its own.
+    /// Makes turns and beats where the node itself runs, without threads of its own; tells before each poll of it.
     #[cfg(feature = "testing")]
-    pub(crate) fn inline(mut self) -> Self {
-        self.inline = true;
+    pub(crate) fn inline(mut self, polled: impl Fn() + Send + Sync + 'static) -> Self {
+        self.inline = Some(Box::new(polled));
         self
     }
 
@@ -174,7 +175,7 @@ impl RuntimeBuilder {
         let (notes, inbox) = mpsc::unbounded_channel();
         let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease);
         let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
-        let start_heart = if self.inline { Heartbeat::start_inline } else { Heartbeat::start };
+        let start_heart = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
         let (heartbeat, heart_ended) = start_heart(provider.clone(), lease, self.options.lease_time, notes.clone());
         let heartbeat = Arc::new(heartbeat);
         let shared = Shared {
@@ -186,12 +187,24 @@ impl RuntimeBuilder {
             tags: self.tags.map(Into::into),
             info,
             notes: notes.clone(),
-            inline: self.inline,
+            inline: self.inline.is_some(),
         };
         let node = Node::new(Arc::new(shared), lease, inbox, handle, heartbeat.clone());
-        let task = tokio::spawn(node.run());
+        let task = match self.inline {
+            None => tokio::spawn(node.run()),
+            Some(polled) => tokio::spawn(watched(node.run(), polled)),
+        };
         Ok(Runtime { client, notes, task, ending: false, heartbeat, heart_ended })
     }
+}
+
+async fn watched(run: impl Future<Output = ()>, polled: Box<dyn Fn() + Send + Sync>) {
+    let mut run = std::pin::pin!(run);
+    std::future::poll_fn(|context| {
+        polled();
+        run.as_mut().poll(context)
+    })
+    .await;
 }
 
 impl Storage {

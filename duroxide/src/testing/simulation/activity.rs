@@ -13,6 +13,7 @@ pub(super) fn watched(code: ActivityCode, world: &Arc<World>, connection: &Conne
         let (code, world, connection) = (code.clone(), world.clone(), connection.clone());
         let (id, attempt) = (ctx.id().clone(), ctx.attempt());
         Box::pin(async move {
+            world.observe(|record| record.activity_begins(&id, attempt));
             let life = world.record().life_of(&id);
             pause(world.activity_time()).await;
             connection.if_alive().await;

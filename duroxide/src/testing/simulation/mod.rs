@@ -47,12 +47,14 @@ use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
 /// are dropped. Once the scenario has returned, the faults end. Then every instance must come to its end, and it is checked:
 ///
 /// - every instance that was started has ended, and what is stored is exactly what was committed;
-/// - every history is well formed and replays; every call has at most one outcome, and no timer fired early;
+/// - every history is well formed and replays; every call has at most one outcome, no timer fired early, and no event is
+///   from the future, as far as the clocks of the nodes may be ahead;
 /// - no commit was carried out twice, or for a node that did not own what it wrote to;
 /// - no message was lost, read twice, or read before one that came first, also across continue-as-new;
-/// - the outcome of an activity is what one of its attempts returned, and no attempt was made beyond its policy;
+/// - the outcome of an activity is what one of its attempts returned; no attempt was made beyond its policy, or before what
+///   schedules it was committed;
 /// - parents know of their children what is so, and no child was left behind that should have been closed;
-/// - no message and no activity is left.
+/// - no message and no activity is left, and no node went round in circles.
 ///
 /// Time is virtual: waits take none, and an orchestration may sleep for days. So that a run repeats, the code that it runs
 /// must depend on nothing else: no other threads, no system time, no `tokio::select!` without `biased` in activities, no

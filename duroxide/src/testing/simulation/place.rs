@@ -94,7 +94,9 @@ impl Place {
             let registry = (self.setup.mocks)(registry);
             registry.map_activities(|code| activity::watched(code, &self.world, connection))
         });
-        let builder = builder.provider(connection.clone()).clock(self.clock.clone()).inline();
+        let (world, number) = (self.world.clone(), self.number);
+        let builder = builder.provider(connection.clone()).clock(self.clock.clone());
+        let builder = builder.inline(move || world.polled(number));
         let runtime = match builder.start().await {
             Ok(runtime) => runtime,
             Err(error) if error.is_retryable() => return Duration::from_millis(50),

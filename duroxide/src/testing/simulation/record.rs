@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::world::Process;
 use crate::activity::Ended;
 use crate::clock::Timestamp;
-use crate::history::Input;
+use crate::history::{Decision, Input};
 use crate::id::{ActivityId, Epoch, EventId, ExecutionId, InstanceId, MessageId, NodeId};
 use crate::payload::Payload;
 use crate::provider::*;
@@ -16,6 +16,8 @@ use crate::provider::*;
 #[derive(Default)]
 pub(super) struct Record {
     pub(super) violations: Vec<String>,
+    /// The true time, and as much as the clock of a node may be ahead of it.
+    pub(super) latest: Timestamp,
     pub(super) instances: BTreeMap<InstanceId, Seen>,
     /// Instances that were deleted or pruned at some time.
     pub(super) removed: BTreeSet<InstanceId>,
@@ -45,6 +47,8 @@ pub(super) struct Seen {
     start_of_parent: Option<MessageId>,
     pub(super) owner: Option<Epoch>,
     pub(super) status: InstanceStatus,
+    /// Its first execution: those before belong to instances that it has replaced.
+    first: u64,
     waits: HashMap<MessageId, MessageRow>,
     /// What clients have sent and it has not read, in the order of arrival, and from which process.
     sent: Vec<(Process, MessageId)>,
@@ -197,6 +201,9 @@ impl Record {
         if history.last().map_or(0, |event| event.id.0) != turn.after.0 {
             wrong.push(format!("goes on after event {}, and has {} events", turn.after, history.len()));
         }
+        if let Some(event) = turn.events.iter().find(|event| event.time > self.latest) {
+            wrong.push(format!("has recorded {}, which no clock has shown yet: {}", event.time, event.data));
+        }
         history.extend(turn.events);
         self.turns += 1;
         let last = history.last().map_or(turn.after, |event| event.id);
@@ -257,6 +264,7 @@ impl Record {
             start_of_parent: parent.map(|parent| parent.start),
             owner,
             status,
+            first: execution,
             waits: HashMap::new(),
             sent: Vec::new(),
             execution,
@@ -320,6 +328,21 @@ impl Record {
     /// Which of the instances that had its id, one after the other, an activity belongs to.
     pub(super) fn life_of(&self, id: &ActivityId) -> Option<MessageId> {
         self.instances.get(&id.execution.instance).map(|seen| seen.start)
+    }
+
+    /// An attempt begins: what schedules it must have been committed.
+    pub(super) fn activity_begins(&mut self, id: &ActivityId, attempt: u32) {
+        let ActivityId { execution, call } = id;
+        let schedules = |event: &EventRow| {
+            let decision = serde_json::from_str::<Decision>(&event.data);
+            event.decision && matches!(decision, Ok(Decision::ActivityScheduled(scheduled)) if scheduled.call == *call)
+        };
+        let replaced = self.instances.get(&execution.instance).is_some_and(|seen| execution.number < seen.first);
+        let gone = replaced || self.removed.contains(&execution.instance) || self.pruned.contains(execution);
+        let scheduled = self.histories.get(execution).is_some_and(|history| history.iter().any(schedules));
+        if !scheduled && !gone {
+            self.violated(format!("{id}: attempt {attempt} begins, and nothing in its history schedules it"));
+        }
     }
 
     /// An attempt has ended that was begun for an instance which that message had started.

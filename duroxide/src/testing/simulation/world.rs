@@ -45,6 +45,10 @@ pub(super) struct World {
     outage: Mutex<(Option<usize>, Instant)>,
     /// The second that passes, and how many calls there were in it.
     second: Mutex<(Instant, u64)>,
+    /// What nobody could do without a node that goes on: answers of the storage that change something, begun attempts.
+    progress: AtomicU64,
+    /// When nodes were polled last, after how much progress, and how many times since there was any.
+    polls: Mutex<(Instant, u64, u64)>,
     calm: AtomicBool,
     failed: Notify,
     count: AtomicU64,
@@ -84,6 +88,8 @@ impl World {
     const MAX_CRASHES: u64 = 30;
     /// More calls within a second than any sound run makes: something spins.
     const MAX_CALLS: u64 = 20_000;
+    /// More polls of nodes, while time stands still and nothing comes of it, than any sound run makes: something spins.
+    const MAX_POLLS: u64 = 10_000;
 
     pub(super) fn new(seed: u64, faults: Faults, traced: bool) -> Arc<Self> {
         let begun = Instant::now();
@@ -98,6 +104,8 @@ impl World {
             trace: traced.then(Mutex::default),
             outage: Mutex::new((None, begun)),
             second: Mutex::new((begun, 0)),
+            progress: AtomicU64::new(0),
+            polls: Mutex::new((begun, 0, 0)),
             calm: AtomicBool::new(false),
             failed: Notify::new(),
             count: AtomicU64::new(0),
@@ -157,7 +165,9 @@ impl World {
 
     /// Looks at what was recorded in a way that may find violations.
     pub(super) fn observe(&self, look: impl FnOnce(&mut Record)) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
         let mut record = self.record();
+        record.latest = self.now() + self.plan.skew;
         look(&mut record);
         if !record.violations.is_empty() {
             self.failed.notify_one();
@@ -216,6 +226,22 @@ impl World {
         };
         self.faults.fetch_add(u64::from(fault.is_some()), Ordering::Relaxed);
         Course { writes, before, fault, after }
+    }
+
+    /// A node is polled.
+    pub(super) fn polled(&self, node: usize) {
+        let mut polls = self.polls.lock().unwrap_or_else(PoisonError::into_inner);
+        let (time, progress) = (Instant::now(), self.progress.load(Ordering::Relaxed));
+        if (polls.0, polls.1) != (time, progress) {
+            *polls = (time, progress, 0);
+        }
+        polls.2 += 1;
+        if polls.2 == Self::MAX_POLLS {
+            drop(polls);
+            self.violated(format!(
+                "nodes were polled 10,000 times, node {node} last, and nothing came of it: one spins"
+            ));
+        }
     }
 
     fn look_for_spinning(&self) {
