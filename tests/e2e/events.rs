@@ -1,9 +1,10 @@
 //! External events and their mailboxes.
 
 use duroxide::prelude::*;
-use duroxide::provider::MemoryProvider;
+use duroxide::provider::{MemoryProvider, Provider};
+use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
-use duroxide::{Registry, RuntimeOptions};
+use duroxide::{Client, Registry, RuntimeOptions};
 use support::{FaultyProvider, Method};
 
 #[event]
@@ -66,6 +67,32 @@ async fn an_event_does_not_overtake_one_that_an_older_answer_lacks() {
     }
     faults.heal();
     assert_eq!(handle.result().await.unwrap(), (0..2 * MANY).collect::<Vec<_>>());
+}
+
+/// Raises events by turns in the process that runs the instance and in another.
+async fn raised_by_turns(here: impl Provider + Clone, there: impl Provider) {
+    let registry = Registry::empty().with_orchestration::<collects>();
+    let runtime = Runtime::builder().registry(registry).provider(here).start().await.unwrap();
+    let here = collects::start(&runtime.client(), "collects", 20).await.unwrap();
+    let there = collects::handle(&Client::new(there), "collects");
+    while here.status().await.unwrap().events.0 < 2 {
+        tokio::task::yield_now().await;
+    }
+    for n in (0..20).step_by(2) {
+        there.raise(Number { n }).await.unwrap();
+        here.raise(Number { n: n + 1 }).await.unwrap();
+    }
+    assert_eq!(here.result().await.unwrap(), (0..20).collect::<Vec<_>>());
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_does_not_overtake_one_of_another_process() {
+    let memory = MemoryProvider::new();
+    raised_by_turns(memory.clone(), memory).await;
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = || SqliteProvider::open(folder.path().join("state.db")).unwrap();
+    raised_by_turns(sqlite(), sqlite()).await;
 }
 
 /// Waits until all have come, then takes them one by one or together, in one poll.

@@ -116,7 +116,7 @@ impl Client {
         let submission = Submission::Send { to: to.clone(), message: message.clone(), lease, time };
         let submitted = self.submit_for(local, to, submission).await?;
         if let Some(local) = local {
-            local.deliver(submitted.owner, to.clone(), message, hold);
+            local.deliver(submitted, to.clone(), message, hold);
         }
         Ok(())
     }

@@ -365,7 +365,8 @@ pub enum Submission {
         to: InstanceId,
         /// The message.
         message: MessageRow,
-        /// The lease whose node the client hands the message to by itself; other owners are told to look.
+        /// The lease whose node the client hands the message to by itself; other owners are told to look, and clients of
+        /// theirs that something is to be found: see [`Submitted::last_found`].
         lease: Option<Lease>,
         /// The time of the client.
         time: Timestamp,
@@ -410,6 +411,9 @@ pub struct Submitted {
     pub execution: u64,
     /// Whether something was written: `false` where [`IfExists::Attach`] found an instance, or for a resume without effect.
     pub written: bool,
+    /// For a message: the number, as [`Cursor::arrival`] counts, of the last one that clients have sent to the instance before
+    /// and its owner has to ask for, because none of them handed it over. Whoever hands this one over does not overtake it.
+    pub last_found: Option<i64>,
 }
 
 /// Why a submission was not carried out.

@@ -19,10 +19,15 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<Self>> {
-        let find = "SELECT seq, status, execution, owner FROM duroxide_instances WHERE id = ?1";
+        Ok(Self::find_for_client(tx, id)?.map(|(target, _)| target))
+    }
+
+    /// The same, with the number of the last message of a client that its owner has to ask for.
+    pub(super) fn find_for_client(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<(Self, Option<i64>)>> {
+        let find = "SELECT seq, status, execution, owner, last_found FROM duroxide_instances WHERE id = ?1";
         tx.sql.row(find, [id.as_str()], |row| {
             let (seq, status, execution, owner) = (row.get(0)?, status(row, 1)?, natural(row, 2)?, epoch(row, 3)?);
-            Ok(Self { seq, status, execution, owner })
+            Ok((Self { seq, status, execution, owner }, row.get(4)?))
         })
     }
 

@@ -28,11 +28,11 @@ pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
 fn start(tx: &mut Tx<'_>, new: &NewInstance, if_exists: IfExists, lease: Option<&Lease>, time: Timestamp) -> Done {
     tx.saw(time);
     if tx.is_remembered(new.start.id.0)? {
-        return Ok(Submitted { owner: None, execution: 1, written: true });
+        return Ok(Submitted { owner: None, execution: 1, written: true, last_found: None });
     }
     let by = lease.map(|lease| lease.epoch);
     if let Some(placement) = instances::create(tx, new, 1, by, time)? {
-        return Ok(Submitted { owner: owner(placement), execution: 1, written: true });
+        return Ok(Submitted { owner: owner(placement), execution: 1, written: true, last_found: None });
     }
     let find = "SELECT seq, status, owner, execution, start_id = ?2 FROM duroxide_instances WHERE id = ?1";
     let there = tx.sql.row(find, (new.instance.as_str(), new.start.id.0.as_bytes()), |row| {
@@ -41,22 +41,23 @@ fn start(tx: &mut Tx<'_>, new: &NewInstance, if_exists: IfExists, lease: Option<
     let (seq, status, owned, execution, same): (i64, InstanceStatus, Option<Epoch>, u64, bool) =
         there.ok_or(Refusal::Refused(SubmitError::Conflict))?;
     match if_exists {
-        _ if same => return Ok(Submitted { owner: owned, execution, written: true }),
-        IfExists::Attach => return Ok(Submitted { owner: owned, execution, written: false }),
+        _ if same => return Ok(Submitted { owner: owned, execution, written: true, last_found: None }),
+        IfExists::Attach => return Ok(Submitted { owner: owned, execution, written: false, last_found: None }),
         IfExists::Replace if status.is_finished() => instances::remove(tx, &new.instance, seq)?,
         IfExists::Replace | IfExists::Error => return Err(Refusal::Refused(SubmitError::Exists(status))),
     }
     let execution = execution + 1;
     let placement = instances::create(tx, new, execution, by, time)?.ok_or(Refusal::Undo(SubmitError::Conflict))?;
-    Ok(Submitted { owner: owner(placement), execution, written: true })
+    Ok(Submitted { owner: owner(placement), execution, written: true, last_found: None })
 }
 
 fn send(tx: &mut Tx<'_>, to: &InstanceId, message: &MessageRow, lease: Option<&Lease>, time: Timestamp) -> Done {
     tx.saw(time);
-    let target = Target::find(tx, to)?;
+    let (target, last_found) = Target::find_for_client(tx, to)?.unzip();
+    let last_found = last_found.flatten();
     if tx.is_remembered(message.id.0)? {
         let (owner, execution) = target.map_or((None, 1), |target| (target.owner, target.execution));
-        return Ok(Submitted { owner, execution, written: true });
+        return Ok(Submitted { owner, execution, written: true, last_found });
     }
     let target = target.ok_or(Refusal::Refused(SubmitError::NotFound))?;
     if target.status.is_finished() {
@@ -66,8 +67,14 @@ fn send(tx: &mut Tx<'_>, to: &InstanceId, message: &MessageRow, lease: Option<&L
         Placement::Refused => Err(Refusal::Refused(SubmitError::Conflict)),
         placement => {
             let by = lease.map(|lease| lease.epoch);
-            tx.signals.work |= owner(placement).is_some_and(|owner| Some(owner) != by);
-            Ok(Submitted { owner: owner(placement), execution: target.execution, written: true })
+            if owner(placement).is_some_and(|owner| Some(owner) != by) {
+                tx.signals.work = true;
+                // One that is sent again is there under another number.
+                let update = "UPDATE duroxide_instances SET last_found = ?2
+                    WHERE seq = ?1 AND EXISTS (SELECT 1 FROM duroxide_messages WHERE arrival = ?2)";
+                tx.sql.run(update, (target.seq, tx.last_arrival()))?;
+            }
+            Ok(Submitted { owner: owner(placement), execution: target.execution, written: true, last_found })
         }
     }
 }
@@ -86,11 +93,11 @@ fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
         tx.signals.work = true;
         tx.signals.changed(instance);
     }
-    Ok(Submitted { owner: target.owner, execution: target.execution, written })
+    Ok(Submitted { owner: target.owner, execution: target.execution, written, last_found: None })
 }
 
 fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
-    let done = Submitted { owner: None, execution: turn.execution.number, written: true };
+    let done = Submitted { owner: None, execution: turn.execution.number, written: true, last_found: None };
     if tx.is_remembered(id.0)? {
         return Ok(done);
     }

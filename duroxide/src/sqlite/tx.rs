@@ -47,6 +47,11 @@ impl<'a> Tx<'a> {
         Ok(last + 1)
     }
 
+    /// The number of the last message of this transaction, if there is one.
+    pub(super) fn last_arrival(&self) -> Option<i64> {
+        self.arrival
+    }
+
     pub(super) fn remember(&mut self, id: uuid::Uuid) -> rusqlite::Result<()> {
         self.remembered += 1;
         let insert = "INSERT OR IGNORE INTO duroxide_dedup (id, time) VALUES (?1, ?2)";

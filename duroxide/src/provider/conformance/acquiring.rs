@@ -119,7 +119,7 @@ async fn an_instance_without_messages_waits(world: World) {
     let nothing = node.acquire(want(at(3))).await;
     assert!(nothing.instances.is_empty() && nothing.next_due.is_none());
     let sent = world.send("i", message("wake up")).await;
-    assert_eq!(sent, Ok(Submitted { owner: None, execution: 1, written: true }));
+    assert_eq!(sent, Ok(Submitted { owner: None, execution: 1, written: true, last_found: None }));
     assert_eq!(names(&node.acquire(want(at(3))).await), ["i"]);
 }
 

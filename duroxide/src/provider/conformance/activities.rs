@@ -100,7 +100,7 @@ async fn an_activity_is_parked_until_its_instance_is_resumed(world: World) {
     assert_eq!(record.status, InstanceStatus::Running, "the rest of it goes on");
     assert!(node.acquire(want(at(9))).await.activities.is_empty());
     let resumed = world.resume("i").await;
-    assert_eq!(resumed, Ok(Submitted { owner: Some(node.lease.epoch), execution: 1, written: true }));
+    assert_eq!(resumed, Ok(Submitted { owner: Some(node.lease.epoch), execution: 1, written: true, last_found: None }));
     assert_eq!(world.record("i").await.suspension, None);
     assert_eq!(node.acquire(want(at(9))).await.activities.len(), 1);
 }

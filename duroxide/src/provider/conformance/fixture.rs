@@ -193,7 +193,7 @@ impl World {
 
     pub(super) async fn start_new(&self, new: NewInstance) -> NewInstance {
         let started = self.submit(start(new.clone(), IfExists::Error, None)).await.expect("start");
-        assert_eq!(started, Submitted { owner: None, execution: 1, written: true });
+        assert_eq!(started, Submitted { owner: None, execution: 1, written: true, last_found: None });
         new
     }
 
@@ -207,7 +207,10 @@ impl World {
     pub(super) async fn start_owned(&self, member: &Member, name: &str) -> NewInstance {
         let new = NewInstance { eager: true, ..new_instance(name) };
         let started = self.submit(start(new.clone(), IfExists::Error, Some(member.lease))).await.expect("start");
-        assert_eq!(started, Submitted { owner: Some(member.lease.epoch), execution: 1, written: true });
+        assert_eq!(
+            started,
+            Submitted { owner: Some(member.lease.epoch), execution: 1, written: true, last_found: None }
+        );
         new
     }
 

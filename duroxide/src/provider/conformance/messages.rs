@@ -13,6 +13,7 @@ list![
     a_delayed_message_waits,
     a_message_is_handed_on_to_the_owner,
     the_cursor_hands_on_what_is_new,
+    whoever_hands_over_is_told_what_the_owner_has_to_ask_for,
     a_delayed_message_reaches_an_owned_instance_in_time,
     a_timer_is_taken_back,
     a_message_with_all_its_parts_comes_back,
@@ -94,7 +95,7 @@ async fn a_message_is_handed_on_to_the_owner(world: World) {
     let (owner, other) = (world.join().await, world.join().await);
     world.start_owned(&owner, "i").await;
     let sent = world.send("i", message("hello")).await;
-    assert_eq!(sent, Ok(Submitted { owner: Some(owner.lease.epoch), execution: 1, written: true }));
+    assert_eq!(sent, Ok(Submitted { owner: Some(owner.lease.epoch), execution: 1, written: true, last_found: None }));
     assert!(other.acquire(want(at(3))).await.messages.is_empty());
     let messages = owner.acquire(want(at(3))).await.messages;
     assert!(messages.iter().any(|(instance, message)| *instance == id("i") && message.data == "hello"));
@@ -114,6 +115,30 @@ async fn the_cursor_hands_on_what_is_new(world: World) {
     let third = node.acquire(Want { cursor: second.cursor, ..want(at(3)) }).await;
     assert!(third.messages.is_empty());
     assert_eq!(third.cursor, second.cursor);
+}
+
+async fn whoever_hands_over_is_told_what_the_owner_has_to_ask_for(world: World) {
+    let (owner, other) = (world.join().await, world.join().await);
+    world.start_owned(&owner, "i").await;
+    let send = async |node: Option<&Member>, message: MessageRow| {
+        let lease = node.map(|node| node.lease);
+        let sent = world.submit(Submission::Send { to: id("i"), message, lease, time: at(2) }).await.expect("send");
+        assert_eq!(sent.owner, Some(owner.lease.epoch));
+        sent.last_found
+    };
+    let found = owner.acquire(want(at(3))).await.cursor.arrival;
+    assert_eq!(send(Some(&owner), message("a")).await, None, "nothing but what was handed over");
+    send(Some(&other), message("b")).await;
+    let last = send(Some(&owner), message("c")).await.expect("one came from elsewhere");
+    assert!(last > found, "it was not found yet");
+    let found = owner.acquire(want(at(3))).await.cursor.arrival;
+    assert!(last <= found, "now it is");
+    let again = message("d");
+    assert_eq!(send(Some(&owner), again.clone()).await, Some(last));
+    send(None, message("e")).await;
+    let last = send(Some(&owner), again).await.expect("a message that is sent again is told, too");
+    assert!(last > found);
+    assert!(last <= owner.acquire(want(at(3))).await.cursor.arrival);
 }
 
 async fn a_delayed_message_reaches_an_owned_instance_in_time(world: World) {

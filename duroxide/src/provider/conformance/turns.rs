@@ -182,7 +182,7 @@ async fn a_suspended_instance_has_no_owner(world: World) {
     world.send("i", message("later")).await.expect("a suspended instance takes messages");
     assert!(node.acquire(want(at(9))).await.instances.is_empty(), "it is not handed out");
     assert_eq!(node.turn(ending("i", 1, 2, Then::Go)).await, Err(CommitError::Fenced));
-    assert_eq!(world.resume("i").await, Ok(Submitted { owner: None, execution: 1, written: true }));
+    assert_eq!(world.resume("i").await, Ok(Submitted { owner: None, execution: 1, written: true, last_found: None }));
     let instances = node.acquire(want(at(9))).await.instances;
     assert_eq!(data(&instances[0].messages), ["later"]);
     assert_eq!(world.record("i").await.suspension, None);

@@ -72,6 +72,8 @@ pub(super) struct Instance {
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
     pub(super) messages: BTreeMap<MessageId, i64>,
+    /// The last message that a client has sent and its owner has to ask for.
+    pub(super) last_found: Option<i64>,
     pub(super) ready: Option<Ready>,
     pub(super) owner: Option<Epoch>,
     pub(super) blame: Blame,
@@ -157,6 +159,7 @@ impl Instance {
             start: new.start.id,
             last_commit: None,
             messages: BTreeMap::new(),
+            last_found: None,
             ready: None,
             owner,
             blame: Blame::default(),

@@ -23,14 +23,18 @@ impl State {
     ) -> Result<Submitted, SubmitError> {
         self.saw(time);
         if self.is_remembered(new.start.id.0) {
-            return Ok(Submitted { owner: None, execution: 1, written: true });
+            return Ok(Submitted { owner: None, execution: 1, written: true, last_found: None });
         }
         let mut execution = 1;
         if let Some(there) = self.instances.get(&new.instance) {
             let (owner, current) = (there.owner, there.execution);
             match if_exists {
-                _ if there.start == new.start.id => return Ok(Submitted { owner, execution: current, written: true }),
-                IfExists::Attach => return Ok(Submitted { owner, execution: current, written: false }),
+                _ if there.start == new.start.id => {
+                    return Ok(Submitted { owner, execution: current, written: true, last_found: None });
+                }
+                IfExists::Attach => {
+                    return Ok(Submitted { owner, execution: current, written: false, last_found: None });
+                }
                 IfExists::Replace if there.status.is_finished() => {
                     execution = current + 1;
                     self.remove_instance(&new.instance);
@@ -39,7 +43,7 @@ impl State {
             }
         }
         let placement = self.create(new, execution, lease.map(|lease| lease.epoch), time);
-        Ok(Submitted { owner: owner(placement), execution, written: true })
+        Ok(Submitted { owner: owner(placement), execution, written: true, last_found: None })
     }
 
     fn send(
@@ -51,9 +55,10 @@ impl State {
     ) -> Result<Submitted, SubmitError> {
         self.saw(time);
         let there = self.instances.get(to);
+        let last_found = there.and_then(|there| there.last_found);
         if self.is_remembered(message.id.0) || there.is_some_and(|i| i.messages.contains_key(&message.id)) {
             let (owner, execution) = there.map_or((None, 1), |there| (there.owner, there.execution));
-            return Ok(Submitted { owner, execution, written: true });
+            return Ok(Submitted { owner, execution, written: true, last_found });
         }
         let there = there.ok_or(SubmitError::NotFound)?;
         let (status, execution) = (there.status, there.execution);
@@ -64,8 +69,12 @@ impl State {
             Placement::Refused => Err(SubmitError::Conflict),
             placement => {
                 let by = lease.map(|lease| lease.epoch);
-                self.signals.work |= owner(placement).is_some_and(|owner| Some(owner) != by);
-                Ok(Submitted { owner: owner(placement), execution, written: true })
+                if owner(placement).is_some_and(|owner| Some(owner) != by) {
+                    self.signals.work = true;
+                    let arrival = self.last_arrival;
+                    self.instances.entry(to.clone()).and_modify(|instance| instance.last_found = Some(arrival));
+                }
+                Ok(Submitted { owner: owner(placement), execution, written: true, last_found })
             }
         }
     }
@@ -81,7 +90,7 @@ impl State {
         if written {
             self.resume_parts(instance, suspended, &parked, time);
         }
-        Ok(Submitted { owner, execution, written })
+        Ok(Submitted { owner, execution, written, last_found: None })
     }
 
     /// Lets the instance itself, if it is suspended, and some of its parked activities go on.
@@ -105,7 +114,7 @@ impl State {
     }
 
     fn terminate(&mut self, id: crate::id::CommitId, turn: Turn) -> Result<Submitted, SubmitError> {
-        let done = Submitted { owner: None, execution: turn.execution.number, written: true };
+        let done = Submitted { owner: None, execution: turn.execution.number, written: true, last_found: None };
         if self.is_remembered(id.0) {
             return Ok(done);
         }

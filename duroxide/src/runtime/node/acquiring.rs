@@ -81,6 +81,11 @@ impl Acquiring {
         self.wanted = true;
     }
 
+    /// Whether what arrived up to this number was brought by an answer.
+    pub(super) fn has_found(&self, last: Option<i64>) -> bool {
+        last.is_none_or(|last| last <= self.cursor.arrival)
+    }
+
     /// Gives a message back that may be delivered now. It may not where others of its instance, which came before, are still
     /// to be brought by an answer: then it comes with them, or behind them.
     pub(super) fn in_turn(&mut self, instance: &InstanceId, message: MessageRow) -> Option<MessageRow> {

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Note;
 use crate::clock::{Clock, Hold};
 use crate::id::{Epoch, InstanceId};
-use crate::provider::{Lease, MessageRow, NewInstance};
+use crate::provider::{Lease, MessageRow, NewInstance, Submitted};
 use crate::registry::Lookup;
 
 /// Hands over to the node, without a detour through the provider, what was stored for instances that it owns.
@@ -45,9 +45,9 @@ impl NodeHandle {
         self.lookup.orchestration(name, version).is_some() && self.notes.upgrade().is_some_and(|n| !n.is_closed())
     }
 
-    /// Hands over a message that was stored for an instance with this owner.
-    pub(crate) fn deliver(&self, owner: Option<Epoch>, to: InstanceId, message: MessageRow, hold: Hold) {
-        self.tell(owner, Note::Deliver(to, message, hold));
+    /// Hands over a message that was stored, if this node owns its instance.
+    pub(crate) fn deliver(&self, submitted: Submitted, to: InstanceId, message: MessageRow, hold: Hold) {
+        self.tell(submitted.owner, Note::Deliver(to, message, submitted, hold));
     }
 
     /// Hands over an instance that was created with this owner.

@@ -35,12 +35,14 @@ use super::activities::{AttemptDone, Surroundings};
 use super::blocking::BlockingPool;
 use super::heartbeat::Heartbeat;
 use super::pool::TurnPool;
-use super::slot::{Delivery, Slot};
+use super::slot::Slot;
 use super::turn::{TurnDone, TurnJob};
 use crate::activity::States;
 use crate::clock::{Clock, Hold, Party, Timestamp};
 use crate::id::{ActivityId, InstanceId};
-use crate::provider::{Acquired, EventRow, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError, Renewal};
+use crate::provider::{
+    Acquired, EventRow, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError, Renewal, Submitted,
+};
 use crate::registry::Lookup;
 
 /// What does not change while the node runs.
@@ -62,7 +64,7 @@ pub(in crate::runtime) enum Note {
     /// A turn was made.
     Turn(Box<TurnDone>),
     /// A client of this process has sent a message to an instance that this node owns.
-    Deliver(InstanceId, MessageRow, Hold),
+    Deliver(InstanceId, MessageRow, Submitted, Hold),
     /// A client of this process has created an instance that this node owns; with the number of its first execution.
     Create(Box<NewInstance>, u64, Hold),
     /// A client of this process wants to know for how long an instance is live here.
@@ -294,7 +296,7 @@ impl Node {
     fn told(&mut self, note: Note) {
         match note {
             Note::Turn(done) => self.turn_done(*done),
-            Note::Deliver(instance, message, _hold) => self.deliver(instance, Delivery::Message(message)),
+            Note::Deliver(instance, message, submitted, _hold) => self.handed_over(instance, message, &submitted),
             Note::Create(new, execution, _hold) => self.create(*new, execution),
             Note::Follow(instance, follower, _hold) => {
                 // Where it is not live, the follower is dropped, and thereby told.

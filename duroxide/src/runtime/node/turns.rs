@@ -4,7 +4,7 @@ use super::commits::{Context, TurnContext};
 use super::{Node, Note};
 use crate::error::ErrorCode;
 use crate::id::{EventId, ExecutionId, InstanceId};
-use crate::provider::{AcquiredInstance, EventRow, NewInstance, Write};
+use crate::provider::{AcquiredInstance, EventRow, MessageRow, NewInstance, Submitted, Write};
 use crate::replay::{Execution, Fault};
 use crate::runtime::slot::{Delivery, Slot, SlotState};
 use crate::runtime::turn::{Copy, Output, TurnDone, TurnJob};
@@ -62,6 +62,15 @@ impl Node {
         let instance = slot.execution.instance.clone();
         self.slots.insert(instance.clone(), slot);
         self.ready.push_back(instance);
+    }
+
+    /// Delivers what a client hands over; where others that it has to ask for come before, with these.
+    pub(super) fn handed_over(&mut self, instance: InstanceId, message: MessageRow, submitted: &Submitted) {
+        if self.acquiring.has_found(submitted.last_found) {
+            self.deliver(instance, Delivery::Message(message));
+        } else {
+            self.acquiring.load(instance);
+        }
     }
 
     /// Delivers to the live copy; where there is none, has it loaded, or stores what is stored nowhere yet.

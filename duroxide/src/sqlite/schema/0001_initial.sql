@@ -21,6 +21,7 @@ CREATE TABLE duroxide_instances (
     owner            INTEGER,                      -- the epoch of a node
     ready_at         INTEGER,                      -- when its first message is due; only where it waits for an owner.
                                                    -- Ready at once: since when, less 2^62
+    last_found       INTEGER,                      -- the last message of a client that its owner has to ask for
     crashes          INTEGER NOT NULL DEFAULT 0,
     alone            INTEGER NOT NULL DEFAULT 0,   -- its owner has nothing else
     suspect          INTEGER NOT NULL DEFAULT 0,   -- its owner died while it was alone

@@ -251,6 +251,8 @@ impl Provider for Connection {
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
         let (world, process) = (self.0.world.clone(), self.0.process);
         Box::pin(async move {
+            let handed_in = entries.clone();
+            self.0.world.record().client_begins(&handed_in);
             let course = self.course("submit", true, false).await;
             world.trace(|| format!("{process} submits {}", entries.iter().map(show_submission).collect::<String>()));
             let carry_out = async move {
@@ -258,7 +260,11 @@ impl Provider for Connection {
                 world.observe(|record| record.submitted(process, entries, &answers));
                 Ok(answers)
             };
-            self.call("submit", course, carry_out, |answers| format!("{answers:?}")).await
+            let answer = self.call("submit", course, carry_out, |answers| format!("{answers:?}")).await;
+            if answer.is_ok() {
+                self.0.world.record().client_is_told(&handed_in);
+            }
+            answer
         })
     }
 

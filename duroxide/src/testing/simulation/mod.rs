@@ -50,7 +50,8 @@ use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
 /// - every history is well formed and replays; every call has at most one outcome, no timer fired early, and no event is
 ///   from the future, as far as the clocks of the nodes may be ahead;
 /// - no commit was carried out twice, or for a node that did not own what it wrote to;
-/// - no message was lost, read twice, or read before one that came first, also across continue-as-new;
+/// - no message was lost, read twice, or read before one that came first, also from another process, and across
+///   continue-as-new;
 /// - the outcome of an activity is what one of its attempts returned; no attempt was made beyond its policy, or before what
 ///   schedules it was committed;
 /// - parents know of their children what is so, and no child was left behind that should have been closed;

@@ -34,6 +34,9 @@ pub(super) struct Record {
     done: HashSet<Uuid>,
     /// Messages that were read.
     read: HashSet<MessageId>,
+    /// How many times clients have handed something in, or were answered; and when they first handed a message in.
+    calls: u64,
+    begun: HashMap<MessageId, u64>,
     /// Epochs that have ended.
     ended: BTreeSet<Epoch>,
     epochs: BTreeMap<NodeId, Epoch>,
@@ -50,13 +53,22 @@ pub(super) struct Seen {
     /// Its first execution: those before belong to instances that it has replaced.
     first: u64,
     waits: HashMap<MessageId, MessageRow>,
-    /// What clients have sent and it has not read, in the order of arrival, and from which process.
-    sent: Vec<(Process, MessageId)>,
+    /// What clients have sent and it has not read, in the order of arrival.
+    sent: Vec<Sent>,
     execution: u64,
     /// The turn that ended it, counted through all turns of all instances.
     pub(super) ended: Option<u64>,
     /// Whether it was to be closed, and ended before it has read that.
     pub(super) unread_close: bool,
+}
+
+/// A message of a client.
+struct Sent {
+    id: MessageId,
+    from: Process,
+    /// When it was handed in, and when its sender was told that it is stored: counted through all calls of clients.
+    begun: u64,
+    answered: Option<u64>,
 }
 
 /// An attempt that was made of an activity.
@@ -101,6 +113,26 @@ impl Record {
         }
     }
 
+    /// A client hands in messages, perhaps once more.
+    pub(super) fn client_begins(&mut self, entries: &[Submission]) {
+        self.calls += 1;
+        for entry in entries {
+            if let Submission::Send { message, .. } = entry {
+                self.begun.entry(message.id).or_insert(self.calls);
+            }
+        }
+    }
+
+    /// A client is told that they are stored.
+    pub(super) fn client_is_told(&mut self, entries: &[Submission]) {
+        self.calls += 1;
+        for entry in entries {
+            let Submission::Send { to, message, .. } = entry else { continue };
+            let sent = self.instances.get_mut(to).and_then(|seen| seen.sent.iter_mut().find(|s| s.id == message.id));
+            sent.into_iter().for_each(|sent| sent.answered = sent.answered.or(Some(self.calls)));
+        }
+    }
+
     pub(super) fn submitted(
         &mut self,
         from: Process,
@@ -114,8 +146,9 @@ impl Record {
                     self.create(new, submitted.execution, submitted.owner);
                 }
                 Submission::Send { to, message, .. } if self.done.insert(message.id.0) => {
+                    let begun = self.begun.get(&message.id).copied().unwrap_or(0);
                     if let Some(seen) = self.instances.get_mut(&to) {
-                        seen.sent.push((from, message.id));
+                        seen.sent.push(Sent { id: message.id, from, begun, answered: None });
                     }
                     self.queue(&to, &message);
                 }
@@ -189,11 +222,15 @@ impl Record {
                 wrong.push(format!("has read message {id} {how}"));
             }
             self.read.insert(*id);
-            if let Some(position) = seen.sent.iter().position(|(_, sent)| sent == id) {
-                let (from, _) = seen.sent.remove(position);
-                let earlier = seen.sent.iter().take(position).find(|(process, _)| *process == from);
-                if let Some((_, earlier)) = earlier {
-                    wrong.push(format!("has read message {id} before {earlier}, which the {from} sent first"));
+            if let Some(position) = seen.sent.iter().position(|sent| sent.id == *id) {
+                let read = seen.sent.remove(position);
+                let came_first =
+                    |sent: &&Sent| sent.from == read.from || sent.answered.is_some_and(|at| at < read.begun);
+                if let Some(earlier) = seen.sent.iter().take(position).find(came_first) {
+                    wrong.push(format!(
+                        "has read message {id} before {}, which the {} sent first",
+                        earlier.id, earlier.from
+                    ));
                 }
             }
         }
