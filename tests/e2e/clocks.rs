@@ -121,3 +121,27 @@ async fn time_never_runs_backwards_and_no_timer_is_lost_or_early() {
     let hours_between = times.windows(2).all(|pair| pair[1].since(pair[0]) >= hours(1));
     assert!(hours_between, "{times:?}");
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_while_work_is_handed_out_holds_nothing_up() {
+    let provider = FaultyProvider::new(MemoryProvider::new());
+    let (clock, door) = (SetClock::default(), Door::default());
+    let mut options = RuntimeOptions::default();
+    options.max_activities = 1;
+    let registry = Registry::empty().with_activity::<waits_at_door>().with_orchestration::<visits>();
+    let builder = Runtime::builder().registry(registry).state(door.clone()).options(options);
+    let runtime = builder.provider(provider.clone()).clock(clock.clone()).start().await.unwrap();
+    let handle = visits::start(&runtime.client(), "visits", 3).await.unwrap();
+    door.until_came(1).await;
+    let (faults, asked) = (provider.faults(), provider.faults().begun(Method::Acquire));
+    faults.hold_answers(Method::Acquire);
+    door.open();
+    // The answer brings the second, and that there is a third.
+    faults.until_begun(Method::Acquire, asked + 1).await;
+    clock.set(-1);
+    faults.release_answers(Method::Acquire);
+    let all = tokio::time::timeout(Duration::from_secs(10), door.until_came(3)).await;
+    all.expect("the third waits until the clock shows again what it has shown");
+    assert_eq!(handle.result().await.unwrap(), 3);
+    runtime.shutdown().await.unwrap();
+}

@@ -181,7 +181,8 @@ impl Node {
         let advanced = std::mem::take(&mut self.acquiring.advanced);
         self.acquiring.cursor = acquired.cursor;
         let now = self.now();
-        let more = acquired.next_due.is_some_and(|due| due <= now);
+        // Of the past when it was said, although the clock may have been set back since.
+        let more = acquired.next_due.is_some_and(|due| due <= now.max(acquired.cursor.time));
         if let Some(due) = acquired.next_due.filter(|_| !more) {
             self.acquiring.due_at(due);
         }
