@@ -22,6 +22,7 @@ const NODES: usize = 3;
 enum Step {
     Start { instance: usize, node: Option<usize>, policy: u8, delay: i64, pinned: bool },
     Send { instance: usize, node: Option<usize>, delay: i64, old: bool, large: bool, again: bool },
+    Create { node: usize, instance: usize, plan: Plan },
     Turn { node: usize, instance: usize, plan: Plan },
     Activity { node: usize, pick: usize, kind: u8, attempt_off: bool },
     ReleaseInstance { node: usize, instance: usize },
@@ -90,6 +91,8 @@ fn step() -> impl Strategy<Value = Step> {
             |(instance, node, policy, delay, pinned)| Step::Start { instance, node, policy, delay, pinned }),
         4 => (instance.clone(), prop::option::of(node.clone()), 0..10_i64, any::<bool>(), any::<bool>(), any::<bool>())
             .prop_map(|(instance, node, delay, old, large, again)| Step::Send { instance, node, delay, old, large, again }),
+        2 => (node.clone(), instance.clone(), plan()).prop_map(
+            |(node, instance, plan)| Step::Create { node, instance, plan }),
         12 => (node.clone(), instance.clone(), plan()).prop_map(
             |(node, instance, plan)| Step::Turn { node, instance, plan }),
         6 => (node.clone(), 0..6_usize, 0..4_u8, prop::bool::weighted(0.1)).prop_map(
@@ -230,17 +233,7 @@ impl Pair {
                 let mut start = MessageRow { lane: Lane::Start, ..message("start", false) };
                 start.visible_at = self.later(*delay - 3);
                 let version = pinned.then(|| Version::new(1, 0, 0));
-                let labels = [("parity".to_owned(), (instance % 2).to_string())].into();
-                let eager = node.is_some();
-                let new = NewInstance {
-                    instance: id(*instance),
-                    name: "flow".to_owned(),
-                    version,
-                    labels,
-                    parent: None,
-                    start,
-                    eager,
-                };
+                let new = NewInstance { version, start, eager: node.is_some(), ..new_instance(*instance, false) };
                 let if_exists = [IfExists::Error, IfExists::Attach, IfExists::Replace][usize::from(*policy)];
                 let lease = node.map(|node| self.leases[node]);
                 self.submit(Submission::Start { new, if_exists, lease, time: self.time() }).await;
@@ -261,7 +254,17 @@ impl Pair {
                 .await;
                 self.last_message = Some(sent);
             }
-            Step::Turn { node, instance, plan } => self.turn(*node, *instance, plan).await,
+            Step::Create { node, instance, plan } => {
+                let turn = Turn {
+                    creates: Some(Box::new(new_instance(*instance, plan.tagged))),
+                    ..self.empty_turn(*instance)
+                };
+                self.turn(*node, *instance, turn, plan).await;
+            }
+            Step::Turn { node, instance, plan } => {
+                let Some(turn) = self.ending(*instance, InstanceStatus::Completed).await else { return };
+                self.turn(*node, *instance, turn, plan).await;
+            }
             Step::Activity { node, pick, kind, attempt_off } => self.activity(*node, *pick, *kind, *attempt_off).await,
             Step::ReleaseInstance { node, instance } => {
                 self.commit(self.leases[*node], Write::ReleaseInstance { instance: id(*instance) }).await;
@@ -318,8 +321,19 @@ impl Pair {
         Some(Turn {
             execution: record.execution,
             after: record.last_event,
-            version: None,
             events: vec![event],
+            then: Then::Finish { status },
+            ..self.empty_turn(instance)
+        })
+    }
+
+    fn empty_turn(&self, instance: usize) -> Turn {
+        Turn {
+            creates: None,
+            execution: ExecutionId { instance: id(instance), number: 1 },
+            after: EventId(0),
+            version: None,
+            events: Vec::new(),
             consumed: Vec::new(),
             outcomes: Vec::new(),
             activities: Vec::new(),
@@ -327,9 +341,9 @@ impl Pair {
             cancelled_messages: Vec::new(),
             messages: Vec::new(),
             starts: Vec::new(),
-            then: Then::Finish { status },
+            then: Then::Go,
             time: self.time(),
-        })
+        }
     }
 
     fn event(&self, id: EventId, large: bool) -> EventRow {
@@ -343,13 +357,12 @@ impl Pair {
         }
     }
 
-    async fn turn(&mut self, node: usize, instance: usize, plan: &Plan) {
-        let Some(mut turn) = self.ending(instance, InstanceStatus::Completed).await else { return };
+    async fn turn(&mut self, node: usize, instance: usize, mut turn: Turn, plan: &Plan) {
         let lease = self.leases[node];
         let number = turn.execution.number;
         turn.then = match plan.then {
             0 => Then::Suspend { reason: "\"why\"".to_owned() },
-            1 => turn.then,
+            1 => Then::Finish { status: InstanceStatus::Completed },
             2 => Then::Finish { status: InstanceStatus::Failed },
             3 => Then::ContinueAsNew { version: plan.large.then(|| Version::new(1, 0, 0)) },
             _ => Then::Go,
@@ -506,15 +519,24 @@ fn new_activity(call: u64, plan: &Plan) -> NewActivity {
     }
 }
 
+fn new_instance(instance: usize, pinned: bool) -> NewInstance {
+    NewInstance {
+        instance: id(instance),
+        name: "flow".to_owned(),
+        version: pinned.then(|| Version::new(1, 0, 0)),
+        labels: [("parity".to_owned(), (instance % 2).to_string())].into(),
+        parent: None,
+        start: MessageRow { lane: Lane::Start, ..message("start", false) },
+        eager: true,
+    }
+}
+
 fn new_child(plan: &Plan) -> NewChild {
     let new = NewInstance {
-        instance: id(plan.child),
         name: if plan.cancel { "unknown" } else { "flow" }.to_owned(),
-        version: None,
-        labels: TextMap::new(),
-        parent: None,
         start: MessageRow { lane: Lane::Start, ..message("child", false) },
         eager: plan.eager,
+        ..new_instance(plan.child, false)
     };
     NewChild { new, accepted: Some(message("accepted", false)), otherwise: message("taken", false) }
 }

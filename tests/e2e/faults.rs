@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use duroxide::prelude::*;
-use duroxide::provider::MemoryProvider;
+use duroxide::provider::{IfExists, MemoryProvider};
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Decision, EventKind, HistoryEvent, Registry, RuntimeBuilder, RuntimeOptions};
 use futures_util::FutureExt;
@@ -263,7 +263,8 @@ async fn nothing_has_an_effect_before_it_is_committed() {
     let bench = Bench::new().await;
     let client = bench.runtime.client();
     bench.faults.hold(Method::Commit);
-    let handle = tour::start(&client, "held", 0, 0).await.unwrap();
+    // Stored before its first turn.
+    let handle = tour::start(&client, "held", 0, 0).if_exists(IfExists::Attach).await.unwrap();
     bench.faults.until_begun(Method::Commit, 1).await;
     // Time enough for whoever does not wait.
     bench.faults.until_more(Method::Renew, 3).await;
@@ -273,12 +274,16 @@ async fn nothing_has_an_effect_before_it_is_committed() {
     handle.raise(Go { n: 1 }).await.unwrap();
     handle.result().await.unwrap();
     // Nor is a client told that something is there which is not.
-    bench.faults.hold(Method::Submit);
+    for method in [Method::Commit, Method::Submit] {
+        bench.faults.hold(method);
+    }
     let mut start = Box::pin(part::start(&client, "told", 1).into_future());
     assert!((&mut start).now_or_never().is_none());
     bench.faults.until_more(Method::Renew, 3).await;
     assert!((&mut start).now_or_never().is_none());
-    bench.faults.release(Method::Submit);
+    for method in [Method::Commit, Method::Submit] {
+        bench.faults.release(method);
+    }
     assert_eq!(start.await.unwrap().result().await.unwrap(), 2);
 }
 
@@ -290,8 +295,9 @@ async fn dies(method: Method, fault: Fault, calls: usize, expected: &[usize]) ->
     bench.faults.pass(method, calls - 1);
     bench.faults.next(method, fault, 1);
     let client = Client::new(bench.memory.clone());
-    tour::start(&bench.runtime.client(), "tour", ROUNDS, 0).await.unwrap();
-    let handle = tour::handle(&bench.runtime.client(), "tour");
+    // Stored before its first turn, so that it is there when that fails.
+    let start = tour::start(&bench.runtime.client(), "tour", ROUNDS, 0).if_exists(IfExists::Attach);
+    let handle = start.await.unwrap();
     for n in 0..=ROUNDS {
         tour::handle(&client, "tour").raise(Go { n: u64::from(n) * 100 }).await.unwrap();
     }
@@ -358,7 +364,7 @@ async fn a_client_is_patient_with_storage_that_fails() {
     let client = bench.runtime.client();
     assert_eq!(client.list(&duroxide::Filter::default(), 100, None).await.unwrap().instances.len(), 1 + 3 + 3);
     bench.faults.next(Method::Instance, Fault::Before, 5);
-    let attached = tour::start(&client, "tour", ROUNDS, 0).if_exists(duroxide::IfExists::Attach).await.unwrap();
+    let attached = tour::start(&client, "tour", ROUNDS, 0).if_exists(IfExists::Attach).await.unwrap();
     assert_eq!(attached.result().await.unwrap(), expected());
 }
 
@@ -367,7 +373,7 @@ async fn a_client_is_told_when_storage_fails_for_long_or_for_good() {
     let bench = Bench::new().await;
     let client = bench.runtime.client();
     for fault in [Fault::Before, Fault::Permanent] {
-        for method in [Method::Submit, Method::Instance] {
+        for method in [Method::Commit, Method::Submit, Method::Instance] {
             bench.faults.always(method, fault);
         }
         let before = bench.faults.begun(Method::Submit);
@@ -505,7 +511,8 @@ async fn a_shutdown_ends_although_the_storage_does_not_answer() {
             } else {
                 bench.faults.always(method, Fault::Before)
             }
-            let _handle = bench.runtime.client().start("part", "part", &1).await.unwrap();
+            let client = bench.runtime.client();
+            let _handle = client.start("part", "part", &1).if_exists(IfExists::Attach).await.unwrap();
             let begin = tokio::time::Instant::now();
             bench.runtime.shutdown().await.unwrap();
             assert!(begin.elapsed() <= Duration::from_secs(20), "{method:?}: {:?}", begin.elapsed());

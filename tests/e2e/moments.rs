@@ -40,6 +40,18 @@ async fn child_or_knock(ctx: OrchestrationContext, id: String) -> duroxide::Resu
     }
 }
 
+/// Whether [`waits_for_leave`] may return.
+static LEAVE: AtomicBool = AtomicBool::new(false);
+
+#[orchestration]
+async fn waits_for_leave(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    drop(ctx);
+    while !LEAVE.load(Ordering::SeqCst) {
+        std::hint::spin_loop();
+    }
+    Ok(1)
+}
+
 #[orchestration]
 async fn leaves_a_visitor(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     let _visitor = waits_at_door::call(&ctx).detached().start();
@@ -65,6 +77,7 @@ fn registry() -> Registry {
         .with_orchestration::<listens>()
         .with_orchestration::<passes_by>()
         .with_orchestration::<child_or_knock>()
+        .with_orchestration::<waits_for_leave>()
         .with_orchestration::<leaves_a_visitor>()
         .with_orchestration::<secretly_not_durable>()
         .with_orchestration::<takes_its_turn>()
@@ -125,7 +138,8 @@ async fn a_detached_activity_outlives_its_orchestration() {
 async fn a_detached_activity_runs_although_its_turn_is_answered_only_after_the_end() {
     let bench = Bench::new().await;
     bench.provider.faults().always(Method::Commit, Fault::AnswerLost);
-    let handle = leaves_a_visitor::start(&bench.runtime.client(), "host").await.unwrap();
+    let start = leaves_a_visitor::start(&bench.runtime.client(), "host").if_exists(IfExists::Attach);
+    let handle = start.await.unwrap();
     // The activity belongs to the node, which does not know.
     until_events(&handle, 2).await;
     handle.terminate("enough").await.unwrap();
@@ -133,6 +147,59 @@ async fn a_detached_activity_runs_although_its_turn_is_answered_only_after_the_e
     bench.door.until_came(1).await;
     bench.door.open();
     bench.door.until_gone(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_turn_whose_answer_never_comes_is_left_to_its_client() {
+    let bench = Bench::new().await;
+    bench.provider.faults().always(Method::Commit, Fault::AnswerLost);
+    let handle = leaves_a_visitor::start(&bench.runtime.client(), "host").await.unwrap();
+    assert_eq!(handle.status().await.unwrap().events.0, 3, "it was written, which the node does not know");
+    bench.provider.faults().heal();
+    // What it scheduled is found and run, once, and it goes on.
+    bench.door.until_came(1).await;
+    handle.raise(Knock).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 1);
+    bench.door.open();
+    bench.door.until_gone(1).await;
+}
+
+#[tokio::test]
+async fn a_first_turn_that_does_not_return_does_not_keep_its_client() {
+    let mut options = RuntimeOptions::default();
+    options.turn_warning = Duration::from_millis(20);
+    let bench = Bench::with(options).await;
+    let handle = waits_for_leave::start(&bench.runtime.client(), "long").await.unwrap();
+    assert_eq!(handle.status().await.unwrap().events.0, 0, "it is stored, and its turn goes on");
+    LEAVE.store(true, Ordering::SeqCst);
+    assert_eq!(handle.result().await.unwrap(), 1);
+    assert_eq!(handle.history().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_start_that_is_refused_leaves_what_has_the_id_alone() {
+    let bench = Bench::new().await;
+    let client = bench.runtime.client();
+    let first = listens::start(&client, "taken").await.unwrap();
+    // Live here, not live here, ended.
+    let mut options = RuntimeOptions::default();
+    options.max_idle_instances = 0;
+    let other = Bench::with(options).await;
+    let evicted = listens::start(&other.runtime.client(), "taken").await.unwrap();
+    for client in [&client, &other.runtime.client()] {
+        let error = leaves_a_visitor::start(client, "taken").await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::InstanceExists, "{error}");
+    }
+    for handle in [first, evicted] {
+        handle.raise(Knock).await.unwrap();
+        assert_eq!(handle.result().await.unwrap(), 1);
+        assert_eq!(handle.history().await.unwrap().len(), 4);
+    }
+    for bench in [bench, other] {
+        assert!(leaves_a_visitor::start(&bench.runtime.client(), "taken").await.is_err());
+        assert!(bench.door.until_came(1).now_or_never().is_none(), "no activity of theirs has run");
+        assert_eq!(bench.provider.nodes().await.unwrap()[0].activities, 0);
+    }
 }
 
 #[tokio::test]
@@ -168,7 +235,7 @@ async fn an_instance_is_not_taken_for_what_it_was_when_it_was_asked_for() {
     faults.pass(Method::Acquire, 1);
     faults.next(Method::Acquire, Fault::AnswerWaits, 1);
     let (submitted, asked) = (faults.begun(Method::Submit), faults.begun(Method::Acquire));
-    let start = tokio::spawn(listens::start(&client, "late").into_future());
+    let start = tokio::spawn(listens::start(&client, "late").if_exists(IfExists::Attach).into_future());
     faults.until_begun(Method::Submit, submitted + 1).await;
     bench.provider.wakeups().work();
     faults.until_begun(Method::Acquire, asked + 2).await;
@@ -240,7 +307,8 @@ async fn a_child_that_was_refused_is_not_closed_by_whoever_called_it() {
         until_events(&stranger, 2).await;
         let commits = bench.provider.faults().begun(Method::Commit);
         bench.provider.faults().hold(Method::Commit);
-        let parent = child_or_knock::start(&client, "parent", "stranger".to_owned()).await.unwrap();
+        let parent = child_or_knock::start(&client, "parent", "stranger".to_owned()).if_exists(IfExists::Attach);
+        let parent = parent.await.unwrap();
         bench.provider.faults().until_begun(Method::Commit, commits + 1).await;
         // It comes before the refusal.
         parent.raise(Knock).await.unwrap();
@@ -279,7 +347,8 @@ async fn a_start_that_nobody_waits_for_any_more_runs() {
 async fn a_start_whose_answer_never_comes_runs() {
     let bench = Bench::new().await;
     bench.provider.faults().always(Method::Submit, Fault::AnswerLost);
-    passes_by::start(&bench.runtime.client(), "lost").await.unwrap_err();
+    let start = passes_by::start(&bench.runtime.client(), "lost").if_exists(IfExists::Attach);
+    start.await.unwrap_err();
     bench.provider.faults().heal();
     let handle = passes_by::handle(&bench.runtime.client(), "lost");
     assert_eq!(handle.result().await.unwrap(), 1);
@@ -291,7 +360,8 @@ async fn misuse_that_shows_while_a_commit_is_on_its_way_is_reported() {
     let (wake, woken) = tokio::sync::oneshot::channel();
     *WAKE.lock().unwrap() = Some(woken);
     bench.provider.faults().hold(Method::Commit);
-    let handle = secretly_not_durable::start(&bench.runtime.client(), "secret").await.unwrap();
+    let start = secretly_not_durable::start(&bench.runtime.client(), "secret").if_exists(IfExists::Attach);
+    let handle = start.await.unwrap();
     bench.provider.faults().until_begun(Method::Commit, 1).await;
     wake.send(()).unwrap();
     bench.provider.faults().release(Method::Commit);
@@ -320,7 +390,8 @@ async fn an_entry_that_cannot_be_committed_does_not_hold_up_its_neighbours() {
     let bench = Bench::with(options).await;
     let mut handles = Vec::new();
     for n in 0..4 {
-        handles.push(takes_its_turn::start(&bench.runtime.client(), n.to_string()).await.unwrap());
+        let start = takes_its_turn::start(&bench.runtime.client(), n.to_string()).if_exists(IfExists::Attach);
+        handles.push(start.await.unwrap());
     }
     while BEGUN.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;

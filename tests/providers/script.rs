@@ -152,6 +152,7 @@ fn new_instance(name: &str) -> NewInstance {
 
 fn turn(name: &str, number: u64, after: u64, events: u64) -> Turn {
     Turn {
+        creates: None,
         execution: ExecutionId { instance: id(name), number },
         after: EventId(after),
         version: Some(Version::new(1, 0, 0)),
@@ -250,6 +251,16 @@ fn steps() -> Vec<Step> {
         activities: vec![activity(1, false, false)],
         ..turn("eternal", 1, 0, 2)
     };
+    let creates = |name: &str| Turn {
+        creates: Some(Box::new(NewInstance { eager: true, ..new_instance(name) })),
+        ..turn(name, 1, 0, 2)
+    };
+    let creating = Turn {
+        activities: vec![activity(1, true, false)],
+        messages: vec![outgoing("waiting", &message(text(5)), None)],
+        ..creates("quick")
+    };
+    let created = creates("order");
     let suspended = Then::Suspend { reason: r#"{"code":"DUR0001","message":"m"}"#.to_owned() };
     let finished = |status| Then::Finish { status };
     let outcome = |call: u64, attempt| {
@@ -290,6 +301,11 @@ fn steps() -> Vec<Step> {
             "turns of which some are refused",
             Op::Commit(first, vec![turn_commit(undone), turn_commit(stale), turn_commit(eternal_turn)]),
             2,
+        ),
+        refusing(
+            "first turns that create, one of them what is there",
+            Op::Commit(first, vec![turn_commit(creating), turn_commit(created)]),
+            1,
         ),
         step("acquire", Op::Acquire(second)),
         step("an attempt failed", Op::Commit(second, vec![commit(retry(1, 1, 8))])),

@@ -207,9 +207,14 @@ impl Write {
 /// Preconditions, checked by the writing statement: the current execution is `execution`, its last event is `after`, the
 /// instance is running (or, with [`Then::Finish`], suspended) and owned by the lease; every message of `consumed` is there;
 /// every activity of `outcomes` is there, owned by the lease, with that attempt. Where one does not hold, nothing of the
-/// turn is written, and the answer is [`CommitError::Conflict`] or [`CommitError::Fenced`].
+/// turn is written, and the answer is [`CommitError::Conflict`] or [`CommitError::Fenced`]. A first turn that creates its
+/// instance has others: see [`Turn::creates`].
 #[derive(Debug, Clone)]
 pub struct Turn {
+    /// The instance itself, where this is its first turn and creates it: owned by the lease, with its start among the events
+    /// and never stored as a message. Then the preconditions are: nobody has the id, [`NewInstance::start`] is not remembered
+    /// as that of an instance that was removed, and the lease is a member. Nothing is consumed.
+    pub creates: Option<Box<NewInstance>>,
     /// The execution that made the turn.
     pub execution: ExecutionId,
     /// The last event before the turn; zero when there is none.

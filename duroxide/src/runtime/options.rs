@@ -22,7 +22,8 @@ pub struct RuntimeOptions {
     pub max_idle_instances: usize,
     /// How many threads poll orchestrations. Default: the number of processors, at most 4.
     pub turn_threads: usize,
-    /// How long a turn may take before it is reported, and its thread replaced. Default: 1 s.
+    /// How long a turn may take before it is reported, and its thread replaced. A start waits no longer for the first turn
+    /// of its instance. Default: 1 s.
     pub turn_warning: Duration,
     /// How long a node may be silent before others take over what it owns, where its death cannot be seen otherwise.
     /// Default: 15 s.

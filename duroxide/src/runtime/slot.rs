@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use semver::Version;
 
-use super::node::Follower;
+use super::node::{Birth, Follower};
 use crate::history::Input;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, MessageId};
 use crate::payload::Payload;
@@ -26,6 +26,8 @@ pub(super) struct Slot {
     inbox: Vec<Delivery>,
     /// Messages that are in the inbox, or in the turn that runs.
     known: HashSet<MessageId>,
+    /// The instance that its first turn will create. `None`: it is stored.
+    pub(super) birth: Option<Birth>,
     /// Those who want to know for how long it is live.
     followers: Vec<Follower>,
     /// When it was last used, in ticks of the node.
@@ -96,6 +98,7 @@ impl Slot {
             state: SlotState::Cold,
             inbox: Vec::new(),
             known: HashSet::new(),
+            birth: None,
             followers: Vec::new(),
             used: 0,
         }
@@ -164,7 +167,7 @@ impl Slot {
     }
 
     /// Forgets messages that a committed turn has read.
-    pub(super) fn forget(&mut self, consumed: &[MessageId]) {
+    pub(super) fn forget<'a>(&mut self, consumed: impl Iterator<Item = &'a MessageId>) {
         for id in consumed {
             self.known.remove(id);
         }

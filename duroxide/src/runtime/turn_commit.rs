@@ -64,6 +64,7 @@ pub(super) fn turn(about: &About<'_>, output: Output, admission: &mut dyn Admiss
 /// A turn that only suspends the instance.
 pub(super) fn suspension(execution: &ExecutionId, committed: EventId, reason: String, now: Timestamp) -> Turn {
     Turn {
+        creates: None,
         execution: execution.clone(),
         after: committed,
         version: None,

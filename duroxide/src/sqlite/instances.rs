@@ -4,7 +4,7 @@ use rusqlite::named_params;
 
 use super::activities;
 use super::deliver::{self, Target, ready_by_messages};
-use super::rows::{epoch, int, text_map, text_map_json, uuid};
+use super::rows::{int, text_map, text_map_json, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, InstanceId};
@@ -19,16 +19,34 @@ pub(super) fn create(
     by: Option<Epoch>,
     time: Timestamp,
 ) -> rusqlite::Result<Option<Placement>> {
+    let owner = match by.filter(|_| new.eager) {
+        Some(by) if is_member(tx, by)? => Some(by),
+        _ => None,
+    };
+    let Some(seq) = insert(tx, new, execution, owner, time)? else { return Ok(None) };
+    let target = Target { seq, status: InstanceStatus::Running, execution, owner };
+    target.deliver(tx, &new.start, time, false).map(Some)
+}
+
+/// Whether the epoch is that of a member.
+pub(super) fn is_member(tx: &Tx<'_>, epoch: Epoch) -> rusqlite::Result<bool> {
+    let find = "SELECT EXISTS (SELECT 1 FROM duroxide_nodes WHERE epoch = ?1)";
+    Ok(tx.sql.row(find, [int(epoch.0)], |row| row.get(0))?.unwrap_or(false))
+}
+
+/// Inserts an instance without messages. `None`: the id is taken.
+pub(super) fn insert(
+    tx: &Tx<'_>,
+    new: &NewInstance,
+    execution: u64,
+    owner: Option<Epoch>,
+    time: Timestamp,
+) -> rusqlite::Result<Option<i64>> {
     let insert = "INSERT INTO duroxide_instances
         (id, name, version, execution, owner, created_at, updated_at, start_id, labels, parent, parent_execution, parent_call)
         VALUES (:id, :name, :version, :execution, :owner, :time, :time, :start, :labels, :parent, :parent_execution,
                 :parent_call)
         ON CONFLICT (id) DO NOTHING";
-    let member = "SELECT epoch FROM duroxide_nodes WHERE epoch = ?1";
-    let owner = match by.filter(|_| new.eager) {
-        Some(by) => tx.sql.row(member, [int(by.0)], |row| epoch(row, 0))?.flatten(),
-        None => None,
-    };
     let parent = new.parent.as_ref();
     let params = named_params! {
         ":id": new.instance.as_str(), ":name": new.name, ":version": new.version.as_ref().map(ToString::to_string),
@@ -47,8 +65,7 @@ pub(super) fn create(
         let insert = "INSERT INTO duroxide_labels (name, value, instance) VALUES (?1, ?2, ?3)";
         tx.sql.run(insert, (name, value, seq))?;
     }
-    let target = Target { seq, status: InstanceStatus::Running, execution, owner };
-    target.deliver(tx, &new.start, time, false).map(Some)
+    Ok(Some(seq))
 }
 
 /// Notes that the build of a lease was tried on an instance.

@@ -11,8 +11,8 @@ use super::rows::{int, stored_ready};
 use super::tx::Tx;
 use crate::id::{CallId, CommitId, EventId, InstanceId};
 use crate::provider::{
-    CommitError, Committed, EventRow, InstanceStatus, Lease, NewActivity, NewChild, Outgoing, Placement, Ready, Then,
-    Turn,
+    CommitError, Committed, EventRow, InstanceStatus, Lease, NewActivity, NewChild, NewInstance, Outgoing, Placement,
+    Ready, Then, Turn,
 };
 
 /// Writes a turn: of a lease, or from outside.
@@ -23,7 +23,18 @@ pub(super) fn turn(
     turn: &Turn,
 ) -> Result<Committed, Refusal<CommitError>> {
     tx.saw(turn.time);
-    let Some(seq) = advance(tx, id, lease, turn)? else { return why_not(tx, id, lease, &turn.execution.instance) };
+    let found = match &turn.creates {
+        Some(new) => create(tx, lease, new, turn)?,
+        None => find(tx, &turn.execution.instance)?,
+    };
+    let Some(seq) = found else { return why_not(tx, id, lease, turn) };
+    if !advance(tx, seq, id, lease, turn)? {
+        return if turn.creates.is_some() {
+            Err(Refusal::Undo(CommitError::Conflict))
+        } else {
+            why_not(tx, id, lease, turn)
+        };
+    }
     let row = Written { seq, lease, turn };
     row.take(tx)?;
     for event in &turn.events {
@@ -43,8 +54,30 @@ pub(super) fn turn(
     Ok(committed)
 }
 
+/// Creates the instance of a first turn, without messages. `None`: the id is taken.
+fn create(
+    tx: &mut Tx<'_>,
+    lease: Option<&Lease>,
+    new: &NewInstance,
+    turn: &Turn,
+) -> Result<Option<i64>, Refusal<CommitError>> {
+    if tx.is_remembered(new.start.id.0)? {
+        return Err(Refusal::Refused(CommitError::Conflict));
+    }
+    let Some(seq) = instances::insert(tx, new, 1, lease.map(|lease| lease.epoch), turn.time)? else { return Ok(None) };
+    match lease {
+        Some(lease) if instances::is_member(tx, lease.epoch)? => Ok(Some(seq)),
+        _ => Err(Refusal::Undo(CommitError::Fenced)),
+    }
+}
+
+fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<i64>> {
+    tx.sql.row("SELECT seq FROM duroxide_instances WHERE id = ?1", [id.as_str()], |row| row.get(0))
+}
+
 /// Moves the instance on, if it is where the turn expects it and belongs to the lease: the one statement that decides.
-fn advance(tx: &Tx<'_>, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<Option<i64>> {
+/// Whether it was.
+fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<bool> {
     let last = turn.events.last().map_or(turn.after, |event| event.id);
     let (last, version, reason, status) = match &turn.then {
         Then::Go => (last, turn.version.as_ref(), None, InstanceStatus::Running),
@@ -54,16 +87,12 @@ fn advance(tx: &Tx<'_>, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rus
     };
     let version = version.map(ToString::to_string);
     let params = named_params! {
-        ":id": turn.execution.instance.as_str(), ":execution": int(turn.execution.number), ":after": int(turn.after.0),
+        ":seq": seq, ":execution": int(turn.execution.number), ":after": int(turn.after.0),
         ":commit": id.0.as_bytes(), ":epoch": lease.map(|lease| int(lease.epoch.0)), ":last": int(last.0),
         ":version": version, ":reason": reason, ":status": status.as_str(), ":time": turn.time.as_micros(),
     };
     // Not `RETURNING`, here and elsewhere on the way of a turn: SQLite makes a table for that, each time.
-    if tx.sql.run(advance_sql(&turn.then, lease.is_some()), params)? == 0 {
-        return Ok(None);
-    }
-    let find = "SELECT seq FROM duroxide_instances WHERE id = ?1";
-    tx.sql.row(find, [turn.execution.instance.as_str()], |row| row.get(0))
+    Ok(tx.sql.run(advance_sql(&turn.then, lease.is_some()), params)? > 0)
 }
 
 /// Each kind of turn names the columns that it changes, so that it touches no index that it need not. Where a parameter is
@@ -74,7 +103,7 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
             concat!(
                 "UPDATE duroxide_instances SET last_event = :last, updated_at = :time, last_commit = :commit, ",
                 $set,
-                " WHERE id = :id AND execution = :execution AND last_event = :after AND last_commit IS NOT :commit",
+                " WHERE seq = :seq AND execution = :execution AND last_event = :after AND last_commit IS NOT :commit",
                 " AND :version IS :version AND :reason IS :reason AND :status IS :status AND ",
                 $where
             )
@@ -104,14 +133,11 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
 }
 
 /// Why the instance was not moved on: done already, fenced, or not what was expected.
-fn why_not(
-    tx: &Tx<'_>,
-    id: CommitId,
-    lease: Option<&Lease>,
-    instance: &InstanceId,
-) -> Result<Committed, Refusal<CommitError>> {
+fn why_not(tx: &Tx<'_>, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> Result<Committed, Refusal<CommitError>> {
+    // An instance that was to be created and is there already is no question of who owns it.
+    let lease = lease.filter(|_| turn.creates.is_none());
     let find = "SELECT last_commit IS ?2, owner IS ?3 FROM duroxide_instances WHERE id = ?1";
-    let params = (instance.as_str(), id.0.as_bytes(), lease.map(|lease| int(lease.epoch.0)));
+    let params = (turn.execution.instance.as_str(), id.0.as_bytes(), lease.map(|lease| int(lease.epoch.0)));
     match tx.sql.row(find, params, |row| Ok((row.get(0)?, row.get(1)?)))? {
         Some((true, _)) => Ok(Committed { repeated: true, ..Committed::default() }),
         Some((false, owned)) if owned || lease.is_none() => Err(Refusal::Refused(CommitError::Conflict)),

@@ -112,6 +112,7 @@ pub(super) fn new_activity(call: u64, scheduled: u64) -> NewActivity {
 /// A turn without content, behind event `after`.
 pub(super) fn turn(name: &str, number: u64, after: u64) -> Turn {
     Turn {
+        creates: None,
         execution: execution(name, number),
         after: EventId(after),
         version: Some(v1()),

@@ -26,6 +26,7 @@
 mod acquiring;
 mod activities;
 mod admin;
+mod creating;
 mod fixture;
 mod members;
 mod messages;
@@ -68,6 +69,7 @@ impl std::fmt::Debug for Case {
 pub fn cases() -> Vec<Case> {
     [
         turns::CASES,
+        creating::CASES,
         messages::CASES,
         activities::CASES,
         submissions::CASES,

@@ -8,12 +8,29 @@ impl State {
     /// Writes a turn: of a lease, or from outside.
     pub(super) fn turn(&mut self, id: CommitId, lease: Option<&Lease>, turn: Turn) -> Result<Committed, CommitError> {
         self.saw(turn.time);
-        let instance = self.instances.get(&turn.execution.instance).ok_or(CommitError::Fenced)?;
-        if instance.last_commit == Some(id) {
+        let instance = self.instances.get(&turn.execution.instance);
+        if instance.is_some_and(|instance| instance.last_commit == Some(id)) {
             return Ok(Committed { repeated: true, ..Committed::default() });
         }
-        self.check(instance, lease, &turn)?;
+        match &turn.creates {
+            Some(new) => {
+                let owner = self.check_new(new, lease, &turn)?;
+                self.instances.insert(new.instance.clone(), Instance::new(new, 1, Some(owner), turn.time));
+            }
+            None => self.check(instance.ok_or(CommitError::Fenced)?, lease, &turn)?,
+        }
         Ok(self.write(id, lease, turn))
+    }
+
+    /// Whether a first turn may create its instance, and who owns it then.
+    fn check_new(&self, new: &NewInstance, lease: Option<&Lease>, turn: &Turn) -> Result<Epoch, CommitError> {
+        if self.instances.contains_key(&new.instance) || self.is_remembered(new.start.id.0) {
+            return Err(CommitError::Conflict);
+        }
+        let member = lease.filter(|lease| self.nodes.contains_key(&lease.epoch)).ok_or(CommitError::Fenced)?;
+        let first = turn.execution.number == 1 && turn.after == EventId(0);
+        let nothing_read = turn.consumed.is_empty() && turn.outcomes.is_empty();
+        if first && nothing_read { Ok(member.epoch) } else { Err(CommitError::Conflict) }
     }
 
     fn check(&self, instance: &Instance, lease: Option<&Lease>, turn: &Turn) -> Result<(), CommitError> {

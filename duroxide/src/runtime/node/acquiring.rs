@@ -175,7 +175,7 @@ impl Node {
             return;
         }
         self.acquiring.asking = false;
-        self.acquiring.loading.clear();
+        let loading = std::mem::take(&mut self.acquiring.loading);
         let behind = std::mem::take(&mut self.acquiring.behind);
         let read = std::mem::take(&mut self.acquiring.read);
         let advanced = std::mem::take(&mut self.acquiring.advanced);
@@ -201,6 +201,11 @@ impl Node {
             }
             instance.messages.retain(|message| !read.contains(&message.id));
             self.take_on(instance);
+        }
+        for instance in &loading {
+            if !self.acquiring.load.contains(instance) && !self.slots.contains_key(instance) {
+                self.look_for(instance);
+            }
         }
         for (instance, message) in acquired.messages.into_iter().filter(|(_, message)| !read.contains(&message.id)) {
             self.deliver(instance, Delivery::Message(message));

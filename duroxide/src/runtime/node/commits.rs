@@ -1,6 +1,7 @@
 //! What is committed, and what follows once it is durable.
 
 use semver::Version;
+use tokio::sync::oneshot;
 
 use super::{Answer, Node};
 use crate::id::{ActivityId, CallId, CommitId, ExecutionId, InstanceId};
@@ -14,6 +15,14 @@ use crate::runtime::slot::{Delivery, LocalOutcome, Slot};
 pub(super) struct Outbound {
     commit: Commit,
     context: Context,
+}
+
+impl Outbound {
+    /// Leaves a first turn that was to create its instance to the client. Whether it is one.
+    fn leave_to_client(&mut self) -> bool {
+        let Context::Turn(turn) = &mut self.context else { return false };
+        turn.stored.take().is_some()
+    }
 }
 
 /// What became of commits that went out together.
@@ -33,6 +42,8 @@ pub(super) enum Context {
 
 pub(super) struct TurnContext {
     pub(super) generation: u64,
+    /// Told when the instance that the turn creates is stored.
+    pub(super) stored: Option<oneshot::Sender<()>>,
     /// The live copy, unless the turn suspends.
     pub(super) execution: Option<Box<Execution>>,
     pub(super) version: Option<Version>,
@@ -95,12 +106,17 @@ impl Node {
             self.acquiring.wanted = true;
         }
         self.acquiring.has_advanced(&turn.execution.instance, &turn.consumed);
+        self.is_written(&turn);
         self.stop_cancelled(&turn, &context);
-        let TurnContext { generation, execution, version, left, .. } = context;
+        let TurnContext { generation, stored, execution, version, left, .. } = context;
+        if let Some(stored) = stored {
+            // The client may have stopped waiting.
+            let _ = stored.send(());
+        }
         let own = turn.execution.instance.clone();
         let current = self.slots.get_mut(&own).filter(|slot| slot.generation == generation);
         if let Some(slot) = current {
-            slot.forget(&turn.consumed);
+            slot.forget(turn.consumed.iter().chain(turn.creates.iter().map(|new| &new.start.id)));
             slot.version = version;
             slot.committed = turn.events.last().map_or(turn.after, |event| event.id);
             let mail = slot.has_mail();
@@ -193,8 +209,8 @@ impl Node {
         let instance = &turn.execution.instance;
         tracing::debug!(%instance, %error, "a turn was refused");
         self.free_eager(turn);
-        if held {
-            self.find_what_it_has_left(turn);
+        if held && !matches!(error, CommitError::Failed(_)) {
+            self.doubt(turn);
         }
         self.store_left(context.taken.into_iter().chain(context.left));
         if self.slots.get(instance).is_some_and(|slot| slot.generation == context.generation) {
@@ -229,18 +245,6 @@ impl Node {
         self.free(turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()));
     }
 
-    /// A turn that was refused may have been written before, with its answer lost, and its instance have ended since. Nobody
-    /// else knows of what it gave to this node: messages and instances come with the next question, activities are given
-    /// back.
-    fn find_what_it_has_left(&mut self, turn: &Turn) {
-        for activity in turn.activities.iter().filter(|activity| activity.eager) {
-            let activity = ActivityId { execution: turn.execution.clone(), call: activity.call };
-            if !self.running.contains_key(&activity) {
-                self.commit(Write::ReleaseActivity { activity }, Context::Other);
-            }
-        }
-    }
-
     /// The events of a turn that schedule activities which this node runs at once.
     fn start_eager(&mut self, turn: &Turn) {
         for activity in turn.activities.iter().filter(|activity| activity.eager) {
@@ -257,22 +261,28 @@ impl Node {
 async fn until_answered(
     provider: &dyn Provider,
     lease: &Lease,
-    outbound: Vec<Outbound>,
+    mut outbound: Vec<Outbound>,
     mut backoff: Backoff,
 ) -> Answered {
+    let mut done = Vec::with_capacity(outbound.len());
     let answers = loop {
         let commits = outbound.iter().map(|outbound| outbound.commit.clone()).collect();
         match provider.commit(lease, commits).await {
             Ok(answers) => break answers,
             Err(error) => tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; it is tried again"),
         }
+        let left = outbound.extract_if(.., Outbound::leave_to_client);
+        done.extend(left.map(|outbound| (outbound, Err(CommitError::Conflict))));
+        if outbound.is_empty() {
+            break Vec::new();
+        }
         tokio::time::sleep(backoff.next()).await;
     };
-    let (mut done, mut open) = (Vec::with_capacity(outbound.len()), Vec::new());
+    let mut open = Vec::new();
     let mut answers = answers.into_iter();
-    for outbound in outbound {
+    for mut outbound in outbound {
         match answers.next().unwrap_or(Err(CommitError::Conflict)) {
-            Err(CommitError::Failed(error)) => {
+            Err(CommitError::Failed(error)) if !outbound.leave_to_client() => {
                 tracing::warn!(error, attempts = backoff.attempts(), "a commit failed; it is tried again");
                 open.push(outbound);
             }

@@ -36,13 +36,18 @@ impl NodeHandle {
         *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The way to the node, while there is one.
+    pub(super) fn notes(&self) -> Option<mpsc::UnboundedSender<Note>> {
+        self.notes.upgrade()
+    }
+
     pub(super) fn set_lease(&self, lease: Lease) {
         *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
     }
 
     /// Whether the node has the code for an orchestration, and still takes on work.
     pub(crate) fn can_run(&self, name: &str, version: Option<&Version>) -> bool {
-        self.lookup.orchestration(name, version).is_some() && self.notes.upgrade().is_some_and(|n| !n.is_closed())
+        self.lookup.orchestration(name, version).is_some() && self.notes().is_some_and(|n| !n.is_closed())
     }
 
     /// Hands over a message that was stored, if this node owns its instance.
@@ -59,7 +64,7 @@ impl NodeHandle {
     pub(crate) fn gone(&self, instance: &InstanceId, hold: Hold) -> oneshot::Receiver<Hold> {
         let (sender, gone) = oneshot::channel();
         let follower = Follower { clock: self.clock.clone(), gone: Some(sender) };
-        if let Some(notes) = self.notes.upgrade() {
+        if let Some(notes) = self.notes() {
             let _ = notes.send(Note::Follow(instance.clone(), follower, hold));
         }
         gone
@@ -67,21 +72,21 @@ impl NodeHandle {
 
     /// Tells the node to look for an instance of which it is not known whether it was created.
     pub(crate) fn uncertain(&self, instance: InstanceId) {
-        if let Some(notes) = self.notes.upgrade() {
+        if let Some(notes) = self.notes() {
             let _ = notes.send(Note::Uncertain(instance));
         }
     }
 
     /// Tells the node that an instance was ended or removed from outside, whoever owned it.
     pub(crate) fn ended(&self, instance: InstanceId) {
-        if let Some(notes) = self.notes.upgrade() {
+        if let Some(notes) = self.notes() {
             let _ = notes.send(Note::Ended(instance));
         }
     }
 
     fn tell(&self, owner: Option<Epoch>, note: Note) {
         if owner == Some(self.lease().epoch)
-            && let Some(notes) = self.notes.upgrade()
+            && let Some(notes) = self.notes()
         {
             // A node that is gone has left what it owned to others, who find it in the storage.
             let _ = notes.send(note);

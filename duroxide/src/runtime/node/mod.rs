@@ -5,7 +5,9 @@
 
 mod acquiring;
 mod attempts;
+mod birth;
 mod commits;
+mod doubts;
 mod handle;
 mod shutdown;
 mod turns;
@@ -24,12 +26,14 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+pub(in crate::runtime) use birth::Birth;
 pub(in crate::runtime) use handle::Follower;
 pub(crate) use handle::NodeHandle;
 
 use self::acquiring::Acquiring;
 use self::attempts::{Running, Stopping};
 use self::commits::{Answered, Outbound};
+use self::doubts::Doubts;
 use super::RuntimeOptions;
 use super::activities::{AttemptDone, Surroundings};
 use super::blocking::BlockingPool;
@@ -41,7 +45,8 @@ use crate::activity::States;
 use crate::clock::{Clock, Hold, Party, Timestamp};
 use crate::id::{ActivityId, InstanceId};
 use crate::provider::{
-    Acquired, EventRow, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError, Renewal, Submitted,
+    Acquired, EventRow, InstanceRecord, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError, Renewal,
+    Submitted,
 };
 use crate::registry::Lookup;
 
@@ -65,6 +70,8 @@ pub(in crate::runtime) enum Note {
     Turn(Box<TurnDone>),
     /// A client of this process has sent a message to an instance that this node owns.
     Deliver(InstanceId, MessageRow, Submitted, Hold),
+    /// A client of this process starts an instance.
+    Start(Birth),
     /// A client of this process has created an instance that this node owns; with the number of its first execution.
     Create(Box<NewInstance>, u64, Hold),
     /// A client of this process wants to know for how long an instance is live here.
@@ -99,6 +106,7 @@ enum Answer {
     Acquired(Lease, Acquired),
     History(InstanceId, u64, Vec<EventRow>),
     Joined(Lease),
+    Instance(InstanceId, Option<Box<InstanceRecord>>),
 }
 
 /// See the module.
@@ -140,6 +148,7 @@ pub(super) struct Node {
     used: [usize; 2],
 
     acquiring: Acquiring,
+    doubts: Doubts,
     timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
     /// When to look for turns that do not return; while there are turns.
     watch: Option<tokio::time::Instant>,
@@ -190,6 +199,7 @@ impl Node {
             wake,
             pool: TurnPool::new(if shared.inline { 0 } else { options.turn_threads.max(1) }, &shared.notes),
             acquiring: Acquiring::new(&shared),
+            doubts: Doubts::new(),
             hold: shared.clock.hold(),
             shared,
             lease,
@@ -297,6 +307,7 @@ impl Node {
         match note {
             Note::Turn(done) => self.turn_done(*done),
             Note::Deliver(instance, message, submitted, _hold) => self.handed_over(instance, message, &submitted),
+            Note::Start(birth) => self.start(birth),
             Note::Create(new, execution, _hold) => self.create(*new, execution),
             Note::Follow(instance, follower, _hold) => {
                 // Where it is not live, the follower is dropped, and thereby told.
@@ -318,6 +329,7 @@ impl Node {
             Answer::Acquired(lease, acquired) => self.acquired(lease, acquired),
             Answer::History(instance, generation, events) => self.loaded(&instance, generation, events),
             Answer::Joined(lease) => self.joined(lease),
+            Answer::Instance(instance, record) => self.looked_for(instance, record.as_deref()),
         }
     }
 
@@ -409,6 +421,7 @@ impl Node {
         self.handle.set_lease(lease);
         self.heartbeat.renew_as(lease);
         self.acquiring = Acquiring::new(&self.shared);
+        self.doubts.clear();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which instances are live, and their turns.
 
 use super::commits::{Context, TurnContext};
-use super::{Node, Note};
+use super::{Birth, Node, Note};
 use crate::error::ErrorCode;
 use crate::id::{EventId, ExecutionId, InstanceId};
 use crate::provider::{AcquiredInstance, EventRow, MessageRow, NewInstance, Submitted, Write};
@@ -16,8 +16,10 @@ impl Node {
         if self.rejoining {
             return;
         }
-        if let Some(slot) = self.slots.get(&new.instance) {
+        if let Some(slot) = self.slots.get_mut(&new.instance) {
             if slot.knows(new.start.id) {
+                // Its client has stored it before its first turn could.
+                slot.birth = None;
                 return;
             }
             // The live copy is of an instance that was removed, or has gone on already: the provider tells.
@@ -48,6 +50,7 @@ impl Node {
         if let Some(slot) = self.slots.get_mut(&instance) {
             acquired.messages.into_iter().for_each(|message| slot.deliver(Delivery::Message(message)));
         } else {
+            self.loaded_up_to(&acquired.execution, acquired.last_event);
             let generation = self.next_generation();
             let slot = Slot::acquired(generation, acquired);
             if matches!(slot.state, SlotState::Loading) {
@@ -204,7 +207,12 @@ impl Node {
             },
             Err(fault) => fault,
         };
+        let unborn = slot.birth.is_some();
         self.store_left(done.taken.into_iter().chain(done.left));
+        if unborn {
+            // It is stored first, by its client, and then suspended.
+            return self.drop_slot(&done.execution.instance);
+        }
         self.suspend(&done.execution, committed, fault, done.generation);
     }
 
@@ -244,9 +252,16 @@ impl Node {
         let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
         let cancelled = open.map(|(call, _)| *call).collect();
         let about = About { execution: &id, version: &version, committed, started: &started, now };
-        let turn = turn_commit::turn(&about, output, &mut self.admission());
+        let mut turn = turn_commit::turn(&about, output, &mut self.admission());
+        let birth = self.slots.get_mut(&id.instance).and_then(|slot| slot.birth.take());
+        let stored = birth.map(|Birth { new, stored }| {
+            turn.consumed.retain(|message| *message != new.start.id);
+            turn.creates = Some(new);
+            stored
+        });
         let context = TurnContext {
             generation,
+            stored,
             execution: Some(execution),
             version: Some(version),
             taken,
@@ -281,6 +296,7 @@ impl Node {
         let turn = turn_commit::suspension(execution, committed, reason, self.now());
         let context = TurnContext {
             generation,
+            stored: None,
             execution: None,
             version: None,
             taken: Vec::new(),
@@ -348,6 +364,10 @@ impl Node {
     /// Names turns that have been running for long.
     pub(super) fn report_stuck_turns(&mut self) {
         for turn in self.pool.stuck(self.shared.options.turn_warning) {
+            if let Some(slot) = self.slots.get_mut(&turn.instance) {
+                // Its client does not wait for it.
+                slot.birth = None;
+            }
             let seconds = turn.since.as_secs_f64();
             tracing::error!(
                 instance = %turn.instance, orchestration = turn.name, seconds, last_call = turn.place,

@@ -143,7 +143,7 @@ impl Record {
             let Ok(submitted) = answer else { continue };
             match entry {
                 Submission::Start { new, .. } if submitted.written && self.done.insert(new.start.id.0) => {
-                    self.create(new, submitted.execution, submitted.owner);
+                    self.create_queued(new, submitted.execution, submitted.owner);
                 }
                 Submission::Send { to, message, .. } if self.done.insert(message.id.0) => {
                     let begun = self.begun.get(&message.id).copied().unwrap_or(0);
@@ -204,8 +204,17 @@ impl Record {
     }
 
     /// A turn, or the end of an execution from outside, was written.
-    fn turn(&mut self, lease: Option<&Lease>, turn: Turn, committed: Option<&Committed>) {
+    fn turn(&mut self, lease: Option<&Lease>, mut turn: Turn, committed: Option<&Committed>) {
         let own = turn.execution.instance.clone();
+        if let Some(new) = turn.creates.take() {
+            if !self.done.insert(new.start.id.0) {
+                self.violated(format!("{own} was started twice by message {}", new.start.id));
+            }
+            if self.instances.contains_key(&own) {
+                self.violated(format!("{own} was created, and was there already"));
+            }
+            self.create(*new, 1, lease.map(|lease| lease.epoch));
+        }
         let Some(seen) = self.instances.get_mut(&own) else {
             return self.violated(format!("{own} has made a turn, and was never started"));
         };
@@ -280,7 +289,7 @@ impl Record {
                 Some(Placement::Refused) => self.queue(from, &child.otherwise),
                 placement => {
                     let owner = if let Some(Placement::Owned(epoch)) = placement { Some(epoch) } else { None };
-                    self.create(child.new, 1, owner);
+                    self.create_queued(child.new, 1, owner);
                     child.accepted.iter().for_each(|accepted| self.queue(from, accepted));
                 }
             }
@@ -291,6 +300,12 @@ impl Record {
                 _ => self.queue(&out.to, &out.message),
             }
         }
+    }
+
+    fn create_queued(&mut self, new: NewInstance, execution: u64, owner: Option<Epoch>) {
+        let (instance, start) = (new.instance.clone(), new.start.clone());
+        self.create(new, execution, owner);
+        self.queue(&instance, &start);
     }
 
     fn create(&mut self, new: NewInstance, execution: u64, owner: Option<Epoch>) {
@@ -312,8 +327,7 @@ impl Record {
         self.histories.retain(|id, _| id.instance != new.instance);
         self.turns_of.retain(|id, _| id.instance != new.instance);
         self.attempts.retain(|id, _| id.execution.instance != new.instance);
-        self.histories.insert(ExecutionId { instance: new.instance.clone(), number: execution }, Vec::new());
-        self.queue(&new.instance, &new.start);
+        self.histories.insert(ExecutionId { instance: new.instance, number: execution }, Vec::new());
     }
 
     fn queue(&mut self, to: &InstanceId, message: &MessageRow) {
