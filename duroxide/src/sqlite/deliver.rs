@@ -112,3 +112,27 @@ pub(super) fn sweep(tx: &mut Tx<'_>, instance: i64, execution: Option<u64>) -> r
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_make_ready_as_it_is_stored() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("schema/0001_initial.sql")).unwrap();
+        let insert =
+            "INSERT INTO duroxide_messages (arrival, instance, id, lane, visible_at, arrived_at, sent, format, data)
+            VALUES (?1, ?1, x'00', 2, ?2, ?3, 0, 1, '')";
+        let times = [i64::MIN, -1, 0, i64::MAX];
+        let cases = [None, Some(-1), Some(0), Some(i64::MAX)].into_iter().flat_map(|v| times.map(|at| (v, at)));
+        for (n, (visible_at, arrived_at)) in (1_i64..).zip(cases) {
+            connection.execute(insert, (n, visible_at, arrived_at)).unwrap();
+            let ready = concat!("SELECT ", ready_by_messages!("?1"));
+            let ready: i64 = connection.query_row(ready, [n], |row| row.get(0)).unwrap();
+            let time = Timestamp::from_micros;
+            let stored = stored_ready(Ready::by_message(visible_at.map(time), time(arrived_at)));
+            assert_eq!(ready, stored, "{visible_at:?}, {arrived_at}");
+        }
+    }
+}

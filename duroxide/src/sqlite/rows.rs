@@ -169,3 +169,21 @@ pub(super) fn event(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
     }
     Ok(event)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ready_at_once_stands_before_all_times() {
+        let times = [i64::MIN, -1, 0, 1_577_836_800_000_000, i64::MAX].map(Timestamp::from_micros);
+        for since in times {
+            for time in times {
+                assert!(stored_ready(Ready::AtOnce(since)) < stored_ready(Ready::At(time)), "{since:?}, {time:?}");
+            }
+        }
+        for ready in times[1..4].iter().flat_map(|time| [Ready::AtOnce(*time), Ready::At(*time)]) {
+            assert_eq!(read_ready(stored_ready(ready)), ready);
+        }
+    }
+}
