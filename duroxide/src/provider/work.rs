@@ -137,7 +137,8 @@ pub struct AcquiredActivity {
 /// One atomic write of a node.
 #[derive(Debug, Clone)]
 pub struct Commit {
-    /// Its id. The provider remembers the last one of each instance and each activity that it changed.
+    /// Its id. The provider remembers the last one of each instance and each activity that it changed; of an outcome, and of
+    /// what gives something back and names no attempt, for an hour: it may be taken again and go on meanwhile.
     pub id: CommitId,
     /// What is written.
     pub write: Write,

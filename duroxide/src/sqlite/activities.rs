@@ -29,7 +29,7 @@ pub(super) fn commit(tx: &mut Tx<'_>, lease: &Lease, commit: &Commit) -> Done {
                     AND last_commit IS NOT ?1";
             give_back(tx, id, lease, activity, set, Some(*attempt), stored_ready(Ready::At(*visible_at)).into())
         }
-        Write::Park { activity, reason } => {
+        Write::Park { activity, reason } => once(tx, id, |tx| {
             let set = "UPDATE duroxide_activities SET owner = NULL, alone = 0, last_commit = ?1, parked = ?7
                 WHERE instance = ?2 AND execution = ?3 AND call = ?4 AND owner = ?5 AND ?6 IS NULL
                     AND last_commit IS NOT ?1";
@@ -39,15 +39,26 @@ pub(super) fn commit(tx: &mut Tx<'_>, lease: &Lease, commit: &Commit) -> Done {
             }
             tx.signals.changed(&activity.execution.instance);
             Ok(done)
-        }
-        Write::ReleaseActivity { activity } => {
+        }),
+        Write::ReleaseActivity { activity } => once(tx, id, |tx| {
             let set = "UPDATE duroxide_activities SET owner = NULL, alone = 0, last_commit = ?1
                 WHERE instance = ?2 AND execution = ?3 AND call = ?4 AND owner = ?5 AND ?6 IS NULL AND ?7 IS NULL
                     AND last_commit IS NOT ?1";
             give_back(tx, id, lease, activity, set, None, rusqlite::types::Value::Null)
-        }
-        Write::ReleaseInstance { instance } => release_instance(tx, id, lease, instance),
+        }),
+        Write::ReleaseInstance { instance } => once(tx, id, |tx| release_instance(tx, id, lease, instance)),
     }
+}
+
+/// What does not show in a number that only grows, such as the attempt, is remembered by itself: it may be taken again, and
+/// go on, before the commit is sent once more.
+fn once(tx: &mut Tx<'_>, id: CommitId, write: impl FnOnce(&mut Tx<'_>) -> Done) -> Done {
+    if tx.is_remembered(id.0)? {
+        return Ok(repeated());
+    }
+    let done = write(tx)?;
+    tx.remember(id.0)?;
+    Ok(done)
 }
 
 fn repeated() -> Committed {

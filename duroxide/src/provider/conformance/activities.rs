@@ -17,6 +17,7 @@ list![
     an_activity_is_parked_until_its_instance_is_resumed,
     writes_of_an_activity_are_fenced,
     writes_of_an_activity_are_done_once,
+    what_was_given_back_and_taken_again_is_not_given_back_by_the_same_commit,
     a_cancelled_activity_is_told_once,
     activities_fit_names_and_tags,
     groups_have_their_own_limits,
@@ -144,6 +145,32 @@ async fn writes_of_an_activity_are_done_once(world: World) {
     let release = Write::ReleaseInstance { instance: super::fixture::id("i") };
     assert!(!node.commit_as(id, release.clone()).await.expect("the first time").repeated);
     assert!(node.commit_as(id, release).await.expect("the second time").repeated);
+}
+
+async fn what_was_given_back_and_taken_again_is_not_given_back_by_the_same_commit(world: World) {
+    let node = with_activity(&world, "i").await;
+    let activity = activity_id("i", 1, 1);
+    let give_back = [
+        Write::ReleaseActivity { activity: activity.clone() },
+        Write::Park { activity: activity.clone(), reason: "{}".to_owned() },
+    ];
+    for (attempt, write) in (1..).zip(give_back) {
+        let id = CommitId::new();
+        assert_eq!(node.commit_as(id, write.clone()).await, Ok(Committed::default()));
+        world.resume("i").await.expect("resume");
+        assert_eq!(node.acquire(want(at(3))).await.activities.len(), 1);
+        node.commit(retry("i", attempt, 3)).await.expect("retry");
+        assert_eq!(node.acquire(want(at(3))).await.activities.len(), 1);
+        assert!(node.commit_as(id, write).await.expect("again").repeated);
+        assert!(node.acquire(want(at(3))).await.activities.is_empty(), "the node has it");
+    }
+    let (id, write) = (CommitId::new(), Write::ReleaseInstance { instance: id("i") });
+    assert_eq!(node.commit_as(id, write.clone()).await, Ok(Committed::default()));
+    world.send("i", message("hello")).await.expect("send");
+    assert_eq!(node.acquire(want(at(3))).await.instances.len(), 1);
+    node.turn(ending("i", 1, 2, Then::Go)).await.expect("turn");
+    assert!(node.commit_as(id, write).await.expect("again").repeated);
+    assert_eq!(world.record("i").await.owner, Some(node.lease.epoch));
 }
 
 async fn a_cancelled_activity_is_told_once(world: World) {

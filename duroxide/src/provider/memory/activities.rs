@@ -28,18 +28,35 @@ impl State {
                     activity.blame = Blame::default();
                 })
             }
-            Write::Park { activity, reason } => {
-                let done = self.give_back(lease, id, &activity, None, |activity| activity.parked = Some(reason))?;
-                let build = self.nodes.get(&lease.epoch).map(|node| node.info.build.clone());
-                if let Some(instance) = self.instances.get_mut(&activity.execution.instance) {
+            Write::Park { activity, reason } => self.once(id, |this| {
+                let done = this.give_back(lease, id, &activity, None, |activity| activity.parked = Some(reason))?;
+                let build = this.nodes.get(&lease.epoch).map(|node| node.info.build.clone());
+                if let Some(instance) = this.instances.get_mut(&activity.execution.instance) {
                     instance.tried.extend(build);
                 }
-                self.signals.changed(&activity.execution.instance);
+                this.signals.changed(&activity.execution.instance);
                 Ok(done)
+            }),
+            Write::ReleaseActivity { activity } => {
+                self.once(id, |this| this.give_back(lease, id, &activity, None, |_| ()))
             }
-            Write::ReleaseActivity { activity } => self.give_back(lease, id, &activity, None, |_| ()),
-            Write::ReleaseInstance { instance } => self.release_instance(lease, id, &instance),
+            Write::ReleaseInstance { instance } => self.once(id, |this| this.release_instance(lease, id, &instance)),
         }
+    }
+
+    /// What does not show in a number that only grows, such as the attempt, is remembered by itself: it may be taken again,
+    /// and go on, before the commit is sent once more.
+    fn once(
+        &mut self,
+        id: crate::id::CommitId,
+        write: impl FnOnce(&mut Self) -> Result<Committed, CommitError>,
+    ) -> Result<Committed, CommitError> {
+        if self.is_remembered(id.0) {
+            return Ok(Committed { repeated: true, ..Committed::default() });
+        }
+        let done = write(self)?;
+        self.remember(id.0);
+        Ok(done)
     }
 
     fn owned(&self, lease: &Lease, id: &ActivityId, attempt: Option<u32>) -> Result<(), CommitError> {
