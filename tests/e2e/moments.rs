@@ -273,6 +273,32 @@ async fn an_instance_that_takes_an_id_before_its_end_is_answered_is_not_forgotte
     assert_eq!(result.expect("it is forgotten").unwrap(), 1);
 }
 
+#[tokio::test]
+async fn an_instance_is_not_taken_for_one_with_its_id_that_was_replaced_elsewhere() {
+    let bench = Bench::new().await;
+    let faults = bench.provider.faults();
+    let other = Client::new(bench.provider.clone()).with_clock(bench.clock.clone());
+    let asked = faults.begun(Method::Acquire);
+    let first = listens::start(&other, "id").delay(hours(1)).await.unwrap();
+    // An early event: the node has it now, and waits for its start.
+    first.raise(Knock).await.unwrap();
+    faults.until_begun(Method::Acquire, asked + 1).await;
+    while bench.provider.instance(first.id().unwrap()).await.unwrap().unwrap().owner.is_none() {
+        tokio::task::yield_now().await;
+    }
+    first.terminate("enough").await.unwrap();
+    // Another takes the id on a second node, begins, and is left.
+    let second = Runtime::builder().registry(registry()).state(bench.door.clone()).provider(bench.provider.clone());
+    let second = second.clock(bench.clock.clone()).start().await.unwrap();
+    let handle = listens::start(&second.client(), "id").if_exists(IfExists::Replace).await.unwrap();
+    until_events(&handle, 2).await;
+    second.shutdown().await.unwrap();
+    let handle = listens::handle(&other, "id");
+    handle.raise(Knock).await.unwrap();
+    let result = tokio::time::timeout(seconds(10), handle.result()).await;
+    assert_eq!(result.expect("its messages go to the one before").unwrap(), 1);
+}
+
 #[orchestration]
 async fn blocks_twice(ctx: OrchestrationContext) -> duroxide::Result<Vec<bool>> {
     let first = blocks_at_door::call(&ctx).timeout(seconds(5)).await;

@@ -251,11 +251,10 @@ impl Provider for FaultyProvider {
     fn commit<'a>(
         &'a self,
         lease: &'a Lease,
-        mut entries: Vec<Arc<Commit>>,
+        mut entries: Vec<Commit>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
         Box::pin(async move {
-            let written =
-                |entry: &Arc<Commit>| if let Write::Turn(turn) = &entry.write { turn.events.len() } else { 0 };
+            let written = |entry: &Commit| if let Write::Turn(turn) = &entry.write { turn.events.len() } else { 0 };
             let written: usize = entries.iter().map(written).sum();
             self.faults.change(|plan| plan.events.written += written);
             let fault = self.faults.enter(Method::Commit).await;

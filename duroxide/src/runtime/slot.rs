@@ -87,6 +87,11 @@ impl Slot {
         slot
     }
 
+    /// Whether it is what is stored of an instance.
+    pub(super) fn is_of(&self, acquired: &AcquiredInstance) -> bool {
+        self.execution == acquired.execution && self.committed == acquired.last_event && self.name == acquired.name
+    }
+
     /// An instance without history.
     pub(super) fn new(generation: u64, execution: ExecutionId, name: String, version: Option<Version>) -> Self {
         Self {

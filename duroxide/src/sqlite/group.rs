@@ -77,9 +77,7 @@ where
     }
 
     fn answer(self: Box<Self>, committed: Result<(), Failure>) -> bool {
-        let Self { entries, results, answer, .. } = *self;
-        // Whoever is answered has what it shared to itself again.
-        drop(entries);
+        let Self { results, answer, .. } = *self;
         answer.send(committed.map(|()| results)).is_ok()
     }
 }

@@ -86,8 +86,9 @@ impl Acquiring {
         last.is_none_or(|last| last <= self.cursor.arrival)
     }
 
-    /// Gives a message back that may be delivered now. It may not where others of its instance, which came before, are still
-    /// to be brought by an answer: then it comes with them, or behind them.
+    /// Lets a message pass that may be delivered now. Where an answer is still to bring others of its instance, which came
+    /// before, it comes with these or is kept behind them: what was handed over while the instance was not in memory was not
+    /// kept anywhere, and an answer that was on its way then lacks it.
     pub(super) fn in_turn(&mut self, instance: &InstanceId, message: MessageRow) -> Option<MessageRow> {
         if self.load.contains(instance) {
             return None;
@@ -195,7 +196,9 @@ impl Node {
         }
         for mut instance in acquired.instances {
             let id = &instance.execution.instance;
-            if advanced.contains(id) && !self.slots.contains_key(id) {
+            if !advanced.contains(id) {
+                self.drop_if_other(&instance);
+            } else if !self.slots.contains_key(id) {
                 self.acquiring.load(id.clone());
                 continue;
             }

@@ -37,6 +37,21 @@ impl Node {
         self.insert(slot);
     }
 
+    /// Drops the live copy of what had the id of an instance before, and was ended or went on elsewhere without a word to this
+    /// node. A turn that is on its way finds that out by itself.
+    pub(super) fn drop_if_other(&mut self, acquired: &AcquiredInstance) {
+        let id = &acquired.execution.instance;
+        let Some(slot) = self.slots.get(id) else { return };
+        if matches!(slot.state, SlotState::Busy) || slot.is_of(acquired) {
+            return;
+        }
+        if slot.has_mail() {
+            // Some of it may have come since that answer was given.
+            self.acquiring.load(id.clone());
+        }
+        self.drop_slot(id);
+    }
+
     /// Takes on an instance that the provider has handed out.
     pub(super) fn take_on(&mut self, acquired: AcquiredInstance) {
         let instance = acquired.execution.instance.clone();

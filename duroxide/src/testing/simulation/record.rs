@@ -1,7 +1,6 @@
 //! What the storage has agreed to, as seen from outside: kept beside the storage itself, to be compared.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -169,11 +168,10 @@ impl Record {
     pub(super) fn committed(
         &mut self,
         lease: &Lease,
-        entries: Vec<Arc<Commit>>,
+        entries: Vec<Commit>,
         answers: &[Result<Committed, CommitError>],
     ) {
-        for (entry, answer) in entries.into_iter().zip(answers) {
-            let Commit { id, write } = Arc::unwrap_or_clone(entry);
+        for (Commit { id, write }, answer) in entries.into_iter().zip(answers) {
             let Ok(committed) = answer else { continue };
             let new = self.done.insert(id.0);
             if committed.repeated {
