@@ -121,7 +121,7 @@ struct Pair {
     cursors: BTreeMap<Epoch, (Cursor, Cursor)>,
     /// In microseconds. Grows with every step, so that no two things are due at the same time.
     now: i64,
-    last_commit: Option<(Lease, Commit)>,
+    last_commit: Option<(Lease, Arc<Commit>)>,
     last_message: Option<(InstanceId, MessageRow)>,
 }
 
@@ -221,7 +221,7 @@ impl Pair {
     }
 
     async fn commit(&mut self, lease: Lease, write: Write) {
-        let commit = Commit { id: CommitId::new(), write };
+        let commit = Arc::new(Commit { id: CommitId::new(), write });
         both!(self, provider => provider.commit(&lease, vec![commit.clone()]));
         self.last_commit = Some((lease, commit));
     }

@@ -1,6 +1,8 @@
 //! Every kind of write once, in an order in which each finds what it needs. The ids are fixed when the script is made, so
 //! that any step can be asked for again as the same.
 
+use std::sync::Arc;
+
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{
@@ -19,7 +21,7 @@ pub(crate) enum Op {
     Renew(Node),
     Leave(Node),
     Acquire(Node),
-    Commit(Node, Vec<Commit>),
+    Commit(Node, Vec<Arc<Commit>>),
     Submit(Vec<Submission>),
     Delete(&'static [&'static str]),
     Prune,
@@ -66,7 +68,7 @@ impl Script {
         provider.acquire(&nobody, Want { now, ..want() }).await.expect("ask");
         let lease = |node: Node| leases[node as usize].expect("it has joined");
         let want = || {
-            let names = std::sync::Arc::new(["work".to_owned()]);
+            let names = Arc::new(["work".to_owned()]);
             Want { now, activities: vec![ActivityGroup { names, limit: 100 }], ..want() }
         };
         let Step { name, op, refused } = &self.steps[step];
@@ -185,11 +187,11 @@ fn activity_id(name: &str, number: u64, call: u64) -> ActivityId {
     ActivityId { execution: ExecutionId { instance: id(name), number }, call: CallId(call) }
 }
 
-fn commit(write: Write) -> Commit {
-    Commit { id: CommitId::new(), write }
+fn commit(write: Write) -> Arc<Commit> {
+    Arc::new(Commit { id: CommitId::new(), write })
 }
 
-fn turn_commit(turn: Turn) -> Commit {
+fn turn_commit(turn: Turn) -> Arc<Commit> {
     commit(Write::Turn(Box::new(turn)))
 }
 

@@ -251,10 +251,11 @@ impl Provider for FaultyProvider {
     fn commit<'a>(
         &'a self,
         lease: &'a Lease,
-        mut entries: Vec<Commit>,
+        mut entries: Vec<Arc<Commit>>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
         Box::pin(async move {
-            let written = |entry: &Commit| if let Write::Turn(turn) = &entry.write { turn.events.len() } else { 0 };
+            let written =
+                |entry: &Arc<Commit>| if let Write::Turn(turn) = &entry.write { turn.events.len() } else { 0 };
             let written: usize = entries.iter().map(written).sum();
             self.faults.change(|plan| plan.events.written += written);
             let fault = self.faults.enter(Method::Commit).await;

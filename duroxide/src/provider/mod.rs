@@ -20,6 +20,8 @@ mod rows;
 mod wakeups;
 mod work;
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
 pub use admin::*;
@@ -63,11 +65,12 @@ pub trait Provider: Send + Sync + 'static {
     fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>>;
 
     /// Writes turns and outcomes. Each entry is atomic and fenced by itself; all of them are one group, made durable
-    /// together. The results stand in the order of the entries.
+    /// together. The results stand in the order of the entries. They are shared with the node, which needs them once they are
+    /// answered, and may send them again.
     fn commit<'a>(
         &'a self,
         lease: &'a Lease,
-        entries: Vec<Commit>,
+        entries: Vec<Arc<Commit>>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>>;
 
     /// Writes what clients ask for. Each entry is atomic by itself; the results stand in the order of the entries.

@@ -77,7 +77,9 @@ where
     }
 
     fn answer(self: Box<Self>, committed: Result<(), Failure>) -> bool {
-        let Self { results, answer, .. } = *self;
+        let Self { entries, results, answer, .. } = *self;
+        // Whoever is answered has what it shared to itself again.
+        drop(entries);
         answer.send(committed.map(|()| results)).is_ok()
     }
 }

@@ -149,7 +149,7 @@ impl Provider for SqliteProvider {
     fn commit<'a>(
         &'a self,
         lease: &'a Lease,
-        entries: Vec<Commit>,
+        entries: Vec<Arc<Commit>>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
         let lease = *lease;
         Box::pin(self.handle.write("commit", entries, move |tx, entry| activities::commit(tx, &lease, entry)))

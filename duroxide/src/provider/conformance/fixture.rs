@@ -274,7 +274,7 @@ impl Member {
         id: CommitId,
         write: Write,
     ) -> Result<Committed, CommitError> {
-        let mut results = self.provider.commit(lease, vec![Commit { id, write }]).await.expect("commit");
+        let mut results = self.provider.commit(lease, vec![Arc::new(Commit { id, write })]).await.expect("commit");
         assert_eq!(results.len(), 1, "one result per entry");
         results.remove(0)
     }

@@ -1,5 +1,7 @@
 //! Turns: atomic, fenced, idempotent; and what instances do after them.
 
+use std::sync::Arc;
+
 use super::fixture::*;
 use super::list;
 use crate::id::{CallId, CommitId, EventId, MessageId};
@@ -119,7 +121,7 @@ async fn a_bad_entry_does_not_harm_its_neighbours(world: World) {
     }
     let bad = Turn { consumed: vec![MessageId::new()], ..ending("b", 1, 0, Then::Go) };
     let turns = [ending("a", 1, 0, Then::Go), bad, ending("c", 1, 0, completed())];
-    let entry = |turn| Commit { id: CommitId::new(), write: Write::Turn(Box::new(turn)) };
+    let entry = |turn| Arc::new(Commit { id: CommitId::new(), write: Write::Turn(Box::new(turn)) });
     let results = node.provider.commit(&node.lease, turns.map(entry).to_vec()).await.expect("commit");
     assert_eq!(results, [Ok(Committed::default()), Err(CommitError::Conflict), Ok(Committed::default())]);
     let counts =
@@ -141,8 +143,10 @@ async fn a_thousand_entries_are_one_batch(world: World) {
     let starts = names.iter().map(|name| start(eager(name), IfExists::Error, Some(node.lease))).collect();
     let started = world.provider.submit(starts).await.expect("submit");
     assert_eq!(started.iter().filter(|result| result.is_ok()).count(), 1000);
-    let entry =
-        |name: &String| Commit { id: CommitId::new(), write: Write::Turn(Box::new(ending(name, 1, 0, completed()))) };
+    let entry = |name: &String| {
+        let turn = ending(name, 1, 0, completed());
+        Arc::new(Commit { id: CommitId::new(), write: Write::Turn(Box::new(turn)) })
+    };
     let results = node.provider.commit(&node.lease, names.iter().map(entry).collect()).await.expect("commit");
     assert!(results.iter().all(|result| *result == Ok(Committed::default())));
     let filter = Filter { statuses: vec![InstanceStatus::Completed], ..Filter::default() };

@@ -115,11 +115,11 @@ impl Provider for MemoryProvider {
     fn commit<'a>(
         &'a self,
         lease: &'a Lease,
-        entries: Vec<Commit>,
+        entries: Vec<Arc<Commit>>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
         self.answer(move |state| {
             state.take_over_dead();
-            entries.into_iter().map(|entry| state.commit(lease, entry)).collect()
+            entries.into_iter().map(|entry| state.commit(lease, Arc::unwrap_or_clone(entry))).collect()
         })
     }
 

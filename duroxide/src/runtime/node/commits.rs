@@ -1,5 +1,7 @@
 //! What is committed, and what follows once it is durable.
 
+use std::sync::Arc;
+
 use semver::Version;
 use tokio::sync::oneshot;
 
@@ -13,7 +15,7 @@ use crate::runtime::slot::{Delivery, LocalOutcome, Slot};
 
 /// A commit on its way.
 pub(super) struct Outbound {
-    commit: Commit,
+    commit: Arc<Commit>,
     context: Context,
 }
 
@@ -58,7 +60,7 @@ pub(super) struct TurnContext {
 impl Node {
     /// Puts a write among those that go out together at the end of the round.
     pub(super) fn commit(&mut self, write: Write, context: Context) {
-        self.outgoing.push(Outbound { commit: Commit { id: CommitId::new(), write }, context });
+        self.outgoing.push(Outbound { commit: Arc::new(Commit { id: CommitId::new(), write }), context });
     }
 
     /// Stores an outcome as a message, because its instance is not live here.
@@ -90,7 +92,7 @@ impl Node {
         let held = lease == self.lease && !self.rejoining;
         for (Outbound { commit, context }, result) in done {
             self.acquiring.is_proven(commit.write.instance());
-            match (commit.write, context) {
+            match (Arc::unwrap_or_clone(commit).write, context) {
                 (Write::Turn(turn), Context::Turn(context)) => match result {
                     Ok(committed) => self.turn_committed(*turn, *context, &committed, held),
                     Err(error) => self.turn_refused(&turn, *context, &error, held),

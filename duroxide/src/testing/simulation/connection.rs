@@ -153,7 +153,7 @@ impl Connection {
     async fn commit_entries(
         &self,
         lease: Lease,
-        mut entries: Vec<Commit>,
+        mut entries: Vec<Arc<Commit>>,
     ) -> Result<Vec<Result<Committed, CommitError>>, ProviderError> {
         let mut course = self.course("commit", true, entries.len() > 1).await;
         let in_part = course.fault == Some(Fault::InPart);
@@ -164,7 +164,9 @@ impl Connection {
             entries.retain(|_| each.next() != Some(&true));
         }
         let world = self.0.world.clone();
-        world.trace(|| format!("{} commits {}", self.0.process, entries.iter().map(show_commit).collect::<String>()));
+        world.trace(|| {
+            format!("{} commits {}", self.0.process, entries.iter().map(|entry| show_commit(entry)).collect::<String>())
+        });
         let carry_out = async move {
             let answers = world.storage.commit(&lease, entries.clone()).await?;
             world.observe(|record| record.committed(&lease, entries, &answers));
@@ -240,7 +242,7 @@ impl Provider for Connection {
     fn commit<'a>(
         &'a self,
         lease: &'a Lease,
-        entries: Vec<Commit>,
+        entries: Vec<Arc<Commit>>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
         Box::pin(self.commit_entries(*lease, entries))
     }

@@ -1,6 +1,7 @@
 //! What the storage has agreed to, as seen from outside: kept beside the storage itself, to be compared.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -168,10 +169,11 @@ impl Record {
     pub(super) fn committed(
         &mut self,
         lease: &Lease,
-        entries: Vec<Commit>,
+        entries: Vec<Arc<Commit>>,
         answers: &[Result<Committed, CommitError>],
     ) {
-        for (Commit { id, write }, answer) in entries.into_iter().zip(answers) {
+        for (entry, answer) in entries.into_iter().zip(answers) {
+            let Commit { id, write } = Arc::unwrap_or_clone(entry);
             let Ok(committed) = answer else { continue };
             let new = self.done.insert(id.0);
             if committed.repeated {
