@@ -135,6 +135,33 @@ async fn a_detached_activity_outlives_its_orchestration() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_deleted_instance_is_not_taken_for_that_of_the_next() {
+    let bench = Bench::new().await;
+    let client = bench.runtime.client();
+    let first = leaves_a_visitor::start(&client, "host").await.unwrap();
+    bench.door.until_came(1).await;
+    first.raise(Knock).await.unwrap();
+    assert_eq!(first.result().await.unwrap(), 1);
+    // The node hears late that its activity was removed.
+    bench.provider.faults().hold(Method::Renew);
+    first.delete().await.unwrap();
+    let second = leaves_a_visitor::start(&client, "host").await.unwrap();
+    bench.door.until_came(2).await;
+    bench.provider.faults().release(Method::Renew);
+    bench.door.until_gone(1).await;
+    passes_by::start(&client, "else").await.unwrap().result().await.unwrap();
+    assert_eq!(bench.provider.nodes().await.unwrap()[0].activities, 1);
+    assert!(bench.door.until_gone(2).now_or_never().is_none(), "that of the second goes on");
+    second.raise(Knock).await.unwrap();
+    assert_eq!(second.result().await.unwrap(), 1);
+    bench.door.open();
+    bench.door.until_gone(2).await;
+    while bench.provider.nodes().await.unwrap()[0].activities > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_detached_activity_runs_although_its_turn_is_answered_only_after_the_end() {
     let bench = Bench::new().await;
     bench.provider.faults().always(Method::Commit, Fault::AnswerLost);

@@ -390,6 +390,7 @@ pub(crate) fn contents(database: &rusqlite::Connection) -> String {
         ("payloads", "id", &[]),
         ("labels", "name, value, instance", &[]),
         ("dedup", "id", &[]),
+        ("removed", "id", &[]),
         ("tried", "instance, build", &[]),
         ("nodes", "epoch", &["epoch"]),
         ("notices", "epoch, instance, execution, call", &["epoch"]),

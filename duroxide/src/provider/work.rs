@@ -213,8 +213,9 @@ impl Write {
 #[derive(Debug, Clone)]
 pub struct Turn {
     /// The instance itself, where this is its first turn and creates it: owned by the lease, with its start among the events
-    /// and never stored as a message. Then the preconditions are: nobody has the id, [`NewInstance::start`] is not remembered
-    /// as that of an instance that was removed, and the lease is a member. Nothing is consumed.
+    /// and never stored as a message. Then the preconditions are: nobody has the id or has had it not long ago,
+    /// [`NewInstance::start`] is not remembered as that of an instance that was removed, and the lease is a member. Nothing is
+    /// consumed.
     pub creates: Option<Box<NewInstance>>,
     /// The execution that made the turn.
     pub execution: ExecutionId,
@@ -412,8 +413,9 @@ pub enum IfExists {
 pub struct Submitted {
     /// Who owns the instance, and will find the message there; or nobody.
     pub owner: Option<Epoch>,
-    /// The execution of the instance that is current. The first is 1; an instance that replaces another goes on counting, so
-    /// that what is left of the old one (activities, children, idempotency keys) is never taken for its own.
+    /// The execution of the instance that is current. The first is 1; an instance that takes the id of another, replacing it or
+    /// within an hour of its removal, goes on counting, so that what is left of the old one (activities, children,
+    /// idempotency keys) is never taken for its own.
     pub execution: u64,
     /// Whether something was written: `false` where [`IfExists::Attach`] found an instance, or for a resume without effect.
     pub written: bool,

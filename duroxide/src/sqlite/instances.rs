@@ -4,28 +4,35 @@ use rusqlite::named_params;
 
 use super::activities;
 use super::deliver::{self, Target, ready_by_messages};
-use super::rows::{int, text_map, text_map_json, uuid};
+use super::rows::{int, natural, text_map, text_map_json, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, InstanceId};
 use crate::provider::{InstanceStatus, Lease, NewInstance, Placement};
 
-/// Creates an instance with its start message, owned by the epoch if it is to be eager and the epoch is a member. `None`:
-/// the id is taken.
+/// Creates an instance with its start message, owned by the epoch if it is to be eager and the epoch is a member; with the
+/// number of its first execution. `None`: the id is taken.
 pub(super) fn create(
     tx: &mut Tx<'_>,
     new: &NewInstance,
-    execution: u64,
     by: Option<Epoch>,
     time: Timestamp,
-) -> rusqlite::Result<Option<Placement>> {
+) -> rusqlite::Result<Option<(Placement, u64)>> {
     let owner = match by.filter(|_| new.eager) {
         Some(by) if is_member(tx, by)? => Some(by),
         _ => None,
     };
+    let execution = first_execution(tx, &new.instance)?;
     let Some(seq) = insert(tx, new, execution, owner, time)? else { return Ok(None) };
     let target = Target { seq, status: InstanceStatus::Running, execution, owner };
-    target.deliver(tx, &new.start, time, false).map(Some)
+    target.deliver(tx, &new.start, time, false).map(|placement| Some((placement, execution)))
+}
+
+/// The number of the first execution of an instance that takes an id. What is left of one that was removed, such as an
+/// activity that still runs somewhere, is not taken for its own.
+pub(super) fn first_execution(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<u64> {
+    let find = "SELECT execution FROM duroxide_removed WHERE id = ?1";
+    Ok(tx.sql.row(find, [id.as_str()], |row| natural(row, 0))?.unwrap_or(0) + 1)
 }
 
 /// Whether the epoch is that of a member.
@@ -92,11 +99,12 @@ pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Re
 pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Result<()> {
     activities::sweep(tx, id, seq, None)?;
     deliver::sweep(tx, seq, None)?;
-    let find = "SELECT labels, start_id FROM duroxide_instances WHERE seq = ?1";
-    let found = tx.sql.row(find, [seq], |row| Ok((text_map(row, 0)?, uuid(row, 1)?)))?;
-    let Some((labels, start)) = found else { return Ok(()) };
+    let find = "SELECT labels, start_id, execution FROM duroxide_instances WHERE seq = ?1";
+    let found = tx.sql.row(find, [seq], |row| Ok((text_map(row, 0)?, uuid(row, 1)?, natural(row, 2)?)))?;
+    let Some((labels, start, execution)) = found else { return Ok(()) };
     // Its start may come once more.
     tx.remember(start)?;
+    tx.remember_removed(id, execution)?;
     for (name, value) in labels {
         let delete = "DELETE FROM duroxide_labels WHERE name = ?1 AND value = ?2 AND instance = ?3";
         tx.sql.run(delete, (name, value, seq))?;

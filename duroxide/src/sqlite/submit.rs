@@ -31,8 +31,8 @@ fn start(tx: &mut Tx<'_>, new: &NewInstance, if_exists: IfExists, lease: Option<
         return Ok(Submitted { owner: None, execution: 1, written: true, last_found: None });
     }
     let by = lease.map(|lease| lease.epoch);
-    if let Some(placement) = instances::create(tx, new, 1, by, time)? {
-        return Ok(Submitted { owner: owner(placement), execution: 1, written: true, last_found: None });
+    if let Some((placement, execution)) = instances::create(tx, new, by, time)? {
+        return Ok(Submitted { owner: owner(placement), execution, written: true, last_found: None });
     }
     let find = "SELECT seq, status, owner, execution, start_id = ?2 FROM duroxide_instances WHERE id = ?1";
     let there = tx.sql.row(find, (new.instance.as_str(), new.start.id.0.as_bytes()), |row| {
@@ -46,8 +46,8 @@ fn start(tx: &mut Tx<'_>, new: &NewInstance, if_exists: IfExists, lease: Option<
         IfExists::Replace if status.is_finished() => instances::remove(tx, &new.instance, seq)?,
         IfExists::Replace | IfExists::Error => return Err(Refusal::Refused(SubmitError::Exists(status))),
     }
-    let execution = execution + 1;
-    let placement = instances::create(tx, new, execution, by, time)?.ok_or(Refusal::Undo(SubmitError::Conflict))?;
+    let created = instances::create(tx, new, by, time)?;
+    let (placement, execution) = created.ok_or(Refusal::Undo(SubmitError::Conflict))?;
     Ok(Submitted { owner: owner(placement), execution, written: true, last_found: None })
 }
 

@@ -61,7 +61,7 @@ fn create(
     new: &NewInstance,
     turn: &Turn,
 ) -> Result<Option<i64>, Refusal<CommitError>> {
-    if tx.is_remembered(new.start.id.0)? {
+    if tx.is_remembered(new.start.id.0)? || instances::first_execution(tx, &new.instance)? > 1 {
         return Err(Refusal::Refused(CommitError::Conflict));
     }
     let Some(seq) = instances::insert(tx, new, 1, lease.map(|lease| lease.epoch), turn.time)? else { return Ok(None) };
@@ -237,7 +237,7 @@ impl Written<'_> {
     fn start_child(&self, tx: &mut Tx<'_>, from: &Target, child: &NewChild) -> rusqlite::Result<Placement> {
         let time = self.turn.time;
         let owner = self.lease.map(|lease| lease.epoch);
-        let Some(placement) = instances::create(tx, &child.new, 1, owner, time)? else {
+        let Some((placement, _)) = instances::create(tx, &child.new, owner, time)? else {
             from.deliver(tx, &child.otherwise, time, false)?;
             return Ok(Placement::Refused);
         };

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::rows::{int, uuid};
 use super::sql::Sql;
 use crate::clock::Timestamp;
+use crate::id::InstanceId;
 use crate::provider::Signals;
 
 /// How long what was done is remembered once it is gone.
@@ -58,6 +59,20 @@ impl<'a> Tx<'a> {
         self.sql.run(insert, (id.as_bytes(), self.latest().as_micros())).map(drop)
     }
 
+    /// Remembers how far an instance had counted its executions, and forgets some of what was remembered long enough.
+    pub(super) fn remember_removed(&self, id: &InstanceId, execution: u64) -> rusqlite::Result<()> {
+        let insert = "INSERT OR REPLACE INTO duroxide_removed (id, execution, time) VALUES (?1, ?2, ?3)";
+        self.sql.run(insert, (id.as_str(), int(execution), self.latest().as_micros()))?;
+        let forget = "DELETE FROM duroxide_removed WHERE id IN (
+            SELECT id FROM duroxide_removed WHERE time <= ?1 ORDER BY time LIMIT ?2)";
+        self.sql.run(forget, (self.long_ago(), FORGET)).map(drop)
+    }
+
+    /// The time before which nothing need be remembered.
+    fn long_ago(&self) -> i64 {
+        self.latest().as_micros().saturating_sub(int(REMEMBERED.as_secs()).saturating_mul(1_000_000))
+    }
+
     pub(super) fn is_remembered(&self, id: uuid::Uuid) -> rusqlite::Result<bool> {
         let find = "SELECT EXISTS (SELECT 1 FROM duroxide_dedup WHERE id = ?1)";
         Ok(self.sql.row(find, [id.as_bytes()], |row| row.get(0))?.unwrap_or(false))
@@ -79,7 +94,7 @@ impl<'a> Tx<'a> {
         let look = "SELECT id, time FROM duroxide_dedup WHERE id > ?1 ORDER BY id LIMIT ?2";
         let limit = FORGET * self.remembered + 1;
         let seen = self.sql.rows(look, (behind.as_bytes(), limit), |row| Ok((uuid(row, 0)?, row.get::<_, i64>(1)?)))?;
-        let old = self.latest().as_micros().saturating_sub(int(REMEMBERED.as_secs()).saturating_mul(1_000_000));
+        let old = self.long_ago();
         for (id, _) in seen.iter().filter(|(_, time)| *time <= old) {
             self.sql.run("DELETE FROM duroxide_dedup WHERE id = ?1", [id.as_bytes()])?;
         }

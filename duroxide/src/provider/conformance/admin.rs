@@ -15,6 +15,7 @@ list![
     lists_come_in_stable_pages,
     what_nobody_can_take_is_shown,
     only_finished_instances_are_deleted,
+    an_id_that_was_removed_goes_on_counting,
     only_old_finished_instances_are_pruned,
     continued_executions_of_live_instances_are_pruned,
 ];
@@ -130,8 +131,28 @@ async fn only_finished_instances_are_deleted(world: World) {
     assert!(world.find("done").await.is_none() && world.find("live").await.is_some());
     assert!(world.history("done", 1).await.is_empty());
     assert_eq!(node.renew().await, Renewal::Held { cancelled: vec![activity_id("done", 1, 2)] });
-    world.start("done").await;
+    world.submit(start(new_instance("done"), IfExists::Error, None)).await.expect("start");
     assert_eq!(world.record("done").await.last_event, EventId(0));
+}
+
+async fn an_id_that_was_removed_goes_on_counting(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    node.turn(ending("i", 1, 0, completed())).await.expect("finish");
+    assert_eq!(world.provider.delete(&[id("i")]).await.expect("delete"), [Ok(())]);
+    // Its first turn does not know how far it was.
+    let eager = || NewInstance { eager: true, ..new_instance("i") };
+    let first_turn = Turn { creates: Some(Box::new(eager())), ..ending("i", 1, 0, completed()) };
+    assert_eq!(node.turn(first_turn).await, Err(CommitError::Conflict));
+    let again = world.submit(start(eager(), IfExists::Error, Some(node.lease))).await.expect("start");
+    assert_eq!(again.execution, 2);
+    node.turn(ending("i", 2, 0, completed())).await.expect("finish");
+    assert_eq!(world.provider.prune(&Filter::default(), at(9), 10).await.expect("prune"), 1);
+    world.start_owned(&node, "parent").await;
+    let child = NewChild { new: eager(), accepted: None, otherwise: message("taken") };
+    node.turn(Turn { starts: vec![child], ..ending("parent", 1, 0, Then::Go) }).await.expect("turn");
+    assert_eq!(world.record("i").await.execution, execution("i", 3));
+    assert_eq!(node.turn(ending("i", 3, 0, completed())).await, Ok(Committed::default()));
 }
 
 async fn only_old_finished_instances_are_pruned(world: World) {

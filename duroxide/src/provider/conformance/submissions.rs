@@ -198,7 +198,7 @@ async fn a_termination_of_something_else_conflicts(world: World) {
 async fn a_termination_that_comes_again_leaves_alone_what_has_the_id_now(world: World) {
     let commit = CommitId::new();
     for status in [InstanceStatus::Terminated, InstanceStatus::Running] {
-        world.start("i").await;
+        world.submit(start(new_instance("i"), IfExists::Error, None)).await.expect("start");
         let done = world.submit(terminate(commit, terminated("i", 1, 0))).await;
         assert_eq!(done, Ok(Submitted { owner: None, execution: 1, written: true, last_found: None }));
         assert_eq!(world.record("i").await.status, status);

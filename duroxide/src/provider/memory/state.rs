@@ -34,6 +34,8 @@ pub(super) struct State {
     /// Messages that were sent and read, outcomes that were stored, terminations, starts of instances that were removed:
     /// when that was.
     done: BTreeMap<Uuid, Timestamp>,
+    /// Ids whose instance was removed: its last execution, and when that was.
+    removed: BTreeMap<InstanceId, (u64, Timestamp)>,
     /// The latest time that a call named.
     pub(super) latest: Timestamp,
     pub(super) signals: Signals,
@@ -270,6 +272,11 @@ impl State {
         }
     }
 
+    /// The number of the first execution of an instance that takes an id.
+    pub(super) fn first_execution(&self, id: &InstanceId) -> u64 {
+        self.removed.get(id).map_or(0, |(execution, _)| *execution) + 1
+    }
+
     pub(super) fn is_remembered(&self, id: Uuid) -> bool {
         self.done.contains_key(&id)
     }
@@ -290,6 +297,11 @@ impl State {
         if let Some(instance) = self.instances.remove(id) {
             // Its start may come once more.
             self.remember(instance.start.0);
+            let latest = self.latest;
+            self.removed.insert(id.clone(), (instance.execution, latest));
+            if self.removed.len().is_multiple_of(1024) {
+                self.removed.retain(|_, (_, time)| *time + REMEMBERED > latest);
+            }
             if let Some(ready) = instance.ready {
                 self.ready.remove(ready, id.clone());
             }

@@ -25,7 +25,6 @@ impl State {
         if self.is_remembered(new.start.id.0) {
             return Ok(Submitted { owner: None, execution: 1, written: true, last_found: None });
         }
-        let mut execution = 1;
         if let Some(there) = self.instances.get(&new.instance) {
             let (owner, current) = (there.owner, there.execution);
             match if_exists {
@@ -36,13 +35,13 @@ impl State {
                     return Ok(Submitted { owner, execution: current, written: false, last_found: None });
                 }
                 IfExists::Replace if there.status.is_finished() => {
-                    execution = current + 1;
                     self.remove_instance(&new.instance);
                 }
                 IfExists::Replace | IfExists::Error => return Err(SubmitError::Exists(there.status)),
             }
         }
-        let placement = self.create(new, execution, lease.map(|lease| lease.epoch), time);
+        let execution = self.first_execution(&new.instance);
+        let placement = self.create(new, lease.map(|lease| lease.epoch), time);
         Ok(Submitted { owner: owner(placement), execution, written: true, last_found: None })
     }
 

@@ -24,7 +24,8 @@ impl State {
 
     /// Whether a first turn may create its instance, and who owns it then.
     fn check_new(&self, new: &NewInstance, lease: Option<&Lease>, turn: &Turn) -> Result<Epoch, CommitError> {
-        if self.instances.contains_key(&new.instance) || self.is_remembered(new.start.id.0) {
+        let taken = self.instances.contains_key(&new.instance) || self.first_execution(&new.instance) > 1;
+        if taken || self.is_remembered(new.start.id.0) {
             return Err(CommitError::Conflict);
         }
         let member = lease.filter(|lease| self.nodes.contains_key(&lease.epoch)).ok_or(CommitError::Fenced)?;
@@ -155,7 +156,7 @@ impl State {
             self.deliver(from, child.otherwise, time, false);
             return Placement::Refused;
         }
-        let placement = self.create(child.new, 1, by, time);
+        let placement = self.create(child.new, by, time);
         if let Some(accepted) = child.accepted {
             self.deliver(from, accepted, time, false);
         }
@@ -175,8 +176,9 @@ impl State {
     }
 
     /// Creates an instance, owned by the epoch if it is to be eager.
-    pub(super) fn create(&mut self, new: NewInstance, execution: u64, by: Option<Epoch>, time: Timestamp) -> Placement {
+    pub(super) fn create(&mut self, new: NewInstance, by: Option<Epoch>, time: Timestamp) -> Placement {
         let owner = by.filter(|epoch| new.eager && self.nodes.contains_key(epoch));
+        let execution = self.first_execution(&new.instance);
         self.instances.insert(new.instance.clone(), Instance::new(&new, execution, owner, time));
         self.deliver(&new.instance, new.start, time, false)
     }

@@ -141,6 +141,14 @@ CREATE TABLE duroxide_dedup (
     time INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Ids whose instance was removed not long ago, with its last execution: whoever takes one goes on counting.
+CREATE TABLE duroxide_removed (
+    id        TEXT    PRIMARY KEY,
+    execution INTEGER NOT NULL,
+    time      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX duroxide_removed_time ON duroxide_removed (time);
+
 -- The builds whose code was tried on an instance that was suspended.
 CREATE TABLE duroxide_tried (
     instance INTEGER NOT NULL,

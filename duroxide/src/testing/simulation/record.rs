@@ -22,6 +22,8 @@ pub(super) struct Record {
     pub(super) instances: BTreeMap<InstanceId, Seen>,
     /// Instances that were deleted or pruned at some time.
     pub(super) removed: BTreeSet<InstanceId>,
+    /// The last execution of each of them.
+    counted: BTreeMap<InstanceId, u64>,
     /// Executions that were pruned.
     pub(super) pruned: BTreeSet<ExecutionId>,
     /// How many turns there were; and, of each execution, its turns with their last events.
@@ -291,7 +293,8 @@ impl Record {
                 Some(Placement::Refused) => self.queue(from, &child.otherwise),
                 placement => {
                     let owner = if let Some(Placement::Owned(epoch)) = placement { Some(epoch) } else { None };
-                    self.create_queued(child.new, 1, owner);
+                    let first = self.counted.get(&child.new.instance).map_or(1, |last| last + 1);
+                    self.create_queued(child.new, first, owner);
                     child.accepted.iter().for_each(|accepted| self.queue(from, accepted));
                 }
             }
@@ -345,7 +348,7 @@ impl Record {
         for (id, answer) in instances.iter().zip(answers) {
             if answer.is_ok() {
                 match self.instances.remove(id) {
-                    Some(seen) if seen.status.is_finished() => {}
+                    Some(seen) if seen.status.is_finished() => drop(self.counted.insert(id.clone(), seen.execution)),
                     _ => self.violated(format!("{id} was deleted, and had not finished")),
                 }
                 self.removed.insert(id.clone());
@@ -364,6 +367,7 @@ impl Record {
             if id.number < seen.execution {
                 continue;
             }
+            self.counted.insert(id.instance.clone(), seen.execution);
             if !seen.status.is_finished() {
                 self.violated(format!("{id} was pruned, and had not finished"));
             }
