@@ -128,7 +128,8 @@ impl Start {
         let hold = client.clock.hold();
         // Where an id that is taken is nothing unusual, its code is not run to find that out.
         let at_once = eager && new.start.visible_at.is_none() && if_exists == IfExists::Error;
-        if let Some(local) = client.local.as_ref().filter(|_| at_once)
+        let born = client.local.as_ref().filter(|_| at_once);
+        if let Some(local) = born
             && local.start(new.clone()).await
         {
             return Ok((client, instance));
@@ -142,6 +143,11 @@ impl Start {
         }
         if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
             local.create(submitted.owner, new, submitted.execution, hold);
+        }
+        if let Some(local) = born {
+            // The commit of its first turn may have come through after all. Its instance may even have ended, and have left to
+            // the node what nobody else tells it of.
+            local.uncertain(instance.clone());
         }
         Ok((client, instance))
     }
