@@ -30,6 +30,8 @@ pub(crate) enum Workload {
     Commits,
     /// Floor: n appends of 1 MiB to a file, each flushed.
     Disk,
+    /// Floor: n times from one thread to another that sleeps, and back.
+    Threads,
 }
 
 pub(crate) struct Options {
@@ -69,7 +71,9 @@ pub(crate) async fn run<E: Engine>(workload: Workload, options: Options) -> Resu
         Workload::Events => bench.events().await?,
         Workload::Idle => bench.idle().await?,
         Workload::Replay => return bench.replay().await,
-        Workload::Recovery | Workload::Commits | Workload::Disk => return Err("not a workload of an engine".into()),
+        Workload::Recovery | Workload::Commits | Workload::Disk | Workload::Threads => {
+            return Err("not a workload of an engine".into());
+        }
     };
     bench.engine.shutdown().await?;
     written.add_since(&mut report);

@@ -1,7 +1,9 @@
-//! What is below every engine: how often a second the database commits, and how much the disk takes.
+//! What is below every engine: how often a second the database commits, how much the disk takes, and how long it takes until
+//! a thread that sleeps has been woken.
 
 use std::fs::File;
 use std::io::Write;
+use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use crate::drive::{Options, Workload};
@@ -12,7 +14,8 @@ pub(crate) fn run(workload: Workload, options: &Options) -> Result<Report> {
     match workload {
         Workload::Commits => commits(options),
         Workload::Disk => disk(options),
-        _ => Err("the floor has only the workloads `commits` and `disk`".into()),
+        Workload::Threads => threads(options),
+        _ => Err("the floor has only the workloads `commits`, `disk` and `threads`".into()),
     }
 }
 
@@ -51,4 +54,21 @@ fn disk(options: &Options) -> Result<Report> {
     let mut report = run.end(options.n, times, 0);
     report.add("mib_per_second", report.per_second);
     Ok(report)
+}
+
+/// A message to a thread that waits for it, and one back. A time is half of that: one change of thread.
+fn threads(options: &Options) -> Result<Report> {
+    let ((there, inbox), (back, answers)) = (channel(), channel());
+    let other = std::thread::spawn(move || inbox.iter().take_while(|()| back.send(()).is_ok()).count());
+    let run = Run::begin(0);
+    let mut times = Times::default();
+    for _ in 0..options.n {
+        let begun = Instant::now();
+        there.send(())?;
+        answers.recv()?;
+        times.push(begun.elapsed() / 2);
+    }
+    drop(there);
+    other.join().map_err(|_| "the other thread has panicked")?;
+    Ok(run.end(options.n, times, 0))
 }

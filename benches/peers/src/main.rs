@@ -63,7 +63,7 @@ enum Which {
     Published,
     /// The crate `durare` 0.5.0.
     Durare,
-    /// No engine: `commits` and `disk`.
+    /// No engine: `commits`, `disk` and `threads`.
     Floor,
 }
 

@@ -35,6 +35,7 @@ const fn once(run: Run) -> Run {
 /// Where others are given less to do, it is because they would take minutes; a rate does not depend on it.
 const RUNS: &[Run] = &[
     quick(peer("commits", "floor commits --n 5000")),
+    quick(peer("threads", "floor threads --n 20000")),
     quick(ours("hello", "hello --n 5000")),
     quick(peer("hello published default", "published hello --n 500")),
     peer("hello published tuned", "published hello --n 500 --concurrency 8"),
@@ -106,7 +107,7 @@ const RUNS: &[Run] = &[
 pub fn plan(quick: bool, only: &[String]) -> Vec<Run> {
     let wanted = |run: &Run| {
         let workload = run.name.split(' ').next().unwrap_or_default();
-        let floor = matches!(workload, "commits" | "disk");
+        let floor = matches!(workload, "commits" | "disk" | "threads");
         let chosen = only.is_empty() || floor || only.iter().any(|only| only == workload);
         chosen && (run.quick || !quick)
     };

@@ -64,6 +64,9 @@ pub fn workloads(figures: &Figures) -> String {
     if let Some(rate) = figures.get("disk", "mib_per_second") {
         let _ = writeln!(text, "The disk, 1 MiB at a time, each flushed: {} MiB/s.", number(rate));
     }
+    if let Some(p50) = figures.get("threads", "p50_ms") {
+        let _ = writeln!(text, "From one thread to another that sleeps: median {} us.", number(p50 * 1e3));
+    }
     let (runs, disturbed) = figures.disturbed(QUIET);
     let _ = writeln!(text, "In {disturbed} of {runs} runs other programs took more than a tenth of the processors.");
     text

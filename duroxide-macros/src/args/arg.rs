@@ -62,6 +62,9 @@ fn split(tokens: TokenStream, keys: &[Key], errors: &mut Errors) -> Vec<TokenStr
     while let Some(token) = tokens.next() {
         let Some(piece) = pieces.last_mut() else { break };
         if is_punct(&token, ',') {
+            if piece.is_empty() {
+                errors.at(&token, "nothing stands before this comma; remove it");
+            }
             pieces.push(Vec::new());
         } else if begins_anew(piece, &token, tokens.peek(), keys) {
             errors.at(&token, format!("a comma is missing before `{token}`"));

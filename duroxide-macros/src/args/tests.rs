@@ -71,6 +71,15 @@ fn all_mistakes_are_noted_and_the_rest_is_read() {
 }
 
 #[test]
+fn a_comma_stands_behind_something() {
+    for tokens in [quote!(,), quote!(, name = "a"), quote!(name = "a", ,), quote!(retry(,))] {
+        let mut errors = Errors::default();
+        Activity::parse(tokens.clone(), &mut errors);
+        assert_eq!(errors.messages(), ["nothing stands before this comma; remove it"], "{tokens}");
+    }
+}
+
+#[test]
 fn the_valid_keys_are_listed() {
     let mut errors = Errors::default();
     Common::parse_event(quote!(version = "1.0.0"), &mut errors);
