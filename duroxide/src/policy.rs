@@ -79,7 +79,7 @@ pub struct RetryPolicy {
     #[serde(with = "micros")]
     pub max_interval: Option<Duration>,
     /// What each pause is multiplied with to give the next. Default: 2. What is below 1, or is not a number, counts as 1.
-    #[serde(serialize_with = "finite")]
+    #[serde(with = "factor")]
     pub backoff: f64,
 }
 
@@ -135,7 +135,7 @@ impl RetryPolicy {
         let longest = self.max_interval.unwrap_or(Self::MAX_INTERVAL);
         let first = self.initial_interval.unwrap_or(Self::INITIAL_INTERVAL);
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
-        let seconds = first.as_secs_f64() * self.backoff.max(1.0).powi(exponent);
+        let seconds = first.as_secs_f64() * factor::that_counts(self.backoff).powi(exponent);
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(longest).min(longest))
     }
 }
@@ -186,10 +186,23 @@ impl Limits {
     }
 }
 
-/// JSON has no word for what is not finite.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
-fn finite<S: serde::Serializer>(factor: &f64, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64(factor.clamp(1.0, f64::MAX).max(1.0))
+/// Factors are stored and read as what they count as: JSON has no word for what is not finite.
+mod factor {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+    pub(super) fn serialize<S: Serializer>(factor: &f64, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(that_counts(*factor))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        f64::deserialize(from).map(that_counts)
+    }
+
+    pub(super) fn that_counts(factor: f64) -> f64 {
+        // What is not a number stays so when it is clamped; of it and 1, the larger is 1.
+        factor.clamp(1.0, f64::MAX).max(1.0)
+    }
 }
 
 /// Durations are stored as whole microseconds.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use duroxide::RetryPolicy;
 use duroxide::testing::check_history;
 use proptest::prelude::*;
 use support::edits::damaged;
@@ -29,6 +30,13 @@ proptest! {
     fn any_stored_message_is_read_or_refused(text in damaged(corpus("message"))) {
         stored::message(&text);
     }
+}
+
+/// A policy says what counts, whatever was stored as its factor.
+#[test]
+fn a_stored_factor_below_one_counts_as_one() {
+    let read = |factor: &str| serde_json::from_str::<RetryPolicy>(&format!(r#"{{"backoff":{factor}}}"#)).unwrap();
+    assert_eq!([read("0.0").backoff, read("-3").backoff, read("1.5").backoff], [1.0, 1.0, 1.5]);
 }
 
 /// So that the corpus does not become a collection of what is refused at once.
