@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Params, Row};
 
 /// More than there are different statements.
@@ -21,6 +22,8 @@ impl Sql {
     pub(super) fn open(path: &Path, busy: Duration, statements: Arc<AtomicU64>) -> rusqlite::Result<Self> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(busy)?;
+        // Plans do not depend on what is bound. Otherwise a statement with `LIMIT ?` is prepared again for each run.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(Self {
             connection,
@@ -107,5 +110,22 @@ impl Sql {
         if let Some(observer) = &self.observer {
             observer.tell(moment);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_statement_is_prepared_again_for_what_is_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let sql = Sql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
+        let query = "WITH n (n) AS (VALUES (1), (2), (3)) SELECT n FROM n LIMIT ?1";
+        for limit in 1..=3_u32 {
+            assert_eq!(sql.rows(query, [limit], |row| row.get::<_, i64>(0)).unwrap().len(), limit as usize);
+        }
+        let statement = sql.connection().prepare_cached(query).unwrap();
+        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
     }
 }
