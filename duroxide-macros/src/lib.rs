@@ -39,7 +39,8 @@ mod model;
 ///
 /// # The function
 ///
-/// - `async fn`, or a plain `fn`, which runs on the pool for blocking work.
+/// - `async fn`, which runs on the tokio runtime in which the `Runtime` was started (up to its first wait perhaps on a
+///   thread of ours, within the context of that runtime), or a plain `fn`, which runs on the pool for blocking work.
 /// - It may take `ctx: ActivityContext`, first and by value, under any name.
 /// - It may take `State<T>` anywhere after that: what `Runtime::builder().state(..)` was given. `T` is
 ///   `Clone + Send + Sync`. A state that is missing stops the start of the runtime. (The macro knows it by that name: a

@@ -8,7 +8,7 @@ use duroxide::prelude::*;
 use duroxide::provider::{Filter, IfExists, InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::{SqliteOptions, SqliteProvider};
 use duroxide::testing::VirtualClock;
-use duroxide::{Client, Clock, ErrorCode, Registry, RuntimeOptions, Timestamp};
+use duroxide::{Client, Clock, ErrorCode, Registry, RuntimeOptions, SystemClock, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use support::{Fault, FaultyProvider, Method};
@@ -436,34 +436,69 @@ async fn takes_its_turn(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(1)
 }
 
+/// Holds up the node, once it is told to, when it asks for the time.
+#[derive(Clone, Default)]
+struct HoldsUp(Arc<Held>);
+
+#[derive(Default)]
+struct Held {
+    wanted: AtomicBool,
+    node: AtomicBool,
+}
+
+impl Clock for HoldsUp {
+    fn now(&self) -> Timestamp {
+        while self.0.wanted.load(Ordering::SeqCst) && std::thread::current().name() == Some("duroxide-node") {
+            self.0.node.store(true, Ordering::SeqCst);
+            std::thread::yield_now();
+        }
+        SystemClock.now()
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
+        SystemClock.sleep_until(due)
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_cannot_be_committed_does_not_hold_up_its_neighbours() {
-    let mut options = RuntimeOptions::default();
-    options.turn_threads = 1;
-    let bench = Bench::with(options).await;
+    let (provider, clock) = (FaultyProvider::new(MemoryProvider::new()), HoldsUp::default());
+    let client = Client::new(provider.clone());
     let mut handles = Vec::new();
     for n in 0..4 {
-        let start = takes_its_turn::start(&bench.runtime.client(), n.to_string()).if_exists(IfExists::Attach);
-        handles.push(start.await.unwrap());
+        handles.push(takes_its_turn::start(&client, n.to_string()).await.unwrap());
     }
+    let mut options = RuntimeOptions::default();
+    options.turn_threads = 1;
+    let runtime = Runtime::builder().registry(registry()).provider(provider.clone()).clock(clock.clone());
+    let runtime = runtime.state(Door::default()).options(options).start().await.unwrap();
+    // The node has found all four, and begun with their turns, which follow each other.
     while BEGUN.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
-    // The node shares this thread: it sees the ends of the first three turns together, and commits them together.
+    // One more wakes it, and it is held up there.
+    clock.0.wanted.store(true, Ordering::SeqCst);
+    handles.push(takes_its_turn::start(&client, "held up").await.unwrap());
+    while !clock.0.node.load(Ordering::SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    // It sees the ends of the first three turns together, and commits them together.
     MAY_END.store(true, Ordering::SeqCst);
     while BEGUN.load(Ordering::SeqCst) < 4 {
         std::thread::yield_now();
     }
-    bench.provider.faults().always(Method::Commit, Fault::FirstEntry);
+    provider.faults().always(Method::Commit, Fault::FirstEntry);
+    clock.0.wanted.store(false, Ordering::SeqCst);
     for handle in &handles[1..3] {
         handle.wait_for(|s| s.status.is_finished()).await.unwrap();
     }
-    bench.provider.faults().until_more(Method::Commit, 5).await;
+    provider.faults().until_more(Method::Commit, 5).await;
     assert_eq!(handles[0].status().await.unwrap().status, InstanceStatus::Running);
-    bench.provider.faults().heal();
+    provider.faults().heal();
     for handle in &handles {
         assert_eq!(handle.result().await.unwrap(), 1);
     }
+    runtime.shutdown().await.unwrap();
 }
 
 #[tokio::test]

@@ -66,6 +66,26 @@ pub(crate) fn blocks_at_door(State(door): State<Door>) -> duroxide::Result<u32> 
     Ok(1)
 }
 
+/// Blocks its thread, although it is `async`.
+#[activity]
+async fn holds_its_thread(State(door): State<Door>) -> duroxide::Result<u32> {
+    door.came.send_modify(|n| *n += 1);
+    while !*door.open.borrow() {
+        std::thread::yield_now();
+    }
+    Ok(1)
+}
+
+#[activity]
+async fn passes_by() -> duroxide::Result<u32> {
+    Ok(2)
+}
+
+#[orchestration]
+async fn holds_or_passes(ctx: OrchestrationContext, holds: bool) -> duroxide::Result<u32> {
+    Ok(if holds { holds_its_thread::call(&ctx).await? } else { passes_by::call(&ctx).await? })
+}
+
 #[event]
 struct Ring;
 
@@ -156,6 +176,9 @@ fn registry() -> Registry {
     Registry::empty()
         .with_activity::<waits_at_door>()
         .with_blocking_activity::<blocks_at_door>()
+        .with_activity::<holds_its_thread>()
+        .with_activity::<passes_by>()
+        .with_orchestration::<holds_or_passes>()
         .with_orchestration::<visits>()
         .with_orchestration::<visits_blocking>()
         .with_orchestration::<hour>()
@@ -213,6 +236,23 @@ async fn a_turn_that_never_returns_is_named_and_others_go_on() {
     assert_eq!(stuck.wait().await.unwrap(), InstanceStatus::Terminated);
     bench.runtime.shutdown().await.unwrap();
     ENOUGH.store(true, Ordering::Relaxed);
+}
+
+#[tokio::test]
+async fn an_async_activity_that_holds_its_thread_holds_up_no_other() {
+    let mut options = quick();
+    options.turn_threads = 1;
+    let bench = Bench::new(options).await;
+    let client = bench.runtime.client();
+    let holds = holds_or_passes::start(&client, "holds", true).await.unwrap();
+    bench.door.until_came(1).await;
+    for n in 0..3 {
+        let passes = holds_or_passes::start(&client, format!("passes-{n}"), false).await.unwrap();
+        assert_eq!(passes.result().await.unwrap(), 2);
+    }
+    bench.door.open();
+    assert_eq!(holds.result().await.unwrap(), 1);
+    bench.runtime.shutdown().await.unwrap();
 }
 
 /// Computes without a pause until the heart has beaten so often, on the one thread that there is.

@@ -1,11 +1,15 @@
 //! Configuring and starting a runtime.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::heartbeat::Heartbeat;
 use super::node::{Node, NodeHandle, Shared};
+use super::pool::Pool;
 use super::{Runtime, RuntimeOptions, StartError};
 use crate::activity::States;
 use crate::client::Client;
@@ -187,14 +191,41 @@ impl RuntimeBuilder {
             tags: self.tags.map(Into::into),
             info,
             notes: notes.clone(),
-            inline: self.inline.is_some(),
         };
-        let node = Node::new(Arc::new(shared), lease, inbox, handle, heartbeat.clone());
+        let pool = Pool::new(if self.inline.is_some() { 0 } else { shared.options.turn_threads.max(1) });
+        let node = Node::new(Arc::new(shared), pool.clone(), lease, inbox, handle, heartbeat.clone());
         let task = match self.inline {
-            None => tokio::spawn(node.run()),
+            None => driven(node, pool.clone())?,
             Some(polled) => tokio::spawn(watched(node.run(), polled)),
         };
-        Ok(Runtime { client, notes, task, ending: false, heartbeat, heart_ended })
+        Ok(Runtime { client, notes, pool, task, ending: false, heartbeat, heart_ended })
+    }
+}
+
+/// Has the pool drive a node. The task ends with the node, and the node with the task, which is of the user's tokio runtime.
+fn driven(node: Node, pool: Pool) -> Result<JoinHandle<()>, StartError> {
+    let (ended, end) = oneshot::channel();
+    let run = async move {
+        // Nobody asks any more where the task was aborted.
+        let _ = ended.send(AssertUnwindSafe(node.run()).catch_unwind().await);
+    };
+    let started = pool.drive(run);
+    started
+        .map_err(|error| StartError::configuration(format!("the threads of the runtime cannot be started: {error}")))?;
+    let stop = StopOnDrop(pool);
+    Ok(tokio::spawn(async move {
+        let _stop = stop;
+        if let Ok(Err(panic)) = end.await {
+            std::panic::resume_unwind(panic);
+        }
+    }))
+}
+
+struct StopOnDrop(Pool);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 

@@ -1,8 +1,9 @@
 //! The runtime: a node that executes what is registered, on a provider.
 //!
-//! [`Runtime::builder`] configures it and `start` joins it to the provider. From then on one task, the [`node`], decides
-//! everything: which instances are live here, which turns and activities run, what is committed. Turns run on a small pool
-//! of threads, activities on the user's tokio runtime (blocking ones on a pool of their own).
+//! [`Runtime::builder`] configures it and `start` joins it to the provider. From then on the [`node`] decides everything:
+//! which instances are live here, which turns and activities run, what is committed. A small [`pool`] of threads drives it
+//! and makes its turns. Activities run on the user's tokio runtime, except for the first step of some, and blocking ones on
+//! a pool of their own.
 
 mod activities;
 mod backoff;
@@ -32,6 +33,7 @@ pub(crate) use turn_commit::{new_instance, termination};
 use crate::client::Client;
 use heartbeat::Heartbeat;
 use node::Note;
+use pool::Pool;
 
 /// A running node: it executes orchestrations and activities until it is shut down.
 ///
@@ -57,6 +59,7 @@ use node::Note;
 pub struct Runtime {
     client: Client,
     notes: mpsc::UnboundedSender<Note>,
+    pool: Pool,
     task: JoinHandle<()>,
     /// Whether the node ends by itself.
     ending: bool,
@@ -112,6 +115,7 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         if !self.ending {
+            self.pool.stop();
             self.task.abort();
         }
     }

@@ -20,7 +20,8 @@ pub struct RuntimeOptions {
     pub max_blocking_activities: usize,
     /// How many instances that wait are kept in memory; the others are replayed when something comes in. Default: 4096.
     pub max_idle_instances: usize,
-    /// How many threads poll orchestrations. Default: the number of processors, at most 4.
+    /// How many orchestrations are polled at once, each on a thread. Two more threads drive the node, and take the first
+    /// step of activities. Default: the number of processors, at most 4.
     pub turn_threads: usize,
     /// How long a turn may take before it is reported, and its thread replaced. A start waits no longer for the first turn
     /// of its instance. Default: 1 s.

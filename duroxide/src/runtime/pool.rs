@@ -1,47 +1,81 @@
-//! The threads that make turns: few, and none of them is lost for the others when user code does not return.
+//! The threads of a runtime. They drive the node, make turns, and take the first step of activities.
+//!
+//! ```text
+//! answer of the storage ──► node ──► activity ──► node ──► turn ──► node ──► next commit
+//!                           └───────────────── on one thread ─────────────┘
+//! ```
+//!
+//! From one commit of an instance to the next there is little to do, and waking another thread for a part of it takes
+//! longer than the part. So whatever the node gives out is taken by the thread that has driven the node, unless another
+//! comes first; others are woken only for what is left then.
+//!
+//! No kind of work waits for user code of another kind to return. One thread at most drives the node, one takes a first
+//! step, and a given number make turns: there is a thread for each of them.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::sync::mpsc;
+use futures_util::future::BoxFuture;
 
-use super::node::Note;
-use super::turn::TurnJob;
+use super::activities::AttemptDone;
+use super::turn::{TurnDone, TurnJob};
 use crate::id::InstanceId;
 use crate::replay::Core;
 
-/// Makes turns, and sends what came of them to the node.
-pub(super) struct TurnPool {
-    pool: Arc<Pool>,
-    inline: bool,
+/// See the module. All clones are one pool.
+#[derive(Clone)]
+pub(super) struct Pool(Arc<Shared>);
+
+/// An attempt at an activity, on its way.
+pub(super) type Running = BoxFuture<'static, AttemptDone>;
+
+/// What was done for the node.
+pub(super) enum Done {
+    /// A turn was made.
+    Turn(Box<TurnDone>),
+    /// An activity has ended with its first step.
+    Attempt(Box<AttemptDone>),
+    /// An activity waits for something, and goes on elsewhere.
+    Started(Running),
 }
 
-struct Pool {
-    /// A std mutex: held for a few instructions, never while a turn runs.
+struct Shared {
+    /// A std mutex: held for a few instructions, never while anything runs.
     state: Mutex<State>,
-    work: Condvar,
-    /// Weak: the node ends when all who may tell it something are gone.
-    notes: mpsc::WeakUnboundedSender<Note>,
+    /// How many turns are made at the same time. None: each is made where it is handed over, and there are no threads.
+    turns: usize,
     handle: tokio::runtime::Handle,
 }
 
 #[derive(Default)]
 struct State {
+    /// The node. `None` while a thread drives it.
+    node: Option<BoxFuture<'static, ()>>,
+    /// Whether something has happened for the node that it has not looked at.
+    awake: bool,
     jobs: VecDeque<TurnJob>,
-    running: HashMap<u64, Running>,
-    last_thread: u64,
-    idle: usize,
+    making: HashMap<u64, Making>,
+    last_turn: u64,
+    first_step: Option<Running>,
+    stepping: bool,
+    done: Vec<Done>,
+    idle: Vec<Thread>,
     stopped: bool,
 }
 
-struct Running {
+/// A turn that is being made.
+struct Making {
     instance: InstanceId,
     name: String,
     since: Instant,
     core: Arc<OnceLock<Arc<Core>>>,
-    reported: bool,
+    /// Whether it was reported as one that does not return. Its thread is replaced, and ends when it does.
+    stuck: bool,
 }
 
 /// A turn that has been running for long.
@@ -53,125 +87,261 @@ pub(super) struct StuckTurn {
     pub(super) place: String,
 }
 
-impl TurnPool {
-    /// With so many threads. Without any, turns are made where they are handed over.
-    pub(super) fn new(threads: usize, notes: &mpsc::UnboundedSender<Note>) -> Self {
-        let pool = Arc::new(Pool {
-            state: Mutex::default(),
-            work: Condvar::new(),
-            notes: notes.downgrade(),
-            handle: tokio::runtime::Handle::current(),
-        });
-        for _ in 0..threads {
-            Pool::spawn(&pool);
-        }
-        Self { pool, inline: threads == 0 }
+/// What a thread does next.
+enum Work {
+    Turn(u64, TurnJob, Arc<OnceLock<Arc<Core>>>),
+    FirstStep(Running),
+    Node(BoxFuture<'static, ()>),
+}
+
+impl Pool {
+    /// One that makes so many turns at the same time. Without any, they are made where they are handed over.
+    pub(super) fn new(turns: usize) -> Self {
+        Self(Arc::new(Shared { state: Mutex::default(), turns, handle: tokio::runtime::Handle::current() }))
     }
 
-    /// Hands over turns; together, so that threads are woken once.
-    pub(super) fn run(&self, jobs: &mut Vec<TurnJob>) {
-        if jobs.is_empty() {
-            return;
-        }
-        if self.inline {
-            return jobs.drain(..).for_each(|job| self.pool.make(job));
-        }
-        let mut state = self.pool.lock();
-        state.jobs.extend(jobs.drain(..));
-        let wake = state.idle.min(state.jobs.len());
+    /// Drives a node until it ends or the pool is stopped.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(super) fn drive(&self, node: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+        let mut state = self.0.lock();
+        (state.node, state.awake) = (Some(node.boxed()), true);
         drop(state);
-        for _ in 0..wake {
-            self.pool.work.notify_one();
+        let started = (0..self.0.turns + 2).try_for_each(|_| self.spawn());
+        if started.is_err() {
+            self.stop();
         }
+        started
+    }
+
+    fn spawn(&self) -> std::io::Result<()> {
+        let shared = self.0.clone();
+        std::thread::Builder::new().name("duroxide-node".to_owned()).spawn(move || shared.work()).map(drop)
+    }
+
+    /// Ends the threads as soon as they have no user code to return to, and drops the node.
+    pub(super) fn stop(&self) {
+        let mut state = self.0.lock();
+        state.stopped = true;
+        let idle = std::mem::take(&mut state.idle);
+        // Dropped without the lock: what it drops may wake the node.
+        let rest = (state.node.take(), state.first_step.take(), std::mem::take(&mut state.jobs), state.take_done());
+        drop(state);
+        drop(rest);
+        idle.iter().for_each(Thread::unpark);
+    }
+
+    /// Hands over turns.
+    pub(super) fn make(&self, jobs: &mut Vec<TurnJob>) {
+        if self.0.turns == 0 {
+            for job in jobs.drain(..) {
+                // Outside of tokio's budget for the task: a budget that ran out would look like a wait.
+                let done = tokio::task::unconstrained(async { job.run(&OnceLock::new()) }).now_or_never();
+                self.0.lock().done.extend(done.map(|done| Done::Turn(Box::new(done))));
+            }
+        } else if !jobs.is_empty() {
+            self.0.lock().jobs.extend(jobs.drain(..));
+        }
+    }
+
+    /// Has the first step of an activity taken here, where none is under way: many ends with it. Gives it back otherwise:
+    /// an activity that blocks its thread is to hold up no other.
+    pub(super) fn first_step(&self, attempt: Running) -> Result<(), Running> {
+        let mut state = self.0.lock();
+        if self.0.turns == 0 || state.stepping || state.first_step.is_some() {
+            return Err(attempt);
+        }
+        state.first_step = Some(attempt);
+        Ok(())
+    }
+
+    /// What was done since the last call.
+    pub(super) fn take_done(&self) -> Vec<Done> {
+        self.0.lock().take_done()
+    }
+
+    /// The node has more to do before it looks again: another thread begins with what was handed over.
+    pub(super) fn share(&self) {
+        let mut state = self.0.lock();
+        let helper = state.helper(self.0.turns);
+        drop(state);
+        unpark(helper);
     }
 
     /// Turns that have been running for longer than the limit and were not reported; their threads are replaced.
     pub(super) fn stuck(&self, limit: Duration) -> Vec<StuckTurn> {
-        let mut state = self.pool.lock();
-        let late = state.running.values_mut().filter(|r| !r.reported && r.since.elapsed() >= limit);
+        let mut state = self.0.lock();
+        let late = state.making.values_mut().filter(|turn| !turn.stuck && turn.since.elapsed() >= limit);
         let stuck: Vec<_> = late
-            .map(|running| {
-                running.reported = true;
-                let Running { instance, name, since, core, .. } = running;
+            .map(|turn| {
+                turn.stuck = true;
+                let Making { instance, name, since, core, .. } = turn;
                 let place = core.get().and_then(|core| core.last_place()).map_or_else(String::new, |p| p.to_string());
                 StuckTurn { instance: instance.clone(), name: name.clone(), since: since.elapsed(), place }
             })
             .collect();
         drop(state);
         for _ in &stuck {
-            Pool::spawn(&self.pool);
+            if let Err(error) = self.spawn() {
+                tracing::error!(%error, "the thread of a turn that does not return cannot be replaced");
+            }
         }
         stuck
     }
 }
 
-impl Drop for TurnPool {
-    fn drop(&mut self) {
-        let mut state = self.pool.lock();
-        state.stopped = true;
-        state.jobs.clear();
-        drop(state);
-        self.pool.work.notify_all();
+impl State {
+    /// Takes what is to be done next. Turns come first: the node has more to commit at once then.
+    fn take(&mut self, turns: usize) -> Option<Work> {
+        if self.may_make_turn(turns)
+            && let Some(job) = self.jobs.pop_front()
+        {
+            self.last_turn += 1;
+            let core = Arc::new(OnceLock::new());
+            let (instance, name, since) = (job.instance().clone(), job.name.clone(), Instant::now());
+            let making = Making { instance, name, since, core: core.clone(), stuck: false };
+            self.making.insert(self.last_turn, making);
+            return Some(Work::Turn(self.last_turn, job, core));
+        }
+        if let Some(attempt) = self.first_step.take() {
+            self.stepping = true;
+            return Some(Work::FirstStep(attempt));
+        }
+        let node = if self.awake { self.node.take() } else { None };
+        self.awake &= node.is_none();
+        node.map(Work::Node)
+    }
+
+    fn may_make_turn(&self, turns: usize) -> bool {
+        !self.jobs.is_empty() && self.making.values().filter(|turn| !turn.stuck).count() < turns
+    }
+
+    /// A thread that is idle, if there is something for it to do.
+    fn helper(&mut self, turns: usize) -> Option<Thread> {
+        let work = self.may_make_turn(turns) || self.first_step.is_some() || (self.awake && self.node.is_some());
+        if work { self.idle.pop() } else { None }
+    }
+
+    fn take_done(&mut self) -> Vec<Done> {
+        std::mem::take(&mut self.done)
+    }
+
+    /// Keeps what was done for the node, unless there is none any more: then it is given back.
+    fn keep(&mut self, done: Done) -> Option<Done> {
+        if self.stopped {
+            return Some(done);
+        }
+        self.done.push(done);
+        self.awake = true;
+        None
     }
 }
 
-impl Pool {
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spawn(pool: &Arc<Self>) {
-        let thread = std::thread::Builder::new().name("duroxide-turns".to_owned());
-        let own = Arc::downgrade(pool);
-        if let Err(error) = thread.spawn(move || Self::work(&own)) {
-            tracing::error!(%error, "a thread for turns cannot be started");
-        }
-    }
-
-    /// Makes a turn on this thread, which is one of a tokio runtime.
-    fn make(&self, job: TurnJob) {
-        // Outside of tokio's budget for the task: a budget that ran out would look like a wait.
-        let done = tokio::task::unconstrained(async { job.run(&OnceLock::new()) }).now_or_never();
-        if let (Some(done), Some(notes)) = (done, self.notes.upgrade()) {
-            // When the node is gone, so is the use of the turn.
-            let _ = notes.send(Note::Turn(Box::new(done)));
-        }
-    }
-
-    fn work(pool: &Weak<Self>) {
-        let Some(pool) = pool.upgrade() else { return };
-        // Within the user's tokio runtime, misuse such as `tokio::spawn` is reported by us instead of a panic by tokio.
-        let handle = pool.handle.clone();
-        let _entered = handle.enter();
-        let mut state = pool.lock();
-        state.last_thread += 1;
-        let thread = state.last_thread;
-        loop {
-            if state.stopped {
-                return;
-            }
-            let Some(job) = state.jobs.pop_front() else {
-                state.idle += 1;
-                state = pool.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.idle -= 1;
+    fn work(self: Arc<Self>) {
+        // Within the user's tokio runtime, misuse such as `tokio::spawn` is reported by us instead of a panic by tokio, and
+        // activities find what they need.
+        let _entered = self.handle.enter();
+        let waker = Waker::from(self.clone());
+        let mut state = self.lock();
+        while !state.stopped {
+            let Some(work) = state.take(self.turns) else {
+                state = self.rest(state);
                 continue;
             };
-            let instance = job.instance().clone();
-            let core = Arc::new(OnceLock::new());
-            let (name, since) = (job.name.clone(), Instant::now());
-            let running = Running { instance, name, since, core: core.clone(), reported: false };
-            state.running.insert(thread, running);
+            let helper = state.helper(self.turns);
             drop(state);
-            let done = job.run(&core);
-            state = pool.lock();
-            let replaced = state.running.remove(&thread).is_some_and(|running| running.reported);
-            if let Some(notes) = pool.notes.upgrade() {
-                // When the node is gone, so is the use of the turn.
-                let _ = notes.send(Note::Turn(Box::new(done)));
-            }
-            if replaced {
+            unpark(helper);
+            let goes_on = match work {
+                Work::Turn(number, job, core) => self.make_turn(number, job, &core),
+                Work::FirstStep(attempt) => self.take_first_step(attempt),
+                Work::Node(node) => self.drive_node(node, &waker),
+            };
+            if !goes_on {
                 return;
             }
+            state = self.lock();
         }
+    }
+
+    /// Waits until there is something to do.
+    fn rest<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let this = std::thread::current();
+        // The one that was busy last is woken first: what it needs is still at hand.
+        state.idle.push(this.clone());
+        loop {
+            drop(state);
+            std::thread::park();
+            state = self.lock();
+            if state.idle.iter().all(|thread| thread.id() != this.id()) {
+                return state;
+            }
+        }
+    }
+
+    /// Whether the thread goes on.
+    fn make_turn(&self, number: u64, job: TurnJob, core: &OnceLock<Arc<Core>>) -> bool {
+        let done = job.run(core);
+        let mut state = self.lock();
+        let replaced = state.making.remove(&number).is_some_and(|turn| turn.stuck);
+        let of_no_use = state.keep(Done::Turn(Box::new(done)));
+        let helper = if replaced { state.helper(self.turns) } else { None };
+        drop(state);
+        unpark(helper);
+        drop(of_no_use);
+        !replaced
+    }
+
+    fn take_first_step(&self, mut attempt: Running) -> bool {
+        // What it waits for wakes it where it goes on: there it is polled again.
+        let done = match attempt.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => Done::Attempt(Box::new(done)),
+            Poll::Pending => Done::Started(attempt),
+        };
+        let mut state = self.lock();
+        state.stepping = false;
+        let of_no_use = state.keep(done);
+        drop(state);
+        drop(of_no_use);
+        true
+    }
+
+    fn drive_node(&self, mut node: BoxFuture<'static, ()>, waker: &Waker) -> bool {
+        let polled = Pin::new(&mut node).poll(&mut Context::from_waker(waker));
+        let mut state = self.lock();
+        if polled.is_pending() && !state.stopped {
+            state.node = Some(node);
+        } else {
+            drop(state);
+            drop(node);
+        }
+        true
+    }
+}
+
+/// Something has happened for the node.
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut state = self.lock();
+        // Whoever drives the node, or is about to look for work, sees it.
+        let slept = !std::mem::replace(&mut state.awake, true) && state.node.is_some();
+        let helper = if slept { state.idle.pop() } else { None };
+        drop(state);
+        unpark(helper);
+    }
+}
+
+fn unpark(thread: Option<Thread>) {
+    if let Some(thread) = thread {
+        thread.unpark();
     }
 }

@@ -96,8 +96,12 @@ impl Node {
         let run = self.next_generation();
         let running = Running { run, cancel: cancel.clone(), kind: kind(&code) };
         self.running.insert(id.clone(), running);
-        let attempt = Attempt { id, run, attempt, scheduled, input };
-        self.attempts.spawn(attempt.run(code, self.around.clone(), cancel));
+        let blocking = matches!(code, ActivityCode::Blocking(_));
+        let attempt = Attempt { id, run, attempt, scheduled, input }.run(code, self.around.clone(), cancel).boxed();
+        match if blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
+            Ok(()) => self.stepping = true,
+            Err(attempt) => drop(self.attempts.spawn(attempt)),
+        }
     }
 
     /// Tells an activity of this node that nobody waits for it; what comes of it is discarded.
@@ -126,9 +130,8 @@ impl Node {
         }
     }
 
-    pub(super) fn attempt_ended(&mut self, done: Result<AttemptDone, tokio::task::JoinError>) {
-        // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
-        let Ok(AttemptDone { id, run, attempt, scheduled, end, lingers }) = done else { return };
+    pub(super) fn attempt_ended(&mut self, done: AttemptDone) {
+        let AttemptDone { id, run, attempt, scheduled, end, lingers } = done;
         if let Some(kind) = self.stopping.remove(&run) {
             return self.free_place(run, kind, lingers);
         }

@@ -1,7 +1,7 @@
-//! The node: one task that owns everything that is live here, and decides what happens next.
+//! The node: one future that owns everything that is live here, and decides what happens next.
 //!
-//! It is told things ([`Note`]s from clients and turn threads, answers of the provider, ends of activities), changes its
-//! state, and starts what follows from it: turns, activities, commits. It never waits for any of these.
+//! It is told things ([`Note`]s from clients, answers of the provider, turns that were made, ends of activities), changes
+//! its state, and starts what follows from it: turns, activities, commits. It never waits for any of these.
 
 mod acquiring;
 mod attempts;
@@ -38,9 +38,9 @@ use super::RuntimeOptions;
 use super::activities::{AttemptDone, Surroundings};
 use super::blocking::BlockingPool;
 use super::heartbeat::Heartbeat;
-use super::pool::TurnPool;
+use super::pool::{Done, Pool};
 use super::slot::Slot;
-use super::turn::{TurnDone, TurnJob};
+use super::turn::TurnJob;
 use crate::activity::States;
 use crate::clock::{Clock, Hold, Party, Timestamp};
 use crate::id::{ActivityId, InstanceId};
@@ -60,14 +60,10 @@ pub(super) struct Shared {
     pub(super) tags: Option<Arc<[String]>>,
     pub(super) info: NodeInfo,
     pub(super) notes: mpsc::UnboundedSender<Note>,
-    /// Whether turns are made on the thread of the node.
-    pub(super) inline: bool,
 }
 
 /// What the node is told.
 pub(in crate::runtime) enum Note {
-    /// A turn was made.
-    Turn(Box<TurnDone>),
     /// A client of this process has sent a message to an instance that this node owns.
     Deliver(InstanceId, MessageRow, Submitted, Hold),
     /// A client of this process starts an instance.
@@ -90,6 +86,7 @@ pub(in crate::runtime) enum Note {
 
 /// What the node waits for.
 enum Happened {
+    Done(Done),
     Told(Vec<Note>),
     Answered(Answer),
     AttemptEnded(Result<AttemptDone, tokio::task::JoinError>),
@@ -120,7 +117,7 @@ pub(super) struct Node {
     _party: Hold,
     handle: NodeHandle,
     heartbeat: Arc<Heartbeat>,
-    pool: TurnPool,
+    pool: Pool,
     around: Arc<Surroundings>,
     /// Questions to the provider that are not answered yet.
     asked: FuturesUnordered<BoxFuture<'static, Answer>>,
@@ -135,6 +132,8 @@ pub(super) struct Node {
     ready: VecDeque<InstanceId>,
     jobs: Vec<TurnJob>,
     turns: usize,
+    /// Whether an activity takes its first step on a thread of the pool.
+    stepping: bool,
     /// Commits that go out together at the end of the round.
     outgoing: Vec<Outbound>,
 
@@ -175,6 +174,7 @@ enum Deadline {
 impl Node {
     pub(super) fn new(
         shared: Arc<Shared>,
+        pool: Pool,
         lease: Lease,
         notes: mpsc::UnboundedReceiver<Note>,
         handle: NodeHandle,
@@ -197,7 +197,7 @@ impl Node {
             _party: shared.clock.join(Party { settled, waits: false }),
             woken,
             wake,
-            pool: TurnPool::new(if shared.inline { 0 } else { options.turn_threads.max(1) }, &shared.notes),
+            pool,
             acquiring: Acquiring::new(&shared),
             doubts: Doubts::new(),
             hold: shared.clock.hold(),
@@ -215,6 +215,7 @@ impl Node {
             ready: VecDeque::new(),
             jobs: Vec::new(),
             turns: 0,
+            stepping: false,
             outgoing: Vec::new(),
             attempts: JoinSet::new(),
             running: HashMap::new(),
@@ -240,6 +241,7 @@ impl Node {
             }
             self.let_time_pass_if_idle();
             self.next(&mut happened).await;
+            self.pool.share();
             self.hold_time();
             happened.drain(..).for_each(|happened| self.handle(happened));
         }
@@ -247,9 +249,19 @@ impl Node {
 
     fn handle(&mut self, happened: Happened) {
         match happened {
+            Happened::Done(Done::Turn(done)) => self.turn_done(*done),
+            Happened::Done(Done::Attempt(done)) => {
+                self.stepping = false;
+                self.attempt_ended(*done);
+            }
+            Happened::Done(Done::Started(attempt)) => {
+                self.stepping = false;
+                self.attempts.spawn(attempt);
+            }
             Happened::Told(notes) => notes.into_iter().for_each(|note| self.told(note)),
             Happened::Answered(answer) => self.answered(answer),
-            Happened::AttemptEnded(done) => self.attempt_ended(done),
+            // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
+            Happened::AttemptEnded(done) => done.into_iter().for_each(|done| self.attempt_ended(done)),
             Happened::ThreadFree(run) => self.thread_is_free(run),
             Happened::Woken => {
                 self.woken.store(*self.wake.borrow(), Ordering::Release);
@@ -276,10 +288,11 @@ impl Node {
             Deadline::At(deadline) => Some(deadline),
             Deadline::Never | Deadline::Passed => None,
         });
-        let Self { notes, asked, attempts, lingering, wake, timer, watch, .. } = self;
+        let Self { pool, notes, asked, attempts, lingering, wake, timer, watch, .. } = self;
         let (mut woken, mut due) = (pin!(wake.changed()), pin!(due(timer)));
         let (mut watch, mut deadline) = (pin!(until(*watch)), pin!(until(deadline)));
         poll_fn(|context| {
+            happened.extend(pool.take_done().into_iter().map(Happened::Done));
             let mut told = Vec::new();
             if notes.poll_recv_many(context, &mut told, 1024).is_ready() {
                 happened.push(Happened::Told(told));
@@ -305,7 +318,6 @@ impl Node {
 
     fn told(&mut self, note: Note) {
         match note {
-            Note::Turn(done) => self.turn_done(*done),
             Note::Deliver(instance, message, submitted, _hold) => self.handed_over(instance, message, &submitted),
             Note::Start(birth) => self.start(birth),
             Note::Create(new, execution, _hold) => self.create(*new, execution),
@@ -343,8 +355,8 @@ impl Node {
 
     /// A virtual clock may move only while nothing happens here.
     fn let_time_pass_if_idle(&mut self) {
-        let busy = self.turns > 0 || !self.asked.is_empty() || !self.attempts.is_empty() || !self.notes.is_empty();
-        if !busy {
+        let user_code = self.turns > 0 || self.stepping || !self.attempts.is_empty();
+        if !user_code && self.asked.is_empty() && self.notes.is_empty() {
             self.hold = Hold::none();
         }
     }

@@ -157,7 +157,7 @@ impl Node {
             self.make_turn(&instance, Vec::new(), deliveries);
         }
         self.turns += self.jobs.len();
-        self.pool.run(&mut self.jobs);
+        self.pool.make(&mut self.jobs);
     }
 
     fn make_turn(&mut self, instance: &InstanceId, history: Vec<EventRow>, deliveries: Vec<Delivery>) {
