@@ -169,25 +169,30 @@ impl Pool {
         unpark(helper);
     }
 
-    /// Turns that have been running for longer than the limit and were not reported; their threads are replaced.
-    pub(super) fn stuck(&self, limit: Duration) -> Vec<StuckTurn> {
+    /// Turns that have been running for longer than the limit and were not reported; their threads are replaced. And how
+    /// soon the next of those that run will have.
+    pub(super) fn stuck(&self, limit: Duration) -> (Vec<StuckTurn>, Option<Duration>) {
         let mut state = self.0.lock();
-        let late = state.making.values_mut().filter(|turn| !turn.stuck && turn.since.elapsed() >= limit);
-        let stuck: Vec<_> = late
-            .map(|turn| {
-                turn.stuck = true;
-                let Making { instance, name, since, core, .. } = turn;
-                let place = core.get().and_then(|core| core.last_place()).map_or_else(String::new, |p| p.to_string());
-                StuckTurn { instance: instance.clone(), name: name.clone(), since: since.elapsed(), place }
-            })
-            .collect();
+        let mut stuck = Vec::new();
+        let mut next = None;
+        for turn in state.making.values_mut().filter(|turn| !turn.stuck) {
+            let since = turn.since.elapsed();
+            if since < limit {
+                next = next.into_iter().chain([limit - since]).min();
+                continue;
+            }
+            turn.stuck = true;
+            let place = turn.core.get().and_then(|core| core.last_place());
+            let place = place.map_or_else(String::new, |place| place.to_string());
+            stuck.push(StuckTurn { instance: turn.instance.clone(), name: turn.name.clone(), since, place });
+        }
         drop(state);
         for _ in &stuck {
             if let Err(error) = self.spawn() {
                 tracing::error!(%error, "the thread of a turn that does not return cannot be replaced");
             }
         }
-        stuck
+        (stuck, next)
     }
 }
 

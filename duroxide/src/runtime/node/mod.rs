@@ -14,7 +14,7 @@ mod turns;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -149,8 +149,9 @@ pub(super) struct Node {
     acquiring: Acquiring,
     doubts: Doubts,
     timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
-    /// When to look for turns that do not return; while there are turns.
-    watch: Option<tokio::time::Instant>,
+    /// When to look for turns that do not return. It stays when they have returned, for the next ones: setting it takes
+    /// longer than many a turn.
+    watch: Option<Pin<Box<tokio::time::Sleep>>>,
     /// While something happens here, a virtual clock stands still.
     hold: Hold,
     draining: Option<Draining>,
@@ -282,15 +283,16 @@ impl Node {
     /// Waits until something happens, and takes what has happened: of everything, so that nobody waits for others, and
     /// always in the same order, so that the same happens again in a simulation.
     async fn next(&mut self, happened: &mut Vec<Happened>) {
-        let long = self.shared.options.turn_warning;
-        self.watch = if self.turns > 0 { self.watch.or_else(|| in_future(long)) } else { None };
+        if self.turns > 0 && self.watch.is_none() {
+            self.watch_turns(self.shared.options.turn_warning);
+        }
         let deadline = self.draining.as_ref().and_then(|draining| match draining.deadline {
             Deadline::At(deadline) => Some(deadline),
             Deadline::Never | Deadline::Passed => None,
         });
         let Self { pool, notes, asked, attempts, lingering, wake, timer, watch, .. } = self;
         let (mut woken, mut due) = (pin!(wake.changed()), pin!(due(timer)));
-        let (mut watch, mut deadline) = (pin!(until(*watch)), pin!(until(deadline)));
+        let mut deadline = pin!(until(deadline));
         poll_fn(|context| {
             happened.extend(pool.take_done().into_iter().map(Happened::Done));
             let mut told = Vec::new();
@@ -309,7 +311,8 @@ impl Node {
             // An error would mean that the provider is gone, which this node holds.
             happened.extend(woken.as_mut().poll(context).is_ready().then_some(Happened::Woken));
             happened.extend(due.as_mut().poll(context).is_ready().then_some(Happened::Due));
-            happened.extend(watch.as_mut().poll(context).is_ready().then_some(Happened::TurnTakesLong));
+            let late = watch.as_mut().is_some_and(|watch| watch.as_mut().poll(context).is_ready());
+            happened.extend(late.then_some(Happened::TurnTakesLong));
             happened.extend(deadline.as_mut().poll(context).is_ready().then_some(Happened::DrainDeadline));
             if happened.is_empty() { Poll::Pending } else { Poll::Ready(()) }
         })
@@ -378,6 +381,11 @@ impl Node {
     fn next_generation(&mut self) -> u64 {
         self.last_generation += 1;
         self.last_generation
+    }
+
+    /// Looks for turns that do not return after so long; never, where that is more than a century.
+    fn watch_turns(&mut self, after: Duration) {
+        self.watch = in_future(after).map(|time| Box::pin(tokio::time::sleep_until(time)));
     }
 
     /// Sets the timer to the earliest time at which something becomes due; none, where work will be asked for anyway.

@@ -378,7 +378,11 @@ impl Node {
 
     /// Names turns that have been running for long.
     pub(super) fn report_stuck_turns(&mut self) {
-        for turn in self.pool.stuck(self.shared.options.turn_warning) {
+        let (stuck, next) = self.pool.stuck(self.shared.options.turn_warning);
+        if let Some(after) = next {
+            self.watch_turns(after);
+        }
+        for turn in stuck {
             if let Some(slot) = self.slots.get_mut(&turn.instance) {
                 // Its client does not wait for it.
                 slot.birth = None;
