@@ -359,7 +359,7 @@ impl State {
     pub(super) fn take_open_calls(&mut self) -> Vec<(CallId, Op)> {
         let mut open: Vec<_> =
             self.calls.drain().filter(|(_, c)| c.outcome.is_none()).map(|(id, call)| (id, call.op)).collect();
-        open.sort_by_key(|(id, _)| *id);
+        open.sort_unstable_by_key(|(id, _)| *id);
         open
     }
 
