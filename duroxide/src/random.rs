@@ -91,3 +91,28 @@ pub(crate) mod seeded {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_begin_with_the_time_and_differ_between_threads() {
+        let millis = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let before = millis();
+        let ids = [sortable_id(), sortable_id(), std::thread::spawn(sortable_id).join().unwrap()];
+        let after = millis();
+        for id in ids {
+            assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
+            let time = id.as_u64_pair().0 >> 16;
+            assert!((before..=after).contains(&time), "{time} is not from {before} to {after}");
+        }
+        let random = ids.map(|id| id.as_u64_pair().1);
+        assert!(random[0] != random[1] && random[0] != random[2], "{ids:?}");
+    }
+
+    #[test]
+    fn threads_draw_different_numbers() {
+        assert_ne!(bits(), std::thread::spawn(bits).join().unwrap());
+    }
+}

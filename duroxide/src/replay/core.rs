@@ -357,10 +357,8 @@ impl State {
 
     /// Removes the calls that have no outcome.
     pub(super) fn take_open_calls(&mut self) -> Vec<(CallId, Op)> {
-        let mut open: Vec<_> =
-            self.calls.drain().filter(|(_, c)| c.outcome.is_none()).map(|(id, call)| (id, call.op)).collect();
-        open.sort_unstable_by_key(|(id, _)| *id);
-        open
+        let open = self.calls.drain().filter(|(_, call)| call.outcome.is_none());
+        super::by_call(open.map(|(id, call)| (id, call.op)).collect())
     }
 
     pub(super) fn waits_for_something_durable(&self) -> bool {

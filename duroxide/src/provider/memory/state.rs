@@ -67,7 +67,7 @@ pub(super) struct Instance {
     pub(super) finished_at: Option<Timestamp>,
     /// The number of the current execution.
     pub(super) execution: u64,
-    pub(super) executions: BTreeMap<u64, Execution>,
+    pub(super) executions: HashMap<u64, Execution>,
     pub(super) suspension: Option<String>,
     /// The builds whose code was tried on it.
     pub(super) tried: HashSet<String>,
@@ -145,8 +145,6 @@ impl Stored {
 
 impl Instance {
     pub(super) fn new(new: &NewInstance, execution: u64, owner: Option<Epoch>, time: Timestamp) -> Self {
-        let mut executions = BTreeMap::new();
-        executions.insert(execution, Execution::default());
         Self {
             name: new.name.clone(),
             version: new.version.clone(),
@@ -157,7 +155,7 @@ impl Instance {
             updated_at: time,
             finished_at: None,
             execution,
-            executions,
+            executions: HashMap::from([(execution, Execution::default())]),
             suspension: None,
             tried: HashSet::new(),
             start: new.start.id,
