@@ -168,7 +168,7 @@ macro_rules! random {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new one: random, and sorted by the time of its making.
+            /// A new one: random, and sorted by the millisecond of its making.
             #[must_use]
             #[expect(clippy::new_without_default, reason = "a default would be random")]
             pub fn new() -> Self {

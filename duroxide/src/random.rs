@@ -1,6 +1,25 @@
 //! Randomness: whatever the library draws, it draws here, so that a simulation can give numbers of its own.
 
+use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
 use uuid::Uuid;
+
+thread_local! {
+    /// Each thread has a stream of its own, from a seed of the operating system: no lock, and one system call for a thread
+    /// instead of one for each id. A `fork` would copy the stream, but nothing here runs without tokio, which does not
+    /// survive one either.
+    static NUMBERS: RefCell<ChaCha8Rng> = RefCell::new(seeded_by_the_system());
+}
+
+fn seeded_by_the_system() -> ChaCha8Rng {
+    let mut seed = [0; 32];
+    // Ids that are not unique would mix up instances: better none.
+    getrandom::fill(&mut seed).unwrap_or_else(|error| panic!("the operating system gives no random numbers: {error}"));
+    ChaCha8Rng::from_seed(seed)
+}
 
 /// 64 random bits.
 pub(crate) fn bits() -> u64 {
@@ -8,27 +27,31 @@ pub(crate) fn bits() -> u64 {
     if let Some(bits) = seeded::bits() {
         return bits;
     }
-    Uuid::new_v4().as_u64_pair().0
+    NUMBERS.with_borrow_mut(Rng::next_u64)
 }
 
-/// A random id that is sorted by the time of its making.
+/// A random id that is sorted by the millisecond of its making.
 pub(crate) fn sortable_id() -> Uuid {
     #[cfg(feature = "testing")]
     if let Some(id) = seeded::sortable_id() {
         return id;
     }
-    Uuid::now_v7()
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64);
+    NUMBERS.with_borrow_mut(|numbers| id_of(millis, numbers))
+}
+
+/// An id of version 7: the time, and 74 random bits.
+fn id_of(millis: u64, numbers: &mut ChaCha8Rng) -> Uuid {
+    let mut random = [0; 10];
+    numbers.fill_bytes(&mut random);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
 /// Numbers from a seed, for all that happens on one thread. They are found through the thread and not handed on, because
 /// what draws is everywhere, down to `MessageId::new`, and a simulation that misses one place does not repeat.
 #[cfg(feature = "testing")]
 pub(crate) mod seeded {
-    use std::cell::RefCell;
-
-    use rand_chacha::ChaCha8Rng;
-    use rand_chacha::rand_core::{Rng, SeedableRng};
-    use uuid::Uuid;
+    use super::*;
 
     struct Source {
         numbers: ChaCha8Rng,
@@ -64,9 +87,32 @@ pub(crate) mod seeded {
         SOURCE.with_borrow_mut(|source| {
             let Source { numbers, ids } = source.as_mut()?;
             *ids += 1;
-            let mut random = [0; 10];
-            numbers.fill_bytes(&mut random);
-            Some(uuid::Builder::from_unix_timestamp_millis(*ids, &random).into_uuid())
+            Some(id_of(*ids, numbers))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_begin_with_the_time_and_differ_between_threads() {
+        let millis = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let before = millis();
+        let ids = [sortable_id(), sortable_id(), std::thread::spawn(sortable_id).join().unwrap()];
+        let after = millis();
+        for id in ids {
+            assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
+            let time = id.as_u64_pair().0 >> 16;
+            assert!((before..=after).contains(&time), "{time} is not from {before} to {after}");
+        }
+        let random = ids.map(|id| id.as_u64_pair().1);
+        assert!(random[0] != random[1] && random[0] != random[2], "{ids:?}");
+    }
+
+    #[test]
+    fn threads_draw_different_numbers() {
+        assert_ne!(bits(), std::thread::spawn(bits).join().unwrap());
     }
 }

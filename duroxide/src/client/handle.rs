@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -72,7 +73,7 @@ impl<O> Handle<O> {
     /// Dropping the future has no effect on the instance.
     pub async fn result_as<T: DeserializeOwned, E: DeserializeOwned>(&self) -> Result<T, OutcomeError<E>> {
         let id = self.id()?;
-        let finished = self.finished().await?;
+        let finished = self.client.finished(id).await?;
         let unreadable = |what: &str, error: &dyn fmt::Display| ClientError::unreadable(id, what, error);
         let row = finished.outcome.clone().ok_or_else(|| unreadable("its outcome", &"the last event is missing"))?;
         let event = Event::try_from(row).map_err(|e| unreadable("its outcome", &e))?;
@@ -100,7 +101,7 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
     pub async fn wait(&self) -> Result<InstanceStatus, ClientError> {
-        self.finished().await.map(|finished| finished.status)
+        self.client.finished(self.id()?).await.map(|finished| finished.status)
     }
 
     /// Waits until the instance has finished or been suspended, or been resumed, in a way that satisfies a condition; checked
@@ -122,25 +123,8 @@ impl<O> Handle<O> {
         }
     }
 
-    async fn finished(&self) -> Result<Arc<Finished>, ClientError> {
-        let mut wait = Wait::new(&self.client, self.id()?);
-        // What is live here has not finished: its storage need not be asked.
-        let mut told = wait.while_live_here().await;
-        loop {
-            if let Some(finished) = told {
-                return Ok(finished);
-            }
-            let InstanceRecord { status, outcome, .. } = self.record().await?;
-            if status.is_finished() {
-                return Ok(Arc::new(Finished { status, outcome }));
-            }
-            told = wait.for_change().await;
-        }
-    }
-
     async fn record(&self) -> Result<InstanceRecord, ClientError> {
-        let id = self.id()?;
-        self.client.ask(|| self.client.provider.instance(id)).await?.ok_or_else(|| ClientError::not_found(id))
+        self.client.record(self.id()?).await
     }
 
     /// What the instance is doing.
@@ -234,6 +218,29 @@ impl<O> Handle<O> {
 }
 
 impl Client {
+    /// Waits until an instance has come to its end. Boxed, so that it is compiled here and not for every orchestration.
+    fn finished<'a>(&'a self, id: &'a InstanceId) -> BoxFuture<'a, Result<Arc<Finished>, ClientError>> {
+        Box::pin(async move {
+            let mut wait = Wait::new(self, id);
+            // What is live here has not finished: its storage need not be asked.
+            let mut told = wait.while_live_here().await;
+            loop {
+                if let Some(finished) = told {
+                    return Ok(finished);
+                }
+                let InstanceRecord { status, outcome, .. } = self.record(id).await?;
+                if status.is_finished() {
+                    return Ok(Arc::new(Finished { status, outcome }));
+                }
+                told = wait.for_change().await;
+            }
+        })
+    }
+
+    async fn record(&self, id: &InstanceId) -> Result<InstanceRecord, ClientError> {
+        self.ask(|| self.provider.instance(id)).await?.ok_or_else(|| ClientError::not_found(id))
+    }
+
     /// Reads all events of an execution.
     pub(super) async fn history(&self, execution: &ExecutionId) -> Result<Vec<Event>, ClientError> {
         let unreadable = |e| ClientError::unreadable(&execution.instance, "its history", &e);

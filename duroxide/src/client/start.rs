@@ -108,48 +108,51 @@ impl<O> StartCall<O> {
 }
 
 impl Start {
-    async fn run(self) -> Result<(Client, InstanceId), ClientError> {
-        let Self { client, name, id, input, version, labels, headers, if_exists, begin } = self;
-        let instance = InstanceId::new(&id)?;
-        check_text("orchestration name", &name, MAX_NAME)?;
-        check_texts(&labels)?;
-        check_texts(&headers)?;
-        let version = version.map(|text| parse_version(&text)).transpose()?;
-        let input = input.map_err(|e| ClientError::payload(&instance, "the input", &e))?;
-        client.check_size(&instance, "the input", &input)?;
-        let now = client.clock.now();
-        let eager = client.local.as_ref().is_some_and(|local| local.can_run(&name, version.as_ref()));
-        let mut new = new_instance(instance.clone(), name.clone(), version, input, None, headers, labels, eager);
-        new.start.visible_at = match begin {
-            Begin::Now => None,
-            Begin::After(delay) => Some(now + delay),
-            Begin::At(time) => Some(time),
-        };
-        let hold = client.clock.hold();
-        // Where an id that is taken is nothing unusual, its code is not run to find that out.
-        let at_once = eager && new.start.visible_at.is_none() && if_exists == IfExists::Error;
-        let born = client.local.as_ref().filter(|_| at_once);
-        if let Some(local) = born
-            && local.start(new.clone()).await
-        {
-            return Ok((client, instance));
-        }
-        let lease = client.local.as_ref().map(NodeHandle::lease);
-        let submission = Submission::Start { new: new.clone(), if_exists, lease, time: now };
-        let local = client.local.as_ref().filter(|_| eager);
-        let submitted = client.submit_for(local, &instance, submission).await?;
-        if !submitted.written {
-            client.check_attached(&instance, &name).await?;
-        }
-        if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
-            local.create(submitted.owner, new, submitted.execution, hold);
-        }
-        if let Some(local) = born {
-            // The commit of its first turn may have come through after all. Its instance may even have ended, and have left to
-            // the node what nobody else tells it of.
-            local.uncertain(instance.clone());
-        }
-        Ok((client, instance))
+    /// Boxed, so that it is compiled here and not for every orchestration that is started.
+    fn run(self) -> BoxFuture<'static, Result<(Client, InstanceId), ClientError>> {
+        Box::pin(async move {
+            let Self { client, name, id, input, version, labels, headers, if_exists, begin } = self;
+            let instance = InstanceId::new(&id)?;
+            check_text("orchestration name", &name, MAX_NAME)?;
+            check_texts(&labels)?;
+            check_texts(&headers)?;
+            let version = version.map(|text| parse_version(&text)).transpose()?;
+            let input = input.map_err(|e| ClientError::payload(&instance, "the input", &e))?;
+            client.check_size(&instance, "the input", &input)?;
+            let now = client.clock.now();
+            let eager = client.local.as_ref().is_some_and(|local| local.can_run(&name, version.as_ref()));
+            let mut new = new_instance(instance.clone(), name.clone(), version, input, None, headers, labels, eager);
+            new.start.visible_at = match begin {
+                Begin::Now => None,
+                Begin::After(delay) => Some(now + delay),
+                Begin::At(time) => Some(time),
+            };
+            let hold = client.clock.hold();
+            // Where an id that is taken is nothing unusual, its code is not run to find that out.
+            let at_once = eager && new.start.visible_at.is_none() && if_exists == IfExists::Error;
+            let born = client.local.as_ref().filter(|_| at_once);
+            if let Some(local) = born
+                && local.start(new.clone()).await
+            {
+                return Ok((client, instance));
+            }
+            let lease = client.local.as_ref().map(NodeHandle::lease);
+            let submission = Submission::Start { new: new.clone(), if_exists, lease, time: now };
+            let local = client.local.as_ref().filter(|_| eager);
+            let submitted = client.submit_for(local, &instance, submission).await?;
+            if !submitted.written {
+                client.check_attached(&instance, &name).await?;
+            }
+            if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
+                local.create(submitted.owner, new, submitted.execution, hold);
+            }
+            if let Some(local) = born {
+                // The commit of its first turn may have come through after all. Its instance may even have ended, and have
+                // left to the node what nobody else tells it of.
+                local.uncertain(instance.clone());
+            }
+            Ok((client, instance))
+        })
     }
 }
 

@@ -46,11 +46,10 @@ fn same_objects(a: &str, b: &str, depth: usize) -> bool {
         && a.iter().zip(&b).all(|((a_key, a), (b_key, b))| a_key == b_key && same_values(a.get(), b.get(), depth))
 }
 
-/// The members of an object that are not null.
-fn members(json: &str) -> Option<BTreeMap<String, &RawValue>> {
-    let mut members: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
-    members.retain(|_, value| value.get() != "null");
-    Some(members)
+/// The members of an object that are not null, sorted.
+fn members(json: &str) -> Option<Vec<(String, &RawValue)>> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
+    Some(members.into_iter().filter(|(_, value)| value.get() != "null").collect())
 }
 
 fn same_numbers(a: &str, b: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Finding code by name and version.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -26,11 +26,13 @@ pub(crate) struct ActivityEntry {
 /// A checked registry.
 #[derive(Default)]
 pub(crate) struct Lookup {
-    orchestrations: HashMap<String, BTreeMap<Version, OrchestrationEntry>>,
+    /// By name, the latest version last.
+    orchestrations: BTreeMap<String, Vec<OrchestrationEntry>>,
     activities: BTreeMap<String, ActivityEntry>,
 }
 
 impl Lookup {
+    /// `entries` are sorted.
     pub(super) fn new(entries: Vec<Entry>) -> Self {
         let mut lookup = Self::default();
         for entry in entries {
@@ -41,8 +43,7 @@ impl Lookup {
                     lookup.activities.insert(name, ActivityEntry { code });
                 }
                 (Code::Orchestration(function), Some(version)) => {
-                    let entry = OrchestrationEntry { version: version.clone(), function };
-                    lookup.orchestrations.entry(name).or_default().insert(version, entry);
+                    lookup.orchestrations.entry(name).or_default().push(OrchestrationEntry { version, function });
                 }
                 (Code::Orchestration(_), None) => {}
             }
@@ -54,8 +55,8 @@ impl Lookup {
     pub(crate) fn orchestration(&self, name: &str, version: Option<&Version>) -> Option<&OrchestrationEntry> {
         let versions = self.orchestrations.get(name)?;
         match version {
-            Some(version) => versions.get(version),
-            None => versions.last_key_value().map(|(_, entry)| entry),
+            Some(version) => versions.iter().find(|entry| entry.version == *version),
+            None => versions.last(),
         }
     }
 
@@ -72,10 +73,7 @@ impl Lookup {
     /// All orchestrations, sorted: name and version.
     pub(crate) fn orchestrations(&self) -> Vec<(String, Version)> {
         let names = self.orchestrations.iter();
-        let mut all: Vec<_> =
-            names.flat_map(|(name, versions)| versions.keys().map(|v| (name.clone(), v.clone()))).collect();
-        all.sort();
-        all
+        names.flat_map(|(name, versions)| versions.iter().map(|entry| (name.clone(), entry.version.clone()))).collect()
     }
 
     /// The names of all activities, sorted.

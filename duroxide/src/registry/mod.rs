@@ -7,8 +7,6 @@ mod descriptor;
 mod entry;
 mod lookup;
 
-use std::collections::BTreeMap;
-
 pub use descriptor::{Annotated, Descriptor, Place};
 pub(crate) use entry::Code;
 pub use entry::{Entry, Kind};
@@ -159,12 +157,9 @@ impl Registry {
 /// Something that keeps a registry from being run: its code, and what it is about.
 pub(crate) type Problem = (ErrorCode, String);
 
+/// `entries` are sorted.
 fn duplicates(entries: &[Entry]) -> Vec<String> {
-    let mut places: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
-    for entry in entries {
-        places.entry(entry.key()).or_default().push(entry);
-    }
-    let twice = places.into_values().filter(|same| same.len() > 1);
+    let twice = entries.chunk_by(|a, b| a.key() == b.key()).filter(|same| same.len() > 1);
     twice
         .map(|same| {
             let all: Vec<_> = same.iter().map(|entry| entry.place().to_string()).collect();

@@ -5,8 +5,8 @@ use std::panic::Location;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
 
 use super::mailbox::{Mailbox, Ticket};
 use super::op::{Call, Decided, Delivered, Op};
@@ -357,10 +357,8 @@ impl State {
 
     /// Removes the calls that have no outcome.
     pub(super) fn take_open_calls(&mut self) -> Vec<(CallId, Op)> {
-        let mut open: Vec<_> =
-            self.calls.drain().filter(|(_, c)| c.outcome.is_none()).map(|(id, call)| (id, call.op)).collect();
-        open.sort_by_key(|(id, _)| *id);
-        open
+        let open = self.calls.drain().filter(|(_, call)| call.outcome.is_none());
+        super::by_call(open.map(|(id, call)| (id, call.op)).collect())
     }
 
     pub(super) fn waits_for_something_durable(&self) -> bool {

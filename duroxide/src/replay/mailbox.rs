@@ -4,7 +4,7 @@
 //! queue holds more than i events. An event is consumed when a wait takes it, never before, so a wait that is dropped
 //! consumes nothing and its event goes to the next.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 
 use crate::id::EventId;
@@ -114,11 +114,12 @@ impl Mailbox {
     /// Takes everything that is unread, in the order of arrival.
     pub(crate) fn take_unread(&mut self) -> Vec<(String, Payload)> {
         self.unserved = 0;
-        let mut unread = BTreeMap::new();
+        let mut unread = Vec::new();
         for (name, named) in self.boxes.drain() {
             unread.extend(named.events.into_iter().map(|(id, payload)| (id, (name.clone(), payload))));
         }
-        unread.into_values().collect()
+        unread.sort_unstable_by_key(|(id, _)| *id);
+        unread.into_iter().map(|(_, unread)| unread).collect()
     }
 
     /// Whether anybody waits for an event that has not come.

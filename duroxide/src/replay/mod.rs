@@ -14,6 +14,7 @@ pub(crate) mod op;
 mod tests;
 mod turn;
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -278,7 +279,7 @@ fn without_end_from_outside<'e>(input: &Input, recorded: &'e [Event]) -> &'e [Ev
 
 /// The children that a history leaves without an outcome: what its end has to close, told without running any code.
 pub(crate) fn open_children(history: &[Event]) -> Vec<(CallId, Op)> {
-    let mut open = std::collections::BTreeMap::new();
+    let mut open = HashMap::new();
     for event in history {
         match &event.kind {
             EventKind::Decision(Decision::ChildScheduled(child)) if !child.detached => {
@@ -295,7 +296,12 @@ pub(crate) fn open_children(history: &[Event]) -> Vec<(CallId, Op)> {
             EventKind::Decision(_) => {}
         }
     }
-    open.into_iter().collect()
+    by_call(open.into_iter().collect())
+}
+
+fn by_call(mut ops: Vec<(CallId, Op)>) -> Vec<(CallId, Op)> {
+    ops.sort_unstable_by_key(|(call, _)| *call);
+    ops
 }
 
 /// What the function decided in one step.

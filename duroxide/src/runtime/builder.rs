@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -158,47 +159,55 @@ impl RuntimeBuilder {
     /// # Cancel safety
     /// Dropping the future may leave a member that does nothing; it is gone with the process.
     pub async fn start(self) -> Result<Runtime, StartError> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            let problem = "there is no tokio runtime here: start it within one, as `#[tokio::main]` makes it";
-            return Err(StartError::configuration(problem));
-        }
-        let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
-        let provider = self.storage.open().await?;
-        let info = NodeInfo {
-            id: NodeId::new(),
-            name: format!("process {}", std::process::id()),
-            build: lookup.build_id(self.build.as_deref()),
-            handlers: Handlers {
-                orchestrations: lookup.orchestrations(),
-                activities: lookup.activities(),
-                tags: self.tags.clone(),
-            },
-            lease_time: self.options.lease_time,
-        };
-        let lease = provider.join(&info).await?;
-        let (notes, inbox) = mpsc::unbounded_channel();
-        let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease);
-        let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
-        let start_heart = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
-        let (heartbeat, heart_ended) = start_heart(provider.clone(), lease, self.options.lease_time, notes.clone());
-        let heartbeat = Arc::new(heartbeat);
-        let shared = Shared {
-            provider,
-            clock: self.clock,
-            lookup,
-            states: Arc::new(self.states),
-            options: self.options,
-            tags: self.tags.map(Into::into),
-            info,
-            notes: notes.clone(),
-        };
-        let pool = Pool::new(if self.inline.is_some() { 0 } else { shared.options.turn_threads.max(1) });
-        let node = Node::new(Arc::new(shared), pool.clone(), lease, inbox, handle, heartbeat.clone());
-        let task = match self.inline {
-            None => driven(node, pool.clone())?,
-            Some(polled) => tokio::spawn(watched(node.run(), polled)),
-        };
-        Ok(Runtime { client, notes, pool, task, ending: false, heartbeat, heart_ended })
+        self.start_node().await
+    }
+
+    /// Boxed here: an async function is compiled where it is awaited, and what a node is made of would be compiled with every
+    /// program, each time that it changes.
+    fn start_node(self) -> BoxFuture<'static, Result<Runtime, StartError>> {
+        Box::pin(async move {
+            if tokio::runtime::Handle::try_current().is_err() {
+                let problem = "there is no tokio runtime here: start it within one, as `#[tokio::main]` makes it";
+                return Err(StartError::configuration(problem));
+            }
+            let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
+            let provider = self.storage.open().await?;
+            let info = NodeInfo {
+                id: NodeId::new(),
+                name: format!("process {}", std::process::id()),
+                build: lookup.build_id(self.build.as_deref()),
+                handlers: Handlers {
+                    orchestrations: lookup.orchestrations(),
+                    activities: lookup.activities(),
+                    tags: self.tags.clone(),
+                },
+                lease_time: self.options.lease_time,
+            };
+            let lease = provider.join(&info).await?;
+            let (notes, inbox) = mpsc::unbounded_channel();
+            let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease);
+            let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
+            let start_heart = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
+            let (heartbeat, heart_ended) = start_heart(provider.clone(), lease, self.options.lease_time, notes.clone());
+            let heartbeat = Arc::new(heartbeat);
+            let shared = Shared {
+                provider,
+                clock: self.clock,
+                lookup,
+                states: Arc::new(self.states),
+                options: self.options,
+                tags: self.tags.map(Into::into),
+                info,
+                notes: notes.clone(),
+            };
+            let pool = Pool::new(if self.inline.is_some() { 0 } else { shared.options.turn_threads.max(1) });
+            let node = Node::new(Arc::new(shared), pool.clone(), lease, inbox, handle, heartbeat.clone());
+            let task = match self.inline {
+                None => driven(node, pool.clone())?,
+                Some(polled) => tokio::spawn(watched(node.run(), polled)),
+            };
+            Ok(Runtime { client, notes, pool, task, ending: false, heartbeat, heart_ended })
+        })
     }
 }
 

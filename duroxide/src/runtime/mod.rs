@@ -20,6 +20,7 @@ mod turn_commit;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -97,18 +98,25 @@ impl Runtime {
     ///
     /// # Cancel safety
     /// Dropping the future lets the shutdown go on by itself as long as the tokio runtime lives.
-    pub async fn shutdown(mut self) -> crate::error::Result<()> {
-        let (done, finished) = oneshot::channel();
-        self.ending = true;
-        if self.notes.send(Note::Shutdown(done)).is_ok() {
-            // An error means that the node is gone already, which is what was asked for.
-            let _ = finished.await;
-        }
-        let ended = (&mut self.task).await;
-        // Also when the node has ended in another way; and then nothing holds the storage any more.
-        self.heartbeat.stop();
-        let _ = (&mut self.heart_ended).await;
-        ended.map_err(|error| crate::error::Error::from(error).context("the node died before it was shut down"))
+    pub async fn shutdown(self) -> crate::error::Result<()> {
+        self.shut_down().await
+    }
+
+    /// Boxed, as [`RuntimeBuilder::start`] is.
+    fn shut_down(mut self) -> BoxFuture<'static, crate::error::Result<()>> {
+        Box::pin(async move {
+            let (done, finished) = oneshot::channel();
+            self.ending = true;
+            if self.notes.send(Note::Shutdown(done)).is_ok() {
+                // An error means that the node is gone already, which is what was asked for.
+                let _ = finished.await;
+            }
+            let ended = (&mut self.task).await;
+            // Also when the node has ended in another way; and then nothing holds the storage any more.
+            self.heartbeat.stop();
+            let _ = (&mut self.heart_ended).await;
+            ended.map_err(|error| crate::error::Error::from(error).context("the node died before it was shut down"))
+        })
     }
 }
 

@@ -80,12 +80,12 @@ impl Claims {
             for name in &*group.names {
                 free.extend(free_activities(sql, want, name, FREE, group.limit.saturating_add(1))?);
             }
-            free.sort_by_key(|activity| activity.since);
+            sort(&mut free);
             let due = free.partition_point(|activity| activity.since <= want.now).min(group.limit);
             free.get(due).map(|first| first.since).into_iter().for_each(&mut rest);
             self.activities.extend(free.into_iter().take(due));
         }
-        self.activities.sort_by_key(|activity| activity.since);
+        sort(&mut self.activities);
         Ok(next_due)
     }
 
@@ -134,6 +134,11 @@ impl Claims {
         }
         Ok(taken)
     }
+}
+
+/// Oldest first.
+fn sort(activities: &mut [FreeActivity]) {
+    activities.sort_by_key(|activity| activity.since);
 }
 
 /// Whether anything at all is quarantined.

@@ -1,6 +1,6 @@
 //! Handing out work.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::state::{Activity, Blame, Handed, Instance, State, has_code, serves};
 use super::*;
@@ -216,12 +216,12 @@ fn fits(want: &Want, instance: &Instance) -> bool {
 }
 
 /// Which group an activity's name belongs to.
-fn groups(want: &Want) -> BTreeMap<&str, usize> {
+fn groups(want: &Want) -> HashMap<&str, usize> {
     let groups = want.activities.iter().enumerate();
     groups.flat_map(|(n, group)| group.names.iter().map(move |name| (name.as_str(), n))).collect()
 }
 
-fn group(groups: &BTreeMap<&str, usize>, want: &Want, activity: &Activity) -> Option<usize> {
+fn group(groups: &HashMap<&str, usize>, want: &Want, activity: &Activity) -> Option<usize> {
     let served = serves(want.tags.as_deref(), activity.tag.as_ref());
     groups.get(activity.name.as_str()).copied().filter(|_| served)
 }

@@ -73,7 +73,7 @@ impl State {
 
     pub(super) fn list(&self, filter: &Filter, page: &Page) -> InstancePage {
         let mut found: Vec<_> = self.instances.iter().filter(|(_, instance)| matches(filter, instance)).collect();
-        found.sort_by_key(|(id, instance)| (Reverse(instance.created_at), *id));
+        found.sort_unstable_by_key(|(id, instance)| (Reverse(instance.created_at), *id));
         let behind = |(id, instance): &(&InstanceId, &Instance)| {
             let after = page.after.as_ref();
             after.is_none_or(|a| (Reverse(instance.created_at), *id) > (Reverse(a.created_at), &a.instance))
@@ -100,7 +100,7 @@ impl State {
         let matching = || self.instances.iter().filter(|(_, instance)| matches(filter, instance));
         let mut finished: Vec<_> =
             matching().filter_map(|(id, i)| Some((i.finished_at.filter(|at| *at < before)?, id.clone()))).collect();
-        finished.sort();
+        finished.sort_unstable();
         finished.truncate(limit);
         let mut removed = 0;
         for (_, id) in finished {
@@ -116,7 +116,7 @@ impl State {
                 continued.extend(at.filter(|_| !needed()).map(|at| (at, id.clone(), *number)));
             }
         }
-        continued.sort();
+        continued.sort_unstable();
         continued.truncate(limit);
         for (_, id, number) in continued {
             let instance = self.instances.get_mut(&id);

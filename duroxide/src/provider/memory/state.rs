@@ -1,6 +1,6 @@
 //! The rows, and what every operation needs of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use semver::Version;
@@ -33,9 +33,9 @@ pub(super) struct State {
     pub(super) delayed: BTreeSet<(Timestamp, i64)>,
     /// Messages that were sent and read, outcomes that were stored, terminations, starts of instances that were removed:
     /// when that was.
-    done: BTreeMap<Uuid, Timestamp>,
+    done: HashMap<Uuid, Timestamp>,
     /// Ids whose instance was removed: its last execution, and when that was.
-    removed: BTreeMap<InstanceId, (u64, Timestamp)>,
+    removed: HashMap<InstanceId, (u64, Timestamp)>,
     /// The latest time that a call named.
     pub(super) latest: Timestamp,
     pub(super) signals: Signals,
@@ -67,13 +67,13 @@ pub(super) struct Instance {
     pub(super) finished_at: Option<Timestamp>,
     /// The number of the current execution.
     pub(super) execution: u64,
-    pub(super) executions: BTreeMap<u64, Execution>,
+    pub(super) executions: HashMap<u64, Execution>,
     pub(super) suspension: Option<String>,
     /// The builds whose code was tried on it.
-    pub(super) tried: BTreeSet<String>,
+    pub(super) tried: HashSet<String>,
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
-    pub(super) messages: BTreeMap<MessageId, i64>,
+    pub(super) messages: HashMap<MessageId, i64>,
     /// The last message that a client has sent and its owner has to ask for.
     pub(super) last_found: Option<i64>,
     pub(super) ready: Option<Ready>,
@@ -155,12 +155,12 @@ impl Instance {
             updated_at: time,
             finished_at: None,
             execution,
-            executions: BTreeMap::from([(execution, Execution::default())]),
+            executions: HashMap::from([(execution, Execution::default())]),
             suspension: None,
-            tried: BTreeSet::new(),
+            tried: HashSet::new(),
             start: new.start.id,
             last_commit: None,
-            messages: BTreeMap::new(),
+            messages: HashMap::new(),
             last_found: None,
             ready: None,
             owner,

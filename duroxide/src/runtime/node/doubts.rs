@@ -13,25 +13,23 @@ use crate::id::{ActivityId, CallId, EventId, ExecutionId, InstanceId};
 use crate::provider::{InstanceRecord, Turn, Write};
 use crate::runtime::Backoff;
 
-/// See the module. By instance, in an order that a simulation repeats.
-pub(super) type Doubts = BTreeMap<InstanceId, BTreeMap<ActivityId, EventId>>;
+/// See the module. In an order that a simulation repeats.
+pub(super) type Doubts = BTreeMap<ActivityId, EventId>;
 
 impl Node {
     /// A turn was refused: its eager activities are in doubt. Its instance is to be loaded.
     pub(super) fn doubt(&mut self, turn: &Turn) {
         let eager = turn.activities.iter().filter(|activity| activity.eager);
-        let mut doubts = eager.map(|activity| (id(turn, activity.call), activity.scheduled)).peekable();
-        if doubts.peek().is_some() {
-            self.doubts.entry(turn.execution.instance.clone()).or_default().extend(doubts);
-        }
+        self.doubts.extend(eager.map(|activity| (id(turn, activity.call), activity.scheduled)));
     }
 
     /// A turn was written by a commit that is answered: what it has scheduled is in no doubt.
     pub(super) fn is_written(&mut self, turn: &Turn) {
-        if let Some(doubts) = self.doubts.get_mut(&turn.execution.instance) {
-            for activity in &turn.activities {
-                doubts.remove(&id(turn, activity.call));
-            }
+        if self.doubts.is_empty() {
+            return;
+        }
+        for activity in &turn.activities {
+            self.doubts.remove(&id(turn, activity.call));
         }
     }
 
@@ -43,7 +41,7 @@ impl Node {
 
     /// An instance was not handed out when it was to be loaded: looks for it, if something of it is in doubt.
     pub(super) fn look_for(&mut self, instance: &InstanceId) {
-        if !self.doubts.contains_key(instance) {
+        if !self.doubts.keys().any(|activity| activity.execution.instance == *instance) {
             return;
         }
         let (shared, instance) = (self.shared.clone(), instance.clone());
@@ -63,7 +61,7 @@ impl Node {
     pub(super) fn looked_for(&mut self, instance: InstanceId, record: Option<&InstanceRecord>) {
         match record {
             // Nothing was written, or what was is gone with it.
-            None => drop(self.doubts.remove(&instance)),
+            None => self.doubts.retain(|activity, _| activity.execution.instance != instance),
             // It has come to be meanwhile.
             Some(record) if record.owner == Some(self.lease.epoch) => self.acquiring.load(instance),
             Some(_) => self.settle(&instance, |_, _| true),
@@ -72,7 +70,10 @@ impl Node {
 
     /// Gives back what was written and does not run.
     fn settle(&mut self, instance: &InstanceId, written: impl Fn(&ActivityId, EventId) -> bool) {
-        for (activity, scheduled) in self.doubts.remove(instance).into_iter().flatten() {
+        let doubts = std::mem::take(&mut self.doubts).into_iter();
+        let (settled, others): (Doubts, Doubts) = doubts.partition(|(id, _)| id.execution.instance == *instance);
+        self.doubts = others;
+        for (activity, scheduled) in settled {
             if written(&activity, scheduled) && !self.running.contains_key(&activity) {
                 self.commit(Write::ReleaseActivity { activity }, Context::Other);
             }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
 
 /// A stream of decisions. Streams of one seed do not depend on each other.
 pub(super) struct Dice(ChaCha8Rng);
