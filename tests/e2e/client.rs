@@ -180,10 +180,16 @@ async fn requests_that_are_dropped_happen_as_a_whole_or_not_at_all() {
     let clock = VirtualClock::new();
     let runtime = Runtime::builder().provider(provider.clone()).registry(registry).clock(clock).start().await.unwrap();
     let client = runtime.client();
+    // Given to the node at once: whichever start came first was stored.
+    drop(finishes::start(&client, "given", 1).into_future().now_or_never());
+    let handle = finishes::start(&client, "given", 2).if_exists(IfExists::Attach).await.unwrap();
+    handle.raise(Finish { with: 1 }).await.unwrap();
+    assert!([2, 3].contains(&handle.result().await.unwrap()), "one of the starts, and only one");
+    let attached = |input| finishes::start(&client, "dropped", input).if_exists(IfExists::Attach).into_future();
     provider.faults().hold(Method::Submit);
-    assert!(finishes::start(&client, "dropped", 1).into_future().now_or_never().is_none());
+    assert!(attached(1).now_or_never().is_none());
     provider.faults().release(Method::Submit);
-    let handle = finishes::start(&client, "dropped", 2).if_exists(IfExists::Attach).await.unwrap();
+    let handle = attached(2).await.unwrap();
     provider.faults().hold(Method::Submit);
     assert!(handle.raise(Finish { with: 100 }).now_or_never().is_none());
     assert!(handle.cancel("dropped").now_or_never().is_none());
