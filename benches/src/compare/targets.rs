@@ -32,8 +32,10 @@ fn ratio(figures: &Figures, (a, a_field): (&str, &str), (b, b_field): (&str, &st
     Some(figures.get(a, a_field)? / figures.get(b, b_field)?)
 }
 
+/// Bare commits, each right beside what is set against them: the disk is slower for a while, and faster again.
 const COMMIT_RATE: (&str, &str) = ("commits", "per_second");
-const COMMIT_TIME: (&str, &str) = ("commits", "p50_ms");
+const COMMIT_RATE_AT_CHAIN: (&str, &str) = ("commits chain", "per_second");
+const COMMIT_TIME_AT_LATENCY: (&str, &str) = ("commits latency", "p50_ms");
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
@@ -43,10 +45,12 @@ pub const TARGETS: &[Target] = &[
     target("hello, against bare commits", AtLeast(1.0), "per commit", |f| {
         ratio(f, ("hello", "per_second"), COMMIT_RATE)
     }),
-    target("latency, median", AtMost(4.0), "bare commits", |f| ratio(f, ("latency", "p50_ms"), COMMIT_TIME)),
+    target("latency, median", AtMost(4.0), "bare commits", |f| ratio(f, ("latency", "p50_ms"), COMMIT_TIME_AT_LATENCY)),
     target("latency, median", AtMost(1.0), "ms", |f| f.get("latency", "p50_ms")),
     target("latency, write transactions", AtMost(3.0), "each", |f| f.get("latency", "write_transactions_per_one")),
-    target("steps of a chain", AtLeast(0.6), "per bare commit", |f| ratio(f, ("chain", "per_second"), COMMIT_RATE)),
+    target("steps of a chain", AtLeast(0.6), "per bare commit", |f| {
+        ratio(f, ("chain", "per_second"), COMMIT_RATE_AT_CHAIN)
+    }),
     target("step 10,000 against step 100", AtMost(1.2), "times", |f| f.get("chain10000", "step_late_to_early")),
     target("steps5", AtLeast(15_000.0), "steps/s", |f| f.get("steps5", "steps_per_second")),
     target("fan-out of 500", AtMost(0.08), "s", |f| f.get("fanout500", "seconds")),

@@ -12,6 +12,7 @@ mod builder;
 mod heartbeat;
 mod node;
 mod options;
+mod places;
 mod pool;
 mod slot;
 mod start_error;

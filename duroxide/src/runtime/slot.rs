@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use semver::Version;
 
 use super::node::{Birth, Follower};
+use super::places::Place;
 use crate::history::Input;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, MessageId};
 use crate::payload::Payload;
@@ -55,6 +56,13 @@ pub(super) enum Delivery {
 }
 
 impl Delivery {
+    /// What was delivered is on its way to the storage.
+    pub(super) fn give_up_place(&mut self) {
+        if let Self::Outcome(outcome) = self {
+            outcome.place = None;
+        }
+    }
+
     fn is_start(&self) -> bool {
         matches!(self, Self::Message(message) if message.lane == crate::message::Lane::Start)
     }
@@ -67,6 +75,8 @@ pub(super) struct LocalOutcome {
     pub(super) attempt: u32,
     pub(super) input: Input,
     pub(super) payload: Payload,
+    /// Its place, until it is on its way to the storage. `None`: its thread is still busy, or it is on its way.
+    pub(super) place: Option<Place>,
 }
 
 impl LocalOutcome {

@@ -120,14 +120,17 @@ impl Acquiring {
         }
     }
 
-    /// An activity has ended: another may have its place.
-    pub(super) fn place_is_free(&mut self) {
+    /// An activity has given up its place: another may have it.
+    fn place_is_free(&mut self) {
         self.wanted |= self.saturated;
     }
 }
 
 impl Node {
     pub(super) fn acquire_if_wanted(&mut self) {
+        if self.places.have_become_free() {
+            self.acquiring.place_is_free();
+        }
         if !self.acquiring.wanted || self.acquiring.asking || self.rejoining {
             return;
         }
@@ -151,7 +154,7 @@ impl Node {
         self.acquiring.saturated = false;
         self.acquiring.questions += 1;
         for (kind, names) in self.acquiring.activities.iter().enumerate() {
-            let limit = if closed { 0 } else { limits[kind].saturating_sub(self.used[kind]) };
+            let limit = if closed { 0 } else { limits[kind].saturating_sub(self.places.taken(kind)) };
             self.acquiring.saturated |= limit == 0 && !names.is_empty();
             if limit > 0 && !names.is_empty() {
                 groups.push(ActivityGroup { names: names.clone(), limit });

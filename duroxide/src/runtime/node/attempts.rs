@@ -12,6 +12,7 @@ use crate::id::ActivityId;
 use crate::provider::{AcquiredActivity, EventRow, Write};
 use crate::registry::Lookup;
 use crate::runtime::activities::{Attempt, AttemptDone, AttemptEnd, Lingers};
+use crate::runtime::places::{Kind, Place, Places};
 use crate::runtime::slot::{Delivery, LocalOutcome};
 use crate::runtime::turn_commit::{Admission, jittered};
 
@@ -20,7 +21,7 @@ pub(super) struct Running {
     /// Tells this run from others of the same activity and attempt: one may still be ending when the next begins.
     run: u64,
     cancel: CancelSignal,
-    kind: usize,
+    kind: Kind,
 }
 
 /// Decides which new work this node takes on itself.
@@ -28,7 +29,7 @@ pub(super) struct Admit<'a> {
     pub(super) lookup: &'a Lookup,
     pub(super) tags: Option<&'a [String]>,
     pub(super) limits: [usize; 2],
-    pub(super) used: &'a mut [usize; 2],
+    pub(super) places: &'a Places,
     pub(super) open: bool,
 }
 
@@ -37,14 +38,16 @@ impl Admission for Admit<'_> {
         let Some(entry) = self.lookup.activity(name) else { return false };
         let served = tag.is_none_or(|tag| self.tags.is_none_or(|tags| tags.iter().any(|served| served == tag)));
         let kind = kind(&entry.code);
-        let free = self.open && served && self.used[kind] < self.limits[kind];
-        self.used[kind] += usize::from(free);
+        let free = self.open && served && self.places.taken(kind) < self.limits[kind];
+        if free {
+            self.places.take(kind);
+        }
         free
     }
 
     fn release(&mut self, name: &str) {
         if let Some(entry) = self.lookup.activity(name) {
-            self.used[kind(&entry.code)] -= 1;
+            self.places.free(kind(&entry.code));
         }
     }
 
@@ -53,7 +56,7 @@ impl Admission for Admit<'_> {
     }
 }
 
-fn kind(code: &ActivityCode) -> usize {
+fn kind(code: &ActivityCode) -> Kind {
     match code {
         ActivityCode::Async(_) => 0,
         ActivityCode::Blocking(_) => 1,
@@ -79,7 +82,7 @@ impl Node {
         if let Ok((activity, _)) = Attempt::parse(scheduled.clone())
             && let Some(entry) = self.shared.lookup.activity(&activity.name)
         {
-            self.used[kind(&entry.code)] += 1;
+            self.places.take(kind(&entry.code));
         }
     }
 
@@ -125,7 +128,7 @@ impl Node {
     pub(super) fn free<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
         for name in names {
             if let Some(entry) = self.shared.lookup.activity(name) {
-                self.used[kind(&entry.code)] -= 1;
+                self.places.free(kind(&entry.code));
             }
         }
     }
@@ -136,11 +139,15 @@ impl Node {
             return self.free_place(run, kind, lingers);
         }
         let Some(running) = self.running.remove(&id) else { return };
-        self.free_place(run, running.kind, lingers);
+        // Dropped where there is no outcome; an outcome takes it along.
+        let place = lingers.is_none().then(|| self.places.keep(running.kind));
+        if lingers.is_some() {
+            self.free_place(run, running.kind, lingers);
+        }
         let call = id.call;
         match end {
             AttemptEnd::Completed(output) => {
-                self.outcome(id, attempt, Input::ActivityCompleted { call }, output);
+                self.outcome(id, attempt, Input::ActivityCompleted { call }, output, place);
             }
             AttemptEnd::Failed(failed, retryable) => match self.next_attempt(&scheduled, attempt, retryable) {
                 Some(visible_at) => {
@@ -148,7 +155,7 @@ impl Node {
                 }
                 None => {
                     let input = Input::ActivityFailed { call, failure: failed.failure };
-                    self.outcome(id, attempt, input, failed.error);
+                    self.outcome(id, attempt, input, failed.error, place);
                 }
             },
             AttemptEnd::Unreadable(error) => self.park(id, ErrorCode::UnreadableActivityInput, &error),
@@ -157,13 +164,12 @@ impl Node {
     }
 
     /// Frees the place of a run, unless its thread is still busy.
-    fn free_place(&mut self, run: u64, kind: usize, lingers: Option<Lingers>) {
+    fn free_place(&mut self, run: u64, kind: Kind, lingers: Option<Lingers>) {
         if let Some(thread) = lingers {
             self.stopping.insert(run, kind);
             self.lingering.push(Box::pin(thread.map(move |_| run)));
         } else {
-            self.used[kind] -= 1;
-            self.acquiring.place_is_free();
+            self.places.free(kind);
         }
     }
 
@@ -185,9 +191,16 @@ impl Node {
         Some(self.now() + jittered(policy.pause_after(attempt)?))
     }
 
-    fn outcome(&mut self, activity: ActivityId, attempt: u32, input: Input, payload: crate::payload::Payload) {
+    fn outcome(
+        &mut self,
+        activity: ActivityId,
+        attempt: u32,
+        input: Input,
+        payload: crate::payload::Payload,
+        place: Option<Place>,
+    ) {
         let instance = activity.execution.instance.clone();
-        let outcome = LocalOutcome { activity, attempt, input, payload };
+        let outcome = LocalOutcome { activity, attempt, input, payload, place };
         self.deliver(instance, Delivery::Outcome(outcome));
     }
 
@@ -202,4 +215,4 @@ impl Node {
 }
 
 /// Runs that are of no use any more and have not ended yet, and what kind of place they take.
-pub(super) type Stopping = std::collections::HashMap<u64, usize>;
+pub(super) type Stopping = std::collections::HashMap<u64, Kind>;

@@ -65,7 +65,7 @@ impl Node {
 
     /// Stores an outcome as a message, because its instance is not live here.
     pub(super) fn store_outcome(&mut self, outcome: LocalOutcome) {
-        let LocalOutcome { activity, attempt, input, payload } = outcome;
+        let LocalOutcome { activity, attempt, input, payload, .. } = outcome;
         let message = Message::new(input, payload).for_execution(activity.execution.number);
         self.commit(Write::Outcome { activity, attempt, message: MessageRow::from(&message) }, Context::Other);
     }

@@ -38,6 +38,7 @@ use super::RuntimeOptions;
 use super::activities::{AttemptDone, Surroundings};
 use super::blocking::BlockingPool;
 use super::heartbeat::Heartbeat;
+use super::places::Places;
 use super::pool::{Done, Pool};
 use super::slot::Slot;
 use super::turn::TurnJob;
@@ -143,8 +144,8 @@ pub(super) struct Node {
     stopping: Stopping,
     /// Those of them that keep a thread busy; by run.
     lingering: FuturesUnordered<BoxFuture<'static, u64>>,
-    /// Activities that run or are about to: async, blocking.
-    used: [usize; 2],
+    /// The places of activities that run, are about to, or have ended and are not stored yet.
+    places: Places,
 
     acquiring: Acquiring,
     doubts: Doubts,
@@ -222,7 +223,7 @@ impl Node {
             running: HashMap::new(),
             stopping: Stopping::new(),
             lingering: FuturesUnordered::new(),
-            used: [0, 0],
+            places: Places::default(),
             timer: None,
             watch: None,
             draining: None,

@@ -253,7 +253,7 @@ impl Node {
         committed: EventId,
         execution: Box<Execution>,
         output: Output,
-        taken: Vec<Delivery>,
+        mut taken: Vec<Delivery>,
         left: Vec<Delivery>,
         now: crate::clock::Timestamp,
     ) {
@@ -266,6 +266,8 @@ impl Node {
         };
         let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
         let cancelled = open.map(|(call, _)| *call).collect();
+        // Their outcomes are stored with this turn, and what it schedules may have the places.
+        taken.iter_mut().for_each(Delivery::give_up_place);
         let about = About { execution: &id, version: &version, committed, started: &started, now };
         let mut turn = turn_commit::turn(&about, output, &mut self.admission());
         let birth = self.slots.get_mut(&id.instance).and_then(|slot| slot.birth.take());
@@ -402,7 +404,7 @@ impl Node {
             lookup: &self.shared.lookup,
             tags: self.shared.tags.as_deref(),
             limits: [self.shared.options.max_activities, self.shared.options.max_blocking_activities],
-            used: &mut self.used,
+            places: &self.places,
             open: self.draining.is_none() && !self.rejoining,
         }
     }
