@@ -520,7 +520,8 @@ async fn ends_although(method: Method, hangs: bool) {
     }
     let client = bench.runtime.client();
     let _handle = client.start("part", "part", &1).if_exists(IfExists::Attach).await.unwrap();
-    bench.runtime.shutdown().await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), bench.runtime.shutdown()).await;
+    ended.unwrap_or_else(|_| panic!("{method:?} keeps it")).unwrap();
     bench.faults.heal();
     // What it left is taken on by the next.
     for node in Client::new(bench.memory.clone()).nodes().await.unwrap() {

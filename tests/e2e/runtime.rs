@@ -248,11 +248,44 @@ async fn an_async_activity_that_holds_its_thread_holds_up_no_other() {
     bench.door.until_came(1).await;
     for n in 0..3 {
         let passes = holds_or_passes::start(&client, format!("passes-{n}"), false).await.unwrap();
-        assert_eq!(passes.result().await.unwrap(), 2);
+        let passed = tokio::time::timeout(Duration::from_secs(20), passes.result()).await;
+        assert_eq!(passed.expect("it is not held up").unwrap(), 2);
     }
     bench.door.open();
     assert_eq!(holds.result().await.unwrap(), 1);
     bench.runtime.shutdown().await.unwrap();
+}
+
+/// Not a test by itself: ends a tokio runtime in which a node works, many times.
+#[test]
+fn ends_without_a_shutdown() {
+    if std::env::var("ENDS_WITHOUT_A_SHUTDOWN").is_err() {
+        return;
+    }
+    for round in 0..200 {
+        let mut tokio = match round % 2 {
+            0 => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        tokio.enable_all().build().unwrap().block_on(async {
+            let runtime = Runtime::builder().in_memory().registry(registry()).state(Door::default());
+            let runtime = runtime.start().await.unwrap();
+            let passes = holds_or_passes::start(&runtime.client(), "passes", false).await.unwrap();
+            assert_eq!(passes.result().await.unwrap(), 2);
+        });
+    }
+}
+
+#[test]
+fn a_program_that_ends_without_a_shutdown_ends_in_silence() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "runtime::ends_without_a_shutdown", "--nocapture"])
+        .env("ENDS_WITHOUT_A_SHUTDOWN", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("panicked"), "{said}");
 }
 
 /// Computes without a pause until the heart has beaten so often, on the one thread that there is.

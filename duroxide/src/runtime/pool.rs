@@ -13,16 +13,17 @@
 //! step, and a given number make turns: there is a thread for each of them.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::thread::{Thread, ThreadId};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::activities::AttemptDone;
+use super::activities::{AttemptDone, AttemptEnd};
 use super::turn::{TurnDone, TurnJob};
 use crate::id::InstanceId;
 use crate::replay::Core;
@@ -50,12 +51,15 @@ struct Shared {
     /// How many turns are made at the same time. None: each is made where it is handed over, and there are no threads.
     turns: usize,
     handle: tokio::runtime::Handle,
+    /// Nobody drives the node any more.
+    left: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     /// The node. `None` while a thread drives it.
     node: Option<BoxFuture<'static, ()>>,
+    driver: Option<ThreadId>,
     /// Whether something has happened for the node that it has not looked at.
     awake: bool,
     jobs: VecDeque<TurnJob>,
@@ -97,7 +101,8 @@ enum Work {
 impl Pool {
     /// One that makes so many turns at the same time. Without any, they are made where they are handed over.
     pub(super) fn new(turns: usize) -> Self {
-        Self(Arc::new(Shared { state: Mutex::default(), turns, handle: tokio::runtime::Handle::current() }))
+        let handle = tokio::runtime::Handle::current();
+        Self(Arc::new(Shared { state: Mutex::default(), turns, handle, left: Condvar::new() }))
     }
 
     /// Drives a node until it ends or the pool is stopped.
@@ -120,16 +125,21 @@ impl Pool {
         std::thread::Builder::new().name("duroxide-node".to_owned()).spawn(move || shared.work()).map(drop)
     }
 
-    /// Ends the threads as soon as they have no user code to return to, and drops the node.
+    /// Drops the node, and ends the threads as soon as they have no user code to return to. Afterwards nobody drives the
+    /// node, which may need what goes away next: tokio's timers.
     pub(super) fn stop(&self) {
         let mut state = self.0.lock();
         state.stopped = true;
-        let idle = std::mem::take(&mut state.idle);
-        // Dropped without the lock: what it drops may wake the node.
+        std::mem::take(&mut state.idle).iter().for_each(Thread::unpark);
+        let this = std::thread::current().id();
+        while state.driver.is_some_and(|driver| driver != this) {
+            state = self.0.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
         let rest = (state.node.take(), state.first_step.take(), std::mem::take(&mut state.jobs), state.take_done());
         drop(state);
+        // Without the lock, since what is dropped may wake the node, and where destructors of user code find tokio.
+        let _entered = self.0.handle.enter();
         drop(rest);
-        idle.iter().for_each(Thread::unpark);
     }
 
     /// Hands over turns.
@@ -161,12 +171,14 @@ impl Pool {
         self.0.lock().take_done()
     }
 
-    /// The node has more to do before it looks again: another thread begins with what was handed over.
-    pub(super) fn share(&self) {
+    /// The node has more to do before it looks again: another thread begins with what was handed over. Whether it is to go
+    /// on: not where the pool was stopped.
+    pub(super) fn share(&self) -> bool {
         let mut state = self.0.lock();
-        let helper = state.helper(self.0.turns);
+        let (helper, goes_on) = (state.helper(self.0.turns), !state.stopped);
         drop(state);
         unpark(helper);
+        goes_on
     }
 
     /// Turns that have been running for longer than the limit and were not reported; their threads are replaced. And how
@@ -215,6 +227,7 @@ impl State {
         }
         let node = if self.awake { self.node.take() } else { None };
         self.awake &= node.is_none();
+        self.driver = node.is_some().then(|| std::thread::current().id()).or(self.driver);
         node.map(Work::Node)
     }
 
@@ -304,13 +317,18 @@ impl Shared {
 
     fn take_first_step(&self, mut attempt: Running) -> bool {
         // What it waits for wakes it where it goes on: there it is polled again.
-        let done = match attempt.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let step = poll_fn(|_| Poll::Ready(attempt.as_mut().poll(&mut Context::from_waker(Waker::noop()))));
+        // Under the same rules as there: with tokio's budget, and without blocking for another future.
+        let done = match self.handle.block_on(step) {
             Poll::Ready(done) => Done::Attempt(Box::new(done)),
             Poll::Pending => Done::Started(attempt),
         };
+        // Where tokio ends, it fails what an activity waits for: that is no outcome of the activity.
+        let failed = matches!(&done, Done::Attempt(done) if matches!(done.end, AttemptEnd::Failed(..)));
+        let of_no_use = failed && matches!(self.handle.spawn(async {}).now_or_never(), Some(Err(_)));
         let mut state = self.lock();
         state.stepping = false;
-        let of_no_use = state.keep(done);
+        let of_no_use = if of_no_use { Some(done) } else { state.keep(done) };
         drop(state);
         drop(of_no_use);
         true
@@ -324,7 +342,11 @@ impl Shared {
         } else {
             drop(state);
             drop(node);
+            state = self.lock();
         }
+        state.driver = None;
+        drop(state);
+        self.left.notify_all();
         true
     }
 }

@@ -235,7 +235,8 @@ impl Node {
     pub(super) async fn run(mut self) {
         let mut happened = Vec::new();
         loop {
-            // Lets others run, too. Where something happens all the time, nothing of tokio would be ready ever again.
+            // Within a task of tokio, lets others run, too. Where something happens all the time, nothing of tokio would be
+            // ready ever again.
             tokio::task::consume_budget().await;
             self.start_what_is_due();
             if self.is_drained() {
@@ -243,7 +244,9 @@ impl Node {
             }
             self.let_time_pass_if_idle();
             self.next(&mut happened).await;
-            self.pool.share();
+            if !self.pool.share() {
+                return;
+            }
             self.hold_time();
             happened.drain(..).for_each(|happened| self.handle(happened));
         }
