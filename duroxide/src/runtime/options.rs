@@ -14,7 +14,8 @@ use crate::policy::Limits;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RuntimeOptions {
-    /// How many async activities run at once. Default: 256.
+    /// How many async activities run at once, or have ended with an outcome that is not on its way to the storage: after a
+    /// crash no more are run again. Default: 256.
     pub max_activities: usize,
     /// How many blocking activities run at once, each on a thread. Default: 16.
     pub max_blocking_activities: usize,
