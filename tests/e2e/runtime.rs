@@ -322,6 +322,55 @@ async fn an_activity_that_computes_outlives_its_lease_time_and_runs_once() {
     assert_eq!(provider.faults().begun(Method::Join), 2, "nobody has stepped back");
 }
 
+/// Tells how many commits had begun when it did.
+#[activity]
+async fn counts_commits(State(faults): State<Faults>) -> duroxide::Result<usize> {
+    Ok(faults.begun(Method::Commit))
+}
+
+#[orchestration]
+async fn counts(ctx: OrchestrationContext) -> duroxide::Result<usize> {
+    Ok(counts_commits::call(&ctx).await?)
+}
+
+#[orchestration]
+async fn visits_until_rung(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    let (visited, _rung) = join!(waits_at_door::call(&ctx), ctx.event::<Ring>());
+    Ok(visited?)
+}
+
+#[tokio::test]
+async fn an_activity_keeps_its_place_until_its_outcome_is_on_its_way() {
+    let (provider, door) = (FaultyProvider::new(MemoryProvider::new()), Door::default());
+    let faults = provider.faults();
+    let registry = Registry::empty()
+        .with_activity::<waits_at_door>()
+        .with_activity::<counts_commits>()
+        .with_orchestration::<visits_until_rung>()
+        .with_orchestration::<counts>();
+    let mut options = RuntimeOptions::default();
+    options.max_activities = 1;
+    let builder = Runtime::builder().registry(registry).options(options).state(door.clone()).state(faults.clone());
+    let runtime = builder.provider(provider.clone()).start().await.unwrap();
+    let visits = visits_until_rung::start(&runtime.client(), "visits").await.unwrap();
+    door.until_came(1).await;
+    let counts = counts::start(&runtime.client(), "waits for the place").await.unwrap();
+    faults.hold(Method::Commit);
+    let before = faults.begun(Method::Commit);
+    visits.raise(Ring).await.unwrap();
+    faults.until_begun(Method::Commit, before + 1).await;
+    // The outcome has to wait until that turn is committed.
+    door.open();
+    door.until_gone(1).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    faults.release(Method::Commit);
+    assert!(counts.result().await.unwrap() > before + 1, "it ran while the outcome before it was nowhere");
+    assert_eq!(visits.result().await.unwrap(), 1);
+    runtime.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn blocking_activities_delay_no_timer() {
     let mut options = quick();
