@@ -335,19 +335,31 @@ impl Shared {
     }
 
     fn drive_node(&self, mut node: BoxFuture<'static, ()>, waker: &Waker) -> bool {
+        let _driving = Driving(self);
         let polled = Pin::new(&mut node).poll(&mut Context::from_waker(waker));
         let mut state = self.lock();
         if polled.is_pending() && !state.stopped {
             state.node = Some(node);
+            state.driver = None;
         } else {
             drop(state);
             drop(node);
-            state = self.lock();
         }
-        state.driver = None;
-        drop(state);
-        self.left.notify_all();
         true
+    }
+}
+
+/// Nobody drives the node once this is dropped: also where a destructor of user code panics.
+struct Driving<'a>(&'a Shared);
+
+impl Drop for Driving<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        // Where the node was put back, another may drive it already.
+        let this = std::thread::current().id();
+        state.driver.take_if(|driver| *driver == this);
+        drop(state);
+        self.0.left.notify_all();
     }
 }
 
