@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use duroxide::prelude::*;
@@ -111,7 +112,7 @@ impl Samples {
     fn take(&mut self, place: &Place, node: u32, tick: u64, given: u32) {
         let database = place.database();
         let kib = |path: &str| std::fs::metadata(path).map_or(0, |file| file.len() / 1024);
-        self.note(DATABASE, kib(&database.to_string_lossy()));
+        self.note(DATABASE, kib(&database.to_string_lossy()).saturating_sub(remembered(&database)));
         self.note(LOG, kib(&format!("{}-wal", database.display())));
         for (who, process) in [std::process::id(), node].into_iter().enumerate() {
             self.note(MEMORY[who], status(process, "VmRSS:"));
@@ -147,6 +148,16 @@ impl Samples {
             assert!(after <= before + before / 10 + varies, "{name} has grown from {before} to {after}");
         }
     }
+}
+
+/// What the database keeps for an hour of what is gone, in KiB: ids of removed instances and of messages. It levels off
+/// after that hour, which is longer than this takes.
+fn remembered(database: &Path) -> u64 {
+    let connection = rusqlite::Connection::open(database).unwrap();
+    connection.busy_timeout(Duration::from_secs(10)).unwrap();
+    let bytes = "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name IN
+        (SELECT name FROM sqlite_schema WHERE tbl_name IN ('duroxide_removed', 'duroxide_dedup'))";
+    connection.query_row(bytes, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs() / 1024
 }
 
 /// A number out of what Linux tells about a process; elsewhere zero.
