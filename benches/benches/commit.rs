@@ -26,7 +26,13 @@ fn commit(criterion: &mut Criterion) {
 
 fn event(to: &InstanceId) -> Submission {
     let message = Message::new(Input::EventRaised { name: "go".to_owned() }, Payload::NULL);
-    Submission::Send { to: to.clone(), message: MessageRow::from(&message), lease: None, time: SystemClock.now() }
+    Submission::Send {
+        to: to.clone(),
+        message: MessageRow::from(&message),
+        lease: None,
+        time: SystemClock.now(),
+        again: false,
+    }
 }
 
 criterion_group!(benches, commit);

@@ -20,7 +20,7 @@ const NODES: usize = 3;
 /// One step of a program. Small numbers, so that the steps meet.
 #[derive(Debug, Clone)]
 enum Step {
-    Start { instance: usize, node: Option<usize>, policy: u8, delay: i64, pinned: bool },
+    Start { instance: usize, node: Option<usize>, policy: u8, delay: i64, pinned: bool, again: bool },
     Send { instance: usize, node: Option<usize>, delay: i64, old: bool, large: bool, again: bool },
     Create { node: usize, instance: usize, plan: Plan },
     Turn { node: usize, instance: usize, plan: Plan },
@@ -87,8 +87,10 @@ fn step() -> impl Strategy<Value = Step> {
     let instance = 0..INSTANCES;
     let node = 0..NODES;
     prop_oneof![
-        4 => (instance.clone(), prop::option::of(node.clone()), 0..3_u8, 0..6_i64, any::<bool>()).prop_map(
-            |(instance, node, policy, delay, pinned)| Step::Start { instance, node, policy, delay, pinned }),
+        4 => (instance.clone(), prop::option::of(node.clone()), 0..3_u8, 0..6_i64, any::<bool>(), prop::bool::weighted(0.2))
+            .prop_map(|(instance, node, policy, delay, pinned, again)| {
+                Step::Start { instance, node, policy, delay, pinned, again }
+            }),
         4 => (instance.clone(), prop::option::of(node.clone()), 0..10_i64, any::<bool>(), any::<bool>(), any::<bool>())
             .prop_map(|(instance, node, delay, old, large, again)| Step::Send { instance, node, delay, old, large, again }),
         2 => (node.clone(), instance.clone(), plan()).prop_map(
@@ -122,6 +124,7 @@ struct Pair {
     /// In microseconds. Grows with every step, so that no two things are due at the same time.
     now: i64,
     last_commit: Option<(Lease, Arc<Commit>)>,
+    last_start: Option<NewInstance>,
     last_message: Option<(InstanceId, MessageRow)>,
 }
 
@@ -196,6 +199,7 @@ impl Pair {
             cursors: BTreeMap::new(),
             now: 100_000_000,
             last_commit: None,
+            last_start: None,
             last_message: None,
         };
         // The first call that names a time sets the clock of both.
@@ -229,14 +233,18 @@ impl Pair {
     async fn step(&mut self, step: &Step) {
         self.now += 1;
         match step {
-            Step::Start { instance, node, policy, delay, pinned } => {
+            Step::Start { instance, node, policy, delay, pinned, again } => {
                 let mut start = MessageRow { lane: Lane::Start, ..message("start", false) };
                 start.visible_at = self.later(*delay - 3);
                 let version = pinned.then(|| Version::new(1, 0, 0));
-                let new = NewInstance { version, start, eager: node.is_some(), ..new_instance(*instance, false) };
+                let mut new = NewInstance { version, start, eager: node.is_some(), ..new_instance(*instance, false) };
+                if *again {
+                    new = self.last_start.clone().unwrap_or(new);
+                }
+                self.last_start = Some(new.clone());
                 let if_exists = [IfExists::Error, IfExists::Attach, IfExists::Replace][usize::from(*policy)];
                 let lease = node.map(|node| self.leases[node]);
-                self.submit(Submission::Start { new, if_exists, lease, time: self.time() }).await;
+                self.submit(Submission::Start { new, if_exists, lease, time: self.time(), again: *again }).await;
             }
             Step::Send { instance, node, delay, old, large, again } => {
                 let mut sent = (id(*instance), message("sent", *large));
@@ -250,6 +258,7 @@ impl Pair {
                     message: sent.1.clone(),
                     lease: node.map(|node| self.leases[node]),
                     time: self.time(),
+                    again: *again,
                 })
                 .await;
                 self.last_message = Some(sent);

@@ -196,11 +196,11 @@ fn turn_commit(turn: Turn) -> Arc<Commit> {
 }
 
 fn start(new: &NewInstance, if_exists: IfExists) -> Submission {
-    Submission::Start { new: new.clone(), if_exists, lease: None, time: at(1) }
+    Submission::Start { new: new.clone(), if_exists, lease: None, time: at(1), again: false }
 }
 
 fn send(to: &str, message: &MessageRow) -> Submission {
-    Submission::Send { to: id(to), message: message.clone(), lease: None, time: at(1) }
+    Submission::Send { to: id(to), message: message.clone(), lease: None, time: at(1), again: false }
 }
 
 fn steps() -> Vec<Step> {

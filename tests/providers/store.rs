@@ -80,11 +80,17 @@ pub(crate) fn start(name: &str, lease: Option<Lease>) -> Submission {
         start: message(Payload::NULL),
         eager: lease.is_some(),
     };
-    Submission::Start { new, if_exists: IfExists::Error, lease, time: Timestamp::from_micros(1) }
+    Submission::Start { new, if_exists: IfExists::Error, lease, time: Timestamp::from_micros(1), again: false }
 }
 
 pub(crate) fn send(name: &str, payload: Payload) -> Submission {
-    Submission::Send { to: id(name), message: message(payload), lease: None, time: Timestamp::from_micros(2) }
+    Submission::Send {
+        to: id(name),
+        message: message(payload),
+        lease: None,
+        time: Timestamp::from_micros(2),
+        again: false,
+    }
 }
 
 pub(crate) async fn submit(provider: &SqliteProvider, submission: Submission) -> Result<Submitted, SubmitError> {

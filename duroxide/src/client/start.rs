@@ -137,7 +137,7 @@ impl Start {
                 return Ok((client, instance));
             }
             let lease = client.local.as_ref().map(NodeHandle::lease);
-            let submission = Submission::Start { new: new.clone(), if_exists, lease, time: now };
+            let submission = Submission::Start { new: new.clone(), if_exists, lease, time: now, again: false };
             let local = client.local.as_ref().filter(|_| eager);
             let submitted = client.submit_for(local, &instance, submission).await?;
             if !submitted.written {

@@ -78,7 +78,11 @@ impl Client {
     }
 
     /// Submits until there is an answer, for a while: sending the same again is harmless.
-    pub(super) async fn submit(&self, instance: &InstanceId, submission: Submission) -> Result<Submitted, ClientError> {
+    pub(super) async fn submit(
+        &self,
+        instance: &InstanceId,
+        mut submission: Submission,
+    ) -> Result<Submitted, ClientError> {
         let mut patience = Patience::new();
         loop {
             let error = match self.provider.submit(vec![submission.clone()]).await {
@@ -91,6 +95,7 @@ impl Client {
                 Err(error) => error.into(),
             };
             patience.after(error).await?;
+            submission.repeated();
         }
     }
 
@@ -113,7 +118,7 @@ impl Client {
         let hold = self.clock.hold();
         let (local, time) = (self.local.as_ref(), self.clock.now());
         let lease = local.map(NodeHandle::lease);
-        let submission = Submission::Send { to: to.clone(), message: message.clone(), lease, time };
+        let submission = Submission::Send { to: to.clone(), message: message.clone(), lease, time, again: false };
         let submitted = self.submit_for(local, to, submission).await?;
         if let Some(local) = local {
             local.deliver(submitted, to.clone(), message, hold);

@@ -365,6 +365,9 @@ pub enum Submission {
         lease: Option<Lease>,
         /// The time of the client.
         time: Timestamp,
+        /// Whether the same was sent before and is without an answer: it may still be on its way. Where this one creates
+        /// nothing, that one never will: its start message is remembered as refused, for an hour, and is answered so.
+        again: bool,
     },
     /// Send a message to a live instance. Its id names the submission; it is remembered for an hour beyond the reading.
     Send {
@@ -377,6 +380,9 @@ pub enum Submission {
         lease: Option<Lease>,
         /// The time of the client.
         time: Timestamp,
+        /// Whether the same was sent before and is without an answer. Where this one is refused, that one will be as well,
+        /// whatever has the id then: see [`Submission::Start`].
+        again: bool,
     },
     /// Let a suspended instance run again, and its parked activities. Its crashes are forgotten. No effect on others.
     Resume {
@@ -393,6 +399,19 @@ pub enum Submission {
         /// What is written; with [`Then::Finish`].
         turn: Box<Turn>,
     },
+}
+
+impl Submission {
+    /// Says that the same was sent before and may still be on its way.
+    pub(crate) fn repeated(&mut self) {
+        match self {
+            Self::Start { again, .. } | Self::Send { again, .. } => *again = true,
+            // It has no effect on what is not suspended.
+            Self::Resume { .. } => {}
+            // It names an execution, and no other instance will ever have that.
+            Self::Terminate { .. } => {}
+        }
+    }
 }
 
 /// What a start does when the id is taken.

@@ -42,7 +42,7 @@ pub(super) fn is_permanent(error: &rusqlite::Error) -> bool {
 
 /// Why one entry of a group did not happen.
 pub(super) enum Refusal<X> {
-    /// A check said no, and nothing was written.
+    /// A check said no, and nothing was written, but perhaps that it said so.
     Refused(X),
     /// A check said no after something was written, which has to be undone.
     Undo(X),

@@ -98,6 +98,7 @@ fn under_savepoint<T, X: Failed>(
     }
     let result = match result {
         Ok(done) => Ok(done),
+        Err(Refusal::Refused(refusal)) => Err(refusal),
         Err(refusal) => {
             tx.sql.run("ROLLBACK TO entry", []).map_err(fatal)?;
             Err(match refusal {

@@ -5,7 +5,7 @@ use super::fault::Refusal;
 use super::instances;
 use super::rows::{epoch, natural, status};
 use super::turns;
-use super::tx::Tx;
+use super::tx::{Remembered, Tx};
 use crate::clock::Timestamp;
 use crate::id::{CommitId, Epoch, InstanceId};
 use crate::provider::{
@@ -18,17 +18,33 @@ type Done = Result<Submitted, Refusal<SubmitError>>;
 /// Writes one entry of a client.
 pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
     match submission {
-        Submission::Start { new, if_exists, lease, time } => start(tx, new, *if_exists, lease.as_ref(), *time),
-        Submission::Send { to, message, lease, time } => send(tx, to, message, lease.as_ref(), *time),
+        Submission::Start { new, if_exists, lease, time, again } => {
+            tx.saw(*time);
+            start(tx, new, *if_exists, lease.as_ref(), *time, *again)
+        }
+        Submission::Send { to, message, lease, time, again } => {
+            tx.saw(*time);
+            send(tx, to, message, lease.as_ref(), *time, *again)
+        }
         Submission::Resume { instance, time } => resume(tx, instance, *time),
         Submission::Terminate { id, turn } => terminate(tx, *id, turn),
     }
 }
 
-fn start(tx: &mut Tx<'_>, new: &NewInstance, if_exists: IfExists, lease: Option<&Lease>, time: Timestamp) -> Done {
-    tx.saw(time);
-    if tx.is_remembered(new.start.id.0)? {
-        return Ok(Submitted { owner: None, execution: 1, written: true, last_found: None });
+fn start(
+    tx: &mut Tx<'_>,
+    new: &NewInstance,
+    if_exists: IfExists,
+    lease: Option<&Lease>,
+    time: Timestamp,
+    again: bool,
+) -> Done {
+    let gone = |written| Ok(Submitted { owner: None, execution: 1, written, last_found: None });
+    match tx.remembered(new.start.id.0)? {
+        Some(Remembered::Refused(Some(found))) if if_exists != IfExists::Attach => return Err(exists(found)),
+        Some(Remembered::Refused(_)) => return gone(false),
+        Some(Remembered::Done) => return gone(true),
+        None => {}
     }
     let by = lease.map(|lease| lease.epoch);
     if let Some((placement, execution)) = instances::create(tx, new, by, time)? {
@@ -40,29 +56,52 @@ fn start(tx: &mut Tx<'_>, new: &NewInstance, if_exists: IfExists, lease: Option<
     })?;
     let (seq, status, owned, execution, same): (i64, InstanceStatus, Option<Epoch>, u64, bool) =
         there.ok_or(Refusal::Refused(SubmitError::Conflict))?;
-    match if_exists {
-        _ if same => return Ok(Submitted { owner: owned, execution, written: true, last_found: None }),
-        IfExists::Attach => return Ok(Submitted { owner: owned, execution, written: false, last_found: None }),
-        IfExists::Replace if status.is_finished() => instances::remove(tx, &new.instance, seq)?,
-        IfExists::Replace | IfExists::Error => return Err(Refusal::Refused(SubmitError::Exists(status))),
+    let there = |written| Ok(Submitted { owner: owned, execution, written, last_found: None });
+    if same {
+        return there(true);
+    }
+    if if_exists == IfExists::Replace && status.is_finished() {
+        instances::remove(tx, &new.instance, seq)?;
+    } else {
+        if again {
+            tx.remember_refused(new.start.id.0, Some(status))?;
+        }
+        return if if_exists == IfExists::Attach { there(false) } else { Err(exists(status)) };
     }
     let created = instances::create(tx, new, by, time)?;
     let (placement, execution) = created.ok_or(Refusal::Undo(SubmitError::Conflict))?;
     Ok(Submitted { owner: owner(placement), execution, written: true, last_found: None })
 }
 
-fn send(tx: &mut Tx<'_>, to: &InstanceId, message: &MessageRow, lease: Option<&Lease>, time: Timestamp) -> Done {
-    tx.saw(time);
+fn exists(status: InstanceStatus) -> Refusal<SubmitError> {
+    Refusal::Refused(SubmitError::Exists(status))
+}
+
+fn send(
+    tx: &mut Tx<'_>,
+    to: &InstanceId,
+    message: &MessageRow,
+    lease: Option<&Lease>,
+    time: Timestamp,
+    again: bool,
+) -> Done {
     let (target, last_found) = Target::find_for_client(tx, to)?.unzip();
     let last_found = last_found.flatten();
-    if tx.is_remembered(message.id.0)? {
-        let (owner, execution) = target.map_or((None, 1), |target| (target.owner, target.execution));
-        return Ok(Submitted { owner, execution, written: true, last_found });
+    match tx.remembered(message.id.0)? {
+        Some(Remembered::Refused(found)) => return Err(nobody(found)),
+        Some(Remembered::Done) => {
+            let (owner, execution) = target.map_or((None, 1), |target| (target.owner, target.execution));
+            return Ok(Submitted { owner, execution, written: true, last_found });
+        }
+        None => {}
     }
-    let target = target.ok_or(Refusal::Refused(SubmitError::NotFound))?;
-    if target.status.is_finished() {
-        return Err(Refusal::Refused(SubmitError::Finished(target.status)));
-    }
+    let found = target.as_ref().map(|target| target.status);
+    let Some(target) = target.filter(|target| !target.status.is_finished()) else {
+        if again {
+            tx.remember_refused(message.id.0, found)?;
+        }
+        return Err(nobody(found));
+    };
     match target.deliver(tx, message, time, true)? {
         Placement::Refused => Err(Refusal::Refused(SubmitError::Conflict)),
         placement => {
@@ -77,6 +116,11 @@ fn send(tx: &mut Tx<'_>, to: &InstanceId, message: &MessageRow, lease: Option<&L
             Ok(Submitted { owner: owner(placement), execution: target.execution, written: true, last_found })
         }
     }
+}
+
+/// There is no live instance.
+fn nobody(found: Option<InstanceStatus>) -> Refusal<SubmitError> {
+    Refusal::Refused(found.map_or(SubmitError::NotFound, SubmitError::Finished))
 }
 
 fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {

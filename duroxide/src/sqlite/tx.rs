@@ -2,16 +2,26 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::rows::{int, uuid};
+use super::rows::{int, status, uuid};
 use super::sql::Sql;
 use crate::clock::Timestamp;
 use crate::id::InstanceId;
-use crate::provider::Signals;
+use crate::provider::{InstanceStatus, Signals};
 
 /// How long what was done is remembered once it is gone.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 /// How many remembered ids are looked at for each that is added; more than one, so that they do not pile up.
 const FORGET: i64 = 4;
+/// Stands for the status of an instance that is not there.
+const NONE: &str = "none";
+
+/// What became of what is sent again.
+pub(super) enum Remembered {
+    /// It was carried out.
+    Done,
+    /// It was refused, because of an instance with this status, or because there was none.
+    Refused(Option<InstanceStatus>),
+}
 
 pub(super) struct Tx<'a> {
     pub(super) sql: &'a Sql,
@@ -20,12 +30,13 @@ pub(super) struct Tx<'a> {
     /// What others are to be told once it is durable.
     pub(super) signals: Signals,
     arrival: Option<i64>,
-    remembered: i64,
+    /// How many ids it has added.
+    remembered_now: i64,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(sql: &'a Sql, seen: Option<Timestamp>) -> Self {
-        Self { sql, seen, signals: Signals::default(), arrival: None, remembered: 0 }
+        Self { sql, seen, signals: Signals::default(), arrival: None, remembered_now: 0 }
     }
 
     pub(super) fn saw(&mut self, time: Timestamp) {
@@ -53,10 +64,20 @@ impl<'a> Tx<'a> {
         self.arrival
     }
 
+    /// Remembers that it was carried out.
     pub(super) fn remember(&mut self, id: uuid::Uuid) -> rusqlite::Result<()> {
-        self.remembered += 1;
-        let insert = "INSERT OR IGNORE INTO duroxide_dedup (id, time) VALUES (?1, ?2)";
-        self.sql.run(insert, (id.as_bytes(), self.latest().as_micros())).map(drop)
+        self.remember_as(id, None)
+    }
+
+    /// Remembers that it was refused, and what was there instead of a fitting instance.
+    pub(super) fn remember_refused(&mut self, id: uuid::Uuid, found: Option<InstanceStatus>) -> rusqlite::Result<()> {
+        self.remember_as(id, Some(found.map_or(NONE, InstanceStatus::as_str)))
+    }
+
+    fn remember_as(&mut self, id: uuid::Uuid, refused: Option<&str>) -> rusqlite::Result<()> {
+        self.remembered_now += 1;
+        let insert = "INSERT OR IGNORE INTO duroxide_dedup (id, time, refused) VALUES (?1, ?2, ?3)";
+        self.sql.run(insert, (id.as_bytes(), self.latest().as_micros(), refused)).map(drop)
     }
 
     /// Remembers how far an instance had counted its executions, and forgets some of what was remembered long enough.
@@ -74,8 +95,19 @@ impl<'a> Tx<'a> {
     }
 
     pub(super) fn is_remembered(&self, id: uuid::Uuid) -> rusqlite::Result<bool> {
-        let find = "SELECT EXISTS (SELECT 1 FROM duroxide_dedup WHERE id = ?1)";
-        Ok(self.sql.row(find, [id.as_bytes()], |row| row.get(0))?.unwrap_or(false))
+        Ok(self.remembered(id)?.is_some())
+    }
+
+    /// What became of it, if it is remembered.
+    pub(super) fn remembered(&self, id: uuid::Uuid) -> rusqlite::Result<Option<Remembered>> {
+        let find = "SELECT refused, refused IS NULL, refused = ?2 FROM duroxide_dedup WHERE id = ?1";
+        self.sql.row(find, (id.as_bytes(), NONE), |row| {
+            Ok(match (row.get(1)?, row.get(2)?) {
+                (true, _) => Remembered::Done,
+                (_, Some(true)) => Remembered::Refused(None),
+                _ => Remembered::Refused(Some(status(row, 0)?)),
+            })
+        })
     }
 
     /// Writes what the whole transaction wrote one by one. `forget`: behind which id old ones are looked for, next time.
@@ -83,7 +115,7 @@ impl<'a> Tx<'a> {
         if let Some(arrival) = self.arrival {
             self.sql.run("UPDATE duroxide_counters SET arrival = ?1", [arrival])?;
         }
-        if self.remembered > 0 {
+        if self.remembered_now > 0 {
             self.forget(forget)?;
         }
         Ok(())
@@ -92,7 +124,7 @@ impl<'a> Tx<'a> {
     /// Removes some of what was remembered long enough.
     fn forget(&self, behind: &mut uuid::Uuid) -> rusqlite::Result<()> {
         let look = "SELECT id, time FROM duroxide_dedup WHERE id > ?1 ORDER BY id LIMIT ?2";
-        let limit = FORGET * self.remembered + 1;
+        let limit = FORGET * self.remembered_now + 1;
         let seen = self.sql.rows(look, (behind.as_bytes(), limit), |row| Ok((uuid(row, 0)?, row.get::<_, i64>(1)?)))?;
         let old = self.long_ago();
         for (id, _) in seen.iter().filter(|(_, time)| *time <= old) {

@@ -53,7 +53,13 @@ async fn lists_are_filtered(world: World) {
     world.start_new(NewInstance { labels: label("team", "red"), parent: Some(parent), ..new_instance("c") }).await;
     world.start_new(NewInstance { name: "other".to_owned(), ..new_instance("d") }).await;
     node.turn(ending("a", 1, 0, completed())).await.expect("finish");
-    let late = Submission::Start { new: new_instance("e"), if_exists: IfExists::Error, lease: None, time: at(50) };
+    let late = Submission::Start {
+        new: new_instance("e"),
+        if_exists: IfExists::Error,
+        lease: None,
+        time: at(50),
+        again: false,
+    };
     world.submit(late).await.expect("start");
     let by = Filter::default;
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
@@ -75,7 +81,7 @@ async fn lists_are_filtered(world: World) {
 async fn lists_come_in_stable_pages(world: World) {
     let started = |name: &str, second| {
         let new = new_instance(name);
-        Submission::Start { new, if_exists: IfExists::Error, lease: None, time: at(second) }
+        Submission::Start { new, if_exists: IfExists::Error, lease: None, time: at(second), again: false }
     };
     for (name, second) in [("a", 1), ("b", 2), ("d", 3), ("c", 3), ("e", 4)] {
         world.submit(started(name, second)).await.expect("start");

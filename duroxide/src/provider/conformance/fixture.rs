@@ -200,7 +200,7 @@ impl World {
 
     /// Starts an instance that nobody owns, by a clock that says so.
     pub(super) async fn start_by(&self, time: Timestamp, new: NewInstance) {
-        let start = Submission::Start { new, if_exists: IfExists::Error, lease: None, time };
+        let start = Submission::Start { new, if_exists: IfExists::Error, lease: None, time, again: false };
         self.submit(start).await.expect("start");
     }
 
@@ -226,7 +226,7 @@ impl World {
         to: &str,
         message: MessageRow,
     ) -> Result<Submitted, SubmitError> {
-        self.submit(Submission::Send { to: id(to), message, lease: None, time }).await
+        self.submit(Submission::Send { to: id(to), message, lease: None, time, again: false }).await
     }
 
     pub(super) async fn resume(&self, name: &str) -> Result<Submitted, SubmitError> {
@@ -256,7 +256,7 @@ impl World {
 }
 
 pub(super) fn start(new: NewInstance, if_exists: IfExists, lease: Option<Lease>) -> Submission {
-    Submission::Start { new, if_exists, lease, time: at(1) }
+    Submission::Start { new, if_exists, lease, time: at(1), again: false }
 }
 
 impl Member {

@@ -122,7 +122,10 @@ async fn whoever_hands_over_is_told_what_the_owner_has_to_ask_for(world: World) 
     world.start_owned(&owner, "i").await;
     let send = async |node: Option<&Member>, message: MessageRow| {
         let lease = node.map(|node| node.lease);
-        let sent = world.submit(Submission::Send { to: id("i"), message, lease, time: at(2) }).await.expect("send");
+        let sent = world
+            .submit(Submission::Send { to: id("i"), message, lease, time: at(2), again: false })
+            .await
+            .expect("send");
         assert_eq!(sent.owner, Some(owner.lease.epoch));
         sent.last_found
     };

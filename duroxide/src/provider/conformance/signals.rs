@@ -49,7 +49,8 @@ async fn a_message_that_the_client_hands_over_is_not_told(world: World) {
     world.start_owned(&node, "i").await;
     let mut work = node.provider.wakeups().subscribe();
     work.mark_unchanged();
-    let send = |lease| Submission::Send { to: id("i"), message: message("x"), lease: Some(lease), time: at(2) };
+    let send =
+        |lease| Submission::Send { to: id("i"), message: message("x"), lease: Some(lease), time: at(2), again: false };
     world.through(&node).submit(send(node.lease)).await.expect("send");
     assert!(!work.has_changed().expect("alive"));
     let other = world.join().await;

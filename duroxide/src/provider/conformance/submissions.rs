@@ -10,12 +10,14 @@ list![
     a_start_is_kept_with_all_its_parts,
     a_start_that_is_sent_again_is_done_already,
     a_start_that_comes_again_once_its_instance_is_gone_starts_nothing,
+    a_start_that_was_refused_when_sent_again_starts_nothing_later,
     a_taken_id_is_an_error,
     a_taken_id_is_attached_to,
     a_finished_instance_is_replaced,
     an_eager_start_without_a_lease_is_queued,
     a_message_that_is_sent_again_is_one_message,
     a_message_to_no_live_instance_is_refused,
+    a_message_that_was_refused_when_sent_again_reaches_nobody_later,
     resuming_a_running_instance_does_nothing,
     an_instance_is_terminated_whoever_owns_it,
     a_suspended_instance_is_terminated,
@@ -67,6 +69,33 @@ async fn a_start_that_comes_again_once_its_instance_is_gone_starts_nothing(world
     assert_eq!(world.provider.delete(&[id("i")]).await.expect("delete"), [Ok(())]);
     assert!(written(again(&second).await), "it was deleted");
     assert!(world.find("i").await.is_none());
+}
+
+/// The same as before, without an answer.
+fn again(mut submission: Submission) -> Submission {
+    submission.repeated();
+    submission
+}
+
+async fn a_start_that_was_refused_when_sent_again_starts_nothing_later(world: World) {
+    let node = world.join().await;
+    let refused = Err(SubmitError::Exists(InstanceStatus::Running));
+    let attached = Ok((1, false));
+    let answer = |started: Result<Submitted, _>| started.map(|started| (started.execution, started.written));
+    for (policy, answered) in
+        [(IfExists::Error, refused.clone()), (IfExists::Replace, refused), (IfExists::Attach, attached)]
+    {
+        let name = format!("{policy:?}");
+        world.start_owned(&node, &name).await;
+        let first = start(new_instance(&name), policy, None);
+        for _ in 0..2 {
+            assert_eq!(answer(world.submit(again(first.clone())).await), answered);
+        }
+        node.turn(ending(&name, 1, 0, completed())).await.expect("finish");
+        world.provider.delete(&[id(&name)]).await.expect("delete");
+        assert_eq!(answer(world.submit(first).await), answered, "the first comes late");
+        assert!(world.find(&name).await.is_none());
+    }
 }
 
 async fn a_taken_id_is_an_error(world: World) {
@@ -135,6 +164,24 @@ async fn a_message_to_no_live_instance_is_refused(world: World) {
     node.turn(ending("i", 1, 0, Then::Finish { status: InstanceStatus::Cancelled })).await.expect("finish");
     let refused = world.send("i", message("hello")).await;
     assert_eq!(refused, Err(SubmitError::Finished(InstanceStatus::Cancelled)));
+}
+
+async fn a_message_that_was_refused_when_sent_again_reaches_nobody_later(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "finished").await;
+    node.turn(ending("finished", 1, 0, completed())).await.expect("finish");
+    for (name, refused) in
+        [("none", SubmitError::NotFound), ("finished", SubmitError::Finished(InstanceStatus::Completed))]
+    {
+        let sent = Submission::Send { to: id(name), message: message("late"), lease: None, time: at(2), again: false };
+        for _ in 0..2 {
+            assert_eq!(world.submit(again(sent.clone())).await, Err(refused.clone()));
+        }
+        world.submit(start(new_instance(name), IfExists::Replace, None)).await.expect("another takes the id");
+        assert_eq!(world.submit(sent).await, Err(refused), "the first comes late");
+    }
+    let instances = node.acquire(want(at(3))).await.instances;
+    assert_eq!(instances.iter().map(|instance| instance.messages.len()).collect::<Vec<_>>(), [1, 1]);
 }
 
 async fn resuming_a_running_instance_does_nothing(world: World) {
@@ -208,7 +255,7 @@ async fn a_termination_that_comes_again_leaves_alone_what_has_the_id_now(world: 
 
 async fn bad_submissions_do_not_harm_their_neighbours(world: World) {
     let start = |name| start(new_instance(name), IfExists::Error, None);
-    let send = Submission::Send { to: id("none"), message: message("x"), lease: None, time: at(2) };
+    let send = Submission::Send { to: id("none"), message: message("x"), lease: None, time: at(2), again: false };
     let results = world.provider.submit(vec![start("a"), send, start("a"), start("b")]).await.expect("submit");
     let written = Ok(Submitted { owner: None, execution: 1, written: true, last_found: None });
     let expected =

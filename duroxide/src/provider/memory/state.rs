@@ -31,14 +31,23 @@ pub(super) struct State {
     pub(super) queue: BTreeMap<String, Queue<ActivityId>>,
     /// Messages with a time of their own, by that and by arrival.
     pub(super) delayed: BTreeSet<(Timestamp, i64)>,
-    /// Messages that were sent and read, outcomes that were stored, terminations, starts of instances that were removed:
-    /// when that was.
-    done: HashMap<Uuid, Timestamp>,
+    /// Messages that were sent and read, outcomes that were stored, terminations, starts of instances that were removed, and
+    /// what was refused when it was sent again: when that was.
+    done: HashMap<Uuid, (Timestamp, Remembered)>,
     /// Ids whose instance was removed: its last execution, and when that was.
     removed: HashMap<InstanceId, (u64, Timestamp)>,
     /// The latest time that a call named.
     pub(super) latest: Timestamp,
     pub(super) signals: Signals,
+}
+
+/// What became of what is sent again.
+#[derive(Clone, Copy)]
+pub(super) enum Remembered {
+    /// It was carried out.
+    Done,
+    /// It was refused, because of an instance with this status, or because there was none.
+    Refused(Option<InstanceStatus>),
 }
 
 pub(super) struct Node {
@@ -264,11 +273,16 @@ impl State {
         }
     }
 
+    /// Remembers that it was carried out.
     pub(super) fn remember(&mut self, id: Uuid) {
+        self.remember_as(id, Remembered::Done);
+    }
+
+    pub(super) fn remember_as(&mut self, id: Uuid, what: Remembered) {
         let latest = self.latest;
-        self.done.insert(id, latest);
+        self.done.entry(id).or_insert((latest, what));
         if self.done.len().is_multiple_of(1024) {
-            self.done.retain(|_, time| *time + REMEMBERED > latest);
+            self.done.retain(|_, (time, _)| *time + REMEMBERED > latest);
         }
     }
 
@@ -279,6 +293,11 @@ impl State {
 
     pub(super) fn is_remembered(&self, id: Uuid) -> bool {
         self.done.contains_key(&id)
+    }
+
+    /// What became of it, if it is remembered.
+    pub(super) fn remembered(&self, id: Uuid) -> Option<Remembered> {
+        self.done.get(&id).map(|(_, what)| *what)
     }
 
     /// The due messages of an instance, in the order of delivery.

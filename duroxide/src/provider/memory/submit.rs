@@ -1,14 +1,20 @@
 //! What clients ask for.
 
-use super::state::{Blame, State};
+use super::state::{Blame, Remembered, State};
 use super::*;
 use crate::id::ActivityId;
 
 impl State {
     pub(super) fn submit(&mut self, submission: Submission) -> Result<Submitted, SubmitError> {
         match submission {
-            Submission::Start { new, if_exists, lease, time } => self.start(new, if_exists, lease, time),
-            Submission::Send { to, message, lease, time } => self.send(&to, message, lease, time),
+            Submission::Start { new, if_exists, lease, time, again } => {
+                self.saw(time);
+                self.start(new, if_exists, lease, time, again)
+            }
+            Submission::Send { to, message, lease, time, again } => {
+                self.saw(time);
+                self.send(&to, message, lease, time, again)
+            }
             Submission::Resume { instance, time } => self.resume(&instance, time),
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
         }
@@ -20,24 +26,30 @@ impl State {
         if_exists: IfExists,
         lease: Option<Lease>,
         time: Timestamp,
+        again: bool,
     ) -> Result<Submitted, SubmitError> {
-        self.saw(time);
-        if self.is_remembered(new.start.id.0) {
-            return Ok(Submitted { owner: None, execution: 1, written: true, last_found: None });
+        let gone = |written| Ok(Submitted { owner: None, execution: 1, written, last_found: None });
+        match self.remembered(new.start.id.0) {
+            Some(Remembered::Refused(Some(found))) if if_exists != IfExists::Attach => {
+                return Err(SubmitError::Exists(found));
+            }
+            Some(Remembered::Refused(_)) => return gone(false),
+            Some(Remembered::Done) => return gone(true),
+            None => {}
         }
-        if let Some(there) = self.instances.get(&new.instance) {
-            let (owner, current) = (there.owner, there.execution);
-            match if_exists {
-                _ if there.start == new.start.id => {
-                    return Ok(Submitted { owner, execution: current, written: true, last_found: None });
+        if let Some(instance) = self.instances.get(&new.instance) {
+            let (owner, execution, status) = (instance.owner, instance.execution, instance.status);
+            let there = |written| Ok(Submitted { owner, execution, written, last_found: None });
+            if instance.start == new.start.id {
+                return there(true);
+            }
+            if if_exists == IfExists::Replace && status.is_finished() {
+                self.remove_instance(&new.instance);
+            } else {
+                if again {
+                    self.remember_as(new.start.id.0, Remembered::Refused(Some(status)));
                 }
-                IfExists::Attach => {
-                    return Ok(Submitted { owner, execution: current, written: false, last_found: None });
-                }
-                IfExists::Replace if there.status.is_finished() => {
-                    self.remove_instance(&new.instance);
-                }
-                IfExists::Replace | IfExists::Error => return Err(SubmitError::Exists(there.status)),
+                return if if_exists == IfExists::Attach { there(false) } else { Err(SubmitError::Exists(status)) };
             }
         }
         let execution = self.first_execution(&new.instance);
@@ -51,19 +63,26 @@ impl State {
         message: MessageRow,
         lease: Option<Lease>,
         time: Timestamp,
+        again: bool,
     ) -> Result<Submitted, SubmitError> {
-        self.saw(time);
+        let nobody = |found: Option<_>| Err(found.map_or(SubmitError::NotFound, SubmitError::Finished));
+        let remembered = self.remembered(message.id.0);
+        if let Some(Remembered::Refused(found)) = remembered {
+            return nobody(found);
+        }
         let there = self.instances.get(to);
         let last_found = there.and_then(|there| there.last_found);
-        if self.is_remembered(message.id.0) || there.is_some_and(|i| i.messages.contains_key(&message.id)) {
+        if remembered.is_some() || there.is_some_and(|i| i.messages.contains_key(&message.id)) {
             let (owner, execution) = there.map_or((None, 1), |there| (there.owner, there.execution));
             return Ok(Submitted { owner, execution, written: true, last_found });
         }
-        let there = there.ok_or(SubmitError::NotFound)?;
-        let (status, execution) = (there.status, there.execution);
-        if status.is_finished() {
-            return Err(SubmitError::Finished(status));
-        }
+        let found = there.map(|there| there.status);
+        let Some(execution) = there.filter(|there| !there.status.is_finished()).map(|there| there.execution) else {
+            if again {
+                self.remember_as(message.id.0, Remembered::Refused(found));
+            }
+            return nobody(found);
+        };
         match self.deliver(to, message, time, true) {
             Placement::Refused => Err(SubmitError::Conflict),
             placement => {

@@ -135,10 +135,11 @@ CREATE TABLE duroxide_labels (
     PRIMARY KEY (name, value, instance)
 ) STRICT, WITHOUT ROWID;
 
--- What was sent and read, or committed and removed, not long ago.
+-- What was sent and read, or committed and removed, not long ago; or refused when it was sent again.
 CREATE TABLE duroxide_dedup (
-    id   BLOB    PRIMARY KEY,
-    time INTEGER NOT NULL
+    id      BLOB    PRIMARY KEY,
+    time    INTEGER NOT NULL,
+    refused TEXT              -- the status of the instance that was there, or 'none'; NULL: it was carried out
 ) STRICT, WITHOUT ROWID;
 
 -- Ids whose instance was removed not long ago, with its last execution: whoever takes one goes on counting.
