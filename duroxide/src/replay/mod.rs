@@ -10,6 +10,7 @@ mod core;
 mod fault;
 mod mailbox;
 pub(crate) mod op;
+mod parts;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -26,6 +27,7 @@ pub(crate) use self::core::{Core, Outcome};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::mailbox::Ticket;
 use self::op::Op;
+pub(crate) use self::parts::Replay;
 use self::turn::{TurnGuard, TurnWaker};
 use crate::clock::Timestamp;
 use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
@@ -130,12 +132,11 @@ impl Execution {
         Remains { open: state.take_open_calls(), cancel: state.cancel.untold(), unread: state.mailbox.take_unread() }
     }
 
-    /// Brings the execution to the end of a recorded history.
+    /// Brings the execution to the end of a recorded history, or of the next steps of one.
     ///
     /// # Errors
     /// A [`Fault`] when the function decides something else than what was recorded.
-    pub(crate) fn replay(&mut self, events: Vec<Event>) -> Result<(), Fault> {
-        let mut rest = events.as_slice();
+    pub(crate) fn replay(&mut self, mut rest: &[Event]) -> Result<(), Fault> {
         while let Some((event, behind)) = rest.split_first() {
             let EventKind::Input(input) = &event.kind else {
                 return Err(compare::decision_without_step(event));

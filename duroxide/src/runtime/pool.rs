@@ -24,7 +24,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::activities::{AttemptDone, AttemptEnd};
-use super::turn::{TurnDone, TurnJob};
+use super::turn::{ReplayJob, TurnDone, TurnJob};
 use crate::id::InstanceId;
 use crate::replay::Core;
 
@@ -62,7 +62,7 @@ struct State {
     driver: Option<ThreadId>,
     /// Whether something has happened for the node that it has not looked at.
     awake: bool,
-    jobs: VecDeque<TurnJob>,
+    jobs: VecDeque<Job>,
     making: HashMap<u64, Making>,
     last_turn: u64,
     first_step: Option<Running>,
@@ -72,7 +72,33 @@ struct State {
     stopped: bool,
 }
 
-/// A turn that is being made.
+/// What runs code of an orchestration.
+enum Job {
+    Turn(TurnJob),
+    Replay(ReplayJob),
+}
+
+impl Job {
+    fn about(&self) -> (&InstanceId, &str) {
+        match self {
+            Self::Turn(job) => (job.instance(), &job.name),
+            Self::Replay(job) => (job.instance(), &job.name),
+        }
+    }
+
+    /// Does it. What there is to tell the node, unless somebody else waits for it.
+    fn run(self, core: &OnceLock<Arc<Core>>) -> Option<Done> {
+        match self {
+            Self::Turn(job) => Some(Done::Turn(Box::new(job.run(core)))),
+            Self::Replay(job) => {
+                job.run(core);
+                None
+            }
+        }
+    }
+}
+
+/// A turn, or a part of a replay, that is being made.
 struct Making {
     instance: InstanceId,
     name: String,
@@ -93,7 +119,7 @@ pub(super) struct StuckTurn {
 
 /// What a thread does next.
 enum Work {
-    Turn(u64, TurnJob, Arc<OnceLock<Arc<Core>>>),
+    Turn(u64, Job, Arc<OnceLock<Arc<Core>>>),
     FirstStep(Running),
     Node(BoxFuture<'static, ()>),
 }
@@ -145,14 +171,25 @@ impl Pool {
     /// Hands over turns.
     pub(super) fn make(&self, jobs: &mut Vec<TurnJob>) {
         if self.0.turns == 0 {
-            for job in jobs.drain(..) {
-                // Outside of tokio's budget for the task: a budget that ran out would look like a wait.
-                let done = tokio::task::unconstrained(async { job.run(&OnceLock::new()) }).now_or_never();
-                self.0.lock().done.extend(done.map(|done| Done::Turn(Box::new(done))));
-            }
+            jobs.drain(..).for_each(|job| self.run_here(Job::Turn(job)));
         } else if !jobs.is_empty() {
-            self.0.lock().jobs.extend(jobs.drain(..));
+            self.0.lock().jobs.extend(jobs.drain(..).map(Job::Turn));
         }
+    }
+
+    /// Hands over a part of a replay.
+    pub(super) fn replay(&self, job: ReplayJob) {
+        if self.0.turns == 0 {
+            self.run_here(Job::Replay(job));
+        } else {
+            self.0.lock().jobs.push_back(Job::Replay(job));
+        }
+    }
+
+    fn run_here(&self, job: Job) {
+        // Outside of tokio's budget for the task: a budget that ran out would look like a wait.
+        let done = tokio::task::unconstrained(async { job.run(&OnceLock::new()) }).now_or_never();
+        self.0.lock().done.extend(done.flatten());
     }
 
     /// Has the first step of an activity taken here, where none is under way: many ends with it. Gives it back otherwise:
@@ -216,7 +253,8 @@ impl State {
         {
             self.last_turn += 1;
             let core = Arc::new(OnceLock::new());
-            let (instance, name, since) = (job.instance().clone(), job.name.clone(), Instant::now());
+            let (instance, name) = job.about();
+            let (instance, name, since) = (instance.clone(), name.to_owned(), Instant::now());
             let making = Making { instance, name, since, core: core.clone(), stuck: false };
             self.making.insert(self.last_turn, making);
             return Some(Work::Turn(self.last_turn, job, core));
@@ -303,11 +341,11 @@ impl Shared {
     }
 
     /// Whether the thread goes on.
-    fn make_turn(&self, number: u64, job: TurnJob, core: &OnceLock<Arc<Core>>) -> bool {
+    fn make_turn(&self, number: u64, job: Job, core: &OnceLock<Arc<Core>>) -> bool {
         let done = job.run(core);
         let mut state = self.lock();
         let replaced = state.making.remove(&number).is_some_and(|turn| turn.stuck);
-        let of_no_use = state.keep(Done::Turn(Box::new(done)));
+        let of_no_use = done.and_then(|done| state.keep(done));
         let helper = if replaced { state.helper(self.turns) } else { None };
         drop(state);
         unpark(helper);

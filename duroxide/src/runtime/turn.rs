@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use semver::Version;
+use tokio::sync::oneshot;
 
 use super::slot::{Delivery, LocalOutcome};
 use crate::clock::Timestamp;
@@ -12,7 +13,7 @@ use crate::id::{CallId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::policy::Limits;
 use crate::provider::{EventRow, MessageRow};
-use crate::replay::{Core, Execution, Fault, Function, Remains, Step};
+use crate::replay::{Core, Execution, Fault, Remains, Replay, Step};
 
 /// A turn to be made.
 pub(super) struct TurnJob {
@@ -29,10 +30,25 @@ pub(super) struct TurnJob {
 
 /// What the turn starts from.
 pub(super) enum Copy {
-    /// A live copy.
+    /// A live copy, or a new one of an execution without history.
     Live(Box<Execution>),
-    /// A history to be replayed; empty for a new execution.
-    Stored { history: Vec<EventRow>, function: Arc<Function>, on_stray: Box<dyn Fn() + Send + Sync> },
+    /// One that the rest of its history brings up to date.
+    Stored(Loaded),
+}
+
+/// A history that has been read: replayed, up to its last part.
+pub(super) struct Loaded {
+    pub(super) replay: Replay,
+    pub(super) rest: Vec<EventRow>,
+}
+
+impl Loaded {
+    /// Replays the part that was read last.
+    pub(super) fn replay_rest(&mut self) -> Result<(), Fault> {
+        let events = self.rest.drain(..).map(Event::try_from).collect::<Result<Vec<_>, _>>();
+        let events = events.map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
+        crate::telemetry::silenced(|| self.replay.part(events))
+    }
 }
 
 /// A turn that was made.
@@ -100,7 +116,7 @@ impl TurnJob {
         let mut deliveries = deliveries.into_iter();
         let mut output = Output::default();
         let mut taken = Vec::new();
-        let result = copy.up_to_date(&id, core).and_then(|mut execution| {
+        let result = copy.up_to_date(core).and_then(|mut execution| {
             execution.limit(limits);
             for delivery in deliveries.by_ref() {
                 deliver(&mut execution, delivery, &version, now, &mut output, &mut taken)?;
@@ -117,22 +133,39 @@ impl TurnJob {
     }
 }
 
+/// A part of a history that is to be replayed, before the turn that follows it.
+pub(super) struct ReplayJob {
+    pub(super) name: String,
+    pub(super) loaded: Loaded,
+    pub(super) replayed: oneshot::Sender<Result<Loaded, Fault>>,
+}
+
+impl ReplayJob {
+    pub(super) fn instance(&self) -> &InstanceId {
+        &self.loaded.replay.execution().id().instance
+    }
+
+    /// Replays it. `core` is told whose it is, for the watchdog.
+    pub(super) fn run(self, core: &OnceLock<Arc<Core>>) {
+        let Self { mut loaded, replayed, .. } = self;
+        core.get_or_init(|| loaded.replay.execution().core().clone());
+        let result = loaded.replay_rest().map(|()| loaded);
+        // Nobody asks any more where the node is gone.
+        let _ = replayed.send(result);
+    }
+}
+
 impl Copy {
-    fn up_to_date(self, id: &ExecutionId, core: &OnceLock<Arc<Core>>) -> Result<Box<Execution>, Fault> {
+    fn up_to_date(self, core: &OnceLock<Arc<Core>>) -> Result<Box<Execution>, Fault> {
         match self {
             Self::Live(execution) => {
                 core.get_or_init(|| execution.core().clone());
                 Ok(execution)
             }
-            Self::Stored { history, function, on_stray } => {
-                let mut execution = Box::new(Execution::new(id.clone(), function, on_stray));
-                core.get_or_init(|| execution.core().clone());
-                if !history.is_empty() {
-                    let events = history.into_iter().map(Event::try_from).collect::<Result<Vec<_>, _>>();
-                    let events = events.map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
-                    crate::telemetry::silenced(|| execution.replay(events))?;
-                }
-                Ok(execution)
+            Self::Stored(mut loaded) => {
+                core.get_or_init(|| loaded.replay.execution().core().clone());
+                loaded.replay_rest()?;
+                crate::telemetry::silenced(|| loaded.replay.end())
             }
         }
     }

@@ -58,6 +58,6 @@ pub(super) fn replay(lookup: &Lookup, id: ExecutionId, history: &[Event]) -> Res
         return Err(Fault::new(ErrorCode::VersionNotRegistered, message));
     };
     let mut execution = Execution::new(id, entry.function.clone(), || {});
-    crate::telemetry::silenced(|| execution.replay(history.to_vec()))?;
+    crate::telemetry::silenced(|| execution.replay(history))?;
     Ok(execution)
 }

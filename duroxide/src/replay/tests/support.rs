@@ -17,7 +17,7 @@ use crate::id::{CallId, ExecutionId, InstanceId};
 use crate::orchestration::OrchestrationContext;
 use crate::payload::Payload;
 use crate::replay::op::Op;
-use crate::replay::{Execution, Failed, Fault, Function, Step};
+use crate::replay::{Execution, Failed, Fault, Function, Replay, Step};
 
 /// What orchestrations of these tests fail with.
 pub(super) type Result<T> = crate::Result<T>;
@@ -183,7 +183,7 @@ impl Run {
     /// Throws the live copy away and makes another from the history, as a node does after a restart.
     pub(super) fn reload(&mut self) {
         self.execution = execution(&self.function, &self.strays);
-        let replayed = self.execution.replay(self.history.clone());
+        let replayed = self.execution.replay(&self.history);
         replayed.unwrap_or_else(|fault| panic!("{}", fault.0));
         assert_eq!(self.execution.last_event().0, self.history.len() as u64);
     }
@@ -221,8 +221,16 @@ fn execution(function: &Arc<Function>, strays: &Arc<AtomicUsize>) -> Execution {
 }
 
 pub(super) fn replay(function: &Arc<Function>, history: &[Event]) -> std::result::Result<Execution, Fault> {
-    let mut execution = Execution::new(execution_id(), function.clone(), || ());
-    execution.replay(history.to_vec()).map(|()| execution)
+    let mut replay = Replay::new(Box::new(Execution::new(execution_id(), function.clone(), || ())));
+    // At once, or in parts of different sizes, wherever that cuts it.
+    let size = match history.len() % 4 {
+        0 => history.len().max(1),
+        size => size,
+    };
+    for part in history.chunks(size) {
+        replay.part(part.to_vec())?;
+    }
+    replay.end().map(|execution| *execution)
 }
 
 pub(super) fn decisions(events: &[Event]) -> impl Iterator<Item = &Decision> {

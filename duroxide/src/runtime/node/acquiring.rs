@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use semver::Version;
 
+use super::doubts::Question;
 use super::{Answer, Node, Shared};
 use crate::clock::Timestamp;
 use crate::id::{InstanceId, MessageId};
@@ -35,6 +36,8 @@ pub(super) struct Acquiring {
     cursor: Cursor,
     /// How many questions were asked under this lease.
     questions: u64,
+    /// The last of them, as doubts count it.
+    asked: Question,
     /// The instance of an item that has crashed often, and until when nothing else is taken on beside it.
     unproven: Option<(InstanceId, Timestamp)>,
     orchestrations: Arc<[(String, Version)]>,
@@ -64,6 +67,7 @@ impl Acquiring {
             advanced: HashSet::new(),
             cursor: Cursor::default(),
             questions: 0,
+            asked: Question::default(),
             unproven: None,
             orchestrations: shared.info.handlers.orchestrations.clone().into(),
             activities: [names(false), names(true)],
@@ -153,6 +157,7 @@ impl Node {
         let mut groups = Vec::new();
         self.acquiring.saturated = false;
         self.acquiring.questions += 1;
+        self.acquiring.asked = self.doubts.question();
         for (kind, names) in self.acquiring.activities.iter().enumerate() {
             let limit = if closed { 0 } else { limits[kind].saturating_sub(self.places.taken(kind)) };
             self.acquiring.saturated |= limit == 0 && !names.is_empty();
@@ -199,6 +204,7 @@ impl Node {
         }
         for mut instance in acquired.instances {
             let id = &instance.execution.instance;
+            self.handed_out(&instance.execution, instance.last_event, self.acquiring.asked);
             if !advanced.contains(id) {
                 self.drop_if_other(&instance);
             } else if !self.slots.contains_key(id) {

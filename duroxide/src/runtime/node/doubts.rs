@@ -4,6 +4,9 @@
 //! nobody knows that this node has its eager activities: messages and instances come with the next question, activities
 //! do not. It is known once the instance is loaded: what its history has not scheduled was never written, and will be
 //! scheduled anew; anything else is given back, to be handed out like others.
+//!
+//! Only a question that was asked after the refusal tells: what was sent before may have been written after an earlier
+//! question was answered.
 
 use std::collections::BTreeMap;
 
@@ -13,43 +16,88 @@ use crate::id::{ActivityId, CallId, EventId, ExecutionId, InstanceId};
 use crate::provider::{InstanceRecord, Turn, Write};
 use crate::runtime::Backoff;
 
-/// See the module. In an order that a simulation repeats.
-pub(super) type Doubts = BTreeMap<ActivityId, EventId>;
+/// See the module.
+#[derive(Default)]
+pub(super) struct Doubts {
+    /// In an order that a simulation repeats.
+    activities: BTreeMap<ActivityId, Doubt>,
+    questions: u64,
+}
+
+struct Doubt {
+    /// The event that schedules it, if it was written.
+    scheduled: EventId,
+    /// The last question before it.
+    since: Question,
+}
+
+/// A question whose answer may settle doubts: those that are older.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Question(u64);
+
+impl Doubts {
+    /// Asks.
+    pub(super) fn question(&mut self) -> Question {
+        self.questions += 1;
+        Question(self.questions)
+    }
+
+    fn add(&mut self, activity: ActivityId, scheduled: EventId) {
+        let since = Question(self.questions);
+        self.activities.insert(activity, Doubt { scheduled, since });
+    }
+
+    fn of<'d>(&'d self, instance: &'d InstanceId) -> impl Iterator<Item = (&'d ActivityId, &'d Doubt)> {
+        let first = ExecutionId { instance: instance.clone(), number: 0 };
+        let from = ActivityId { execution: first, call: CallId(0) };
+        self.activities.range(from..).take_while(|(activity, _)| activity.execution.instance == *instance)
+    }
+
+    /// Takes those of an instance that the answer to a question settles.
+    fn take(&mut self, instance: &InstanceId, asked: Question) -> Vec<(ActivityId, EventId)> {
+        let older = self.of(instance).filter(|(_, doubt)| doubt.since < asked);
+        let settled: Vec<_> = older.map(|(activity, doubt)| (activity.clone(), doubt.scheduled)).collect();
+        for (activity, _) in &settled {
+            self.activities.remove(activity);
+        }
+        settled
+    }
+}
 
 impl Node {
     /// A turn was refused: its eager activities are in doubt. Its instance is to be loaded.
     pub(super) fn doubt(&mut self, turn: &Turn) {
         let eager = turn.activities.iter().filter(|activity| activity.eager);
-        self.doubts.extend(eager.map(|activity| (id(turn, activity.call), activity.scheduled)));
+        eager.for_each(|activity| self.doubts.add(id(turn, activity.call), activity.scheduled));
     }
 
     /// A turn was written by a commit that is answered: what it has scheduled is in no doubt.
     pub(super) fn is_written(&mut self, turn: &Turn) {
-        if self.doubts.is_empty() {
+        if self.doubts.activities.is_empty() {
             return;
         }
         for activity in &turn.activities {
-            self.doubts.remove(&id(turn, activity.call));
+            self.doubts.activities.remove(&id(turn, activity.call));
         }
     }
 
-    /// An instance was loaded up to an event of an execution: what that has scheduled was written.
-    pub(super) fn loaded_up_to(&mut self, execution: &ExecutionId, last: EventId) {
+    /// An instance was handed out, up to an event of an execution: what that has scheduled was written.
+    pub(super) fn handed_out(&mut self, execution: &ExecutionId, last: EventId, asked: Question) {
         let written = |activity: &ActivityId, scheduled| activity.execution != *execution || scheduled <= last;
-        self.settle(&execution.instance, written);
+        self.settle(&execution.instance, asked, written);
     }
 
     /// An instance was not handed out when it was to be loaded: looks for it, if something of it is in doubt.
     pub(super) fn look_for(&mut self, instance: &InstanceId) {
-        if !self.doubts.keys().any(|activity| activity.execution.instance == *instance) {
+        if self.doubts.of(instance).next().is_none() {
             return;
         }
-        let (shared, instance) = (self.shared.clone(), instance.clone());
+        let (shared, instance, asked) = (self.shared.clone(), instance.clone(), self.doubts.question());
         self.ask(async move {
             let mut backoff = Backoff::default();
             loop {
                 match shared.provider.instance(&instance).await {
-                    Ok(record) => return Answer::Instance(instance, record.map(Box::new)),
+                    Ok(record) => return Answer::Instance(instance, record.map(Box::new), asked),
                     Err(error) => tracing::warn!(%error, %instance, "it cannot be read; it is tried again"),
                 }
                 tokio::time::sleep(backoff.next()).await;
@@ -58,22 +106,19 @@ impl Node {
     }
 
     /// An instance that was not handed out was looked for.
-    pub(super) fn looked_for(&mut self, instance: InstanceId, record: Option<&InstanceRecord>) {
+    pub(super) fn looked_for(&mut self, instance: InstanceId, record: Option<&InstanceRecord>, asked: Question) {
         match record {
             // Nothing was written, or what was is gone with it.
-            None => self.doubts.retain(|activity, _| activity.execution.instance != instance),
+            None => drop(self.doubts.take(&instance, asked)),
             // It has come to be meanwhile.
             Some(record) if record.owner == Some(self.lease.epoch) => self.acquiring.load(instance),
-            Some(_) => self.settle(&instance, |_, _| true),
+            Some(_) => self.settle(&instance, asked, |_, _| true),
         }
     }
 
     /// Gives back what was written and does not run.
-    fn settle(&mut self, instance: &InstanceId, written: impl Fn(&ActivityId, EventId) -> bool) {
-        let doubts = std::mem::take(&mut self.doubts).into_iter();
-        let (settled, others): (Doubts, Doubts) = doubts.partition(|(id, _)| id.execution.instance == *instance);
-        self.doubts = others;
-        for (activity, scheduled) in settled {
+    fn settle(&mut self, instance: &InstanceId, asked: Question, written: impl Fn(&ActivityId, EventId) -> bool) {
+        for (activity, scheduled) in self.doubts.take(instance, asked) {
             if written(&activity, scheduled) && !self.running.contains_key(&activity) {
                 self.commit(Write::ReleaseActivity { activity }, Context::Other);
             }
@@ -83,4 +128,31 @@ impl Node {
 
 fn id(turn: &Turn, call: CallId) -> ActivityId {
     ActivityId { execution: turn.execution.clone(), call }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_later_question_settles_a_doubt() {
+        let instance = |name| InstanceId::new(name).expect("valid");
+        let activity = |name, number, call| ActivityId {
+            execution: ExecutionId { instance: instance(name), number },
+            call: CallId(call),
+        };
+        let mut doubts = Doubts::default();
+        let before = doubts.question();
+        doubts.add(activity("b", 1, 1), EventId(2));
+        let between = doubts.question();
+        doubts.add(activity("b", 2, 1), EventId(3));
+        for (name, number) in [("a", 9), ("b-", 1)] {
+            doubts.add(activity(name, number, 1), EventId(2));
+        }
+        assert_eq!(doubts.take(&instance("b"), before), []);
+        assert_eq!(doubts.take(&instance("b"), between), [(activity("b", 1, 1), EventId(2))]);
+        let after = doubts.question();
+        assert_eq!(doubts.take(&instance("b"), after), [(activity("b", 2, 1), EventId(3))]);
+        assert_eq!(doubts.activities.len(), 2, "others stay");
+    }
 }

@@ -9,6 +9,7 @@ mod birth;
 mod commits;
 mod doubts;
 mod handle;
+mod loading;
 mod shutdown;
 mod turns;
 
@@ -33,7 +34,7 @@ pub(crate) use handle::NodeHandle;
 use self::acquiring::Acquiring;
 use self::attempts::{Running, Stopping};
 use self::commits::{Answered, Outbound};
-use self::doubts::Doubts;
+use self::doubts::{Doubts, Question};
 use super::RuntimeOptions;
 use super::activities::{AttemptDone, Surroundings};
 use super::blocking::BlockingPool;
@@ -41,15 +42,15 @@ use super::heartbeat::Heartbeat;
 use super::places::Places;
 use super::pool::{Done, Pool};
 use super::slot::Slot;
-use super::turn::TurnJob;
+use super::turn::{Loaded, TurnJob};
 use crate::activity::States;
 use crate::clock::{Clock, Hold, Party, Timestamp};
 use crate::id::{ActivityId, InstanceId};
 use crate::provider::{
-    Acquired, EventRow, InstanceRecord, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError, Renewal,
-    Submitted,
+    Acquired, InstanceRecord, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError, Renewal, Submitted,
 };
 use crate::registry::Lookup;
+use crate::replay::Fault;
 
 /// What does not change while the node runs.
 pub(super) struct Shared {
@@ -102,9 +103,9 @@ enum Happened {
 enum Answer {
     Committed(Lease, Answered),
     Acquired(Lease, Acquired),
-    History(InstanceId, u64, Vec<EventRow>),
+    History(InstanceId, u64, Result<Loaded, Fault>),
     Joined(Lease),
-    Instance(InstanceId, Option<Box<InstanceRecord>>),
+    Instance(InstanceId, Option<Box<InstanceRecord>>, Question),
 }
 
 /// See the module.
@@ -201,7 +202,7 @@ impl Node {
             wake,
             pool,
             acquiring: Acquiring::new(&shared),
-            doubts: Doubts::new(),
+            doubts: Doubts::default(),
             hold: shared.clock.hold(),
             shared,
             lease,
@@ -287,7 +288,8 @@ impl Node {
     /// Waits until something happens, and takes what has happened: of everything, so that nobody waits for others, and
     /// always in the same order, so that the same happens again in a simulation.
     async fn next(&mut self, happened: &mut Vec<Happened>) {
-        if self.turns > 0 && self.watch.is_none() {
+        // What was asked for may be a history, and a part of it be replayed.
+        if (self.turns > 0 || !self.asked.is_empty()) && self.watch.is_none() {
             self.watch_turns(self.shared.options.turn_warning);
         }
         let deadline = self.draining.as_ref().and_then(|draining| match draining.deadline {
@@ -346,9 +348,9 @@ impl Node {
         match answer {
             Answer::Committed(lease, answered) => self.committed(lease, answered),
             Answer::Acquired(lease, acquired) => self.acquired(lease, acquired),
-            Answer::History(instance, generation, events) => self.loaded(&instance, generation, events),
+            Answer::History(instance, generation, loaded) => self.loaded(&instance, generation, loaded),
             Answer::Joined(lease) => self.joined(lease),
-            Answer::Instance(instance, record) => self.looked_for(instance, record.as_deref()),
+            Answer::Instance(instance, record, asked) => self.looked_for(instance, record.as_deref(), asked),
         }
     }
 
@@ -445,7 +447,7 @@ impl Node {
         self.handle.set_lease(lease);
         self.heartbeat.renew_as(lease);
         self.acquiring = Acquiring::new(&self.shared);
-        self.doubts.clear();
+        self.doubts = Doubts::default();
     }
 }
 

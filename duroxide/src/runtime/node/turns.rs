@@ -1,13 +1,13 @@
 //! Which instances are live, and their turns.
 
 use super::commits::{Context, TurnContext};
-use super::{Birth, Node, Note};
+use super::{Birth, Node};
 use crate::error::ErrorCode;
 use crate::id::{EventId, ExecutionId, InstanceId};
-use crate::provider::{AcquiredInstance, EventRow, MessageRow, NewInstance, Submitted, Write};
+use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Submitted, Write};
 use crate::replay::{Execution, Fault};
 use crate::runtime::slot::{Delivery, Slot, SlotState};
-use crate::runtime::turn::{Copy, Output, TurnDone, TurnJob};
+use crate::runtime::turn::{Copy, Loaded, Output, TurnDone, TurnJob};
 use crate::runtime::turn_commit::{self, About};
 
 impl Node {
@@ -65,13 +65,13 @@ impl Node {
         if let Some(slot) = self.slots.get_mut(&instance) {
             acquired.messages.into_iter().for_each(|message| slot.deliver(Delivery::Message(message)));
         } else {
-            self.loaded_up_to(&acquired.execution, acquired.last_event);
             let generation = self.next_generation();
             let slot = Slot::acquired(generation, acquired);
-            if matches!(slot.state, SlotState::Loading) {
-                self.load(&slot);
-            }
+            let has_history = matches!(slot.state, SlotState::Loading);
             self.slots.insert(instance.clone(), slot);
+            if has_history {
+                self.load(&instance);
+            }
         }
         self.ready.push_back(instance);
     }
@@ -111,41 +111,6 @@ impl Node {
         }
     }
 
-    /// Reads the history of an instance that was handed out.
-    fn load(&mut self, slot: &Slot) {
-        let (shared, execution, generation) = (self.shared.clone(), slot.execution.clone(), slot.generation);
-        self.ask(async move {
-            let mut backoff = crate::runtime::Backoff::default();
-            let mut events: Vec<EventRow> = Vec::new();
-            loop {
-                let after = events.last().map_or(EventId(0), |event| event.id);
-                match shared.provider.history(&execution, after).await {
-                    Ok(page) => {
-                        events.extend(page.events);
-                        if !page.more {
-                            return super::Answer::History(execution.instance, generation, events);
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, instance = %execution.instance, "its history cannot be read; it is tried again");
-                        tokio::time::sleep(backoff.next()).await;
-                    }
-                }
-            }
-        });
-    }
-
-    /// A history was read: the first turn replays it.
-    pub(super) fn loaded(&mut self, instance: &InstanceId, generation: u64, history: Vec<EventRow>) {
-        let Some(slot) = self.slots.get_mut(instance) else { return };
-        if slot.generation != generation {
-            return;
-        }
-        slot.state = SlotState::Busy;
-        let deliveries = slot.take_inbox();
-        self.make_turn(instance, history, deliveries);
-    }
-
     /// Begins the turns of all slots that are ready.
     pub(super) fn start_turns(&mut self) {
         while let Some(instance) = self.ready.pop_front() {
@@ -154,13 +119,14 @@ impl Node {
                 continue;
             }
             let deliveries = slot.take_inbox();
-            self.make_turn(&instance, Vec::new(), deliveries);
+            self.make_turn(&instance, None, deliveries);
         }
         self.turns += self.jobs.len();
         self.pool.make(&mut self.jobs);
     }
 
-    fn make_turn(&mut self, instance: &InstanceId, history: Vec<EventRow>, deliveries: Vec<Delivery>) {
+    /// Makes a turn: of the live copy, of what was loaded, or the first.
+    pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, deliveries: Vec<Delivery>) {
         let now = self.now();
         let Some(slot) = self.slots.get_mut(instance) else { return };
         self.idle.remove(&slot.used);
@@ -168,30 +134,14 @@ impl Node {
             // It was handed to the wrong node; another may have the code.
             return self.give_back(instance);
         };
-        let generation = slot.generation;
-        let copy = match std::mem::replace(&mut slot.state, SlotState::Busy) {
-            SlotState::Idle(execution) => Copy::Live(execution),
-            _ => {
-                let (notes, instance) = (self.shared.notes.downgrade(), instance.clone());
-                let on_stray = Box::new(move || {
-                    if let Some(notes) = notes.upgrade() {
-                        // When the node is gone, so is the live copy.
-                        let _ = notes.send(Note::Stray(instance.clone(), generation));
-                    }
-                });
-                Copy::Stored { history, function: entry.function.clone(), on_stray }
-            }
+        let (execution, generation, name) = (slot.execution.clone(), slot.generation, slot.name.clone());
+        let copy = match (std::mem::replace(&mut slot.state, SlotState::Busy), loaded) {
+            (SlotState::Idle(live), _) => Copy::Live(live),
+            (_, Some(loaded)) => Copy::Stored(loaded),
+            (_, None) => Copy::Live(self.new_execution(execution.clone(), generation, entry.function.clone())),
         };
-        self.jobs.push(TurnJob {
-            execution: slot.execution.clone(),
-            generation,
-            name: slot.name.clone(),
-            version: entry.version.clone(),
-            copy,
-            deliveries,
-            limits: self.shared.options.limits,
-            now,
-        });
+        let (version, limits) = (entry.version.clone(), self.shared.options.limits);
+        self.jobs.push(TurnJob { execution, generation, name, version, copy, deliveries, limits, now });
     }
 
     /// A turn was made: commits it, or suspends the instance.
@@ -354,7 +304,7 @@ impl Node {
         self.heartbeat.beat_now();
     }
 
-    fn give_back(&mut self, instance: &InstanceId) {
+    pub(super) fn give_back(&mut self, instance: &InstanceId) {
         self.drop_slot(instance);
         self.commit(Write::ReleaseInstance { instance: instance.clone() }, Context::Other);
     }

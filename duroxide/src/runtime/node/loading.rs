@@ -1,0 +1,112 @@
+//! Bringing an instance that is stored back to life: while one page of its history is read, the page before it is replayed.
+//!
+//! ```text
+//! read page 1 │ read page 2   │ read page 3   │
+//!             │ replay page 1 │ replay page 2 │ turn: replay page 3, deliver
+//! ```
+
+use std::sync::Arc;
+
+use futures_util::future::join;
+use tokio::sync::oneshot;
+
+use super::{Answer, Node, Note, Shared};
+use crate::id::{EventId, ExecutionId, InstanceId};
+use crate::provider::HistoryPage;
+use crate::replay::{Execution, Fault, Function, Replay};
+use crate::runtime::Backoff;
+use crate::runtime::pool::Pool;
+use crate::runtime::slot::SlotState;
+use crate::runtime::turn::{Loaded, ReplayJob};
+
+impl Node {
+    /// Reads the history of an instance that was handed out.
+    pub(super) fn load(&mut self, instance: &InstanceId) {
+        let Some(slot) = self.slots.get(instance) else { return };
+        let Some(entry) = self.shared.lookup.orchestration(&slot.name, slot.version.as_ref()) else {
+            return self.give_back(instance);
+        };
+        let replay = Replay::new(self.new_execution(slot.execution.clone(), slot.generation, entry.function.clone()));
+        let loading = Loading { shared: self.shared.clone(), pool: self.pool.clone(), name: slot.name.clone() };
+        let (instance, generation) = (instance.clone(), slot.generation);
+        self.ask(async move { Answer::History(instance, generation, loading.run(replay).await) });
+    }
+
+    /// A history was read: the first turn replays what is left of it.
+    pub(super) fn loaded(&mut self, instance: &InstanceId, generation: u64, loaded: Result<Loaded, Fault>) {
+        let Some(slot) = self.slots.get_mut(instance).filter(|slot| slot.generation == generation) else { return };
+        slot.state = SlotState::Busy;
+        match loaded {
+            Ok(loaded) => {
+                let deliveries = slot.take_inbox();
+                self.make_turn(instance, Some(loaded), deliveries);
+            }
+            Err(fault) => {
+                let (execution, committed) = (slot.execution.clone(), slot.committed);
+                self.suspend(&execution, committed, fault, generation);
+            }
+        }
+    }
+
+    /// A live copy without history.
+    pub(super) fn new_execution(&self, id: ExecutionId, generation: u64, function: Arc<Function>) -> Box<Execution> {
+        let (notes, instance) = (self.shared.notes.downgrade(), id.instance.clone());
+        let on_stray = move || {
+            if let Some(notes) = notes.upgrade() {
+                // When the node is gone, so is the live copy.
+                let _ = notes.send(Note::Stray(instance.clone(), generation));
+            }
+        };
+        Box::new(Execution::new(id, function, on_stray))
+    }
+}
+
+/// What loading needs.
+struct Loading {
+    shared: Arc<Shared>,
+    pool: Pool,
+    name: String,
+}
+
+impl Loading {
+    /// Reads a history, and replays all of it but the last page.
+    async fn run(self, replay: Replay) -> Result<Loaded, Fault> {
+        let execution = replay.execution().id().clone();
+        let mut page = self.read(&execution, EventId(0)).await;
+        let mut loaded = Loaded { replay, rest: page.events };
+        while page.more {
+            let last = loaded.rest.last().map_or(EventId(0), |event| event.id);
+            let replayed;
+            (page, replayed) = join(self.read(&execution, last), self.replay(loaded)).await;
+            loaded = replayed?;
+            loaded.rest = page.events;
+        }
+        Ok(loaded)
+    }
+
+    /// Reads until there is an answer.
+    async fn read(&self, execution: &ExecutionId, after: EventId) -> HistoryPage {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.shared.provider.history(execution, after).await {
+                Ok(page) => return page,
+                Err(error) => {
+                    let instance = &execution.instance;
+                    tracing::warn!(%error, %instance, "its history cannot be read; it is tried again");
+                    tokio::time::sleep(backoff.next()).await;
+                }
+            }
+        }
+    }
+
+    /// Replays a page where turns are made.
+    async fn replay(&self, loaded: Loaded) -> Result<Loaded, Fault> {
+        let (replayed, answer) = oneshot::channel();
+        self.pool.replay(ReplayJob { name: self.name.clone(), loaded, replayed });
+        match answer.await {
+            Ok(replayed) => replayed,
+            // The pool was stopped, and the node ends with it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
