@@ -135,7 +135,9 @@ impl RetryPolicy {
         let longest = self.max_interval.unwrap_or(Self::MAX_INTERVAL);
         let first = self.initial_interval.unwrap_or(Self::INITIAL_INTERVAL);
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
-        let seconds = first.as_secs_f64() * factor::that_counts(self.backoff).powi(exponent);
+        // Not beyond what is finite: no pause stays none.
+        let factor = factor::that_counts(self.backoff).powi(exponent).min(f64::MAX);
+        let seconds = first.as_secs_f64() * factor;
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(longest).min(longest))
     }
 }

@@ -146,6 +146,27 @@ async fn time_limits_end_an_activity() {
     assert_eq!(waiting.await.unwrap(), (true, true));
 }
 
+#[activity(timeout = "20ms")]
+async fn never_rests() -> duroxide::Result<()> {
+    loop {
+        tokio::task::consume_budget().await;
+    }
+}
+
+#[orchestration]
+async fn has_no_time(ctx: OrchestrationContext) -> duroxide::Result<bool> {
+    Ok(matches!(never_rests::call(&ctx).await, Err(CallError::TimedOut(Timeout::StartToClose))))
+}
+
+#[tokio::test]
+async fn a_time_limit_ends_an_activity_that_uses_all_of_tokios_budget() {
+    let registry = Registry::empty().with_activity::<never_rests>().with_orchestration::<has_no_time>();
+    let runtime = Runtime::builder().registry(registry).in_memory().start().await.unwrap();
+    let handle = has_no_time::start(&runtime.client(), "busy").await.unwrap();
+    assert!(handle.result().await.unwrap());
+    runtime.shutdown().await.unwrap();
+}
+
 #[activity]
 async fn panics() -> duroxide::Result<()> {
     panic!("of the activity");

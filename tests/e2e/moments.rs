@@ -575,6 +575,8 @@ async fn durations_and_numbers_without_end_are_no_trouble() {
     handle.raise(Knock).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 1);
     assert_eq!(backs_off::start(&runtime.client(), "backs off").await.unwrap().result().await.unwrap(), 3);
+    let none = RetryPolicy::new().initial_interval(Duration::ZERO).backoff(f64::INFINITY);
+    assert_eq!(none.pause_after(u32::MAX), Some(Duration::ZERO));
     runtime.shutdown().await.unwrap();
 }
 

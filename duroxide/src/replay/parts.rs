@@ -25,15 +25,17 @@ impl Replay {
     ///
     /// # Errors
     /// As [`Execution::replay`].
-    pub(crate) fn part(&mut self, mut events: Vec<Event>) -> Result<(), Fault> {
-        let Some(last) = events.iter().rposition(|event| matches!(event.kind, EventKind::Input(_))) else {
-            self.last_step.append(&mut events);
-            return Ok(());
-        };
-        let last_step = events.split_off(last);
-        let mut whole = std::mem::replace(&mut self.last_step, last_step);
-        whole.append(&mut events);
-        self.execution.replay(&whole)
+    pub(crate) fn part(&mut self, events: Vec<Event>) -> Result<(), Fault> {
+        let begins_step = |event: &Event| matches!(event.kind, EventKind::Input(_));
+        let first = events.iter().position(begins_step).unwrap_or(events.len());
+        let mut events = events.into_iter();
+        self.last_step.extend(events.by_ref().take(first));
+        let Some(last) = events.as_slice().iter().rposition(begins_step) else { return Ok(()) };
+        self.execution.replay(&self.last_step)?;
+        self.execution.replay(&events.as_slice()[..last])?;
+        self.last_step.clear();
+        self.last_step.extend(events.skip(last));
+        Ok(())
     }
 
     /// The history has ended.

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
+use tokio::task::unconstrained;
 
 use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
@@ -78,7 +79,8 @@ impl Attempt {
         let (code, lingers) = run_code(code, &around, ctx, input);
         let limited = async {
             let Some(limit) = limit else { return code.await };
-            let timer = around.clock.sleep_until(around.clock.now() + limit);
+            // Not within tokio's budget: code that uses it up at each poll would leave nothing of it.
+            let timer = unconstrained(around.clock.sleep_until(around.clock.now() + limit));
             match select(code, timer).await {
                 Either::Left((end, _)) => end,
                 Either::Right(_) => {
@@ -88,7 +90,7 @@ impl Attempt {
             }
         };
         let abandoned = async {
-            cancel.cancelled().await;
+            unconstrained(cancel.cancelled()).await;
             if cancel.is_observed() {
                 // It knows, and ends by itself.
                 std::future::pending::<()>().await;

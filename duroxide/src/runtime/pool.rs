@@ -104,8 +104,10 @@ struct Making {
     name: String,
     since: Instant,
     core: Arc<OnceLock<Arc<Core>>>,
-    /// Whether it was reported as one that does not return. Its thread is replaced, and ends when it does.
-    stuck: bool,
+    /// Whether it was reported as one that does not return.
+    reported: bool,
+    /// Whether its thread is replaced, and ends when it does.
+    replaced: bool,
 }
 
 /// A turn that has been running for long.
@@ -224,21 +226,23 @@ impl Pool {
         let mut state = self.0.lock();
         let mut stuck = Vec::new();
         let mut next = None;
-        for turn in state.making.values_mut().filter(|turn| !turn.stuck) {
+        for turn in state.making.values_mut().filter(|turn| !turn.replaced) {
             let since = turn.since.elapsed();
             if since < limit {
                 next = next.into_iter().chain([limit - since]).min();
                 continue;
             }
-            turn.stuck = true;
-            let place = turn.core.get().and_then(|core| core.last_place());
-            let place = place.map_or_else(String::new, |place| place.to_string());
-            stuck.push(StuckTurn { instance: turn.instance.clone(), name: turn.name.clone(), since, place });
-        }
-        drop(state);
-        for _ in &stuck {
-            if let Err(error) = self.spawn() {
-                tracing::error!(%error, "the thread of a turn that does not return cannot be replaced");
+            if !std::mem::replace(&mut turn.reported, true) {
+                let place = turn.core.get().and_then(|core| core.last_place());
+                let place = place.map_or_else(String::new, |place| place.to_string());
+                stuck.push(StuckTurn { instance: turn.instance.clone(), name: turn.name.clone(), since, place });
+            }
+            match self.spawn() {
+                Ok(()) => turn.replaced = true,
+                Err(error) => {
+                    tracing::error!(%error, "the thread of a turn that does not return cannot be replaced yet");
+                    next = next.into_iter().chain([limit]).min();
+                }
             }
         }
         (stuck, next)
@@ -255,7 +259,7 @@ impl State {
             let core = Arc::new(OnceLock::new());
             let (instance, name) = job.about();
             let (instance, name, since) = (instance.clone(), name.to_owned(), Instant::now());
-            let making = Making { instance, name, since, core: core.clone(), stuck: false };
+            let making = Making { instance, name, since, core: core.clone(), reported: false, replaced: false };
             self.making.insert(self.last_turn, making);
             return Some(Work::Turn(self.last_turn, job, core));
         }
@@ -270,7 +274,7 @@ impl State {
     }
 
     fn may_make_turn(&self, turns: usize) -> bool {
-        !self.jobs.is_empty() && self.making.values().filter(|turn| !turn.stuck).count() < turns
+        !self.jobs.is_empty() && self.making.values().filter(|turn| !turn.replaced).count() < turns
     }
 
     /// A thread that is idle, if there is something for it to do.
@@ -344,7 +348,7 @@ impl Shared {
     fn make_turn(&self, number: u64, job: Job, core: &OnceLock<Arc<Core>>) -> bool {
         let done = job.run(core);
         let mut state = self.lock();
-        let replaced = state.making.remove(&number).is_some_and(|turn| turn.stuck);
+        let replaced = state.making.remove(&number).is_some_and(|turn| turn.replaced);
         let of_no_use = done.and_then(|done| state.keep(done));
         let helper = if replaced { state.helper(self.turns) } else { None };
         drop(state);

@@ -45,8 +45,11 @@ pub(super) struct Loaded {
 impl Loaded {
     /// Replays the part that was read last.
     pub(super) fn replay_rest(&mut self) -> Result<(), Fault> {
-        let events = self.rest.drain(..).map(Event::try_from).collect::<Result<Vec<_>, _>>();
-        let events = events.map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
+        let mut events = Vec::with_capacity(self.rest.len());
+        for row in self.rest.drain(..) {
+            let event = Event::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
+            events.push(event);
+        }
         crate::telemetry::silenced(|| self.replay.part(events))
     }
 }
