@@ -118,6 +118,12 @@ impl Players<'_> {
     where
         F: Future<Output = Result<(), ClientError>>,
     {
+        // Some lose patience: what they asked for happens, or not.
+        let patience = if self.sim.below(8) == 0 { 1 << self.sim.below(12) } else { 1 << 40 };
+        let act = |client| {
+            let act = tokio::time::timeout(Duration::from_millis(patience), act(client));
+            async move { act.await.unwrap_or(Ok(())) }
+        };
         let process = self.sim.below(5) as usize;
         if process == 4 {
             return act(self.sim.client()).await;
@@ -137,6 +143,8 @@ impl Players<'_> {
 
     /// Raises events until everybody has ended.
     async fn finish(&mut self) -> Result<(), ClientError> {
+        // What was asked for by somebody who lost patience may be on its way.
+        self.sim.sleep(Duration::from_secs(60)).await;
         for _ in 0..200 {
             let list = self.sim.client().list(&Filter::default(), 1_000, None).await?.instances;
             let open: Vec<_> = list.into_iter().filter(|status| !status.status.is_finished()).collect();
