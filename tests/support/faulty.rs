@@ -42,6 +42,8 @@ pub enum Fault {
     AnswerWaits,
     /// The first entry of the batch fails, the others are carried out.
     FirstEntry,
+    /// A commit or a submission fails, and is carried out all the same, once what is late is let in.
+    Late,
 }
 
 /// What goes wrong with the calls of a [`FaultyProvider`]; and how many there were.
@@ -63,6 +65,7 @@ struct Plan {
     held: HashMap<Method, bool>,
     answers_held: HashMap<Method, bool>,
     overtaken: bool,
+    let_in: bool,
     begun: HashMap<Method, usize>,
     events: Events,
 }
@@ -110,6 +113,11 @@ impl Faults {
     /// Answers that wait are given.
     pub fn release_answers(&self, method: Method) {
         self.change(|plan| plan.answers_held.remove(&method));
+    }
+
+    /// What is late is carried out, now and from now on.
+    pub fn let_in(&self) {
+        self.change(|plan| plan.let_in = true);
     }
 
     /// Terminations come too late: whatever a client has read of an instance, it has gone on meanwhile.
@@ -229,6 +237,19 @@ impl FaultyProvider {
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
+
+    /// Carries something out once it is let in, and fails now.
+    fn later<T, F>(&self, call: impl FnOnce(Arc<dyn Provider>) -> F) -> Result<T, ProviderError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (faults, call) = (self.faults.clone(), call(self.inner.clone()));
+        tokio::spawn(async move {
+            faults.until(|plan| plan.let_in).await;
+            call.await;
+        });
+        Err(ProviderError::retryable("do as asked", "injected; it comes late"))
+    }
 }
 
 impl Provider for FaultyProvider {
@@ -259,6 +280,10 @@ impl Provider for FaultyProvider {
             let written: usize = entries.iter().map(written).sum();
             self.faults.change(|plan| plan.events.written += written);
             let fault = self.faults.enter(Method::Commit).await;
+            if fault == Some(Fault::Late) {
+                let lease = *lease;
+                return self.later(|inner| async move { drop(inner.commit(&lease, entries).await) });
+            }
             if fault == Some(Fault::FirstEntry) && !entries.is_empty() {
                 entries.remove(0);
                 let mut answers = self.inner.commit(lease, entries).await?;
@@ -278,7 +303,11 @@ impl Provider for FaultyProvider {
             if terminates && self.faults.plan().overtaken {
                 return Ok(vec![Err(SubmitError::Conflict)]);
             }
-            self.faults.call(Method::Submit, self.inner.submit(entries)).await
+            let fault = self.faults.enter(Method::Submit).await;
+            if fault == Some(Fault::Late) {
+                return self.later(|inner| async move { drop(inner.submit(entries).await) });
+            }
+            self.faults.carry_out(Method::Submit, fault, self.inner.submit(entries)).await
         })
     }
 

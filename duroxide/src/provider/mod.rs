@@ -41,6 +41,9 @@ use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 /// at all, and asking again with the same ids is harmless. What happens after the drop is signalled by
 /// [`Wakeups::work`], since nobody hears the answer.
 ///
+/// What was dropped, or has failed as a whole, may still be carried out afterwards, such as a request on its way through a
+/// network. Half a minute later it must not be any more: until then the runtime looks for what nobody has heard of.
+///
 /// Errors of a method as a whole ([`ProviderError`]) mean that nothing is known of the outcome, and that the call may be
 /// made again; what one entry of a batch does wrong is the result of that entry.
 pub trait Provider: Send + Sync + 'static {

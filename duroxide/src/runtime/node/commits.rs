@@ -17,13 +17,25 @@ use crate::runtime::slot::{Delivery, LocalOutcome, Slot};
 pub(super) struct Outbound {
     commit: Arc<Commit>,
     context: Context,
+    /// Whether it is without an answer, and not made again.
+    given_up: bool,
 }
 
 impl Outbound {
+    fn new(write: Write, context: Context) -> Self {
+        Self { commit: Arc::new(Commit { id: CommitId::new(), write }), context, given_up: false }
+    }
+
     /// Leaves a first turn that was to create its instance to the client. Whether it is one.
     fn leave_to_client(&mut self) -> bool {
         let Context::Turn(turn) = &mut self.context else { return false };
         turn.stored.take().is_some()
+    }
+
+    /// The same, where there was no answer.
+    fn give_up(&mut self) -> bool {
+        self.given_up = self.leave_to_client();
+        self.given_up
     }
 }
 
@@ -60,7 +72,7 @@ pub(super) struct TurnContext {
 impl Node {
     /// Puts a write among those that go out together at the end of the round.
     pub(super) fn commit(&mut self, write: Write, context: Context) {
-        self.outgoing.push(Outbound { commit: Arc::new(Commit { id: CommitId::new(), write }), context });
+        self.outgoing.push(Outbound::new(write, context));
     }
 
     /// Stores an outcome as a message, because its instance is not live here.
@@ -90,8 +102,11 @@ impl Node {
             });
         }
         let held = lease == self.lease && !self.rejoining;
-        for (Outbound { commit, context }, result) in done {
+        for (Outbound { commit, context, given_up }, result) in done {
             self.acquiring.is_proven(commit.write.instance());
+            if given_up && held {
+                self.is_uncertain(commit.write.instance().clone());
+            }
             match (Arc::unwrap_or_clone(commit).write, context) {
                 (Write::Turn(turn), Context::Turn(context)) => match result {
                     Ok(committed) => self.turn_committed(*turn, *context, &committed, held),
@@ -141,6 +156,7 @@ impl Node {
             // Whoever took over what this node owned runs them.
             self.free_eager(&turn);
         }
+        self.settle_later(&turn.execution.instance);
         self.hand_over(turn, committed);
     }
 
@@ -273,7 +289,7 @@ async fn until_answered(
             Ok(answers) => break answers,
             Err(error) => tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; it is tried again"),
         }
-        let left = outbound.extract_if(.., Outbound::leave_to_client);
+        let left = outbound.extract_if(.., Outbound::give_up);
         done.extend(left.map(|outbound| (outbound, Err(CommitError::Conflict))));
         if outbound.is_empty() {
             break Vec::new();

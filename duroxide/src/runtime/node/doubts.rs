@@ -15,6 +15,7 @@ use super::{Answer, Node};
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, InstanceId};
 use crate::provider::{InstanceRecord, Turn, Write};
 use crate::runtime::Backoff;
+use crate::runtime::slot::SlotState;
 
 /// See the module.
 #[derive(Default)]
@@ -108,6 +109,8 @@ impl Node {
     /// An instance that was not handed out was looked for.
     pub(super) fn looked_for(&mut self, instance: InstanceId, record: Option<&InstanceRecord>, asked: Question) {
         match record {
+            // It may be on its way yet.
+            None if self.uncertain.contains(&instance) => {}
             // Nothing was written, or what was is gone with it.
             None => drop(self.doubts.take(&instance, asked)),
             // It has come to be meanwhile.
@@ -116,8 +119,19 @@ impl Node {
         }
     }
 
+    /// A turn is over: what it left open is asked for again.
+    pub(super) fn settle_later(&mut self, instance: &InstanceId) {
+        if !self.doubts.activities.is_empty() && self.doubts.of(instance).next().is_some() {
+            self.acquiring.load(instance.clone());
+        }
+    }
+
     /// Gives back what was written and does not run.
     fn settle(&mut self, instance: &InstanceId, asked: Question, written: impl Fn(&ActivityId, EventId) -> bool) {
+        if self.slots.get(instance).is_some_and(|slot| matches!(slot.state, SlotState::Busy)) {
+            // The turn that is under way may have scheduled the same, and then runs it.
+            return;
+        }
         for (activity, scheduled) in self.doubts.take(instance, asked) {
             if written(&activity, scheduled) && !self.running.contains_key(&activity) {
                 self.commit(Write::ReleaseActivity { activity }, Context::Other);

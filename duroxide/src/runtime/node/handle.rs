@@ -70,7 +70,8 @@ impl NodeHandle {
         gone
     }
 
-    /// Tells the node to look for an instance of which it is not known whether it was created.
+    /// Tells the node to look for an instance, now and for a while: something that was asked for may have happened to it, or
+    /// happen yet.
     pub(crate) fn uncertain(&self, instance: InstanceId) {
         if let Some(notes) = self.notes() {
             let _ = notes.send(Note::Uncertain(instance));

@@ -12,6 +12,7 @@ mod handle;
 mod loading;
 mod shutdown;
 mod turns;
+mod uncertain;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
@@ -35,6 +36,7 @@ use self::acquiring::Acquiring;
 use self::attempts::{Running, Stopping};
 use self::commits::{Answered, Outbound};
 use self::doubts::{Doubts, Question};
+use self::uncertain::Uncertain;
 use super::RuntimeOptions;
 use super::activities::{AttemptDone, Surroundings};
 use super::blocking::BlockingPool;
@@ -74,7 +76,7 @@ pub(in crate::runtime) enum Note {
     Create(Box<NewInstance>, u64, Hold),
     /// A client of this process wants to know for how long an instance is live here.
     Follow(InstanceId, Follower, Hold),
-    /// A client of this process does not know whether it has created an instance that this node owns.
+    /// A client of this process does not know what became, or will become, of something that it has asked for.
     Uncertain(InstanceId),
     /// A client of this process has ended or removed an instance.
     Ended(InstanceId),
@@ -96,6 +98,7 @@ enum Happened {
     Woken,
     Due,
     TurnTakesLong,
+    LookAgain,
     DrainDeadline,
 }
 
@@ -150,6 +153,7 @@ pub(super) struct Node {
 
     acquiring: Acquiring,
     doubts: Doubts,
+    uncertain: Uncertain,
     timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
     /// When to look for turns that do not return. It stays when they have returned, for the next ones: setting it takes
     /// longer than many a turn.
@@ -203,6 +207,7 @@ impl Node {
             pool,
             acquiring: Acquiring::new(&shared),
             doubts: Doubts::default(),
+            uncertain: Uncertain::default(),
             hold: shared.clock.hold(),
             shared,
             lease,
@@ -281,6 +286,7 @@ impl Node {
                 self.watch = None;
                 self.report_stuck_turns();
             }
+            Happened::LookAgain => self.look_again(),
             Happened::DrainDeadline => self.drain_deadline_passed(),
         }
     }
@@ -296,7 +302,7 @@ impl Node {
             Deadline::At(deadline) => Some(deadline),
             Deadline::Never | Deadline::Passed => None,
         });
-        let Self { pool, notes, asked, attempts, lingering, wake, timer, watch, .. } = self;
+        let Self { pool, notes, asked, attempts, lingering, wake, timer, watch, uncertain, .. } = self;
         let (mut woken, mut due) = (pin!(wake.changed()), pin!(due(timer)));
         let mut deadline = pin!(until(deadline));
         poll_fn(|context| {
@@ -319,6 +325,8 @@ impl Node {
             happened.extend(due.as_mut().poll(context).is_ready().then_some(Happened::Due));
             let late = watch.as_mut().is_some_and(|watch| watch.as_mut().poll(context).is_ready());
             happened.extend(late.then_some(Happened::TurnTakesLong));
+            let tick = uncertain.tick.as_mut().is_some_and(|tick| tick.as_mut().poll(context).is_ready());
+            happened.extend(tick.then_some(Happened::LookAgain));
             happened.extend(deadline.as_mut().poll(context).is_ready().then_some(Happened::DrainDeadline));
             if happened.is_empty() { Poll::Pending } else { Poll::Ready(()) }
         })
@@ -336,7 +344,7 @@ impl Node {
                     slot.follow(follower);
                 }
             }
-            Note::Uncertain(instance) => self.acquiring.load(instance),
+            Note::Uncertain(instance) => self.is_uncertain(instance),
             Note::Ended(instance) => self.ended(instance),
             Note::Renewed(lease, renewed) => self.renewed(lease, renewed),
             Note::Stray(instance, generation) => self.strayed(&instance, generation),
@@ -448,6 +456,7 @@ impl Node {
         self.heartbeat.renew_as(lease);
         self.acquiring = Acquiring::new(&self.shared);
         self.doubts = Doubts::default();
+        self.uncertain = Uncertain::default();
     }
 }
 

@@ -84,7 +84,7 @@ impl Node {
 
     /// Delivers what a client hands over; where others that it has to ask for come before, with these.
     pub(super) fn handed_over(&mut self, instance: InstanceId, message: MessageRow, submitted: &Submitted) {
-        if self.acquiring.has_found(submitted.last_found) {
+        if self.acquiring.has_found(submitted.last_found) && !self.uncertain.contains(&instance) {
             self.deliver(instance, Delivery::Message(message));
         } else {
             self.acquiring.load(instance);
@@ -208,10 +208,8 @@ impl Node {
         now: crate::clock::Timestamp,
     ) {
         let id = execution.id().clone();
-        if output.is_empty() {
-            return self.rest(&id.instance, execution);
-        }
-        let Some(started) = execution.started() else {
+        let Some(started) = execution.started().filter(|_| !output.is_empty()) else {
+            self.settle_later(&id.instance);
             return self.rest(&id.instance, execution);
         };
         let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
