@@ -593,13 +593,16 @@ async fn backs_off(ctx: OrchestrationContext) -> duroxide::Result<u32> {
 }
 
 /// Waits until the storage has been asked so often, and then no more.
-async fn loses_patience<T>(bench: &Bench, submissions: usize, asked: impl IntoFuture<Output = T>) {
-    let submissions = bench.provider.faults().begun(Method::Submit) + submissions;
+async fn loses_patience<T>(bench: &Bench, method: Method, calls: usize, asked: impl IntoFuture<Output = T>) {
+    let calls = bench.provider.faults().begun(method) + calls;
     tokio::select! {
         _ = asked.into_future() => panic!("it was answered"),
-        () = bench.provider.faults().until_begun(Method::Submit, submissions) => {}
+        () = bench.provider.faults().until_begun(method, calls) => {}
     }
-    // Something else goes through the node meanwhile, so that it has looked for what may have come of it.
+}
+
+/// Something else goes through the node meanwhile, so that it has looked for what came of what was asked.
+async fn has_looked(bench: &Bench) {
     passes_by::start(&bench.runtime.client(), "else").await.unwrap().result().await.unwrap();
 }
 
@@ -611,24 +614,29 @@ async fn a_message_that_arrives_after_its_sender_lost_patience_is_read() {
     let faults = bench.provider.faults();
     faults.next(Method::Submit, Fault::Late, 1);
     faults.next(Method::Submit, Fault::Hangs, 1);
-    loses_patience(&bench, 2, handle.raise(Knock)).await;
+    loses_patience(&bench, Method::Submit, 2, handle.raise(Knock)).await;
+    has_looked(&bench).await;
     faults.let_in();
     assert_eq!(handle.result().await.unwrap(), 1);
 }
 
 #[tokio::test]
 async fn a_first_turn_that_arrives_after_its_client_lost_patience_is_known_to_its_node() {
-    let bench = Bench::new().await;
-    let client = bench.runtime.client();
-    let faults = bench.provider.faults();
-    faults.next(Method::Commit, Fault::Late, 1);
-    faults.next(Method::Submit, Fault::Hangs, 1);
-    loses_patience(&bench, 1, leaves_a_visitor::start(&client, "host")).await;
-    faults.let_in();
-    bench.door.until_came(1).await;
-    let handle = leaves_a_visitor::handle(&client, "host");
-    handle.raise(Knock).await.unwrap();
-    assert_eq!(handle.result().await.unwrap(), 1);
+    for at in [Method::Commit, Method::Submit] {
+        let bench = Bench::new().await;
+        let client = bench.runtime.client();
+        let faults = bench.provider.faults();
+        faults.next(Method::Commit, Fault::Late, 1);
+        faults.hold(at);
+        loses_patience(&bench, at, 1, leaves_a_visitor::start(&client, "host")).await;
+        faults.release(at);
+        has_looked(&bench).await;
+        faults.let_in();
+        bench.door.until_came(1).await;
+        let handle = leaves_a_visitor::handle(&client, "host");
+        handle.raise(Knock).await.unwrap();
+        assert_eq!(handle.result().await.unwrap(), 1);
+    }
 }
 
 #[orchestration]

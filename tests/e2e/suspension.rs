@@ -50,6 +50,59 @@ async fn changed_code_suspends_and_the_right_code_resumes() {
     assert_eq!(handle.result().await.unwrap(), 1);
 }
 
+#[event]
+struct Tick;
+
+/// With a history of several pages, which begins with a timer.
+enum Ticks<const HOURS: u64> {}
+
+impl<const HOURS: u64> Orchestration for Ticks<HOURS> {
+    const NAME: &'static str = "ticks";
+    type Input = ();
+    type Output = u64;
+    type Error = duroxide::Error;
+}
+
+impl<const HOURS: u64> OrchestrationFn for Ticks<HOURS> {
+    async fn run(ctx: OrchestrationContext, (): ()) -> duroxide::Result<u64> {
+        let _timer = ctx.sleep(hours(HOURS)).start();
+        for _ in 0..TICKS {
+            ctx.event::<Tick>().await;
+        }
+        Ok(HOURS)
+    }
+}
+
+const TICKS: u64 = 1_100;
+
+#[tokio::test]
+async fn changed_code_is_found_on_the_first_page_of_a_long_history() {
+    let old = Registry::empty().with_orchestration::<Ticks<1>>();
+    let new = Registry::empty().with_orchestration::<Ticks<2>>();
+    let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
+    let clock = test.clock().clone();
+    let handle = test.client().start("ticks", "x", &()).await.unwrap();
+    for _ in 1..TICKS {
+        handle.raise_named("Tick", &Tick).await.unwrap();
+    }
+    // A start, a timer, and a wait and an event for each tick.
+    while handle.status().await.unwrap().events.0 < 2 * TICKS + 1 {
+        tokio::task::yield_now().await;
+    }
+    let provider = test.crash();
+    let test = crate::builder().registry(new).build_id("2").provider(provider).clock(clock.clone());
+    let test = test.start().await.unwrap();
+    let handle = test.client().handle("x");
+    handle.raise_named("Tick", &Tick).await.unwrap();
+    let status = handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
+    let suspension = status.suspension.unwrap();
+    assert_eq!((suspension.code, suspension.event.map(|event| event.0)), (ErrorCode::Nondeterminism, Some(2)));
+
+    let provider = test.crash();
+    let test = crate::builder().registry(old).build_id("3").provider(provider).clock(clock).start().await.unwrap();
+    assert_eq!(test.client().handle("x").result().await.unwrap(), 1);
+}
+
 #[orchestration(allow = "the test is about what happens then")]
 async fn not_durable(ctx: OrchestrationContext) -> duroxide::Result<()> {
     tokio::time::sleep(std::time::Duration::from_secs(3600)).await;

@@ -93,6 +93,11 @@ impl ClientError {
         self.instance.as_ref()
     }
 
+    /// Whether the storage has failed, so that it is not known what became of what was asked for.
+    pub(super) fn is_of_storage(&self) -> bool {
+        matches!(self.kind, Kind::Storage(_))
+    }
+
     /// Whether there is no such instance.
     pub fn is_not_found(&self) -> bool {
         matches!(self.kind, Kind::NotFound)

@@ -146,11 +146,6 @@ impl Start {
             if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
                 local.create(submitted.owner, new, submitted.execution, hold);
             }
-            if let Some(local) = born {
-                // The commit of its first turn may have come through after all. Its instance may even have ended, and have
-                // left to the node what nobody else tells it of.
-                local.uncertain(instance.clone());
-            }
             Ok((client, instance))
         })
     }

@@ -48,7 +48,7 @@ struct Uncertain<'a> {
 }
 
 impl Uncertain<'_> {
-    /// There is an answer, and it is handed on.
+    /// There is an answer: what came of it is handed on, or it was refused.
     fn settle(mut self) {
         self.local = None;
     }
@@ -107,9 +107,11 @@ impl Client {
         submission: Submission,
     ) -> Result<Submitted, ClientError> {
         let uncertain = Uncertain { local, instance };
-        let submitted = self.submit(instance, submission).await?;
-        uncertain.settle();
-        Ok(submitted)
+        let submitted = self.submit(instance, submission).await;
+        if submitted.as_ref().err().is_none_or(|error| !error.is_of_storage()) {
+            uncertain.settle();
+        }
+        submitted
     }
 
     /// Sends a message to a live instance.

@@ -42,7 +42,9 @@ use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 /// [`Wakeups::work`], since nobody hears the answer.
 ///
 /// What was dropped, or has failed as a whole, may still be carried out afterwards, such as a request on its way through a
-/// network. Half a minute later it must not be any more: until then the runtime looks for what nobody has heard of.
+/// network. Commits and submissions name what they do, and a question for work its number ([`Want::question`]), so that it
+/// does no harm. Half a minute later it must not be carried out any more: until then the runtime looks for what came of it
+/// and nobody has heard of.
 ///
 /// Errors of a method as a whole ([`ProviderError`]) mean that nothing is known of the outcome, and that the call may be
 /// made again; what one entry of a batch does wrong is the result of that entry.

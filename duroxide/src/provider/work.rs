@@ -52,7 +52,8 @@ pub struct Want {
     /// How far the messages of owned instances were handed out before: the cursor of the last answer, at first the default.
     pub cursor: Cursor,
     /// Names the question within its lease. One that is asked again, because its answer was lost, is answered with what was
-    /// newly handed out the first time, as far as the lease still owns it. `None`: it will not be asked again.
+    /// newly handed out the first time, as far as the lease still owns it. Numbers only grow: one below that of the last
+    /// question comes late, nobody hears the answer, and nothing is newly handed out. `None`: it will not be asked again.
     pub question: Option<u64>,
 }
 
@@ -214,8 +215,8 @@ impl Write {
 pub struct Turn {
     /// The instance itself, where this is its first turn and creates it: owned by the lease, with its start among the events
     /// and never stored as a message. Then the preconditions are: nobody has the id or has had it not long ago,
-    /// [`NewInstance::start`] is not remembered as that of an instance that was removed, and the lease is a member. Nothing is
-    /// consumed.
+    /// [`NewInstance::start`] is not remembered, as that of an instance that was removed or as refused, and the lease is a
+    /// member. Nothing is consumed.
     pub creates: Option<Box<NewInstance>>,
     /// The execution that made the turn.
     pub execution: ExecutionId,

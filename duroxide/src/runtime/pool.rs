@@ -1,4 +1,5 @@
-//! The threads of a runtime. They drive the node, make turns, and take the first step of activities.
+//! The threads of a runtime. They drive the node, make turns, among which count parts of a replay, and take the first step of
+//! activities.
 //!
 //! ```text
 //! answer of the storage ──► node ──► activity ──► node ──► turn ──► node ──► next commit
@@ -225,7 +226,7 @@ impl Pool {
     pub(super) fn stuck(&self, limit: Duration) -> (Vec<StuckTurn>, Option<Duration>) {
         let mut state = self.0.lock();
         let mut stuck = Vec::new();
-        let mut next = None;
+        let (mut next, mut failed) = (None, None);
         for turn in state.making.values_mut().filter(|turn| !turn.replaced) {
             let since = turn.since.elapsed();
             if since < limit {
@@ -240,10 +241,14 @@ impl Pool {
             match self.spawn() {
                 Ok(()) => turn.replaced = true,
                 Err(error) => {
-                    tracing::error!(%error, "the thread of a turn that does not return cannot be replaced yet");
+                    failed = Some(error);
                     next = next.into_iter().chain([limit]).min();
                 }
             }
+        }
+        drop(state);
+        if let Some(error) = failed {
+            tracing::error!(%error, "the thread of a turn that does not return cannot be replaced yet");
         }
         (stuck, next)
     }

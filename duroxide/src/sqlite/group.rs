@@ -110,3 +110,36 @@ fn under_savepoint<T, X: Failed>(
     tx.sql.run("RELEASE entry", []).map_err(fatal)?;
     Ok(result)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::provider::SubmitError;
+    use crate::sqlite::sql::Sql;
+
+    #[test]
+    fn of_entries_that_are_written_by_themselves_a_refusal_keeps_what_it_remembers() {
+        let folder = tempfile::tempdir().unwrap();
+        let sql = Sql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
+        sql.connection().execute_batch("CREATE TABLE t (entry TEXT); BEGIN").unwrap();
+        let apply = |tx: &mut Tx<'_>, entry: &&str| {
+            tx.sql.run("INSERT INTO t VALUES (?1)", [*entry])?;
+            match *entry {
+                "refused" => Err(Refusal::Refused(SubmitError::NotFound)),
+                "undone" => Err(Refusal::Undo(SubmitError::Conflict)),
+                _ => Ok(()),
+            }
+        };
+        let (mut job, _answer) = Group::job(vec!["done", "undone", "refused"], apply);
+        let mut tx = Tx::new(&sql, None);
+        assert!(job.apply(&mut tx, false).is_err(), "something has to be undone");
+        sql.connection().execute_batch("ROLLBACK; BEGIN").unwrap();
+        assert!(job.apply(&mut tx, true).is_ok());
+        sql.connection().execute_batch("COMMIT").unwrap();
+        let kept = sql.rows("SELECT entry FROM t", [], |row| row.get::<_, String>(0)).unwrap();
+        assert_eq!(kept, ["done", "refused"]);
+    }
+}

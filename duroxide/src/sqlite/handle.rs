@@ -20,6 +20,7 @@ use super::shared::Shared;
 use super::sql::Sql;
 use super::tx::Tx;
 use super::writer::{self, Inbox, Message};
+use crate::clock::Timestamp;
 use crate::id::{Epoch, NodeId};
 use crate::provider::{Lease, NodeInfo, ProviderError, Renewal};
 
@@ -170,14 +171,24 @@ impl Handle {
         Ok(())
     }
 
-    /// What was handed out in answer to this very question, whose answer was lost.
-    pub(super) fn handed(&self, lease: &Lease, question: Option<u64>) -> Option<Claims> {
-        let handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
-        let (epoch, last, claims) = handed.get(&lease.node)?;
-        (*epoch == lease.epoch && Some(*last) == question).then(|| claims.clone())
+    /// What was handed out in answer to this very question, whose answer was lost; nothing, where it comes late. `None`: it
+    /// is new, or was not answered with anything.
+    pub(super) fn handed(&self, lease: &Lease, question: Option<u64>, now: Timestamp) -> Option<Claims> {
+        let (question, nothing) = (question?, Claims::new(*lease, now));
+        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        match handed.get(&lease.node) {
+            Some((epoch, last, _)) if *epoch == lease.epoch && question < *last => Some(nothing),
+            Some((epoch, last, claims)) if *epoch == lease.epoch && question == *last => {
+                Some(claims.clone()).filter(|claims| !claims.is_empty())
+            }
+            _ => {
+                handed.insert(lease.node, (lease.epoch, question, nothing));
+                None
+            }
+        }
     }
 
-    /// Remembers what is handed out.
+    /// Remembers what is handed out in answer to the last question.
     pub(super) fn hand_out(&self, lease: &Lease, question: Option<u64>, claims: Claims) {
         if let Some(question) = question {
             let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -126,7 +126,7 @@ impl Provider for SqliteProvider {
             let lease = *lease;
             let question = want.question;
             let now = want.now;
-            let handed = self.handle.handed(&lease, question);
+            let handed = self.handle.handed(&lease, question, now);
             let found = self.handle.readers.read(OPERATION, move |sql| acquire::look(sql, &lease, &want)).await?;
             let mut acquired = found.acquired;
             let taken = if let Some(handed) = handed {

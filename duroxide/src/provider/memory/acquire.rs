@@ -27,9 +27,12 @@ impl State {
         acquired
     }
 
-    /// Answers a question whose answer was lost. Else remembers under its name what follows.
+    /// Answers a question whose answer was lost, or that comes late. Else remembers under its name what follows.
     fn hand_out_again(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
         let Some(node) = self.nodes.get_mut(&lease.epoch) else { return false };
+        if want.question.is_some_and(|question| Some(question) < node.handed.question) {
+            return true;
+        }
         let handed = std::mem::replace(&mut node.handed, Handed { question: want.question, ..Handed::default() });
         if want.question.is_none() || handed.question != want.question {
             return false;

@@ -218,6 +218,7 @@ impl Node {
     fn arrived(&mut self, to: InstanceId, message: MessageRow) {
         match message.visible_at {
             Some(due) if due > self.now() => self.acquiring.due_at(due),
+            _ if self.uncertain.contains(&to) => self.acquiring.load(to),
             _ => self.deliver(to, Delivery::Message(message)),
         }
     }

@@ -54,14 +54,27 @@ impl Doubts {
         self.activities.range(from..).take_while(|(activity, _)| activity.execution.instance == *instance)
     }
 
-    /// Takes those of an instance that the answer to a question settles.
-    fn take(&mut self, instance: &InstanceId, asked: Question) -> Vec<(ActivityId, EventId)> {
-        let older = self.of(instance).filter(|(_, doubt)| doubt.since < asked);
-        let settled: Vec<_> = older.map(|(activity, doubt)| (activity.clone(), doubt.scheduled)).collect();
+    /// Takes those of an instance that the answer to a question settles, but for some that are still open.
+    fn take(
+        &mut self,
+        instance: &InstanceId,
+        asked: Question,
+        open: impl Fn(&ActivityId, EventId) -> bool,
+    ) -> Vec<(ActivityId, EventId)> {
+        let settled =
+            |(activity, doubt): &(&ActivityId, &Doubt)| doubt.since < asked && !open(activity, doubt.scheduled);
+        let settled = self.of(instance).filter(settled);
+        let settled: Vec<_> = settled.map(|(activity, doubt)| (activity.clone(), doubt.scheduled)).collect();
         for (activity, _) in &settled {
             self.activities.remove(activity);
         }
         settled
+    }
+
+    /// Forgets them all: what the node was given is not its own any more. Questions that are not answered yet stay older
+    /// than what follows.
+    pub(super) fn clear(&mut self) {
+        self.activities.clear();
     }
 }
 
@@ -112,7 +125,7 @@ impl Node {
             // It may be on its way yet.
             None if self.uncertain.contains(&instance) => {}
             // Nothing was written, or what was is gone with it.
-            None => drop(self.doubts.take(&instance, asked)),
+            None => drop(self.doubts.take(&instance, asked, |_, _| false)),
             // It has come to be meanwhile.
             Some(record) if record.owner == Some(self.lease.epoch) => self.acquiring.load(instance),
             Some(_) => self.settle(&instance, asked, |_, _| true),
@@ -128,11 +141,15 @@ impl Node {
 
     /// Gives back what was written and does not run.
     fn settle(&mut self, instance: &InstanceId, asked: Question, written: impl Fn(&ActivityId, EventId) -> bool) {
-        if self.slots.get(instance).is_some_and(|slot| matches!(slot.state, SlotState::Busy)) {
-            // The turn that is under way may have scheduled the same, and then runs it.
+        if self.doubts.activities.is_empty() {
             return;
         }
-        for (activity, scheduled) in self.doubts.take(instance, asked) {
+        // A turn that is under way may have scheduled the same, and then runs it.
+        let busy = self.slots.get(instance).filter(|slot| matches!(slot.state, SlotState::Busy));
+        let open = |activity: &ActivityId, scheduled| {
+            busy.is_some_and(|slot| activity.execution == slot.execution && scheduled > slot.committed)
+        };
+        for (activity, scheduled) in self.doubts.take(instance, asked, open) {
             if written(&activity, scheduled) && !self.running.contains_key(&activity) {
                 self.commit(Write::ReleaseActivity { activity }, Context::Other);
             }
@@ -163,10 +180,10 @@ mod tests {
         for (name, number) in [("a", 9), ("b-", 1)] {
             doubts.add(activity(name, number, 1), EventId(2));
         }
-        assert_eq!(doubts.take(&instance("b"), before), []);
-        assert_eq!(doubts.take(&instance("b"), between), [(activity("b", 1, 1), EventId(2))]);
+        assert_eq!(doubts.take(&instance("b"), before, |_, _| false), []);
+        assert_eq!(doubts.take(&instance("b"), between, |_, _| false), [(activity("b", 1, 1), EventId(2))]);
         let after = doubts.question();
-        assert_eq!(doubts.take(&instance("b"), after), [(activity("b", 2, 1), EventId(3))]);
+        assert_eq!(doubts.take(&instance("b"), after, |_, _| false), [(activity("b", 2, 1), EventId(3))]);
         assert_eq!(doubts.activities.len(), 2, "others stay");
     }
 }

@@ -4,6 +4,8 @@
 //! read page 1 │ read page 2   │ read page 3   │
 //!             │ replay page 1 │ replay page 2 │ turn: replay page 3, deliver
 //! ```
+//!
+//! Where the instance is dropped meanwhile, it goes on, and what comes of it is thrown away: that is rare, and does no harm.
 
 use std::sync::Arc;
 
@@ -74,8 +76,9 @@ impl Loading {
         let execution = replay.execution().id().clone();
         let mut page = self.read(&execution, EventId(0)).await;
         let mut loaded = Loaded { replay, rest: page.events };
+        let mut last = EventId(0);
         while page.more {
-            let last = loaded.rest.last().map_or(EventId(0), |event| event.id);
+            last = loaded.rest.last().map_or(last, |event| event.id);
             let replayed;
             (page, replayed) = join(self.read(&execution, last), self.replay(loaded)).await;
             loaded = replayed?;

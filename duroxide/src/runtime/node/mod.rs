@@ -399,7 +399,8 @@ impl Node {
 
     /// Looks for turns that do not return after so long; never, where that is more than a century.
     fn watch_turns(&mut self, after: Duration) {
-        self.watch = in_future(after).map(|time| Box::pin(tokio::time::sleep_until(time)));
+        self.watch =
+            in_future(after.max(Duration::from_millis(1))).map(|time| Box::pin(tokio::time::sleep_until(time)));
     }
 
     /// Sets the timer to the earliest time at which something becomes due; none, where work will be asked for anyway.
@@ -455,7 +456,7 @@ impl Node {
         self.handle.set_lease(lease);
         self.heartbeat.renew_as(lease);
         self.acquiring = Acquiring::new(&self.shared);
-        self.doubts = Doubts::default();
+        self.doubts.clear();
         self.uncertain = Uncertain::default();
     }
 }

@@ -229,7 +229,7 @@ impl Provider for Connection {
     fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
         let (world, lease) = (self.0.world.clone(), *lease);
         Box::pin(async move {
-            let course = self.course("acquire", false, false).await;
+            let course = self.course("acquire", true, false).await;
             let carry_out = async move {
                 let acquired = world.storage.acquire(&lease, want).await?;
                 world.observe(|record| record.acquired(&lease, &acquired));
