@@ -52,8 +52,9 @@ pub struct Want {
     /// How far the messages of owned instances were handed out before: the cursor of the last answer, at first the default.
     pub cursor: Cursor,
     /// Names the question within its lease. One that is asked again, because its answer was lost, is answered with what was
-    /// newly handed out the first time, as far as the lease still owns it. Numbers only grow: one below that of the last
-    /// question comes late, nobody hears the answer, and nothing is newly handed out. `None`: it will not be asked again.
+    /// newly handed out the first time, as far as the lease still owns it, and with nothing else that is new: it may also be an
+    /// earlier sending of it that comes late, and that nobody hears the answer of. Numbers only grow: to one below that of
+    /// the last question nothing is newly handed out. `None`: it will not be asked again.
     pub question: Option<u64>,
 }
 

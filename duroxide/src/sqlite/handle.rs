@@ -172,15 +172,13 @@ impl Handle {
     }
 
     /// What was handed out in answer to this very question, whose answer was lost; nothing, where it comes late. `None`: it
-    /// is new, or was not answered with anything.
+    /// is new.
     pub(super) fn handed(&self, lease: &Lease, question: Option<u64>, now: Timestamp) -> Option<Claims> {
         let (question, nothing) = (question?, Claims::new(*lease, now));
         let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
         match handed.get(&lease.node) {
             Some((epoch, last, _)) if *epoch == lease.epoch && question < *last => Some(nothing),
-            Some((epoch, last, claims)) if *epoch == lease.epoch && question == *last => {
-                Some(claims.clone()).filter(|claims| !claims.is_empty())
-            }
+            Some((epoch, last, claims)) if *epoch == lease.epoch && question == *last => Some(claims.clone()),
             _ => {
                 handed.insert(lease.node, (lease.epoch, question, nothing));
                 None

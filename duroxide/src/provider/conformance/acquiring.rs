@@ -148,8 +148,10 @@ async fn a_question_that_is_asked_again_has_the_same_answer(world: World) {
     assert_eq!((names(&next), next.activities.len()), (vec![], 0));
     world.start("k").await;
     assert_eq!(names(&node.acquire(question(1)).await), [""; 0], "it comes late");
-    assert_eq!(names(&node.acquire(question(2)).await), ["k"], "it had no answer before");
-    assert_eq!(names(&node.acquire(question(2)).await), ["k"]);
+    let late = node.acquire(question(2)).await;
+    assert_eq!(names(&late), [""; 0], "it may come late as well");
+    assert!(late.next_due.is_some_and(|due| due <= at(3)), "there may be more");
+    assert_eq!(names(&node.acquire(question(3)).await), ["k"]);
 }
 
 async fn of_what_was_not_asked_for_nothing_is_said(world: World) {

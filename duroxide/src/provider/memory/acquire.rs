@@ -43,12 +43,12 @@ impl State {
         let mine = |id: &&ActivityId| self.activities.get(id).is_some_and(|a| a.owner == Some(lease.epoch));
         let activities = handed.activities.iter().filter(mine);
         acquired.activities.extend(activities.filter_map(|id| self.acquired_activity(id)));
-        let any = !handed.instances.is_empty() || !handed.activities.is_empty();
-        if let Some(node) = self.nodes.get_mut(&lease.epoch).filter(|_| any) {
-            acquired.next_due = Some(want.now);
+        if let Some(node) = self.nodes.get_mut(&lease.epoch) {
             node.handed = handed;
         }
-        any
+        // What else there is comes with the next question.
+        acquired.next_due = Some(want.now);
+        true
     }
 
     /// The messages of owned instances that came since the last time.
