@@ -291,9 +291,8 @@ async fn nothing_has_an_effect_before_it_is_committed() {
 /// the tour was over before.
 async fn dies(method: Method, fault: Fault, calls: usize, expected: &[usize]) -> bool {
     let mut bench = Bench::new().await;
-    let begun = bench.faults.begun(method);
-    bench.faults.pass(method, calls - 1);
-    bench.faults.next(method, fault, 1);
+    let faults = bench.faults.clone();
+    let met = faults.nth(method, calls, fault);
     let client = Client::new(bench.memory.clone());
     // Stored before its first turn, so that it is there when that fails.
     let start = tour::start(&bench.runtime.client(), "tour", ROUNDS, 0).if_exists(IfExists::Attach);
@@ -303,7 +302,7 @@ async fn dies(method: Method, fault: Fault, calls: usize, expected: &[usize]) ->
     }
     let over = tokio::select! {
         biased;
-        () = bench.faults.until_begun(method, begun + calls) => false,
+        () = met => false,
         result = handle.result() => result.unwrap() == self::expected(),
     };
     if over {

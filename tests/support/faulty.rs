@@ -67,6 +67,7 @@ struct Plan {
     overtaken: bool,
     let_in: bool,
     begun: HashMap<Method, usize>,
+    entered: HashMap<Method, usize>,
     events: Events,
 }
 
@@ -125,6 +126,16 @@ impl Faults {
         self.change(|plan| plan.overtaken = true);
     }
 
+    /// Of the calls of a method that are met from now on, this one goes wrong, from 1. Waits until it is met.
+    pub fn nth(&self, method: Method, call: usize, fault: Fault) -> impl Future<Output = ()> {
+        let met = self.change(|plan| {
+            let next = plan.next.entry(method).or_default();
+            next.extend(std::iter::repeat_n(None, call - 1).chain([Some(fault)]));
+            plan.entered.get(&method).copied().unwrap_or(0) + call
+        });
+        self.until(move |plan| plan.entered.get(&method).copied().unwrap_or(0) >= met)
+    }
+
     /// Everything goes well from now on.
     pub fn heal(&self) {
         self.change(|plan| {
@@ -168,18 +179,21 @@ impl Faults {
         self.0.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Plan) -> T) {
-        change(&mut self.plan());
+    fn change<T>(&self, change: impl FnOnce(&mut Plan) -> T) -> T {
+        let changed = change(&mut self.plan());
         self.0.changed.send_modify(|n| *n += 1);
+        changed
     }
 
     /// Counts a call, waits while it is held, and tells what goes wrong with it.
     async fn enter(&self, method: Method) -> Option<Fault> {
         self.change(|plan| *plan.begun.entry(method).or_default() += 1);
         self.until(|plan| !plan.held.contains_key(&method)).await;
-        let mut plan = self.plan();
-        let planned = plan.next.get_mut(&method).and_then(VecDeque::pop_front);
-        planned.unwrap_or_else(|| plan.always.get(&method).copied())
+        self.change(|plan| {
+            *plan.entered.entry(method).or_default() += 1;
+            let planned = plan.next.get_mut(&method).and_then(VecDeque::pop_front);
+            planned.unwrap_or_else(|| plan.always.get(&method).copied())
+        })
     }
 
     async fn call<T>(
