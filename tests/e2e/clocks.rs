@@ -10,7 +10,7 @@ use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
 use duroxide::{Clock, Hold, Party, Registry, RuntimeOptions, Timestamp};
 use futures_util::future::BoxFuture;
-use support::{FaultyProvider, Method};
+use support::{Fault, FaultyProvider, Method};
 
 use crate::runtime::{Door, visits, waits_at_door};
 
@@ -133,11 +133,13 @@ async fn a_clock_that_is_set_back_while_work_is_handed_out_holds_nothing_up() {
     let runtime = builder.provider(provider.clone()).clock(clock.clone()).start().await.unwrap();
     let handle = visits::start(&runtime.client(), "visits", 3).await.unwrap();
     door.until_came(1).await;
-    let (faults, asked) = (provider.faults(), provider.faults().begun(Method::Acquire));
-    faults.hold_answers(Method::Acquire);
+    // Something else goes through the node, so that it knows by then that there is no place for more.
+    visits::start(&runtime.client(), "nobody", 0).await.unwrap().result().await.unwrap();
+    let faults = provider.faults();
+    let asked = faults.nth(Method::Acquire, 1, Fault::AnswerWaits);
     door.open();
     // The answer brings the second, and that there is a third.
-    faults.until_begun(Method::Acquire, asked + 1).await;
+    asked.await;
     clock.set(-1);
     faults.release_answers(Method::Acquire);
     let all = tokio::time::timeout(Duration::from_secs(10), door.until_came(3)).await;

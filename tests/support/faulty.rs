@@ -192,7 +192,11 @@ impl Faults {
         self.change(|plan| {
             *plan.entered.entry(method).or_default() += 1;
             let planned = plan.next.get_mut(&method).and_then(VecDeque::pop_front);
-            planned.unwrap_or_else(|| plan.always.get(&method).copied())
+            let fault = planned.unwrap_or_else(|| plan.always.get(&method).copied());
+            if fault == Some(Fault::AnswerWaits) {
+                plan.answers_held.insert(method, true);
+            }
+            fault
         })
     }
 
@@ -220,9 +224,6 @@ impl Faults {
         let before = fault == Some(Fault::Before);
         if !before {
             let done = call.await;
-            if fault == Some(Fault::AnswerWaits) {
-                self.hold_answers(method);
-            }
             if matches!(fault, None | Some(Fault::AnswerWaits)) {
                 self.until(|plan| !plan.answers_held.contains_key(&method)).await;
                 return done;
