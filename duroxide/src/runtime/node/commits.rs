@@ -105,7 +105,7 @@ impl Node {
         for (Outbound { commit, context, given_up }, result) in done {
             self.acquiring.is_proven(commit.write.instance());
             if given_up && held {
-                self.is_uncertain(commit.write.instance().clone());
+                self.look_for_a_while(commit.write.instance().clone());
             }
             match (Arc::unwrap_or_clone(commit).write, context) {
                 (Write::Turn(turn), Context::Turn(context)) => match result {

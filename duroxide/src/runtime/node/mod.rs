@@ -344,7 +344,7 @@ impl Node {
                     slot.follow(follower);
                 }
             }
-            Note::Uncertain(instance) => self.is_uncertain(instance),
+            Note::Uncertain(instance) => self.look_for_a_while(instance),
             Note::Ended(instance) => self.ended(instance),
             Note::Renewed(lease, renewed) => self.renewed(lease, renewed),
             Note::Stray(instance, generation) => self.strayed(&instance, generation),

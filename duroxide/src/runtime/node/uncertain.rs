@@ -38,8 +38,8 @@ impl Uncertain {
 }
 
 impl Node {
-    /// Looks for an instance now, and for a while.
-    pub(super) fn is_uncertain(&mut self, instance: InstanceId) {
+    /// Looks for an instance of which something may still be on its way: now, and a few times more.
+    pub(super) fn look_for_a_while(&mut self, instance: InstanceId) {
         self.acquiring.load(instance.clone());
         self.uncertain.instances.insert(instance, 0);
         if self.uncertain.tick.is_none() {

@@ -71,8 +71,8 @@ impl Faults {
         self
     }
 
-    /// Commits and submissions fail, and are carried out afterwards: perhaps after they were sent again, or after the node
-    /// that sent them has died.
+    /// Commits, submissions and questions for work fail, and are carried out afterwards: perhaps after they were sent again, or
+    /// after the node that sent them has died.
     pub const fn late(mut self, on: bool) -> Self {
         self.late = on;
         self

@@ -196,7 +196,8 @@ impl World {
         Instant::now() < until && node.is_none_or(|node| process == Process::Node(node))
     }
 
-    /// Decides how a call goes. `writes`: it has an id, so that it may be carried out late.
+    /// Decides how a call goes. `writes`: it changes something and has an id or a number, so
+    /// that it may be carried out late.
     pub(super) fn course(&self, process: Process, writes: bool, in_part: bool) -> Course {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.look_for_spinning();
