@@ -116,6 +116,13 @@ async fn until_events<O: Orchestration>(handle: &Handle<O>, events: u64) {
     }
 }
 
+/// Waits until a node has taken an instance on.
+async fn until_owned<O: Orchestration>(bench: &Bench, handle: &Handle<O>) {
+    while bench.provider.instance(handle.id().unwrap()).await.unwrap().unwrap().owner.is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_detached_activity_outlives_its_orchestration() {
     let bench = Bench::new().await;
@@ -283,7 +290,6 @@ async fn an_instance_that_takes_an_id_before_its_end_is_answered_is_not_forgotte
     let faults = bench.provider.faults();
     let first = listens::start(&bench.runtime.client(), "id").await.unwrap();
     until_events(&first, 2).await;
-    let asked = faults.begun(Method::Acquire);
     // It ends, and its node does not know.
     faults.hold_answers(Method::Commit);
     first.raise(Knock).await.unwrap();
@@ -292,9 +298,10 @@ async fn an_instance_that_takes_an_id_before_its_end_is_answered_is_not_forgotte
     }
     let other = Client::new(bench.provider.clone()).with_clock(bench.clock.clone());
     let second = listens::start(&other, "id").if_exists(IfExists::Replace).await.unwrap();
-    faults.until_begun(Method::Acquire, asked + 1).await;
+    until_owned(&bench, &second).await;
+    let asked = faults.begun(Method::Acquire);
     second.raise(Knock).await.unwrap();
-    faults.until_begun(Method::Acquire, asked + 2).await;
+    faults.until_begun(Method::Acquire, asked + 1).await;
     faults.release_answers(Method::Commit);
     let result = tokio::time::timeout(seconds(10), second.result()).await;
     assert_eq!(result.expect("it is forgotten").unwrap(), 1);
@@ -303,16 +310,11 @@ async fn an_instance_that_takes_an_id_before_its_end_is_answered_is_not_forgotte
 #[tokio::test]
 async fn an_instance_is_not_taken_for_one_with_its_id_that_was_replaced_elsewhere() {
     let bench = Bench::new().await;
-    let faults = bench.provider.faults();
     let other = Client::new(bench.provider.clone()).with_clock(bench.clock.clone());
-    let asked = faults.begun(Method::Acquire);
     let first = listens::start(&other, "id").delay(hours(1)).await.unwrap();
     // An early event: the node has it now, and waits for its start.
     first.raise(Knock).await.unwrap();
-    faults.until_begun(Method::Acquire, asked + 1).await;
-    while bench.provider.instance(first.id().unwrap()).await.unwrap().unwrap().owner.is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_owned(&bench, &first).await;
     first.terminate("enough").await.unwrap();
     // Another takes the id on a second node, begins, and is left.
     let second = Runtime::builder().registry(registry()).state(bench.door.clone()).provider(bench.provider.clone());

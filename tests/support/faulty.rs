@@ -106,7 +106,7 @@ impl Faults {
         self.change(|plan| plan.held.remove(&method));
     }
 
-    /// Calls are carried out, and their answers wait until they are released.
+    /// Calls that are met from now on are carried out, and their answers wait until they are released.
     pub fn hold_answers(&self, method: Method) {
         self.change(|plan| plan.answers_held.insert(method, true));
     }
@@ -196,7 +196,7 @@ impl Faults {
             if fault == Some(Fault::AnswerWaits) {
                 plan.answers_held.insert(method, true);
             }
-            fault
+            fault.or_else(|| plan.answers_held.contains_key(&method).then_some(Fault::AnswerWaits))
         })
     }
 
@@ -224,8 +224,10 @@ impl Faults {
         let before = fault == Some(Fault::Before);
         if !before {
             let done = call.await;
-            if matches!(fault, None | Some(Fault::AnswerWaits)) {
+            if fault == Some(Fault::AnswerWaits) {
                 self.until(|plan| !plan.answers_held.contains_key(&method)).await;
+            }
+            if matches!(fault, None | Some(Fault::AnswerWaits)) {
                 return done;
             }
         }
