@@ -66,19 +66,27 @@ async fn children_never_collide_and_timers_end_with_their_execution() {
 #[event]
 struct Go;
 
+#[event]
+struct Last;
+
 #[orchestration]
-async fn hands_on(ctx: OrchestrationContext, left: u32) -> duroxide::Result<Vec<u32>> {
+async fn hands_on(ctx: OrchestrationContext, left: u32, to_the_last: bool) -> duroxide::Result<Vec<u32>> {
     // The older wait is owed the first number, the younger the second; neither takes it.
     let mut waits = vec![ctx.event::<Number>(), ctx.event::<Number>()];
     for wait in &mut waits {
         assert!(poll_fn(|context| Poll::Ready(wait.poll_unpin(context))).await.is_pending());
     }
-    // Whatever has come by now is unread or not even delivered when the next execution begins.
-    ctx.event::<Go>().await;
+    if to_the_last {
+        // All is read, and the executions that follow end with most of it not even delivered.
+        ctx.event::<Last>().await;
+    } else {
+        // Whatever has come by now is unread or not even delivered when the next execution begins.
+        ctx.event::<Go>().await;
+    }
     // Both, the older or none are dropped here, the others with their execution.
     waits.drain(..(left as usize + 2) % 3);
     if left > 0 {
-        return hands_on::continue_as_new(&ctx, left - 1).await;
+        return hands_on::continue_as_new(&ctx, left - 1, false).await;
     }
     Ok(ctx.drain::<Number>().into_iter().map(|event| event.n).collect())
 }
@@ -86,14 +94,17 @@ async fn hands_on(ctx: OrchestrationContext, left: u32) -> duroxide::Result<Vec<
 #[tokio::test]
 async fn events_that_were_read_and_not_taken_stay_before_those_that_were_not_read() {
     let test = crate::started().await;
-    let handle = hands_on::start(&test.client(), "hands on", 5).delay(hours(1)).await.unwrap();
-    for n in 0..30 {
-        handle.raise(Number { n }).await.unwrap();
-        if n % 5 == 4 {
-            handle.raise(Go).await.unwrap();
+    for (id, left, to_the_last) in [("from the first", 5, false), ("from the last", 6, true)] {
+        let handle = hands_on::start(&test.client(), id, left, to_the_last).delay(hours(1)).await.unwrap();
+        for n in 0..30 {
+            handle.raise(Number { n }).await.unwrap();
+            if n % 5 == 4 {
+                handle.raise(Go).await.unwrap();
+            }
         }
+        handle.raise(Last).await.unwrap();
+        assert_eq!(handle.result().await.unwrap(), (0..30).collect::<Vec<_>>(), "{id}");
     }
-    assert_eq!(handle.result().await.unwrap(), (0..30).collect::<Vec<_>>());
 }
 
 #[orchestration]

@@ -486,10 +486,10 @@ async fn two_nodes_that_race_for_an_instance_write_one_history() {
         for n in 0..=ROUNDS {
             handle.raise(Go { n: u64::from(n) * 100 }).await.unwrap();
         }
-        let result = tokio::spawn(async move { handle.result().await });
-        bench.faults.until_begun(Method::Commit, held).await;
         // A commit of the first node is on its way when the node counts as dead and another takes over.
-        bench.faults.hold(Method::Commit);
+        let on_its_way = bench.faults.nth(Method::Commit, held, Fault::Waits);
+        let result = tokio::spawn(async move { handle.result().await });
+        on_its_way.await;
         let epoch = bench.runtime.client().nodes().await.unwrap()[0].epoch;
         bench.memory.kill(epoch);
         let other = bench.another().await;
@@ -536,15 +536,15 @@ async fn a_draining_node_does_not_ask_for_work_in_a_loop() {
     let waiting = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
     let shutdown = tokio::spawn(bench.runtime.shutdown());
-    // A node without code, so that what it starts is for others.
+    tokio::task::yield_now().await;
+    bench.faults.until_more(Method::Renew, 1).await;
+    // It drains. A node without code, so that what it starts is for others.
     let starter = builder(&bench.provider, &bench.clock, &bench.work).registry(Registry::empty());
     let starter = starter.start().await.unwrap();
     let client = starter.client();
-    let mut renewals = 0;
     let before = bench.faults.begun(Method::Acquire);
     let new = client.start("part", "new", &1).await.unwrap();
-    while renewals < 10 {
-        renewals += 1;
+    for _ in 0..10 {
         bench.faults.until_more(Method::Renew, 1).await;
     }
     let asked = bench.faults.begun(Method::Acquire) - before;

@@ -38,6 +38,8 @@ pub enum Fault {
     Hangs,
     /// It is carried out, and never answered.
     AnswerHangs,
+    /// It waits before it is carried out, as later calls do, until they are released.
+    Waits,
     /// It is carried out, and its answer waits, as those of later calls do, until answers are released.
     AnswerWaits,
     /// The first entry of the batch fails, the others are carried out.
@@ -189,12 +191,22 @@ impl Faults {
     async fn enter(&self, method: Method) -> Option<Fault> {
         self.change(|plan| *plan.begun.entry(method).or_default() += 1);
         self.until(|plan| !plan.held.contains_key(&method)).await;
+        let fault = self.meet(method);
+        if fault == Some(Fault::Waits) {
+            self.until(|plan| !plan.held.contains_key(&method)).await;
+        }
+        fault.filter(|fault| *fault != Fault::Waits)
+    }
+
+    fn meet(&self, method: Method) -> Option<Fault> {
         self.change(|plan| {
             *plan.entered.entry(method).or_default() += 1;
             let planned = plan.next.get_mut(&method).and_then(VecDeque::pop_front);
             let fault = planned.unwrap_or_else(|| plan.always.get(&method).copied());
-            if fault == Some(Fault::AnswerWaits) {
-                plan.answers_held.insert(method, true);
+            match fault {
+                Some(Fault::Waits) => drop(plan.held.insert(method, true)),
+                Some(Fault::AnswerWaits) => drop(plan.answers_held.insert(method, true)),
+                _ => {}
             }
             fault.or_else(|| plan.answers_held.contains_key(&method).then_some(Fault::AnswerWaits))
         })
