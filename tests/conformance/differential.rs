@@ -400,15 +400,10 @@ impl Pair {
             let mut timer =
                 MessageRow { execution: Some(number), call: Some(CallId(last + 1)), ..message("timer", false) };
             timer.visible_at = self.later(delay);
-            turn.messages.push(Outgoing { to: id(instance), message: timer, otherwise: None });
+            turn.messages.push(Outgoing { to: id(instance), message: timer });
         }
         if plan.send_to < INSTANCES {
-            let otherwise = Some(message("otherwise", false));
-            turn.messages.push(Outgoing {
-                to: id(plan.send_to),
-                message: message("from a turn", plan.large),
-                otherwise,
-            });
+            turn.messages.push(Outgoing { to: id(plan.send_to), message: message("from a turn", plan.large) });
         }
         if plan.child < INSTANCES {
             turn.starts.push(new_child(plan));

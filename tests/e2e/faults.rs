@@ -353,6 +353,23 @@ async fn an_entry_that_fails_is_tried_again_and_its_neighbours_are_done() {
     bench.tour().await;
 }
 
+#[tokio::test]
+async fn a_turn_that_is_refused_is_made_again_with_all_that_it_has_read() {
+    let expected = shapes(&Bench::new().await.tour().await);
+    for refused in [1, 2, 5] {
+        // One place for activities: a refused turn must not keep it.
+        let mut options = quick();
+        options.max_activities = 1;
+        let bench = Bench::with(options).await;
+        for _ in 0..50 {
+            bench.faults.pass(Method::Commit, 1);
+            bench.faults.next(Method::Commit, Fault::TurnsRefused, refused);
+        }
+        let tour = tokio::time::timeout(Duration::from_secs(60), bench.tour()).await;
+        assert_eq!(shapes(&tour.expect("it stands still")), expected);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_is_patient_with_storage_that_fails() {
     let bench = Bench::new().await;
@@ -446,6 +463,23 @@ async fn a_node_that_lost_its_lease_joins_again_and_goes_on() {
         assert_eq!(client.start("part", "new", &1).await.unwrap().result().await.unwrap(), 2);
         bench.runtime.shutdown().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_node_that_lost_its_lease_has_its_places_again() {
+    let mut options = quick();
+    options.max_activities = 1;
+    let bench = Bench::with(options).await;
+    // The turn that schedules the activity is stored, and answered when the lease is lost.
+    let stored = bench.faults.nth(Method::Commit, 1, Fault::AnswerWaits);
+    let start = tokio::spawn(calls_what_waits::start(&bench.runtime.client(), "waiting").into_future());
+    stored.await;
+    lose_the_lease(&bench).await;
+    bench.work.open();
+    bench.faults.release_answers(Method::Commit);
+    let handle = start.await.unwrap().unwrap();
+    let result = tokio::time::timeout(Duration::from_secs(20), handle.result()).await;
+    assert_eq!(result.expect("there is no place for its activity").unwrap(), 2);
 }
 
 #[tokio::test]

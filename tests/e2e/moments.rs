@@ -59,6 +59,18 @@ async fn leaves_a_visitor(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(1)
 }
 
+/// Goes on as another execution while its visitor is still there.
+#[orchestration]
+async fn leaves_a_visitor_behind(ctx: OrchestrationContext, leaves: bool) -> duroxide::Result<u32> {
+    if leaves {
+        let _visitor = waits_at_door::call(&ctx).detached().start();
+        ctx.event::<Knock>().await;
+        return leaves_a_visitor_behind::continue_as_new(&ctx, false).await;
+    }
+    ctx.event::<Knock>().await;
+    Ok(1)
+}
+
 #[orchestration(allow = "the test is about what happens then")]
 async fn secretly_not_durable(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     let woken = WAKE.lock().unwrap().take().unwrap();
@@ -79,6 +91,7 @@ fn registry() -> Registry {
         .with_orchestration::<child_or_knock>()
         .with_orchestration::<waits_for_leave>()
         .with_orchestration::<leaves_a_visitor>()
+        .with_orchestration::<leaves_a_visitor_behind>()
         .with_orchestration::<secretly_not_durable>()
         .with_orchestration::<takes_its_turn>()
         .with_orchestration::<blocks_twice>()
@@ -139,6 +152,32 @@ async fn a_detached_activity_outlives_its_orchestration() {
     while bench.provider.nodes().await.unwrap()[0].activities > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_detached_activity_that_ends_while_its_instance_goes_on_is_over() {
+    let bench = Bench::new().await;
+    let handle = leaves_a_visitor_behind::start(&bench.runtime.client(), "host", true).await.unwrap();
+    bench.door.until_came(1).await;
+    let faults = bench.provider.faults();
+    let goes_on = faults.nth(Method::Commit, 1, Fault::AnswerWaits);
+    handle.raise(Knock).await.unwrap();
+    goes_on.await;
+    bench.door.open();
+    bench.door.until_gone(1).await;
+    // Mostly, its end now waits for the execution that is over, and not yet known to be.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    faults.release_answers(Method::Commit);
+    handle.raise(Knock).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 1);
+    let over = async {
+        while bench.provider.nodes().await.unwrap()[0].activities > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(seconds(10), over).await.expect("it counts as running");
 }
 
 #[tokio::test]

@@ -95,6 +95,14 @@ pub(crate) async fn visits(ctx: OrchestrationContext, n: u32) -> duroxide::Resul
 }
 
 #[orchestration]
+async fn visits_until_it_rings(ctx: OrchestrationContext) -> duroxide::Result<bool> {
+    select! {
+        _ = waits_at_door::call(&ctx) => Ok(false),
+        Ring = ctx.event::<Ring>() => Ok(true),
+    }
+}
+
+#[orchestration]
 async fn visits_blocking(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
     join_all((0..n).map(|_| blocks_at_door::call(&ctx))).await.into_iter().map(|r| r.map_err(Into::into)).sum()
 }
@@ -181,6 +189,7 @@ fn registry() -> Registry {
         .with_orchestration::<holds_or_passes>()
         .with_orchestration::<visits>()
         .with_orchestration::<visits_blocking>()
+        .with_orchestration::<visits_until_it_rings>()
         .with_orchestration::<hour>()
         .with_orchestration::<never_returns>()
         .with_orchestration::<rings>()
@@ -580,14 +589,30 @@ async fn a_shutdown_leaves_no_waiting_body_behind() {
     assert_eq!(BODIES[2].now(), 0);
 }
 
+/// The heart of which beats by itself after twenty minutes: a test does not wait for that.
+fn slow() -> RuntimeOptions {
+    let mut options = RuntimeOptions::default();
+    options.lease_time = hours(1);
+    options
+}
+
 #[tokio::test]
 async fn terminating_frees_running_activities_at_once() {
-    // Long before the next heartbeat.
-    let bench = Bench::new(RuntimeOptions::default()).await;
+    let bench = Bench::new(slow()).await;
     let handle = visits::start(&bench.runtime.client(), "visits", 3).await.unwrap();
     bench.door.until_came(3).await;
     handle.terminate("enough").await.unwrap();
-    bench.door.until_gone(3).await;
+    tokio::time::timeout(Duration::from_secs(20), bench.door.until_gone(3)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_call_stops_its_activity_at_once() {
+    let bench = Bench::new(slow()).await;
+    let handle = visits_until_it_rings::start(&bench.runtime.client(), "visits").await.unwrap();
+    bench.door.until_came(1).await;
+    handle.raise(Ring).await.unwrap();
+    assert!(handle.result().await.unwrap());
+    tokio::time::timeout(Duration::from_secs(20), bench.door.until_gone(1)).await.unwrap();
 }
 
 #[tokio::test]

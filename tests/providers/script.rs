@@ -220,17 +220,12 @@ fn steps() -> Vec<Step> {
     let rejected = message(Payload::NULL);
     let unknown = message(Payload::NULL);
     let to_waiting = message(text(7));
-    let outgoing =
-        |to: &str, message: &MessageRow, otherwise| Outgoing { to: id(to), message: message.clone(), otherwise };
+    let outgoing = |to: &str, message: &MessageRow| Outgoing { to: id(to), message: message.clone() };
 
     let first_turn = Turn {
         consumed: vec![order.start.id],
         activities: vec![activity(1, true, false), activity(2, false, false), activity(5, false, true)],
-        messages: vec![
-            outgoing("order", &timer, None),
-            outgoing("waiting", &to_waiting, None),
-            outgoing("nobody", &unknown, Some(message(text(8)))),
-        ],
+        messages: vec![outgoing("order", &timer), outgoing("waiting", &to_waiting), outgoing("nobody", &unknown)],
         starts: vec![
             NewChild { new: child.clone(), accepted: Some(accepted), otherwise: message(Payload::NULL) },
             NewChild { new: new_instance("waiting"), accepted: None, otherwise: rejected.clone() },
@@ -242,7 +237,7 @@ fn steps() -> Vec<Step> {
         outcomes: vec![(CallId(1), 1)],
         cancelled_messages: vec![CallId(3)],
         cancelled_activities: vec![CallId(2)],
-        messages: vec![outgoing("order", &next, None)],
+        messages: vec![outgoing("order", &next)],
         then: Then::ContinueAsNew { version: None },
         ..turn("order", 1, 4, 2)
     };
@@ -259,7 +254,7 @@ fn steps() -> Vec<Step> {
     };
     let creating = Turn {
         activities: vec![activity(1, true, false)],
-        messages: vec![outgoing("waiting", &message(text(5)), None)],
+        messages: vec![outgoing("waiting", &message(text(5)))],
         ..creates("quick")
     };
     let created = creates("order");
@@ -350,7 +345,7 @@ fn steps() -> Vec<Step> {
             Op::Submit(vec![Submission::Terminate {
                 id: CommitId::new(),
                 turn: Box::new(Turn {
-                    messages: vec![outgoing("order", &message(text(9)), None)],
+                    messages: vec![outgoing("order", &message(text(9)))],
                     then: finished(InstanceStatus::Terminated),
                     ..turn("child", 1, 0, 1)
                 }),

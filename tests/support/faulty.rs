@@ -44,6 +44,8 @@ pub enum Fault {
     AnswerWaits,
     /// The first entry of the batch fails, the others are carried out.
     FirstEntry,
+    /// The turns of a commit are not carried out, and refused as if the instance had gone on meanwhile.
+    TurnsRefused,
     /// A commit or a submission fails, and is carried out all the same, once what is late is let in.
     Late,
 }
@@ -318,6 +320,14 @@ impl Provider for FaultyProvider {
                 let mut answers = self.inner.commit(lease, entries).await?;
                 answers.insert(0, Err(CommitError::Failed("injected".to_owned())));
                 return Ok(answers);
+            }
+            if fault == Some(Fault::TurnsRefused) {
+                let is_turn = |entry: &Arc<Commit>| matches!(entry.write, Write::Turn(_));
+                let turns: Vec<_> = entries.iter().map(is_turn).collect();
+                entries.retain(|entry| !is_turn(entry));
+                let mut others = self.inner.commit(lease, entries).await?.into_iter();
+                let refused = || Some(Err(CommitError::Conflict));
+                return Ok(turns.iter().filter_map(|turn| if *turn { refused() } else { others.next() }).collect());
             }
             self.faults.carry_out(Method::Commit, fault, self.inner.commit(lease, entries)).await
         })

@@ -239,7 +239,8 @@ pub struct Turn {
     /// Messages of this execution that are taken back by their call: timers and deadlines. It is no error when one is not
     /// there.
     pub cancelled_messages: Vec<CallId>,
-    /// Messages to instances, this one included. To one that does not exist or has finished: see [`Outgoing::otherwise`].
+    /// Messages to instances, this one included. One to an instance that does not exist or
+    /// has finished is refused, and the turn is written all the same.
     pub messages: Vec<Outgoing>,
     /// Instances to be created. Where the id is taken: see [`NewChild::otherwise`].
     pub starts: Vec<NewChild>,
@@ -256,8 +257,6 @@ pub struct Outgoing {
     pub to: InstanceId,
     /// The message.
     pub message: MessageRow,
-    /// What the instance of the turn is told when there is no live instance of that id. `None`: nothing.
-    pub otherwise: Option<MessageRow>,
 }
 
 /// An instance that another one starts.

@@ -270,12 +270,12 @@ impl Writing<'_> {
         }
         for mut row in std::mem::take(&mut self.carried) {
             row.id = MessageId::new();
-            self.turn.messages.push(Outgoing { to: own.clone(), message: row, otherwise: None });
+            self.turn.messages.push(Outgoing { to: own.clone(), message: row });
         }
     }
 
     fn send(&mut self, to: InstanceId, message: Message) {
-        self.turn.messages.push(Outgoing { to, message: MessageRow::from(&message), otherwise: None });
+        self.turn.messages.push(Outgoing { to, message: MessageRow::from(&message) });
     }
 }
 

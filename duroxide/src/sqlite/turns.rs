@@ -257,12 +257,8 @@ impl Written<'_> {
                 None => Placement::Refused,
             }
         };
-        match (placement, &out.otherwise) {
-            (Placement::Refused, Some(otherwise)) => {
-                from.deliver(tx, otherwise, time, false)?;
-            }
-            (Placement::Owned(owner), _) => tx.signals.work |= Some(owner) != self.lease.map(|lease| lease.epoch),
-            _ => (),
+        if let Placement::Owned(owner) = placement {
+            tx.signals.work |= Some(owner) != self.lease.map(|lease| lease.epoch);
         }
         Ok(placement)
     }

@@ -153,7 +153,7 @@ pub(super) fn want(now: Timestamp) -> Want {
 }
 
 pub(super) fn outgoing(to: &str, data: &str) -> Outgoing {
-    Outgoing { to: id(to), message: message(data), otherwise: None }
+    Outgoing { to: id(to), message: message(data) }
 }
 
 pub(super) fn data(messages: &[MessageRow]) -> Vec<&str> {

@@ -148,7 +148,7 @@ async fn a_delayed_message_reaches_an_owned_instance_in_time(world: World) {
     let node = world.join().await;
     world.start_owned(&node, "i").await;
     let timer = MessageRow { visible_at: Some(at(10)), call: Some(CallId(1)), ..message("timer") };
-    let out = Outgoing { to: id("i"), message: timer, otherwise: None };
+    let out = Outgoing { to: id("i"), message: timer };
     node.turn(Turn { messages: vec![out], ..ending("i", 1, 0, Then::Go) }).await.expect("turn");
     let early = node.acquire(want(at(5))).await;
     assert!(early.messages.iter().all(|(_, message)| message.data != "timer"));
@@ -166,7 +166,7 @@ async fn a_timer_is_taken_back(world: World) {
     let timer = |call, data| {
         let message =
             MessageRow { visible_at: Some(at(10)), call: Some(CallId(call)), execution: Some(1), ..message(data) };
-        Outgoing { to: id("i"), message, otherwise: None }
+        Outgoing { to: id("i"), message }
     };
     let first = Turn {
         consumed: vec![new.start.id],

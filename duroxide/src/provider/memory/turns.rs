@@ -82,7 +82,7 @@ impl State {
         self.then(execution, lease, turn.then, turn.time);
         let epoch = lease.map(|lease| lease.epoch);
         let starts = turn.starts.into_iter().map(|child| self.start_child(this, child, epoch, turn.time)).collect();
-        let messages = turn.messages.into_iter().map(|out| self.send_out(this, out, epoch, turn.time)).collect();
+        let messages = turn.messages.into_iter().map(|out| self.send_out(out, epoch, turn.time)).collect();
         self.settle_instance(this);
         Committed { repeated: false, starts, messages }
     }
@@ -163,14 +163,10 @@ impl State {
         placement
     }
 
-    fn send_out(&mut self, from: &InstanceId, out: Outgoing, by: Option<Epoch>, time: Timestamp) -> Placement {
+    fn send_out(&mut self, out: Outgoing, by: Option<Epoch>, time: Timestamp) -> Placement {
         let placement = self.deliver(&out.to, out.message, time, false);
-        match (placement, out.otherwise) {
-            (Placement::Refused, Some(otherwise)) => {
-                self.deliver(from, otherwise, time, false);
-            }
-            (Placement::Owned(owner), _) => self.signals.work |= Some(owner) != by,
-            _ => (),
+        if let Placement::Owned(owner) = placement {
+            self.signals.work |= Some(owner) != by;
         }
         placement
     }

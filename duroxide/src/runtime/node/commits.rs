@@ -191,12 +191,8 @@ impl Node {
     fn hand_over(&mut self, turn: Turn, committed: &Committed) {
         let own = turn.execution.instance;
         for (outgoing, placement) in turn.messages.into_iter().zip(&committed.messages) {
-            match (placement, outgoing.otherwise) {
-                (Placement::Owned(epoch), _) if *epoch == self.lease.epoch => {
-                    self.arrived(outgoing.to, outgoing.message)
-                }
-                (Placement::Refused, Some(answer)) => self.arrived(own.clone(), answer),
-                _ => {}
+            if *placement == Placement::Owned(self.lease.epoch) {
+                self.arrived(outgoing.to, outgoing.message);
             }
         }
         for (child, placement) in turn.starts.into_iter().zip(&committed.starts) {

@@ -300,9 +300,8 @@ impl Record {
             }
         }
         for (n, out) in messages.into_iter().enumerate() {
-            match placed(committed.map(|c| &c.messages), n) {
-                Some(Placement::Refused) => out.otherwise.iter().for_each(|message| self.queue(from, message)),
-                _ => self.queue(&out.to, &out.message),
+            if placed(committed.map(|c| &c.messages), n) != Some(Placement::Refused) {
+                self.queue(&out.to, &out.message);
             }
         }
     }
