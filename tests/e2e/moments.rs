@@ -59,6 +59,22 @@ async fn leaves_a_visitor(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(1)
 }
 
+/// Whether the last turn of [`holds_on`] has begun, and may end.
+static HOLDS: AtomicBool = AtomicBool::new(false);
+static LETS_GO: AtomicBool = AtomicBool::new(false);
+
+#[orchestration]
+async fn holds_on(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    let _visitor = waits_at_door::call(&ctx).detached().start();
+    ctx.event::<Knock>().await;
+    ctx.event::<Knock>().await;
+    HOLDS.store(true, Ordering::SeqCst);
+    while !LETS_GO.load(Ordering::SeqCst) {
+        std::hint::spin_loop();
+    }
+    Ok(())
+}
+
 /// Goes on as another execution while its visitor is still there.
 #[orchestration]
 async fn leaves_a_visitor_behind(ctx: OrchestrationContext, leaves: bool) -> duroxide::Result<u32> {
@@ -92,6 +108,7 @@ fn registry() -> Registry {
         .with_orchestration::<waits_for_leave>()
         .with_orchestration::<leaves_a_visitor>()
         .with_orchestration::<leaves_a_visitor_behind>()
+        .with_orchestration::<holds_on>()
         .with_orchestration::<secretly_not_durable>()
         .with_orchestration::<takes_its_turn>()
         .with_orchestration::<blocks_twice>()
@@ -163,21 +180,58 @@ async fn a_detached_activity_that_ends_while_its_instance_goes_on_is_over() {
     let goes_on = faults.nth(Method::Commit, 1, Fault::AnswerWaits);
     handle.raise(Knock).await.unwrap();
     goes_on.await;
-    bench.door.open();
-    bench.door.until_gone(1).await;
-    // Mostly, its end now waits for the execution that is over, and not yet known to be.
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
-    }
+    // Its end now waits for the execution that is over, and not yet known to be.
+    the_visitor_leaves(&bench).await;
     faults.release_answers(Method::Commit);
     handle.raise(Knock).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 1);
-    let over = async {
+    until_none_counts(&bench).await;
+}
+
+#[tokio::test]
+async fn a_detached_activity_whose_end_is_read_when_its_instance_is_terminated_is_over() {
+    let bench = Bench::new().await;
+    let handle = holds_on::start(&bench.runtime.client(), "host").await.unwrap();
+    bench.door.until_came(1).await;
+    let faults = bench.provider.faults();
+    let first = faults.nth(Method::Commit, 1, Fault::AnswerWaits);
+    handle.raise(Knock).await.unwrap();
+    first.await;
+    // Its end, and the event behind it, are for the next turn, which holds on to both.
+    the_visitor_leaves(&bench).await;
+    handle.raise(Knock).await.unwrap();
+    a_moment().await;
+    faults.release_answers(Method::Commit);
+    while !HOLDS.load(Ordering::SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    handle.terminate("enough").await.unwrap();
+    LETS_GO.store(true, Ordering::SeqCst);
+    until_none_counts(&bench).await;
+}
+
+/// The activity at the door ends, and the node hears of it.
+async fn the_visitor_leaves(bench: &Bench) {
+    bench.door.open();
+    bench.door.until_gone(1).await;
+    a_moment().await;
+}
+
+/// After this the node has mostly heard of what has happened. Where it has not, a test sees less, and does not fail.
+async fn a_moment() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until no activity counts as running.
+async fn until_none_counts(bench: &Bench) {
+    let none = async {
         while bench.provider.nodes().await.unwrap()[0].activities > 0 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(seconds(10), over).await.expect("it counts as running");
+    tokio::time::timeout(seconds(10), none).await.expect("it counts as running");
 }
 
 #[tokio::test]
