@@ -378,6 +378,24 @@ async fn an_instance_is_not_taken_for_what_it_was_when_it_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_message_that_was_refused_does_not_reach_the_next_instance_when_it_comes_late() {
+    let bench = Bench::new().await;
+    let (client, faults) = (bench.runtime.client(), bench.provider.faults());
+    passes_by::start(&client, "id").await.unwrap().result().await.unwrap();
+    // It fails, is sent again, and its sender is told that nobody is there.
+    faults.next(Method::Submit, Fault::Late, 1);
+    let other = Client::new(bench.provider.clone()).with_clock(bench.clock.clone());
+    assert_eq!(listens::handle(&other, "id").raise(Knock).await.unwrap_err().code(), ErrorCode::InstanceFinished);
+    let next = listens::start(&client, "id").if_exists(IfExists::Replace).await.unwrap();
+    until_events(&next, 2).await;
+    faults.let_in();
+    a_moment().await;
+    assert_eq!(next.status().await.unwrap().events.0, 2, "it has read what was refused");
+    next.raise(Knock).await.unwrap();
+    assert_eq!(next.result().await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn an_instance_that_takes_an_id_before_its_end_is_answered_is_not_forgotten() {
     let bench = Bench::new().await;
     let faults = bench.provider.faults();
