@@ -14,7 +14,12 @@ use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
 use crate::policy::ActivityOptions;
 
-/// The newest format of stored events and messages that this version writes and reads.
+/// The newest format of events and messages that this version reads.
+///
+/// Each row is written in the lowest format that can read it ([`Input::format`], [`Decision::format`]), so that older nodes
+/// can run an instance for as long as it uses nothing newer. A field or a variant that is added to a stored type gets the
+/// next format where it is present. The types refuse fields that they do not know: a field is never skipped by a reader that
+/// does not know what it means.
 pub(crate) const FORMAT: u16 = 1;
 
 /// Labels or headers: short texts by name, sorted.
@@ -44,6 +49,7 @@ pub enum EventKind {
 
 /// What comes in: each one is a message first, and an event once a turn has delivered it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Input {
     /// The execution begins. Payload: its input.
@@ -115,6 +121,7 @@ pub enum Input {
 
 /// How an execution begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Started {
     /// The name of the orchestration.
     pub name: String,
@@ -136,6 +143,7 @@ pub struct Started {
 
 /// The call of the parent that a child answers to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Parent {
     /// The parent's execution.
     pub execution: ExecutionId,
@@ -145,6 +153,7 @@ pub struct Parent {
 
 /// What the function decides in a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Decision {
     /// Schedule an activity. Payload: its input.
@@ -206,6 +215,7 @@ pub enum Decision {
 
 /// An activity to be run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ActivityScheduled {
     /// The call.
     pub call: CallId,
@@ -224,6 +234,7 @@ pub struct ActivityScheduled {
 
 /// An orchestration to be started by another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ChildScheduled {
     /// The call.
     pub call: CallId,
@@ -257,6 +268,7 @@ pub enum ClosePolicy {
 
 /// Why a call or an execution has no result. Where user code gave an error value, that is the payload beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Failure {
     /// User code returned `Err`.
@@ -308,6 +320,11 @@ impl fmt::Display for Timeout {
 }
 
 impl Input {
+    /// Returns the lowest format whose readers understand this input.
+    pub(crate) fn format(&self) -> u16 {
+        1
+    }
+
     /// The call that this answers, if it answers one.
     pub fn call(&self) -> Option<CallId> {
         match self {
@@ -327,6 +344,11 @@ impl Input {
 }
 
 impl Decision {
+    /// Returns the lowest format whose readers understand this decision.
+    pub(crate) fn format(&self) -> u16 {
+        1
+    }
+
     /// The call that this is about; `None` for the end of the execution.
     pub fn call(&self) -> Option<CallId> {
         match self {

@@ -42,6 +42,11 @@ impl InstanceId {
         Self::checked(&id, MAX_DERIVED_INSTANCE_ID)
     }
 
+    /// Returns true if an id was derived for this call of an execution with this number, whichever its instance is.
+    pub(crate) fn is_derived_for(&self, parent: &ExecutionId, call: CallId) -> bool {
+        self.0.strip_suffix(&format!(":{}.{}", parent.number, call.0)).is_some_and(|parent| !parent.is_empty())
+    }
+
     fn checked(id: &str, max: usize) -> Result<Self, InvalidId> {
         check_text("instance id", id, max)?;
         Ok(Self(id.into()))
@@ -110,6 +115,7 @@ pub(crate) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(
 
 /// One execution of an instance. Continue-as-new starts number n + 1 under the same instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExecutionId {
     /// The instance.
     pub instance: InstanceId,

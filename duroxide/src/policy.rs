@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Retry and time limits of an activity. The default: one attempt, no limits.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ActivityOptions {
     /// How often and when a failed attempt is made again. `None`: never.
@@ -66,7 +66,7 @@ impl ActivityOptions {
 /// assert_eq!(policy.pause_after(5), None);
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryPolicy {
     /// Attempts in all, the first included. `None`, the default: without end.

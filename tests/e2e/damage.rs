@@ -55,6 +55,20 @@ const CASES: &[Case] = &[
     case(Stage::New, "messages", "lane = 0", "data = 'x' || data", "data = substr(data, 2)"),
     case(Stage::New, "messages", "lane = 0", "headers = '{'", "headers = NULL"),
     case(Stage::New, "messages", "lane = 0", "payload_ref = 1717", "payload_ref = NULL"),
+    case(
+        Stage::New,
+        "messages",
+        "lane = 0",
+        "data = json_set(data, '$.Started.from_the_future', 1)",
+        "data = json_remove(data, '$.Started.from_the_future')",
+    ),
+    case(
+        Stage::Waiting,
+        "events",
+        "id = 2",
+        "data = json_set(data, '$.ActivityScheduled.options.from_the_future', 1)",
+        "data = json_remove(data, '$.ActivityScheduled.options.from_the_future')",
+    ),
     case(Stage::New, "instances", "TRUE", "format = 99", "format = 1"),
     case(Stage::Waiting, "instances", "TRUE", "format = 99", "format = 1"),
     case(Stage::Waiting, "events", "id = 1", "format = 99", "format = 1"),
@@ -140,7 +154,7 @@ async fn a_row_that_cannot_be_read_stops_its_own_instance_and_nobody_else() {
         let status = suspended(&client, &format!("damaged-{n}")).await;
         assert!(!status.status.is_finished(), "{table}: {damage}");
         let text = status.suspension.unwrap().to_string();
-        let reasons = ["format 99", "format 65534", "damaged", "expected", "EOF"];
+        let reasons = ["format 99", "format 65534", "damaged", "expected", "EOF", "unknown field `from_the_future`"];
         assert!(reasons.iter().any(|reason| text.contains(reason)), "{table}: {damage}: {text}");
     }
     // It is not tried again and again, either.

@@ -142,7 +142,7 @@ impl Spec {
         check_text("orchestration name", &self.name, MAX_NAME).map_err(|e| e.to_string())?;
         let instance = match &self.id {
             Some(id) => InstanceId::new(id),
-            None => InstanceId::derived(&core.execution, call),
+            None => core.derived_child(call),
         };
         let instance = instance.map_err(|e| e.to_string())?;
         let version = self.version.take().map(|text| parse_version(&text)).transpose()?;

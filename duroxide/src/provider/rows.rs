@@ -77,11 +77,11 @@ impl UnreadableRow {
 
 impl From<&Event> for EventRow {
     fn from(event: &Event) -> Self {
-        let (decision, data) = match &event.kind {
-            EventKind::Input(input) => (false, to_json(input)),
-            EventKind::Decision(decision) => (true, to_json(decision)),
+        let (decision, format, data) = match &event.kind {
+            EventKind::Input(input) => (false, input.format(), to_json(input)),
+            EventKind::Decision(decision) => (true, decision.format(), to_json(decision)),
         };
-        Self { id: event.id, time: event.time, decision, format: FORMAT, data, payload: event.payload.clone() }
+        Self { id: event.id, time: event.time, decision, format, data, payload: event.payload.clone() }
     }
 }
 
@@ -109,7 +109,7 @@ impl From<&Message> for MessageRow {
             execution: message.execution,
             call: message.input.call(),
             visible_at: message.visible_at,
-            format: FORMAT,
+            format: message.input.format(),
             data: to_json(&message.input),
             payload: message.payload.clone(),
             headers: message.headers.clone(),

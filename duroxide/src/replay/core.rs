@@ -13,21 +13,39 @@ use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, turn};
 use crate::clock::Timestamp;
 use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
-use crate::id::{CallId, EventId, ExecutionId};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId, InvalidId};
 use crate::payload::Payload;
 use crate::policy::Limits;
 
-/// The calls that a recorded step has refused, with the reasons.
+/// The facts of a recorded step that the code is given on replay, because it cannot derive them from its own values.
 #[derive(Default)]
-pub(crate) struct Refusals(HashMap<CallId, String>);
+pub(crate) struct Recorded {
+    /// The calls that were refused, with the reasons.
+    refusals: HashMap<CallId, String>,
+    /// The ids of the instances that were started.
+    children: HashMap<CallId, InstanceId>,
+    /// Why what the function returned was refused.
+    pub(super) refused_end: Option<String>,
+}
 
-impl Refusals {
+impl Recorded {
     pub(super) fn of(recorded: &[Event]) -> Self {
-        let refusals = recorded.iter().filter_map(|event| match &event.kind {
-            EventKind::Decision(Decision::CallRejected { call, reason, .. }) => Some((*call, reason.clone())),
-            _ => None,
-        });
-        Self(refusals.collect())
+        let mut facts = Self::default();
+        for event in recorded {
+            match &event.kind {
+                EventKind::Decision(Decision::CallRejected { call, reason, .. }) => {
+                    facts.refusals.insert(*call, reason.clone());
+                }
+                EventKind::Decision(Decision::ChildScheduled(child)) => {
+                    facts.children.insert(child.call, child.instance.clone());
+                }
+                EventKind::Decision(Decision::Failed { failure: Failure::Rejected { reason } }) => {
+                    facts.refused_end = Some(reason.clone());
+                }
+                _ => {}
+            }
+        }
+        facts
     }
 }
 
@@ -67,8 +85,8 @@ pub(crate) struct State {
     pub(super) fault: Option<Fault>,
     pub(super) last_place: Option<Place>,
     pub(super) limits: Limits,
-    /// While a history is replayed: the calls that the running step has refused.
-    pub(super) replaying: Option<Refusals>,
+    /// While a history is replayed: facts of the running step.
+    pub(super) replaying: Option<Recorded>,
     /// The function is gone, or is being dropped outside of a turn: whatever it does then is ignored.
     pub(super) retired: bool,
 }
@@ -178,16 +196,26 @@ impl Core {
     pub(crate) fn check_size(&self, call: CallId, what: &str, payload: &Payload) -> Result<(), String> {
         let state = self.lock();
         match &state.replaying {
-            Some(refusals) => refusals.0.get(&call).map_or(Ok(()), |reason| Err(reason.clone())),
+            Some(recorded) => recorded.refusals.get(&call).map_or(Ok(()), |reason| Err(reason.clone())),
             None => state.limits.check(what, payload),
         }
+    }
+
+    /// Returns the id of a child for which the code chooses none.
+    ///
+    /// On replay it is the recorded one: it may have been derived by an earlier version of this library, in another way.
+    pub(crate) fn derived_child(&self, call: CallId) -> Result<InstanceId, InvalidId> {
+        let derived = InstanceId::derived(&self.execution, call)?;
+        let state = self.lock();
+        let recorded = state.replaying.as_ref().and_then(|recorded| recorded.children.get(&call));
+        Ok(recorded.filter(|id| id.is_derived_for(&self.execution, call)).cloned().unwrap_or(derived))
     }
 
     /// Records that a call is refused, which is its outcome.
     pub(crate) fn reject(&self, call: CallId, operation: &str, reason: String, place: Place) {
         if let Some(mut state) = self.in_turn(place) {
             // What user code was told once it is told again, in the same words.
-            let recorded = state.replaying.as_ref().and_then(|refusals| refusals.0.get(&call).cloned());
+            let recorded = state.replaying.as_ref().and_then(|recorded| recorded.refusals.get(&call).cloned());
             let reason = recorded.unwrap_or(reason);
             let mut refused = Call::new(Op::Refused);
             refused.outcome = Some(Err(Failure::Rejected { reason: reason.clone() }.into()));

@@ -22,8 +22,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::future::BoxFuture;
 
-use self::core::Refusals;
 pub(crate) use self::core::{Core, Outcome};
+use self::core::{Recorded, State};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::mailbox::Ticket;
 use self::op::Op;
@@ -144,7 +144,7 @@ impl Execution {
             let is_decision = |event: &&Event| matches!(event.kind, EventKind::Decision(_));
             let (recorded, next) = behind.split_at(behind.iter().take_while(is_decision).count());
             let recorded = without_end_from_outside(input, recorded);
-            self.core.lock().replaying = Some(Refusals::of(recorded));
+            self.core.lock().replaying = Some(Recorded::of(recorded));
             let Some(decided) = self.run(event.id, event.time, input, event.payload.clone())? else {
                 return Err(compare::stale_input(event.id, input));
             };
@@ -209,7 +209,7 @@ impl Execution {
         }
         decided.decisions.extend(std::mem::take(&mut state.decisions).into_values());
         decided.dropped = std::mem::take(&mut state.dropped);
-        let end = state.ending.take().or_else(|| returned.map(|r| op::Decided::returned(r, &state.limits)));
+        let end = state.ending.take().or_else(|| returned.map(|returned| state.end_with(returned)));
         if end.is_none() && !state.waits_for_something_durable() {
             return Err(Fault::not_durable(state.last_place));
         }
@@ -317,19 +317,26 @@ impl op::Decided {
     fn end(what: Decision, payload: Payload) -> Self {
         Self { what, payload, place: None }
     }
+}
 
-    fn returned(returned: Returned, limits: &Limits) -> Self {
-        let too_long = |what: &str, payload: &Payload| limits.check(what, payload).err();
-        let refused = match &returned {
-            Ok(output) => too_long("the output", output),
-            Err(Failed { error, .. }) => too_long("the error", error),
+impl State {
+    /// Returns the end of the execution that follows from what the function returned.
+    ///
+    /// A value beyond the limits is refused. On replay that is decided by history, since limits may change.
+    fn end_with(&self, returned: Returned) -> op::Decided {
+        let refused = match &self.replaying {
+            Some(recorded) => recorded.refused_end.clone(),
+            None => match &returned {
+                Ok(output) => self.limits.check("the output", output).err(),
+                Err(Failed { error, .. }) => self.limits.check("the error", error).err(),
+            },
         };
-        if let Some(reason) = refused {
-            return Self::end(Decision::Failed { failure: Failure::Rejected { reason } }, Payload::NULL);
-        }
-        match returned {
-            Ok(output) => Self::end(Decision::Completed, output),
-            Err(Failed { failure, error }) => Self::end(Decision::Failed { failure }, error),
+        match (refused, returned) {
+            (Some(reason), _) => {
+                op::Decided::end(Decision::Failed { failure: Failure::Rejected { reason } }, Payload::NULL)
+            }
+            (None, Ok(output)) => op::Decided::end(Decision::Completed, output),
+            (None, Err(Failed { failure, error })) => op::Decided::end(Decision::Failed { failure }, error),
         }
     }
 }

@@ -1,0 +1,123 @@
+//! Histories and a database that earlier versions have written: today's code replays and continues them.
+//!
+//! `tests/histories/*.json` holds one execution each, `tests/histories/live.db` a database with instances in every state.
+//! To add some for a new operation, extend `programs.rs` and run
+//! `cargo test -p duroxide-tests --test e2e record_ -- --ignored`; what is there already is never written again.
+
+mod file;
+mod programs;
+mod record;
+
+use std::collections::BTreeSet;
+
+use duroxide::prelude::*;
+use duroxide::provider::InstanceStatus;
+use duroxide::sqlite::SqliteProvider;
+use duroxide::testing::{VirtualClock, check_history};
+use duroxide::{Client, EventKind};
+
+use self::file::{folder, recorded};
+
+/// Every kind of event that a history can hold.
+const KINDS: &[&str] = &[
+    "ActivityCompleted",
+    "ActivityFailed",
+    "ActivityScheduled",
+    "CallDropped",
+    "CallRejected",
+    "CancelRequested",
+    "Cancelled",
+    "ChildCompleted",
+    "ChildFailed",
+    "ChildScheduled",
+    "Completed",
+    "ContinuedAsNew",
+    "EventAwaited",
+    "EventRaised",
+    "Failed",
+    "StartAccepted",
+    "StartRejected",
+    "Started",
+    "TerminateRequested",
+    "Terminated",
+    "TimerCreated",
+    "TimerFired",
+];
+
+#[test]
+fn recorded_histories_replay() {
+    let mut kinds = BTreeSet::new();
+    let mut failures = BTreeSet::new();
+    for history in recorded() {
+        let events = history.events();
+        check_history(&programs::registry(), &events).unwrap_or_else(|e| panic!("{}: {e}", history.name));
+        for (row, event) in history.rows().zip(&events) {
+            kinds.insert(row.data.trim_matches(['{', '"']).split('"').next().unwrap_or_default().to_owned());
+            failures.extend(failure(&event.kind).map(programs::kind_of));
+        }
+    }
+    assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), KINDS);
+    let all = ["application", "cancelled", "panicked", "rejected", "terminated", "timed out"];
+    assert!(all[..].iter().all(|kind| failures.contains(kind)), "{failures:?}");
+}
+
+fn failure(kind: &EventKind) -> Option<&duroxide::Failure> {
+    use duroxide::{Decision, Input};
+    match kind {
+        EventKind::Input(Input::ActivityFailed { failure, .. } | Input::ChildFailed { failure, .. })
+        | EventKind::Decision(Decision::Failed { failure }) => Some(failure),
+        _ => None,
+    }
+}
+
+/// What the database holds when it is opened, and how each live instance ends.
+#[tokio::test]
+async fn recorded_database_is_migrated_and_its_instances_finish() {
+    let work = tempfile::tempdir().unwrap();
+    let database = work.path().join("live.db");
+    std::fs::copy(folder().join("live.db"), &database).unwrap();
+    let provider = SqliteProvider::open(&database).unwrap();
+    let client = Client::new(provider.clone());
+    check_finished(&client).await;
+
+    let clock = VirtualClock::new();
+    let builder = Runtime::builder().provider(provider.clone()).clock(clock.clone());
+    let runtime = builder.registry(programs::registry()).start().await.unwrap();
+    let client = client.with_clock(clock.clone());
+    client.handle("delayed").raise_named("golden-word", &programs::Word { text: "late".to_owned() }).await.unwrap();
+    let say = async |id: &str| {
+        let word = programs::Word { text: "Ada".to_owned() };
+        programs::orders::handle(&client, id).raise(word).await.unwrap();
+        programs::orders::handle(&client, id).result().await.unwrap()
+    };
+    assert_eq!(say("waits-for-event").await, "8000 Ada 10");
+    assert_eq!(say("unread-start").await, "16 Ada 10");
+    assert_eq!(say("unclaimed-activity").await, "14 Ada 10");
+    assert_eq!(programs::orders::handle(&client, "unread-event").result().await.unwrap(), "12 first 10");
+    assert_eq!(programs::orders::handle(&client, "delayed").result().await.unwrap(), "14 late 10");
+    let counts = programs::counts::handle(&client, "continued");
+    for n in [4, 5] {
+        counts.raise(programs::Number { n }).await.unwrap();
+    }
+    assert_eq!(counts.result().await.unwrap(), 12345);
+    let suspended = programs::reads_number::handle(&client, "suspended");
+    assert!(suspended.status().await.unwrap().suspension.is_some());
+    suspended.terminate("its event is no number").await.unwrap();
+    assert_eq!(programs::sleeper::handle(&client, "sleeps").result().await.unwrap(), 8);
+    let parent = client.handle("parent");
+    assert_eq!(parent.wait().await.unwrap(), InstanceStatus::Completed);
+    runtime.shutdown().await.unwrap();
+}
+
+async fn check_finished(client: &Client) {
+    assert_eq!(programs::orders::handle(client, "completed").result().await.unwrap(), "8000 done 10");
+    assert_eq!(client.handle("failed").wait().await.unwrap(), InstanceStatus::Failed);
+    assert_eq!(client.handle("cancelled").wait().await.unwrap(), InstanceStatus::Cancelled);
+    assert_eq!(client.handle("terminated").wait().await.unwrap(), InstanceStatus::Terminated);
+    for id in ["completed", "failed", "cancelled", "waits-for-event", "continued", "suspended"] {
+        let history = client.handle(id).history().await.unwrap();
+        check_history(&programs::registry(), &history).unwrap_or_else(|e| panic!("{id}: {e}"));
+    }
+    let first = client.handle("continued").history_of(1).await.unwrap();
+    check_history(&programs::registry(), &first).unwrap();
+}

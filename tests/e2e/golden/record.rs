@@ -1,0 +1,163 @@
+//! Records histories and the database. Run by hand, once for each version that adds something.
+
+use duroxide::prelude::*;
+use duroxide::sqlite::SqliteProvider;
+use duroxide::testing::{TestRuntime, VirtualClock};
+use duroxide::{Client, Handle};
+
+use super::file::{History, folder};
+use super::programs::*;
+
+async fn save<O>(name: &str, handle: &Handle<O>) {
+    let last = handle.status().await.unwrap().execution.number;
+    for number in 1..=last {
+        let name = if last > 1 { format!("{name}-{number}") } else { name.to_owned() };
+        History::of(&name, &handle.history_of(number).await.unwrap()).save();
+    }
+}
+
+async fn save_finished<O>(name: &str, handle: Handle<O>) {
+    handle.wait().await.unwrap();
+    save(name, &handle).await;
+}
+
+fn word(text: &str) -> Word {
+    Word { text: text.to_owned() }
+}
+
+#[tokio::test]
+#[ignore = "writes files, run by hand"]
+async fn record_histories() {
+    let test = TestRuntime::builder().registry(registry()).tags(["served"]).start().await.unwrap();
+    let client = test.client();
+    let called = activities::start(&client, "activities", 7).await.unwrap();
+    assert_eq!(called.result().await.unwrap().len(), 10);
+    save_finished("activities", called).await;
+
+    let tour = waits::start(&client, "waits").await.unwrap();
+    tour.raise(word("early")).await.unwrap();
+    for event in 0..2 {
+        tour.raise(word(&format!("word {event}"))).await.unwrap();
+    }
+    tour.raise(Number { n: 5 }).await.unwrap();
+    save_finished("waits", tour).await;
+    let alone = waits::start(&client, "waits alone").await.unwrap();
+    alone.raise(Number { n: 6 }).await.unwrap();
+    let speaks_late = async {
+        while alone.status().await.unwrap().events.0 < 11 {
+            tokio::task::yield_now().await;
+        }
+        alone.raise(word("last")).await.unwrap();
+    };
+    join!(alone.wait(), speaks_late).0.unwrap();
+    save_finished("waits-timed-out", alone.clone()).await;
+
+    child::start(&client, "taken", 0).await.unwrap();
+    save_finished("children", children::start(&client, "children", "taken".to_owned()).await.unwrap()).await;
+    save("child-completed", &client.handle("golden-named-child")).await;
+    save_finished("closes-children", closes_children::start(&client, "closes").await.unwrap()).await;
+    save_finished("child-terminated", client.handle("golden-terminated-child")).await;
+    save_finished("child-cancelled", client.handle("golden-cancelled-child")).await;
+
+    save_finished("returns-err", returns_err::start(&client, "returns-err").await.unwrap()).await;
+    let parent = watches::start(&client, "watches").await.unwrap();
+    let child = |n: u32| client.handle(format!("golden-watched-{n}"));
+    while child(1).status().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    child(1).terminate("an operator's wish").await.unwrap();
+    while child(2).status().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    child(2).cancel("an operator's wish").await.unwrap();
+    save_finished("watches", parent).await;
+    save_finished("too-long", too_long::start(&client, "too-long").await.unwrap()).await;
+    save_finished("panics", panics::start(&client, "panics").await.unwrap()).await;
+
+    let cancelled = sleeper::start(&client, "cancelled").await.unwrap();
+    cancelled.cancel("not needed").await.unwrap();
+    save_finished("cancelled", cancelled).await;
+    let compensated = compensates::start(&client, "compensates").await.unwrap();
+    compensated.cancel("changed our mind").await.unwrap();
+    save_finished("compensates", compensated).await;
+    let terminated = listener::start(&client, "terminated").await.unwrap();
+    terminated.terminate("an operator's wish").await.unwrap();
+    save_finished("terminated", terminated).await;
+
+    let counted = counts::start(&client, "counts", 2, 0).await.unwrap();
+    for n in 1..=3 {
+        counted.raise(Number { n }).await.unwrap();
+    }
+    save_finished("counts", counted).await;
+
+    let suspended = reads_number::start(&client, "suspended").await.unwrap();
+    suspended.raise_named("golden-number", &"no number").await.unwrap();
+    suspended.wait_for(|status| status.suspension.is_some()).await.unwrap();
+    save("suspended", &suspended).await;
+    test.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "writes files, run by hand"]
+async fn record_database() {
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("live.db");
+    let provider = SqliteProvider::open(&path).unwrap();
+    let clock = VirtualClock::new();
+    let client = Client::new(provider.clone()).with_clock(clock.clone());
+    let node = async |registry: duroxide::Registry| {
+        Runtime::builder().provider(provider.clone()).clock(clock.clone()).registry(registry).start().await.unwrap()
+    };
+    let events = async |id: &str, n: u64| {
+        while client.handle(id).status().await.unwrap().events.0 < n {
+            tokio::task::yield_now().await;
+        }
+    };
+    let runtime = node(registry()).await;
+    let long = "x".repeat(4000);
+    let done = orders::start(&client, "completed", long.clone()).await.unwrap();
+    done.raise(word("done")).await.unwrap();
+    done.wait().await.unwrap();
+    returns_err::start(&client, "failed").await.unwrap().wait().await.unwrap();
+    let cancelled = sleeper::start(&client, "cancelled").await.unwrap();
+    cancelled.cancel("not needed").await.unwrap();
+    cancelled.wait().await.unwrap();
+    listener::start(&client, "terminated").await.unwrap().terminate("an operator's wish").await.unwrap();
+    orders::start(&client, "waits-for-event", long).await.unwrap();
+    events("waits-for-event", 5).await;
+    sleeper::start(&client, "sleeps").await.unwrap();
+    events("sleeps", 2).await;
+    orders::start(&client, "delayed", "delayed".to_owned()).delay(days(200)).await.unwrap();
+    let counted = counts::start(&client, "continued", 5, 0).await.unwrap();
+    for n in 1..=3 {
+        counted.raise(Number { n }).await.unwrap();
+    }
+    while counted.status().await.unwrap().execution.number < 4 {
+        tokio::task::yield_now().await;
+    }
+    events("continued", 2).await;
+    let suspended = reads_number::start(&client, "suspended").await.unwrap();
+    suspended.raise_named("golden-number", &"no number").await.unwrap();
+    suspended.wait_for(|status| status.suspension.is_some()).await.unwrap();
+    children::start(&client, "parent", "completed".to_owned()).await.unwrap();
+    events("parent", 2).await;
+    runtime.shutdown().await.unwrap();
+
+    // Without the activities: what is scheduled stays so.
+    let only = duroxide::Registry::empty().with_orchestration::<orders>();
+    let runtime = node(only).await;
+    orders::start(&client, "unclaimed-activity", "waiting".to_owned()).await.unwrap();
+    orders::start(&client, "unread-event", "unread".to_owned()).await.unwrap().raise(word("first")).await.unwrap();
+    events("unclaimed-activity", 2).await;
+    events("unread-event", 3).await;
+    runtime.shutdown().await.unwrap();
+    orders::start(&client, "unread-start", "no nodes".to_owned()).await.unwrap();
+    drop((client, provider));
+
+    let store = rusqlite::Connection::open(&path).unwrap();
+    store.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM; PRAGMA wal_checkpoint(TRUNCATE);").unwrap();
+    drop(store);
+    let to = folder().join("live.db");
+    assert!(!to.exists(), "what earlier versions wrote is never written again");
+    std::fs::copy(&path, to).unwrap();
+}
