@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_stored_and_read() {
+    fn every_call_error_survives_serialization() {
         for error in all() {
             let json = serde_json::to_string(&error).unwrap();
             assert_eq!(serde_json::from_str::<CallError<u8>>(&json).unwrap(), error);
@@ -150,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn each_says_what_it_is() {
+    fn every_call_error_has_a_message() {
         let shown: Vec<_> = all().iter().map(ToString::to_string).collect();
         let limit = "timed out: one attempt took longer than its start-to-close limit";
         assert_eq!(shown, ["7", limit, "cancelled: why", "terminated: why", "panicked: why", "rejected: why"]);
     }
 
     #[test]
-    fn only_the_functions_own_error_is_converted() {
+    fn only_the_error_of_the_function_is_converted() {
         for error in all() {
             let mapped = error.clone().map(|n| n + 1);
             match error.clone().into_failed() {

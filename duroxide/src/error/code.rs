@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_has_its_section_in_the_docs() {
+    fn every_code_has_a_section_in_the_docs() {
         for &code in ErrorCode::ALL {
             let section = section(code).split_whitespace().collect::<Vec<_>>().join(" ");
             for label in [&format!("**Category:** {}.", code.category()), "**What:**", "**Why:**", "**Remedy:**"] {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn every_section_in_the_docs_has_its_code() {
+    fn every_section_in_the_docs_has_a_code() {
         let headings = PAGE.lines().filter_map(|line| line.strip_prefix("## DUR"));
         let numbers: Vec<_> = headings.filter_map(|heading| heading.split(':').next()).collect();
         let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str().trim_start_matches("DUR")).collect();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_rise() {
+    fn codes_are_in_ascending_order() {
         assert!(ErrorCode::ALL.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
     }
 

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_is_kept() {
+    fn error_keeps_its_cause_chain() {
         let error = chain();
         assert_eq!(error.message(), "outer");
         assert_eq!(error.causes().collect::<Vec<_>>(), ["middle", "invalid digit found in string"]);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_out_as_a_standard_error_and_comes_back() {
+    fn error_survives_the_way_through_a_standard_error() {
         #[derive(Debug, thiserror::Error)]
         #[error(transparent)]
         struct Wrapped(#[from] Error);
@@ -268,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn it_crosses_threads() {
+    fn error_is_send_and_sync() {
         fn check<T: Send + Sync + 'static>() {}
         check::<Error>();
         check::<CallError<Error>>();
     }
 
     #[test]
-    fn a_call_error_converts_and_keeps_its_causes() {
+    fn call_error_converts_to_error_with_its_causes() {
         fn fails<E: fmt::Debug + fmt::Display + 'static>(error: CallError<E>) -> Result<()> {
             Err(error)?
         }

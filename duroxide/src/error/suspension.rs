@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_stand_below_each_other() {
+    fn recorded_and_asked_for_are_aligned_in_the_text() {
         let suspension = full();
         let place = suspension.place.clone().expect("was given");
         assert!(place.contains("suspension.rs:"), "{place}");

@@ -39,7 +39,7 @@ impl OrchestrationContext {
     /// The time of the event that is being handled: the same on replay. It stands still within a turn.
     #[track_caller]
     pub fn now(&self) -> Timestamp {
-        let state = self.core.in_turn(Location::caller());
+        let state = self.core.lock_in_poll(Location::caller());
         state.map_or(Timestamp::from_micros(0), |state| state.now)
     }
 

@@ -65,13 +65,13 @@ impl<T> Drop for EventByName<T> {
 
 /// Takes the oldest unread event of a name, if there is one.
 pub(crate) fn try_event<T: DeserializeOwned>(core: &Core, name: &str, place: Place) -> Option<T> {
-    let payload = core.in_turn(place)?.mailbox.take_one(name)?;
+    let payload = core.lock_in_poll(place)?.mailbox.take_one(name)?;
     decode(core, name, &payload, place)
 }
 
 /// Takes all unread events of a name.
 pub(crate) fn drain<T: DeserializeOwned>(core: &Core, name: &str, place: Place) -> Vec<T> {
-    let Some(mut state) = core.in_turn(place) else { return Vec::new() };
+    let Some(mut state) = core.lock_in_poll(place) else { return Vec::new() };
     let payloads = state.mailbox.take_all(name);
     drop(state);
     payloads.iter().map_while(|payload| decode(core, name, payload, place)).collect()

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_the_same_only_as_itself() {
+    fn text_that_is_not_json_equals_only_itself() {
         assert!(check("{", "{"));
         assert!(!check("{", "{ "));
         assert!(!check("", "null"));

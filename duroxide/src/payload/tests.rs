@@ -236,12 +236,12 @@ fn without_nulls(value: &Value) -> Value {
 
 proptest! {
     #[test]
-    fn what_is_accepted_comes_back_as_it_was(tree in tree()) {
+    fn accepted_values_round_trip(tree in tree()) {
         keeps(&tree);
     }
 
     #[test]
-    fn json_values_come_back_as_they_were(value in value()) {
+    fn json_values_round_trip(value in value()) {
         keeps(&value);
     }
 
@@ -261,7 +261,7 @@ proptest! {
     }
 
     #[test]
-    fn a_float_that_is_not_finite_is_found_anywhere(before in prop::collection::vec(tree(), 0..3)) {
+    fn non_finite_float_is_found_at_any_depth(before in prop::collection::vec(tree(), 0..3)) {
         let index = before.len();
         let mut list = before;
         list.push(Tree::Struct { a: Box::new(Tree::List(vec![Tree::Double(f64::NAN)])), b: None });
@@ -272,7 +272,7 @@ proptest! {
 }
 
 #[test]
-fn extremes_come_back_as_they_were() {
+fn extreme_values_round_trip() {
     keeps(&(i64::MIN, i64::MAX, u64::MAX, i128::MIN, i128::MAX, u128::MAX));
     keeps(&(f64::MIN, f64::MAX, f64::MIN_POSITIVE, f64::EPSILON, f32::MIN, f32::MAX, f32::MIN_POSITIVE));
     keeps(&(r#""quoted""#.to_owned(), Some("null".to_owned()), json!("42"), (), None::<u8>, String::new()));
@@ -295,7 +295,7 @@ fn bytes_are_written_as_a_list() {
 }
 
 #[test]
-fn raw_json_passes_as_it_stands() {
+fn raw_json_passes_unchanged() {
     let raw = RawValue::from_string(r#"{ "a" : 1e400 }"#.to_owned()).unwrap();
     assert_eq!(Payload::encode(&(1, &raw)).unwrap().as_bytes(), br#"[1,{ "a" : 1e400 }]"#);
     assert_eq!(Payload::encode(&Some(&raw)).unwrap().as_bytes(), raw.get().as_bytes());
@@ -304,7 +304,7 @@ fn raw_json_passes_as_it_stands() {
 }
 
 #[test]
-fn floats_that_are_not_finite_are_refused() {
+fn non_finite_floats_are_refused() {
     for float in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         assert_eq!(refused(&float).path(), "");
         assert_eq!(refused(&Some(float)).path(), "");
@@ -319,7 +319,7 @@ fn floats_that_are_not_finite_are_refused() {
 }
 
 #[test]
-fn some_of_what_is_null_is_refused() {
+fn some_of_a_null_value_is_refused() {
     #[derive(Serialize)]
     struct Unit;
     #[derive(Serialize)]
@@ -346,7 +346,7 @@ fn some_of_what_is_null_is_refused() {
 }
 
 #[test]
-fn keys_that_are_not_text_are_refused() {
+fn non_text_keys_are_refused() {
     #[derive(Serialize)]
     struct Shop {
         prices: BTreeMap<(u8, u8), u32>,
@@ -357,7 +357,7 @@ fn keys_that_are_not_text_are_refused() {
 }
 
 #[test]
-fn errors_never_hold_the_value() {
+fn encode_errors_never_contain_the_value() {
     struct Picky(&'static str);
     impl Serialize for Picky {
         fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
