@@ -57,7 +57,7 @@ fn same(recorded: &Decision, payload: &Payload, asked: &Decided) -> bool {
         ) => (a, of_a) == (b, of_b),
         (a, b) => a == b,
     };
-    kind && payload.same_json(&asked.payload)
+    kind && payload.json_eq(&asked.payload)
 }
 
 fn describe(decision: &Decision) -> String {
