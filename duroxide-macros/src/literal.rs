@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_durations_name_the_part_that_is_wrong() {
+    fn bad_duration_is_reported_with_the_wrong_part() {
         for (text, says) in [
             ("", "empty"),
             ("30", "`30` has no unit"),

@@ -1,4 +1,4 @@
-//! What the expansions of the macros name. Not part of the public interface.
+//! The items that macro expansions name. Not part of the public interface.
 
 pub use ::inventory;
 pub use ::serde;
@@ -17,7 +17,7 @@ use std::panic::Location;
 
 use crate::payload::Payload;
 
-/// The types of a result, also behind an alias.
+/// The types of a `Result`, also of one behind an alias.
 #[diagnostic::on_unimplemented(
     message = "the function must return `Result<T, E>`, not `{Self}`",
     note = "`duroxide::Result<T>` is for functions that need no error type of their own"
@@ -34,13 +34,13 @@ impl<T, E> ResultTypes for Result<T, E> {
     type Err = E;
 }
 
-/// The typed call of an activity.
+/// Calls an activity.
 #[track_caller]
 pub fn call_activity<A: Activity>(ctx: &OrchestrationContext, input: A::Input) -> ActivityCall<A::Output, A::Error> {
     ActivityCall::new(&ctx.core, A::NAME, Payload::encode(&input), A::options(), Location::caller())
 }
 
-/// The typed call of a child.
+/// Calls an orchestration as a child.
 #[track_caller]
 pub fn call_orchestration<O: Orchestration>(
     ctx: &OrchestrationContext,
@@ -49,7 +49,7 @@ pub fn call_orchestration<O: Orchestration>(
     ChildCall::new(&ctx.core, O::NAME, Payload::encode(&input), Location::caller())
 }
 
-/// The typed continue-as-new.
+/// Continues as new.
 #[track_caller]
 pub fn continue_as_new<O: Orchestration>(
     ctx: &OrchestrationContext,
@@ -58,20 +58,20 @@ pub fn continue_as_new<O: Orchestration>(
     ContinueAsNew::new(&ctx.core, Payload::encode(&input), Location::caller())
 }
 
-/// The typed start.
+/// Starts an orchestration.
 pub fn start<O: Orchestration>(client: &Client, id: impl AsRef<str>, input: O::Input) -> StartCall<O> {
     client.start_typed::<O>(id.as_ref(), &input)
 }
 
-/// The typed handle.
+/// Returns the handle of an instance.
 pub fn handle<O: Orchestration>(client: &Client, id: impl AsRef<str>) -> Handle<O> {
     Handle::new(client, id.as_ref())
 }
 
-/// A state for an activity.
+/// Returns program state for an activity.
 ///
 /// # Panics
-/// When the program does not give it, which the start of the runtime has ruled out.
+/// Panics if the program does not provide the state. The start of the runtime has checked that it does.
 pub fn state<T: Clone + Send + Sync + 'static>(ctx: &ActivityContext) -> State<T> {
     let state = ctx.state();
     state.unwrap_or_else(|| panic!("State<{}> was checked when the runtime started", std::any::type_name::<T>()))

@@ -1,4 +1,4 @@
-//! Time: the runtime asks a [`Clock`], never the operating system, so that tests can turn its hands.
+//! Time: the runtime asks a [`Clock`], never the operating system, so that tests can control it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -22,20 +22,20 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Later than every time: something due then waits until it is cancelled.
+    /// The latest time. A timer that is due then waits until it is cancelled.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// From microseconds since the Unix epoch.
+    /// Creates a timestamp from microseconds since the Unix epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the Unix epoch.
+    /// Returns the microseconds since the Unix epoch.
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
-    /// The time from `earlier` to this, or zero when `earlier` is not earlier.
+    /// Returns the time from `earlier` to this, or zero if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
     }
@@ -81,7 +81,7 @@ impl From<Timestamp> for SystemTime {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // RFC 3339 ends with the year 9999; what lies outside is shown as a number.
+        // RFC 3339 ends with the year 9999; a time outside is shown as a number.
         const YEAR_10000: i64 = 253_402_300_800_000_000;
         if (0..YEAR_10000).contains(&self.0) {
             write!(f, "{}", humantime::format_rfc3339_millis((*self).into()))
@@ -91,9 +91,9 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// What tells the time and wakes at a time.
+/// Tells the time, and wakes a task at a time.
 pub trait Clock: Send + Sync + 'static {
-    /// The time now.
+    /// Returns the time now.
     fn now(&self) -> Timestamp;
 
     /// Resolves once [`now`](Clock::now) has reached `due`.
@@ -149,7 +149,7 @@ impl Hold {
 pub struct SystemClock;
 
 impl SystemClock {
-    /// The longest that a sleep trusts the monotonic clock alone: the wall clock may be set meanwhile.
+    /// The longest time that a sleep relies on the monotonic clock alone, since the wall clock may be set during the sleep.
     const RECHECK: Duration = Duration::from_secs(60);
 }
 

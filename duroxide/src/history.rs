@@ -1,7 +1,7 @@
 //! The events of one execution: the only source of truth for its state.
 //!
-//! A history is a sequence of steps. Each step begins with one [`Input`], something that came in, and goes on with the
-//! [`Decision`]s that the function took when it was polled with it.
+//! A history is a sequence of steps. Each step is one [`Input`], followed by the [`Decision`]s that the function made when it was
+//! polled with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,24 +30,24 @@ pub type TextMap = BTreeMap<String, String>;
 pub struct Event {
     /// Its position, from 1 without gaps.
     pub id: EventId,
-    /// When it was recorded: by the clock of the node that committed it, never earlier than the event before it.
+    /// The time of its recording, by the clock of the committing node; never earlier than the previous event.
     pub time: Timestamp,
-    /// What happened.
+    /// The input or decision.
     pub kind: EventKind,
     /// The value that belongs to it: an input, a result, an error; `null` where there is none.
     pub payload: Payload,
 }
 
-/// What an event says.
+/// The kind of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
-    /// Something came in.
+    /// An input of the function.
     Input(Input),
-    /// The function decided something.
+    /// A decision of the function.
     Decision(Decision),
 }
 
-/// What comes in: each one is a message first, and an event once a turn has delivered it.
+/// An input of an execution: a message at first, and an event once a turn has delivered it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -59,11 +59,11 @@ pub enum Input {
         /// The call that scheduled it.
         call: CallId,
     },
-    /// An activity came to its end without a result. Payload: its error, where it has one.
+    /// An activity ended without a result. Payload: its error, if it has one.
     ActivityFailed {
         /// The call that scheduled it.
         call: CallId,
-        /// Why.
+        /// The reason.
         failure: Failure,
     },
     /// A timer is due.
@@ -81,11 +81,11 @@ pub enum Input {
         /// The call that started it.
         call: CallId,
     },
-    /// A child came to its end without a result. Payload: its error, where it has one.
+    /// A child ended without a result. Payload: its error, if it has one.
     ChildFailed {
         /// The call that started it.
         call: CallId,
-        /// Why.
+        /// The reason.
         failure: Failure,
     },
     /// A detached start was carried out.
@@ -97,21 +97,21 @@ pub enum Input {
     StartRejected {
         /// The call that asked for it.
         call: CallId,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Somebody wants this execution to be cancelled.
+    /// A request to cancel this execution.
     CancelRequested {
-        /// Why, in the words of who asked.
+        /// The reason that the requester gave.
         reason: String,
-        /// The call that asks because nobody waits for it any more: it is heard only by the child that it started, and not
-        /// by an instance of the same id. `None`: somebody else.
+        /// The parent's call that was dropped or ended. Only the child that this call started accepts the request, not a later instance
+        /// of the same id. `None`: a request from a client.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<Parent>,
     },
-    /// Its parent has ended, and wants it to be terminated.
+    /// A request of its parent, which has ended, to terminate this execution.
     TerminateRequested {
-        /// Why.
+        /// The reason.
         reason: String,
         /// As in [`CancelRequested`](Self::CancelRequested).
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,7 +119,7 @@ pub enum Input {
     },
 }
 
-/// How an execution begins.
+/// The start of an execution.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Started {
@@ -128,9 +128,9 @@ pub struct Started {
     /// Its version. `None` only in a message: the first turn pins the latest that its node has registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
-    /// Where its random numbers come from.
+    /// The seed of its random numbers.
     pub seed: u64,
-    /// Who waits for its outcome.
+    /// The call that waits for its outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
     /// Headers given at the start.
@@ -151,7 +151,7 @@ pub struct Parent {
     pub call: CallId,
 }
 
-/// What the function decides in a step.
+/// A decision of the function in a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -174,40 +174,40 @@ pub enum Decision {
     },
     /// Start another orchestration. Payload: its input.
     ChildScheduled(ChildScheduled),
-    /// A call whose values are refused: it fails at once.
+    /// Refuse a call because of its values: it fails at once.
     CallRejected {
         /// The call.
         call: CallId,
-        /// What the call was for.
+        /// The operation of the call.
         operation: String,
-        /// Why it is refused.
+        /// The reason of the refusal.
         reason: String,
     },
-    /// A pending call was dropped; its outcome, should there be one, is discarded.
+    /// A pending call was dropped; its outcome is discarded.
     CallDropped {
         /// The call.
         call: CallId,
     },
-    /// The function returned `Ok`. Payload: its output. The last event of its history, like all that follow here.
+    /// The function returned `Ok`. Payload: its output. This and all following kinds are the last event of a history.
     Completed,
-    /// The function returned `Err` or panicked. Payload: its error, where it has one.
+    /// The function returned `Err` or panicked. Payload: its error, if it has one.
     Failed {
-        /// Why.
+        /// The reason.
         failure: Failure,
     },
-    /// The execution was cancelled, and did not ask to be told.
+    /// The execution was cancelled, and its function did not listen for the request.
     Cancelled {
-        /// Why, in the words of who asked.
+        /// The reason that the requester gave.
         reason: String,
     },
     /// An operator ended the execution.
     Terminated {
-        /// Why, in the words of who asked.
+        /// The reason that the requester gave.
         reason: String,
     },
-    /// The instance goes on as a new execution. Payload: the input of that.
+    /// The instance continues as a new execution. Payload: the input of the new execution.
     ContinuedAsNew {
-        /// The version to go on with. `None`: the latest.
+        /// The version of the new execution. `None`: the latest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         version: Option<Version>,
     },
@@ -224,7 +224,7 @@ pub struct ActivityScheduled {
     /// Nodes that serve this tag may run it. `None`: every node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Whether the activity goes on when the call is dropped.
+    /// True if the activity continues when the call is dropped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub detached: bool,
     /// Retry and timeouts. Not compared on replay: they may be tuned while instances run.
@@ -245,28 +245,28 @@ pub struct ChildScheduled {
     pub version: Option<Version>,
     /// The id of the new instance.
     pub instance: InstanceId,
-    /// Whether it answers to nobody: the call is done once it is started.
+    /// True if the new instance is independent: the call completes once it is started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub detached: bool,
-    /// What becomes of it when its parent ends first. Not compared on replay.
+    /// The policy that closes it when its parent ends first. Not compared on replay.
     #[serde(default)]
     pub close: ClosePolicy,
 }
 
-/// What becomes of a child when nobody waits for it any more: its parent ends, in whichever way, or drops the call.
+/// The policy that closes a child when its parent ends first, or drops the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ClosePolicy {
-    /// It is asked to cancel.
+    /// The child is asked to cancel.
     #[default]
     Cancel,
-    /// It is terminated.
+    /// The child is terminated.
     Terminate,
-    /// It goes on.
+    /// The child continues.
     Abandon,
 }
 
-/// Why a call or an execution has no result. Where user code gave an error value, that is the payload beside it.
+/// The reason why a call or an execution has no result. The error value of user code, if any, is the payload beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -280,22 +280,22 @@ pub enum Failure {
     },
     /// A declared time limit passed.
     TimedOut {
-        /// Which one.
+        /// The limit that passed.
         limit: Timeout,
     },
     /// It was cancelled.
     Cancelled {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// It was terminated by an operator.
     Terminated {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A value that was given for it is refused.
+    /// A value of the call is refused.
     Rejected {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -325,7 +325,7 @@ impl Input {
         1
     }
 
-    /// The call that this answers, if it answers one.
+    /// Returns the call that this input answers, if any.
     pub fn call(&self) -> Option<CallId> {
         match self {
             Self::ActivityCompleted { call }
@@ -349,7 +349,7 @@ impl Decision {
         1
     }
 
-    /// The call that this is about; `None` for the end of the execution.
+    /// Returns the call of this decision; `None` for the end of the execution.
     pub fn call(&self) -> Option<CallId> {
         match self {
             Self::ActivityScheduled(ActivityScheduled { call, .. })
@@ -366,7 +366,7 @@ impl Decision {
         }
     }
 
-    /// Whether this ends its execution.
+    /// Returns true if this decision ends its execution.
     pub fn is_terminal(&self) -> bool {
         self.call().is_none()
     }

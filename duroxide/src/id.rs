@@ -1,4 +1,4 @@
-//! Identifiers: one newtype for each thing that has a name or a number.
+//! Identifiers, one newtype for each kind.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 /// Longest instance id that a user may choose, in bytes.
 pub const MAX_INSTANCE_ID: usize = 255;
-/// Longest instance id altogether: children that were given no id derive theirs from the parent's.
+/// The limit of a derived instance id: a child without an id of its own derives it from the parent's.
 pub(crate) const MAX_DERIVED_INSTANCE_ID: usize = 2048;
 /// Longest name of an orchestration, an activity or an event, in bytes.
 pub const MAX_NAME: usize = 128;
@@ -28,15 +28,15 @@ pub const MAX_NAME: usize = 128;
 pub struct InstanceId(Arc<str>);
 
 impl InstanceId {
-    /// Checks and takes an id that a user chose.
+    /// Checks an id that a user chose.
     ///
     /// # Errors
-    /// [`InvalidId`] when it is empty, longer than [`MAX_INSTANCE_ID`] bytes, or holds a control character.
+    /// [`InvalidId`] if it is empty, longer than [`MAX_INSTANCE_ID`] bytes, or holds a control character.
     pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidId> {
         Self::checked(id.as_ref(), MAX_INSTANCE_ID)
     }
 
-    /// The id of a child that was given none: unique per parent, execution and call.
+    /// Returns the default id of a child: unique for each parent execution and call.
     pub(crate) fn derived(parent: &ExecutionId, call: CallId) -> Result<Self, InvalidId> {
         let id = format!("{}:{}.{}", parent.instance, parent.number, call.0);
         Self::checked(&id, MAX_DERIVED_INSTANCE_ID)
@@ -52,7 +52,7 @@ impl InstanceId {
         Ok(Self(id.into()))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -119,7 +119,7 @@ pub(crate) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(
 pub struct ExecutionId {
     /// The instance.
     pub instance: InstanceId,
-    /// Which execution of it, from 1.
+    /// The number of the execution, from 1.
     pub number: u64,
 }
 
@@ -145,12 +145,12 @@ macro_rules! number {
 }
 
 number! {
-    /// The position of an event in the history of one execution, from 1. Zero stands before the first.
+    /// The position of an event in the history of one execution, from 1. Zero is the position before the first event.
     EventId
 }
 number! {
     /// The number of a durable call within one execution, from 1: claimed when the call is *built*, so that the order
-    /// of polling cannot change what a call is.
+    /// of polling cannot change the number of a call.
     CallId
 }
 number! {
@@ -159,7 +159,7 @@ number! {
 }
 
 impl EventId {
-    /// The position behind this one.
+    /// Returns the next position.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -174,7 +174,7 @@ macro_rules! random {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new one: random, and sorted by the millisecond of its making.
+            /// Creates a random id that sorts by the millisecond of its creation.
             #[must_use]
             #[expect(clippy::new_without_default, reason = "a default would be random")]
             pub fn new() -> Self {
@@ -195,15 +195,15 @@ random! {
     NodeId
 }
 random! {
-    /// A message in the queue of an instance. Who makes the message makes the id, so that sending it again is harmless.
+    /// A message in the queue of an instance. The sender chooses the id, so that sending the message again does not duplicate it.
     MessageId
 }
 random! {
-    /// One commit of a turn or an outcome. Sent again, it is recognised as the same.
+    /// One commit of a turn or an outcome. A commit that is sent again is recognised by its id.
     CommitId
 }
 
-/// An activity that was scheduled: which execution, which call.
+/// A scheduled activity: its execution and its call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActivityId {
     /// The execution that scheduled it.

@@ -1,9 +1,9 @@
 //! Durable execution for Rust: async functions that survive crashes, deploys and months of waiting.
 //!
 //! Annotate a function that does real work with [`#[activity]`](activity), one that coordinates with
-//! [`#[orchestration]`](orchestration), and start a [`Runtime`]. It finds all of them by itself, and executes them so that
-//! each step that was done is never done again: what happened is recorded, and after a crash the function is *replayed* from
-//! the record up to where it was.
+//! [`#[orchestration]`](orchestration), and start a [`Runtime`]. It discovers all annotated functions. Every completed step is
+//! recorded and never repeated: after a crash, the orchestration is *replayed* from the record up to the point that it had
+//! reached.
 //!
 //! ```no_run
 //! use duroxide::prelude::*;
@@ -16,7 +16,7 @@
 //! #[orchestration]
 //! async fn hello(ctx: OrchestrationContext, name: String) -> duroxide::Result<String> {
 //!     let greeting = greet::call(&ctx, name).await?;
-//!     ctx.sleep(days(30)).await; // the process may be restarted meanwhile
+//!     ctx.sleep(days(30)).await; // the process may restart in this time
 //!     Ok(greeting)
 //! }
 //!
@@ -31,12 +31,12 @@
 //!
 //! Where to look:
 //!
-//! - [`OrchestrationContext`]: what an orchestration can do: call activities and other orchestrations, wait for timers and
-//!   events, continue as new.
-//! - [`Client`] and [`Handle`]: starting instances, sending them events, waiting for them, listing and removing them.
-//! - [`Runtime`] and [`RuntimeOptions`]: running all of it.
-//! - [`Registry`]: what is found, and choosing from it.
-//! - [`provider`]: where state is kept, and what it takes to keep it elsewhere.
+//! - [`OrchestrationContext`]: the operations of an orchestration: call activities and other orchestrations, wait for timers
+//!   and events, continue as new.
+//! - [`Client`] and [`Handle`]: start instances, send events to them, wait for them, list and delete them.
+//! - [`Runtime`] and [`RuntimeOptions`]: run the functions.
+//! - [`Registry`]: select the functions to run.
+//! - [`provider`]: the storage interface, for other databases.
 
 #[doc(hidden)]
 pub mod __private;
@@ -84,7 +84,7 @@ pub use provider::{Filter, IfExists, InstanceStatus};
 pub use registry::{Annotated, Descriptor, Entry, Kind, Place, Registry};
 pub use runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
 
-/// Makes a function an activity: real work, with a typed and recorded call.
+/// Turns a function into an activity: real work, with a typed and recorded call.
 ///
 /// ```
 /// use duroxide::prelude::*;
@@ -102,7 +102,7 @@ pub use runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> duroxide::Result<()> {
-/// // The function is still one.
+/// // The function can still be called directly.
 /// assert_eq!(charge(17, 1999).await?, "order 17: 1999 cents");
 /// assert_eq!(charge::NAME, "charge");
 /// # Ok(())
@@ -111,7 +111,7 @@ pub use runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
 ///
 pub use duroxide_macros::activity;
 
-/// Makes a type an external event, which is raised from outside and awaited inside.
+/// Turns a type into an external event, which a client raises and an orchestration awaits.
 ///
 /// ```
 /// use duroxide::prelude::*;
@@ -132,7 +132,7 @@ pub use duroxide_macros::activity;
 ///
 pub use duroxide_macros::event;
 
-/// Makes an async function an orchestration, which can be started, called as a child, and continued as new.
+/// Turns an async function into an orchestration, which can be started, called as a child, and continued as new.
 ///
 /// ```
 /// use duroxide::prelude::*;

@@ -1,4 +1,4 @@
-//! Messages: what comes in for an instance and waits to be delivered by a turn.
+//! Messages: the inputs of an instance that no turn has delivered yet.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,18 +7,18 @@ use crate::history::{Input, TextMap};
 use crate::id::MessageId;
 use crate::payload::Payload;
 
-/// Something for an instance that is not in its history yet.
+/// An input of an instance that is not in its history yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Names it, so that it can be sent again and is still one message.
+    /// Identifies the message, so that sending it again does not duplicate it.
     pub id: MessageId,
     /// Its place among the messages of the instance.
     pub lane: Lane,
-    /// The execution that it is for. `None`: whichever is current.
+    /// The execution that it is for. `None`: the current one.
     pub execution: Option<u64>,
     /// Not delivered before this time. `None`: at once.
     pub visible_at: Option<Timestamp>,
-    /// What it says.
+    /// The input.
     pub input: Input,
     /// The value that belongs to it.
     pub payload: Payload,
@@ -32,14 +32,14 @@ pub struct Message {
 pub enum Lane {
     /// The start of the execution.
     Start = 0,
-    /// Unread events of the execution before, which are older than all that still waits in the queue.
+    /// Unread events of the previous execution, which are older than the messages in the queue.
     Carried = 1,
     /// Everything else.
     Normal = 2,
 }
 
 impl Message {
-    /// A message that is to be delivered at once.
+    /// Creates a message that is delivered at once.
     pub fn new(input: Input, payload: Payload) -> Self {
         Self {
             id: MessageId::new(),
@@ -52,21 +52,21 @@ impl Message {
         }
     }
 
-    /// The same, for one execution only.
+    /// Sets the only execution that it is for.
     #[must_use]
     pub fn for_execution(mut self, number: u64) -> Self {
         self.execution = Some(number);
         self
     }
 
-    /// The same, in another lane.
+    /// Sets the lane.
     #[must_use]
     pub fn in_lane(mut self, lane: Lane) -> Self {
         self.lane = lane;
         self
     }
 
-    /// The same, not before a time.
+    /// Sets the earliest time of delivery.
     #[must_use]
     pub fn visible_at(mut self, time: Timestamp) -> Self {
         self.visible_at = Some(time);

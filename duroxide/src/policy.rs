@@ -1,4 +1,4 @@
-//! How an activity is to be run, and which sizes are refused.
+//! The retry policy and time limits of activities, and the size limits of values.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ActivityOptions {
-    /// How often and when a failed attempt is made again. `None`: never.
+    /// The policy by which failed attempts are retried. `None`: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
-    /// The longest that one attempt may take, from its start. An attempt that takes longer has failed.
+    /// The time limit of one attempt, from its start. An attempt that takes longer has failed.
     #[serde(with = "micros", skip_serializing_if = "Option::is_none")]
     pub start_to_close: Option<Duration>,
-    /// The longest that all may take, from scheduling: waits, attempts and the pauses between them.
+    /// The time limit from scheduling to the outcome: waits, attempts and the pauses between them.
     #[serde(with = "micros", skip_serializing_if = "Option::is_none")]
     pub schedule_to_close: Option<Duration>,
 }
 
 impl ActivityOptions {
-    /// One attempt, no limits.
+    /// Creates options with one attempt and no limits.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes failed attempts again, as this policy says.
+    /// Sets the retry policy.
     #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = Some(policy);
@@ -53,10 +53,10 @@ impl ActivityOptions {
     }
 }
 
-/// When a failed attempt of an activity is made again.
+/// The policy by which failed attempts of an activity are retried.
 ///
-/// The pause before attempt n + 1 is `initial_interval * backoff^(n - 1)`, at most `max_interval`, and then shortened at
-/// random by up to a tenth, so that what failed together does not come back together.
+/// The pause before attempt n + 1 is `initial_interval * backoff^(n - 1)`, at most `max_interval`. It is then shortened at random
+/// by up to a tenth, so that activities which failed together do not retry together.
 ///
 /// ```
 /// use duroxide::RetryPolicy;
@@ -69,7 +69,7 @@ impl ActivityOptions {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// Attempts in all, the first included. `None`, the default: without end.
+    /// The number of attempts, including the first. `None`, the default: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
     /// The pause after the first attempt. Default: 1 s.
@@ -78,7 +78,7 @@ pub struct RetryPolicy {
     /// The longest pause. Default: 60 s.
     #[serde(with = "micros")]
     pub max_interval: Option<Duration>,
-    /// What each pause is multiplied with to give the next. Default: 2. What is below 1, or is not a number, counts as 1.
+    /// The factor from each pause to the next. Default: 2. A factor below 1, or NaN, counts as 1.
     #[serde(with = "factor")]
     pub backoff: f64,
 }
@@ -93,13 +93,13 @@ impl RetryPolicy {
     const INITIAL_INTERVAL: Duration = Duration::from_secs(1);
     const MAX_INTERVAL: Duration = Duration::from_secs(60);
 
-    /// Attempts without end, 1 s after the first, doubling up to 60 s.
+    /// Creates a policy with unlimited attempts and pauses of 1 s, 2 s, 4 s, up to 60 s.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets how many attempts are made in all, the first included. Zero counts as one.
+    /// Sets the number of attempts, including the first. Zero counts as one.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts.max(1));
@@ -120,14 +120,14 @@ impl RetryPolicy {
         self
     }
 
-    /// Sets what each pause is multiplied with to give the next. What is below 1, or is not a number, counts as 1.
+    /// Sets the factor from each pause to the next. A factor below 1, or NaN, counts as 1.
     #[must_use]
     pub fn backoff(mut self, factor: f64) -> Self {
         self.backoff = factor.max(1.0);
         self
     }
 
-    /// The pause after the given attempt (from 1) has failed; `None` when that was the last.
+    /// Returns the pause after the given attempt (from 1) has failed; `None` if it was the last.
     pub fn pause_after(&self, attempt: u32) -> Option<Duration> {
         if self.max_attempts.is_some_and(|max| attempt >= max) {
             return None;
@@ -135,20 +135,20 @@ impl RetryPolicy {
         let longest = self.max_interval.unwrap_or(Self::MAX_INTERVAL);
         let first = self.initial_interval.unwrap_or(Self::INITIAL_INTERVAL);
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
-        // Not beyond what is finite: no pause stays none.
-        let factor = factor::that_counts(self.backoff).powi(exponent).min(f64::MAX);
+        // Kept finite, because zero times infinity is NaN: an initial pause of zero must stay zero.
+        let factor = factor::effective_factor(self.backoff).powi(exponent).min(f64::MAX);
         let seconds = first.as_secs_f64() * factor;
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(longest).min(longest))
     }
 }
 
-/// Sizes beyond which values are refused, with an error that names the limit, the value and the knob.
+/// Size limits. A value beyond a limit is refused, with an error that names the limit, the size and the option.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The longest payload in bytes: input, output, error or event. Default: 2 MiB.
+    /// The limit of a payload in bytes: an input, an output, an error or an event. Default: 2 MiB.
     pub payload: usize,
-    /// The longest history of one execution in events; an instance beyond it is suspended. Default: 100,000.
+    /// The limit of the history of one execution, in events; an instance beyond it is suspended. Default: 100,000.
     pub history: u64,
 }
 
@@ -159,50 +159,50 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Sets the longest payload, in bytes.
+    /// Sets the limit of a payload, in bytes.
     #[must_use]
     pub fn payload(mut self, bytes: usize) -> Self {
         self.payload = bytes;
         self
     }
 
-    /// Sets the longest history, in events.
+    /// Sets the limit of a history, in events.
     #[must_use]
     pub fn history(mut self, events: u64) -> Self {
         self.history = events;
         self
     }
 
-    /// No limits: what a history holds was accepted when it was recorded.
+    /// Returns no limits, for replay: a recorded value was accepted when it was recorded.
     pub(crate) fn unlimited() -> Self {
         Self { payload: usize::MAX, history: u64::MAX }
     }
 
-    /// Says what is wrong with a payload that is too long.
-    pub(crate) fn check(&self, what: &str, payload: &crate::payload::Payload) -> Result<(), String> {
+    /// Refuses a payload that exceeds the limit. `subject` names it in the error.
+    pub(crate) fn check(&self, subject: &str, payload: &crate::payload::Payload) -> Result<(), String> {
         let (size, limit) = (payload.len(), self.payload);
         if size <= limit {
             return Ok(());
         }
-        Err(format!("{what} has {size} bytes, the limit is {limit} (`RuntimeOptions::limits.payload`)"))
+        Err(format!("{subject} has {size} bytes, the limit is {limit} (`RuntimeOptions::limits.payload`)"))
     }
 }
 
-/// Factors are stored and read as what they count as: JSON has no word for what is not finite.
+/// Stores the effective factor, since JSON cannot represent a non-finite float.
 mod factor {
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
     pub(super) fn serialize<S: Serializer>(factor: &f64, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_f64(that_counts(*factor))
+        to.serialize_f64(effective_factor(*factor))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
-        f64::deserialize(from).map(that_counts)
+        f64::deserialize(from).map(effective_factor)
     }
 
-    pub(super) fn that_counts(factor: f64) -> f64 {
-        // What is not a number stays so when it is clamped; of it and 1, the larger is 1.
+    pub(super) fn effective_factor(factor: f64) -> f64 {
+        // `clamp` keeps NaN, and `NAN.max(1.0)` is 1.
         factor.clamp(1.0, f64::MAX).max(1.0)
     }
 }

@@ -1,4 +1,4 @@
-//! What user code imports: `use duroxide::prelude::*;`.
+//! The imports of user code: `use duroxide::prelude::*;`.
 
 pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State};
 pub use crate::client::{Client, Handle, OutcomeError};

@@ -1,4 +1,4 @@
-//! Randomness: whatever the library draws, it draws here, so that a simulation can give numbers of its own.
+//! The only source of random numbers in the library, so that a simulation can replace it by a seed.
 
 use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,20 +8,19 @@ use chacha20::rand_core::{Rng, SeedableRng};
 use uuid::Uuid;
 
 thread_local! {
-    /// Each thread has a stream of its own, from a seed of the operating system: no lock, and one system call for a thread
-    /// instead of one for each id. A `fork` would copy the stream, but nothing here runs without tokio, which does not
-    /// survive one either.
+    /// Each thread has its own stream, seeded by the operating system: no lock, and one system call for each thread instead of each
+    /// id. A `fork` would copy the stream, but the tokio runtime does not survive a fork either.
     static NUMBERS: RefCell<ChaCha8Rng> = RefCell::new(seeded_by_the_system());
 }
 
 fn seeded_by_the_system() -> ChaCha8Rng {
     let mut seed = [0; 32];
-    // Ids that are not unique would mix up instances: better none.
+    // Without randomness ids would not be unique and would mix up instances, so a panic is the safe choice.
     getrandom::fill(&mut seed).unwrap_or_else(|error| panic!("the operating system gives no random numbers: {error}"));
     ChaCha8Rng::from_seed(seed)
 }
 
-/// 64 random bits.
+/// Returns 64 random bits.
 pub(crate) fn bits() -> u64 {
     #[cfg(feature = "testing")]
     if let Some(bits) = seeded::bits() {
@@ -30,7 +29,7 @@ pub(crate) fn bits() -> u64 {
     NUMBERS.with_borrow_mut(Rng::next_u64)
 }
 
-/// A random id that is sorted by the millisecond of its making.
+/// Returns a random id that sorts by the millisecond of its creation.
 pub(crate) fn sortable_id() -> Uuid {
     #[cfg(feature = "testing")]
     if let Some(id) = seeded::sortable_id() {
@@ -40,15 +39,15 @@ pub(crate) fn sortable_id() -> Uuid {
     NUMBERS.with_borrow_mut(|numbers| id_of(millis, numbers))
 }
 
-/// An id of version 7: the time, and 74 random bits.
+/// Returns an id of version 7: the time and 74 random bits.
 fn id_of(millis: u64, numbers: &mut ChaCha8Rng) -> Uuid {
     let mut random = [0; 10];
     numbers.fill_bytes(&mut random);
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
-/// Numbers from a seed, for all that happens on one thread. They are found through the thread and not handed on, because
-/// what draws is everywhere, down to `MessageId::new`, and a simulation that misses one place does not repeat.
+/// Replaces the random numbers of one thread by those of a seed. The source is thread-local instead of a parameter because random
+/// numbers are drawn in many places, down to `MessageId::new`, and a simulation that misses one is not repeatable.
 #[cfg(feature = "testing")]
 pub(crate) mod seeded {
     use super::*;
@@ -62,7 +61,7 @@ pub(crate) mod seeded {
         static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
     }
 
-    /// While it lives, what this thread draws comes from a seed.
+    /// Replaces the source of this thread by a seed, until it is dropped.
     #[must_use]
     pub(crate) struct Seeded(Option<Source>);
 

@@ -1,4 +1,4 @@
-//! Tracing: what user code logs appears once, not again on every replay.
+//! Tracing: log events of user code appear once, not again on every replay.
 
 use std::sync::OnceLock;
 
@@ -6,21 +6,21 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber, dispatcher, level_filters::LevelFilter};
 
-/// Runs something under a dispatcher that drops events.
+/// Runs a function under a dispatcher that drops events.
 pub(crate) fn silenced<T>(run: impl FnOnce() -> T) -> T {
     static SILENCER: OnceLock<Dispatch> = OnceLock::new();
     if !dispatcher::has_been_set() {
         return run();
     }
-    // One for the whole process: every new dispatcher makes tracing rebuild what it knows of all callsites.
+    // One for the whole process: every new dispatcher makes tracing rebuild its cache of callsites.
     let silencer = SILENCER.get_or_init(|| Dispatch::new(Silencer { real: dispatcher::get_default(Dispatch::clone) }));
     dispatcher::with_default(silencer, run)
 }
 
-/// Drops events. Spans go to the real dispatcher, because they live on when the replay is over.
+/// Drops events. Spans go to the real dispatcher, because they outlive the replay.
 ///
-/// It never answers "never": a callsite that is first met during a replay would be cached as disabled, and its live events
-/// would be lost.
+/// It never answers [`Interest::never`]: tracing would cache a callsite that is first reached during a replay as disabled, and
+/// lose its live events.
 struct Silencer {
     real: Dispatch,
 }

@@ -46,7 +46,7 @@ fn an_orchestration_has_its_own_keys() {
 }
 
 #[test]
-fn all_mistakes_are_noted_and_the_rest_is_read() {
+fn all_mistakes_are_reported_and_the_rest_is_read() {
     let mut errors = Errors::default();
     let args = Activity::parse(
         quote!(
@@ -71,7 +71,7 @@ fn all_mistakes_are_noted_and_the_rest_is_read() {
 }
 
 #[test]
-fn a_comma_stands_behind_something() {
+fn leading_comma_is_refused() {
     for tokens in [quote!(,), quote!(, name = "a"), quote!(name = "a", ,), quote!(retry(,))] {
         let mut errors = Errors::default();
         Activity::parse(tokens.clone(), &mut errors);

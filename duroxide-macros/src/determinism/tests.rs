@@ -83,7 +83,7 @@ fn the_remedy_is_named() {
 }
 
 #[test]
-fn what_can_be_replayed_is_left_alone() {
+fn replayable_code_is_accepted() {
     for code in [
         "ctx.sleep(days(3)).await;",
         "let t = ctx.now(); let u = ctx.uuid(); let r: u8 = ctx.random();",
@@ -116,7 +116,7 @@ fn a_select_at_random_is_refused() {
 }
 
 #[test]
-fn use_items_of_the_body_are_followed() {
+fn use_items_of_the_body_are_resolved() {
     refuses("use tokio::time; time::sleep_until(t);", &["time::sleep_until"]);
     refuses("use tokio::time as t; t::sleep(d);", &["t::sleep"]);
     refuses("use std::{env as e, thread::{self, Builder}}; e::var(x); thread::park();", &["e::var", "thread::park"]);
@@ -129,7 +129,7 @@ fn use_items_of_the_body_are_followed() {
 }
 
 #[test]
-fn a_use_item_counts_in_its_block_only() {
+fn use_item_is_resolved_only_within_its_block() {
     refuses("{ use my::Instant; Instant::now(); } Instant::now();", &["Instant::now"]);
     refuses("{ use rand::random as r; { r(); } } r();", &["r"]);
 }
@@ -149,7 +149,7 @@ fn all_mistakes_are_found() {
 }
 
 #[test]
-fn an_opt_out_reaches_to_the_end_of_what_it_stands_on() {
+fn opt_out_covers_the_item_that_it_marks() {
     for code in [
         "#[allow_nondeterminism] let t = Instant::now();",
         "#[allow_nondeterminism] let m: HashMap<u8, u8> = f(rand::random());",
@@ -176,7 +176,7 @@ fn an_opt_out_reaches_to_the_end_of_what_it_stands_on() {
 }
 
 #[test]
-fn marks_are_taken_out_and_nothing_else() {
+fn only_the_opt_out_marks_are_removed() {
     let code = "#[allow_nondeterminism] let a = f(#[allow_nondeterminism] b); #[allow(unused)] let c = [1];";
     let rest = "let a = f(b); #[allow(unused)] let c = [1];";
     let stripped = without_marks(&body(code)).into_token_stream().to_string();

@@ -40,7 +40,7 @@ fn function() -> TokenStream {
 }
 
 #[test]
-fn only_core_and_the_library_are_named() {
+fn expansion_names_only_core_and_the_library() {
     let of_activity = quote!(
         pub async fn work(State(s): State<u8>, a: u8, b: u8) -> Result<u8, String> {
             Ok(a + b + s)
@@ -80,7 +80,7 @@ fn another_root_replaces_the_library_everywhere() {
 }
 
 #[test]
-fn a_body_that_is_half_typed_comes_out_as_it_went_in() {
+fn half_typed_body_is_emitted_unchanged() {
     let body = quote!({ let total = ctx. ; if total > { charge:: } });
     let item = quote!(async fn work(ctx: OrchestrationContext) -> Result<(), String> #body);
     let text = orchestration(quote!(), item).to_string();
@@ -89,7 +89,7 @@ fn a_body_that_is_half_typed_comes_out_as_it_went_in() {
 }
 
 #[test]
-fn a_function_that_is_wrong_leaves_its_methods() {
+fn wrong_function_still_has_its_methods() {
     let item = quote!(
         fn work(order: &str) -> u32 {
             5
@@ -103,7 +103,7 @@ fn a_function_that_is_wrong_leaves_its_methods() {
 }
 
 #[test]
-fn what_is_no_function_goes_back_unchanged() {
+fn item_that_is_no_function_is_emitted_unchanged() {
     let item = quote!(
         struct Work {
             a: u8,
@@ -114,7 +114,7 @@ fn what_is_no_function_goes_back_unchanged() {
 }
 
 #[test]
-fn a_contract_has_no_function_and_no_entry() {
+fn contract_has_no_function_and_no_entry() {
     let text = activity(
         quote!(),
         quote!(

@@ -1,4 +1,4 @@
-//! Telling a running activity that nobody waits for it any more.
+//! The signal that cancels a running activity.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ pub(crate) struct CancelSignal(Arc<Signal>);
 
 struct Signal {
     cancelled: watch::Sender<bool>,
-    /// Whether the activity looks for cancellation itself. One that does not is dropped where it waits.
+    /// True once the activity has asked for cancellation. Otherwise a cancelled activity is dropped at its next await.
     observed: AtomicBool,
 }
 

@@ -7,7 +7,7 @@ use super::{CancelSignal, State, States};
 use crate::id::{ActivityId, InstanceId};
 use crate::replay::op::activity::idempotency_key;
 
-/// What an activity may ask about its run. Cheap to clone.
+/// Information about the current attempt of an activity. Cheap to clone.
 #[derive(Clone)]
 pub struct ActivityContext(Arc<Inner>);
 
@@ -28,27 +28,27 @@ impl ActivityContext {
         &self.0.id
     }
 
-    /// The instance that called the activity.
+    /// Returns the instance that called the activity.
     pub fn instance(&self) -> &InstanceId {
         &self.0.id.execution.instance
     }
 
-    /// Which attempt this is, from 1. A run that ended in a crash of the process does not count.
+    /// Returns the number of this attempt, from 1. An attempt that ended in a crash of the process does not count.
     pub fn attempt(&self) -> u32 {
         self.0.attempt
     }
 
-    /// A key that is the same in every attempt of this call and in no other call: hand it to the service that is called, so
-    /// that what was done already is not done twice.
+    /// Returns a key that is the same in every attempt of this call, and different for every other call. Pass it to external
+    /// services, so that a repeated attempt has no second effect.
     pub fn idempotency_key(&self) -> String {
         idempotency_key(&self.0.id.execution, self.0.id.call)
     }
 
-    /// Resolves when nobody waits for this run any more: its call was dropped, its orchestration has ended, or, of a blocking
-    /// activity, its time limit has passed.
+    /// Resolves when this attempt is cancelled: its call was dropped, its orchestration has ended, or the time limit of a blocking
+    /// activity has passed.
     ///
-    /// An activity that never asks is dropped at its next await; one that has asked is left to finish by itself. Blocking
-    /// code cannot be dropped: it keeps its place among `RuntimeOptions::max_blocking_activities` until it returns.
+    /// An activity that never asks is dropped at its next await; one that has asked decides when to finish. Blocking code cannot be
+    /// dropped: it holds its permit of `RuntimeOptions::max_blocking_activities` until it returns.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -57,13 +57,13 @@ impl ActivityContext {
         self.0.cancel.cancelled().await;
     }
 
-    /// Whether nobody waits for this run any more. Asking counts as in [`cancelled`](Self::cancelled).
+    /// Returns true if this attempt is cancelled. Asking counts as in [`cancelled`](Self::cancelled).
     pub fn is_cancelled(&self) -> bool {
         self.0.cancel.observe();
         self.0.cancel.is_cancelled()
     }
 
-    /// A state that the program gave to `Runtime::builder().state(..)`.
+    /// Returns the value of type `T` that was passed to `Runtime::builder().state(..)`.
     pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<State<T>> {
         self.0.states.get::<T>().map(State)
     }

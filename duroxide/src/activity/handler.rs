@@ -1,4 +1,4 @@
-//! Typed activities as erased functions over payloads.
+//! Erases the types of activities: their code becomes a function over payloads.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(crate) enum ActivityCode {
     Blocking(Arc<dyn Fn(ActivityContext, Payload) -> Ended + Send + Sync>),
 }
 
-/// How one attempt ended.
+/// The end of one attempt.
 #[derive(Debug)]
 pub(crate) enum Ended {
     Completed(Payload),
@@ -22,9 +22,9 @@ pub(crate) enum Ended {
         error: Payload,
         retryable: bool,
     },
-    /// The input cannot be read: the activity was not run.
+    /// The input cannot be read, so the activity was not run.
     UnreadableInput(PayloadError),
-    /// What the activity returned cannot be stored.
+    /// The result of the activity cannot be stored.
     UnstorableOutcome(PayloadError),
 }
 
@@ -50,7 +50,7 @@ impl ActivityCode {
 
 #[cfg(feature = "testing")]
 impl ActivityCode {
-    /// Code that stands in for an activity.
+    /// Returns code that replaces an activity in a test.
     pub(crate) fn mock<A: Activity>(
         mock: impl Fn(ActivityContext, A::Input) -> Result<A::Output, A::Error> + Send + Sync + 'static,
         is_retryable: fn(&A::Error) -> bool,

@@ -1,4 +1,4 @@
-//! What an activity sees: its context and the state that the program gave it.
+//! The interface of an activity: its context, and the state that the program provides.
 
 mod cancel;
 mod context;
@@ -18,7 +18,7 @@ pub use state::{State, StateType};
 
 use crate::policy::ActivityOptions;
 
-/// An activity as its callers see it: a name, types, and how it is to be run. `#[activity]` implements it.
+/// An activity as its callers see it: a name, types and default options. `#[activity]` implements it.
 ///
 /// ```
 /// use duroxide::prelude::*;
@@ -43,18 +43,18 @@ use crate::policy::ActivityOptions;
     note = "annotate the function with `#[activity]` and use the type of the same name"
 )]
 pub trait Activity: Sized + 'static {
-    /// The name that is recorded: unique in a registry.
+    /// The recorded name: unique in a registry.
     const NAME: &'static str;
-    /// The names of its parameters, where it has more than one.
+    /// The names of its parameters.
     const PARAMETERS: Option<&'static [&'static str]> = None;
-    /// What it is called with.
+    /// The type of its input.
     type Input: Serialize + DeserializeOwned + Send + 'static;
-    /// What it returns.
+    /// The type of its output.
     type Output: Serialize + DeserializeOwned + Send + 'static;
-    /// What it fails with.
+    /// The type of its error.
     type Error: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Retry and time limits that hold where a call does not set its own.
+    /// Returns the retry policy and the time limits of calls that do not set their own.
     fn options() -> ActivityOptions {
         ActivityOptions::default()
     }
@@ -67,38 +67,38 @@ pub trait Activity: Sized + 'static {
             annotated function that has a body"
 )]
 pub trait ActivityFn: Activity {
-    /// The program states that it takes: checked when the runtime starts.
+    /// Returns the types of the program state that it takes; checked when the runtime starts.
     fn requires() -> Vec<StateType> {
         Vec::new()
     }
 
-    /// Whether another attempt may help after this error. Default: yes.
+    /// Returns true if another attempt may succeed after this error. Default: true.
     fn is_retryable(_error: &Self::Error) -> bool {
         true
     }
 
-    /// The function. It may be run again: after a crash, and as its retry policy says.
+    /// Runs one attempt. It may run again after a crash, or by its retry policy.
     fn run(ctx: ActivityContext, input: Self::Input) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 }
 
-/// An activity that blocks its thread. `#[activity]` implements it for a plain `fn`; it runs on a pool of its own.
+/// An activity that blocks its thread, with its code. `#[activity]` implements it for a plain `fn`. It runs on a separate pool of threads.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a blocking activity with its code here",
     note = "an `async fn` is an `ActivityFn`, and a contract without a body has no code; `Registry::with` takes every \
             annotated function that has a body"
 )]
 pub trait BlockingActivityFn: Activity {
-    /// The program states that it takes: checked when the runtime starts.
+    /// Returns the types of the program state that it takes; checked when the runtime starts.
     fn requires() -> Vec<StateType> {
         Vec::new()
     }
 
-    /// Whether another attempt may help after this error. Default: yes.
+    /// Returns true if another attempt may succeed after this error. Default: true.
     fn is_retryable(_error: &Self::Error) -> bool {
         true
     }
 
-    /// The function. It may be run again: after a crash, and as its retry policy says.
-    #[expect(clippy::missing_errors_doc, reason = "they are the user's")]
+    /// Runs one attempt. It may run again after a crash, or by its retry policy.
+    #[expect(clippy::missing_errors_doc, reason = "the errors are the user's own")]
     fn run(ctx: ActivityContext, input: Self::Input) -> Result<Self::Output, Self::Error>;
 }

@@ -1,18 +1,18 @@
-//! The state of the program that activities take: connections, clients, configuration.
+//! Program state for activities: connections, clients, configuration.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::ops::Deref;
 
-/// A parameter of an activity that is taken from the program's state instead of the input.
+/// A parameter of an activity that comes from the program's state instead of the input.
 ///
-/// The value is cloned for each run, so hold big ones in an `Arc`.
+/// The value is cloned for each attempt, so wrap a large value in an `Arc`.
 ///
 /// ```
 /// use duroxide::State;
 /// let State(name) = State("gateway".to_owned());
 /// assert_eq!(name, "gateway");
-/// assert_eq!(State(name).len(), 7); // one that is not taken apart dereferences to the value
+/// assert_eq!(State(name).len(), 7); // it also dereferences to the value
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct State<T>(pub T);
@@ -33,18 +33,18 @@ pub struct StateType {
 }
 
 impl StateType {
-    /// The state type `T`.
+    /// Returns the state type `T`.
     pub fn of<T: Clone + Send + Sync + 'static>() -> Self {
         Self { id: TypeId::of::<T>(), name: std::any::type_name::<T>() }
     }
 
-    /// Its name, for people.
+    /// Returns its name, for messages.
     pub fn name(&self) -> &'static str {
         self.name
     }
 }
 
-/// The states of a program: one value per type.
+/// The state of a program: one value for each type.
 #[derive(Default)]
 pub(crate) struct States {
     values: HashMap<TypeId, Box<dyn Any + Send + Sync>>,

@@ -1,4 +1,4 @@
-//! What a durable call fails with.
+//! The error of a durable call.
 
 use std::fmt;
 
@@ -7,10 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Category;
 use crate::history::Timeout;
 
-/// Why a durable call within an orchestration has no result.
+/// The reason why a durable call within an orchestration has no result.
 ///
-/// `E` is the error type of the function that was called. With `?` this turns into [`duroxide::Error`](crate::Error),
-/// whatever `E` is.
+/// `E` is the error type of the called function. For any `E`, `?` converts this into [`duroxide::Error`](crate::Error).
 ///
 /// ```
 /// use duroxide::CallError;
@@ -26,14 +25,14 @@ pub enum CallError<E> {
     Failed(E),
     /// A declared time limit passed.
     TimedOut(Timeout),
-    /// It was cancelled.
+    /// The called function was cancelled.
     Cancelled {
-        /// Why, in the words of who asked.
+        /// The reason that the requester gave.
         reason: String,
     },
-    /// It was terminated by an operator.
+    /// An operator terminated the called function.
     Terminated {
-        /// Why, in the words of who asked.
+        /// The reason that the requester gave.
         reason: String,
     },
     /// The function panicked.
@@ -41,16 +40,15 @@ pub enum CallError<E> {
         /// The message of the panic.
         message: String,
     },
-    /// A value that was given for the call is refused: it cannot be serialised, is beyond a limit, or is an id that is
-    /// taken.
+    /// A value of the call is refused: it cannot be serialised, exceeds a limit, or is an id that is taken.
     Rejected {
-        /// Why, and what can be done.
+        /// The reason, with the remedy.
         reason: String,
     },
 }
 
 impl<E> CallError<E> {
-    /// The function's own error, if it returned one.
+    /// Returns the function's own error, if it returned one.
     pub fn failed(&self) -> Option<&E> {
         match self {
             Self::Failed(error) => Some(error),
@@ -58,15 +56,15 @@ impl<E> CallError<E> {
         }
     }
 
-    /// The function's own error, if it returned one.
+    /// Converts into the function's own error, if it returned one.
     ///
     /// # Errors
-    /// `self` when the call failed otherwise.
+    /// `self` if the call failed for another reason.
     ///
     /// ```
     /// use duroxide::CallError;
     /// fn declined(error: CallError<String>) -> Result<String, CallError<String>> {
-    ///     let reason = error.into_failed()?; // whatever else it is goes to the caller
+    ///     let reason = error.into_failed()?; // every other error goes to the caller
     ///     Ok(reason)
     /// }
     /// assert_eq!(declined(CallError::Failed("no funds".to_owned())), Ok("no funds".to_owned()));
@@ -78,17 +76,17 @@ impl<E> CallError<E> {
         }
     }
 
-    /// Whether a declared time limit passed.
+    /// Returns true if a declared time limit passed.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOut(_))
     }
 
-    /// Whether it was cancelled.
+    /// Returns true if the call was cancelled.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled { .. })
     }
 
-    /// Whose trouble this is.
+    /// Returns the category of the error.
     pub fn category(&self) -> Category {
         match self {
             Self::Failed(_) | Self::Panicked { .. } | Self::Rejected { .. } => Category::Application,
@@ -97,7 +95,7 @@ impl<E> CallError<E> {
         }
     }
 
-    /// The same with the function's own error turned into something else.
+    /// Converts the function's own error.
     pub fn map<F>(self, convert: impl FnOnce(E) -> F) -> CallError<F> {
         match self {
             Self::Failed(error) => CallError::Failed(convert(error)),
@@ -142,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_stored_and_read() {
+    fn every_call_error_survives_serialization() {
         for error in all() {
             let json = serde_json::to_string(&error).unwrap();
             assert_eq!(serde_json::from_str::<CallError<u8>>(&json).unwrap(), error);
@@ -150,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn each_says_what_it_is() {
+    fn every_call_error_has_a_message() {
         let shown: Vec<_> = all().iter().map(ToString::to_string).collect();
         let limit = "timed out: one attempt took longer than its start-to-close limit";
         assert_eq!(shown, ["7", limit, "cancelled: why", "terminated: why", "panicked: why", "rejected: why"]);
     }
 
     #[test]
-    fn only_the_functions_own_error_is_converted() {
+    fn only_the_error_of_the_function_is_converted() {
         for error in all() {
             let mapped = error.clone().map(|n| n + 1);
             match error.clone().into_failed() {

@@ -1,21 +1,21 @@
-//! Stable codes: one table of all that can go wrong.
+//! Stable error codes, in one table.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Whose trouble an error is. Only that of the infrastructure is retried by the runtime.
+/// The origin of an error. The runtime retries only infrastructure errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Category {
-    /// The code of an orchestration or an activity, or the values that it or a client gives.
+    /// The code of an orchestration or an activity, or a value from it or from a client.
     Application,
-    /// What is deployed or set does not fit what is needed.
+    /// The deployment or a setting.
     Configuration,
     /// The storage or the process.
     Infrastructure,
-    /// Somebody wanted it to end.
+    /// A cancel or terminate request.
     Cancelled,
     /// A declared time limit passed.
     TimedOut,
@@ -33,10 +33,10 @@ impl fmt::Display for Category {
     }
 }
 
-/// A row per code: number, variant, name, category, meaning, remedy. Numbers are never used again for something else.
+/// A row for each code: number, variant, name, category, meaning, remedy. A removed number is never reused.
 macro_rules! codes {
     ($($number:literal $code:ident $name:literal $category:ident $meaning:literal $remedy:literal;)*) => {
-        /// A stable code for what went wrong: `DUR0001`. It never changes its meaning; `docs/errors.md` says more.
+        /// A stable error code, such as `DUR0001`. Its meaning never changes; `docs/errors.md` explains each.
         ///
         /// ```
         /// use duroxide::ErrorCode;
@@ -50,7 +50,7 @@ macro_rules! codes {
         }
 
         impl ErrorCode {
-            /// All of them, by number.
+            /// All codes, by number.
             pub const ALL: &[Self] = &[$(Self::$code,)*];
 
             const fn row(self) -> Row {
@@ -100,7 +100,7 @@ codes! {
         "the process died each time that it ran this, the last time with nothing else"
         "look for aborts, stack overflows and memory use in this code; deploy a fix; then resume the instance";
 
-    // What is stored and cannot be read.
+    // Stored data that cannot be read.
     "0020" UnreadableEvent "unreadable event row" Configuration
         "an event of the history cannot be read by this version"
         "deploy the version that wrote it or a newer one; if the row is damaged, restore it from a backup";
@@ -117,7 +117,7 @@ codes! {
         "the input of an activity is not of the type that its function takes"
         "deploy an activity whose type reads what was given; then resume the instance";
 
-    // What is registered and linked.
+    // Registration and linking.
     "0040" MissingState "missing state" Configuration
         "a function takes a `State<T>` that the runtime was not given"
         "give it with `Runtime::builder().state(..)`";
@@ -137,7 +137,7 @@ codes! {
         "the runtime or the client was not told something that it needs, or something that cannot be"
         "set what the message names";
 
-    // What is asked for.
+    // Requests.
     "0060" InvalidId "invalid id or name" Application
         "an id or a name is empty, too long, or holds a control character"
         "use 1 to 255 bytes for an instance id, 1 to 128 for a name, without control characters";
@@ -189,7 +189,7 @@ impl ErrorCode {
         self.row().code
     }
 
-    /// What it is called, in a few words.
+    /// Returns a short name.
     pub const fn name(self) -> &'static str {
         self.row().name
     }
@@ -199,12 +199,12 @@ impl ErrorCode {
         self.row().category
     }
 
-    /// What has happened, in one line.
+    /// Returns the meaning, in one line.
     pub const fn meaning(self) -> &'static str {
         self.row().meaning
     }
 
-    /// What can be done.
+    /// Returns the remedy.
     pub const fn remedy(self) -> &'static str {
         self.row().remedy
     }
@@ -254,7 +254,7 @@ mod tests {
 
     const PAGE: &str = include_str!("../../../docs/errors.md");
 
-    /// The section of the page that is about a code.
+    /// Returns the section of the page about a code.
     fn section(code: ErrorCode) -> &'static str {
         let heading = format!("\n## {code}: {}\n", code.name());
         let (_, rest) = PAGE.split_once(&heading).unwrap_or_else(|| panic!("docs/errors.md lacks{heading}"));
@@ -262,20 +262,20 @@ mod tests {
     }
 
     #[test]
-    fn every_code_has_its_section_in_the_docs() {
+    fn every_code_has_a_section_in_the_docs() {
         for &code in ErrorCode::ALL {
             let section = section(code).split_whitespace().collect::<Vec<_>>().join(" ");
             for label in [&format!("**Category:** {}.", code.category()), "**What:**", "**Why:**", "**Remedy:**"] {
                 assert!(section.contains(label), "docs/errors.md, {code}: {label} is missing");
             }
-            let said = section.to_lowercase();
-            assert!(said.contains(&code.meaning().to_lowercase()), "docs/errors.md, {code}: {}", code.meaning());
-            assert!(said.contains(&code.remedy().to_lowercase()), "docs/errors.md, {code}: {}", code.remedy());
+            let text = section.to_lowercase();
+            assert!(text.contains(&code.meaning().to_lowercase()), "docs/errors.md, {code}: {}", code.meaning());
+            assert!(text.contains(&code.remedy().to_lowercase()), "docs/errors.md, {code}: {}", code.remedy());
         }
     }
 
     #[test]
-    fn every_section_in_the_docs_has_its_code() {
+    fn every_section_in_the_docs_has_a_code() {
         let headings = PAGE.lines().filter_map(|line| line.strip_prefix("## DUR"));
         let numbers: Vec<_> = headings.filter_map(|heading| heading.split(':').next()).collect();
         let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str().trim_start_matches("DUR")).collect();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_rise() {
+    fn codes_are_in_ascending_order() {
         assert!(ErrorCode::ALL.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
     }
 

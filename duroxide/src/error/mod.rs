@@ -1,4 +1,4 @@
-//! Errors: the one that user functions return, what a durable call fails with, and the codes of all that can go wrong.
+//! Errors: [`Error`] for user functions, [`CallError`] for durable calls, and the stable codes.
 
 mod call;
 mod code;
@@ -15,15 +15,15 @@ pub use suspension::Suspension;
 /// The result of a user function that does not need an error type of its own.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error for user functions that need no type of their own: any error turns into it with `?`, and it can be stored.
+/// An error for user functions that need no error type of their own: `?` converts any error into it, and it can be stored.
 ///
 /// It keeps the messages of the error and of its sources, as text. `{}` shows the message, `{:#}` the message and its
 /// causes on one line, `{:?}` all of them on lines of their own.
 ///
-/// It does not implement [`std::error::Error`], since it could not convert from all that do if it did; but it
-/// dereferences to one and turns into `Box<dyn Error + Send + Sync>`. So it can be a `#[from]` of `thiserror`, and `?`
-/// passes it on where boxed errors are returned. An error that is boxed already, or that of `anyhow`, comes in with
-/// [`from_boxed`](Error::from_boxed). Its fields are stored as `{"message": "..", "causes": [".."]}`.
+/// It does not implement [`std::error::Error`], since it could then not convert from all types that do. But it dereferences to
+/// one, and converts into `Box<dyn Error + Send + Sync>`. So it can be a `#[from]` of `thiserror`, and `?` works in functions
+/// that return boxed errors. [`from_boxed`](Error::from_boxed) converts a boxed error, or that of `anyhow`. The stored form is
+/// `{"message": "..", "causes": [".."]}`.
 ///
 /// ```
 /// fn parse(text: &str) -> duroxide::Result<u32> {
@@ -39,14 +39,14 @@ pub struct Error {
     chain: Link,
 }
 
-/// A message, and what caused it. The standard library's form of an error: each is the source of the one before.
+/// A message and its cause. This is the standard library's form of an error: each link is the source of the one before.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Link {
     message: String,
     cause: Option<Box<Link>>,
 }
 
-/// How an [`Error`] is stored.
+/// The stored form of an [`Error`].
 #[derive(Serialize, Deserialize)]
 struct Stored {
     message: String,
@@ -55,12 +55,12 @@ struct Stored {
 }
 
 impl Error {
-    /// An error that has only a message.
+    /// Creates an error that has only a message.
     pub fn new(message: impl fmt::Display) -> Self {
         Self { chain: Link { message: message.to_string(), cause: None } }
     }
 
-    /// An error that is boxed, or that can be boxed but is no [`std::error::Error`], such as that of `anyhow`.
+    /// Converts an error that is boxed, or that can be boxed but is no [`std::error::Error`], such as that of `anyhow`.
     ///
     /// ```
     /// fn legacy() -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
@@ -75,18 +75,18 @@ impl Error {
         Self { chain: Link::of(&*error.into()) }
     }
 
-    /// The same error as the cause of another, which says what was being done.
+    /// Wraps this error as the cause of another, whose message names the operation that failed.
     #[must_use]
     pub fn context(self, message: impl fmt::Display) -> Self {
         Self { chain: Link { message: message.to_string(), cause: Some(Box::new(self.chain)) } }
     }
 
-    /// What went wrong, without the causes.
+    /// Returns the message, without the causes.
     pub fn message(&self) -> &str {
         &self.chain.message
     }
 
-    /// Why: the message of each source of the error, the nearest first.
+    /// Returns the messages of the causes, the nearest first.
     pub fn causes(&self) -> impl Iterator<Item = &str> {
         self.chain.causes()
     }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_is_kept() {
+    fn error_keeps_its_cause_chain() {
         let error = chain();
         assert_eq!(error.message(), "outer");
         assert_eq!(error.causes().collect::<Vec<_>>(), ["middle", "invalid digit found in string"]);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_stored_and_read() {
+    fn error_survives_serialization() {
         let json = serde_json::to_value(chain()).unwrap();
         assert_eq!(
             json,
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn it_goes_out_as_a_standard_error_and_comes_back() {
+    fn error_survives_the_way_through_a_standard_error() {
         #[derive(Debug, thiserror::Error)]
         #[error(transparent)]
         struct Wrapped(#[from] Error);
@@ -268,14 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn it_crosses_threads() {
+    fn error_is_send_and_sync() {
         fn check<T: Send + Sync + 'static>() {}
         check::<Error>();
         check::<CallError<Error>>();
     }
 
     #[test]
-    fn a_call_error_converts_and_keeps_its_causes() {
+    fn call_error_converts_to_error_with_its_causes() {
         fn fails<E: fmt::Debug + fmt::Display + 'static>(error: CallError<E>) -> Result<()> {
             Err(error)?
         }

@@ -1,4 +1,4 @@
-//! Why an instance is suspended.
+//! The reason why an instance is suspended.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::ErrorCode;
 use crate::id::EventId;
 
-/// Why an instance is suspended, or an activity of it is parked. Stored as JSON with the instance.
+/// The reason why an instance is suspended, or one of its activities is parked. Stored as JSON with the instance.
 ///
-/// `Display` shows all that is known, a line each, what was recorded right above what was asked for.
+/// `Display` shows each known detail on a line, with the recorded decision right above the one that the code asked for.
 ///
 /// ```
 /// use duroxide::{ErrorCode, EventId, Suspension};
@@ -22,20 +22,20 @@ use crate::id::EventId;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suspension {
-    /// What kind of trouble it is.
+    /// The code of the problem.
     pub code: ErrorCode,
-    /// What has happened, in one sentence.
+    /// The problem, in one sentence.
     pub message: String,
     /// The event at which it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<EventId>,
-    /// What history says.
+    /// The decision in the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<String>,
-    /// What the code asked for instead.
+    /// The decision that the code asked for instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<String>,
-    /// Where in the source: file, line and column.
+    /// The place in the source: file, line and column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
     /// The build of the node that suspended it.
@@ -44,7 +44,7 @@ pub struct Suspension {
 }
 
 impl Suspension {
-    /// A reason that has only a code and a message.
+    /// Creates a reason with only a code and a message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), event: None, recorded: None, asked: None, place: None, build: None }
     }
@@ -56,7 +56,7 @@ impl Suspension {
         self
     }
 
-    /// Adds what history says and what the code asked for instead.
+    /// Adds the recorded decision, and the one that the code asked for instead.
     #[must_use]
     pub fn compared(mut self, recorded: impl Into<String>, asked: impl Into<String>) -> Self {
         self.recorded = Some(recorded.into());
@@ -64,7 +64,7 @@ impl Suspension {
         self
     }
 
-    /// Adds the place in the source: a [`Location`](std::panic::Location), or the same as text.
+    /// Adds the place in the source: a [`Location`](std::panic::Location), or its text.
     #[must_use]
     pub fn place(mut self, place: impl fmt::Display) -> Self {
         self.place = Some(place.to_string());
@@ -93,7 +93,7 @@ impl fmt::Display for Suspension {
         ];
         for (label, text) in lines {
             let Some(text) = text else { continue };
-            // What has several lines stays in its column.
+            // Further lines of a text are indented to its column.
             write!(f, "\n  {label:<9} {}", text.replace('\n', "\n            "))?;
         }
         Ok(())
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_stand_below_each_other() {
+    fn recorded_and_asked_for_are_aligned_in_the_text() {
         let suspension = full();
         let place = suspension.place.clone().expect("was given");
         assert!(place.contains("suspension.rs:"), "{place}");
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_stored_and_read() {
+    fn suspension_survives_serialization() {
         for suspension in [full(), Suspension::new(ErrorCode::CrashLoop, "3 crashes")] {
             let json = serde_json::to_string(&suspension).unwrap();
             assert_eq!(serde_json::from_str::<Suspension>(&json).unwrap(), suspension);

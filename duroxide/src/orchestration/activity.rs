@@ -1,4 +1,4 @@
-//! Calling an activity.
+//! Activity calls.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -18,16 +18,16 @@ use crate::payload::{Payload, PayloadError};
 use crate::policy::{ActivityOptions, RetryPolicy};
 use crate::replay::{Core, op};
 
-/// The call of an activity: set its options, then `.await` it.
+/// A call of an activity: set its options, then `.await` it.
 ///
-/// It is scheduled when it is first polled, or by [`start`](ActivityCall::start). Dropped before it has its outcome, the
-/// activity is cancelled, unless it is [`detached`](ActivityCall::detached).
+/// The activity is scheduled when the call is first polled, or by [`start`](ActivityCall::start). Dropping the call before it
+/// has an outcome cancels the activity, unless it is [`detached`](ActivityCall::detached).
 ///
 /// # Errors
-/// Resolves to a [`CallError`]: the activity's own error, or why it has none.
+/// Resolves to a [`CallError`]: the activity's own error, or the reason why there is none.
 ///
 /// # Cancel safety
-/// Dropping it *is* the cancelling of the activity; what it has done so far it has done.
+/// Dropping the call cancels the activity. The effects that the activity has had so far are not undone.
 #[must_use = "an activity is scheduled when its call is awaited, or by `.start()`; dropped, it is cancelled, unless it is \
               `.detached()`: `let _ = ..` lets that go"]
 pub struct ActivityCall<T, E> {
@@ -56,39 +56,39 @@ impl<T, E> ActivityCall<T, E> {
         Self { call: PendingCall::new(core, place), spec, result: PhantomData }
     }
 
-    /// Retries as this policy says, instead of what the activity declares.
+    /// Sets the retry policy. Default: the one that the activity declares, else one attempt.
     #[track_caller]
     pub fn retry(self, policy: RetryPolicy) -> Self {
         self.with(Location::caller(), |spec| spec.options.retry = Some(policy))
     }
 
-    /// Limits one attempt, from its start. Default: what the activity declares, else none.
+    /// Limits one attempt, from its start. Default: the limit that the activity declares, else none.
     #[track_caller]
     pub fn timeout(self, limit: Duration) -> Self {
         self.with(Location::caller(), |spec| spec.options.start_to_close = Some(limit))
     }
 
-    /// Limits all attempts together, from scheduling. Default: what the activity declares, else none.
+    /// Limits all attempts together, from scheduling. Default: the limit that the activity declares, else none.
     #[track_caller]
     pub fn schedule_to_close(self, limit: Duration) -> Self {
         self.with(Location::caller(), |spec| spec.options.schedule_to_close = Some(limit))
     }
 
-    /// Runs it only on nodes that serve this tag: those that were given it with `RuntimeBuilder::tags`, and those that
-    /// were given none and so serve all.
+    /// Runs the activity only on nodes that serve this tag: nodes that list it in `RuntimeBuilder::tags`, and nodes that list no
+    /// tags and so serve all.
     #[track_caller]
     pub fn tag(self, tag: impl Into<String>) -> Self {
         let tag = tag.into();
         self.with(Location::caller(), |spec| spec.tag = Some(tag))
     }
 
-    /// Lets the activity go on when this call is dropped, or when the orchestration ends before it.
+    /// Lets the activity continue when this call is dropped, or when the orchestration ends first.
     #[track_caller]
     pub fn detached(self) -> Self {
         self.with(Location::caller(), |spec| spec.detached = true)
     }
 
-    /// Schedules the activity now, and returns its pending result.
+    /// Schedules the activity now, and returns the pending call.
     pub fn start(mut self) -> Self {
         self.schedule();
         self

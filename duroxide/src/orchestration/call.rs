@@ -1,4 +1,4 @@
-//! What the futures of all durable calls have in common.
+//! The common part of all durable calls.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::id::CallId;
 use crate::payload::Payload;
 use crate::replay::{Core, Failed, Fault, Outcome};
 
-/// The place of a call in user code.
+/// The source location of a call in user code.
 pub(crate) type Place = &'static Location<'static>;
 
-/// A call between its building and its outcome. Its id is claimed when it is built; it is scheduled when it is polled first.
+/// A call, from its creation to its outcome. Its id is claimed when it is built, and it is scheduled when it is first polled.
 pub(crate) struct PendingCall {
     pub(crate) core: Arc<Core>,
     pub(crate) id: CallId,
@@ -35,7 +35,7 @@ impl PendingCall {
         Self { core: core.clone(), id: core.claim(place), place, stage: Stage::Built }
     }
 
-    /// Whether options may still be set; that it is too late is reported.
+    /// Returns true if options may still be set; reports the misuse otherwise.
     pub(crate) fn may_change(&self, place: Place) -> bool {
         if self.stage != Stage::Built {
             self.core.fail(Fault::late_option(place));
@@ -43,7 +43,7 @@ impl PendingCall {
         self.stage == Stage::Built
     }
 
-    /// Schedules the call unless it is.
+    /// Schedules the call, unless it is scheduled already.
     pub(crate) fn schedule(&mut self, schedule: impl FnOnce(&Core, CallId, Place)) {
         if self.stage == Stage::Built {
             self.stage = Stage::Scheduled;
@@ -62,8 +62,12 @@ impl PendingCall {
         outcome
     }
 
-    /// Reads the outcome. One that cannot be read suspends the instance.
-    pub(crate) fn decode<T, E>(&self, outcome: Outcome, what: impl FnOnce() -> String) -> Poll<Result<T, CallError<E>>>
+    /// Decodes the outcome. An unreadable one suspends the instance.
+    pub(crate) fn decode<T, E>(
+        &self,
+        outcome: Outcome,
+        subject: impl FnOnce() -> String,
+    ) -> Poll<Result<T, CallError<E>>>
     where
         T: DeserializeOwned,
         E: DeserializeOwned,
@@ -75,7 +79,7 @@ impl PendingCall {
         match decoded {
             Ok(result) => Poll::Ready(result),
             Err(error) => {
-                self.core.fail(Fault::unreadable_outcome(&what(), &error, self.place));
+                self.core.fail(Fault::unreadable_outcome(&subject(), &error, self.place));
                 Poll::Pending
             }
         }
@@ -90,7 +94,7 @@ impl Drop for PendingCall {
     }
 }
 
-/// What the caller sees of a failure.
+/// Converts a recorded failure into the error that the caller receives.
 pub(crate) fn call_error<E: DeserializeOwned>(
     failure: Failure,
     error: &Payload,

@@ -1,4 +1,4 @@
-//! Being told of a cancellation.
+//! Waiting for a cancel request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use super::call::Place;
 use crate::replay::{Core, op::cancel};
 
-/// Resolves to the reason once somebody has asked to cancel; see
+/// Resolves to the reason of a cancel request; see
 /// [`OrchestrationContext::cancelled`](super::OrchestrationContext::cancelled).
 #[must_use = "a cancellation is waited for when this is awaited"]
 pub struct Cancelled {

@@ -1,4 +1,4 @@
-//! Calling an orchestration from another: as a child, or detached.
+//! Calls of an orchestration from another: as a child, or detached.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -17,16 +17,18 @@ use crate::id::{CallId, InstanceId, MAX_NAME, check_text};
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{Core, op};
 
-/// The call of an orchestration as a child: set its options, then `.await` it.
+/// A call of an orchestration as a child: set its options, then `.await` it.
 ///
-/// The child is started when the call is first polled, or by [`start`](ChildCall::start). When the call is dropped before it
-/// has its outcome, or the parent ends, the child is cancelled, or what [`on_parent_close`](ChildCall::on_parent_close) says.
+/// The child is started when the call is first polled, or by [`start`](ChildCall::start). If the call is dropped before it has an
+/// outcome, or the parent ends, the child is closed by its [`on_parent_close`](ChildCall::on_parent_close) policy; by default
+/// it is cancelled.
 ///
 /// # Errors
-/// Resolves to a [`CallError`]: the child's own error, or why it has none; [`CallError::Rejected`] when the id is taken.
+/// Resolves to a [`CallError`]: the child's own error, or the reason why there is none; [`CallError::Rejected`] if the id is
+/// taken.
 ///
 /// # Cancel safety
-/// Dropping it *is* the cancelling of the child, which may compensate.
+/// Dropping the call cancels the child, which may compensate.
 #[must_use = "a child is started when its call is awaited, or by `.start()`; dropped, it is closed as `.on_parent_close(..)` \
               says"]
 pub struct ChildCall<T, E> {
@@ -35,10 +37,10 @@ pub struct ChildCall<T, E> {
     result: PhantomData<fn() -> Result<T, E>>,
 }
 
-/// A detached start: resolves to the id of the new instance once it exists. Dropping it takes nothing back.
+/// A detached start: resolves to the id of the new instance once it exists. Dropping it does not undo the start.
 ///
 /// # Errors
-/// Resolves to [`CallError::Rejected`] when the id is taken or a value is refused.
+/// Resolves to [`CallError::Rejected`] if the id is taken or a value is refused.
 #[must_use = "the orchestration is started when this is awaited, or by `.start()`, which `let _ = ..` lets go"]
 pub struct DetachedStart {
     call: PendingCall,
@@ -67,35 +69,34 @@ impl<T, E> ChildCall<T, E> {
         Self { call: PendingCall::new(core, place), spec, result: PhantomData }
     }
 
-    /// Names the instance. Default: a name made of the parent's, its execution and this call, which is never taken.
+    /// Sets the id of the child. Default: an id derived from the parent's execution and this call, which is never taken.
     #[track_caller]
     pub fn id(self, id: impl Into<String>) -> Self {
         let id = id.into();
         self.with(Location::caller(), |spec| spec.id = Some(id))
     }
 
-    /// Asks for this version, as semver. Default: the latest that is registered where the child starts.
+    /// Sets the version, as semver. Default: the latest version that is registered on the node that starts the child.
     #[track_caller]
     pub fn version(self, version: impl Into<String>) -> Self {
         let version = version.into();
         self.with(Location::caller(), |spec| spec.version = Some(version))
     }
 
-    /// Says what becomes of the child when nobody waits for it any more: its parent ends before it, or drops this call.
-    /// Default: it is cancelled.
+    /// Sets the policy that closes the child when its parent ends first, or drops this call. Default: the child is cancelled.
     #[track_caller]
     pub fn on_parent_close(self, policy: ClosePolicy) -> Self {
         self.with(Location::caller(), |spec| spec.close = policy)
     }
 
-    /// Starts an instance that answers to nobody, instead of a child.
+    /// Starts an independent instance instead of a child: the parent neither waits for it nor closes it.
     #[track_caller]
     pub fn detached(self) -> DetachedStart {
         let Self { call, spec, .. } = self.with(Location::caller(), |_| ());
         DetachedStart { call, spec }
     }
 
-    /// Starts the child now, and returns its pending result.
+    /// Starts the child now, and returns the pending call.
     pub fn start(mut self) -> Self {
         self.schedule();
         self

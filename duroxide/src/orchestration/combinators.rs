@@ -1,10 +1,10 @@
-//! Combinators for durable futures, and durations that one writes often.
+//! Combinators for durable futures, and constructors for common durations.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// Waits for the first of several branches; polls them in the order in which they stand, so that the winner is the same on
-/// replay. The futures of the others are dropped, which cancels what they scheduled.
+/// Waits for the first of several branches. Branches are polled in source order, so that the winner is the same on replay. The
+/// futures of the other branches are dropped, which cancels their calls.
 ///
 /// Grammar as `tokio::select!`: `pattern = future => expression`, optionally `, if condition`, and `else => expression`.
 ///
@@ -24,7 +24,7 @@ macro_rules! select {
     ($($branches:tt)*) => { $crate::__private::tokio::select! { biased; $($branches)* } };
 }
 
-/// Waits for all of several futures and returns a tuple of what they return. They run side by side.
+/// Waits for all of several futures, which run concurrently, and returns a tuple of their outputs.
 ///
 /// ```
 /// use duroxide::prelude::*;
@@ -38,8 +38,8 @@ macro_rules! join {
     ($($futures:tt)*) => { $crate::__private::tokio::join! { biased; $($futures)* } };
 }
 
-/// Waits for all futures of a collection and returns what they return, in the order of the collection. They run side by
-/// side; n of them cost O(n).
+/// Waits for all futures of a collection, which run concurrently, and returns their outputs in the order of the collection. The
+/// cost of n futures is O(n).
 pub async fn join_all<I>(futures: I) -> Vec<<I::Item as Future>::Output>
 where
     I: IntoIterator,
@@ -48,8 +48,8 @@ where
     futures_util::future::join_all(futures).await
 }
 
-/// Waits for the first of a collection: its position and what it returns. The others are dropped, which cancels what they
-/// scheduled. An empty collection waits forever, which the runtime reports.
+/// Waits for the first future of a collection, and returns its position and its output. The others are dropped, which cancels
+/// their calls. An empty collection waits forever, which the runtime reports.
 pub async fn race<I>(futures: I) -> (usize, <I::Item as Future>::Output)
 where
     I: IntoIterator,
@@ -63,8 +63,8 @@ where
     (position, output)
 }
 
-/// Waits for all futures of a collection and returns what they return in `Ok`, in the order of the collection, or the first
-/// `Err`: then the others are dropped, which cancels what they scheduled.
+/// Waits for all futures of a collection, and returns their `Ok` values in the order of the collection, or the first `Err`. On an
+/// `Err` the other futures are dropped, which cancels their calls.
 ///
 /// # Errors
 /// The first one that a future returns.
@@ -76,22 +76,22 @@ where
     futures_util::future::try_join_all(futures).await
 }
 
-/// A duration of so many seconds.
+/// Returns a duration in seconds.
 pub const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A duration of so many minutes. Saturates.
+/// Returns a duration in minutes. Saturates.
 pub const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(minutes.saturating_mul(60))
 }
 
-/// A duration of so many hours. Saturates.
+/// Returns a duration in hours. Saturates.
 pub const fn hours(hours: u64) -> Duration {
     Duration::from_secs(hours.saturating_mul(60 * 60))
 }
 
-/// A duration of so many days of 24 hours. Saturates.
+/// Returns a duration in days of 24 hours. Saturates.
 pub const fn days(days: u64) -> Duration {
     Duration::from_secs(days.saturating_mul(24 * 60 * 60))
 }

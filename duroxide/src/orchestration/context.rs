@@ -1,4 +1,4 @@
-//! The context of an orchestration: thin; each method pushes a decision and returns a future.
+//! The context of an orchestration. It is thin: each method returns a future that makes its decision when it is first polled.
 
 use std::fmt;
 use std::panic::Location;
@@ -17,10 +17,10 @@ use crate::policy::ActivityOptions;
 use crate::replay::Core;
 use crate::replay::op::{cancel, timer::Due};
 
-/// What an orchestration works with. Cheap to clone.
+/// The interface of an orchestration to the runtime. Cheap to clone.
 ///
-/// It belongs to the turns of its orchestration: used from another task or thread, it suspends the instance with the place
-/// of the use.
+/// It works only within the turns of its own orchestration. Use from another task or thread suspends the instance, with the
+/// place of the use.
 #[derive(Clone)]
 pub struct OrchestrationContext {
     pub(crate) core: Arc<Core>,
@@ -31,25 +31,25 @@ impl OrchestrationContext {
         Self { core }
     }
 
-    /// The instance, and which execution of it this is.
+    /// Returns the instance id and the number of this execution.
     pub fn execution(&self) -> &ExecutionId {
         &self.core.execution
     }
 
-    /// The time of the event that is being handled: the same on replay. It stands still within a turn.
+    /// Returns the recorded time of the newest delivered event: the same on replay, and constant until the next event.
     #[track_caller]
     pub fn now(&self) -> Timestamp {
-        let state = self.core.in_turn(Location::caller());
+        let state = self.core.lock_in_poll(Location::caller());
         state.map_or(Timestamp::from_micros(0), |state| state.now)
     }
 
-    /// A random number: the same on replay. Not for secrets.
+    /// Returns a random number: the same on replay. Not for secrets.
     #[track_caller]
     pub fn random(&self) -> u64 {
         self.core.random(Location::caller())
     }
 
-    /// A random UUID (version 4): the same on replay. Not for secrets.
+    /// Returns a random UUID (version 4): the same on replay. Not for secrets.
     #[track_caller]
     pub fn uuid(&self) -> Uuid {
         let place = Location::caller();
@@ -57,13 +57,13 @@ impl OrchestrationContext {
         uuid::Builder::from_random_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes()).into_uuid()
     }
 
-    /// A durable timer that fires after a duration. `Duration::MAX` waits until it is dropped.
+    /// Returns a durable timer that fires after a duration. `Duration::MAX` waits until it is dropped.
     #[track_caller]
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep::new(&self.core, Due::After(duration), Location::caller())
     }
 
-    /// A durable timer that fires at a time, a [`Timestamp`] or `SystemTime`; at once when that has passed.
+    /// Returns a durable timer that fires at a [`Timestamp`] or `SystemTime`; at once if that has passed.
     #[track_caller]
     pub fn sleep_until(&self, time: impl Into<Timestamp>) -> Sleep {
         Sleep::new(&self.core, Due::At(time.into()), Location::caller())
@@ -81,7 +81,7 @@ impl OrchestrationContext {
         EventByName::new(&self.core, name, Location::caller())
     }
 
-    /// Takes the oldest unread event of a type, if there is one that no wait is about to take.
+    /// Takes the oldest unread event of a type that does not belong to a pending wait, if there is one.
     #[track_caller]
     pub fn try_event<E: Event>(&self) -> Option<E> {
         event::try_event(&self.core, E::NAME, Location::caller())
@@ -93,7 +93,7 @@ impl OrchestrationContext {
         event::try_event(&self.core, name, Location::caller())
     }
 
-    /// Takes all unread events of a type, oldest first.
+    /// Takes all unread events of a type that do not belong to a pending wait, oldest first.
     #[track_caller]
     pub fn drain<E: Event>(&self) -> Vec<E> {
         event::drain(&self.core, E::NAME, Location::caller())
@@ -105,16 +105,16 @@ impl OrchestrationContext {
         event::drain(&self.core, name, Location::caller())
     }
 
-    /// Resolves to the reason once somebody has asked to cancel this instance.
+    /// Waits for a request to cancel this instance, and resolves to its reason.
     ///
-    /// Calling this, once, changes what a cancel does: without it, the function is dropped and the outcome is *cancelled*;
-    /// with it, the function goes on, may compensate, and what it returns is the outcome.
+    /// Calling this once changes the effect of a cancel request. Without it, the function is dropped, and the outcome is
+    /// *cancelled*. With it, the function continues, may compensate, and its result is the outcome.
     #[track_caller]
     pub fn cancelled(&self) -> Cancelled {
         Cancelled::new(&self.core, Location::caller())
     }
 
-    /// The reason, if somebody has asked to cancel this instance. Counts as a call of [`cancelled`](Self::cancelled).
+    /// Returns the reason of a cancel request, if there is one. Counts as a call of [`cancelled`](Self::cancelled).
     #[track_caller]
     pub fn cancel_requested(&self) -> Option<String> {
         cancel::requested(&self.core, Location::caller())
@@ -122,8 +122,8 @@ impl OrchestrationContext {
 
     /// Calls an activity by name: the twin of the typed `activity::call(&ctx, ..)` for names chosen at run time.
     ///
-    /// The options that the activity declares are those of its types, which are not known here: without `.retry(..)` there
-    /// is one attempt, without `.timeout(..)` no limit. Its error is JSON.
+    /// The declared options belong to the activity's type, which is not known here. So without `.retry(..)` there is one attempt,
+    /// and without `.timeout(..)` no limit. The error is JSON.
     #[track_caller]
     pub fn call_activity<T: DeserializeOwned>(
         &self,
@@ -134,7 +134,7 @@ impl OrchestrationContext {
         ActivityCall::new(&self.core, name, Payload::encode(input), ActivityOptions::default(), place)
     }
 
-    /// Calls an orchestration by name: the twin of the typed `orchestration::call(&ctx, ..)`. Its error is JSON.
+    /// Calls an orchestration by name: the twin of the typed `orchestration::call(&ctx, ..)`. The error is JSON.
     #[track_caller]
     pub fn call_orchestration<T: DeserializeOwned>(
         &self,

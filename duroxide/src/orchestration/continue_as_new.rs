@@ -1,4 +1,4 @@
-//! Continue-as-new: the same instance, a fresh history.
+//! Continue-as-new: the same instance, a new execution with an empty history.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -14,11 +14,11 @@ use crate::id::CallId;
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{Core, Fault, op};
 
-/// Ends the execution when it is awaited, and starts the next one. It never resolves; its type is what the function returns,
-/// so that it can stand in tail position.
+/// Ends the execution when it is awaited, and starts the next one. It never resolves. Its output type is the return type of the
+/// function, so it can be the last expression.
 ///
-/// Activities and timers of the execution are cancelled, children closed by their policy; unread events go on to the next
-/// execution, in order.
+/// Activities and timers of the execution are cancelled, and children are closed by their policy. Unread events pass to the
+/// next execution, in order.
 #[must_use = "the execution continues as new when this is awaited"]
 pub struct ContinueAsNew<R> {
     core: Arc<Core>,
@@ -33,7 +33,7 @@ impl<R> ContinueAsNew<R> {
         Self { core: core.clone(), place, input: Some(input), version: None, result: PhantomData }
     }
 
-    /// Goes on with this version, as semver. Default: the latest that is registered.
+    /// Sets the version of the next execution, as semver. Default: the latest that is registered.
     #[track_caller]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         if self.input.is_none() {
@@ -59,7 +59,7 @@ impl<R> Future for ContinueAsNew<R> {
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<R> {
         let this = self.get_mut();
         if let Err(reason) = this.end() {
-            // There is no error that user code could handle here: it stands still until other code is deployed.
+            // Continue-as-new has no error for user code, so a refused value suspends the instance until other code is deployed.
             this.core.fail(Fault::new(ErrorCode::PayloadRefused, reason).at(Some(this.place)));
         }
         Poll::Pending

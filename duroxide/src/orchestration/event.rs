@@ -1,4 +1,4 @@
-//! Waiting for external events.
+//! Waits for external events.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -16,15 +16,14 @@ use crate::replay::{Core, Fault, Ticket};
 /// Waits for the next event of a type; see [`OrchestrationContext::event`](super::OrchestrationContext::event).
 pub type EventWait<E> = EventByName<E>;
 
-/// Waits for the next event of a name. The event is consumed when this resolves, never before: a wait that is dropped
-/// consumes nothing.
+/// Waits for the next event of a name. The event is consumed when the wait resolves: a wait that is dropped consumes nothing.
 #[must_use = "an event is waited for when this is awaited"]
 pub struct EventByName<T> {
     core: Arc<Core>,
     call: CallId,
     name: String,
     place: Place,
-    /// Since it was polled, and until it takes an event.
+    /// Set from the first poll until the wait takes an event.
     wait: Option<Ticket>,
     done: bool,
     event: PhantomData<fn() -> T>,
@@ -65,13 +64,13 @@ impl<T> Drop for EventByName<T> {
 
 /// Takes the oldest unread event of a name, if there is one.
 pub(crate) fn try_event<T: DeserializeOwned>(core: &Core, name: &str, place: Place) -> Option<T> {
-    let payload = core.in_turn(place)?.mailbox.take_one(name)?;
+    let payload = core.lock_in_poll(place)?.mailbox.take_one(name)?;
     decode(core, name, &payload, place)
 }
 
-/// Takes all unread events of a name.
+/// Takes all unread events of a name that do not belong to a pending wait.
 pub(crate) fn drain<T: DeserializeOwned>(core: &Core, name: &str, place: Place) -> Vec<T> {
-    let Some(mut state) = core.in_turn(place) else { return Vec::new() };
+    let Some(mut state) = core.lock_in_poll(place) else { return Vec::new() };
     let payloads = state.mailbox.take_all(name);
     drop(state);
     payloads.iter().map_while(|payload| decode(core, name, payload, place)).collect()

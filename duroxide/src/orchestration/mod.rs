@@ -1,4 +1,6 @@
-//! What an orchestration sees: its context, and the futures of its durable calls.
+//! The interface of an orchestration: its context, and the futures of its durable calls.
+//!
+//! The files here hold options and types; [`replay`](crate::replay) makes the decisions and resolves the futures.
 
 mod activity;
 mod call;
@@ -50,27 +52,27 @@ pub use timer::Sleep;
     note = "annotate the async function with `#[orchestration]` and use the type of the same name"
 )]
 pub trait Orchestration: Sized + 'static {
-    /// The name that is recorded: unique, with the version, in a registry.
+    /// The recorded name. Name and version are unique in a registry.
     const NAME: &'static str;
     /// The version, as semver.
     const VERSION: &'static str = "1.0.0";
-    /// The names of its parameters, where it has more than one.
+    /// The names of its parameters.
     const PARAMETERS: Option<&'static [&'static str]> = None;
-    /// What it is started with.
+    /// The type of its input.
     type Input: Serialize + DeserializeOwned + Send + 'static;
-    /// What it returns.
+    /// The type of its output.
     type Output: Serialize + DeserializeOwned + Send + 'static;
-    /// What it fails with.
+    /// The type of its error.
     type Error: Serialize + DeserializeOwned + Send + 'static;
 }
 
-/// An orchestration with its code. `#[orchestration]` implements it, unless the function has no body.
+/// An orchestration with its code. `#[orchestration]` implements it for a function with a body.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an orchestration with its code here",
     note = "a contract without a body has no code; `Registry::with` takes every annotated function that has a body"
 )]
 pub trait OrchestrationFn: Orchestration {
-    /// The function: deterministic, and polled only by the runtime.
+    /// Runs the orchestration. The function must be deterministic, and only the runtime polls it.
     fn run(
         ctx: OrchestrationContext,
         input: Self::Input,
@@ -94,6 +96,6 @@ pub trait OrchestrationFn: Orchestration {
     note = "annotate the type with `#[event]`"
 )]
 pub trait Event: Serialize + DeserializeOwned + Send + 'static {
-    /// The name that is recorded.
+    /// The recorded name.
     const NAME: &'static str;
 }

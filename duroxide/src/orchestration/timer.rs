@@ -9,9 +9,9 @@ use super::call::{PendingCall, Place};
 use crate::replay::Core;
 use crate::replay::op::timer::{self, Due};
 
-/// A durable timer: resolves when it is due, whatever restarts meanwhile. Dropped, it is taken back.
+/// A durable timer: resolves when it is due, also across restarts. Dropping it cancels it.
 ///
-/// It is created when it is first polled, or by [`start`](Sleep::start); a duration counts from then.
+/// The timer is created when it is first polled, or by [`start`](Sleep::start); a duration counts from then.
 #[must_use = "a timer is created when it is awaited, or by `.start()`"]
 pub struct Sleep {
     call: PendingCall,

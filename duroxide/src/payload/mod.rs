@@ -1,8 +1,8 @@
-//! User values as bytes. The only place where user values are serialised and parsed.
+//! User values as bytes. This is the only module that serialises and parses them.
 
-mod same;
+mod json_eq;
+mod redact;
 mod strict;
-mod withhold;
 
 #[cfg(test)]
 mod tests;
@@ -13,9 +13,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// A user's value, as the JSON text that is stored: input, output, error or event. Cheap to clone.
+/// A user's value as the JSON text that is stored: an input, an output, an error or an event. Cheap to clone.
 ///
-/// Never printed by `Debug` or in errors, since it may hold secrets.
+/// `Debug` and errors never show the text, since it may hold secrets.
 ///
 /// ```
 /// use duroxide::Payload;
@@ -34,8 +34,8 @@ impl Payload {
     /// Serialises a value, to the same text as `serde_json::to_vec`.
     ///
     /// # Errors
-    /// [`PayloadError`] when the value refuses, or when JSON would change it: a float that is not finite, a `Some` of
-    /// something that writes `null`, a map whose keys are not strings, numbers, booleans, characters or enums without
+    /// [`PayloadError`] if the `Serialize` of the value fails, or if JSON would change the value: a float that is not finite, a
+    /// `Some` of a value that writes `null`, a map whose keys are not strings, numbers, booleans, characters or enums without
     /// fields.
     ///
     /// ```
@@ -55,44 +55,44 @@ impl Payload {
     /// Parses the value.
     ///
     /// # Errors
-    /// [`PayloadError`] with the type that was asked for, what it expected and the place in the text; never with the text.
+    /// [`PayloadError`] with the requested type, the kind of the mismatch and its place in the text; never with the text itself.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
         serde_json::from_slice(&self.0).map_err(|error| PayloadError {
             type_name: std::any::type_name::<T>().to_owned(),
             action: Action::Read,
             path: String::new(),
-            reason: withhold::read(&error),
+            reason: redact::redact_de_error(&error),
         })
     }
 
-    /// Takes bytes that are JSON text already, such as those that a provider has stored.
+    /// Wraps bytes that are JSON text already, such as those that a provider has stored.
     pub fn from_json_bytes(json: impl Into<Bytes>) -> Self {
         Self(json.into())
     }
 
-    /// The JSON text.
+    /// Returns the JSON text.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The length of the JSON text in bytes.
+    /// Returns the length of the JSON text in bytes.
     #[expect(clippy::len_without_is_empty, reason = "JSON text is never empty")]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether this is JSON's `null`.
+    /// Returns true if this is JSON's `null`.
     pub fn is_null(&self) -> bool {
         self.0 == Self::NULL.0
     }
 
-    /// Whether both say the same, so that code which gives one may replay a history that holds the other.
+    /// Returns true if both are the same JSON value, so that code which passes one may replay a history that holds the other.
     ///
-    /// The order of an object's members does not matter, and a member that is `null` counts as absent, at any depth: a type
-    /// may get an optional field while instances run. Numbers are compared by value, to the last digit: 1 is 1.0, and
+    /// The order of an object's members does not matter, and a member that is `null` counts as absent, at any depth: so a type
+    /// may get an optional field while instances run. Numbers are compared by value, to the last digit: 1 equals 1.0, and
     /// integers beyond 64 bits differ if one digit does.
-    pub(crate) fn same_json(&self, other: &Self) -> bool {
-        same::same(&self.0, &other.0)
+    pub(crate) fn json_eq(&self, other: &Self) -> bool {
+        json_eq::json_eq(&self.0, &other.0)
     }
 }
 
@@ -108,11 +108,11 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// A value that could not be serialised, or a payload that is not of the type that was asked for.
+/// A value that cannot be serialised, or a payload that is not of the requested type.
 ///
-/// It names types and fields and never quotes the value, which may hold secrets. For the same reason the entries of a
-/// map stand in its [`path`](PayloadError::path) by position, as in `prices{0}`, and the words of a type's own
-/// `Serialize` or `Deserialize` are withheld.
+/// It names types and fields and never quotes the value, which may hold secrets. For the same reason its
+/// [`path`](PayloadError::path) shows the entries of a map by position, as in `prices{0}`, and the message of a type's own
+/// `Serialize` or `Deserialize` is redacted.
 ///
 /// ```
 /// use duroxide::Payload;
@@ -137,7 +137,7 @@ pub struct PayloadError {
     reason: String,
 }
 
-/// What could not be done.
+/// The operation that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Action {
     Serialised,
@@ -145,18 +145,18 @@ enum Action {
 }
 
 impl PayloadError {
-    /// The type that was to be serialised or read.
+    /// Returns the name of the type that was serialised or read.
     pub fn type_name(&self) -> &str {
         &self.type_name
     }
 
-    /// Where in the value the trouble is, such as `items[3].price`; empty when it is the value as a whole, or when the
-    /// reason gives a place in the text.
+    /// Returns the path of the refused part, such as `items[3].price`; empty for the value as a whole, or if the reason gives a
+    /// place in the text.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Why, and what can be done.
+    /// Returns the reason, with the remedy where there is one.
     pub fn reason(&self) -> &str {
         &self.reason
     }

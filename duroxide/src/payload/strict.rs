@@ -1,19 +1,19 @@
-//! A serializer around serde_json's that refuses what JSON would change silently. All else passes byte for byte.
+//! A serializer around serde_json's that refuses values which JSON would silently change. All others pass byte for byte.
 //!
-//! Nothing is tracked while all goes well. When something is refused, the error passes every level of the value on its
-//! way out, and each level notes its step: the path is put together from the inside out.
+//! A successful serialisation tracks nothing. An error passes every level of the value on its way out, and each level records
+//! its step: so the path is built from the inside out.
 
 use std::cell::RefCell;
 use std::fmt;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::withhold;
+use super::redact::REDACTED;
 
 /// The name under which `serde_json::value::RawValue` presents itself to serde_json's serializer.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
-/// Serialises to JSON text, or says what cannot be and where.
+/// Serialises to JSON text, or returns the refused part with its path.
 pub(super) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refusal> {
     let mut json = Vec::with_capacity(128);
     let trail = Trail::default();
@@ -22,14 +22,14 @@ pub(super) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refusa
     let Marks { reason, path } = trail.0.into_inner();
     match (written, reason) {
         (Ok(()), None) => Ok(json),
-        // The value's own `Serialize` has swallowed the error: the text lacks something.
+        // The value's own `Serialize` has swallowed the error, so the text is incomplete.
         (Ok(()), Some(reason)) => Err(Refusal { reason, path: Vec::new() }),
         (Err(_), Some(reason)) => Err(Refusal { reason, path }),
         (Err(error), None) => Err(Refusal { reason: Reason::of(&error), path }),
     }
 }
 
-/// What is refused, and where it stands.
+/// The reason of a refusal, and the path of the refused part.
 #[derive(Debug)]
 pub(super) struct Refusal {
     reason: Reason,
@@ -38,10 +38,10 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Such as `order.items[3].price`; empty when the value as a whole is refused.
+    /// Returns a path such as `order.items[3].price`; empty if the value as a whole is refused.
     pub(super) fn path(&self) -> String {
         self.path.iter().rev().fold(String::new(), |path, step| match step {
-            // A raw value is a struct to serde alone.
+            // Serde presents a raw value as a struct, which the user's type is not.
             Step::Field(name) if name == RAW_VALUE => path,
             Step::Field(name) if path.is_empty() => name.clone(),
             Step::Field(name) => format!("{path}.{name}"),
@@ -50,7 +50,7 @@ impl Refusal {
         })
     }
 
-    /// Why, and what to do instead.
+    /// Returns the reason, with the remedy.
     pub(super) fn reason(&self) -> String {
         self.reason.to_string()
     }
@@ -61,15 +61,15 @@ enum Reason {
     NotFinite,
     SomeNull,
     Key,
-    /// The value's own `Serialize` failed, with these words where they cannot hold a value.
-    Own(String),
+    /// The value's own `Serialize` failed.
+    Own,
 }
 
 impl Reason {
-    /// The reason of an error that this module did not raise.
+    /// Returns the reason of an error that this module did not raise.
     fn of(error: &serde_json::Error) -> Self {
-        // When writing into memory, serde_json itself objects only to keys; all else is raised by the value.
-        if error.is_syntax() { Self::Key } else { Self::Own(withhold::written(error)) }
+        // When writing into memory, serde_json itself refuses only keys; every other error is raised by the value.
+        if error.is_syntax() { Self::Key } else { Self::Own }
     }
 }
 
@@ -85,7 +85,7 @@ impl fmt::Display for Reason {
                 "keys of a JSON object are text; use strings, numbers, booleans, characters or enums without fields as \
                  keys, or store a list of pairs"
             }
-            Self::Own(words) => words,
+            Self::Own => REDACTED,
         })
     }
 }
@@ -93,15 +93,15 @@ impl fmt::Display for Reason {
 /// One step of a path.
 #[derive(Debug)]
 enum Step {
-    /// A field or a variant: its name stands in the source.
+    /// A field or a variant: its name is part of the source code.
     Field(String),
     /// An element of a list.
     Index(usize),
-    /// An entry of a map, by position: its key is the user's data and may be a secret.
+    /// An entry of a map, by position: its key is user data and may be a secret.
     Entry(usize),
 }
 
-/// Where an error notes its reason and, on its way out, its path. (The errors of serde carry nothing but text.)
+/// Records the reason of an error and, on its way out, its path. (The errors of serde carry only text.)
 #[derive(Default)]
 struct Trail(RefCell<Marks>);
 
@@ -124,14 +124,14 @@ impl Trail {
     }
 }
 
-/// What the value that is serialised next stands directly under.
+/// The direct parent of the next value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Under {
-    /// A `Some`, with nothing but newtypes between: it must not write null.
+    /// A `Some`, with only newtypes in between: the value must not write null.
     Some,
-    /// The same, and it is the text of a `RawValue`.
+    /// A `Some`, and the value is the text of a `RawValue`.
     SomeRaw,
-    /// Anything else.
+    /// Any other parent.
     Other,
 }
 
@@ -142,7 +142,7 @@ struct Strict<'a, S> {
     under: Under,
 }
 
-/// A value that is serialised by [`Strict`], whatever serializer it meets.
+/// A value that wraps any serializer in [`Strict`].
 struct Checked<'a, T: ?Sized> {
     value: &'a T,
     trail: &'a Trail,
@@ -165,7 +165,7 @@ impl<'a, S: Serializer> Strict<'a, S> {
     }
 }
 
-/// Methods that pass their value on as it is.
+/// Methods that forward their value unchanged.
 macro_rules! pass {
     ($($method:ident($type:ty);)*) => {$(
         fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
@@ -306,20 +306,20 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
     }
 }
 
-/// A list, a map or a struct that has been begun.
+/// A list, a map or a struct that is not complete yet.
 struct Open<'a, C> {
     inner: C,
     trail: &'a Trail,
     /// The position of the next element or entry.
     next: usize,
-    /// The enum variant that it is the content of.
+    /// The enum variant whose content it is.
     variant: Option<&'static str>,
-    /// What its fields stand under.
+    /// The parent of its fields.
     under: Under,
 }
 
 impl<C> Open<'_, C> {
-    /// Writes one part; should it fail, its step is noted.
+    /// Writes one part; if that fails, records its step.
     fn part<T: ?Sized, E>(
         &mut self,
         value: &T,
@@ -341,7 +341,7 @@ impl<C> Open<'_, C> {
     }
 }
 
-/// The kinds of lists: they differ in the name of their one method.
+/// Implements the list traits, which differ in the name of their one method.
 macro_rules! list {
     ($($kind:ident :: $method:ident;)*) => {$(
         impl<C: ser::$kind> ser::$kind for Open<'_, C> {
@@ -366,7 +366,7 @@ list! {
     SerializeTupleVariant::serialize_field;
 }
 
-/// The kinds of structs.
+/// Implements the struct traits.
 macro_rules! fields {
     ($($kind:ident;)*) => {$(
         impl<C: ser::$kind> ser::$kind for Open<'_, C> {
@@ -423,10 +423,10 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Open<'_, C> {
     }
 }
 
-/// The key, if it is the name of a field: a struct that flattens another is written as a map.
+/// Returns the key if it is the name of a field: a struct that flattens another is written as a map.
 ///
-/// Derived code then hands over the field's name as a bare `str`, whereas the keys of maps are of an owned type or behind
-/// one more reference. Should this ever fail to tell, paths show a position in place of a name.
+/// Derived code then passes the field's name as a bare `str`, whereas the keys of maps are of an owned type or behind one more
+/// reference. Where this guess fails, a path shows a position in place of a name.
 fn field_name<K: Serialize + ?Sized>(key: &K) -> Option<String> {
     if std::any::type_name::<K>() != std::any::type_name::<str>() {
         return None;

@@ -1,4 +1,4 @@
-//! How an annotated function describes itself.
+//! Descriptions of annotated functions, collected at link time.
 
 use std::fmt;
 use std::panic::Location;
@@ -7,7 +7,7 @@ use super::Entry;
 use crate::activity::{ActivityFn, BlockingActivityFn};
 use crate::orchestration::OrchestrationFn;
 
-/// Where something stands in the source.
+/// The source location of an annotated function, or of a registration by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// The package.
@@ -23,7 +23,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of a call, for what is registered by hand.
+    /// Returns the place of the caller, for a registration by hand.
     #[track_caller]
     pub(super) fn caller() -> Self {
         let caller = Location::caller();
@@ -37,14 +37,14 @@ impl fmt::Display for Place {
     }
 }
 
-/// The type of an annotated function that has its code here: what [`Registry::with`](super::Registry::with) takes.
+/// The type of an annotated function with a body; [`Registry::with`](super::Registry::with) takes it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an annotated function with a body",
     note = "annotate it with `#[activity]` or `#[orchestration]`; what implements the traits by hand is added with \
             `with_activity`, `with_blocking_activity` or `with_orchestration`"
 )]
 pub trait Annotated: 'static {
-    /// What the function says of itself.
+    /// The description of the function.
     const DESCRIPTOR: Descriptor;
 }
 

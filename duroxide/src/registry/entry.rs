@@ -14,7 +14,7 @@ use crate::orchestration::{OrchestrationContext, OrchestrationFn};
 use crate::payload::Payload;
 use crate::replay::{Failed, Function};
 
-/// What kind of function an entry is.
+/// The kind of a registered function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Kind {
@@ -24,7 +24,7 @@ pub enum Kind {
     Orchestration,
 }
 
-/// One function of a registry: its name, its place, its code.
+/// One function of a registry: its name, its place and its code.
 #[derive(Clone)]
 pub struct Entry {
     name: &'static str,
@@ -66,7 +66,7 @@ impl Entry {
         }
     }
 
-    /// The same, with other code if it is an activity.
+    /// Replaces the code if this is an activity.
     #[cfg(feature = "testing")]
     pub(super) fn map_activity(mut self, change: impl Fn(ActivityCode) -> ActivityCode) -> Self {
         if let Code::Activity(code) = self.code {
@@ -75,17 +75,17 @@ impl Entry {
         self
     }
 
-    /// The name that is recorded.
+    /// Returns the recorded name.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The version of an orchestration.
+    /// Returns the version of an orchestration.
     pub fn version(&self) -> Option<&'static str> {
         self.version
     }
 
-    /// What it is.
+    /// Returns the kind of the function.
     pub fn kind(&self) -> Kind {
         match self.code {
             Code::Activity(_) => Kind::Activity,
@@ -93,7 +93,7 @@ impl Entry {
         }
     }
 
-    /// Where it stands in the source.
+    /// Returns its place in the source.
     pub fn place(&self) -> &Place {
         &self.place
     }
@@ -118,7 +118,7 @@ impl Entry {
         })
     }
 
-    /// Names and versions of hand-written implementations; the macros have checked theirs.
+    /// Returns the problem of an invalid name or version. Only hand-written implementations can have one: the macros check theirs.
     pub(super) fn invalid(&self) -> Option<String> {
         let name = check_text("name", self.name, MAX_NAME).err().map(|e| e.to_string());
         let version = self.version.and_then(|v| Version::parse(v).err().map(|e| format!("version {v:?}: {e}")));
@@ -126,7 +126,7 @@ impl Entry {
     }
 }
 
-/// An orchestration as an erased function over payloads.
+/// Erases the types of an orchestration.
 fn function<O: OrchestrationFn>() -> Arc<Function> {
     Arc::new(|core, input| {
         let input = input.decode()?;

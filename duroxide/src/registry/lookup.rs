@@ -1,4 +1,4 @@
-//! Finding code by name and version.
+//! Finds code by name and version.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,14 +10,14 @@ use super::{Code, Entry};
 use crate::activity::ActivityCode;
 use crate::replay::Function;
 
-/// An orchestration that can be run.
+/// The code of an orchestration.
 #[derive(Clone)]
 pub(crate) struct OrchestrationEntry {
     pub(crate) version: Version,
     pub(crate) function: Arc<Function>,
 }
 
-/// An activity that can be run.
+/// The code of an activity.
 #[derive(Clone)]
 pub(crate) struct ActivityEntry {
     pub(crate) code: ActivityCode,
@@ -26,13 +26,13 @@ pub(crate) struct ActivityEntry {
 /// A checked registry.
 #[derive(Default)]
 pub(crate) struct Lookup {
-    /// By name, the latest version last.
+    /// The versions of each name, the latest last.
     orchestrations: BTreeMap<String, Vec<OrchestrationEntry>>,
     activities: BTreeMap<String, ActivityEntry>,
 }
 
 impl Lookup {
-    /// `entries` are sorted.
+    /// Builds the lookup from sorted entries.
     pub(super) fn new(entries: Vec<Entry>) -> Self {
         let mut lookup = Self::default();
         for entry in entries {
@@ -51,7 +51,7 @@ impl Lookup {
         lookup
     }
 
-    /// The orchestration of that name: in that version, or else the latest.
+    /// Returns the orchestration of that name, in that version or in the latest.
     pub(crate) fn orchestration(&self, name: &str, version: Option<&Version>) -> Option<&OrchestrationEntry> {
         let versions = self.orchestrations.get(name)?;
         match version {
@@ -64,24 +64,24 @@ impl Lookup {
         self.activities.get(name)
     }
 
-    /// The names of the activities, blocking ones apart.
+    /// Returns the names of the blocking activities, or of the async ones.
     pub(crate) fn activity_names(&self, blocking: bool) -> impl Iterator<Item = &String> {
         let of_kind = move |entry: &ActivityEntry| matches!(entry.code, ActivityCode::Blocking(_)) == blocking;
         self.activities.iter().filter(move |(_, entry)| of_kind(entry)).map(|(name, _)| name)
     }
 
-    /// All orchestrations, sorted: name and version.
+    /// Returns name and version of all orchestrations, sorted.
     pub(crate) fn orchestrations(&self) -> Vec<(String, Version)> {
         let names = self.orchestrations.iter();
         names.flat_map(|(name, versions)| versions.iter().map(|entry| (name.clone(), entry.version.clone()))).collect()
     }
 
-    /// The names of all activities, sorted.
+    /// Returns the names of all activities, sorted.
     pub(crate) fn activities(&self) -> Vec<String> {
         self.activities.keys().cloned().collect()
     }
 
-    /// What code this is: differs when the registry, the program file, or the id that the user gave differ.
+    /// Returns an id of the deployed code. It changes with the registry, the program file, and the id that the user sets.
     pub(crate) fn build_id(&self, users: Option<&str>) -> String {
         let mut hasher = DefaultHasher::new();
         (self.orchestrations(), self.activities()).hash(&mut hasher);

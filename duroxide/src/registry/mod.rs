@@ -1,7 +1,7 @@
-//! What a program can run: names and versions, and the code for them.
+//! The functions that a program can run: their names, versions and code.
 //!
-//! Every annotated function of every linked crate describes itself with a [`Descriptor`]; [`Registry::discover`] collects
-//! them. A registry can also be put together by hand, or both.
+//! The macros submit a [`Descriptor`] for every annotated function. [`Registry::discover`] collects those of all linked crates.
+//! Functions can also be registered by hand, instead or in addition.
 
 mod descriptor;
 mod entry;
@@ -16,7 +16,7 @@ use crate::activity::{ActivityFn, BlockingActivityFn, States};
 use crate::error::ErrorCode;
 use crate::orchestration::OrchestrationFn;
 
-/// What a program can run. Build it, then hand it to `Runtime::builder().registry(..)`; without one, the runtime discovers.
+/// The functions that a program can run. Pass it to `Runtime::builder().registry(..)`; the default is [`Registry::discover`].
 ///
 /// ```
 /// use duroxide::prelude::*;
@@ -27,7 +27,7 @@ use crate::orchestration::OrchestrationFn;
 ///     Ok(format!("label {order}"))
 /// }
 ///
-/// // Only this one, whatever else is linked:
+/// // Only this function, even if others are linked:
 /// let registry = Registry::empty().with::<ship>();
 /// let entry = registry.entries().next().unwrap();
 /// assert_eq!(entry.name(), "ship");
@@ -42,26 +42,26 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Nothing; add by hand.
+    /// Creates an empty registry, to add functions by hand.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Everything that is annotated in the crates that are linked.
+    /// Creates a registry of all annotated functions of all linked crates.
     ///
-    /// A dependency that no code names is not linked, and what it annotates is not there: write `use billing as _;`.
+    /// A dependency that the program never names is not linked, so its functions are missing: write `use billing as _;`.
     pub fn discover() -> Self {
         Self { discovered: true, ..Self::default() }
     }
 
-    /// Discovers only in this crate, and in those of other calls. The name is the package's; `-` and `_` are the same.
+    /// Discovers functions only in this package, and in those of further calls of this method. `-` and `_` are the same.
     pub fn only_crate(mut self, name: &str) -> Self {
         self.discovered = true;
         self.crates.push(name.replace('-', "_"));
         self
     }
 
-    /// Leaves out what is discovered under this name, in every version.
+    /// Leaves out discovered functions of this name, in every version.
     pub fn except(mut self, name: &str) -> Self {
         self.except.push(name.to_owned());
         self
@@ -94,7 +94,7 @@ impl Registry {
         self
     }
 
-    /// Puts other code in the place of an activity: what is discovered under its name is left out.
+    /// Replaces the code of an activity, discovered or registered by hand.
     #[cfg(feature = "testing")]
     #[track_caller]
     pub(crate) fn mock<A: crate::activity::Activity>(self, code: crate::activity::ActivityCode) -> Self {
@@ -104,7 +104,7 @@ impl Registry {
         registry
     }
 
-    /// The same, with other code for every activity. What is to be discovered is discovered now.
+    /// Replaces the code of every activity. Discovers functions now, not at the start of the runtime.
     #[cfg(feature = "testing")]
     pub(crate) fn map_activities(
         self,
@@ -114,7 +114,7 @@ impl Registry {
         Self { by_hand, ..Self::empty() }
     }
 
-    /// What is in it, sorted by kind, name and version. Names that stand twice are listed twice.
+    /// Returns the entries, sorted by kind, name and version. A name that is registered twice is listed twice.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + use<> {
         let mut entries = self.by_hand.clone();
         if self.discovered {
@@ -126,7 +126,7 @@ impl Registry {
         entries.into_iter()
     }
 
-    /// Finds the entries that satisfy a condition, without checks.
+    /// Builds a lookup of the entries that satisfy a condition, without checks.
     #[cfg(feature = "testing")]
     pub(crate) fn lookup_of(&self, condition: impl FnMut(&Entry) -> bool) -> Lookup {
         Lookup::new(self.entries().filter(condition).collect())
@@ -137,7 +137,7 @@ impl Registry {
         (self.crates.is_empty() || self.crates.contains(&krate)) && !self.except.iter().any(|n| n == entry.name())
     }
 
-    /// Checks that it can be run: no name twice, all states there, all expected crates linked.
+    /// Checks that no name is registered twice, that all state is provided, and that all expected crates are linked.
     pub(crate) fn check(&self, states: &States, expected: &[String]) -> Result<Lookup, Vec<Problem>> {
         let entries: Vec<Entry> = self.entries().collect();
         let mut problems = Vec::new();
@@ -154,18 +154,18 @@ impl Registry {
     }
 }
 
-/// Something that keeps a registry from being run: its code, and what it is about.
+/// A problem that prevents the start: its code, and its description.
 pub(crate) type Problem = (ErrorCode, String);
 
-/// `entries` are sorted.
+/// Describes the names that are registered more than once in sorted entries.
 fn duplicates(entries: &[Entry]) -> Vec<String> {
-    let twice = entries.chunk_by(|a, b| a.key() == b.key()).filter(|same| same.len() > 1);
-    twice
-        .map(|same| {
-            let all: Vec<_> = same.iter().map(|entry| entry.place().to_string()).collect();
+    let groups = entries.chunk_by(|a, b| a.key() == b.key()).filter(|group| group.len() > 1);
+    groups
+        .map(|group| {
+            let all: Vec<_> = group.iter().map(|entry| entry.place().to_string()).collect();
             format!(
                 "{} is registered {} times: {}; rename all but one (`name = \"..\"`)",
-                same[0],
+                group[0],
                 all.len(),
                 all.join(", ")
             )

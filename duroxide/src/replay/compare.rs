@@ -1,4 +1,4 @@
-//! Compares what the code decides on replay with what its history records.
+//! Compares the decisions of a replay with the recorded ones.
 
 use super::Fault;
 use super::op::{Decided, activity, child};
@@ -23,12 +23,12 @@ pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided]) -> Res
         None => Ok(()),
         Some(extra) => {
             let position = recorded.last().map_or(input, |event| event.id).next();
-            Err(Fault::mismatch(position, None, Some(describe(&extra.what))).at(extra.place))
+            Err(Fault::mismatch(position, None, Some(describe(&extra.decision))).at(extra.place))
         }
     }
 }
 
-/// A history that begins with a decision.
+/// Returns the fault of a history that begins with a decision.
 pub(super) fn decision_without_step(event: &Event) -> Fault {
     let recorded = match &event.kind {
         EventKind::Decision(decision) => describe(decision),
@@ -37,7 +37,7 @@ pub(super) fn decision_without_step(event: &Event) -> Fault {
     Fault::mismatch(event.id, Some(recorded), None)
 }
 
-/// An input that was recorded, and that means nothing to the code: it answers no open call, or comes after the end.
+/// Returns the fault of a recorded input that the code does not accept: it answers no open call, or comes after the end.
 pub(super) fn stale_input(event: EventId, input: &Input) -> Fault {
     let recorded = match input.call() {
         Some(call) => format!("the outcome of call {call}"),
@@ -47,17 +47,17 @@ pub(super) fn stale_input(event: EventId, input: &Input) -> Fault {
 }
 
 fn same(recorded: &Decision, payload: &Payload, asked: &Decided) -> bool {
-    let kind = match (recorded, &asked.what) {
+    let kind = match (recorded, &asked.decision) {
         (Decision::ActivityScheduled(a), Decision::ActivityScheduled(b)) => activity::same(a, b),
         (Decision::ChildScheduled(a), Decision::ChildScheduled(b)) => child::same(a, b),
-        // The words of a refusal may change with the library; that this very call was refused may not.
+        // The reason is not compared, since the library may word it differently in a later version.
         (
             Decision::CallRejected { call: a, operation: of_a, .. },
             Decision::CallRejected { call: b, operation: of_b, .. },
         ) => (a, of_a) == (b, of_b),
         (a, b) => a == b,
     };
-    kind && payload.same_json(&asked.payload)
+    kind && payload.json_eq(&asked.payload)
 }
 
 fn describe(decision: &Decision) -> String {
@@ -77,8 +77,8 @@ fn describe(decision: &Decision) -> String {
     }
 }
 
-/// Payloads are not shown; where nothing else differs, that they differ is said.
+/// Describes the decision that was asked for. Payloads are never shown; the text says so if only they differ.
 fn describe_beside(recorded: &Decision, asked: &Decided) -> String {
-    let text = describe(&asked.what);
+    let text = describe(&asked.decision);
     if text == describe(recorded) { format!("{text}, with another value") } else { text }
 }

@@ -10,7 +10,7 @@ use chacha20::rand_core::{Rng, SeedableRng};
 
 use super::mailbox::{Mailbox, Ticket};
 use super::op::{Call, Decided, Delivered, Op};
-use super::{Failed, Fault, turn};
+use super::{Failed, Fault, poll_scope};
 use crate::clock::Timestamp;
 use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, InvalidId};
@@ -49,45 +49,45 @@ impl Recorded {
     }
 }
 
-/// What a call came to.
+/// The outcome of a call.
 pub(crate) type Outcome = Result<Payload, Failed>;
 
-/// The place of a call in user code.
+/// The source location of a call in user code.
 pub(crate) type Place = &'static Location<'static>;
 
-/// What contexts and futures hold of their execution.
+/// The handle to an execution that its contexts and futures hold. It detects their misuse.
 pub(crate) struct Core {
     pub(crate) execution: ExecutionId,
-    /// A std mutex: only the thread of the turn takes it, except for misuse, which is reported from where it happens.
+    /// A std mutex, never contended: only the polling thread locks it, except to report misuse from another thread.
     state: Mutex<State>,
     on_stray: Box<dyn Fn() + Send + Sync>,
 }
 
-/// The state of an execution: a fold of its history, and what the running step has decided.
+/// The state of an execution: a fold of its history, and the decisions of the running step.
 pub(crate) struct State {
     pub(crate) now: Timestamp,
     pub(super) last_event: EventId,
     pub(super) started: Option<Started>,
     pub(crate) mailbox: Mailbox,
-    /// Calls without an outcome, and outcomes that were not taken.
+    /// Calls without an outcome, and outcomes that no future has taken.
     pub(super) calls: HashMap<CallId, Call>,
-    /// How many of the calls have been polled and wait.
+    /// The number of calls that were polled and have no outcome.
     waiting: usize,
-    /// Whom the delivered input wakes; woken when the lock is free, since wakers are foreign code.
+    /// Wakers to call once the lock is released (wakers are foreign code).
     to_wake: Vec<Waker>,
     last_call: CallId,
     random: Option<ChaCha8Rng>,
     pub(super) cancel: super::op::cancel::Cancel,
-    /// What the running step has decided, sorted by call.
+    /// The decisions of the running step, sorted by call.
     pub(super) decisions: BTreeMap<CallId, Decided>,
     pub(super) dropped: Vec<(CallId, Op)>,
     pub(super) ending: Option<Decided>,
     pub(super) fault: Option<Fault>,
     pub(super) last_place: Option<Place>,
     pub(super) limits: Limits,
-    /// While a history is replayed: facts of the running step.
+    /// During replay: facts of the recorded step.
     pub(super) replaying: Option<Recorded>,
-    /// The function is gone, or is being dropped outside of a turn: whatever it does then is ignored.
+    /// The function was dropped, or is being dropped outside of a poll: its destructors decide nothing.
     pub(super) retired: bool,
 }
 
@@ -120,15 +120,16 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place of the last durable call.
+    /// Returns the place of the last durable call.
     pub(crate) fn last_place(&self) -> Option<Place> {
         self.lock().last_place
     }
 
-    /// Locks the state for something that only the turn may do. Otherwise the misuse is reported, and `None` returned.
-    pub(crate) fn in_turn(&self, place: Place) -> Option<MutexGuard<'_, State>> {
+    /// Locks the state for an operation that is allowed only within the function's own poll. Elsewhere it reports the misuse, and
+    /// returns `None`.
+    pub(crate) fn lock_in_poll(&self, place: Place) -> Option<MutexGuard<'_, State>> {
         let mut state = self.lock();
-        if !turn::is_in_turn_of(self) {
+        if !poll_scope::is_polling(self) {
             self.misused(state, Fault::outside_turn(place));
             return None;
         }
@@ -139,23 +140,24 @@ impl Core {
         Some(state)
     }
 
-    /// Locks the state for a destructor, which has something to record only within the turn.
-    pub(crate) fn in_turn_if_armed(&self) -> Option<MutexGuard<'_, State>> {
-        if !turn::is_in_turn_of(self) {
+    /// Locks the state for a destructor. Outside of the function's own poll (at eviction, for example) it returns `None`: a drop
+    /// there is no decision.
+    pub(crate) fn lock_for_drop(&self) -> Option<MutexGuard<'_, State>> {
+        if !poll_scope::is_polling(self) {
             return None;
         }
         let state = self.lock();
         (!state.retired).then_some(state)
     }
 
-    /// Something that is not durable has woken the function.
+    /// Reports that something other than a delivered input has woken the function.
     pub(super) fn stray_wake(&self) {
         let state = self.lock();
         let fault = Fault::not_durable(state.last_place);
         self.misused(state, fault);
     }
 
-    /// Records why the execution cannot go on.
+    /// Records the fault that stops the execution; the first one counts.
     pub(crate) fn fail(&self, fault: Fault) {
         let mut state = self.lock();
         if !state.retired && state.fault.is_none() {
@@ -174,30 +176,30 @@ impl Core {
 
     /// Claims the id of a call that is being built.
     pub(crate) fn claim(&self, place: Place) -> CallId {
-        match self.in_turn(place) {
+        match self.lock_in_poll(place) {
             Some(mut state) => {
                 state.last_call.0 += 1;
                 state.last_call
             }
-            // The misuse is reported; this id is never used, since the execution does not go on.
+            // The misuse was reported, and stops the execution. So this id is never used.
             None => CallId(0),
         }
     }
 
-    /// Schedules a call: it becomes part of the step's decisions.
+    /// Schedules a call, as a decision of the running step.
     pub(crate) fn schedule(&self, call: CallId, op: Op, decision: Decision, payload: Payload, place: Place) {
-        if let Some(mut state) = self.in_turn(place) {
+        if let Some(mut state) = self.lock_in_poll(place) {
             state.calls.insert(call, Call::new(op));
-            state.decide(call, Decided { what: decision, payload, place: Some(place) });
+            state.decide(call, Decided { decision, payload, place: Some(place) });
         }
     }
 
-    /// Refuses a value that is too long. On replay that is decided by history, since limits may change.
-    pub(crate) fn check_size(&self, call: CallId, what: &str, payload: &Payload) -> Result<(), String> {
+    /// Refuses a value that exceeds the limits. On replay the history decides, since limits may have changed.
+    pub(crate) fn check_size(&self, call: CallId, subject: &str, payload: &Payload) -> Result<(), String> {
         let state = self.lock();
         match &state.replaying {
             Some(recorded) => recorded.refusals.get(&call).map_or(Ok(()), |reason| Err(reason.clone())),
-            None => state.limits.check(what, payload),
+            None => state.limits.check(subject, payload),
         }
     }
 
@@ -211,42 +213,42 @@ impl Core {
         Ok(recorded.filter(|id| id.is_derived_for(&self.execution, call)).cloned().unwrap_or(derived))
     }
 
-    /// Records that a call is refused, which is its outcome.
+    /// Refuses a call: the refusal is recorded, and is the outcome of the call.
     pub(crate) fn reject(&self, call: CallId, operation: &str, reason: String, place: Place) {
-        if let Some(mut state) = self.in_turn(place) {
-            // What user code was told once it is told again, in the same words.
+        if let Some(mut state) = self.lock_in_poll(place) {
+            // User code may branch on the text, so a replay must repeat the recorded reason.
             let recorded = state.replaying.as_ref().and_then(|recorded| recorded.refusals.get(&call).cloned());
             let reason = recorded.unwrap_or(reason);
             let mut refused = Call::new(Op::Refused);
             refused.outcome = Some(Err(Failure::Rejected { reason: reason.clone() }.into()));
             state.calls.insert(call, refused);
-            let what = Decision::CallRejected { call, operation: operation.to_owned(), reason };
-            state.decide(call, Decided { what, payload: Payload::NULL, place: Some(place) });
+            let decision = Decision::CallRejected { call, operation: operation.to_owned(), reason };
+            state.decide(call, Decided { decision, payload: Payload::NULL, place: Some(place) });
         }
     }
 
-    /// Takes the outcome of a scheduled call, or registers who is to be woken when it is there.
+    /// Takes the outcome of a scheduled call, or stores the waker to call when it arrives.
     pub(crate) fn poll(&self, call: CallId, context: &Context<'_>, place: Place) -> Poll<Outcome> {
-        let Some(mut state) = self.in_turn(place) else { return Poll::Pending };
+        let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let Some(pending) = state.calls.get_mut(&call) else { return Poll::Pending };
         if let Some(outcome) = pending.outcome.take() {
             state.calls.remove(&call);
             return Poll::Ready(outcome);
         }
         let first = pending.waker.is_none();
-        keep(&mut pending.waker, context.waker());
+        store_waker(&mut pending.waker, context.waker());
         state.waiting += usize::from(first);
         Poll::Pending
     }
 
-    /// The future of a scheduled call is dropped before it has given its outcome.
+    /// Drops a scheduled call whose future has not returned its outcome.
     pub(crate) fn drop_call(&self, call: CallId) {
-        if let Some(mut state) = self.in_turn_if_armed() {
+        if let Some(mut state) = self.lock_for_drop() {
             state.drop_call(call);
         }
     }
 
-    /// Takes the event that belongs to the wait, or waits for it.
+    /// Takes the event that belongs to the wait, or registers the wait.
     pub(crate) fn poll_event(
         &self,
         name: &str,
@@ -255,23 +257,23 @@ impl Core {
         wait: &mut Option<Ticket>,
         place: Place,
     ) -> Poll<Payload> {
-        let Some(mut state) = self.in_turn(place) else { return Poll::Pending };
+        let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let is_new = wait.is_none();
         match state.mailbox.poll(name, wait, context.waker()) {
             Some(payload) => Poll::Ready(payload),
             None => {
                 if is_new {
-                    let what = Decision::EventAwaited { call, name: name.to_owned() };
-                    state.decide(call, Decided { what, payload: Payload::NULL, place: Some(place) });
+                    let decision = Decision::EventAwaited { call, name: name.to_owned() };
+                    state.decide(call, Decided { decision, payload: Payload::NULL, place: Some(place) });
                 }
                 Poll::Pending
             }
         }
     }
 
-    /// A wait that has been polled is dropped before it took an event.
+    /// Drops a wait that was polled and has not taken an event.
     pub(crate) fn drop_wait(&self, name: &str, call: CallId, wait: Ticket) {
-        let Some(mut state) = self.in_turn_if_armed() else { return };
+        let Some(mut state) = self.lock_for_drop() else { return };
         let woken = state.mailbox.drop_wait(name, wait);
         state.forget(call, Op::Event);
         drop(state);
@@ -280,14 +282,14 @@ impl Core {
         }
     }
 
-    /// A number from the recorded seed.
+    /// Returns the next number from the recorded seed.
     pub(crate) fn random(&self, place: Place) -> u64 {
-        self.in_turn(place).and_then(|mut state| state.random.as_mut().map(Rng::next_u64)).unwrap_or_default()
+        self.lock_in_poll(place).and_then(|mut state| state.random.as_mut().map(Rng::next_u64)).unwrap_or_default()
     }
 }
 
 impl State {
-    /// Changes the state by one input. Whoever waits for it is woken.
+    /// Applies one input to the state, and collects the wakers of the futures that wait for it.
     pub(super) fn deliver(&mut self, id: EventId, time: Timestamp, input: &Input, payload: Payload) -> Delivered {
         let delivered = self.apply(id, input, payload);
         if !matches!(delivered, Delivered::Stale) {
@@ -310,7 +312,7 @@ impl State {
             Input::EventRaised { name } => {
                 let woken = self.mailbox.deliver(name, id, payload);
                 self.to_wake.extend(woken);
-                Delivered::Taken
+                Delivered::Applied
             }
             Input::CancelRequested { parent, .. } | Input::TerminateRequested { parent, .. }
                 if parent.is_some() && self.started.as_ref().is_none_or(|started| started.parent != *parent) =>
@@ -369,16 +371,16 @@ impl State {
         }
     }
 
-    /// Records that a call without an outcome was dropped. One of this very step is as if it had never been.
+    /// Records that a call without an outcome was dropped. A call that was scheduled in this very step leaves no record.
     fn forget(&mut self, id: CallId, op: Op) {
         if self.decisions.remove(&id).is_none() {
-            let what = Decision::CallDropped { call: id };
-            self.decide(id, Decided { what, payload: Payload::NULL, place: self.last_place });
+            let decision = Decision::CallDropped { call: id };
+            self.decide(id, Decided { decision, payload: Payload::NULL, place: self.last_place });
             self.dropped.push((id, op));
         }
     }
 
-    /// Whom the delivered input wakes.
+    /// Takes the wakers that the delivered input has to call.
     pub(super) fn take_woken(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.to_wake)
     }
@@ -394,10 +396,10 @@ impl State {
     }
 }
 
-/// Keeps the waker for later, without cloning it when it is the same.
-pub(super) fn keep(slot: &mut Option<Waker>, waker: &Waker) {
+/// Stores a waker, without cloning it if it would wake the same task.
+pub(super) fn store_waker(slot: &mut Option<Waker>, waker: &Waker) {
     match slot {
-        Some(kept) => kept.clone_from(waker),
+        Some(stored) => stored.clone_from(waker),
         None => *slot = Some(waker.clone()),
     }
 }

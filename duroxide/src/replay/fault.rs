@@ -1,4 +1,4 @@
-//! Why an execution cannot go on: trouble with the code or with what is stored, never an outcome.
+//! Faults: problems of the code or of stored data that suspend an execution. They are never its outcome.
 
 use crate::error::{ErrorCode, Suspension};
 use crate::id::EventId;
@@ -6,7 +6,7 @@ use crate::payload::PayloadError;
 
 use super::core::Place;
 
-/// Something that suspends the instance. The runtime adds the build and stores it.
+/// The reason to suspend an instance. The node adds the build id and stores it.
 #[derive(Debug, Clone)]
 pub(crate) struct Fault(pub(crate) Box<Suspension>);
 
@@ -21,7 +21,7 @@ impl Fault {
     }
 
     pub(super) fn mismatch(event: EventId, recorded: Option<String>, asked: Option<String>) -> Self {
-        let message = "the code decides something else than what its history records";
+        let message = "the decision of the code differs from the one in its history";
         let mut fault = Self::new(ErrorCode::Nondeterminism, message);
         fault.0.event = Some(event);
         fault.0.recorded = recorded;
@@ -53,7 +53,7 @@ impl Fault {
         Self::new(ErrorCode::UnreadableInput, format!("the input of the orchestration: {error}"))
     }
 
-    pub(crate) fn unreadable_outcome(what: &str, error: &PayloadError, place: Place) -> Self {
-        Self::new(ErrorCode::UnreadableResult, format!("{what}: {error}")).at(Some(place))
+    pub(crate) fn unreadable_outcome(subject: &str, error: &PayloadError, place: Place) -> Self {
+        Self::new(ErrorCode::UnreadableResult, format!("{subject}: {error}")).at(Some(place))
     }
 }

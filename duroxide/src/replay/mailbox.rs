@@ -1,8 +1,8 @@
-//! External events that no wait has consumed yet: one queue per name.
+//! External events that no wait has consumed yet: one queue for each name.
 //!
-//! The oldest events belong to the oldest waits that were polled: wait number i may take the front of the queue once the
-//! queue holds more than i events. An event is consumed when a wait takes it, never before, so a wait that is dropped
-//! consumes nothing and its event goes to the next.
+//! The oldest events belong to the oldest waits, in the order of their first polls: wait number i may take the front of the
+//! queue once the queue holds more than i events. An event is consumed when a wait takes it, not when it arrives. So a
+//! wait that is dropped consumes nothing, and its event belongs to the next wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
@@ -14,17 +14,17 @@ use crate::payload::Payload;
 pub(crate) struct Mailbox {
     boxes: HashMap<String, Named>,
     last_ticket: Ticket,
-    /// How many waits no event belongs to: counted, since every step asks.
+    /// The number of waits without an event. It is counted, not computed, because every step reads it.
     unserved: usize,
 }
 
-/// The place of a wait in the order of first polls.
+/// The position of a wait in the order of first polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Ticket(u64);
 
 #[derive(Default)]
 struct Named {
-    /// Unread events, each with its position in history: carried over, they keep their order across names.
+    /// Unread events, each with its id: continue-as-new passes them on in their order across names.
     events: VecDeque<(EventId, Payload)>,
     /// Sorted by ticket.
     waits: VecDeque<Wait>,
@@ -36,7 +36,7 @@ struct Wait {
 }
 
 impl Named {
-    /// The wait that the newest of the events belongs to.
+    /// Returns the waker of the wait that the newest event belongs to.
     fn waker_of_newest(&self) -> Option<Waker> {
         let index = self.events.len().checked_sub(1)?;
         self.waits.get(index).map(|wait| wait.waker.clone())
@@ -56,7 +56,7 @@ impl Named {
 }
 
 impl Mailbox {
-    /// Puts an event in; returns whom to wake.
+    /// Adds an event; returns the waker of the wait that it belongs to.
     pub(crate) fn deliver(&mut self, name: &str, id: EventId, payload: Payload) -> Option<Waker> {
         self.change(name, |named| {
             named.events.push_back((id, payload));
@@ -64,7 +64,7 @@ impl Mailbox {
         })
     }
 
-    /// Takes the event that belongs to the wait, which then has no ticket any more; or gives it one, and keeps its waker.
+    /// Takes the event that belongs to the wait, and clears its ticket. If there is none, issues a ticket and stores the waker.
     pub(crate) fn poll(&mut self, name: &str, wait: &mut Option<Ticket>, waker: &Waker) -> Option<Payload> {
         let new = Ticket(self.last_ticket.0 + 1);
         self.last_ticket = new;
@@ -89,7 +89,7 @@ impl Mailbox {
         })
     }
 
-    /// Removes a wait; returns whom to wake, because an event that belonged to it now belongs to another.
+    /// Removes a wait; returns the waker of the wait that its event now belongs to.
     pub(crate) fn drop_wait(&mut self, name: &str, wait: Ticket) -> Option<Waker> {
         self.change(name, |named| {
             let index = named.position(wait)?;
@@ -111,7 +111,7 @@ impl Mailbox {
         })
     }
 
-    /// Takes everything that is unread, in the order of arrival.
+    /// Takes all unread events, in the order of arrival.
     pub(crate) fn take_unread(&mut self) -> Vec<(String, Payload)> {
         self.unserved = 0;
         let mut unread = Vec::new();
@@ -122,7 +122,7 @@ impl Mailbox {
         unread.into_iter().map(|(_, unread)| unread).collect()
     }
 
-    /// Whether anybody waits for an event that has not come.
+    /// Returns true if a wait has no event yet.
     pub(crate) fn is_awaited(&self) -> bool {
         self.unserved > 0
     }
@@ -133,7 +133,7 @@ impl Mailbox {
         let result = change(named);
         self.unserved = self.unserved - before + named.unserved();
         if named.is_idle() {
-            // So that memory does not grow with the number of names ever used.
+            // Otherwise memory would grow with the number of names ever used.
             self.boxes.remove(name);
         }
         result
@@ -142,7 +142,7 @@ impl Mailbox {
 
 #[cfg(test)]
 impl Mailbox {
-    /// How many names hold something.
+    /// Returns the number of names with an event or a wait.
     pub(super) fn names(&self) -> usize {
         self.boxes.len()
     }

@@ -1,19 +1,22 @@
 //! The replay engine: history and messages in, decisions and events out.
 //!
 //! It is pure: it names no clock, no storage and no async runtime. An [`Execution`] holds the user's function as a
-//! future. [`Execution::step`] delivers one input, polls the function until it stands still, and returns what it decided.
-//! [`Execution::replay`] does the same with recorded inputs and compares the decisions with those that were recorded.
-//! Since both take the same path, live execution and replay cannot differ.
+//! future. [`Execution::step`] delivers one input, polls the function until it no longer wakes itself, and returns the
+//! decisions of the function. [`Execution::replay`] does the same with recorded inputs and compares the decisions with the
+//! recorded ones. Both run through `Execution::step_to_quiescence`, so live execution and replay cannot differ.
+//!
+//! One input and its decisions are a *step*. A node delivers several inputs at once and commits their steps together: that is
+//! a *turn*, which this module does not know.
 
 mod compare;
 mod core;
 mod fault;
+mod incremental;
 mod mailbox;
 pub(crate) mod op;
-mod parts;
+mod poll_scope;
 #[cfg(test)]
 mod tests;
-mod turn;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,20 +28,20 @@ use futures_util::future::BoxFuture;
 pub(crate) use self::core::{Core, Outcome};
 use self::core::{Recorded, State};
 pub(crate) use self::fault::Fault;
+pub(crate) use self::incremental::Replay;
 pub(crate) use self::mailbox::Ticket;
 use self::op::Op;
-pub(crate) use self::parts::Replay;
-use self::turn::{TurnGuard, TurnWaker};
+use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
 use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId};
 use crate::payload::{Payload, PayloadError};
 use crate::policy::Limits;
 
-/// What the user's function returned: its output, or its error.
+/// The result of the user's function: its output, or its error.
 pub(crate) type Returned = Result<Payload, Failed>;
 
-/// An end without a result: why, and the user's error where there is one.
+/// An end without an output: the reason, and the user's error if there is one (else `null`).
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
@@ -60,10 +63,10 @@ pub(crate) struct Execution {
     core: Arc<Core>,
     function: Arc<Function>,
     future: Option<BoxFuture<'static, Returned>>,
-    waker: Arc<TurnWaker>,
+    waker: Arc<FunctionWaker>,
 }
 
-/// What one input led to.
+/// The effects of one input.
 #[derive(Debug, Default)]
 pub(crate) struct Step {
     /// The new events; none when the input was stale.
@@ -72,70 +75,70 @@ pub(crate) struct Step {
     pub(crate) resolved: Option<(CallId, Op)>,
     /// Calls that the function dropped.
     pub(crate) dropped: Vec<(CallId, Op)>,
-    /// Whether the execution has come to its end.
+    /// True if the execution has ended.
     pub(crate) ended: bool,
 }
 
-/// What an execution leaves when it ends.
+/// The open ends that an execution leaves behind.
 #[derive(Debug, Default)]
 pub(crate) struct Remains {
-    /// Calls that have no outcome.
+    /// Calls without an outcome.
     pub(crate) open: Vec<(CallId, Op)>,
-    /// A cancel that was asked for, and that the function has not been told of.
+    /// The reason of a cancel request that the function has not seen.
     pub(crate) cancel: Option<String>,
-    /// External events that were not read: their names and contents, in the order of arrival.
+    /// External events that the function has not read, with their names, in the order of arrival.
     pub(crate) unread: Vec<(String, Payload)>,
 }
 
 impl Execution {
-    /// A new one, without history. `on_stray` is called, from any thread, when something other than a delivered input
-    /// wakes the function, or when its context is used outside of its turn.
+    /// Creates an execution without history. `on_stray` is called, from any thread, when something other than a delivered input
+    /// wakes the function, or when its context is used outside of its poll.
     pub(crate) fn new(id: ExecutionId, function: Arc<Function>, on_stray: impl Fn() + Send + Sync + 'static) -> Self {
         let core = Arc::new(Core::new(id, Box::new(on_stray)));
-        let waker = Arc::new(TurnWaker::new(Arc::downgrade(&core)));
+        let waker = Arc::new(FunctionWaker::new(Arc::downgrade(&core)));
         Self { core, function, future: None, waker }
     }
 
-    /// Refuses values beyond these limits from now on.
+    /// Sets the limits that values must keep from now on.
     pub(crate) fn limit(&self, limits: Limits) {
         self.core.lock().limits = limits;
     }
 
-    /// The last event of its history.
+    /// Returns the id of the last event of its history.
     pub(crate) fn last_event(&self) -> EventId {
         self.core.lock().last_event
     }
 
-    /// Why the execution cannot go on, if something was found outside of a turn.
+    /// Returns the fault that stops the execution, if misuse was found between its polls.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.core.lock().fault.clone()
     }
 
-    /// Which execution it is.
+    /// Returns the id of the execution.
     pub(crate) fn id(&self) -> &ExecutionId {
         &self.core.execution
     }
 
-    /// How it began; `None` before its first step.
+    /// Returns its start record; `None` before its first step.
     pub(crate) fn started(&self) -> Option<Started> {
         self.core.lock().started.clone()
     }
 
-    /// What contexts share with it.
+    /// Returns the state that it shares with its contexts.
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
 
-    /// Calls that have no outcome yet, and unread events in the order of their arrival.
+    /// Takes the open ends: calls without an outcome, an unseen cancel request, unread events.
     pub(crate) fn close(&mut self) -> Remains {
         let mut state = self.core.lock();
-        Remains { open: state.take_open_calls(), cancel: state.cancel.untold(), unread: state.mailbox.take_unread() }
+        Remains { open: state.take_open_calls(), cancel: state.cancel.unseen(), unread: state.mailbox.take_unread() }
     }
 
-    /// Brings the execution to the end of a recorded history, or of the next steps of one.
+    /// Replays recorded events: a whole history, or its next whole steps.
     ///
     /// # Errors
-    /// A [`Fault`] when the function decides something else than what was recorded.
+    /// A [`Fault`] if the decisions of the function differ from the recorded ones.
     pub(crate) fn replay(&mut self, mut rest: &[Event]) -> Result<(), Fault> {
         while let Some((event, behind)) = rest.split_first() {
             let EventKind::Input(input) = &event.kind else {
@@ -145,10 +148,11 @@ impl Execution {
             let (recorded, next) = behind.split_at(behind.iter().take_while(is_decision).count());
             let recorded = without_end_from_outside(input, recorded);
             self.core.lock().replaying = Some(Recorded::of(recorded));
-            let Some(decided) = self.run(event.id, event.time, input, event.payload.clone())? else {
+            let stepped = self.step_to_quiescence(event.id, event.time, input, event.payload.clone())?;
+            let Some(outcome) = stepped else {
                 return Err(compare::stale_input(event.id, input));
             };
-            compare::step(event.id, recorded, &decided.decisions)?;
+            compare::step(event.id, recorded, &outcome.decisions)?;
             if let Some(last) = recorded.last() {
                 self.core.lock().last_event = last.id;
             }
@@ -158,57 +162,64 @@ impl Execution {
         Ok(())
     }
 
-    /// Delivers one input at the given time.
+    /// Delivers one input at the given time, and returns its step; an empty one if the input is stale.
     ///
     /// # Errors
-    /// A [`Fault`] when the code cannot go on; the copy is of no use any more.
+    /// A [`Fault`] if the execution cannot continue. It must then be dropped, and loaded again.
     pub(crate) fn step(&mut self, input: Input, payload: Payload, time: Timestamp) -> Result<Step, Fault> {
         let (id, time) = {
             let state = self.core.lock();
             (state.last_event.next(), time.max(state.now))
         };
-        let Some(decided) = self.run(id, time, &input, payload.clone())? else {
+        let Some(outcome) = self.step_to_quiescence(id, time, &input, payload.clone())? else {
             return Ok(Step::default());
         };
-        let mut step = Step { resolved: decided.resolved, dropped: decided.dropped, ..Step::default() };
+        let mut step = Step { resolved: outcome.resolved, dropped: outcome.dropped, ..Step::default() };
         step.events.push(Event { id, time, kind: EventKind::Input(input), payload });
-        for (position, decision) in (id.0 + 1..).zip(decided.decisions) {
-            step.ended |= decision.what.is_terminal();
-            let kind = EventKind::Decision(decision.what);
-            step.events.push(Event { id: EventId(position), time, kind, payload: decision.payload });
+        for (position, decided) in (id.0 + 1..).zip(outcome.decisions) {
+            step.ended |= decided.decision.is_terminal();
+            let kind = EventKind::Decision(decided.decision);
+            step.events.push(Event { id: EventId(position), time, kind, payload: decided.payload });
         }
         self.core.lock().last_event = step.events.last().map_or(id, |last| last.id);
         Ok(step)
     }
 
-    /// Delivers one input and polls to a standstill: the path that live execution and replay share. `None`: it was stale.
-    fn run(&mut self, id: EventId, time: Timestamp, input: &Input, payload: Payload) -> Result<Option<Decided>, Fault> {
-        let turn = TurnGuard::enter(&self.core);
+    /// Delivers one input, and polls until the function no longer wakes itself: the path that live execution and replay share.
+    /// Returns `None` if the input is stale.
+    fn step_to_quiescence(
+        &mut self,
+        id: EventId,
+        time: Timestamp,
+        input: &Input,
+        payload: Payload,
+    ) -> Result<Option<StepOutcome>, Fault> {
+        let scope = PollScope::enter(&self.core);
         let mut state = self.core.lock();
         let delivered = state.deliver(id, time, input, payload.clone());
         let woken = state.take_woken();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
-        let mut decided = Decided::default();
+        let mut outcome = StepOutcome::default();
         match delivered {
             op::Delivered::Stale => return Ok(None),
             op::Delivered::Begin => self.begin(&payload)?,
-            op::Delivered::Resolved(call, op) => decided.resolved = Some((call, op)),
-            op::Delivered::Taken => {}
+            op::Delivered::Resolved(call, op) => outcome.resolved = Some((call, op)),
+            op::Delivered::Applied => {}
             op::Delivered::End(decision) => {
                 self.retire();
-                decided.decisions.push(op::Decided::end(decision, Payload::NULL));
-                return Ok(Some(decided));
+                outcome.decisions.push(op::Decided::end(decision, Payload::NULL));
+                return Ok(Some(outcome));
             }
         }
-        let returned = self.poll_to_standstill();
-        drop(turn);
+        let returned = self.poll_to_quiescence();
+        drop(scope);
         let mut state = self.core.lock();
         if let Some(fault) = state.fault.clone() {
             return Err(fault);
         }
-        decided.decisions.extend(std::mem::take(&mut state.decisions).into_values());
-        decided.dropped = std::mem::take(&mut state.dropped);
+        outcome.decisions.extend(std::mem::take(&mut state.decisions).into_values());
+        outcome.dropped = std::mem::take(&mut state.dropped);
         let end = state.ending.take().or_else(|| returned.map(|returned| state.end_with(returned)));
         if end.is_none() && !state.waits_for_something_durable() {
             return Err(Fault::not_durable(state.last_place));
@@ -216,9 +227,9 @@ impl Execution {
         drop(state);
         if let Some(end) = end {
             self.retire();
-            decided.decisions.push(end);
+            outcome.decisions.push(end);
         }
-        Ok(Some(decided))
+        Ok(Some(outcome))
     }
 
     fn begin(&mut self, input: &Payload) -> Result<(), Fault> {
@@ -228,15 +239,15 @@ impl Execution {
             Ok(Err(error)) => return Err(Fault::unreadable_input(&error)),
             Err(panic) => Box::pin(std::future::ready(Err(panicked(&*panic)))),
         });
-        self.waker.wake_in_turn();
+        self.waker.request_poll();
         Ok(())
     }
 
-    /// Polls as long as something has woken the function, and stops when it returns or continues as new.
-    fn poll_to_standstill(&mut self) -> Option<Returned> {
+    /// Polls the function as long as it was woken; stops when it returns, continues as new, or is at fault.
+    fn poll_to_quiescence(&mut self) -> Option<Returned> {
         let waker = Waker::from(self.waker.clone());
         let mut context = Context::from_waker(&waker);
-        while self.waker.take() {
+        while self.waker.take_request() {
             let future = self.future.as_mut()?;
             match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context))) {
                 Ok(Poll::Ready(returned)) => return Some(returned),
@@ -251,7 +262,7 @@ impl Execution {
         None
     }
 
-    /// Drops the function outside of a turn, where that records nothing.
+    /// Drops the function outside of a poll, so that the dropped calls are not recorded as cancelled.
     fn retire(&mut self) {
         self.core.lock().retired = true;
         let future = self.future.take();
@@ -266,19 +277,20 @@ impl Drop for Execution {
     }
 }
 
-/// What the code has decided: an end from outside is written behind it, and no input tells of it.
+/// Returns the decisions that the code itself must repeat. A termination from outside is recorded as a last decision, without an
+/// input, behind those of the code.
 fn without_end_from_outside<'e>(input: &Input, recorded: &'e [Event]) -> &'e [Event] {
     match recorded {
-        [decided @ .., Event { kind: EventKind::Decision(Decision::Terminated { .. }), .. }]
+        [by_code @ .., Event { kind: EventKind::Decision(Decision::Terminated { .. }), .. }]
             if !matches!(input, Input::TerminateRequested { .. }) =>
         {
-            decided
+            by_code
         }
         _ => recorded,
     }
 }
 
-/// The children that a history leaves without an outcome: what its end has to close, told without running any code.
+/// Returns the children that have no outcome in a history, and that its end must close, without running user code.
 pub(crate) fn open_children(history: &[Event]) -> Vec<(CallId, Op)> {
     let mut open = HashMap::new();
     for event in history {
@@ -305,17 +317,17 @@ fn by_call(mut ops: Vec<(CallId, Op)>) -> Vec<(CallId, Op)> {
     ops
 }
 
-/// What the function decided in one step.
+/// The decisions of one step, before they are numbered.
 #[derive(Default)]
-struct Decided {
+struct StepOutcome {
     decisions: Vec<op::Decided>,
     resolved: Option<(CallId, Op)>,
     dropped: Vec<(CallId, Op)>,
 }
 
 impl op::Decided {
-    fn end(what: Decision, payload: Payload) -> Self {
-        Self { what, payload, place: None }
+    fn end(decision: Decision, payload: Payload) -> Self {
+        Self { decision, payload, place: None }
     }
 }
 
@@ -341,7 +353,7 @@ impl State {
     }
 }
 
-/// The failure that a panic of user code amounts to.
+/// Converts a panic of user code into a failure.
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failed {
     let message = if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()

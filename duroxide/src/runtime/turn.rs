@@ -50,7 +50,7 @@ impl Loaded {
             let event = Event::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
             events.push(event);
         }
-        crate::telemetry::silenced(|| self.replay.part(events))
+        crate::telemetry::silenced(|| self.replay.push_page(events))
     }
 }
 

@@ -13,7 +13,8 @@ pub(crate) fn schedule(core: &Core, activity: ActivityScheduled, input: Payload,
     core.schedule(activity.call, op, Decision::ActivityScheduled(activity), input, place);
 }
 
-/// Retry and time limits may change between deploys; what is run, where and with which call may not.
+/// Returns true if a replay may schedule `b` where the history has `a`. Retry and time limits may change between deploys; the
+/// name, the tag and the call may not.
 pub(in crate::replay) fn same(a: &ActivityScheduled, b: &ActivityScheduled) -> bool {
     (a.call, &a.name, &a.tag, a.detached) == (b.call, &b.name, &b.tag, b.detached)
 }
@@ -25,7 +26,7 @@ pub(in crate::replay) fn describe(activity: &ActivityScheduled) -> String {
     format!("call {call}: activity {name:?}{tag}{detached}")
 }
 
-/// The call of a scheduled activity, for the documents that name it.
+/// Returns the key that all attempts of an activity call share.
 pub(crate) fn idempotency_key(execution: &crate::id::ExecutionId, call: CallId) -> String {
     format!("{}/{}/{call}", execution.instance, execution.number)
 }

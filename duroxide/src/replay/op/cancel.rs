@@ -1,4 +1,4 @@
-//! Cancellation: an execution that has asked to be told is told; any other ends.
+//! Cancellation: a function that has asked for `ctx.cancelled()` receives the request; the execution of any other ends.
 
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
@@ -11,9 +11,9 @@ use crate::replay::op::Delivered;
 #[derive(Default)]
 pub(crate) struct Cancel {
     requested: Option<String>,
-    /// Whether the function has been told of the request.
-    told: bool,
-    /// Whether `ctx.cancelled()` was ever called.
+    /// True once the function has seen the request.
+    seen: bool,
+    /// True once the function has asked for a request, by `ctx.cancelled()` for example.
     listening: bool,
     last_wait: u64,
     waits: BTreeMap<u64, Waker>,
@@ -29,12 +29,12 @@ impl Cancel {
             return Delivered::End(Decision::Cancelled { reason: reason.to_owned() });
         }
         to_wake.extend(std::mem::take(&mut self.waits).into_values());
-        Delivered::Taken
+        Delivered::Applied
     }
 
-    /// The request, if the function has not been told of it.
-    pub(in crate::replay) fn untold(&self) -> Option<String> {
-        self.requested.clone().filter(|_| !self.told)
+    /// Returns the request if the function has not seen it.
+    pub(in crate::replay) fn unseen(&self) -> Option<String> {
+        self.requested.clone().filter(|_| !self.seen)
     }
 
     pub(in crate::replay) fn is_awaited(&self) -> bool {
@@ -42,21 +42,21 @@ impl Cancel {
     }
 }
 
-/// Declares that the execution wants to be told; returns the key of a wait.
+/// Declares that the function listens for a request; returns the key of a wait.
 pub(crate) fn listen(core: &Core, place: Place) -> u64 {
-    let Some(mut state) = core.in_turn(place) else { return 0 };
+    let Some(mut state) = core.lock_in_poll(place) else { return 0 };
     state.cancel.listening = true;
     state.cancel.last_wait += 1;
     state.cancel.last_wait
 }
 
-/// The reason of the request, or waits for one.
+/// Returns the reason of the request, or stores the waker of the wait.
 pub(crate) fn poll(core: &Core, key: u64, context: &Context<'_>, place: Place) -> Poll<String> {
-    let Some(mut state) = core.in_turn(place) else { return Poll::Pending };
+    let Some(mut state) = core.lock_in_poll(place) else { return Poll::Pending };
     let cancel = &mut state.cancel;
     match &cancel.requested {
         Some(reason) => {
-            cancel.told = true;
+            cancel.seen = true;
             Poll::Ready(reason.clone())
         }
         None => {
@@ -66,22 +66,22 @@ pub(crate) fn poll(core: &Core, key: u64, context: &Context<'_>, place: Place) -
     }
 }
 
-/// Whether a cancel was requested; asking counts as wanting to be told.
+/// Returns the reason of the request, if there is one. Asking counts as listening.
 pub(crate) fn requested(core: &Core, place: Place) -> Option<String> {
-    let mut state = core.in_turn(place)?;
+    let mut state = core.lock_in_poll(place)?;
     state.cancel.listening = true;
-    state.cancel.told = state.cancel.requested.is_some();
+    state.cancel.seen = state.cancel.requested.is_some();
     state.cancel.requested.clone()
 }
 
-/// A wait is dropped.
+/// Drops a wait.
 pub(crate) fn drop_wait(core: &Core, key: u64) {
     core.lock().cancel.waits.remove(&key);
 }
 
 #[cfg(test)]
 impl Cancel {
-    /// How many wait for a request.
+    /// Returns the number of waits for a request.
     pub(in crate::replay) fn waits(&self) -> usize {
         self.waits.len()
     }

@@ -6,7 +6,7 @@ use crate::replay::Core;
 use crate::replay::core::Place;
 use crate::replay::op::Op;
 
-/// Starts another orchestration.
+/// Schedules the start of another orchestration.
 pub(crate) fn schedule(core: &Core, child: ChildScheduled, input: Payload, place: Place) {
     let op = if child.detached {
         Op::DetachedStart
@@ -16,6 +16,7 @@ pub(crate) fn schedule(core: &Core, child: ChildScheduled, input: Payload, place
     core.schedule(child.call, op, Decision::ChildScheduled(child), input, place);
 }
 
+/// Returns true if a replay may schedule `b` where the history has `a`. The close policy may change between deploys.
 pub(in crate::replay) fn same(a: &ChildScheduled, b: &ChildScheduled) -> bool {
     (a.call, &a.name, &a.version, &a.instance, a.detached) == (b.call, &b.name, &b.version, &b.instance, b.detached)
 }
@@ -23,6 +24,6 @@ pub(in crate::replay) fn same(a: &ChildScheduled, b: &ChildScheduled) -> bool {
 pub(in crate::replay) fn describe(child: &ChildScheduled) -> String {
     let ChildScheduled { call, name, version, instance, detached, .. } = child;
     let version = version.as_ref().map(|v| format!(" {v}")).unwrap_or_default();
-    let what = if *detached { "detached start of" } else { "child" };
-    format!("call {call}: {what} {name:?}{version} as {instance:?}")
+    let kind = if *detached { "detached start of" } else { "child" };
+    format!("call {call}: {kind} {name:?}{version} as {instance:?}")
 }

@@ -1,4 +1,4 @@
-//! Continue-as-new: the execution ends, the instance goes on with a fresh history.
+//! Continue-as-new: the execution ends, and the instance continues with a new execution and an empty history.
 
 use semver::Version;
 
@@ -8,10 +8,10 @@ use crate::replay::Core;
 use crate::replay::core::Place;
 use crate::replay::op::Decided;
 
-/// Ends the execution; the first that asks for it wins.
+/// Ends the execution; the first request in a step wins.
 pub(crate) fn end(core: &Core, version: Option<Version>, input: Payload, place: Place) {
-    if let Some(mut state) = core.in_turn(place) {
-        let what = Decision::ContinuedAsNew { version };
-        state.ending.get_or_insert(Decided { what, payload: input, place: Some(place) });
+    if let Some(mut state) = core.lock_in_poll(place) {
+        let decision = Decision::ContinuedAsNew { version };
+        state.ending.get_or_insert(Decided { decision, payload: input, place: Some(place) });
     }
 }

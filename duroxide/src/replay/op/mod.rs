@@ -1,4 +1,4 @@
-//! The durable operations: one file for each, with what it records and how it is compared.
+//! The durable operations, one file each: the decision that an operation records, and its comparison on replay.
 
 pub(crate) mod activity;
 pub(crate) mod cancel;
@@ -13,7 +13,7 @@ use crate::history::{ClosePolicy, Decision, Input};
 use crate::id::{CallId, InstanceId};
 use crate::payload::Payload;
 
-/// What a call is for, as far as its end needs to know.
+/// The kind of a call, with the data that is needed to close it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Op {
     Activity { detached: bool, deadline: bool },
@@ -25,12 +25,12 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// Whether dropping the call leaves what it started alone.
+    /// Returns true if the work of the call continues when its future is dropped.
     pub(crate) fn is_detached(&self) -> bool {
         matches!(self, Self::Activity { detached: true, .. } | Self::DetachedStart)
     }
 
-    /// Whether what was started goes on when its call is dropped in the very step that has scheduled it.
+    /// Returns true if the work of the call is started even when its future is dropped in the step that scheduled it.
     pub(super) fn outlives_its_step(&self) -> bool {
         self.is_detached() || matches!(self, Self::Child { close: ClosePolicy::Abandon, .. })
     }
@@ -48,12 +48,12 @@ impl Op {
     }
 }
 
-/// A call that is scheduled.
+/// A scheduled call.
 pub(crate) struct Call {
     pub(super) op: Op,
     pub(super) outcome: Option<Outcome>,
     pub(super) waker: Option<Waker>,
-    /// Its future is gone, but its outcome still belongs into history: the call is detached.
+    /// The future of a detached call was dropped. Its outcome is still recorded.
     pub(super) abandoned: bool,
 }
 
@@ -66,21 +66,21 @@ impl Call {
 /// A decision of the running step.
 #[derive(Debug)]
 pub(crate) struct Decided {
-    pub(crate) what: Decision,
+    pub(crate) decision: Decision,
     pub(crate) payload: Payload,
     pub(crate) place: Option<Place>,
 }
 
-/// What an input means for the execution.
+/// The effect of an input on the execution.
 pub(super) enum Delivered {
-    /// Nothing: it answers a call that is not open (any more).
+    /// None: the input answers a call that is not open.
     Stale,
-    /// The function is to be called.
+    /// The function must be called, to create its future.
     Begin,
-    /// A call has its outcome.
+    /// A call has received its outcome.
     Resolved(CallId, Op),
-    /// The state has changed; whoever waits was woken.
-    Taken,
+    /// The state has changed; the futures that wait for this input are woken.
+    Applied,
     /// The execution ends without being polled.
     End(Decision),
 }

@@ -10,14 +10,14 @@ use crate::replay::Core;
 use crate::replay::core::Place;
 use crate::replay::op::Op;
 
-/// When a timer fires.
+/// The time at which a timer fires.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Due {
     After(Duration),
     At(Timestamp),
 }
 
-/// Creates a timer. A duration counts from the time of the running step.
+/// Schedules a timer. A duration counts from the time of the running step.
 pub(crate) fn create(core: &Core, call: CallId, due: Due, place: Place) {
     let due = match due {
         Due::After(duration) => core.lock().now + duration,

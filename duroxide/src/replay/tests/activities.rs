@@ -1,4 +1,4 @@
-//! Activity calls: when they are scheduled, and what they resolve to.
+//! Activity calls: when they are scheduled, and their outcomes.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::policy::RetryPolicy;
 use crate::replay::op::Op;
 
 #[test]
-fn a_call_is_scheduled_when_it_is_awaited_and_resolves_to_the_output() {
+fn awaited_call_is_scheduled_and_resolves_to_its_output() {
     let mut run = Run::start(|ctx| async move {
         let one: u32 = ctx.call_activity("one", &"in").await?;
         Ok(one + ctx.call_activity::<u32>("two", &one).await?)
@@ -41,13 +41,13 @@ fn a_started_call_runs_while_the_function_waits_for_another() {
         Ok(background.await?)
     });
     assert_eq!(run.decided(), [activity(1, "background"), activity(2, "foreground")]);
-    assert_eq!(run.completes(1, 5), NOTHING, "nobody has asked for it yet");
+    assert_eq!(run.completes(1, 5), NOTHING, "its future is not polled yet");
     assert_eq!(run.completes(2, ()), [COMPLETED]);
     assert_eq!(run.output::<u32>(), 5);
 }
 
 #[test]
-fn calls_are_numbered_by_their_building_whatever_the_order_of_polling() {
+fn calls_are_numbered_in_the_order_of_building_not_polling() {
     let mut run = Run::start(|ctx| async move {
         let first = ctx.call_activity::<u32>("first", &());
         let second = ctx.call_activity::<u32>("second", &());
@@ -76,19 +76,19 @@ fn options_of_a_call_are_recorded() {
 }
 
 #[test]
-fn a_step_tells_which_call_it_has_resolved() {
+fn step_names_the_call_that_it_resolved() {
     let mut run = Run::start(|ctx| async move {
         let limited = ctx.call_activity::<()>("a", &()).schedule_to_close(std::time::Duration::from_secs(1));
         Ok(limited.await?)
     });
-    let step = run.execution.step(activity_completed(1), payload(&()), second(2)).expect("goes on");
+    let step = run.execution.step(activity_completed(1), payload(&()), second(2)).expect("continues");
     assert_eq!(step.resolved, Some((CallId(1), Op::Activity { detached: false, deadline: true })));
     assert!(step.ended);
     run.history.extend(step.events);
 }
 
 #[test]
-fn every_kind_of_failure_reaches_the_caller_as_what_it_is() {
+fn every_kind_of_failure_has_its_own_call_error() {
     let reason = || "why".to_owned();
     let cases = [
         (Failure::Application, CallError::Failed(json!("declined"))),
@@ -127,7 +127,7 @@ fn a_refused_call_is_recorded_and_fails_at_once() {
 }
 
 #[test]
-fn an_outcome_of_another_type_is_told_with_both_types_and_the_place() {
+fn outcome_of_another_type_is_reported_with_type_and_place() {
     let mut run = Run::start(|ctx| async move { Ok(ctx.call_activity::<u32>("count", &()).await?) });
     let suspension = run.fails(activity_completed(1), payload(&"many"));
     assert_eq!(suspension.code, ErrorCode::UnreadableResult);

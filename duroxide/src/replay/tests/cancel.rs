@@ -1,4 +1,4 @@
-//! Cancellation: an execution that has asked to be told is told; any other ends.
+//! Cancellation: a listening function receives the request; the execution of any other ends.
 
 use super::support::*;
 use crate::history::{Decision, Input, Parent, Started};
@@ -11,7 +11,7 @@ fn cancelled() -> Decision {
 }
 
 #[test]
-fn who_does_not_listen_ends() {
+fn cancel_ends_a_function_that_does_not_listen() {
     let mut run = Run::start(|ctx| async move {
         let _child = ctx.call_orchestration::<()>("ship", &()).start();
         Ok(ctx.call_activity::<()>("a", &()).await?)
@@ -22,7 +22,7 @@ fn who_does_not_listen_ends() {
 }
 
 #[test]
-fn who_listens_is_told_and_may_compensate() {
+fn cancel_reaches_a_listening_function_which_may_compensate() {
     let mut run = Run::start(|ctx| async move {
         let reason = crate::select! {
             reason = ctx.cancelled() => reason,
@@ -37,7 +37,7 @@ fn who_listens_is_told_and_may_compensate() {
 }
 
 #[test]
-fn listening_once_is_enough_even_if_that_wait_is_gone() {
+fn listening_once_is_enough_even_if_the_wait_was_dropped() {
     let mut run = Run::start(|ctx| async move {
         drop(ctx.cancelled());
         ctx.call_activity::<()>("a", &()).await?;
@@ -58,7 +58,7 @@ fn asking_counts_as_listening() {
 }
 
 #[test]
-fn all_waits_are_told_in_the_same_step() {
+fn cancel_resolves_all_waits_in_the_same_step() {
     let mut run = Run::start(|ctx| async move {
         let (a, b) = crate::join!(ctx.cancelled(), ctx.cancelled());
         Ok(a == b)
@@ -67,7 +67,7 @@ fn all_waits_are_told_in_the_same_step() {
 }
 
 #[test]
-fn only_the_first_request_counts() {
+fn only_the_first_cancel_request_counts() {
     let mut run = Run::start(|ctx| async move {
         let reason = ctx.cancelled().await;
         ctx.sleep(days(1)).await;
@@ -80,7 +80,7 @@ fn only_the_first_request_counts() {
 }
 
 #[test]
-fn a_parent_is_heard_only_by_its_own_child() {
+fn request_of_a_parent_reaches_only_its_own_child() {
     let parent = |call| {
         let execution = ExecutionId { instance: InstanceId::new("parent").expect("is valid"), number: 2 };
         Some(Parent { execution, call: CallId(call) })
@@ -107,7 +107,7 @@ fn a_parent_is_heard_only_by_its_own_child() {
 }
 
 #[test]
-fn what_the_function_returns_is_the_outcome() {
+fn result_of_a_cancelled_function_is_its_outcome() {
     let mut run = Run::start(|ctx| async move {
         let reason = ctx.cancelled().await;
         Err::<(), _>(crate::Error::new(reason))

@@ -23,7 +23,7 @@ fn a_child_resolves_to_its_output() {
 }
 
 #[test]
-fn a_child_without_an_id_is_named_after_its_parent_execution_and_call() {
+fn child_without_an_id_is_named_after_execution_and_call() {
     let run = Run::start(|ctx| async move {
         let _first = ctx.call_orchestration::<()>("ship", &()).start();
         Ok(ctx.call_orchestration::<()>("ship", &()).await?)
@@ -32,7 +32,7 @@ fn a_child_without_an_id_is_named_after_its_parent_execution_and_call() {
 }
 
 #[test]
-fn a_child_that_fails_or_cannot_start_tells_its_caller() {
+fn failed_or_refused_child_is_an_error_of_the_call() {
     let failed = Input::ChildFailed { call: CallId(1), failure: Failure::Application };
     let cancelled = Input::ChildFailed { call: CallId(1), failure: Failure::Cancelled { reason: "why".to_owned() } };
     let cases = [
@@ -51,7 +51,7 @@ fn a_child_that_fails_or_cannot_start_tells_its_caller() {
 }
 
 #[test]
-fn values_that_are_refused_are_recorded_and_fail_the_call() {
+fn refused_child_options_are_recorded_and_fail_the_call() {
     let run = Run::start(|ctx| async move {
         let ship = |name: &str| ctx.call_orchestration::<()>(name, &());
         let refused = [
@@ -67,7 +67,7 @@ fn values_that_are_refused_are_recorded_and_fail_the_call() {
 }
 
 #[test]
-fn dropping_a_child_call_gives_it_up_by_its_policy() {
+fn dropped_child_call_is_closed_by_its_policy() {
     for close in [ClosePolicy::Cancel, ClosePolicy::Terminate, ClosePolicy::Abandon] {
         let mut run = Run::start(move |ctx| async move {
             let child = ctx.call_orchestration::<()>("ship", &()).id("s").on_parent_close(close).start();
@@ -75,16 +75,16 @@ fn dropping_a_child_call_gives_it_up_by_its_policy() {
             drop(child);
             Ok(ctx.call_activity::<()>("b", &()).await?)
         });
-        let step = run.execution.step(activity_completed(2), payload(&()), second(2)).expect("goes on");
-        let given_up = Op::Child { instance: crate::InstanceId::new("s").expect("is an id"), close };
-        assert_eq!(step.dropped, [(CallId(1), given_up)]);
+        let step = run.execution.step(activity_completed(2), payload(&()), second(2)).expect("continues");
+        let closed = Op::Child { instance: crate::InstanceId::new("s").expect("is an id"), close };
+        assert_eq!(step.dropped, [(CallId(1), closed)]);
         run.history.extend(step.events);
         run.ignores(Input::ChildCompleted { call: CallId(1) });
     }
 }
 
 #[test]
-fn a_child_that_is_to_be_left_alone_is_started_even_if_its_call_is_dropped_at_once() {
+fn abandoned_child_is_started_even_if_its_call_is_dropped() {
     let mut run = Run::start(|ctx| async move {
         let child = |close| ctx.call_orchestration::<()>("ship", &()).on_parent_close(close).start();
         drop([ClosePolicy::Cancel, ClosePolicy::Terminate, ClosePolicy::Abandon].map(child));
@@ -120,7 +120,7 @@ fn a_detached_start_of_a_taken_id_is_refused() {
 }
 
 #[test]
-fn dropping_a_detached_start_takes_nothing_back() {
+fn dropped_detached_start_still_starts() {
     let mut run = Run::start(|ctx| async move {
         drop(ctx.call_orchestration::<()>("audit", &()).id("log").detached().start());
         Ok(ctx.call_activity::<()>("a", &()).await?)
@@ -132,13 +132,13 @@ fn dropping_a_detached_start_takes_nothing_back() {
 }
 
 #[test]
-fn a_history_alone_tells_which_children_are_open() {
+fn open_children_are_found_from_history_alone() {
     let mut run = Run::start(|ctx| async move {
         let call = |id: &str| ctx.call_orchestration::<()>("ship", &()).id(id).start();
-        let (_open, done, given_up, refused) = (call("open"), call("done"), call("given up"), call("refused"));
+        let (_open, done, dropped, refused) = (call("open"), call("done"), call("dropped"), call("refused"));
         let _detached = ctx.call_orchestration::<()>("ship", &()).id("detached").detached().start();
         done.await?;
-        drop(given_up);
+        drop(dropped);
         refused.await.expect_err("is taken");
         ctx.sleep(crate::orchestration::days(1)).await;
         Ok(())

@@ -1,4 +1,4 @@
-//! Standard combinators are correct, and cost what is done and not what is pending.
+//! Standard combinators are correct; a step polls the calls that were completed, not all that are pending.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::support::*;
 use crate::orchestration::{OrchestrationContext, join_all, race};
 
 #[test]
-fn select_takes_the_first_that_history_completes() {
+fn select_takes_the_first_branch_that_history_completes() {
     for winner in [1, 2] {
         let mut run = Run::start(|ctx| async move {
             crate::select! {
@@ -28,7 +28,7 @@ fn select_takes_the_first_that_history_completes() {
 }
 
 #[test]
-fn select_takes_in_source_order_what_is_complete_at_its_first_poll() {
+fn branches_complete_at_the_first_poll_win_in_source_order() {
     for order in [[1, 2], [2, 1]] {
         let mut run = Run::start(|ctx| async move {
             let one = ctx.call_activity::<u32>("one", &()).start();
@@ -48,7 +48,7 @@ fn select_takes_in_source_order_what_is_complete_at_its_first_poll() {
 }
 
 #[test]
-fn a_call_that_won_in_a_borrowed_select_is_not_asked_again() {
+fn borrowed_call_that_won_a_select_is_not_polled_again() {
     let mut run = Run::start(|ctx| async move {
         let mut slow = ctx.call_activity::<u32>("slow", &());
         let mut seen = Vec::new();
@@ -127,7 +127,7 @@ fn branches_may_wake_each_other_within_a_step() {
 }
 
 #[test]
-fn what_is_pending_may_move_to_another_task() {
+fn pending_future_may_move_to_another_task() {
     let mut run = Run::start(|ctx| async move {
         let mut call = ctx.call_activity::<u32>("a", &());
         let mut wait = ctx.event_named::<u32>("E");
@@ -135,7 +135,7 @@ fn what_is_pending_may_move_to_another_task() {
         assert!(poll_once(&mut call).await.is_pending());
         assert!(poll_once(&mut wait).await.is_pending());
         assert!(poll_once(&mut cancelled).await.is_pending());
-        // From here on each is polled as a task of the collection, which polls only those that were woken.
+        // From here on each future is a task of the collection, which polls only the tasks that were woken.
         let tasks: [BoxFuture<'_, Result<u32>>; 3] = [
             Box::pin(async { Ok(call.await?) }),
             Box::pin(async { Ok(wait.await) }),
@@ -182,7 +182,7 @@ where
     let counter = polls.clone();
     let mut run = Run::start(move |ctx| fan_in(ctx, counter.clone()));
     assert_eq!(run.decided().len() as u64, n);
-    // Backwards, which is the worst order for whoever looks at the first that is pending.
+    // Backwards, which is the worst order for a combinator that scans from the first pending call.
     for call in (1..=n).rev() {
         run.completes(call, call);
     }

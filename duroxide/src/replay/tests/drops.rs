@@ -1,4 +1,4 @@
-//! Dropping a call cancels it, within a turn; outside of one it means nothing.
+//! Dropping a call within a poll cancels it; dropping it outside of a poll has no effect.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use crate::orchestration::{OrchestrationContext, days};
 use crate::replay::op::Op;
 
 #[test]
-fn what_is_scheduled_and_dropped_in_one_step_has_never_been() {
+fn call_scheduled_and_dropped_in_one_step_leaves_no_record() {
     let run = Run::start(|ctx| async move {
         drop(ctx.call_activity::<()>("a", &()).start());
         drop(ctx.sleep(days(1)).start());
@@ -19,7 +19,7 @@ fn what_is_scheduled_and_dropped_in_one_step_has_never_been() {
 }
 
 #[test]
-fn a_call_dropped_in_a_later_step_is_recorded_and_its_outcome_discarded() {
+fn drop_in_a_later_step_is_recorded_and_the_outcome_discarded() {
     let mut run = Run::start(|ctx| async move {
         let activity = ctx.call_activity::<()>("a", &()).start();
         let timer = ctx.sleep(days(1)).start();
@@ -28,7 +28,7 @@ fn a_call_dropped_in_a_later_step_is_recorded_and_its_outcome_discarded() {
         Ok(ctx.call_activity::<()>("c", &()).await?)
     });
     assert_eq!(run.completes(3, ()), [dropped(1), dropped(2), activity(4, "c")]);
-    assert_eq!(run.dropped(), [2, 1], "what is to be taken back, in the order of dropping");
+    assert_eq!(run.dropped(), [2, 1], "the calls to cancel, in the order of dropping");
     run.ignores(activity_completed(1));
     run.ignores(crate::history::Input::TimerFired { call: crate::id::CallId(2) });
     assert_eq!(run.completes(4, ()), [COMPLETED]);
@@ -48,7 +48,7 @@ fn a_call_that_has_its_outcome_is_dropped_without_a_record() {
 }
 
 #[test]
-fn a_detached_activity_outlives_its_call_and_its_outcome_is_recorded() {
+fn outcome_of_a_dropped_detached_activity_is_recorded() {
     let mut run = Run::start(|ctx| async move {
         drop(ctx.call_activity::<()>("a", &()).detached().start());
         Ok(ctx.call_activity::<()>("b", &()).await?)
@@ -71,7 +71,7 @@ fn a_detached_activity_is_still_open_at_the_end() {
 }
 
 #[test]
-fn what_is_done_is_forgotten() {
+fn finished_calls_and_waits_are_freed() {
     let mut run = Run::start(|ctx| async move {
         loop {
             drop(ctx.call_activity::<()>("detached", &()).detached().start());
@@ -86,7 +86,7 @@ fn what_is_done_is_forgotten() {
         }
     });
     for round in 0..100 {
-        // Of the six calls of a round, the second is refused, the fourth is a wait, and the sixth ends the round.
+        // A round makes six calls: the second is refused, the fourth is a wait, and the sixth ends the round.
         let first = round * 6;
         run.completes(first + 1, ());
         run.completes(first + 3, ());
@@ -103,7 +103,7 @@ fn what_is_done_is_forgotten() {
     assert_eq!(state.cancel.waits(), 1);
 }
 
-/// Holds what it is given until it is dropped, then uses the context.
+/// Uses its context when it is dropped.
 struct UsesContextOnDrop(OrchestrationContext, Arc<Mutex<Vec<String>>>);
 
 impl Drop for UsesContextOnDrop {
@@ -141,12 +141,12 @@ fn evicting_a_live_copy_records_and_reports_nothing() {
     assert_eq!(seen.lock().expect("is not poisoned").as_slice(), ["false"], "the destructor has run, in vain");
     assert_eq!(run.strays(), 0);
     assert!(run.execution.fault().is_none());
-    // The copy made from history still has everything that the other one had.
+    // The copy that was replayed from history has all calls of the evicted one.
     assert_eq!(run.raises("Nothing", ()), [dropped(1), dropped(3), dropped(4), COMPLETED]);
 }
 
 #[test]
-fn a_destructor_that_runs_in_the_turn_may_use_the_context() {
+fn destructor_that_runs_within_a_poll_may_use_the_context() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let mut run = Run::start(move |ctx| {
         let seen = seen.clone();

@@ -28,7 +28,7 @@ fn a_function_may_return_without_waiting() {
 }
 
 #[test]
-fn what_is_pending_at_the_return_is_dropped() {
+fn pending_calls_are_closed_at_the_return() {
     let mut run = Run::start(|ctx| async move {
         let _old = ctx.call_activity::<()>("old", &()).start();
         let _unused = ctx.call_activity::<()>("unused", &());
@@ -51,7 +51,7 @@ fn continue_as_new_ends_the_execution_with_the_next_input() {
     });
     assert_eq!(run.completes(2, ()), [detached_start(3, "audit", "log"), continued(None)]);
     assert_eq!(run.output::<Value>(), json!({"round": 2}));
-    assert!(run.dropped().is_empty(), "the end closes what is open");
+    assert!(run.dropped().is_empty(), "the end closes the open calls");
     let open: Vec<_> = run.execution.close().open.into_iter().map(|(call, _)| call.0).collect();
     assert_eq!(open, [1, 3]);
 }
@@ -63,7 +63,7 @@ fn continue_as_new_may_name_a_version() {
 }
 
 #[test]
-fn the_first_continue_as_new_wins_over_another_and_over_a_return() {
+fn first_continue_as_new_wins_over_a_second_and_a_return() {
     let run = Run::start(|ctx| async move {
         crate::select! {
             end = ctx.continue_as_new::<Result<()>>(&1) => end,
@@ -78,11 +78,11 @@ fn the_first_continue_as_new_wins_over_another_and_over_a_return() {
 fn a_function_that_has_continued_as_new_is_not_polled_again() {
     let run = Run::start(|ctx| async move {
         let late = async {
-            let mut turns = 0;
+            let mut polls = 0;
             std::future::poll_fn(|context| {
-                turns += 1;
+                polls += 1;
                 context.waker().wake_by_ref();
-                if turns < 2 { Poll::Pending } else { Poll::Ready(()) }
+                if polls < 2 { Poll::Pending } else { Poll::Ready(()) }
             })
             .await;
             ctx.call_activity::<()>("late", &()).await
@@ -102,7 +102,7 @@ fn a_continue_as_new_that_is_not_awaited_does_nothing() {
 }
 
 #[test]
-fn continue_as_new_with_values_that_are_refused_stands_still() {
+fn continue_as_new_with_refused_values_suspends() {
     let version = Run::start_fails(|ctx| async move { ctx.continue_as_new::<Result<()>>(&()).version("2").await });
     let input = Run::start_fails(|ctx| async move { ctx.continue_as_new::<Result<()>>(&f64::NAN).await });
     for suspension in [version, input] {
@@ -181,7 +181,7 @@ fn a_panic_in_a_destructor_of_the_body_fails_the_execution() {
 }
 
 #[test]
-fn a_panic_in_a_destructor_changes_no_end_that_is_decided() {
+fn panic_in_a_destructor_does_not_change_a_decided_end() {
     let waiting = || {
         Run::start(|ctx| async move {
             let _panics = PanicsOnDrop;
@@ -196,7 +196,7 @@ fn a_panic_in_a_destructor_changes_no_end_that_is_decided() {
 }
 
 #[test]
-fn an_input_that_cannot_be_read_stands_still() {
+fn unreadable_input_suspends() {
     let typed = Arc::new(|core, input: &Payload| {
         let number: u32 = input.decode()?;
         let _ = crate::orchestration::OrchestrationContext::new(core);

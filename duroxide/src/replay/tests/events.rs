@@ -1,4 +1,4 @@
-//! External events: a mailbox per name, which a wait empties only when it resolves.
+//! External events: a mailbox for each name, from which a wait takes an event only when it resolves.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ impl Event for Note {
     const NAME: &'static str = "Note";
 }
 
-/// What is unread at the end, as names and numbers.
+/// Returns the events that are unread at the end, as names and numbers.
 fn unread(run: &mut Run) -> Vec<(String, u32)> {
     let number = |payload: Payload| payload.decode().expect("is a number");
     run.execution.close().unread.into_iter().map(|(name, payload)| (name, number(payload))).collect()
@@ -68,7 +68,7 @@ fn a_wait_that_was_dropped_consumes_nothing() {
 }
 
 #[test]
-fn a_wait_dropped_in_the_step_in_which_it_was_polled_has_never_been() {
+fn wait_polled_and_dropped_in_one_step_leaves_no_record() {
     let run = Run::start(|ctx| async move {
         let mut wait = ctx.event::<Note>();
         assert!(poll_once(&mut wait).await.is_pending());
@@ -107,7 +107,7 @@ fn dropping_a_woken_wait_unpolled_wakes_the_next() {
         assert!(poll_once(&mut kept).await.is_pending());
         let younger = ctx.event::<Note>();
         let dropper = async {
-            // It comes after the younger wait was polled in vain, and before it is polled again.
+            // Completes between two polls of the younger wait: the first is pending, the next one resolves.
             ctx.call_activity::<()>("a", &()).await.expect("completes");
             drop(kept);
             std::future::pending::<()>().await;
@@ -118,13 +118,13 @@ fn dropping_a_woken_wait_unpolled_wakes_the_next() {
         }
     });
     assert_eq!(run.decided(), [awaits(1, "Note"), awaits(2, "Note"), activity(3, "a")]);
-    assert_eq!(run.raises("Note", 5), NOTHING, "it belongs to the older wait, which nobody polls");
+    assert_eq!(run.raises("Note", 5), NOTHING, "it belongs to the older wait, which is not polled");
     assert_eq!(run.completes(3, ()), [dropped(1), COMPLETED]);
     assert_eq!(run.output::<u32>(), 5);
 }
 
 #[test]
-fn dropping_an_older_wait_after_a_newer_has_resolved_loses_nothing() {
+fn dropping_the_older_wait_after_the_newer_loses_nothing() {
     let mut run = Run::start(|ctx| async move {
         let mut older = ctx.event::<Note>();
         let mut newer = ctx.event::<Note>();
@@ -155,7 +155,7 @@ fn a_wait_may_be_replaced_within_a_step() {
 }
 
 #[test]
-fn trying_and_draining_leave_what_is_owed_to_a_wait() {
+fn try_and_drain_leave_the_events_of_polled_waits() {
     let mut run = Run::start(|ctx| async move {
         let mut wait = ctx.event::<Note>();
         assert!(poll_once(&mut wait).await.is_pending());
@@ -174,7 +174,7 @@ fn trying_and_draining_leave_what_is_owed_to_a_wait() {
 }
 
 #[test]
-fn trying_takes_one_and_draining_takes_all_oldest_first() {
+fn try_takes_the_oldest_event_and_drain_takes_all() {
     let mut run = Run::start(|ctx| async move {
         assert_eq!(ctx.try_event::<Note>(), None);
         ctx.call_activity::<()>("a", &()).await?;
@@ -207,7 +207,7 @@ fn unread_events_keep_the_order_of_their_arrival_across_names() {
 }
 
 #[test]
-fn an_event_that_woke_a_wait_is_unread_until_the_wait_takes_it() {
+fn event_that_woke_a_wait_is_unread_until_the_wait_takes_it() {
     let mut run = Run::start(|ctx| async move {
         let mut wait = ctx.event::<Note>();
         assert!(poll_once(&mut wait).await.is_pending());
@@ -237,7 +237,7 @@ fn an_event_and_a_timer_have_one_winner() {
 }
 
 #[test]
-fn an_event_of_another_type_is_told_and_not_consumed_by_a_record() {
+fn event_of_another_type_is_reported_and_not_consumed() {
     let mut run = Run::start(|ctx| async move { Ok(ctx.event::<Note>().await) });
     let suspension = run.fails(raised("Note"), payload(&"text"));
     assert_eq!(suspension.code, ErrorCode::UnreadableResult);

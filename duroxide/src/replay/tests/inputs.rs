@@ -1,4 +1,4 @@
-//! Inputs that mean nothing: duplicates, what is too late or too early, answers of another kind.
+//! Inputs without effect: duplicates, inputs that come too late or too early, answers of another kind.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::history::{Failure, Input};
 use crate::id::CallId;
 use crate::payload::Payload;
 
-/// All inputs that answer a call.
+/// Returns one input of every kind that answers a call.
 fn answers(call: u64) -> Vec<Input> {
     let call = CallId(call);
     let failure = Failure::Application;
@@ -23,7 +23,7 @@ fn answers(call: u64) -> Vec<Input> {
 }
 
 #[test]
-fn an_outcome_that_comes_again_is_ignored() {
+fn repeated_outcome_is_ignored() {
     let mut run = Run::start(|ctx| async move {
         let first: u32 = ctx.call_activity("a", &()).await?;
         Ok([first, ctx.call_activity("b", &()).await?])
@@ -35,7 +35,7 @@ fn an_outcome_that_comes_again_is_ignored() {
 }
 
 #[test]
-fn an_outcome_that_nobody_has_taken_is_not_replaced() {
+fn outcome_that_was_not_taken_is_not_replaced() {
     let mut run = Run::start(|ctx| async move {
         let early = ctx.call_activity::<u32>("a", &()).start();
         ctx.call_activity::<()>("b", &()).await?;
@@ -48,7 +48,7 @@ fn an_outcome_that_nobody_has_taken_is_not_replaced() {
 }
 
 #[test]
-fn answers_to_calls_that_were_never_made_are_ignored() {
+fn answers_to_calls_that_do_not_exist_are_ignored() {
     let mut run = Run::start(|ctx| async move {
         let _not_polled = ctx.call_activity::<()>("never", &());
         Ok(ctx.call_activity::<()>("a", &()).await?)
@@ -83,7 +83,7 @@ fn a_call_takes_only_answers_of_its_own_kind() {
 }
 
 #[test]
-fn nothing_counts_before_the_start() {
+fn inputs_before_the_start_are_ignored() {
     let mut run = Run::before_start(function(|ctx, _| async move { Ok(ctx.event_named::<u32>("E").await) }));
     answers(1).into_iter().for_each(|input| run.ignores(input));
     run.ignores(raised("E"));
@@ -100,7 +100,7 @@ fn a_second_start_is_ignored() {
 }
 
 #[test]
-fn nothing_counts_after_the_end() {
+fn inputs_after_the_end_are_ignored() {
     let mut run = Run::start(|ctx| async move {
         drop(ctx.call_activity::<()>("a", &()).detached().start());
         let _cancelled = ctx.cancelled();

@@ -1,4 +1,4 @@
-//! A replay that decides something else than its history is told, with both sides, the event and the place.
+//! A replay whose decisions differ from its history is reported with both sides, the event and the place.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::history::{Decision, EventKind, Input};
 use crate::orchestration::OrchestrationContext;
 use crate::payload::Payload;
 
-/// A history of one activity call, with input 1 and output 2, which the function then waits for an event after.
+/// Records one activity call, with input 1 and output 2, and a wait for an event.
 fn recorded() -> Run {
     let mut run = Run::start(original);
     run.completes(1, 2);
@@ -23,31 +23,31 @@ async fn original(ctx: OrchestrationContext) -> Result<u32> {
     Ok(output)
 }
 
-/// The event, what was recorded there, and what was asked for.
+/// Returns the event of the mismatch, the recorded decision, and the one that was asked for.
 fn sides(suspension: &Suspension) -> (u64, Option<&str>, Option<&str>) {
     let Suspension { event, recorded, asked, .. } = suspension;
     (event.map_or(0, |event| event.0), recorded.as_deref(), asked.as_deref())
 }
 
 #[test]
-fn a_call_that_is_missing() {
+fn missing_call_is_a_mismatch() {
     let suspension = recorded().mismatches(|ctx| async move { Ok(ctx.cancelled().await) });
     assert_eq!(sides(&suspension), (2, Some("call 1: activity \"charge\""), None));
 }
 
 #[test]
-fn a_call_that_is_extra() {
+fn extra_call_is_a_mismatch() {
     let suspension = recorded().mismatches(|ctx| async move {
         let charge = ctx.call_activity::<u32>("charge", &1).start();
         let _extra = ctx.call_activity::<()>("extra", &()).start();
         Ok(charge.await?)
     });
     assert_eq!(sides(&suspension), (3, None, Some("call 2: activity \"extra\"")));
-    assert!(suspension.place.is_some_and(|place| place.contains("mismatch.rs")), "where the call stands");
+    assert!(suspension.place.is_some_and(|place| place.contains("mismatch.rs")), "the place of the call");
 }
 
 #[test]
-fn a_call_that_comes_in_another_step() {
+fn call_in_another_step_is_a_mismatch() {
     let suspension = recorded().mismatches(|ctx| async move {
         let charge = ctx.call_activity::<u32>("charge", &1).await?;
         ctx.call_activity::<u32>("second", &()).await?;
@@ -58,7 +58,7 @@ fn a_call_that_comes_in_another_step() {
 }
 
 #[test]
-fn a_call_built_before_another_takes_its_number() {
+fn call_built_earlier_takes_the_number_of_the_recorded_one() {
     let suspension = recorded().mismatches(|ctx| async move {
         let _before = ctx.call_activity::<u32>("before", &());
         original(ctx).await
@@ -68,10 +68,10 @@ fn a_call_built_before_another_takes_its_number() {
 }
 
 #[test]
-fn an_activity_of_another_name_tag_or_kind() {
+fn other_activity_name_tag_or_kind_is_a_mismatch() {
     let asked = |suspension: Suspension| {
         assert_eq!(sides(&suspension).1, Some("call 1: activity \"charge\""));
-        suspension.asked.expect("shows what was asked for")
+        suspension.asked.expect("shows the decision that was asked for")
     };
     let run = recorded();
     let name = run.mismatches(|ctx| async move { Ok(ctx.call_activity::<u32>("refund", &1).await?) });
@@ -99,7 +99,7 @@ fn retry_and_time_limits_may_change() {
 }
 
 #[test]
-fn an_input_may_gain_members_that_are_null_and_nothing_else() {
+fn input_may_gain_null_members_and_nothing_else() {
     let run = Run::start(|ctx| async move { Ok(ctx.call_activity::<u32>("a", &json!({"id": 1})).await?) });
     run.also_replays(|ctx| async move {
         Ok(ctx.call_activity::<u32>("a", &json!({"note": null, "id": 1, "more": null})).await?)
@@ -116,7 +116,7 @@ fn an_input_may_gain_members_that_are_null_and_nothing_else() {
 }
 
 #[test]
-fn a_timer_of_another_time() {
+fn other_timer_due_time_is_a_mismatch() {
     let run = Run::start(|ctx| async move {
         ctx.sleep(Duration::from_secs(10)).await;
         Ok(())
@@ -130,7 +130,7 @@ fn a_timer_of_another_time() {
 }
 
 #[test]
-fn a_wait_for_another_event() {
+fn other_event_name_is_a_mismatch() {
     let run = Run::start(|ctx| async move { Ok(ctx.event_named::<u32>("Old").await) });
     let suspension = run.mismatches(|ctx| async move { Ok(ctx.event_named::<u32>("New").await) });
     let (recorded, asked) = ("call 1: wait for event \"Old\"", "call 1: wait for event \"New\"");
@@ -138,7 +138,7 @@ fn a_wait_for_another_event() {
 }
 
 #[test]
-fn a_child_of_another_name_id_version_or_kind() {
+fn other_child_name_id_version_or_kind_is_a_mismatch() {
     let run =
         Run::start(|ctx| async move { Ok(ctx.call_orchestration::<u32>("ship", &()).id("s").version("1.0.0").await?) });
     type Call = fn(&OrchestrationContext) -> crate::orchestration::ChildCall<u32, serde_json::Value>;
@@ -163,7 +163,7 @@ fn a_child_of_another_name_id_version_or_kind() {
 }
 
 #[test]
-fn a_call_that_is_dropped_or_kept_otherwise_than_recorded() {
+fn drop_that_differs_from_the_record_is_a_mismatch() {
     let keeps = |ctx: OrchestrationContext| async move {
         let _kept = ctx.call_activity::<()>("slow", &()).start();
         ctx.call_activity::<()>("fast", &()).await?;
@@ -187,7 +187,7 @@ fn a_call_that_is_dropped_or_kept_otherwise_than_recorded() {
 }
 
 #[test]
-fn a_refusal_that_is_none_any_more() {
+fn refused_call_that_is_accepted_now_is_a_mismatch() {
     let run = Run::start(|ctx| async move {
         let refused = ctx.call_activity::<()>("", &()).await.is_err();
         ctx.event_named::<()>("Go").await;
@@ -199,7 +199,7 @@ fn a_refusal_that_is_none_any_more() {
 }
 
 #[test]
-fn an_early_return_with_history_left_over() {
+fn early_return_with_history_left_over_is_a_mismatch() {
     let suspension = recorded().mismatches(|_| async { Ok(()) });
     assert_eq!(sides(&suspension), (2, Some("call 1: activity \"charge\""), Some("return Ok")));
     let mut run = recorded();
@@ -216,7 +216,7 @@ fn an_early_return_with_history_left_over() {
 }
 
 #[test]
-fn an_end_of_another_kind_or_with_another_value() {
+fn other_end_or_output_is_a_mismatch() {
     let mut run = recorded();
     run.raises("Go", ());
     let before = |ctx: OrchestrationContext| async move { original(ctx).await };
@@ -229,15 +229,15 @@ fn an_end_of_another_kind_or_with_another_value() {
         ctx.continue_as_new::<Result<u32>>(&()).await
     });
     assert_eq!(sides(&again), (6, Some("return Ok"), Some("continue as new")));
-    let goes_on = run.mismatches(move |ctx| async move {
+    let continues = run.mismatches(move |ctx| async move {
         before(ctx.clone()).await?;
         Ok(ctx.cancelled().await)
     });
-    assert_eq!(sides(&goes_on), (6, Some("return Ok"), None));
+    assert_eq!(sides(&continues), (6, Some("return Ok"), None));
 }
 
 #[test]
-fn listening_to_a_cancel_that_was_not_listened_to() {
+fn new_listener_for_a_recorded_cancel_is_a_mismatch() {
     let mut run = Run::start(|ctx| async move {
         ctx.event_named::<()>("Go").await;
         Ok(())
@@ -252,7 +252,7 @@ fn listening_to_a_cancel_that_was_not_listened_to() {
 }
 
 #[test]
-fn a_history_that_begins_with_a_decision() {
+fn history_that_begins_with_a_decision_is_a_mismatch() {
     let mut run = recorded();
     run.history.remove(0);
     let suspension = run.mismatches(original);
@@ -261,7 +261,7 @@ fn a_history_that_begins_with_a_decision() {
 }
 
 #[test]
-fn an_input_that_answers_no_call() {
+fn recorded_input_that_answers_no_call_is_a_mismatch() {
     let mut run = recorded();
     for input in [activity_completed(1), started()] {
         let mut damaged = Run::start(original);
@@ -273,7 +273,7 @@ fn an_input_that_answers_no_call() {
         assert_eq!(sides(&damaged.mismatches(original)).0, 5);
         damaged.history.pop();
     }
-    // What comes after the end answers nothing either.
+    // An input after the end answers no call either.
     run.raises("Go", ());
     let mut event = run.history[4].clone();
     event.id = run.execution.last_event().next();

@@ -1,4 +1,4 @@
-//! What cannot be replayed is reported by name and place instead of hanging or being ignored.
+//! Code that cannot be replayed is reported with its place, instead of hanging or being ignored.
 
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
@@ -16,7 +16,7 @@ fn is_here(suspension: &Suspension) -> bool {
 }
 
 #[test]
-fn waiting_for_nothing_durable_is_reported_in_the_same_step() {
+fn wait_that_is_not_durable_is_reported_in_the_same_step() {
     let at_once = Run::start_fails(|_| std::future::pending::<Result<()>>());
     assert_eq!(at_once.code, ErrorCode::NonDurableWait);
     assert!(at_once.place.is_none() && at_once.message.contains("before its first"), "{at_once}");
@@ -30,7 +30,7 @@ fn waiting_for_nothing_durable_is_reported_in_the_same_step() {
 }
 
 #[test]
-fn a_call_that_was_started_and_is_not_awaited_is_nothing_to_wait_for() {
+fn started_call_that_is_not_awaited_is_no_durable_wait() {
     let suspension = Run::start_fails(|ctx| async move {
         let _started = ctx.call_activity::<()>("a", &()).start();
         std::future::pending::<Result<()>>().await
@@ -39,7 +39,7 @@ fn a_call_that_was_started_and_is_not_awaited_is_nothing_to_wait_for() {
 }
 
 #[test]
-fn an_event_that_was_delivered_and_is_not_taken_is_nothing_to_wait_for() {
+fn delivered_event_that_is_not_taken_is_no_durable_wait() {
     let mut run = Run::start(|ctx| async move {
         let mut wait = ctx.event_named::<u32>("E");
         assert!(poll_once(&mut wait).await.is_pending());
@@ -67,7 +67,7 @@ fn every_durable_wait_counts() {
 }
 
 #[test]
-fn a_wake_from_elsewhere_is_reported_when_it_arrives() {
+fn stray_wake_is_reported_when_it_arrives() {
     let waker = Arc::new(Mutex::new(None::<Waker>));
     let shared = waker.clone();
     let run = Run::start(move |ctx| {
@@ -83,7 +83,7 @@ fn a_wake_from_elsewhere_is_reported_when_it_arrives() {
             }
         }
     });
-    assert!(run.execution.fault().is_none(), "something durable is pending, too");
+    assert!(run.execution.fault().is_none(), "a durable call is pending, too");
     let waker = waker.lock().expect("is not poisoned").take().expect("was polled");
     thread::spawn(move || waker.wake()).join().expect("wakes");
     let fault = run.execution.fault().expect("is reported");
@@ -93,7 +93,7 @@ fn a_wake_from_elsewhere_is_reported_when_it_arrives() {
 }
 
 #[test]
-fn a_wake_of_a_copy_that_is_gone_means_nothing() {
+fn wake_of_an_evicted_copy_is_ignored() {
     let waker = Arc::new(Mutex::new(None::<Waker>));
     let shared = waker.clone();
     let mut run = Run::start(move |ctx| {
@@ -138,7 +138,7 @@ fn a_context_in_another_thread_is_reported_with_the_place() {
 }
 
 #[test]
-fn a_context_used_between_turns_is_reported_when_it_happens() {
+fn context_used_between_polls_is_reported_at_once() {
     let smuggled = Arc::new(Mutex::new(None));
     let shared = smuggled.clone();
     let run = Run::start(move |ctx| {
@@ -153,7 +153,7 @@ fn a_context_used_between_turns_is_reported_when_it_happens() {
 }
 
 #[test]
-fn a_context_used_in_the_turn_of_another_execution_is_reported() {
+fn context_used_in_the_poll_of_another_execution_is_reported() {
     let smuggled = Arc::new(Mutex::new(None));
     let shared = smuggled.clone();
     let owner = Run::start(move |ctx| {
@@ -168,11 +168,11 @@ fn a_context_used_in_the_turn_of_another_execution_is_reported() {
         }
     });
     assert_eq!(owner.execution.fault().map(|fault| fault.0.code), Some(ErrorCode::ContextOutsideTurn));
-    assert!(other.execution.fault().is_none(), "its own context is in order");
+    assert!(other.execution.fault().is_none(), "its own context is not misused");
 }
 
 #[test]
-fn an_option_after_the_first_poll_is_reported_with_the_place() {
+fn option_set_after_the_first_poll_is_reported_with_its_place() {
     let activity = Run::start_fails(|ctx| async move {
         let mut call = ctx.call_activity::<()>("a", &());
         assert!(poll_once(&mut call).await.is_pending());

@@ -1,5 +1,5 @@
-//! The engine as tables: an orchestration and its inputs, and what it decides. No runtime, no storage, no clock; every run
-//! is replayed from its history when its test ends.
+//! Tests of the engine, without a runtime, storage or a clock: each gives inputs to an orchestration and compares its
+//! decisions. Every run is also replayed from its history when its test ends.
 
 mod activities;
 mod cancel;

@@ -1,4 +1,4 @@
-//! Runs an orchestration by hand: inputs in, decisions out.
+//! Drives an orchestration by hand: inputs in, decisions out.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::payload::Payload;
 use crate::replay::op::Op;
 use crate::replay::{Execution, Failed, Fault, Function, Replay, Step};
 
-/// What orchestrations of these tests fail with.
+/// The result of the orchestrations of these tests.
 pub(super) type Result<T> = crate::Result<T>;
 
-/// An orchestration that takes its input as JSON.
+/// Makes an orchestration that takes its input as JSON.
 pub(super) fn function<T, F>(body: impl Fn(OrchestrationContext, Value) -> F + Send + Sync + 'static) -> Arc<Function>
 where
     T: Serialize,
@@ -43,7 +43,7 @@ pub(super) fn payload(value: &(impl Serialize + ?Sized)) -> Payload {
     Payload::encode(value).expect("values of these tests are JSON")
 }
 
-/// The time of the n-th input of a [`Run`], and of the decisions that follow it.
+/// Returns the time of the n-th input of a [`Run`], and of its decisions.
 pub(super) fn second(n: i64) -> Timestamp {
     Timestamp::from_micros(n * 1_000_000)
 }
@@ -52,7 +52,7 @@ fn execution_id() -> ExecutionId {
     ExecutionId { instance: InstanceId::new("order").expect("is an id"), number: 1 }
 }
 
-/// One execution that is driven by hand. The n-th input comes at second n; stale ones take no time.
+/// One execution that is driven by hand. The n-th input comes at second n; stale inputs are not counted.
 pub(super) struct Run {
     pub(super) execution: Execution,
     pub(super) history: Vec<Event>,
@@ -63,7 +63,7 @@ pub(super) struct Run {
     inputs: i64,
 }
 
-/// Whatever a test has run is replayed when it ends.
+/// Replays every run when its test ends.
 impl Drop for Run {
     fn drop(&mut self) {
         if !std::thread::panicking() && self.execution.fault().is_none() {
@@ -94,7 +94,7 @@ impl Run {
         Self { execution, history: Vec::new(), function, decided: Vec::new(), dropped: Vec::new(), strays, inputs: 0 }
     }
 
-    /// Starts an orchestration whose very first step is expected to fail.
+    /// Starts an orchestration whose first step must fail.
     pub(super) fn start_fails<T, F>(body: impl Fn(OrchestrationContext) -> F + Send + Sync + 'static) -> Suspension
     where
         T: Serialize,
@@ -103,7 +103,7 @@ impl Run {
         Self::before_start(function(move |ctx, _| body(ctx))).fails(started(), Payload::NULL)
     }
 
-    /// Delivers an input that is not stale; returns what is decided.
+    /// Delivers an input that is not stale; returns the decisions.
     pub(super) fn deliver(&mut self, input: Input, payload: Payload) -> &[Decision] {
         let shown = format!("{input:?}");
         let step = self.step(input, payload).unwrap_or_else(|fault| panic!("{shown}: {}", fault.0));
@@ -128,10 +128,10 @@ impl Run {
         assert_eq!(self.execution.last_event().0, self.history.len() as u64);
     }
 
-    /// Delivers an input at which the execution cannot go on.
+    /// Delivers an input that makes the execution fail.
     pub(super) fn fails(&mut self, input: Input, payload: Payload) -> Suspension {
         match self.step(input, payload) {
-            Ok(step) => panic!("it goes on: {step:?}"),
+            Ok(step) => panic!("it does not fail: {step:?}"),
             Err(fault) => *fault.0,
         }
     }
@@ -160,27 +160,27 @@ impl Run {
         self.deliver(Input::CancelRequested { reason: reason.to_owned(), parent: None }, Payload::NULL)
     }
 
-    /// What the last step decided.
+    /// Returns the decisions of the last step.
     pub(super) fn decided(&self) -> &[Decision] {
         &self.decided
     }
 
-    /// The calls that the last step dropped.
+    /// Returns the calls that the last step dropped.
     pub(super) fn dropped(&self) -> Vec<u64> {
         self.dropped.iter().map(|(call, _)| call.0).collect()
     }
 
-    /// The value of the last event.
+    /// Returns the value of the last event.
     pub(super) fn output<T: DeserializeOwned>(&self) -> T {
         self.history.last().expect("has begun").payload.decode().expect("is of that type")
     }
 
-    /// How often something was reported from outside of a turn.
+    /// Returns the number of reports of misuse.
     pub(super) fn strays(&self) -> usize {
         self.strays.load(Ordering::SeqCst)
     }
 
-    /// Throws the live copy away and makes another from the history, as a node does after a restart.
+    /// Replaces the live copy by one that is replayed from the history, as a node does after a restart.
     pub(super) fn reload(&mut self) {
         self.execution = execution(&self.function, &self.strays);
         let replayed = self.execution.replay(&self.history);
@@ -188,7 +188,7 @@ impl Run {
         assert_eq!(self.execution.last_event().0, self.history.len() as u64);
     }
 
-    /// Replays the history against other code, which is expected not to fit.
+    /// Replays the history against other code, which must not match.
     pub(super) fn mismatches<T, F>(
         &self,
         body: impl Fn(OrchestrationContext) -> F + Send + Sync + 'static,
@@ -197,12 +197,12 @@ impl Run {
         T: Serialize,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let fault = replay(&function(move |ctx, _| body(ctx)), &self.history).err().expect("does not fit");
+        let fault = replay(&function(move |ctx, _| body(ctx)), &self.history).err().expect("does not match");
         assert_eq!(fault.0.code, ErrorCode::Nondeterminism, "{}", fault.0);
         *fault.0
     }
 
-    /// Replays the history against other code, which is expected to fit.
+    /// Replays the history against other code, which must match.
     pub(super) fn also_replays<T, F>(&self, body: impl Fn(OrchestrationContext) -> F + Send + Sync + 'static)
     where
         T: Serialize,
@@ -222,13 +222,13 @@ fn execution(function: &Arc<Function>, strays: &Arc<AtomicUsize>) -> Execution {
 
 pub(super) fn replay(function: &Arc<Function>, history: &[Event]) -> std::result::Result<Execution, Fault> {
     let mut replay = Replay::new(Box::new(Execution::new(execution_id(), function.clone(), || ())));
-    // At once, or in parts of different sizes, wherever that cuts it.
+    // All at once, or in pages of 1 to 3 events, which may end within a step.
     let size = match history.len() % 4 {
         0 => history.len().max(1),
         size => size,
     };
-    for part in history.chunks(size) {
-        replay.part(part.to_vec())?;
+    for page in history.chunks(size) {
+        replay.push_page(page.to_vec())?;
     }
     replay.end().map(|execution| *execution)
 }
@@ -320,7 +320,7 @@ pub(super) fn panicked(message: &str) -> Decision {
     Decision::Failed { failure: Failure::Panicked { message: message.to_owned() } }
 }
 
-/// Polls a future once and keeps it.
+/// Polls a future once, without consuming it.
 pub(super) async fn poll_once<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
     std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
 }

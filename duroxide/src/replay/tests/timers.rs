@@ -53,7 +53,7 @@ fn the_longest_timer_does_not_overflow() {
 }
 
 #[test]
-fn time_never_runs_backwards_whatever_the_clock_says() {
+fn time_never_runs_backwards_even_if_the_clock_does() {
     let mut run = Run::start(|ctx| async move {
         let mut seen = vec![ctx.now()];
         for _ in 0..2 {
@@ -65,7 +65,7 @@ fn time_never_runs_backwards_whatever_the_clock_says() {
     });
     run.fires(1);
     let fired = crate::history::Input::TimerFired { call: crate::id::CallId(2) };
-    let step = run.execution.step(fired, payload(&()), second(-5)).expect("goes on");
+    let step = run.execution.step(fired, payload(&()), second(-5)).expect("continues");
     assert_eq!(step.events[0].time, second(2));
     run.history.extend(step.events);
 }

@@ -35,16 +35,16 @@ fn replay_sees_the_same_time_random_numbers_and_ids() {
 }
 
 #[test]
-fn random_numbers_come_from_the_recorded_seed_and_stay_what_they_are() {
+fn random_numbers_of_a_seed_are_fixed_forever() {
     let run = Run::start(|ctx| async move { Ok((ctx.random(), ctx.random(), ctx.uuid())) });
     let (first, second, uuid) = run.output::<(u64, u64, Uuid)>();
-    // Histories of released versions have seen these: they must never change.
+    // Recorded histories depend on these numbers: they must never change.
     assert_eq!((first, second), (2_910_824_217_569_608_635, 3_098_856_782_162_503_994));
     assert_eq!(uuid.to_string(), "b44b70b9-4524-4531-ba0b-b7b6093e3ae3");
 }
 
 #[test]
-fn time_stands_still_within_a_step() {
+fn time_is_constant_within_a_step() {
     let mut run = Run::start(|ctx| async move {
         let before = ctx.now();
         let (a, b) =

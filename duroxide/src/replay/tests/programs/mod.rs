@@ -1,4 +1,5 @@
-//! Random programs under random schedules: whatever happens, history alone says it all, and nothing is lost or counted twice.
+//! Random programs under random schedules: the history alone determines the execution, and no call or event is lost or counted
+//! twice.
 
 mod program;
 mod world;
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 use super::support::replay;
 use crate::history::{Decision, Event, EventKind, Input};
 use crate::payload::Payload;
-use crate::replay::turn::TurnGuard;
+use crate::replay::poll_scope::PollScope;
 use crate::replay::{Execution, Remains};
 use program::{Seen, Statement, Trace, function};
 use world::{Act, Finished, live};
@@ -19,7 +20,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn history_alone_says_it_all(program in program::any(), acts in world::any()) {
+    fn replay_of_any_prefix_continues_like_the_live_run(program in program::any(), acts in world::any()) {
         let executions = live(&program, &acts);
         for execution in &executions {
             every_prefix_leads_to_the_same(&program, execution);
@@ -30,7 +31,7 @@ proptest! {
     }
 }
 
-/// Replays every prefix that ends with a step, and goes on live with the inputs of the rest.
+/// Replays every prefix that ends with a step, and continues live with the remaining inputs.
 fn every_prefix_leads_to_the_same(program: &[Statement], execution: &Finished) {
     let history = &execution.history;
     let inputs = (1..=history.len()).filter(|&at| history.get(at).is_none_or(|event| input(event).is_some()));
@@ -55,18 +56,18 @@ fn every_prefix_leads_to_the_same(program: &[Statement], execution: &Finished) {
     }
 }
 
-/// At a standstill whoever can go on has been woken and polled.
+/// Polls once more after a step: every future that could continue must have been woken and polled within the step.
 fn polling_unasked_changes_nothing(copy: &mut Execution, trace: &Trace) {
     if copy.future.is_none() {
         return;
     }
     let seen = trace.seen();
-    let _turn = TurnGuard::enter(copy.core());
-    copy.waker.wake_in_turn();
-    assert!(copy.poll_to_standstill().is_none(), "it could have returned");
+    let _scope = PollScope::enter(copy.core());
+    copy.waker.request_poll();
+    assert!(copy.poll_to_quiescence().is_none(), "it could have returned");
     let state = copy.core().lock();
-    assert!(state.decisions.is_empty() && state.ending.is_none(), "it could have gone on: {:?}", state.decisions);
-    assert_eq!(trace.seen(), seen, "it could have gone on");
+    assert!(state.decisions.is_empty() && state.ending.is_none(), "it could have continued: {:?}", state.decisions);
+    assert_eq!(trace.seen(), seen, "it could have continued");
 }
 
 fn every_call_is_scheduled_and_ends_at_most_once(history: &[Event]) {
@@ -102,7 +103,7 @@ fn every_call_is_scheduled_and_ends_at_most_once(history: &[Event]) {
 
 fn events_are_consumed_once_in_order_or_unread(execution: &Finished) {
     let unread = execution.unread.iter().map(|(_, payload)| number(payload));
-    assert!(unread.is_sorted(), "what is unread keeps its order across names");
+    assert!(unread.is_sorted(), "unread events keep their order across names");
     let mut delivered: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for event in &execution.history {
         if let Some(Input::EventRaised { name }) = input(event) {
@@ -122,7 +123,7 @@ fn events_are_consumed_once_in_order_or_unread(execution: &Finished) {
         let unread: Vec<_> = unread.collect();
         assert!(waited.is_sorted(), "{name}: waits took {waited:?}");
         if tried.is_empty() {
-            // Trying may pass by what is owed to a wait, which may then be dropped.
+            // A try may take a newer event than one that belongs to a wait, and that wait may then be dropped.
             assert_eq!([waited.clone(), unread.clone()].concat(), delivered, "{name}: the oldest first");
         }
         let mut accounted = [waited, tried, unread].concat();
@@ -154,7 +155,7 @@ fn input(event: &Event) -> Option<&Input> {
     }
 }
 
-/// The programs and schedules above are worth something only if they reach the corners.
+/// Checks that the generated programs and schedules cover every kind of event.
 #[test]
 fn random_programs_reach_every_kind_of_event() {
     use proptest::strategy::ValueTree;

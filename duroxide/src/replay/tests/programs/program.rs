@@ -23,18 +23,18 @@ const ROUNDS: u64 = 3;
 #[derive(Debug, Clone)]
 pub(super) enum Statement {
     Do(Op),
-    /// Builds it, and keeps it without polling it.
+    /// Builds the operation, and holds its future without polling it.
     Hold(Op),
-    /// Builds it, polls it once, and keeps it.
+    /// Builds the operation, polls its future once, and holds it.
     HoldPolled(Op),
-    /// Polls the oldest that is held.
+    /// Polls the oldest held future.
     PollHeld,
     AwaitHeld,
-    /// Puts it into an unordered collection.
+    /// Builds the operation, and adds its future to an unordered collection.
     Spawn(Op),
-    /// Awaits one of the collection.
+    /// Awaits one future of the collection.
     Next,
-    /// Does it unless a cancel comes first.
+    /// Does the operation unless a cancel request comes first.
     UnlessCancelled(Op),
     Return,
     ContinueAsNew,
@@ -52,7 +52,7 @@ pub(super) enum Op {
     Wait(Name),
     Try(Name),
     Drain(Name),
-    /// Drops the oldest that is held, while other branches wait.
+    /// Drops the oldest held future, while other branches wait.
     DropHeld,
     Random,
     /// Wakes itself, as fair combinators do.
@@ -92,14 +92,14 @@ impl Name {
     }
 }
 
-/// What a program has seen.
+/// One observation of a program.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) enum Seen {
     Consumed { name: &'static str, number: u64, waited: bool },
     Other(String),
 }
 
-/// All that a program has seen, in order.
+/// The observations of a program, in order.
 #[derive(Clone, Default)]
 pub(super) struct Trace(Arc<Mutex<Vec<Seen>>>);
 
@@ -116,12 +116,12 @@ impl Trace {
         self.push(Seen::Consumed { name: name.text(), number, waited });
     }
 
-    fn saw(&self, what: impl std::fmt::Debug) {
-        self.push(Seen::Other(format!("{what:?}")));
+    fn saw(&self, value: impl std::fmt::Debug) {
+        self.push(Seen::Other(format!("{value:?}")));
     }
 }
 
-/// Futures that were built and are not awaited.
+/// Futures that were built and are not awaited yet.
 #[derive(Default)]
 struct Held(Mutex<VecDeque<BoxFuture<'static, ()>>>);
 
@@ -135,16 +135,16 @@ impl Held {
     }
 }
 
-/// What the operations of a running program share.
+/// The environment that the operations of a running program share.
 #[derive(Clone)]
 struct Env {
     ctx: OrchestrationContext,
     trace: Trace,
-    /// Weak, since what is held holds this.
+    /// Weak, because the held futures own this environment.
     held: Weak<Held>,
 }
 
-/// The orchestration that runs a program. Its input is the number of the round; its output is what it has seen.
+/// Makes the orchestration that runs a program. Its input is the number of the round; its output is its observations.
 pub(super) fn function(program: &[Statement], trace: &Trace) -> Arc<Function> {
     let (program, trace) = (Arc::<[Statement]>::from(program), trace.clone());
     support::function(move |ctx, round| run(ctx, round.as_u64().unwrap_or_default(), program.clone(), trace.clone()))
@@ -197,7 +197,8 @@ async fn run(
 }
 
 impl Op {
-    /// Builds its calls, which claims their numbers; those of what comes later in a sequence are built when it is their turn.
+    /// Builds the calls of the operation, which claims their numbers. The later calls of a sequence are built when the earlier ones
+    /// have completed.
     fn build(&self, env: &Env) -> BoxFuture<'static, ()> {
         let (ctx, log) = (&env.ctx, env.trace.clone());
         match self {
@@ -280,7 +281,7 @@ impl Op {
             }
             Self::Join(ops) => {
                 let branches: Vec<_> = ops.iter().map(|op| op.build(env)).collect();
-                // The last one that was built is polled first.
+                // The newest future is polled first.
                 Box::pin(async move { drop(join_all(branches.into_iter().rev()).await) })
             }
             Self::Select(ops) => {

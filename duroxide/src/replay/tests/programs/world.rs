@@ -1,4 +1,4 @@
-//! What happens to a program: completions in any order, early events, duplicates, nonsense, cancels, restarts.
+//! The inputs of a program: completions in any order, early events, duplicates, nonsense, cancels, restarts.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,25 +17,25 @@ use crate::replay::{Execution, Remains, open_children};
 type OpenCalls = Vec<(CallId, Op)>;
 type UnreadEvents = Vec<(String, Payload)>;
 
-/// One thing that happens.
+/// One act upon a program.
 #[derive(Debug, Clone)]
 pub(super) enum Act {
-    /// One of the calls that are open gets its outcome.
+    /// Delivers the outcome of one of the open calls.
     Answer {
         pick: usize,
         well: bool,
     },
     Raise(Name),
-    /// Any answer to any call, most of which mean nothing.
+    /// Delivers any answer to any call; most of these are stale.
     Guess {
         call: u64,
         kind: usize,
     },
-    /// An input that was delivered before comes again.
+    /// Delivers an input a second time.
     Again(usize),
     Cancel,
     Terminate,
-    /// The live copy is thrown away and made again from history.
+    /// Drops the live copy and replays another from history.
     Evict,
 }
 
@@ -55,19 +55,19 @@ fn any_index() -> impl Strategy<Value = usize> {
     0..1_000usize
 }
 
-/// One execution, as it was when it ended or the world stopped.
+/// One execution, in its state at its end, or at the end of the acts.
 pub(super) struct Finished {
     pub(super) history: Vec<Event>,
     pub(super) seen: Vec<Seen>,
     pub(super) open: OpenCalls,
     pub(super) unread: UnreadEvents,
-    /// Events of the execution before that came to none of its steps.
+    /// Events of the previous execution that were not delivered to this one.
     pub(super) undelivered: UnreadEvents,
     /// The number of the last event that was raised, from 1, counted through all executions.
     pub(super) raised: u64,
 }
 
-/// Lives through all acts, and then brings the program to its end. One entry per execution.
+/// Carries out all acts, and then brings the program to its end. Returns one entry for each execution.
 pub(super) fn live(program: &[Statement], acts: &[Act]) -> Vec<Finished> {
     let mut acts = acts.iter();
     let mut finished = Vec::new();
@@ -82,12 +82,12 @@ pub(super) fn live(program: &[Statement], acts: &[Act]) -> Vec<Finished> {
         world.finish();
         let execution = world.close();
         raised = execution.raised;
-        // What was delivered is older than what was not.
+        // Unread events were raised before those that were not delivered.
         carried = [execution.unread.clone(), execution.undelivered.clone()].concat();
         let end = execution.history.last().map(|event| &event.kind);
-        let goes_on = matches!(end, Some(EventKind::Decision(Decision::ContinuedAsNew { .. })));
+        let continues = matches!(end, Some(EventKind::Decision(Decision::ContinuedAsNew { .. })));
         finished.push(execution);
-        if !goes_on {
+        if !continues {
             break;
         }
     }
@@ -99,7 +99,7 @@ struct World<'a> {
     copy: Execution,
     trace: Trace,
     history: Vec<Event>,
-    /// Events of the execution before that have not been delivered.
+    /// Events of the previous execution that are not delivered yet.
     carried: VecDeque<(String, Payload)>,
     /// The number of the last event that was raised, counted through all executions.
     raised: u64,
@@ -153,25 +153,25 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Answers all calls and raises events until the program ends; a program waits for no more than it has statements.
+    /// Answers all calls and raises events until the program ends. The rounds suffice for the longest program.
     fn finish(&mut self) {
-        for turn in 0..200 {
+        for round in 0..200 {
             if self.ended {
                 return;
             }
             match self.open_calls().pop_first() {
                 Some((call, scheduled)) => self.deliver(answer(call, &scheduled, true), payload(&call)),
-                None => self.act(&Act::Raise(if turn % 2 == 0 { Name::A } else { Name::B })),
+                None => self.act(&Act::Raise(if round % 2 == 0 { Name::A } else { Name::B })),
             }
         }
         panic!("it does not end: {:?}", self.history);
     }
 
-    /// Delivers an input; it counts exactly if the history so far says that it does.
+    /// Delivers an input; it must be stale exactly if the history so far says so.
     fn deliver(&mut self, input: Input, payload: Payload) {
         let counts = self.counts(&input);
         let shown = format!("{input:?}");
-        // Clocks may step back.
+        // The clock steps back sometimes.
         let time = second([3, 1, 2][self.history.len() % 3] + self.history.len() as i64);
         let step = self.copy.step(input, payload, time).unwrap_or_else(|fault| panic!("{shown}: {}", fault.0));
         assert_eq!(!step.events.is_empty(), counts, "{shown} after {:?}", self.history);
@@ -189,7 +189,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Calls that were scheduled, have no outcome and were not dropped, as history tells.
+    /// Returns the calls that, by the history, were scheduled, have no outcome and were not dropped.
     fn open_calls(&self) -> BTreeMap<CallId, Decision> {
         let mut open = BTreeMap::new();
         for event in &self.history {
@@ -204,10 +204,10 @@ impl<'a> World<'a> {
     }
 
     fn evict(&mut self) {
-        let told: Vec<_> = open_children(&self.history);
+        let recorded: Vec<_> = open_children(&self.history);
         let open = self.copy.close().open;
         let children = open.into_iter().filter(|(_, op)| matches!(op, Op::Child { .. }));
-        assert_eq!(told, children.collect::<Vec<_>>(), "history tells which children are open");
+        assert_eq!(recorded, children.collect::<Vec<_>>(), "the open children by history");
         self.trace = Trace::default();
         self.copy =
             replay(&function(self.program, &self.trace), &self.history).unwrap_or_else(|fault| panic!("{}", fault.0));

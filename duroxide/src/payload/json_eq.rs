@@ -1,21 +1,21 @@
-//! Whether two JSON texts say the same.
+//! Compares two JSON texts by value.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// How deep lists and objects are looked into: as deep as serde_json reads them. The text may come from anywhere, and a
-/// comparison must not exhaust the stack.
+/// The depth to which lists and objects are compared, which is the depth that serde_json reads. The text is not trusted, so the
+/// recursion must be bounded.
 const DEPTH: usize = 128;
 
-/// Whether two texts say the same. See [`Payload::same_json`](super::Payload::same_json).
-pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
+/// Returns true if two texts are the same value. See [`Payload::json_eq`](super::Payload::json_eq).
+pub(super) fn json_eq(a: &[u8], b: &[u8]) -> bool {
     let parse = serde_json::from_slice::<&RawValue>;
     a == b || matches!((parse(a), parse(b)), (Ok(a), Ok(b)) if same_values(a.get(), b.get(), DEPTH))
 }
 
-/// Works on the text itself, level by level, since a parsed number has lost digits.
+/// Compares the text itself, level by level, since a parsed number has lost digits.
 fn same_values(a: &str, b: &str, depth: usize) -> bool {
     if a == b {
         return true;
@@ -46,7 +46,7 @@ fn same_objects(a: &str, b: &str, depth: usize) -> bool {
         && a.iter().zip(&b).all(|((a_key, a), (b_key, b))| a_key == b_key && same_values(a.get(), b.get(), depth))
 }
 
-/// The members of an object that are not null, sorted.
+/// Returns the members of an object that are not null, sorted by name.
 fn members(json: &str) -> Option<Vec<(String, &RawValue)>> {
     let members: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
     Some(members.into_iter().filter(|(_, value)| value.get() != "null").collect())
@@ -56,17 +56,17 @@ fn same_numbers(a: &str, b: &str) -> bool {
     matches!((Decimal::parse(a), Decimal::parse(b)), (Some(a), Some(b)) if a == b)
 }
 
-/// A number without loss, written in one way only: no zeros at either end of its digits.
+/// A number without loss, in a normal form: no zeros at either end of its digits.
 #[derive(PartialEq)]
 struct Decimal {
     negative: bool,
     digits: String,
-    /// The power of ten that the digits, read as an integer, are multiplied with.
+    /// The power of ten by which the digits, read as an integer, are multiplied.
     exponent: i64,
 }
 
 impl Decimal {
-    /// `None` when the exponent is beyond all use.
+    /// Parses a JSON number; `None` if the exponent does not fit into 64 bits.
     fn parse(json: &str) -> Option<Self> {
         let (negative, json) = json.strip_prefix('-').map_or((false, json), |rest| (true, rest));
         let (mantissa, exponent) = json.split_once(['e', 'E']).unwrap_or((json, "0"));
@@ -88,8 +88,8 @@ mod tests {
     use super::*;
 
     fn check(a: &str, b: &str) -> bool {
-        let answer = same(a.as_bytes(), b.as_bytes());
-        assert_eq!(answer, same(b.as_bytes(), a.as_bytes()), "{a} {b}: the order does not matter");
+        let answer = json_eq(a.as_bytes(), b.as_bytes());
+        assert_eq!(answer, json_eq(b.as_bytes(), a.as_bytes()), "{a} {b}: the order does not matter");
         answer
     }
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_the_same_only_as_itself() {
+    fn text_that_is_not_json_equals_only_itself() {
         assert!(check("{", "{"));
         assert!(!check("{", "{ "));
         assert!(!check("", "null"));

@@ -1,31 +1,31 @@
-//! A replay in parts: while one part of a history is read, the one before it is replayed.
+//! Replays a history page by page, so that the next page can be read while the last one is replayed.
 
 use super::{Execution, Fault};
 use crate::history::{Event, EventKind};
 
-/// A replay that is under way.
+/// A replay in progress.
 pub(crate) struct Replay {
     execution: Box<Execution>,
-    /// The last step so far: it is whole once another follows, or the history ends.
+    /// The newest step so far. It is complete only when another step begins, or the history ends.
     last_step: Vec<Event>,
 }
 
 impl Replay {
-    /// Begins one with an execution without history.
+    /// Begins a replay into an execution without history.
     pub(crate) fn new(execution: Box<Execution>) -> Self {
         Self { execution, last_step: Vec::new() }
     }
 
-    /// The execution, as far as it has come.
+    /// Returns the execution as replayed so far.
     pub(crate) fn execution(&self) -> &Execution {
         &self.execution
     }
 
-    /// Goes on with the next part of the history. The parts may be cut anywhere.
+    /// Replays the next page of the history. A page may end in the middle of a step.
     ///
     /// # Errors
     /// As [`Execution::replay`].
-    pub(crate) fn part(&mut self, events: Vec<Event>) -> Result<(), Fault> {
+    pub(crate) fn push_page(&mut self, events: Vec<Event>) -> Result<(), Fault> {
         let begins_step = |event: &Event| matches!(event.kind, EventKind::Input(_));
         let first = events.iter().position(begins_step).unwrap_or(events.len());
         let mut events = events.into_iter();
@@ -38,7 +38,7 @@ impl Replay {
         Ok(())
     }
 
-    /// The history has ended.
+    /// Replays the last step; the history has ended.
     ///
     /// # Errors
     /// As [`Execution::replay`].
