@@ -11,6 +11,7 @@ mod activities;
 mod program;
 mod repeats;
 mod scenario;
+mod snapshots;
 
 use duroxide::testing::for_each_seed;
 
