@@ -11,12 +11,8 @@ use duroxide::{Client, ClientError, ErrorCode, IfExists, Status};
 use crate::activities::broken;
 use crate::program::{Name, Program};
 
-pub(crate) fn run(seed: u64, traced: bool) -> Result<Report, Failure> {
-    run_with(Simulation::new(seed), seed, traced)
-}
-
-/// Runs the programs of a seed in a simulation that has been configured, except for its nodes.
-pub(crate) fn run_with(simulation: Simulation, seed: u64, traced: bool) -> Result<Report, Failure> {
+/// Runs the programs of a seed in a simulation whose nodes and limits are set here.
+pub(crate) fn run(simulation: Simulation, seed: u64, traced: bool) -> Result<Report, Failure> {
     // A node whose build can read nothing, with every eighth seed.
     let is_broken = Arc::new(AtomicBool::new(seed % 8 == 7));
     let broken_node = is_broken.clone();

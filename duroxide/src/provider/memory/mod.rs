@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 
 use self::state::State;
-pub(crate) use self::transaction::Begun;
 use self::transaction::Owned;
+pub(crate) use self::transaction::{Begun, Beside};
 use super::*;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};

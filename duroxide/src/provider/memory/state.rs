@@ -26,10 +26,10 @@ pub(super) struct State {
     pub(super) last_arrival: i64,
     /// The last number that was given to a message, visible or not.
     pub(super) last_number: i64,
-    /// Taken by the transaction that is being applied, at its beginning.
+    /// The beginning of the transaction that is being applied.
     pub(super) begun: Begun,
-    /// Instances that other transactions have locked: a claim skips them.
-    pub(super) locked: BTreeSet<InstanceId>,
+    /// The surroundings of the claim that is being carried out.
+    pub(super) beside: Beside,
     /// Whether any node has ever crashed: until then nothing can be in quarantine.
     pub(super) has_crashed: bool,
     /// Instances that wait for an owner.

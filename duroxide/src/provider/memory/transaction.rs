@@ -8,7 +8,8 @@ use std::ops::Range;
 use super::*;
 use crate::id::ActivityId;
 
-/// Everything that a transaction has read or taken at its beginning. Empty: its beginning and its effect are one moment.
+/// The state that a transaction has read, and the numbers that it has taken, when it began. Empty: its beginning and its
+/// effect are one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Begun {
     members: Option<BTreeSet<Epoch>>,
@@ -24,6 +25,22 @@ impl Begun {
     /// Returns the next number that the transaction has taken for its messages, if it has taken any.
     pub(super) fn number(&mut self) -> Option<i64> {
         self.numbers.as_mut().and_then(Iterator::next)
+    }
+}
+
+/// The surroundings of a claim. Empty: no other transaction is in flight.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// Instances that other transactions have locked: the claim skips them.
+    pub(crate) locked: BTreeSet<InstanceId>,
+    /// The last number of a message that the claim sees. `None`: it sees all that are visible.
+    pub(crate) last_seen: Option<i64>,
+}
+
+impl Beside {
+    /// Returns true if the claim sees the message with this number.
+    pub(super) fn sees(&self, number: i64) -> bool {
+        self.last_seen.is_none_or(|last| number <= last)
     }
 }
 
@@ -77,25 +94,19 @@ impl MemoryProvider {
         self.with(|state| state.new_messages(lease, want))
     }
 
-    /// Finishes a question for work: claims what waits, except in locked instances. Also returns true if it has skipped
-    /// something that waits.
-    pub(crate) fn claim(
-        &self,
-        lease: &Lease,
-        want: &Want,
-        messages: Acquired,
-        locked: BTreeSet<InstanceId>,
-    ) -> (Acquired, bool) {
+    /// Finishes a question for work: claims instances and activities that wait. Also returns true if it may have skipped
+    /// one because of a lock.
+    pub(crate) fn claim(&self, lease: &Lease, want: &Want, messages: Acquired, beside: Beside) -> (Acquired, bool) {
         self.with(|state| {
-            let skips = locked.iter().any(|id| state.is_waiting(id));
-            state.locked = locked;
+            let skips = beside.locked.iter().any(|id| state.is_waiting(id));
+            state.beside = beside;
             let acquired = state.claim(lease, want, messages);
-            state.locked.clear();
+            state.beside = Beside::default();
             (acquired, skips)
         })
     }
 
-    /// Begins a take-over: reads everything that the epoch owns. `None`: it is no member.
+    /// Begins a take-over: reads which items the epoch owns. `None`: it is no member.
     pub(crate) fn owned_by(&self, epoch: Epoch) -> Option<Owned> {
         self.with(|state| state.nodes.contains_key(&epoch).then(|| state.owned_by(epoch)))
     }

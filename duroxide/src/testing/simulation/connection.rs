@@ -285,9 +285,8 @@ impl Provider for Connection {
             let course = self.course("submit", true, false).await;
             let Inner { world, process, .. } = &*self.0;
             world.trace(|| format!("{process} submits {}", entries.iter().map(show_submission).collect::<String>()));
-            let carry_out = async move {
-                try_join_all(entries.into_iter().map(|entry| this.submit_entry(entry))).await
-            };
+            let carry_out =
+                async move { try_join_all(entries.into_iter().map(|entry| this.submit_entry(entry))).await };
             let answer = self.call("submit", course, carry_out, |answers| format!("{answers:?}")).await;
             if answer.is_ok() {
                 self.0.world.record().client_is_told(&handed_in);

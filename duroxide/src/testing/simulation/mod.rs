@@ -152,12 +152,6 @@ impl Simulation {
     /// Gives the storage the concurrency of a database such as PostgreSQL: writes become visible some time after they have
     /// begun, overtake each other, and wait for each other's locks; reads and claims see only finished writes. Default: no,
     /// every call of the storage is one moment.
-    ///
-    /// ```
-    /// use duroxide::testing::Simulation;
-    /// let report = Simulation::new(1).snapshots(true).run(|_| async { Ok::<_, duroxide::Error>(()) });
-    /// assert!(report.is_ok());
-    /// ```
     pub fn snapshots(mut self, on: bool) -> Self {
         self.isolation = if on { Isolation::Snapshots(None) } else { Isolation::Linearizable };
         self

@@ -5,29 +5,32 @@
 //! such as PostgreSQL at *read committed*:
 //!
 //! - Each entry of a commit or a submission is a **transaction** with two moments. When it *begins*, it locks the instances
-//!   that it names, each with its activities and messages, and reads who is a member, which decides who owns the items that
+//!   that it names, each with its activities and messages, and reads which epochs are members: they may own the items that
 //!   it creates. When it *finishes*, all its effects become visible at once, its messages get their numbers, and its locks
-//!   are released. In between passes a time that the seed chooses; other transactions overtake it.
-//! - A **take-over** (of a dead node, of one that leaves or joins again) reads everything that the epoch owns, waits for the
-//!   locks of these instances, and frees, when it finishes, those of the items that the epoch still owns. It does not see
-//!   what became visible after it has read.
+//!   are released. The seed chooses the time in between, in which other transactions overtake it.
+//! - A **take-over** (of a dead node, or of a node that leaves or joins again) reads which items the epoch owns, waits for
+//!   the locks of their instances, and frees, when it finishes, those of the items that the epoch still owns. It does not
+//!   see items that became visible after it had read.
 //! - A **question** for work reads the new messages of owned instances first, and claims later. A claim skips locked
-//!   instances; once a lock is released, the nodes are told to look again.
-//! - Other calls are one moment, and see what is finished.
-//! - A transaction whose process has died in between is finished or rolled back, as the seed chooses.
+//!   instances; once a lock is released, the nodes are told to ask again.
+//! - Reads, renewals, deleting and pruning are one moment, and see finished transactions only.
+//! - A transaction whose process died in between is finished or rolled back, as the seed chooses.
 //!
-//! Locks are granted in the order of the requests, and requested in one order (the epoch, then the instances by their ids),
-//! so that no cycle arises. Whatever a transaction decides by the instances that it has locked, it may decide when it
-//! finishes: they cannot change in between.
+//! Locks are granted in the order of the requests, and a transaction requests them in one order (the epoch, then the
+//! instances by their ids), so that no cycle arises. No other transaction changes an instance while it is locked; therefore
+//! a transaction checks its preconditions and decides by the instances when it finishes.
 //!
-//! Two rules keep such a storage correct, and a [`Flaw`] takes one of them away:
+//! Each of these rules keeps the storage correct, and a [`Flaw`] takes one of them away:
 //!
-//! - Numbers become visible in their order, because they are given at the moment of visibility. A number that is taken when
-//!   the transaction begins, as from a sequence, can become visible after a higher one. A node that has read up to the
-//!   higher one never asks for the lower one.
-//! - What creates ownership excludes a take-over: it holds a shared lock on the epoch, which a take-over locks exclusively
-//!   before it reads. Otherwise the take-over misses an item that becomes visible later, and the item belongs to an ended
-//!   epoch for ever.
+//! - Numbers become visible in ascending order, because a message gets its number at the moment of visibility. A number
+//!   that is taken when the transaction begins, as from a sequence, can become visible after a higher one. A node that has
+//!   read up to the higher one never asks for the lower one.
+//! - A transaction that creates ownership excludes a take-over: it holds a shared lock on the epoch, which a take-over locks
+//!   exclusively before it reads. Otherwise the take-over misses an item that becomes visible later, and the item belongs
+//!   to an ended epoch for ever.
+//! - A claim returns the messages that are visible once it has locked the instance. A single statement returns those of its
+//!   snapshot, which is older than its locks: a message is missing, and the client in the process of the new owner, which
+//!   was told of no earlier message, hands over a later one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +44,7 @@ use super::world::{Trace, pause};
 use crate::id::{Epoch, InstanceId, NodeId};
 use crate::provider::*;
 
-/// How far calls of the storage are separated from each other.
+/// The isolation of the calls of the storage from each other.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) enum Isolation {
     /// Every call is one moment.
@@ -59,6 +62,8 @@ pub enum Flaw {
     NumbersBeforeVisibility,
     /// A transaction that creates ownership does not exclude a take-over of the owner.
     BirthDoesNotExcludeTakeOver,
+    /// A claim returns the messages of a snapshot that is older than its locks.
+    ClaimReadsBeforeItLocks,
 }
 
 pub(super) struct Storage {
@@ -66,7 +71,7 @@ pub(super) struct Storage {
     snapshots: Option<Arc<Snapshots>>,
 }
 
-/// What a write locks, and how many numbers it needs.
+/// The locks that a write needs, and how many numbers for its messages.
 #[derive(Default)]
 pub(super) struct Footprint {
     instances: BTreeSet<InstanceId>,
@@ -126,15 +131,15 @@ impl Storage {
         &self.memory
     }
 
-    /// From now on no time passes between the two moments of a transaction.
+    /// Lets transactions that begin from now on finish at once.
     pub(super) fn calm_down(&self) {
         if let Some(snapshots) = &self.snapshots {
             snapshots.calm.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Carries out a write for a process. `apply` makes it visible; it is not called if the write is rolled back. A caller
-    /// that is dropped does not stop it.
+    /// Carries out a write for a process, even if the caller is dropped. Calls `apply` to make it visible, unless the write
+    /// is rolled back.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         footprint: Footprint,
@@ -164,7 +169,7 @@ impl Storage {
         .await
     }
 
-    /// Ends a membership, and frees everything that its epoch owns. `ended` is called when that is visible.
+    /// Ends a membership, and frees the items that its epoch owns. Calls `ended` when that is visible.
     pub(super) async fn take_over(
         &self,
         epoch: Epoch,
@@ -234,7 +239,9 @@ impl Storage {
         let messages = self.memory.new_messages(lease, &want);
         snapshots.let_time_pass().await;
         let _no_take_over = snapshots.exclude_take_over(Some(lease.epoch)).await;
-        let (acquired, skipped) = self.memory.claim(lease, &want, messages, snapshots.locked());
+        let reads_first = snapshots.flaw == Some(Flaw::ClaimReadsBeforeItLocks);
+        let beside = Beside { locked: snapshots.locked(), last_seen: reads_first.then_some(messages.cursor.arrival) };
+        let (acquired, skipped) = self.memory.claim(lease, &want, messages, beside);
         snapshots.skipped.fetch_or(skipped, Ordering::Relaxed);
         observe(&acquired);
         Ok(acquired)
@@ -248,10 +255,10 @@ struct Snapshots {
     dice: Mutex<Dice>,
     instances: Mutex<HashMap<InstanceId, Arc<tokio::sync::Mutex<()>>>>,
     epochs: Mutex<HashMap<Epoch, Arc<RwLock<()>>>>,
-    /// How many transactions take time, and how much at most.
+    /// The share of the transactions that take time, and the longest time.
     slow: f64,
     longest: Duration,
-    /// Whether a claim has skipped a locked instance since a lock was released.
+    /// True if a claim has skipped a locked instance since a lock was released.
     skipped: AtomicBool,
     calm: AtomicBool,
     trace: Trace,
@@ -280,7 +287,7 @@ impl Snapshots {
         self.dice.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets pass the time between the two moments of a transaction.
+    /// Waits for the time between the two moments of a transaction.
     async fn let_time_pass(&self) {
         let length = {
             let mut dice = self.dice();
@@ -290,7 +297,7 @@ impl Snapshots {
         pause(length).await;
     }
 
-    /// Keeps the epoch from being taken over by a transaction that begins later; waits for one that has begun.
+    /// Excludes a take-over of the epoch for as long as the guard is held. Waits for one that has begun.
     async fn exclude_take_over(&self, epoch: Option<Epoch>) -> Option<OwnedRwLockReadGuard<()>> {
         let epoch = epoch.filter(|_| self.flaw != Some(Flaw::BirthDoesNotExcludeTakeOver))?;
         Some(self.epoch(epoch).read_owned().await)
@@ -303,7 +310,8 @@ impl Snapshots {
     async fn lock(&self, instances: &BTreeSet<InstanceId>) -> Vec<OwnedMutexGuard<()>> {
         let mut locks = Vec::with_capacity(instances.len());
         for id in instances {
-            let lock = self.instances.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default().clone();
+            let lock =
+                self.instances.lock().unwrap_or_else(PoisonError::into_inner).entry(id.clone()).or_default().clone();
             locks.push(lock.lock_owned().await);
         }
         locks
@@ -312,12 +320,12 @@ impl Snapshots {
     /// Returns the instances that are locked.
     fn locked(&self) -> BTreeSet<InstanceId> {
         let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who holds a lock or waits for it holds a clone of it.
+        // A transaction that holds the lock, or waits for it, holds a clone.
         instances.retain(|_, lock| Arc::strong_count(lock) > 1);
         instances.keys().cloned().collect()
     }
 
-    /// Tells the nodes to look again if a claim has skipped something because of a lock; some locks are released now.
+    /// Tells the nodes to ask again if a claim has skipped a locked instance. Called when locks are released.
     fn released(&self, memory: &MemoryProvider) {
         if self.skipped.swap(false, Ordering::Relaxed) {
             memory.wakeups().work();
@@ -325,7 +333,7 @@ impl Snapshots {
     }
 }
 
-/// Runs a transaction to its end even if its caller is dropped, as a database does.
+/// Runs a transaction to its end, even if its caller is dropped.
 async fn in_its_own_task<T: Send + 'static>(
     transaction: impl Future<Output = Result<T, ProviderError>> + Send + 'static,
 ) -> Result<T, ProviderError> {

@@ -276,7 +276,7 @@ impl World {
     }
 }
 
-/// What happens, a line each, if it is to be written down. Clones are the same.
+/// The trace of a run, a line for each event, if one is asked for. Clones share it.
 #[derive(Clone)]
 pub(super) struct Trace {
     clock: WallClock,
