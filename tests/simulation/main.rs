@@ -11,11 +11,12 @@ mod activities;
 mod program;
 mod repeats;
 mod scenario;
+mod snapshots;
 
-use duroxide::testing::for_each_seed;
+use duroxide::testing::{Simulation, for_each_seed};
 
 #[test]
 fn random_programs_come_to_their_ends_under_all_faults() {
     let alone = std::env::var_os("DUROXIDE_SEED").is_some();
-    for_each_seed(500, |seed| scenario::run(seed, alone));
+    for_each_seed(500, |seed| scenario::run(Simulation::new(seed), seed, alone));
 }

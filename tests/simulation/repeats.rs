@@ -1,11 +1,14 @@
 //! A seed leads to the same run, each time.
 
+use duroxide::testing::Simulation;
+
 use crate::scenario;
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in 0..40 {
-        let runs = [(); 2].map(|()| scenario::run(seed, true).unwrap_or_else(|failure| panic!("{failure}")));
+    for (seed, snapshots) in (0..40).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let run = || scenario::run(Simulation::new(seed).snapshots(snapshots), seed, true);
+        let runs = [(); 2].map(|()| run().unwrap_or_else(|failure| panic!("{failure}")));
         let [first, second] = runs.map(|report| report.trace);
         let differs = first.iter().zip(&second).position(|(a, b)| a != b);
         if let Some(line) = differs {

@@ -11,11 +11,12 @@ use duroxide::{Client, ClientError, ErrorCode, IfExists, Status};
 use crate::activities::broken;
 use crate::program::{Name, Program};
 
-pub(crate) fn run(seed: u64, traced: bool) -> Result<Report, Failure> {
+/// Runs the programs of a seed in a simulation whose nodes and limits are set here.
+pub(crate) fn run(simulation: Simulation, seed: u64, traced: bool) -> Result<Report, Failure> {
     // A node whose build can read nothing, with every eighth seed.
     let is_broken = Arc::new(AtomicBool::new(seed % 8 == 7));
     let broken_node = is_broken.clone();
-    Simulation::new(seed)
+    simulation
         .nodes(1 + (seed % 3) as usize)
         .setup(move |builder, node| {
             if node == 1 && broken_node.load(Ordering::Relaxed) {

@@ -26,6 +26,8 @@ use futures_util::future::BoxFuture;
 
 pub use admin::*;
 pub use memory::MemoryProvider;
+#[cfg(feature = "testing")]
+pub(crate) use memory::{Begun, Beside};
 pub(crate) use order::{Place, in_order};
 pub(crate) use ready::Ready;
 pub use rows::*;

@@ -8,5 +8,7 @@ mod test_runtime;
 
 pub use clock::VirtualClock;
 pub use history_check::check_history;
+#[doc(hidden)]
+pub use simulation::Flaw;
 pub use simulation::{Failure, Faults, Report, Sim, Simulation, for_each_seed};
 pub use test_runtime::{TestRuntime, TestRuntimeBuilder};

@@ -9,12 +9,25 @@ use crate::id::ActivityId;
 impl State {
     pub(super) fn acquire(&mut self, lease: &Lease, want: &Want) -> Acquired {
         self.take_over_dead();
-        self.saw(want.now);
+        let messages = self.new_messages(lease, want);
+        self.claim(lease, want, messages)
+    }
+
+    /// Returns the messages of owned instances that came since the last time, and nothing else.
+    pub(super) fn new_messages(&self, lease: &Lease, want: &Want) -> Acquired {
         let mut acquired = Acquired { cursor: want.cursor, ..Acquired::default() };
+        if self.nodes.contains_key(&lease.epoch) {
+            self.hand_on(lease, want, &mut acquired);
+        }
+        acquired
+    }
+
+    /// Adds the other parts of the answer to its messages.
+    pub(super) fn claim(&mut self, lease: &Lease, want: &Want, mut acquired: Acquired) -> Acquired {
+        self.saw(want.now);
         if !self.nodes.contains_key(&lease.epoch) {
             return acquired;
         }
-        self.hand_on(lease, want, &mut acquired);
         self.load(lease, want, &mut acquired);
         if self.hand_out_again(lease, want, &mut acquired) {
             return acquired;
@@ -83,6 +96,7 @@ impl State {
     /// Takes the oldest item that has crashed too often, if there is one.
     fn take_quarantined(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
         let due = self.ready.oldest(want.now).take_while(|(at, _)| *at <= want.now);
+        let due = due.filter(|(_, id)| !self.beside.locked.contains(id));
         let mut fitting = due.filter(|(_, id)| self.instances.get(id).is_some_and(|i| fits(want, i)));
         let instance = fitting.find(|(_, id)| self.instances.get(id).is_some_and(|i| i.blame.quarantined()));
         let instance = instance.filter(|_| want.instances > 0).map(|(_, id)| id.clone());
@@ -93,6 +107,7 @@ impl State {
         }
         let groups = groups(want);
         let due = self.queue.values().flat_map(|queue| queue.oldest(want.now)).filter(|(at, _)| *at <= want.now);
+        let due = due.filter(|(_, id)| !self.beside.locked.contains(&id.execution.instance));
         let mut quarantined = due.filter_map(|(_, id)| Some((id, self.activities.get(id)?)));
         let found = quarantined.find(|(_, a)| {
             let group = group(&groups, want, a);
@@ -112,7 +127,7 @@ impl State {
         let mut taken = Vec::new();
         for (at, id) in self.ready.oldest(want.now) {
             let Some(instance) = self.instances.get(id) else { continue };
-            if !fits(want, instance) || instance.blame.quarantined() {
+            if !fits(want, instance) || instance.blame.quarantined() || self.beside.locked.contains(id) {
                 continue;
             }
             if at > want.now || taken.len() == want.instances {
@@ -140,6 +155,7 @@ impl State {
     fn oldest_of(&self, group: &ActivityGroup, want: &Want) -> (Vec<ActivityId>, Option<Timestamp>) {
         let fits = |id: &ActivityId| {
             let activity = self.activities.get(id).filter(|activity| !activity.blame.quarantined());
+            let activity = activity.filter(|_| !self.beside.locked.contains(&id.execution.instance));
             activity.is_some_and(|activity| serves(want.tags.as_deref(), activity.tag.as_ref()))
         };
         let queues = group.names.iter().filter_map(|name| self.queue.get(name));
@@ -161,7 +177,11 @@ impl State {
         if let Some(node) = self.nodes.get_mut(&lease.epoch) {
             node.handed.instances.push(id.clone());
         }
-        acquired.instances.extend(self.instances.get(id).map(|instance| self.acquired(id, instance, now)));
+        let Some(instance) = self.instances.get(id) else { return };
+        let mut given = self.acquired(id, instance, now);
+        let sees = |message: &MessageRow| instance.messages.get(&message.id).is_none_or(|n| self.beside.sees(*n));
+        given.messages.retain(sees);
+        acquired.instances.push(given);
     }
 
     fn acquired(&self, id: &InstanceId, instance: &Instance, now: Timestamp) -> AcquiredInstance {

@@ -46,15 +46,32 @@ impl State {
         }
     }
 
-    /// Ends a membership: what the node owned has no owner any more.
+    /// Ends a membership, and frees everything that the node owned.
     fn free(&mut self, epoch: Epoch, crashed: bool) {
+        let owned = self.owned_by(epoch);
+        self.free_these(epoch, owned, crashed);
+    }
+
+    /// Returns everything that an epoch owns now.
+    pub(super) fn owned_by(&self, epoch: Epoch) -> Owned {
+        let owned = |owner: Option<Epoch>| owner == Some(epoch);
+        let activities = self.activities.iter().filter(|(_, activity)| owned(activity.owner));
+        let instances = self.instances.iter().filter(|(_, instance)| owned(instance.owner));
+        Owned {
+            instances: instances.map(|(id, _)| id.clone()).collect(),
+            activities: activities.map(|(id, _)| id.clone()).collect(),
+        }
+    }
+
+    /// Ends a membership, and frees those of the given items that the node still owns.
+    pub(super) fn free_these(&mut self, epoch: Epoch, owned: Owned, crashed: bool) {
         self.has_crashed |= crashed;
         self.nodes.remove(&epoch);
         let latest = self.latest;
-        let owned = |owner: Option<Epoch>| owner == Some(epoch);
-        let activities: Vec<_> =
-            self.activities.iter().filter(|(_, a)| owned(a.owner)).map(|(id, _)| id.clone()).collect();
-        for id in activities {
+        for id in owned.activities {
+            if self.activities.get(&id).is_none_or(|activity| activity.owner != Some(epoch)) {
+                continue;
+            }
             self.change_activity(&id, |activity| {
                 activity.owner = None;
                 activity.blame.alone &= crashed;
@@ -63,11 +80,10 @@ impl State {
                 }
             });
         }
-        let instances: Vec<_> =
-            self.instances.iter().filter(|(_, i)| owned(i.owner)).map(|(id, _)| id.clone()).collect();
-        for id in instances {
-            if let Some(instance) = self.instances.get_mut(&id) {
-                instance.owner = None;
+        for id in owned.instances {
+            match self.instances.get_mut(&id).filter(|instance| instance.owner == Some(epoch)) {
+                Some(instance) => instance.owner = None,
+                None => continue,
             }
             self.settle_instance(&id);
             let Some(instance) = self.instances.get_mut(&id) else { continue };
@@ -76,6 +92,11 @@ impl State {
             }
             instance.blame.alone = false;
         }
+    }
+
+    /// Returns true if the epoch is a member, as the transaction that is being applied sees it.
+    pub(super) fn is_member(&self, epoch: Epoch) -> bool {
+        self.begun.member(epoch).unwrap_or_else(|| self.nodes.contains_key(&epoch))
     }
 
     /// Resumes, once per instance and build, what a node that joins has the code for.

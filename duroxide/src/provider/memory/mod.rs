@@ -7,6 +7,7 @@ mod queue;
 mod reads;
 mod state;
 mod submit;
+mod transaction;
 mod turns;
 
 use std::fmt;
@@ -15,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 
 use self::state::State;
+use self::transaction::Owned;
+pub(crate) use self::transaction::{Begun, Beside};
 use super::*;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
@@ -49,6 +52,17 @@ impl MemoryProvider {
         self.with(|state| Left {
             messages: state.messages.values().map(|message| message.to.clone()).collect(),
             activities: state.activities.keys().cloned().collect(),
+        })
+    }
+
+    /// Returns every item that belongs to an epoch which has ended: no take-over will free it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn orphans(&self) -> Vec<(String, Epoch)> {
+        self.with(|state| {
+            let instances = state.instances.iter().map(|(id, instance)| (id.to_string(), instance.owner));
+            let activities = state.activities.iter().map(|(id, activity)| (id.to_string(), activity.owner));
+            let owned = instances.chain(activities).filter_map(|(item, owner)| Some((item, owner?)));
+            owned.filter(|(_, owner)| !state.nodes.contains_key(owner)).collect()
         })
     }
 

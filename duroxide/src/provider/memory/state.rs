@@ -22,7 +22,14 @@ pub(super) struct State {
     pub(super) activities: BTreeMap<ActivityId, Activity>,
     /// All messages, by arrival.
     pub(super) messages: BTreeMap<i64, Stored>,
+    /// The highest number of a message that has become visible.
     pub(super) last_arrival: i64,
+    /// The last number that was given to a message, visible or not.
+    pub(super) last_number: i64,
+    /// The beginning of the transaction that is being applied.
+    pub(super) begun: Begun,
+    /// The surroundings of the claim that is being carried out.
+    pub(super) beside: Beside,
     /// Whether any node has ever crashed: until then nothing can be in quarantine.
     pub(super) has_crashed: bool,
     /// Instances that wait for an owner.
@@ -247,13 +254,17 @@ impl State {
         if instance.messages.contains_key(&row.id) {
             return placement;
         }
-        self.last_arrival += 1;
-        instance.messages.insert(row.id, self.last_arrival);
+        let arrival = self.begun.number().unwrap_or_else(|| {
+            self.last_number += 1;
+            self.last_number
+        });
+        self.last_arrival = self.last_arrival.max(arrival);
+        instance.messages.insert(row.id, arrival);
         if let Some(due) = row.visible_at {
-            self.delayed.insert((due, self.last_arrival));
+            self.delayed.insert((due, arrival));
         }
         let (at, ready) = (row.visible_at.unwrap_or(time), Ready::by_message(row.visible_at, time));
-        self.messages.insert(self.last_arrival, Stored { to: to.clone(), row, at, sent });
+        self.messages.insert(arrival, Stored { to: to.clone(), row, at, sent });
         // A fan-in of n costs n: what is owned, or ready before, is not looked through again.
         if instance.owner.is_none() && instance.ready.is_none_or(|before| ready < before) {
             self.settle_instance(to);

@@ -83,14 +83,16 @@ impl State {
             }
             return nobody(found);
         };
+        let id = message.id;
         match self.deliver(to, message, time, true) {
             Placement::Refused => Err(SubmitError::Conflict),
             placement => {
                 let by = lease.map(|lease| lease.epoch);
                 if owner(placement).is_some_and(|owner| Some(owner) != by) {
                     self.signals.work = true;
-                    let arrival = self.last_arrival;
-                    self.instances.entry(to.clone()).and_modify(|instance| instance.last_found = Some(arrival));
+                    self.instances
+                        .entry(to.clone())
+                        .and_modify(|instance| instance.last_found = instance.messages.get(&id).copied());
                 }
                 Ok(Submitted { owner: owner(placement), execution, written: true, last_found })
             }

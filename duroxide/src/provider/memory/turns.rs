@@ -28,7 +28,7 @@ impl State {
         if taken || self.is_remembered(new.start.id.0) {
             return Err(CommitError::Conflict);
         }
-        let member = lease.filter(|lease| self.nodes.contains_key(&lease.epoch)).ok_or(CommitError::Fenced)?;
+        let member = lease.filter(|lease| self.is_member(lease.epoch)).ok_or(CommitError::Fenced)?;
         let first = turn.execution.number == 1 && turn.after == EventId(0);
         let nothing_read = turn.consumed.is_empty() && turn.outcomes.is_empty();
         if first && nothing_read { Ok(member.epoch) } else { Err(CommitError::Conflict) }
@@ -173,7 +173,7 @@ impl State {
 
     /// Creates an instance, owned by the epoch if it is to be eager.
     pub(super) fn create(&mut self, new: NewInstance, by: Option<Epoch>, time: Timestamp) -> Placement {
-        let owner = by.filter(|epoch| new.eager && self.nodes.contains_key(epoch));
+        let owner = by.filter(|epoch| new.eager && self.is_member(*epoch));
         let execution = self.first_execution(&new.instance);
         self.instances.insert(new.instance.clone(), Instance::new(&new, execution, owner, time));
         self.deliver(&new.instance, new.start, time, false)

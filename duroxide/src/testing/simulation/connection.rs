@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use tokio::sync::watch;
 
+use super::storage::Footprint;
 use super::world::{Course, Fault, Process, World, pause};
 use crate::clock::Timestamp;
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
@@ -37,7 +38,7 @@ const CLIENT_DELAY: Duration = Duration::from_millis(500);
 impl Connection {
     pub(super) fn new(world: &Arc<World>, process: Process) -> Self {
         let wakeups = match process {
-            Process::Client => world.storage.wakeups().clone(),
+            Process::Client => world.storage.visible().wakeups().clone(),
             Process::Node(_) => Wakeups::default(),
         };
         Self(Arc::new(Inner {
@@ -163,19 +164,44 @@ impl Connection {
             let mut each = fails.iter();
             entries.retain(|_| each.next() != Some(&true));
         }
-        let world = self.0.world.clone();
-        world.trace(|| {
+        let this = self.clone();
+        this.0.world.trace(|| {
             format!("{} commits {}", self.0.process, entries.iter().map(|entry| show_commit(entry)).collect::<String>())
         });
         let carry_out = async move {
-            let answers = world.storage.commit(&lease, entries.clone()).await?;
-            world.observe(|record| record.committed(&lease, entries, &answers));
-            Ok(answers)
+            let writes = entries.into_iter().map(|entry| this.commit_entry(lease, entry));
+            try_join_all(writes).await
         };
         let answers = self.call("commit", course, carry_out, |answers| format!("{answers:?}")).await?;
         let mut answers = answers.into_iter();
         let failed = || Err(CommitError::Failed("injected by the simulation".to_owned()));
         Ok(fails.iter().filter_map(|fails| if *fails { Some(failed()) } else { answers.next() }).collect())
+    }
+
+    async fn commit_entry(
+        &self,
+        lease: Lease,
+        entry: Arc<Commit>,
+    ) -> Result<Result<Committed, CommitError>, ProviderError> {
+        let (this, world) = (self.clone(), self.0.world.clone());
+        let footprint = Footprint::of_commit(&lease, &entry);
+        let apply = move |storage: &MemoryProvider, begun| {
+            let answer = storage.finish_commit(begun, &lease, (*entry).clone());
+            world.observe(|record| record.committed(&lease, vec![entry], std::slice::from_ref(&answer)));
+            answer
+        };
+        self.0.world.storage.write(footprint, move || this.is_dead(), apply).await
+    }
+
+    async fn submit_entry(&self, entry: Submission) -> Result<Result<Submitted, SubmitError>, ProviderError> {
+        let (this, world, process) = (self.clone(), self.0.world.clone(), self.0.process);
+        let footprint = Footprint::of_submission(&entry);
+        let apply = move |storage: &MemoryProvider, begun| {
+            let answer = storage.finish_submission(begun, entry.clone());
+            world.observe(|record| record.submitted(process, vec![entry], std::slice::from_ref(&answer)));
+            answer
+        };
+        self.0.world.storage.write(footprint, move || this.is_dead(), apply).await
     }
 
     /// Makes a call that changes nothing.
@@ -195,7 +221,9 @@ impl Provider for Connection {
         Box::pin(async move {
             let course = self.course("join", false, false).await;
             let carry_out = async move {
-                let lease = this.0.world.storage.join(&node).await?;
+                let world = this.0.world.clone();
+                let ended = move |epoch| world.observe(|record| record.gone(epoch));
+                let lease = this.0.world.storage.join(&node, ended).await?;
                 this.0.epochs.lock().unwrap_or_else(PoisonError::into_inner).push(lease.epoch);
                 this.0.world.observe(|record| record.joined(node.id, lease));
                 Ok(lease)
@@ -208,7 +236,7 @@ impl Provider for Connection {
         let (world, lease) = (self.0.world.clone(), *lease);
         Box::pin(async move {
             let course = self.course("renew", false, false).await;
-            let carry_out = async move { world.storage.renew(&lease).await };
+            let carry_out = async move { world.storage.visible().renew(&lease).await };
             self.call("renew", course, carry_out, |renewal| format!("{renewal:?}")).await
         })
     }
@@ -218,9 +246,9 @@ impl Provider for Connection {
         Box::pin(async move {
             let course = self.course("leave", false, false).await;
             let carry_out = async move {
-                world.storage.leave(&lease).await?;
-                world.observe(|record| record.gone(lease.epoch));
-                Ok(())
+                let observed = world.clone();
+                let ended = move || observed.observe(|record| record.gone(lease.epoch));
+                world.storage.take_over(lease.epoch, false, ended).await
             };
             self.call("leave", course, carry_out, |()| "left".to_owned()).await
         })
@@ -231,9 +259,8 @@ impl Provider for Connection {
         Box::pin(async move {
             let course = self.course("acquire", true, false).await;
             let carry_out = async move {
-                let acquired = world.storage.acquire(&lease, want).await?;
-                world.observe(|record| record.acquired(&lease, &acquired));
-                Ok(acquired)
+                let observe = |acquired: &Acquired| world.observe(|record| record.acquired(&lease, acquired));
+                world.storage.acquire(&lease, want, observe).await
             };
             self.call("acquire", course, carry_out, show_acquired).await
         })
@@ -251,17 +278,15 @@ impl Provider for Connection {
         &self,
         entries: Vec<Submission>,
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
-        let (world, process) = (self.0.world.clone(), self.0.process);
+        let this = self.clone();
         Box::pin(async move {
             let handed_in = entries.clone();
             self.0.world.record().client_begins(&handed_in);
             let course = self.course("submit", true, false).await;
+            let Inner { world, process, .. } = &*self.0;
             world.trace(|| format!("{process} submits {}", entries.iter().map(show_submission).collect::<String>()));
-            let carry_out = async move {
-                let answers = world.storage.submit(entries.clone()).await?;
-                world.observe(|record| record.submitted(process, entries, &answers));
-                Ok(answers)
-            };
+            let carry_out =
+                async move { try_join_all(entries.into_iter().map(|entry| this.submit_entry(entry))).await };
             let answer = self.call("submit", course, carry_out, |answers| format!("{answers:?}")).await;
             if answer.is_ok() {
                 self.0.world.record().client_is_told(&handed_in);
@@ -276,7 +301,7 @@ impl Provider for Connection {
         after: EventId,
     ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
         let (world, execution) = (self.0.world.clone(), execution.clone());
-        Box::pin(self.read("history", async move { world.storage.history(&execution, after).await }))
+        Box::pin(self.read("history", async move { world.storage.visible().history(&execution, after).await }))
     }
 
     fn instance<'a>(
@@ -284,12 +309,12 @@ impl Provider for Connection {
         instance: &'a InstanceId,
     ) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
         let (world, instance) = (self.0.world.clone(), instance.clone());
-        Box::pin(self.read("instance", async move { world.storage.instance(&instance).await }))
+        Box::pin(self.read("instance", async move { world.storage.visible().instance(&instance).await }))
     }
 
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
         let (world, filter, page) = (self.0.world.clone(), filter.clone(), page.clone());
-        Box::pin(self.read("list", async move { world.storage.list(&filter, &page).await }))
+        Box::pin(self.read("list", async move { world.storage.visible().list(&filter, &page).await }))
     }
 
     fn delete<'a>(
@@ -300,7 +325,7 @@ impl Provider for Connection {
         Box::pin(async move {
             let course = self.course("delete", false, false).await;
             let carry_out = async move {
-                let answers = world.storage.delete(&instances).await?;
+                let answers = world.storage.visible().delete(&instances).await?;
                 world.observe(|record| record.deleted(&instances, &answers));
                 Ok(answers)
             };
@@ -318,8 +343,8 @@ impl Provider for Connection {
         Box::pin(async move {
             let course = self.course("prune", false, false).await;
             let carry_out = async move {
-                let removed = world.storage.prune(&filter, before, limit).await?;
-                let there = world.storage.all_executions();
+                let removed = world.storage.visible().prune(&filter, before, limit).await?;
+                let there = world.storage.visible().all_executions();
                 world.observe(|record| record.pruned(&there));
                 Ok(removed)
             };
@@ -329,7 +354,7 @@ impl Provider for Connection {
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         let world = self.0.world.clone();
-        Box::pin(self.read("nodes", async move { world.storage.nodes().await }))
+        Box::pin(self.read("nodes", async move { world.storage.visible().nodes().await }))
     }
 
     fn wakeups(&self) -> &Wakeups {

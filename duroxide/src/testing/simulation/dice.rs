@@ -16,6 +16,7 @@ pub(super) enum Stream {
     Activities,
     Chaos,
     Scenario,
+    Transactions,
 }
 
 impl Dice {

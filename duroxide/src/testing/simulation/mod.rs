@@ -11,6 +11,7 @@ mod place;
 mod record;
 mod report;
 mod seeds;
+mod storage;
 mod world;
 
 use std::fmt::Display;
@@ -24,17 +25,19 @@ use tokio::time::Instant;
 pub use self::faults::Faults;
 pub use self::report::{Failure, Report};
 pub use self::seeds::for_each_seed;
+pub use self::storage::Flaw;
 
 use self::clock::WallClock;
 use self::connection::Connection;
 use self::dice::{Dice, Stream};
 use self::place::{Order, Place};
+use self::storage::{Footprint, Isolation};
 use self::world::{Process, World};
 use crate::activity::{Activity, ActivityCode};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, Suspension};
-use crate::provider::{InstanceRecord, InstanceStatus, Provider};
+use crate::provider::{InstanceRecord, InstanceStatus, MemoryProvider, Provider};
 use crate::random::seeded::Seeded;
 use crate::registry::Registry;
 use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
@@ -97,6 +100,7 @@ pub struct Simulation {
     seed: u64,
     nodes: usize,
     faults: Faults,
+    isolation: Isolation,
     setup: Setup,
     resumed: Vec<ErrorCode>,
     limit: Duration,
@@ -125,6 +129,7 @@ impl Simulation {
             seed,
             nodes: 3,
             faults: Faults::all(),
+            isolation: Isolation::default(),
             setup,
             resumed,
             limit: Duration::from_secs(30 * 86_400),
@@ -141,6 +146,21 @@ impl Simulation {
     /// Has only these things go wrong. Default: all.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// Gives the storage the concurrency of a database such as PostgreSQL: writes become visible some time after they have
+    /// begun, overtake each other, and wait for each other's locks; reads and claims see only finished writes. Default: no,
+    /// every call of the storage is one moment.
+    pub fn snapshots(mut self, on: bool) -> Self {
+        self.isolation = if on { Isolation::Snapshots(None) } else { Isolation::Linearizable };
+        self
+    }
+
+    /// Like [`snapshots`](Self::snapshots), with a storage that is not correct: for tests of the simulation.
+    #[doc(hidden)]
+    pub fn flaw(mut self, flaw: Flaw) -> Self {
+        self.isolation = Isolation::Snapshots(Some(flaw));
         self
     }
 
@@ -209,7 +229,7 @@ impl Simulation {
         F: Future<Output = Result<(), E>>,
     {
         let begun = Instant::now();
-        let world = World::new(self.seed, self.faults, self.traced);
+        let world = World::new(self.seed, self.faults, self.isolation, self.traced);
         let mut dice = Dice::new(self.seed, Stream::Chaos);
         let places: Vec<_> = (0..self.nodes)
             .map(|number| {
@@ -320,9 +340,11 @@ impl Sim {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.resume_suspended().await;
             if world.record().unread(world.now()).next().is_none() {
+                oracle::orphans(world).for_each(|orphan| world.violated(orphan));
                 return;
             }
         }
+        oracle::orphans(world).for_each(|orphan| world.violated(orphan));
         let unread: Vec<_> = world.record().unread(world.now()).map(ToString::to_string).collect();
         world.violated(format!("messages to these instances were not read in {PATIENCE} s of calm: {unread:?}"));
     }
@@ -349,7 +371,7 @@ impl Sim {
         loop {
             self.resume_suspended().await;
             let open = self.0.world.record().instances.values().any(|seen| !seen.status.is_finished());
-            if !open && self.0.world.storage.left().activities.is_empty() {
+            if !open && self.0.world.storage.visible().left().activities.is_empty() {
                 return;
             }
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -368,8 +390,13 @@ impl Sim {
             match reason {
                 Some(reason) if resumed.contains(&reason.code) => {
                     let submission = crate::provider::Submission::Resume { instance, time: world.now() };
-                    let answers = world.storage.submit(vec![submission.clone()]).await.unwrap_or_default();
-                    world.observe(|record| record.submitted(Process::Client, vec![submission], &answers));
+                    let (footprint, observed) = (Footprint::of_submission(&submission), world.clone());
+                    let apply = move |storage: &MemoryProvider, begun| {
+                        let answer = [storage.finish_submission(begun, submission.clone())];
+                        observed.observe(|record| record.submitted(Process::Client, vec![submission], &answer));
+                    };
+                    // It fails only when the simulation is over.
+                    let _ = world.storage.write(footprint, || false, apply).await;
                 }
                 reason => {
                     let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
@@ -396,7 +423,7 @@ impl Sim {
 
 /// Tells the nodes when there is work: each after a time of its own.
 async fn carry_signals(world: Arc<World>, places: Vec<Arc<Place>>) {
-    let mut work = world.storage.wakeups().subscribe();
+    let mut work = world.storage.visible().wakeups().subscribe();
     while work.changed().await.is_ok() {
         for place in &places {
             let (place, delay) = (place.clone(), world.delay());

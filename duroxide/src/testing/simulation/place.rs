@@ -11,7 +11,6 @@ use super::clock::WallClock;
 use super::connection::Connection;
 use super::world::{Process, World, pause};
 use crate::client::Client;
-use crate::provider::{Lease, Provider};
 use crate::runtime::{Runtime, RuntimeOptions};
 
 pub(super) struct Place {
@@ -170,12 +169,10 @@ impl Drop for Running<'_> {
 }
 
 /// What the lives of a node have owned, under any epoch, is free for others.
-pub(super) async fn take_over(world: &World, connection: &Connection) {
+pub(super) async fn take_over(world: &Arc<World>, connection: &Connection) {
     for epoch in connection.epochs() {
-        world.storage.kill(epoch);
-        world.observe(|record| record.gone(epoch));
-        // Any call of a node has the dead taken over; that of the dead tells nothing.
-        let lease = Lease { node: crate::id::NodeId(uuid::Uuid::nil()), epoch };
-        let _ = world.storage.renew(&lease).await;
+        let observed = world.clone();
+        // It fails only when the simulation is over.
+        let _ = world.storage.take_over(epoch, true, move || observed.observe(|record| record.gone(epoch))).await;
     }
 }

@@ -12,8 +12,8 @@ use super::clock::WallClock;
 use super::dice::{Dice, Stream};
 use super::faults::{Faults, Plan};
 use super::record::Record;
+use super::storage::{Isolation, Storage};
 use crate::clock::{Clock, Timestamp};
-use crate::provider::MemoryProvider;
 
 /// Who calls the storage: a client of its own, or a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl fmt::Display for Process {
 }
 
 pub(super) struct World {
-    pub(super) storage: MemoryProvider,
+    pub(super) storage: Storage,
     /// The true time.
     pub(super) clock: WallClock,
     pub(super) plan: Plan,
@@ -40,7 +40,7 @@ pub(super) struct World {
     calls: Mutex<Dice>,
     activities: Mutex<Dice>,
     record: Mutex<Record>,
-    trace: Option<Mutex<Vec<String>>>,
+    trace: Trace,
     /// Until when nobody, or one node, reaches the storage.
     outage: Mutex<(Option<usize>, Instant)>,
     /// The second that passes, and how many calls there were in it.
@@ -91,17 +91,19 @@ impl World {
     /// More polls of nodes, while time stands still and nothing comes of it, than any sound run makes: something spins.
     const MAX_POLLS: u64 = 10_000;
 
-    pub(super) fn new(seed: u64, faults: Faults, traced: bool) -> Arc<Self> {
+    pub(super) fn new(seed: u64, faults: Faults, isolation: Isolation, traced: bool) -> Arc<Self> {
         let begun = Instant::now();
         let plan = Plan::new(faults, &mut Dice::new(seed, Stream::Plan));
+        let clock = WallClock::new(begun);
+        let trace = Trace { clock: clock.clone(), lines: traced.then(Arc::default) };
         Arc::new(Self {
-            storage: MemoryProvider::new(),
-            clock: WallClock::new(begun),
+            storage: Storage::new(seed, isolation, trace.clone()),
+            clock,
             plan,
             calls: Mutex::new(Dice::new(seed, Stream::Calls)),
             activities: Mutex::new(Dice::new(seed, Stream::Activities)),
             record: Mutex::default(),
-            trace: traced.then(Mutex::default),
+            trace,
             outage: Mutex::new((None, begun)),
             second: Mutex::new((begun, 0)),
             progress: AtomicU64::new(0),
@@ -121,6 +123,7 @@ impl World {
     /// Nothing goes wrong from now on.
     pub(super) fn calm_down(&self) {
         self.calm.store(true, Ordering::Relaxed);
+        self.storage.calm_down();
     }
 
     pub(super) fn is_calm(&self) -> bool {
@@ -175,14 +178,11 @@ impl World {
     }
 
     pub(super) fn trace(&self, line: impl FnOnce() -> String) {
-        if let Some(trace) = &self.trace {
-            let line = format!("{} {}", self.clock.now(), line());
-            trace.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-        }
+        self.trace.add(line);
     }
 
     pub(super) fn take_trace(&self) -> Vec<String> {
-        let trace = self.trace.as_ref().map(|trace| trace.lock().unwrap_or_else(PoisonError::into_inner));
+        let trace = self.trace.lines.as_ref().map(|trace| trace.lock().unwrap_or_else(PoisonError::into_inner));
         trace.map(|mut trace| std::mem::take(&mut *trace)).unwrap_or_default()
     }
 
@@ -273,6 +273,23 @@ impl World {
     /// Whether something with this chance is so.
     pub(super) fn chance(&self, probability: f64) -> bool {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).chance(probability)
+    }
+}
+
+/// The trace of a run, a line for each event, if one is asked for. Clones share it.
+#[derive(Clone)]
+pub(super) struct Trace {
+    clock: WallClock,
+    /// A std mutex: held for a few instructions, never across an await.
+    lines: Option<Arc<Mutex<Vec<String>>>>,
+}
+
+impl Trace {
+    pub(super) fn add(&self, line: impl FnOnce() -> String) {
+        if let Some(lines) = &self.lines {
+            let line = format!("{} {}", self.clock.now(), line());
+            lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn check(world: &Arc<World>, registry: &Registry) -> Result<Vec
     let mut stored = Stored { instances, executions: BTreeMap::new() };
     every_instance_is_there_and_ended(&world.record(), &stored, &mut found);
     nothing_is_left(world, &mut found);
-    for id in world.storage.all_executions() {
+    for id in world.storage.visible().all_executions() {
         let rows = all_events(world, &id).await?;
         if world.record().histories.get(&id).is_none_or(|committed| *committed != rows) {
             found.push(format!("{id}: its history is not what was committed"));
@@ -60,10 +60,10 @@ pub(super) async fn all_instances(world: &World) -> Result<BTreeMap<InstanceId, 
     let mut instances = BTreeMap::new();
     let mut page = Page { limit: 1_000, after: None };
     loop {
-        let listed = world.storage.list(&Filter::default(), &page).await?;
+        let listed = world.storage.visible().list(&Filter::default(), &page).await?;
         for record in listed.instances {
             let id = record.execution.instance;
-            instances.extend(world.storage.instance(&id).await?.map(|record| (id, record)));
+            instances.extend(world.storage.visible().instance(&id).await?.map(|record| (id, record)));
         }
         page.after = listed.next;
         if page.after.is_none() {
@@ -76,7 +76,7 @@ async fn all_events(world: &World, id: &ExecutionId) -> Result<Vec<crate::provid
     let mut rows = Vec::new();
     loop {
         let after = rows.last().map_or(EventId(0), |row: &crate::provider::EventRow| row.id);
-        let page = world.storage.history(id, after).await?;
+        let page = world.storage.visible().history(id, after).await?;
         rows.extend(page.events);
         if !page.more {
             return Ok(rows);
@@ -121,7 +121,14 @@ fn every_instance_is_there_and_ended(record: &Record, stored: &Stored, found: &m
 }
 
 pub(super) fn nothing_is_left(world: &World, found: &mut Vec<String>) {
-    let left = world.storage.left();
+    let left = world.storage.visible().left();
     found.extend(left.messages.iter().map(|to| format!("{to}: a message to it is left")));
     found.extend(left.activities.iter().map(|id| format!("{id}: the activity is left")));
+    found.extend(orphans(world));
+}
+
+/// Findings: items whose owner is no member, so that no node runs them and no take-over frees them.
+pub(super) fn orphans(world: &World) -> impl Iterator<Item = String> + use<> {
+    let orphans = world.storage.visible().orphans().into_iter();
+    orphans.map(|(item, epoch)| format!("{item} is orphaned: it belongs to epoch {epoch}, which has ended"))
 }

@@ -1,0 +1,128 @@
+//! Operations whose beginning and whose effect are two moments, as in a database with concurrent writers.
+//!
+//! The simulation calls them: it holds the locks and lets time pass in between. Each method here is one moment.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::*;
+use crate::id::ActivityId;
+
+/// The state that a transaction has read, and the numbers that it has taken, when it began. Empty: its beginning and its
+/// effect are one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Begun {
+    members: Option<BTreeSet<Epoch>>,
+    numbers: Option<Range<i64>>,
+}
+
+impl Begun {
+    /// Returns true if the transaction saw the epoch as a member; `None` if it has read no members.
+    pub(super) fn member(&self, epoch: Epoch) -> Option<bool> {
+        self.members.as_ref().map(|members| members.contains(&epoch))
+    }
+
+    /// Returns the next number that the transaction has taken for its messages, if it has taken any.
+    pub(super) fn number(&mut self) -> Option<i64> {
+        self.numbers.as_mut().and_then(Iterator::next)
+    }
+}
+
+/// The surroundings of a claim. Empty: no other transaction is in flight.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// Instances that other transactions have locked: the claim skips them.
+    pub(crate) locked: BTreeSet<InstanceId>,
+    /// The last number of a message that the claim sees. `None`: it sees all that are visible.
+    pub(crate) last_seen: Option<i64>,
+}
+
+impl Beside {
+    /// Returns true if the claim sees the message with this number.
+    pub(super) fn sees(&self, number: i64) -> bool {
+        self.last_seen.is_none_or(|last| number <= last)
+    }
+}
+
+/// The items that an epoch owned at some moment.
+#[derive(Debug, Default)]
+pub(crate) struct Owned {
+    pub(crate) instances: Vec<InstanceId>,
+    pub(crate) activities: Vec<ActivityId>,
+}
+
+#[cfg(feature = "testing")]
+impl MemoryProvider {
+    /// Begins a transaction: reads who is a member.
+    pub(crate) fn begin(&self) -> Begun {
+        self.with(|state| Begun { members: Some(state.nodes.keys().copied().collect()), numbers: None })
+    }
+
+    /// Takes so many numbers for the messages of a transaction, before it becomes visible.
+    pub(crate) fn take_numbers(&self, begun: &mut Begun, count: i64) {
+        self.with(|state| {
+            let first = state.last_number + 1;
+            state.last_number += count;
+            begun.numbers = Some(first..first + count);
+        });
+    }
+
+    /// Makes a commit visible.
+    pub(crate) fn finish_commit(&self, begun: Begun, lease: &Lease, commit: Commit) -> Result<Committed, CommitError> {
+        self.finish(begun, |state| {
+            state.take_over_dead();
+            state.commit(lease, commit)
+        })
+    }
+
+    /// Makes a submission visible.
+    pub(crate) fn finish_submission(&self, begun: Begun, submission: Submission) -> Result<Submitted, SubmitError> {
+        self.finish(begun, |state| state.submit(submission))
+    }
+
+    fn finish<T>(&self, begun: Begun, operation: impl FnOnce(&mut State) -> T) -> T {
+        self.with(|state| {
+            state.begun = begun;
+            let result = operation(state);
+            state.begun = Begun::default();
+            result
+        })
+    }
+
+    /// Begins a question for work: reads the messages of owned instances.
+    pub(crate) fn new_messages(&self, lease: &Lease, want: &Want) -> Acquired {
+        self.with(|state| state.new_messages(lease, want))
+    }
+
+    /// Finishes a question for work: claims instances and activities that wait. Also returns true if it may have skipped
+    /// one because of a lock.
+    pub(crate) fn claim(&self, lease: &Lease, want: &Want, messages: Acquired, beside: Beside) -> (Acquired, bool) {
+        self.with(|state| {
+            let skips = beside.locked.iter().any(|id| state.is_waiting(id));
+            state.beside = beside;
+            let acquired = state.claim(lease, want, messages);
+            state.beside = Beside::default();
+            (acquired, skips)
+        })
+    }
+
+    /// Begins a take-over: reads which items the epoch owns. `None`: it is no member.
+    pub(crate) fn owned_by(&self, epoch: Epoch) -> Option<Owned> {
+        self.with(|state| state.nodes.contains_key(&epoch).then(|| state.owned_by(epoch)))
+    }
+
+    /// Finishes a take-over.
+    pub(crate) fn finish_take_over(&self, epoch: Epoch, owned: Owned, crashed: bool) {
+        self.with(|state| state.free_these(epoch, owned, crashed));
+    }
+}
+
+#[cfg(feature = "testing")]
+impl State {
+    /// Returns true if the instance or one of its activities waits for an owner.
+    fn is_waiting(&self, id: &InstanceId) -> bool {
+        let waits = |id: &ActivityId| self.activities.get(id).is_some_and(|a| a.owner.is_none() && a.parked.is_none());
+        let itself = self.instances.get(id).is_some_and(|instance| instance.ready.is_some());
+        itself || self.activities_of(id, None).iter().any(waits)
+    }
+}
