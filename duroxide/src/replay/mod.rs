@@ -132,23 +132,30 @@ impl Execution {
         Remains { open: state.take_open_calls(), cancel: state.cancel.untold(), unread: state.mailbox.take_unread() }
     }
 
-    /// Brings the execution to the end of a recorded history, or of the next steps of one.
+    /// Brings the execution to the end of a recorded history.
     ///
     /// # Errors
     /// A [`Fault`] when the function decides something else than what was recorded.
-    pub(crate) fn replay(&mut self, mut rest: &[Event]) -> Result<(), Fault> {
-        while let Some((event, behind)) = rest.split_first() {
+    pub(crate) fn replay(&mut self, history: &[Event]) -> Result<(), Fault> {
+        self.replay_steps(history, None)
+    }
+
+    /// Brings the execution to the end of the next steps of a recorded history, which is followed by the event `behind`.
+    fn replay_steps(&mut self, mut rest: &[Event], behind: Option<&Event>) -> Result<(), Fault> {
+        while let Some((event, following)) = rest.split_first() {
             let EventKind::Input(input) = &event.kind else {
                 return Err(compare::decision_without_step(event));
             };
             let is_decision = |event: &&Event| matches!(event.kind, EventKind::Decision(_));
-            let (recorded, next) = behind.split_at(behind.iter().take_while(is_decision).count());
+            let (recorded, next) = following.split_at(following.iter().take_while(is_decision).count());
             let recorded = without_end_from_outside(input, recorded);
             self.core.lock().replaying = Some(Refusals::of(recorded));
+            let ended = self.core.lock().retired;
             let Some(decided) = self.run(event.id, event.time, input, event.payload.clone())? else {
-                return Err(compare::stale_input(event.id, input));
+                let fault = if ended { compare::input_after_end } else { compare::stale_input };
+                return Err(fault(event.id, input));
             };
-            compare::step(event.id, recorded, &decided.decisions)?;
+            compare::step(event.id, recorded, &decided.decisions, next.first().or(behind))?;
             if let Some(last) = recorded.last() {
                 self.core.lock().last_event = last.id;
             }
