@@ -1,5 +1,6 @@
 //! The schema and its version.
 
+use duroxide::ErrorCode;
 use duroxide::sqlite::SqliteProvider;
 
 use crate::child::Process;
@@ -39,6 +40,7 @@ fn a_newer_schema_is_refused() {
     store.raw().execute("UPDATE duroxide_schema SET version = 999", []).expect("update");
     let error = SqliteProvider::open(store.path()).expect_err("it must be refused");
     assert!(!error.is_retryable());
+    assert_eq!(error.code(), ErrorCode::SchemaNewer);
     assert!(error.to_string().contains("version 999"), "{error}");
 }
 

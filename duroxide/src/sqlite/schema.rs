@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::error::ErrorCode;
 use crate::provider::ProviderError;
 
 use super::fault::storage;
@@ -48,5 +49,5 @@ fn version(connection: &Connection) -> rusqlite::Result<usize> {
 fn newer(found: usize) -> ProviderError {
     let known = MIGRATIONS.len();
     let reason = format!("its schema has version {found}, this program knows versions up to {known}; use a newer one");
-    ProviderError::permanent("open the database", reason)
+    ProviderError::permanent("open the database", reason).with_code(ErrorCode::SchemaNewer)
 }
