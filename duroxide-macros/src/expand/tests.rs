@@ -114,7 +114,7 @@ fn what_is_no_function_goes_back_unchanged() {
 }
 
 #[test]
-fn a_contract_has_no_function_and_no_entry() {
+fn a_contract_has_no_function_and_an_entry_of_its_own() {
     let text = activity(
         quote!(),
         quote!(
@@ -122,7 +122,10 @@ fn a_contract_has_no_function_and_no_entry() {
         ),
     )
     .to_string();
-    assert!(!text.contains("async fn ship") && !text.contains("inventory") && !text.contains("ActivityFn"), "{text}");
+    assert!(text.contains("submit !") && text.contains("Contract :: activity"), "{text}");
+    for part in ["async fn ship", "Descriptor", "ActivityFn"] {
+        assert!(!text.contains(part), "{part}: {text}");
+    }
 }
 
 #[test]

@@ -45,7 +45,8 @@ use crate::policy::ActivityOptions;
 pub trait Activity: Sized + 'static {
     /// The name that is recorded: unique in a registry.
     const NAME: &'static str;
-    /// The names of its parameters, where it has more than one.
+    /// The names of the parameters that make up its input, in their order: those that are neither a context nor a state. The
+    /// macros give them, so that the start of a runtime can compare a contract with its code. `None`: not known.
     const PARAMETERS: Option<&'static [&'static str]> = None;
     /// What it is called with.
     type Input: Serialize + DeserializeOwned + Send + 'static;

@@ -54,7 +54,8 @@ pub trait Orchestration: Sized + 'static {
     const NAME: &'static str;
     /// The version, as semver.
     const VERSION: &'static str = "1.0.0";
-    /// The names of its parameters, where it has more than one.
+    /// The names of the parameters that make up its input, in their order: those that are neither a context nor a state. The
+    /// macros give them, so that the start of a runtime can compare a contract with its code. `None`: not known.
     const PARAMETERS: Option<&'static [&'static str]> = None;
     /// What it is started with.
     type Input: Serialize + DeserializeOwned + Send + 'static;
