@@ -20,6 +20,7 @@ mod moments;
 mod registry;
 mod runtime;
 mod sqlite;
+mod stopped;
 mod stored;
 mod suspension;
 mod timers;

@@ -510,8 +510,10 @@ async fn a_runtime_that_is_dropped_leaves_its_work_to_the_next() {
     let next = start().await.unwrap();
     door.until_came(4).await;
     door.open();
-    assert_eq!(handle.result().await.unwrap(), 2);
+    drop(handle);
+    assert_eq!(visits::handle(&next.client(), "visits").result().await.unwrap(), 2);
     next.shutdown().await.unwrap();
+    drop(client);
 }
 
 #[tokio::test]

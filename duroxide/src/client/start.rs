@@ -113,6 +113,7 @@ impl Start {
         Box::pin(async move {
             let Self { client, name, id, input, version, labels, headers, if_exists, begin } = self;
             let instance = InstanceId::new(&id)?;
+            client.check_running(Some(&instance))?;
             check_text("orchestration name", &name, MAX_NAME)?;
             check_texts(&labels)?;
             check_texts(&headers)?;
