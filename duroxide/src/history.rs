@@ -69,6 +69,9 @@ pub enum Input {
     EventRaised {
         /// The name of the event.
         name: String,
+        /// Headers given by the client that raised it.
+        #[serde(default, skip_serializing_if = "TextMap::is_empty")]
+        headers: TextMap,
     },
     /// A child returned `Ok`. Payload: its output.
     ChildCompleted {
@@ -126,7 +129,7 @@ pub struct Started {
     /// Who waits for its outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
-    /// Headers given at the start.
+    /// Headers given at the start: its activities and children get them, too.
     #[serde(default, skip_serializing_if = "TextMap::is_empty")]
     pub headers: TextMap,
     /// Labels given at the start.
@@ -308,6 +311,11 @@ impl fmt::Display for Timeout {
 }
 
 impl Input {
+    /// An external event without headers.
+    pub fn raised(name: impl Into<String>) -> Self {
+        Self::EventRaised { name: name.into(), headers: TextMap::new() }
+    }
+
     /// The call that this answers, if it answers one.
     pub fn call(&self) -> Option<CallId> {
         match self {

@@ -12,6 +12,7 @@ mod crashes;
 mod damage;
 mod events;
 mod faults;
+mod headers;
 mod limits;
 mod logging;
 #[cfg(target_os = "linux")]

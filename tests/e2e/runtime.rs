@@ -760,7 +760,7 @@ async fn costs_behind_ten_and_ten_thousand<C: Copy>(
     let mut costs = Vec::new();
     for length in [10, 10_000] {
         let missing = length - events().await;
-        join_all((0..missing).map(|_| handle.raise(Filling))).await;
+        join_all((0..missing).map(|_| handle.raise(Filling).into_future())).await;
         until(length).await;
         let before = cost();
         handle.raise(Ring).await.unwrap();

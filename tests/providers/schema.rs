@@ -4,6 +4,9 @@ use duroxide::ErrorCode;
 use duroxide::sqlite::SqliteProvider;
 
 use crate::child::Process;
+
+/// How many there are.
+const MIGRATIONS: i64 = 2;
 use crate::store::Store;
 
 #[test]
@@ -19,7 +22,7 @@ fn processes_that_open_a_fresh_file_at_once_find_one_schema() {
             .raw()
             .query_row("SELECT count(*), max(version) FROM duroxide_schema", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .expect("schema");
-        assert_eq!(versions, (1, 1));
+        assert_eq!(versions, (1, MIGRATIONS));
     }
 }
 

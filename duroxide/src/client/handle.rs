@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::wait::Wait;
-use super::{Client, ClientError, OutcomeError, Status};
+use super::{Client, ClientError, OutcomeError, RaiseCall, Status};
 use crate::history::{Decision, Event, EventKind, Failure, Input};
-use crate::id::{EventId, ExecutionId, InstanceId, InvalidId, MAX_NAME, check_text};
+use crate::id::{EventId, ExecutionId, InstanceId, InvalidId};
 use crate::orchestration::{Event as ExternalEvent, Orchestration};
 use crate::payload::Payload;
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
@@ -144,28 +144,24 @@ impl<O> Handle<O> {
     /// Sends an external event. Once this has returned `Ok`, the event is never lost: it waits, in order, until the
     /// orchestration reads it.
     ///
-    /// # Errors
-    /// [`ClientError`]: there is no such instance, it has finished, the event is refused, or the storage fails.
+    /// ```
+    /// use duroxide::prelude::*;
     ///
-    /// # Cancel safety
-    /// Dropped while it is awaited, the event is sent or it is not.
-    pub async fn raise<E: ExternalEvent>(&self, event: E) -> Result<(), ClientError> {
-        self.raise_named(E::NAME, &event).await
+    /// #[event]
+    /// struct Approval { by: String }
+    ///
+    /// async fn approve(handle: &Handle<duroxide::Dynamic>) -> duroxide::Result<()> {
+    ///     handle.raise(Approval { by: "Ada".to_owned() }).header("tenant", "north").await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn raise<E: ExternalEvent>(&self, event: E) -> RaiseCall {
+        self.raise_named(E::NAME, &event)
     }
 
     /// Sends an external event by name: the twin of [`raise`](Handle::raise).
-    ///
-    /// # Errors
-    /// As [`raise`](Handle::raise).
-    ///
-    /// # Cancel safety
-    /// As [`raise`](Handle::raise).
-    pub async fn raise_named(&self, name: &str, event: &(impl Serialize + ?Sized)) -> Result<(), ClientError> {
-        let id = self.id()?;
-        check_text("event name", name, MAX_NAME)?;
-        let payload = Payload::encode(event).map_err(|e| ClientError::payload(id, "the event", &e))?;
-        self.client.check_size(id, "the event", &payload)?;
-        self.client.send(id, Input::EventRaised { name: name.to_owned() }, payload).await
+    pub fn raise_named(&self, name: &str, event: &(impl Serialize + ?Sized)) -> RaiseCall {
+        RaiseCall::new(&self.client, &self.instance, name, Payload::encode(event))
     }
 
     /// Asks the instance to end. An orchestration that has called `ctx.cancelled()` may compensate first; any other ends as

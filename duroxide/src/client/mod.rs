@@ -3,6 +3,7 @@
 mod admin;
 mod client_error;
 mod handle;
+mod raise;
 mod start;
 mod status;
 mod submit;
@@ -16,6 +17,7 @@ use serde::Serialize;
 pub use admin::InstanceList;
 pub use client_error::{ClientError, OutcomeError};
 pub use handle::{Dynamic, Handle};
+pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;
 

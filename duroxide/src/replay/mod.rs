@@ -25,7 +25,7 @@ use futures_util::future::BoxFuture;
 use self::core::Refusals;
 pub(crate) use self::core::{Core, Outcome};
 pub(crate) use self::fault::Fault;
-pub(crate) use self::mailbox::Ticket;
+pub(crate) use self::mailbox::{Ticket, Unread};
 use self::op::Op;
 pub(crate) use self::parts::Replay;
 use self::turn::{TurnGuard, TurnWaker};
@@ -84,7 +84,7 @@ pub(crate) struct Remains {
     /// A cancel that was asked for, and that the function has not been told of.
     pub(crate) cancel: Option<String>,
     /// External events that were not read: their names and contents, in the order of arrival.
-    pub(crate) unread: Vec<(String, Payload)>,
+    pub(crate) unread: Vec<(String, Unread)>,
 }
 
 impl Execution {

@@ -8,7 +8,13 @@ use crate::provider::ProviderError;
 use super::fault::storage;
 
 /// Each of them once, in this order.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/0001_initial.sql"), include_str!("schema/0003_headers.sql")];
+
+/// Makes the tables for a test of single statements.
+#[cfg(test)]
+pub(super) fn apply_all(connection: &Connection) {
+    MIGRATIONS.iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+}
 
 /// Brings the schema to the version of this program. Several processes may do so at once: the write lock lets one of them
 /// through, the others find its work done.

@@ -305,7 +305,7 @@ fn an_input_that_answers_no_call() {
     run.raises("Go", ());
     let mut event = run.history[4].clone();
     event.id = run.execution.last_event().next();
-    event.kind = EventKind::Input(Input::EventRaised { name: "Go".to_owned() });
+    event.kind = EventKind::Input(Input::raised("Go"));
     event.payload = Payload::NULL;
     run.history.push(event);
     let after = run.leaves_over(original);

@@ -280,7 +280,7 @@ pub(super) fn activity_completed(call: u64) -> Input {
 }
 
 pub(super) fn raised(name: &str) -> Input {
-    Input::EventRaised { name: name.to_owned() }
+    Input::raised(name)
 }
 
 pub(super) fn activity(call: u64, name: &str) -> Decision {
