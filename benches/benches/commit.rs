@@ -25,7 +25,7 @@ fn commit(criterion: &mut Criterion) {
 }
 
 fn event(to: &InstanceId) -> Submission {
-    let message = Message::new(Input::EventRaised { name: "go".to_owned() }, Payload::NULL);
+    let message = Message::new(Input::raised("go"), Payload::NULL);
     Submission::Send {
         to: to.clone(),
         message: MessageRow::from(&message),

@@ -75,6 +75,9 @@ pub enum Input {
     EventRaised {
         /// The name of the event.
         name: String,
+        /// Headers given by the client that raised it.
+        #[serde(default, skip_serializing_if = "TextMap::is_empty")]
+        headers: TextMap,
     },
     /// A child returned `Ok`. Payload: its output.
     ChildCompleted {
@@ -133,7 +136,7 @@ pub struct Started {
     /// The call that waits for its outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
-    /// Headers given at the start.
+    /// Headers given at the start: its activities and children get them, too.
     #[serde(default, skip_serializing_if = "TextMap::is_empty")]
     pub headers: TextMap,
     /// Labels given at the start.
@@ -323,6 +326,11 @@ impl Input {
     /// Returns the lowest format whose readers understand this input.
     pub(crate) fn format(&self) -> u16 {
         1
+    }
+
+    /// Returns an external event without headers.
+    pub fn raised(name: impl Into<String>) -> Self {
+        Self::EventRaised { name: name.into(), headers: TextMap::new() }
     }
 
     /// Returns the call that this input answers, if any.

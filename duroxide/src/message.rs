@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::history::{Input, TextMap};
+use crate::history::Input;
 use crate::id::MessageId;
 use crate::payload::Payload;
 
@@ -22,8 +22,6 @@ pub struct Message {
     pub input: Input,
     /// The value that belongs to it.
     pub payload: Payload,
-    /// Trace context and the like.
-    pub headers: TextMap,
 }
 
 /// Messages are delivered lane by lane, and within a lane in the order of their arrival.
@@ -41,15 +39,7 @@ pub enum Lane {
 impl Message {
     /// Creates a message that is delivered at once.
     pub fn new(input: Input, payload: Payload) -> Self {
-        Self {
-            id: MessageId::new(),
-            lane: Lane::Normal,
-            execution: None,
-            visible_at: None,
-            input,
-            payload,
-            headers: TextMap::new(),
-        }
+        Self { id: MessageId::new(), lane: Lane::Normal, execution: None, visible_at: None, input, payload }
     }
 
     /// Sets the only execution that it is for.

@@ -154,7 +154,6 @@ fn message(data: &str, large: bool) -> MessageRow {
         format: 1,
         data: data.to_owned(),
         payload: payload(large),
-        headers: TextMap::new(),
     }
 }
 

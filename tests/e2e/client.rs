@@ -191,7 +191,7 @@ async fn requests_that_are_dropped_happen_as_a_whole_or_not_at_all() {
     provider.faults().release(Method::Submit);
     let handle = attached(2).await.unwrap();
     provider.faults().hold(Method::Submit);
-    assert!(handle.raise(Finish { with: 100 }).now_or_never().is_none());
+    assert!(handle.raise(Finish { with: 100 }).into_future().now_or_never().is_none());
     assert!(handle.cancel("dropped").now_or_never().is_none());
     provider.faults().release(Method::Submit);
     provider.faults().hold(Method::Instance);

@@ -53,7 +53,6 @@ const CASES: &[Case] = &[
     case(Stage::New, "messages", "lane = 0", "format = 99", "format = 1"),
     case(Stage::New, "messages", "lane = 0", "format = 70000", "format = 1"),
     case(Stage::New, "messages", "lane = 0", "data = 'x' || data", "data = substr(data, 2)"),
-    case(Stage::New, "messages", "lane = 0", "headers = '{'", "headers = NULL"),
     case(Stage::New, "messages", "lane = 0", "payload_ref = 1717", "payload_ref = NULL"),
     case(
         Stage::New,

@@ -466,6 +466,16 @@ async fn a_node_that_lost_its_lease_joins_again_and_goes_on() {
 }
 
 #[tokio::test]
+async fn lost_lease_is_logged_with_its_code() {
+    let log = crate::logging::log();
+    let bench = Bench::new().await;
+    let node = bench.runtime.client().nodes().await.unwrap()[0].info.id;
+    lose_the_lease(&bench).await;
+    let lines = log.with(&format!("node={node}"));
+    assert!(lines.iter().any(|line| line.text.contains("code=DUR0102")), "{lines:?}");
+}
+
+#[tokio::test]
 async fn a_node_that_lost_its_lease_has_its_places_again() {
     let mut options = quick();
     options.max_activities = 1;

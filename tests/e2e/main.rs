@@ -13,6 +13,7 @@ mod damage;
 mod events;
 mod faults;
 mod golden;
+mod headers;
 mod limits;
 mod logging;
 #[cfg(target_os = "linux")]
@@ -21,6 +22,7 @@ mod moments;
 mod registry;
 mod runtime;
 mod sqlite;
+mod stopped;
 mod stored;
 mod suspension;
 mod timers;

@@ -105,6 +105,73 @@ async fn all_that_is_wrong_is_told_at_once_with_its_places() {
     }
 }
 
+/// Contracts: their code is implemented by hand below.
+#[activity]
+async fn wraps(order: u32, paper: String) -> duroxide::Result<u32>;
+
+#[orchestration(version = "2.0.0")]
+async fn delivers(ctx: OrchestrationContext, order: u32) -> duroxide::Result<()>;
+
+/// The code of a contract, with other parameters: `0` none, `1` other names, `2` the same in another order.
+struct Wraps<const PARAMETERS: usize>;
+
+impl<const PARAMETERS: usize> Activity for Wraps<PARAMETERS> {
+    const NAME: &'static str = "wraps";
+    const PARAMETERS: Option<&'static [&'static str]> =
+        Some([[].as_slice(), &["order", "ribbon"], &["paper", "order"]][PARAMETERS]);
+    type Input = serde_json::Value;
+    type Output = u32;
+    type Error = duroxide::Error;
+}
+
+impl<const PARAMETERS: usize> ActivityFn for Wraps<PARAMETERS> {
+    async fn run(_: ActivityContext, _: serde_json::Value) -> duroxide::Result<u32> {
+        Ok(1)
+    }
+}
+
+struct Delivers<const TWO: bool>;
+
+impl<const TWO: bool> Orchestration for Delivers<TWO> {
+    const NAME: &'static str = "delivers";
+    const VERSION: &'static str = if TWO { "2.0.0" } else { "1.0.0" };
+    const PARAMETERS: Option<&'static [&'static str]> = Some(&["order", "address"]);
+    type Input = serde_json::Value;
+    type Output = ();
+    type Error = duroxide::Error;
+}
+
+impl<const TWO: bool> OrchestrationFn for Delivers<TWO> {
+    async fn run(_: OrchestrationContext, _: serde_json::Value) -> duroxide::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn contract_and_code_with_different_parameters_refuse_the_start() {
+    let start = |registry: Registry| Runtime::builder().registry(registry).in_memory().start();
+    let code = line!() + 1;
+    let names = Registry::empty().with_activity::<Wraps<1>>();
+    let error = start(names).await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::ContractMismatch, "{error}");
+    let [(_, problem)] = error.problems() else { panic!("{error}") };
+    for part in ["activity `wraps`", "(order, paper)", "(order, ribbon)", &format!("registry.rs:{code}")] {
+        assert!(problem.contains(part), "{part}: {problem}");
+    }
+    assert_eq!(problem.matches("registry.rs:").count(), 2, "both places: {problem}");
+
+    let number = Registry::empty().with_activity::<Wraps<0>>().with_orchestration::<Delivers<true>>();
+    let error = start(number).await.err().unwrap();
+    let codes: Vec<_> = error.problems().iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, [ErrorCode::ContractMismatch; 2], "{error}");
+    assert!(error.to_string().contains("takes (order), its code") && error.to_string().contains("takes ()"), "{error}");
+
+    // Parameters are keyed by name; and a contract is compared with the code of its version.
+    let fits = Registry::empty().with_activity::<Wraps<2>>().with_orchestration::<Delivers<false>>();
+    start(fits).await.unwrap().shutdown().await.unwrap();
+    assert!(Registry::discover().entries().all(|entry| entry.name() != "wraps"), "a contract cannot be run");
+}
+
 #[activity]
 async fn waits_in_line(n: u32) -> duroxide::Result<u32> {
     Ok(n)

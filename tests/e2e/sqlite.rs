@@ -159,10 +159,15 @@ async fn a_file_that_cannot_be_opened_or_migrated_stops_the_start() {
     let clashes = folder.path().join("clashes.db");
     let other = rusqlite::Connection::open(&clashes).unwrap();
     other.execute_batch("CREATE TABLE duroxide_messages (mine TEXT)").unwrap();
-    for (path, part) in [(&newer, "version 999"), (&clashes, "duroxide_messages"), (&folder.path().to_owned(), "open")]
-    {
+    let cases = [
+        (&newer, ErrorCode::SchemaNewer, "version 999"),
+        (&clashes, ErrorCode::StorageFailed, "duroxide_messages"),
+        (&folder.path().to_owned(), ErrorCode::StorageFailed, "open"),
+    ];
+    for (path, code, part) in cases {
         let error = Runtime::builder().sqlite(path).registry(Registry::empty()).start().await.err().unwrap();
-        assert_eq!(error.code(), ErrorCode::StorageFailed, "{error}");
-        assert!(error.to_string().contains(part), "{error}");
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains(part) && error.to_string().starts_with(code.as_str()), "{error}");
+        assert!(!error.is_retryable(), "{error}");
     }
 }

@@ -50,6 +50,52 @@ async fn changed_code_suspends_and_the_right_code_resumes() {
     assert_eq!(handle.result().await.unwrap(), 1);
 }
 
+/// Naps twice, in an older version of its code.
+enum Naps<const TIMES: u64> {}
+
+impl<const TIMES: u64> Orchestration for Naps<TIMES> {
+    const NAME: &'static str = "naps";
+    type Input = ();
+    type Output = u64;
+    type Error = duroxide::Error;
+}
+
+impl<const TIMES: u64> OrchestrationFn for Naps<TIMES> {
+    async fn run(ctx: OrchestrationContext, (): ()) -> duroxide::Result<u64> {
+        for _ in 0..TIMES {
+            ctx.sleep(hours(1)).await;
+        }
+        Ok(TIMES)
+    }
+}
+
+#[tokio::test]
+async fn early_end_suspends_with_history_left_over() {
+    let old = Registry::empty().with_orchestration::<Naps<2>>();
+    let new = Registry::empty().with_orchestration::<Naps<1>>();
+    let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
+    let clock = test.clock().clone();
+    let handle = test.client().start("naps", "x", &()).await.unwrap();
+    test.advance(hours(1));
+    while handle.status().await.unwrap().events.0 < 4 {
+        tokio::task::yield_now().await;
+    }
+    let provider = test.crash();
+    let test = crate::builder().registry(new).build_id("2").provider(provider).clock(clock.clone());
+    let test = test.start().await.unwrap();
+    test.advance(hours(1));
+    let status = test.client().handle("x").wait_for(|status| status.suspension.is_some()).await.unwrap();
+    let suspension = status.suspension.unwrap();
+    assert_eq!((suspension.code, suspension.event.unwrap().0), (ErrorCode::HistoryLeftOver, 4));
+    let (recorded, asked) = (suspension.recorded.unwrap(), suspension.asked.unwrap());
+    assert!(recorded.starts_with("call 2: timer due") && recorded.contains("T02:00"), "{recorded}");
+    assert_eq!(asked, "the code ended here: return Ok");
+
+    let provider = test.crash();
+    let test = crate::builder().registry(old).build_id("3").provider(provider).clock(clock).start().await.unwrap();
+    assert_eq!(test.client().handle("x").result().await.unwrap(), 2);
+}
+
 #[event]
 struct Tick;
 

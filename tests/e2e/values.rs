@@ -253,7 +253,7 @@ async fn a_value_of_another_type_suspends_with_the_place_and_both_types() {
     client.start("calls_activity_wrongly", "activity input", &()).await.unwrap();
     client.start("reads_child_wrongly", "child", &()).await.unwrap();
     for (id, code, place, found, wanted) in [
-        ("event", ErrorCode::UnreadableResult, "values.rs", "string", "u32"),
+        ("event", ErrorCode::UnreadableResult, "values.rs", "string", "Number"),
         ("input", ErrorCode::UnreadableInput, "", "string", "()"),
         ("activity", ErrorCode::UnreadableResult, "values.rs", "integer", "String"),
         ("activity input", ErrorCode::UnreadableActivityInput, "", "string", "u32"),

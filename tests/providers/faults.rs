@@ -93,7 +93,7 @@ async fn a_damaged_row_concerns_only_its_instance() {
     for name in ["bad", "good"] {
         submit(&provider, start(name, None)).await.expect("start");
     }
-    let damage = "UPDATE duroxide_messages SET headers = 'not json', payload_ref = 17
+    let damage = "UPDATE duroxide_messages SET payload_ref = 17
         WHERE instance = (SELECT seq FROM duroxide_instances WHERE id = 'bad')";
     store.raw().execute(damage, []).expect("update");
     let lease = provider.join(&node()).await.expect("join");

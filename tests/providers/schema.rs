@@ -1,8 +1,12 @@
 //! The schema and its version.
 
+use duroxide::ErrorCode;
 use duroxide::sqlite::SqliteProvider;
 
 use crate::child::Process;
+
+/// How many there are.
+const MIGRATIONS: i64 = 2;
 use crate::store::Store;
 
 #[test]
@@ -18,7 +22,7 @@ fn processes_that_open_a_fresh_file_at_once_find_one_schema() {
             .raw()
             .query_row("SELECT count(*), max(version) FROM duroxide_schema", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .expect("schema");
-        assert_eq!(versions, (1, 1));
+        assert_eq!(versions, (1, MIGRATIONS));
     }
 }
 
@@ -39,6 +43,7 @@ fn a_newer_schema_is_refused() {
     store.raw().execute("UPDATE duroxide_schema SET version = 999", []).expect("update");
     let error = SqliteProvider::open(store.path()).expect_err("it must be refused");
     assert!(!error.is_retryable());
+    assert_eq!(error.code(), ErrorCode::SchemaNewer);
     assert!(error.to_string().contains("version 999"), "{error}");
 }
 

@@ -66,7 +66,6 @@ pub(crate) fn message(payload: Payload) -> MessageRow {
         format: 1,
         data: "{}".to_owned(),
         payload,
-        headers: TextMap::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use duroxide::prelude::*;
 use duroxide::provider::{EventRow, MessageRow};
 use duroxide::testing::check_history;
-use duroxide::{EventId, HistoryEvent, Lane, Message, MessageId, Payload, Registry, TextMap, Timestamp};
+use duroxide::{EventId, HistoryEvent, Lane, Message, MessageId, Payload, Registry, Timestamp};
 
 /// When the histories of the corpus were recorded: 2020-01-01, where the clock of a test begins.
 const RECORDED: i64 = 1_577_836_800_000_000;
@@ -49,7 +49,6 @@ pub fn message(text: &str) {
         format: 1,
         data: data.to_owned(),
         payload: payload_of(payload),
-        headers: TextMap::new(),
     };
     let Ok(message) = Message::try_from(row) else { return };
     let again = Message::try_from(MessageRow::from(&message));

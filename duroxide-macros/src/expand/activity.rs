@@ -44,7 +44,8 @@ pub(crate) fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 fn expand(expansion: &Expansion<'_>, shape: &Shape, args: &args::Activity) -> TokenStream {
     let contract = expansion.contract_impl(&shape.returns, options(expansion, args));
     if expansion.function.is_contract() {
-        return expansion.durable_type(&methods(expansion), &contract);
+        let entry = expansion.contract_entry("activity");
+        return expansion.durable_type(&methods(expansion), &quote!(#contract #entry));
     }
     let (function, handler) = (expansion.function(), handler(expansion, shape, args));
     let durable_type = expansion.durable_type(&methods(expansion), &quote!(#contract #handler));

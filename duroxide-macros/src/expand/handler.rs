@@ -43,26 +43,41 @@ impl Expansion<'_> {
 
     /// The entry by which the registry finds the function.
     pub(crate) fn entry(&self, constructor: &str) -> TokenStream {
-        let (private, handle) = (self.private(), &self.identity.handle);
+        let (private, handle, place) = (self.private(), &self.identity.handle, self.place());
         let annotated = quote!(#private::Annotated);
         let constructor = format_ident!("{constructor}");
+        quote! {
+            #[automatically_derived]
+            impl #annotated for #handle {
+                const DESCRIPTOR: #private::Descriptor =
+                    #private::Descriptor::#constructor::<#handle>(#place);
+            }
+            #private::inventory::submit! { <#handle as #annotated>::DESCRIPTOR }
+        }
+    }
+
+    /// The entry by which a function without a body is compared with its code.
+    pub(crate) fn contract_entry(&self, constructor: &str) -> TokenStream {
+        let (private, handle, place) = (self.private(), &self.identity.handle, self.place());
+        let constructor = format_ident!("{constructor}");
+        quote!(#private::inventory::submit! { #private::Contract::#constructor::<#handle>(#place) })
+    }
+
+    /// The place of the function in the source.
+    fn place(&self) -> TokenStream {
+        let private = self.private();
         let doc = self.function.first_doc_line();
         // At the user's function, so that the place is its line.
         let line = quote_spanned!(self.function.sig.ident.span()=> ::core::line!());
         let file = quote_spanned!(self.function.sig.ident.span()=> ::core::file!());
         quote! {
-            #[automatically_derived]
-            impl #annotated for #handle {
-                const DESCRIPTOR: #private::Descriptor =
-                    #private::Descriptor::#constructor::<#handle>(#private::Place {
-                        crate_name: ::core::env!("CARGO_PKG_NAME"),
-                        module: ::core::module_path!(),
-                        file: #file,
-                        line: #line,
-                        doc: #doc,
-                    });
+            #private::Place {
+                crate_name: ::core::env!("CARGO_PKG_NAME"),
+                module: ::core::module_path!(),
+                file: #file,
+                line: #line,
+                doc: #doc,
             }
-            #private::inventory::submit! { <#handle as #annotated>::DESCRIPTOR }
         }
     }
 }

@@ -53,7 +53,8 @@ fn expand(expansion: &Expansion<'_>, shape: &Shape, version: Option<&str>) -> To
     let contract = expansion.contract_impl(&shape.returns, more);
     let methods = methods(expansion, version);
     if expansion.function.is_contract() {
-        return expansion.durable_type(&methods, &contract);
+        let entry = expansion.contract_entry("orchestration");
+        return expansion.durable_type(&methods, &quote!(#contract #entry));
     }
     let (private, handle) = (expansion.private(), &expansion.identity.handle);
     let (run, entry) = (expansion.run(shape), expansion.entry("orchestration"));

@@ -114,7 +114,7 @@ fn item_that_is_no_function_is_emitted_unchanged() {
 }
 
 #[test]
-fn contract_has_no_function_and_no_entry() {
+fn contract_has_no_function_and_an_entry_of_its_own() {
     let text = activity(
         quote!(),
         quote!(
@@ -122,7 +122,10 @@ fn contract_has_no_function_and_no_entry() {
         ),
     )
     .to_string();
-    assert!(!text.contains("async fn ship") && !text.contains("inventory") && !text.contains("ActivityFn"), "{text}");
+    assert!(text.contains("submit !") && text.contains("Contract :: activity"), "{text}");
+    for part in ["async fn ship", "Descriptor", "ActivityFn"] {
+        assert!(!text.contains(part), "{part}: {text}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{CancelSignal, State, States};
+use crate::history::TextMap;
 use crate::id::{ActivityId, InstanceId};
 use crate::replay::op::activity::idempotency_key;
 
@@ -14,13 +15,20 @@ pub struct ActivityContext(Arc<Inner>);
 struct Inner {
     id: ActivityId,
     attempt: u32,
+    headers: TextMap,
     cancel: CancelSignal,
     states: Arc<States>,
 }
 
 impl ActivityContext {
-    pub(crate) fn new(id: ActivityId, attempt: u32, cancel: CancelSignal, states: Arc<States>) -> Self {
-        Self(Arc::new(Inner { id, attempt, cancel, states }))
+    pub(crate) fn new(
+        id: ActivityId,
+        attempt: u32,
+        headers: TextMap,
+        cancel: CancelSignal,
+        states: Arc<States>,
+    ) -> Self {
+        Self(Arc::new(Inner { id, attempt, headers, cancel, states }))
     }
 
     #[cfg(feature = "testing")]
@@ -36,6 +44,11 @@ impl ActivityContext {
     /// Returns the number of this attempt, from 1. An attempt that ended in a crash of the process does not count.
     pub fn attempt(&self) -> u32 {
         self.0.attempt
+    }
+
+    /// Returns the headers of the orchestration that called the activity: those given at its start, such as a trace context.
+    pub fn headers(&self) -> &TextMap {
+        &self.0.headers
     }
 
     /// Returns a key that is the same in every attempt of this call, and different for every other call. Pass it to external

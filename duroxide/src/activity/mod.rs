@@ -45,7 +45,8 @@ use crate::policy::ActivityOptions;
 pub trait Activity: Sized + 'static {
     /// The recorded name: unique in a registry.
     const NAME: &'static str;
-    /// The names of its parameters.
+    /// The names of the parameters that make up its input, in their order: neither the context nor states. The macros set
+    /// them, so that the start of a runtime can compare a contract with its code. `None`: unknown.
     const PARAMETERS: Option<&'static [&'static str]> = None;
     /// The type of its input.
     type Input: Serialize + DeserializeOwned + Send + 'static;

@@ -61,8 +61,10 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ClientError`] when the storage fails; what was removed until then stays removed.
+    /// [`ClientError`] when the storage fails, or the runtime of this client has stopped; what was removed until then stays
+    /// removed.
     pub async fn prune(&self, filter: &Filter, before: impl Into<Timestamp>) -> Result<u64, ClientError> {
+        self.check_running(None)?;
         let before = before.into();
         const BATCH: usize = 500;
         let mut removed = 0;

@@ -22,12 +22,17 @@ enum Kind {
     Exists(InstanceStatus),
     Live(InstanceStatus),
     Conflict,
+    Stopped,
     Storage(ProviderError),
 }
 
 impl ClientError {
     pub(super) fn invalid(code: ErrorCode, reason: impl Into<String>) -> Self {
         Self { kind: Kind::Refused(code, reason.into()), instance: None }
+    }
+
+    pub(super) fn stopped(instance: Option<&InstanceId>) -> Self {
+        Self { kind: Kind::Stopped, instance: instance.cloned() }
     }
 
     pub(super) fn not_found(instance: &InstanceId) -> Self {
@@ -79,6 +84,7 @@ impl ClientError {
             Kind::Exists(_) => ErrorCode::InstanceExists,
             Kind::Live(_) => ErrorCode::InstanceLive,
             Kind::Conflict => ErrorCode::StorageFailed,
+            Kind::Stopped => ErrorCode::RuntimeStopped,
             Kind::Storage(error) => error.code(),
         }
     }
@@ -146,6 +152,7 @@ impl fmt::Display for ClientError {
             }
             Kind::Live(status) => write!(f, "it is {status}; cancel or terminate it first"),
             Kind::Conflict => f.write_str("it has changed meanwhile"),
+            Kind::Stopped => f.write_str("the runtime of this client has stopped"),
             Kind::Storage(error) => error.fmt(f),
         }
     }

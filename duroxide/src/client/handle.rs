@@ -9,9 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::wait::Wait;
-use super::{Client, ClientError, OutcomeError, Status};
+use super::{Client, ClientError, OutcomeError, RaiseCall, Status};
 use crate::history::{Decision, Event, EventKind, Failure, Input};
-use crate::id::{EventId, ExecutionId, InstanceId, InvalidId, MAX_NAME, check_text};
+use crate::id::{EventId, ExecutionId, InstanceId, InvalidId};
 use crate::orchestration::{Event as ExternalEvent, Orchestration};
 use crate::payload::Payload;
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
@@ -96,7 +96,7 @@ impl<O> Handle<O> {
     /// Waits until the instance has come to its end, whichever.
     ///
     /// # Errors
-    /// [`ClientError`]: there is no such instance, or the storage fails.
+    /// [`ClientError`]: there is no such instance, the storage fails, or the runtime of this client has stopped.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
@@ -108,16 +108,22 @@ impl<O> Handle<O> {
     /// at once and at each such change.
     ///
     /// # Errors
-    /// [`ClientError`]: there is no such instance, or the storage fails.
+    /// [`ClientError`]: there is no such instance, the storage fails, or the runtime of this client has stopped.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
     pub async fn wait_for(&self, condition: impl Fn(&Status) -> bool) -> Result<Status, ClientError> {
-        let mut wait = Wait::new(&self.client, self.id()?);
+        let id = self.id()?;
+        let mut wait = Wait::new(&self.client, id);
         loop {
+            // Read before the status: what the runtime has committed until it stopped is still seen.
+            let stopped = self.client.is_stopped();
             let status = self.status().await?;
             if condition(&status) {
                 return Ok(status);
+            }
+            if stopped {
+                return Err(ClientError::stopped(Some(id)));
             }
             wait.for_change().await;
         }
@@ -138,35 +144,31 @@ impl<O> Handle<O> {
     /// Sends an external event. Once this has returned `Ok`, the event is never lost: it waits, in order, until the
     /// orchestration reads it.
     ///
-    /// # Errors
-    /// [`ClientError`]: there is no such instance, it has finished, the event is refused, or the storage fails.
+    /// ```
+    /// use duroxide::prelude::*;
     ///
-    /// # Cancel safety
-    /// Dropped while it is awaited, the event is sent or it is not.
-    pub async fn raise<E: ExternalEvent>(&self, event: E) -> Result<(), ClientError> {
-        self.raise_named(E::NAME, &event).await
+    /// #[event]
+    /// struct Approval { by: String }
+    ///
+    /// async fn approve(handle: &Handle<duroxide::Dynamic>) -> duroxide::Result<()> {
+    ///     handle.raise(Approval { by: "Ada".to_owned() }).header("tenant", "north").await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn raise<E: ExternalEvent>(&self, event: E) -> RaiseCall {
+        self.raise_named(E::NAME, &event)
     }
 
     /// Sends an external event by name: the twin of [`raise`](Handle::raise).
-    ///
-    /// # Errors
-    /// As [`raise`](Handle::raise).
-    ///
-    /// # Cancel safety
-    /// As [`raise`](Handle::raise).
-    pub async fn raise_named(&self, name: &str, event: &(impl Serialize + ?Sized)) -> Result<(), ClientError> {
-        let id = self.id()?;
-        check_text("event name", name, MAX_NAME)?;
-        let payload = Payload::encode(event).map_err(|e| ClientError::payload(id, "the event", &e))?;
-        self.client.check_size(id, "the event", &payload)?;
-        self.client.send(id, Input::EventRaised { name: name.to_owned() }, payload).await
+    pub fn raise_named(&self, name: &str, event: &(impl Serialize + ?Sized)) -> RaiseCall {
+        RaiseCall::new(&self.client, &self.instance, name, Payload::encode(event))
     }
 
     /// Asks the instance to end. An orchestration that has called `ctx.cancelled()` may compensate first; any other ends as
     /// cancelled. A suspended instance does so once it is resumed.
     ///
     /// # Errors
-    /// [`ClientError`]: there is no such instance, it has finished, or the storage fails.
+    /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let id = self.id()?;
         self.client.send(id, Input::CancelRequested { reason: reason.into(), parent: None }, Payload::NULL).await
@@ -176,7 +178,7 @@ impl<O> Handle<O> {
     /// is told, its children are closed by their policy.
     ///
     /// # Errors
-    /// [`ClientError`]: there is no such instance, it has finished, or the storage fails.
+    /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         self.client.terminate(self.id()?, &reason.into()).await
     }
@@ -184,9 +186,10 @@ impl<O> Handle<O> {
     /// Lets a suspended instance run again.
     ///
     /// # Errors
-    /// [`ClientError`]: there is no such instance, it has finished, or the storage fails.
+    /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
     pub async fn resume(&self) -> Result<(), ClientError> {
         let id = self.id()?;
+        self.client.check_running(Some(id))?;
         let submission = Submission::Resume { instance: id.clone(), time: self.client.clock.now() };
         self.client.submit(id, submission).await.map(|_| ())
     }
@@ -194,7 +197,8 @@ impl<O> Handle<O> {
     /// Removes the instance with its history. Only a finished one can be removed.
     ///
     /// # Errors
-    /// [`ClientError`]: there is no such instance, it has not finished, or the storage fails.
+    /// [`ClientError`]: there is no such instance, it has not finished, the storage fails, or the runtime has
+    /// stopped.
     pub async fn delete(&self) -> Result<(), ClientError> {
         self.client.delete(self.id()?).await
     }
@@ -228,9 +232,14 @@ impl Client {
                 if let Some(finished) = told {
                     return Ok(finished);
                 }
+                // Read before the record: what the runtime has committed until it stopped is still seen.
+                let stopped = self.is_stopped();
                 let InstanceRecord { status, outcome, .. } = self.record(id).await?;
                 if status.is_finished() {
                     return Ok(Arc::new(Finished { status, outcome }));
+                }
+                if stopped {
+                    return Err(ClientError::stopped(Some(id)));
                 }
                 told = wait.for_change().await;
             }

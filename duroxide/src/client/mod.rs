@@ -3,6 +3,7 @@
 mod admin;
 mod client_error;
 mod handle;
+mod raise;
 mod start;
 mod status;
 mod submit;
@@ -16,10 +17,12 @@ use serde::Serialize;
 pub use admin::InstanceList;
 pub use client_error::{ClientError, OutcomeError};
 pub use handle::{Dynamic, Handle};
+pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::id::InstanceId;
 use crate::orchestration::Orchestration;
 use crate::payload::Payload;
 use crate::policy::Limits;
@@ -29,7 +32,8 @@ use crate::runtime::NodeHandle;
 /// Starts instances and talks to them. Cheap to clone.
 ///
 /// [`Runtime::client`](crate::Runtime::client) gives one that hands over to that runtime at once. [`Client::new`] makes
-/// one without a runtime: what it asks for is carried out by whichever node is alive, now or later.
+/// one without a runtime: what it asks for is carried out by whichever node is alive, now or later. A client of a runtime
+/// that has stopped only reads; all else fails with `DUR0103`.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -116,6 +120,16 @@ impl Client {
     /// The time by the clock of this client: what starts, cancels and prunes go by.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Returns true if this is the client of a runtime that has stopped.
+    fn is_stopped(&self) -> bool {
+        self.local.as_ref().is_some_and(|local| local.stopped().is_set())
+    }
+
+    /// Refuses to change anything for a runtime that has stopped. What is under way by then is carried out.
+    fn check_running(&self, instance: Option<&InstanceId>) -> Result<(), ClientError> {
+        if self.is_stopped() { Err(ClientError::stopped(instance)) } else { Ok(()) }
     }
 
     #[cfg(feature = "testing")]

@@ -82,7 +82,8 @@ impl<O> StartCall<O> {
         self
     }
 
-    /// Adds a header: handed on to its activities and children, unseen by the code.
+    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. The orchestration, its activities and
+    /// its children read it with `ctx.headers()`. The last value of a name stays.
     pub fn header(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.start.headers.insert(key.into(), value.into());
         self
@@ -113,9 +114,10 @@ impl Start {
         Box::pin(async move {
             let Self { client, name, id, input, version, labels, headers, if_exists, begin } = self;
             let instance = InstanceId::new(&id)?;
+            client.check_running(Some(&instance))?;
             check_text("orchestration name", &name, MAX_NAME)?;
-            check_texts(&labels)?;
-            check_texts(&headers)?;
+            check_texts(["label name", "label value"], &labels)?;
+            check_texts(HEADER, &headers)?;
             let version = version.map(|text| parse_version(&text)).transpose()?;
             let input = input.map_err(|e| ClientError::payload(&instance, "the input", &e))?;
             client.check_size(&instance, "the input", &input)?;
@@ -164,12 +166,16 @@ impl Client {
     }
 }
 
-fn check_texts(texts: &TextMap) -> Result<(), ClientError> {
+/// How the two texts of a header are called in an error.
+pub(super) const HEADER: [&str; 2] = ["header name", "header value"];
+
+/// Checks the names and values of labels or headers.
+pub(super) fn check_texts([of_name, of_value]: [&'static str; 2], texts: &TextMap) -> Result<(), ClientError> {
     const MAX_VALUE: usize = 1024;
-    for (key, value) in texts {
-        check_text("label or header key", key, MAX_NAME)?;
+    for (name, value) in texts {
+        check_text(of_name, name, MAX_NAME)?;
         if !value.is_empty() {
-            check_text("label or header value", value, MAX_VALUE)?;
+            check_text(of_value, value, MAX_VALUE)?;
         }
     }
     Ok(())

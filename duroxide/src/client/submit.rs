@@ -116,6 +116,7 @@ impl Client {
 
     /// Sends a message to a live instance.
     pub(super) async fn send(&self, to: &InstanceId, input: Input, payload: Payload) -> Result<(), ClientError> {
+        self.check_running(Some(to))?;
         let message = MessageRow::from(&Message::new(input, payload));
         let hold = self.clock.hold();
         let (local, time) = (self.local.as_ref(), self.clock.now());

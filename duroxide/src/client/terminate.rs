@@ -10,6 +10,7 @@ use crate::runtime::{Backoff, termination};
 
 impl Client {
     pub(super) async fn terminate(&self, instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
+        self.check_running(Some(instance))?;
         let (mut backoff, mut asked) = (Backoff::default(), false);
         loop {
             let record = self.ask(|| self.provider.instance(instance)).await?;
@@ -59,6 +60,7 @@ impl Client {
     }
 
     pub(super) async fn delete(&self, instance: &InstanceId) -> Result<(), ClientError> {
+        self.check_running(Some(instance))?;
         let (mut patience, mut again) = (Patience::new(), false);
         loop {
             let error = match self.provider.delete(std::slice::from_ref(instance)).await {

@@ -31,10 +31,14 @@ impl<'a> Wait<'a> {
         Self { clock: &*client.clock, local: client.local.as_ref(), instance, watch, _party, hold }
     }
 
-    /// Waits for the next change, and tells the end of the instance if that was it and is known.
+    /// Waits for the next change, or for the end of the runtime of this client. Returns the end of the instance if that was
+    /// the change and is known.
     pub(super) async fn for_change(&mut self) -> Option<Arc<Finished>> {
         self.hold = Hold::none();
-        let finished = self.watch.changed().await;
+        let finished = match select(pin!(self.watch.changed()), pin!(stopped(self.local))).await {
+            Either::Left((finished, _)) => finished,
+            Either::Right(_) => None,
+        };
         self.hold = self.clock.hold();
         self.watch.note();
         finished
@@ -43,13 +47,28 @@ impl<'a> Wait<'a> {
     /// The same, but only for as long as the instance is live on the node of this process.
     pub(super) async fn while_live_here(&mut self) -> Option<Arc<Finished>> {
         let gone = self.local?.gone(self.instance, self.clock.hold());
+        let stopped = stopped(self.local);
         self.hold = Hold::none();
-        let (finished, hold) = match select(pin!(self.watch.changed()), gone).await {
-            Either::Left((finished, _)) => (finished, self.clock.hold()),
-            Either::Right((hold, _)) => (None, hold.unwrap_or_else(|_| self.clock.hold())),
+        let gone = async {
+            match select(gone, pin!(stopped)).await {
+                Either::Left((hold, _)) => hold.ok(),
+                Either::Right(_) => None,
+            }
         };
-        self.hold = hold;
+        let (finished, hold) = match select(pin!(self.watch.changed()), pin!(gone)).await {
+            Either::Left((finished, _)) => (finished, None),
+            Either::Right((hold, _)) => (None, hold),
+        };
+        self.hold = hold.unwrap_or_else(|| self.clock.hold());
         self.watch.note();
         finished
+    }
+}
+
+/// Resolves once the runtime of the client has stopped: never, for a client without one.
+async fn stopped(local: Option<&NodeHandle>) {
+    match local {
+        Some(local) => local.stopped().stopped().await,
+        None => std::future::pending().await,
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{ActivityCall, Cancelled, ChildCall, ContinueAsNew, Event, EventByName, EventWait, Sleep, event};
 use crate::clock::Timestamp;
+use crate::history::TextMap;
 use crate::id::ExecutionId;
 use crate::payload::Payload;
 use crate::policy::ActivityOptions;
@@ -34,6 +35,14 @@ impl OrchestrationContext {
     /// Returns the instance id and the number of this execution.
     pub fn execution(&self) -> &ExecutionId {
         &self.core.execution
+    }
+
+    /// Returns the headers that were given at the start, such as a trace context: the same on replay, and in every execution
+    /// of the instance. A child has those of its parent.
+    #[track_caller]
+    pub fn headers(&self) -> TextMap {
+        let state = self.core.lock_in_poll(Location::caller());
+        state.and_then(|state| state.started.as_ref().map(|started| started.headers.clone())).unwrap_or_default()
     }
 
     /// Returns the recorded time of the newest delivered event: the same on replay, and constant until the next event.

@@ -61,7 +61,7 @@ impl Payload {
             type_name: std::any::type_name::<T>().to_owned(),
             action: Action::Read,
             path: String::new(),
-            reason: redact::redact_de_error(&error),
+            reason: format!("{}; the payload is {}", redact::redact_de_error(&error), redact::json_kind(&self.0)),
         })
     }
 

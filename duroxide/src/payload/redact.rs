@@ -38,6 +38,21 @@ fn is_field_name(message: &str) -> bool {
     name.is_some_and(|name| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '$')))
 }
 
+/// Returns the kind of a JSON text as a whole, which says nothing of its content.
+pub(super) fn json_kind(json: &[u8]) -> &'static str {
+    let is_float = || json.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+    match json.trim_ascii_start().first() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        Some(b'-' | b'0'..=b'9') if is_float() => "a floating-point number",
+        Some(b'-' | b'0'..=b'9') => "an integer",
+        _ => "no JSON",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

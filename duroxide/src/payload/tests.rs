@@ -373,7 +373,10 @@ fn encode_errors_never_contain_the_value() {
     assert_eq!(errors[0].path(), "{0}");
     assert_eq!(errors[1].path(), "[0]");
     let error = Payload::encode("s3cr3t").unwrap().decode::<u32>().unwrap_err();
-    assert_eq!(error.to_string(), "a payload cannot be read as u32: invalid type at line 1 column 8");
+    assert_eq!(
+        error.to_string(),
+        "a payload cannot be read as u32: invalid type at line 1 column 8; the payload is a string"
+    );
 }
 
 #[test]

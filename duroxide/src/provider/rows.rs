@@ -50,8 +50,6 @@ pub struct MessageRow {
     pub data: String,
     /// The value that belongs to it.
     pub payload: Payload,
-    /// Trace context and the like.
-    pub headers: TextMap,
 }
 
 /// A row whose content this version cannot read. The row is kept, its instance is suspended.
@@ -112,7 +110,6 @@ impl From<&Message> for MessageRow {
             format: message.input.format(),
             data: to_json(&message.input),
             payload: message.payload.clone(),
-            headers: message.headers.clone(),
         }
     }
 }
@@ -132,7 +129,6 @@ impl TryFrom<MessageRow> for Message {
             visible_at: row.visible_at,
             input,
             payload: row.payload,
-            headers: row.headers,
         })
     }
 }

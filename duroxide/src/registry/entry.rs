@@ -32,6 +32,7 @@ pub struct Entry {
     place: Place,
     type_id: TypeId,
     requires: Vec<StateType>,
+    pub(super) parameters: Option<&'static [&'static str]>,
     pub(crate) code: Code,
 }
 
@@ -52,7 +53,8 @@ impl Entry {
 
     pub(super) fn of_activity<A: Activity>(place: Place, requires: Vec<StateType>, code: ActivityCode) -> Self {
         let type_id = TypeId::of::<A>();
-        Self { name: A::NAME, version: None, place, type_id, requires, code: Code::Activity(code) }
+        let parameters = A::PARAMETERS;
+        Self { name: A::NAME, version: None, place, type_id, requires, parameters, code: Code::Activity(code) }
     }
 
     pub(super) fn orchestration<O: OrchestrationFn>(place: Place) -> Self {
@@ -62,6 +64,7 @@ impl Entry {
             place,
             type_id: TypeId::of::<O>(),
             requires: Vec::new(),
+            parameters: O::PARAMETERS,
             code: Code::Orchestration(function::<O>()),
         }
     }

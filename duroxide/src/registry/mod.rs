@@ -3,10 +3,12 @@
 //! The macros submit a [`Descriptor`] for every annotated function. [`Registry::discover`] collects those of all linked crates.
 //! Functions can also be registered by hand, instead or in addition.
 
+mod contract;
 mod descriptor;
 mod entry;
 mod lookup;
 
+pub use contract::Contract;
 pub use descriptor::{Annotated, Descriptor, Place};
 pub(crate) use entry::Code;
 pub use entry::{Entry, Kind};
@@ -137,7 +139,8 @@ impl Registry {
         (self.crates.is_empty() || self.crates.contains(&krate)) && !self.except.iter().any(|n| n == entry.name())
     }
 
-    /// Checks that no name is registered twice, that all state is provided, and that all expected crates are linked.
+    /// Checks that no name is registered twice, that all state is provided, that no contract contradicts its code, and that all
+    /// expected crates are linked.
     pub(crate) fn check(&self, states: &States, expected: &[String]) -> Result<Lookup, Vec<Problem>> {
         let entries: Vec<Entry> = self.entries().collect();
         let mut problems = Vec::new();
@@ -149,6 +152,7 @@ impl Registry {
             report(ErrorCode::MissingState, entry.missing_states(states).collect());
             report(ErrorCode::InvalidId, entry.invalid().into_iter().collect());
         }
+        report(ErrorCode::ContractMismatch, Contract::mismatches(&entries));
         report(ErrorCode::CrateNotLinked, expected.iter().filter_map(|name| not_linked(name)).collect());
         if problems.is_empty() { Ok(Lookup::new(entries)) } else { Err(problems) }
     }

@@ -6,15 +6,22 @@ use crate::history::{Decision, Event, EventKind, Input};
 use crate::id::EventId;
 use crate::payload::Payload;
 
-/// Compares the decisions of one step, both sorted by call.
-pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided]) -> Result<(), Fault> {
+/// Compares the decisions of one step, both sorted by call. `behind` is the event of the history that follows the step.
+pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided], behind: Option<&Event>) -> Result<(), Fault> {
+    let early_end = early_end(recorded, asked);
     let mut asked = asked.iter();
     for event in recorded {
         let EventKind::Decision(decision) = &event.kind else { continue };
         let Some(other) = asked.next() else {
-            return Err(Fault::mismatch(event.id, Some(describe(decision)), None));
+            return Err(match early_end {
+                Some(end) => left_over(event, end),
+                None => Fault::mismatch(event.id, Some(describe(decision)), None),
+            });
         };
         if !same(decision, &event.payload, other) {
+            if let Some(end) = early_end.filter(|_| belongs_to_end(other)) {
+                return Err(left_over(event, end));
+            }
             let asked = describe_beside(decision, other);
             return Err(Fault::mismatch(event.id, Some(describe(decision)), Some(asked)).at(other.place));
         }
@@ -22,28 +29,48 @@ pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided]) -> Res
     match asked.next() {
         None => Ok(()),
         Some(extra) => {
+            if let (Some(end), Some(event)) = (early_end.filter(|_| belongs_to_end(extra)), behind) {
+                return Err(left_over(event, end));
+            }
             let position = recorded.last().map_or(input, |event| event.id).next();
             Err(Fault::mismatch(position, None, Some(describe(&extra.decision))).at(extra.place))
         }
     }
 }
 
-/// Returns the fault of a history that begins with a decision.
-pub(super) fn decision_without_step(event: &Event) -> Fault {
-    let recorded = match &event.kind {
-        EventKind::Decision(decision) => describe(decision),
-        EventKind::Input(input) => format!("{input:?}"),
-    };
-    Fault::mismatch(event.id, Some(recorded), None)
+/// Returns the end of the function, by a return or as new, in a step that does not end its history.
+fn early_end<'a>(recorded: &[Event], asked: &'a [Decided]) -> Option<&'a Decided> {
+    let history_ends = matches!(recorded.last(), Some(Event { kind: EventKind::Decision(d), .. }) if d.is_terminal());
+    asked.last().filter(|last| is_end_of_code(&last.decision) && !history_ends)
 }
 
-/// Returns the fault of a recorded input that the code does not accept: it answers no open call, or comes after the end.
+fn is_end_of_code(decision: &Decision) -> bool {
+    matches!(decision, Decision::Completed | Decision::Failed { .. } | Decision::ContinuedAsNew { .. })
+}
+
+/// Returns true for an end, and for the drop of a call, which an early return causes.
+fn belongs_to_end(asked: &Decided) -> bool {
+    is_end_of_code(&asked.decision) || matches!(asked.decision, Decision::CallDropped { .. })
+}
+
+fn left_over(event: &Event, end: &Decided) -> Fault {
+    let ended = format!("the code ended here: {}", describe(&end.decision));
+    Fault::left_over(event.id, describe_event(&event.kind), ended).at(end.place)
+}
+
+/// Returns the fault of a history that continues after the end that the code came to, and that the history records.
+pub(super) fn input_after_end(event: EventId, input: &Input) -> Fault {
+    Fault::left_over(event, describe_input(input), "the code ended before this event".to_owned())
+}
+
+/// Returns the fault of a history that begins with a decision.
+pub(super) fn decision_without_step(event: &Event) -> Fault {
+    Fault::mismatch(event.id, Some(describe_event(&event.kind)), None)
+}
+
+/// Returns the fault of a recorded input that the code does not accept: it answers no open call.
 pub(super) fn stale_input(event: EventId, input: &Input) -> Fault {
-    let recorded = match input.call() {
-        Some(call) => format!("the outcome of call {call}"),
-        None => "an input for an execution that has begun and not ended".to_owned(),
-    };
-    Fault::mismatch(event, Some(recorded), None)
+    Fault::mismatch(event, Some(describe_input(input)), None)
 }
 
 fn same(recorded: &Decision, payload: &Payload, asked: &Decided) -> bool {
@@ -58,6 +85,29 @@ fn same(recorded: &Decision, payload: &Payload, asked: &Decided) -> bool {
         (a, b) => a == b,
     };
     kind && payload.json_eq(&asked.payload)
+}
+
+fn describe_event(kind: &EventKind) -> String {
+    match kind {
+        EventKind::Decision(decision) => describe(decision),
+        EventKind::Input(input) => describe_input(input),
+    }
+}
+
+fn describe_input(input: &Input) -> String {
+    match input {
+        Input::Started(_) => "the start of the execution".to_owned(),
+        Input::EventRaised { name, .. } => format!("event {name:?}"),
+        Input::CancelRequested { .. } => "a request to cancel".to_owned(),
+        Input::TerminateRequested { .. } => "a request to terminate".to_owned(),
+        Input::ActivityCompleted { call }
+        | Input::ActivityFailed { call, .. }
+        | Input::TimerFired { call }
+        | Input::ChildCompleted { call }
+        | Input::ChildFailed { call, .. }
+        | Input::StartAccepted { call }
+        | Input::StartRejected { call, .. } => format!("the outcome of call {call}"),
+    }
 }
 
 fn describe(decision: &Decision) -> String {

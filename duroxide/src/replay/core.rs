@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
-use super::mailbox::{Mailbox, Ticket};
+use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, poll_scope};
 use crate::clock::Timestamp;
@@ -67,7 +67,7 @@ pub(crate) struct Core {
 pub(crate) struct State {
     pub(crate) now: Timestamp,
     pub(super) last_event: EventId,
-    pub(super) started: Option<Started>,
+    pub(crate) started: Option<Started>,
     pub(crate) mailbox: Mailbox,
     /// Calls without an outcome, and outcomes that no future has taken.
     pub(super) calls: HashMap<CallId, Call>,
@@ -309,8 +309,8 @@ impl State {
                 self.started = Some(started.clone());
                 Delivered::Begin
             }
-            Input::EventRaised { name } => {
-                let woken = self.mailbox.deliver(name, id, payload);
+            Input::EventRaised { name, headers } => {
+                let woken = self.mailbox.deliver(name, id, Unread { payload, headers: headers.clone() });
                 self.to_wake.extend(woken);
                 Delivered::Applied
             }

@@ -29,6 +29,15 @@ impl Fault {
         fault
     }
 
+    pub(super) fn left_over(event: EventId, recorded: String, ended: String) -> Self {
+        let message = "the code came to its end before its history did";
+        let mut fault = Self::new(ErrorCode::HistoryLeftOver, message);
+        fault.0.event = Some(event);
+        fault.0.recorded = Some(recorded);
+        fault.0.asked = Some(ended);
+        fault
+    }
+
     pub(super) fn not_durable(last: Option<Place>) -> Self {
         let message = match last {
             Some(_) => {

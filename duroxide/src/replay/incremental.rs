@@ -31,8 +31,9 @@ impl Replay {
         let mut events = events.into_iter();
         self.last_step.extend(events.by_ref().take(first));
         let Some(last) = events.as_slice().iter().rposition(begins_step) else { return Ok(()) };
-        self.execution.replay(&self.last_step)?;
-        self.execution.replay(&events.as_slice()[..last])?;
+        let (steps, behind) = (&events.as_slice()[..last], events.as_slice().get(last));
+        self.execution.replay_steps(&self.last_step, events.as_slice().first())?;
+        self.execution.replay_steps(steps, behind)?;
         self.last_step.clear();
         self.last_step.extend(events.skip(last));
         Ok(())

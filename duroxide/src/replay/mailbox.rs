@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 
+use crate::history::TextMap;
 use crate::id::EventId;
 use crate::payload::Payload;
 
@@ -25,9 +26,16 @@ pub(crate) struct Ticket(u64);
 #[derive(Default)]
 struct Named {
     /// Unread events, each with its id: continue-as-new passes them on in their order across names.
-    events: VecDeque<(EventId, Payload)>,
+    events: VecDeque<(EventId, Unread)>,
     /// Sorted by ticket.
     waits: VecDeque<Wait>,
+}
+
+/// The content of an event that no wait has consumed. Its headers are kept for the next execution.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Unread {
+    pub(crate) payload: Payload,
+    pub(crate) headers: TextMap,
 }
 
 struct Wait {
@@ -57,9 +65,9 @@ impl Named {
 
 impl Mailbox {
     /// Adds an event; returns the waker of the wait that it belongs to.
-    pub(crate) fn deliver(&mut self, name: &str, id: EventId, payload: Payload) -> Option<Waker> {
+    pub(crate) fn deliver(&mut self, name: &str, id: EventId, event: Unread) -> Option<Waker> {
         self.change(name, |named| {
-            named.events.push_back((id, payload));
+            named.events.push_back((id, event));
             named.waker_of_newest()
         })
     }
@@ -76,7 +84,7 @@ impl Mailbox {
                     named.waits.remove(index);
                 }
                 *wait = None;
-                return named.events.pop_front().map(|(_, payload)| payload);
+                return named.events.pop_front().map(|(_, event)| event.payload);
             }
             match position {
                 Some(index) => named.waits[index].waker.clone_from(waker),
@@ -100,23 +108,23 @@ impl Mailbox {
 
     /// Takes the oldest event that belongs to no wait.
     pub(crate) fn take_one(&mut self, name: &str) -> Option<Payload> {
-        self.change(name, |named| named.events.remove(named.waits.len()).map(|(_, payload)| payload))
+        self.change(name, |named| named.events.remove(named.waits.len()).map(|(_, event)| event.payload))
     }
 
     /// Takes all events that belong to no wait.
     pub(crate) fn take_all(&mut self, name: &str) -> Vec<Payload> {
         self.change(name, |named| {
             let first = named.waits.len().min(named.events.len());
-            named.events.drain(first..).map(|(_, payload)| payload).collect()
+            named.events.drain(first..).map(|(_, event)| event.payload).collect()
         })
     }
 
     /// Takes all unread events, in the order of arrival.
-    pub(crate) fn take_unread(&mut self) -> Vec<(String, Payload)> {
+    pub(crate) fn take_unread(&mut self) -> Vec<(String, Unread)> {
         self.unserved = 0;
         let mut unread = Vec::new();
         for (name, named) in self.boxes.drain() {
-            unread.extend(named.events.into_iter().map(|(id, payload)| (id, (name.clone(), payload))));
+            unread.extend(named.events.into_iter().map(|(id, event)| (id, (name.clone(), event))));
         }
         unread.sort_unstable_by_key(|(id, _)| *id);
         unread.into_iter().map(|(_, unread)| unread).collect()

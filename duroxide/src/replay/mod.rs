@@ -29,7 +29,7 @@ pub(crate) use self::core::{Core, Outcome};
 use self::core::{Recorded, State};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::incremental::Replay;
-pub(crate) use self::mailbox::Ticket;
+pub(crate) use self::mailbox::{Ticket, Unread};
 use self::op::Op;
 use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
@@ -87,7 +87,7 @@ pub(crate) struct Remains {
     /// The reason of a cancel request that the function has not seen.
     pub(crate) cancel: Option<String>,
     /// External events that the function has not read, with their names, in the order of arrival.
-    pub(crate) unread: Vec<(String, Payload)>,
+    pub(crate) unread: Vec<(String, Unread)>,
 }
 
 impl Execution {
@@ -139,20 +139,27 @@ impl Execution {
     ///
     /// # Errors
     /// A [`Fault`] if the decisions of the function differ from the recorded ones.
-    pub(crate) fn replay(&mut self, mut rest: &[Event]) -> Result<(), Fault> {
-        while let Some((event, behind)) = rest.split_first() {
+    pub(crate) fn replay(&mut self, history: &[Event]) -> Result<(), Fault> {
+        self.replay_steps(history, None)
+    }
+
+    /// Replays the next whole steps of a recorded history, in which the event `behind` follows them.
+    fn replay_steps(&mut self, mut rest: &[Event], behind: Option<&Event>) -> Result<(), Fault> {
+        while let Some((event, following)) = rest.split_first() {
             let EventKind::Input(input) = &event.kind else {
                 return Err(compare::decision_without_step(event));
             };
             let is_decision = |event: &&Event| matches!(event.kind, EventKind::Decision(_));
-            let (recorded, next) = behind.split_at(behind.iter().take_while(is_decision).count());
+            let (recorded, next) = following.split_at(following.iter().take_while(is_decision).count());
             let recorded = without_end_from_outside(input, recorded);
             self.core.lock().replaying = Some(Recorded::of(recorded));
+            let ended = self.core.lock().retired;
             let stepped = self.step_to_quiescence(event.id, event.time, input, event.payload.clone())?;
             let Some(outcome) = stepped else {
-                return Err(compare::stale_input(event.id, input));
+                let fault = if ended { compare::input_after_end } else { compare::stale_input };
+                return Err(fault(event.id, input));
             };
-            compare::step(event.id, recorded, &outcome.decisions)?;
+            compare::step(event.id, recorded, &outcome.decisions, next.first().or(behind))?;
             if let Some(last) = recorded.last() {
                 self.core.lock().last_event = last.id;
             }

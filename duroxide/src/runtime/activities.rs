@@ -12,7 +12,7 @@ use tokio::task::unconstrained;
 use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::Clock;
-use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, Timeout};
+use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, TextMap, Timeout};
 use crate::id::ActivityId;
 use crate::payload::Payload;
 use crate::policy::Limits;
@@ -27,6 +27,7 @@ pub(super) struct Attempt {
     pub(super) attempt: u32,
     pub(super) scheduled: ActivityScheduled,
     pub(super) input: Payload,
+    pub(super) headers: TextMap,
 }
 
 /// How an attempt ended.
@@ -73,8 +74,8 @@ impl Attempt {
 
     /// Runs the activity. Dropping the future drops an async activity where it waits.
     pub(super) async fn run(self, code: ActivityCode, around: Arc<Surroundings>, cancel: CancelSignal) -> AttemptDone {
-        let Self { id, run, attempt, scheduled, input } = self;
-        let ctx = ActivityContext::new(id.clone(), attempt, cancel.clone(), around.states.clone());
+        let Self { id, run, attempt, scheduled, input, headers } = self;
+        let ctx = ActivityContext::new(id.clone(), attempt, headers, cancel.clone(), around.states.clone());
         let limit = scheduled.options.start_to_close;
         let (code, lingers) = run_code(code, &around, ctx, input);
         let limited = async {

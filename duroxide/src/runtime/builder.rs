@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::heartbeat::Heartbeat;
 use super::node::{Node, NodeHandle, Shared};
 use super::pool::Pool;
+use super::stop_signal::{SetOnDrop, StopSignal};
 use super::{Runtime, RuntimeOptions, StartError};
 use crate::activity::States;
 use crate::client::Client;
@@ -185,7 +186,8 @@ impl RuntimeBuilder {
             };
             let lease = provider.join(&info).await?;
             let (notes, inbox) = mpsc::unbounded_channel();
-            let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease);
+            let stopped = StopSignal::new();
+            let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease, stopped.clone());
             let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
             let start_heart = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
             let (heartbeat, heart_ended) = start_heart(provider.clone(), lease, self.options.lease_time, notes.clone());
@@ -203,16 +205,16 @@ impl RuntimeBuilder {
             let pool = Pool::new(if self.inline.is_some() { 0 } else { shared.options.turn_threads.max(1) });
             let node = Node::new(Arc::new(shared), pool.clone(), lease, inbox, handle, heartbeat.clone());
             let task = match self.inline {
-                None => driven(node, pool.clone())?,
-                Some(polled) => tokio::spawn(watched(node.run(), polled)),
+                None => driven(node, pool.clone(), stopped.set_on_drop())?,
+                Some(polled) => tokio::spawn(watched(node.run(), polled, stopped.set_on_drop())),
             };
-            Ok(Runtime { client, notes, pool, task, ending: false, heartbeat, heart_ended })
+            Ok(Runtime { client, notes, pool, task, ending: false, heartbeat, heart_ended, stopped })
         })
     }
 }
 
 /// Has the pool drive a node. The task ends with the node, and the node with the task, which is of the user's tokio runtime.
-fn driven(node: Node, pool: Pool) -> Result<JoinHandle<()>, StartError> {
+fn driven(node: Node, pool: Pool, stopped: SetOnDrop) -> Result<JoinHandle<()>, StartError> {
     let (ended, end) = oneshot::channel();
     let run = async move {
         // Nobody asks any more where the task was aborted.
@@ -223,7 +225,7 @@ fn driven(node: Node, pool: Pool) -> Result<JoinHandle<()>, StartError> {
         .map_err(|error| StartError::configuration(format!("the threads of the runtime cannot be started: {error}")))?;
     let stop = StopOnDrop(pool);
     Ok(tokio::spawn(async move {
-        let _stop = stop;
+        let (_stop, _stopped) = (stop, stopped);
         if let Ok(Err(panic)) = end.await {
             std::panic::resume_unwind(panic);
         }
@@ -238,7 +240,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-async fn watched(run: impl Future<Output = ()>, polled: Box<dyn Fn() + Send + Sync>) {
+async fn watched(run: impl Future<Output = ()>, polled: Box<dyn Fn() + Send + Sync>, _stopped: SetOnDrop) {
     let mut run = std::pin::pin!(run);
     std::future::poll_fn(|context| {
         polled();

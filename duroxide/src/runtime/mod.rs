@@ -16,6 +16,7 @@ mod places;
 mod pool;
 mod slot;
 mod start_error;
+mod stop_signal;
 mod turn;
 mod turn_commit;
 
@@ -30,6 +31,7 @@ pub use builder::RuntimeBuilder;
 pub(crate) use node::NodeHandle;
 pub use options::RuntimeOptions;
 pub use start_error::StartError;
+pub(crate) use stop_signal::StopSignal;
 pub(crate) use turn_commit::{new_instance, termination};
 
 use crate::client::Client;
@@ -67,6 +69,7 @@ pub struct Runtime {
     ending: bool,
     heartbeat: Arc<Heartbeat>,
     heart_ended: oneshot::Receiver<()>,
+    stopped: StopSignal,
 }
 
 impl Runtime {
@@ -76,6 +79,10 @@ impl Runtime {
     }
 
     /// A client that works on this runtime's provider. What it starts is handed over without a detour.
+    ///
+    /// Once the runtime has stopped, the client still reads, but refuses to start, raise or cancel anything, and a wait for an
+    /// instance that has not finished ends: all with [`ErrorCode::RuntimeStopped`](crate::ErrorCode::RuntimeStopped). For
+    /// what another process is to carry out there is [`Client::new`].
     pub fn client(&self) -> Client {
         self.client.clone()
     }
@@ -124,6 +131,8 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         if !self.ending {
+            // At once: the task of the node is dropped later.
+            self.stopped.set();
             self.pool.stop();
             self.task.abort();
         }

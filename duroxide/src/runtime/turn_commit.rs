@@ -16,8 +16,8 @@ use crate::payload::Payload;
 use crate::provider::{
     EventRow, InstanceRecord, InstanceStatus, MessageRow, NewActivity, NewChild, NewInstance, Outgoing, Then, Turn,
 };
-use crate::replay::Remains;
 use crate::replay::op::Op;
+use crate::replay::{Remains, Unread};
 
 /// What a turn needs to know of its instance.
 pub(super) struct About<'a> {
@@ -265,8 +265,9 @@ impl Writing<'_> {
                 Message::new(Input::CancelRequested { reason, parent: None }, Payload::NULL).in_lane(Lane::Carried),
             );
         }
-        for (name, payload) in std::mem::take(&mut self.remains.unread) {
-            self.send(own.clone(), Message::new(Input::EventRaised { name }, payload).in_lane(Lane::Carried));
+        for (name, Unread { payload, headers }) in std::mem::take(&mut self.remains.unread) {
+            let input = Input::EventRaised { name, headers };
+            self.send(own.clone(), Message::new(input, payload).in_lane(Lane::Carried));
         }
         for mut row in std::mem::take(&mut self.carried) {
             row.id = MessageId::new();

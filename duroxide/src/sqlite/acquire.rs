@@ -57,7 +57,7 @@ fn hand_on(sql: &Sql, epoch: i64, want: &Want) -> rusqlite::Result<Vec<(Instance
     );
     let read = |row: &rusqlite::Row<'_>| {
         let (place, message) = message(row)?;
-        Ok((place, (instance_id(row, 15)?, message)))
+        Ok((place, (instance_id(row, 14)?, message)))
     };
     let Cursor { arrival, time } = want.cursor;
     let (now, since) = (want.now.as_micros(), time.as_micros());

@@ -73,16 +73,15 @@ fn insert(tx: &mut Tx<'_>, instance: i64, row: &MessageRow, time: Timestamp, sen
     let payload = payloads::store(tx.sql, instance, &row.payload)?;
     let arrival = tx.next_arrival()?;
     let insert = "INSERT INTO duroxide_messages
-        (arrival, instance, id, lane, execution, call, visible_at, arrived_at, sent, format, data, payload, payload_ref, headers)
+        (arrival, instance, id, lane, execution, call, visible_at, arrived_at, sent, format, data, payload, payload_ref)
         VALUES (:arrival, :instance, :id, :lane, :execution, :call, :visible_at, :arrived_at, :sent, :format, :data,
-                :payload, :payload_ref, :headers)
+                :payload, :payload_ref)
         ON CONFLICT (instance, id) DO NOTHING";
     let params = named_params! {
         ":arrival": arrival, ":instance": instance, ":id": row.id.0.as_bytes(), ":lane": row.lane as u8,
         ":execution": row.execution.map(int), ":call": row.call.map(|call| int(call.0)),
         ":visible_at": row.visible_at.map(Timestamp::as_micros), ":arrived_at": time.as_micros(), ":sent": sent,
         ":format": row.format, ":data": row.data, ":payload": payload.inline, ":payload_ref": payload.reference,
-        ":headers": super::rows::text_map_json(&row.headers),
     };
     Ok(tx.sql.run(insert, params)? > 0)
 }
@@ -120,7 +119,7 @@ mod tests {
     #[test]
     fn messages_make_ready_as_it_is_stored() {
         let connection = rusqlite::Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("schema/0001_initial.sql")).unwrap();
+        crate::sqlite::schema::apply_all(&connection);
         let insert =
             "INSERT INTO duroxide_messages (arrival, instance, id, lane, visible_at, arrived_at, sent, format, data)
             VALUES (?1, ?1, x'00', 2, ?2, ?3, 0, 1, '')";

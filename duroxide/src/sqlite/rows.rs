@@ -119,7 +119,7 @@ fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Result<Payload, (u1
 
 /// The columns of [`message`], in its order, of `m` joined with payloads `p`.
 pub(super) const MESSAGE: &str = "m.arrival, m.id, m.lane, m.execution, m.call, m.visible_at, m.arrived_at, m.format, \
-     m.data, m.payload, m.payload_ref, p.data, p.format, m.headers, m.instance";
+     m.data, m.payload, m.payload_ref, p.data, p.format, m.instance";
 
 /// A message with its place in the order of delivery.
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(Place<i64>, MessageRow)> {
@@ -130,7 +130,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(Place<i64>, MessageRow
     };
     let visible_at = row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros);
     let at = visible_at.map_or_else(|| time(row, 6), Ok)?;
-    let place = Place { instance: row.get(14)?, lane, arrival: row.get(0)?, delayed: visible_at.is_some(), at };
+    let place = Place { instance: row.get(13)?, lane, arrival: row.get(0)?, delayed: visible_at.is_some(), at };
     let mut message = MessageRow {
         id: MessageId(uuid(row, 1)?),
         lane,
@@ -140,12 +140,10 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(Place<i64>, MessageRow
         format: format(row, 7)?,
         data: row.get(8)?,
         payload: Payload::NULL,
-        headers: TextMap::new(),
     };
-    match (payload(row, 9)?, text_map(row, 13)) {
-        (Ok(payload), Ok(headers)) => (message.payload, message.headers) = (payload, headers),
-        (Err(unreadable), _) => (message.format, message.data) = unreadable,
-        (_, Err(error)) => (message.format, message.data) = (DAMAGED, error.to_string()),
+    match payload(row, 9)? {
+        Ok(payload) => message.payload = payload,
+        Err(unreadable) => (message.format, message.data) = unreadable,
     }
     Ok((place, message))
 }

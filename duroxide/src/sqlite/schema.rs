@@ -2,12 +2,19 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::error::ErrorCode;
 use crate::provider::ProviderError;
 
 use super::fault::storage;
 
 /// Each of them once, in this order.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/0001_initial.sql"), include_str!("schema/0003_headers.sql")];
+
+/// Makes the tables for a test of single statements.
+#[cfg(test)]
+pub(super) fn apply_all(connection: &Connection) {
+    MIGRATIONS.iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+}
 
 /// Brings the schema to the version of this program. Several processes may do so at once: the write lock lets one of them
 /// through, the others find its work done.
@@ -48,5 +55,5 @@ fn version(connection: &Connection) -> rusqlite::Result<usize> {
 fn newer(found: usize) -> ProviderError {
     let known = MIGRATIONS.len();
     let reason = format!("its schema has version {found}, this program knows versions up to {known}; use a newer one");
-    ProviderError::permanent("open the database", reason)
+    ProviderError::permanent("open the database", reason).with_code(ErrorCode::SchemaNewer)
 }

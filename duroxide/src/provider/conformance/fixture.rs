@@ -76,7 +76,6 @@ pub(super) fn message(data: &str) -> MessageRow {
         format: 1,
         data: data.to_owned(),
         payload: Payload::NULL,
-        headers: TextMap::new(),
     }
 }
 

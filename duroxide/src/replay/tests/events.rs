@@ -21,7 +21,7 @@ impl Event for Note {
 /// Returns the events that are unread at the end, as names and numbers.
 fn unread(run: &mut Run) -> Vec<(String, u32)> {
     let number = |payload: Payload| payload.decode().expect("is a number");
-    run.execution.close().unread.into_iter().map(|(name, payload)| (name, number(payload))).collect()
+    run.execution.close().unread.into_iter().map(|(name, event)| (name, number(event.payload))).collect()
 }
 
 #[test]

@@ -199,9 +199,11 @@ fn refused_call_that_is_accepted_now_is_a_mismatch() {
 }
 
 #[test]
-fn early_return_with_history_left_over_is_a_mismatch() {
-    let suspension = recorded().mismatches(|_| async { Ok(()) });
-    assert_eq!(sides(&suspension), (2, Some("call 1: activity \"charge\""), Some("return Ok")));
+fn early_return_leaves_history_over() {
+    let suspension = recorded().leaves_over(|_| async { Ok(()) });
+    let ended = "the code ended here: return Ok";
+    assert_eq!(sides(&suspension), (2, Some("call 1: activity \"charge\""), Some(ended)));
+    assert_eq!(suspension.message, "the code came to its end before its history did");
     let mut run = recorded();
     run.raises("Other", ());
     run.raises("Go", ());
@@ -213,6 +215,32 @@ fn early_return_with_history_left_over_is_a_mismatch() {
         }
     });
     assert_eq!(sides(&later).2, Some("call 3: wait for event \"Other\""));
+}
+
+#[test]
+fn early_end_before_recorded_input_leaves_history_over() {
+    let mut run = Run::start(|ctx| async move {
+        let charge = ctx.call_activity::<u32>("charge", &1);
+        let (go, charge) = crate::join!(ctx.event_named::<u32>("Go"), charge);
+        Ok(go + charge?)
+    });
+    run.raises("Go", 1);
+    let early = |ctx: OrchestrationContext| async move {
+        let _charge = ctx.call_activity::<u32>("charge", &1).start();
+        Ok(ctx.event_named::<u32>("Go").await)
+    };
+    let extra = run.mismatches(early);
+    assert_eq!(sides(&extra), (5, None, Some("call 1: dropped")), "nothing is left over yet");
+    run.completes(1, 2);
+    let outcome = Some("the outcome of call 1");
+    assert_eq!(sides(&run.leaves_over(early)), (5, outcome, Some("the code ended here: return Ok")));
+    let again = run.leaves_over(|ctx| async move {
+        let _charge = ctx.call_activity::<u32>("charge", &1).start();
+        ctx.event_named::<u32>("Go").await;
+        ctx.continue_as_new::<Result<u32>>(&()).await
+    });
+    assert_eq!(sides(&again), (5, outcome, Some("the code ended here: continue as new")));
+    assert!(again.place.is_some_and(|place| place.contains("mismatch.rs")), "where it continues as new");
 }
 
 #[test]
@@ -273,14 +301,15 @@ fn recorded_input_that_answers_no_call_is_a_mismatch() {
         assert_eq!(sides(&damaged.mismatches(original)).0, 5);
         damaged.history.pop();
     }
-    // An input after the end answers no call either.
+    // An input after the end is left over.
     run.raises("Go", ());
     let mut event = run.history[4].clone();
     event.id = run.execution.last_event().next();
-    event.kind = EventKind::Input(Input::EventRaised { name: "Go".to_owned() });
+    event.kind = EventKind::Input(Input::raised("Go"));
     event.payload = Payload::NULL;
     run.history.push(event);
-    assert_eq!(sides(&run.mismatches(original)).0, 7);
+    let after = run.leaves_over(original);
+    assert_eq!(sides(&after), (7, Some("event \"Go\""), Some("the code ended before this event")));
     run.history.pop();
     assert!(matches!(decisions(&run.history).last(), Some(Decision::Completed)));
 }

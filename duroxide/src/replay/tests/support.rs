@@ -197,8 +197,32 @@ impl Run {
         T: Serialize,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let fault = replay(&function(move |ctx, _| body(ctx)), &self.history).err().expect("does not match");
-        assert_eq!(fault.0.code, ErrorCode::Nondeterminism, "{}", fault.0);
+        self.suspends(ErrorCode::Nondeterminism, body)
+    }
+
+    /// Replays the history against other code, which is expected to end while history is left over.
+    pub(super) fn leaves_over<T, F>(
+        &self,
+        body: impl Fn(OrchestrationContext) -> F + Send + Sync + 'static,
+    ) -> Suspension
+    where
+        T: Serialize,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.suspends(ErrorCode::HistoryLeftOver, body)
+    }
+
+    fn suspends<T, F>(
+        &self,
+        code: ErrorCode,
+        body: impl Fn(OrchestrationContext) -> F + Send + Sync + 'static,
+    ) -> Suspension
+    where
+        T: Serialize,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let fault = replay(&function(move |ctx, _| body(ctx)), &self.history).err().expect("does not fit");
+        assert_eq!(fault.0.code, code, "{}", fault.0);
         *fault.0
     }
 
@@ -256,7 +280,7 @@ pub(super) fn activity_completed(call: u64) -> Input {
 }
 
 pub(super) fn raised(name: &str) -> Input {
-    Input::EventRaised { name: name.to_owned() }
+    Input::raised(name)
 }
 
 pub(super) fn activity(call: u64, name: &str) -> Decision {

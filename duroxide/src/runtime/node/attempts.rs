@@ -7,7 +7,7 @@ use super::Node;
 use super::commits::Context;
 use crate::activity::{ActivityCode, CancelSignal};
 use crate::error::{ErrorCode, Suspension};
-use crate::history::{ActivityScheduled, Input};
+use crate::history::{ActivityScheduled, Input, TextMap};
 use crate::id::ActivityId;
 use crate::provider::{AcquiredActivity, EventRow, Write};
 use crate::registry::Lookup;
@@ -73,9 +73,9 @@ impl Node {
         if self.running.contains_key(&acquired.id) {
             return;
         }
-        let AcquiredActivity { id, attempt, scheduled, .. } = acquired;
+        let AcquiredActivity { id, attempt, scheduled, headers, .. } = acquired;
         self.reserve(&scheduled);
-        self.start_attempt(id, attempt, scheduled);
+        self.start_attempt(id, attempt, scheduled, headers);
     }
 
     fn reserve(&mut self, scheduled: &EventRow) {
@@ -87,7 +87,7 @@ impl Node {
     }
 
     /// Starts an attempt for which a place is reserved.
-    pub(super) fn start_attempt(&mut self, id: ActivityId, attempt: u32, scheduled: EventRow) {
+    pub(super) fn start_attempt(&mut self, id: ActivityId, attempt: u32, scheduled: EventRow, headers: TextMap) {
         let (scheduled, input) = match Attempt::parse(scheduled) {
             Ok(parsed) => parsed,
             Err(error) => return self.park(id, ErrorCode::UnreadableEvent, &error),
@@ -100,7 +100,8 @@ impl Node {
         let running = Running { run, cancel: cancel.clone(), kind: kind(&code) };
         self.running.insert(id.clone(), running);
         let blocking = matches!(code, ActivityCode::Blocking(_));
-        let attempt = Attempt { id, run, attempt, scheduled, input }.run(code, self.around.clone(), cancel).boxed();
+        let attempt =
+            Attempt { id, run, attempt, scheduled, input, headers }.run(code, self.around.clone(), cancel).boxed();
         match if blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
             Ok(()) => self.stepping = true,
             Err(attempt) => drop(self.attempts.spawn(attempt)),

@@ -267,7 +267,7 @@ impl Node {
             let event = usize::try_from(index).ok().and_then(|index| turn.events.get(index));
             let Some(event) = event else { continue };
             let id = ActivityId { execution: turn.execution.clone(), call: activity.call };
-            self.start_attempt(id, 1, event.clone());
+            self.start_attempt(id, 1, event.clone(), activity.headers.clone());
         }
     }
 }

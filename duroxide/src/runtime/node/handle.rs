@@ -10,6 +10,7 @@ use crate::clock::{Clock, Hold};
 use crate::id::{Epoch, InstanceId};
 use crate::provider::{Lease, MessageRow, NewInstance, Submitted};
 use crate::registry::Lookup;
+use crate::runtime::StopSignal;
 
 /// Hands over to the node, without a detour through the provider, what was stored for instances that it owns.
 #[derive(Clone)]
@@ -20,6 +21,7 @@ pub(crate) struct NodeHandle {
     clock: Arc<dyn Clock>,
     /// A std mutex: held for a moment.
     lease: Arc<Mutex<Lease>>,
+    stopped: StopSignal,
 }
 
 impl NodeHandle {
@@ -28,8 +30,14 @@ impl NodeHandle {
         lookup: Arc<Lookup>,
         clock: Arc<dyn Clock>,
         lease: Lease,
+        stopped: StopSignal,
     ) -> Self {
-        Self { notes: notes.downgrade(), lookup, clock, lease: Arc::new(Mutex::new(lease)) }
+        Self { notes: notes.downgrade(), lookup, clock, lease: Arc::new(Mutex::new(lease)), stopped }
+    }
+
+    /// Tells when the runtime has stopped.
+    pub(crate) fn stopped(&self) -> &StopSignal {
+        &self.stopped
     }
 
     pub(crate) fn lease(&self) -> Lease {

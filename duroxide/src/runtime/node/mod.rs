@@ -47,6 +47,7 @@ use super::slot::Slot;
 use super::turn::{Loaded, TurnJob};
 use crate::activity::States;
 use crate::clock::{Clock, Hold, Party, Timestamp};
+use crate::error::ErrorCode;
 use crate::id::{ActivityId, InstanceId};
 use crate::provider::{
     Acquired, InstanceRecord, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError, Renewal, Submitted,
@@ -431,7 +432,11 @@ impl Node {
         if self.rejoining || self.draining.is_some() {
             return;
         }
-        tracing::warn!(node = %self.lease.node, "another node has taken over what this one owned; joining again");
+        tracing::warn!(
+            node = %self.lease.node,
+            code = %ErrorCode::LeaseLost,
+            "another node has taken over what this one owned; joining again"
+        );
         self.rejoining = true;
         self.slots.clear();
         self.idle.clear();

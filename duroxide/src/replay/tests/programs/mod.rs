@@ -102,11 +102,11 @@ fn every_call_is_scheduled_and_ends_at_most_once(history: &[Event]) {
 }
 
 fn events_are_consumed_once_in_order_or_unread(execution: &Finished) {
-    let unread = execution.unread.iter().map(|(_, payload)| number(payload));
+    let unread = execution.unread.iter().map(|(_, event)| number(&event.payload));
     assert!(unread.is_sorted(), "unread events keep their order across names");
     let mut delivered: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for event in &execution.history {
-        if let Some(Input::EventRaised { name }) = input(event) {
+        if let Some(Input::EventRaised { name, .. }) = input(event) {
             delivered.entry(name).or_default().push(number(&event.payload));
         }
     }
@@ -119,7 +119,7 @@ fn events_are_consumed_once_in_order_or_unread(execution: &Finished) {
             consumed.collect::<Vec<_>>()
         };
         let (waited, tried) = (by(true), by(false));
-        let unread = execution.unread.iter().filter(|(of, _)| of == name).map(|(_, payload)| number(payload));
+        let unread = execution.unread.iter().filter(|(of, _)| of == name).map(|(_, event)| number(&event.payload));
         let unread: Vec<_> = unread.collect();
         assert!(waited.is_sorted(), "{name}: waits took {waited:?}");
         if tried.is_empty() {
@@ -138,7 +138,7 @@ fn events_survive_continue_as_new(executions: &[Finished]) {
         Seen::Consumed { number, .. } => Some(*number),
         Seen::Other(_) => None,
     });
-    let left = last.unread.iter().chain(&last.undelivered).map(|(_, payload)| number(payload));
+    let left = last.unread.iter().chain(&last.undelivered).map(|(_, event)| number(&event.payload));
     let mut accounted: Vec<_> = consumed.chain(left).collect();
     accounted.sort_unstable();
     assert_eq!(accounted, (1..=last.raised).collect::<Vec<_>>(), "each is consumed once or left");

@@ -12,10 +12,10 @@ use crate::id::CallId;
 use crate::payload::Payload;
 use crate::replay::op::Op;
 use crate::replay::tests::support::{payload, replay, second, started};
-use crate::replay::{Execution, Remains, open_children};
+use crate::replay::{Execution, Remains, Unread, open_children};
 
 type OpenCalls = Vec<(CallId, Op)>;
-type UnreadEvents = Vec<(String, Payload)>;
+type UnreadEvents = Vec<(String, Unread)>;
 
 /// One act upon a program.
 #[derive(Debug, Clone)]
@@ -100,7 +100,7 @@ struct World<'a> {
     trace: Trace,
     history: Vec<Event>,
     /// Events of the previous execution that are not delivered yet.
-    carried: VecDeque<(String, Payload)>,
+    carried: VecDeque<(String, Unread)>,
     /// The number of the last event that was raised, counted through all executions.
     raised: u64,
     ended: bool,
@@ -114,9 +114,9 @@ impl<'a> World<'a> {
         let mut world = Self { program, copy, trace, history: Vec::new(), carried, raised, ended: false };
         world.deliver(started(), payload(&round));
         while !world.ended
-            && let Some((name, content)) = world.carried.pop_front()
+            && let Some((name, Unread { payload, headers })) = world.carried.pop_front()
         {
-            world.deliver(Input::EventRaised { name }, content);
+            world.deliver(Input::EventRaised { name, headers }, payload);
         }
         world
     }
@@ -131,7 +131,7 @@ impl<'a> World<'a> {
             }
             Act::Raise(name) => {
                 self.raised += 1;
-                self.deliver(Input::EventRaised { name: name.text().to_owned() }, payload(&self.raised));
+                self.deliver(Input::raised(name.text()), payload(&self.raised));
             }
             Act::Guess { call, kind } => {
                 self.deliver(guess(CallId(*call), *kind), Payload::NULL);

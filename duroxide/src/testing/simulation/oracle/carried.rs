@@ -4,10 +4,11 @@ use super::{Ended, Stored};
 use crate::history::{Decision, Event, EventKind, Input};
 use crate::id::ExecutionId;
 use crate::payload::Payload;
+use crate::replay::Unread;
 use crate::testing::simulation::record::Record;
 
-/// Something that is handed on: the name of an event, or none for a cancel; and what belongs to it.
-type Carried = (Option<String>, Payload);
+/// Something that is carried over: the name of an event, or none for a cancel; and its content.
+type Carried = (Option<String>, Unread);
 
 pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
     for (id, ended) in &stored.executions {
@@ -37,8 +38,8 @@ fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ende
             }
             return found.push(format!("{id}: the execution before it has continued as new, and it is not there"));
         };
-        let cancel = ended.remains.cancel.iter().map(|_| (None, Payload::NULL));
-        let unread = ended.remains.unread.iter().map(|(name, payload)| (Some(name.clone()), payload.clone()));
+        let cancel = ended.remains.cancel.iter().map(|_| (None, no_content()));
+        let unread = ended.remains.unread.iter().map(|(name, event)| (Some(name.clone()), event.clone()));
         waiting = cancel.chain(unread).chain(waiting).collect();
         let inputs: Vec<&Event> = next.events.iter().filter(|e| matches!(e.kind, EventKind::Input(_))).collect();
         let Some((start, inputs)) = inputs.split_first() else {
@@ -61,10 +62,16 @@ fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ende
     }
 }
 
+fn no_content() -> Unread {
+    Unread { payload: Payload::NULL, headers: Default::default() }
+}
+
 fn carried(event: &Event) -> Option<Carried> {
     match &event.kind {
-        EventKind::Input(Input::EventRaised { name }) => Some((Some(name.clone()), event.payload.clone())),
-        EventKind::Input(Input::CancelRequested { .. }) => Some((None, Payload::NULL)),
+        EventKind::Input(Input::EventRaised { name, headers }) => {
+            Some((Some(name.clone()), Unread { payload: event.payload.clone(), headers: headers.clone() }))
+        }
+        EventKind::Input(Input::CancelRequested { .. }) => Some((None, no_content())),
         _ => None,
     }
 }

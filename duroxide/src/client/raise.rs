@@ -1,0 +1,73 @@
+//! Sending an external event.
+
+use std::future::IntoFuture;
+
+use futures_util::future::BoxFuture;
+
+use super::start::{HEADER, check_texts};
+use super::{Client, ClientError};
+use crate::history::{Input, TextMap};
+use crate::id::{InstanceId, InvalidId, MAX_NAME, check_text};
+use crate::payload::{Payload, PayloadError};
+
+/// An external event that is to be sent: set its headers, then `.await` it. Once it has returned `Ok`, the event is never
+/// lost: it waits, in order, until the orchestration reads it.
+///
+/// # Errors
+/// [`ClientError`]: there is no such instance, it has finished, the event is refused, the storage fails, or the runtime of
+/// this client has stopped.
+///
+/// # Cancel safety
+/// Dropped while it is awaited, the event is sent or it is not.
+#[must_use = "the event is sent when this is awaited"]
+pub struct RaiseCall {
+    client: Client,
+    instance: Result<InstanceId, InvalidId>,
+    name: String,
+    payload: Result<Payload, PayloadError>,
+    headers: TextMap,
+}
+
+impl RaiseCall {
+    pub(super) fn new(
+        client: &Client,
+        instance: &Result<InstanceId, InvalidId>,
+        name: &str,
+        payload: Result<Payload, PayloadError>,
+    ) -> Self {
+        let (client, instance) = (client.clone(), instance.clone());
+        Self { client, instance, name: name.to_owned(), payload, headers: TextMap::new() }
+    }
+
+    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. It is recorded with the event and
+    /// shown by [`Handle::history`](super::Handle::history). The last value of a name stays.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    async fn send(self) -> Result<(), ClientError> {
+        let Self { client, instance, name, payload, headers } = self;
+        let id = instance?;
+        check_text("event name", &name, MAX_NAME)?;
+        check_texts(HEADER, &headers)?;
+        let payload = payload.map_err(|e| ClientError::payload(&id, "the event", &e))?;
+        client.check_size(&id, "the event", &payload)?;
+        client.send(&id, Input::EventRaised { name, headers }, payload).await
+    }
+}
+
+impl IntoFuture for RaiseCall {
+    type Output = Result<(), ClientError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}
+
+impl std::fmt::Debug for RaiseCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RaiseCall").field("name", &self.name).finish_non_exhaustive()
+    }
+}
