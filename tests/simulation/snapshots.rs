@@ -18,9 +18,9 @@ fn random_programs_end_on_a_storage_with_snapshots() {
 
 #[test]
 fn nothing_is_lost_or_orphaned_on_snapshots() {
-    for_each_seed(200, |seed| concurrent_events(Simulation::new(seed).snapshots(true)));
-    for_each_seed(200, |seed| deaths_at_births(Simulation::new(seed).snapshots(true)));
-    for_each_seed(200, |seed| events_beside_a_claim(Simulation::new(seed).snapshots(true)));
+    for_each_seed(50, |seed| concurrent_events(Simulation::new(seed).snapshots(true)));
+    for_each_seed(50, |seed| deaths_at_births(Simulation::new(seed).snapshots(true)));
+    for_each_seed(100, |seed| events_beside_a_claim(Simulation::new(seed).snapshots(true)));
 }
 
 // Once the contract keeps a fault from doing harm, its test is turned round: with the flaw, no seed finds anything.

@@ -46,13 +46,13 @@ impl State {
         }
     }
 
-    /// Ends a membership, and frees everything that the node owned.
+    /// Ends a membership, and frees the items that the node owned.
     fn free(&mut self, epoch: Epoch, crashed: bool) {
         let owned = self.owned_by(epoch);
         self.free_these(epoch, owned, crashed);
     }
 
-    /// Returns everything that an epoch owns now.
+    /// Returns the items that an epoch owns now.
     pub(super) fn owned_by(&self, epoch: Epoch) -> Owned {
         let owned = |owner: Option<Epoch>| owner == Some(epoch);
         let activities = self.activities.iter().filter(|(_, activity)| owned(activity.owner));
