@@ -71,7 +71,8 @@ async fn headers_of_a_start_reach_activities_and_children() {
     let none = collects_headers::start(&client, "none", 0).await.unwrap();
     assert_eq!(none.result().await.unwrap(), vec![TextMap::new(); 3]);
     for history in [by_name.history().await.unwrap(), none.history().await.unwrap()] {
-        duroxide::testing::check_history(&registry(), &history).expect("the headers are in the output, which is compared");
+        duroxide::testing::check_history(&registry(), &history)
+            .expect("the headers are in the output, which is compared");
     }
 }
 
@@ -107,6 +108,16 @@ async fn headers_of_an_event_are_recorded_and_carried_to_the_next_execution() {
         let history = handle.history_of(execution).await.unwrap();
         assert_eq!(headers_of_events(&history), [&trace(), &second], "execution {execution}");
     }
+}
+
+#[tokio::test]
+async fn mock_with_context_sees_the_headers() {
+    let builder = crate::builder().registry(registry());
+    let mocked = builder
+        .mock_with_context::<reads_headers>(|ctx, ()| Ok([("mocked".to_owned(), ctx.headers()["n"].clone())].into()));
+    let test = mocked.start().await.unwrap();
+    let handle = collects_headers::start(&test.client(), "x", 0).header("n", "1").await.unwrap();
+    assert_eq!(handle.result().await.unwrap()[2]["mocked"], "1");
 }
 
 #[tokio::test]

@@ -5,17 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use duroxide::provider::Filter;
-use duroxide::testing::{Failure, Report, Sim, Simulation};
+use duroxide::testing::{Failure, Faults, Report, Sim, Simulation};
 use duroxide::{Client, ClientError, ErrorCode, IfExists, Status};
 
 use crate::activities::broken;
 use crate::program::{Name, Program};
 
 pub(crate) fn run(seed: u64, traced: bool) -> Result<Report, Failure> {
+    run_with(Faults::all(), seed, traced)
+}
+
+pub(crate) fn run_with(faults: Faults, seed: u64, traced: bool) -> Result<Report, Failure> {
     // A node whose build can read nothing, with every eighth seed.
     let is_broken = Arc::new(AtomicBool::new(seed % 8 == 7));
     let broken_node = is_broken.clone();
     Simulation::new(seed)
+        .faults(faults)
         .nodes(1 + (seed % 3) as usize)
         .setup(move |builder, node| {
             if node == 1 && broken_node.load(Ordering::Relaxed) {

@@ -301,7 +301,7 @@ fn an_input_that_answers_no_call() {
         assert_eq!(sides(&damaged.mismatches(original)).0, 5);
         damaged.history.pop();
     }
-    // What comes after the end is left over.
+    // An input after the end is left over.
     run.raises("Go", ());
     let mut event = run.history[4].clone();
     event.id = run.execution.last_event().next();
