@@ -123,7 +123,7 @@ impl Client {
     }
 
     /// Returns true if this is the client of a runtime that has stopped.
-    fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.local.as_ref().is_some_and(|local| local.stop_signal().is_set())
     }
 
