@@ -20,7 +20,12 @@ use crate::policy::ActivityOptions;
 /// can run an instance for as long as it uses nothing newer. A field or a variant that is added to a stored type gets the
 /// next format where it is present. The types refuse fields that they do not know: a field is never skipped by a reader that
 /// does not know what it means.
-pub(crate) const FORMAT: u16 = 1;
+///
+/// | format | adds |
+/// | --- | --- |
+/// | 1 | all events of the first version |
+/// | 2 | the identity of the parent, in its links |
+pub(crate) const FORMAT: u16 = 2;
 
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
@@ -325,7 +330,13 @@ impl fmt::Display for Timeout {
 impl Input {
     /// Returns the lowest format whose readers understand this input.
     pub(crate) fn format(&self) -> u16 {
-        1
+        let parent = match self {
+            Self::Started(started) => &started.parent,
+            Self::CancelRequested { parent, .. } | Self::TerminateRequested { parent, .. } => parent,
+            _ => &None,
+        };
+        let with_identity = parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
+        if with_identity { 2 } else { 1 }
     }
 
     /// Returns an external event without headers.

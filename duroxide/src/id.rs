@@ -6,14 +6,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Longest instance id that a user may choose, in bytes.
+/// Longest instance id, in bytes.
 pub const MAX_INSTANCE_ID: usize = 255;
-/// The limit of a derived instance id: a child without an id of its own derives it from the parent's.
-pub(crate) const MAX_DERIVED_INSTANCE_ID: usize = 2048;
 /// Longest name of an orchestration, an activity or an event, in bytes.
 pub const MAX_NAME: usize = 128;
 
-/// The name of an instance: 1 to [`MAX_INSTANCE_ID`] bytes without control characters, chosen by the user.
+/// The name of an instance: 1 to [`MAX_INSTANCE_ID`] bytes without control characters.
+///
+/// A user may choose any that does not begin with `~`: those are the ids of children that were given none.
 ///
 /// Cheap to clone.
 ///
@@ -22,33 +22,61 @@ pub const MAX_NAME: usize = 128;
 /// let id = InstanceId::new("order-17").unwrap();
 /// assert_eq!(id.as_str(), "order-17");
 /// assert!(InstanceId::new("").is_err());
+/// assert!(InstanceId::new("~order-17").is_err());
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceId(Arc<str>);
 
 impl InstanceId {
+    /// Begins each derived id.
+    const DERIVED: char = '~';
+    /// How many bytes of its ancestor's id a derived id shows, for people.
+    const SHOWN: usize = 64;
+
     /// Checks an id that a user chose.
     ///
     /// # Errors
-    /// [`InvalidId`] if it is empty, longer than [`MAX_INSTANCE_ID`] bytes, or holds a control character.
+    /// [`InvalidId`] if it is empty, longer than [`MAX_INSTANCE_ID`] bytes, begins with `~`, or holds a control character.
     pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidId> {
-        Self::checked(id.as_ref(), MAX_INSTANCE_ID)
+        let id = id.as_ref();
+        if id.starts_with(Self::DERIVED) {
+            let rule = "begins with `~`, as only the ids of children do that were given none".to_owned();
+            return Err(InvalidId::new("instance id", id, rule));
+        }
+        Self::checked(id)
     }
 
-    /// Returns the default id of a child: unique for each parent execution and call.
-    pub(crate) fn derived(parent: &ExecutionId, call: CallId) -> Result<Self, InvalidId> {
-        let id = format!("{}:{}.{}", parent.instance, parent.number, call.0);
-        Self::checked(&id, MAX_DERIVED_INSTANCE_ID)
+    /// Returns the default id of a child: `~order-17.<identity of the parent>.<execution>.<call>`.
+    ///
+    /// It is unique because the identity is, it cannot be chosen, and it does not grow with the depth of the family: the
+    /// readable part is that of the nearest ancestor with an id of its own.
+    pub(crate) fn derived(parent: &ExecutionId, call: CallId) -> Self {
+        let ExecutionId { instance, identity, number } = parent;
+        let shown = match instance.0.strip_prefix(Self::DERIVED) {
+            // Behind the readable part come the identity, the number of the execution and the call.
+            Some(derived) => derived.rsplitn(4, '.').nth(3).unwrap_or(derived),
+            None => &instance.0,
+        };
+        let mut end = shown.len().min(Self::SHOWN);
+        while !shown.is_char_boundary(end) {
+            end -= 1;
+        }
+        let shown = &shown[..end];
+        Self(format!("{}{shown}.{}.{number}.{call}", Self::DERIVED, identity.0.simple()).into())
     }
 
-    /// Returns true if an id was derived for this call of an execution with this number, whichever its instance is.
+    /// Returns true if this is a derived id of a child that was started by this call.
+    ///
+    /// The identity is not compared: histories are also replayed under another one, as in a test.
     pub(crate) fn is_derived_for(&self, parent: &ExecutionId, call: CallId) -> bool {
-        self.0.strip_suffix(&format!(":{}.{}", parent.number, call.0)).is_some_and(|parent| !parent.is_empty())
+        let number = parent.number;
+        let before_identities = || self.0.ends_with(&format!(":{number}.{call}"));
+        self.0.starts_with(Self::DERIVED) && self.0.ends_with(&format!(".{number}.{call}")) || before_identities()
     }
 
-    fn checked(id: &str, max: usize) -> Result<Self, InvalidId> {
-        check_text("instance id", id, max)?;
+    fn checked(id: &str) -> Result<Self, InvalidId> {
+        check_text("instance id", id, MAX_INSTANCE_ID)?;
         Ok(Self(id.into()))
     }
 
@@ -67,7 +95,7 @@ impl AsRef<str> for InstanceId {
 impl TryFrom<String> for InstanceId {
     type Error = InvalidId;
     fn try_from(id: String) -> Result<Self, InvalidId> {
-        Self::checked(&id, MAX_DERIVED_INSTANCE_ID)
+        Self::checked(&id)
     }
 }
 
@@ -98,6 +126,12 @@ pub struct InvalidId {
     rule: String,
 }
 
+impl InvalidId {
+    fn new(what: &'static str, text: &str, rule: String) -> Self {
+        Self { what, value: text.chars().take(80).collect(), rule }
+    }
+}
+
 /// Checks a name or an id against the rules that all of them share.
 pub(crate) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
     let rule = if text.is_empty() {
@@ -109,18 +143,31 @@ pub(crate) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(
     } else {
         return Ok(());
     };
-    let value = text.chars().take(80).collect();
-    Err(InvalidId { what, value, rule })
+    Err(InvalidId::new(what, text, rule))
 }
 
 /// One execution of an instance. Continue-as-new starts number n + 1 under the same instance.
+///
+/// It carries the identity of the instance, so that nothing of a removed instance (an activity that still runs, a child, an
+/// idempotency key) is taken for that of a later one with its id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExecutionId {
-    /// The instance.
+    /// The id of the instance.
     pub instance: InstanceId,
+    /// The identity of the instance.
+    #[serde(default, skip_serializing_if = "Identity::is_unknown")]
+    pub identity: Identity,
     /// The number of the execution, from 1.
     pub number: u64,
+}
+
+impl ExecutionId {
+    /// Returns the execution that continues this one.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Self { number: self.number + 1, ..self.clone() }
+    }
 }
 
 impl fmt::Display for ExecutionId {
@@ -201,6 +248,39 @@ random! {
 random! {
     /// One commit of a turn or an outcome. A commit that is sent again is recognised by its id.
     CommitId
+}
+
+random! {
+    /// The identity of an instance: it is never used again, while its id may be. It is that of the message that started the
+    /// instance.
+    Identity
+}
+
+impl Identity {
+    /// Stands for the identity of an instance in a history that was recorded before there were any.
+    pub const UNKNOWN: Self = Self(Uuid::nil());
+
+    /// Returns true if the identity was not recorded.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::UNKNOWN
+    }
+
+    /// Returns true if both name one instance, or one of them is unknown.
+    pub fn matches(self, other: Self) -> bool {
+        self == other || self.is_unknown() || other.is_unknown()
+    }
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
+
+impl From<MessageId> for Identity {
+    fn from(start: MessageId) -> Self {
+        Self(start.0)
+    }
 }
 
 /// A scheduled activity: its execution and its call.

@@ -142,10 +142,9 @@ impl Spec {
     fn check(&mut self, core: &Core, call: CallId, detached: bool) -> Result<(ChildScheduled, Payload), String> {
         check_text("orchestration name", &self.name, MAX_NAME).map_err(|e| e.to_string())?;
         let instance = match &self.id {
-            Some(id) => InstanceId::new(id),
+            Some(id) => InstanceId::new(id).map_err(|e| e.to_string())?,
             None => core.derived_child(call),
         };
-        let instance = instance.map_err(|e| e.to_string())?;
         let version = self.version.take().map(|text| parse_version(&text)).transpose()?;
         let input = std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))?;
         core.check_size(call, "its input", &input)?;

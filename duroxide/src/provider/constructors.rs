@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Cursor, MessageRow, NewActivity, NewInstance, Then, Turn, Want};
+use super::{MessageRow, NewActivity, NewInstance, Then, Turn, Want};
 use crate::clock::Timestamp;
 use crate::history::{FORMAT, TextMap};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
@@ -11,7 +11,7 @@ use crate::message::Lane;
 use crate::payload::Payload;
 
 impl Turn {
-    /// Makes a turn that writes nothing, of an execution whose last event is `after`, and that goes on.
+    /// Makes a turn that writes nothing, of an execution whose last event is `after`, and that continues.
     pub fn new(execution: ExecutionId, after: EventId, time: Timestamp) -> Self {
         Self {
             creates: None,
@@ -26,14 +26,14 @@ impl Turn {
             cancelled_messages: Vec::new(),
             messages: Vec::new(),
             starts: Vec::new(),
-            then: Then::Go,
+            then: Then::Continue,
             time,
         }
     }
 }
 
 impl Want {
-    /// Makes a request for nothing but the messages of owned instances, from the first, and activities of every tag.
+    /// Makes a first request, for nothing but the mail of owned instances, and for activities of every tag.
     pub fn new(now: Timestamp) -> Self {
         Self {
             orchestrations: Arc::new([]),
@@ -43,8 +43,9 @@ impl Want {
             load: Vec::new(),
             alone: false,
             now,
-            cursor: Cursor::default(),
-            question: None,
+            claim: 0,
+            heard: Vec::new(),
+            cancelled: Vec::new(),
         }
     }
 }
@@ -58,6 +59,7 @@ impl MessageRow {
             execution: None,
             call: None,
             visible_at: None,
+            number: None,
             format: FORMAT,
             data: data.into(),
             payload: Payload::NULL,

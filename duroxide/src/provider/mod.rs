@@ -1,16 +1,23 @@
-//! Where state lives: the [`Provider`] trait, which the runtime and the client talk to, and nothing else.
+//! The storage of state: the [`Provider`] trait, through which the runtime and the client reach it.
 //!
-//! A provider keeps rows and hands them out; it never looks into an event or a message. What it must guarantee is said
-//! at each method. The words are those of the whole project: *instance*, *execution*, *message*, *activity*, *node*.
+//! A provider keeps rows and hands them out; it never looks into an event or a message. The words are those of the whole
+//! project: *instance*, *execution*, *message*, *activity*, *node*.
 //!
-//! Three rules carry everything:
+//! Four rules carry everything, also in a store with many writers:
 //!
-//! 1. **Atomic**: each [`Commit`] and each [`Submission`] happens as a whole or not at all.
-//! 2. **Fenced**: whatever a node writes is conditional, in the writing statement itself, on the node's [`Lease`] still
-//!    owning what it writes to. A clock never decides that.
-//! 3. **Idempotent**: a commit or a submission that is sent again under the same id is answered as done.
+//! 1. **Atomic**: each [`Commit`] and each [`Submission`] takes effect as a whole or not at all.
+//! 2. **Fenced**: each write of a node depends, in the writing statement itself, on the node's [`Lease`] still owning the
+//!    item. A clock never decides that. A write that creates ownership (an eager instance, an eager activity, a claim)
+//!    excludes a take-over of that lease: the take-over either comes first, and the write does not create ownership, or it
+//!    sees the item and frees it.
+//! 3. **Idempotent**: a turn or a submission that is sent again under the same id is answered as done. Other writes name the
+//!    tenure that they end, and are refused the second time.
+//! 4. **Numbered**: messages are numbered per instance, under the lock of the instance, so that its owner sees whether one is
+//!    missing; see [`MessageRow::number`]. The number, the owner and the messages of an answer are of one moment.
 
+mod acquire;
 mod admin;
+mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod constructors;
@@ -18,50 +25,55 @@ mod memory;
 mod order;
 mod ready;
 mod rows;
+mod submit;
 mod wakeups;
-mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub use acquire::*;
 pub use admin::*;
+pub use commit::*;
 pub use memory::MemoryProvider;
 #[cfg(feature = "testing")]
 pub(crate) use memory::{Begun, Beside};
-pub(crate) use order::{Place, in_order};
-pub(crate) use ready::Ready;
+pub use order::{DeliveryKey, in_order};
+pub use ready::Ready;
 pub use rows::*;
+pub use submit::*;
 pub use wakeups::*;
-pub use work::*;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 
 /// The storage of the runtime.
 ///
-/// Every method is safe to cancel in this sense: when the future is dropped, what was asked for happens as a whole or not
-/// at all, and asking again with the same ids is harmless. What happens after the drop is signalled by
-/// [`Wakeups::work`], since nobody hears the answer.
+/// # Cancel safety
+/// When the future of a method is dropped, the request takes effect as a whole or not at all, and a repetition with the same
+/// ids is harmless. The effect of a request that was dropped is signalled by [`Wakeups::work`], since no caller receives the
+/// answer.
 ///
-/// What was dropped, or has failed as a whole, may still be carried out afterwards, such as a request on its way through a
-/// network. Commits and submissions name what they do, and a question for work its number ([`Want::question`]), so that it
-/// does no harm. Half a minute later it must not be carried out any more: until then the runtime looks for what came of it
-/// and nobody has heard of.
+/// A request that was dropped, or has failed as a whole, may still be carried out afterwards, for example if it is on its way
+/// through a network. Commits and submissions name what they do, and a request for work names the last claim that its node
+/// has received ([`Want::claim`]), so that a late one does no harm. It must not be carried out later than half a minute
+/// after: until then the runtime rechecks the instances that it concerns.
 ///
-/// Errors of a method as a whole ([`ProviderError`]) mean that nothing is known of the outcome, and that the call may be
-/// made again; what one entry of a batch does wrong is the result of that entry.
+/// # Errors
+/// The error of a method as a whole ([`ProviderError`]) means that the outcome is unknown, and that the call may be repeated.
+/// The failure of one entry of a batch is the result of that entry.
 pub trait Provider: Send + Sync + 'static {
-    /// Makes a node a member and gives it a new lease, with an epoch greater than all before it.
+    /// Makes a node a member and gives it a new lease, with an epoch greater than all earlier ones.
     ///
-    /// A node that joins with a build id that was not here before resumes, once per instance and build, the suspended
-    /// instances that it has the code for (and their parked activities).
+    /// The first node with a build id that joins resumes, once per instance and build, the suspended instances that it has
+    /// the code for (and their parked activities).
     fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>>;
 
-    /// Shows that the node is alive, takes over what dead nodes owned, and brings back what was asked of the node.
+    /// Shows that the node is alive, and takes over the items of dead nodes.
     ///
-    /// What a dead node owned has no owner afterwards, and [`Provider::acquire`] hands it to whoever asks: its activities,
-    /// and its instances. Each in-flight item (an activity; an instance with messages that are due) gets `crashes + 1`.
+    /// The items of a dead node have no owner afterwards, and [`Provider::acquire`] hands them out: its activities and its
+    /// instances. Each in-flight item (an activity; an instance with messages that are due) gets `crashes + 1`.
     ///
     /// A lease that was taken over is answered with [`Renewal::Lost`].
     fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>>;
@@ -72,28 +84,42 @@ pub trait Provider: Send + Sync + 'static {
     /// Hands out work. See [`Want`] and [`Acquired`].
     fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>>;
 
-    /// Writes turns and outcomes. Each entry is atomic and fenced by itself; all of them are one group, made durable
-    /// together. The results stand in the order of the entries. They are shared with the node, which needs them once they are
-    /// answered, and may send them again.
+    /// Writes turns and outcomes. Each entry is atomic and fenced on its own; all of them are one group, made durable
+    /// together. The results have the order of the entries. The node shares the entries, since it may send them again.
     fn commit<'a>(
         &'a self,
         lease: &'a Lease,
         entries: Vec<Arc<Commit>>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>>;
 
-    /// Writes what clients ask for. Each entry is atomic by itself; the results stand in the order of the entries.
+    /// Writes submissions of clients. Each entry is atomic on its own; the results have the order of the entries.
     fn submit(
         &self,
         entries: Vec<Submission>,
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>>;
 
-    /// Reads the events of an execution behind `after`, oldest first: as many as the provider finds fit for one page, and
-    /// at least one if there is one. An execution that does not exist has no events.
+    /// Reads the events of an execution after `after`, oldest first: as many as the provider finds fit for one page, and
+    /// at least one if there is one. An execution that does not exist, or has another identity, has no events.
     fn history<'a>(
         &'a self,
         execution: &'a ExecutionId,
         after: EventId,
     ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>>;
+
+    /// Returns the clock of the storage, if it has one. Nodes and clients take their times from it unless the user sets
+    /// another clock, so that one clock judges which items are due. Default: none; they take the time of their machine.
+    fn clock(&self) -> Option<Arc<dyn Clock>> {
+        None
+    }
+
+    /// Reads an instance, and registers the caller for its end in one step: if the instance has not finished in the answer, a
+    /// later end or change is signalled by [`Wakeups::changed`] in this process, also if another process makes it. The
+    /// registration lasts until the end of the instance.
+    ///
+    /// Default: [`Provider::instance`], for a provider whose signals reach all its processes, or that has one.
+    fn watch<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
+        self.instance(instance)
+    }
 
     /// Reads one instance.
     fn instance<'a>(&'a self, instance: &'a InstanceId)
@@ -124,6 +150,19 @@ pub trait Provider: Send + Sync + 'static {
     fn wakeups(&self) -> &Wakeups;
 }
 
+/// The answer to a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease holds.
+    Held {
+        /// How long it holds, counted from the beginning of the request on the monotonic clock of the node, if no later renewal
+        /// succeeds. A node whose lease has expired so steps back, although no other node may have taken over yet.
+        valid_for: Duration,
+    },
+    /// The node was taken over: it owns nothing, and may join again.
+    Lost,
+}
+
 /// A node as it presents itself.
 #[derive(Debug, Clone)]
 pub struct NodeInfo {
@@ -136,7 +175,7 @@ pub struct NodeInfo {
     /// What it can run.
     pub handlers: Handlers,
     /// How long it may be silent before it counts as dead, where its death cannot be seen otherwise.
-    pub lease_time: std::time::Duration,
+    pub lease_time: Duration,
 }
 
 /// What a node can run.

@@ -6,36 +6,39 @@ use std::hash::Hash;
 use crate::clock::Timestamp;
 use crate::message::Lane;
 
-/// What decides when a message is delivered.
-pub(crate) struct Place<I> {
+/// The facts that decide when a message is delivered.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveryKey<I> {
     /// Its instance.
-    pub(crate) instance: I,
-    pub(crate) lane: Lane,
-    pub(crate) arrival: i64,
-    /// Whether it has a time of its own.
-    pub(crate) delayed: bool,
-    /// That time; else that of its arrival, by the clock of its sender.
-    pub(crate) at: Timestamp,
+    pub instance: I,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its position among the stored messages of the instance: higher for a later one.
+    pub arrival: i64,
+    /// True if the message has a time of its own.
+    pub delayed: bool,
+    /// That time; otherwise the time of its arrival, by the clock of its sender.
+    pub at: Timestamp,
 }
 
-/// Sorts what was found, for one instance or for several.
-pub(crate) fn in_order<I: Copy + Eq + Hash, M>(mut messages: Vec<(Place<I>, M)>) -> Vec<M> {
-    // Clocks of senders may be set back. What arrived later is later, so that the order of arrival is kept.
+/// Sorts messages of one instance, or of several, into the order of delivery.
+pub fn in_order<I: Copy + Eq + Hash, M>(mut messages: Vec<(DeliveryKey<I>, M)>) -> Vec<M> {
+    // A clock of a sender may be set back. A later arrival counts as later all the same, so that the order of arrival holds.
     let mut latest = HashMap::new();
-    for n in positions(messages.iter().map(|(place, _)| place.arrival)) {
-        let place = &mut messages[n].0;
-        if !place.delayed {
-            let latest = latest.entry((place.instance, place.lane)).or_insert(place.at);
-            *latest = place.at.max(*latest);
-            place.at = *latest;
+    for n in positions(messages.iter().map(|(key, _)| key.arrival)) {
+        let key = &mut messages[n].0;
+        if !key.delayed {
+            let latest = latest.entry((key.instance, key.lane)).or_insert(key.at);
+            *latest = key.at.max(*latest);
+            key.at = *latest;
         }
     }
-    let order = positions(messages.iter().map(|(place, _)| (place.lane, place.at, place.arrival)));
+    let order = positions(messages.iter().map(|(key, _)| (key.lane, key.at, key.arrival)));
     let mut messages: Vec<_> = messages.into_iter().map(|(_, message)| Some(message)).collect();
     order.into_iter().filter_map(|n| messages[n].take()).collect()
 }
 
-/// The positions of keys, those of the least first. Only keys are moved, and there is one sort for all kinds of messages.
+/// Returns the positions of keys, the least first. Only keys are moved, and one sort serves all kinds of messages.
 fn positions<K: Ord>(keys: impl Iterator<Item = K>) -> Vec<usize> {
     let mut keys: Vec<(K, usize)> = keys.enumerate().map(|(n, key)| (key, n)).collect();
     keys.sort_unstable();

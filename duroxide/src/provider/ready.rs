@@ -1,25 +1,27 @@
-//! Since when something waits for an owner.
+//! The time since which an item waits for an owner.
 
 use crate::clock::Timestamp;
 
-/// When something may be handed out; of several times, the least is the one that counts. The clock of whoever wrote that may be ahead of the clock of whoever asks: for what is
-/// due at a time that is of no concern, but what may be handed out at once must not wait until that time has come.
+/// When an item may be claimed. Of several, the least one counts.
+///
+/// The clock of the writer may be ahead of the clock of the claiming node. An item with a due time waits for that time; an
+/// item that may be claimed at once must not wait until the slower clock has caught up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Ready {
-    /// At once, since this time by the clock of whoever wrote it.
+pub enum Ready {
+    /// At once: since this time by the clock of the writer.
     AtOnce(Timestamp),
     /// Not before this time.
     At(Timestamp),
 }
 
 impl Ready {
-    /// When a message makes an instance ready.
-    pub(crate) fn by_message(visible_at: Option<Timestamp>, sent: Timestamp) -> Self {
+    /// Returns when a message makes its instance claimable; `sent` is the time of the sender.
+    pub fn by_message(visible_at: Option<Timestamp>, sent: Timestamp) -> Self {
         visible_at.map_or(Self::AtOnce(sent), Self::At)
     }
 
-    /// Since when it is ready, by a clock that says `now`; of what is not ready yet, when it will be.
-    pub(crate) fn since(self, now: Timestamp) -> Timestamp {
+    /// Returns since when the item is ready, by a clock that shows `now`; for an item that is not ready, when it will be.
+    pub fn since(self, now: Timestamp) -> Timestamp {
         match self {
             Self::AtOnce(since) => since.min(now),
             Self::At(time) => time,

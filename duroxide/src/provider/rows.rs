@@ -4,7 +4,7 @@ use semver::Version;
 
 use crate::clock::Timestamp;
 use crate::history::{Decision, Event, EventKind, FORMAT, Input, Parent, TextMap};
-use crate::id::{CallId, EventId, InstanceId, MessageId};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 
@@ -33,20 +33,32 @@ pub struct EventRow {
 pub struct MessageRow {
     /// Its id.
     pub id: MessageId,
-    /// Delivered lane by lane. Within a lane messages without [`visible_at`](Self::visible_at) stand in the order in which
-    /// they were stored, whatever the clocks of their senders say. One with it stands before the first of them that was
-    /// sent, by the clock of its sender, after that time; two with it stand by their times; at equal times what was stored
-    /// first is first.
+    /// Messages are delivered lane by lane. Within a lane, messages without [`visible_at`](Self::visible_at) come in the order
+    /// in which they were stored, regardless of the clocks of their senders. One with it comes before the first of them that
+    /// was sent, by the clock of its sender, after that time; two with it come in the order of their times, and at equal times
+    /// in the order in which they were stored. [`in_order`](super::in_order) sorts so.
     pub lane: Lane,
-    /// The execution that it is for. `None`: whichever is current.
+    /// The execution that it is for. `None`: the current one.
     pub execution: Option<u64>,
-    /// The call of that execution which it answers. A timer is taken back by this.
+    /// The call of that execution which it answers. A timer is removed by its call.
     pub call: Option<CallId>,
-    /// Not handed out before this time. `None`: at once.
+    /// The time before which it is not delivered. `None`: it is delivered at once.
     pub visible_at: Option<Timestamp>,
+    /// Its number among the messages of its instance, from 1, which the provider gives it. `None` on the way to the provider,
+    /// and for a message with a time of its own.
+    ///
+    /// A message gets its number under the lock of its instance, at the moment when it becomes visible: a reader that sees a number sees
+    /// all lower ones. The owner of the instance delivers messages in the order of their numbers. A number that is not the
+    /// next one shows a gap, and the owner asks for the messages in it ([`Load::heard`](super::Load::heard)).
+    ///
+    /// A message for an owned instance that its sender does not forward to the owner (see
+    /// [`SendRequest::lease`](super::SendRequest::lease)) leaves *mail*: the provider notes the instance and the number for the
+    /// owner, signals it, and names the instance in its answers to requests for work until
+    /// [`Want::heard`](super::Want::heard) acknowledges that number.
+    pub number: Option<u64>,
     /// The format of `data`.
     pub format: u16,
-    /// What it says, as JSON.
+    /// The content, as JSON.
     pub data: String,
     /// The value that belongs to it.
     pub payload: Payload,
@@ -107,6 +119,7 @@ impl From<&Message> for MessageRow {
             execution: message.execution,
             call: message.input.call(),
             visible_at: message.visible_at,
+            number: None,
             format: message.input.format(),
             data: to_json(&message.input),
             payload: message.payload.clone(),
@@ -154,4 +167,11 @@ pub struct NewInstance {
     pub start: MessageRow,
     /// Whether the node that hands this in wants to own it from the beginning. Ignored when that node has lost its lease.
     pub eager: bool,
+}
+
+impl NewInstance {
+    /// Returns its first execution.
+    pub fn first_execution(&self) -> ExecutionId {
+        ExecutionId { instance: self.instance.clone(), identity: self.start.id.into(), number: 1 }
+    }
 }

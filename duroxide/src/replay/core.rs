@@ -13,7 +13,7 @@ use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, poll_scope};
 use crate::clock::Timestamp;
 use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
-use crate::id::{CallId, EventId, ExecutionId, InstanceId, InvalidId};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
 use crate::policy::Limits;
 
@@ -205,12 +205,12 @@ impl Core {
 
     /// Returns the id of a child for which the code chooses none.
     ///
-    /// On replay it is the recorded one: it may have been derived by an earlier version of this library, in another way.
-    pub(crate) fn derived_child(&self, call: CallId) -> Result<InstanceId, InvalidId> {
-        let derived = InstanceId::derived(&self.execution, call)?;
+    /// On replay it is the recorded one: it may have been derived under another identity, or by an earlier version of this library.
+    pub(crate) fn derived_child(&self, call: CallId) -> InstanceId {
         let state = self.lock();
         let recorded = state.replaying.as_ref().and_then(|recorded| recorded.children.get(&call));
-        Ok(recorded.filter(|id| id.is_derived_for(&self.execution, call)).cloned().unwrap_or(derived))
+        let recorded = recorded.filter(|id| id.is_derived_for(&self.execution, call));
+        recorded.cloned().unwrap_or_else(|| InstanceId::derived(&self.execution, call))
     }
 
     /// Refuses a call: the refusal is recorded, and is the outcome of the call.

@@ -1,96 +1,63 @@
-//! Handing out work.
+//! Claims: which work a request is given.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::state::{Activity, Blame, Handed, Instance, State, has_code, serves};
+use super::state::{Activity, CrashRecord, Instance, Node, State, has_code, serves};
 use super::*;
 use crate::id::ActivityId;
 
 impl State {
     pub(super) fn acquire(&mut self, lease: &Lease, want: &Want) -> Acquired {
         self.take_over_dead();
-        let messages = self.new_messages(lease, want);
-        self.claim(lease, want, messages)
-    }
-
-    /// Returns the messages of owned instances that came since the last time, and nothing else.
-    pub(super) fn new_messages(&self, lease: &Lease, want: &Want) -> Acquired {
-        let mut acquired = Acquired { cursor: want.cursor, ..Acquired::default() };
-        if self.nodes.contains_key(&lease.epoch) {
-            self.hand_on(lease, want, &mut acquired);
-        }
-        acquired
-    }
-
-    /// Adds the other parts of the answer to its messages.
-    pub(super) fn claim(&mut self, lease: &Lease, want: &Want, mut acquired: Acquired) -> Acquired {
         self.saw(want.now);
-        if !self.nodes.contains_key(&lease.epoch) {
-            return acquired;
-        }
+        let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
+        let Some(node) = self.nodes.get_mut(&lease.epoch) else { return acquired };
+        node.acknowledge(want);
+        acquired.cancelled = node.cancelled.iter().cloned().collect();
         self.load(lease, want, &mut acquired);
-        if self.hand_out_again(lease, want, &mut acquired) {
+        if self.repeat_claim(lease, want, &mut acquired) {
             return acquired;
         }
         if !(want.alone && self.has_crashed && self.take_quarantined(lease, want, &mut acquired)) {
             self.take_instances(lease, want, &mut acquired);
             self.take_activities(lease, want, &mut acquired);
         }
-        acquired.next_due = acquired.next_due.into_iter().chain(self.next_timer(lease, want.now)).min();
         acquired
     }
 
-    /// Answers a question whose answer was lost, or that comes late. Else remembers under its name what follows.
-    fn hand_out_again(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
-        let Some(node) = self.nodes.get_mut(&lease.epoch) else { return false };
-        if want.question.is_some_and(|question| Some(question) < node.handed.question) {
-            return true;
-        }
-        let handed = std::mem::replace(&mut node.handed, Handed { question: want.question, ..Handed::default() });
-        if want.question.is_none() || handed.question != want.question {
-            return false;
-        }
-        for id in handed.instances.iter().filter(|id| self.owner(id) == Some(lease.epoch)) {
-            acquired.instances.extend(self.instances.get(id).map(|instance| self.acquired(id, instance, want.now)));
-        }
-        let mine = |id: &&ActivityId| self.activities.get(id).is_some_and(|a| a.owner == Some(lease.epoch));
-        let activities = handed.activities.iter().filter(mine);
-        acquired.activities.extend(activities.filter_map(|id| self.acquired_activity(id)));
-        if let Some(node) = self.nodes.get_mut(&lease.epoch) {
-            node.handed = handed;
-        }
-        // What else there is comes with the next question.
-        acquired.next_due = Some(want.now);
-        true
-    }
-
-    /// The messages of owned instances that came since the last time.
-    fn hand_on(&self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
-        let Cursor { arrival, time } = want.cursor;
-        let arrived = self.messages.range(arrival.saturating_add(1)..).map(|(arrival, _)| *arrival);
-        let became_visible =
-            self.delayed.iter().skip_while(|(due, _)| *due <= time).take_while(|(due, _)| *due <= want.now);
-        let mut new: Vec<_> = arrived.chain(became_visible.map(|(_, arrival)| *arrival)).collect();
-        new.sort_unstable();
-        new.dedup();
-        let due = new.iter().filter_map(|arrival| Some((*arrival, self.messages.get(arrival)?)));
-        let due = due.filter(|(_, m)| m.row.visible_at.is_none_or(|due| due <= want.now));
-        let mine = due.filter(|(_, m)| self.owner(&m.to) == Some(lease.epoch));
-        let mine = mine.map(|(arrival, m)| (m.place(arrival), (m.to.clone(), m.row.clone())));
-        acquired.messages = in_order(mine.collect());
-        acquired.cursor = Cursor { arrival: self.last_arrival.max(arrival), time: want.now };
-    }
-
-    fn owner(&self, instance: &InstanceId) -> Option<Epoch> {
-        self.instances.get(instance).and_then(|instance| instance.owner)
-    }
-
+    /// Adds the owned instances that the node asks for, and those with mail.
     fn load(&self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
-        for id in want.load.iter().filter(|id| self.owner(id) == Some(lease.epoch)) {
-            if let Some(instance) = self.instances.get(id) {
-                acquired.instances.push(self.acquired(id, instance, want.now));
+        let owned = |id: &InstanceId| self.instances.get(id).filter(|instance| instance.owner == Some(lease.epoch));
+        for Load { instance: id, heard } in &want.load {
+            if let Some(instance) = owned(id) {
+                acquired.instances.push(self.acquired(id, instance, *heard, heard.is_none()));
             }
         }
+        let mail = self.nodes.get(&lease.epoch).map(|node| &node.mail);
+        for id in mail.into_iter().flat_map(BTreeMap::keys) {
+            let asked = want.load.iter().any(|load| load.instance == *id);
+            if let Some(instance) = owned(id).filter(|_| !asked) {
+                acquired.instances.push(self.acquired(id, instance, None, false));
+            }
+        }
+    }
+
+    /// Hands out a claim again whose answer was lost. Returns false if there is none: new items may be claimed.
+    fn repeat_claim(&self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
+        let Some(node) = self.nodes.get(&lease.epoch).filter(|node| node.claim != want.claim) else { return false };
+        let claimed = |owner: Option<Epoch>, claim| owner == Some(lease.epoch) && claim == node.claim;
+        let asked = |id: &InstanceId| want.load.iter().any(|load| load.instance == *id && load.heard.is_none());
+        for (id, instance) in &self.instances {
+            if claimed(instance.owner, instance.claim) && !asked(id) {
+                acquired.instances.push(self.acquired(id, instance, None, true));
+            }
+        }
+        let activities = self.activities.iter().filter(|(_, activity)| claimed(activity.owner, activity.claim));
+        acquired.activities.extend(activities.filter_map(|(id, _)| self.acquired_activity(id)));
+        acquired.claim = node.claim;
+        // The next request claims more.
+        acquired.next_due = Some(want.now);
+        true
     }
 
     /// Takes the oldest item that has crashed too often, if there is one.
@@ -98,11 +65,11 @@ impl State {
         let due = self.ready.oldest(want.now).take_while(|(at, _)| *at <= want.now);
         let due = due.filter(|(_, id)| !self.beside.locked.contains(id));
         let mut fitting = due.filter(|(_, id)| self.instances.get(id).is_some_and(|i| fits(want, i)));
-        let instance = fitting.find(|(_, id)| self.instances.get(id).is_some_and(|i| i.blame.quarantined()));
+        let instance = fitting.find(|(_, id)| self.instances.get(id).is_some_and(|i| i.crashes.quarantined()));
         let instance = instance.filter(|_| want.instances > 0).map(|(_, id)| id.clone());
         drop(fitting);
         if let Some(id) = instance {
-            self.own_instance(&id, lease, true, want.now, acquired);
+            self.own_instance(&id, lease, want, true, acquired);
             return true;
         }
         let groups = groups(want);
@@ -111,12 +78,12 @@ impl State {
         let mut quarantined = due.filter_map(|(_, id)| Some((id, self.activities.get(id)?)));
         let found = quarantined.find(|(_, a)| {
             let group = group(&groups, want, a);
-            a.blame.quarantined() && group.is_some_and(|g| want.activities.get(g).is_some_and(|g| g.limit > 0))
+            a.crashes.quarantined() && group.is_some_and(|g| want.activities.get(g).is_some_and(|g| g.limit > 0))
         });
         let id = found.map(|(id, _)| id.clone());
         drop(quarantined);
         let Some(id) = id else { return false };
-        self.own_activity(&id, lease, true, acquired);
+        self.own_activity(&id, lease, want, true, acquired);
         true
     }
 
@@ -127,7 +94,7 @@ impl State {
         let mut taken = Vec::new();
         for (at, id) in self.ready.oldest(want.now) {
             let Some(instance) = self.instances.get(id) else { continue };
-            if !fits(want, instance) || instance.blame.quarantined() || self.beside.locked.contains(id) {
+            if !fits(want, instance) || instance.crashes.quarantined() || self.beside.locked.contains(id) {
                 continue;
             }
             if at > want.now || taken.len() == want.instances {
@@ -137,7 +104,7 @@ impl State {
             taken.push(id.clone());
         }
         for id in taken {
-            self.own_instance(&id, lease, false, want.now, acquired);
+            self.own_instance(&id, lease, want, false, acquired);
         }
     }
 
@@ -145,16 +112,16 @@ impl State {
         for group in want.activities.iter().filter(|group| group.limit > 0) {
             let (due, next) = self.oldest_of(group, want);
             for id in due {
-                self.own_activity(&id, lease, false, acquired);
+                self.own_activity(&id, lease, want, false, acquired);
             }
             acquired.next_due = acquired.next_due.into_iter().chain(next).min();
         }
     }
 
-    /// The activities of a group that are due, oldest first, as many as there is place for; and when the next one is due.
+    /// Returns the activities of a group that are due, oldest first, up to its limit; and when the next one is due.
     fn oldest_of(&self, group: &ActivityGroup, want: &Want) -> (Vec<ActivityId>, Option<Timestamp>) {
         let fits = |id: &ActivityId| {
-            let activity = self.activities.get(id).filter(|activity| !activity.blame.quarantined());
+            let activity = self.activities.get(id).filter(|activity| !activity.crashes.quarantined());
             let activity = activity.filter(|_| !self.beside.locked.contains(&id.execution.instance));
             activity.is_some_and(|activity| serves(want.tags.as_deref(), activity.tag.as_ref()))
         };
@@ -168,48 +135,54 @@ impl State {
         (waiting.into_iter().take(due).map(|(_, id)| id.clone()).collect(), next)
     }
 
-    fn own_instance(&mut self, id: &InstanceId, lease: &Lease, alone: bool, now: Timestamp, acquired: &mut Acquired) {
+    fn own_instance(&mut self, id: &InstanceId, lease: &Lease, want: &Want, alone: bool, acquired: &mut Acquired) {
+        let claim = self.count_claim(lease, want, acquired);
         if let Some(instance) = self.instances.get_mut(id) {
-            instance.owner = Some(lease.epoch);
-            instance.blame.alone = alone;
+            (instance.owner, instance.claim) = (Some(lease.epoch), claim);
+            instance.crashes.alone = alone;
         }
         self.settle_instance(id);
-        if let Some(node) = self.nodes.get_mut(&lease.epoch) {
-            node.handed.instances.push(id.clone());
-        }
-        let Some(instance) = self.instances.get(id) else { return };
-        let mut given = self.acquired(id, instance, now);
-        let sees = |message: &MessageRow| instance.messages.get(&message.id).is_none_or(|n| self.beside.sees(*n));
-        given.messages.retain(sees);
-        acquired.instances.push(given);
+        acquired.instances.extend(self.instances.get(id).map(|instance| self.acquired(id, instance, None, true)));
     }
 
-    fn acquired(&self, id: &InstanceId, instance: &Instance, now: Timestamp) -> AcquiredInstance {
+    /// Counts the claim of this answer, once. Returns its number.
+    fn count_claim(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> u64 {
+        acquired.claim = want.claim + 1;
+        if let Some(node) = self.nodes.get_mut(&lease.epoch) {
+            node.claim = acquired.claim;
+        }
+        acquired.claim
+    }
+
+    fn acquired(&self, id: &InstanceId, instance: &Instance, heard: Option<u64>, history: bool) -> AcquiredInstance {
+        let execution = instance.current(id);
+        let unread = HistoryPage { events: Vec::new(), more: true };
         AcquiredInstance {
-            execution: ExecutionId { instance: id.clone(), number: instance.execution },
+            history: if history { self.history(&execution, EventId(0)) } else { unread },
+            execution,
             name: instance.name.clone(),
             version: instance.version.clone(),
             last_event: instance.last_event(),
-            messages: self.due_messages(instance, now),
-            crashes: instance.blame.crashes,
-            suspect: instance.blame.suspect,
+            arrivals: instance.arrivals,
+            messages: self.messages_of(instance, heard),
+            claim: instance.claim,
+            crashes: instance.crashes.crashes,
+            suspect: instance.crashes.suspect,
         }
     }
 
-    fn own_activity(&mut self, id: &ActivityId, lease: &Lease, alone: bool, acquired: &mut Acquired) {
+    fn own_activity(&mut self, id: &ActivityId, lease: &Lease, want: &Want, alone: bool, acquired: &mut Acquired) {
+        let claim = self.count_claim(lease, want, acquired);
         self.change_activity(id, |activity| {
-            activity.owner = Some(lease.epoch);
-            activity.blame.alone = alone;
+            (activity.owner, activity.claim) = (Some(lease.epoch), claim);
+            activity.crashes.alone = alone;
         });
-        if let Some(node) = self.nodes.get_mut(&lease.epoch) {
-            node.handed.activities.push(id.clone());
-        }
         acquired.activities.extend(self.acquired_activity(id));
     }
 
     fn acquired_activity(&self, id: &ActivityId) -> Option<AcquiredActivity> {
         let activity = self.activities.get(id)?;
-        let Blame { crashes, suspect, .. } = activity.blame;
+        let CrashRecord { crashes, suspect, .. } = activity.crashes;
         let execution = self.instances.get(&id.execution.instance);
         let execution = execution.and_then(|instance| instance.executions.get(&id.execution.number));
         let scheduled = execution.and_then(|e| {
@@ -219,18 +192,26 @@ impl State {
         scheduled.map(|scheduled| AcquiredActivity {
             id: id.clone(),
             attempt: activity.attempt,
+            claim: activity.claim,
             crashes,
             suspect,
             scheduled: scheduled.clone(),
             headers: activity.headers.clone(),
         })
     }
+}
 
-    /// When the next delayed message of an owned instance becomes visible.
-    fn next_timer(&self, lease: &Lease, now: Timestamp) -> Option<Timestamp> {
-        let later = self.delayed.range((now, i64::MAX)..);
-        let mine = |arrival: &i64| self.messages.get(arrival).is_some_and(|m| self.owner(&m.to) == Some(lease.epoch));
-        later.filter(|(due, _)| *due > now).find(|(_, arrival)| mine(arrival)).map(|(due, _)| *due)
+impl Node {
+    /// Forgets the mail and the cancellations that the node has heard of.
+    fn acknowledge(&mut self, want: &Want) {
+        for (instance, heard) in &want.heard {
+            if self.mail.get(instance).is_some_and(|upto| upto <= heard) {
+                self.mail.remove(instance);
+            }
+        }
+        for activity in &want.cancelled {
+            self.cancelled.remove(activity);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Nodes: joining, renewing, leaving, dying.
 
-use super::state::{Handed, Node, State, has_code};
+use super::state::{Node, State, has_code};
 use super::*;
 
 impl State {
@@ -13,16 +13,15 @@ impl State {
         self.take_over_dead();
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
-        self.nodes
-            .insert(epoch, Node { info: info.clone(), dead: false, cancelled: Vec::new(), handed: Handed::default() });
+        self.nodes.insert(epoch, Node::new(info.clone()));
         self.resume_for(info);
         Lease { node: info.id, epoch }
     }
 
     pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {
         self.take_over_dead();
-        match self.nodes.get_mut(&lease.epoch) {
-            Some(node) => Renewal::Held { cancelled: std::mem::take(&mut node.cancelled) },
+        match self.nodes.get(&lease.epoch) {
+            Some(node) => Renewal::Held { valid_for: node.info.lease_time },
             None => Renewal::Lost,
         }
     }
@@ -74,9 +73,9 @@ impl State {
             }
             self.change_activity(&id, |activity| {
                 activity.owner = None;
-                activity.blame.alone &= crashed;
+                activity.crashes.alone &= crashed;
                 if crashed {
-                    activity.blame.crashed();
+                    activity.crashes.crashed();
                 }
             });
         }
@@ -88,9 +87,9 @@ impl State {
             self.settle_instance(&id);
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             if crashed && instance.ready.is_some_and(|ready| ready.since(latest) <= latest) {
-                instance.blame.crashed();
+                instance.crashes.crashed();
             }
-            instance.blame.alone = false;
+            instance.crashes.alone = false;
         }
     }
 

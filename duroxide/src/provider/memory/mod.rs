@@ -71,8 +71,8 @@ impl MemoryProvider {
     pub(crate) fn all_executions(&self) -> std::collections::BTreeSet<ExecutionId> {
         let of = |(id, instance): (&InstanceId, &state::Instance)| {
             let numbers: Vec<u64> = instance.executions.keys().copied().collect();
-            let id = id.clone();
-            numbers.into_iter().map(move |number| ExecutionId { instance: id.clone(), number })
+            let (id, identity) = (id.clone(), instance.identity());
+            numbers.into_iter().map(move |number| ExecutionId { instance: id.clone(), identity, number })
         };
         self.with(|state| state.instances.iter().flat_map(of).collect())
     }

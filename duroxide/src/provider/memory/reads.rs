@@ -10,7 +10,7 @@ const PAGE: usize = 1000;
 
 impl State {
     pub(super) fn history(&self, execution: &ExecutionId, after: EventId) -> HistoryPage {
-        let instance = self.instances.get(&execution.instance);
+        let instance = self.instances.get(&execution.instance).filter(|i| i.identity().matches(execution.identity));
         let events = instance.and_then(|i| i.executions.get(&execution.number)).map_or(&[][..], |e| &e.events);
         let from = events.partition_point(|event| event.id <= after);
         let rest = events.get(from..).unwrap_or_default();
@@ -31,7 +31,7 @@ impl State {
         let mut parked = self.activities_of(id, None).into_iter();
         let parked = || parked.find_map(|activity| self.activities.get(&activity)?.parked.clone());
         InstanceRecord {
-            execution: ExecutionId { instance: id.clone(), number: instance.execution },
+            execution: instance.current(id),
             name: instance.name.clone(),
             version: instance.version.clone(),
             status: instance.status,

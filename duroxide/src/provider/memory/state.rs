@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::queue::Queue;
 use super::*;
 use crate::history::{Parent, TextMap};
-use crate::id::{ActivityId, CallId, CommitId, MessageId};
+use crate::id::{ActivityId, CallId, CommitId, Identity, MessageId};
 
 /// How long what was done is remembered once it is gone.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -22,10 +22,10 @@ pub(super) struct State {
     pub(super) activities: BTreeMap<ActivityId, Activity>,
     /// All messages, by arrival.
     pub(super) messages: BTreeMap<i64, Stored>,
-    /// The highest number of a message that has become visible.
+    /// The arrival of the last message.
     pub(super) last_arrival: i64,
-    /// The last number that was given to a message, visible or not.
-    pub(super) last_number: i64,
+    /// The last number of each instance that a transaction took before it became visible.
+    pub(super) taken: BTreeMap<InstanceId, u64>,
     /// The beginning of the transaction that is being applied.
     pub(super) begun: Begun,
     /// The surroundings of the claim that is being carried out.
@@ -36,13 +36,9 @@ pub(super) struct State {
     pub(super) ready: Queue<InstanceId>,
     /// Activities that wait for an owner.
     pub(super) queue: BTreeMap<String, Queue<ActivityId>>,
-    /// Messages with a time of their own, by that and by arrival.
-    pub(super) delayed: BTreeSet<(Timestamp, i64)>,
     /// Messages that were sent and read, outcomes that were stored, terminations, starts of instances that were removed, and
     /// what was refused when it was sent again: when that was.
     done: HashMap<Uuid, (Timestamp, Remembered)>,
-    /// Ids whose instance was removed: its last execution, and when that was.
-    removed: HashMap<InstanceId, (u64, Timestamp)>,
     /// The latest time that a call named.
     pub(super) latest: Timestamp,
     pub(super) signals: Signals,
@@ -60,16 +56,18 @@ pub(super) enum Remembered {
 pub(super) struct Node {
     pub(super) info: NodeInfo,
     pub(super) dead: bool,
-    pub(super) cancelled: Vec<ActivityId>,
-    pub(super) handed: Handed,
+    /// Activities that it runs and whose outcome is no longer wanted, until it has acknowledged that.
+    pub(super) cancelled: BTreeSet<ActivityId>,
+    /// Owned instances with messages that were not forwarded to it, each with the highest number, until it has them.
+    pub(super) mail: BTreeMap<InstanceId, u64>,
+    /// The number of its last claim.
+    pub(super) claim: u64,
 }
 
-/// What was newly handed out last.
-#[derive(Default)]
-pub(super) struct Handed {
-    pub(super) question: Option<u64>,
-    pub(super) instances: Vec<InstanceId>,
-    pub(super) activities: Vec<ActivityId>,
+impl Node {
+    pub(super) fn new(info: NodeInfo) -> Self {
+        Self { info, dead: false, cancelled: BTreeSet::new(), mail: BTreeMap::new(), claim: 0 }
+    }
 }
 
 pub(super) struct Instance {
@@ -90,11 +88,13 @@ pub(super) struct Instance {
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
     pub(super) messages: HashMap<MessageId, i64>,
-    /// The last message that a client has sent and its owner has to ask for.
-    pub(super) last_found: Option<i64>,
+    /// The last number that was given to a message.
+    pub(super) arrivals: u64,
     pub(super) ready: Option<Ready>,
     pub(super) owner: Option<Epoch>,
-    pub(super) blame: Blame,
+    /// The claim by which it is owned.
+    pub(super) claim: u64,
+    pub(super) crashes: CrashRecord,
 }
 
 #[derive(Default)]
@@ -103,16 +103,16 @@ pub(super) struct Execution {
     pub(super) continued_at: Option<Timestamp>,
 }
 
-/// What is known of the owners that died with an item in flight.
+/// The record of the owners that died with an item in flight.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Blame {
+pub(super) struct CrashRecord {
     pub(super) crashes: u32,
     /// Its owner has nothing else.
     pub(super) alone: bool,
     pub(super) suspect: bool,
 }
 
-impl Blame {
+impl CrashRecord {
     /// Whether only a node that does nothing else may have it.
     pub(super) fn quarantined(self) -> bool {
         self.crashes >= QUARANTINE && !self.suspect
@@ -134,9 +134,10 @@ pub(super) struct Activity {
     pub(super) attempt: u32,
     pub(super) ready: Ready,
     pub(super) parked: Option<String>,
-    pub(super) last_commit: Option<CommitId>,
     pub(super) owner: Option<Epoch>,
-    pub(super) blame: Blame,
+    /// The claim by which it is owned.
+    pub(super) claim: u64,
+    pub(super) crashes: CrashRecord,
 }
 
 pub(super) struct Stored {
@@ -149,9 +150,9 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn place(&self, arrival: i64) -> Place<&InstanceId> {
+    pub(super) fn key(&self, arrival: i64) -> DeliveryKey<&InstanceId> {
         let delayed = self.row.visible_at.is_some();
-        Place { instance: &self.to, lane: self.row.lane, arrival, delayed, at: self.at }
+        DeliveryKey { instance: &self.to, lane: self.row.lane, arrival, delayed, at: self.at }
     }
 
     fn ready(&self) -> Ready {
@@ -160,7 +161,7 @@ impl Stored {
 }
 
 impl Instance {
-    pub(super) fn new(new: &NewInstance, execution: u64, owner: Option<Epoch>, time: Timestamp) -> Self {
+    pub(super) fn new(new: &NewInstance, owner: Option<Epoch>, time: Timestamp) -> Self {
         Self {
             name: new.name.clone(),
             version: new.version.clone(),
@@ -170,18 +171,32 @@ impl Instance {
             created_at: time,
             updated_at: time,
             finished_at: None,
-            execution,
-            executions: HashMap::from([(execution, Execution::default())]),
+            execution: 1,
+            executions: HashMap::from([(1, Execution::default())]),
             suspension: None,
             tried: HashSet::new(),
             start: new.start.id,
             last_commit: None,
             messages: HashMap::new(),
-            last_found: None,
+            arrivals: 0,
             ready: None,
             owner,
-            blame: Blame::default(),
+            claim: 0,
+            crashes: CrashRecord::default(),
         }
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.start.into()
+    }
+
+    /// Returns its current execution.
+    pub(super) fn current(&self, id: &InstanceId) -> ExecutionId {
+        self.numbered(id, self.execution)
+    }
+
+    pub(super) fn numbered(&self, id: &InstanceId, number: u64) -> ExecutionId {
+        ExecutionId { instance: id.clone(), identity: self.identity(), number }
     }
 
     pub(super) fn last_event(&self) -> EventId {
@@ -223,63 +238,77 @@ impl State {
         }
     }
 
-    /// Removes an activity. A node that runs it is told if `tell`.
-    pub(super) fn remove_activity(&mut self, id: &ActivityId, tell: bool) {
+    /// Removes an activity. A node that runs it learns that it is cancelled, unless it is the node of the epoch `by`, which
+    /// knows.
+    pub(super) fn remove_activity(&mut self, id: &ActivityId, by: Option<Epoch>) {
         let Some(activity) = self.activities.remove(id) else { return };
         if let Some(queue) = self.queue.get_mut(&activity.name) {
             queue.remove(activity.ready, id.clone());
         }
-        let node = activity.owner.and_then(|epoch| self.nodes.get_mut(&epoch));
-        if let Some(node) = node.filter(|_| tell) {
-            node.cancelled.push(id.clone());
+        let node = activity.owner.filter(|owner| Some(*owner) != by).and_then(|epoch| self.nodes.get_mut(&epoch));
+        if let Some(node) = node {
+            node.cancelled.insert(id.clone());
+            self.signals.work = true;
         }
     }
 
-    /// The activities of an instance, or of one execution of it.
+    /// Returns the activities of an instance, or of one execution of it.
     pub(super) fn activities_of(&self, instance: &InstanceId, execution: Option<u64>) -> Vec<ActivityId> {
-        let at = |number, call| ActivityId { execution: ExecutionId { instance: instance.clone(), number }, call };
+        let Some(row) = self.instances.get(instance) else { return Vec::new() };
+        let at = |number, call| ActivityId { execution: row.numbered(instance, number), call };
         let from = at(execution.unwrap_or(0), CallId(0));
         let to = at(execution.unwrap_or(u64::MAX), CallId(u64::MAX));
         self.activities.range(from..=to).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Puts a message into the queue of a live instance, whose current execution it must be for if it is for one.
-    pub(super) fn deliver(&mut self, to: &InstanceId, row: MessageRow, time: Timestamp, sent: bool) -> Placement {
+    /// Puts a message into the queue of a live instance, whose current execution it must be for if it names one.
+    pub(super) fn deliver(&mut self, to: &InstanceId, mut row: MessageRow, time: Timestamp, sent: bool) -> Placement {
+        let begun = &self.begun;
         let Some(instance) = self.instances.get_mut(to) else { return Placement::Refused };
         let wrong = row.execution.is_some_and(|number| number != instance.execution);
         if instance.status.is_finished() || wrong {
             return Placement::Refused;
         }
-        let placement = instance.owner.map_or(Placement::Queued, Placement::Owned);
-        if instance.messages.contains_key(&row.id) {
-            return placement;
+        let identity = instance.identity();
+        let placed = |number| move |epoch| Placement::Owned { epoch, identity, number };
+        if let Some(arrival) = instance.messages.get(&row.id) {
+            let number = self.messages.get(arrival).and_then(|message| message.row.number);
+            return instance.owner.map_or(Placement::Queued, placed(number));
         }
-        let arrival = self.begun.number().unwrap_or_else(|| {
-            self.last_number += 1;
-            self.last_number
-        });
-        self.last_arrival = self.last_arrival.max(arrival);
-        instance.messages.insert(row.id, arrival);
-        if let Some(due) = row.visible_at {
-            self.delayed.insert((due, arrival));
+        if row.visible_at.is_none() {
+            let number = begun.number(to).unwrap_or(instance.arrivals + 1);
+            instance.arrivals = instance.arrivals.max(number);
+            row.number = Some(number);
         }
+        let placement = instance.owner.map_or(Placement::Queued, placed(row.number));
+        self.last_arrival += 1;
+        instance.messages.insert(row.id, self.last_arrival);
         let (at, ready) = (row.visible_at.unwrap_or(time), Ready::by_message(row.visible_at, time));
-        self.messages.insert(arrival, Stored { to: to.clone(), row, at, sent });
-        // A fan-in of n costs n: what is owned, or ready before, is not looked through again.
+        self.messages.insert(self.last_arrival, Stored { to: to.clone(), row, at, sent });
+        // A fan-in of n costs n: an instance that has an owner, or was ready before, is not looked through again.
         if instance.owner.is_none() && instance.ready.is_none_or(|before| ready < before) {
             self.settle_instance(to);
         }
         placement
     }
 
+    /// Leaves mail for the owner of an instance, unless that is the epoch which forwards the message itself.
+    pub(super) fn leave_mail(&mut self, to: &InstanceId, placement: Placement, forwarded_by: Option<Epoch>) {
+        let Placement::Owned { epoch, number: Some(number), .. } = placement else { return };
+        if Some(epoch) != forwarded_by
+            && let Some(node) = self.nodes.get_mut(&epoch)
+        {
+            let upto = node.mail.entry(to.clone()).or_default();
+            *upto = number.max(*upto);
+            self.signals.work = true;
+        }
+    }
+
     /// Removes a message; remembers its id if it was sent by a client.
     pub(super) fn remove_message(&mut self, from: &InstanceId, id: &MessageId) {
         let arrival = self.instances.get_mut(from).and_then(|instance| instance.messages.remove(id));
-        let Some((arrival, stored)) = arrival.and_then(|a| Some((a, self.messages.remove(&a)?))) else { return };
-        if let Some(due) = stored.row.visible_at {
-            self.delayed.remove(&(due, arrival));
-        }
-        if stored.sent {
+        let stored = arrival.and_then(|arrival| self.messages.remove(&arrival));
+        if stored.is_some_and(|stored| stored.sent) {
             self.remember(id.0);
         }
     }
@@ -297,11 +326,6 @@ impl State {
         }
     }
 
-    /// The number of the first execution of an instance that takes an id.
-    pub(super) fn first_execution(&self, id: &InstanceId) -> u64 {
-        self.removed.get(id).map_or(0, |(execution, _)| *execution) + 1
-    }
-
     pub(super) fn is_remembered(&self, id: Uuid) -> bool {
         self.done.contains_key(&id)
     }
@@ -311,27 +335,23 @@ impl State {
         self.done.get(&id).map(|(_, what)| *what)
     }
 
-    /// The due messages of an instance, in the order of delivery.
-    pub(super) fn due_messages(&self, instance: &Instance, now: Timestamp) -> Vec<MessageRow> {
+    /// Returns the messages of an instance, in the order of delivery: those with a higher number, or all.
+    pub(super) fn messages_of(&self, instance: &Instance, heard: Option<u64>) -> Vec<MessageRow> {
         let stored = instance.messages.values().filter_map(|a| Some((*a, self.messages.get(a)?)));
-        let due = stored.filter(|(_, m)| m.row.visible_at.is_none_or(|due| due <= now));
-        in_order(due.map(|(arrival, m)| (m.place(arrival), m.row.clone())).collect())
+        let wanted = |row: &MessageRow| heard.is_none_or(|heard| row.number.is_some_and(|number| number > heard));
+        let stored = stored.filter(|(arrival, m)| wanted(&m.row) && self.beside.sees(*arrival));
+        in_order(stored.map(|(arrival, m)| (m.key(arrival), m.row.clone())).collect())
     }
 
     /// Removes an instance with all that belongs to it.
     pub(super) fn remove_instance(&mut self, id: &InstanceId) {
         for activity in self.activities_of(id, None) {
-            self.remove_activity(&activity, true);
+            self.remove_activity(&activity, None);
         }
         self.remove_messages(id, |_| true);
         if let Some(instance) = self.instances.remove(id) {
             // Its start may come once more.
             self.remember(instance.start.0);
-            let latest = self.latest;
-            self.removed.insert(id.clone(), (instance.execution, latest));
-            if self.removed.len().is_multiple_of(1024) {
-                self.removed.retain(|_, (_, time)| *time + REMEMBERED > latest);
-            }
             if let Some(ready) = instance.ready {
                 self.ready.remove(ready, id.clone());
             }

@@ -2,8 +2,7 @@
 //!
 //! The simulation calls them: it holds the locks and lets time pass in between. Each method here is one moment.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::id::ActivityId;
@@ -13,7 +12,8 @@ use crate::id::ActivityId;
 #[derive(Debug, Default)]
 pub(crate) struct Begun {
     members: Option<BTreeSet<Epoch>>,
-    numbers: Option<Range<i64>>,
+    /// The numbers that the transaction has taken for its messages, one for each instance.
+    numbers: BTreeMap<InstanceId, u64>,
 }
 
 impl Begun {
@@ -22,9 +22,9 @@ impl Begun {
         self.members.as_ref().map(|members| members.contains(&epoch))
     }
 
-    /// Returns the next number that the transaction has taken for its messages, if it has taken any.
-    pub(super) fn number(&mut self) -> Option<i64> {
-        self.numbers.as_mut().and_then(Iterator::next)
+    /// Returns the number that the transaction has taken for its message to an instance, if it has taken one.
+    pub(super) fn number(&self, to: &InstanceId) -> Option<u64> {
+        self.numbers.get(to).copied()
     }
 }
 
@@ -33,14 +33,14 @@ impl Begun {
 pub(crate) struct Beside {
     /// Instances that other transactions have locked: the claim skips them.
     pub(crate) locked: BTreeSet<InstanceId>,
-    /// The last number of a message that the claim sees. `None`: it sees all that are visible.
+    /// The arrival of the last message that the claim sees. `None`: it sees all that are visible.
     pub(crate) last_seen: Option<i64>,
 }
 
 impl Beside {
-    /// Returns true if the claim sees the message with this number.
-    pub(super) fn sees(&self, number: i64) -> bool {
-        self.last_seen.is_none_or(|last| number <= last)
+    /// Returns true if the claim sees the message with this arrival.
+    pub(super) fn sees(&self, arrival: i64) -> bool {
+        self.last_seen.is_none_or(|last| arrival <= last)
     }
 }
 
@@ -53,18 +53,24 @@ pub(crate) struct Owned {
 
 #[cfg(feature = "testing")]
 impl MemoryProvider {
-    /// Begins a transaction: reads who is a member.
-    pub(crate) fn begin(&self) -> Begun {
-        self.with(|state| Begun { members: Some(state.nodes.keys().copied().collect()), numbers: None })
+    /// Begins a transaction, which may have taken numbers before: reads which epochs are members.
+    pub(crate) fn begin(&self, numbers: BTreeMap<InstanceId, u64>) -> Begun {
+        self.with(|state| Begun { members: Some(state.nodes.keys().copied().collect()), numbers })
     }
 
-    /// Takes so many numbers for the messages of a transaction, before it becomes visible.
-    pub(crate) fn take_numbers(&self, begun: &mut Begun, count: i64) {
+    /// Takes the next number of each instance, before the transaction has locked it and becomes visible.
+    pub(crate) fn take_numbers(&self, instances: &BTreeSet<InstanceId>) -> BTreeMap<InstanceId, u64> {
         self.with(|state| {
-            let first = state.last_number + 1;
-            state.last_number += count;
-            begun.numbers = Some(first..first + count);
-        });
+            let mut taken = BTreeMap::new();
+            for id in instances {
+                if let Some(instance) = state.instances.get_mut(id) {
+                    let last = state.taken.entry(id.clone()).or_default();
+                    *last = instance.arrivals.max(*last) + 1;
+                    taken.insert(id.clone(), *last);
+                }
+            }
+            taken
+        })
     }
 
     /// Makes a commit visible.
@@ -89,18 +95,18 @@ impl MemoryProvider {
         })
     }
 
-    /// Begins a question for work: reads the messages of owned instances.
-    pub(crate) fn new_messages(&self, lease: &Lease, want: &Want) -> Acquired {
-        self.with(|state| state.new_messages(lease, want))
+    /// Begins a request for work: returns the arrival of the last message that its snapshot shows.
+    pub(crate) fn last_arrival(&self) -> i64 {
+        self.with(|state| state.last_arrival)
     }
 
-    /// Finishes a question for work: claims instances and activities that wait. Also returns true if it may have skipped
-    /// one because of a lock.
-    pub(crate) fn claim(&self, lease: &Lease, want: &Want, messages: Acquired, beside: Beside) -> (Acquired, bool) {
+    /// Finishes a request for work: claims instances and activities that wait. Also returns true if it may have skipped one
+    /// because of a lock.
+    pub(crate) fn claim(&self, lease: &Lease, want: &Want, beside: Beside) -> (Acquired, bool) {
         self.with(|state| {
             let skips = beside.locked.iter().any(|id| state.is_waiting(id));
             state.beside = beside;
-            let acquired = state.claim(lease, want, messages);
+            let acquired = state.acquire(lease, want);
             state.beside = Beside::default();
             (acquired, skips)
         })

@@ -1,6 +1,6 @@
 //! Turns: checked as a whole first, written without a way to fail afterwards.
 
-use super::state::{Activity, Blame, Execution, Instance, State};
+use super::state::{Activity, CrashRecord, Execution, Instance, State};
 use super::*;
 use crate::id::{ActivityId, CommitId};
 
@@ -15,7 +15,7 @@ impl State {
         match &turn.creates {
             Some(new) => {
                 let owner = self.check_new(new, lease, &turn)?;
-                self.instances.insert(new.instance.clone(), Instance::new(new, 1, Some(owner), turn.time));
+                self.instances.insert(new.instance.clone(), Instance::new(new, Some(owner), turn.time));
             }
             None => self.check(instance.ok_or(CommitError::Fenced)?, lease, &turn)?,
         }
@@ -24,12 +24,11 @@ impl State {
 
     /// Whether a first turn may create its instance, and who owns it then.
     fn check_new(&self, new: &NewInstance, lease: Option<&Lease>, turn: &Turn) -> Result<Epoch, CommitError> {
-        let taken = self.instances.contains_key(&new.instance) || self.first_execution(&new.instance) > 1;
-        if taken || self.is_remembered(new.start.id.0) {
+        if self.instances.contains_key(&new.instance) || self.is_remembered(new.start.id.0) {
             return Err(CommitError::Conflict);
         }
         let member = lease.filter(|lease| self.is_member(lease.epoch)).ok_or(CommitError::Fenced)?;
-        let first = turn.execution.number == 1 && turn.after == EventId(0);
+        let first = turn.execution == new.first_execution() && turn.after == EventId(0);
         let nothing_read = turn.consumed.is_empty() && turn.outcomes.is_empty();
         if first && nothing_read { Ok(member.epoch) } else { Err(CommitError::Conflict) }
     }
@@ -38,7 +37,7 @@ impl State {
         if lease.is_some_and(|lease| instance.owner != Some(lease.epoch)) {
             return Err(CommitError::Fenced);
         }
-        let current = instance.execution == turn.execution.number && instance.last_event() == turn.after;
+        let current = instance.current(&turn.execution.instance) == turn.execution && instance.last_event() == turn.after;
         let live = instance.status == InstanceStatus::Running
             || (matches!(turn.then, Then::Finish { .. }) && instance.status == InstanceStatus::Suspended);
         let consumed = turn.consumed.iter().all(|message| instance.messages.contains_key(message));
@@ -57,11 +56,9 @@ impl State {
             self.remove_message(this, message);
         }
         let activity = |call| ActivityId { execution: execution.clone(), call };
-        for (call, _) in &turn.outcomes {
-            self.remove_activity(&activity(*call), false);
-        }
-        for call in &turn.cancelled_activities {
-            self.remove_activity(&activity(*call), true);
+        let by = lease.map(|lease| lease.epoch);
+        for call in turn.outcomes.iter().map(|(call, _)| call).chain(&turn.cancelled_activities) {
+            self.remove_activity(&activity(*call), by);
         }
         if !turn.cancelled_messages.is_empty() {
             self.remove_messages(this, |row| {
@@ -80,9 +77,8 @@ impl State {
             instance.executions.entry(execution.number).or_default().events.extend(turn.events);
         }
         self.then(execution, lease, turn.then, turn.time);
-        let epoch = lease.map(|lease| lease.epoch);
-        let starts = turn.starts.into_iter().map(|child| self.start_child(this, child, epoch, turn.time)).collect();
-        let messages = turn.messages.into_iter().map(|out| self.send_out(out, epoch, turn.time)).collect();
+        let starts = turn.starts.into_iter().map(|child| self.start_child(this, child, by, turn.time)).collect();
+        let messages = turn.messages.into_iter().map(|out| self.send_out(out, by, turn.time)).collect();
         self.settle_instance(this);
         Committed { repeated: false, starts, messages }
     }
@@ -97,9 +93,9 @@ impl State {
             attempt: 1,
             ready: Ready::AtOnce(time),
             parked: None,
-            last_commit: None,
             owner,
-            blame: Blame::default(),
+            claim: 0,
+            crashes: CrashRecord::default(),
         };
         self.activities.insert(id.clone(), activity);
         self.change_activity(&id, |_| ());
@@ -110,12 +106,12 @@ impl State {
         let build = lease.and_then(|lease| self.nodes.get(&lease.epoch)).map(|node| node.info.build.clone());
         let Some(instance) = self.instances.get_mut(this) else { return };
         match then {
-            Then::Go => instance.blame = Blame::default(),
+            Then::Continue => instance.crashes = CrashRecord::default(),
             Then::Suspend { reason } => {
                 instance.status = InstanceStatus::Suspended;
                 instance.suspension = Some(reason);
                 instance.owner = None;
-                instance.blame.alone = false;
+                instance.crashes.alone = false;
                 instance.tried.extend(build);
                 self.signals.changed(this);
             }
@@ -124,36 +120,36 @@ impl State {
                 instance.suspension = None;
                 instance.finished_at = Some(time);
                 instance.owner = None;
-                instance.blame = Blame::default();
+                instance.crashes = CrashRecord::default();
                 let outcome = instance.executions.get(&execution.number).and_then(|e| e.events.last());
                 self.signals.finished(this, status, outcome);
-                self.sweep(execution);
+                self.sweep(execution, lease.map(|lease| lease.epoch));
                 self.remove_messages(this, |_| true);
             }
             Then::ContinueAsNew { version } => {
                 instance.version = version;
-                instance.blame = Blame::default();
+                instance.crashes = CrashRecord::default();
                 instance.execution = execution.number + 1;
                 instance.executions.entry(execution.number).or_default().continued_at = Some(time);
                 instance.executions.insert(execution.number + 1, Execution::default());
-                self.sweep(execution);
+                self.sweep(execution, lease.map(|lease| lease.epoch));
                 self.remove_messages(this, |row| row.execution == Some(execution.number));
             }
         }
     }
 
     /// Removes the activities of an execution that has ended, except detached ones.
-    fn sweep(&mut self, execution: &ExecutionId) {
+    fn sweep(&mut self, execution: &ExecutionId, by: Option<Epoch>) {
         for id in self.activities_of(&execution.instance, Some(execution.number)) {
             if self.activities.get(&id).is_some_and(|activity| !activity.detached) {
-                self.remove_activity(&id, true);
+                self.remove_activity(&id, by);
             }
         }
     }
 
     fn start_child(&mut self, from: &InstanceId, child: NewChild, by: Option<Epoch>, time: Timestamp) -> Placement {
         if self.instances.contains_key(&child.new.instance) {
-            self.deliver(from, child.otherwise, time, false);
+            self.deliver(from, child.if_taken, time, false);
             return Placement::Refused;
         }
         let placement = self.create(child.new, by, time);
@@ -164,18 +160,19 @@ impl State {
     }
 
     fn send_out(&mut self, out: Outgoing, by: Option<Epoch>, time: Timestamp) -> Placement {
-        let placement = self.deliver(&out.to, out.message, time, false);
-        if let Placement::Owned(owner) = placement {
-            self.signals.work |= Some(owner) != by;
+        let found = self.instances.get(&out.to).map(Instance::identity);
+        if out.identity.is_some_and(|wanted| found.is_some_and(|found| !found.matches(wanted))) {
+            return Placement::Refused;
         }
+        let placement = self.deliver(&out.to, out.message, time, false);
+        self.leave_mail(&out.to, placement, by);
         placement
     }
 
     /// Creates an instance, owned by the epoch if it is to be eager.
     pub(super) fn create(&mut self, new: NewInstance, by: Option<Epoch>, time: Timestamp) -> Placement {
         let owner = by.filter(|epoch| new.eager && self.is_member(*epoch));
-        let execution = self.first_execution(&new.instance);
-        self.instances.insert(new.instance.clone(), Instance::new(&new, execution, owner, time));
+        self.instances.insert(new.instance.clone(), Instance::new(&new, owner, time));
         self.deliver(&new.instance, new.start, time, false)
     }
 }

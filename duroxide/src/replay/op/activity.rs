@@ -26,7 +26,8 @@ pub(in crate::replay) fn describe(activity: &ActivityScheduled) -> String {
     format!("call {call}: activity {name:?}{tag}{detached}")
 }
 
-/// Returns the key that all attempts of an activity call share.
+/// Returns the key that all attempts of an activity call share, and no other call of any instance, however often an id is
+/// used again. It has a bounded length, as services ask for that take such keys.
 pub(crate) fn idempotency_key(execution: &crate::id::ExecutionId, call: CallId) -> String {
-    format!("{}/{}/{call}", execution.instance, execution.number)
+    format!("{}/{}/{call}", execution.identity, execution.number)
 }

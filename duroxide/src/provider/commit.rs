@@ -1,0 +1,250 @@
+//! Writes of nodes, and the answers to them.
+
+use semver::Version;
+
+use super::{EventRow, InstanceStatus, MessageRow, NewInstance};
+use crate::clock::Timestamp;
+use crate::history::TextMap;
+use crate::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId};
+
+/// One atomic write of a node.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// Its id. The provider keeps the last one of each instance, so that a turn that is sent again is answered as done. Other
+    /// writes need no memory: they name the claim and the attempt that they end, which no later owner has.
+    pub id: CommitId,
+    /// The write.
+    pub write: Write,
+}
+
+/// The tenure of an activity: an attempt that a lease owns by a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenure {
+    /// The activity.
+    pub activity: ActivityId,
+    /// The attempt.
+    pub attempt: u32,
+    /// The claim; see [`AcquiredActivity::claim`](super::AcquiredActivity::claim).
+    pub claim: u64,
+}
+
+/// A write of a node.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// A turn of an instance that the lease owns.
+    Turn(Box<Turn>),
+    /// An attempt of an activity has ended, and its instance is not live on the node: the activity is removed, and the message
+    /// goes to the instance if its execution is still the current one.
+    Outcome {
+        /// The attempt.
+        tenure: Tenure,
+        /// The message to the instance.
+        message: MessageRow,
+    },
+    /// An attempt of an activity has failed and will be repeated: the activity returns to the queue.
+    Retry {
+        /// The attempt.
+        tenure: Tenure,
+        /// When the next attempt may begin.
+        visible_at: Timestamp,
+    },
+    /// No node of this build can run the activity: it is set aside until its instance is resumed, and the instance shows the
+    /// reason.
+    Park {
+        /// The attempt.
+        tenure: Tenure,
+        /// The reason, as JSON.
+        reason: String,
+    },
+    /// The lease releases an activity that it has not begun.
+    ReleaseActivity {
+        /// The attempt.
+        tenure: Tenure,
+    },
+    /// The lease releases an instance of which it has no live copy.
+    ReleaseInstance {
+        /// The instance, by any of its executions.
+        execution: ExecutionId,
+        /// The claim; see [`AcquiredInstance::claim`](super::AcquiredInstance::claim).
+        claim: u64,
+    },
+}
+
+impl Write {
+    /// Returns the instance that this write concerns.
+    pub fn instance(&self) -> &InstanceId {
+        match self {
+            Self::Turn(turn) => &turn.execution.instance,
+            Self::Outcome { tenure, .. }
+            | Self::Retry { tenure, .. }
+            | Self::Park { tenure, .. }
+            | Self::ReleaseActivity { tenure } => &tenure.activity.execution.instance,
+            Self::ReleaseInstance { execution, .. } => &execution.instance,
+        }
+    }
+}
+
+/// The writes of a turn, or of the end of an execution from outside.
+///
+/// Preconditions, checked by the writing statement: the instance has the identity and the current execution of `execution`,
+/// its last event is `after`, it is running (or, with [`Then::Finish`], suspended) and owned by the lease; every message of
+/// `consumed` is there; every activity of `outcomes` is there, owned by the lease, with that attempt. If one does not hold,
+/// nothing of the turn is written, and the answer is [`CommitError::Conflict`] or [`CommitError::Fenced`]. A first turn that
+/// creates its instance has other preconditions: see [`Turn::creates`].
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// The instance itself, if this is its first turn and creates it: owned by the lease, with its start among the events and
+    /// never stored as a message. Then the preconditions are: the id is free, [`NewInstance::start`] is not remembered as that
+    /// of a removed instance or as refused, and the lease is a member. Nothing is consumed.
+    pub creates: Option<Box<NewInstance>>,
+    /// The execution that made the turn.
+    pub execution: ExecutionId,
+    /// The last event before the turn; zero if there is none.
+    pub after: EventId,
+    /// The version that the execution is pinned to, from its first turn on.
+    pub version: Option<Version>,
+    /// The new events, following `after` without gaps.
+    pub events: Vec<EventRow>,
+    /// Messages that the turn has read: they are removed.
+    pub consumed: Vec<MessageId>,
+    /// Activities whose outcome is among the events without having been a message: call and attempt. They are removed.
+    pub outcomes: Vec<(CallId, u32)>,
+    /// Activities to be run.
+    pub activities: Vec<NewActivity>,
+    /// Activities of this execution whose outcome is no longer wanted: they are removed, and another node that runs one learns
+    /// it from [`Acquired::cancelled`](super::Acquired::cancelled). A missing one is no error.
+    pub cancelled_activities: Vec<CallId>,
+    /// Calls of this execution whose delayed messages (timers and deadlines) are removed. A missing one is no error.
+    pub cancelled_messages: Vec<CallId>,
+    /// Messages to instances, including this one. One to an instance that does not exist, has finished or has another
+    /// identity is refused, and the turn is written all the same.
+    pub messages: Vec<Outgoing>,
+    /// Instances to be created. If an id is taken: see [`NewChild::if_taken`].
+    pub starts: Vec<NewChild>,
+    /// The state of the instance after the turn.
+    pub then: Then,
+    /// The time of the turn.
+    pub time: Timestamp,
+}
+
+/// A message to an instance.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The instance.
+    pub to: InstanceId,
+    /// The identity that the instance must have: the message is refused if another instance has taken the id. `None`: the
+    /// message is for any instance with the id.
+    pub identity: Option<Identity>,
+    /// The message.
+    pub message: MessageRow,
+}
+
+/// An instance that another one starts.
+#[derive(Debug, Clone)]
+pub struct NewChild {
+    /// The new instance.
+    pub new: NewInstance,
+    /// The message to the instance of the turn once the new one is created, if any.
+    pub accepted: Option<MessageRow>,
+    /// The message to the instance of the turn if the id is taken.
+    pub if_taken: MessageRow,
+}
+
+/// An activity to be run.
+#[derive(Debug, Clone)]
+pub struct NewActivity {
+    /// The call.
+    pub call: CallId,
+    /// The event of this turn that schedules it. The payload of the event is the input, which is not stored a second time.
+    pub scheduled: EventId,
+    /// The name.
+    pub name: String,
+    /// The tag that a node must serve to run it, if any.
+    pub tag: Option<String>,
+    /// True if it stays when its execution ends.
+    pub detached: bool,
+    /// True if the committing node runs it at once: it is owned from the beginning.
+    pub eager: bool,
+    /// Headers for the activity.
+    pub headers: TextMap,
+}
+
+/// The state of an instance after a turn.
+#[derive(Debug, Clone)]
+pub enum Then {
+    /// It runs on.
+    Continue,
+    /// It stops until it is resumed, and has no owner.
+    Suspend {
+        /// The reason, as JSON.
+        reason: String,
+    },
+    /// It has ended. Remaining activities of the execution (except detached ones) and messages of the instance are removed;
+    /// other nodes that run such activities learn it from [`Acquired::cancelled`](super::Acquired::cancelled).
+    Finish {
+        /// The end.
+        status: InstanceStatus,
+    },
+    /// The instance continues as execution `number + 1`, still owned, not pinned to a version unless one is given. Remaining
+    /// activities (except detached ones) and messages of the old execution are removed. `messages` holds the start of the new
+    /// one.
+    ContinueAsNew {
+        /// The version of the new execution.
+        version: Option<Version>,
+    },
+}
+
+/// The effect of a commit that was carried out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// True if it was carried out before, by a call whose answer was lost. The other fields are empty then.
+    pub repeated: bool,
+    /// For each of [`Turn::starts`]: where its start message went.
+    pub starts: Vec<Placement>,
+    /// For each of [`Turn::messages`]: where it went; for [`Write::Outcome`], one entry.
+    pub messages: Vec<Placement>,
+}
+
+/// Where a message or a new instance went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// To an instance with an owner.
+    Owned {
+        /// The epoch of the owner.
+        epoch: Epoch,
+        /// The identity of the instance.
+        identity: Identity,
+        /// The number of the message; see [`MessageRow::number`].
+        number: Option<u64>,
+    },
+    /// To an instance without an owner.
+    Queued,
+    /// Nowhere: the instance does not exist, has finished, has another identity or execution, or (for a start) exists already.
+    Refused,
+}
+
+impl Placement {
+    /// Returns the epoch of the owner, if the instance has one.
+    pub fn owner(self) -> Option<Epoch> {
+        match self {
+            Self::Owned { epoch, .. } => Some(epoch),
+            Self::Queued | Self::Refused => None,
+        }
+    }
+}
+
+/// The reason why a commit was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The lease does not own the item: it never did, or another node has taken it over. A write other than a turn is also
+    /// answered so if it was carried out before.
+    #[error("the node does not own this item")]
+    Fenced,
+    /// The lease owns the item, but a precondition does not hold: the live copy differs from the stored state.
+    #[error("the stored state is not the expected one")]
+    Conflict,
+    /// This entry failed, and may succeed later; nothing of it was written.
+    #[error("the storage failed: {0}")]
+    Failed(String),
+}

@@ -1,0 +1,126 @@
+//! Writes of clients, and the answers to them.
+
+use super::{InstanceStatus, Lease, MessageRow, NewInstance, Turn};
+use crate::clock::Timestamp;
+use crate::id::{CommitId, Epoch, Identity, InstanceId};
+
+/// One atomic write of a client.
+#[derive(Debug, Clone)]
+pub enum Submission {
+    /// Creates an instance.
+    Start(StartRequest),
+    /// Sends a message to a live instance.
+    Send(SendRequest),
+    /// Lets a suspended instance run again, and its parked activities. Its crashes are forgotten. No effect on others.
+    Resume {
+        /// The instance.
+        instance: InstanceId,
+        /// The time of the client.
+        time: Timestamp,
+    },
+    /// Ends an execution from outside, regardless of its owner. Like [`Write::Turn`](super::Write::Turn), but without the
+    /// fence; the instance has no owner afterwards.
+    Terminate {
+        /// The id of the submission. It is remembered for an hour.
+        id: CommitId,
+        /// The turn, with [`Then::Finish`](super::Then::Finish).
+        turn: Box<Turn>,
+    },
+}
+
+/// A request to create an instance.
+///
+/// Its start message is the id of the request. If the instance exists and was created by this very message, the answer is
+/// [`Submitted`] with `written`. The id is remembered for an hour after the removal of the instance: the same request
+/// creates nothing then.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    /// The instance.
+    pub new: NewInstance,
+    /// The policy for a taken id.
+    pub if_exists: IfExists,
+    /// The lease that will own the instance if [`NewInstance::eager`] is set and the lease is a member.
+    pub lease: Option<Lease>,
+    /// The time of the client.
+    pub time: Timestamp,
+    /// True if the same request was sent before and has no answer: it may be carried out late. If this one creates nothing,
+    /// the earlier one must not either: its start message is remembered as refused, for an hour.
+    pub resent: bool,
+}
+
+/// A request to send a message. The id of the message is the id of the request; it is remembered for an hour after the
+/// message was read.
+#[derive(Debug, Clone)]
+pub struct SendRequest {
+    /// The instance.
+    pub to: InstanceId,
+    /// The message.
+    pub message: MessageRow,
+    /// The lease of the node to which the client forwards the message itself, if that node owns the instance. A message that
+    /// is not forwarded leaves mail for the owner; see [`MessageRow::number`].
+    pub lease: Option<Lease>,
+    /// The time of the client.
+    pub time: Timestamp,
+    /// True if the same request was sent before and has no answer. If this one is refused, the earlier one must be refused as
+    /// well, see [`StartRequest::resent`]. It always leaves mail, since the earlier one may not be forwarded.
+    pub resent: bool,
+}
+
+impl Submission {
+    /// Marks the submission as sent before, for the next time that it is sent.
+    pub fn mark_resent(&mut self) {
+        match self {
+            Self::Start(StartRequest { resent, .. }) | Self::Send(SendRequest { resent, .. }) => *resent = true,
+            // A resumption has no effect on an instance that is not suspended, and a termination names an execution.
+            Self::Resume { .. } | Self::Terminate { .. } => {}
+        }
+    }
+}
+
+/// The policy of a start if its id is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum IfExists {
+    /// The start fails with an error.
+    #[default]
+    Error,
+    /// The instance stays as it is, running or finished, and the start returns a handle to it.
+    Attach,
+    /// A finished instance is removed with its history, and a new one starts; a live one is an error.
+    Replace,
+}
+
+/// The effect of a submission that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Submitted {
+    /// The epoch of the owner of the instance, if it has one.
+    pub owner: Option<Epoch>,
+    /// The identity of the instance, if it is there.
+    pub identity: Option<Identity>,
+    /// The number that the message, or the start, was given by this very request; see [`MessageRow::number`]. `None`: it has a
+    /// time of its own, was stored before, or was read.
+    pub number: Option<u64>,
+    /// True if something was written: false if [`IfExists::Attach`] found an instance, or for a resume without effect.
+    pub written: bool,
+}
+
+/// The reason why a submission was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The instance does not exist.
+    #[error("there is no such instance")]
+    NotFound,
+    /// The instance has finished.
+    #[error("the instance has finished: {0}")]
+    Finished(InstanceStatus),
+    /// The id is taken.
+    #[error("the id is taken by an instance that is {0}")]
+    Exists(InstanceStatus),
+    /// The stored instance is not the expected one; read it again.
+    #[error("the stored state is not the expected one")]
+    Conflict,
+    /// This entry failed, and may succeed later; nothing of it was written.
+    #[error("the storage failed: {0}")]
+    Failed(String),
+}
