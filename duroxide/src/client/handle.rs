@@ -194,7 +194,8 @@ impl<O> Handle<O> {
     /// Removes the instance with its history. Only a finished one can be removed.
     ///
     /// # Errors
-    /// [`ClientError`]: there is no such instance, it has not finished, or the storage fails.
+    /// [`ClientError`]: there is no such instance, it has not finished, the storage fails, or it does not delete
+    /// ([`AdminNotSupported`](crate::ErrorCode::AdminNotSupported)).
     pub async fn delete(&self) -> Result<(), ClientError> {
         self.client.delete(self.id()?).await
     }

@@ -1,7 +1,7 @@
 //! Where state lives: the [`Provider`] trait, which the runtime and the client talk to, and nothing else.
 //!
 //! A provider keeps rows and hands them out; it never looks into an event or a message. What it must guarantee is said
-//! at each method. The words are those of the whole project: *instance*, *execution*, *message*, *activity*, *node*.
+//! at each method. Lists and removals in bulk are a trait of their own, [`Admin`]. The words are those of the whole project: *instance*, *execution*, *message*, *activity*, *node*.
 //!
 //! Three rules carry everything:
 //!
@@ -32,7 +32,6 @@ pub use rows::*;
 pub use wakeups::*;
 pub use work::*;
 
-use crate::clock::Timestamp;
 use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 
 /// The storage of the runtime.
@@ -96,26 +95,11 @@ pub trait Provider: Send + Sync + 'static {
     fn instance<'a>(&'a self, instance: &'a InstanceId)
     -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>>;
 
-    /// Lists instances, newest first.
-    fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>>;
-
-    /// Removes finished instances with all that belongs to them. Live ones are never removed: their entry says so.
-    fn delete<'a>(
-        &'a self,
-        instances: &'a [InstanceId],
-    ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>>;
-
-    /// Removes up to `limit` instances that match the filter and were finished before `before`; and of instances that
-    /// match, live ones too, executions that were continued before then. Returns how many executions were removed.
-    fn prune<'a>(
-        &'a self,
-        filter: &'a Filter,
-        before: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<u64, ProviderError>>;
-
-    /// Lists the nodes that are members now.
-    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>>;
+    /// Reads for people, and removals in bulk. `None`: this provider has none yet, and a [`Client`](crate::Client) refuses to
+    /// list, delete and prune.
+    fn admin(&self) -> Option<&dyn Admin> {
+        None
+    }
 
     /// The signals of this provider within this process.
     fn wakeups(&self) -> &Wakeups;
@@ -187,7 +171,7 @@ impl ProviderError {
         self.code
     }
 
-    /// The same, with a code that says more than that the storage failed.
+    /// Sets a code that says more than that the storage failed.
     #[must_use]
     pub fn with_code(mut self, code: crate::error::ErrorCode) -> Self {
         self.code = code;

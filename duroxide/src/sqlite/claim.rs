@@ -230,8 +230,7 @@ mod tests {
 
     #[test]
     fn looking_for_what_is_quarantined_reads_nothing_else() {
-        let connection = rusqlite::Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("schema/0001_initial.sql")).unwrap();
+        let connection = super::super::schema::in_memory();
         let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", any_quarantined())).unwrap();
         let plan: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
         for index in ["duroxide_instances_quarantined", "duroxide_activities_quarantined"] {

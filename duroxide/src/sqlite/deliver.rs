@@ -119,8 +119,7 @@ mod tests {
 
     #[test]
     fn messages_make_ready_as_it_is_stored() {
-        let connection = rusqlite::Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("schema/0001_initial.sql")).unwrap();
+        let connection = super::super::schema::in_memory();
         let insert =
             "INSERT INTO duroxide_messages (arrival, instance, id, lane, visible_at, arrived_at, sent, format, data)
             VALUES (?1, ?1, x'00', 2, ?2, ?3, 0, 1, '')";

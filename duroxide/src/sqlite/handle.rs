@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::Plain;
+use super::admin_reader::AdminReader;
 use super::bell::Bell;
 use super::claim::Claims;
 use super::fault::{Failed, Refusal, is_permanent, storage, unopened};
@@ -30,6 +31,7 @@ pub(super) const REMOVED_AT_ONCE: usize = 64;
 pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) readers: Readers,
+    pub(super) admin: AdminReader,
     writer: Inbox,
     writer_thread: Option<JoinHandle<()>>,
     /// The nodes that joined here, with their locks. All of these are std mutexes, held for a moment, never across an await.
@@ -55,10 +57,12 @@ impl Handle {
         let shared = Arc::new(Shared::new(path, statements));
         let reader = |_| options::open_reader(&shared.path, options, shared.statements.clone());
         let readers = Readers::start((0..options.readers.max(1)).map(reader).collect::<Result<_, _>>()?)?;
+        let admin = AdminReader::new(shared.path.clone(), options.clone(), shared.statements.clone());
         let (writer, writer_thread) = writer::start(sql, shared.clone())?;
         Ok(Self {
             shared,
             readers,
+            admin,
             writer,
             writer_thread: Some(writer_thread),
             locks: Mutex::default(),
@@ -135,9 +139,8 @@ impl Handle {
             return;
         }
         // If they cannot be read, the next who joins tries again.
-        let Ok(members) = self.readers.read("list nodes", super::admin::nodes).await else { return };
-        for (_, lock) in abandoned.into_iter().filter(|(node, _)| members.iter().all(|member| member.info.id != *node))
-        {
+        let Ok(members) = self.readers.read("list nodes", members::ids).await else { return };
+        for (_, lock) in abandoned.into_iter().filter(|(node, _)| !members.contains(node)) {
             lock.remove();
         }
     }

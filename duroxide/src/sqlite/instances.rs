@@ -100,12 +100,16 @@ pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Re
     activities::sweep(tx, id, seq, None)?;
     deliver::sweep(tx, seq, None)?;
     let find = "SELECT labels, start_id, execution FROM duroxide_instances WHERE seq = ?1";
-    let found = tx.sql.row(find, [seq], |row| Ok((text_map(row, 0)?, uuid(row, 1)?, natural(row, 2)?)))?;
+    let found = tx.sql.row(find, [seq], |row| Ok((text_map(row, 0).ok(), uuid(row, 1)?, natural(row, 2)?)))?;
     let Some((labels, start, execution)) = found else { return Ok(()) };
     // Its start may come once more.
     tx.remember(start)?;
     tx.remember_removed(id, execution)?;
-    for (name, value) in labels {
+    if labels.is_none() {
+        // They cannot be read: what there is of them is looked for everywhere.
+        tx.sql.run("DELETE FROM duroxide_labels WHERE instance = ?1", [seq])?;
+    }
+    for (name, value) in labels.unwrap_or_default() {
         let delete = "DELETE FROM duroxide_labels WHERE name = ?1 AND value = ?2 AND instance = ?3";
         tx.sql.run(delete, (name, value, seq))?;
     }

@@ -167,7 +167,8 @@ pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Re
 fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
     let untried = "NOT EXISTS (SELECT 1 FROM duroxide_tried t WHERE t.instance = i.seq AND t.build = ?1)";
     let suspended = format!(
-        "SELECT i.seq, i.id FROM duroxide_instances i WHERE i.status = 'suspended' AND {untried} AND EXISTS (
+        "SELECT i.seq, i.id FROM duroxide_instances i
+         WHERE i.status <> 'completed' AND i.status = 'suspended' AND {untried} AND EXISTS (
             SELECT 1 FROM json_each(?2) h WHERE h.value ->> 0 = i.name AND (i.version IS NULL OR h.value ->> 1 = i.version))"
     );
     let parked = format!(
@@ -197,6 +198,11 @@ fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
         tx.signals.changed(&id);
     }
     Ok(())
+}
+
+/// Lists the nodes that are members.
+pub(super) fn ids(sql: &Sql) -> rusqlite::Result<Vec<NodeId>> {
+    sql.rows("SELECT id FROM duroxide_nodes", [], |row| uuid(row, 0).map(NodeId))
 }
 
 /// The columns of [`node`], in its order.

@@ -15,7 +15,7 @@ impl State {
         match &turn.creates {
             Some(new) => {
                 let owner = self.check_new(new, lease, &turn)?;
-                self.instances.insert(new.instance.clone(), Instance::new(new, 1, Some(owner), turn.time));
+                self.add_instance(new, 1, Some(owner), turn.time);
             }
             None => self.check(instance.ok_or(CommitError::Fenced)?, lease, &turn)?,
         }
@@ -175,7 +175,7 @@ impl State {
     pub(super) fn create(&mut self, new: NewInstance, by: Option<Epoch>, time: Timestamp) -> Placement {
         let owner = by.filter(|epoch| new.eager && self.nodes.contains_key(epoch));
         let execution = self.first_execution(&new.instance);
-        self.instances.insert(new.instance.clone(), Instance::new(&new, execution, owner, time));
+        self.add_instance(&new, execution, owner, time);
         self.deliver(&new.instance, new.start, time, false)
     }
 }
