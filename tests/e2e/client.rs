@@ -259,7 +259,7 @@ async fn what_a_client_without_a_node_asks_for_is_carried_out_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_provider_without_lists_runs_orchestrations_and_says_what_is_missing() {
+async fn a_provider_without_admin_runs_and_says_so() {
     let provider = FaultyProvider::new(MemoryProvider::new()).without_admin();
     let registry = Registry::empty().with_orchestration::<at_once>();
     let runtime = Runtime::builder().provider(provider).registry(registry).start().await.unwrap();
@@ -280,7 +280,7 @@ async fn a_provider_without_lists_runs_orchestrations_and_says_what_is_missing()
 }
 
 #[tokio::test]
-async fn a_token_that_was_changed_is_refused_at_once() {
+async fn a_changed_page_token_is_refused_at_once() {
     let client = Client::new(MemoryProvider::new());
     let page = Page::new(10).after(PageToken::new("changed"));
     let error = client.list(&Filter::default(), page).await.unwrap_err();

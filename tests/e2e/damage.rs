@@ -163,7 +163,7 @@ async fn a_row_that_cannot_be_read_stops_its_own_instance_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_damaged_instance_is_listed_as_damaged_and_fails_no_list() {
+async fn a_damaged_instance_is_listed_and_fails_no_list() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("damaged.db");
     let provider = SqliteProvider::open(&path).unwrap();

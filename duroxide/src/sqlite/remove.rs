@@ -50,12 +50,17 @@ pub(super) fn prunable(
     let limit = limit.max(1);
     let range = after.saturating_add(1)..arrived_by(sql, before)?;
     let mut search = Search::new(sql, filter, Order::OldestFirst, range)?;
+    let find = "SELECT EXISTS (SELECT 1 FROM duroxide_executions)";
+    let has_continued = sql.row(find, [], |row| row.get::<_, bool>(0))?.unwrap_or(false);
     let mut due: Vec<(i64, Option<u64>, Option<InstanceId>)> = Vec::new();
     let mut next = None;
     loop {
         // One more than wanted tells whether there is another batch.
         let wanted = (limit - due.len()).saturating_add(1);
-        let queries = [finished(before, wanted), continued(before, wanted)];
+        let mut queries = vec![finished(before, wanted)];
+        if has_continued {
+            queries.push(continued(before, wanted));
+        }
         let Some(found) = unless_interrupted(search.next(&queries, prunable_entry))? else {
             next = Some(search.position());
             break;

@@ -11,7 +11,7 @@ use crate::provider::*;
 list![
     lists_are_filtered,
     lists_come_in_stable_pages,
-    lists_go_by_arrival_whatever_the_clocks_say,
+    lists_go_by_arrival_despite_clocks,
     a_search_without_time_gets_through,
     page_tokens_of_others_are_refused,
     only_finished_instances_are_deleted,
@@ -88,7 +88,7 @@ async fn lists_come_in_stable_pages(world: World) {
             None => break,
         }
     }
-    assert_eq!(names, ["e", "c", "d", "b", "a"], "newest first; what comes meanwhile shifts nothing");
+    assert_eq!(names, ["e", "c", "d", "b", "a"], "newest first; instances that arrive between the pages shift nothing");
 }
 
 /// All pages of a list.
@@ -104,7 +104,7 @@ async fn pages(world: &World, filter: &Filter, mut page: Page) -> Vec<String> {
     }
 }
 
-async fn lists_go_by_arrival_whatever_the_clocks_say(world: World) {
+async fn lists_go_by_arrival_despite_clocks(world: World) {
     let day = 24 * 3600;
     for (name, second) in [("a", 500 * day), ("b", 500 * day - 9), ("c", 500 * day + 5), ("d", 500 * day - 3)] {
         world.submit(started(name, second)).await.expect("start");
