@@ -63,7 +63,7 @@ async fn main() -> duroxide::Result<()> {
     // The child with a name has a handle of its own.
     println!("the flight: {}", book::handle(&client, "lisbon-flight").result().await?);
 
-    let everything = client.list(&duroxide::Filter::default(), 100, None).await?;
+    let everything = client.list(&duroxide::Filter::default(), 100).await?;
     println!("all instances, newest first:");
     for instance in &everything.instances {
         println!("  {:14} {:10} {}", instance.execution.instance, instance.status, instance.name);

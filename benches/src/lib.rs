@@ -1,5 +1,6 @@
 //! The instruments: workloads that ask a question each, and what is measured of them.
 
+pub mod admin;
 pub mod compare;
 pub mod ledger;
 pub mod measure;

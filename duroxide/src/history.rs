@@ -24,7 +24,7 @@ use crate::policy::ActivityOptions;
 /// | format | adds |
 /// | --- | --- |
 /// | 1 | all events of the first version |
-/// | 2 | the identity of the parent, in its links |
+/// | 2 | the identity of the parent in links to it, headers of external events |
 pub(crate) const FORMAT: u16 = 2;
 
 /// Labels or headers: short texts by name, sorted.
@@ -330,13 +330,15 @@ impl fmt::Display for Timeout {
 impl Input {
     /// Returns the lowest format whose readers understand this input.
     pub(crate) fn format(&self) -> u16 {
-        let parent = match self {
-            Self::Started(started) => &started.parent,
-            Self::CancelRequested { parent, .. } | Self::TerminateRequested { parent, .. } => parent,
-            _ => &None,
+        let identified =
+            |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
+        let is_second = match self {
+            Self::Started(started) => identified(&started.parent),
+            Self::CancelRequested { parent, .. } | Self::TerminateRequested { parent, .. } => identified(parent),
+            Self::EventRaised { headers, .. } => !headers.is_empty(),
+            _ => false,
         };
-        let with_identity = parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
-        if with_identity { 2 } else { 1 }
+        if is_second { 2 } else { 1 }
     }
 
     /// Returns an external event without headers.

@@ -285,11 +285,17 @@ impl Pair {
                 self.leases[*node] = both!(self, provider => provider.join(&info));
             }
             Step::Delete { instance } => {
-                both!(self, provider => provider.delete(&[id(*instance)]));
+                both!(self, provider => admin(provider).delete(&[id(*instance)]));
             }
             Step::Prune { limit } => {
                 let before = Timestamp::from_micros(self.now - 10_000_000);
-                both!(self, provider => provider.prune(&Filter::default(), before, *limit));
+                let batch = Page::new(*limit);
+                let pruned = async |provider| {
+                    let pruned = admin(provider).prune(&Filter::default(), before, &batch).await?;
+                    // The numbers in the tokens need not be the same.
+                    Ok::<_, ProviderError>((pruned.executions, pruned.next.is_some()))
+                };
+                both!(self, provider => pruned(provider));
             }
             Step::Repeat => {
                 if let Some((lease, commit)) = self.last_commit.clone() {
@@ -475,11 +481,31 @@ impl Pair {
                 both!(self, provider => provider.history(&execution, EventId(0)));
             }
         }
-        let page = Page { limit: 3, after: None };
-        both!(self, provider => provider.list(&Filter::default(), &page));
         let odd = Filter { labels: [("parity".to_owned(), "1".to_owned())].into(), ..Filter::default() };
-        both!(self, provider => provider.list(&odd, &page));
-        both!(self, provider => provider.nodes());
+        let live = vec![InstanceStatus::Running, InstanceStatus::Suspended];
+        let live = Filter { statuses: live, ..odd.clone() };
+        let early = Filter { created_before: Some(Timestamp::from_micros(self.now - 5_000_000)), ..Filter::default() };
+        for filter in [Filter::default(), odd, live, early] {
+            both!(self, provider => pages(provider, &filter));
+        }
+        both!(self, provider => admin(provider).nodes());
+    }
+}
+
+fn admin(provider: &dyn Provider) -> &dyn Admin {
+    provider.admin().expect("both have it")
+}
+
+/// All pages of a list, without the tokens: the numbers in them need not be the same.
+async fn pages(provider: &dyn Provider, filter: &Filter) -> Result<Vec<(Vec<InstanceRecord>, bool)>, ProviderError> {
+    let (mut page, mut pages) = (Page::new(3), Vec::new());
+    loop {
+        let part = admin(provider).list(filter, &page).await?;
+        page.after = part.next;
+        pages.push((part.instances, part.complete));
+        if page.after.is_none() {
+            return Ok(pages);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use duroxide::provider::conformance::{Subject, cases};
+use duroxide::provider::conformance::{Subject, admin_cases, cases};
 use duroxide::provider::{Lease, MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
 
@@ -40,7 +40,7 @@ fn run(subject: impl Fn() -> Arc<dyn Subject>) {
     let only = std::env::var("CASE").unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
     let mut failed = Vec::new();
-    for case in cases().into_iter().filter(|case| case.name.contains(&only)) {
+    for case in cases().into_iter().chain(admin_cases()).filter(|case| case.name.contains(&only)) {
         let run = std::panic::AssertUnwindSafe(|| runtime.block_on((case.run)(subject())));
         if std::panic::catch_unwind(run).is_err() {
             failed.push(case.name);
@@ -66,7 +66,7 @@ fn sqlite_keeps_the_contract() {
 
 #[test]
 fn no_behaviour_is_listed_twice() {
-    let mut names: Vec<_> = cases().iter().map(|case| case.name).collect();
+    let mut names: Vec<_> = cases().iter().chain(&admin_cases()).map(|case| case.name).collect();
     names.sort_unstable();
     let all = names.len();
     names.dedup();

@@ -38,7 +38,7 @@ pub(crate) async fn all_is_well(place: &Place, orders: u32) -> Seen {
         assert_eq!((told[0][2].as_str(), &told[0][3..]), (end, &*steps));
         assert_eq!(steps.iter().collect::<HashSet<_>>().len(), steps.len(), "each step once: {steps:?}");
     }
-    let list = client.list(&Filter::default(), usize::MAX, None).await.unwrap().instances;
+    let list = client.list(&Filter::default(), usize::MAX).await.unwrap().instances;
     let invoices = (0..orders).filter(|number| Order::has_invoice(*number)).count();
     assert_eq!(list.len(), orders as usize + invoices);
     for status in list {

@@ -78,7 +78,7 @@ async fn a_client_without_a_runtime_starts_and_waits() {
     let status = finished.status().await.unwrap();
     assert_eq!((status.status, status.events.0), (InstanceStatus::Running, 0));
     assert!(client.nodes().await.unwrap().is_empty());
-    assert_eq!(client.list(&Filter::default(), 100, None).await.unwrap().instances.len(), 5);
+    assert_eq!(client.list(&Filter::default(), 100).await.unwrap().instances.len(), 5);
 
     let mut process = Process::spawn("serve", place.path(), 0);
     assert_eq!(order.result().await.unwrap().len(), 3);
@@ -100,7 +100,7 @@ async fn a_client_without_a_runtime_starts_and_waits() {
     terminated.terminate("out of order").await.unwrap();
     assert_eq!(reason(terminated.result().await), "terminated: out of order");
     let labels = [("kind".to_owned(), "held".to_owned())].into();
-    let list = client.list(&Filter { labels, ..Filter::default() }, 100, None).await.unwrap();
+    let list = client.list(&Filter { labels, ..Filter::default() }, 100).await.unwrap();
     assert_eq!(list.instances[0].status, InstanceStatus::Running);
     process.tell("release");
     assert_eq!(finished.result().await.unwrap(), process.id());

@@ -80,7 +80,7 @@ async fn nothing_grows_under_load_and_kills() {
     dies.end();
     lives.end();
     client.prune(&Filter::default(), client.now() + days(1)).await.unwrap();
-    assert!(client.list(&Filter::default(), 10, None).await.unwrap().instances.is_empty());
+    assert!(client.list(&Filter::default(), 10).await.unwrap().instances.is_empty());
     drop(client);
     check::nothing_is_left(&place);
     println!("{given} orders, {kills} kills");

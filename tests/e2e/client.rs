@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use duroxide::prelude::*;
-use duroxide::provider::{InstanceStatus, MemoryProvider};
+use duroxide::provider::{InstanceStatus, MemoryProvider, Page, PageToken};
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, ErrorCode, Filter, InstanceId, MAX_INSTANCE_ID, Registry};
 use futures_util::FutureExt;
@@ -109,7 +109,7 @@ async fn lists_are_filtered_and_their_pages_are_stable() {
     for n in 0..5 {
         finishes::start(&client, format!("live-{n}"), n).label("parity", "0").await.unwrap();
     }
-    let count = async |filter: &Filter| client.list(filter, 1000, None).await.unwrap().instances.len();
+    let count = async |filter: &Filter| client.list(filter, 1000).await.unwrap().instances.len();
     let all = Filter::default();
     assert_eq!(count(&all).await, 55);
     assert_eq!(count(&Filter { name: Some("finishes".to_owned()), ..all.clone() }).await, 5);
@@ -126,7 +126,7 @@ async fn lists_are_filtered_and_their_pages_are_stable() {
     let completed = Filter { statuses: vec![InstanceStatus::Completed], ..all };
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = client.list(&completed, 7, after).await.unwrap();
+        let page = client.list(&completed, Page::new(7).after(after)).await.unwrap();
         assert!(page.instances.len() <= 7);
         seen.extend(page.instances.iter().map(|status| status.execution.instance.to_string()));
         at_once::start(&client, format!("new-{}", seen.len()), 0).await.unwrap().result().await.unwrap();
@@ -257,4 +257,33 @@ async fn what_a_client_without_a_node_asks_for_is_carried_out_elsewhere() {
     second.cancel("remote").await.unwrap();
     assert_eq!(second.wait().await.unwrap(), InstanceStatus::Cancelled);
     runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_provider_without_admin_runs_and_says_so() {
+    let provider = FaultyProvider::new(MemoryProvider::new()).without_admin();
+    let registry = Registry::empty().with_orchestration::<at_once>();
+    let runtime = Runtime::builder().provider(provider).registry(registry).start().await.unwrap();
+    let client = runtime.client();
+    let handle = at_once::start(&client, "i", 1).await.unwrap();
+    handle.result().await.unwrap();
+    let errors = [
+        client.list(&Filter::default(), 10).await.map(drop).unwrap_err(),
+        client.nodes().await.map(drop).unwrap_err(),
+        client.prune(&Filter::default(), client.now()).await.map(drop).unwrap_err(),
+        handle.delete().await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!((error.code(), error.is_retryable()), (ErrorCode::AdminNotSupported, false));
+        assert!(error.to_string().contains("implement `Admin`"), "{error}");
+    }
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_page_token_is_refused_at_once() {
+    let client = Client::new(MemoryProvider::new());
+    let page = Page::new(10).after(PageToken::new("changed"));
+    let error = client.list(&Filter::default(), page).await.unwrap_err();
+    assert_eq!((error.code(), error.is_retryable()), (ErrorCode::InvalidPageToken, false));
 }

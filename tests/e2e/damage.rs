@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use duroxide::prelude::*;
 use duroxide::sqlite::SqliteProvider;
-use duroxide::{Client, Registry, Status};
+use duroxide::{Client, Filter, Registry, Status};
 use tokio::time::timeout;
 
 #[activity]
@@ -173,4 +173,62 @@ async fn a_row_that_cannot_be_read_stops_its_own_instance_and_nobody_else() {
         assert_eq!(result.unwrap_or_else(|_| panic!("damaged-{n} goes on")).unwrap(), 1000 + n, "nothing was dropped");
     }
     runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_instance_is_listed_and_fails_no_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.db");
+    let provider = SqliteProvider::open(&path).unwrap();
+    let client = Client::new(provider.clone());
+    relays::start(&client, "first", 1).await.unwrap();
+    relays::start(&client, "damaged", 1).label("region", "eu").await.unwrap();
+    relays::start(&client, "last", 1).await.unwrap();
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    let everything = Filter::default();
+    let cases = [
+        ("parent = 'x', parent_execution = NULL, parent_call = 1", "parent"),
+        ("parent = '', parent_execution = 1, parent_call = 1", "parent"),
+        ("version = 'one'", "version"),
+        ("labels = '{'", "labels"),
+        ("status = 'asleep'", "status"),
+    ];
+    for (damage, field) in cases {
+        raw.execute(&format!("UPDATE duroxide_instances SET {damage} WHERE id = 'damaged'"), []).unwrap();
+        let list = client.list(&everything, 10).await.unwrap_or_else(|error| panic!("{damage}: {error}"));
+        let ids: Vec<_> = list.instances.iter().map(|status| status.execution.instance.as_str()).collect();
+        assert_eq!(ids, ["last", "damaged", "first"]);
+        let told: Vec<_> = list.instances.iter().map(|status| status.damaged.as_deref()).collect();
+        assert!(told[0].is_none() && told[2].is_none(), "{told:?}");
+        assert!(told[1].is_some_and(|reason| reason.contains(field)), "{damage}: {told:?}");
+        let status = client.handle("damaged").status().await.unwrap();
+        assert_eq!(status.damaged.as_deref(), told[1]);
+        let whole = "parent = NULL, parent_execution = NULL, parent_call = NULL, version = NULL, labels = NULL,
+            status = 'running'";
+        raw.execute(&format!("UPDATE duroxide_instances SET {whole} WHERE id = 'damaged'"), []).unwrap();
+        assert!(client.handle("damaged").status().await.unwrap().damaged.is_none());
+    }
+    raw.execute("UPDATE duroxide_instances SET id = '' WHERE id = 'damaged'", []).unwrap();
+    let list = client.list(&everything, 10).await.unwrap();
+    assert!(list.instances[1].damaged.as_deref().is_some_and(|reason| reason.contains("id")), "{list:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_instance_holds_up_no_prune() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.db");
+    let provider = SqliteProvider::open(&path).unwrap();
+    let client = Client::new(provider.clone());
+    for id in ["first", "labels", "status", "id", "last"] {
+        relays::start(&client, id, 1).label("region", "eu").await.unwrap().terminate("done").await.unwrap();
+    }
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    for (id, damage) in [("labels", "labels = '{'"), ("status", "status = 'asleep'"), ("id", "id = ''")] {
+        raw.execute(&format!("UPDATE duroxide_instances SET {damage} WHERE id = ?1"), [id]).unwrap();
+    }
+    assert_eq!(client.prune(&Filter::default(), client.now() + days(1)).await.unwrap(), 3);
+    let left = client.list(&Filter::default(), 10).await.unwrap().instances;
+    assert_eq!(left.len(), 2, "what cannot be read is not removed");
+    let labels: i64 = raw.query_row("SELECT count(*) FROM duroxide_labels", [], |row| row.get(0)).unwrap();
+    assert_eq!(labels, 2, "those of what was removed are gone");
 }

@@ -378,7 +378,7 @@ async fn a_client_is_patient_with_storage_that_fails() {
     }
     bench.tour().await;
     let client = bench.runtime.client();
-    assert_eq!(client.list(&duroxide::Filter::default(), 100, None).await.unwrap().instances.len(), 1 + 3 + 3);
+    assert_eq!(client.list(&duroxide::Filter::default(), 100).await.unwrap().instances.len(), 1 + 3 + 3);
     bench.faults.next(Method::Instance, Fault::Before, 5);
     let attached = tour::start(&client, "tour", ROUNDS, 0).if_exists(IfExists::Attach).await.unwrap();
     assert_eq!(attached.result().await.unwrap(), expected());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use duroxide::prelude::*;
-use duroxide::provider::{Filter, IfExists, InstanceStatus, MemoryProvider, Provider};
+use duroxide::provider::{Admin, Filter, IfExists, InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::{SqliteOptions, SqliteProvider};
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Clock, ErrorCode, Registry, RuntimeOptions, SystemClock, Timestamp};
@@ -816,7 +816,7 @@ async fn an_instance_whose_history_cannot_be_read_can_be_terminated() {
     handle.terminate("it cannot be read").await.unwrap();
     assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Terminated);
     handle.delete().await.unwrap();
-    let left = runtime.client().list(&Filter::default(), 10, None).await.unwrap();
+    let left = runtime.client().list(&Filter::default(), 10).await.unwrap();
     assert!(left.instances.is_empty());
     runtime.shutdown().await.unwrap();
 }

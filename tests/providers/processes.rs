@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use duroxide::NodeId;
-use duroxide::provider::{Filter, InstanceStatus, Page, Provider, Renewal};
+use duroxide::provider::{Admin, Filter, InstanceStatus, Page, Provider, Renewal};
 use tokio::time::timeout;
 
 use crate::child::{BRIEF, Process};
@@ -129,7 +129,7 @@ async fn what_was_acknowledged_survives_kill_9() {
     child.go();
     child.expect("acknowledged 300 done");
     child.kill();
-    let page = Page { limit: 100_000, after: None };
+    let page = Page::new(100_000);
     let found = store.open().list(&Filter::default(), &page).await.expect("list").instances.len();
     assert!(found > 300, "{found} instances");
     let check: String = store.raw().query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("check");

@@ -1,12 +1,13 @@
 //! The schema and its version.
 
 use duroxide::ErrorCode;
+use duroxide::provider::{Admin, Filter, InstanceStatus, Page};
 use duroxide::sqlite::SqliteProvider;
 
 use crate::child::Process;
 
 /// How many there are.
-const MIGRATIONS: i64 = 2;
+const MIGRATIONS: i64 = 4;
 use crate::store::Store;
 
 #[test]
@@ -24,6 +25,27 @@ fn processes_that_open_a_fresh_file_at_once_find_one_schema() {
             .expect("schema");
         assert_eq!(versions, (1, MIGRATIONS));
     }
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+    let store = Store::new();
+    let raw = store.raw();
+    raw.execute_batch(include_str!("../../duroxide/src/sqlite/schema/0001_initial.sql")).expect("the first schema");
+    raw.execute_batch(
+        "CREATE TABLE duroxide_schema (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL) STRICT;
+         INSERT INTO duroxide_schema (id, version) VALUES (1, 1);
+         INSERT INTO duroxide_instances (id, name, status, created_at, updated_at, start_id)
+         VALUES ('a', 'flow', 'failed', 1, 1, x'00'), ('b', 'flow', 'completed', 1, 1, x'00')",
+    )
+    .expect("rows");
+    let provider = store.open();
+    let failed = Filter { statuses: vec![InstanceStatus::Failed], ..Filter::default() };
+    let page = provider.list(&failed, &Page::new(10)).await.expect("list");
+    let ids: Vec<_> = page.instances.iter().map(|record| record.execution.instance.as_str()).collect();
+    assert_eq!(ids, ["a"]);
+    let version: i64 = raw.query_row("SELECT version FROM duroxide_schema", [], |row| row.get(0)).expect("version");
+    assert_eq!(version, 2);
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Script {
                 let instances: Vec<_> = names.iter().copied().map(id).collect();
                 provider.delete(&instances).await.expect("delete");
             }
-            Op::Prune => drop(provider.prune(&Filter::default(), now, 100).await.expect("prune")),
+            Op::Prune => drop(provider.prune(&Filter::default(), now, &Page::new(100)).await.expect("prune")),
         }
     }
 }

@@ -137,7 +137,7 @@ impl Players<'_> {
     }
 
     async fn any_instance(&self) -> Result<Option<Status>, ClientError> {
-        let mut list = self.sim.client().list(&Filter::default(), 1_000, None).await?.instances;
+        let mut list = self.sim.client().list(&Filter::default(), 1_000).await?.instances;
         let position = self.sim.below(list.len() as u64) as usize;
         Ok(if list.is_empty() { None } else { Some(list.swap_remove(position)) })
     }
@@ -147,7 +147,7 @@ impl Players<'_> {
         // What was asked for by somebody who lost patience may be on its way.
         self.sim.sleep(Duration::from_secs(60)).await;
         for _ in 0..200 {
-            let list = self.sim.client().list(&Filter::default(), 1_000, None).await?.instances;
+            let list = self.sim.client().list(&Filter::default(), 1_000).await?.instances;
             let open: Vec<_> = list.into_iter().filter(|status| !status.status.is_finished()).collect();
             if open.is_empty() {
                 return Ok(());

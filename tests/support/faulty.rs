@@ -258,15 +258,25 @@ impl Faults {
 pub struct FaultyProvider {
     inner: Arc<dyn Provider>,
     faults: Faults,
+    has_admin: bool,
 }
 
 impl FaultyProvider {
     pub fn new(inner: impl Provider) -> Self {
-        Self { inner: Arc::new(inner), faults: Faults::default() }
+        Self { inner: Arc::new(inner), faults: Faults::default(), has_admin: true }
+    }
+
+    /// Hides that the other provider lists and removes.
+    pub fn without_admin(self) -> Self {
+        Self { has_admin: false, ..self }
     }
 
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    fn inner_admin(&self) -> &dyn Admin {
+        self.inner.admin().expect("the other provider has it, or this one would have none")
     }
 
     /// Carries something out once it is let in, and fails now.
@@ -369,31 +379,37 @@ impl Provider for FaultyProvider {
         Box::pin(self.faults.call(Method::Instance, self.inner.instance(instance)))
     }
 
+    fn admin(&self) -> Option<&dyn Admin> {
+        self.inner.admin().filter(|_| self.has_admin).map(|_| self as &dyn Admin)
+    }
+
+    fn wakeups(&self) -> &Wakeups {
+        self.inner.wakeups()
+    }
+}
+
+impl Admin for FaultyProvider {
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
-        Box::pin(self.faults.call(Method::List, self.inner.list(filter, page)))
+        Box::pin(self.faults.call(Method::List, self.inner_admin().list(filter, page)))
     }
 
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
-        Box::pin(self.faults.call(Method::Delete, self.inner.delete(instances)))
+        Box::pin(self.faults.call(Method::Delete, self.inner_admin().delete(instances)))
     }
 
     fn prune<'a>(
         &'a self,
         filter: &'a Filter,
         before: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<u64, ProviderError>> {
-        Box::pin(self.faults.call(Method::Prune, self.inner.prune(filter, before, limit)))
+        batch: &'a Page,
+    ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
+        Box::pin(self.faults.call(Method::Prune, self.inner_admin().prune(filter, before, batch)))
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
-        Box::pin(self.faults.call(Method::Nodes, self.inner.nodes()))
-    }
-
-    fn wakeups(&self) -> &Wakeups {
-        self.inner.wakeups()
+        Box::pin(self.faults.call(Method::Nodes, self.inner_admin().nodes()))
     }
 }

@@ -197,8 +197,8 @@ impl<O> Handle<O> {
     /// Removes the instance with its history. Only a finished one can be removed.
     ///
     /// # Errors
-    /// [`ClientError`]: there is no such instance, it has not finished, the storage fails, or the runtime has
-    /// stopped.
+    /// [`ClientError`]: there is no such instance, it has not finished, the storage fails or does not delete
+    /// ([`AdminNotSupported`](crate::ErrorCode::AdminNotSupported)), or the runtime has stopped.
     pub async fn delete(&self) -> Result<(), ClientError> {
         self.client.delete(self.id()?).await
     }
@@ -217,7 +217,8 @@ impl<O> Handle<O> {
     /// # Errors
     /// As [`history`](Handle::history).
     pub async fn history_of(&self, number: u64) -> Result<Vec<Event>, ClientError> {
-        self.client.history(&ExecutionId { instance: self.id()?.clone(), number }).await
+        let current = self.record().await?.execution;
+        self.client.history(&ExecutionId { number, ..current }).await
     }
 }
 

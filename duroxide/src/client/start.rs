@@ -13,7 +13,7 @@ use crate::error::ErrorCode;
 use crate::history::TextMap;
 use crate::id::{InstanceId, MAX_NAME, check_text};
 use crate::payload::{Payload, PayloadError};
-use crate::provider::{IfExists, Submission};
+use crate::provider::{IfExists, StartRequest, Submission};
 use crate::runtime::{NodeHandle, new_instance};
 
 /// The start of an instance: set its options, then `.await` it. Once it has returned `Ok`, the instance runs to its end,
@@ -139,14 +139,15 @@ impl Start {
                 return Ok((client, instance));
             }
             let lease = client.local.as_ref().map(NodeHandle::lease);
-            let submission = Submission::Start { new: new.clone(), if_exists, lease, time: now, again: false };
+            let request = StartRequest { new: new.clone(), if_exists, lease, time: now, resent: false };
+            let submission = Submission::Start(request);
             let local = client.local.as_ref().filter(|_| eager);
             let submitted = client.submit_for(local, &instance, submission).await?;
             if !submitted.written {
                 client.check_attached(&instance, &name).await?;
             }
             if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
-                local.create(submitted.owner, new, submitted.execution, hold);
+                local.create(submitted, new, hold);
             }
             Ok((client, instance))
         })

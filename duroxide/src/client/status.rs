@@ -34,6 +34,9 @@ pub struct Status {
     pub finished_at: Option<Timestamp>,
     /// How many events its history has.
     pub events: EventId,
+    /// Why the stored instance cannot be read in full. Fields that cannot be read are empty then, and a status that cannot be
+    /// read shows as suspended.
+    pub damaged: Option<String>,
 }
 
 impl From<InstanceRecord> for Status {
@@ -51,6 +54,7 @@ impl From<InstanceRecord> for Status {
             updated_at: record.updated_at,
             finished_at: record.finished_at,
             events: record.last_event,
+            damaged: record.damaged,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::history::Input;
 use crate::id::InstanceId;
 use crate::message::Message;
 use crate::payload::Payload;
-use crate::provider::{MessageRow, ProviderError, Submission, SubmitError, Submitted};
+use crate::provider::{MessageRow, ProviderError, SendRequest, Submission, SubmitError, Submitted};
 use crate::runtime::{Backoff, NodeHandle};
 
 /// How long storage that fails is asked again before the caller is told.
@@ -95,7 +95,7 @@ impl Client {
                 Err(error) => error.into(),
             };
             patience.after(error).await?;
-            submission.repeated();
+            submission.mark_resent();
         }
     }
 
@@ -121,7 +121,8 @@ impl Client {
         let hold = self.clock.hold();
         let (local, time) = (self.local.as_ref(), self.clock.now());
         let lease = local.map(NodeHandle::lease);
-        let submission = Submission::Send { to: to.clone(), message: message.clone(), lease, time, again: false };
+        let request = SendRequest { to: to.clone(), message: message.clone(), lease, time, resent: false };
+        let submission = Submission::Send(request);
         let submitted = self.submit_for(local, to, submission).await?;
         if let Some(local) = local {
             local.deliver(submitted, to.clone(), message, hold);

@@ -61,9 +61,9 @@ impl Client {
 
     pub(super) async fn delete(&self, instance: &InstanceId) -> Result<(), ClientError> {
         self.check_running(Some(instance))?;
-        let (mut patience, mut again) = (Patience::new(), false);
+        let (admin, mut patience, mut again) = (self.admin()?, Patience::new(), false);
         loop {
-            let error = match self.provider.delete(std::slice::from_ref(instance)).await {
+            let error = match admin.delete(std::slice::from_ref(instance)).await {
                 Ok(mut answers) => match answers.pop() {
                     Some(Err(DeleteError::Live(status))) => return Err(ClientError::live(instance, status)),
                     // The answer to an earlier attempt was lost, perhaps.

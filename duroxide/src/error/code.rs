@@ -137,6 +137,10 @@ codes! {
         "the runtime or the client was not told something that it needs, or something that cannot be"
         "set what the message names";
 
+    "0046" AdminNotSupported "administration not supported" Configuration
+        "the storage provider does not list, delete or prune instances"
+        "implement `Admin` for the provider and return it from `Provider::admin`, or use a provider that has it";
+
     // Requests.
     "0060" InvalidId "invalid id or name" Application
         "an id or a name is empty, too long, or holds a control character"
@@ -153,6 +157,9 @@ codes! {
     "0064" InstanceLive "instance live" Application
         "only an instance that has come to its end can be deleted"
         "cancel or terminate it first";
+    "0065" InvalidPageToken "invalid page token" Application
+        "a page token was not made by this storage"
+        "pass on the token of the page before as it is, or begin with the first page";
 
     // Limits.
     "0080" PayloadRefused "payload refused" Application

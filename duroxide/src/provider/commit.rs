@@ -199,13 +199,22 @@ pub enum Then {
 pub struct Committed {
     /// True if it was carried out before, by a call whose answer was lost. The other fields are empty then.
     pub repeated: bool,
-    /// For each of [`Turn::starts`]: where its start message went.
-    pub starts: Vec<Placement>,
+    /// For each of [`Turn::starts`]: where its messages went.
+    pub starts: Vec<ChildPlacement>,
     /// For each of [`Turn::messages`]: where it went; for [`Write::Outcome`], one entry.
     pub messages: Vec<Placement>,
 }
 
-/// Where a message or a new instance went.
+/// Where the messages of a [`NewChild`] went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChildPlacement {
+    /// The start of the new instance.
+    pub start: Placement,
+    /// The message to the instance of the turn: [`NewChild::accepted`], or [`NewChild::if_taken`] if the start was refused.
+    pub answer: Option<Placement>,
+}
+
+/// Where a message went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// To an instance with an owner.

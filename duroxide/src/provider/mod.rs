@@ -1,7 +1,7 @@
 //! The storage of state: the [`Provider`] trait, through which the runtime and the client reach it.
 //!
-//! A provider keeps rows and hands them out; it never looks into an event or a message. The words are those of the whole
-//! project: *instance*, *execution*, *message*, *activity*, *node*.
+//! A provider keeps rows and hands them out; it never looks into an event or a message. Lists and bulk removals are a trait of
+//! their own, [`Admin`]. The words are those of the whole project: *instance*, *execution*, *message*, *activity*, *node*.
 //!
 //! Four rules carry everything, also in a store with many writers:
 //!
@@ -45,7 +45,7 @@ pub use rows::*;
 pub use submit::*;
 pub use wakeups::*;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 
 /// The storage of the runtime.
@@ -125,26 +125,11 @@ pub trait Provider: Send + Sync + 'static {
     fn instance<'a>(&'a self, instance: &'a InstanceId)
     -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>>;
 
-    /// Lists instances, newest first.
-    fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>>;
-
-    /// Removes finished instances with all that belongs to them. Live ones are never removed: their entry says so.
-    fn delete<'a>(
-        &'a self,
-        instances: &'a [InstanceId],
-    ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>>;
-
-    /// Removes up to `limit` instances that match the filter and were finished before `before`; and of instances that
-    /// match, live ones too, executions that were continued before then. Returns how many executions were removed.
-    fn prune<'a>(
-        &'a self,
-        filter: &'a Filter,
-        before: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<u64, ProviderError>>;
-
-    /// Lists the nodes that are members now.
-    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>>;
+    /// Reads for people, and removals in bulk. `None`: this provider has none yet, and a [`Client`](crate::Client) refuses to
+    /// list, delete and prune.
+    fn admin(&self) -> Option<&dyn Admin> {
+        None
+    }
 
     /// The signals of this provider within this process.
     fn wakeups(&self) -> &Wakeups;
@@ -229,7 +214,7 @@ impl ProviderError {
         self.code
     }
 
-    /// The same, with a code that says more than that the storage failed.
+    /// Sets a code that says more than that the storage failed.
     #[must_use]
     pub fn with_code(mut self, code: crate::error::ErrorCode) -> Self {
         self.code = code;

@@ -13,18 +13,16 @@ use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::Clock;
 use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, TextMap, Timeout};
-use crate::id::ActivityId;
 use crate::payload::Payload;
 use crate::policy::Limits;
-use crate::provider::EventRow;
+use crate::provider::{EventRow, Tenure};
 use crate::replay::{Failed, panicked};
 
 /// An attempt that is to be made.
 pub(super) struct Attempt {
-    pub(super) id: ActivityId,
+    pub(super) tenure: Tenure,
     /// Which run on this node it is.
     pub(super) run: u64,
-    pub(super) attempt: u32,
     pub(super) scheduled: ActivityScheduled,
     pub(super) input: Payload,
     pub(super) headers: TextMap,
@@ -32,9 +30,8 @@ pub(super) struct Attempt {
 
 /// How an attempt ended.
 pub(super) struct AttemptDone {
-    pub(super) id: ActivityId,
+    pub(super) tenure: Tenure,
     pub(super) run: u64,
-    pub(super) attempt: u32,
     pub(super) scheduled: ActivityScheduled,
     pub(super) end: AttemptEnd,
     /// Blocking code cannot be dropped where it waits: closes once its thread is free. `None`: it is.
@@ -74,8 +71,14 @@ impl Attempt {
 
     /// Runs the activity. Dropping the future drops an async activity where it waits.
     pub(super) async fn run(self, code: ActivityCode, around: Arc<Surroundings>, cancel: CancelSignal) -> AttemptDone {
-        let Self { id, run, attempt, scheduled, input, headers } = self;
-        let ctx = ActivityContext::new(id.clone(), attempt, headers, cancel.clone(), around.states.clone());
+        let Self { tenure, run, scheduled, input, headers } = self;
+        let ctx = ActivityContext::new(
+            tenure.activity.clone(),
+            tenure.attempt,
+            headers,
+            cancel.clone(),
+            around.states.clone(),
+        );
         let limit = scheduled.options.start_to_close;
         let (code, lingers) = run_code(code, &around, ctx, input);
         let limited = async {
@@ -111,7 +114,7 @@ impl Attempt {
             // It may look, and end by itself.
             cancel.cancel();
         }
-        AttemptDone { id, run, attempt, scheduled, end, lingers }
+        AttemptDone { tenure, run, scheduled, end, lingers }
     }
 }
 

@@ -1,11 +1,12 @@
 //! An instance that is live on this node: its copy in memory, and what waits for its next turn.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 use semver::Version;
 
 use super::node::{Birth, Follower};
 use super::places::Place;
+use crate::clock::Timestamp;
 use crate::history::Input;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, MessageId};
 use crate::payload::Payload;
@@ -23,10 +24,16 @@ pub(super) struct Slot {
     /// The last event that is committed.
     pub(super) committed: EventId,
     pub(super) state: SlotState,
-    /// What waits for the next turn.
+    /// The claim by which the node owns it.
+    pub(super) claim: u64,
+    /// Deliveries for the next turn.
     inbox: Vec<Delivery>,
-    /// Messages that are in the inbox, or in the turn that runs.
-    known: HashSet<MessageId>,
+    /// The number of the last message: the slot has received every message up to there.
+    heard: u64,
+    /// Messages with higher numbers than the next one, which wait until the gap before them is filled.
+    ahead: BTreeMap<u64, MessageRow>,
+    /// Messages that are due later.
+    timers: BTreeMap<(Timestamp, MessageId), MessageRow>,
     /// The instance that its first turn will create. `None`: it is stored.
     pub(super) birth: Option<Birth>,
     /// Those who want to know for how long it is live.
@@ -73,6 +80,7 @@ impl Delivery {
 pub(super) struct LocalOutcome {
     pub(super) activity: ActivityId,
     pub(super) attempt: u32,
+    pub(super) claim: u64,
     pub(super) input: Input,
     pub(super) payload: Payload,
     /// Its place, until it is on its way to the storage. `None`: its thread is still busy, or it is on its way.
@@ -86,23 +94,26 @@ impl LocalOutcome {
 }
 
 impl Slot {
-    /// An instance that this node has been given.
-    pub(super) fn acquired(generation: u64, acquired: AcquiredInstance) -> Self {
+    /// Makes the slot of an instance that the provider handed out.
+    pub(super) fn acquired(generation: u64, acquired: AcquiredInstance, now: Timestamp) -> Self {
         let mut slot = Self::new(generation, acquired.execution, acquired.name, acquired.version);
         slot.committed = acquired.last_event;
+        slot.claim = acquired.claim;
         slot.state = if acquired.last_event == EventId(0) { SlotState::Cold } else { SlotState::Loading };
+        slot.heard = acquired.arrivals;
         for message in acquired.messages {
-            slot.deliver(Delivery::Message(message));
+            slot.heard = slot.heard.max(message.number.unwrap_or(0));
+            slot.store(message, now);
         }
         slot
     }
 
-    /// Whether it is what is stored of an instance.
-    pub(super) fn is_of(&self, acquired: &AcquiredInstance) -> bool {
-        self.execution == acquired.execution && self.committed == acquired.last_event && self.name == acquired.name
+    /// Returns true if the stored instance has advanced beyond this copy: another node owned it in the meantime.
+    pub(super) fn is_behind(&self, acquired: &AcquiredInstance) -> bool {
+        (self.execution.number, self.committed) < (acquired.execution.number, acquired.last_event)
     }
 
-    /// An instance without history.
+    /// Makes the slot of an instance without history.
     pub(super) fn new(generation: u64, execution: ExecutionId, name: String, version: Option<Version>) -> Self {
         Self {
             generation,
@@ -111,20 +122,102 @@ impl Slot {
             version,
             committed: EventId(0),
             state: SlotState::Cold,
+            claim: 0,
             inbox: Vec::new(),
-            known: HashSet::new(),
+            heard: 0,
+            ahead: BTreeMap::new(),
+            timers: BTreeMap::new(),
             birth: None,
             followers: Vec::new(),
             used: 0,
         }
     }
 
-    /// Adds something for the next turn, unless it is known already.
-    pub(super) fn deliver(&mut self, delivery: Delivery) {
-        let known = matches!(&delivery, Delivery::Message(message) if !self.known.insert(message.id));
-        if !known {
-            self.inbox.push(delivery);
+    /// Adds a message for the next turn, or for the time when it is due.
+    fn store(&mut self, message: MessageRow, now: Timestamp) {
+        match message.visible_at {
+            Some(due) if due > now => drop(self.timers.insert((due, message.id), message)),
+            _ => self.inbox.push(Delivery::Message(message)),
         }
+    }
+
+    /// Adds a delivery without a number for the next turn: an outcome, or the start that creates the instance.
+    pub(super) fn deliver(&mut self, delivery: Delivery, now: Timestamp) {
+        self.fire_timers(now);
+        self.inbox.push(delivery);
+    }
+
+    /// Adds a timer of this execution.
+    pub(super) fn add_timer(&mut self, due: Timestamp, message: MessageRow) {
+        self.timers.insert((due, message.id), message);
+    }
+
+    /// Removes the timers of a call, also those that are due and wait for the next turn.
+    pub(super) fn remove_timers(&mut self, call: CallId) {
+        let is_timer = |message: &MessageRow| message.visible_at.is_some() && message.call == Some(call);
+        self.timers.retain(|_, message| !is_timer(message));
+        self.inbox.retain(|delivery| !matches!(delivery, Delivery::Message(message) if is_timer(message)));
+    }
+
+    /// Returns true if messages are missing before some that were received.
+    pub(super) fn has_gap(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Adds a numbered message for the next turn, unless the slot has received it before. Returns false if messages before it
+    /// are missing.
+    pub(super) fn receive(&mut self, number: u64, message: MessageRow, now: Timestamp) -> bool {
+        // A timer that was due before the message came is delivered before it.
+        self.fire_timers(now);
+        if number > self.heard {
+            self.ahead.insert(number, message);
+        }
+        while let Some(message) = self.ahead.remove(&(self.heard + 1)) {
+            self.heard += 1;
+            self.inbox.push(Delivery::Message(message));
+        }
+        self.ahead.is_empty()
+    }
+
+    /// Adds the messages of an answer that the slot has not received before, and counts all up to `arrivals` as received.
+    pub(super) fn receive_all(&mut self, messages: Vec<MessageRow>, arrivals: u64, now: Timestamp) {
+        self.fire_timers(now);
+        let mut heard = self.heard.max(arrivals);
+        for message in messages {
+            // The slot has its timers: it made them, or got them when it was loaded.
+            let Some(number) = message.number.filter(|number| *number > self.heard) else { continue };
+            heard = heard.max(number);
+            self.ahead.remove(&number);
+            self.inbox.push(Delivery::Message(message));
+        }
+        self.heard = heard;
+        self.ahead.retain(|number, _| *number > heard);
+        while let Some(message) = self.ahead.remove(&(self.heard + 1)) {
+            self.heard += 1;
+            self.inbox.push(Delivery::Message(message));
+        }
+    }
+
+    /// Counts the start as received: its client has stored it as a message.
+    pub(super) fn start_is_stored(&mut self) {
+        self.heard = self.heard.max(1);
+    }
+
+    /// Returns the number of the last message that it has received.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    /// Moves the timers that are due to the deliveries of the next turn.
+    pub(super) fn fire_timers(&mut self, now: Timestamp) {
+        while let Some(timer) = self.timers.first_entry().filter(|timer| timer.key().0 <= now) {
+            self.inbox.push(Delivery::Message(timer.remove()));
+        }
+    }
+
+    /// Returns when the next timer is due.
+    pub(super) fn next_timer(&self) -> Option<Timestamp> {
+        self.timers.first_key_value().map(|((due, _), _)| *due)
     }
 
     /// Adds somebody who wants to know for how long it is live.
@@ -139,11 +232,8 @@ impl Slot {
     /// Takes over from an execution that goes on as this one.
     pub(super) fn continues(&mut self, old: &mut Self) {
         self.followers = std::mem::take(&mut old.followers);
-    }
-
-    /// Whether a message is in the inbox, or in the turn that runs.
-    pub(super) fn knows(&self, message: MessageId) -> bool {
-        self.known.contains(&message)
+        self.ahead = std::mem::take(&mut old.ahead);
+        (self.heard, self.claim) = (old.heard, old.claim);
     }
 
     /// Whether something has come since the last turn.
@@ -171,20 +261,19 @@ impl Slot {
         }
     }
 
-    /// Takes what waits, in the order of delivery: lane by lane, else as it came.
-    pub(super) fn take_inbox(&mut self) -> Vec<Delivery> {
+    /// Takes the deliveries of the next turn, in their order: lane by lane, and within a lane as they came.
+    pub(super) fn take_inbox(&mut self, now: Timestamp) -> Vec<Delivery> {
+        self.fire_timers(now);
+        self.drain_inbox()
+    }
+
+    /// Takes the deliveries that have come so far; timers stay.
+    pub(super) fn drain_inbox(&mut self) -> Vec<Delivery> {
         let mut inbox = std::mem::take(&mut self.inbox);
         inbox.sort_by_key(|delivery| match delivery {
             Delivery::Message(message) => message.lane,
             Delivery::Outcome(_) => crate::message::Lane::Normal,
         });
         inbox
-    }
-
-    /// Forgets messages that a committed turn has read.
-    pub(super) fn forget<'a>(&mut self, consumed: impl Iterator<Item = &'a MessageId>) {
-        for id in consumed {
-            self.known.remove(id);
-        }
     }
 }

@@ -10,7 +10,7 @@ use crate::history::{
     ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event, EventKind, Failure, Input, Parent, Started,
     Timeout,
 };
-use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
+use crate::id::{CallId, EventId, ExecutionId, Identity, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::provider::{
@@ -159,7 +159,7 @@ impl Writing<'_> {
             // An earlier step of this very turn has scheduled it: it never comes to be.
             return;
         }
-        self.send(child, Message::new(input, Payload::NULL));
+        self.send(child, None, Message::new(input, Payload::NULL));
     }
 
     fn event(&mut self, event: Event) {
@@ -201,7 +201,7 @@ impl Writing<'_> {
         if due < Timestamp::MAX {
             let number = self.about.execution.number;
             let message = Message::new(input, Payload::NULL).for_execution(number).visible_at(due);
-            self.send(self.about.execution.instance.clone(), message);
+            self.send_to_self(message);
         }
     }
 
@@ -217,7 +217,7 @@ impl Writing<'_> {
         self.turn.starts.push(NewChild {
             new,
             accepted: detached.then(|| answer(Input::StartAccepted { call })),
-            otherwise: answer(Input::StartRejected { call, reason }),
+            if_taken: answer(Input::StartRejected { call, reason }),
         });
     }
 
@@ -225,7 +225,8 @@ impl Writing<'_> {
         self.turn.then = Then::Finish { status };
         if let Some(parent) = &self.about.started.parent {
             let message = Message::new(answer(parent.call), payload).for_execution(parent.execution.number);
-            self.send(parent.execution.instance.clone(), message);
+            let ExecutionId { instance, identity, .. } = &parent.execution;
+            self.send(instance.clone(), Some(*identity), message);
         }
     }
 
@@ -239,27 +240,30 @@ impl Writing<'_> {
         let mut started = self.about.started.clone();
         started.version = version;
         started.seed = crate::random::bits();
-        let own = self.about.execution.instance.clone();
         let start = Message::new(Input::Started(started), input).in_lane(Lane::Start).for_execution(next);
-        self.send(own.clone(), start);
+        self.send_to_self(start);
         if let Some(reason) = self.remains.cancel.take() {
-            self.send(
-                own.clone(),
-                Message::new(Input::CancelRequested { reason, parent: None }, Payload::NULL).in_lane(Lane::Carried),
-            );
+            let cancel = Input::CancelRequested { reason, parent: None };
+            self.send_to_self(Message::new(cancel, Payload::NULL).in_lane(Lane::Carried));
         }
         for (name, Unread { payload, headers }) in std::mem::take(&mut self.remains.unread) {
             let input = Input::EventRaised { name, headers };
-            self.send(own.clone(), Message::new(input, payload).in_lane(Lane::Carried));
+            self.send_to_self(Message::new(input, payload).in_lane(Lane::Carried));
         }
-        for mut row in std::mem::take(&mut self.carried) {
-            row.id = MessageId::new();
-            self.turn.messages.push(Outgoing { to: own.clone(), message: row });
+        for row in std::mem::take(&mut self.carried) {
+            let ExecutionId { instance: to, identity, .. } = self.about.execution.clone();
+            let message = MessageRow { id: MessageId::new(), number: None, ..row };
+            self.turn.messages.push(Outgoing { to, identity: Some(identity), message });
         }
     }
 
-    fn send(&mut self, to: InstanceId, message: Message) {
-        self.turn.messages.push(Outgoing { to, message: MessageRow::from(&message) });
+    fn send_to_self(&mut self, message: Message) {
+        let ExecutionId { instance, identity, .. } = self.about.execution;
+        self.send(instance.clone(), Some(*identity), message);
+    }
+
+    fn send(&mut self, to: InstanceId, identity: Option<Identity>, message: Message) {
+        self.turn.messages.push(Outgoing { to, identity, message: MessageRow::from(&message) });
     }
 }
 

@@ -1,161 +1,173 @@
-//! Handing out work. What there is is read without a write lock; only what can be taken goes through the writer.
+//! Answers to requests for work. They are read without a write lock; only claims and acknowledgements go through the writer.
 
 use super::claim::Claims;
-use super::rows::{EVENT, MESSAGE, epoch, event, format, instance_id, int, message, natural, text_map, time, version};
+use super::records;
+use super::rows::{
+    EVENT, MESSAGE, event, execution, format, instance_id, int, message, natural, text_map, uuid, version,
+};
 use super::sql::Sql;
+use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::history::TextMap;
-use crate::id::{ActivityId, CallId, EventId, ExecutionId, InstanceId};
+use crate::id::{ActivityId, CallId, EventId, ExecutionId, Identity};
 use crate::provider::{
-    Acquired, AcquiredActivity, AcquiredInstance, Cursor, DAMAGED, EventRow, Lease, MessageRow, Want, in_order,
+    Acquired, AcquiredActivity, AcquiredInstance, DAMAGED, EventRow, HistoryPage, Lease, Load, Want, in_order,
 };
 
-/// How many delayed messages of other nodes' instances are passed over in search of the next own one.
-const LOOK_AHEAD: u32 = 256;
-
-/// What was found: what the lease has already, and what it may take.
+/// The parts of an answer that were found so far: those that the lease owns already, and those that it may claim.
 pub(super) struct Found {
     pub(super) acquired: Acquired,
     pub(super) claims: Claims,
 }
 
-pub(super) fn look(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Found> {
-    let mut acquired = Acquired { cursor: want.cursor, ..Acquired::default() };
-    let mut claims = Claims::new(*lease, want.now);
+/// Forgets the mail and the cancellations that the node has heard of.
+pub(super) fn acknowledge(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::Result<()> {
     let epoch = int(lease.epoch.0);
-    let find = "SELECT c.arrival FROM duroxide_counters c, duroxide_nodes n WHERE n.epoch = ?1";
-    let Some(arrival) = sql.row(find, [epoch], |row| row.get(0))? else {
+    for (instance, heard) in &want.heard {
+        let delete = "DELETE FROM duroxide_mail WHERE owner = ?1 AND upto <= ?3
+            AND instance = (SELECT seq FROM duroxide_instances WHERE id = ?2)";
+        tx.sql.run(delete, (epoch, instance.as_str(), int(*heard)))?;
+    }
+    for ActivityId { execution, call } in &want.cancelled {
+        let delete = "DELETE FROM duroxide_cancellations
+            WHERE epoch = ?1 AND identity = ?2 AND execution = ?3 AND call = ?4";
+        tx.sql.run(delete, (epoch, execution.identity.0.as_bytes(), int(execution.number), int(call.0)))?;
+    }
+    Ok(())
+}
+
+pub(super) fn look(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Found> {
+    let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
+    let mut claims = Claims::new(*lease, want);
+    let epoch = int(lease.epoch.0);
+    let find = "SELECT claim FROM duroxide_nodes WHERE epoch = ?1";
+    let Some(last_claim) = sql.row(find, [epoch], |row| natural(row, 0))? else {
         return Ok(Found { acquired, claims });
     };
-    acquired.messages = hand_on(sql, epoch, want)?;
-    acquired.cursor = Cursor { arrival, time: want.now };
-    for id in &want.load {
+    acquired.cancelled = cancelled(sql, epoch)?;
+    for Load { instance: id, heard } in &want.load {
         let find = "SELECT seq FROM duroxide_instances WHERE id = ?1 AND owner = ?2";
         if let Some(seq) = sql.row(find, (id.as_str(), epoch), |row| row.get(0))? {
-            acquired.instances.extend(instance(sql, seq, epoch, want.now)?);
+            acquired.instances.extend(instance(sql, seq, epoch, *heard, heard.is_none())?);
         }
     }
-    if !(want.alone && claims.look_for_quarantined(sql, want)?) {
-        acquired.next_due = claims.look(sql, want)?;
+    for seq in with_mail(sql, epoch)? {
+        let found = instance(sql, seq, epoch, None, false)?;
+        let asked = |id| want.load.iter().any(|load| load.instance == id);
+        acquired.instances.extend(found.filter(|found| !asked(found.execution.instance.clone())));
     }
-    acquired.next_due = acquired.next_due.into_iter().chain(next_timer(sql, epoch, want.now)?).min();
+    if last_claim == want.claim {
+        if !(want.alone && claims.look_for_quarantined(sql, want)?) {
+            acquired.next_due = claims.look(sql, want)?;
+        }
+    } else {
+        // The answer with the last claim was lost. The next request claims more.
+        claims.repeat(sql, last_claim)?;
+        acquired.claim = last_claim;
+        acquired.next_due = Some(want.now);
+    }
     Ok(Found { acquired, claims })
 }
 
-/// The messages of owned instances that came since the last time.
-fn hand_on(sql: &Sql, epoch: i64, want: &Want) -> rusqlite::Result<Vec<(InstanceId, MessageRow)>> {
-    // CROSS JOIN keeps the order of the loops: what is new is little, what is owned may be much.
-    let from = "FROM duroxide_messages m CROSS JOIN duroxide_instances i ON i.seq = m.instance
-                LEFT JOIN duroxide_payloads p ON p.id = m.payload_ref";
-    let arrived = format!(
-        "SELECT {MESSAGE}, i.id {from}
-         WHERE m.arrival > ?1 AND (m.visible_at IS NULL OR m.visible_at <= ?2) AND i.owner = ?3"
-    );
-    let became_visible = format!(
-        "SELECT {MESSAGE}, i.id {from}
-         WHERE m.visible_at > ?4 AND m.visible_at <= ?2 AND m.arrival <= ?1 AND i.owner = ?3"
-    );
-    let read = |row: &rusqlite::Row<'_>| {
-        let (place, message) = message(row)?;
-        Ok((place, (instance_id(row, 14)?, message)))
-    };
-    let Cursor { arrival, time } = want.cursor;
-    let (now, since) = (want.now.as_micros(), time.as_micros());
-    let mut found = sql.rows(&arrived, (arrival, now, epoch), read)?;
-    found.extend(sql.rows(&became_visible, (arrival, now, epoch, since), read)?);
-    Ok(in_order(found))
+fn cancelled(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<ActivityId>> {
+    let find = "SELECT instance, identity, execution, call FROM duroxide_cancellations WHERE epoch = ?1";
+    sql.rows(find, [epoch], |row| Ok(ActivityId { execution: execution(row, 0)?, call: CallId(natural(row, 3)?) }))
 }
 
-/// When the next delayed message of an owned instance becomes visible; or a time at which to look again.
-fn next_timer(sql: &Sql, owner: i64, now: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
-    let find =
-        "SELECT m.visible_at, i.owner FROM duroxide_messages m CROSS JOIN duroxide_instances i ON i.seq = m.instance
-        WHERE m.visible_at > ?1 ORDER BY m.visible_at LIMIT ?2";
-    let read = |row: &rusqlite::Row<'_>| Ok((time(row, 0)?, epoch(row, 1)?));
-    let coming = sql.rows(find, (now.as_micros(), LOOK_AHEAD), read)?;
-    let own = coming.iter().find(|(_, epoch)| epoch.is_some_and(|epoch| int(epoch.0) == owner));
-    let last = || coming.last().filter(|_| coming.len() == LOOK_AHEAD as usize);
-    Ok(own.or_else(last).map(|(due, _)| *due))
+fn with_mail(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<i64>> {
+    sql.rows("SELECT instance FROM duroxide_mail WHERE owner = ?1", [epoch], |row| row.get(0))
 }
 
-/// An instance, if the epoch owns it, with its due messages.
-pub(super) fn instance(sql: &Sql, seq: i64, epoch: i64, now: Timestamp) -> rusqlite::Result<Option<AcquiredInstance>> {
-    let find = "SELECT id, execution, name, version, last_event, crashes, suspect, format FROM duroxide_instances
-        WHERE seq = ?1 AND owner = ?2";
+/// Reads an instance, if the epoch owns it, with its messages: those with a higher number, or all.
+pub(super) fn instance(
+    sql: &Sql,
+    seq: i64,
+    epoch: i64,
+    heard: Option<u64>,
+    history: bool,
+) -> rusqlite::Result<Option<AcquiredInstance>> {
+    let find = "SELECT id, start_id, execution, name, version, last_event, arrivals, claim, crashes, suspect, format
+        FROM duroxide_instances WHERE seq = ?1 AND owner = ?2";
     let found = sql.row(find, (seq, epoch), |row| {
         let instance = AcquiredInstance {
-            execution: ExecutionId { instance: instance_id(row, 0)?, number: natural(row, 1)? },
-            name: row.get(2)?,
-            version: version(row, 3)?,
-            last_event: EventId(natural(row, 4)?),
+            execution: execution(row, 0)?,
+            name: row.get(3)?,
+            version: version(row, 4)?,
+            last_event: EventId(natural(row, 5)?),
+            arrivals: natural(row, 6)?,
             messages: Vec::new(),
-            crashes: row.get(5)?,
-            suspect: row.get(6)?,
+            history: HistoryPage { events: Vec::new(), more: true },
+            claim: natural(row, 7)?,
+            crashes: row.get(8)?,
+            suspect: row.get(9)?,
         };
-        Ok((instance, format(row, 7)?))
+        Ok((instance, format(row, 10)?))
     })?;
     let Some((mut instance, format)) = found else { return Ok(None) };
-    let due = format!(
+    let find = format!(
         "SELECT {MESSAGE} FROM duroxide_messages m LEFT JOIN duroxide_payloads p ON p.id = m.payload_ref
-         WHERE m.instance = ?1 AND (m.visible_at IS NULL OR m.visible_at <= ?2)"
+         WHERE m.instance = ?1 AND (?2 IS NULL OR m.number > ?2)"
     );
-    instance.messages = in_order(sql.rows(&due, (seq, now.as_micros()), message)?);
-    // An instance that cannot be read shows in what it is to read next.
+    // Read after the instance: a message that arrives in between is delivered early, none is missed.
+    instance.messages = in_order(sql.rows(&find, (seq, heard.map(int)), message)?);
+    // A node sees that it cannot read an instance when it reads a message of it.
     instance.messages.iter_mut().for_each(|message| message.format = message.format.max(format));
+    if history {
+        instance.history = records::history(sql, &instance.execution, EventId(0))?;
+    }
     Ok(Some(instance))
 }
 
-/// An activity, if the epoch owns it, with the event that scheduled it. What cannot be read shows in that event.
+/// Reads an activity, if the epoch owns it, with the event that scheduled it. The format of the event shows that a part cannot
+/// be read.
 pub(super) fn activity(
     sql: &Sql,
     (seq, execution, call): (i64, i64, i64),
     epoch: i64,
 ) -> rusqlite::Result<Option<AcquiredActivity>> {
     let find = format!(
-        "SELECT i.id, a.execution, a.call, a.attempt, a.crashes, a.suspect, a.scheduled, a.headers, a.format, {EVENT}
+        "SELECT i.id, i.start_id, a.execution, a.call, a.attempt, a.crashes, a.suspect, a.scheduled, a.headers, a.format,
+             a.claim, {EVENT}
          FROM duroxide_activities a JOIN duroxide_instances i ON i.seq = a.instance
          LEFT JOIN duroxide_events e ON e.instance = a.instance AND e.execution = a.execution AND e.id = a.scheduled
          LEFT JOIN duroxide_payloads p ON p.id = e.payload_ref
          WHERE a.instance = ?1 AND a.execution = ?2 AND a.call = ?3 AND a.owner = ?4"
     );
     sql.row(&find, (seq, execution, call, epoch), |row| {
-        let instance = instance_id(row, 0)?;
-        let id = EventId(natural(row, 6)?);
-        let (mut scheduled, headers) = match (event(row, 9), text_map(row, 7)) {
+        let identity = Identity(uuid(row, 1)?);
+        let execution = ExecutionId { instance: instance_id(row, 0)?, identity, number: natural(row, 2)? };
+        let id = EventId(natural(row, 7)?);
+        let (mut scheduled, headers) = match (event(row, 11), text_map(row, 8)) {
             (Ok(scheduled), Ok(headers)) => (scheduled, headers),
             (Err(error), _) | (_, Err(error)) => (damaged(id, &error), TextMap::new()),
         };
-        scheduled.format = scheduled.format.max(format(row, 8)?);
+        scheduled.format = scheduled.format.max(format(row, 9)?);
         Ok(AcquiredActivity {
-            id: ActivityId {
-                execution: ExecutionId { instance, number: natural(row, 1)? },
-                call: CallId(natural(row, 2)?),
-            },
-            attempt: row.get(3)?,
-            crashes: row.get(4)?,
-            suspect: row.get(5)?,
+            id: ActivityId { execution, call: CallId(natural(row, 3)?) },
+            attempt: row.get(4)?,
+            claim: natural(row, 10)?,
+            crashes: row.get(5)?,
+            suspect: row.get(6)?,
             scheduled,
             headers,
         })
     })
 }
 
-/// Stands for an event that cannot be read: whoever gets it sees that by its format.
+/// Returns an event in the place of one that cannot be read, as its format shows.
 fn damaged(id: EventId, error: &rusqlite::Error) -> EventRow {
     let time = Timestamp::from_micros(0);
     EventRow { id, time, decision: true, format: DAMAGED, data: error.to_string(), payload: crate::Payload::NULL }
 }
 
-/// Reads what was claimed.
+/// Reads the claimed items.
 pub(super) fn load(sql: &Sql, claimed: &Claims, acquired: &mut Acquired) -> rusqlite::Result<()> {
     let epoch = claimed.epoch();
     for seq in claimed.instances() {
-        acquired.instances.extend(instance(sql, seq, epoch, claimed.now())?);
+        acquired.instances.extend(instance(sql, seq, epoch, None, true)?);
     }
     for key in claimed.activities() {
         acquired.activities.extend(activity(sql, key, epoch)?);
     }
-    // What was claimed may have brought timers of its own.
-    acquired.next_due = acquired.next_due.into_iter().chain(next_timer(sql, epoch, claimed.now())?).min();
     Ok(())
 }

@@ -1,202 +1,136 @@
-//! Reads for people: instances, histories, lists, nodes.
+//! Lists, nodes and removals: what people ask for. Reads go through [`AdminReader`](super::admin_reader::AdminReader),
+//! removals through the writer, a few at a time.
 
-use rusqlite::types::Value;
-use rusqlite::{Row, params_from_iter};
+use futures_util::future::BoxFuture;
+use rusqlite::{ErrorCode, Row};
 
+use super::admin_reader::Deadline;
 use super::members::{self, NODE};
-use super::rows::{EVENT, epoch, event, instance_id, int, natural, read_ready, status, text_map, time, version};
+use super::records::{RECORD, SEQ, record};
+use super::rows::natural;
+use super::search::{Order, Query, Search};
 use super::sql::Sql;
+use super::{SqliteProvider, handle, remove};
 use crate::clock::Timestamp;
-use crate::history::Parent;
-use crate::id::{CallId, EventId, ExecutionId, InstanceId};
-use crate::provider::{
-    EventRow, Filter, Handlers, HistoryPage, InstancePage, InstanceRecord, NodeRecord, Page, PageToken, Unclaimed,
-};
+use crate::id::InstanceId;
+use crate::provider::{Admin, DeleteError, Filter, InstancePage, NodeRecord, Page, PageToken, ProviderError, Pruned};
 
-/// The most events of a page of history, and the most bytes before the last of them.
-const PAGE: u32 = 1000;
-const PAGE_BYTES: usize = 4 << 20;
-
-pub(super) fn history(sql: &Sql, execution: &ExecutionId, after: EventId) -> rusqlite::Result<HistoryPage> {
-    let find = format!(
-        "SELECT {EVENT} FROM duroxide_events e LEFT JOIN duroxide_payloads p ON p.id = e.payload_ref
-         WHERE e.instance = (SELECT seq FROM duroxide_instances WHERE id = ?1) AND e.execution = ?2 AND e.id > ?3
-         ORDER BY e.id LIMIT ?4"
-    );
-    let params = (execution.instance.as_str(), int(execution.number), int(after.0), PAGE + 1);
-    let mut page = HistoryPage::default();
-    let mut bytes = 0;
-    sql.each(&find, params, |row| {
-        if page.events.len() == PAGE as usize || bytes >= PAGE_BYTES {
-            page.more = true;
-            return Ok(false);
-        }
-        let event = event(row, 0)?;
-        bytes += event.data.len() + event.payload.len();
-        page.events.push(event);
-        Ok(true)
-    })?;
-    Ok(page)
-}
-
-/// The columns of [`record`], in its order, of instances `i`.
-const RECORD: &str = "i.id, i.execution, i.name, i.version, i.status, i.labels, i.parent, i.parent_execution,
-    i.parent_call, i.created_at, i.updated_at, i.finished_at, i.last_event, i.owner,
-    coalesce(i.suspension, (SELECT a.parked FROM duroxide_activities a
-        WHERE a.instance = i.seq AND a.parked IS NOT NULL ORDER BY a.execution, a.call LIMIT 1)), i.seq, i.ready_at";
-
-fn record(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
-    let mut damage = None;
-    let version = version(row, 3).unwrap_or_else(|error| {
-        damage = Some(error.to_string());
-        None
-    });
-    let labels = text_map(row, 5).unwrap_or_else(|error| {
-        damage = Some(error.to_string());
-        Default::default()
-    });
-    let suspension: Option<String> = row.get(14)?;
-    let damage = damage.map(|damage| serde_json::Value::from(format!("the stored instance is damaged: {damage}")));
-    Ok(InstanceRecord {
-        execution: ExecutionId { instance: instance_id(row, 0)?, number: natural(row, 1)? },
-        name: row.get(2)?,
-        version,
-        status: status(row, 4)?,
-        labels,
-        parent: parent(row)?,
-        created_at: time(row, 9)?,
-        updated_at: time(row, 10)?,
-        finished_at: row.get::<_, Option<i64>>(11)?.map(Timestamp::from_micros),
-        last_event: EventId(natural(row, 12)?),
-        outcome: None,
-        suspension: suspension.or(damage.map(|damage| damage.to_string())),
-        owner: epoch(row, 13)?,
-        unclaimed: None,
-    })
-}
-
-fn parent(row: &Row<'_>) -> rusqlite::Result<Option<Parent>> {
-    if row.get_ref(6)? == rusqlite::types::ValueRef::Null {
-        return Ok(None);
+impl Admin for SqliteProvider {
+    fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
+        const OPERATION: &str = "list instances";
+        Box::pin(async move {
+            let before = page.after.as_ref().map_or(Ok(i64::MAX), |token| token.arrival(OPERATION))?;
+            let (filter, limit) = (filter.clone(), page.limit);
+            let list = move |sql: &Sql, deadline| list(sql, &filter, before, limit, deadline);
+            self.handle.admin.read(OPERATION, page.time_limit, list).await
+        })
     }
-    let execution = ExecutionId { instance: instance_id(row, 6)?, number: natural(row, 7)? };
-    Ok(Some(Parent { execution, call: CallId(natural(row, 8)?) }))
-}
 
-/// One instance. `now`: what is due by then and cannot be taken by any node shows as unclaimed.
-pub(super) fn instance(sql: &Sql, id: &InstanceId, now: Timestamp) -> rusqlite::Result<Option<InstanceRecord>> {
-    let find = format!("SELECT {RECORD} FROM duroxide_instances i WHERE i.id = ?1");
-    let read = |row: &Row<'_>| Ok((record(row)?, row.get(15)?, row.get::<_, Option<i64>>(16)?.map(read_ready)));
-    let Some((mut record, seq, ready_at)) = sql.row(&find, [id.as_str()], read)? else { return Ok(None) };
-    if record.status.is_finished() {
-        record.outcome = last_event(sql, seq, &record)?;
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
+        Box::pin(self.handle.admin.read("list nodes", Page::DEFAULT_TIME_LIMIT, |sql, _| nodes(sql)))
     }
-    let ready_at = ready_at.map(|ready| ready.since(now)).filter(|since| *since <= now);
-    record.unclaimed = unclaimed(sql, seq, &record, ready_at, now)?;
-    Ok(Some(record))
+
+    fn delete<'a>(
+        &'a self,
+        instances: &'a [InstanceId],
+    ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
+        Box::pin(async move {
+            let mut results = Vec::with_capacity(instances.len());
+            for some in instances.chunks(handle::REMOVED_AT_ONCE) {
+                results.extend(self.handle.write_all("delete instances", some.to_vec(), remove::delete).await?);
+            }
+            Ok(results)
+        })
+    }
+
+    fn prune<'a>(
+        &'a self,
+        filter: &'a Filter,
+        before: Timestamp,
+        batch: &'a Page,
+    ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
+        const OPERATION: &str = "prune instances";
+        Box::pin(async move {
+            let after = batch.after.as_ref().map_or(Ok(0), |token| token.arrival(OPERATION))?;
+            let (filter, limit) = (filter.clone(), batch.limit);
+            let find = move |sql: &Sql, deadline| remove::prunable(sql, &filter, before, after, limit, deadline);
+            let (mut due, next) = self.handle.admin.read(OPERATION, batch.time_limit, find).await?;
+            let mut executions = 0;
+            while !due.is_empty() {
+                let some = due.drain(..due.len().min(handle::REMOVED_AT_ONCE)).collect();
+                executions += self.handle.write_all(OPERATION, some, remove::prune).await?.into_iter().sum::<u64>();
+            }
+            Ok(Pruned { executions, next: next.map(PageToken::of_arrival) })
+        })
+    }
 }
 
-fn last_event(sql: &Sql, seq: i64, record: &InstanceRecord) -> rusqlite::Result<Option<EventRow>> {
-    let find = format!(
-        "SELECT {EVENT} FROM duroxide_events e LEFT JOIN duroxide_payloads p ON p.id = e.payload_ref
-         WHERE e.instance = ?1 AND e.execution = ?2 AND e.id = ?3"
-    );
-    sql.row(&find, (seq, int(record.execution.number), int(record.last_event.0)), |row| event(row, 0))
-}
-
-fn unclaimed(
+/// Lists instances that arrived before a number, newest first.
+pub(super) fn list(
     sql: &Sql,
-    seq: i64,
-    record: &InstanceRecord,
-    ready_at: Option<Timestamp>,
-    now: Timestamp,
-) -> rusqlite::Result<Option<Unclaimed>> {
-    let find = "SELECT name, tag, visible_at FROM duroxide_activities
-        WHERE instance = ?1 AND owner IS NULL AND parked IS NULL AND visible_at <= ?2 ORDER BY execution, call";
-    let waiting: Vec<(String, Option<String>, Timestamp)> = sql
-        .rows(find, (seq, now.as_micros()), |row| Ok((row.get(0)?, row.get(1)?, read_ready(row.get(2)?).since(now))))?;
-    if waiting.is_empty() && ready_at.is_none() {
-        return Ok(None);
+    filter: &Filter,
+    before: i64,
+    limit: usize,
+    deadline: Deadline,
+) -> rusqlite::Result<InstancePage> {
+    let limit = limit.max(1);
+    let mut search = Search::new(sql, filter, Order::NewestFirst, i64::MIN..before)?;
+    let mut page = InstancePage { instances: Vec::new(), next: None, searched: 0, complete: true };
+    loop {
+        let wanted = limit - page.instances.len();
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(SEQ)?, record(row)?));
+        // One more than wanted tells whether there is another page.
+        let Some(found) = unless_interrupted(search.next(&[records(wanted.saturating_add(1))], read))? else {
+            page.complete = false;
+            page.next = Some(PageToken::of_arrival(search.position()));
+            return Ok(page);
+        };
+        let Some((window, mut found)) = found else { return Ok(page) };
+        let has_more = found.len() > wanted;
+        found.truncate(wanted);
+        let last = found.last().map(|(seq, _)| *seq).filter(|_| has_more);
+        let searched = last.unwrap_or(window.range.start)..window.range.end;
+        page.searched += unless_interrupted(search.entries(&window, &searched))?.unwrap_or_default();
+        page.instances.extend(found.into_iter().map(|(_, record)| record));
+        let is_full = page.instances.len() == limit;
+        page.complete = is_full || window.is_last || !deadline.has_passed();
+        if has_more || (!window.is_last && (is_full || !page.complete)) {
+            page.next = Some(PageToken::of_arrival(searched.start));
+            return Ok(page);
+        }
     }
-    let nodes = sql.rows(&format!("SELECT {NODE} FROM duroxide_nodes"), [], members::node)?;
-    let handlers = || nodes.iter().map(|(_, info)| &info.handlers);
-    let version = record.version.as_ref();
-    let runs = |h: &Handlers| h.orchestrations.iter().any(|(n, v)| *n == record.name && version.is_none_or(|p| p == v));
-    let itself = ready_at.filter(|_| !handlers().any(runs)).map(|since| {
-        let version = version.map(|v| format!(" {v}")).unwrap_or_default();
-        Unclaimed { what: format!("orchestration {}{version}", record.name), since }
-    });
-    let serves = |h: &Handlers, tag: &Option<String>| match (&h.tags, tag) {
-        (Some(tags), Some(tag)) => tags.contains(tag),
-        _ => true,
-    };
-    let unserved =
-        |(name, tag): (&String, &Option<String>)| !handlers().any(|h| h.activities.contains(name) && serves(h, tag));
-    let waiting = waiting.into_iter().filter(|(name, tag, _)| unserved((name, tag)));
-    let activities = waiting.map(|(name, tag, since)| {
-        let tag = tag.map(|tag| format!(" with tag {tag}")).unwrap_or_default();
-        Unclaimed { what: format!("activity {name}{tag}"), since }
-    });
-    Ok(itself.into_iter().chain(activities).min_by_key(|unclaimed| unclaimed.since))
 }
 
-/// The condition of a filter on instances `i`, and its parameters.
-pub(super) fn condition(filter: &Filter) -> (String, Vec<Value>) {
-    let mut condition = "TRUE".to_owned();
-    let mut params = Vec::new();
-    let mut and = |sql: &str, values: Vec<Value>| {
-        condition.push_str(" AND ");
-        condition.push_str(sql);
-        params.extend(values);
-    };
-    if let Some(name) = &filter.name {
-        and("i.name = ?", vec![name.clone().into()]);
+fn records(limit: usize) -> Query {
+    Query {
+        columns: RECORD,
+        joined: "",
+        joined_params: Vec::new(),
+        condition: String::new(),
+        params: Vec::new(),
+        then_by: "",
+        limit,
     }
-    if !filter.statuses.is_empty() {
-        let statuses: Vec<_> = filter.statuses.iter().map(|status| status.as_str()).collect();
-        let json = serde_json::Value::from(statuses).to_string();
-        and("i.status IN (SELECT value FROM json_each(?))", vec![json.into()]);
-    }
-    for (name, value) in &filter.labels {
-        let sql = "i.seq IN (SELECT instance FROM duroxide_labels WHERE name = ? AND value = ?)";
-        and(sql, vec![name.clone().into(), value.clone().into()]);
-    }
-    if let Some(from) = filter.created_from {
-        and("i.created_at >= ?", vec![from.as_micros().into()]);
-    }
-    if let Some(before) = filter.created_before {
-        and("i.created_at < ?", vec![before.as_micros().into()]);
-    }
-    if let Some(parent) = &filter.parent {
-        and("i.parent = ?", vec![parent.as_str().to_owned().into()]);
-    }
-    (condition, params)
 }
 
-pub(super) fn list(sql: &Sql, filter: &Filter, page: &Page) -> rusqlite::Result<InstancePage> {
-    let (mut condition, mut params) = condition(filter);
-    if let Some(PageToken { created_at, instance }) = &page.after {
-        condition.push_str(" AND i.created_at <= ? AND (i.created_at < ? OR i.id > ?)");
-        let at = created_at.as_micros();
-        params.extend([at.into(), at.into(), Value::from(instance.as_str().to_owned())]);
+/// Returns the answer of a read, or `None` if it was interrupted at its deadline.
+pub(super) fn unless_interrupted<T>(read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match read {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(None),
+        Err(error) => Err(error),
     }
-    params.push(i64::try_from(page.limit).unwrap_or(i64::MAX).saturating_add(1).into());
-    let find =
-        format!("SELECT {RECORD} FROM duroxide_instances i WHERE {condition} ORDER BY i.created_at DESC, i.id LIMIT ?");
-    let mut instances = sql.rows(&find, params_from_iter(params), record)?;
-    let more = instances.len() > page.limit;
-    instances.truncate(page.limit);
-    let last = instances.last().filter(|_| more);
-    let next = last.map(|i| PageToken { created_at: i.created_at, instance: i.execution.instance.clone() });
-    Ok(InstancePage { instances, next })
 }
 
-pub(super) fn nodes(sql: &Sql) -> rusqlite::Result<Vec<NodeRecord>> {
+fn nodes(sql: &Sql) -> rusqlite::Result<Vec<NodeRecord>> {
+    // No index leads from a node to its activities: they are counted in one walk for all nodes.
     let find = format!(
-        "SELECT {NODE}, (SELECT count(*) FROM duroxide_instances WHERE owner = epoch),
-             (SELECT count(*) FROM duroxide_activities WHERE owner = epoch) FROM duroxide_nodes ORDER BY epoch"
+        "SELECT {NODE}, (SELECT count(*) FROM duroxide_instances i WHERE i.owner = epoch), coalesce(a.n, 0)
+         FROM duroxide_nodes LEFT JOIN (
+             SELECT owner, count(*) AS n FROM duroxide_activities WHERE owner IS NOT NULL GROUP BY owner
+         ) a ON a.owner = epoch ORDER BY epoch"
     );
-    sql.rows(&find, [], |row| {
+    sql.rows(&find, [], |row: &Row<'_>| {
         let (epoch, info) = members::node(row)?;
         Ok(NodeRecord { info, epoch, instances: natural(row, 8)?, activities: natural(row, 9)? })
     })

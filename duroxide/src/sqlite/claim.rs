@@ -10,7 +10,8 @@ use crate::provider::{Lease, QUARANTINE, Ready, Want};
 #[derive(Clone)]
 pub(super) struct Claims {
     lease: Lease,
-    now: Timestamp,
+    /// The last claim of the lease before this one.
+    last: u64,
     alone: bool,
     instances: Vec<FreeInstance>,
     activities: Vec<FreeActivity>,
@@ -38,8 +39,8 @@ const QUARANTINED: &str = "crashes >= 3 AND suspect = 0";
 const _: () = assert!(QUARANTINE == 3, "the conditions, and the indexes of the schema, name the number");
 
 impl Claims {
-    pub(super) fn new(lease: Lease, now: Timestamp) -> Self {
-        Self { lease, now, alone: false, instances: Vec::new(), activities: Vec::new() }
+    pub(super) fn new(lease: Lease, want: &Want) -> Self {
+        Self { lease, last: want.claim, alone: false, instances: Vec::new(), activities: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -48,10 +49,6 @@ impl Claims {
 
     pub(super) fn epoch(&self) -> i64 {
         int(self.lease.epoch.0)
-    }
-
-    pub(super) fn now(&self) -> Timestamp {
-        self.now
     }
 
     pub(super) fn instances(&self) -> impl Iterator<Item = i64> {
@@ -110,29 +107,48 @@ impl Claims {
         Ok(self.alone)
     }
 
-    /// Takes what is still free, and forgets the rest.
-    pub(super) fn take(&self, tx: &Tx<'_>) -> rusqlite::Result<Self> {
-        let mut taken = Self { instances: Vec::new(), activities: Vec::new(), ..self.clone() };
-        let (epoch, alone) = (self.epoch(), self.alone);
-        for instance in &self.instances {
-            let update = "UPDATE duroxide_instances SET owner = ?1, alone = ?2, ready_at = NULL
-                WHERE seq = ?3 AND owner IS NULL AND ready_at IS NOT NULL AND name = ?4 AND version IS ?5
-                    AND EXISTS (SELECT 1 FROM duroxide_nodes WHERE epoch = ?1)";
-            let params = (epoch, alone, instance.seq, &instance.name, &instance.version);
-            if tx.sql.run(update, params)? > 0 {
-                taken.instances.push(instance.clone());
-            }
+    /// Finds the items of a claim that the lease still owns.
+    pub(super) fn repeat(&mut self, sql: &Sql, claim: u64) -> rusqlite::Result<()> {
+        let params = (self.epoch(), int(claim));
+        let instances = "SELECT seq FROM duroxide_instances WHERE owner = ?1 AND claim = ?2";
+        let since = Timestamp::from_micros(0);
+        self.instances = sql.rows(instances, params, |row| {
+            Ok(FreeInstance { since, seq: row.get(0)?, name: String::new(), version: None })
+        })?;
+        let activities = "SELECT instance, execution, call FROM duroxide_activities WHERE owner = ?1 AND claim = ?2";
+        self.activities = sql
+            .rows(activities, params, |row| Ok(FreeActivity { since, key: (row.get(0)?, row.get(1)?, row.get(2)?) }))?;
+        Ok(())
+    }
+
+    /// Claims the items that are still free, and drops the others. Returns the number of the claim; `None` if the lease has
+    /// ended, or has made another claim in the meantime.
+    pub(super) fn take(mut self, tx: &Tx<'_>) -> rusqlite::Result<Option<(u64, Self)>> {
+        let (epoch, alone, claim) = (self.epoch(), self.alone, int(self.last + 1));
+        let count = "UPDATE duroxide_nodes SET claim = ?2 WHERE epoch = ?1 AND claim = ?3";
+        if tx.sql.run(count, (epoch, claim, int(self.last)))? == 0 {
+            return Ok(None);
         }
-        for activity in &self.activities {
-            let update = "UPDATE duroxide_activities SET owner = ?1, alone = ?2
-                WHERE instance = ?3 AND execution = ?4 AND call = ?5 AND owner IS NULL AND parked IS NULL
-                    AND EXISTS (SELECT 1 FROM duroxide_nodes WHERE epoch = ?1)";
+        let mut failed = Ok(());
+        let mut took = |changed: rusqlite::Result<usize>| match changed {
+            Ok(rows) => rows > 0,
+            Err(error) => {
+                failed = Err(error);
+                false
+            }
+        };
+        self.instances.retain(|instance| {
+            let update = "UPDATE duroxide_instances SET owner = ?1, claim = ?2, alone = ?3, ready_at = NULL
+                WHERE seq = ?4 AND owner IS NULL AND ready_at IS NOT NULL AND name = ?5 AND version IS ?6";
+            took(tx.sql.run(update, (epoch, claim, alone, instance.seq, &instance.name, &instance.version)))
+        });
+        self.activities.retain(|activity| {
+            let update = "UPDATE duroxide_activities SET owner = ?1, claim = ?2, alone = ?3
+                WHERE instance = ?4 AND execution = ?5 AND call = ?6 AND owner IS NULL AND parked IS NULL";
             let (seq, execution, call) = activity.key;
-            if tx.sql.run(update, (epoch, alone, seq, execution, call))? > 0 {
-                taken.activities.push(activity.clone());
-            }
-        }
-        Ok(taken)
+            took(tx.sql.run(update, (epoch, claim, alone, seq, execution, call)))
+        });
+        failed.map(|()| Some((self.last + 1, self)))
     }
 }
 
@@ -230,8 +246,7 @@ mod tests {
 
     #[test]
     fn looking_for_what_is_quarantined_reads_nothing_else() {
-        let connection = rusqlite::Connection::open_in_memory().unwrap();
-        crate::sqlite::schema::apply_all(&connection);
+        let connection = super::super::schema::in_memory();
         let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", any_quarantined())).unwrap();
         let plan: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
         for index in ["duroxide_instances_quarantined", "duroxide_activities_quarantined"] {

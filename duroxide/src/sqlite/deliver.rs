@@ -1,4 +1,4 @@
-//! Messages: putting them into the queue of an instance, and taking them out.
+//! Messages: into the queue of an instance, and out of it.
 
 use rusqlite::named_params;
 
@@ -6,12 +6,13 @@ use super::payloads;
 use super::rows::{AT_ONCE, FIRST_TIME, epoch, int, natural, status, stored_ready, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
-use crate::id::{Epoch, InstanceId, MessageId};
+use crate::id::{Epoch, Identity, InstanceId, MessageId};
 use crate::provider::{InstanceStatus, MessageRow, Placement, Ready};
 
-/// What delivering needs to know of an instance.
+/// An instance that a message is for.
 pub(super) struct Target {
     pub(super) seq: i64,
+    pub(super) identity: Identity,
     pub(super) status: InstanceStatus,
     pub(super) execution: u64,
     pub(super) owner: Option<Epoch>,
@@ -19,15 +20,15 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<Self>> {
-        Ok(Self::find_for_client(tx, id)?.map(|(target, _)| target))
-    }
-
-    /// The same, with the number of the last message of a client that its owner has to ask for.
-    pub(super) fn find_for_client(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<(Self, Option<i64>)>> {
-        let find = "SELECT seq, status, execution, owner, last_found FROM duroxide_instances WHERE id = ?1";
+        let find = "SELECT seq, start_id, status, execution, owner FROM duroxide_instances WHERE id = ?1";
         tx.sql.row(find, [id.as_str()], |row| {
-            let (seq, status, execution, owner) = (row.get(0)?, status(row, 1)?, natural(row, 2)?, epoch(row, 3)?);
-            Ok((Self { seq, status, execution, owner }, row.get(4)?))
+            Ok(Self {
+                seq: row.get("seq")?,
+                identity: Identity(uuid(row, 1)?),
+                status: status(row, 2)?,
+                execution: natural(row, 3)?,
+                owner: epoch(row, 4)?,
+            })
         })
     }
 
@@ -39,22 +40,79 @@ impl Target {
         time: Timestamp,
         sent: bool,
     ) -> rusqlite::Result<Placement> {
+        Ok(self.deliver_once(tx, row, time, sent)?.0)
+    }
+
+    /// Like `deliver`; also returns true if the message was not in the queue before.
+    pub(super) fn deliver_once(
+        &self,
+        tx: &mut Tx<'_>,
+        row: &MessageRow,
+        time: Timestamp,
+        sent: bool,
+    ) -> rusqlite::Result<(Placement, bool)> {
         let wrong = row.execution.is_some_and(|number| number != self.execution);
         if self.status.is_finished() || wrong {
-            return Ok(Placement::Refused);
+            return Ok((Placement::Refused, false));
         }
-        if insert(tx, self.seq, row, time, sent)? && self.owner.is_none() && self.status == InstanceStatus::Running {
+        let next = match row.visible_at {
+            None => Some(last_number(tx, self.seq)? + 1),
+            Some(_) => None,
+        };
+        let is_new = insert(tx, self.seq, row, next, time, sent)?;
+        let number = if is_new { next } else { number_of(tx, self.seq, row.id)? };
+        if is_new {
+            self.count(tx, row, next, time)?;
+        }
+        let owned = |epoch| Placement::Owned { epoch, identity: self.identity, number: number.map(i64::unsigned_abs) };
+        Ok((self.owner.map_or(Placement::Queued, owned), is_new))
+    }
+
+    /// Counts a new message, and lets an instance without an owner wait for one.
+    fn count(&self, tx: &mut Tx<'_>, row: &MessageRow, number: Option<i64>, time: Timestamp) -> rusqlite::Result<()> {
+        if let Some(number) = number {
+            tx.sql.run("UPDATE duroxide_instances SET arrivals = ?2 WHERE seq = ?1", (self.seq, number))?;
+        }
+        if self.owner.is_none() && self.status == InstanceStatus::Running {
             let ready = stored_ready(Ready::by_message(row.visible_at, time));
             let update = "UPDATE duroxide_instances SET ready_at = min(coalesce(ready_at, ?2), ?2)
                           WHERE seq = ?1 AND owner IS NULL AND status = 'running'";
             tx.sql.run(update, (self.seq, ready))?;
             tx.signals.work = true;
         }
-        Ok(self.owner.map_or(Placement::Queued, Placement::Owned))
+        Ok(())
+    }
+
+    /// Leaves mail for the owner, unless that is the epoch which forwards the message itself.
+    pub(super) fn leave_mail(
+        &self,
+        tx: &mut Tx<'_>,
+        placement: Placement,
+        forwarded_by: Option<Epoch>,
+    ) -> rusqlite::Result<()> {
+        let Placement::Owned { epoch, number: Some(number), .. } = placement else { return Ok(()) };
+        if Some(epoch) == forwarded_by {
+            return Ok(());
+        }
+        tx.signals.work = true;
+        let insert = "INSERT INTO duroxide_mail (owner, instance, upto) VALUES (?1, ?2, ?3)
+            ON CONFLICT (owner, instance) DO UPDATE SET upto = max(upto, excluded.upto)";
+        tx.sql.run(insert, (int(epoch.0), self.seq, int(number))).map(drop)
     }
 }
 
-/// When the messages of an instance that has lost its owner make it ready: as [`stored_ready`] writes it, of the first.
+fn last_number(tx: &Tx<'_>, instance: i64) -> rusqlite::Result<i64> {
+    let find = "SELECT arrivals FROM duroxide_instances WHERE seq = ?1";
+    Ok(tx.sql.row(find, [instance], |row| row.get(0))?.unwrap_or(0))
+}
+
+fn number_of(tx: &Tx<'_>, instance: i64, id: MessageId) -> rusqlite::Result<Option<i64>> {
+    let find = "SELECT number FROM duroxide_messages WHERE instance = ?1 AND id = ?2";
+    Ok(tx.sql.row(find, (instance, id.0.as_bytes()), |row| row.get(0))?.flatten())
+}
+
+/// SQL for the time from which the messages of an instance that has lost its owner make it ready, as [`stored_ready`] writes
+/// it.
 macro_rules! ready_by_messages {
     ($instance:literal) => {
         concat!(
@@ -68,25 +126,32 @@ macro_rules! ready_by_messages {
 pub(super) use ready_by_messages;
 const _: () = assert!(FIRST_TIME == -2305843009213693952 && AT_ONCE == 4611686018427387904);
 
-/// Whether it was not there yet.
-fn insert(tx: &mut Tx<'_>, instance: i64, row: &MessageRow, time: Timestamp, sent: bool) -> rusqlite::Result<bool> {
+/// Inserts a message. Returns true if it was not there before.
+pub(super) fn insert(
+    tx: &mut Tx<'_>,
+    instance: i64,
+    row: &MessageRow,
+    number: Option<i64>,
+    time: Timestamp,
+    sent: bool,
+) -> rusqlite::Result<bool> {
     let payload = payloads::store(tx.sql, instance, &row.payload)?;
-    let arrival = tx.next_arrival()?;
     let insert = "INSERT INTO duroxide_messages
-        (arrival, instance, id, lane, execution, call, visible_at, arrived_at, sent, format, data, payload, payload_ref)
-        VALUES (:arrival, :instance, :id, :lane, :execution, :call, :visible_at, :arrived_at, :sent, :format, :data,
+        (instance, id, lane, execution, call, visible_at, number, arrived_at, sent, format, data, payload, payload_ref)
+        VALUES (:instance, :id, :lane, :execution, :call, :visible_at, :number, :arrived_at, :sent, :format, :data,
                 :payload, :payload_ref)
         ON CONFLICT (instance, id) DO NOTHING";
     let params = named_params! {
-        ":arrival": arrival, ":instance": instance, ":id": row.id.0.as_bytes(), ":lane": row.lane as u8,
+        ":instance": instance, ":id": row.id.0.as_bytes(), ":lane": row.lane as u8,
         ":execution": row.execution.map(int), ":call": row.call.map(|call| int(call.0)),
-        ":visible_at": row.visible_at.map(Timestamp::as_micros), ":arrived_at": time.as_micros(), ":sent": sent,
-        ":format": row.format, ":data": row.data, ":payload": payload.inline, ":payload_ref": payload.reference,
+        ":visible_at": row.visible_at.map(Timestamp::as_micros), ":number": number, ":arrived_at": time.as_micros(),
+        ":sent": sent, ":format": row.format, ":data": row.data, ":payload": payload.inline,
+        ":payload_ref": payload.reference,
     };
     Ok(tx.sql.run(insert, params)? > 0)
 }
 
-/// Takes out a message that was read. Whether it was there.
+/// Removes a message that was read. Returns true if it was there.
 pub(super) fn consume(tx: &mut Tx<'_>, instance: i64, id: MessageId) -> rusqlite::Result<bool> {
     let find = "SELECT arrival, sent FROM duroxide_messages WHERE instance = ?1 AND id = ?2";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?));
@@ -98,7 +163,7 @@ pub(super) fn consume(tx: &mut Tx<'_>, instance: i64, id: MessageId) -> rusqlite
     Ok(true)
 }
 
-/// Takes out what is left over: of one execution, or everything.
+/// Removes remaining messages: of one execution, or all.
 pub(super) fn sweep(tx: &mut Tx<'_>, instance: i64, execution: Option<u64>) -> rusqlite::Result<()> {
     let find = "SELECT arrival, id, sent FROM duroxide_messages WHERE instance = ?1 AND (?2 IS NULL OR execution = ?2)";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, uuid(row, 1)?, row.get(2)?));
@@ -118,8 +183,7 @@ mod tests {
 
     #[test]
     fn messages_make_ready_as_it_is_stored() {
-        let connection = rusqlite::Connection::open_in_memory().unwrap();
-        crate::sqlite::schema::apply_all(&connection);
+        let connection = super::super::schema::in_memory();
         let insert =
             "INSERT INTO duroxide_messages (arrival, instance, id, lane, visible_at, arrived_at, sent, format, data)
             VALUES (?1, ?1, x'00', 2, ?2, ?3, 0, 1, '')";

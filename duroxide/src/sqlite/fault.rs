@@ -30,14 +30,21 @@ pub(super) fn unopened(path: &Path, error: rusqlite::Error) -> ProviderError {
     }
 }
 
-/// A busy or full disk, a lock, a lost file system come and go; these do not, nor does a statement that does not fit the
-/// tables that are there.
+/// Returns true if the same operation will fail again. A busy or full disk, a lock, a lost file system come and go; a damaged
+/// file does not, nor does a statement that does not fit the tables that are there, or a value that cannot be read.
 pub(super) fn is_permanent(error: &rusqlite::Error) -> bool {
     let permanent =
         [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt, ErrorCode::TypeMismatch, ErrorCode::ApiMisuse];
     error.sqlite_error_code().is_some_and(|code| permanent.contains(&code))
+        || is_conversion(error)
         || matches!(error, rusqlite::Error::SqlInputError { error, .. } if error.code == ErrorCode::Unknown)
         || error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_READONLY_DBMOVED)
+}
+
+/// Returns true if a stored value is not what its column should hold.
+fn is_conversion(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
 }
 
 /// Why one entry of a group did not happen.
@@ -76,5 +83,21 @@ impl Failed for SubmitError {
 impl Failed for rusqlite::Error {
     fn failed(error: rusqlite::Error) -> Self {
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_cannot_be_read_are_permanent() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let read = |query: &str| connection.query_row(query, [], |row| row.get::<_, u8>(0)).unwrap_err();
+        for query in ["SELECT NULL", "SELECT 'text'", "SELECT 256"] {
+            assert!(!storage("read", read(query)).is_retryable(), "{query}");
+        }
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        assert!(storage("read", rusqlite::Error::SqliteFailure(busy, None)).is_retryable());
     }
 }

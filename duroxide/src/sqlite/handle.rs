@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::Plain;
+use super::acquire::{self, Found};
+use super::admin_reader::AdminReader;
 use super::bell::Bell;
-use super::claim::Claims;
 use super::fault::{Failed, Refusal, is_permanent, storage, unopened};
 use super::group::{Failure, Group, Job};
 use super::lock::NodeLock;
@@ -20,9 +22,8 @@ use super::shared::Shared;
 use super::sql::Sql;
 use super::tx::Tx;
 use super::writer::{self, Inbox, Message};
-use crate::clock::Timestamp;
 use crate::id::{Epoch, NodeId};
-use crate::provider::{Lease, NodeInfo, ProviderError, Renewal};
+use crate::provider::{Acquired, Lease, NodeInfo, ProviderError, Renewal, Want};
 
 /// How many instances are removed in one transaction: others want to write, too.
 pub(super) const REMOVED_AT_ONCE: usize = 64;
@@ -30,13 +31,12 @@ pub(super) const REMOVED_AT_ONCE: usize = 64;
 pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) readers: Readers,
+    pub(super) admin: AdminReader,
     writer: Inbox,
     writer_thread: Option<JoinHandle<()>>,
     /// The nodes that joined here, with their locks. All of these are std mutexes, held for a moment, never across an await.
     locks: Mutex<HashMap<NodeId, Option<NodeLock>>>,
     beats: Arc<Mutex<Beats>>,
-    /// What each node was handed out last, and in answer to which question.
-    handed: Mutex<HashMap<NodeId, (Epoch, u64, Claims)>>,
     bell: Mutex<Option<Bell>>,
     /// Whether the bell is in the database.
     listed: AtomicBool,
@@ -55,15 +55,16 @@ impl Handle {
         let shared = Arc::new(Shared::new(path, statements));
         let reader = |_| options::open_reader(&shared.path, options, shared.statements.clone());
         let readers = Readers::start((0..options.readers.max(1)).map(reader).collect::<Result<_, _>>()?)?;
+        let admin = AdminReader::new(shared.path.clone(), options.clone(), shared.statements.clone());
         let (writer, writer_thread) = writer::start(sql, shared.clone())?;
         Ok(Self {
             shared,
             readers,
+            admin,
             writer,
             writer_thread: Some(writer_thread),
             locks: Mutex::default(),
             beats: Arc::default(),
-            handed: Mutex::default(),
             bell: Mutex::default(),
             listed: AtomicBool::new(false),
         })
@@ -135,9 +136,8 @@ impl Handle {
             return;
         }
         // If they cannot be read, the next who joins tries again.
-        let Ok(members) = self.readers.read("list nodes", super::admin::nodes).await else { return };
-        for (_, lock) in abandoned.into_iter().filter(|(node, _)| members.iter().all(|member| member.info.id != *node))
-        {
+        let Ok(members) = self.readers.read("list nodes", members::ids).await else { return };
+        for (_, lock) in abandoned.into_iter().filter(|(node, _)| !members.contains(node)) {
             lock.remove();
         }
     }
@@ -146,13 +146,15 @@ impl Handle {
         const OPERATION: &str = "renew the lease";
         let locked = self.hold_lock(lease.node);
         let mut members = self.look(OPERATION, lease).await?;
-        if members.held && locked && !members.asked && members.dead.is_empty() {
-            return Ok(Renewal::Held { cancelled: Vec::new() });
+        // The lock shows that the node lives, for as long as it does.
+        let valid_for = if locked { Duration::MAX } else { members.lease_time };
+        if members.held && locked && members.dead.is_empty() {
+            return Ok(Renewal::Held { valid_for });
         }
         let dead = epochs(&members);
-        let renewal = self.write_one(OPERATION, move |tx| Ok(members::renew(tx, &lease, &dead, !locked)?)).await?;
+        let held = self.write_one(OPERATION, move |tx| Ok(members::renew(tx, &lease, &dead, !locked)?)).await?;
         bury(&mut members);
-        Ok(renewal)
+        Ok(if held { Renewal::Held { valid_for } } else { Renewal::Lost })
     }
 
     pub(super) async fn leave(&self, lease: Lease) -> Result<(), ProviderError> {
@@ -163,7 +165,6 @@ impl Handle {
             self.shared.nodes.store(locks.len(), Ordering::Relaxed);
             lock
         };
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease.node);
         self.write_one("leave", move |tx| Ok(members::free(tx, lease.epoch, false)?)).await?;
         if let Some(lock) = lock.flatten() {
             lock.remove();
@@ -171,27 +172,32 @@ impl Handle {
         Ok(())
     }
 
-    /// What was handed out in answer to this very question, whose answer was lost; nothing, where it comes late. `None`: it
-    /// is new.
-    pub(super) fn handed(&self, lease: &Lease, question: Option<u64>, now: Timestamp) -> Option<Claims> {
-        let (question, nothing) = (question?, Claims::new(*lease, now));
-        let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
-        match handed.get(&lease.node) {
-            Some((epoch, last, _)) if *epoch == lease.epoch && question < *last => Some(nothing),
-            Some((epoch, last, claims)) if *epoch == lease.epoch && question == *last => Some(claims.clone()),
-            _ => {
-                handed.insert(lease.node, (lease.epoch, question, nothing));
-                None
+    /// Answers a request for work.
+    pub(super) async fn acquire(&self, lease: Lease, want: Want) -> Result<Acquired, ProviderError> {
+        const OPERATION: &str = "acquire work";
+        self.shared.saw(want.now);
+        let (now, want) = (want.now, Arc::new(want));
+        if !want.heard.is_empty() || !want.cancelled.is_empty() {
+            let want = want.clone();
+            self.write_one(OPERATION, move |tx| Ok(acquire::acknowledge(tx, &lease, &want)?)).await?;
+        }
+        let last = want.claim;
+        let Found { mut acquired, mut claims } =
+            self.readers.read(OPERATION, move |sql| acquire::look(sql, &lease, &want)).await?;
+        if claims.is_empty() {
+            return Ok(acquired);
+        }
+        if acquired.claim == last {
+            match self.write_one(OPERATION, move |tx| Ok(claims.clone().take(tx)?)).await? {
+                Some((claim, taken)) => (acquired.claim, claims) = (claim, taken),
+                None => {
+                    acquired.next_due = Some(now);
+                    return Ok(acquired);
+                }
             }
         }
-    }
-
-    /// Remembers what is handed out in answer to the last question.
-    pub(super) fn hand_out(&self, lease: &Lease, question: Option<u64>, claims: Claims) {
-        if let Some(question) = question {
-            let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
-            handed.insert(lease.node, (lease.epoch, question, claims));
-        }
+        let load = move |sql: &Sql| acquire::load(sql, &claims, &mut acquired).map(|()| acquired);
+        self.readers.read(OPERATION, load).await
     }
 
     /// Listens, and lets other processes know, if that was not done before.

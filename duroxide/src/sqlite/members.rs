@@ -13,8 +13,8 @@ use super::lock::{Life, NodeLock};
 use super::rows::{epoch, instance_id, int, natural, parsed, uuid};
 use super::sql::Sql;
 use super::tx::Tx;
-use crate::id::{ActivityId, CallId, Epoch, ExecutionId, NodeId};
-use crate::provider::{CRASH_LIMIT, Handlers, Lease, NodeInfo, Renewal};
+use crate::id::{Epoch, NodeId};
+use crate::provider::{CRASH_LIMIT, Handlers, Lease, NodeInfo};
 
 /// Heartbeats of other nodes as this provider saw them, and since when they have not moved.
 pub(super) type Beats = HashMap<Epoch, (i64, Instant)>;
@@ -23,8 +23,8 @@ pub(super) type Beats = HashMap<Epoch, (i64, Instant)>;
 pub(super) struct Members {
     /// Whether the node that looks is one of them.
     pub(super) held: bool,
-    /// Whether the node has been asked something.
-    pub(super) asked: bool,
+    /// The lease time of that node.
+    pub(super) lease_time: Duration,
     /// Nodes that have died, with their locks where they had one.
     pub(super) dead: Vec<(Epoch, Option<NodeLock>)>,
 }
@@ -37,19 +37,18 @@ pub(super) fn look(
     lease: Epoch,
     beats: &mut Beats,
 ) -> rusqlite::Result<Members> {
-    let find = "SELECT epoch, id, beat, lease_time,
-            epoch = ?1 AND EXISTS (SELECT 1 FROM duroxide_notices WHERE epoch = ?1) FROM duroxide_nodes";
-    let nodes: Vec<(Epoch, NodeId, i64, u64, bool)> = sql.rows(find, [int(lease.0)], |row| {
-        Ok((Epoch(natural(row, 0)?), NodeId(uuid(row, 1)?), row.get(2)?, natural(row, 3)?, row.get(4)?))
+    let find = "SELECT epoch, id, beat, lease_time FROM duroxide_nodes";
+    let nodes: Vec<(Epoch, NodeId, i64, Duration)> = sql.rows(find, [], |row| {
+        let lease_time = Duration::from_micros(natural(row, 3)?);
+        Ok((Epoch(natural(row, 0)?), NodeId(uuid(row, 1)?), row.get(2)?, lease_time))
     })?;
-    let mut members = Members { held: false, asked: false, dead: Vec::new() };
+    let mut members = Members { held: false, lease_time: Duration::MAX, dead: Vec::new() };
     beats.retain(|epoch, _| nodes.iter().any(|(node, ..)| node == epoch));
-    for (epoch, node, beat, lease_time, asked) in nodes {
-        members.asked |= asked;
+    for (epoch, node, beat, lease_time) in nodes {
         if epoch == lease {
-            members.held = true;
+            (members.held, members.lease_time) = (true, lease_time);
         } else if node != own {
-            let silent = silent(beats, epoch, beat) > Duration::from_micros(lease_time);
+            let silent = silent(beats, epoch, beat) > lease_time;
             match NodeLock::look(database, node) {
                 Life::Alive => (),
                 Life::Dead(lock) => members.dead.push((epoch, Some(lock))),
@@ -114,20 +113,11 @@ pub(super) fn listen(tx: &Tx<'_>, port: u16) -> rusqlite::Result<()> {
     tx.sql.run("INSERT OR IGNORE INTO duroxide_bells (port) VALUES (?1)", [port]).map(drop)
 }
 
-/// Takes over what the dead left, and brings back what the node was asked. `beat`: the node has no lock to show.
-pub(super) fn renew(tx: &mut Tx<'_>, lease: &Lease, dead: &[Epoch], beat: bool) -> rusqlite::Result<Renewal> {
+/// Takes over the items of dead nodes. `beat`: the node has no lock to show. Returns true if its lease holds.
+pub(super) fn renew(tx: &mut Tx<'_>, lease: &Lease, dead: &[Epoch], beat: bool) -> rusqlite::Result<bool> {
     take_over(tx, dead)?;
-    let epoch = int(lease.epoch.0);
     let update = "UPDATE duroxide_nodes SET beat = beat + ?2 WHERE epoch = ?1";
-    if tx.sql.run(update, (epoch, i64::from(beat)))? == 0 {
-        return Ok(Renewal::Lost);
-    }
-    let take = "DELETE FROM duroxide_notices WHERE epoch = ?1 RETURNING instance, execution, call";
-    let cancelled = tx.sql.rows(take, [epoch], |row| {
-        let execution = ExecutionId { instance: instance_id(row, 0)?, number: natural(row, 1)? };
-        Ok(ActivityId { execution, call: CallId(natural(row, 2)?) })
-    })?;
-    Ok(Renewal::Held { cancelled })
+    Ok(tx.sql.run(update, (int(lease.epoch.0), i64::from(beat)))? > 0)
 }
 
 fn take_over(tx: &mut Tx<'_>, dead: &[Epoch]) -> rusqlite::Result<()> {
@@ -144,7 +134,8 @@ pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Re
     if tx.sql.run("DELETE FROM duroxide_nodes WHERE epoch = ?1", [epoch])? == 0 {
         return Ok(());
     }
-    tx.sql.run("DELETE FROM duroxide_notices WHERE epoch = ?1", [epoch])?;
+    tx.sql.run("DELETE FROM duroxide_cancellations WHERE epoch = ?1", [epoch])?;
+    tx.sql.run("DELETE FROM duroxide_mail WHERE owner = ?1", [epoch])?;
     let activities = "UPDATE duroxide_activities
         SET owner = NULL, crashes = crashes + ?2, suspect = suspect OR (?2 AND alone AND crashes + 1 >= ?3), alone = 0 WHERE owner = ?1";
     tx.sql.run(activities, (epoch, crashed, CRASH_LIMIT))?;
@@ -167,7 +158,8 @@ pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Re
 fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
     let untried = "NOT EXISTS (SELECT 1 FROM duroxide_tried t WHERE t.instance = i.seq AND t.build = ?1)";
     let suspended = format!(
-        "SELECT i.seq, i.id FROM duroxide_instances i WHERE i.status = 'suspended' AND {untried} AND EXISTS (
+        "SELECT i.seq, i.id FROM duroxide_instances i
+         WHERE i.status <> 'completed' AND i.status = 'suspended' AND {untried} AND EXISTS (
             SELECT 1 FROM json_each(?2) h WHERE h.value ->> 0 = i.name AND (i.version IS NULL OR h.value ->> 1 = i.version))"
     );
     let parked = format!(
@@ -197,6 +189,11 @@ fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
         tx.signals.changed(&id);
     }
     Ok(())
+}
+
+/// Lists the nodes that are members.
+pub(super) fn ids(sql: &Sql) -> rusqlite::Result<Vec<NodeId>> {
+    sql.rows("SELECT id FROM duroxide_nodes", [], |row| uuid(row, 0).map(NodeId))
 }
 
 /// The columns of [`node`], in its order.

@@ -1,6 +1,7 @@
 //! The default provider: state in a SQLite file next to the program.
 //!
 //! One thread writes, and puts whatever has come in meanwhile into one transaction ([`SqliteStats`] counts them); a few read.
+//! Lists are read by a thread of their own, so that a slow one delays no turn.
 //! Several processes may work on one file: each finds at once what another has left when it died, since a node holds a lock
 //! of the operating system for as long as it lives, and each is told when another has written, by a doorbell on the loopback
 //! interface. Nothing is polled but, every five seconds and only while somebody waits, whether the bell was missed.
@@ -10,8 +11,10 @@
 mod acquire;
 mod activities;
 mod admin;
+mod admin_reader;
 mod bell;
 mod claim;
+mod commit;
 mod deliver;
 mod fault;
 mod files;
@@ -25,9 +28,11 @@ mod observer;
 mod options;
 mod payloads;
 mod readers;
+mod records;
 mod remove;
 mod rows;
 mod schema;
+mod search;
 mod shared;
 mod sql;
 mod submit;
@@ -53,8 +58,8 @@ use self::observer::Observer;
 use crate::clock::Timestamp;
 use crate::id::{EventId, ExecutionId, InstanceId};
 use crate::provider::{
-    Acquired, Commit, CommitError, Committed, DeleteError, Filter, HistoryPage, InstancePage, InstanceRecord, Lease,
-    NodeInfo, NodeRecord, Page, Provider, ProviderError, Renewal, Submission, SubmitError, Submitted, Wakeups, Want,
+    Acquired, Admin, Commit, CommitError, Committed, HistoryPage, InstanceRecord, Lease, NodeInfo, Provider,
+    ProviderError, Renewal, Submission, SubmitError, Submitted, Wakeups, Want,
 };
 
 /// A provider that keeps state in a SQLite file. Cheap to clone; when the last clone is dropped, its threads end.
@@ -120,30 +125,7 @@ impl Provider for SqliteProvider {
     }
 
     fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
-        Box::pin(async move {
-            const OPERATION: &str = "acquire work";
-            self.handle.shared.saw(want.now);
-            let lease = *lease;
-            let question = want.question;
-            let now = want.now;
-            let handed = self.handle.handed(&lease, question, now);
-            let found = self.handle.readers.read(OPERATION, move |sql| acquire::look(sql, &lease, &want)).await?;
-            let mut acquired = found.acquired;
-            let taken = if let Some(handed) = handed {
-                // What else there is comes with the next question.
-                acquired.next_due = Some(now);
-                handed
-            } else if found.claims.is_empty() {
-                return Ok(acquired);
-            } else {
-                let claims = found.claims;
-                let taken = self.handle.write_one(OPERATION, move |tx| Ok(claims.take(tx)?)).await?;
-                self.handle.hand_out(&lease, question, taken.clone());
-                taken
-            };
-            let load = move |sql: &sql::Sql| acquire::load(sql, &taken, &mut acquired).map(|()| acquired);
-            self.handle.readers.read(OPERATION, load).await
-        })
+        Box::pin(self.handle.acquire(*lease, want))
     }
 
     fn commit<'a>(
@@ -152,7 +134,7 @@ impl Provider for SqliteProvider {
         entries: Vec<Arc<Commit>>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
         let lease = *lease;
-        Box::pin(self.handle.write("commit", entries, move |tx, entry| activities::commit(tx, &lease, entry)))
+        Box::pin(self.handle.write("commit", entries, move |tx, entry| commit::commit(tx, &lease, entry)))
     }
 
     fn submit(
@@ -168,7 +150,7 @@ impl Provider for SqliteProvider {
         after: EventId,
     ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
         let execution = execution.clone();
-        Box::pin(self.handle.readers.read("read a history", move |sql| admin::history(sql, &execution, after)))
+        Box::pin(self.handle.readers.read("read a history", move |sql| records::history(sql, &execution, after)))
     }
 
     fn instance<'a>(
@@ -180,50 +162,12 @@ impl Provider for SqliteProvider {
                 self.handle.listen().await?;
             }
             let (instance, now) = (instance.clone(), self.now());
-            self.handle.readers.read("read an instance", move |sql| admin::instance(sql, &instance, now)).await
+            self.handle.readers.read("read an instance", move |sql| records::instance(sql, &instance, now)).await
         })
     }
 
-    fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
-        let (filter, page) = (filter.clone(), page.clone());
-        Box::pin(self.handle.readers.read("list instances", move |sql| admin::list(sql, &filter, &page)))
-    }
-
-    fn delete<'a>(
-        &'a self,
-        instances: &'a [InstanceId],
-    ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
-        Box::pin(async move {
-            let mut results = Vec::with_capacity(instances.len());
-            for some in instances.chunks(handle::REMOVED_AT_ONCE) {
-                results.extend(self.handle.write_all("delete instances", some.to_vec(), remove::delete).await?);
-            }
-            Ok(results)
-        })
-    }
-
-    fn prune<'a>(
-        &'a self,
-        filter: &'a Filter,
-        before: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<u64, ProviderError>> {
-        Box::pin(async move {
-            const OPERATION: &str = "prune instances";
-            let filter = filter.clone();
-            let find = move |sql: &sql::Sql| remove::prunable(sql, &filter, before, limit);
-            let mut left = self.handle.readers.read(OPERATION, find).await?;
-            let mut removed = 0;
-            while !left.is_empty() {
-                let some = left.drain(..left.len().min(handle::REMOVED_AT_ONCE)).collect();
-                removed += self.handle.write_all(OPERATION, some, remove::prune).await?.into_iter().sum::<u64>();
-            }
-            Ok(removed)
-        })
-    }
-
-    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
-        Box::pin(self.handle.readers.read("list nodes", admin::nodes))
+    fn admin(&self) -> Option<&dyn Admin> {
+        Some(self)
     }
 
     fn wakeups(&self) -> &Wakeups {

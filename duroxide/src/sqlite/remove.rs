@@ -1,21 +1,25 @@
 //! Removing what has finished.
 
-use rusqlite::params_from_iter;
+use rusqlite::Row;
 
-use super::admin::condition;
+use super::admin::unless_interrupted;
+use super::admin_reader::Deadline;
 use super::fault::Refusal;
 use super::instances;
-use super::rows::{instance_id, int, natural, status};
+use super::rows::{instance_id, int, natural, status, uuid};
+use super::search::{CLOCKS, Order, Query, Search, arrived_by, literals};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::clock::Timestamp;
-use crate::id::{ExecutionId, InstanceId};
-use crate::provider::{DeleteError, Filter};
+use crate::id::{ExecutionId, Identity, InstanceId};
+use crate::provider::{DeleteError, Filter, InstanceStatus};
 
 /// Removes a finished instance.
 pub(super) fn delete(tx: &mut Tx<'_>, id: &InstanceId) -> Result<Result<(), DeleteError>, Refusal<rusqlite::Error>> {
     let find = "SELECT seq, status FROM duroxide_instances WHERE id = ?1";
-    let found = tx.sql.row(find, [id.as_str()], |row| Ok((row.get(0)?, status(row, 1)?)))?;
+    // One whose status cannot be read shows as suspended, and counts as live.
+    let status = |row: &Row<'_>| status(row, 1).unwrap_or(InstanceStatus::Suspended);
+    let found = tx.sql.row(find, [id.as_str()], |row| Ok((row.get(0)?, status(row))))?;
     let Some((seq, status)) = found else { return Ok(Err(DeleteError::NotFound)) };
     if !status.is_finished() {
         return Ok(Err(DeleteError::Live(status)));
@@ -24,37 +28,119 @@ pub(super) fn delete(tx: &mut Tx<'_>, id: &InstanceId) -> Result<Result<(), Dele
     Ok(Ok(()))
 }
 
-/// What may be pruned.
+/// An entry that may be pruned.
 pub(super) enum Prunable {
     Instance(InstanceId),
     Execution(ExecutionId),
 }
 
-/// Finds what may be pruned; the writer checks it again.
-pub(super) fn prunable(sql: &Sql, filter: &Filter, before: Timestamp, limit: usize) -> rusqlite::Result<Vec<Prunable>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let (condition, mut params) = condition(filter);
-    params.extend([before.as_micros().into(), limit.into()]);
-    let finished = format!(
-        "SELECT i.id FROM duroxide_instances i WHERE {condition} AND i.finished_at < ? ORDER BY i.finished_at, i.id LIMIT ?"
-    );
-    let instances = sql.rows(&finished, params_from_iter(&params), |row| instance_id(row, 0))?;
-    let continued = format!(
-        "SELECT i.id, x.number FROM duroxide_instances i JOIN duroxide_executions x ON x.instance = i.seq
-         WHERE {condition} AND x.continued_at < ? AND NOT EXISTS (
-             SELECT 1 FROM duroxide_activities a WHERE a.instance = i.seq AND a.execution = x.number)
-         ORDER BY x.continued_at, i.id, x.number LIMIT ?"
-    );
-    let read = |row: &rusqlite::Row<'_>| Ok(ExecutionId { instance: instance_id(row, 0)?, number: natural(row, 1)? });
-    let executions = sql.rows(&continued, params_from_iter(&params), read)?;
-    let executions = executions.into_iter().filter(|execution| !instances.contains(&execution.instance));
-    let executions: Vec<_> = executions.map(Prunable::Execution).collect();
-    Ok(instances.into_iter().map(Prunable::Instance).chain(executions).collect())
+/// Finds up to `limit` entries that may be pruned, of instances that arrived after a number, oldest first; the writer checks
+/// them again. Also returns the number after which the next search begins, unless this one has seen everything.
+///
+/// An instance that finished before a time also arrived before it: those that came later are not searched, so that a prune
+/// for which nothing is due reads next to nothing.
+pub(super) fn prunable(
+    sql: &Sql,
+    filter: &Filter,
+    before: Timestamp,
+    after: i64,
+    limit: usize,
+    deadline: Deadline,
+) -> rusqlite::Result<(Vec<Prunable>, Option<i64>)> {
+    let limit = limit.max(1);
+    let range = after.saturating_add(1)..arrived_by(sql, before)?;
+    let mut search = Search::new(sql, filter, Order::OldestFirst, range)?;
+    let find = "SELECT EXISTS (SELECT 1 FROM duroxide_executions)";
+    let has_continued = sql.row(find, [], |row| row.get::<_, bool>(0))?.unwrap_or(false);
+    let mut due: Vec<Entry> = Vec::new();
+    let mut next = None;
+    loop {
+        // One more than wanted tells whether there is another batch.
+        let wanted = (limit - due.len()).saturating_add(1);
+        let mut queries = vec![finished(before, wanted)];
+        if has_continued {
+            queries.push(continued(before, wanted));
+        }
+        let Some(found) = unless_interrupted(search.next(&queries, prunable_entry))? else {
+            next = Some(search.position());
+            break;
+        };
+        let Some((window, mut found)) = found else { break };
+        found.sort_unstable();
+        due.append(&mut found);
+        if due.len() > limit {
+            // The instance of the first entry that is left is searched again.
+            next = due.get(limit).map(|entry| entry.seq - 1);
+            due.truncate(limit);
+            break;
+        }
+        if !window.is_last && (due.len() == limit || deadline.has_passed()) {
+            next = Some(search.position());
+            break;
+        }
+    }
+    let entry = |Entry { number, id, identity, .. }: Entry| {
+        // An id that cannot be read cannot be deleted by its id, either.
+        let instance = id?;
+        Some(match number {
+            None => Prunable::Instance(instance),
+            Some(number) => Prunable::Execution(ExecutionId { instance, identity, number }),
+        })
+    };
+    Ok((due.into_iter().filter_map(entry).collect(), next))
 }
 
-/// Removes it, if that is still right. Returns how many executions went.
-pub(super) fn prune(tx: &mut Tx<'_>, what: &Prunable) -> Result<u64, Refusal<rusqlite::Error>> {
-    match what {
+/// A row of a search: an instance, or with a number one of its executions. Entries are ordered by arrival.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    seq: i64,
+    number: Option<u64>,
+    id: Option<InstanceId>,
+    identity: Identity,
+}
+
+fn prunable_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let number = row.get::<_, Option<i64>>(1)?.map(|number| number.max(0).unsigned_abs());
+    Ok(Entry { seq: row.get(0)?, number, id: instance_id(row, 2).ok(), identity: Identity(uuid(row, 3)?) })
+}
+
+/// Asks for instances that finished before a time. One whose status cannot be read is not among them.
+fn finished(before: Timestamp, limit: usize) -> Query {
+    let finished: Vec<_> = InstanceStatus::ALL.into_iter().filter(|status| status.is_finished()).collect();
+    Query {
+        columns: "i.seq, NULL, i.id, i.start_id",
+        joined: "",
+        joined_params: Vec::new(),
+        condition: format!("AND i.finished_at < ? AND i.status IN ({})", literals(&finished)),
+        params: vec![before.as_micros().into()],
+        then_by: "",
+        limit,
+    }
+}
+
+/// Asks for executions that were continued before a time, of the other instances. Times of continuation rise with the number
+/// of the execution, so that those which are not due end the walk; but where clocks differ only roughly, hence the slack.
+fn continued(before: Timestamp, limit: usize) -> Query {
+    let (before, surely_later) = (before.as_micros(), before.as_micros().saturating_add(2 * CLOCKS));
+    Query {
+        columns: "i.seq, x.number, i.id, i.start_id",
+        joined: "CROSS JOIN duroxide_executions x ON x.instance = i.seq AND x.number < coalesce(
+            (SELECT y.number FROM duroxide_executions y WHERE y.instance = i.seq AND y.continued_at >= ?
+             ORDER BY y.number LIMIT 1), 9223372036854775807)",
+        // A detached activity still needs the event that scheduled it.
+        condition: "AND (i.finished_at IS NULL OR i.finished_at >= ?) AND x.continued_at < ? AND NOT EXISTS (
+            SELECT 1 FROM duroxide_activities a WHERE a.instance = i.seq AND a.execution = x.number)"
+            .to_owned(),
+        params: vec![before.into(), before.into()],
+        joined_params: vec![surely_later.into()],
+        then_by: ", x.number",
+        limit,
+    }
+}
+
+/// Removes an entry, if that is still right. Returns how many executions were removed.
+pub(super) fn prune(tx: &mut Tx<'_>, entry: &Prunable) -> Result<u64, Refusal<rusqlite::Error>> {
+    match entry {
         Prunable::Instance(id) => {
             let count = "SELECT 1 + (SELECT count(*) FROM duroxide_executions x WHERE x.instance = i.seq)
                 FROM duroxide_instances i WHERE i.id = ?1";
@@ -65,9 +151,11 @@ pub(super) fn prune(tx: &mut Tx<'_>, what: &Prunable) -> Result<u64, Refusal<rus
     }
 }
 
-fn prune_execution(tx: &Tx<'_>, ExecutionId { instance, number }: &ExecutionId) -> rusqlite::Result<u64> {
-    let find = "SELECT seq FROM duroxide_instances WHERE id = ?1";
-    let Some(seq) = tx.sql.row(find, [instance.as_str()], |row| row.get::<_, i64>(0))? else { return Ok(0) };
+fn prune_execution(tx: &Tx<'_>, execution: &ExecutionId) -> rusqlite::Result<u64> {
+    let ExecutionId { instance, identity, number } = execution;
+    let find = "SELECT seq FROM duroxide_instances WHERE id = ?1 AND start_id = ?2";
+    let found = tx.sql.row(find, (instance.as_str(), identity.0.as_bytes()), |row| row.get::<_, i64>(0))?;
+    let Some(seq) = found else { return Ok(0) };
     // A detached activity still needs the event that scheduled it.
     let remove = "DELETE FROM duroxide_executions WHERE instance = ?1 AND number = ?2 AND NOT EXISTS (
         SELECT 1 FROM duroxide_activities a WHERE a.instance = ?1 AND a.execution = ?2)";

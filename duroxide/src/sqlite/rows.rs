@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::history::TextMap;
-use crate::id::{CallId, Epoch, EventId, InstanceId, MessageId};
+use crate::id::{CallId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId};
 use crate::message::Lane;
 use crate::payload::Payload;
-use crate::provider::{DAMAGED, EventRow, InstanceStatus, MessageRow, Place, Ready};
+use crate::provider::{DAMAGED, DeliveryKey, EventRow, InstanceStatus, MessageRow, Ready};
 
 /// A number as SQLite stores it. Epochs, executions, events and calls are counted: they do not come near the limit.
 pub(super) fn int(number: u64) -> i64 {
@@ -45,6 +45,13 @@ pub(super) fn parsed<S: FromSql, T, E: std::error::Error + Send + Sync + 'static
 
 pub(super) fn instance_id(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceId> {
     parsed(row, column, |text: String| InstanceId::try_from(text))
+}
+
+/// Reads an execution from the id of its instance, the identity of that, and its own number: three columns from `first` on.
+pub(super) fn execution(row: &Row<'_>, first: usize) -> rusqlite::Result<ExecutionId> {
+    let identity =
+        row.get::<_, Option<[u8; 16]>>(first + 1)?.map_or(Identity::UNKNOWN, |bytes| Identity(Uuid::from_bytes(bytes)));
+    Ok(ExecutionId { instance: instance_id(row, first)?, identity, number: natural(row, first + 2)? })
 }
 
 pub(super) fn version(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Version>> {
@@ -119,10 +126,10 @@ fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Result<Payload, (u1
 
 /// The columns of [`message`], in its order, of `m` joined with payloads `p`.
 pub(super) const MESSAGE: &str = "m.arrival, m.id, m.lane, m.execution, m.call, m.visible_at, m.arrived_at, m.format, \
-     m.data, m.payload, m.payload_ref, p.data, p.format, m.instance";
+     m.data, m.payload, m.payload_ref, p.data, p.format, m.instance, m.number";
 
-/// A message with its place in the order of delivery.
-pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(Place<i64>, MessageRow)> {
+/// Reads a message with its place in the order of delivery.
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(DeliveryKey<i64>, MessageRow)> {
     let lane = match row.get(2)? {
         0 => Lane::Start,
         1 => Lane::Carried,
@@ -130,13 +137,14 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(Place<i64>, MessageRow
     };
     let visible_at = row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros);
     let at = visible_at.map_or_else(|| time(row, 6), Ok)?;
-    let place = Place { instance: row.get(13)?, lane, arrival: row.get(0)?, delayed: visible_at.is_some(), at };
+    let key = DeliveryKey { instance: row.get(13)?, lane, arrival: row.get(0)?, delayed: visible_at.is_some(), at };
     let mut message = MessageRow {
         id: MessageId(uuid(row, 1)?),
         lane,
         execution: row.get::<_, Option<i64>>(3)?.map(|n| n.max(0).unsigned_abs()),
         call: row.get::<_, Option<i64>>(4)?.map(|n| CallId(n.max(0).unsigned_abs())),
         visible_at,
+        number: row.get::<_, Option<i64>>(14)?.map(|n| n.max(0).unsigned_abs()),
         format: format(row, 7)?,
         data: row.get(8)?,
         payload: Payload::NULL,
@@ -145,7 +153,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(Place<i64>, MessageRow
         Ok(payload) => message.payload = payload,
         Err(unreadable) => (message.format, message.data) = unreadable,
     }
-    Ok((place, message))
+    Ok((key, message))
 }
 
 /// The columns of [`event`], in its order, of `e` joined with payloads `p`.

@@ -8,13 +8,12 @@ use crate::provider::ProviderError;
 use super::fault::storage;
 
 /// Each of them once, in this order.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001_initial.sql"), include_str!("schema/0003_headers.sql")];
-
-/// Makes the tables for a test of single statements.
-#[cfg(test)]
-pub(super) fn apply_all(connection: &Connection) {
-    MIGRATIONS.iter().for_each(|migration| connection.execute_batch(migration).unwrap());
-}
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001_initial.sql"),
+    include_str!("schema/0002_lists.sql"),
+    include_str!("schema/0003_headers.sql"),
+    include_str!("schema/0004_numbers.sql"),
+];
 
 /// Brings the schema to the version of this program. Several processes may do so at once: the write lock lets one of them
 /// through, the others find its work done.
@@ -56,4 +55,12 @@ fn newer(found: usize) -> ProviderError {
     let known = MIGRATIONS.len();
     let reason = format!("its schema has version {found}, this program knows versions up to {known}; use a newer one");
     ProviderError::permanent("open the database", reason).with_code(ErrorCode::SchemaNewer)
+}
+
+/// Opens a database in memory with all tables, for tests of single statements.
+#[cfg(test)]
+pub(super) fn in_memory() -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    migrate(&mut connection).unwrap();
+    connection
 }

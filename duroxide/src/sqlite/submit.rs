@@ -1,16 +1,16 @@
-//! What clients ask for.
+//! Writes of clients.
 
 use super::deliver::Target;
 use super::fault::Refusal;
 use super::instances;
-use super::rows::{epoch, natural, status};
+use super::rows::status;
 use super::turns;
 use super::tx::{Remembered, Tx};
 use crate::clock::Timestamp;
-use crate::id::{CommitId, Epoch, InstanceId};
+use crate::id::{CommitId, Identity, InstanceId};
 use crate::provider::{
-    CommitError, IfExists, InstanceStatus, Lease, MessageRow, NewInstance, Placement, Submission, SubmitError,
-    Submitted, Turn,
+    CommitError, IfExists, InstanceStatus, Placement, SendRequest, StartRequest, Submission, SubmitError, Submitted,
+    Turn,
 };
 
 type Done = Result<Submitted, Refusal<SubmitError>>;
@@ -18,108 +18,90 @@ type Done = Result<Submitted, Refusal<SubmitError>>;
 /// Writes one entry of a client.
 pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
     match submission {
-        Submission::Start { new, if_exists, lease, time, again } => {
-            tx.saw(*time);
-            start(tx, new, *if_exists, lease.as_ref(), *time, *again)
-        }
-        Submission::Send { to, message, lease, time, again } => {
-            tx.saw(*time);
-            send(tx, to, message, lease.as_ref(), *time, *again)
-        }
+        Submission::Start(request) => start(tx, request),
+        Submission::Send(request) => send(tx, request),
         Submission::Resume { instance, time } => resume(tx, instance, *time),
         Submission::Terminate { id, turn } => terminate(tx, *id, turn),
     }
 }
 
-fn start(
-    tx: &mut Tx<'_>,
-    new: &NewInstance,
-    if_exists: IfExists,
-    lease: Option<&Lease>,
-    time: Timestamp,
-    again: bool,
-) -> Done {
-    let gone = |written| Ok(Submitted { owner: None, execution: 1, written, last_found: None });
+fn start(tx: &mut Tx<'_>, request: &StartRequest) -> Done {
+    let StartRequest { new, if_exists, lease, time, resent } = request;
+    tx.saw(*time);
     match tx.remembered(new.start.id.0)? {
-        Some(Remembered::Refused(Some(found))) if if_exists != IfExists::Attach => return Err(exists(found)),
-        Some(Remembered::Refused(_)) => return gone(false),
-        Some(Remembered::Done) => return gone(true),
+        Some(Remembered::Refused(Some(found))) if *if_exists != IfExists::Attach => return Err(exists(found)),
+        Some(Remembered::Refused(_)) => return unnumbered(tx, &new.instance, false),
+        Some(Remembered::Done) => return unnumbered(tx, &new.instance, true),
         None => {}
     }
     let by = lease.map(|lease| lease.epoch);
-    if let Some((placement, execution)) = instances::create(tx, new, by, time)? {
-        return Ok(Submitted { owner: owner(placement), execution, written: true, last_found: None });
+    let identity = new.start.id.into();
+    if let Some(placement) = instances::create(tx, new, by, *time)? {
+        return Ok(submitted(placement, identity));
     }
-    let find = "SELECT seq, status, owner, execution, start_id = ?2 FROM duroxide_instances WHERE id = ?1";
-    let there = tx.sql.row(find, (new.instance.as_str(), new.start.id.0.as_bytes()), |row| {
-        Ok((row.get(0)?, status(row, 1)?, epoch(row, 2)?, natural(row, 3)?, row.get(4)?))
-    })?;
-    let (seq, status, owned, execution, same): (i64, InstanceStatus, Option<Epoch>, u64, bool) =
-        there.ok_or(Refusal::Refused(SubmitError::Conflict))?;
-    let there = |written| Ok(Submitted { owner: owned, execution, written, last_found: None });
-    if same {
-        return there(true);
+    let there = Target::find(tx, &new.instance)?.ok_or(Refusal::Refused(SubmitError::Conflict))?;
+    if there.identity == identity {
+        return unnumbered(tx, &new.instance, true);
     }
-    if if_exists == IfExists::Replace && status.is_finished() {
-        instances::remove(tx, &new.instance, seq)?;
+    if *if_exists == IfExists::Replace && there.status.is_finished() {
+        instances::remove(tx, &new.instance, there.seq)?;
     } else {
-        if again {
-            tx.remember_refused(new.start.id.0, Some(status))?;
+        if *resent {
+            tx.remember_refused(new.start.id.0, Some(there.status))?;
         }
-        return if if_exists == IfExists::Attach { there(false) } else { Err(exists(status)) };
+        let attached = *if_exists == IfExists::Attach;
+        return if attached { unnumbered(tx, &new.instance, false) } else { Err(exists(there.status)) };
     }
-    let created = instances::create(tx, new, by, time)?;
-    let (placement, execution) = created.ok_or(Refusal::Undo(SubmitError::Conflict))?;
-    Ok(Submitted { owner: owner(placement), execution, written: true, last_found: None })
+    let placement = instances::create(tx, new, by, *time)?.ok_or(Refusal::Undo(SubmitError::Conflict))?;
+    Ok(submitted(placement, identity))
+}
+
+/// Returns the answer to a request that has written nothing new.
+fn unnumbered(tx: &Tx<'_>, id: &InstanceId, written: bool) -> Done {
+    let target = Target::find(tx, id)?;
+    let (owner, identity) = target.map_or((None, None), |target| (target.owner, Some(target.identity)));
+    Ok(Submitted { owner, identity, number: None, written })
+}
+
+fn submitted(placement: Placement, identity: Identity) -> Submitted {
+    let number = match placement {
+        Placement::Owned { number, .. } => number,
+        Placement::Queued | Placement::Refused => None,
+    };
+    Submitted { owner: placement.owner(), identity: Some(identity), number, written: true }
 }
 
 fn exists(status: InstanceStatus) -> Refusal<SubmitError> {
     Refusal::Refused(SubmitError::Exists(status))
 }
 
-fn send(
-    tx: &mut Tx<'_>,
-    to: &InstanceId,
-    message: &MessageRow,
-    lease: Option<&Lease>,
-    time: Timestamp,
-    again: bool,
-) -> Done {
-    let (target, last_found) = Target::find_for_client(tx, to)?.unzip();
-    let last_found = last_found.flatten();
+fn send(tx: &mut Tx<'_>, request: &SendRequest) -> Done {
+    let SendRequest { to, message, lease, time, resent } = request;
+    tx.saw(*time);
     match tx.remembered(message.id.0)? {
-        Some(Remembered::Refused(found)) => return Err(nobody(found)),
-        Some(Remembered::Done) => {
-            let (owner, execution) = target.map_or((None, 1), |target| (target.owner, target.execution));
-            return Ok(Submitted { owner, execution, written: true, last_found });
-        }
+        Some(Remembered::Refused(found)) => return Err(not_live(found)),
+        Some(Remembered::Done) => return unnumbered(tx, to, true),
         None => {}
     }
+    let target = Target::find(tx, to)?;
     let found = target.as_ref().map(|target| target.status);
     let Some(target) = target.filter(|target| !target.status.is_finished()) else {
-        if again {
+        if *resent {
             tx.remember_refused(message.id.0, found)?;
         }
-        return Err(nobody(found));
+        return Err(not_live(found));
     };
-    match target.deliver(tx, message, time, true)? {
-        Placement::Refused => Err(Refusal::Refused(SubmitError::Conflict)),
-        placement => {
-            let by = lease.map(|lease| lease.epoch);
-            if owner(placement).is_some_and(|owner| Some(owner) != by) {
-                tx.signals.work = true;
-                // One that is sent again is there under another number.
-                let update = "UPDATE duroxide_instances SET last_found = ?2
-                    WHERE seq = ?1 AND EXISTS (SELECT 1 FROM duroxide_messages WHERE arrival = ?2)";
-                tx.sql.run(update, (target.seq, tx.last_arrival()))?;
-            }
-            Ok(Submitted { owner: owner(placement), execution: target.execution, written: true, last_found })
-        }
+    let (placement, is_new) = target.deliver_once(tx, message, *time, true)?;
+    if placement == Placement::Refused {
+        return Err(Refusal::Refused(SubmitError::Conflict));
     }
+    target.leave_mail(tx, placement, lease.filter(|_| !resent).map(|lease| lease.epoch))?;
+    let submitted = submitted(placement, target.identity);
+    Ok(if is_new { submitted } else { Submitted { number: None, ..submitted } })
 }
 
-/// There is no live instance.
-fn nobody(found: Option<InstanceStatus>) -> Refusal<SubmitError> {
+/// Returns the refusal of a message to an instance that does not exist or has finished.
+fn not_live(found: Option<InstanceStatus>) -> Refusal<SubmitError> {
     Refusal::Refused(found.map_or(SubmitError::NotFound, SubmitError::Finished))
 }
 
@@ -137,11 +119,11 @@ fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
         tx.signals.work = true;
         tx.signals.changed(instance);
     }
-    Ok(Submitted { owner: target.owner, execution: target.execution, written, last_found: None })
+    Ok(Submitted { owner: target.owner, identity: Some(target.identity), number: None, written })
 }
 
 fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
-    let done = Submitted { owner: None, execution: turn.execution.number, written: true, last_found: None };
+    let done = Submitted { owner: None, identity: Some(turn.execution.identity), number: None, written: true };
     if tx.is_remembered(id.0)? {
         return Ok(done);
     }
@@ -163,12 +145,5 @@ fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
         Err(Refusal::Refused(error)) => Err(Refusal::Refused(translate(error))),
         Err(Refusal::Undo(error)) => Err(Refusal::Undo(translate(error))),
         Err(Refusal::Storage(error)) => Err(Refusal::Storage(error)),
-    }
-}
-
-fn owner(placement: Placement) -> Option<Epoch> {
-    match placement {
-        Placement::Owned(epoch) => Some(epoch),
-        Placement::Queued | Placement::Refused => None,
     }
 }

@@ -2,17 +2,17 @@
 
 use rusqlite::named_params;
 
-use super::activities;
+use super::activities::{self, Leaving};
 use super::deliver::{self, Target};
 use super::fault::Refusal;
 use super::instances;
 use super::payloads;
 use super::rows::{int, stored_ready};
 use super::tx::Tx;
-use crate::id::{CallId, CommitId, EventId, InstanceId};
+use crate::id::{CallId, CommitId, EventId, ExecutionId, InstanceId};
 use crate::provider::{
-    CommitError, Committed, EventRow, InstanceStatus, Lease, NewActivity, NewChild, NewInstance, Outgoing, Placement,
-    Ready, Then, Turn,
+    ChildPlacement, CommitError, Committed, EventRow, InstanceStatus, Lease, NewActivity, NewChild, NewInstance,
+    Outgoing, Placement, Ready, Then, Turn,
 };
 
 /// Writes a turn: of a lease, or from outside.
@@ -61,10 +61,10 @@ fn create(
     new: &NewInstance,
     turn: &Turn,
 ) -> Result<Option<i64>, Refusal<CommitError>> {
-    if tx.is_remembered(new.start.id.0)? || instances::first_execution(tx, &new.instance)? > 1 {
+    if tx.is_remembered(new.start.id.0)? || turn.execution != new.first_execution() {
         return Err(Refusal::Refused(CommitError::Conflict));
     }
-    let Some(seq) = instances::insert(tx, new, 1, lease.map(|lease| lease.epoch), turn.time)? else { return Ok(None) };
+    let Some(seq) = instances::insert(tx, new, lease.map(|lease| lease.epoch), turn.time)? else { return Ok(None) };
     match lease {
         Some(lease) if instances::is_member(tx, lease.epoch)? => Ok(Some(seq)),
         _ => Err(Refusal::Undo(CommitError::Fenced)),
@@ -80,14 +80,15 @@ fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<i64>> {
 fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<bool> {
     let last = turn.events.last().map_or(turn.after, |event| event.id);
     let (last, version, reason, status) = match &turn.then {
-        Then::Go => (last, turn.version.as_ref(), None, InstanceStatus::Running),
+        Then::Continue => (last, turn.version.as_ref(), None, InstanceStatus::Running),
         Then::Suspend { reason } => (last, turn.version.as_ref(), Some(reason), InstanceStatus::Suspended),
         Then::Finish { status } => (last, turn.version.as_ref(), None, *status),
         Then::ContinueAsNew { version } => (EventId(0), version.as_ref(), None, InstanceStatus::Running),
     };
     let version = version.map(ToString::to_string);
     let params = named_params! {
-        ":seq": seq, ":execution": int(turn.execution.number), ":after": int(turn.after.0),
+        ":seq": seq, ":identity": turn.execution.identity.0.as_bytes(), ":execution": int(turn.execution.number),
+        ":after": int(turn.after.0),
         ":commit": id.0.as_bytes(), ":epoch": lease.map(|lease| int(lease.epoch.0)), ":last": int(last.0),
         ":version": version, ":reason": reason, ":status": status.as_str(), ":time": turn.time.as_micros(),
     };
@@ -103,7 +104,8 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
             concat!(
                 "UPDATE duroxide_instances SET last_event = :last, updated_at = :time, last_commit = :commit, ",
                 $set,
-                " WHERE seq = :seq AND execution = :execution AND last_event = :after AND last_commit IS NOT :commit",
+                " WHERE seq = :seq AND start_id = :identity AND execution = :execution AND last_event = :after",
+                " AND last_commit IS NOT :commit",
                 " AND :version IS :version AND :reason IS :reason AND :status IS :status AND ",
                 $where
             )
@@ -117,7 +119,7 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
         };
     }
     match then {
-        Then::Go => advance!("version = coalesce(:version, version), crashes = 0, alone = 0, suspect = 0"),
+        Then::Continue => advance!("version = coalesce(:version, version), crashes = 0, alone = 0, suspect = 0"),
         Then::Suspend { .. } => advance!(
             "version = coalesce(:version, version), status = :status, suspension = :reason, owner = NULL,
              ready_at = NULL, alone = 0"
@@ -179,7 +181,7 @@ impl Written<'_> {
             }
         }
         for call in &turn.cancelled_activities {
-            activities::cancel(tx, &turn.execution.instance, (seq, number, *call))?;
+            activities::cancel(tx, &self.leaving(), number, *call)?;
         }
         for call in &turn.cancelled_messages {
             take_back(tx, seq, number, *call)?;
@@ -200,32 +202,38 @@ impl Written<'_> {
         tx.sql.run(insert, params).map(drop)
     }
 
-    /// Does what is left to do when an execution ends or stops; returns the instance as it is now.
+    fn leaving(&self) -> Leaving<'_> {
+        let ExecutionId { instance: id, identity, .. } = &self.turn.execution;
+        Leaving { id, identity: *identity, seq: self.seq, by: self.lease.map(|lease| lease.epoch) }
+    }
+
+    /// Completes the end of an execution, or a suspension. Returns the instance as it is then.
     fn then(&self, tx: &mut Tx<'_>) -> rusqlite::Result<Target> {
         let Self { seq, lease, turn } = *self;
         let execution = &turn.execution;
         let mut target = Target {
             seq,
+            identity: execution.identity,
             status: InstanceStatus::Running,
             execution: execution.number,
             owner: lease.map(|lease| lease.epoch),
         };
         match &turn.then {
-            Then::Go => (),
+            Then::Continue => (),
             Then::Suspend { .. } => {
                 (target.status, target.owner) = (InstanceStatus::Suspended, None);
-                instances::tried(tx, seq, lease)?;
+                instances::record_build_tried(tx, seq, lease)?;
                 tx.signals.changed(&execution.instance);
             }
             Then::Finish { status } => {
                 (target.status, target.owner) = (*status, None);
-                activities::sweep(tx, &execution.instance, seq, Some(execution.number))?;
+                activities::remove_all(tx, &self.leaving(), Some(execution.number))?;
                 deliver::sweep(tx, seq, None)?;
                 tx.signals.finished(&execution.instance, *status, turn.events.last());
             }
             Then::ContinueAsNew { .. } => {
                 target.execution += 1;
-                activities::sweep(tx, &execution.instance, seq, Some(execution.number))?;
+                activities::remove_all(tx, &self.leaving(), Some(execution.number))?;
                 deliver::sweep(tx, seq, Some(execution.number))?;
                 let insert = "INSERT INTO duroxide_executions (instance, number, continued_at) VALUES (?1, ?2, ?3)";
                 tx.sql.run(insert, (seq, int(execution.number), turn.time.as_micros()))?;
@@ -234,32 +242,26 @@ impl Written<'_> {
         Ok(target)
     }
 
-    fn start_child(&self, tx: &mut Tx<'_>, from: &Target, child: &NewChild) -> rusqlite::Result<Placement> {
+    fn start_child(&self, tx: &mut Tx<'_>, from: &Target, child: &NewChild) -> rusqlite::Result<ChildPlacement> {
         let time = self.turn.time;
         let owner = self.lease.map(|lease| lease.epoch);
-        let Some((placement, _)) = instances::create(tx, &child.new, owner, time)? else {
-            from.deliver(tx, &child.otherwise, time, false)?;
-            return Ok(Placement::Refused);
+        let Some(start) = instances::create(tx, &child.new, owner, time)? else {
+            let answer = from.deliver(tx, &child.if_taken, time, false)?;
+            return Ok(ChildPlacement { start: Placement::Refused, answer: Some(answer) });
         };
-        if let Some(accepted) = &child.accepted {
-            from.deliver(tx, accepted, time, false)?;
-        }
-        Ok(placement)
+        let answer = child.accepted.as_ref().map(|accepted| from.deliver(tx, accepted, time, false)).transpose()?;
+        Ok(ChildPlacement { start, answer })
     }
 
     fn send_out(&self, tx: &mut Tx<'_>, from: &Target, out: &Outgoing) -> rusqlite::Result<Placement> {
         let time = self.turn.time;
-        let placement = if out.to == self.turn.execution.instance {
-            from.deliver(tx, &out.message, time, false)?
-        } else {
-            match Target::find(tx, &out.to)? {
-                Some(target) => target.deliver(tx, &out.message, time, false)?,
-                None => Placement::Refused,
-            }
-        };
-        if let Placement::Owned(owner) = placement {
-            tx.signals.work |= Some(owner) != self.lease.map(|lease| lease.epoch);
+        let fits = |target: &Target| out.identity.is_none_or(|wanted| target.identity.matches(wanted));
+        if out.to == self.turn.execution.instance && fits(from) {
+            return from.deliver(tx, &out.message, time, false);
         }
+        let Some(target) = Target::find(tx, &out.to)?.filter(fits) else { return Ok(Placement::Refused) };
+        let placement = target.deliver(tx, &out.message, time, false)?;
+        target.leave_mail(tx, placement, self.lease.map(|lease| lease.epoch))?;
         Ok(placement)
     }
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use super::rows::{int, status, uuid};
 use super::sql::Sql;
 use crate::clock::Timestamp;
-use crate::id::InstanceId;
 use crate::provider::{InstanceStatus, Signals};
 
 /// How long what was done is remembered once it is gone.
@@ -29,14 +28,13 @@ pub(super) struct Tx<'a> {
     pub(super) seen: Option<Timestamp>,
     /// What others are to be told once it is durable.
     pub(super) signals: Signals,
-    arrival: Option<i64>,
     /// How many ids it has added.
     remembered_now: i64,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(sql: &'a Sql, seen: Option<Timestamp>) -> Self {
-        Self { sql, seen, signals: Signals::default(), arrival: None, remembered_now: 0 }
+        Self { sql, seen, signals: Signals::default(), remembered_now: 0 }
     }
 
     pub(super) fn saw(&mut self, time: Timestamp) {
@@ -46,22 +44,6 @@ impl<'a> Tx<'a> {
     /// The time of what names none: the latest that was seen; before the first, that of the operating system.
     pub(super) fn latest(&self) -> Timestamp {
         self.seen.unwrap_or_else(|| SystemTime::now().into())
-    }
-
-    /// The number of the next message. Numbers are never used again, also when the last message is gone: nodes remember how
-    /// far they have read.
-    pub(super) fn next_arrival(&mut self) -> rusqlite::Result<i64> {
-        let last = match self.arrival {
-            Some(last) => last,
-            None => self.sql.row("SELECT arrival FROM duroxide_counters", [], |row| row.get(0))?.unwrap_or(0),
-        };
-        self.arrival = Some(last + 1);
-        Ok(last + 1)
-    }
-
-    /// The number of the last message of this transaction, if there is one.
-    pub(super) fn last_arrival(&self) -> Option<i64> {
-        self.arrival
     }
 
     /// Remembers that it was carried out.
@@ -78,15 +60,6 @@ impl<'a> Tx<'a> {
         self.remembered_now += 1;
         let insert = "INSERT OR IGNORE INTO duroxide_dedup (id, time, refused) VALUES (?1, ?2, ?3)";
         self.sql.run(insert, (id.as_bytes(), self.latest().as_micros(), refused)).map(drop)
-    }
-
-    /// Remembers how far an instance had counted its executions, and forgets some of what was remembered long enough.
-    pub(super) fn remember_removed(&self, id: &InstanceId, execution: u64) -> rusqlite::Result<()> {
-        let insert = "INSERT OR REPLACE INTO duroxide_removed (id, execution, time) VALUES (?1, ?2, ?3)";
-        self.sql.run(insert, (id.as_str(), int(execution), self.latest().as_micros()))?;
-        let forget = "DELETE FROM duroxide_removed WHERE id IN (
-            SELECT id FROM duroxide_removed WHERE time <= ?1 ORDER BY time LIMIT ?2)";
-        self.sql.run(forget, (self.long_ago(), FORGET)).map(drop)
     }
 
     /// The time before which nothing need be remembered.
@@ -112,9 +85,6 @@ impl<'a> Tx<'a> {
 
     /// Writes what the whole transaction wrote one by one. `forget`: behind which id old ones are looked for, next time.
     pub(super) fn finish(&mut self, forget: &mut uuid::Uuid) -> rusqlite::Result<()> {
-        if let Some(arrival) = self.arrival {
-            self.sql.run("UPDATE duroxide_counters SET arrival = ?1", [arrival])?;
-        }
         if self.remembered_now > 0 {
             self.forget(forget)?;
         }

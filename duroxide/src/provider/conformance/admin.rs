@@ -1,4 +1,4 @@
-//! Reads for people, deleting and pruning.
+//! Lists, deleting and pruning: the [`Admin`] part of the contract.
 
 use std::collections::BTreeSet;
 
@@ -9,38 +9,21 @@ use crate::message::Lane;
 use crate::provider::*;
 
 list![
-    what_does_not_exist_is_not_found,
-    a_long_history_comes_in_pages,
     lists_are_filtered,
     lists_come_in_stable_pages,
-    what_nobody_can_take_is_shown,
+    lists_go_by_arrival_despite_clocks,
+    a_search_without_time_gets_through,
+    page_tokens_of_others_are_refused,
     only_finished_instances_are_deleted,
     an_id_that_was_removed_goes_on_counting,
     only_old_finished_instances_are_pruned,
+    pruning_goes_on_where_the_last_batch_ended,
     continued_executions_of_live_instances_are_pruned,
 ];
 
-async fn what_does_not_exist_is_not_found(world: World) {
-    assert!(world.find("none").await.is_none());
-    assert!(world.history("none", 1).await.is_empty());
-    world.start("i").await;
-    assert!(world.history("i", 7).await.is_empty());
-    assert!(world.provider.nodes().await.expect("nodes").is_empty());
-}
-
-async fn a_long_history_comes_in_pages(world: World) {
-    let node = world.join().await;
-    world.start_owned(&node, "i").await;
-    let events: Vec<_> = (1..=3000).map(|n| event(n, &format!("event {n}"))).collect();
-    node.turn(Turn { events: events.clone(), ..turn("i", 1, 0) }).await.expect("turn");
-    assert_eq!(world.history("i", 1).await, events);
-    let page = world.provider.history(&execution("i", 1), EventId(2999)).await.expect("history");
-    assert_eq!((page.events.as_slice(), page.more), (&events[2999..], false));
-}
-
 async fn list(world: &World, filter: &Filter) -> BTreeSet<String> {
-    let page = world.provider.list(filter, &Page { limit: 100, after: None }).await.expect("list");
-    assert_eq!(page.next, None);
+    let page = world.admin().list(filter, &Page::new(100)).await.expect("list");
+    assert_eq!((&page.next, page.complete), (&None, true));
     page.instances.into_iter().map(|record| record.execution.instance.to_string()).collect()
 }
 
@@ -78,51 +61,99 @@ async fn lists_are_filtered(world: World) {
     );
 }
 
+fn started(name: &str, second: i64) -> Submission {
+    Submission::Start {
+        new: new_instance(name),
+        if_exists: IfExists::Error,
+        lease: None,
+        time: at(second),
+        again: false,
+    }
+}
+
 async fn lists_come_in_stable_pages(world: World) {
-    let started = |name: &str, second| {
-        let new = new_instance(name);
-        Submission::Start { new, if_exists: IfExists::Error, lease: None, time: at(second), again: false }
-    };
     for (name, second) in [("a", 1), ("b", 2), ("d", 3), ("c", 3), ("e", 4)] {
         world.submit(started(name, second)).await.expect("start");
     }
     let mut names = Vec::new();
-    let mut page = Page { limit: 2, after: None };
+    let mut page = Page::new(2);
     loop {
-        let part = world.provider.list(&Filter::default(), &page).await.expect("list");
+        let part = world.admin().list(&Filter::default(), &page).await.expect("list");
+        assert!(part.complete && part.instances.len() <= 2);
         names.extend(part.instances.iter().map(|record| record.execution.instance.to_string()));
         world.submit(started(&format!("new {}", names.len()), 9)).await.expect("start");
         match part.next {
-            Some(next) => page.after = Some(next),
+            // It may have been stored, or sent to a browser and back.
+            Some(next) => page.after = Some(PageToken::new(next.as_str())),
             None => break,
         }
     }
-    assert_eq!(names, ["e", "c", "d", "b", "a"], "newest first; what comes meanwhile shifts nothing");
+    assert_eq!(names, ["e", "c", "d", "b", "a"], "newest first; instances that arrive between the pages shift nothing");
 }
 
-async fn what_nobody_can_take_is_shown(world: World) {
-    let node = world.join().await;
-    let other = NewInstance { name: "other".to_owned(), version: Some(v1()), ..new_instance("o") };
-    world.start_new(other).await;
-    world.start("fine").await;
-    let tagged = NewActivity { tag: Some("gpu".to_owned()), name: "paint".to_owned(), ..new_activity(1, 2) };
-    schedule(&world, &node, "p", tagged).await;
-    node.acquire(Want { instances: 0, ..want(at(3)) }).await;
-    let unclaimed = |what: &str, second| Some(Unclaimed { what: what.to_owned(), since: at(second) });
-    let seen = world.through(&node);
-    assert_eq!(seen.record("o").await.unclaimed, unclaimed("orchestration other 1.0.0", 1));
-    assert_eq!(seen.record("fine").await.unclaimed, None);
-    assert_eq!(seen.record("p").await.unclaimed, unclaimed("activity paint with tag gpu", 2));
-    let mut painter = info("a");
-    painter.handlers.activities.push("paint".to_owned());
-    painter.handlers.tags = Some(vec!["cpu".to_owned()]);
-    let painter = seen.join_as(&painter).await;
-    assert!(seen.record("p").await.unclaimed.is_some());
-    painter.provider.leave(&painter.lease).await.expect("leave");
-    let mut painter = info("a");
-    painter.handlers.activities.push("paint".to_owned());
-    let _painter = seen.join_as(&painter).await;
-    assert_eq!(seen.record("p").await.unclaimed, None);
+/// All pages of a list.
+async fn pages(world: &World, filter: &Filter, mut page: Page) -> Vec<String> {
+    let mut names = Vec::new();
+    loop {
+        let part = world.admin().list(filter, &page).await.expect("list");
+        names.extend(part.instances.into_iter().map(|record| record.execution.instance.to_string()));
+        page.after = part.next;
+        if page.after.is_none() {
+            return names;
+        }
+    }
+}
+
+async fn lists_go_by_arrival_despite_clocks(world: World) {
+    let day = 24 * 3600;
+    for (name, second) in [("a", 500 * day), ("b", 500 * day - 9), ("c", 500 * day + 5), ("d", 500 * day - 3)] {
+        world.submit(started(name, second)).await.expect("start");
+    }
+    assert_eq!(pages(&world, &Filter::default(), Page::new(3)).await, ["d", "c", "b", "a"]);
+    let between = |from, before| Filter {
+        created_from: Some(at(500 * day + from)),
+        created_before: Some(at(500 * day + before)),
+        ..Filter::default()
+    };
+    assert_eq!(pages(&world, &between(-5, 5), Page::new(3)).await, ["d", "a"]);
+    assert_eq!(pages(&world, &between(-9, 6), Page::new(3)).await, ["d", "c", "b", "a"]);
+    assert_eq!(pages(&world, &between(6, 9), Page::new(3)).await, [""; 0]);
+}
+
+async fn a_search_without_time_gets_through(world: World) {
+    let numbered = |n: usize| format!("i{n}");
+    let rare = |n: usize| n.is_multiple_of(97);
+    let start = |n| {
+        let labels = [("kind".to_owned(), if rare(n) { "rare" } else { "common" }.to_owned())].into();
+        let name = if rare(n) { "rare" } else { "flow" }.to_owned();
+        start(NewInstance { labels, name, ..new_instance(&numbered(n)) }, IfExists::Error, None)
+    };
+    let started = world.provider.submit((0..1000).map(start).collect()).await.expect("submit");
+    assert!(started.iter().all(Result::is_ok));
+    let expected: Vec<_> = (0..1000).rev().filter(|n| rare(*n)).map(numbered).collect();
+    let in_no_time = || Page::new(3).time_limit(std::time::Duration::ZERO);
+    let filters = [
+        Filter { name: Some("rare".to_owned()), ..Filter::default() },
+        Filter { labels: [("kind".to_owned(), "rare".to_owned())].into(), ..Filter::default() },
+        Filter { name: Some("rare".to_owned()), statuses: vec![InstanceStatus::Running], ..Filter::default() },
+    ];
+    for filter in filters {
+        assert_eq!(pages(&world, &filter, in_no_time()).await, expected, "{filter:?}");
+    }
+}
+
+async fn page_tokens_of_others_are_refused(world: World) {
+    for text in ["", "next", "-1", "a", "a-1", "a+1", "a1x", "a99999999999999999999"] {
+        let page = Page::new(3).after(PageToken::new(text));
+        let errors = [
+            world.admin().list(&Filter::default(), &page).await.map(drop),
+            world.admin().prune(&Filter::default(), at(9), &page).await.map(drop),
+        ];
+        for error in errors {
+            let error = error.expect_err(text);
+            assert_eq!((error.code(), error.is_retryable()), (crate::ErrorCode::InvalidPageToken, false), "{text:?}");
+        }
+    }
 }
 
 async fn only_finished_instances_are_deleted(world: World) {
@@ -131,9 +162,10 @@ async fn only_finished_instances_are_deleted(world: World) {
     let parting = NewActivity { detached: true, eager: true, ..new_activity(2, 3) };
     node.turn(Turn { activities: vec![parting], ..ending("done", 1, 2, completed()) }).await.expect("finish");
     node.renew().await;
-    let results = world.provider.delete(&[id("done"), id("live"), id("none")]).await.expect("delete");
+    let results = world.admin().delete(&[id("done"), id("live"), id("none")]).await.expect("delete");
     let expected = [Ok(()), Err(DeleteError::Live(InstanceStatus::Running)), Err(DeleteError::NotFound)];
     assert_eq!(results, expected);
+    assert!(world.admin().delete(&[]).await.expect("delete").is_empty());
     assert!(world.find("done").await.is_none() && world.find("live").await.is_some());
     assert!(world.history("done", 1).await.is_empty());
     assert_eq!(node.renew().await, Renewal::Held { cancelled: vec![activity_id("done", 1, 2)] });
@@ -145,7 +177,7 @@ async fn an_id_that_was_removed_goes_on_counting(world: World) {
     let node = world.join().await;
     world.start_owned(&node, "i").await;
     node.turn(ending("i", 1, 0, completed())).await.expect("finish");
-    assert_eq!(world.provider.delete(&[id("i")]).await.expect("delete"), [Ok(())]);
+    world.delete("i").await;
     // Its first turn does not know how far it was.
     let eager = || NewInstance { eager: true, ..new_instance("i") };
     let first_turn = Turn { creates: Some(Box::new(eager())), ..ending("i", 1, 0, completed()) };
@@ -153,7 +185,7 @@ async fn an_id_that_was_removed_goes_on_counting(world: World) {
     let again = world.submit(start(eager(), IfExists::Error, Some(node.lease))).await.expect("start");
     assert_eq!(again.execution, 2);
     node.turn(ending("i", 2, 0, completed())).await.expect("finish");
-    assert_eq!(world.provider.prune(&Filter::default(), at(9), 10).await.expect("prune"), 1);
+    assert_eq!(world.prune(&Filter::default(), at(9), 10).await, [1]);
     world.start_owned(&node, "parent").await;
     let child = NewChild { new: eager(), accepted: None, otherwise: message("taken") };
     node.turn(Turn { starts: vec![child], ..ending("parent", 1, 0, Then::Go) }).await.expect("turn");
@@ -169,14 +201,30 @@ async fn only_old_finished_instances_are_pruned(world: World) {
     }
     world.start_owned(&node, "live").await;
     node.turn(Turn { time: at(9), ..ending("live", 1, 0, Then::Go) }).await.expect("turn");
-    let prune = async |limit| world.provider.prune(&Filter::default(), at(20), limit).await.expect("prune");
-    assert_eq!(prune(1).await, 1);
-    assert!(world.find("older").await.is_none() && world.find("old").await.is_some(), "oldest first");
-    assert_eq!(prune(10).await, 1);
-    assert_eq!(prune(10).await, 0);
-    assert_eq!(list(&world, &Filter::default()).await, ["live", "new"].map(str::to_owned).into());
+    let prune = async || world.prune(&Filter::default(), at(20), 10).await;
     let other = Filter { name: Some("other".to_owned()), ..Filter::default() };
-    assert_eq!(world.provider.prune(&other, at(100), 10).await.expect("prune"), 0);
+    assert_eq!(world.prune(&other, at(100), 10).await, [0]);
+    assert_eq!(prune().await, [2]);
+    assert_eq!(prune().await, [0]);
+    assert_eq!(list(&world, &Filter::default()).await, ["live", "new"].map(str::to_owned).into());
+}
+
+async fn pruning_goes_on_where_the_last_batch_ended(world: World) {
+    let node = world.join().await;
+    for name in ["a", "b", "c", "d"] {
+        world.start_owned(&node, name).await;
+        node.turn(Turn { time: at(9), ..ending(name, 1, 0, completed()) }).await.expect("finish");
+    }
+    let admin = world.admin();
+    let first = admin.prune(&Filter::default(), at(20), &Page::new(1)).await.expect("prune");
+    assert_eq!(first.executions, 1);
+    assert_eq!(list(&world, &Filter::default()).await, ["b", "c", "d"].map(str::to_owned).into(), "oldest first");
+    let next = Page::new(2).after(first.next.clone()).time_limit(std::time::Duration::ZERO);
+    let second = admin.prune(&Filter::default(), at(20), &next).await.expect("prune");
+    assert_eq!(second.executions, 2);
+    let again = admin.prune(&Filter::default(), at(20), &next).await.expect("prune");
+    assert_eq!(again, Pruned { executions: 1, next: None }, "a batch can be repeated");
+    assert!(list(&world, &Filter::default()).await.is_empty());
 }
 
 async fn continued_executions_of_live_instances_are_pruned(world: World) {
@@ -193,16 +241,16 @@ async fn continued_executions_of_live_instances_are_pruned(world: World) {
         node.turn(turn).await.expect("continue");
     }
     node.turn(Turn { time: at(40), ..ending("i", 4, 0, Then::Go) }).await.expect("turn");
-    assert_eq!(world.provider.prune(&Filter::default(), at(25), 10).await.expect("prune"), 2);
+    assert_eq!(world.prune(&Filter::default(), at(25), 1).await, [1, 1]);
     let mut left = Vec::new();
     for number in 1..=4 {
         left.push(world.history("i", number).await.len());
     }
     assert_eq!(left, [0, 0, 1, 1]);
     assert_eq!(world.history("i", 3).await[0].payload, large, "what another execution still holds is kept");
-    assert_eq!(world.provider.prune(&Filter::default(), at(1000), 10).await.expect("prune"), 1);
+    assert_eq!(world.prune(&Filter::default(), at(1000), 10).await, [1]);
     assert_eq!(world.history("i", 4).await.len(), 1, "the current execution is never removed");
     node.turn(Turn { time: at(50), ..ending("i", 4, 1, completed()) }).await.expect("finish");
-    assert_eq!(world.provider.prune(&Filter::default(), at(1000), 10).await.expect("prune"), 1);
+    assert_eq!(world.prune(&Filter::default(), at(1000), 10).await, [1]);
     assert!(world.find("i").await.is_none());
 }

@@ -14,8 +14,9 @@ list![
     a_first_turn_that_is_sent_again_is_done_already,
     a_start_that_was_stored_before_wins_over_its_first_turn,
     a_start_whose_first_turn_is_there_is_done_already,
+    a_first_turn_that_expects_more_creates_nothing;
+    with_admin:
     a_first_turn_that_comes_when_its_instance_is_gone_creates_nothing,
-    a_first_turn_that_expects_more_creates_nothing,
 ];
 
 fn eager(name: &str) -> NewInstance {
@@ -127,7 +128,7 @@ async fn a_first_turn_that_comes_when_its_instance_is_gone_creates_nothing(world
     let new = eager("i");
     node.turn(first_turn(&new)).await.expect("turn");
     node.turn(ending("i", 1, 2, completed())).await.expect("finish");
-    assert_eq!(world.provider.delete(&[id("i")]).await.expect("delete"), [Ok(())]);
+    world.delete("i").await;
     assert_eq!(node.turn(first_turn(&new)).await, Err(CommitError::Conflict));
     let again = world.submit(start(new, IfExists::Error, Some(node.lease))).await;
     assert!(again.is_ok_and(|submitted| submitted.written), "its client is told that it was started");

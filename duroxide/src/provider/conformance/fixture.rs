@@ -185,6 +185,36 @@ impl World {
         self.submit(Submission::Resume { instance: id(name), time: at(5) }).await
     }
 
+    /// The part of the provider that lists and removes.
+    pub(super) fn admin(&self) -> &dyn Admin {
+        self.provider.admin().expect("these cases are for providers that have it")
+    }
+
+    /// The nodes that are members, where the provider tells.
+    pub(super) async fn nodes(&self) -> Option<Vec<NodeRecord>> {
+        match self.provider.admin() {
+            Some(admin) => Some(admin.nodes().await.expect("list nodes")),
+            None => None,
+        }
+    }
+
+    pub(super) async fn delete(&self, name: &str) {
+        assert_eq!(self.admin().delete(&[id(name)]).await.expect("delete"), [Ok(())]);
+    }
+
+    /// Prunes in batches of so many, until nothing is left; returns how many executions each of them removed.
+    pub(super) async fn prune(&self, filter: &Filter, before: Timestamp, limit: usize) -> Vec<u64> {
+        let (mut batch, mut removed) = (Page::new(limit), Vec::new());
+        loop {
+            let pruned = self.admin().prune(filter, before, &batch).await.expect("prune");
+            removed.push(pruned.executions);
+            batch.after = pruned.next;
+            if batch.after.is_none() {
+                return removed;
+            }
+        }
+    }
+
     pub(super) async fn record(&self, name: &str) -> InstanceRecord {
         self.find(name).await.expect("the instance is there")
     }

@@ -1,8 +1,9 @@
-//! The contract of a provider as functions: a test of a provider calls all of [`cases`], each with a fresh [`Subject`].
+//! The contract of a provider as functions: a test of a provider calls all of [`cases`], each with a fresh [`Subject`]; and all
+//! of [`admin_cases`] when the provider has an [`Admin`](super::Admin).
 //!
 //! ```
 //! use std::sync::Arc;
-//! use duroxide::provider::conformance::{Subject, cases};
+//! use duroxide::provider::conformance::{Subject, admin_cases, cases};
 //! use duroxide::provider::{Lease, MemoryProvider, Provider};
 //!
 //! struct Memory(MemoryProvider);
@@ -17,7 +18,7 @@
 //! }
 //!
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-//! for case in cases() {
+//! for case in cases().into_iter().chain(admin_cases()) {
 //!     (case.run)(Arc::new(Memory(MemoryProvider::new()))).await;
 //! }
 //! # });
@@ -30,6 +31,7 @@ mod creating;
 mod fixture;
 mod members;
 mod messages;
+mod reads;
 mod signals;
 mod submissions;
 mod turns;
@@ -65,7 +67,7 @@ impl std::fmt::Debug for Case {
     }
 }
 
-/// All behaviours.
+/// Returns the behaviours that every provider must show.
 pub fn cases() -> Vec<Case> {
     [
         turns::CASES,
@@ -75,16 +77,28 @@ pub fn cases() -> Vec<Case> {
         submissions::CASES,
         acquiring::CASES,
         members::CASES,
-        admin::CASES,
+        reads::CASES,
         signals::CASES,
     ]
     .concat()
 }
 
-/// Makes the list of the cases of a file.
+/// Returns the behaviours that a provider with an [`Admin`](super::Admin) must show besides.
+pub fn admin_cases() -> Vec<Case> {
+    [admin::CASES, creating::ADMIN_CASES, submissions::ADMIN_CASES, members::ADMIN_CASES, signals::ADMIN_CASES].concat()
+}
+
+/// Makes the list of the cases of a file, and of those that need an [`Admin`](super::Admin).
 macro_rules! list {
     ($($name:ident),+ $(,)?) => {
-        pub(super) const CASES: &[super::Case] = &[$(super::Case {
+        list!(@ CASES $($name),+);
+    };
+    ($($name:ident),+; with_admin: $($admin:ident),+ $(,)?) => {
+        list!(@ CASES $($name),+);
+        list!(@ ADMIN_CASES $($admin),+);
+    };
+    (@ $list:ident $($name:ident),+) => {
+        pub(super) const $list: &[super::Case] = &[$(super::Case {
             name: stringify!($name),
             run: |subject| Box::pin($name(super::fixture::World::new(subject))),
         }),+];

@@ -10,7 +10,9 @@ list![
     a_message_that_the_client_hands_over_is_not_told,
     changes_of_an_instance_are_told,
     the_end_of_an_instance_is_told_with_its_outcome,
-    a_freed_instance_is_told,
+    a_freed_instance_is_told;
+    with_admin:
+    the_deletion_of_an_instance_is_told,
 ];
 
 async fn work_for_anybody_is_told(world: World) {
@@ -71,7 +73,15 @@ async fn changes_of_an_instance_are_told(world: World) {
     node.acquire(want(at(9))).await;
     node.turn(ending("i", 1, 0, completed())).await.expect("finish");
     watch.changed().await;
-    local.provider.delete(&[id("i")]).await.expect("delete");
+}
+
+async fn the_deletion_of_an_instance_is_told(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    node.turn(ending("i", 1, 0, completed())).await.expect("finish");
+    let local = world.through(&node);
+    let mut watch = node.provider.wakeups().watch(&id("i"));
+    local.delete("i").await;
     watch.changed().await;
 }
 

@@ -9,8 +9,6 @@ use crate::provider::*;
 list![
     a_start_is_kept_with_all_its_parts,
     a_start_that_is_sent_again_is_done_already,
-    a_start_that_comes_again_once_its_instance_is_gone_starts_nothing,
-    a_start_that_was_refused_when_sent_again_starts_nothing_later,
     a_taken_id_is_an_error,
     a_taken_id_is_attached_to,
     a_finished_instance_is_replaced,
@@ -22,8 +20,11 @@ list![
     an_instance_is_terminated_whoever_owns_it,
     a_suspended_instance_is_terminated,
     a_termination_of_something_else_conflicts,
+    bad_submissions_do_not_harm_their_neighbours;
+    with_admin:
+    a_start_that_comes_again_once_its_instance_is_gone_starts_nothing,
+    a_start_that_was_refused_when_sent_again_starts_nothing_later,
     a_termination_that_comes_again_leaves_alone_what_has_the_id_now,
-    bad_submissions_do_not_harm_their_neighbours,
 ];
 
 async fn a_start_is_kept_with_all_its_parts(world: World) {
@@ -66,7 +67,7 @@ async fn a_start_that_comes_again_once_its_instance_is_gone_starts_nothing(world
     finish(2).await;
     assert!(written(again(&first).await), "it was replaced");
     assert_eq!(world.record("i").await.execution, execution("i", 2));
-    assert_eq!(world.provider.delete(&[id("i")]).await.expect("delete"), [Ok(())]);
+    world.delete("i").await;
     assert!(written(again(&second).await), "it was deleted");
     assert!(world.find("i").await.is_none());
 }
@@ -92,7 +93,7 @@ async fn a_start_that_was_refused_when_sent_again_starts_nothing_later(world: Wo
             assert_eq!(answer(world.submit(again(first.clone())).await), answered);
         }
         node.turn(ending(&name, 1, 0, completed())).await.expect("finish");
-        world.provider.delete(&[id(&name)]).await.expect("delete");
+        world.delete(&name).await;
         assert_eq!(answer(world.submit(first).await), answered, "the first comes late");
         assert!(world.find(&name).await.is_none());
     }
@@ -249,7 +250,7 @@ async fn a_termination_that_comes_again_leaves_alone_what_has_the_id_now(world: 
         let done = world.submit(terminate(commit, terminated("i", 1, 0))).await;
         assert_eq!(done, Ok(Submitted { owner: None, execution: 1, written: true, last_found: None }));
         assert_eq!(world.record("i").await.status, status);
-        world.provider.delete(&[id("i")]).await.expect("delete");
+        world.admin().delete(&[id("i")]).await.expect("delete");
     }
 }
 

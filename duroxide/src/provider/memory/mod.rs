@@ -159,8 +159,22 @@ impl Provider for MemoryProvider {
         self.answer(|state| state.record(instance))
     }
 
+    fn admin(&self) -> Option<&dyn Admin> {
+        Some(self)
+    }
+
+    fn wakeups(&self) -> &Wakeups {
+        &self.wakeups
+    }
+}
+
+impl Admin for MemoryProvider {
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
-        self.answer(|state| state.list(filter, page))
+        Box::pin(async move { self.with(|state| state.list(filter, page)) })
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
+        self.answer(|state| state.nodes())
     }
 
     fn delete<'a>(
@@ -174,16 +188,8 @@ impl Provider for MemoryProvider {
         &'a self,
         filter: &'a Filter,
         before: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<u64, ProviderError>> {
-        self.answer(move |state| state.prune(filter, before, limit))
-    }
-
-    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
-        self.answer(|state| state.nodes())
-    }
-
-    fn wakeups(&self) -> &Wakeups {
-        &self.wakeups
+        batch: &'a Page,
+    ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
+        Box::pin(async move { self.with(|state| state.prune(filter, before, batch)) })
     }
 }

@@ -1,7 +1,5 @@
 //! Reads for people, deleting and pruning.
 
-use std::cmp::Reverse;
-
 use super::state::{Instance, State, has_code, serves};
 use super::*;
 
@@ -45,6 +43,7 @@ impl State {
             suspension: instance.suspension.clone().or_else(parked),
             owner: instance.owner,
             unclaimed: None,
+            damaged: None,
         }
     }
 
@@ -71,20 +70,25 @@ impl State {
         itself.into_iter().chain(activities).min_by_key(|unclaimed| unclaimed.since)
     }
 
-    pub(super) fn list(&self, filter: &Filter, page: &Page) -> InstancePage {
-        let mut found: Vec<_> = self.instances.iter().filter(|(_, instance)| matches(filter, instance)).collect();
-        found.sort_unstable_by_key(|(id, instance)| (Reverse(instance.created_at), *id));
-        let behind = |(id, instance): &(&InstanceId, &Instance)| {
-            let after = page.after.as_ref();
-            after.is_none_or(|a| (Reverse(instance.created_at), *id) > (Reverse(a.created_at), &a.instance))
-        };
-        let rest: Vec<_> = found.into_iter().filter(behind).take(page.limit.saturating_add(1)).collect();
-        let shown = rest.get(..page.limit).unwrap_or(&rest);
-        let last = shown.last().filter(|_| rest.len() > shown.len());
-        InstancePage {
-            instances: shown.iter().map(|(id, instance)| self.brief(id, instance)).collect(),
-            next: last.map(|(id, i)| PageToken { created_at: i.created_at, instance: (*id).clone() }),
+    /// Lists instances. There is no time limit: a search takes as long as copying the page.
+    pub(super) fn list(&self, filter: &Filter, page: &Page) -> Result<InstancePage, ProviderError> {
+        let before = page.after.as_ref().map_or(Ok(i64::MAX), |token| token.arrival("list instances"))?;
+        let mut behind: Vec<_> = self.instances.iter().filter(|(_, instance)| instance.arrival < before).collect();
+        behind.sort_unstable_by_key(|(_, instance)| std::cmp::Reverse(instance.arrival));
+        let mut answer = InstancePage { instances: Vec::new(), next: None, searched: 0, complete: true };
+        let mut last = before;
+        for (id, instance) in behind {
+            if matches(filter, instance) {
+                if answer.instances.len() >= page.limit.max(1) {
+                    answer.next = Some(PageToken::of_arrival(last));
+                    break;
+                }
+                answer.instances.push(self.brief(id, instance));
+                last = instance.arrival;
+            }
+            answer.searched += 1;
         }
+        Ok(answer)
     }
 
     pub(super) fn delete(&mut self, id: &InstanceId) -> Result<(), DeleteError> {
@@ -96,33 +100,44 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn prune(&mut self, filter: &Filter, before: Timestamp, limit: usize) -> u64 {
-        let matching = || self.instances.iter().filter(|(_, instance)| matches(filter, instance));
-        let mut finished: Vec<_> =
-            matching().filter_map(|(id, i)| Some((i.finished_at.filter(|at| *at < before)?, id.clone()))).collect();
-        finished.sort_unstable();
-        finished.truncate(limit);
-        let mut removed = 0;
-        for (_, id) in finished {
-            removed += self.instances.get(&id).map_or(0, |instance| instance.executions.len() as u64);
-            self.remove_instance(&id);
-        }
-        let mut continued = Vec::new();
-        for (id, instance) in self.instances.iter().filter(|(_, instance)| matches(filter, instance)) {
-            for (number, execution) in &instance.executions {
-                let at = execution.continued_at.filter(|at| *at < before);
-                // A detached activity still needs the event that scheduled it.
-                let needed = || !self.activities_of(id, Some(*number)).is_empty();
-                continued.extend(at.filter(|_| !needed()).map(|at| (at, id.clone(), *number)));
+    pub(super) fn prune(&mut self, filter: &Filter, before: Timestamp, batch: &Page) -> Result<Pruned, ProviderError> {
+        let after = batch.after.as_ref().map_or(Ok(0), |token| token.arrival("prune instances"))?;
+        let mut due = Vec::new();
+        for (id, instance) in &self.instances {
+            if instance.arrival > after && matches(filter, instance) {
+                let due_of = self.prunable(id, instance, before);
+                due.extend(due_of.into_iter().map(|execution| (instance.arrival, execution, id.clone())));
             }
         }
-        continued.sort_unstable();
-        continued.truncate(limit);
-        for (_, id, number) in continued {
-            let instance = self.instances.get_mut(&id);
-            removed += u64::from(instance.is_some_and(|instance| instance.executions.remove(&number).is_some()));
+        due.sort_unstable();
+        let limit = batch.limit.max(1);
+        // The instance of the first entry that is left is searched again.
+        let next = due.get(limit).map(|(arrival, ..)| PageToken::of_arrival(arrival - 1));
+        due.truncate(limit);
+        let mut executions = 0;
+        for (_, execution, id) in due {
+            let Some(instance) = self.instances.get_mut(&id) else { continue };
+            match execution {
+                Some(number) => executions += u64::from(instance.executions.remove(&number).is_some()),
+                None => {
+                    executions += instance.executions.len() as u64;
+                    self.remove_instance(&id);
+                }
+            }
         }
-        removed
+        Ok(Pruned { executions, next })
+    }
+
+    /// Returns the entries of an instance that may be pruned: `None` is all of it, a number is an execution of it.
+    fn prunable(&self, id: &InstanceId, instance: &Instance, before: Timestamp) -> Vec<Option<u64>> {
+        if instance.finished_at.is_some_and(|at| at < before) {
+            return vec![None];
+        }
+        let continued =
+            instance.executions.iter().filter(|(_, execution)| execution.continued_at.is_some_and(|at| at < before));
+        // A detached activity still needs the event that scheduled it.
+        let unused = |number: &u64| self.activities_of(id, Some(*number)).is_empty();
+        continued.map(|(number, _)| *number).filter(unused).map(Some).collect()
     }
 }
 

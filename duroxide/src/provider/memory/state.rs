@@ -18,6 +18,8 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 pub(super) struct State {
     pub(super) nodes: BTreeMap<Epoch, Node>,
     pub(super) last_epoch: u64,
+    /// The arrival number of the instance that came last.
+    pub(super) last_instance: i64,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     pub(super) activities: BTreeMap<ActivityId, Activity>,
     /// All messages, by arrival.
@@ -71,6 +73,8 @@ impl Node {
 }
 
 pub(super) struct Instance {
+    /// Its place in the order of arrival.
+    pub(super) arrival: i64,
     pub(super) name: String,
     pub(super) version: Option<Version>,
     pub(super) status: InstanceStatus,
@@ -161,8 +165,9 @@ impl Stored {
 }
 
 impl Instance {
-    pub(super) fn new(new: &NewInstance, owner: Option<Epoch>, time: Timestamp) -> Self {
+    fn new(arrival: i64, new: &NewInstance, owner: Option<Epoch>, time: Timestamp) -> Self {
         Self {
+            arrival,
             name: new.name.clone(),
             version: new.version.clone(),
             status: InstanceStatus::Running,
@@ -208,6 +213,13 @@ impl Instance {
 impl State {
     pub(super) fn saw(&mut self, time: Timestamp) {
         self.latest = self.latest.max(time);
+    }
+
+    /// Adds an instance without messages.
+    pub(super) fn add_instance(&mut self, new: &NewInstance, owner: Option<Epoch>, time: Timestamp) {
+        self.last_instance += 1;
+        let instance = Instance::new(self.last_instance, new, owner, time);
+        self.instances.insert(new.instance.clone(), instance);
     }
 
     /// Brings what waits for an owner up to date with an instance.

@@ -15,7 +15,7 @@ impl State {
         match &turn.creates {
             Some(new) => {
                 let owner = self.check_new(new, lease, &turn)?;
-                self.instances.insert(new.instance.clone(), Instance::new(new, Some(owner), turn.time));
+                self.add_instance(new, Some(owner), turn.time);
             }
             None => self.check(instance.ok_or(CommitError::Fenced)?, lease, &turn)?,
         }
@@ -37,7 +37,8 @@ impl State {
         if lease.is_some_and(|lease| instance.owner != Some(lease.epoch)) {
             return Err(CommitError::Fenced);
         }
-        let current = instance.current(&turn.execution.instance) == turn.execution && instance.last_event() == turn.after;
+        let current =
+            instance.current(&turn.execution.instance) == turn.execution && instance.last_event() == turn.after;
         let live = instance.status == InstanceStatus::Running
             || (matches!(turn.then, Then::Finish { .. }) && instance.status == InstanceStatus::Suspended);
         let consumed = turn.consumed.iter().all(|message| instance.messages.contains_key(message));
@@ -147,16 +148,20 @@ impl State {
         }
     }
 
-    fn start_child(&mut self, from: &InstanceId, child: NewChild, by: Option<Epoch>, time: Timestamp) -> Placement {
+    fn start_child(
+        &mut self,
+        from: &InstanceId,
+        child: NewChild,
+        by: Option<Epoch>,
+        time: Timestamp,
+    ) -> ChildPlacement {
         if self.instances.contains_key(&child.new.instance) {
-            self.deliver(from, child.if_taken, time, false);
-            return Placement::Refused;
+            let answer = self.deliver(from, child.if_taken, time, false);
+            return ChildPlacement { start: Placement::Refused, answer: Some(answer) };
         }
-        let placement = self.create(child.new, by, time);
-        if let Some(accepted) = child.accepted {
-            self.deliver(from, accepted, time, false);
-        }
-        placement
+        let start = self.create(child.new, by, time);
+        let answer = child.accepted.map(|accepted| self.deliver(from, accepted, time, false));
+        ChildPlacement { start, answer }
     }
 
     fn send_out(&mut self, out: Outgoing, by: Option<Epoch>, time: Timestamp) -> Placement {
@@ -172,7 +177,7 @@ impl State {
     /// Creates an instance, owned by the epoch if it is to be eager.
     pub(super) fn create(&mut self, new: NewInstance, by: Option<Epoch>, time: Timestamp) -> Placement {
         let owner = by.filter(|epoch| new.eager && self.is_member(*epoch));
-        self.instances.insert(new.instance.clone(), Instance::new(&new, owner, time));
+        self.add_instance(&new, owner, time);
         self.deliver(&new.instance, new.start, time, false)
     }
 }

@@ -1,6 +1,6 @@
 //! Asking the provider for work.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,49 +9,46 @@ use semver::Version;
 use super::doubts::Question;
 use super::{Answer, Node, Shared};
 use crate::clock::Timestamp;
-use crate::id::{InstanceId, MessageId};
-use crate::provider::{Acquired, ActivityGroup, Cursor, Lease, MessageRow, QUARANTINE, Want};
+use crate::id::{ActivityId, InstanceId};
+use crate::provider::{Acquired, ActivityGroup, Lease, Load, QUARANTINE, Want};
 use crate::runtime::Backoff;
-use crate::runtime::slot::Delivery;
+use crate::runtime::slot::Slot;
 
-/// What is known about work that waits at the provider.
+/// Requests for work: which one is due, and which one is under way.
 pub(super) struct Acquiring {
-    /// Whether to ask as soon as the last question is answered.
+    /// True if a request is to be sent as soon as the last one is answered.
     pub(super) wanted: bool,
-    /// The earliest time at which something becomes due.
+    /// When work at the provider becomes due.
     pub(super) next_due: Option<Timestamp>,
     asking: bool,
-    /// Whether there may be activities at the provider for which there was no place.
+    /// True if the provider may have activities for which there was no permit.
     saturated: bool,
-    /// Instances that are asked for by name with the next question.
+    /// Instances that the next request asks for by name.
     load: BTreeSet<InstanceId>,
-    /// Those that the question which is not answered yet asks for by name.
+    /// Instances whose live copies miss messages.
+    gaps: BTreeSet<InstanceId>,
+    /// Those that the request under way asks for.
     loading: BTreeSet<InstanceId>,
-    /// Messages that were handed over to them meanwhile, and may be later than what the answer brings.
-    behind: Vec<(InstanceId, MessageRow)>,
-    /// Messages that were read, and removed, since the question was asked: its answer may still bring them.
-    read: HashSet<MessageId>,
-    /// Instances that have gone on since then: its answer may show them as they were.
-    advanced: HashSet<InstanceId>,
-    cursor: Cursor,
-    /// How many questions were asked under this lease.
-    questions: u64,
-    /// The last of them, as doubts count it.
+    /// The last claim that was received.
+    claim: u64,
+    /// Instances of answers, with their highest message number: the next request acknowledges their mail.
+    heard: BTreeMap<InstanceId, u64>,
+    /// Cancelled activities of the last answer, which the next request acknowledges.
+    cancelled: Vec<ActivityId>,
+    /// The number of the request under way, among the questions that settle doubts.
     asked: Question,
-    /// The instance of an item that has crashed often, and until when nothing else is taken on beside it.
-    unproven: Option<(InstanceId, Timestamp)>,
+    /// The instance of a quarantined item, and until when nothing else is claimed beside it.
+    quarantined: Option<(InstanceId, Timestamp)>,
     orchestrations: Arc<[(String, Version)]>,
     /// Names of activities: async, blocking.
     activities: [Arc<[String]>; 2],
 }
 
 impl Acquiring {
-    /// The most instances that are taken on at once: what is more is found with the next question.
+    /// The most instances of one claim: the next request finds more.
     const INSTANCES: usize = 256;
-    /// How long nothing else is taken on beside an item that has crashed often. Not for ever: it may be innocent, and long.
+    /// How long nothing is claimed beside a quarantined item. It is limited, since the item may be innocent, and long.
     const ALONE: Duration = Duration::from_secs(1);
-    /// The most messages that are kept for an answer: what is more is found with the next question.
-    const BEHIND: usize = 1024;
 
     pub(super) fn new(shared: &Shared) -> Self {
         let names = |blocking| shared.lookup.activity_names(blocking).cloned().collect();
@@ -61,70 +58,43 @@ impl Acquiring {
             asking: false,
             saturated: false,
             load: BTreeSet::new(),
+            gaps: BTreeSet::new(),
             loading: BTreeSet::new(),
-            behind: Vec::new(),
-            read: HashSet::new(),
-            advanced: HashSet::new(),
-            cursor: Cursor::default(),
-            questions: 0,
+            claim: 0,
+            heard: BTreeMap::new(),
+            cancelled: Vec::new(),
             asked: Question::default(),
-            unproven: None,
+            quarantined: None,
             orchestrations: shared.info.handlers.orchestrations.clone().into(),
             activities: [names(false), names(true)],
         }
     }
 
-    /// Something becomes due at this time.
+    /// Asks for work not later than at this time.
     pub(super) fn due_at(&mut self, due: Timestamp) {
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
     }
 
-    /// An instance of this node has no live copy, and a message.
+    /// Asks for an owned instance by name: it has no live copy and a message, or its live copy misses a message.
     pub(super) fn load(&mut self, instance: InstanceId) {
         self.load.insert(instance);
         self.wanted = true;
     }
 
-    /// Whether what arrived up to this number was brought by an answer.
-    pub(super) fn has_found(&self, last: Option<i64>) -> bool {
-        last.is_none_or(|last| last <= self.cursor.arrival)
+    /// Asks for the missing messages of a live copy, unless they come by the end of this round of the node's loop.
+    pub(super) fn fill_gap(&mut self, instance: InstanceId) {
+        self.gaps.insert(instance);
     }
 
-    /// Lets a message pass that may be delivered now. Where an answer is still to bring others of its instance, which came
-    /// before, it comes with these or is kept behind them: what was handed over while the instance was not in memory was not
-    /// kept anywhere, and an answer that was on its way then lacks it.
-    pub(super) fn in_turn(&mut self, instance: &InstanceId, message: MessageRow) -> Option<MessageRow> {
-        if self.load.contains(instance) {
-            return None;
-        }
-        if !self.loading.contains(instance) {
-            return Some(message);
-        }
-        if self.behind.len() < Self::BEHIND {
-            self.behind.push((instance.clone(), message));
-        } else {
-            self.load(instance.clone());
-        }
-        None
-    }
-
-    /// A turn is committed: the instance has gone on, and the messages that it has read are gone.
-    pub(super) fn has_advanced(&mut self, instance: &InstanceId, read: &[MessageId]) {
-        if self.asking {
-            self.read.extend(read);
-            self.advanced.insert(instance.clone());
-        }
-    }
-
-    /// Something about this instance was committed. If it had crashed often, it has shown that it does no harm.
-    pub(super) fn is_proven(&mut self, instance: &InstanceId) {
-        if self.unproven.as_ref().is_some_and(|(unproven, _)| unproven == instance) {
-            self.unproven = None;
+    /// Ends the quarantine of an instance: a commit about it shows that it does no harm.
+    pub(super) fn end_quarantine(&mut self, instance: &InstanceId) {
+        if self.quarantined.as_ref().is_some_and(|(quarantined, _)| quarantined == instance) {
+            self.quarantined = None;
             self.wanted = true;
         }
     }
 
-    /// An activity has given up its place: another may have it.
+    /// An activity has released its permit: another may have it.
     fn place_is_free(&mut self) {
         self.wanted |= self.saturated;
     }
@@ -135,11 +105,16 @@ impl Node {
         if self.places.have_become_free() {
             self.acquiring.place_is_free();
         }
+        for instance in std::mem::take(&mut self.acquiring.gaps) {
+            if self.slots.get(&instance).is_some_and(Slot::has_gap) {
+                self.acquiring.load(instance);
+            }
+        }
         if !self.acquiring.wanted || self.acquiring.asking || self.rejoining {
             return;
         }
         let now = self.now();
-        self.acquiring.unproven.take_if(|(_, until)| *until <= now);
+        self.acquiring.quarantined.take_if(|(_, until)| *until <= now);
         let want = self.want();
         self.acquiring.wanted = false;
         self.acquiring.asking = true;
@@ -152,11 +127,10 @@ impl Node {
     fn want(&mut self) -> Want {
         let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
         self.acquiring.loading = std::mem::take(&mut self.acquiring.load);
-        let alone = self.acquiring.unproven.is_none();
+        let alone = self.acquiring.quarantined.is_none();
         let closed = self.draining.is_some() || !alone;
         let mut groups = Vec::new();
         self.acquiring.saturated = false;
-        self.acquiring.questions += 1;
         self.acquiring.asked = self.doubts.question();
         for (kind, names) in self.acquiring.activities.iter().enumerate() {
             let limit = if closed { 0 } else { limits[kind].saturating_sub(self.places.taken(kind)) };
@@ -165,77 +139,67 @@ impl Node {
                 groups.push(ActivityGroup { names: names.clone(), limit });
             }
         }
+        let heard = |instance: &InstanceId| self.slots.get(instance).map(Slot::heard);
+        let load = |instance: &InstanceId| Load { instance: instance.clone(), heard: heard(instance) };
         Want {
             orchestrations: self.acquiring.orchestrations.clone(),
             instances: if closed { 0 } else { Acquiring::INSTANCES },
             activities: groups,
             tags: self.shared.tags.clone(),
-            load: self.acquiring.loading.iter().cloned().collect(),
+            load: self.acquiring.loading.iter().map(load).collect(),
             alone,
             now: self.now(),
-            cursor: self.acquiring.cursor,
-            question: Some(self.acquiring.questions),
+            claim: self.acquiring.claim,
+            heard: std::mem::take(&mut self.acquiring.heard).into_iter().collect(),
+            cancelled: std::mem::take(&mut self.acquiring.cancelled),
         }
     }
 
-    pub(super) fn acquired(&mut self, lease: Lease, acquired: Acquired) {
+    pub(super) fn acquired(&mut self, lease: Lease, sent: Timestamp, acquired: Acquired) {
         if lease != self.lease {
-            // What was handed to a lease that is lost belongs to others.
+            // The items of a lost lease belong to other nodes.
             return;
         }
         self.acquiring.asking = false;
+        self.acquiring.claim = acquired.claim;
         let loading = std::mem::take(&mut self.acquiring.loading);
-        let behind = std::mem::take(&mut self.acquiring.behind);
-        let read = std::mem::take(&mut self.acquiring.read);
-        let advanced = std::mem::take(&mut self.acquiring.advanced);
-        self.acquiring.cursor = acquired.cursor;
         let now = self.now();
-        // Of the past when it was said, although the clock may have been set back since.
-        let more = acquired.next_due.is_some_and(|due| due <= now.max(acquired.cursor.time));
+        // Was already due when the request was sent, even if the clock has been set back since.
+        let more = acquired.next_due.is_some_and(|due| due <= now.max(sent));
         if let Some(due) = acquired.next_due.filter(|_| !more) {
             self.acquiring.due_at(due);
         }
         self.acquiring.wanted |= acquired.instances.len() >= Acquiring::INSTANCES;
-        if let Some(instance) = unproven(&acquired) {
-            self.acquiring.unproven = Some((instance.clone(), now + Acquiring::ALONE));
+        if let Some(instance) = quarantined(&acquired) {
+            self.acquiring.quarantined = Some((instance.clone(), now + Acquiring::ALONE));
         }
-        if let Some((_, until)) = self.acquiring.unproven {
+        if let Some((_, until)) = self.acquiring.quarantined {
             self.acquiring.due_at(until);
         }
-        for mut instance in acquired.instances {
-            let id = &instance.execution.instance;
+        for instance in acquired.instances {
             self.handed_out(&instance.execution, instance.last_event, self.acquiring.asked);
-            if !advanced.contains(id) {
-                self.drop_if_other(&instance);
-            } else if !self.slots.contains_key(id) {
-                self.acquiring.load(id.clone());
-                continue;
-            }
-            instance.messages.retain(|message| !read.contains(&message.id));
-            self.take_on(instance);
+            self.acquiring.heard.insert(instance.execution.instance.clone(), instance.arrivals);
+            self.take(instance);
         }
         for instance in &loading {
             if !self.acquiring.load.contains(instance) && !self.slots.contains_key(instance) {
                 self.look_for(instance);
             }
         }
-        for (instance, message) in acquired.messages.into_iter().filter(|(_, message)| !read.contains(&message.id)) {
-            self.deliver(instance, Delivery::Message(message));
-        }
-        for (instance, message) in behind {
-            self.deliver(instance, Delivery::Message(message));
-        }
+        acquired.cancelled.iter().for_each(|id| self.cancel_attempt(id));
+        self.acquiring.cancelled = acquired.cancelled;
         for activity in acquired.activities {
             self.take_on_activity(activity);
         }
-        // Asked again even when there is no place for more: what is full is left out then, and the answer tells what is due
-        // next of the rest.
+        // Asked again even if there is no permit for more: full kinds are left out then, and the answer tells when the other
+        // kinds become due.
         self.acquiring.wanted |= more;
     }
 }
 
-/// The item that has crashed often, if one was handed out, by its instance. What is suspect is not run.
-fn unproven(acquired: &Acquired) -> Option<&InstanceId> {
+/// Returns the instance of the quarantined item in this answer, if any. Suspect items do not count, since they are suspended
+/// instead of run.
+fn quarantined(acquired: &Acquired) -> Option<&InstanceId> {
     let instances = acquired.instances.iter().map(|i| (&i.execution.instance, i.crashes, i.suspect));
     let activities = acquired.activities.iter().map(|a| (&a.id.execution.instance, a.crashes, a.suspect));
     let mut items = instances.chain(activities);
@@ -247,7 +211,7 @@ async fn acquire(shared: &Shared, lease: &Lease, want: Want) -> Answer {
     let mut backoff = Backoff::default();
     loop {
         match shared.provider.acquire(lease, want.clone()).await {
-            Ok(acquired) => return Answer::Acquired(*lease, acquired),
+            Ok(acquired) => return Answer::Acquired(*lease, want.now, acquired),
             Err(error) => {
                 tracing::warn!(%error, attempts = backoff.attempts(), "acquiring failed; it is tried again");
                 tokio::time::sleep(backoff.next()).await;

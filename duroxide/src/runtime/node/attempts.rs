@@ -9,11 +9,11 @@ use crate::activity::{ActivityCode, CancelSignal};
 use crate::error::{ErrorCode, Suspension};
 use crate::history::{ActivityScheduled, Input, TextMap};
 use crate::id::ActivityId;
-use crate::provider::{AcquiredActivity, EventRow, Write};
+use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
 use crate::registry::Lookup;
 use crate::runtime::activities::{Attempt, AttemptDone, AttemptEnd, Lingers};
 use crate::runtime::places::{Kind, Place, Places};
-use crate::runtime::slot::{Delivery, LocalOutcome};
+use crate::runtime::slot::LocalOutcome;
 use crate::runtime::turn_commit::{Admission, jittered};
 
 /// An activity that runs here.
@@ -66,16 +66,17 @@ fn kind(code: &ActivityCode) -> Kind {
 impl Node {
     /// Runs an activity that the provider has handed out.
     pub(super) fn take_on_activity(&mut self, acquired: AcquiredActivity) {
-        if acquired.suspect {
+        let AcquiredActivity { id: activity, attempt, claim, suspect, scheduled, headers, .. } = acquired;
+        let tenure = Tenure { activity, attempt, claim };
+        if suspect {
             let message = "the process died each time the activity was run, the last time while it ran alone";
-            return self.park(acquired.id, ErrorCode::CrashLoop, message);
+            return self.park(tenure, ErrorCode::CrashLoop, message);
         }
-        if self.running.contains_key(&acquired.id) {
+        if self.running.contains_key(&tenure.activity) {
             return;
         }
-        let AcquiredActivity { id, attempt, scheduled, headers, .. } = acquired;
         self.reserve(&scheduled);
-        self.start_attempt(id, attempt, scheduled, headers);
+        self.start_attempt(tenure, scheduled, headers);
     }
 
     fn reserve(&mut self, scheduled: &EventRow) {
@@ -87,21 +88,20 @@ impl Node {
     }
 
     /// Starts an attempt for which a place is reserved.
-    pub(super) fn start_attempt(&mut self, id: ActivityId, attempt: u32, scheduled: EventRow, headers: TextMap) {
+    pub(super) fn start_attempt(&mut self, tenure: Tenure, scheduled: EventRow, headers: TextMap) {
         let (scheduled, input) = match Attempt::parse(scheduled) {
             Ok(parsed) => parsed,
-            Err(error) => return self.park(id, ErrorCode::UnreadableEvent, &error),
+            Err(error) => return self.park(tenure, ErrorCode::UnreadableEvent, &error),
         };
         let Some(entry) = self.shared.lookup.activity(&scheduled.name) else {
-            return self.commit(Write::ReleaseActivity { activity: id }, Context::Other);
+            return self.commit(Write::ReleaseActivity { tenure }, Context::Other);
         };
         let (code, cancel) = (entry.code.clone(), CancelSignal::new());
         let run = self.next_generation();
         let running = Running { run, cancel: cancel.clone(), kind: kind(&code) };
-        self.running.insert(id.clone(), running);
+        self.running.insert(tenure.activity.clone(), running);
         let blocking = matches!(code, ActivityCode::Blocking(_));
-        let attempt =
-            Attempt { id, run, attempt, scheduled, input, headers }.run(code, self.around.clone(), cancel).boxed();
+        let attempt = Attempt { tenure, run, scheduled, input, headers }.run(code, self.around.clone(), cancel).boxed();
         match if blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
             Ok(()) => self.stepping = true,
             Err(attempt) => drop(self.attempts.spawn(attempt)),
@@ -135,31 +135,31 @@ impl Node {
     }
 
     pub(super) fn attempt_ended(&mut self, done: AttemptDone) {
-        let AttemptDone { id, run, attempt, scheduled, end, lingers } = done;
+        let AttemptDone { tenure, run, scheduled, end, lingers } = done;
         if let Some(kind) = self.stopping.remove(&run) {
             return self.free_place(run, kind, lingers);
         }
-        let Some(running) = self.running.remove(&id) else { return };
+        let Some(running) = self.running.remove(&tenure.activity) else { return };
         // Dropped where there is no outcome; an outcome takes it along.
         let place = lingers.is_none().then(|| self.places.keep(running.kind));
         if lingers.is_some() {
             self.free_place(run, running.kind, lingers);
         }
-        let call = id.call;
+        let call = tenure.activity.call;
         match end {
             AttemptEnd::Completed(output) => {
-                self.outcome(id, attempt, Input::ActivityCompleted { call }, output, place);
+                self.outcome(tenure, Input::ActivityCompleted { call }, output, place);
             }
-            AttemptEnd::Failed(failed, retryable) => match self.next_attempt(&scheduled, attempt, retryable) {
+            AttemptEnd::Failed(failed, retryable) => match self.next_attempt(&scheduled, tenure.attempt, retryable) {
                 Some(visible_at) => {
-                    self.commit(Write::Retry { activity: id, attempt, visible_at }, Context::Other);
+                    self.commit(Write::Retry { tenure, visible_at }, Context::Other);
                 }
                 None => {
                     let input = Input::ActivityFailed { call, failure: failed.failure };
-                    self.outcome(id, attempt, input, failed.error, place);
+                    self.outcome(tenure, input, failed.error, place);
                 }
             },
-            AttemptEnd::Unreadable(error) => self.park(id, ErrorCode::UnreadableActivityInput, &error),
+            AttemptEnd::Unreadable(error) => self.park(tenure, ErrorCode::UnreadableActivityInput, &error),
             AttemptEnd::Abandoned => {}
         }
     }
@@ -192,26 +192,19 @@ impl Node {
         Some(self.now() + jittered(policy.pause_after(attempt)?))
     }
 
-    fn outcome(
-        &mut self,
-        activity: ActivityId,
-        attempt: u32,
-        input: Input,
-        payload: crate::payload::Payload,
-        place: Option<Place>,
-    ) {
-        let instance = activity.execution.instance.clone();
-        let outcome = LocalOutcome { activity, attempt, input, payload, place };
-        self.deliver(instance, Delivery::Outcome(outcome));
+    fn outcome(&mut self, tenure: Tenure, input: Input, payload: crate::payload::Payload, place: Option<Place>) {
+        let Tenure { activity, attempt, claim } = tenure;
+        self.deliver_outcome(LocalOutcome { activity, attempt, claim, input, payload, place });
     }
 
     /// Sets an activity aside that no node of this build can run.
-    fn park(&mut self, activity: ActivityId, code: ErrorCode, message: &str) {
+    fn park(&mut self, tenure: Tenure, code: ErrorCode, message: &str) {
+        let activity = &tenure.activity;
         let mut suspension = Suspension::new(code, format!("activity call {}: {message}", activity.call));
         suspension.build = Some(self.shared.info.build.clone());
         tracing::error!(instance = %activity.execution.instance, %code, "activity set aside: {suspension}");
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
-        self.commit(Write::Park { activity, reason }, Context::Other);
+        self.commit(Write::Park { tenure, reason }, Context::Other);
     }
 }
 

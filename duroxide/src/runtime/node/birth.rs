@@ -8,7 +8,6 @@
 use tokio::sync::oneshot;
 
 use super::{Node, NodeHandle, Note};
-use crate::id::ExecutionId;
 use crate::provider::NewInstance;
 use crate::runtime::slot::{Delivery, Slot};
 
@@ -39,10 +38,9 @@ impl Node {
             return;
         }
         let generation = self.next_generation();
-        let new = &birth.new;
-        let execution = ExecutionId { instance, number: 1 };
-        let mut slot = Slot::new(generation, execution, new.name.clone(), new.version.clone());
-        slot.deliver(Delivery::Message(new.start.clone()));
+        let (new, now) = (&birth.new, self.now());
+        let mut slot = Slot::new(generation, new.first_execution(), new.name.clone(), new.version.clone());
+        slot.deliver(Delivery::Message(new.start.clone()), now);
         slot.birth = Some(birth);
         self.insert(slot);
     }

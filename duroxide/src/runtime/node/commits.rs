@@ -6,9 +6,12 @@ use semver::Version;
 use tokio::sync::oneshot;
 
 use super::{Answer, Node};
+use crate::clock::Timestamp;
 use crate::id::{ActivityId, CallId, CommitId, ExecutionId, InstanceId};
 use crate::message::Message;
-use crate::provider::{Commit, CommitError, Committed, Lease, MessageRow, Placement, Provider, Then, Turn, Write};
+use crate::provider::{
+    Commit, CommitError, Committed, Lease, MessageRow, Outgoing, Placement, Provider, Tenure, Then, Turn, Write,
+};
 use crate::replay::Execution;
 use crate::runtime::Backoff;
 use crate::runtime::slot::{Delivery, LocalOutcome, Slot};
@@ -77,9 +80,10 @@ impl Node {
 
     /// Stores an outcome as a message, because its instance is not live here.
     pub(super) fn store_outcome(&mut self, outcome: LocalOutcome) {
-        let LocalOutcome { activity, attempt, input, payload, .. } = outcome;
+        let LocalOutcome { activity, attempt, claim, input, payload, .. } = outcome;
         let message = Message::new(input, payload).for_execution(activity.execution.number);
-        self.commit(Write::Outcome { activity, attempt, message: MessageRow::from(&message) }, Context::Other);
+        let tenure = Tenure { activity, attempt, claim };
+        self.commit(Write::Outcome { tenure, message: MessageRow::from(&message) }, Context::Other);
     }
 
     pub(super) fn send_commits(&mut self) {
@@ -103,7 +107,7 @@ impl Node {
         }
         let held = lease == self.lease && !self.rejoining;
         for (Outbound { commit, context, given_up }, result) in done {
-            self.acquiring.is_proven(commit.write.instance());
+            self.acquiring.end_quarantine(commit.write.instance());
             if given_up && held {
                 self.look_for_a_while(commit.write.instance().clone());
             }
@@ -118,11 +122,6 @@ impl Node {
     }
 
     fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
-        if committed.repeated {
-            // Where things went is not known: the provider tells.
-            self.acquiring.wanted = true;
-        }
-        self.acquiring.has_advanced(&turn.execution.instance, &turn.consumed);
         self.is_written(&turn);
         self.stop_cancelled(&turn, &context);
         let TurnContext { generation, stored, execution, version, left, .. } = context;
@@ -133,13 +132,13 @@ impl Node {
         let own = turn.execution.instance.clone();
         let current = self.slots.get_mut(&own).filter(|slot| slot.generation == generation);
         if let Some(slot) = current {
-            slot.forget(turn.consumed.iter().chain(turn.creates.iter().map(|new| &new.start.id)));
             slot.version = version;
             slot.committed = turn.events.last().map_or(turn.after, |event| event.id);
             let mail = slot.has_mail();
             slot.put_back(left);
+            turn.cancelled_messages.iter().for_each(|call| slot.remove_timers(*call));
             match (&turn.then, execution) {
-                (Then::Go, Some(execution)) => self.rest(&own, execution),
+                (Then::Continue, Some(execution)) => self.rest(&own, execution),
                 (Then::ContinueAsNew { version }, _) => self.begin_next_execution(&turn.execution, version.clone()),
                 _ => {
                     self.drop_slot(&own);
@@ -157,7 +156,7 @@ impl Node {
             self.free_eager(&turn);
         }
         self.settle_later(&turn.execution.instance);
-        self.hand_over(turn, committed);
+        self.forward(turn, committed);
     }
 
     /// Activities of this node that nobody waits for any more are told; outcomes that wait are discarded.
@@ -174,48 +173,74 @@ impl Node {
     /// The instance goes on as the next execution; what waits for it goes along.
     fn begin_next_execution(&mut self, execution: &ExecutionId, version: Option<Version>) {
         let Some(mut old) = self.slots.remove(&execution.instance) else { return };
-        let next = ExecutionId { instance: execution.instance.clone(), number: execution.number + 1 };
         let generation = self.next_generation();
-        let mut slot = Slot::new(generation, next, old.name.clone(), version);
+        let mut slot = Slot::new(generation, execution.next(), old.name.clone(), version);
         slot.continues(&mut old);
-        for delivery in old.take_inbox() {
+        let now = self.now();
+        for delivery in old.drain_inbox() {
             match delivery {
                 Delivery::Outcome(outcome) => self.store_outcome(outcome),
-                message @ Delivery::Message(_) => slot.deliver(message),
+                message @ Delivery::Message(_) => slot.deliver(message, now),
             }
         }
         self.insert(slot);
+        self.set_instance_timer(&execution.instance);
     }
 
-    /// Gives messages and instances that this node owns to their live copies, without a detour through the provider.
-    fn hand_over(&mut self, turn: Turn, committed: &Committed) {
+    /// Delivers the messages of a turn to instances of this node, without a request to the provider.
+    fn forward(&mut self, turn: Turn, committed: &Committed) {
         let own = turn.execution.instance;
-        for (outgoing, placement) in turn.messages.into_iter().zip(&committed.messages) {
-            if *placement == Placement::Owned(self.lease.epoch) {
-                self.arrived(outgoing.to, outgoing.message);
-            }
+        if committed.repeated {
+            // The placements are unknown: the provider shows which of the instances this node owns, and their messages.
+            self.keep_timers(&own, turn.messages.iter());
+            let others = turn.messages.into_iter().map(|out| out.to);
+            others.chain(turn.starts.into_iter().map(|child| child.new.instance)).chain([own]).for_each(|instance| {
+                self.acquiring.load(instance);
+            });
+            return;
+        }
+        self.keep_timers(&own, turn.messages.iter());
+        for (out, placement) in turn.messages.into_iter().zip(&committed.messages) {
+            self.placed(out.to, out.message, *placement);
         }
         for (child, placement) in turn.starts.into_iter().zip(&committed.starts) {
-            match placement {
-                Placement::Refused => {
-                    self.arrived(own.clone(), child.otherwise);
-                    continue;
+            let accepted = match placement.start {
+                Placement::Owned { epoch, number, .. } if epoch == self.lease.epoch => {
+                    self.create(child.new, number);
+                    child.accepted
                 }
-                Placement::Owned(epoch) if *epoch == self.lease.epoch => self.create(child.new, 1),
-                _ => {}
-            }
-            if let Some(answer) = child.accepted {
-                self.arrived(own.clone(), answer);
+                Placement::Owned { .. } | Placement::Queued => child.accepted,
+                Placement::Refused => Some(child.if_taken),
+            };
+            if let (Some(message), Some(placement)) = (accepted, placement.answer) {
+                self.placed(own.clone(), message, placement);
             }
         }
     }
 
-    /// A message is stored for an instance of this node: delivers it, or remembers when it is due.
-    fn arrived(&mut self, to: InstanceId, message: MessageRow) {
-        match message.visible_at {
-            Some(due) if due > self.now() => self.acquiring.due_at(due),
-            _ if self.uncertain.contains(&to) => self.acquiring.load(to),
-            _ => self.deliver(to, Delivery::Message(message)),
+    /// Keeps the timers that a turn has made, for its own instance.
+    fn keep_timers<'t>(&mut self, own: &InstanceId, messages: impl Iterator<Item = &'t Outgoing>) {
+        let timers = messages.filter_map(|out| Some((out, out.message.visible_at?)));
+        let mut earliest: Option<Timestamp> = None;
+        for (out, due) in timers.filter(|(out, _)| out.to == *own) {
+            earliest = Some(earliest.map_or(due, |before| before.min(due)));
+            let current = self.slots.get_mut(own).filter(|slot| out.message.execution == Some(slot.execution.number));
+            if let Some(slot) = current {
+                slot.add_timer(due, out.message.clone());
+            }
+        }
+        match earliest {
+            Some(due) if !self.slots.contains_key(own) => self.timers.add(own, due),
+            _ => self.set_instance_timer(own),
+        }
+    }
+
+    /// Delivers a message that is stored for an instance of this node.
+    fn placed(&mut self, to: InstanceId, message: MessageRow, placement: Placement) {
+        if let Placement::Owned { epoch, identity, number: Some(number) } = placement
+            && epoch == self.lease.epoch
+        {
+            self.deliver_message(to, identity, number, message);
         }
     }
 
@@ -240,18 +265,20 @@ impl Node {
 
     fn write_answered(&mut self, write: Write, result: Result<Committed, CommitError>) {
         match (write, result) {
-            (Write::Outcome { activity, message, .. }, Ok(committed)) => {
-                let owned = Placement::Owned(self.lease.epoch);
-                if committed.messages.first() == Some(&owned) {
-                    self.deliver(activity.execution.instance, Delivery::Message(message));
-                } else if committed.repeated {
-                    self.acquiring.load(activity.execution.instance);
+            (Write::Outcome { tenure, message }, Ok(committed)) => {
+                if let Some(placement) = committed.messages.first() {
+                    self.placed(tenure.activity.execution.instance, message, *placement);
                 }
             }
             (Write::Retry { visible_at, .. }, Ok(_)) => self.acquiring.due_at(visible_at),
             (_, Ok(_)) => {}
-            // What was not ours any more is somebody else's business: whoever owns it runs it again.
-            (_, Err(error)) => tracing::debug!(%error, "a write was refused"),
+            (write, Err(error)) => {
+                tracing::debug!(%error, "a write was refused");
+                if let Write::Outcome { tenure, .. } = write {
+                    // It may have been written before, by a commit whose answer was lost.
+                    self.acquiring.load(tenure.activity.execution.instance);
+                }
+            }
         }
     }
 
@@ -267,7 +294,7 @@ impl Node {
             let event = usize::try_from(index).ok().and_then(|index| turn.events.get(index));
             let Some(event) = event else { continue };
             let id = ActivityId { execution: turn.execution.clone(), call: activity.call };
-            self.start_attempt(id, 1, event.clone(), activity.headers.clone());
+            self.start_attempt(Tenure { activity: id, attempt: 1, claim: 0 }, event.clone(), activity.headers.clone());
         }
     }
 }

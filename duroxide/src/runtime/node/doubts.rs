@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 use super::commits::Context;
 use super::{Answer, Node};
-use crate::id::{ActivityId, CallId, EventId, ExecutionId, InstanceId};
-use crate::provider::{InstanceRecord, Turn, Write};
+use crate::id::{ActivityId, CallId, EventId, ExecutionId, Identity, InstanceId};
+use crate::provider::{InstanceRecord, Tenure, Turn, Write};
 use crate::runtime::Backoff;
 use crate::runtime::slot::SlotState;
 
@@ -49,7 +49,7 @@ impl Doubts {
     }
 
     fn of<'d>(&'d self, instance: &'d InstanceId) -> impl Iterator<Item = (&'d ActivityId, &'d Doubt)> {
-        let first = ExecutionId { instance: instance.clone(), number: 0 };
+        let first = ExecutionId { instance: instance.clone(), identity: Identity::UNKNOWN, number: 0 };
         let from = ActivityId { execution: first, call: CallId(0) };
         self.activities.range(from..).take_while(|(activity, _)| activity.execution.instance == *instance)
     }
@@ -151,7 +151,10 @@ impl Node {
         };
         for (activity, scheduled) in self.doubts.take(instance, asked, open) {
             if written(&activity, scheduled) && !self.running.contains_key(&activity) {
-                self.commit(Write::ReleaseActivity { activity }, Context::Other);
+                self.commit(
+                    Write::ReleaseActivity { tenure: Tenure { activity, attempt: 1, claim: 0 } },
+                    Context::Other,
+                );
             }
         }
     }
@@ -169,7 +172,7 @@ mod tests {
     fn only_a_later_question_settles_a_doubt() {
         let instance = |name| InstanceId::new(name).expect("valid");
         let activity = |name, number, call| ActivityId {
-            execution: ExecutionId { instance: instance(name), number },
+            execution: ExecutionId { instance: instance(name), identity: Identity::UNKNOWN, number },
             call: CallId(call),
         };
         let mut doubts = Doubts::default();

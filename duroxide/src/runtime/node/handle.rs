@@ -63,9 +63,9 @@ impl NodeHandle {
         self.tell(submitted.owner, Note::Deliver(to, message, submitted, hold));
     }
 
-    /// Hands over an instance that was created with this owner.
-    pub(crate) fn create(&self, owner: Option<Epoch>, new: NewInstance, execution: u64, hold: Hold) {
-        self.tell(owner, Note::Create(Box::new(new), execution, hold));
+    /// Forwards an instance that was created, if this node owns it.
+    pub(crate) fn create(&self, submitted: Submitted, new: NewInstance, hold: Hold) {
+        self.tell(submitted.owner, Note::Create(Box::new(new), submitted, hold));
     }
 
     /// Resolves once the instance is not live on the node: at once where it is not, and not before its end is committed.

@@ -22,16 +22,16 @@ use crate::runtime::slot::SlotState;
 use crate::runtime::turn::{Loaded, ReplayJob};
 
 impl Node {
-    /// Reads the history of an instance that was handed out.
-    pub(super) fn load(&mut self, instance: &InstanceId) {
+    /// Reads the history of an instance that was handed out, after its first page.
+    pub(super) fn load(&mut self, instance: &InstanceId, first: HistoryPage) {
         let Some(slot) = self.slots.get(instance) else { return };
         let Some(entry) = self.shared.lookup.orchestration(&slot.name, slot.version.as_ref()) else {
-            return self.give_back(instance);
+            return self.release(instance);
         };
         let replay = Replay::new(self.new_execution(slot.execution.clone(), slot.generation, entry.function.clone()));
         let loading = Loading { shared: self.shared.clone(), pool: self.pool.clone(), name: slot.name.clone() };
         let (instance, generation) = (instance.clone(), slot.generation);
-        self.ask(async move { Answer::History(instance, generation, loading.run(replay).await) });
+        self.ask(async move { Answer::History(instance, generation, loading.run(replay, first).await) });
     }
 
     /// A history was read: the first turn replays what is left of it.
@@ -40,7 +40,9 @@ impl Node {
         slot.state = SlotState::Busy;
         match loaded {
             Ok(loaded) => {
-                let deliveries = slot.take_inbox();
+                // The history may have been read later than the instance.
+                slot.committed = loaded.rest.last().map_or(slot.committed, |last| last.id);
+                let deliveries = slot.take_inbox(self.shared.clock.now());
                 self.make_turn(instance, Some(loaded), deliveries);
             }
             Err(fault) => {
@@ -71,10 +73,13 @@ struct Loading {
 }
 
 impl Loading {
-    /// Reads a history, and replays all of it but the last page.
-    async fn run(self, replay: Replay) -> Result<Loaded, Fault> {
+    /// Reads a history after its first page, and replays all of it but the last page.
+    async fn run(self, replay: Replay, first: HistoryPage) -> Result<Loaded, Fault> {
         let execution = replay.execution().id().clone();
-        let mut page = self.read(&execution, EventId(0)).await;
+        let mut page = match first {
+            HistoryPage { events, more: true } if events.is_empty() => self.read(&execution, EventId(0)).await,
+            first => first,
+        };
         let mut loaded = Loaded { replay, rest: page.events };
         let mut last = EventId(0);
         while page.more {

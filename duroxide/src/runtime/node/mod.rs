@@ -11,6 +11,7 @@ mod doubts;
 mod handle;
 mod loading;
 mod shutdown;
+mod timers;
 mod turns;
 mod uncertain;
 
@@ -36,6 +37,7 @@ use self::acquiring::Acquiring;
 use self::attempts::{Running, Stopping};
 use self::commits::{Answered, Outbound};
 use self::doubts::{Doubts, Question};
+use self::timers::Timers;
 use self::uncertain::Uncertain;
 use super::RuntimeOptions;
 use super::activities::{AttemptDone, Surroundings};
@@ -73,8 +75,8 @@ pub(in crate::runtime) enum Note {
     Deliver(InstanceId, MessageRow, Submitted, Hold),
     /// A client of this process starts an instance.
     Start(Birth),
-    /// A client of this process has created an instance that this node owns; with the number of its first execution.
-    Create(Box<NewInstance>, u64, Hold),
+    /// A client of this process has created an instance that this node owns.
+    Create(Box<NewInstance>, Submitted, Hold),
     /// A client of this process wants to know for how long an instance is live here.
     Follow(InstanceId, Follower, Hold),
     /// A client of this process does not know what became, or will become, of something that it has asked for.
@@ -106,7 +108,8 @@ enum Happened {
 /// What the provider has answered.
 enum Answer {
     Committed(Lease, Answered),
-    Acquired(Lease, Acquired),
+    /// With the time of the request.
+    Acquired(Lease, Timestamp, Acquired),
     History(InstanceId, u64, Result<Loaded, Fault>),
     Joined(Lease),
     Instance(InstanceId, Option<Box<InstanceRecord>>, Question),
@@ -155,6 +158,7 @@ pub(super) struct Node {
     acquiring: Acquiring,
     doubts: Doubts,
     uncertain: Uncertain,
+    timers: Timers,
     timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
     /// When to look for turns that do not return. It stays when they have returned, for the next ones: setting it takes
     /// longer than many a turn.
@@ -209,6 +213,7 @@ impl Node {
             acquiring: Acquiring::new(&shared),
             doubts: Doubts::default(),
             uncertain: Uncertain::default(),
+            timers: Timers::default(),
             hold: shared.clock.hold(),
             shared,
             lease,
@@ -281,7 +286,7 @@ impl Node {
             }
             Happened::Due => {
                 self.timer = None;
-                self.acquiring.wanted = true;
+                self.fire_timers();
             }
             Happened::TurnTakesLong => {
                 self.watch = None;
@@ -336,9 +341,9 @@ impl Node {
 
     fn told(&mut self, note: Note) {
         match note {
-            Note::Deliver(instance, message, submitted, _hold) => self.handed_over(instance, message, &submitted),
+            Note::Deliver(instance, message, submitted, _hold) => self.forwarded(instance, message, &submitted),
             Note::Start(birth) => self.start(birth),
-            Note::Create(new, execution, _hold) => self.create(*new, execution),
+            Note::Create(new, submitted, _hold) => self.create(*new, submitted.number),
             Note::Follow(instance, follower, _hold) => {
                 // Where it is not live, the follower is dropped, and thereby told.
                 if let Some(slot) = self.slots.get_mut(&instance) {
@@ -356,7 +361,7 @@ impl Node {
     fn answered(&mut self, answer: Answer) {
         match answer {
             Answer::Committed(lease, answered) => self.committed(lease, answered),
-            Answer::Acquired(lease, acquired) => self.acquired(lease, acquired),
+            Answer::Acquired(lease, sent, acquired) => self.acquired(lease, sent, acquired),
             Answer::History(instance, generation, loaded) => self.loaded(&instance, generation, loaded),
             Answer::Joined(lease) => self.joined(lease),
             Answer::Instance(instance, record, asked) => self.looked_for(instance, record.as_deref(), asked),
@@ -404,9 +409,11 @@ impl Node {
             in_future(after.max(Duration::from_millis(1))).map(|time| Box::pin(tokio::time::sleep_until(time)));
     }
 
-    /// Sets the timer to the earliest time at which something becomes due; none, where work will be asked for anyway.
+    /// Sets the timer to the earliest time at which an item becomes due: an owned instance by a timer of its own, or work at the
+    /// provider, unless that will be asked for anyway.
     fn set_timer(&mut self) {
-        let Some(due) = self.acquiring.next_due.filter(|_| !self.acquiring.wanted) else {
+        let at_provider = self.acquiring.next_due.filter(|_| !self.acquiring.wanted);
+        let Some(due) = at_provider.into_iter().chain(self.timers.next()).min() else {
             self.timer = None;
             return;
         };
@@ -420,7 +427,7 @@ impl Node {
             return;
         }
         match renewed {
-            Ok(Renewal::Held { cancelled }) => cancelled.iter().for_each(|id| self.cancel_attempt(id)),
+            Ok(Renewal::Held { .. }) => {}
             Ok(Renewal::Lost) => self.step_back(),
             // Not a loss: what this node owns it owns until another takes over, and then its commits are refused.
             Err(error) => tracing::warn!(%error, "the lease could not be renewed; it is tried again"),
@@ -463,6 +470,7 @@ impl Node {
         self.acquiring = Acquiring::new(&self.shared);
         self.doubts.clear();
         self.uncertain = Uncertain::default();
+        self.timers = Timers::default();
     }
 }
 

@@ -3,58 +3,54 @@
 use super::commits::{Context, TurnContext};
 use super::{Birth, Node};
 use crate::error::ErrorCode;
-use crate::id::{EventId, ExecutionId, InstanceId};
+use crate::id::{EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Submitted, Write};
 use crate::replay::{Execution, Fault};
-use crate::runtime::slot::{Delivery, Slot, SlotState};
+use crate::runtime::slot::{Delivery, LocalOutcome, Slot, SlotState};
 use crate::runtime::turn::{Copy, Loaded, Output, TurnDone, TurnJob};
 use crate::runtime::turn_commit::{self, About};
 
 impl Node {
-    /// Takes on an instance that was created for this node.
-    pub(super) fn create(&mut self, new: NewInstance, number: u64) {
+    /// Makes an instance live that was created for this node, with the number of its start; `None`: the start has a time of
+    /// its own, or it was stored before and the instance may have advanced.
+    pub(super) fn create(&mut self, new: NewInstance, number: Option<u64>) {
         if self.rejoining {
             return;
         }
+        let execution = new.first_execution();
         if let Some(slot) = self.slots.get_mut(&new.instance) {
-            if slot.knows(new.start.id) {
-                // Its client has stored it before its first turn could.
+            if slot.execution.identity == execution.identity {
+                // The client has stored the start before the first turn could create the instance.
+                slot.start_is_stored();
                 slot.birth = None;
-                return;
+            } else {
+                self.reload(&new.instance);
             }
-            // The live copy is of an instance that was removed, or has gone on already: the provider tells.
-            self.drop_slot(&new.instance);
-            return self.acquiring.load(new.instance);
-        }
-        if let Some(due) = new.start.visible_at.filter(|due| *due > self.now()) {
-            // It is loaded when its start is due.
-            return self.acquiring.due_at(due);
-        }
-        let generation = self.next_generation();
-        let execution = ExecutionId { instance: new.instance, number };
-        let mut slot = Slot::new(generation, execution, new.name, new.version);
-        slot.deliver(Delivery::Message(new.start));
-        self.insert(slot);
-    }
-
-    /// Drops the live copy of what had the id of an instance before, and was ended or went on elsewhere without a word to this
-    /// node. A turn that is on its way finds that out by itself.
-    pub(super) fn drop_if_other(&mut self, acquired: &AcquiredInstance) {
-        let id = &acquired.execution.instance;
-        let Some(slot) = self.slots.get(id) else { return };
-        if matches!(slot.state, SlotState::Busy) || slot.is_of(acquired) {
             return;
         }
-        if slot.has_mail() {
-            // Some of it may have come since that answer was given.
-            self.acquiring.load(id.clone());
+        match (new.start.visible_at, number) {
+            (Some(due), _) => self.timers.add(&new.instance, due),
+            (None, None) => self.acquiring.load(new.instance),
+            (None, Some(number)) => {
+                let mut slot = Slot::new(self.next_generation(), execution, new.name, new.version);
+                slot.receive(number, new.start, self.now());
+                self.insert(slot);
+            }
         }
-        self.drop_slot(id);
     }
 
-    /// Takes on an instance that the provider has handed out.
-    pub(super) fn take_on(&mut self, acquired: AcquiredInstance) {
-        let instance = acquired.execution.instance.clone();
+    /// Drops a live copy that is not what is stored, and loads the instance if it is still owned. A turn in flight will have its
+    /// commit refused instead.
+    fn reload(&mut self, instance: &InstanceId) {
+        if self.slots.get(instance).is_some_and(|slot| !matches!(slot.state, SlotState::Busy)) {
+            self.drop_slot(instance);
+            self.acquiring.load(instance.clone());
+        }
+    }
+
+    /// Takes an instance that the provider handed out: newly claimed, asked for by name, or with mail.
+    pub(super) fn take(&mut self, acquired: AcquiredInstance) {
+        let (instance, now) = (acquired.execution.instance.clone(), self.now());
         if acquired.suspect {
             let fault = Fault::new(
                 ErrorCode::CrashLoop,
@@ -62,18 +58,50 @@ impl Node {
             );
             return self.suspend(&acquired.execution, acquired.last_event, fault, 0);
         }
-        if let Some(slot) = self.slots.get_mut(&instance) {
-            acquired.messages.into_iter().for_each(|message| slot.deliver(Delivery::Message(message)));
-        } else {
-            let generation = self.next_generation();
-            let slot = Slot::acquired(generation, acquired);
-            let has_history = matches!(slot.state, SlotState::Loading);
-            self.slots.insert(instance.clone(), slot);
-            if has_history {
-                self.load(&instance);
+        match self.slots.get_mut(&instance) {
+            Some(slot) if slot.execution.identity != acquired.execution.identity || slot.is_behind(&acquired) => {
+                return self.reload(&instance);
+            }
+            Some(slot) => {
+                slot.claim = acquired.claim;
+                slot.receive_all(acquired.messages, acquired.arrivals, now);
+            }
+            None => {
+                let (generation, mut acquired) = (self.next_generation(), acquired);
+                let history = std::mem::take(&mut acquired.history);
+                let slot = Slot::acquired(generation, acquired, now);
+                let has_history = matches!(slot.state, SlotState::Loading);
+                self.slots.insert(instance.clone(), slot);
+                if has_history {
+                    self.load(&instance, history);
+                }
             }
         }
+        self.set_instance_timer(&instance);
         self.ready.push_back(instance);
+    }
+
+    /// Keeps the next timer of a live instance.
+    pub(super) fn set_instance_timer(&mut self, instance: &InstanceId) {
+        if let Some(slot) = self.slots.get(instance) {
+            self.timers.set(instance, slot.next_timer());
+        }
+    }
+
+    /// Delivers the timers that are due. Asks for work, if some is due at the provider.
+    pub(super) fn fire_timers(&mut self) {
+        let now = self.now();
+        while let Some(instance) = self.timers.pop_due(now) {
+            match self.slots.get_mut(&instance) {
+                Some(slot) => {
+                    slot.fire_timers(now);
+                    self.set_instance_timer(&instance);
+                    self.ready.push_back(instance);
+                }
+                None => self.acquiring.load(instance),
+            }
+        }
+        self.acquiring.wanted |= self.acquiring.next_due.is_some_and(|due| due <= now);
     }
 
     pub(super) fn insert(&mut self, slot: Slot) {
@@ -82,32 +110,41 @@ impl Node {
         self.ready.push_back(instance);
     }
 
-    /// Delivers what a client hands over; where others that it has to ask for come before, with these.
-    pub(super) fn handed_over(&mut self, instance: InstanceId, message: MessageRow, submitted: &Submitted) {
-        if self.acquiring.has_found(submitted.last_found) && !self.uncertain.contains(&instance) {
-            self.deliver(instance, Delivery::Message(message));
-        } else {
-            self.acquiring.load(instance);
+    /// Delivers a message that was forwarded by a client of this process.
+    pub(super) fn forwarded(&mut self, instance: InstanceId, message: MessageRow, submitted: &Submitted) {
+        // A message that was stored before has left mail.
+        if let (Some(identity), Some(number)) = (submitted.identity, submitted.number) {
+            self.deliver_message(instance, identity, number, message);
         }
     }
 
-    /// Delivers to the live copy; where there is none, has it loaded, or stores what is stored nowhere yet.
-    pub(super) fn deliver(&mut self, instance: InstanceId, delivery: Delivery) {
-        let delivery = match delivery {
-            Delivery::Message(message) => self.acquiring.in_turn(&instance, message).map(Delivery::Message),
-            outcome @ Delivery::Outcome(_) => Some(outcome),
-        };
-        match (self.slots.get_mut(&instance), delivery) {
-            (_, None) => {}
-            (Some(slot), Some(Delivery::Outcome(outcome))) if slot.execution != outcome.activity.execution => {
-                self.store_outcome(outcome);
+    /// Delivers a stored message to the live copy of its instance. If there is none, or messages before this one are missing,
+    /// asks the provider for the instance.
+    pub(super) fn deliver_message(&mut self, to: InstanceId, identity: Identity, number: u64, message: MessageRow) {
+        let now = self.now();
+        match self.slots.get_mut(&to) {
+            Some(slot) if slot.execution.identity == identity => {
+                if !slot.receive(number, message, now) {
+                    self.acquiring.fill_gap(to.clone());
+                }
+                self.ready.push_back(to);
             }
-            (Some(slot), Some(delivery)) => {
-                slot.deliver(delivery);
+            Some(_) => self.reload(&to),
+            None => self.acquiring.load(to),
+        }
+    }
+
+    /// Delivers the outcome of an activity to the live copy that waits for it, or stores it.
+    pub(super) fn deliver_outcome(&mut self, outcome: LocalOutcome) {
+        let now = self.now();
+        let execution = &outcome.activity.execution;
+        match self.slots.get_mut(&execution.instance).filter(|slot| slot.execution == *execution) {
+            Some(slot) => {
+                let instance = execution.instance.clone();
+                slot.deliver(Delivery::Outcome(outcome), now);
                 self.ready.push_back(instance);
             }
-            (None, Some(Delivery::Message(_))) => self.acquiring.load(instance),
-            (None, Some(Delivery::Outcome(outcome))) => self.store_outcome(outcome),
+            None => self.store_outcome(outcome),
         }
     }
 
@@ -118,7 +155,7 @@ impl Node {
             if !slot.is_ready() {
                 continue;
             }
-            let deliveries = slot.take_inbox();
+            let deliveries = slot.take_inbox(self.shared.clock.now());
             self.make_turn(&instance, None, deliveries);
         }
         self.turns += self.jobs.len();
@@ -132,7 +169,7 @@ impl Node {
         self.idle.remove(&slot.used);
         let Some(entry) = self.shared.lookup.orchestration(&slot.name, slot.version.as_ref()) else {
             // It was handed to the wrong node; another may have the code.
-            return self.give_back(instance);
+            return self.release(instance);
         };
         let (execution, generation, name) = (slot.execution.clone(), slot.generation, slot.name.clone());
         let copy = match (std::mem::replace(&mut slot.state, SlotState::Busy), loaded) {
@@ -288,7 +325,7 @@ impl Node {
     pub(super) fn drop_slot(&mut self, instance: &InstanceId) {
         if let Some(mut slot) = self.slots.remove(instance) {
             self.idle.remove(&slot.used);
-            self.store_left(slot.take_inbox());
+            self.store_left(slot.drain_inbox());
         }
     }
 
@@ -302,9 +339,13 @@ impl Node {
         self.heartbeat.beat_now();
     }
 
-    pub(super) fn give_back(&mut self, instance: &InstanceId) {
+    /// Releases an instance whose code this node does not have.
+    pub(super) fn release(&mut self, instance: &InstanceId) {
+        let Some(slot) = self.slots.get(instance) else { return };
+        let (execution, claim) = (slot.execution.clone(), slot.claim);
         self.drop_slot(instance);
-        self.commit(Write::ReleaseInstance { instance: instance.clone() }, Context::Other);
+        self.timers.set(instance, None);
+        self.commit(Write::ReleaseInstance { execution, claim }, Context::Other);
     }
 
     pub(super) fn store_left(&mut self, left: impl IntoIterator<Item = Delivery>) {

@@ -312,6 +312,16 @@ impl Provider for Connection {
         Box::pin(self.read("instance", async move { world.storage.visible().instance(&instance).await }))
     }
 
+    fn admin(&self) -> Option<&dyn Admin> {
+        Some(self)
+    }
+
+    fn wakeups(&self) -> &Wakeups {
+        &self.0.wakeups
+    }
+}
+
+impl Admin for Connection {
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
         let (world, filter, page) = (self.0.world.clone(), filter.clone(), page.clone());
         Box::pin(self.read("list", async move { world.storage.visible().list(&filter, &page).await }))
@@ -337,28 +347,24 @@ impl Provider for Connection {
         &'a self,
         filter: &'a Filter,
         before: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<u64, ProviderError>> {
-        let (world, filter) = (self.0.world.clone(), filter.clone());
+        batch: &'a Page,
+    ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
+        let (world, filter, batch) = (self.0.world.clone(), filter.clone(), batch.clone());
         Box::pin(async move {
             let course = self.course("prune", false, false).await;
             let carry_out = async move {
-                let removed = world.storage.visible().prune(&filter, before, limit).await?;
+                let pruned = world.storage.visible().prune(&filter, before, &batch).await?;
                 let there = world.storage.visible().all_executions();
                 world.observe(|record| record.pruned(&there));
-                Ok(removed)
+                Ok(pruned)
             };
-            self.call("prune", course, carry_out, |removed| format!("{removed} executions")).await
+            self.call("prune", course, carry_out, |pruned| format!("{pruned:?}")).await
         })
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         let world = self.0.world.clone();
         Box::pin(self.read("nodes", async move { world.storage.visible().nodes().await }))
-    }
-
-    fn wakeups(&self) -> &Wakeups {
-        &self.0.wakeups
     }
 }
 

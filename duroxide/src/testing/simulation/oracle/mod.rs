@@ -12,7 +12,7 @@ use super::record::Record;
 use super::world::World;
 use crate::history::{Decision, Event, EventKind, Started};
 use crate::id::{EventId, ExecutionId, InstanceId};
-use crate::provider::{Filter, InstanceRecord, Page, Provider, ProviderError};
+use crate::provider::{Admin, Filter, InstanceRecord, Page, Provider, ProviderError};
 use crate::registry::{Kind, Registry};
 use crate::replay::Remains;
 
@@ -58,7 +58,7 @@ pub(super) async fn check(world: &Arc<World>, registry: &Registry) -> Result<Vec
 /// All instances, with their outcomes.
 pub(super) async fn all_instances(world: &World) -> Result<BTreeMap<InstanceId, InstanceRecord>, ProviderError> {
     let mut instances = BTreeMap::new();
-    let mut page = Page { limit: 1_000, after: None };
+    let mut page = Page::new(1_000);
     loop {
         let listed = world.storage.visible().list(&Filter::default(), &page).await?;
         for record in listed.instances {

@@ -1,0 +1,37 @@
+//! A large database, written past the provider: what it would take hours to run is there in a minute.
+
+use std::path::Path;
+
+use duroxide::sqlite::SqliteProvider;
+use rusqlite::Connection;
+
+/// Makes a database of n instances: of each 10,000, 250 run, 50 have failed, 2 were cancelled, one is suspended, the others are
+/// completed; one in 5,000 is of the name `rare`. Every other has the label `region=eu`, and each has a `customer`, one of
+/// n/20. They were created within the last 30 days. Activities are in flight, one for each fiftieth instance.
+///
+/// # Errors
+/// What SQLite says.
+pub fn build(path: &Path, n: u64) -> duroxide::Result<()> {
+    drop(SqliteProvider::open(path)?);
+    let connection = Connection::open(path)?;
+    connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -262144; BEGIN")?;
+    let instances = "INSERT INTO duroxide_instances (seq, id, name, version, status, last_event, created_at, updated_at,
+            finished_at, start_id, labels)
+        WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < ?1), i AS (
+            SELECT n, CASE WHEN n % 40 = 0 THEN 'running' WHEN n % 200 = 1 THEN 'failed' WHEN n % 5000 = 2 THEN 'cancelled'
+                WHEN n % 10000 = 3 THEN 'suspended' ELSE 'completed' END AS status,
+                ?2 - (?1 - n) * (2592000000000 / ?1) AS created FROM n)
+        SELECT n, printf('order-%07d', n), iif(n % 10000 IN (0, 5), 'rare', 'flow-' || (n % 20)), '1.0.0', status, 6, created,
+            created + 1000000, iif(status IN ('running', 'suspended'), NULL, created + 1000000), randomblob(16),
+            json_object('customer', 'c' || (n % (?1 / 20)), 'region', iif(n % 2, 'us', 'eu')) FROM i";
+    let now = duroxide::Timestamp::from(std::time::SystemTime::now()).as_micros();
+    connection.execute(instances, (i64::try_from(n)?, now))?;
+    connection.execute_batch(
+        "INSERT INTO duroxide_labels
+             SELECT l.key, l.value, i.seq FROM duroxide_instances i, json_each(i.labels) l ORDER BY 1, 2, 3;
+         INSERT INTO duroxide_activities (instance, execution, call, scheduled, name, detached, visible_at, owner)
+             SELECT seq, 1, 2, 2, 'ship', 0, created_at, 1000000 FROM duroxide_instances WHERE seq % 50 = 0;
+         COMMIT; PRAGMA wal_checkpoint(TRUNCATE)",
+    )?;
+    Ok(())
+}

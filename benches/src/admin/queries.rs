@@ -1,0 +1,96 @@
+//! How long each kind of list takes.
+
+use std::time::{Duration, Instant};
+
+use duroxide::provider::{Admin, Filter, Page};
+use duroxide::{InstanceStatus, Timestamp};
+
+use crate::measure::Times;
+
+/// One kind of question, and how long it took.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    /// The question.
+    pub question: &'static str,
+    /// The median of its times, in milliseconds.
+    pub ms: f64,
+    /// The time that it should take, in milliseconds.
+    pub target_ms: f64,
+    /// How many instances it found.
+    pub found: usize,
+    /// How many instances it looked at.
+    pub searched: u64,
+}
+
+const RUNS: usize = 21;
+
+/// Asks each question some times.
+///
+/// # Errors
+/// What the provider says.
+pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
+    let status = |status| Filter { statuses: vec![status], ..Filter::default() };
+    let label =
+        |name: &str, value: &str| Filter { labels: [(name.to_owned(), value.to_owned())].into(), ..Filter::default() };
+    let rare = || Filter { name: Some("rare".to_owned()), ..Filter::default() };
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let hours = |n: u64| now - Duration::from_secs(n * 3600);
+    let hour = Filter { created_from: Some(hours(241)), created_before: Some(hours(240)), ..Filter::default() };
+    let lists = [
+        ("newest", Filter::default(), 0.13),
+        ("failed", status(InstanceStatus::Failed), 0.14),
+        ("cancelled, of which there are few", status(InstanceStatus::Cancelled), 0.17),
+        ("terminated, of which there are none", status(InstanceStatus::Terminated), 0.1),
+        ("suspended", status(InstanceStatus::Suspended), 0.19),
+        ("label that every other has", label("region", "eu"), 0.17),
+        ("label that 20 have", label("customer", "c77"), 0.07),
+        ("rare name, running", Filter { statuses: vec![InstanceStatus::Running], ..rare() }, 3.4),
+        ("rare name", rare(), 84.0),
+        (
+            "failed with a label that every other has",
+            Filter { statuses: vec![InstanceStatus::Failed], ..label("region", "us") },
+            1.0,
+        ),
+        ("created within an hour, ten days ago", hour, 30.0),
+    ];
+    let mut measured = Vec::new();
+    for (question, filter, target_ms) in lists {
+        let page = Page::new(50);
+        let mut times = Times::default();
+        let (mut found, mut searched) = (0, 0);
+        for _ in 0..RUNS {
+            let begun = Instant::now();
+            let answer = admin.list(&filter, &page).await?;
+            times.push(begun.elapsed());
+            (found, searched) = (answer.instances.len(), answer.searched);
+        }
+        measured.push(Measured { question, ms: times.percentile_ms(0.5), target_ms, found, searched });
+    }
+    for (question, before, target_ms) in [
+        ("prune, nothing due", hours(90 * 24), 0.5),
+        ("prune, nothing due, two days to look through", hours(30 * 24), 30.0),
+    ] {
+        let mut times = Times::default();
+        for _ in 0..RUNS {
+            let mut batch = Page::new(500);
+            let begun = Instant::now();
+            loop {
+                let pruned = admin.prune(&Filter::default(), before, &batch).await?;
+                batch.after = pruned.next;
+                if batch.after.is_none() {
+                    break;
+                }
+            }
+            times.push(begun.elapsed());
+        }
+        measured.push(Measured { question, ms: times.percentile_ms(0.5), target_ms, found: 0, searched: 0 });
+    }
+    let mut times = Times::default();
+    for _ in 0..RUNS {
+        let begun = Instant::now();
+        admin.nodes().await?;
+        times.push(begun.elapsed());
+    }
+    measured.push(Measured { question: "nodes", ms: times.percentile_ms(0.5), target_ms: 3.5, found: 0, searched: 0 });
+    Ok(measured)
+}

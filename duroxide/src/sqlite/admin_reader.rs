@@ -1,0 +1,236 @@
+//! The thread that reads for people. It has a connection of its own, which is opened with the first read, so that a slow list
+//! delays nothing but other lists: turns and clients read through [`Readers`](super::readers::Readers).
+//!
+//! Each statement sees the state of its own moment. A snapshot for a whole search would keep the log from being moved into the
+//! database while it lasts.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::fault::storage;
+use super::options::{self, SqliteOptions};
+use super::sql::Sql;
+use crate::provider::ProviderError;
+
+/// How long a read may run in any case, so that each gets further: one that had to wait for its turn, or has no time at all.
+const LEAST: Duration = Duration::from_millis(100);
+/// Steps of SQLite's virtual machine between two looks at the time: some ten microseconds.
+const STEPS: i32 = 1000;
+
+type Read = Box<dyn FnOnce(Result<&Sql, ProviderError>) + Send>;
+
+pub(super) struct AdminReader {
+    path: PathBuf,
+    options: SqliteOptions,
+    statements: Arc<AtomicU64>,
+    interrupt: Arc<Interrupt>,
+    /// `None` before the first read. A std mutex: held while the thread is started.
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    /// Unbounded: the caller waits for the answer.
+    inbox: Sender<Read>,
+    thread: JoinHandle<()>,
+}
+
+/// When a read has to come to its end. A search looks at it between two windows; a statement that takes longer is interrupted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline(Instant);
+
+impl Deadline {
+    pub(super) fn after(time_limit: Duration) -> Self {
+        let now = Instant::now();
+        // Thirty years are no limit.
+        Self(now.checked_add(time_limit).unwrap_or_else(|| now + Duration::from_secs(1_000_000_000)))
+    }
+
+    pub(super) fn has_passed(self) -> bool {
+        Instant::now() >= self.0
+    }
+}
+
+/// What SQLite asks whether to interrupt the statement that runs.
+struct Interrupt {
+    origin: Instant,
+    /// In microseconds after the origin.
+    at: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl Interrupt {
+    fn set(&self, at: Instant) {
+        let micros = at.saturating_duration_since(self.origin).as_micros();
+        self.at.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn is_due(&self) -> bool {
+        let elapsed = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.stopped.load(Ordering::Relaxed) || elapsed >= self.at.load(Ordering::Relaxed)
+    }
+}
+
+impl AdminReader {
+    pub(super) fn new(path: PathBuf, options: SqliteOptions, statements: Arc<AtomicU64>) -> Self {
+        let interrupt =
+            Interrupt { origin: Instant::now(), at: AtomicU64::new(u64::MAX), stopped: AtomicBool::new(false) };
+        Self { path, options, statements, interrupt: Arc::new(interrupt), running: Mutex::default() }
+    }
+
+    /// Reads. The time limit includes the wait for earlier reads; a read whose caller has gone by then is skipped.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        time_limit: Duration,
+        read: impl FnOnce(&Sql, Deadline) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ProviderError> {
+        let deadline = Deadline::after(time_limit);
+        let interrupt = Arc::clone(&self.interrupt);
+        let (answer, answered) = oneshot::channel();
+        let job: Read = Box::new(move |sql| {
+            if answer.is_closed() {
+                return;
+            }
+            interrupt.set(deadline.0.max(Instant::now() + LEAST));
+            let result = sql.and_then(|sql| read(sql, deadline).map_err(|error| storage(operation, error)));
+            let _ = answer.send(result);
+        });
+        self.send(job)?;
+        answered
+            .await
+            .map_err(|_| ProviderError::retryable(operation, "the thread that reads for people has stopped"))?
+    }
+
+    fn send(&self, job: Read) -> Result<(), ProviderError> {
+        const OPERATION: &str = "start the thread that reads for people";
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = match &mut *running {
+            Some(running) => running,
+            none => none.insert(self.start().map_err(|error| ProviderError::retryable(OPERATION, error))?),
+        };
+        running.inbox.send(job).map_err(|_| ProviderError::retryable(OPERATION, "it has stopped"))
+    }
+
+    fn start(&self) -> std::io::Result<Running> {
+        let (inbox, reads) = channel();
+        let (path, options, statements) = (self.path.clone(), self.options.clone(), Arc::clone(&self.statements));
+        let interrupt = Arc::clone(&self.interrupt);
+        let open = move || {
+            let mut sql = options::open_reader(&path, &options, Arc::clone(&statements))?;
+            let interrupt = Arc::clone(&interrupt);
+            let handler = Some(move || interrupt.is_due());
+            let set = sql.connection_mut().progress_handler(STEPS, handler);
+            set.map_err(|error| storage("open the database", error))?;
+            Ok(sql)
+        };
+        let thread = std::thread::Builder::new().name("duroxide-admin".to_owned());
+        Ok(Running { inbox, thread: thread.spawn(move || run(&reads, open))? })
+    }
+}
+
+impl Drop for AdminReader {
+    fn drop(&mut self) {
+        self.interrupt.stopped.store(true, Ordering::Relaxed);
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Running { inbox, thread }) = running {
+            drop(inbox);
+            // Its connection is closed before others are: see `Readers`.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Carries out reads until the last sender is dropped. A database that cannot be opened is tried again with the next read.
+fn run(reads: &Receiver<Read>, open: impl Fn() -> Result<Sql, ProviderError>) {
+    let mut opened = None;
+    for read in reads {
+        if opened.is_none() {
+            match open() {
+                Ok(sql) => opened = Some(sql),
+                Err(error) => {
+                    read(Err(error));
+                    continue;
+                }
+            }
+        }
+        if let Some(sql) = &opened {
+            read(Ok(sql));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::InstanceId;
+    use crate::provider::{Admin, Filter, Page, Provider};
+    use crate::sqlite::SqliteProvider;
+
+    #[tokio::test]
+    async fn turns_and_clients_do_not_wait_for_lists() {
+        let folder = tempfile::tempdir().unwrap();
+        let provider = SqliteProvider::open(folder.path().join("state.db")).unwrap();
+        let (begun, has_begun) = oneshot::channel();
+        let (go, goes) = channel::<()>();
+        let slow = provider.handle.admin.read("wait", Duration::ZERO, move |_, _| {
+            let _ = begun.send(());
+            let _ = goes.recv();
+            Ok(())
+        });
+        let (filter, page) = (Filter::default(), Page::new(1));
+        let is_blocked = std::cell::Cell::new(true);
+        let list = async |_| {
+            let page = provider.list(&filter, &page).await.unwrap();
+            assert!(!is_blocked.get(), "lists are read one after another, by this thread alone");
+            assert!(page.instances.is_empty());
+        };
+        // More than there are readers for turns.
+        let lists = futures_util::future::join_all((0..8).map(list));
+        let instance = InstanceId::new("none").unwrap();
+        let reads = async {
+            has_begun.await.unwrap();
+            assert!(provider.instance(&instance).await.unwrap().is_none());
+            is_blocked.set(false);
+            go.send(()).unwrap();
+        };
+        let (slow, _, ()) = tokio::join!(slow, lists, reads);
+        slow.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_statement_is_interrupted_at_its_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let provider = SqliteProvider::open(folder.path().join("state.db")).unwrap();
+        let endless = "WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n";
+        let count = |sql: &Sql, _| sql.row(endless, [], |row| row.get::<_, i64>(0));
+        let error = provider.handle.admin.read("count", Duration::ZERO, count).await.unwrap_err();
+        assert!(error.is_retryable() && error.to_string().contains("interrupted"), "{error}");
+        let next =
+            provider.handle.admin.read("count", Duration::ZERO, |sql, _| sql.row("SELECT 1", [], |_| Ok(()))).await;
+        assert_eq!(next.unwrap(), Some(()), "the next read has its own deadline");
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_is_dropped_does_not_wait_for_a_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let provider = SqliteProvider::open(folder.path().join("state.db")).unwrap();
+        let (begun, has_begun) = channel();
+        let endless = "WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n";
+        let count = move |sql: &Sql, _| {
+            let _ = begun.send(());
+            sql.row(endless, [], |row| row.get::<_, i64>(0))
+        };
+        let mut read = Box::pin(provider.handle.admin.read("count", Duration::MAX, count));
+        assert!(futures_util::FutureExt::now_or_never(read.as_mut()).is_none());
+        has_begun.recv().unwrap();
+        // The caller is gone, and the statement runs on.
+        drop(read);
+        drop(provider);
+    }
+}

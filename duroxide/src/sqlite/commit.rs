@@ -1,0 +1,20 @@
+//! The writes of a node.
+
+use super::activities;
+use super::fault::Refusal;
+use super::instances;
+use super::turns;
+use super::tx::Tx;
+use crate::provider::{Commit, CommitError, Committed, Lease, Write};
+
+/// Writes one entry of a node.
+pub(super) fn commit(tx: &mut Tx<'_>, lease: &Lease, commit: &Commit) -> Result<Committed, Refusal<CommitError>> {
+    match &commit.write {
+        Write::Turn(turn) => turns::turn(tx, commit.id, Some(lease), turn),
+        Write::Outcome { tenure, message } => activities::outcome(tx, lease, tenure, message),
+        Write::Retry { tenure, visible_at } => activities::retry(tx, lease, tenure, *visible_at),
+        Write::Park { tenure, reason } => activities::park(tx, lease, tenure, reason),
+        Write::ReleaseActivity { tenure } => activities::release(tx, lease, tenure),
+        Write::ReleaseInstance { execution, claim } => instances::release(tx, lease, execution, *claim),
+    }
+}

@@ -1,0 +1,45 @@
+-- Messages are numbered per instance, so that the owner of an instance sees a missing one; a message with a time of its own
+-- has no number. `arrival` only orders the rows.
+ALTER TABLE duroxide_instances ADD COLUMN arrivals INTEGER NOT NULL DEFAULT 0;   -- the last number of a message
+ALTER TABLE duroxide_messages ADD COLUMN number INTEGER;
+UPDATE duroxide_messages AS m SET number = (
+    SELECT count(*) FROM duroxide_messages o
+    WHERE o.instance = m.instance AND o.visible_at IS NULL AND o.arrival <= m.arrival) WHERE visible_at IS NULL;
+UPDATE duroxide_instances AS i SET arrivals = (
+    SELECT count(*) FROM duroxide_messages m WHERE m.instance = i.seq AND m.visible_at IS NULL);
+ALTER TABLE duroxide_instances DROP COLUMN last_found;
+ALTER TABLE duroxide_counters DROP COLUMN arrival;
+-- The owner of an instance keeps its timers in memory.
+DROP INDEX duroxide_messages_delayed;
+
+-- Messages that were not forwarded to the owner of their instance, until it has heard of them: up to which number.
+CREATE TABLE duroxide_mail (
+    owner    INTEGER NOT NULL,
+    instance INTEGER NOT NULL,
+    upto     INTEGER NOT NULL,
+    PRIMARY KEY (owner, instance)
+) STRICT, WITHOUT ROWID;
+
+-- An owned item carries the claim of its owner: the number of the request that claimed it, zero if it was created for it.
+ALTER TABLE duroxide_instances ADD COLUMN claim INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE duroxide_activities ADD COLUMN claim INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE duroxide_activities DROP COLUMN last_commit;
+ALTER TABLE duroxide_nodes ADD COLUMN claim INTEGER NOT NULL DEFAULT 0;          -- the number of its last claim
+
+-- `start_id` is the identity of an instance, which is never used again. Nothing else tells a removed instance from a later
+-- one with its id, so removed ids need not be remembered.
+ALTER TABLE duroxide_instances ADD COLUMN parent_identity BLOB;
+UPDATE duroxide_instances AS i SET parent_identity = (SELECT p.start_id FROM duroxide_instances p WHERE p.id = i.parent)
+    WHERE parent IS NOT NULL;
+DROP TABLE duroxide_removed;
+
+-- Activities that a node runs and whose outcome is no longer wanted, until it has heard of that.
+DROP TABLE duroxide_notices;
+CREATE TABLE duroxide_cancellations (
+    epoch     INTEGER NOT NULL,
+    instance  TEXT    NOT NULL,
+    identity  BLOB    NOT NULL,
+    execution INTEGER NOT NULL,
+    call      INTEGER NOT NULL,
+    PRIMARY KEY (epoch, identity, execution, call)
+) STRICT, WITHOUT ROWID;

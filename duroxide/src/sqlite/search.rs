@@ -1,0 +1,493 @@
+//! Searches through the instances, in the order of their arrival and window by window.
+//!
+//! A window is the next few hundred entries of a [`Walk`]: of the table itself, or of an index that has the order of arrival
+//! for one value. Where a filter allows several walks, each window takes the one that is rarest there. Between two windows the
+//! search looks at its deadline, and it knows the place up to which everything has been searched.
+
+use std::ops::Range;
+
+use rusqlite::types::Value;
+use rusqlite::{Row, params_from_iter};
+
+use super::sql::Sql;
+use crate::clock::Timestamp;
+use crate::provider::{Filter, InstanceStatus};
+
+/// By how much the clocks that make `created_at` and `finished_at` may differ from each other and jump. A bound of time is
+/// turned into a bound of arrival with this slack to both sides; the rows between are compared with the bound itself.
+pub(super) const CLOCKS: i64 = 24 * 3_600_000_000;
+
+/// The entries of the first window, and the most of a later one. The first answers most pages; the most is what a deadline may
+/// be missed by, and for how long a window holds a snapshot: about a millisecond.
+const FIRST_WINDOW: u32 = 256;
+const LARGEST_WINDOW: u32 = 4096;
+
+/// From which end a search begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    NewestFirst,
+    OldestFirst,
+}
+
+impl Order {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::NewestFirst => "DESC",
+            Self::OldestFirst => "ASC",
+        }
+    }
+}
+
+/// A way through the instances in the order of arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Walk<'a> {
+    /// All of them.
+    All,
+    /// Those with one of the statuses of the filter, none of which is `completed`.
+    Live(&'a [InstanceStatus]),
+    /// Those with a label of this name and value.
+    Label(&'a str, &'a str),
+    /// Those that this instance started.
+    Parent(&'a str),
+}
+
+/// A part of a search.
+#[derive(Debug, Clone)]
+pub(super) struct Window<'a> {
+    walk: Walk<'a>,
+    /// The arrival numbers that it covers.
+    pub(super) range: Range<i64>,
+    /// How many entries of the walk it has, where that is known.
+    entries: Option<u64>,
+    /// Nothing is behind it.
+    pub(super) is_last: bool,
+}
+
+pub(super) struct Search<'a> {
+    sql: &'a Sql,
+    filter: &'a Filter,
+    order: Order,
+    walks: Vec<Walk<'a>>,
+    left: Range<i64>,
+    size: u32,
+}
+
+impl<'a> Search<'a> {
+    /// Begins a search of the instances whose arrival numbers are in the range.
+    pub(super) fn new(sql: &'a Sql, filter: &'a Filter, order: Order, range: Range<i64>) -> rusqlite::Result<Self> {
+        let mut left = range;
+        if let Some(from) = filter.created_from {
+            left.start = left.start.max(first_since(sql, from.as_micros().saturating_sub(2 * CLOCKS))?);
+        }
+        if let Some(before) = filter.created_before {
+            left.end = left.end.min(arrived_by(sql, before)?);
+        }
+        let size = FIRST_WINDOW;
+        Ok(Self { sql, filter, order, walks: walks(filter), left, size })
+    }
+
+    /// Searches the next window: reads the rows of each query, or `None` when everything has been searched. A window that is
+    /// interrupted counts as not searched.
+    pub(super) fn next<T>(
+        &mut self,
+        queries: &[Query],
+        mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Option<(Window<'a>, Vec<T>)>> {
+        let Some(window) = self.window()? else { return Ok(None) };
+        let mut found = Vec::new();
+        for query in queries {
+            let (find, params) = statement(self.filter, self.order, &window, query);
+            found.append(&mut self.sql.rows(&find, params_from_iter(params), &mut read)?);
+        }
+        match self.order {
+            Order::NewestFirst => self.left.end = window.range.start,
+            Order::OldestFirst => self.left.start = window.range.end,
+        }
+        self.size = (self.size * 4).min(LARGEST_WINDOW);
+        Ok(Some((window, found)))
+    }
+
+    /// Returns the number before (or after) which the rest is, in the order of the search.
+    pub(super) fn position(&self) -> i64 {
+        match self.order {
+            Order::NewestFirst => self.left.end,
+            Order::OldestFirst => self.left.start - 1,
+        }
+    }
+
+    fn window(&self) -> rusqlite::Result<Option<Window<'a>>> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let mut rarest: Option<(Walk<'a>, Option<i64>)> = None;
+        for walk in &self.walks {
+            let edge = walk.edge(self.sql, self.order, &self.left, self.size)?;
+            // The entries of the rarest walk reach furthest.
+            let is_rarer = rarest.is_none_or(|(_, rarest)| match (rarest, edge, self.order) {
+                (None, ..) => false,
+                (_, None, _) => true,
+                (Some(rarest), Some(edge), Order::NewestFirst) => edge < rarest,
+                (Some(rarest), Some(edge), Order::OldestFirst) => edge > rarest,
+            });
+            if is_rarer {
+                rarest = Some((*walk, edge));
+            }
+        }
+        let Some((walk, edge)) = rarest else { return Ok(None) };
+        let range = match (edge, self.order) {
+            (None, _) => self.left.clone(),
+            (Some(edge), Order::NewestFirst) => edge..self.left.end,
+            (Some(edge), Order::OldestFirst) => self.left.start..edge + 1,
+        };
+        let is_one_walk = !matches!(walk, Walk::Live(statuses) if statuses.len() > 1);
+        let entries = edge.filter(|_| is_one_walk).map(|_| u64::from(self.size));
+        let is_last = range == self.left;
+        Ok(Some(Window { walk, range, entries, is_last }))
+    }
+
+    /// Counts the entries of a part of a window: the instances that the search looked at.
+    pub(super) fn entries(&self, window: &Window<'a>, part: &Range<i64>) -> rusqlite::Result<u64> {
+        match window.entries {
+            Some(entries) if *part == window.range => Ok(entries),
+            _ => window.walk.count(self.sql, part),
+        }
+    }
+}
+
+/// The columns to read of the instances `i` of a window that match the filter.
+pub(super) struct Query {
+    pub(super) columns: &'static str,
+    /// Further tables, and their parameters.
+    pub(super) joined: &'static str,
+    pub(super) joined_params: Vec<Value>,
+    /// A further condition that begins with `AND`, and its parameters.
+    pub(super) condition: String,
+    pub(super) params: Vec<Value>,
+    /// The order of rows of one instance.
+    pub(super) then_by: &'static str,
+    pub(super) limit: usize,
+}
+
+/// Returns the walks that lead past everything that a filter matches.
+fn walks(filter: &Filter) -> Vec<Walk<'_>> {
+    let mut walks: Vec<_> = filter.labels.iter().map(|(name, value)| Walk::Label(name, value)).collect();
+    walks.extend(filter.parent.as_ref().map(|parent| Walk::Parent(parent.as_str())));
+    if !filter.statuses.is_empty() && !filter.statuses.contains(&InstanceStatus::Completed) {
+        walks.push(Walk::Live(&filter.statuses));
+    }
+    if walks.is_empty() {
+        walks.push(Walk::All);
+    }
+    walks
+}
+
+impl Walk<'_> {
+    /// Returns the tables, the condition that selects the walk's entries, its parameters, and the column with the arrival number.
+    fn parts(&self) -> (&'static str, String, Vec<Value>, &'static str) {
+        match *self {
+            Self::All => ("duroxide_instances i", "TRUE".to_owned(), Vec::new(), "i.seq"),
+            // Literals: the plan must not depend on what is bound, and so the index would not be found.
+            Self::Live(statuses) => (
+                "duroxide_instances i INDEXED BY duroxide_instances_live",
+                format!("i.status <> 'completed' AND i.status IN ({})", literals(statuses)),
+                Vec::new(),
+                "i.seq",
+            ),
+            Self::Label(name, value) => (
+                "duroxide_labels l",
+                "l.name = ? AND l.value = ?".to_owned(),
+                vec![name.to_owned().into(), value.to_owned().into()],
+                "l.instance",
+            ),
+            Self::Parent(parent) => (
+                "duroxide_instances i INDEXED BY duroxide_instances_parent",
+                "i.parent = ?".to_owned(),
+                vec![parent.to_owned().into()],
+                "i.seq",
+            ),
+        }
+    }
+
+    /// Finds the arrival number of entry `n` of the walk within a range, or `None` when there are fewer.
+    fn edge(&self, sql: &Sql, order: Order, range: &Range<i64>, n: u32) -> rusqlite::Result<Option<i64>> {
+        let one = |walk: &Self| {
+            let (find, params) = walk.edge_statement(order, range, n);
+            sql.row(&find, params_from_iter(params), |row| row.get::<_, i64>(0))
+        };
+        let Self::Live(statuses) = self else { return one(self) };
+        // The statuses are walked side by side, to where the first of them has this many entries.
+        let mut nearest = None;
+        for status in statuses.chunks(1) {
+            let edge = one(&Self::Live(status))?;
+            nearest = match (nearest, edge, order) {
+                (None, edge, _) => edge,
+                (nearest, None, _) => nearest,
+                (Some(nearest), Some(edge), Order::NewestFirst) => Some(edge.max(nearest)),
+                (Some(nearest), Some(edge), Order::OldestFirst) => Some(edge.min(nearest)),
+            };
+        }
+        Ok(nearest)
+    }
+
+    fn edge_statement(&self, order: Order, range: &Range<i64>, n: u32) -> (String, Vec<Value>) {
+        let (from, condition, mut params, seq) = self.parts();
+        let order = order.sql();
+        let find = format!(
+            "SELECT {seq} FROM {from} WHERE {condition} AND {seq} >= ? AND {seq} < ? ORDER BY {seq} {order} LIMIT 1 OFFSET ?"
+        );
+        params.extend([range.start.into(), range.end.into(), i64::from(n.saturating_sub(1)).into()]);
+        (find, params)
+    }
+
+    fn count(&self, sql: &Sql, range: &Range<i64>) -> rusqlite::Result<u64> {
+        let (from, condition, mut params, seq) = self.parts();
+        let count = format!("SELECT count(*) FROM {from} WHERE {condition} AND {seq} >= ? AND {seq} < ?");
+        params.extend([range.start.into(), range.end.into()]);
+        let count = sql.row(&count, params_from_iter(params), |row| row.get::<_, i64>(0))?;
+        Ok(count.unwrap_or(0).max(0).unsigned_abs())
+    }
+}
+
+/// Builds the statement that reads the matching instances of a window, and its parameters.
+fn statement(filter: &Filter, order: Order, window: &Window<'_>, query: &Query) -> (String, Vec<Value>) {
+    let (from, walk, values, seq) = window.walk.parts();
+    let mut params = query.joined_params.clone();
+    params.extend(values);
+    let instances = match window.walk {
+        // CROSS JOIN keeps the order of the loops.
+        Walk::Label(..) => "CROSS JOIN duroxide_instances i ON i.seq = l.instance",
+        _ => "",
+    };
+    params.extend([window.range.start.into(), window.range.end.into()]);
+    let (matches, values) = condition_on_instances(filter, window.walk);
+    params.extend(values);
+    params.extend(query.params.iter().cloned());
+    params.push(i64::try_from(query.limit).unwrap_or(i64::MAX).into());
+    let Query { columns, joined, condition, then_by, .. } = query;
+    let order = order.sql();
+    let find = format!(
+        "SELECT {columns} FROM {from} {instances} {joined}
+         WHERE {walk} AND {seq} >= ? AND {seq} < ? {matches} {condition} ORDER BY {seq} {order}{then_by} LIMIT ?"
+    );
+    (find, params)
+}
+
+/// Builds the condition of a filter on instances `i`, but for the part that a walk fulfils, and its parameters.
+fn condition_on_instances(filter: &Filter, walk: Walk<'_>) -> (String, Vec<Value>) {
+    let mut condition = String::new();
+    let mut params = Vec::new();
+    let mut and = |sql: &str, values: Vec<Value>| {
+        condition.push_str(" AND ");
+        condition.push_str(sql);
+        params.extend(values);
+    };
+    if let Some(name) = &filter.name {
+        and("i.name = ?", vec![name.clone().into()]);
+    }
+    if !filter.statuses.is_empty() && !matches!(walk, Walk::Live(_)) {
+        and(&format!("i.status IN ({})", literals(&filter.statuses)), Vec::new());
+    }
+    for (name, value) in filter.labels.iter().filter(|(name, value)| walk != Walk::Label(name, value)) {
+        let sql = "EXISTS (SELECT 1 FROM duroxide_labels o WHERE o.name = ? AND o.value = ? AND o.instance = i.seq)";
+        and(sql, vec![name.clone().into(), value.clone().into()]);
+    }
+    if let Some(from) = filter.created_from {
+        and("i.created_at >= ?", vec![from.as_micros().into()]);
+    }
+    if let Some(before) = filter.created_before {
+        and("i.created_at < ?", vec![before.as_micros().into()]);
+    }
+    if let Some(parent) = filter.parent.as_ref().filter(|_| !matches!(walk, Walk::Parent(_))) {
+        and("i.parent = ?", vec![parent.as_str().to_owned().into()]);
+    }
+    (condition, params)
+}
+
+/// Writes statuses as SQL.
+pub(super) fn literals(statuses: &[InstanceStatus]) -> String {
+    let quoted: Vec<_> = statuses.iter().map(|status| format!("'{}'", status.as_str())).collect();
+    quoted.join(", ")
+}
+
+/// Finds a bound of arrival: below it is everything that was created, or finished, before a time.
+pub(super) fn arrived_by(sql: &Sql, before: Timestamp) -> rusqlite::Result<i64> {
+    first_since(sql, before.as_micros().saturating_add(2 * CLOCKS))
+}
+
+/// Finds, by bisection, an arrival number whose instance was created at a time or later, while the one before it was created
+/// earlier.
+///
+/// Times of creation rise with the numbers only roughly, so there may be several such places. This one is exact enough: if
+/// each clock differs from the true time by less than [`CLOCKS`], then what is before it arrived before the time plus that,
+/// and what is behind it arrived after the time less that. So a bound that is moved by twice [`CLOCKS`] cuts nothing off.
+fn first_since(sql: &Sql, time: i64) -> rusqlite::Result<i64> {
+    let ends = "SELECT coalesce((SELECT min(seq) FROM duroxide_instances), 0),
+                       coalesce((SELECT max(seq) FROM duroxide_instances), 0)";
+    let ends = sql.row(ends, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    let (mut low, last) = ends.unwrap_or_default();
+    let mut high = last.saturating_add(1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let find = "SELECT seq, created_at FROM duroxide_instances WHERE seq >= ?1 AND seq < ?2 ORDER BY seq LIMIT 1";
+        match sql.row(find, (middle, high), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))? {
+            Some((seq, created)) if created < time => low = seq + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::history::TextMap;
+    use crate::id::InstanceId;
+
+    fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
+        let mut filter = Filter::default();
+        change(&mut filter);
+        filter
+    }
+
+    /// A database with so many instances, made a second apart; every tenth has failed, every third has the label `rare`.
+    fn database(folder: &tempfile::TempDir, instances: i64) -> Sql {
+        let mut sql = Sql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
+        super::super::schema::migrate(sql.connection_mut()).unwrap();
+        sql.run(
+            "INSERT INTO duroxide_instances (seq, id, name, status, created_at, updated_at, start_id)
+             WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
+             SELECT n, 'i' || n, 'flow', iif(n % 10 = 0, 'failed', 'completed'), n * 1000000, 0, x'00' FROM n",
+            [instances],
+        )
+        .unwrap();
+        let labels = "INSERT INTO duroxide_labels SELECT iif(seq % 300 = 0, 'rare', 'common'), 'x', seq
+            FROM duroxide_instances";
+        sql.run(labels, []).unwrap();
+        sql
+    }
+
+    fn plan(sql: &Sql, (statement, params): (String, Vec<Value>)) -> String {
+        let explain = format!("EXPLAIN QUERY PLAN {statement}");
+        sql.rows(&explain, params_from_iter(params), |row| row.get::<_, String>(3)).unwrap().join("; ")
+    }
+
+    fn record_query(limit: usize) -> Query {
+        let columns = super::super::records::RECORD;
+        Query {
+            columns,
+            joined: "",
+            joined_params: Vec::new(),
+            condition: String::new(),
+            params: Vec::new(),
+            then_by: "",
+            limit,
+        }
+    }
+
+    #[test]
+    fn each_kind_of_list_walks_in_the_order_of_arrival() {
+        let folder = tempfile::tempdir().unwrap();
+        let sql = database(&folder, 10);
+        let cases = [
+            (filter(|_| ()), "SEARCH i USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+            (filter(|f| f.name = Some("flow".to_owned())), "SEARCH i USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+            (
+                filter(|f| f.statuses = vec![InstanceStatus::Failed]),
+                "SEARCH i USING INDEX duroxide_instances_live (status=? AND seq>? AND seq<?)",
+            ),
+            (
+                filter(|f| {
+                    f.statuses = vec![InstanceStatus::Running];
+                    f.name = Some("flow".to_owned());
+                }),
+                "SEARCH i USING INDEX duroxide_instances_live (status=? AND seq>? AND seq<?)",
+            ),
+            (
+                filter(|f| f.labels = TextMap::from([("common".to_owned(), "x".to_owned())])),
+                "SEARCH l USING PRIMARY KEY (name=? AND value=? AND instance>? AND instance<?); \
+                 SEARCH i USING INTEGER PRIMARY KEY (rowid=?)",
+            ),
+            (
+                filter(|f| f.parent = Some(InstanceId::new("i1").unwrap())),
+                "SEARCH i USING INDEX duroxide_instances_parent (parent=? AND rowid>? AND rowid<?)",
+            ),
+        ];
+        for (filter, expected) in cases {
+            for walk in walks(&filter) {
+                let window = Window { walk, range: 1..9, entries: None, is_last: false };
+                let plan = plan(&sql, statement(&filter, Order::NewestFirst, &window, &record_query(50)));
+                assert!(plan.starts_with(expected), "{filter:?}: {plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{filter:?} is sorted: {plan}");
+                let edge = self::plan(&sql, walk.edge_statement(Order::NewestFirst, &(1..9), 50));
+                assert!(edge.starts_with("SEARCH") && !edge.contains("TEMP B-TREE"), "{filter:?}: {edge}");
+            }
+        }
+    }
+
+    #[test]
+    fn several_statuses_are_sorted_within_a_window_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let sql = database(&folder, 5_000);
+        let both = filter(|f| f.statuses = vec![InstanceStatus::Failed, InstanceStatus::Suspended]);
+        let mut search = Search::new(&sql, &both, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
+        let (window, found) = search.next(&[record_query(1000)], |row| row.get::<_, i64>(15)).unwrap().unwrap();
+        assert_eq!((found.len(), found.first(), found.last()), (256, Some(&5_000), Some(&2_450)));
+        assert!(!window.is_last);
+    }
+
+    #[test]
+    fn the_rarest_walk_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let sql = database(&folder, 5_000);
+        let mut rare = filter(|f| {
+            f.labels = TextMap::from([("common".to_owned(), "x".to_owned())]);
+            f.statuses = vec![InstanceStatus::Failed];
+        });
+        let walk = |filter: &Filter| {
+            let search = Search::new(&sql, filter, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
+            let Some(window) = search.window().unwrap() else { panic!("nothing to search") };
+            matches!(window.walk, Walk::Live(_))
+        };
+        assert!(walk(&rare), "every tenth has failed, nearly all have the label");
+        rare.labels = TextMap::from([("rare".to_owned(), "x".to_owned())]);
+        assert!(!walk(&rare), "every 300th has the label");
+    }
+
+    #[test]
+    fn bounds_of_time_cut_nothing_off_where_clocks_differ() {
+        let folder = tempfile::tempdir().unwrap();
+        let sql = database(&folder, 1);
+        sql.run("DELETE FROM duroxide_instances", []).unwrap();
+        // An hour apart by the true time; every seventh clock is 20 hours ahead, every eleventh 20 hours behind.
+        let hour = 3_600_000_000;
+        let created = |n: i64| (n + if n % 7 == 0 { 20 } else { 0 } - if n % 11 == 0 { 20 } else { 0 }) * hour;
+        sql.run("BEGIN", []).unwrap();
+        for n in 1..=1_000 {
+            let insert = "INSERT INTO duroxide_instances (seq, id, name, created_at, updated_at, start_id)
+                VALUES (?1, 'i' || ?1, 'flow', ?2, 0, x'00')";
+            sql.run(insert, (n, created(n))).unwrap();
+        }
+        sql.run("COMMIT", []).unwrap();
+        let mut looked_at = 0;
+        for (from, before) in (0..1_000).step_by(13).map(|hours| (hours * hour, (hours + 5) * hour)) {
+            let within = filter(|f| {
+                f.created_from = Some(Timestamp::from_micros(from));
+                f.created_before = Some(Timestamp::from_micros(before));
+            });
+            let mut search = Search::new(&sql, &within, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
+            let mut found = Vec::new();
+            while let Some((window, mut some)) =
+                search.next(&[record_query(1000)], |row| row.get::<_, i64>(15)).unwrap()
+            {
+                looked_at += search.entries(&window, &window.range).unwrap();
+                found.append(&mut some);
+            }
+            let expected: Vec<_> = (1..=1_000).rev().filter(|n| (from..before).contains(&created(*n))).collect();
+            assert_eq!(found, expected, "from hour {} on", from / hour);
+        }
+        assert!(looked_at < 77 * 250, "{looked_at} instances were looked at in 77 searches of 1,000");
+    }
+}
