@@ -24,6 +24,8 @@ pub(super) struct Slot {
     /// The last event that is committed.
     pub(super) committed: EventId,
     pub(super) state: SlotState,
+    /// True if the stored instance was seen to be another one, or advanced by another node, while a turn was in flight.
+    pub(super) is_stale: bool,
     /// The claim by which the node owns it.
     pub(super) claim: u64,
     /// Deliveries for the next turn.
@@ -108,9 +110,12 @@ impl Slot {
         slot
     }
 
-    /// Returns true if the stored instance has advanced beyond this copy: another node owned it in the meantime.
-    pub(super) fn is_behind(&self, acquired: &AcquiredInstance) -> bool {
-        (self.execution.number, self.committed) < (acquired.execution.number, acquired.last_event)
+    /// Returns true if this is not the live copy of the stored instance: the id belongs to another one, or another node has
+    /// advanced it. While a turn is in flight, its own commit may have advanced it.
+    pub(super) fn is_other_than(&self, acquired: &AcquiredInstance) -> bool {
+        let stored = (acquired.execution.number, acquired.last_event);
+        let is_behind = (self.execution.number, self.committed) < stored && !matches!(self.state, SlotState::Busy);
+        self.execution.identity != acquired.execution.identity || is_behind
     }
 
     /// Makes the slot of an instance without history.
@@ -122,6 +127,7 @@ impl Slot {
             version,
             committed: EventId(0),
             state: SlotState::Cold,
+            is_stale: false,
             claim: 0,
             inbox: Vec::new(),
             heard: 0,
@@ -198,9 +204,9 @@ impl Slot {
         }
     }
 
-    /// Counts the start as received: its client has stored it as a message.
-    pub(super) fn start_is_stored(&mut self) {
-        self.heard = self.heard.max(1);
+    /// Counts the start as received: its client has stored it as a message with this number.
+    pub(super) fn start_is_stored(&mut self, number: u64) {
+        self.heard = self.heard.max(number);
     }
 
     /// Returns the number of the last message that it has received.
@@ -234,11 +240,6 @@ impl Slot {
         self.followers = std::mem::take(&mut old.followers);
         self.ahead = std::mem::take(&mut old.ahead);
         (self.heard, self.claim) = (old.heard, old.claim);
-    }
-
-    /// Whether something has come since the last turn.
-    pub(super) fn has_mail(&self) -> bool {
-        !self.inbox.is_empty()
     }
 
     /// Puts back what a turn has not read.

@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorCode, Suspension};
 use crate::history::{Event, EventKind, Input};
-use crate::id::{ExecutionId, InstanceId};
+use crate::id::{ExecutionId, Identity, InstanceId};
 use crate::registry::{Lookup, Registry};
 use crate::replay::{Execution, Fault};
 
@@ -36,7 +36,8 @@ use crate::replay::{Execution, Fault};
 pub fn check_history(registry: &Registry, history: &[Event]) -> Result<(), Box<Suspension>> {
     let without_states = |entry: &crate::registry::Entry| entry.kind() == crate::registry::Kind::Orchestration;
     let instance = InstanceId::new("history-check").unwrap_or_else(|e| unreachable!("a valid id: {e}"));
-    let replayed = replay(&registry.lookup_of(without_states), ExecutionId { instance, number: 1 }, history);
+    let execution = ExecutionId { instance, identity: Identity::UNKNOWN, number: 1 };
+    let replayed = replay(&registry.lookup_of(without_states), execution, history);
     replayed.map(drop).map_err(|fault| fault.0)
 }
 

@@ -27,8 +27,8 @@ pub(super) struct Acquiring {
     load: BTreeSet<InstanceId>,
     /// Instances whose live copies miss messages.
     gaps: BTreeSet<InstanceId>,
-    /// Those that the request under way asks for.
-    loading: BTreeSet<InstanceId>,
+    /// Those that the request under way asks for, each with the last message number that its live copy has.
+    loading: BTreeMap<InstanceId, Option<u64>>,
     /// The last claim that was received.
     claim: u64,
     /// Instances of answers, with their highest message number: the next request acknowledges their mail.
@@ -59,7 +59,7 @@ impl Acquiring {
             saturated: false,
             load: BTreeSet::new(),
             gaps: BTreeSet::new(),
-            loading: BTreeSet::new(),
+            loading: BTreeMap::new(),
             claim: 0,
             heard: BTreeMap::new(),
             cancelled: Vec::new(),
@@ -126,7 +126,9 @@ impl Node {
 
     fn want(&mut self) -> Want {
         let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
-        self.acquiring.loading = std::mem::take(&mut self.acquiring.load);
+        let heard = |instance: &InstanceId| self.slots.get(instance).map(Slot::heard);
+        let load = std::mem::take(&mut self.acquiring.load).into_iter();
+        self.acquiring.loading = load.map(|instance| (instance.clone(), heard(&instance))).collect();
         let alone = self.acquiring.quarantined.is_none();
         let closed = self.draining.is_some() || !alone;
         let mut groups = Vec::new();
@@ -139,14 +141,13 @@ impl Node {
                 groups.push(ActivityGroup { names: names.clone(), limit });
             }
         }
-        let heard = |instance: &InstanceId| self.slots.get(instance).map(Slot::heard);
-        let load = |instance: &InstanceId| Load { instance: instance.clone(), heard: heard(instance) };
+        let load = self.acquiring.loading.iter();
         Want {
             orchestrations: self.acquiring.orchestrations.clone(),
             instances: if closed { 0 } else { Acquiring::INSTANCES },
             activities: groups,
             tags: self.shared.tags.clone(),
-            load: self.acquiring.loading.iter().map(load).collect(),
+            load: load.map(|(instance, heard)| Load { instance: instance.clone(), heard: *heard }).collect(),
             alone,
             now: self.now(),
             claim: self.acquiring.claim,
@@ -177,11 +178,18 @@ impl Node {
             self.acquiring.due_at(until);
         }
         for instance in acquired.instances {
+            let id = &instance.execution.instance;
+            let is_partial = loading.get(id).is_some_and(Option::is_some);
+            if is_partial && !self.slots.contains_key(id) {
+                // The live copy that had the earlier messages was dropped in the meantime.
+                self.acquiring.load(id.clone());
+                continue;
+            }
             self.handed_out(&instance.execution, instance.last_event, self.acquiring.asked);
             self.acquiring.heard.insert(instance.execution.instance.clone(), instance.arrivals);
             self.take(instance);
         }
-        for instance in &loading {
+        for instance in loading.keys() {
             if !self.acquiring.load.contains(instance) && !self.slots.contains_key(instance) {
                 self.look_for(instance);
             }

@@ -1,5 +1,6 @@
 //! What is committed, and what follows once it is durable.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use semver::Version;
@@ -109,7 +110,7 @@ impl Node {
         for (Outbound { commit, context, given_up }, result) in done {
             self.acquiring.end_quarantine(commit.write.instance());
             if given_up && held {
-                self.look_for_a_while(commit.write.instance().clone());
+                affected(&commit.write).into_iter().for_each(|instance| self.look_for_a_while(instance));
             }
             match (Arc::unwrap_or_clone(commit).write, context) {
                 (Write::Turn(turn), Context::Turn(context)) => match result {
@@ -134,19 +135,18 @@ impl Node {
         if let Some(slot) = current {
             slot.version = version;
             slot.committed = turn.events.last().map_or(turn.after, |event| event.id);
-            let mail = slot.has_mail();
+            let is_stale = slot.is_stale;
             slot.put_back(left);
             turn.cancelled_messages.iter().for_each(|call| slot.remove_timers(*call));
             match (&turn.then, execution) {
-                (Then::Continue, Some(execution)) => self.rest(&own, execution),
-                (Then::ContinueAsNew { version }, _) => self.begin_next_execution(&turn.execution, version.clone()),
-                _ => {
-                    self.drop_slot(&own);
-                    if mail {
-                        // It may be for another instance, which has taken the id before this answer came.
-                        self.acquiring.load(own);
-                    }
+                (Then::Continue, Some(execution)) if !is_stale => self.rest(&own, execution),
+                (Then::ContinueAsNew { version }, _) if !is_stale => {
+                    self.begin_next_execution(&turn.execution, version.clone());
                 }
+                _ => self.drop_slot(&own),
+            }
+            if is_stale {
+                self.acquiring.load(own);
             }
         }
         if held {
@@ -189,16 +189,12 @@ impl Node {
 
     /// Delivers the messages of a turn to instances of this node, without a request to the provider.
     fn forward(&mut self, turn: Turn, committed: &Committed) {
-        let own = turn.execution.instance;
         if committed.repeated {
             // The placements are unknown: the provider shows which of the instances this node owns, and their messages.
-            self.keep_timers(&own, turn.messages.iter());
-            let others = turn.messages.into_iter().map(|out| out.to);
-            others.chain(turn.starts.into_iter().map(|child| child.new.instance)).chain([own]).for_each(|instance| {
-                self.acquiring.load(instance);
-            });
-            return;
+            targets(&turn).for_each(|instance| self.acquiring.load(instance.clone()));
+            return self.keep_timers(&turn.execution.instance, turn.messages.iter());
         }
+        let own = turn.execution.instance;
         self.keep_timers(&own, turn.messages.iter());
         for (out, placement) in turn.messages.into_iter().zip(&committed.messages) {
             self.placed(out.to, out.message, *placement);
@@ -259,8 +255,10 @@ impl Node {
         if matches!(error, CommitError::Fenced) {
             self.heartbeat.beat_now();
         }
-        // Also where it was fenced: it may have ended, and another with its id be ours.
-        self.acquiring.load(instance.clone());
+        // It may have been written before, by a commit whose answer was lost. Then the node owns instances that it created, and
+        // has not forwarded its messages. Also if it was fenced: the instance may have ended, and a later one with its id belong
+        // to this node.
+        targets(turn).for_each(|instance| self.acquiring.load(instance.clone()));
     }
 
     fn write_answered(&mut self, write: Write, result: Result<Committed, CommitError>) {
@@ -296,6 +294,19 @@ impl Node {
             let id = ActivityId { execution: turn.execution.clone(), call: activity.call };
             self.start_attempt(Tenure { activity: id, attempt: 1, claim: 0 }, event.clone(), activity.headers.clone());
         }
+    }
+}
+
+/// Returns the instances that a turn writes to: its own, those that it sends messages to, and those that it starts.
+fn targets(turn: &Turn) -> impl Iterator<Item = &InstanceId> {
+    let others = turn.messages.iter().map(|out| &out.to).chain(turn.starts.iter().map(|child| &child.new.instance));
+    others.chain([&turn.execution.instance])
+}
+
+fn affected(write: &Write) -> BTreeSet<InstanceId> {
+    match write {
+        Write::Turn(turn) => targets(turn).cloned().collect(),
+        other => BTreeSet::from([other.instance().clone()]),
     }
 }
 

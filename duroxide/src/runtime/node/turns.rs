@@ -20,8 +20,8 @@ impl Node {
         let execution = new.first_execution();
         if let Some(slot) = self.slots.get_mut(&new.instance) {
             if slot.execution.identity == execution.identity {
-                // The client has stored the start before the first turn could create the instance.
-                slot.start_is_stored();
+                // The client has stored the start, unless the first turn has created the instance before.
+                number.into_iter().for_each(|number| slot.start_is_stored(number));
                 slot.birth = None;
             } else {
                 self.reload(&new.instance);
@@ -39,10 +39,13 @@ impl Node {
         }
     }
 
-    /// Drops a live copy that is not what is stored, and loads the instance if it is still owned. A turn in flight will have its
-    /// commit refused instead.
+    /// Drops a live copy that is not that of the stored instance, and loads the instance if it is still owned: after the turn that
+    /// is in flight, if there is one.
     fn reload(&mut self, instance: &InstanceId) {
-        if self.slots.get(instance).is_some_and(|slot| !matches!(slot.state, SlotState::Busy)) {
+        let Some(slot) = self.slots.get_mut(instance) else { return };
+        if matches!(slot.state, SlotState::Busy) {
+            slot.is_stale = true;
+        } else {
             self.drop_slot(instance);
             self.acquiring.load(instance.clone());
         }
@@ -59,9 +62,7 @@ impl Node {
             return self.suspend(&acquired.execution, acquired.last_event, fault, 0);
         }
         match self.slots.get_mut(&instance) {
-            Some(slot) if slot.execution.identity != acquired.execution.identity || slot.is_behind(&acquired) => {
-                return self.reload(&instance);
-            }
+            Some(slot) if slot.is_other_than(&acquired) => return self.reload(&instance),
             Some(slot) => {
                 slot.claim = acquired.claim;
                 slot.receive_all(acquired.messages, acquired.arrivals, now);

@@ -369,16 +369,21 @@ impl Admin for Connection {
 }
 
 fn show_acquired(acquired: &Acquired) -> String {
-    let instances: Vec<_> = acquired.instances.iter().map(|i| i.execution.to_string()).collect();
+    let instances: Vec<_> = acquired.instances.iter().map(show_instance).collect();
     let activities: Vec<_> = acquired.activities.iter().map(|a| a.id.to_string()).collect();
-    let messages: Vec<_> = acquired.messages.iter().map(|(to, m)| format!("{to} {}", m.data)).collect();
-    format!("instances {instances:?}, activities {activities:?}, messages {messages:?}, next {:?}", acquired.next_due)
+    let claim = acquired.claim;
+    format!("claim {claim}: instances {instances:?}, activities {activities:?}, next {:?}", acquired.next_due)
+}
+
+fn show_instance(instance: &AcquiredInstance) -> String {
+    let messages: Vec<_> = instance.messages.iter().map(|m| format!("{:?} {}", m.number, m.data)).collect();
+    format!("{} after {} with {} {messages:?}", instance.execution, instance.last_event, instance.arrivals)
 }
 
 fn show_submission(entry: &Submission) -> String {
     match entry {
-        Submission::Start { new, .. } => format!("start of {}; ", new.instance),
-        Submission::Send { to, message, .. } => format!("message {} to {to}; ", message.id),
+        Submission::Start(StartRequest { new, .. }) => format!("start of {}; ", new.instance),
+        Submission::Send(SendRequest { to, message, .. }) => format!("message {} to {to}; ", message.id),
         Submission::Terminate { turn, .. } => format!("end of {}; ", turn.execution),
         Submission::Resume { instance, .. } => format!("resumption of {instance}; "),
     }

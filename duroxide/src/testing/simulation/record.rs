@@ -9,7 +9,7 @@ use super::world::Process;
 use crate::activity::Ended;
 use crate::clock::Timestamp;
 use crate::history::{Decision, Input};
-use crate::id::{ActivityId, Epoch, EventId, ExecutionId, InstanceId, MessageId, NodeId};
+use crate::id::{ActivityId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId, NodeId};
 use crate::payload::Payload;
 use crate::provider::*;
 
@@ -22,8 +22,6 @@ pub(super) struct Record {
     pub(super) instances: BTreeMap<InstanceId, Seen>,
     /// Instances that were deleted or pruned at some time.
     pub(super) removed: BTreeSet<InstanceId>,
-    /// The last execution of each of them.
-    counted: BTreeMap<InstanceId, u64>,
     /// Executions that were pruned.
     pub(super) pruned: BTreeSet<ExecutionId>,
     /// How many turns there were; and, of each execution, its turns with their last events.
@@ -53,8 +51,6 @@ pub(super) struct Seen {
     start_of_parent: Option<MessageId>,
     pub(super) owner: Option<Epoch>,
     pub(super) status: InstanceStatus,
-    /// Its first execution: those before belong to instances that it has replaced.
-    first: u64,
     waits: HashMap<MessageId, MessageRow>,
     /// What clients have sent and it has not read, in the order of arrival.
     sent: Vec<Sent>,
@@ -120,7 +116,7 @@ impl Record {
     pub(super) fn client_begins(&mut self, entries: &[Submission]) {
         self.calls += 1;
         for entry in entries {
-            if let Submission::Send { message, .. } = entry {
+            if let Submission::Send(SendRequest { message, .. }) = entry {
                 self.begun.entry(message.id).or_insert(self.calls);
             }
         }
@@ -130,7 +126,7 @@ impl Record {
     pub(super) fn client_is_told(&mut self, entries: &[Submission]) {
         self.calls += 1;
         for entry in entries {
-            let Submission::Send { to, message, .. } = entry else { continue };
+            let Submission::Send(SendRequest { to, message, .. }) = entry else { continue };
             let sent = self.instances.get_mut(to).and_then(|seen| seen.sent.iter_mut().find(|s| s.id == message.id));
             sent.into_iter().for_each(|sent| sent.answered = sent.answered.or(Some(self.calls)));
         }
@@ -145,10 +141,12 @@ impl Record {
         for (entry, answer) in entries.into_iter().zip(answers) {
             let Ok(submitted) = answer else { continue };
             match entry {
-                Submission::Start { new, .. } if submitted.written && self.done.insert(new.start.id.0) => {
-                    self.create_queued(new, submitted.execution, submitted.owner);
+                Submission::Start(StartRequest { new, .. })
+                    if submitted.written && self.done.insert(new.start.id.0) =>
+                {
+                    self.create_queued(new, submitted.owner);
                 }
-                Submission::Send { to, message, .. } if self.done.insert(message.id.0) => {
+                Submission::Send(SendRequest { to, message, .. }) if self.done.insert(message.id.0) => {
                     let begun = self.begun.get(&message.id).copied().unwrap_or(0);
                     if let Some(seen) = self.instances.get_mut(&to) {
                         seen.sent.push(Sent { id: message.id, from, begun, answered: None });
@@ -179,7 +177,7 @@ impl Record {
             let Ok(committed) = answer else { continue };
             let new = self.done.insert(id.0);
             if committed.repeated {
-                if new && !matches!(write, Write::Outcome { .. }) {
+                if new {
                     self.violated(format!("commit {id} was answered as repeated, and was never carried out"));
                 }
                 continue;
@@ -192,13 +190,13 @@ impl Record {
             }
             match write {
                 Write::Turn(turn) => self.turn(Some(lease), *turn, Some(committed)),
-                Write::Outcome { activity, message, .. } => {
+                Write::Outcome { tenure, message } => {
                     if committed.messages.first() != Some(&Placement::Refused) {
-                        self.queue(&activity.execution.instance, &message);
+                        self.queue(&tenure.activity.execution.instance, &message);
                     }
                 }
-                Write::ReleaseInstance { instance } => {
-                    if let Some(seen) = self.instances.get_mut(&instance) {
+                Write::ReleaseInstance { execution, .. } => {
+                    if let Some(seen) = self.instances.get_mut(&execution.instance) {
                         seen.owner = None;
                     }
                 }
@@ -217,7 +215,7 @@ impl Record {
             if self.instances.contains_key(&own) {
                 self.violated(format!("{own} was created, and was there already"));
             }
-            self.create(*new, 1, lease.map(|lease| lease.epoch));
+            self.create(*new, lease.map(|lease| lease.epoch));
         }
         let Some(seen) = self.instances.get_mut(&own) else {
             return self.violated(format!("{own} has made a turn, and was never started"));
@@ -264,7 +262,7 @@ impl Record {
             !(called && own && waiting.visible_at.is_some())
         });
         match turn.then {
-            Then::Go => {}
+            Then::Continue => {}
             Then::Suspend { .. } => (seen.status, seen.owner) = (InstanceStatus::Suspended, None),
             Then::Finish { status } => {
                 (seen.status, seen.owner, seen.ended) = (status, None, Some(self.turns));
@@ -287,32 +285,32 @@ impl Record {
         starts: Vec<NewChild>,
         committed: Option<&Committed>,
     ) {
-        let placed = |placements: Option<&Vec<Placement>>, n: usize| placements.and_then(|p| p.get(n)).copied();
+        let started = |n: usize| committed.and_then(|committed| committed.starts.get(n)).map(|placement| placement.start);
+        let placed = |n: usize| committed.and_then(|committed| committed.messages.get(n)).copied();
         for (n, child) in starts.into_iter().enumerate() {
-            match placed(committed.map(|c| &c.starts), n) {
-                Some(Placement::Refused) => self.queue(from, &child.otherwise),
+            match started(n) {
+                Some(Placement::Refused) => self.queue(from, &child.if_taken),
                 placement => {
-                    let owner = if let Some(Placement::Owned(epoch)) = placement { Some(epoch) } else { None };
-                    let first = self.counted.get(&child.new.instance).map_or(1, |last| last + 1);
-                    self.create_queued(child.new, first, owner);
+                    self.create_queued(child.new, placement.and_then(Placement::owner));
                     child.accepted.iter().for_each(|accepted| self.queue(from, accepted));
                 }
             }
         }
         for (n, out) in messages.into_iter().enumerate() {
-            if placed(committed.map(|c| &c.messages), n) != Some(Placement::Refused) {
+            if placed(n) != Some(Placement::Refused) {
                 self.queue(&out.to, &out.message);
             }
         }
     }
 
-    fn create_queued(&mut self, new: NewInstance, execution: u64, owner: Option<Epoch>) {
+    fn create_queued(&mut self, new: NewInstance, owner: Option<Epoch>) {
         let (instance, start) = (new.instance.clone(), new.start.clone());
-        self.create(new, execution, owner);
+        self.create(new, owner);
         self.queue(&instance, &start);
     }
 
-    fn create(&mut self, new: NewInstance, execution: u64, owner: Option<Epoch>) {
+    fn create(&mut self, new: NewInstance, owner: Option<Epoch>) {
+        let execution = new.first_execution();
         let status = InstanceStatus::Running;
         let parent = new.parent.as_ref().and_then(|parent| self.instances.get(&parent.execution.instance));
         let seen = Seen {
@@ -320,10 +318,9 @@ impl Record {
             start_of_parent: parent.map(|parent| parent.start),
             owner,
             status,
-            first: execution,
             waits: HashMap::new(),
             sent: Vec::new(),
-            execution,
+            execution: 1,
             ended: None,
             unread_close: false,
         };
@@ -331,7 +328,7 @@ impl Record {
         self.histories.retain(|id, _| id.instance != new.instance);
         self.turns_of.retain(|id, _| id.instance != new.instance);
         self.attempts.retain(|id, _| id.execution.instance != new.instance);
-        self.histories.insert(ExecutionId { instance: new.instance, number: execution }, Vec::new());
+        self.histories.insert(execution, Vec::new());
     }
 
     fn queue(&mut self, to: &InstanceId, message: &MessageRow) {
@@ -347,7 +344,7 @@ impl Record {
         for (id, answer) in instances.iter().zip(answers) {
             if answer.is_ok() {
                 match self.instances.remove(id) {
-                    Some(seen) if seen.status.is_finished() => drop(self.counted.insert(id.clone(), seen.execution)),
+                    Some(seen) if seen.status.is_finished() => {}
                     _ => self.violated(format!("{id} was deleted, and had not finished")),
                 }
                 self.removed.insert(id.clone());
@@ -366,7 +363,6 @@ impl Record {
             if id.number < seen.execution {
                 continue;
             }
-            self.counted.insert(id.instance.clone(), seen.execution);
             if !seen.status.is_finished() {
                 self.violated(format!("{id} was pruned, and had not finished"));
             }
@@ -393,7 +389,8 @@ impl Record {
             let decision = serde_json::from_str::<Decision>(&event.data);
             event.decision && matches!(decision, Ok(Decision::ActivityScheduled(scheduled)) if scheduled.call == *call)
         };
-        let replaced = self.instances.get(&execution.instance).is_some_and(|seen| execution.number < seen.first);
+        let current = self.instances.get(&execution.instance).map(|seen| Identity::from(seen.start));
+        let replaced = current.is_some_and(|current| current != execution.identity);
         let gone = replaced || self.removed.contains(&execution.instance) || self.pruned.contains(execution);
         let scheduled = self.histories.get(execution).is_some_and(|history| history.iter().any(schedules));
         if !scheduled && !gone {

@@ -11,8 +11,8 @@
 //! - A **take-over** (of a dead node, or of a node that leaves or joins again) reads which items the epoch owns, waits for
 //!   the locks of their instances, and frees, when it finishes, those of the items that the epoch still owns. It does not
 //!   see items that became visible after it had read.
-//! - A **question** for work reads the new messages of owned instances first, and claims later. A claim skips locked
-//!   instances; once a lock is released, the nodes are told to ask again.
+//! - A **request** for work begins with its snapshot, and claims later. A claim skips locked instances; once a lock is
+//!   released, the nodes are told to ask again.
 //! - Reads, renewals, deleting and pruning are one moment, and see finished transactions only.
 //! - A transaction whose process died in between is finished or rolled back, as the seed chooses.
 //!
@@ -22,17 +22,16 @@
 //!
 //! Each of these rules keeps the storage correct, and a [`Flaw`] takes one of them away:
 //!
-//! - Numbers become visible in ascending order, because a message gets its number at the moment of visibility. A number
-//!   that is taken when the transaction begins, as from a sequence, can become visible after a higher one. A node that has
+//! - The numbers of an instance become visible in ascending order, because a message gets its number under the lock of the
+//!   instance. A number that is taken before, as from a sequence, can become visible after a higher one. A node that has
 //!   read up to the higher one never asks for the lower one.
 //! - A transaction that creates ownership excludes a take-over: it holds a shared lock on the epoch, which a take-over locks
 //!   exclusively before it reads. Otherwise the take-over misses an item that becomes visible later, and the item belongs
 //!   to an ended epoch for ever.
 //! - A claim returns the messages that are visible once it has locked the instance. A single statement returns those of its
-//!   snapshot, which is older than its locks: a message is missing, and the client in the process of the new owner, which
-//!   was told of no earlier message, hands over a later one.
+//!   snapshot, which is older than its locks: a message is missing although the answer counts it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -58,8 +57,8 @@ pub(super) enum Isolation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Flaw {
-    /// Messages are numbered when their transaction begins: numbers become visible out of order.
-    NumbersBeforeVisibility,
+    /// Messages are numbered before their instance is locked, as from a sequence: numbers become visible out of order.
+    NumbersBeforeLock,
     /// A transaction that creates ownership does not exclude a take-over of the owner.
     BirthDoesNotExcludeTakeOver,
     /// A claim returns the messages of a snapshot that is older than its locks.
@@ -71,36 +70,32 @@ pub(super) struct Storage {
     snapshots: Option<Arc<Snapshots>>,
 }
 
-/// The locks that a write needs, and how many numbers for its messages.
+/// The locks that a write needs.
 #[derive(Default)]
 pub(super) struct Footprint {
     instances: BTreeSet<InstanceId>,
     /// The epoch that will own the items which the write creates, if it creates owned ones.
     creates_for: Option<Epoch>,
-    messages: usize,
 }
 
 impl Footprint {
     pub(super) fn of_commit(lease: &Lease, commit: &Commit) -> Self {
         match &commit.write {
             Write::Turn(turn) => Self::of_turn(Some(lease.epoch), turn),
-            write => {
-                let messages = usize::from(matches!(write, Write::Outcome { .. }));
-                Self { instances: BTreeSet::from([write.instance().clone()]), creates_for: None, messages }
-            }
+            write => Self { instances: BTreeSet::from([write.instance().clone()]), creates_for: None },
         }
     }
 
     pub(super) fn of_submission(submission: &Submission) -> Self {
-        let (instance, creates_for, messages) = match submission {
-            Submission::Start { new, lease, .. } => {
-                (&new.instance, lease.filter(|_| new.eager).map(|lease| lease.epoch), 1)
+        let (instance, creates_for) = match submission {
+            Submission::Start(StartRequest { new, lease, .. }) => {
+                (&new.instance, lease.filter(|_| new.eager).map(|lease| lease.epoch))
             }
-            Submission::Send { to, .. } => (to, None, 1),
-            Submission::Resume { instance, .. } => (instance, None, 0),
+            Submission::Send(SendRequest { to, .. }) => (to, None),
+            Submission::Resume { instance, .. } => (instance, None),
             Submission::Terminate { turn, .. } => return Self::of_turn(None, turn),
         };
-        Self { instances: BTreeSet::from([instance.clone()]), creates_for, messages }
+        Self { instances: BTreeSet::from([instance.clone()]), creates_for }
     }
 
     fn of_turn(epoch: Option<Epoch>, turn: &Turn) -> Self {
@@ -111,8 +106,6 @@ impl Footprint {
         Self {
             instances: to.chain([&turn.execution.instance]).cloned().collect(),
             creates_for: epoch.filter(|_| eager),
-            // A start is a message to the child, and one to its parent.
-            messages: turn.messages.len() + 2 * turn.starts.len(),
         }
     }
 }
@@ -150,11 +143,13 @@ impl Storage {
         let Some(snapshots) = self.snapshots.clone() else { return Ok(apply(&memory, Begun::default())) };
         in_its_own_task(async move {
             let _no_take_over = snapshots.exclude_take_over(footprint.creates_for).await;
-            let _locks = snapshots.lock(&footprint.instances).await;
-            let mut begun = memory.begin();
-            if snapshots.flaw == Some(Flaw::NumbersBeforeVisibility) {
-                memory.take_numbers(&mut begun, i64::try_from(footprint.messages).unwrap_or(i64::MAX));
+            let mut numbers = BTreeMap::new();
+            if snapshots.flaw == Some(Flaw::NumbersBeforeLock) {
+                numbers = memory.take_numbers(&footprint.instances);
+                snapshots.let_time_pass().await;
             }
+            let _locks = snapshots.lock(&footprint.instances).await;
+            let begun = memory.begin(numbers);
             snapshots.trace.add(|| format!("a transaction on {:?} begins", footprint.instances));
             snapshots.let_time_pass().await;
             if has_died() && snapshots.dice().chance(0.5) {
@@ -224,7 +219,7 @@ impl Storage {
         Ok(members.into_iter().filter(|member| member.info.id == node).map(|member| member.epoch).collect())
     }
 
-    /// Answers a question for work, and calls `observe` when the claimed work is owned.
+    /// Answers a request for work, and calls `observe` when the claimed work is owned.
     pub(super) async fn acquire(
         &self,
         lease: &Lease,
@@ -236,12 +231,12 @@ impl Storage {
             observe(&acquired);
             return Ok(acquired);
         };
-        let messages = self.memory.new_messages(lease, &want);
+        let last_seen = self.memory.last_arrival();
         snapshots.let_time_pass().await;
         let _no_take_over = snapshots.exclude_take_over(Some(lease.epoch)).await;
         let reads_first = snapshots.flaw == Some(Flaw::ClaimReadsBeforeItLocks);
-        let beside = Beside { locked: snapshots.locked(), last_seen: reads_first.then_some(messages.cursor.arrival) };
-        let (acquired, skipped) = self.memory.claim(lease, &want, messages, beside);
+        let beside = Beside { locked: snapshots.locked(), last_seen: reads_first.then_some(last_seen) };
+        let (acquired, skipped) = self.memory.claim(lease, &want, beside);
         snapshots.skipped.fetch_or(skipped, Ordering::Relaxed);
         observe(&acquired);
         Ok(acquired)

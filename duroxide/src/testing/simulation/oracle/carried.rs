@@ -20,7 +20,7 @@ pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
 }
 
 fn before(id: &ExecutionId) -> ExecutionId {
-    ExecutionId { instance: id.instance.clone(), number: id.number.saturating_sub(1) }
+    ExecutionId { number: id.number.saturating_sub(1), ..id.clone() }
 }
 
 /// Follows an instance from one execution to the next.
