@@ -1,4 +1,4 @@
-//! Both providers are driven with the same random operations; whatever can be seen of them must be the same after each.
+//! Drives both providers with one random program. After each step, their answers and their stored state must be equal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{
-    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, InstanceId, Lane, MessageId, NodeId, Payload, Timestamp,
+    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, Lane, MessageId, NodeId, Payload,
+    Timestamp,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -19,13 +20,13 @@ const NODES: usize = 3;
 /// One step of a program. Small numbers, so that the steps meet.
 #[derive(Debug, Clone)]
 enum Step {
-    Start { instance: usize, node: Option<usize>, policy: u8, delay: i64, pinned: bool, again: bool },
-    Send { instance: usize, node: Option<usize>, delay: i64, old: bool, large: bool, again: bool },
+    Start { instance: usize, node: Option<usize>, policy: u8, delay: i64, pinned: bool, resent: bool },
+    Send { instance: usize, node: Option<usize>, delay: i64, old: bool, large: bool, resent: bool },
     Create { node: usize, instance: usize, plan: Plan },
     Turn { node: usize, instance: usize, plan: Plan },
-    Activity { node: usize, pick: usize, kind: u8, attempt_off: bool },
-    ReleaseInstance { node: usize, instance: usize },
-    Acquire { node: usize, instances: usize, activities: usize, alone: bool, load: usize },
+    Activity { node: usize, pick: usize, kind: u8, wrong: u8 },
+    ReleaseInstance { node: usize, instance: usize, wrong: u8 },
+    Acquire { node: usize, request: Request },
     Resume { instance: usize },
     Terminate { instance: usize },
     Renew { node: usize },
@@ -36,7 +37,23 @@ enum Step {
     Tick { seconds: i64 },
 }
 
-/// What a turn does; what it needs is looked up in the reference.
+/// A request for work.
+#[derive(Debug, Clone)]
+struct Request {
+    instances: usize,
+    activities: usize,
+    alone: bool,
+    /// An instance to load, and after which of its messages.
+    load: Option<(usize, Option<u64>)>,
+    /// True if it acknowledges the last answer.
+    acknowledges: bool,
+    /// True if its claim is older than that of the last answer.
+    is_late: bool,
+    /// True if the node does not receive the answer.
+    is_lost: bool,
+}
+
+/// The content of a turn; the rows that it needs are read from the reference.
 #[derive(Debug, Clone)]
 struct Plan {
     then: u8,
@@ -48,8 +65,10 @@ struct Plan {
     tagged: bool,
     cancel: bool,
     timer: Option<i64>,
-    take_back: bool,
+    cancel_timers: bool,
     send_to: usize,
+    /// The identity that the message names: none, that of the instance, or another.
+    identity: u8,
     child: usize,
     outcome: bool,
     wrong: u8,
@@ -58,10 +77,10 @@ struct Plan {
 
 fn plan() -> impl Strategy<Value = Plan> {
     let first = (0..10_u8, 0..4_usize, 0..3_usize, 0..3_usize, any::<bool>(), any::<bool>(), any::<bool>());
-    let second = (any::<bool>(), prop::option::of(0..20_i64), any::<bool>(), 0..8_usize, 0..8_usize);
+    let second = (any::<bool>(), prop::option::of(0..20_i64), any::<bool>(), 0..8_usize, 0..3_u8, 0..8_usize);
     (first, second, any::<bool>(), 0..12_u8, any::<bool>()).prop_map(|(first, second, outcome, wrong, large)| {
         let (then, events, consume, schedule, eager, detached, tagged) = first;
-        let (cancel, timer, take_back, send_to, child) = second;
+        let (cancel, timer, cancel_timers, send_to, identity, child) = second;
         Plan {
             then,
             events,
@@ -72,8 +91,9 @@ fn plan() -> impl Strategy<Value = Plan> {
             tagged,
             cancel,
             timer,
-            take_back,
+            cancel_timers,
             send_to,
+            identity,
             child,
             outcome,
             wrong,
@@ -82,26 +102,35 @@ fn plan() -> impl Strategy<Value = Plan> {
     })
 }
 
+fn request() -> impl Strategy<Value = Request> {
+    // All instances or none: one turn can make several that are due at one time, and their order is open.
+    let wanted = (prop_oneof![Just(0_usize), Just(100)], 0..4_usize, any::<bool>());
+    let load = prop::option::of((0..INSTANCES, prop::option::of(0..4_u64)));
+    let claims = (any::<bool>(), prop::bool::weighted(0.1), prop::bool::weighted(0.2));
+    (wanted, load, claims).prop_map(|((instances, activities, alone), load, (acknowledges, is_late, is_lost))| {
+        Request { instances, activities, alone, load, acknowledges, is_late, is_lost }
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let instance = 0..INSTANCES;
     let node = 0..NODES;
     prop_oneof![
         4 => (instance.clone(), prop::option::of(node.clone()), 0..3_u8, 0..6_i64, any::<bool>(), prop::bool::weighted(0.2))
-            .prop_map(|(instance, node, policy, delay, pinned, again)| {
-                Step::Start { instance, node, policy, delay, pinned, again }
+            .prop_map(|(instance, node, policy, delay, pinned, resent)| {
+                Step::Start { instance, node, policy, delay, pinned, resent }
             }),
         4 => (instance.clone(), prop::option::of(node.clone()), 0..10_i64, any::<bool>(), any::<bool>(), any::<bool>())
-            .prop_map(|(instance, node, delay, old, large, again)| Step::Send { instance, node, delay, old, large, again }),
+            .prop_map(|(instance, node, delay, old, large, resent)| Step::Send { instance, node, delay, old, large, resent }),
         2 => (node.clone(), instance.clone(), plan()).prop_map(
             |(node, instance, plan)| Step::Create { node, instance, plan }),
         12 => (node.clone(), instance.clone(), plan()).prop_map(
             |(node, instance, plan)| Step::Turn { node, instance, plan }),
-        6 => (node.clone(), 0..6_usize, 0..4_u8, prop::bool::weighted(0.1)).prop_map(
-            |(node, pick, kind, attempt_off)| Step::Activity { node, pick, kind, attempt_off }),
-        1 => (node.clone(), instance.clone()).prop_map(|(node, instance)| Step::ReleaseInstance { node, instance }),
-        // All instances or none: one turn can make several that are due at the same time, and their order is open.
-        8 => (node.clone(), prop_oneof![Just(0_usize), Just(100)], 0..4_usize, any::<bool>(), instance.clone()).prop_map(
-            |(node, instances, activities, alone, load)| Step::Acquire { node, instances, activities, alone, load }),
+        6 => (node.clone(), 0..6_usize, 0..4_u8, 0..20_u8).prop_map(
+            |(node, pick, kind, wrong)| Step::Activity { node, pick, kind, wrong }),
+        2 => (node.clone(), instance.clone(), 0..8_u8).prop_map(
+            |(node, instance, wrong)| Step::ReleaseInstance { node, instance, wrong }),
+        8 => (node.clone(), request()).prop_map(|(node, request)| Step::Acquire { node, request }),
         2 => instance.clone().prop_map(|instance| Step::Resume { instance }),
         1 => instance.clone().prop_map(|instance| Step::Terminate { instance }),
         1 => node.clone().prop_map(|node| Step::Renew { node }),
@@ -113,26 +142,25 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Both providers, and what the program remembers.
+/// The facts that a node has received under a lease.
+#[derive(Default)]
+struct Received {
+    claim: u64,
+    heard: BTreeMap<InstanceId, u64>,
+    cancelled: Vec<ActivityId>,
+}
+
+/// Both providers, and the facts that a program needs for its next steps.
 struct Pair {
     memory: MemoryProvider,
     sqlite: SqliteProvider,
     leases: Vec<Lease>,
-    /// What each of them said last; their numbers need not be the same.
-    cursors: BTreeMap<Epoch, (Cursor, Cursor)>,
-    /// In microseconds. Grows with every step, so that no two things are due at the same time.
+    received: BTreeMap<Epoch, Received>,
+    /// In microseconds. Grows with every step, so that the items of two steps are due at different times.
     now: i64,
     last_commit: Option<(Lease, Arc<Commit>)>,
     last_start: Option<NewInstance>,
     last_message: Option<(InstanceId, MessageRow)>,
-}
-
-/// Answers without the numbers of messages, which need not be the same.
-async fn without_numbers(
-    answers: impl Future<Output = Result<Vec<Result<Submitted, SubmitError>>, ProviderError>>,
-) -> Result<Vec<Result<Submitted, SubmitError>>, ProviderError> {
-    let without = |submitted: Submitted| Submitted { last_found: submitted.last_found.map(|_| 0), ..submitted };
-    Ok(answers.await?.into_iter().map(|answer| answer.map(without)).collect())
 }
 
 fn id(n: usize) -> InstanceId {
@@ -161,7 +189,7 @@ fn info(build: u8) -> NodeInfo {
     }
 }
 
-/// Asks both the same, and compares what they say.
+/// Makes one request of both, and compares the answers.
 macro_rules! both {
     ($pair:ident, $provider:ident => $ask:expr) => {{
         let said = {
@@ -185,7 +213,7 @@ impl Pair {
             memory: MemoryProvider::new(),
             sqlite,
             leases: Vec::new(),
-            cursors: BTreeMap::new(),
+            received: BTreeMap::new(),
             now: 100_000_000,
             last_commit: None,
             last_start: None,
@@ -210,7 +238,7 @@ impl Pair {
     }
 
     async fn submit(&self, submission: Submission) {
-        both!(self, provider => without_numbers(provider.submit(vec![submission.clone()])));
+        both!(self, provider => provider.submit(vec![submission.clone()]));
     }
 
     async fn commit(&mut self, lease: Lease, write: Write) {
@@ -222,54 +250,59 @@ impl Pair {
     async fn step(&mut self, step: &Step) {
         self.now += 1;
         match step {
-            Step::Start { instance, node, policy, delay, pinned, again } => {
+            Step::Start { instance, node, policy, delay, pinned, resent } => {
                 let mut start = MessageRow { lane: Lane::Start, ..message("start", false) };
                 start.visible_at = self.later(*delay - 3);
                 let version = pinned.then(|| Version::new(1, 0, 0));
                 let mut new = NewInstance { version, start, eager: node.is_some(), ..new_instance(*instance, false) };
-                if *again {
+                if *resent {
                     new = self.last_start.clone().unwrap_or(new);
                 }
                 self.last_start = Some(new.clone());
                 let if_exists = [IfExists::Error, IfExists::Attach, IfExists::Replace][usize::from(*policy)];
                 let lease = node.map(|node| self.leases[node]);
-                self.submit(Submission::Start { new, if_exists, lease, time: self.time(), again: *again }).await;
+                let request = StartRequest { new, if_exists, lease, time: self.time(), resent: *resent };
+                self.submit(Submission::Start(request)).await;
             }
-            Step::Send { instance, node, delay, old, large, again } => {
+            Step::Send { instance, node, delay, old, large, resent } => {
                 let mut sent = (id(*instance), message("sent", *large));
                 sent.1.visible_at = self.later(*delay - 5);
                 sent.1.execution = old.then_some(1);
-                if *again {
+                if *resent {
                     sent = self.last_message.clone().unwrap_or(sent);
                 }
-                self.submit(Submission::Send {
+                self.submit(Submission::Send(SendRequest {
                     to: sent.0.clone(),
                     message: sent.1.clone(),
                     lease: node.map(|node| self.leases[node]),
                     time: self.time(),
-                    again: *again,
-                })
+                    resent: *resent,
+                }))
                 .await;
                 self.last_message = Some(sent);
             }
             Step::Create { node, instance, plan } => {
-                let turn = Turn {
-                    creates: Some(Box::new(new_instance(*instance, plan.tagged))),
-                    ..self.empty_turn(*instance)
-                };
+                let new = new_instance(*instance, plan.tagged);
+                let turn = Turn::new(new.first_execution(), EventId(0), self.time());
+                let turn = Turn { creates: Some(Box::new(new)), ..turn };
                 self.turn(*node, *instance, turn, plan).await;
             }
             Step::Turn { node, instance, plan } => {
                 let Some(turn) = self.ending(*instance, InstanceStatus::Completed).await else { return };
                 self.turn(*node, *instance, turn, plan).await;
             }
-            Step::Activity { node, pick, kind, attempt_off } => self.activity(*node, *pick, *kind, *attempt_off).await,
-            Step::ReleaseInstance { node, instance } => {
-                self.commit(self.leases[*node], Write::ReleaseInstance { instance: id(*instance) }).await;
+            Step::Activity { node, pick, kind, wrong } => self.activity(*node, *pick, *kind, *wrong).await,
+            Step::ReleaseInstance { node, instance, wrong } => {
+                let Some(loaded) = self.load(*node, *instance).await else { return };
+                let (mut execution, mut claim) = (loaded.execution, loaded.claim);
+                match wrong {
+                    0 => claim += 1,
+                    1 => execution.identity = Identity::new(),
+                    _ => (),
+                }
+                self.commit(self.leases[*node], Write::ReleaseInstance { execution, claim }).await;
             }
-            Step::Acquire { node, instances, activities, alone, load } => {
-                self.acquire(*node, *instances, *activities, *alone, *load).await;
-            }
+            Step::Acquire { node, request } => self.acquire(*node, request).await,
             Step::Resume { instance } => {
                 self.submit(Submission::Resume { instance: id(*instance), time: self.time() }).await;
             }
@@ -292,7 +325,7 @@ impl Pair {
                 let batch = Page::new(*limit);
                 let pruned = async |provider| {
                     let pruned = admin(provider).prune(&Filter::default(), before, &batch).await?;
-                    // The numbers in the tokens need not be the same.
+                    // The numbers in the tokens may differ.
                     Ok::<_, ProviderError>((pruned.executions, pruned.next.is_some()))
                 };
                 both!(self, provider => pruned(provider));
@@ -306,34 +339,21 @@ impl Pair {
         }
     }
 
+    /// Renews, and compares the fates of the lease. The time for which it holds depends on the provider.
     async fn renew(&self, node: usize) {
         let lease = self.leases[node];
-        let sorted = |renewal| match renewal {
-            Renewal::Held { mut cancelled } => {
-                cancelled.sort();
-                Renewal::Held { cancelled }
-            }
-            lost => lost,
+        let holds = async |provider: &dyn Provider| {
+            let renewal = provider.renew(&lease).await?;
+            Ok::<_, ProviderError>(matches!(renewal, Renewal::Held { .. }))
         };
-        let memory = sorted(self.memory.renew(&lease).await.expect("memory"));
-        assert_eq!(memory, sorted(self.sqlite.renew(&lease).await.expect("sqlite")));
+        both!(self, provider => holds(provider));
     }
 
     async fn ending(&self, instance: usize, status: InstanceStatus) -> Option<Turn> {
         let record = self.memory.instance(&id(instance)).await.expect("memory")?;
         let event = self.event(record.last_event.next(), false);
-        Some(Turn {
-            execution: record.execution,
-            after: record.last_event,
-            events: vec![event],
-            then: Then::Finish { status },
-            ..self.empty_turn(instance)
-        })
-    }
-
-    fn empty_turn(&self, instance: usize) -> Turn {
-        let execution = ExecutionId { instance: id(instance), number: 1 };
-        Turn::new(execution, EventId(0), self.time())
+        let turn = Turn::new(record.execution, record.last_event, self.time());
+        Some(Turn { events: vec![event], then: Then::Finish { status }, ..turn })
     }
 
     fn event(&self, id: EventId, large: bool) -> EventRow {
@@ -355,14 +375,12 @@ impl Pair {
             1 => Then::Finish { status: InstanceStatus::Completed },
             2 => Then::Finish { status: InstanceStatus::Failed },
             3 => Then::ContinueAsNew { version: plan.large.then(|| Version::new(1, 0, 0)) },
-            _ => Then::Go,
+            _ => Then::Continue,
         };
         turn.version = Some(Version::new(1, 0, 0));
         let after = turn.after.0;
         turn.events = (1..=plan.events as u64).map(|n| self.event(EventId(after + n), plan.large)).collect();
-        let load = Want { load: vec![id(instance)], ..self.want(0, 0, false) };
-        let loaded = self.memory.acquire(&lease, load).await.expect("memory");
-        let unread = loaded.instances.into_iter().flat_map(|instance| instance.messages);
+        let unread = self.load(node, instance).await.into_iter().flat_map(|instance| instance.messages);
         turn.consumed = unread.map(|message| message.id).take(plan.consume).collect();
         // Calls are numbered by the event that schedules them, so that a number is used once.
         let last = after + plan.events as u64;
@@ -371,7 +389,7 @@ impl Pair {
         if plan.cancel {
             turn.cancelled_activities = (1..=after).filter(|call| call % 2 == 0).map(CallId).collect();
         }
-        if plan.take_back {
+        if plan.cancel_timers {
             turn.cancelled_messages = (1..=after).filter(|call| call % 3 == 0).map(CallId).collect();
         }
         if plan.outcome {
@@ -381,10 +399,17 @@ impl Pair {
             let mut timer =
                 MessageRow { execution: Some(number), call: Some(CallId(last + 1)), ..message("timer", false) };
             timer.visible_at = self.later(delay);
-            turn.messages.push(Outgoing { to: id(instance), message: timer });
+            turn.messages.push(Outgoing { to: id(instance), identity: Some(turn.execution.identity), message: timer });
         }
         if plan.send_to < INSTANCES {
-            turn.messages.push(Outgoing { to: id(plan.send_to), message: message("from a turn", plan.large) });
+            let to = id(plan.send_to);
+            let record = self.memory.instance(&to).await.expect("memory");
+            let identity = match plan.identity {
+                0 => None,
+                1 => record.map(|record| record.execution.identity),
+                _ => Some(Identity::new()),
+            };
+            turn.messages.push(Outgoing { to, identity, message: message("from a turn", plan.large) });
         }
         if plan.child < INSTANCES {
             turn.starts.push(new_child(plan));
@@ -393,51 +418,61 @@ impl Pair {
             0 => turn.consumed.push(MessageId::new()),
             1 => turn.outcomes.push((CallId(1_000), 1)),
             2 => turn.after = EventId(after + 1),
+            3 => turn.execution.identity = Identity::new(),
             _ => (),
         }
         self.commit(lease, Write::Turn(Box::new(turn))).await;
     }
 
-    /// An activity of the execution that the lease could end; found by trying, on a clone of nothing: the list of the memory.
+    /// Returns an activity of the execution that the lease owns, and its attempt.
     async fn owned_call(&self, lease: &Lease, execution: &ExecutionId) -> Option<(CallId, u32)> {
-        let known = self.sqlite_activities(lease).await;
-        known.into_iter().find(|(id, _)| id.execution == *execution).map(|(id, attempt)| (id.call, attempt))
+        let tenures = self.tenures(lease);
+        let tenure = tenures.into_iter().find(|tenure| tenure.activity.execution == *execution)?;
+        Some((tenure.activity.call, tenure.attempt))
     }
 
-    /// The activities that a lease owns, with their attempts, read past the provider.
-    async fn sqlite_activities(&self, lease: &Lease) -> Vec<(ActivityId, u32)> {
+    /// Reads the tenures of a lease from the file of SQLite, past the provider.
+    fn tenures(&self, lease: &Lease) -> Vec<Tenure> {
         let path = format!("{:?}", self.sqlite);
         let path = path.split('"').nth(1).expect("the path is shown").to_owned();
         let raw = rusqlite::Connection::open(path).expect("open");
         let mut find = raw
             .prepare(
-                "SELECT i.id, a.execution, a.call, a.attempt FROM duroxide_activities a
-                 JOIN duroxide_instances i ON i.seq = a.instance WHERE a.owner = ?1 ORDER BY 1, 2, 3",
+                "SELECT i.id, lower(hex(i.start_id)), a.execution, a.call, a.attempt, a.claim FROM duroxide_activities a
+                 JOIN duroxide_instances i ON i.seq = a.instance WHERE a.owner = ?1 ORDER BY 1, 3, 4",
             )
             .expect("prepare");
         let rows = find.query_map([lease.epoch.0.cast_signed()], |row| {
-            let number = row.get::<_, i64>(1)?.cast_unsigned();
+            let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
             let instance = InstanceId::new(row.get::<_, String>(0)?).expect("a good id");
-            let call = CallId(row.get::<_, i64>(2)?.cast_unsigned());
-            Ok((ActivityId { execution: ExecutionId { instance, number }, call }, row.get(3)?))
+            let identity = serde_json::from_value(row.get::<_, String>(1)?.into()).expect("an identity");
+            let execution = ExecutionId { instance, identity, number: number(2)? };
+            let activity = ActivityId { execution, call: CallId(number(3)?) };
+            Ok(Tenure { activity, attempt: row.get(4)?, claim: number(5)? })
         });
         rows.expect("query").map(|row| row.expect("row")).collect()
     }
 
-    async fn activity(&mut self, node: usize, pick: usize, kind: u8, attempt_off: bool) {
+    async fn activity(&mut self, node: usize, pick: usize, kind: u8, wrong: u8) {
         let lease = self.leases[node];
-        let known = self.sqlite_activities(&lease).await;
-        let Some((activity, attempt)) = known.get(pick % known.len().max(1)).cloned() else { return };
-        let attempt = attempt + u32::from(attempt_off);
+        let tenures = self.tenures(&lease);
+        let Some(mut tenure) = tenures.get(pick % tenures.len().max(1)).cloned() else { return };
+        match wrong {
+            0 => tenure.attempt += 1,
+            1 => tenure.claim += 1,
+            2 => tenure.activity.execution.identity = Identity::new(),
+            _ => (),
+        }
         let write = match kind {
             0 => {
-                let execution = Some(activity.execution.number);
-                let message = MessageRow { execution, call: Some(activity.call), ..message("outcome", pick == 0) };
-                Write::Outcome { activity, attempt, message }
+                let ActivityId { execution, call } = &tenure.activity;
+                let (execution, call) = (Some(execution.number), Some(*call));
+                let message = MessageRow { execution, call, ..message("outcome", pick == 0) };
+                Write::Outcome { tenure, message }
             }
-            1 => Write::Retry { activity, attempt, visible_at: self.later(pick as i64).unwrap_or(self.time()) },
-            2 => Write::Park { activity, reason: "\"parked\"".to_owned() },
-            _ => Write::ReleaseActivity { activity },
+            1 => Write::Retry { tenure, visible_at: self.later(pick as i64).unwrap_or(self.time()) },
+            2 => Write::Park { tenure, reason: "\"parked\"".to_owned() },
+            _ => Write::ReleaseActivity { tenure },
         };
         self.commit(lease, write).await;
     }
@@ -448,36 +483,65 @@ impl Pair {
             instances,
             activities: vec![ActivityGroup { names: Arc::new(["work".to_owned()]), limit: activities }],
             alone,
-            cursor: Cursor { arrival: i64::MAX - 1, time: Timestamp::MAX },
             ..Want::new(self.time())
         }
     }
 
-    async fn acquire(&mut self, node: usize, instances: usize, activities: usize, alone: bool, load: usize) {
-        let lease = self.leases[node];
-        let cursor = self.cursors.get(&lease.epoch).copied().unwrap_or_default();
-        let tags = (node == 0).then(|| Arc::from(["gpu".to_owned()]));
-        let want = Want { cursor: cursor.0, tags, load: vec![id(load)], ..self.want(instances, activities, alone) };
-        let mut memory = self.memory.acquire(&lease, want.clone()).await.expect("memory");
-        let want = Want { cursor: cursor.1, ..want };
-        let mut sqlite = self.sqlite.acquire(&lease, want).await.expect("sqlite");
-        assert_eq!(memory.instances.len(), sqlite.instances.len());
-        self.cursors.insert(lease.epoch, (memory.cursor, sqlite.cursor));
-        sqlite.cursor.arrival = memory.cursor.arrival;
-        for acquired in [&mut memory, &mut sqlite] {
-            acquired.instances.sort_by(|a, b| a.execution.cmp(&b.execution));
-            acquired.activities.sort_by(|a, b| a.id.cmp(&b.id));
+    async fn acquire(&mut self, node: usize, request: &Request) {
+        let epoch = self.leases[node].epoch;
+        let received = self.received.entry(epoch).or_default();
+        let (mut claim, mut heard, mut cancelled) = (received.claim, Vec::new(), Vec::new());
+        if request.acknowledges {
+            heard = std::mem::take(&mut received.heard).into_iter().collect();
+            cancelled = std::mem::take(&mut received.cancelled);
         }
-        assert_eq!(format!("{memory:#?}"), format!("{sqlite:#?}"), "memory (left) and sqlite hand out different work");
+        if request.is_late {
+            claim = claim.saturating_sub(1);
+        }
+        let load = request.load.iter().map(|(n, heard)| Load { instance: id(*n), heard: *heard }).collect();
+        let tags = (node == 0).then(|| Arc::from(["gpu".to_owned()]));
+        let want = self.want(request.instances, request.activities, request.alone);
+        let acquired = self.request(node, Want { claim, heard, cancelled, load, tags, ..want }).await;
+        if request.is_lost {
+            return;
+        }
+        let heard = acquired.instances.into_iter().map(|instance| (instance.execution.instance, instance.arrivals));
+        let received = self.received.entry(epoch).or_default();
+        received.claim = acquired.claim;
+        received.heard.extend(heard);
+        received.cancelled = acquired.cancelled;
     }
 
-    /// Compares everything that can be read.
+    /// Loads an instance with all its messages, if the node owns it.
+    async fn load(&self, node: usize, instance: usize) -> Option<AcquiredInstance> {
+        let claim = self.received.get(&self.leases[node].epoch).map_or(0, |received| received.claim);
+        let load = vec![Load { instance: id(instance), heard: None }];
+        let acquired = self.request(node, Want { claim, load, ..self.want(0, 0, false) }).await;
+        acquired.instances.into_iter().find(|loaded| loaded.execution.instance == id(instance))
+    }
+
+    /// Makes a request for work of both, and compares the answers: the order of items that are due at one time is open.
+    async fn request(&self, node: usize, want: Want) -> Acquired {
+        let lease = self.leases[node];
+        let sorted = async |provider: &dyn Provider| {
+            let mut acquired = provider.acquire(&lease, want.clone()).await?;
+            acquired.instances.sort_by(|a, b| a.execution.cmp(&b.execution));
+            acquired.activities.sort_by(|a, b| a.id.cmp(&b.id));
+            acquired.cancelled.sort();
+            Ok::<_, ProviderError>(acquired)
+        };
+        both!(self, provider => sorted(provider))
+    }
+
+    /// Compares the stored state, as far as it can be read.
     async fn compare(&self) {
         for n in 0..INSTANCES {
             let record = both!(self, provider => provider.instance(&id(n)));
             let Some(record) = record else { continue };
-            for number in 1..=record.execution.number {
-                let execution = ExecutionId { instance: id(n), number };
+            let other = ExecutionId { identity: Identity::new(), ..record.execution.clone() };
+            let unknown = ExecutionId { identity: Identity::UNKNOWN, ..record.execution.clone() };
+            let all = (1..=record.execution.number).map(|number| ExecutionId { number, ..record.execution.clone() });
+            for execution in all.chain([other, unknown]) {
                 both!(self, provider => provider.history(&execution, EventId(0)));
             }
         }
@@ -496,7 +560,7 @@ fn admin(provider: &dyn Provider) -> &dyn Admin {
     provider.admin().expect("both have it")
 }
 
-/// All pages of a list, without the tokens: the numbers in them need not be the same.
+/// Reads all pages of a list. The tokens are left out, since their numbers may differ.
 async fn pages(provider: &dyn Provider, filter: &Filter) -> Result<Vec<(Vec<InstanceRecord>, bool)>, ProviderError> {
     let (mut page, mut pages) = (Page::new(3), Vec::new());
     loop {
@@ -535,11 +599,11 @@ fn new_child(plan: &Plan) -> NewChild {
         eager: plan.eager,
         ..new_instance(plan.child, false)
     };
-    NewChild { new, accepted: Some(message("accepted", false)), otherwise: message("taken", false) }
+    NewChild { new, accepted: Some(message("accepted", false)), if_taken: message("taken", false) }
 }
 
 #[test]
-fn both_providers_do_the_same() {
+fn both_providers_answer_alike() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
     // `PROPTEST_CASES=5000` looks longer.
     let cases = std::env::var("PROPTEST_CASES").map_or(60, |_| Config::default().cases);

@@ -1,4 +1,4 @@
-//! Every provider shows every behaviour of the contract.
+//! Runs the cases of the contract on both providers, and random programs on both at once.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,11 +31,11 @@ impl Subject for Sqlite {
     }
 
     fn kill(&self, provider: Arc<dyn Provider>, _: Lease) {
-        assert_eq!(Arc::strong_count(&provider), 1, "somebody still keeps the process alive");
+        assert_eq!(Arc::strong_count(&provider), 1, "the provider of the process is still in use");
     }
 }
 
-/// Runs all cases, and names those that fail.
+/// Runs all cases, and panics with the names of those that fail.
 fn run(subject: impl Fn() -> Arc<dyn Subject>) {
     let only = std::env::var("CASE").unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
@@ -46,7 +46,7 @@ fn run(subject: impl Fn() -> Arc<dyn Subject>) {
             failed.push(case.name);
         }
     }
-    assert!(failed.is_empty(), "these behaviours are not there: {failed:#?}");
+    assert!(failed.is_empty(), "these cases fail: {failed:#?}");
 }
 
 #[test]
@@ -65,11 +65,11 @@ fn sqlite_keeps_the_contract() {
 }
 
 #[test]
-fn no_behaviour_is_listed_twice() {
+fn no_case_is_listed_twice() {
     let mut names: Vec<_> = cases().iter().chain(&admin_cases()).map(|case| case.name).collect();
     names.sort_unstable();
     let all = names.len();
     names.dedup();
     assert_eq!(names.len(), all);
-    assert!(all >= 80, "{all} behaviours");
+    assert!(all >= 130, "{all} cases");
 }

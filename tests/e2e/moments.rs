@@ -350,34 +350,6 @@ async fn the_end_of_a_child_arrives_although_it_is_answered_only_after_the_child
 }
 
 #[tokio::test]
-async fn an_instance_is_not_taken_for_what_it_was_when_it_was_asked_for() {
-    let mut options = RuntimeOptions::default();
-    options.max_idle_instances = 0;
-    let bench = Bench::with(options).await;
-    let (client, faults) = (bench.runtime.client(), bench.provider.faults());
-    let something_else = async |id: &str| passes_by::start(&client, id).await.unwrap().result().await.unwrap();
-    something_else("first").await;
-    // The node finds the start by itself and asks for the instance, before it is told.
-    faults.hold_answers(Method::Submit);
-    faults.pass(Method::Acquire, 1);
-    faults.next(Method::Acquire, Fault::AnswerWaits, 1);
-    let (submitted, asked) = (faults.begun(Method::Submit), faults.begun(Method::Acquire));
-    let start = tokio::spawn(listens::start(&client, "late").if_exists(IfExists::Attach).into_future());
-    faults.until_begun(Method::Submit, submitted + 1).await;
-    bench.provider.wakeups().work();
-    faults.until_begun(Method::Acquire, asked + 2).await;
-    // It makes its first turn, and leaves the memory, before the answer comes.
-    faults.release_answers(Method::Submit);
-    let handle = start.await.unwrap().unwrap();
-    until_events(&handle, 2).await;
-    something_else("meanwhile").await;
-    faults.release_answers(Method::Acquire);
-    something_else("then").await;
-    handle.raise(Knock).await.unwrap();
-    assert_eq!(handle.result().await.unwrap(), 1);
-}
-
-#[tokio::test]
 async fn a_message_that_was_refused_does_not_reach_the_next_instance_when_it_comes_late() {
     let bench = Bench::new().await;
     let (client, faults) = (bench.runtime.client(), bench.provider.faults());

@@ -70,7 +70,7 @@ async fn after_the_shutdown_only_reads_are_answered() {
     assert_eq!(soon(finished.wait()).await.unwrap(), InstanceStatus::Completed);
     assert_eq!(handle.status().await.unwrap().status, InstanceStatus::Running);
     assert_eq!(handle.history().await.unwrap().len(), 2);
-    assert_eq!(client.list(&Default::default(), 10, None).await.unwrap().instances.len(), 2);
+    assert_eq!(client.list(&Default::default(), 10).await.unwrap().instances.len(), 2);
 
     result_is_stopped(soon(handle.result()).await);
     is_stopped(soon(handle.wait()).await);

@@ -49,7 +49,7 @@ impl Process {
         }
     }
 
-    /// Stops it, as a debugger or a laptop that sleeps does, or lets it go on.
+    /// Sends it a signal: to stop, as a debugger or a sleeping laptop does, or to continue.
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: &str) {
         let kill = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
@@ -74,7 +74,7 @@ fn wait_for_go() {
     std::io::stdin().read_exact(&mut [0]).expect("the parent speaks");
 }
 
-/// Not a test by itself: what a child does.
+/// Runs the task of a child. Without a task it tests nothing.
 #[tokio::test]
 async fn run_task() {
     let Ok(task) = std::env::var("TASK") else { return };

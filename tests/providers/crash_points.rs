@@ -8,18 +8,18 @@ use duroxide::sqlite::{Durability, Moment, SqliteOptions, SqliteProvider};
 use crate::script::{Leases, Script, contents};
 use crate::store::Store;
 
-/// What was on the disk at one moment.
+/// The content of the disk at one moment.
 struct Point {
     step: usize,
     /// The statement before or behind which it was.
     place: String,
-    /// Whether the step was durable. `None` at a checkpoint: the store makes one when nothing has been written for a while,
-    /// beside whatever another process writes.
+    /// True if the step was durable. `None` at a checkpoint: the store makes one when nothing has been written for a while,
+    /// also while another process writes.
     committed: Option<bool>,
     folder: PathBuf,
 }
 
-/// What the observer has seen of the current step.
+/// The moments of the current step that the observer has seen.
 #[derive(Default)]
 struct Watch {
     step: usize,
@@ -27,10 +27,10 @@ struct Watch {
     points: Vec<Point>,
 }
 
-/// What each step left, and what was there at each moment in between.
+/// The contents after each step, and at each moment in between.
 struct Recording {
     script: Script,
-    /// What was there before the first step, and after each.
+    /// The contents before the first step, and after each.
     states: Vec<String>,
     leases: Vec<Leases>,
     points: Vec<Point>,
@@ -38,7 +38,7 @@ struct Recording {
     _copies: tempfile::TempDir,
 }
 
-/// What a crash or a power cut leaves of a database in WAL mode: the file and its log, nothing of what is in memory.
+/// Copies the remains of a database in WAL mode after a crash or a power cut: the file and its log.
 fn copy(database: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("folder");
     for ending in ["", "-wal"] {
@@ -90,8 +90,8 @@ async fn record(script: Script) -> Recording {
 }
 
 impl Recording {
-    /// The database is as it was before the step or, once that was committed, behind it; and the step can be asked for
-    /// again, and all that follow, with the same end.
+    /// Checks that the database is as it was before the step or, once that was committed, after it; and that the step can
+    /// be repeated, and all that follow be made, with the expected end.
     async fn check(&self, point: &Point) {
         let Point { step, place, committed, folder } = point;
         let name = self.script.steps[*step].name;
@@ -107,7 +107,8 @@ impl Recording {
             let found = contents(&raw);
             assert!(self.states[states].contains(&found), "{name}: {place}: {found}");
         }
-        std::fs::write(format!("{}-node-{}", database.display(), self.script.doomed()), "").expect("a lock of nobody");
+        std::fs::write(format!("{}-node-{}", database.display(), self.script.doomed()), "")
+            .expect("a lock file without a process");
         let options = SqliteOptions::new().durability(Durability::Relaxed);
         let provider = SqliteProvider::open_with(&database, options).expect("open");
         let mut leases = self.leases[*step];

@@ -1,12 +1,12 @@
-//! What costs how much.
+//! The cost of doing nothing, and of many writes at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use duroxide::provider::{Provider, Renewal};
+use duroxide::provider::Provider;
 use tokio::time::timeout;
 
-use crate::store::{Store, node, start, want};
+use crate::store::{Store, holds, node, start, want};
 
 #[tokio::test]
 async fn an_idle_provider_issues_no_statement() {
@@ -15,25 +15,24 @@ async fn an_idle_provider_issues_no_statement() {
     let lease = provider.join(&node()).await.expect("join");
     let starts = (0..1000).map(|n| start(&format!("i{n}"), Some(lease))).collect();
     provider.submit(starts).await.expect("start");
-    let acquired = provider.acquire(&lease, want()).await.expect("acquire");
+    provider.acquire(&lease, want()).await.expect("acquire");
     let mut work = provider.wakeups().subscribe();
-    // The log is moved once the writer has been idle for a moment: the only thing that follows a write by itself.
+    // A checkpoint follows a write once the writer has been idle for a moment; nothing else does.
     let quiet = timeout(Duration::from_secs(1), work.changed()).await;
     let before = provider.stats();
-    assert!(quiet.is_err() && timeout(Duration::from_secs(2), work.changed()).await.is_err(), "nobody was woken");
+    assert!(quiet.is_err() && timeout(Duration::from_secs(2), work.changed()).await.is_err(), "no signal was given");
     assert_eq!(provider.stats(), before);
-    // Asking and renewing write nothing.
-    let again = duroxide::provider::Want { cursor: acquired.cursor, ..want() };
-    assert!(provider.acquire(&lease, again).await.expect("acquire").instances.is_empty());
-    assert_eq!(provider.renew(&lease).await.expect("renew"), Renewal::Held { cancelled: Vec::new() });
+    // Requests for work without mail, and renewals, write nothing.
+    assert!(provider.acquire(&lease, want()).await.expect("acquire").instances.is_empty());
+    assert!(holds(&provider, &lease).await);
     assert_eq!(provider.stats().write_transactions, before.write_transactions);
 }
 
 #[tokio::test]
-async fn what_waits_together_is_written_together() {
+async fn writes_that_wait_together_are_one_transaction() {
     let store = Store::new();
     let provider = Arc::new(store.open());
-    // While the file is locked, everything gathers behind the first transaction.
+    // While the file is locked, all starts gather behind the first transaction.
     let third = store.raw();
     third.execute_batch("BEGIN IMMEDIATE").expect("lock");
     let starts = (0..200).map(|n| {

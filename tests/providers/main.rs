@@ -1,4 +1,4 @@
-//! What the SQLite provider promises beyond the contract: processes that share a file, die, race and run out of disk.
+//! Promises of the SQLite provider beyond the contract: processes that share a file, die, race and run out of disk.
 
 mod child;
 mod crash_points;

@@ -1,17 +1,17 @@
 //! The schema and its version.
 
-use duroxide::ErrorCode;
-use duroxide::provider::{Admin, Filter, InstanceStatus, Page};
+use duroxide::provider::{AcquiredInstance, Admin, Filter, InstanceStatus, Page, Provider};
 use duroxide::sqlite::SqliteProvider;
+use duroxide::{ErrorCode, Payload};
 
 use crate::child::Process;
+use crate::store::{Store, node, send, submit, want};
 
-/// How many there are.
+/// The number of migrations.
 const MIGRATIONS: i64 = 4;
-use crate::store::Store;
 
 #[test]
-fn processes_that_open_a_fresh_file_at_once_find_one_schema() {
+fn processes_that_open_a_new_file_at_once_find_one_schema() {
     for _ in 0..5 {
         let store = Store::new();
         let mut children: Vec<_> = (0..4).map(|_| Process::spawn("open", store.path())).collect();
@@ -27,29 +27,57 @@ fn processes_that_open_a_fresh_file_at_once_find_one_schema() {
     }
 }
 
-#[tokio::test]
-async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+/// Makes a file of the first schema, with some rows.
+fn first_schema(rows: &str) -> Store {
     let store = Store::new();
     let raw = store.raw();
     raw.execute_batch(include_str!("../../duroxide/src/sqlite/schema/0001_initial.sql")).expect("the first schema");
     raw.execute_batch(
         "CREATE TABLE duroxide_schema (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL) STRICT;
-         INSERT INTO duroxide_schema (id, version) VALUES (1, 1);
-         INSERT INTO duroxide_instances (id, name, status, created_at, updated_at, start_id)
-         VALUES ('a', 'flow', 'failed', 1, 1, x'00'), ('b', 'flow', 'completed', 1, 1, x'00')",
+         INSERT INTO duroxide_schema (id, version) VALUES (1, 1)",
     )
-    .expect("rows");
+    .expect("the first version");
+    raw.execute_batch(rows).expect("rows");
+    store
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+    let store = first_schema(
+        "INSERT INTO duroxide_instances (id, name, status, created_at, updated_at, start_id)
+         VALUES ('a', 'flow', 'failed', 1, 1, randomblob(16)), ('b', 'flow', 'completed', 1, 1, randomblob(16))",
+    );
     let provider = store.open();
     let failed = Filter { statuses: vec![InstanceStatus::Failed], ..Filter::default() };
     let page = provider.list(&failed, &Page::new(10)).await.expect("list");
     let ids: Vec<_> = page.instances.iter().map(|record| record.execution.instance.as_str()).collect();
     assert_eq!(ids, ["a"]);
-    let version: i64 = raw.query_row("SELECT version FROM duroxide_schema", [], |row| row.get(0)).expect("version");
-    assert_eq!(version, 2);
+    let version: i64 =
+        store.raw().query_row("SELECT version FROM duroxide_schema", [], |row| row.get(0)).expect("version");
+    assert_eq!(version, MIGRATIONS);
+}
+
+#[tokio::test]
+async fn messages_of_the_first_schema_are_numbered() {
+    let store = first_schema(
+        "INSERT INTO duroxide_instances (seq, id, name, status, created_at, updated_at, start_id, ready_at)
+         VALUES (7, 'i', 'flow', 'running', 1, 1, randomblob(16), 1), (8, 'j', 'flow', 'running', 1, 1, randomblob(16), 1);
+         INSERT INTO duroxide_messages (arrival, instance, id, lane, visible_at, arrived_at, sent, format, data)
+         VALUES (2, 7, randomblob(16), 2, NULL, 1, 0, 1, 'one'), (3, 8, randomblob(16), 2, NULL, 1, 0, 1, 'of j'),
+                (5, 7, randomblob(16), 2, 9, 1, 0, 1, 'timer'), (6, 7, randomblob(16), 2, NULL, 1, 0, 1, 'two')",
+    );
+    let provider = store.open();
+    submit(&provider, send("i", Payload::NULL)).await.expect("send");
+    let lease = provider.join(&node()).await.expect("join");
+    let mut acquired = provider.acquire(&lease, want()).await.expect("acquire").instances;
+    acquired.sort_by(|a, b| a.execution.cmp(&b.execution));
+    let numbers = |instance: &AcquiredInstance| instance.messages.iter().map(|m| m.number).collect::<Vec<_>>();
+    let found: Vec<_> = acquired.iter().map(|instance| (numbers(instance), instance.arrivals)).collect();
+    assert_eq!(found, [(vec![Some(1), Some(2), Some(3), None], 3), (vec![Some(1)], 1)]);
 }
 
 #[test]
-fn threads_that_open_a_fresh_file_at_once_find_one_schema() {
+fn threads_that_open_a_new_file_at_once_find_one_schema() {
     let store = Store::new();
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -79,7 +107,7 @@ fn a_migration_that_fails_leaves_nothing_behind() {
         assert!(!error.is_retryable(), "{error}");
         let count = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'duroxide%'";
         let tables: i64 = store.raw().query_row(count, [], |row| row.get(0)).expect("count");
-        assert_eq!(tables, 1, "only what was there");
+        assert_eq!(tables, 1, "only the table that was there");
     }
     store.raw().execute_batch("DROP TABLE duroxide_messages").expect("drop");
     drop(store.open());

@@ -1,13 +1,13 @@
-//! Every kind of write once, in an order in which each finds what it needs. The ids are fixed when the script is made, so
-//! that any step can be asked for again as the same.
+//! Every kind of write once, in an order in which each finds the rows that it needs. The ids are fixed when the script is
+//! made, so that any step can be repeated.
 
 use std::sync::Arc;
 
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{
-    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Lane, MessageId, NodeId, Parent, Payload, TextMap,
-    Timestamp,
+    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, InstanceId, Lane, MessageId, NodeId, Parent, Payload,
+    TextMap, Timestamp,
 };
 use semver::Version;
 
@@ -16,11 +16,14 @@ use crate::store::{id, message, node, want};
 /// One call of the provider.
 pub(crate) enum Op {
     Join(Node),
-    /// Another process joins, takes what there is, and dies.
+    /// Another process joins, claims the free items, and dies.
     JoinAndDie,
     Renew(Node),
     Leave(Node),
-    Acquire(Node),
+    /// A request after a claim.
+    Acquire(Node, u64),
+    /// Acknowledges mail, and the cancellation of an activity.
+    Acknowledge(Node, Vec<(InstanceId, u64)>, Option<ActivityId>),
     Commit(Node, Vec<Arc<Commit>>),
     Submit(Vec<Submission>),
     Delete(&'static [&'static str]),
@@ -37,7 +40,7 @@ pub(crate) enum Node {
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     op: Op,
-    /// How many entries are refused, each time.
+    /// How many entries are refused each time. Writes that end a tenure are refused when they are repeated, beside these.
     refused: usize,
 }
 
@@ -46,7 +49,7 @@ pub(crate) struct Script {
     nodes: [NodeInfo; 3],
 }
 
-/// The leases as far as a run of the script has come.
+/// The leases of the nodes that have joined so far.
 pub(crate) type Leases = [Option<Lease>; 3];
 
 impl Script {
@@ -60,12 +63,12 @@ impl Script {
         self.nodes[Node::Doomed as usize].id
     }
 
-    /// Does a step, at a time of its own.
+    /// Makes a step, at a time of its own.
     pub(crate) async fn run(&self, step: usize, provider: &SqliteProvider, leases: &mut Leases) {
         let now = Timestamp::from_micros((i64::try_from(step).expect("few") + 1) * 1_000_000);
-        // A question of nobody writes nothing, and tells the time, which some writes need and do not name.
-        let nobody = Lease { node: NodeId::new(), epoch: Epoch(0) };
-        provider.acquire(&nobody, Want { now, ..want() }).await.expect("ask");
+        // A request of no member writes nothing, and tells the time, which some writes need and do not name.
+        let no_member = Lease { node: NodeId::new(), epoch: Epoch(0) };
+        provider.acquire(&no_member, Want { now, ..want() }).await.expect("ask");
         let lease = |node: Node| leases[node as usize].expect("it has joined");
         let want = || {
             let names = Arc::new(["work".to_owned()]);
@@ -93,16 +96,29 @@ impl Script {
                 }
             },
             Op::Leave(node) => provider.leave(&lease(*node)).await.expect("leave"),
-            Op::Acquire(node) => drop(provider.acquire(&lease(*node), want()).await.expect("acquire")),
+            Op::Acquire(node, claim) => {
+                let acquired =
+                    provider.acquire(&lease(*node), Want { claim: *claim, ..want() }).await.expect("acquire");
+                assert_eq!(acquired.claim, claim + 1, "{name}");
+            }
+            Op::Acknowledge(node, heard, cancelled) => {
+                let cancelled = cancelled.iter().cloned().collect();
+                let acknowledgement = Want { heard: heard.clone(), cancelled, ..Want::new(now) };
+                provider.acquire(&lease(*node), acknowledgement).await.expect("acknowledge");
+            }
             Op::Commit(node, commits) => {
                 let results = provider.commit(&lease(*node), commits.clone()).await.expect("commit");
-                assert_eq!(results.iter().filter(|result| result.is_err()).count(), *refused, "{name}: {results:?}");
+                let is_fence = |commit: &Commit, result: &Result<_, _>| {
+                    !matches!(commit.write, Write::Turn(_)) && *result == Err(CommitError::Fenced)
+                };
+                let answered = commits.iter().zip(&results).filter(|(commit, result)| !is_fence(commit, result));
+                assert_eq!(answered.filter(|(_, result)| result.is_err()).count(), *refused, "{name}: {results:?}");
             }
             Op::Submit(submissions) => {
                 let mut submissions = submissions.clone();
                 for submission in &mut submissions {
-                    if let Submission::Start { new, lease, .. } = submission {
-                        *lease = leases[Node::First as usize].filter(|_| new.eager);
+                    if let Submission::Start(request) = submission {
+                        request.lease = leases[Node::First as usize].filter(|_| request.new.eager);
                     }
                 }
                 let results = provider.submit(submissions).await.expect("submit");
@@ -117,7 +133,7 @@ impl Script {
     }
 }
 
-/// Where the database of a provider is: it says so in its `Debug`.
+/// Returns the path of the database of a provider, which its `Debug` shows.
 fn path(provider: &SqliteProvider) -> String {
     let shown = format!("{provider:?}");
     shown.split('"').nth(1).expect("the path").to_owned()
@@ -145,8 +161,8 @@ fn new_instance(name: &str) -> NewInstance {
     NewInstance { labels, ..NewInstance::new(id(name), "flow", message(text(5))) }
 }
 
-fn turn(name: &str, number: u64, after: u64, events: u64) -> Turn {
-    let execution = ExecutionId { instance: id(name), number };
+fn turn(new: &NewInstance, number: u64, after: u64, events: u64) -> Turn {
+    let execution = ExecutionId { number, ..new.first_execution() };
     Turn {
         version: Some(Version::new(1, 0, 0)),
         events: (after + 1..=after + events).map(event).collect(),
@@ -159,8 +175,13 @@ fn activity(call: u64, eager: bool, detached: bool) -> NewActivity {
     NewActivity { detached, eager, headers, ..NewActivity::new(CallId(call), EventId(2), "work") }
 }
 
-fn activity_id(name: &str, number: u64, call: u64) -> ActivityId {
-    ActivityId { execution: ExecutionId { instance: id(name), number }, call: CallId(call) }
+/// Returns an activity of the first execution.
+fn activity_id(of: &NewInstance, call: u64) -> ActivityId {
+    ActivityId { execution: of.first_execution(), call: CallId(call) }
+}
+
+fn tenure(of: &NewInstance, call: u64, attempt: u32, claim: u64) -> Tenure {
+    Tenure { activity: activity_id(of, call), attempt, claim }
 }
 
 fn commit(write: Write) -> Arc<Commit> {
@@ -172,11 +193,12 @@ fn turn_commit(turn: Turn) -> Arc<Commit> {
 }
 
 fn start(new: &NewInstance, if_exists: IfExists) -> Submission {
-    Submission::Start { new: new.clone(), if_exists, lease: None, time: at(1), again: false }
+    Submission::Start(StartRequest { new: new.clone(), if_exists, lease: None, time: at(1), resent: false })
 }
 
 fn send(to: &str, message: &MessageRow) -> Submission {
-    Submission::Send { to: id(to), message: message.clone(), lease: None, time: at(1), again: false }
+    let (to, message) = (id(to), message.clone());
+    Submission::Send(SendRequest { to, message, lease: None, time: at(1), resent: false })
 }
 
 fn steps() -> Vec<Step> {
@@ -185,7 +207,7 @@ fn steps() -> Vec<Step> {
     let eternal = NewInstance { eager: true, ..new_instance("eternal") };
     let child = NewInstance {
         eager: true,
-        parent: Some(Parent { execution: ExecutionId { instance: id("order"), number: 1 }, call: CallId(4) }),
+        parent: Some(Parent { execution: order.first_execution(), call: CallId(4) }),
         ..new_instance("child")
     };
     let raised = message(text(2000));
@@ -196,17 +218,17 @@ fn steps() -> Vec<Step> {
     let rejected = message(Payload::NULL);
     let unknown = message(Payload::NULL);
     let to_waiting = message(text(7));
-    let outgoing = |to: &str, message: &MessageRow| Outgoing { to: id(to), message: message.clone() };
+    let outgoing = |to: &str, message: &MessageRow| Outgoing { to: id(to), identity: None, message: message.clone() };
 
     let first_turn = Turn {
         consumed: vec![order.start.id],
         activities: vec![activity(1, true, false), activity(2, false, false), activity(5, false, true)],
-        messages: vec![outgoing("order", &timer), outgoing("waiting", &to_waiting), outgoing("nobody", &unknown)],
+        messages: vec![outgoing("order", &timer), outgoing("waiting", &to_waiting), outgoing("none", &unknown)],
         starts: vec![
-            NewChild { new: child.clone(), accepted: Some(accepted), otherwise: message(Payload::NULL) },
-            NewChild { new: new_instance("waiting"), accepted: None, otherwise: rejected.clone() },
+            NewChild { new: child.clone(), accepted: Some(accepted), if_taken: message(Payload::NULL) },
+            NewChild { new: new_instance("waiting"), accepted: None, if_taken: rejected.clone() },
         ],
-        ..turn("order", 1, 0, 4)
+        ..turn(&order, 1, 0, 4)
     };
     let continued = Turn {
         consumed: vec![raised.id],
@@ -215,18 +237,19 @@ fn steps() -> Vec<Step> {
         cancelled_activities: vec![CallId(2)],
         messages: vec![outgoing("order", &next)],
         then: Then::ContinueAsNew { version: None },
-        ..turn("order", 1, 4, 2)
+        ..turn(&order, 1, 4, 2)
     };
-    let undone = Turn { consumed: vec![MessageId::new()], ..turn("eternal", 1, 0, 3) };
-    let stale = Turn { ..turn("eternal", 1, 7, 1) };
+    let undone = Turn { consumed: vec![MessageId::new()], ..turn(&eternal, 1, 0, 3) };
+    let stale = turn(&eternal, 1, 7, 1);
     let eternal_turn = Turn {
         consumed: vec![eternal.start.id],
-        activities: vec![activity(1, false, false)],
-        ..turn("eternal", 1, 0, 2)
+        activities: vec![activity(1, false, false), activity(2, false, false)],
+        ..turn(&eternal, 1, 0, 2)
     };
-    let creates = |name: &str| Turn {
-        creates: Some(Box::new(NewInstance { eager: true, ..new_instance(name) })),
-        ..turn(name, 1, 0, 2)
+    let cancelling = Turn { cancelled_activities: vec![CallId(2)], ..turn(&eternal, 1, 2, 1) };
+    let creates = |name: &str| {
+        let new = NewInstance { eager: true, ..new_instance(name) };
+        Turn { creates: Some(Box::new(new.clone())), ..turn(&new, 1, 0, 2) }
     };
     let creating = Turn {
         activities: vec![activity(1, true, false)],
@@ -236,16 +259,9 @@ fn steps() -> Vec<Step> {
     let created = creates("order");
     let suspended = Then::Suspend { reason: r#"{"code":"DUR0001","message":"m"}"#.to_owned() };
     let finished = |status| Then::Finish { status };
-    let outcome = |call: u64, attempt| {
-        let activity = activity_id("eternal", 1, call);
-        Write::Outcome { activity, attempt, message: message(text(1500)).clone() }
-    };
-    let retry = |call, attempt, second| Write::Retry {
-        activity: activity_id("eternal", 1, call),
-        attempt,
-        visible_at: at(second),
-    };
-    let park = Write::Park { activity: activity_id("order", 1, 5), reason: "{}".to_owned() };
+    let retry = Write::Retry { tenure: tenure(&eternal, 1, 1, 1), visible_at: at(8) };
+    let outcome = Write::Outcome { tenure: tenure(&eternal, 1, 2, 2), message: message(text(1500)) };
+    let park = Write::Park { tenure: tenure(&order, 5, 1, 1), reason: "{}".to_owned() };
     let replacement = new_instance("waiting");
     let (first, second) = (Node::First, Node::Second);
 
@@ -265,43 +281,46 @@ fn steps() -> Vec<Step> {
             1,
         ),
         refusing(
-            "send an event, and one to nobody",
-            Op::Submit(vec![send("order", &raised), send("nobody", &unknown)]),
+            "send an event, and one to no instance",
+            Op::Submit(vec![send("order", &raised), send("none", &unknown)]),
             1,
         ),
         step("a turn that schedules, waits, starts and sends", Op::Commit(first, vec![turn_commit(first_turn)])),
         refusing(
-            "turns of which some are refused",
+            "turns, some of them refused",
             Op::Commit(first, vec![turn_commit(undone), turn_commit(stale), turn_commit(eternal_turn)]),
             2,
         ),
         refusing(
-            "first turns that create, one of them what is there",
+            "first turns that create, one of them with a taken id",
             Op::Commit(first, vec![turn_commit(creating), turn_commit(created)]),
             1,
         ),
-        step("acquire", Op::Acquire(second)),
-        step("an attempt failed", Op::Commit(second, vec![commit(retry(1, 1, 8))])),
-        step("acquire the next attempt", Op::Acquire(second)),
-        step("an outcome", Op::Commit(second, vec![commit(outcome(1, 2))])),
-        step("an activity is set aside", Op::Commit(second, vec![commit(park)])),
+        step("claim", Op::Acquire(second, 0)),
+        step("an attempt failed", Op::Commit(second, vec![commit(retry)])),
+        step("claim the next attempt", Op::Acquire(second, 1)),
+        step("an outcome", Op::Commit(second, vec![commit(outcome)])),
+        step("acknowledge mail", Op::Acknowledge(first, vec![(id("order"), 9), (id("eternal"), 9)], None)),
+        step("cancel an activity of another node", Op::Commit(first, vec![turn_commit(cancelling)])),
+        step("acknowledge the cancellation", Op::Acknowledge(second, Vec::new(), Some(activity_id(&eternal, 2)))),
+        step("an activity is parked", Op::Commit(second, vec![commit(park)])),
         step("resume its instance", Op::Submit(vec![Submission::Resume { instance: id("order"), time: at(1) }])),
         step(
-            "give back",
+            "release",
             Op::Commit(
                 second,
                 vec![
-                    commit(Write::ReleaseActivity { activity: activity_id("order", 1, 2) }),
-                    commit(Write::ReleaseInstance { instance: id("waiting") }),
+                    commit(Write::ReleaseActivity { tenure: tenure(&order, 2, 1, 1) }),
+                    commit(Write::ReleaseInstance { execution: waiting.first_execution(), claim: 1 }),
                 ],
             ),
         ),
         step("leave", Op::Leave(second)),
         step("continue as new", Op::Commit(first, vec![turn_commit(continued)])),
-        step("another process takes what there is, and dies", Op::JoinAndDie),
+        step("another process claims the free items, and dies", Op::JoinAndDie),
         step("renew, and take over", Op::Renew(first)),
         step("cancel", Op::Submit(vec![send("waiting", &cancel)])),
-        step("acquire what it left", Op::Acquire(first)),
+        step("claim the items of the dead node", Op::Acquire(first, 0)),
         step(
             "a cancelled instance ends",
             Op::Commit(
@@ -309,13 +328,13 @@ fn steps() -> Vec<Step> {
                 vec![turn_commit(Turn {
                     consumed: vec![cancel.id, waiting.start.id, to_waiting.id],
                     then: finished(InstanceStatus::Cancelled),
-                    ..turn("waiting", 1, 0, 2)
+                    ..turn(&waiting, 1, 0, 2)
                 })],
             ),
         ),
-        step("suspend", Op::Commit(first, vec![turn_commit(Turn { then: suspended, ..turn("order", 2, 0, 1) })])),
+        step("suspend", Op::Commit(first, vec![turn_commit(Turn { then: suspended, ..turn(&order, 2, 0, 1) })])),
         step("resume", Op::Submit(vec![Submission::Resume { instance: id("order"), time: at(1) }])),
-        step("acquire it again", Op::Acquire(first)),
+        step("claim it again", Op::Acquire(first, 1)),
         step(
             "terminate",
             Op::Submit(vec![Submission::Terminate {
@@ -323,7 +342,7 @@ fn steps() -> Vec<Step> {
                 turn: Box::new(Turn {
                     messages: vec![outgoing("order", &message(text(9)))],
                     then: finished(InstanceStatus::Terminated),
-                    ..turn("child", 1, 0, 1)
+                    ..turn(&child, 1, 0, 1)
                 }),
             }]),
         ),
@@ -334,7 +353,7 @@ fn steps() -> Vec<Step> {
                 vec![turn_commit(Turn {
                     consumed: vec![next.id],
                     then: finished(InstanceStatus::Completed),
-                    ..turn("order", 2, 1, 2)
+                    ..turn(&order, 2, 1, 2)
                 })],
             ),
         ),
@@ -342,13 +361,13 @@ fn steps() -> Vec<Step> {
             "replace, and attach",
             Op::Submit(vec![start(&replacement, IfExists::Replace), start(&new_instance("eternal"), IfExists::Attach)]),
         ),
-        step("delete", Op::Delete(&["child", "eternal", "nobody"])),
+        step("delete", Op::Delete(&["child", "eternal", "none"])),
         step("prune", Op::Prune),
         step("leave as well", Op::Leave(first)),
     ]
 }
 
-/// What the script has done to the database, without what may differ when a step is asked for again: numbers that only grow.
+/// Shows the content of the database, without the numbers that may differ when a step is repeated, since they only grow.
 pub(crate) fn contents(database: &rusqlite::Connection) -> String {
     let node = |column: &str| format!("(SELECT name FROM duroxide_nodes n WHERE n.epoch = {column}) AS {column}");
     let mut contents = String::new();
@@ -361,10 +380,10 @@ pub(crate) fn contents(database: &rusqlite::Connection) -> String {
         ("payloads", "id", &[]),
         ("labels", "name, value, instance", &[]),
         ("dedup", "id", &[]),
-        ("removed", "id", &[]),
         ("tried", "instance, build", &[]),
         ("nodes", "epoch", &["epoch"]),
-        ("notices", "epoch, instance, execution, call", &["epoch"]),
+        ("mail", "owner, instance", &["owner"]),
+        ("cancellations", "epoch, identity, execution, call", &["epoch"]),
     ];
     for (table, order, apart) in tables {
         let names = format!("SELECT name FROM pragma_table_info('duroxide_{table}')");

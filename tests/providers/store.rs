@@ -1,4 +1,4 @@
-//! A database in a folder of its own, and short words for what the tests do with it.
+//! A database in a folder of its own, and short words for the steps that many tests share.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Store {
         SqliteProvider::open_with(&self.path, options).expect("open")
     }
 
-    /// A connection of somebody else.
+    /// Opens a connection past the provider.
     pub(crate) fn raw(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(&self.path).expect("open")
     }
@@ -62,21 +62,22 @@ pub(crate) fn message(payload: Payload) -> MessageRow {
 
 pub(crate) fn start(name: &str, lease: Option<Lease>) -> Submission {
     let new = NewInstance { eager: lease.is_some(), ..NewInstance::new(id(name), "flow", message(Payload::NULL)) };
-    Submission::Start { new, if_exists: IfExists::Error, lease, time: Timestamp::from_micros(1), again: false }
+    let time = Timestamp::from_micros(1);
+    Submission::Start(StartRequest { new, if_exists: IfExists::Error, lease, time, resent: false })
 }
 
 pub(crate) fn send(name: &str, payload: Payload) -> Submission {
-    Submission::Send {
-        to: id(name),
-        message: message(payload),
-        lease: None,
-        time: Timestamp::from_micros(2),
-        again: false,
-    }
+    let (to, time) = (id(name), Timestamp::from_micros(2));
+    Submission::Send(SendRequest { to, message: message(payload), lease: None, time, resent: false })
 }
 
 pub(crate) async fn submit(provider: &SqliteProvider, submission: Submission) -> Result<Submitted, SubmitError> {
     provider.submit(vec![submission]).await.expect("submit").remove(0)
+}
+
+/// Returns true if the lease holds.
+pub(crate) async fn holds(provider: &SqliteProvider, lease: &Lease) -> bool {
+    matches!(provider.renew(lease).await.expect("renew"), Renewal::Held { .. })
 }
 
 pub(crate) fn want() -> Want {

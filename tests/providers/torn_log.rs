@@ -1,5 +1,5 @@
-//! What a power cut does to the end of the log: it is cut off at any place, or its last page is garbage. What was synced
-//! before is there, and nothing of what was not.
+//! A power cut during a write: the log is cut off at any place, or its last page is garbage. Writes that were synced before
+//! are there, and no others.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use crate::store::Store;
 const HEAD: usize = 32;
 const FRAME: usize = 24 + 4096;
 
-/// A log that holds all of the script, and what was to be seen when it was so long.
+/// A log that holds all of the script, and the contents at each length.
 struct Recording {
     script: Script,
     database: Vec<u8>,
     log: Vec<u8>,
-    /// For the moment when the database had been opened, and for the end of each step: how long the log was, what was to be
-    /// seen, and who had joined.
+    /// For the moment when the database had been opened, and for the end of each step: the length of the log, the contents,
+    /// and the leases.
     moments: Vec<(usize, String, Leases)>,
     /// The step in which another process wrote, several times.
     several: usize,
@@ -30,7 +30,7 @@ fn log(database: &Path) -> PathBuf {
 
 async fn record() -> (Recording, usize) {
     let store = Store::new();
-    // Whoever reads an old state keeps the log from beginning anew; what is in the database file is that state.
+    // A reader of an old state keeps the log from beginning anew; the database file holds that state.
     let reader = store.raw();
     reader.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE orders (id TEXT)").expect("create");
     reader.execute_batch("BEGIN; SELECT * FROM orders").expect("read");
@@ -70,9 +70,10 @@ impl Recording {
         self.moments.iter().rposition(|(at, ..)| *at <= length).unwrap_or(0)
     }
 
-    /// Goes on with the script from a moment, and comes to the same end.
-    async fn goes_on(&self, moment: usize, database: &Path, provider: SqliteProvider) {
-        std::fs::write(format!("{}-node-{}", database.display(), self.script.doomed()), "").expect("a lock of nobody");
+    /// Continues the script from a moment, and comes to its end.
+    async fn continues(&self, moment: usize, database: &Path, provider: SqliteProvider) {
+        std::fs::write(format!("{}-node-{}", database.display(), self.script.doomed()), "")
+            .expect("a lock file without a process");
         let mut leases = self.moments[moment].2;
         for step in moment..self.script.steps.len() {
             self.script.run(step, &provider, &mut leases).await;
@@ -89,7 +90,7 @@ impl Recording {
 }
 
 #[tokio::test]
-async fn a_log_that_was_cut_off_anywhere_is_read_up_to_the_last_commit() {
+async fn a_log_that_is_cut_off_is_read_up_to_the_last_commit() {
     let (recording, first) = record().await;
     let mut cuts = 0;
     for (frame, boundary) in (first..=recording.log.len()).step_by(FRAME).enumerate() {
@@ -110,7 +111,7 @@ async fn a_log_that_was_cut_off_anywhere_is_read_up_to_the_last_commit() {
 }
 
 #[tokio::test]
-async fn garbage_at_the_end_of_the_log_costs_only_what_was_not_acknowledged() {
+async fn garbage_at_the_end_of_the_log_costs_no_acknowledged_write() {
     let (recording, _) = record().await;
     for (moment, pair) in recording.moments.windows(2).enumerate() {
         let [(before, ..), (after, ..)] = pair else { unreachable!("pairs") };
@@ -123,7 +124,7 @@ async fn garbage_at_the_end_of_the_log_costs_only_what_was_not_acknowledged() {
             garbled[place] ^= 0x55;
             let (database, provider, seen) = recording.left_with(folder.path(), &garbled);
             assert_eq!(seen, recording.moments[moment].1, "byte {place} is garbled");
-            recording.goes_on(moment, &database, provider).await;
+            recording.continues(moment, &database, provider).await;
         }
     }
 }

@@ -203,8 +203,8 @@ impl RuntimeBuilder {
             let stopped = StopSignal::new();
             let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease, stopped.clone());
             let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
-            let start_heart = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
-            let (heartbeat, heart_ended) = start_heart(provider.clone(), lease, self.options.lease_time, notes.clone());
+            let start_heartbeat = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
+            let (heartbeat, heartbeat_stopped) = start_heartbeat(provider.clone(), lease, self.options.lease_time, notes.clone());
             let heartbeat = Arc::new(heartbeat);
             let shared = Shared {
                 provider,
@@ -222,7 +222,7 @@ impl RuntimeBuilder {
                 None => driven(node, pool.clone(), stopped.set_on_drop())?,
                 Some(polled) => tokio::spawn(watched(node.run(), polled, stopped.set_on_drop())),
             };
-            Ok(Runtime { client, notes, pool, task, ending: false, heartbeat, heart_ended, stopped })
+            Ok(Runtime { client, notes, pool, task, ending: false, heartbeat, heartbeat_stopped, stopped })
         })
     }
 }

@@ -1,12 +1,17 @@
-//! Showing that the node is alive, from a thread of its own that busy user code cannot starve.
+//! The heartbeat: renews the lease from a thread of its own, so that busy user code cannot starve it.
+//!
+//! A renewal that fails is repeated, and one that has no answer is abandoned after a third of the lease time. The lease holds
+//! for as long as the last successful renewal said ([`Renewal::Held`]). When that time has passed, the node steps back: another
+//! node may take over, and two nodes must not run the same activities for longer than it takes to notice.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 
 use super::node::Note;
-use crate::provider::{Lease, Provider};
+use crate::provider::{Lease, Provider, ProviderError, Renewal};
 
 /// Renews the lease until it is dropped.
 pub(super) struct Heartbeat(Arc<State>);
@@ -15,82 +20,90 @@ struct State {
     /// A std mutex: held for a moment, never across an await.
     beat: Mutex<Beat>,
     changed: Condvar,
-    /// As `changed`, for a heart that beats in a task.
+    /// Like `changed`, for a heartbeat that runs in a task.
     told: Notify,
-    /// Ends a beat that the storage does not answer.
+    /// Ends a renewal that has no answer.
     ended: Notify,
+    /// The time between renewals, and the limit of one.
+    pause: Duration,
 }
 
 struct Beat {
     lease: Lease,
-    /// Whether to beat at once.
+    /// When the lease expires. `None`: it was not renewed yet.
+    expires: Option<Instant>,
+    /// True if the next renewal is due at once.
     now: bool,
     life: Life,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Life {
-    Beats,
-    /// The node leaves by itself.
+    Running,
+    /// The node leaves on its own.
     Stopped,
-    /// The node was dropped: nobody but the heart is left to give back what it owned.
+    /// The node was dropped: only the heartbeat is left to release its items.
     Dropped,
 }
 
 impl Heartbeat {
-    /// Beats in a thread. Also returns what resolves once the heart has let go of the provider.
+    /// Runs the heartbeat on its own thread. The receiver resolves when the thread has released the provider.
     pub(super) fn start(
         provider: Arc<dyn Provider>,
         lease: Lease,
         lease_time: Duration,
         notes: mpsc::UnboundedSender<Note>,
     ) -> (Self, oneshot::Receiver<()>) {
-        let (state, pause) = (State::new(lease), lease_time / 3);
-        let (gone, is_gone) = oneshot::channel();
+        let state = State::new(lease, lease_time);
+        let (stopped, until_stopped) = oneshot::channel();
         let beating = state.clone();
         let handle = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("duroxide-heartbeat".to_owned());
         let spawned = thread.spawn(move || {
-            let mut goes_on = true;
-            while goes_on {
-                let (lease, life) = beating.next_beat(pause);
-                goes_on = handle.block_on(beat(&beating, lease, life, &*provider, &notes));
+            let mut continues = true;
+            while continues {
+                let (lease, life) = beating.next_beat();
+                continues = handle.block_on(beat(&beating, lease, life, &*provider, &notes));
             }
             drop(provider);
-            // Nobody waits for it where the runtime was dropped.
-            let _ = gone.send(());
+            // The receiver is gone if the runtime was dropped.
+            let _ = stopped.send(());
         });
         if let Err(error) = spawned {
-            tracing::error!(%error, "the heartbeat thread cannot be started; other nodes may take over what this one owns");
+            tracing::error!(%error, "the heartbeat thread cannot be started; other nodes may take over the work of this one");
         }
-        (Self(state), is_gone)
+        (Self(state), until_stopped)
     }
 
-    /// As [`start`](Self::start), in a task instead of a thread.
+    /// Like [`start`](Self::start), in a task instead of a thread.
     pub(super) fn start_inline(
         provider: Arc<dyn Provider>,
         lease: Lease,
         lease_time: Duration,
         notes: mpsc::UnboundedSender<Note>,
     ) -> (Self, oneshot::Receiver<()>) {
-        let (state, pause) = (State::new(lease), lease_time / 3);
-        let (gone, is_gone) = oneshot::channel();
+        let state = State::new(lease, lease_time);
+        let (stopped, until_stopped) = oneshot::channel();
         let beating = state.clone();
         tokio::spawn(async move {
-            let mut goes_on = true;
-            while goes_on {
-                let (lease, life) = beating.next_beat_inline(pause).await;
-                goes_on = beat(&beating, lease, life, &*provider, &notes).await;
+            let mut continues = true;
+            while continues {
+                let (lease, life) = beating.next_beat_inline().await;
+                continues = beat(&beating, lease, life, &*provider, &notes).await;
             }
             drop(provider);
-            let _ = gone.send(());
+            let _ = stopped.send(());
         });
-        (Self(state), is_gone)
+        (Self(state), until_stopped)
     }
 
-    /// Goes on with another lease.
+    /// Renews another lease from now on.
     pub(super) fn renew_as(&self, lease: Lease) {
-        self.0.lock().lease = lease;
+        {
+            let mut beat = self.0.lock();
+            (beat.lease, beat.expires, beat.now) = (lease, None, true);
+        }
+        self.0.tell();
     }
 
     /// Asks at once whether the lease holds.
@@ -105,7 +118,7 @@ impl Heartbeat {
 
     fn end(&self, life: Life) {
         let mut beat = self.0.lock();
-        if beat.life == Life::Beats {
+        if beat.life == Life::Running {
             beat.life = life;
         }
         drop(beat);
@@ -120,7 +133,7 @@ impl Drop for Heartbeat {
     }
 }
 
-/// Beats once, and tells whether the heart goes on.
+/// Renews the lease once. Returns true if the heartbeat continues.
 async fn beat(
     state: &State,
     lease: Lease,
@@ -129,23 +142,24 @@ async fn beat(
     notes: &mpsc::UnboundedSender<Note>,
 ) -> bool {
     match life {
-        Life::Beats => {
+        Life::Running => {
             let renewed = tokio::select! {
                 biased;
-                renewed = provider.renew(&lease) => renewed,
+                renewed = state.renew(&lease, provider) => renewed,
                 () = state.ended.notified() => return true,
             };
-            if notes.send(Note::Renewed(lease, renewed)).is_err() && state.lock().life == Life::Beats {
-                tracing::error!(node = %lease.node, "the node has ended without leaving; what it owned is given back");
+            let note = if state.has_expired(&lease) { Note::Expired(lease) } else { Note::Renewed(lease, renewed) };
+            if notes.send(note).is_err() && state.lock().life == Life::Running {
+                tracing::error!(node = %lease.node, "the node has ended without leaving; its items are released");
                 leave(&lease, provider).await;
                 return false;
             }
         }
         Life::Stopped => {}
-        // Where the provider lives on, in a client perhaps, nobody would see that the node is gone.
+        // The provider may live on, for example in a client: then no other node would see that this one is gone.
         Life::Dropped => leave(&lease, provider).await,
     }
-    life == Life::Beats
+    life == Life::Running
 }
 
 async fn leave(lease: &Lease, provider: &dyn Provider) {
@@ -155,9 +169,11 @@ async fn leave(lease: &Lease, provider: &dyn Provider) {
 }
 
 impl State {
-    fn new(lease: Lease) -> Arc<Self> {
-        let beat = Mutex::new(Beat { lease, now: false, life: Life::Beats });
-        Arc::new(Self { beat, changed: Condvar::new(), told: Notify::new(), ended: Notify::new() })
+    fn new(lease: Lease, lease_time: Duration) -> Arc<Self> {
+        // The first renewal tells for how long the lease holds.
+        let beat = Mutex::new(Beat { lease, expires: None, now: true, life: Life::Running });
+        let (changed, told, ended) = (Condvar::new(), Notify::new(), Notify::new());
+        Arc::new(Self { beat, changed, told, ended, pause: lease_time / 3 })
     }
 
     fn tell(&self) {
@@ -169,20 +185,55 @@ impl State {
         self.beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the next beat is due, or the last.
-    fn next_beat(&self, pause: Duration) -> (Lease, Life) {
-        let sleeping = |beat: &mut Beat| beat.life == Life::Beats && !beat.now;
-        let waited = self.changed.wait_timeout_while(self.lock(), pause, sleeping);
-        let mut beat = waited.unwrap_or_else(PoisonError::into_inner).0;
-        beat.now = false;
-        (beat.lease, beat.life)
+    async fn renew(&self, lease: &Lease, provider: &dyn Provider) -> Result<Renewal, ProviderError> {
+        const OPERATION: &str = "renew the lease";
+        let begun = Instant::now();
+        let renewed = timeout(self.pause, provider.renew(lease)).await;
+        let renewed = renewed.unwrap_or_else(|late| Err(ProviderError::retryable(OPERATION, late)));
+        let mut beat = self.lock();
+        if let Ok(Renewal::Held { valid_for }) = &renewed
+            && beat.lease == *lease
+        {
+            // From before the request: the storage counts from later on. `None` is farther away than an instant can be.
+            beat.expires = begun.checked_add(*valid_for);
+        }
+        renewed
     }
 
-    async fn next_beat_inline(&self, pause: Duration) -> (Lease, Life) {
-        // An error means that the pause is over.
-        let _ = tokio::time::timeout(pause, self.told.notified()).await;
+    /// Returns true if the lease has expired, once.
+    fn has_expired(&self, lease: &Lease) -> bool {
         let mut beat = self.lock();
-        beat.now = false;
-        (beat.lease, beat.life)
+        beat.lease == *lease && beat.expires.take_if(|expires| *expires <= Instant::now()).is_some()
+    }
+
+    /// Waits until the next renewal is due, or the heartbeat ends.
+    fn next_beat(&self) -> (Lease, Life) {
+        let sleeping = |beat: &mut Beat| beat.life == Life::Running && !beat.now;
+        let beat = self.lock();
+        let pause = beat.pause(self.pause);
+        let waited = self.changed.wait_timeout_while(beat, pause, sleeping);
+        waited.unwrap_or_else(PoisonError::into_inner).0.begin()
+    }
+
+    async fn next_beat_inline(&self) -> (Lease, Life) {
+        let pause = {
+            let beat = self.lock();
+            if beat.now { Duration::ZERO } else { beat.pause(self.pause) }
+        };
+        // An error means that the pause is over.
+        let _ = timeout(pause, self.told.notified()).await;
+        self.lock().begin()
+    }
+}
+
+impl Beat {
+    /// Returns the time until the next renewal: at the latest when the lease expires.
+    fn pause(&self, longest: Duration) -> Duration {
+        self.expires.map_or(longest, |expires| longest.min(expires.saturating_duration_since(Instant::now())))
+    }
+
+    fn begin(&mut self) -> (Lease, Life) {
+        self.now = false;
+        (self.lease, self.life)
     }
 }

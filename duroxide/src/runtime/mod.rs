@@ -68,7 +68,7 @@ pub struct Runtime {
     /// Whether the node ends by itself.
     ending: bool,
     heartbeat: Arc<Heartbeat>,
-    heart_ended: oneshot::Receiver<()>,
+    heartbeat_stopped: oneshot::Receiver<()>,
     stopped: StopSignal,
 }
 
@@ -122,7 +122,7 @@ impl Runtime {
             let ended = (&mut self.task).await;
             // Also when the node has ended in another way; and then nothing holds the storage any more.
             self.heartbeat.stop();
-            let _ = (&mut self.heart_ended).await;
+            let _ = (&mut self.heartbeat_stopped).await;
             ended.map_err(|error| crate::error::Error::from(error).context("the node died before it was shut down"))
         })
     }

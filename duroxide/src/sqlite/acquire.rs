@@ -18,6 +18,8 @@ use crate::provider::{
 pub(super) struct Found {
     pub(super) acquired: Acquired,
     pub(super) claims: Claims,
+    /// True if there is mail of instances that the lease no longer owns.
+    pub(super) stale_mail: bool,
 }
 
 /// Forgets the mail and the cancellations that the node has heard of.
@@ -36,13 +38,20 @@ pub(super) fn acknowledge(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::
     Ok(())
 }
 
+/// Forgets the mail of instances that the lease no longer owns: a later claim brings all messages.
+pub(super) fn drop_stale_mail(tx: &Tx<'_>, lease: &Lease) -> rusqlite::Result<()> {
+    let delete = "DELETE FROM duroxide_mail WHERE owner = ?1 AND NOT EXISTS (
+        SELECT 1 FROM duroxide_instances i WHERE i.seq = duroxide_mail.instance AND i.owner = ?1)";
+    tx.sql.run(delete, [int(lease.epoch.0)]).map(drop)
+}
+
 pub(super) fn look(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Found> {
     let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
     let mut claims = Claims::new(*lease, want);
     let epoch = int(lease.epoch.0);
     let find = "SELECT claim FROM duroxide_nodes WHERE epoch = ?1";
     let Some(last_claim) = sql.row(find, [epoch], |row| natural(row, 0))? else {
-        return Ok(Found { acquired, claims });
+        return Ok(Found { acquired, claims, stale_mail: false });
     };
     acquired.cancelled = cancelled(sql, epoch)?;
     for Load { instance: id, heard } in &want.load {
@@ -51,8 +60,10 @@ pub(super) fn look(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Fo
             acquired.instances.extend(instance(sql, seq, epoch, *heard, heard.is_none())?);
         }
     }
+    let mut stale_mail = false;
     for seq in with_mail(sql, epoch)? {
         let found = instance(sql, seq, epoch, None, false)?;
+        stale_mail |= found.is_none();
         let asked = |id| want.load.iter().any(|load| load.instance == id);
         acquired.instances.extend(found.filter(|found| !asked(found.execution.instance.clone())));
     }
@@ -66,7 +77,7 @@ pub(super) fn look(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Fo
         acquired.claim = last_claim;
         acquired.next_due = Some(want.now);
     }
-    Ok(Found { acquired, claims })
+    Ok(Found { acquired, claims, stale_mail })
 }
 
 fn cancelled(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<ActivityId>> {
@@ -163,9 +174,16 @@ fn damaged(id: EventId, error: &rusqlite::Error) -> EventRow {
 /// Reads the claimed items.
 pub(super) fn load(sql: &Sql, claimed: &Claims, acquired: &mut Acquired) -> rusqlite::Result<()> {
     let epoch = claimed.epoch();
+    let mut instances = Vec::new();
     for seq in claimed.instances() {
-        acquired.instances.extend(instance(sql, seq, epoch, None, true)?);
+        instances.extend(instance(sql, seq, epoch, None, true)?);
     }
+    // Each comes once: a claimed instance in the place of a smaller part of it, which the node asked for.
+    let claimed_too = |loaded: &AcquiredInstance| {
+        instances.iter().any(|claimed| claimed.execution.instance == loaded.execution.instance)
+    };
+    acquired.instances.retain(|loaded| !claimed_too(loaded));
+    acquired.instances.append(&mut instances);
     for key in claimed.activities() {
         acquired.activities.extend(activity(sql, key, epoch)?);
     }

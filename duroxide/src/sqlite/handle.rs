@@ -182,8 +182,11 @@ impl Handle {
             self.write_one(OPERATION, move |tx| Ok(acquire::acknowledge(tx, &lease, &want)?)).await?;
         }
         let last = want.claim;
-        let Found { mut acquired, mut claims } =
+        let Found { mut acquired, mut claims, stale_mail } =
             self.readers.read(OPERATION, move |sql| acquire::look(sql, &lease, &want)).await?;
+        if stale_mail {
+            self.write_one(OPERATION, move |tx| Ok(acquire::drop_stale_mail(tx, &lease)?)).await?;
+        }
         if claims.is_empty() {
             return Ok(acquired);
         }

@@ -135,6 +135,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Re
         "DELETE FROM duroxide_executions WHERE instance = ?1",
         "DELETE FROM duroxide_payloads WHERE instance = ?1",
         "DELETE FROM duroxide_tried WHERE instance = ?1",
+        "DELETE FROM duroxide_mail WHERE owner IN (SELECT epoch FROM duroxide_nodes) AND instance = ?1",
         "DELETE FROM duroxide_instances WHERE seq = ?1",
     ] {
         tx.sql.run(delete, [seq])?;

@@ -123,9 +123,8 @@ fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
 }
 
 fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
-    let done = Submitted { owner: None, identity: Some(turn.execution.identity), number: None, written: true };
     if tx.is_remembered(id.0)? {
-        return Ok(done);
+        return unnumbered(tx, &turn.execution.instance, true);
     }
     let find = "SELECT status FROM duroxide_instances WHERE id = ?1";
     let there = tx.sql.row(find, [turn.execution.instance.as_str()], |row| status(row, 0))?;
@@ -140,7 +139,7 @@ fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
     match turns::turn(tx, id, None, turn) {
         Ok(_) => {
             tx.remember(id.0)?;
-            Ok(done)
+            unnumbered(tx, &turn.execution.instance, true)
         }
         Err(Refusal::Refused(error)) => Err(Refusal::Refused(translate(error))),
         Err(Refusal::Undo(error)) => Err(Refusal::Undo(translate(error))),

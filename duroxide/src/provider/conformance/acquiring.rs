@@ -1,4 +1,4 @@
-//! Handing out instances.
+//! Claims of free instances, and loads of owned ones.
 
 use std::sync::Arc;
 
@@ -10,24 +10,21 @@ use crate::id::EventId;
 use crate::provider::*;
 
 list![
-    an_instance_is_handed_out_once,
+    a_free_instance_is_claimed_once,
     instances_come_oldest_first,
-    there_is_more_than_was_asked_for,
-    only_what_a_node_can_run_is_handed_out,
-    what_nobody_can_run_does_not_stand_in_the_way,
-    an_owned_instance_is_loaded,
-    a_released_instance_is_handed_out_again,
+    a_limited_answer_tells_that_more_is_due,
+    only_instances_that_the_node_can_run_are_claimed,
+    instances_without_code_delay_no_others,
+    an_owned_instance_is_loaded_with_its_history,
+    a_load_after_a_number_brings_only_later_messages,
+    a_load_brings_messages_that_are_due_later,
+    a_released_instance_is_claimed_again,
     an_instance_without_messages_waits,
-    a_node_that_has_left_is_given_nothing,
-    a_question_that_is_asked_again_has_the_same_answer,
-    of_what_was_not_asked_for_nothing_is_said,
-    a_clock_that_is_ahead_holds_nothing_up,
-    what_is_ready_at_once_and_what_is_due_come_by_age,
+    a_node_that_has_left_claims_nothing,
+    kinds_that_were_not_requested_are_not_considered,
+    a_sender_with_a_fast_clock_delays_no_instance,
+    ready_instances_and_due_ones_come_by_age,
 ];
-
-fn names(acquired: &Acquired) -> Vec<&str> {
-    acquired.instances.iter().map(|instance| instance.execution.instance.as_str()).collect()
-}
 
 async fn start_at(world: &World, name: &str, second: i64) {
     let mut new = new_instance(name);
@@ -35,7 +32,7 @@ async fn start_at(world: &World, name: &str, second: i64) {
     world.start_new(new).await;
 }
 
-async fn an_instance_is_handed_out_once(world: World) {
+async fn a_free_instance_is_claimed_once(world: World) {
     let (node, other) = (world.join().await, world.join().await);
     let new = world.start("i").await;
     let acquired = node.acquire(want(at(3))).await;
@@ -43,7 +40,9 @@ async fn an_instance_is_handed_out_once(world: World) {
     let instance = &acquired.instances[0];
     assert_eq!((&instance.execution, instance.last_event), (&execution("i", 1), EventId(0)));
     assert_eq!((instance.name.as_str(), &instance.version), ("flow", &None));
-    assert_eq!((instance.crashes, instance.suspect, &instance.messages), (0, false, &vec![new.start]));
+    assert_eq!((instance.crashes, instance.suspect, instance.arrivals), (0, false, 1));
+    assert_eq!(instance.messages, [MessageRow { number: Some(1), ..new.start }]);
+    assert!(instance.history.events.is_empty());
     assert!(other.acquire(want(at(3))).await.instances.is_empty());
     assert!(node.acquire(want(at(3))).await.instances.is_empty());
     assert_eq!(world.record("i").await.owner, Some(node.lease.epoch));
@@ -57,7 +56,7 @@ async fn instances_come_oldest_first(world: World) {
     assert_eq!(names(&node.acquire(want(at(9))).await), ["a", "b", "c"]);
 }
 
-async fn there_is_more_than_was_asked_for(world: World) {
+async fn a_limited_answer_tells_that_more_is_due(world: World) {
     let node = world.join().await;
     for (name, second) in [("a", 3), ("b", 4), ("c", 20)] {
         start_at(&world, name, second).await;
@@ -68,7 +67,7 @@ async fn there_is_more_than_was_asked_for(world: World) {
     assert_eq!((names(&second), second.next_due), (vec!["b"], Some(at(20))));
 }
 
-async fn only_what_a_node_can_run_is_handed_out(world: World) {
+async fn only_instances_that_the_node_can_run_are_claimed(world: World) {
     let node = world.join().await;
     let pinned = |name, version| NewInstance { version: Some(version), ..new_instance(name) };
     world.start_new(pinned("v1", v1())).await;
@@ -82,7 +81,7 @@ async fn only_what_a_node_can_run_is_handed_out(world: World) {
     assert_eq!(names(&found), ["other", "v2"]);
 }
 
-async fn what_nobody_can_run_does_not_stand_in_the_way(world: World) {
+async fn instances_without_code_delay_no_others(world: World) {
     let node = world.join().await;
     for n in 0..50 {
         world.start_new(NewInstance { name: "unknown".to_owned(), ..new_instance(&format!("u{n}")) }).await;
@@ -92,21 +91,59 @@ async fn what_nobody_can_run_does_not_stand_in_the_way(world: World) {
     assert_eq!((names(&acquired), acquired.next_due), (vec!["mine"], None));
 }
 
-async fn an_owned_instance_is_loaded(world: World) {
+async fn an_owned_instance_is_loaded_with_its_history(world: World) {
     let (node, other) = (world.join().await, world.join().await);
     let new = world.start_owned(&node, "i").await;
-    node.turn(Turn { consumed: vec![new.start.id], ..ending("i", 1, 0, Then::Go) }).await.expect("turn");
-    let load = || Want { load: vec![id("i"), id("none")], ..want(at(3)) };
-    let loaded = node.acquire(load()).await.instances;
+    node.turn(Turn { consumed: vec![new.start.id], ..ending("i", 1, 0, Then::Continue) }).await.expect("turn");
+    let load = |name| Load { instance: id(name), heard: None };
+    let both = || Want { load: vec![load("i"), load("none")], ..want(at(3)) };
+    let loaded = node.acquire(both()).await.instances;
     assert_eq!((loaded.len(), loaded[0].last_event, loaded[0].messages.len()), (1, EventId(1), 0));
-    assert!(other.acquire(load()).await.instances.is_empty());
+    assert_eq!((&loaded[0].version, loaded[0].arrivals, loaded[0].claim), (&Some(v1()), 1, 0));
+    let mut history = loaded[0].history.clone();
+    if history.more {
+        history.events.extend(world.history("i", 1).await.split_off(history.events.len()));
+    }
+    assert_eq!(history.events, [event(1, "end")]);
+    assert!(other.acquire(both()).await.instances.is_empty());
 }
 
-async fn a_released_instance_is_handed_out_again(world: World) {
+async fn a_load_after_a_number_brings_only_later_messages(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    node.turn(ending("i", 1, 0, Then::Continue)).await.expect("turn");
+    let later = MessageRow { visible_at: Some(at(50)), ..message("timer") };
+    for message in [message("two"), later, message("three")] {
+        world.send("i", message).await.expect("send");
+    }
+    let loaded = node.load_after("i", Some(1)).await;
+    assert_eq!((data(&loaded.messages), loaded.arrivals), (vec!["two", "three"], 3));
+    assert!(loaded.history.events.is_empty(), "the node has it");
+    let loaded = node.load_after("i", Some(2)).await;
+    assert_eq!((data(&loaded.messages), loaded.arrivals), (vec!["three"], 3));
+    assert_eq!(data(&node.load_after("i", Some(3)).await.messages), [""; 0]);
+}
+
+async fn a_load_brings_messages_that_are_due_later(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    let timer = |second, data| MessageRow { visible_at: Some(at(second)), ..message(data) };
+    let messages = [timer(60, "later"), timer(50, "due"), message("now")];
+    let messages = messages.map(|message| Outgoing { message, ..outgoing("i", "") }).to_vec();
+    node.turn(Turn { messages, ..ending("i", 1, 0, Then::Continue) }).await.expect("turn");
+    assert_eq!(data(&node.load("i").await.messages), ["start", "now", "due", "later"]);
+    let early = node.acquire(want(at(3))).await;
+    assert_eq!((names(&early), early.next_due), (vec![], None), "the owner knows when they are due");
+    node.release("i").await;
+    let claimed = node.acquire(want(at(3))).await;
+    assert_eq!(data(&claimed.instances[0].messages), ["start", "now", "due", "later"]);
+}
+
+async fn a_released_instance_is_claimed_again(world: World) {
     let (node, other) = (world.join().await, world.join().await);
     world.start_owned(&node, "i").await;
     node.release("i").await;
-    assert_eq!(node.turn(ending("i", 1, 0, Then::Go)).await, Err(CommitError::Fenced));
+    assert_eq!(node.turn(ending("i", 1, 0, Then::Continue)).await, Err(CommitError::Fenced));
     let acquired = other.acquire(want(at(3))).await;
     assert_eq!((names(&acquired), acquired.instances[0].crashes), (vec!["i"], 0));
 }
@@ -114,16 +151,15 @@ async fn a_released_instance_is_handed_out_again(world: World) {
 async fn an_instance_without_messages_waits(world: World) {
     let node = world.join().await;
     let new = world.start_owned(&node, "i").await;
-    node.turn(Turn { consumed: vec![new.start.id], ..ending("i", 1, 0, Then::Go) }).await.expect("turn");
+    node.turn(Turn { consumed: vec![new.start.id], ..ending("i", 1, 0, Then::Continue) }).await.expect("turn");
     node.release("i").await;
     let nothing = node.acquire(want(at(3))).await;
     assert!(nothing.instances.is_empty() && nothing.next_due.is_none());
-    let sent = world.send("i", message("wake up")).await;
-    assert_eq!(sent, Ok(Submitted { owner: None, execution: 1, written: true, last_found: None }));
+    assert_eq!(world.send("i", message("wake up")).await, Ok(unowned("i")));
     assert_eq!(names(&node.acquire(want(at(3))).await), ["i"]);
 }
 
-async fn a_node_that_has_left_is_given_nothing(world: World) {
+async fn a_node_that_has_left_claims_nothing(world: World) {
     let node = world.join().await;
     world.start("i").await;
     node.provider.leave(&node.lease).await.expect("leave");
@@ -132,29 +168,7 @@ async fn a_node_that_has_left_is_given_nothing(world: World) {
     assert_eq!(world.record("i").await.owner, None);
 }
 
-async fn a_question_that_is_asked_again_has_the_same_answer(world: World) {
-    let node = world.join().await;
-    schedule(&world, &node, "i", new_activity(1, 2)).await;
-    world.start("j").await;
-    let question = |n| Want { question: Some(n), ..want(at(3)) };
-    for _ in 0..3 {
-        let answer = node.acquire(question(1)).await;
-        assert_eq!((names(&answer), answer.activities.len()), (vec!["j"], 1));
-        assert_eq!(answer.activities[0].id, activity_id("i", 1, 1));
-    }
-    let next = node.acquire(question(2)).await;
-    assert_eq!((names(&next), next.activities.len()), (vec![], 0));
-    let next = node.acquire(question(2)).await;
-    assert_eq!((names(&next), next.activities.len()), (vec![], 0));
-    world.start("k").await;
-    assert_eq!(names(&node.acquire(question(1)).await), [""; 0], "it comes late");
-    let late = node.acquire(question(2)).await;
-    assert_eq!(names(&late), [""; 0], "it may come late as well");
-    assert!(late.next_due.is_some_and(|due| due <= at(3)), "there may be more");
-    assert_eq!(names(&node.acquire(question(3)).await), ["k"]);
-}
-
-async fn of_what_was_not_asked_for_nothing_is_said(world: World) {
+async fn kinds_that_were_not_requested_are_not_considered(world: World) {
     let node = world.join().await;
     schedule(&world, &node, "i", new_activity(1, 2)).await;
     world.start("j").await;
@@ -164,34 +178,33 @@ async fn of_what_was_not_asked_for_nothing_is_said(world: World) {
     assert_eq!((names(&answer), answer.activities.len(), answer.next_due), (vec![], 0, None));
 }
 
-/// By the clock of whoever sends it, which is an hour ahead.
+/// The time by the clock of the sender, which is an hour ahead.
 const AHEAD: i64 = 3600;
 
-async fn a_clock_that_is_ahead_holds_nothing_up(world: World) {
+async fn a_sender_with_a_fast_clock_delays_no_instance(world: World) {
     let node = world.join().await;
     world.start_by(at(AHEAD), new_instance("i")).await;
-    // What waits for its time stands before it, however much it is.
+    // Instances that wait for their time come before it, however many they are.
     for n in 0..5 {
         start_at(&world, &format!("later-{n}"), 10 + n).await;
     }
     let taken = node.acquire(Want { instances: 2, ..want(at(3)) }).await;
     assert_eq!((names(&taken), taken.next_due), (vec!["i"], Some(at(10))), "a start");
     let waits = |then| Turn { consumed: taken.instances[0].messages.iter().map(|m| m.id).collect(), ..then };
-    node.turn(waits(ending("i", 1, 0, Then::Go))).await.expect("turn");
+    node.turn(waits(ending("i", 1, 0, Then::Continue))).await.expect("turn");
     node.release("i").await;
     world.send_at(at(AHEAD), "i", message("hello")).await.expect("send");
     assert_eq!(names(&node.acquire(want(at(3))).await), ["i"], "a message");
     node.release("i").await;
-    assert_eq!(names(&node.acquire(want(at(3))).await), ["i"], "given back");
-    let suspended = Then::Suspend { reason: "{}".to_owned() };
-    node.turn(Turn { time: at(AHEAD), ..ending("i", 1, 1, suspended) }).await.expect("suspend");
+    assert_eq!(names(&node.acquire(want(at(3))).await), ["i"], "released");
+    node.turn(Turn { time: at(AHEAD), ..ending("i", 1, 1, suspended()) }).await.expect("suspend");
     world.submit(Submission::Resume { instance: id("i"), time: at(AHEAD) }).await.expect("resume");
     assert_eq!(names(&node.acquire(want(at(3))).await), ["i"], "resumed");
     node.die();
     assert_eq!(names(&world.join().await.acquire(want(at(3))).await), ["i"], "left by a dead node");
 }
 
-async fn what_is_ready_at_once_and_what_is_due_come_by_age(world: World) {
+async fn ready_instances_and_due_ones_come_by_age(world: World) {
     let node = world.join().await;
     for (name, second) in [("due 5", 5), ("due 2", 2), ("due 20", 20)] {
         start_at(&world, name, second).await;

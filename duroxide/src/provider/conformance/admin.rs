@@ -13,11 +13,10 @@ list![
     lists_come_in_stable_pages,
     lists_go_by_arrival_despite_clocks,
     a_search_without_time_gets_through,
-    page_tokens_of_others_are_refused,
+    page_tokens_of_another_storage_are_refused,
     only_finished_instances_are_deleted,
-    an_id_that_was_removed_goes_on_counting,
     only_old_finished_instances_are_pruned,
-    pruning_goes_on_where_the_last_batch_ended,
+    pruning_continues_where_the_last_batch_ended,
     continued_executions_of_live_instances_are_pruned,
 ];
 
@@ -36,14 +35,7 @@ async fn lists_are_filtered(world: World) {
     world.start_new(NewInstance { labels: label("team", "red"), parent: Some(parent), ..new_instance("c") }).await;
     world.start_new(NewInstance { name: "other".to_owned(), ..new_instance("d") }).await;
     node.turn(ending("a", 1, 0, completed())).await.expect("finish");
-    let late = Submission::Start {
-        new: new_instance("e"),
-        if_exists: IfExists::Error,
-        lease: None,
-        time: at(50),
-        again: false,
-    };
-    world.submit(late).await.expect("start");
+    world.start_by(at(50), new_instance("e")).await;
     let by = Filter::default;
     let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(list(&world, &by()).await, set(&["a", "b", "c", "d", "e"]));
@@ -61,19 +53,9 @@ async fn lists_are_filtered(world: World) {
     );
 }
 
-fn started(name: &str, second: i64) -> Submission {
-    Submission::Start {
-        new: new_instance(name),
-        if_exists: IfExists::Error,
-        lease: None,
-        time: at(second),
-        again: false,
-    }
-}
-
 async fn lists_come_in_stable_pages(world: World) {
     for (name, second) in [("a", 1), ("b", 2), ("d", 3), ("c", 3), ("e", 4)] {
-        world.submit(started(name, second)).await.expect("start");
+        world.start_by(at(second), new_instance(name)).await;
     }
     let mut names = Vec::new();
     let mut page = Page::new(2);
@@ -81,17 +63,17 @@ async fn lists_come_in_stable_pages(world: World) {
         let part = world.admin().list(&Filter::default(), &page).await.expect("list");
         assert!(part.complete && part.instances.len() <= 2);
         names.extend(part.instances.iter().map(|record| record.execution.instance.to_string()));
-        world.submit(started(&format!("new {}", names.len()), 9)).await.expect("start");
+        world.start_by(at(9), new_instance(&format!("new {}", names.len()))).await;
         match part.next {
             // It may have been stored, or sent to a browser and back.
             Some(next) => page.after = Some(PageToken::new(next.as_str())),
             None => break,
         }
     }
-    assert_eq!(names, ["e", "c", "d", "b", "a"], "newest first; instances that arrive between the pages shift nothing");
+    assert_eq!(names, ["e", "c", "d", "b", "a"], "newest first, and later arrivals shift nothing");
 }
 
-/// All pages of a list.
+/// Reads all pages of a list.
 async fn pages(world: &World, filter: &Filter, mut page: Page) -> Vec<String> {
     let mut names = Vec::new();
     loop {
@@ -107,7 +89,7 @@ async fn pages(world: &World, filter: &Filter, mut page: Page) -> Vec<String> {
 async fn lists_go_by_arrival_despite_clocks(world: World) {
     let day = 24 * 3600;
     for (name, second) in [("a", 500 * day), ("b", 500 * day - 9), ("c", 500 * day + 5), ("d", 500 * day - 3)] {
-        world.submit(started(name, second)).await.expect("start");
+        world.start_by(at(second), new_instance(name)).await;
     }
     assert_eq!(pages(&world, &Filter::default(), Page::new(3)).await, ["d", "c", "b", "a"]);
     let between = |from, before| Filter {
@@ -142,7 +124,7 @@ async fn a_search_without_time_gets_through(world: World) {
     }
 }
 
-async fn page_tokens_of_others_are_refused(world: World) {
+async fn page_tokens_of_another_storage_are_refused(world: World) {
     for text in ["", "next", "-1", "a", "a-1", "a+1", "a1x", "a99999999999999999999"] {
         let page = Page::new(3).after(PageToken::new(text));
         let errors = [
@@ -161,36 +143,15 @@ async fn only_finished_instances_are_deleted(world: World) {
     world.start("live").await;
     let parting = NewActivity { detached: true, eager: true, ..new_activity(2, 3) };
     node.turn(Turn { activities: vec![parting], ..ending("done", 1, 2, completed()) }).await.expect("finish");
-    node.renew().await;
     let results = world.admin().delete(&[id("done"), id("live"), id("none")]).await.expect("delete");
     let expected = [Ok(()), Err(DeleteError::Live(InstanceStatus::Running)), Err(DeleteError::NotFound)];
     assert_eq!(results, expected);
     assert!(world.admin().delete(&[]).await.expect("delete").is_empty());
     assert!(world.find("done").await.is_none() && world.find("live").await.is_some());
     assert!(world.history("done", 1).await.is_empty());
-    assert_eq!(node.renew().await, Renewal::Held { cancelled: vec![activity_id("done", 1, 2)] });
-    world.submit(start(new_instance("done"), IfExists::Error, None)).await.expect("start");
+    assert_eq!(node.mail().await.cancelled, [activity_id("done", 1, 2)]);
+    world.submit(start(another("done"), IfExists::Error, None)).await.expect("start");
     assert_eq!(world.record("done").await.last_event, EventId(0));
-}
-
-async fn an_id_that_was_removed_goes_on_counting(world: World) {
-    let node = world.join().await;
-    world.start_owned(&node, "i").await;
-    node.turn(ending("i", 1, 0, completed())).await.expect("finish");
-    world.delete("i").await;
-    // Its first turn does not know how far it was.
-    let eager = || NewInstance { eager: true, ..new_instance("i") };
-    let first_turn = Turn { creates: Some(Box::new(eager())), ..ending("i", 1, 0, completed()) };
-    assert_eq!(node.turn(first_turn).await, Err(CommitError::Conflict));
-    let again = world.submit(start(eager(), IfExists::Error, Some(node.lease))).await.expect("start");
-    assert_eq!(again.execution, 2);
-    node.turn(ending("i", 2, 0, completed())).await.expect("finish");
-    assert_eq!(world.prune(&Filter::default(), at(9), 10).await, [1]);
-    world.start_owned(&node, "parent").await;
-    let child = NewChild { new: eager(), accepted: None, otherwise: message("taken") };
-    node.turn(Turn { starts: vec![child], ..ending("parent", 1, 0, Then::Go) }).await.expect("turn");
-    assert_eq!(world.record("i").await.execution, execution("i", 3));
-    assert_eq!(node.turn(ending("i", 3, 0, completed())).await, Ok(Committed::default()));
 }
 
 async fn only_old_finished_instances_are_pruned(world: World) {
@@ -200,7 +161,7 @@ async fn only_old_finished_instances_are_pruned(world: World) {
         node.turn(Turn { time: at(second), ..ending(name, 1, 0, completed()) }).await.expect("finish");
     }
     world.start_owned(&node, "live").await;
-    node.turn(Turn { time: at(9), ..ending("live", 1, 0, Then::Go) }).await.expect("turn");
+    node.turn(Turn { time: at(9), ..ending("live", 1, 0, Then::Continue) }).await.expect("turn");
     let prune = async || world.prune(&Filter::default(), at(20), 10).await;
     let other = Filter { name: Some("other".to_owned()), ..Filter::default() };
     assert_eq!(world.prune(&other, at(100), 10).await, [0]);
@@ -209,7 +170,7 @@ async fn only_old_finished_instances_are_pruned(world: World) {
     assert_eq!(list(&world, &Filter::default()).await, ["live", "new"].map(str::to_owned).into());
 }
 
-async fn pruning_goes_on_where_the_last_batch_ended(world: World) {
+async fn pruning_continues_where_the_last_batch_ended(world: World) {
     let node = world.join().await;
     for name in ["a", "b", "c", "d"] {
         world.start_owned(&node, name).await;
@@ -240,14 +201,14 @@ async fn continued_executions_of_live_instances_are_pruned(world: World) {
         turn.messages = vec![next];
         node.turn(turn).await.expect("continue");
     }
-    node.turn(Turn { time: at(40), ..ending("i", 4, 0, Then::Go) }).await.expect("turn");
+    node.turn(Turn { time: at(40), ..ending("i", 4, 0, Then::Continue) }).await.expect("turn");
     assert_eq!(world.prune(&Filter::default(), at(25), 1).await, [1, 1]);
     let mut left = Vec::new();
     for number in 1..=4 {
         left.push(world.history("i", number).await.len());
     }
     assert_eq!(left, [0, 0, 1, 1]);
-    assert_eq!(world.history("i", 3).await[0].payload, large, "what another execution still holds is kept");
+    assert_eq!(world.history("i", 3).await[0].payload, large, "a payload that another execution holds is kept");
     assert_eq!(world.prune(&Filter::default(), at(1000), 10).await, [1]);
     assert_eq!(world.history("i", 4).await.len(), 1, "the current execution is never removed");
     node.turn(Turn { time: at(50), ..ending("i", 4, 1, completed()) }).await.expect("finish");

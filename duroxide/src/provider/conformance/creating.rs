@@ -10,26 +10,23 @@ list![
     a_first_turn_creates_its_instance,
     a_first_turn_can_be_the_last,
     a_first_turn_whose_id_is_taken_conflicts,
-    a_first_turn_of_no_member_creates_nothing,
+    a_first_turn_without_a_lease_creates_nothing,
     a_first_turn_that_is_sent_again_is_done_already,
     a_start_that_was_stored_before_wins_over_its_first_turn,
     a_start_whose_first_turn_is_there_is_done_already,
     a_first_turn_that_expects_more_creates_nothing;
     with_admin:
-    a_first_turn_that_comes_when_its_instance_is_gone_creates_nothing,
+    a_first_turn_after_the_removal_creates_nothing,
 ];
 
-fn eager(name: &str) -> NewInstance {
-    NewInstance { eager: true, ..new_instance(name) }
-}
-
-/// A first turn that creates, and schedules activity 1.
+/// Makes a first turn that creates its instance, and schedules activity 1.
 fn first_turn(new: &NewInstance) -> Turn {
     let name = new.instance.as_str();
     Turn {
         creates: Some(Box::new(new.clone())),
         events: vec![event(1, "started"), event(2, "scheduled")],
         activities: vec![NewActivity { eager: true, ..new_activity(1, 2) }],
+        execution: new.first_execution(),
         ..turn(name, 1, 0)
     }
 }
@@ -39,7 +36,7 @@ async fn a_first_turn_creates_its_instance(world: World) {
     let new = NewInstance {
         labels: [("team".to_owned(), "blue".to_owned())].into(),
         parent: Some(Parent { execution: execution("p", 3), call: CallId(4) }),
-        ..eager("i")
+        ..eager(new_instance("i"))
     };
     assert_eq!(node.turn(first_turn(&new)).await, Ok(Committed::default()));
     let record = world.record("i").await;
@@ -48,8 +45,8 @@ async fn a_first_turn_creates_its_instance(world: World) {
     assert_eq!((record.last_event, record.owner), (EventId(2), Some(node.lease.epoch)));
     assert_eq!((record.status, record.created_at, record.updated_at), (InstanceStatus::Running, at(2), at(2)));
     assert_eq!(world.history("i", 1).await, [event(1, "started"), event(2, "scheduled")]);
-    let acquired = node.acquire(Want { load: vec![id("i")], ..want(at(3)) }).await;
-    assert!(acquired.instances[0].messages.is_empty(), "its start is not a message");
+    let loaded = node.load("i").await;
+    assert_eq!((loaded.messages.len(), loaded.arrivals), (0, 0), "its start is not a message");
     let outcome = Turn { outcomes: vec![(CallId(1), 1)], ..ending("i", 1, 2, completed()) };
     assert_eq!(node.turn(outcome).await, Ok(Committed::default()));
 }
@@ -61,7 +58,7 @@ async fn a_first_turn_can_be_the_last(world: World) {
         let next = Outgoing { message: start, ..outgoing(name, "start") };
         let on = matches!(then, Then::ContinueAsNew { .. });
         let messages = if on { vec![next] } else { Vec::new() };
-        let turn = Turn { creates: Some(Box::new(eager(name))), messages, ..ending(name, 1, 0, then) };
+        let turn = Turn { creates: Some(Box::new(eager(new_instance(name)))), messages, ..ending(name, 1, 0, then) };
         node.turn(turn).await.expect("turn");
         let record = world.record(name).await;
         let expected = if on { (InstanceStatus::Running, 2) } else { (InstanceStatus::Completed, 1) };
@@ -79,22 +76,22 @@ async fn a_first_turn_whose_id_is_taken_conflicts(world: World) {
     node.turn(ending("ended", 1, 0, completed())).await.expect("finish");
     for name in ["queued", "own", "others", "ended"] {
         let before = world.record(name).await;
-        assert_eq!(node.turn(first_turn(&eager(name))).await, Err(CommitError::Conflict), "{name}");
+        assert_eq!(node.turn(first_turn(&eager(another(name)))).await, Err(CommitError::Conflict), "{name}");
         assert_eq!(format!("{:?}", world.record(name).await), format!("{before:?}"), "{name}");
     }
     assert!(node.acquire(want(at(3))).await.activities.is_empty());
 }
 
-async fn a_first_turn_of_no_member_creates_nothing(world: World) {
+async fn a_first_turn_without_a_lease_creates_nothing(world: World) {
     let node = world.join().await;
     node.provider.leave(&node.lease).await.expect("leave");
-    assert_eq!(node.turn(first_turn(&eager("i"))).await, Err(CommitError::Fenced));
+    assert_eq!(node.turn(first_turn(&eager(new_instance("i")))).await, Err(CommitError::Fenced));
     assert!(world.find("i").await.is_none());
 }
 
 async fn a_first_turn_that_is_sent_again_is_done_already(world: World) {
     let node = world.join().await;
-    let (id, turn) = (CommitId::new(), first_turn(&eager("i")));
+    let (id, turn) = (CommitId::new(), first_turn(&eager(new_instance("i"))));
     assert_eq!(node.commit_as(id, Write::Turn(Box::new(turn.clone()))).await, Ok(Committed::default()));
     let again = node.commit_as(id, Write::Turn(Box::new(turn))).await;
     assert_eq!(again, Ok(Committed { repeated: true, ..Committed::default() }));
@@ -105,27 +102,23 @@ async fn a_start_that_was_stored_before_wins_over_its_first_turn(world: World) {
     let node = world.join().await;
     let new = world.start_owned(&node, "i").await;
     assert_eq!(node.turn(first_turn(&new)).await, Err(CommitError::Conflict));
-    let acquired = node.acquire(Want { load: vec![id("i")], ..want(at(3)) }).await;
-    assert_eq!(data(&acquired.instances[0].messages), ["start"]);
+    assert_eq!(data(&node.load("i").await.messages), ["start"]);
 }
 
 async fn a_start_whose_first_turn_is_there_is_done_already(world: World) {
     let node = world.join().await;
-    let new = eager("i");
+    let new = eager(new_instance("i"));
     node.turn(first_turn(&new)).await.expect("turn");
     for policy in [IfExists::Error, IfExists::Attach, IfExists::Replace] {
         let started = world.submit(start(new.clone(), policy, Some(node.lease))).await;
-        assert_eq!(
-            started,
-            Ok(Submitted { owner: Some(node.lease.epoch), execution: 1, written: true, last_found: None })
-        );
+        assert_eq!(started, Ok(node.owned("i")));
     }
     assert_eq!(world.record("i").await.last_event, EventId(2));
 }
 
-async fn a_first_turn_that_comes_when_its_instance_is_gone_creates_nothing(world: World) {
+async fn a_first_turn_after_the_removal_creates_nothing(world: World) {
     let node = world.join().await;
-    let new = eager("i");
+    let new = eager(new_instance("i"));
     node.turn(first_turn(&new)).await.expect("turn");
     node.turn(ending("i", 1, 2, completed())).await.expect("finish");
     world.delete("i").await;
@@ -137,12 +130,13 @@ async fn a_first_turn_that_comes_when_its_instance_is_gone_creates_nothing(world
 
 async fn a_first_turn_that_expects_more_creates_nothing(world: World) {
     let node = world.join().await;
-    let good = first_turn(&eager("i"));
+    let good = first_turn(&eager(new_instance("i")));
     let consumes = Turn { consumed: vec![crate::id::MessageId::new()], ..good.clone() };
     let outcome = Turn { outcomes: vec![(CallId(9), 1)], ..good.clone() };
     let later = Turn { after: EventId(1), ..good.clone() };
-    let second = Turn { execution: execution("i", 2), ..good };
-    for turn in [consumes, outcome, later, second] {
+    let second = Turn { execution: execution("i", 2), ..good.clone() };
+    let of_another = turn_of(&another("i"), good);
+    for turn in [consumes, outcome, later, second, of_another] {
         assert_eq!(node.turn(turn).await, Err(CommitError::Conflict));
         assert!(world.find("i").await.is_none());
     }

@@ -1,35 +1,48 @@
-//! Short words for what the cases do over and over.
+//! Short words for the steps that many cases share.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use semver::Version;
+use uuid::Uuid;
 
 use super::Subject;
 use crate::clock::Timestamp;
-use crate::id::{ActivityId, CallId, CommitId, EventId, ExecutionId, InstanceId, NodeId};
+use crate::id::{ActivityId, CallId, CommitId, EventId, ExecutionId, Identity, InstanceId, MessageId, NodeId};
 use crate::payload::Payload;
 use crate::provider::*;
 
-/// A store, and a process on it that has joined as a node once it has been asked to.
+/// A store, and a process on it that is no node.
 pub(super) struct World {
     subject: Arc<dyn Subject>,
     pub(super) provider: Arc<dyn Provider>,
 }
 
-/// A process that has joined.
+/// A process that has joined as a node.
 pub(super) struct Member {
     subject: Arc<dyn Subject>,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) lease: Lease,
+    /// The last claim that it has received.
+    claim: AtomicU64,
 }
 
 pub(super) fn id(name: &str) -> InstanceId {
     InstanceId::new(name).expect("the cases use good ids")
 }
 
+/// Returns the identity of the instance that [`new_instance`] makes.
+pub(super) fn identity(name: &str) -> Identity {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    Identity(Uuid::from_u128(hasher.finish().into()))
+}
+
+/// Returns an execution of the instance that [`new_instance`] makes.
 pub(super) fn execution(name: &str, number: u64) -> ExecutionId {
-    ExecutionId { instance: id(name), number }
+    ExecutionId { instance: id(name), identity: identity(name), number }
 }
 
 pub(super) fn activity_id(name: &str, number: u64, call: u64) -> ActivityId {
@@ -73,22 +86,43 @@ pub(super) fn event(n: u64, data: &str) -> EventRow {
     EventRow { id: EventId(n), time: at(1), decision: n.is_multiple_of(2), format: 1, data, payload: Payload::NULL }
 }
 
+/// Makes an instance whose identity follows from its name.
 pub(super) fn new_instance(name: &str) -> NewInstance {
+    let start = MessageRow { id: MessageId(identity(name).0), ..message("start") };
+    NewInstance::new(id(name), "flow", start)
+}
+
+/// Makes an instance with the id of [`new_instance`], and an identity of its own.
+pub(super) fn another(name: &str) -> NewInstance {
     NewInstance::new(id(name), "flow", message("start"))
+}
+
+pub(super) fn eager(new: NewInstance) -> NewInstance {
+    NewInstance { eager: true, ..new }
 }
 
 pub(super) fn new_activity(call: u64, scheduled: u64) -> NewActivity {
     NewActivity::new(CallId(call), EventId(scheduled), "work")
 }
 
-/// A turn without content, behind event `after`.
+/// Makes a turn without content, after event `after`.
 pub(super) fn turn(name: &str, number: u64, after: u64) -> Turn {
     Turn { version: Some(v1()), ..Turn::new(execution(name, number), EventId(after), at(2)) }
 }
 
-/// A turn that writes one event, and `then`.
+/// Makes a turn that writes one event, and `then`.
 pub(super) fn ending(name: &str, number: u64, after: u64, then: Then) -> Turn {
     Turn { events: vec![event(after + 1, "end")], then, ..turn(name, number, after) }
+}
+
+/// Turns a turn of [`new_instance`] into that of another instance with the id.
+pub(super) fn turn_of(new: &NewInstance, turn: Turn) -> Turn {
+    let execution = ExecutionId { number: turn.execution.number, ..new.first_execution() };
+    Turn { execution, ..turn }
+}
+
+pub(super) fn suspended() -> Then {
+    Then::Suspend { reason: "\"why\"".to_owned() }
 }
 
 pub(super) fn completed() -> Then {
@@ -105,7 +139,48 @@ pub(super) fn want(now: Timestamp) -> Want {
 }
 
 pub(super) fn outgoing(to: &str, data: &str) -> Outgoing {
-    Outgoing { to: id(to), message: message(data) }
+    Outgoing { to: id(to), identity: None, message: message(data) }
+}
+
+/// The tenure of activity 1 of the first execution.
+pub(super) fn tenure(name: &str, attempt: u32, claim: u64) -> Tenure {
+    Tenure { activity: activity_id(name, 1, 1), attempt, claim }
+}
+
+/// Returns the tenure by which a node owns an activity that it has claimed.
+pub(super) fn tenure_of(activity: &AcquiredActivity) -> Tenure {
+    Tenure { activity: activity.id.clone(), attempt: activity.attempt, claim: activity.claim }
+}
+
+pub(super) fn outcome(tenure: Tenure) -> Write {
+    Write::Outcome { tenure, message: message("outcome") }
+}
+
+pub(super) fn retry(tenure: Tenure, second: i64) -> Write {
+    Write::Retry { tenure, visible_at: at(second) }
+}
+
+pub(super) fn park(tenure: Tenure) -> Write {
+    Write::Park { tenure, reason: "\"no\"".to_owned() }
+}
+
+pub(super) fn send_request(to: &str, message: MessageRow) -> SendRequest {
+    SendRequest { to: id(to), message, lease: None, time: at(2), resent: false }
+}
+
+/// The answer to a submission that has written about an instance of [`new_instance`] without an owner.
+pub(super) fn unowned(name: &str) -> Submitted {
+    Submitted { owner: None, identity: Some(identity(name)), number: None, written: true }
+}
+
+/// Returns an instance of an answer.
+pub(super) fn find<'a>(acquired: &'a Acquired, name: &str) -> &'a AcquiredInstance {
+    let found = acquired.instances.iter().find(|instance| instance.execution.instance == id(name));
+    found.expect("the answer names the instance")
+}
+
+pub(super) fn names(acquired: &Acquired) -> Vec<&str> {
+    acquired.instances.iter().map(|instance| instance.execution.instance.as_str()).collect()
 }
 
 pub(super) fn data(messages: &[MessageRow]) -> Vec<&str> {
@@ -113,7 +188,7 @@ pub(super) fn data(messages: &[MessageRow]) -> Vec<&str> {
 }
 
 impl World {
-    /// The same store through the process of a node.
+    /// Returns the store through the process of a node.
     pub(super) fn through(&self, member: &Member) -> Self {
         Self { subject: self.subject.clone(), provider: member.provider.clone() }
     }
@@ -122,7 +197,7 @@ impl World {
         Self { provider: subject.open(), subject }
     }
 
-    /// Another process joins, with build `a`.
+    /// Lets another process join, with build `a`.
     pub(super) async fn join(&self) -> Member {
         self.join_as(&info("a")).await
     }
@@ -130,7 +205,7 @@ impl World {
     pub(super) async fn join_as(&self, info: &NodeInfo) -> Member {
         let provider = self.subject.open();
         let lease = provider.join(info).await.expect("join");
-        Member { subject: self.subject.clone(), provider, lease }
+        Member { subject: self.subject.clone(), provider, lease, claim: AtomicU64::new(0) }
     }
 
     pub(super) async fn submit(&self, submission: Submission) -> Result<Submitted, SubmitError> {
@@ -139,31 +214,36 @@ impl World {
         results.remove(0)
     }
 
-    /// Starts an instance that nobody owns, in second 1.
+    /// Starts an instance without an owner, in second 1.
     pub(super) async fn start(&self, name: &str) -> NewInstance {
         self.start_new(new_instance(name)).await
     }
 
     pub(super) async fn start_new(&self, new: NewInstance) -> NewInstance {
         let started = self.submit(start(new.clone(), IfExists::Error, None)).await.expect("start");
-        assert_eq!(started, Submitted { owner: None, execution: 1, written: true, last_found: None });
+        assert_eq!(started, unowned(new.instance.as_str()));
         new
     }
 
-    /// Starts an instance that nobody owns, by a clock that says so.
+    /// Starts an instance without an owner, by a clock that shows `time`.
     pub(super) async fn start_by(&self, time: Timestamp, new: NewInstance) {
-        let start = Submission::Start { new, if_exists: IfExists::Error, lease: None, time, again: false };
-        self.submit(start).await.expect("start");
+        let request = StartRequest { new, if_exists: IfExists::Error, lease: None, time, resent: false };
+        self.submit(Submission::Start(request)).await.expect("start");
     }
 
     /// Starts an instance that the node owns from the beginning.
     pub(super) async fn start_owned(&self, member: &Member, name: &str) -> NewInstance {
-        let new = NewInstance { eager: true, ..new_instance(name) };
-        let started = self.submit(start(new.clone(), IfExists::Error, Some(member.lease))).await.expect("start");
-        assert_eq!(
-            started,
-            Submitted { owner: Some(member.lease.epoch), execution: 1, written: true, last_found: None }
-        );
+        let new = eager(new_instance(name));
+        let started = self.submit(start(new.clone(), IfExists::Error, Some(member.lease))).await;
+        assert_eq!(started, Ok(Submitted { number: Some(1), ..member.owned(name) }));
+        new
+    }
+
+    /// Removes a finished instance, and starts another one with its id, which the node owns if one is given.
+    pub(super) async fn replace(&self, name: &str, owner: Option<&Member>) -> NewInstance {
+        let new = NewInstance { eager: owner.is_some(), ..another(name) };
+        let lease = owner.map(|member| member.lease);
+        self.submit(start(new.clone(), IfExists::Replace, lease)).await.expect("replace");
         new
     }
 
@@ -171,26 +251,26 @@ impl World {
         self.send_at(at(2), to, message).await
     }
 
-    /// Sends with a clock that says so.
+    /// Sends a message, by a clock that shows `time`.
     pub(super) async fn send_at(
         &self,
         time: Timestamp,
         to: &str,
         message: MessageRow,
     ) -> Result<Submitted, SubmitError> {
-        self.submit(Submission::Send { to: id(to), message, lease: None, time, again: false }).await
+        self.submit(Submission::Send(SendRequest { time, ..send_request(to, message) })).await
     }
 
     pub(super) async fn resume(&self, name: &str) -> Result<Submitted, SubmitError> {
         self.submit(Submission::Resume { instance: id(name), time: at(5) }).await
     }
 
-    /// The part of the provider that lists and removes.
+    /// Returns the part of the provider that lists and removes.
     pub(super) fn admin(&self) -> &dyn Admin {
         self.provider.admin().expect("these cases are for providers that have it")
     }
 
-    /// The nodes that are members, where the provider tells.
+    /// Lists the nodes that are members, if the provider can list.
     pub(super) async fn nodes(&self) -> Option<Vec<NodeRecord>> {
         match self.provider.admin() {
             Some(admin) => Some(admin.nodes().await.expect("list nodes")),
@@ -202,7 +282,7 @@ impl World {
         assert_eq!(self.admin().delete(&[id(name)]).await.expect("delete"), [Ok(())]);
     }
 
-    /// Prunes in batches of so many, until nothing is left; returns how many executions each of them removed.
+    /// Prunes in batches of `limit`, until nothing is left; returns how many executions each of them removed.
     pub(super) async fn prune(&self, filter: &Filter, before: Timestamp, limit: usize) -> Vec<u64> {
         let (mut batch, mut removed) = (Page::new(limit), Vec::new());
         loop {
@@ -224,9 +304,13 @@ impl World {
     }
 
     pub(super) async fn history(&self, name: &str, number: u64) -> Vec<EventRow> {
+        self.history_of(&execution(name, number)).await
+    }
+
+    pub(super) async fn history_of(&self, execution: &ExecutionId) -> Vec<EventRow> {
         let (mut events, mut after) = (Vec::new(), EventId(0));
         loop {
-            let page = self.provider.history(&execution(name, number), after).await.expect("read a history");
+            let page = self.provider.history(execution, after).await.expect("read a history");
             assert!(!page.more || !page.events.is_empty(), "a page before the last is not empty");
             after = page.events.last().map_or(after, |event| event.id);
             events.extend(page.events);
@@ -238,10 +322,20 @@ impl World {
 }
 
 pub(super) fn start(new: NewInstance, if_exists: IfExists, lease: Option<Lease>) -> Submission {
-    Submission::Start { new, if_exists, lease, time: at(1), again: false }
+    Submission::Start(StartRequest { new, if_exists, lease, time: at(1), resent: false })
 }
 
 impl Member {
+    /// The answer to a submission that has written about an instance of [`new_instance`] that the node owns.
+    pub(super) fn owned(&self, name: &str) -> Submitted {
+        Submitted { owner: Some(self.lease.epoch), ..unowned(name) }
+    }
+
+    /// The placement of a message to an instance of [`new_instance`] that the node owns.
+    pub(super) fn placed(&self, name: &str, number: u64) -> Placement {
+        Placement::Owned { epoch: self.lease.epoch, identity: identity(name), number: Some(number) }
+    }
+
     pub(super) async fn commit(&self, write: Write) -> Result<Committed, CommitError> {
         self.commit_as(CommitId::new(), write).await
     }
@@ -265,26 +359,57 @@ impl Member {
         self.commit(Write::Turn(Box::new(turn))).await
     }
 
+    /// Requests work after the last claim that the node has received.
     pub(super) async fn acquire(&self, want: Want) -> Acquired {
+        let acquired = self.request(Want { claim: self.claim.load(Ordering::Relaxed), ..want }).await;
+        self.claim.store(acquired.claim, Ordering::Relaxed);
+        acquired
+    }
+
+    /// Requests work with the claim that the request names. The answer is lost, as far as [`Member::acquire`] is concerned.
+    pub(super) async fn request(&self, want: Want) -> Acquired {
         self.provider.acquire(&self.lease, want).await.expect("acquire")
+    }
+
+    /// Requests no work: the answer holds the mail and the cancellations of the node.
+    pub(super) async fn mail(&self) -> Acquired {
+        self.acquire(Want::new(at(3))).await
+    }
+
+    /// Loads an instance that the node owns: with all its messages, or with those of a higher number.
+    pub(super) async fn load_after(&self, name: &str, heard: Option<u64>) -> AcquiredInstance {
+        let load = vec![Load { instance: id(name), heard }];
+        let mut loaded = self.acquire(Want { load, ..Want::new(at(3)) }).await.instances;
+        loaded.retain(|instance| instance.execution.instance == id(name));
+        assert_eq!(loaded.len(), 1, "an owned instance comes once");
+        loaded.remove(0)
+    }
+
+    pub(super) async fn load(&self, name: &str) -> AcquiredInstance {
+        self.load_after(name, None).await
     }
 
     pub(super) async fn renew(&self) -> Renewal {
         self.provider.renew(&self.lease).await.expect("renew")
     }
 
-    pub(super) async fn release(&self, name: &str) {
-        self.commit(Write::ReleaseInstance { instance: id(name) }).await.expect("release");
+    pub(super) async fn holds(&self) -> bool {
+        matches!(self.renew().await, Renewal::Held { .. })
     }
 
-    /// Dies without a word.
+    pub(super) async fn release(&self, name: &str) {
+        let AcquiredInstance { execution, claim, .. } = self.load(name).await;
+        self.commit(Write::ReleaseInstance { execution, claim }).await.expect("release");
+    }
+
+    /// Dies without leaving.
     pub(super) fn die(self) -> Lease {
         self.subject.kill(self.provider, self.lease);
         self.lease
     }
 }
 
-/// A node, and an instance that it owns, whose first turn scheduled activity 1 with event 2, owned by the node.
+/// Starts an instance that a node owns, whose first turn schedules activity 1 with event 2, owned by the node, too.
 pub(super) async fn with_activity(world: &World, name: &str) -> Member {
     let node = world.join().await;
     schedule(world, &node, name, NewActivity { eager: true, ..new_activity(1, 2) }).await;

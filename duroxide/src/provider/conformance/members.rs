@@ -1,4 +1,4 @@
-//! Nodes that leave, die and come back.
+//! Nodes that leave, die and join again.
 
 use std::sync::Arc;
 
@@ -9,19 +9,20 @@ use crate::provider::*;
 
 list![
     epochs_grow,
-    a_node_that_leaves_frees_what_it_owned,
+    a_lease_tells_how_long_it_holds,
+    a_node_that_leaves_frees_its_items,
     a_dead_node_is_taken_over,
     a_dead_node_cannot_write,
-    joining_takes_over_the_dead,
-    a_node_that_joins_again_has_lost_its_first_term,
+    a_join_takes_over_the_dead,
+    a_node_that_joins_again_has_lost_its_first_lease,
     progress_forgets_crashes,
-    only_what_was_in_flight_has_crashed,
-    what_crashes_often_is_handed_out_alone,
-    what_crashes_alone_is_suspect,
-    what_did_not_crash_alone_is_not_suspect,
+    only_items_in_flight_have_crashed,
+    an_item_that_crashes_often_is_claimed_alone,
+    an_item_that_crashes_alone_is_suspect,
+    an_item_that_did_not_crash_alone_is_not_suspect,
     resuming_forgets_crashes,
     another_build_resumes_once,
-    another_build_resumes_only_what_it_has_the_code_for,
+    another_build_resumes_only_instances_of_its_code,
     another_build_resumes_parked_activities;
     with_admin:
     nodes_are_listed,
@@ -33,27 +34,32 @@ async fn epochs_grow(world: World) {
     second.provider.leave(&second.lease).await.expect("leave");
     assert!(world.join().await.lease.epoch > second.lease.epoch, "also when the last one is gone");
     assert_eq!(second.renew().await, Renewal::Lost);
-    assert_eq!(first.renew().await, Renewal::Held { cancelled: Vec::new() });
+    assert!(first.holds().await);
 }
 
-async fn a_node_that_leaves_frees_what_it_owned(world: World) {
+async fn a_lease_tells_how_long_it_holds(world: World) {
+    let node = world.join().await;
+    let Renewal::Held { valid_for } = node.renew().await else { panic!("the lease is lost") };
+    assert!(!valid_for.is_zero());
+}
+
+async fn a_node_that_leaves_frees_its_items(world: World) {
     let node = with_activity(&world, "i").await;
     world.send("i", message("unread")).await.expect("send");
     node.provider.leave(&node.lease).await.expect("leave");
     let acquired = world.join().await.acquire(want(at(3))).await;
     assert_eq!((acquired.instances.len(), acquired.instances[0].crashes), (1, 0));
     assert_eq!((acquired.activities.len(), acquired.activities[0].crashes), (1, 0));
-    let write = Write::Outcome { activity: activity_id("i", 1, 1), attempt: 1, message: message("late") };
-    assert_eq!(node.commit(write).await, Err(CommitError::Fenced));
+    assert_eq!(node.commit(outcome(tenure("i", 1, 0))).await, Err(CommitError::Fenced));
 }
 
-/// A node dies that had an instance with an unread message and an activity.
+/// Lets a node die that owned an instance with an unread message, and an activity.
 async fn after_a_crash(world: &World) -> (Lease, Member) {
     let node = with_activity(world, "i").await;
     world.send("i", message("unread")).await.expect("send");
     let survivor = world.join().await;
     let lease = node.die();
-    assert_eq!(survivor.renew().await, Renewal::Held { cancelled: Vec::new() });
+    assert!(survivor.holds().await);
     (lease, survivor)
 }
 
@@ -70,10 +76,10 @@ async fn a_dead_node_is_taken_over(world: World) {
 async fn a_dead_node_cannot_write(world: World) {
     let (dead, survivor) = after_a_crash(&world).await;
     for write in [
-        Write::Turn(Box::new(ending("i", 1, 2, Then::Go))),
-        Write::Outcome { activity: activity_id("i", 1, 1), attempt: 1, message: message("late") },
-        Write::Retry { activity: activity_id("i", 1, 1), attempt: 1, visible_at: at(1) },
-        Write::ReleaseInstance { instance: id("i") },
+        Write::Turn(Box::new(ending("i", 1, 2, Then::Continue))),
+        outcome(tenure("i", 1, 0)),
+        retry(tenure("i", 1, 0), 1),
+        Write::ReleaseInstance { execution: execution("i", 1), claim: 0 },
     ] {
         let result = survivor.commit_with(&dead, CommitId::new(), write.clone()).await;
         assert_eq!(result, Err(CommitError::Fenced), "{write:?}");
@@ -83,21 +89,21 @@ async fn a_dead_node_cannot_write(world: World) {
     assert!(nothing.instances.is_empty() && nothing.activities.is_empty());
 }
 
-async fn joining_takes_over_the_dead(world: World) {
+async fn a_join_takes_over_the_dead(world: World) {
     let node = with_activity(&world, "i").await;
     node.die();
     let acquired = world.join().await.acquire(want(at(3))).await;
     assert_eq!((acquired.activities.len(), acquired.activities[0].crashes), (1, 1));
 }
 
-async fn a_node_that_joins_again_has_lost_its_first_term(world: World) {
+async fn a_node_that_joins_again_has_lost_its_first_lease(world: World) {
     let node = info("a");
     let first = world.join_as(&node).await;
     schedule(&world, &first, "i", NewActivity { eager: true, ..new_activity(1, 2) }).await;
     let again = first.provider.join(&node).await.expect("join again");
     assert!(again.epoch > first.lease.epoch);
     assert_eq!(first.renew().await, Renewal::Lost);
-    assert_eq!(first.turn(ending("i", 1, 2, Then::Go)).await, Err(CommitError::Fenced));
+    assert_eq!(first.turn(ending("i", 1, 2, Then::Continue)).await, Err(CommitError::Fenced));
     let acquired = first.provider.acquire(&again, want(at(3))).await.expect("acquire");
     assert_eq!((acquired.activities.len(), acquired.activities[0].crashes), (1, 0), "it has not died");
     assert!(world.nodes().await.is_none_or(|nodes| nodes.len() == 1));
@@ -107,18 +113,17 @@ async fn progress_forgets_crashes(world: World) {
     let (_, survivor) = after_a_crash(&world).await;
     let acquired = survivor.acquire(want(at(3))).await;
     assert_eq!(acquired.instances[0].crashes, 1);
-    survivor.turn(ending("i", 1, 2, Then::Go)).await.expect("turn");
-    let retry = Write::Retry { activity: activity_id("i", 1, 1), attempt: 1, visible_at: at(1) };
-    survivor.commit(retry).await.expect("retry");
+    survivor.turn(ending("i", 1, 2, Then::Continue)).await.expect("turn");
+    survivor.commit(retry(tenure_of(&acquired.activities[0]), 1)).await.expect("retry");
     survivor.release("i").await;
     let acquired = survivor.acquire(want(at(3))).await;
     assert_eq!((acquired.instances[0].crashes, acquired.activities[0].crashes), (0, 0));
 }
 
-async fn only_what_was_in_flight_has_crashed(world: World) {
+async fn only_items_in_flight_have_crashed(world: World) {
     let node = world.join().await;
     let new = world.start_owned(&node, "idle").await;
-    node.turn(Turn { consumed: vec![new.start.id], ..ending("idle", 1, 0, Then::Go) }).await.expect("turn");
+    node.turn(Turn { consumed: vec![new.start.id], ..ending("idle", 1, 0, Then::Continue) }).await.expect("turn");
     let mut delayed = NewInstance { eager: true, ..new_instance("later") };
     delayed.start.visible_at = Some(at(9_000_000_000)); // by any clock
     world.submit(start(delayed, IfExists::Error, Some(node.lease))).await.expect("start");
@@ -129,7 +134,7 @@ async fn only_what_was_in_flight_has_crashed(world: World) {
     assert_eq!(acquired.iter().map(|instance| instance.crashes).collect::<Vec<_>>(), [0, 0]);
 }
 
-/// Nodes take `i` and die, until it has crashed as often as it may in company.
+/// Lets nodes claim an item and die, until it has crashed as often as it may beside others.
 async fn crash_often(world: &World) {
     for _ in 0..QUARANTINE {
         let node = world.join().await;
@@ -139,44 +144,43 @@ async fn crash_often(world: &World) {
     }
 }
 
-async fn what_crashes_often_is_handed_out_alone(world: World) {
+async fn an_item_that_crashes_often_is_claimed_alone(world: World) {
     world.start("i").await;
     crash_often(&world).await;
     let node = world.join().await;
     world.start("innocent").await;
-    let in_company = node.acquire(Want { instances: 0, activities: Vec::new(), ..want(at(3)) }).await;
-    assert!(in_company.instances.is_empty());
+    let beside_others = node.acquire(Want { instances: 0, activities: Vec::new(), ..want(at(3)) }).await;
+    assert!(beside_others.instances.is_empty());
     let first = node.acquire(Want { alone: true, ..want(at(3)) }).await;
-    assert_eq!(first.instances.len(), 1, "by itself");
+    assert_eq!(first.instances.len(), 1, "alone");
     assert_eq!((&first.instances[0].execution, first.instances[0].crashes), (&execution("i", 1), QUARANTINE));
     assert!(!first.instances[0].suspect);
     let second = node.acquire(want(at(3))).await;
     assert_eq!(second.instances[0].execution, execution("innocent", 1));
 }
 
-async fn what_crashes_alone_is_suspect(world: World) {
+async fn an_item_that_crashes_alone_is_suspect(world: World) {
     let node = world.join().await;
     schedule(&world, &node, "i", new_activity(1, 2)).await;
     node.release("i").await;
     crash_often(&world).await;
     for crashes in QUARANTINE..CRASH_LIMIT {
         let node = world.join().await;
-        assert!(node.acquire(want(at(3))).await.activities.is_empty(), "not in company");
+        assert!(node.acquire(want(at(3))).await.activities.is_empty(), "not beside others");
         let alone = node.acquire(Want { alone: true, ..want(at(3)) }).await.activities;
         assert_eq!(alone.iter().map(|it| (it.crashes, it.suspect)).collect::<Vec<_>>(), [(crashes, false)]);
         node.die();
     }
     let node = world.join().await;
     let suspect = node.acquire(want(at(3))).await.activities;
-    assert!(suspect[0].suspect, "handed out to be set aside, not to be run");
-    let park = Write::Park { activity: activity_id("i", 1, 1), reason: "\"crashes\"".to_owned() };
-    node.commit(park).await.expect("park");
+    assert!(suspect[0].suspect, "it comes to be parked, not to be run");
+    node.commit(park(tenure_of(&suspect[0]))).await.expect("park");
     world.resume("i").await.expect("resume");
     let resumed = node.acquire(want(at(9))).await.activities;
     assert_eq!((resumed[0].crashes, resumed[0].suspect), (0, false));
 }
 
-async fn what_did_not_crash_alone_is_not_suspect(world: World) {
+async fn an_item_that_did_not_crash_alone_is_not_suspect(world: World) {
     world.start("i").await;
     crash_often(&world).await;
     let node = world.join().await;
@@ -185,10 +189,10 @@ async fn what_did_not_crash_alone_is_not_suspect(world: World) {
     let node = world.join().await;
     let acquired = node.acquire(Want { alone: true, ..want(at(3)) }).await.instances;
     assert_eq!((acquired[0].crashes, acquired[0].suspect), (QUARANTINE, false));
-    node.turn(ending("i", 1, 0, Then::Go)).await.expect("progress");
+    node.turn(ending("i", 1, 0, Then::Continue)).await.expect("progress");
     node.die();
     let acquired = world.join().await.acquire(want(at(3))).await.instances;
-    assert_eq!((acquired[0].crashes, acquired[0].suspect), (1, false), "it had company again, as far as is known");
+    assert_eq!((acquired[0].crashes, acquired[0].suspect), (1, false), "it had made progress before");
 }
 
 async fn resuming_forgets_crashes(world: World) {
@@ -196,17 +200,16 @@ async fn resuming_forgets_crashes(world: World) {
     crash_often(&world).await;
     let node = world.join().await;
     assert_eq!(node.acquire(Want { alone: true, ..want(at(3)) }).await.instances.len(), 1);
-    node.turn(Turn { then: Then::Suspend { reason: "\"x\"".to_owned() }, ..turn("i", 1, 0) }).await.expect("suspend");
+    node.turn(Turn { then: suspended(), ..turn("i", 1, 0) }).await.expect("suspend");
     world.resume("i").await.expect("resume");
     assert_eq!(node.acquire(want(at(9))).await.instances[0].crashes, 0);
 }
 
 async fn suspend(world: &World, build: &str) -> Member {
     let node = world.join_as(&info(build)).await;
-    let load = Want { load: vec![id("i")], ..want(at(3)) };
-    node.acquire(load).await;
+    node.acquire(want(at(3))).await;
     let after = world.record("i").await.last_event.0;
-    let turn = Turn { then: Then::Suspend { reason: "\"x\"".to_owned() }, ..turn("i", 1, after) };
+    let turn = Turn { then: suspended(), ..turn("i", 1, after) };
     node.turn(turn).await.expect("suspend");
     node
 }
@@ -215,7 +218,7 @@ async fn another_build_resumes_once(world: World) {
     world.start("i").await;
     suspend(&world, "a").await;
     world.join_as(&info("a")).await;
-    assert_eq!(world.record("i").await.status, InstanceStatus::Suspended, "the same code would do the same");
+    assert_eq!(world.record("i").await.status, InstanceStatus::Suspended, "its own build does not resume it");
     suspend_again(&world, "b").await;
     world.join_as(&info("b")).await;
     world.join_as(&info("a")).await;
@@ -228,11 +231,11 @@ async fn suspend_again(world: &World, build: &str) {
     let node = world.join_as(&info(build)).await;
     assert_eq!(world.record("i").await.status, InstanceStatus::Running, "resumed by another build");
     assert_eq!(node.acquire(want(at(3))).await.instances.len(), 1);
-    let turn = Turn { then: Then::Suspend { reason: "\"y\"".to_owned() }, ..turn("i", 1, 0) };
+    let turn = Turn { then: suspended(), ..turn("i", 1, 0) };
     node.turn(turn).await.expect("suspend again");
 }
 
-async fn another_build_resumes_only_what_it_has_the_code_for(world: World) {
+async fn another_build_resumes_only_instances_of_its_code(world: World) {
     world.start_new(NewInstance { version: Some(v1()), ..new_instance("i") }).await;
     suspend(&world, "a").await;
     let mut without = info("b");
@@ -245,8 +248,7 @@ async fn another_build_resumes_only_what_it_has_the_code_for(world: World) {
 
 async fn another_build_resumes_parked_activities(world: World) {
     let node = with_activity(&world, "i").await;
-    let park = Write::Park { activity: activity_id("i", 1, 1), reason: "\"no\"".to_owned() };
-    node.commit(park).await.expect("park");
+    node.commit(park(tenure("i", 1, 0))).await.expect("park");
     let same = world.join().await;
     assert!(same.acquire(want(at(9))).await.activities.is_empty());
     let other = world.join_as(&info("b")).await;

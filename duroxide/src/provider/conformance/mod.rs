@@ -27,8 +27,11 @@
 mod acquiring;
 mod activities;
 mod admin;
+mod claims;
 mod creating;
 mod fixture;
+mod identities;
+mod mail;
 mod members;
 mod messages;
 mod reads;
@@ -47,7 +50,7 @@ pub trait Subject: Send + Sync {
     /// A provider on the store: as another process would open it, where that is possible.
     fn open(&self) -> Arc<dyn Provider>;
 
-    /// Lets a node die without a word, with the provider that it joined through: the next renewal of another one must find
+    /// Lets a node die without leaving, with the provider that it joined through: the next renewal of another node must find
     /// it dead.
     fn kill(&self, provider: Arc<dyn Provider>, lease: Lease);
 }
@@ -55,9 +58,9 @@ pub trait Subject: Send + Sync {
 /// One behaviour that every provider must show.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// What it is, as a name.
+    /// Its name.
     pub name: &'static str,
-    /// Panics when the behaviour is not there.
+    /// Panics if the provider does not show it.
     pub run: fn(Arc<dyn Subject>) -> BoxFuture<'static, ()>,
 }
 
@@ -73,9 +76,12 @@ pub fn cases() -> Vec<Case> {
         turns::CASES,
         creating::CASES,
         messages::CASES,
+        mail::CASES,
+        identities::CASES,
         activities::CASES,
         submissions::CASES,
         acquiring::CASES,
+        claims::CASES,
         members::CASES,
         reads::CASES,
         signals::CASES,
@@ -85,7 +91,15 @@ pub fn cases() -> Vec<Case> {
 
 /// Returns the behaviours that a provider with an [`Admin`](super::Admin) must show besides.
 pub fn admin_cases() -> Vec<Case> {
-    [admin::CASES, creating::ADMIN_CASES, submissions::ADMIN_CASES, members::ADMIN_CASES, signals::ADMIN_CASES].concat()
+    [
+        admin::CASES,
+        creating::ADMIN_CASES,
+        identities::ADMIN_CASES,
+        submissions::ADMIN_CASES,
+        members::ADMIN_CASES,
+        signals::ADMIN_CASES,
+    ]
+    .concat()
 }
 
 /// Makes the list of the cases of a file, and of those that need an [`Admin`](super::Admin).

@@ -5,9 +5,15 @@ use super::list;
 use crate::id::EventId;
 use crate::provider::*;
 
-list![what_does_not_exist_is_not_found, a_long_history_comes_in_pages, what_nobody_can_take_is_shown,];
+list![
+    missing_items_are_not_found,
+    a_long_history_comes_in_pages,
+    the_first_page_comes_with_the_instance,
+    work_without_a_node_that_can_take_it_is_shown,
+    a_watched_instance_signals_its_end,
+];
 
-async fn what_does_not_exist_is_not_found(world: World) {
+async fn missing_items_are_not_found(world: World) {
     assert!(world.find("none").await.is_none());
     assert!(world.history("none", 1).await.is_empty());
     world.start("i").await;
@@ -25,7 +31,32 @@ async fn a_long_history_comes_in_pages(world: World) {
     assert_eq!((page.events.as_slice(), page.more), (&events[2999..], false));
 }
 
-async fn what_nobody_can_take_is_shown(world: World) {
+async fn the_first_page_comes_with_the_instance(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    let events: Vec<_> = (1..=3000).map(|n| event(n, &format!("event {n}"))).collect();
+    node.turn(Turn { events: events.clone(), ..turn("i", 1, 0) }).await.expect("turn");
+    node.release("i").await;
+    let page = node.acquire(want(at(3))).await.instances.remove(0).history;
+    assert_eq!(page.events, events[..page.events.len()]);
+    assert_eq!(page.more, page.events.len() < events.len());
+}
+
+async fn a_watched_instance_signals_its_end(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "i").await;
+    let local = world.through(&node);
+    let mut changes = node.provider.wakeups().watch(&id("i"));
+    let read = local.provider.watch(&id("i")).await.expect("watch").expect("the instance is there");
+    assert_eq!(read.status, InstanceStatus::Running);
+    node.turn(ending("i", 1, 0, completed())).await.expect("finish");
+    changes.changed().await;
+    let read = local.provider.watch(&id("i")).await.expect("watch").expect("the instance is there");
+    assert_eq!(read.status, InstanceStatus::Completed);
+    assert!(local.provider.watch(&id("none")).await.expect("watch").is_none());
+}
+
+async fn work_without_a_node_that_can_take_it_is_shown(world: World) {
     let node = world.join().await;
     let other = NewInstance { name: "other".to_owned(), version: Some(v1()), ..new_instance("o") };
     world.start_new(other).await;

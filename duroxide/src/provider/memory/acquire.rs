@@ -13,6 +13,8 @@ impl State {
         let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
         let Some(node) = self.nodes.get_mut(&lease.epoch) else { return acquired };
         node.acknowledge(want);
+        // A later claim of one of the others brings all its messages.
+        node.mail.retain(|id, _| self.instances.get(id).is_some_and(|instance| instance.owner == Some(lease.epoch)));
         acquired.cancelled = node.cancelled.iter().cloned().collect();
         self.load(lease, want, &mut acquired);
         if self.repeat_claim(lease, want, &mut acquired) {
@@ -46,9 +48,10 @@ impl State {
     fn repeat_claim(&self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
         let Some(node) = self.nodes.get(&lease.epoch).filter(|node| node.claim != want.claim) else { return false };
         let claimed = |owner: Option<Epoch>, claim| owner == Some(lease.epoch) && claim == node.claim;
-        let asked = |id: &InstanceId| want.load.iter().any(|load| load.instance == *id && load.heard.is_none());
         for (id, instance) in &self.instances {
-            if claimed(instance.owner, instance.claim) && !asked(id) {
+            if claimed(instance.owner, instance.claim) {
+                // Each comes once: in the place of a smaller part of it, which the node asked for.
+                acquired.instances.retain(|other| other.execution.instance != *id);
                 acquired.instances.push(self.acquired(id, instance, None, true));
             }
         }

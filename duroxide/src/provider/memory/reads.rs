@@ -8,7 +8,7 @@ const PAGE: usize = 1000;
 
 impl State {
     pub(super) fn history(&self, execution: &ExecutionId, after: EventId) -> HistoryPage {
-        let instance = self.instances.get(&execution.instance).filter(|i| i.identity().matches(execution.identity));
+        let instance = self.instances.get(&execution.instance).filter(|i| i.identity() == execution.identity);
         let events = instance.and_then(|i| i.executions.get(&execution.number)).map_or(&[][..], |e| &e.events);
         let from = events.partition_point(|event| event.id <= after);
         let rest = events.get(from..).unwrap_or_default();

@@ -368,6 +368,9 @@ impl State {
                 self.ready.remove(ready, id.clone());
             }
         }
+        for node in self.nodes.values_mut() {
+            node.mail.remove(id);
+        }
         self.signals.changed(id);
     }
 

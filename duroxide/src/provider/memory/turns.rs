@@ -24,13 +24,13 @@ impl State {
 
     /// Whether a first turn may create its instance, and who owns it then.
     fn check_new(&self, new: &NewInstance, lease: Option<&Lease>, turn: &Turn) -> Result<Epoch, CommitError> {
-        if self.instances.contains_key(&new.instance) || self.is_remembered(new.start.id.0) {
+        let taken = self.instances.contains_key(&new.instance) || self.is_remembered(new.start.id.0);
+        if taken || turn.execution != new.first_execution() {
             return Err(CommitError::Conflict);
         }
         let member = lease.filter(|lease| self.is_member(lease.epoch)).ok_or(CommitError::Fenced)?;
-        let first = turn.execution == new.first_execution() && turn.after == EventId(0);
-        let nothing_read = turn.consumed.is_empty() && turn.outcomes.is_empty();
-        if first && nothing_read { Ok(member.epoch) } else { Err(CommitError::Conflict) }
+        let nothing_read = turn.after == EventId(0) && turn.consumed.is_empty() && turn.outcomes.is_empty();
+        if nothing_read { Ok(member.epoch) } else { Err(CommitError::Conflict) }
     }
 
     fn check(&self, instance: &Instance, lease: Option<&Lease>, turn: &Turn) -> Result<(), CommitError> {

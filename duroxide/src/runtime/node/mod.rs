@@ -85,6 +85,8 @@ pub(in crate::runtime) enum Note {
     Ended(InstanceId),
     /// The heart has beaten.
     Renewed(Lease, Result<Renewal, ProviderError>),
+    /// The lease has expired: no renewal has succeeded for too long.
+    Expired(Lease),
     /// Something that is not durable has woken a live copy, or its context was used outside of its turn.
     Stray(InstanceId, u64),
     /// No more work; answer when everything is stored.
@@ -353,6 +355,10 @@ impl Node {
             Note::Uncertain(instance) => self.look_for_a_while(instance),
             Note::Ended(instance) => self.ended(instance),
             Note::Renewed(lease, renewed) => self.renewed(lease, renewed),
+            Note::Expired(lease) if lease == self.lease => {
+                self.step_back("the lease has expired, since it could not be renewed in time");
+            }
+            Note::Expired(_) => {}
             Note::Stray(instance, generation) => self.strayed(&instance, generation),
             Note::Shutdown(done) => self.begin_shutdown(done),
         }
@@ -428,21 +434,22 @@ impl Node {
         }
         match renewed {
             Ok(Renewal::Held { .. }) => {}
-            Ok(Renewal::Lost) => self.step_back(),
-            // Not a loss: what this node owns it owns until another takes over, and then its commits are refused.
-            Err(error) => tracing::warn!(%error, "the lease could not be renewed; it is tried again"),
+            Ok(Renewal::Lost) => self.step_back("another node has taken over"),
+            // Not a loss: the node owns its items until another takes over, and then its commits are refused.
+            Err(error) => tracing::warn!(%error, "the lease could not be renewed; retrying"),
         }
     }
 
-    /// Another node has taken over: drops what it owned, and joins anew.
-    fn step_back(&mut self) {
+    /// Drops the live copies and cancels the activities of a lease that is lost or has expired, and joins again.
+    fn step_back(&mut self, reason: &str) {
         if self.rejoining || self.draining.is_some() {
             return;
         }
         tracing::warn!(
             node = %self.lease.node,
             code = %ErrorCode::LeaseLost,
-            "another node has taken over what this one owned; joining again"
+            reason,
+            "the node has lost its lease and joins again"
         );
         self.rejoining = true;
         self.slots.clear();

@@ -12,6 +12,7 @@ use super::world::{Course, Fault, Process, World, pause};
 use crate::clock::Timestamp;
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 use crate::provider::*;
+use crate::runtime::RuntimeOptions;
 
 /// A provider for one process: for one life of a node, or for clients. Clones are the same.
 #[derive(Clone)]
@@ -236,7 +237,12 @@ impl Provider for Connection {
         let (world, lease) = (self.0.world.clone(), *lease);
         Box::pin(async move {
             let course = self.course("renew", false, false).await;
-            let carry_out = async move { world.storage.visible().renew(&lease).await };
+            let carry_out = async move {
+                let renewed = world.storage.visible().renew(&lease).await?;
+                // The storage holds every lease until it is told that the node is dead; nodes must not rely on that.
+                let held = matches!(renewed, Renewal::Held { .. });
+                Ok(if held { Renewal::Held { valid_for: RuntimeOptions::new().lease_time } } else { renewed })
+            };
             self.call("renew", course, carry_out, |renewal| format!("{renewal:?}")).await
         })
     }
