@@ -196,6 +196,8 @@ mod tests {
         let reads = async {
             has_begun.await.unwrap();
             assert!(provider.instance(&instance).await.unwrap().is_none());
+            // Lists that have been answered are polled now.
+            tokio::task::yield_now().await;
             is_blocked.set(false);
             go.send(()).unwrap();
         };
