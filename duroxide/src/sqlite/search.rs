@@ -539,6 +539,29 @@ mod tests {
     }
 
     #[test]
+    fn a_search_ends_at_its_deadline_and_goes_on_from_there() {
+        use super::super::admin::list;
+        use super::super::admin_reader::Deadline;
+        use super::super::remove::prunable;
+
+        let folder = tempfile::tempdir().unwrap();
+        let sql = database(&folder, 1_000);
+        let none = filter(|f| f.name = Some("none".to_owned()));
+        let (mut before, mut searched) = (i64::MAX, Vec::new());
+        loop {
+            let page = list(&sql, &none, before, 10, Deadline::after(Duration::ZERO)).unwrap();
+            searched.push((page.searched, page.complete));
+            let Some(next) = page.next else { break };
+            before = next.arrival("list").unwrap();
+        }
+        assert_eq!(searched, [(256, false), (256, false), (256, false), (232, true)]);
+        let prune = |after, deadline| prunable(&sql, &none, Timestamp::MAX, after, 10, deadline).unwrap().1;
+        assert_eq!(prune(0, Deadline::after(Duration::ZERO)), Some(256));
+        assert_eq!(prune(256, Deadline::after(Duration::ZERO)), Some(512));
+        assert_eq!(prune(0, Deadline::after(Duration::MAX)), None);
+    }
+
+    #[test]
     fn the_rarest_walk_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let sql = database(&folder, 5_000);
