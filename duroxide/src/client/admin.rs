@@ -77,7 +77,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]: the storage fails for ten seconds, or it does not prune
-    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)). What was removed until then stays removed.
+    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)). Instances that were removed until then stay removed.
     ///
     /// # Cancel safety
     /// Dropped while it is awaited, it stops after the current batch. Each instance is removed as a whole or not at all, and

@@ -56,7 +56,7 @@ impl Deadline {
     }
 }
 
-/// What SQLite asks whether to interrupt the statement that runs.
+/// Tells SQLite when to interrupt the statement that runs.
 struct Interrupt {
     origin: Instant,
     /// In microseconds after the origin.

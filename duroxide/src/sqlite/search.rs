@@ -17,8 +17,8 @@ use crate::provider::{Filter, InstanceStatus};
 /// turned into a bound of arrival with this slack to both sides; the rows between are compared with the bound itself.
 pub(super) const CLOCKS: i64 = 24 * 3_600_000_000;
 
-/// The entries of the first window, and the most of a later one. The first answers most pages; the most is what a deadline may
-/// be missed by, and for how long a window holds a snapshot: about a millisecond.
+/// The entries of the first window, and the most of a later one. The first answers most pages; the most bounds how late a deadline may
+/// be noticed, and how long a window holds a snapshot: about a millisecond.
 const FIRST_WINDOW: u32 = 256;
 const LARGEST_WINDOW: u32 = 4096;
 
@@ -244,7 +244,7 @@ impl Strand<'_> {
     fn parts(&self) -> (&'static str, String, Vec<Value>, &'static str) {
         match *self {
             Self::All => ("duroxide_instances i", "TRUE".to_owned(), Vec::new(), "i.seq"),
-            // A literal: plans do not depend on what is bound, and so the index would not be found.
+            // A literal: plans do not depend on bound parameters, so the partial index would not be found.
             Self::Status(status) => (
                 "duroxide_instances i INDEXED BY duroxide_instances_live",
                 format!("i.owner IS NULL AND i.status <> 'completed' AND i.status = {}", literals(&[status])),
@@ -379,8 +379,8 @@ pub(super) fn arrived_by(sql: &Sql, before: Timestamp) -> rusqlite::Result<i64> 
 /// earlier.
 ///
 /// Times of creation rise with the numbers only roughly, so there may be several such places. This one is exact enough: if
-/// each clock differs from the true time by less than [`CLOCKS`], then what is before it arrived before the time plus that,
-/// and what is behind it arrived after the time less that. So a bound that is moved by twice [`CLOCKS`] cuts nothing off.
+/// each clock differs from the true time by less than [`CLOCKS`], then the instances before it arrived before the time plus
+/// that, and those behind it arrived after the time less that. So a bound that is moved by twice [`CLOCKS`] cuts nothing off.
 fn first_since(sql: &Sql, time: i64) -> rusqlite::Result<i64> {
     let ends = "SELECT coalesce((SELECT min(seq) FROM duroxide_instances), 0),
                        coalesce((SELECT max(seq) FROM duroxide_instances), 0)";
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_ends_at_its_deadline_and_goes_on_from_there() {
+    fn a_search_ends_at_its_deadline_and_continues_there() {
         use super::super::admin::list;
         use super::super::admin_reader::Deadline;
         use super::super::remove::prunable;

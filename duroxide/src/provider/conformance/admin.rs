@@ -17,7 +17,7 @@ list![
     only_finished_instances_are_deleted,
     an_id_that_was_removed_goes_on_counting,
     only_old_finished_instances_are_pruned,
-    pruning_goes_on_where_the_last_batch_ended,
+    pruning_continues_where_the_last_batch_ended,
     continued_executions_of_live_instances_are_pruned,
 ];
 
@@ -209,7 +209,7 @@ async fn only_old_finished_instances_are_pruned(world: World) {
     assert_eq!(list(&world, &Filter::default()).await, ["live", "new"].map(str::to_owned).into());
 }
 
-async fn pruning_goes_on_where_the_last_batch_ended(world: World) {
+async fn pruning_continues_where_the_last_batch_ended(world: World) {
     let node = world.join().await;
     for name in ["a", "b", "c", "d"] {
         world.start_owned(&node, name).await;
