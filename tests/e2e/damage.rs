@@ -228,7 +228,7 @@ async fn a_damaged_instance_holds_up_no_prune() {
     }
     assert_eq!(client.prune(&Filter::default(), client.now() + days(1)).await.unwrap(), 3);
     let left = client.list(&Filter::default(), 10).await.unwrap().instances;
-    assert_eq!(left.len(), 2, "what cannot be read is not removed");
+    assert_eq!(left.len(), 2, "rows whose id or status cannot be read are not removed");
     let labels: i64 = raw.query_row("SELECT count(*) FROM duroxide_labels", [], |row| row.get(0)).unwrap();
-    assert_eq!(labels, 2, "those of what was removed are gone");
+    assert_eq!(labels, 2, "those of removed instances are gone");
 }

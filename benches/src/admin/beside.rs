@@ -1,4 +1,4 @@
-//! What work takes while people look: three clients list a label that half of all instances have, ten times a second each.
+//! The cost of work beside lists: three clients list a label that half of all instances have, ten times a second each.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::orchestrations;
 /// The figures of one round.
 #[derive(Debug, Clone, Copy)]
 pub struct Beside {
-    /// Whether people looked meanwhile.
+    /// True if lists were read during the round.
     pub with_lists: bool,
     /// The times of a start and its result by way of the queue, in milliseconds.
     pub p50_ms: f64,
@@ -33,11 +33,11 @@ const BETWEEN: Duration = Duration::from_millis(100);
 /// Measures rounds without and with lists in turn. The lists are read through the provider of the runtime.
 ///
 /// # Errors
-/// What the provider or the client says.
+/// An error of the provider or of the client.
 pub async fn beside(path: &Path, rounds: usize, n: u64) -> duroxide::Result<Vec<Beside>> {
     let provider = SqliteProvider::open(path)?;
     let runtime = Runtime::builder().provider(provider.clone()).start().await?;
-    // As from another process: what it starts goes through the queue.
+    // As from another process: its instances go through the queue.
     let other = Client::new(SqliteProvider::open(path)?);
     let lists_read = Arc::new(AtomicUsize::new(0));
     let mut measured = Vec::new();

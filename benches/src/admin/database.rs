@@ -1,4 +1,4 @@
-//! A large database, written past the provider: what it would take hours to run is there in a minute.
+//! A large database, written past the provider: to run as many instances would take hours.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use rusqlite::Connection;
 /// n/20. They were created within the last 30 days. Activities are in flight, one for each fiftieth instance.
 ///
 /// # Errors
-/// What SQLite says.
+/// An error of SQLite.
 pub fn build(path: &Path, n: u64) -> duroxide::Result<()> {
     drop(SqliteProvider::open(path)?);
     let connection = Connection::open(path)?;

@@ -1,4 +1,4 @@
-//! What people look at, in a database of a million instances: how long it takes, and that it holds up no work.
+//! Lists in a database of a million instances: how long they take, and whether they hold up work.
 
 mod beside;
 mod database;

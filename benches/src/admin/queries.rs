@@ -27,7 +27,7 @@ const RUNS: usize = 21;
 /// Asks each question some times.
 ///
 /// # Errors
-/// What the provider says.
+/// An error of the provider.
 pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
     let status = |status| Filter { statuses: vec![status], ..Filter::default() };
     let label =

@@ -1,4 +1,4 @@
-//! What people look at, in a large database: how long it takes, and what work takes meanwhile.
+//! Lists in a large database: how long they take, and how long work beside them takes.
 
 use std::path::PathBuf;
 

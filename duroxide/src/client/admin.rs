@@ -77,7 +77,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]: the storage fails for ten seconds, or it does not prune
-    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)), or the runtime of this client has stopped. What was removed until then stays removed.
+    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)), or the runtime of this client has stopped. Instances that were removed
+    /// until then stay removed.
     ///
     /// # Cancel safety
     /// Dropped while it is awaited, it stops after the current batch. Each instance is removed as a whole or not at all, and

@@ -23,8 +23,8 @@ use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 /// Every method may be dropped while it is awaited. A read has no effect. A removal is carried out for each instance as a
 /// whole or not at all, and the same call can be made again.
 pub trait Admin: Send + Sync {
-    /// Lists the instances that match a filter, newest first: in the reverse order of their arrival at the storage, whatever
-    /// times their creators' clocks told.
+    /// Lists the instances that match a filter, newest first: in the reverse order of their arrival at the storage, which
+    /// does not depend on the clocks of their creators.
     ///
     /// The search ends when the page is full, when there are no more instances, or when the time limit is reached
     /// ([`InstancePage::complete`]). It must get further with each call, also with a time limit of zero, so that a client that
@@ -56,11 +56,11 @@ pub trait Admin: Send + Sync {
     /// other instances that match, live ones too, executions that were continued before then. In the order of arrival.
     ///
     /// A batch ends at its limit, at its time limit, or when there is nothing more to remove; [`Pruned::next`] continues it.
-    /// Like [`Admin::list`], each batch must get further than the one before. What arrived too late to be due is not searched.
+    /// Like [`Admin::list`], each batch must get further than the one before. Instances that arrived too late to be due are not searched.
     ///
     /// # Errors
-    /// [`ProviderError`] when the storage fails, or when the token was not made by this kind of provider. What was removed
-    /// until then stays removed.
+    /// [`ProviderError`] when the storage fails, or when the token was not made by this kind of provider. Instances
+    /// that were removed until then stay removed.
     fn prune<'a>(
         &'a self,
         filter: &'a Filter,
@@ -292,7 +292,7 @@ pub struct InstancePage {
     pub complete: bool,
 }
 
-/// What one batch of pruning did.
+/// The result of one batch of pruning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pruned {
     /// How many executions were removed.

@@ -1,4 +1,4 @@
-//! Lists, nodes and removals: what people ask for. Reads go through [`AdminReader`](super::admin_reader::AdminReader),
+//! Lists, nodes and removals. Reads go through [`AdminReader`](super::admin_reader::AdminReader),
 //! removals through the writer, a few at a time.
 
 use futures_util::future::BoxFuture;

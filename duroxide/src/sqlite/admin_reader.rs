@@ -56,7 +56,7 @@ impl Deadline {
     }
 }
 
-/// What SQLite asks whether to interrupt the statement that runs.
+/// Tells SQLite when to interrupt the statement that runs.
 struct Interrupt {
     origin: Instant,
     /// In microseconds after the origin.
@@ -196,6 +196,8 @@ mod tests {
         let reads = async {
             has_begun.await.unwrap();
             assert!(provider.instance(&instance).await.unwrap().is_none());
+            // Lists that have been answered are polled now.
+            tokio::task::yield_now().await;
             is_blocked.set(false);
             go.send(()).unwrap();
         };

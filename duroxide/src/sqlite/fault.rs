@@ -41,7 +41,7 @@ pub(super) fn is_permanent(error: &rusqlite::Error) -> bool {
         || error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_READONLY_DBMOVED)
 }
 
-/// Returns true if a stored value is not what its column should hold.
+/// Returns true if a stored value is not of the kind that its column should hold.
 fn is_conversion(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
     matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))

@@ -123,7 +123,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Re
     // Its start may come once more.
     tx.remember(start)?;
     if labels.is_none() {
-        // They cannot be read: what there is of them is looked for everywhere.
+        // The JSON cannot be read: the rows are found by a walk through all labels.
         tx.sql.run("DELETE FROM duroxide_labels WHERE instance = ?1", [seq])?;
     }
     for (name, value) in labels.unwrap_or_default() {

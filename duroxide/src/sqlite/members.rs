@@ -159,7 +159,7 @@ fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
     let untried = "NOT EXISTS (SELECT 1 FROM duroxide_tried t WHERE t.instance = i.seq AND t.build = ?1)";
     let suspended = format!(
         "SELECT i.seq, i.id FROM duroxide_instances i
-         WHERE i.status <> 'completed' AND i.status = 'suspended' AND {untried} AND EXISTS (
+         WHERE i.owner IS NULL AND i.status <> 'completed' AND i.status = 'suspended' AND {untried} AND EXISTS (
             SELECT 1 FROM json_each(?2) h WHERE h.value ->> 0 = i.name AND (i.version IS NULL OR h.value ->> 1 = i.version))"
     );
     let parked = format!(

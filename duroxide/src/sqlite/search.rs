@@ -17,8 +17,8 @@ use crate::provider::{Filter, InstanceStatus};
 /// turned into a bound of arrival with this slack to both sides; the rows between are compared with the bound itself.
 pub(super) const CLOCKS: i64 = 24 * 3_600_000_000;
 
-/// The entries of the first window, and the most of a later one. The first answers most pages; the most is what a deadline may
-/// be missed by, and for how long a window holds a snapshot: about a millisecond.
+/// The entries of the first window, and the most of a later one. The first answers most pages; the most bounds how late a deadline may
+/// be noticed, and how long a window holds a snapshot: about a millisecond.
 const FIRST_WINDOW: u32 = 256;
 const LARGEST_WINDOW: u32 = 4096;
 
@@ -36,20 +36,35 @@ impl Order {
             Self::OldestFirst => "ASC",
         }
     }
+
+    /// Returns true if the search comes to the first number before the second.
+    fn is_before(self, first: i64, second: i64) -> bool {
+        match self {
+            Self::NewestFirst => first > second,
+            Self::OldestFirst => first < second,
+        }
+    }
 }
 
-/// A way through the instances in the order of arrival.
+/// An index, or the table, that has the instances of one value in the order of their arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Walk<'a> {
-    /// All of them.
+enum Strand<'a> {
+    /// All instances.
     All,
-    /// Those with one of the statuses of the filter, none of which is `completed`.
-    Live(&'a [InstanceStatus]),
+    /// Those without an owner that have this status, which is not `completed`.
+    Status(InstanceStatus),
+    /// Those that the node of this epoch owns: all of them run.
+    Owner(i64),
     /// Those with a label of this name and value.
     Label(&'a str, &'a str),
     /// Those that this instance started.
     Parent(&'a str),
 }
+
+/// A way through the instances in the order of arrival, past everything that a part of the filter matches: one strand, or
+/// several side by side, which have no instance in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Walk<'a>(Vec<Strand<'a>>);
 
 /// A part of a search.
 #[derive(Debug, Clone)]
@@ -83,7 +98,7 @@ impl<'a> Search<'a> {
             left.end = left.end.min(arrived_by(sql, before)?);
         }
         let size = FIRST_WINDOW;
-        Ok(Self { sql, filter, order, walks: walks(filter), left, size })
+        Ok(Self { sql, filter, order, walks: walks(sql, filter)?, left, size })
     }
 
     /// Searches the next window: reads the rows of each query, or `None` when everything has been searched. A window that is
@@ -119,18 +134,17 @@ impl<'a> Search<'a> {
         if self.left.is_empty() {
             return Ok(None);
         }
-        let mut rarest: Option<(Walk<'a>, Option<i64>)> = None;
+        let mut rarest: Option<(&Walk<'a>, Option<i64>)> = None;
         for walk in &self.walks {
             let edge = walk.edge(self.sql, self.order, &self.left, self.size)?;
             // The entries of the rarest walk reach furthest.
-            let is_rarer = rarest.is_none_or(|(_, rarest)| match (rarest, edge, self.order) {
-                (None, ..) => false,
-                (_, None, _) => true,
-                (Some(rarest), Some(edge), Order::NewestFirst) => edge < rarest,
-                (Some(rarest), Some(edge), Order::OldestFirst) => edge > rarest,
+            let is_rarer = rarest.is_none_or(|(_, rarest)| match (rarest, edge) {
+                (None, _) => false,
+                (_, None) => true,
+                (Some(rarest), Some(edge)) => self.order.is_before(rarest, edge),
             });
             if is_rarer {
-                rarest = Some((*walk, edge));
+                rarest = Some((walk, edge));
             }
         }
         let Some((walk, edge)) = rarest else { return Ok(None) };
@@ -139,10 +153,9 @@ impl<'a> Search<'a> {
             (Some(edge), Order::NewestFirst) => edge..self.left.end,
             (Some(edge), Order::OldestFirst) => self.left.start..edge + 1,
         };
-        let is_one_walk = !matches!(walk, Walk::Live(statuses) if statuses.len() > 1);
-        let entries = edge.filter(|_| is_one_walk).map(|_| u64::from(self.size));
+        let entries = edge.filter(|_| walk.0.len() == 1).map(|_| u64::from(self.size));
         let is_last = range == self.left;
-        Ok(Some(Window { walk, range, entries, is_last }))
+        Ok(Some(Window { walk: walk.clone(), range, entries, is_last }))
     }
 
     /// Counts the entries of a part of a window: the instances that the search looked at.
@@ -169,28 +182,79 @@ pub(super) struct Query {
 }
 
 /// Returns the walks that lead past everything that a filter matches.
-fn walks(filter: &Filter) -> Vec<Walk<'_>> {
-    let mut walks: Vec<_> = filter.labels.iter().map(|(name, value)| Walk::Label(name, value)).collect();
-    walks.extend(filter.parent.as_ref().map(|parent| Walk::Parent(parent.as_str())));
+fn walks<'a>(sql: &Sql, filter: &'a Filter) -> rusqlite::Result<Vec<Walk<'a>>> {
+    let labels = filter.labels.iter().map(|(name, value)| Strand::Label(name, value));
+    let parent = filter.parent.iter().map(|parent| Strand::Parent(parent.as_str()));
+    let mut walks: Vec<_> = labels.chain(parent).map(|strand| Walk(vec![strand])).collect();
     if !filter.statuses.is_empty() && !filter.statuses.contains(&InstanceStatus::Completed) {
-        walks.push(Walk::Live(&filter.statuses));
+        let statuses = InstanceStatus::ALL.into_iter().filter(|status| filter.statuses.contains(status));
+        let mut strands: Vec<_> = statuses.map(Strand::Status).collect();
+        if filter.statuses.contains(&InstanceStatus::Running) {
+            strands.extend(owners(sql)?.into_iter().map(Strand::Owner));
+        }
+        walks.push(Walk(strands));
     }
     if walks.is_empty() {
-        walks.push(Walk::All);
+        walks.push(Walk(vec![Strand::All]));
     }
-    walks
+    Ok(walks)
+}
+
+/// Lists the epochs that own instances.
+fn owners(sql: &Sql) -> rusqlite::Result<Vec<i64>> {
+    let next = "SELECT min(owner) FROM duroxide_instances INDEXED BY duroxide_instances_owner WHERE owner > ?1";
+    let mut owners = Vec::new();
+    let mut last = i64::MIN;
+    while let Some(owner) = sql.row(next, [last], |row| row.get::<_, Option<i64>>(0))?.flatten() {
+        owners.push(owner);
+        last = owner;
+    }
+    Ok(owners)
 }
 
 impl Walk<'_> {
-    /// Returns the tables, the condition that selects the walk's entries, its parameters, and the column with the arrival number.
+    /// Finds the arrival number up to which entry `n` of a strand reaches within a range: that of the first strand which has so
+    /// many. `None` when none of them has.
+    fn edge(&self, sql: &Sql, order: Order, range: &Range<i64>, n: u32) -> rusqlite::Result<Option<i64>> {
+        let mut nearest = None;
+        for strand in &self.0 {
+            let (find, params) = strand.edge_statement(order, range, n);
+            let edge = sql.row(&find, params_from_iter(params), |row| row.get::<_, i64>(0))?;
+            nearest = match (nearest, edge) {
+                (Some(nearest), Some(edge)) if order.is_before(nearest, edge) => Some(nearest),
+                (nearest, edge) => edge.or(nearest),
+            };
+        }
+        Ok(nearest)
+    }
+
+    fn count(&self, sql: &Sql, range: &Range<i64>) -> rusqlite::Result<u64> {
+        let mut entries = 0;
+        for strand in &self.0 {
+            let (count, params) = strand.select("count(*)", range);
+            let count = sql.row(&count, params_from_iter(params), |row| row.get::<_, i64>(0))?;
+            entries += count.unwrap_or(0).max(0).unsigned_abs();
+        }
+        Ok(entries)
+    }
+}
+
+impl Strand<'_> {
+    /// Returns the table, the condition that selects the entries, its parameters, and the column with the arrival number.
     fn parts(&self) -> (&'static str, String, Vec<Value>, &'static str) {
         match *self {
             Self::All => ("duroxide_instances i", "TRUE".to_owned(), Vec::new(), "i.seq"),
-            // Literals: the plan must not depend on what is bound, and so the index would not be found.
-            Self::Live(statuses) => (
+            // A literal: plans do not depend on bound parameters, so the partial index would not be found.
+            Self::Status(status) => (
                 "duroxide_instances i INDEXED BY duroxide_instances_live",
-                format!("i.status <> 'completed' AND i.status IN ({})", literals(statuses)),
+                format!("i.owner IS NULL AND i.status <> 'completed' AND i.status = {}", literals(&[status])),
                 Vec::new(),
+                "i.seq",
+            ),
+            Self::Owner(epoch) => (
+                "duroxide_instances i INDEXED BY duroxide_instances_owner",
+                "i.owner = ?".to_owned(),
+                vec![epoch.into()],
                 "i.seq",
             ),
             Self::Label(name, value) => (
@@ -208,72 +272,69 @@ impl Walk<'_> {
         }
     }
 
-    /// Finds the arrival number of entry `n` of the walk within a range, or `None` when there are fewer.
-    fn edge(&self, sql: &Sql, order: Order, range: &Range<i64>, n: u32) -> rusqlite::Result<Option<i64>> {
-        let one = |walk: &Self| {
-            let (find, params) = walk.edge_statement(order, range, n);
-            sql.row(&find, params_from_iter(params), |row| row.get::<_, i64>(0))
-        };
-        let Self::Live(statuses) = self else { return one(self) };
-        // The statuses are walked side by side, to where the first of them has this many entries.
-        let mut nearest = None;
-        for status in statuses.chunks(1) {
-            let edge = one(&Self::Live(status))?;
-            nearest = match (nearest, edge, order) {
-                (None, edge, _) => edge,
-                (nearest, None, _) => nearest,
-                (Some(nearest), Some(edge), Order::NewestFirst) => Some(edge.max(nearest)),
-                (Some(nearest), Some(edge), Order::OldestFirst) => Some(edge.min(nearest)),
-            };
-        }
-        Ok(nearest)
+    /// Selects the arrival numbers of the entries within a range.
+    fn select(&self, columns: &str, range: &Range<i64>) -> (String, Vec<Value>) {
+        let (from, condition, mut params, seq) = self.parts();
+        params.extend([range.start.into(), range.end.into()]);
+        (format!("SELECT {columns} FROM {from} WHERE {condition} AND {seq} >= ? AND {seq} < ?"), params)
     }
 
     fn edge_statement(&self, order: Order, range: &Range<i64>, n: u32) -> (String, Vec<Value>) {
-        let (from, condition, mut params, seq) = self.parts();
-        let order = order.sql();
-        let find = format!(
-            "SELECT {seq} FROM {from} WHERE {condition} AND {seq} >= ? AND {seq} < ? ORDER BY {seq} {order} LIMIT 1 OFFSET ?"
-        );
-        params.extend([range.start.into(), range.end.into(), i64::from(n.saturating_sub(1)).into()]);
-        (find, params)
-    }
-
-    fn count(&self, sql: &Sql, range: &Range<i64>) -> rusqlite::Result<u64> {
-        let (from, condition, mut params, seq) = self.parts();
-        let count = format!("SELECT count(*) FROM {from} WHERE {condition} AND {seq} >= ? AND {seq} < ?");
-        params.extend([range.start.into(), range.end.into()]);
-        let count = sql.row(&count, params_from_iter(params), |row| row.get::<_, i64>(0))?;
-        Ok(count.unwrap_or(0).max(0).unsigned_abs())
+        let (_, _, _, seq) = self.parts();
+        let (select, mut params) = self.select(seq, range);
+        params.push(i64::from(n.saturating_sub(1)).into());
+        (format!("{select} ORDER BY {seq} {} LIMIT 1 OFFSET ?", order.sql()), params)
     }
 }
 
 /// Builds the statement that reads the matching instances of a window, and its parameters.
 fn statement(filter: &Filter, order: Order, window: &Window<'_>, query: &Query) -> (String, Vec<Value>) {
-    let (from, walk, values, seq) = window.walk.parts();
-    let mut params = query.joined_params.clone();
-    params.extend(values);
-    let instances = match window.walk {
-        // CROSS JOIN keeps the order of the loops.
-        Walk::Label(..) => "CROSS JOIN duroxide_instances i ON i.seq = l.instance",
-        _ => "",
+    let Query { columns, joined, condition, then_by, .. } = query;
+    let order = order.sql();
+    let (matches, values) = condition_on_instances(filter, &window.walk);
+    // CROSS JOIN keeps the order of the loops.
+    let (find, mut params) = if let [strand] = window.walk.0[..] {
+        let (from, entries, walk_values, seq) = strand.parts();
+        let instances = match strand {
+            Strand::Label(..) => "CROSS JOIN duroxide_instances i ON i.seq = l.instance",
+            _ => "",
+        };
+        let mut params = query.joined_params.clone();
+        params.extend(walk_values);
+        params.extend([window.range.start.into(), window.range.end.into()]);
+        let find = format!(
+            "SELECT {columns} FROM {from} {instances} {joined} WHERE {entries} AND {seq} >= ? AND {seq} < ?
+             {matches} {condition} ORDER BY {seq} {order}{then_by} LIMIT ?"
+        );
+        (find, params)
+    } else {
+        let (mut entries, mut params) = (Vec::new(), Vec::new());
+        for strand in &window.walk.0 {
+            let (mut select, values) = strand.select("i.seq AS seq", &window.range);
+            params.extend(values);
+            // The index has the name: most entries need not be looked up.
+            if let Some(name) = &filter.name {
+                select.push_str(" AND i.name = ?");
+                params.push(name.clone().into());
+            }
+            entries.push(select);
+        }
+        params.extend(query.joined_params.iter().cloned());
+        let find = format!(
+            "SELECT {columns} FROM ({}) s CROSS JOIN duroxide_instances i ON i.seq = s.seq {joined} WHERE TRUE
+             {matches} {condition} ORDER BY s.seq {order}{then_by} LIMIT ?",
+            entries.join(" UNION ALL ")
+        );
+        (find, params)
     };
-    params.extend([window.range.start.into(), window.range.end.into()]);
-    let (matches, values) = condition_on_instances(filter, window.walk);
     params.extend(values);
     params.extend(query.params.iter().cloned());
     params.push(i64::try_from(query.limit).unwrap_or(i64::MAX).into());
-    let Query { columns, joined, condition, then_by, .. } = query;
-    let order = order.sql();
-    let find = format!(
-        "SELECT {columns} FROM {from} {instances} {joined}
-         WHERE {walk} AND {seq} >= ? AND {seq} < ? {matches} {condition} ORDER BY {seq} {order}{then_by} LIMIT ?"
-    );
     (find, params)
 }
 
 /// Builds the condition of a filter on instances `i`, but for the part that a walk fulfils, and its parameters.
-fn condition_on_instances(filter: &Filter, walk: Walk<'_>) -> (String, Vec<Value>) {
+fn condition_on_instances(filter: &Filter, walk: &Walk<'_>) -> (String, Vec<Value>) {
     let mut condition = String::new();
     let mut params = Vec::new();
     let mut and = |sql: &str, values: Vec<Value>| {
@@ -284,10 +345,10 @@ fn condition_on_instances(filter: &Filter, walk: Walk<'_>) -> (String, Vec<Value
     if let Some(name) = &filter.name {
         and("i.name = ?", vec![name.clone().into()]);
     }
-    if !filter.statuses.is_empty() && !matches!(walk, Walk::Live(_)) {
+    if !filter.statuses.is_empty() && !matches!(walk.0[..], [Strand::Status(_)]) {
         and(&format!("i.status IN ({})", literals(&filter.statuses)), Vec::new());
     }
-    for (name, value) in filter.labels.iter().filter(|(name, value)| walk != Walk::Label(name, value)) {
+    for (name, value) in filter.labels.iter().filter(|(name, value)| walk.0 != [Strand::Label(name, value)]) {
         let sql = "EXISTS (SELECT 1 FROM duroxide_labels o WHERE o.name = ? AND o.value = ? AND o.instance = i.seq)";
         and(sql, vec![name.clone().into(), value.clone().into()]);
     }
@@ -297,7 +358,7 @@ fn condition_on_instances(filter: &Filter, walk: Walk<'_>) -> (String, Vec<Value
     if let Some(before) = filter.created_before {
         and("i.created_at < ?", vec![before.as_micros().into()]);
     }
-    if let Some(parent) = filter.parent.as_ref().filter(|_| !matches!(walk, Walk::Parent(_))) {
+    if let Some(parent) = filter.parent.as_ref().filter(|_| !matches!(walk.0[..], [Strand::Parent(_)])) {
         and("i.parent = ?", vec![parent.as_str().to_owned().into()]);
     }
     (condition, params)
@@ -318,8 +379,8 @@ pub(super) fn arrived_by(sql: &Sql, before: Timestamp) -> rusqlite::Result<i64> 
 /// earlier.
 ///
 /// Times of creation rise with the numbers only roughly, so there may be several such places. This one is exact enough: if
-/// each clock differs from the true time by less than [`CLOCKS`], then what is before it arrived before the time plus that,
-/// and what is behind it arrived after the time less that. So a bound that is moved by twice [`CLOCKS`] cuts nothing off.
+/// each clock differs from the true time by less than [`CLOCKS`], then the instances before it arrived before the time plus
+/// that, and those behind it arrived after the time less that. So a bound that is moved by twice [`CLOCKS`] cuts nothing off.
 fn first_since(sql: &Sql, time: i64) -> rusqlite::Result<i64> {
     let ends = "SELECT coalesce((SELECT min(seq) FROM duroxide_instances), 0),
                        coalesce((SELECT max(seq) FROM duroxide_instances), 0)";
@@ -416,15 +477,54 @@ mod tests {
             ),
         ];
         for (filter, expected) in cases {
-            for walk in walks(&filter) {
+            for walk in walks(&sql, &filter).unwrap() {
+                let edge = walk.0[0].edge_statement(Order::NewestFirst, &(1..9), 50);
                 let window = Window { walk, range: 1..9, entries: None, is_last: false };
                 let plan = plan(&sql, statement(&filter, Order::NewestFirst, &window, &record_query(50)));
                 assert!(plan.starts_with(expected), "{filter:?}: {plan}");
                 assert!(!plan.contains("TEMP B-TREE"), "{filter:?} is sorted: {plan}");
-                let edge = self::plan(&sql, walk.edge_statement(Order::NewestFirst, &(1..9), 50));
+                let edge = self::plan(&sql, edge);
                 assert!(edge.starts_with("SEARCH") && !edge.contains("TEMP B-TREE"), "{filter:?}: {edge}");
             }
         }
+    }
+
+    #[test]
+    fn running_instances_are_found_with_and_without_an_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let sql = database(&folder, 5_000);
+        let update = "UPDATE duroxide_instances SET status = 'running', owner = CASE seq % 3 WHEN 0 THEN NULL
+            WHEN 1 THEN 7 ELSE 9 END, name = iif(seq % 4 = 0, 'rare', name) WHERE seq % 2 = 0";
+        sql.run(update, []).unwrap();
+        let mut running = filter(|f| f.statuses = vec![InstanceStatus::Running, InstanceStatus::Failed]);
+        for every in [2, 4] {
+            let window = statement_of_first_window(&sql, &running);
+            let plan = plan(&sql, window);
+            for part in [
+                "duroxide_instances_live (status=? AND seq>? AND seq<?",
+                "duroxide_instances_owner (owner=? AND rowid>? AND rowid<?)",
+            ] {
+                assert!(plan.contains(part), "{plan}");
+            }
+            assert!(!plan.contains("SCAN i"), "{plan}");
+            let mut search = Search::new(&sql, &running, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
+            let (mut found, mut looked_at) = (Vec::new(), 0);
+            while let Some((window, mut some)) =
+                search.next(&[record_query(9000)], |row| row.get::<_, i64>(15)).unwrap()
+            {
+                looked_at += search.entries(&window, &window.range).unwrap();
+                found.append(&mut some);
+            }
+            assert_eq!(found, (1..=5_000).rev().filter(|n| n % every == 0).collect::<Vec<_>>());
+            assert_eq!(looked_at, 2_500);
+            running.name = Some("rare".to_owned());
+        }
+    }
+
+    fn statement_of_first_window(sql: &Sql, filter: &Filter) -> (String, Vec<Value>) {
+        let search = Search::new(sql, filter, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
+        let window = search.window().unwrap().unwrap();
+        statement(filter, Order::NewestFirst, &window, &record_query(50))
     }
 
     #[test]
@@ -439,6 +539,29 @@ mod tests {
     }
 
     #[test]
+    fn a_search_ends_at_its_deadline_and_continues_there() {
+        use super::super::admin::list;
+        use super::super::admin_reader::Deadline;
+        use super::super::remove::prunable;
+
+        let folder = tempfile::tempdir().unwrap();
+        let sql = database(&folder, 1_000);
+        let none = filter(|f| f.name = Some("none".to_owned()));
+        let (mut before, mut searched) = (i64::MAX, Vec::new());
+        loop {
+            let page = list(&sql, &none, before, 10, Deadline::after(Duration::ZERO)).unwrap();
+            searched.push((page.searched, page.complete));
+            let Some(next) = page.next else { break };
+            before = next.arrival("list").unwrap();
+        }
+        assert_eq!(searched, [(256, false), (256, false), (256, false), (232, true)]);
+        let prune = |after, deadline| prunable(&sql, &none, Timestamp::MAX, after, 10, deadline).unwrap().1;
+        assert_eq!(prune(0, Deadline::after(Duration::ZERO)), Some(256));
+        assert_eq!(prune(256, Deadline::after(Duration::ZERO)), Some(512));
+        assert_eq!(prune(0, Deadline::after(Duration::MAX)), None);
+    }
+
+    #[test]
     fn the_rarest_walk_is_taken() {
         let folder = tempfile::tempdir().unwrap();
         let sql = database(&folder, 5_000);
@@ -449,7 +572,7 @@ mod tests {
         let walk = |filter: &Filter| {
             let search = Search::new(&sql, filter, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
             let Some(window) = search.window().unwrap() else { panic!("nothing to search") };
-            matches!(window.walk, Walk::Live(_))
+            matches!(window.walk.0[..], [Strand::Status(_)])
         };
         assert!(walk(&rare), "every tenth has failed, nearly all have the label");
         rare.labels = TextMap::from([("rare".to_owned(), "x".to_owned())]);

@@ -1,5 +1,7 @@
 //! Claims whose answer is lost, and requests that come late or twice.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
 use super::fixture::*;
@@ -9,6 +11,7 @@ use crate::provider::*;
 list![
     a_claim_is_counted_once,
     concurrent_requests_claim_each_item_once,
+    concurrent_requests_of_a_lease_make_one_claim,
     a_claim_with_a_lost_answer_is_handed_out_again,
     a_repeated_claim_leaves_out_items_that_were_released,
     a_repeated_claim_brings_each_instance_once,
@@ -55,6 +58,36 @@ async fn concurrent_requests_claim_each_item_once(world: World) {
     claimed.sort();
     claimed.dedup();
     assert_eq!(claimed.len(), names.len());
+}
+
+async fn concurrent_requests_of_a_lease_make_one_claim(world: World) {
+    let node = world.join().await;
+    let kinds = ["flow", "other"];
+    let both: Arc<[_]> = kinds.map(|kind| (kind.to_owned(), v1())).into();
+    for n in 0..10 {
+        let round = kinds.map(|kind| NewInstance { name: kind.to_owned(), ..new_instance(&format!("{kind}-{n}")) });
+        for new in &round {
+            world.start_new(new.clone()).await;
+        }
+        let claim = node.mail().await.claim;
+        let of = |kind: &str| Want { orchestrations: Arc::new([(kind.to_owned(), v1())]), claim, ..want(at(3)) };
+        let answers = join_all(kinds.map(|kind| node.request(of(kind)))).await;
+        let mut owned = Vec::new();
+        for NewInstance { instance, .. } in &round {
+            if world.record(instance.as_str()).await.owner.is_some() {
+                owned.push(instance.as_str());
+            }
+        }
+        for answer in answers.iter().filter(|answer| answer.claim != claim) {
+            let mut names = names(answer);
+            names.sort_unstable();
+            assert_eq!((answer.claim, &names), (claim + 1, &owned), "the answer holds all items of the claim");
+        }
+        // The first request repeats the claim, the second one claims the rest.
+        for _ in 0..2 {
+            node.acquire(Want { orchestrations: both.clone(), ..want(at(3)) }).await;
+        }
+    }
 }
 
 async fn a_claim_with_a_lost_answer_is_handed_out_again(world: World) {
