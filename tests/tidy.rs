@@ -1,4 +1,4 @@
-//! The rules of the house that a compiler does not know.
+//! Checks the rules of this repository that the compiler does not know.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-/// All files below a folder with this ending: path from the root, content.
+/// Returns all files in and below a folder whose names end so, each as its path from the root and its content.
 fn files(under: &str, ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(under)];
@@ -25,7 +25,7 @@ fn files(under: &str, ending: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Which modules of the library each module may use. `testing` may use all, and all may use `telemetry`.
+/// The modules of the library that each module may use. `testing` may use all, and all may use `telemetry`.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("clock", &[]),
@@ -66,7 +66,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The name that a path begins with, or the sign when it begins with one.
+/// Returns the first name of a path; an empty text if the path begins with a sign.
 fn first_name(path: &str) -> &str {
     let end = path.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(path.len());
     &path[..end]
@@ -83,7 +83,7 @@ fn modules_use_only_what_they_may() {
         let is_test = path.contains("/tests/") || path.ends_with("tests.rs");
         let lines = code.lines().filter(|line| !line.trim_start().starts_with("//") && !is_test);
         for line in lines {
-            assert!(!line.contains("crate::{"), "{path}: one `use crate::module` a line, which is what is read here");
+            assert!(!line.contains("crate::{"), "{path}: this test reads one `use crate::module` per line");
             for used in line.split("crate::").skip(1).map(first_name) {
                 seen += 1;
                 let known = MAY_USE.iter().any(|(name, _)| *name == used);
@@ -94,11 +94,11 @@ fn modules_use_only_what_they_may() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(seen > 100, "only {seen} uses were found");
+    assert!(seen > 100, "found only {seen} uses");
 }
 
 #[test]
-fn the_engine_is_pure() {
+fn replay_engine_is_pure() {
     for (path, text) in files("duroxide/src/replay", ".rs") {
         if path.contains("/tests/") {
             continue;
@@ -110,7 +110,7 @@ fn the_engine_is_pure() {
 }
 
 #[test]
-fn nothing_is_left_open() {
+fn no_unfinished_code() {
     for folder in ["duroxide", "duroxide-macros", "examples", "tests", "ui-tests", "benches"] {
         for (path, text) in files(folder, ".rs") {
             if path == "tests/tidy.rs" {
@@ -132,7 +132,7 @@ fn tests_do_not_sleep() {
         for word in ["thread::sleep", "thread::park_timeout", "time::interval", "use tokio::time::sleep"] {
             assert!(!text.contains(word), "{path} sleeps: {word}");
         }
-        // An hour is longer than any test: it stands for what does not end by itself.
+        // A sleep of an hour is allowed: it models an activity that never ends, and no test waits for it.
         for line in text.lines().filter(|line| line.contains("time::sleep(")) {
             assert!(line.contains("3600"), "{path} sleeps: {line}");
         }
@@ -140,7 +140,7 @@ fn tests_do_not_sleep() {
 }
 
 #[test]
-fn errors_are_types() {
+fn public_errors_are_types() {
     for (path, text) in files("duroxide/src", ".rs") {
         for signature in public_signatures(&text) {
             let text_error = signature.contains("Result<") && signature.contains(", String>");
@@ -149,7 +149,8 @@ fn errors_are_types() {
     }
 }
 
-/// From `pub fn` to the body, on one line. Methods of public traits are not marked, so their files count as a whole.
+/// Returns the public signatures of a file, each from `pub fn` to its body, on one line. The methods of a public trait carry
+/// no `pub`, so all of them count.
 fn public_signatures(text: &str) -> Vec<String> {
     let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let mut signatures: Vec<_> = ["pub fn ", "pub async fn ", "pub const fn "]
@@ -188,7 +189,7 @@ fn links_between_pages_resolve() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// What a link can point at in a page: its headings, as GitHub names them.
+/// Returns the anchors of a page: its headings, as GitHub spells them in links.
 fn anchors(text: &str) -> impl Iterator<Item = String> {
     text.lines().filter(|line| line.starts_with('#')).map(|line| {
         let heading = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
@@ -196,38 +197,38 @@ fn anchors(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// What holds a promise: the rows of the tables of a page whose last column is called so.
-fn holders(page: &str) -> Vec<String> {
-    let mut held = false;
-    let mut holders = Vec::new();
+/// Returns the cells that name the tests of a promise: the last column of each table that heads it "held by" or "test".
+fn test_cells(page: &str) -> Vec<String> {
+    let mut in_table = false;
+    let mut cells = Vec::new();
     for row in page.lines() {
         let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
-        held = row.starts_with('|') && (held || matches!(last, "held by" | "test"));
-        if held && row.contains('`') {
-            holders.push(last.to_owned());
+        in_table = row.starts_with('|') && (in_table || matches!(last, "held by" | "test"));
+        if in_table && row.contains('`') {
+            cells.push(last.to_owned());
         }
     }
-    holders
+    cells
 }
 
-/// What is wrong with a cell that names files, and behind each what is in it.
+/// Returns the errors of a cell: the files that do not exist, and the functions that the file named before them lacks.
 fn misnamed(cell: &str) -> Vec<String> {
     let is_name = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     let (mut file, mut files, mut wrong) = (String::new(), 0, Vec::new());
-    // What stands between backticks.
+    // Every second part of the cell is between backticks.
     for word in cell.split('`').skip(1).step_by(2) {
         if word.contains('/') || word.ends_with(".rs") {
             let places = ["tests", "duroxide/src", "."].map(|folder| root().join(folder).join(word));
             match places.iter().find_map(|path| std::fs::read_to_string(path).ok()) {
                 Some(text) => (file, files) = (text, files + 1),
-                None => wrong.push(format!("there is no {word}")),
+                None => wrong.push(format!("no file {word}")),
             }
         } else if is_name(word) && !file.contains(&format!("fn {word}(")) {
-            wrong.push(format!("no function {word} is there"));
+            wrong.push(format!("no function {word} in that file"));
         }
     }
     if files == 0 {
-        wrong.push("nothing holds it".to_owned());
+        wrong.push("no file is named".to_owned());
     }
     wrong
 }
@@ -236,9 +237,9 @@ fn misnamed(cell: &str) -> Vec<String> {
 fn promises_name_tests_that_exist() {
     let mut wrong = Vec::new();
     for page in ["docs/design-invariants.md", "docs/reliability.md"] {
-        let holders = holders(&std::fs::read_to_string(root().join(page)).expect("a page"));
-        assert!(holders.len() > 30, "{page} has only {} rows", holders.len());
-        for cell in holders {
+        let cells = test_cells(&std::fs::read_to_string(root().join(page)).expect("a page"));
+        assert!(cells.len() > 30, "{page} has only {} rows", cells.len());
+        for cell in cells {
             wrong.extend(misnamed(&cell).into_iter().map(|wrong| format!("{page}: {wrong}: {cell}")));
         }
     }

@@ -396,7 +396,7 @@ async fn a_client_is_told_when_storage_fails_for_long_or_for_good() {
         let error = client.start("part", "told", &1).await.unwrap_err();
         assert_eq!(error.code(), duroxide::ErrorCode::StorageFailed, "{error}");
         assert!(error.to_string().contains("injected"), "the cause is told: {error}");
-        assert!(error.to_string().contains("do as asked"), "what was to be done is told: {error}");
+        assert!(error.to_string().contains("make the call"), "the error names the operation: {error}");
         assert_eq!(error.is_retryable(), fault == Fault::Before);
         let calls = bench.faults.begun(Method::Submit) - before;
         assert!(if fault == Fault::Permanent { calls == 1 } else { (5..100).contains(&calls) }, "{calls} calls");

@@ -388,7 +388,7 @@ async fn a_message_that_was_refused_does_not_reach_the_next_instance_when_it_com
     assert_eq!(listens::handle(&other, "id").raise(Knock).await.unwrap_err().code(), ErrorCode::InstanceFinished);
     let next = listens::start(&client, "id").if_exists(IfExists::Replace).await.unwrap();
     until_events(&next, 2).await;
-    faults.let_in();
+    faults.release_late();
     a_moment().await;
     assert_eq!(next.status().await.unwrap().events.0, 2, "it has read what was refused");
     next.raise(Knock).await.unwrap();
@@ -729,7 +729,7 @@ async fn a_message_that_arrives_after_its_sender_lost_patience_is_read() {
     faults.next(Method::Submit, Fault::Hangs, 1);
     loses_patience(&bench, Method::Submit, 2, handle.raise(Knock)).await;
     has_looked(&bench).await;
-    faults.let_in();
+    faults.release_late();
     assert_eq!(handle.result().await.unwrap(), 1);
 }
 
@@ -744,7 +744,7 @@ async fn a_first_turn_that_arrives_after_its_client_lost_patience_is_known_to_it
         loses_patience(&bench, at, 1, leaves_a_visitor::start(&client, "host")).await;
         faults.release(at);
         has_looked(&bench).await;
-        faults.let_in();
+        faults.release_late();
         bench.door.until_came(1).await;
         let handle = leaves_a_visitor::handle(&client, "host");
         handle.raise(Knock).await.unwrap();
@@ -799,7 +799,7 @@ async fn an_instance_that_never_rests_can_be_terminated() {
     let handle = never_rests::start(&bench.runtime.client(), "restless").await.unwrap();
     until_events(&handle, 2).await;
     // Whatever is read of it, it has gone on before that is handed in.
-    bench.provider.faults().overtake();
+    bench.provider.faults().refuse_terminations();
     handle.terminate("enough").await.unwrap();
     assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Terminated);
 }
