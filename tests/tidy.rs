@@ -73,7 +73,7 @@ fn first_name(path: &str) -> &str {
 }
 
 #[test]
-fn modules_use_only_what_they_may() {
+fn module_dependencies_are_allowed() {
     let mut wrong = Vec::new();
     let mut seen = 0;
     for (path, text) in files("duroxide/src", ".rs") {

@@ -111,7 +111,7 @@ fn fill(folder: &Path) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_only_delays() {
+async fn full_disk_only_delays() {
     let place = Place::new();
     let Some(_mount) = Mount::small(&place.disk(), 8192) else { return };
     let mut program = Program::start(place).await;
@@ -125,7 +125,7 @@ async fn a_full_disk_only_delays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_somebody_else_locks_only_delays() {
+async fn file_locked_by_another_connection_only_delays() {
     let mut program = Program::start(Place::new()).await;
     let other = rusqlite::Connection::open(program.place.database()).unwrap();
     other.busy_timeout(Duration::from_secs(60)).unwrap();
@@ -139,7 +139,7 @@ async fn a_file_that_somebody_else_locks_only_delays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_acknowledged_while_the_database_is_elsewhere() {
+async fn no_write_is_acknowledged_while_the_file_is_moved() {
     let mut program = Program::start(Place::new()).await;
     program.is_in_the_middle().await;
     let (database, aside) = (program.place.database(), program.place.path().join("aside.db"));
@@ -156,7 +156,7 @@ async fn nothing_is_acknowledged_while_the_database_is_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_acknowledged_without_the_log() {
+async fn no_write_is_acknowledged_without_the_log() {
     let mut program = Program::start(Place::new()).await;
     program.is_in_the_middle().await;
     let log = format!("{}-wal", program.place.database().display());
@@ -169,7 +169,7 @@ async fn nothing_is_acknowledged_without_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_that_cannot_be_written_is_named() {
+async fn error_names_a_read_only_folder() {
     let place = Place::new();
     let is_refused = || {
         let Some(_mount) = Mount::read_only(&place.disk()) else { return };

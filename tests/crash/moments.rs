@@ -13,7 +13,7 @@ const ORDERS: u32 = 4;
 const AT_ONCE: u32 = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn orders_survive_a_death_in_any_moment() {
+async fn orders_survive_a_death_at_any_statement() {
     let next = Arc::new(AtomicU32::new(1));
     let tries = (0..AT_ONCE).map(|_| {
         let next = next.clone();

@@ -10,7 +10,7 @@ use crate::orders::{Approval, Order, held_order, process_order, race_for_quote};
 use crate::process::Process;
 
 #[tokio::test]
-async fn a_restart_takes_over_at_once() {
+async fn restarted_process_claims_work_at_once() {
     let place = Place::new();
     let client = place.client();
     let mut handles = Vec::new();
@@ -34,7 +34,7 @@ async fn a_restart_takes_over_at_once() {
 }
 
 #[tokio::test]
-async fn a_race_has_the_same_winner_after_a_kill() {
+async fn race_has_the_same_winner_after_a_kill() {
     const RACES: u32 = 60;
     let place = Place::new();
     let client = place.client();
@@ -64,7 +64,7 @@ async fn a_race_has_the_same_winner_after_a_kill() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_runtime_starts_and_waits() {
+async fn client_without_a_runtime_can_start_and_wait() {
     let place = Place::new();
     let client = place.client();
     // Nobody runs anything yet, and all of this is kept.

@@ -36,7 +36,7 @@ fn seconds() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_grows_under_load_and_kills() {
+async fn no_resource_grows_under_load_and_kills() {
     let place = Place::new();
     let client = place.client();
     let mut random = Random::seeded(29);

@@ -20,7 +20,7 @@ async fn sleeps(ctx: OrchestrationContext) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn an_orchestration_that_does_not_listen_ends_as_cancelled() {
+async fn cancel_ends_an_orchestration_that_ignores_it() {
     let test = crate::started().await;
     let handle = sleeps::start(&test.client(), "sleeps").await.unwrap();
     handle.cancel("not needed").await.unwrap();
@@ -48,7 +48,7 @@ async fn compensates(ctx: OrchestrationContext) -> duroxide::Result<String> {
 }
 
 #[tokio::test]
-async fn an_orchestration_that_listens_compensates() {
+async fn cancelled_orchestration_can_compensate() {
     let undone = Arc::new(AtomicU32::new(0));
     let test = crate::builder().state(undone.clone()).start().await.unwrap();
     let handle = compensates::start(&test.client(), "compensates").await.unwrap();
@@ -59,7 +59,7 @@ async fn an_orchestration_that_listens_compensates() {
 }
 
 #[tokio::test]
-async fn terminate_ends_whatever_there_is() {
+async fn terminate_ends_running_suspended_and_unclaimed_instances() {
     let test = crate::started().await;
     let sleeping = sleeps::start(&test.client(), "sleeping").await.unwrap();
     let suspended = waits::start(&test.client(), "suspended").await.unwrap();
@@ -103,7 +103,7 @@ async fn gives_up(ctx: OrchestrationContext) -> duroxide::Result<bool> {
 }
 
 #[tokio::test]
-async fn a_dropped_call_frees_a_waiting_activity() {
+async fn dropped_call_drops_the_future_of_its_activity() {
     let gone = Arc::new(AtomicU32::new(0));
     let test = crate::builder().state(gone.clone()).start().await.unwrap();
     let handle = gives_up::start(&test.client(), "gives up").await.unwrap();

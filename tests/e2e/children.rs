@@ -20,7 +20,7 @@ async fn family(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
 }
 
 #[tokio::test]
-async fn a_thousand_children_answer() {
+async fn results_of_a_thousand_children_arrive() {
     let test = crate::started().await;
     let handle = family::start(&test.client(), "family", 1000).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 999 * 500 * 10 - 130 + 1);
@@ -48,7 +48,7 @@ async fn unordered_family(ctx: OrchestrationContext, n: u64) -> duroxide::Result
 }
 
 #[tokio::test]
-async fn a_fan_in_of_thousands_of_children_finishes() {
+async fn fan_in_of_10_000_children_finishes() {
     let test = crate::started().await;
     for n in [1_000, 10_000] {
         let joined = large_family::start(&test.client(), format!("joined {n}"), n).await.unwrap();
@@ -67,7 +67,7 @@ async fn named(ctx: OrchestrationContext) -> duroxide::Result<Vec<String>> {
 }
 
 #[tokio::test]
-async fn a_taken_id_fails_the_call_at_once() {
+async fn taken_child_id_fails_the_call() {
     let test = crate::started().await;
     leaf::start(&test.client(), "taken", 5).await.unwrap();
     let handle = named::start(&test.client(), "named").await.unwrap();
@@ -88,7 +88,7 @@ async fn leaves_children(ctx: OrchestrationContext) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn a_parent_that_ends_closes_its_children_by_their_policy() {
+async fn panicking_parent_applies_close_policies() {
     let test = crate::started().await;
     let handle = leaves_children::start(&test.client(), "parent").await.unwrap();
     assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Failed);
@@ -108,7 +108,7 @@ async fn waits_for_child(ctx: OrchestrationContext) -> duroxide::Result<String> 
 }
 
 #[tokio::test]
-async fn a_terminated_or_cancelled_child_tells_its_parent() {
+async fn terminated_or_cancelled_child_answers_its_parent() {
     for end in ["terminate", "cancel"] {
         let test = crate::started().await;
         let handle = waits_for_child::start(&test.client(), "parent").await.unwrap();
@@ -146,7 +146,7 @@ async fn hears_from_child(ctx: OrchestrationContext, how: String) -> duroxide::R
 }
 
 #[tokio::test]
-async fn a_child_tells_its_parent_whichever_way_it_ends() {
+async fn child_answers_its_parent_on_every_end() {
     let test = crate::started().await;
     let client = test.client();
     for (how, expected) in [
@@ -177,7 +177,7 @@ async fn keeps_a_child(ctx: OrchestrationContext, name: String) -> duroxide::Res
 }
 
 #[tokio::test]
-async fn a_parent_that_is_ended_from_outside_closes_its_children() {
+async fn parent_ended_by_a_client_closes_its_children() {
     let test = crate::started().await;
     let client = test.client();
     for end in ["cancelled", "terminated"] {
@@ -223,7 +223,7 @@ async fn ends(ctx: OrchestrationContext, how: String) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn whichever_way_a_parent_ends_its_children_are_closed_by_their_policy() {
+async fn close_policies_apply_on_every_end_of_a_parent() {
     let test = crate::started().await;
     let client = test.client();
     for how in [
@@ -284,7 +284,7 @@ async fn starts_and_ends(ctx: OrchestrationContext, how: String) -> duroxide::Re
 }
 
 #[tokio::test]
-async fn what_is_started_in_the_last_turn_is_started() {
+async fn children_started_in_the_last_turn_run() {
     let test = crate::started().await;
     let client = test.client();
     for how in ["panics", "fails", "is cancelled", "continues"] {
@@ -314,7 +314,7 @@ async fn wants_an_id_twice(ctx: OrchestrationContext) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn dropping_a_child_takes_nothing_else_of_its_id_back() {
+async fn dropped_child_call_does_not_cancel_another_with_its_id() {
     let test = crate::started().await;
     let handle = wants_an_id_twice::start(&test.client(), "wants").delay(hours(1)).await.unwrap();
     // Both come before it begins, so that all of it is one turn.
@@ -338,7 +338,7 @@ async fn has_a_past(ctx: OrchestrationContext, leave: bool) -> duroxide::Result<
 }
 
 #[tokio::test]
-async fn a_replaced_instance_is_not_taken_for_the_old_one() {
+async fn outcome_for_a_replaced_parent_is_dropped() {
     let test = crate::started().await;
     let old = has_a_past::start(&test.client(), "reused", true).await.unwrap();
     old.raise(Old).await.unwrap();

@@ -32,7 +32,7 @@ async fn eternal(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
 }
 
 #[tokio::test]
-async fn a_taken_id_is_an_error_or_attached_to() {
+async fn taken_id_is_refused_or_attached_to() {
     let test = crate::started().await;
     let client = test.client();
     let first = finishes::start(&client, "taken", 1).await.unwrap();
@@ -48,7 +48,7 @@ async fn a_taken_id_is_an_error_or_attached_to() {
 }
 
 #[tokio::test]
-async fn a_finished_instance_is_replaced_and_a_live_one_is_not() {
+async fn only_finished_instances_are_replaced() {
     let test = crate::started().await;
     let client = test.client();
     let start = |n| finishes::start(&client, "replaced", n).if_exists(IfExists::Replace);
@@ -80,7 +80,7 @@ async fn a_finished_instance_is_replaced_and_a_live_one_is_not() {
 }
 
 #[tokio::test]
-async fn an_id_may_be_used_again_once_it_was_deleted() {
+async fn deleted_id_can_be_reused() {
     let test = crate::started().await;
     let client = test.client();
     for round in 0..20 {
@@ -141,7 +141,7 @@ async fn lists_are_filtered_and_their_pages_are_stable() {
 }
 
 #[tokio::test]
-async fn a_live_instance_is_never_deleted_or_pruned() {
+async fn live_instances_are_not_deleted_or_pruned() {
     let test = crate::started().await;
     let client = test.client();
     let live = finishes::start(&client, "live", 1).await.unwrap();
@@ -174,7 +174,7 @@ async fn a_live_instance_is_never_deleted_or_pruned() {
 }
 
 #[tokio::test]
-async fn requests_that_are_dropped_happen_as_a_whole_or_not_at_all() {
+async fn dropped_requests_happen_completely_or_not_at_all() {
     let provider = FaultyProvider::new(MemoryProvider::new());
     let registry = Registry::empty().with_orchestration::<finishes>();
     let clock = VirtualClock::new();
@@ -205,7 +205,7 @@ async fn requests_that_are_dropped_happen_as_a_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn the_result_is_read_as_another_type_and_told_with_the_instance() {
+async fn result_of_another_type_is_an_error_with_the_instance() {
     let test = crate::started().await;
     let client = test.client();
     let handle = at_once::start(&client, "typed", 7).await.unwrap();
@@ -229,7 +229,7 @@ async fn tree(ctx: OrchestrationContext, depth: u32) -> duroxide::Result<BTreeSe
 }
 
 #[tokio::test]
-async fn a_child_whose_id_was_derived_can_be_looked_at() {
+async fn children_with_derived_ids_can_be_queried() {
     let test = crate::started().await;
     let root = "r".repeat(255);
     let handle = tree::start(&test.client(), &root, 100).await.unwrap();
@@ -244,7 +244,7 @@ async fn a_child_whose_id_was_derived_can_be_looked_at() {
 }
 
 #[tokio::test]
-async fn what_a_client_without_a_node_asks_for_is_carried_out_elsewhere() {
+async fn requests_of_a_client_without_node_run_on_other_nodes() {
     let memory = MemoryProvider::new();
     let client = Client::new(memory.clone());
     let handle = finishes::start(&client, "remote", 1).await.unwrap();

@@ -85,7 +85,7 @@ async fn nobody_expires(provider: impl Provider) {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_expires_nobody() {
+async fn clock_changes_expire_no_lease() {
     nobody_expires(MemoryProvider::new()).await;
     let folder = tempfile::tempdir().unwrap();
     nobody_expires(SqliteProvider::open(folder.path().join("clocks.db")).unwrap()).await;
@@ -102,7 +102,7 @@ async fn watches_the_time(ctx: OrchestrationContext) -> duroxide::Result<Vec<Tim
 }
 
 #[tokio::test]
-async fn time_never_runs_backwards_and_no_timer_is_lost_or_early() {
+async fn time_is_monotonic_and_no_timer_is_lost_or_early() {
     let clock = SetClock::default();
     let registry = Registry::empty().with_orchestration::<watches_the_time>();
     let runtime = Runtime::builder().registry(registry).in_memory().clock(clock.clone()).start().await.unwrap();
@@ -123,7 +123,7 @@ async fn time_never_runs_backwards_and_no_timer_is_lost_or_early() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_while_work_is_handed_out_holds_nothing_up() {
+async fn clock_set_back_during_a_claim_delays_no_activity() {
     let provider = FaultyProvider::new(MemoryProvider::new());
     let (clock, door) = (SetClock::default(), Door::default());
     let mut options = RuntimeOptions::default();

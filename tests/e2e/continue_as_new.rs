@@ -92,7 +92,7 @@ async fn hands_on(ctx: OrchestrationContext, left: u32, to_the_last: bool) -> du
 }
 
 #[tokio::test]
-async fn events_that_were_read_and_not_taken_stay_before_those_that_were_not_read() {
+async fn unconsumed_events_stay_before_undelivered_ones() {
     let test = crate::started().await;
     for (id, left, to_the_last) in [("from the first", 5, false), ("from the last", 6, true)] {
         let handle = hands_on::start(&test.client(), id, left, to_the_last).delay(hours(1)).await.unwrap();
@@ -118,7 +118,7 @@ async fn looks_late(ctx: OrchestrationContext, again: bool) -> duroxide::Result<
 }
 
 #[tokio::test]
-async fn a_cancel_that_nobody_has_looked_at_goes_on_to_the_next_execution() {
+async fn unobserved_cancel_is_carried_to_the_next_execution() {
     let test = crate::started().await;
     let handle = looks_late::start(&test.client(), "looks late", true).await.unwrap();
     while handle.status().await.unwrap().events.0 < 2 {
@@ -153,7 +153,7 @@ async fn calls_the_same(ctx: OrchestrationContext, gate: u32) -> duroxide::Resul
 }
 
 #[tokio::test]
-async fn an_outcome_of_the_old_execution_never_reaches_the_new() {
+async fn outcome_never_reaches_the_next_execution() {
     let gates = Gates::default();
     let registry = Registry::empty().with_activity::<passes_gate>().with_orchestration::<calls_the_same>();
     let runtime = Runtime::builder().registry(registry).in_memory().state(gates.clone()).start().await.unwrap();

@@ -41,7 +41,7 @@ async fn take_and_die(provider: &MemoryProvider, instances: usize) {
 }
 
 #[tokio::test]
-async fn all_that_crashed_often_together_goes_on_one_by_one() {
+async fn instances_that_crashed_together_run_one_by_one() {
     let provider = MemoryProvider::new();
     let client = Client::new(provider.clone());
     for n in 0..20 {
@@ -85,7 +85,7 @@ async fn judges_a_race(ctx: OrchestrationContext) -> duroxide::Result<String> {
 }
 
 #[tokio::test]
-async fn an_activity_against_a_timer_has_the_same_winner_after_sixty_deaths() {
+async fn race_has_the_same_winner_after_each_of_60_crashes() {
     for round in 0..60 {
         let work = Work::default();
         let test = crate::builder().state(work.clone()).start().await.unwrap();

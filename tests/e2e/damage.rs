@@ -122,7 +122,7 @@ async fn suspended(client: &Client, id: &str) -> Status {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_stops_its_own_instance_and_nobody_else() {
+async fn unreadable_row_suspends_only_its_own_instance() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("damaged.db");
     let provider = SqliteProvider::open(&path).unwrap();

@@ -25,7 +25,7 @@ async fn collects(ctx: OrchestrationContext, n: usize) -> duroxide::Result<Vec<u
 }
 
 #[tokio::test]
-async fn events_are_read_in_the_order_in_which_they_were_raised() {
+async fn events_are_read_in_the_order_of_raising() {
     let test = crate::started().await;
     let handle = collects::start(&test.client(), "collects", 1000).await.unwrap();
     for n in 0..1000 {
@@ -35,7 +35,7 @@ async fn events_are_read_in_the_order_in_which_they_were_raised() {
 }
 
 #[tokio::test]
-async fn an_event_does_not_overtake_one_that_an_older_answer_lacks() {
+async fn event_does_not_overtake_one_missing_from_a_late_answer() {
     const MANY: u32 = 1_100;
     let mut options = RuntimeOptions::default();
     options.max_idle_instances = 0;
@@ -87,7 +87,7 @@ async fn raised_by_turns(here: impl Provider + Clone, there: impl Provider) {
 }
 
 #[tokio::test]
-async fn an_event_does_not_overtake_one_of_another_process() {
+async fn event_does_not_overtake_one_of_another_process() {
     let memory = MemoryProvider::new();
     raised_by_turns(memory.clone(), memory).await;
     let folder = tempfile::tempdir().unwrap();
@@ -114,7 +114,7 @@ async fn takes(ctx: OrchestrationContext, how: String, n: usize) -> duroxide::Re
 }
 
 #[tokio::test]
-async fn thousands_of_buffered_events_are_taken_in_one_turn() {
+async fn buffered_events_are_consumed_in_one_turn() {
     let provider = FaultyProvider::new(MemoryProvider::new());
     let registry = Registry::empty().with_orchestration::<takes>();
     let builder = Runtime::builder().registry(registry).provider(provider.clone()).clock(VirtualClock::new());
@@ -144,7 +144,7 @@ async fn reads_by_name(ctx: OrchestrationContext) -> duroxide::Result<(Option<u3
 }
 
 #[tokio::test]
-async fn events_that_are_named_at_run_time_are_read_without_waiting() {
+async fn events_named_at_run_time_are_read_without_waiting() {
     let test = crate::started().await;
     let handle = reads_by_name::start(&test.client(), "reads by name").await.unwrap();
     for n in 1..=3 {
@@ -163,7 +163,7 @@ async fn approval(ctx: OrchestrationContext) -> duroxide::Result<Option<u32>> {
 }
 
 #[tokio::test]
-async fn an_event_or_a_deadline() {
+async fn event_races_a_deadline() {
     let test = crate::started().await;
     let late = approval::start(&test.client(), "late").await.unwrap();
     assert_eq!(late.result().await.unwrap(), None);
@@ -173,7 +173,7 @@ async fn an_event_or_a_deadline() {
 }
 
 #[tokio::test]
-async fn raising_to_nobody_is_an_error_at_the_call() {
+async fn message_to_an_unknown_or_finished_instance_is_refused() {
     let test = crate::started().await;
     let nobody = approval::handle(&test.client(), "nobody");
     assert!(nobody.raise(Number { n: 1 }).await.unwrap_err().is_not_found());
@@ -201,7 +201,7 @@ async fn dropped_waits(ctx: OrchestrationContext) -> duroxide::Result<Vec<u32>> 
 }
 
 #[tokio::test]
-async fn a_dropped_wait_consumes_nothing() {
+async fn dropped_wait_consumes_no_event() {
     let test = crate::started().await;
     let handle = dropped_waits::start(&test.client(), "dropped").await.unwrap();
     test.advance(hours(3));

@@ -182,7 +182,7 @@ fn shapes(histories: &[Vec<HistoryEvent>]) -> Vec<usize> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_duplicates_nothing() {
+async fn lost_answers_duplicate_nothing() {
     let expected = shapes(&Bench::new().await.tour().await);
     for method in [Method::Commit, Method::Submit, Method::Renew, Method::History, Method::Instance] {
         let bench = Bench::new().await;
@@ -195,7 +195,7 @@ async fn a_lost_answer_duplicates_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_to_the_question_for_work_loses_no_work() {
+async fn lost_claim_answer_loses_no_work() {
     for lost in [1, 2, 7] {
         let bench = Bench::new().await;
         // Started by somebody without a node, so that everything has to be asked for.
@@ -212,7 +212,7 @@ async fn a_lost_answer_to_the_question_for_work_loses_no_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_to_the_question_for_work_loses_no_retry() {
+async fn lost_claim_answer_loses_no_retry() {
     let bench = Bench::new().await;
     // Every second question: also those that hand out attempts, which were in nobody's hands.
     for _ in 0..200 {
@@ -223,7 +223,7 @@ async fn a_lost_answer_to_the_question_for_work_loses_no_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hours_of_errors_at_any_call_only_delay() {
+async fn hours_of_provider_errors_only_delay() {
     let expected = shapes(&Bench::new().await.tour().await);
     for method in [Method::Renew, Method::Acquire, Method::Commit, Method::History] {
         for fault in [Fault::Before, Fault::Permanent] {
@@ -244,7 +244,7 @@ async fn hours_of_errors_at_any_call_only_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hours_without_a_join_only_delay() {
+async fn hours_of_failed_joins_only_delay() {
     for fault in [Fault::Before, Fault::Permanent] {
         let bench = Bench::new().await;
         let handle = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
@@ -259,7 +259,7 @@ async fn hours_without_a_join_only_delay() {
 }
 
 #[tokio::test]
-async fn nothing_has_an_effect_before_it_is_committed() {
+async fn no_effect_precedes_its_commit() {
     let bench = Bench::new().await;
     let client = bench.runtime.client();
     bench.faults.hold(Method::Commit);
@@ -330,7 +330,7 @@ async fn dies(method: Method, fault: Fault, calls: usize, expected: &[usize]) ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_death_before_or_after_any_call_changes_nothing() {
+async fn node_death_around_any_call_changes_nothing() {
     let expected = shapes(&Bench::new().await.tour().await);
     for method in [Method::Commit, Method::Acquire] {
         for fault in [Fault::Hangs, Fault::AnswerHangs] {
@@ -344,7 +344,7 @@ async fn a_death_before_or_after_any_call_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_fails_is_tried_again_and_its_neighbours_are_done() {
+async fn failed_entry_is_retried_and_its_neighbours_are_committed() {
     let bench = Bench::new().await;
     for _ in 0..50 {
         bench.faults.next(Method::Commit, Fault::FirstEntry, 3);
@@ -354,7 +354,7 @@ async fn an_entry_that_fails_is_tried_again_and_its_neighbours_are_done() {
 }
 
 #[tokio::test]
-async fn a_turn_that_is_refused_is_made_again_with_all_that_it_has_read() {
+async fn refused_turn_is_repeated_with_all_its_messages() {
     let expected = shapes(&Bench::new().await.tour().await);
     for refused in [1, 2, 5] {
         // One place for activities: a refused turn must not keep it.
@@ -371,7 +371,7 @@ async fn a_turn_that_is_refused_is_made_again_with_all_that_it_has_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_is_patient_with_storage_that_fails() {
+async fn client_retries_provider_errors() {
     let bench = Bench::new().await;
     for method in [Method::Submit, Method::Instance, Method::History, Method::List] {
         bench.faults.next(method, Fault::Before, 5);
@@ -385,7 +385,7 @@ async fn a_client_is_patient_with_storage_that_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_is_told_when_storage_fails_for_long_or_for_good() {
+async fn client_reports_long_and_permanent_provider_errors() {
     let bench = Bench::new().await;
     let client = bench.runtime.client();
     for fault in [Fault::Before, Fault::Permanent] {
@@ -421,7 +421,7 @@ async fn calls_what_blocks(ctx: OrchestrationContext) -> duroxide::Result<u64> {
 }
 
 #[tokio::test]
-async fn a_renewal_that_fails_is_not_a_loss() {
+async fn failed_renewals_do_not_lose_the_lease() {
     let bench = Bench::new().await;
     let handle = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
@@ -444,7 +444,7 @@ async fn lose_the_lease(bench: &Bench) {
 }
 
 #[tokio::test]
-async fn a_node_that_lost_its_lease_joins_again_and_goes_on() {
+async fn node_with_a_lost_lease_rejoins_and_continues() {
     for round in 0..30 {
         let bench = Bench::new().await;
         let client = bench.runtime.client();
@@ -476,7 +476,7 @@ async fn lost_lease_is_logged_with_its_code() {
 }
 
 #[tokio::test]
-async fn a_node_that_lost_its_lease_has_its_places_again() {
+async fn lost_lease_releases_activity_permits() {
     let mut options = quick();
     options.max_activities = 1;
     let bench = Bench::with(options).await;
@@ -493,7 +493,7 @@ async fn a_node_that_lost_its_lease_has_its_places_again() {
 }
 
 #[tokio::test]
-async fn a_node_that_lost_its_lease_may_be_given_what_it_still_runs() {
+async fn rejoined_node_can_claim_an_activity_it_still_runs() {
     for _ in 0..10 {
         let bench = Bench::new().await;
         let handle = calls_what_blocks::start(&bench.runtime.client(), "blocking").await.unwrap();
@@ -509,7 +509,7 @@ async fn a_node_that_lost_its_lease_may_be_given_what_it_still_runs() {
 }
 
 #[tokio::test]
-async fn a_join_that_fails_is_tried_again() {
+async fn failed_join_is_retried() {
     let bench = Bench::new().await;
     let handle = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
@@ -522,7 +522,7 @@ async fn a_join_that_fails_is_tried_again() {
 }
 
 #[tokio::test]
-async fn two_nodes_that_race_for_an_instance_write_one_history() {
+async fn two_nodes_racing_for_an_instance_write_one_history() {
     let expected = shapes(&Bench::new().await.tour().await);
     for held in 1..20 {
         let bench = Bench::new().await;
@@ -545,7 +545,7 @@ async fn two_nodes_that_race_for_an_instance_write_one_history() {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_although_the_storage_does_not_answer() {
+async fn shutdown_ends_while_the_provider_hangs_or_fails() {
     let methods = [Method::Commit, Method::Acquire, Method::Leave];
     let ends = methods.into_iter().flat_map(|method| [ends_although(method, true), ends_although(method, false)]);
     futures_util::future::join_all(ends).await;
@@ -575,7 +575,7 @@ async fn ends_although(method: Method, hangs: bool) {
 }
 
 #[tokio::test]
-async fn a_draining_node_does_not_ask_for_work_in_a_loop() {
+async fn draining_node_does_not_claim_in_a_loop() {
     let bench = Bench::new().await;
     let waiting = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
@@ -613,7 +613,7 @@ async fn charges(ctx: OrchestrationContext) -> duroxide::Result<u64> {
 
 /// By the clock of the machine, which goes on while the storage does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_timer_that_is_due_while_the_storage_does_not_answer_stops_nobody() {
+async fn timer_due_during_a_hanging_claim_stops_no_other_instance() {
     let registry =
         Registry::empty().with_activity::<charge>().with_orchestration::<charges>().with_orchestration::<dozes>();
     let provider = FaultyProvider::new(MemoryProvider::new());

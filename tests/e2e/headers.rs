@@ -88,7 +88,7 @@ fn headers_of_events(history: &[duroxide::HistoryEvent]) -> Vec<&TextMap> {
 }
 
 #[tokio::test]
-async fn headers_of_an_event_are_recorded_and_carried_to_the_next_execution() {
+async fn event_headers_are_recorded_and_survive_continue_as_new() {
     let test = crate::builder().registry(registry()).start().await.unwrap();
     let start = continues_with_headers::start(&test.client(), "x", 0).header("tenant", "north");
     let handle = start.await.unwrap();

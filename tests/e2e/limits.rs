@@ -15,7 +15,7 @@ async fn measures(ctx: OrchestrationContext, text: String, times: usize) -> duro
 }
 
 #[tokio::test]
-async fn megabytes_pass() {
+async fn megabyte_payloads_pass() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::empty().with_activity::<repeats>().with_orchestration::<measures>();
     let runtime = Runtime::builder().registry(registry).sqlite(folder.path().join("large.db")).start().await.unwrap();
@@ -26,7 +26,7 @@ async fn megabytes_pass() {
 }
 
 #[tokio::test]
-async fn an_input_beyond_the_limit_is_refused_to_the_caller() {
+async fn input_beyond_the_limit_is_refused() {
     let mut options = RuntimeOptions::default();
     options.limits.payload = 1000;
     let test = crate::builder().options(options).start().await.unwrap();
@@ -49,7 +49,7 @@ async fn goes_on(ctx: OrchestrationContext, steps: u64) -> duroxide::Result<u64>
 }
 
 #[tokio::test]
-async fn a_history_beyond_the_limit_suspends_until_the_limit_is_raised() {
+async fn history_beyond_the_limit_suspends_until_it_is_raised() {
     let mut options = RuntimeOptions::default();
     options.limits.history = 50;
     let test = crate::builder().options(options).build_id("narrow").start().await.unwrap();

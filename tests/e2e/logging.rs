@@ -100,7 +100,7 @@ async fn says(ctx: OrchestrationContext, name: String) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn each_line_appears_once_although_it_is_replayed() {
+async fn replayed_lines_are_logged_once() {
     let log = log();
     let test = crate::builder().options(forgetful()).start().await.unwrap();
     says::start(&test.client(), "says", "repeats".to_owned()).await.unwrap().result().await.unwrap();
@@ -136,7 +136,7 @@ impl<const LOUD: bool> OrchestrationFn for Talk<LOUD> {
 }
 
 #[tokio::test]
-async fn a_line_that_is_met_first_in_a_replay_still_appears_live() {
+async fn line_first_met_in_a_replay_is_logged_when_live() {
     let log = log();
     let quiet = Registry::empty().with_orchestration::<Talk<false>>();
     let test = crate::builder().registry(quiet).start().await.unwrap();
@@ -171,7 +171,7 @@ async fn within_a_span(ctx: OrchestrationContext) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn a_span_that_was_opened_in_a_replay_holds_the_lines_behind_it() {
+async fn span_opened_in_a_replay_contains_the_live_lines() {
     let log = log();
     let test = crate::builder().options(forgetful()).start().await.unwrap();
     within_a_span::start(&test.client(), "span").await.unwrap().result().await.unwrap();
@@ -187,7 +187,7 @@ async fn takes_text(ctx: OrchestrationContext, text: String) -> duroxide::Result
 }
 
 #[tokio::test]
-async fn a_suspension_is_logged_with_its_code_and_instance() {
+async fn suspension_is_logged_with_its_code_and_instance() {
     let log = log();
     let test = crate::started().await;
     test.client().start("takes_text", "suspended-and-logged", &5).await.unwrap();
@@ -195,12 +195,12 @@ async fn a_suspension_is_logged_with_its_code_and_instance() {
     assert!(line.text.starts_with("ERROR") && line.text.contains("DUR0022"), "{line:?}");
 }
 
-/// Set in the process that [`the_library_installs_no_subscriber`] starts.
+/// Set in the process that [`library_installs_no_subscriber`] starts.
 const ALONE: &str = "DUROXIDE_TEST_ALONE";
 
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
-async fn without_a_subscriber() {
+async fn run_without_a_subscriber() {
     if std::env::var_os(ALONE).is_none() {
         return;
     }
@@ -219,9 +219,9 @@ async fn without_a_subscriber() {
 }
 
 #[test]
-fn the_library_installs_no_subscriber() {
+fn library_installs_no_subscriber() {
     let alone = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "logging::without_a_subscriber", "--include-ignored", "--nocapture"])
+        .args(["--exact", "logging::run_without_a_subscriber", "--include-ignored", "--nocapture"])
         .env(ALONE, "1")
         .output()
         .unwrap();

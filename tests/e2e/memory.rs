@@ -35,7 +35,7 @@ fn resident() -> u64 {
 
 /// Not a test by itself: works, and says how much memory is in use after each round.
 #[tokio::test]
-async fn works_for_many_rounds() {
+async fn run_many_rounds() {
     let Ok(rounds) = std::env::var("ROUNDS") else { return };
     let mut options = RuntimeOptions::default();
     // Every turn replays its history.
@@ -72,10 +72,10 @@ async fn works_for_many_rounds() {
 }
 
 #[test]
-fn memory_does_not_grow_with_what_is_over() {
+fn memory_does_not_grow_with_finished_instances() {
     const ROUNDS: usize = 14;
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "memory::works_for_many_rounds", "--nocapture"])
+        .args(["--exact", "memory::run_many_rounds", "--nocapture"])
         .env("ROUNDS", ROUNDS.to_string())
         // One heap: what each of several keeps for later is no growth.
         .env("MALLOC_ARENA_MAX", "1")

@@ -154,7 +154,7 @@ async fn until_owned<O: Orchestration>(bench: &Bench, handle: &Handle<O>) {
 }
 
 #[tokio::test]
-async fn a_detached_activity_outlives_its_orchestration() {
+async fn detached_activity_outlives_its_orchestration() {
     let bench = Bench::new().await;
     let handle = leaves_a_visitor::start(&bench.runtime.client(), "host").await.unwrap();
     bench.door.until_came(1).await;
@@ -172,7 +172,7 @@ async fn a_detached_activity_outlives_its_orchestration() {
 }
 
 #[tokio::test]
-async fn a_detached_activity_that_ends_while_its_instance_goes_on_is_over() {
+async fn detached_activity_can_end_while_its_instance_continues() {
     let bench = Bench::new().await;
     let handle = leaves_a_visitor_behind::start(&bench.runtime.client(), "host", true).await.unwrap();
     bench.door.until_came(1).await;
@@ -189,7 +189,7 @@ async fn a_detached_activity_that_ends_while_its_instance_goes_on_is_over() {
 }
 
 #[tokio::test]
-async fn a_detached_activity_whose_end_is_read_when_its_instance_is_terminated_is_over() {
+async fn detached_activity_can_end_while_its_instance_is_terminated() {
     let bench = Bench::new().await;
     let handle = holds_on::start(&bench.runtime.client(), "host").await.unwrap();
     bench.door.until_came(1).await;
@@ -235,7 +235,7 @@ async fn until_none_counts(bench: &Bench) {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_deleted_instance_is_not_taken_for_that_of_the_next() {
+async fn late_cancellation_spares_the_next_instance_of_the_id() {
     let bench = Bench::new().await;
     let client = bench.runtime.client();
     let first = leaves_a_visitor::start(&client, "host").await.unwrap();
@@ -262,7 +262,7 @@ async fn what_is_left_of_a_deleted_instance_is_not_taken_for_that_of_the_next() 
 }
 
 #[tokio::test]
-async fn a_detached_activity_runs_although_its_turn_is_answered_only_after_the_end() {
+async fn detached_activity_of_an_unconfirmed_turn_runs() {
     let bench = Bench::new().await;
     bench.provider.faults().always(Method::Commit, Fault::AnswerLost);
     let start = leaves_a_visitor::start(&bench.runtime.client(), "host").if_exists(IfExists::Attach);
@@ -277,7 +277,7 @@ async fn a_detached_activity_runs_although_its_turn_is_answered_only_after_the_e
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_turn_whose_answer_never_comes_is_left_to_its_client() {
+async fn first_turn_with_a_lost_answer_continues() {
     let bench = Bench::new().await;
     bench.provider.faults().always(Method::Commit, Fault::AnswerLost);
     let handle = leaves_a_visitor::start(&bench.runtime.client(), "host").await.unwrap();
@@ -292,7 +292,7 @@ async fn a_first_turn_whose_answer_never_comes_is_left_to_its_client() {
 }
 
 #[tokio::test]
-async fn a_first_turn_that_does_not_return_does_not_keep_its_client() {
+async fn start_does_not_wait_for_a_stuck_first_turn() {
     let mut options = RuntimeOptions::default();
     options.turn_warning = Duration::from_millis(20);
     let bench = Bench::with(options).await;
@@ -304,7 +304,7 @@ async fn a_first_turn_that_does_not_return_does_not_keep_its_client() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_refused_leaves_what_has_the_id_alone() {
+async fn refused_start_does_not_affect_the_existing_instance() {
     let bench = Bench::new().await;
     let client = bench.runtime.client();
     let first = listens::start(&client, "taken").await.unwrap();
@@ -330,7 +330,7 @@ async fn a_start_that_is_refused_leaves_what_has_the_id_alone() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_child_arrives_although_it_is_answered_only_after_the_child_was_removed() {
+async fn unconfirmed_end_of_a_deleted_child_reaches_its_parent() {
     let bench = Bench::new().await;
     let client = bench.runtime.client();
     let parent = child_or_knock::start(&client, "parent", "child".to_owned()).await.unwrap();
@@ -350,7 +350,7 @@ async fn the_end_of_a_child_arrives_although_it_is_answered_only_after_the_child
 }
 
 #[tokio::test]
-async fn an_instance_is_not_taken_for_what_it_was_when_it_was_asked_for() {
+async fn late_claim_answer_does_not_restore_an_old_state() {
     let mut options = RuntimeOptions::default();
     options.max_idle_instances = 0;
     let bench = Bench::with(options).await;
@@ -378,7 +378,7 @@ async fn an_instance_is_not_taken_for_what_it_was_when_it_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_message_that_was_refused_does_not_reach_the_next_instance_when_it_comes_late() {
+async fn late_refused_message_does_not_reach_the_next_instance() {
     let bench = Bench::new().await;
     let (client, faults) = (bench.runtime.client(), bench.provider.faults());
     passes_by::start(&client, "id").await.unwrap().result().await.unwrap();
@@ -396,7 +396,7 @@ async fn a_message_that_was_refused_does_not_reach_the_next_instance_when_it_com
 }
 
 #[tokio::test]
-async fn an_instance_that_takes_an_id_before_its_end_is_answered_is_not_forgotten() {
+async fn replacement_during_an_unanswered_commit_is_not_lost() {
     let bench = Bench::new().await;
     let faults = bench.provider.faults();
     let first = listens::start(&bench.runtime.client(), "id").await.unwrap();
@@ -419,7 +419,7 @@ async fn an_instance_that_takes_an_id_before_its_end_is_answered_is_not_forgotte
 }
 
 #[tokio::test]
-async fn an_instance_is_not_taken_for_one_with_its_id_that_was_replaced_elsewhere() {
+async fn instance_replaced_on_another_node_gets_its_messages() {
     let bench = Bench::new().await;
     let other = Client::new(bench.provider.clone()).with_clock(bench.clock.clone());
     let first = listens::start(&other, "id").delay(hours(1)).await.unwrap();
@@ -447,7 +447,7 @@ async fn blocks_twice(ctx: OrchestrationContext) -> duroxide::Result<Vec<bool>> 
 }
 
 #[tokio::test]
-async fn blocking_code_that_has_timed_out_keeps_its_place_until_it_ends() {
+async fn timed_out_blocking_activity_keeps_its_permit_until_it_ends() {
     let mut options = RuntimeOptions::default();
     options.max_blocking_activities = 1;
     let bench = Bench::with(options).await;
@@ -465,7 +465,7 @@ async fn blocking_code_that_has_timed_out_keeps_its_place_until_it_ends() {
 }
 
 #[tokio::test]
-async fn a_child_that_was_refused_is_not_closed_by_whoever_called_it() {
+async fn refused_child_call_does_not_close_the_existing_instance() {
     for end in ["knock", "terminate"] {
         let bench = Bench::new().await;
         let client = bench.runtime.client();
@@ -491,7 +491,7 @@ async fn a_child_that_was_refused_is_not_closed_by_whoever_called_it() {
 }
 
 #[tokio::test]
-async fn a_start_that_nobody_waits_for_any_more_runs() {
+async fn start_dropped_by_its_caller_runs() {
     let folder = tempfile::tempdir().unwrap();
     let provider = SqliteProvider::open(folder.path().join("state.db")).unwrap();
     let runtime = Runtime::builder().registry(registry()).state(Door::default()).provider(provider.clone());
@@ -510,7 +510,7 @@ async fn a_start_that_nobody_waits_for_any_more_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_whose_answer_never_comes_runs() {
+async fn start_with_lost_answers_runs() {
     let bench = Bench::new().await;
     bench.provider.faults().always(Method::Submit, Fault::AnswerLost);
     let start = passes_by::start(&bench.runtime.client(), "lost").if_exists(IfExists::Attach);
@@ -521,7 +521,7 @@ async fn a_start_whose_answer_never_comes_runs() {
 }
 
 #[tokio::test]
-async fn misuse_that_shows_while_a_commit_is_on_its_way_is_reported() {
+async fn misuse_during_a_commit_is_reported() {
     let bench = Bench::new().await;
     let (wake, woken) = tokio::sync::oneshot::channel();
     *WAKE.lock().unwrap() = Some(woken);
@@ -574,7 +574,7 @@ impl Clock for HoldsUp {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_cannot_be_committed_does_not_hold_up_its_neighbours() {
+async fn failing_entry_does_not_block_its_neighbours() {
     let (provider, clock) = (FaultyProvider::new(MemoryProvider::new()), HoldsUp::default());
     let client = Client::new(provider.clone());
     let mut handles = Vec::new();
@@ -615,7 +615,7 @@ async fn an_entry_that_cannot_be_committed_does_not_hold_up_its_neighbours() {
 }
 
 #[tokio::test]
-async fn what_a_node_owned_is_free_although_it_could_not_leave() {
+async fn instances_are_released_although_leave_failed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let options = SqliteOptions::new().busy_timeout(Duration::from_millis(10));
@@ -652,7 +652,7 @@ impl Clock for Breaks {
 }
 
 #[tokio::test]
-async fn a_node_that_dies_of_a_bug_is_seen_and_taken_over() {
+async fn instances_of_a_panicked_node_are_claimed() {
     let provider = MemoryProvider::new();
     let clock = Breaks::default();
     let mut options = RuntimeOptions::default();
@@ -670,7 +670,7 @@ async fn a_node_that_dies_of_a_bug_is_seen_and_taken_over() {
 }
 
 #[tokio::test]
-async fn durations_and_numbers_without_end_are_no_trouble() {
+async fn maximal_durations_and_numbers_are_accepted() {
     let mut options = RuntimeOptions::default();
     options.turn_warning = Duration::MAX;
     options.drain = Duration::MAX;
@@ -720,7 +720,7 @@ async fn has_looked(bench: &Bench) {
 }
 
 #[tokio::test]
-async fn a_message_that_arrives_after_its_sender_lost_patience_is_read() {
+async fn late_message_of_an_abandoned_request_is_read() {
     let bench = Bench::new().await;
     let handle = listens::start(&bench.runtime.client(), "patient").await.unwrap();
     until_events(&handle, 2).await;
@@ -734,7 +734,7 @@ async fn a_message_that_arrives_after_its_sender_lost_patience_is_read() {
 }
 
 #[tokio::test]
-async fn a_first_turn_that_arrives_after_its_client_lost_patience_is_known_to_its_node() {
+async fn late_first_turn_of_an_abandoned_start_continues() {
     for at in [Method::Commit, Method::Submit] {
         let bench = Bench::new().await;
         let client = bench.runtime.client();
@@ -761,7 +761,7 @@ async fn counts_knocks(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u3
 }
 
 #[tokio::test]
-async fn an_answer_that_is_late_brings_nothing_back() {
+async fn late_claim_answer_delivers_no_event_twice() {
     let bench = Bench::new().await;
     let handle = counts_knocks::start(&bench.runtime.client(), "counts", 3).await.unwrap();
     until_events(&handle, 2).await;
@@ -794,7 +794,7 @@ async fn never_rests(ctx: OrchestrationContext) -> duroxide::Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_that_never_rests_can_be_terminated() {
+async fn busy_instance_can_be_terminated() {
     let bench = Bench::new().await;
     let handle = never_rests::start(&bench.runtime.client(), "restless").await.unwrap();
     until_events(&handle, 2).await;
@@ -805,7 +805,7 @@ async fn an_instance_that_never_rests_can_be_terminated() {
 }
 
 #[tokio::test]
-async fn an_instance_whose_history_cannot_be_read_can_be_terminated() {
+async fn instance_with_an_unreadable_history_can_be_terminated() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let runtime = Runtime::builder().registry(registry()).state(Door::default()).sqlite(&path).start().await.unwrap();

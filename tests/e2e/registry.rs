@@ -76,7 +76,7 @@ async fn refused(registry: Registry) -> StartError {
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_told_at_once_with_its_places() {
+async fn start_reports_all_problems_with_their_places() {
     let (first, second) = (line!() + 2, line!() + 3);
     let registry = Registry::empty()
         .with_activity::<Packs>()
@@ -204,14 +204,14 @@ async fn annotated_functions_are_added_one_by_one_with_their_places() {
 }
 
 #[tokio::test]
-async fn a_runtime_without_a_storage_is_refused() {
+async fn runtime_without_a_provider_is_refused() {
     let error = Runtime::builder().registry(Registry::empty()).start().await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::NotConfigured);
     assert!(error.to_string().contains(".sqlite("), "{error}");
 }
 
 #[test]
-fn a_start_outside_of_tokio_is_refused() {
+fn start_outside_of_tokio_is_refused() {
     let mut start = Box::pin(Runtime::builder().registry(Registry::empty()).in_memory().start());
     let Poll::Ready(Err(error)) = start.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
         panic!("it is refused at once")
@@ -236,7 +236,7 @@ async fn unclaimed<O>(handle: &Handle<O>) -> String {
 }
 
 #[tokio::test]
-async fn what_no_node_can_do_is_shown_and_done_once_one_can() {
+async fn unclaimed_work_is_shown_until_a_node_claims_it() {
     let provider = MemoryProvider::new();
     let orchestrations = Registry::empty().with_orchestration::<Sends>();
     let first = node(&provider, orchestrations, &[]).await;

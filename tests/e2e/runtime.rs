@@ -224,7 +224,7 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn a_turn_that_never_returns_is_named_and_others_go_on() {
+async fn stuck_turn_is_logged_and_other_instances_continue() {
     let log = crate::logging::log();
     let mut options = quick();
     options.turn_threads = 1;
@@ -249,7 +249,7 @@ async fn a_turn_that_never_returns_is_named_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn an_async_activity_that_holds_its_thread_holds_up_no_other() {
+async fn async_activity_that_blocks_its_thread_delays_no_other() {
     let mut options = quick();
     options.turn_threads = 1;
     let bench = Bench::new(options).await;
@@ -268,7 +268,7 @@ async fn an_async_activity_that_holds_its_thread_holds_up_no_other() {
 
 /// Not a test by itself: ends a tokio runtime in which a node works, many times.
 #[test]
-fn ends_without_a_shutdown() {
+fn end_without_a_shutdown() {
     if std::env::var("ENDS_WITHOUT_A_SHUTDOWN").is_err() {
         return;
     }
@@ -287,9 +287,9 @@ fn ends_without_a_shutdown() {
 }
 
 #[test]
-fn a_program_that_ends_without_a_shutdown_ends_in_silence() {
+fn program_without_a_shutdown_ends_without_a_panic() {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "runtime::ends_without_a_shutdown", "--nocapture"])
+        .args(["--exact", "runtime::end_without_a_shutdown", "--nocapture"])
         .env("ENDS_WITHOUT_A_SHUTDOWN", "1")
         .output()
         .unwrap();
@@ -318,7 +318,7 @@ async fn calls_computes(ctx: OrchestrationContext, beats: usize) -> duroxide::Re
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn an_activity_that_computes_outlives_its_lease_time_and_runs_once() {
+async fn computing_activity_outlives_the_lease_time_and_runs_once() {
     let provider = FaultyProvider::new(MemoryProvider::new());
     let start = || {
         let registry = Registry::empty().with_activity::<computes>().with_orchestration::<calls_computes>();
@@ -350,7 +350,7 @@ async fn visits_until_rung(ctx: OrchestrationContext) -> duroxide::Result<u32> {
 }
 
 #[tokio::test]
-async fn an_activity_keeps_its_place_until_its_outcome_is_on_its_way() {
+async fn activity_keeps_its_permit_until_its_outcome_is_sent() {
     let (provider, door) = (FaultyProvider::new(MemoryProvider::new()), Door::default());
     let faults = provider.faults();
     let registry = Registry::empty()
@@ -405,7 +405,7 @@ async fn passes(bench: &Bench, timer: &Handle<hour>) {
 }
 
 #[tokio::test]
-async fn a_node_without_a_free_place_forgets_no_timer() {
+async fn node_without_a_free_permit_fires_timers() {
     let mut options = quick();
     options.max_activities = 1;
     let bench = Bench::new(options).await;
@@ -426,7 +426,7 @@ async fn a_node_without_a_free_place_forgets_no_timer() {
 }
 
 #[tokio::test]
-async fn a_shutdown_lets_running_activities_finish() {
+async fn shutdown_waits_for_running_activities() {
     let mut options = quick();
     options.drain = Duration::from_secs(60);
     let bench = Bench::new(options).await;
@@ -445,7 +445,7 @@ async fn a_shutdown_lets_running_activities_finish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_as_long_as_it_was_told_and_no_longer() {
+async fn shutdown_waits_for_the_drain_time_and_no_longer() {
     let mut options = RuntimeOptions::default();
     options.drain = Duration::from_secs(600);
     let bench = Bench::new(options).await;
@@ -460,7 +460,7 @@ async fn a_shutdown_waits_as_long_as_it_was_told_and_no_longer() {
 }
 
 #[tokio::test]
-async fn a_shutdown_that_nobody_waits_for_goes_on() {
+async fn shutdown_completes_although_its_future_is_dropped() {
     let mut options = quick();
     options.drain = Duration::from_secs(60);
     let bench = Bench::new(options).await;
@@ -477,7 +477,7 @@ async fn a_shutdown_that_nobody_waits_for_goes_on() {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_every_task_and_what_is_unfinished_is_run_again() {
+async fn shutdown_ends_all_tasks_and_their_activities_run_again() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     let bench = Bench::new(quick()).await;
@@ -495,7 +495,7 @@ async fn a_shutdown_ends_every_task_and_what_is_unfinished_is_run_again() {
 }
 
 #[tokio::test]
-async fn a_runtime_that_is_dropped_leaves_its_work_to_the_next() {
+async fn dropped_runtime_releases_its_work() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropped.db");
     let door = Door::default();
@@ -517,7 +517,7 @@ async fn a_runtime_that_is_dropped_leaves_its_work_to_the_next() {
 }
 
 #[tokio::test]
-async fn the_bodies_of_instances_that_ended_are_gone() {
+async fn live_copies_of_ended_instances_are_dropped() {
     let bench = Bench::new(quick()).await;
     let client = bench.runtime.client();
     for n in 0..200 {
@@ -554,7 +554,7 @@ async fn the_bodies_of_instances_that_ended_are_gone() {
 }
 
 #[tokio::test]
-async fn an_instance_that_is_suspended_resumed_and_cancelled_has_one_body_at_most() {
+async fn suspend_resume_and_cancel_keep_at_most_one_live_copy() {
     let mut options = quick();
     options.limits.history = 10;
     let bench = Bench::new(options).await;
@@ -578,7 +578,7 @@ async fn an_instance_that_is_suspended_resumed_and_cancelled_has_one_body_at_mos
 }
 
 #[tokio::test]
-async fn a_shutdown_leaves_no_waiting_body_behind() {
+async fn shutdown_drops_all_live_copies() {
     let bench = Bench::new(quick()).await;
     let client = bench.runtime.client();
     for n in 0..100 {
@@ -599,7 +599,7 @@ fn slow() -> RuntimeOptions {
 }
 
 #[tokio::test]
-async fn terminating_frees_running_activities_at_once() {
+async fn terminate_stops_running_activities_at_once() {
     let bench = Bench::new(slow()).await;
     let handle = visits::start(&bench.runtime.client(), "visits", 3).await.unwrap();
     bench.door.until_came(3).await;
@@ -608,7 +608,7 @@ async fn terminating_frees_running_activities_at_once() {
 }
 
 #[tokio::test]
-async fn a_dropped_call_stops_its_activity_at_once() {
+async fn dropped_call_stops_its_activity_at_once() {
     let bench = Bench::new(slow()).await;
     let handle = visits_until_it_rings::start(&bench.runtime.client(), "visits").await.unwrap();
     bench.door.until_came(1).await;
@@ -618,7 +618,7 @@ async fn a_dropped_call_stops_its_activity_at_once() {
 }
 
 #[tokio::test]
-async fn instances_beyond_the_cache_are_replayed_when_something_comes() {
+async fn instances_beyond_the_cache_are_replayed_on_demand() {
     let mut options = quick();
     options.max_idle_instances = 2;
     let bench = Bench::new(options).await;
@@ -660,7 +660,7 @@ async fn limits_what_dies_badly(ctx: OrchestrationContext) -> duroxide::Result<S
 }
 
 #[tokio::test]
-async fn an_activity_whose_destructor_panics_at_its_limit_has_an_end() {
+async fn destructor_panic_at_the_timeout_ends_the_activity() {
     let test = crate::started().await;
     let handle = limits_what_dies_badly::start(&test.client(), "dies badly").await.unwrap();
     let result = tokio::spawn(async move { handle.result().await });
@@ -772,7 +772,7 @@ async fn costs_behind_ten_and_ten_thousand<C: Copy>(
 }
 
 #[tokio::test]
-async fn behind_ten_thousand_events_a_turn_does_what_it_does_behind_ten() {
+async fn turn_behind_10_000_events_does_no_more_than_behind_10() {
     let provider = FaultyProvider::new(MemoryProvider::new());
     let builder = Runtime::builder().registry(long_lived_registry()).provider(provider.clone());
     let runtime = builder.clock(VirtualClock::new()).start().await.unwrap();
@@ -790,7 +790,7 @@ async fn behind_ten_thousand_events_a_turn_does_what_it_does_behind_ten() {
 }
 
 #[tokio::test]
-async fn behind_ten_thousand_events_a_turn_runs_as_many_statements_as_behind_ten() {
+async fn turn_behind_10_000_events_runs_no_more_statements() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.db");
     let provider = SqliteProvider::open(&path).unwrap();

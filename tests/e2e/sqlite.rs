@@ -16,7 +16,7 @@ async fn runtime(provider: &SqliteProvider) -> Runtime {
 }
 
 #[tokio::test]
-async fn a_step_of_a_live_instance_is_one_write_transaction() {
+async fn step_of_a_live_instance_is_one_write_transaction() {
     let folder = tempfile::tempdir().unwrap();
     let provider = SqliteProvider::open(folder.path().join("state.db")).unwrap();
     let runtime = runtime(&provider).await;
@@ -30,7 +30,7 @@ async fn a_step_of_a_live_instance_is_one_write_transaction() {
 }
 
 #[tokio::test]
-async fn a_restart_goes_on_where_it_was() {
+async fn restart_continues_at_the_last_commit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let first = SqliteProvider::open(&path).unwrap();
@@ -66,7 +66,7 @@ fn scalar(path: &Path, query: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn ten_thousand_that_wait_cost_nothing_and_wake_at_once() {
+async fn ten_thousand_waiting_instances_cost_nothing_and_wake_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("idle.db");
     let provider = SqliteProvider::open(&path).unwrap();
@@ -100,7 +100,7 @@ async fn ten_thousand_that_wait_cost_nothing_and_wake_at_once() {
 }
 
 #[tokio::test]
-async fn a_transaction_of_somebody_else_that_takes_eight_seconds_refuses_nobody() {
+async fn foreign_transaction_of_eight_seconds_causes_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("busy.db");
     let provider = SqliteProvider::open(&path).unwrap();
@@ -124,7 +124,7 @@ async fn a_transaction_of_somebody_else_that_takes_eight_seconds_refuses_nobody(
 }
 
 #[tokio::test]
-async fn a_shutdown_gives_back_every_connection_and_lock() {
+async fn shutdown_closes_every_connection_and_lock() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let registry = Registry::empty().with_activity::<double>().with_orchestration::<chain>();
@@ -141,7 +141,7 @@ async fn a_shutdown_gives_back_every_connection_and_lock() {
 }
 
 #[test]
-fn of_many_connections_that_are_closed_the_last_removes_the_log() {
+fn last_closed_connection_removes_the_log() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..50 {
         drop(SqliteProvider::open_with(folder.path().join("state.db"), SqliteOptions::new().readers(8)).unwrap());
@@ -151,7 +151,7 @@ fn of_many_connections_that_are_closed_the_last_removes_the_log() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_opened_or_migrated_stops_the_start() {
+async fn file_that_cannot_be_opened_or_migrated_refuses_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let newer = folder.path().join("newer.db");
     drop(SqliteProvider::open(&newer).unwrap());

@@ -34,14 +34,14 @@ proptest! {
 
 /// A policy says what counts, whatever was stored as its factor.
 #[test]
-fn a_stored_factor_below_one_counts_as_one() {
+fn stored_factor_below_one_counts_as_one() {
     let read = |factor: &str| serde_json::from_str::<RetryPolicy>(&format!(r#"{{"backoff":{factor}}}"#)).unwrap();
     assert_eq!([read("0.0").backoff, read("-3").backoff, read("1.5").backoff], [1.0, 1.0, 1.5]);
 }
 
 /// So that the corpus does not become a collection of what is refused at once.
 #[test]
-fn the_histories_of_the_corpus_can_be_replayed() {
+fn corpus_histories_replay() {
     let texts = corpus("history");
     let events = texts.iter().map(|text| stored::events(text).unwrap());
     for events in events {

@@ -188,7 +188,7 @@ async fn misuse_is_reported_instead_of_hanging() {
 }
 
 #[tokio::test]
-async fn an_unregistered_name_waits_visibly_and_runs_once_it_is_there() {
+async fn unregistered_name_waits_visibly_until_it_is_registered() {
     let test = crate::builder().registry(Registry::empty()).start().await.unwrap();
     let begin = duroxide::Clock::now(test.clock());
     let handle = takes_a_number::start(&test.client(), "waits", 5).await.unwrap();
@@ -202,7 +202,7 @@ async fn an_unregistered_name_waits_visibly_and_runs_once_it_is_there() {
 }
 
 #[tokio::test]
-async fn a_cancel_waits_for_a_suspended_instance_to_be_resumed() {
+async fn cancel_of_a_suspended_instance_waits_for_resume() {
     let old = Registry::empty().with_orchestration::<Nap<1>>();
     let new = Registry::empty().with_orchestration::<Nap<2>>();
     let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();

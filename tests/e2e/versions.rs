@@ -77,7 +77,7 @@ async fn node(provider: &MemoryProvider, registry: Registry) -> Runtime {
 }
 
 #[tokio::test]
-async fn a_new_start_takes_the_latest_or_the_one_that_was_asked_for() {
+async fn start_takes_the_latest_or_the_requested_version() {
     let provider = MemoryProvider::new();
     let runtime = node(&provider, both().with_orchestration::<Step<10>>()).await;
     let client = runtime.client();
@@ -96,7 +96,7 @@ async fn a_new_start_takes_the_latest_or_the_one_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_running_instance_stays_with_its_version_and_moves_when_it_continues() {
+async fn running_instance_changes_version_only_when_it_continues() {
     let provider = MemoryProvider::new();
     let runtime = node(&provider, old()).await;
     let start = |id: &str| Client::new(provider.clone()).start("step", id, &Vec::<u64>::new());
@@ -123,7 +123,7 @@ async fn a_running_instance_stays_with_its_version_and_moves_when_it_continues()
 }
 
 #[tokio::test]
-async fn a_child_takes_the_latest_or_the_one_that_was_asked_for() {
+async fn child_takes_the_latest_or_the_requested_version() {
     let provider = MemoryProvider::new();
     let runtime = node(&provider, both()).await;
     for (how, expected) in [("child", 2), ("child 1.0.0", 1), ("child 1.2.0", 2)] {
@@ -134,7 +134,7 @@ async fn a_child_takes_the_latest_or_the_one_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_node_is_only_given_the_versions_that_it_has() {
+async fn node_claims_only_registered_versions() {
     let provider = MemoryProvider::new();
     let first = node(&provider, old()).await;
     let client = first.client();
@@ -214,7 +214,7 @@ mod today {
 }
 
 #[tokio::test]
-async fn functions_that_were_renamed_and_moved_and_inputs_with_a_new_field_go_on() {
+async fn renamed_functions_and_inputs_with_a_new_field_replay() {
     use today::journeys::{Departure, journey, reserve_seat};
 
     let provider = MemoryProvider::new();
@@ -233,7 +233,7 @@ async fn functions_that_were_renamed_and_moved_and_inputs_with_a_new_field_go_on
 }
 
 #[tokio::test]
-async fn another_build_takes_over_what_is_waiting_and_what_has_not_begun() {
+async fn another_build_claims_waiting_and_unstarted_instances() {
     let provider = MemoryProvider::new();
     let build = async |id: &str| {
         let builder = Runtime::builder().provider(provider.clone()).registry(old()).build_id(id);

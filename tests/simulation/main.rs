@@ -16,7 +16,7 @@ mod snapshots;
 use duroxide::testing::{Simulation, for_each_seed};
 
 #[test]
-fn random_programs_come_to_their_ends_under_all_faults() {
+fn random_programs_end_under_all_faults() {
     let alone = std::env::var_os("DUROXIDE_SEED").is_some();
     for_each_seed(500, |seed| scenario::run(Simulation::new(seed), seed, alone));
 }

@@ -5,7 +5,7 @@ use duroxide::testing::Simulation;
 use crate::scenario;
 
 #[test]
-fn the_same_seed_is_the_same_run() {
+fn same_seed_repeats_the_run() {
     for (seed, snapshots) in (0..40).flat_map(|seed| [(seed, false), (seed, true)]) {
         let run = || scenario::run(Simulation::new(seed).snapshots(snapshots), seed, true);
         let runs = [(); 2].map(|()| run().unwrap_or_else(|failure| panic!("{failure}")));

@@ -11,13 +11,13 @@ use crate::program::{Name, Op, Program, Statement};
 use crate::scenario;
 
 #[test]
-fn random_programs_end_on_a_storage_with_snapshots() {
+fn random_programs_end_on_a_snapshot_store() {
     let alone = std::env::var_os("DUROXIDE_SEED").is_some();
     for_each_seed(500, |seed| scenario::run(Simulation::new(seed).snapshots(true), seed, alone));
 }
 
 #[test]
-fn nothing_is_lost_or_orphaned_on_snapshots() {
+fn snapshot_store_loses_and_orphans_nothing() {
     for_each_seed(50, |seed| concurrent_events(Simulation::new(seed).snapshots(true)));
     for_each_seed(50, |seed| deaths_at_births(Simulation::new(seed).snapshots(true)));
     for_each_seed(100, |seed| events_beside_a_claim(Simulation::new(seed).snapshots(true)));
@@ -31,7 +31,7 @@ fn numbers_before_visibility_lose_a_message() {
 }
 
 #[test]
-fn birth_beside_a_take_over_leaves_an_orphan() {
+fn start_owned_by_an_expiring_node_leaves_an_orphan() {
     finds(Flaw::BirthDoesNotExcludeTakeOver, deaths_at_births, "is orphaned");
 }
 
