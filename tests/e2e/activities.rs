@@ -138,7 +138,7 @@ async fn timeouts_end_an_activity() {
         let handle = handle.clone();
         async move { handle.result().await.unwrap() }
     });
-    // A running activity holds the clock, so it is moved by hand until both limits have passed.
+    // The virtual clock does not advance while an activity runs, so the test advances it until both limits have passed.
     while !waiting.is_finished() {
         test.advance(Duration::from_secs(10));
         tokio::task::yield_now().await;
@@ -147,22 +147,22 @@ async fn timeouts_end_an_activity() {
 }
 
 #[activity(timeout = "20ms")]
-async fn never_rests() -> duroxide::Result<()> {
+async fn yields_for_ever() -> duroxide::Result<()> {
     loop {
         tokio::task::consume_budget().await;
     }
 }
 
 #[orchestration]
-async fn has_no_time(ctx: OrchestrationContext) -> duroxide::Result<bool> {
-    Ok(matches!(never_rests::call(&ctx).await, Err(CallError::TimedOut(Timeout::StartToClose))))
+async fn reports_timeout(ctx: OrchestrationContext) -> duroxide::Result<bool> {
+    Ok(matches!(yields_for_ever::call(&ctx).await, Err(CallError::TimedOut(Timeout::StartToClose))))
 }
 
 #[tokio::test]
 async fn timeout_ends_an_activity_that_exhausts_the_tokio_budget() {
-    let registry = Registry::empty().with_activity::<never_rests>().with_orchestration::<has_no_time>();
+    let registry = Registry::empty().with_activity::<yields_for_ever>().with_orchestration::<reports_timeout>();
     let runtime = Runtime::builder().registry(registry).in_memory().start().await.unwrap();
-    let handle = has_no_time::start(&runtime.client(), "busy").await.unwrap();
+    let handle = reports_timeout::start(&runtime.client(), "busy").await.unwrap();
     assert!(handle.result().await.unwrap());
     runtime.shutdown().await.unwrap();
 }
@@ -217,7 +217,7 @@ async fn refuses(ctx: OrchestrationContext) -> duroxide::Result<String> {
 async fn unrepresentable_input_is_refused_at_the_call() {
     let test = crate::started().await;
     let handle = refuses::start(&test.client(), "nan").await.unwrap();
-    assert!(handle.result().await.unwrap().contains("NaN"), "the reason is told");
+    assert!(handle.result().await.unwrap().contains("NaN"), "the reason names the value");
 }
 
 #[tokio::test]
@@ -245,14 +245,14 @@ async fn hangs_twice(ctx: ActivityContext) -> duroxide::Result<u32> {
 }
 
 #[orchestration]
-async fn outlasts(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+async fn calls_hanging_twice(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(hangs_twice::call(&ctx).await?)
 }
 
 #[tokio::test]
 async fn timed_out_attempt_is_retried() {
     let test = crate::started().await;
-    let handle = outlasts::start(&test.client(), "outlasts").await.unwrap();
+    let handle = calls_hanging_twice::start(&test.client(), "calls_hanging_twice").await.unwrap();
     let result = tokio::spawn(async move { handle.result().await });
     while !result.is_finished() {
         test.advance(Duration::from_secs(1));

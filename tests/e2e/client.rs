@@ -1,4 +1,4 @@
-//! What a client is told: ids that are taken, lists, deleting, futures that are dropped.
+//! Clients: taken ids, lists, deletion, dropped futures.
 
 use std::collections::BTreeSet;
 
@@ -41,9 +41,9 @@ async fn taken_id_is_refused_or_attached_to() {
     assert_eq!((error.code(), error.instance().unwrap().as_str()), (ErrorCode::InstanceExists, "taken"));
     let attached = finishes::start(&client, "taken", 2).if_exists(IfExists::Attach).await.unwrap();
     first.raise(Finish { with: 10 }).await.unwrap();
-    assert_eq!(attached.result().await.unwrap(), 11, "the first input holds");
+    assert_eq!(attached.result().await.unwrap(), 11, "the input of the first start counts");
     let late = finishes::start(&client, "taken", 3).if_exists(IfExists::Attach).await.unwrap();
-    assert_eq!(late.result().await.unwrap(), 11, "also to one that has finished");
+    assert_eq!(late.result().await.unwrap(), 11, "a finished instance can be attached to as well");
     assert!(finishes::start(&client, "taken", 4).await.unwrap_err().to_string().contains("completed"));
 }
 
@@ -59,7 +59,7 @@ async fn only_finished_instances_are_replaced() {
             0 => handle.raise(Finish { with: 1 }).await.unwrap(),
             1 => handle.cancel("").await.unwrap(),
             _ => {
-                // Its live copy is in memory when it is ended behind the node's back.
+                // Terminate it only when its node has a live copy.
                 while handle.status().await.unwrap().events.0 < 2 {
                     tokio::task::yield_now().await;
                 }
@@ -74,9 +74,9 @@ async fn only_finished_instances_are_replaced() {
     assert_eq!(
         handle.status().await.unwrap().execution.number,
         4,
-        "what is left of the old ones is not taken for its own"
+        "execution numbers continue after those of the replaced instances"
     );
-    assert!(handle.history_of(1).await.unwrap().is_empty(), "nothing old is left");
+    assert!(handle.history_of(1).await.unwrap().is_empty(), "the replaced instance's history is deleted");
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn lists_are_filtered_and_their_pages_are_stable() {
     assert_eq!(count(&Filter { created_before: Some(tenth.created_at), ..all.clone() }).await, 10);
     assert_eq!(count(&Filter { created_from: Some(tenth.created_at), ..all.clone() }).await, 45);
 
-    // Instances come and go between the pages: each of the others is seen once, newest first.
+    // Instances are started and deleted between the pages: each of the others is listed once, newest first.
     let completed = Filter { statuses: vec![InstanceStatus::Completed], ..all };
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
@@ -146,7 +146,7 @@ async fn live_instances_are_not_deleted_or_pruned() {
     let client = test.client();
     let live = finishes::start(&client, "live", 1).await.unwrap();
     let delayed = at_once::start(&client, "delayed", 1).delay(days(30)).await.unwrap();
-    client.start("nobody runs this", "unknown", &()).await.unwrap();
+    client.start("unregistered", "unknown", &()).await.unwrap();
     let suspended = client.start("at_once", "suspended", &"text").await.unwrap();
     let suspended = suspended.wait_for(|status| status.suspension.is_some()).await.unwrap();
     assert_eq!(suspended.status, InstanceStatus::Suspended);
@@ -180,11 +180,11 @@ async fn dropped_requests_happen_completely_or_not_at_all() {
     let clock = VirtualClock::new();
     let runtime = Runtime::builder().provider(provider.clone()).registry(registry).clock(clock).start().await.unwrap();
     let client = runtime.client();
-    // Given to the node at once: whichever start came first was stored.
+    // The first poll submits the start, so either of the two starts may be the one that is stored.
     drop(finishes::start(&client, "given", 1).into_future().now_or_never());
     let handle = finishes::start(&client, "given", 2).if_exists(IfExists::Attach).await.unwrap();
     handle.raise(Finish { with: 1 }).await.unwrap();
-    assert!([2, 3].contains(&handle.result().await.unwrap()), "one of the starts, and only one");
+    assert!([2, 3].contains(&handle.result().await.unwrap()), "exactly one of the starts has happened");
     let attached = |input| finishes::start(&client, "dropped", input).if_exists(IfExists::Attach).into_future();
     provider.faults().hold(Method::Submit);
     assert!(attached(1).now_or_never().is_none());
@@ -201,7 +201,7 @@ async fn dropped_requests_happen_completely_or_not_at_all() {
     }
     provider.faults().release(Method::Instance);
     handle.raise(Finish { with: 1 }).await.unwrap();
-    assert_eq!(handle.result().await.unwrap(), 3, "what was dropped before it was sent has not been");
+    assert_eq!(handle.result().await.unwrap(), 3, "requests that were dropped before they were sent have no effect");
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn result_of_another_type_is_an_error_with_the_instance() {
     for part in ["typed", "output", "integer", "String"] {
         assert!(text.contains(part), "{part} is missing: {text}");
     }
-    assert_eq!(handle.result().await.unwrap(), 7, "the instance is as it was");
+    assert_eq!(handle.result().await.unwrap(), 7, "the instance is unchanged");
 }
 
 #[orchestration]

@@ -45,11 +45,11 @@ async fn event_does_not_overtake_one_missing_from_a_late_answer() {
     let runtime = builder.clock(VirtualClock::new()).start().await.unwrap();
     let faults = provider.faults();
     let handle = collects::start(&runtime.client(), "collects", 2 * MANY as usize).await.unwrap();
-    // It waits, and has left the memory by the time that something else is done.
+    // The instance waits. It is evicted by the time at which another instance has finished.
     while handle.status().await.unwrap().events.0 < 2 {
         tokio::task::yield_now().await;
     }
-    collects::start(&runtime.client(), "else", 0).await.unwrap().result().await.unwrap();
+    collects::start(&runtime.client(), "other", 0).await.unwrap().result().await.unwrap();
     let asked = faults.begun(Method::Acquire);
     faults.hold_answers(Method::Acquire);
     handle.raise(Number { n: 0 }).await.unwrap();
@@ -57,7 +57,7 @@ async fn event_does_not_overtake_one_missing_from_a_late_answer() {
     for n in 1..MANY {
         handle.raise(Number { n }).await.unwrap();
     }
-    // With the answer it is in memory again. Of what was raised since, no question was asked yet.
+    // The answer loads the instance again. The node has not yet asked for the events that were raised since.
     faults.hold(Method::History);
     faults.hold(Method::Acquire);
     faults.release_answers(Method::Acquire);
@@ -69,8 +69,8 @@ async fn event_does_not_overtake_one_missing_from_a_late_answer() {
     assert_eq!(handle.result().await.unwrap(), (0..2 * MANY).collect::<Vec<_>>());
 }
 
-/// Raises events by turns in the process that runs the instance and in another.
-async fn raised_by_turns(here: impl Provider + Clone, there: impl Provider) {
+/// Raises events alternately through the node that runs the instance, and through a client of another process.
+async fn check_alternating_events(here: impl Provider + Clone, there: impl Provider) {
     let registry = Registry::empty().with_orchestration::<collects>();
     let runtime = Runtime::builder().registry(registry).provider(here).start().await.unwrap();
     let here = collects::start(&runtime.client(), "collects", 20).await.unwrap();
@@ -89,13 +89,13 @@ async fn raised_by_turns(here: impl Provider + Clone, there: impl Provider) {
 #[tokio::test]
 async fn event_does_not_overtake_one_of_another_process() {
     let memory = MemoryProvider::new();
-    raised_by_turns(memory.clone(), memory).await;
+    check_alternating_events(memory.clone(), memory).await;
     let folder = tempfile::tempdir().unwrap();
     let sqlite = || SqliteProvider::open(folder.path().join("state.db")).unwrap();
-    raised_by_turns(sqlite(), sqlite()).await;
+    check_alternating_events(sqlite(), sqlite()).await;
 }
 
-/// Waits until all have come, then takes them one by one or together, in one poll.
+/// Waits until all events have arrived, then consumes them one by one or together, in one poll.
 #[orchestration]
 async fn takes(ctx: OrchestrationContext, how: String, n: usize) -> duroxide::Result<Vec<u32>> {
     ctx.event::<Done>().await;
@@ -175,11 +175,11 @@ async fn event_races_a_deadline() {
 #[tokio::test]
 async fn message_to_an_unknown_or_finished_instance_is_refused() {
     let test = crate::started().await;
-    let nobody = approval::handle(&test.client(), "nobody");
-    assert!(nobody.raise(Number { n: 1 }).await.unwrap_err().is_not_found());
-    assert!(nobody.cancel("").await.unwrap_err().is_not_found());
-    assert!(nobody.terminate("").await.unwrap_err().is_not_found());
-    assert!(nobody.status().await.unwrap_err().is_not_found());
+    let unknown = approval::handle(&test.client(), "unknown");
+    assert!(unknown.raise(Number { n: 1 }).await.unwrap_err().is_not_found());
+    assert!(unknown.cancel("").await.unwrap_err().is_not_found());
+    assert!(unknown.terminate("").await.unwrap_err().is_not_found());
+    assert!(unknown.status().await.unwrap_err().is_not_found());
     let ended = approval::start(&test.client(), "ended").await.unwrap();
     ended.result().await.unwrap();
     assert!(ended.raise(Number { n: 1 }).await.unwrap_err().is_finished());
@@ -189,7 +189,7 @@ async fn message_to_an_unknown_or_finished_instance_is_refused() {
 async fn dropped_waits(ctx: OrchestrationContext) -> duroxide::Result<Vec<u32>> {
     let mut seen = Vec::new();
     for _ in 0..3 {
-        // Each round drops a wait that has been polled.
+        // Each round drops a wait that was polled.
         select! {
             () = ctx.sleep(hours(1)) => {}
             event = ctx.event::<Number>() => seen.push(event.n),

@@ -1,4 +1,4 @@
-//! Sizes: what is within a limit works, what is beyond is refused with the limit, the value and the knob.
+//! Limits of sizes: the error of a value beyond a limit names the limit, the value and the option.
 
 use duroxide::prelude::*;
 use duroxide::{ErrorCode, Registry, RuntimeOptions};
@@ -41,7 +41,7 @@ async fn input_beyond_the_limit_is_refused() {
 }
 
 #[orchestration]
-async fn goes_on(ctx: OrchestrationContext, steps: u64) -> duroxide::Result<u64> {
+async fn sleeps_often(ctx: OrchestrationContext, steps: u64) -> duroxide::Result<u64> {
     for _ in 0..steps {
         ctx.sleep(minutes(1)).await;
     }
@@ -53,14 +53,14 @@ async fn history_beyond_the_limit_suspends_until_it_is_raised() {
     let mut options = RuntimeOptions::default();
     options.limits.history = 50;
     let test = crate::builder().options(options).build_id("narrow").start().await.unwrap();
-    let within = goes_on::start(&test.client(), "within", 24).await.unwrap();
+    let within = sleeps_often::start(&test.client(), "within", 24).await.unwrap();
     assert_eq!(within.result().await.unwrap(), 24);
-    let beyond = goes_on::start(&test.client(), "beyond", 100).await.unwrap();
+    let beyond = sleeps_often::start(&test.client(), "beyond", 100).await.unwrap();
     let suspension = beyond.wait_for(|status| status.suspension.is_some()).await.unwrap().suspension.unwrap();
     assert_eq!(suspension.code, ErrorCode::HistoryTooLong);
     assert!(suspension.to_string().contains("50") && suspension.to_string().contains("limits.history"), "{suspension}");
     let clock = test.clock().clone();
     let provider = test.crash();
     let test = crate::builder().build_id("wide").provider(provider).clock(clock).start().await.unwrap();
-    assert_eq!(goes_on::handle(&test.client(), "beyond").result().await.unwrap(), 100);
+    assert_eq!(sleeps_often::handle(&test.client(), "beyond").result().await.unwrap(), 100);
 }

@@ -1,4 +1,4 @@
-//! The same on SQLite: what a step costs, and what is there after a restart.
+//! The runtime on SQLite: transactions per step, restarts, idle cost, foreign locks, opening and closing files.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -39,13 +39,13 @@ async fn restart_continues_at_the_last_commit() {
     while handle.status().await.unwrap().events.0 < 100 {
         tokio::task::yield_now().await;
     }
-    // As if the process had died: nothing is given back.
+    // Like the death of the process: nothing is released.
     drop((handle, runtime_1, first));
     let second = SqliteProvider::open(&path).unwrap();
     let runtime_2 = runtime(&second).await;
     let handle = chain::handle(&runtime_2.client(), "chain");
     handle.result().await.unwrap();
-    assert_eq!(handle.history().await.unwrap().len(), 402, "each step is there once");
+    assert_eq!(handle.history().await.unwrap().len(), 402, "each step is recorded once");
     runtime_2.shutdown().await.unwrap();
 }
 
@@ -75,7 +75,7 @@ async fn ten_thousand_waiting_instances_cost_nothing_and_wake_at_once() {
     let client = runtime.client();
     let start = |n| rests::start(&client, format!("rests-{n}"), true).into_future();
     join_all((0..5_000).map(start)).await.into_iter().for_each(|started| drop(started.unwrap()));
-    // Half of them wait for an event, and half for a child.
+    // Half of the instances wait for an event, and half for a child.
     while scalar(&path, "SELECT count(*) FROM duroxide_instances WHERE last_event = 2") < 10_000 {
         tokio::task::yield_now().await;
     }
@@ -85,15 +85,15 @@ async fn ten_thousand_waiting_instances_cost_nothing_and_wake_at_once() {
     nothing(Duration::from_secs(3)).await;
     let after = provider.stats();
     assert_eq!(after.write_transactions, before.write_transactions);
-    // The heart beats every five seconds, and as often somebody looks whether the bell was missed.
+    // A heartbeat every five seconds, and a poll for missed notifications as often.
     let statements = after.statements - before.statements;
     assert!(statements <= 10, "{statements} statements in three seconds");
-    // Also those that are not in memory any more: the first, since there are more than are kept.
+    // The first instances were evicted, since there are more than the cache holds.
     for n in (0..5_000).step_by(500) {
         let begin = Instant::now();
         rests::handle(&client, format!("rests-{n}-child")).raise(Wake).await.unwrap();
         assert_eq!(rests::handle(&client, format!("rests-{n}")).result().await.unwrap(), 7);
-        // Who is not told looks every five seconds.
+        // A missed notification would be found by the poll after five seconds.
         assert!(begin.elapsed() < Duration::from_secs(4), "rests-{n} took {:?} to wake", begin.elapsed());
     }
     runtime.shutdown().await.unwrap();
@@ -110,16 +110,16 @@ async fn foreign_transaction_of_eight_seconds_causes_no_error() {
         tokio::task::yield_now().await;
     }
     let other = rusqlite::Connection::open(&path).unwrap();
-    // SQLite is not fair to who waits: at worst it is its turn when the chain has ended.
+    // SQLite's lock is not fair: at worst this connection gets it when the chain has ended.
     other.busy_timeout(Duration::from_secs(60)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE orders (id INTEGER)").unwrap();
     let client = runtime.client();
     let mut started = tokio::spawn(async move { chain::start(&client, "started", 3).await });
-    assert!(timeout(Duration::from_secs(8), &mut started).await.is_err(), "nobody can write");
+    assert!(timeout(Duration::from_secs(8), &mut started).await.is_err(), "the start has not waited for the lock");
     other.execute_batch("COMMIT").unwrap();
     started.await.unwrap().unwrap().result().await.unwrap();
     running.result().await.unwrap();
-    assert_eq!(running.history().await.unwrap().len(), 602, "each step is there once");
+    assert_eq!(running.history().await.unwrap().len(), 602, "each step is recorded once");
     runtime.shutdown().await.unwrap();
 }
 
@@ -134,7 +134,7 @@ async fn shutdown_closes_every_connection_and_lock() {
         handle.result().await.unwrap();
         runtime.shutdown().await.unwrap();
         drop(handle);
-        // The last connection that is closed removes the log.
+        // SQLite removes the log when the last connection closes.
         let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
         assert_eq!(files.collect::<Vec<_>>(), ["state.db"]);
     }

@@ -1,4 +1,4 @@
-//! A client of a runtime that has stopped: it reads, and refuses all else instead of waiting for ever.
+//! Clients of a stopped runtime: they answer reads, and refuse all other requests instead of waiting for ever.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -22,9 +22,9 @@ async fn runtime(provider: &MemoryProvider) -> Runtime {
     Runtime::builder().provider(provider.clone()).registry(registry).start().await.unwrap()
 }
 
-/// Awaits, but not for ever.
+/// Awaits a future, and panics if it takes too long.
 async fn soon<F: IntoFuture>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), future.into_future()).await.expect("it waits for ever")
+    tokio::time::timeout(Duration::from_secs(20), future.into_future()).await.expect("the future does not complete")
 }
 
 fn is_stopped<T: std::fmt::Debug>(result: Result<T, ClientError>) {

@@ -54,7 +54,7 @@ async fn timers_that_lost_a_race_are_removed() {
     let handle = races::start(&test.client(), "races").await.unwrap();
     assert_eq!(handle.result().await.unwrap().0, 1);
     let passed = duroxide::Clock::now(test.clock()).since(begin);
-    assert_eq!(passed, hours(6), "the timers that lost have moved nothing");
+    assert_eq!(passed, hours(6), "timers that lost the race do not advance the clock");
 }
 
 #[tokio::test]

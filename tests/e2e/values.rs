@@ -1,4 +1,4 @@
-//! Values come back as they were, at every place; what cannot is refused, and what is of another type is told.
+//! Values round-trip through every operation; unrepresentable values are refused; values of another type suspend.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use duroxide::{Client, ErrorCode, Registry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Values that others have lost, doubled or bent.
+/// Values that are easily lost or changed by serialization.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Odd {
     unit: (),
@@ -88,7 +88,7 @@ async fn values_round_trip_through_every_operation() {
     let sqlite = Runtime::builder().registry(registry).sqlite(folder.path().join("values.db"));
     for builder in [memory, sqlite] {
         let mut options = duroxide::RuntimeOptions::default();
-        // Each turn reads everything back.
+        // Nothing is cached, so that each turn decodes all values again.
         options.max_idle_instances = 0;
         let runtime = builder.options(options).start().await.unwrap();
         let handle = mirror::start(&runtime.client(), "mirror", odd(), 2).await.unwrap();
@@ -267,7 +267,7 @@ async fn value_of_another_type_suspends_with_place_and_both_types() {
         assert!(suspension.place.clone().unwrap_or_default().contains(place), "{id}: {text}");
         assert!(text.contains(found) && text.contains(wanted), "{id}: {text}");
     }
-    // What was not understood is kept: an operator may end it, and its neighbours have not noticed.
+    // The unreadable event is kept, an operator may terminate its instance, and other instances are not affected.
     event.terminate("wrong").await.unwrap();
     assert_eq!(event.wait().await.unwrap(), InstanceStatus::Terminated);
     let other = waits_for_number::start(&client, "other").await.unwrap();

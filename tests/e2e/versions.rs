@@ -1,4 +1,4 @@
-//! Versions of one orchestration side by side.
+//! Several versions of an orchestration, side by side.
 
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
@@ -9,7 +9,7 @@ struct Next {
     version: Option<String>,
 }
 
-/// One name in several versions: each tells which it is, and goes on in the version that it is told.
+/// An orchestration in several versions: each records its own version, and continues in the version that an event names.
 enum Step<const MAJOR: u64> {}
 
 impl<const MAJOR: u64> Orchestration for Step<MAJOR> {
@@ -150,7 +150,7 @@ async fn node_claims_only_registered_versions() {
     for handle in [&new, &moves] {
         handle.raise(Next { version: None }).await.unwrap();
     }
-    // The node that has the new version has not got the old one.
+    // The second node has the new version, but not the old one.
     let second = node(&provider, Registry::empty().with_orchestration::<Step<2>>()).await;
     assert_eq!(new.result_as::<Vec<u64>, duroxide::Error>().await.unwrap(), [2]);
     assert_eq!(moves.result_as::<Vec<u64>, duroxide::Error>().await.unwrap(), [1, 2]);
@@ -161,7 +161,7 @@ async fn node_claims_only_registered_versions() {
     second.shutdown().await.unwrap();
 }
 
-/// What is not in this program any more: the function that was once called `travels`, and its input then.
+/// An older build of the orchestration `travels`, with its input.
 enum Travels {}
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -184,7 +184,7 @@ impl OrchestrationFn for Travels {
     }
 }
 
-/// What has become of it: other names for the functions, another module, and one more field.
+/// The newer build: the functions have other names, are in another module, and their input has another field.
 mod today {
     pub(super) mod journeys {
         use duroxide::prelude::*;
@@ -229,7 +229,7 @@ async fn renamed_functions_and_inputs_with_a_new_field_replay() {
     let handle = journey::handle(&after.client(), "trip");
     handle.raise(Departure).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), "to Rome in class 2");
-    assert_eq!(handle.history().await.unwrap().len(), 6, "it went on behind what was there");
+    assert_eq!(handle.history().await.unwrap().len(), 6, "it continued its history");
 }
 
 #[tokio::test]
