@@ -27,7 +27,7 @@ async fn orders_survive_a_death_at_any_statement() {
     assert!(moments > 100, "{moments}");
 }
 
-/// Kills a process at this moment, and checks that the next one finishes its orders. Returns true if the process got so far.
+/// Lets a process die at this moment, and the next one finish its orders. Returns false if the process ended before.
 async fn survives_death_at(moment: u32) -> bool {
     let folder = SharedFolder::new();
     // Every other time a client has the file open, so that SQLite's shared memory outlives the process.

@@ -1,5 +1,4 @@
-//! The orders that the processes work on. Every activity writes a line with its idempotency key to the ledger, and returns the
-//! key.
+//! The orders that the processes work on. Every activity writes its idempotency key to the ledger, and returns the key.
 
 use std::time::Duration;
 
@@ -153,7 +152,7 @@ fn refund(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxi
     Ok(shop.effect(&ctx, "refund", number))
 }
 
-/// Waits until its process is told to release; returns the id of the process that finished it.
+/// Waits until the parent sends `release`; returns the id of the process that finished it.
 #[orchestration]
 pub(crate) async fn held_order(ctx: OrchestrationContext, number: u32) -> duroxide::Result<u32> {
     Ok(hold::call(&ctx, number).await?)

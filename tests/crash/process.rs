@@ -38,12 +38,12 @@ impl Process {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let (said, lines) = unbounded_channel();
+        let (sender, lines) = unbounded_channel();
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 if let Some((_, line)) = line.split_once(PREFIX) {
                     // It fails if this `Process` was dropped.
-                    let _ = said.send(line.to_owned());
+                    let _ = sender.send(line.to_owned());
                 }
             }
         });

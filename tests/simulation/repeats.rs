@@ -1,4 +1,4 @@
-//! A seed leads to the same run, each time.
+//! Each seed leads to the same run every time.
 
 use duroxide::testing::Simulation;
 
