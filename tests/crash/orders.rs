@@ -1,4 +1,4 @@
-//! The orders that the processes work on. Every activity writes its idempotency key to the ledger, and returns the key.
+//! The orders that the processes work on. Each step of an order writes its idempotency key to the ledger, and returns the key.
 
 use std::time::Duration;
 
