@@ -44,10 +44,10 @@ impl Engine for Durare {
             Job::Steps(n) => engine.start_with(Steps, n, options).await?,
             Job::Fan(n) => engine.start_with(Fan, n, options).await?,
             Job::Nap(millis) => engine.start_with(Nap, millis, options).await?,
-            Job::Waits => engine.start_with(StepsThenEvent, 0, options).await?,
+            Job::Waits => engine.start_with(Awaits, 0, options).await?,
             Job::Family(n) => engine.start_with(Family, n, options).await?,
             Job::Carry(text) => engine.start_with(Carry, text, options).await?,
-            Job::StepsThenEvent(n) => engine.start_with(StepsThenEvent, n, options).await?,
+            Job::StepsThenEvent(n) => engine.start_with(Awaits, n, options).await?,
             Job::Notes { instance, steps } => engine.start_with(Notes, (instance, steps), options).await?,
         })
     }
@@ -152,7 +152,7 @@ async fn carry(ctx: DurableContext, text: String) -> ::durare::Result<u64> {
 }
 
 #[::durare::workflow]
-async fn steps_then_event(ctx: DurableContext, n: u64) -> ::durare::Result<u64> {
+async fn awaits(ctx: DurableContext, n: u64) -> ::durare::Result<u64> {
     for i in 0..n {
         echo(&ctx, i).await?;
     }
