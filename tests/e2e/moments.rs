@@ -77,8 +77,8 @@ async fn spins_in_last_turn(ctx: OrchestrationContext) -> duroxide::Result<()> {
 
 /// Continues as new while its detached activity still runs.
 #[orchestration]
-async fn detaches_and_continues(ctx: OrchestrationContext, leaves: bool) -> duroxide::Result<u32> {
-    if leaves {
+async fn detaches_and_continues(ctx: OrchestrationContext, detach: bool) -> duroxide::Result<u32> {
+    if detach {
         let _detached = waits_at_gate::call(&ctx).detached().start();
         ctx.event::<Signal>().await;
         return detaches_and_continues::continue_as_new(&ctx, false).await;
@@ -468,7 +468,7 @@ async fn timed_out_blocking_activity_keeps_its_permit_until_it_ends() {
     assert_eq!(
         handle.result().await.unwrap(),
         [false, true],
-        "the second attempt began, and its timeout counted, only after the first ended"
+        "the second call began, and its timeout counted, only after the first activity ended"
     );
 }
 
@@ -509,7 +509,7 @@ async fn start_dropped_by_its_caller_runs() {
     for n in 0..50 {
         let id = format!("dropped-{n}");
         let start = returns_at_once::start(&client, &id).into_future();
-        // Submitted by the first poll, and nearly always dropped before the answer.
+        // The first poll submits the start, which is nearly always dropped before the answer.
         drop(start.now_or_never());
         let handle = returns_at_once::start(&client, &id).if_exists(IfExists::Attach).await.unwrap();
         assert_eq!(handle.result().await.unwrap(), 1);

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 #[derive(Clone, Default)]
 pub(crate) struct Gate {
     pub(crate) arrived: Arc<watch::Sender<u32>>,
-    gone: Arc<watch::Sender<u32>>,
+    left: Arc<watch::Sender<u32>>,
     open: Arc<watch::Sender<bool>>,
 }
 
@@ -33,7 +33,7 @@ impl Gate {
     }
 
     pub(crate) async fn until_left(&self, times: u32) {
-        self.gone.subscribe().wait_for(|gone| *gone >= times).await.unwrap();
+        self.left.subscribe().wait_for(|left| *left >= times).await.unwrap();
     }
 
     pub(crate) fn open(&self) {
@@ -45,7 +45,7 @@ struct LeaveOnDrop(Gate);
 
 impl Drop for LeaveOnDrop {
     fn drop(&mut self) {
-        self.0.gone.send_modify(|n| *n += 1);
+        self.0.left.send_modify(|n| *n += 1);
     }
 }
 
@@ -376,7 +376,10 @@ async fn activity_keeps_its_permit_until_its_outcome_is_sent() {
         tokio::task::yield_now().await;
     }
     faults.release(Method::Commit);
-    assert!(counts.result().await.unwrap() > before + 1, "it ran before the first activity's outcome was sent");
+    assert!(
+        counts.result().await.unwrap() > before + 1,
+        "the second activity ran before the first activity's outcome was sent"
+    );
     assert_eq!(waiting.result().await.unwrap(), 1);
     runtime.shutdown().await.unwrap();
 }
@@ -389,14 +392,14 @@ async fn blocking_activities_delay_no_timer() {
     let blocking = calls_blocking_at_gate::start(&bench.runtime.client(), "blocking", 6).await.unwrap();
     bench.gate.until_arrived(4).await;
     let timer = sleeps_an_hour::start(&bench.runtime.client(), "timer").await.unwrap();
-    fires(&bench, &timer).await;
-    assert_eq!(bench.gate.arrived(), 4, "no more than there are permits");
+    fire(&bench, &timer).await;
+    assert_eq!(bench.gate.arrived(), 4, "no more activities run than there are permits");
     bench.gate.open();
     assert_eq!(blocking.result().await.unwrap(), 6);
 }
 
 /// Advances the clock by an hour once the timer is set: while activities run, the clock does not advance automatically.
-async fn fires(bench: &Bench, timer: &Handle<sleeps_an_hour>) {
+async fn fire(bench: &Bench, timer: &Handle<sleeps_an_hour>) {
     while timer.status().await.unwrap().events.0 < 2 {
         tokio::task::yield_now().await;
     }
@@ -420,7 +423,7 @@ async fn node_without_a_free_permit_fires_timers() {
         bench.provider.wakeups().work();
         bench.provider.faults().until_begun(Method::Acquire, asked + 1).await;
     }
-    fires(&bench, &timer).await;
+    fire(&bench, &timer).await;
     bench.gate.open();
     assert_eq!(waiting.result().await.unwrap(), 5);
 }

@@ -229,7 +229,7 @@ async fn renamed_functions_and_inputs_with_a_new_field_replay() {
     let handle = journey::handle(&after.client(), "trip");
     handle.raise(Departure).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), "to Rome in class 2");
-    assert_eq!(handle.history().await.unwrap().len(), 6, "it continued its history");
+    assert_eq!(handle.history().await.unwrap().len(), 6, "the newer build continued the history");
 }
 
 #[tokio::test]
