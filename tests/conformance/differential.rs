@@ -7,8 +7,7 @@ use std::time::Duration;
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{
-    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, InstanceId, Lane, MessageId, NodeId, Payload, TextMap,
-    Timestamp,
+    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, InstanceId, Lane, MessageId, NodeId, Payload, Timestamp,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -145,16 +144,7 @@ fn payload(large: bool) -> Payload {
 }
 
 fn message(data: &str, large: bool) -> MessageRow {
-    MessageRow {
-        id: MessageId::new(),
-        lane: Lane::Normal,
-        execution: None,
-        call: None,
-        visible_at: None,
-        format: 1,
-        data: data.to_owned(),
-        payload: payload(large),
-    }
+    MessageRow { payload: payload(large), ..MessageRow::new(data) }
 }
 
 fn info(build: u8) -> NodeInfo {
@@ -336,22 +326,8 @@ impl Pair {
     }
 
     fn empty_turn(&self, instance: usize) -> Turn {
-        Turn {
-            creates: None,
-            execution: ExecutionId { instance: id(instance), number: 1 },
-            after: EventId(0),
-            version: None,
-            events: Vec::new(),
-            consumed: Vec::new(),
-            outcomes: Vec::new(),
-            activities: Vec::new(),
-            cancelled_activities: Vec::new(),
-            cancelled_messages: Vec::new(),
-            messages: Vec::new(),
-            starts: Vec::new(),
-            then: Then::Go,
-            time: self.time(),
-        }
+        let execution = ExecutionId { instance: id(instance), number: 1 };
+        Turn::new(execution, EventId(0), self.time())
     }
 
     fn event(&self, id: EventId, large: bool) -> EventRow {
@@ -465,12 +441,9 @@ impl Pair {
             orchestrations: Arc::new([("flow".to_owned(), Version::new(1, 0, 0))]),
             instances,
             activities: vec![ActivityGroup { names: Arc::new(["work".to_owned()]), limit: activities }],
-            tags: None,
-            load: Vec::new(),
             alone,
-            now: self.time(),
             cursor: Cursor { arrival: i64::MAX - 1, time: Timestamp::MAX },
-            question: None,
+            ..Want::new(self.time())
         }
     }
 
@@ -511,26 +484,21 @@ impl Pair {
 }
 
 fn new_activity(call: u64, plan: &Plan) -> NewActivity {
+    let name = if plan.large { "unknown" } else { "work" };
     NewActivity {
-        call: CallId(call),
-        scheduled: EventId(call),
-        name: if plan.large { "unknown" } else { "work" }.to_owned(),
         tag: plan.tagged.then(|| if plan.eager { "gpu" } else { "tape" }.to_owned()),
         detached: plan.detached,
         eager: plan.eager,
-        headers: TextMap::new(),
+        ..NewActivity::new(CallId(call), EventId(call), name)
     }
 }
 
 fn new_instance(instance: usize, pinned: bool) -> NewInstance {
     NewInstance {
-        instance: id(instance),
-        name: "flow".to_owned(),
         version: pinned.then(|| Version::new(1, 0, 0)),
         labels: [("parity".to_owned(), (instance % 2).to_string())].into(),
-        parent: None,
-        start: MessageRow { lane: Lane::Start, ..message("start", false) },
         eager: true,
+        ..NewInstance::new(id(instance), "flow", message("start", false))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider};
 use duroxide::testing::VirtualClock;
-use duroxide::{Client, ErrorCode, Filter, InstanceId, Registry};
+use duroxide::{Client, ErrorCode, Filter, InstanceId, MAX_INSTANCE_ID, Registry};
 use futures_util::FutureExt;
 use support::{FaultyProvider, Method};
 
@@ -231,7 +231,7 @@ async fn tree(ctx: OrchestrationContext, depth: u32) -> duroxide::Result<BTreeSe
 #[tokio::test]
 async fn children_with_derived_ids_can_be_queried() {
     let test = crate::started().await;
-    let root = "r".repeat(255);
+    let root = "r".repeat(MAX_INSTANCE_ID);
     let handle = tree::start(&test.client(), &root, 100).await.unwrap();
     let ids = handle.result().await.unwrap();
     assert_eq!(ids.len(), 101);
@@ -239,8 +239,9 @@ async fn children_with_derived_ids_can_be_queried() {
         let status = test.client().handle(&id).status().await.unwrap();
         assert_eq!((status.execution.instance.as_str(), status.parent.is_some()), (id.as_str(), id != root));
     }
-    assert!(InstanceId::new("r".repeat(256)).is_err());
-    assert!(tree::start(&test.client(), "r".repeat(256), 1).await.is_err());
+    let longer = "r".repeat(MAX_INSTANCE_ID + 1);
+    assert!(InstanceId::new(&longer).is_err());
+    assert!(tree::start(&test.client(), &longer, 1).await.is_err());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::faults::Work;
 
 use duroxide::prelude::*;
-use duroxide::provider::{Cursor, Handlers, MemoryProvider, NodeInfo, Provider, QUARANTINE, Want};
+use duroxide::provider::{Handlers, MemoryProvider, NodeInfo, Provider, QUARANTINE, Want};
 use duroxide::{NodeId, Timestamp};
 
 #[orchestration]
@@ -28,13 +28,7 @@ async fn claim_and_die(provider: &MemoryProvider, instances: usize) {
     let want = Want {
         orchestrations: node.handlers.orchestrations.into(),
         instances,
-        activities: Vec::new(),
-        tags: None,
-        load: Vec::new(),
-        alone: false,
-        now: Timestamp::from_micros(i64::MAX / 2),
-        cursor: Cursor::default(),
-        question: None,
+        ..Want::new(Timestamp::from_micros(i64::MAX / 2))
     };
     assert_eq!(provider.acquire(&lease, want).await.unwrap().instances.len(), instances);
     provider.kill(lease.epoch);

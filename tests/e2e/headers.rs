@@ -110,6 +110,16 @@ async fn event_headers_are_recorded_and_survive_continue_as_new() {
 }
 
 #[tokio::test]
+async fn mock_with_context_sees_the_headers() {
+    let builder = crate::builder().registry(registry());
+    let mocked = builder
+        .mock_with_context::<reads_headers>(|ctx, ()| Ok([("mocked".to_owned(), ctx.headers()["n"].clone())].into()));
+    let test = mocked.start().await.unwrap();
+    let handle = collects_headers::start(&test.client(), "x", 0).header("n", "1").await.unwrap();
+    assert_eq!(handle.result().await.unwrap()[2]["mocked"], "1");
+}
+
+#[tokio::test]
 async fn headers_beyond_the_limits_are_refused() {
     let test = crate::builder().registry(registry()).start().await.unwrap();
     let client = test.client();

@@ -141,46 +141,22 @@ fn event(n: u64) -> EventRow {
 }
 
 fn new_instance(name: &str) -> NewInstance {
-    NewInstance {
-        instance: id(name),
-        name: "flow".to_owned(),
-        version: None,
-        labels: TextMap::from([("kind".to_owned(), name.to_owned())]),
-        parent: None,
-        start: MessageRow { lane: Lane::Start, ..message(text(5)) },
-        eager: false,
-    }
+    let labels = TextMap::from([("kind".to_owned(), name.to_owned())]);
+    NewInstance { labels, ..NewInstance::new(id(name), "flow", message(text(5))) }
 }
 
 fn turn(name: &str, number: u64, after: u64, events: u64) -> Turn {
+    let execution = ExecutionId { instance: id(name), number };
     Turn {
-        creates: None,
-        execution: ExecutionId { instance: id(name), number },
-        after: EventId(after),
         version: Some(Version::new(1, 0, 0)),
         events: (after + 1..=after + events).map(event).collect(),
-        consumed: Vec::new(),
-        outcomes: Vec::new(),
-        activities: Vec::new(),
-        cancelled_activities: Vec::new(),
-        cancelled_messages: Vec::new(),
-        messages: Vec::new(),
-        starts: Vec::new(),
-        then: Then::Go,
-        time: at(1),
+        ..Turn::new(execution, EventId(after), at(1))
     }
 }
 
 fn activity(call: u64, eager: bool, detached: bool) -> NewActivity {
-    NewActivity {
-        call: CallId(call),
-        scheduled: EventId(2),
-        name: "work".to_owned(),
-        tag: None,
-        detached,
-        eager,
-        headers: TextMap::from([("trace".to_owned(), "1".to_owned())]),
-    }
+    let headers = TextMap::from([("trace".to_owned(), "1".to_owned())]);
+    NewActivity { detached, eager, headers, ..NewActivity::new(CallId(call), EventId(2), "work") }
 }
 
 fn activity_id(name: &str, number: u64, call: u64) -> ActivityId {

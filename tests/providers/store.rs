@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use duroxide::provider::*;
 use duroxide::sqlite::{SqliteOptions, SqliteProvider};
-use duroxide::{InstanceId, Lane, MessageId, NodeId, Payload, TextMap, Timestamp};
+use duroxide::{InstanceId, NodeId, Payload, Timestamp};
 use semver::Version;
 
 pub(crate) struct Store {
@@ -57,28 +57,11 @@ pub(crate) fn id(name: &str) -> InstanceId {
 }
 
 pub(crate) fn message(payload: Payload) -> MessageRow {
-    MessageRow {
-        id: MessageId::new(),
-        lane: Lane::Normal,
-        execution: None,
-        call: None,
-        visible_at: None,
-        format: 1,
-        data: "{}".to_owned(),
-        payload,
-    }
+    MessageRow { payload, ..MessageRow::new("{}") }
 }
 
 pub(crate) fn start(name: &str, lease: Option<Lease>) -> Submission {
-    let new = NewInstance {
-        instance: id(name),
-        name: "flow".to_owned(),
-        version: None,
-        labels: TextMap::new(),
-        parent: None,
-        start: message(Payload::NULL),
-        eager: lease.is_some(),
-    };
+    let new = NewInstance { eager: lease.is_some(), ..NewInstance::new(id(name), "flow", message(Payload::NULL)) };
     Submission::Start { new, if_exists: IfExists::Error, lease, time: Timestamp::from_micros(1), again: false }
 }
 
@@ -100,12 +83,6 @@ pub(crate) fn want() -> Want {
     Want {
         orchestrations: Arc::new([("flow".to_owned(), Version::new(1, 0, 0))]),
         instances: 1000,
-        activities: Vec::new(),
-        tags: None,
-        load: Vec::new(),
-        alone: false,
-        now: Timestamp::from_micros(1_000_000),
-        cursor: Cursor::default(),
-        question: None,
+        ..Want::new(Timestamp::from_micros(1_000_000))
     }
 }

@@ -1,8 +1,31 @@
-//! Each seed leads to the same run every time.
+//! Each seed leads to the same run every time; and programs end under each kind of fault alone.
 
-use duroxide::testing::Simulation;
+use duroxide::testing::{Faults, Simulation, for_each_seed};
 
 use crate::scenario;
+
+#[test]
+fn programs_end_under_each_kind_of_fault_alone() {
+    let kinds: [fn(Faults, bool) -> Faults; 10] = [
+        Faults::delays,
+        Faults::errors,
+        Faults::lost_answers,
+        Faults::late,
+        Faults::crashes,
+        Faults::restarts,
+        Faults::outages,
+        Faults::lost_leases,
+        Faults::skew,
+        Faults::evictions,
+    ];
+    let none = Faults::none();
+    for (n, kind) in kinds.into_iter().enumerate() {
+        let alone = kind(none, true);
+        assert_eq!((kind(alone, false), kind(Faults::all(), true)), (none, Faults::all()));
+        assert!(kinds.iter().enumerate().all(|(m, other)| (other(none, true) == alone) == (m == n)), "kind {n}");
+        for_each_seed(10, |seed| scenario::run(Simulation::new(seed).faults(alone), seed, false));
+    }
+}
 
 #[test]
 fn same_seed_repeats_the_run() {

@@ -3,7 +3,7 @@
 use duroxide::prelude::*;
 use duroxide::provider::{EventRow, MessageRow};
 use duroxide::testing::check_history;
-use duroxide::{EventId, HistoryEvent, Lane, Message, MessageId, Payload, Registry, Timestamp};
+use duroxide::{EventId, HistoryEvent, Message, Payload, Registry, Timestamp};
 
 /// The time at which the histories of the corpus were recorded: 2020-01-01, where a test's virtual clock begins.
 const RECORDED: i64 = 1_577_836_800_000_000;
@@ -40,16 +40,7 @@ fn event(id: u64, line: &str) -> EventRow {
 /// Reads a message: its data, a tab, its payload.
 pub fn message(text: &str) {
     let (data, payload) = text.split_once('\t').unwrap_or((text, "null"));
-    let row = MessageRow {
-        id: MessageId::new(),
-        lane: Lane::Normal,
-        execution: None,
-        call: None,
-        visible_at: None,
-        format: 1,
-        data: data.to_owned(),
-        payload: payload_of(payload),
-    };
+    let row = MessageRow { payload: payload_of(payload), ..MessageRow::new(data) };
     let Ok(message) = Message::try_from(row) else { return };
     let again = Message::try_from(MessageRow::from(&message));
     assert_eq!(again, Ok(message), "a message is written as it was read");

@@ -116,7 +116,7 @@ impl<O> Handle<O> {
         let id = self.id()?;
         let mut wait = Wait::new(&self.client, id);
         loop {
-            // Read before the status: what the runtime has committed until it stopped is still seen.
+            // Read first, so that a change that the runtime committed before it stopped is still seen.
             let stopped = self.client.is_stopped();
             let status = self.status().await?;
             if condition(&status) {
@@ -232,7 +232,7 @@ impl Client {
                 if let Some(finished) = told {
                     return Ok(finished);
                 }
-                // Read before the record: what the runtime has committed until it stopped is still seen.
+                // Read first, so that an end that the runtime committed before it stopped is still seen.
                 let stopped = self.is_stopped();
                 let InstanceRecord { status, outcome, .. } = self.record(id).await?;
                 if status.is_finished() {

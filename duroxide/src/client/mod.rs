@@ -123,11 +123,11 @@ impl Client {
     }
 
     /// Returns true if this is the client of a runtime that has stopped.
-    fn is_stopped(&self) -> bool {
-        self.local.as_ref().is_some_and(|local| local.stopped().is_set())
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.local.as_ref().is_some_and(|local| local.stop_signal().is_set())
     }
 
-    /// Refuses to change anything for a runtime that has stopped. What is under way by then is carried out.
+    /// Refuses to change anything for a runtime that has stopped. A request that is under way by then is carried out.
     fn check_running(&self, instance: Option<&InstanceId>) -> Result<(), ClientError> {
         if self.is_stopped() { Err(ClientError::stopped(instance)) } else { Ok(()) }
     }

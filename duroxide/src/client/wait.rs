@@ -68,7 +68,7 @@ impl<'a> Wait<'a> {
 /// Resolves once the runtime of the client has stopped: never, for a client without one.
 async fn stopped(local: Option<&NodeHandle>) {
     match local {
-        Some(local) => local.stopped().stopped().await,
+        Some(local) => local.stop_signal().stopped().await,
         None => std::future::pending().await,
     }
 }

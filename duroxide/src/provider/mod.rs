@@ -13,6 +13,7 @@
 mod admin;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod constructors;
 mod memory;
 mod order;
 mod ready;

@@ -51,7 +51,7 @@ impl Contract {
     }
 }
 
-/// Compares what an input is made of: several parameters are keyed by name, in any order; a single one has no key.
+/// Returns true if both lists make the same input: several parameters are keyed by name, in any order; one has no key.
 fn agree(declared: &[&str], taken: &[&str]) -> bool {
     declared.len() == taken.len() && (declared.len() < 2 || declared.iter().all(|name| taken.contains(name)))
 }

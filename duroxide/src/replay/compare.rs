@@ -58,7 +58,7 @@ fn left_over(event: &Event, end: &Decided) -> Fault {
     Fault::left_over(event.id, describe_event(&event.kind), ended).at(end.place)
 }
 
-/// Returns the fault of a history that continues after the end that the code came to, and that the history records.
+/// Reports a history that continues behind the end that it records.
 pub(super) fn input_after_end(event: EventId, input: &Input) -> Fault {
     Fault::left_over(event, describe_input(input), "the code ended before this event".to_owned())
 }

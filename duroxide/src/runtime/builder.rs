@@ -66,6 +66,20 @@ impl RuntimeBuilder {
     }
 
     /// Keeps state in a SQLite file, opened with options of its own, such as another durability.
+    ///
+    /// ```
+    /// use duroxide::prelude::*;
+    /// use duroxide::sqlite::{Durability, SqliteOptions};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("shop.db");
+    /// let options = SqliteOptions::new().durability(Durability::Relaxed);
+    /// let runtime = Runtime::builder().sqlite_with(path, options).start().await?;
+    /// runtime.shutdown().await
+    /// # }
+    /// ```
     #[cfg(feature = "sqlite")]
     pub fn sqlite_with(mut self, path: impl Into<std::path::PathBuf>, options: crate::sqlite::SqliteOptions) -> Self {
         self.storage = Storage::Sqlite(path.into(), options);

@@ -81,8 +81,8 @@ impl Runtime {
     /// A client that works on this runtime's provider. What it starts is handed over without a detour.
     ///
     /// Once the runtime has stopped, the client still reads, but refuses to start, raise or cancel anything, and a wait for an
-    /// instance that has not finished ends: all with [`ErrorCode::RuntimeStopped`](crate::ErrorCode::RuntimeStopped). For
-    /// what another process is to carry out there is [`Client::new`].
+    /// instance that has not finished ends: all with [`ErrorCode::RuntimeStopped`](crate::ErrorCode::RuntimeStopped). Use
+    /// [`Client::new`] for requests that another process carries out.
     pub fn client(&self) -> Client {
         self.client.clone()
     }

@@ -63,29 +63,12 @@ pub(super) fn turn(about: &About<'_>, output: Output, admission: &mut dyn Admiss
 
 /// A turn that only suspends the instance.
 pub(super) fn suspension(execution: &ExecutionId, committed: EventId, reason: String, now: Timestamp) -> Turn {
-    Turn {
-        creates: None,
-        execution: execution.clone(),
-        after: committed,
-        version: None,
-        events: Vec::new(),
-        consumed: Vec::new(),
-        outcomes: Vec::new(),
-        activities: Vec::new(),
-        cancelled_activities: Vec::new(),
-        cancelled_messages: Vec::new(),
-        messages: Vec::new(),
-        starts: Vec::new(),
-        then: Then::Suspend { reason },
-        time: now,
-    }
+    Turn { then: Then::Suspend { reason }, ..Turn::new(execution.clone(), committed, now) }
 }
 
 fn empty(about: &About<'_>) -> Turn {
-    let mut turn = suspension(about.execution, about.committed, String::new(), about.now);
-    turn.version = Some(about.version.clone());
-    turn.then = Then::Go;
-    turn
+    let turn = Turn::new(about.execution.clone(), about.committed, about.now);
+    Turn { version: Some(about.version.clone()), ..turn }
 }
 
 struct Writing<'a> {
@@ -283,8 +266,8 @@ impl Writing<'_> {
 /// The end of an execution from outside: told by its history alone, since its code is not run again.
 pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &str, now: Timestamp) -> Turn {
     let now = history.last().map_or(now, |last| now.max(last.time));
-    let mut turn = suspension(&record.execution, record.last_event, String::new(), now);
-    turn.version.clone_from(&record.version);
+    let turn = Turn::new(record.execution.clone(), record.last_event, now);
+    let turn = Turn { version: record.version.clone(), ..turn };
     let kind = EventKind::Decision(Decision::Terminated { reason: reason.to_owned() });
     let event = Event { id: record.last_event.next(), time: now, kind, payload: Payload::NULL };
     let started = history.iter().find_map(|event| match &event.kind {

@@ -7,9 +7,7 @@ use semver::Version;
 
 use super::Subject;
 use crate::clock::Timestamp;
-use crate::history::TextMap;
-use crate::id::{ActivityId, CallId, CommitId, EventId, ExecutionId, InstanceId, MessageId, NodeId};
-use crate::message::Lane;
+use crate::id::{ActivityId, CallId, CommitId, EventId, ExecutionId, InstanceId, NodeId};
 use crate::payload::Payload;
 use crate::provider::*;
 
@@ -67,16 +65,7 @@ pub(super) fn info(build: &str) -> NodeInfo {
 }
 
 pub(super) fn message(data: &str) -> MessageRow {
-    MessageRow {
-        id: MessageId::new(),
-        lane: Lane::Normal,
-        execution: None,
-        call: None,
-        visible_at: None,
-        format: 1,
-        data: data.to_owned(),
-        payload: Payload::NULL,
-    }
+    MessageRow::new(data)
 }
 
 pub(super) fn event(n: u64, data: &str) -> EventRow {
@@ -85,47 +74,16 @@ pub(super) fn event(n: u64, data: &str) -> EventRow {
 }
 
 pub(super) fn new_instance(name: &str) -> NewInstance {
-    NewInstance {
-        instance: id(name),
-        name: "flow".to_owned(),
-        version: None,
-        labels: TextMap::new(),
-        parent: None,
-        start: MessageRow { lane: Lane::Start, ..message("start") },
-        eager: false,
-    }
+    NewInstance::new(id(name), "flow", message("start"))
 }
 
 pub(super) fn new_activity(call: u64, scheduled: u64) -> NewActivity {
-    NewActivity {
-        call: CallId(call),
-        scheduled: EventId(scheduled),
-        name: "work".to_owned(),
-        tag: None,
-        detached: false,
-        eager: false,
-        headers: TextMap::new(),
-    }
+    NewActivity::new(CallId(call), EventId(scheduled), "work")
 }
 
 /// A turn without content, behind event `after`.
 pub(super) fn turn(name: &str, number: u64, after: u64) -> Turn {
-    Turn {
-        creates: None,
-        execution: execution(name, number),
-        after: EventId(after),
-        version: Some(v1()),
-        events: Vec::new(),
-        consumed: Vec::new(),
-        outcomes: Vec::new(),
-        activities: Vec::new(),
-        cancelled_activities: Vec::new(),
-        cancelled_messages: Vec::new(),
-        messages: Vec::new(),
-        starts: Vec::new(),
-        then: Then::Go,
-        time: at(2),
-    }
+    Turn { version: Some(v1()), ..Turn::new(execution(name, number), EventId(after), at(2)) }
 }
 
 /// A turn that writes one event, and `then`.
@@ -142,12 +100,7 @@ pub(super) fn want(now: Timestamp) -> Want {
         orchestrations: Arc::new([("flow".to_owned(), v1())]),
         instances: 100,
         activities: vec![ActivityGroup { names: Arc::new(["work".to_owned()]), limit: 100 }],
-        tags: None,
-        load: Vec::new(),
-        alone: false,
-        now,
-        cursor: Cursor::default(),
-        question: None,
+        ..Want::new(now)
     }
 }
 

@@ -35,8 +35,8 @@ impl NodeHandle {
         Self { notes: notes.downgrade(), lookup, clock, lease: Arc::new(Mutex::new(lease)), stopped }
     }
 
-    /// Tells when the runtime has stopped.
-    pub(crate) fn stopped(&self) -> &StopSignal {
+    /// The signal that the runtime has stopped.
+    pub(crate) fn stop_signal(&self) -> &StopSignal {
         &self.stopped
     }
 

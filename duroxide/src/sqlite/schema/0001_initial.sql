@@ -1,5 +1,6 @@
 -- Times are microseconds since the Unix epoch, UTC. Ids of messages, commits and nodes are UUIDs as 16 bytes.
--- `format` is the format of a row; what a reader does not know it refuses.
+-- `format` is the format of a row: 1, unless a newer version writes otherwise. What a reader does not know it refuses.
+-- `priority` and `"key"` are reserved for limits by key and for priorities: no statement names them yet.
 
 -- Numbers that only grow.
 CREATE TABLE duroxide_counters (
@@ -160,7 +161,7 @@ CREATE TABLE duroxide_tried (
 CREATE TABLE duroxide_nodes (
     epoch          INTEGER PRIMARY KEY,
     id             BLOB    NOT NULL,
-    format         INTEGER NOT NULL DEFAULT 1,
+    format         INTEGER NOT NULL DEFAULT 1,     -- reserved: no reader looks at it yet
     name           TEXT    NOT NULL,
     build          TEXT    NOT NULL,
     orchestrations TEXT    NOT NULL,               -- JSON: [[name, version], ..]

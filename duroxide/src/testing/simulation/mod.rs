@@ -286,14 +286,15 @@ impl Sim {
     }
 
     /// Does something with a client in the process of a node: what it starts there is handed over at once. `None` when the
-    /// node does not run, or dies before it is done: then it has happened, or not.
+    /// node does not run, or dies or is shut down before it is done: then it has happened, or not.
     pub async fn on_node<T, F: Future<Output = T>>(&self, node: usize, act: impl FnOnce(Client) -> F) -> Option<T> {
         let place = self.0.places.get(node)?;
         let (connection, client) = (place.connection(), place.client()?);
+        let own = client.clone();
         tokio::select! {
             biased;
             () = connection.died() => None,
-            done = act(client) => Some(done),
+            done = act(client) => (!own.is_stopped()).then_some(done),
         }
     }
 
