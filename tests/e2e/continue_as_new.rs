@@ -81,7 +81,7 @@ async fn drops_waits_and_continues(
         assert!(poll_fn(|context| Poll::Ready(wait.poll_unpin(context))).await.is_pending());
     }
     if await_last {
-        // All events are read now. The next executions end before most of them are delivered again.
+        // All events are delivered now. The next executions end before most of them are delivered again.
         ctx.event::<Last>().await;
     } else {
         // Events that have arrived are unconsumed, or not even delivered, when the next execution begins.
