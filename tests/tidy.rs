@@ -7,7 +7,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-/// Returns all files in and below a folder whose names end so, each as its path from the root and its content.
+/// Returns the files below a folder whose names have this ending: for each its path from the root, and its content.
 fn files(under: &str, ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(under)];

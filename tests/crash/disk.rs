@@ -171,17 +171,17 @@ async fn no_write_is_acknowledged_without_the_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn error_names_a_read_only_folder() {
     let folder = SharedFolder::new();
-    let is_refused = || {
+    let assert_refused = || {
         let Some(_mount) = Mount::read_only(&folder.disk()) else { return };
         let error = SqliteProvider::open(folder.database()).unwrap_err();
         assert!(!error.is_retryable() && error.to_string().contains("orders.db there, and can be written"), "{error}");
     };
     // Without a file.
-    is_refused();
+    assert_refused();
     let provider = SqliteProvider::open(folder.database()).unwrap();
     // With a file that is open, so that it could be read.
-    is_refused();
+    assert_refused();
     drop(provider);
-    is_refused();
+    assert_refused();
     Program::start(folder).await.finish().await;
 }

@@ -28,7 +28,7 @@ async fn chain_of_activities_completes() {
     let handle = chain::start(&test.client(), "chain", 100).await.unwrap();
     let expected = (0..100).fold(1u64, |v, _| v * 2 % 1_000_003);
     assert_eq!(handle.result().await.unwrap(), expected);
-    // Start, 100 x (scheduled, completed), completed.
+    // The events: started, 100 x (scheduled, completed), completed.
     assert_eq!(handle.history().await.unwrap().len(), 202);
     test.shutdown().await.unwrap();
 }

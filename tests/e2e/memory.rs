@@ -58,7 +58,7 @@ async fn run_many_rounds() {
             }
         });
         join_all(work).await;
-        // Drop waits for a result before they end.
+        // Register waits for a result and drop them: they must not accumulate.
         for _ in 0..1000 {
             assert!(lasting.result().now_or_never().is_none());
         }

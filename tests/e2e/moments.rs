@@ -59,8 +59,9 @@ async fn starts_detached(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(1)
 }
 
-/// The last turn of [`spins_in_last_turn`] has begun; and may end.
+/// True once the last turn of [`spins_in_last_turn`] has begun.
 static LAST_TURN_BEGUN: AtomicBool = AtomicBool::new(false);
+/// Lets the last turn of [`spins_in_last_turn`] end.
 static RELEASE_LAST_TURN: AtomicBool = AtomicBool::new(false);
 
 #[orchestration]
@@ -180,7 +181,7 @@ async fn detached_activity_can_end_while_its_instance_continues() {
     let continued = faults.nth(Method::Commit, 1, Fault::AnswerWaits);
     handle.raise(Signal).await.unwrap();
     continued.await;
-    // Its outcome is now queued for an execution that has ended, but whose end is not yet confirmed.
+    // The activity's outcome is now queued for an execution that has ended, but whose end is not yet confirmed.
     finish_activity(&bench).await;
     faults.release_answers(Method::Commit);
     handle.raise(Signal).await.unwrap();
@@ -197,7 +198,7 @@ async fn detached_activity_can_end_while_its_instance_is_terminated() {
     let first = faults.nth(Method::Commit, 1, Fault::AnswerWaits);
     handle.raise(Signal).await.unwrap();
     first.await;
-    // Its outcome and a second signal are queued for the next turn, which spins with both.
+    // The activity's outcome and a second signal are queued for the next turn, which spins with both.
     finish_activity(&bench).await;
     handle.raise(Signal).await.unwrap();
     yield_often().await;
@@ -543,8 +544,9 @@ async fn misuse_during_a_commit_is_reported() {
     assert_eq!(status.suspension.unwrap().code, ErrorCode::NonDurableWait);
 }
 
-/// The turns of [`spins_in_turn`] that have begun; and lets them end.
+/// The number of turns of [`spins_in_turn`] that have begun.
 static TURNS_BEGUN: AtomicU32 = AtomicU32::new(0);
+/// Lets the turns of [`spins_in_turn`] end.
 static RELEASE_TURNS: AtomicBool = AtomicBool::new(false);
 
 #[orchestration]
