@@ -1,4 +1,4 @@
-//! The rules of the house that a compiler does not know.
+//! Checks the rules of this repository that the compiler does not know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-/// All files below a folder with this ending: path from the root, content.
+/// Returns the files below a folder whose names have this ending: for each its path from the root, and its content.
 fn files(under: &str, ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(under)];
@@ -26,7 +26,8 @@ fn files(under: &str, ending: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Which modules of the library each module may use: all of these are used. `testing` may use all, and all may use `telemetry`.
+/// The modules of the library that each module may use. The list is minimal: each entry is in use. `testing` may use all
+/// modules, and all may use `telemetry`.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("id", &["random"]),
     ("random", &[]),
@@ -56,14 +57,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The name that a path begins with, or the sign when it begins with one.
+/// Returns the first name of a path; an empty text if the path begins with a sign.
 fn first_name(path: &str) -> &str {
     let end = path.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(path.len());
     &path[..end]
 }
 
 #[test]
-fn modules_use_only_what_they_may() {
+fn module_dependencies_are_allowed() {
     let mut wrong = Vec::new();
     let mut seen = BTreeSet::new();
     for (path, text) in files("duroxide/src", ".rs") {
@@ -73,7 +74,7 @@ fn modules_use_only_what_they_may() {
         let is_test = path.contains("/tests/") || path.ends_with("tests.rs");
         let lines = code.lines().filter(|line| !line.trim_start().starts_with("//") && !is_test);
         for line in lines {
-            assert!(!line.contains("crate::{"), "{path}: one `use crate::module` a line, which is what is read here");
+            assert!(!line.contains("crate::{"), "{path}: this test reads one `use crate::module` per line");
             for used in line.split("crate::").skip(1).map(first_name) {
                 seen.insert((module.to_owned(), used.to_owned()));
                 let known = MAY_USE.iter().any(|(name, _)| *name == used);
@@ -85,13 +86,13 @@ fn modules_use_only_what_they_may() {
     }
     for (module, allowed) in MAY_USE {
         let unused = allowed.iter().filter(|used| !seen.contains(&((*module).to_owned(), (**used).to_owned())));
-        wrong.extend(unused.map(|used| format!("`{module}` does not use `{used}`: take it out of the list")));
+        wrong.extend(unused.map(|used| format!("`{module}` does not use `{used}`: remove it from the list")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn the_engine_is_pure() {
+fn replay_engine_is_pure() {
     for (path, text) in files("duroxide/src/replay", ".rs") {
         if path.contains("/tests/") {
             continue;
@@ -103,7 +104,7 @@ fn the_engine_is_pure() {
 }
 
 #[test]
-fn nothing_is_left_open() {
+fn no_unfinished_code() {
     for folder in ["duroxide", "duroxide-macros", "examples", "tests", "ui-tests", "benches"] {
         for (path, text) in files(folder, ".rs") {
             if path == "tests/tidy.rs" {
@@ -125,7 +126,7 @@ fn tests_do_not_sleep() {
         for word in ["thread::sleep", "thread::park_timeout", "time::interval", "use tokio::time::sleep"] {
             assert!(!text.contains(word), "{path} sleeps: {word}");
         }
-        // An hour is longer than any test: it stands for what does not end by itself.
+        // A sleep of an hour is allowed: it models an activity that never ends, and no test waits for it.
         for line in text.lines().filter(|line| line.contains("time::sleep(")) {
             assert!(line.contains("3600"), "{path} sleeps: {line}");
         }
@@ -133,7 +134,7 @@ fn tests_do_not_sleep() {
 }
 
 #[test]
-fn errors_are_types() {
+fn public_errors_are_types() {
     for (path, text) in files("duroxide/src", ".rs") {
         for signature in public_signatures(&text) {
             let text_error = signature.contains("Result<") && signature.contains(", String>");
@@ -142,7 +143,8 @@ fn errors_are_types() {
     }
 }
 
-/// From `pub fn` to the body, on one line. Methods of public traits are not marked, so their files count as a whole.
+/// Returns the public signatures of a file, each from `pub fn` to its body, on one line. The methods of a public trait carry
+/// no `pub`, so all of them count.
 fn public_signatures(text: &str) -> Vec<String> {
     let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     let mut signatures: Vec<_> = ["pub fn ", "pub async fn ", "pub const fn "]
@@ -181,7 +183,7 @@ fn links_between_pages_resolve() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// What a link can point at in a page: its headings, as GitHub names them.
+/// Returns the anchors of a page: its headings, as GitHub spells them in links.
 fn anchors(text: &str) -> impl Iterator<Item = String> {
     text.lines().filter(|line| line.starts_with('#')).map(|line| {
         let heading = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
@@ -189,38 +191,38 @@ fn anchors(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// What holds a promise: the rows of the tables of a page whose last column is called so.
-fn holders(page: &str) -> Vec<String> {
-    let mut held = false;
-    let mut holders = Vec::new();
+/// Returns the cells that name the tests of a promise: the last column of each table that heads it "held by" or "test".
+fn test_cells(page: &str) -> Vec<String> {
+    let mut in_table = false;
+    let mut cells = Vec::new();
     for row in page.lines() {
         let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
-        held = row.starts_with('|') && (held || matches!(last, "held by" | "test"));
-        if held && row.contains('`') {
-            holders.push(last.to_owned());
+        in_table = row.starts_with('|') && (in_table || matches!(last, "held by" | "test"));
+        if in_table && row.contains('`') {
+            cells.push(last.to_owned());
         }
     }
-    holders
+    cells
 }
 
-/// What is wrong with a cell that names files, and behind each what is in it.
+/// Returns the errors of a cell: the files that do not exist, and the functions that the file named before them lacks.
 fn misnamed(cell: &str) -> Vec<String> {
     let is_name = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     let (mut file, mut files, mut wrong) = (String::new(), 0, Vec::new());
-    // What stands between backticks.
+    // Every second part of the cell is between backticks.
     for word in cell.split('`').skip(1).step_by(2) {
         if word.contains('/') || word.ends_with(".rs") {
             let places = ["tests", "duroxide/src", "."].map(|folder| root().join(folder).join(word));
             match places.iter().find_map(|path| std::fs::read_to_string(path).ok()) {
                 Some(text) => (file, files) = (text, files + 1),
-                None => wrong.push(format!("there is no {word}")),
+                None => wrong.push(format!("no file {word}")),
             }
         } else if is_name(word) && !file.contains(&format!("fn {word}(")) {
-            wrong.push(format!("no function {word} is there"));
+            wrong.push(format!("no function {word} in that file"));
         }
     }
     if files == 0 {
-        wrong.push("nothing holds it".to_owned());
+        wrong.push("no file is named".to_owned());
     }
     wrong
 }
@@ -229,16 +231,16 @@ fn misnamed(cell: &str) -> Vec<String> {
 fn promises_name_tests_that_exist() {
     let mut wrong = Vec::new();
     for page in ["docs/design-invariants.md", "docs/reliability.md"] {
-        let holders = holders(&std::fs::read_to_string(root().join(page)).expect("a page"));
-        assert!(holders.len() > 30, "{page} has only {} rows", holders.len());
-        for cell in holders {
+        let cells = test_cells(&std::fs::read_to_string(root().join(page)).expect("a page"));
+        assert!(cells.len() > 30, "{page} has only {} rows", cells.len());
+        for cell in cells {
             wrong.extend(misnamed(&cell).into_iter().map(|wrong| format!("{page}: {wrong}: {cell}")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The code of a file of the library: without comments, and without its unit tests.
+/// Returns the code of a library file, without comments and unit tests.
 fn code_of(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).fold(String::new(), |all, line| all + line + "\n")
@@ -252,8 +254,8 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
-/// Error codes that are documented and not raised yet, with the reason.
-const NOT_RAISED: &[(&str, &str)] = &[("MailboxFull", "the limit of the mailbox is still to come")];
+/// Error codes that are documented but not raised yet, with the reason.
+const NOT_RAISED: &[(&str, &str)] = &[("MailboxFull", "the mailbox has no limit yet")];
 
 #[test]
 fn documented_error_codes_are_raised() {
@@ -269,16 +271,16 @@ fn documented_error_codes_are_raised() {
     let code: String = library.map(|(_, text)| code_of(&text)).collect();
     let raised: BTreeSet<_> = code.split("ErrorCode::").skip(1).map(first_name).collect();
     for code in &codes {
-        let excused = NOT_RAISED.iter().any(|(name, _)| name == code);
+        let exempt = NOT_RAISED.iter().any(|(name, _)| name == code);
         assert_eq!(
             raised.contains(code.as_str()),
-            !excused,
-            "ErrorCode::{code}: raise it, or remove it (or its excuse)"
+            !exempt,
+            "ErrorCode::{code}: raise it or remove it; or remove its exception"
         );
     }
 }
 
-/// Columns that have a value by default and that no statement writes, or reads, with the reason.
+/// Columns with a default value that no statement writes, or that none reads, with the reason.
 const RESERVED: &[(&str, &str, &str)] = &[
     ("duroxide_instances", "format", "1 by default; checked by readers"),
     ("duroxide_instances", "priority", "priorities"),
@@ -290,7 +292,7 @@ const RESERVED: &[(&str, &str, &str)] = &[
     ("duroxide_nodes", "format", "1 by default"),
 ];
 
-/// Words, and signs on their own.
+/// Splits a text into words and single signs.
 fn tokens(text: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
@@ -303,7 +305,7 @@ fn tokens(text: &str) -> Vec<&str> {
     tokens
 }
 
-/// The columns of each table, as the migrations leave them.
+/// Returns the columns of each table after all migrations.
 fn columns() -> BTreeMap<String, Vec<String>> {
     let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (_, text) in files("duroxide/src/sqlite/schema", ".sql") {
@@ -313,7 +315,7 @@ fn columns() -> BTreeMap<String, Vec<String>> {
             match tokens(statement).as_slice() {
                 ["CREATE", "TABLE", name, "(", ..] => {
                     let body = statement.split_once('(').map_or("", |(_, body)| body);
-                    // SQLite itself gives these a value.
+                    // SQLite sets these columns.
                     let lines = body.lines().filter(|line| !line.contains("INTEGER PRIMARY KEY"));
                     let names = lines.map(|line| line.trim().trim_matches('"')).map(first_name);
                     let names =
@@ -343,7 +345,7 @@ fn columns() -> BTreeMap<String, Vec<String>> {
     tables
 }
 
-/// The string literals of some code, as far as a simple look tells.
+/// Returns the string literals of some code. The scan is simple: it knows neither raw strings nor character literals.
 fn literals(code: &str) -> Vec<String> {
     let mut literals = Vec::new();
     let mut chars = code.chars();
@@ -360,18 +362,18 @@ fn literals(code: &str) -> Vec<String> {
     literals
 }
 
-/// The columns that the statements write, by table, and all other words of them.
+/// The columns that the statements write, with their tables, and all other words of the statements.
 #[derive(Default)]
 struct Statements {
     written: BTreeSet<(String, String)>,
     read: BTreeSet<String>,
 }
 
-/// Stands for the table of a part of a statement.
+/// The table of a statement's part that does not name one.
 const ANY_TABLE: &str = "";
 
 impl Statements {
-    /// Adds the assignments that stand at the beginning; returns how many tokens they take.
+    /// Adds the leading assignments, and returns the number of their tokens.
     fn add_assignments(&mut self, table: &str, tokens: &[&str]) -> usize {
         let (mut depth, mut at) = (0, 0);
         while at < tokens.len() && !(depth == 0 && matches!(tokens[at], "WHERE" | "RETURNING")) {
@@ -409,7 +411,7 @@ impl Statements {
                     at += 1;
                 }
                 ["SET", ..] => at += self.add_assignments(table, &tokens[at..]),
-                // A part of a statement that a macro puts together: assignments, and no condition.
+                // A part of a statement that a macro assembles: assignments, without a condition.
                 [_, "=", ..] if at == 0 && !tokens.contains(&"AND") => at += self.add_assignments(ANY_TABLE, &tokens),
                 [word, ..] => {
                     self.read.insert(word.to_owned());
@@ -441,10 +443,10 @@ fn columns_of_the_schema_are_written_and_read() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(reserved.is_empty(), "there are no such columns: {reserved:?}");
+    assert!(reserved.is_empty(), "no such columns: {reserved:?}");
 }
 
-/// Public names that no test, example or other file of the library uses, with the reason.
+/// Public names that are used by no test, no example and no other file of the library, with the reason.
 const UNUSED: &[(&str, &str)] = &[
     ("InstanceList", "returned by Client::list"),
     ("SqliteStats", "returned by SqliteProvider::stats"),
@@ -452,7 +454,7 @@ const UNUSED: &[(&str, &str)] = &[
     ("UnreadableRow", "the error of a conversion"),
 ];
 
-/// The names that a file makes public: items, and methods of public types.
+/// Returns the names that a file makes public: items, and methods of public types.
 fn public_names(code: &str) -> impl Iterator<Item = &str> {
     const KINDS: &[&str] = &["struct ", "enum ", "trait ", "type ", "const fn ", "const ", "async fn ", "fn "];
     code.lines().filter_map(|line| {
@@ -462,7 +464,7 @@ fn public_names(code: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The lines of the doc examples of a file.
+/// Returns the lines of a file's doc examples.
 fn doc_examples(text: &str) -> String {
     let mut within = false;
     let mut examples = String::new();
@@ -498,7 +500,7 @@ fn public_items_are_used() {
     let library = files("duroxide/src", ".rs");
     for (path, text) in &library {
         note(&format!("examples of {path}"), &doc_examples(text));
-        // A re-export is no use.
+        // A re-export does not count as a use.
         let code = if is_test(path) { text.clone() } else { code_of(text) };
         let code: String = without_reexports(&code);
         note(path, &code);
@@ -510,13 +512,13 @@ fn public_items_are_used() {
     for (path, text) in library.iter().filter(|(path, _)| !is_test(path)) {
         for name in public_names(&code_of(text)) {
             let used = uses.get(name).is_some_and(|by| by.iter().any(|by| by != path));
-            let excused = UNUSED.iter().any(|(excused, _)| *excused == name);
-            if used == excused {
+            let exempt = UNUSED.iter().any(|(exempt, _)| *exempt == name);
+            if used == exempt {
                 unused.push(format!("{path}: {name}"));
             }
         }
     }
-    assert!(unused.is_empty(), "used by nothing (or excused and used):\n{}", unused.join("\n"));
+    assert!(unused.is_empty(), "not used, or exempt and used:\n{}", unused.join("\n"));
 }
 
 fn without_reexports(code: &str) -> String {
@@ -533,8 +535,8 @@ fn without_reexports(code: &str) -> String {
     kept
 }
 
-/// The number that stands before the word "lines".
-fn said_lines(text: &str) -> Option<usize> {
+/// Returns the number before the word "lines".
+fn stated_lines(text: &str) -> Option<usize> {
     let (before, _) = text.split_once(" lines ")?;
     before.rsplit(' ').next()?.replace(',', "").parse().ok()
 }
@@ -545,11 +547,11 @@ fn reading_list_is_as_long_as_it_says() {
     let (_, section) = page.split_once("## The source, in reading order").expect("the section");
     let mut lists: Vec<(usize, usize)> = Vec::new();
     for line in section.lines().take_while(|line| !line.starts_with('|')) {
-        if let Some(said) = said_lines(line).filter(|_| line.starts_with("About")) {
-            lists.push((said, 0));
+        if let Some(stated) = stated_lines(line).filter(|_| line.starts_with("About")) {
+            lists.push((stated, 0));
         }
         for link in line.split("](").skip(1).filter_map(|link| link.split(')').next()) {
-            // The way to a folder is shown by one of its files.
+            // A link to a folder points to one of its files, whose lines do not count.
             if !line.contains("/`](") {
                 let text = std::fs::read_to_string(root().join("docs").join(link)).expect(link);
                 lists.last_mut().expect("a list").1 += text.lines().count();
@@ -557,7 +559,7 @@ fn reading_list_is_as_long_as_it_says() {
         }
     }
     assert!(lists.len() == 2, "{lists:?}");
-    for (said, counted) in lists {
-        assert!(said.abs_diff(counted) * 10 < said, "it says about {said} lines; there are {counted}");
+    for (stated, counted) in lists {
+        assert!(stated.abs_diff(counted) * 10 < stated, "the page says about {stated} lines, but counts {counted}");
     }
 }

@@ -1,4 +1,4 @@
-//! What does it cost to write one entry durably, alone and as one of many that share a transaction and a flush?
+//! The cost of writing one entry durably: alone, and as one of many that share a transaction and a flush.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duroxide::provider::{MessageRow, Provider, Submission};
@@ -10,15 +10,15 @@ fn commit(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let provider = SqliteProvider::open(folder.path().join("commit.db")).expect("a database");
     let target = InstanceId::new("target").expect("a valid id");
-    // Nobody runs it: what is sent to it is only stored.
+    // No node runs this instance, so that messages to it are only stored.
     let client = Client::new(provider.clone());
-    tokio.block_on(async { client.start("nobody", &target, &()).await }).expect("an instance");
+    tokio.block_on(async { client.start("unregistered", &target, &()).await }).expect("an instance");
     let mut group = criterion.benchmark_group("commit");
     for size in [1, 16, 256] {
         group.throughput(Throughput::Elements(size));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             let entries = || (0..size).map(|_| event(&target)).collect::<Vec<_>>();
-            let write = |entries| tokio.block_on(provider.submit(entries)).expect("a storage that works");
+            let write = |entries| tokio.block_on(provider.submit(entries)).expect("a working provider");
             bencher.iter_batched(entries, write, BatchSize::SmallInput);
         });
     }

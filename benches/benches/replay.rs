@@ -1,4 +1,4 @@
-//! What does it cost to replay a history, per event, and does an event cost more in a long one?
+//! The cost of replaying a history, per event, and whether an event costs more in a long history.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use duroxide::testing::check_history;
@@ -18,7 +18,7 @@ fn replay(criterion: &mut Criterion) {
     }
 }
 
-/// So many activities, one after another.
+/// Records the history of an instance that calls this number of activities, one after another.
 async fn history_of(activities: u64) -> duroxide::Result<Vec<HistoryEvent>> {
     let runtime = Runtime::builder().in_memory().start().await?;
     let handle = steps::start(&runtime.client(), "recorded", activities).await?;

@@ -1,4 +1,4 @@
-//! The instruments: workloads that ask a question each, and what is measured of them.
+//! Workloads, each of which answers one question about performance, and their measurement.
 
 pub mod admin;
 pub mod compare;

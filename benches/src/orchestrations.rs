@@ -1,4 +1,4 @@
-//! What the workloads run.
+//! The orchestrations and activities that the workloads run.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,25 +9,25 @@ use tokio::sync::watch;
 
 use crate::ledger::Ledger;
 
-/// An activity that does nothing.
+/// An activity that returns its number.
 #[activity]
 pub async fn echo(n: u64) -> duroxide::Result<u64> {
     Ok(n)
 }
 
-/// An activity that returns what it is given.
+/// An activity that returns its text.
 #[activity]
 pub async fn echo_text(text: String) -> duroxide::Result<String> {
     Ok(text)
 }
 
-/// One activity.
+/// Calls one activity.
 #[orchestration]
 pub async fn hello(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     Ok(echo::call(&ctx, n).await?)
 }
 
-/// So many activities, one after another.
+/// Calls n activities, one after another.
 #[orchestration]
 pub async fn steps(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     let mut last = 0;
@@ -37,7 +37,7 @@ pub async fn steps(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     Ok(last)
 }
 
-/// So many activities side by side.
+/// Calls n activities side by side.
 #[orchestration]
 pub async fn fan(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     let mut sum = 0;
@@ -47,7 +47,7 @@ pub async fn fan(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     Ok(sum)
 }
 
-/// Sleeps, and tells when it was to wake: microseconds since the epoch.
+/// Sleeps, and returns the time at which it was due to wake, in microseconds since the epoch.
 #[orchestration]
 pub async fn nap(ctx: OrchestrationContext, millis: u64) -> duroxide::Result<i64> {
     let due = ctx.now() + Duration::from_millis(millis);
@@ -55,14 +55,14 @@ pub async fn nap(ctx: OrchestrationContext, millis: u64) -> duroxide::Result<i64
     Ok(due.as_micros())
 }
 
-/// An event.
+/// The event that orchestrations wait for.
 #[event]
 pub struct Go {
-    /// Anything.
+    /// A number that identifies the event.
     pub n: u64,
 }
 
-/// How many instances of [`waits()`] have been called in this process.
+/// The number of instances of [`waits()`] that have begun in this process.
 pub static WAITING: AtomicU64 = AtomicU64::new(0);
 
 /// Waits for one event.
@@ -72,26 +72,26 @@ pub async fn waits(ctx: OrchestrationContext) -> duroxide::Result<u64> {
     Ok(ctx.event::<Go>().await.n)
 }
 
-/// The highest number that an event brought to an instance of [`listens()`].
-pub static HEARD: LazyLock<watch::Sender<u64>> = LazyLock::new(watch::Sender::default);
+/// The highest number that an event brought to an instance of [`awaits_events()`].
+pub static LAST_EVENT: LazyLock<watch::Sender<u64>> = LazyLock::new(watch::Sender::default);
 
-/// So many activities, and then a wait for one event after another, for ever.
+/// Calls n activities, and then awaits one event after another, for ever.
 #[orchestration]
-pub async fn listens(ctx: OrchestrationContext, n: u64) -> duroxide::Result<()> {
+pub async fn awaits_events(ctx: OrchestrationContext, n: u64) -> duroxide::Result<()> {
     for i in 0..n {
         echo::call(&ctx, i).await?;
     }
     loop {
         let n = ctx.event::<Go>().await.n;
-        HEARD.send_if_modified(|heard| {
-            let more = n > *heard;
-            *heard = n.max(*heard);
+        LAST_EVENT.send_if_modified(|last| {
+            let more = n > *last;
+            *last = n.max(*last);
             more
         });
     }
 }
 
-/// So many children side by side, each with one activity.
+/// Calls n children side by side, each with one activity.
 #[orchestration]
 pub async fn family(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     let mut sum = 0;
@@ -101,30 +101,30 @@ pub async fn family(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> 
     Ok(sum)
 }
 
-/// A text through one activity and back.
+/// Passes a text to an activity and back.
 #[orchestration]
 pub async fn carry(ctx: OrchestrationContext, text: String) -> duroxide::Result<usize> {
     Ok(echo_text::call(&ctx, text).await?.len())
 }
 
-/// So many activities, and then a wait for an event: its history is what is replayed.
+/// Calls n activities, and then awaits an event, for which a restarted runtime has to replay the history.
 #[orchestration]
-pub async fn remembers(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
+pub async fn steps_then_event(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     for i in 0..n {
         echo::call(&ctx, i).await?;
     }
     Ok(ctx.event::<Go>().await.n)
 }
 
-/// An activity with an effect: it is written down each time that it is run.
+/// An activity with an effect: each run writes a line to the ledger.
 #[activity]
 pub async fn note(ctx: ActivityContext, instance: u64, step: u64) -> duroxide::Result<u64> {
-    // Asked for, not injected: only one workload has a ledger.
+    // Not a parameter, which would require the state in all workloads: only one of them has a ledger.
     let State(ledger) = ctx.state::<Ledger>().ok_or_else(|| duroxide::Error::new("no ledger"))?;
     Ok(ledger.note(instance, step).await?)
 }
 
-/// So many activities with an effect, one after another.
+/// Calls n activities with an effect, one after another.
 #[orchestration]
 pub async fn notes(ctx: OrchestrationContext, instance: u64, n: u64) -> duroxide::Result<u64> {
     let mut last = 0;

@@ -1,4 +1,4 @@
-//! See `tests/support/stored.rs`.
+//! Stored histories: any text is accepted, or refused with an error. See `tests/support/stored.rs`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What must hold after all the kills.
+//! Checks the database and the ledger after all kills.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,35 +7,37 @@ use duroxide::provider::{Filter, InstanceStatus};
 use duroxide::testing::check_history;
 use duroxide::{EventKind, HistoryEvent, Input, Registry};
 
-use crate::ledger::Place;
+use crate::ledger::SharedFolder;
 use crate::orders::{Order, OrderError, process_order};
 
-/// What there was to see.
+/// The numbers of checked records.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) events: usize,
-    /// Outcomes of activities.
+    /// Recorded outcomes of activities.
     pub(crate) outcomes: usize,
-    /// What activities did: at least as much.
+    /// Runs of activities: at least one for each outcome.
     pub(crate) effects: usize,
 }
 
-pub(crate) async fn all_is_well(place: &Place, orders: u32) -> Seen {
-    nothing_is_left(place);
-    let ledger = place.ledger();
+/// Checks that each order has one result and its effects, and that nothing is left over.
+pub(crate) async fn check_orders(folder: &SharedFolder, orders: u32) -> Seen {
+    assert_no_remains(folder);
+    let ledger = folder.ledger();
     let effects = effects(&ledger);
-    let client = place.client();
+    let client = folder.client();
     let mut seen = Seen { effects: ledger.iter().filter(|line| line[0] == "effect").count(), ..Seen::default() };
     for number in 0..orders {
-        let told: Vec<_> = ledger.iter().filter(|line| line[0] == "result" && line[1] == Order::id(number)).collect();
-        assert_eq!(told.len(), 1, "order {number} has one result: {told:?}");
+        let results: Vec<_> =
+            ledger.iter().filter(|line| line[0] == "result" && line[1] == Order::id(number)).collect();
+        assert_eq!(results.len(), 1, "order {number} has one result: {results:?}");
         let (steps, end) = match process_order::handle(&client, Order::id(number)).result().await {
             Ok(steps) => (steps, "sent"),
             Err(OutcomeError::Failed(OrderError::NotSent(steps))) => (steps, "refunded"),
             Err(error) => panic!("order {number}: {error:?}"),
         };
         assert_eq!(end, if Order::cannot_be_sent(number) { "refunded" } else { "sent" });
-        assert_eq!((told[0][2].as_str(), &told[0][3..]), (end, &*steps));
+        assert_eq!((results[0][2].as_str(), &results[0][3..]), (end, &*steps));
         assert_eq!(steps.iter().collect::<HashSet<_>>().len(), steps.len(), "each step once: {steps:?}");
     }
     let list = client.list(&Filter::default(), usize::MAX).await.unwrap().instances;
@@ -52,7 +54,7 @@ pub(crate) async fn all_is_well(place: &Place, orders: u32) -> Seen {
             seen.events += history.len();
             seen.outcomes += keys.len();
             for (key, returned) in keys {
-                assert!(effects.contains_key(&key), "{key} was recorded, and not done");
+                assert!(effects.contains_key(&key), "{key} was recorded, but its activity has not run");
                 assert_eq!(returned.unwrap_or_else(|| key.clone()), key);
             }
         }
@@ -60,22 +62,22 @@ pub(crate) async fn all_is_well(place: &Place, orders: u32) -> Seen {
     seen
 }
 
-/// What each idempotency key was used for.
+/// Returns the activity and order of each idempotency key.
 fn effects(ledger: &[Vec<String>]) -> HashMap<String, String> {
     let mut effects = HashMap::new();
     for line in ledger.iter().filter(|line| line[0] == "effect") {
-        let what = effects.entry(line[1].clone()).or_insert_with(|| line[2].clone());
-        assert_eq!(*what, line[2], "two calls have the key {}", line[1]);
+        let effect = effects.entry(line[1].clone()).or_insert_with(|| line[2].clone());
+        assert_eq!(*effect, line[2], "two calls have the key {}", line[1]);
     }
     effects
 }
 
-/// Returns the idempotency keys of the activities that have an outcome, with what they returned if that was a result.
+/// Returns the idempotency keys of the activities that have an outcome, each with its result unless it failed.
 fn each_outcome_once(history: &[HistoryEvent], execution: &str) -> Vec<(String, Option<String>)> {
     let mut answered = HashSet::new();
     let mut keys = Vec::new();
     for (index, event) in history.iter().enumerate() {
-        assert_eq!(event.id.0, index as u64 + 1, "no gaps");
+        assert_eq!(event.id.0, index as u64 + 1, "event ids have no gaps");
         match &event.kind {
             EventKind::Input(input) => {
                 let Some(call) = input.call() else { continue };
@@ -84,7 +86,7 @@ fn each_outcome_once(history: &[HistoryEvent], execution: &str) -> Vec<(String, 
                     |event: &HistoryEvent| matches!(&event.kind, EventKind::Decision(d) if d.call() == Some(call));
                 assert!(
                     history[..index].iter().any(scheduled),
-                    "{execution}: call {call} has an outcome before it was made"
+                    "{execution}: call {call} has an outcome before it was scheduled"
                 );
                 match input {
                     Input::ActivityCompleted { .. } => {
@@ -96,28 +98,28 @@ fn each_outcome_once(history: &[HistoryEvent], execution: &str) -> Vec<(String, 
             }
             EventKind::Decision(decision) => {
                 let last = index + 1 == history.len();
-                assert_eq!(decision.is_terminal(), last, "{execution}: the end is at the end: {decision:?}");
+                assert_eq!(decision.is_terminal(), last, "{execution}: only the last event is terminal: {decision:?}");
             }
         }
     }
     keys
 }
 
-pub(crate) fn nothing_is_left(place: &Place) {
-    let database = rusqlite::Connection::open(place.database()).unwrap();
-    for what in [
+pub(crate) fn assert_no_remains(folder: &SharedFolder) {
+    let database = rusqlite::Connection::open(folder.database()).unwrap();
+    for rows in [
         "duroxide_messages",
         "duroxide_activities",
         "duroxide_notices",
         "duroxide_nodes",
         "duroxide_instances WHERE owner IS NOT NULL OR ready_at IS NOT NULL OR finished_at IS NULL",
     ] {
-        let count: i64 = database.query_row(&format!("SELECT count(*) FROM {what}"), [], |row| row.get(0)).unwrap();
-        assert_eq!(count, 0, "{what}");
+        let count: i64 = database.query_row(&format!("SELECT count(*) FROM {rows}"), [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 0, "{rows}");
     }
     let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
-    let files = std::fs::read_dir(place.disk()).unwrap();
+    let files = std::fs::read_dir(folder.disk()).unwrap();
     let locks = files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().contains("-node-"));
-    assert_eq!(locks.count(), 0, "files of nodes that are gone");
+    assert_eq!(locks.count(), 0, "lock files of dead nodes are left");
 }

@@ -1,4 +1,4 @@
-//! What a child process does.
+//! The child process: runs a node, and serves one of several tasks.
 
 use std::io::{BufRead, Write};
 use std::ops::Range;
@@ -13,20 +13,20 @@ use tokio::sync::{oneshot, watch};
 
 use crate::ledger::{self, Ledger};
 use crate::orders::{Approval, Order, OrderError, Shop, process_order};
-use crate::process::SAYS;
+use crate::process::PREFIX;
 
-/// Nobody waits for so long in these tests.
+/// Longer than any of these tests: no lease expires.
 const LONG_LEASE: Duration = Duration::from_secs(60);
-/// Whoever lives looks three times in this time whether others have died.
+/// A surviving node checks three times in this time whether others have died.
 const SHORT_LEASE: Duration = Duration::from_millis(1500);
 
-/// Says a line to the parent, whole.
-pub(crate) fn say(line: &str) {
-    // The parent does not listen any more only when it has ended.
-    let _ = std::io::stdout().lock().write_all(format!("{SAYS}{line}\n").as_bytes());
+/// Sends a line to the parent, in one write.
+pub(crate) fn report(line: &str) {
+    // It fails only if the parent has ended.
+    let _ = std::io::stdout().lock().write_all(format!("{PREFIX}{line}\n").as_bytes());
 }
 
-/// Not a test by itself: what a child does.
+/// The entry point of child processes; without `TASK` it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn run_task() {
     let Ok(task) = std::env::var("TASK") else { return };
@@ -38,7 +38,7 @@ async fn run_task() {
             assert_eq!(line, "release");
             release.send_replace(true);
         }
-        // The task may have ended before.
+        // It fails if the task has already ended.
         let _ = close.send(());
     });
     let shop = Shop { ledger: Ledger::open(&folder), released };
@@ -46,21 +46,21 @@ async fn run_task() {
     options.max_activities = if task == "serve one at a time" { 1 } else { 8 };
     options.max_blocking_activities = 8;
     options.lease_time = if task == "serve one at a time" { SHORT_LEASE } else { LONG_LEASE };
-    let provider = SqliteProvider::open_with(ledger::database(&folder), dies_at_its_moment()).unwrap();
+    let provider = SqliteProvider::open_with(ledger::database(&folder), abort_at_moment()).unwrap();
     let builder = Runtime::builder().provider(provider).state(shop.clone()).options(options);
     let runtime = builder.start().await.unwrap();
-    say("ready");
+    report("ready");
     if task == "orders" {
         let orders: u32 = std::env::var("ORDERS").unwrap().parse().unwrap();
-        take_orders(&runtime.client(), &shop.ledger, &folder, 0..orders).await;
-        say("done");
+        run_orders(&runtime.client(), &shop.ledger, &folder, 0..orders).await;
+        report("done");
     }
     closed.await.unwrap();
     runtime.shutdown().await.unwrap();
 }
 
-/// With `DIES_AT` = n, the process dies in the n-th moment between two statements of the writer.
-fn dies_at_its_moment() -> SqliteOptions {
+/// With `DIES_AT` = n, the process aborts at the n-th moment between two statements of the writer.
+fn abort_at_moment() -> SqliteOptions {
     let Ok(dies_at) = std::env::var("DIES_AT") else { return SqliteOptions::new() };
     let left = AtomicI64::new(dies_at.parse().unwrap());
     SqliteOptions::new().observer(move |moment| {
@@ -71,9 +71,9 @@ fn dies_at_its_moment() -> SqliteOptions {
     })
 }
 
-/// Starts these orders, approves those that need it, and waits for all of them. What was acknowledged before, by this
-/// process or one before it, is not asked for again.
-pub(crate) async fn take_orders(client: &Client, ledger: &Ledger, folder: &Path, orders: Range<u32>) {
+/// Starts these orders, approves those that need it, and waits for all of them. Does not repeat requests that were
+/// acknowledged to this process or to an earlier one.
+pub(crate) async fn run_orders(client: &Client, ledger: &Ledger, folder: &Path, orders: Range<u32>) {
     let known = ledger::read(folder);
     let known = |kind: &str, number: u32| known.iter().find(|line| line[0] == kind && line[1] == Order::id(number));
     join_all(orders.map(|number| async move {

@@ -1,17 +1,17 @@
-//! Many kills.
+//! Many kills at random moments.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::check::{self, Seen};
-use crate::ledger::Place;
+use crate::ledger::SharedFolder;
 use crate::process::Process;
 use crate::random::Random;
 
 const KILLS: u32 = 50;
 
-/// When to kill is decided by `CRASH_SEED`, a number, where that is set: to look for more than is found every day.
+/// Returns the random numbers of the kill times. `CRASH_SEED`, a number, selects others than those of every day.
 fn random() -> Random {
     let seed = std::env::var("CRASH_SEED").map_or(17, |seed| seed.parse().unwrap());
     println!("seed {seed}");
@@ -20,32 +20,32 @@ fn random() -> Random {
 
 #[tokio::test]
 async fn two_hundred_orders_survive_fifty_kills() {
-    let place = Place::new();
+    let folder = SharedFolder::new();
     let mut random = random();
     let mut orders = 200;
     let mut kills = 0;
     while kills < KILLS {
-        let mut child = Process::spawn("orders", place.path(), orders);
-        if works_for_a_moment(&mut child, &mut random).await {
+        let mut child = Process::spawn("orders", folder.path(), orders);
+        if works_for_a_while(&mut child, &mut random).await {
             child.kill();
             kills += 1;
         } else {
-            // It was too fast, and gets more to do.
+            // The child has finished all orders before it was killed, so it gets more of them.
             child.end();
             orders += 100;
         }
     }
-    let mut child = Process::spawn("orders", place.path(), orders);
+    let mut child = Process::spawn("orders", folder.path(), orders);
     child.expect("done").await;
     child.end();
-    let seen = check::all_is_well(&place, orders).await;
+    let seen = check::check_orders(&folder, orders).await;
     let Seen { events, outcomes, effects } = seen;
     println!("{orders} orders, {kills} kills, {events} events, {outcomes} outcomes of {effects} runs of activities");
 }
 
-/// Waits until the child has done a few things, or for a moment. Whether it has something left to do.
-async fn works_for_a_moment(child: &mut Process, random: &mut Random) -> bool {
-    let things = async |child: &mut Process, count: u64| {
+/// Waits until the child has reported a few lines, or for a short time. Returns true if it has work left.
+async fn works_for_a_while(child: &mut Process, random: &mut Random) -> bool {
+    let lines = async |child: &mut Process, count: u64| {
         for _ in 0..count {
             if child.line().await == "done" {
                 return false;
@@ -54,9 +54,9 @@ async fn works_for_a_moment(child: &mut Process, random: &mut Random) -> bool {
         true
     };
     if random.below(3) > 0 {
-        things(child, random.below(20)).await
+        lines(child, random.below(20)).await
     } else {
         let moment = Duration::from_millis(random.below(120));
-        timeout(moment, things(child, u64::MAX)).await.unwrap_or(true)
+        timeout(moment, lines(child, u64::MAX)).await.unwrap_or(true)
     }
 }

@@ -1,4 +1,4 @@
-//! What has happened, written down outside of the database under test: one line each, on disk before anybody goes on.
+//! A log of effects and acknowledgements outside of the database under test. Each line is on disk before `note` returns.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -10,9 +10,9 @@ use duroxide::sqlite::SqliteProvider;
 use tokio::sync::watch;
 
 /// The folder that the processes of one test share.
-pub(crate) struct Place(tempfile::TempDir);
+pub(crate) struct SharedFolder(tempfile::TempDir);
 
-impl Place {
+impl SharedFolder {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(disk(folder.path())).unwrap();
@@ -23,7 +23,7 @@ impl Place {
         self.0.path()
     }
 
-    /// The folder of the database, with nothing else in it.
+    /// Returns the folder of the database, which contains nothing else.
     pub(crate) fn disk(&self) -> PathBuf {
         disk(self.path())
     }
@@ -32,12 +32,12 @@ impl Place {
         database(self.path())
     }
 
-    /// A client of the database without a runtime.
+    /// Returns a client of the database, without a runtime.
     pub(crate) fn client(&self) -> Client {
         Client::new(SqliteProvider::open(self.database()).unwrap())
     }
 
-    /// All lines so far, split into words.
+    /// Returns all lines so far, split into words.
     pub(crate) fn ledger(&self) -> Vec<Vec<String>> {
         read(self.path())
     }
@@ -51,7 +51,7 @@ pub(crate) fn database(folder: &Path) -> PathBuf {
     disk(folder).join("orders.db")
 }
 
-/// What a line ends with that was written as a whole.
+/// The end of each line, by which partly written lines are recognized.
 const END: &str = " .";
 
 fn file(folder: &Path) -> PathBuf {
@@ -64,11 +64,11 @@ pub(crate) fn read(folder: &Path) -> Vec<Vec<String>> {
     whole.map(|line| line.split(' ').map(str::to_owned).collect()).collect()
 }
 
-/// Writes lines.
+/// Writes lines to the ledger.
 #[derive(Clone)]
 pub(crate) struct Ledger {
     file: Arc<File>,
-    /// How many were written here.
+    /// The number of lines that were written here.
     lines: watch::Sender<u32>,
 }
 
@@ -78,13 +78,13 @@ impl Ledger {
         Self { file: Arc::new(file), lines: watch::Sender::new(0) }
     }
 
-    /// How many lines were written, by this one and its clones.
+    /// Watches the number of lines that were written by this value and its clones.
     pub(crate) fn lines(&self) -> watch::Receiver<u32> {
         self.lines.subscribe()
     }
 
-    /// One write, then one flush. A process that is killed at a page boundary leaves a part of the line: without its end,
-    /// it counts as not written, and the next one does not go on behind it.
+    /// Appends a line by one write and one flush. A process that is killed at a page boundary leaves a part of the line.
+    /// Without its end that part is ignored, and the next line begins with a line break, so that it is not appended to it.
     pub(crate) fn note(&self, line: &str) {
         (&*self.file).write_all(format!("\n{line}{END}").as_bytes()).unwrap();
         self.file.sync_data().unwrap();

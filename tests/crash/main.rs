@@ -1,4 +1,4 @@
-//! Processes that are killed: this binary runs itself again as the processes, and kills them with `kill -9`.
+//! Kills processes: this binary runs itself again as child processes, and kills them with `kill -9`.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 

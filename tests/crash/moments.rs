@@ -1,23 +1,23 @@
-//! A process that dies between any two statements of its writer, one moment after the other.
+//! Deaths of a process between any two statements of its writer, one run for each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::check;
-use crate::ledger::Place;
+use crate::ledger::SharedFolder;
 use crate::process::Process;
 
-/// One of each kind: approved and refunded, with an invoice, with a race, in several parcels and with a retry.
+/// One order of each kind: approved and refunded, with an invoice, with a race, in several parcels and with a retry.
 const ORDERS: u32 = 4;
-/// How many moments are tried at once.
+/// The number of moments that are tried at once.
 const AT_ONCE: u32 = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn orders_survive_a_death_in_any_moment() {
+async fn orders_survive_a_death_at_any_statement() {
     let next = Arc::new(AtomicU32::new(1));
     let tries = (0..AT_ONCE).map(|_| {
         let next = next.clone();
-        tokio::spawn(async move { while dies_and_goes_on(next.fetch_add(1, Ordering::Relaxed)).await {} })
+        tokio::spawn(async move { while survives_death_at(next.fetch_add(1, Ordering::Relaxed)).await {} })
     });
     for moments in tries.collect::<Vec<_>>() {
         moments.await.unwrap();
@@ -27,22 +27,22 @@ async fn orders_survive_a_death_in_any_moment() {
     assert!(moments > 100, "{moments}");
 }
 
-/// Whether there was such a moment.
-async fn dies_and_goes_on(moment: u32) -> bool {
-    let place = Place::new();
-    // Every other time somebody else has the file open, so that its shared memory outlives the process.
-    let onlooker = moment.is_multiple_of(2).then(|| place.client());
-    let mut child = Process::spawn_with("orders", place.path(), ORDERS, &[("DIES_AT", moment.to_string())]);
-    // It may die while it shuts down, too.
+/// Lets a process die at this moment, and the next one finish its orders. Returns false if the process ended before.
+async fn survives_death_at(moment: u32) -> bool {
+    let folder = SharedFolder::new();
+    // Every other time a client has the file open, so that SQLite's shared memory outlives the process.
+    let observer = moment.is_multiple_of(2).then(|| folder.client());
+    let mut child = Process::spawn_with("orders", folder.path(), ORDERS, &[("DIES_AT", moment.to_string())]);
+    // The moment may also be during the shutdown.
     let done = child.is_done().await;
     let died = !child.shut_down().success();
     assert!(done || died);
     if died {
-        let mut next = Process::spawn("orders", place.path(), ORDERS);
+        let mut next = Process::spawn("orders", folder.path(), ORDERS);
         next.expect("done").await;
         next.end();
     }
-    drop(onlooker);
-    check::all_is_well(&place, ORDERS).await;
+    drop(observer);
+    check::check_orders(&folder, ORDERS).await;
     died
 }

@@ -1,19 +1,19 @@
-//! A small file system of its own, where this machine allows that.
+//! Mounts small or read-only file systems, on machines that allow it.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Unmounted when dropped.
+/// A mounted file system, unmounted on drop.
 pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    /// An empty file system of so many KiB. `None`, and a word to whoever runs the tests, where that is refused.
+    /// Mounts an empty file system of this size. If the machine refuses, prints so and returns `None`.
     pub(crate) fn small(at: &Path, kib: u32) -> Option<Self> {
         Self::new(&["-t", "tmpfs", "-o", &format!("size={kib}k"), "duroxide-test"], at)
     }
 
-    /// Makes a folder one that can only be read, also for the superuser. `None` as above.
+    /// Makes a folder read-only, also for the superuser. If the machine refuses, prints so and returns `None`.
     pub(crate) fn read_only(at: &Path) -> Option<Self> {
         Self::new(&["--bind", "-o", "ro", at.to_str()?], at)
     }
@@ -23,7 +23,7 @@ impl Mount {
         if done.is_ok_and(|done| done.status.success()) {
             return Some(Self(at.to_owned()));
         }
-        // Not `println!`, which nobody sees of a test that passes.
+        // Not `println!`, which the harness captures, and hides if the test passes.
         let _ = writeln!(std::io::stderr(), "SKIPPED: this machine does not let a test mount a file system");
         None
     }

@@ -1,5 +1,4 @@
-//! The orders that the processes work on. Every activity leaves a line in the ledger under its idempotency key, and returns
-//! that key.
+//! The orders that the processes work on. Each step of an order writes its idempotency key to the ledger, and returns the key.
 
 use std::time::Duration;
 
@@ -7,14 +6,14 @@ use duroxide::prelude::*;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::child::say;
+use crate::child::report;
 use crate::ledger::Ledger;
 
-/// What the activities need.
+/// The state of the activities.
 #[derive(Clone)]
 pub(crate) struct Shop {
     pub(crate) ledger: Ledger,
-    /// Whether what is held may go on.
+    /// True once held activities may return.
     pub(crate) released: watch::Receiver<bool>,
 }
 
@@ -22,7 +21,7 @@ impl Shop {
     fn effect(&self, ctx: &ActivityContext, activity: &str, number: u32) -> String {
         let key = ctx.idempotency_key();
         self.ledger.note(&format!("effect {key} {activity}-{number}"));
-        say(&format!("effect {activity}-{number}"));
+        report(&format!("effect {activity}-{number}"));
         key
     }
 }
@@ -30,9 +29,9 @@ impl Shop {
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) number: u32,
-    /// How many are still to be sent: each in an execution of its own.
+    /// The number of parcels still to be sent, each by its own execution.
     pub(crate) parcels: u32,
-    /// The keys of what was done.
+    /// The idempotency keys of the finished activities.
     pub(crate) steps: Vec<String>,
 }
 
@@ -60,7 +59,7 @@ impl Order {
 
 #[derive(Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 pub(crate) enum OrderError {
-    /// What was done is undone.
+    /// The order could not be sent, and was refunded.
     #[error("it could not be sent: {0:?}")]
     NotSent(Vec<String>),
     #[error("{0}")]
@@ -123,7 +122,7 @@ async fn reserve(ctx: ActivityContext, State(shop): State<Shop>, number: u32) ->
 #[activity(retry(max_attempts = 3, initial_interval = "5ms"))]
 fn charge(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide::Result<String> {
     let key = shop.effect(&ctx, "charge", number);
-    // The answer of the payment service is lost.
+    // As if the answer of the payment service were lost: the effect has happened, and the attempt fails.
     if number.is_multiple_of(3) && ctx.attempt() == 1 { Err(duroxide::Error::new("busy")) } else { Ok(key) }
 }
 
@@ -145,7 +144,7 @@ async fn mail_invoice(ctx: ActivityContext, State(shop): State<Shop>, number: u3
 #[activity]
 fn send(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxide::Result<String> {
     let key = shop.effect(&ctx, "send", number);
-    if Order::cannot_be_sent(number) { Err(duroxide::Error::new("no carrier takes it")) } else { Ok(key) }
+    if Order::cannot_be_sent(number) { Err(duroxide::Error::new("refused by all carriers")) } else { Ok(key) }
 }
 
 #[activity]
@@ -153,7 +152,7 @@ fn refund(ctx: ActivityContext, State(shop): State<Shop>, number: u32) -> duroxi
     Ok(shop.effect(&ctx, "refund", number))
 }
 
-/// Is held until the process is told to release what it holds; returns the process that finished it.
+/// Waits until the parent sends `release`; returns the id of the process that finished it.
 #[orchestration]
 pub(crate) async fn held_order(ctx: OrchestrationContext, number: u32) -> duroxide::Result<u32> {
     Ok(hold::call(&ctx, number).await?)
@@ -161,12 +160,12 @@ pub(crate) async fn held_order(ctx: OrchestrationContext, number: u32) -> duroxi
 
 #[activity]
 async fn hold(State(mut shop): State<Shop>, number: u32) -> duroxide::Result<u32> {
-    say(&format!("holds {number}"));
+    report(&format!("holds {number}"));
     shop.released.wait_for(|released| *released).await?;
     Ok(std::process::id())
 }
 
-/// Returns the process that ran it.
+/// Returns the id of the process that ran it.
 #[orchestration]
 pub(crate) async fn quick_order(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(glance::call(&ctx).await?)
@@ -177,10 +176,10 @@ async fn glance() -> duroxide::Result<u32> {
     Ok(std::process::id())
 }
 
-/// Returns its winner, which was written down before.
+/// Writes the winner to the ledger, and returns it.
 #[orchestration]
 pub(crate) async fn race_for_quote(ctx: OrchestrationContext, number: u32) -> duroxide::Result<String> {
-    // A quarter is decided by the timer, a quarter by the activity, and the others are close.
+    // The timer wins a quarter of the races, the activity another quarter; the others are close.
     let (delay, hangs) = match number % 4 {
         0 => (Duration::from_secs(3600), false),
         1 => (Duration::from_millis(1), true),
@@ -203,6 +202,6 @@ async fn quick_quote(hangs: bool) -> duroxide::Result<()> {
 #[activity]
 async fn note_winner(State(shop): State<Shop>, number: u32, winner: String) -> duroxide::Result<()> {
     shop.ledger.note(&format!("winner {number} {winner}"));
-    say("noted");
+    report("noted");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A process that runs one of the tasks of this binary.
+//! Runs one of the tasks of this binary as a child process.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-/// Stands before what a child says, to tell it from what the test harness prints.
-pub(crate) const SAYS: &str = ">> ";
-/// Nothing in these tests takes that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The prefix of the lines that a child sends, to distinguish them from the output of the test harness.
+pub(crate) const PREFIX: &str = ">> ";
+/// Longer than any step of these tests takes.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Another process. Killed when dropped.
+/// A child process, killed on drop.
 pub(crate) struct Process {
     child: Child,
-    /// The child ends in order when this is closed.
+    /// The child shuts down when this is closed.
     input: Option<ChildStdin>,
     lines: UnboundedReceiver<String>,
 }
@@ -38,12 +38,12 @@ impl Process {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        let (said, lines) = unbounded_channel();
+        let (sender, lines) = unbounded_channel();
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                if let Some((_, line)) = line.split_once(SAYS) {
-                    // Nobody listens any more when the process was killed.
-                    let _ = said.send(line.to_owned());
+                if let Some((_, line)) = line.split_once(PREFIX) {
+                    // It fails if this `Process` was dropped.
+                    let _ = sender.send(line.to_owned());
                 }
             }
         });
@@ -54,15 +54,15 @@ impl Process {
         self.child.id()
     }
 
-    /// The next thing that the child says.
+    /// Returns the next line that the child sends.
     pub(crate) async fn line(&mut self) -> String {
-        let line = timeout(PATIENCE, self.lines.recv()).await;
-        line.expect("the child says something in time").expect("the child has not ended")
+        let line = timeout(TIMEOUT, self.lines.recv()).await;
+        line.expect("the child sends a line in time").expect("the child has not ended")
     }
 
-    /// Whether the child says that it is done; else it has died.
+    /// Returns true if the child reports that it is done, and false if it dies before.
     pub(crate) async fn is_done(&mut self) -> bool {
-        while let Some(line) = timeout(PATIENCE, self.lines.recv()).await.expect("the child does something in time") {
+        while let Some(line) = timeout(TIMEOUT, self.lines.recv()).await.expect("the child sends a line in time") {
             if line == "done" {
                 return true;
             }
@@ -70,33 +70,33 @@ impl Process {
         false
     }
 
-    /// Waits until the child says this.
+    /// Waits until the child sends this line.
     pub(crate) async fn expect(&mut self, words: &str) {
         while self.line().await != words {}
     }
 
-    /// For who does not listen.
-    pub(crate) fn forget_what_it_said(&mut self) {
+    /// Discards the lines that were not read.
+    pub(crate) fn discard_lines(&mut self) {
         while self.lines.try_recv().is_ok() {}
     }
 
-    pub(crate) fn tell(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// `kill -9`.
+    /// Kills the child with `kill -9`.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Lets the child end in order.
+    /// Shuts down the child, and asserts that it succeeds.
     pub(crate) fn end(self) {
         let status = self.shut_down();
         assert!(status.success(), "{status}");
     }
 
-    /// Tells the child to end, and how it did.
+    /// Shuts down the child, and returns its status.
     pub(crate) fn shut_down(mut self) -> ExitStatus {
         self.input = None;
         self.child.wait().unwrap()

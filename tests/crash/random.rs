@@ -1,4 +1,4 @@
-//! Numbers that look random, and are the same in every run of the tests.
+//! Pseudo-random numbers that are the same in every run of the tests.
 
 /// SplitMix64.
 pub(crate) struct Random(u64);
@@ -8,7 +8,7 @@ impl Random {
         Self(seed)
     }
 
-    /// A number below the limit.
+    /// Returns a number below the limit.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

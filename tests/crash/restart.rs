@@ -1,60 +1,64 @@
-//! One process after the other.
+//! A process after the death of another.
 
 use std::time::{Duration, Instant};
 
 use duroxide::prelude::*;
 use duroxide::provider::{Filter, InstanceStatus};
 
-use crate::ledger::Place;
+use crate::ledger::SharedFolder;
 use crate::orders::{Approval, Order, held_order, process_order, race_for_quote};
 use crate::process::Process;
 
 #[tokio::test]
-async fn a_restart_takes_over_at_once() {
-    let place = Place::new();
-    let client = place.client();
+async fn restarted_process_claims_work_at_once() {
+    let folder = SharedFolder::new();
+    let client = folder.client();
     let mut handles = Vec::new();
     for number in 0..8 {
         handles.push(held_order::start(&client, format!("held-{number}"), number).await.unwrap());
     }
-    let mut first = Process::spawn("serve", place.path(), 0);
+    let mut first = Process::spawn("serve", folder.path(), 0);
     for _ in 0..8 {
         while !first.line().await.starts_with("holds ") {}
     }
     first.kill();
-    let mut second = Process::spawn("serve", place.path(), 0);
-    second.tell("release");
+    let mut second = Process::spawn("serve", folder.path(), 0);
+    second.send("release");
     second.expect("ready").await;
     let ready = Instant::now();
     for handle in handles {
         assert_eq!(handle.result().await.unwrap(), second.id());
     }
-    assert!(ready.elapsed() < Duration::from_secs(2), "{:?}; the lease of the dead is a minute", ready.elapsed());
+    assert!(
+        ready.elapsed() < Duration::from_secs(2),
+        "{:?}; the lease of the dead process is a minute",
+        ready.elapsed()
+    );
     second.end();
 }
 
 #[tokio::test]
-async fn a_race_has_the_same_winner_after_a_kill() {
+async fn race_has_the_same_winner_after_a_kill() {
     const RACES: u32 = 60;
-    let place = Place::new();
-    let client = place.client();
+    let folder = SharedFolder::new();
+    let client = folder.client();
     let mut handles = Vec::new();
     for number in 0..RACES {
         handles.push(race_for_quote::start(&client, format!("race-{number}"), number).await.unwrap());
     }
-    let mut first = Process::spawn("serve", place.path(), 0);
+    let mut first = Process::spawn("serve", folder.path(), 0);
     for _ in 0..RACES {
         first.expect("noted").await;
     }
     first.kill();
-    let second = Process::spawn("serve", place.path(), 0);
+    let second = Process::spawn("serve", folder.path(), 0);
     let mut winners = Vec::new();
     for (number, handle) in (0..).zip(&handles) {
         handle.raise(Approval { number }).await.unwrap();
         winners.push(handle.result().await.unwrap());
     }
     second.end();
-    for line in place.ledger().iter().filter(|line| line[0] == "winner") {
+    for line in folder.ledger().iter().filter(|line| line[0] == "winner") {
         let number: usize = line[1].parse().unwrap();
         assert_eq!(line[2], winners[number], "race {number}");
     }
@@ -64,10 +68,10 @@ async fn a_race_has_the_same_winner_after_a_kill() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_runtime_starts_and_waits() {
-    let place = Place::new();
-    let client = place.client();
-    // Nobody runs anything yet, and all of this is kept.
+async fn client_without_a_runtime_can_start_and_wait() {
+    let folder = SharedFolder::new();
+    let client = folder.client();
+    // No node runs yet; all requests are stored.
     let order = process_order::start(&client, Order::id(4), Order::new(4)).await.unwrap();
     order.raise(Approval { number: 4 }).await.unwrap();
     let not_wanted = held_order::start(&client, "not-wanted", 1).await.unwrap();
@@ -80,7 +84,7 @@ async fn a_client_without_a_runtime_starts_and_waits() {
     assert!(client.nodes().await.unwrap().is_empty());
     assert_eq!(client.list(&Filter::default(), 100).await.unwrap().instances.len(), 5);
 
-    let mut process = Process::spawn("serve", place.path(), 0);
+    let mut process = Process::spawn("serve", folder.path(), 0);
     assert_eq!(order.result().await.unwrap().len(), 3);
     let reason = |outcome: Result<u32, OutcomeError<duroxide::Error>>| match outcome {
         Err(OutcomeError::Cancelled { reason }) => format!("cancelled: {reason}"),
@@ -94,7 +98,7 @@ async fn a_client_without_a_runtime_starts_and_waits() {
         held.extend(process.line().await.strip_prefix("holds ").map(str::to_owned));
     }
     held.sort_unstable();
-    assert_eq!(held, ["2", "3", "4"], "what was cancelled before has not begun");
+    assert_eq!(held, ["2", "3", "4"], "the instance that was cancelled before has not begun");
     cancelled.cancel("too late").await.unwrap();
     assert_eq!(reason(cancelled.result().await), "cancelled: too late");
     terminated.terminate("out of order").await.unwrap();
@@ -102,7 +106,7 @@ async fn a_client_without_a_runtime_starts_and_waits() {
     let labels = [("kind".to_owned(), "held".to_owned())].into();
     let list = client.list(&Filter { labels, ..Filter::default() }, 100).await.unwrap();
     assert_eq!(list.instances[0].status, InstanceStatus::Running);
-    process.tell("release");
+    process.send("release");
     assert_eq!(finished.result().await.unwrap(), process.id());
     assert!(finished.cancel("too late").await.unwrap_err().is_finished());
     process.end();

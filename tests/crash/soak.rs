@@ -1,5 +1,5 @@
-//! Mixed load for a while: two processes work on the orders of this one, and one of them is killed every few seconds. What
-//! was acknowledged comes to its end, and nothing grows. `SOAK_SECONDS` says for how long.
+//! Mixed load for a while: two processes work on the orders of this one, and one of them is killed every few seconds. All
+//! acknowledged orders end, and no resource grows. `SOAK_SECONDS` sets the duration.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,17 +12,17 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::check;
-use crate::ledger::Place;
+use crate::ledger::SharedFolder;
 use crate::orders::{Approval, Order, OrderError, process_order};
 use crate::process::Process;
 use crate::random::Random;
 
-/// How many orders are on their way at any time.
+/// The number of orders in flight at any time.
 const AT_ONCE: usize = 24;
-/// How long the history of what has finished is kept: short, so that what is kept too long shows.
+/// The retention of finished instances: short, so that rows that are kept too long show as growth.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// What may not grow: its name, and by how much more than a tenth it may vary.
+/// A figure that must not grow: its name, and the variation that is allowed in addition to a tenth.
 type Figure = (&'static str, u64);
 const DATABASE: Figure = ("database KiB", 1024);
 const LOG: Figure = ("log KiB", 4096);
@@ -36,14 +36,14 @@ fn seconds() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_grows_under_load_and_kills() {
-    let place = Place::new();
-    let client = place.client();
+async fn no_resource_grows_under_load_and_kills() {
+    let folder = SharedFolder::new();
+    let client = folder.client();
     let mut random = Random::seeded(29);
-    let mut lives = Process::spawn("serve", place.path(), 0);
-    let mut dies = Process::spawn("serve", place.path(), 0);
+    let mut survivor = Process::spawn("serve", folder.path(), 0);
+    let mut victim = Process::spawn("serve", folder.path(), 0);
     let mut orders = JoinSet::new();
-    let (mut given, mut kills) = (0, 0);
+    let (mut started, mut kills) = (0, 0);
     let mut samples = Samples::default();
     let end = Instant::now() + Duration::from_secs(seconds());
     let mut second = interval(Duration::from_secs(1));
@@ -52,8 +52,8 @@ async fn nothing_grows_under_load_and_kills() {
     for tick in 0.. {
         loop {
             while orders.len() < AT_ONCE {
-                orders.spawn(take_order(client.clone(), given));
-                given += 1;
+                orders.spawn(run_order(client.clone(), started));
+                started += 1;
             }
             tokio::select! {
                 biased;
@@ -65,30 +65,30 @@ async fn nothing_grows_under_load_and_kills() {
             break;
         }
         if tick == next_kill {
-            std::mem::replace(&mut dies, Process::spawn("serve", place.path(), 0)).kill();
+            std::mem::replace(&mut victim, Process::spawn("serve", folder.path(), 0)).kill();
             kills += 1;
             next_kill += 2 + random.below(4);
         }
-        lives.forget_what_it_said();
-        dies.forget_what_it_said();
+        survivor.discard_lines();
+        victim.discard_lines();
         client.prune(&Filter::default(), client.now() - KEPT).await.unwrap();
-        samples.take(&place, lives.id(), tick, given);
+        samples.take(&folder, survivor.id(), tick, started);
     }
     while let Some(done) = orders.join_next().await {
         done.unwrap();
     }
-    dies.end();
-    lives.end();
+    victim.end();
+    survivor.end();
     client.prune(&Filter::default(), client.now() + days(1)).await.unwrap();
     assert!(client.list(&Filter::default(), 10).await.unwrap().instances.is_empty());
     drop(client);
-    check::nothing_is_left(&place);
-    println!("{given} orders, {kills} kills");
-    samples.nothing_has_grown();
+    check::assert_no_remains(&folder);
+    println!("{started} orders, {kills} kills");
+    samples.assert_no_growth();
 }
 
-/// One order from its start to its end; some are terminated on the way.
-async fn take_order(client: Client, number: u32) {
+/// Runs one order to its end; some are terminated on the way.
+async fn run_order(client: Client, number: u32) {
     let handle = process_order::start(&client, Order::id(number), Order::new(number)).await.unwrap();
     let is_terminated = number % 13 == 5;
     if Order::needs_approval(number) {
@@ -104,25 +104,25 @@ async fn take_order(client: Client, number: u32) {
     }
 }
 
-/// What was measured, second by second.
+/// The values of each figure, second by second.
 #[derive(Default)]
 struct Samples(HashMap<Figure, Vec<u64>>);
 
 impl Samples {
-    fn take(&mut self, place: &Place, node: u32, tick: u64, given: u32) {
-        let database = place.database();
+    fn take(&mut self, folder: &SharedFolder, node: u32, tick: u64, started: u32) {
+        let database = folder.database();
         let kib = |path: &str| std::fs::metadata(path).map_or(0, |file| file.len() / 1024);
-        self.note(DATABASE, kib(&database.to_string_lossy()).saturating_sub(remembered(&database)));
+        self.note(DATABASE, kib(&database.to_string_lossy()).saturating_sub(expiring_kib(&database)));
         self.note(LOG, kib(&format!("{}-wal", database.display())));
-        for (who, process) in [std::process::id(), node].into_iter().enumerate() {
-            self.note(MEMORY[who], status(process, "VmRSS:"));
-            self.note(THREADS[who], status(process, "Threads:"));
+        for (n, process) in [std::process::id(), node].into_iter().enumerate() {
+            self.note(MEMORY[n], status(process, "VmRSS:"));
+            self.note(THREADS[n], status(process, "Threads:"));
             let handles = std::fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count);
-            self.note(HANDLES[who], handles as u64);
+            self.note(HANDLES[n], handles as u64);
         }
         self.note(TASKS, tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64);
         if tick.is_multiple_of(10) {
-            println!("{tick} s, {given} orders: {}", self.of_all(|values| *values.last().unwrap()));
+            println!("{tick} s, {started} orders: {}", self.of_all(|values| *values.last().unwrap()));
         }
     }
 
@@ -136,8 +136,8 @@ impl Samples {
         lines.join(", ")
     }
 
-    /// Compares the last quarter with the second: the first is for warming up.
-    fn nothing_has_grown(&self) {
+    /// Compares the last quarter with the second; the first is for warming up.
+    fn assert_no_growth(&self) {
         let most = |values: &[u64], quarter: Range<usize>| {
             *values[values.len() * quarter.start / 4..values.len() * quarter.end / 4].iter().max().unwrap()
         };
@@ -150,9 +150,9 @@ impl Samples {
     }
 }
 
-/// What the database keeps for an hour of what is gone, in KiB: ids of removed instances and of messages. It levels off
-/// after that hour, which is longer than this takes.
-fn remembered(database: &Path) -> u64 {
+/// Returns the size of the rows that the database keeps for an hour, in KiB: ids of removed instances and of messages. They
+/// level off after that hour, which is longer than this test.
+fn expiring_kib(database: &Path) -> u64 {
     let connection = rusqlite::Connection::open(database).unwrap();
     connection.busy_timeout(Duration::from_secs(10)).unwrap();
     let bytes = "SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name IN
@@ -160,7 +160,7 @@ fn remembered(database: &Path) -> u64 {
     connection.query_row(bytes, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs() / 1024
 }
 
-/// A number out of what Linux tells about a process; elsewhere zero.
+/// Returns a number of the process's status on Linux, and zero elsewhere.
 fn status(process: u32, key: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(key));

@@ -23,12 +23,12 @@ pub(crate) async fn chain(ctx: OrchestrationContext, n: u64) -> duroxide::Result
 }
 
 #[tokio::test]
-async fn a_chain_of_activities_runs_to_its_end() {
+async fn chain_of_activities_completes() {
     let test = crate::started().await;
     let handle = chain::start(&test.client(), "chain", 100).await.unwrap();
     let expected = (0..100).fold(1u64, |v, _| v * 2 % 1_000_003);
     assert_eq!(handle.result().await.unwrap(), expected);
-    // Start, 100 x (scheduled, completed), completed.
+    // The events: started, 100 x (scheduled, completed), completed.
     assert_eq!(handle.history().await.unwrap().len(), 202);
     test.shutdown().await.unwrap();
 }
@@ -53,7 +53,7 @@ async fn fan_out_unordered(ctx: OrchestrationContext, n: u64) -> duroxide::Resul
 }
 
 #[tokio::test]
-async fn a_fan_in_of_thousands_finishes() {
+async fn fan_in_of_10_000_activities_finishes() {
     let test = crate::started().await;
     let n = 10_000;
     let joined = fan_out::start(&test.client(), "join_all", n).await.unwrap();
@@ -103,7 +103,7 @@ async fn run_flaky(good_from: u32) -> (Result<u32, Flaky>, u32) {
 }
 
 #[tokio::test]
-async fn a_transient_error_is_retried_until_it_is_good() {
+async fn transient_error_is_retried_until_success() {
     assert_eq!(run_flaky(3).await, (Ok(3), 3));
 }
 
@@ -113,7 +113,7 @@ async fn attempts_are_limited() {
 }
 
 #[tokio::test]
-async fn an_error_that_is_not_retryable_is_final_at_once() {
+async fn non_retryable_error_ends_the_call_at_once() {
     assert_eq!(run_flaky(0).await, (Err(Flaky::Final), 1));
 }
 
@@ -131,14 +131,14 @@ async fn times_out(ctx: OrchestrationContext) -> duroxide::Result<(bool, bool)> 
 }
 
 #[tokio::test]
-async fn time_limits_end_an_activity() {
+async fn timeouts_end_an_activity() {
     let test = crate::started().await;
     let handle = times_out::start(&test.client(), "late").await.unwrap();
     let waiting = tokio::spawn({
         let handle = handle.clone();
         async move { handle.result().await.unwrap() }
     });
-    // A running activity holds the clock, so it is moved by hand until both limits have passed.
+    // The virtual clock does not advance while an activity runs, so the test advances it until both limits have passed.
     while !waiting.is_finished() {
         test.advance(Duration::from_secs(10));
         tokio::task::yield_now().await;
@@ -147,22 +147,22 @@ async fn time_limits_end_an_activity() {
 }
 
 #[activity(timeout = "20ms")]
-async fn never_rests() -> duroxide::Result<()> {
+async fn yields_for_ever() -> duroxide::Result<()> {
     loop {
         tokio::task::consume_budget().await;
     }
 }
 
 #[orchestration]
-async fn has_no_time(ctx: OrchestrationContext) -> duroxide::Result<bool> {
-    Ok(matches!(never_rests::call(&ctx).await, Err(CallError::TimedOut(Timeout::StartToClose))))
+async fn reports_timeout(ctx: OrchestrationContext) -> duroxide::Result<bool> {
+    Ok(matches!(yields_for_ever::call(&ctx).await, Err(CallError::TimedOut(Timeout::StartToClose))))
 }
 
 #[tokio::test]
-async fn a_time_limit_ends_an_activity_that_uses_all_of_tokios_budget() {
-    let registry = Registry::empty().with_activity::<never_rests>().with_orchestration::<has_no_time>();
+async fn timeout_ends_an_activity_that_exhausts_the_tokio_budget() {
+    let registry = Registry::empty().with_activity::<yields_for_ever>().with_orchestration::<reports_timeout>();
     let runtime = Runtime::builder().registry(registry).in_memory().start().await.unwrap();
-    let handle = has_no_time::start(&runtime.client(), "busy").await.unwrap();
+    let handle = reports_timeout::start(&runtime.client(), "busy").await.unwrap();
     assert!(handle.result().await.unwrap());
     runtime.shutdown().await.unwrap();
 }
@@ -181,7 +181,7 @@ async fn survives_a_panic(ctx: OrchestrationContext) -> duroxide::Result<String>
 }
 
 #[tokio::test]
-async fn a_panic_of_an_activity_is_an_error_at_the_call() {
+async fn activity_panic_is_an_error_of_the_call() {
     let test = crate::started().await;
     let handle = survives_a_panic::start(&test.client(), "panic").await.unwrap();
     assert_eq!(handle.result().await.unwrap(), "of the activity");
@@ -199,7 +199,7 @@ async fn calls_blocking(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u
 }
 
 #[tokio::test]
-async fn blocking_activities_run_beside_each_other() {
+async fn hundred_blocking_activities_finish() {
     let test = crate::started().await;
     let handle = calls_blocking::start(&test.client(), "blocking", 100).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 5050);
@@ -214,14 +214,14 @@ async fn refuses(ctx: OrchestrationContext) -> duroxide::Result<String> {
 }
 
 #[tokio::test]
-async fn a_value_that_json_would_change_is_refused_at_the_call() {
+async fn unrepresentable_input_is_refused_at_the_call() {
     let test = crate::started().await;
     let handle = refuses::start(&test.client(), "nan").await.unwrap();
-    assert!(handle.result().await.unwrap().contains("NaN"), "the reason is told");
+    assert!(handle.result().await.unwrap().contains("NaN"), "the reason names the value");
 }
 
 #[tokio::test]
-async fn a_killed_runtime_is_taken_over_and_nothing_is_done_twice() {
+async fn crashed_nodes_leave_each_step_in_history_once() {
     let test = crate::started().await;
     let handle = chain::start(&test.client(), "survivor", 500).await.unwrap();
     let mut provider = test.provider().clone();
@@ -245,14 +245,14 @@ async fn hangs_twice(ctx: ActivityContext) -> duroxide::Result<u32> {
 }
 
 #[orchestration]
-async fn outlasts(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+async fn calls_hanging_twice(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(hangs_twice::call(&ctx).await?)
 }
 
 #[tokio::test]
-async fn an_attempt_that_timed_out_is_retried() {
+async fn timed_out_attempt_is_retried() {
     let test = crate::started().await;
-    let handle = outlasts::start(&test.client(), "outlasts").await.unwrap();
+    let handle = calls_hanging_twice::start(&test.client(), "calls_hanging_twice").await.unwrap();
     let result = tokio::spawn(async move { handle.result().await });
     while !result.is_finished() {
         test.advance(Duration::from_secs(1));

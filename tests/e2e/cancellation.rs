@@ -20,7 +20,7 @@ async fn sleeps(ctx: OrchestrationContext) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn an_orchestration_that_does_not_listen_ends_as_cancelled() {
+async fn cancel_ends_an_orchestration_that_ignores_it() {
     let test = crate::started().await;
     let handle = sleeps::start(&test.client(), "sleeps").await.unwrap();
     handle.cancel("not needed").await.unwrap();
@@ -48,7 +48,7 @@ async fn compensates(ctx: OrchestrationContext) -> duroxide::Result<String> {
 }
 
 #[tokio::test]
-async fn an_orchestration_that_listens_compensates() {
+async fn cancelled_orchestration_can_compensate() {
     let undone = Arc::new(AtomicU32::new(0));
     let test = crate::builder().state(undone.clone()).start().await.unwrap();
     let handle = compensates::start(&test.client(), "compensates").await.unwrap();
@@ -59,12 +59,12 @@ async fn an_orchestration_that_listens_compensates() {
 }
 
 #[tokio::test]
-async fn terminate_ends_whatever_there_is() {
+async fn terminate_ends_running_suspended_and_unclaimed_instances() {
     let test = crate::started().await;
     let sleeping = sleeps::start(&test.client(), "sleeping").await.unwrap();
     let suspended = waits::start(&test.client(), "suspended").await.unwrap();
     suspended.wait_for(|status| status.suspension.is_some()).await.unwrap();
-    let unknown = test.client().start("nobody runs this", "unknown", &()).await.unwrap();
+    let unknown = test.client().start("unregistered", "unknown", &()).await.unwrap();
     for handle in [test.client().handle("sleeping"), test.client().handle("suspended"), unknown] {
         handle.terminate("stop").await.unwrap();
         match handle.result().await {
@@ -76,18 +76,18 @@ async fn terminate_ends_whatever_there_is() {
     assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
 }
 
-struct Gone(Arc<AtomicU32>);
+struct CountOnDrop(Arc<AtomicU32>);
 
-impl Drop for Gone {
+impl Drop for CountOnDrop {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 #[activity]
-async fn hangs(State(gone): State<Arc<AtomicU32>>) -> duroxide::Result<()> {
-    gone.fetch_add(1, Ordering::SeqCst);
-    let _gone = Gone(gone);
+async fn hangs(State(count): State<Arc<AtomicU32>>) -> duroxide::Result<()> {
+    count.fetch_add(1, Ordering::SeqCst);
+    let _count = CountOnDrop(count);
     std::future::pending().await
 }
 
@@ -95,7 +95,7 @@ async fn hangs(State(gone): State<Arc<AtomicU32>>) -> duroxide::Result<()> {
 struct Stop;
 
 #[orchestration]
-async fn gives_up(ctx: OrchestrationContext) -> duroxide::Result<bool> {
+async fn drops_call_on_stop(ctx: OrchestrationContext) -> duroxide::Result<bool> {
     select! {
         _ = hangs::call(&ctx) => Ok(false),
         Stop = ctx.event::<Stop>() => Ok(true),
@@ -103,16 +103,16 @@ async fn gives_up(ctx: OrchestrationContext) -> duroxide::Result<bool> {
 }
 
 #[tokio::test]
-async fn a_dropped_call_frees_a_waiting_activity() {
-    let gone = Arc::new(AtomicU32::new(0));
-    let test = crate::builder().state(gone.clone()).start().await.unwrap();
-    let handle = gives_up::start(&test.client(), "gives up").await.unwrap();
-    while gone.load(Ordering::SeqCst) < 1 {
+async fn dropped_call_drops_the_future_of_its_activity() {
+    let count = Arc::new(AtomicU32::new(0));
+    let test = crate::builder().state(count.clone()).start().await.unwrap();
+    let handle = drops_call_on_stop::start(&test.client(), "drops its call").await.unwrap();
+    while count.load(Ordering::SeqCst) < 1 {
         tokio::task::yield_now().await;
     }
     handle.raise(Stop).await.unwrap();
     assert!(handle.result().await.unwrap());
-    while gone.load(Ordering::SeqCst) < 2 {
+    while count.load(Ordering::SeqCst) < 2 {
         tokio::task::yield_now().await;
     }
 }

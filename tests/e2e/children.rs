@@ -20,7 +20,7 @@ async fn family(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
 }
 
 #[tokio::test]
-async fn a_thousand_children_answer() {
+async fn results_of_a_thousand_children_arrive() {
     let test = crate::started().await;
     let handle = family::start(&test.client(), "family", 1000).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 999 * 500 * 10 - 130 + 1);
@@ -48,7 +48,7 @@ async fn unordered_family(ctx: OrchestrationContext, n: u64) -> duroxide::Result
 }
 
 #[tokio::test]
-async fn a_fan_in_of_thousands_of_children_finishes() {
+async fn fan_in_of_10_000_children_finishes() {
     let test = crate::started().await;
     for n in [1_000, 10_000] {
         let joined = large_family::start(&test.client(), format!("joined {n}"), n).await.unwrap();
@@ -67,7 +67,7 @@ async fn named(ctx: OrchestrationContext) -> duroxide::Result<Vec<String>> {
 }
 
 #[tokio::test]
-async fn a_taken_id_fails_the_call_at_once() {
+async fn taken_child_id_fails_the_call() {
     let test = crate::started().await;
     leaf::start(&test.client(), "taken", 5).await.unwrap();
     let handle = named::start(&test.client(), "named").await.unwrap();
@@ -78,7 +78,7 @@ async fn a_taken_id_fails_the_call_at_once() {
 }
 
 #[orchestration]
-async fn leaves_children(ctx: OrchestrationContext) -> duroxide::Result<()> {
+async fn panics_with_children(ctx: OrchestrationContext) -> duroxide::Result<()> {
     let _cancelled = leaf::call(&ctx, 1).id("cancelled").start();
     let _terminated = leaf::call(&ctx, 2).id("terminated").on_parent_close(ClosePolicy::Terminate).start();
     let _abandoned = leaf::call(&ctx, 3).id("abandoned").on_parent_close(ClosePolicy::Abandon).start();
@@ -88,9 +88,9 @@ async fn leaves_children(ctx: OrchestrationContext) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn a_parent_that_ends_closes_its_children_by_their_policy() {
+async fn panicking_parent_applies_close_policies() {
     let test = crate::started().await;
-    let handle = leaves_children::start(&test.client(), "parent").await.unwrap();
+    let handle = panics_with_children::start(&test.client(), "parent").await.unwrap();
     assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Failed);
     for (id, status) in [
         ("cancelled", InstanceStatus::Cancelled),
@@ -108,7 +108,7 @@ async fn waits_for_child(ctx: OrchestrationContext) -> duroxide::Result<String> 
 }
 
 #[tokio::test]
-async fn a_terminated_or_cancelled_child_tells_its_parent() {
+async fn terminated_or_cancelled_child_answers_its_parent() {
     for end in ["terminate", "cancel"] {
         let test = crate::started().await;
         let handle = waits_for_child::start(&test.client(), "parent").await.unwrap();
@@ -129,13 +129,13 @@ async fn panics_or_returns(ctx: OrchestrationContext, how: String) -> duroxide::
     match how.as_str() {
         "panics" => panic!("of the child"),
         "fails" => Err(duroxide::Error::new("no")),
-        "returns what is refused" => Ok(f64::NAN),
+        "returns an unrepresentable value" => Ok(f64::NAN),
         _ => Ok(1.5),
     }
 }
 
 #[orchestration]
-async fn hears_from_child(ctx: OrchestrationContext, how: String) -> duroxide::Result<String> {
+async fn returns_child_outcome(ctx: OrchestrationContext, how: String) -> duroxide::Result<String> {
     let id = format!("child that {how}");
     let answer = if how == "cannot read its input" {
         ctx.call_orchestration::<f64>("panics_or_returns", &5).id(id).await.map_err(|e| e.to_string())
@@ -146,24 +146,24 @@ async fn hears_from_child(ctx: OrchestrationContext, how: String) -> duroxide::R
 }
 
 #[tokio::test]
-async fn a_child_tells_its_parent_whichever_way_it_ends() {
+async fn child_answers_its_parent_on_every_end() {
     let test = crate::started().await;
     let client = test.client();
     for (how, expected) in [
         ("returns", "Ok(1.5)"),
         ("fails", "no"),
         ("panics", "of the child"),
-        ("returns what is refused", "NaN"),
-        ("cannot read its input", "given up"),
+        ("returns an unrepresentable value", "NaN"),
+        ("cannot read its input", "operator"),
     ] {
-        let parent = hears_from_child::start(&client, how, how.to_owned()).await.unwrap();
+        let parent = returns_child_outcome::start(&client, how, how.to_owned()).await.unwrap();
         if how == "cannot read its input" {
             let child = client.handle(format!("child that {how}"));
             while child.status().await.is_err() {
                 tokio::task::yield_now().await;
             }
             child.wait_for(|status| status.suspension.is_some()).await.unwrap();
-            child.terminate("given up").await.unwrap();
+            child.terminate("operator").await.unwrap();
             child.delete().await.unwrap();
         }
         let answer = parent.result().await.unwrap();
@@ -172,16 +172,16 @@ async fn a_child_tells_its_parent_whichever_way_it_ends() {
 }
 
 #[orchestration]
-async fn keeps_a_child(ctx: OrchestrationContext, name: String) -> duroxide::Result<u64> {
+async fn waits_for_named_child(ctx: OrchestrationContext, name: String) -> duroxide::Result<u64> {
     Ok(leaf::call(&ctx, 1).id(format!("child of {name}")).await?)
 }
 
 #[tokio::test]
-async fn a_parent_that_is_ended_from_outside_closes_its_children() {
+async fn parent_ended_by_a_client_closes_its_children() {
     let test = crate::started().await;
     let client = test.client();
     for end in ["cancelled", "terminated"] {
-        let parent = keeps_a_child::start(&client, end, end.to_owned()).await.unwrap();
+        let parent = waits_for_named_child::start(&client, end, end.to_owned()).await.unwrap();
         let child = leaf::handle(&client, format!("child of {end}"));
         while child.status().await.is_err() {
             tokio::task::yield_now().await;
@@ -196,7 +196,7 @@ struct End;
 
 const POLICIES: [ClosePolicy; 3] = [ClosePolicy::Cancel, ClosePolicy::Terminate, ClosePolicy::Abandon];
 
-/// Has a child of every policy, and one of the default; ends in the way that it is told.
+/// Starts a child with each policy, and one with the default; then ends in the requested way.
 #[orchestration]
 async fn ends(ctx: OrchestrationContext, how: String) -> duroxide::Result<()> {
     if how.is_empty() {
@@ -204,7 +204,7 @@ async fn ends(ctx: OrchestrationContext, how: String) -> duroxide::Result<()> {
     }
     let child = |policy| leaf::call(&ctx, 1).id(format!("{how}: {policy:?}")).on_parent_close(policy).start();
     let children = (POLICIES.map(child), leaf::call(&ctx, 1).id(format!("{how}: default")).start());
-    if how == "hears that it is cancelled" {
+    if how == "awaits its cancellation" {
         ctx.cancelled().await;
         return Ok(());
     }
@@ -223,7 +223,7 @@ async fn ends(ctx: OrchestrationContext, how: String) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn whichever_way_a_parent_ends_its_children_are_closed_by_their_policy() {
+async fn close_policies_apply_on_every_end_of_a_parent() {
     let test = crate::started().await;
     let client = test.client();
     for how in [
@@ -232,7 +232,7 @@ async fn whichever_way_a_parent_ends_its_children_are_closed_by_their_policy() {
         "panics",
         "continues as new",
         "drops its calls",
-        "hears that it is cancelled",
+        "awaits its cancellation",
         "is cancelled",
         "is terminated",
         "is terminated while it is suspended",
@@ -247,7 +247,7 @@ async fn whichever_way_a_parent_ends_its_children_are_closed_by_their_policy() {
             }
         }
         match how {
-            "hears that it is cancelled" | "is cancelled" => parent.cancel("").await.unwrap(),
+            "awaits its cancellation" | "is cancelled" => parent.cancel("").await.unwrap(),
             "is terminated" => parent.terminate("").await.unwrap(),
             "is terminated while it is suspended" => {
                 parent.raise_named("End", &"of another type").await.unwrap();
@@ -272,8 +272,8 @@ async fn starts_and_ends(ctx: OrchestrationContext, how: String) -> duroxide::Re
     if how == "is cancelled" {
         ctx.cancelled().await;
     }
-    let _confirmation = leaf::call(&ctx, 1).id(format!("started by one that {how}")).detached().start();
-    let left = leaf::call(&ctx, 2).id(format!("left by one that {how}"));
+    let _confirmation = leaf::call(&ctx, 1).id(format!("detached by a parent that {how}")).detached().start();
+    let left = leaf::call(&ctx, 2).id(format!("abandoned by a parent that {how}"));
     let _left = left.on_parent_close(ClosePolicy::Abandon).start();
     match how.as_str() {
         "panics" => panic!("at once"),
@@ -284,7 +284,7 @@ async fn starts_and_ends(ctx: OrchestrationContext, how: String) -> duroxide::Re
 }
 
 #[tokio::test]
-async fn what_is_started_in_the_last_turn_is_started() {
+async fn children_started_in_the_last_turn_run() {
     let test = crate::started().await;
     let client = test.client();
     for how in ["panics", "fails", "is cancelled", "continues"] {
@@ -294,17 +294,17 @@ async fn what_is_started_in_the_last_turn_is_started() {
         }
         handle.wait().await.unwrap();
     }
-    // The one that continues returns in its next execution.
+    // The instance that continues as new returns in its next execution.
     for how in ["panics", "fails", "is cancelled", "continues", "returns"] {
-        let started = leaf::handle(&client, format!("started by one that {how}"));
+        let started = leaf::handle(&client, format!("detached by a parent that {how}"));
         assert_eq!(started.result().await.unwrap(), 10, "{how}");
-        let left = leaf::handle(&client, format!("left by one that {how}"));
+        let left = leaf::handle(&client, format!("abandoned by a parent that {how}"));
         assert_eq!(left.result().await.unwrap(), 20, "{how}");
     }
 }
 
 #[orchestration]
-async fn wants_an_id_twice(ctx: OrchestrationContext) -> duroxide::Result<()> {
+async fn uses_an_id_twice(ctx: OrchestrationContext) -> duroxide::Result<()> {
     let _detached = leaf::call(&ctx, 1).id("wanted twice").detached().start();
     let refused = leaf::call(&ctx, 2).id("wanted twice").start();
     ctx.event::<End>().await;
@@ -314,10 +314,10 @@ async fn wants_an_id_twice(ctx: OrchestrationContext) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn dropping_a_child_takes_nothing_else_of_its_id_back() {
+async fn dropped_child_call_does_not_cancel_another_with_its_id() {
     let test = crate::started().await;
-    let handle = wants_an_id_twice::start(&test.client(), "wants").delay(hours(1)).await.unwrap();
-    // Both come before it begins, so that all of it is one turn.
+    let handle = uses_an_id_twice::start(&test.client(), "wants").delay(hours(1)).await.unwrap();
+    // Both arrive before the delayed start, so the parent does everything in one turn.
     handle.raise(End).await.unwrap();
     handle.raise(End).await.unwrap();
     handle.result().await.unwrap();
@@ -325,26 +325,26 @@ async fn dropping_a_child_takes_nothing_else_of_its_id_back() {
 }
 
 #[event]
-struct Old;
+struct Finish;
 
 #[orchestration]
-async fn has_a_past(ctx: OrchestrationContext, leave: bool) -> duroxide::Result<u64> {
+async fn abandons_a_child(ctx: OrchestrationContext, leave: bool) -> duroxide::Result<u64> {
     let child = leaf::call(&ctx, u64::from(leave)).on_parent_close(ClosePolicy::Abandon).start();
     if leave {
-        ctx.event::<Old>().await;
+        ctx.event::<Finish>().await;
         return Ok(0);
     }
     Ok(child.await?)
 }
 
 #[tokio::test]
-async fn a_replaced_instance_is_not_taken_for_the_old_one() {
+async fn outcome_for_a_replaced_parent_is_dropped() {
     let test = crate::started().await;
-    let old = has_a_past::start(&test.client(), "reused", true).await.unwrap();
-    old.raise(Old).await.unwrap();
+    let old = abandons_a_child::start(&test.client(), "reused", true).await.unwrap();
+    old.raise(Finish).await.unwrap();
     assert_eq!(old.result().await.unwrap(), 0);
-    // The child of the old one still sleeps, and will answer a parent of the same name.
-    let new = has_a_past::start(&test.client(), "reused", false).if_exists(IfExists::Replace).await.unwrap();
-    assert_eq!(new.result().await.unwrap(), 0, "the new one has a child of its own: 0 x 10");
+    // The child of the old instance still sleeps, and will answer a parent with this id.
+    let new = abandons_a_child::start(&test.client(), "reused", false).if_exists(IfExists::Replace).await.unwrap();
+    assert_eq!(new.result().await.unwrap(), 0, "the outcome is that of the new instance's own child: 0 x 10");
     assert_eq!(new.status().await.unwrap().execution.number, 1);
 }

@@ -1,4 +1,4 @@
-//! What a client is told: ids that are taken, lists, deleting, futures that are dropped.
+//! Clients: taken ids, lists, deletion, dropped futures.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,7 @@ async fn eternal(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
 }
 
 #[tokio::test]
-async fn a_taken_id_is_an_error_or_attached_to() {
+async fn taken_id_is_refused_or_attached_to() {
     let test = crate::started().await;
     let client = test.client();
     let first = finishes::start(&client, "taken", 1).await.unwrap();
@@ -41,14 +41,14 @@ async fn a_taken_id_is_an_error_or_attached_to() {
     assert_eq!((error.code(), error.instance().unwrap().as_str()), (ErrorCode::InstanceExists, "taken"));
     let attached = finishes::start(&client, "taken", 2).if_exists(IfExists::Attach).await.unwrap();
     first.raise(Finish { with: 10 }).await.unwrap();
-    assert_eq!(attached.result().await.unwrap(), 11, "the first input holds");
+    assert_eq!(attached.result().await.unwrap(), 11, "the input of the first start counts");
     let late = finishes::start(&client, "taken", 3).if_exists(IfExists::Attach).await.unwrap();
-    assert_eq!(late.result().await.unwrap(), 11, "also to one that has finished");
+    assert_eq!(late.result().await.unwrap(), 11, "a finished instance can be attached to as well");
     assert!(finishes::start(&client, "taken", 4).await.unwrap_err().to_string().contains("completed"));
 }
 
 #[tokio::test]
-async fn a_finished_instance_is_replaced_and_a_live_one_is_not() {
+async fn only_finished_instances_are_replaced() {
     let test = crate::started().await;
     let client = test.client();
     let start = |n| finishes::start(&client, "replaced", n).if_exists(IfExists::Replace);
@@ -61,7 +61,7 @@ async fn a_finished_instance_is_replaced_and_a_live_one_is_not() {
             0 => handle.raise(Finish { with: 1 }).await.unwrap(),
             1 => handle.cancel("").await.unwrap(),
             _ => {
-                // Its live copy is in memory when it is ended behind the node's back.
+                // Terminate it only when its node has a live copy.
                 while handle.status().await.unwrap().events.0 < 2 {
                     tokio::task::yield_now().await;
                 }
@@ -80,7 +80,7 @@ async fn a_finished_instance_is_replaced_and_a_live_one_is_not() {
 }
 
 #[tokio::test]
-async fn an_id_may_be_used_again_once_it_was_deleted() {
+async fn deleted_id_can_be_reused() {
     let test = crate::started().await;
     let client = test.client();
     for round in 0..20 {
@@ -122,7 +122,7 @@ async fn lists_are_filtered_and_their_pages_are_stable() {
     assert_eq!(count(&Filter { created_before: Some(tenth.created_at), ..all.clone() }).await, 10);
     assert_eq!(count(&Filter { created_from: Some(tenth.created_at), ..all.clone() }).await, 45);
 
-    // Instances come and go between the pages: each of the others is seen once, newest first.
+    // Instances are started and deleted between the pages: each of the others is listed once, newest first.
     let completed = Filter { statuses: vec![InstanceStatus::Completed], ..all };
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
@@ -141,12 +141,12 @@ async fn lists_are_filtered_and_their_pages_are_stable() {
 }
 
 #[tokio::test]
-async fn a_live_instance_is_never_deleted_or_pruned() {
+async fn live_instances_are_not_deleted_or_pruned() {
     let test = crate::started().await;
     let client = test.client();
     let live = finishes::start(&client, "live", 1).await.unwrap();
     let delayed = at_once::start(&client, "delayed", 1).delay(days(30)).await.unwrap();
-    client.start("nobody runs this", "unknown", &()).await.unwrap();
+    client.start("unregistered", "unknown", &()).await.unwrap();
     let suspended = client.start("at_once", "suspended", &"text").await.unwrap();
     let suspended = suspended.wait_for(|status| status.suspension.is_some()).await.unwrap();
     assert_eq!(suspended.status, InstanceStatus::Suspended);
@@ -174,17 +174,17 @@ async fn a_live_instance_is_never_deleted_or_pruned() {
 }
 
 #[tokio::test]
-async fn requests_that_are_dropped_happen_as_a_whole_or_not_at_all() {
+async fn dropped_requests_happen_completely_or_not_at_all() {
     let provider = FaultyProvider::new(MemoryProvider::new());
     let registry = Registry::empty().with_orchestration::<finishes>();
     let clock = VirtualClock::new();
     let runtime = Runtime::builder().provider(provider.clone()).registry(registry).clock(clock).start().await.unwrap();
     let client = runtime.client();
-    // Given to the node at once: whichever start came first was stored.
+    // The first poll submits the start, so either of the two starts may be the one that is stored.
     drop(finishes::start(&client, "given", 1).into_future().now_or_never());
     let handle = finishes::start(&client, "given", 2).if_exists(IfExists::Attach).await.unwrap();
     handle.raise(Finish { with: 1 }).await.unwrap();
-    assert!([2, 3].contains(&handle.result().await.unwrap()), "one of the starts, and only one");
+    assert!([2, 3].contains(&handle.result().await.unwrap()), "exactly one of the starts has happened");
     let attached = |input| finishes::start(&client, "dropped", input).if_exists(IfExists::Attach).into_future();
     provider.faults().hold(Method::Submit);
     assert!(attached(1).now_or_never().is_none());
@@ -201,11 +201,11 @@ async fn requests_that_are_dropped_happen_as_a_whole_or_not_at_all() {
     }
     provider.faults().release(Method::Instance);
     handle.raise(Finish { with: 1 }).await.unwrap();
-    assert_eq!(handle.result().await.unwrap(), 3, "what was dropped before it was sent has not been");
+    assert_eq!(handle.result().await.unwrap(), 3, "requests that were dropped before they were sent have no effect");
 }
 
 #[tokio::test]
-async fn the_result_is_read_as_another_type_and_told_with_the_instance() {
+async fn result_of_another_type_is_an_error_with_the_instance() {
     let test = crate::started().await;
     let client = test.client();
     let handle = at_once::start(&client, "typed", 7).await.unwrap();
@@ -216,7 +216,7 @@ async fn the_result_is_read_as_another_type_and_told_with_the_instance() {
     for part in ["typed", "output", "integer", "String"] {
         assert!(text.contains(part), "{part} is missing: {text}");
     }
-    assert_eq!(handle.result().await.unwrap(), 7, "the instance is as it was");
+    assert_eq!(handle.result().await.unwrap(), 7, "the instance is unchanged");
 }
 
 #[orchestration]
@@ -229,7 +229,7 @@ async fn tree(ctx: OrchestrationContext, depth: u32) -> duroxide::Result<BTreeSe
 }
 
 #[tokio::test]
-async fn a_child_whose_id_was_derived_can_be_looked_at() {
+async fn children_with_derived_ids_can_be_queried() {
     let test = crate::started().await;
     let root = "r".repeat(MAX_INSTANCE_ID);
     let handle = tree::start(&test.client(), &root, 100).await.unwrap();
@@ -245,7 +245,7 @@ async fn a_child_whose_id_was_derived_can_be_looked_at() {
 }
 
 #[tokio::test]
-async fn what_a_client_without_a_node_asks_for_is_carried_out_elsewhere() {
+async fn requests_of_a_client_without_node_run_on_other_nodes() {
     let memory = MemoryProvider::new();
     let client = Client::new(memory.clone());
     let handle = finishes::start(&client, "remote", 1).await.unwrap();

@@ -1,4 +1,4 @@
-//! Clocks that are set, forwards and backwards, as a machine's are.
+//! Clocks that are set forwards and backwards, like those of machines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,26 +12,26 @@ use duroxide::{Clock, Hold, Party, Registry, RuntimeOptions, Timestamp};
 use futures_util::future::BoxFuture;
 use support::{Fault, FaultyProvider, Method};
 
-use crate::runtime::{Door, visits, waits_at_door};
+use crate::runtime::{Gate, calls_waiting, waits_at_gate};
 
-/// A virtual clock that can be set, too.
+/// A virtual clock that can also be set to another date.
 #[derive(Clone, Default)]
-struct SetClock {
+struct SettableClock {
     clock: VirtualClock,
-    /// In microseconds.
+    /// The offset to the virtual clock, in microseconds.
     ahead: Arc<AtomicI64>,
 }
 
-impl SetClock {
-    /// Sets it by so many days.
+impl SettableClock {
+    /// Sets the clock forwards by a number of days, or backwards if it is negative.
     fn set(&self, days: i64) {
         self.ahead.fetch_add(days * 86_400_000_000, Ordering::SeqCst);
-        // Whoever sleeps looks again.
+        // Sleeping tasks wake and read the clock again.
         self.clock.advance(Duration::from_secs(60));
     }
 }
 
-impl Clock for SetClock {
+impl Clock for SettableClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.clock.now().as_micros() + self.ahead.load(Ordering::SeqCst))
     }
@@ -55,44 +55,44 @@ impl Clock for SetClock {
     }
 }
 
-async fn nobody_expires(provider: impl Provider) {
+async fn no_lease_expires(provider: impl Provider) {
     let provider = FaultyProvider::new(provider);
-    let (clock, door) = (SetClock::default(), Door::default());
+    let (clock, gate) = (SettableClock::default(), Gate::default());
     let mut options = RuntimeOptions::default();
     options.lease_time = Duration::from_millis(15);
     let start = || {
-        let registry = Registry::empty().with_activity::<waits_at_door>().with_orchestration::<visits>();
-        let builder = Runtime::builder().registry(registry).state(door.clone()).options(options.clone());
+        let registry = Registry::empty().with_activity::<waits_at_gate>().with_orchestration::<calls_waiting>();
+        let builder = Runtime::builder().registry(registry).state(gate.clone()).options(options.clone());
         builder.provider(provider.clone()).clock(clock.clone()).start()
     };
     let (first, second) = (start().await.unwrap(), start().await.unwrap());
     let client = first.client();
-    let handle = visits::start(&client, "visits", 3).await.unwrap();
-    door.until_came(3).await;
+    let handle = calls_waiting::start(&client, "waiting", 3).await.unwrap();
+    gate.until_arrived(3).await;
     for days in [365 * 100, -365 * 200, 1, 365 * 99] {
         clock.set(days);
-        // Both have looked around since, several times.
+        // Both nodes renew several times, and would see a lease that had expired.
         provider.faults().until_more(Method::Renew, 10).await;
         assert_eq!(client.nodes().await.unwrap().len(), 2);
     }
-    door.open();
+    gate.open();
     assert_eq!(handle.result().await.unwrap(), 3);
-    door.until_came(3).await;
-    assert_eq!(door.came(), 3, "nothing was run twice");
-    assert_eq!(provider.faults().begun(Method::Join), 2, "nobody has lost its lease");
+    gate.until_arrived(3).await;
+    assert_eq!(gate.arrived(), 3, "each activity was run once");
+    assert_eq!(provider.faults().begun(Method::Join), 2, "no node lost its lease");
     first.shutdown().await.unwrap();
     second.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_expires_nobody() {
-    nobody_expires(MemoryProvider::new()).await;
+async fn clock_changes_expire_no_lease() {
+    no_lease_expires(MemoryProvider::new()).await;
     let folder = tempfile::tempdir().unwrap();
-    nobody_expires(SqliteProvider::open(folder.path().join("clocks.db")).unwrap()).await;
+    no_lease_expires(SqliteProvider::open(folder.path().join("clocks.db")).unwrap()).await;
 }
 
 #[orchestration]
-async fn watches_the_time(ctx: OrchestrationContext) -> duroxide::Result<Vec<Timestamp>> {
+async fn records_times(ctx: OrchestrationContext) -> duroxide::Result<Vec<Timestamp>> {
     let mut times = vec![ctx.now()];
     for _ in 0..4 {
         ctx.sleep(hours(1)).await;
@@ -102,14 +102,14 @@ async fn watches_the_time(ctx: OrchestrationContext) -> duroxide::Result<Vec<Tim
 }
 
 #[tokio::test]
-async fn time_never_runs_backwards_and_no_timer_is_lost_or_early() {
-    let clock = SetClock::default();
-    let registry = Registry::empty().with_orchestration::<watches_the_time>();
+async fn time_is_monotonic_and_no_timer_is_lost_or_early() {
+    let clock = SettableClock::default();
+    let registry = Registry::empty().with_orchestration::<records_times>();
     let runtime = Runtime::builder().registry(registry).in_memory().clock(clock.clone()).start().await.unwrap();
-    let handle = watches_the_time::start(&runtime.client(), "times").await.unwrap();
+    let handle = records_times::start(&runtime.client(), "times").await.unwrap();
     let mut events = 2;
     for days in [-1, 400, -2] {
-        // Set while a timer runs, which then ends and is followed by the next.
+        // The clock is set while a timer is pending.
         while handle.status().await.unwrap().events.0 < events {
             clock.clock.advance(minutes(1));
             tokio::task::yield_now().await;
@@ -123,27 +123,27 @@ async fn time_never_runs_backwards_and_no_timer_is_lost_or_early() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_while_work_is_handed_out_holds_nothing_up() {
+async fn clock_set_back_during_a_claim_delays_no_activity() {
     let provider = FaultyProvider::new(MemoryProvider::new());
-    let (clock, door) = (SetClock::default(), Door::default());
+    let (clock, gate) = (SettableClock::default(), Gate::default());
     let mut options = RuntimeOptions::default();
     options.max_activities = 1;
-    let registry = Registry::empty().with_activity::<waits_at_door>().with_orchestration::<visits>();
-    let builder = Runtime::builder().registry(registry).state(door.clone()).options(options);
+    let registry = Registry::empty().with_activity::<waits_at_gate>().with_orchestration::<calls_waiting>();
+    let builder = Runtime::builder().registry(registry).state(gate.clone()).options(options);
     let runtime = builder.provider(provider.clone()).clock(clock.clone()).start().await.unwrap();
-    let handle = visits::start(&runtime.client(), "visits", 3).await.unwrap();
-    door.until_came(1).await;
-    // Something else goes through the node, so that it knows by then that there is no place for more.
-    visits::start(&runtime.client(), "nobody", 0).await.unwrap().result().await.unwrap();
+    let handle = calls_waiting::start(&runtime.client(), "waiting", 3).await.unwrap();
+    gate.until_arrived(1).await;
+    // When another instance has finished, the node has processed all answers, and knows that it has no free permit.
+    calls_waiting::start(&runtime.client(), "other", 0).await.unwrap().result().await.unwrap();
     let faults = provider.faults();
     let asked = faults.nth(Method::Acquire, 1, Fault::AnswerWaits);
-    door.open();
-    // The answer brings the second, and that there is a third.
+    gate.open();
+    // The answer contains the second activity, and the time at which a third is due: at once.
     asked.await;
     clock.set(-1);
     faults.release_answers(Method::Acquire);
-    let all = tokio::time::timeout(Duration::from_secs(10), door.until_came(3)).await;
-    all.expect("the third waits until the clock shows again what it has shown");
+    let all = tokio::time::timeout(Duration::from_secs(10), gate.until_arrived(3)).await;
+    all.expect("the third activity waits until the clock reaches its old time");
     assert_eq!(handle.result().await.unwrap(), 3);
     runtime.shutdown().await.unwrap();
 }

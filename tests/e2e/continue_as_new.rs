@@ -42,12 +42,12 @@ async fn day(ctx: OrchestrationContext) -> duroxide::Result<()> {
 }
 
 #[orchestration]
-async fn restless(ctx: OrchestrationContext, left: u32) -> duroxide::Result<u32> {
+async fn continues_hourly(ctx: OrchestrationContext, left: u32) -> duroxide::Result<u32> {
     let child = day::call(&ctx).start();
     let timer = ctx.sleep(days(7)).start();
     ctx.sleep(hours(1)).await;
     if left > 0 {
-        return restless::continue_as_new(&ctx, left - 1).await;
+        return continues_hourly::continue_as_new(&ctx, left - 1).await;
     }
     drop(timer);
     child.await?;
@@ -58,7 +58,7 @@ async fn restless(ctx: OrchestrationContext, left: u32) -> duroxide::Result<u32>
 async fn children_never_collide_and_timers_end_with_their_execution() {
     let test = crate::started().await;
     let begin = duroxide::Clock::now(test.clock());
-    let handle = restless::start(&test.client(), "restless", 20).await.unwrap();
+    let handle = continues_hourly::start(&test.client(), "continues_hourly", 20).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 21);
     assert_eq!(duroxide::Clock::now(test.clock()).since(begin), hours(20 + 24));
 }
@@ -70,32 +70,37 @@ struct Go;
 struct Last;
 
 #[orchestration]
-async fn hands_on(ctx: OrchestrationContext, left: u32, to_the_last: bool) -> duroxide::Result<Vec<u32>> {
-    // The older wait is owed the first number, the younger the second; neither takes it.
+async fn drops_waits_and_continues(
+    ctx: OrchestrationContext,
+    left: u32,
+    await_last: bool,
+) -> duroxide::Result<Vec<u32>> {
+    // The first number belongs to the older wait, the second to the younger; neither wait consumes one.
     let mut waits = vec![ctx.event::<Number>(), ctx.event::<Number>()];
     for wait in &mut waits {
         assert!(poll_fn(|context| Poll::Ready(wait.poll_unpin(context))).await.is_pending());
     }
-    if to_the_last {
-        // All is read, and the executions that follow end with most of it not even delivered.
+    if await_last {
+        // All events are delivered now. The next executions end before most of them are delivered again.
         ctx.event::<Last>().await;
     } else {
-        // Whatever has come by now is unread or not even delivered when the next execution begins.
+        // Events that have arrived are unconsumed, or not even delivered, when the next execution begins.
         ctx.event::<Go>().await;
     }
-    // Both, the older or none are dropped here, the others with their execution.
+    // Both waits, the older one or none are dropped here; the others are dropped with their execution.
     waits.drain(..(left as usize + 2) % 3);
     if left > 0 {
-        return hands_on::continue_as_new(&ctx, left - 1, false).await;
+        return drops_waits_and_continues::continue_as_new(&ctx, left - 1, false).await;
     }
     Ok(ctx.drain::<Number>().into_iter().map(|event| event.n).collect())
 }
 
 #[tokio::test]
-async fn events_that_were_read_and_not_taken_stay_before_those_that_were_not_read() {
+async fn unconsumed_events_stay_before_undelivered_ones() {
     let test = crate::started().await;
-    for (id, left, to_the_last) in [("from the first", 5, false), ("from the last", 6, true)] {
-        let handle = hands_on::start(&test.client(), id, left, to_the_last).delay(hours(1)).await.unwrap();
+    for (id, left, await_last) in [("after the first go", 5, false), ("after the last event", 6, true)] {
+        let handle =
+            drops_waits_and_continues::start(&test.client(), id, left, await_last).delay(hours(1)).await.unwrap();
         for n in 0..30 {
             handle.raise(Number { n }).await.unwrap();
             if n % 5 == 4 {
@@ -108,19 +113,19 @@ async fn events_that_were_read_and_not_taken_stay_before_those_that_were_not_rea
 }
 
 #[orchestration]
-async fn looks_late(ctx: OrchestrationContext, again: bool) -> duroxide::Result<String> {
+async fn awaits_old_cancel(ctx: OrchestrationContext, again: bool) -> duroxide::Result<String> {
     let cancelled = ctx.cancelled();
     ctx.sleep(hours(1)).await;
     if again {
-        return looks_late::continue_as_new(&ctx, false).await;
+        return awaits_old_cancel::continue_as_new(&ctx, false).await;
     }
     Ok(cancelled.await)
 }
 
 #[tokio::test]
-async fn a_cancel_that_nobody_has_looked_at_goes_on_to_the_next_execution() {
+async fn unobserved_cancel_is_carried_to_the_next_execution() {
     let test = crate::started().await;
-    let handle = looks_late::start(&test.client(), "looks late", true).await.unwrap();
+    let handle = awaits_old_cancel::start(&test.client(), "awaits late", true).await.unwrap();
     while handle.status().await.unwrap().events.0 < 2 {
         tokio::task::yield_now().await;
     }
@@ -128,24 +133,24 @@ async fn a_cancel_that_nobody_has_looked_at_goes_on_to_the_next_execution() {
     assert_eq!(handle.result().await.unwrap(), "early");
 }
 
-/// Gates that open one after the other.
+/// Gates that a test opens one after the other.
 #[derive(Clone, Default)]
 pub(crate) struct Gates {
     open: Arc<watch::Sender<u32>>,
 }
 
 #[activity]
-async fn passes_gate(State(gates): State<Gates>, number: u32) -> duroxide::Result<u32> {
+async fn waits_for_gate(State(gates): State<Gates>, number: u32) -> duroxide::Result<u32> {
     let _ = gates.open.subscribe().wait_for(|open| *open >= number).await;
     Ok(number)
 }
 
-/// In both executions, the first call is the same activity.
+/// Calls the same activity first in both executions, so that the two calls have the same id.
 #[orchestration]
 async fn calls_the_same(ctx: OrchestrationContext, gate: u32) -> duroxide::Result<u32> {
-    let call = passes_gate::call(&ctx, gate);
+    let call = waits_for_gate::call(&ctx, gate);
     if gate == 1 {
-        // It goes on although its execution ends.
+        // The detached activity continues after the end of its execution.
         let _old = call.detached().start();
         return calls_the_same::continue_as_new(&ctx, 2).await;
     }
@@ -153,9 +158,9 @@ async fn calls_the_same(ctx: OrchestrationContext, gate: u32) -> duroxide::Resul
 }
 
 #[tokio::test]
-async fn an_outcome_of_the_old_execution_never_reaches_the_new() {
+async fn outcome_never_reaches_the_next_execution() {
     let gates = Gates::default();
-    let registry = Registry::empty().with_activity::<passes_gate>().with_orchestration::<calls_the_same>();
+    let registry = Registry::empty().with_activity::<waits_for_gate>().with_orchestration::<calls_the_same>();
     let runtime = Runtime::builder().registry(registry).in_memory().state(gates.clone()).start().await.unwrap();
     let client = runtime.client();
     let handle = calls_the_same::start(&client, "same", 1).await.unwrap();

@@ -1,5 +1,4 @@
-//! Rows that cannot be read, because they are damaged or from a newer version: each stops its own instance, visibly, and
-//! nobody else; mended, it goes on.
+//! Rows that are damaged or written by a newer version: each suspends its own instance alone, which continues after a repair.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use duroxide::{Client, Filter, Registry, Status};
 use tokio::time::timeout;
 
 #[activity]
-async fn passes_on(n: u32) -> duroxide::Result<u32> {
+async fn returns_input(n: u32) -> duroxide::Result<u32> {
     Ok(n)
 }
 
@@ -20,15 +19,15 @@ struct Add {
 }
 
 #[orchestration]
-async fn relays(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
-    let n = passes_on::call(&ctx, n).await?;
+async fn calls_and_awaits(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+    let n = returns_input::call(&ctx, n).await?;
     Ok(n + ctx.event::<Add>().await.n)
 }
 
-/// How far an instance has come when it is damaged.
+/// The progress of an instance at the time of the damage.
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
-    /// Nobody has run it.
+    /// It was never run.
     New,
     /// Its activity waits for a node.
     Scheduled,
@@ -39,14 +38,20 @@ enum Stage {
 struct Case {
     stage: Stage,
     table: &'static str,
-    /// Which rows of the instance.
+    /// A condition that selects the rows of the instance.
     rows: &'static str,
     damage: &'static str,
-    mend: &'static str,
+    repair: &'static str,
 }
 
-const fn case(stage: Stage, table: &'static str, rows: &'static str, damage: &'static str, mend: &'static str) -> Case {
-    Case { stage, table, rows, damage, mend }
+const fn case(
+    stage: Stage,
+    table: &'static str,
+    rows: &'static str,
+    damage: &'static str,
+    repair: &'static str,
+) -> Case {
+    Case { stage, table, rows, damage, repair }
 }
 
 const CASES: &[Case] = &[
@@ -90,17 +95,17 @@ fn update(database: &Path, case: &Case, set: &str, instance: &str) {
     assert_eq!(changed, 1, "{update}");
 }
 
-/// The instances of a stage: one for each case, and one that stays whole.
+/// Returns the ids and inputs of a stage's instances: one for each case, and one that is not damaged.
 fn ids(stage: Stage) -> impl Iterator<Item = (String, u32)> {
     let cases = CASES.iter().enumerate().filter(move |(_, case)| case.stage == stage);
     let cases = cases.map(|(n, _)| (format!("damaged-{n}"), n as u32));
-    cases.chain([(format!("whole-{}", stage as u32), 100)])
+    cases.chain([(format!("intact-{}", stage as u32), 100)])
 }
 
 async fn runtime(provider: &SqliteProvider, registry: Registry) -> Runtime {
     Runtime::builder()
         .provider(provider.clone())
-        .registry(registry.with_orchestration::<relays>())
+        .registry(registry.with_orchestration::<calls_and_awaits>())
         .start()
         .await
         .unwrap()
@@ -108,7 +113,7 @@ async fn runtime(provider: &SqliteProvider, registry: Registry) -> Runtime {
 
 async fn bring_to(stage: Stage, client: &Client, events: u64) {
     for (id, n) in ids(stage) {
-        let handle = relays::start(client, &id, n).await.unwrap();
+        let handle = calls_and_awaits::start(client, &id, n).await.unwrap();
         while handle.status().await.unwrap().events.0 < events {
             tokio::task::yield_now().await;
         }
@@ -122,12 +127,12 @@ async fn suspended(client: &Client, id: &str) -> Status {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_stops_its_own_instance_and_nobody_else() {
+async fn unreadable_row_suspends_only_its_own_instance() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("damaged.db");
     let provider = SqliteProvider::open(&path).unwrap();
     let client = Client::new(provider.clone());
-    let with_activity = || Registry::empty().with_activity::<passes_on>();
+    let with_activity = || Registry::empty().with_activity::<returns_input>();
     let first = runtime(&provider, with_activity()).await;
     bring_to(Stage::Waiting, &client, 4).await;
     first.shutdown().await.unwrap();
@@ -137,7 +142,7 @@ async fn a_row_that_cannot_be_read_stops_its_own_instance_and_nobody_else() {
     bring_to(Stage::New, &client, 0).await;
     let stages = [Stage::New, Stage::Scheduled, Stage::Waiting];
     for (id, _) in stages.into_iter().flat_map(ids) {
-        relays::handle(&client, id).raise(Add { n: 1000 }).await.unwrap();
+        calls_and_awaits::handle(&client, id).raise(Add { n: 1000 }).await.unwrap();
     }
     for (n, case) in CASES.iter().enumerate() {
         update(&path, case, case.damage, &format!("damaged-{n}"));
@@ -145,9 +150,9 @@ async fn a_row_that_cannot_be_read_stops_its_own_instance_and_nobody_else() {
 
     let runtime = runtime(&provider, with_activity()).await;
     for stage in stages {
-        let whole = relays::handle(&client, format!("whole-{}", stage as u32));
-        let result = timeout(Duration::from_secs(20), whole.result()).await;
-        assert_eq!(result.expect("it is not held up").unwrap(), 1100);
+        let intact = calls_and_awaits::handle(&client, format!("intact-{}", stage as u32));
+        let result = timeout(Duration::from_secs(20), intact.result()).await;
+        assert_eq!(result.expect("an intact instance is blocked").unwrap(), 1100);
     }
     for (n, Case { table, damage, .. }) in CASES.iter().enumerate() {
         let status = suspended(&client, &format!("damaged-{n}")).await;
@@ -156,21 +161,25 @@ async fn a_row_that_cannot_be_read_stops_its_own_instance_and_nobody_else() {
         let reasons = ["format 99", "format 65534", "damaged", "expected", "EOF", "unknown field `from_the_future`"];
         assert!(reasons.iter().any(|reason| text.contains(reason)), "{table}: {damage}: {text}");
     }
-    // It is not tried again and again, either.
+    // Suspended instances are not retried in a loop.
     let before = provider.stats();
     assert!(timeout(Duration::from_millis(300), std::future::pending::<()>()).await.is_err());
     let statements = provider.stats().statements - before.statements;
-    assert!(statements < 20, "{statements} statements while nothing happens");
+    assert!(statements < 20, "{statements} statements while all instances are idle");
 
     for (n, case) in CASES.iter().enumerate() {
         let id = format!("damaged-{n}");
-        update(&path, case, case.mend, &id);
-        relays::handle(&client, &id).resume().await.unwrap();
+        update(&path, case, case.repair, &id);
+        calls_and_awaits::handle(&client, &id).resume().await.unwrap();
     }
     for n in 0..CASES.len() as u32 {
-        let handle = relays::handle(&client, format!("damaged-{n}"));
+        let handle = calls_and_awaits::handle(&client, format!("damaged-{n}"));
         let result = timeout(Duration::from_secs(20), handle.result()).await;
-        assert_eq!(result.unwrap_or_else(|_| panic!("damaged-{n} goes on")).unwrap(), 1000 + n, "nothing was dropped");
+        assert_eq!(
+            result.unwrap_or_else(|_| panic!("damaged-{n} does not continue")).unwrap(),
+            1000 + n,
+            "no row was lost"
+        );
     }
     runtime.shutdown().await.unwrap();
 }

@@ -25,7 +25,7 @@ async fn collects(ctx: OrchestrationContext, n: usize) -> duroxide::Result<Vec<u
 }
 
 #[tokio::test]
-async fn events_are_read_in_the_order_in_which_they_were_raised() {
+async fn events_are_read_in_the_order_of_raising() {
     let test = crate::started().await;
     let handle = collects::start(&test.client(), "collects", 1000).await.unwrap();
     for n in 0..1000 {
@@ -35,7 +35,7 @@ async fn events_are_read_in_the_order_in_which_they_were_raised() {
 }
 
 #[tokio::test]
-async fn an_event_does_not_overtake_one_that_an_older_answer_lacks() {
+async fn event_does_not_overtake_one_missing_from_a_late_answer() {
     const MANY: u32 = 1_100;
     let mut options = RuntimeOptions::default();
     options.max_idle_instances = 0;
@@ -45,11 +45,11 @@ async fn an_event_does_not_overtake_one_that_an_older_answer_lacks() {
     let runtime = builder.clock(VirtualClock::new()).start().await.unwrap();
     let faults = provider.faults();
     let handle = collects::start(&runtime.client(), "collects", 2 * MANY as usize).await.unwrap();
-    // It waits, and has left the memory by the time that something else is done.
+    // The instance waits. It is evicted by the time at which another instance has finished.
     while handle.status().await.unwrap().events.0 < 2 {
         tokio::task::yield_now().await;
     }
-    collects::start(&runtime.client(), "else", 0).await.unwrap().result().await.unwrap();
+    collects::start(&runtime.client(), "other", 0).await.unwrap().result().await.unwrap();
     let asked = faults.begun(Method::Acquire);
     faults.hold_answers(Method::Acquire);
     handle.raise(Number { n: 0 }).await.unwrap();
@@ -66,8 +66,8 @@ async fn an_event_does_not_overtake_one_that_an_older_answer_lacks() {
     assert_eq!(handle.result().await.unwrap(), (0..2 * MANY).collect::<Vec<_>>());
 }
 
-/// Raises events by turns in the process that runs the instance and in another.
-async fn raised_by_turns(here: impl Provider + Clone, there: impl Provider) {
+/// Raises events alternately through the node that runs the instance, and through a client of another process.
+async fn check_alternating_events(here: impl Provider + Clone, there: impl Provider) {
     let registry = Registry::empty().with_orchestration::<collects>();
     let runtime = Runtime::builder().registry(registry).provider(here).start().await.unwrap();
     let here = collects::start(&runtime.client(), "collects", 20).await.unwrap();
@@ -84,15 +84,15 @@ async fn raised_by_turns(here: impl Provider + Clone, there: impl Provider) {
 }
 
 #[tokio::test]
-async fn an_event_does_not_overtake_one_of_another_process() {
+async fn event_does_not_overtake_one_of_another_process() {
     let memory = MemoryProvider::new();
-    raised_by_turns(memory.clone(), memory).await;
+    check_alternating_events(memory.clone(), memory).await;
     let folder = tempfile::tempdir().unwrap();
     let sqlite = || SqliteProvider::open(folder.path().join("state.db")).unwrap();
-    raised_by_turns(sqlite(), sqlite()).await;
+    check_alternating_events(sqlite(), sqlite()).await;
 }
 
-/// Waits until all have come, then takes them one by one or together, in one poll.
+/// Waits until all events have arrived, then consumes them one by one or together, in one poll.
 #[orchestration]
 async fn takes(ctx: OrchestrationContext, how: String, n: usize) -> duroxide::Result<Vec<u32>> {
     ctx.event::<Done>().await;
@@ -111,7 +111,7 @@ async fn takes(ctx: OrchestrationContext, how: String, n: usize) -> duroxide::Re
 }
 
 #[tokio::test]
-async fn thousands_of_buffered_events_are_taken_in_one_turn() {
+async fn buffered_events_are_consumed_in_one_turn() {
     let provider = FaultyProvider::new(MemoryProvider::new());
     let registry = Registry::empty().with_orchestration::<takes>();
     let builder = Runtime::builder().registry(registry).provider(provider.clone()).clock(VirtualClock::new());
@@ -141,7 +141,7 @@ async fn reads_by_name(ctx: OrchestrationContext) -> duroxide::Result<(Option<u3
 }
 
 #[tokio::test]
-async fn events_that_are_named_at_run_time_are_read_without_waiting() {
+async fn events_named_at_run_time_are_read_without_waiting() {
     let test = crate::started().await;
     let handle = reads_by_name::start(&test.client(), "reads by name").await.unwrap();
     for n in 1..=3 {
@@ -160,7 +160,7 @@ async fn approval(ctx: OrchestrationContext) -> duroxide::Result<Option<u32>> {
 }
 
 #[tokio::test]
-async fn an_event_or_a_deadline() {
+async fn event_races_a_deadline() {
     let test = crate::started().await;
     let late = approval::start(&test.client(), "late").await.unwrap();
     assert_eq!(late.result().await.unwrap(), None);
@@ -170,13 +170,13 @@ async fn an_event_or_a_deadline() {
 }
 
 #[tokio::test]
-async fn raising_to_nobody_is_an_error_at_the_call() {
+async fn message_to_an_unknown_or_finished_instance_is_refused() {
     let test = crate::started().await;
-    let nobody = approval::handle(&test.client(), "nobody");
-    assert!(nobody.raise(Number { n: 1 }).await.unwrap_err().is_not_found());
-    assert!(nobody.cancel("").await.unwrap_err().is_not_found());
-    assert!(nobody.terminate("").await.unwrap_err().is_not_found());
-    assert!(nobody.status().await.unwrap_err().is_not_found());
+    let unknown = approval::handle(&test.client(), "unknown");
+    assert!(unknown.raise(Number { n: 1 }).await.unwrap_err().is_not_found());
+    assert!(unknown.cancel("").await.unwrap_err().is_not_found());
+    assert!(unknown.terminate("").await.unwrap_err().is_not_found());
+    assert!(unknown.status().await.unwrap_err().is_not_found());
     let ended = approval::start(&test.client(), "ended").await.unwrap();
     ended.result().await.unwrap();
     assert!(ended.raise(Number { n: 1 }).await.unwrap_err().is_finished());
@@ -186,7 +186,7 @@ async fn raising_to_nobody_is_an_error_at_the_call() {
 async fn dropped_waits(ctx: OrchestrationContext) -> duroxide::Result<Vec<u32>> {
     let mut seen = Vec::new();
     for _ in 0..3 {
-        // Each round drops a wait that has been polled.
+        // Each round drops a wait that was polled.
         select! {
             () = ctx.sleep(hours(1)) => {}
             event = ctx.event::<Number>() => seen.push(event.n),
@@ -198,7 +198,7 @@ async fn dropped_waits(ctx: OrchestrationContext) -> duroxide::Result<Vec<u32>> 
 }
 
 #[tokio::test]
-async fn a_dropped_wait_consumes_nothing() {
+async fn dropped_wait_consumes_no_event() {
     let test = crate::started().await;
     let handle = dropped_waits::start(&test.client(), "dropped").await.unwrap();
     test.advance(hours(3));

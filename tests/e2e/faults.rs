@@ -1,4 +1,4 @@
-//! Storage that fails, loses answers or hangs: it only delays. Nothing is lost, nothing happens twice, nothing spins.
+//! A provider that fails, hangs or loses answers only delays: no loss, no repetition, no hot loop.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use support::{Fault, Faults, FaultyProvider, Method};
 use tokio::sync::watch;
 
-/// How often each piece of work was done, and whether work that waits may go on.
+/// Counts the runs of activities by key, and holds waiting activities until the test opens it.
 #[derive(Clone, Default)]
 pub(crate) struct Work {
     done: Arc<Mutex<BTreeMap<String, u32>>>,
@@ -38,7 +38,7 @@ impl Work {
     }
 }
 
-/// Something that is done outside: it must not be done twice.
+/// An external effect, counted under its idempotency key.
 #[activity]
 async fn charge(ctx: ActivityContext, State(work): State<Work>, n: u64) -> duroxide::Result<u64> {
     work.count(ctx.idempotency_key());
@@ -62,7 +62,7 @@ fn blocks_until_open(State(work): State<Work>) -> duroxide::Result<()> {
 }
 
 #[activity(retry(max_attempts = 5, initial_interval = "1s"))]
-async fn good_at_last(ctx: ActivityContext) -> duroxide::Result<u32> {
+async fn succeeds_third(ctx: ActivityContext) -> duroxide::Result<u32> {
     if ctx.attempt() < 3 { Err(duroxide::Error::new("not yet")) } else { Ok(ctx.attempt()) }
 }
 
@@ -77,12 +77,12 @@ async fn part(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     Ok(charge::call(&ctx, n).await?)
 }
 
-/// A bit of everything, in several executions.
+/// Uses activities, retries, events, timers, children and detached starts, in several executions.
 #[orchestration]
 async fn tour(ctx: OrchestrationContext, left: u32, sum: u64) -> duroxide::Result<u64> {
     let own = charge::call(&ctx, sum).await?;
     let (child, event) = join!(part::call(&ctx, own), ctx.event::<Go>());
-    good_at_last::call(&ctx).await?;
+    succeeds_third::call(&ctx).await?;
     part::call(&ctx, own).id(format!("detached-{left}")).detached().await?;
     let mut sum = child? + event.n;
     for result in join_all((0..3).map(|i| charge::call(&ctx, i))).await {
@@ -111,15 +111,15 @@ fn builder(provider: &FaultyProvider, clock: &VirtualClock, work: &Work) -> Runt
         .with_activity::<charge>()
         .with_activity::<waits_until_open>()
         .with_blocking_activity::<blocks_until_open>()
-        .with_activity::<good_at_last>()
+        .with_activity::<succeeds_third>()
         .with_orchestration::<part>()
         .with_orchestration::<tour>()
-        .with_orchestration::<calls_what_waits>()
-        .with_orchestration::<calls_what_blocks>();
+        .with_orchestration::<calls_waiting_activity>()
+        .with_orchestration::<calls_blocking_activity>();
     Runtime::builder().registry(registry).provider(provider.clone()).clock(clock.clone()).state(work.clone())
 }
 
-/// A heart that beats every 5 ms, so that a test does not wait for it.
+/// Options with a heartbeat every 5 ms, so that tests do not wait for it.
 fn quick() -> RuntimeOptions {
     let mut options = RuntimeOptions::default();
     options.lease_time = Duration::from_millis(15);
@@ -142,12 +142,12 @@ impl Bench {
         builder(&self.provider, &self.clock, &self.work).options(quick()).start().await.unwrap()
     }
 
-    /// All that the tour has written, read past the faults.
+    /// Returns the histories of the tour, read without faults.
     async fn histories(&self) -> Vec<Vec<HistoryEvent>> {
         self.histories_by(&self.runtime.client()).await
     }
 
-    /// As [`histories`](Self::histories), with the client of the node that ends what is detached.
+    /// Returns the histories of the tour. `client` waits for the detached instances.
     async fn histories_by(&self, client: &Client) -> Vec<Vec<HistoryEvent>> {
         let reader = Client::new(self.memory.clone());
         let mut histories = Vec::new();
@@ -160,7 +160,7 @@ impl Bench {
         histories
     }
 
-    /// The tour with its events; checks that each thing was done once. Returns the histories.
+    /// Runs the tour, checks that each effect happened once, and returns the histories.
     async fn tour(&self) -> Vec<Vec<HistoryEvent>> {
         let handle = tour::start(&self.runtime.client(), "tour", ROUNDS, 0).await.unwrap();
         for n in 0..=ROUNDS {
@@ -175,14 +175,14 @@ impl Bench {
     }
 }
 
-/// How many events each history has. That an event was waited for depends on when it came, and does not count.
+/// Returns the lengths of histories. Awaited events do not count: a wait is recorded only if its event was not there yet.
 fn shapes(histories: &[Vec<HistoryEvent>]) -> Vec<usize> {
     let waited = |event: &HistoryEvent| matches!(event.kind, EventKind::Decision(Decision::EventAwaited { .. }));
     histories.iter().map(|history| history.iter().filter(|event| !waited(event)).count()).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_duplicates_nothing() {
+async fn lost_answers_duplicate_nothing() {
     let expected = shapes(&Bench::new().await.tour().await);
     for method in [Method::Commit, Method::Submit, Method::Renew, Method::History, Method::Instance] {
         let bench = Bench::new().await;
@@ -195,10 +195,10 @@ async fn a_lost_answer_duplicates_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_to_the_question_for_work_loses_no_work() {
+async fn lost_claim_answer_loses_no_work() {
     for lost in [1, 2, 7] {
         let bench = Bench::new().await;
-        // Started by somebody without a node, so that everything has to be asked for.
+        // A client without a node, so that the node has to claim everything.
         let client = Client::new(bench.provider.clone());
         bench.faults.next(Method::Acquire, Fault::AnswerLost, lost);
         let handles = [("a", 1), ("b", 2), ("c", 3)].map(|(id, n)| (client.start("part", id, &n), n));
@@ -212,9 +212,9 @@ async fn a_lost_answer_to_the_question_for_work_loses_no_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_to_the_question_for_work_loses_no_retry() {
+async fn lost_claim_answer_loses_no_retry() {
     let bench = Bench::new().await;
-    // Every second question: also those that hand out attempts, which were in nobody's hands.
+    // Every second answer is lost, and with it claims of unowned attempts.
     for _ in 0..200 {
         bench.faults.next(Method::Acquire, Fault::AnswerLost, 1);
         bench.faults.pass(Method::Acquire, 1);
@@ -223,62 +223,62 @@ async fn a_lost_answer_to_the_question_for_work_loses_no_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hours_of_errors_at_any_call_only_delay() {
+async fn hours_of_provider_errors_only_delay() {
     let expected = shapes(&Bench::new().await.tour().await);
     for method in [Method::Renew, Method::Acquire, Method::Commit, Method::History] {
         for fault in [Fault::Before, Fault::Permanent] {
             let mut options = quick();
-            // Nothing stays in memory, so that every turn reads its history.
+            // Without a cache every turn reads its history.
             options.max_idle_instances = if method == Method::History { 0 } else { 100 };
             let bench = Bench::with(options).await;
             let begin = tokio::time::Instant::now();
-            // At most one question in the first seconds of an outage, then one in 2.5 to 5 s.
+            // After the first seconds of an outage, a call is retried every 2.5 to 5 s.
             bench.faults.next(method, fault, 3_000);
             assert_eq!(shapes(&bench.tour().await), expected, "{method:?}");
             // The first page of a history comes with the instance; only further ones are read.
             if !matches!(method, Method::Renew | Method::History) {
                 let least = Duration::from_secs(2 * 3_000);
-                assert!(begin.elapsed() > least, "{method:?} was tried in a hot loop: {:?}", begin.elapsed());
+                assert!(begin.elapsed() > least, "{method:?} was retried in a hot loop: {:?}", begin.elapsed());
             }
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn hours_without_a_join_only_delay() {
+async fn hours_of_failed_joins_only_delay() {
     for fault in [Fault::Before, Fault::Permanent] {
         let bench = Bench::new().await;
-        let handle = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
+        let handle = calls_waiting_activity::start(&bench.runtime.client(), "waiting").await.unwrap();
         bench.work.until_begun(1).await;
         bench.faults.next(Method::Join, fault, 3_000);
         let begin = tokio::time::Instant::now();
         lose_the_lease(&bench).await;
         bench.work.open();
         assert_eq!(handle.result().await.unwrap(), 2);
-        assert!(begin.elapsed() > Duration::from_secs(2 * 3_000), "tried in a hot loop: {:?}", begin.elapsed());
+        assert!(begin.elapsed() > Duration::from_secs(2 * 3_000), "retried in a hot loop: {:?}", begin.elapsed());
     }
 }
 
 #[tokio::test]
-async fn nothing_has_an_effect_before_it_is_committed() {
+async fn no_effect_precedes_its_commit() {
     let bench = Bench::new().await;
     let client = bench.runtime.client();
     bench.faults.hold(Method::Commit);
-    // Stored before its first turn.
+    // With `Attach`, the start is stored before its first turn.
     let handle = tour::start(&client, "held", 0, 0).if_exists(IfExists::Attach).await.unwrap();
     bench.faults.until_begun(Method::Commit, 1).await;
-    // Time enough for whoever does not wait.
+    // Time in which a node that did not wait for the commit would run the activity.
     bench.faults.until_more(Method::Renew, 3).await;
-    assert!(bench.work.done().is_empty(), "an activity runs that no history knows of");
+    assert!(bench.work.done().is_empty(), "an activity ran before its schedule was committed");
     assert_eq!(handle.status().await.unwrap().events.0, 0);
     bench.faults.release(Method::Commit);
     handle.raise(Go { n: 1 }).await.unwrap();
     handle.result().await.unwrap();
-    // Nor is a client told that something is there which is not.
+    // A start is not confirmed to its client before it is stored.
     for method in [Method::Commit, Method::Submit] {
         bench.faults.hold(method);
     }
-    let mut start = Box::pin(part::start(&client, "told", 1).into_future());
+    let mut start = Box::pin(part::start(&client, "reported", 1).into_future());
     assert!((&mut start).now_or_never().is_none());
     bench.faults.until_more(Method::Renew, 3).await;
     assert!((&mut start).now_or_never().is_none());
@@ -288,14 +288,14 @@ async fn nothing_has_an_effect_before_it_is_committed() {
     assert_eq!(start.await.unwrap().result().await.unwrap(), 2);
 }
 
-/// The node of a tour dies when it has begun so many calls, the last of which `fault` befalls; another takes over. Whether
-/// the tour was over before.
-async fn dies(method: Method, fault: Fault, calls: usize, expected: &[usize]) -> bool {
+/// Runs a tour whose node dies at the n-th call of a method, which gets `fault`, and continues it on another node. Returns
+/// true if the tour ended before that call.
+async fn tour_with_death(method: Method, fault: Fault, calls: usize, expected: &[usize]) -> bool {
     let mut bench = Bench::new().await;
     let faults = bench.faults.clone();
     let met = faults.nth(method, calls, fault);
     let client = Client::new(bench.memory.clone());
-    // Stored before its first turn, so that it is there when that fails.
+    // With `Attach`, the start is stored before its first turn, and survives the failure of that turn.
     let start = tour::start(&bench.runtime.client(), "tour", ROUNDS, 0).if_exists(IfExists::Attach);
     let handle = start.await.unwrap();
     for n in 0..=ROUNDS {
@@ -324,19 +324,22 @@ async fn dies(method: Method, fault: Fault, calls: usize, expected: &[usize]) ->
         });
         let mut outcomes: Vec<_> = outcomes.collect();
         outcomes.sort_unstable();
-        assert!(outcomes.windows(2).all(|pair| pair[0] != pair[1]), "{method:?}, call {calls}: an outcome came twice");
+        assert!(
+            outcomes.windows(2).all(|pair| pair[0] != pair[1]),
+            "{method:?}, call {calls}: an outcome was recorded twice"
+        );
     }
-    assert_eq!(bench.work.done().len(), 6 * (ROUNDS as usize + 1), "all is done");
+    assert_eq!(bench.work.done().len(), 6 * (ROUNDS as usize + 1), "an effect is missing");
     false
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_death_before_or_after_any_call_changes_nothing() {
+async fn node_death_around_any_call_changes_nothing() {
     let expected = shapes(&Bench::new().await.tour().await);
     for method in [Method::Commit, Method::Acquire] {
         for fault in [Fault::Hangs, Fault::AnswerHangs] {
             let mut calls = 1;
-            while !dies(method, fault, calls, &expected).await {
+            while !tour_with_death(method, fault, calls, &expected).await {
                 calls += 1;
             }
             assert!(calls > 5, "{method:?}: only {calls} calls");
@@ -345,7 +348,7 @@ async fn a_death_before_or_after_any_call_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_fails_is_tried_again_and_its_neighbours_are_done() {
+async fn failed_entry_is_retried_and_its_neighbours_are_committed() {
     let bench = Bench::new().await;
     for _ in 0..50 {
         bench.faults.next(Method::Commit, Fault::FirstEntry, 3);
@@ -355,10 +358,10 @@ async fn an_entry_that_fails_is_tried_again_and_its_neighbours_are_done() {
 }
 
 #[tokio::test]
-async fn a_turn_that_is_refused_is_made_again_with_all_that_it_has_read() {
+async fn refused_turn_is_repeated_with_all_its_messages() {
     let expected = shapes(&Bench::new().await.tour().await);
     for refused in [1, 2, 5] {
-        // One place for activities: a refused turn must not keep it.
+        // One permit for activities: a refused turn must release it.
         let mut options = quick();
         options.max_activities = 1;
         let bench = Bench::with(options).await;
@@ -367,12 +370,12 @@ async fn a_turn_that_is_refused_is_made_again_with_all_that_it_has_read() {
             bench.faults.next(Method::Commit, Fault::TurnsRefused, refused);
         }
         let tour = tokio::time::timeout(Duration::from_secs(60), bench.tour()).await;
-        assert_eq!(shapes(&tour.expect("it stands still")), expected);
+        assert_eq!(shapes(&tour.expect("the tour is stuck")), expected);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_is_patient_with_storage_that_fails() {
+async fn client_retries_provider_errors() {
     let bench = Bench::new().await;
     for method in [Method::Submit, Method::Instance, Method::History, Method::List] {
         bench.faults.next(method, Fault::Before, 5);
@@ -386,7 +389,7 @@ async fn a_client_is_patient_with_storage_that_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_is_told_when_storage_fails_for_long_or_for_good() {
+async fn client_reports_long_and_permanent_provider_errors() {
     let bench = Bench::new().await;
     let client = bench.runtime.client();
     for fault in [Fault::Before, Fault::Permanent] {
@@ -394,37 +397,37 @@ async fn a_client_is_told_when_storage_fails_for_long_or_for_good() {
             bench.faults.always(method, fault);
         }
         let before = bench.faults.begun(Method::Submit);
-        let error = client.start("part", "told", &1).await.unwrap_err();
+        let error = client.start("part", "reported", &1).await.unwrap_err();
         assert_eq!(error.code(), duroxide::ErrorCode::StorageFailed, "{error}");
-        assert!(error.to_string().contains("injected"), "the cause is told: {error}");
-        assert!(error.to_string().contains("do as asked"), "what was to be done is told: {error}");
+        assert!(error.to_string().contains("injected"), "the error names its cause: {error}");
+        assert!(error.to_string().contains("make the call"), "the error names the operation: {error}");
         assert_eq!(error.is_retryable(), fault == Fault::Before);
         let calls = bench.faults.begun(Method::Submit) - before;
         assert!(if fault == Fault::Permanent { calls == 1 } else { (5..100).contains(&calls) }, "{calls} calls");
-        assert!(client.handle("told").status().await.unwrap_err().is_retryable() == (fault == Fault::Before));
+        assert!(client.handle("reported").status().await.unwrap_err().is_retryable() == (fault == Fault::Before));
         bench.faults.heal();
     }
-    // Nothing was started, and nothing stands in the way.
-    assert!(client.handle("told").status().await.unwrap_err().is_not_found());
-    assert_eq!(client.start("part", "told", &1).await.unwrap().result().await.unwrap(), 2);
+    // The failed starts have stored nothing, and the id is free.
+    assert!(client.handle("reported").status().await.unwrap_err().is_not_found());
+    assert_eq!(client.start("part", "reported", &1).await.unwrap().result().await.unwrap(), 2);
 }
 
 #[orchestration]
-async fn calls_what_waits(ctx: OrchestrationContext) -> duroxide::Result<u64> {
+async fn calls_waiting_activity(ctx: OrchestrationContext) -> duroxide::Result<u64> {
     waits_until_open::call(&ctx).await?;
     Ok(charge::call(&ctx, 1).await?)
 }
 
 #[orchestration]
-async fn calls_what_blocks(ctx: OrchestrationContext) -> duroxide::Result<u64> {
+async fn calls_blocking_activity(ctx: OrchestrationContext) -> duroxide::Result<u64> {
     blocks_until_open::call(&ctx).await?;
     Ok(charge::call(&ctx, 1).await?)
 }
 
 #[tokio::test]
-async fn a_renewal_that_fails_is_not_a_loss() {
+async fn failed_renewals_do_not_lose_the_lease() {
     let bench = Bench::new().await;
-    let handle = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
+    let handle = calls_waiting_activity::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
     bench.faults.next(Method::Renew, Fault::Before, 2);
     bench.faults.next(Method::Renew, Fault::AnswerLost, 2);
@@ -433,10 +436,10 @@ async fn a_renewal_that_fails_is_not_a_loss() {
     bench.work.open();
     assert_eq!(handle.result().await.unwrap(), 2);
     assert_eq!(*bench.work.begun.borrow(), 1, "the activity was run once");
-    assert_eq!(bench.faults.begun(Method::Join), 1, "the node has not stepped back");
+    assert_eq!(bench.faults.begun(Method::Join), 1, "the node kept its lease");
 }
 
-/// Lets the node of a runtime count as dead, and waits until it is a member again.
+/// Expires the lease of the runtime's node, and waits until the node has joined again.
 async fn lose_the_lease(bench: &Bench) {
     let joined = bench.faults.begun(Method::Join);
     let epoch = bench.runtime.client().nodes().await.unwrap()[0].epoch;
@@ -445,11 +448,11 @@ async fn lose_the_lease(bench: &Bench) {
 }
 
 #[tokio::test]
-async fn a_node_that_lost_its_lease_joins_again_and_goes_on() {
+async fn node_with_a_lost_lease_rejoins_and_continues() {
     for round in 0..30 {
         let bench = Bench::new().await;
         let client = bench.runtime.client();
-        let waiting = calls_what_waits::start(&client, "waiting").await.unwrap();
+        let waiting = calls_waiting_activity::start(&client, "waiting").await.unwrap();
         let tour = tour::start(&client, "tour", ROUNDS, 0).await.unwrap();
         bench.work.until_begun(1).await;
         lose_the_lease(&bench).await;
@@ -460,7 +463,7 @@ async fn a_node_that_lost_its_lease_joins_again_and_goes_on() {
             tour.raise(Go { n: u64::from(n) * 100 }).await.unwrap();
         }
         assert_eq!(tour.result().await.unwrap(), expected(), "round {round}");
-        // What was started after it joined again is owned under its new lease.
+        // New instances are owned under the new lease.
         assert_eq!(client.start("part", "new", &1).await.unwrap().result().await.unwrap(), 2);
         bench.runtime.shutdown().await.unwrap();
     }
@@ -477,31 +480,31 @@ async fn lost_lease_is_logged_with_its_code() {
 }
 
 #[tokio::test]
-async fn a_node_that_lost_its_lease_has_its_places_again() {
+async fn lost_lease_releases_activity_permits() {
     let mut options = quick();
     options.max_activities = 1;
     let bench = Bench::with(options).await;
-    // The turn that schedules the activity is stored, and answered when the lease is lost.
+    // The turn that schedules the activity is stored; its answer arrives after the loss of the lease.
     let stored = bench.faults.nth(Method::Commit, 1, Fault::AnswerWaits);
-    let start = tokio::spawn(calls_what_waits::start(&bench.runtime.client(), "waiting").into_future());
+    let start = tokio::spawn(calls_waiting_activity::start(&bench.runtime.client(), "waiting").into_future());
     stored.await;
     lose_the_lease(&bench).await;
     bench.work.open();
     bench.faults.release_answers(Method::Commit);
     let handle = start.await.unwrap().unwrap();
     let result = tokio::time::timeout(Duration::from_secs(20), handle.result()).await;
-    assert_eq!(result.expect("there is no place for its activity").unwrap(), 2);
+    assert_eq!(result.expect("there is no permit for its activity").unwrap(), 2);
 }
 
 #[tokio::test]
-async fn a_node_that_lost_its_lease_may_be_given_what_it_still_runs() {
+async fn rejoined_node_can_claim_an_activity_it_still_runs() {
     for _ in 0..10 {
         let bench = Bench::new().await;
-        let handle = calls_what_blocks::start(&bench.runtime.client(), "blocking").await.unwrap();
+        let handle = calls_blocking_activity::start(&bench.runtime.client(), "blocking").await.unwrap();
         bench.work.until_begun(1).await;
         let asked = bench.faults.begun(Method::Acquire);
         lose_the_lease(&bench).await;
-        // What is asked for after the join hands the activity out again, while its first run is still there.
+        // After the join, the node claims the activity again while its first run still blocks.
         bench.faults.until_begun(Method::Acquire, asked + 1).await;
         bench.work.until_begun(2).await;
         bench.work.open();
@@ -510,20 +513,20 @@ async fn a_node_that_lost_its_lease_may_be_given_what_it_still_runs() {
 }
 
 #[tokio::test]
-async fn a_join_that_fails_is_tried_again() {
+async fn failed_join_is_retried() {
     let bench = Bench::new().await;
-    let handle = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
+    let handle = calls_waiting_activity::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
     bench.faults.next(Method::Join, Fault::Before, 2);
     bench.faults.next(Method::Join, Fault::AnswerLost, 2);
     lose_the_lease(&bench).await;
     bench.work.open();
     assert_eq!(handle.result().await.unwrap(), 2);
-    assert_eq!(bench.runtime.client().nodes().await.unwrap().len(), 1, "earlier terms are over");
+    assert_eq!(bench.runtime.client().nodes().await.unwrap().len(), 1, "earlier memberships are still listed");
 }
 
 #[tokio::test]
-async fn two_nodes_that_race_for_an_instance_write_one_history() {
+async fn two_nodes_racing_for_an_instance_write_one_history() {
     let expected = shapes(&Bench::new().await.tour().await);
     for held in 1..20 {
         let bench = Bench::new().await;
@@ -531,7 +534,7 @@ async fn two_nodes_that_race_for_an_instance_write_one_history() {
         for n in 0..=ROUNDS {
             handle.raise(Go { n: u64::from(n) * 100 }).await.unwrap();
         }
-        // A commit of the first node is on its way when the node counts as dead and another takes over.
+        // A commit of the first node is delayed until its lease has expired, and another node has claimed the instance.
         let on_its_way = bench.faults.nth(Method::Commit, held, Fault::Waits);
         let result = tokio::spawn(async move { handle.result().await });
         on_its_way.await;
@@ -546,14 +549,16 @@ async fn two_nodes_that_race_for_an_instance_write_one_history() {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_although_the_storage_does_not_answer() {
+async fn shutdown_ends_while_the_provider_hangs_or_fails() {
     let methods = [Method::Commit, Method::Acquire, Method::Leave];
-    let ends = methods.into_iter().flat_map(|method| [ends_although(method, true), ends_although(method, false)]);
+    let ends = methods
+        .into_iter()
+        .flat_map(|method| [shutdown_ends_although(method, true), shutdown_ends_although(method, false)]);
     futures_util::future::join_all(ends).await;
 }
 
-/// A shutdown ends although one method of the storage does not answer, or fails.
-async fn ends_although(method: Method, hangs: bool) {
+/// Shuts down while one method of the provider hangs or fails.
+async fn shutdown_ends_although(method: Method, hangs: bool) {
     let mut options = quick();
     options.drain = Duration::from_millis(20);
     let bench = Bench::with(options).await;
@@ -565,9 +570,9 @@ async fn ends_although(method: Method, hangs: bool) {
     let client = bench.runtime.client();
     let _handle = client.start("part", "part", &1).if_exists(IfExists::Attach).await.unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(20), bench.runtime.shutdown()).await;
-    ended.unwrap_or_else(|_| panic!("{method:?} keeps it")).unwrap();
+    ended.unwrap_or_else(|_| panic!("{method:?} blocks the shutdown")).unwrap();
     bench.faults.heal();
-    // What it left is taken on by the next.
+    // The next node claims the remaining work.
     for node in Client::new(bench.memory.clone()).nodes().await.unwrap() {
         bench.memory.kill(node.epoch);
     }
@@ -576,14 +581,14 @@ async fn ends_although(method: Method, hangs: bool) {
 }
 
 #[tokio::test]
-async fn a_draining_node_does_not_ask_for_work_in_a_loop() {
+async fn draining_node_does_not_claim_in_a_loop() {
     let bench = Bench::new().await;
-    let waiting = calls_what_waits::start(&bench.runtime.client(), "waiting").await.unwrap();
+    let waiting = calls_waiting_activity::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;
     let shutdown = tokio::spawn(bench.runtime.shutdown());
     tokio::task::yield_now().await;
     bench.faults.until_more(Method::Renew, 1).await;
-    // It drains. A node without code, so that what it starts is for others.
+    // The node drains now. The new instance comes from a node without code, which cannot run it.
     let starter = builder(&bench.provider, &bench.clock, &bench.work).registry(Registry::empty());
     let starter = starter.start().await.unwrap();
     let client = starter.client();
@@ -593,16 +598,16 @@ async fn a_draining_node_does_not_ask_for_work_in_a_loop() {
         bench.faults.until_more(Method::Renew, 1).await;
     }
     let asked = bench.faults.begun(Method::Acquire) - before;
-    assert!(asked < 20, "{asked} questions although there is no place for anything");
+    assert!(asked < 20, "{asked} requests for work while draining");
     bench.work.open();
     shutdown.await.unwrap().unwrap();
     let next = builder(&bench.provider, &bench.clock, &bench.work).start().await.unwrap();
     assert_eq!(next.client().handle(new.id().unwrap()).result().await.unwrap(), 2);
-    assert_eq!(calls_what_waits::handle(&next.client(), waiting.id().unwrap()).result().await.unwrap(), 2);
+    assert_eq!(calls_waiting_activity::handle(&next.client(), waiting.id().unwrap()).result().await.unwrap(), 2);
 }
 
 #[orchestration]
-async fn dozes(ctx: OrchestrationContext) -> duroxide::Result<()> {
+async fn sleeps_briefly(ctx: OrchestrationContext) -> duroxide::Result<()> {
     ctx.sleep(Duration::from_millis(20)).await;
     Ok(())
 }
@@ -612,18 +617,20 @@ async fn charges(ctx: OrchestrationContext) -> duroxide::Result<u64> {
     Ok(charge::call(&ctx, 1).await?)
 }
 
-/// By the clock of the machine, which goes on while the storage does not.
+/// Uses the system clock, which advances while the provider hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_timer_that_is_due_while_the_storage_does_not_answer_stops_nobody() {
-    let registry =
-        Registry::empty().with_activity::<charge>().with_orchestration::<charges>().with_orchestration::<dozes>();
+async fn timer_due_during_a_hanging_claim_stops_no_other_instance() {
+    let registry = Registry::empty()
+        .with_activity::<charge>()
+        .with_orchestration::<charges>()
+        .with_orchestration::<sleeps_briefly>();
     let provider = FaultyProvider::new(MemoryProvider::new());
     let faults = provider.faults().clone();
     let builder = Runtime::builder().registry(registry).provider(provider).state(Work::default());
     let runtime = builder.start().await.unwrap();
     let client = runtime.client();
     faults.hold(Method::Acquire);
-    let dozing = dozes::start(&client, "dozing").await.unwrap();
+    let dozing = sleeps_briefly::start(&client, "dozing").await.unwrap();
     let begun = Instant::now();
     for n in 0.. {
         let handle = charges::start(&client, format!("awake-{n}")).await.unwrap();

@@ -1,9 +1,9 @@
-//! Headers: from the client to the orchestration, its activities and its children; and beside external events.
+//! Headers: of a start, which its activities and children inherit, and of external events.
 
 use duroxide::prelude::*;
 use duroxide::{ErrorCode, EventKind, Input, Registry, TextMap};
 
-/// The headers as the second attempt finds them: it comes from the queue, not from the turn.
+/// Returns the headers of its second attempt, which comes from the queue, not directly from the turn.
 #[activity(retry(max_attempts = 2, initial_interval = "1ms"))]
 async fn reads_headers(ctx: ActivityContext) -> duroxide::Result<TextMap> {
     if ctx.attempt() == 1 { Err(duroxide::Error::new("again")) } else { Ok(ctx.headers().clone()) }
@@ -17,7 +17,7 @@ fn reads_headers_at_once(ctx: ActivityContext) -> duroxide::Result<TextMap> {
 #[event]
 struct Note;
 
-/// Its own headers, those of two activities, and those of a child.
+/// Returns its own headers, those of two activities, and those of its children.
 #[orchestration]
 async fn collects_headers(ctx: OrchestrationContext, depth: u32) -> duroxide::Result<Vec<TextMap>> {
     let mut found = vec![ctx.headers()];
@@ -71,8 +71,7 @@ async fn headers_of_a_start_reach_activities_and_children() {
     let none = collects_headers::start(&client, "none", 0).await.unwrap();
     assert_eq!(none.result().await.unwrap(), vec![TextMap::new(); 3]);
     for history in [by_name.history().await.unwrap(), none.history().await.unwrap()] {
-        duroxide::testing::check_history(&registry(), &history)
-            .expect("the headers are in the output, which is compared");
+        duroxide::testing::check_history(&registry(), &history).expect("the replay returns the same headers");
     }
 }
 
@@ -82,19 +81,19 @@ fn headers_of_events(history: &[duroxide::HistoryEvent]) -> Vec<&TextMap> {
     raised
         .map(|event| match &event.kind {
             EventKind::Input(Input::EventRaised { headers, .. }) => headers,
-            _ => unreachable!("was filtered"),
+            _ => unreachable!("filtered above"),
         })
         .collect()
 }
 
 #[tokio::test]
-async fn headers_of_an_event_are_recorded_and_carried_to_the_next_execution() {
+async fn event_headers_are_recorded_and_survive_continue_as_new() {
     let test = crate::builder().registry(registry()).start().await.unwrap();
     let start = continues_with_headers::start(&test.client(), "x", 0).header("tenant", "north");
     let handle = start.await.unwrap();
     handle.raise(Note).header("traceparent", "00-ab-cd-01").header("empty", "").await.unwrap();
     test.client().handle("x").raise_named("Note", &Note).header("n", "2").await.unwrap();
-    // It has read both, and consumed none.
+    // Both events are delivered, and none is consumed.
     while handle.history_of(1).await.unwrap().len() < 4 {
         tokio::task::yield_now().await;
     }
@@ -102,7 +101,7 @@ async fn headers_of_an_event_are_recorded_and_carried_to_the_next_execution() {
     let test = crate::builder().registry(registry()).provider(test.crash()).clock(clock).start().await.unwrap();
     test.advance(hours(1));
     let handle = continues_with_headers::handle(&test.client(), "x");
-    assert_eq!(handle.result().await.unwrap()["tenant"], "north", "also in the second execution");
+    assert_eq!(handle.result().await.unwrap()["tenant"], "north", "the second execution has the headers of the start");
     let second = TextMap::from([("n".to_owned(), "2".to_owned())]);
     for execution in 1..=2 {
         let history = handle.history_of(execution).await.unwrap();

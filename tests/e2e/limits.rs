@@ -1,4 +1,4 @@
-//! Sizes: what is within a limit works, what is beyond is refused with the limit, the value and the knob.
+//! Limits of sizes: the error of a value beyond a limit names the limit, the value and the option.
 
 use duroxide::prelude::*;
 use duroxide::{ErrorCode, Registry, RuntimeOptions};
@@ -15,7 +15,7 @@ async fn measures(ctx: OrchestrationContext, text: String, times: usize) -> duro
 }
 
 #[tokio::test]
-async fn megabytes_pass() {
+async fn megabyte_payloads_pass() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::empty().with_activity::<repeats>().with_orchestration::<measures>();
     let runtime = Runtime::builder().registry(registry).sqlite(folder.path().join("large.db")).start().await.unwrap();
@@ -26,7 +26,7 @@ async fn megabytes_pass() {
 }
 
 #[tokio::test]
-async fn an_input_beyond_the_limit_is_refused_to_the_caller() {
+async fn input_beyond_the_limit_is_refused() {
     let mut options = RuntimeOptions::default();
     options.limits.payload = 1000;
     let test = crate::builder().options(options).start().await.unwrap();
@@ -41,7 +41,7 @@ async fn an_input_beyond_the_limit_is_refused_to_the_caller() {
 }
 
 #[orchestration]
-async fn goes_on(ctx: OrchestrationContext, steps: u64) -> duroxide::Result<u64> {
+async fn sleeps_often(ctx: OrchestrationContext, steps: u64) -> duroxide::Result<u64> {
     for _ in 0..steps {
         ctx.sleep(minutes(1)).await;
     }
@@ -49,18 +49,18 @@ async fn goes_on(ctx: OrchestrationContext, steps: u64) -> duroxide::Result<u64>
 }
 
 #[tokio::test]
-async fn a_history_beyond_the_limit_suspends_until_the_limit_is_raised() {
+async fn history_beyond_the_limit_suspends_until_it_is_raised() {
     let mut options = RuntimeOptions::default();
     options.limits.history = 50;
     let test = crate::builder().options(options).build_id("narrow").start().await.unwrap();
-    let within = goes_on::start(&test.client(), "within", 24).await.unwrap();
+    let within = sleeps_often::start(&test.client(), "within", 24).await.unwrap();
     assert_eq!(within.result().await.unwrap(), 24);
-    let beyond = goes_on::start(&test.client(), "beyond", 100).await.unwrap();
+    let beyond = sleeps_often::start(&test.client(), "beyond", 100).await.unwrap();
     let suspension = beyond.wait_for(|status| status.suspension.is_some()).await.unwrap().suspension.unwrap();
     assert_eq!(suspension.code, ErrorCode::HistoryTooLong);
     assert!(suspension.to_string().contains("50") && suspension.to_string().contains("limits.history"), "{suspension}");
     let clock = test.clock().clone();
     let provider = test.crash();
     let test = crate::builder().build_id("wide").provider(provider).clock(clock).start().await.unwrap();
-    assert_eq!(goes_on::handle(&test.client(), "beyond").result().await.unwrap(), 100);
+    assert_eq!(sleeps_often::handle(&test.client(), "beyond").result().await.unwrap(), 100);
 }

@@ -1,4 +1,4 @@
-//! Plain `tracing`: what user code says appears once, however often it is replayed.
+//! Plain `tracing` in user code: each line is logged once, no matter how often it is replayed.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -10,14 +10,14 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// A line that was logged: the names of its spans from the outermost, and its fields.
+/// A logged line: the names of its spans from the outermost inwards, and its level and fields.
 #[derive(Debug, Clone)]
 pub(crate) struct Line {
     pub(crate) spans: Vec<String>,
     pub(crate) text: String,
 }
 
-/// What has been logged in this process. Turns are made on threads of their own, so that this takes a global subscriber.
+/// The log of this process. Turns run on their own threads, so only a global subscriber sees their lines.
 pub(crate) struct Log {
     lines: Mutex<Vec<Line>>,
     changed: watch::Sender<()>,
@@ -35,13 +35,13 @@ pub(crate) fn log() -> &'static Log {
 }
 
 impl Log {
-    /// The lines that hold a text.
+    /// Returns the lines that contain a text.
     pub(crate) fn with(&self, text: &str) -> Vec<Line> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().filter(|line| line.text.contains(text)).cloned().collect()
     }
 
-    /// Waits for a line that holds a text.
+    /// Waits for a line that contains a text.
     pub(crate) async fn until(&self, text: &str) -> Line {
         let mut changes = self.changed.subscribe();
         loop {
@@ -78,15 +78,15 @@ impl Visit for Text {
     }
 }
 
-/// Every turn begins with a replay.
-fn forgetful() -> RuntimeOptions {
+/// Options without a cache: every turn begins with a replay.
+fn without_cache() -> RuntimeOptions {
     let mut options = RuntimeOptions::default();
     options.max_idle_instances = 0;
     options
 }
 
 #[orchestration]
-async fn says(ctx: OrchestrationContext, name: String) -> duroxide::Result<()> {
+async fn logs(ctx: OrchestrationContext, name: String) -> duroxide::Result<()> {
     for step in 0..5 {
         tracing::info!("{name} before {step}");
         let nap = async {
@@ -100,10 +100,10 @@ async fn says(ctx: OrchestrationContext, name: String) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn each_line_appears_once_although_it_is_replayed() {
+async fn replayed_lines_are_logged_once() {
     let log = log();
-    let test = crate::builder().options(forgetful()).start().await.unwrap();
-    says::start(&test.client(), "says", "repeats".to_owned()).await.unwrap().result().await.unwrap();
+    let test = crate::builder().options(without_cache()).start().await.unwrap();
+    logs::start(&test.client(), "logs", "repeats".to_owned()).await.unwrap().result().await.unwrap();
     for step in 0..5 {
         for (when, times) in [("before", 1), ("within", 1)] {
             assert_eq!(log.with(&format!("repeats {when} {step}")).len(), times, "{when} {step}");
@@ -112,33 +112,33 @@ async fn each_line_appears_once_although_it_is_replayed() {
     assert_eq!(log.with("repeats behind").len(), 5);
 }
 
-/// The same decisions, once without a word and once with: a line of the second is met first when it replays the first.
-enum Talk<const LOUD: bool> {}
+/// An orchestration in two builds, without and with log lines: replay reaches the lines of the second build first.
+enum Logs<const LOGGING: bool> {}
 
-impl<const LOUD: bool> Orchestration for Talk<LOUD> {
+impl<const LOGGING: bool> Orchestration for Logs<LOGGING> {
     const NAME: &'static str = "talk";
     type Input = String;
     type Output = ();
     type Error = duroxide::Error;
 }
 
-impl<const LOUD: bool> OrchestrationFn for Talk<LOUD> {
+impl<const LOGGING: bool> OrchestrationFn for Logs<LOGGING> {
     async fn run(ctx: OrchestrationContext, name: String) -> duroxide::Result<()> {
-        if LOUD {
-            tracing::info!("{name} talks at first");
+        if LOGGING {
+            tracing::info!("{name} logs first");
         }
         ctx.sleep(hours(1)).await;
-        if LOUD {
-            tracing::info!("{name} talks at last");
+        if LOGGING {
+            tracing::info!("{name} logs last");
         }
         Ok(())
     }
 }
 
 #[tokio::test]
-async fn a_line_that_is_met_first_in_a_replay_still_appears_live() {
+async fn line_first_met_in_a_replay_is_logged_when_live() {
     let log = log();
-    let quiet = Registry::empty().with_orchestration::<Talk<false>>();
+    let quiet = Registry::empty().with_orchestration::<Logs<false>>();
     let test = crate::builder().registry(quiet).start().await.unwrap();
     let handle = test.client().start("talk", "old", &"old").await.unwrap();
     while handle.status().await.unwrap().events.0 < 2 {
@@ -146,13 +146,13 @@ async fn a_line_that_is_met_first_in_a_replay_still_appears_live() {
     }
     let clock = test.clock().clone();
     let provider = test.crash();
-    let loud = Registry::empty().with_orchestration::<Talk<true>>();
+    let loud = Registry::empty().with_orchestration::<Logs<true>>();
     let test = crate::builder().registry(loud).provider(provider).clock(clock).start().await.unwrap();
     let handle = test.client().handle("old");
     handle.result().await.unwrap();
-    assert_eq!((log.with("old talks at first").len(), log.with("old talks at last").len()), (0, 1));
+    assert_eq!((log.with("old logs first").len(), log.with("old logs last").len()), (0, 1));
     test.client().start("talk", "new", &"new").await.unwrap().result().await.unwrap();
-    assert_eq!((log.with("new talks at first").len(), log.with("new talks at last").len()), (1, 1));
+    assert_eq!((log.with("new logs first").len(), log.with("new logs last").len()), (1, 1));
 }
 
 #[orchestration]
@@ -171,9 +171,9 @@ async fn within_a_span(ctx: OrchestrationContext) -> duroxide::Result<()> {
 }
 
 #[tokio::test]
-async fn a_span_that_was_opened_in_a_replay_holds_the_lines_behind_it() {
+async fn span_opened_in_a_replay_contains_the_live_lines() {
     let log = log();
-    let test = crate::builder().options(forgetful()).start().await.unwrap();
+    let test = crate::builder().options(without_cache()).start().await.unwrap();
     within_a_span::start(&test.client(), "span").await.unwrap().result().await.unwrap();
     let spans = |text| log.with(text).into_iter().map(|line| line.spans).collect::<Vec<_>>();
     assert_eq!(spans("spanned once"), [["ordering"]]);
@@ -187,7 +187,7 @@ async fn takes_text(ctx: OrchestrationContext, text: String) -> duroxide::Result
 }
 
 #[tokio::test]
-async fn a_suspension_is_logged_with_its_code_and_instance() {
+async fn suspension_is_logged_with_its_code_and_instance() {
     let log = log();
     let test = crate::started().await;
     test.client().start("takes_text", "suspended-and-logged", &5).await.unwrap();
@@ -195,33 +195,33 @@ async fn a_suspension_is_logged_with_its_code_and_instance() {
     assert!(line.text.starts_with("ERROR") && line.text.contains("DUR0022"), "{line:?}");
 }
 
-/// Set in the process that [`the_library_installs_no_subscriber`] starts.
+/// Set in the process that [`library_installs_no_subscriber`] starts.
 const ALONE: &str = "DUROXIDE_TEST_ALONE";
 
 #[tokio::test]
 #[ignore = "runs in a process of its own"]
-async fn without_a_subscriber() {
+async fn run_without_a_subscriber() {
     if std::env::var_os(ALONE).is_none() {
         return;
     }
-    let test = crate::builder().options(forgetful()).start().await.unwrap();
-    says::start(&test.client(), "says", "alone".to_owned()).await.unwrap().result().await.unwrap();
+    let test = crate::builder().options(without_cache()).start().await.unwrap();
+    logs::start(&test.client(), "logs", "alone".to_owned()).await.unwrap().result().await.unwrap();
     test.client().start("takes_text", "suspended", &5).await.unwrap();
     test.client().handle("suspended").wait_for(|status| status.suspension.is_some()).await.unwrap();
     test.shutdown().await.unwrap();
-    assert!(!tracing::dispatcher::has_been_set(), "somebody has set a subscriber");
-    // One that the program installs late is served from then on.
+    assert!(!tracing::dispatcher::has_been_set(), "a subscriber was set");
+    // A subscriber that the program installs later gets all lines from then on.
     let log = log();
-    let test = crate::builder().options(forgetful()).start().await.unwrap();
-    says::start(&test.client(), "says", "late".to_owned()).await.unwrap().result().await.unwrap();
+    let test = crate::builder().options(without_cache()).start().await.unwrap();
+    logs::start(&test.client(), "logs", "late".to_owned()).await.unwrap().result().await.unwrap();
     assert_eq!(log.with("late behind").len(), 5);
     assert_eq!(log.with("late before 0").len(), 1);
 }
 
 #[test]
-fn the_library_installs_no_subscriber() {
+fn library_installs_no_subscriber() {
     let alone = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "logging::without_a_subscriber", "--include-ignored", "--nocapture"])
+        .args(["--exact", "logging::run_without_a_subscriber", "--include-ignored", "--nocapture"])
         .env(ALONE, "1")
         .output()
         .unwrap();

@@ -1,4 +1,4 @@
-//! What users see, through the public API: one file for each theme.
+//! Tests of the library through its public API: one file for each theme.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
@@ -34,13 +34,13 @@ use std::sync::atomic::AtomicU32;
 
 use duroxide::testing::{TestRuntime, TestRuntimeBuilder};
 
-/// A runtime with everything that is annotated in this binary, and the state that some of it takes.
+/// Returns a builder with all annotated functions of this binary, and the states that they take.
 fn builder() -> TestRuntimeBuilder {
     TestRuntime::builder()
         .state(Arc::new(AtomicU32::new(0)))
         .state(continue_as_new::Gates::default())
         .state(faults::Work::default())
-        .state(runtime::Door::default())
+        .state(runtime::Gate::default())
         .state(support::Faults::default())
 }
 

@@ -1,4 +1,4 @@
-//! Memory does not grow with what is over. This binary runs itself again, so that nothing else is in the process.
+//! Memory does not grow with finished instances. The test runs this binary again, to measure a process without other tests.
 
 use std::process::Command;
 
@@ -26,23 +26,23 @@ async fn waits_for_more(ctx: OrchestrationContext) -> duroxide::Result<()> {
     Ok(())
 }
 
-/// Memory of this process that is in use, in KiB.
+/// Returns the resident memory of this process, in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Not a test by itself: works, and says how much memory is in use after each round.
+/// The child process of the test below: runs instances, and prints the resident memory after each round.
 #[tokio::test]
-async fn works_for_many_rounds() {
+async fn run_many_rounds() {
     let Ok(rounds) = std::env::var("ROUNDS") else { return };
     let mut options = RuntimeOptions::default();
     // Every turn replays its history.
     options.max_idle_instances = 0;
     let test = crate::builder().options(options).start().await.unwrap();
     let client = test.client();
-    // This one stays live.
+    // An instance on another runtime that stays live.
     let other = crate::started().await;
     let lasting = waits_for_more::start(&other.client(), "lasting").await.unwrap();
     for round in 0..rounds.parse().unwrap() {
@@ -58,7 +58,7 @@ async fn works_for_many_rounds() {
             }
         });
         join_all(work).await;
-        // Nobody waits for as long as it takes.
+        // Register waits for a result and drop them: they must not accumulate.
         for _ in 0..1000 {
             assert!(lasting.result().now_or_never().is_none());
         }
@@ -72,12 +72,12 @@ async fn works_for_many_rounds() {
 }
 
 #[test]
-fn memory_does_not_grow_with_what_is_over() {
+fn memory_does_not_grow_with_finished_instances() {
     const ROUNDS: usize = 14;
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "memory::works_for_many_rounds", "--nocapture"])
+        .args(["--exact", "memory::run_many_rounds", "--nocapture"])
         .env("ROUNDS", ROUNDS.to_string())
-        // One heap: what each of several keeps for later is no growth.
+        // One heap: the free lists of several heaps would look like growth.
         .env("MALLOC_ARENA_MAX", "1")
         .output()
         .unwrap();
@@ -85,7 +85,7 @@ fn memory_does_not_grow_with_what_is_over() {
     let output = String::from_utf8(output.stdout).unwrap();
     let resident: Vec<u64> = output.lines().filter_map(|l| l.strip_prefix("resident ")?.parse().ok()).collect();
     assert_eq!(resident.len(), ROUNDS, "{output}");
-    // What is needed once is there after a few rounds; 2,700 instances in 5,400 executions come after them.
+    // The first five rounds warm up caches. 2,700 instances with 5,400 executions follow.
     let growth = resident[ROUNDS - 1].saturating_sub(resident[4]);
     assert!(growth < 512, "it grew by {growth} KiB: {resident:?}");
 }

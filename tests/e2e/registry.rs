@@ -1,4 +1,4 @@
-//! What a program can run: what is wrong with it is told at the start, and what nobody runs is shown until somebody does.
+//! Registries: their errors refuse the start, and work that no node has registered is shown as unclaimed.
 
 use std::task::{Context, Poll, Waker};
 
@@ -6,11 +6,11 @@ use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::{ErrorCode, Registry, StartError, StateType};
 
-/// A state that the tests of this file give, or do not.
+/// A state that some tests of this file provide, and others do not.
 #[derive(Clone)]
 struct Warehouse(u32);
 
-/// Written by hand, since what is annotated is found by all other tests, too.
+/// Implements an activity by hand: the registries of all other tests would discover an annotated one.
 macro_rules! activity {
     ($type:ident, $name:literal) => {
         enum $type {}
@@ -72,11 +72,11 @@ impl OrchestrationFn for AlsoSends {
 
 async fn refused(registry: Registry) -> StartError {
     let start = Runtime::builder().registry(registry).in_memory().expect_crate("duroxide-nowhere").start().await;
-    start.err().expect("the start is refused")
+    start.err().expect("a refused start")
 }
 
 #[tokio::test]
-async fn all_that_is_wrong_is_told_at_once_with_its_places() {
+async fn start_reports_all_problems_with_their_places() {
     let (first, second) = (line!() + 2, line!() + 3);
     let registry = Registry::empty()
         .with_activity::<Packs>()
@@ -105,14 +105,14 @@ async fn all_that_is_wrong_is_told_at_once_with_its_places() {
     }
 }
 
-/// Contracts: their code is implemented by hand below.
+/// A contract. Its code is implemented by hand below.
 #[activity]
 async fn wraps(order: u32, paper: String) -> duroxide::Result<u32>;
 
 #[orchestration(version = "2.0.0")]
 async fn delivers(ctx: OrchestrationContext, order: u32) -> duroxide::Result<()>;
 
-/// The code of a contract, with other parameters: `0` none, `1` other names, `2` the same in another order.
+/// The code of a contract with different parameters: `0` none, `1` other names, `2` the same names in another order.
 struct Wraps<const PARAMETERS: usize>;
 
 impl<const PARAMETERS: usize> Activity for Wraps<PARAMETERS> {
@@ -166,7 +166,7 @@ async fn contract_and_code_with_different_parameters_refuse_the_start() {
     assert_eq!(codes, [ErrorCode::ContractMismatch; 2], "{error}");
     assert!(error.to_string().contains("takes (order), its code") && error.to_string().contains("takes ()"), "{error}");
 
-    // Parameters are keyed by name; and a contract is compared with the code of its version.
+    // Parameters are keyed by name, so their order may differ; and a contract of another version is not compared.
     let fits = Registry::empty().with_activity::<Wraps<2>>().with_orchestration::<Delivers<false>>();
     start(fits).await.unwrap().shutdown().await.unwrap();
     assert!(Registry::discover().entries().all(|entry| entry.name() != "wraps"), "a contract cannot be run");
@@ -178,24 +178,24 @@ async fn waits_in_line(n: u32) -> duroxide::Result<u32> {
 }
 
 #[activity]
-fn stands_in_line(n: u32) -> duroxide::Result<u32> {
+fn blocks_in_line(n: u32) -> duroxide::Result<u32> {
     Ok(n)
 }
 
 #[orchestration]
 async fn queues(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
     let n = waits_in_line::call(&ctx, n).await?;
-    Ok(stands_in_line::call(&ctx, n).await?)
+    Ok(blocks_in_line::call(&ctx, n).await?)
 }
 
 #[tokio::test]
 async fn annotated_functions_are_added_one_by_one_with_their_places() {
-    let registry = Registry::empty().with::<queues>().with::<stands_in_line>().with::<waits_in_line>();
+    let registry = Registry::empty().with::<queues>().with::<blocks_in_line>().with::<waits_in_line>();
     let names: Vec<_> = registry.entries().map(|entry| entry.name()).collect();
-    assert_eq!(names, ["stands_in_line", "waits_in_line", "queues"]);
+    assert_eq!(names, ["blocks_in_line", "waits_in_line", "queues"]);
     assert!(registry.entries().all(|entry| entry.place().module.ends_with("registry")), "{registry:?}");
     let with_all = Registry::discover().with::<queues>().entries().filter(|entry| entry.name() == "queues").count();
-    assert_eq!(with_all, 1, "it is found and added, and there once");
+    assert_eq!(with_all, 1, "a discovered and added function is registered once");
 
     let runtime = Runtime::builder().in_memory().registry(registry).start().await.unwrap();
     let handle = queues::start(&runtime.client(), "queues", 7).await.unwrap();
@@ -204,17 +204,17 @@ async fn annotated_functions_are_added_one_by_one_with_their_places() {
 }
 
 #[tokio::test]
-async fn a_runtime_without_a_storage_is_refused() {
+async fn runtime_without_a_provider_is_refused() {
     let error = Runtime::builder().registry(Registry::empty()).start().await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::NotConfigured);
     assert!(error.to_string().contains(".sqlite("), "{error}");
 }
 
 #[test]
-fn a_start_outside_of_tokio_is_refused() {
+fn start_outside_of_tokio_is_refused() {
     let mut start = Box::pin(Runtime::builder().registry(Registry::empty()).in_memory().start());
     let Poll::Ready(Err(error)) = start.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
-        panic!("it is refused at once")
+        panic!("the start is not refused at once")
     };
     assert_eq!(error.code(), ErrorCode::NotConfigured);
     assert!(error.to_string().contains("tokio::main"), "{error}");
@@ -225,7 +225,7 @@ async fn node(provider: &MemoryProvider, registry: Registry, tags: &[&str]) -> R
     builder.tags(tags.iter().copied()).start().await.unwrap()
 }
 
-/// Waits until the status says that something waits for a node, and returns what.
+/// Waits until the status shows unclaimed work, and returns its description.
 async fn unclaimed<O>(handle: &Handle<O>) -> String {
     loop {
         match handle.status().await.unwrap().unclaimed {
@@ -236,7 +236,7 @@ async fn unclaimed<O>(handle: &Handle<O>) -> String {
 }
 
 #[tokio::test]
-async fn what_no_node_can_do_is_shown_and_done_once_one_can() {
+async fn unclaimed_work_is_shown_until_a_node_claims_it() {
     let provider = MemoryProvider::new();
     let orchestrations = Registry::empty().with_orchestration::<Sends>();
     let first = node(&provider, orchestrations, &[]).await;

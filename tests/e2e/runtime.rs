@@ -1,4 +1,4 @@
-//! The runtime as a whole: turns that do not return, work that blocks, shutting down, being dropped, what stays in memory.
+//! The runtime as a whole: stuck turns, blocking activities, shutdown, drop, live copies in memory.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
@@ -15,25 +15,25 @@ use futures_util::FutureExt;
 use support::{Faults, FaultyProvider, Method};
 use tokio::sync::watch;
 
-/// A door that activities wait at.
+/// A gate at which activities wait until the test opens it; it counts their arrivals and departures.
 #[derive(Clone, Default)]
-pub(crate) struct Door {
-    pub(crate) came: Arc<watch::Sender<u32>>,
-    gone: Arc<watch::Sender<u32>>,
+pub(crate) struct Gate {
+    pub(crate) arrived: Arc<watch::Sender<u32>>,
+    left: Arc<watch::Sender<u32>>,
     open: Arc<watch::Sender<bool>>,
 }
 
-impl Door {
-    pub(crate) fn came(&self) -> u32 {
-        *self.came.borrow()
+impl Gate {
+    pub(crate) fn arrived(&self) -> u32 {
+        *self.arrived.borrow()
     }
 
-    pub(crate) async fn until_came(&self, times: u32) {
-        self.came.subscribe().wait_for(|came| *came >= times).await.unwrap();
+    pub(crate) async fn until_arrived(&self, times: u32) {
+        self.arrived.subscribe().wait_for(|arrived| *arrived >= times).await.unwrap();
     }
 
-    pub(crate) async fn until_gone(&self, times: u32) {
-        self.gone.subscribe().wait_for(|gone| *gone >= times).await.unwrap();
+    pub(crate) async fn until_left(&self, times: u32) {
+        self.left.subscribe().wait_for(|left| *left >= times).await.unwrap();
     }
 
     pub(crate) fn open(&self) {
@@ -41,140 +41,140 @@ impl Door {
     }
 }
 
-struct Gone(Door);
+struct LeaveOnDrop(Gate);
 
-impl Drop for Gone {
+impl Drop for LeaveOnDrop {
     fn drop(&mut self) {
-        self.0.gone.send_modify(|n| *n += 1);
+        self.0.left.send_modify(|n| *n += 1);
     }
 }
 
 #[activity]
-pub(crate) async fn waits_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
-    let _gone = Gone(door.clone());
-    door.came.send_modify(|n| *n += 1);
-    let _ = door.open.subscribe().wait_for(|open| *open).await;
+pub(crate) async fn waits_at_gate(State(gate): State<Gate>) -> duroxide::Result<u32> {
+    let _leave = LeaveOnDrop(gate.clone());
+    gate.arrived.send_modify(|n| *n += 1);
+    let _ = gate.open.subscribe().wait_for(|open| *open).await;
     Ok(1)
 }
 
 #[activity]
-pub(crate) fn blocks_at_door(State(door): State<Door>) -> duroxide::Result<u32> {
-    door.came.send_modify(|n| *n += 1);
-    while !*door.open.borrow() {
+pub(crate) fn blocks_at_gate(State(gate): State<Gate>) -> duroxide::Result<u32> {
+    gate.arrived.send_modify(|n| *n += 1);
+    while !*gate.open.borrow() {
         std::thread::yield_now();
     }
     Ok(1)
 }
 
-/// Blocks its thread, although it is `async`.
+/// Blocks its thread although it is `async`.
 #[activity]
-async fn holds_its_thread(State(door): State<Door>) -> duroxide::Result<u32> {
-    door.came.send_modify(|n| *n += 1);
-    while !*door.open.borrow() {
+async fn blocks_its_thread(State(gate): State<Gate>) -> duroxide::Result<u32> {
+    gate.arrived.send_modify(|n| *n += 1);
+    while !*gate.open.borrow() {
         std::thread::yield_now();
     }
     Ok(1)
 }
 
 #[activity]
-async fn passes_by() -> duroxide::Result<u32> {
+async fn returns_at_once() -> duroxide::Result<u32> {
     Ok(2)
 }
 
 #[orchestration]
-async fn holds_or_passes(ctx: OrchestrationContext, holds: bool) -> duroxide::Result<u32> {
-    Ok(if holds { holds_its_thread::call(&ctx).await? } else { passes_by::call(&ctx).await? })
+async fn blocks_or_returns(ctx: OrchestrationContext, blocks: bool) -> duroxide::Result<u32> {
+    Ok(if blocks { blocks_its_thread::call(&ctx).await? } else { returns_at_once::call(&ctx).await? })
 }
 
 #[event]
-struct Ring;
+struct Signal;
 
 #[orchestration]
-pub(crate) async fn visits(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
-    join_all((0..n).map(|_| waits_at_door::call(&ctx))).await.into_iter().map(|r| r.map_err(Into::into)).sum()
+pub(crate) async fn calls_waiting(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+    join_all((0..n).map(|_| waits_at_gate::call(&ctx))).await.into_iter().map(|r| r.map_err(Into::into)).sum()
 }
 
 #[orchestration]
-async fn visits_until_it_rings(ctx: OrchestrationContext) -> duroxide::Result<bool> {
+async fn calls_waiting_until_signal(ctx: OrchestrationContext) -> duroxide::Result<bool> {
     select! {
-        _ = waits_at_door::call(&ctx) => Ok(false),
-        Ring = ctx.event::<Ring>() => Ok(true),
+        _ = waits_at_gate::call(&ctx) => Ok(false),
+        Signal = ctx.event::<Signal>() => Ok(true),
     }
 }
 
 #[orchestration]
-async fn visits_blocking(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
-    join_all((0..n).map(|_| blocks_at_door::call(&ctx))).await.into_iter().map(|r| r.map_err(Into::into)).sum()
+async fn calls_blocking_at_gate(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+    join_all((0..n).map(|_| blocks_at_gate::call(&ctx))).await.into_iter().map(|r| r.map_err(Into::into)).sum()
 }
 
 #[orchestration]
-async fn hour(ctx: OrchestrationContext) -> duroxide::Result<()> {
+async fn sleeps_an_hour(ctx: OrchestrationContext) -> duroxide::Result<()> {
     ctx.sleep(hours(1)).await;
     Ok(())
 }
 
-/// Lets the loop of [`never_returns`] end, once a test has seen what it does.
-static ENOUGH: AtomicBool = AtomicBool::new(false);
+/// Ends the loop of [`never_returns`], so that its thread does not outlive the test.
+static STOP_SPINNING: AtomicBool = AtomicBool::new(false);
 
 #[orchestration]
 async fn never_returns(ctx: OrchestrationContext) -> duroxide::Result<()> {
     ctx.sleep(Duration::ZERO).await;
-    while !ENOUGH.load(Ordering::Relaxed) {
+    while !STOP_SPINNING.load(Ordering::Relaxed) {
         std::hint::spin_loop();
     }
     Ok(())
 }
 
 #[orchestration]
-async fn rings(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+async fn awaits_signals(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
     for _ in 0..n {
-        ctx.event::<Ring>().await;
+        ctx.event::<Signal>().await;
     }
     Ok(n)
 }
 
-/// As [`rings`], with its bodies counted under a number of the test's own.
+/// Awaits signals like [`awaits_signals`], and counts its live copies under the number of its test.
 #[orchestration]
-async fn rings_counted(ctx: OrchestrationContext, counter: usize, n: u32) -> duroxide::Result<u32> {
-    let _body = Body::new(counter);
+async fn awaits_counted(ctx: OrchestrationContext, counter: usize, n: u32) -> duroxide::Result<u32> {
+    let _copy = LiveCopy::new(counter);
     for _ in 0..n {
-        ctx.event::<Ring>().await;
+        ctx.event::<Signal>().await;
     }
     Ok(n)
 }
 
-/// The bodies of [`rings_counted`] in memory: now, and the most at a time.
-struct Bodies {
+/// The number of live copies of [`awaits_counted`]: now, and at most so far.
+struct LiveCopies {
     now: AtomicI64,
     most: AtomicI64,
 }
 
-static BODIES: [Bodies; 3] = [const { Bodies { now: AtomicI64::new(0), most: AtomicI64::new(0) } }; 3];
+static LIVE_COPIES: [LiveCopies; 3] = [const { LiveCopies { now: AtomicI64::new(0), most: AtomicI64::new(0) } }; 3];
 
-impl Bodies {
+impl LiveCopies {
     fn now(&self) -> i64 {
         self.now.load(Ordering::SeqCst)
     }
 
-    async fn until_gone(&self) {
+    async fn until_left(&self) {
         while self.now() > 0 {
             tokio::task::yield_now().await;
         }
     }
 }
 
-struct Body(&'static Bodies);
+struct LiveCopy(&'static LiveCopies);
 
-impl Body {
+impl LiveCopy {
     fn new(counter: usize) -> Self {
-        let bodies = &BODIES[counter];
-        let now = bodies.now.fetch_add(1, Ordering::SeqCst) + 1;
-        bodies.most.fetch_max(now, Ordering::SeqCst);
-        Self(bodies)
+        let copies = &LIVE_COPIES[counter];
+        let now = copies.now.fetch_add(1, Ordering::SeqCst) + 1;
+        copies.most.fetch_max(now, Ordering::SeqCst);
+        Self(copies)
     }
 }
 
-impl Drop for Body {
+impl Drop for LiveCopy {
     fn drop(&mut self) {
         self.0.now.fetch_sub(1, Ordering::SeqCst);
     }
@@ -182,18 +182,18 @@ impl Drop for Body {
 
 fn registry() -> Registry {
     Registry::empty()
-        .with_activity::<waits_at_door>()
-        .with_blocking_activity::<blocks_at_door>()
-        .with_activity::<holds_its_thread>()
-        .with_activity::<passes_by>()
-        .with_orchestration::<holds_or_passes>()
-        .with_orchestration::<visits>()
-        .with_orchestration::<visits_blocking>()
-        .with_orchestration::<visits_until_it_rings>()
-        .with_orchestration::<hour>()
+        .with_activity::<waits_at_gate>()
+        .with_blocking_activity::<blocks_at_gate>()
+        .with_activity::<blocks_its_thread>()
+        .with_activity::<returns_at_once>()
+        .with_orchestration::<blocks_or_returns>()
+        .with_orchestration::<calls_waiting>()
+        .with_orchestration::<calls_blocking_at_gate>()
+        .with_orchestration::<calls_waiting_until_signal>()
+        .with_orchestration::<sleeps_an_hour>()
         .with_orchestration::<never_returns>()
-        .with_orchestration::<rings>()
-        .with_orchestration::<rings_counted>()
+        .with_orchestration::<awaits_signals>()
+        .with_orchestration::<awaits_counted>()
 }
 
 fn quick() -> RuntimeOptions {
@@ -205,30 +205,30 @@ fn quick() -> RuntimeOptions {
 
 struct Bench {
     runtime: Runtime,
-    door: Door,
+    gate: Gate,
     provider: FaultyProvider,
     clock: VirtualClock,
 }
 
-fn builder(provider: &FaultyProvider, clock: &VirtualClock, door: &Door) -> RuntimeBuilder {
-    Runtime::builder().registry(registry()).provider(provider.clone()).clock(clock.clone()).state(door.clone())
+fn builder(provider: &FaultyProvider, clock: &VirtualClock, gate: &Gate) -> RuntimeBuilder {
+    Runtime::builder().registry(registry()).provider(provider.clone()).clock(clock.clone()).state(gate.clone())
 }
 
 impl Bench {
     async fn new(options: RuntimeOptions) -> Self {
-        let (provider, clock, door) =
-            (FaultyProvider::new(MemoryProvider::new()), VirtualClock::new(), Door::default());
-        let runtime = builder(&provider, &clock, &door).options(options).start().await.unwrap();
-        Self { runtime, door, provider, clock }
+        let (provider, clock, gate) =
+            (FaultyProvider::new(MemoryProvider::new()), VirtualClock::new(), Gate::default());
+        let runtime = builder(&provider, &clock, &gate).options(options).start().await.unwrap();
+        Self { runtime, gate, provider, clock }
     }
 }
 
 #[tokio::test]
-async fn a_turn_that_never_returns_is_named_and_others_go_on() {
+async fn stuck_turn_is_logged_and_other_instances_continue() {
     let log = crate::logging::log();
     let mut options = quick();
     options.turn_threads = 1;
-    // Longer than a machine with much to do needs for the first turn.
+    // Longer than a first turn takes on a busy machine.
     options.turn_warning = Duration::from_millis(500);
     let bench = Bench::new(options).await;
     let client = bench.runtime.client();
@@ -237,38 +237,38 @@ async fn a_turn_that_never_returns_is_named_and_others_go_on() {
     for part in ["DUR0006", "never_returns", "runtime.rs"] {
         assert!(line.text.contains(part), "{part} is missing: {}", line.text);
     }
-    // The heart goes on beating, so that the node is never idle for as long as the warning takes.
-    let rings = rings::start(&client, "others", 2).await.unwrap();
-    rings.raise(Ring).await.unwrap();
-    rings.raise(Ring).await.unwrap();
-    assert_eq!(rings.result().await.unwrap(), 2);
+    // Heartbeats continue, so the warning must not depend on an idle node.
+    let others = awaits_signals::start(&client, "others", 2).await.unwrap();
+    others.raise(Signal).await.unwrap();
+    others.raise(Signal).await.unwrap();
+    assert_eq!(others.result().await.unwrap(), 2);
     stuck.terminate("it loops").await.unwrap();
     assert_eq!(stuck.wait().await.unwrap(), InstanceStatus::Terminated);
     bench.runtime.shutdown().await.unwrap();
-    ENOUGH.store(true, Ordering::Relaxed);
+    STOP_SPINNING.store(true, Ordering::Relaxed);
 }
 
 #[tokio::test]
-async fn an_async_activity_that_holds_its_thread_holds_up_no_other() {
+async fn async_activity_that_blocks_its_thread_delays_no_other() {
     let mut options = quick();
     options.turn_threads = 1;
     let bench = Bench::new(options).await;
     let client = bench.runtime.client();
-    let holds = holds_or_passes::start(&client, "holds", true).await.unwrap();
-    bench.door.until_came(1).await;
+    let blocks = blocks_or_returns::start(&client, "blocks", true).await.unwrap();
+    bench.gate.until_arrived(1).await;
     for n in 0..3 {
-        let passes = holds_or_passes::start(&client, format!("passes-{n}"), false).await.unwrap();
-        let passed = tokio::time::timeout(Duration::from_secs(20), passes.result()).await;
-        assert_eq!(passed.expect("it is not held up").unwrap(), 2);
+        let returns = blocks_or_returns::start(&client, format!("returns-{n}"), false).await.unwrap();
+        let returned = tokio::time::timeout(Duration::from_secs(20), returns.result()).await;
+        assert_eq!(returned.expect("an activity that blocks delays another").unwrap(), 2);
     }
-    bench.door.open();
-    assert_eq!(holds.result().await.unwrap(), 1);
+    bench.gate.open();
+    assert_eq!(blocks.result().await.unwrap(), 1);
     bench.runtime.shutdown().await.unwrap();
 }
 
-/// Not a test by itself: ends a tokio runtime in which a node works, many times.
+/// The child process of the test below: drops tokio runtimes while a node runs in them.
 #[test]
-fn ends_without_a_shutdown() {
+fn end_without_a_shutdown() {
     if std::env::var("ENDS_WITHOUT_A_SHUTDOWN").is_err() {
         return;
     }
@@ -278,18 +278,18 @@ fn ends_without_a_shutdown() {
             _ => tokio::runtime::Builder::new_multi_thread(),
         };
         tokio.enable_all().build().unwrap().block_on(async {
-            let runtime = Runtime::builder().in_memory().registry(registry()).state(Door::default());
+            let runtime = Runtime::builder().in_memory().registry(registry()).state(Gate::default());
             let runtime = runtime.start().await.unwrap();
-            let passes = holds_or_passes::start(&runtime.client(), "passes", false).await.unwrap();
-            assert_eq!(passes.result().await.unwrap(), 2);
+            let returns = blocks_or_returns::start(&runtime.client(), "returns", false).await.unwrap();
+            assert_eq!(returns.result().await.unwrap(), 2);
         });
     }
 }
 
 #[test]
-fn a_program_that_ends_without_a_shutdown_ends_in_silence() {
+fn program_without_a_shutdown_ends_without_a_panic() {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "runtime::ends_without_a_shutdown", "--nocapture"])
+        .args(["--exact", "runtime::end_without_a_shutdown", "--nocapture"])
         .env("ENDS_WITHOUT_A_SHUTDOWN", "1")
         .output()
         .unwrap();
@@ -298,27 +298,27 @@ fn a_program_that_ends_without_a_shutdown_ends_in_silence() {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// Computes without a pause until the heart has beaten so often, on the one thread that there is.
+/// Computes on the only thread, without a pause, until this number of renewals have begun.
 #[activity]
-async fn computes(State(faults): State<Faults>, beats: usize) -> duroxide::Result<u32> {
+async fn computes(State(faults): State<Faults>, renewals: usize) -> duroxide::Result<u32> {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let run = RUNS.fetch_add(1, Ordering::SeqCst) + 1;
     let (begin, begun) = (std::time::Instant::now(), faults.begun(Method::Renew));
-    while faults.begun(Method::Renew) < begun + beats {
+    while faults.begun(Method::Renew) < begun + renewals {
         if begin.elapsed() > Duration::from_secs(20) {
-            return Err(duroxide::Error::new("the heart does not beat"));
+            return Err(duroxide::Error::new("the heartbeat has stopped"));
         }
     }
     Ok(run)
 }
 
 #[orchestration]
-async fn calls_computes(ctx: OrchestrationContext, beats: usize) -> duroxide::Result<u32> {
-    Ok(computes::call(&ctx, beats).await?)
+async fn calls_computes(ctx: OrchestrationContext, renewals: usize) -> duroxide::Result<u32> {
+    Ok(computes::call(&ctx, renewals).await?)
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn an_activity_that_computes_outlives_its_lease_time_and_runs_once() {
+async fn computing_activity_outlives_the_lease_time_and_runs_once() {
     let provider = FaultyProvider::new(MemoryProvider::new());
     let start = || {
         let registry = Registry::empty().with_activity::<computes>().with_orchestration::<calls_computes>();
@@ -326,58 +326,61 @@ async fn an_activity_that_computes_outlives_its_lease_time_and_runs_once() {
         builder.provider(provider.clone()).start()
     };
     let (runtime, _other) = (start().await.unwrap(), start().await.unwrap());
-    // Two nodes beat three times in a lease time.
+    // Each of the two nodes renews three times in a lease time.
     let handle = calls_computes::start(&runtime.client(), "computes", 10 * 2 * 3).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 1);
-    assert_eq!(provider.faults().begun(Method::Join), 2, "nobody has stepped back");
+    assert_eq!(provider.faults().begun(Method::Join), 2, "no node lost its lease");
 }
 
-/// Tells how many commits had begun when it did.
+/// Returns the number of commits that had begun when it started.
 #[activity]
-async fn counts_commits(State(faults): State<Faults>) -> duroxide::Result<usize> {
+async fn reads_commit_count(State(faults): State<Faults>) -> duroxide::Result<usize> {
     Ok(faults.begun(Method::Commit))
 }
 
 #[orchestration]
-async fn counts(ctx: OrchestrationContext) -> duroxide::Result<usize> {
-    Ok(counts_commits::call(&ctx).await?)
+async fn calls_reads_commit_count(ctx: OrchestrationContext) -> duroxide::Result<usize> {
+    Ok(reads_commit_count::call(&ctx).await?)
 }
 
 #[orchestration]
-async fn visits_until_rung(ctx: OrchestrationContext) -> duroxide::Result<u32> {
-    let (visited, _rung) = join!(waits_at_door::call(&ctx), ctx.event::<Ring>());
-    Ok(visited?)
+async fn joins_waiting_and_signal(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    let (outcome, _signal) = join!(waits_at_gate::call(&ctx), ctx.event::<Signal>());
+    Ok(outcome?)
 }
 
 #[tokio::test]
-async fn an_activity_keeps_its_place_until_its_outcome_is_on_its_way() {
-    let (provider, door) = (FaultyProvider::new(MemoryProvider::new()), Door::default());
+async fn activity_keeps_its_permit_until_its_outcome_is_sent() {
+    let (provider, gate) = (FaultyProvider::new(MemoryProvider::new()), Gate::default());
     let faults = provider.faults();
     let registry = Registry::empty()
-        .with_activity::<waits_at_door>()
-        .with_activity::<counts_commits>()
-        .with_orchestration::<visits_until_rung>()
-        .with_orchestration::<counts>();
+        .with_activity::<waits_at_gate>()
+        .with_activity::<reads_commit_count>()
+        .with_orchestration::<joins_waiting_and_signal>()
+        .with_orchestration::<calls_reads_commit_count>();
     let mut options = RuntimeOptions::default();
     options.max_activities = 1;
-    let builder = Runtime::builder().registry(registry).options(options).state(door.clone()).state(faults.clone());
+    let builder = Runtime::builder().registry(registry).options(options).state(gate.clone()).state(faults.clone());
     let runtime = builder.provider(provider.clone()).start().await.unwrap();
-    let visits = visits_until_rung::start(&runtime.client(), "visits").await.unwrap();
-    door.until_came(1).await;
-    let counts = counts::start(&runtime.client(), "waits for the place").await.unwrap();
+    let waiting = joins_waiting_and_signal::start(&runtime.client(), "waiting").await.unwrap();
+    gate.until_arrived(1).await;
+    let counts = calls_reads_commit_count::start(&runtime.client(), "waits for the permit").await.unwrap();
     faults.hold(Method::Commit);
     let before = faults.begun(Method::Commit);
-    visits.raise(Ring).await.unwrap();
+    waiting.raise(Signal).await.unwrap();
     faults.until_begun(Method::Commit, before + 1).await;
-    // The outcome has to wait until that turn is committed.
-    door.open();
-    door.until_gone(1).await;
+    // The outcome has to wait until the turn of the signal is committed.
+    gate.open();
+    gate.until_left(1).await;
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
     faults.release(Method::Commit);
-    assert!(counts.result().await.unwrap() > before + 1, "it ran while the outcome before it was nowhere");
-    assert_eq!(visits.result().await.unwrap(), 1);
+    assert!(
+        counts.result().await.unwrap() > before + 1,
+        "the second activity ran before the first activity's outcome was sent"
+    );
+    assert_eq!(waiting.result().await.unwrap(), 1);
     runtime.shutdown().await.unwrap();
 }
 
@@ -386,17 +389,17 @@ async fn blocking_activities_delay_no_timer() {
     let mut options = quick();
     options.max_blocking_activities = 4;
     let bench = Bench::new(options).await;
-    let blocking = visits_blocking::start(&bench.runtime.client(), "blocking", 6).await.unwrap();
-    bench.door.until_came(4).await;
-    let timer = hour::start(&bench.runtime.client(), "timer").await.unwrap();
-    passes(&bench, &timer).await;
-    assert_eq!(bench.door.came(), 4, "no more than there is place for");
-    bench.door.open();
+    let blocking = calls_blocking_at_gate::start(&bench.runtime.client(), "blocking", 6).await.unwrap();
+    bench.gate.until_arrived(4).await;
+    let timer = sleeps_an_hour::start(&bench.runtime.client(), "timer").await.unwrap();
+    fire(&bench, &timer).await;
+    assert_eq!(bench.gate.arrived(), 4, "no more activities run than there are permits");
+    bench.gate.open();
     assert_eq!(blocking.result().await.unwrap(), 6);
 }
 
-/// Moves the clock on by an hour once the timer is set: running activities keep it from moving by itself.
-async fn passes(bench: &Bench, timer: &Handle<hour>) {
+/// Advances the clock by an hour once the timer is set: while activities run, the clock does not advance automatically.
+async fn fire(bench: &Bench, timer: &Handle<sleeps_an_hour>) {
     while timer.status().await.unwrap().events.0 < 2 {
         tokio::task::yield_now().await;
     }
@@ -405,128 +408,128 @@ async fn passes(bench: &Bench, timer: &Handle<hour>) {
 }
 
 #[tokio::test]
-async fn a_node_without_a_free_place_forgets_no_timer() {
+async fn node_without_a_free_permit_fires_timers() {
     let mut options = quick();
     options.max_activities = 1;
     let bench = Bench::new(options).await;
     let client = bench.runtime.client();
-    let timer = hour::start(&client, "timer").await.unwrap();
-    let visits = visits::start(&client, "visits", 5).await.unwrap();
-    bench.door.until_came(1).await;
-    // Somebody else's work makes the node ask, now that there is more than it has place for.
+    let timer = sleeps_an_hour::start(&client, "timer").await.unwrap();
+    let waiting = calls_waiting::start(&client, "waiting", 5).await.unwrap();
+    bench.gate.until_arrived(1).await;
+    // Other work makes the node ask the provider again, while it has no free permit.
     for id in ["a", "b", "c"] {
-        Client::new(bench.provider.clone()).start("nobody runs this", id, &()).await.unwrap();
+        Client::new(bench.provider.clone()).start("unregistered", id, &()).await.unwrap();
         let asked = bench.provider.faults().begun(Method::Acquire);
         bench.provider.wakeups().work();
         bench.provider.faults().until_begun(Method::Acquire, asked + 1).await;
     }
-    passes(&bench, &timer).await;
-    bench.door.open();
-    assert_eq!(visits.result().await.unwrap(), 5);
+    fire(&bench, &timer).await;
+    bench.gate.open();
+    assert_eq!(waiting.result().await.unwrap(), 5);
 }
 
 #[tokio::test]
-async fn a_shutdown_lets_running_activities_finish() {
+async fn shutdown_waits_for_running_activities() {
     let mut options = quick();
     options.drain = Duration::from_secs(60);
     let bench = Bench::new(options).await;
-    visits::start(&bench.runtime.client(), "visits", 3).await.unwrap();
-    bench.door.until_came(3).await;
+    calls_waiting::start(&bench.runtime.client(), "waiting", 3).await.unwrap();
+    bench.gate.until_arrived(3).await;
     let client = bench.runtime.client();
     let shutdown = tokio::spawn(bench.runtime.shutdown());
-    // Many times the lease time, which ends in nothing: the lease is kept until the work is done.
+    // Wait for several lease times: the draining node has to keep its lease.
     bench.provider.faults().until_more(Method::Renew, 10).await;
-    bench.door.open();
+    bench.gate.open();
     shutdown.await.unwrap().unwrap();
-    assert!(client.nodes().await.unwrap().is_empty(), "it has left");
-    let next = builder(&bench.provider, &bench.clock, &bench.door).start().await.unwrap();
-    assert_eq!(visits::handle(&next.client(), "visits").result().await.unwrap(), 3);
-    assert_eq!(bench.door.came(), 3, "what had finished is not run again");
+    assert!(client.nodes().await.unwrap().is_empty(), "the node has left");
+    let next = builder(&bench.provider, &bench.clock, &bench.gate).start().await.unwrap();
+    assert_eq!(calls_waiting::handle(&next.client(), "waiting").result().await.unwrap(), 3);
+    assert_eq!(bench.gate.arrived(), 3, "finished activities do not run again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_as_long_as_it_was_told_and_no_longer() {
+async fn shutdown_waits_for_the_drain_time_and_no_longer() {
     let mut options = RuntimeOptions::default();
     options.drain = Duration::from_secs(600);
     let bench = Bench::new(options).await;
-    visits::start(&bench.runtime.client(), "visits", 3).await.unwrap();
-    visits_blocking::start(&bench.runtime.client(), "visits blocking", 3).await.unwrap();
-    bench.door.until_came(6).await;
+    calls_waiting::start(&bench.runtime.client(), "waiting", 3).await.unwrap();
+    calls_blocking_at_gate::start(&bench.runtime.client(), "blocking", 3).await.unwrap();
+    bench.gate.until_arrived(6).await;
     let begin = tokio::time::Instant::now();
     bench.runtime.shutdown().await.unwrap();
     let waited = begin.elapsed();
     assert!((600..602).contains(&waited.as_secs()), "{waited:?}");
-    bench.door.open();
+    bench.gate.open();
 }
 
 #[tokio::test]
-async fn a_shutdown_that_nobody_waits_for_goes_on() {
+async fn shutdown_completes_although_its_future_is_dropped() {
     let mut options = quick();
     options.drain = Duration::from_secs(60);
     let bench = Bench::new(options).await;
-    visits::start(&bench.runtime.client(), "visits", 1).await.unwrap();
-    bench.door.until_came(1).await;
+    calls_waiting::start(&bench.runtime.client(), "waiting", 1).await.unwrap();
+    bench.gate.until_arrived(1).await;
     let mut shutdown = Box::pin(bench.runtime.shutdown());
-    assert!((&mut shutdown).now_or_never().is_none(), "it waits for the activity");
+    assert!((&mut shutdown).now_or_never().is_none(), "the shutdown waits for the activity");
     drop(shutdown);
-    bench.door.open();
+    bench.gate.open();
     bench.provider.faults().until_begun(Method::Leave, 1).await;
-    let next = builder(&bench.provider, &bench.clock, &bench.door).start().await.unwrap();
-    assert_eq!(visits::handle(&next.client(), "visits").result().await.unwrap(), 1);
-    assert_eq!(bench.door.came(), 1, "the activity was left to finish");
+    let next = builder(&bench.provider, &bench.clock, &bench.gate).start().await.unwrap();
+    assert_eq!(calls_waiting::handle(&next.client(), "waiting").result().await.unwrap(), 1);
+    assert_eq!(bench.gate.arrived(), 1, "the activity was not run again");
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_every_task_and_what_is_unfinished_is_run_again() {
+async fn shutdown_ends_all_tasks_and_their_activities_run_again() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     let bench = Bench::new(quick()).await;
-    visits::start(&bench.runtime.client(), "visits", 3).await.unwrap();
-    bench.door.until_came(3).await;
+    calls_waiting::start(&bench.runtime.client(), "waiting", 3).await.unwrap();
+    bench.gate.until_arrived(3).await;
     bench.runtime.shutdown().await.unwrap();
-    bench.door.until_gone(3).await;
+    bench.gate.until_left(3).await;
     while tasks() > before {
         tokio::task::yield_now().await;
     }
-    let next = builder(&bench.provider, &bench.clock, &bench.door).start().await.unwrap();
-    bench.door.until_came(6).await;
-    bench.door.open();
-    assert_eq!(visits::handle(&next.client(), "visits").result().await.unwrap(), 3);
+    let next = builder(&bench.provider, &bench.clock, &bench.gate).start().await.unwrap();
+    bench.gate.until_arrived(6).await;
+    bench.gate.open();
+    assert_eq!(calls_waiting::handle(&next.client(), "waiting").result().await.unwrap(), 3);
 }
 
 #[tokio::test]
-async fn a_runtime_that_is_dropped_leaves_its_work_to_the_next() {
+async fn dropped_runtime_releases_its_work() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dropped.db");
-    let door = Door::default();
-    let start = || Runtime::builder().registry(registry()).sqlite(&path).state(door.clone()).start();
+    let gate = Gate::default();
+    let start = || Runtime::builder().registry(registry()).sqlite(&path).state(gate.clone()).start();
     let runtime = start().await.unwrap();
-    // A client that lives on keeps the file open.
+    // A client that outlives the runtime keeps the file open.
     let client = runtime.client();
-    let handle = visits::start(&client, "visits", 2).await.unwrap();
-    door.until_came(2).await;
+    let handle = calls_waiting::start(&client, "waiting", 2).await.unwrap();
+    gate.until_arrived(2).await;
     drop(runtime);
-    door.until_gone(2).await;
+    gate.until_left(2).await;
     let next = start().await.unwrap();
-    door.until_came(4).await;
-    door.open();
+    gate.until_arrived(4).await;
+    gate.open();
     drop(handle);
-    assert_eq!(visits::handle(&next.client(), "visits").result().await.unwrap(), 2);
+    assert_eq!(calls_waiting::handle(&next.client(), "waiting").result().await.unwrap(), 2);
     next.shutdown().await.unwrap();
     drop(client);
 }
 
 #[tokio::test]
-async fn the_bodies_of_instances_that_ended_are_gone() {
+async fn live_copies_of_ended_instances_are_dropped() {
     let bench = Bench::new(quick()).await;
     let client = bench.runtime.client();
     for n in 0..200 {
-        let handle = rings_counted::start(&client, format!("done-{n}"), 0, 1).await.unwrap();
-        handle.raise(Ring).await.unwrap();
+        let handle = awaits_counted::start(&client, format!("done-{n}"), 0, 1).await.unwrap();
+        handle.raise(Signal).await.unwrap();
         handle.result().await.unwrap();
     }
     for end in ["cancel", "terminate", "terminate and delete"] {
-        let handle = rings_counted::start(&client, end, 0, 1).await.unwrap();
+        let handle = awaits_counted::start(&client, end, 0, 1).await.unwrap();
         while handle.status().await.unwrap().events.0 < 2 {
             tokio::task::yield_now().await;
         }
@@ -539,59 +542,59 @@ async fn the_bodies_of_instances_that_ended_are_gone() {
         if end == "terminate and delete" {
             handle.delete().await.unwrap();
         }
-        BODIES[0].until_gone().await;
+        LIVE_COPIES[0].until_left().await;
     }
     let read = bench.provider.faults().begun(Method::History);
-    // What has ended takes no place from what waits: its live copy is still there.
-    let waiting = rings_counted::start(&client, "waiting", 0, 1).await.unwrap();
+    // Ended instances do not evict waiting ones from the cache.
+    let waiting = awaits_counted::start(&client, "waiting", 0, 1).await.unwrap();
     for n in 0..5000 {
-        rings_counted::start(&client, format!("empty-{n}"), 0, 0).await.unwrap().result().await.unwrap();
+        awaits_counted::start(&client, format!("empty-{n}"), 0, 0).await.unwrap().result().await.unwrap();
     }
-    waiting.raise(Ring).await.unwrap();
+    waiting.raise(Signal).await.unwrap();
     waiting.result().await.unwrap();
     assert_eq!(bench.provider.faults().begun(Method::History), read, "nothing was replayed");
-    assert_eq!(BODIES[0].now(), 0);
+    assert_eq!(LIVE_COPIES[0].now(), 0);
 }
 
 #[tokio::test]
-async fn an_instance_that_is_suspended_resumed_and_cancelled_has_one_body_at_most() {
+async fn suspend_resume_and_cancel_keep_at_most_one_live_copy() {
     let mut options = quick();
     options.limits.history = 10;
     let bench = Bench::new(options).await;
-    let bodies = &BODIES[1];
-    let handle = rings_counted::start(&bench.runtime.client(), "one body", 1, 100).await.unwrap();
+    let copies = &LIVE_COPIES[1];
+    let handle = awaits_counted::start(&bench.runtime.client(), "one live copy", 1, 100).await.unwrap();
     for _ in 0..10 {
-        handle.raise(Ring).await.unwrap();
+        handle.raise(Signal).await.unwrap();
     }
     for _ in 0..5 {
         handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
-        bodies.until_gone().await;
+        copies.until_left().await;
         handle.resume().await.unwrap();
-        handle.raise(Ring).await.unwrap();
+        handle.raise(Signal).await.unwrap();
     }
     handle.cancel("enough").await.unwrap();
     handle.wait_for(|status| status.suspension.is_some() || status.status.is_finished()).await.unwrap();
     handle.resume().await.unwrap_or(());
     assert_eq!(handle.wait().await.unwrap(), InstanceStatus::Cancelled);
-    bodies.until_gone().await;
-    assert_eq!(bodies.most.load(Ordering::SeqCst), 1);
+    copies.until_left().await;
+    assert_eq!(copies.most.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn a_shutdown_leaves_no_waiting_body_behind() {
+async fn shutdown_drops_all_live_copies() {
     let bench = Bench::new(quick()).await;
     let client = bench.runtime.client();
     for n in 0..100 {
-        rings_counted::start(&client, format!("waits-{n}"), 2, 1).await.unwrap();
+        awaits_counted::start(&client, format!("waits-{n}"), 2, 1).await.unwrap();
     }
-    while BODIES[2].now() < 100 {
+    while LIVE_COPIES[2].now() < 100 {
         tokio::task::yield_now().await;
     }
     bench.runtime.shutdown().await.unwrap();
-    assert_eq!(BODIES[2].now(), 0);
+    assert_eq!(LIVE_COPIES[2].now(), 0);
 }
 
-/// The heart of which beats by itself after twenty minutes: a test does not wait for that.
+/// Options with a heartbeat every twenty minutes, so that a test cannot pass by waiting for one.
 fn slow() -> RuntimeOptions {
     let mut options = RuntimeOptions::default();
     options.lease_time = hours(1);
@@ -599,33 +602,33 @@ fn slow() -> RuntimeOptions {
 }
 
 #[tokio::test]
-async fn terminating_frees_running_activities_at_once() {
+async fn terminate_stops_running_activities_at_once() {
     let bench = Bench::new(slow()).await;
-    let handle = visits::start(&bench.runtime.client(), "visits", 3).await.unwrap();
-    bench.door.until_came(3).await;
+    let handle = calls_waiting::start(&bench.runtime.client(), "waiting", 3).await.unwrap();
+    bench.gate.until_arrived(3).await;
     handle.terminate("enough").await.unwrap();
-    tokio::time::timeout(Duration::from_secs(20), bench.door.until_gone(3)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), bench.gate.until_left(3)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_dropped_call_stops_its_activity_at_once() {
+async fn dropped_call_stops_its_activity_at_once() {
     let bench = Bench::new(slow()).await;
-    let handle = visits_until_it_rings::start(&bench.runtime.client(), "visits").await.unwrap();
-    bench.door.until_came(1).await;
-    handle.raise(Ring).await.unwrap();
+    let handle = calls_waiting_until_signal::start(&bench.runtime.client(), "waiting").await.unwrap();
+    bench.gate.until_arrived(1).await;
+    handle.raise(Signal).await.unwrap();
     assert!(handle.result().await.unwrap());
-    tokio::time::timeout(Duration::from_secs(20), bench.door.until_gone(1)).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), bench.gate.until_left(1)).await.unwrap();
 }
 
 #[tokio::test]
-async fn instances_beyond_the_cache_are_replayed_when_something_comes() {
+async fn instances_beyond_the_cache_are_replayed_on_demand() {
     let mut options = quick();
     options.max_idle_instances = 2;
     let bench = Bench::new(options).await;
     let client = bench.runtime.client();
     let mut handles = Vec::new();
     for n in 0..20 {
-        handles.push(hour::start(&client, format!("hour-{n}")).await.unwrap());
+        handles.push(sleeps_an_hour::start(&client, format!("sleeps-{n}")).await.unwrap());
     }
     for handle in &handles {
         handle.result().await.unwrap();
@@ -645,14 +648,14 @@ impl Drop for PanicsWhenDropped {
 }
 
 #[activity]
-async fn dies_badly() -> duroxide::Result<()> {
+async fn panics_when_dropped() -> duroxide::Result<()> {
     let _guard = PanicsWhenDropped;
     std::future::pending().await
 }
 
 #[orchestration]
-async fn limits_what_dies_badly(ctx: OrchestrationContext) -> duroxide::Result<String> {
-    match dies_badly::call(&ctx).timeout(Duration::from_secs(5)).await {
+async fn times_out_a_panicking_drop(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    match panics_when_dropped::call(&ctx).timeout(Duration::from_secs(5)).await {
         Err(CallError::Panicked { message }) => Ok(message),
         Err(CallError::TimedOut(Timeout::StartToClose)) => Ok("timed out".to_owned()),
         other => Err(duroxide::Error::new(format!("{other:?}"))),
@@ -660,9 +663,9 @@ async fn limits_what_dies_badly(ctx: OrchestrationContext) -> duroxide::Result<S
 }
 
 #[tokio::test]
-async fn an_activity_whose_destructor_panics_at_its_limit_has_an_end() {
+async fn destructor_panic_at_the_timeout_ends_the_activity() {
     let test = crate::started().await;
-    let handle = limits_what_dies_badly::start(&test.client(), "dies badly").await.unwrap();
+    let handle = times_out_a_panicking_drop::start(&test.client(), "panics").await.unwrap();
     let result = tokio::spawn(async move { handle.result().await });
     while !result.is_finished() {
         test.advance(Duration::from_secs(6));
@@ -671,7 +674,7 @@ async fn an_activity_whose_destructor_panics_at_its_limit_has_an_end() {
     assert_eq!(result.await.unwrap().unwrap(), "of the destructor");
 }
 
-/// Joins of selects of joins, with losers at every level.
+/// Awaits joins of selects of joins, with losing branches at every level.
 #[orchestration]
 async fn nested(ctx: OrchestrationContext) -> duroxide::Result<Vec<u64>> {
     let slow = |n: u64| {
@@ -708,7 +711,7 @@ async fn nested_joins_and_selects_replay_as_they_ran() {
     assert_eq!(lengths[0], lengths[1]);
 }
 
-/// Counts how often it is polled.
+/// A future that counts its polls.
 struct Polled<F>(F, Arc<AtomicU32>);
 
 impl<F: Future + Unpin> Future for Polled<F> {
@@ -720,17 +723,17 @@ impl<F: Future + Unpin> Future for Polled<F> {
     }
 }
 
-/// How often the waits of [`long_lived`] were polled, in the order of the tests that count.
+/// The numbers of polls of the waits of [`long_lived`], one for each test that counts them.
 static POLLS: LazyLock<[Arc<AtomicU32>; 2]> = LazyLock::new(Default::default);
 
-/// Nobody waits for it: it only makes a history long.
+/// An event that no wait consumes: it only makes a history longer.
 #[event]
-struct Filling;
+struct Filler;
 
 #[orchestration]
 async fn long_lived(ctx: OrchestrationContext, counter: usize) -> duroxide::Result<()> {
     loop {
-        Polled(ctx.event::<Ring>(), POLLS[counter].clone()).await;
+        Polled(ctx.event::<Signal>(), POLLS[counter].clone()).await;
         crate::activities::double::call(&ctx, 1).await?;
     }
 }
@@ -739,11 +742,11 @@ fn long_lived_registry() -> Registry {
     Registry::empty().with_activity::<crate::activities::double>().with_orchestration::<long_lived>()
 }
 
-/// An event makes four: raised, scheduled, completed, awaited.
+/// The history events of a round: event raised, activity scheduled, activity completed, event awaited.
 const ROUND: u64 = 4;
 
-/// Measures what `cost` tells of a round behind 10 events and behind 10,000; `events` tells how many there are. Neither may
-/// itself be counted as a cost.
+/// Measures `cost` before and after a round, behind 10 and behind 10,000 events. `events` returns the number of events. The
+/// two functions must not change the cost.
 async fn costs_behind_ten_and_ten_thousand<C: Copy>(
     client: &Client,
     counter: usize,
@@ -760,10 +763,10 @@ async fn costs_behind_ten_and_ten_thousand<C: Copy>(
     let mut costs = Vec::new();
     for length in [10, 10_000] {
         let missing = length - events().await;
-        join_all((0..missing).map(|_| handle.raise(Filling).into_future())).await;
+        join_all((0..missing).map(|_| handle.raise(Filler).into_future())).await;
         until(length).await;
         let before = cost();
-        handle.raise(Ring).await.unwrap();
+        handle.raise(Signal).await.unwrap();
         until(length + ROUND).await;
         costs.push((before, cost()));
     }
@@ -772,7 +775,7 @@ async fn costs_behind_ten_and_ten_thousand<C: Copy>(
 }
 
 #[tokio::test]
-async fn behind_ten_thousand_events_a_turn_does_what_it_does_behind_ten() {
+async fn turn_behind_10_000_events_does_no_more_than_behind_10() {
     let provider = FaultyProvider::new(MemoryProvider::new());
     let builder = Runtime::builder().registry(long_lived_registry()).provider(provider.clone());
     let runtime = builder.clock(VirtualClock::new()).start().await.unwrap();
@@ -782,7 +785,7 @@ async fn behind_ten_thousand_events_a_turn_does_what_it_does_behind_ten() {
     let cost = || (POLLS[0].load(Ordering::SeqCst), faults.begun(Method::Commit), faults.events());
     let costs = costs_behind_ten_and_ten_thousand(&client, 0, events, cost).await;
     for ((polls, commits, events), (later_polls, later_commits, later)) in costs {
-        // The wait is polled when its event is there, and the next one when it is not.
+        // One poll consumes the event, and one registers the next wait.
         assert_eq!(later_polls - polls, 2);
         assert_eq!(later_commits - commits, 2, "one for the event, one for the outcome");
         assert_eq!((later.written - events.written, later.read - events.read), (ROUND as usize, 0));
@@ -790,7 +793,7 @@ async fn behind_ten_thousand_events_a_turn_does_what_it_does_behind_ten() {
 }
 
 #[tokio::test]
-async fn behind_ten_thousand_events_a_turn_runs_as_many_statements_as_behind_ten() {
+async fn turn_behind_10_000_events_runs_no_more_statements() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.db");
     let provider = SqliteProvider::open(&path).unwrap();
@@ -806,7 +809,7 @@ async fn behind_ten_thousand_events_a_turn_runs_as_many_statements_as_behind_ten
     let cost = || provider.stats().statements;
     let costs = costs_behind_ten_and_ten_thousand(&runtime.client(), 1, events, cost).await;
     for (before, after) in costs {
-        // With or without a question for work.
+        // A round may include a request for work.
         assert!(after - before < 60, "{costs:?}");
     }
     runtime.shutdown().await.unwrap();

@@ -1,4 +1,4 @@
-//! The same on SQLite: what a step costs, and what is there after a restart.
+//! The runtime on SQLite: transactions per step, restarts, idle cost, foreign locks, opening and closing files.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ async fn runtime(provider: &SqliteProvider) -> Runtime {
 }
 
 #[tokio::test]
-async fn a_step_of_a_live_instance_is_one_write_transaction() {
+async fn step_of_a_live_instance_is_one_write_transaction() {
     let folder = tempfile::tempdir().unwrap();
     let provider = SqliteProvider::open(folder.path().join("state.db")).unwrap();
     let runtime = runtime(&provider).await;
@@ -30,7 +30,7 @@ async fn a_step_of_a_live_instance_is_one_write_transaction() {
 }
 
 #[tokio::test]
-async fn a_restart_goes_on_where_it_was() {
+async fn restart_continues_at_the_last_commit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let first = SqliteProvider::open(&path).unwrap();
@@ -39,13 +39,13 @@ async fn a_restart_goes_on_where_it_was() {
     while handle.status().await.unwrap().events.0 < 100 {
         tokio::task::yield_now().await;
     }
-    // As if the process had died: nothing is given back.
+    // Like the death of the process: nothing is released.
     drop((handle, runtime_1, first));
     let second = SqliteProvider::open(&path).unwrap();
     let runtime_2 = runtime(&second).await;
     let handle = chain::handle(&runtime_2.client(), "chain");
     handle.result().await.unwrap();
-    assert_eq!(handle.history().await.unwrap().len(), 402, "each step is there once");
+    assert_eq!(handle.history().await.unwrap().len(), 402, "each step is recorded once");
     runtime_2.shutdown().await.unwrap();
 }
 
@@ -66,7 +66,7 @@ fn scalar(path: &Path, query: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn ten_thousand_that_wait_cost_nothing_and_wake_at_once() {
+async fn ten_thousand_waiting_instances_cost_nothing_and_wake_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("idle.db");
     let provider = SqliteProvider::open(&path).unwrap();
@@ -75,7 +75,7 @@ async fn ten_thousand_that_wait_cost_nothing_and_wake_at_once() {
     let client = runtime.client();
     let start = |n| rests::start(&client, format!("rests-{n}"), true).into_future();
     join_all((0..5_000).map(start)).await.into_iter().for_each(|started| drop(started.unwrap()));
-    // Half of them wait for an event, and half for a child.
+    // Half of the instances wait for an event, and half for a child.
     while scalar(&path, "SELECT count(*) FROM duroxide_instances WHERE last_event = 2") < 10_000 {
         tokio::task::yield_now().await;
     }
@@ -85,22 +85,22 @@ async fn ten_thousand_that_wait_cost_nothing_and_wake_at_once() {
     nothing(Duration::from_secs(3)).await;
     let after = provider.stats();
     assert_eq!(after.write_transactions, before.write_transactions);
-    // The heart beats every five seconds, and as often somebody looks whether the bell was missed.
+    // A heartbeat every five seconds, and a poll for missed notifications as often.
     let statements = after.statements - before.statements;
     assert!(statements <= 10, "{statements} statements in three seconds");
-    // Also those that are not in memory any more: the first, since there are more than are kept.
+    // The first instances were evicted, since there are more than the cache holds.
     for n in (0..5_000).step_by(500) {
         let begin = Instant::now();
         rests::handle(&client, format!("rests-{n}-child")).raise(Wake).await.unwrap();
         assert_eq!(rests::handle(&client, format!("rests-{n}")).result().await.unwrap(), 7);
-        // Who is not told looks every five seconds.
+        // A missed notification would be found by the poll after five seconds.
         assert!(begin.elapsed() < Duration::from_secs(4), "rests-{n} took {:?} to wake", begin.elapsed());
     }
     runtime.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_transaction_of_somebody_else_that_takes_eight_seconds_refuses_nobody() {
+async fn foreign_transaction_of_eight_seconds_causes_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("busy.db");
     let provider = SqliteProvider::open(&path).unwrap();
@@ -110,21 +110,21 @@ async fn a_transaction_of_somebody_else_that_takes_eight_seconds_refuses_nobody(
         tokio::task::yield_now().await;
     }
     let other = rusqlite::Connection::open(&path).unwrap();
-    // SQLite is not fair to who waits: at worst it is its turn when the chain has ended.
+    // SQLite's lock is not fair: at worst this connection gets it when the chain has ended.
     other.busy_timeout(Duration::from_secs(60)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE orders (id INTEGER)").unwrap();
     let client = runtime.client();
     let mut started = tokio::spawn(async move { chain::start(&client, "started", 3).await });
-    assert!(timeout(Duration::from_secs(8), &mut started).await.is_err(), "nobody can write");
+    assert!(timeout(Duration::from_secs(8), &mut started).await.is_err(), "the start has not waited for the lock");
     other.execute_batch("COMMIT").unwrap();
     started.await.unwrap().unwrap().result().await.unwrap();
     running.result().await.unwrap();
-    assert_eq!(running.history().await.unwrap().len(), 602, "each step is there once");
+    assert_eq!(running.history().await.unwrap().len(), 602, "each step is recorded once");
     runtime.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_shutdown_gives_back_every_connection_and_lock() {
+async fn shutdown_closes_every_connection_and_lock() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let registry = Registry::empty().with_activity::<double>().with_orchestration::<chain>();
@@ -134,14 +134,14 @@ async fn a_shutdown_gives_back_every_connection_and_lock() {
         handle.result().await.unwrap();
         runtime.shutdown().await.unwrap();
         drop(handle);
-        // The last connection that is closed removes the log.
+        // SQLite removes the log when the last connection closes.
         let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
         assert_eq!(files.collect::<Vec<_>>(), ["state.db"]);
     }
 }
 
 #[test]
-fn of_many_connections_that_are_closed_the_last_removes_the_log() {
+fn last_closed_connection_removes_the_log() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..50 {
         drop(SqliteProvider::open_with(folder.path().join("state.db"), SqliteOptions::new().readers(8)).unwrap());
@@ -151,7 +151,7 @@ fn of_many_connections_that_are_closed_the_last_removes_the_log() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_opened_or_migrated_stops_the_start() {
+async fn file_that_cannot_be_opened_or_migrated_refuses_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let newer = folder.path().join("newer.db");
     drop(SqliteProvider::open(&newer).unwrap());

@@ -1,4 +1,4 @@
-//! A client of a runtime that has stopped: it reads, and refuses all else instead of waiting for ever.
+//! Clients of a stopped runtime: they answer reads, and refuse all other requests instead of waiting for ever.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -22,20 +22,20 @@ async fn runtime(provider: &MemoryProvider) -> Runtime {
     Runtime::builder().provider(provider.clone()).registry(registry).start().await.unwrap()
 }
 
-/// Awaits, but not for ever.
+/// Awaits a future, and panics if it takes too long.
 async fn soon<F: IntoFuture>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), future.into_future()).await.expect("it waits for ever")
+    tokio::time::timeout(Duration::from_secs(20), future.into_future()).await.expect("the future does not complete")
 }
 
-fn is_stopped<T: std::fmt::Debug>(result: Result<T, ClientError>) {
+fn assert_stopped<T: std::fmt::Debug>(result: Result<T, ClientError>) {
     let error = result.unwrap_err();
     assert_eq!(error.code(), ErrorCode::RuntimeStopped);
     assert!(!error.is_retryable(), "{error}");
 }
 
-fn result_is_stopped(result: Result<u32, OutcomeError<duroxide::Error>>) {
+fn assert_result_stopped(result: Result<u32, OutcomeError<duroxide::Error>>) {
     match result {
-        Err(OutcomeError::Client(error)) => is_stopped::<u32>(Err(error)),
+        Err(OutcomeError::Client(error)) => assert_stopped::<u32>(Err(error)),
         other => panic!("{other:?}"),
     }
 }
@@ -51,9 +51,9 @@ async fn pending_waits_end_with_the_shutdown() {
     assert!((&mut wait).now_or_never().is_none());
     assert!((&mut condition).now_or_never().is_none());
     runtime.shutdown().await.unwrap();
-    result_is_stopped(soon(result).await);
-    is_stopped(soon(wait).await);
-    is_stopped(soon(condition).await);
+    assert_result_stopped(soon(result).await);
+    assert_stopped(soon(wait).await);
+    assert_stopped(soon(condition).await);
 }
 
 #[tokio::test]
@@ -72,17 +72,17 @@ async fn after_the_shutdown_only_reads_are_answered() {
     assert_eq!(handle.history().await.unwrap().len(), 2);
     assert_eq!(client.list(&Default::default(), 10).await.unwrap().instances.len(), 2);
 
-    result_is_stopped(soon(handle.result()).await);
-    is_stopped(soon(handle.wait()).await);
-    is_stopped(soon(handle.wait_for(|status| status.status.is_finished())).await);
-    is_stopped(waits_to_go::start(&client, "new").await);
-    is_stopped(client.start("waits_to_go", "new", &()).await);
-    is_stopped(handle.raise(Go).await);
-    is_stopped(handle.cancel("why").await);
-    is_stopped(handle.terminate("why").await);
-    is_stopped(handle.resume().await);
-    is_stopped(finished.delete().await);
-    is_stopped(client.prune(&Default::default(), client.now()).await);
+    assert_result_stopped(soon(handle.result()).await);
+    assert_stopped(soon(handle.wait()).await);
+    assert_stopped(soon(handle.wait_for(|status| status.status.is_finished())).await);
+    assert_stopped(waits_to_go::start(&client, "new").await);
+    assert_stopped(client.start("waits_to_go", "new", &()).await);
+    assert_stopped(handle.raise(Go).await);
+    assert_stopped(handle.cancel("why").await);
+    assert_stopped(handle.terminate("why").await);
+    assert_stopped(handle.resume().await);
+    assert_stopped(finished.delete().await);
+    assert_stopped(client.prune(&Default::default(), client.now()).await);
     assert!(client.handle("new").status().await.unwrap_err().is_not_found(), "nothing was carried out");
     assert_eq!(handle.history().await.unwrap().len(), 2);
 }
@@ -95,10 +95,10 @@ async fn drop_of_the_runtime_stops_its_clients() {
     let mut pending = Box::pin(handle.result());
     assert!((&mut pending).now_or_never().is_none());
     drop(runtime);
-    is_stopped(handle.raise(Go).await);
-    is_stopped(waits_to_go::start(&client, "y").await);
-    result_is_stopped(soon(pending).await);
-    result_is_stopped(soon(handle.result()).await);
+    assert_stopped(handle.raise(Go).await);
+    assert_stopped(waits_to_go::start(&client, "y").await);
+    assert_result_stopped(soon(pending).await);
+    assert_result_stopped(soon(handle.result()).await);
 }
 
 #[tokio::test]
@@ -114,8 +114,8 @@ async fn end_of_its_tokio_runtime_stops_the_clients() {
     })
     .join()
     .unwrap();
-    result_is_stopped(soon(handle.result()).await);
-    is_stopped(handle.raise(Go).await);
+    assert_result_stopped(soon(handle.result()).await);
+    assert_stopped(handle.raise(Go).await);
     drop(runtime);
 }
 

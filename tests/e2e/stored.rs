@@ -1,4 +1,4 @@
-//! Whatever is stored is read, or refused with an error. `fuzz/` looks for more than this finds every day.
+//! Stored texts are accepted or refused with an error, even damaged ones. The targets in `fuzz/` search longer.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use support::edits::damaged;
 use support::stored::{self, registry};
 
-/// The texts that the fuzzer begins with.
+/// Returns the texts of a fuzz target's corpus.
 fn corpus(target: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let mut texts: Vec<_> =
@@ -32,16 +32,16 @@ proptest! {
     }
 }
 
-/// A policy says what counts, whatever was stored as its factor.
+/// A stored policy may have a factor below one, which would shorten the pauses.
 #[test]
-fn a_stored_factor_below_one_counts_as_one() {
+fn stored_factor_below_one_counts_as_one() {
     let read = |factor: &str| serde_json::from_str::<RetryPolicy>(&format!(r#"{{"backoff":{factor}}}"#)).unwrap();
     assert_eq!([read("0.0").backoff, read("-3").backoff, read("1.5").backoff], [1.0, 1.0, 1.5]);
 }
 
-/// So that the corpus does not become a collection of what is refused at once.
+/// Keeps the corpus useful: a text that is refused at once exercises little code.
 #[test]
-fn the_histories_of_the_corpus_can_be_replayed() {
+fn corpus_histories_replay() {
     let texts = corpus("history");
     let events = texts.iter().map(|text| stored::events(text).unwrap());
     for events in events {

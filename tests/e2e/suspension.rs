@@ -1,10 +1,10 @@
-//! Trouble with the code suspends, visibly, and is never an outcome.
+//! Problems of the code suspend an instance visibly, and never become its outcome.
 
 use duroxide::prelude::*;
 use duroxide::provider::InstanceStatus;
 use duroxide::{ErrorCode, Registry};
 
-/// The same orchestration in two builds: written by hand, since one program cannot hold a name twice.
+/// An orchestration in two builds. Implemented by hand, since a program cannot register a name twice.
 enum Nap<const HOURS: u64> {}
 
 impl<const HOURS: u64> Orchestration for Nap<HOURS> {
@@ -50,7 +50,7 @@ async fn changed_code_suspends_and_the_right_code_resumes() {
     assert_eq!(handle.result().await.unwrap(), 1);
 }
 
-/// Naps twice, in an older version of its code.
+/// An orchestration whose older build naps more often.
 enum Naps<const TIMES: u64> {}
 
 impl<const TIMES: u64> Orchestration for Naps<TIMES> {
@@ -99,7 +99,7 @@ async fn early_end_suspends_with_history_left_over() {
 #[event]
 struct Tick;
 
-/// With a history of several pages, which begins with a timer.
+/// An orchestration with a history of several pages, which begins with a timer.
 enum Ticks<const HOURS: u64> {}
 
 impl<const HOURS: u64> Orchestration for Ticks<HOURS> {
@@ -131,7 +131,7 @@ async fn changed_code_is_found_on_the_first_page_of_a_long_history() {
     for _ in 1..TICKS {
         handle.raise_named("Tick", &Tick).await.unwrap();
     }
-    // A start, a timer, and a wait and an event for each tick.
+    // Start, timer, and two events for each tick: awaited, raised.
     while handle.status().await.unwrap().events.0 < 2 * TICKS + 1 {
         tokio::task::yield_now().await;
     }
@@ -149,18 +149,18 @@ async fn changed_code_is_found_on_the_first_page_of_a_long_history() {
     assert_eq!(test.client().handle("x").result().await.unwrap(), 1);
 }
 
-#[orchestration(allow = "the test is about what happens then")]
+#[orchestration(allow = "this misuse is the subject of the test")]
 async fn not_durable(ctx: OrchestrationContext) -> duroxide::Result<()> {
     tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
     drop(ctx);
     Ok(())
 }
 
-#[orchestration(allow = "the test is about what happens then")]
+#[orchestration(allow = "this misuse is the subject of the test")]
 async fn smuggles(ctx: OrchestrationContext) -> duroxide::Result<()> {
     let other = ctx.clone();
     let task = tokio::spawn(async move { other.now() });
-    // Not for a time: the virtual clock may move before the task has run.
+    // Not a timer: the virtual clock could advance before the task has run.
     ctx.event::<Tick>().await;
     drop(task);
     Ok(())
@@ -188,21 +188,21 @@ async fn misuse_is_reported_instead_of_hanging() {
 }
 
 #[tokio::test]
-async fn an_unregistered_name_waits_visibly_and_runs_once_it_is_there() {
+async fn unregistered_name_waits_visibly_until_it_is_registered() {
     let test = crate::builder().registry(Registry::empty()).start().await.unwrap();
     let begin = duroxide::Clock::now(test.clock());
     let handle = takes_a_number::start(&test.client(), "waits", 5).await.unwrap();
     test.advance(days(3));
     let unclaimed = handle.status().await.unwrap().unclaimed.unwrap();
     assert!(unclaimed.what.contains("takes_a_number"), "{unclaimed:?}");
-    assert_eq!(unclaimed.since, begin, "and for how long it has been waiting");
+    assert_eq!(unclaimed.since, begin, "the status says since when it is unclaimed");
     let other = crate::builder().provider(test.provider().clone()).start().await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 5);
     drop(other);
 }
 
 #[tokio::test]
-async fn a_cancel_waits_for_a_suspended_instance_to_be_resumed() {
+async fn cancel_of_a_suspended_instance_waits_for_resume() {
     let old = Registry::empty().with_orchestration::<Nap<1>>();
     let new = Registry::empty().with_orchestration::<Nap<2>>();
     let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
@@ -218,7 +218,7 @@ async fn a_cancel_waits_for_a_suspended_instance_to_be_resumed() {
     let handle = test.client().handle("cancelled");
     handle.cancel("enough").await.unwrap();
     handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
-    // By hand, on code that still does not fit: it stands still again, and the cancel is kept.
+    // A resume with code that still does not match suspends again, and keeps the cancel.
     handle.resume().await.unwrap();
     handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
     let provider = test.crash();

@@ -17,7 +17,7 @@ async fn naps(ctx: OrchestrationContext, n: u32) -> duroxide::Result<Vec<i64>> {
 }
 
 #[tokio::test]
-async fn months_pass_in_no_time_and_at_the_right_times() {
+async fn timers_of_days_fire_at_the_right_times() {
     let test = crate::started().await;
     let handle = naps::start(&test.client(), "naps", 10).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), [1, 3, 6, 10, 15, 21, 28, 36, 45, 55]);
@@ -34,7 +34,7 @@ async fn extremes(ctx: OrchestrationContext) -> duroxide::Result<String> {
 }
 
 #[tokio::test]
-async fn the_longest_sleep_waits_and_does_not_overflow() {
+async fn longest_sleep_does_not_overflow() {
     let test = crate::started().await;
     let handle = test.client().start("extremes", "extremes", &()).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), "a thousand years");
@@ -48,17 +48,17 @@ async fn races(ctx: OrchestrationContext) -> duroxide::Result<(usize, u64)> {
 }
 
 #[tokio::test]
-async fn losers_of_a_race_are_taken_back() {
+async fn timers_that_lost_a_race_are_removed() {
     let test = crate::started().await;
     let begin = duroxide::Clock::now(test.clock());
     let handle = races::start(&test.client(), "races").await.unwrap();
     assert_eq!(handle.result().await.unwrap().0, 1);
     let passed = duroxide::Clock::now(test.clock()).since(begin);
-    assert_eq!(passed, hours(6), "the timers that lost have moved nothing");
+    assert_eq!(passed, hours(6), "timers that lost the race do not advance the clock");
 }
 
 #[tokio::test]
-async fn a_delayed_start_begins_late_and_keeps_early_events() {
+async fn delayed_start_keeps_early_events() {
     let test = crate::started().await;
     let begin = duroxide::Clock::now(test.clock());
     let handle = races::start(&test.client(), "late").delay(days(2)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Values come back as they were, at every place; what cannot is refused, and what is of another type is told.
+//! Values round-trip through every operation; unrepresentable values are refused; values of another type suspend.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use duroxide::{Client, ErrorCode, Registry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Values that others have lost, doubled or bent.
+/// Values that are easily lost or changed by serialization.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Odd {
     unit: (),
@@ -78,7 +78,7 @@ async fn mirror(ctx: OrchestrationContext, odd: Odd, left: u32) -> Result<Vec<Od
 }
 
 #[tokio::test]
-async fn values_come_back_as_they_were_from_every_place() {
+async fn values_round_trip_through_every_operation() {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::empty()
         .with_activity::<mirror_activity>()
@@ -88,7 +88,7 @@ async fn values_come_back_as_they_were_from_every_place() {
     let sqlite = Runtime::builder().registry(registry).sqlite(folder.path().join("values.db"));
     for builder in [memory, sqlite] {
         let mut options = duroxide::RuntimeOptions::default();
-        // Each turn reads everything back.
+        // Nothing is cached, so that each turn decodes all values again.
         options.max_idle_instances = 0;
         let runtime = builder.options(options).start().await.unwrap();
         let handle = mirror::start(&runtime.client(), "mirror", odd(), 2).await.unwrap();
@@ -161,7 +161,7 @@ async fn bare_values_keep_their_type() {
 }
 
 #[tokio::test]
-async fn values_that_json_would_change_are_refused_with_their_place() {
+async fn unrepresentable_values_are_refused_with_their_place() {
     let test = crate::started().await;
     let client = test.client();
     let refused = [
@@ -198,7 +198,7 @@ async fn nan_as_output(ctx: OrchestrationContext) -> duroxide::Result<f64> {
 }
 
 #[tokio::test]
-async fn an_output_that_json_would_change_is_an_error_to_the_caller() {
+async fn unrepresentable_output_is_an_error_to_the_caller() {
     let test = crate::started().await;
     let text = nan_from_activity::start(&test.client(), "activity").await.unwrap().result().await.unwrap();
     assert!(text.contains("Rejected") && text.contains("NaN"), "{text}");
@@ -243,7 +243,7 @@ async fn reads_child_wrongly(ctx: OrchestrationContext) -> duroxide::Result<u32>
 }
 
 #[tokio::test]
-async fn a_value_of_another_type_suspends_with_the_place_and_both_types() {
+async fn value_of_another_type_suspends_with_place_and_both_types() {
     let test = crate::started().await;
     let client = test.client();
     let event = waits_for_number::start(&client, "event").await.unwrap();
@@ -267,7 +267,7 @@ async fn a_value_of_another_type_suspends_with_the_place_and_both_types() {
         assert!(suspension.place.clone().unwrap_or_default().contains(place), "{id}: {text}");
         assert!(text.contains(found) && text.contains(wanted), "{id}: {text}");
     }
-    // What was not understood is kept: an operator may end it, and its neighbours have not noticed.
+    // The unreadable event is kept, an operator may terminate its instance, and other instances are not affected.
     event.terminate("wrong").await.unwrap();
     assert_eq!(event.wait().await.unwrap(), InstanceStatus::Terminated);
     let other = waits_for_number::start(&client, "other").await.unwrap();
@@ -276,7 +276,7 @@ async fn a_value_of_another_type_suspends_with_the_place_and_both_types() {
 }
 
 #[tokio::test]
-async fn a_file_holds_what_a_client_wrote() {
+async fn client_writes_survive_reopening_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("written.db");
     let client = Client::new(SqliteProvider::open(&path).unwrap());

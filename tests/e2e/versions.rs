@@ -1,4 +1,4 @@
-//! Versions of one orchestration side by side.
+//! Several versions of an orchestration, side by side.
 
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
@@ -9,7 +9,7 @@ struct Next {
     version: Option<String>,
 }
 
-/// One name in several versions: each tells which it is, and goes on in the version that it is told.
+/// An orchestration in several versions: each records its own version, and continues in the version that an event names.
 enum Step<const MAJOR: u64> {}
 
 impl<const MAJOR: u64> Orchestration for Step<MAJOR> {
@@ -77,7 +77,7 @@ async fn node(provider: &MemoryProvider, registry: Registry) -> Runtime {
 }
 
 #[tokio::test]
-async fn a_new_start_takes_the_latest_or_the_one_that_was_asked_for() {
+async fn start_takes_the_latest_or_the_requested_version() {
     let provider = MemoryProvider::new();
     let runtime = node(&provider, both().with_orchestration::<Step<10>>()).await;
     let client = runtime.client();
@@ -96,7 +96,7 @@ async fn a_new_start_takes_the_latest_or_the_one_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_running_instance_stays_with_its_version_and_moves_when_it_continues() {
+async fn running_instance_changes_version_only_when_it_continues() {
     let provider = MemoryProvider::new();
     let runtime = node(&provider, old()).await;
     let start = |id: &str| Client::new(provider.clone()).start("step", id, &Vec::<u64>::new());
@@ -123,7 +123,7 @@ async fn a_running_instance_stays_with_its_version_and_moves_when_it_continues()
 }
 
 #[tokio::test]
-async fn a_child_takes_the_latest_or_the_one_that_was_asked_for() {
+async fn child_takes_the_latest_or_the_requested_version() {
     let provider = MemoryProvider::new();
     let runtime = node(&provider, both()).await;
     for (how, expected) in [("child", 2), ("child 1.0.0", 1), ("child 1.2.0", 2)] {
@@ -134,7 +134,7 @@ async fn a_child_takes_the_latest_or_the_one_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_node_is_only_given_the_versions_that_it_has() {
+async fn node_claims_only_registered_versions() {
     let provider = MemoryProvider::new();
     let first = node(&provider, old()).await;
     let client = first.client();
@@ -150,7 +150,7 @@ async fn a_node_is_only_given_the_versions_that_it_has() {
     for handle in [&new, &moves] {
         handle.raise(Next { version: None }).await.unwrap();
     }
-    // The node that has the new version has not got the old one.
+    // The second node has the new version, but not the old one.
     let second = node(&provider, Registry::empty().with_orchestration::<Step<2>>()).await;
     assert_eq!(new.result_as::<Vec<u64>, duroxide::Error>().await.unwrap(), [2]);
     assert_eq!(moves.result_as::<Vec<u64>, duroxide::Error>().await.unwrap(), [1, 2]);
@@ -161,7 +161,7 @@ async fn a_node_is_only_given_the_versions_that_it_has() {
     second.shutdown().await.unwrap();
 }
 
-/// What is not in this program any more: the function that was once called `travels`, and its input then.
+/// An older build of the orchestration `travels`, with its input.
 enum Travels {}
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -184,7 +184,7 @@ impl OrchestrationFn for Travels {
     }
 }
 
-/// What has become of it: other names for the functions, another module, and one more field.
+/// The newer build: the functions have other names, are in another module, and their input has another field.
 mod today {
     pub(super) mod journeys {
         use duroxide::prelude::*;
@@ -214,7 +214,7 @@ mod today {
 }
 
 #[tokio::test]
-async fn functions_that_were_renamed_and_moved_and_inputs_with_a_new_field_go_on() {
+async fn renamed_functions_and_inputs_with_a_new_field_replay() {
     use today::journeys::{Departure, journey, reserve_seat};
 
     let provider = MemoryProvider::new();
@@ -229,11 +229,11 @@ async fn functions_that_were_renamed_and_moved_and_inputs_with_a_new_field_go_on
     let handle = journey::handle(&after.client(), "trip");
     handle.raise(Departure).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), "to Rome in class 2");
-    assert_eq!(handle.history().await.unwrap().len(), 6, "it went on behind what was there");
+    assert_eq!(handle.history().await.unwrap().len(), 6, "the newer build continued the history");
 }
 
 #[tokio::test]
-async fn another_build_takes_over_what_is_waiting_and_what_has_not_begun() {
+async fn another_build_claims_waiting_and_unstarted_instances() {
     let provider = MemoryProvider::new();
     let build = async |id: &str| {
         let builder = Runtime::builder().provider(provider.clone()).registry(old()).build_id(id);

@@ -1,8 +1,8 @@
-//! The activities of the programs, and a build of the program that can read nothing.
+//! The activities of the programs, and a build whose code cannot read any input.
 
 use duroxide::prelude::*;
 
-/// Fails in its first attempts, as often as it is told.
+/// Fails in its first attempts, `failures` times.
 #[activity]
 async fn work(ctx: ActivityContext, failures: u32) -> Result<u32, u32> {
     if ctx.attempt() <= failures { Err(ctx.attempt()) } else { Ok(ctx.attempt()) }
@@ -13,20 +13,20 @@ fn blocking(n: u32) -> Result<u32, u32> {
     if n % 4 == 3 { Err(n) } else { Ok(n) }
 }
 
-/// Asks whether it is still wanted, and goes on a little when it is not.
+/// Runs for a while, and ends early when it is cancelled.
 #[activity]
 async fn polite(ctx: ActivityContext, millis: u64) -> Result<bool, ()> {
     select! {
         () = ctx.cancelled() => Ok(false),
-        () = pass(millis) => Ok(true),
+        () = sleep(millis) => Ok(true),
     }
 }
 
-async fn pass(millis: u64) {
+async fn sleep(millis: u64) {
     tokio::time::timeout(std::time::Duration::from_millis(millis), std::future::pending::<()>()).await.unwrap_err();
 }
 
-/// The names that are there, with code that cannot read what they are called with.
+/// A build with the same names, whose functions cannot read the inputs of the programs.
 pub(crate) mod broken {
     use duroxide::Registry;
     use duroxide::prelude::*;

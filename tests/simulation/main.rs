@@ -1,8 +1,8 @@
-//! Random programs under random faults. With other seeds, or more of them:
+//! Random programs under random faults. To run other seeds, or more of them:
 //!
 //! ```text
 //! DUROXIDE_SEEDS=20000 DUROXIDE_FIRST_SEED=1000 cargo test --release -p duroxide-tests --test simulation random
-//! DUROXIDE_SEED=1234 cargo test -p duroxide-tests --test simulation random    # this one alone, with what happened
+//! DUROXIDE_SEED=1234 cargo test -p duroxide-tests --test simulation random    # one seed, with its trace
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
@@ -16,7 +16,7 @@ mod snapshots;
 use duroxide::testing::{Simulation, for_each_seed};
 
 #[test]
-fn random_programs_come_to_their_ends_under_all_faults() {
+fn random_programs_end_under_all_faults() {
     let alone = std::env::var_os("DUROXIDE_SEED").is_some();
     for_each_seed(500, |seed| scenario::run(Simulation::new(seed), seed, alone));
 }

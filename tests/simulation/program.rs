@@ -1,4 +1,4 @@
-//! Small programs that do everything an orchestration can do, and the orchestration that interprets them.
+//! Small programs that use all operations of an orchestration, and the orchestration that interprets them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -16,7 +16,7 @@ use serde_json::Value;
 /// A program continues as new at most this often.
 const ROUNDS: u32 = 3;
 
-/// What the orchestration is started with.
+/// The input of the orchestration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Program {
     pub(crate) round: u32,
@@ -26,26 +26,26 @@ pub(crate) struct Program {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Statement {
     Do(Op),
-    /// Builds it, and keeps it without polling it.
+    /// Builds the operation's future, and holds it without polling it.
     Hold(Op),
-    /// Builds it, polls it once, and keeps it.
+    /// Builds the operation's future, polls it once, and holds it.
     HoldPolled(Op),
     PollHeld,
     AwaitHeld,
-    /// Puts it into an unordered collection.
+    /// Adds the operation's future to a `FuturesUnordered`.
     Spawn(Op),
-    /// Awaits one of the collection.
+    /// Awaits the next future of the `FuturesUnordered`.
     Next,
-    /// Does it unless a cancel comes first; then it does something else, and goes on.
+    /// Awaits the first operation or a cancel; after a cancel, awaits the second operation, and continues.
     UnlessCancelled(Op, Op),
-    AskWhetherCancelled,
+    CheckCancelled,
     Return,
     Fail,
     Panic,
     ContinueAsNew(Option<String>),
 }
 
-/// Something to be awaited.
+/// An operation that can be awaited.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Op {
     Activity {
@@ -71,10 +71,10 @@ pub(crate) enum Op {
     Wait(Name),
     Try(Name),
     Drain(Name),
-    /// Drops the oldest that is held, while other branches wait.
+    /// Drops the oldest held future, while other branches wait.
     DropHeld,
     Random,
-    /// Wakes itself, as fair combinators do.
+    /// Wakes its own task once, as fair combinators do.
     Yield,
     Sequence(Vec<Op>),
     Join(Vec<Op>),
@@ -93,13 +93,13 @@ pub(crate) struct A(u64);
 #[event]
 pub(crate) struct B(u64);
 
-/// All that a program has seen: what it returns.
+/// The values that a program has seen, which are its output.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<String>>>);
 
 impl Seen {
-    fn saw(&self, what: impl std::fmt::Debug) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{what:?}"));
+    fn saw(&self, value: impl std::fmt::Debug) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{value:?}"));
     }
 
     fn all(&self) -> Vec<String> {
@@ -127,12 +127,12 @@ impl Held {
     }
 }
 
-/// What the operations of a running program share.
+/// The state that the operations of a running program share.
 #[derive(Clone)]
 struct Env {
     ctx: OrchestrationContext,
     seen: Seen,
-    /// Weak, since what is held holds this.
+    /// Weak, since the held futures own clones of this value.
     held: Weak<Held>,
 }
 
@@ -177,7 +177,7 @@ async fn interpret(ctx: OrchestrationContext, program: Program) -> Result<Vec<St
                 seen.saw(reason);
                 otherwise.build(&env).await;
             }
-            Statement::AskWhetherCancelled => seen.saw(ctx.cancel_requested()),
+            Statement::CheckCancelled => seen.saw(ctx.cancel_requested()),
             Statement::Return => break,
             Statement::Fail => return Err("as the program says".to_owned()),
             Statement::Panic => std::panic::resume_unwind(Box::new("as the program says")),
@@ -195,7 +195,7 @@ async fn interpret(ctx: OrchestrationContext, program: Program) -> Result<Vec<St
 }
 
 impl Op {
-    /// Builds its calls, which claims their numbers; those of what comes later in a sequence are built when it is their turn.
+    /// Builds the operation's future. Its calls claim their ids now, except for later parts of a sequence.
     fn build(&self, env: &Env) -> BoxFuture<'static, ()> {
         let (ctx, seen) = (&env.ctx, env.seen.clone());
         match self {
@@ -301,7 +301,7 @@ impl Op {
             }
             Self::Join(ops) => {
                 let branches: Vec<_> = ops.iter().map(|op| op.build(env)).collect();
-                // The last one that was built is polled first.
+                // Polled in the reverse order of building.
                 Box::pin(async move { drop(join_all(branches.into_iter().rev()).await) })
             }
             Self::Race(ops) => {
@@ -321,11 +321,11 @@ impl Name {
     }
 }
 
-/// Numbers below a limit, from a seed.
+/// Returns numbers below a limit, derived from a seed.
 pub(crate) type Numbers<'a> = dyn FnMut(u64) -> u64 + 'a;
 
 impl Program {
-    /// Any program. `depth`: how many generations of children it may have.
+    /// Returns a random program with at most `depth` generations of children.
     pub(crate) fn any(numbers: &mut Numbers<'_>, depth: u64) -> Self {
         let length = 1 + numbers(if depth > 1 { 8 } else { 4 });
         Self { round: 1, statements: (0..length).map(|_| Statement::any(numbers, depth)).collect() }
@@ -344,7 +344,7 @@ impl Statement {
             26..29 => Self::Spawn(op(numbers)),
             29 | 30 => Self::Next,
             31..34 => Self::UnlessCancelled(op(numbers), op(numbers)),
-            34 => Self::AskWhetherCancelled,
+            34 => Self::CheckCancelled,
             35 => match numbers(4) {
                 0 => Self::Return,
                 1 => Self::Fail,
@@ -366,7 +366,7 @@ impl Op {
         let name = |numbers: &mut Numbers<'_>| if numbers(4) == 0 { Name::B } else { Name::A };
         let millis = |numbers: &mut Numbers<'_>| [0, 1, 100, 2_000, 15_000][numbers(5) as usize];
         let maybe = |numbers: &mut Numbers<'_>| if numbers(4) == 0 { Some(millis(numbers)) } else { None };
-        // A few ids, so that some of them are taken.
+        // Few ids, so that some of them are taken.
         let id = |numbers: &mut Numbers<'_>| if numbers(4) == 0 { Some(format!("named-{}", numbers(3))) } else { None };
         let several = |numbers: &mut Numbers<'_>| {
             let count = 1 + numbers(3);

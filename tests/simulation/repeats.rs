@@ -1,4 +1,4 @@
-//! A seed leads to the same run, each time; and each kind of fault may come alone.
+//! Each seed leads to the same run every time; and programs end under each kind of fault alone.
 
 use duroxide::testing::{Faults, Simulation, for_each_seed};
 
@@ -28,7 +28,7 @@ fn programs_end_under_each_kind_of_fault_alone() {
 }
 
 #[test]
-fn the_same_seed_is_the_same_run() {
+fn same_seed_repeats_the_run() {
     for (seed, snapshots) in (0..40).flat_map(|seed| [(seed, false), (seed, true)]) {
         let run = || scenario::run(Simulation::new(seed).snapshots(snapshots), seed, true);
         let runs = [(); 2].map(|()| run().unwrap_or_else(|failure| panic!("{failure}")));

@@ -1,4 +1,4 @@
-//! Starts random programs, and does to them whatever a client can do.
+//! Starts random programs, and sends them all requests that a client can send.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,9 +11,9 @@ use duroxide::{Client, ClientError, ErrorCode, IfExists, Status};
 use crate::activities::broken;
 use crate::program::{Name, Program};
 
-/// Runs the programs of a seed in a simulation whose nodes and limits are set here.
+/// Runs the programs of a seed. The caller chooses the simulation's mode; nodes and limits are set here.
 pub(crate) fn run(simulation: Simulation, seed: u64, traced: bool) -> Result<Report, Failure> {
-    // A node whose build can read nothing, with every eighth seed.
+    // In every eighth seed, one node has the build that cannot read any input.
     let is_broken = Arc::new(AtomicBool::new(seed % 8 == 7));
     let broken_node = is_broken.clone();
     simulation
@@ -54,7 +54,7 @@ struct Players<'a> {
 }
 
 impl Players<'_> {
-    /// One thing that a client does, in its own process or in that of a node.
+    /// Sends one request, from a client in its own process or in that of a node.
     async fn act(&mut self) -> Result<(), ClientError> {
         let sim = self.sim;
         let act = if self.started == 0 { 0 } else { sim.below(24) };
@@ -119,17 +119,17 @@ impl Players<'_> {
     where
         F: Future<Output = Result<(), ClientError>>,
     {
-        // Some lose patience: what they asked for happens, or not.
-        let patience = if self.sim.below(8) == 0 { 1 << self.sim.below(12) } else { 1 << 40 };
+        // Some clients drop their request: it happens, or not.
+        let limit = if self.sim.below(8) == 0 { 1 << self.sim.below(12) } else { 1 << 40 };
         let act = |client| {
-            let act = tokio::time::timeout(Duration::from_millis(patience), act(client));
+            let act = tokio::time::timeout(Duration::from_millis(limit), act(client));
             async move { act.await.unwrap_or(Ok(())) }
         };
         let process = self.sim.below(5) as usize;
         if process == 4 {
             return act(self.sim.client()).await;
         }
-        // A client that dies with its node has no error to tell.
+        // A client that dies with its node returns no error.
         self.sim.on_node(process, act).await.unwrap_or(Ok(())).or_else(|error| {
             let outage = error.is_retryable();
             if outage { Ok(()) } else { Err(error) }
@@ -142,9 +142,9 @@ impl Players<'_> {
         Ok(if list.is_empty() { None } else { Some(list.swap_remove(position)) })
     }
 
-    /// Raises events until everybody has ended.
+    /// Raises events until all instances have ended.
     async fn finish(&mut self) -> Result<(), ClientError> {
-        // What was asked for by somebody who lost patience may be on its way.
+        // Dropped requests may still be in flight.
         self.sim.sleep(Duration::from_secs(60)).await;
         for _ in 0..200 {
             let list = self.sim.client().list(&Filter::default(), 1_000).await?.instances;

@@ -1,5 +1,5 @@
-//! Programs on a storage with the concurrency of a database: they come to their ends under all faults, and the simulation
-//! finds each flaw that is planted in the storage.
+//! Programs on a store with the concurrency of a database: they end under all faults, and the simulation finds each flaw that
+//! is planted in the store.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::program::{Name, Op, Program, Statement};
 use crate::scenario;
 
 #[test]
-fn random_programs_end_on_a_storage_with_snapshots() {
+fn random_programs_end_on_a_snapshot_store() {
     let alone = std::env::var_os("DUROXIDE_SEED").is_some();
     for_each_seed(500, |seed| scenario::run(Simulation::new(seed).snapshots(true), seed, alone));
 }
 
 #[test]
-fn nothing_is_lost_or_orphaned_on_snapshots() {
+fn snapshot_store_loses_and_orphans_nothing() {
     for_each_seed(50, |seed| concurrent_events(Simulation::new(seed).snapshots(true)));
-    for_each_seed(50, |seed| deaths_at_births(Simulation::new(seed).snapshots(true)));
+    for_each_seed(50, |seed| deaths_at_starts(Simulation::new(seed).snapshots(true)));
     for_each_seed(100, |seed| events_beside_a_claim(Simulation::new(seed).snapshots(true)));
 }
 
@@ -29,8 +29,8 @@ fn numbers_before_the_lock_lose_a_message() {
 }
 
 #[test]
-fn birth_beside_a_take_over_leaves_an_orphan() {
-    finds(Flaw::BirthDoesNotExcludeTakeOver, deaths_at_births, "is orphaned");
+fn start_owned_by_an_expiring_node_leaves_an_orphan() {
+    finds(Flaw::BirthDoesNotExcludeTakeOver, deaths_at_starts, "is orphaned");
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn claim_of_an_older_snapshot_lacks_a_message() {
     finds(Flaw::ClaimReadsBeforeItLocks, events_beside_a_claim, "were not read in 600 s of calm");
 }
 
-/// Asserts that one of 1,000 seeds finds a storage with this flaw, by these words.
+/// Asserts that one of 1,000 seeds reports the flaw, with a finding that contains these words.
 fn finds(flaw: Flaw, scenario: impl Fn(Simulation) -> Result<Report, Failure>, words: &str) {
     let is_found = |seed: &u64| {
         let findings = scenario(Simulation::new(*seed).flaw(flaw)).err().map(|failure| failure.findings);
@@ -68,8 +68,8 @@ fn concurrent_events(simulation: Simulation) -> Result<Report, Failure> {
     simulation.faults(Faults::none()).run(scenario)
 }
 
-/// Nodes die at the moment at which they create instances and activities, or soon after.
-fn deaths_at_births(simulation: Simulation) -> Result<Report, Failure> {
+/// Nodes die while they create instances and activities, or soon after.
+fn deaths_at_starts(simulation: Simulation) -> Result<Report, Failure> {
     let works = || Op::Activity { failures: 0, attempts: 0, timeout: None, deadline: None, detached: false };
     let program = Program { round: 1, statements: (0..3).map(|_| Statement::Do(works())).collect() };
     let scenario = |sim: Sim| async move {

@@ -1,8 +1,8 @@
-//! Texts that were damaged: a few edits away from a good one.
+//! Damages texts by a few random edits.
 
 use proptest::prelude::*;
 
-/// One edit. Positions are taken modulo the length of the text.
+/// An edit of a text. Positions count modulo the length of the text.
 #[derive(Debug, Clone)]
 enum Edit {
     Byte(usize, u8),
@@ -12,7 +12,7 @@ enum Edit {
     Swap(usize, usize),
 }
 
-/// What is put between: what parsers stumble over.
+/// Insertions that are hard for parsers.
 const WORDS: &[&str] = &[
     "18446744073709551616",
     "18446744073709551615",
@@ -45,7 +45,7 @@ const WORDS: &[&str] = &[
     "[[[[[[[[[[[[[[[[",
 ];
 
-/// One of these texts, with up to eight edits.
+/// Returns a strategy that picks one of the texts, and makes up to seven edits.
 pub fn damaged(texts: Vec<String>) -> impl Strategy<Value = String> {
     (proptest::sample::select(texts), proptest::collection::vec(edit(), 0..8)).prop_map(|(text, edits)| {
         let edited = edits.iter().fold(text.into_bytes(), apply);

@@ -1,4 +1,4 @@
-//! A provider whose calls go wrong as a test says.
+//! A provider that injects the faults that a test plans.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use duroxide::{EventId, ExecutionId, InstanceId, Timestamp};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-/// What can be called.
+/// A method of the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
     Join,
@@ -25,40 +25,40 @@ pub enum Method {
     Nodes,
 }
 
-/// What goes wrong.
+/// A fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not carried out, and fails in a way that may pass.
+    /// The call is not carried out, and fails with a retryable error.
     Before,
-    /// It is carried out, and its answer is lost.
+    /// The call is carried out, and its answer is lost: it fails with a retryable error.
     AnswerLost,
-    /// It is not carried out, and will not be.
+    /// The call is not carried out, and fails with a permanent error.
     Permanent,
-    /// It is not carried out, and never answered.
+    /// The call is not carried out, and never answered.
     Hangs,
-    /// It is carried out, and never answered.
+    /// The call is carried out, and never answered.
     AnswerHangs,
-    /// It waits before it is carried out, as later calls do, until they are released.
+    /// The call waits before it is carried out, and so do later calls of the method, until [`Faults::release`].
     Waits,
-    /// It is carried out, and its answer waits, as those of later calls do, until answers are released.
+    /// The call is carried out, and its answer waits, and so do those of later calls, until [`Faults::release_answers`].
     AnswerWaits,
     /// The first entry of the batch fails, the others are carried out.
     FirstEntry,
-    /// The turns of a commit are not carried out, and refused as if the instance had gone on meanwhile.
+    /// The turns of a commit are refused with a conflict, as if another node had advanced their instances.
     TurnsRefused,
-    /// A commit or a submission fails, and is carried out all the same, once what is late is let in.
+    /// A commit or a submission fails, but is carried out late: after [`Faults::release_late`].
     Late,
 }
 
-/// What goes wrong with the calls of a [`FaultyProvider`]; and how many there were.
+/// Plans the faults of a [`FaultyProvider`], and counts its calls.
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// A std mutex: held for a moment, never across an await.
+    /// A std mutex: locked briefly, never across an await.
     plan: Mutex<Plan>,
-    /// Changes whenever the plan does, and with every call.
+    /// Changes with the plan and with every call.
     changed: watch::Sender<u64>,
 }
 
@@ -68,105 +68,105 @@ struct Plan {
     always: HashMap<Method, Fault>,
     held: HashMap<Method, bool>,
     answers_held: HashMap<Method, bool>,
-    overtaken: bool,
-    let_in: bool,
+    terminations_conflict: bool,
+    late_released: bool,
     begun: HashMap<Method, usize>,
     entered: HashMap<Method, usize>,
     events: Events,
 }
 
-/// How many events have gone through a [`FaultyProvider`].
+/// The number of events that a [`FaultyProvider`] has passed through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Events {
-    /// Handed in with turns.
+    /// Events in the turns of commits.
     pub written: usize,
-    /// Given out with histories.
+    /// Events in the pages of histories.
     pub read: usize,
 }
 
 impl Faults {
-    /// The next calls of a method go wrong, so many of them, after those that are planned already.
+    /// Plans a fault for the next `times` calls of a method, after the calls that are planned already.
     pub fn next(&self, method: Method, fault: Fault, times: usize) {
         self.change(|plan| plan.next.entry(method).or_default().extend(std::iter::repeat_n(Some(fault), times)));
     }
 
-    /// The next calls of a method go well.
+    /// Plans no fault for the next `times` calls of a method, after the calls that are planned already.
     pub fn pass(&self, method: Method, times: usize) {
         self.change(|plan| plan.next.entry(method).or_default().extend(std::iter::repeat_n(None, times)));
     }
 
-    /// All calls of a method for which nothing else is planned go wrong.
+    /// Plans a fault for all calls of a method that have no plan of their own.
     pub fn always(&self, method: Method, fault: Fault) {
         self.change(|plan| plan.always.insert(method, fault));
     }
 
-    /// Calls wait before they are carried out, until they are released.
+    /// Lets the calls of a method wait before they are carried out, until [`Self::release`].
     pub fn hold(&self, method: Method) {
         self.change(|plan| plan.held.insert(method, true));
     }
 
-    /// Calls that wait go on.
+    /// Carries out the calls that wait.
     pub fn release(&self, method: Method) {
         self.change(|plan| plan.held.remove(&method));
     }
 
-    /// Calls that are met from now on are carried out, and their answers wait until they are released.
+    /// Lets the answers of a method's later calls wait, until [`Self::release_answers`].
     pub fn hold_answers(&self, method: Method) {
         self.change(|plan| plan.answers_held.insert(method, true));
     }
 
-    /// Answers that wait are given.
+    /// Returns the answers that wait.
     pub fn release_answers(&self, method: Method) {
         self.change(|plan| plan.answers_held.remove(&method));
     }
 
-    /// What is late is carried out, now and from now on.
-    pub fn let_in(&self) {
-        self.change(|plan| plan.let_in = true);
+    /// Carries out the late calls, now and from now on.
+    pub fn release_late(&self) {
+        self.change(|plan| plan.late_released = true);
     }
 
-    /// Terminations come too late: whatever a client has read of an instance, it has gone on meanwhile.
-    pub fn overtake(&self) {
-        self.change(|plan| plan.overtaken = true);
+    /// Refuses terminations with a conflict, as if the instance always advanced between the client's read and its request.
+    pub fn refuse_terminations(&self) {
+        self.change(|plan| plan.terminations_conflict = true);
     }
 
-    /// Of the calls of a method that are met from now on, this one goes wrong, from 1. Waits until it is met.
+    /// Plans a fault for the n-th call of a method from now on, counted from 1. The future waits until the fault happens.
     pub fn nth(&self, method: Method, call: usize, fault: Fault) -> impl Future<Output = ()> {
-        let met = self.change(|plan| {
+        let position = self.change(|plan| {
             let next = plan.next.entry(method).or_default();
             next.extend(std::iter::repeat_n(None, call - 1).chain([Some(fault)]));
             plan.entered.get(&method).copied().unwrap_or(0) + call
         });
-        self.until(move |plan| plan.entered.get(&method).copied().unwrap_or(0) >= met)
+        self.until(move |plan| plan.entered.get(&method).copied().unwrap_or(0) >= position)
     }
 
-    /// Everything goes well from now on.
+    /// Removes all planned faults.
     pub fn heal(&self) {
         self.change(|plan| {
             plan.next.clear();
             plan.always.clear();
             plan.held.clear();
             plan.answers_held.clear();
-            plan.overtaken = false;
+            plan.terminations_conflict = false;
         });
     }
 
-    /// How many calls of a method have begun.
+    /// Returns the number of calls of a method that have begun.
     pub fn begun(&self, method: Method) -> usize {
         self.plan().begun.get(&method).copied().unwrap_or(0)
     }
 
-    /// How many events were written and read.
+    /// Returns the number of events that were written and read.
     pub fn events(&self) -> Events {
         self.plan().events
     }
 
-    /// Waits until so many calls of a method have begun, from the beginning.
+    /// Waits until this number of calls of a method have begun, counted from the first.
     pub async fn until_begun(&self, method: Method, calls: usize) {
         self.until(|plan| plan.begun.get(&method).copied().unwrap_or(0) >= calls).await;
     }
 
-    /// Waits until so many more calls of a method have begun.
+    /// Waits until this number of further calls of a method have begun.
     pub async fn until_more(&self, method: Method, calls: usize) {
         self.until_begun(method, self.begun(method) + calls).await;
     }
@@ -189,18 +189,18 @@ impl Faults {
         changed
     }
 
-    /// Counts a call, waits while it is held, and tells what goes wrong with it.
+    /// Counts a call, waits while it is held, and returns its fault.
     async fn enter(&self, method: Method) -> Option<Fault> {
         self.change(|plan| *plan.begun.entry(method).or_default() += 1);
         self.until(|plan| !plan.held.contains_key(&method)).await;
-        let fault = self.meet(method);
+        let fault = self.next_fault(method);
         if fault == Some(Fault::Waits) {
             self.until(|plan| !plan.held.contains_key(&method)).await;
         }
         fault.filter(|fault| *fault != Fault::Waits)
     }
 
-    fn meet(&self, method: Method) -> Option<Fault> {
+    fn next_fault(&self, method: Method) -> Option<Fault> {
         self.change(|plan| {
             *plan.entered.entry(method).or_default() += 1;
             let planned = plan.next.get_mut(&method).and_then(VecDeque::pop_front);
@@ -230,7 +230,7 @@ impl Faults {
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
         if fault == Some(Fault::Permanent) {
-            return Err(ProviderError::permanent("do as asked", "injected for good"));
+            return Err(ProviderError::permanent("make the call", "injected, permanent"));
         }
         if fault == Some(Fault::Hangs) {
             std::future::pending::<()>().await;
@@ -249,11 +249,11 @@ impl Faults {
             std::future::pending::<()>().await;
         }
         let when = if before { "injected before the call" } else { "injected after the call" };
-        Err(ProviderError::retryable("do as asked", when))
+        Err(ProviderError::retryable("make the call", when))
     }
 }
 
-/// Another provider, with faults.
+/// Wraps another provider, and injects faults into its calls.
 #[derive(Clone)]
 pub struct FaultyProvider {
     inner: Arc<dyn Provider>,
@@ -279,17 +279,17 @@ impl FaultyProvider {
         self.inner.admin().expect("the other provider has it, or this one would have none")
     }
 
-    /// Carries something out once it is let in, and fails now.
+    /// Fails now, and carries out the call after [`Faults::release_late`].
     fn later<T, F>(&self, call: impl FnOnce(Arc<dyn Provider>) -> F) -> Result<T, ProviderError>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (faults, call) = (self.faults.clone(), call(self.inner.clone()));
         tokio::spawn(async move {
-            faults.until(|plan| plan.let_in).await;
+            faults.until(|plan| plan.late_released).await;
             call.await;
         });
-        Err(ProviderError::retryable("do as asked", "injected; it comes late"))
+        Err(ProviderError::retryable("make the call", "injected, carried out late"))
     }
 }
 
@@ -349,7 +349,7 @@ impl Provider for FaultyProvider {
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
         Box::pin(async move {
             let terminates = entries.iter().any(|entry| matches!(entry, Submission::Terminate { .. }));
-            if terminates && self.faults.plan().overtaken {
+            if terminates && self.faults.plan().terminations_conflict {
                 return Ok(vec![Err(SubmitError::Conflict)]);
             }
             let fault = self.faults.enter(Method::Submit).await;

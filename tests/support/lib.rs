@@ -1,6 +1,6 @@
 //! Fixtures that the test binaries share.
 
-#![allow(missing_docs, reason = "read only beside the tests")]
+#![allow(missing_docs, reason = "used by tests only")]
 
 pub mod edits;
 mod faulty;

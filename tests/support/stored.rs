@@ -1,56 +1,56 @@
-//! Stored bytes, whatever they are: they are read, or refused with an error. What the fuzzer and a test try.
+//! Reads arbitrary stored bytes, which must be accepted or refused with an error. The fuzz targets and a test call it.
 
 use duroxide::prelude::*;
 use duroxide::provider::{EventRow, MessageRow};
 use duroxide::testing::check_history;
 use duroxide::{EventId, HistoryEvent, Message, Payload, Registry, Timestamp};
 
-/// When the histories of the corpus were recorded: 2020-01-01, where the clock of a test begins.
+/// The time at which the histories of the corpus were recorded: 2020-01-01, where a test's virtual clock begins.
 const RECORDED: i64 = 1_577_836_800_000_000;
 
-/// Reads a history and replays what could be read. A line is an event: `D` for a decision or `I` for an input, a blank, its
-/// data, and behind a tab its payload.
+/// Reads a history, and replays it if all of its events are valid. Each line is an event: `D` (decision) or `I` (input), a
+/// blank, its data, a tab, its payload.
 pub fn history(text: &str) {
     let Some(events) = events(text) else { return };
     for event in &events {
         let again = HistoryEvent::try_from(EventRow::from(event));
-        assert_eq!(again.as_ref(), Ok(event), "what was read is written as it was");
+        assert_eq!(again.as_ref(), Ok(event), "an event is written as it was read");
     }
-    // Whether it fits the code does not matter here.
+    // The history may not match the code; only a panic fails the test.
     let _ = check_history(&registry(), &events);
 }
 
-/// The events, if all of them can be read.
+/// Parses the lines of a history. Returns `None` if an event is invalid.
 pub fn events(text: &str) -> Option<Vec<HistoryEvent>> {
     (1..).zip(text.lines()).map(|(id, line)| event(id, line).try_into().ok()).collect()
 }
 
 fn event(id: u64, line: &str) -> EventRow {
-    let (what, payload) = line.split_once('\t').unwrap_or((line, "null"));
+    let (event, payload) = line.split_once('\t').unwrap_or((line, "null"));
     EventRow {
         id: EventId(id),
         time: Timestamp::from_micros(RECORDED),
-        decision: what.starts_with('D'),
+        decision: event.starts_with('D'),
         format: 1,
-        data: what.get(2..).unwrap_or_default().to_owned(),
+        data: event.get(2..).unwrap_or_default().to_owned(),
         payload: payload_of(payload),
     }
 }
 
-/// Reads a message: its data, and behind a tab its payload.
+/// Reads a message: its data, a tab, its payload.
 pub fn message(text: &str) {
     let (data, payload) = text.split_once('\t').unwrap_or((text, "null"));
     let row = MessageRow { payload: payload_of(payload), ..MessageRow::new(data) };
     let Ok(message) = Message::try_from(row) else { return };
     let again = Message::try_from(MessageRow::from(&message));
-    assert_eq!(again, Ok(message), "what was read is written as it was");
+    assert_eq!(again, Ok(message), "a message is written as it was read");
 }
 
 fn payload_of(json: &str) -> Payload {
     Payload::from_json_bytes(json.as_bytes().to_vec())
 }
 
-/// What the histories are replayed against.
+/// Returns the registry that the histories are replayed against.
 pub fn registry() -> Registry {
     Registry::empty().with_activity::<step>().with_orchestration::<tour>().with_orchestration::<stop>()
 }

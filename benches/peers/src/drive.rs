@@ -1,4 +1,4 @@
-//! The workloads, as the load tool has them.
+//! The workloads of the load tool, for any engine.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ pub(crate) enum Workload {
     Commits,
     /// Floor: n appends of 1 MiB to a file, each flushed.
     Disk,
-    /// Floor: n times from one thread to another that sleeps, and back.
+    /// Floor: n messages to a sleeping thread, and back.
     Threads,
 }
 
@@ -50,7 +50,7 @@ struct Bench<E> {
 }
 
 const RECOVERY_STEPS: u64 = 5;
-/// The pause of those who wait for a condition that has no signal.
+/// The interval at which conditions without a notification are polled.
 const LOOK: Duration = Duration::from_millis(5);
 
 pub(crate) async fn run<E: Engine>(workload: Workload, options: Options) -> Result<Report> {
@@ -88,7 +88,7 @@ impl<E: Engine> Bench<E> {
         Ok(Self { options, engine })
     }
 
-    /// n instances, so many at once.
+    /// Runs n instances, `in_flight` at once.
     async fn many(&self, job: impl AsyncFn(u64) -> Result<Job>) -> Result<Report> {
         let run = Run::begin(0);
         let all = stream::iter(0..self.options.n).map(async |i| {
@@ -126,7 +126,7 @@ impl<E: Engine> Bench<E> {
         Ok(run.end(self.options.n, Times::default(), 0))
     }
 
-    /// Starts n instances, so many at once.
+    /// Starts n instances, `in_flight` at once.
     async fn start_all(&self, job: impl Fn(u64) -> Job) -> Result<Vec<(u64, E::Handle)>> {
         let starts = stream::iter(0..self.options.n).map(async |i| Ok((i, self.engine.start(&id(i), job(i)).await?)));
         starts.buffer_unordered(self.options.in_flight).try_collect().await
@@ -173,7 +173,7 @@ impl<E: Engine> Bench<E> {
         let run = Run::begin(0);
         let handles = self.start_all(|_| Job::Waits).await?;
         let mut report = run.end(self.options.n, Times::default(), 0);
-        // Let what was started come to its wait.
+        // Let the started instances reach their waits.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let cpu = cpu_seconds();
         tokio::time::sleep(Duration::from_secs(20)).await;
@@ -193,7 +193,7 @@ impl<E: Engine> Bench<E> {
 
     async fn replay(self) -> Result<Report> {
         let activities = self.options.n / 2;
-        self.engine.start(&id(0), Job::Remembers(activities)).await?;
+        self.engine.start(&id(0), Job::StepsThenEvent(activities)).await?;
         while self.engine.outcomes(&id(0)).await? < activities {
             tokio::time::sleep(LOOK).await;
         }
@@ -210,7 +210,7 @@ impl<E: Engine> Bench<E> {
 }
 
 async fn recovery<E: Engine>(options: Options) -> Result<Report> {
-    kill_a_process_in_the_middle(&options)?;
+    kill_a_process_half_way(&options)?;
     let before = Ledger::read(&options.folder)?.len();
     let run = Run::begin(0);
     let bench = Bench::<E>::open(options).await?;
@@ -228,7 +228,7 @@ async fn recovery<E: Engine>(options: Options) -> Result<Report> {
     Ok(report)
 }
 
-fn kill_a_process_in_the_middle(options: &Options) -> Result<()> {
+fn kill_a_process_half_way(options: &Options) -> Result<()> {
     let n = options.n.to_string();
     let level = options.level.to_possible_value().map_or_else(String::new, |level| level.get_name().to_owned());
     let mut child = Command::new(std::env::current_exe()?)
@@ -236,15 +236,15 @@ fn kill_a_process_in_the_middle(options: &Options) -> Result<()> {
         .arg(&options.folder)
         .stdout(Stdio::piped())
         .spawn()?;
-    // Engines may print, too.
+    // Engines may print other lines.
     let half = |out| BufReader::new(out).lines().map_while(|line| line.ok()).any(|line| line == "half");
-    let was_half = child.stdout.take().is_some_and(half);
+    let reported = child.stdout.take().is_some_and(half);
     child.kill()?;
     child.wait()?;
-    if was_half { Ok(()) } else { Err("the process that was to be killed ended by itself".into()) }
+    if reported { Ok(()) } else { Err("the process to be killed ended before".into()) }
 }
 
-/// The part of the process that is killed: no activity ends before all instances are started.
+/// Runs in the process that is killed. No activity ends before all instances are started.
 pub(crate) async fn work_until_the_kill<E: Engine>(options: Options) -> Result<Report> {
     let ledger = Ledger::in_folder(&options.folder)?;
     let engine = E::open(&options.folder, options.level, options.concurrency, ledger.clone()).await?;

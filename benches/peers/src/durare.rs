@@ -1,6 +1,6 @@
 //! The crate `durare` 0.5.0, used as its documentation shows.
 //!
-//! Default settings: five connections, `synchronous = NORMAL`. `full` is the same pool with the sync level that ours has.
+//! Default settings: five connections, `synchronous = NORMAL`. `full` is the same pool with Duroxide's sync level.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -16,10 +16,10 @@ use crate::ledger::Ledger;
 
 pub(crate) struct Durare(DurableEngine);
 
-/// For steps: its context carries no values of the program.
+/// The ledger of the steps: the context of this engine carries no values of the program.
 static LEDGER: OnceLock<Ledger> = OnceLock::new();
 /// Longer than any run.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const TIMEOUT: Duration = Duration::from_secs(3600);
 
 impl Engine for Durare {
     type Handle = WorkflowHandle<u64>;
@@ -44,10 +44,10 @@ impl Engine for Durare {
             Job::Steps(n) => engine.start_with(Steps, n, options).await?,
             Job::Fan(n) => engine.start_with(Fan, n, options).await?,
             Job::Nap(millis) => engine.start_with(Nap, millis, options).await?,
-            Job::Waits => engine.start_with(Remembers, 0, options).await?,
+            Job::Waits => engine.start_with(Awaits, 0, options).await?,
             Job::Family(n) => engine.start_with(Family, n, options).await?,
             Job::Carry(text) => engine.start_with(Carry, text, options).await?,
-            Job::Remembers(n) => engine.start_with(Remembers, n, options).await?,
+            Job::StepsThenEvent(n) => engine.start_with(Awaits, n, options).await?,
             Job::Notes { instance, steps } => engine.start_with(Notes, (instance, steps), options).await?,
         })
     }
@@ -128,7 +128,7 @@ async fn fan(ctx: DurableContext, n: u64) -> ::durare::Result<u64> {
 #[::durare::workflow]
 async fn nap(ctx: DurableContext, millis: u64) -> ::durare::Result<u64> {
     let time = Duration::from_millis(millis);
-    // Not replayed here: this process starts it and sees its end.
+    // Not deterministic, but never replayed: one process runs it from its start to its end.
     let due = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + time;
     ctx.sleep(time).await?;
     Ok(u64::try_from(due.as_micros()).unwrap_or(u64::MAX))
@@ -152,11 +152,11 @@ async fn carry(ctx: DurableContext, text: String) -> ::durare::Result<u64> {
 }
 
 #[::durare::workflow]
-async fn remembers(ctx: DurableContext, n: u64) -> ::durare::Result<u64> {
+async fn awaits(ctx: DurableContext, n: u64) -> ::durare::Result<u64> {
     for i in 0..n {
         echo(&ctx, i).await?;
     }
-    ctx.recv::<u64>("go", PATIENCE).await?.ok_or_else(|| ::durare::Error::app("nobody sent it"))
+    ctx.recv::<u64>("go", TIMEOUT).await?.ok_or_else(|| ::durare::Error::app("the event was not sent"))
 }
 
 #[::durare::workflow]

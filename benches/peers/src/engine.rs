@@ -1,4 +1,4 @@
-//! What the workloads need of an engine.
+//! The interface of an engine, as the workloads need it.
 
 use std::error::Error;
 use std::future::Future;
@@ -11,32 +11,32 @@ use crate::ledger::Ledger;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// What an acknowledged write survives.
+/// The event that an acknowledged write survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Level {
-    /// What the engine is set to by itself.
+    /// The default of the engine.
     Default,
-    /// Power loss.
+    /// A loss of power.
     Full,
 }
 
-/// What an instance does. The same as the orchestrations of the load tool.
+/// The work of an instance, equal to the orchestrations of the load tool.
 pub(crate) enum Job {
-    /// So many activities, one after another.
+    /// Calls n activities, one after another.
     Steps(u64),
-    /// So many activities side by side.
+    /// Calls n activities side by side.
     Fan(u64),
-    /// Sleeps so many milliseconds.
+    /// Sleeps this number of milliseconds.
     Nap(u64),
     /// Waits for one event.
     Waits,
-    /// So many children side by side, each with one activity.
+    /// Calls n children side by side, each with one activity.
     Family(u64),
-    /// A text through one activity and back.
+    /// Passes a text to an activity and back.
     Carry(String),
-    /// So many activities, then a wait for one event.
-    Remembers(u64),
-    /// So many activities with an effect, one after another.
+    /// Calls n activities, then awaits one event.
+    StepsThenEvent(u64),
+    /// Calls `steps` activities with an effect, one after another.
     Notes { instance: u64, steps: u64 },
 }
 
@@ -45,7 +45,7 @@ pub(crate) trait Engine: Sized {
     /// A started instance.
     type Handle;
 
-    /// Opens the file in this folder, starts, and takes up what an earlier process has left.
+    /// Opens the file in this folder, starts, and continues the instances of an earlier process.
     fn open(
         folder: &Path,
         level: Level,
@@ -53,27 +53,27 @@ pub(crate) trait Engine: Sized {
         ledger: Ledger,
     ) -> impl Future<Output = Result<Self>>;
 
-    /// Starts an instance: from then on it runs to its end.
+    /// Starts an instance durably.
     fn start(&self, id: &str, job: Job) -> impl Future<Output = Result<Self::Handle>>;
 
-    /// Another process's instance.
+    /// Returns the handle of an instance that another process has started.
     fn handle(&self, id: &str) -> impl Future<Output = Result<Self::Handle>>;
 
-    /// Waits for the end.
+    /// Waits for the end of an instance.
     fn result(&self, handle: &Self::Handle) -> impl Future<Output = Result<()>>;
 
     /// Sends the event that [`Job::Waits`] waits for.
     fn raise(&self, id: &str) -> impl Future<Output = Result<()>>;
 
-    /// Whether a [`Job::Waits`] can be sent its event: an engine may lose those that come too early.
+    /// Returns true if a [`Job::Waits`] is ready for its event: an engine may lose an event that arrives before.
     fn waits(&self, id: &str) -> impl Future<Output = Result<bool>>;
 
-    /// When a finished [`Job::Nap`] was to wake: since the epoch.
+    /// Returns the time at which a finished [`Job::Nap`] was due to wake, since the epoch.
     fn due(&self, id: &str) -> impl Future<Output = Result<Duration>>;
 
-    /// How many outcomes of activities are recorded.
+    /// Returns the number of recorded outcomes of activities.
     fn outcomes(&self, id: &str) -> impl Future<Output = Result<u64>>;
 
-    /// Stops.
+    /// Stops the engine.
     fn shutdown(self) -> impl Future<Output = Result<()>>;
 }

@@ -1,5 +1,5 @@
-//! What is below every engine: how often a second the database commits, how much the disk takes, and how long it takes until
-//! a thread that sleeps has been woken.
+//! The floor below every engine: the commit rate of the database, the write rate of the disk, and the time to wake a sleeping
+//! thread.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,7 +19,7 @@ pub(crate) fn run(workload: Workload, options: &Options) -> Result<Report> {
     }
 }
 
-/// One small row per transaction, one transaction after another, each on the disk before the next.
+/// Commits one small row per transaction, one transaction after another, each on the disk before the next.
 fn commits(options: &Options) -> Result<Report> {
     let database = rusqlite::Connection::open(options.folder.join("floor.db"))?;
     database.pragma_update(None, "journal_mode", "WAL")?;
@@ -39,7 +39,7 @@ fn commits(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// 1 MiB at a time, appended and flushed.
+/// Appends and flushes 1 MiB at a time.
 fn disk(options: &Options) -> Result<Report> {
     let mut file = File::create(options.folder.join("floor.bin"))?;
     let block = vec![0x5a; 1024 * 1024];
@@ -56,7 +56,7 @@ fn disk(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// A message to a thread that waits for it, and one back. A time is half of that: one change of thread.
+/// Sends a message to a waiting thread, and one back. A single time is half of that: one change of thread.
 fn threads(options: &Options) -> Result<Report> {
     let ((there, inbox), (back, answers)) = (channel(), channel());
     let other = std::thread::spawn(move || inbox.iter().take_while(|()| back.send(()).is_ok()).count());

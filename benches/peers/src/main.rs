@@ -1,7 +1,7 @@
-//! Runs the workloads of the load tool on other engines, and prints the same figures. Also what is below all of them: the
-//! disk, and a bare database on it.
+//! Runs the workloads of the load tool on other engines, and prints the same figures. Also runs the floor: the bare disk, and
+//! a bare database on it.
 
-// What measures and what counts effects is the very code that the load tool uses.
+// The code that measures and that counts effects is shared with the load tool.
 #[path = "../../src/ledger.rs"]
 mod ledger;
 #[path = "../../src/measure.rs"]
@@ -28,31 +28,31 @@ use measure::Report;
 struct Args {
     engine: Which,
     workload: Workload,
-    /// What an acknowledged write survives: `full` power loss, `default` what the engine is set to by itself.
+    /// The event that an acknowledged write survives: `full` a loss of power, `default` the default of the engine.
     #[arg(long, default_value = "default")]
     durability: Level,
-    /// How much is done.
+    /// The number of units of work.
     #[arg(long, default_value_t = 1000)]
     n: u64,
-    /// How many instances at once.
+    /// The number of instances at once.
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
     /// The length of texts in bytes, for `payload`.
     #[arg(long, default_value_t = 64 * 1024)]
     payload: usize,
-    /// How many turns, and how many activities, `published` works on at once. Default: its own.
+    /// The number of turns, and of activities, that `published` runs at once. Default: its own.
     #[arg(long)]
     concurrency: Option<usize>,
-    /// Prints one JSON object. Where there are no figures, it says why under `error`.
+    /// Prints one JSON object. If the run fails, the reason is its field `error`.
     #[arg(long)]
     json: bool,
-    /// Where the files go. Default: a folder that is removed afterwards.
+    /// The folder of all files. Default: a temporary folder.
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// Gives up after so many seconds.
+    /// The limit of the run, in seconds.
     #[arg(long, default_value_t = 120)]
     limit: u64,
-    /// Work on the instances of `recovery` until killed.
+    /// Works on the instances of `recovery` until killed.
     #[arg(long, hide = true)]
     victim: bool,
 }
@@ -87,7 +87,7 @@ async fn main() -> ExitCode {
     } else {
         println!("{report:#?}");
     }
-    // At once: what gave up may have threads that are still busy.
+    // Exit at once: threads of a run that exceeded the limit may still be busy.
     std::process::exit(i32::from(report.error.is_some()))
 }
 

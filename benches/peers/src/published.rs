@@ -1,8 +1,8 @@
 //! The published crate `duroxide` 0.1.32, used as its documentation shows.
 //!
-//! Default settings: two turns and two activities at once, `PRAGMA synchronous = WAL`, which SQLite takes for `NORMAL`. `full`
-//! sets the same level as ours on each of the pool's connections. `--concurrency` sets how many turns and activities run at
-//! once.
+//! Default settings: two turns and two activities at once, `PRAGMA synchronous = WAL`, which SQLite treats as `NORMAL`. `full`
+//! sets Duroxide's level on each of the pool's connections. `--concurrency` sets the number of turns and of activities that
+//! run at once.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct Published {
     client: Client,
 }
 
-/// How many connections its pool has.
+/// The number of connections in the engine's pool.
 const CONNECTIONS: usize = 5;
 
 impl Engine for Published {
@@ -51,10 +51,10 @@ impl Engine for Published {
             Job::Steps(n) => ("steps", n.to_string()),
             Job::Fan(n) => ("fan", n.to_string()),
             Job::Nap(millis) => ("nap", millis.to_string()),
-            Job::Waits => ("remembers", "0".to_owned()),
+            Job::Waits => ("steps_then_event", "0".to_owned()),
             Job::Family(n) => ("family", n.to_string()),
             Job::Carry(text) => ("carry", text),
-            Job::Remembers(n) => ("remembers", n.to_string()),
+            Job::StepsThenEvent(n) => ("steps_then_event", n.to_string()),
             Job::Notes { instance, steps } => ("notes", format!("{instance} {steps}")),
         };
         self.client.start_orchestration(id, name, input).await?;
@@ -76,7 +76,7 @@ impl Engine for Published {
         Ok(self.client.raise_event(id, "go", "1").await?)
     }
 
-    /// It drops an event that comes before the wait.
+    /// Checks the history, since this engine drops an event that arrives before the wait.
     async fn waits(&self, id: &str) -> Result<bool> {
         let history = self.client.read_execution_history(id, 1).await?;
         Ok(history.iter().any(|event| matches!(event.kind, EventKind::ExternalSubscribed { .. })))
@@ -102,7 +102,7 @@ impl Engine for Published {
     }
 }
 
-/// Sets the sync level of all connections: all are taken out of the pool together.
+/// Sets the sync level of all connections, which are acquired together so that each is set.
 async fn flush_every_commit(store: &SqliteProvider) -> Result<()> {
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -156,7 +156,7 @@ fn orchestrations() -> OrchestrationRegistry {
         .register("carry", |ctx: OrchestrationContext, text: String| async move {
             Ok(ctx.schedule_activity("echo", text).await?.len().to_string())
         })
-        .register("remembers", |ctx: OrchestrationContext, input: String| async move {
+        .register("steps_then_event", |ctx: OrchestrationContext, input: String| async move {
             for i in 0..number(&input)? {
                 ctx.schedule_activity("echo", i.to_string()).await?;
             }

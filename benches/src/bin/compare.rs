@@ -1,4 +1,5 @@
-//! Runs the same work here, on other engines and on what is below all of them, by turns, and prints what the targets ask.
+//! Runs the same workloads on this engine and on others, and the floor of bare disk and database, and prints the figures and
+//! the targets.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,19 +13,19 @@ struct Args {
     /// The program that runs the other engines.
     #[arg(long)]
     peer: PathBuf,
-    /// A subset, once.
+    /// Runs a subset, in one round.
     #[arg(long)]
     quick: bool,
-    /// Only these workloads.
+    /// Runs only these workloads.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// How often everything is run; the medians count. Default: 3, or 1 if quick.
+    /// The number of rounds, of which the medians count. Default: 3, or 1 if quick.
     #[arg(long)]
     rounds: Option<usize>,
     /// A command that runs each program, such as `taskset -c 0,1`.
     #[arg(long, default_value = "")]
     through: String,
-    /// How often a run is repeated at most, if other programs take more than a tenth of the processors meanwhile.
+    /// The greatest number of attempts of a run, if other programs take more than a tenth of the processors during it.
     #[arg(long, default_value_t = 2)]
     attempts: u32,
     /// Writes the tables into docs/performance.md, between its markers.

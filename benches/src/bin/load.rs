@@ -14,31 +14,31 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(Parser)]
 struct Args {
     workload: Workload,
-    /// Where state is kept.
+    /// The kind of the provider.
     #[arg(long, default_value = "sqlite")]
     provider: Kind,
-    /// What an acknowledged write survives: `full` power loss, `relaxed` a crash of the process.
+    /// The event that an acknowledged write survives: `full` a loss of power, `relaxed` a crash of the process.
     #[arg(long, default_value = "full")]
     durability: Level,
-    /// How much is done.
+    /// The number of units of work.
     #[arg(long, default_value_t = 1000)]
     n: u64,
-    /// How many instances at once.
+    /// The number of instances at once.
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
     /// The length of texts in bytes, for `payload`.
     #[arg(long, default_value_t = 64 * 1024)]
     payload: usize,
-    /// How much longer each write transaction takes to become durable, such as `2ms`: to see who waits for how many.
+    /// The additional time of each write transaction, such as `2ms`: shows how many flushes a unit of work waits for.
     #[arg(long, default_value = "0s")]
     flush_delay: humantime::Duration,
-    /// Prints one JSON object, and no progress bar. Where there are no figures, it says why under `error`.
+    /// Prints one JSON object, and no progress bar. If the run fails, the reason is its field `error`.
     #[arg(long)]
     json: bool,
-    /// Where the files go. Default: a folder that is removed afterwards.
+    /// The folder of all files. Default: a temporary folder.
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// Work on the instances of `recovery` until killed.
+    /// Works on the instances of `recovery` until killed.
     #[arg(long, hide = true)]
     victim: bool,
 }

@@ -1,4 +1,4 @@
-//! Comparing: what is run, what came out, and how it is shown.
+//! The comparison with other engines: the plan of the runs, their figures, the targets, and the printed tables.
 
 pub mod entry;
 pub mod figures;

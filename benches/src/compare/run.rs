@@ -1,4 +1,4 @@
-//! Running one program, and seeing whether it was alone.
+//! Runs one program, and measures the share of the processors that other programs took.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use super::figures::Report;
 
-/// The field of the share of all processors that other programs took meanwhile.
+/// The name of the field with the share of all processors that other programs took during the run.
 pub const OTHERS: &str = "others";
-/// What others may take before a run is not taken for one on a quiet machine.
+/// The share that other programs may take on a quiet machine.
 pub const QUIET: f64 = 0.1;
 
-/// Runs a program until it was alone, but so many times at most, and returns the object of its last line: that of the run
-/// with the least that others took. `through` is a command that runs it, such as `taskset -c 0`.
+/// Runs a program until the machine was quiet, at most `attempts` times. Returns the object of the last printed line, from the
+/// run in which other programs took the least. `through` is a command that runs the program, such as `taskset -c 0`.
 pub fn quietest(through: &[String], program: &Path, arguments: &str, attempts: u32) -> duroxide::Result<Report> {
     let mut best = once(through, program, arguments)?;
     for _ in 1..attempts {
@@ -41,31 +41,31 @@ fn once(through: &[String], program: &Path, arguments: &str) -> duroxide::Result
         }
     };
     command.args(arguments.split(' ')).arg("--json").stderr(Stdio::null());
-    let meanwhile = Meanwhile::begin();
+    let usage = ProcessorUse::begin();
     let output = command.output()?;
-    let others = meanwhile.others();
+    let others = usage.others();
     let text = String::from_utf8_lossy(&output.stdout);
     let mut report = serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_else(|_| {
-        let died = format!("{} ended with {} and no figures", program.display(), output.status);
-        Report::from_iter([("error".to_owned(), died.into())])
+        let reason = format!("{} ended with {} and no figures", program.display(), output.status);
+        Report::from_iter([("error".to_owned(), reason.into())])
     });
     report.insert(OTHERS.to_owned(), others.into());
     Ok(report)
 }
 
-/// What the processors do while something runs.
-struct Meanwhile {
+/// Measures the use of the processors while a program runs.
+struct ProcessorUse {
     begun: Instant,
     busy: f64,
     ours: f64,
 }
 
-impl Meanwhile {
+impl ProcessorUse {
     fn begin() -> Self {
         Self { begun: Instant::now(), busy: busy_ticks(), ours: our_ticks() }
     }
 
-    /// The share of the time of all processors that other programs took; zero where the system does not tell.
+    /// Returns the share of the time of all processors that other programs took; zero if the system does not count it.
     fn others(&self) -> f64 {
         let ticks = (busy_ticks() - self.busy) - (our_ticks() - self.ours);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -75,11 +75,11 @@ impl Meanwhile {
     }
 }
 
-/// In what `/proc` counts time.
+/// The unit in which `/proc` counts time.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What programs compute. Not what the system does for them or by itself: writing to a disk is part of what is measured, and
-/// much of it is done by threads of the system.
+/// Returns the user time of all programs. System time does not count: much of it belongs to the measured writes to the disk,
+/// which threads of the system carry out.
 fn busy_ticks() -> f64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
@@ -87,11 +87,11 @@ fn busy_ticks() -> f64 {
     first.split_whitespace().skip(1).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
 }
 
-/// The same of this process and of those that it has waited for, with theirs.
+/// Returns the user time of this process, and of all children that it has waited for, with their children.
 fn our_ticks() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name of the program, in parentheses, may hold blanks. Behind it, from the third field on: utime is the 14th, cutime
-    // the 16th.
+    // The name of the program, in parentheses, may contain blanks. The third field follows it; utime is the 14th, cutime the
+    // 16th.
     let after = text.rsplit_once(')').map_or("", |(_, after)| after);
     let fields = after.split_whitespace().skip(11).take(4).step_by(2);
     fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum()

@@ -1,20 +1,20 @@
-//! What is aimed at. Rates and times that depend on the disk are set against what the same disk did in the same run.
+//! The targets. Rates and times that depend on the disk are compared with bare commits on the same disk in the same run.
 
 use super::figures::Figures;
 
 /// A target.
 pub struct Target {
-    /// What is measured.
+    /// The title of the measured figure.
     pub title: &'static str,
-    /// What is aimed at.
+    /// The bound that the figure has to meet.
     pub bound: Bound,
-    /// What measured and bound are counted in.
+    /// The unit of the figure and of the bound.
     pub unit: &'static str,
-    /// The figure; `None` where it was not run.
+    /// Returns the figure; `None` if its workload was not run.
     pub measure: fn(&Figures) -> Option<f64>,
 }
 
-/// From where on a target is met.
+/// The bound of a target.
 pub enum Bound {
     /// More is better.
     AtLeast(f64),
@@ -32,12 +32,12 @@ fn ratio(figures: &Figures, (a, a_field): (&str, &str), (b, b_field): (&str, &st
     Some(figures.get(a, a_field)? / figures.get(b, b_field)?)
 }
 
-/// Bare commits, each right beside what is set against them: the disk is slower for a while, and faster again.
+/// Bare commits, each run directly after the workload that is compared with them, since the speed of the disk varies.
 const COMMIT_RATE: (&str, &str) = ("commits", "per_second");
 const COMMIT_RATE_AT_CHAIN: (&str, &str) = ("commits chain", "per_second");
 const COMMIT_TIME_AT_LATENCY: (&str, &str) = ("commits latency", "p50_ms");
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     target("hello, against duroxide 0.1.32", AtLeast(30.0), "times", |f| {
         ratio(f, ("hello", "per_second"), ("hello published default", "per_second"))
@@ -91,7 +91,7 @@ pub const TARGETS: &[Target] = &[
     target("hello world, first line in debug", AtMost(20.0), "ms", |f| f.get("entry", "first_line_ms")),
 ];
 
-/// How many delayed flushes one is late by: what it takes with the delay, less what it takes without.
+/// Returns the number of delayed flushes that one unit waits for: its additional time with the delay, divided by the delay.
 fn flushes(figures: &Figures, name: &str) -> Option<f64> {
     const DELAY_MS: f64 = 2.0;
     Some((figures.get(&format!("{name} slow"), "p50_ms")? - figures.get(name, "p50_ms")?) / DELAY_MS)

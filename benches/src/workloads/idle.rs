@@ -1,4 +1,4 @@
-//! What waiting costs.
+//! The cost of waiting instances.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,12 +8,13 @@ use super::{Bench, LOOK};
 use crate::measure::{Report, Times, cpu_seconds, rss_mib};
 use crate::orchestrations::{Go, WAITING, waits};
 
-/// How long is looked at a runtime that has nothing to do.
+/// The time for which an idle runtime is measured.
 const IDLE: Duration = Duration::from_secs(20);
-/// How many of the waiting are woken, one after another.
+/// The number of instances that are woken, one after another.
 const WOKEN: u64 = 200;
 
-/// `seconds` is the time until all are waiting, `cpu_seconds` what 20 seconds of that cost; the times are those of waking one.
+/// Measures n waiting instances: `seconds` is the time until all of them wait, `cpu_seconds` the processor time of 20 idle
+/// seconds, and the single times are those of waking one.
 pub(super) async fn idle(bench: &Bench) -> duroxide::Result<Report> {
     let (n, alone) = (bench.options.n, rss_mib());
     let run = bench.begin();
@@ -22,7 +23,7 @@ pub(super) async fn idle(bench: &Bench) -> duroxide::Result<Report> {
         tokio::time::sleep(LOOK).await;
     }
     let mut report = bench.end(&run, n, Times::default());
-    // Let the last turns and checkpoints come to their end.
+    // Let the last commits and checkpoints end.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (cpu, writes) = (cpu_seconds(), bench.store.write_transactions());
     tokio::time::sleep(IDLE).await;

@@ -1,4 +1,4 @@
-//! The workloads. Each asks one question, and answers with a [`Report`].
+//! The workloads. Each answers one question with a [`Report`].
 
 mod idle;
 mod many;
@@ -16,12 +16,12 @@ use crate::setup::{Kind, Level, Store};
 
 pub use recovery::work_until_the_kill;
 
-/// What is run.
+/// A workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
     /// n instances of one activity each.
     Hello,
-    /// The same, one at a time.
+    /// n instances of one activity each, one at a time.
     Latency,
     /// n instances of five activities in a row.
     Steps5,
@@ -29,44 +29,44 @@ pub enum Workload {
     Chain,
     /// One instance of n activities side by side.
     Fanout,
-    /// n instances that sleep for a second; the times are how late they woke.
+    /// n instances that sleep for a second; the single times are their delays on waking.
     Timers,
     /// n instances that wait, and one event for each.
     Events,
     /// One instance of n children.
     Children,
-    /// n instances that carry a text through an activity and back.
+    /// n instances that pass a text to an activity and back.
     Payload,
-    /// n instances that wait, and nothing happens for 20 seconds.
+    /// n instances that wait, idle for 20 seconds.
     Idle,
     /// An instance with n events is replayed.
     Replay,
-    /// n instances in flight, the process is killed, and another takes over.
+    /// n instances in flight whose process is killed; another process continues them.
     Recovery,
 }
 
-/// How it is run.
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How much.
+    /// The number of units of work.
     pub n: u64,
-    /// How many instances at once.
+    /// The number of instances at once.
     pub in_flight: usize,
     /// The length of texts in bytes.
     pub payload: usize,
-    /// Where state is kept.
+    /// The kind of the provider.
     pub kind: Kind,
-    /// What an acknowledged write survives.
+    /// The event that an acknowledged write survives.
     pub level: Level,
-    /// How much longer each write transaction takes to become durable.
+    /// The additional time that each write transaction takes to become durable.
     pub flush_delay: Duration,
-    /// Where files go.
+    /// The folder of all files.
     pub folder: PathBuf,
-    /// Told how much is done.
+    /// Called with each finished amount of work.
     pub progress: fn(u64),
 }
 
-/// A runtime that is under load.
+/// A runtime under load.
 struct Bench {
     options: Options,
     store: Store,
@@ -89,7 +89,7 @@ impl Bench {
         Ok(Self { options, store, runtime, client })
     }
 
-    /// Another runtime on the same store, which knows nothing of what was live in this one.
+    /// Starts another runtime on the same store, without live copies.
     async fn restart(self) -> duroxide::Result<Self> {
         let Self { options, store, runtime, .. } = self;
         runtime.shutdown().await?;
@@ -134,7 +134,7 @@ pub async fn run(workload: Workload, options: Options) -> duroxide::Result<Repor
     }
     let Bench { runtime, store, client, options } = bench;
     runtime.shutdown().await?;
-    // What is left in the log is moved into the database when the last of these lets go of it, and counts, too.
+    // Dropping the last handle of the database moves the log into it, and these writes count as well.
     drop((client, store));
     if options.kind != Kind::Memory {
         written.add_since(&mut report);
@@ -142,5 +142,5 @@ pub async fn run(workload: Workload, options: Options) -> duroxide::Result<Repor
     Ok(report)
 }
 
-/// The pause of those who wait for a condition that has no signal.
+/// The interval at which conditions without a notification are polled.
 const LOOK: Duration = Duration::from_millis(5);

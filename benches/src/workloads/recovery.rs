@@ -1,4 +1,4 @@
-//! A process is killed with instances in flight, and another takes over.
+//! The recovery workload: a process is killed with instances in flight, and another process continues them.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -18,13 +18,13 @@ const STEPS: u64 = 5;
 
 pub(super) async fn recovery(options: Options) -> duroxide::Result<Report> {
     if options.kind == Kind::Memory {
-        return Err(duroxide::Error::new("what is in memory does not outlive the process"));
+        return Err(duroxide::Error::new("a provider in memory does not outlive its process"));
     }
-    kill_a_process_in_the_middle(&options)?;
-    let before = done_once(&options)?;
+    kill_a_process_half_way(&options)?;
+    let before = finished_steps(&options)?;
     let ledger = Ledger::in_folder(&options.folder)?;
     ledger.open();
-    // What a restart costs begins before the database is opened.
+    // The time of a restart includes the opening of the database.
     let run = Run::begin(0);
     let bench = Bench::start_with(options, |builder| builder.state(ledger)).await?;
     for i in 0..bench.options.n {
@@ -37,7 +37,7 @@ pub(super) async fn recovery(options: Options) -> duroxide::Result<Report> {
     Ok(report)
 }
 
-/// Counts what was lost, what was recorded twice, and what was done twice.
+/// Counts lost instances, duplicated outcomes, missing effects, and activities that ran again.
 async fn check(bench: &Bench, report: &mut Report) -> duroxide::Result<()> {
     let (mut lost, mut duplicated) = (0u32, 0u32);
     for i in 0..bench.options.n {
@@ -59,7 +59,7 @@ async fn check(bench: &Bench, report: &mut Report) -> duroxide::Result<()> {
     Ok(())
 }
 
-/// How many outcomes a history holds of each activity that it scheduled.
+/// Returns the number of outcomes of each scheduled activity in a history.
 fn outcomes(history: &[HistoryEvent]) -> BTreeMap<duroxide::CallId, u32> {
     let mut outcomes = BTreeMap::new();
     for event in history {
@@ -72,12 +72,12 @@ fn outcomes(history: &[HistoryEvent]) -> BTreeMap<duroxide::CallId, u32> {
     outcomes
 }
 
-fn done_once(options: &Options) -> duroxide::Result<f64> {
+fn finished_steps(options: &Options) -> duroxide::Result<f64> {
     Ok(f64::from(u32::try_from(Ledger::read(&options.folder)?.len())?))
 }
 
-/// Runs this program again, waits until it says that it is half done, and kills it.
-fn kill_a_process_in_the_middle(options: &Options) -> duroxide::Result<()> {
+/// Runs this program again as a child process, waits until it reports that half of the work is done, and kills it.
+fn kill_a_process_half_way(options: &Options) -> duroxide::Result<()> {
     let delay = humantime::format_duration(options.flush_delay).to_string();
     let level = options.level.to_possible_value().map_or_else(String::new, |level| level.get_name().to_owned());
     let mut child = Command::new(std::env::current_exe()?)
@@ -92,11 +92,11 @@ fn kill_a_process_in_the_middle(options: &Options) -> duroxide::Result<()> {
     child.wait()?;
     match said {
         Some(Ok(line)) if line == "half" => Ok(()),
-        other => Err(duroxide::Error::new(format!("the process that was to be killed said {other:?}"))),
+        other => Err(duroxide::Error::new(format!("the process to be killed printed {other:?}"))),
     }
 }
 
-/// The part of the process that is killed: no activity ends before all instances are started, so that all are in flight.
+/// Runs in the process that is killed. No activity ends before all instances are started, so that all are in flight.
 pub async fn work_until_the_kill(options: Options) -> duroxide::Result<()> {
     let ledger = Ledger::in_folder(&options.folder)?;
     let bench = Bench::start_with(options, |builder| builder.state(ledger.clone())).await?;

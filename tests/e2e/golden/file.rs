@@ -1,4 +1,4 @@
-//! A recorded history as a file: rows as a provider stores them, readable by people.
+//! The file of a recorded history: its rows as a provider stores them, in JSON.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ pub(super) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("histories")
 }
 
-/// One recorded execution.
+/// The recorded history of one execution.
 #[derive(Serialize, Deserialize)]
 pub(super) struct History {
     #[serde(skip)]
@@ -58,7 +58,7 @@ impl History {
         self.rows().map(|row| row.try_into().unwrap_or_else(|e| panic!("{}: {e}", self.name))).collect()
     }
 
-    /// Writes the history, unless one of its name was recorded before.
+    /// Writes the file, unless it exists already.
     pub(super) fn save(&self) {
         let path = folder().join(format!("{}.json", self.name));
         if !path.exists() {
@@ -71,7 +71,7 @@ impl History {
     }
 }
 
-/// All recorded histories, by name.
+/// Returns all recorded histories, sorted by name.
 pub(super) fn recorded() -> Vec<History> {
     let mut histories: Vec<_> = std::fs::read_dir(folder())
         .unwrap()

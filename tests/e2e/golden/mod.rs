@@ -1,8 +1,8 @@
-//! Histories and a database that earlier versions have written: today's code replays and continues them.
+//! Histories and a database that were recorded by earlier versions: the code of today replays and continues them.
 //!
 //! `tests/histories/*.json` holds one execution each, `tests/histories/live.db` a database with instances in every state.
-//! To add some for a new operation, extend `programs.rs` and run
-//! `cargo test -p duroxide-tests --test e2e record_ -- --ignored`; what is there already is never written again.
+//! To record histories of a new operation, extend `programs.rs` and run
+//! `cargo test -p duroxide-tests --test e2e record_ -- --ignored`. Existing files are never overwritten.
 
 mod file;
 mod programs;
@@ -18,7 +18,7 @@ use duroxide::{Client, EventKind};
 
 use self::file::{folder, recorded};
 
-/// Every kind of event that a history can hold.
+/// All kinds of events.
 const KINDS: &[&str] = &[
     "ActivityCompleted",
     "ActivityFailed",
@@ -70,7 +70,7 @@ fn failure(kind: &EventKind) -> Option<&duroxide::Failure> {
     }
 }
 
-/// What the database holds when it is opened, and how each live instance ends.
+/// Checks the finished instances of the migrated database, and then the end of each live one.
 #[tokio::test]
 async fn recorded_database_is_migrated_and_its_instances_finish() {
     let work = tempfile::tempdir().unwrap();
@@ -102,7 +102,7 @@ async fn recorded_database_is_migrated_and_its_instances_finish() {
     assert_eq!(counts.result().await.unwrap(), 12345);
     let suspended = programs::reads_number::handle(&client, "suspended");
     assert!(suspended.status().await.unwrap().suspension.is_some());
-    suspended.terminate("its event is no number").await.unwrap();
+    suspended.terminate("its event is not a number").await.unwrap();
     assert_eq!(programs::sleeper::handle(&client, "sleeps").result().await.unwrap(), 8);
     let parent = client.handle("parent");
     assert_eq!(parent.wait().await.unwrap(), InstanceStatus::Completed);

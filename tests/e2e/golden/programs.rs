@@ -1,5 +1,5 @@
-//! The code behind the recorded histories. It must not change: a history that no longer replays against it was broken by
-//! the library.
+//! The code of the recorded histories. It must never change, so that a history that fails to replay shows a fault of the
+//! library.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use duroxide::prelude::*;
 use duroxide::{Failure, Registry};
 use serde::{Deserialize, Serialize};
 
-/// Everything that was recorded, and nothing else of this binary.
+/// Returns the registry of the recorded orchestrations and activities.
 pub(super) fn registry() -> Registry {
     Registry::empty()
         .with_activity::<double>()
@@ -76,7 +76,7 @@ async fn echo(text: String, times: u32) -> duroxide::Result<String> {
     Ok(text.repeat(times as usize))
 }
 
-/// Is called with a tag that no node serves.
+/// An activity that is called with a tag that no node serves.
 #[activity(name = "golden-unserved")]
 async fn unserved() -> duroxide::Result<()> {
     Ok(())
@@ -87,7 +87,7 @@ fn block(n: u64) -> duroxide::Result<u64> {
     Ok(n + 1)
 }
 
-/// Calls activities in every way, with every end.
+/// Calls activities in every way, with every kind of outcome.
 #[orchestration(name = "golden-activities")]
 pub(super) async fn activities(ctx: OrchestrationContext, n: u64) -> duroxide::Result<Vec<String>> {
     let mut said = Vec::new();
@@ -113,7 +113,7 @@ pub(super) async fn activities(ctx: OrchestrationContext, n: u64) -> duroxide::R
     Ok(said)
 }
 
-/// Waits in every way, and uses what a history determines: time, randomness, ids.
+/// Waits in every way, and uses the values that a history determines: time, random numbers, ids.
 #[orchestration(name = "golden-waits")]
 pub(super) async fn waits(ctx: OrchestrationContext) -> duroxide::Result<Vec<String>> {
     let begun = ctx.now();
@@ -139,7 +139,7 @@ pub(super) async fn child(ctx: OrchestrationContext, n: u64) -> Result<u64, Refu
     if n == 13 { Err(Refusal { reason: "unlucky".to_owned() }) } else { Ok(n * 10) }
 }
 
-/// Starts orchestrations in every way, with every end.
+/// Starts orchestrations in every way, with every kind of outcome.
 #[orchestration(name = "golden-children")]
 pub(super) async fn children(ctx: OrchestrationContext, taken: String) -> duroxide::Result<Vec<String>> {
     let mut said = Vec::new();
@@ -165,7 +165,7 @@ pub(super) async fn listener(ctx: OrchestrationContext) -> duroxide::Result<Stri
     Ok(ctx.event::<Word>().await.text)
 }
 
-/// Leaves children behind that are closed in two ways.
+/// Ends with open children that are closed in two ways.
 #[orchestration(name = "golden-closes-children")]
 pub(super) async fn closes_children(ctx: OrchestrationContext) -> duroxide::Result<()> {
     let _terminated =
@@ -214,14 +214,14 @@ pub(super) async fn counts(ctx: OrchestrationContext, left: u32, sum: u64) -> du
     counts::continue_as_new(&ctx, left - 1, sum * 10 + n).await
 }
 
-/// Is suspended by an event that has the name of a number and is none.
+/// Is suspended by an event with the name of a number whose value is not one.
 #[orchestration(name = "golden-reads-number")]
 pub(super) async fn reads_number(ctx: OrchestrationContext) -> duroxide::Result<u64> {
     let n = double::call(&ctx, 3).await?;
     Ok(n + ctx.event::<Number>().await.n)
 }
 
-/// Has children that an operator ends.
+/// Awaits children that an operator terminates and cancels.
 #[orchestration(name = "golden-watches")]
 pub(super) async fn watches(ctx: OrchestrationContext) -> duroxide::Result<Vec<String>> {
     let mut said = Vec::new();
@@ -238,7 +238,7 @@ pub(super) async fn too_long(ctx: OrchestrationContext) -> duroxide::Result<Stri
     Ok("x".repeat(3 << 20))
 }
 
-/// A longer story, for the database: an activity, an event or a deadline, a child.
+/// Calls an activity, awaits an event with a deadline, and calls a child. Used for the database.
 #[orchestration(name = "golden-orders")]
 pub(super) async fn orders(ctx: OrchestrationContext, note: String) -> duroxide::Result<String> {
     let copy = echo::call(&ctx, note, 2).await?;
@@ -250,7 +250,7 @@ pub(super) async fn orders(ctx: OrchestrationContext, note: String) -> duroxide:
     Ok(format!("{} {word} {tens}", copy.len()))
 }
 
-/// Says why an outcome is none, in words that do not change with the library.
+/// Returns the kind of a failure, in words that do not change with the library.
 pub(super) fn kind_of(failure: &Failure) -> &'static str {
     match failure {
         Failure::Application => "application",

@@ -1,4 +1,4 @@
-//! Records histories and the database. Run by hand, once for each version that adds something.
+//! Records histories and the database. Run by hand for each version that adds an operation or a format.
 
 use duroxide::prelude::*;
 use duroxide::sqlite::SqliteProvider;
@@ -143,7 +143,7 @@ async fn record_database() {
     events("parent", 2).await;
     runtime.shutdown().await.unwrap();
 
-    // Without the activities: what is scheduled stays so.
+    // A node without activities, so that scheduled activities stay unclaimed.
     let only = duroxide::Registry::empty().with_orchestration::<orders>();
     let runtime = node(only).await;
     orders::start(&client, "unclaimed-activity", "waiting".to_owned()).await.unwrap();
@@ -158,6 +158,6 @@ async fn record_database() {
     store.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); VACUUM; PRAGMA wal_checkpoint(TRUNCATE);").unwrap();
     drop(store);
     let to = folder().join("live.db");
-    assert!(!to.exists(), "what earlier versions wrote is never written again");
+    assert!(!to.exists(), "a recorded database is never overwritten");
     std::fs::copy(&path, to).unwrap();
 }
