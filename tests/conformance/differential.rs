@@ -146,7 +146,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Received {
     claim: u64,
-    heard: BTreeMap<InstanceId, u64>,
+    heard: Vec<Heard>,
     cancelled: Vec<ActivityId>,
 }
 
@@ -492,7 +492,7 @@ impl Pair {
         let received = self.received.entry(epoch).or_default();
         let (mut claim, mut heard, mut cancelled) = (received.claim, Vec::new(), Vec::new());
         if request.acknowledges {
-            heard = std::mem::take(&mut received.heard).into_iter().collect();
+            heard = std::mem::take(&mut received.heard);
             cancelled = std::mem::take(&mut received.cancelled);
         }
         if request.is_late {
@@ -505,7 +505,11 @@ impl Pair {
         if request.is_lost {
             return;
         }
-        let heard = acquired.instances.into_iter().map(|instance| (instance.execution.instance, instance.arrivals));
+        let heard = acquired.instances.into_iter().map(|AcquiredInstance { execution, arrivals: number, .. }| Heard {
+            instance: execution.instance,
+            identity: execution.identity,
+            number,
+        });
         let received = self.received.entry(epoch).or_default();
         received.claim = acquired.claim;
         received.heard.extend(heard);

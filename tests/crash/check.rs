@@ -110,7 +110,7 @@ pub(crate) fn assert_no_remains(folder: &SharedFolder) {
     for rows in [
         "duroxide_messages",
         "duroxide_activities",
-        "duroxide_notices",
+        "duroxide_cancellations",
         "duroxide_nodes",
         "duroxide_instances WHERE owner IS NOT NULL OR ready_at IS NOT NULL OR finished_at IS NULL",
     ] {

@@ -7,7 +7,7 @@ use duroxide::provider::{InstanceStatus, MemoryProvider, Page, PageToken};
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, ErrorCode, Filter, InstanceId, MAX_INSTANCE_ID, Registry};
 use futures_util::FutureExt;
-use support::{FaultyProvider, Method};
+use support::{Method, faulty, without_admin};
 
 #[event]
 struct Finish {
@@ -175,7 +175,7 @@ async fn live_instances_are_not_deleted_or_pruned() {
 
 #[tokio::test]
 async fn dropped_requests_happen_completely_or_not_at_all() {
-    let provider = FaultyProvider::new(MemoryProvider::new());
+    let provider = faulty(MemoryProvider::new());
     let registry = Registry::empty().with_orchestration::<finishes>();
     let clock = VirtualClock::new();
     let runtime = Runtime::builder().provider(provider.clone()).registry(registry).clock(clock).start().await.unwrap();
@@ -261,7 +261,7 @@ async fn requests_of_a_client_without_node_run_on_other_nodes() {
 
 #[tokio::test]
 async fn a_provider_without_admin_runs_and_says_so() {
-    let provider = FaultyProvider::new(MemoryProvider::new()).without_admin();
+    let provider = without_admin(MemoryProvider::new());
     let registry = Registry::empty().with_orchestration::<at_once>();
     let runtime = Runtime::builder().provider(provider).registry(registry).start().await.unwrap();
     let client = runtime.client();

@@ -10,7 +10,7 @@ use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
 use duroxide::{Clock, Hold, Party, Registry, RuntimeOptions, Timestamp};
 use futures_util::future::BoxFuture;
-use support::{Fault, FaultyProvider, Method};
+use support::{Fault, Method, faulty};
 
 use crate::runtime::{Gate, calls_waiting, waits_at_gate};
 
@@ -56,7 +56,7 @@ impl Clock for SettableClock {
 }
 
 async fn no_lease_expires(provider: impl Provider) {
-    let provider = FaultyProvider::new(provider);
+    let provider = faulty(provider);
     let (clock, gate) = (SettableClock::default(), Gate::default());
     let mut options = RuntimeOptions::default();
     options.lease_time = Duration::from_millis(15);
@@ -124,7 +124,7 @@ async fn time_is_monotonic_and_no_timer_is_lost_or_early() {
 
 #[tokio::test]
 async fn clock_set_back_during_a_claim_delays_no_activity() {
-    let provider = FaultyProvider::new(MemoryProvider::new());
+    let provider = faulty(MemoryProvider::new());
     let (clock, gate) = (SettableClock::default(), Gate::default());
     let mut options = RuntimeOptions::default();
     options.max_activities = 1;

@@ -5,7 +5,7 @@ use duroxide::provider::{MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Registry, RuntimeOptions};
-use support::{FaultyProvider, Method};
+use support::{Method, faulty};
 
 #[event]
 struct Number {
@@ -39,7 +39,7 @@ async fn event_does_not_overtake_one_missing_from_a_late_answer() {
     const MANY: u32 = 1_100;
     let mut options = RuntimeOptions::default();
     options.max_idle_instances = 0;
-    let provider = FaultyProvider::new(MemoryProvider::new());
+    let provider = faulty(MemoryProvider::new());
     let registry = Registry::empty().with_orchestration::<collects>();
     let builder = Runtime::builder().registry(registry).provider(provider.clone()).options(options);
     let runtime = builder.clock(VirtualClock::new()).start().await.unwrap();
@@ -112,7 +112,7 @@ async fn takes(ctx: OrchestrationContext, how: String, n: usize) -> duroxide::Re
 
 #[tokio::test]
 async fn buffered_events_are_consumed_in_one_turn() {
-    let provider = FaultyProvider::new(MemoryProvider::new());
+    let provider = faulty(MemoryProvider::new());
     let registry = Registry::empty().with_orchestration::<takes>();
     let builder = Runtime::builder().registry(registry).provider(provider.clone()).clock(VirtualClock::new());
     let runtime = builder.start().await.unwrap();

@@ -9,7 +9,7 @@ use duroxide::provider::{IfExists, MemoryProvider};
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Decision, EventKind, HistoryEvent, Registry, RuntimeBuilder, RuntimeOptions};
 use futures_util::FutureExt;
-use support::{Fault, Faults, FaultyProvider, Method};
+use support::{Fault, Faults, FaultyProvider, Method, faulty};
 use tokio::sync::watch;
 
 /// Counts the runs of activities by key, and holds waiting activities until the test opens it.
@@ -133,7 +133,7 @@ impl Bench {
 
     async fn with(options: RuntimeOptions) -> Self {
         let (memory, clock, work) = (MemoryProvider::new(), VirtualClock::new(), Work::default());
-        let provider = FaultyProvider::new(memory.clone());
+        let provider = faulty(memory.clone());
         let runtime = builder(&provider, &clock, &work).options(options).start().await.unwrap();
         Self { runtime, work, memory, faults: provider.faults().clone(), provider, clock }
     }
@@ -624,7 +624,7 @@ async fn timer_due_during_a_hanging_claim_stops_no_other_instance() {
         .with_activity::<charge>()
         .with_orchestration::<charges>()
         .with_orchestration::<sleeps_briefly>();
-    let provider = FaultyProvider::new(MemoryProvider::new());
+    let provider = faulty(MemoryProvider::new());
     let faults = provider.faults().clone();
     let builder = Runtime::builder().registry(registry).provider(provider).state(Work::default());
     let runtime = builder.start().await.unwrap();

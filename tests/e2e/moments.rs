@@ -11,7 +11,7 @@ use duroxide::testing::VirtualClock;
 use duroxide::{Client, Clock, ErrorCode, Registry, RuntimeOptions, SystemClock, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use support::{Fault, FaultyProvider, Method};
+use support::{Fault, FaultyProvider, Method, faulty};
 
 use crate::runtime::{Gate, blocks_at_gate, waits_at_gate};
 
@@ -132,7 +132,7 @@ impl Bench {
     }
 
     async fn with(options: RuntimeOptions) -> Self {
-        let (provider, gate) = (FaultyProvider::new(MemoryProvider::new()), Gate::default());
+        let (provider, gate) = (faulty(MemoryProvider::new()), Gate::default());
         let clock = VirtualClock::new();
         let runtime = Runtime::builder().registry(registry()).provider(provider.clone()).clock(clock.clone());
         let runtime = runtime.state(gate.clone()).options(options).start().await.unwrap();
@@ -557,7 +557,7 @@ impl Clock for BlockingClock {
 
 #[tokio::test(start_paused = true)]
 async fn failing_entry_does_not_block_its_neighbours() {
-    let (provider, clock) = (FaultyProvider::new(MemoryProvider::new()), BlockingClock::default());
+    let (provider, clock) = (faulty(MemoryProvider::new()), BlockingClock::default());
     let client = Client::new(provider.clone());
     let mut handles = Vec::new();
     for n in 0..4 {

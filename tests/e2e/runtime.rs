@@ -12,7 +12,7 @@ use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, Registry, RuntimeBuilder, RuntimeOptions, Timeout};
 use futures_util::FutureExt;
-use support::{Faults, FaultyProvider, Method};
+use support::{Faults, FaultyProvider, Method, faulty};
 use tokio::sync::watch;
 
 /// A gate at which activities wait until the test opens it; it counts their arrivals and departures.
@@ -216,8 +216,7 @@ fn builder(provider: &FaultyProvider, clock: &VirtualClock, gate: &Gate) -> Runt
 
 impl Bench {
     async fn new(options: RuntimeOptions) -> Self {
-        let (provider, clock, gate) =
-            (FaultyProvider::new(MemoryProvider::new()), VirtualClock::new(), Gate::default());
+        let (provider, clock, gate) = (faulty(MemoryProvider::new()), VirtualClock::new(), Gate::default());
         let runtime = builder(&provider, &clock, &gate).options(options).start().await.unwrap();
         Self { runtime, gate, provider, clock }
     }
@@ -319,7 +318,7 @@ async fn calls_computes(ctx: OrchestrationContext, renewals: usize) -> duroxide:
 
 #[tokio::test(flavor = "current_thread")]
 async fn computing_activity_outlives_the_lease_time_and_runs_once() {
-    let provider = FaultyProvider::new(MemoryProvider::new());
+    let provider = faulty(MemoryProvider::new());
     let start = || {
         let registry = Registry::empty().with_activity::<computes>().with_orchestration::<calls_computes>();
         let builder = Runtime::builder().registry(registry).options(quick()).state(provider.faults().clone());
@@ -351,7 +350,7 @@ async fn joins_waiting_and_signal(ctx: OrchestrationContext) -> duroxide::Result
 
 #[tokio::test]
 async fn activity_keeps_its_permit_until_its_outcome_is_sent() {
-    let (provider, gate) = (FaultyProvider::new(MemoryProvider::new()), Gate::default());
+    let (provider, gate) = (faulty(MemoryProvider::new()), Gate::default());
     let faults = provider.faults();
     let registry = Registry::empty()
         .with_activity::<waits_at_gate>()
@@ -776,7 +775,7 @@ async fn costs_behind_ten_and_ten_thousand<C: Copy>(
 
 #[tokio::test]
 async fn turn_behind_10_000_events_does_no_more_than_behind_10() {
-    let provider = FaultyProvider::new(MemoryProvider::new());
+    let provider = faulty(MemoryProvider::new());
     let builder = Runtime::builder().registry(long_lived_registry()).provider(provider.clone());
     let runtime = builder.clock(VirtualClock::new()).start().await.unwrap();
     let client = runtime.client();

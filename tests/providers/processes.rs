@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use duroxide::NodeId;
-use duroxide::provider::{Admin, Filter, InstanceStatus, Page, Provider, Renewal};
+use duroxide::provider::{Admin, Filter, InstanceStatus, Page, Provider, Renewal, Submission, Then, Turn};
+use duroxide::{CommitId, NodeId, Timestamp};
 use tokio::time::timeout;
 
 use crate::child::{BRIEF, Process};
 use crate::store::{Store, holds, id, node, start, submit, want};
 
-/// Shorter than the poll that is the safety net: a signal within it came by the doorbell.
+/// Shorter than the time between polls: a signal within it came by a notice.
 const RUNG: Duration = Duration::from_secs(4);
 
 #[tokio::test]
@@ -97,17 +97,22 @@ async fn work_from_another_process_rings() {
 }
 
 #[tokio::test]
-async fn a_waiting_client_without_a_node_is_rung() {
+async fn end_in_another_process_is_signalled() {
     let store = Store::new();
     let (client, other) = (store.open(), store.open());
-    submit(&client, start("i", None)).await.expect("start");
-    let mut watch = client.wakeups().watch(&id("i"));
-    let record = client.instance(&id("i")).await.expect("read").expect("there");
+    for name in ["i", "j"] {
+        submit(&client, start(name, None)).await.expect("start");
+    }
+    let (mut ended, unchanged) = (client.wakeups().watch(&id("i")), client.wakeups().watch(&id("j")));
+    let record = client.watch(&id("i")).await.expect("read").expect("there");
     assert_eq!(record.status, InstanceStatus::Running);
-    let lease = other.join(&node()).await.expect("join");
-    assert_eq!(other.acquire(&lease, want()).await.expect("acquire").instances.len(), 1);
-    submit(&other, start("j", None)).await.expect("start");
-    timeout(RUNG, watch.changed()).await.expect("rung in time");
+    let end = Turn {
+        then: Then::Finish { status: InstanceStatus::Terminated },
+        ..Turn::new(record.execution, record.last_event, Timestamp::from_micros(3))
+    };
+    submit(&other, Submission::Terminate { id: CommitId::new(), turn: Box::new(end) }).await.expect("end");
+    timeout(RUNG, ended.changed()).await.expect("signalled in time");
+    assert!(unchanged.settled()(), "the wait for another instance reads nothing");
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{
-    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, InstanceId, Lane, MessageId, NodeId, Parent, Payload,
-    TextMap, Timestamp,
+    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Lane, MessageId, NodeId, Parent, Payload, TextMap,
+    Timestamp,
 };
 use semver::Version;
 
@@ -23,7 +23,7 @@ pub(crate) enum Op {
     /// A request after a claim.
     Acquire(Node, u64),
     /// Acknowledges mail, and the cancellation of an activity.
-    Acknowledge(Node, Vec<(InstanceId, u64)>, Option<ActivityId>),
+    Acknowledge(Node, Vec<Heard>, Option<ActivityId>),
     Commit(Node, Vec<Arc<Commit>>),
     Submit(Vec<Submission>),
     Delete(&'static [&'static str]),
@@ -246,6 +246,10 @@ fn steps() -> Vec<Step> {
         activities: vec![activity(1, false, false), activity(2, false, false)],
         ..turn(&eternal, 1, 0, 2)
     };
+    let heard_of = |new: &NewInstance, number| {
+        let ExecutionId { instance, identity, .. } = new.first_execution();
+        Heard { instance, identity, number }
+    };
     let cancelling = Turn { cancelled_activities: vec![CallId(2)], ..turn(&eternal, 1, 2, 1) };
     let creates = |name: &str| {
         let new = NewInstance { eager: true, ..new_instance(name) };
@@ -300,7 +304,7 @@ fn steps() -> Vec<Step> {
         step("an attempt failed", Op::Commit(second, vec![commit(retry)])),
         step("claim the next attempt", Op::Acquire(second, 1)),
         step("an outcome", Op::Commit(second, vec![commit(outcome)])),
-        step("acknowledge mail", Op::Acknowledge(first, vec![(id("order"), 9), (id("eternal"), 9)], None)),
+        step("acknowledge mail", Op::Acknowledge(first, vec![heard_of(&order, 9), heard_of(&eternal, 9)], None)),
         step("cancel an activity of another node", Op::Commit(first, vec![turn_commit(cancelling)])),
         step("acknowledge the cancellation", Op::Acknowledge(second, Vec::new(), Some(activity_id(&eternal, 2)))),
         step("an activity is parked", Op::Commit(second, vec![commit(park)])),
@@ -380,7 +384,7 @@ pub(crate) fn contents(database: &rusqlite::Connection) -> String {
         ("payloads", "id", &[]),
         ("labels", "name, value, instance", &[]),
         ("dedup", "id", &[]),
-        ("tried", "instance, build", &[]),
+        ("resume_attempts", "instance, build", &[]),
         ("nodes", "epoch", &["epoch"]),
         ("mail", "owner, instance", &["owner"]),
         ("cancellations", "epoch, identity, execution, call", &["epoch"]),

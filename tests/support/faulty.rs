@@ -253,24 +253,28 @@ impl Faults {
     }
 }
 
+/// A provider whose calls have injected faults.
+pub type FaultyProvider = Layered<FaultyLayer>;
+
 /// Wraps another provider, and injects faults into its calls.
 #[derive(Clone)]
-pub struct FaultyProvider {
+pub struct FaultyLayer {
     inner: Arc<dyn Provider>,
     faults: Faults,
     has_admin: bool,
 }
 
-impl FaultyProvider {
-    pub fn new(inner: impl Provider) -> Self {
-        Self { inner: Arc::new(inner), faults: Faults::default(), has_admin: true }
-    }
+/// Makes a provider that injects faults into the calls of another one.
+pub fn faulty(inner: impl Provider) -> FaultyProvider {
+    Layered(FaultyLayer { inner: Arc::new(inner), faults: Faults::default(), has_admin: true })
+}
 
-    /// Hides that the other provider lists and removes.
-    pub fn without_admin(self) -> Self {
-        Self { has_admin: false, ..self }
-    }
+/// Like [`faulty`], for a provider that seems to have no [`Admin`].
+pub fn without_admin(inner: impl Provider) -> FaultyProvider {
+    Layered(FaultyLayer { has_admin: false, ..faulty(inner).0 })
+}
 
+impl FaultyLayer {
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
@@ -293,7 +297,11 @@ impl FaultyProvider {
     }
 }
 
-impl Provider for FaultyProvider {
+impl ProviderLayer for FaultyLayer {
+    fn inner(&self) -> &dyn Provider {
+        &*self.inner
+    }
+
     fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>> {
         Box::pin(self.faults.call(Method::Join, self.inner.join(node)))
     }
@@ -379,16 +387,16 @@ impl Provider for FaultyProvider {
         Box::pin(self.faults.call(Method::Instance, self.inner.instance(instance)))
     }
 
+    fn watch<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
+        Box::pin(self.faults.call(Method::Instance, self.inner.watch(instance)))
+    }
+
     fn admin(&self) -> Option<&dyn Admin> {
         self.inner.admin().filter(|_| self.has_admin).map(|_| self as &dyn Admin)
     }
-
-    fn wakeups(&self) -> &Wakeups {
-        self.inner.wakeups()
-    }
 }
 
-impl Admin for FaultyProvider {
+impl Admin for FaultyLayer {
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
         Box::pin(self.faults.call(Method::List, self.inner_admin().list(filter, page)))
     }

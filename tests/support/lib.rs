@@ -6,4 +6,4 @@ pub mod edits;
 mod faulty;
 pub mod stored;
 
-pub use faulty::{Events, Fault, Faults, FaultyProvider, Method};
+pub use faulty::{Events, Fault, Faults, FaultyLayer, FaultyProvider, Method, faulty, without_admin};

@@ -235,7 +235,7 @@ impl Client {
                 }
                 // Read first, so that an end that the runtime committed before it stopped is still seen.
                 let stopped = self.is_stopped();
-                let InstanceRecord { status, outcome, .. } = self.record(id).await?;
+                let InstanceRecord { status, outcome, .. } = self.watch(id).await?;
                 if status.is_finished() {
                     return Ok(Arc::new(Finished { status, outcome }));
                 }
@@ -245,6 +245,11 @@ impl Client {
                 told = wait.for_change().await;
             }
         })
+    }
+
+    /// Reads an instance; a later change of it is signalled, also if another process makes it.
+    async fn watch(&self, id: &InstanceId) -> Result<InstanceRecord, ClientError> {
+        self.ask(|| self.provider.watch(id)).await?.ok_or_else(|| ClientError::not_found(id))
     }
 
     async fn record(&self, id: &InstanceId) -> Result<InstanceRecord, ClientError> {

@@ -21,12 +21,12 @@ pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;
 
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 use crate::id::InstanceId;
 use crate::orchestration::Orchestration;
 use crate::payload::Payload;
 use crate::policy::Limits;
-use crate::provider::Provider;
+use crate::provider::{Provider, clock_of};
 use crate::runtime::NodeHandle;
 
 /// Starts instances and talks to them. Cheap to clone.
@@ -71,7 +71,8 @@ impl Client {
 
     /// A client on a provider that is used elsewhere, too.
     pub fn shared(provider: Arc<dyn Provider>) -> Self {
-        Self { provider, clock: Arc::new(SystemClock), limits: Limits::default(), local: None }
+        let clock = clock_of(&*provider);
+        Self { provider, clock, limits: Limits::default(), local: None }
     }
 
     /// The same client, by another clock: in a test, that of the runtimes that carry out what it asks for. Else a delay of a

@@ -7,7 +7,7 @@ use semver::Version;
 use super::{EventRow, HistoryPage, MessageRow};
 use crate::clock::Timestamp;
 use crate::history::TextMap;
-use crate::id::{ActivityId, EventId, ExecutionId, InstanceId};
+use crate::id::{ActivityId, EventId, ExecutionId, Identity, InstanceId};
 
 /// An item with this many crashes is handed out alone: its node claims nothing else until the item has made progress, or
 /// for a short time, since the item may be innocent.
@@ -44,9 +44,20 @@ pub struct Want {
     /// request that is delayed or repeated never claims an item that no node hears of.
     pub claim: u64,
     /// Instances with their highest message number that the node has: their mail up to there is acknowledged.
-    pub heard: Vec<(InstanceId, u64)>,
+    pub heard: Vec<Heard>,
     /// Activities of which the node has heard that they are cancelled.
     pub cancelled: Vec<ActivityId>,
+}
+
+/// How far a node has received the messages of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Its identity: a late request acknowledges nothing for a later instance with the id.
+    pub identity: Identity,
+    /// The number of the message.
+    pub number: u64,
 }
 
 /// An owned instance that a node asks for by name.
@@ -71,7 +82,7 @@ pub struct ActivityGroup {
 /// The answer to a request for work. The lease owns everything in it, durably.
 #[derive(Debug, Clone, Default)]
 pub struct Acquired {
-    /// Instances: newly claimed ones that have messages which are due, oldest due first; those of [`Want::load`] that this
+    /// Instances, each of them once: newly claimed ones that have messages which are due, oldest due first; those of [`Want::load`] that this
     /// lease still owns; and those with mail, see [`MessageRow::number`].
     pub instances: Vec<AcquiredInstance>,
     /// Newly claimed activities, oldest due first.
@@ -102,7 +113,8 @@ pub struct AcquiredInstance {
     pub arrivals: u64,
     /// Its messages, also those that are due later, in the order of delivery.
     pub messages: Vec<MessageRow>,
-    /// The first page of its history. It may be empty although there is more: the node then reads on.
+    /// The first page of its history, for a claimed instance and for [`Load::heard`] = `None`. Otherwise it is empty although
+    /// there is more: a node without a live copy reads on.
     pub history: HistoryPage,
     /// The claim by which the lease owns it; zero if it was created for the lease.
     pub claim: u64,

@@ -21,6 +21,7 @@ mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod constructors;
+mod layer;
 mod memory;
 mod order;
 mod ready;
@@ -36,6 +37,7 @@ use futures_util::future::BoxFuture;
 pub use acquire::*;
 pub use admin::*;
 pub use commit::*;
+pub use layer::{Layered, ProviderLayer};
 pub use memory::MemoryProvider;
 #[cfg(feature = "testing")]
 pub(crate) use memory::{Begun, Beside};
@@ -45,7 +47,7 @@ pub use rows::*;
 pub use submit::*;
 pub use wakeups::*;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 
 /// The storage of the runtime.
@@ -133,6 +135,11 @@ pub trait Provider: Send + Sync + 'static {
 
     /// The signals of this provider within this process.
     fn wakeups(&self) -> &Wakeups;
+}
+
+/// Returns the clock of a provider, or that of the operating system.
+pub(crate) fn clock_of(provider: &dyn Provider) -> Arc<dyn Clock> {
+    provider.clock().unwrap_or_else(|| Arc::new(SystemClock))
 }
 
 /// The answer to a renewal.

@@ -42,7 +42,8 @@ pub struct MessageRow {
     pub execution: Option<u64>,
     /// The call of that execution which it answers. A timer is removed by its call.
     pub call: Option<CallId>,
-    /// The time before which it is not delivered. `None`: it is delivered at once.
+    /// The time before which it is not delivered. `None`: it is delivered at once. Only a start, and a message of an instance to
+    /// itself, has one: their owner learns of it without mail.
     pub visible_at: Option<Timestamp>,
     /// Its number among the messages of its instance, from 1, which the provider gives it. `None` on the way to the provider,
     /// and for a message with a time of its own.

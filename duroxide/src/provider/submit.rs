@@ -98,7 +98,7 @@ pub struct Submitted {
     /// The identity of the instance, if it is there.
     pub identity: Option<Identity>,
     /// The number that the message, or the start, was given by this very request; see [`MessageRow::number`]. `None`: it has a
-    /// time of its own, was stored before, or was read.
+    /// time of its own, was stored or read before, or the instance has no owner.
     pub number: Option<u64>,
     /// True if something was written: false if [`IfExists::Attach`] found an instance, or for a resume without effect.
     pub written: bool,

@@ -61,6 +61,11 @@ impl Signals {
         self.changed.push((instance.clone(), Some(Finished { status, outcome: outcome.cloned() })));
     }
 
+    /// Returns the instances that have changed.
+    pub fn instances(&self) -> impl Iterator<Item = &InstanceId> {
+        self.changed.iter().map(|(instance, _)| instance)
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         !self.work && self.changed.is_empty()
@@ -104,9 +109,9 @@ impl Wakeups {
         }
     }
 
-    /// Tells everybody who watches an instance to look again: another process has changed something.
-    pub fn all_changed(&self) {
-        for watched in self.watched().values() {
+    /// Signals the watches of some instances: another process may have changed these.
+    pub fn changed_where(&self, concerns: impl Fn(&InstanceId) -> bool) {
+        for (_, watched) in self.watched().iter().filter(|(instance, _)| concerns(instance)) {
             watched.send_modify(|change| change.next(None));
         }
     }

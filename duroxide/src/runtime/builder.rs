@@ -15,9 +15,9 @@ use super::stop_signal::{SetOnDrop, StopSignal};
 use super::{Runtime, RuntimeOptions, StartError};
 use crate::activity::States;
 use crate::client::Client;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::id::NodeId;
-use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider};
+use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError, clock_of};
 use crate::registry::Registry;
 
 /// Configures a [`Runtime`]; see [`Runtime::builder`].
@@ -30,7 +30,8 @@ pub struct RuntimeBuilder {
     tags: Option<Vec<String>>,
     build: Option<String>,
     options: RuntimeOptions,
-    clock: Arc<dyn Clock>,
+    /// Default: that of the provider, or of the operating system.
+    clock: Option<Arc<dyn Clock>>,
     /// Called before each poll of a node that makes its turns itself.
     inline: Option<Box<dyn Fn() + Send + Sync>>,
 }
@@ -38,9 +39,10 @@ pub struct RuntimeBuilder {
 enum Storage {
     Missing,
     Given(Arc<dyn Provider>),
-    #[cfg(feature = "sqlite")]
-    Sqlite(std::path::PathBuf, crate::sqlite::SqliteOptions),
+    Opener(Box<dyn FnOnce() -> BoxFuture<'static, Opened> + Send>),
 }
+
+type Opened = Result<Arc<dyn Provider>, ProviderError>;
 
 impl Default for RuntimeBuilder {
     fn default() -> Self {
@@ -52,7 +54,7 @@ impl Default for RuntimeBuilder {
             tags: None,
             build: None,
             options: RuntimeOptions::default(),
-            clock: Arc::new(SystemClock),
+            clock: None,
             inline: None,
         }
     }
@@ -81,9 +83,9 @@ impl RuntimeBuilder {
     /// # }
     /// ```
     #[cfg(feature = "sqlite")]
-    pub fn sqlite_with(mut self, path: impl Into<std::path::PathBuf>, options: crate::sqlite::SqliteOptions) -> Self {
-        self.storage = Storage::Sqlite(path.into(), options);
-        self
+    pub fn sqlite_with(self, path: impl Into<std::path::PathBuf>, options: crate::sqlite::SqliteOptions) -> Self {
+        let path = path.into();
+        self.open_provider(async move || crate::sqlite::SqliteProvider::open_with(path, options))
     }
 
     /// Keeps state in memory: for tests and for trying things out. It is gone with the process.
@@ -94,6 +96,33 @@ impl RuntimeBuilder {
     /// Keeps state in this provider.
     pub fn provider(self, provider: impl Provider) -> Self {
         self.shared_provider(Arc::new(provider))
+    }
+
+    /// Keeps state in the provider that this function opens, at the start: its error is that of [`start`](Self::start). For the
+    /// extension trait of a provider, with a method such as `.sqlite(path)`.
+    ///
+    /// ```
+    /// use duroxide::prelude::*;
+    /// use duroxide::provider::{MemoryProvider, ProviderError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let refused = async || Err::<MemoryProvider, _>(ProviderError::permanent("connect", "no route to the host"));
+    /// let error = Runtime::builder().open_provider(refused).start().await.err().unwrap();
+    /// assert!(error.to_string().contains("no route to the host"));
+    /// # }
+    /// ```
+    pub fn open_provider<P, F>(mut self, open: impl FnOnce() -> F + Send + 'static) -> Self
+    where
+        P: Provider,
+        F: Future<Output = Result<P, ProviderError>> + Send + 'static,
+    {
+        let open = move || -> BoxFuture<'static, Opened> {
+            let opened = open();
+            Box::pin(async move { opened.await.map(|provider| Arc::new(provider) as Arc<dyn Provider>) })
+        };
+        self.storage = Storage::Opener(Box::new(open));
+        self
     }
 
     /// Keeps state in a provider that is used elsewhere, too.
@@ -151,9 +180,9 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Takes the time from this clock. Default: the operating system's.
+    /// Takes the time from this clock. Default: that of the provider ([`Provider::clock`]), or else of the operating system.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Some(Arc::new(clock));
         self
     }
 
@@ -198,17 +227,19 @@ impl RuntimeBuilder {
                 },
                 lease_time: self.options.lease_time,
             };
+            let clock = self.clock.unwrap_or_else(|| clock_of(&*provider));
             let lease = provider.join(&info).await?;
             let (notes, inbox) = mpsc::unbounded_channel();
             let stopped = StopSignal::new();
-            let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease, stopped.clone());
-            let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
+            let handle = NodeHandle::new(&notes, lookup.clone(), clock.clone(), lease, stopped.clone());
+            let client = Client::local(provider.clone(), clock.clone(), self.options.limits, handle.clone());
             let start_heartbeat = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
-            let (heartbeat, heartbeat_stopped) = start_heartbeat(provider.clone(), lease, self.options.lease_time, notes.clone());
+            let (heartbeat, heartbeat_stopped) =
+                start_heartbeat(provider.clone(), lease, self.options.lease_time, notes.clone());
             let heartbeat = Arc::new(heartbeat);
             let shared = Shared {
                 provider,
-                clock: self.clock,
+                clock,
                 lookup,
                 states: Arc::new(self.states),
                 options: self.options,
@@ -264,12 +295,10 @@ async fn watched(run: impl Future<Output = ()>, polled: Box<dyn Fn() + Send + Sy
 }
 
 impl Storage {
-    #[cfg_attr(not(feature = "sqlite"), expect(clippy::unused_async, reason = "only SQLite has to be opened"))]
     async fn open(self) -> Result<Arc<dyn Provider>, StartError> {
         match self {
             Self::Given(provider) => Ok(provider),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(path, options) => Ok(Arc::new(crate::sqlite::SqliteProvider::open_with(path, options)?)),
+            Self::Opener(open) => Ok(open().await?),
             Self::Missing => Err(StartError::configuration(
                 "no storage was chosen: call `.sqlite(path)`, `.in_memory()` or `.provider(..)` on the builder",
             )),

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::history::TextMap;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, Identity};
 use crate::provider::{
-    Acquired, AcquiredActivity, AcquiredInstance, DAMAGED, EventRow, HistoryPage, Lease, Load, Want, in_order,
+    Acquired, AcquiredActivity, AcquiredInstance, DAMAGED, EventRow, Heard, HistoryPage, Lease, Load, Want, in_order,
 };
 
 /// The parts of an answer that were found so far: those that the lease owns already, and those that it may claim.
@@ -25,10 +25,10 @@ pub(super) struct Found {
 /// Forgets the mail and the cancellations that the node has heard of.
 pub(super) fn acknowledge(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::Result<()> {
     let epoch = int(lease.epoch.0);
-    for (instance, heard) in &want.heard {
-        let delete = "DELETE FROM duroxide_mail WHERE owner = ?1 AND upto <= ?3
-            AND instance = (SELECT seq FROM duroxide_instances WHERE id = ?2)";
-        tx.sql.run(delete, (epoch, instance.as_str(), int(*heard)))?;
+    for Heard { instance, identity, number } in &want.heard {
+        let delete = "DELETE FROM duroxide_mail WHERE owner = ?1 AND upto <= ?4
+            AND instance = (SELECT seq FROM duroxide_instances WHERE id = ?2 AND start_id = ?3)";
+        tx.sql.run(delete, (epoch, instance.as_str(), identity.0.as_bytes(), int(*number)))?;
     }
     for ActivityId { execution, call } in &want.cancelled {
         let delete = "DELETE FROM duroxide_cancellations

@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::Plain;
 use super::acquire::{self, Found};
 use super::admin_reader::AdminReader;
-use super::bell::Bell;
 use super::fault::{Failed, Refusal, is_permanent, storage, unopened};
 use super::group::{Failure, Group, Job};
+use super::listener::Listener;
 use super::lock::NodeLock;
 use super::members::{self, Beats, Members};
 use super::options::{self, SqliteOptions};
@@ -37,9 +37,9 @@ pub(super) struct Handle {
     /// The nodes that joined here, with their locks. All of these are std mutexes, held for a moment, never across an await.
     locks: Mutex<HashMap<NodeId, Option<NodeLock>>>,
     beats: Arc<Mutex<Beats>>,
-    bell: Mutex<Option<Bell>>,
-    /// Whether the bell is in the database.
-    listed: AtomicBool,
+    listener: Mutex<Option<Listener>>,
+    /// True if the database names the listener.
+    listener_registered: AtomicBool,
 }
 
 impl Handle {
@@ -65,8 +65,8 @@ impl Handle {
             writer_thread: Some(writer_thread),
             locks: Mutex::default(),
             beats: Arc::default(),
-            bell: Mutex::default(),
-            listed: AtomicBool::new(false),
+            listener: Mutex::default(),
+            listener_registered: AtomicBool::new(false),
         })
     }
 
@@ -119,10 +119,10 @@ impl Handle {
         self.hold_lock(node.id);
         let mut members = self.look(OPERATION, Lease { node: node.id, epoch: Epoch(0) }).await?;
         let dead = epochs(&members);
-        let port = self.start_bell();
+        let port = self.start_listener();
         let info = node.clone();
         let lease = self.write_one(OPERATION, move |tx| Ok(members::join(tx, &info, &dead, port)?)).await?;
-        self.listed.fetch_or(port.is_some(), Ordering::Relaxed);
+        self.listener_registered.fetch_or(port.is_some(), Ordering::Relaxed);
         bury(&mut members);
         self.bury_strangers().await;
         Ok(lease)
@@ -205,29 +205,31 @@ impl Handle {
 
     /// Listens, and lets other processes know, if that was not done before.
     pub(super) async fn listen(&self) -> Result<(), ProviderError> {
-        let Some(port) = self.start_bell() else { return Ok(()) };
-        if self.listed.swap(true, Ordering::Relaxed) {
+        let Some(port) = self.start_listener() else { return Ok(()) };
+        if self.listener_registered.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        let listed = self.write_one("list the doorbell", move |tx| Ok(members::listen(tx, port)?)).await;
+        let listed = self.write_one("register the listener", move |tx| Ok(members::listen(tx, port)?)).await;
         if listed.is_err() {
-            self.listed.store(false, Ordering::Relaxed);
+            self.listener_registered.store(false, Ordering::Relaxed);
         }
         listed
     }
 
-    fn start_bell(&self) -> Option<u16> {
-        let mut bell = self.bell.lock().unwrap_or_else(PoisonError::into_inner);
-        if bell.is_none() {
-            match Bell::listen(self.shared.clone(), self.writer.clone()) {
+    fn start_listener(&self) -> Option<u16> {
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        if listener.is_none() {
+            match Listener::start(self.shared.clone(), self.writer.clone()) {
                 Ok(new) => {
                     self.shared.listens_on(new.port());
-                    *bell = Some(new);
+                    *listener = Some(new);
                 }
-                Err(error) => tracing::warn!(%error, "no doorbell: other processes are noticed only by looking"),
+                Err(error) => {
+                    tracing::warn!(%error, "no listener: the writes of other processes are found only by polling")
+                }
             }
         }
-        bell.as_ref().map(Bell::port)
+        listener.as_ref().map(Listener::port)
     }
 
     async fn look(&self, operation: &'static str, lease: Lease) -> Result<Members, ProviderError> {
@@ -260,11 +262,11 @@ impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(port) = self.shared.port() {
             let forget: fn(&mut Tx<'_>, &u16) -> Plain<usize> =
-                |tx, port| Ok(tx.sql.run("DELETE FROM duroxide_bells WHERE port = ?1", [port])?);
+                |tx, port| Ok(tx.sql.run("DELETE FROM duroxide_listeners WHERE port = ?1", [port])?);
             let (job, _): (Box<dyn Job>, _) = Group::job(vec![port], forget);
             let _ = self.writer.send(Message::Job(job));
         }
-        *self.bell.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let _ = self.writer.send(Message::Stop);
         if let Some(thread) = self.writer_thread.take() {
             let _ = thread.join();

@@ -95,7 +95,7 @@ pub(super) fn release(
 
 /// Records that the build of a lease was tried on an instance.
 pub(super) fn record_build_tried(tx: &Tx<'_>, seq: i64, lease: Option<&Lease>) -> rusqlite::Result<()> {
-    let insert = "INSERT OR IGNORE INTO duroxide_tried (instance, build)
+    let insert = "INSERT OR IGNORE INTO duroxide_resume_attempts (instance, build)
         SELECT ?1, build FROM duroxide_nodes WHERE epoch = ?2";
     tx.sql.run(insert, (seq, lease.map(|lease| int(lease.epoch.0)))).map(drop)
 }
@@ -134,7 +134,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Re
         "DELETE FROM duroxide_events WHERE instance = ?1",
         "DELETE FROM duroxide_executions WHERE instance = ?1",
         "DELETE FROM duroxide_payloads WHERE instance = ?1",
-        "DELETE FROM duroxide_tried WHERE instance = ?1",
+        "DELETE FROM duroxide_resume_attempts WHERE instance = ?1",
         "DELETE FROM duroxide_mail WHERE owner IN (SELECT epoch FROM duroxide_nodes) AND instance = ?1",
         "DELETE FROM duroxide_instances WHERE seq = ?1",
     ] {

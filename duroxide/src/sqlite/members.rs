@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Row;
 
-use super::bell;
 use super::deliver::ready_by_messages;
 use super::instances;
+use super::listener;
 use super::lock::{Life, NodeLock};
 use super::rows::{epoch, instance_id, int, natural, parsed, uuid};
 use super::sql::Sql;
@@ -103,14 +103,14 @@ pub(super) fn join(tx: &mut Tx<'_>, info: &NodeInfo, dead: &[Epoch], port: Optio
     Ok(Lease { node: info.id, epoch })
 }
 
-/// Notes where this provider listens, and forgets those who do not listen any more.
+/// Records where this provider listens, and removes listeners that are gone.
 pub(super) fn listen(tx: &Tx<'_>, port: u16) -> rusqlite::Result<()> {
-    for other in tx.sql.rows("SELECT port FROM duroxide_bells", [], |row| row.get::<_, u16>(0))? {
-        if other != port && bell::is_dead(other) {
-            tx.sql.run("DELETE FROM duroxide_bells WHERE port = ?1", [other])?;
+    for other in tx.sql.rows("SELECT port FROM duroxide_listeners", [], |row| row.get::<_, u16>(0))? {
+        if other != port && listener::is_dead(other) {
+            tx.sql.run("DELETE FROM duroxide_listeners WHERE port = ?1", [other])?;
         }
     }
-    tx.sql.run("INSERT OR IGNORE INTO duroxide_bells (port) VALUES (?1)", [port]).map(drop)
+    tx.sql.run("INSERT OR IGNORE INTO duroxide_listeners (port) VALUES (?1)", [port]).map(drop)
 }
 
 /// Takes over the items of dead nodes. `beat`: the node has no lock to show. Returns true if its lease holds.
@@ -156,7 +156,7 @@ pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Re
 
 /// Resumes, once per instance and build, what a node that joins has the code for.
 fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
-    let untried = "NOT EXISTS (SELECT 1 FROM duroxide_tried t WHERE t.instance = i.seq AND t.build = ?1)";
+    let untried = "NOT EXISTS (SELECT 1 FROM duroxide_resume_attempts t WHERE t.instance = i.seq AND t.build = ?1)";
     let suspended = format!(
         "SELECT i.seq, i.id FROM duroxide_instances i
          WHERE i.owner IS NULL AND i.status <> 'completed' AND i.status = 'suspended' AND {untried} AND EXISTS (
@@ -183,7 +183,7 @@ fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
         tx.sql.run("UPDATE duroxide_instances SET updated_at = ?2 WHERE seq = ?1", (seq, latest.as_micros()))?;
     }
     for (seq, id) in suspended.into_iter().chain(parked) {
-        let insert = "INSERT OR IGNORE INTO duroxide_tried (instance, build) VALUES (?1, ?2)";
+        let insert = "INSERT OR IGNORE INTO duroxide_resume_attempts (instance, build) VALUES (?1, ?2)";
         tx.sql.run(insert, (seq, &info.build))?;
         tx.signals.work = true;
         tx.signals.changed(&id);

@@ -3,8 +3,8 @@
 //! One thread writes, and puts whatever has come in meanwhile into one transaction ([`SqliteStats`] counts them); a few read.
 //! Lists are read by a thread of their own, so that a slow one delays no turn.
 //! Several processes may work on one file: each finds at once what another has left when it died, since a node holds a lock
-//! of the operating system for as long as it lives, and each is told when another has written, by a doorbell on the loopback
-//! interface. Nothing is polled but, every five seconds and only while somebody waits, whether the bell was missed.
+//! of the operating system for as long as it lives, and each learns what another has written from a notice on the loopback
+//! interface. Only every five seconds, and only while a node or a client waits, it polls for notices that were lost.
 //!
 //! Beside the database `app.db` there are its log `app.db-wal`, `app.db-shm`, and one `app.db-node-…` per running node.
 
@@ -12,7 +12,6 @@ mod acquire;
 mod activities;
 mod admin;
 mod admin_reader;
-mod bell;
 mod claim;
 mod commit;
 mod deliver;
@@ -21,8 +20,11 @@ mod files;
 mod group;
 mod handle;
 mod instances;
+mod listener;
 mod lock;
 mod members;
+mod notice;
+mod notifier;
 #[cfg(feature = "testing")]
 mod observer;
 mod options;
@@ -157,12 +159,15 @@ impl Provider for SqliteProvider {
         &'a self,
         instance: &'a InstanceId,
     ) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
+        let (instance, now) = (instance.clone(), self.now());
+        Box::pin(self.handle.readers.read("read an instance", move |sql| records::instance(sql, &instance, now)))
+    }
+
+    fn watch<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
         Box::pin(async move {
-            if self.handle.shared.wakeups.is_watched() {
-                self.handle.listen().await?;
-            }
-            let (instance, now) = (instance.clone(), self.now());
-            self.handle.readers.read("read an instance", move |sql| records::instance(sql, &instance, now)).await
+            // From now on, another process that ends the instance sends a notice that names it.
+            self.handle.listen().await?;
+            self.instance(instance).await
         })
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
+use super::notice::Notice;
 use crate::clock::Timestamp;
 use crate::provider::Wakeups;
 
@@ -51,14 +52,16 @@ impl Shared {
         self.port.store(port, Ordering::Relaxed);
     }
 
-    /// Something has happened, and it is not known what.
-    pub(super) fn signal_all(&self) {
-        self.wakeups.work();
-        self.wakeups.all_changed();
+    /// Signals the waits in this process that a notice of another process concerns.
+    pub(super) fn notice(&self, notice: &Notice) {
+        if notice.work {
+            self.wakeups.work();
+        }
+        self.wakeups.changed_where(|instance| notice.concerns(instance));
     }
 
-    /// Whether anybody here wants to know what other processes do.
-    pub(super) fn is_curious(&self) -> bool {
+    /// Returns true if a node or a client of this process waits for what other processes write.
+    pub(super) fn needs_polling(&self) -> bool {
         self.nodes.load(Ordering::Relaxed) > 0 || self.wakeups.is_watched()
     }
 }

@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::bell::Ringer;
 use super::files::Files;
 use super::group::{Failure, Job, Undo};
+use super::notice::Notice;
+use super::notifier::Notifier;
 use super::shared::Shared;
 use super::sql::Sql;
 use super::tx::Tx;
@@ -25,7 +26,7 @@ const MAX_LOG: u32 = 1000;
 
 pub(super) enum Message {
     Job(Box<dyn Job>),
-    /// Look whether another process has written, and tell everybody if so.
+    /// Look whether another process has written, and signal all waits if so.
     Poll,
     Stop,
 }
@@ -37,7 +38,7 @@ pub(super) struct Writer {
     sql: Sql,
     shared: Arc<Shared>,
     inbox: Receiver<Message>,
-    ringer: Ringer,
+    notifier: Notifier,
     files: Files,
     /// Pages in the log that are not in the database yet, as far as this connection has seen.
     log: Arc<AtomicU32>,
@@ -58,10 +59,10 @@ pub(super) fn start(
         Ok(())
     };
     sql.connection_mut().wal_hook(Some(hook)).map_err(failed)?;
-    let ringer = Ringer::new(&sql).map_err(failed)?;
+    let notifier = Notifier::new(&sql).map_err(failed)?;
     let (sender, inbox) = channel();
     let files = Files::opened(&shared.path);
-    let writer = Writer { sql, shared, inbox, ringer, files, log, forget: uuid::Uuid::nil() };
+    let writer = Writer { sql, shared, inbox, notifier, files, log, forget: uuid::Uuid::nil() };
     let thread = std::thread::Builder::new().name("duroxide-writer".to_owned());
     let handle = thread.spawn(move || writer.run());
     let handle = handle.map_err(|e| crate::provider::ProviderError::retryable("start the writer thread", e))?;
@@ -131,15 +132,15 @@ impl Writer {
         match self.transact(&mut jobs) {
             Ok(signals) => {
                 self.shared.write_transactions.fetch_add(1, Ordering::Relaxed);
-                let ring = !signals.is_empty();
+                let notice = (!signals.is_empty()).then(|| Notice::new(signals.work, signals.instances()));
                 self.shared.wakeups.tell(signals);
                 let unheard = jobs.into_iter().filter_map(|job| (!job.answer(Ok(()))).then_some(())).count();
                 if unheard > 0 {
                     // Whoever asked has gone, and hands nothing on: the nodes look for themselves.
                     self.shared.wakeups.work();
                 }
-                if ring {
-                    self.ringer.ring(&self.sql, self.shared.port());
+                if let Some(notice) = notice {
+                    self.notifier.notify(&self.sql, self.shared.port(), &notice);
                 }
             }
             Err(error) => {
@@ -192,8 +193,8 @@ impl Writer {
 
     /// Whether another process has written since the last time: then this one looks for itself.
     fn poll(&mut self) {
-        if self.ringer.others_wrote(&self.sql) {
-            self.shared.signal_all();
+        if self.notifier.others_wrote(&self.sql) {
+            self.shared.notice(&Notice::from_bytes(&[]));
         }
     }
 

@@ -14,15 +14,20 @@ list![
     mail_of_a_loaded_instance_comes_once,
     mail_goes_to_the_owner_alone,
     a_replaced_instance_leaves_no_mail_behind,
+    late_acknowledgement_spares_the_next_instance,
 ];
 
 fn request(node: Option<&Member>, to: &str) -> SendRequest {
     SendRequest { lease: node.map(|node| node.lease), ..send_request(to, message("hello")) }
 }
 
+fn heard_of(name: &str, number: u64) -> Heard {
+    Heard { instance: id(name), identity: identity(name), number }
+}
+
 /// Acknowledges the mail of `i` up to a number. Returns the names of the instances with mail after that.
 async fn acknowledge(node: &Member, heard: u64) -> Vec<String> {
-    let left = node.acquire(Want { heard: vec![(id("i"), heard)], ..Want::new(at(3)) }).await;
+    let left = node.acquire(Want { heard: vec![heard_of("i", heard)], ..Want::new(at(3)) }).await;
     left.instances.iter().map(|instance| instance.execution.instance.to_string()).collect()
 }
 
@@ -112,10 +117,21 @@ async fn mail_of_one_instance_is_acknowledged_alone(world: World) {
         world.start_owned(owner, name).await;
         world.send(name, message("hello")).await.expect("send");
     }
-    let of_all = ["i", "k", "none"].map(|name| (id(name), 99)).to_vec();
+    let of_all = ["i", "k", "none"].map(|name| heard_of(name, 99)).to_vec();
     let left = node.acquire(Want { heard: of_all, ..Want::new(at(3)) }).await;
     assert_eq!(names(&left), ["j"]);
     assert_eq!(names(&other.mail().await), ["k"]);
+}
+
+async fn late_acknowledgement_spares_the_next_instance(world: World) {
+    let node = world.join().await;
+    let new = world.start_owned(&node, "i").await;
+    world.send("i", message("two")).await.expect("send");
+    let heard = node.mail().await.instances[0].arrivals;
+    node.turn(turn_of(&new, ending("i", 1, 0, completed()))).await.expect("turn");
+    world.replace("i", Some(&node)).await;
+    world.send("i", message("two")).await.expect("send");
+    assert_eq!(acknowledge(&node, heard + 9).await, ["i"], "the acknowledgement names the replaced instance");
 }
 
 async fn mail_that_comes_after_an_answer_survives_its_acknowledgement(world: World) {
@@ -159,9 +175,11 @@ async fn a_replaced_instance_leaves_no_mail_behind(world: World) {
         world.send("i", message("hello")).await.expect("send");
     }
     node.turn(ending("i", 1, 0, completed())).await.expect("finish");
-    world.replace("i", Some(&node)).await;
+    let new = world.replace("i", Some(&node)).await;
     assert_eq!(names(&node.mail().await), [""; 0]);
     world.send("i", message("for the new one")).await.expect("send");
     assert_eq!(node.mail().await.instances[0].arrivals, 2);
-    assert_eq!(acknowledge(&node, 2).await, [""; 0]);
+    let identity = new.first_execution().identity;
+    let heard = vec![Heard { instance: id("i"), identity, number: 2 }];
+    assert_eq!(names(&node.acquire(Want { heard, ..Want::new(at(3)) }).await), [""; 0]);
 }

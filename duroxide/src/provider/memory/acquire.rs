@@ -12,7 +12,11 @@ impl State {
         self.saw(want.now);
         let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
         let Some(node) = self.nodes.get_mut(&lease.epoch) else { return acquired };
-        node.acknowledge(want);
+        let current = |heard: &&Heard| {
+            let instance = self.instances.get(&heard.instance);
+            instance.is_some_and(|instance| instance.identity() == heard.identity)
+        };
+        node.acknowledge(want, want.heard.iter().filter(current));
         // A later claim of one of the others brings all its messages.
         node.mail.retain(|id, _| self.instances.get(id).is_some_and(|instance| instance.owner == Some(lease.epoch)));
         acquired.cancelled = node.cancelled.iter().cloned().collect();
@@ -206,9 +210,9 @@ impl State {
 
 impl Node {
     /// Forgets the mail and the cancellations that the node has heard of.
-    fn acknowledge(&mut self, want: &Want) {
-        for (instance, heard) in &want.heard {
-            if self.mail.get(instance).is_some_and(|upto| upto <= heard) {
+    fn acknowledge<'h>(&mut self, want: &Want, heard: impl Iterator<Item = &'h Heard>) {
+        for Heard { instance, number, .. } in heard {
+            if self.mail.get(instance).is_some_and(|upto| upto <= number) {
                 self.mail.remove(instance);
             }
         }

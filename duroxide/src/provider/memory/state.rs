@@ -27,6 +27,7 @@ pub(super) struct State {
     /// The arrival of the last message.
     pub(super) last_arrival: i64,
     /// The last number of each instance that a transaction took before it became visible.
+    #[cfg(feature = "testing")]
     pub(super) taken: BTreeMap<InstanceId, u64>,
     /// The beginning of the transaction that is being applied.
     pub(super) begun: Begun,

@@ -10,7 +10,7 @@ use super::doubts::Question;
 use super::{Answer, Node, Shared};
 use crate::clock::Timestamp;
 use crate::id::{ActivityId, InstanceId};
-use crate::provider::{Acquired, ActivityGroup, Lease, Load, QUARANTINE, Want};
+use crate::provider::{Acquired, ActivityGroup, Heard, Lease, Load, QUARANTINE, Want};
 use crate::runtime::Backoff;
 use crate::runtime::slot::Slot;
 
@@ -31,8 +31,8 @@ pub(super) struct Acquiring {
     loading: BTreeMap<InstanceId, Option<u64>>,
     /// The last claim that was received.
     claim: u64,
-    /// Instances of answers, with their highest message number: the next request acknowledges their mail.
-    heard: BTreeMap<InstanceId, u64>,
+    /// The instances of the last answer: the next request acknowledges their mail.
+    heard: Vec<Heard>,
     /// Cancelled activities of the last answer, which the next request acknowledges.
     cancelled: Vec<ActivityId>,
     /// The number of the request under way, among the questions that settle doubts.
@@ -61,7 +61,7 @@ impl Acquiring {
             gaps: BTreeSet::new(),
             loading: BTreeMap::new(),
             claim: 0,
-            heard: BTreeMap::new(),
+            heard: Vec::new(),
             cancelled: Vec::new(),
             asked: Question::default(),
             quarantined: None,
@@ -151,7 +151,7 @@ impl Node {
             alone,
             now: self.now(),
             claim: self.acquiring.claim,
-            heard: std::mem::take(&mut self.acquiring.heard).into_iter().collect(),
+            heard: std::mem::take(&mut self.acquiring.heard),
             cancelled: std::mem::take(&mut self.acquiring.cancelled),
         }
     }
@@ -186,7 +186,8 @@ impl Node {
                 continue;
             }
             self.handed_out(&instance.execution, instance.last_event, self.acquiring.asked);
-            self.acquiring.heard.insert(instance.execution.instance.clone(), instance.arrivals);
+            let (instance_id, identity) = (id.clone(), instance.execution.identity);
+            self.acquiring.heard.push(Heard { instance: instance_id, identity, number: instance.arrivals });
             self.take(instance);
         }
         for instance in loading.keys() {

@@ -43,3 +43,7 @@ CREATE TABLE duroxide_cancellations (
     call      INTEGER NOT NULL,
     PRIMARY KEY (epoch, identity, execution, call)
 ) STRICT, WITHOUT ROWID;
+
+-- Processes that listen for notices: the UDP port of each, on this machine.
+ALTER TABLE duroxide_bells RENAME TO duroxide_listeners;
+ALTER TABLE duroxide_tried RENAME TO duroxide_resume_attempts;

@@ -216,7 +216,11 @@ impl Connection {
     }
 }
 
-impl Provider for Connection {
+impl ProviderLayer for Connection {
+    fn inner(&self) -> &dyn Provider {
+        self.0.world.storage.visible()
+    }
+
     fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>> {
         let (this, node) = (self.clone(), node.clone());
         Box::pin(async move {
@@ -316,6 +320,10 @@ impl Provider for Connection {
     ) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
         let (world, instance) = (self.0.world.clone(), instance.clone());
         Box::pin(self.read("instance", async move { world.storage.visible().instance(&instance).await }))
+    }
+
+    fn watch<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
+        self.instance(instance)
     }
 
     fn admin(&self) -> Option<&dyn Admin> {

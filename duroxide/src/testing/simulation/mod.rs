@@ -37,7 +37,7 @@ use crate::activity::{Activity, ActivityCode};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, Suspension};
-use crate::provider::{InstanceRecord, InstanceStatus, MemoryProvider, Provider};
+use crate::provider::{InstanceRecord, InstanceStatus, Layered, MemoryProvider, Provider};
 use crate::random::seeded::Seeded;
 use crate::registry::Registry;
 use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
@@ -282,7 +282,7 @@ impl Sim {
     /// would give up.
     pub fn client(&self) -> Client {
         let connection = Connection::new(&self.0.world, Process::Client);
-        Client::new(connection).with_clock(self.0.world.clock.clone())
+        Client::new(Layered(connection)).with_clock(self.0.world.clock.clone())
     }
 
     /// Does something with a client in the process of a node: what it starts there is handed over at once. `None` when the

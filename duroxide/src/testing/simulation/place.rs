@@ -11,6 +11,7 @@ use super::clock::WallClock;
 use super::connection::Connection;
 use super::world::{Process, World, pause};
 use crate::client::Client;
+use crate::provider::Layered;
 use crate::runtime::{Runtime, RuntimeOptions};
 
 pub(super) struct Place {
@@ -94,7 +95,7 @@ impl Place {
             registry.map_activities(|code| activity::watched(code, &self.world, connection))
         });
         let (world, number) = (self.world.clone(), self.number);
-        let builder = builder.provider(connection.clone()).clock(self.clock.clone());
+        let builder = builder.provider(Layered(connection.clone())).clock(self.clock.clone());
         let builder = builder.inline(move || world.polled(number));
         let runtime = match builder.start().await {
             Ok(runtime) => runtime,
