@@ -1,4 +1,4 @@
-//! What is read, and what is said about the rest.
+//! Arguments that are read, and the errors of the others.
 
 use std::time::Duration;
 
@@ -61,8 +61,8 @@ fn all_mistakes_are_reported_and_the_rest_is_read() {
         &mut errors,
     );
     let messages = errors.messages();
-    let begin = ["`timeouts` is not a key", "`timeout` wants", "`name` is given twice", "`max_attempts` wants"];
-    let end = ["`backoff` wants", "expected a key", "`retry` is given twice"];
+    let begin = ["`timeouts` is not a key", "`timeout` expects", "`name` is given twice", "`max_attempts` expects"];
+    let end = ["`backoff` expects", "expected a key", "`retry` is given twice"];
     assert_eq!(messages.len(), 7, "{messages:?}");
     for (message, start) in messages.iter().zip(begin.into_iter().chain(end)) {
         assert!(message.starts_with(start), "{message}");
@@ -75,7 +75,7 @@ fn leading_comma_is_refused() {
     for tokens in [quote!(,), quote!(, name = "a"), quote!(name = "a", ,), quote!(retry(,))] {
         let mut errors = Errors::default();
         Activity::parse(tokens.clone(), &mut errors);
-        assert_eq!(errors.messages(), ["nothing stands before this comma; remove it"], "{tokens}");
+        assert_eq!(errors.messages(), ["unexpected comma; remove it"], "{tokens}");
     }
 }
 
@@ -108,7 +108,7 @@ fn numbers_and_conditions_of_the_wrong_kind_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// `fuzz/` looks for more than this finds every day.
+    /// `fuzz/` searches longer than this test does.
     #[test]
     fn any_tokens_are_read_or_refused(parts in vec(part(), 0..24)) {
         let text = parts.concat();
@@ -117,7 +117,7 @@ proptest! {
         Activity::parse(tokens.clone(), &mut errors);
         Orchestration::parse(tokens.clone(), &mut errors);
         Common::parse_event(tokens, &mut errors);
-        // To be shown is what mistakes are for.
+        // Mistakes of any kind must convert to tokens.
         drop(errors.into_tokens());
     }
 }

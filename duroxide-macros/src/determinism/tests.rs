@@ -1,4 +1,4 @@
-//! What is refused, what is left alone, and where an opt-out ends.
+//! Paths that are refused, paths that are accepted, and the end of an opt-out.
 
 use proc_macro2::Group;
 use quote::ToTokens;
@@ -10,7 +10,7 @@ fn body(code: &str) -> Group {
     syn::parse_str(&format!("{{ {code} }}")).expect("the test's code has balanced delimiters")
 }
 
-/// The paths that are refused, as they are written.
+/// Returns the refused paths, as they are written.
 fn refused(code: &str) -> Vec<String> {
     let mut errors = Errors::default();
     check(&body(code), &mut errors);

@@ -1,11 +1,11 @@
-//! What can be said of expansions without a compiler.
+//! Tests of expansions that need no compiler.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
 
 use crate::expand::{activity, event, orchestration};
 
-/// The paths that begin with `::`, by their first name.
+/// Returns the first names of the paths that begin with `::`.
 fn roots(tokens: TokenStream) -> Vec<String> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let is_colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
