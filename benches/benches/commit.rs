@@ -10,7 +10,7 @@ fn commit(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder");
     let provider = SqliteProvider::open(folder.path().join("commit.db")).expect("a database");
     let target = InstanceId::new("target").expect("a valid id");
-    // Nobody runs it: what is sent to it is only stored.
+    // No runtime is running: messages to it are only stored.
     let client = Client::new(provider.clone());
     tokio.block_on(async { client.start("nobody", &target, &()).await }).expect("an instance");
     let mut group = criterion.benchmark_group("commit");

@@ -18,7 +18,7 @@ fn replay(criterion: &mut Criterion) {
     }
 }
 
-/// So many activities, one after another.
+/// n activities, one after another.
 async fn history_of(activities: u64) -> duroxide::Result<Vec<HistoryEvent>> {
     let runtime = Runtime::builder().in_memory().start().await?;
     let handle = steps::start(&runtime.client(), "recorded", activities).await?;

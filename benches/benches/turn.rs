@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use duroxide::{Handle, Runtime, RuntimeOptions};
 use duroxide_bench::orchestrations::{Go, HEARD, listens};
 
-/// Instances that take turns. As only one may stay in memory, the others are gone by the time they are asked again.
+/// Instances that receive events in rotation. As only one may stay in memory, the others are evicted before their next event.
 const INSTANCES: usize = 16;
 
 fn turn(criterion: &mut Criterion) {
@@ -40,12 +40,12 @@ impl Listeners {
             handles.push(listens::start(&runtime.client(), format!("listener-{i}"), activities).await?);
         }
         let listeners = Self { runtime, handles };
-        // All of them have done what comes before the first event.
+        // All instances have reached their wait for the first event.
         listeners.hear(INSTANCES as u64).await?;
         Ok(listeners)
     }
 
-    /// Sends so many events, each when the one before it was heard.
+    /// Sends n events, each after the previous one was received.
     async fn hear(&self, turns: u64) -> duroxide::Result<Duration> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let mut heard = HEARD.subscribe();

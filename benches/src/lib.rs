@@ -1,4 +1,4 @@
-//! The instruments: workloads that ask a question each, and what is measured of them.
+//! The benchmark tools: workloads, each of which answers one question, and the measurement.
 
 pub mod compare;
 pub mod ledger;

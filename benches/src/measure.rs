@@ -1,6 +1,6 @@
-//! What is measured: time, latency, processor time, memory, what goes to the disk.
+//! Measures time, latency, processor time, memory, and writes to the disk.
 //!
-//! Also compiled into the tool that measures other engines, so that all are measured alike.
+//! The tool that measures other engines compiles this file, too, so that all are measured in the same way.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,32 +10,32 @@ use serde::Serialize;
 /// The figures of one run.
 #[derive(Debug, Default, Clone, Serialize)]
 pub struct Report {
-    /// What was run.
+    /// The name of the workload.
     pub workload: String,
-    /// Where state was kept.
+    /// The provider.
     pub provider: String,
-    /// What an acknowledged write survives: `full` power loss, `relaxed` a crash of the process.
+    /// The durability of an acknowledged write: `full` survives power loss, `relaxed` a crash of the process.
     pub durability: String,
-    /// How much was done.
+    /// The amount of work.
     pub n: u64,
-    /// How long it took.
+    /// The duration, in seconds.
     pub seconds: f64,
     /// `n / seconds`.
     pub per_second: f64,
-    /// The median of the single times, in milliseconds; zero where there are none.
+    /// The median of the single times, in milliseconds; zero if there are none.
     pub p50_ms: f64,
-    /// The 99th percentile of the single times, in milliseconds; zero where there are none.
+    /// The 99th percentile of the single times, in milliseconds; zero if there are none.
     pub p99_ms: f64,
-    /// Processor time of the whole process meanwhile, threads that have ended included.
+    /// The processor time of the whole process in that time, including threads that have ended.
     pub cpu_seconds: f64,
-    /// The most memory that was resident.
+    /// The peak of resident memory.
     pub peak_rss_mib: f64,
-    /// How many write transactions the storage made; zero where it does not tell.
+    /// The number of write transactions; zero if the storage does not count them.
     pub write_transactions: u64,
-    /// What the workload measures besides.
+    /// Further figures of the workload.
     #[serde(flatten)]
     pub extra: BTreeMap<String, f64>,
-    /// Why there are no figures.
+    /// The reason why there are no figures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -52,12 +52,12 @@ impl Report {
 pub struct Times(Vec<Duration>);
 
 impl Times {
-    /// Adds one.
+    /// Adds a time.
     pub fn push(&mut self, time: Duration) {
         self.0.push(time);
     }
 
-    /// The time below which this share of the times lies, in milliseconds.
+    /// Returns a percentile, in milliseconds.
     pub fn percentile_ms(&mut self, share: f64) -> f64 {
         self.0.sort_unstable();
         let last = self.0.len().saturating_sub(1);
@@ -86,12 +86,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Begins to measure, when the storage has made so many write transactions.
+    /// Begins to measure. `write_transactions` is the storage's count so far.
     pub fn begin(writes: u64) -> Self {
         Self { begun: Instant::now(), cpu: cpu_seconds(), writes }
     }
 
-    /// The figures until now.
+    /// Returns the figures until now.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     pub fn end(&self, n: u64, mut times: Times, writes: u64) -> Report {
         let seconds = self.begun.elapsed().as_secs_f64();
@@ -112,13 +112,13 @@ impl Run {
     }
 }
 
-/// Processor time of this process, threads that have ended included.
+/// Returns the processor time of this process, including threads that have ended.
 pub fn cpu_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default().as_secs_f64()
 }
 
-/// Memory that is resident now, in MiB.
+/// Returns the resident memory, in MiB.
 pub fn rss_mib() -> f64 {
     status_mib("VmRSS:")
 }
@@ -127,24 +127,24 @@ fn status_mib(field: &str) -> f64 {
     proc_number("/proc/self/status", field) / 1024.0
 }
 
-/// What this process has written so far.
+/// The bytes that this process has written so far.
 #[derive(Debug, Clone, Copy)]
 pub struct Written {
-    /// Bytes that were handed to the system: what the database wrote into its files, log and checkpoints.
+    /// Bytes passed to the operating system: the writes of the database to its files, its log, and for checkpoints.
     pub handed: f64,
-    /// Bytes that the system has to bring to the disk for it: whole pages, each once per time that it was flushed. This is
-    /// what a disk wears by, and what a small write costs on it; the file system's own journal comes on top.
+    /// Bytes that the operating system has to write to the disk: whole pages, once for each flush. These wear the disk, and are the
+    /// cost of a small write; the file system's own journal comes on top.
     pub to_disk: f64,
 }
 
 impl Written {
-    /// Until now; zero where the system does not tell.
+    /// Returns the bytes until now; zero if the operating system does not count them.
     pub fn now() -> Self {
         let number = |field| proc_number("/proc/self/io", field);
         Self { handed: number("wchar:"), to_disk: number("write_bytes:") }
     }
 
-    /// Adds what was written since then, for each of n.
+    /// Adds the bytes written since `self`, divided by n, to the report.
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     pub fn add_since(self, report: &mut Report) {
         let now = Self::now();
@@ -154,7 +154,7 @@ impl Written {
     }
 }
 
-/// The number behind a field in one of the system's texts; zero where there is none.
+/// Returns the number behind a field in a text of `/proc`; zero if there is none.
 fn proc_number(file: &str, field: &str) -> f64 {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(field));

@@ -1,4 +1,4 @@
-//! What the workloads run.
+//! The orchestrations and activities of the workloads.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ pub async fn echo(n: u64) -> duroxide::Result<u64> {
     Ok(n)
 }
 
-/// An activity that returns what it is given.
+/// An activity that returns its input.
 #[activity]
 pub async fn echo_text(text: String) -> duroxide::Result<String> {
     Ok(text)
@@ -27,7 +27,7 @@ pub async fn hello(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     Ok(echo::call(&ctx, n).await?)
 }
 
-/// So many activities, one after another.
+/// n activities, one after another.
 #[orchestration]
 pub async fn steps(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     let mut last = 0;
@@ -37,7 +37,7 @@ pub async fn steps(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     Ok(last)
 }
 
-/// So many activities side by side.
+/// n concurrent activities.
 #[orchestration]
 pub async fn fan(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     let mut sum = 0;
@@ -47,7 +47,7 @@ pub async fn fan(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     Ok(sum)
 }
 
-/// Sleeps, and tells when it was to wake: microseconds since the epoch.
+/// Sleeps, and returns its due time: microseconds since the epoch.
 #[orchestration]
 pub async fn nap(ctx: OrchestrationContext, millis: u64) -> duroxide::Result<i64> {
     let due = ctx.now() + Duration::from_millis(millis);
@@ -62,7 +62,7 @@ pub struct Go {
     pub n: u64,
 }
 
-/// How many instances of [`waits()`] have been called in this process.
+/// The number of instances of [`waits()`] that were called in this process.
 pub static WAITING: AtomicU64 = AtomicU64::new(0);
 
 /// Waits for one event.
@@ -75,7 +75,7 @@ pub async fn waits(ctx: OrchestrationContext) -> duroxide::Result<u64> {
 /// The highest number that an event brought to an instance of [`listens()`].
 pub static HEARD: LazyLock<watch::Sender<u64>> = LazyLock::new(watch::Sender::default);
 
-/// So many activities, and then a wait for one event after another, for ever.
+/// n activities, and then an endless loop that waits for events.
 #[orchestration]
 pub async fn listens(ctx: OrchestrationContext, n: u64) -> duroxide::Result<()> {
     for i in 0..n {
@@ -91,7 +91,7 @@ pub async fn listens(ctx: OrchestrationContext, n: u64) -> duroxide::Result<()> 
     }
 }
 
-/// So many children side by side, each with one activity.
+/// n concurrent children, each with one activity.
 #[orchestration]
 pub async fn family(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     let mut sum = 0;
@@ -107,7 +107,7 @@ pub async fn carry(ctx: OrchestrationContext, text: String) -> duroxide::Result<
     Ok(echo_text::call(&ctx, text).await?.len())
 }
 
-/// So many activities, and then a wait for an event: its history is what is replayed.
+/// n activities, and then a wait for an event. Its history is replayed.
 #[orchestration]
 pub async fn remembers(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u64> {
     for i in 0..n {
@@ -116,15 +116,15 @@ pub async fn remembers(ctx: OrchestrationContext, n: u64) -> duroxide::Result<u6
     Ok(ctx.event::<Go>().await.n)
 }
 
-/// An activity with an effect: it is written down each time that it is run.
+/// An activity with an effect: each run is recorded in the ledger.
 #[activity]
 pub async fn note(ctx: ActivityContext, instance: u64, step: u64) -> duroxide::Result<u64> {
-    // Asked for, not injected: only one workload has a ledger.
+    // Optional, and so not a `State<T>` parameter: only one workload has a ledger.
     let State(ledger) = ctx.state::<Ledger>().ok_or_else(|| duroxide::Error::new("no ledger"))?;
     Ok(ledger.note(instance, step).await?)
 }
 
-/// So many activities with an effect, one after another.
+/// n activities with an effect, one after another.
 #[orchestration]
 pub async fn notes(ctx: OrchestrationContext, instance: u64, n: u64) -> duroxide::Result<u64> {
     let mut last = 0;

@@ -1,4 +1,4 @@
-//! Where the workloads run: a provider and a runtime on it.
+//! The setup of the workloads: a provider and a runtime on it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use duroxide::provider::{MemoryProvider, Provider};
 use duroxide::sqlite::{Durability, Moment, SqliteOptions, SqliteProvider};
 use duroxide::{Runtime, RuntimeBuilder};
 
-/// Where state is kept.
+/// The kind of provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// In memory.
@@ -20,16 +20,16 @@ pub enum Kind {
     Postgres,
 }
 
-/// What an acknowledged write survives.
+/// The durability of an acknowledged write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
-    /// Power loss.
+    /// It survives power loss.
     Full,
-    /// A crash of the process.
+    /// It survives a crash of the process.
     Relaxed,
 }
 
-/// A provider, and how to count what it does.
+/// A provider whose write transactions are counted.
 #[derive(Clone)]
 pub enum Store {
     /// In memory.
@@ -39,7 +39,7 @@ pub enum Store {
 }
 
 impl Store {
-    /// Opens one; SQLite keeps its file in the folder, and each of its transactions takes so much longer.
+    /// Opens a provider. SQLite keeps its file in the folder, and delays each of its transactions by `flush_delay`.
     pub fn open(kind: Kind, level: Level, flush_delay: Duration, folder: &Path) -> duroxide::Result<Self> {
         match kind {
             Kind::Memory => Ok(Self::Memory(MemoryProvider::new())),
@@ -65,7 +65,7 @@ impl Store {
         }
     }
 
-    /// The provider.
+    /// Returns the provider.
     pub fn provider(&self) -> Arc<dyn Provider> {
         match self {
             Self::Memory(memory) => Arc::new(memory.clone()),
@@ -73,7 +73,7 @@ impl Store {
         }
     }
 
-    /// How many write transactions it has made.
+    /// Returns the number of its write transactions.
     pub fn write_transactions(&self) -> u64 {
         match self {
             Self::Memory(_) => 0,
@@ -81,7 +81,7 @@ impl Store {
         }
     }
 
-    /// What a runtime on it is made with.
+    /// Returns the options of a runtime on it.
     pub fn builder(&self) -> RuntimeBuilder {
         Runtime::builder().shared_provider(self.provider())
     }

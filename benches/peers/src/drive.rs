@@ -1,4 +1,4 @@
-//! The workloads, as the load tool has them.
+//! The workloads of the load tool, for other engines.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ struct Bench<E> {
 }
 
 const RECOVERY_STEPS: u64 = 5;
-/// The pause of those who wait for a condition that has no signal.
+/// The interval for polling a condition that has no signal.
 const LOOK: Duration = Duration::from_millis(5);
 
 pub(crate) async fn run<E: Engine>(workload: Workload, options: Options) -> Result<Report> {
@@ -88,7 +88,7 @@ impl<E: Engine> Bench<E> {
         Ok(Self { options, engine })
     }
 
-    /// n instances, so many at once.
+    /// n instances, `concurrency` at once.
     async fn many(&self, job: impl AsyncFn(u64) -> Result<Job>) -> Result<Report> {
         let run = Run::begin(0);
         let all = stream::iter(0..self.options.n).map(async |i| {
@@ -126,7 +126,7 @@ impl<E: Engine> Bench<E> {
         Ok(run.end(self.options.n, Times::default(), 0))
     }
 
-    /// Starts n instances, so many at once.
+    /// Starts n instances, `concurrency` at once.
     async fn start_all(&self, job: impl Fn(u64) -> Job) -> Result<Vec<(u64, E::Handle)>> {
         let starts = stream::iter(0..self.options.n).map(async |i| Ok((i, self.engine.start(&id(i), job(i)).await?)));
         starts.buffer_unordered(self.options.in_flight).try_collect().await
@@ -173,7 +173,7 @@ impl<E: Engine> Bench<E> {
         let run = Run::begin(0);
         let handles = self.start_all(|_| Job::Waits).await?;
         let mut report = run.end(self.options.n, Times::default(), 0);
-        // Let what was started come to its wait.
+        // Let the started instances reach their wait.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let cpu = cpu_seconds();
         tokio::time::sleep(Duration::from_secs(20)).await;
@@ -244,7 +244,7 @@ fn kill_a_process_in_the_middle(options: &Options) -> Result<()> {
     if was_half { Ok(()) } else { Err("the process that was to be killed ended by itself".into()) }
 }
 
-/// The part of the process that is killed: no activity ends before all instances are started.
+/// Runs in the process that is killed: no activity ends before all instances are started.
 pub(crate) async fn work_until_the_kill<E: Engine>(options: Options) -> Result<Report> {
     let ledger = Ledger::in_folder(&options.folder)?;
     let engine = E::open(&options.folder, options.level, options.concurrency, ledger.clone()).await?;

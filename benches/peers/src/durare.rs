@@ -1,6 +1,6 @@
 //! The crate `durare` 0.5.0, used as its documentation shows.
 //!
-//! Default settings: five connections, `synchronous = NORMAL`. `full` is the same pool with the sync level that ours has.
+//! Default settings: five connections, `synchronous = NORMAL`. `full` is the same pool with the sync level of Duroxide.
 
 use std::path::Path;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! What the workloads need of an engine.
+//! The interface of an engine for the workloads.
 
 use std::error::Error;
 use std::future::Future;
@@ -11,32 +11,32 @@ use crate::ledger::Ledger;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// What an acknowledged write survives.
+/// The durability of an acknowledged write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Level {
-    /// What the engine is set to by itself.
+    /// The default of the engine.
     Default,
-    /// Power loss.
+    /// It survives power loss.
     Full,
 }
 
-/// What an instance does. The same as the orchestrations of the load tool.
+/// The work of an instance: the same as the orchestrations of the load tool.
 pub(crate) enum Job {
-    /// So many activities, one after another.
+    /// n activities, one after another.
     Steps(u64),
-    /// So many activities side by side.
+    /// n concurrent activities.
     Fan(u64),
-    /// Sleeps so many milliseconds.
+    /// Sleeps n milliseconds.
     Nap(u64),
     /// Waits for one event.
     Waits,
-    /// So many children side by side, each with one activity.
+    /// n concurrent children, each with one activity.
     Family(u64),
     /// A text through one activity and back.
     Carry(String),
-    /// So many activities, then a wait for one event.
+    /// n activities, then a wait for one event.
     Remembers(u64),
-    /// So many activities with an effect, one after another.
+    /// n activities with an effect, one after another.
     Notes { instance: u64, steps: u64 },
 }
 
@@ -45,7 +45,7 @@ pub(crate) trait Engine: Sized {
     /// A started instance.
     type Handle;
 
-    /// Opens the file in this folder, starts, and takes up what an earlier process has left.
+    /// Opens the file in this folder, starts, and recovers the instances of an earlier process.
     fn open(
         folder: &Path,
         level: Level,
@@ -53,10 +53,10 @@ pub(crate) trait Engine: Sized {
         ledger: Ledger,
     ) -> impl Future<Output = Result<Self>>;
 
-    /// Starts an instance: from then on it runs to its end.
+    /// Starts an instance, which then runs to its end.
     fn start(&self, id: &str, job: Job) -> impl Future<Output = Result<Self::Handle>>;
 
-    /// Another process's instance.
+    /// Returns an instance of another process.
     fn handle(&self, id: &str) -> impl Future<Output = Result<Self::Handle>>;
 
     /// Waits for the end.
@@ -65,13 +65,13 @@ pub(crate) trait Engine: Sized {
     /// Sends the event that [`Job::Waits`] waits for.
     fn raise(&self, id: &str) -> impl Future<Output = Result<()>>;
 
-    /// Whether a [`Job::Waits`] can be sent its event: an engine may lose those that come too early.
+    /// Returns true if a [`Job::Waits`] is ready for its event: an engine may lose events that come too early.
     fn waits(&self, id: &str) -> impl Future<Output = Result<bool>>;
 
-    /// When a finished [`Job::Nap`] was to wake: since the epoch.
+    /// Returns the due time of a finished [`Job::Nap`], since the epoch.
     fn due(&self, id: &str) -> impl Future<Output = Result<Duration>>;
 
-    /// How many outcomes of activities are recorded.
+    /// Returns the number of recorded outcomes of activities.
     fn outcomes(&self, id: &str) -> impl Future<Output = Result<u64>>;
 
     /// Stops.

@@ -1,5 +1,5 @@
-//! What is below every engine: how often a second the database commits, how much the disk takes, and how long it takes until
-//! a thread that sleeps has been woken.
+//! The floor below every engine: commits of the database per second, the rate of the disk, and the time to wake a sleeping
+//! thread.
 
 use std::fs::File;
 use std::io::Write;
@@ -56,7 +56,7 @@ fn disk(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// A message to a thread that waits for it, and one back. A time is half of that: one change of thread.
+/// Sends a message to a waiting thread, and one back. A single time is half of that: one thread switch.
 fn threads(options: &Options) -> Result<Report> {
     let ((there, inbox), (back, answers)) = (channel(), channel());
     let other = std::thread::spawn(move || inbox.iter().take_while(|()| back.send(()).is_ok()).count());

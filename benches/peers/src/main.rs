@@ -1,7 +1,7 @@
-//! Runs the workloads of the load tool on other engines, and prints the same figures. Also what is below all of them: the
+//! Runs the workloads of the load tool on other engines, and prints the same figures; also for the floor below all engines: the
 //! disk, and a bare database on it.
 
-// What measures and what counts effects is the very code that the load tool uses.
+// The load tool's own code measures and counts effects.
 #[path = "../../src/ledger.rs"]
 mod ledger;
 #[path = "../../src/measure.rs"]
@@ -28,28 +28,28 @@ use measure::Report;
 struct Args {
     engine: Which,
     workload: Workload,
-    /// What an acknowledged write survives: `full` power loss, `default` what the engine is set to by itself.
+    /// The durability of an acknowledged write: `full` survives power loss, `default` is the default of the engine.
     #[arg(long, default_value = "default")]
     durability: Level,
-    /// How much is done.
+    /// The amount of work.
     #[arg(long, default_value_t = 1000)]
     n: u64,
-    /// How many instances at once.
+    /// The number of concurrent instances.
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
     /// The length of texts in bytes, for `payload`.
     #[arg(long, default_value_t = 64 * 1024)]
     payload: usize,
-    /// How many turns, and how many activities, `published` works on at once. Default: its own.
+    /// The number of concurrent turns, and of concurrent activities, of `published`. Default: its own.
     #[arg(long)]
     concurrency: Option<usize>,
-    /// Prints one JSON object. Where there are no figures, it says why under `error`.
+    /// Prints one JSON object. If there are no figures, its `error` is the reason.
     #[arg(long)]
     json: bool,
-    /// Where the files go. Default: a folder that is removed afterwards.
+    /// The folder of the files. Default: a folder that is removed afterwards.
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// Gives up after so many seconds.
+    /// The time limit, in seconds.
     #[arg(long, default_value_t = 120)]
     limit: u64,
     /// Work on the instances of `recovery` until killed.
@@ -87,7 +87,7 @@ async fn main() -> ExitCode {
     } else {
         println!("{report:#?}");
     }
-    // At once: what gave up may have threads that are still busy.
+    // Exit at once: threads of a run that timed out may still be busy.
     std::process::exit(i32::from(report.error.is_some()))
 }
 

@@ -1,8 +1,8 @@
 //! The published crate `duroxide` 0.1.32, used as its documentation shows.
 //!
-//! Default settings: two turns and two activities at once, `PRAGMA synchronous = WAL`, which SQLite takes for `NORMAL`. `full`
-//! sets the same level as ours on each of the pool's connections. `--concurrency` sets how many turns and activities run at
-//! once.
+//! Default settings: two turns and two activities at once, `PRAGMA synchronous = WAL`, which SQLite reads as `NORMAL`. `full`
+//! sets the sync level of Duroxide on each of the pool's connections. `--concurrency` sets the number of concurrent turns and
+//! activities.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct Published {
     client: Client,
 }
 
-/// How many connections its pool has.
+/// The number of connections in its pool.
 const CONNECTIONS: usize = 5;
 
 impl Engine for Published {
@@ -76,7 +76,7 @@ impl Engine for Published {
         Ok(self.client.raise_event(id, "go", "1").await?)
     }
 
-    /// It drops an event that comes before the wait.
+    /// The engine drops an event that comes before the wait.
     async fn waits(&self, id: &str) -> Result<bool> {
         let history = self.client.read_execution_history(id, 1).await?;
         Ok(history.iter().any(|event| matches!(event.kind, EventKind::ExternalSubscribed { .. })))
@@ -102,7 +102,7 @@ impl Engine for Published {
     }
 }
 
-/// Sets the sync level of all connections: all are taken out of the pool together.
+/// Sets the sync level of all connections, by acquiring all of them at the same time.
 async fn flush_every_commit(store: &SqliteProvider) -> Result<()> {
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {

@@ -1,4 +1,5 @@
-//! Runs the same work here, on other engines and on what is below all of them, by turns, and prints what the targets ask.
+//! Runs the same work here, on other engines, and on the bare disk and database, in alternation. Prints the figures beside the
+//! targets.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -18,13 +19,13 @@ struct Args {
     /// Only these workloads.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// How often everything is run; the medians count. Default: 3, or 1 if quick.
+    /// The number of rounds; the figures are medians. Default: 3, or 1 if quick.
     #[arg(long)]
     rounds: Option<usize>,
     /// A command that runs each program, such as `taskset -c 0,1`.
     #[arg(long, default_value = "")]
     through: String,
-    /// How often a run is repeated at most, if other programs take more than a tenth of the processors meanwhile.
+    /// The limit of repetitions of a run that other programs disturbed by taking more than a tenth of the processors.
     #[arg(long, default_value_t = 2)]
     attempts: u32,
     /// Writes the tables into docs/performance.md, between its markers.

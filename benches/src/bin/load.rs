@@ -14,28 +14,28 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(Parser)]
 struct Args {
     workload: Workload,
-    /// Where state is kept.
+    /// The provider.
     #[arg(long, default_value = "sqlite")]
     provider: Kind,
-    /// What an acknowledged write survives: `full` power loss, `relaxed` a crash of the process.
+    /// The durability of an acknowledged write: `full` survives power loss, `relaxed` a crash of the process.
     #[arg(long, default_value = "full")]
     durability: Level,
-    /// How much is done.
+    /// The amount of work.
     #[arg(long, default_value_t = 1000)]
     n: u64,
-    /// How many instances at once.
+    /// The number of concurrent instances.
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
     /// The length of texts in bytes, for `payload`.
     #[arg(long, default_value_t = 64 * 1024)]
     payload: usize,
-    /// How much longer each write transaction takes to become durable, such as `2ms`: to see who waits for how many.
+    /// Delays the durability of each write transaction, by `2ms` for example, to show how many of them a workload waits for.
     #[arg(long, default_value = "0s")]
     flush_delay: humantime::Duration,
-    /// Prints one JSON object, and no progress bar. Where there are no figures, it says why under `error`.
+    /// Prints one JSON object, and no progress bar. If there are no figures, its `error` is the reason.
     #[arg(long)]
     json: bool,
-    /// Where the files go. Default: a folder that is removed afterwards.
+    /// The folder of the files. Default: a folder that is removed afterwards.
     #[arg(long)]
     folder: Option<PathBuf>,
     /// Work on the instances of `recovery` until killed.

@@ -1,4 +1,4 @@
-//! What it costs to begin: a new program with one orchestration on SQLite.
+//! The cost of a new program with one orchestration on SQLite.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -45,7 +45,7 @@ async fn main() -> duroxide::Result<()> {
 }
 "#;
 
-/// Builds and runs a program in a folder of its own. Crates are those that are compiled into or for it.
+/// Builds and runs a program in a separate folder. The crates are those that are compiled into or for it.
 pub fn measure() -> duroxide::Result<Map<String, Value>> {
     let folder = tempfile::tempdir()?;
     let library = std::env::current_dir()?.join("duroxide");
@@ -73,7 +73,7 @@ pub fn measure() -> duroxide::Result<Map<String, Value>> {
     ]))
 }
 
-/// From the start of the debug program, with no database yet, to its only line: the result of an orchestration.
+/// Returns the time from the start of the debug program, without a database, to its only line: the result of an orchestration.
 fn first_line_ms(folder: &Path) -> duroxide::Result<f64> {
     let place = tempfile::tempdir()?;
     let begun = Instant::now();

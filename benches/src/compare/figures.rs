@@ -1,4 +1,4 @@
-//! What came out of the runs.
+//! The figures of the runs.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ pub type Report = Map<String, Value>;
 pub struct Figures(BTreeMap<String, Vec<Report>>);
 
 impl Figures {
-    /// Keeps a report.
+    /// Adds a report.
     pub fn insert(&mut self, name: &str, report: Report) {
         self.0.entry(name.to_owned()).or_default().push(report);
     }
 
-    /// The median of a figure over all rounds; `None` where a run has none.
+    /// Returns the median of a figure over all rounds; `None` if a run has none.
     pub fn get(&self, name: &str, field: &str) -> Option<f64> {
         let reports = self.0.get(name)?.iter().filter(|report| !report.contains_key("error"));
         let mut values: Vec<f64> = reports.filter_map(|report| report.get(field)?.as_f64()).collect();
@@ -27,12 +27,12 @@ impl Figures {
         values.get(values.len() / 2).copied()
     }
 
-    /// Why a run has no figures.
+    /// Returns the reason why a run has no figures.
     pub fn error(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.iter().find_map(|report| report.get("error")?.as_str())
     }
 
-    /// How many runs there were, and in how many of them other programs took more than this share of the processors.
+    /// Returns the number of runs, and of those in which other programs took more than this share of the processors.
     pub fn disturbed(&self, share: f64) -> (usize, usize) {
         let others = |report: &&Report| report.get(OTHERS).and_then(Value::as_f64).is_some_and(|others| others > share);
         let all = || self.0.values().flatten();

@@ -1,4 +1,4 @@
-//! Comparing: what is run, what came out, and how it is shown.
+//! The comparison: the plan of the runs, their figures, the tables.
 
 pub mod entry;
 pub mod figures;

@@ -1,18 +1,18 @@
-//! What is run, in which order. Runs of one workload stand side by side, so that a disk that is slower for a while is so
-//! for all of them.
+//! The plan: the runs and their order. Runs of one workload are adjacent, so that a disk that is slower for a while is slower for
+//! all of them.
 
 /// One run of one program.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
-    /// Names the workload, and who does it: `hello`, `hello published full`.
+    /// The workload and the engine: `hello`, `hello published full`.
     pub name: &'static str,
-    /// What the program is told.
+    /// The arguments of the program.
     pub arguments: &'static str,
-    /// Whether the program is the one for other engines and the floor.
+    /// True for the program of the other engines and the floor.
     pub peer: bool,
-    /// Whether one round is enough, since it takes long and varies little.
+    /// True if one round is enough, since the run takes long and varies little.
     pub once: bool,
-    /// Whether it is part of the quick subset.
+    /// True if the run is part of the quick subset.
     quick: bool,
 }
 
@@ -32,7 +32,7 @@ const fn once(run: Run) -> Run {
     Run { once: true, ..run }
 }
 
-/// Where others are given less to do, it is because they would take minutes; a rate does not depend on it.
+/// Other engines get less work if they would take minutes; a rate does not depend on it.
 const RUNS: &[Run] = &[
     quick(peer("commits", "floor commits --n 5000")),
     quick(peer("threads", "floor threads --n 20000")),
@@ -105,7 +105,7 @@ const RUNS: &[Run] = &[
     quick(ours("chain slow", "chain --n 500 --flush-delay 2ms")),
 ];
 
-/// What is run.
+/// Returns the runs.
 pub fn plan(quick: bool, only: &[String]) -> Vec<Run> {
     let wanted = |run: &Run| {
         let workload = run.name.split(' ').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Running one program, and seeing whether it was alone.
+//! Runs one program, and measures whether other programs disturbed it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use super::figures::Report;
 
-/// The field of the share of all processors that other programs took meanwhile.
+/// The field for the share of all processors that other programs took during the run.
 pub const OTHERS: &str = "others";
-/// What others may take before a run is not taken for one on a quiet machine.
+/// The share above which a run counts as disturbed.
 pub const QUIET: f64 = 0.1;
 
-/// Runs a program until it was alone, but so many times at most, and returns the object of its last line: that of the run
-/// with the least that others took. `through` is a command that runs it, such as `taskset -c 0`.
+/// Runs a program until a run is undisturbed, up to a limit, and returns the JSON object of the least disturbed run, which is its
+/// last line. `through` is a command that runs the program, such as `taskset -c 0`.
 pub fn quietest(through: &[String], program: &Path, arguments: &str, attempts: u32) -> duroxide::Result<Report> {
     let mut best = once(through, program, arguments)?;
     for _ in 1..attempts {
@@ -53,7 +53,7 @@ fn once(through: &[String], program: &Path, arguments: &str) -> duroxide::Result
     Ok(report)
 }
 
-/// What the processors do while something runs.
+/// The processor time during a run.
 struct Meanwhile {
     begun: Instant,
     busy: f64,
@@ -65,7 +65,7 @@ impl Meanwhile {
         Self { begun: Instant::now(), busy: busy_ticks(), ours: our_ticks() }
     }
 
-    /// The share of the time of all processors that other programs took; zero where the system does not tell.
+    /// Returns the share of all processors that other programs took; zero if the operating system does not count it.
     fn others(&self) -> f64 {
         let ticks = (busy_ticks() - self.busy) - (our_ticks() - self.ours);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -75,11 +75,11 @@ impl Meanwhile {
     }
 }
 
-/// In what `/proc` counts time.
+/// The unit of times in `/proc`.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What programs compute. Not what the system does for them or by itself: writing to a disk is part of what is measured, and
-/// much of it is done by threads of the system.
+/// Returns the user time of all programs. System time is left out: writing to the disk is part of the measured work, and kernel
+/// threads do much of it.
 fn busy_ticks() -> f64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
@@ -87,7 +87,7 @@ fn busy_ticks() -> f64 {
     first.split_whitespace().skip(1).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
 }
 
-/// The same of this process and of those that it has waited for, with theirs.
+/// Returns the user time of this process and of the processes that it has waited for.
 fn our_ticks() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name of the program, in parentheses, may hold blanks. Behind it, from the third field on: utime is the 14th, cutime

@@ -9,12 +9,12 @@ use super::targets::{self, Bound};
 
 /// A figure of one workload, here and elsewhere.
 struct Row {
-    /// Names the runs.
+    /// The name of the runs.
     name: &'static str,
     title: &'static str,
     field: &'static str,
     unit: &'static str,
-    /// Whether more is better.
+    /// True if more is better.
     more: bool,
 }
 
@@ -45,7 +45,7 @@ const ROWS: &[Row] = &[
 
 const OTHERS: &[&str] = &["published default", "published full", "durare default", "durare full"];
 
-/// What every engine does. In brackets: how many times better this one is.
+/// Returns the table of all engines. A number in brackets is the factor by which this engine is better.
 pub fn workloads(figures: &Figures) -> String {
     let mut text =
         "| workload | Duroxide | duroxide 0.1.32 | with full sync | durare 0.5.0 | with full sync |\n".to_owned();
@@ -84,7 +84,7 @@ fn cell(figures: &Figures, row: &Row, other: &str, ours: f64) -> String {
     }
 }
 
-/// The beginning of an error, fit for a cell.
+/// Shortens an error to fit into a cell.
 fn brief(error: &str) -> String {
     const LONGEST: usize = 60;
     let words = error.replace(['|', '\n'], " ");
@@ -94,7 +94,7 @@ fn brief(error: &str) -> String {
     }
 }
 
-/// What the same workloads do on a disk that needs two milliseconds more for each flush.
+/// Returns the table of workloads on a disk that needs two milliseconds more for each flush.
 pub fn slow_disk(figures: &Figures) -> String {
     let mut text = "| workload | this disk | each flush 2 ms longer |\n| --- | --- | --- |\n".to_owned();
     for row in ROWS {
@@ -108,7 +108,7 @@ pub fn slow_disk(figures: &Figures) -> String {
     text
 }
 
-/// What is aimed at, and whether it is met.
+/// Returns the table of targets, and whether they are met.
 pub fn targets(figures: &Figures) -> String {
     let mut text = "| target | bound | measured | |\n| --- | --- | --- | --- |\n".to_owned();
     for target in targets::TARGETS {
@@ -124,7 +124,7 @@ pub fn targets(figures: &Figures) -> String {
     text
 }
 
-/// Three digits that count, with separators.
+/// Formats a number with three significant digits and separators.
 fn number(value: f64) -> String {
     let digits = match value.abs() {
         0.0 => 0,
@@ -149,7 +149,7 @@ fn number(value: f64) -> String {
 const BEGIN: &str = "<!-- figures: written by benches/compare --write -->";
 const END: &str = "<!-- end of figures -->";
 
-/// Puts the tables between the markers of a page.
+/// Writes the tables between the markers of a page.
 pub fn write(page: &Path, tables: &str, rounds: usize) -> duroxide::Result<()> {
     let text = std::fs::read_to_string(page)?;
     let (before, rest) = text.split_once(BEGIN).ok_or_else(|| missing(BEGIN))?;

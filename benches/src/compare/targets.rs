@@ -1,20 +1,20 @@
-//! What is aimed at. Rates and times that depend on the disk are set against what the same disk did in the same run.
+//! The targets. Rates and times that depend on the disk are compared with bare commits on the same disk in the same run.
 
 use super::figures::Figures;
 
 /// A target.
 pub struct Target {
-    /// What is measured.
+    /// The name of the figure.
     pub title: &'static str,
-    /// What is aimed at.
+    /// The bound.
     pub bound: Bound,
-    /// What measured and bound are counted in.
+    /// The unit of the figure and the bound.
     pub unit: &'static str,
-    /// The figure; `None` where it was not run.
+    /// The figure; `None` if it was not run.
     pub measure: fn(&Figures) -> Option<f64>,
 }
 
-/// From where on a target is met.
+/// The bound from which a target is met.
 pub enum Bound {
     /// More is better.
     AtLeast(f64),
@@ -32,12 +32,12 @@ fn ratio(figures: &Figures, (a, a_field): (&str, &str), (b, b_field): (&str, &st
     Some(figures.get(a, a_field)? / figures.get(b, b_field)?)
 }
 
-/// Bare commits, each right beside what is set against them: the disk is slower for a while, and faster again.
+/// The runs of bare commits, each adjacent to the run that is compared with it, since the speed of the disk varies.
 const COMMIT_RATE: (&str, &str) = ("commits", "per_second");
 const COMMIT_RATE_AT_CHAIN: (&str, &str) = ("commits chain", "per_second");
 const COMMIT_TIME_AT_LATENCY: (&str, &str) = ("commits latency", "p50_ms");
 
-/// All of them.
+/// Returns all targets.
 pub const TARGETS: &[Target] = &[
     target("hello, against duroxide 0.1.32", AtLeast(30.0), "times", |f| {
         ratio(f, ("hello", "per_second"), ("hello published default", "per_second"))
@@ -91,7 +91,7 @@ pub const TARGETS: &[Target] = &[
     target("hello world, first line in debug", AtMost(20.0), "ms", |f| f.get("entry", "first_line_ms")),
 ];
 
-/// How many delayed flushes one is late by: what it takes with the delay, less what it takes without.
+/// Returns the number of delayed flushes that one operation waits for: its time with the delay minus its time without, in flushes.
 fn flushes(figures: &Figures, name: &str) -> Option<f64> {
     const DELAY_MS: f64 = 2.0;
     Some((figures.get(&format!("{name} slow"), "p50_ms")? - figures.get(name, "p50_ms")?) / DELAY_MS)

@@ -1,4 +1,4 @@
-//! What waiting costs.
+//! The cost of waiting.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,12 +8,13 @@ use super::{Bench, LOOK};
 use crate::measure::{Report, Times, cpu_seconds, rss_mib};
 use crate::orchestrations::{Go, WAITING, waits};
 
-/// How long is looked at a runtime that has nothing to do.
+/// The duration of the measurement of an idle runtime.
 const IDLE: Duration = Duration::from_secs(20);
-/// How many of the waiting are woken, one after another.
+/// The number of waiting instances that are woken, one after another.
 const WOKEN: u64 = 200;
 
-/// `seconds` is the time until all are waiting, `cpu_seconds` what 20 seconds of that cost; the times are those of waking one.
+/// `seconds` is the time until all instances wait, `cpu_seconds` the cost of 20 idle seconds; the single times are those of waking
+/// one.
 pub(super) async fn idle(bench: &Bench) -> duroxide::Result<Report> {
     let (n, alone) = (bench.options.n, rss_mib());
     let run = bench.begin();
@@ -22,7 +23,7 @@ pub(super) async fn idle(bench: &Bench) -> duroxide::Result<Report> {
         tokio::time::sleep(LOOK).await;
     }
     let mut report = bench.end(&run, n, Times::default());
-    // Let the last turns and checkpoints come to their end.
+    // Let the last turns and checkpoints finish.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (cpu, writes) = (cpu_seconds(), bench.store.write_transactions());
     tokio::time::sleep(IDLE).await;

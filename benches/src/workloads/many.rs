@@ -1,4 +1,4 @@
-//! Many instances, so many at once.
+//! Many instances, with a limit of concurrency.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -66,7 +66,7 @@ pub(super) async fn events(bench: &Bench) -> duroxide::Result<Report> {
     Ok(bench.end(&run, bench.options.n, times.into_iter().collect()))
 }
 
-/// Starts n instances, so many at once, and forgets their handles: what they take is not what is asked about.
+/// Starts n instances, `concurrency` at once, and drops their handles: the memory of handles is not part of the question.
 pub(super) async fn start_all<O: Orchestration>(
     bench: &Bench,
     start: impl AsyncFn(u64) -> duroxide::Result<Handle<O>>,
@@ -75,7 +75,7 @@ pub(super) async fn start_all<O: Orchestration>(
     starts.buffer_unordered(bench.options.in_flight).try_collect().await
 }
 
-/// Starts n instances, so many at once.
+/// Starts n instances, `concurrency` at once.
 async fn handles<O: Orchestration>(
     bench: &Bench,
     start: impl AsyncFn(u64) -> duroxide::Result<Handle<O>>,
@@ -84,7 +84,7 @@ async fn handles<O: Orchestration>(
     starts.buffer_unordered(bench.options.in_flight).try_collect().await
 }
 
-/// Does something n times, so many at once.
+/// Runs an operation n times, `concurrency` at once.
 async fn many(bench: &Bench, one: impl AsyncFn(u64) -> duroxide::Result<()>) -> duroxide::Result<Report> {
     let run = bench.begin();
     let all = stream::iter(0..bench.options.n).map(async |i| {

@@ -1,4 +1,4 @@
-//! The workloads. Each asks one question, and answers with a [`Report`].
+//! The workloads. Each answers one question with a [`Report`].
 
 mod idle;
 mod many;
@@ -16,20 +16,20 @@ use crate::setup::{Kind, Level, Store};
 
 pub use recovery::work_until_the_kill;
 
-/// What is run.
+/// A workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
     /// n instances of one activity each.
     Hello,
-    /// The same, one at a time.
+    /// n instances of one activity each, one at a time.
     Latency,
     /// n instances of five activities in a row.
     Steps5,
     /// One instance of n activities in a row.
     Chain,
-    /// One instance of n activities side by side.
+    /// One instance of n concurrent activities.
     Fanout,
-    /// n instances that sleep for a second; the times are how late they woke.
+    /// n instances that sleep for a second; the single times are their delays.
     Timers,
     /// n instances that wait, and one event for each.
     Events,
@@ -37,32 +37,32 @@ pub enum Workload {
     Children,
     /// n instances that carry a text through an activity and back.
     Payload,
-    /// n instances that wait, and nothing happens for 20 seconds.
+    /// n instances that wait, idle for 20 seconds.
     Idle,
     /// An instance with n events is replayed.
     Replay,
-    /// n instances in flight, the process is killed, and another takes over.
+    /// n instances in flight; the process is killed, and another one recovers them.
     Recovery,
 }
 
-/// How it is run.
+/// The parameters of a run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How much.
+    /// The amount of work.
     pub n: u64,
-    /// How many instances at once.
+    /// The number of concurrent instances.
     pub in_flight: usize,
     /// The length of texts in bytes.
     pub payload: usize,
-    /// Where state is kept.
+    /// The provider.
     pub kind: Kind,
-    /// What an acknowledged write survives.
+    /// The durability of an acknowledged write.
     pub level: Level,
-    /// How much longer each write transaction takes to become durable.
+    /// The delay of each write transaction.
     pub flush_delay: Duration,
-    /// Where files go.
+    /// The folder of the files.
     pub folder: PathBuf,
-    /// Told how much is done.
+    /// Receives the progress.
     pub progress: fn(u64),
 }
 
@@ -89,7 +89,7 @@ impl Bench {
         Ok(Self { options, store, runtime, client })
     }
 
-    /// Another runtime on the same store, which knows nothing of what was live in this one.
+    /// Starts another runtime on the same store, without the live copies of this one.
     async fn restart(self) -> duroxide::Result<Self> {
         let Self { options, store, runtime, .. } = self;
         runtime.shutdown().await?;
@@ -134,7 +134,7 @@ pub async fn run(workload: Workload, options: Options) -> duroxide::Result<Repor
     }
     let Bench { runtime, store, client, options } = bench;
     runtime.shutdown().await?;
-    // What is left in the log is moved into the database when the last of these lets go of it, and counts, too.
+    // Closing the last connection moves the rest of the log into the database; these writes count, too.
     drop((client, store));
     if options.kind != Kind::Memory {
         written.add_since(&mut report);
@@ -142,5 +142,5 @@ pub async fn run(workload: Workload, options: Options) -> duroxide::Result<Repor
     Ok(report)
 }
 
-/// The pause of those who wait for a condition that has no signal.
+/// The interval for polling a condition that has no signal.
 const LOOK: Duration = Duration::from_millis(5);

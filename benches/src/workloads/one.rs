@@ -1,4 +1,4 @@
-//! One instance that does much.
+//! One instance with much work.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use super::{Bench, LOOK};
 use crate::measure::{Report, Times};
 use crate::orchestrations::{Go, family, fan, remembers, steps};
 
-/// How many steps stand for an early or a late one: enough for a median that no single slow flush moves.
+/// The number of early and of late steps that are compared: enough for a median that no single slow flush moves.
 const WINDOW: usize = 200;
 
-/// The times are those of single steps, and so are the figures that tell whether a step costs more when the history is long:
-/// the medians of the first and of the last steps.
+/// The single times are those of steps. The medians of the first and of the last steps show whether a step costs more in a long
+/// history.
 pub(super) async fn chain(bench: &Bench) -> duroxide::Result<Report> {
     let run = bench.begin();
     let handle = steps::start(&bench.client, "chain", bench.options.n).await?;
@@ -31,7 +31,7 @@ pub(super) async fn chain(bench: &Bench) -> duroxide::Result<Report> {
     Ok(report)
 }
 
-/// From the record of each outcome to that of the next.
+/// Returns the times from the record of each outcome to that of the next.
 fn step_times(history: &[HistoryEvent]) -> Vec<Duration> {
     let outcomes = history.iter().filter(|e| matches!(e.kind, EventKind::Input(Input::ActivityCompleted { .. })));
     let times: Vec<_> = outcomes.map(|event| event.time).collect();
@@ -50,7 +50,7 @@ pub(super) async fn children(bench: &Bench) -> duroxide::Result<Report> {
     Ok(bench.end(&run, bench.options.n, Times::default()))
 }
 
-/// An instance with n events is left alone, and another runtime has to replay it for one more event.
+/// Leaves an instance with n events; another runtime has to replay it for one more event.
 pub(super) async fn replay(bench: Bench) -> duroxide::Result<Report> {
     let activities = bench.options.n / 2;
     let handle = remembers::start(&bench.client, "replay", activities).await?;

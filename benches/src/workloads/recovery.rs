@@ -1,4 +1,4 @@
-//! A process is killed with instances in flight, and another takes over.
+//! A process is killed with instances in flight, and another one recovers them.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -18,13 +18,13 @@ const STEPS: u64 = 5;
 
 pub(super) async fn recovery(options: Options) -> duroxide::Result<Report> {
     if options.kind == Kind::Memory {
-        return Err(duroxide::Error::new("what is in memory does not outlive the process"));
+        return Err(duroxide::Error::new("state in memory does not outlive the process"));
     }
     kill_a_process_in_the_middle(&options)?;
     let before = done_once(&options)?;
     let ledger = Ledger::in_folder(&options.folder)?;
     ledger.open();
-    // What a restart costs begins before the database is opened.
+    // The cost of a restart includes opening the database.
     let run = Run::begin(0);
     let bench = Bench::start_with(options, |builder| builder.state(ledger)).await?;
     for i in 0..bench.options.n {
@@ -37,7 +37,7 @@ pub(super) async fn recovery(options: Options) -> duroxide::Result<Report> {
     Ok(report)
 }
 
-/// Counts what was lost, what was recorded twice, and what was done twice.
+/// Counts lost instances, duplicate outcomes, and repeated activities.
 async fn check(bench: &Bench, report: &mut Report) -> duroxide::Result<()> {
     let (mut lost, mut duplicated) = (0u32, 0u32);
     for i in 0..bench.options.n {
@@ -59,7 +59,7 @@ async fn check(bench: &Bench, report: &mut Report) -> duroxide::Result<()> {
     Ok(())
 }
 
-/// How many outcomes a history holds of each activity that it scheduled.
+/// Counts the outcomes in a history of each activity that it scheduled.
 fn outcomes(history: &[HistoryEvent]) -> BTreeMap<duroxide::CallId, u32> {
     let mut outcomes = BTreeMap::new();
     for event in history {
@@ -76,7 +76,7 @@ fn done_once(options: &Options) -> duroxide::Result<f64> {
     Ok(f64::from(u32::try_from(Ledger::read(&options.folder)?.len())?))
 }
 
-/// Runs this program again, waits until it says that it is half done, and kills it.
+/// Runs this program again, waits until it reports that half is done, and kills it.
 fn kill_a_process_in_the_middle(options: &Options) -> duroxide::Result<()> {
     let delay = humantime::format_duration(options.flush_delay).to_string();
     let level = options.level.to_possible_value().map_or_else(String::new, |level| level.get_name().to_owned());
@@ -96,7 +96,7 @@ fn kill_a_process_in_the_middle(options: &Options) -> duroxide::Result<()> {
     }
 }
 
-/// The part of the process that is killed: no activity ends before all instances are started, so that all are in flight.
+/// Runs in the process that is killed: no activity ends before all instances are started, so that all are in flight.
 pub async fn work_until_the_kill(options: Options) -> duroxide::Result<()> {
     let ledger = Ledger::in_folder(&options.folder)?;
     let bench = Bench::start_with(options, |builder| builder.state(ledger.clone())).await?;
