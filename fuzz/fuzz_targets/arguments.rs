@@ -1,4 +1,4 @@
-//! The arguments of the attributes: any tokens are read, or refused with an error.
+//! Fuzzes the arguments of the attributes: any tokens are read, or refused with an error.
 
 #![no_main]
 #![allow(dead_code, unreachable_pub, reason = "a macro crate exports only macros, so its parser is compiled in here")]
