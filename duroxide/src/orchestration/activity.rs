@@ -28,8 +28,8 @@ use crate::replay::{Core, op};
 ///
 /// # Cancel safety
 /// Dropping the call cancels the activity. The effects that the activity has had so far are not undone.
-#[must_use = "an activity is scheduled when its call is awaited, or by `.start()`; dropped, it is cancelled, unless it is \
-              `.detached()`: `let _ = ..` lets that go"]
+#[must_use = "an activity is scheduled when its call is awaited, or by `.start()`; dropping the call cancels the activity, \
+              unless it is `.detached()`: then write `let _ = ..`"]
 pub struct ActivityCall<T, E> {
     call: PendingCall,
     spec: Spec,

@@ -29,8 +29,8 @@ use crate::replay::{Core, op};
 ///
 /// # Cancel safety
 /// Dropping the call cancels the child, which may compensate.
-#[must_use = "a child is started when its call is awaited, or by `.start()`; dropped, it is closed as `.on_parent_close(..)` \
-              says"]
+#[must_use = "a child is started when its call is awaited, or by `.start()`; dropping the call closes the child by its \
+              `.on_parent_close(..)` policy"]
 pub struct ChildCall<T, E> {
     call: PendingCall,
     spec: Spec,
@@ -41,7 +41,8 @@ pub struct ChildCall<T, E> {
 ///
 /// # Errors
 /// Resolves to [`CallError::Rejected`] if the id is taken or a value is refused.
-#[must_use = "the orchestration is started when this is awaited, or by `.start()`, which `let _ = ..` lets go"]
+#[must_use = "the orchestration is started when this is awaited, or by `.start()`; to ignore the confirmation write \
+              `let _ = ..`"]
 pub struct DetachedStart {
     call: PendingCall,
     spec: Spec,
