@@ -55,7 +55,8 @@ impl Payload {
     /// Parses the value.
     ///
     /// # Errors
-    /// [`PayloadError`] with the requested type, the kind of the mismatch and its place in the text; never with the text itself.
+    /// [`PayloadError`] with the requested type, the kind of the found value and its place in the text; never with the text
+    /// itself.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
         serde_json::from_slice(&self.0).map_err(|error| PayloadError {
             type_name: std::any::type_name::<T>().to_owned(),

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::redact::REDACTED;
+use super::redact::redact_ser_error;
 
 /// The name under which `serde_json::value::RawValue` presents itself to serde_json's serializer.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
@@ -61,15 +61,15 @@ enum Reason {
     NotFinite,
     SomeNull,
     Key,
-    /// The value's own `Serialize` failed.
-    Own,
+    /// The value's own `Serialize` failed, with this redacted message.
+    Own(String),
 }
 
 impl Reason {
     /// Returns the reason of an error that this module did not raise.
     fn of(error: &serde_json::Error) -> Self {
         // When writing into memory, serde_json itself refuses only keys; every other error is raised by the value.
-        if error.is_syntax() { Self::Key } else { Self::Own }
+        if error.is_syntax() { Self::Key } else { Self::Own(redact_ser_error(error)) }
     }
 }
 
@@ -85,7 +85,7 @@ impl fmt::Display for Reason {
                 "keys of a JSON object are text; use strings, numbers, booleans, characters or enums without fields as \
                  keys, or store a list of pairs"
             }
-            Self::Own => REDACTED,
+            Self::Own(message) => message,
         })
     }
 }

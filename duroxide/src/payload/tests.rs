@@ -373,7 +373,10 @@ fn encode_errors_never_contain_the_value() {
     assert_eq!(errors[0].path(), "{0}");
     assert_eq!(errors[1].path(), "[0]");
     let error = Payload::encode("s3cr3t").unwrap().decode::<u32>().unwrap_err();
-    assert_eq!(error.to_string(), "a payload cannot be read as u32: invalid type at line 1 column 8");
+    assert_eq!(
+        error.to_string(),
+        "a payload cannot be read as u32: invalid type: string, expected u32 at line 1 column 8"
+    );
 }
 
 #[test]
@@ -391,8 +394,8 @@ fn an_error_that_the_value_swallows_is_still_reported() {
 }
 
 #[test]
-fn message_of_a_failing_serialize_is_redacted() {
+fn messages_of_serde_itself_are_kept() {
     let cell = std::cell::RefCell::new(1);
     let _guard = cell.borrow_mut();
-    assert_eq!(refused(&[&cell]).reason(), redact::REDACTED);
+    assert_eq!(refused(&[&cell]).reason(), "already mutably borrowed");
 }
