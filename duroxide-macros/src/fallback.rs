@@ -1,5 +1,5 @@
-//! The expansion of a wrong function: the function as written, and a type with the methods that callers expect, so that one
-//! mistake gives one message.
+//! The expansion of a wrong function: the function as written, and a type with the methods that callers expect, so that
+//! one mistake gives one message.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};

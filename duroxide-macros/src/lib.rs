@@ -1,8 +1,8 @@
 //! The attribute macros of `duroxide`, which re-exports them. Use them from there.
 //!
-//! Each macro reads its arguments (`args`), parses the item (`model`), reports all mistakes with their remedies (`check`,
-//! `determinism`), and emits the expansion (`expand`). A wrong function still expands to a type that its callers compile with
-//! (`fallback`), so that one mistake gives one message.
+//! Each macro reads its arguments (`args`), parses the item (`model`), reports all mistakes with their remedies
+//! (`check`, `determinism`), and emits the expansion (`expand`). A wrong function still expands to a type that its
+//! callers compile with (`fallback`), so that one mistake gives one message.
 
 use proc_macro::TokenStream;
 
@@ -25,8 +25,8 @@ mod model;
 /// }
 /// ```
 ///
-/// The function can still be called directly, in a unit test for example. Its durable side is a type of the same name, an empty
-/// enum with the visibility and the documentation of the function:
+/// The function can still be called directly, in a unit test for example. Its durable side is a type of the same name,
+/// an empty enum with the visibility and the documentation of the function:
 ///
 /// | item | meaning |
 /// | --- | --- |
@@ -39,17 +39,18 @@ mod model;
 ///
 /// # The function
 ///
-/// - It is an `async fn`, which runs on the tokio runtime in which the `Runtime` was started (its first poll may run on a thread of
-///   this library, within the context of that runtime), or a plain `fn`, which runs on the pool for blocking work.
+/// - It is an `async fn`, which runs on the tokio runtime in which the `Runtime` was started (its first poll may run on
+///   a thread of this library, within the context of that runtime), or a plain `fn`, which runs on the pool for
+///   blocking work.
 /// - It may take `ctx: ActivityContext`, first and by value, under any name.
-/// - It may take `State<T>` anywhere after that: the value of type `T` that was passed to `Runtime::builder().state(..)`. `T` is
-///   `Clone + Send + Sync`. A missing state stops the start of the runtime. (The macro recognises the name `State`: a generic
-///   type of yours with that name must be renamed on import.)
-/// - All other parameters are inputs, at most eight, each owned and `Serialize + DeserializeOwned + Send`. No input is stored as
-///   `null`, one as its own JSON, several as an object keyed by parameter name, without leading underscores. A single input
-///   may be destructured in the signature, as in `(a, b): (u8, u8)`; each of several must have a name.
-/// - It returns `Result<T, E>`, or an alias that ends in `Result` and has type arguments, such as `duroxide::Result<T>`.
-///   `T` and `E` are `Serialize + DeserializeOwned + Send`.
+/// - It may take `State<T>` anywhere after that: the value of type `T` that was passed to
+///   `Runtime::builder().state(..)`. `T` is `Clone + Send + Sync`. A missing state stops the start of the runtime. (The
+///   macro recognises the name `State`: a generic type of yours with that name must be renamed on import.)
+/// - All other parameters are inputs, at most eight, each owned and `Serialize + DeserializeOwned + Send`. No input is
+///   stored as `null`, one as its own JSON, several as an object keyed by parameter name, without leading underscores.
+///   A single input may be destructured in the signature, as in `(a, b): (u8, u8)`; each of several must have a name.
+/// - It returns `Result<T, E>`, or an alias that ends in `Result` and has type arguments, such as
+///   `duroxide::Result<T>`. `T` and `E` are `Serialize + DeserializeOwned + Send`.
 /// - It is free-standing: no `self`, no generics, no `unsafe`, `extern` or `const`.
 /// - The types in its signature are at least as visible as the function.
 ///
@@ -74,8 +75,8 @@ mod model;
 /// | `backoff = 2.0` | the factor from each pause to the next, at least 1 | `2.0` |
 /// | `if = ChargeError::is_transient` | the errors to retry: a `fn(&E) -> bool`, or a closure that captures nothing | all |
 ///
-/// A duration is a whole number with a unit, `us`, `ms`, `s`, `m`, `h` or `d`, or several of them: `"1h 30m"`. Durations are
-/// checked at compile time.
+/// A duration is a whole number with a unit, `us`, `ms`, `s`, `m`, `h` or `d`, or several of them: `"1h 30m"`.
+/// Durations are checked at compile time.
 ///
 /// # A contract
 ///
@@ -117,9 +118,9 @@ pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # The function
 ///
-/// It is an `async fn` that takes `ctx: OrchestrationContext` first and by value. Its inputs and its `Result` follow the rules of
-/// `#[activity]`, as do the qualifiers that it must not have. It takes no `State<T>`. Without a body it is a contract: callers
-/// link the types, another binary has the code.
+/// It is an `async fn` that takes `ctx: OrchestrationContext` first and by value. Its inputs and its `Result` follow
+/// the rules of `#[activity]`, as do the qualifiers that it must not have. It takes no `State<T>`. Without a body it is
+/// a contract: callers link the types, another binary has the code.
 ///
 /// # Arguments
 ///
@@ -134,9 +135,10 @@ pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 /// # Determinism is checked
 ///
 /// On replay the body must repeat its decisions. So the macro refuses calls that give other results on replay: clocks
-/// (`Instant::now`, `SystemTime::now`, `Utc::now`), timers (`tokio::time`), tasks and threads (`tokio::spawn`, `tokio::task`,
-/// `std::thread`), randomness (`rand`, `fastrand`, `Uuid::new_v4`), files, environment, processes and sockets,
-/// `tokio::select!` without `biased;`, and `futures::select!`. The error is at the path, and names the alternative.
+/// (`Instant::now`, `SystemTime::now`, `Utc::now`), timers (`tokio::time`), tasks and threads (`tokio::spawn`,
+/// `tokio::task`, `std::thread`), randomness (`rand`, `fastrand`, `Uuid::new_v4`), files, environment, processes and
+/// sockets, `tokio::select!` without `biased;`, and `futures::select!`. The error is at the path, and names the
+/// alternative.
 ///
 /// A harmless use is marked. The mark covers one statement, expression or block:
 ///
@@ -145,18 +147,18 @@ pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 /// let started = Instant::now();
 /// ```
 ///
-/// The check reads tokens, not types. It judges paths of two segments or more, also inside macro invocations, and applies the
-/// `use` items of the body (renames and groups too). It judges a bare name only if a `use` in the body imports it. It does not
-/// see:
+/// The check reads tokens, not types. It judges paths of two segments or more, also inside macro invocations, and
+/// applies the `use` items of the body (renames and groups too). It judges a bare name only if a `use` in the body
+/// imports it. It does not see:
 ///
 /// - names that are imported outside of the body (`use tokio::time::sleep;` above the function, then `sleep(..)`), glob
 ///   imports, type aliases, and qualified paths (`<Instant>::now()`),
 /// - the bodies of the functions that it calls,
 /// - methods (`socket.read(..)`), the order of a `HashMap`, and statics.
 ///
-/// These are found at run time: a replay that differs from history suspends the instance and shows both sides. Paths that
-/// begin with `crate`, `self` or `super` are not judged. A module of yours with the name of a known crate is mistaken for that
-/// crate.
+/// These are found at run time: a replay that differs from history suspends the instance and shows both sides. Paths
+/// that begin with `crate`, `self` or `super` are not judged. A module of yours with the name of a known crate is
+/// mistaken for that crate.
 #[proc_macro_attribute]
 pub fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::orchestration(args.into(), item.into()).into()
@@ -172,8 +174,9 @@ pub fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream {
 /// handle.raise(Approval { by: "ops".into() }).await?;     // outside
 /// ```
 ///
-/// The macro implements `Event`, and derives serde's `Serialize` and `Deserialize` unless a `#[derive(..)]` below `#[event]` names
-/// them (a derive inside `cfg_attr` is not seen). Attributes of serde work as always. The type must be `Send` and not generic.
+/// The macro implements `Event`, and derives serde's `Serialize` and `Deserialize` unless a `#[derive(..)]` below
+/// `#[event]` names them (a derive inside `cfg_attr` is not seen). Attributes of serde work as always. The type must be
+/// `Send` and not generic.
 ///
 /// | key | meaning | default |
 /// | --- | --- | --- |

@@ -168,7 +168,8 @@ fn name_of(pattern: &Pat) -> Option<&Ident> {
     }
 }
 
-/// Returns the name under which an input is stored. A leading underscore, which only silences a lint, must not change it.
+/// Returns the name under which an input is stored. A leading underscore, which only silences a lint, must not change
+/// it.
 fn stored_name(ident: Ident) -> Ident {
     let name = ident.unraw().to_string();
     match syn::parse_str::<Ident>(name.trim_start_matches('_')) {

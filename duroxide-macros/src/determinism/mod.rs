@@ -1,7 +1,7 @@
 //! Finds calls in the body of an orchestration that a replay cannot repeat.
 //!
-//! The check works on tokens, so that it covers macro invocations and half-typed code. For its limits, see the documentation
-//! of `#[orchestration]`.
+//! The check works on tokens, so that it covers macro invocations and half-typed code. For its limits, see the
+//! documentation of `#[orchestration]`.
 
 mod imports;
 mod opt_out;

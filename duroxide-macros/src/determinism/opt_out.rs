@@ -1,4 +1,5 @@
-//! `#[allow_nondeterminism]`: the code that a mark covers, and its removal, since the compiler does not know the attribute.
+//! `#[allow_nondeterminism]`: the code that a mark covers, and its removal, since the compiler does not know the
+//! attribute.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 

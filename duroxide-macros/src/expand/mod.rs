@@ -80,7 +80,8 @@ pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
-/// Returns a `#[derive(..)]` of serde's traits. Some errors of a derive point at its name, so the name is moved to `place`.
+/// Returns a `#[derive(..)]` of serde's traits. Some errors of a derive point at its name, so the name is moved to
+/// `place`.
 pub(crate) fn serde_derive(private: &TokenStream, traits: &[&str], place: Place) -> TokenStream {
     let paths = traits.iter().map(|name| {
         let name = format_ident!("{name}");
