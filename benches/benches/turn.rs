@@ -1,5 +1,5 @@
-//! What does it cost to bring one event to an instance that waits for it: when its function is in memory, and when it has to
-//! be replayed first? The first must not depend on the length of the history.
+//! What does it cost to bring one event to an instance that waits for it: when its function is in memory, and when it
+//! has to be replayed first? The first must not depend on the length of the history.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +8,8 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use duroxide::{Handle, Runtime, RuntimeOptions};
 use duroxide_bench::orchestrations::{Go, HEARD, listens};
 
-/// Instances that receive events in rotation. As only one may stay in memory, the others are evicted before their next event.
+/// Instances that receive events in rotation. As only one may stay in memory, the others are evicted before their next
+/// event.
 const INSTANCES: usize = 16;
 
 fn turn(criterion: &mut Criterion) {

@@ -132,8 +132,8 @@ fn status_mib(field: &str) -> f64 {
 pub struct Written {
     /// Bytes passed to the operating system: the writes of the database to its files, its log, and for checkpoints.
     pub handed: f64,
-    /// Bytes that the operating system has to write to the disk: whole pages, once for each flush. These wear the disk, and are the
-    /// cost of a small write; the file system's own journal comes on top.
+    /// Bytes that the operating system has to write to the disk: whole pages, once for each flush. These wear the disk,
+    /// and are the cost of a small write; the file system's own journal comes on top.
     pub to_disk: f64,
 }
 

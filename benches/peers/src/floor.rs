@@ -1,5 +1,5 @@
-//! The floor below every engine: commits of the database per second, the rate of the disk, and the time to wake a sleeping
-//! thread.
+//! The floor below every engine: commits of the database per second, the rate of the disk, and the time to wake a
+//! sleeping thread.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! Runs the workloads of the load tool on other engines, and prints the same figures; also for the floor below all engines: the
-//! disk, and a bare database on it.
+//! Runs the workloads of the load tool on other engines, and prints the same figures; also for the floor below all
+//! engines: the disk, and a bare database on it.
 
 // The load tool's own code measures and counts effects.
 #[path = "../../src/ledger.rs"]

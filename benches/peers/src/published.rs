@@ -1,8 +1,8 @@
 //! The published crate `duroxide` 0.1.32, used as its documentation shows.
 //!
-//! Default settings: two turns and two activities at once, `PRAGMA synchronous = WAL`, which SQLite reads as `NORMAL`. `full`
-//! sets the sync level of Duroxide on each of the pool's connections. `--concurrency` sets the number of concurrent turns and
-//! activities.
+//! Default settings: two turns and two activities at once, `PRAGMA synchronous = WAL`, which SQLite reads as `NORMAL`.
+//! `full` sets the sync level of Duroxide on each of the pool's connections. `--concurrency` sets the number of
+//! concurrent turns and activities.
 
 use std::path::Path;
 use std::sync::Arc;

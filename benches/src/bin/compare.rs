@@ -1,5 +1,5 @@
-//! Runs the same work here, on other engines, and on the bare disk and database, in alternation. Prints the figures beside the
-//! targets.
+//! Runs the same work here, on other engines, and on the bare disk and database, in alternation. Prints the figures
+//! beside the targets.
 
 use std::path::PathBuf;
 use std::time::Instant;

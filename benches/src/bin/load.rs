@@ -29,7 +29,8 @@ struct Args {
     /// The length of texts in bytes, for `payload`.
     #[arg(long, default_value_t = 64 * 1024)]
     payload: usize,
-    /// Delays the durability of each write transaction, by `2ms` for example, to show how many of them a workload waits for.
+    /// Delays the durability of each write transaction, by `2ms` for example, to show how many of them a workload waits
+    /// for.
     #[arg(long, default_value = "0s")]
     flush_delay: humantime::Duration,
     /// Prints one JSON object, and no progress bar. If there are no figures, its `error` is the reason.

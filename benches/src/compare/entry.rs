@@ -73,7 +73,8 @@ pub fn measure() -> duroxide::Result<Map<String, Value>> {
     ]))
 }
 
-/// Returns the time from the start of the debug program, without a database, to its only line: the result of an orchestration.
+/// Returns the time from the start of the debug program, without a database, to its only line: the result of an
+/// orchestration.
 fn first_line_ms(folder: &Path) -> duroxide::Result<f64> {
     let place = tempfile::tempdir()?;
     let begun = Instant::now();

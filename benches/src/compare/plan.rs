@@ -1,5 +1,5 @@
-//! The plan: the runs and their order. Runs of one workload are adjacent, so that a disk that is slower for a while is slower for
-//! all of them.
+//! The plan: the runs and their order. Runs of one workload are adjacent, so that a disk that is slower for a while is
+//! slower for all of them.
 
 /// One run of one program.
 #[derive(Debug, Clone, Copy)]

@@ -11,8 +11,8 @@ pub const OTHERS: &str = "others";
 /// The share above which a run counts as disturbed.
 pub const QUIET: f64 = 0.1;
 
-/// Runs a program until a run is undisturbed, up to a limit, and returns the JSON object of the least disturbed run, which is its
-/// last line. `through` is a command that runs the program, such as `taskset -c 0`.
+/// Runs a program until a run is undisturbed, up to a limit, and returns the JSON object of the least disturbed run,
+/// which is its last line. `through` is a command that runs the program, such as `taskset -c 0`.
 pub fn quietest(through: &[String], program: &Path, arguments: &str, attempts: u32) -> duroxide::Result<Report> {
     let mut best = once(through, program, arguments)?;
     for _ in 1..attempts {
@@ -78,8 +78,8 @@ impl Meanwhile {
 /// The unit of times in `/proc`.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Returns the user time of all programs. System time is left out: writing to the disk is part of the measured work, and kernel
-/// threads do much of it.
+/// Returns the user time of all programs. System time is left out: writing to the disk is part of the measured work,
+/// and kernel threads do much of it.
 fn busy_ticks() -> f64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
@@ -90,8 +90,8 @@ fn busy_ticks() -> f64 {
 /// Returns the user time of this process and of the processes that it has waited for.
 fn our_ticks() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name of the program, in parentheses, may hold blanks. Behind it, from the third field on: utime is the 14th, cutime
-    // the 16th.
+    // The name of the program, in parentheses, may hold blanks. Behind it, from the third field on: utime is the 14th,
+    // cutime the 16th.
     let after = text.rsplit_once(')').map_or("", |(_, after)| after);
     let fields = after.split_whitespace().skip(11).take(4).step_by(2);
     fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum()

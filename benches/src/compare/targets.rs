@@ -1,4 +1,5 @@
-//! The targets. Rates and times that depend on the disk are compared with bare commits on the same disk in the same run.
+//! The targets. Rates and times that depend on the disk are compared with bare commits on the same disk in the same
+//! run.
 
 use super::figures::Figures;
 
@@ -91,7 +92,8 @@ pub const TARGETS: &[Target] = &[
     target("hello world, first line in debug", AtMost(20.0), "ms", |f| f.get("entry", "first_line_ms")),
 ];
 
-/// Returns the number of delayed flushes that one operation waits for: its time with the delay minus its time without, in flushes.
+/// Returns the number of delayed flushes that one operation waits for: its time with the delay minus its time without,
+/// in flushes.
 fn flushes(figures: &Figures, name: &str) -> Option<f64> {
     const DELAY_MS: f64 = 2.0;
     Some((figures.get(&format!("{name} slow"), "p50_ms")? - figures.get(name, "p50_ms")?) / DELAY_MS)

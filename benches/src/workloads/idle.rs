@@ -13,8 +13,8 @@ const IDLE: Duration = Duration::from_secs(20);
 /// The number of waiting instances that are woken, one after another.
 const WOKEN: u64 = 200;
 
-/// `seconds` is the time until all instances wait, `cpu_seconds` the cost of 20 idle seconds; the single times are those of waking
-/// one.
+/// `seconds` is the time until all instances wait, `cpu_seconds` the cost of 20 idle seconds; the single times are
+/// those of waking one.
 pub(super) async fn idle(bench: &Bench) -> duroxide::Result<Report> {
     let (n, alone) = (bench.options.n, rss_mib());
     let run = bench.begin();

@@ -66,7 +66,8 @@ pub(super) async fn events(bench: &Bench) -> duroxide::Result<Report> {
     Ok(bench.end(&run, bench.options.n, times.into_iter().collect()))
 }
 
-/// Starts n instances, `concurrency` at once, and drops their handles: the memory of handles is not part of the question.
+/// Starts n instances, `concurrency` at once, and drops their handles: the memory of handles is not part of the
+/// question.
 pub(super) async fn start_all<O: Orchestration>(
     bench: &Bench,
     start: impl AsyncFn(u64) -> duroxide::Result<Handle<O>>,

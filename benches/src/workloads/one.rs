@@ -11,8 +11,8 @@ use crate::orchestrations::{Go, family, fan, remembers, steps};
 /// The number of early and of late steps that are compared: enough for a median that no single slow flush moves.
 const WINDOW: usize = 200;
 
-/// The single times are those of steps. The medians of the first and of the last steps show whether a step costs more in a long
-/// history.
+/// The single times are those of steps. The medians of the first and of the last steps show whether a step costs more
+/// in a long history.
 pub(super) async fn chain(bench: &Bench) -> duroxide::Result<Report> {
     let run = bench.begin();
     let handle = steps::start(&bench.client, "chain", bench.options.n).await?;
