@@ -1,4 +1,5 @@
-//! Cancelling an orchestration at once, with time to clean up, and in an activity; terminating one that ignores the request.
+//! Cancelling an orchestration at once, with time to clean up, and in an activity; terminating one that ignores the
+//! request.
 
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ async fn simple_dinner(ctx: OrchestrationContext, dish: String) -> duroxide::Res
     Ok(cook::call(&ctx, dish).await?)
 }
 
-/// Listens: after its first call of `ctx.cancelled()`, a cancel is a request, and the result of the function is the outcome.
+/// Listens: after its first call of `ctx.cancelled()`, a cancel is a request, and the result of the function is the
+/// outcome.
 #[orchestration]
 async fn polite_dinner(ctx: OrchestrationContext, dish: String) -> duroxide::Result<String> {
     select! {

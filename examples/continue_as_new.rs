@@ -25,8 +25,8 @@ async fn store(sum: Sum) -> duroxide::Result<()> {
     Ok(())
 }
 
-/// The history holds every event and every call, and is replayed after a crash. An orchestration that runs for years would replay
-/// years; this one continues as new after three readings.
+/// The history holds every event and every call, and is replayed after a crash. An orchestration that runs for years
+/// would replay years; this one continues as new after three readings.
 #[orchestration]
 async fn meter(ctx: OrchestrationContext, mut sum: Sum) -> duroxide::Result<Sum> {
     tracing::info!("{} begins with {} readings", ctx.execution(), sum.readings);
@@ -37,8 +37,8 @@ async fn meter(ctx: OrchestrationContext, mut sum: Sum) -> duroxide::Result<Sum>
         }
     }
     store::call(&ctx, Sum { ..sum }).await?;
-    // Ends this execution and begins the next one under the same id, with an empty history, in one step. Unread readings pass to
-    // it: none is lost. The await never returns, so it can be the last expression.
+    // Ends this execution and begins the next one under the same id, with an empty history, in one step. Unread
+    // readings pass to it: none is lost. The await never returns, so it can be the last expression.
     meter::continue_as_new(&ctx, sum).await
 }
 

@@ -31,7 +31,8 @@ struct Report {
 
 #[orchestration]
 async fn count_book(ctx: OrchestrationContext, pages: Vec<String>) -> duroxide::Result<Report> {
-    // Fan out: a call is a future. `join_all` runs them concurrently, and returns the results in the order of the calls.
+    // Fan out: a call is a future. `join_all` runs them concurrently, and returns the results in the order of the
+    // calls.
     let begun = ctx.now();
     let results = join_all(pages.into_iter().map(|page| count_words::call(&ctx, page))).await;
     tracing::info!("all pages took {:?} together", ctx.now().since(begun));

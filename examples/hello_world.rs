@@ -9,8 +9,8 @@ async fn greet(name: String) -> duroxide::Result<String> {
     Ok(format!("hello, {name}"))
 }
 
-/// An *orchestration* coordinates activities. Every completed step is recorded; after a crash the function is replayed up to the
-/// point that it had reached, with the recorded results in place of the work.
+/// An *orchestration* coordinates activities. Every completed step is recorded; after a crash the function is replayed
+/// up to the point that it had reached, with the recorded results in place of the work.
 ///
 /// The attribute adds a type of the same name to each function: `greet::call` is the recorded call of `greet`.
 #[orchestration]

@@ -28,8 +28,8 @@ async fn ask_how_it_was(ctx: OrchestrationContext, trip: String) -> duroxide::Re
 
 #[orchestration]
 async fn plan_trip(ctx: OrchestrationContext, trip: String) -> duroxide::Result<Vec<String>> {
-    // Two concurrent children. The first has a chosen id, by which a client can find it; the id of the second is derived from that
-    // of its parent, and is never taken.
+    // Two concurrent children. The first has a chosen id, by which a client can find it; the id of the second is
+    // derived from that of its parent, and is never taken.
     let (flight, hotel) = join!(
         book::call(&ctx, format!("flight to {trip}"), 30).id(format!("{trip}-flight")),
         book::call(&ctx, format!("castle near {trip}"), 7),
@@ -44,8 +44,8 @@ async fn plan_trip(ctx: OrchestrationContext, trip: String) -> duroxide::Result<
         }
     };
 
-    // Detached: this orchestration waits for the start, not for the end. A child would be cancelled if its parent ended first,
-    // unless `.on_parent_close(..)` sets another policy.
+    // Detached: this orchestration waits for the start, not for the end. A child would be cancelled if its parent ended
+    // first, unless `.on_parent_close(..)` sets another policy.
     let survey = ask_how_it_was::call(&ctx, trip.clone()).detached().await?;
     tracing::info!("{survey} is independent");
     Ok(vec![flight?, hotel])

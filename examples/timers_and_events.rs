@@ -21,8 +21,8 @@ async fn remind(user: String, time: u32) -> duroxide::Result<()> {
     Ok(())
 }
 
-/// The durations are short so that the example ends soon. Days or months work as well: a timer is a row in the storage, not a
-/// thread, and fires even if the process was down at its time.
+/// The durations are short so that the example ends soon. Days or months work as well: a timer is a row in the storage,
+/// not a thread, and fires even if the process was down at its time.
 const BETWEEN_REMINDERS: Duration = Duration::from_millis(150);
 const DEADLINE: Duration = Duration::from_millis(700);
 

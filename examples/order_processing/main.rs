@@ -6,9 +6,10 @@
 //! cargo run --example order_processing -- order-13         # no carrier takes it: the order is compensated
 //! ```
 //!
-//! Kill it at any moment and run the same command again: it continues where it stopped, with the same receipt, and no card is
-//! charged twice. The state is in `order_processing.db`, the charges in `order_processing.ledger`, both in the current
-//! directory; remove them to start over. The activities are in `shop.rs`: the runtime discovers them in any module.
+//! Kill it at any moment and run the same command again: it continues where it stopped, with the same receipt, and no
+//! card is charged twice. The state is in `order_processing.db`, the charges in `order_processing.ledger`, both in the
+//! current directory; remove them to start over. The activities are in `shop.rs`: the runtime discovers them in any
+//! module.
 
 use std::time::Duration;
 

@@ -42,8 +42,9 @@ pub(crate) async fn release_stock(order: Order) -> duroxide::Result<()> {
     Ok(())
 }
 
-/// An activity may run again: after a failure, and if the process died before its result was recorded. So its effects must be
-/// idempotent. The idempotency key, which is the same in every attempt of one call, helps the service to recognise a repetition.
+/// An activity may run again: after a failure, and if the process died before its result was recorded. So its effects
+/// must be idempotent. The idempotency key, which is the same in every attempt of one call, helps the service to
+/// recognise a repetition.
 ///
 /// A plain `fn` may block: it runs on a separate pool of threads.
 #[activity(retry(max_attempts = 5, initial_interval = "100ms", if = PaymentError::is_transient))]

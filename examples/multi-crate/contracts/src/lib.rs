@@ -1,5 +1,6 @@
-//! The contracts between the other crates: functions without a body. A crate that depends on this one can call and start them by
-//! type, without the code and the dependencies of the crates that do the work. Those may even run in another program.
+//! The contracts between the other crates: functions without a body. A crate that depends on this one can call and
+//! start them by type, without the code and the dependencies of the crates that do the work. Those may even run in
+//! another program.
 
 use duroxide::prelude::*;
 use serde::{Deserialize, Serialize};
