@@ -37,7 +37,8 @@ pub(super) fn decision_without_step(event: &Event) -> Fault {
     Fault::mismatch(event.id, Some(recorded), None)
 }
 
-/// Returns the fault of a recorded input that the code does not accept: it answers no open call, or comes after the end.
+/// Returns the fault of a recorded input that the code does not accept: it answers no open call, or comes after the
+/// end.
 pub(super) fn stale_input(event: EventId, input: &Input) -> Fault {
     let recorded = match input.call() {
         Some(call) => format!("the outcome of call {call}"),

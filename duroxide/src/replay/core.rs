@@ -107,8 +107,8 @@ impl Core {
         self.lock().last_place
     }
 
-    /// Locks the state for an operation that is allowed only within the function's own poll. Elsewhere it reports the misuse, and
-    /// returns `None`.
+    /// Locks the state for an operation that is allowed only within the function's own poll. Elsewhere it reports the
+    /// misuse, and returns `None`.
     pub(crate) fn lock_in_poll(&self, place: Place) -> Option<MutexGuard<'_, State>> {
         let mut state = self.lock();
         if !poll_scope::is_polling(self) {
@@ -122,8 +122,8 @@ impl Core {
         Some(state)
     }
 
-    /// Locks the state for a destructor. Outside of the function's own poll (at eviction, for example) it returns `None`: a drop
-    /// there is no decision.
+    /// Locks the state for a destructor. Outside of the function's own poll (at eviction, for example) it returns
+    /// `None`: a drop there is no decision.
     pub(crate) fn lock_for_drop(&self) -> Option<MutexGuard<'_, State>> {
         if !poll_scope::is_polling(self) {
             return None;
@@ -343,7 +343,8 @@ impl State {
         }
     }
 
-    /// Records that a call without an outcome was dropped. A call that was scheduled in this very step leaves no record.
+    /// Records that a call without an outcome was dropped. A call that was scheduled in this very step leaves no
+    /// record.
     fn forget(&mut self, id: CallId, op: Op) {
         if self.decisions.remove(&id).is_none() {
             let decision = Decision::CallDropped { call: id };

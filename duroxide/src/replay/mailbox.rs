@@ -1,8 +1,8 @@
 //! External events that no wait has consumed yet: one queue for each name.
 //!
-//! The oldest events belong to the oldest waits, in the order of their first polls: wait number i may take the front of the
-//! queue once the queue holds more than i events. An event is consumed when a wait takes it, not when it arrives. So a
-//! wait that is dropped consumes nothing, and its event belongs to the next wait.
+//! The oldest events belong to the oldest waits, in the order of their first polls: wait number i may take the front of
+//! the queue once the queue holds more than i events. An event is consumed when a wait takes it, not when it arrives.
+//! So a wait that is dropped consumes nothing, and its event belongs to the next wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
@@ -64,7 +64,8 @@ impl Mailbox {
         })
     }
 
-    /// Takes the event that belongs to the wait, and clears its ticket. If there is none, issues a ticket and stores the waker.
+    /// Takes the event that belongs to the wait, and clears its ticket. If there is none, issues a ticket and stores
+    /// the waker.
     pub(crate) fn poll(&mut self, name: &str, wait: &mut Option<Ticket>, waker: &Waker) -> Option<Payload> {
         let new = Ticket(self.last_ticket.0 + 1);
         self.last_ticket = new;

@@ -2,11 +2,11 @@
 //!
 //! It is pure: it names no clock, no storage and no async runtime. An [`Execution`] holds the user's function as a
 //! future. [`Execution::step`] delivers one input, polls the function until it no longer wakes itself, and returns the
-//! decisions of the function. [`Execution::replay`] does the same with recorded inputs and compares the decisions with the
-//! recorded ones. Both run through `Execution::step_to_quiescence`, so live execution and replay cannot differ.
+//! decisions of the function. [`Execution::replay`] does the same with recorded inputs and compares the decisions with
+//! the recorded ones. Both run through `Execution::step_to_quiescence`, so live execution and replay cannot differ.
 //!
-//! One input and its decisions are a *step*. A node delivers several inputs at once and commits their steps together: that is
-//! a *turn*, which this module does not know.
+//! One input and its decisions are a *step*. A node delivers several inputs at once and commits their steps together:
+//! that is a *turn*, which this module does not know.
 
 mod compare;
 mod core;
@@ -91,8 +91,8 @@ pub(crate) struct Remains {
 }
 
 impl Execution {
-    /// Creates an execution without history. `on_stray` is called, from any thread, when something other than a delivered input
-    /// wakes the function, or when its context is used outside of its poll.
+    /// Creates an execution without history. `on_stray` is called, from any thread, when something other than a
+    /// delivered input wakes the function, or when its context is used outside of its poll.
     pub(crate) fn new(id: ExecutionId, function: Arc<Function>, on_stray: impl Fn() + Send + Sync + 'static) -> Self {
         let core = Arc::new(Core::new(id, Box::new(on_stray)));
         let waker = Arc::new(FunctionWaker::new(Arc::downgrade(&core)));
@@ -185,8 +185,8 @@ impl Execution {
         Ok(step)
     }
 
-    /// Delivers one input, and polls until the function no longer wakes itself: the path that live execution and replay share.
-    /// Returns `None` if the input is stale.
+    /// Delivers one input, and polls until the function no longer wakes itself: the path that live execution and replay
+    /// share. Returns `None` if the input is stale.
     fn step_to_quiescence(
         &mut self,
         id: EventId,
@@ -277,8 +277,8 @@ impl Drop for Execution {
     }
 }
 
-/// Returns the decisions that the code itself must repeat. A termination from outside is recorded as a last decision, without an
-/// input, behind those of the code.
+/// Returns the decisions that the code itself must repeat. A termination from outside is recorded as a last decision,
+/// without an input, behind those of the code.
 fn without_end_from_outside<'e>(input: &Input, recorded: &'e [Event]) -> &'e [Event] {
     match recorded {
         [by_code @ .., Event { kind: EventKind::Decision(Decision::Terminated { .. }), .. }]

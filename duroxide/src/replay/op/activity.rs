@@ -13,8 +13,8 @@ pub(crate) fn schedule(core: &Core, activity: ActivityScheduled, input: Payload,
     core.schedule(activity.call, op, Decision::ActivityScheduled(activity), input, place);
 }
 
-/// Returns true if a replay may schedule `b` where the history has `a`. Retry and time limits may change between deploys; the
-/// name, the tag and the call may not.
+/// Returns true if a replay may schedule `b` where the history has `a`. Retry and time limits may change between
+/// deploys; the name, the tag and the call may not.
 pub(in crate::replay) fn same(a: &ActivityScheduled, b: &ActivityScheduled) -> bool {
     (a.call, &a.name, &a.tag, a.detached) == (b.call, &b.name, &b.tag, b.detached)
 }

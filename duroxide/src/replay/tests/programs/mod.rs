@@ -1,5 +1,5 @@
-//! Random programs under random schedules: the history alone determines the execution, and no call or event is lost or counted
-//! twice.
+//! Random programs under random schedules: the history alone determines the execution, and no call or event is lost or
+//! counted twice.
 
 mod program;
 mod world;
