@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The depth to which lists and objects are compared, which is the depth that serde_json reads. The text is not trusted, so the
-/// recursion must be bounded.
+/// The depth to which lists and objects are compared, which is the depth that serde_json reads. The text is not
+/// trusted, so the recursion must be bounded.
 const DEPTH: usize = 128;
 
 /// Returns true if two texts are the same value. See [`Payload::json_eq`](super::Payload::json_eq).

@@ -1,7 +1,7 @@
 //! Redacts errors of serde: their messages may quote the value, which may hold secrets.
 //!
-//! A redacted message keeps the parts that come from the source code of serde or of the type: the kind of the error, the kind of
-//! the found value, the expected type, the name of a field. It also keeps the place in the text.
+//! A redacted message keeps the parts that come from the source code of serde or of the type: the kind of the error,
+//! the kind of the found value, the expected type, the name of a field. It also keeps the place in the text.
 
 /// Replaces a message of the type's own code, which may quote anything.
 const REDACTED: &str = "refused by the type's own code (its message is redacted, since it may quote the value)";
@@ -71,8 +71,8 @@ fn redact(message: &str) -> String {
     }
 }
 
-/// Returns the expected type. It ends the message, behind the *last* comma of its kind: the value comes before it, may contain
-/// such a comma, and is not always quoted.
+/// Returns the expected type. It ends the message, behind the *last* comma of its kind: the value comes before it, may
+/// contain such a comma, and is not always quoted.
 fn expected(rest: &str) -> Option<&str> {
     let expects_nothing = rest.ends_with("`, there are no fields") || rest.ends_with("`, there are no variants");
     rest.rsplit_once(", expected ").filter(|_| !expects_nothing).map(|(_, expected)| expected)

@@ -1,7 +1,8 @@
-//! A serializer around serde_json's that refuses values which JSON would silently change. All others pass byte for byte.
+//! A serializer around serde_json's that refuses values which JSON would silently change. All others pass byte for
+//! byte.
 //!
-//! A successful serialisation tracks nothing. An error passes every level of the value on its way out, and each level records
-//! its step: so the path is built from the inside out.
+//! A successful serialisation tracks nothing. An error passes every level of the value on its way out, and each level
+//! records its step: so the path is built from the inside out.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -425,8 +426,8 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Open<'_, C> {
 
 /// Returns the key if it is the name of a field: a struct that flattens another is written as a map.
 ///
-/// Derived code then passes the field's name as a bare `str`, whereas the keys of maps are of an owned type or behind one more
-/// reference. Where this guess fails, a path shows a position in place of a name.
+/// Derived code then passes the field's name as a bare `str`, whereas the keys of maps are of an owned type or behind
+/// one more reference. Where this guess fails, a path shows a position in place of a name.
 fn field_name<K: Serialize + ?Sized>(key: &K) -> Option<String> {
     if std::any::type_name::<K>() != std::any::type_name::<str>() {
         return None;

@@ -1,4 +1,5 @@
-//! Accepted values are written as serde_json writes them, and round-trip. Values that would not are refused, with their path.
+//! Accepted values are written as serde_json writes them, and round-trip. Values that would not are refused, with their
+//! path.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
