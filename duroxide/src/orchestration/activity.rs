@@ -20,8 +20,8 @@ use crate::replay::{Core, op};
 
 /// A call of an activity: set its options, then `.await` it.
 ///
-/// The activity is scheduled when the call is first polled, or by [`start`](ActivityCall::start). Dropping the call before it
-/// has an outcome cancels the activity, unless it is [`detached`](ActivityCall::detached).
+/// The activity is scheduled when the call is first polled, or by [`start`](ActivityCall::start). Dropping the call
+/// before it has an outcome cancels the activity, unless it is [`detached`](ActivityCall::detached).
 ///
 /// # Errors
 /// Resolves to a [`CallError`]: the activity's own error, or the reason why there is none.
@@ -74,8 +74,8 @@ impl<T, E> ActivityCall<T, E> {
         self.with(Location::caller(), |spec| spec.options.schedule_to_close = Some(limit))
     }
 
-    /// Runs the activity only on nodes that serve this tag: nodes that list it in `RuntimeBuilder::tags`, and nodes that list no
-    /// tags and so serve all.
+    /// Runs the activity only on nodes that serve this tag: nodes that list it in `RuntimeBuilder::tags`, and nodes
+    /// that list no tags and so serve all.
     #[track_caller]
     pub fn tag(self, tag: impl Into<String>) -> Self {
         let tag = tag.into();

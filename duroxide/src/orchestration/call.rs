@@ -15,7 +15,8 @@ use crate::replay::{Core, Failed, Fault, Outcome};
 /// The source location of a call in user code.
 pub(crate) type Place = &'static Location<'static>;
 
-/// A call, from its creation to its outcome. Its id is claimed when it is built, and it is scheduled when it is first polled.
+/// A call, from its creation to its outcome. Its id is claimed when it is built, and it is scheduled when it is first
+/// polled.
 pub(crate) struct PendingCall {
     pub(crate) core: Arc<Core>,
     pub(crate) id: CallId,

@@ -19,13 +19,13 @@ use crate::replay::{Core, op};
 
 /// A call of an orchestration as a child: set its options, then `.await` it.
 ///
-/// The child is started when the call is first polled, or by [`start`](ChildCall::start). If the call is dropped before it has an
-/// outcome, or the parent ends, the child is closed by its [`on_parent_close`](ChildCall::on_parent_close) policy; by default
-/// it is cancelled.
+/// The child is started when the call is first polled, or by [`start`](ChildCall::start). If the call is dropped before
+/// it has an outcome, or the parent ends, the child is closed by its [`on_parent_close`](ChildCall::on_parent_close)
+/// policy; by default it is cancelled.
 ///
 /// # Errors
-/// Resolves to a [`CallError`]: the child's own error, or the reason why there is none; [`CallError::Rejected`] if the id is
-/// taken.
+/// Resolves to a [`CallError`]: the child's own error, or the reason why there is none; [`CallError::Rejected`] if the
+/// id is taken.
 ///
 /// # Cancel safety
 /// Dropping the call cancels the child, which may compensate.
@@ -70,7 +70,8 @@ impl<T, E> ChildCall<T, E> {
         Self { call: PendingCall::new(core, place), spec, result: PhantomData }
     }
 
-    /// Sets the id of the child. Default: an id derived from the parent's execution and this call, which is never taken.
+    /// Sets the id of the child. Default: an id derived from the parent's execution and this call, which is never
+    /// taken.
     #[track_caller]
     pub fn id(self, id: impl Into<String>) -> Self {
         let id = id.into();
@@ -84,7 +85,8 @@ impl<T, E> ChildCall<T, E> {
         self.with(Location::caller(), |spec| spec.version = Some(version))
     }
 
-    /// Sets the policy that closes the child when its parent ends first, or drops this call. Default: the child is cancelled.
+    /// Sets the policy that closes the child when its parent ends first, or drops this call. Default: the child is
+    /// cancelled.
     #[track_caller]
     pub fn on_parent_close(self, policy: ClosePolicy) -> Self {
         self.with(Location::caller(), |spec| spec.close = policy)

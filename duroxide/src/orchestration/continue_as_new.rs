@@ -14,11 +14,11 @@ use crate::id::CallId;
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{Core, Fault, op};
 
-/// Ends the execution when it is awaited, and starts the next one. It never resolves. Its output type is the return type of the
-/// function, so it can be the last expression.
+/// Ends the execution when it is awaited, and starts the next one. It never resolves. Its output type is the return
+/// type of the function, so it can be the last expression.
 ///
-/// Activities and timers of the execution are cancelled, and children are closed by their policy. Unread events pass to the
-/// next execution, in order.
+/// Activities and timers of the execution are cancelled, and children are closed by their policy. Unread events pass to
+/// the next execution, in order.
 #[must_use = "the execution continues as new when this is awaited"]
 pub struct ContinueAsNew<R> {
     core: Arc<Core>,
@@ -59,7 +59,8 @@ impl<R> Future for ContinueAsNew<R> {
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<R> {
         let this = self.get_mut();
         if let Err(reason) = this.end() {
-            // Continue-as-new has no error for user code, so a refused value suspends the instance until other code is deployed.
+            // Continue-as-new has no error for user code, so a refused value suspends the instance until other code is
+            // deployed.
             this.core.fail(Fault::new(ErrorCode::PayloadRefused, reason).at(Some(this.place)));
         }
         Poll::Pending

@@ -16,7 +16,8 @@ use crate::replay::{Core, Fault, Ticket};
 /// Waits for the next event of a type; see [`OrchestrationContext::event`](super::OrchestrationContext::event).
 pub type EventWait<E> = EventByName<E>;
 
-/// Waits for the next event of a name. The event is consumed when the wait resolves: a wait that is dropped consumes nothing.
+/// Waits for the next event of a name. The event is consumed when the wait resolves: a wait that is dropped consumes
+/// nothing.
 #[must_use = "an event is waited for when this is awaited"]
 pub struct EventByName<T> {
     core: Arc<Core>,
