@@ -81,7 +81,8 @@ pub trait ActivityFn: Activity {
     fn run(ctx: ActivityContext, input: Self::Input) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 }
 
-/// An activity that blocks its thread, with its code. `#[activity]` implements it for a plain `fn`. It runs on a separate pool of threads.
+/// An activity that blocks its thread, with its code. `#[activity]` implements it for a plain `fn`. It runs on a
+/// separate pool of threads.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a blocking activity with its code here",
     note = "an `async fn` is an `ActivityFn`, and a contract without a body has no code; `Registry::with` takes every \
