@@ -1,7 +1,7 @@
 //! The events of one execution: the only source of truth for its state.
 //!
-//! A history is a sequence of steps. Each step is one [`Input`], followed by the [`Decision`]s that the function made when it was
-//! polled with it.
+//! A history is a sequence of steps. Each step is one [`Input`], followed by the [`Decision`]s that the function made
+//! when it was polled with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -98,8 +98,8 @@ pub enum Input {
     CancelRequested {
         /// The reason that the requester gave.
         reason: String,
-        /// The parent's call that was dropped or ended. Only the child that this call started accepts the request, not a later instance
-        /// of the same id. `None`: a request from a client.
+        /// The parent's call that was dropped or ended. Only the child that this call started accepts the request, not
+        /// a later instance of the same id. `None`: a request from a client.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<Parent>,
     },

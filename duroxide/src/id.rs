@@ -189,7 +189,8 @@ random! {
     NodeId
 }
 random! {
-    /// A message in the queue of an instance. The sender chooses the id, so that sending the message again does not duplicate it.
+    /// A message in the queue of an instance. The sender chooses the id, so that sending the message again does not
+    /// duplicate it.
     MessageId
 }
 random! {
