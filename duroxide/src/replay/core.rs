@@ -35,18 +35,18 @@ impl Refusals {
 pub(crate) type Outcome = Result<Payload, Failed>;
 
 /// The source location of a call in user code.
-pub(crate) type Place = &'static Location<'static>;
+pub(crate) type CallSite = &'static Location<'static>;
 
 /// The handle to an execution that its contexts and futures hold. It detects their misuse.
 pub(crate) struct Core {
     pub(crate) execution: ExecutionId,
     /// A std mutex, never contended: only the polling thread locks it, except to report misuse from another thread.
-    state: Mutex<State>,
+    state: Mutex<ExecutionState>,
     on_stray: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The state of an execution: a fold of its history, and the decisions of the running step.
-pub(crate) struct State {
+pub(crate) struct ExecutionState {
     pub(crate) now: Timestamp,
     pub(super) last_event: EventId,
     pub(super) started: Option<Started>,
@@ -65,7 +65,7 @@ pub(crate) struct State {
     pub(super) dropped: Vec<(CallId, Op)>,
     pub(super) ending: Option<Decided>,
     pub(super) fault: Option<Fault>,
-    pub(super) last_place: Option<Place>,
+    pub(super) last_place: Option<CallSite>,
     pub(super) limits: Limits,
     /// During replay: the calls that the recorded step refused.
     pub(super) replaying: Option<Refusals>,
@@ -75,7 +75,7 @@ pub(crate) struct State {
 
 impl Core {
     pub(super) fn new(execution: ExecutionId, on_stray: Box<dyn Fn() + Send + Sync>) -> Self {
-        let state = State {
+        let state = ExecutionState {
             now: Timestamp::from_micros(i64::MIN),
             last_event: EventId(0),
             started: None,
@@ -98,18 +98,18 @@ impl Core {
         Self { execution, state: Mutex::new(state), on_stray }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ExecutionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the place of the last durable call.
-    pub(crate) fn last_place(&self) -> Option<Place> {
+    pub(crate) fn last_place(&self) -> Option<CallSite> {
         self.lock().last_place
     }
 
     /// Locks the state for an operation that is allowed only within the function's own poll. Elsewhere it reports the
     /// misuse, and returns `None`.
-    pub(crate) fn lock_in_poll(&self, place: Place) -> Option<MutexGuard<'_, State>> {
+    pub(crate) fn lock_in_poll(&self, place: CallSite) -> Option<MutexGuard<'_, ExecutionState>> {
         let mut state = self.lock();
         if !poll_scope::is_polling(self) {
             self.misused(state, Fault::outside_turn(place));
@@ -124,7 +124,7 @@ impl Core {
 
     /// Locks the state for a destructor. Outside of the function's own poll (at eviction, for example) it returns
     /// `None`: a drop there is no decision.
-    pub(crate) fn lock_for_drop(&self) -> Option<MutexGuard<'_, State>> {
+    pub(crate) fn lock_for_drop(&self) -> Option<MutexGuard<'_, ExecutionState>> {
         if !poll_scope::is_polling(self) {
             return None;
         }
@@ -147,7 +147,7 @@ impl Core {
         }
     }
 
-    fn misused(&self, mut state: MutexGuard<'_, State>, fault: Fault) {
+    fn misused(&self, mut state: MutexGuard<'_, ExecutionState>, fault: Fault) {
         if state.retired || state.fault.is_some() {
             return;
         }
@@ -157,7 +157,7 @@ impl Core {
     }
 
     /// Claims the id of a call that is being built.
-    pub(crate) fn claim(&self, place: Place) -> CallId {
+    pub(crate) fn claim(&self, place: CallSite) -> CallId {
         match self.lock_in_poll(place) {
             Some(mut state) => {
                 state.last_call.0 += 1;
@@ -169,7 +169,7 @@ impl Core {
     }
 
     /// Schedules a call, as a decision of the running step.
-    pub(crate) fn schedule(&self, call: CallId, op: Op, decision: Decision, payload: Payload, place: Place) {
+    pub(crate) fn schedule(&self, call: CallId, op: Op, decision: Decision, payload: Payload, place: CallSite) {
         if let Some(mut state) = self.lock_in_poll(place) {
             state.calls.insert(call, Call::new(op));
             state.decide(call, Decided { decision, payload, place: Some(place) });
@@ -186,7 +186,7 @@ impl Core {
     }
 
     /// Refuses a call: the refusal is recorded, and is the outcome of the call.
-    pub(crate) fn reject(&self, call: CallId, operation: &str, reason: String, place: Place) {
+    pub(crate) fn reject(&self, call: CallId, operation: &str, reason: String, place: CallSite) {
         if let Some(mut state) = self.lock_in_poll(place) {
             // User code may branch on the text, so a replay must repeat the recorded reason.
             let recorded = state.replaying.as_ref().and_then(|refusals| refusals.0.get(&call).cloned());
@@ -200,7 +200,7 @@ impl Core {
     }
 
     /// Takes the outcome of a scheduled call, or stores the waker to call when it arrives.
-    pub(crate) fn poll(&self, call: CallId, context: &Context<'_>, place: Place) -> Poll<Outcome> {
+    pub(crate) fn poll(&self, call: CallId, context: &Context<'_>, place: CallSite) -> Poll<Outcome> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let Some(pending) = state.calls.get_mut(&call) else { return Poll::Pending };
         if let Some(outcome) = pending.outcome.take() {
@@ -227,7 +227,7 @@ impl Core {
         call: CallId,
         context: &Context<'_>,
         wait: &mut Option<Ticket>,
-        place: Place,
+        place: CallSite,
     ) -> Poll<Payload> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let is_new = wait.is_none();
@@ -255,12 +255,12 @@ impl Core {
     }
 
     /// Returns the next number from the recorded seed.
-    pub(crate) fn random(&self, place: Place) -> u64 {
+    pub(crate) fn random(&self, place: CallSite) -> u64 {
         self.lock_in_poll(place).and_then(|mut state| state.random.as_mut().map(Rng::next_u64)).unwrap_or_default()
     }
 }
 
-impl State {
+impl ExecutionState {
     /// Applies one input to the state, and collects the wakers of the futures that wait for it.
     pub(super) fn deliver(&mut self, id: EventId, time: Timestamp, input: &Input, payload: Payload) -> Delivered {
         let delivered = self.apply(id, input, payload);
@@ -282,7 +282,7 @@ impl State {
                 Delivered::Begin
             }
             Input::EventRaised { name } => {
-                let woken = self.mailbox.deliver(name, id, payload);
+                let woken = self.mailbox.push(name, id, payload);
                 self.to_wake.extend(woken);
                 Delivered::Applied
             }

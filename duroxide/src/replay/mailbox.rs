@@ -57,7 +57,7 @@ impl Named {
 
 impl Mailbox {
     /// Adds an event; returns the waker of the wait that it belongs to.
-    pub(crate) fn deliver(&mut self, name: &str, id: EventId, payload: Payload) -> Option<Waker> {
+    pub(crate) fn push(&mut self, name: &str, id: EventId, payload: Payload) -> Option<Waker> {
         self.change(name, |named| {
             named.events.push_back((id, payload));
             named.waker_of_newest()

@@ -26,7 +26,7 @@ use std::task::{Context, Poll, Waker};
 use futures_util::future::BoxFuture;
 
 use self::core::Refusals;
-pub(crate) use self::core::{Core, Outcome};
+pub(crate) use self::core::{CallSite, Core, Outcome};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::incremental::Replay;
 pub(crate) use self::mailbox::Ticket;

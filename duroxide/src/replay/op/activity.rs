@@ -3,12 +3,11 @@
 use crate::history::{ActivityScheduled, Decision};
 use crate::id::CallId;
 use crate::payload::Payload;
-use crate::replay::Core;
-use crate::replay::core::Place;
 use crate::replay::op::Op;
+use crate::replay::{CallSite, Core};
 
 /// Schedules an activity.
-pub(crate) fn schedule(core: &Core, activity: ActivityScheduled, input: Payload, place: Place) {
+pub(crate) fn schedule(core: &Core, activity: ActivityScheduled, input: Payload, place: CallSite) {
     let op = Op::Activity { detached: activity.detached, deadline: activity.options.schedule_to_close.is_some() };
     core.schedule(activity.call, op, Decision::ActivityScheduled(activity), input, place);
 }
