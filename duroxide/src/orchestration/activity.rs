@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::call::{PendingCall, Place};
+use super::call::PendingCall;
 use crate::error::CallError;
 use crate::history::ActivityScheduled;
 use crate::id::{CallId, MAX_NAME, check_text};
 use crate::payload::{Payload, PayloadError};
 use crate::policy::{ActivityOptions, RetryPolicy};
-use crate::replay::{Core, op};
+use crate::replay::{CallSite, Core, op};
 
 /// A call of an activity: set its options, then `.await` it.
 ///
@@ -50,7 +50,7 @@ impl<T, E> ActivityCall<T, E> {
         name: &str,
         input: Result<Payload, PayloadError>,
         options: ActivityOptions,
-        place: Place,
+        place: CallSite,
     ) -> Self {
         let spec = Spec { name: name.to_owned(), input, options, tag: None, detached: false };
         Self { call: PendingCall::new(core, place), spec, result: PhantomData }
@@ -94,7 +94,7 @@ impl<T, E> ActivityCall<T, E> {
         self
     }
 
-    fn with(mut self, place: Place, change: impl FnOnce(&mut Spec)) -> Self {
+    fn with(mut self, place: CallSite, change: impl FnOnce(&mut Spec)) -> Self {
         if self.call.may_change(place) {
             change(&mut self.spec);
         }
@@ -108,7 +108,7 @@ impl<T, E> ActivityCall<T, E> {
 }
 
 impl Spec {
-    fn schedule(&mut self, core: &Core, call: CallId, place: Place) {
+    fn schedule(&mut self, core: &Core, call: CallId, place: CallSite) {
         match self.check(core, call) {
             Ok(input) => {
                 let Self { name, options, tag, detached, .. } = self;

@@ -10,12 +10,12 @@ use std::task::{Context, Poll};
 use semver::Version;
 use serde::de::DeserializeOwned;
 
-use super::call::{PendingCall, Place};
+use super::call::PendingCall;
 use crate::error::CallError;
 use crate::history::{ChildScheduled, ClosePolicy};
 use crate::id::{CallId, InstanceId, MAX_NAME, check_text};
 use crate::payload::{Payload, PayloadError};
-use crate::replay::{Core, op};
+use crate::replay::{CallSite, Core, op};
 
 /// A call of an orchestration as a child: set its options, then `.await` it.
 ///
@@ -58,7 +58,7 @@ struct Spec {
 }
 
 impl<T, E> ChildCall<T, E> {
-    pub(crate) fn new(core: &Arc<Core>, name: &str, input: Result<Payload, PayloadError>, place: Place) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, name: &str, input: Result<Payload, PayloadError>, place: CallSite) -> Self {
         let spec = Spec {
             name: name.to_owned(),
             input,
@@ -105,7 +105,7 @@ impl<T, E> ChildCall<T, E> {
         self
     }
 
-    fn with(mut self, place: Place, change: impl FnOnce(&mut Spec)) -> Self {
+    fn with(mut self, place: CallSite, change: impl FnOnce(&mut Spec)) -> Self {
         if self.call.may_change(place) {
             change(&mut self.spec);
         }
@@ -132,7 +132,7 @@ impl DetachedStart {
 }
 
 impl Spec {
-    fn schedule(&mut self, core: &Core, call: CallId, detached: bool, place: Place) {
+    fn schedule(&mut self, core: &Core, call: CallId, detached: bool, place: CallSite) {
         match self.check(core, call, detached) {
             Ok((child, input)) => {
                 self.instance = Some(child.instance.clone());

@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Waits for the first of several branches. Branches are polled in source order, so that the winner is the same on
 /// replay. The futures of the other branches are dropped, which cancels their calls.
 ///
-/// Grammar as `tokio::select!`: `pattern = future => expression`, optionally `, if condition`, and `else =>
-/// expression`.
+/// The grammar is that of `tokio::select!`: `pattern = future => expression`, optionally with `, if condition`, and a
+/// last `else => expression`.
 ///
 /// ```
 /// use duroxide::prelude::*;

@@ -7,12 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::call::Place;
 use super::child::parse_version;
 use crate::error::ErrorCode;
 use crate::id::CallId;
 use crate::payload::{Payload, PayloadError};
-use crate::replay::{Core, Fault, op};
+use crate::replay::{CallSite, Core, Fault, op};
 
 /// Ends the execution when it is awaited, and starts the next one. It never resolves. Its output type is the return
 /// type of the function, so it can be the last expression.
@@ -22,14 +21,14 @@ use crate::replay::{Core, Fault, op};
 #[must_use = "the execution continues as new when this is awaited"]
 pub struct ContinueAsNew<R> {
     core: Arc<Core>,
-    place: Place,
+    place: CallSite,
     input: Option<Result<Payload, PayloadError>>,
     version: Option<String>,
     result: PhantomData<fn() -> R>,
 }
 
 impl<R> ContinueAsNew<R> {
-    pub(crate) fn new(core: &Arc<Core>, input: Result<Payload, PayloadError>, place: Place) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, input: Result<Payload, PayloadError>, place: CallSite) -> Self {
         Self { core: core.clone(), place, input: Some(input), version: None, result: PhantomData }
     }
 
