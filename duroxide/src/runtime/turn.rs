@@ -91,8 +91,8 @@ impl Output {
 }
 
 impl Output {
-    /// Takes the carried events that an execution which continues as new has not read: they go on again, behind those
-    /// that it has read and not taken, which are older. Everything else is left as it is.
+    /// Takes the carried events that an execution which continues as new has not read: they go on again, behind those that
+    /// it has read and not taken, which are older. Everything else is left as it is.
     fn keep_carried(&mut self, left: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
         let mut others = Vec::new();
         for delivery in left {
