@@ -38,7 +38,7 @@ fn seconds(n: u64) -> Duration {
 }
 
 #[test]
-fn an_orchestration_has_its_own_keys() {
+fn orchestration_has_its_own_keys() {
     let mut errors = Errors::default();
     let args = Orchestration::parse(quote!(version = "1.2.3", allow = "measures itself"), &mut errors);
     assert_eq!(errors.messages(), [""; 0]);
@@ -80,7 +80,7 @@ fn leading_comma_is_refused() {
 }
 
 #[test]
-fn the_valid_keys_are_listed() {
+fn error_lists_the_valid_keys() {
     let mut errors = Errors::default();
     Common::parse_event(quote!(version = "1.0.0"), &mut errors);
     assert_eq!(errors.messages(), ["`version` is not a key of `#[event]`; it has `name` and `crate`"]);
@@ -110,7 +110,7 @@ proptest! {
 
     /// `fuzz/` searches longer than this test does.
     #[test]
-    fn any_tokens_are_read_or_refused(parts in vec(part(), 0..24)) {
+    fn arbitrary_tokens_are_read_or_refused(parts in vec(part(), 0..24)) {
         let text = parts.concat();
         let Ok(tokens) = text.parse::<TokenStream>() else { return Ok(()) };
         let mut errors = Errors::default();

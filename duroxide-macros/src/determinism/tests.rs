@@ -65,7 +65,7 @@ fn every_rule_finds_its_path() {
 }
 
 #[test]
-fn the_remedy_is_named() {
+fn error_names_the_remedy() {
     for (path, remedy) in [
         ("tokio::time::sleep(d)", "ctx.sleep(..)"),
         ("Instant::now()", "ctx.now()"),
@@ -108,7 +108,7 @@ fn replayable_code_is_accepted() {
 }
 
 #[test]
-fn a_select_at_random_is_refused() {
+fn random_select_is_refused() {
     refuses("tokio::select! { _ = a => 1, _ = b => 2 }", &["tokio::select!"]);
     refuses("futures::select!(a => 1)", &["futures::select!"]);
     refuses("futures_util::select! { a => 1 }", &["futures_util::select!"]);

@@ -126,7 +126,7 @@ fn contract_has_no_function_and_no_entry() {
 }
 
 #[test]
-fn the_first_line_of_the_documentation_is_kept() {
+fn first_line_of_the_documentation_is_kept() {
     let text = orchestration(quote!(), function()).to_string();
     assert!(text.contains("doc : \"Does it.\""), "{text}");
 }
