@@ -381,7 +381,7 @@ fn encode_errors_never_contain_the_value() {
 }
 
 #[test]
-fn an_error_that_the_value_swallows_is_still_reported() {
+fn error_that_the_value_swallows_is_still_reported() {
     struct Swallows;
     impl Serialize for Swallows {
         fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
