@@ -176,11 +176,11 @@ codes! {
         "the database was set up by a newer version than this one"
         "deploy the newer version, or use another database";
     "0102" LeaseLost "lease lost" Infrastructure
-        "the node was silent for too long, and others may have taken over what it owned"
-        "nothing at once, the node joins again; if it repeats, look for a stalled process or an unreachable storage";
+        "the node was silent for too long, and other nodes may have claimed its work"
+        "none at first, the node joins again; if it repeats, look for a stalled process or an unreachable storage";
     "0103" RuntimeStopped "runtime stopped" Infrastructure
         "the runtime has been shut down"
-        "start a runtime; what was accepted before goes on there";
+        "start a runtime; accepted work continues there";
 }
 
 impl ErrorCode {
