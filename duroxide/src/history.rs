@@ -98,8 +98,9 @@ pub enum Input {
     CancelRequested {
         /// The reason that the requester gave.
         reason: String,
-        /// The parent's call that was dropped or ended. Only the child that this call started accepts the request, not
-        /// a later instance of the same id. `None`: a request from a client.
+        /// The call of the parent that requests it, because the call was dropped or the parent ended. Only the child
+        /// that this call started accepts the request, not a later instance of the same id. `None`: a request from a
+        /// client.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<Parent>,
     },
