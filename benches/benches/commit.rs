@@ -12,7 +12,7 @@ fn commit(criterion: &mut Criterion) {
     let target = InstanceId::new("target").expect("a valid id");
     // No runtime is running: messages to it are only stored.
     let client = Client::new(provider.clone());
-    tokio.block_on(async { client.start("nobody", &target, &()).await }).expect("an instance");
+    tokio.block_on(async { client.start("unregistered", &target, &()).await }).expect("an instance");
     let mut group = criterion.benchmark_group("commit");
     for size in [1, 16, 256] {
         group.throughput(Throughput::Elements(size));

@@ -156,7 +156,7 @@ async fn remembers(ctx: DurableContext, n: u64) -> ::durare::Result<u64> {
     for i in 0..n {
         echo(&ctx, i).await?;
     }
-    ctx.recv::<u64>("go", PATIENCE).await?.ok_or_else(|| ::durare::Error::app("nobody sent it"))
+    ctx.recv::<u64>("go", PATIENCE).await?.ok_or_else(|| ::durare::Error::app("the event was not sent"))
 }
 
 #[::durare::workflow]
