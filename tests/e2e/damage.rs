@@ -190,9 +190,9 @@ async fn a_damaged_instance_is_listed_and_fails_no_list() {
     let path = folder.path().join("damaged.db");
     let provider = SqliteProvider::open(&path).unwrap();
     let client = Client::new(provider.clone());
-    relays::start(&client, "first", 1).await.unwrap();
-    relays::start(&client, "damaged", 1).label("region", "eu").await.unwrap();
-    relays::start(&client, "last", 1).await.unwrap();
+    calls_and_awaits::start(&client, "first", 1).await.unwrap();
+    calls_and_awaits::start(&client, "damaged", 1).label("region", "eu").await.unwrap();
+    calls_and_awaits::start(&client, "last", 1).await.unwrap();
     let raw = rusqlite::Connection::open(&path).unwrap();
     let everything = Filter::default();
     let cases = [
@@ -229,7 +229,7 @@ async fn a_damaged_instance_holds_up_no_prune() {
     let provider = SqliteProvider::open(&path).unwrap();
     let client = Client::new(provider.clone());
     for id in ["first", "labels", "status", "id", "last"] {
-        relays::start(&client, id, 1).label("region", "eu").await.unwrap().terminate("done").await.unwrap();
+        calls_and_awaits::start(&client, id, 1).label("region", "eu").await.unwrap().terminate("done").await.unwrap();
     }
     let raw = rusqlite::Connection::open(&path).unwrap();
     for (id, damage) in [("labels", "labels = '{'"), ("status", "status = 'asleep'"), ("id", "id = ''")] {

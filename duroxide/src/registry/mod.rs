@@ -1,7 +1,7 @@
 //! The functions that a program can run: their names, versions and code.
 //!
-//! The macros submit a [`Descriptor`] for every annotated function. [`Registry::discover`] collects those of all linked crates.
-//! Functions can also be registered by hand, instead or in addition.
+//! The macros submit a [`Descriptor`] for every annotated function. [`Registry::discover`] collects those of all linked
+//! crates. Functions can also be registered by hand, instead or in addition.
 
 mod contract;
 mod descriptor;
@@ -18,7 +18,8 @@ use crate::activity::{ActivityFn, BlockingActivityFn, States};
 use crate::error::ErrorCode;
 use crate::orchestration::OrchestrationFn;
 
-/// The functions that a program can run. Pass it to `Runtime::builder().registry(..)`; the default is [`Registry::discover`].
+/// The functions that a program can run. Pass it to `Runtime::builder().registry(..)`; the default is
+/// [`Registry::discover`].
 ///
 /// ```
 /// use duroxide::prelude::*;
@@ -51,12 +52,14 @@ impl Registry {
 
     /// Creates a registry of all annotated functions of all linked crates.
     ///
-    /// A dependency that the program never names is not linked, so its functions are missing: write `use billing as _;`.
+    /// A dependency that the program never names is not linked, so its functions are missing: write `use billing as
+    /// _;`.
     pub fn discover() -> Self {
         Self { discovered: true, ..Self::default() }
     }
 
-    /// Discovers functions only in this package, and in those of further calls of this method. `-` and `_` are the same.
+    /// Discovers functions only in this package, and in those of further calls of this method. `-` and `_` are the
+    /// same.
     pub fn only_crate(mut self, name: &str) -> Self {
         self.discovered = true;
         self.crates.push(name.replace('-', "_"));
@@ -139,8 +142,8 @@ impl Registry {
         (self.crates.is_empty() || self.crates.contains(&krate)) && !self.except.iter().any(|n| n == entry.name())
     }
 
-    /// Checks that no name is registered twice, that all state is provided, that no contract contradicts its code, and that all
-    /// expected crates are linked.
+    /// Checks that no name is registered twice, that all state is provided, that no contract contradicts its code, and
+    /// that all expected crates are linked.
     pub(crate) fn check(&self, states: &States, expected: &[String]) -> Result<Lookup, Vec<Problem>> {
         let entries: Vec<Entry> = self.entries().collect();
         let mut problems = Vec::new();

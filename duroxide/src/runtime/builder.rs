@@ -204,7 +204,8 @@ impl RuntimeBuilder {
             let handle = NodeHandle::new(&notes, lookup.clone(), self.clock.clone(), lease, stopped.clone());
             let client = Client::local(provider.clone(), self.clock.clone(), self.options.limits, handle.clone());
             let start_heartbeat = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
-            let (heartbeat, heartbeat_stopped) = start_heartbeat(provider.clone(), lease, self.options.lease_time, notes.clone());
+            let (heartbeat, heartbeat_stopped) =
+                start_heartbeat(provider.clone(), lease, self.options.lease_time, notes.clone());
             let heartbeat = Arc::new(heartbeat);
             let shared = Shared {
                 provider,

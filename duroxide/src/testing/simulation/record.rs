@@ -285,7 +285,8 @@ impl Record {
         starts: Vec<NewChild>,
         committed: Option<&Committed>,
     ) {
-        let started = |n: usize| committed.and_then(|committed| committed.starts.get(n)).map(|placement| placement.start);
+        let started =
+            |n: usize| committed.and_then(|committed| committed.starts.get(n)).map(|placement| placement.start);
         let placed = |n: usize| committed.and_then(|committed| committed.messages.get(n)).copied();
         for (n, child) in starts.into_iter().enumerate() {
             match started(n) {
