@@ -40,7 +40,8 @@ use crate::orchestration::OrchestrationFn;
 pub struct Registry {
     discovered: bool,
     crates: Vec<String>,
-    except: Vec<String>,
+    /// The names of discovered functions that are left out, of one kind or of both.
+    except: Vec<(Option<Kind>, String)>,
     by_hand: Vec<Entry>,
 }
 
@@ -68,7 +69,7 @@ impl Registry {
 
     /// Leaves out discovered functions of this name, in every version.
     pub fn except(mut self, name: &str) -> Self {
-        self.except.push(name.to_owned());
+        self.except.push((None, name.to_owned()));
         self
     }
 
@@ -99,14 +100,14 @@ impl Registry {
         self
     }
 
-    /// Replaces the code of an activity, discovered or registered by hand.
+    /// Replaces the code of an activity, discovered or registered by hand. An orchestration of the same name is kept.
     #[cfg(feature = "testing")]
     #[track_caller]
-    pub(crate) fn mock<A: crate::activity::Activity>(self, code: crate::activity::ActivityCode) -> Self {
-        let mut registry = self.except(A::NAME);
-        registry.by_hand.retain(|entry| entry.kind() != Kind::Activity || entry.name() != A::NAME);
-        registry.by_hand.push(Entry::of_activity::<A>(Place::caller(), Vec::new(), code));
-        registry
+    pub(crate) fn mock<A: crate::activity::Activity>(mut self, code: crate::activity::ActivityCode) -> Self {
+        self.except.push((Some(Kind::Activity), A::NAME.to_owned()));
+        self.by_hand.retain(|entry| entry.kind() != Kind::Activity || entry.name() != A::NAME);
+        self.by_hand.push(Entry::of_activity::<A>(Place::caller(), Vec::new(), code));
+        self
     }
 
     /// Replaces the code of every activity. Discovers functions now, not at the start of the runtime.
@@ -139,7 +140,10 @@ impl Registry {
 
     fn selects(&self, entry: &Entry) -> bool {
         let krate = entry.place().crate_name.replace('-', "_");
-        (self.crates.is_empty() || self.crates.contains(&krate)) && !self.except.iter().any(|n| n == entry.name())
+        let is_left_out = |(kind, name): &(Option<Kind>, String)| {
+            name == entry.name() && kind.is_none_or(|kind| kind == entry.kind())
+        };
+        (self.crates.is_empty() || self.crates.contains(&krate)) && !self.except.iter().any(is_left_out)
     }
 
     /// Checks that no name is registered twice, that all state is provided, that no contract contradicts its code, and
