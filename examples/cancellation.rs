@@ -1,10 +1,11 @@
-//! Ending what runs: at once, with time to clean up, in an activity, and against its will.
+//! Cancelling an orchestration at once, with time to clean up, and in an activity; terminating one that ignores the
+//! request.
 
 use std::time::Duration;
 
 use duroxide::prelude::*;
 
-/// Asks whether anybody still waits for it. One that never asks is dropped where it awaits.
+/// Listens for its cancellation. An activity that never asks is dropped at its next await.
 #[activity]
 async fn cook(ctx: ActivityContext, dish: String) -> duroxide::Result<String> {
     println!("  cooking {dish}");
@@ -23,18 +24,19 @@ async fn apologize(reason: String) -> duroxide::Result<()> {
     Ok(())
 }
 
-/// Says nothing of cancelling, and so ends at once: the function is dropped, and with it what it waits for.
+/// Does not listen, and so ends at once: the function is dropped, and its calls are cancelled.
 #[orchestration]
 async fn simple_dinner(ctx: OrchestrationContext, dish: String) -> duroxide::Result<String> {
     Ok(cook::call(&ctx, dish).await?)
 }
 
-/// Listens: from its first call of `ctx.cancelled()` on, a cancel is a request, and what the function returns is the outcome.
+/// Listens: after its first call of `ctx.cancelled()`, a cancel is a request, and the result of the function is the
+/// outcome.
 #[orchestration]
 async fn polite_dinner(ctx: OrchestrationContext, dish: String) -> duroxide::Result<String> {
     select! {
         reason = ctx.cancelled() => {
-            // The call in the other branch was dropped, which cancels the activity. Compensate in peace:
+            // The call in the other branch was dropped, which cancels the activity. Now compensate:
             apologize::call(&ctx, reason).await?;
             Ok("bread and cheese".to_owned())
         }
@@ -42,7 +44,7 @@ async fn polite_dinner(ctx: OrchestrationContext, dish: String) -> duroxide::Res
     }
 }
 
-/// Hears and does not obey.
+/// Listens, and ignores the request.
 #[orchestration]
 async fn stubborn_dinner(ctx: OrchestrationContext) -> duroxide::Result<String> {
     loop {
@@ -63,7 +65,7 @@ async fn main() -> duroxide::Result<()> {
     let simple = simple_dinner::start(&client, "simple", "soup".to_owned()).await?;
     a_while().await;
     simple.cancel("the guests went home").await?;
-    println!("simple: {}", simple.wait().await?); // `wait` gives how it ended, `result` what it returned
+    println!("simple: {}", simple.wait().await?); // `wait` returns the final status, `result` the output
 
     let polite = polite_dinner::start(&client, "polite", "roast".to_owned()).await?;
     a_while().await;

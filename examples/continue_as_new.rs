@@ -1,18 +1,18 @@
-//! An orchestration without end: it begins anew before its history grows long.
+//! An endless orchestration: it continues as new before its history grows long.
 
 use std::time::Duration;
 
 use duroxide::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// What the meter says. `Off` ends the day.
+/// A reading of the meter. `Off` ends the day.
 #[event]
 enum Reading {
     Watts(u64),
     Off,
 }
 
-/// What goes from one execution to the next: all that is to be remembered.
+/// The state that one execution passes to the next.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Sum {
     readings: u64,
@@ -25,8 +25,8 @@ async fn store(sum: Sum) -> duroxide::Result<()> {
     Ok(())
 }
 
-/// Every event that came in and every call that was made is in the history, which is replayed after a crash. What runs for
-/// years would replay years; this one begins anew after three readings.
+/// The history holds every event and every call, and is replayed after a crash. An orchestration that runs for years
+/// would replay years; this one continues as new after three readings.
 #[orchestration]
 async fn meter(ctx: OrchestrationContext, mut sum: Sum) -> duroxide::Result<Sum> {
     tracing::info!("{} begins with {} readings", ctx.execution(), sum.readings);
@@ -37,8 +37,8 @@ async fn meter(ctx: OrchestrationContext, mut sum: Sum) -> duroxide::Result<Sum>
         }
     }
     store::call(&ctx, Sum { ..sum }).await?;
-    // Ends this execution and begins the next one under the same id, with a fresh history, in one step. Readings that came
-    // meanwhile go on to it: none is lost. `return .. .await` is the way to write it; nothing behind it is ever reached.
+    // Ends this execution and begins the next one under the same id, with an empty history, in one step. Unread
+    // readings pass to it: none is lost. The await never returns, so it can be the last expression.
     meter::continue_as_new(&ctx, sum).await
 }
 
@@ -50,7 +50,7 @@ async fn main() -> duroxide::Result<()> {
     let handle = meter::start(&runtime.client(), "meter-1", Sum::default()).await?;
 
     for watts in 1..=10 {
-        handle.raise(Reading::Watts(watts * 10)).await?; // the sender need not know of executions
+        handle.raise(Reading::Watts(watts * 10)).await?; // the sender does not depend on the execution
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     handle.raise(Reading::Off).await?;

@@ -1,11 +1,11 @@
-//! What activities need from the program: connections, clients, configuration. Orchestrations need none, and can take none.
+//! State of the program for activities: connections, clients, configuration. Orchestrations cannot take any.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use duroxide::prelude::*;
 
-/// One value per type, cloned for each run of an activity. What is big or shared stands behind an `Arc`.
+/// One value for each type, cloned for each attempt of an activity. A large or shared value is behind an `Arc`.
 #[derive(Clone, Default)]
 struct Mailer {
     sent: Arc<AtomicU32>,
@@ -16,7 +16,7 @@ struct Config {
     sender: String,
 }
 
-/// A trait object, to put another implementation in its place.
+/// A trait object, whose implementation a test can replace.
 trait Rates: Send + Sync {
     fn euros(&self, cents: u64) -> f64;
 }
@@ -29,7 +29,7 @@ impl Rates for TodaysRates {
     }
 }
 
-/// Parameters of the form `State<T>` are taken from the program; the others are the input, and are recorded.
+/// Parameters of the form `State<T>` come from the program; the others are the input, and are recorded.
 #[activity]
 async fn send_offer(
     State(mailer): State<Mailer>,
@@ -46,18 +46,18 @@ async fn send_offer(
 async fn campaign(ctx: OrchestrationContext, customers: Vec<String>) -> duroxide::Result<u32> {
     let mut sent = 0;
     for customer in customers {
-        sent = send_offer::call(&ctx, customer, 1999).await?; // the caller sees the input only
+        sent = send_offer::call(&ctx, customer, 1999).await?; // the caller passes only the input
     }
     Ok(sent)
 }
 
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
-    println!("first a start that lacks something, then one that has all");
+    println!("first a start with missing state, then a complete one");
     let (mailer, config) = (Mailer::default(), Config { sender: "shop@example.org".to_owned() });
     let rates: Arc<dyn Rates> = Arc::new(TodaysRates);
 
-    // What is missing is seen when the runtime starts, not when the activity is called a month later.
+    // A missing state is reported when the runtime starts, not when the activity is called a month later.
     match Runtime::builder().in_memory().state(mailer.clone()).start().await {
         Ok(_) => println!("this does not happen"),
         Err(error) => println!("refused: {error}"),
@@ -70,8 +70,8 @@ async fn main() -> duroxide::Result<()> {
     println!("{} offers were sent", handle.result().await?);
     runtime.shutdown().await?;
 
-    // The function is still a function: a unit test calls it with what it likes, without a runtime.
+    // The function can still be called directly: in a unit test, without a runtime.
     let sent = send_offer(State(mailer), State(config), State(rates), "a test".to_owned(), 1).await?;
-    println!("and one more by hand: {sent}");
+    println!("and one more, called directly: {sent}");
     Ok(())
 }

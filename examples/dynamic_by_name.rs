@@ -1,4 +1,4 @@
-//! Names that are chosen at run time: a small interpreter of workflows that are data.
+//! Names that are chosen at run time: a small interpreter of workflows in JSON.
 
 use duroxide::prelude::*;
 use duroxide::{Kind, Registry};
@@ -25,7 +25,7 @@ async fn shout(ctx: OrchestrationContext, text: String) -> duroxide::Result<Stri
     Ok(uppercase::call(&ctx, text).await? + "!")
 }
 
-/// One step of a workflow, as somebody might write it in a file.
+/// One step of a workflow, as a file could contain it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Step {
@@ -56,7 +56,7 @@ async fn interpret(ctx: OrchestrationContext, steps: Vec<Step>, mut text: String
 
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
-    println!("what is registered here:");
+    println!("registered functions:");
     for entry in Registry::discover().entries() {
         let kind = if entry.kind() == Kind::Activity { "activity" } else { "orchestration" };
         println!("  {kind:13} {:10} {}", entry.name(), entry.place());
@@ -69,10 +69,10 @@ async fn main() -> duroxide::Result<()> {
     let input = json!({"steps": serde_json::from_str::<Value>(workflow)?, "text": "olleh"});
     let handle = client.start("interpret", "workflow-1", &input).await?;
     handle.raise_named("suffix", ", world. ").await?;
-    // Without types the result is JSON; `result_as::<String, Value>()` would read it as a text.
+    // Without types the result is JSON; `result_as::<String, Value>()` would read it as text.
     println!("the result: {}", handle.result().await?);
 
-    // A name that nobody has registered is no error: the instance waits for a node that has it, and says so.
+    // An unregistered name is not an error: the instance waits for a node with that code, and its status shows it.
     let stuck = client.start("interpreter", "workflow-2", &Value::Null).await?;
     if let Some(unclaimed) = stuck.status().await?.unclaimed {
         println!("workflow-2 waits for {}", unclaimed.what);

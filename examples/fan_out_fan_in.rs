@@ -1,4 +1,4 @@
-//! Many activities at once: all of them, all with their failures, and the fastest of several.
+//! Many activities at once: join all with their failures, and race several for the fastest.
 
 use std::time::Duration;
 
@@ -31,12 +31,13 @@ struct Report {
 
 #[orchestration]
 async fn count_book(ctx: OrchestrationContext, pages: Vec<String>) -> duroxide::Result<Report> {
-    // Fan out: a call is a future. `join_all` runs them side by side, and gives the results in the order of the calls.
+    // Fan out: a call is a future. `join_all` runs them concurrently, and returns the results in the order of the
+    // calls.
     let begun = ctx.now();
     let results = join_all(pages.into_iter().map(|page| count_words::call(&ctx, page))).await;
     tracing::info!("all pages took {:?} together", ctx.now().since(begun));
 
-    // Fan in: one that failed does not take the others with it.
+    // Fan in: a failed call does not affect the others.
     let mut report = Report { words: 0, failures: Vec::new(), fastest: String::new() };
     for result in results {
         match result {
@@ -45,7 +46,7 @@ async fn count_book(ctx: OrchestrationContext, pages: Vec<String>) -> duroxide::
         }
     }
 
-    // The first one wins; the others are dropped, which cancels them: they never get to answer.
+    // The first call wins; the others are dropped, which cancels their activities.
     let mirrors = [("north", 500), ("south", 50), ("east", 400)];
     let calls = mirrors.map(|(mirror, millis)| ask::call(&ctx, mirror.to_owned(), millis));
     let (position, fastest) = race(calls).await;

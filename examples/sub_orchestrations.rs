@@ -1,25 +1,25 @@
-//! Orchestrations that call orchestrations: children, with an id or without, and starts that answer to nobody.
+//! Orchestrations that call orchestrations: children, with an id or without, and detached starts.
 
 use std::time::Duration;
 
 use duroxide::prelude::*;
 
 #[activity]
-async fn reserve(what: String) -> Result<String, String> {
+async fn reserve(item: String) -> Result<String, String> {
     tokio::time::sleep(Duration::from_millis(100)).await;
-    println!("  asked for {what}");
-    if what.contains("castle") { Err("fully booked".to_owned()) } else { Ok(format!("{what}: reserved")) }
+    println!("  asked for {item}");
+    if item.contains("castle") { Err("fully booked".to_owned()) } else { Ok(format!("{item}: reserved")) }
 }
 
-/// A child. It is an orchestration as any other: it could be started from outside just as well.
+/// A child. It is an ordinary orchestration, which a client could start as well.
 #[orchestration]
-async fn book(ctx: OrchestrationContext, what: String, days_before: u64) -> Result<String, String> {
-    tracing::info!("{} books {what} {days_before} days before", ctx.execution());
+async fn book(ctx: OrchestrationContext, item: String, days_before: u64) -> Result<String, String> {
+    tracing::info!("{} books {item} {days_before} days before", ctx.execution());
     // The error of the activity becomes the error of the child, which becomes the error of the call in the parent.
-    reserve::call(&ctx, what).await.map_err(|error| error.to_string())
+    reserve::call(&ctx, item).await.map_err(|error| error.to_string())
 }
 
-/// Goes on after the trip has been planned.
+/// Continues after the trip is planned.
 #[orchestration]
 async fn ask_how_it_was(ctx: OrchestrationContext, trip: String) -> duroxide::Result<String> {
     ctx.sleep(Duration::from_millis(300)).await;
@@ -28,14 +28,14 @@ async fn ask_how_it_was(ctx: OrchestrationContext, trip: String) -> duroxide::Re
 
 #[orchestration]
 async fn plan_trip(ctx: OrchestrationContext, trip: String) -> duroxide::Result<Vec<String>> {
-    // Two children side by side. The first is given a name, under which everybody can find it; the second gets one that
-    // is made of its parent's, and is never taken.
+    // Two concurrent children. The first has a chosen id, by which a client can find it; the id of the second is
+    // derived from that of its parent, and is never taken.
     let (flight, hotel) = join!(
         book::call(&ctx, format!("flight to {trip}"), 30).id(format!("{trip}-flight")),
         book::call(&ctx, format!("castle near {trip}"), 7),
     );
 
-    // A child that fails is an error like any other: handle it, or hand it on with `?`.
+    // A failed child is an ordinary error: handle it, or return it with `?`.
     let hotel = match hotel {
         Ok(hotel) => hotel,
         Err(error) => {
@@ -44,10 +44,10 @@ async fn plan_trip(ctx: OrchestrationContext, trip: String) -> duroxide::Result<
         }
     };
 
-    // Detached: its start is sure, its end is no concern of this orchestration. A child would be cancelled when its parent
-    // ends before it, unless `.on_parent_close(..)` says otherwise.
+    // Detached: this orchestration waits for the start, not for the end. A child would be cancelled if its parent ended
+    // first, unless `.on_parent_close(..)` sets another policy.
     let survey = ask_how_it_was::call(&ctx, trip.clone()).detached().await?;
-    tracing::info!("{survey} goes on by itself");
+    tracing::info!("{survey} is independent");
     Ok(vec![flight?, hotel])
 }
 
@@ -60,7 +60,7 @@ async fn main() -> duroxide::Result<()> {
 
     let trip = plan_trip::start(&client, "trip-1", "lisbon".to_owned()).await?;
     println!("the trip: {:?}", trip.result().await?);
-    // The child with a name has a handle of its own.
+    // A client gets a handle of the child by its id.
     println!("the flight: {}", book::handle(&client, "lisbon-flight").result().await?);
 
     let everything = client.list(&duroxide::Filter::default(), 100).await?;

@@ -1,10 +1,10 @@
-//! Waiting: for a time, for somebody outside, and for whichever comes first.
+//! Waits for a time, for an external event, and for the first of both.
 
 use std::time::Duration;
 
 use duroxide::prelude::*;
 
-/// An external event: its name and its payload in one place. Only this type can be raised and awaited under its name.
+/// An external event: its name and its payload in one place, for typed `raise` and `event`.
 #[event]
 struct Comment {
     text: String,
@@ -16,13 +16,13 @@ struct Approval {
 }
 
 #[activity]
-async fn remind(who: String, time: u32) -> duroxide::Result<()> {
-    println!("  reminder {time} to {who}");
+async fn remind(user: String, time: u32) -> duroxide::Result<()> {
+    println!("  reminder {time} to {user}");
     Ok(())
 }
 
-/// Durations are short here to end soon. Days or months work as well: a timer is a row in the storage, not a thread, and
-/// is due at its time even when the process was down meanwhile.
+/// The durations are short so that the example ends soon. Days or months work as well: a timer is a row in the storage,
+/// not a thread, and fires even if the process was down at its time.
 const BETWEEN_REMINDERS: Duration = Duration::from_millis(150);
 const DEADLINE: Duration = Duration::from_millis(700);
 
@@ -31,11 +31,11 @@ async fn review(ctx: OrchestrationContext, document: String) -> duroxide::Result
     ctx.sleep(Duration::from_millis(100)).await;
     tracing::info!("{document} is open for review");
 
-    // One timer for the whole loop: it is polled again in each round, and goes on.
+    // One timer for the whole loop: each round polls the same future again.
     let mut deadline = ctx.sleep(DEADLINE);
     let mut reminders = 0;
     let verdict = loop {
-        // Branches are polled in the order in which they stand, so that a replay takes the same one.
+        // Branches are polled in source order, so that a replay takes the same one.
         select! {
             approval = ctx.event::<Approval>() => break format!("approved by {}", approval.by),
             () = &mut deadline => break "not approved in time".to_owned(),
@@ -46,7 +46,7 @@ async fn review(ctx: OrchestrationContext, document: String) -> duroxide::Result
         }
     };
 
-    // Events wait in a mailbox until they are read, in order, however early they came.
+    // Events that come early wait in a mailbox, in order, until they are read.
     if let Some(first) = ctx.try_event::<Comment>() {
         tracing::info!("the first comment: {}", first.text);
     }
@@ -64,11 +64,11 @@ async fn main() -> duroxide::Result<()> {
     let approved = review::start(&client, "review-1", "contract".to_owned()).await?;
     let forgotten = review::start(&client, "review-2", "poem".to_owned()).await?;
     for text in ["typo on page 1", "fine with me", "and me"] {
-        approved.raise(Comment { text: text.to_owned() }).await?; // long before anybody reads them
+        approved.raise(Comment { text: text.to_owned() }).await?; // long before they are read
     }
     tokio::time::sleep(Duration::from_millis(400)).await;
     println!("the boss approves the contract");
-    // Not only from here: any program with a client on the same storage can send it.
+    // Any other program with a client on the same storage could send it, too.
     approved.raise(Approval { by: "the boss".to_owned() }).await?;
 
     println!("{}", approved.result().await?);

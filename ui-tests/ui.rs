@@ -1,10 +1,10 @@
-//! Programs that must compile and run, and programs that must not, with what the compiler says about them.
+//! Programs that must compile and run, and programs that must not compile, with their compiler errors.
 //!
 //! `TRYBUILD=overwrite cargo test -p ui-tests` writes the `.stderr` files again.
 
 use std::process::Command;
 
-/// The compiler whose words are in the `.stderr` files. Another one words its own errors differently.
+/// The compiler of the `.stderr` files. Other versions word their errors differently.
 const COMPILER: &str = "rustc 1.95.";
 
 #[test]
@@ -14,7 +14,7 @@ fn ui() {
     if compiler().starts_with(COMPILER) {
         cases.compile_fail("fail/*/*.rs");
     } else {
-        eprintln!("only the programs that compile are checked: the words of the others are those of {COMPILER}x");
+        eprintln!("only the programs that compile are checked: the expected errors are those of {COMPILER}x");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The cost of writing one entry durably: alone, and as one of many that share a transaction and a flush.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use duroxide::provider::{MessageRow, Provider, Submission};
+use duroxide::provider::{MessageRow, Provider, SendRequest, Submission};
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{Client, Clock, Input, InstanceId, Message, Payload, SystemClock};
 
@@ -26,13 +26,13 @@ fn commit(criterion: &mut Criterion) {
 
 fn event(to: &InstanceId) -> Submission {
     let message = Message::new(Input::raised("go"), Payload::NULL);
-    Submission::Send {
+    Submission::Send(SendRequest {
         to: to.clone(),
         message: MessageRow::from(&message),
         lease: None,
         time: SystemClock.now(),
-        again: false,
-    }
+        resent: false,
+    })
 }
 
 criterion_group!(benches, commit);

@@ -1,4 +1,4 @@
-//! Mistakes are collected, so that one build shows all of them.
+//! Collects mistakes, so that one build shows all of them.
 
 use std::fmt::Display;
 
@@ -10,12 +10,12 @@ use quote::ToTokens;
 pub(crate) struct Errors(Vec<syn::Error>);
 
 impl Errors {
-    /// Notes a mistake under the given tokens.
+    /// Reports a mistake at the given tokens.
     pub(crate) fn at(&mut self, wrong: impl ToTokens, message: impl Display) {
         self.0.push(syn::Error::new_spanned(wrong, message));
     }
 
-    /// Notes a mistake that syn found.
+    /// Reports a mistake that syn found.
     pub(crate) fn push(&mut self, error: syn::Error) {
         self.0.push(error);
     }
@@ -24,7 +24,7 @@ impl Errors {
         self.0.len()
     }
 
-    /// The `compile_error!`s.
+    /// Returns the `compile_error!`s.
     pub(crate) fn into_tokens(self) -> TokenStream {
         self.0.iter().map(syn::Error::to_compile_error).collect()
     }
@@ -35,7 +35,7 @@ impl Errors {
     }
 }
 
-/// The options as a reader lists them: "`a`, `b` and `c`".
+/// Lists options as text: "`a`, `b` and `c`".
 pub(crate) fn list<'a>(options: impl IntoIterator<Item = &'a str>) -> String {
     let quoted: Vec<_> = options.into_iter().map(|option| format!("`{option}`")).collect();
     match quoted.split_last() {

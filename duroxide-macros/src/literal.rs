@@ -1,4 +1,4 @@
-//! Literals that are checked while compiling: durations, versions, names.
+//! Literals that are checked at compile time: durations, versions, names.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         rest = after.trim_start();
     }
     if micros == 0 {
-        return Err("a duration of nothing; leave the key out, or give at least `1us`".to_owned());
+        return Err("a duration of zero; leave the key out, or give at least `1us`".to_owned());
     }
     Ok(Duration::from_micros(micros))
 }
@@ -33,7 +33,7 @@ fn too_long() -> String {
     "a duration of more than half a million years; give a shorter one".to_owned()
 }
 
-/// One number with its unit, in microseconds, and what comes after it.
+/// Parses one number with its unit; returns it in microseconds, with the rest of the text.
 fn part(text: &str) -> Result<(u64, &str), String> {
     let (digits, after) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     if digits.is_empty() {
@@ -71,12 +71,12 @@ pub(crate) fn name(text: &str) -> Result<(), String> {
     }
     if text.len() > LONGEST_NAME {
         return Err(format!(
-            "this name has {} bytes and may have {LONGEST_NAME}; give a shorter one with `name = \"..\"`",
+            "this name has {} bytes, the limit is {LONGEST_NAME}; give a shorter one with `name = \"..\"`",
             text.len()
         ));
     }
     if text.chars().any(char::is_control) {
-        return Err("a name has no control characters, such as tabs and line ends; leave them out".to_owned());
+        return Err("a name must not contain control characters, such as tabs and line ends".to_owned());
     }
     Ok(())
 }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn bad_duration_is_reported_with_the_wrong_part() {
-        for (text, says) in [
+        for (text, expected) in [
             ("", "empty"),
             ("30", "`30` has no unit"),
             ("s", "`s` does not begin with a number"),
@@ -112,13 +112,13 @@ mod tests {
             ("1.5s", "no fractions"),
             ("-1s", "`-1s` does not begin"),
             ("1h, 30m", "`, 30m` does not begin"),
-            ("0s", "nothing"),
+            ("0s", "zero"),
             ("99999999999999999999s", "more than half a million years"),
             ("999999999d", "more than half a million years"),
             ("18446744073709551615us 1us", "more than half a million years"),
         ] {
             let message = duration(text).expect_err(text);
-            assert!(message.contains(says), "{text}: {message}");
+            assert!(message.contains(expected), "{text}: {message}");
         }
     }
 

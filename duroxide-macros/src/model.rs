@@ -1,4 +1,4 @@
-//! What an annotated function is, once parsed and checked.
+//! The model of an annotated function.
 
 use proc_macro2::{Group, Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Expr, ExprLit, Ident, Lit, Meta, Path, Signature, Token, Type, Visibility, token};
 
-/// Which of the two attributes stands on the function.
+/// The attribute on the function.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Activity,
@@ -29,12 +29,12 @@ impl Kind {
     }
 }
 
-/// The annotated function. Its body is kept as written, so that completion works in one that is only half typed.
+/// The annotated function. Its body is kept as written, so that an editor can complete code in a half-typed body.
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
-    /// `None`: a contract, which ends with `;`.
+    /// The body; `None` for a contract, which ends with `;`.
     pub(crate) body: Option<Group>,
 }
 
@@ -62,7 +62,7 @@ impl Parse for Function {
 }
 
 impl Function {
-    /// Whether only the types are here, and the code is in another binary.
+    /// Returns true if the function has no body, because its code is in another binary.
     pub(crate) fn is_contract(&self) -> bool {
         self.body.is_none()
     }
@@ -71,17 +71,17 @@ impl Function {
         self.sig.asyncness.is_none()
     }
 
-    /// The name without `r#`.
+    /// Returns the name without `r#`.
     pub(crate) fn name(&self) -> String {
         self.sig.ident.unraw().to_string()
     }
 
-    /// The attributes of this kind, such as `doc` or `cfg`, which the generated items carry too.
+    /// Returns the attributes of this name, such as `doc` or `cfg`, which the generated items carry too.
     pub(crate) fn attrs_named(&self, name: &str) -> impl Iterator<Item = &Attribute> {
         self.attrs.iter().filter(move |attr| attr.path().is_ident(name))
     }
 
-    /// The first line of the documentation; empty without any.
+    /// Returns the first line of the documentation, or an empty text.
     pub(crate) fn first_doc_line(&self) -> String {
         let lines = self.attrs_named("doc").filter_map(doc_text);
         lines
@@ -111,7 +111,7 @@ fn doc_text(attr: &Attribute) -> Option<String> {
     }
 }
 
-/// What stands behind one parameter of the function.
+/// The role of one parameter of the function.
 pub(crate) enum Param {
     Context,
     /// `State<T>`, with its `T`.
@@ -120,7 +120,7 @@ pub(crate) enum Param {
     Input(usize),
 }
 
-/// One input: what a caller passes.
+/// One input, which a caller passes.
 pub(crate) struct Input {
     /// The parameter of `call` and `start`, and the field of the stored object.
     pub(crate) ident: Ident,
@@ -132,13 +132,13 @@ pub(crate) struct Input {
 /// The `Result` that the function returns.
 pub(crate) struct Returns {
     pub(crate) ty: Box<Type>,
-    /// What trait errors about the output point at.
+    /// The target of trait errors about the output.
     pub(crate) ok: Place,
-    /// What trait errors about the error point at.
+    /// The target of trait errors about the error.
     pub(crate) err: Place,
 }
 
-/// Where some tokens begin and end.
+/// The spans of the first and the last of some tokens.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     pub(crate) start: Span,
@@ -152,7 +152,7 @@ impl Place {
         Self { start, end: spans.last().unwrap_or(start) }
     }
 
-    /// The tokens, such that errors about them point here.
+    /// Moves the tokens to this place, so that errors about them point here.
     pub(crate) fn cover(self, tokens: TokenStream) -> TokenStream {
         let mut tokens: Vec<_> = tokens.into_iter().collect();
         if let Some(first) = tokens.first_mut() {
@@ -165,7 +165,7 @@ impl Place {
     }
 }
 
-/// A signature that was found to be right.
+/// A valid signature.
 pub(crate) struct Shape {
     pub(crate) params: Vec<Param>,
     pub(crate) inputs: Vec<Input>,
@@ -173,7 +173,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// The types that the function takes as `State<T>`.
+    /// Returns the types that the function takes as `State<T>`.
     pub(crate) fn states(&self) -> impl Iterator<Item = &Type> {
         self.params.iter().filter_map(|param| match param {
             Param::State(ty) => Some(&**ty),
@@ -182,17 +182,17 @@ impl Shape {
     }
 }
 
-/// What can be said of a signature that is wrong, so that its callers still compile.
-pub(crate) struct Remains {
+/// The valid parts of a wrong signature, so that its callers still compile.
+pub(crate) struct PartialShape {
     pub(crate) inputs: Vec<Input>,
     pub(crate) returns: Option<Returns>,
 }
 
-/// How the generated type is called and found.
+/// The names of the generated type.
 pub(crate) struct Identity {
-    /// `::duroxide`, or what `crate = path` says.
+    /// `::duroxide`, or the path in `crate = path`.
     pub(crate) root: Path,
-    /// The type that carries `call` and the like.
+    /// The generated type, which carries `call` and the like.
     pub(crate) handle: Ident,
     /// The recorded name.
     pub(crate) name: String,

@@ -149,7 +149,8 @@ impl Hold {
 pub struct SystemClock;
 
 impl SystemClock {
-    /// The longest time that a sleep relies on the monotonic clock alone, since the wall clock may be set during the sleep.
+    /// The longest time that a sleep relies on the monotonic clock alone, since the wall clock may be set during the
+    /// sleep.
     const RECHECK: Duration = Duration::from_secs(60);
 }
 

@@ -1,7 +1,7 @@
 //! The events of one execution: the only source of truth for its state.
 //!
-//! A history is a sequence of steps. Each step is one [`Input`], followed by the [`Decision`]s that the function made when it was
-//! polled with it.
+//! A history is a sequence of steps. Each step is one [`Input`], followed by the [`Decision`]s that the function made
+//! when it was polled with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,9 +17,9 @@ use crate::policy::ActivityOptions;
 /// The newest format of events and messages that this version reads.
 ///
 /// Each row is written in the lowest format that can read it ([`Input::format`], [`Decision::format`]), so that older nodes
-/// can run an instance for as long as it uses nothing newer. A field or a variant that is added to a stored type gets the
-/// next format where it is present. The types refuse fields that they do not know: a field is never skipped by a reader that
-/// does not know what it means.
+/// can run an instance as long as it uses nothing newer. A row with a field or a variant that was added to a stored type is
+/// written in the next format. The types refuse unknown fields, so that no reader skips a field that it does not
+/// understand.
 ///
 /// | format | adds |
 /// | --- | --- |
@@ -112,8 +112,9 @@ pub enum Input {
     CancelRequested {
         /// The reason that the requester gave.
         reason: String,
-        /// The parent's call that was dropped or ended. Only the child that this call started accepts the request, not a later instance
-        /// of the same id. `None`: a request from a client.
+        /// The call of the parent that requests it, because the call was dropped or the parent ended. Only the child
+        /// that this call started accepts the request, not a later instance of the same id. `None`: a request from a
+        /// client.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<Parent>,
     },
@@ -141,7 +142,7 @@ pub struct Started {
     /// The call that waits for its outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
-    /// Headers given at the start: its activities and children get them, too.
+    /// Headers given at the start, which are passed on to its activities and children.
     #[serde(default, skip_serializing_if = "TextMap::is_empty")]
     pub headers: TextMap,
     /// Labels given at the start.

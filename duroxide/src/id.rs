@@ -13,7 +13,7 @@ pub const MAX_NAME: usize = 128;
 
 /// The name of an instance: 1 to [`MAX_INSTANCE_ID`] bytes without control characters.
 ///
-/// A user may choose any that does not begin with `~`: those are the ids of children that were given none.
+/// A user may choose any id that does not begin with `~`, which is reserved for the derived ids of children.
 ///
 /// Cheap to clone.
 ///
@@ -29,9 +29,9 @@ pub const MAX_NAME: usize = 128;
 pub struct InstanceId(Arc<str>);
 
 impl InstanceId {
-    /// Begins each derived id.
+    /// The first character of each derived id.
     const DERIVED: char = '~';
-    /// How many bytes of its ancestor's id a derived id shows, for people.
+    /// The number of bytes of its ancestor's id that a derived id shows, for readers.
     const SHOWN: usize = 64;
 
     /// Checks an id that a user chose.
@@ -41,7 +41,7 @@ impl InstanceId {
     pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidId> {
         let id = id.as_ref();
         if id.starts_with(Self::DERIVED) {
-            let rule = "begins with `~`, as only the ids of children do that were given none".to_owned();
+            let rule = "begins with `~`, which is reserved for derived ids of children".to_owned();
             return Err(InvalidId::new("instance id", id, rule));
         }
         Self::checked(id)
@@ -148,8 +148,8 @@ pub(crate) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(
 
 /// One execution of an instance. Continue-as-new starts number n + 1 under the same instance.
 ///
-/// It carries the identity of the instance, so that nothing of a removed instance (an activity that still runs, a child, an
-/// idempotency key) is taken for that of a later one with its id.
+/// It carries the identity of the instance, so that leftovers of a removed instance (a running activity, a child, an
+/// idempotency key) are not mistaken for those of a later instance with the same id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExecutionId {
@@ -223,7 +223,7 @@ macro_rules! random {
         impl $name {
             /// Creates a random id that sorts by the millisecond of its creation.
             #[must_use]
-            #[expect(clippy::new_without_default, reason = "a default would be random")]
+            #[allow(clippy::new_without_default, reason = "a default would be random; `Identity` has another")]
             pub fn new() -> Self {
                 Self(crate::random::sortable_id())
             }
@@ -242,7 +242,8 @@ random! {
     NodeId
 }
 random! {
-    /// A message in the queue of an instance. The sender chooses the id, so that sending the message again does not duplicate it.
+    /// A message in the queue of an instance. The sender chooses the id, so that sending the message again does not
+    /// duplicate it.
     MessageId
 }
 random! {
@@ -251,13 +252,13 @@ random! {
 }
 
 random! {
-    /// The identity of an instance: it is never used again, while its id may be. It is that of the message that started the
-    /// instance.
+    /// The identity of an instance. It is never reused, although the id of the instance may be. It equals the id of the
+    /// message that started the instance.
     Identity
 }
 
 impl Identity {
-    /// Stands for the identity of an instance in a history that was recorded before there were any.
+    /// Replaces the identity of an instance in a history that was recorded before identities existed.
     pub const UNKNOWN: Self = Self(Uuid::nil());
 
     /// Returns true if the identity was not recorded.

@@ -1,9 +1,9 @@
 //! Durable execution for Rust: async functions that survive crashes, deploys and months of waiting.
 //!
 //! Annotate a function that does real work with [`#[activity]`](activity), one that coordinates with
-//! [`#[orchestration]`](orchestration), and start a [`Runtime`]. It discovers all annotated functions. Every completed step is
-//! recorded and never repeated: after a crash, the orchestration is *replayed* from the record up to the point that it had
-//! reached.
+//! [`#[orchestration]`](orchestration), and start a [`Runtime`]. It discovers all annotated functions. Every completed
+//! step is recorded and never repeated: after a crash, the orchestration is *replayed* from the record up to the point
+//! that it had reached.
 //!
 //! ```no_run
 //! use duroxide::prelude::*;
@@ -31,8 +31,8 @@
 //!
 //! Where to look:
 //!
-//! - [`OrchestrationContext`]: the operations of an orchestration: call activities and other orchestrations, wait for timers
-//!   and events, continue as new.
+//! - [`OrchestrationContext`]: the operations of an orchestration: call activities and other orchestrations, wait for
+//!   timers and events, continue as new.
 //! - [`Client`] and [`Handle`]: start instances, send events to them, wait for them, list and delete them.
 //! - [`Runtime`] and [`RuntimeOptions`]: run the functions.
 //! - [`Registry`]: select the functions to run.

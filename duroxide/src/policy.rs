@@ -55,8 +55,8 @@ impl ActivityOptions {
 
 /// The policy by which failed attempts of an activity are retried.
 ///
-/// The pause before attempt n + 1 is `initial_interval * backoff^(n - 1)`, at most `max_interval`. It is then shortened at random
-/// by up to a tenth, so that activities which failed together do not retry together.
+/// The pause before attempt n + 1 is `initial_interval * backoff^(n - 1)`, at most `max_interval`. It is then shortened
+/// at random by up to a tenth, so that activities which failed together do not retry together.
 ///
 /// ```
 /// use duroxide::RetryPolicy;

@@ -8,8 +8,8 @@ use chacha20::rand_core::{Rng, SeedableRng};
 use uuid::Uuid;
 
 thread_local! {
-    /// Each thread has its own stream, seeded by the operating system: no lock, and one system call for each thread instead of each
-    /// id. A `fork` would copy the stream, but the tokio runtime does not survive a fork either.
+    /// Each thread has its own stream, seeded by the operating system: no lock, and one system call for each thread
+    /// instead of each id. A `fork` would copy the stream, but the tokio runtime does not survive a fork either.
     static NUMBERS: RefCell<ChaCha8Rng> = RefCell::new(seeded_by_the_system());
 }
 
@@ -46,8 +46,9 @@ fn id_of(millis: u64, numbers: &mut ChaCha8Rng) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
-/// Replaces the random numbers of one thread by those of a seed. The source is thread-local instead of a parameter because random
-/// numbers are drawn in many places, down to `MessageId::new`, and a simulation that misses one is not repeatable.
+/// Replaces the random numbers of one thread by those of a seed. The source is thread-local instead of a parameter
+/// because random numbers are drawn in many places, down to `MessageId::new`, and a simulation that misses one is not
+/// repeatable.
 #[cfg(feature = "testing")]
 pub(crate) mod seeded {
     use super::*;

@@ -19,8 +19,8 @@ pub(crate) fn silenced<T>(run: impl FnOnce() -> T) -> T {
 
 /// Drops events. Spans go to the real dispatcher, because they outlive the replay.
 ///
-/// It never answers [`Interest::never`]: tracing would cache a callsite that is first reached during a replay as disabled, and
-/// lose its live events.
+/// It never answers [`Interest::never`]: tracing would cache a callsite that is first reached during a replay as
+/// disabled, and lose its live events.
 struct Silencer {
     real: Dispatch,
 }

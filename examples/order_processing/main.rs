@@ -2,13 +2,14 @@
 //!
 //! ```sh
 //! cargo run --example order_processing                     # order-17, about a second
-//! cargo run --example order_processing -- order-18 slow    # time to kill it: Ctrl-C, or `kill -9` from elsewhere
-//! cargo run --example order_processing -- order-13         # no carrier takes it: what was done is undone
+//! cargo run --example order_processing -- order-18 slow    # time to kill it: Ctrl-C, or `kill -9`
+//! cargo run --example order_processing -- order-13         # no carrier takes it: the order is compensated
 //! ```
 //!
-//! Kill it at any moment and run the same command again: it goes on where it was, with the same receipt, and no card is
-//! charged twice. The state is in `order_processing.db`, the charges in `order_processing.ledger`, both in the current
-//! directory; without them, all orders are new. The activities are in `shop.rs`: they are found wherever they stand.
+//! Kill it at any moment and run the same command again: it continues where it stopped, with the same receipt, and no
+//! card is charged twice. The state is in `order_processing.db`, the charges in `order_processing.ledger`, both in the
+//! current directory; remove them to start over. The activities are in `shop.rs`: the runtime discovers them in any
+//! module.
 
 use std::time::Duration;
 
@@ -25,10 +26,10 @@ struct Receipt {
     insurance: uuid::Uuid,
 }
 
-/// What the orchestration fails with. `#[from] CallError<..>` lets `?` stand behind every call.
+/// The error of the orchestration. `#[from] CallError<..>` makes `?` work for every call.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 enum OrderError {
-    #[error("nobody approved it in time")]
+    #[error("not approved in time")]
     NotApproved,
     #[error("payment: {0}")]
     Payment(#[from] CallError<PaymentError>),
@@ -36,27 +37,27 @@ enum OrderError {
     Step(#[from] CallError<duroxide::Error>),
 }
 
-/// Sent from outside. It may come early, or twice: it waits until it is read.
+/// An event from outside. It may come early, or twice: it waits until it is read.
 #[event]
 struct Approval {
     by: String,
 }
 
-/// The coordination. It is replayed after a crash, so it does nothing itself but call, wait and decide.
+/// The coordination. It is replayed after a crash, so it only calls, waits and decides.
 #[orchestration]
 async fn process_order(ctx: OrchestrationContext, order: Order) -> Result<Receipt, OrderError> {
     let outcome = sell(&ctx, &order).await;
     if let Err(error) = &outcome {
-        tracing::warn!(%error, "giving up, and undoing what was done");
+        tracing::warn!(%error, "the order failed; releasing its stock");
         release_stock::call(&ctx, order).await?;
     }
     outcome
 }
 
-/// Part of an orchestration can be any async function that is handed the context.
+/// A helper: any async function that takes the context can be part of an orchestration.
 async fn sell(ctx: &OrchestrationContext, order: &Order) -> Result<Receipt, OrderError> {
     reserve_stock::call(ctx, order.clone()).await?;
-    select! { // whichever is first; the other one is dropped, and with it what it waited for
+    select! { // the first branch wins; the other one is dropped, which cancels its wait
         approval = ctx.event::<Approval>() => tracing::info!("approved by {}", approval.by),
         () = ctx.sleep(hours(8)) => return Err(OrderError::NotApproved),
     }
@@ -80,18 +81,18 @@ async fn main() -> duroxide::Result<()> {
     tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
     let runtime = Runtime::builder().sqlite("order_processing.db").state(Shop { pace }).start().await?;
 
-    // Attach: whether this is the first run or the tenth, there is one instance of this id.
+    // Attach: in the first run and in the tenth, there is one instance with this id.
     let order = Order { id: id.clone(), cents: 129_900 };
     let handle = process_order::start(&runtime.client(), &id, order).if_exists(IfExists::Attach).await?;
     let status = handle.status().await?;
     println!("{id} was placed at {}, and is {}", status.created_at, status.status);
     if let Some(reason) = status.suspension {
-        // Such as a step in which the process died many times. Who starts this program again wants it to be tried again.
-        println!("it stands still, and is let go on: {reason}");
+        // For example, a step that was running when the process was killed many times. A new run tries it again.
+        println!("it is suspended, and resumed: {reason}");
         handle.resume().await?;
     }
 
-    // The manager looks at it in every run. An approval that is not needed any more is refused, or never read.
+    // The manager approves it in every run. An approval that comes too late is refused, or never read.
     tokio::time::sleep(pace).await;
     match handle.raise(Approval { by: "the manager".to_owned() }).await {
         Err(error) if !error.is_finished() => return Err(error.into()),

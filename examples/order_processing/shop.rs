@@ -1,4 +1,4 @@
-//! The work: activities, and the services that they stand for.
+//! The work: activities, and the services that they call.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ pub(crate) struct Order {
     pub(crate) cents: i64,
 }
 
-/// What `pay` fails with. Errors are recorded, too, and so must be serializable.
+/// The error of `pay`. Errors are recorded, too, and so must be serializable.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub(crate) enum PaymentError {
     #[error("the gateway is busy")]
@@ -35,22 +35,23 @@ pub(crate) async fn reserve_stock(State(shop): State<Shop>, order: Order) -> dur
     Ok(())
 }
 
-/// Undoing bears being done twice, and being done where there is nothing to undo.
+/// Compensation must be harmless if it runs twice, or if there is nothing to compensate.
 #[activity]
 pub(crate) async fn release_stock(order: Order) -> duroxide::Result<()> {
     println!("  stock of {} released", order.id);
     Ok(())
 }
 
-/// An activity may be run again: when it failed, and when the process died before its result was recorded. What it does to
-/// the world must bear that, and the idempotency key, which is the same in every run of one call, is what makes it so.
+/// An activity may run again: after a failure, and if the process died before its result was recorded. So its effects
+/// must be idempotent. The idempotency key, which is the same in every attempt of one call, helps the service to
+/// recognise a repetition.
 ///
-/// A plain `fn` may block: it runs on threads of its own.
+/// A plain `fn` may block: it runs on a separate pool of threads.
 #[activity(retry(max_attempts = 5, initial_interval = "100ms", if = PaymentError::is_transient))]
 pub(crate) fn pay(ctx: ActivityContext, State(shop): State<Shop>, cents: i64) -> Result<String, PaymentError> {
     println!("  charging {cents} cents, attempt {} ..", ctx.attempt());
     if ctx.attempt() == 1 {
-        return Err(PaymentError::Busy); // tried again: `is_transient` says so
+        return Err(PaymentError::Busy); // retried, because of `is_transient`
     }
     shop.post(&ctx.idempotency_key(), cents).map_err(|error| PaymentError::Ledger(error.to_string()))
 }
@@ -77,10 +78,10 @@ pub(crate) async fn ship(State(shop): State<Shop>, order: Order) -> duroxide::Re
     }
 }
 
-/// What the activities need from the program: it is given to the runtime, and handed to each that takes `State<Shop>`.
+/// The state of the program for the activities: the runtime passes it to each that takes `State<Shop>`.
 #[derive(Clone)]
 pub(crate) struct Shop {
-    /// How long each step takes.
+    /// The duration of each step.
     pub(crate) pace: Duration,
 }
 
@@ -96,8 +97,8 @@ impl Shop {
         }
         ledger.write_all(format!("{cents} {key}\n").as_bytes())?;
         ledger.sync_all()?;
-        println!("  the gateway has posted {cents} cents under {key}, and is slow to say so ..");
-        std::thread::sleep(self.pace); // killed here, the charge is made and not recorded
+        println!("  the gateway has posted {cents} cents under {key}, and answers slowly ..");
+        std::thread::sleep(self.pace); // if the process is killed here, the charge is made but not recorded
         Ok(key.to_owned())
     }
 }

@@ -1,10 +1,12 @@
 //! Registries: their errors refuse the start, and work that no node has registered is shown as unclaimed.
 
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::{ErrorCode, Registry, StartError, StateType};
+use tokio::time::timeout;
 
 /// A state that some tests of this file provide, and others do not.
 #[derive(Clone)]
@@ -258,4 +260,28 @@ async fn unclaimed_work_is_shown_until_a_node_claims_it() {
     for runtime in [first, second, third] {
         runtime.shutdown().await.unwrap();
     }
+}
+
+mod same_name {
+    use duroxide::prelude::*;
+
+    /// An activity with the name of the orchestration that calls it.
+    #[activity(name = "same_name")]
+    pub(super) async fn step(n: u32) -> duroxide::Result<u32> {
+        Ok(n)
+    }
+
+    #[orchestration(name = "same_name")]
+    pub(super) async fn flow(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {
+        Ok(step::call(&ctx, n).await?)
+    }
+}
+
+#[tokio::test]
+async fn mock_of_an_activity_keeps_the_orchestration_of_that_name() {
+    let test = crate::builder().mock::<same_name::step>(|n| Ok(n + 100)).start().await.unwrap();
+    let handle = same_name::flow::start(&test.client(), "flow", 1).await.unwrap();
+    let result = timeout(Duration::from_secs(10), handle.result()).await;
+    assert_eq!(result.expect("the orchestration is registered").unwrap(), 101);
+    test.shutdown().await.unwrap();
 }

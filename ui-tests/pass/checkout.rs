@@ -1,4 +1,4 @@
-//! The shapes of the first page of the documentation, in one program.
+//! The features on the first page of the documentation, in one program.
 use duroxide::prelude::*;
 use serde::{Deserialize, Serialize};
 

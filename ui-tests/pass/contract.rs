@@ -1,4 +1,4 @@
-//! Without a body: callers link the types, another binary has the code.
+//! Contracts: callers link the types, another binary has the code.
 use duroxide::prelude::*;
 
 /// Ships.

@@ -1,4 +1,4 @@
-//! A single input may be taken apart in the signature.
+//! A single input may be destructured in the signature.
 use duroxide::prelude::*;
 
 #[derive(serde::Serialize, serde::Deserialize)]

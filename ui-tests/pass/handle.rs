@@ -1,4 +1,4 @@
-//! `handle = Name` for when a module or type has the name of the function already; `name` for what is recorded.
+//! `handle = Name` renames the type, if a module or type has the name of the function; `name` sets the recorded name.
 use duroxide::prelude::*;
 
 mod charge {

@@ -1,4 +1,4 @@
-//! From no input to eight; several are an object keyed by name.
+//! No input, one, and up to eight; several are stored as an object keyed by name.
 use duroxide::prelude::*;
 
 #[activity]
@@ -24,13 +24,13 @@ async fn eight(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> Result
     Ok(a + b + c + d + e + f + g + h)
 }
 
-// Without the underscore these would be no names.
+// Without the underscore these would not be identifiers.
 #[activity]
 async fn odd(_1: u8, _type: u8, __: u8) -> Result<(), String> {
     Ok(())
 }
 
-// Parameters named like the function itself, or like what the expansion uses.
+// Parameters named like the function itself, or like names of the expansion.
 #[activity]
 async fn input(input: u8, ctx: u8, client: u8) -> Result<u8, String> {
     Ok(input + ctx + client)

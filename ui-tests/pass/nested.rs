@@ -1,4 +1,4 @@
-//! In modules, in function bodies, out of `macro_rules!`, behind `cfg`, beside types and traits of the same crate.
+//! Annotated functions in modules, in function bodies, from `macro_rules!`, behind `cfg`, beside types and traits.
 use duroxide::prelude::*;
 
 mod outer {
@@ -33,7 +33,7 @@ make!(from_macro, u8, Result<u8, String>);
 #[cfg(any())]
 async fn absent(x: Absent) -> Result<Absent, Absent> {}
 
-// Names that the expansion must not trip over.
+// Names that must not clash with the expansion.
 #[allow(dead_code)]
 struct Vec;
 #[allow(dead_code)]

@@ -1,4 +1,4 @@
-//! The registry knows where each function stands.
+//! The registry knows the source place of each function.
 use duroxide::prelude::*;
 
 /// Adds one.

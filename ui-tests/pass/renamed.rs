@@ -1,4 +1,4 @@
-//! The crate under another name, and re-exported.
+//! The library under another name, and re-exported.
 pub extern crate duroxide as engine;
 
 use engine::prelude::{ActivityContext, OrchestrationContext};

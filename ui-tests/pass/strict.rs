@@ -1,4 +1,4 @@
-//! Silent under the strictest lints that a crate may have.
+//! The expansions cause no warning under the strictest lints.
 #![forbid(unsafe_code)]
 #![deny(warnings, missing_docs, missing_debug_implementations, rust_2018_idioms)]
 #![warn(unreachable_pub, unused, nonstandard_style, clippy::pedantic)]

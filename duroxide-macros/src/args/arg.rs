@@ -1,4 +1,4 @@
-//! One argument: finding it in the list, and reading its value.
+//! Splits the list of arguments, and parses the value of each.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use syn::{Expr, Ident, Lit, LitInt, LitStr, Token};
 use crate::errors::{Errors, list};
 use crate::literal;
 
-/// A key that an attribute takes, and how it is written.
+/// A key of an attribute, with an example.
 pub(crate) type Key = (&'static str, &'static str);
 
 /// One `key`, `key = value` or `key(..)`.
@@ -21,7 +21,7 @@ pub(crate) struct Arg {
     after: TokenStream,
 }
 
-/// Hands every argument to `set`. Unknown and repeated ones are noted and left out.
+/// Passes every argument to `set`. Reports unknown and repeated keys, and leaves them out.
 pub(crate) fn read(
     owner: &str,
     keys: &[Key],
@@ -55,7 +55,7 @@ fn valid(keys: &[Key]) -> String {
     list(keys.iter().map(|(name, _)| *name))
 }
 
-/// The arguments one by one: between commas, and where one is missing.
+/// Splits the arguments at commas, and where a comma is missing.
 fn split(tokens: TokenStream, keys: &[Key], errors: &mut Errors) -> Vec<TokenStream> {
     let mut pieces = vec![Vec::new()];
     let mut tokens = tokens.into_iter().peekable();
@@ -63,7 +63,7 @@ fn split(tokens: TokenStream, keys: &[Key], errors: &mut Errors) -> Vec<TokenStr
         let Some(piece) = pieces.last_mut() else { break };
         if is_punct(&token, ',') {
             if piece.is_empty() {
-                errors.at(&token, "nothing stands before this comma; remove it");
+                errors.at(&token, "unexpected comma; remove it");
             }
             pieces.push(Vec::new());
         } else if begins_anew(piece, &token, tokens.peek(), keys) {
@@ -76,7 +76,7 @@ fn split(tokens: TokenStream, keys: &[Key], errors: &mut Errors) -> Vec<TokenStr
     pieces.into_iter().filter(|piece| !piece.is_empty()).map(TokenStream::from_iter).collect()
 }
 
-/// Whether this is a key with its value, right behind another.
+/// Returns true if a key with its value begins at `token`, without a comma before it.
 fn begins_anew(before: &[TokenTree], token: &TokenTree, next: Option<&TokenTree>, keys: &[Key]) -> bool {
     let complete = before.len() > 1 && !matches!(before.last(), Some(TokenTree::Punct(_)));
     let is_key = matches!(token, TokenTree::Ident(ident) if keys.iter().any(|(name, _)| ident == name));
@@ -91,14 +91,14 @@ fn is_punct(token: &TokenTree, wanted: char) -> bool {
 }
 
 impl Arg {
-    /// The value, or an error on what was given instead.
-    pub(crate) fn value<T: Parse>(&self, wants: &str, errors: &mut Errors) -> Option<T> {
-        self.with_value(wants, T::parse, errors)
+    /// Parses the value, or reports the wrong tokens.
+    pub(crate) fn value<T: Parse>(&self, expected: &str, errors: &mut Errors) -> Option<T> {
+        self.with_value(expected, T::parse, errors)
     }
 
     pub(crate) fn with_value<T>(
         &self,
-        wants: &str,
+        expected: &str,
         parse: impl FnOnce(ParseStream<'_>) -> syn::Result<T>,
         errors: &mut Errors,
     ) -> Option<T> {
@@ -107,25 +107,25 @@ impl Arg {
         match given {
             Ok((_, value)) if !value.is_empty() => match parse.parse2(value.clone()) {
                 Ok(value) => return Some(value),
-                Err(_) => self.refuse(value, wants, errors),
+                Err(_) => self.refuse(value, expected, errors),
             },
-            _ => self.refuse(&self.ident, wants, errors),
+            _ => self.refuse(&self.ident, expected, errors),
         }
         None
     }
 
-    fn refuse(&self, wrong: impl quote::ToTokens, wants: &str, errors: &mut Errors) {
-        errors.at(wrong, format!("`{}` wants {wants}: `{}`", self.key, self.example));
+    fn refuse(&self, wrong: impl quote::ToTokens, expected: &str, errors: &mut Errors) {
+        errors.at(wrong, format!("`{}` expects {expected}: `{}`", self.key, self.example));
     }
 
-    /// A string that passes a check.
+    /// Parses a string that must pass a check.
     pub(crate) fn checked(
         &self,
-        wants: &str,
+        expected: &str,
         check: impl Fn(&str) -> Result<(), String>,
         errors: &mut Errors,
     ) -> Option<String> {
-        let literal: LitStr = self.value(wants, errors)?;
+        let literal: LitStr = self.value(expected, errors)?;
         let text = literal.value();
         match check(&text) {
             Ok(()) => Some(text),
@@ -142,11 +142,11 @@ impl Arg {
     }
 
     pub(crate) fn attempts(&self, errors: &mut Errors) -> Option<u32> {
-        let wants = "a whole number of at least 1, which counts the first attempt";
-        let literal: LitInt = self.value(wants, errors)?;
+        let expected = "a whole number of at least 1, which counts the first attempt";
+        let literal: LitInt = self.value(expected, errors)?;
         let number = literal.base10_parse().ok().filter(|number| *number > 0);
         if number.is_none() {
-            self.refuse(literal, wants, errors);
+            self.refuse(literal, expected, errors);
         }
         number
     }
@@ -164,18 +164,18 @@ impl Arg {
         self.with_value("a number of at least 1", number, errors)
     }
 
-    /// A path or a closure.
+    /// Parses a path or a closure.
     pub(crate) fn condition(&self, errors: &mut Errors) -> Option<Expr> {
-        let wants = "a function from `&E` to `bool`, as a path or a closure";
-        let expr: Expr = self.value(wants, errors)?;
+        let expected = "a function from `&E` to `bool`, as a path or a closure";
+        let expr: Expr = self.value(expected, errors)?;
         if matches!(expr, Expr::Path(_) | Expr::Closure(_)) {
             return Some(expr);
         }
-        self.refuse(expr, wants, errors);
+        self.refuse(expr, expected, errors);
         None
     }
 
-    /// What stands in the parentheses.
+    /// Returns the tokens in the parentheses.
     pub(crate) fn list(&self, errors: &mut Errors) -> Option<TokenStream> {
         match syn::parse2::<Group>(self.after.clone()) {
             Ok(group) if group.delimiter() == Delimiter::Parenthesis => Some(group.stream()),

@@ -29,16 +29,11 @@ const RETRY: &[Key] = &[
     ("backoff", "backoff = 2.0"),
     ("if", "if = ChargeError::is_transient"),
 ];
-const ORCHESTRATION: &[Key] = &[
-    NAME,
-    ("version", "version = \"1.2.0\""),
-    ("allow", "allow = \"why this body can be replayed all the same\""),
-    HANDLE,
-    CRATE,
-];
+const ORCHESTRATION: &[Key] =
+    &[NAME, ("version", "version = \"1.2.0\""), ("allow", "allow = \"why this body is deterministic\""), HANDLE, CRATE];
 const EVENT: &[Key] = &[NAME, CRATE];
 
-/// What all attributes have.
+/// The arguments of all attributes.
 #[derive(Default)]
 pub(crate) struct Common {
     pub(crate) name: Option<String>,
@@ -62,7 +57,7 @@ pub(crate) struct Retry {
     pub(crate) initial_interval: Option<Duration>,
     pub(crate) max_interval: Option<Duration>,
     pub(crate) backoff: Option<f64>,
-    /// Says of an error whether another attempt makes sense.
+    /// The condition for a retry, by the error.
     pub(crate) condition: Option<Expr>,
 }
 
@@ -71,7 +66,7 @@ pub(crate) struct Retry {
 pub(crate) struct Orchestration {
     pub(crate) common: Common,
     pub(crate) version: Option<String>,
-    /// The determinism check is off for this body.
+    /// True if the determinism check is off for this body.
     pub(crate) allowed: bool,
 }
 
@@ -145,13 +140,13 @@ impl Orchestration {
 
 fn reason(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
-        return Err("an empty reason; say why this body can be replayed although the check refuses it".to_owned());
+        return Err("an empty reason; say why this body is deterministic although the check refuses it".to_owned());
     }
     Ok(())
 }
 
 impl Common {
-    /// The arguments of `#[event(..)]`.
+    /// Parses the arguments of `#[event(..)]`.
     pub(crate) fn parse_event(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self::default();
         read("#[event]", EVENT, tokens, errors, |arg, errors| args.set(arg, errors));

@@ -1,4 +1,4 @@
-//! What is read, and what is said about the rest.
+//! Arguments that are read, and the errors of the others.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ fn seconds(n: u64) -> Duration {
 }
 
 #[test]
-fn an_orchestration_has_its_own_keys() {
+fn orchestration_has_its_own_keys() {
     let mut errors = Errors::default();
     let args = Orchestration::parse(quote!(version = "1.2.3", allow = "measures itself"), &mut errors);
     assert_eq!(errors.messages(), [""; 0]);
@@ -61,8 +61,8 @@ fn all_mistakes_are_reported_and_the_rest_is_read() {
         &mut errors,
     );
     let messages = errors.messages();
-    let begin = ["`timeouts` is not a key", "`timeout` wants", "`name` is given twice", "`max_attempts` wants"];
-    let end = ["`backoff` wants", "expected a key", "`retry` is given twice"];
+    let begin = ["`timeouts` is not a key", "`timeout` expects", "`name` is given twice", "`max_attempts` expects"];
+    let end = ["`backoff` expects", "expected a key", "`retry` is given twice"];
     assert_eq!(messages.len(), 7, "{messages:?}");
     for (message, start) in messages.iter().zip(begin.into_iter().chain(end)) {
         assert!(message.starts_with(start), "{message}");
@@ -75,12 +75,12 @@ fn leading_comma_is_refused() {
     for tokens in [quote!(,), quote!(, name = "a"), quote!(name = "a", ,), quote!(retry(,))] {
         let mut errors = Errors::default();
         Activity::parse(tokens.clone(), &mut errors);
-        assert_eq!(errors.messages(), ["nothing stands before this comma; remove it"], "{tokens}");
+        assert_eq!(errors.messages(), ["unexpected comma; remove it"], "{tokens}");
     }
 }
 
 #[test]
-fn the_valid_keys_are_listed() {
+fn error_lists_the_valid_keys() {
     let mut errors = Errors::default();
     Common::parse_event(quote!(version = "1.0.0"), &mut errors);
     assert_eq!(errors.messages(), ["`version` is not a key of `#[event]`; it has `name` and `crate`"]);
@@ -108,16 +108,16 @@ fn numbers_and_conditions_of_the_wrong_kind_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// `fuzz/` looks for more than this finds every day.
+    /// `fuzz/` searches longer than this test does.
     #[test]
-    fn any_tokens_are_read_or_refused(parts in vec(part(), 0..24)) {
+    fn arbitrary_tokens_are_read_or_refused(parts in vec(part(), 0..24)) {
         let text = parts.concat();
         let Ok(tokens) = text.parse::<TokenStream>() else { return Ok(()) };
         let mut errors = Errors::default();
         Activity::parse(tokens.clone(), &mut errors);
         Orchestration::parse(tokens.clone(), &mut errors);
         Common::parse_event(tokens, &mut errors);
-        // To be shown is what mistakes are for.
+        // Mistakes of any kind must convert to tokens.
         drop(errors.into_tokens());
     }
 }

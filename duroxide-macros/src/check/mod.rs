@@ -1,4 +1,4 @@
-//! Is this a function that can be made durable? Every mistake is noted where it stands, with its remedy.
+//! Checks that a function can be made durable. Every mistake is reported at its tokens, with its remedy.
 
 mod owned;
 mod params;
@@ -11,10 +11,10 @@ use self::params::Params;
 use crate::args::{Common, Retry};
 use crate::errors::Errors;
 use crate::literal;
-use crate::model::{Function, Identity, Kind, Place, Remains, Returns, Shape};
+use crate::model::{Function, Identity, Kind, PartialShape, Place, Returns, Shape};
 
-/// Checks the signature. `Err`, after at least one error, if nothing durable can be made of it.
-pub(crate) fn signature(kind: Kind, function: &Function, errors: &mut Errors) -> Result<Shape, Remains> {
+/// Checks the signature. Returns `Err`, after at least one error, if it is wrong.
+pub(crate) fn signature(kind: Kind, function: &Function, errors: &mut Errors) -> Result<Shape, PartialShape> {
     let before = errors.count();
     qualifiers(kind, function, errors);
     let mut params = Params::new(kind, function, errors);
@@ -26,22 +26,22 @@ pub(crate) fn signature(kind: Kind, function: &Function, errors: &mut Errors) ->
     let returns = returns(kind, function, errors);
     match returns {
         Some(returns) if errors.count() == before => Ok(Shape { params, inputs, returns }),
-        returns => Err(Remains { inputs, returns }),
+        returns => Err(PartialShape { inputs, returns }),
     }
 }
 
-/// A function is one thing. What else it was declared to be is taken off, or that would expand next.
+/// Reports and removes a second attribute of this library, which would otherwise expand next.
 pub(crate) fn one_attribute(function: &mut Function, errors: &mut Errors) {
     let is_other = |attr: &Attribute| {
         let last = attr.path().segments.last();
         last.is_some_and(|last| last.ident == "activity" || last.ident == "orchestration")
     };
     for other in function.attrs.extract_if(.., |attr| is_other(attr)) {
-        errors.at(other, "a function is an activity or an orchestration, and that once: remove one of the attributes");
+        errors.at(other, "a function has one attribute, `#[activity]` or `#[orchestration]`: remove the other one");
     }
 }
 
-/// Where the generated type lives and what it is called.
+/// Determines the names of the generated type.
 pub(crate) fn identity(common: Common, function: &Function, errors: &mut Errors) -> Identity {
     let ident = &function.sig.ident;
     let name = common.name.unwrap_or_else(|| {
@@ -58,10 +58,10 @@ pub(crate) fn identity(common: Common, function: &Function, errors: &mut Errors)
     }
 }
 
-/// A contract says nothing about which errors are retried: that is known where the code is.
+/// Refuses `retry(if = ..)` on a contract, because the code decides which errors are retried.
 pub(crate) fn retry(retry: Option<&Retry>, function: &Function, errors: &mut Errors) {
     if let Some(condition) = retry.and_then(|retry| retry.condition.as_ref()).filter(|_| function.is_contract()) {
-        errors.at(condition, "a contract lists what callers see: leave `if` to the function that has the code");
+        errors.at(condition, "a contract has no condition for retries: leave `if` to the function that has the code");
     }
 }
 
@@ -73,15 +73,15 @@ fn qualifiers(kind: Kind, function: &Function, errors: &mut Errors) {
     let Signature { constness, asyncness, safety, abi, fn_token, generics, variadic, .. } = &function.sig;
     let what = kind.with_article();
     if asyncness.is_none() && kind == Kind::Orchestration {
-        errors.at(fn_token, "an orchestration waits for what it calls: write `async fn`");
+        errors.at(fn_token, "an orchestration awaits its calls: write `async fn`");
     }
     if let Some(token) = constness {
-        errors.at(token, format!("{what} runs when it is called for, never while compiling: remove `const`"));
+        errors.at(token, format!("{what} never runs at compile time: remove `const`"));
     }
     if let Safety::Unsafe(token) = safety {
         errors.at(
             token,
-            format!("{what} is called by the runtime, which cannot know what makes it safe: remove `unsafe`"),
+            format!("{what} is called by the runtime, which cannot uphold a safety contract: remove `unsafe`"),
         );
     }
     if let Some(abi) = abi {
@@ -132,7 +132,7 @@ fn returns(kind: Kind, function: &Function, errors: &mut Errors) -> Option<Retur
     (errors.count() == before).then(|| Returns { ty: Box::new(returns.clone()), ok, err })
 }
 
-/// Errors of everyday that cannot be stored: the compiler would ask for a derive on them.
+/// Reports common error types that cannot be stored. The compiler would ask for a derive on them, which is no remedy.
 fn error_can_be_stored(returns: &Type, arguments: &[&GenericArgument], errors: &mut Errors) {
     let (wrong, found) = match arguments {
         [ok] => (returns, is_of(returns, UNSTORABLE).then_some(ok)),
@@ -142,14 +142,14 @@ fn error_can_be_stored(returns: &Type, arguments: &[&GenericArgument], errors: &
     if let Some(ok) = found {
         let ok = ok.to_token_stream().to_string().replace(' ', "");
         let message = format!(
-            "an error is stored, which this one cannot be: return `duroxide::Result<{ok}>`; errors turn into its error \
-             with `?`, and those of `anyhow` and boxed ones with `.map_err(duroxide::Error::from_boxed)?`"
+            "an error is stored, and this type cannot be: return `duroxide::Result<{ok}>`; `?` converts errors into its \
+             error type, and `.map_err(duroxide::Error::from_boxed)?` converts boxed errors and those of `anyhow`"
         );
         errors.at(wrong, message);
     }
 }
 
-/// Where errors come from that have no serde.
+/// The modules whose error types do not implement serde's traits.
 const UNSTORABLE: &[&str] = &["anyhow", "eyre", "color_eyre", "std::io"];
 
 fn is_unstorable(error: &Type) -> bool {
@@ -158,7 +158,7 @@ fn is_unstorable(error: &Type) -> bool {
     boxed.iter().any(is_trait_object) || is_of(error, UNSTORABLE)
 }
 
-/// Whether the path is that of an item directly in one of these modules.
+/// Returns true if the type is an item directly in one of these modules.
 fn is_of(ty: &Type, modules: &[&str]) -> bool {
     let Type::Path(path) = ty else { return false };
     let names: Vec<_> = path.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
@@ -179,7 +179,7 @@ fn last_segment(ty: &Type) -> Option<&PathSegment> {
     }
 }
 
-/// The type without the invisible delimiters that `macro_rules!` puts around it.
+/// Removes the invisible delimiters that `macro_rules!` puts around a type.
 fn ungrouped(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => ungrouped(&group.elem),

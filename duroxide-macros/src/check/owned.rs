@@ -1,4 +1,4 @@
-//! What is stored is read back, so it cannot borrow.
+//! Refuses borrowed types: a stored value is read back, so its type must own it.
 
 use quote::ToTokens;
 use syn::visit::Visit;
@@ -6,7 +6,7 @@ use syn::{Lifetime, Type, TypeImplTrait, TypeReference};
 
 use crate::errors::Errors;
 
-/// Refuses types that borrow, as far as that can be seen.
+/// Refuses types that borrow, as far as the tokens show.
 pub(super) struct Owned<'a> {
     what: &'static str,
     errors: &'a mut Errors,

@@ -42,8 +42,10 @@ impl<'a> Params<'a> {
             ),
             FnArg::Typed(arg) => {
                 if let Some(cfg) = arg.attrs.iter().find(|attr| attr.path().is_ident("cfg")) {
-                    self.errors
-                        .at(cfg, "inputs are stored, so they are the same in every build: put `cfg` on the function");
+                    self.errors.at(
+                        cfg,
+                        "inputs are stored, so they must be the same in every build: put `cfg` on the function",
+                    );
                 }
                 match role(&arg.ty) {
                     Role::Context { of, borrowed } => self.context(arg, of, borrowed),
@@ -59,10 +61,9 @@ impl<'a> Params<'a> {
         if of != self.kind {
             self.errors.at(&arg.ty, format!("{what} has an `{wanted}`: write `ctx: {wanted}`"));
         } else if self.kind == Kind::Activity && self.function.is_contract() {
-            self.errors
-                .at(arg, "a contract lists what callers pass: leave the context to the function that has the code");
+            self.errors.at(arg, "a contract lists only inputs: leave the context to the function that has the code");
         } else if self.has_context {
-            self.errors.at(arg, "there is one context, and it is there already: remove this one");
+            self.errors.at(arg, "a function takes one context: remove this second one");
         } else if !self.params.is_empty() {
             self.errors.at(arg, format!("the context goes first: move `ctx: {wanted}` to the front"));
         } else if borrowed {
@@ -74,12 +75,10 @@ impl<'a> Params<'a> {
 
     fn state(&mut self, arg: &PatType, ty: &Type) {
         if self.kind == Kind::Orchestration {
-            let message =
-                "an orchestration is replayed, on any node: take what you need as an input, or use it in an activity";
+            let message = "an orchestration is replayed, on any node: take the value as an input, or use the state in an activity";
             self.errors.at(&arg.ty, message);
         } else if self.function.is_contract() {
-            self.errors
-                .at(arg, "a contract lists what callers pass: leave the state to the function that has the code");
+            self.errors.at(arg, "a contract lists only inputs: leave the state to the function that has the code");
         }
         self.params.push(Param::State(Box::new(ty.clone())));
     }
@@ -105,20 +104,19 @@ impl<'a> Params<'a> {
             self.errors.at(name, message);
         }
         match (self.patterns.as_slice(), self.inputs.as_mut_slice()) {
-            // A single input is stored as it is, under no name.
+            // A single input is stored without a name.
             ([pattern], [input]) if name_of(pattern).is_none() => "_".clone_into(&mut input.key),
             ([] | [_], _) => {}
             _ => self.names(),
         }
     }
 
-    /// Several inputs are stored as an object, so each needs a name of its own.
+    /// Checks that several inputs have different names, since they are stored as an object.
     fn names(&mut self) {
         let mut keys = HashSet::new();
         for (pattern, input) in self.patterns.iter().zip(&self.inputs) {
             if name_of(pattern).is_none() {
-                let message = "with several inputs each is stored under its name: name this one here, and take it \
-                               apart in the body";
+                let message = "several inputs are stored by name: give this one a name, and destructure it in the body";
                 self.errors.at(pattern, message);
             } else if !keys.insert(&input.key) {
                 let message = format!(
@@ -131,7 +129,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// What the type of a parameter makes of it.
+/// The role of a parameter, by its type.
 enum Role<'a> {
     Context {
         of: Kind,
@@ -161,7 +159,7 @@ fn role(ty: &Type) -> Role<'_> {
     }
 }
 
-/// The name that a pattern gives to the whole value.
+/// Returns the name that a pattern gives to the whole value.
 fn name_of(pattern: &Pat) -> Option<&Ident> {
     match pattern {
         Pat::Ident(name) => Some(&name.ident),
@@ -170,7 +168,8 @@ fn name_of(pattern: &Pat) -> Option<&Ident> {
     }
 }
 
-/// The input under the name by which it is stored. An underscore that only silences "unused" must not change that.
+/// Returns the name under which an input is stored. A leading underscore, which only silences a lint, must not change
+/// it.
 fn stored_name(ident: Ident) -> Ident {
     let name = ident.unraw().to_string();
     match syn::parse_str::<Ident>(name.trim_start_matches('_')) {

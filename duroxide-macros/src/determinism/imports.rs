@@ -8,20 +8,20 @@ use syn::{Ident, ItemUse, UseTree};
 
 use crate::determinism::path::is_punct;
 
-/// Longer chains of `use a as b; use b as c;` are not followed.
+/// The limit of chains of `use a as b; use b as c;`.
 const LONGEST_CHAIN: usize = 8;
 
-/// What names stand for. Globs are not seen through.
+/// The full paths of imported names. Globs are not resolved.
 #[derive(Clone, Default)]
 pub(crate) struct Imports(HashMap<String, Vec<String>>);
 
 impl Imports {
-    /// These, and the ones that stand directly among the tokens of a block.
+    /// Adds the imports that are directly among the tokens of a block.
     pub(crate) fn with_items_in(&self, tokens: &[TokenTree]) -> Self {
         let mut all = self.clone();
         for at in 0..tokens.len() {
             if let Some(end) = end_of_use(tokens, at) {
-                // What does not parse is the compiler's to report.
+                // The compiler reports an item that does not parse.
                 if let Ok(item) = syn::parse2::<ItemUse>(tokens[at..end].iter().cloned().collect()) {
                     all.add(&mut Vec::new(), &item.tree);
                 }
@@ -56,7 +56,7 @@ impl Imports {
         }
     }
 
-    /// The full path, as far as the body tells. `None`: it is in the user's own crate.
+    /// Resolves a path with the imports of the body. Returns `None` for a path in the user's own crate.
     pub(crate) fn resolve(&self, written: &[String]) -> Option<Vec<String>> {
         let mut path = written.to_vec();
         for _ in 0..LONGEST_CHAIN {
@@ -72,10 +72,10 @@ fn text(ident: &Ident) -> String {
     ident.unraw().to_string()
 }
 
-/// Where a `use` item that begins here ends.
+/// Returns the end of a `use` item that begins at this token.
 pub(crate) fn end_of_use(tokens: &[TokenTree], at: usize) -> Option<usize> {
     let is_use = matches!(tokens.get(at), Some(TokenTree::Ident(ident)) if *ident == "use");
-    // `impl Trait + use<'a>` is another thing.
+    // `impl Trait + use<'a>` is not an item.
     if !is_use || is_punct(tokens.get(at + 1), '<') {
         return None;
     }

@@ -1,7 +1,7 @@
-//! Reads the body of an orchestration for what a replay cannot repeat.
+//! Finds calls in the body of an orchestration that a replay cannot repeat.
 //!
-//! It works on tokens, so that it sees into macro invocations and half-typed code. Its limits are those of tokens: see
-//! the documentation of `#[orchestration]`.
+//! The check works on tokens, so that it covers macro invocations and half-typed code. For its limits, see the
+//! documentation of `#[orchestration]`.
 
 mod imports;
 mod opt_out;
@@ -15,14 +15,15 @@ pub(crate) use self::opt_out::without_marks;
 use self::path::Path;
 use crate::errors::Errors;
 
-const OPT_OUT: &str = "If it cannot change what the orchestration does, mark the statement `#[allow_nondeterminism]`.";
+const OPT_OUT: &str =
+    "If it cannot change the decisions of the orchestration, mark the statement `#[allow_nondeterminism]`.";
 
-/// Notes every path in the body that cannot be replayed.
+/// Reports every path in the body that cannot be replayed.
 pub(crate) fn check(body: &Group, errors: &mut Errors) {
     block(body.stream(), &Imports::default(), errors);
 }
 
-/// Judges what stands between two delimiters. `use` items count in the whole block, also above them.
+/// Judges the tokens of a block. Its `use` items apply to the whole block, also above them.
 fn block(tokens: TokenStream, outer: &Imports, errors: &mut Errors) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let imports = outer.with_items_in(&tokens);
@@ -32,7 +33,7 @@ fn block(tokens: TokenStream, outer: &Imports, errors: &mut Errors) {
     }
 }
 
-/// Judges what begins at a token; returns where the next thing begins.
+/// Judges the path, block or item that begins at a token; returns the position behind it.
 fn step(tokens: &[TokenTree], at: usize, imports: &Imports, errors: &mut Errors) -> usize {
     if let Some(end) = opt_out::end(tokens, at).or_else(|| imports::end_of_use(tokens, at)) {
         return end;
@@ -49,7 +50,7 @@ fn step(tokens: &[TokenTree], at: usize, imports: &Imports, errors: &mut Errors)
 fn judge(path: &Path<'_>, imports: &Imports, errors: &mut Errors) {
     let written = path.segments();
     let Some(named) = imports.resolve(&written) else { return };
-    // A bare name that no `use` in the body explains, or that is not called, may be anything.
+    // A bare name that the body does not import, or does not call, may be anything.
     if written.len() == 1 && (named.len() == 1 || !path.is_called()) {
         return;
     }
@@ -64,7 +65,7 @@ fn judge(path: &Path<'_>, imports: &Imports, errors: &mut Errors) {
     errors.at(path.tokens(), format!("`{written}`{full} cannot be replayed: {reason}\n{OPT_OUT}"));
 }
 
-/// Whether a `select!` begins with `biased;`.
+/// Returns true if a `select!` begins with `biased;`.
 fn is_biased(body: &Group) -> bool {
     debug_assert_ne!(body.delimiter(), Delimiter::None, "a macro has real delimiters");
     body.stream().into_iter().next().is_some_and(|token| token.to_string() == "biased")

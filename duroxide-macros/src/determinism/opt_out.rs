@@ -1,4 +1,5 @@
-//! `#[allow_nondeterminism]`: how far it reaches, and taking it out, since the compiler does not know it.
+//! `#[allow_nondeterminism]`: the code that a mark covers, and its removal, since the compiler does not know the
+//! attribute.
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
@@ -6,7 +7,7 @@ use crate::determinism::path::{is_colons, is_punct};
 
 const MARK: &str = "allow_nondeterminism";
 
-/// Keywords that a statement begins with which may end with a block instead of `;`.
+/// The first keywords of statements that may end with a block instead of `;`.
 const BLOCK_LIKE: &[&str] = &["if", "match", "for", "while", "loop", "unsafe", "async", "const", "fn", "mod", "impl"];
 
 fn is_mark(tokens: &[TokenTree], at: usize) -> bool {
@@ -18,7 +19,7 @@ fn is_mark(tokens: &[TokenTree], at: usize) -> bool {
     }
 }
 
-/// Where the statement or expression ends that a mark at this token opts out.
+/// Returns the end of the statement or expression that a mark at this token covers.
 pub(crate) fn end(tokens: &[TokenTree], at: usize) -> Option<usize> {
     is_mark(tokens, at).then(|| end_of_marked(tokens, at + 2))
 }
@@ -38,7 +39,7 @@ fn end_of_marked(tokens: &[TokenTree], start: usize) -> usize {
                 _ => {}
             },
             TokenTree::Group(group)
-                if ends_with_block && group.delimiter() == Delimiter::Brace && !goes_on(tokens, at + 1) =>
+                if ends_with_block && group.delimiter() == Delimiter::Brace && !continues(tokens, at + 1) =>
             {
                 return at + 1;
             }
@@ -48,7 +49,7 @@ fn end_of_marked(tokens: &[TokenTree], start: usize) -> usize {
     tokens.len()
 }
 
-/// Other attributes between the mark and what it stands on.
+/// Skips other attributes behind the mark.
 fn after_attributes(tokens: &[TokenTree], mut at: usize) -> usize {
     while is_punct(tokens.get(at), '#') && matches!(tokens.get(at + 1), Some(TokenTree::Group(_))) {
         at += 2;
@@ -65,8 +66,8 @@ fn is_block_like(tokens: &[TokenTree], start: usize) -> bool {
     }
 }
 
-/// Whether the expression goes on after its block: `else`, `.await`, `?`.
-fn goes_on(tokens: &[TokenTree], at: usize) -> bool {
+/// Returns true if the expression continues after its block: `else`, `.await`, `?`.
+fn continues(tokens: &[TokenTree], at: usize) -> bool {
     let next = tokens.get(at);
     is_keyword(next, &["else"]) || is_punct(next, '.') || is_punct(next, '?')
 }
@@ -75,12 +76,12 @@ fn is_keyword(token: Option<&TokenTree>, keywords: &[&str]) -> bool {
     matches!(token, Some(TokenTree::Ident(ident)) if keywords.iter().any(|keyword| ident == keyword))
 }
 
-/// The body without the marks. Groups without any stay the ones that the compiler gave.
+/// Removes the marks from the body. Groups without marks are kept as they are, with their spans.
 pub(crate) fn without_marks(body: &Group) -> Group {
     stripped(body).unwrap_or_else(|| body.clone())
 }
 
-/// `None`: there was no mark.
+/// Removes the marks from a group; returns `None` if there are none.
 fn stripped(group: &Group) -> Option<Group> {
     let tokens: Vec<TokenTree> = group.stream().into_iter().collect();
     let mut kept = TokenStream::new();

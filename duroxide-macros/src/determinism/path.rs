@@ -6,12 +6,12 @@ use proc_macro2::{Delimiter, Group, Spacing, TokenStream, TokenTree};
 pub(crate) struct Path<'a> {
     tokens: &'a [TokenTree],
     rest: &'a [TokenTree],
-    /// Where the path ends among the tokens that it was found in.
+    /// The position behind the path.
     pub(crate) end: usize,
 }
 
 impl<'a> Path<'a> {
-    /// The path that begins at this token. Methods and fields are none.
+    /// Returns the path that begins at this token. Methods and fields are not paths.
     pub(crate) fn at(tokens: &'a [TokenTree], at: usize) -> Option<Self> {
         let start = at;
         let at = if is_colons(tokens, at) { at + 2 } else { at };
@@ -25,7 +25,7 @@ impl<'a> Path<'a> {
         Some(Self { tokens: &tokens[start..end], rest: &tokens[end..], end })
     }
 
-    /// The names, without `r#`.
+    /// Returns the names, without `r#`.
     pub(crate) fn segments(&self) -> Vec<String> {
         let names = self.tokens.iter().filter_map(|token| match token {
             TokenTree::Ident(ident) => Some(ident.to_string()),
@@ -38,7 +38,7 @@ impl<'a> Path<'a> {
         self.tokens.iter().cloned().collect()
     }
 
-    /// What a macro invocation gives to the macro of this path.
+    /// Returns the body of the macro invocation, if the path is that of a macro.
     pub(crate) fn macro_body(&self) -> Option<&'a Group> {
         match self.rest {
             [TokenTree::Punct(bang), TokenTree::Group(body), ..] if bang.as_char() == '!' => Some(body),
@@ -46,7 +46,7 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// Whether arguments follow, of a function or a macro.
+    /// Returns true if arguments follow, of a function or a macro.
     pub(crate) fn is_called(&self) -> bool {
         let is_function = match self.rest.first() {
             Some(TokenTree::Group(arguments)) => arguments.delimiter() == Delimiter::Parenthesis,
@@ -67,7 +67,7 @@ pub(crate) fn is_punct(token: Option<&TokenTree>, c: char) -> bool {
     matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == c)
 }
 
-/// Whether this is a field or method, `x.name`, and not the end of a range, `0..name`.
+/// Returns true if this is a field or method, `x.name`, and not the end of a range, `0..name`.
 fn follows_dot(tokens: &[TokenTree], at: usize) -> bool {
     let is_dot = |back: usize| at.checked_sub(back).is_some_and(|at| is_punct(tokens.get(at), '.'));
     is_dot(1) && !is_dot(2)

@@ -1,14 +1,14 @@
-//! What cannot be replayed, and what to use instead.
+//! The paths that cannot be replayed, and their alternatives.
 
-/// Which paths a rule means.
+/// The paths of a rule.
 enum Match {
-    /// What runs in this module or crate: functions and associated functions, not types, variants and constants.
+    /// All functions and associated functions in this module or crate; not types, variants and constants.
     In(&'static str),
-    /// These functions of this module, also when only its last name is written, as after `use std::thread;`.
+    /// These functions of this module, if only the last name of the module is written, as after `use std::thread;`.
     Short(&'static str, &'static [&'static str]),
-    /// An associated function of a well-known type of one of these crates, or of an unknown one.
+    /// Associated functions of a well-known type of one of these crates, or of a type whose crate is not written.
     Of(&'static [&'static str], &'static str, &'static [&'static str]),
-    /// Exactly this.
+    /// Exactly this path.
     Exactly(&'static str),
 }
 
@@ -17,18 +17,18 @@ use Match::{Exactly, In, Of, Short};
 const CLOCK: &str = "a replay sees another time. Use `ctx.now()`.";
 const TIMER: &str =
     "its timer is lost with the process. Use `ctx.sleep(..)`; for a time limit, put it into `select!` beside the call.";
-const SPAWN: &str = "what it starts runs outside of the orchestration and is lost with the process. Await calls, several \
+const SPAWN: &str = "its task runs outside of the orchestration and is lost with the process. Await calls, several \
                      at once with `join!`, and leave other work to an activity.";
 const THREAD: &str = "threads are not part of history. Use `ctx.sleep(..)` to wait, and an activity for work.";
 const RANDOM: &str = "a replay gets another value. Use `ctx.random()`.";
 const UNIQUE_ID: &str = "a replay gets another id. Use `ctx.uuid()`.";
-const IO: &str = "a replay may find something else. Do it in an activity, and use what that returns.";
+const IO: &str = "a replay may see other data. Do it in an activity, and use its result.";
 const SELECT: &str = "it picks among the ready branches at random. Use `select!` of duroxide";
 
-/// Which crates have a type of this name that reads the clock.
+/// The crates with types that read the clock.
 const CLOCKS: &[&str] = &["std", "tokio", "chrono", "time", "jiff", "web_time", "quanta", "coarsetime"];
 
-/// The first that matches counts.
+/// The rules; the first match counts.
 const RULES: &[(Match, &str)] = &[
     (Of(CLOCKS, "Instant", &["now"]), CLOCK),
     (Of(CLOCKS, "SystemTime", &["now"]), CLOCK),
@@ -76,18 +76,18 @@ const RULES: &[(Match, &str)] = &[
     (In("ureq"), IO),
 ];
 
-/// What only carries a value: it gives the same on every replay.
+/// Types that only carry a value, which is the same on every replay.
 const HARMLESS_TYPES: &[&str] = &["Duration"];
 
-/// Generators that are seeded with a value of the orchestration give the same on every replay.
+/// Constructors of generators that a value of the orchestration seeds, so that they repeat on replay.
 const HARMLESS_FUNCTIONS: &[&str] = &["seed_from_u64", "from_seed"];
 
-/// Why this path cannot be replayed.
+/// Returns the reason why this path cannot be replayed.
 pub(crate) fn of_path(path: &[String]) -> Option<&'static str> {
-    RULES.iter().find(|(rule, _)| rule.means(path)).map(|(_, reason)| *reason)
+    RULES.iter().find(|(rule, _)| rule.matches(path)).map(|(_, reason)| *reason)
 }
 
-/// Why the macro of this path cannot be replayed.
+/// Returns the reason why the macro of this path cannot be replayed.
 pub(crate) fn of_macro(path: &[String], biased: bool) -> Option<String> {
     match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tokio", "select"] if !biased => Some(format!("{SELECT}, or begin with `biased;`.")),
@@ -97,7 +97,7 @@ pub(crate) fn of_macro(path: &[String], biased: bool) -> Option<String> {
 }
 
 impl Match {
-    fn means(&self, path: &[String]) -> bool {
+    fn matches(&self, path: &[String]) -> bool {
         match self {
             Self::In(module) => is_in(path, module) && runs(path),
             Self::Short(module, functions) => {
@@ -122,7 +122,7 @@ fn is_in(path: &[String], module: &str) -> bool {
     module.split("::").all(|name| names.next().is_some_and(|segment| segment == name)) && names.next().is_some()
 }
 
-/// Whether the path ends in a function, as far as its name tells.
+/// Returns true if the path ends in a function, judged by its lowercase name.
 fn runs(path: &[String]) -> bool {
     let is_function = path.last().is_some_and(|last| last.starts_with(|c: char| c.is_lowercase()));
     let harmless = path.last().is_some_and(|last| HARMLESS_FUNCTIONS.contains(&last.as_str()))

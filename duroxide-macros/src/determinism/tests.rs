@@ -1,4 +1,4 @@
-//! What is refused, what is left alone, and where an opt-out ends.
+//! Paths that are refused, paths that are accepted, and the end of an opt-out.
 
 use proc_macro2::Group;
 use quote::ToTokens;
@@ -10,7 +10,7 @@ fn body(code: &str) -> Group {
     syn::parse_str(&format!("{{ {code} }}")).expect("the test's code has balanced delimiters")
 }
 
-/// The paths that are refused, as they are written.
+/// Returns the refused paths, as they are written.
 fn refused(code: &str) -> Vec<String> {
     let mut errors = Errors::default();
     check(&body(code), &mut errors);
@@ -65,7 +65,7 @@ fn every_rule_finds_its_path() {
 }
 
 #[test]
-fn the_remedy_is_named() {
+fn error_names_the_remedy() {
     for (path, remedy) in [
         ("tokio::time::sleep(d)", "ctx.sleep(..)"),
         ("Instant::now()", "ctx.now()"),
@@ -108,7 +108,7 @@ fn replayable_code_is_accepted() {
 }
 
 #[test]
-fn a_select_at_random_is_refused() {
+fn random_select_is_refused() {
     refuses("tokio::select! { _ = a => 1, _ = b => 2 }", &["tokio::select!"]);
     refuses("futures::select!(a => 1)", &["futures::select!"]);
     refuses("futures_util::select! { a => 1 }", &["futures_util::select!"]);

@@ -22,7 +22,7 @@ pub(crate) fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
             let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
             check::retry(args.retry.as_ref(), &function, &mut errors);
             match check::signature(Kind::Activity, &function, &mut errors) {
-                Err(remains) => fallback::function(Kind::Activity, &function, &identity, &remains),
+                Err(partial) => fallback::function(Kind::Activity, &function, &identity, &partial),
                 Ok(shape) => {
                     let inputs = &shape.inputs;
                     let expansion = Expansion {
@@ -56,7 +56,7 @@ pub(crate) fn methods(expansion: &Expansion<'_>) -> TokenStream {
     expansion.call("call_activity", "ActivityCall", "Calls the activity from an orchestration.")
 }
 
-/// The implementation, and its entry in the registry.
+/// Returns the implementation, and its entry in the registry.
 fn handler(expansion: &Expansion<'_>, shape: &Shape, args: &args::Activity) -> TokenStream {
     let (private, handle) = (expansion.private(), &expansion.identity.handle);
     let (trait_name, constructor) = match expansion.function.is_blocking() {
@@ -87,7 +87,7 @@ fn requires(expansion: &Expansion<'_>, shape: &Shape) -> Option<TokenStream> {
 fn is_retryable(retry: Option<&Retry>) -> Option<TokenStream> {
     let condition = retry?.condition.as_ref()?;
     let (check, error) = (local("check"), local("error"));
-    // With its type, so that a condition of another shape is an error at the condition.
+    // The explicit type moves the error about a wrong signature to the condition.
     let coerced = quote_spanned! {Place::of(condition).start=>
         let #check: fn(&Self::Error) -> ::core::primitive::bool = #condition;
     };
@@ -136,7 +136,7 @@ fn setter(name: &str, value: &impl ToTokens) -> TokenStream {
 }
 
 fn duration(duration: Duration) -> TokenStream {
-    // Parsed from whole microseconds that fit.
+    // Never saturates: the parser limits durations to 64 bits of microseconds.
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     quote!(::core::time::Duration::from_micros(#micros))
 }

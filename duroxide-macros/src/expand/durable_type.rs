@@ -7,7 +7,7 @@ use crate::expand::{Expansion, inputs, local};
 use crate::model::{Function, Identity, Kind, Place, Returns};
 
 impl Expansion<'_> {
-    /// The type of the same name, with its methods, and `impls` beside them.
+    /// Returns the type of the same name, with its methods and `impls`.
     pub(crate) fn durable_type(&self, methods: &TokenStream, impls: &TokenStream) -> TokenStream {
         let (Function { vis, .. }, Identity { handle, name, .. }) = (self.function, self.identity);
         let cfgs: Vec<_> = self.function.attrs_named("cfg").collect();
@@ -19,7 +19,7 @@ impl Expansion<'_> {
                  `{handle}::call(&ctx, ..)` as a child."
             ),
         };
-        // Where another item of this name is reported to be in the way; still the macro's for lints.
+        // A clash of names is reported at the function, while lints still see an item of the macro.
         let at_function = Span::call_site().located_at(self.function.sig.ident.span());
         let enumeration = quote_spanned!(at_function=> enum #handle {});
         quote! {
@@ -43,7 +43,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// `call(&ctx, ..)`
+    /// Returns the method `call(&ctx, ..)`.
     pub(crate) fn call(&self, library_fn: &str, future: &str, doc: &str) -> TokenStream {
         let (private, handle) = (self.private(), &self.identity.handle);
         let (library_fn, future) = (format_ident!("{library_fn}"), format_ident!("{future}"));
@@ -62,7 +62,7 @@ impl Expansion<'_> {
         )
     }
 
-    /// A method that takes `first` and the inputs, with the place of the user's function.
+    /// Returns a method that takes `first` and the inputs, at the place of the user's function.
     pub(crate) fn method(
         &self,
         name: &str,
@@ -91,7 +91,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// The implementation of that trait for a function that is right.
+    /// Returns the implementation of the contract trait.
     pub(crate) fn contract_impl(&self, returns: &Returns, more: Option<TokenStream>) -> TokenStream {
         let (private, contract, handle) = (self.private(), self.contract(), &self.identity.handle);
         let name = &self.identity.name;
@@ -116,14 +116,14 @@ impl Expansion<'_> {
     }
 }
 
-/// `type Name = ty;`, such that errors about the whole of it point at the type, too.
+/// Returns `type Name = ty;`, whose errors point at the type.
 fn associated(name: &str, ty: &TokenStream) -> TokenStream {
     let (name, place) = (format_ident!("{name}"), Place::of(ty));
     let start = place.cover(quote!(type #name));
     quote_spanned!(place.end=> #start = #ty;)
 }
 
-/// One of the two types of the returned `Result`, also when that is an alias. Errors about it point at `place`.
+/// Returns one of the two types of the returned `Result`, also of an alias. Errors about it point at `place`.
 pub(crate) fn part_of(private: &TokenStream, returns: &Returns, place: Place, which: &str) -> TokenStream {
     let (ty, which) = (&returns.ty, format_ident!("{which}"));
     place.cover(quote!(<#ty as #private::ResultTypes>::#which))

@@ -69,7 +69,7 @@ fn expand(args: Common, attrs: &[Attribute], ident: &Ident, item: &TokenStream, 
     }
 }
 
-/// The derives of serde that are not there yet.
+/// Returns the missing derives of serde.
 fn serde_derives(private: &TokenStream, ident: &Ident, attrs: &[Attribute]) -> Option<TokenStream> {
     let there: Vec<String> = attrs.iter().filter(|attr| attr.path().is_ident("derive")).flat_map(derived).collect();
     let missing = ["Serialize", "Deserialize"].into_iter().filter(|name| !there.iter().any(|there| there == name));
@@ -83,7 +83,7 @@ fn serde_derives(private: &TokenStream, ident: &Ident, attrs: &[Attribute]) -> O
     Some(quote!(#derives #location))
 }
 
-/// The names in `#[derive(..)]`, without their paths.
+/// Returns the names in `#[derive(..)]`, without their paths.
 fn derived(attr: &Attribute) -> Vec<String> {
     let paths = attr.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated).unwrap_or_default();
     paths.iter().filter_map(|path| path.segments.last()).map(|last| last.ident.to_string()).collect()

@@ -1,4 +1,4 @@
-//! How the runtime finds the function and calls it.
+//! The code through which the runtime finds the function and calls it.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -7,7 +7,7 @@ use crate::expand::{Expansion, inputs, local};
 use crate::model::{Param, Shape};
 
 impl Expansion<'_> {
-    /// `run`, which takes the input apart and calls the user's function.
+    /// Returns `run`, which unpacks the input and calls the user's function.
     pub(crate) fn run(&self, shape: &Shape) -> TokenStream {
         let private = self.private();
         let ident = &self.function.sig.ident;
@@ -26,7 +26,7 @@ impl Expansion<'_> {
             Param::Input(index) => inputs::unpack(&input, &shape.inputs, *index),
         });
         let result = self.returns_at().cover(quote!(::core::result::Result<Self::Output, Self::Error>));
-        // A future that is not `Send` is the function's fault.
+        // An error about a future that is not `Send` points at the function.
         let returns = match self.function.is_blocking() {
             true => result,
             false => quote_spanned! {ident.span()=>
@@ -41,7 +41,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// The entry by which the registry finds the function.
+    /// Returns the entry by which the registry finds the function.
     pub(crate) fn entry(&self, constructor: &str) -> TokenStream {
         let (private, handle, place) = (self.private(), &self.identity.handle, self.place());
         let annotated = quote!(#private::Annotated);
@@ -56,18 +56,18 @@ impl Expansion<'_> {
         }
     }
 
-    /// The entry by which a function without a body is compared with its code.
+    /// Returns the entry by which a function without a body is compared with its code.
     pub(crate) fn contract_entry(&self, constructor: &str) -> TokenStream {
         let (private, handle, place) = (self.private(), &self.identity.handle, self.place());
         let constructor = format_ident!("{constructor}");
         quote!(#private::inventory::submit! { #private::Contract::#constructor::<#handle>(#place) })
     }
 
-    /// The place of the function in the source.
+    /// Returns the place of the function in the source.
     fn place(&self) -> TokenStream {
         let private = self.private();
         let doc = self.function.first_doc_line();
-        // At the user's function, so that the place is its line.
+        // The span of the user's function makes this its line.
         let line = quote_spanned!(self.function.sig.ident.span()=> ::core::line!());
         let file = quote_spanned!(self.function.sig.ident.span()=> ::core::file!());
         quote! {

@@ -1,4 +1,4 @@
-//! How the inputs are stored: none as `null`, one as it is, several as an object keyed by parameter name.
+//! The stored form of the inputs: none as `null`, one as its own JSON, several as an object keyed by parameter name.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote};
@@ -7,7 +7,7 @@ use syn::Signature;
 use crate::expand::{private, serde_derive};
 use crate::model::{Identity, Input, Place};
 
-/// The type of the stored input, and its definition if it has one of its own.
+/// Returns the definition of the stored input, if it needs one, and its type.
 pub(crate) fn stored(identity: &Identity, sig: &Signature, inputs: &[Input]) -> (TokenStream, TokenStream) {
     match inputs {
         [] => (TokenStream::new(), quote!(())),
@@ -28,7 +28,7 @@ fn object(private: &TokenStream, sig: &Signature, inputs: &[Input]) -> TokenStre
     }
 }
 
-/// The stored input, made of the parameters of `call`.
+/// Returns the stored input, made of the parameters of `call`.
 pub(crate) fn pack(inputs: &[Input]) -> TokenStream {
     match inputs {
         [] => quote!(()),
@@ -40,7 +40,7 @@ pub(crate) fn pack(inputs: &[Input]) -> TokenStream {
     }
 }
 
-/// One input out of what was stored.
+/// Returns one input of a stored one.
 pub(crate) fn unpack(stored: &Ident, inputs: &[Input], index: usize) -> TokenStream {
     match inputs {
         [_] => stored.to_token_stream(),

@@ -1,4 +1,4 @@
-//! What the attributes turn into: the item itself, a type of the same name, and the traits on it.
+//! The expansions of the attributes: the item itself, a type of the same name, and its traits.
 
 mod activity;
 mod durable_type;
@@ -18,7 +18,7 @@ pub(crate) use self::orchestration::{methods as orchestration_methods, orchestra
 use crate::errors::Errors;
 use crate::model::{Function, Identity, Input, Kind, Place};
 
-/// Parses the function; if it is none, the tokens go back to the compiler with the error.
+/// Parses the function. For another item, reports the error and returns the tokens unchanged.
 fn parse(item: TokenStream, errors: &mut Errors) -> Result<Function, TokenStream> {
     syn::parse2(item.clone()).map_err(|error| {
         errors.push(error);
@@ -31,19 +31,19 @@ pub(crate) struct Expansion<'a> {
     pub(crate) kind: Kind,
     pub(crate) function: &'a Function,
     pub(crate) identity: &'a Identity,
-    /// What `call` and `start` take.
+    /// The parameters of `call` and `start`.
     pub(crate) inputs: &'a [Input],
-    /// A stand-in for a function that is wrong: it has the methods, but they do nothing.
+    /// True for a wrong function: its type has the methods, but they do nothing.
     pub(crate) stub: bool,
 }
 
 impl Expansion<'_> {
-    /// The module that all generated paths begin with.
+    /// Returns the module of all generated paths.
     pub(crate) fn private(&self) -> TokenStream {
         private(&self.identity.root)
     }
 
-    /// The function as the user wrote it. The lints are those that the rules of this framework make users break.
+    /// Returns the function as the user wrote it. The allowed lints are those that the rules of this framework violate.
     pub(crate) fn function(&self) -> TokenStream {
         let function = self.function;
         quote! {
@@ -57,7 +57,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// The trait that callers link: `Activity` or `Orchestration`.
+    /// Returns the trait that callers link: `Activity` or `Orchestration`.
     pub(crate) fn contract(&self) -> TokenStream {
         let private = self.private();
         match self.kind {
@@ -66,7 +66,7 @@ impl Expansion<'_> {
         }
     }
 
-    /// Where the return type is written.
+    /// Returns the place of the return type.
     fn returns_at(&self) -> Place {
         match &self.function.sig.output {
             ReturnType::Type(_, ty) => Place::of(ty),
@@ -75,16 +75,17 @@ impl Expansion<'_> {
     }
 }
 
-/// A name that cannot meet one of the user's.
+/// Returns a name that cannot clash with one of the user's.
 pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
-/// `#[derive(..)]` of traits of serde. Some errors of a derive sit on its name, so that is put where the fault is.
+/// Returns a `#[derive(..)]` of serde's traits. Some errors of a derive point at its name, so the name is moved to
+/// `place`.
 pub(crate) fn serde_derive(private: &TokenStream, traits: &[&str], place: Place) -> TokenStream {
     let paths = traits.iter().map(|name| {
         let name = format_ident!("{name}");
-        // All of it, since `::` of two places is at neither.
+        // All tokens are moved, since a `::` between two places would be at neither.
         let path = quote!(#private::serde::#name).into_iter().map(|mut token| {
             token.set_span(place.start);
             token

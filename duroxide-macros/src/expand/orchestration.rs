@@ -24,7 +24,7 @@ pub(crate) fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream
             let checked = check::signature(Kind::Orchestration, &function, &mut errors);
             body(&mut function, args.allowed, &mut errors);
             match checked {
-                Err(remains) => fallback::function(Kind::Orchestration, &function, &identity, &remains),
+                Err(partial) => fallback::function(Kind::Orchestration, &function, &identity, &partial),
                 Ok(shape) => {
                     let inputs = &shape.inputs;
                     let kind = Kind::Orchestration;
@@ -38,7 +38,7 @@ pub(crate) fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream
     quote!(#expanded #errors)
 }
 
-/// Judges the body, and takes out the marks that were meant for that.
+/// Checks that the body is deterministic, and removes the opt-out marks.
 fn body(function: &mut Function, allowed: bool, errors: &mut Errors) {
     if let Some(body) = &mut function.body {
         if !allowed {
@@ -76,14 +76,14 @@ pub(crate) fn methods(expansion: &Expansion<'_>, version: Option<&str>) -> Token
     let instance = quote!(#client: &#private::Client, #id: impl ::core::convert::AsRef<::core::primitive::str>);
     let start = expansion.method(
         "start",
-        "Starts an instance under this id, which names it from then on.",
+        "Starts an instance with this id.",
         &instance,
         &quote!(#private::StartCall<#handle>),
         |input| quote!(#private::start::<#handle>(#client, #id, #input)),
     );
     let again = expansion.method(
         "continue_as_new",
-        "Ends this execution and begins the next one with a fresh history: `return` what this gives, awaited.",
+        "Ends this execution and begins the next one with an empty history: `return` the awaited result.",
         &quote!(#ctx: &#private::OrchestrationContext),
         &quote!(#private::ContinueAsNew<
             ::core::result::Result<<#handle as #private::Orchestration>::Output, <#handle as #private::Orchestration>::Error>
@@ -95,7 +95,7 @@ pub(crate) fn methods(expansion: &Expansion<'_>, version: Option<&str>) -> Token
         #vis const VERSION: &'static ::core::primitive::str = #version;
         #call
         #start
-        #[doc = "The handle of an instance, which may or may not have been started."]
+        #[doc = "Returns the handle of an instance, which may not exist yet."]
         #vis fn handle(#instance) -> #private::Handle<#handle> { #private::handle::<#handle>(#client, #id) }
         #again
     }

@@ -1,11 +1,11 @@
-//! What can be said of expansions without a compiler.
+//! Tests of expansions that need no compiler.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
 
 use crate::expand::{activity, event, orchestration};
 
-/// The paths that begin with `::`, by their first name.
+/// Returns the first names of the paths that begin with `::`.
 fn roots(tokens: TokenStream) -> Vec<String> {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let is_colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
@@ -129,7 +129,7 @@ fn contract_has_no_function_and_an_entry_of_its_own() {
 }
 
 #[test]
-fn the_first_line_of_the_documentation_is_kept() {
+fn first_line_of_the_documentation_is_kept() {
     let text = orchestration(quote!(), function()).to_string();
     assert!(text.contains("doc : \"Does it.\""), "{text}");
 }

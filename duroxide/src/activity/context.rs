@@ -46,22 +46,23 @@ impl ActivityContext {
         self.0.attempt
     }
 
-    /// Returns the headers of the orchestration that called the activity: those given at its start, such as a trace context.
+    /// Returns the headers of the orchestration that called the activity, such as a trace context. They are given at its
+    /// start.
     pub fn headers(&self) -> &TextMap {
         &self.0.headers
     }
 
-    /// Returns a key that is the same in every attempt of this call, and different for every other call. Pass it to external
-    /// services, so that a repeated attempt has no second effect.
+    /// Returns a key that is the same in every attempt of this call, and different for every other call. Pass it to
+    /// external services, so that a repeated attempt has no second effect.
     pub fn idempotency_key(&self) -> String {
         idempotency_key(&self.0.id.execution, self.0.id.call)
     }
 
-    /// Resolves when this attempt is cancelled: its call was dropped, its orchestration has ended, or the time limit of a blocking
-    /// activity has passed.
+    /// Resolves when this attempt is cancelled: its call was dropped, its orchestration has ended, or the time limit of
+    /// a blocking activity has passed.
     ///
-    /// An activity that never asks is dropped at its next await; one that has asked decides when to finish. Blocking code cannot be
-    /// dropped: it holds its permit of `RuntimeOptions::max_blocking_activities` until it returns.
+    /// An activity that never asks is dropped at its next await; one that has asked decides when to finish. Blocking
+    /// code cannot be dropped: it holds its permit of `RuntimeOptions::max_blocking_activities` until it returns.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.

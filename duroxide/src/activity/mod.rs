@@ -45,8 +45,8 @@ use crate::policy::ActivityOptions;
 pub trait Activity: Sized + 'static {
     /// The recorded name: unique in a registry.
     const NAME: &'static str;
-    /// The names of the parameters that make up its input, in their order: neither the context nor states. The macros set
-    /// them, so that the start of a runtime can compare a contract with its code. `None`: unknown.
+    /// The names of the parameters that make up its input, in their order, without the context and states. The macros
+    /// set them, so that a runtime can compare a contract with its code at its start. `None`: unknown.
     const PARAMETERS: Option<&'static [&'static str]> = None;
     /// The type of its input.
     type Input: Serialize + DeserializeOwned + Send + 'static;
@@ -82,7 +82,8 @@ pub trait ActivityFn: Activity {
     fn run(ctx: ActivityContext, input: Self::Input) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 }
 
-/// An activity that blocks its thread, with its code. `#[activity]` implements it for a plain `fn`. It runs on a separate pool of threads.
+/// An activity that blocks its thread, with its code. `#[activity]` implements it for a plain `fn`. It runs on a
+/// separate pool of threads.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a blocking activity with its code here",
     note = "an `async fn` is an `ActivityFn`, and a contract without a body has no code; `Registry::with` takes every \

@@ -79,10 +79,10 @@ struct Row {
 codes! {
     // The code of an orchestration.
     "0001" Nondeterminism "nondeterminism" Application
-        "on replay the code decided something else than its history records"
-        "deploy code that decides as recorded, or give the change a version of its own; then resume the instance";
+        "on replay a decision of the code differs from the history"
+        "deploy code that decides as recorded, or give the change a new version; then resume the instance";
     "0002" HistoryLeftOver "history left over" Application
-        "on replay the code came to its end before its history did"
+        "on replay the code ended before its history"
         "deploy code that takes the recorded steps, or give the change a version of its own; then resume the instance";
     "0003" NonDurableWait "non-durable wait" Application
         "an orchestration waits for something that is not durable"
@@ -97,7 +97,7 @@ codes! {
         "an orchestration has not returned from a poll for too long"
         "move blocking or long computations into an activity, and make sure that every loop awaits or ends";
     "0007" CrashLoop "crash on every attempt" Application
-        "the process died each time that it ran this, the last time with nothing else"
+        "the process died on every attempt to run this, the last time with no other work"
         "look for aborts, stack overflows and memory use in this code; deploy a fix; then resume the instance";
 
     // Stored data that cannot be read.
@@ -109,18 +109,18 @@ codes! {
         "deploy the version that wrote it or a newer one; if the row is damaged, restore it from a backup";
     "0022" UnreadableInput "unreadable input" Application
         "the input of an orchestration is not of the type that its function takes"
-        "deploy code whose type reads what was given (`#[serde(default)]` for new fields); then resume the instance";
+        "deploy code whose type reads the stored value (`#[serde(default)]` for new fields); then resume the instance";
     "0023" UnreadableResult "unreadable result" Application
         "an output, an error or an event is not of the type that the code waits for"
-        "deploy code whose type reads what is recorded (`#[serde(default)]` for new fields); then resume the instance";
+        "deploy code whose type reads the recorded value (`#[serde(default)]` for new fields); then resume the instance";
     "0024" UnreadableActivityInput "unreadable activity input" Application
         "the input of an activity is not of the type that its function takes"
-        "deploy an activity whose type reads what was given; then resume the instance";
+        "deploy an activity whose type reads the stored value; then resume the instance";
 
     // Registration and linking.
     "0040" MissingState "missing state" Configuration
-        "a function takes a `State<T>` that the runtime was not given"
-        "give it with `Runtime::builder().state(..)`";
+        "a function takes a `State<T>` that the runtime does not have"
+        "provide it with `Runtime::builder().state(..)`";
     "0041" DuplicateRegistration "duplicate registration" Configuration
         "two functions are registered under the same name and version"
         "rename one with `name = \"..\"`, give it another version, or link only one of the crates";
@@ -128,14 +128,14 @@ codes! {
         "a crate whose functions are expected is not part of the program"
         "name it once in the program, as in `use billing as _;`";
     "0043" ContractMismatch "contract mismatch" Configuration
-        "a contract and the function that carries it out do not take the same parameters"
+        "a contract and the function that implements it do not take the same parameters"
         "give both the same parameters, by number and name";
     "0044" VersionNotRegistered "version not registered" Configuration
-        "the version that was asked for is not registered"
-        "deploy a node with that version, or ask for one that is registered";
+        "the requested version is not registered"
+        "deploy a node with that version, or request one that is registered";
     "0045" NotConfigured "not configured" Configuration
-        "the runtime or the client was not told something that it needs, or something that cannot be"
-        "set what the message names";
+        "a setting of the runtime or the client is missing or invalid"
+        "set the option that the message names";
 
     "0046" AdminNotSupported "administration not supported" Configuration
         "the storage provider does not list, delete or prune instances"
@@ -147,19 +147,19 @@ codes! {
         "use 1 to 255 bytes for an instance id, 1 to 128 for a name, without control characters";
     "0061" InstanceExists "instance exists" Application
         "an instance with this id exists already"
-        "choose another id, or say with `if_exists(..)` what is to happen";
+        "choose another id, or set `if_exists(..)`";
     "0062" InstanceNotFound "instance not found" Application
         "no instance has this id"
         "check the id; the instance may have been deleted, or live in another database or namespace";
     "0063" InstanceFinished "instance finished" Application
-        "the instance has come to its end and takes nothing more"
+        "the instance has ended and accepts no more messages"
         "check its status before, or start a new instance";
     "0064" InstanceLive "instance live" Application
-        "only an instance that has come to its end can be deleted"
+        "only an instance that has ended can be deleted"
         "cancel or terminate it first";
     "0065" InvalidPageToken "invalid page token" Application
         "a page token was not made by this storage"
-        "pass on the token of the page before as it is, or begin with the first page";
+        "pass the token of the previous page unchanged, or begin with the first page";
 
     // Limits.
     "0080" PayloadRefused "payload refused" Application
@@ -178,20 +178,20 @@ codes! {
     // Storage and process.
     "0100" StorageFailed "storage failed" Infrastructure
         "the storage did not carry out an operation"
-        "see the operation and the cause in the message; the runtime goes on trying";
+        "see the operation and the cause in the message; the runtime keeps trying";
     "0101" SchemaNewer "schema newer" Configuration
         "the database was set up by a newer version than this one"
         "deploy the newer version, or use another database";
     "0102" LeaseLost "lease lost" Infrastructure
-        "the node was silent for too long, and others may have taken over what it owned"
-        "nothing at once, the node joins again; if it repeats, look for a stalled process or an unreachable storage";
+        "the node was silent for too long, and other nodes may have claimed its work"
+        "none at first, the node joins again; if it repeats, look for a stalled process or an unreachable storage";
     "0103" RuntimeStopped "runtime stopped" Infrastructure
         "the runtime has been shut down"
-        "start a runtime; what was accepted before goes on there";
+        "start a runtime; accepted work continues there";
 }
 
 impl ErrorCode {
-    /// The code: `DUR0001`.
+    /// Returns the code as text: `DUR0001`.
     pub const fn as_str(self) -> &'static str {
         self.row().code
     }
@@ -201,7 +201,7 @@ impl ErrorCode {
         self.row().name
     }
 
-    /// Whose trouble it is.
+    /// Returns the category.
     pub const fn category(self) -> Category {
         self.row().category
     }

@@ -15,15 +15,16 @@ pub use suspension::Suspension;
 /// The result of a user function that does not need an error type of its own.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error for user functions that need no error type of their own: `?` converts any error into it, and it can be stored.
+/// An error for user functions that need no error type of their own: `?` converts any error into it, and it can be
+/// stored.
 ///
 /// It keeps the messages of the error and of its sources, as text. `{}` shows the message, `{:#}` the message and its
 /// causes on one line, `{:?}` all of them on lines of their own.
 ///
-/// It does not implement [`std::error::Error`], since it could then not convert from all types that do. But it dereferences to
-/// one, and converts into `Box<dyn Error + Send + Sync>`. So it can be a `#[from]` of `thiserror`, and `?` works in functions
-/// that return boxed errors. [`from_boxed`](Error::from_boxed) converts a boxed error, or that of `anyhow`. The stored form is
-/// `{"message": "..", "causes": [".."]}`.
+/// It does not implement [`std::error::Error`], since it could then not convert from all types that do. But it
+/// dereferences to one, and converts into `Box<dyn Error + Send + Sync>`. So it can be a `#[from]` of `thiserror`, and
+/// `?` works in functions that return boxed errors. [`from_boxed`](Error::from_boxed) converts a boxed error, or that
+/// of `anyhow`. The stored form is `{"message": "..", "causes": [".."]}`.
 ///
 /// ```
 /// fn parse(text: &str) -> duroxide::Result<u32> {

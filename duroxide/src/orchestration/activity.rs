@@ -10,26 +10,26 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::call::{PendingCall, Place};
+use super::call::PendingCall;
 use crate::error::CallError;
 use crate::history::ActivityScheduled;
 use crate::id::{CallId, MAX_NAME, check_text};
 use crate::payload::{Payload, PayloadError};
 use crate::policy::{ActivityOptions, RetryPolicy};
-use crate::replay::{Core, op};
+use crate::replay::{CallSite, Core, op};
 
 /// A call of an activity: set its options, then `.await` it.
 ///
-/// The activity is scheduled when the call is first polled, or by [`start`](ActivityCall::start). Dropping the call before it
-/// has an outcome cancels the activity, unless it is [`detached`](ActivityCall::detached).
+/// The activity is scheduled when the call is first polled, or by [`start`](ActivityCall::start). Dropping the call
+/// before it has an outcome cancels the activity, unless it is [`detached`](ActivityCall::detached).
 ///
 /// # Errors
 /// Resolves to a [`CallError`]: the activity's own error, or the reason why there is none.
 ///
 /// # Cancel safety
 /// Dropping the call cancels the activity. The effects that the activity has had so far are not undone.
-#[must_use = "an activity is scheduled when its call is awaited, or by `.start()`; dropped, it is cancelled, unless it is \
-              `.detached()`: `let _ = ..` lets that go"]
+#[must_use = "an activity is scheduled when its call is awaited, or by `.start()`; dropping the call cancels the activity, \
+              unless it is `.detached()`: then write `let _ = ..`"]
 pub struct ActivityCall<T, E> {
     call: PendingCall,
     spec: Spec,
@@ -50,7 +50,7 @@ impl<T, E> ActivityCall<T, E> {
         name: &str,
         input: Result<Payload, PayloadError>,
         options: ActivityOptions,
-        place: Place,
+        place: CallSite,
     ) -> Self {
         let spec = Spec { name: name.to_owned(), input, options, tag: None, detached: false };
         Self { call: PendingCall::new(core, place), spec, result: PhantomData }
@@ -74,8 +74,8 @@ impl<T, E> ActivityCall<T, E> {
         self.with(Location::caller(), |spec| spec.options.schedule_to_close = Some(limit))
     }
 
-    /// Runs the activity only on nodes that serve this tag: nodes that list it in `RuntimeBuilder::tags`, and nodes that list no
-    /// tags and so serve all.
+    /// Runs the activity only on nodes that serve this tag: nodes that list it in `RuntimeBuilder::tags`, and nodes
+    /// that list no tags and so serve all.
     #[track_caller]
     pub fn tag(self, tag: impl Into<String>) -> Self {
         let tag = tag.into();
@@ -94,7 +94,7 @@ impl<T, E> ActivityCall<T, E> {
         self
     }
 
-    fn with(mut self, place: Place, change: impl FnOnce(&mut Spec)) -> Self {
+    fn with(mut self, place: CallSite, change: impl FnOnce(&mut Spec)) -> Self {
         if self.call.may_change(place) {
             change(&mut self.spec);
         }
@@ -108,7 +108,7 @@ impl<T, E> ActivityCall<T, E> {
 }
 
 impl Spec {
-    fn schedule(&mut self, core: &Core, call: CallId, place: Place) {
+    fn schedule(&mut self, core: &Core, call: CallId, place: CallSite) {
         match self.check(core, call) {
             Ok(input) => {
                 let Self { name, options, tag, detached, .. } = self;

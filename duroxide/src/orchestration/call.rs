@@ -1,6 +1,5 @@
 //! The common part of all durable calls.
 
-use std::panic::Location;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -10,16 +9,14 @@ use crate::error::CallError;
 use crate::history::Failure;
 use crate::id::CallId;
 use crate::payload::Payload;
-use crate::replay::{Core, Failed, Fault, Outcome};
+use crate::replay::{CallSite, Core, Failed, Fault, Outcome};
 
-/// The source location of a call in user code.
-pub(crate) type Place = &'static Location<'static>;
-
-/// A call, from its creation to its outcome. Its id is claimed when it is built, and it is scheduled when it is first polled.
+/// A call, from its creation to its outcome. Its id is claimed when it is built, and it is scheduled when it is first
+/// polled.
 pub(crate) struct PendingCall {
     pub(crate) core: Arc<Core>,
     pub(crate) id: CallId,
-    pub(crate) place: Place,
+    pub(crate) place: CallSite,
     stage: Stage,
 }
 
@@ -31,12 +28,12 @@ enum Stage {
 }
 
 impl PendingCall {
-    pub(crate) fn new(core: &Arc<Core>, place: Place) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, place: CallSite) -> Self {
         Self { core: core.clone(), id: core.claim(place), place, stage: Stage::Built }
     }
 
     /// Returns true if options may still be set; reports the misuse otherwise.
-    pub(crate) fn may_change(&self, place: Place) -> bool {
+    pub(crate) fn may_change(&self, place: CallSite) -> bool {
         if self.stage != Stage::Built {
             self.core.fail(Fault::late_option(place));
         }
@@ -44,7 +41,7 @@ impl PendingCall {
     }
 
     /// Schedules the call, unless it is scheduled already.
-    pub(crate) fn schedule(&mut self, schedule: impl FnOnce(&Core, CallId, Place)) {
+    pub(crate) fn schedule(&mut self, schedule: impl FnOnce(&Core, CallId, CallSite)) {
         if self.stage == Stage::Built {
             self.stage = Stage::Scheduled;
             schedule(&self.core, self.id, self.place);

@@ -5,8 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::call::Place;
-use crate::replay::{Core, op::cancel};
+use crate::replay::{CallSite, Core, op::cancel};
 
 /// Resolves to the reason of a cancel request; see
 /// [`OrchestrationContext::cancelled`](super::OrchestrationContext::cancelled).
@@ -14,11 +13,11 @@ use crate::replay::{Core, op::cancel};
 pub struct Cancelled {
     core: Arc<Core>,
     key: u64,
-    place: Place,
+    place: CallSite,
 }
 
 impl Cancelled {
-    pub(crate) fn new(core: &Arc<Core>, place: Place) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, place: CallSite) -> Self {
         Self { core: core.clone(), key: cancel::listen(core, place), place }
     }
 }

@@ -10,27 +10,27 @@ use std::task::{Context, Poll};
 use semver::Version;
 use serde::de::DeserializeOwned;
 
-use super::call::{PendingCall, Place};
+use super::call::PendingCall;
 use crate::error::CallError;
 use crate::history::{ChildScheduled, ClosePolicy};
 use crate::id::{CallId, InstanceId, MAX_NAME, check_text};
 use crate::payload::{Payload, PayloadError};
-use crate::replay::{Core, op};
+use crate::replay::{CallSite, Core, op};
 
 /// A call of an orchestration as a child: set its options, then `.await` it.
 ///
-/// The child is started when the call is first polled, or by [`start`](ChildCall::start). If the call is dropped before it has an
-/// outcome, or the parent ends, the child is closed by its [`on_parent_close`](ChildCall::on_parent_close) policy; by default
-/// it is cancelled.
+/// The child is started when the call is first polled, or by [`start`](ChildCall::start). If the call is dropped before
+/// it has an outcome, or the parent ends, the child is closed by its [`on_parent_close`](ChildCall::on_parent_close)
+/// policy; by default it is cancelled.
 ///
 /// # Errors
-/// Resolves to a [`CallError`]: the child's own error, or the reason why there is none; [`CallError::Rejected`] if the id is
-/// taken.
+/// Resolves to a [`CallError`]: the child's own error, or the reason why there is none; [`CallError::Rejected`] if the
+/// id is taken.
 ///
 /// # Cancel safety
 /// Dropping the call cancels the child, which may compensate.
-#[must_use = "a child is started when its call is awaited, or by `.start()`; dropped, it is closed as `.on_parent_close(..)` \
-              says"]
+#[must_use = "a child is started when its call is awaited, or by `.start()`; dropping the call closes the child by its \
+              `.on_parent_close(..)` policy"]
 pub struct ChildCall<T, E> {
     call: PendingCall,
     spec: Spec,
@@ -41,7 +41,8 @@ pub struct ChildCall<T, E> {
 ///
 /// # Errors
 /// Resolves to [`CallError::Rejected`] if the id is taken or a value is refused.
-#[must_use = "the orchestration is started when this is awaited, or by `.start()`, which `let _ = ..` lets go"]
+#[must_use = "the orchestration is started when this is awaited, or by `.start()`; to ignore the confirmation write \
+              `let _ = ..`"]
 pub struct DetachedStart {
     call: PendingCall,
     spec: Spec,
@@ -57,7 +58,7 @@ struct Spec {
 }
 
 impl<T, E> ChildCall<T, E> {
-    pub(crate) fn new(core: &Arc<Core>, name: &str, input: Result<Payload, PayloadError>, place: Place) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, name: &str, input: Result<Payload, PayloadError>, place: CallSite) -> Self {
         let spec = Spec {
             name: name.to_owned(),
             input,
@@ -69,7 +70,8 @@ impl<T, E> ChildCall<T, E> {
         Self { call: PendingCall::new(core, place), spec, result: PhantomData }
     }
 
-    /// Sets the id of the child. Default: an id derived from the parent's execution and this call, which is never taken.
+    /// Sets the id of the child. Default: an id derived from the parent's execution and this call, which is never
+    /// taken.
     #[track_caller]
     pub fn id(self, id: impl Into<String>) -> Self {
         let id = id.into();
@@ -83,7 +85,8 @@ impl<T, E> ChildCall<T, E> {
         self.with(Location::caller(), |spec| spec.version = Some(version))
     }
 
-    /// Sets the policy that closes the child when its parent ends first, or drops this call. Default: the child is cancelled.
+    /// Sets the policy that closes the child when its parent ends first, or drops this call. Default: the child is
+    /// cancelled.
     #[track_caller]
     pub fn on_parent_close(self, policy: ClosePolicy) -> Self {
         self.with(Location::caller(), |spec| spec.close = policy)
@@ -102,7 +105,7 @@ impl<T, E> ChildCall<T, E> {
         self
     }
 
-    fn with(mut self, place: Place, change: impl FnOnce(&mut Spec)) -> Self {
+    fn with(mut self, place: CallSite, change: impl FnOnce(&mut Spec)) -> Self {
         if self.call.may_change(place) {
             change(&mut self.spec);
         }
@@ -129,7 +132,7 @@ impl DetachedStart {
 }
 
 impl Spec {
-    fn schedule(&mut self, core: &Core, call: CallId, detached: bool, place: Place) {
+    fn schedule(&mut self, core: &Core, call: CallId, detached: bool, place: CallSite) {
         match self.check(core, call, detached) {
             Ok((child, input)) => {
                 self.instance = Some(child.instance.clone());

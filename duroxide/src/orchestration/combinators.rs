@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-/// Waits for the first of several branches. Branches are polled in source order, so that the winner is the same on replay. The
-/// futures of the other branches are dropped, which cancels their calls.
+/// Waits for the first of several branches. Branches are polled in source order, so that the winner is the same on
+/// replay. The futures of the other branches are dropped, which cancels their calls.
 ///
-/// Grammar as `tokio::select!`: `pattern = future => expression`, optionally `, if condition`, and `else => expression`.
+/// The grammar is that of `tokio::select!`: `pattern = future => expression`, optionally with `, if condition`, and a
+/// last `else => expression`.
 ///
 /// ```
 /// use duroxide::prelude::*;
@@ -38,8 +39,8 @@ macro_rules! join {
     ($($futures:tt)*) => { $crate::__private::tokio::join! { biased; $($futures)* } };
 }
 
-/// Waits for all futures of a collection, which run concurrently, and returns their outputs in the order of the collection. The
-/// cost of n futures is O(n).
+/// Waits for all futures of a collection, which run concurrently, and returns their outputs in the order of the
+/// collection. The cost of n futures is O(n).
 pub async fn join_all<I>(futures: I) -> Vec<<I::Item as Future>::Output>
 where
     I: IntoIterator,
@@ -48,8 +49,8 @@ where
     futures_util::future::join_all(futures).await
 }
 
-/// Waits for the first future of a collection, and returns its position and its output. The others are dropped, which cancels
-/// their calls. An empty collection waits forever, which the runtime reports.
+/// Waits for the first future of a collection, and returns its position and its output. The others are dropped, which
+/// cancels their calls. An empty collection waits forever, which the runtime reports.
 pub async fn race<I>(futures: I) -> (usize, <I::Item as Future>::Output)
 where
     I: IntoIterator,
@@ -63,8 +64,8 @@ where
     (position, output)
 }
 
-/// Waits for all futures of a collection, and returns their `Ok` values in the order of the collection, or the first `Err`. On an
-/// `Err` the other futures are dropped, which cancels their calls.
+/// Waits for all futures of a collection, and returns their `Ok` values in the order of the collection, or the first
+/// `Err`. On an `Err` the other futures are dropped, which cancels their calls.
 ///
 /// # Errors
 /// The first one that a future returns.

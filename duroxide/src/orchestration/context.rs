@@ -1,4 +1,5 @@
-//! The context of an orchestration. It is thin: each method returns a future that makes its decision when it is first polled.
+//! The context of an orchestration. It is thin: each method returns a future that makes its decision when it is first
+//! polled.
 
 use std::fmt;
 use std::panic::Location;
@@ -20,8 +21,8 @@ use crate::replay::op::{cancel, timer::Due};
 
 /// The interface of an orchestration to the runtime. Cheap to clone.
 ///
-/// It works only within the turns of its own orchestration. Use from another task or thread suspends the instance, with the
-/// place of the use.
+/// It works only within the turns of its own orchestration. Use from another task or thread suspends the instance, with
+/// the place of the use.
 #[derive(Clone)]
 pub struct OrchestrationContext {
     pub(crate) core: Arc<Core>,
@@ -37,8 +38,8 @@ impl OrchestrationContext {
         &self.core.execution
     }
 
-    /// Returns the headers that were given at the start, such as a trace context: the same on replay, and in every execution
-    /// of the instance. A child has those of its parent.
+    /// Returns the headers that were given at the start, such as a trace context. They are the same on replay and in
+    /// every execution of the instance. A child gets those of its parent.
     #[track_caller]
     pub fn headers(&self) -> TextMap {
         let state = self.core.lock_in_poll(Location::caller());
@@ -116,8 +117,8 @@ impl OrchestrationContext {
 
     /// Waits for a request to cancel this instance, and resolves to its reason.
     ///
-    /// Calling this once changes the effect of a cancel request. Without it, the function is dropped, and the outcome is
-    /// *cancelled*. With it, the function continues, may compensate, and its result is the outcome.
+    /// Calling this once changes the effect of a cancel request. Without it, the function is dropped, and the outcome
+    /// is *cancelled*. With it, the function continues, may compensate, and its result is the outcome.
     #[track_caller]
     pub fn cancelled(&self) -> Cancelled {
         Cancelled::new(&self.core, Location::caller())
@@ -131,8 +132,8 @@ impl OrchestrationContext {
 
     /// Calls an activity by name: the twin of the typed `activity::call(&ctx, ..)` for names chosen at run time.
     ///
-    /// The declared options belong to the activity's type, which is not known here. So without `.retry(..)` there is one attempt,
-    /// and without `.timeout(..)` no limit. The error is JSON.
+    /// The declared options belong to the activity's type, which is not known here. So without `.retry(..)` there is
+    /// one attempt, and without `.timeout(..)` no limit. The error is JSON.
     #[track_caller]
     pub fn call_activity<T: DeserializeOwned>(
         &self,

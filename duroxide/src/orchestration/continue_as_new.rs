@@ -7,29 +7,28 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::call::Place;
 use super::child::parse_version;
 use crate::error::ErrorCode;
 use crate::id::CallId;
 use crate::payload::{Payload, PayloadError};
-use crate::replay::{Core, Fault, op};
+use crate::replay::{CallSite, Core, Fault, op};
 
-/// Ends the execution when it is awaited, and starts the next one. It never resolves. Its output type is the return type of the
-/// function, so it can be the last expression.
+/// Ends the execution when it is awaited, and starts the next one. It never resolves. Its output type is the return
+/// type of the function, so it can be the last expression.
 ///
-/// Activities and timers of the execution are cancelled, and children are closed by their policy. Unread events pass to the
-/// next execution, in order.
+/// Activities and timers of the execution are cancelled, and children are closed by their policy. Unread events pass to
+/// the next execution, in order.
 #[must_use = "the execution continues as new when this is awaited"]
 pub struct ContinueAsNew<R> {
     core: Arc<Core>,
-    place: Place,
+    place: CallSite,
     input: Option<Result<Payload, PayloadError>>,
     version: Option<String>,
     result: PhantomData<fn() -> R>,
 }
 
 impl<R> ContinueAsNew<R> {
-    pub(crate) fn new(core: &Arc<Core>, input: Result<Payload, PayloadError>, place: Place) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, input: Result<Payload, PayloadError>, place: CallSite) -> Self {
         Self { core: core.clone(), place, input: Some(input), version: None, result: PhantomData }
     }
 
@@ -59,7 +58,8 @@ impl<R> Future for ContinueAsNew<R> {
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<R> {
         let this = self.get_mut();
         if let Err(reason) = this.end() {
-            // Continue-as-new has no error for user code, so a refused value suspends the instance until other code is deployed.
+            // Continue-as-new has no error for user code, so a refused value suspends the instance until other code is
+            // deployed.
             this.core.fail(Fault::new(ErrorCode::PayloadRefused, reason).at(Some(this.place)));
         }
         Poll::Pending

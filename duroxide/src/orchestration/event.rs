@@ -8,21 +8,21 @@ use std::task::{Context, Poll};
 
 use serde::de::DeserializeOwned;
 
-use super::call::Place;
 use crate::id::CallId;
 use crate::payload::Payload;
-use crate::replay::{Core, Fault, Ticket};
+use crate::replay::{CallSite, Core, Fault, Ticket};
 
 /// Waits for the next event of a type; see [`OrchestrationContext::event`](super::OrchestrationContext::event).
 pub type EventWait<E> = EventByName<E>;
 
-/// Waits for the next event of a name. The event is consumed when the wait resolves: a wait that is dropped consumes nothing.
+/// Waits for the next event of a name. The event is consumed when the wait resolves: a wait that is dropped consumes
+/// nothing.
 #[must_use = "an event is waited for when this is awaited"]
 pub struct EventByName<T> {
     core: Arc<Core>,
     call: CallId,
     name: String,
-    place: Place,
+    place: CallSite,
     /// Set from the first poll until the wait takes an event.
     wait: Option<Ticket>,
     done: bool,
@@ -30,7 +30,7 @@ pub struct EventByName<T> {
 }
 
 impl<T> EventByName<T> {
-    pub(crate) fn new(core: &Arc<Core>, name: &str, place: Place) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, name: &str, place: CallSite) -> Self {
         let call = core.claim(place);
         Self { core: core.clone(), call, name: name.to_owned(), place, wait: None, done: false, event: PhantomData }
     }
@@ -63,20 +63,20 @@ impl<T> Drop for EventByName<T> {
 }
 
 /// Takes the oldest unread event of a name, if there is one.
-pub(crate) fn try_event<T: DeserializeOwned>(core: &Core, name: &str, place: Place) -> Option<T> {
+pub(crate) fn try_event<T: DeserializeOwned>(core: &Core, name: &str, place: CallSite) -> Option<T> {
     let payload = core.lock_in_poll(place)?.mailbox.take_one(name)?;
     decode(core, name, &payload, place)
 }
 
 /// Takes all unread events of a name that do not belong to a pending wait.
-pub(crate) fn drain<T: DeserializeOwned>(core: &Core, name: &str, place: Place) -> Vec<T> {
+pub(crate) fn drain<T: DeserializeOwned>(core: &Core, name: &str, place: CallSite) -> Vec<T> {
     let Some(mut state) = core.lock_in_poll(place) else { return Vec::new() };
     let payloads = state.mailbox.take_all(name);
     drop(state);
     payloads.iter().map_while(|payload| decode(core, name, payload, place)).collect()
 }
 
-fn decode<T: DeserializeOwned>(core: &Core, name: &str, payload: &Payload, place: Place) -> Option<T> {
+fn decode<T: DeserializeOwned>(core: &Core, name: &str, payload: &Payload, place: CallSite) -> Option<T> {
     match payload.decode() {
         Ok(event) => Some(event),
         Err(error) => {

@@ -56,8 +56,8 @@ pub trait Orchestration: Sized + 'static {
     const NAME: &'static str;
     /// The version, as semver.
     const VERSION: &'static str = "1.0.0";
-    /// The names of the parameters that make up its input, in their order: neither the context nor states. The macros set
-    /// them, so that the start of a runtime can compare a contract with its code. `None`: unknown.
+    /// The names of the parameters that make up its input, in their order, without the context and states. The macros
+    /// set them, so that a runtime can compare a contract with its code at its start. `None`: unknown.
     const PARAMETERS: Option<&'static [&'static str]> = None;
     /// The type of its input.
     type Input: Serialize + DeserializeOwned + Send + 'static;

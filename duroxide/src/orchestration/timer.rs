@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::call::{PendingCall, Place};
-use crate::replay::Core;
+use super::call::PendingCall;
 use crate::replay::op::timer::{self, Due};
+use crate::replay::{CallSite, Core};
 
 /// A durable timer: resolves when it is due, also across restarts. Dropping it cancels it.
 ///
@@ -19,7 +19,7 @@ pub struct Sleep {
 }
 
 impl Sleep {
-    pub(crate) fn new(core: &Arc<Core>, due: Due, place: Place) -> Self {
+    pub(crate) fn new(core: &Arc<Core>, due: Due, place: CallSite) -> Self {
         Self { call: PendingCall::new(core, place), due }
     }
 

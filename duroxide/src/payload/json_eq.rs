@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The depth to which lists and objects are compared, which is the depth that serde_json reads. The text is not trusted, so the
-/// recursion must be bounded.
+/// The depth to which lists and objects are compared, which is the depth that serde_json reads. The text is not
+/// trusted, so the recursion must be bounded.
 const DEPTH: usize = 128;
 
 /// Returns true if two texts are the same value. See [`Payload::json_eq`](super::Payload::json_eq).
@@ -94,13 +94,13 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_members_and_spaces_do_not_matter() {
+    fn order_of_members_and_spaces_do_not_matter() {
         assert!(check(r#"{"a":1,"b":[{"c":2,"d":3}]}"#, r#" { "b" : [ {"d":3, "c":2} ], "a":1 } "#));
         assert!(!check(r#"[1,2]"#, r#"[2,1]"#));
     }
 
     #[test]
-    fn a_member_that_is_null_is_absent() {
+    fn null_member_counts_as_absent() {
         assert!(check(r#"{"a":1}"#, r#"{"a":1,"b":null}"#));
         assert!(check(r#"{"x":[{"a":1,"c":{}}]}"#, r#"{"x":[{"a":1,"b":null,"c":{"d":null}}]}"#));
         assert!(!check(r#"{"a":1}"#, r#"{"a":1,"b":0}"#));

@@ -34,9 +34,9 @@ impl Payload {
     /// Serialises a value, to the same text as `serde_json::to_vec`.
     ///
     /// # Errors
-    /// [`PayloadError`] if the `Serialize` of the value fails, or if JSON would change the value: a float that is not finite, a
-    /// `Some` of a value that writes `null`, a map whose keys are not strings, numbers, booleans, characters or enums without
-    /// fields.
+    /// [`PayloadError`] if the `Serialize` of the value fails, or if JSON would change the value: a float that is not
+    /// finite, a `Some` of a value that writes `null`, a map whose keys are not strings, numbers, booleans, characters
+    /// or enums without fields.
     ///
     /// ```
     /// use duroxide::Payload;
@@ -55,13 +55,14 @@ impl Payload {
     /// Parses the value.
     ///
     /// # Errors
-    /// [`PayloadError`] with the requested type, the kind of the mismatch and its place in the text; never with the text itself.
+    /// [`PayloadError`] with the requested type, the kind of the found value and its place in the text; never with the
+    /// text itself.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
         serde_json::from_slice(&self.0).map_err(|error| PayloadError {
             type_name: std::any::type_name::<T>().to_owned(),
             action: Action::Read,
             path: String::new(),
-            reason: format!("{}; the payload is {}", redact::redact_de_error(&error), redact::json_kind(&self.0)),
+            reason: redact::redact_de_error(&error),
         })
     }
 
@@ -86,11 +87,12 @@ impl Payload {
         self.0 == Self::NULL.0
     }
 
-    /// Returns true if both are the same JSON value, so that code which passes one may replay a history that holds the other.
+    /// Returns true if both are the same JSON value, so that code which passes one may replay a history that holds the
+    /// other.
     ///
-    /// The order of an object's members does not matter, and a member that is `null` counts as absent, at any depth: so a type
-    /// may get an optional field while instances run. Numbers are compared by value, to the last digit: 1 equals 1.0, and
-    /// integers beyond 64 bits differ if one digit does.
+    /// The order of an object's members does not matter, and a member that is `null` counts as absent, at any depth: so
+    /// a type may get an optional field while instances run. Numbers are compared by value, to the last digit: 1 equals
+    /// 1.0, and integers beyond 64 bits differ if one digit does.
     pub(crate) fn json_eq(&self, other: &Self) -> bool {
         json_eq::json_eq(&self.0, &other.0)
     }
@@ -111,8 +113,8 @@ impl fmt::Debug for Payload {
 /// A value that cannot be serialised, or a payload that is not of the requested type.
 ///
 /// It names types and fields and never quotes the value, which may hold secrets. For the same reason its
-/// [`path`](PayloadError::path) shows the entries of a map by position, as in `prices{0}`, and the message of a type's own
-/// `Serialize` or `Deserialize` is redacted.
+/// [`path`](PayloadError::path) shows the entries of a map by position, as in `prices{0}`, and the message of a type's
+/// own `Serialize` or `Deserialize` is redacted.
 ///
 /// ```
 /// use duroxide::Payload;
@@ -150,8 +152,8 @@ impl PayloadError {
         &self.type_name
     }
 
-    /// Returns the path of the refused part, such as `items[3].price`; empty for the value as a whole, or if the reason gives a
-    /// place in the text.
+    /// Returns the path of the refused part, such as `items[3].price`; empty for the value as a whole, or if the reason
+    /// gives a place in the text.
     pub fn path(&self) -> &str {
         &self.path
     }

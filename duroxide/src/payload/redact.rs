@@ -1,24 +1,48 @@
 //! Redacts errors of serde: their messages may quote the value, which may hold secrets.
 //!
-//! The caller knows the type already. So an error keeps its kind, the name of a missing field (it stands in the source of the
-//! type), and its place in the text.
+//! A redacted message keeps the parts that come from the source code of serde or of the type: the kind of the error,
+//! the kind of the found value, the expected type, the name of a field. It also keeps the place in the text.
 
-/// Replaces a message of the type's own code, such as every error that a `Serialize` raises.
-pub(super) const REDACTED: &str =
-    "refused by the type's own code (its message is redacted, since it may quote the value)";
+/// Replaces a message of the type's own code, which may quote anything.
+const REDACTED: &str = "refused by the type's own code (its message is redacted, since it may quote the value)";
 
-/// How serde's messages about data begin. The value follows, if anywhere.
-const KINDS: [&str; 7] = [
-    "invalid type",
-    "invalid value",
-    "invalid length",
-    "unknown variant",
-    "unknown field",
-    "missing field",
-    "duplicate field",
+/// The beginnings of the messages that serde's own implementations raise on writing. None of them quotes a value.
+const SER_MESSAGES: [&str; 7] = [
+    "already mutably borrowed",
+    "lock poison error while serializing",
+    "SystemTime must be later than UNIX_EPOCH",
+    "path contains invalid UTF-8 characters",
+    "can only flatten structs and maps (got ",
+    "cannot serialize tagged newtype variant ",
+    "the enum variant ",
 ];
 
-/// Returns the text of a failure to parse: its kind, and its place in the text.
+/// The beginnings of serde's messages about a value that does not match its type. The value may follow them.
+const KINDS: [&str; 5] = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant ", "unknown field "];
+
+/// The kinds of values, as serde names them behind `invalid type: ` and `invalid value: `.
+const FOUND: [&str; 12] = [
+    "boolean",
+    "integer",
+    "floating point",
+    "character",
+    "string",
+    "byte array",
+    "null",
+    "sequence",
+    "map",
+    "unit variant",
+    "newtype variant",
+    "number",
+];
+
+/// Returns the redacted text of a failure to serialise.
+pub(super) fn redact_ser_error(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    if SER_MESSAGES.iter().any(|start| message.starts_with(start)) { message } else { REDACTED.to_owned() }
+}
+
+/// Returns the redacted text of a failure to parse, with its place.
 pub(super) fn redact_de_error(error: &serde_json::Error) -> String {
     let message = error.to_string();
     if !error.is_data() {
@@ -26,31 +50,40 @@ pub(super) fn redact_de_error(error: &serde_json::Error) -> String {
         return message;
     }
     let place = format!(" at line {} column {}", error.line(), error.column());
-    let message = message.strip_suffix(&place).unwrap_or(&message);
-    let kind = KINDS.iter().find(|kind| message.starts_with(*kind)).copied().unwrap_or(REDACTED);
-    let kind = if is_field_name(message) { message } else { kind };
-    if error.line() == 0 { kind.to_owned() } else { format!("{kind}{place}") }
+    let text = redact(message.strip_suffix(&place).unwrap_or(&message));
+    if error.line() == 0 { text } else { text + &place }
 }
 
-/// Returns true if the message names a missing field and says nothing else.
-fn is_field_name(message: &str) -> bool {
-    let name = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-    name.is_some_and(|name| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '$')))
-}
-
-/// Returns the kind of a JSON text as a whole, which says nothing of its content.
-pub(super) fn json_kind(json: &[u8]) -> &'static str {
-    let is_float = || json.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
-    match json.trim_ascii_start().first() {
-        Some(b'"') => "a string",
-        Some(b'{') => "an object",
-        Some(b'[') => "an array",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'n') => "null",
-        Some(b'-' | b'0'..=b'9') if is_float() => "a floating-point number",
-        Some(b'-' | b'0'..=b'9') => "an integer",
-        _ => "no JSON",
+fn redact(message: &str) -> String {
+    if only_names_source(message) {
+        return message.to_owned();
     }
+    let Some((kind, rest)) = KINDS.iter().find_map(|kind| Some((*kind, message.strip_prefix(kind)?))) else {
+        return REDACTED.to_owned();
+    };
+    let text = match FOUND.iter().find(|found| rest.starts_with(*found)) {
+        Some(found) => format!("{kind}{found}"),
+        None => kind.trim_end_matches([':', ' ']).to_owned(),
+    };
+    match expected(rest) {
+        Some(expected) => format!("{text}, expected {expected}"),
+        None => text,
+    }
+}
+
+/// Returns the expected type. It ends the message, behind the *last* comma of its kind: the value comes before it, may
+/// contain such a comma, and is not always quoted.
+fn expected(rest: &str) -> Option<&str> {
+    let expects_nothing = rest.ends_with("`, there are no fields") || rest.ends_with("`, there are no variants");
+    rest.rsplit_once(", expected ").filter(|_| !expects_nothing).map(|(_, expected)| expected)
+}
+
+/// Returns true if the message contains only a name from the source code, of a field or a type.
+fn only_names_source(message: &str) -> bool {
+    let after = |starts: &[&str]| starts.iter().find_map(|start| message.strip_prefix(start));
+    let field = after(&["missing field `", "duplicate field `"]).and_then(|rest| rest.strip_suffix('`'));
+    let name = field.or_else(|| after(&["data did not match any variant of untagged enum "]));
+    name.is_some_and(|name| name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '$')))
 }
 
 #[cfg(test)]
@@ -111,15 +144,17 @@ mod tests {
     }
 
     #[test]
-    fn kind_and_place_of_a_parse_error_are_kept() {
-        assert_eq!(redacted::<u32>(r#""s3cr3t""#), "invalid type at line 1 column 8");
-        assert_eq!(redacted::<Card>(r#"{"number":-5}"#), "invalid value at line 1 column 12");
+    fn kind_expected_type_and_place_are_kept() {
+        assert_eq!(redacted::<u32>(r#""s3cr3t""#), "invalid type: string, expected u32 at line 1 column 8");
+        assert_eq!(redacted::<Card>(r#"{"number":-5}"#), "invalid value: integer, expected u32 at line 1 column 12");
         assert_eq!(redacted::<Card>(r#"{}"#), "missing field `number` at line 1 column 2");
-        assert_eq!(redacted::<Card>(r#"{"number":1,"number":1}"#), "duplicate field at line 1 column 20");
-        assert_eq!(redacted::<Card>(r#"{"s3cr3t":1}"#), "unknown field at line 1 column 9");
-        assert_eq!(redacted::<(u8, u8)>("[1]"), "invalid length at line 1 column 3");
-        assert_eq!(redacted::<Kind>(r#""s3cr3t""#), "unknown variant at line 1 column 8");
+        assert_eq!(redacted::<Card>(r#"{"number":1,"number":1}"#), "duplicate field `number` at line 1 column 20");
+        assert_eq!(redacted::<(u8, u8)>("[1]"), "invalid length, expected a tuple of size 2 at line 1 column 3");
+        assert_eq!(redacted::<Kind>(r#""s3cr3t""#), "unknown variant, expected `Visa` or `Master` at line 1 column 8");
+        assert_eq!(redacted::<Either>(r#""s3cr3t""#), "data did not match any variant of untagged enum Either");
+        assert_eq!(redacted::<String>("null"), "invalid type: null, expected a string at line 1 column 4");
         assert_eq!(redacted::<String>(r#""s3cr3t"#), "EOF while parsing a string at line 1 column 7");
+        assert_eq!(redacted::<bool>("1 2"), "invalid type: integer, expected a boolean at line 1 column 1");
         assert_eq!(
             redacted::<BTreeMap<u8, u8>>(r#"{"s3cr3t":1}"#).split(" at ").next(),
             Some("invalid value: expected key to be a number in quotes")
@@ -144,6 +179,5 @@ mod tests {
     fn message_of_the_users_own_code_is_redacted() {
         assert_eq!(redacted::<Picky>(r#""s3cr3t""#), REDACTED);
         assert_eq!(redacted::<Vec<Picky>>(r#"["s3cr3t"]"#), format!("{REDACTED} at line 1 column 10"));
-        assert_eq!(redacted::<Either>(r#""s3cr3t""#), REDACTED);
     }
 }

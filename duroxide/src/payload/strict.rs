@@ -1,14 +1,15 @@
-//! A serializer around serde_json's that refuses values which JSON would silently change. All others pass byte for byte.
+//! A serializer around serde_json's that refuses values which JSON would silently change. All others pass byte for
+//! byte.
 //!
-//! A successful serialisation tracks nothing. An error passes every level of the value on its way out, and each level records
-//! its step: so the path is built from the inside out.
+//! A successful serialisation tracks nothing. An error passes every level of the value on its way out, and each level
+//! records its step: so the path is built from the inside out.
 
 use std::cell::RefCell;
 use std::fmt;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::redact::REDACTED;
+use super::redact::redact_ser_error;
 
 /// The name under which `serde_json::value::RawValue` presents itself to serde_json's serializer.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
@@ -34,7 +35,7 @@ pub(super) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refusa
 pub(super) struct Refusal {
     reason: Reason,
     /// From the inside out.
-    path: Vec<Step>,
+    path: Vec<PathStep>,
 }
 
 impl Refusal {
@@ -42,11 +43,11 @@ impl Refusal {
     pub(super) fn path(&self) -> String {
         self.path.iter().rev().fold(String::new(), |path, step| match step {
             // Serde presents a raw value as a struct, which the user's type is not.
-            Step::Field(name) if name == RAW_VALUE => path,
-            Step::Field(name) if path.is_empty() => name.clone(),
-            Step::Field(name) => format!("{path}.{name}"),
-            Step::Index(index) => format!("{path}[{index}]"),
-            Step::Entry(index) => format!("{path}{{{index}}}"),
+            PathStep::Field(name) if name == RAW_VALUE => path,
+            PathStep::Field(name) if path.is_empty() => name.clone(),
+            PathStep::Field(name) => format!("{path}.{name}"),
+            PathStep::Index(index) => format!("{path}[{index}]"),
+            PathStep::Entry(index) => format!("{path}{{{index}}}"),
         })
     }
 
@@ -61,15 +62,15 @@ enum Reason {
     NotFinite,
     SomeNull,
     Key,
-    /// The value's own `Serialize` failed.
-    Own,
+    /// The value's own `Serialize` failed, with this redacted message.
+    Own(String),
 }
 
 impl Reason {
     /// Returns the reason of an error that this module did not raise.
     fn of(error: &serde_json::Error) -> Self {
         // When writing into memory, serde_json itself refuses only keys; every other error is raised by the value.
-        if error.is_syntax() { Self::Key } else { Self::Own }
+        if error.is_syntax() { Self::Key } else { Self::Own(redact_ser_error(error)) }
     }
 }
 
@@ -85,14 +86,14 @@ impl fmt::Display for Reason {
                 "keys of a JSON object are text; use strings, numbers, booleans, characters or enums without fields as \
                  keys, or store a list of pairs"
             }
-            Self::Own => REDACTED,
+            Self::Own(message) => message,
         })
     }
 }
 
 /// One step of a path.
 #[derive(Debug)]
-enum Step {
+enum PathStep {
     /// A field or a variant: its name is part of the source code.
     Field(String),
     /// An element of a list.
@@ -108,7 +109,7 @@ struct Trail(RefCell<Marks>);
 #[derive(Default)]
 struct Marks {
     reason: Option<Reason>,
-    path: Vec<Step>,
+    path: Vec<PathStep>,
 }
 
 impl Trail {
@@ -119,7 +120,7 @@ impl Trail {
     }
 
     #[cold]
-    fn passed(&self, step: Step) {
+    fn passed(&self, step: PathStep) {
         self.0.borrow_mut().path.push(step);
     }
 }
@@ -250,7 +251,7 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
         let value = Checked { value, trail: self.trail, under: Under::Other };
         self.inner
             .serialize_newtype_variant(name, index, variant, &value)
-            .inspect_err(|_| self.trail.passed(Step::Field(variant.to_owned())))
+            .inspect_err(|_| self.trail.passed(PathStep::Field(variant.to_owned())))
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
@@ -324,7 +325,7 @@ impl<C> Open<'_, C> {
         &mut self,
         value: &T,
         write: impl FnOnce(&mut C, &Checked<'_, T>) -> Result<(), E>,
-        step: impl FnOnce(usize) -> Step,
+        step: impl FnOnce(usize) -> PathStep,
     ) -> Result<(), E> {
         let value = Checked { value, trail: self.trail, under: self.under };
         let position = self.next;
@@ -333,10 +334,10 @@ impl<C> Open<'_, C> {
     }
 
     #[cold]
-    fn passed(&self, step: Step) {
+    fn passed(&self, step: PathStep) {
         self.trail.passed(step);
         if let Some(variant) = self.variant {
-            self.trail.passed(Step::Field(variant.to_owned()));
+            self.trail.passed(PathStep::Field(variant.to_owned()));
         }
     }
 }
@@ -349,7 +350,7 @@ macro_rules! list {
             type Error = C::Error;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
-                self.part(value, |inner, value| inner.$method(value), Step::Index)
+                self.part(value, |inner, value| inner.$method(value), PathStep::Index)
             }
 
             fn end(self) -> Result<C::Ok, C::Error> {
@@ -378,7 +379,7 @@ macro_rules! fields {
                 name: &'static str,
                 value: &T,
             ) -> Result<(), C::Error> {
-                self.part(value, |inner, value| inner.serialize_field(name, value), |_| Step::Field(name.to_owned()))
+                self.part(value, |inner, value| inner.serialize_field(name, value), |_| PathStep::Field(name.to_owned()))
             }
 
             fn skip_field(&mut self, name: &'static str) -> Result<(), C::Error> {
@@ -402,11 +403,11 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Open<'_, C> {
     type Error = C::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
-        self.inner.serialize_key(key).inspect_err(|_| self.passed(Step::Entry(self.next)))
+        self.inner.serialize_key(key).inspect_err(|_| self.passed(PathStep::Entry(self.next)))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
-        self.part(value, |inner, value| inner.serialize_value(value), Step::Entry)
+        self.part(value, |inner, value| inner.serialize_value(value), PathStep::Entry)
     }
 
     fn serialize_entry<K, V>(&mut self, key: &K, value: &V) -> Result<(), C::Error>
@@ -414,7 +415,7 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Open<'_, C> {
         K: Serialize + ?Sized,
         V: Serialize + ?Sized,
     {
-        let step = |position| field_name(key).map_or(Step::Entry(position), Step::Field);
+        let step = |position| field_name(key).map_or(PathStep::Entry(position), PathStep::Field);
         self.part(value, |inner, value| inner.serialize_entry(key, value), step)
     }
 
@@ -425,8 +426,8 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Open<'_, C> {
 
 /// Returns the key if it is the name of a field: a struct that flattens another is written as a map.
 ///
-/// Derived code then passes the field's name as a bare `str`, whereas the keys of maps are of an owned type or behind one more
-/// reference. Where this guess fails, a path shows a position in place of a name.
+/// Derived code then passes the field's name as a bare `str`, whereas the keys of maps are of an owned type or behind
+/// one more reference. Where this guess fails, a path shows a position in place of a name.
 fn field_name<K: Serialize + ?Sized>(key: &K) -> Option<String> {
     if std::any::type_name::<K>() != std::any::type_name::<str>() {
         return None;

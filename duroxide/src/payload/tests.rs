@@ -1,4 +1,5 @@
-//! Accepted values are written as serde_json writes them, and round-trip. Values that would not are refused, with their path.
+//! Accepted values are written as serde_json writes them, and round-trip. Values that would not are refused, with their
+//! path.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
@@ -375,12 +376,12 @@ fn encode_errors_never_contain_the_value() {
     let error = Payload::encode("s3cr3t").unwrap().decode::<u32>().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a payload cannot be read as u32: invalid type at line 1 column 8; the payload is a string"
+        "a payload cannot be read as u32: invalid type: string, expected u32 at line 1 column 8"
     );
 }
 
 #[test]
-fn an_error_that_the_value_swallows_is_still_reported() {
+fn error_that_the_value_swallows_is_still_reported() {
     struct Swallows;
     impl Serialize for Swallows {
         fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -394,8 +395,8 @@ fn an_error_that_the_value_swallows_is_still_reported() {
 }
 
 #[test]
-fn message_of_a_failing_serialize_is_redacted() {
+fn messages_of_serde_itself_are_kept() {
     let cell = std::cell::RefCell::new(1);
     let _guard = cell.borrow_mut();
-    assert_eq!(refused(&[&cell]).reason(), redact::REDACTED);
+    assert_eq!(refused(&[&cell]).reason(), "already mutably borrowed");
 }

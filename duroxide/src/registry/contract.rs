@@ -6,7 +6,7 @@ use crate::orchestration::Orchestration;
 
 /// The description of an annotated function without a body, collected from every linked crate. Made by the macros.
 ///
-/// No node can run it: it is only compared with the code of its name.
+/// No node can run it. It is only compared with the code of the same name.
 pub struct Contract {
     place: Place,
     kind: Kind,
@@ -51,7 +51,8 @@ impl Contract {
     }
 }
 
-/// Returns true if both lists make the same input: several parameters are keyed by name, in any order; one has no key.
+/// Returns true if both lists make the same input. Several parameters are keyed by name, in any order; a single one has
+/// no key.
 fn agree(declared: &[&str], taken: &[&str]) -> bool {
     declared.len() == taken.len() && (declared.len() < 2 || declared.iter().all(|name| taken.contains(name)))
 }

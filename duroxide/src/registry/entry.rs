@@ -121,7 +121,8 @@ impl Entry {
         })
     }
 
-    /// Returns the problem of an invalid name or version. Only hand-written implementations can have one: the macros check theirs.
+    /// Returns the problem of an invalid name or version. Only hand-written implementations can have one: the macros
+    /// check theirs.
     pub(super) fn invalid(&self) -> Option<String> {
         let name = check_text("name", self.name, MAX_NAME).err().map(|e| e.to_string());
         let version = self.version.and_then(|v| Version::parse(v).err().map(|e| format!("version {v:?}: {e}")));

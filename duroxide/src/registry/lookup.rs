@@ -81,7 +81,8 @@ impl Lookup {
         self.activities.keys().cloned().collect()
     }
 
-    /// Returns an id of the deployed code. It changes with the registry, the program file, and the id that the user sets.
+    /// Returns an id of the deployed code. It changes with the registry, the program file, and the id that the user
+    /// sets.
     pub(crate) fn build_id(&self, users: Option<&str>) -> String {
         let mut hasher = DefaultHasher::new();
         (self.orchestrations(), self.activities()).hash(&mut hasher);

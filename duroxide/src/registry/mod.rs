@@ -1,7 +1,7 @@
 //! The functions that a program can run: their names, versions and code.
 //!
-//! The macros submit a [`Descriptor`] for every annotated function. [`Registry::discover`] collects those of all linked crates.
-//! Functions can also be registered by hand, instead or in addition.
+//! The macros submit a [`Descriptor`] for every annotated function. [`Registry::discover`] collects those of all linked
+//! crates. Functions can also be registered by hand, instead or in addition.
 
 mod contract;
 mod descriptor;
@@ -18,7 +18,8 @@ use crate::activity::{ActivityFn, BlockingActivityFn, States};
 use crate::error::ErrorCode;
 use crate::orchestration::OrchestrationFn;
 
-/// The functions that a program can run. Pass it to `Runtime::builder().registry(..)`; the default is [`Registry::discover`].
+/// The functions that a program can run. Pass it to `Runtime::builder().registry(..)`; the default is
+/// [`Registry::discover`].
 ///
 /// ```
 /// use duroxide::prelude::*;
@@ -39,7 +40,8 @@ use crate::orchestration::OrchestrationFn;
 pub struct Registry {
     discovered: bool,
     crates: Vec<String>,
-    except: Vec<String>,
+    /// The names of discovered functions that are left out, of one kind or of both.
+    except: Vec<(Option<Kind>, String)>,
     by_hand: Vec<Entry>,
 }
 
@@ -51,12 +53,14 @@ impl Registry {
 
     /// Creates a registry of all annotated functions of all linked crates.
     ///
-    /// A dependency that the program never names is not linked, so its functions are missing: write `use billing as _;`.
+    /// A dependency that the program never names is not linked, so its functions are missing: write `use billing as
+    /// _;`.
     pub fn discover() -> Self {
         Self { discovered: true, ..Self::default() }
     }
 
-    /// Discovers functions only in this package, and in those of further calls of this method. `-` and `_` are the same.
+    /// Discovers functions only in this package, and in those of further calls of this method. `-` and `_` are the
+    /// same.
     pub fn only_crate(mut self, name: &str) -> Self {
         self.discovered = true;
         self.crates.push(name.replace('-', "_"));
@@ -65,7 +69,7 @@ impl Registry {
 
     /// Leaves out discovered functions of this name, in every version.
     pub fn except(mut self, name: &str) -> Self {
-        self.except.push(name.to_owned());
+        self.except.push((None, name.to_owned()));
         self
     }
 
@@ -96,14 +100,14 @@ impl Registry {
         self
     }
 
-    /// Replaces the code of an activity, discovered or registered by hand.
+    /// Replaces the code of an activity, discovered or registered by hand. An orchestration of the same name is kept.
     #[cfg(feature = "testing")]
     #[track_caller]
-    pub(crate) fn mock<A: crate::activity::Activity>(self, code: crate::activity::ActivityCode) -> Self {
-        let mut registry = self.except(A::NAME);
-        registry.by_hand.retain(|entry| entry.kind() != Kind::Activity || entry.name() != A::NAME);
-        registry.by_hand.push(Entry::of_activity::<A>(Place::caller(), Vec::new(), code));
-        registry
+    pub(crate) fn mock<A: crate::activity::Activity>(mut self, code: crate::activity::ActivityCode) -> Self {
+        self.except.push((Some(Kind::Activity), A::NAME.to_owned()));
+        self.by_hand.retain(|entry| entry.kind() != Kind::Activity || entry.name() != A::NAME);
+        self.by_hand.push(Entry::of_activity::<A>(Place::caller(), Vec::new(), code));
+        self
     }
 
     /// Replaces the code of every activity. Discovers functions now, not at the start of the runtime.
@@ -136,11 +140,14 @@ impl Registry {
 
     fn selects(&self, entry: &Entry) -> bool {
         let krate = entry.place().crate_name.replace('-', "_");
-        (self.crates.is_empty() || self.crates.contains(&krate)) && !self.except.iter().any(|n| n == entry.name())
+        let is_left_out = |(kind, name): &(Option<Kind>, String)| {
+            name == entry.name() && kind.is_none_or(|kind| kind == entry.kind())
+        };
+        (self.crates.is_empty() || self.crates.contains(&krate)) && !self.except.iter().any(is_left_out)
     }
 
-    /// Checks that no name is registered twice, that all state is provided, that no contract contradicts its code, and that all
-    /// expected crates are linked.
+    /// Checks that no name is registered twice, that all state is provided, that no contract contradicts its code, and
+    /// that all expected crates are linked.
     pub(crate) fn check(&self, states: &States, expected: &[String]) -> Result<Lookup, Vec<Problem>> {
         let entries: Vec<Entry> = self.entries().collect();
         let mut problems = Vec::new();

@@ -6,7 +6,7 @@ use crate::history::{Decision, Event, EventKind, Input};
 use crate::id::EventId;
 use crate::payload::Payload;
 
-/// Compares the decisions of one step, both sorted by call. `behind` is the event of the history that follows the step.
+/// Compares the decisions of one step, both sorted by call. `behind` is the event that follows the step in the history.
 pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided], behind: Option<&Event>) -> Result<(), Fault> {
     let early_end = early_end(recorded, asked);
     let mut asked = asked.iter();
@@ -38,7 +38,7 @@ pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided], behind
     }
 }
 
-/// Returns the end of the function, by a return or as new, in a step that does not end its history.
+/// Returns the end of the function, a return or continue-as-new, if the recorded history does not end with this step.
 fn early_end<'a>(recorded: &[Event], asked: &'a [Decided]) -> Option<&'a Decided> {
     let history_ends = matches!(recorded.last(), Some(Event { kind: EventKind::Decision(d), .. }) if d.is_terminal());
     asked.last().filter(|last| is_end_of_code(&last.decision) && !history_ends)
@@ -58,7 +58,7 @@ fn left_over(event: &Event, end: &Decided) -> Fault {
     Fault::left_over(event.id, describe_event(&event.kind), ended).at(end.place)
 }
 
-/// Reports a history that continues behind the end that it records.
+/// Returns the fault of a history that continues behind the end of its execution.
 pub(super) fn input_after_end(event: EventId, input: &Input) -> Fault {
     Fault::left_over(event, describe_input(input), "the code ended before this event".to_owned())
 }

@@ -17,14 +17,14 @@ use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
 use crate::policy::Limits;
 
-/// The facts of a recorded step that the code is given on replay, because it cannot derive them from its own values.
+/// The facts of a recorded step that replay gives to the code, which cannot derive them from its own values.
 #[derive(Default)]
 pub(crate) struct Recorded {
     /// The calls that were refused, with the reasons.
     refusals: HashMap<CallId, String>,
     /// The ids of the instances that were started.
     children: HashMap<CallId, InstanceId>,
-    /// Why what the function returned was refused.
+    /// The reason for which the returned value was refused.
     pub(super) refused_end: Option<String>,
 }
 
@@ -53,18 +53,18 @@ impl Recorded {
 pub(crate) type Outcome = Result<Payload, Failed>;
 
 /// The source location of a call in user code.
-pub(crate) type Place = &'static Location<'static>;
+pub(crate) type CallSite = &'static Location<'static>;
 
 /// The handle to an execution that its contexts and futures hold. It detects their misuse.
 pub(crate) struct Core {
     pub(crate) execution: ExecutionId,
     /// A std mutex, never contended: only the polling thread locks it, except to report misuse from another thread.
-    state: Mutex<State>,
+    state: Mutex<ExecutionState>,
     on_stray: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The state of an execution: a fold of its history, and the decisions of the running step.
-pub(crate) struct State {
+pub(crate) struct ExecutionState {
     pub(crate) now: Timestamp,
     pub(super) last_event: EventId,
     pub(crate) started: Option<Started>,
@@ -83,9 +83,9 @@ pub(crate) struct State {
     pub(super) dropped: Vec<(CallId, Op)>,
     pub(super) ending: Option<Decided>,
     pub(super) fault: Option<Fault>,
-    pub(super) last_place: Option<Place>,
+    pub(super) last_place: Option<CallSite>,
     pub(super) limits: Limits,
-    /// During replay: facts of the recorded step.
+    /// During replay: the facts of the recorded step.
     pub(super) replaying: Option<Recorded>,
     /// The function was dropped, or is being dropped outside of a poll: its destructors decide nothing.
     pub(super) retired: bool,
@@ -93,7 +93,7 @@ pub(crate) struct State {
 
 impl Core {
     pub(super) fn new(execution: ExecutionId, on_stray: Box<dyn Fn() + Send + Sync>) -> Self {
-        let state = State {
+        let state = ExecutionState {
             now: Timestamp::from_micros(i64::MIN),
             last_event: EventId(0),
             started: None,
@@ -116,18 +116,18 @@ impl Core {
         Self { execution, state: Mutex::new(state), on_stray }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ExecutionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the place of the last durable call.
-    pub(crate) fn last_place(&self) -> Option<Place> {
+    pub(crate) fn last_place(&self) -> Option<CallSite> {
         self.lock().last_place
     }
 
-    /// Locks the state for an operation that is allowed only within the function's own poll. Elsewhere it reports the misuse, and
-    /// returns `None`.
-    pub(crate) fn lock_in_poll(&self, place: Place) -> Option<MutexGuard<'_, State>> {
+    /// Locks the state for an operation that is allowed only within the function's own poll. Elsewhere it reports the
+    /// misuse, and returns `None`.
+    pub(crate) fn lock_in_poll(&self, place: CallSite) -> Option<MutexGuard<'_, ExecutionState>> {
         let mut state = self.lock();
         if !poll_scope::is_polling(self) {
             self.misused(state, Fault::outside_turn(place));
@@ -140,9 +140,9 @@ impl Core {
         Some(state)
     }
 
-    /// Locks the state for a destructor. Outside of the function's own poll (at eviction, for example) it returns `None`: a drop
-    /// there is no decision.
-    pub(crate) fn lock_for_drop(&self) -> Option<MutexGuard<'_, State>> {
+    /// Locks the state for a destructor. Outside of the function's own poll (at eviction, for example) it returns
+    /// `None`: a drop there is no decision.
+    pub(crate) fn lock_for_drop(&self) -> Option<MutexGuard<'_, ExecutionState>> {
         if !poll_scope::is_polling(self) {
             return None;
         }
@@ -165,7 +165,7 @@ impl Core {
         }
     }
 
-    fn misused(&self, mut state: MutexGuard<'_, State>, fault: Fault) {
+    fn misused(&self, mut state: MutexGuard<'_, ExecutionState>, fault: Fault) {
         if state.retired || state.fault.is_some() {
             return;
         }
@@ -175,7 +175,7 @@ impl Core {
     }
 
     /// Claims the id of a call that is being built.
-    pub(crate) fn claim(&self, place: Place) -> CallId {
+    pub(crate) fn claim(&self, place: CallSite) -> CallId {
         match self.lock_in_poll(place) {
             Some(mut state) => {
                 state.last_call.0 += 1;
@@ -187,7 +187,7 @@ impl Core {
     }
 
     /// Schedules a call, as a decision of the running step.
-    pub(crate) fn schedule(&self, call: CallId, op: Op, decision: Decision, payload: Payload, place: Place) {
+    pub(crate) fn schedule(&self, call: CallId, op: Op, decision: Decision, payload: Payload, place: CallSite) {
         if let Some(mut state) = self.lock_in_poll(place) {
             state.calls.insert(call, Call::new(op));
             state.decide(call, Decided { decision, payload, place: Some(place) });
@@ -203,9 +203,10 @@ impl Core {
         }
     }
 
-    /// Returns the id of a child for which the code chooses none.
+    /// Returns the id of a child to which the code gives none.
     ///
-    /// On replay it is the recorded one: it may have been derived under another identity, or by an earlier version of this library.
+    /// On replay it is the recorded one, which may have been derived under another identity, or by an earlier version of
+    /// this library.
     pub(crate) fn derived_child(&self, call: CallId) -> InstanceId {
         let state = self.lock();
         let recorded = state.replaying.as_ref().and_then(|recorded| recorded.children.get(&call));
@@ -214,7 +215,7 @@ impl Core {
     }
 
     /// Refuses a call: the refusal is recorded, and is the outcome of the call.
-    pub(crate) fn reject(&self, call: CallId, operation: &str, reason: String, place: Place) {
+    pub(crate) fn reject(&self, call: CallId, operation: &str, reason: String, place: CallSite) {
         if let Some(mut state) = self.lock_in_poll(place) {
             // User code may branch on the text, so a replay must repeat the recorded reason.
             let recorded = state.replaying.as_ref().and_then(|recorded| recorded.refusals.get(&call).cloned());
@@ -228,7 +229,7 @@ impl Core {
     }
 
     /// Takes the outcome of a scheduled call, or stores the waker to call when it arrives.
-    pub(crate) fn poll(&self, call: CallId, context: &Context<'_>, place: Place) -> Poll<Outcome> {
+    pub(crate) fn poll(&self, call: CallId, context: &Context<'_>, place: CallSite) -> Poll<Outcome> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let Some(pending) = state.calls.get_mut(&call) else { return Poll::Pending };
         if let Some(outcome) = pending.outcome.take() {
@@ -255,7 +256,7 @@ impl Core {
         call: CallId,
         context: &Context<'_>,
         wait: &mut Option<Ticket>,
-        place: Place,
+        place: CallSite,
     ) -> Poll<Payload> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let is_new = wait.is_none();
@@ -283,12 +284,12 @@ impl Core {
     }
 
     /// Returns the next number from the recorded seed.
-    pub(crate) fn random(&self, place: Place) -> u64 {
+    pub(crate) fn random(&self, place: CallSite) -> u64 {
         self.lock_in_poll(place).and_then(|mut state| state.random.as_mut().map(Rng::next_u64)).unwrap_or_default()
     }
 }
 
-impl State {
+impl ExecutionState {
     /// Applies one input to the state, and collects the wakers of the futures that wait for it.
     pub(super) fn deliver(&mut self, id: EventId, time: Timestamp, input: &Input, payload: Payload) -> Delivered {
         let delivered = self.apply(id, input, payload);
@@ -310,7 +311,7 @@ impl State {
                 Delivered::Begin
             }
             Input::EventRaised { name, headers } => {
-                let woken = self.mailbox.deliver(name, id, Unread { payload, headers: headers.clone() });
+                let woken = self.mailbox.push(name, id, Unread { payload, headers: headers.clone() });
                 self.to_wake.extend(woken);
                 Delivered::Applied
             }
@@ -371,7 +372,8 @@ impl State {
         }
     }
 
-    /// Records that a call without an outcome was dropped. A call that was scheduled in this very step leaves no record.
+    /// Records that a call without an outcome was dropped. A call that was scheduled in this very step leaves no
+    /// record.
     fn forget(&mut self, id: CallId, op: Op) {
         if self.decisions.remove(&id).is_none() {
             let decision = Decision::CallDropped { call: id };

@@ -4,7 +4,7 @@ use crate::error::{ErrorCode, Suspension};
 use crate::id::EventId;
 use crate::payload::PayloadError;
 
-use super::core::Place;
+use super::CallSite;
 
 /// The reason to suspend an instance. The node adds the build id and stores it.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ impl Fault {
         Self(Box::new(Suspension::new(code, message)))
     }
 
-    pub(crate) fn at(mut self, place: Option<Place>) -> Self {
+    pub(crate) fn at(mut self, place: Option<CallSite>) -> Self {
         self.0.place = place.map(ToString::to_string);
         self
     }
@@ -30,7 +30,7 @@ impl Fault {
     }
 
     pub(super) fn left_over(event: EventId, recorded: String, ended: String) -> Self {
-        let message = "the code came to its end before its history did";
+        let message = "the code ended before its history";
         let mut fault = Self::new(ErrorCode::HistoryLeftOver, message);
         fault.0.event = Some(event);
         fault.0.recorded = Some(recorded);
@@ -38,7 +38,7 @@ impl Fault {
         fault
     }
 
-    pub(super) fn not_durable(last: Option<Place>) -> Self {
+    pub(super) fn not_durable(last: Option<CallSite>) -> Self {
         let message = match last {
             Some(_) => {
                 "the orchestration waits for something that is not durable; the place is that of its last durable call"
@@ -48,12 +48,12 @@ impl Fault {
         Self::new(ErrorCode::NonDurableWait, message).at(last)
     }
 
-    pub(super) fn outside_turn(place: Place) -> Self {
+    pub(super) fn outside_turn(place: CallSite) -> Self {
         let message = "the context of the orchestration is used outside of its turn, in another task or thread";
         Self::new(ErrorCode::ContextOutsideTurn, message).at(Some(place))
     }
 
-    pub(crate) fn late_option(place: Place) -> Self {
+    pub(crate) fn late_option(place: CallSite) -> Self {
         let message = "an option of a call is set after the call was polled for the first time";
         Self::new(ErrorCode::OptionsAfterPoll, message).at(Some(place))
     }
@@ -62,7 +62,7 @@ impl Fault {
         Self::new(ErrorCode::UnreadableInput, format!("the input of the orchestration: {error}"))
     }
 
-    pub(crate) fn unreadable_outcome(subject: &str, error: &PayloadError, place: Place) -> Self {
+    pub(crate) fn unreadable_outcome(subject: &str, error: &PayloadError, place: CallSite) -> Self {
         Self::new(ErrorCode::UnreadableResult, format!("{subject}: {error}")).at(Some(place))
     }
 }

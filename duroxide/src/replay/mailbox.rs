@@ -1,8 +1,8 @@
 //! External events that no wait has consumed yet: one queue for each name.
 //!
-//! The oldest events belong to the oldest waits, in the order of their first polls: wait number i may take the front of the
-//! queue once the queue holds more than i events. An event is consumed when a wait takes it, not when it arrives. So a
-//! wait that is dropped consumes nothing, and its event belongs to the next wait.
+//! The oldest events belong to the oldest waits, in the order of their first polls: wait number i may take the front of
+//! the queue once the queue holds more than i events. An event is consumed when a wait takes it, not when it arrives.
+//! So a wait that is dropped consumes nothing, and its event belongs to the next wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
@@ -65,14 +65,15 @@ impl Named {
 
 impl Mailbox {
     /// Adds an event; returns the waker of the wait that it belongs to.
-    pub(crate) fn deliver(&mut self, name: &str, id: EventId, event: Unread) -> Option<Waker> {
+    pub(crate) fn push(&mut self, name: &str, id: EventId, event: Unread) -> Option<Waker> {
         self.change(name, |named| {
             named.events.push_back((id, event));
             named.waker_of_newest()
         })
     }
 
-    /// Takes the event that belongs to the wait, and clears its ticket. If there is none, issues a ticket and stores the waker.
+    /// Takes the event that belongs to the wait, and clears its ticket. If there is none, issues a ticket and stores
+    /// the waker.
     pub(crate) fn poll(&mut self, name: &str, wait: &mut Option<Ticket>, waker: &Waker) -> Option<Payload> {
         let new = Ticket(self.last_ticket.0 + 1);
         self.last_ticket = new;

@@ -2,11 +2,11 @@
 //!
 //! It is pure: it names no clock, no storage and no async runtime. An [`Execution`] holds the user's function as a
 //! future. [`Execution::step`] delivers one input, polls the function until it no longer wakes itself, and returns the
-//! decisions of the function. [`Execution::replay`] does the same with recorded inputs and compares the decisions with the
-//! recorded ones. Both run through `Execution::step_to_quiescence`, so live execution and replay cannot differ.
+//! decisions of the function. [`Execution::replay`] does the same with recorded inputs and compares the decisions with
+//! the recorded ones. Both run through `Execution::step_to_quiescence`, so live execution and replay cannot differ.
 //!
-//! One input and its decisions are a *step*. A node delivers several inputs at once and commits their steps together: that is
-//! a *turn*, which this module does not know.
+//! One input and its decisions are a *step*. A node delivers several inputs at once and commits their steps together:
+//! that is a *turn*, which this module does not know.
 
 mod compare;
 mod core;
@@ -25,8 +25,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::future::BoxFuture;
 
-pub(crate) use self::core::{Core, Outcome};
-use self::core::{Recorded, State};
+pub(crate) use self::core::{CallSite, Core, Outcome};
+use self::core::{ExecutionState, Recorded};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::incremental::Replay;
 pub(crate) use self::mailbox::{Ticket, Unread};
@@ -91,8 +91,8 @@ pub(crate) struct Remains {
 }
 
 impl Execution {
-    /// Creates an execution without history. `on_stray` is called, from any thread, when something other than a delivered input
-    /// wakes the function, or when its context is used outside of its poll.
+    /// Creates an execution without history. `on_stray` is called, from any thread, when something other than a
+    /// delivered input wakes the function, or when its context is used outside of its poll.
     pub(crate) fn new(id: ExecutionId, function: Arc<Function>, on_stray: impl Fn() + Send + Sync + 'static) -> Self {
         let core = Arc::new(Core::new(id, Box::new(on_stray)));
         let waker = Arc::new(FunctionWaker::new(Arc::downgrade(&core)));
@@ -143,7 +143,7 @@ impl Execution {
         self.replay_steps(history, None)
     }
 
-    /// Replays the next whole steps of a recorded history, in which the event `behind` follows them.
+    /// Replays the next whole steps of a recorded history. `behind` is the event that follows them, if any.
     fn replay_steps(&mut self, mut rest: &[Event], behind: Option<&Event>) -> Result<(), Fault> {
         while let Some((event, following)) = rest.split_first() {
             let EventKind::Input(input) = &event.kind else {
@@ -192,8 +192,8 @@ impl Execution {
         Ok(step)
     }
 
-    /// Delivers one input, and polls until the function no longer wakes itself: the path that live execution and replay share.
-    /// Returns `None` if the input is stale.
+    /// Delivers one input, and polls until the function no longer wakes itself: the path that live execution and replay
+    /// share. Returns `None` if the input is stale.
     fn step_to_quiescence(
         &mut self,
         id: EventId,
@@ -284,8 +284,8 @@ impl Drop for Execution {
     }
 }
 
-/// Returns the decisions that the code itself must repeat. A termination from outside is recorded as a last decision, without an
-/// input, behind those of the code.
+/// Returns the decisions that the code itself must repeat. A termination from outside is recorded as a last decision,
+/// without an input, behind those of the code.
 fn without_end_from_outside<'e>(input: &Input, recorded: &'e [Event]) -> &'e [Event] {
     match recorded {
         [by_code @ .., Event { kind: EventKind::Decision(Decision::Terminated { .. }), .. }]
@@ -338,10 +338,10 @@ impl op::Decided {
     }
 }
 
-impl State {
+impl ExecutionState {
     /// Returns the end of the execution that follows from what the function returned.
     ///
-    /// A value beyond the limits is refused. On replay that is decided by history, since limits may change.
+    /// A value that exceeds the limits is refused. On replay the history decides, since limits may have changed.
     fn end_with(&self, returned: Returned) -> op::Decided {
         let refused = match &self.replaying {
             Some(recorded) => recorded.refused_end.clone(),

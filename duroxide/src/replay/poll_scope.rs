@@ -1,7 +1,8 @@
 //! Detects whether user code uses its context from within its own poll.
 //!
-//! A context may decide something only while the engine polls the function that owns it. A [`PollScope`] marks the thread for
-//! that time. A context used outside of it (in a spawned task, in another thread, in a destructor after eviction) is misuse.
+//! A context may decide something only while the engine polls the function that owns it. A [`PollScope`] marks the
+//! thread for that time. A context used outside of it (in a spawned task, in another thread, in a destructor after
+//! eviction) is misuse.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,8 +38,8 @@ pub(super) fn is_polling(core: &Core) -> bool {
     CURRENT.get() == std::ptr::from_ref(core).addr()
 }
 
-/// The waker of the function. A wake within its [`PollScope`] requests another poll; a wake from outside proves that the
-/// function waits for something that is not durable.
+/// The waker of the function. A wake within its [`PollScope`] requests another poll; a wake from outside proves that
+/// the function waits for something that is not durable.
 pub(super) struct FunctionWaker {
     poll_requested: AtomicBool,
     core: Weak<Core>,

@@ -120,7 +120,8 @@ pub(super) struct StuckTurn {
     pub(super) place: String,
 }
 
-/// What a thread does next.
+/// The next work of a thread.
+#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each turn")]
 enum Work {
     Turn(u64, Job, Arc<OnceLock<Arc<Core>>>),
     FirstStep(Running),

@@ -52,7 +52,7 @@ impl Notice {
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let flags = u8::from(self.work) * WORK | u8::from(self.any) * ANY;
+        let flags = (u8::from(self.work) * WORK) | (u8::from(self.any) * ANY);
         std::iter::once(flags).chain(self.hashes.iter().flat_map(|hash| hash.to_le_bytes())).collect()
     }
 

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
 
 use crate::history::Decision;
-use crate::replay::Core;
-use crate::replay::core::Place;
 use crate::replay::op::Delivered;
+use crate::replay::{CallSite, Core};
 
 #[derive(Default)]
 pub(crate) struct Cancel {
@@ -43,7 +42,7 @@ impl Cancel {
 }
 
 /// Declares that the function listens for a request; returns the key of a wait.
-pub(crate) fn listen(core: &Core, place: Place) -> u64 {
+pub(crate) fn listen(core: &Core, place: CallSite) -> u64 {
     let Some(mut state) = core.lock_in_poll(place) else { return 0 };
     state.cancel.listening = true;
     state.cancel.last_wait += 1;
@@ -51,7 +50,7 @@ pub(crate) fn listen(core: &Core, place: Place) -> u64 {
 }
 
 /// Returns the reason of the request, or stores the waker of the wait.
-pub(crate) fn poll(core: &Core, key: u64, context: &Context<'_>, place: Place) -> Poll<String> {
+pub(crate) fn poll(core: &Core, key: u64, context: &Context<'_>, place: CallSite) -> Poll<String> {
     let Some(mut state) = core.lock_in_poll(place) else { return Poll::Pending };
     let cancel = &mut state.cancel;
     match &cancel.requested {
@@ -67,7 +66,7 @@ pub(crate) fn poll(core: &Core, key: u64, context: &Context<'_>, place: Place) -
 }
 
 /// Returns the reason of the request, if there is one. Asking counts as listening.
-pub(crate) fn requested(core: &Core, place: Place) -> Option<String> {
+pub(crate) fn requested(core: &Core, place: CallSite) -> Option<String> {
     let mut state = core.lock_in_poll(place)?;
     state.cancel.listening = true;
     state.cancel.seen = state.cancel.requested.is_some();

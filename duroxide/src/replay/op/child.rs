@@ -2,12 +2,11 @@
 
 use crate::history::{ChildScheduled, Decision};
 use crate::payload::Payload;
-use crate::replay::Core;
-use crate::replay::core::Place;
 use crate::replay::op::Op;
+use crate::replay::{CallSite, Core};
 
 /// Schedules the start of another orchestration.
-pub(crate) fn schedule(core: &Core, child: ChildScheduled, input: Payload, place: Place) {
+pub(crate) fn schedule(core: &Core, child: ChildScheduled, input: Payload, place: CallSite) {
     let op = if child.detached {
         Op::DetachedStart
     } else {

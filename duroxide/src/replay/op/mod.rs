@@ -8,7 +8,7 @@ pub(crate) mod timer;
 
 use std::task::Waker;
 
-use super::core::{Outcome, Place};
+use super::{CallSite, Outcome};
 use crate::history::{ClosePolicy, Decision, Input};
 use crate::id::{CallId, InstanceId};
 use crate::payload::Payload;
@@ -68,7 +68,7 @@ impl Call {
 pub(crate) struct Decided {
     pub(crate) decision: Decision,
     pub(crate) payload: Payload,
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<CallSite>,
 }
 
 /// The effect of an input on the execution.

@@ -6,9 +6,8 @@ use crate::clock::Timestamp;
 use crate::history::Decision;
 use crate::id::CallId;
 use crate::payload::Payload;
-use crate::replay::Core;
-use crate::replay::core::Place;
 use crate::replay::op::Op;
+use crate::replay::{CallSite, Core};
 
 /// The time at which a timer fires.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +17,7 @@ pub(crate) enum Due {
 }
 
 /// Schedules a timer. A duration counts from the time of the running step.
-pub(crate) fn create(core: &Core, call: CallId, due: Due, place: Place) {
+pub(crate) fn create(core: &Core, call: CallId, due: Due, place: CallSite) {
     let due = match due {
         Due::After(duration) => core.lock().now + duration,
         Due::At(time) => time,

@@ -24,7 +24,7 @@ fn awaited_call_is_scheduled_and_resolves_to_its_output() {
 }
 
 #[test]
-fn a_call_that_is_not_polled_is_never_scheduled() {
+fn unpolled_call_is_never_scheduled() {
     let run = Run::start(|ctx| async move {
         let _unused = ctx.call_activity::<()>("never", &());
         let _used = ctx.call_activity::<()>("used", &()).await;
@@ -34,7 +34,7 @@ fn a_call_that_is_not_polled_is_never_scheduled() {
 }
 
 #[test]
-fn a_started_call_runs_while_the_function_waits_for_another() {
+fn started_call_runs_while_the_function_awaits_another() {
     let mut run = Run::start(|ctx| async move {
         let background = ctx.call_activity::<u32>("background", &()).start();
         ctx.call_activity::<()>("foreground", &()).await?;
@@ -109,7 +109,7 @@ fn every_kind_of_failure_has_its_own_call_error() {
 }
 
 #[test]
-fn a_refused_call_is_recorded_and_fails_at_once() {
+fn refused_call_is_recorded_and_fails_at_once() {
     let run = Run::start(|ctx| async move {
         let nameless = ctx.call_activity::<()>("", &()).await.expect_err("is refused");
         let infinite = ctx.call_activity::<()>("a", &f64::INFINITY).await.expect_err("is refused");
@@ -136,7 +136,7 @@ fn outcome_of_another_type_is_reported_with_type_and_place() {
 }
 
 #[test]
-fn a_call_that_has_resolved_never_resolves_again() {
+fn resolved_call_never_resolves_again() {
     let mut run = Run::start(|ctx| async move {
         let mut call = ctx.call_activity::<u32>("a", &());
         let first = (&mut call).await?;

@@ -82,7 +82,8 @@ fn only_the_first_cancel_request_counts() {
 #[test]
 fn request_of_a_parent_reaches_only_its_own_child() {
     let parent = |call| {
-        let execution = ExecutionId { instance: InstanceId::new("parent").expect("is valid"), number: 2 };
+        let execution =
+            ExecutionId { instance: InstanceId::new("parent").expect("is valid"), identity: IDENTITY, number: 2 };
         Some(Parent { execution, call: CallId(call) })
     };
     let function = || {

@@ -14,7 +14,7 @@ fn rejected(call: u64) -> Input {
 }
 
 #[test]
-fn a_child_resolves_to_its_output() {
+fn child_resolves_to_its_output() {
     let mut run = Run::start(|ctx| async move { Ok(ctx.call_orchestration::<u32>("ship", &"in").id("s").await?) });
     assert_eq!(run.decided(), [child(1, "ship", "s")]);
     assert_eq!(run.output::<String>(), "in");
@@ -28,7 +28,8 @@ fn child_without_an_id_is_named_after_execution_and_call() {
         let _first = ctx.call_orchestration::<()>("ship", &()).start();
         Ok(ctx.call_orchestration::<()>("ship", &()).await?)
     });
-    assert_eq!(run.decided(), [child(1, "ship", "order:1.1"), child(2, "ship", "order:1.2")]);
+    let derived = |call| format!("~order.{}.1.{call}", IDENTITY.0.simple());
+    assert_eq!(run.decided(), [child(1, "ship", &derived(1)), child(2, "ship", &derived(2))]);
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn abandoned_child_is_started_even_if_its_call_is_dropped() {
 }
 
 #[test]
-fn a_detached_start_resolves_to_the_new_id_once_it_exists() {
+fn detached_start_resolves_to_the_id_once_the_instance_exists() {
     let mut run = Run::start(|ctx| async move {
         let instance = ctx.call_orchestration::<()>("audit", &()).id("log").detached().await?;
         Ok(instance)
@@ -111,7 +112,7 @@ fn a_detached_start_resolves_to_the_new_id_once_it_exists() {
 }
 
 #[test]
-fn a_detached_start_of_a_taken_id_is_refused() {
+fn detached_start_of_a_taken_id_is_refused() {
     let mut run = Run::start(|ctx| async move {
         Ok(ctx.call_orchestration::<()>("audit", &()).detached().await.map_err(|e| e.to_string()))
     });

@@ -93,7 +93,7 @@ fn race_takes_the_first_and_drops_the_others() {
 }
 
 #[test]
-fn an_unordered_collection_yields_in_the_order_of_history() {
+fn unordered_collection_yields_in_the_order_of_history() {
     let mut run = Run::start(|ctx| async move {
         let mut calls: FuturesUnordered<_> = (0..3).map(|n| ctx.call_activity::<u32>("a", &n)).collect();
         let first = calls.next().await.expect("has three")?;
@@ -191,7 +191,7 @@ where
 }
 
 #[test]
-fn a_fan_in_of_ten_thousand_polls_each_call_twice() {
+fn fan_in_of_ten_thousand_polls_each_call_twice() {
     let n = 10_000;
     let joined = polls_of_fan_in(n, move |ctx, polls| async move {
         let calls = (0..n).map(|i| Counted(ctx.call_activity::<u64>("a", &i), polls.clone()));

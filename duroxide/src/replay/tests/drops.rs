@@ -35,7 +35,7 @@ fn drop_in_a_later_step_is_recorded_and_the_outcome_discarded() {
 }
 
 #[test]
-fn a_call_that_has_its_outcome_is_dropped_without_a_record() {
+fn drop_of_a_call_with_an_outcome_leaves_no_record() {
     let mut run = Run::start(|ctx| async move {
         let unread = ctx.call_activity::<()>("a", &()).start();
         ctx.call_activity::<()>("b", &()).await?;
@@ -60,7 +60,7 @@ fn outcome_of_a_dropped_detached_activity_is_recorded() {
 }
 
 #[test]
-fn a_detached_activity_is_still_open_at_the_end() {
+fn detached_activity_is_still_open_at_the_end() {
     let mut run = Run::start(|ctx| async move {
         drop(ctx.call_activity::<()>("a", &()).detached().start());
         Ok(())

@@ -20,7 +20,7 @@ fn terminated() -> Input {
 }
 
 #[test]
-fn a_function_may_return_without_waiting() {
+fn function_may_return_without_waiting() {
     let run = Run::start(|_| async { Ok(5) });
     assert_eq!((run.decided(), run.output::<u32>()), (&[COMPLETED][..], 5));
     let run = Run::start(|_| async { Err::<(), _>(crate::Error::new("no")) });
@@ -75,7 +75,7 @@ fn first_continue_as_new_wins_over_a_second_and_a_return() {
 }
 
 #[test]
-fn a_function_that_has_continued_as_new_is_not_polled_again() {
+fn function_is_not_polled_after_continue_as_new() {
     let run = Run::start(|ctx| async move {
         let late = async {
             let mut polls = 0;
@@ -93,7 +93,7 @@ fn a_function_that_has_continued_as_new_is_not_polled_again() {
 }
 
 #[test]
-fn a_continue_as_new_that_is_not_awaited_does_nothing() {
+fn unawaited_continue_as_new_does_nothing() {
     let run = Run::start(|ctx| async move {
         let _unused = ctx.continue_as_new::<Result<()>>(&());
         Ok(())
@@ -136,7 +136,7 @@ fn termination_ends_any_execution_without_polling_it() {
 }
 
 #[test]
-fn a_panic_of_the_body_fails_the_execution() {
+fn panic_of_the_body_fails_the_execution() {
     let mut run = Run::start(|ctx| async move {
         let _pending = ctx.call_activity::<()>("pending", &()).start();
         let count: u32 = ctx.call_activity("a", &()).await?;
@@ -147,13 +147,13 @@ fn a_panic_of_the_body_fails_the_execution() {
 }
 
 #[test]
-fn a_panic_before_the_first_await_fails_the_execution() {
+fn panic_before_the_first_await_fails_the_execution() {
     let run = Run::start(|_| -> std::future::Ready<Result<()>> { panic!("at once") });
     assert_eq!(run.decided(), [panicked("at once")]);
 }
 
 #[test]
-fn a_panic_without_a_message_fails_the_execution() {
+fn panic_without_a_message_fails_the_execution() {
     let run = Run::start(|_| async {
         std::panic::panic_any(5);
         #[expect(unreachable_code, reason = "it gives the type")]
@@ -171,7 +171,7 @@ impl Drop for PanicsOnDrop {
 }
 
 #[test]
-fn a_panic_in_a_destructor_of_the_body_fails_the_execution() {
+fn panic_in_a_destructor_of_the_body_fails_the_execution() {
     let mut run = Run::start(|ctx| async move {
         ctx.call_activity::<()>("a", &()).await?;
         drop(PanicsOnDrop);

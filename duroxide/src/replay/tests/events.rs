@@ -25,7 +25,7 @@ fn unread(run: &mut Run) -> Vec<(String, u32)> {
 }
 
 #[test]
-fn a_wait_resolves_when_its_event_comes() {
+fn wait_resolves_when_its_event_arrives() {
     let mut run = Run::start(|ctx| async move { Ok(ctx.event::<Note>().await) });
     assert_eq!(run.decided(), [awaits(1, "Note")]);
     assert_eq!(run.raises("Other", 1), NOTHING);
@@ -49,7 +49,7 @@ fn early_events_wait_in_order_and_are_taken_without_a_record() {
 }
 
 #[test]
-fn a_wait_that_was_dropped_consumes_nothing() {
+fn wait_that_was_dropped_consumes_nothing() {
     let mut run = Run::start(|ctx| async move {
         for _ in 0..2 {
             crate::select! {
@@ -79,7 +79,7 @@ fn wait_polled_and_dropped_in_one_step_leaves_no_record() {
 }
 
 #[test]
-fn the_wait_that_was_polled_first_is_served_first() {
+fn wait_that_was_polled_first_is_served_first() {
     let mut run = Run::start(|ctx| async move {
         let built_first = ctx.event::<Note>();
         let built_second = ctx.event::<Note>();
@@ -92,7 +92,7 @@ fn the_wait_that_was_polled_first_is_served_first() {
 }
 
 #[test]
-fn a_wait_that_is_built_and_never_polled_gets_nothing() {
+fn unpolled_wait_receives_nothing() {
     let mut run = Run::start(|ctx| async move {
         let _never = ctx.event::<Note>();
         Ok(ctx.event::<Note>().await)
@@ -140,7 +140,7 @@ fn dropping_the_older_wait_after_the_newer_loses_nothing() {
 }
 
 #[test]
-fn a_wait_may_be_replaced_within_a_step() {
+fn wait_may_be_replaced_within_a_step() {
     let mut run = Run::start(|ctx| async move {
         let mut wait = ctx.event::<Note>();
         assert!(poll_once(&mut wait).await.is_pending());
@@ -220,7 +220,7 @@ fn event_that_woke_a_wait_is_unread_until_the_wait_takes_it() {
 }
 
 #[test]
-fn an_event_and_a_timer_have_one_winner() {
+fn race_of_an_event_and_a_timer_has_one_winner() {
     let race = || {
         Run::start(|ctx| async move {
             crate::select! {

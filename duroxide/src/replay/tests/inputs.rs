@@ -59,7 +59,7 @@ fn answers_to_calls_that_do_not_exist_are_ignored() {
 }
 
 #[test]
-fn a_call_takes_only_answers_of_its_own_kind() {
+fn call_accepts_only_answers_of_its_own_kind() {
     let mut run = Run::start(|ctx| async move {
         let _activity = ctx.call_activity::<()>("a", &()).start();
         let _timer = ctx.sleep(Duration::from_secs(1)).start();
@@ -93,7 +93,7 @@ fn inputs_before_the_start_are_ignored() {
 }
 
 #[test]
-fn a_second_start_is_ignored() {
+fn second_start_is_ignored() {
     let mut run = Run::start(|ctx| async move { Ok(ctx.event_named::<u32>("E").await) });
     run.ignores(started());
     assert_eq!(run.raises("E", 1), [COMPLETED]);

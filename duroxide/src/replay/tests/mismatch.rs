@@ -203,7 +203,7 @@ fn early_return_leaves_history_over() {
     let suspension = recorded().leaves_over(|_| async { Ok(()) });
     let ended = "the code ended here: return Ok";
     assert_eq!(sides(&suspension), (2, Some("call 1: activity \"charge\""), Some(ended)));
-    assert_eq!(suspension.message, "the code came to its end before its history did");
+    assert_eq!(suspension.message, "the code ended before its history");
     let mut run = recorded();
     run.raises("Other", ());
     run.raises("Go", ());

@@ -116,7 +116,7 @@ fn wake_of_an_evicted_copy_is_ignored() {
 }
 
 #[test]
-fn a_context_in_another_thread_is_reported_with_the_place() {
+fn context_in_another_thread_is_reported_with_its_place() {
     let uses: [fn(&OrchestrationContext); 7] = [
         |ctx| assert_eq!(ctx.now(), Timestamp::default()),
         |ctx| assert_eq!(ctx.random(), 0),

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, Suspension};
 use crate::history::{
     ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event, EventKind, Failure, Input, Started,
 };
-use crate::id::{CallId, ExecutionId, InstanceId};
+use crate::id::{CallId, ExecutionId, Identity, InstanceId};
 use crate::orchestration::OrchestrationContext;
 use crate::payload::Payload;
 use crate::replay::op::Op;
@@ -48,8 +49,11 @@ pub(super) fn second(n: i64) -> Timestamp {
     Timestamp::from_micros(n * 1_000_000)
 }
 
+/// The identity of the instance of a [`Run`].
+pub(super) const IDENTITY: Identity = Identity(Uuid::from_u128(7));
+
 fn execution_id() -> ExecutionId {
-    ExecutionId { instance: InstanceId::new("order").expect("is an id"), number: 1 }
+    ExecutionId { instance: InstanceId::new("order").expect("is an id"), identity: IDENTITY, number: 1 }
 }
 
 /// One execution that is driven by hand. The n-th input comes at second n; stale inputs are not counted.
@@ -315,7 +319,7 @@ pub(super) fn child(call: u64, name: &str, instance: &str) -> Decision {
         call: CallId(call),
         name: name.to_owned(),
         version: None,
-        instance: InstanceId::new(instance).expect("is an id"),
+        instance: instance.to_owned().try_into().expect("is an id"),
         detached: false,
         close: ClosePolicy::Cancel,
     })

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::orchestration::hours;
 
 #[test]
-fn a_duration_counts_from_the_step_that_polls_the_timer_first() {
+fn timer_duration_counts_from_the_step_of_the_first_poll() {
     let mut run = Run::start(|ctx| async move {
         let sleep = ctx.sleep(Duration::from_secs(10));
         ctx.call_activity::<()>("a", &()).await?;
@@ -20,7 +20,7 @@ fn a_duration_counts_from_the_step_that_polls_the_timer_first() {
 }
 
 #[test]
-fn a_started_timer_runs_from_its_start() {
+fn started_timer_runs_from_its_start() {
     let mut run = Run::start(|ctx| async move {
         let sleep = ctx.sleep(Duration::from_secs(10)).start();
         ctx.call_activity::<()>("a", &()).await?;
@@ -33,7 +33,7 @@ fn a_started_timer_runs_from_its_start() {
 }
 
 #[test]
-fn a_timer_may_be_given_a_time_even_one_that_has_passed() {
+fn timer_accepts_a_time_even_in_the_past() {
     let mut run = Run::start(|ctx| async move {
         ctx.sleep_until(second(0)).await;
         ctx.sleep_until(second(99)).await;
@@ -44,7 +44,7 @@ fn a_timer_may_be_given_a_time_even_one_that_has_passed() {
 }
 
 #[test]
-fn the_longest_timer_does_not_overflow() {
+fn longest_timer_does_not_overflow() {
     let run = Run::start(|ctx| async move {
         ctx.sleep(Duration::MAX).await;
         Ok(())

@@ -56,7 +56,7 @@ fn time_is_constant_within_a_step() {
 }
 
 #[test]
-fn the_context_knows_its_execution() {
+fn context_knows_its_execution() {
     let run = Run::start(|ctx| async move { Ok(format!("{ctx:?} {}", ctx.execution())) });
     assert_eq!(run.output::<String>(), "OrchestrationContext(order#1) order#1");
 }

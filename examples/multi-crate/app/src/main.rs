@@ -1,8 +1,8 @@
-//! A program made of crates that know nothing of each other: `cargo run -p multi-crate-app`.
+//! A program made of crates that do not depend on each other: `cargo run -p multi-crate-app`.
 //!
-//! It registers nothing and wires nothing: the runtime finds what is annotated in every crate that is linked.
+//! It registers nothing: the runtime discovers the annotated functions of every linked crate.
 
-// A dependency that no code names is left out by the linker, and its functions with it. This names them.
+// The linker leaves out a dependency that no code names, with its functions. These lines name both.
 use billing as _;
 use shipping as _;
 
@@ -12,13 +12,13 @@ use duroxide::prelude::*;
 
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
-    println!("what the linked crates bring along:");
+    println!("functions of the linked crates:");
     for entry in Registry::discover().entries() {
         println!("  {:12} from {:9} {}", entry.name(), entry.place().crate_name, entry.place().doc);
     }
     tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
 
-    // Better a start that fails than an instance that waits for code that is not there.
+    // A failed start is better than an instance that waits for missing code.
     match Runtime::builder().in_memory().expect_crate("warehouse").start().await {
         Ok(_) => println!("this does not happen"),
         Err(error) => println!("refused: {error}"),
@@ -34,7 +34,7 @@ async fn main() -> duroxide::Result<()> {
     }
     runtime.shutdown().await?;
 
-    // Part of what is linked is enough for a node that is to do part of the work.
+    // A node that does part of the work needs only part of the registry.
     let warehouse = Registry::discover().only_crate("shipping").except("print_label");
     let names: Vec<_> = warehouse.entries().map(|entry| entry.name().to_owned()).collect();
     println!("a node of the warehouse alone would run {names:?}");

@@ -1,24 +1,25 @@
-//! What the other crates agree on. Nothing here has a body: whoever depends on this crate can call and start by type, and
-//! needs neither the code nor the dependencies of the crates that do the work. Those may even run in another program.
+//! The contracts between the other crates: functions without a body. A crate that depends on this one can call and
+//! start them by type, without the code and the dependencies of the crates that do the work. Those may even run in
+//! another program.
 
 use duroxide::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// What somebody wants to have.
+/// An order of a customer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Order {
-    /// Which order it is.
+    /// The number of the order.
     pub number: u32,
-    /// What is wanted.
+    /// The ordered item.
     pub item: String,
-    /// What it costs.
+    /// The price.
     pub cents: u64,
 }
 
-/// Says that the customer has agreed to the conditions.
+/// The customer has agreed to the conditions.
 #[event]
 pub struct Agreed {
-    /// When, in the customer's words.
+    /// The time, in the customer's words.
     pub when: String,
 }
 

@@ -10,7 +10,7 @@ pub async fn print_label(number: u32, text: String) -> duroxide::Result<String> 
     Ok(format!("no. {number}: {text}"))
 }
 
-/// No contract: known in this crate only.
+/// Not a contract: only this crate can call it by type.
 #[activity]
 async fn pack(item: String) -> duroxide::Result<String> {
     println!("  shipping: {item} is packed");

@@ -1,5 +1,5 @@
-//! Random programs under random schedules: the history alone determines the execution, and no call or event is lost or counted
-//! twice.
+//! Random programs under random schedules: the history alone determines the execution, and no call or event is lost or
+//! counted twice.
 
 mod program;
 mod world;
@@ -182,7 +182,7 @@ fn random_programs_reach_every_kind_of_event() {
 }
 
 #[test]
-fn a_schedule_without_acts_still_brings_a_program_to_its_end() {
+fn program_ends_even_without_acts() {
     let program = [Statement::Do(program::Op::Activity), Statement::ContinueAsNew];
     let executions = live(&program, &[Act::Evict]);
     let ends = |execution: &Finished| execution.history.last().map(|event| event.kind.clone());

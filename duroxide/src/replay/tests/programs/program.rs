@@ -197,8 +197,8 @@ async fn run(
 }
 
 impl Op {
-    /// Builds the calls of the operation, which claims their numbers. The later calls of a sequence are built when the earlier ones
-    /// have completed.
+    /// Builds the calls of the operation, which claims their numbers. The later calls of a sequence are built when the
+    /// earlier ones have completed.
     fn build(&self, env: &Env) -> BoxFuture<'static, ()> {
         let (ctx, log) = (&env.ctx, env.trace.clone());
         match self {
