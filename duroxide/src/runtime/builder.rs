@@ -69,7 +69,7 @@ impl RuntimeBuilder {
 
     /// Keeps state in a SQLite file, opened with options of its own, such as another durability.
     ///
-    /// ```
+    /// ```standalone_crate
     /// use duroxide::prelude::*;
     /// use duroxide::sqlite::{Durability, SqliteOptions};
     ///
