@@ -339,7 +339,7 @@ impl op::Decided {
 }
 
 impl ExecutionState {
-    /// Returns the end of the execution that follows from what the function returned.
+    /// Returns the end of the execution for the result of the function.
     ///
     /// A value that exceeds the limits is refused. On replay the history decides, since limits may have changed.
     fn end_with(&self, returned: Returned) -> op::Decided {
