@@ -50,7 +50,7 @@ pub(crate) async fn check_orders(folder: &SharedFolder, orders: u32) -> Seen {
         for number in 1..=status.execution.number {
             let history = handle.history_of(number).await.unwrap();
             assert_eq!(check_history(&Registry::discover(), &history), Ok(()), "{id}, execution {number}");
-            let keys = each_outcome_once(&history, &format!("{id}/{number}"));
+            let keys = each_outcome_once(&history, &format!("{}/{number}", status.execution.identity));
             seen.events += history.len();
             seen.outcomes += keys.len();
             for (key, returned) in keys {
