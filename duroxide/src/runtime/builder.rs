@@ -109,7 +109,7 @@ impl RuntimeBuilder {
     /// # async fn main() {
     /// let refused = async || Err::<MemoryProvider, _>(ProviderError::permanent("connect", "no route to the host"));
     /// let error = Runtime::builder().open_provider(refused).start().await.err().unwrap();
-    /// assert!(error.to_string().contains("no route to the host"));
+    /// assert!(format!("{error:?}").contains("no route to the host"));
     /// # }
     /// ```
     pub fn open_provider<P, F>(mut self, open: impl FnOnce() -> F + Send + 'static) -> Self
