@@ -101,7 +101,7 @@ impl RuntimeBuilder {
     /// Keeps state in the provider that this function opens, at the start: its error is that of [`start`](Self::start). For the
     /// extension trait of a provider, with a method such as `.sqlite(path)`.
     ///
-    /// ```
+    /// ```standalone_crate
     /// use duroxide::prelude::*;
     /// use duroxide::provider::{MemoryProvider, ProviderError};
     ///
@@ -109,7 +109,7 @@ impl RuntimeBuilder {
     /// # async fn main() {
     /// let refused = async || Err::<MemoryProvider, _>(ProviderError::permanent("connect", "no route to the host"));
     /// let error = Runtime::builder().open_provider(refused).start().await.err().unwrap();
-    /// assert!(format!("{error:?}").contains("no route to the host"));
+    /// assert!(error.to_string().contains("no route to the host"), "{error}");
     /// # }
     /// ```
     pub fn open_provider<P, F>(mut self, open: impl FnOnce() -> F + Send + 'static) -> Self
