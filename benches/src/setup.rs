@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use duroxide::provider::{MemoryProvider, Provider};
+use duroxide::provider::{Acquired, Layered, Lease, MemoryProvider, Provider, ProviderError, ProviderLayer, Want};
 use duroxide::sqlite::{Durability, Moment, SqliteOptions, SqliteProvider};
 use duroxide::{Runtime, RuntimeBuilder};
+use futures_util::future::BoxFuture;
 
 /// The kind of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,20 +31,43 @@ pub enum Level {
     Relaxed,
 }
 
-/// A provider whose write transactions can be counted.
+/// A provider whose requests for work and write transactions are counted.
 #[derive(Clone)]
-pub enum Store {
-    /// In memory.
-    Memory(MemoryProvider),
-    /// In a SQLite file.
-    Sqlite(Arc<SqliteProvider>),
+pub struct Store {
+    counted: Arc<Layered<Counted>>,
+    sqlite: Option<Arc<SqliteProvider>>,
+}
+
+struct Counted {
+    inner: Arc<dyn Provider>,
+    acquires: AtomicU64,
+}
+
+impl ProviderLayer for Counted {
+    fn inner(&self) -> &dyn Provider {
+        &*self.inner
+    }
+
+    fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
+        self.acquires.fetch_add(1, Ordering::Relaxed);
+        self.inner.acquire(lease, want)
+    }
+}
+
+/// The counts of a provider so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    /// The number of requests for work.
+    pub acquires: u64,
+    /// The number of write transactions; zero in memory.
+    pub write_transactions: u64,
 }
 
 impl Store {
     /// Opens a provider. SQLite keeps its file in the folder, and each of its commits takes `flush_delay` longer.
     pub fn open(kind: Kind, level: Level, flush_delay: Duration, folder: &Path) -> duroxide::Result<Self> {
         match kind {
-            Kind::Memory => Ok(Self::Memory(MemoryProvider::new())),
+            Kind::Memory => Ok(Self::new(Arc::new(MemoryProvider::new()), None)),
             Kind::Sqlite => {
                 let durability = match level {
                     Level::Full => Durability::Full,
@@ -56,7 +81,8 @@ impl Store {
                         }
                     });
                 }
-                Ok(Self::Sqlite(Arc::new(SqliteProvider::open_with(folder.join("load.db"), options)?)))
+                let sqlite = Arc::new(SqliteProvider::open_with(folder.join("load.db"), options)?);
+                Ok(Self::new(sqlite.clone(), Some(sqlite)))
             }
             Kind::Postgres => {
                 let reason = "there is no provider `postgres` yet: choose `sqlite` or `memory`";
@@ -65,19 +91,20 @@ impl Store {
         }
     }
 
-    /// Returns the provider.
-    pub fn provider(&self) -> Arc<dyn Provider> {
-        match self {
-            Self::Memory(memory) => Arc::new(memory.clone()),
-            Self::Sqlite(sqlite) => sqlite.clone(),
-        }
+    fn new(inner: Arc<dyn Provider>, sqlite: Option<Arc<SqliteProvider>>) -> Self {
+        Self { counted: Arc::new(Layered(Counted { inner, acquires: AtomicU64::new(0) })), sqlite }
     }
 
-    /// Returns the number of write transactions so far; zero in memory.
-    pub fn write_transactions(&self) -> u64 {
-        match self {
-            Self::Memory(_) => 0,
-            Self::Sqlite(sqlite) => sqlite.stats().write_transactions,
+    /// Returns the provider.
+    pub fn provider(&self) -> Arc<dyn Provider> {
+        self.counted.clone()
+    }
+
+    /// Returns the counts so far.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            acquires: self.counted.0.acquires.load(Ordering::Relaxed),
+            write_transactions: self.sqlite.as_ref().map_or(0, |sqlite| sqlite.stats().write_transactions),
         }
     }
 

@@ -25,10 +25,11 @@ pub(super) async fn idle(bench: &Bench) -> duroxide::Result<Report> {
     let mut report = bench.end(&run, n, Times::default());
     // Let the last commits and checkpoints end.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let (cpu, writes) = (cpu_seconds(), bench.store.write_transactions());
+    let (cpu, counts) = (cpu_seconds(), bench.store.counts());
     tokio::time::sleep(IDLE).await;
     report.cpu_seconds = cpu_seconds() - cpu;
-    report.add("idle_write_transactions", count(bench.store.write_transactions() - writes));
+    report.add("idle_acquires", count(bench.store.counts().acquires - counts.acquires));
+    report.add("idle_write_transactions", count(bench.store.counts().write_transactions - counts.write_transactions));
     report.add("rss_alone_mib", alone);
     report.add("rss_idle_mib", rss_mib());
     let mut wake_ups = Times::default();

@@ -98,13 +98,24 @@ impl Bench {
         Ok(Self { options, store, runtime, client })
     }
 
-    fn begin(&self) -> Run {
-        Run::begin(self.store.write_transactions())
+    fn begin(&self) -> BenchRun {
+        let counts = self.store.counts();
+        BenchRun { run: Run::begin(counts.write_transactions), acquires: counts.acquires }
     }
 
-    fn end(&self, run: &Run, n: u64, times: Times) -> Report {
-        run.end(n, times, self.store.write_transactions())
+    fn end(&self, begun: &BenchRun, n: u64, times: Times) -> Report {
+        let counts = self.store.counts();
+        let mut report = begun.run.end(n, times, counts.write_transactions);
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        report.add("acquires", (counts.acquires - begun.acquires) as f64);
+        report
     }
+}
+
+/// A run on a provider whose requests for work are counted.
+struct BenchRun {
+    run: Run,
+    acquires: u64,
 }
 
 /// Runs a workload.

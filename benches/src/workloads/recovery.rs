@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use duroxide::{Decision, EventKind, HistoryEvent, Input, InstanceStatus, RuntimeOptions};
 
 use super::many::{id, start_all};
-use super::{Bench, Options};
+use super::{Bench, BenchRun, Options};
 use crate::ledger::Ledger;
 use crate::measure::{Report, Run, Times};
 use crate::orchestrations::notes;
@@ -25,7 +25,7 @@ pub(super) async fn recovery(options: Options) -> duroxide::Result<Report> {
     let ledger = Ledger::in_folder(&options.folder)?;
     ledger.open();
     // The time of a restart includes the opening of the database.
-    let run = Run::begin(0);
+    let run = BenchRun { run: Run::begin(0), acquires: 0 };
     let bench = Bench::start_with(options, |builder| builder.state(ledger)).await?;
     for i in 0..bench.options.n {
         notes::handle(&bench.client, id("recovery", i)).result().await?;
