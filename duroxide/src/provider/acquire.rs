@@ -60,6 +60,13 @@ pub struct Heard {
     pub number: u64,
 }
 
+impl Heard {
+    /// Returns true if the node has received the messages of this execution's instance up to this number.
+    pub(crate) fn covers(&self, execution: &ExecutionId, number: u64) -> bool {
+        self.number >= number && self.identity == execution.identity && self.instance == execution.instance
+    }
+}
+
 /// An owned instance that a node asks for by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {

@@ -18,12 +18,13 @@ use crate::provider::{
 pub(super) struct Found {
     pub(super) acquired: Acquired,
     pub(super) claims: Claims,
-    /// True if there is mail of instances that the lease no longer owns.
-    pub(super) stale_mail: bool,
+    /// True if there is something to [`forget`].
+    pub(super) forget: bool,
 }
 
-/// Forgets the mail and the cancellations that the node has heard of.
-pub(super) fn acknowledge(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::Result<()> {
+/// Forgets the mail and the cancellations that the node has heard of, and the mail of instances that it no longer owns: a
+/// later claim of such an instance brings all messages.
+pub(super) fn forget(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::Result<()> {
     let epoch = int(lease.epoch.0);
     for Heard { instance, identity, number } in &want.heard {
         let delete = "DELETE FROM duroxide_mail WHERE owner = ?1 AND upto <= ?4
@@ -35,14 +36,9 @@ pub(super) fn acknowledge(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::
             WHERE epoch = ?1 AND identity = ?2 AND execution = ?3 AND call = ?4";
         tx.sql.run(delete, (epoch, execution.identity.0.as_bytes(), int(execution.number), int(call.0)))?;
     }
-    Ok(())
-}
-
-/// Forgets the mail of instances that the lease no longer owns: a later claim brings all messages.
-pub(super) fn drop_stale_mail(tx: &Tx<'_>, lease: &Lease) -> rusqlite::Result<()> {
     let delete = "DELETE FROM duroxide_mail WHERE owner = ?1 AND NOT EXISTS (
         SELECT 1 FROM duroxide_instances i WHERE i.seq = duroxide_mail.instance AND i.owner = ?1)";
-    tx.sql.run(delete, [int(lease.epoch.0)]).map(drop)
+    tx.sql.run(delete, [epoch]).map(drop)
 }
 
 pub(super) fn look(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Found> {
@@ -51,21 +47,32 @@ pub(super) fn look(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Fo
     let epoch = int(lease.epoch.0);
     let find = "SELECT claim FROM duroxide_nodes WHERE epoch = ?1";
     let Some(last_claim) = sql.row(find, [epoch], |row| natural(row, 0))? else {
-        return Ok(Found { acquired, claims, stale_mail: false });
+        return Ok(Found { acquired, claims, forget: false });
     };
+    let mut forget = false;
     acquired.cancelled = cancelled(sql, epoch)?;
+    acquired.cancelled.retain(|id| {
+        let known = want.cancelled.contains(id);
+        forget |= known;
+        !known
+    });
     for Load { instance: id, heard } in &want.load {
         let find = "SELECT seq FROM duroxide_instances WHERE id = ?1 AND owner = ?2";
         if let Some(seq) = sql.row(find, (id.as_str(), epoch), |row| row.get(0))? {
             acquired.instances.extend(instance(sql, seq, epoch, *heard, heard.is_none())?);
         }
     }
-    let mut stale_mail = false;
-    for seq in with_mail(sql, epoch)? {
-        let found = instance(sql, seq, epoch, None, false)?;
-        stale_mail |= found.is_none();
-        let asked = |id| want.load.iter().any(|load| load.instance == id);
-        acquired.instances.extend(found.filter(|found| !asked(found.execution.instance.clone())));
+    for (seq, upto) in mail(sql, epoch)? {
+        let Some(found) = instance(sql, seq, epoch, None, false)? else {
+            forget = true;
+            continue;
+        };
+        let heard = want.heard.iter().any(|heard| heard.covers(&found.execution, upto));
+        forget |= heard;
+        let asked = want.load.iter().any(|load| load.instance == found.execution.instance);
+        if !heard && !asked {
+            acquired.instances.push(found);
+        }
     }
     if last_claim == want.claim {
         if !(want.alone && claims.look_for_quarantined(sql, want)?) {
@@ -77,7 +84,7 @@ pub(super) fn look(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Fo
         acquired.claim = last_claim;
         acquired.next_due = Some(want.now);
     }
-    Ok(Found { acquired, claims, stale_mail })
+    Ok(Found { acquired, claims, forget })
 }
 
 fn cancelled(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<ActivityId>> {
@@ -85,8 +92,10 @@ fn cancelled(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<ActivityId>> {
     sql.rows(find, [epoch], |row| Ok(ActivityId { execution: execution(row, 0)?, call: CallId(natural(row, 3)?) }))
 }
 
-fn with_mail(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<i64>> {
-    sql.rows("SELECT instance FROM duroxide_mail WHERE owner = ?1", [epoch], |row| row.get(0))
+/// Returns the instances of the epoch that have mail, each with the highest number that the mail announces.
+fn mail(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<(i64, u64)>> {
+    let find = "SELECT instance, upto FROM duroxide_mail WHERE owner = ?1";
+    sql.rows(find, [epoch], |row| Ok((row.get(0)?, natural(row, 1)?)))
 }
 
 /// Reads an instance, if the epoch owns it, with its messages: those with a higher number, or all.

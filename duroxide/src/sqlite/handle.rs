@@ -177,15 +177,11 @@ impl Handle {
         const OPERATION: &str = "acquire work";
         self.shared.saw(want.now);
         let (now, want) = (want.now, Arc::new(want));
-        if !want.heard.is_empty() || !want.cancelled.is_empty() {
-            let want = want.clone();
-            self.write_one(OPERATION, move |tx| Ok(acquire::acknowledge(tx, &lease, &want)?)).await?;
-        }
-        let last = want.claim;
-        let Found { mut acquired, mut claims, stale_mail } =
-            self.readers.read(OPERATION, move |sql| acquire::look(sql, &lease, &want)).await?;
-        if stale_mail {
-            self.write_one(OPERATION, move |tx| Ok(acquire::drop_stale_mail(tx, &lease)?)).await?;
+        let (last, look) = (want.claim, want.clone());
+        let Found { mut acquired, mut claims, forget } =
+            self.readers.read(OPERATION, move |sql| acquire::look(sql, &lease, &look)).await?;
+        if forget {
+            self.write_one(OPERATION, move |tx| Ok(acquire::forget(tx, &lease, &want)?)).await?;
         }
         if claims.is_empty() {
             return Ok(acquired);
