@@ -70,9 +70,15 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// The first node with a build id that joins resumes, once per instance and build, the suspended instances that it has
     /// the code for (and their parked activities).
+    ///
+    /// A node that joins again has not died. The crash that its take-over has counted is taken back from each item that has no
+    /// owner, with the mark `suspect` that it caused.
     fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>>;
 
     /// Shows that the node is alive, and takes over the items of dead nodes.
+    ///
+    /// A provider that concludes from silence that a node is dead must have been able to see a renewal during all of that time.
+    /// After an outage of the storage that was longer than a lease, all nodes get the time to renew first.
     ///
     /// The items of a dead node have no owner afterwards, and [`Provider::acquire`] hands them out: its activities and its
     /// instances. Each in-flight item (an activity; an instance with messages that are due) gets `crashes + 1`.

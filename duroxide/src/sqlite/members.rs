@@ -16,8 +16,36 @@ use super::tx::Tx;
 use crate::id::{Epoch, NodeId};
 use crate::provider::{CRASH_LIMIT, Handlers, Lease, NodeInfo};
 
-/// Heartbeats of other nodes as this provider saw them, and since when they have not moved.
-pub(super) type Beats = HashMap<Epoch, (i64, Instant)>;
+/// The heartbeats of other nodes, as this process has seen them.
+#[derive(Default)]
+pub(super) struct Beats {
+    seen: HashMap<Epoch, Beat>,
+    /// The time of the last look.
+    looked: Option<Instant>,
+}
+
+/// A heartbeat, and the time since which it has not moved.
+struct Beat {
+    number: i64,
+    since: Instant,
+}
+
+impl Beats {
+    /// Begins a look. Returns the time since the last one.
+    fn look(&mut self, now: Instant) -> Duration {
+        self.looked.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last))
+    }
+
+    /// Returns the time for which a heartbeat has not moved. It begins anew if this process did not look for a while, since the
+    /// storage may have been out of reach for both nodes.
+    fn silence(&mut self, epoch: Epoch, number: i64, now: Instant, has_paused: bool) -> Duration {
+        let beat = self.seen.entry(epoch).or_insert(Beat { number, since: now });
+        if beat.number != number || has_paused {
+            *beat = Beat { number, since: now };
+        }
+        now.saturating_duration_since(beat.since)
+    }
+}
 
 /// What a look at the members found.
 pub(super) struct Members {
@@ -43,12 +71,17 @@ pub(super) fn look(
         Ok((Epoch(natural(row, 0)?), NodeId(uuid(row, 1)?), row.get(2)?, lease_time))
     })?;
     let mut members = Members { held: false, lease_time: Duration::MAX, dead: Vec::new() };
-    beats.retain(|epoch, _| nodes.iter().any(|(node, ..)| node == epoch));
+    let now = Instant::now();
+    let pause = beats.look(now);
+    beats.seen.retain(|epoch, _| nodes.iter().any(|(node, ..)| node == epoch));
+    // A node looks three times in its lease time.
+    let own_lease_time = nodes.iter().find(|(epoch, ..)| *epoch == lease).map_or(Duration::ZERO, |(.., time)| *time);
     for (epoch, node, beat, lease_time) in nodes {
         if epoch == lease {
             (members.held, members.lease_time) = (true, lease_time);
         } else if node != own {
-            let silent = silent(beats, epoch, beat) > lease_time;
+            let has_paused = pause > own_lease_time.max(lease_time) / 2;
+            let silent = beats.silence(epoch, beat, now, has_paused) > lease_time;
             match NodeLock::look(database, node) {
                 Life::Alive => (),
                 Life::Dead(lock) => members.dead.push((epoch, Some(lock))),
@@ -60,15 +93,6 @@ pub(super) fn look(
     Ok(members)
 }
 
-/// For how long a heartbeat has not moved, by this process's monotonic clock.
-fn silent(beats: &mut Beats, epoch: Epoch, beat: i64) -> Duration {
-    let seen = beats.entry(epoch).or_insert_with(|| (beat, Instant::now()));
-    if seen.0 != beat {
-        *seen = (beat, Instant::now());
-    }
-    seen.1.elapsed()
-}
-
 /// Makes a node a member. Its earlier terms end, as do those of the dead.
 pub(super) fn join(tx: &mut Tx<'_>, info: &NodeInfo, dead: &[Epoch], port: Option<u16>) -> rusqlite::Result<Lease> {
     let find = "SELECT epoch FROM duroxide_nodes WHERE id = ?1";
@@ -76,6 +100,7 @@ pub(super) fn join(tx: &mut Tx<'_>, info: &NodeInfo, dead: &[Epoch], port: Optio
         free(tx, before, false)?;
     }
     take_over(tx, dead)?;
+    take_back_crashes(tx, info.id)?;
     if let Some(port) = port {
         listen(tx, port)?;
     }
@@ -131,26 +156,40 @@ fn take_over(tx: &mut Tx<'_>, dead: &[Epoch]) -> rusqlite::Result<()> {
 /// messages which are due: to them the crash is counted.
 pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Result<()> {
     let epoch = int(epoch.0);
-    if tx.sql.run("DELETE FROM duroxide_nodes WHERE epoch = ?1", [epoch])? == 0 {
-        return Ok(());
-    }
+    let delete = "DELETE FROM duroxide_nodes WHERE epoch = ?1 RETURNING id";
+    let Some(node) = tx.sql.row(delete, [epoch], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
     tx.sql.run("DELETE FROM duroxide_cancellations WHERE epoch = ?1", [epoch])?;
     tx.sql.run("DELETE FROM duroxide_mail WHERE owner = ?1", [epoch])?;
     let activities = "UPDATE duroxide_activities
-        SET owner = NULL, crashes = crashes + ?2, suspect = suspect OR (?2 AND alone AND crashes + 1 >= ?3), alone = 0 WHERE owner = ?1";
-    tx.sql.run(activities, (epoch, crashed, CRASH_LIMIT))?;
+        SET owner = NULL, crashes = crashes + ?2, suspect = suspect OR (?2 AND alone AND crashes + 1 >= ?3), alone = 0,
+            lost_by = iif(?2, ?4, lost_by)
+        WHERE owner = ?1";
+    tx.sql.run(activities, (epoch, crashed, CRASH_LIMIT, &node))?;
     let instances = concat!(
         "UPDATE duroxide_instances
         SET owner = NULL, ready_at = r.at, alone = 0,
             crashes = crashes + (?2 AND coalesce(r.at <= ?3, 0)),
-            suspect = suspect OR (?2 AND alone AND coalesce(r.at <= ?3, 0) AND crashes + 1 >= ?4)
+            suspect = suspect OR (?2 AND alone AND coalesce(r.at <= ?3, 0) AND crashes + 1 >= ?4),
+            lost_by = iif(?2 AND coalesce(r.at <= ?3, 0), ?5, lost_by)
         FROM (SELECT i.seq AS instance, ",
         ready_by_messages!("i.seq"),
         " AS at FROM duroxide_instances i WHERE i.owner = ?1) AS r
         WHERE seq = r.instance"
     );
-    tx.sql.run(instances, (epoch, crashed, tx.latest().as_micros(), CRASH_LIMIT))?;
+    tx.sql.run(instances, (epoch, crashed, tx.latest().as_micros(), CRASH_LIMIT, &node))?;
     tx.signals.work = true;
+    Ok(())
+}
+
+/// Takes back the crashes that a take-over of this node has counted, of the items that have no owner: the node has not died.
+fn take_back_crashes(tx: &Tx<'_>, node: NodeId) -> rusqlite::Result<()> {
+    for table in ["duroxide_instances", "duroxide_activities"] {
+        let update = format!(
+            "UPDATE {table} SET crashes = max(crashes - 1, 0), suspect = suspect AND crashes > ?2, lost_by = NULL
+             WHERE lost_by = ?1 AND owner IS NULL"
+        );
+        tx.sql.run(&update, (node.0.as_bytes(), CRASH_LIMIT))?;
+    }
     Ok(())
 }
 
@@ -212,4 +251,22 @@ pub(super) fn node(row: &Row<'_>) -> rusqlite::Result<(Epoch, NodeInfo)> {
         lease_time: Duration::from_micros(natural(row, 7)?),
     };
     Ok((Epoch(natural(row, 0)?), info))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_counts_only_while_it_is_watched() {
+        let (mut beats, begun) = (Beats::default(), Instant::now());
+        let mut silence = |second: u64, number: i64| {
+            let now = begun + Duration::from_secs(second);
+            let has_paused = beats.look(now) > Duration::from_secs(15);
+            beats.silence(Epoch(1), number, now, has_paused).as_secs()
+        };
+        assert_eq!([silence(0, 7), silence(10, 7), silence(20, 7)], [0, 10, 20]);
+        assert_eq!([silence(30, 8), silence(40, 8)], [0, 10], "it has renewed");
+        assert_eq!([silence(100, 8), silence(110, 8)], [0, 10], "after an outage, it may not have been able to renew");
+    }
 }

@@ -15,6 +15,8 @@ list![
     a_dead_node_cannot_write,
     a_join_takes_over_the_dead,
     a_node_that_joins_again_has_lost_its_first_lease,
+    a_node_that_joins_again_has_not_crashed,
+    a_node_that_joins_again_is_not_suspected,
     progress_forgets_crashes,
     only_items_in_flight_have_crashed,
     an_item_that_crashes_often_is_claimed_alone,
@@ -107,6 +109,43 @@ async fn a_node_that_joins_again_has_lost_its_first_lease(world: World) {
     let acquired = first.provider.acquire(&again, want(at(3))).await.expect("acquire");
     assert_eq!((acquired.activities.len(), acquired.activities[0].crashes), (1, 0), "it has not died");
     assert!(world.nodes().await.is_none_or(|nodes| nodes.len() == 1));
+}
+
+async fn a_node_that_joins_again_has_not_crashed(world: World) {
+    let node = info("a");
+    let first = world.join_as(&node).await;
+    schedule(&world, &first, "i", NewActivity { eager: true, ..new_activity(1, 2) }).await;
+    world.send("i", message("unread")).await.expect("send");
+    let survivor = world.join().await;
+    first.die();
+    assert!(survivor.holds().await);
+    let again = world.join_as(&node).await;
+    let acquired = again.acquire(want(at(3))).await;
+    assert_eq!((acquired.instances.len(), acquired.instances[0].crashes), (1, 0));
+    assert_eq!((acquired.activities.len(), acquired.activities[0].crashes), (1, 0));
+    again.die();
+    let acquired = world.join().await.acquire(want(at(3))).await;
+    assert_eq!(acquired.activities[0].crashes, 1, "it has died now");
+}
+
+async fn a_node_that_joins_again_is_not_suspected(world: World) {
+    world.start("i").await;
+    crash_often(&world).await;
+    let alone = Want { alone: true, ..want(at(3)) };
+    for _ in QUARANTINE..CRASH_LIMIT - 1 {
+        let node = world.join().await;
+        assert_eq!(node.acquire(alone.clone()).await.instances.len(), 1);
+        node.die();
+    }
+    let node = info("a");
+    let last = world.join_as(&node).await;
+    assert_eq!(last.acquire(alone.clone()).await.instances.len(), 1);
+    let survivor = world.join().await;
+    last.die();
+    assert!(survivor.holds().await);
+    world.join_as(&node).await;
+    let acquired = survivor.acquire(alone).await.instances;
+    assert_eq!((acquired[0].crashes, acquired[0].suspect), (CRASH_LIMIT - 1, false));
 }
 
 async fn progress_forgets_crashes(world: World) {

@@ -7,12 +7,13 @@ use super::*;
 
 impl State {
     pub(super) fn join(&mut self, info: &NodeInfo) -> Lease {
-        // A node that joins again has stepped back from whatever it owned.
+        // A node that joins again has released everything that it owned.
         let before: Vec<_> = self.nodes.iter().filter(|(_, n)| n.info.id == info.id).map(|(e, _)| *e).collect();
         for epoch in before {
             self.free(epoch, false);
         }
         self.take_over_dead();
+        self.take_back_crashes(info.id);
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         self.nodes.insert(epoch, Node::new(info.clone()));
@@ -68,7 +69,8 @@ impl State {
     /// Ends a membership, and frees those of the given items that the node still owns.
     pub(super) fn free_these(&mut self, epoch: Epoch, owned: Owned, crashed: bool) {
         self.has_crashed |= crashed;
-        self.nodes.remove(&epoch);
+        // A membership that has ended already has lost its items then.
+        let Some(node) = self.nodes.remove(&epoch).map(|node| node.info.id) else { return };
         let latest = self.latest;
         for id in owned.activities {
             if self.activities.get(&id).is_none_or(|activity| activity.owner != Some(epoch)) {
@@ -78,7 +80,7 @@ impl State {
                 activity.owner = None;
                 activity.crashes.alone &= crashed;
                 if crashed {
-                    activity.crashes.crashed();
+                    activity.crashes.crashed(node);
                 }
             });
         }
@@ -90,9 +92,20 @@ impl State {
             self.settle_instance(&id);
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             if crashed && instance.ready.is_some_and(|ready| ready.since(latest) <= latest) {
-                instance.crashes.crashed();
+                instance.crashes.crashed(node);
             }
             instance.crashes.alone = false;
+        }
+    }
+
+    /// Takes back the crashes that a take-over of this node has counted, of the items that have no owner.
+    fn take_back_crashes(&mut self, node: NodeId) {
+        let lost = self.activities.iter().filter(|(_, a)| a.owner.is_none() && a.crashes.lost_by == Some(node));
+        for id in lost.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.change_activity(&id, |activity| activity.crashes.take_back(node));
+        }
+        for instance in self.instances.values_mut().filter(|instance| instance.owner.is_none()) {
+            instance.crashes.take_back(node);
         }
     }
 

@@ -115,6 +115,8 @@ pub(super) struct CrashRecord {
     /// Its owner has nothing else.
     pub(super) alone: bool,
     pub(super) suspect: bool,
+    /// The node of the last crash.
+    pub(super) lost_by: Option<NodeId>,
 }
 
 impl CrashRecord {
@@ -123,10 +125,19 @@ impl CrashRecord {
         self.crashes >= QUARANTINE && !self.suspect
     }
 
-    pub(super) fn crashed(&mut self) {
+    pub(super) fn crashed(&mut self, node: NodeId) {
         self.crashes = self.crashes.saturating_add(1);
         self.suspect |= self.alone && self.crashes >= CRASH_LIMIT;
         self.alone = false;
+        self.lost_by = Some(node);
+    }
+
+    /// Takes the last crash back if it was of this node, which has not died.
+    pub(super) fn take_back(&mut self, node: NodeId) {
+        if self.lost_by.take_if(|lost_by| *lost_by == node).is_some() {
+            self.crashes = self.crashes.saturating_sub(1);
+            self.suspect &= self.crashes >= CRASH_LIMIT;
+        }
     }
 }
 

@@ -47,3 +47,9 @@ CREATE TABLE duroxide_cancellations (
 -- Processes that listen for notices: the UDP port of each, on this machine.
 ALTER TABLE duroxide_bells RENAME TO duroxide_listeners;
 ALTER TABLE duroxide_tried RENAME TO duroxide_resume_attempts;
+
+-- An item in flight carries the node that was taken over with it, for the case that the node joins again.
+ALTER TABLE duroxide_instances ADD COLUMN lost_by BLOB;
+ALTER TABLE duroxide_activities ADD COLUMN lost_by BLOB;
+CREATE INDEX duroxide_instances_lost ON duroxide_instances (lost_by) WHERE lost_by IS NOT NULL;
+CREATE INDEX duroxide_activities_lost ON duroxide_activities (lost_by) WHERE lost_by IS NOT NULL;
