@@ -23,5 +23,6 @@ pages! {
     Architecture "docs/architecture.md"
     PollingAndExecutionModel "docs/polling-and-execution-model.md"
     DesignInvariants "docs/design-invariants.md"
+    LostAnswers "docs/lost-answers.md"
     ProviderImplementationGuide "docs/provider-implementation-guide.md"
 }
