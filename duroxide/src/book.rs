@@ -23,5 +23,7 @@ pages! {
     Architecture "docs/architecture.md"
     PollingAndExecutionModel "docs/polling-and-execution-model.md"
     DesignInvariants "docs/design-invariants.md"
+    LostAnswers "docs/lost-answers.md"
+    #[cfg(feature = "conformance")] // shows the conformance suite
     ProviderImplementationGuide "docs/provider-implementation-guide.md"
 }
