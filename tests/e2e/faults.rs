@@ -470,6 +470,22 @@ async fn node_with_a_lost_lease_rejoins_and_continues() {
 }
 
 #[tokio::test]
+async fn node_steps_back_when_renewals_hang_for_longer_than_the_lease() {
+    let bench = Bench::new().await;
+    let handle = calls_waiting_activity::start(&bench.runtime.client(), "waiting").await.unwrap();
+    bench.work.until_begun(1).await;
+    bench.faults.limit_leases(quick().lease_time);
+    bench.faults.until_more(Method::Renew, 2).await;
+    bench.faults.always(Method::Renew, Fault::Hangs);
+    bench.faults.until_begun(Method::Join, 2).await;
+    bench.faults.heal();
+    bench.work.until_begun(2).await;
+    bench.work.open();
+    assert_eq!(handle.result().await.unwrap(), 2);
+    assert!(bench.work.done().values().all(|times| *times == 1), "what follows the activity is done once");
+}
+
+#[tokio::test]
 async fn lost_lease_is_logged_with_its_code() {
     let log = crate::logging::log();
     let bench = Bench::new().await;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use duroxide::provider::*;
 use duroxide::{EventId, ExecutionId, InstanceId, Timestamp};
@@ -70,6 +71,7 @@ struct Plan {
     answers_held: HashMap<Method, bool>,
     terminations_conflict: bool,
     late_released: bool,
+    valid_for: Option<Duration>,
     begun: HashMap<Method, usize>,
     entered: HashMap<Method, usize>,
     events: Events,
@@ -148,7 +150,13 @@ impl Faults {
             plan.held.clear();
             plan.answers_held.clear();
             plan.terminations_conflict = false;
+            plan.valid_for = None;
         });
+    }
+
+    /// Limits the time for which a renewed lease holds.
+    pub fn limit_leases(&self, valid_for: Duration) {
+        self.change(|plan| plan.valid_for = Some(valid_for));
     }
 
     /// Returns the number of calls of a method that have begun.
@@ -307,7 +315,13 @@ impl ProviderLayer for FaultyLayer {
     }
 
     fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
-        Box::pin(self.faults.call(Method::Renew, self.inner.renew(lease)))
+        Box::pin(async move {
+            let renewed = self.faults.call(Method::Renew, self.inner.renew(lease)).await?;
+            match (renewed, self.faults.plan().valid_for) {
+                (Renewal::Held { .. }, Some(valid_for)) => Ok(Renewal::Held { valid_for }),
+                (renewed, _) => Ok(renewed),
+            }
+        })
     }
 
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {

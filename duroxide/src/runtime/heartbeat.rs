@@ -1,8 +1,9 @@
 //! The heartbeat: renews the lease from a thread of its own, so that busy user code cannot starve it.
 //!
-//! A renewal that fails is repeated, and one that has no answer is abandoned after a third of the lease time. The lease holds
-//! for as long as the last successful renewal said ([`Renewal::Held`]). When that time has passed, the node steps back: another
-//! node may take over, and two nodes must not run the same activities for longer than it takes to notice.
+//! A renewal that fails is repeated after a shorter pause, so that all nodes have renewed before any of them is taken over
+//! when the storage was out of reach. A renewal that has no answer is abandoned after a third of the lease time. The lease
+//! holds for as long as the last successful renewal said ([`Renewal::Held`]). When that time has passed, the node steps back:
+//! another node may take over, and two nodes must not run the same activities for longer than it takes to notice.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +35,8 @@ struct Beat {
     expires: Option<Instant>,
     /// True if the next renewal is due at once.
     now: bool,
+    /// True if the last renewal has failed.
+    failed: bool,
     life: Life,
 }
 
@@ -101,7 +104,7 @@ impl Heartbeat {
     pub(super) fn renew_as(&self, lease: Lease) {
         {
             let mut beat = self.0.lock();
-            (beat.lease, beat.expires, beat.now) = (lease, None, true);
+            (beat.lease, beat.expires, beat.now, beat.failed) = (lease, None, true, false);
         }
         self.0.tell();
     }
@@ -171,7 +174,7 @@ async fn leave(lease: &Lease, provider: &dyn Provider) {
 impl State {
     fn new(lease: Lease, lease_time: Duration) -> Arc<Self> {
         // The first renewal tells for how long the lease holds.
-        let beat = Mutex::new(Beat { lease, expires: None, now: true, life: Life::Running });
+        let beat = Mutex::new(Beat { lease, expires: None, now: true, failed: false, life: Life::Running });
         let (changed, told, ended) = (Condvar::new(), Notify::new(), Notify::new());
         Arc::new(Self { beat, changed, told, ended, pause: lease_time / 3 })
     }
@@ -191,6 +194,7 @@ impl State {
         let renewed = timeout(self.pause, provider.renew(lease)).await;
         let renewed = renewed.unwrap_or_else(|late| Err(ProviderError::retryable(OPERATION, late)));
         let mut beat = self.lock();
+        beat.failed = renewed.is_err();
         if let Ok(Renewal::Held { valid_for }) = &renewed
             && beat.lease == *lease
         {
@@ -229,6 +233,7 @@ impl State {
 impl Beat {
     /// Returns the time until the next renewal: at the latest when the lease expires.
     fn pause(&self, longest: Duration) -> Duration {
+        let longest = if self.failed { longest / 4 } else { longest };
         self.expires.map_or(longest, |expires| longest.min(expires.saturating_duration_since(Instant::now())))
     }
 
