@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Longest instance id, in bytes.
+/// The longest instance id, in bytes.
 pub const MAX_INSTANCE_ID: usize = 255;
-/// Longest name of an orchestration, an activity or an event, in bytes.
+/// The longest name of an orchestration, an activity or an event, in bytes.
 pub const MAX_NAME: usize = 128;
 
 /// The name of an instance: 1 to [`MAX_INSTANCE_ID`] bytes without control characters.
@@ -119,21 +119,21 @@ impl fmt::Debug for InstanceId {
 
 /// A name or an id that cannot be used, with the rule that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {value:?} {rule}")]
+#[error("{subject} {value:?} {rule}")]
 pub struct InvalidId {
-    what: &'static str,
+    subject: &'static str,
     value: String,
     rule: String,
 }
 
 impl InvalidId {
-    fn new(what: &'static str, text: &str, rule: String) -> Self {
-        Self { what, value: text.chars().take(80).collect(), rule }
+    fn new(subject: &'static str, text: &str, rule: String) -> Self {
+        Self { subject, value: text.chars().take(80).collect(), rule }
     }
 }
 
-/// Checks a name or an id against the rules that all of them share.
-pub(crate) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
+/// Checks a name or an id against the rules that all of them share. `subject` names it in the error.
+pub(crate) fn check_text(subject: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
     let rule = if text.is_empty() {
         "is empty".to_owned()
     } else if text.len() > max {
@@ -143,7 +143,7 @@ pub(crate) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(
     } else {
         return Ok(());
     };
-    Err(InvalidId::new(what, text, rule))
+    Err(InvalidId::new(subject, text, rule))
 }
 
 /// One execution of an instance. Continue-as-new starts number n + 1 under the same instance.
