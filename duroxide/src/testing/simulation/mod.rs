@@ -6,8 +6,8 @@ mod clock;
 mod connection;
 mod dice;
 mod faults;
+mod host;
 mod oracle;
-mod place;
 mod record;
 mod report;
 mod seeds;
@@ -30,7 +30,7 @@ pub use self::storage::Flaw;
 use self::clock::WallClock;
 use self::connection::Connection;
 use self::dice::{Dice, Stream};
-use self::place::{Order, Place};
+use self::host::{Host, Order};
 use self::storage::{Footprint, Isolation};
 use self::world::{Process, World};
 use crate::activity::{Activity, ActivityCode};
@@ -178,7 +178,7 @@ impl Simulation {
         self
     }
 
-    /// Puts other code in the place of an activity; see [`TestRuntimeBuilder::mock`](super::TestRuntimeBuilder::mock).
+    /// Puts other code in the host of an activity; see [`TestRuntimeBuilder::mock`](super::TestRuntimeBuilder::mock).
     #[track_caller]
     pub fn mock<A: Activity>(
         mut self,
@@ -231,22 +231,22 @@ impl Simulation {
         let begun = Instant::now();
         let world = World::new(self.seed, self.faults, self.isolation, self.traced);
         let mut dice = Dice::new(self.seed, Stream::Chaos);
-        let places: Vec<_> = (0..self.nodes)
+        let hosts: Vec<_> = (0..self.nodes)
             .map(|number| {
                 let clock = WallClock::new(begun);
                 clock.set(chaos::skew(&world, &mut dice));
-                Place::open(&world, &self.setup, number, clock)
+                Host::open(&world, &self.setup, number, clock)
             })
             .collect();
-        tokio::spawn(carry_signals(world.clone(), places.clone()));
-        tokio::spawn(chaos::reign(world.clone(), places.clone(), dice));
+        tokio::spawn(forward_signals(world.clone(), hosts.clone()));
+        tokio::spawn(chaos::inject(world.clone(), hosts.clone(), dice));
         let dice = Mutex::new(Dice::new(self.seed, Stream::Scenario));
-        let sim = Sim(Arc::new(Shared { world: world.clone(), places, dice, resumed: self.resumed }));
+        let sim = Sim(Arc::new(Shared { world: world.clone(), hosts, dice, resumed: self.resumed }));
         let found = tokio::select! {
             biased;
             () = world.failed() => Vec::new(),
             found = sim.live(scenario, &self.setup) => found,
-            () = tokio::time::sleep(self.limit) => sim.what_hangs().await,
+            () = tokio::time::sleep(self.limit) => sim.describe_hang().await,
         };
         let findings = [std::mem::take(&mut world.record().violations), found].concat();
         let trace = world.take_trace();
@@ -271,7 +271,7 @@ pub struct Sim(Arc<Shared>);
 
 struct Shared {
     world: Arc<World>,
-    places: Vec<Arc<Place>>,
+    hosts: Vec<Arc<Host>>,
     /// A std mutex: held for a few instructions, never across an await.
     dice: Mutex<Dice>,
     resumed: Vec<ErrorCode>,
@@ -288,8 +288,8 @@ impl Sim {
     /// Does something with a client in the process of a node: what it starts there is handed over at once. `None` when the
     /// node does not run, or dies or is shut down before it is done: then it has happened, or not.
     pub async fn on_node<T, F: Future<Output = T>>(&self, node: usize, act: impl FnOnce(Client) -> F) -> Option<T> {
-        let place = self.0.places.get(node)?;
-        let (connection, client) = (place.connection(), place.client()?);
+        let host = self.0.hosts.get(node)?;
+        let (connection, client) = (host.connection(), host.client()?);
         let own = client.clone();
         tokio::select! {
             biased;
@@ -315,26 +315,26 @@ impl Sim {
 
     /// Has a node die, as if its process had been killed. It comes back.
     pub fn crash(&self, node: usize) {
-        if let Some(place) = self.0.places.get(node) {
-            place.connection().die();
+        if let Some(host) = self.0.hosts.get(node) {
+            host.connection().die();
         }
     }
 
     /// Shuts a node down in order. It comes back after a while.
     pub fn restart(&self, node: usize, down: Duration) {
-        if let Some(place) = self.0.places.get(node) {
-            place.order(Order::Restart(down));
+        if let Some(host) = self.0.hosts.get(node) {
+            host.order(Order::Restart(down));
         }
     }
 
     /// Ends all faults: the nodes come back, the clocks are right, and nothing goes wrong any more. Returns once every
     /// message that is due was read: what waits then waits for something else. That this comes to be is checked.
     pub async fn calm(&self) {
-        let Shared { world, places, .. } = &*self.0;
-        world.calm_down();
-        for place in places {
-            place.clock().set(0);
-            place.order(Order::BeThere);
+        let Shared { world, hosts, .. } = &*self.0;
+        world.end_faults();
+        for host in hosts {
+            host.clock().set(0);
+            host.order(Order::EnsureRunning);
         }
         const PATIENCE: u64 = 600;
         for _ in 0..PATIENCE {
@@ -408,7 +408,7 @@ impl Sim {
     }
 
     /// What is not over when time is.
-    async fn what_hangs(&self) -> Vec<String> {
+    async fn describe_hang(&self) -> Vec<String> {
         let mut found = vec!["it hangs: the virtual time is over".to_owned()];
         let open = oracle::all_instances(&self.0.world).await.unwrap_or_default();
         for record in open.into_values().filter(|record| !record.status.is_finished()) {
@@ -423,17 +423,17 @@ impl Sim {
 }
 
 /// Tells the nodes when there is work: each after a time of its own.
-async fn carry_signals(world: Arc<World>, places: Vec<Arc<Place>>) {
+async fn forward_signals(world: Arc<World>, hosts: Vec<Arc<Host>>) {
     let mut work = world.storage.visible().wakeups().subscribe();
     while work.changed().await.is_ok() {
-        for place in &places {
-            let (place, delay) = (place.clone(), world.delay());
+        for host in &hosts {
+            let (host, delay) = (host.clone(), world.delay());
             if delay.is_zero() {
-                place.connection().wake();
+                host.connection().wake();
             } else {
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    place.connection().wake();
+                    host.connection().wake();
                 });
             }
         }

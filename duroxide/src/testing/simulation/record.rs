@@ -78,18 +78,18 @@ pub(super) struct Attempted {
 }
 
 impl Record {
-    fn violated(&mut self, what: String) {
-        self.violations.push(what);
+    fn violated(&mut self, finding: String) {
+        self.violations.push(finding);
     }
 
     pub(super) fn joined(&mut self, node: NodeId, lease: Lease) {
         if let Some(before) = self.epochs.insert(node, lease.epoch) {
-            self.gone(before);
+            self.epoch_ended(before);
         }
     }
 
     /// A node has left, or was found to be dead.
-    pub(super) fn gone(&mut self, epoch: Epoch) {
+    pub(super) fn epoch_ended(&mut self, epoch: Epoch) {
         self.ended.insert(epoch);
         for seen in self.instances.values_mut().filter(|seen| seen.owner == Some(epoch)) {
             seen.owner = None;
@@ -113,7 +113,7 @@ impl Record {
     }
 
     /// A client hands in messages, perhaps once more.
-    pub(super) fn client_begins(&mut self, entries: &[Submission]) {
+    pub(super) fn client_submits(&mut self, entries: &[Submission]) {
         self.calls += 1;
         for entry in entries {
             if let Submission::Send(SendRequest { message, .. }) = entry {
@@ -123,7 +123,7 @@ impl Record {
     }
 
     /// A client is told that they are stored.
-    pub(super) fn client_is_told(&mut self, entries: &[Submission]) {
+    pub(super) fn client_is_answered(&mut self, entries: &[Submission]) {
         self.calls += 1;
         for entry in entries {
             let Submission::Send(SendRequest { to, message, .. }) = entry else { continue };
@@ -379,7 +379,7 @@ impl Record {
     }
 
     /// Which of the instances that had its id, one after the other, an activity belongs to.
-    pub(super) fn life_of(&self, id: &ActivityId) -> Option<MessageId> {
+    pub(super) fn start_of(&self, id: &ActivityId) -> Option<MessageId> {
         self.instances.get(&id.execution.instance).map(|seen| seen.start)
     }
 
@@ -401,7 +401,7 @@ impl Record {
 
     /// An attempt has ended that was begun for an instance which that message had started.
     pub(super) fn activity_ended(&mut self, life: Option<MessageId>, id: &ActivityId, attempt: u32, ended: &Ended) {
-        if life != self.life_of(id) {
+        if life != self.start_of(id) {
             return;
         }
         let ended = match ended {

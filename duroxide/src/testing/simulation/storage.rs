@@ -125,7 +125,7 @@ impl Storage {
     }
 
     /// Lets transactions that begin from now on finish at once.
-    pub(super) fn calm_down(&self) {
+    pub(super) fn end_faults(&self) {
         if let Some(snapshots) = &self.snapshots {
             snapshots.calm.store(true, Ordering::Relaxed);
         }

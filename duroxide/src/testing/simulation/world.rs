@@ -75,7 +75,7 @@ pub(super) enum Fault {
 
 /// How one call goes.
 #[derive(Default)]
-pub(super) struct Course {
+pub(super) struct CallPlan {
     /// Whether it may be carried out although its caller has died.
     pub(super) writes: bool,
     pub(super) before: Duration,
@@ -121,9 +121,9 @@ impl World {
     }
 
     /// Nothing goes wrong from now on.
-    pub(super) fn calm_down(&self) {
+    pub(super) fn end_faults(&self) {
         self.calm.store(true, Ordering::Relaxed);
-        self.storage.calm_down();
+        self.storage.end_faults();
     }
 
     pub(super) fn is_calm(&self) -> bool {
@@ -151,8 +151,8 @@ impl World {
     }
 
     /// Something is not as was promised: the run ends.
-    pub(super) fn violated(&self, what: impl Into<String>) {
-        self.record().violations.push(what.into());
+    pub(super) fn violated(&self, finding: impl Into<String>) {
+        self.record().violations.push(finding.into());
         self.failed.notify_one();
     }
 
@@ -198,11 +198,11 @@ impl World {
 
     /// Decides how a call goes. `writes`: it changes something and has an id or a number, so
     /// that it may be carried out late.
-    pub(super) fn course(&self, process: Process, writes: bool, in_part: bool) -> Course {
+    pub(super) fn plan_call(&self, process: Process, writes: bool, in_part: bool) -> CallPlan {
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.look_for_spinning();
+        self.check_call_rate();
         if self.is_calm() {
-            return Course::default();
+            return CallPlan::default();
         }
         let plan = &self.plan;
         let mut dice = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,7 +226,7 @@ impl World {
             None
         };
         self.faults.fetch_add(u64::from(fault.is_some()), Ordering::Relaxed);
-        Course { writes, before, fault, after }
+        CallPlan { writes, before, fault, after }
     }
 
     /// A node is polled.
@@ -245,7 +245,7 @@ impl World {
         }
     }
 
-    fn look_for_spinning(&self) {
+    fn check_call_rate(&self) {
         let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
         if second.0.elapsed() >= Duration::from_secs(1) {
             *second = (Instant::now(), 0);

@@ -1,8 +1,8 @@
 //! What must hold once all has come to its end, whatever went wrong.
 
 mod activities;
-mod carried;
-mod families;
+mod children;
+mod continue_as_new;
 mod histories;
 
 use std::collections::BTreeMap;
@@ -49,8 +49,8 @@ pub(super) async fn check(world: &Arc<World>, registry: &Registry) -> Result<Vec
         }
     }
     histories::check(&stored, &mut found);
-    carried::check(&stored, &world.record(), &mut found);
-    families::check(&stored, &world.record(), &mut found);
+    continue_as_new::check(&stored, &world.record(), &mut found);
+    children::check(&stored, &world.record(), &mut found);
     activities::check(&stored, &world.record(), &mut found);
     Ok(found)
 }
