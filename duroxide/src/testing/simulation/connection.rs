@@ -1,4 +1,4 @@
-//! The way of one process to the storage: whatever it calls passes here, and may go wrong before and after.
+//! The connection of one process to the storage. It delays each call, and injects faults before and after it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,26 +14,26 @@ use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 use crate::provider::*;
 use crate::runtime::RuntimeOptions;
 
-/// A provider for one process: for one life of a node, or for clients. Clones are the same.
+/// The provider of one process: of one incarnation of a node, or of clients. Clones share it.
 #[derive(Clone)]
 pub(super) struct Connection(Arc<Inner>);
 
 struct Inner {
     world: Arc<World>,
     process: Process,
-    /// The node is dead: nothing that it calls is carried out or answered.
+    /// True once the node has crashed: its calls are no longer carried out or answered.
     dead: watch::Sender<bool>,
-    /// The signals that come through to a node. Clients hear those of the storage itself.
+    /// The signals that reach a node, each after a delay. Clients subscribe to those of the storage.
     wakeups: Wakeups,
-    /// The epochs that this life of the node was given, whether it knows or not.
+    /// The epochs of this incarnation of the node, also those whose answers were lost.
     epochs: Mutex<Vec<Epoch>>,
-    /// How many calls of a client have gone wrong in a row: one that waits for long enough gets an answer.
+    /// The number of consecutive failed calls of a client, which is limited so that a client that retries gets an answer.
     failed: AtomicU32,
 }
 
-/// Calls of a client that go wrong in a row, at most. Clients ask again for ten seconds.
+/// The limit of consecutive failed calls of a client, which retries for ten seconds.
 const CLIENT_FAILURES: u32 = 3;
-/// How long each way of such a call takes at most, so that the client does not give up meanwhile.
+/// The longest delay before and after a call of a client, so that its retries do not reach their deadline.
 const CLIENT_DELAY: Duration = Duration::from_millis(500);
 
 impl Connection {
@@ -52,7 +52,7 @@ impl Connection {
         }))
     }
 
-    /// Ends this life of the node, as if its process had been killed.
+    /// Crashes this incarnation of the node, as if its process had been killed.
     pub(super) fn die(&self) {
         if !self.0.dead.send_replace(true) {
             self.0.world.crashed();
@@ -64,13 +64,13 @@ impl Connection {
         *self.0.dead.borrow()
     }
 
-    /// Waits until this life of the node is over.
+    /// Waits until this incarnation of the node has crashed.
     pub(super) async fn died(&self) {
         // The sender is held by `self`, so waiting cannot fail.
         let _ = self.0.dead.subscribe().wait_for(|dead| *dead).await;
     }
 
-    /// Holds up whoever is dead.
+    /// Never resolves if the process has crashed, so that its code does not continue.
     pub(super) async fn halt_if_dead(&self) {
         if self.is_dead() {
             std::future::pending::<()>().await;
@@ -81,7 +81,7 @@ impl Connection {
         self.0.epochs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells the node that there may be work.
+    /// Signals the node that there may be work.
     pub(super) fn wake(&self) {
         self.0.wakeups.work();
     }
@@ -106,7 +106,7 @@ impl Connection {
         plan
     }
 
-    /// Makes a call, or does not, as its plan says.
+    /// Makes a call with the delays and the fault of its plan.
     async fn call<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -117,7 +117,7 @@ impl Connection {
         let Inner { world, process, .. } = &*self.0;
         pause(plan.before).await;
         if self.is_dead() && plan.writes && world.chance(0.5) {
-            // The request of a node that has died meanwhile was on its way already.
+            // The node has crashed in the meantime, but its request was already on its way.
             let _ = request.await;
             return std::future::pending().await;
         }
@@ -151,7 +151,7 @@ impl Connection {
         answer
     }
 
-    /// Commits; some of the entries fail, if that is the plan.
+    /// Commits the entries. Some of them fail if the fault of the call is [`Fault::InPart`].
     async fn commit_entries(
         &self,
         lease: Lease,
@@ -205,7 +205,7 @@ impl Connection {
         self.0.world.storage.write(footprint, move || this.is_dead(), apply).await
     }
 
-    /// Makes a call that changes nothing.
+    /// Makes a call that only reads.
     async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -243,7 +243,7 @@ impl ProviderLayer for Connection {
             let plan = self.plan_call("renew", false, false).await;
             let request = async move {
                 let renewed = world.storage.visible().renew(&lease).await?;
-                // The storage holds every lease until it is told that the node is dead; nodes must not rely on that.
+                // This storage holds a lease until the simulation expires it. Nodes must not rely on that.
                 let held = matches!(renewed, Renewal::Held { .. });
                 Ok(if held { Renewal::Held { valid_for: RuntimeOptions::new().lease_time } } else { renewed })
             };
@@ -290,15 +290,15 @@ impl ProviderLayer for Connection {
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
         let this = self.clone();
         Box::pin(async move {
-            let handed_in = entries.clone();
-            self.0.world.record().client_submits(&handed_in);
+            let submitted = entries.clone();
+            self.0.world.record().client_submits(&submitted);
             let plan = self.plan_call("submit", true, false).await;
             let Inner { world, process, .. } = &*self.0;
             world.trace(|| format!("{process} submits {}", entries.iter().map(show_submission).collect::<String>()));
             let request = async move { try_join_all(entries.into_iter().map(|entry| this.submit_entry(entry))).await };
             let answer = self.call("submit", plan, request, |answers| format!("{answers:?}")).await;
             if answer.is_ok() {
-                self.0.world.record().client_is_answered(&handed_in);
+                self.0.world.record().client_is_answered(&submitted);
             }
             answer
         })
