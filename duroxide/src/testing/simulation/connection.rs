@@ -56,7 +56,7 @@ impl Connection {
     pub(super) fn die(&self) {
         if !self.0.dead.send_replace(true) {
             self.0.world.crashed();
-            self.0.world.trace(|| format!("{} dies", self.0.process));
+            self.0.world.trace(|| format!("{} crashes", self.0.process));
         }
     }
 

@@ -72,7 +72,7 @@ impl Faults {
     }
 
     /// Commits, submissions and requests for work fail and are carried out later: perhaps after they were sent again, or after
-    /// the node that sent them has died.
+    /// the node that sent them has crashed.
     pub const fn late(mut self, on: bool) -> Self {
         self.late = on;
         self

@@ -175,7 +175,7 @@ impl Drop for Running<'_> {
 pub(super) async fn take_over(world: &Arc<World>, connection: &Connection) {
     for epoch in connection.epochs() {
         let observed = world.clone();
-        // It fails only when the simulation is over.
+        // It fails only at the end of the simulation.
         let _ =
             world.storage.take_over(epoch, true, move || observed.observe(|record| record.epoch_ended(epoch))).await;
     }
