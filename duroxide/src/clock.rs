@@ -108,8 +108,8 @@ pub trait Clock: Send + Sync + 'static {
         Hold::none()
     }
 
-    /// Registers a party until the guard is dropped. A virtual clock jumps only if all parties are settled and one of them
-    /// waits. The default ignores the party.
+    /// Registers a party until the guard is dropped. A virtual clock jumps only if all parties are settled and one of
+    /// them waits. The default ignores the party.
     fn join(&self, party: Party) -> Hold {
         drop(party);
         Hold::none()
@@ -124,7 +124,8 @@ pub struct Party {
     pub waits: bool,
 }
 
-/// A guard of a virtual clock: ends a hold or a registration when it is dropped. See [`Clock::hold`] and [`Clock::join`].
+/// A guard of a virtual clock: ends a hold or a registration when it is dropped. See [`Clock::hold`] and
+/// [`Clock::join`].
 #[must_use]
 pub struct Hold(Option<Box<dyn Send + Sync>>);
 

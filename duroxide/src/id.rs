@@ -37,7 +37,8 @@ impl InstanceId {
     /// Checks an id that a user chose.
     ///
     /// # Errors
-    /// [`InvalidId`] if it is empty, longer than [`MAX_INSTANCE_ID`] bytes, begins with `~`, or holds a control character.
+    /// [`InvalidId`] if it is empty, longer than [`MAX_INSTANCE_ID`] bytes, begins with `~`, or holds a control
+    /// character.
     pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidId> {
         let id = id.as_ref();
         if id.starts_with(Self::DERIVED) {
@@ -49,8 +50,8 @@ impl InstanceId {
 
     /// Returns the default id of a child: `~order-17.<identity of the parent>.<execution>.<call>`.
     ///
-    /// It is unique because the identity is, it cannot be chosen, and it does not grow with the depth of the family: the
-    /// readable part is that of the nearest ancestor with an id of its own.
+    /// It is unique because the identity is, it cannot be chosen, and it does not grow with the depth of the family:
+    /// the readable part is that of the nearest ancestor with an id of its own.
     pub(crate) fn derived(parent: &ExecutionId, call: CallId) -> Self {
         let ExecutionId { instance, identity, number } = parent;
         let shown = match instance.0.strip_prefix(Self::DERIVED) {

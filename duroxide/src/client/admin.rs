@@ -11,7 +11,8 @@ use crate::provider::{Admin, Filter, NodeRecord, Page, PageToken};
 pub struct InstanceList {
     /// The instances.
     pub instances: Vec<Status>,
-    /// The token of the next page, for [`Page::after`]. `None`: all instances have been searched. The next page may be empty.
+    /// The token of the next page, for [`Page::after`]. `None`: all instances have been searched. The next page may be
+    /// empty.
     pub next: Option<PageToken>,
     /// The number of instances that the search examined.
     pub searched: u64,
@@ -22,10 +23,10 @@ pub struct InstanceList {
 impl Client {
     /// Lists the instances that match a filter, newest first by their arrival at the storage.
     ///
-    /// A page is a limit, or a [`Page`] with a token and a time limit; the default time limit is 10 s. A search that reaches
-    /// its time limit returns the instances found so far, with [`InstanceList::complete`] set to false; `next` continues it.
-    /// Pages stay stable while instances are created and removed, and listing does not delay orchestrations. A stored
-    /// instance that cannot be read in full is listed with [`Status::damaged`].
+    /// A page is a limit, or a [`Page`] with a token and a time limit; the default time limit is 10 s. A search that
+    /// reaches its time limit returns the instances found so far, with [`InstanceList::complete`] set to false; `next`
+    /// continues it. Pages stay stable while instances are created and removed, and listing does not delay
+    /// orchestrations. A stored instance that cannot be read in full is listed with [`Status::damaged`].
     ///
     /// ```
     /// # use duroxide::prelude::*;
@@ -56,11 +57,11 @@ impl Client {
         Ok(InstanceList { instances, next: page.next, searched: page.searched, complete: page.complete })
     }
 
-    /// Removes the instances that match a filter and finished before a time, and the executions that were continued as new
-    /// before it. Current executions of live instances are never removed. Returns the number of removed executions.
+    /// Removes the instances that match a filter and finished before a time, and the executions that were continued as
+    /// new before it. Current executions of live instances are never removed. Returns the number of removed executions.
     ///
-    /// A prune runs in batches of up to 500 removals, oldest arrivals first, and other writes run between the batches. A
-    /// prune that finds nothing to remove writes nothing.
+    /// A prune runs in batches of up to 500 removals, oldest arrivals first, and other writes run between the batches.
+    /// A prune that finds nothing to remove writes nothing.
     ///
     /// ```
     /// # use duroxide::prelude::*;
@@ -76,12 +77,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]: the storage fails for ten seconds, it does not prune
-    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)), or the runtime of this client has stopped. Instances that were
-    /// removed before the error stay removed.
+    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)), or the runtime of this client has stopped. Instances that
+    /// were removed before the error stay removed.
     ///
     /// # Cancel safety
-    /// If the future is dropped, the prune stops after the current batch. Each instance is removed as a whole or not at all,
-    /// and another call removes the rest.
+    /// If the future is dropped, the prune stops after the current batch. Each instance is removed as a whole or not at
+    /// all, and another call removes the rest.
     pub async fn prune(&self, filter: &Filter, before: impl Into<Timestamp>) -> Result<u64, ClientError> {
         self.check_running(None)?;
         let (admin, before) = (self.admin()?, before.into());

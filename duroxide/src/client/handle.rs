@@ -37,8 +37,8 @@ impl<O: Orchestration> Handle<O> {
     /// Waits until the instance has finished, without a time limit, and returns its output.
     ///
     /// # Errors
-    /// [`OutcomeError`]: the error of the orchestration, another end of the instance, or the reason why its outcome cannot
-    /// be read.
+    /// [`OutcomeError`]: the error of the orchestration, another end of the instance, or the reason why its outcome
+    /// cannot be read.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
@@ -105,8 +105,8 @@ impl<O> Handle<O> {
         self.client.finished(self.id()?).await.map(|finished| finished.status)
     }
 
-    /// Waits until the status of the instance satisfies a condition. The condition is checked at once, and again whenever
-    /// the instance finishes, is suspended or is resumed.
+    /// Waits until the status of the instance satisfies a condition. The condition is checked at once, and again
+    /// whenever the instance finishes, is suspended or is resumed.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, the storage fails, or the runtime of this client has stopped.
@@ -142,8 +142,8 @@ impl<O> Handle<O> {
         self.record().await.map(Status::from)
     }
 
-    /// Sends an external event. Once the call has returned `Ok`, the event is never lost: it is queued, in order, until the
-    /// orchestration reads it.
+    /// Sends an external event. Once the call has returned `Ok`, the event is never lost: it is queued, in order, until
+    /// the orchestration reads it.
     ///
     /// ```
     /// use duroxide::prelude::*;
@@ -165,8 +165,8 @@ impl<O> Handle<O> {
         RaiseCall::new(&self.client, &self.instance, name, Payload::encode(event))
     }
 
-    /// Sends a request to cancel the instance. An orchestration that has called `ctx.cancelled()` may compensate before it
-    /// ends; any other ends as cancelled. A suspended instance handles the request once it is resumed.
+    /// Sends a request to cancel the instance. An orchestration that has called `ctx.cancelled()` may compensate before
+    /// it ends; any other ends as cancelled. A suspended instance handles the request once it is resumed.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
@@ -175,8 +175,8 @@ impl<O> Handle<O> {
         self.client.send(id, Input::CancelRequested { reason: reason.into(), parent: None }, Payload::NULL).await
     }
 
-    /// Ends the instance now, without running its code again: also an instance that is suspended or does not return. Its
-    /// parent receives the outcome, and its children are closed by their policies.
+    /// Ends the instance now, without running its code again: also an instance that is suspended or does not return.
+    /// Its parent receives the outcome, and its children are closed by their policies.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
@@ -213,8 +213,8 @@ impl<O> Handle<O> {
         self.client.history(&execution).await
     }
 
-    /// Reads the history of one execution of the instance by its number, from 1. Empty if the execution does not exist or
-    /// was pruned.
+    /// Reads the history of one execution of the instance by its number, from 1. Empty if the execution does not exist
+    /// or was pruned.
     ///
     /// # Errors
     /// As [`history`](Handle::history).

@@ -32,9 +32,9 @@ use crate::runtime::NodeHandle;
 
 /// Starts instances, and sends events and requests to them. Cheap to clone.
 ///
-/// [`Runtime::client`](crate::Runtime::client) returns a client that passes new instances and messages to that runtime at
-/// once. [`Client::new`] creates a client without a runtime: its requests are stored, and the first node that claims them
-/// carries them out. A client of a runtime that has stopped can only read; all other requests fail with `DUR0103`.
+/// [`Runtime::client`](crate::Runtime::client) returns a client that passes new instances and messages to that runtime
+/// at once. [`Client::new`] creates a client without a runtime: its requests are stored, and the first node that claims
+/// them carries them out. A client of a runtime that has stopped can only read; all other requests fail with `DUR0103`.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -76,8 +76,9 @@ impl Client {
         Self { provider, clock, limits: Limits::default(), local: None }
     }
 
-    /// Replaces the clock of the client. In a test, use the clock of the runtime that runs its instances: a delay of a day
-    /// by the clock of the machine would end years after the time of a [`VirtualClock`](crate::testing::VirtualClock).
+    /// Replaces the clock of the client. In a test, use the clock of the runtime that runs its instances: a delay of a
+    /// day by the clock of the machine would end years after the time of a
+    /// [`VirtualClock`](crate::testing::VirtualClock).
     ///
     /// ```standalone_crate
     /// use duroxide::prelude::*;
@@ -108,14 +109,14 @@ impl Client {
         Self { provider, clock, limits, local: Some(local) }
     }
 
-    /// Starts an orchestration by a name that is chosen at run time. For a name that is known at compile time, use the typed
-    /// `orchestration::start(&client, ..)`.
+    /// Starts an orchestration by a name that is chosen at run time. For a name that is known at compile time, use the
+    /// typed `orchestration::start(&client, ..)`.
     pub fn start(&self, name: &str, id: impl AsRef<str>, input: &(impl Serialize + ?Sized)) -> StartCall<Untyped> {
         StartCall::new(self, name, id.as_ref(), Payload::encode(input))
     }
 
-    /// Returns a handle to an instance whose types are not known here. The instance need not exist: the methods of the handle
-    /// report a missing one.
+    /// Returns a handle to an instance whose types are not known here. The instance need not exist: the methods of the
+    /// handle report a missing one.
     pub fn handle(&self, id: impl AsRef<str>) -> Handle<Untyped> {
         Handle::new(self, id.as_ref())
     }
@@ -130,8 +131,8 @@ impl Client {
         self.local.as_ref().is_some_and(|local| local.stop_signal().is_set())
     }
 
-    /// Refuses a request that changes anything if the runtime of this client has stopped. A request that is already under
-    /// way is carried out.
+    /// Refuses a request that changes anything if the runtime of this client has stopped. A request that is already
+    /// under way is carried out.
     fn check_running(&self, instance: Option<&InstanceId>) -> Result<(), ClientError> {
         if self.is_stopped() { Err(ClientError::stopped(instance)) } else { Ok(()) }
     }

@@ -14,8 +14,8 @@ use crate::payload::{Payload, PayloadError};
 /// lost: it is queued, in order, until the orchestration reads it.
 ///
 /// # Errors
-/// [`ClientError`]: there is no such instance, it has finished, the event is refused, the storage fails, or the runtime of
-/// this client has stopped.
+/// [`ClientError`]: there is no such instance, it has finished, the event is refused, the storage fails, or the runtime
+/// of this client has stopped.
 ///
 /// # Cancel safety
 /// If the future is dropped after its first poll, the event may or may not be sent.
@@ -39,8 +39,9 @@ impl RaiseCall {
         Self { client, instance, name: name.to_owned(), payload, headers: TextMap::new() }
     }
 
-    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. It is recorded with the event and
-    /// returned by [`Handle::history`](super::Handle::history). A later value of the same name replaces an earlier one.
+    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. It is recorded with the event
+    /// and returned by [`Handle::history`](super::Handle::history). A later value of the same name replaces an earlier
+    /// one.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
         self

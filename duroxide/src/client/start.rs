@@ -19,16 +19,16 @@ use crate::runtime::{NodeHandle, new_instance};
 /// The start of an instance: set its options, then `.await` it. Once the call has returned `Ok`, the instance is stored
 /// and survives crashes.
 ///
-/// If the client belongs to a runtime that has the code, the call returns when the first turn is stored: the orchestration
-/// has run up to its first wait. If the id is already taken, the decisions of that turn are discarded. They have had no
-/// effect, except for log lines.
+/// If the client belongs to a runtime that has the code, the call returns when the first turn is stored: the
+/// orchestration has run up to its first wait. If the id is already taken, the decisions of that turn are discarded.
+/// They have had no effect, except for log lines.
 ///
 /// # Errors
 /// [`ClientError`]: the id is taken or invalid, a value is refused, the storage fails.
 ///
 /// # Cancel safety
-/// If the future is dropped after its first poll, the instance may or may not be created. To be sure, start it again with
-/// [`IfExists::Attach`].
+/// If the future is dropped after its first poll, the instance may or may not be created. To be sure, start it again
+/// with [`IfExists::Attach`].
 #[must_use = "the instance is started when this is awaited"]
 pub struct StartCall<O> {
     start: Start,
@@ -76,14 +76,16 @@ impl<O> StartCall<O> {
         self
     }
 
-    /// Adds a label, by which [`Client::list`] finds the instance. A later value of the same key replaces an earlier one.
+    /// Adds a label, by which [`Client::list`] finds the instance. A later value of the same key replaces an earlier
+    /// one.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.start.labels.insert(key.into(), value.into());
         self
     }
 
-    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. The orchestration, its activities and
-    /// its children read it with `ctx.headers()`. A later value of the same name replaces an earlier one.
+    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. The orchestration, its
+    /// activities and its children read it with `ctx.headers()`. A later value of the same name replaces an earlier
+    /// one.
     pub fn header(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.start.headers.insert(key.into(), value.into());
         self
@@ -101,8 +103,8 @@ impl<O> StartCall<O> {
         self
     }
 
-    /// Delays the first turn until a time: a [`Timestamp`] or a `SystemTime`. Until then the instance exists and accepts
-    /// events.
+    /// Delays the first turn until a time: a [`Timestamp`] or a `SystemTime`. Until then the instance exists and
+    /// accepts events.
     pub fn at(mut self, time: impl Into<Timestamp>) -> Self {
         self.start.begin = Begin::At(time.into());
         self

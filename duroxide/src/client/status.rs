@@ -34,8 +34,8 @@ pub struct Status {
     pub finished_at: Option<Timestamp>,
     /// The number of events in the history of the execution.
     pub events: EventId,
-    /// The reason why the stored instance cannot be read in full, if so. Fields that cannot be read are then empty, and a
-    /// status that cannot be read is shown as suspended.
+    /// The reason why the stored instance cannot be read in full, if so. Fields that cannot be read are then empty, and
+    /// a status that cannot be read is shown as suspended.
     pub damaged: Option<String>,
 }
 
@@ -59,7 +59,8 @@ impl From<InstanceRecord> for Status {
     }
 }
 
-/// Parses the reason of a suspension. A reason that this version cannot parse, since a newer one wrote it, is shown as text.
+/// Parses the reason of a suspension. A reason that this version cannot parse, since a newer one wrote it, is shown as
+/// text.
 fn suspension(json: &str) -> Suspension {
     serde_json::from_str(json).unwrap_or_else(|_| Suspension::new(ErrorCode::UnreadableEvent, json))
 }

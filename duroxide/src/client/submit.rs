@@ -77,7 +77,8 @@ impl Client {
         }
     }
 
-    /// Submits, and retries until [`RETRY_TIME`] has passed. A repetition has no effect if an earlier attempt was carried out.
+    /// Submits, and retries until [`RETRY_TIME`] has passed. A repetition has no effect if an earlier attempt was
+    /// carried out.
     pub(super) async fn submit(
         &self,
         instance: &InstanceId,

@@ -21,8 +21,8 @@ impl Client {
             if record.status.is_finished() {
                 return Err(ClientError::finished(instance, record.status));
             }
-            // An event that cannot be read must not keep the instance alive. A child that only such an event names is not
-            // closed.
+            // An event that cannot be read must not keep the instance alive. A child that only such an event names is
+            // not closed.
             let events = self.events(&record.execution).await?;
             let history: Vec<_> = events.into_iter().filter_map(|row| Event::try_from(row).ok()).collect();
             let turn = termination(&record, &history, reason, self.clock.now());
@@ -32,8 +32,8 @@ impl Client {
                     self.ended(instance);
                     return Ok(());
                 }
-                // The instance has advanced in the meantime: retry with its new state. A busy instance could stay ahead of us
-                // forever, so we also send it a request to terminate, which ends it on its next turn.
+                // The instance has advanced in the meantime: retry with its new state. A busy instance could stay ahead
+                // of us forever, so we also send it a request to terminate, which ends it on its next turn.
                 Err(error) if error.is_conflict() && !requested => {
                     requested = true;
                     self.request_termination(instance, reason).await?;

@@ -31,8 +31,8 @@ impl<'a> Wait<'a> {
         Self { clock: &*client.clock, local: client.local.as_ref(), instance, watch, _party, hold }
     }
 
-    /// Waits until the instance changes, or the runtime of this client stops. Returns the outcome of the instance if the
-    /// change was its end and carries the outcome.
+    /// Waits until the instance changes, or the runtime of this client stops. Returns the outcome of the instance if
+    /// the change was its end and carries the outcome.
     pub(super) async fn for_change(&mut self) -> Option<Arc<Finished>> {
         self.hold = Hold::none();
         let finished = match select(pin!(self.watch.changed()), pin!(stopped(self.local))).await {

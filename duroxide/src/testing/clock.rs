@@ -10,9 +10,9 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::{Clock, Hold, Party, Timestamp};
 
-/// A clock for tests. It does not move while a runtime or a client has something to do. If a client waits for the outcome
-/// of an instance and all runtimes are idle, it jumps to the next due time. [`advance`](Self::advance) moves it by hand.
-/// It begins on 1 January 2020.
+/// A clock for tests. It does not move while a runtime or a client has something to do. If a client waits for the
+/// outcome of an instance and all runtimes are idle, it jumps to the next due time. [`advance`](Self::advance) moves it
+/// by hand. It begins on 1 January 2020.
 #[derive(Clone)]
 pub struct VirtualClock(Arc<Shared>);
 
@@ -89,7 +89,8 @@ impl Shared {
 }
 
 impl State {
-    /// Sets the time, and returns the wakers of the sleepers that are due. Each sleeper counts as busy until it is dropped.
+    /// Sets the time, and returns the wakers of the sleepers that are due. Each sleeper counts as busy until it is
+    /// dropped.
     fn move_to(&mut self, time: Timestamp) -> Vec<Waker> {
         self.now = self.now.max(time);
         let later = self.sleepers.split_off(&(self.now, u64::MAX));

@@ -6,9 +6,9 @@ use crate::id::{ExecutionId, Identity, InstanceId};
 use crate::registry::{Lookup, Registry};
 use crate::replay::{Execution, Fault};
 
-/// Replays a recorded history against the code in a registry, and checks that the code still makes the recorded decisions.
-/// The history may be cut off after any step. Use it in a regression test: record histories once with `Handle::history`, and
-/// replay them after each change of the code.
+/// Replays a recorded history against the code in a registry, and checks that the code still makes the recorded
+/// decisions. The history may be cut off after any step. Use it in a regression test: record histories once with
+/// `Handle::history`, and replay them after each change of the code.
 ///
 /// # Errors
 /// The [`Suspension`] with which the instance would be suspended: it shows the recorded decision and that of the code.

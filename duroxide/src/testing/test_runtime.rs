@@ -9,8 +9,8 @@ use crate::provider::MemoryProvider;
 use crate::registry::Registry;
 use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
 
-/// A runtime for tests. It stores its state in memory, and its clock jumps to the next due time while a test waits for an
-/// outcome, so that timers of months fire at once.
+/// A runtime for tests. It stores its state in memory, and its clock jumps to the next due time while a test waits for
+/// an outcome, so that timers of months fire at once.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -109,8 +109,8 @@ impl TestRuntime {
 }
 
 impl TestRuntimeBuilder {
-    /// Replaces the code of an activity. The mock is called with the input of the activity: for several parameters, a struct
-    /// with one field for each.
+    /// Replaces the code of an activity. The mock is called with the input of the activity: for several parameters, a
+    /// struct with one field for each.
     #[track_caller]
     pub fn mock<A: Activity>(
         self,

@@ -27,7 +27,8 @@ struct Inner {
     wakeups: Wakeups,
     /// The epochs of this incarnation of the node, also those whose answers were lost.
     epochs: Mutex<Vec<Epoch>>,
-    /// The number of consecutive failed calls of a client, which is limited so that a client that retries gets an answer.
+    /// The number of consecutive failed calls of a client, which is limited so that a client that retries gets an
+    /// answer.
     failed: AtomicU32,
 }
 

@@ -50,8 +50,8 @@ impl Dice {
         probability > 0.0 && self.share() < probability
     }
 
-    /// Returns a duration from 1 ms to `longest`, distributed evenly over the orders of magnitude, so that short durations
-    /// are as likely as long ones.
+    /// Returns a duration from 1 ms to `longest`, distributed evenly over the orders of magnitude, so that short
+    /// durations are as likely as long ones.
     pub(super) fn up_to(&mut self, longest: Duration) -> Duration {
         let shortest = Duration::from_millis(1);
         if longest <= shortest {

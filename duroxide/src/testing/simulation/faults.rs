@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::dice::Dice;
 
-/// The kinds of faults that a [`Simulation`](super::Simulation) may inject. Each seed chooses some of them, and a rate for
-/// each: some seeds have no faults, some have many, some have a single kind.
+/// The kinds of faults that a [`Simulation`](super::Simulation) may inject. Each seed chooses some of them, and a rate
+/// for each: some seeds have no faults, some have many, some have a single kind.
 ///
 /// ```
 /// use duroxide::testing::Faults;
@@ -71,8 +71,8 @@ impl Faults {
         self
     }
 
-    /// Commits, submissions and requests for work fail and are carried out later: perhaps after they were sent again, or after
-    /// the node that sent them has crashed.
+    /// Commits, submissions and requests for work fail and are carried out later: perhaps after they were sent again,
+    /// or after the node that sent them has crashed.
     pub const fn late(mut self, on: bool) -> Self {
         self.late = on;
         self

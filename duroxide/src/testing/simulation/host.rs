@@ -1,4 +1,5 @@
-//! The host of one node: it runs the node, and starts it again after a crash or a shutdown, each time as a new incarnation.
+//! The host of one node: it runs the node, and starts it again after a crash or a shutdown, each time as a new
+//! incarnation.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

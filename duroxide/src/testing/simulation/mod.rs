@@ -42,26 +42,28 @@ use crate::random::seeded::Seeded;
 use crate::registry::Registry;
 use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
 
-/// Runs orchestrations on several nodes that crash, with a storage that fails, on one thread, and checks the guarantees of
-/// the library. The same seed always leads to the same run, so that a failure can be reproduced.
+/// Runs orchestrations on several nodes that crash, with a storage that fails, on one thread, and checks the guarantees
+/// of the library. The same seed always leads to the same run, so that a failure can be reproduced.
 ///
-/// A *scenario* starts instances and sends them events. While it runs, each call of the storage may be delayed, fail, or lose
-/// its answer; nodes crash between any two steps, lose their leases, and are restarted; their clocks differ; live copies are
-/// dropped. Once the scenario has returned, the faults end, and every instance must finish. Then the simulation checks that:
+/// A *scenario* starts instances and sends them events. While it runs, each call of the storage may be delayed, fail,
+/// or lose its answer; nodes crash between any two steps, lose their leases, and are restarted; their clocks differ;
+/// live copies are dropped. Once the scenario has returned, the faults end, and every instance must finish. Then the
+/// simulation checks that:
 ///
 /// - every instance that was started has finished, and the stored histories are exactly the committed ones;
-/// - every history is well formed and replays: every call has at most one outcome, no timer fired early, and no event is
-///   later than any clock has shown;
+/// - every history is well formed and replays: every call has at most one outcome, no timer fired early, and no event
+///   is later than any clock has shown;
 /// - no commit was carried out twice, or for a node that did not own the instance;
 /// - no message was lost, read twice, or read before an earlier one, also between processes and across continue-as-new;
-/// - the outcome of an activity is that of one of its attempts, and no attempt was made beyond its policy, or before the
-///   activity was committed;
-/// - the outcomes that parents have of their children are right, and no child outlived a parent that should have closed it;
+/// - the outcome of an activity is that of one of its attempts, and no attempt was made beyond its policy, or before
+///   the activity was committed;
+/// - the outcomes that parents have of their children are right, and no child outlived a parent that should have closed
+///   it;
 /// - no message and no activity is left, and no node or client was in an endless loop.
 ///
-/// Time is virtual: waits take no real time, and an orchestration may sleep for days. For a run to be repeatable, its code
-/// must depend only on the seed: no other threads, no system time, no `tokio::select!` without `biased` in activities, and
-/// no iteration order of a `HashMap`.
+/// Time is virtual: waits take no real time, and an orchestration may sleep for days. For a run to be repeatable, its
+/// code must depend only on the seed: no other threads, no system time, no `tokio::select!` without `biased` in
+/// activities, and no iteration order of a `HashMap`.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -148,9 +150,9 @@ impl Simulation {
         self
     }
 
-    /// Gives the storage the concurrency of a database such as PostgreSQL: writes become visible some time after they have
-    /// begun, overtake each other, and wait for each other's locks; reads and claims see only finished writes. Default:
-    /// false, every call of the storage is atomic.
+    /// Gives the storage the concurrency of a database such as PostgreSQL: writes become visible some time after they
+    /// have begun, overtake each other, and wait for each other's locks; reads and claims see only finished writes.
+    /// Default: false, every call of the storage is atomic.
     pub fn snapshots(mut self, on: bool) -> Self {
         self.isolation = if on { Isolation::Snapshots(None) } else { Isolation::Linearizable };
         self
@@ -163,9 +165,9 @@ impl Simulation {
         self
     }
 
-    /// Configures each node whenever it starts: its registry, its states, its tags. The function takes the number of the
-    /// node, from 0. Node 0 must have the code of all orchestrations, because histories are checked against its registry. The
-    /// simulation sets the storage, the clock and the number of idle instances.
+    /// Configures each node whenever it starts: its registry, its states, its tags. The function takes the number of
+    /// the node, from 0. Node 0 must have the code of all orchestrations, because histories are checked against its
+    /// registry. The simulation sets the storage, the clock and the number of idle instances.
     pub fn setup(mut self, setup: impl Fn(RuntimeBuilder, usize) -> RuntimeBuilder + Send + Sync + 'static) -> Self {
         self.setup.builder = Arc::new(setup);
         self
@@ -189,14 +191,15 @@ impl Simulation {
         self
     }
 
-    /// Resumes instances that are suspended with this code, as an operator would. Any other suspension is a finding, except
-    /// [`ErrorCode::CrashLoop`], which the injected crashes cause.
+    /// Resumes instances that are suspended with this code, as an operator would. Any other suspension is a finding,
+    /// except [`ErrorCode::CrashLoop`], which the injected crashes cause.
     pub fn resume(mut self, code: ErrorCode) -> Self {
         self.resumed.push(code);
         self
     }
 
-    /// Sets the time limit of a run, by the virtual clock. A run that reaches it hangs, which is a finding. Default: 30 days.
+    /// Sets the time limit of a run, by the virtual clock. A run that reaches it hangs, which is a finding. Default: 30
+    /// days.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
@@ -277,16 +280,16 @@ struct Shared {
 }
 
 impl Sim {
-    /// Returns a client in its own process, which does not crash. Its calls fail like those of nodes, but so few in a row that
-    /// its retries succeed.
+    /// Returns a client in its own process, which does not crash. Its calls fail like those of nodes, but so few in a
+    /// row that its retries succeed.
     pub fn client(&self) -> Client {
         let connection = Connection::new(&self.0.world, Process::Client);
         Client::new(Layered(connection)).with_clock(self.0.world.clock.clone())
     }
 
-    /// Runs a function with a client in the process of a node, which passes new instances and messages to that node at once.
-    /// Returns `None` if the node does not run, or if it crashes or is shut down before the function returns: then the requests
-    /// of the function may or may not have been carried out.
+    /// Runs a function with a client in the process of a node, which passes new instances and messages to that node at
+    /// once. Returns `None` if the node does not run, or if it crashes or is shut down before the function returns:
+    /// then the requests of the function may or may not have been carried out.
     pub async fn on_node<T, F: Future<Output = T>>(&self, node: usize, act: impl FnOnce(Client) -> F) -> Option<T> {
         let host = self.0.hosts.get(node)?;
         let (connection, client) = (host.connection(), host.client()?);
@@ -327,8 +330,8 @@ impl Sim {
         }
     }
 
-    /// Ends all faults: the nodes restart, the clocks show the true time, and no more faults are injected. Returns once every
-    /// message that is due was read. Messages that stay unread for 600 s are a finding.
+    /// Ends all faults: the nodes restart, the clocks show the true time, and no more faults are injected. Returns once
+    /// every message that is due was read. Messages that stay unread for 600 s are a finding.
     pub async fn calm(&self) {
         let Shared { world, hosts, .. } = &*self.0;
         world.end_faults();
@@ -382,8 +385,8 @@ impl Sim {
         }
     }
 
-    /// Resumes instances that are suspended with an expected code. Any other suspension is a finding. A finished instance may
-    /// have one, too: that of a detached activity which was parked.
+    /// Resumes instances that are suspended with an expected code. Any other suspension is a finding. A finished
+    /// instance may have one, too: that of a detached activity which was parked.
     async fn resume_suspended(&self) {
         let Shared { world, resumed, .. } = &*self.0;
         let Ok(instances) = oracle::all_instances(world).await else { return };

@@ -35,7 +35,8 @@ pub(super) struct Record {
     done: HashSet<Uuid>,
     /// The messages that were read.
     read: HashSet<MessageId>,
-    /// The number of submissions and answers of clients so far; and that number at the first submission of each message.
+    /// The number of submissions and answers of clients so far; and that number at the first submission of each
+    /// message.
     calls: u64,
     begun: HashMap<MessageId, u64>,
     /// The epochs that have ended.
@@ -379,7 +380,8 @@ impl Record {
         start_of_parent.is_some() && start_of_parent == self.instances.get(parent).map(|parent| parent.start)
     }
 
-    /// Returns the message that started the current instance of an activity. It tells apart instances that had the same id.
+    /// Returns the message that started the current instance of an activity. It tells apart instances that had the same
+    /// id.
     pub(super) fn start_of(&self, id: &ActivityId) -> Option<MessageId> {
         self.instances.get(&id.execution.instance).map(|seen| seen.start)
     }

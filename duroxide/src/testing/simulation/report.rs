@@ -19,8 +19,8 @@ pub struct Report {
     pub crashes: u64,
     /// The length of the run, by the virtual clock.
     pub time: Duration,
-    /// A line for each event of the run, if [`Simulation::trace`](super::Simulation::trace) is set. Each run of the seed has
-    /// the same trace.
+    /// A line for each event of the run, if [`Simulation::trace`](super::Simulation::trace) is set. Each run of the
+    /// seed has the same trace.
     pub trace: Vec<String>,
 }
 

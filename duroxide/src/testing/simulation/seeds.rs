@@ -14,8 +14,8 @@ const ENOUGH: usize = 10;
 /// Runs a simulation with many seeds, on all processors, and panics if any of them fails. It stops after ten failures.
 ///
 /// Three environment variables choose the seeds: `DUROXIDE_SEEDS` is their number (default: `seeds`),
-/// `DUROXIDE_FIRST_SEED` the first seed (default: 0), and `DUROXIDE_SEED` runs a single seed, whose trace is printed if it
-/// fails and the simulation [records one](super::Simulation::trace).
+/// `DUROXIDE_FIRST_SEED` the first seed (default: 0), and `DUROXIDE_SEED` runs a single seed, whose trace is printed if
+/// it fails and the simulation [records one](super::Simulation::trace).
 ///
 /// # Panics
 /// Panics if a seed fails, with the failed seeds and their findings, or if a variable is not a number.

@@ -1,35 +1,36 @@
 //! The storage of a simulation: the reference provider, and in front of it the concurrency of a database.
 //!
 //! Without snapshots every call is atomic, and all calls are in one order. With snapshots (see
-//! [`Simulation::snapshots`](super::Simulation::snapshots)) the storage behaves like a database with concurrent writers,
-//! such as PostgreSQL at *read committed*:
+//! [`Simulation::snapshots`](super::Simulation::snapshots)) the storage behaves like a database with concurrent
+//! writers, such as PostgreSQL at *read committed*:
 //!
-//! - Each entry of a commit or a submission is a **transaction** with two moments. When it *begins*, it locks the instances
-//!   that it names, each with its activities and messages, and reads which epochs are members: they may own the items that
-//!   it creates. When it *finishes*, all its effects become visible at once, its messages get their numbers, and its locks
-//!   are released. The seed chooses the time in between, in which other transactions overtake it.
-//! - A **take-over** (of a dead node, or of a node that leaves or joins again) reads which items the epoch owns, waits for
-//!   the locks of their instances, and frees, when it finishes, those of the items that the epoch still owns. It does not
-//!   see items that became visible after its read.
+//! - Each entry of a commit or a submission is a **transaction** with two moments. When it *begins*, it locks the
+//!   instances that it names, each with its activities and messages, and reads which epochs are members: they may own
+//!   the items that it creates. When it *finishes*, all its effects become visible at once, its messages get their
+//!   numbers, and its locks are released. The seed chooses the time in between, in which other transactions overtake
+//!   it.
+//! - A **take-over** (of a dead node, or of a node that leaves or joins again) reads which items the epoch owns, waits
+//!   for the locks of their instances, and frees, when it finishes, those of the items that the epoch still owns. It
+//!   does not see items that became visible after its read.
 //! - A **request** for work begins with its snapshot, and claims later. A claim skips locked instances; once a lock is
 //!   released, the nodes are signalled to request work again.
 //! - Reads, renewals, deletions and prunes are atomic, and see only finished transactions.
 //! - A transaction whose process crashed in between is finished or rolled back, as the seed chooses.
 //!
 //! Locks are granted in the order of the requests, and a transaction requests them in one order (the epoch, then the
-//! instances by their ids), so that no cycle arises. No other transaction changes an instance while it is locked; therefore
-//! a transaction checks its preconditions and decides by the instances when it finishes.
+//! instances by their ids), so that no cycle arises. No other transaction changes an instance while it is locked;
+//! therefore a transaction checks its preconditions and decides by the instances when it finishes.
 //!
 //! Each of these rules keeps the storage correct, and a [`Flaw`] takes one of them away:
 //!
-//! - The numbers of an instance become visible in ascending order, because a message gets its number under the lock of the
-//!   instance. A number that is taken before, as from a sequence, can become visible after a higher one. A node that has
-//!   read up to the higher one never requests the lower one.
-//! - A transaction that creates ownership excludes a take-over: it holds a shared lock on the epoch, which a take-over locks
-//!   exclusively before it reads. Otherwise the take-over misses an item that becomes visible later, and the item belongs
-//!   to an ended epoch forever.
-//! - A claim returns the messages that are visible once it has locked the instance. A single statement returns those of its
-//!   snapshot, which is older than its locks: a message is missing although the answer counts it.
+//! - The numbers of an instance become visible in ascending order, because a message gets its number under the lock of
+//!   the instance. A number that is taken before, as from a sequence, can become visible after a higher one. A node
+//!   that has read up to the higher one never requests the lower one.
+//! - A transaction that creates ownership excludes a take-over: it holds a shared lock on the epoch, which a take-over
+//!   locks exclusively before it reads. Otherwise the take-over misses an item that becomes visible later, and the item
+//!   belongs to an ended epoch forever.
+//! - A claim returns the messages that are visible once it has locked the instance. A single statement returns those of
+//!   its snapshot, which is older than its locks: a message is missing although the answer counts it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,8 +132,8 @@ impl Storage {
         }
     }
 
-    /// Carries out a write for a process, even if the caller is dropped. Calls `apply` to make it visible, unless the write
-    /// is rolled back.
+    /// Carries out a write for a process, even if the caller is dropped. Calls `apply` to make it visible, unless the
+    /// write is rolled back.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         footprint: Footprint,
@@ -320,7 +321,8 @@ impl Snapshots {
         instances.keys().cloned().collect()
     }
 
-    /// Signals the nodes to request work again if a claim has skipped a locked instance. Called when locks are released.
+    /// Signals the nodes to request work again if a claim has skipped a locked instance. Called when locks are
+    /// released.
     fn released(&self, memory: &MemoryProvider) {
         if self.skipped.swap(false, Ordering::Relaxed) {
             memory.wakeups().work();

@@ -45,7 +45,8 @@ pub(super) struct World {
     outage: Mutex<(Option<usize>, Instant)>,
     /// The start of the current second, and the number of calls in it.
     second: Mutex<(Instant, u64)>,
-    /// The number of observed steps that only a node which makes progress causes: changes of the storage, begun attempts.
+    /// The number of observed steps that only a node which makes progress causes: changes of the storage, begun
+    /// attempts.
     progress: AtomicU64,
     /// The time of the last poll of a node, the progress then, and the number of polls since time or progress changed.
     polls: Mutex<(Instant, u64, u64)>,
@@ -88,7 +89,8 @@ impl World {
     const MAX_CRASHES: u64 = 30;
     /// The limit of calls within a second. A correct run stays below it, so a node or a client that exceeds it spins.
     const MAX_CALLS: u64 = 20_000;
-    /// The limit of polls of nodes without progress of the run or of time. A correct run stays below it, so a node spins.
+    /// The limit of polls of nodes without progress of the run or of time. A correct run stays below it, so a node
+    /// spins.
     const MAX_POLLS: u64 = 10_000;
 
     pub(super) fn new(seed: u64, faults: Faults, isolation: Isolation, traced: bool) -> Arc<Self> {
@@ -196,8 +198,8 @@ impl World {
         Instant::now() < until && node.is_none_or(|node| process == Process::Node(node))
     }
 
-    /// Plans a call. `writes`: it changes something and has an id or a number, so that it may be carried out late. `in_part`:
-    /// some of its entries may fail.
+    /// Plans a call. `writes`: it changes something and has an id or a number, so that it may be carried out late.
+    /// `in_part`: some of its entries may fail.
     pub(super) fn plan_call(&self, process: Process, writes: bool, in_part: bool) -> CallPlan {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.check_call_rate();

@@ -1,4 +1,5 @@
-//! Checks parents and children: a parent has the right outcome of a child, and no child outlives a parent that closes it.
+//! Checks parents and children: a parent has the right outcome of a child, and no child outlives a parent that closes
+//! it.
 
 use super::{Ended, Stored};
 use crate::history::{ChildScheduled, ClosePolicy, Decision, Event, EventKind, Failure, Input};
@@ -81,8 +82,8 @@ fn agree(recorded: &Input, end: &Event) -> bool {
     }
 }
 
-/// Returns true if a child received no request to close, was not terminated, and had not finished before its parent closed
-/// it in the turn `closed`.
+/// Returns true if a child received no request to close, was not terminated, and had not finished before its parent
+/// closed it in the turn `closed`.
 fn is_orphan(stored: &Stored, record: &Record, closed: Option<u64>, child: &ChildScheduled) -> bool {
     let executions = stored.executions.iter().filter(|(id, _)| id.instance == child.instance);
     let requested = executions.flat_map(|(_, ended)| &ended.events).any(is_close);

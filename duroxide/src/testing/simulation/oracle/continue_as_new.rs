@@ -1,4 +1,5 @@
-//! Checks continue-as-new: the next execution receives the input, and the unread events and cancel request, in their order.
+//! Checks continue-as-new: the next execution receives the input, and the unread events and cancel request, in their
+//! order.
 
 use super::{Ended, Stored};
 use crate::history::{Decision, Event, EventKind, Input};
