@@ -29,7 +29,7 @@
 //! }
 //! ```
 //!
-//! Where to look:
+//! The main types:
 //!
 //! - [`OrchestrationContext`]: the operations of an orchestration: call activities and other orchestrations, wait for
 //!   timers and events, continue as new.
