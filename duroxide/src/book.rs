@@ -1,7 +1,7 @@
-//! The pages of the book and the README, so that the doctests compile and run their code.
+//! Includes the pages of the book and the README, so that the doctests compile and run their code.
 //!
-//! Blocks are compiled into one program, where two may use the same name. A block that starts a runtime which discovers
-//! its functions must therefore be marked `standalone_crate`.
+//! Blocks are compiled into one program, in which two blocks may annotate functions of the same name. A block that
+//! starts a runtime which discovers its functions must therefore be marked `standalone_crate`.
 
 macro_rules! pages {
     ($($(#[$attribute:meta])* $name:ident $path:literal)*) => {

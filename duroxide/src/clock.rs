@@ -1,4 +1,4 @@
-//! Time: the runtime asks a [`Clock`], never the operating system, so that tests can control it.
+//! Time: the runtime reads a [`Clock`], never the operating system, so that tests can control it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -91,7 +91,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Tells the time, and wakes a task at a time.
+/// A source of the time, which also wakes tasks at a given time.
 pub trait Clock: Send + Sync + 'static {
     /// Returns the time now.
     fn now(&self) -> Timestamp;
@@ -102,39 +102,40 @@ pub trait Clock: Send + Sync + 'static {
     /// Dropping the future has no effect.
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()>;
 
-    /// Something is happening that takes no time by this clock: one that jumps must not jump while the hold lives.
-    /// Default: nothing to hold.
+    /// Stops a virtual clock until the guard is dropped: work is in progress that must take no time by this clock. The
+    /// default does nothing, since only a virtual clock can stop.
     fn hold(&self) -> Hold {
         Hold::none()
     }
 
-    /// Somebody takes part in what happens until the guard is dropped: a clock that jumps asks all of them first.
-    /// Default: of no importance.
+    /// Registers a party until the guard is dropped. A virtual clock jumps only if all parties are settled and one of
+    /// them waits. The default ignores the party.
     fn join(&self, party: Party) -> Hold {
         drop(party);
         Hold::none()
     }
 }
 
-/// Somebody that a clock which jumps has to ask; see [`Clock::join`].
+/// A node or a waiting client that a virtual clock must check before it jumps; see [`Clock::join`].
 pub struct Party {
-    /// Whether it has taken note of everything that it was told.
+    /// Returns true if the party has processed all signals that it has received.
     pub settled: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Whether it waits for an outcome, so that time may pass.
+    /// True if the party waits for an outcome, which is the reason to jump.
     pub waits: bool,
 }
 
-/// Something that ends when it is dropped; see [`Clock::hold`] and [`Clock::join`].
+/// A guard of a virtual clock: ends a hold or a registration when it is dropped. See [`Clock::hold`] and
+/// [`Clock::join`].
 #[must_use]
 pub struct Hold(Option<Box<dyn Send + Sync>>);
 
 impl Hold {
-    /// One that holds nothing.
+    /// Creates a guard without effect.
     pub const fn none() -> Self {
         Self(None)
     }
 
-    /// One that ends with this guard.
+    /// Wraps the guard of a clock, which is dropped with it.
     pub fn new(guard: impl Send + Sync + 'static) -> Self {
         Self(Some(Box::new(guard)))
     }

@@ -16,10 +16,10 @@ use crate::policy::ActivityOptions;
 
 /// The newest format of events and messages that this version reads.
 ///
-/// Each row is written in the lowest format that can read it ([`Input::format`], [`Decision::format`]), so that older nodes
-/// can run an instance as long as it uses nothing newer. A row with a field or a variant that was added to a stored type is
-/// written in the next format. The types refuse unknown fields, so that no reader skips a field that it does not
-/// understand.
+/// Each row is written in the lowest format that can read it ([`Input::format`], [`Decision::format`]), so that older
+/// nodes can run an instance as long as it uses nothing newer. A row with a field or a variant that was added to a
+/// stored type is written in the next format. The types refuse unknown fields, so that no reader skips a field that it
+/// does not understand.
 ///
 /// | format | adds |
 /// | --- | --- |

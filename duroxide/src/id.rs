@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Longest instance id, in bytes.
+/// The longest instance id, in bytes.
 pub const MAX_INSTANCE_ID: usize = 255;
-/// Longest name of an orchestration, an activity or an event, in bytes.
+/// The longest name of an orchestration, an activity or an event, in bytes.
 pub const MAX_NAME: usize = 128;
 
 /// The name of an instance: 1 to [`MAX_INSTANCE_ID`] bytes without control characters.
@@ -37,7 +37,8 @@ impl InstanceId {
     /// Checks an id that a user chose.
     ///
     /// # Errors
-    /// [`InvalidId`] if it is empty, longer than [`MAX_INSTANCE_ID`] bytes, begins with `~`, or holds a control character.
+    /// [`InvalidId`] if it is empty, longer than [`MAX_INSTANCE_ID`] bytes, begins with `~`, or holds a control
+    /// character.
     pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidId> {
         let id = id.as_ref();
         if id.starts_with(Self::DERIVED) {
@@ -49,8 +50,8 @@ impl InstanceId {
 
     /// Returns the default id of a child: `~order-17.<identity of the parent>.<execution>.<call>`.
     ///
-    /// It is unique because the identity is, it cannot be chosen, and it does not grow with the depth of the family: the
-    /// readable part is that of the nearest ancestor with an id of its own.
+    /// It is unique because the identity is, it cannot be chosen, and it does not grow with the depth of the family:
+    /// the readable part is that of the nearest ancestor with an id of its own.
     pub(crate) fn derived(parent: &ExecutionId, call: CallId) -> Self {
         let ExecutionId { instance, identity, number } = parent;
         let shown = match instance.0.strip_prefix(Self::DERIVED) {
@@ -119,21 +120,21 @@ impl fmt::Debug for InstanceId {
 
 /// A name or an id that cannot be used, with the rule that it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {value:?} {rule}")]
+#[error("{subject} {value:?} {rule}")]
 pub struct InvalidId {
-    what: &'static str,
+    subject: &'static str,
     value: String,
     rule: String,
 }
 
 impl InvalidId {
-    fn new(what: &'static str, text: &str, rule: String) -> Self {
-        Self { what, value: text.chars().take(80).collect(), rule }
+    fn new(subject: &'static str, text: &str, rule: String) -> Self {
+        Self { subject, value: text.chars().take(80).collect(), rule }
     }
 }
 
-/// Checks a name or an id against the rules that all of them share.
-pub(crate) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
+/// Checks a name or an id against the rules that all of them share. `subject` names it in the error.
+pub(crate) fn check_text(subject: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
     let rule = if text.is_empty() {
         "is empty".to_owned()
     } else if text.len() > max {
@@ -143,7 +144,7 @@ pub(crate) fn check_text(what: &'static str, text: &str, max: usize) -> Result<(
     } else {
         return Ok(());
     };
-    Err(InvalidId::new(what, text, rule))
+    Err(InvalidId::new(subject, text, rule))
 }
 
 /// One execution of an instance. Continue-as-new starts number n + 1 under the same instance.

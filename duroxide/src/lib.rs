@@ -29,7 +29,7 @@
 //! }
 //! ```
 //!
-//! Where to look:
+//! The main types:
 //!
 //! - [`OrchestrationContext`]: the operations of an orchestration: call activities and other orchestrations, wait for
 //!   timers and events, continue as new.
@@ -65,7 +65,7 @@ mod telemetry;
 pub mod testing;
 
 pub use activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};
-pub use client::{Client, ClientError, Dynamic, Handle, InstanceList, OutcomeError, RaiseCall, StartCall, Status};
+pub use client::{Client, ClientError, Handle, InstanceList, OutcomeError, RaiseCall, StartCall, Status, Untyped};
 pub use clock::{Clock, Hold, Party, SystemClock, Timestamp};
 pub use error::{CallError, Category, Error, ErrorCode, Result, Suspension, UnknownErrorCode};
 pub use history::{

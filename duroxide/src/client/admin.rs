@@ -1,32 +1,32 @@
-//! Looking at many instances, and removing them.
+//! Lists and prunes instances, and lists nodes.
 
 use super::{Client, ClientError, Status};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
 use crate::provider::{Admin, Filter, NodeRecord, Page, PageToken};
 
-/// A part of a list of instances, newest first.
+/// A page of a list of instances, newest first.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct InstanceList {
     /// The instances.
     pub instances: Vec<Status>,
-    /// The token of the next page, for [`Page::after`], unless all instances have been searched. The next page may turn out to
-    /// be empty.
+    /// The token of the next page, for [`Page::after`]. `None`: all instances have been searched. The next page may be
+    /// empty.
     pub next: Option<PageToken>,
-    /// How many instances the search looked at.
+    /// The number of instances that the search examined.
     pub searched: u64,
-    /// False when the time limit was reached before the page was full: there may be more instances, and `next` finds them.
+    /// False if the time limit was reached before the page was full. `next` continues the search.
     pub complete: bool,
 }
 
 impl Client {
-    /// Lists instances that match a filter, newest first, in the order in which they arrived at the storage.
+    /// Lists the instances that match a filter, newest first by their arrival at the storage.
     ///
-    /// A page is a limit, or a [`Page`] with a token and a time limit; without one, the storage searches for 10 s at most. A
-    /// search that reaches its time limit answers with the instances found so far, and says so
-    /// ([`InstanceList::complete`]); `next` continues it. Lists stay stable while instances come and go, and hold up no
-    /// orchestration. A stored instance that cannot be read in full is listed with [`Status::damaged`].
+    /// A page is a limit, or a [`Page`] with a token and a time limit; the default time limit is 10 s. A search that
+    /// reaches its time limit returns the instances found so far, with [`InstanceList::complete`] set to false; `next`
+    /// continues it. Pages stay stable while instances are created and removed, and listing does not delay
+    /// orchestrations. A stored instance that cannot be read in full is listed with [`Status::damaged`].
     ///
     /// ```
     /// # use duroxide::prelude::*;
@@ -45,7 +45,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]: the storage fails for ten seconds, it does not list instances
-    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)), or it did not make the token
+    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)), or the token is not one of this storage
     /// ([`InvalidPageToken`](ErrorCode::InvalidPageToken)).
     ///
     /// # Cancel safety
@@ -57,11 +57,11 @@ impl Client {
         Ok(InstanceList { instances, next: page.next, searched: page.searched, complete: page.complete })
     }
 
-    /// Removes finished instances that match a filter and were finished before a time, and executions that were continued
-    /// before then; never a live one. Returns how many executions were removed.
+    /// Removes the instances that match a filter and finished before a time, and the executions that were continued as
+    /// new before it. Current executions of live instances are never removed. Returns the number of removed executions.
     ///
-    /// It works in batches of up to 500 removals, oldest arrivals first, and other writes pass between them. A prune for
-    /// which nothing is due writes nothing.
+    /// A prune runs in batches of up to 500 removals, oldest arrivals first, and other writes run between the batches.
+    /// A prune that finds nothing to remove writes nothing.
     ///
     /// ```
     /// # use duroxide::prelude::*;
@@ -76,13 +76,13 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ClientError`]: the storage fails for ten seconds, or it does not prune
-    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)), or the runtime of this client has stopped. Instances that were removed
-    /// until then stay removed.
+    /// [`ClientError`]: the storage fails for ten seconds, it does not prune
+    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)), or the runtime of this client has stopped. Instances that
+    /// were removed before the error stay removed.
     ///
     /// # Cancel safety
-    /// Dropped while it is awaited, it stops after the current batch. Each instance is removed as a whole or not at all, and
-    /// another call removes the rest.
+    /// If the future is dropped, the prune stops after the current batch. Each instance is removed as a whole or not at
+    /// all, and another call removes the rest.
     pub async fn prune(&self, filter: &Filter, before: impl Into<Timestamp>) -> Result<u64, ClientError> {
         self.check_running(None)?;
         let (admin, before) = (self.admin()?, before.into());
@@ -111,10 +111,10 @@ impl Client {
         self.ask(|| admin.nodes()).await
     }
 
-    /// Returns the part of the provider that lists and removes.
+    /// Returns the part of the provider that lists and removes instances.
     ///
     /// # Errors
-    /// [`ClientError`] with [`ErrorCode::AdminNotSupported`] when the provider has none.
+    /// [`ClientError`] with [`ErrorCode::AdminNotSupported`] if the provider does not have it.
     pub(super) fn admin(&self) -> Result<&dyn Admin, ClientError> {
         let code = ErrorCode::AdminNotSupported;
         let refused = || ClientError::invalid(code, format!("{}; {}", code.meaning(), code.remedy()));

@@ -1,4 +1,4 @@
-//! What goes wrong for a client.
+//! The errors of a client.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::id::{InstanceId, InvalidId};
 use crate::payload::PayloadError;
 use crate::provider::{InstanceStatus, ProviderError, SubmitError};
 
-/// Why a client's request was not carried out.
+/// The error of a request of a client.
 #[derive(Debug)]
 pub struct ClientError {
     kind: Kind,
@@ -47,19 +47,19 @@ impl ClientError {
         Self { kind: Kind::Finished(status), instance: Some(instance.clone()) }
     }
 
-    pub(super) fn payload(instance: &InstanceId, what: &str, error: &PayloadError) -> Self {
-        Self::refused(instance, ErrorCode::PayloadRefused, format!("{what}: {error}"))
+    pub(super) fn payload(instance: &InstanceId, subject: &str, error: &PayloadError) -> Self {
+        Self::refused(instance, ErrorCode::PayloadRefused, format!("{subject}: {error}"))
     }
 
-    pub(super) fn unreadable(instance: &InstanceId, what: &str, error: &dyn fmt::Display) -> Self {
-        Self::refused(instance, ErrorCode::UnreadableResult, format!("{what}: {error}"))
+    pub(super) fn unreadable(instance: &InstanceId, subject: &str, error: &dyn fmt::Display) -> Self {
+        Self::refused(instance, ErrorCode::UnreadableResult, format!("{subject}: {error}"))
     }
 
     pub(super) fn refused(instance: &InstanceId, code: ErrorCode, reason: String) -> Self {
         Self { kind: Kind::Refused(code, reason), instance: Some(instance.clone()) }
     }
 
-    /// What the provider answered to a submission.
+    /// Converts the error by which the provider answered a submission.
     pub(super) fn submitted(instance: &InstanceId, error: SubmitError) -> Self {
         let kind = match error {
             SubmitError::NotFound => Kind::NotFound,
@@ -75,7 +75,7 @@ impl ClientError {
         matches!(self.kind, Kind::Conflict)
     }
 
-    /// Its stable code.
+    /// Returns the stable code of the error.
     pub fn code(&self) -> ErrorCode {
         match &self.kind {
             Kind::Refused(code, _) => *code,
@@ -89,37 +89,37 @@ impl ClientError {
         }
     }
 
-    /// Whose trouble it is.
+    /// Returns the category of the error.
     pub fn category(&self) -> Category {
         self.code().category()
     }
 
-    /// The instance that it is about.
+    /// Returns the instance of the request, if it concerns one.
     pub fn instance(&self) -> Option<&InstanceId> {
         self.instance.as_ref()
     }
 
-    /// Whether the storage has failed, so that it is not known what became of what was asked for.
-    pub(super) fn is_of_storage(&self) -> bool {
+    /// Returns true if the storage failed, so that the request may or may not have been carried out.
+    pub(super) fn is_storage_failure(&self) -> bool {
         matches!(self.kind, Kind::Storage(_))
     }
 
-    /// Whether there is no such instance.
+    /// Returns true if there is no such instance.
     pub fn is_not_found(&self) -> bool {
         matches!(self.kind, Kind::NotFound)
     }
 
-    /// Whether the id is taken.
+    /// Returns true if the id is taken by another instance.
     pub fn is_exists(&self) -> bool {
         matches!(self.kind, Kind::Exists(_))
     }
 
-    /// Whether the instance has finished.
+    /// Returns true if the instance has finished.
     pub fn is_finished(&self) -> bool {
         matches!(self.kind, Kind::Finished(_))
     }
 
-    /// Whether the same request may succeed later.
+    /// Returns true if the same request may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(&self.kind, Kind::Storage(error) if error.is_retryable())
     }
@@ -146,12 +146,12 @@ impl fmt::Display for ClientError {
         match &self.kind {
             Kind::Refused(_, reason) => f.write_str(reason),
             Kind::NotFound => f.write_str("there is no such instance"),
-            Kind::Finished(status) => write!(f, "it has finished: it is {status}"),
+            Kind::Finished(status) => write!(f, "it has already finished: it is {status}"),
             Kind::Exists(status) => {
-                write!(f, "the id is taken by an instance that is {status}; `if_exists` says what a start does then")
+                write!(f, "the id is taken by an instance that is {status}; `if_exists` sets the policy for this case")
             }
             Kind::Live(status) => write!(f, "it is {status}; cancel or terminate it first"),
-            Kind::Conflict => f.write_str("it has changed meanwhile"),
+            Kind::Conflict => f.write_str("it has changed in the meantime"),
             Kind::Stopped => f.write_str("the runtime of this client has stopped"),
             Kind::Storage(error) => error.fmt(f),
         }
@@ -167,7 +167,7 @@ impl std::error::Error for ClientError {
     }
 }
 
-/// Why there is no result: how the instance ended instead, or why that cannot be told.
+/// The reason why there is no output: another end of the instance, or an outcome that cannot be read.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OutcomeError<E> {
@@ -178,22 +178,22 @@ pub enum OutcomeError<E> {
         /// The message of the panic.
         message: String,
     },
-    /// It was cancelled.
+    /// The instance was cancelled.
     Cancelled {
-        /// Why.
+        /// The reason that the requester gave.
         reason: String,
     },
-    /// It was terminated.
+    /// The instance was terminated.
     Terminated {
-        /// Why.
+        /// The reason that the requester gave.
         reason: String,
     },
-    /// What it returned cannot be stored.
+    /// The value that the orchestration returned cannot be stored.
     Rejected {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The outcome cannot be told: no such instance, storage that fails, an output of another type.
+    /// The outcome cannot be read: there is no such instance, the storage fails, or the output has another type.
     Client(ClientError),
 }
 
@@ -210,7 +210,7 @@ impl<E: fmt::Display> fmt::Display for OutcomeError<E> {
             Self::Panicked { message } => write!(f, "the orchestration panicked: {message}"),
             Self::Cancelled { reason } => write!(f, "the orchestration was cancelled: {reason}"),
             Self::Terminated { reason } => write!(f, "the orchestration was terminated: {reason}"),
-            Self::Rejected { reason } => write!(f, "what the orchestration returned is refused: {reason}"),
+            Self::Rejected { reason } => write!(f, "the value that the orchestration returned is refused: {reason}"),
             Self::Client(error) => error.fmt(f),
         }
     }

@@ -23,10 +23,10 @@ pub struct Handle<O> {
     orchestration: PhantomData<fn() -> O>,
 }
 
-/// Stands for an orchestration whose types are not known here: its values are JSON.
-pub enum Dynamic {}
+/// An orchestration whose types are not known here. Its values are JSON.
+pub enum Untyped {}
 
-impl Orchestration for Dynamic {
+impl Orchestration for Untyped {
     const NAME: &'static str = "";
     type Input = serde_json::Value;
     type Output = serde_json::Value;
@@ -34,10 +34,11 @@ impl Orchestration for Dynamic {
 }
 
 impl<O: Orchestration> Handle<O> {
-    /// Waits until the instance has come to its end, however long that takes, and returns what it returned.
+    /// Waits until the instance has finished, without a time limit, and returns its output.
     ///
     /// # Errors
-    /// [`OutcomeError`]: the orchestration's own error, another end, or why the outcome cannot be told.
+    /// [`OutcomeError`]: the error of the orchestration, another end of the instance, or the reason why its outcome
+    /// cannot be read.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
@@ -48,7 +49,7 @@ impl<O: Orchestration> Handle<O> {
 
 impl<O> Handle<O> {
     pub(crate) fn new(client: &Client, id: &str) -> Self {
-        // An id that was derived for a child may be longer than one that is chosen.
+        // Not `InstanceId::new`, which refuses the derived id of a child.
         Self { client: client.clone(), instance: InstanceId::try_from(id.to_owned()), orchestration: PhantomData }
     }
 
@@ -56,15 +57,15 @@ impl<O> Handle<O> {
         Self { client: client.clone(), instance: Ok(instance), orchestration: PhantomData }
     }
 
-    /// The id of the instance.
+    /// Returns the id of the instance.
     ///
     /// # Errors
-    /// [`ClientError`] when the handle was made of a text that is not a valid id.
+    /// [`ClientError`] if the handle was created from a text that is not a valid id.
     pub fn id(&self) -> Result<&InstanceId, ClientError> {
         self.instance.as_ref().map_err(|error| error.clone().into())
     }
 
-    /// As [`result`](Handle::result), with types that are chosen here.
+    /// As [`result`](Handle::result), with types that the caller chooses.
     ///
     /// # Errors
     /// See [`result`](Handle::result).
@@ -74,7 +75,7 @@ impl<O> Handle<O> {
     pub async fn result_as<T: DeserializeOwned, E: DeserializeOwned>(&self) -> Result<T, OutcomeError<E>> {
         let id = self.id()?;
         let finished = self.client.finished(id).await?;
-        let unreadable = |what: &str, error: &dyn fmt::Display| ClientError::unreadable(id, what, error);
+        let unreadable = |part: &str, error: &dyn fmt::Display| ClientError::unreadable(id, part, error);
         let row = finished.outcome.clone().ok_or_else(|| unreadable("its outcome", &"the last event is missing"))?;
         let event = Event::try_from(row).map_err(|e| unreadable("its outcome", &e))?;
         let EventKind::Decision(decision) = event.kind else {
@@ -93,7 +94,7 @@ impl<O> Handle<O> {
         })
     }
 
-    /// Waits until the instance has come to its end, whichever.
+    /// Waits until the instance has finished, and returns its final status.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, the storage fails, or the runtime of this client has stopped.
@@ -104,8 +105,8 @@ impl<O> Handle<O> {
         self.client.finished(self.id()?).await.map(|finished| finished.status)
     }
 
-    /// Waits until the instance has finished or been suspended, or been resumed, in a way that satisfies a condition; checked
-    /// at once and at each such change.
+    /// Waits until the status of the instance satisfies a condition. The condition is checked at once, and again
+    /// whenever the instance finishes, is suspended or is resumed.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, the storage fails, or the runtime of this client has stopped.
@@ -133,7 +134,7 @@ impl<O> Handle<O> {
         self.client.record(self.id()?).await
     }
 
-    /// What the instance is doing.
+    /// Reads the status of the instance.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, or the storage fails.
@@ -141,8 +142,8 @@ impl<O> Handle<O> {
         self.record().await.map(Status::from)
     }
 
-    /// Sends an external event. Once this has returned `Ok`, the event is never lost: it waits, in order, until the
-    /// orchestration reads it.
+    /// Sends an external event. Once the call has returned `Ok`, the event is never lost: it is queued, in order, until
+    /// the orchestration reads it.
     ///
     /// ```
     /// use duroxide::prelude::*;
@@ -150,7 +151,7 @@ impl<O> Handle<O> {
     /// #[event]
     /// struct Approval { by: String }
     ///
-    /// async fn approve(handle: &Handle<duroxide::Dynamic>) -> duroxide::Result<()> {
+    /// async fn approve(handle: &Handle<duroxide::Untyped>) -> duroxide::Result<()> {
     ///     handle.raise(Approval { by: "Ada".to_owned() }).header("tenant", "north").await?;
     ///     Ok(())
     /// }
@@ -159,13 +160,13 @@ impl<O> Handle<O> {
         self.raise_named(E::NAME, &event)
     }
 
-    /// Sends an external event by name: the twin of [`raise`](Handle::raise).
+    /// As [`raise`](Handle::raise), by a name that is chosen at run time.
     pub fn raise_named(&self, name: &str, event: &(impl Serialize + ?Sized)) -> RaiseCall {
         RaiseCall::new(&self.client, &self.instance, name, Payload::encode(event))
     }
 
-    /// Asks the instance to end. An orchestration that has called `ctx.cancelled()` may compensate first; any other ends as
-    /// cancelled. A suspended instance does so once it is resumed.
+    /// Sends a request to cancel the instance. An orchestration that has called `ctx.cancelled()` may compensate before
+    /// it ends; any other ends as cancelled. A suspended instance handles the request once it is resumed.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
@@ -174,8 +175,8 @@ impl<O> Handle<O> {
         self.client.send(id, Input::CancelRequested { reason: reason.into(), parent: None }, Payload::NULL).await
     }
 
-    /// Ends the instance now, without running its code again: also a suspended one, or one that does not return. Its parent
-    /// is told, its children are closed by their policy.
+    /// Ends the instance now, without running its code again: also an instance that is suspended or does not return.
+    /// Its parent receives the outcome, and its children are closed by their policies.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
@@ -194,7 +195,7 @@ impl<O> Handle<O> {
         self.client.submit(id, submission).await.map(|_| ())
     }
 
-    /// Removes the instance with its history. Only a finished one can be removed.
+    /// Removes the instance with its history. Only a finished instance can be removed.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has not finished, the storage fails or does not delete
@@ -203,7 +204,7 @@ impl<O> Handle<O> {
         self.client.delete(self.id()?).await
     }
 
-    /// The history of the current or last execution.
+    /// Reads the history of the current or last execution.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, the storage fails, or an event cannot be read.
@@ -212,7 +213,8 @@ impl<O> Handle<O> {
         self.client.history(&execution).await
     }
 
-    /// The history of one execution of the instance, from 1. Empty when it does not exist or was pruned.
+    /// Reads the history of one execution of the instance by its number, from 1. Empty if the execution does not exist
+    /// or was pruned.
     ///
     /// # Errors
     /// As [`history`](Handle::history).
@@ -223,14 +225,14 @@ impl<O> Handle<O> {
 }
 
 impl Client {
-    /// Waits until an instance has come to its end. Boxed, so that it is compiled here and not for every orchestration.
+    /// Waits until an instance has finished. Boxed, so that it is compiled once and not for every orchestration.
     fn finished<'a>(&'a self, id: &'a InstanceId) -> BoxFuture<'a, Result<Arc<Finished>, ClientError>> {
         Box::pin(async move {
             let mut wait = Wait::new(self, id);
-            // What is live here has not finished: its storage need not be asked.
-            let mut told = wait.while_live_here().await;
+            // An instance that is live on the local node has not finished, so the storage is not read while it is.
+            let mut end = wait.while_live_here().await;
             loop {
-                if let Some(finished) = told {
+                if let Some(finished) = end {
                     return Ok(finished);
                 }
                 // Read first, so that an end that the runtime committed before it stopped is still seen.
@@ -242,12 +244,12 @@ impl Client {
                 if stopped {
                     return Err(ClientError::stopped(Some(id)));
                 }
-                told = wait.for_change().await;
+                end = wait.for_change().await;
             }
         })
     }
 
-    /// Reads an instance; a later change of it is signalled, also if another process makes it.
+    /// Reads an instance, so that each later change is signalled, also one by another process.
     async fn watch(&self, id: &InstanceId) -> Result<InstanceRecord, ClientError> {
         self.ask(|| self.provider.watch(id)).await?.ok_or_else(|| ClientError::not_found(id))
     }

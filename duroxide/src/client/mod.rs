@@ -1,4 +1,5 @@
-//! Starting instances, talking to them, and looking at them: from the program that runs them or from any other.
+//! The client: starts instances, sends messages to them, waits for them and reads them, from the program that runs them
+//! or from any other.
 
 mod admin;
 mod client_error;
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 pub use admin::InstanceList;
 pub use client_error::{ClientError, OutcomeError};
-pub use handle::{Dynamic, Handle};
+pub use handle::{Handle, Untyped};
 pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;
@@ -29,11 +30,11 @@ use crate::policy::Limits;
 use crate::provider::{Provider, clock_of};
 use crate::runtime::NodeHandle;
 
-/// Starts instances and talks to them. Cheap to clone.
+/// Starts instances, and sends events and requests to them. Cheap to clone.
 ///
-/// [`Runtime::client`](crate::Runtime::client) gives one that hands over to that runtime at once. [`Client::new`] makes
-/// one without a runtime: what it asks for is carried out by whichever node is alive, now or later. A client of a runtime
-/// that has stopped only reads; all else fails with `DUR0103`.
+/// [`Runtime::client`](crate::Runtime::client) returns a client that passes new instances and messages to that runtime
+/// at once. [`Client::new`] creates a client without a runtime: its requests are stored, and the first node that claims
+/// them carries them out. A client of a runtime that has stopped can only read; all other requests fail with `DUR0103`.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -48,7 +49,7 @@ use crate::runtime::NodeHandle;
 /// # async fn main() -> duroxide::Result<()> {
 /// let provider = MemoryProvider::new();
 /// let client = Client::new(provider.clone());
-/// let handle = client.start("greet", "first", &"world").await?; // nobody runs it yet
+/// let handle = client.start("greet", "first", &"world").await?; // no node runs it yet
 ///
 /// let runtime = Runtime::builder().provider(provider).start().await?;
 /// assert_eq!(handle.result().await?, "hello, world");
@@ -64,19 +65,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client without a runtime.
+    /// Creates a client without a runtime.
     pub fn new(provider: impl Provider) -> Self {
         Self::shared(Arc::new(provider))
     }
 
-    /// A client on a provider that is used elsewhere, too.
+    /// Creates a client without a runtime, on a provider that the program also uses elsewhere.
     pub fn shared(provider: Arc<dyn Provider>) -> Self {
         let clock = clock_of(&*provider);
         Self { provider, clock, limits: Limits::default(), local: None }
     }
 
-    /// The same client, by another clock: in a test, that of the runtimes that carry out what it asks for. Else a delay of a
-    /// day would be one by the clock of the machine, which a [`VirtualClock`](crate::testing::VirtualClock) does not meet.
+    /// Replaces the clock of the client. In a test, use the clock of the runtime that runs its instances: a delay of a
+    /// day by the clock of the machine would end years after the time of a
+    /// [`VirtualClock`](crate::testing::VirtualClock).
     ///
     /// ```standalone_crate
     /// use duroxide::prelude::*;
@@ -90,7 +92,7 @@ impl Client {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> duroxide::Result<()> {
     /// let test = TestRuntime::start().await?;
-    /// // As from another process.
+    /// // A client as in another process.
     /// let client = Client::new(test.provider().clone()).with_clock(test.clock().clone());
     /// let handle = greet::start(&client, "tomorrow").delay(days(1)).await?;
     /// assert_eq!(handle.result().await?, "hello at 2020-01-02T00:00:00.000Z");
@@ -107,18 +109,19 @@ impl Client {
         Self { provider, clock, limits, local: Some(local) }
     }
 
-    /// Starts an orchestration by name: the twin of the typed `orchestration::start(&client, ..)` for names chosen at run
-    /// time.
-    pub fn start(&self, name: &str, id: impl AsRef<str>, input: &(impl Serialize + ?Sized)) -> StartCall<Dynamic> {
+    /// Starts an orchestration by a name that is chosen at run time. For a name that is known at compile time, use the
+    /// typed `orchestration::start(&client, ..)`.
+    pub fn start(&self, name: &str, id: impl AsRef<str>, input: &(impl Serialize + ?Sized)) -> StartCall<Untyped> {
         StartCall::new(self, name, id.as_ref(), Payload::encode(input))
     }
 
-    /// A handle to an instance whose type is not known here. Whether it exists is seen when the handle is used.
-    pub fn handle(&self, id: impl AsRef<str>) -> Handle<Dynamic> {
+    /// Returns a handle to an instance whose types are not known here. The instance need not exist: the methods of the
+    /// handle report a missing one.
+    pub fn handle(&self, id: impl AsRef<str>) -> Handle<Untyped> {
         Handle::new(self, id.as_ref())
     }
 
-    /// The time by the clock of this client: what starts, cancels and prunes go by.
+    /// Returns the time by the clock of this client, which sets the times of its starts, messages and prunes.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -128,7 +131,8 @@ impl Client {
         self.local.as_ref().is_some_and(|local| local.stop_signal().is_set())
     }
 
-    /// Refuses to change anything for a runtime that has stopped. A request that is under way by then is carried out.
+    /// Refuses a request that changes anything if the runtime of this client has stopped. A request that is already
+    /// under way is carried out.
     fn check_running(&self, instance: Option<&InstanceId>) -> Result<(), ClientError> {
         if self.is_stopped() { Err(ClientError::stopped(instance)) } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! Sending an external event.
+//! Sends an external event.
 
 use std::future::IntoFuture;
 
@@ -10,15 +10,15 @@ use crate::history::{Input, TextMap};
 use crate::id::{InstanceId, InvalidId, MAX_NAME, check_text};
 use crate::payload::{Payload, PayloadError};
 
-/// An external event that is to be sent: set its headers, then `.await` it. Once it has returned `Ok`, the event is never
-/// lost: it waits, in order, until the orchestration reads it.
+/// An external event to be sent: set its headers, then `.await` it. Once the call has returned `Ok`, the event is never
+/// lost: it is queued, in order, until the orchestration reads it.
 ///
 /// # Errors
-/// [`ClientError`]: there is no such instance, it has finished, the event is refused, the storage fails, or the runtime of
-/// this client has stopped.
+/// [`ClientError`]: there is no such instance, it has finished, the event is refused, the storage fails, or the runtime
+/// of this client has stopped.
 ///
 /// # Cancel safety
-/// Dropped while it is awaited, the event is sent or it is not.
+/// If the future is dropped after its first poll, the event may or may not be sent.
 #[must_use = "the event is sent when this is awaited"]
 pub struct RaiseCall {
     client: Client,
@@ -39,8 +39,9 @@ impl RaiseCall {
         Self { client, instance, name: name.to_owned(), payload, headers: TextMap::new() }
     }
 
-    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. It is recorded with the event and
-    /// shown by [`Handle::history`](super::Handle::history). The last value of a name stays.
+    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. It is recorded with the event
+    /// and returned by [`Handle::history`](super::Handle::history). A later value of the same name replaces an earlier
+    /// one.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
         self

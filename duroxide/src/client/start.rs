@@ -1,4 +1,4 @@
-//! Starting an instance.
+//! Starts an instance.
 
 use std::future::IntoFuture;
 use std::marker::PhantomData;
@@ -16,26 +16,26 @@ use crate::payload::{Payload, PayloadError};
 use crate::provider::{IfExists, StartRequest, Submission};
 use crate::runtime::{NodeHandle, new_instance};
 
-/// The start of an instance: set its options, then `.await` it. Once it has returned `Ok`, the instance runs to its end,
-/// whatever crashes.
+/// The start of an instance: set its options, then `.await` it. Once the call has returned `Ok`, the instance is stored
+/// and survives crashes.
 ///
-/// With the client of a runtime that has the code, it returns when the first turn is stored: the orchestration has run up to
-/// where it first waits. Where the id turns out to be taken, what that turn decided is dropped; it was without effect, but
-/// lines that it logged stay.
+/// If the client belongs to a runtime that has the code, the call returns when the first turn is stored: the
+/// orchestration has run up to its first wait. If the id is already taken, the decisions of that turn are discarded.
+/// They have had no effect, except for log lines.
 ///
 /// # Errors
 /// [`ClientError`]: the id is taken or invalid, a value is refused, the storage fails.
 ///
 /// # Cancel safety
-/// Dropped while it is awaited, the instance is created or it is not; start again with
-/// [`IfExists::Attach`] to be sure.
+/// If the future is dropped after its first poll, the instance may or may not be created. To be sure, start it again
+/// with [`IfExists::Attach`].
 #[must_use = "the instance is started when this is awaited"]
 pub struct StartCall<O> {
     start: Start,
     orchestration: PhantomData<fn() -> O>,
 }
 
-/// A start, whatever is started: so that its code is there once, and not once for each orchestration.
+/// A start without the type of its orchestration, so that its code is compiled once and not for every orchestration.
 struct Start {
     client: Client,
     name: String,
@@ -70,38 +70,41 @@ impl<O> StartCall<O> {
         Self { start, orchestration: PhantomData }
     }
 
-    /// Asks for this version, as semver. Default: the latest that is registered where it first runs.
+    /// Sets the version, as semver. Default: the latest version that is registered on the node of the first turn.
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.start.version = Some(version.into());
         self
     }
 
-    /// Adds a label to find the instance by. The last value of a key stays.
+    /// Adds a label, by which [`Client::list`] finds the instance. A later value of the same key replaces an earlier
+    /// one.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.start.labels.insert(key.into(), value.into());
         self
     }
 
-    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. The orchestration, its activities and
-    /// its children read it with `ctx.headers()`. The last value of a name stays.
+    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. The orchestration, its
+    /// activities and its children read it with `ctx.headers()`. A later value of the same name replaces an earlier
+    /// one.
     pub fn header(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.start.headers.insert(key.into(), value.into());
         self
     }
 
-    /// Says what to do when the id is taken. Default: an error.
+    /// Sets the policy for an id that is taken. Default: an error.
     pub fn if_exists(mut self, policy: IfExists) -> Self {
         self.start.if_exists = policy;
         self
     }
 
-    /// Begins after a time; until then the instance exists and takes events.
+    /// Delays the first turn. Until then the instance exists and accepts events.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.start.begin = Begin::After(delay);
         self
     }
 
-    /// Begins at a time, a [`Timestamp`] or `SystemTime`; until then the instance exists and takes events.
+    /// Delays the first turn until a time: a [`Timestamp`] or a `SystemTime`. Until then the instance exists and
+    /// accepts events.
     pub fn at(mut self, time: impl Into<Timestamp>) -> Self {
         self.start.begin = Begin::At(time.into());
         self
@@ -109,7 +112,7 @@ impl<O> StartCall<O> {
 }
 
 impl Start {
-    /// Boxed, so that it is compiled here and not for every orchestration that is started.
+    /// Boxed, so that it is compiled once and not for every orchestration.
     fn run(self) -> BoxFuture<'static, Result<(Client, InstanceId), ClientError>> {
         Box::pin(async move {
             let Self { client, name, id, input, version, labels, headers, if_exists, begin } = self;
@@ -130,10 +133,9 @@ impl Start {
                 Begin::At(time) => Some(time),
             };
             let hold = client.clock.hold();
-            // Where an id that is taken is nothing unusual, its code is not run to find that out.
-            let at_once = eager && new.start.visible_at.is_none() && if_exists == IfExists::Error;
-            let born = client.local.as_ref().filter(|_| at_once);
-            if let Some(local) = born
+            // With `Attach` or `Replace` a taken id is expected, so we do not run the first turn just to discover it.
+            let by_first_turn = eager && new.start.visible_at.is_none() && if_exists == IfExists::Error;
+            if let Some(local) = client.local.as_ref().filter(|_| by_first_turn)
                 && local.start(new.clone()).await
             {
                 return Ok((client, instance));
@@ -167,16 +169,19 @@ impl Client {
     }
 }
 
-/// How the two texts of a header are called in an error.
+/// The names of the two texts of a header in an error.
 pub(super) const HEADER: [&str; 2] = ["header name", "header value"];
 
-/// Checks the names and values of labels or headers.
-pub(super) fn check_texts([of_name, of_value]: [&'static str; 2], texts: &TextMap) -> Result<(), ClientError> {
+/// Checks the names and values of labels or headers. The array names both in an error.
+pub(super) fn check_texts(
+    [name_subject, value_subject]: [&'static str; 2],
+    texts: &TextMap,
+) -> Result<(), ClientError> {
     const MAX_VALUE: usize = 1024;
     for (name, value) in texts {
-        check_text(of_name, name, MAX_NAME)?;
+        check_text(name_subject, name, MAX_NAME)?;
         if !value.is_empty() {
-            check_text(of_value, value, MAX_VALUE)?;
+            check_text(value_subject, value, MAX_VALUE)?;
         }
     }
     Ok(())

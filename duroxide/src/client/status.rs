@@ -1,4 +1,4 @@
-//! What an instance is doing.
+//! The status of an instance, as a client reads it.
 
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, Suspension};
@@ -6,36 +6,36 @@ use crate::history::{Parent, TextMap};
 use crate::id::{EventId, ExecutionId};
 use crate::provider::{InstanceRecord, InstanceStatus, Unclaimed};
 
-/// What is known of an instance.
+/// The status of an instance.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
-    /// The instance, and its current or last execution.
+    /// The current or last execution, with the id of the instance.
     pub execution: ExecutionId,
     /// The name of its orchestration.
     pub name: String,
-    /// The version that it is pinned to, once it has begun.
+    /// The version that the execution is pinned to. `None` until its first turn is committed.
     pub version: Option<semver::Version>,
-    /// Where it is in its life.
+    /// The state of the instance: running, suspended or finished.
     pub status: InstanceStatus,
-    /// Why it is suspended, or why an activity of it is set aside.
+    /// The reason why it is suspended, or why one of its activities is parked.
     pub suspension: Option<Suspension>,
-    /// What it waits for that no live node can do, and since when.
+    /// The work of the instance that no live node can claim, and the time since when.
     pub unclaimed: Option<Unclaimed>,
     /// Its labels.
     pub labels: TextMap,
     /// The call that started it and waits for its outcome.
     pub parent: Option<Parent>,
-    /// When it was created.
+    /// The time of its creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// The time of its last change.
     pub updated_at: Timestamp,
-    /// When it finished.
+    /// The time at which it finished.
     pub finished_at: Option<Timestamp>,
-    /// How many events its history has.
+    /// The number of events in the history of the execution.
     pub events: EventId,
-    /// Why the stored instance cannot be read in full. Fields that cannot be read are empty then, and a status that cannot be
-    /// read shows as suspended.
+    /// The reason why the stored instance cannot be read in full, if so. Fields that cannot be read are then empty, and
+    /// a status that cannot be read is shown as suspended.
     pub damaged: Option<String>,
 }
 
@@ -59,7 +59,8 @@ impl From<InstanceRecord> for Status {
     }
 }
 
-/// Reads the reason of a suspension. One that a newer version wrote is shown as it is.
+/// Parses the reason of a suspension. A reason that this version cannot parse, since a newer one wrote it, is shown as
+/// text.
 fn suspension(json: &str) -> Suspension {
     serde_json::from_str(json).unwrap_or_else(|_| Suspension::new(ErrorCode::UnreadableEvent, json))
 }

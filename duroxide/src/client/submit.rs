@@ -1,4 +1,4 @@
-//! Handing submissions to the provider.
+//! Sends requests to the provider, and retries them while the storage fails.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::payload::Payload;
 use crate::provider::{MessageRow, ProviderError, SendRequest, Submission, SubmitError, Submitted};
 use crate::runtime::{Backoff, NodeHandle};
 
-/// How long storage that fails is asked again before the caller is told.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time for which a failing request is retried before the caller receives the error.
+const RETRY_TIME: Duration = Duration::from_secs(10);
 
-/// The patience of one request.
-pub(super) struct Patience {
+/// The pauses between the attempts of one request, and the deadline of its retries.
+pub(super) struct RetryDeadline {
     begun: tokio::time::Instant,
     backoff: Backoff,
 }
 
-impl Patience {
+impl RetryDeadline {
     pub(super) fn new() -> Self {
         Self { begun: tokio::time::Instant::now(), backoff: Backoff::default() }
     }
@@ -30,9 +30,9 @@ impl Patience {
     /// Pauses before the next attempt.
     ///
     /// # Errors
-    /// The error itself, when another attempt would not help or patience has run out.
+    /// The error itself, if it is not retryable or the deadline has passed.
     pub(super) async fn after(&mut self, error: ClientError) -> Result<(), ClientError> {
-        if !error.is_retryable() || self.begun.elapsed() >= PATIENCE {
+        if !error.is_retryable() || self.begun.elapsed() >= RETRY_TIME {
             return Err(error);
         }
         tokio::time::sleep(self.backoff.next()).await;
@@ -40,21 +40,21 @@ impl Patience {
     }
 }
 
-/// A submission of which it is not known whether it happened: given up, or without an answer. The node that would be handed
-/// what came of it is told to look for itself, since nobody else will.
-struct Uncertain<'a> {
+/// A submission with an unknown outcome: its caller dropped it, or the answer was lost. If it is carried out, no answer
+/// reaches the local node, so on drop the guard sends the node a request to recheck the instance.
+struct RecheckOnDrop<'a> {
     local: Option<&'a NodeHandle>,
     instance: &'a InstanceId,
 }
 
-impl Uncertain<'_> {
-    /// There is an answer: what came of it is handed on, or it was refused.
-    fn settle(mut self) {
+impl RecheckOnDrop<'_> {
+    /// Disarms the guard, because there is an answer: the caller forwards it, or the submission was refused.
+    fn disarm(mut self) {
         self.local = None;
     }
 }
 
-impl Drop for Uncertain<'_> {
+impl Drop for RecheckOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(local) = self.local {
             local.uncertain(self.instance.clone());
@@ -63,27 +63,28 @@ impl Drop for Uncertain<'_> {
 }
 
 impl Client {
-    /// Asks the storage until there is an answer, for a while.
+    /// Sends a read to the storage, and retries it until [`RETRY_TIME`] has passed.
     pub(super) async fn ask<'a, T>(
         &self,
-        question: impl Fn() -> BoxFuture<'a, Result<T, ProviderError>>,
+        request: impl Fn() -> BoxFuture<'a, Result<T, ProviderError>>,
     ) -> Result<T, ClientError> {
-        let mut patience = Patience::new();
+        let mut deadline = RetryDeadline::new();
         loop {
-            match question().await {
+            match request().await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => patience.after(error.into()).await?,
+                Err(error) => deadline.after(error.into()).await?,
             }
         }
     }
 
-    /// Submits until there is an answer, for a while: sending the same again is harmless.
+    /// Submits, and retries until [`RETRY_TIME`] has passed. A repetition has no effect if an earlier attempt was
+    /// carried out.
     pub(super) async fn submit(
         &self,
         instance: &InstanceId,
         mut submission: Submission,
     ) -> Result<Submitted, ClientError> {
-        let mut patience = Patience::new();
+        let mut deadline = RetryDeadline::new();
         loop {
             let error = match self.provider.submit(vec![submission.clone()]).await {
                 Ok(mut answers) => match answers.pop() {
@@ -94,22 +95,22 @@ impl Client {
                 },
                 Err(error) => error.into(),
             };
-            patience.after(error).await?;
+            deadline.after(error).await?;
             submission.mark_resent();
         }
     }
 
-    /// The same, and the answer will be handed on to the node of this process.
+    /// As [`submit`](Self::submit), for a submission whose answer the caller forwards to the local node.
     pub(super) async fn submit_for(
         &self,
         local: Option<&NodeHandle>,
         instance: &InstanceId,
         submission: Submission,
     ) -> Result<Submitted, ClientError> {
-        let uncertain = Uncertain { local, instance };
+        let recheck = RecheckOnDrop { local, instance };
         let submitted = self.submit(instance, submission).await;
-        if submitted.as_ref().err().is_none_or(|error| !error.is_of_storage()) {
-            uncertain.settle();
+        if submitted.as_ref().err().is_none_or(|error| !error.is_storage_failure()) {
+            recheck.disarm();
         }
         submitted
     }
@@ -130,8 +131,14 @@ impl Client {
         Ok(())
     }
 
-    pub(super) fn check_size(&self, instance: &InstanceId, what: &str, payload: &Payload) -> Result<(), ClientError> {
+    /// Refuses a payload that exceeds the limit. `subject` names it in the error.
+    pub(super) fn check_size(
+        &self,
+        instance: &InstanceId,
+        subject: &str,
+        payload: &Payload,
+    ) -> Result<(), ClientError> {
         let refused = |reason| ClientError::refused(instance, ErrorCode::PayloadTooLarge, reason);
-        self.limits.check(what, payload).map_err(refused)
+        self.limits.check(subject, payload).map_err(refused)
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for an instance to change.
+//! Waits for an instance to change.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use crate::id::InstanceId;
 use crate::provider::{Finished, InstanceWatch};
 use crate::runtime::NodeHandle;
 
-/// Follows an instance from now on: whoever has one and then looks misses nothing.
+/// Follows an instance. A caller that creates a `Wait` and reads the instance afterwards misses no change.
 pub(super) struct Wait<'a> {
     clock: &'a dyn Clock,
     local: Option<&'a NodeHandle>,
     instance: &'a InstanceId,
-    /// Dropped before the watch, which is forgotten when nothing else follows the instance.
+    /// Dropped before the watch, whose state is removed when the last follower of the instance drops its watch.
     _party: Hold,
     watch: InstanceWatch,
-    /// Dropped last: a virtual clock must not jump for somebody who has seen what he waited for.
+    /// Dropped last: a virtual clock must not jump after the change has arrived and before the caller has handled it.
     hold: Hold,
 }
 
@@ -31,8 +31,8 @@ impl<'a> Wait<'a> {
         Self { clock: &*client.clock, local: client.local.as_ref(), instance, watch, _party, hold }
     }
 
-    /// Waits for the next change, or for the end of the runtime of this client. Returns the end of the instance if that was
-    /// the change and is known.
+    /// Waits until the instance changes, or the runtime of this client stops. Returns the outcome of the instance if
+    /// the change was its end and carries the outcome.
     pub(super) async fn for_change(&mut self) -> Option<Arc<Finished>> {
         self.hold = Hold::none();
         let finished = match select(pin!(self.watch.changed()), pin!(stopped(self.local))).await {
@@ -44,7 +44,7 @@ impl<'a> Wait<'a> {
         finished
     }
 
-    /// The same, but only for as long as the instance is live on the node of this process.
+    /// As [`for_change`](Self::for_change), but also returns once the instance is no longer live on the local node.
     pub(super) async fn while_live_here(&mut self) -> Option<Arc<Finished>> {
         let gone = self.local?.gone(self.instance, self.clock.hold());
         let stopped = stopped(self.local);
@@ -65,7 +65,7 @@ impl<'a> Wait<'a> {
     }
 }
 
-/// Resolves once the runtime of the client has stopped: never, for a client without one.
+/// Resolves once the runtime of the client has stopped; never for a client without a runtime.
 async fn stopped(local: Option<&NodeHandle>) {
     match local {
         Some(local) => local.stop_signal().stopped().await,

@@ -1,4 +1,4 @@
-//! A clock that stands still while something happens, and jumps when everybody waits.
+//! A clock that stops while the program works, and jumps when the program only waits.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -10,20 +10,20 @@ use futures_util::future::BoxFuture;
 
 use crate::clock::{Clock, Hold, Party, Timestamp};
 
-/// A clock for tests. It stands still by itself while anything is happening; while somebody waits for the outcome of an
-/// instance and nothing is happening, it jumps to the next time at which something is due. [`advance`](Self::advance) moves
-/// it by hand. It begins on 1 January 2020.
+/// A clock for tests. It does not move while a runtime or a client has something to do. If a client waits for the
+/// outcome of an instance and all runtimes are idle, it jumps to the next due time. [`advance`](Self::advance) moves it
+/// by hand. It begins on 1 January 2020.
 #[derive(Clone)]
 pub struct VirtualClock(Arc<Shared>);
 
 struct Shared {
-    /// A std mutex: held for a few instructions, never while others are woken or asked.
+    /// A std mutex: held for a few instructions, never while a waker or a party is called.
     state: Mutex<State>,
 }
 
 struct State {
     now: Timestamp,
-    /// Holds, and sleepers that were woken and have not noticed.
+    /// The number of holds, and of sleepers that are due and not dropped.
     busy: usize,
     parties: BTreeMap<u64, Arc<Party>>,
     sleepers: BTreeMap<(Timestamp, u64), Option<Waker>>,
@@ -39,14 +39,14 @@ impl Default for VirtualClock {
 impl VirtualClock {
     const BEGIN: Timestamp = Timestamp::from_micros(1_577_836_800_000_000);
 
-    /// A new one.
+    /// Creates a clock.
     pub fn new() -> Self {
         let state =
             State { now: Self::BEGIN, busy: 0, parties: BTreeMap::new(), sleepers: BTreeMap::new(), last_key: 0 };
         Self(Arc::new(Shared { state: Mutex::new(state) }))
     }
 
-    /// Moves the clock, whatever is happening.
+    /// Moves the clock forward, also while the program works.
     pub fn advance(&self, duration: Duration) {
         let mut state = self.0.lock();
         let now = state.now + duration;
@@ -61,13 +61,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn free(&self) {
+    fn release(&self) {
         self.lock().busy -= 1;
-        self.jump_if_quiet();
+        self.jump_if_idle();
     }
 
-    /// Jumps to the next due time if somebody waits for it and nothing is happening.
-    fn jump_if_quiet(&self) {
+    /// Jumps to the next due time if a party waits for an outcome, all parties are settled, and there is no hold.
+    fn jump_if_idle(&self) {
         let state = self.lock();
         if state.busy > 0 {
             return;
@@ -89,7 +89,8 @@ impl Shared {
 }
 
 impl State {
-    /// Sets the time, and takes out the sleepers that are due then. Each of them is busy until it has noticed.
+    /// Sets the time, and returns the wakers of the sleepers that are due. Each sleeper counts as busy until it is
+    /// dropped.
     fn move_to(&mut self, time: Timestamp) -> Vec<Waker> {
         self.now = self.now.max(time);
         let later = self.sleepers.split_off(&(self.now, u64::MAX));
@@ -136,7 +137,7 @@ struct Busy(Arc<Shared>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.free();
+        self.0.release();
     }
 }
 
@@ -152,7 +153,8 @@ impl Drop for Joined {
     }
 }
 
-/// From the time at which it is due until it is dropped, a sleeper is busy: whoever slept has something to do first.
+/// A sleeping task. From its due time until it is dropped, a sleeper counts as busy, so that the clock does not jump
+/// before the task has run.
 struct Sleeper {
     clock: Arc<Shared>,
     key: (Timestamp, u64),
@@ -166,7 +168,7 @@ impl Future for Sleeper {
         let Some(waker) = state.sleepers.get_mut(&self.key) else { return Poll::Ready(()) };
         *waker = Some(context.waker().clone());
         drop(state);
-        self.clock.jump_if_quiet();
+        self.clock.jump_if_idle();
         Poll::Pending
     }
 }
@@ -175,7 +177,7 @@ impl Drop for Sleeper {
     fn drop(&mut self) {
         let asleep = self.clock.lock().sleepers.remove(&self.key).is_some();
         if !asleep {
-            self.clock.free();
+            self.clock.release();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Replaying recorded histories against the code of today.
+//! Replays recorded histories against the current code.
 
 use crate::error::{ErrorCode, Suspension};
 use crate::history::{Event, EventKind, Input};
@@ -6,12 +6,12 @@ use crate::id::{ExecutionId, Identity, InstanceId};
 use crate::registry::{Lookup, Registry};
 use crate::replay::{Execution, Fault};
 
-/// Replays a recorded history, whole or cut off behind any step, against the code in a registry, and says whether the code
-/// would still decide the same. For a project's own tests: record histories with `Handle::history` once, replay them for
-/// ever.
+/// Replays a recorded history against the code in a registry, and checks that the code still makes the recorded
+/// decisions. The history may be cut off after any step. Use it in a regression test: record histories once with
+/// `Handle::history`, and replay them after each change of the code.
 ///
 /// # Errors
-/// The [`Suspension`] that the instance would meet: what was recorded and what the code asks for now.
+/// The [`Suspension`] with which the instance would be suspended: it shows the recorded decision and that of the code.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -41,7 +41,7 @@ pub fn check_history(registry: &Registry, history: &[Event]) -> Result<(), Box<S
     replayed.map(drop).map_err(|fault| fault.0)
 }
 
-/// Brings an execution to the end of a recorded history.
+/// Replays a recorded history, and returns the execution as it is at its end.
 pub(super) fn replay(lookup: &Lookup, id: ExecutionId, history: &[Event]) -> Result<Execution, Fault> {
     let started = history.first().and_then(|event| match &event.kind {
         EventKind::Input(Input::Started(started)) => Some(started),

@@ -1,5 +1,5 @@
-//! Testing orchestrations: in memory, with a clock that jumps, with activities replaced, and under faults that a seed
-//! chooses (feature `testing`).
+//! Tests of orchestrations: a runtime in memory with a virtual clock and mocked activities, the replay of recorded
+//! histories, and a simulation with faults that a seed chooses (feature `testing`).
 
 mod clock;
 mod history_check;

@@ -9,8 +9,8 @@ use crate::provider::MemoryProvider;
 use crate::registry::Registry;
 use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
 
-/// A runtime for tests: it keeps state in memory, and its clock jumps to the next due time while a test waits for an
-/// outcome, so that months pass in no time.
+/// A runtime for tests. It stores its state in memory, and its clock jumps to the next due time while a test waits for
+/// an outcome, so that timers of months fire at once.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -51,31 +51,31 @@ pub struct TestRuntimeBuilder {
 }
 
 impl TestRuntime {
-    /// Configures one.
+    /// Configures a test runtime.
     pub fn builder() -> TestRuntimeBuilder {
         let (clock, provider) = (VirtualClock::new(), MemoryProvider::new());
         TestRuntimeBuilder { builder: Runtime::builder(), clock, provider }
     }
 
-    /// Starts one with everything that is annotated.
+    /// Starts a test runtime with all annotated functions.
     ///
     /// # Errors
-    /// [`StartError`] when the registry has problems.
+    /// [`StartError`] if the registry has problems.
     pub async fn start() -> Result<Self, StartError> {
         Self::builder().start().await
     }
 
-    /// A client of the runtime.
+    /// Returns a client of the runtime.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// The clock of the runtime.
+    /// Returns the clock of the runtime.
     pub fn clock(&self) -> &VirtualClock {
         &self.clock
     }
 
-    /// The provider of the runtime: hand it to [`TestRuntimeBuilder::provider`] to go on with the same state.
+    /// Returns the provider of the runtime. Pass it to [`TestRuntimeBuilder::provider`] to continue with its state.
     pub fn provider(&self) -> &MemoryProvider {
         &self.provider
     }
@@ -85,8 +85,8 @@ impl TestRuntime {
         self.clock.advance(duration);
     }
 
-    /// Ends the runtime as if its process had been killed. What is stored is stored; another runtime on the same
-    /// [`provider`](Self::provider) takes it over.
+    /// Ends the runtime as if its process had been killed. Its stored state survives, and another runtime on the same
+    /// [`provider`](Self::provider) continues with it.
     pub fn crash(mut self) -> MemoryProvider {
         let epoch = self.runtime.as_ref().and_then(Runtime::epoch);
         if let Some(epoch) = epoch {
@@ -96,7 +96,7 @@ impl TestRuntime {
         self.provider.clone()
     }
 
-    /// Ends the runtime in order.
+    /// Shuts the runtime down gracefully.
     ///
     /// # Errors
     /// None at present.
@@ -109,8 +109,8 @@ impl TestRuntime {
 }
 
 impl TestRuntimeBuilder {
-    /// Puts other code in the place of an activity. It is called with what the activity would be called with; for several
-    /// parameters, that is a struct with a field for each.
+    /// Replaces the code of an activity. The mock is called with the input of the activity: for several parameters, a
+    /// struct with one field for each.
     #[track_caller]
     pub fn mock<A: Activity>(
         self,
@@ -119,7 +119,7 @@ impl TestRuntimeBuilder {
         self.mock_with_context::<A>(move |_, input| mock(input))
     }
 
-    /// As [`mock`](Self::mock), with the context of the run.
+    /// As [`mock`](Self::mock), for a mock that takes the context of the activity, too.
     #[track_caller]
     pub fn mock_with_context<A: Activity>(
         mut self,
@@ -130,19 +130,19 @@ impl TestRuntimeBuilder {
         self
     }
 
-    /// Gives a value to activities that take `State<T>`.
+    /// Provides a value to activities that take `State<T>`.
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         self.builder = self.builder.state(value);
         self
     }
 
-    /// Runs what is in this registry. Mocks that were set before are lost.
+    /// Runs the functions of this registry. It replaces the registry with all mocks that were set before.
     pub fn registry(mut self, registry: Registry) -> Self {
         self.builder = self.builder.registry(registry);
         self
     }
 
-    /// Names the code of this runtime; see [`RuntimeBuilder::build_id`].
+    /// Sets the build id of this runtime; see [`RuntimeBuilder::build_id`].
     pub fn build_id(mut self, id: impl Into<String>) -> Self {
         self.builder = self.builder.build_id(id);
         self
@@ -154,19 +154,19 @@ impl TestRuntimeBuilder {
         self
     }
 
-    /// Serves these activity tags; see [`RuntimeBuilder::tags`].
+    /// Sets the activity tags that the runtime serves; see [`RuntimeBuilder::tags`].
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.builder = self.builder.tags(tags);
         self
     }
 
-    /// Goes on with the state of another runtime.
+    /// Uses the provider of another runtime, and so continues with its state.
     pub fn provider(mut self, provider: MemoryProvider) -> Self {
         self.provider = provider;
         self
     }
 
-    /// Shares the clock of another runtime.
+    /// Uses the clock of another runtime.
     pub fn clock(mut self, clock: VirtualClock) -> Self {
         self.clock = clock;
         self
@@ -175,7 +175,7 @@ impl TestRuntimeBuilder {
     /// Starts the runtime.
     ///
     /// # Errors
-    /// [`StartError`] when the registry has problems.
+    /// [`StartError`] if the registry has problems.
     pub async fn start(self) -> Result<TestRuntime, StartError> {
         let Self { builder, clock, provider } = self;
         let runtime = builder.provider(provider.clone()).clock(clock.clone()).start().await?;

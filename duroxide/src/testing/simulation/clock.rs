@@ -1,4 +1,4 @@
-//! The clock on the wall of one node.
+//! The wall clock of one node.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::clock::{Clock, Timestamp};
 
-/// Goes as fast as tokio's clock, which is paused and jumps when all wait; shows another time than others, if it is set to.
+/// A clock that runs as fast as tokio's paused clock, and may be set ahead of or behind the true time.
 #[derive(Clone)]
 pub(super) struct WallClock {
     begun: Instant,
@@ -17,16 +17,16 @@ pub(super) struct WallClock {
 }
 
 impl WallClock {
-    /// When simulations begin: 1 January 2020.
+    /// The time at which a simulation begins: 1 January 2020.
     const BEGIN: Timestamp = Timestamp::from_micros(1_577_836_800_000_000);
-    /// The longest that a sleep trusts that nobody sets the clock.
+    /// The longest pause after which a sleep reads the clock again, since the clock may be set during the sleep.
     const RECHECK: Duration = Duration::from_secs(60);
 
     pub(super) fn new(begun: Instant) -> Self {
         Self { begun, skew: Arc::default() }
     }
 
-    /// Sets it to go before (or after) the true time by so many microseconds.
+    /// Sets the clock ahead of the true time by so many microseconds, or behind it if `skew` is negative.
     pub(super) fn set(&self, skew: i64) {
         self.skew.store(skew, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! The way of one process to the storage: whatever it calls passes here, and may go wrong before and after.
+//! The connection of one process to the storage. It delays each call, and injects faults before and after it.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,32 +8,33 @@ use futures_util::future::{BoxFuture, try_join_all};
 use tokio::sync::watch;
 
 use super::storage::Footprint;
-use super::world::{Course, Fault, Process, World, pause};
+use super::world::{CallPlan, Fault, Process, World, pause};
 use crate::clock::Timestamp;
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 use crate::provider::*;
 use crate::runtime::RuntimeOptions;
 
-/// A provider for one process: for one life of a node, or for clients. Clones are the same.
+/// The provider of one process: of one incarnation of a node, or of clients. Clones share it.
 #[derive(Clone)]
 pub(super) struct Connection(Arc<Inner>);
 
 struct Inner {
     world: Arc<World>,
     process: Process,
-    /// The node is dead: nothing that it calls is carried out or answered.
+    /// True once the node has crashed: its calls are no longer carried out or answered.
     dead: watch::Sender<bool>,
-    /// The signals that come through to a node. Clients hear those of the storage itself.
+    /// The signals that reach a node, each after a delay. Clients subscribe to those of the storage.
     wakeups: Wakeups,
-    /// The epochs that this life of the node was given, whether it knows or not.
+    /// The epochs of this incarnation of the node, also those whose answers were lost.
     epochs: Mutex<Vec<Epoch>>,
-    /// How many calls of a client have gone wrong in a row: one that waits for long enough gets an answer.
+    /// The number of consecutive failed calls of a client, which is limited so that a client that retries gets an
+    /// answer.
     failed: AtomicU32,
 }
 
-/// Calls of a client that go wrong in a row, at most. Clients ask again for ten seconds.
+/// The limit of consecutive failed calls of a client, which retries for ten seconds.
 const CLIENT_FAILURES: u32 = 3;
-/// How long each way of such a call takes at most, so that the client does not give up meanwhile.
+/// The longest delay before and after a call of a client, so that its retries do not reach their deadline.
 const CLIENT_DELAY: Duration = Duration::from_millis(500);
 
 impl Connection {
@@ -52,11 +53,11 @@ impl Connection {
         }))
     }
 
-    /// Ends this life of the node, as if its process had been killed.
+    /// Crashes this incarnation of the node, as if its process had been killed.
     pub(super) fn die(&self) {
         if !self.0.dead.send_replace(true) {
             self.0.world.crashed();
-            self.0.world.trace(|| format!("{} dies", self.0.process));
+            self.0.world.trace(|| format!("{} crashes", self.0.process));
         }
     }
 
@@ -64,14 +65,14 @@ impl Connection {
         *self.0.dead.borrow()
     }
 
-    /// Waits until this life of the node is over.
+    /// Waits until this incarnation of the node has crashed.
     pub(super) async fn died(&self) {
         // The sender is held by `self`, so waiting cannot fail.
         let _ = self.0.dead.subscribe().wait_for(|dead| *dead).await;
     }
 
-    /// Holds up whoever is dead.
-    pub(super) async fn if_alive(&self) {
+    /// Never resolves if the process has crashed, so that its code does not continue.
+    pub(super) async fn halt_if_dead(&self) {
         if self.is_dead() {
             std::future::pending::<()>().await;
         }
@@ -81,87 +82,87 @@ impl Connection {
         self.0.epochs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells the node that there may be work.
+    /// Signals the node that there may be work.
     pub(super) fn wake(&self) {
         self.0.wakeups.work();
     }
 
-    async fn course(&self, what: &'static str, writes: bool, in_part: bool) -> Course {
-        self.if_alive().await;
+    async fn plan_call(&self, operation: &'static str, writes: bool, in_part: bool) -> CallPlan {
+        self.halt_if_dead().await;
         let Inner { world, process, failed, .. } = &*self.0;
-        let mut course = world.course(*process, writes, in_part);
+        let mut plan = world.plan_call(*process, writes, in_part);
         if *process == Process::Client {
-            let in_a_row = if course.fault.is_some() { failed.load(Ordering::Relaxed) + 1 } else { 0 };
+            let in_a_row = if plan.fault.is_some() { failed.load(Ordering::Relaxed) + 1 } else { 0 };
             if in_a_row > CLIENT_FAILURES {
-                course.fault = None;
+                plan.fault = None;
             }
-            course.before = course.before.min(CLIENT_DELAY);
-            course.after = course.after.min(CLIENT_DELAY);
+            plan.before = plan.before.min(CLIENT_DELAY);
+            plan.after = plan.after.min(CLIENT_DELAY);
             failed.store(in_a_row % (CLIENT_FAILURES + 1), Ordering::Relaxed);
         }
         world.trace(|| {
-            let fault = course.fault.map(|fault| format!(" {fault:?}")).unwrap_or_default();
-            format!("{process} calls {what}{fault}")
+            let fault = plan.fault.map(|fault| format!(" {fault:?}")).unwrap_or_default();
+            format!("{process} calls {operation}{fault}")
         });
-        course
+        plan
     }
 
-    /// Makes a call, or does not, as its course says.
+    /// Makes a call with the delays and the fault of its plan.
     async fn call<T: Send + 'static>(
         &self,
-        what: &'static str,
-        course: Course,
-        carry_out: impl Future<Output = Result<T, ProviderError>> + Send + 'static,
+        operation: &'static str,
+        plan: CallPlan,
+        request: impl Future<Output = Result<T, ProviderError>> + Send + 'static,
         show: impl FnOnce(&T) -> String,
     ) -> Result<T, ProviderError> {
         let Inner { world, process, .. } = &*self.0;
-        pause(course.before).await;
-        if self.is_dead() && course.writes && world.chance(0.5) {
-            // The request of a node that has died meanwhile was on its way already.
-            let _ = carry_out.await;
+        pause(plan.before).await;
+        if self.is_dead() && plan.writes && world.chance(0.5) {
+            // The node has crashed in the meantime, but its request was already on its way.
+            let _ = request.await;
             return std::future::pending().await;
         }
-        self.if_alive().await;
-        let mut answer = Err(ProviderError::retryable(what, "injected by the simulation"));
-        match course.fault {
+        self.halt_if_dead().await;
+        let mut answer = Err(ProviderError::retryable(operation, "injected by the simulation"));
+        match plan.fault {
             Some(Fault::Error | Fault::InPart) => {}
             Some(Fault::CrashBefore) => self.die(),
             Some(Fault::Late) => {
                 let delay = world.delay() + Duration::from_millis(1);
                 tokio::spawn(async move {
                     pause(delay).await;
-                    let _ = carry_out.await;
+                    let _ = request.await;
                 });
             }
             Some(Fault::LostAnswer | Fault::CrashAfter) | None => {
-                let given = carry_out.await;
+                let given = request.await;
                 if let Ok(given) = &given {
-                    world.trace(|| format!("{process} {what}: {}", show(given)));
+                    world.trace(|| format!("{process} {operation}: {}", show(given)));
                 }
-                match course.fault {
+                match plan.fault {
                     Some(Fault::CrashAfter) => self.die(),
                     Some(_) => {}
                     None => answer = given,
                 }
             }
         }
-        self.if_alive().await;
-        pause(course.after).await;
-        self.if_alive().await;
+        self.halt_if_dead().await;
+        pause(plan.after).await;
+        self.halt_if_dead().await;
         answer
     }
 
-    /// Commits; some of the entries fail, if that is the course.
+    /// Commits the entries. Some of them fail if the fault of the call is [`Fault::InPart`].
     async fn commit_entries(
         &self,
         lease: Lease,
         mut entries: Vec<Arc<Commit>>,
     ) -> Result<Vec<Result<Committed, CommitError>>, ProviderError> {
-        let mut course = self.course("commit", true, entries.len() > 1).await;
-        let in_part = course.fault == Some(Fault::InPart);
+        let mut plan = self.plan_call("commit", true, entries.len() > 1).await;
+        let in_part = plan.fault == Some(Fault::InPart);
         let fails: Vec<bool> = entries.iter().map(|_| in_part && self.0.world.chance(0.5)).collect();
         if in_part {
-            course.fault = None;
+            plan.fault = None;
             let mut each = fails.iter();
             entries.retain(|_| each.next() != Some(&true));
         }
@@ -169,11 +170,11 @@ impl Connection {
         this.0.world.trace(|| {
             format!("{} commits {}", self.0.process, entries.iter().map(|entry| show_commit(entry)).collect::<String>())
         });
-        let carry_out = async move {
+        let request = async move {
             let writes = entries.into_iter().map(|entry| this.commit_entry(lease, entry));
             try_join_all(writes).await
         };
-        let answers = self.call("commit", course, carry_out, |answers| format!("{answers:?}")).await?;
+        let answers = self.call("commit", plan, request, |answers| format!("{answers:?}")).await?;
         let mut answers = answers.into_iter();
         let failed = || Err(CommitError::Failed("injected by the simulation".to_owned()));
         Ok(fails.iter().filter_map(|fails| if *fails { Some(failed()) } else { answers.next() }).collect())
@@ -205,14 +206,14 @@ impl Connection {
         self.0.world.storage.write(footprint, move || this.is_dead(), apply).await
     }
 
-    /// Makes a call that changes nothing.
+    /// Makes a call that only reads.
     async fn read<T: Send + 'static>(
         &self,
-        what: &'static str,
+        operation: &'static str,
         read: impl Future<Output = Result<T, ProviderError>> + Send + 'static,
     ) -> Result<T, ProviderError> {
-        let course = self.course(what, false, false).await;
-        self.call(what, course, read, |_| "read".to_owned()).await
+        let plan = self.plan_call(operation, false, false).await;
+        self.call(operation, plan, read, |_| "read".to_owned()).await
     }
 }
 
@@ -224,55 +225,55 @@ impl ProviderLayer for Connection {
     fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>> {
         let (this, node) = (self.clone(), node.clone());
         Box::pin(async move {
-            let course = self.course("join", false, false).await;
-            let carry_out = async move {
+            let plan = self.plan_call("join", false, false).await;
+            let request = async move {
                 let world = this.0.world.clone();
-                let ended = move |epoch| world.observe(|record| record.gone(epoch));
+                let ended = move |epoch| world.observe(|record| record.epoch_ended(epoch));
                 let lease = this.0.world.storage.join(&node, ended).await?;
                 this.0.epochs.lock().unwrap_or_else(PoisonError::into_inner).push(lease.epoch);
                 this.0.world.observe(|record| record.joined(node.id, lease));
                 Ok(lease)
             };
-            self.call("join", course, carry_out, |lease| format!("epoch {}", lease.epoch)).await
+            self.call("join", plan, request, |lease| format!("epoch {}", lease.epoch)).await
         })
     }
 
     fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
         let (world, lease) = (self.0.world.clone(), *lease);
         Box::pin(async move {
-            let course = self.course("renew", false, false).await;
-            let carry_out = async move {
+            let plan = self.plan_call("renew", false, false).await;
+            let request = async move {
                 let renewed = world.storage.visible().renew(&lease).await?;
-                // The storage holds every lease until it is told that the node is dead; nodes must not rely on that.
+                // This storage holds a lease until the simulation expires it. Nodes must not rely on that.
                 let held = matches!(renewed, Renewal::Held { .. });
                 Ok(if held { Renewal::Held { valid_for: RuntimeOptions::new().lease_time } } else { renewed })
             };
-            self.call("renew", course, carry_out, |renewal| format!("{renewal:?}")).await
+            self.call("renew", plan, request, |renewal| format!("{renewal:?}")).await
         })
     }
 
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {
         let (world, lease) = (self.0.world.clone(), *lease);
         Box::pin(async move {
-            let course = self.course("leave", false, false).await;
-            let carry_out = async move {
+            let plan = self.plan_call("leave", false, false).await;
+            let request = async move {
                 let observed = world.clone();
-                let ended = move || observed.observe(|record| record.gone(lease.epoch));
+                let ended = move || observed.observe(|record| record.epoch_ended(lease.epoch));
                 world.storage.take_over(lease.epoch, false, ended).await
             };
-            self.call("leave", course, carry_out, |()| "left".to_owned()).await
+            self.call("leave", plan, request, |()| "left".to_owned()).await
         })
     }
 
     fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
         let (world, lease) = (self.0.world.clone(), *lease);
         Box::pin(async move {
-            let course = self.course("acquire", true, false).await;
-            let carry_out = async move {
+            let plan = self.plan_call("acquire", true, false).await;
+            let request = async move {
                 let observe = |acquired: &Acquired| world.observe(|record| record.acquired(&lease, acquired));
                 world.storage.acquire(&lease, want, observe).await
             };
-            self.call("acquire", course, carry_out, show_acquired).await
+            self.call("acquire", plan, request, show_acquired).await
         })
     }
 
@@ -290,16 +291,15 @@ impl ProviderLayer for Connection {
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
         let this = self.clone();
         Box::pin(async move {
-            let handed_in = entries.clone();
-            self.0.world.record().client_begins(&handed_in);
-            let course = self.course("submit", true, false).await;
+            let submitted = entries.clone();
+            self.0.world.record().client_submits(&submitted);
+            let plan = self.plan_call("submit", true, false).await;
             let Inner { world, process, .. } = &*self.0;
             world.trace(|| format!("{process} submits {}", entries.iter().map(show_submission).collect::<String>()));
-            let carry_out =
-                async move { try_join_all(entries.into_iter().map(|entry| this.submit_entry(entry))).await };
-            let answer = self.call("submit", course, carry_out, |answers| format!("{answers:?}")).await;
+            let request = async move { try_join_all(entries.into_iter().map(|entry| this.submit_entry(entry))).await };
+            let answer = self.call("submit", plan, request, |answers| format!("{answers:?}")).await;
             if answer.is_ok() {
-                self.0.world.record().client_is_told(&handed_in);
+                self.0.world.record().client_is_answered(&submitted);
             }
             answer
         })
@@ -347,13 +347,13 @@ impl Admin for Connection {
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
         let (world, instances) = (self.0.world.clone(), instances.to_vec());
         Box::pin(async move {
-            let course = self.course("delete", false, false).await;
-            let carry_out = async move {
+            let plan = self.plan_call("delete", false, false).await;
+            let request = async move {
                 let answers = world.storage.visible().delete(&instances).await?;
                 world.observe(|record| record.deleted(&instances, &answers));
                 Ok(answers)
             };
-            self.call("delete", course, carry_out, |answers| format!("{answers:?}")).await
+            self.call("delete", plan, request, |answers| format!("{answers:?}")).await
         })
     }
 
@@ -365,14 +365,14 @@ impl Admin for Connection {
     ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
         let (world, filter, batch) = (self.0.world.clone(), filter.clone(), batch.clone());
         Box::pin(async move {
-            let course = self.course("prune", false, false).await;
-            let carry_out = async move {
+            let plan = self.plan_call("prune", false, false).await;
+            let request = async move {
                 let pruned = world.storage.visible().prune(&filter, before, &batch).await?;
                 let there = world.storage.visible().all_executions();
                 world.observe(|record| record.pruned(&there));
                 Ok(pruned)
             };
-            self.call("prune", course, carry_out, |pruned| format!("{pruned:?}")).await
+            self.call("prune", plan, request, |pruned| format!("{pruned:?}")).await
         })
     }
 

@@ -1,14 +1,14 @@
-//! Decisions that a seed makes.
+//! Random decisions of a seed.
 
 use std::time::Duration;
 
 use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
-/// A stream of decisions. Streams of one seed do not depend on each other.
+/// A stream of random decisions. The streams of one seed are independent of each other.
 pub(super) struct Dice(ChaCha8Rng);
 
-/// What a stream decides about.
+/// The subject of a stream.
 #[derive(Clone, Copy)]
 pub(super) enum Stream {
     Plan = 1,
@@ -30,9 +30,9 @@ impl Dice {
         self.0.next_u64()
     }
 
-    /// A number below another; zero if that is zero.
+    /// Returns a number below the limit; zero if the limit is zero.
     pub(super) fn below(&mut self, limit: u64) -> u64 {
-        // The error is far too small to matter here.
+        // The bias is at most limit / 2^64, which does not matter here.
         ((u128::from(self.bits()) * u128::from(limit)) >> 64) as u64
     }
 
@@ -40,15 +40,18 @@ impl Dice {
         usize::try_from(self.below(length as u64)).unwrap_or(0)
     }
 
+    /// Returns a number from 0 to 1.
     pub(super) fn share(&mut self) -> f64 {
         self.0.next_u32() as f64 / f64::from(u32::MAX)
     }
 
+    /// Returns true with the given probability.
     pub(super) fn chance(&mut self, probability: f64) -> bool {
         probability > 0.0 && self.share() < probability
     }
 
-    /// A duration up to this, of any order of magnitude from a millisecond on: short ones are as likely as long ones.
+    /// Returns a duration from 1 ms to `longest`, distributed evenly over the orders of magnitude, so that short
+    /// durations are as likely as long ones.
     pub(super) fn up_to(&mut self, longest: Duration) -> Duration {
         let shortest = Duration::from_millis(1);
         if longest <= shortest {

@@ -1,11 +1,11 @@
-//! Which things go wrong, and how often with a seed.
+//! The kinds of faults, and the plan of a seed for them.
 
 use std::time::Duration;
 
 use super::dice::Dice;
 
-/// Which things may go wrong in a [`Simulation`](super::Simulation). Each seed takes some of them, each as often as the
-/// seed says: some seeds are calm, some are storms, some have one kind of trouble only.
+/// The kinds of faults that a [`Simulation`](super::Simulation) may inject. Each seed chooses some of them, and a rate
+/// for each: some seeds have no faults, some have many, some have a single kind.
 ///
 /// ```
 /// use duroxide::testing::Faults;
@@ -28,12 +28,12 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// All of them.
+    /// Returns all kinds.
     pub const fn all() -> Self {
         Self::each(true)
     }
 
-    /// None of them: only the order in which things happen depends on the seed.
+    /// Returns no kinds: only the values drawn by the scenario and the order of events depend on the seed.
     pub const fn none() -> Self {
         Self::each(false)
     }
@@ -59,44 +59,44 @@ impl Faults {
         self
     }
 
-    /// Calls of the storage fail without having been carried out; commits also in part.
+    /// Calls of the storage fail and are not carried out. A commit may also fail in part.
     pub const fn errors(mut self, on: bool) -> Self {
         self.errors = on;
         self
     }
 
-    /// Calls of the storage are carried out, and answered with an error.
+    /// Calls of the storage are carried out and answered with an error.
     pub const fn lost_answers(mut self, on: bool) -> Self {
         self.lost_answers = on;
         self
     }
 
-    /// Commits, submissions and questions for work fail, and are carried out afterwards: perhaps after they were sent again, or
-    /// after the node that sent them has died.
+    /// Commits, submissions and requests for work fail and are carried out later: perhaps after they were sent again,
+    /// or after the node that sent them has crashed.
     pub const fn late(mut self, on: bool) -> Self {
         self.late = on;
         self
     }
 
-    /// Nodes die, between any two steps, and come back later. Death is noticed at once or after a while.
+    /// Nodes crash between any two steps and restart later. The storage frees their items at once or after a delay.
     pub const fn crashes(mut self, on: bool) -> Self {
         self.crashes = on;
         self
     }
 
-    /// Nodes are shut down in order, and come back later.
+    /// Nodes are shut down gracefully and restart later.
     pub const fn restarts(mut self, on: bool) -> Self {
         self.restarts = on;
         self
     }
 
-    /// The storage cannot be reached for seconds, by one node or by all.
+    /// One node, or all nodes and clients, cannot reach the storage for seconds.
     pub const fn outages(mut self, on: bool) -> Self {
         self.outages = on;
         self
     }
 
-    /// Living nodes are taken for dead, and what they own is taken over while they still work.
+    /// Live nodes are taken for dead, and other nodes claim their items while they still work.
     pub const fn lost_leases(mut self, on: bool) -> Self {
         self.lost_leases = on;
         self
@@ -115,7 +115,7 @@ impl Faults {
     }
 }
 
-/// What a seed makes of the faults: how often each happens, as a probability for each call, and how long things take.
+/// The plan of a seed: the probability of each fault for each call, the disruptions, and the longest delays.
 pub(super) struct Plan {
     pub(super) delay: f64,
     pub(super) longest_delay: Duration,
@@ -124,19 +124,19 @@ pub(super) struct Plan {
     pub(super) lost_answer: f64,
     pub(super) late: f64,
     pub(super) crash: f64,
-    /// What else happens to nodes, and how many times.
-    pub(super) trouble: Vec<Trouble>,
-    pub(super) troubles: u64,
-    /// The longest pause between two troubles.
+    /// The kinds of disruptions that are injected, and their number.
+    pub(super) disruption_kinds: Vec<Disruption>,
+    pub(super) disruptions: u64,
+    /// The longest pause between two disruptions.
     pub(super) pause: Duration,
     pub(super) skew: Duration,
-    /// How many live copies may wait in memory.
+    /// The number of idle live copies that a node keeps in memory.
     pub(super) max_idle_instances: Option<usize>,
 }
 
-/// What happens to a node from outside.
+/// A fault that is injected into a node from outside, independent of its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum Disruption {
     Crash,
     Restart,
     Outage,
@@ -146,31 +146,31 @@ pub(super) enum Trouble {
 
 impl Plan {
     pub(super) fn new(faults: Faults, dice: &mut Dice) -> Self {
-        let mut taken = |on: bool| on && dice.chance(0.6);
+        let mut chosen = |on: bool| on && dice.chance(0.6);
         let Faults { delays, errors, lost_answers, late, crashes, restarts, outages, lost_leases, skew, evictions } =
             faults;
         let [delays, errors, lost_answers, late, crashes, restarts, outages, lost_leases, skew, evictions] =
             [delays, errors, lost_answers, late, crashes, restarts, outages, lost_leases, skew, evictions]
-                .map(&mut taken);
-        let troubles = [
-            (crashes, Trouble::Crash),
-            (restarts, Trouble::Restart),
-            (outages, Trouble::Outage),
-            (lost_leases, Trouble::LostLease),
-            (skew, Trouble::ClockSet),
+                .map(&mut chosen);
+        let disruptions = [
+            (crashes, Disruption::Crash),
+            (restarts, Disruption::Restart),
+            (outages, Disruption::Outage),
+            (lost_leases, Disruption::LostLease),
+            (skew, Disruption::ClockSet),
         ];
-        let trouble: Vec<_> = troubles.into_iter().filter_map(|(on, trouble)| on.then_some(trouble)).collect();
-        let mut often = |on: bool, rates: [f64; 3]| if on { rates[dice.index(rates.len())] } else { 0.0 };
+        let kinds: Vec<_> = disruptions.into_iter().filter_map(|(on, disruption)| on.then_some(disruption)).collect();
+        let mut rate = |on: bool, rates: [f64; 3]| if on { rates[dice.index(rates.len())] } else { 0.0 };
         Self {
-            delay: often(delays, [0.1, 0.5, 1.0]),
-            error: often(errors, [0.02, 0.1, 0.3]),
-            lost_answer: often(lost_answers, [0.02, 0.1, 0.3]),
-            late: often(late, [0.02, 0.1, 0.3]),
-            crash: often(crashes, [0.002, 0.01, 0.03]),
+            delay: rate(delays, [0.1, 0.5, 1.0]),
+            error: rate(errors, [0.02, 0.1, 0.3]),
+            lost_answer: rate(lost_answers, [0.02, 0.1, 0.3]),
+            late: rate(late, [0.02, 0.1, 0.3]),
+            crash: rate(crashes, [0.002, 0.01, 0.03]),
             longest_delay: Duration::from_millis([5, 50, 500, 5_000][dice.index(4)]),
             longest_activity: Duration::from_millis(if delays { [5, 500, 20_000][dice.index(3)] } else { 0 }),
-            troubles: if trouble.is_empty() { 0 } else { dice.below(20) },
-            trouble,
+            disruptions: if kinds.is_empty() { 0 } else { dice.below(20) },
+            disruption_kinds: kinds,
             pause: Duration::from_millis([100, 2_000, 20_000][dice.index(3)]),
             skew: if skew { Duration::from_millis([500, 10_000, 120_000][dice.index(3)]) } else { Duration::ZERO },
             max_idle_instances: evictions.then(|| dice.index(3)),

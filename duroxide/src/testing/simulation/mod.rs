@@ -1,4 +1,4 @@
-//! A simulation: nodes, clients, storage and time on one thread, from one seed, with everything going wrong.
+//! A simulation of nodes, clients, storage and time on one thread, with faults that a seed chooses.
 
 mod activity;
 mod chaos;
@@ -6,8 +6,8 @@ mod clock;
 mod connection;
 mod dice;
 mod faults;
+mod host;
 mod oracle;
-mod place;
 mod record;
 mod report;
 mod seeds;
@@ -30,7 +30,7 @@ pub use self::storage::Flaw;
 use self::clock::WallClock;
 use self::connection::Connection;
 use self::dice::{Dice, Stream};
-use self::place::{Order, Place};
+use self::host::{Host, Order};
 use self::storage::{Footprint, Isolation};
 use self::world::{Process, World};
 use crate::activity::{Activity, ActivityCode};
@@ -42,27 +42,28 @@ use crate::random::seeded::Seeded;
 use crate::registry::Registry;
 use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
 
-/// Runs orchestrations on several nodes that crash, with a storage that fails, on one thread, and checks that everything
-/// comes out as promised. The same seed leads to the same run, each time: what one seed has found can be looked at.
+/// Runs orchestrations on several nodes that crash, with a storage that fails, on one thread, and checks the guarantees
+/// of the library. The same seed always leads to the same run, so that a failure can be reproduced.
 ///
-/// A *scenario* starts instances and sends them what they wait for. Meanwhile each call of the storage may be delayed, fail,
-/// or lose its answer; nodes die between any two steps, lose their leases, are restarted; their clocks differ; live copies
-/// are dropped. Once the scenario has returned, the faults end. Then every instance must come to its end, and it is checked:
+/// A *scenario* starts instances and sends them events. While it runs, each call of the storage may be delayed, fail,
+/// or lose its answer; nodes crash between any two steps, lose their leases, and are restarted; their clocks differ;
+/// live copies are dropped. Once the scenario has returned, the faults end, and every instance must finish. Then the
+/// simulation checks that:
 ///
-/// - every instance that was started has ended, and what is stored is exactly what was committed;
-/// - every history is well formed and replays; every call has at most one outcome, no timer fired early, and no event is
-///   from the future, as far as the clocks of the nodes may be ahead;
-/// - no commit was carried out twice, or for a node that did not own what it wrote to;
-/// - no message was lost, read twice, or read before one that came first, also from another process, and across
-///   continue-as-new;
-/// - the outcome of an activity is what one of its attempts returned; no attempt was made beyond its policy, or before what
-///   schedules it was committed;
-/// - parents know of their children what is so, and no child was left behind that should have been closed;
-/// - no message and no activity is left, and no node went round in circles.
+/// - every instance that was started has finished, and the stored histories are exactly the committed ones;
+/// - every history is well formed and replays: every call has at most one outcome, no timer fired early, and no event
+///   is later than any clock has shown;
+/// - no commit was carried out twice, or for a node that did not own the instance;
+/// - no message was lost, read twice, or read before an earlier one, also between processes and across continue-as-new;
+/// - the outcome of an activity is that of one of its attempts, and no attempt was made beyond its policy, or before
+///   the activity was committed;
+/// - the outcomes that parents have of their children are right, and no child outlived a parent that should have closed
+///   it;
+/// - no message and no activity is left, and no node or client was in an endless loop.
 ///
-/// Time is virtual: waits take none, and an orchestration may sleep for days. So that a run repeats, the code that it runs
-/// must depend on nothing else: no other threads, no system time, no `tokio::select!` without `biased` in activities, no
-/// order of a `HashMap`.
+/// Time is virtual: waits take no real time, and an orchestration may sleep for days. For a run to be repeatable, its
+/// code must depend only on the seed: no other threads, no system time, no `tokio::select!` without `biased` in
+/// activities, and no iteration order of a `HashMap`.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -85,7 +86,7 @@ use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
 ///     Ok(charge::call(&ctx, cents).await?)
 /// }
 ///
-/// // A test would run some hundreds.
+/// // A test would run some hundreds of seeds.
 /// for_each_seed(20, |seed| {
 ///     Simulation::new(seed).mock::<charge>(|cents| Ok(format!("paid {cents}"))).run(|sim| async move {
 ///         let order = checkout::start(&sim.client(), "order-1", 500).await?;
@@ -107,7 +108,7 @@ pub struct Simulation {
     traced: bool,
 }
 
-/// How nodes are made.
+/// The configuration of the nodes.
 #[derive(Clone)]
 struct Setup {
     builder: Arc<dyn Fn(RuntimeBuilder, usize) -> RuntimeBuilder + Send + Sync>,
@@ -116,14 +117,14 @@ struct Setup {
 }
 
 impl Simulation {
-    /// A run with this seed: three nodes with everything that is annotated, and all faults.
+    /// Creates a simulation with this seed: three nodes with all annotated functions, and all faults.
     pub fn new(seed: u64) -> Self {
         let setup = Setup {
             builder: Arc::new(|builder, _| builder),
             mocks: Arc::new(|registry| registry),
             options: RuntimeOptions::new(),
         };
-        // A crash loop is what a simulation makes; it is no sign that something is wrong.
+        // The injected crashes lead to crash loops, so this suspension is no finding.
         let resumed = vec![ErrorCode::CrashLoop];
         Self {
             seed,
@@ -137,48 +138,48 @@ impl Simulation {
         }
     }
 
-    /// Runs so many nodes, at least one. Default: 3.
+    /// Sets the number of nodes, at least one. Default: 3.
     pub fn nodes(mut self, nodes: usize) -> Self {
         self.nodes = nodes.max(1);
         self
     }
 
-    /// Has only these things go wrong. Default: all.
+    /// Sets the kinds of faults. Default: all.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
         self
     }
 
-    /// Gives the storage the concurrency of a database such as PostgreSQL: writes become visible some time after they have
-    /// begun, overtake each other, and wait for each other's locks; reads and claims see only finished writes. Default: no,
-    /// every call of the storage is one moment.
+    /// Gives the storage the concurrency of a database such as PostgreSQL: writes become visible some time after they
+    /// have begun, overtake each other, and wait for each other's locks; reads and claims see only finished writes.
+    /// Default: false, every call of the storage is atomic.
     pub fn snapshots(mut self, on: bool) -> Self {
         self.isolation = if on { Isolation::Snapshots(None) } else { Isolation::Linearizable };
         self
     }
 
-    /// Like [`snapshots`](Self::snapshots), with a storage that is not correct: for tests of the simulation.
+    /// As [`snapshots`](Self::snapshots), with a storage that has a bug: for tests of the simulation.
     #[doc(hidden)]
     pub fn flaw(mut self, flaw: Flaw) -> Self {
         self.isolation = Isolation::Snapshots(Some(flaw));
         self
     }
 
-    /// Configures each node whenever it starts: its registry, its states, its tags. It is told which node it is, from 0.
-    /// Node 0 must have the code of all orchestrations: it is what histories are checked against. Storage, clock and the
-    /// number of idle instances are the simulation's.
+    /// Configures each node whenever it starts: its registry, its states, its tags. The function takes the number of
+    /// the node, from 0. Node 0 must have the code of all orchestrations, because histories are checked against its
+    /// registry. The simulation sets the storage, the clock and the number of idle instances.
     pub fn setup(mut self, setup: impl Fn(RuntimeBuilder, usize) -> RuntimeBuilder + Send + Sync + 'static) -> Self {
         self.setup.builder = Arc::new(setup);
         self
     }
 
-    /// Sets the options of the nodes, before [`setup`](Self::setup) does.
+    /// Sets the options of the nodes. They are applied before [`setup`](Self::setup).
     pub fn options(mut self, options: RuntimeOptions) -> Self {
         self.setup.options = options;
         self
     }
 
-    /// Puts other code in the place of an activity; see [`TestRuntimeBuilder::mock`](super::TestRuntimeBuilder::mock).
+    /// Replaces the code of an activity; see [`TestRuntimeBuilder::mock`](super::TestRuntimeBuilder::mock).
     #[track_caller]
     pub fn mock<A: Activity>(
         mut self,
@@ -190,29 +191,30 @@ impl Simulation {
         self
     }
 
-    /// Resumes instances that are suspended with this code, as an operator would. Any other suspension is a finding, except
-    /// [`ErrorCode::CrashLoop`], which the simulation itself provokes.
+    /// Resumes instances that are suspended with this code, as an operator would. Any other suspension is a finding,
+    /// except [`ErrorCode::CrashLoop`], which the injected crashes cause.
     pub fn resume(mut self, code: ErrorCode) -> Self {
         self.resumed.push(code);
         self
     }
 
-    /// How long all may take, by the virtual clock. What takes longer hangs. Default: 30 days.
+    /// Sets the time limit of a run, by the virtual clock. A run that reaches it hangs, which is a finding. Default: 30
+    /// days.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Writes down what happens, into [`Report::trace`] or [`Failure::trace`]. Default: no.
+    /// Records a trace of the run in [`Report::trace`] or [`Failure::trace`]. Default: false.
     pub fn trace(mut self, traced: bool) -> Self {
         self.traced = traced;
         self
     }
 
-    /// Runs a scenario. Must not be called within a tokio runtime: it makes one of its own.
+    /// Runs a scenario. Must not be called within a tokio runtime, because it creates one.
     ///
     /// # Errors
-    /// [`Failure`] when something is not as promised, or when the scenario fails, panics or hangs.
+    /// [`Failure`] if a guarantee is violated, or if the scenario fails, panics or hangs.
     pub fn run<F, E: Display>(self, scenario: impl FnOnce(Sim) -> F) -> Result<Report, Failure>
     where
         F: Future<Output = Result<(), E>>,
@@ -231,22 +233,22 @@ impl Simulation {
         let begun = Instant::now();
         let world = World::new(self.seed, self.faults, self.isolation, self.traced);
         let mut dice = Dice::new(self.seed, Stream::Chaos);
-        let places: Vec<_> = (0..self.nodes)
+        let hosts: Vec<_> = (0..self.nodes)
             .map(|number| {
                 let clock = WallClock::new(begun);
                 clock.set(chaos::skew(&world, &mut dice));
-                Place::open(&world, &self.setup, number, clock)
+                Host::open(&world, &self.setup, number, clock)
             })
             .collect();
-        tokio::spawn(carry_signals(world.clone(), places.clone()));
-        tokio::spawn(chaos::reign(world.clone(), places.clone(), dice));
+        tokio::spawn(forward_signals(world.clone(), hosts.clone()));
+        tokio::spawn(chaos::inject(world.clone(), hosts.clone(), dice));
         let dice = Mutex::new(Dice::new(self.seed, Stream::Scenario));
-        let sim = Sim(Arc::new(Shared { world: world.clone(), places, dice, resumed: self.resumed }));
+        let sim = Sim(Arc::new(Shared { world: world.clone(), hosts, dice, resumed: self.resumed }));
         let found = tokio::select! {
             biased;
             () = world.failed() => Vec::new(),
-            found = sim.live(scenario, &self.setup) => found,
-            () = tokio::time::sleep(self.limit) => sim.what_hangs().await,
+            found = sim.run_scenario(scenario, &self.setup) => found,
+            () = tokio::time::sleep(self.limit) => sim.describe_hang().await,
         };
         let findings = [std::mem::take(&mut world.record().violations), found].concat();
         let trace = world.take_trace();
@@ -265,31 +267,32 @@ impl Simulation {
     }
 }
 
-/// What a scenario has to do with. Cheap to clone.
+/// The interface of a simulation to its scenario. Cheap to clone.
 #[derive(Clone)]
 pub struct Sim(Arc<Shared>);
 
 struct Shared {
     world: Arc<World>,
-    places: Vec<Arc<Place>>,
+    hosts: Vec<Arc<Host>>,
     /// A std mutex: held for a few instructions, never across an await.
     dice: Mutex<Dice>,
     resumed: Vec<ErrorCode>,
 }
 
 impl Sim {
-    /// A client in a process of its own, which does not die. Its calls go wrong like others, but not for so long that it
-    /// would give up.
+    /// Returns a client in its own process, which does not crash. Its calls fail like those of nodes, but so few in a
+    /// row that its retries succeed.
     pub fn client(&self) -> Client {
         let connection = Connection::new(&self.0.world, Process::Client);
         Client::new(Layered(connection)).with_clock(self.0.world.clock.clone())
     }
 
-    /// Does something with a client in the process of a node: what it starts there is handed over at once. `None` when the
-    /// node does not run, or dies or is shut down before it is done: then it has happened, or not.
+    /// Runs a function with a client in the process of a node, which passes new instances and messages to that node at
+    /// once. Returns `None` if the node does not run, or if it crashes or is shut down before the function returns:
+    /// then the requests of the function may or may not have been carried out.
     pub async fn on_node<T, F: Future<Output = T>>(&self, node: usize, act: impl FnOnce(Client) -> F) -> Option<T> {
-        let place = self.0.places.get(node)?;
-        let (connection, client) = (place.connection(), place.client()?);
+        let host = self.0.hosts.get(node)?;
+        let (connection, client) = (host.connection(), host.client()?);
         let own = client.clone();
         tokio::select! {
             biased;
@@ -298,46 +301,46 @@ impl Sim {
         }
     }
 
-    /// The true time; the clocks of the nodes may differ.
+    /// Returns the true time. The clocks of the nodes may differ.
     pub fn now(&self) -> Timestamp {
         self.0.world.now()
     }
 
-    /// Lets time pass.
+    /// Waits for a time, by the virtual clock.
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
 
-    /// A number below a limit, from the seed.
+    /// Returns a number below a limit; the seed chooses it.
     pub fn below(&self, limit: u64) -> u64 {
         self.0.dice.lock().unwrap_or_else(PoisonError::into_inner).below(limit)
     }
 
-    /// Has a node die, as if its process had been killed. It comes back.
+    /// Crashes a node, as if its process had been killed. The node restarts later.
     pub fn crash(&self, node: usize) {
-        if let Some(place) = self.0.places.get(node) {
-            place.connection().die();
+        if let Some(host) = self.0.hosts.get(node) {
+            host.connection().die();
         }
     }
 
-    /// Shuts a node down in order. It comes back after a while.
+    /// Shuts a node down gracefully. The node restarts after the time `down`.
     pub fn restart(&self, node: usize, down: Duration) {
-        if let Some(place) = self.0.places.get(node) {
-            place.order(Order::Restart(down));
+        if let Some(host) = self.0.hosts.get(node) {
+            host.order(Order::Restart(down));
         }
     }
 
-    /// Ends all faults: the nodes come back, the clocks are right, and nothing goes wrong any more. Returns once every
-    /// message that is due was read: what waits then waits for something else. That this comes to be is checked.
+    /// Ends all faults: the nodes restart, the clocks show the true time, and no more faults are injected. Returns once
+    /// every message that is due was read. Messages that stay unread for 600 s are a finding.
     pub async fn calm(&self) {
-        let Shared { world, places, .. } = &*self.0;
-        world.calm_down();
-        for place in places {
-            place.clock().set(0);
-            place.order(Order::BeThere);
+        let Shared { world, hosts, .. } = &*self.0;
+        world.end_faults();
+        for host in hosts {
+            host.clock().set(0);
+            host.order(Order::EnsureRunning);
         }
-        const PATIENCE: u64 = 600;
-        for _ in 0..PATIENCE {
+        const LIMIT: u64 = 600;
+        for _ in 0..LIMIT {
             tokio::time::sleep(Duration::from_secs(1)).await;
             self.resume_suspended().await;
             if world.record().unread(world.now()).next().is_none() {
@@ -347,10 +350,11 @@ impl Sim {
         }
         oracle::orphans(world).for_each(|orphan| world.violated(orphan));
         let unread: Vec<_> = world.record().unread(world.now()).map(ToString::to_string).collect();
-        world.violated(format!("messages to these instances were not read in {PATIENCE} s of calm: {unread:?}"));
+        world.violated(format!("messages to these instances were not read in {LIMIT} s of calm: {unread:?}"));
     }
 
-    async fn live<F, E: Display>(&self, scenario: impl FnOnce(Self) -> F, setup: &Setup) -> Vec<String>
+    /// Runs the scenario, waits until all instances have finished, and returns the findings.
+    async fn run_scenario<F, E: Display>(&self, scenario: impl FnOnce(Self) -> F, setup: &Setup) -> Vec<String>
     where
         F: Future<Output = Result<(), E>>,
     {
@@ -358,7 +362,9 @@ impl Sim {
         match scenario.catch_unwind().await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return vec![format!("the scenario failed: {error}")],
-            Err(panic) => return vec![format!("the scenario: {:?}", crate::replay::panicked(&*panic).failure)],
+            Err(panic) => {
+                return vec![format!("the scenario panicked: {:?}", crate::replay::panicked(&*panic).failure)];
+            }
         }
         self.calm().await;
         self.all_ended().await;
@@ -367,7 +373,7 @@ impl Sim {
         found.unwrap_or_else(|error| vec![error.to_string()])
     }
 
-    /// Waits until every instance has ended, and every activity.
+    /// Waits until every instance has finished and every activity has ended.
     async fn all_ended(&self) {
         loop {
             self.resume_suspended().await;
@@ -379,8 +385,8 @@ impl Sim {
         }
     }
 
-    /// Resumes what was suspended for a reason that is to be expected; any other is a finding. Also what has finished may
-    /// have left a detached activity that was set aside.
+    /// Resumes instances that are suspended with an expected code. Any other suspension is a finding. A finished
+    /// instance may have one, too: that of a detached activity which was parked.
     async fn resume_suspended(&self) {
         let Shared { world, resumed, .. } = &*self.0;
         let Ok(instances) = oracle::all_instances(world).await else { return };
@@ -396,7 +402,7 @@ impl Sim {
                         let answer = [storage.finish_submission(begun, submission.clone())];
                         observed.observe(|record| record.submitted(Process::Client, vec![submission], &answer));
                     };
-                    // It fails only when the simulation is over.
+                    // It fails only at the end of the simulation.
                     let _ = world.storage.write(footprint, || false, apply).await;
                 }
                 reason => {
@@ -407,9 +413,9 @@ impl Sim {
         }
     }
 
-    /// What is not over when time is.
-    async fn what_hangs(&self) -> Vec<String> {
-        let mut found = vec!["it hangs: the virtual time is over".to_owned()];
+    /// Returns the findings of a run that has reached its time limit.
+    async fn describe_hang(&self) -> Vec<String> {
+        let mut found = vec!["the run hangs: it has reached its time limit".to_owned()];
         let open = oracle::all_instances(&self.0.world).await.unwrap_or_default();
         for record in open.into_values().filter(|record| !record.status.is_finished()) {
             let events = self.0.world.record().histories.get(&record.execution).cloned().unwrap_or_default();
@@ -422,18 +428,18 @@ impl Sim {
     }
 }
 
-/// Tells the nodes when there is work: each after a time of its own.
-async fn carry_signals(world: Arc<World>, places: Vec<Arc<Place>>) {
+/// Forwards the signals for work from the storage to the nodes, to each with a delay of its own.
+async fn forward_signals(world: Arc<World>, hosts: Vec<Arc<Host>>) {
     let mut work = world.storage.visible().wakeups().subscribe();
     while work.changed().await.is_ok() {
-        for place in &places {
-            let (place, delay) = (place.clone(), world.delay());
+        for host in &hosts {
+            let (host, delay) = (host.clone(), world.delay());
             if delay.is_zero() {
-                place.connection().wake();
+                host.connection().wake();
             } else {
                 tokio::spawn(async move {
                     tokio::time::sleep(delay).await;
-                    place.connection().wake();
+                    host.connection().wake();
                 });
             }
         }

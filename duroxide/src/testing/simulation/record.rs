@@ -1,4 +1,4 @@
-//! What the storage has agreed to, as seen from outside: kept beside the storage itself, to be compared.
+//! The record of a run: the effects of all answers of the storage, kept apart from the storage to be compared with it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,51 +13,52 @@ use crate::id::{ActivityId, Epoch, EventId, ExecutionId, Identity, InstanceId, M
 use crate::payload::Payload;
 use crate::provider::*;
 
-/// See the module. What cannot be is noted as a violation at once.
+/// The record of a run; see the module. An answer that contradicts it adds a finding at once.
 #[derive(Default)]
 pub(super) struct Record {
     pub(super) violations: Vec<String>,
-    /// The true time, and as much as the clock of a node may be ahead of it.
+    /// The latest time that the clock of any node may show: the true time plus the largest skew.
     pub(super) latest: Timestamp,
     pub(super) instances: BTreeMap<InstanceId, Seen>,
-    /// Instances that were deleted or pruned at some time.
+    /// The instances that were deleted or pruned at some time.
     pub(super) removed: BTreeSet<InstanceId>,
-    /// Executions that were pruned.
+    /// The executions that were pruned.
     pub(super) pruned: BTreeSet<ExecutionId>,
-    /// How many turns there were; and, of each execution, its turns with their last events.
+    /// The number of turns of all instances; and the turns of each execution, each with its last event and its number.
     turns: u64,
     turns_of: HashMap<ExecutionId, Vec<(EventId, u64)>>,
-    /// What was committed, of every execution.
+    /// The committed events of every execution.
     pub(super) histories: BTreeMap<ExecutionId, Vec<EventRow>>,
-    /// How attempts of activities ended: whether well, and with what.
+    /// The attempts of each activity that have ended.
     pub(super) attempts: HashMap<ActivityId, Vec<Attempted>>,
-    /// Commits and submissions that have been carried out.
+    /// The ids of the commits and submissions that were carried out.
     done: HashSet<Uuid>,
-    /// Messages that were read.
+    /// The messages that were read.
     read: HashSet<MessageId>,
-    /// How many times clients have handed something in, or were answered; and when they first handed a message in.
+    /// The number of submissions and answers of clients so far; and that number at the first submission of each
+    /// message.
     calls: u64,
     begun: HashMap<MessageId, u64>,
-    /// Epochs that have ended.
-    ended: BTreeSet<Epoch>,
+    /// The epochs that have ended.
+    ended_epochs: BTreeSet<Epoch>,
     epochs: BTreeMap<NodeId, Epoch>,
 }
 
-/// An instance.
+/// The recorded state of an instance.
 pub(super) struct Seen {
-    /// The message that started it: another instance with its id has another.
+    /// The message that started it. A later instance with the same id has another.
     start: MessageId,
     /// The message that started its parent.
     start_of_parent: Option<MessageId>,
     pub(super) owner: Option<Epoch>,
     pub(super) status: InstanceStatus,
-    waits: HashMap<MessageId, MessageRow>,
-    /// What clients have sent and it has not read, in the order of arrival.
+    queued: HashMap<MessageId, MessageRow>,
+    /// The unread messages of clients, in the order of arrival.
     sent: Vec<Sent>,
     execution: u64,
     /// The turn that ended it, counted through all turns of all instances.
     pub(super) ended: Option<u64>,
-    /// Whether it was to be closed, and ended before it has read that.
+    /// True if it ended with an unread request to cancel or terminate it.
     pub(super) unread_close: bool,
 }
 
@@ -65,32 +66,32 @@ pub(super) struct Seen {
 struct Sent {
     id: MessageId,
     from: Process,
-    /// When it was handed in, and when its sender was told that it is stored: counted through all calls of clients.
+    /// The number of its first submission and of its answer, counted through all calls of clients.
     begun: u64,
     answered: Option<u64>,
 }
 
-/// An attempt that was made of an activity.
+/// An attempt of an activity that has ended.
 pub(super) struct Attempted {
     pub(super) attempt: u32,
-    /// What it returned: `None` where that cannot be stored.
+    /// The value that it returned. `None`: the value cannot be stored.
     pub(super) ended: Option<Result<Payload, Payload>>,
 }
 
 impl Record {
-    fn violated(&mut self, what: String) {
-        self.violations.push(what);
+    fn violated(&mut self, finding: String) {
+        self.violations.push(finding);
     }
 
     pub(super) fn joined(&mut self, node: NodeId, lease: Lease) {
         if let Some(before) = self.epochs.insert(node, lease.epoch) {
-            self.gone(before);
+            self.epoch_ended(before);
         }
     }
 
-    /// A node has left, or was found to be dead.
-    pub(super) fn gone(&mut self, epoch: Epoch) {
-        self.ended.insert(epoch);
+    /// A membership has ended: the node has left, or its lease has expired.
+    pub(super) fn epoch_ended(&mut self, epoch: Epoch) {
+        self.ended_epochs.insert(epoch);
         for seen in self.instances.values_mut().filter(|seen| seen.owner == Some(epoch)) {
             seen.owner = None;
         }
@@ -98,8 +99,8 @@ impl Record {
 
     pub(super) fn acquired(&mut self, lease: &Lease, acquired: &Acquired) {
         let nothing = acquired.instances.is_empty() && acquired.activities.is_empty();
-        if self.ended.contains(&lease.epoch) && !nothing {
-            self.violated(format!("epoch {} is over, and was given work", lease.epoch));
+        if self.ended_epochs.contains(&lease.epoch) && !nothing {
+            self.violated(format!("epoch {} has ended, and was given work", lease.epoch));
         }
         for instance in &acquired.instances {
             let id = &instance.execution.instance;
@@ -112,8 +113,8 @@ impl Record {
         }
     }
 
-    /// A client hands in messages, perhaps once more.
-    pub(super) fn client_begins(&mut self, entries: &[Submission]) {
+    /// A client submits messages, perhaps again.
+    pub(super) fn client_submits(&mut self, entries: &[Submission]) {
         self.calls += 1;
         for entry in entries {
             if let Submission::Send(SendRequest { message, .. }) = entry {
@@ -122,8 +123,8 @@ impl Record {
         }
     }
 
-    /// A client is told that they are stored.
-    pub(super) fn client_is_told(&mut self, entries: &[Submission]) {
+    /// A client receives the answer that its messages are stored.
+    pub(super) fn client_is_answered(&mut self, entries: &[Submission]) {
         self.calls += 1;
         for entry in entries {
             let Submission::Send(SendRequest { to, message, .. }) = entry else { continue };
@@ -185,8 +186,8 @@ impl Record {
             if !new {
                 self.violated(format!("commit {id} was carried out twice: {write:?}"));
             }
-            if self.ended.contains(&lease.epoch) {
-                self.violated(format!("epoch {} is over, and has written: {write:?}", lease.epoch));
+            if self.ended_epochs.contains(&lease.epoch) {
+                self.violated(format!("epoch {} has ended, and has written: {write:?}", lease.epoch));
             }
             match write {
                 Write::Turn(turn) => self.turn(Some(lease), *turn, Some(committed)),
@@ -205,7 +206,7 @@ impl Record {
         }
     }
 
-    /// A turn, or the end of an execution from outside, was written.
+    /// A turn, or a termination from outside, was written.
     fn turn(&mut self, lease: Option<&Lease>, mut turn: Turn, committed: Option<&Committed>) {
         let own = turn.execution.instance.clone();
         if let Some(new) = turn.creates.take() {
@@ -213,7 +214,7 @@ impl Record {
                 self.violated(format!("{own} was started twice by message {}", new.start.id));
             }
             if self.instances.contains_key(&own) {
-                self.violated(format!("{own} was created, and was there already"));
+                self.violated(format!("{own} was created, and existed already"));
             }
             self.create(*new, lease.map(|lease| lease.epoch));
         }
@@ -228,8 +229,8 @@ impl Record {
             wrong.push(format!("is {} in execution {}, and was advanced: {turn:?}", seen.status, seen.execution));
         }
         for id in &turn.consumed {
-            if seen.waits.remove(id).is_none() {
-                let how = if self.read.contains(id) { "a second time" } else { "out of nowhere" };
+            if seen.queued.remove(id).is_none() {
+                let how = if self.read.contains(id) { "a second time" } else { "that was not in its queue" };
                 wrong.push(format!("has read message {id} {how}"));
             }
             self.read.insert(*id);
@@ -247,7 +248,7 @@ impl Record {
         }
         let history = self.histories.entry(turn.execution.clone()).or_default();
         if history.last().map_or(0, |event| event.id.0) != turn.after.0 {
-            wrong.push(format!("goes on after event {}, and has {} events", turn.after, history.len()));
+            wrong.push(format!("continues after event {}, and has {} events", turn.after, history.len()));
         }
         if let Some(event) = turn.events.iter().find(|event| event.time > self.latest) {
             wrong.push(format!("has recorded {}, which no clock has shown yet: {}", event.time, event.data));
@@ -256,7 +257,7 @@ impl Record {
         self.turns += 1;
         let last = history.last().map_or(turn.after, |event| event.id);
         self.turns_of.entry(turn.execution.clone()).or_default().push((last, self.turns));
-        seen.waits.retain(|_, waiting| {
+        seen.queued.retain(|_, waiting| {
             let called = waiting.call.is_some_and(|call| turn.cancelled_messages.contains(&call));
             let own = waiting.execution.is_none_or(|number| number == turn.execution.number);
             !(called && own && waiting.visible_at.is_some())
@@ -266,11 +267,11 @@ impl Record {
             Then::Suspend { .. } => (seen.status, seen.owner) = (InstanceStatus::Suspended, None),
             Then::Finish { status } => {
                 (seen.status, seen.owner, seen.ended) = (status, None, Some(self.turns));
-                seen.unread_close = seen.waits.drain().any(|(_, waiting)| is_close(&waiting));
+                seen.unread_close = seen.queued.drain().any(|(_, waiting)| is_close(&waiting));
                 seen.sent.clear();
             }
             Then::ContinueAsNew { .. } => {
-                seen.waits.retain(|_, waiting| waiting.execution != Some(turn.execution.number));
+                seen.queued.retain(|_, waiting| waiting.execution != Some(turn.execution.number));
                 seen.execution += 1;
             }
         }
@@ -278,6 +279,7 @@ impl Record {
         self.send_out(&own, turn.messages, turn.starts, committed);
     }
 
+    /// Records the messages and child starts that a turn sends.
     fn send_out(
         &mut self,
         from: &InstanceId,
@@ -319,7 +321,7 @@ impl Record {
             start_of_parent: parent.map(|parent| parent.start),
             owner,
             status,
-            waits: HashMap::new(),
+            queued: HashMap::new(),
             sent: Vec::new(),
             execution: 1,
             ended: None,
@@ -336,7 +338,7 @@ impl Record {
         if let Some(seen) = self.instances.get_mut(to).filter(|seen| !seen.status.is_finished()) {
             let other = message.execution.is_some_and(|number| number != seen.execution);
             if !other {
-                seen.waits.insert(message.id, message.clone());
+                seen.queued.insert(message.id, message.clone());
             }
         }
     }
@@ -354,7 +356,7 @@ impl Record {
         }
     }
 
-    /// These executions are left.
+    /// Executions were pruned, all except these.
     pub(super) fn pruned(&mut self, left: &BTreeSet<ExecutionId>) {
         let gone: Vec<_> = self.histories.keys().filter(|id| !left.contains(id)).cloned().collect();
         for id in gone {
@@ -372,18 +374,19 @@ impl Record {
         }
     }
 
-    /// Whether one instance was started by another: not by an earlier one with the same id.
+    /// Returns true if `child` was started by this `parent`, not by an earlier instance with the id of the parent.
     pub(super) fn is_child(&self, child: &InstanceId, parent: &InstanceId) -> bool {
         let start_of_parent = self.instances.get(child).and_then(|child| child.start_of_parent);
         start_of_parent.is_some() && start_of_parent == self.instances.get(parent).map(|parent| parent.start)
     }
 
-    /// Which of the instances that had its id, one after the other, an activity belongs to.
-    pub(super) fn life_of(&self, id: &ActivityId) -> Option<MessageId> {
+    /// Returns the message that started the current instance of an activity. It tells apart instances that had the same
+    /// id.
+    pub(super) fn start_of(&self, id: &ActivityId) -> Option<MessageId> {
         self.instances.get(&id.execution.instance).map(|seen| seen.start)
     }
 
-    /// An attempt begins: what schedules it must have been committed.
+    /// An attempt begins: the event that schedules the activity must have been committed.
     pub(super) fn activity_begins(&mut self, id: &ActivityId, attempt: u32) {
         let ActivityId { execution, call } = id;
         let schedules = |event: &EventRow| {
@@ -392,16 +395,16 @@ impl Record {
         };
         let current = self.instances.get(&execution.instance).map(|seen| Identity::from(seen.start));
         let replaced = current.is_some_and(|current| current != execution.identity);
-        let gone = replaced || self.removed.contains(&execution.instance) || self.pruned.contains(execution);
+        let removed = replaced || self.removed.contains(&execution.instance) || self.pruned.contains(execution);
         let scheduled = self.histories.get(execution).is_some_and(|history| history.iter().any(schedules));
-        if !scheduled && !gone {
-            self.violated(format!("{id}: attempt {attempt} begins, and nothing in its history schedules it"));
+        if !scheduled && !removed {
+            self.violated(format!("{id}: attempt {attempt} begins, and no event in its history schedules it"));
         }
     }
 
-    /// An attempt has ended that was begun for an instance which that message had started.
-    pub(super) fn activity_ended(&mut self, life: Option<MessageId>, id: &ActivityId, attempt: u32, ended: &Ended) {
-        if life != self.life_of(id) {
+    /// An attempt has ended. It is recorded only if the instance is still the one that the message `start` started.
+    pub(super) fn activity_ended(&mut self, start: Option<MessageId>, id: &ActivityId, attempt: u32, ended: &Ended) {
+        if start != self.start_of(id) {
             return;
         }
         let ended = match ended {
@@ -412,23 +415,23 @@ impl Record {
         self.attempts.entry(id.clone()).or_default().push(Attempted { attempt, ended });
     }
 
-    /// In which turn, counted through all turns of all instances, an event was written.
+    /// Returns the number of the turn that wrote an event, counted through all turns of all instances.
     pub(super) fn turn_of(&self, execution: &ExecutionId, event: EventId) -> Option<u64> {
         let turns = self.turns_of.get(execution)?;
         turns.iter().find(|(last, _)| event <= *last).map(|(_, turn)| *turn)
     }
 
-    /// Instances that run and have not read something that has been due.
+    /// Returns the running instances with an unread message that is due.
     pub(super) fn unread(&self, now: Timestamp) -> impl Iterator<Item = &InstanceId> {
         let waits = move |seen: &Seen| {
             seen.status == InstanceStatus::Running
-                && seen.waits.values().any(|waiting| waiting.visible_at.is_none_or(|due| due < now))
+                && seen.queued.values().any(|waiting| waiting.visible_at.is_none_or(|due| due < now))
         };
         self.instances.iter().filter(move |(_, seen)| waits(seen)).map(|(id, _)| id)
     }
 }
 
-/// Whether a message asks its instance to end.
+/// Returns true if a message requests its instance to cancel or terminate.
 fn is_close(message: &MessageRow) -> bool {
     let input = serde_json::from_str::<Input>(&message.data);
     matches!(input, Ok(Input::CancelRequested { .. } | Input::TerminateRequested { .. }))

@@ -1,43 +1,44 @@
-//! What came of a run.
+//! The result of a run.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A run in which everything was as promised.
+/// A run without findings.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
     /// The seed.
     pub seed: u64,
-    /// How many instances there were.
+    /// The number of instances at the end of the run.
     pub instances: usize,
-    /// How often the storage was called.
+    /// The number of calls of the storage.
     pub calls: u64,
-    /// How many of these calls went wrong.
+    /// The number of these calls that had a fault injected.
     pub faults: u64,
-    /// How often a node died.
+    /// The number of crashes of nodes.
     pub crashes: u64,
-    /// How much time has passed, by the virtual clock.
+    /// The length of the run, by the virtual clock.
     pub time: Duration,
-    /// What happened, a line each, if it was asked for: the same each time the seed is run.
+    /// A line for each event of the run, if [`Simulation::trace`](super::Simulation::trace) is set. Each run of the
+    /// seed has the same trace.
     pub trace: Vec<String>,
 }
 
-/// Something was not as promised, or the scenario failed.
+/// A run with findings: a guarantee was violated, or the scenario failed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Failure {
-    /// The seed that leads to it, each time.
+    /// The seed. Each run of it fails in the same way.
     pub seed: u64,
-    /// What was found.
+    /// The findings.
     pub findings: Vec<String>,
-    /// What happened, a line each, if it was asked for.
+    /// As in [`Report::trace`].
     pub trace: Vec<String>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {}: not as promised", self.seed)?;
+        write!(f, "seed {}: the run has findings", self.seed)?;
         self.findings.iter().try_for_each(|finding| write!(f, "\n- {finding}"))
     }
 }

@@ -1,4 +1,4 @@
-//! Running many seeds.
+//! Runs many seeds.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,17 +8,17 @@ use std::sync::{Mutex, PoisonError};
 use super::{Failure, Report};
 use crate::replay::panicked;
 
-/// So many failures are enough to look at.
+/// The number of failures after which no further seed is begun.
 const ENOUGH: usize = 10;
 
-/// Runs a simulation with many seeds, on all processors, and panics if some of them fail; it stops when ten have failed.
+/// Runs a simulation with many seeds, on all processors, and panics if any of them fails. It stops after ten failures.
 ///
-/// Three variables of the environment choose the seeds: `DUROXIDE_SEEDS` how many (default: `seeds`),
-/// `DUROXIDE_FIRST_SEED` the first of them (default: 0), and `DUROXIDE_SEED` one alone; its trace is printed when it
-/// fails, if the simulation was asked for one.
+/// Three environment variables choose the seeds: `DUROXIDE_SEEDS` is their number (default: `seeds`),
+/// `DUROXIDE_FIRST_SEED` the first seed (default: 0), and `DUROXIDE_SEED` runs a single seed, whose trace is printed if
+/// it fails and the simulation [records one](super::Simulation::trace).
 ///
 /// # Panics
-/// With the seeds that failed and what was found; also when a variable is not a number.
+/// Panics if a seed fails, with the failed seeds and their findings, or if a variable is not a number.
 ///
 /// ```standalone_crate
 /// use duroxide::testing::{Faults, Simulation, for_each_seed};
@@ -61,7 +61,9 @@ pub fn for_each_seed(seeds: u64, run: impl Fn(u64) -> Result<Report, Failure> + 
     if let Some((seed, _)) = failed.first_key_value() {
         let found: Vec<_> = failed.values().map(String::as_str).collect();
         let (count, found) = (failed.len(), found.join("\n\n"));
-        panic!("{count} of {tried} seeds failed\n\n{found}\n\nThe first of them again: DUROXIDE_SEED={seed}");
+        panic!(
+            "{count} of {tried} seeds failed\n\n{found}\n\nTo run the first of them again, set DUROXIDE_SEED={seed}"
+        );
     }
 }
 

@@ -1,35 +1,36 @@
 //! The storage of a simulation: the reference provider, and in front of it the concurrency of a database.
 //!
-//! Without snapshots every call is one moment, and all calls are in one order. With snapshots (see
-//! [`Simulation::snapshots`](super::Simulation::snapshots)) the storage behaves like a database with concurrent writers,
-//! such as PostgreSQL at *read committed*:
+//! Without snapshots every call is atomic, and all calls are in one order. With snapshots (see
+//! [`Simulation::snapshots`](super::Simulation::snapshots)) the storage behaves like a database with concurrent
+//! writers, such as PostgreSQL at *read committed*:
 //!
-//! - Each entry of a commit or a submission is a **transaction** with two moments. When it *begins*, it locks the instances
-//!   that it names, each with its activities and messages, and reads which epochs are members: they may own the items that
-//!   it creates. When it *finishes*, all its effects become visible at once, its messages get their numbers, and its locks
-//!   are released. The seed chooses the time in between, in which other transactions overtake it.
-//! - A **take-over** (of a dead node, or of a node that leaves or joins again) reads which items the epoch owns, waits for
-//!   the locks of their instances, and frees, when it finishes, those of the items that the epoch still owns. It does not
-//!   see items that became visible after it had read.
+//! - Each entry of a commit or a submission is a **transaction** with two moments. When it *begins*, it locks the
+//!   instances that it names, each with its activities and messages, and reads which epochs are members: they may own
+//!   the items that it creates. When it *finishes*, all its effects become visible at once, its messages get their
+//!   numbers, and its locks are released. The seed chooses the time in between, in which other transactions overtake
+//!   it.
+//! - A **take-over** (of a dead node, or of a node that leaves or joins again) reads which items the epoch owns, waits
+//!   for the locks of their instances, and frees, when it finishes, those of the items that the epoch still owns. It
+//!   does not see items that became visible after its read.
 //! - A **request** for work begins with its snapshot, and claims later. A claim skips locked instances; once a lock is
-//!   released, the nodes are told to ask again.
-//! - Reads, renewals, deleting and pruning are one moment, and see finished transactions only.
-//! - A transaction whose process died in between is finished or rolled back, as the seed chooses.
+//!   released, the nodes are signalled to request work again.
+//! - Reads, renewals, deletions and prunes are atomic, and see only finished transactions.
+//! - A transaction whose process crashed in between is finished or rolled back, as the seed chooses.
 //!
 //! Locks are granted in the order of the requests, and a transaction requests them in one order (the epoch, then the
-//! instances by their ids), so that no cycle arises. No other transaction changes an instance while it is locked; therefore
-//! a transaction checks its preconditions and decides by the instances when it finishes.
+//! instances by their ids), so that no cycle arises. No other transaction changes an instance while it is locked;
+//! therefore a transaction checks its preconditions and decides by the instances when it finishes.
 //!
 //! Each of these rules keeps the storage correct, and a [`Flaw`] takes one of them away:
 //!
-//! - The numbers of an instance become visible in ascending order, because a message gets its number under the lock of the
-//!   instance. A number that is taken before, as from a sequence, can become visible after a higher one. A node that has
-//!   read up to the higher one never asks for the lower one.
-//! - A transaction that creates ownership excludes a take-over: it holds a shared lock on the epoch, which a take-over locks
-//!   exclusively before it reads. Otherwise the take-over misses an item that becomes visible later, and the item belongs
-//!   to an ended epoch for ever.
-//! - A claim returns the messages that are visible once it has locked the instance. A single statement returns those of its
-//!   snapshot, which is older than its locks: a message is missing although the answer counts it.
+//! - The numbers of an instance become visible in ascending order, because a message gets its number under the lock of
+//!   the instance. A number that is taken before, as from a sequence, can become visible after a higher one. A node
+//!   that has read up to the higher one never requests the lower one.
+//! - A transaction that creates ownership excludes a take-over: it holds a shared lock on the epoch, which a take-over
+//!   locks exclusively before it reads. Otherwise the take-over misses an item that becomes visible later, and the item
+//!   belongs to an ended epoch forever.
+//! - A claim returns the messages that are visible once it has locked the instance. A single statement returns those of
+//!   its snapshot, which is older than its locks: a message is missing although the answer counts it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +47,7 @@ use crate::provider::*;
 /// The isolation of the calls of the storage from each other.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) enum Isolation {
-    /// Every call is one moment.
+    /// Every call is atomic.
     #[default]
     Linearizable,
     /// Transactions have two moments; the storage has this flaw, or is correct.
@@ -119,20 +120,20 @@ impl Storage {
         Self { memory: MemoryProvider::new(), snapshots }
     }
 
-    /// Returns the finished state, for calls that are one moment.
+    /// Returns the finished state, for atomic calls.
     pub(super) fn visible(&self) -> &MemoryProvider {
         &self.memory
     }
 
     /// Lets transactions that begin from now on finish at once.
-    pub(super) fn calm_down(&self) {
+    pub(super) fn end_faults(&self) {
         if let Some(snapshots) = &self.snapshots {
             snapshots.calm.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Carries out a write for a process, even if the caller is dropped. Calls `apply` to make it visible, unless the write
-    /// is rolled back.
+    /// Carries out a write for a process, even if the caller is dropped. Calls `apply` to make it visible, unless the
+    /// write is rolled back.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         footprint: Footprint,
@@ -155,7 +156,7 @@ impl Storage {
             if has_died() && snapshots.dice().chance(0.5) {
                 snapshots.trace.add(|| format!("the transaction on {:?} is rolled back", footprint.instances));
                 snapshots.released(&memory);
-                return Err(ProviderError::retryable("write", "its process died"));
+                return Err(ProviderError::retryable("write", "its process crashed"));
             }
             let result = apply(&memory, begun);
             snapshots.released(&memory);
@@ -180,7 +181,7 @@ impl Storage {
             return Ok(());
         };
         in_its_own_task(async move {
-            let _no_births = snapshots.epoch(epoch).write_owned().await;
+            let _no_new_items = snapshots.epoch(epoch).write_owned().await;
             let Some(owned) = memory.owned_by(epoch) else {
                 ended();
                 return Ok(());
@@ -263,7 +264,7 @@ impl Snapshots {
     fn new(seed: u64, flaw: Option<Flaw>, trace: Trace) -> Self {
         let mut dice = Dice::new(seed, Stream::Transactions);
         let slow = [0.2, 0.6, 1.0][dice.index(3)];
-        // Clients wait for ten seconds, and several transactions may queue for one instance.
+        // Clients retry for ten seconds, and several transactions may queue for one instance.
         let longest = Duration::from_millis([5, 50, 500][dice.index(3)]);
         Self {
             flaw,
@@ -292,7 +293,7 @@ impl Snapshots {
         pause(length).await;
     }
 
-    /// Excludes a take-over of the epoch for as long as the guard is held. Waits for one that has begun.
+    /// Excludes a take-over of the epoch while the guard is held. Waits for a take-over that has begun.
     async fn exclude_take_over(&self, epoch: Option<Epoch>) -> Option<OwnedRwLockReadGuard<()>> {
         let epoch = epoch.filter(|_| self.flaw != Some(Flaw::BirthDoesNotExcludeTakeOver))?;
         Some(self.epoch(epoch).read_owned().await)
@@ -320,7 +321,8 @@ impl Snapshots {
         instances.keys().cloned().collect()
     }
 
-    /// Tells the nodes to ask again if a claim has skipped a locked instance. Called when locks are released.
+    /// Signals the nodes to request work again if a claim has skipped a locked instance. Called when locks are
+    /// released.
     fn released(&self, memory: &MemoryProvider) {
         if self.skipped.swap(false, Ordering::Relaxed) {
             memory.wakeups().work();

@@ -1,4 +1,4 @@
-//! What all parts of one simulation share.
+//! The state that all parts of one simulation share.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use super::record::Record;
 use super::storage::{Isolation, Storage};
 use crate::clock::{Clock, Timestamp};
 
-/// Who calls the storage: a client of its own, or a node.
+/// The caller of the storage: a client in its own process, or a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Process {
     Client,
@@ -41,13 +41,14 @@ pub(super) struct World {
     activities: Mutex<Dice>,
     record: Mutex<Record>,
     trace: Trace,
-    /// Until when nobody, or one node, reaches the storage.
+    /// The node that cannot reach the storage (`None`: all nodes and clients), and the end of the outage.
     outage: Mutex<(Option<usize>, Instant)>,
-    /// The second that passes, and how many calls there were in it.
+    /// The start of the current second, and the number of calls in it.
     second: Mutex<(Instant, u64)>,
-    /// What nobody could do without a node that goes on: answers of the storage that change something, begun attempts.
+    /// The number of observed steps that only a node which makes progress causes: changes of the storage, begun
+    /// attempts.
     progress: AtomicU64,
-    /// When nodes were polled last, after how much progress, and how many times since there was any.
+    /// The time of the last poll of a node, the progress then, and the number of polls since time or progress changed.
     polls: Mutex<(Instant, u64, u64)>,
     calm: AtomicBool,
     failed: Notify,
@@ -56,27 +57,27 @@ pub(super) struct World {
     crashes: AtomicU64,
 }
 
-/// What goes wrong with one call.
+/// A fault of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It is not carried out.
+    /// The call fails and is not carried out.
     Error,
-    /// It is carried out, and its answer is lost.
+    /// The call is carried out, and its answer is lost.
     LostAnswer,
-    /// It fails, and is carried out later.
+    /// The call fails and is carried out later.
     Late,
     /// Some entries of a commit fail.
     InPart,
-    /// The node dies before it is carried out.
+    /// The node crashes before the call is carried out.
     CrashBefore,
-    /// The node dies once it is carried out.
+    /// The node crashes after the call was carried out.
     CrashAfter,
 }
 
-/// How one call goes.
+/// The delays and the fault of one call.
 #[derive(Default)]
-pub(super) struct Course {
-    /// Whether it may be carried out although its caller has died.
+pub(super) struct CallPlan {
+    /// True if the call may be carried out although its caller has crashed.
     pub(super) writes: bool,
     pub(super) before: Duration,
     pub(super) fault: Option<Fault>,
@@ -84,11 +85,12 @@ pub(super) struct Course {
 }
 
 impl World {
-    /// A run in which nodes die at nearly every call comes to no end.
+    /// The limit of crashes at calls: a run in which nodes crash at nearly every call would not end.
     const MAX_CRASHES: u64 = 30;
-    /// More calls within a second than any sound run makes: something spins.
+    /// The limit of calls within a second. A correct run stays below it, so a node or a client that exceeds it spins.
     const MAX_CALLS: u64 = 20_000;
-    /// More polls of nodes, while time stands still and nothing comes of it, than any sound run makes: something spins.
+    /// The limit of polls of nodes without progress of the run or of time. A correct run stays below it, so a node
+    /// spins.
     const MAX_POLLS: u64 = 10_000;
 
     pub(super) fn new(seed: u64, faults: Faults, isolation: Isolation, traced: bool) -> Arc<Self> {
@@ -120,10 +122,10 @@ impl World {
         self.clock.now()
     }
 
-    /// Nothing goes wrong from now on.
-    pub(super) fn calm_down(&self) {
+    /// Ends all faults.
+    pub(super) fn end_faults(&self) {
         self.calm.store(true, Ordering::Relaxed);
-        self.storage.calm_down();
+        self.storage.end_faults();
     }
 
     pub(super) fn is_calm(&self) -> bool {
@@ -150,13 +152,13 @@ impl World {
         self.crashes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Something is not as was promised: the run ends.
-    pub(super) fn violated(&self, what: impl Into<String>) {
-        self.record().violations.push(what.into());
+    /// Adds a finding, and ends the run.
+    pub(super) fn violated(&self, finding: impl Into<String>) {
+        self.record().violations.push(finding.into());
         self.failed.notify_one();
     }
 
-    /// Waits until something is not as was promised.
+    /// Waits until there is a finding.
     pub(super) async fn failed(&self) {
         loop {
             if !self.record().violations.is_empty() {
@@ -166,12 +168,12 @@ impl World {
         }
     }
 
-    /// Looks at what was recorded in a way that may find violations.
-    pub(super) fn observe(&self, look: impl FnOnce(&mut Record)) {
+    /// Updates the record of the run, which may add findings.
+    pub(super) fn observe(&self, update: impl FnOnce(&mut Record)) {
         self.progress.fetch_add(1, Ordering::Relaxed);
         let mut record = self.record();
         record.latest = self.now() + self.plan.skew;
-        look(&mut record);
+        update(&mut record);
         if !record.violations.is_empty() {
             self.failed.notify_one();
         }
@@ -186,7 +188,7 @@ impl World {
         trace.map(|mut trace| std::mem::take(&mut *trace)).unwrap_or_default()
     }
 
-    /// Cuts one node, or all and the client, off from the storage.
+    /// Cuts one node, or all nodes and clients, off from the storage for a time.
     pub(super) fn cut_off(&self, node: Option<usize>, length: Duration) {
         *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = (node, Instant::now() + length);
     }
@@ -196,13 +198,13 @@ impl World {
         Instant::now() < until && node.is_none_or(|node| process == Process::Node(node))
     }
 
-    /// Decides how a call goes. `writes`: it changes something and has an id or a number, so
-    /// that it may be carried out late.
-    pub(super) fn course(&self, process: Process, writes: bool, in_part: bool) -> Course {
+    /// Plans a call. `writes`: it changes something and has an id or a number, so that it may be carried out late.
+    /// `in_part`: some of its entries may fail.
+    pub(super) fn plan_call(&self, process: Process, writes: bool, in_part: bool) -> CallPlan {
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.look_for_spinning();
+        self.check_call_rate();
         if self.is_calm() {
-            return Course::default();
+            return CallPlan::default();
         }
         let plan = &self.plan;
         let mut dice = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,10 +228,10 @@ impl World {
             None
         };
         self.faults.fetch_add(u64::from(fault.is_some()), Ordering::Relaxed);
-        Course { writes, before, fault, after }
+        CallPlan { writes, before, fault, after }
     }
 
-    /// A node is polled.
+    /// Counts a poll of a node, and reports nodes that spin.
     pub(super) fn polled(&self, node: usize) {
         let mut polls = self.polls.lock().unwrap_or_else(PoisonError::into_inner);
         let (time, progress) = (Instant::now(), self.progress.load(Ordering::Relaxed));
@@ -239,13 +241,12 @@ impl World {
         polls.2 += 1;
         if polls.2 == Self::MAX_POLLS {
             drop(polls);
-            self.violated(format!(
-                "nodes were polled 10,000 times, node {node} last, and nothing came of it: one spins"
-            ));
+            self.violated(format!("nodes were polled 10,000 times without progress, node {node} last: a node spins"));
         }
     }
 
-    fn look_for_spinning(&self) {
+    /// Counts a call, and reports a rate of calls that no correct run has.
+    fn check_call_rate(&self) {
         let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
         if second.0.elapsed() >= Duration::from_secs(1) {
             *second = (Instant::now(), 0);
@@ -253,30 +254,30 @@ impl World {
         second.1 += 1;
         if second.1 == Self::MAX_CALLS {
             drop(second);
-            self.violated("the storage was called 20,000 times within a second: something spins");
+            self.violated("the storage was called 20,000 times within a second: a node or a client spins");
         }
     }
 
-    /// How long something takes beside a call: a signal, a call that is late.
+    /// Returns the delay of a signal, or of a call that is carried out late.
     pub(super) fn delay(&self) -> Duration {
         let mut dice = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let delayed = !self.is_calm() && dice.chance(self.plan.delay);
         if delayed { dice.up_to(self.plan.longest_delay) } else { Duration::ZERO }
     }
 
-    /// How long an activity takes.
+    /// Returns the time that an activity takes.
     pub(super) fn activity_time(&self) -> Duration {
         let mut dice = self.activities.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_calm() || dice.chance(0.3) { Duration::ZERO } else { dice.up_to(self.plan.longest_activity) }
     }
 
-    /// Whether something with this chance is so.
+    /// Returns true with the given probability.
     pub(super) fn chance(&self, probability: f64) -> bool {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).chance(probability)
     }
 }
 
-/// The trace of a run, a line for each event, if one is asked for. Clones share it.
+/// The trace of a run, with a line for each event. Empty if tracing is off. Clones share it.
 #[derive(Clone)]
 pub(super) struct Trace {
     clock: WallClock,
@@ -293,7 +294,7 @@ impl Trace {
     }
 }
 
-/// Waits; without a pause where there is nothing to wait for.
+/// Waits for a time. A wait of zero does not yield to other tasks.
 pub(super) async fn pause(length: Duration) {
     if !length.is_zero() {
         tokio::time::sleep(length).await;

@@ -1,4 +1,4 @@
-//! Activities: an outcome in a history is what an attempt came to, and no attempt was made that the policy does not allow.
+//! Checks activities: an outcome in a history is that of an attempt, and no attempt exceeds the retry policy.
 
 use super::{Ended, Stored};
 use crate::history::{Decision, EventKind, Failure, Input};
@@ -18,14 +18,16 @@ pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
                     let most = activity.options.retry.as_ref().map_or(Some(1), |policy| policy.max_attempts);
                     let attempts = record.attempts.get(&id(activity.call)).map_or(&[][..], Vec::as_slice);
                     let beyond = attempts.iter().find(|a| most.is_some_and(|most| a.attempt > most));
-                    found.extend(beyond.map(|a| format!("{}: attempt {} was made", id(activity.call), a.attempt)));
+                    found.extend(beyond.map(|a| {
+                        format!("{}: attempt {} was made, beyond its retry policy", id(activity.call), a.attempt)
+                    }));
                     continue;
                 }
                 _ => continue,
             };
             let attempts = record.attempts.get(&id(call)).map_or(&[][..], Vec::as_slice);
             if !attempts.iter().any(|attempt| attempt.ended.as_ref() == Some(&outcome)) {
-                found.push(format!("{}: its outcome is that of no attempt", id(call)));
+                found.push(format!("{}: its outcome is not that of any attempt", id(call)));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Each history by itself.
+//! Checks each history on its own.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ fn order(events: &[Event]) -> Vec<String> {
         wrong.push("its events are not numbered from 1 without gaps".to_owned());
     }
     if !events.is_sorted_by_key(|event| event.time) {
-        wrong.push("time runs backwards in it".to_owned());
+        wrong.push("its times are not in ascending order".to_owned());
     }
     let starts = events.iter().filter(|event| matches!(event.kind, EventKind::Input(Input::Started(_)))).count();
     if starts > 1 || (starts == 0) != started(events).is_none() {
@@ -30,7 +30,7 @@ fn order(events: &[Event]) -> Vec<String> {
     wrong
 }
 
-/// Every call is scheduled at most once and ends at most once, timers not before they are due.
+/// Checks that every call is scheduled at most once and ends at most once, and that no timer fires early.
 fn calls(events: &[Event]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut open: BTreeMap<CallId, Option<Timestamp>> = BTreeMap::new();
@@ -64,7 +64,7 @@ fn calls(events: &[Event]) -> Vec<String> {
     wrong
 }
 
-/// It ends once, as its instance says.
+/// Checks that a history ends once, with the status of its instance.
 fn end(stored: &Stored, id: &ExecutionId, events: &[Event]) -> Vec<String> {
     let terminal = |event: &&Event| matches!(&event.kind, EventKind::Decision(decision) if decision.is_terminal());
     let ends: Vec<_> = events.iter().filter(terminal).collect();
@@ -72,7 +72,7 @@ fn end(stored: &Stored, id: &ExecutionId, events: &[Event]) -> Vec<String> {
     let [end] = ends[..] else { return vec![format!("it ends {} times: {last:?}", ends.len())] };
     let mut wrong = Vec::new();
     if last != Some(end) {
-        wrong.push("it goes on after its end".to_owned());
+        wrong.push("it continues after its end".to_owned());
     }
     let status = match &end.kind {
         EventKind::Decision(Decision::Completed) => Some(InstanceStatus::Completed),

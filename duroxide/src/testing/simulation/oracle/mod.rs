@@ -1,8 +1,8 @@
-//! What must hold once all has come to its end, whatever went wrong.
+//! The checks of the stored state at the end of a run.
 
 mod activities;
-mod carried;
-mod families;
+mod children;
+mod continue_as_new;
 mod histories;
 
 use std::collections::BTreeMap;
@@ -16,21 +16,21 @@ use crate::provider::{Admin, Filter, InstanceRecord, Page, Provider, ProviderErr
 use crate::registry::{Kind, Registry};
 use crate::replay::Remains;
 
-/// One execution, as it is stored.
+/// A stored execution, which has ended.
 struct Ended {
     events: Vec<Event>,
-    /// What it left, by a replay of its history.
+    /// The unread inputs that a replay of its history leaves.
     remains: Remains,
 }
 
-/// What is stored.
+/// The stored state.
 #[derive(Default)]
 struct Stored {
     instances: BTreeMap<InstanceId, InstanceRecord>,
     executions: BTreeMap<ExecutionId, Ended>,
 }
 
-/// Compares what is stored with what was promised.
+/// Checks the stored state against the record of the run and the guarantees of the library.
 pub(super) async fn check(world: &Arc<World>, registry: &Registry) -> Result<Vec<String>, ProviderError> {
     let mut found = Vec::new();
     let instances = all_instances(world).await?;
@@ -40,7 +40,7 @@ pub(super) async fn check(world: &Arc<World>, registry: &Registry) -> Result<Vec
     for id in world.storage.visible().all_executions() {
         let rows = all_events(world, &id).await?;
         if world.record().histories.get(&id).is_none_or(|committed| *committed != rows) {
-            found.push(format!("{id}: its history is not what was committed"));
+            found.push(format!("{id}: its history differs from the committed events"));
         }
         let events: Result<Vec<Event>, _> = rows.into_iter().map(Event::try_from).collect();
         match events.map_err(|e| e.to_string()).and_then(|events| ended(registry, &id, events)) {
@@ -49,13 +49,13 @@ pub(super) async fn check(world: &Arc<World>, registry: &Registry) -> Result<Vec
         }
     }
     histories::check(&stored, &mut found);
-    carried::check(&stored, &world.record(), &mut found);
-    families::check(&stored, &world.record(), &mut found);
+    continue_as_new::check(&stored, &world.record(), &mut found);
+    children::check(&stored, &world.record(), &mut found);
     activities::check(&stored, &world.record(), &mut found);
     Ok(found)
 }
 
-/// All instances, with their outcomes.
+/// Returns all instances, with their outcomes.
 pub(super) async fn all_instances(world: &World) -> Result<BTreeMap<InstanceId, InstanceRecord>, ProviderError> {
     let mut instances = BTreeMap::new();
     let mut page = Page::new(1_000);
@@ -84,11 +84,11 @@ async fn all_events(world: &World, id: &ExecutionId) -> Result<Vec<crate::provid
     }
 }
 
-/// Replays a history.
+/// Replays the history of an execution that has ended.
 fn ended(registry: &Registry, id: &ExecutionId, events: Vec<Event>) -> Result<Ended, String> {
     let terminated = |event: &Event| matches!(event.kind, EventKind::Decision(Decision::Terminated { .. }));
     if started(&events).is_none() && events.iter().all(terminated) {
-        // It was ended from outside before its first turn.
+        // It was terminated before its first turn.
         return Ok(Ended { events, remains: Remains::default() });
     }
     let without_states = |entry: &crate::registry::Entry| entry.kind() == Kind::Orchestration;
@@ -108,7 +108,7 @@ fn started(events: &[Event]) -> Option<&Started> {
 fn every_instance_is_there_and_ended(record: &Record, stored: &Stored, found: &mut Vec<String>) {
     for (id, seen) in &record.instances {
         match stored.instances.get(id) {
-            None => found.push(format!("{id}: it was started, and is gone")),
+            None => found.push(format!("{id}: it was started, and does not exist")),
             Some(there) if !there.status.is_finished() => found.push(format!("{id}: it is {}", there.status)),
             Some(there) if there.status != seen.status => {
                 found.push(format!("{id}: it is {}, and was committed as {}", there.status, seen.status));
@@ -117,7 +117,7 @@ fn every_instance_is_there_and_ended(record: &Record, stored: &Stored, found: &m
         }
     }
     let unknown = stored.instances.keys().filter(|id| !record.instances.contains_key(*id));
-    found.extend(unknown.map(|id| format!("{id}: nobody has started it")));
+    found.extend(unknown.map(|id| format!("{id}: it was never started")));
 }
 
 pub(super) fn nothing_is_left(world: &World, found: &mut Vec<String>) {
@@ -127,7 +127,7 @@ pub(super) fn nothing_is_left(world: &World, found: &mut Vec<String>) {
     found.extend(orphans(world));
 }
 
-/// Findings: items whose owner is no member, so that no node runs them and no take-over frees them.
+/// Returns a finding for each item whose owner is no member, so that no node runs it and no take-over frees it.
 pub(super) fn orphans(world: &World) -> impl Iterator<Item = String> + use<> {
     let orphans = world.storage.visible().orphans().into_iter();
     orphans.map(|(item, epoch)| format!("{item} is orphaned: it belongs to epoch {epoch}, which has ended"))

@@ -1,4 +1,5 @@
-//! The place of one node: it runs there, dies, and comes back as another life of itself.
+//! The host of one node: it runs the node, and starts it again after a crash or a shutdown, each time as a new
+//! incarnation.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,85 +15,87 @@ use crate::client::Client;
 use crate::provider::Layered;
 use crate::runtime::{Runtime, RuntimeOptions};
 
-pub(super) struct Place {
+pub(super) struct Host {
     world: Arc<World>,
     setup: Setup,
     number: usize,
     clock: WallClock,
-    /// A std mutex: held for a moment, never across an await.
-    life: Mutex<Life>,
+    /// A std mutex: held for a few instructions, never across an await.
+    incarnation: Mutex<Incarnation>,
     orders: mpsc::UnboundedSender<Order>,
 }
 
-/// What runs at the place now.
-struct Life {
+/// The current run of the node, from a start to its crash or shutdown.
+struct Incarnation {
     connection: Connection,
     client: Option<Client>,
 }
 
-/// What a node is told to do.
+/// An order to a host.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Order {
     Restart(Duration),
-    /// If it is down, it comes back now.
-    BeThere,
+    /// Starts the node now if it is down.
+    EnsureRunning,
 }
 
-impl Place {
+impl Host {
     pub(super) fn open(world: &Arc<World>, setup: &Setup, number: usize, clock: WallClock) -> Arc<Self> {
         let (orders, inbox) = mpsc::unbounded_channel();
-        let life = Mutex::new(Life { connection: Connection::new(world, Process::Node(number)), client: None });
-        let place = Arc::new(Self { world: world.clone(), setup: setup.clone(), number, clock, life, orders });
-        tokio::spawn(place.clone().live(inbox));
-        place
+        let incarnation =
+            Mutex::new(Incarnation { connection: Connection::new(world, Process::Node(number)), client: None });
+        let host = Arc::new(Self { world: world.clone(), setup: setup.clone(), number, clock, incarnation, orders });
+        tokio::spawn(host.clone().run_node(inbox));
+        host
     }
 
     pub(super) fn order(&self, order: Order) {
-        // The place is kept for as long as the simulation runs.
+        // The receiver lives as long as the simulation, so sending cannot fail before its end.
         let _ = self.orders.send(order);
     }
 
     pub(super) fn connection(&self) -> Connection {
-        self.life().connection.clone()
+        self.incarnation().connection.clone()
     }
 
-    /// A client in the process of the node, while it runs.
+    /// Returns a client in the process of the node, if the node runs.
     pub(super) fn client(&self) -> Option<Client> {
-        self.life().client.clone()
+        self.incarnation().client.clone()
     }
 
     pub(super) fn clock(&self) -> &WallClock {
         &self.clock
     }
 
-    fn life(&self) -> MutexGuard<'_, Life> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    fn incarnation(&self) -> MutexGuard<'_, Incarnation> {
+        self.incarnation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn live(self: Arc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
+    /// Runs one incarnation of the node after another, until the simulation ends.
+    async fn run_node(self: Arc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) {
         loop {
             let connection = Connection::new(&self.world, Process::Node(self.number));
-            *self.life() = Life { connection: connection.clone(), client: None };
+            *self.incarnation() = Incarnation { connection: connection.clone(), client: None };
             let down = tokio::select! {
                 biased;
                 () = connection.died() => self.time_down(),
                 down = self.run(&connection, &mut orders) => down,
             };
-            self.life().client = None;
+            self.incarnation().client = None;
             if connection.is_dead() {
-                self.bury(&connection);
+                self.expire_lease(&connection);
             }
-            let back = async { while !matches!(orders.recv().await, Some(Order::BeThere) | None) {} };
+            let back = async { while !matches!(orders.recv().await, Some(Order::EnsureRunning) | None) {} };
             tokio::select! { biased; () = back => {}, () = pause(down) => {} }
         }
     }
 
-    /// Runs a node until it is shut down, and tells for how long it is to stay away.
+    /// Runs the node until it is shut down, and returns the time that it stays down.
     async fn run(&self, connection: &Connection, orders: &mut mpsc::UnboundedReceiver<Order>) -> Duration {
         let builder = (self.setup.builder)(Runtime::builder().options(self.options()), self.number);
         let builder = builder.map_registry(|registry| {
             let registry = (self.setup.mocks)(registry);
-            registry.map_activities(|code| activity::watched(code, &self.world, connection))
+            registry.map_activities(|code| activity::recorded(code, &self.world, connection))
         });
         let (world, number) = (self.world.clone(), self.number);
         let builder = builder.provider(Layered(connection.clone())).clock(self.clock.clone());
@@ -105,8 +108,8 @@ impl Place {
                 return Duration::MAX;
             }
         };
-        self.life().client = Some(runtime.client());
-        let running = Running { runtime: Some(runtime), place: self, connection };
+        self.incarnation().client = Some(runtime.client());
+        let running = Running { runtime: Some(runtime), host: self, connection };
         loop {
             match orders.recv().await {
                 Some(Order::Restart(down)) => {
@@ -114,7 +117,7 @@ impl Place {
                     running.shut_down().await;
                     return down;
                 }
-                Some(Order::BeThere) => {}
+                Some(Order::EnsureRunning) => {}
                 None => std::future::pending().await,
             }
         }
@@ -132,31 +135,31 @@ impl Place {
         if self.world.is_calm() { Duration::ZERO } else { self.world.delay() * 4 }
     }
 
-    /// Others notice, at once or after a while, that a node is dead.
-    fn bury(&self, connection: &Connection) {
+    /// Frees the items of a crashed node, at once or after a delay, as if its lease had expired.
+    fn expire_lease(&self, connection: &Connection) {
         let (world, connection) = (self.world.clone(), connection.clone());
-        let unnoticed = if world.chance(0.5) { Duration::ZERO } else { world.delay() * 4 };
+        let delay = if world.chance(0.5) { Duration::ZERO } else { world.delay() * 4 };
         tokio::spawn(async move {
-            pause(unnoticed).await;
+            pause(delay).await;
             take_over(&world, &connection).await;
         });
     }
 }
 
-/// A runtime that is dropped, as when its process is killed, unless it is shut down.
+/// A running runtime. Unless it is shut down, it is dropped, as if its process had been killed.
 struct Running<'a> {
     runtime: Option<Runtime>,
-    place: &'a Place,
+    host: &'a Host,
     connection: &'a Connection,
 }
 
 impl Running<'_> {
     async fn shut_down(mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // It has no errors at present.
+            // The shutdown has no errors at present.
             let _ = runtime.shutdown().await;
-            // It may not have reached the storage with its last call; then it is found to be gone.
-            take_over(&self.place.world, self.connection).await;
+            // Its call to leave may have failed; then its lease expires.
+            take_over(&self.host.world, self.connection).await;
         }
     }
 }
@@ -164,16 +167,17 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if self.runtime.as_ref().is_some_and(Runtime::has_ended) {
-            self.place.world.violated(format!("node {} has ended by itself: it panicked", self.place.number));
+            self.host.world.violated(format!("node {} has ended without a shutdown: it panicked", self.host.number));
         }
     }
 }
 
-/// What the lives of a node have owned, under any epoch, is free for others.
+/// Frees the items that this incarnation of a node owns under any of its epochs, so that other nodes can claim them.
 pub(super) async fn take_over(world: &Arc<World>, connection: &Connection) {
     for epoch in connection.epochs() {
         let observed = world.clone();
-        // It fails only when the simulation is over.
-        let _ = world.storage.take_over(epoch, true, move || observed.observe(|record| record.gone(epoch))).await;
+        // It fails only at the end of the simulation.
+        let _ =
+            world.storage.take_over(epoch, true, move || observed.observe(|record| record.epoch_ended(epoch))).await;
     }
 }

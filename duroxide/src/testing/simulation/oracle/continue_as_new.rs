@@ -1,4 +1,5 @@
-//! What goes on when an execution continues as new: its input, and all that it was sent and has not read.
+//! Checks continue-as-new: the next execution receives the input, and the unread events and cancel request, in their
+//! order.
 
 use super::{Ended, Stored};
 use crate::history::{Decision, Event, EventKind, Input};
@@ -7,7 +8,7 @@ use crate::payload::Payload;
 use crate::replay::Unread;
 use crate::testing::simulation::record::Record;
 
-/// Something that is carried over: the name of an event, or none for a cancel; and its content.
+/// An input that is carried over: the name of an event, or `None` for a request to cancel; and its content.
 type Carried = (Option<String>, Unread);
 
 pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
@@ -23,7 +24,7 @@ fn before(id: &ExecutionId) -> ExecutionId {
     ExecutionId { number: id.number.saturating_sub(1), ..id.clone() }
 }
 
-/// Follows an instance from one execution to the next.
+/// Follows an instance from one execution to the next, and compares the inputs of each with those carried over to it.
 fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ended: &'a Ended, found: &mut Vec<String>) {
     let mut waiting: Vec<Carried> = Vec::new();
     loop {
@@ -36,23 +37,23 @@ fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ende
             if record.pruned.contains(&id) {
                 return;
             }
-            return found.push(format!("{id}: the execution before it has continued as new, and it is not there"));
+            return found.push(format!("{id}: the execution before it has continued as new, and it does not exist"));
         };
         let cancel = ended.remains.cancel.iter().map(|_| (None, no_content()));
         let unread = ended.remains.unread.iter().map(|(name, event)| (Some(name.clone()), event.clone()));
         waiting = cancel.chain(unread).chain(waiting).collect();
         let inputs: Vec<&Event> = next.events.iter().filter(|e| matches!(e.kind, EventKind::Input(_))).collect();
         let Some((start, inputs)) = inputs.split_first() else {
-            // It was ended from outside before its first turn.
+            // It was terminated before its first turn.
             return;
         };
         if start.payload != last.payload {
-            found.push(format!("{id}: it has another input than it was continued with"));
+            found.push(format!("{id}: its input differs from that of the continue-as-new"));
         }
         let read = waiting.len().min(inputs.len());
         for (expected, input) in waiting.iter().zip(inputs) {
             if carried(input).as_ref() != Some(expected) {
-                let name = expected.0.as_deref().unwrap_or("a cancel");
+                let name = expected.0.as_deref().unwrap_or("a request to cancel");
                 return found
                     .push(format!("{id}: {name} of the execution before it should come first: {:?}", input.kind));
             }

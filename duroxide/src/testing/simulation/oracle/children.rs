@@ -1,4 +1,5 @@
-//! Parents and children: what a parent knows of a child is so, and no child outlives a parent that wants it closed.
+//! Checks parents and children: a parent has the right outcome of a child, and no child outlives a parent that closes
+//! it.
 
 use super::{Ended, Stored};
 use crate::history::{ChildScheduled, ClosePolicy, Decision, Event, EventKind, Failure, Input};
@@ -13,13 +14,14 @@ pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
             _ => None,
         });
         for (scheduled, child) in children {
-            let wrong = one(stored, record, id, parent, scheduled, child);
+            let wrong = check_child(stored, record, id, parent, scheduled, child);
             found.extend(wrong.map(|wrong| format!("{id}: call {}, child {}: {wrong}", child.call, child.instance)));
         }
     }
 }
 
-fn one(
+/// Returns the finding for one child of a parent, if any.
+fn check_child(
     stored: &Stored,
     seen: &Record,
     id: &ExecutionId,
@@ -38,36 +40,36 @@ fn one(
     };
     let end = parent.events.iter().find(of_call);
     match end.map(|event| &event.kind) {
-        // What a client has removed since tells nothing any more.
+        // A client has removed the child, so its outcome can no longer be compared.
         Some(EventKind::Input(_)) if seen.removed.contains(&child.instance) => None,
         Some(EventKind::Input(Input::StartAccepted { .. })) => {
-            record.is_none().then(|| "the parent knows that it was started, and it is not there".to_owned())
+            record.is_none().then(|| "the parent has recorded its start, and it does not exist".to_owned())
         }
         Some(EventKind::Input(Input::StartRejected { .. })) => {
-            is_ours.then(|| "it was started, and refused".to_owned())
+            is_ours.then(|| "it was started, and the parent has recorded a refused start".to_owned())
         }
         Some(EventKind::Input(input)) => {
             let outcome = record.filter(|_| is_ours).and_then(|record| record.outcome.clone());
             let Some(outcome) = outcome.and_then(|row| Event::try_from(row).ok()) else {
-                return Some("the parent has an outcome of it, and it has none".to_owned());
+                return Some("the parent has recorded an outcome of it, and it has none".to_owned());
             };
-            let same = agree(input, &outcome) && end.is_some_and(|event| event.payload == outcome.payload);
-            (!same).then(|| format!("the parent has {input:?}, its own end is {:?}", outcome.kind))
+            let agrees = agree(input, &outcome) && end.is_some_and(|event| event.payload == outcome.payload);
+            (!agrees).then(|| format!("the parent has recorded {input:?}, and its own end is {:?}", outcome.kind))
         }
         Some(EventKind::Decision(_)) | None if child.detached || child.close == ClosePolicy::Abandon => None,
         _ => {
             let closed = end.or(parent.events.last()).unwrap_or(scheduled);
-            // What was taken back before it came to be is not ours.
+            // A call that was dropped before its child was created has no child.
             let orphan = is_ours && is_orphan(stored, seen, seen.turn_of(id, closed.id), child);
-            orphan.then(|| "its parent has ended, and it was not told".to_owned())
+            orphan.then(|| "its parent has ended, and it was not closed".to_owned())
         }
     }
 }
 
-/// Whether what a parent was told is how the child ended.
-fn agree(told: &Input, end: &Event) -> bool {
+/// Returns true if the outcome that the parent has recorded is the end of the child.
+fn agree(recorded: &Input, end: &Event) -> bool {
     let EventKind::Decision(end) = &end.kind else { return false };
-    match (told, end) {
+    match (recorded, end) {
         (Input::ChildCompleted { .. }, Decision::Completed) => true,
         (Input::ChildFailed { failure, .. }, Decision::Failed { failure: own }) => failure == own,
         (Input::ChildFailed { failure: Failure::Cancelled { reason }, .. }, Decision::Cancelled { reason: own }) => {
@@ -80,13 +82,14 @@ fn agree(told: &Input, end: &Event) -> bool {
     }
 }
 
-/// Whether a child was neither told that it is to be closed, in the given turn of its parent, nor has ended before.
+/// Returns true if a child received no request to close, was not terminated, and had not finished before its parent
+/// closed it in the turn `closed`.
 fn is_orphan(stored: &Stored, record: &Record, closed: Option<u64>, child: &ChildScheduled) -> bool {
     let executions = stored.executions.iter().filter(|(id, _)| id.instance == child.instance);
-    let told = executions.flat_map(|(_, ended)| &ended.events).any(is_close);
+    let requested = executions.flat_map(|(_, ended)| &ended.events).any(is_close);
     let Some(seen) = record.instances.get(&child.instance) else { return false };
-    let by_an_operator = seen.status == InstanceStatus::Terminated;
-    !(told || by_an_operator || seen.unread_close || seen.ended < closed)
+    let terminated = seen.status == InstanceStatus::Terminated;
+    !(requested || terminated || seen.unread_close || seen.ended < closed)
 }
 
 fn is_close(event: &Event) -> bool {
