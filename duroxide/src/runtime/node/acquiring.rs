@@ -23,6 +23,12 @@ pub(super) struct Acquiring {
     asking: bool,
     /// True if the provider may have activities for which there was no permit.
     saturated: bool,
+    /// True if the provider may have instances for which there was no room.
+    full: bool,
+    /// The most instances that the request under way may claim.
+    room: usize,
+    /// The number of histories that are being read.
+    histories: usize,
     /// Instances that the next request asks for by name.
     load: BTreeSet<InstanceId>,
     /// Instances whose live copies miss messages.
@@ -45,8 +51,8 @@ pub(super) struct Acquiring {
 }
 
 impl Acquiring {
-    /// The most instances of one claim: the next request finds more.
-    const INSTANCES: usize = 256;
+    /// The most turns that are due here while instances are claimed. More would wait here instead of on a node that has time.
+    const QUEUE: usize = 64;
     /// How long nothing is claimed beside a quarantined item. It is limited, since the item may be innocent, and long.
     const ALONE: Duration = Duration::from_secs(1);
 
@@ -57,6 +63,9 @@ impl Acquiring {
             next_due: None,
             asking: false,
             saturated: false,
+            full: false,
+            room: 0,
+            histories: 0,
             load: BTreeSet::new(),
             gaps: BTreeSet::new(),
             loading: BTreeMap::new(),
@@ -94,6 +103,16 @@ impl Acquiring {
         }
     }
 
+    /// A history is about to be read.
+    pub(super) fn history_is_read(&mut self) {
+        self.histories += 1;
+    }
+
+    /// A history was read. It may have been requested under an earlier lease.
+    pub(super) fn history_was_read(&mut self) {
+        self.histories = self.histories.saturating_sub(1);
+    }
+
     /// An activity has released its permit: another may have it.
     fn place_is_free(&mut self) {
         self.wanted |= self.saturated;
@@ -104,6 +123,9 @@ impl Node {
     pub(super) fn acquire_if_wanted(&mut self) {
         if self.places.have_become_free() {
             self.acquiring.place_is_free();
+        }
+        if self.acquiring.full && self.room() > 0 {
+            self.acquiring.wanted = true;
         }
         for instance in std::mem::take(&mut self.acquiring.gaps) {
             if self.slots.get(&instance).is_some_and(Slot::has_gap) {
@@ -124,6 +146,13 @@ impl Node {
         self.ask(async move { acquire(&shared, &lease, want).await });
     }
 
+    /// Returns how many more instances may be claimed, so that the queue of turns stays short: none rather than a few, since a
+    /// claim costs a commit.
+    fn room(&self) -> usize {
+        let room = Acquiring::QUEUE.saturating_sub(self.turns + self.ready.len() + self.acquiring.histories);
+        if room < Acquiring::QUEUE / 2 { 0 } else { room }
+    }
+
     fn want(&mut self) -> Want {
         let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
         let heard = |instance: &InstanceId| self.slots.get(instance).map(Slot::heard);
@@ -133,6 +162,8 @@ impl Node {
         let closed = self.draining.is_some() || !alone;
         let mut groups = Vec::new();
         self.acquiring.saturated = false;
+        self.acquiring.room = if closed { 0 } else { self.room() };
+        self.acquiring.full = !closed && self.acquiring.room == 0;
         self.acquiring.asked = self.doubts.question();
         for (kind, names) in self.acquiring.activities.iter().enumerate() {
             let limit = if closed { 0 } else { limits[kind].saturating_sub(self.places.taken(kind)) };
@@ -144,7 +175,7 @@ impl Node {
         let load = self.acquiring.loading.iter();
         Want {
             orchestrations: self.acquiring.orchestrations.clone(),
-            instances: if closed { 0 } else { Acquiring::INSTANCES },
+            instances: self.acquiring.room,
             activities: groups,
             tags: self.shared.tags.clone(),
             load: load.map(|(instance, heard)| Load { instance: instance.clone(), heard: *heard }).collect(),
@@ -170,7 +201,7 @@ impl Node {
         if let Some(due) = acquired.next_due.filter(|_| !more) {
             self.acquiring.due_at(due);
         }
-        self.acquiring.wanted |= acquired.instances.len() >= Acquiring::INSTANCES;
+        self.acquiring.full |= self.acquiring.room > 0 && acquired.instances.len() >= self.acquiring.room;
         if let Some(instance) = quarantined(&acquired) {
             self.acquiring.quarantined = Some((instance.clone(), now + Acquiring::ALONE));
         }

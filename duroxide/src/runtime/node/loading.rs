@@ -31,11 +31,13 @@ impl Node {
         let replay = Replay::new(self.new_execution(slot.execution.clone(), slot.generation, entry.function.clone()));
         let loading = Loading { shared: self.shared.clone(), pool: self.pool.clone(), name: slot.name.clone() };
         let (instance, generation) = (instance.clone(), slot.generation);
+        self.acquiring.history_is_read();
         self.ask(async move { Answer::History(instance, generation, loading.run(replay, first).await) });
     }
 
     /// A history was read: the first turn replays what is left of it.
     pub(super) fn loaded(&mut self, instance: &InstanceId, generation: u64, loaded: Result<Loaded, Fault>) {
+        self.acquiring.history_was_read();
         let Some(slot) = self.slots.get_mut(instance).filter(|slot| slot.generation == generation) else { return };
         slot.state = SlotState::Busy;
         match loaded {
