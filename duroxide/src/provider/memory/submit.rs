@@ -46,7 +46,7 @@ impl State {
         Ok(submitted(placement, start.into()))
     }
 
-    /// Returns the answer to a request that has stored no new message, so that it has no number.
+    /// Returns the answer to a request that has stored no new message and so has no message number.
     fn unnumbered(&self, id: &InstanceId, written: bool) -> Submitted {
         let instance = self.instances.get(id);
         let (owner, identity) = (instance.and_then(|instance| instance.owner), instance.map(Instance::identity));
