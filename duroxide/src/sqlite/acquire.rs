@@ -19,13 +19,13 @@ use crate::provider::{
 pub(super) struct Found {
     pub(super) acquired: Acquired,
     pub(super) claims: Claims,
-    /// True if [`forget`] has rows to delete.
-    pub(super) forget: bool,
+    /// True if [`delete_acknowledged`] has rows to delete.
+    pub(super) has_acknowledged: bool,
 }
 
 /// Deletes the mail and the cancellations that the node has acknowledged, and the mail of instances that it no longer
 /// owns: a later claim of such an instance returns all its messages.
-pub(super) fn forget(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::Result<()> {
+pub(super) fn delete_acknowledged(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::Result<()> {
     let epoch = int(lease.epoch.0);
     for Heard { instance, identity, number } in &want.heard {
         let delete = "DELETE FROM duroxide_mail WHERE owner = ?1 AND upto <= ?4
@@ -49,13 +49,13 @@ pub(super) fn find_work(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Resu
     let epoch = int(lease.epoch.0);
     let find = "SELECT claim FROM duroxide_nodes WHERE epoch = ?1";
     let Some(last_claim) = sql.row(find, [epoch], |row| natural(row, 0))? else {
-        return Ok(Found { acquired, claims, forget: false });
+        return Ok(Found { acquired, claims, has_acknowledged: false });
     };
-    let mut forget = false;
+    let mut has_acknowledged = false;
     acquired.cancelled = cancelled(sql, epoch)?;
     acquired.cancelled.retain(|id| {
         let known = want.cancelled.contains(id);
-        forget |= known;
+        has_acknowledged |= known;
         !known
     });
     for Load { instance: id, heard } in &want.load {
@@ -66,11 +66,11 @@ pub(super) fn find_work(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Resu
     }
     for (seq, upto) in mail(sql, epoch)? {
         let Some(found) = instance(sql, seq, epoch, None, false)? else {
-            forget = true;
+            has_acknowledged = true;
             continue;
         };
         let heard = want.heard.iter().any(|heard| heard.covers(&found.execution, upto));
-        forget |= heard;
+        has_acknowledged |= heard;
         let asked = want.load.iter().any(|load| load.instance == found.execution.instance);
         if !heard && !asked {
             acquired.instances.push(found);
@@ -86,7 +86,7 @@ pub(super) fn find_work(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Resu
         acquired.claim = last_claim;
         acquired.next_due = Some(want.now);
     }
-    Ok(Found { acquired, claims, forget })
+    Ok(Found { acquired, claims, has_acknowledged })
 }
 
 fn cancelled(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<ActivityId>> {
