@@ -181,10 +181,10 @@ impl Handle {
         self.shared.observe_time(want.now);
         let (now, want) = (want.now, Arc::new(want));
         let (last, request) = (want.claim, want.clone());
-        let Found { mut acquired, mut claims, forget } =
+        let Found { mut acquired, mut claims, has_acknowledged } =
             self.readers.read(OPERATION, move |sql| acquire::find_work(sql, &lease, &request)).await?;
-        if forget {
-            self.write_one(OPERATION, move |tx| Ok(acquire::forget(tx, &lease, &want)?)).await?;
+        if has_acknowledged {
+            self.write_one(OPERATION, move |tx| Ok(acquire::delete_acknowledged(tx, &lease, &want)?)).await?;
         }
         if claims.is_empty() {
             return Ok(acquired);
@@ -260,9 +260,9 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(port) = self.shared.port() {
-            let forget: fn(&mut Tx<'_>, &u16) -> Plain<usize> =
+            let unregister: fn(&mut Tx<'_>, &u16) -> Plain<usize> =
                 |tx, port| Ok(tx.sql.run("DELETE FROM duroxide_listeners WHERE port = ?1", [port])?);
-            let (job, _): (Box<dyn Job>, _) = Group::job(vec![port], forget);
+            let (job, _): (Box<dyn Job>, _) = Group::job(vec![port], unregister);
             let _ = self.writer.send(Message::Job(job));
         }
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
