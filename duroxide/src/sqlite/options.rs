@@ -9,7 +9,7 @@ use super::fault::open_error;
 use super::sql::Sql;
 use crate::provider::ProviderError;
 
-/// The events that an acknowledged write survives.
+/// The failures that an acknowledged write survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
@@ -25,7 +25,7 @@ pub enum Durability {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteOptions {
-    /// The events that an acknowledged write survives. Default: [`Durability::Full`].
+    /// The failures that an acknowledged write survives. Default: [`Durability::Full`].
     pub durability: Durability,
     /// The time to wait for another process that holds the write lock, before an operation fails with a retryable
     /// error. Default: 5 s.
@@ -87,7 +87,7 @@ impl SqliteOptions {
     }
 
     /// Sets a function that is called at every moment of the writer thread, for tests of crashes (feature `testing`).
-    /// The thread waits until it returns; it may end the process.
+    /// The thread waits until the function returns; the function may end the process.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(super::Moment<'_>) + Send + Sync + 'static) -> Self {
