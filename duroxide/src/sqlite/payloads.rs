@@ -15,7 +15,7 @@ pub(super) struct Columns<'a> {
     pub(super) reference: Option<i64>,
 }
 
-/// Stores a payload that is too long to go inline, unless the instance already has it.
+/// Returns the columns of a payload. Stores a long payload first, unless the instance already has it.
 pub(super) fn store<'a>(sql: &Sql, instance: i64, payload: &'a Payload) -> rusqlite::Result<Columns<'a>> {
     if payload.is_null() {
         return Ok(Columns::default());
