@@ -67,9 +67,9 @@ pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceS
     parsed(row, column, find)
 }
 
-/// The offset of items that are ready at once. They are stored as the time since which they are ready, minus this
-/// offset, which is below all times. So one column and one index hold both kinds, and the minimum of several values is
-/// the one that counts.
+/// The offset of items that are ready at once. Such an item is stored as the time since which it is ready, minus this
+/// offset, and so sorts before all times. One column and one index hold both kinds, and the minimum of several values
+/// is the one that counts.
 pub(super) const AT_ONCE: i64 = 1 << 62;
 /// The earliest time that can be stored, 73,000 years ago. An earlier one is rounded up to it.
 pub(super) const FIRST_TIME: i64 = -(1 << 61);
