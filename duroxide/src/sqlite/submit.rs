@@ -56,7 +56,7 @@ fn start(tx: &mut Tx<'_>, request: &StartRequest) -> Done {
     Ok(submitted(placement, identity))
 }
 
-/// Returns the answer to a request that has stored no new message, so that it has no number.
+/// Returns the answer to a request that has stored no new message and so has no message number.
 fn unnumbered(tx: &Tx<'_>, id: &InstanceId, written: bool) -> Done {
     let target = Target::find(tx, id)?;
     let (owner, identity) = target.map_or((None, None), |target| (target.owner, Some(target.identity)));
