@@ -43,7 +43,7 @@ pub(super) struct Writer {
     /// The number of pages in the log that are not yet in the database, as seen by this connection.
     log: Arc<AtomicU32>,
     /// The id after which the next search for expired ids begins.
-    expire: uuid::Uuid,
+    expire_after: uuid::Uuid,
 }
 
 /// Starts the writer thread.
@@ -62,7 +62,7 @@ pub(super) fn start(
     let notifier = Notifier::new(&sql).map_err(failed)?;
     let (sender, inbox) = channel();
     let files = Files::opened(&shared.path);
-    let writer = Writer { sql, shared, inbox, notifier, files, log, expire: uuid::Uuid::nil() };
+    let writer = Writer { sql, shared, inbox, notifier, files, log, expire_after: uuid::Uuid::nil() };
     let thread = std::thread::Builder::new().name("duroxide-writer".to_owned());
     let handle = thread.spawn(move || writer.run());
     let handle = handle.map_err(|e| crate::provider::ProviderError::retryable("start the writer thread", e))?;
@@ -180,12 +180,12 @@ impl Writer {
         for job in jobs {
             job.apply(&mut tx, careful)?;
         }
-        let mut expire = self.expire;
-        tx.finish(&mut expire).map_err(fatal)?;
+        let mut expire_after = self.expire_after;
+        tx.finish(&mut expire_after).map_err(fatal)?;
         let (seen, signals) = (tx.seen, tx.signals);
         self.files.check().map_err(fatal)?;
         self.sql.run("COMMIT", []).map_err(fatal)?;
-        self.expire = expire;
+        self.expire_after = expire_after;
         if let Some(time) = seen {
             self.shared.observe_time(time);
         }
