@@ -160,8 +160,8 @@ impl Handle {
     }
 
     pub(super) async fn leave(&self, lease: Lease) -> Result<(), ProviderError> {
-        // Release the lock first, so that it is released even if the caller drops this future. If the write below does
-        // not happen, other nodes find the lock free and end the membership.
+        // Take the lock out of the map first, so that it is released even if the caller drops this future. If the write
+        // below does not happen, other nodes find the lock free and end the membership.
         let lock = {
             let mut locks = self.locks();
             let lock = locks.remove(&lease.node);
