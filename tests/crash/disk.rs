@@ -174,7 +174,11 @@ async fn error_names_a_read_only_folder() {
     let assert_refused = || {
         let Some(_mount) = Mount::read_only(&folder.disk()) else { return };
         let error = SqliteProvider::open(folder.database()).unwrap_err();
-        assert!(!error.is_retryable() && error.to_string().contains("orders.db there, and can be written"), "{error}");
+        assert!(
+            !error.is_retryable()
+                && error.to_string().contains("orders.db exists, and that the file and its folder are writable"),
+            "{error}"
+        );
     };
     // Without a file.
     assert_refused();

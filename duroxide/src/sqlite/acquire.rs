@@ -1,4 +1,5 @@
-//! Answers to requests for work. They are read without a write lock; only claims and acknowledgements go through the writer.
+//! Answers to requests for work. They are read without the write lock; only claims and acknowledgements go through the
+//! writer.
 
 use super::claim::Claims;
 use super::records;
@@ -14,17 +15,17 @@ use crate::provider::{
     Acquired, AcquiredActivity, AcquiredInstance, DAMAGED, EventRow, Heard, HistoryPage, Lease, Load, Want, in_order,
 };
 
-/// The parts of an answer that were found so far: those that the lease owns already, and those that it may claim.
+/// The parts of an answer found so far: items that the lease already owns, and items that it may claim.
 pub(super) struct Found {
     pub(super) acquired: Acquired,
     pub(super) claims: Claims,
-    /// True if there is something to [`forget`].
-    pub(super) forget: bool,
+    /// True if [`delete_acknowledged`] has rows to delete.
+    pub(super) has_acknowledged: bool,
 }
 
-/// Forgets the mail and the cancellations that the node has heard of, and the mail of instances that it no longer owns: a
-/// later claim of such an instance brings all messages.
-pub(super) fn forget(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::Result<()> {
+/// Deletes the mail and the cancellations that the node has acknowledged, and the mail of instances that it no longer
+/// owns: a later claim of such an instance returns all its messages.
+pub(super) fn delete_acknowledged(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::Result<()> {
     let epoch = int(lease.epoch.0);
     for Heard { instance, identity, number } in &want.heard {
         let delete = "DELETE FROM duroxide_mail WHERE owner = ?1 AND upto <= ?4
@@ -41,19 +42,20 @@ pub(super) fn forget(tx: &Tx<'_>, lease: &Lease, want: &Want) -> rusqlite::Resul
     tx.sql.run(delete, [epoch]).map(drop)
 }
 
-pub(super) fn look(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Found> {
+/// Finds the items for a request. The claims are not yet taken.
+pub(super) fn find_work(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Found> {
     let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
     let mut claims = Claims::new(*lease, want);
     let epoch = int(lease.epoch.0);
     let find = "SELECT claim FROM duroxide_nodes WHERE epoch = ?1";
     let Some(last_claim) = sql.row(find, [epoch], |row| natural(row, 0))? else {
-        return Ok(Found { acquired, claims, forget: false });
+        return Ok(Found { acquired, claims, has_acknowledged: false });
     };
-    let mut forget = false;
+    let mut has_acknowledged = false;
     acquired.cancelled = cancelled(sql, epoch)?;
     acquired.cancelled.retain(|id| {
         let known = want.cancelled.contains(id);
-        forget |= known;
+        has_acknowledged |= known;
         !known
     });
     for Load { instance: id, heard } in &want.load {
@@ -64,27 +66,27 @@ pub(super) fn look(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Result<Fo
     }
     for (seq, upto) in mail(sql, epoch)? {
         let Some(found) = instance(sql, seq, epoch, None, false)? else {
-            forget = true;
+            has_acknowledged = true;
             continue;
         };
         let heard = want.heard.iter().any(|heard| heard.covers(&found.execution, upto));
-        forget |= heard;
+        has_acknowledged |= heard;
         let asked = want.load.iter().any(|load| load.instance == found.execution.instance);
         if !heard && !asked {
             acquired.instances.push(found);
         }
     }
     if last_claim == want.claim {
-        if !(want.alone && claims.look_for_quarantined(sql, want)?) {
-            acquired.next_due = claims.look(sql, want)?;
+        if !(want.alone && claims.find_quarantined(sql, want)?) {
+            acquired.next_due = claims.find(sql, want)?;
         }
     } else {
-        // The answer with the last claim was lost. The next request claims more.
+        // The answer with the last claim was lost: repeat it. The next request claims more.
         claims.repeat(sql, last_claim)?;
         acquired.claim = last_claim;
         acquired.next_due = Some(want.now);
     }
-    Ok(Found { acquired, claims, forget })
+    Ok(Found { acquired, claims, has_acknowledged })
 }
 
 fn cancelled(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<ActivityId>> {
@@ -92,13 +94,13 @@ fn cancelled(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<ActivityId>> {
     sql.rows(find, [epoch], |row| Ok(ActivityId { execution: execution(row, 0)?, call: CallId(natural(row, 3)?) }))
 }
 
-/// Returns the instances of the epoch that have mail, each with the highest number that the mail announces.
+/// Returns the instances of the epoch that have mail, each with the highest message number that its mail announces.
 fn mail(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<(i64, u64)>> {
     let find = "SELECT instance, upto FROM duroxide_mail WHERE owner = ?1";
     sql.rows(find, [epoch], |row| Ok((row.get(0)?, natural(row, 1)?)))
 }
 
-/// Reads an instance, if the epoch owns it, with its messages: those with a higher number, or all.
+/// Reads an instance, if the epoch owns it, and its messages: all of them, or those with a number above `heard`.
 pub(super) fn instance(
     sql: &Sql,
     seq: i64,
@@ -128,9 +130,9 @@ pub(super) fn instance(
         "SELECT {MESSAGE} FROM duroxide_messages m LEFT JOIN duroxide_payloads p ON p.id = m.payload_ref
          WHERE m.instance = ?1 AND (?2 IS NULL OR m.number > ?2)"
     );
-    // Read after the instance: a message that arrives in between is delivered early, none is missed.
+    // Read after the instance, so that a message which arrives in between is delivered early instead of missed.
     instance.messages = in_order(sql.rows(&find, (seq, heard.map(int)), message)?);
-    // A node sees that it cannot read an instance when it reads a message of it.
+    // The node detects an unreadable instance by the format of its messages.
     instance.messages.iter_mut().for_each(|message| message.format = message.format.max(format));
     if history {
         instance.history = records::history(sql, &instance.execution, EventId(0))?;
@@ -138,8 +140,8 @@ pub(super) fn instance(
     Ok(Some(instance))
 }
 
-/// Reads an activity, if the epoch owns it, with the event that scheduled it. The format of the event shows that a part cannot
-/// be read.
+/// Reads an activity, if the epoch owns it, with the event that scheduled it. If a part cannot be read, the format of
+/// the event says so.
 pub(super) fn activity(
     sql: &Sql,
     (seq, execution, call): (i64, i64, i64),
@@ -174,7 +176,7 @@ pub(super) fn activity(
     })
 }
 
-/// Returns an event in the place of one that cannot be read, as its format shows.
+/// Returns a substitute for an unreadable event. Its format marks it as damaged.
 fn damaged(id: EventId, error: &rusqlite::Error) -> EventRow {
     let time = Timestamp::from_micros(0);
     EventRow { id, time, decision: true, format: DAMAGED, data: error.to_string(), payload: crate::Payload::NULL }
@@ -187,7 +189,7 @@ pub(super) fn load(sql: &Sql, claimed: &Claims, acquired: &mut Acquired) -> rusq
     for seq in claimed.instances() {
         instances.extend(instance(sql, seq, epoch, None, true)?);
     }
-    // Each comes once: a claimed instance in the place of a smaller part of it, which the node asked for.
+    // Return each instance once: the claim replaces the shorter answer to a load by name.
     let claimed_too = |loaded: &AcquiredInstance| {
         instances.iter().any(|claimed| claimed.execution.instance == loaded.execution.instance)
     };

@@ -1,4 +1,4 @@
-//! The rows of activities: the ends of attempts, releases, removals.
+//! The rows of activities: outcomes, retries, releases and removals.
 
 use rusqlite::named_params;
 
@@ -11,12 +11,12 @@ use crate::clock::Timestamp;
 use crate::id::{CallId, Epoch, Identity, InstanceId};
 use crate::provider::{CommitError, Committed, Lease, MessageRow, Ready, Tenure};
 
-/// An activity by the number of its instance, its execution and its call.
+/// The key of an activity: the number of its instance, its execution and its call.
 pub(super) type Key = (i64, u64, CallId);
 
 type Done = Result<Committed, Refusal<CommitError>>;
 
-/// The part of each condition that names a tenure.
+/// Appends the condition that selects the activity of a tenure.
 macro_rules! tenure {
     ($statement:literal) => {
         concat!(
@@ -27,47 +27,47 @@ macro_rules! tenure {
     };
 }
 
-/// Removes an activity whose attempt has ended, and puts the outcome into the queue of its instance.
+/// Removes an activity whose attempt has ended, and delivers the outcome to its instance.
 pub(super) fn outcome(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, message: &MessageRow) -> Done {
     let target = target(tx, tenure)?;
     let delete = tenure!("DELETE FROM duroxide_activities");
     if !change(tx, target.seq, lease, tenure, delete, &[])? {
-        return Err(Refusal::Refused(why_not(tx, target.seq, lease, tenure)?));
+        return Err(Refusal::Refused(tenure_error(tx, target.seq, lease, tenure)?));
     }
-    let latest = tx.latest();
+    let latest = tx.latest_time();
     let placement = target.deliver(tx, message, latest, false)?;
     target.leave_mail(tx, placement, Some(lease.epoch))?;
     Ok(Committed { messages: vec![placement], ..Committed::default() })
 }
 
-/// Puts an activity back into the queue for its next attempt.
+/// Returns an activity to the queue for its next attempt.
 pub(super) fn retry(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, visible_at: Timestamp) -> Done {
     let update = tenure!(
         "UPDATE duroxide_activities SET owner = NULL, alone = 0, crashes = 0, suspect = 0, attempt = attempt + 1,
          visible_at = :ready"
     );
     let ready = stored_ready(Ready::At(visible_at));
-    put_back(tx, lease, tenure, update, &[(":ready", &ready)]).map(|_| Committed::default())
+    requeue(tx, lease, tenure, update, &[(":ready", &ready)]).map(|_| Committed::default())
 }
 
-/// Sets an activity aside until its instance is resumed.
+/// Parks an activity until its instance is resumed.
 pub(super) fn park(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, reason: &str) -> Done {
     let update = tenure!("UPDATE duroxide_activities SET owner = NULL, alone = 0, parked = :reason");
-    let target = put_back(tx, lease, tenure, update, &[(":reason", &reason)])?;
+    let target = requeue(tx, lease, tenure, update, &[(":reason", &reason)])?;
     instances::record_build_tried(tx, target.seq, Some(lease))?;
     tx.signals.changed(&tenure.activity.execution.instance);
     Ok(Committed::default())
 }
 
-/// Puts an activity back into the queue whose attempt has not begun.
+/// Returns an activity to the queue whose attempt has not begun.
 pub(super) fn release(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure) -> Done {
     let update = tenure!("UPDATE duroxide_activities SET owner = NULL, alone = 0");
-    put_back(tx, lease, tenure, update, &[]).map(|_| Committed::default())
+    requeue(tx, lease, tenure, update, &[]).map(|_| Committed::default())
 }
 
 type Param<'a> = (&'static str, &'a dyn rusqlite::ToSql);
 
-fn put_back(
+fn requeue(
     tx: &mut Tx<'_>,
     lease: &Lease,
     tenure: &Tenure,
@@ -76,7 +76,7 @@ fn put_back(
 ) -> Result<Target, Refusal<CommitError>> {
     let target = target(tx, tenure)?;
     if !change(tx, target.seq, lease, tenure, update, more)? {
-        return Err(Refusal::Refused(why_not(tx, target.seq, lease, tenure)?));
+        return Err(Refusal::Refused(tenure_error(tx, target.seq, lease, tenure)?));
     }
     tx.signals.work = true;
     Ok(target)
@@ -89,7 +89,7 @@ fn target(tx: &Tx<'_>, tenure: &Tenure) -> Result<Target, Refusal<CommitError>> 
     target.ok_or(Refusal::Refused(CommitError::Fenced))
 }
 
-/// Runs a statement on the activity of a tenure, if the lease still owns it by that. Returns true if it does.
+/// Runs a statement on the activity of a tenure, if the lease still owns it under that tenure. Returns true if it does.
 fn change(
     tx: &Tx<'_>,
     instance: i64,
@@ -108,15 +108,16 @@ fn change(
     Ok(tx.sql.run(statement, &*params)? > 0)
 }
 
-/// Tells whether the lease owns the activity by another tenure, or does not own it.
-fn why_not(tx: &Tx<'_>, instance: i64, lease: &Lease, tenure: &Tenure) -> rusqlite::Result<CommitError> {
+/// Returns the reason why a tenure does not hold: the lease owns the activity under another tenure, or does not own it.
+fn tenure_error(tx: &Tx<'_>, instance: i64, lease: &Lease, tenure: &Tenure) -> rusqlite::Result<CommitError> {
     let find = "SELECT owner FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND call = ?3";
     let (execution, call) = (int(tenure.activity.execution.number), int(tenure.activity.call.0));
     let owner = tx.sql.row(find, (instance, execution, call), |row| epoch(row, 0))?.flatten();
     Ok(if owner == Some(lease.epoch) { CommitError::Conflict } else { CommitError::Fenced })
 }
 
-/// Removes an activity whose outcome a turn has read, if the lease owns it; from outside, regardless of its owner.
+/// Removes an activity whose outcome a turn has consumed, if the lease owns it. A turn without a lease removes it
+/// regardless of its owner.
 pub(super) fn remove_owned(
     tx: &Tx<'_>,
     (seq, execution, call): Key,
@@ -129,23 +130,24 @@ pub(super) fn remove_owned(
     Ok(tx.sql.run(delete, (seq, int(execution), int(call.0), attempt, owner))? > 0)
 }
 
-/// An instance of which activities are removed.
+/// The instance whose activities are removed.
 pub(super) struct Leaving<'a> {
     pub(super) id: &'a InstanceId,
     pub(super) identity: Identity,
     pub(super) seq: i64,
-    /// The epoch that removes them: its node cancels those that it runs itself.
+    /// The epoch that removes them. Its own node cancels their attempts without a stored cancellation.
     pub(super) by: Option<Epoch>,
 }
 
-/// Removes an activity whose outcome is no longer wanted; another node that runs it learns that it is cancelled.
+/// Removes an activity whose outcome is no longer wanted, and records a cancellation for another node that runs it.
 pub(super) fn cancel(tx: &mut Tx<'_>, of: &Leaving<'_>, execution: u64, call: CallId) -> rusqlite::Result<()> {
     let delete = "DELETE FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND call = ?3 RETURNING owner";
     let owner = tx.sql.row(delete, (of.seq, int(execution), int(call.0)), |row| epoch(row, 0))?.flatten();
     record_cancellation(tx, of, owner, int(execution), int(call.0))
 }
 
-/// Removes the activities of an execution that has ended, except detached ones; or all of an instance.
+/// Removes the activities of an ended execution, except detached ones; or, without an execution, all activities of the
+/// instance.
 pub(super) fn remove_all(tx: &mut Tx<'_>, of: &Leaving<'_>, execution: Option<u64>) -> rusqlite::Result<()> {
     let find = "SELECT execution, call, owner FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND detached = 0";
     let find_all = "SELECT execution, call, owner FROM duroxide_activities WHERE instance = ?1";

@@ -1,5 +1,5 @@
-//! Lists, nodes and removals. Reads go through [`AdminReader`](super::admin_reader::AdminReader),
-//! removals through the writer, a few at a time.
+//! Lists, nodes and removals. Reads go through [`AdminReader`](super::admin_reader::AdminReader), removals through the
+//! writer, a few at a time.
 
 use futures_util::future::BoxFuture;
 use rusqlite::{ErrorCode, Row};
@@ -65,7 +65,7 @@ impl Admin for SqliteProvider {
     }
 }
 
-/// Lists instances that arrived before a number, newest first.
+/// Lists the instances that arrived before number `before`, newest first.
 pub(super) fn list(
     sql: &Sql,
     filter: &Filter,
@@ -79,7 +79,7 @@ pub(super) fn list(
     loop {
         let wanted = limit - page.instances.len();
         let read = |row: &Row<'_>| Ok((row.get::<_, i64>(SEQ)?, record(row)?));
-        // One more than wanted tells whether there is another page.
+        // Read one more than wanted, to see if there is another page.
         let Some(found) = unless_interrupted(search.next(&[records(wanted.saturating_add(1))], read))? else {
             page.complete = false;
             page.next = Some(PageToken::of_arrival(search.position()));
@@ -123,7 +123,7 @@ pub(super) fn unless_interrupted<T>(read: rusqlite::Result<T>) -> rusqlite::Resu
 }
 
 fn nodes(sql: &Sql) -> rusqlite::Result<Vec<NodeRecord>> {
-    // No index leads from a node to its activities: they are counted in one walk for all nodes.
+    // No index leads from a node to its activities, so they are counted for all nodes in one scan.
     let find = format!(
         "SELECT {NODE}, (SELECT count(*) FROM duroxide_instances i WHERE i.owner = epoch), coalesce(a.n, 0)
          FROM duroxide_nodes LEFT JOIN (

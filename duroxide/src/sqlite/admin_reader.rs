@@ -1,8 +1,8 @@
-//! The thread that reads for people. It has a connection of its own, which is opened with the first read, so that a slow list
-//! delays nothing but other lists: turns and clients read through [`Readers`](super::readers::Readers).
+//! The thread that reads for the admin interface. It has a connection of its own, opened with the first read, so that a
+//! slow list delays only other lists: turns and clients read through [`Readers`](super::readers::Readers).
 //!
-//! Each statement sees the state of its own moment. A snapshot for a whole search would keep the log from being moved into the
-//! database while it lasts.
+//! Each statement has its own snapshot. A snapshot for a whole search would prevent checkpoints of the log for as long
+//! as the search runs.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,9 +18,10 @@ use super::options::{self, SqliteOptions};
 use super::sql::Sql;
 use crate::provider::ProviderError;
 
-/// How long a read may run in any case, so that each gets further: one that had to wait for its turn, or has no time at all.
+/// The shortest time limit of a running read. A read that waited past its time limit, or has none, still makes some
+/// progress.
 const LEAST: Duration = Duration::from_millis(100);
-/// Steps of SQLite's virtual machine between two looks at the time: some ten microseconds.
+/// Steps of SQLite's virtual machine between two checks of the deadline: some ten microseconds.
 const STEPS: i32 = 1000;
 
 type Read = Box<dyn FnOnce(Result<&Sql, ProviderError>) + Send>;
@@ -30,24 +31,25 @@ pub(super) struct AdminReader {
     options: SqliteOptions,
     statements: Arc<AtomicU64>,
     interrupt: Arc<Interrupt>,
-    /// `None` before the first read. A std mutex: held while the thread is started.
+    /// `None` before the first read. A std mutex, also held while the thread is started.
     running: Mutex<Option<Running>>,
 }
 
 struct Running {
-    /// Unbounded: the caller waits for the answer.
+    /// Unbounded: each caller waits for its answer, so the number of callers bounds it.
     inbox: Sender<Read>,
     thread: JoinHandle<()>,
 }
 
-/// When a read has to come to its end. A search looks at it between two windows; a statement that takes longer is interrupted.
+/// The time at which a read must end. A search checks it between two windows; a statement that runs longer is
+/// interrupted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline(Instant);
 
 impl Deadline {
     pub(super) fn after(time_limit: Duration) -> Self {
         let now = Instant::now();
-        // Thirty years are no limit.
+        // On overflow, use thirty years, which is as good as no limit.
         Self(now.checked_add(time_limit).unwrap_or_else(|| now + Duration::from_secs(1_000_000_000)))
     }
 
@@ -56,7 +58,7 @@ impl Deadline {
     }
 }
 
-/// Tells SQLite when to interrupt the statement that runs.
+/// The time at which SQLite interrupts the running statement.
 struct Interrupt {
     origin: Instant,
     /// In microseconds after the origin.
@@ -83,7 +85,7 @@ impl AdminReader {
         Self { path, options, statements, interrupt: Arc::new(interrupt), running: Mutex::default() }
     }
 
-    /// Reads. The time limit includes the wait for earlier reads; a read whose caller has gone by then is skipped.
+    /// Runs a read. The time limit includes the wait for earlier reads; a read whose caller has gone is skipped.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -102,19 +104,17 @@ impl AdminReader {
             let _ = answer.send(result);
         });
         self.send(job)?;
-        answered
-            .await
-            .map_err(|_| ProviderError::retryable(operation, "the thread that reads for people has stopped"))?
+        answered.await.map_err(|_| ProviderError::retryable(operation, "the admin reader thread has stopped"))?
     }
 
     fn send(&self, job: Read) -> Result<(), ProviderError> {
-        const OPERATION: &str = "start the thread that reads for people";
+        const OPERATION: &str = "start the admin reader thread";
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let running = match &mut *running {
             Some(running) => running,
             none => none.insert(self.start().map_err(|error| ProviderError::retryable(OPERATION, error))?),
         };
-        running.inbox.send(job).map_err(|_| ProviderError::retryable(OPERATION, "it has stopped"))
+        running.inbox.send(job).map_err(|_| ProviderError::retryable(OPERATION, "the thread has stopped"))
     }
 
     fn start(&self) -> std::io::Result<Running> {
@@ -140,13 +140,13 @@ impl Drop for AdminReader {
         let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Running { inbox, thread }) = running {
             drop(inbox);
-            // Its connection is closed before others are: see `Readers`.
+            // Close this connection before the others: see the `Drop` of `Readers`.
             let _ = thread.join();
         }
     }
 }
 
-/// Carries out reads until the last sender is dropped. A database that cannot be opened is tried again with the next read.
+/// Runs reads until the last sender is dropped. If the database cannot be opened, the next read tries again.
 fn run(reads: &Receiver<Read>, open: impl Fn() -> Result<Sql, ProviderError>) {
     let mut opened = None;
     for read in reads {
@@ -187,16 +187,16 @@ mod tests {
         let is_blocked = std::cell::Cell::new(true);
         let list = async |_| {
             let page = provider.list(&filter, &page).await.unwrap();
-            assert!(!is_blocked.get(), "lists are read one after another, by this thread alone");
+            assert!(!is_blocked.get(), "lists are read one after another, by the admin reader thread alone");
             assert!(page.instances.is_empty());
         };
-        // More than there are readers for turns.
+        // More lists than there are reader threads for turns.
         let lists = futures_util::future::join_all((0..8).map(list));
         let instance = InstanceId::new("none").unwrap();
         let reads = async {
             has_begun.await.unwrap();
             assert!(provider.instance(&instance).await.unwrap().is_none());
-            // Lists that have been answered are polled now.
+            // Poll the lists, which fail here if they were answered.
             tokio::task::yield_now().await;
             is_blocked.set(false);
             go.send(()).unwrap();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_statement_is_interrupted_at_its_deadline() {
+    async fn statement_is_interrupted_at_its_deadline() {
         let folder = tempfile::tempdir().unwrap();
         let provider = SqliteProvider::open(folder.path().join("state.db")).unwrap();
         let endless = "WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n";
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_provider_that_is_dropped_does_not_wait_for_a_list() {
+    async fn dropped_provider_does_not_wait_for_a_list() {
         let folder = tempfile::tempdir().unwrap();
         let provider = SqliteProvider::open(folder.path().join("state.db")).unwrap();
         let (begun, has_begun) = channel();
@@ -231,7 +231,7 @@ mod tests {
         let mut read = Box::pin(provider.handle.admin.read("count", Duration::MAX, count));
         assert!(futures_util::FutureExt::now_or_never(read.as_mut()).is_none());
         has_begun.recv().unwrap();
-        // The caller is gone, and the statement runs on.
+        // The caller is gone, but the statement still runs.
         drop(read);
         drop(provider);
     }

@@ -1,4 +1,4 @@
-//! What a node may take, and taking it.
+//! Finding the items that a node may claim, and claiming them.
 
 use super::rows::{FIRST_TIME, int, read_ready};
 use super::sql::Sql;
@@ -6,11 +6,11 @@ use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::provider::{Lease, QUARANTINE, Ready, Want};
 
-/// Instances and activities that were found free.
+/// Free instances and activities, found but not yet claimed.
 #[derive(Clone)]
 pub(super) struct Claims {
     lease: Lease,
-    /// The last claim of the lease before this one.
+    /// The previous claim of the lease.
     last: u64,
     alone: bool,
     instances: Vec<FreeInstance>,
@@ -31,12 +31,13 @@ struct FreeActivity {
     key: (i64, i64, i64),
 }
 
-/// Items that have crashed too often ([`QUARANTINE`]) are taken by themselves; those already known to have crashed alone are
-/// not run. In the words of the schema: what is quarantined has indexes of its own, so that looking for it costs nothing
-/// however much else waits.
+/// The conditions for items that may be claimed together with others, and for quarantined ones. An item in quarantine
+/// ([`QUARANTINE`]) is claimed alone. A suspect item has already crashed alone; it is claimed like others, and the node
+/// suspends it instead of running it. Quarantined items have indexes of their own, so the search for them costs nothing
+/// however many others wait.
 const FREE: &str = "(crashes < 3 OR suspect = 1)";
 const QUARANTINED: &str = "crashes >= 3 AND suspect = 0";
-const _: () = assert!(QUARANTINE == 3, "the conditions, and the indexes of the schema, name the number");
+const _: () = assert!(QUARANTINE == 3, "the conditions and the indexes of the schema repeat this number");
 
 impl Claims {
     pub(super) fn new(lease: Lease, want: &Want) -> Self {
@@ -59,8 +60,9 @@ impl Claims {
         self.activities.iter().map(|activity| activity.key)
     }
 
-    /// Finds as much as is wanted, oldest first; returns when something else is due.
-    pub(super) fn look(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<Option<Timestamp>> {
+    /// Finds the requested number of items, oldest first. Returns the time at which another item is due, if there is
+    /// one.
+    pub(super) fn find(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<Option<Timestamp>> {
         let mut next_due = None;
         let mut rest = |since: Timestamp| next_due = next_due.into_iter().chain([since]).min();
         let mut instances = match want.instances {
@@ -86,8 +88,8 @@ impl Claims {
         Ok(next_due)
     }
 
-    /// Finds the oldest due item that has crashed too often, if there is one.
-    pub(super) fn look_for_quarantined(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<bool> {
+    /// Finds the oldest due item in quarantine. Returns true if there is one.
+    pub(super) fn find_quarantined(&mut self, sql: &Sql, want: &Want) -> rusqlite::Result<bool> {
         if sql.row(&any_quarantined(), [], |row| row.get(0))? != Some(true) {
             return Ok(false);
         }
@@ -107,7 +109,7 @@ impl Claims {
         Ok(self.alone)
     }
 
-    /// Finds the items of a claim that the lease still owns.
+    /// Finds the items of an earlier claim that the lease still owns.
     pub(super) fn repeat(&mut self, sql: &Sql, claim: u64) -> rusqlite::Result<()> {
         let params = (self.epoch(), int(claim));
         let instances = "SELECT seq FROM duroxide_instances WHERE owner = ?1 AND claim = ?2";
@@ -121,8 +123,8 @@ impl Claims {
         Ok(())
     }
 
-    /// Claims the items that are still free, and drops the others. Returns the number of the claim; `None` if the lease has
-    /// ended, or has made another claim in the meantime.
+    /// Claims the items that are still free, and drops the others. Returns the number of the claim, or `None` if the
+    /// lease has ended or has made another claim in the meantime.
     pub(super) fn take(mut self, tx: &Tx<'_>) -> rusqlite::Result<Option<(u64, Self)>> {
         let (epoch, alone, claim) = (self.epoch(), self.alone, int(self.last + 1));
         let count = "UPDATE duroxide_nodes SET claim = ?2 WHERE epoch = ?1 AND claim = ?3";
@@ -152,12 +154,12 @@ impl Claims {
     }
 }
 
-/// Oldest first.
+/// Sorts activities, oldest first.
 fn sort(activities: &mut [FreeActivity]) {
     activities.sort_by_key(|activity| activity.since);
 }
 
-/// Whether anything at all is quarantined.
+/// Returns the query for whether any item is in quarantine.
 fn any_quarantined() -> String {
     format!(
         "SELECT EXISTS (SELECT 1 FROM duroxide_instances WHERE owner IS NULL AND ready_at IS NOT NULL AND {QUARANTINED})
@@ -165,8 +167,9 @@ fn any_quarantined() -> String {
     )
 }
 
-/// Reads the first of a queue, also those that are not due yet: of what is ready at once, which stands before all times,
-/// and, where there is such, of the rest. `read` is told from where on.
+/// Reads the first `limit` items of a queue, including those that are not due yet. `read` takes the lowest `ready_at`
+/// and a limit. Items that are ready at once sort before all times, so they could fill the limit and hide an older item
+/// with a time of its own; in that case those are read separately.
 fn first<T>(
     limit: usize,
     now: Timestamp,
@@ -182,7 +185,7 @@ fn first<T>(
     Ok(found.into_iter().map(|(ready, item)| (ready.since(now), item)).collect())
 }
 
-/// The first free instances of each orchestration that is wanted, also those that are not due yet.
+/// Reads the first free instances of each requested orchestration, including those that are not due yet.
 fn free_instances(sql: &Sql, want: &Want, condition: &str, limit: usize) -> rusqlite::Result<Vec<FreeInstance>> {
     let find = format!(
         "SELECT ready_at, seq FROM duroxide_instances
@@ -216,7 +219,7 @@ fn free_instances(sql: &Sql, want: &Want, condition: &str, limit: usize) -> rusq
     Ok(free)
 }
 
-/// The first free activities of a name, also those that are not due yet.
+/// Reads the first free activities of a name, including those that are not due yet.
 fn free_activities(
     sql: &Sql,
     want: &Want,
@@ -245,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looking_for_what_is_quarantined_reads_nothing_else() {
+    fn search_for_quarantined_items_reads_nothing_else() {
         let connection = super::super::schema::in_memory();
         let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", any_quarantined())).unwrap();
         let plan: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();

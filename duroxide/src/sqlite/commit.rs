@@ -1,4 +1,4 @@
-//! The writes of a node.
+//! Dispatches the writes of a node.
 
 use super::activities;
 use super::fault::Refusal;
@@ -7,7 +7,7 @@ use super::turns;
 use super::tx::Tx;
 use crate::provider::{Commit, CommitError, Committed, Lease, Write};
 
-/// Writes one entry of a node.
+/// Applies one commit of a node.
 pub(super) fn commit(tx: &mut Tx<'_>, lease: &Lease, commit: &Commit) -> Result<Committed, Refusal<CommitError>> {
     match &commit.write {
         Write::Turn(turn) => turns::turn(tx, commit.id, Some(lease), turn),

@@ -1,4 +1,4 @@
-//! Messages: into the queue of an instance, and out of it.
+//! The message queue of an instance: delivery and removal.
 
 use rusqlite::named_params;
 
@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::id::{Epoch, Identity, InstanceId, MessageId};
 use crate::provider::{InstanceStatus, MessageRow, Placement, Ready};
 
-/// An instance that a message is for.
+/// The instance that a message is addressed to.
 pub(super) struct Target {
     pub(super) seq: i64,
     pub(super) identity: Identity,
@@ -32,7 +32,7 @@ impl Target {
         })
     }
 
-    /// Puts a message into the queue, unless the instance has finished or the message is for another execution.
+    /// Delivers a message, unless the instance has finished or the message is for another execution.
     pub(super) fn deliver(
         &self,
         tx: &mut Tx<'_>,
@@ -43,7 +43,7 @@ impl Target {
         Ok(self.deliver_once(tx, row, time, sent)?.0)
     }
 
-    /// Like `deliver`; also returns true if the message was not in the queue before.
+    /// Like `deliver`. Also returns true if the message was not in the queue before.
     pub(super) fn deliver_once(
         &self,
         tx: &mut Tx<'_>,
@@ -68,7 +68,7 @@ impl Target {
         Ok((self.owner.map_or(Placement::Queued, owned), is_new))
     }
 
-    /// Counts a new message, and lets an instance without an owner wait for one.
+    /// Counts a new message, and makes an instance without an owner ready if it is not ready earlier.
     fn count(&self, tx: &mut Tx<'_>, row: &MessageRow, number: Option<i64>, time: Timestamp) -> rusqlite::Result<()> {
         if let Some(number) = number {
             tx.sql.run("UPDATE duroxide_instances SET arrivals = ?2 WHERE seq = ?1", (self.seq, number))?;
@@ -83,7 +83,7 @@ impl Target {
         Ok(())
     }
 
-    /// Leaves mail for the owner, unless that is the epoch which forwards the message itself.
+    /// Leaves mail for the owner, unless the owner is the epoch that forwards the message itself.
     pub(super) fn leave_mail(
         &self,
         tx: &mut Tx<'_>,
@@ -111,8 +111,8 @@ fn number_of(tx: &Tx<'_>, instance: i64, id: MessageId) -> rusqlite::Result<Opti
     Ok(tx.sql.row(find, (instance, id.0.as_bytes()), |row| row.get(0))?.flatten())
 }
 
-/// SQL for the time from which the messages of an instance that has lost its owner make it ready, as [`stored_ready`] writes
-/// it.
+/// SQL for the time at which the messages of an instance without an owner make it ready, in the encoding of
+/// [`stored_ready`].
 macro_rules! ready_by_messages {
     ($instance:literal) => {
         concat!(
@@ -126,7 +126,7 @@ macro_rules! ready_by_messages {
 pub(super) use ready_by_messages;
 const _: () = assert!(FIRST_TIME == -2305843009213693952 && AT_ONCE == 4611686018427387904);
 
-/// Inserts a message. Returns true if it was not there before.
+/// Inserts a message. Returns true if it was not stored before.
 pub(super) fn insert(
     tx: &mut Tx<'_>,
     instance: i64,
@@ -151,19 +151,19 @@ pub(super) fn insert(
     Ok(tx.sql.run(insert, params)? > 0)
 }
 
-/// Removes a message that was read. Returns true if it was there.
+/// Removes a message that a turn has consumed. Returns true if it was stored.
 pub(super) fn consume(tx: &mut Tx<'_>, instance: i64, id: MessageId) -> rusqlite::Result<bool> {
     let find = "SELECT arrival, sent FROM duroxide_messages WHERE instance = ?1 AND id = ?2";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?));
     let Some((arrival, sent)) = tx.sql.row(find, (instance, id.0.as_bytes()), read)? else { return Ok(false) };
     tx.sql.run("DELETE FROM duroxide_messages WHERE arrival = ?1", [arrival])?;
     if sent {
-        tx.remember(id.0)?;
+        tx.record_done(id.0)?;
     }
     Ok(true)
 }
 
-/// Removes remaining messages: of one execution, or all.
+/// Removes the remaining messages of one execution, or of the whole instance.
 pub(super) fn sweep(tx: &mut Tx<'_>, instance: i64, execution: Option<u64>) -> rusqlite::Result<()> {
     let find = "SELECT arrival, id, sent FROM duroxide_messages WHERE instance = ?1 AND (?2 IS NULL OR execution = ?2)";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, uuid(row, 1)?, row.get(2)?));
@@ -171,7 +171,7 @@ pub(super) fn sweep(tx: &mut Tx<'_>, instance: i64, execution: Option<u64>) -> r
     for (arrival, id, sent) in left {
         tx.sql.run("DELETE FROM duroxide_messages WHERE arrival = ?1", [arrival])?;
         if sent {
-            tx.remember(id)?;
+            tx.record_done(id)?;
         }
     }
     Ok(())
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_make_ready_as_it_is_stored() {
+    fn ready_time_of_messages_matches_its_encoding() {
         let connection = super::super::schema::in_memory();
         let insert =
             "INSERT INTO duroxide_messages (arrival, instance, id, lane, visible_at, arrived_at, sent, format, data)

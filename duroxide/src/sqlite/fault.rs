@@ -1,4 +1,4 @@
-//! Failures of SQLite, and which of them may pass.
+//! Failures of SQLite, and the rule for those that may pass on a retry.
 
 use std::path::Path;
 
@@ -6,32 +6,32 @@ use rusqlite::ErrorCode;
 
 use crate::provider::{CommitError, ProviderError, SubmitError};
 
-/// A failure of SQLite as one of the provider.
+/// Converts a failure of SQLite to one of the provider.
 pub(super) fn storage(operation: &'static str, error: rusqlite::Error) -> ProviderError {
     let permanent = is_permanent(&error);
     let error = match error {
-        // It would be followed by the whole statement, which may be all of a migration.
+        // Drop the text of the statement from the message: it may be a whole migration.
         rusqlite::Error::SqlInputError { error, msg, .. } => rusqlite::Error::SqliteFailure(error, Some(msg)),
         other => other,
     };
     if permanent { ProviderError::permanent(operation, error) } else { ProviderError::retryable(operation, error) }
 }
 
-/// A failure to open a database, with what is missing most often.
-pub(super) fn unopened(path: &Path, error: rusqlite::Error) -> ProviderError {
+/// Converts a failure to open a database, with the most frequent causes in its text.
+pub(super) fn open_error(path: &Path, error: rusqlite::Error) -> ProviderError {
     const OPERATION: &str = "open the database";
     match error.sqlite_error_code() {
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             let reason =
-                format!("{error}; is {} there, and can be written to, and its folder as well?", path.display());
+                format!("{error}; check that {} exists, and that the file and its folder are writable", path.display());
             ProviderError::permanent(OPERATION, reason)
         }
         _ => storage(OPERATION, error),
     }
 }
 
-/// Returns true if the same operation will fail again. A busy or full disk, a lock, a lost file system come and go; a damaged
-/// file does not, nor does a statement that does not fit the tables that are there, or a value that cannot be read.
+/// Returns true if the same operation will fail again. A busy database, a full disk, a lock or a lost file system may
+/// pass. A damaged file, a statement that does not fit the tables, or an unreadable value will not.
 pub(super) fn is_permanent(error: &rusqlite::Error) -> bool {
     let permanent =
         [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt, ErrorCode::TypeMismatch, ErrorCode::ApiMisuse];
@@ -41,17 +41,17 @@ pub(super) fn is_permanent(error: &rusqlite::Error) -> bool {
         || error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_READONLY_DBMOVED)
 }
 
-/// Returns true if a stored value is not of the kind that its column should hold.
+/// Returns true if a stored value is not of the type of its column.
 fn is_conversion(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
     matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
 }
 
-/// Why one entry of a group did not happen.
+/// The reason why one entry of a group was not carried out.
 pub(super) enum Refusal<X> {
-    /// A check said no, and nothing was written, but perhaps that it said so.
+    /// A check failed. Nothing was written, except perhaps the record of this refusal.
     Refused(X),
-    /// A check said no after something was written, which has to be undone.
+    /// A check failed after a write, which must be undone.
     Undo(X),
     /// SQLite failed.
     Storage(rusqlite::Error),
@@ -63,25 +63,25 @@ impl<X> From<rusqlite::Error> for Refusal<X> {
     }
 }
 
-/// What an entry answers when SQLite fails it.
-pub(super) trait Failed: Send + 'static {
-    fn failed(error: rusqlite::Error) -> Self;
+/// Makes the error of an entry from a failure of SQLite.
+pub(super) trait FromStorageError: Send + 'static {
+    fn from_storage(error: rusqlite::Error) -> Self;
 }
 
-impl Failed for CommitError {
-    fn failed(error: rusqlite::Error) -> Self {
+impl FromStorageError for CommitError {
+    fn from_storage(error: rusqlite::Error) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
-impl Failed for SubmitError {
-    fn failed(error: rusqlite::Error) -> Self {
+impl FromStorageError for SubmitError {
+    fn from_storage(error: rusqlite::Error) -> Self {
         Self::Failed(error.to_string())
     }
 }
 
-impl Failed for rusqlite::Error {
-    fn failed(error: rusqlite::Error) -> Self {
+impl FromStorageError for rusqlite::Error {
+    fn from_storage(error: rusqlite::Error) -> Self {
         error
     }
 }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_that_cannot_be_read_are_permanent() {
+    fn unreadable_value_is_a_permanent_error() {
         let connection = rusqlite::Connection::open_in_memory().unwrap();
         let read = |query: &str| connection.query_row(query, [], |row| row.get::<_, u8>(0)).unwrap_err();
         for query in ["SELECT NULL", "SELECT 'text'", "SELECT 256"] {

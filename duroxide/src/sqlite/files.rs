@@ -1,11 +1,11 @@
-//! Whether the database is still where it was opened. SQLite goes on writing to a file that was removed, moved or replaced
-//! meanwhile; nobody who opens the database by its name would ever see that.
+//! Detects that the database file was removed, moved or replaced while it was in use. SQLite keeps writing to the old
+//! file, and no process that opens the database by its name would ever see those writes.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::ffi;
 
-/// The database and its log, as they were when they were opened.
+/// The database and its log, with the identities that they had when they were opened.
 pub(super) struct Files {
     files: [Opened; 2],
 }
@@ -22,7 +22,7 @@ impl Files {
         Self { files: [database.to_owned(), log.into()].map(|path| Opened { identity: identity(&path), path }) }
     }
 
-    /// Fails when one of them is not there any more.
+    /// Fails if one of the files is no longer at its path.
     pub(super) fn check(&self) -> rusqlite::Result<()> {
         for Opened { path, identity: opened } in &self.files {
             if opened.is_some() && identity(path) != *opened {
@@ -37,11 +37,11 @@ impl Files {
     }
 }
 
-/// The device and the number of the file on it.
+/// The device, and the inode number on that device.
 type Identity = (u64, u64);
 
-/// Asks for nothing but the number: whoever asks Linux for the times of a file makes the next write note a new one, and every
-/// sync after that has to write the file's metadata as well.
+/// Requests only the inode number. On Linux, a request for the times of a file makes the next write record a new one,
+/// and then every sync must also write the file's metadata.
 #[cfg(target_os = "linux")]
 fn identity(path: &Path) -> Option<Identity> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
@@ -63,7 +63,7 @@ fn metadata(path: &Path) -> Option<Identity> {
     std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
-/// Elsewhere a file that is open cannot be removed.
+/// On other systems, an open file cannot be removed.
 #[cfg(not(unix))]
 fn identity(_: &Path) -> Option<Identity> {
     None

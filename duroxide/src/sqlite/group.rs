@@ -1,29 +1,29 @@
-//! Entries that were handed in together, on their way through the writer.
+//! Groups: entries that were submitted together and are written in one transaction.
 
 use tokio::sync::oneshot;
 
-use super::fault::{Failed, Refusal};
+use super::fault::{FromStorageError, Refusal};
 use super::tx::Tx;
 
-/// The transaction cannot go on: something was written that has to be undone, or SQLite has rolled it back.
+/// The transaction must be rolled back: a write must be undone, or SQLite has already rolled it back.
 pub(super) struct Undo(pub(super) Option<rusqlite::Error>);
 
-/// Why nothing of a whole transaction was written.
+/// The reason why a whole transaction was not written.
 pub(super) type Failure = std::sync::Arc<rusqlite::Error>;
 
 /// Work for the writer.
 pub(super) trait Job: Send {
-    /// How many entries it has.
+    /// Returns the number of its entries.
     fn entries(&self) -> usize;
 
-    /// Applies all entries. Once in a transaction that is repeated, each under a savepoint of its own (`careful`).
+    /// Applies all entries. `careful`: the transaction is repeated, and each entry gets a savepoint of its own.
     fn apply(&mut self, tx: &mut Tx<'_>, careful: bool) -> Result<(), Undo>;
 
-    /// Tells whoever waits what became of it. Whether anybody still does.
+    /// Sends the result to the caller. Returns true if the caller still waits.
     fn answer(self: Box<Self>, committed: Result<(), Failure>) -> bool;
 }
 
-/// The results of a group, in the order of its entries; or why nothing is known of them.
+/// The results of a group, in the order of its entries; or the failure of the transaction.
 pub(super) type Answer<T, X> = Result<Vec<Result<T, X>>, Failure>;
 
 /// Entries of one kind.
@@ -38,7 +38,7 @@ impl<E, T, X, F> Group<E, T, X, F>
 where
     E: Send + 'static,
     T: Send + 'static,
-    X: Failed,
+    X: FromStorageError,
     F: Fn(&mut Tx<'_>, &E) -> Result<T, Refusal<X>> + Send + 'static,
 {
     pub(super) fn job(entries: Vec<E>, apply: F) -> (Box<dyn Job>, oneshot::Receiver<Answer<T, X>>) {
@@ -51,7 +51,7 @@ impl<E, T, X, F> Job for Group<E, T, X, F>
 where
     E: Send,
     T: Send,
-    X: Failed,
+    X: FromStorageError,
     F: Fn(&mut Tx<'_>, &E) -> Result<T, Refusal<X>> + Send,
 {
     fn entries(&self) -> usize {
@@ -78,14 +78,14 @@ where
 
     fn answer(self: Box<Self>, committed: Result<(), Failure>) -> bool {
         let Self { entries, results, answer, .. } = *self;
-        // Whoever is answered has what it shared to itself again.
+        // Release our share of the entries before answering, so the caller can unwrap its `Arc`.
         drop(entries);
         answer.send(committed.map(|()| results)).is_ok()
     }
 }
 
-/// Applies one entry so that it can be undone by itself.
-fn under_savepoint<T, X: Failed>(
+/// Applies one entry under a savepoint, so that it can be undone alone.
+fn under_savepoint<T, X: FromStorageError>(
     tx: &mut Tx<'_>,
     apply: impl FnOnce(&mut Tx<'_>) -> Result<T, Refusal<X>>,
 ) -> Result<Result<T, X>, Undo> {
@@ -93,7 +93,7 @@ fn under_savepoint<T, X: Failed>(
     tx.sql.run("SAVEPOINT entry", []).map_err(fatal)?;
     let result = apply(tx);
     if tx.sql.connection().is_autocommit() {
-        // A full disk, for one: SQLite has rolled back everything, not only this entry.
+        // SQLite has rolled back the whole transaction, for example because the disk is full.
         return Err(Undo(if let Err(Refusal::Storage(error)) = result { Some(error) } else { None }));
     }
     let result = match result {
@@ -103,7 +103,7 @@ fn under_savepoint<T, X: Failed>(
             tx.sql.run("ROLLBACK TO entry", []).map_err(fatal)?;
             Err(match refusal {
                 Refusal::Refused(refusal) | Refusal::Undo(refusal) => refusal,
-                Refusal::Storage(error) => X::failed(error),
+                Refusal::Storage(error) => X::from_storage(error),
             })
         }
     };
@@ -121,7 +121,7 @@ mod tests {
     use crate::sqlite::sql::Sql;
 
     #[test]
-    fn of_entries_that_are_written_by_themselves_a_refusal_keeps_what_it_remembers() {
+    fn refused_entry_under_a_savepoint_keeps_its_writes() {
         let folder = tempfile::tempdir().unwrap();
         let sql = Sql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
         sql.connection().execute_batch("CREATE TABLE t (entry TEXT); BEGIN").unwrap();
@@ -135,7 +135,7 @@ mod tests {
         };
         let (mut job, _answer) = Group::job(vec!["done", "undone", "refused"], apply);
         let mut tx = Tx::new(&sql, None);
-        assert!(job.apply(&mut tx, false).is_err(), "something has to be undone");
+        assert!(job.apply(&mut tx, false).is_err(), "an entry must be undone");
         sql.connection().execute_batch("ROLLBACK; BEGIN").unwrap();
         assert!(job.apply(&mut tx, true).is_ok());
         sql.connection().execute_batch("COMMIT").unwrap();

@@ -1,4 +1,4 @@
-//! The threads and the memberships of one opened database.
+//! The threads and the node memberships of one open database.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Plain;
 use super::acquire::{self, Found};
 use super::admin_reader::AdminReader;
-use super::fault::{Failed, Refusal, is_permanent, storage, unopened};
+use super::fault::{FromStorageError, Refusal, is_permanent, open_error, storage};
 use super::group::{Failure, Group, Job};
 use super::listener::Listener;
 use super::lock::NodeLock;
@@ -25,7 +25,7 @@ use super::writer::{self, Inbox, Message};
 use crate::id::{Epoch, NodeId};
 use crate::provider::{Acquired, Lease, NodeInfo, ProviderError, Renewal, Want};
 
-/// How many instances are removed in one transaction: others want to write, too.
+/// The most instances that are removed in one transaction, so that a removal does not hold the write lock for long.
 pub(super) const REMOVED_AT_ONCE: usize = 64;
 
 pub(super) struct Handle {
@@ -34,11 +34,12 @@ pub(super) struct Handle {
     pub(super) admin: AdminReader,
     writer: Inbox,
     writer_thread: Option<JoinHandle<()>>,
-    /// The nodes that joined here, with their locks. All of these are std mutexes, held for a moment, never across an await.
+    /// The nodes that joined here, with their locks. Each mutex of this struct is a std mutex: it is held briefly,
+    /// never across an await.
     locks: Mutex<HashMap<NodeId, Option<NodeLock>>>,
     beats: Arc<Mutex<Beats>>,
     listener: Mutex<Option<Listener>>,
-    /// True if the database names the listener.
+    /// True if the listener is registered in the database.
     listener_registered: AtomicBool,
 }
 
@@ -46,7 +47,7 @@ impl Handle {
     pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Self, ProviderError> {
         let statements = Arc::default();
         let opened = Sql::open(path, options.busy_timeout, Arc::clone(&statements));
-        let mut sql = opened.map_err(|e| unopened(path, e))?;
+        let mut sql = opened.map_err(|e| open_error(path, e))?;
         let path = path.canonicalize().map_err(|e| ProviderError::permanent("find the database file", e))?;
         options::prepare_writer(&sql, &path, options)?;
         schema::migrate(sql.connection_mut())?;
@@ -70,7 +71,7 @@ impl Handle {
         })
     }
 
-    /// Hands entries to the writer, each atomic by itself.
+    /// Sends entries to the writer. Each entry is atomic on its own.
     pub(super) async fn write<E, T, X>(
         &self,
         operation: &'static str,
@@ -80,7 +81,7 @@ impl Handle {
     where
         E: Send + 'static,
         T: Send + 'static,
-        X: Failed,
+        X: FromStorageError,
     {
         if entries.is_empty() {
             return Ok(Vec::new());
@@ -93,7 +94,7 @@ impl Handle {
         }
     }
 
-    /// The same for entries whose only failure is that of SQLite: the first one that fails, fails all.
+    /// Like `write`, for entries that fail only if SQLite fails. The first failure is returned as the failure of all.
     pub(super) async fn write_all<E: Send + 'static, T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -104,7 +105,7 @@ impl Handle {
         results.into_iter().collect::<Result<_, _>>().map_err(|e| storage(operation, e))
     }
 
-    /// The same for one entry.
+    /// Like `write_all`, for one entry.
     pub(super) async fn write_one<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -117,27 +118,28 @@ impl Handle {
     pub(super) async fn join(&self, node: &NodeInfo) -> Result<Lease, ProviderError> {
         const OPERATION: &str = "join";
         self.hold_lock(node.id);
-        let mut members = self.look(OPERATION, Lease { node: node.id, epoch: Epoch(0) }).await?;
+        let mut members = self.check_members(OPERATION, Lease { node: node.id, epoch: Epoch(0) }).await?;
         let dead = epochs(&members);
         let port = self.start_listener();
         let info = node.clone();
         let lease = self.write_one(OPERATION, move |tx| Ok(members::join(tx, &info, &dead, port)?)).await?;
         self.listener_registered.fetch_or(port.is_some(), Ordering::Relaxed);
-        bury(&mut members);
-        self.bury_strangers().await;
+        remove_lock_files(&mut members);
+        self.remove_orphaned_lock_files().await;
         Ok(lease)
     }
 
-    /// Removes the files of nodes that died before they were members, or whose file was forgotten by one that died while it
-    /// took them over. Only whoever holds a file that nobody else holds can tell that its node will never be a member.
-    async fn bury_strangers(&self) {
-        let abandoned = NodeLock::abandoned(&self.shared.path);
-        if abandoned.is_empty() {
+    /// Removes the lock files of nodes that are not members: they died before they joined, or the node that took them
+    /// over died before it removed the file. The lock must be held while the members are read; otherwise the node could
+    /// still join.
+    async fn remove_orphaned_lock_files(&self) {
+        let orphaned = NodeLock::orphaned(&self.shared.path);
+        if orphaned.is_empty() {
             return;
         }
-        // If they cannot be read, the next who joins tries again.
+        // If the members cannot be read, the next node that joins tries again.
         let Ok(members) = self.readers.read("list nodes", members::ids).await else { return };
-        for (_, lock) in abandoned.into_iter().filter(|(node, _)| !members.contains(node)) {
+        for (_, lock) in orphaned.into_iter().filter(|(node, _)| !members.contains(node)) {
             lock.remove();
         }
     }
@@ -145,20 +147,21 @@ impl Handle {
     pub(super) async fn renew(&self, lease: Lease) -> Result<Renewal, ProviderError> {
         const OPERATION: &str = "renew the lease";
         let locked = self.hold_lock(lease.node);
-        let mut members = self.look(OPERATION, lease).await?;
-        // The lock shows that the node lives, for as long as it does.
+        let mut members = self.check_members(OPERATION, lease).await?;
+        // While it is held, the lock proves that the node is alive.
         let valid_for = if locked { Duration::MAX } else { members.lease_time };
         if members.held && locked && members.dead.is_empty() {
             return Ok(Renewal::Held { valid_for });
         }
         let dead = epochs(&members);
         let held = self.write_one(OPERATION, move |tx| Ok(members::renew(tx, &lease, &dead, !locked)?)).await?;
-        bury(&mut members);
+        remove_lock_files(&mut members);
         Ok(if held { Renewal::Held { valid_for } } else { Renewal::Lost })
     }
 
     pub(super) async fn leave(&self, lease: Lease) -> Result<(), ProviderError> {
-        // Let go of in any case, also when this is given up: what is not written here, others write when they see it free.
+        // Take the lock out of the map first, so that it is released even if the caller drops this future. If the write
+        // below does not happen, other nodes find the lock free and end the membership.
         let lock = {
             let mut locks = self.locks();
             let lock = locks.remove(&lease.node);
@@ -175,13 +178,13 @@ impl Handle {
     /// Answers a request for work.
     pub(super) async fn acquire(&self, lease: Lease, want: Want) -> Result<Acquired, ProviderError> {
         const OPERATION: &str = "acquire work";
-        self.shared.saw(want.now);
+        self.shared.observe_time(want.now);
         let (now, want) = (want.now, Arc::new(want));
-        let (last, look) = (want.claim, want.clone());
-        let Found { mut acquired, mut claims, forget } =
-            self.readers.read(OPERATION, move |sql| acquire::look(sql, &lease, &look)).await?;
-        if forget {
-            self.write_one(OPERATION, move |tx| Ok(acquire::forget(tx, &lease, &want)?)).await?;
+        let (last, request) = (want.claim, want.clone());
+        let Found { mut acquired, mut claims, has_acknowledged } =
+            self.readers.read(OPERATION, move |sql| acquire::find_work(sql, &lease, &request)).await?;
+        if has_acknowledged {
+            self.write_one(OPERATION, move |tx| Ok(acquire::delete_acknowledged(tx, &lease, &want)?)).await?;
         }
         if claims.is_empty() {
             return Ok(acquired);
@@ -199,17 +202,17 @@ impl Handle {
         self.readers.read(OPERATION, load).await
     }
 
-    /// Listens, and lets other processes know, if that was not done before.
+    /// Starts the listener and registers it in the database, if that has not been done yet.
     pub(super) async fn listen(&self) -> Result<(), ProviderError> {
         let Some(port) = self.start_listener() else { return Ok(()) };
         if self.listener_registered.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
-        let listed = self.write_one("register the listener", move |tx| Ok(members::listen(tx, port)?)).await;
-        if listed.is_err() {
+        let registered = self.write_one("register the listener", move |tx| Ok(members::listen(tx, port)?)).await;
+        if registered.is_err() {
             self.listener_registered.store(false, Ordering::Relaxed);
         }
-        listed
+        registered
     }
 
     fn start_listener(&self) -> Option<u16> {
@@ -217,7 +220,7 @@ impl Handle {
         if listener.is_none() {
             match Listener::start(self.shared.clone(), self.writer.clone()) {
                 Ok(new) => {
-                    self.shared.listens_on(new.port());
+                    self.shared.set_port(new.port());
                     *listener = Some(new);
                 }
                 Err(error) => {
@@ -228,16 +231,16 @@ impl Handle {
         listener.as_ref().map(Listener::port)
     }
 
-    async fn look(&self, operation: &'static str, lease: Lease) -> Result<Members, ProviderError> {
+    async fn check_members(&self, operation: &'static str, lease: Lease) -> Result<Members, ProviderError> {
         let (shared, beats) = (self.shared.clone(), self.beats.clone());
-        let look = move |sql: &Sql| {
+        let check = move |sql: &Sql| {
             let mut beats = beats.lock().unwrap_or_else(PoisonError::into_inner);
-            members::look(sql, &shared.path, lease.node, lease.epoch, &mut beats)
+            members::check(sql, &shared.path, lease.node, lease.epoch, &mut beats)
         };
-        self.readers.read(operation, look).await
+        self.readers.read(operation, check).await
     }
 
-    /// Holds the lock of a node, where others can see it. Whether that was possible.
+    /// Locks the file of a node, and creates it again if it was removed. Returns true if the lock is held.
     fn hold_lock(&self, node: NodeId) -> bool {
         let mut locks = self.locks();
         let lock = locks.entry(node).or_default();
@@ -257,9 +260,9 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(port) = self.shared.port() {
-            let forget: fn(&mut Tx<'_>, &u16) -> Plain<usize> =
+            let unregister: fn(&mut Tx<'_>, &u16) -> Plain<usize> =
                 |tx, port| Ok(tx.sql.run("DELETE FROM duroxide_listeners WHERE port = ?1", [port])?);
-            let (job, _): (Box<dyn Job>, _) = Group::job(vec![port], forget);
+            let (job, _): (Box<dyn Job>, _) = Group::job(vec![port], unregister);
             let _ = self.writer.send(Message::Job(job));
         }
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -274,8 +277,8 @@ fn epochs(members: &Members) -> Vec<Epoch> {
     members.dead.iter().map(|(epoch, _)| *epoch).collect()
 }
 
-/// Removes the files of those who were taken over.
-fn bury(members: &mut Members) {
+/// Removes the lock files of the nodes that were taken over.
+fn remove_lock_files(members: &mut Members) {
     for (_, lock) in members.dead.drain(..) {
         if let Some(lock) = lock {
             lock.remove();

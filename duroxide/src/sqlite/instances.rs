@@ -1,4 +1,4 @@
-//! Instances: made, resumed, removed.
+//! Instances: creating, releasing, resuming and removing them.
 
 use rusqlite::named_params;
 
@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use crate::id::{Epoch, ExecutionId, Identity, InstanceId};
 use crate::provider::{CommitError, Committed, InstanceStatus, Lease, NewInstance, Placement};
 
-/// Creates an instance with its start message, owned by the epoch if it is to be eager and the epoch is a member. `None`: the
-/// id is taken.
+/// Creates an instance with its start message. If it is eager, the epoch owns it, provided that the epoch is a member.
+/// Returns `None` if the id is taken.
 pub(super) fn create(
     tx: &mut Tx<'_>,
     new: &NewInstance,
@@ -29,13 +29,13 @@ pub(super) fn create(
     target.deliver(tx, &new.start, time, false).map(Some)
 }
 
-/// Returns true if the epoch is that of a member.
+/// Returns true if a node with this epoch is a member.
 pub(super) fn is_member(tx: &Tx<'_>, epoch: Epoch) -> rusqlite::Result<bool> {
     let find = "SELECT EXISTS (SELECT 1 FROM duroxide_nodes WHERE epoch = ?1)";
     Ok(tx.sql.row(find, [int(epoch.0)], |row| row.get(0))?.unwrap_or(false))
 }
 
-/// Inserts an instance without messages. `None`: the id is taken.
+/// Inserts an instance without messages. Returns `None` if the id is taken.
 pub(super) fn insert(
     tx: &Tx<'_>,
     new: &NewInstance,
@@ -69,7 +69,7 @@ pub(super) fn insert(
     Ok(Some(seq))
 }
 
-/// Releases an instance of which the lease has no live copy.
+/// Releases an instance if the lease has no live copy of it.
 pub(super) fn release(
     tx: &mut Tx<'_>,
     lease: &Lease,
@@ -93,14 +93,14 @@ pub(super) fn release(
     Ok(Committed::default())
 }
 
-/// Records that the build of a lease was tried on an instance.
+/// Records that the build of the lease has tried an instance.
 pub(super) fn record_build_tried(tx: &Tx<'_>, seq: i64, lease: Option<&Lease>) -> rusqlite::Result<()> {
     let insert = "INSERT OR IGNORE INTO duroxide_resume_attempts (instance, build)
         SELECT ?1, build FROM duroxide_nodes WHERE epoch = ?2";
     tx.sql.run(insert, (seq, lease.map(|lease| int(lease.epoch.0)))).map(drop)
 }
 
-/// Lets a suspended instance run again.
+/// Resumes a suspended instance. Returns true if it was suspended.
 pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Result<bool> {
     let update = concat!(
         "UPDATE duroxide_instances SET status = 'running', suspension = NULL, crashes = 0, alone = 0, suspect = 0,
@@ -113,17 +113,17 @@ pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Re
     Ok(resumed)
 }
 
-/// Removes an instance with all that belongs to it.
+/// Removes an instance and all its rows.
 pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Result<()> {
     let find = "SELECT labels, start_id FROM duroxide_instances WHERE seq = ?1";
     let found = tx.sql.row(find, [seq], |row| Ok((text_map(row, 0).ok(), uuid(row, 1)?)))?;
     let Some((labels, start)) = found else { return Ok(()) };
     activities::remove_all(tx, &Leaving { id, identity: Identity(start), seq, by: None }, None)?;
     deliver::sweep(tx, seq, None)?;
-    // Its start may come once more.
-    tx.remember(start)?;
+    // Record the id of its start message, which may be sent again.
+    tx.record_done(start)?;
     if labels.is_none() {
-        // The JSON cannot be read: the rows are found by a walk through all labels.
+        // The JSON cannot be read. Find the rows by a scan of all labels.
         tx.sql.run("DELETE FROM duroxide_labels WHERE instance = ?1", [seq])?;
     }
     for (name, value) in labels.unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! The thread that listens for notices of other processes on this machine.
+//! The thread that listens for the notices of other processes on this machine.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -11,12 +11,12 @@ use super::notice::Notice;
 use super::shared::Shared;
 use super::writer::{Inbox, Message};
 
-/// The time without a notice after which the database is polled: the safety net.
+/// The time without a notice after which the database is polled, in case a notice was lost.
 const POLL: Duration = Duration::from_secs(5);
-/// Notices within this time are merged.
+/// Notices that arrive within this time are merged.
 const COALESCE: Duration = Duration::from_millis(1);
 
-/// Listens until it is dropped.
+/// Listens for notices until it is dropped.
 pub(super) struct Listener {
     port: u16,
     stop: Arc<AtomicBool>,
@@ -24,7 +24,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Starts to listen on a free port.
+    /// Starts a listener on a free port.
     pub(super) fn start(shared: Arc<Shared>, writer: Inbox) -> std::io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_read_timeout(Some(POLL))?;
@@ -69,13 +69,13 @@ fn listen(socket: &UdpSocket, shared: &Shared, writer: &Inbox, stop: &AtomicBool
                     return;
                 }
             }
-            // Such as a datagram that is too long: it was sent for some reason.
+            // For example, a datagram that is too long. Treat it as a notice of any change.
             Err(_) => shared.notice(&Notice::from_bytes(&[])),
         }
     }
 }
 
-/// Takes the notices that have come in the meantime, as one.
+/// Receives the notices that have arrived in the meantime, merged into one.
 fn drain(socket: &UdpSocket, buffer: &mut [u8]) -> Option<Notice> {
     socket.set_nonblocking(true).ok()?;
     let mut merged: Option<Notice> = None;
@@ -87,7 +87,7 @@ fn drain(socket: &UdpSocket, buffer: &mut [u8]) -> Option<Notice> {
             None => merged = Some(notice),
         }
     }
-    // If this fails, the thread spins through the branch of the timeout; the read itself would fail as well then.
+    // If this fails, the loop spins through its timeout branch; but then the read would fail as well.
     let _ = socket.set_nonblocking(false);
     merged
 }

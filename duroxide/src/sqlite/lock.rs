@@ -1,31 +1,32 @@
-//! The file that a node locks for as long as it lives: the operating system lets go of it when the process dies, however
-//! it dies. Never the database file itself: closing that would drop SQLite's own locks.
+//! The lock file of a node. The operating system releases the lock when the process dies, however it dies. The database
+//! file itself is never locked: closing it would drop SQLite's own locks.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::id::NodeId;
 
-/// Between the name of the database and the id of the node.
+/// The part of the file name between the database and the node id.
 const INFIX: &str = "-node-";
 
-/// A lock that is held. Dropping it lets go, and leaves the file to whoever takes over.
+/// A held lock. Dropping it releases the lock but leaves the file, which the node that takes over removes.
 pub(super) struct NodeLock {
     path: PathBuf,
-    // Held, not read: closing it lets go of the lock.
+    // Not read: closing the file releases the lock.
     _file: File,
 }
 
-/// What the lock of a node tells.
-pub(super) enum Life {
+/// The state of a node, as its lock shows it.
+pub(super) enum Liveness {
     Alive,
-    /// Nobody held it. It is held now, so that nobody else takes the same node over.
+    /// The lock was free. It is now held here, so that no other process takes over the same node.
     Dead(NodeLock),
     Unknown,
 }
 
 impl NodeLock {
-    /// Creates and locks the file of a node. `None` where that is not possible: the node shows its life in another way.
+    /// Creates and locks the file of a node. Returns `None` if the file cannot be locked; such a node sends heartbeats
+    /// instead.
     pub(super) fn hold(database: &Path, node: NodeId) -> Option<Self> {
         let path = path(database, node);
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
@@ -33,25 +34,25 @@ impl NodeLock {
         match locked {
             Ok(file) => Some(Self { path, _file: file }),
             Err(error) => {
-                tracing::debug!(%error, path = %path.display(), "the node cannot lock its file");
+                tracing::debug!(%error, path = %path.display(), "could not lock the file of the node");
                 None
             }
         }
     }
 
-    /// Looks whether a node holds its lock.
-    pub(super) fn look(database: &Path, node: NodeId) -> Life {
+    /// Checks if a node holds its lock.
+    pub(super) fn probe(database: &Path, node: NodeId) -> Liveness {
         let path = path(database, node);
-        let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { return Life::Unknown };
+        let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { return Liveness::Unknown };
         match file.try_lock() {
-            Ok(()) => Life::Dead(Self { path, _file: file }),
-            Err(TryLockError::WouldBlock) => Life::Alive,
-            Err(TryLockError::Error(_)) => Life::Unknown,
+            Ok(()) => Liveness::Dead(Self { path, _file: file }),
+            Err(TryLockError::WouldBlock) => Liveness::Alive,
+            Err(TryLockError::Error(_)) => Liveness::Unknown,
         }
     }
 
-    /// The files that nobody holds: of nodes that have died, or have died before they joined. They are held now.
-    pub(super) fn abandoned(database: &Path) -> Vec<(NodeId, Self)> {
+    /// Locks all lock files that are free, and returns them: their nodes died, possibly before they joined.
+    pub(super) fn orphaned(database: &Path) -> Vec<(NodeId, Self)> {
         let (Some(folder), Some(name)) = (database.parent(), database.file_name()) else { return Vec::new() };
         let prefix = format!("{}{INFIX}", name.to_string_lossy());
         let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -59,22 +60,22 @@ impl NodeLock {
             let name = file.file_name();
             name.to_str()?.strip_prefix(&prefix)?.parse().ok().map(NodeId)
         });
-        let abandoned = nodes.filter_map(|node| match Self::look(database, node) {
-            Life::Dead(lock) => Some((node, lock)),
-            Life::Alive | Life::Unknown => None,
+        let orphaned = nodes.filter_map(|node| match Self::probe(database, node) {
+            Liveness::Dead(lock) => Some((node, lock)),
+            Liveness::Alive | Liveness::Unknown => None,
         });
-        abandoned.collect()
+        orphaned.collect()
     }
 
-    /// Whether others can see the file.
+    /// Returns true if the file still exists, so that other processes see the lock.
     pub(super) fn is_visible(&self) -> bool {
         self.path.exists()
     }
 
-    /// Removes the file, then lets go.
+    /// Removes the file, then releases the lock.
     pub(super) fn remove(self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!(%error, path = %self.path.display(), "the file of a node that is gone stays behind");
+            tracing::debug!(%error, path = %self.path.display(), "could not remove the lock file of a node");
         }
     }
 }
@@ -90,17 +91,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_shows_life_until_it_is_let_go() {
+    fn lock_shows_a_live_node_until_it_is_released() {
         let folder = tempfile::tempdir().unwrap();
         let (database, node) = (folder.path().join("a.db"), NodeId::new());
-        assert!(matches!(NodeLock::look(&database, node), Life::Unknown), "no file: nothing is known");
+        assert!(matches!(NodeLock::probe(&database, node), Liveness::Unknown), "without a file, the state is unknown");
         let lock = NodeLock::hold(&database, node).unwrap();
-        assert!(matches!(NodeLock::look(&database, node), Life::Alive));
-        assert!(NodeLock::hold(&database, node).is_none(), "one holder");
+        assert!(matches!(NodeLock::probe(&database, node), Liveness::Alive));
+        assert!(NodeLock::hold(&database, node).is_none(), "a lock has one holder");
         drop(lock);
-        let Life::Dead(taken) = NodeLock::look(&database, node) else { panic!("its owner has let go") };
-        assert!(matches!(NodeLock::look(&database, node), Life::Alive), "one heir");
+        let Liveness::Dead(taken) = NodeLock::probe(&database, node) else { panic!("its owner has released it") };
+        assert!(matches!(NodeLock::probe(&database, node), Liveness::Alive), "only one process takes over");
         taken.remove();
-        assert!(matches!(NodeLock::look(&database, node), Life::Unknown));
+        assert!(matches!(NodeLock::probe(&database, node), Liveness::Unknown));
     }
 }

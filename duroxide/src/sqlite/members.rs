@@ -1,4 +1,4 @@
-//! Nodes: joining, renewing, leaving, dying.
+//! The members: joining, renewing, leaving, and the take-over of dead nodes.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,35 +9,35 @@ use rusqlite::Row;
 use super::deliver::ready_by_messages;
 use super::instances;
 use super::listener;
-use super::lock::{Life, NodeLock};
+use super::lock::{Liveness, NodeLock};
 use super::rows::{epoch, instance_id, int, natural, parsed, uuid};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::id::{Epoch, NodeId};
 use crate::provider::{CRASH_LIMIT, Handlers, Lease, NodeInfo};
 
-/// The heartbeats of other nodes, as this process has seen them.
+/// The heartbeats of other nodes, as observed by this process.
 #[derive(Default)]
 pub(super) struct Beats {
     seen: HashMap<Epoch, Beat>,
-    /// The time of the last look.
-    looked: Option<Instant>,
+    /// The time of the last check.
+    checked: Option<Instant>,
 }
 
-/// A heartbeat, and the time since which it has not moved.
+/// The number of a heartbeat, and the time since which it has not changed.
 struct Beat {
     number: i64,
     since: Instant,
 }
 
 impl Beats {
-    /// Begins a look. Returns the time since the last one.
-    fn look(&mut self, now: Instant) -> Duration {
-        self.looked.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last))
+    /// Begins a check. Returns the time since the last one.
+    fn begin_check(&mut self, now: Instant) -> Duration {
+        self.checked.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last))
     }
 
-    /// Returns the time for which a heartbeat has not moved. It begins anew if this process did not look for a while, since the
-    /// storage may have been out of reach for both nodes.
+    /// Returns the time for which a heartbeat has not changed. The time starts anew if this process has paused its
+    /// checks, because the storage may have been unreachable for both nodes.
     fn silence(&mut self, epoch: Epoch, number: i64, now: Instant, has_paused: bool) -> Duration {
         let beat = self.seen.entry(epoch).or_insert(Beat { number, since: now });
         if beat.number != number || has_paused {
@@ -47,18 +47,18 @@ impl Beats {
     }
 }
 
-/// What a look at the members found.
+/// The result of a check of the members.
 pub(super) struct Members {
-    /// Whether the node that looks is one of them.
+    /// True if the node that checks is a member.
     pub(super) held: bool,
     /// The lease time of that node.
     pub(super) lease_time: Duration,
-    /// Nodes that have died, with their locks where they had one.
+    /// Nodes that have died, with their locks if they had one.
     pub(super) dead: Vec<(Epoch, Option<NodeLock>)>,
 }
 
-/// Looks who is a member, and which of them are dead.
-pub(super) fn look(
+/// Reads the members, and finds those that are dead.
+pub(super) fn check(
     sql: &Sql,
     database: &Path,
     own: NodeId,
@@ -72,9 +72,9 @@ pub(super) fn look(
     })?;
     let mut members = Members { held: false, lease_time: Duration::MAX, dead: Vec::new() };
     let now = Instant::now();
-    let pause = beats.look(now);
+    let pause = beats.begin_check(now);
     beats.seen.retain(|epoch, _| nodes.iter().any(|(node, ..)| node == epoch));
-    // A node looks three times in its lease time.
+    // A node checks three times per lease time.
     let own_lease_time = nodes.iter().find(|(epoch, ..)| *epoch == lease).map_or(Duration::ZERO, |(.., time)| *time);
     for (epoch, node, beat, lease_time) in nodes {
         if epoch == lease {
@@ -82,25 +82,25 @@ pub(super) fn look(
         } else if node != own {
             let has_paused = pause > own_lease_time.max(lease_time) / 2;
             let silent = beats.silence(epoch, beat, now, has_paused) > lease_time;
-            match NodeLock::look(database, node) {
-                Life::Alive => (),
-                Life::Dead(lock) => members.dead.push((epoch, Some(lock))),
-                Life::Unknown if silent => members.dead.push((epoch, None)),
-                Life::Unknown => (),
+            match NodeLock::probe(database, node) {
+                Liveness::Alive => (),
+                Liveness::Dead(lock) => members.dead.push((epoch, Some(lock))),
+                Liveness::Unknown if silent => members.dead.push((epoch, None)),
+                Liveness::Unknown => (),
             }
         }
     }
     Ok(members)
 }
 
-/// Makes a node a member. Its earlier terms end, as do those of the dead.
+/// Makes a node a member. Ends its earlier memberships, and those of the dead nodes.
 pub(super) fn join(tx: &mut Tx<'_>, info: &NodeInfo, dead: &[Epoch], port: Option<u16>) -> rusqlite::Result<Lease> {
     let find = "SELECT epoch FROM duroxide_nodes WHERE id = ?1";
     for before in tx.sql.rows(find, [info.id.0.as_bytes()], |row| epoch(row, 0))?.into_iter().flatten() {
         free(tx, before, false)?;
     }
     take_over(tx, dead)?;
-    take_back_crashes(tx, info.id)?;
+    revert_crashes(tx, info.id)?;
     if let Some(port) = port {
         listen(tx, port)?;
     }
@@ -128,7 +128,7 @@ pub(super) fn join(tx: &mut Tx<'_>, info: &NodeInfo, dead: &[Epoch], port: Optio
     Ok(Lease { node: info.id, epoch })
 }
 
-/// Records where this provider listens, and removes listeners that are gone.
+/// Registers the listener of this provider, and removes the listeners of dead processes.
 pub(super) fn listen(tx: &Tx<'_>, port: u16) -> rusqlite::Result<()> {
     for other in tx.sql.rows("SELECT port FROM duroxide_listeners", [], |row| row.get::<_, u16>(0))? {
         if other != port && listener::is_dead(other) {
@@ -138,7 +138,8 @@ pub(super) fn listen(tx: &Tx<'_>, port: u16) -> rusqlite::Result<()> {
     tx.sql.run("INSERT OR IGNORE INTO duroxide_listeners (port) VALUES (?1)", [port]).map(drop)
 }
 
-/// Takes over the items of dead nodes. `beat`: the node has no lock to show. Returns true if its lease holds.
+/// Takes over the items of dead nodes. `beat`: the node has no lock, so count its heartbeat. Returns true if its lease
+/// is still held.
 pub(super) fn renew(tx: &mut Tx<'_>, lease: &Lease, dead: &[Epoch], beat: bool) -> rusqlite::Result<bool> {
     take_over(tx, dead)?;
     let update = "UPDATE duroxide_nodes SET beat = beat + ?2 WHERE epoch = ?1";
@@ -152,8 +153,8 @@ fn take_over(tx: &mut Tx<'_>, dead: &[Epoch]) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Ends a membership: what the node owned has no owner any more. In flight are its activities, and the instances that have
-/// messages which are due: to them the crash is counted.
+/// Ends a membership, and releases the items of the node. A crash is counted to the items in flight: its activities,
+/// and its instances with due messages.
 pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Result<()> {
     let epoch = int(epoch.0);
     let delete = "DELETE FROM duroxide_nodes WHERE epoch = ?1 RETURNING id";
@@ -176,13 +177,13 @@ pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Re
         " AS at FROM duroxide_instances i WHERE i.owner = ?1) AS r
         WHERE seq = r.instance"
     );
-    tx.sql.run(instances, (epoch, crashed, tx.latest().as_micros(), CRASH_LIMIT, &node))?;
+    tx.sql.run(instances, (epoch, crashed, tx.latest_time().as_micros(), CRASH_LIMIT, &node))?;
     tx.signals.work = true;
     Ok(())
 }
 
-/// Takes back the crashes that a take-over of this node has counted, of the items that have no owner: the node has not died.
-fn take_back_crashes(tx: &Tx<'_>, node: NodeId) -> rusqlite::Result<()> {
+/// Reverts the crashes that a take-over of this node has counted, for items without an owner: the node is alive.
+fn revert_crashes(tx: &Tx<'_>, node: NodeId) -> rusqlite::Result<()> {
     for table in ["duroxide_instances", "duroxide_activities"] {
         let update = format!(
             "UPDATE {table} SET crashes = max(crashes - 1, 0), suspect = suspect AND crashes > ?2, lost_by = NULL
@@ -193,7 +194,8 @@ fn take_back_crashes(tx: &Tx<'_>, node: NodeId) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Resumes, once per instance and build, what a node that joins has the code for.
+/// Resumes the suspended instances and parked activities that a joining node has the code for, once per instance and
+/// build.
 fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
     let untried = "NOT EXISTS (SELECT 1 FROM duroxide_resume_attempts t WHERE t.instance = i.seq AND t.build = ?1)";
     let suspended = format!(
@@ -211,7 +213,7 @@ fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
     let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, instance_id(row, 1)?));
     let suspended = tx.sql.rows(&suspended, (&info.build, orchestrations), read)?;
     let parked = tx.sql.rows(&parked, (&info.build, &activities), read)?;
-    let latest = tx.latest();
+    let latest = tx.latest_time();
     for (seq, _) in &suspended {
         instances::resume(tx, *seq, latest)?;
     }
@@ -230,7 +232,7 @@ fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Lists the nodes that are members.
+/// Lists the ids of the members.
 pub(super) fn ids(sql: &Sql) -> rusqlite::Result<Vec<NodeId>> {
     sql.rows("SELECT id FROM duroxide_nodes", [], |row| uuid(row, 0).map(NodeId))
 }
@@ -258,15 +260,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_counts_only_while_it_is_watched() {
+    fn silence_counts_only_while_it_is_observed() {
         let (mut beats, begun) = (Beats::default(), Instant::now());
         let mut silence = |second: u64, number: i64| {
             let now = begun + Duration::from_secs(second);
-            let has_paused = beats.look(now) > Duration::from_secs(15);
+            let has_paused = beats.begin_check(now) > Duration::from_secs(15);
             beats.silence(Epoch(1), number, now, has_paused).as_secs()
         };
         assert_eq!([silence(0, 7), silence(10, 7), silence(20, 7)], [0, 10, 20]);
-        assert_eq!([silence(30, 8), silence(40, 8)], [0, 10], "it has renewed");
-        assert_eq!([silence(100, 8), silence(110, 8)], [0, 10], "after an outage, it may not have been able to renew");
+        assert_eq!([silence(30, 8), silence(40, 8)], [0, 10], "the node has renewed its lease");
+        assert_eq!(
+            [silence(100, 8), silence(110, 8)],
+            [0, 10],
+            "after an outage, the node may not have been able to renew"
+        );
     }
 }

@@ -1,12 +1,13 @@
 //! The default provider: state in a SQLite file next to the program.
 //!
-//! One thread writes, and puts whatever has come in meanwhile into one transaction ([`SqliteStats`] counts them); a few read.
-//! Lists are read by a thread of their own, so that a slow one delays no turn.
-//! Several processes may work on one file: each finds at once what another has left when it died, since a node holds a lock
-//! of the operating system for as long as it lives, and each learns what another has written from a notice on the loopback
-//! interface. Only every five seconds, and only while a node or a client waits, it polls for notices that were lost.
+//! One thread writes. It combines all waiting requests into one transaction ([`SqliteStats`] counts the transactions).
+//! A few threads read. Lists have a reader thread of their own, so that a slow list delays no turn.
+//! Several processes may use one file. Each node holds a lock of the operating system while it lives, so the others
+//! find its death at once and claim its work. A process that has written sends a notice to the others over the loopback
+//! interface. Notices may be lost, so a process with a waiting node or client also polls every five seconds.
 //!
-//! Beside the database `app.db` there are its log `app.db-wal`, `app.db-shm`, and one `app.db-node-…` per running node.
+//! Beside the database `app.db` there are its log `app.db-wal`, its index `app.db-shm`, and one `app.db-node-…` per
+//! running node.
 
 mod acquire;
 mod activities;
@@ -64,32 +65,32 @@ use crate::provider::{
     ProviderError, Renewal, Submission, SubmitError, Submitted, Wakeups, Want,
 };
 
-/// A provider that keeps state in a SQLite file. Cheap to clone; when the last clone is dropped, its threads end.
+/// A provider that keeps its state in a SQLite file. Cheap to clone; its threads end when the last clone is dropped.
 #[derive(Clone)]
 pub struct SqliteProvider {
     handle: Arc<Handle>,
 }
 
-/// How much a [`SqliteProvider`] has done since it was opened.
+/// The counters of a [`SqliteProvider`] since it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteStats {
-    /// Transactions that were committed.
+    /// Committed transactions.
     pub write_transactions: u64,
-    /// Statements of any kind that were run, those that begin and end transactions included.
+    /// Statements of any kind, including those that begin and end transactions.
     pub statements: u64,
 }
 
 impl SqliteProvider {
-    /// Opens a database; creates it, or brings its schema up to date, if need be.
+    /// Opens a database. Creates it if it does not exist, and migrates an older schema.
     ///
     /// # Errors
-    /// [`ProviderError`]: the file cannot be opened, is no database, or has a schema of a newer version.
+    /// A [`ProviderError`] if the file cannot be opened, is not a database, or has the schema of a newer version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ProviderError> {
         Self::open_with(path, SqliteOptions::default())
     }
 
-    /// The same, with other options.
+    /// Like [`SqliteProvider::open`], with options.
     ///
     /// # Errors
     /// As [`SqliteProvider::open`].
@@ -97,7 +98,7 @@ impl SqliteProvider {
         Ok(Self { handle: Arc::new(Handle::open(path.as_ref(), &options)?) })
     }
 
-    /// How much it has done.
+    /// Returns the counters since the provider was opened.
     pub fn stats(&self) -> SqliteStats {
         let shared = &self.handle.shared;
         SqliteStats {
@@ -165,7 +166,7 @@ impl Provider for SqliteProvider {
 
     fn watch<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
         Box::pin(async move {
-            // From now on, another process that ends the instance sends a notice that names it.
+            // From now on, another process that finishes the instance sends a notice that names it.
             self.handle.listen().await?;
             self.instance(instance).await
         })
@@ -181,11 +182,11 @@ impl Provider for SqliteProvider {
 }
 
 impl SqliteProvider {
-    /// The latest time that a call named; before the first, the time of the operating system.
+    /// Returns the latest time named by a call; before the first one, the time of the operating system.
     fn now(&self) -> Timestamp {
-        self.handle.shared.latest().unwrap_or_else(|| SystemTime::now().into())
+        self.handle.shared.latest_time().unwrap_or_else(|| SystemTime::now().into())
     }
 }
 
-/// What an entry returns whose only failure is that of SQLite.
+/// The result of an entry that fails only if SQLite fails.
 type Plain<T> = Result<T, Refusal<rusqlite::Error>>;

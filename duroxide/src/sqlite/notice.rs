@@ -1,23 +1,23 @@
-//! The notice that one process sends to another over the loopback interface, when it has written something.
+//! The notice that a process sends to the others over the loopback interface when it has written.
 //!
-//! It says where to look, and nothing else: a notice that is lost costs the time until the next poll, and one that is forged
-//! costs a look. Format: a byte of flags, then a hash of eight bytes for each instance that has changed.
+//! It only names the places that may have changed: a lost notice delays the reader until its next poll, and a forged
+//! one costs a query. Format: one byte of flags, then an eight-byte hash for each changed instance.
 
 use crate::id::InstanceId;
 
-/// The most instances of one notice, which is one datagram.
+/// The most instances in one notice, which is one datagram.
 const MAX: usize = 128;
 const WORK: u8 = 1;
 const ANY: u8 = 2;
 
-/// What another process may have to look at.
+/// The possible changes that another process should read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Notice {
     /// There may be work for a node.
     pub(super) work: bool,
     /// Any instance may have changed.
     pub(super) any: bool,
-    /// Instances that have changed, by their hashes.
+    /// The hashes of the changed instances.
     hashes: Vec<u64>,
 }
 
@@ -31,7 +31,7 @@ impl Notice {
         notice
     }
 
-    /// Adds another notice to this one.
+    /// Merges another notice into this one.
     pub(super) fn merge(&mut self, other: Self) {
         self.work |= other.work;
         self.any |= other.any;
@@ -56,7 +56,7 @@ impl Notice {
         std::iter::once(flags).chain(self.hashes.iter().flat_map(|hash| hash.to_le_bytes())).collect()
     }
 
-    /// Reads a notice. One that is malformed, or of another version, says: look at everything.
+    /// Reads a notice. A malformed one, or one of another version, means that anything may have changed.
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
         let everything = Self { work: true, any: true, hashes: Vec::new() };
         let Some((flags, hashes)) = bytes.split_first() else { return everything };
@@ -69,7 +69,7 @@ impl Notice {
     }
 }
 
-/// FNV-1a: the same in every version of the program. Two ids with one hash cost a look.
+/// FNV-1a, which is stable across versions of the program. A collision costs a query.
 fn hash(instance: &InstanceId) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     instance.as_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step)
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_notice_says_look_at_everything() {
+    fn malformed_notice_concerns_everything() {
         for bytes in [&b""[..], b"\x01\x02", b"\xff", b"12345678"] {
             let notice = Notice::from_bytes(bytes);
             assert!(notice.work && notice.any, "{bytes:?}");

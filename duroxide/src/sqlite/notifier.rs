@@ -1,4 +1,4 @@
-//! Sends notices to the listeners of other processes. Belongs to the writer.
+//! Sends notices to the listeners of other processes. Owned by the writer.
 
 use std::net::{Ipv4Addr, UdpSocket};
 
@@ -8,7 +8,7 @@ use super::sql::Sql;
 pub(super) struct Notifier {
     socket: Option<UdpSocket>,
     ports: Vec<u16>,
-    /// The version of the data when the ports were read, and when it was last looked at.
+    /// The data version at which the ports were read, and the one at the last call of `others_wrote`.
     read: Option<i64>,
     seen: Option<i64>,
 }
@@ -19,10 +19,10 @@ impl Notifier {
         Ok(Self { socket, ports: Vec::new(), read: None, seen: data_version(sql)? })
     }
 
-    /// Sends a notice to all listeners but that of this provider.
+    /// Sends a notice to all listeners except that of this provider.
     pub(super) fn notify(&mut self, sql: &Sql, own: Option<u16>, notice: &Notice) {
         let Some(socket) = &self.socket else { return };
-        // Ports change when another process writes them; the port of this one is left out anyway.
+        // The ports change only if another process writes them; our own is skipped anyway.
         let version = data_version(sql).ok().flatten();
         if self.read != version {
             let ports = sql.rows("SELECT port FROM duroxide_listeners", [], |row| row.get(0));
@@ -32,7 +32,7 @@ impl Notifier {
         let others = self.ports.iter().filter(|port| Some(**port) != own);
         let mut bytes = None;
         for port in others {
-            // The process is gone, or its buffer is full: the poll is the safety net.
+            // An error means that the process is gone or its buffer is full. Its poll finds the change.
             let _ = socket.send_to(bytes.get_or_insert_with(|| notice.to_bytes()), (Ipv4Addr::LOCALHOST, *port));
         }
     }

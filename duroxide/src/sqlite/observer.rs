@@ -1,18 +1,18 @@
-//! For tests that stop the writer between any two statements.
+//! The observer of the writer thread, for tests that stop the writer between any two statements.
 
 use std::sync::Arc;
 
-/// A moment of the thread that writes.
+/// A moment in the writer thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Moment<'a> {
-    /// This statement is about to be run.
+    /// The statement is about to run.
     Before(&'a str),
-    /// This statement was run. Whether it succeeded.
+    /// The statement has run; the flag is true if it succeeded.
     After(&'a str, bool),
 }
 
-/// Is told of each moment of the thread that writes, and holds it up until it returns.
+/// Called at each moment of the writer thread, which waits until the call returns.
 #[derive(Clone)]
 pub(super) struct Observer(Arc<dyn Fn(Moment<'_>) + Send + Sync>);
 
@@ -21,7 +21,7 @@ impl Observer {
         Self(Arc::new(observer))
     }
 
-    pub(super) fn tell(&self, moment: Moment<'_>) {
+    pub(super) fn call(&self, moment: Moment<'_>) {
         (self.0)(moment);
     }
 }

@@ -1,38 +1,38 @@
-//! How a database is opened.
+//! The options of a database, and the setup of its connections.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::{ErrorCode, ffi};
 
-use super::fault::unopened;
+use super::fault::open_error;
 use super::sql::Sql;
 use crate::provider::ProviderError;
 
-/// What an acknowledged write survives.
+/// The failures that an acknowledged write survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// The end of the process, of the operating system, and of the power: the disk is flushed before anything is
+    /// The end of the process, of the operating system, and a loss of power: the disk is flushed before a write is
     /// acknowledged.
     #[default]
     Full,
-    /// The end of the process. When the machine stops, the last moments may be lost; the database stays whole.
+    /// The end of the process. If the machine stops, the last writes may be lost; the database stays consistent.
     Relaxed,
 }
 
-/// How a [`SqliteProvider`](super::SqliteProvider) works.
+/// The options of a [`SqliteProvider`](super::SqliteProvider).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteOptions {
-    /// What an acknowledged write survives. Default: power loss.
+    /// The failures that an acknowledged write survives. Default: [`Durability::Full`].
     pub durability: Durability,
-    /// How long to wait for another process that holds the write lock, before an operation fails as one that may be tried
-    /// again. Default: 5 s.
+    /// The time to wait for another process that holds the write lock, before an operation fails with a retryable
+    /// error. Default: 5 s.
     pub busy_timeout: Duration,
-    /// How many threads read. Default: 2.
+    /// The number of reader threads. Default: 2.
     pub readers: usize,
-    /// The most that the database file may grow to, in bytes, rounded down to pages. Default: no limit.
+    /// The largest size of the database file in bytes, rounded down to pages. Default: no limit.
     pub max_bytes: Option<u64>,
     #[cfg(feature = "testing")]
     pub(super) observer: Option<super::Observer>,
@@ -52,42 +52,42 @@ impl Default for SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// The defaults.
+    /// Returns the default options.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets what an acknowledged write survives.
+    /// Sets the durability of acknowledged writes.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Sets how long to wait for another process that holds the write lock.
+    /// Sets the time to wait for another process that holds the write lock.
     #[must_use]
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
         self
     }
 
-    /// Sets how many threads read. Zero counts as one.
+    /// Sets the number of reader threads. Zero counts as one.
     #[must_use]
     pub fn readers(mut self, readers: usize) -> Self {
         self.readers = readers;
         self
     }
 
-    /// Sets the most that the database file may grow to. What does not fit any more fails like on a full disk.
+    /// Sets the largest size of the database file. A write beyond it fails as on a full disk.
     #[must_use]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
         self
     }
 
-    /// Has somebody told of every moment of the thread that writes: what tests of crashes look at, or end the process in
-    /// (feature `testing`). The thread waits until the observer returns.
+    /// Sets a function that is called at every moment of the writer thread, for tests of crashes (feature `testing`).
+    /// The thread waits until the function returns; the function may end the process.
     #[cfg(feature = "testing")]
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(super::Moment<'_>) + Send + Sync + 'static) -> Self {
@@ -96,17 +96,17 @@ impl SqliteOptions {
     }
 }
 
-/// Sets up the connection that writes.
+/// Sets up the connection of the writer.
 pub(super) fn prepare_writer(sql: &Sql, path: &Path, options: &SqliteOptions) -> Result<(), ProviderError> {
-    let failed = |e| unopened(path, e);
-    // SQLite opens what it cannot write for reading, without a word.
+    let failed = |e| open_error(path, e);
+    // SQLite silently opens a file that it cannot write as read-only.
     if sql.connection().is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
         let error = ffi::Error::new(ffi::SQLITE_READONLY);
-        return Err(failed(rusqlite::Error::SqliteFailure(error, Some("it can only be read".to_owned()))));
+        return Err(failed(rusqlite::Error::SqliteFailure(error, Some("the file is read-only".to_owned()))));
     }
     let mode = write_ahead(sql, options.busy_timeout).map_err(failed)?;
     if mode != "wal" {
-        let reason = format!("its file system allows only the journal mode {mode:?}, and WAL is needed");
+        let reason = format!("its file system allows only the journal mode {mode:?}; WAL is required");
         return Err(ProviderError::permanent("open the database", reason));
     }
     let (name, level) = match options.durability {
@@ -115,10 +115,10 @@ pub(super) fn prepare_writer(sql: &Sql, path: &Path, options: &SqliteOptions) ->
     };
     let connection = sql.connection();
     connection.pragma_update(None, "synchronous", name).map_err(failed)?;
-    // Asked, not assumed: a setting that SQLite does not know is ignored without a word.
+    // Verify the setting, because SQLite silently ignores unknown values.
     let set: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0)).map_err(failed)?;
     if set != level {
-        let reason = format!("the sync level {name} was asked for, and SQLite uses {set}");
+        let reason = format!("the sync level {name} was requested, but SQLite uses {set}");
         return Err(ProviderError::permanent("open the database", reason));
     }
     for (pragma, value) in [("wal_autocheckpoint", 0), ("cache_size", -4096), ("temp_store", 2)] {
@@ -132,14 +132,14 @@ pub(super) fn prepare_writer(sql: &Sql, path: &Path, options: &SqliteOptions) ->
     Ok(())
 }
 
-/// Switches to the write-ahead log. Where several processes do so with a fresh file, SQLite says busy at once instead of
-/// waiting.
-fn write_ahead(sql: &Sql, patience: Duration) -> rusqlite::Result<String> {
+/// Switches to the write-ahead log. If several processes do so on a new file, SQLite returns "busy" at once instead of
+/// waiting, so this function retries.
+fn write_ahead(sql: &Sql, timeout: Duration) -> rusqlite::Result<String> {
     let begun = Instant::now();
     loop {
         let mode = sql.connection().pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
         match mode {
-            Err(error) if is_busy(&error) && begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(2)),
+            Err(error) if is_busy(&error) && begun.elapsed() < timeout => std::thread::sleep(Duration::from_millis(2)),
             mode => return mode,
         }
     }
@@ -149,13 +149,13 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Sets up a connection that reads.
+/// Opens and sets up the connection of a reader.
 pub(super) fn open_reader(
     path: &Path,
     options: &SqliteOptions,
     statements: std::sync::Arc<std::sync::atomic::AtomicU64>,
 ) -> Result<Sql, ProviderError> {
-    let failed = |e| unopened(path, e);
+    let failed = |e| open_error(path, e);
     let sql = Sql::open(path, options.busy_timeout, statements).map_err(failed)?;
     for (pragma, value) in [("query_only", 1), ("cache_size", -2048), ("temp_store", 2)] {
         sql.connection().pragma_update(None, pragma, value).map_err(failed)?;
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sync_level_is_what_the_option_says() {
+    fn durability_sets_the_sync_level() {
         assert_eq!(sync_level(&SqliteOptions::new()), 2, "FULL");
         assert_eq!(sync_level(&SqliteOptions::new().durability(Durability::Relaxed)), 1, "NORMAL");
     }

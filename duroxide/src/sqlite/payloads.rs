@@ -1,21 +1,21 @@
-//! Where values are stored: small ones in the row that they belong to, large ones once per instance.
+//! The storage of payloads: small ones in the row that they belong to, large ones once per instance.
 
 use std::hash::{DefaultHasher, Hasher};
 
 use super::sql::Sql;
 use crate::payload::Payload;
 
-/// The longest value that is stored in its row. Longer ones would leave the page anyway.
+/// The length up to which a payload is stored in its row. A longer one would leave the page anyway.
 const INLINE: usize = 1000;
 
-/// A payload in two columns; both `None`: JSON's null.
+/// A payload in two columns. Both `None` means JSON's null.
 #[derive(Default)]
 pub(super) struct Columns<'a> {
     pub(super) inline: Option<&'a [u8]>,
     pub(super) reference: Option<i64>,
 }
 
-/// Stores what does not go inline, unless the instance has it already.
+/// Returns the columns of a payload. Stores a long payload first, unless the instance already has it.
 pub(super) fn store<'a>(sql: &Sql, instance: i64, payload: &'a Payload) -> rusqlite::Result<Columns<'a>> {
     if payload.is_null() {
         return Ok(Columns::default());
@@ -38,7 +38,8 @@ pub(super) fn store<'a>(sql: &Sql, instance: i64, payload: &'a Payload) -> rusql
     Ok(Columns { inline: None, reference: Some(reference) })
 }
 
-/// A hint: a version of Rust that hashes in another way finds fewer copies, and nothing wrong.
+/// Hashes a payload. The hash is only a hint: a version of Rust with another hasher finds fewer duplicates, but never a
+/// wrong one.
 fn hash(bytes: &[u8]) -> i64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);

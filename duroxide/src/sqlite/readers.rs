@@ -1,5 +1,5 @@
-//! Threads that read: few, each with a connection of its own. They are not those of the async runtime, whose blocking
-//! threads belong to user code.
+//! The reader threads, each with a connection of its own. The blocking threads of the async runtime are not used,
+//! because they belong to user code.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,8 @@ use crate::provider::ProviderError;
 type Read = Box<dyn FnOnce(&Sql) + Send>;
 
 pub(super) struct Readers {
-    /// `None` while it is being dropped. Unbounded: who asks waits for the answer.
+    /// `None` while it is being dropped. Unbounded: each caller waits for its answer, so the number of callers bounds
+    /// it.
     inbox: Option<Sender<Read>>,
     threads: Vec<JoinHandle<Sql>>,
 }
@@ -21,7 +22,7 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn start(connections: Vec<Sql>) -> Result<Self, ProviderError> {
         let (inbox, reads) = channel();
-        // A std mutex: held while waiting for the next read, which is the point of it.
+        // A std mutex, deliberately held while waiting for the next read.
         let reads = Arc::new(Mutex::new(reads));
         let mut readers = Self { inbox: Some(inbox), threads: Vec::new() };
         for sql in connections {
@@ -36,7 +37,7 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Reads, with all statements seeing the same state.
+    /// Runs a read in a transaction: all its statements see the same state.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -57,8 +58,8 @@ impl Readers {
 impl Drop for Readers {
     fn drop(&mut self) {
         self.inbox = None;
-        // They are closed one after the other: of two that are closed at once, none knows that it is the last, and the log
-        // stays behind.
+        // Close the connections one after the other. If two were closed at once, neither would be the last one, and the
+        // log would not be removed.
         for thread in self.threads.drain(..) {
             drop(thread.join());
         }

@@ -1,4 +1,4 @@
-//! Reads of one instance and of its history.
+//! Reads one instance and its history.
 
 use rusqlite::Row;
 
@@ -10,7 +10,7 @@ use crate::history::Parent;
 use crate::id::{CallId, EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{EventRow, Handlers, HistoryPage, InstanceRecord, InstanceStatus, Unclaimed};
 
-/// The most events of a page of history, and the most bytes before the last of them.
+/// The limits of a page of history: the number of events, and the bytes after which no further event is read.
 const PAGE: u32 = 1000;
 const PAGE_BYTES: usize = 4 << 20;
 
@@ -38,18 +38,18 @@ pub(super) fn history(sql: &Sql, execution: &ExecutionId, after: EventId) -> rus
     Ok(page)
 }
 
-/// The columns of [`record`], in its order, of instances `i`.
+/// The columns of [`record`], in its order, for instances `i`.
 pub(super) const RECORD: &str =
     "i.id, i.execution, i.name, i.version, i.status, i.labels, i.parent, i.parent_execution,
     i.parent_call, i.created_at, i.updated_at, i.finished_at, i.last_event, i.owner,
     coalesce(i.suspension, (SELECT a.parked FROM duroxide_activities a
         WHERE a.instance = i.seq AND a.parked IS NOT NULL ORDER BY a.execution, a.call LIMIT 1)), i.seq, i.ready_at,
     i.start_id, i.parent_identity";
-/// The column with the arrival number.
+/// The index of the column with the arrival number.
 pub(super) const SEQ: usize = 15;
 
-/// Reads an instance. A field that cannot be read is empty, and the record says that it is damaged: one such row must not fail
-/// a list of others.
+/// Reads an instance. An unreadable field is left empty, and the record is marked as damaged, so that one such row does
+/// not fail a whole list.
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
     let mut damaged = None;
     let instance = readable(&mut damaged, "id", instance_id(row, 0)).map_or_else(|| unnamed(row), Ok)?;
@@ -72,7 +72,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
     })
 }
 
-/// Takes the value of a field, or notes why it cannot be read.
+/// Returns the value of a field, or adds the reason why it cannot be read to `damaged`.
 fn readable<T>(damaged: &mut Option<String>, field: &str, read: rusqlite::Result<T>) -> Option<T> {
     read.inspect_err(|error| {
         let reason = format!("its stored {field} cannot be read: {error}");
@@ -81,7 +81,7 @@ fn readable<T>(damaged: &mut Option<String>, field: &str, read: rusqlite::Result
     .ok()
 }
 
-/// Returns a name for an instance whose id is none.
+/// Returns a substitute for an invalid instance id.
 fn unnamed(row: &Row<'_>) -> rusqlite::Result<InstanceId> {
     let seq: i64 = row.get(SEQ)?;
     let name = InstanceId::new(format!("damaged-row-{seq}"));
@@ -98,7 +98,7 @@ fn parent(row: &Row<'_>) -> rusqlite::Result<Option<Parent>> {
     Ok(Some(Parent { execution, call: CallId(natural(row, 8)?) }))
 }
 
-/// Reads one instance. Work that is due at `now` and that no node can take shows as unclaimed.
+/// Reads one instance. Work that is due at `now` but that no node can run is shown as unclaimed.
 pub(super) fn instance(sql: &Sql, id: &InstanceId, now: Timestamp) -> rusqlite::Result<Option<InstanceRecord>> {
     let find = format!("SELECT {RECORD} FROM duroxide_instances i WHERE i.id = ?1");
     let read = |row: &Row<'_>| Ok((record(row)?, row.get(SEQ)?, row.get::<_, Option<i64>>(16)?.map(read_ready)));

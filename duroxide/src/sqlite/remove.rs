@@ -1,4 +1,4 @@
-//! Removing what has finished.
+//! Deleting finished instances, and pruning.
 
 use rusqlite::Row;
 
@@ -17,7 +17,7 @@ use crate::provider::{DeleteError, Filter, InstanceStatus};
 /// Removes a finished instance.
 pub(super) fn delete(tx: &mut Tx<'_>, id: &InstanceId) -> Result<Result<(), DeleteError>, Refusal<rusqlite::Error>> {
     let find = "SELECT seq, status FROM duroxide_instances WHERE id = ?1";
-    // One whose status cannot be read shows as suspended, and counts as live.
+    // An instance with an unreadable status is shown as suspended, and counts as live.
     let status = |row: &Row<'_>| status(row, 1).unwrap_or(InstanceStatus::Suspended);
     let found = tx.sql.row(find, [id.as_str()], |row| Ok((row.get(0)?, status(row))))?;
     let Some((seq, status)) = found else { return Ok(Err(DeleteError::NotFound)) };
@@ -34,11 +34,12 @@ pub(super) enum Prunable {
     Execution(ExecutionId),
 }
 
-/// Finds up to `limit` entries that may be pruned, of instances that arrived after a number, oldest first; the writer checks
-/// them again. Also returns the number after which the next search begins, unless this one has seen everything.
+/// Finds up to `limit` entries that may be pruned, oldest first, of instances with an arrival number above `after`; the
+/// writer checks them again. Also returns the number after which the next search begins, unless this search has covered
+/// all instances.
 ///
-/// An instance that finished before a time also arrived before it: those that came later are not searched, so that a prune
-/// for which nothing is due reads next to nothing.
+/// An instance that finished before a time also arrived before it. Later arrivals are not searched, so that a prune
+/// without due entries reads almost nothing.
 pub(super) fn prunable(
     sql: &Sql,
     filter: &Filter,
@@ -55,7 +56,7 @@ pub(super) fn prunable(
     let mut due: Vec<Entry> = Vec::new();
     let mut next = None;
     loop {
-        // One more than wanted tells whether there is another batch.
+        // Read one more than wanted, to see if there is another batch.
         let wanted = (limit - due.len()).saturating_add(1);
         let mut queries = vec![finished(before, wanted)];
         if has_continued {
@@ -69,7 +70,7 @@ pub(super) fn prunable(
         found.sort_unstable();
         due.append(&mut found);
         if due.len() > limit {
-            // The instance of the first entry that is left is searched again.
+            // The next search begins with the instance of the first remaining entry.
             next = due.get(limit).map(|entry| entry.seq - 1);
             due.truncate(limit);
             break;
@@ -80,7 +81,7 @@ pub(super) fn prunable(
         }
     }
     let entry = |Entry { number, id, identity, .. }: Entry| {
-        // An id that cannot be read cannot be deleted by its id, either.
+        // An instance with an unreadable id cannot be deleted by its id.
         let instance = id?;
         Some(match number {
             None => Prunable::Instance(instance),
@@ -90,7 +91,7 @@ pub(super) fn prunable(
     Ok((due.into_iter().filter_map(entry).collect(), next))
 }
 
-/// A row of a search: an instance, or with a number one of its executions. Entries are ordered by arrival.
+/// A row of a search: an instance, or one of its executions if `number` is set. Entries are ordered by arrival.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     seq: i64,
@@ -104,7 +105,7 @@ fn prunable_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry { seq: row.get(0)?, number, id: instance_id(row, 2).ok(), identity: Identity(uuid(row, 3)?) })
 }
 
-/// Asks for instances that finished before a time. One whose status cannot be read is not among them.
+/// Selects instances that finished before a time. An instance with an unreadable status is not selected.
 fn finished(before: Timestamp, limit: usize) -> Query {
     let finished: Vec<_> = InstanceStatus::ALL.into_iter().filter(|status| status.is_finished()).collect();
     Query {
@@ -118,8 +119,9 @@ fn finished(before: Timestamp, limit: usize) -> Query {
     }
 }
 
-/// Asks for executions that were continued before a time, of the other instances. Times of continuation rise with the number
-/// of the execution, so that those which are not due end the walk; but where clocks differ only roughly, hence the slack.
+/// Selects executions that were continued before a time, of the other instances. The times of continuation rise with
+/// the number of the execution, so the scan of an instance ends at the first execution that is not due. The slack
+/// allows for clocks that differ.
 fn continued(before: Timestamp, limit: usize) -> Query {
     let (before, surely_later) = (before.as_micros(), before.as_micros().saturating_add(2 * CLOCKS));
     Query {
@@ -138,7 +140,7 @@ fn continued(before: Timestamp, limit: usize) -> Query {
     }
 }
 
-/// Removes an entry, if that is still right. Returns how many executions were removed.
+/// Removes an entry if it may still be pruned. Returns the number of removed executions.
 pub(super) fn prune(tx: &mut Tx<'_>, entry: &Prunable) -> Result<u64, Refusal<rusqlite::Error>> {
     match entry {
         Prunable::Instance(id) => {

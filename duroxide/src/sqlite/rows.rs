@@ -1,4 +1,4 @@
-//! Rows to values and back.
+//! Conversion of rows to values and back.
 
 use rusqlite::Row;
 use rusqlite::types::{FromSql, Type};
@@ -12,7 +12,7 @@ use crate::message::Lane;
 use crate::payload::Payload;
 use crate::provider::{DAMAGED, DeliveryKey, EventRow, InstanceStatus, MessageRow, Ready};
 
-/// A number as SQLite stores it. Epochs, executions, events and calls are counted: they do not come near the limit.
+/// Converts a number to SQLite's integer type. Epochs, executions, events and calls are counters, far below the limit.
 pub(super) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -33,7 +33,7 @@ pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
     row.get(column).map(Uuid::from_bytes)
 }
 
-/// A column whose text has a meaning of its own.
+/// Reads a column and parses its text.
 pub(super) fn parsed<S: FromSql, T, E: std::error::Error + Send + Sync + 'static>(
     row: &Row<'_>,
     column: usize,
@@ -47,7 +47,8 @@ pub(super) fn instance_id(row: &Row<'_>, column: usize) -> rusqlite::Result<Inst
     parsed(row, column, |text: String| InstanceId::try_from(text))
 }
 
-/// Reads an execution from the id of its instance, the identity of that, and its own number: three columns from `first` on.
+/// Reads an execution from three columns, from `first` on: the id of its instance, the identity of the instance, and
+/// its own number.
 pub(super) fn execution(row: &Row<'_>, first: usize) -> rusqlite::Result<ExecutionId> {
     let identity =
         row.get::<_, Option<[u8; 16]>>(first + 1)?.map_or(Identity::UNKNOWN, |bytes| Identity(Uuid::from_bytes(bytes)));
@@ -66,10 +67,11 @@ pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceS
     parsed(row, column, find)
 }
 
-/// What is ready at once is stored as the time since when, by so much before all times: one column and one index hold both
-/// kinds, and the least of several is the one that counts.
+/// The offset of items that are ready at once. Such an item is stored as the time since which it is ready, minus this
+/// offset, and so sorts before all times. One column and one index hold both kinds, and the minimum of several values
+/// is the one that counts.
 pub(super) const AT_ONCE: i64 = 1 << 62;
-/// The first time that is one: 73,000 years ago. What is said to be before is taken for it.
+/// The earliest time that can be stored, 73,000 years ago. An earlier one is rounded up to it.
 pub(super) const FIRST_TIME: i64 = -(1 << 61);
 
 pub(super) fn stored_ready(ready: Ready) -> i64 {
@@ -87,17 +89,17 @@ pub(super) fn read_ready(stored: i64) -> Ready {
     }
 }
 
-/// The format of a row.
+/// Reads the format of a row.
 pub(super) fn format(row: &Row<'_>, column: usize) -> rusqlite::Result<u16> {
     row.get(column).map(in_range)
 }
 
-/// A format that is out of range is newer than anything that is known.
+/// Converts a format. A value out of range is newer than any known format.
 fn in_range(format: i64) -> u16 {
     u16::try_from(format).unwrap_or(DAMAGED - 1)
 }
 
-/// Headers and labels: JSON, or nothing.
+/// Reads headers or labels: JSON, or NULL if there are none.
 pub(super) fn text_map(row: &Row<'_>, column: usize) -> rusqlite::Result<TextMap> {
     parsed(row, column, |text: Option<String>| text.map_or(Ok(TextMap::new()), |text| serde_json::from_str(&text)))
 }
@@ -110,8 +112,8 @@ pub(super) fn text_map_json(map: &TextMap) -> Option<String> {
 /// The newest format of stored values that this version reads.
 const FORMAT: u16 = 1;
 
-/// A payload from its inline column, its reference, what that refers to, and the format of that. Or the format and the text
-/// of a row that cannot be read without it.
+/// Reads a payload from four columns: its inline value, its reference, the referenced value, and the format of that. If
+/// it cannot be read, returns the format and the text to put in the row instead.
 fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Result<Payload, (u16, String)>> {
     let bytes: Option<Vec<u8>> = row.get(inline)?;
     let stored: Option<Vec<u8>> = row.get(inline + 2)?;
@@ -124,11 +126,11 @@ fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Result<Payload, (u1
     })
 }
 
-/// The columns of [`message`], in its order, of `m` joined with payloads `p`.
+/// The columns of [`message`], in its order, for `m` joined with payloads `p`.
 pub(super) const MESSAGE: &str = "m.arrival, m.id, m.lane, m.execution, m.call, m.visible_at, m.arrived_at, m.format, \
      m.data, m.payload, m.payload_ref, p.data, p.format, m.instance, m.number";
 
-/// Reads a message with its place in the order of delivery.
+/// Reads a message and its key in the order of delivery.
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(DeliveryKey<i64>, MessageRow)> {
     let lane = match row.get(2)? {
         0 => Lane::Start,
@@ -156,10 +158,10 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(DeliveryKey<i64>, Mess
     Ok((key, message))
 }
 
-/// The columns of [`event`], in its order, of `e` joined with payloads `p`.
+/// The columns of [`event`], in its order, for `e` joined with payloads `p`.
 pub(super) const EVENT: &str = "e.id, e.time, e.decision, e.format, e.data, e.payload, e.payload_ref, p.data, p.format";
 
-/// An event whose columns begin at `first`.
+/// Reads an event whose columns begin at `first`.
 pub(super) fn event(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
     let mut event = EventRow {
         id: EventId(natural(row, first)?),
@@ -181,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_ready_at_once_stands_before_all_times() {
+    fn item_ready_at_once_sorts_before_all_times() {
         let times = [i64::MIN, -1, 0, 1_577_836_800_000_000, i64::MAX].map(Timestamp::from_micros);
         for since in times {
             for time in times {

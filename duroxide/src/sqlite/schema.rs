@@ -1,4 +1,4 @@
-//! The schema: numbered migrations, the only place where tables are made.
+//! The schema: numbered migrations. No other code creates tables.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -7,7 +7,7 @@ use crate::provider::ProviderError;
 
 use super::fault::storage;
 
-/// Each of them once, in this order.
+/// The migrations, in order. Each is applied once.
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001_initial.sql"),
     include_str!("schema/0002_lists.sql"),
@@ -15,8 +15,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0004_numbers.sql"),
 ];
 
-/// Brings the schema to the version of this program. Several processes may do so at once: the write lock lets one of them
-/// through, the others find its work done.
+/// Migrates the schema to the version of this program. Several processes may do so at once: the first one to get the
+/// write lock migrates, and the others find the work done.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), ProviderError> {
     let failed = |e| storage("migrate the schema", e);
     if version(connection).map_err(failed)? == MIGRATIONS.len() {
@@ -53,7 +53,9 @@ fn version(connection: &Connection) -> rusqlite::Result<usize> {
 
 fn newer(found: usize) -> ProviderError {
     let known = MIGRATIONS.len();
-    let reason = format!("its schema has version {found}, this program knows versions up to {known}; use a newer one");
+    let reason = format!(
+        "its schema has version {found}, but this program supports versions up to {known}; use a newer program"
+    );
     ProviderError::permanent("open the database", reason).with_code(ErrorCode::SchemaNewer)
 }
 

@@ -1,8 +1,8 @@
-//! Searches through the instances, in the order of their arrival and window by window.
+//! Searches of the instances in the order of their arrival, window by window.
 //!
-//! A window is the next few hundred entries of a [`Walk`]: of the table itself, or of an index that has the order of arrival
-//! for one value. Where a filter allows several walks, each window takes the one that is rarest there. Between two windows the
-//! search looks at its deadline, and it knows the place up to which everything has been searched.
+//! A window is the next few hundred entries of a [`Walk`]: of the table itself, or of an index that sorts the instances
+//! with one value by arrival. If a filter allows several walks, each window uses the one that is rarest there. Between
+//! two windows the search checks its deadline, and its position is the place up to which everything has been searched.
 
 use std::ops::Range;
 
@@ -13,16 +13,18 @@ use super::sql::Sql;
 use crate::clock::Timestamp;
 use crate::provider::{Filter, InstanceStatus};
 
-/// By how much the clocks that make `created_at` and `finished_at` may differ from each other and jump. A bound of time is
-/// turned into a bound of arrival with this slack to both sides; the rows between are compared with the bound itself.
+/// The most that the clocks which set `created_at` and `finished_at` may differ from each other or jump. A bound of
+/// time is converted to a bound of arrival with this slack on both sides; rows within the slack are compared with the
+/// bound itself.
 pub(super) const CLOCKS: i64 = 24 * 3_600_000_000;
 
-/// The entries of the first window, and the most of a later one. The first answers most pages; the most bounds how late a deadline may
-/// be noticed, and how long a window holds a snapshot: about a millisecond.
+/// The number of entries in the first window, and the largest number in a later one. The first window is enough for
+/// most pages. The largest one limits the delay until a passed deadline is noticed, and the lifetime of a snapshot, to
+/// about a millisecond.
 const FIRST_WINDOW: u32 = 256;
 const LARGEST_WINDOW: u32 = 4096;
 
-/// From which end a search begins.
+/// The direction of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     NewestFirst,
@@ -37,7 +39,7 @@ impl Order {
         }
     }
 
-    /// Returns true if the search comes to the first number before the second.
+    /// Returns true if the search reaches the first number before the second.
     fn is_before(self, first: i64, second: i64) -> bool {
         match self {
             Self::NewestFirst => first > second,
@@ -46,23 +48,23 @@ impl Order {
     }
 }
 
-/// An index, or the table, that has the instances of one value in the order of their arrival.
+/// An index, or the table, that sorts the instances with one value by arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Strand<'a> {
     /// All instances.
     All,
-    /// Those without an owner that have this status, which is not `completed`.
+    /// Instances without an owner that have this status, which is not `completed`.
     Status(InstanceStatus),
-    /// Those that the node of this epoch owns: all of them run.
+    /// Instances that the node of this epoch owns. All of them are running.
     Owner(i64),
-    /// Those with a label of this name and value.
+    /// Instances with a label of this name and value.
     Label(&'a str, &'a str),
-    /// Those that this instance started.
+    /// Instances that this instance started.
     Parent(&'a str),
 }
 
-/// A way through the instances in the order of arrival, past everything that a part of the filter matches: one strand, or
-/// several side by side, which have no instance in common.
+/// A scan of the instances in the order of arrival that covers all matches of one part of the filter: one strand, or
+/// several disjoint strands side by side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Walk<'a>(Vec<Strand<'a>>);
 
@@ -70,11 +72,11 @@ struct Walk<'a>(Vec<Strand<'a>>);
 #[derive(Debug, Clone)]
 pub(super) struct Window<'a> {
     walk: Walk<'a>,
-    /// The arrival numbers that it covers.
+    /// The range of arrival numbers that it covers.
     pub(super) range: Range<i64>,
-    /// How many entries of the walk it has, where that is known.
+    /// The number of entries of the walk in it, if known.
     entries: Option<u64>,
-    /// Nothing is behind it.
+    /// True if it is the last window of the search.
     pub(super) is_last: bool,
 }
 
@@ -101,8 +103,8 @@ impl<'a> Search<'a> {
         Ok(Self { sql, filter, order, walks: walks(sql, filter)?, left, size })
     }
 
-    /// Searches the next window: reads the rows of each query, or `None` when everything has been searched. A window that is
-    /// interrupted counts as not searched.
+    /// Searches the next window: returns the rows of each query, or `None` if everything has been searched. An
+    /// interrupted window counts as not searched.
     pub(super) fn next<T>(
         &mut self,
         queries: &[Query],
@@ -122,7 +124,7 @@ impl<'a> Search<'a> {
         Ok(Some((window, found)))
     }
 
-    /// Returns the number before (or after) which the rest is, in the order of the search.
+    /// Returns the arrival number after which, in the order of the search, the remaining instances follow.
     pub(super) fn position(&self) -> i64 {
         match self.order {
             Order::NewestFirst => self.left.end,
@@ -137,7 +139,7 @@ impl<'a> Search<'a> {
         let mut rarest: Option<(&Walk<'a>, Option<i64>)> = None;
         for walk in &self.walks {
             let edge = walk.edge(self.sql, self.order, &self.left, self.size)?;
-            // The entries of the rarest walk reach furthest.
+            // In the rarest walk, the same number of entries covers the widest range.
             let is_rarer = rarest.is_none_or(|(_, rarest)| match (rarest, edge) {
                 (None, _) => false,
                 (_, None) => true,
@@ -158,7 +160,7 @@ impl<'a> Search<'a> {
         Ok(Some(Window { walk: walk.clone(), range, entries, is_last }))
     }
 
-    /// Counts the entries of a part of a window: the instances that the search looked at.
+    /// Counts the entries of a part of a window: the instances that the search has examined.
     pub(super) fn entries(&self, window: &Window<'a>, part: &Range<i64>) -> rusqlite::Result<u64> {
         match window.entries {
             Some(entries) if *part == window.range => Ok(entries),
@@ -167,21 +169,21 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The columns to read of the instances `i` of a window that match the filter.
+/// A query for columns of the instances `i` of a window that match the filter.
 pub(super) struct Query {
     pub(super) columns: &'static str,
-    /// Further tables, and their parameters.
+    /// Joined tables, and their parameters.
     pub(super) joined: &'static str,
     pub(super) joined_params: Vec<Value>,
-    /// A further condition that begins with `AND`, and its parameters.
+    /// An additional condition that begins with `AND`, and its parameters.
     pub(super) condition: String,
     pub(super) params: Vec<Value>,
-    /// The order of rows of one instance.
+    /// The order of the rows of one instance.
     pub(super) then_by: &'static str,
     pub(super) limit: usize,
 }
 
-/// Returns the walks that lead past everything that a filter matches.
+/// Returns the walks that cover all matches of a filter.
 fn walks<'a>(sql: &Sql, filter: &'a Filter) -> rusqlite::Result<Vec<Walk<'a>>> {
     let labels = filter.labels.iter().map(|(name, value)| Strand::Label(name, value));
     let parent = filter.parent.iter().map(|parent| Strand::Parent(parent.as_str()));
@@ -200,7 +202,7 @@ fn walks<'a>(sql: &Sql, filter: &'a Filter) -> rusqlite::Result<Vec<Walk<'a>>> {
     Ok(walks)
 }
 
-/// Lists the epochs that own instances.
+/// Returns the epochs that own instances.
 fn owners(sql: &Sql) -> rusqlite::Result<Vec<i64>> {
     let next = "SELECT min(owner) FROM duroxide_instances INDEXED BY duroxide_instances_owner WHERE owner > ?1";
     let mut owners = Vec::new();
@@ -213,8 +215,8 @@ fn owners(sql: &Sql) -> rusqlite::Result<Vec<i64>> {
 }
 
 impl Walk<'_> {
-    /// Finds the arrival number up to which entry `n` of a strand reaches within a range: that of the first strand which has so
-    /// many. `None` when none of them has.
+    /// Returns the arrival number of entry `n` of a strand within a range, for the strand that reaches it first. `None`
+    /// if no strand has that many entries.
     fn edge(&self, sql: &Sql, order: Order, range: &Range<i64>, n: u32) -> rusqlite::Result<Option<i64>> {
         let mut nearest = None;
         for strand in &self.0 {
@@ -240,11 +242,12 @@ impl Walk<'_> {
 }
 
 impl Strand<'_> {
-    /// Returns the table, the condition that selects the entries, its parameters, and the column with the arrival number.
+    /// Returns the table, the condition that selects the entries, its parameters, and the column of the arrival number.
     fn parts(&self) -> (&'static str, String, Vec<Value>, &'static str) {
         match *self {
             Self::All => ("duroxide_instances i", "TRUE".to_owned(), Vec::new(), "i.seq"),
-            // A literal: plans do not depend on bound parameters, so the partial index would not be found.
+            // A literal, because plans do not depend on bound parameters: with a parameter, the partial index would not
+            // be used.
             Self::Status(status) => (
                 "duroxide_instances i INDEXED BY duroxide_instances_live",
                 format!("i.owner IS NULL AND i.status <> 'completed' AND i.status = {}", literals(&[status])),
@@ -272,7 +275,7 @@ impl Strand<'_> {
         }
     }
 
-    /// Selects the arrival numbers of the entries within a range.
+    /// Builds a query for `columns` of the entries within a range.
     fn select(&self, columns: &str, range: &Range<i64>) -> (String, Vec<Value>) {
         let (from, condition, mut params, seq) = self.parts();
         params.extend([range.start.into(), range.end.into()]);
@@ -292,7 +295,7 @@ fn statement(filter: &Filter, order: Order, window: &Window<'_>, query: &Query) 
     let Query { columns, joined, condition, then_by, .. } = query;
     let order = order.sql();
     let (matches, values) = condition_on_instances(filter, &window.walk);
-    // CROSS JOIN keeps the order of the loops.
+    // CROSS JOIN fixes the order of the loops.
     let (find, mut params) = if let [strand] = window.walk.0[..] {
         let (from, entries, walk_values, seq) = strand.parts();
         let instances = match strand {
@@ -312,7 +315,7 @@ fn statement(filter: &Filter, order: Order, window: &Window<'_>, query: &Query) 
         for strand in &window.walk.0 {
             let (mut select, values) = strand.select("i.seq AS seq", &window.range);
             params.extend(values);
-            // The index has the name: most entries need not be looked up.
+            // The index contains the name, so most rows need not be read.
             if let Some(name) = &filter.name {
                 select.push_str(" AND i.name = ?");
                 params.push(name.clone().into());
@@ -333,7 +336,8 @@ fn statement(filter: &Filter, order: Order, window: &Window<'_>, query: &Query) 
     (find, params)
 }
 
-/// Builds the condition of a filter on instances `i`, but for the part that a walk fulfils, and its parameters.
+/// Builds the condition of a filter on instances `i`, except for the part that the walk already satisfies, and its
+/// parameters.
 fn condition_on_instances(filter: &Filter, walk: &Walk<'_>) -> (String, Vec<Value>) {
     let mut condition = String::new();
     let mut params = Vec::new();
@@ -364,23 +368,24 @@ fn condition_on_instances(filter: &Filter, walk: &Walk<'_>) -> (String, Vec<Valu
     (condition, params)
 }
 
-/// Writes statuses as SQL.
+/// Formats statuses as SQL literals.
 pub(super) fn literals(statuses: &[InstanceStatus]) -> String {
     let quoted: Vec<_> = statuses.iter().map(|status| format!("'{}'", status.as_str())).collect();
     quoted.join(", ")
 }
 
-/// Finds a bound of arrival: below it is everything that was created, or finished, before a time.
+/// Returns a bound of arrival: all instances that were created or finished before a time are below it.
 pub(super) fn arrived_by(sql: &Sql, before: Timestamp) -> rusqlite::Result<i64> {
     first_since(sql, before.as_micros().saturating_add(2 * CLOCKS))
 }
 
-/// Finds, by bisection, an arrival number whose instance was created at a time or later, while the one before it was created
-/// earlier.
+/// Finds, by bisection, an arrival number whose instance was created at a time or later, while its predecessor was
+/// created earlier.
 ///
-/// Times of creation rise with the numbers only roughly, so there may be several such places. This one is exact enough: if
-/// each clock differs from the true time by less than [`CLOCKS`], then the instances before it arrived before the time plus
-/// that, and those behind it arrived after the time less that. So a bound that is moved by twice [`CLOCKS`] cuts nothing off.
+/// Times of creation rise only roughly with the arrival numbers, so there may be several such numbers. Any of them is
+/// exact enough: if each clock differs from the true time by less than [`CLOCKS`], the instances below it arrived
+/// before the time plus that slack, and the others arrived after the time minus that slack. So a bound that is moved by
+/// twice [`CLOCKS`] excludes no match.
 fn first_since(sql: &Sql, time: i64) -> rusqlite::Result<i64> {
     let ends = "SELECT coalesce((SELECT min(seq) FROM duroxide_instances), 0),
                        coalesce((SELECT max(seq) FROM duroxide_instances), 0)";
@@ -413,7 +418,8 @@ mod tests {
         filter
     }
 
-    /// A database with so many instances, made a second apart; every tenth has failed, every third has the label `rare`.
+    /// Creates a database with that many instances, created a second apart. Every tenth has failed; every 300th has the
+    /// label `rare`, the others `common`.
     fn database(folder: &tempfile::TempDir, instances: i64) -> Sql {
         let mut sql = Sql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
         super::super::schema::migrate(sql.connection_mut()).unwrap();
@@ -539,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_ends_at_its_deadline_and_continues_there() {
+    fn search_ends_at_its_deadline_and_continues_there() {
         use super::super::admin::list;
         use super::super::admin_reader::Deadline;
         use super::super::remove::prunable;
@@ -562,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rarest_walk_is_taken() {
+    fn search_takes_the_rarest_walk() {
         let folder = tempfile::tempdir().unwrap();
         let sql = database(&folder, 5_000);
         let mut rare = filter(|f| {
@@ -580,7 +586,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_of_time_cut_nothing_off_where_clocks_differ() {
+    fn bounds_of_time_exclude_no_match_if_clocks_differ() {
         let folder = tempfile::tempdir().unwrap();
         let sql = database(&folder, 1);
         sql.run("DELETE FROM duroxide_instances", []).unwrap();

@@ -1,4 +1,4 @@
-//! What the threads of one provider share.
+//! The state that the threads of one provider share.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use crate::clock::Timestamp;
 use crate::provider::Wakeups;
 
 pub(super) struct Shared {
-    /// The database file, absolute.
+    /// The absolute path of the database file.
     pub(super) path: PathBuf,
     pub(super) wakeups: Wakeups,
     pub(super) write_transactions: AtomicU64,
     pub(super) statements: Arc<AtomicU64>,
-    /// Nodes that joined here and have not left.
+    /// The number of nodes that joined here and have not left.
     pub(super) nodes: AtomicUsize,
-    /// The latest time that a call named; `i64::MIN` before the first.
+    /// The latest time named by a call; `i64::MIN` before the first.
     latest: AtomicI64,
-    /// Where this provider listens; zero: it does not.
+    /// The port of the listener; zero if there is none.
     port: AtomicU16,
 }
 
@@ -35,12 +35,12 @@ impl Shared {
         }
     }
 
-    pub(super) fn latest(&self) -> Option<Timestamp> {
+    pub(super) fn latest_time(&self) -> Option<Timestamp> {
         let latest = self.latest.load(Ordering::Relaxed);
         (latest != i64::MIN).then(|| Timestamp::from_micros(latest))
     }
 
-    pub(super) fn saw(&self, time: Timestamp) {
+    pub(super) fn observe_time(&self, time: Timestamp) {
         self.latest.fetch_max(time.as_micros(), Ordering::Relaxed);
     }
 
@@ -48,11 +48,11 @@ impl Shared {
         Some(self.port.load(Ordering::Relaxed)).filter(|port| *port != 0)
     }
 
-    pub(super) fn listens_on(&self, port: u16) {
+    pub(super) fn set_port(&self, port: u16) {
         self.port.store(port, Ordering::Relaxed);
     }
 
-    /// Signals the waits in this process that a notice of another process concerns.
+    /// Signals the waits of this process that a notice concerns.
     pub(super) fn notice(&self, notice: &Notice) {
         if notice.work {
             self.wakeups.work();
@@ -60,7 +60,7 @@ impl Shared {
         self.wakeups.changed_where(|instance| notice.concerns(instance));
     }
 
-    /// Returns true if a node or a client of this process waits for what other processes write.
+    /// Returns true if a node or a client of this process waits for writes of other processes.
     pub(super) fn needs_polling(&self) -> bool {
         self.nodes.load(Ordering::Relaxed) > 0 || self.wakeups.is_watched()
     }

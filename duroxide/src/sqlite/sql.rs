@@ -1,4 +1,4 @@
-//! A connection that counts its statements and prepares each of them once.
+//! A connection that counts its statements and caches each prepared statement.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Params, Row};
 
-/// More than there are different statements.
+/// The capacity of the cache, larger than the number of different statements.
 const STATEMENTS: usize = 256;
 
 pub(super) struct Sql {
@@ -22,7 +22,8 @@ impl Sql {
     pub(super) fn open(path: &Path, busy: Duration, statements: Arc<AtomicU64>) -> rusqlite::Result<Self> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(busy)?;
-        // Plans do not depend on what is bound. Otherwise a statement with `LIMIT ?` is prepared again for each run.
+        // Plans must not depend on bound values. Otherwise a statement with `LIMIT ?` would be prepared again on each
+        // run.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(Self {
@@ -33,7 +34,7 @@ impl Sql {
         })
     }
 
-    /// For what happens once, or is not a statement.
+    /// Returns the connection, for statements that run only once and for calls that are not statements.
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -42,12 +43,12 @@ impl Sql {
         &mut self.connection
     }
 
-    /// Runs a statement; returns how many rows it changed.
+    /// Runs a statement. Returns the number of changed rows.
     pub(super) fn run(&self, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
         self.counted(sql, || self.connection.prepare_cached(sql)?.execute(params))
     }
 
-    /// The first row of the answer, if there is one.
+    /// Returns the first row of the result, if there is one.
     pub(super) fn row<T>(
         &self,
         sql: &str,
@@ -61,7 +62,7 @@ impl Sql {
         })
     }
 
-    /// All rows of the answer.
+    /// Returns all rows of the result.
     pub(super) fn rows<T>(
         &self,
         sql: &str,
@@ -71,7 +72,7 @@ impl Sql {
         self.counted(sql, || self.connection.prepare_cached(sql)?.query_map(params, read)?.collect())
     }
 
-    /// Row by row, for as long as `read` says so.
+    /// Reads row by row, until `read` returns false.
     pub(super) fn each(
         &self,
         sql: &str,
@@ -90,11 +91,8 @@ impl Sql {
         })
     }
 
-    /// The one place where statements are run.
-    #[cfg_attr(
-        not(feature = "testing"),
-        expect(unused_variables, reason = "only an observer wants to know the statement")
-    )]
+    /// Runs and counts a statement. All statements run through this function.
+    #[cfg_attr(not(feature = "testing"), expect(unused_variables, reason = "only an observer uses the statement"))]
     fn counted<T>(&self, sql: &str, run: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         #[cfg(feature = "testing")]
@@ -108,7 +106,7 @@ impl Sql {
     #[cfg(feature = "testing")]
     fn observe(&self, moment: super::Moment<'_>) {
         if let Some(observer) = &self.observer {
-            observer.tell(moment);
+            observer.call(moment);
         }
     }
 }
@@ -118,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_statement_is_prepared_again_for_what_is_bound() {
+    fn bound_values_do_not_prepare_a_statement_again() {
         let folder = tempfile::tempdir().unwrap();
         let sql = Sql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
         let query = "WITH n (n) AS (VALUES (1), (2), (3)) SELECT n FROM n LIMIT ?1";

@@ -1,11 +1,11 @@
-//! Writes of clients.
+//! Applies the submissions of clients.
 
 use super::deliver::Target;
 use super::fault::Refusal;
 use super::instances;
 use super::rows::status;
 use super::turns;
-use super::tx::{Remembered, Tx};
+use super::tx::{DedupEntry, Tx};
 use crate::clock::Timestamp;
 use crate::id::{CommitId, Identity, InstanceId};
 use crate::provider::{
@@ -15,7 +15,7 @@ use crate::provider::{
 
 type Done = Result<Submitted, Refusal<SubmitError>>;
 
-/// Writes one entry of a client.
+/// Applies one submission.
 pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
     match submission {
         Submission::Start(request) => start(tx, request),
@@ -27,11 +27,11 @@ pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
 
 fn start(tx: &mut Tx<'_>, request: &StartRequest) -> Done {
     let StartRequest { new, if_exists, lease, time, resent } = request;
-    tx.saw(*time);
-    match tx.remembered(new.start.id.0)? {
-        Some(Remembered::Refused(Some(found))) if *if_exists != IfExists::Attach => return Err(exists(found)),
-        Some(Remembered::Refused(_)) => return unnumbered(tx, &new.instance, false),
-        Some(Remembered::Done) => return unnumbered(tx, &new.instance, true),
+    tx.observe_time(*time);
+    match tx.dedup_entry(new.start.id.0)? {
+        Some(DedupEntry::Refused(Some(found))) if *if_exists != IfExists::Attach => return Err(exists(found)),
+        Some(DedupEntry::Refused(_)) => return unnumbered(tx, &new.instance, false),
+        Some(DedupEntry::Done) => return unnumbered(tx, &new.instance, true),
         None => {}
     }
     let by = lease.map(|lease| lease.epoch);
@@ -47,7 +47,7 @@ fn start(tx: &mut Tx<'_>, request: &StartRequest) -> Done {
         instances::remove(tx, &new.instance, there.seq)?;
     } else {
         if *resent {
-            tx.remember_refused(new.start.id.0, Some(there.status))?;
+            tx.record_refused(new.start.id.0, Some(there.status))?;
         }
         let attached = *if_exists == IfExists::Attach;
         return if attached { unnumbered(tx, &new.instance, false) } else { Err(exists(there.status)) };
@@ -56,7 +56,7 @@ fn start(tx: &mut Tx<'_>, request: &StartRequest) -> Done {
     Ok(submitted(placement, identity))
 }
 
-/// Returns the answer to a request that has written nothing new.
+/// Returns the answer to a request that has stored no new message and so has no message number.
 fn unnumbered(tx: &Tx<'_>, id: &InstanceId, written: bool) -> Done {
     let target = Target::find(tx, id)?;
     let (owner, identity) = target.map_or((None, None), |target| (target.owner, Some(target.identity)));
@@ -77,17 +77,17 @@ fn exists(status: InstanceStatus) -> Refusal<SubmitError> {
 
 fn send(tx: &mut Tx<'_>, request: &SendRequest) -> Done {
     let SendRequest { to, message, lease, time, resent } = request;
-    tx.saw(*time);
-    match tx.remembered(message.id.0)? {
-        Some(Remembered::Refused(found)) => return Err(not_live(found)),
-        Some(Remembered::Done) => return unnumbered(tx, to, true),
+    tx.observe_time(*time);
+    match tx.dedup_entry(message.id.0)? {
+        Some(DedupEntry::Refused(found)) => return Err(not_live(found)),
+        Some(DedupEntry::Done) => return unnumbered(tx, to, true),
         None => {}
     }
     let target = Target::find(tx, to)?;
     let found = target.as_ref().map(|target| target.status);
     let Some(target) = target.filter(|target| !target.status.is_finished()) else {
         if *resent {
-            tx.remember_refused(message.id.0, found)?;
+            tx.record_refused(message.id.0, found)?;
         }
         return Err(not_live(found));
     };
@@ -106,7 +106,7 @@ fn not_live(found: Option<InstanceStatus>) -> Refusal<SubmitError> {
 }
 
 fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
-    tx.saw(time);
+    tx.observe_time(time);
     let target = Target::find(tx, instance)?.ok_or(Refusal::Refused(SubmitError::NotFound))?;
     let resumed = instances::resume(tx, target.seq, time)?;
     let unpark = "UPDATE duroxide_activities SET parked = NULL, crashes = 0, alone = 0, suspect = 0
@@ -123,7 +123,7 @@ fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
 }
 
 fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
-    if tx.is_remembered(id.0)? {
+    if tx.is_recorded(id.0)? {
         return unnumbered(tx, &turn.execution.instance, true);
     }
     let find = "SELECT status FROM duroxide_instances WHERE id = ?1";
@@ -138,7 +138,7 @@ fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
     };
     match turns::turn(tx, id, None, turn) {
         Ok(_) => {
-            tx.remember(id.0)?;
+            tx.record_done(id.0)?;
             unnumbered(tx, &turn.execution.instance, true)
         }
         Err(Refusal::Refused(error)) => Err(Refusal::Refused(translate(error))),

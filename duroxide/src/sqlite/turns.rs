@@ -1,4 +1,4 @@
-//! Turns.
+//! Commits of turns.
 
 use rusqlite::named_params;
 
@@ -15,28 +15,28 @@ use crate::provider::{
     Outgoing, Placement, Ready, Then, Turn,
 };
 
-/// Writes a turn: of a lease, or from outside.
+/// Commits a turn: of a lease, or without a lease, from a client that terminates the instance.
 pub(super) fn turn(
     tx: &mut Tx<'_>,
     id: CommitId,
     lease: Option<&Lease>,
     turn: &Turn,
 ) -> Result<Committed, Refusal<CommitError>> {
-    tx.saw(turn.time);
+    tx.observe_time(turn.time);
     let found = match &turn.creates {
         Some(new) => create(tx, lease, new, turn)?,
         None => find(tx, &turn.execution.instance)?,
     };
-    let Some(seq) = found else { return why_not(tx, id, lease, turn) };
+    let Some(seq) = found else { return not_advanced(tx, id, lease, turn) };
     if !advance(tx, seq, id, lease, turn)? {
         return if turn.creates.is_some() {
             Err(Refusal::Undo(CommitError::Conflict))
         } else {
-            why_not(tx, id, lease, turn)
+            not_advanced(tx, id, lease, turn)
         };
     }
     let row = Written { seq, lease, turn };
-    row.take(tx)?;
+    row.consume(tx)?;
     for event in &turn.events {
         insert_event(tx, seq, turn.execution.number, event)?;
     }
@@ -54,14 +54,14 @@ pub(super) fn turn(
     Ok(committed)
 }
 
-/// Creates the instance of a first turn, without messages. `None`: the id is taken.
+/// Creates the instance of a first turn, without messages. Returns `None` if the id is taken.
 fn create(
     tx: &mut Tx<'_>,
     lease: Option<&Lease>,
     new: &NewInstance,
     turn: &Turn,
 ) -> Result<Option<i64>, Refusal<CommitError>> {
-    if tx.is_remembered(new.start.id.0)? || turn.execution != new.first_execution() {
+    if tx.is_recorded(new.start.id.0)? || turn.execution != new.first_execution() {
         return Err(Refusal::Refused(CommitError::Conflict));
     }
     let Some(seq) = instances::insert(tx, new, lease.map(|lease| lease.epoch), turn.time)? else { return Ok(None) };
@@ -75,8 +75,8 @@ fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<i64>> {
     tx.sql.row("SELECT seq FROM duroxide_instances WHERE id = ?1", [id.as_str()], |row| row.get(0))
 }
 
-/// Moves the instance on, if it is where the turn expects it and belongs to the lease: the one statement that decides.
-/// Whether it was.
+/// Advances the instance if its state is the one that the turn expects and the lease owns it. This one statement
+/// decides the commit. Returns true if the instance was advanced.
 fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<bool> {
     let last = turn.events.last().map_or(turn.after, |event| event.id);
     let (last, version, reason, status) = match &turn.then {
@@ -92,12 +92,12 @@ fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Tu
         ":commit": id.0.as_bytes(), ":epoch": lease.map(|lease| int(lease.epoch.0)), ":last": int(last.0),
         ":version": version, ":reason": reason, ":status": status.as_str(), ":time": turn.time.as_micros(),
     };
-    // Not `RETURNING`, here and elsewhere on the way of a turn: SQLite makes a table for that, each time.
+    // `RETURNING` is avoided here and elsewhere in a turn, because SQLite creates a temporary table for it on each run.
     Ok(tx.sql.run(advance_sql(&turn.then, lease.is_some()), params)? > 0)
 }
 
-/// Each kind of turn names the columns that it changes, so that it touches no index that it need not. Where a parameter is
-/// of no use, it is compared with itself: all of them have the same ones.
+/// Returns the statement for a kind of turn. Each kind sets only the columns that it changes, so that no other index is
+/// touched. All kinds have the same parameters; an unused one is compared with itself.
 fn advance_sql(then: &Then, fenced: bool) -> &'static str {
     macro_rules! advance {
         ($set:literal, $where:literal) => {
@@ -134,9 +134,15 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
     }
 }
 
-/// Why the instance was not moved on: done already, fenced, or not what was expected.
-fn why_not(tx: &Tx<'_>, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> Result<Committed, Refusal<CommitError>> {
-    // An instance that was to be created and is there already is no question of who owns it.
+/// Returns the result of a turn that did not advance its instance: it was committed before, the lease is fenced, or the
+/// state is another one.
+fn not_advanced(
+    tx: &Tx<'_>,
+    id: CommitId,
+    lease: Option<&Lease>,
+    turn: &Turn,
+) -> Result<Committed, Refusal<CommitError>> {
+    // If the turn creates an instance whose id is taken, the owner of that instance does not matter.
     let lease = lease.filter(|_| turn.creates.is_none());
     let find = "SELECT last_commit IS ?2, owner IS ?3 FROM duroxide_instances WHERE id = ?1";
     let params = (turn.execution.instance.as_str(), id.0.as_bytes(), lease.map(|lease| int(lease.epoch.0)));
@@ -158,7 +164,7 @@ fn insert_event(tx: &Tx<'_>, seq: i64, execution: u64, event: &EventRow) -> rusq
     tx.sql.run(insert, params).map(drop)
 }
 
-/// A turn whose instance was moved on; the rest of it.
+/// A turn that has advanced its instance, and its remaining writes.
 struct Written<'a> {
     seq: i64,
     lease: Option<&'a Lease>,
@@ -166,8 +172,8 @@ struct Written<'a> {
 }
 
 impl Written<'_> {
-    /// Removes what the turn has read, used up, or taken back.
-    fn take(&self, tx: &mut Tx<'_>) -> Result<(), Refusal<CommitError>> {
+    /// Removes consumed messages, consumed outcomes, and cancelled activities and messages.
+    fn consume(&self, tx: &mut Tx<'_>) -> Result<(), Refusal<CommitError>> {
         let Self { seq, lease, turn } = *self;
         let number = turn.execution.number;
         for message in &turn.consumed {
@@ -184,7 +190,7 @@ impl Written<'_> {
             activities::cancel(tx, &self.leaving(), number, *call)?;
         }
         for call in &turn.cancelled_messages {
-            take_back(tx, seq, number, *call)?;
+            remove_delayed(tx, seq, number, *call)?;
         }
         Ok(())
     }
@@ -207,7 +213,7 @@ impl Written<'_> {
         Leaving { id, identity: *identity, seq: self.seq, by: self.lease.map(|lease| lease.epoch) }
     }
 
-    /// Completes the end of an execution, or a suspension. Returns the instance as it is then.
+    /// Applies the effects of an ended or suspended execution. Returns the instance in its new state.
     fn then(&self, tx: &mut Tx<'_>) -> rusqlite::Result<Target> {
         let Self { seq, lease, turn } = *self;
         let execution = &turn.execution;
@@ -267,7 +273,7 @@ impl Written<'_> {
 }
 
 /// Removes the delayed messages of a call.
-fn take_back(tx: &Tx<'_>, seq: i64, execution: u64, call: CallId) -> rusqlite::Result<()> {
+fn remove_delayed(tx: &Tx<'_>, seq: i64, execution: u64, call: CallId) -> rusqlite::Result<()> {
     let delete = "DELETE FROM duroxide_messages
         WHERE instance = ?1 AND call = ?2 AND visible_at IS NOT NULL AND (execution IS NULL OR execution = ?3)";
     tx.sql.run(delete, (seq, int(call.0), int(execution))).map(drop)

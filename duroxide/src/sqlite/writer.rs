@@ -1,5 +1,5 @@
-//! The one thread that writes. It takes whatever has come in meanwhile, writes it in one transaction, makes that durable
-//! once, and only then answers.
+//! The writer thread. It takes all waiting requests, writes them in one transaction, makes that durable once, and only
+//! then answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,22 +16,22 @@ use super::sql::Sql;
 use super::tx::Tx;
 use crate::provider::Signals;
 
-/// The most entries of one transaction: so that the first of them does not wait for ever.
+/// The most entries in one transaction, so that the first of them does not wait too long.
 const MAX_ENTRIES: usize = 512;
-/// How long the writer must have been idle before it moves the log into the database.
+/// The idle time after which the writer moves the log into the database (a checkpoint).
 const IDLE: Duration = Duration::from_millis(100);
-/// With that many pages in the log (4 MiB), it is moved however busy the writer is. A log that is short is written over again
-/// and again, and syncing blocks that the file has already costs half of what it costs to make the file longer.
+/// The number of pages in the log (4 MiB) above which it is moved even if the writer is busy. A short log is
+/// overwritten in place, and a sync of existing blocks costs half as much as a sync of a growing file.
 const MAX_LOG: u32 = 1000;
 
 pub(super) enum Message {
     Job(Box<dyn Job>),
-    /// Look whether another process has written, and signal all waits if so.
+    /// Check if another process has written, and signal all waits if so.
     Poll,
     Stop,
 }
 
-/// Unbounded: who hands in work waits for the answer, so that callers bound it.
+/// Unbounded: each caller waits for its answer, so the number of callers bounds it.
 pub(super) type Inbox = Sender<Message>;
 
 pub(super) struct Writer {
@@ -40,13 +40,13 @@ pub(super) struct Writer {
     inbox: Receiver<Message>,
     notifier: Notifier,
     files: Files,
-    /// Pages in the log that are not in the database yet, as far as this connection has seen.
+    /// The number of pages in the log that are not yet in the database, as seen by this connection.
     log: Arc<AtomicU32>,
-    /// Behind which remembered id old ones are looked for.
-    forget: uuid::Uuid,
+    /// The id after which the next search for expired ids begins.
+    expire_after: uuid::Uuid,
 }
 
-/// Starts the thread.
+/// Starts the writer thread.
 pub(super) fn start(
     mut sql: Sql,
     shared: Arc<Shared>,
@@ -62,7 +62,7 @@ pub(super) fn start(
     let notifier = Notifier::new(&sql).map_err(failed)?;
     let (sender, inbox) = channel();
     let files = Files::opened(&shared.path);
-    let writer = Writer { sql, shared, inbox, notifier, files, log, forget: uuid::Uuid::nil() };
+    let writer = Writer { sql, shared, inbox, notifier, files, log, expire_after: uuid::Uuid::nil() };
     let thread = std::thread::Builder::new().name("duroxide-writer".to_owned());
     let handle = thread.spawn(move || writer.run());
     let handle = handle.map_err(|e| crate::provider::ProviderError::retryable("start the writer thread", e))?;
@@ -86,7 +86,8 @@ impl Writer {
         self.checkpoint();
     }
 
-    /// Waits for a message. Uses a pause for moving the log, and then waits without a timeout: idle means idle.
+    /// Waits for a message. Moves the log during a pause, and then waits without a timeout, so that an idle writer
+    /// never wakes.
     fn next(&mut self) -> Option<Message> {
         if self.log.load(Ordering::Relaxed) > 0 {
             match self.inbox.recv_timeout(IDLE) {
@@ -98,7 +99,7 @@ impl Writer {
         self.inbox.recv().ok()
     }
 
-    /// Writes a job, and what else is waiting, as one group. Whether it was told to stop meanwhile.
+    /// Writes a job and all other waiting jobs as one group. Returns true if a stop message has arrived.
     fn work(&mut self, first: Box<dyn Job>) -> bool {
         let mut entries = first.entries();
         let mut jobs = vec![first];
@@ -134,9 +135,9 @@ impl Writer {
                 self.shared.write_transactions.fetch_add(1, Ordering::Relaxed);
                 let notice = (!signals.is_empty()).then(|| Notice::new(signals.work, signals.instances()));
                 self.shared.wakeups.tell(signals);
-                let unheard = jobs.into_iter().filter_map(|job| (!job.answer(Ok(()))).then_some(())).count();
-                if unheard > 0 {
-                    // Whoever asked has gone, and hands nothing on: the nodes look for themselves.
+                let unanswered = jobs.into_iter().filter_map(|job| (!job.answer(Ok(()))).then_some(())).count();
+                if unanswered > 0 {
+                    // The caller has gone and cannot forward its messages. Signal the nodes to ask for work.
                     self.shared.wakeups.work();
                 }
                 if let Some(notice) = notice {
@@ -152,8 +153,8 @@ impl Writer {
         }
     }
 
-    /// Writes all jobs in one transaction. First without a way back for single entries, because nearly always none is
-    /// needed; if one is, everything again, with savepoints.
+    /// Writes all jobs in one transaction: first without savepoints, because almost no entry must be undone; if one
+    /// must be, again with a savepoint for each entry.
     fn transact(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<Signals> {
         match self.attempt(jobs, false) {
             Err(Undo(_)) => {
@@ -166,7 +167,7 @@ impl Writer {
     fn attempt(&mut self, jobs: &mut [Box<dyn Job>], careful: bool) -> Result<Signals, Undo> {
         let result = self.apply(jobs, careful);
         if result.is_err() && !self.sql.connection().is_autocommit() {
-            // What fails here fails again at the next BEGIN, and is answered there.
+            // A failure here fails the next BEGIN too, and is reported there.
             let _ = self.sql.run("ROLLBACK", []);
         }
         result
@@ -175,35 +176,35 @@ impl Writer {
     fn apply(&mut self, jobs: &mut [Box<dyn Job>], careful: bool) -> Result<Signals, Undo> {
         let fatal = |error| Undo(Some(error));
         self.sql.run("BEGIN IMMEDIATE", []).map_err(fatal)?;
-        let mut tx = Tx::new(&self.sql, self.shared.latest());
+        let mut tx = Tx::new(&self.sql, self.shared.latest_time());
         for job in jobs {
             job.apply(&mut tx, careful)?;
         }
-        let mut forget = self.forget;
-        tx.finish(&mut forget).map_err(fatal)?;
+        let mut expire_after = self.expire_after;
+        tx.finish(&mut expire_after).map_err(fatal)?;
         let (seen, signals) = (tx.seen, tx.signals);
         self.files.check().map_err(fatal)?;
         self.sql.run("COMMIT", []).map_err(fatal)?;
-        self.forget = forget;
+        self.expire_after = expire_after;
         if let Some(time) = seen {
-            self.shared.saw(time);
+            self.shared.observe_time(time);
         }
         Ok(signals)
     }
 
-    /// Whether another process has written since the last time: then this one looks for itself.
+    /// Signals all waits of this process if another process has written since the last call.
     fn poll(&mut self) {
         if self.notifier.others_wrote(&self.sql) {
             self.shared.notice(&Notice::from_bytes(&[]));
         }
     }
 
-    /// Moves what it can from the log into the database, without waiting for readers.
+    /// Moves as many pages as possible from the log into the database, without waiting for readers.
     fn checkpoint(&mut self) {
         self.log.store(0, Ordering::Relaxed);
         let moved = self.sql.row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = moved {
-            tracing::warn!(%error, "the write-ahead log could not be moved into the database; this is tried again");
+            tracing::warn!(%error, "could not move the write-ahead log into the database; the writer will try again");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ends of attempts, and releases.
+//! Commits of a node: outcomes, retries and releases.
 
 use super::state::{Activity, CrashRecord, State};
 use super::*;

@@ -1,4 +1,5 @@
-//! The reference: the contract in the simplest code that keeps it. State lives in this process and ends with it.
+//! The reference provider: the simplest code that fulfils the contract. Its state lives in this process and ends with
+//! it.
 
 mod acquire;
 mod activities;
@@ -22,10 +23,10 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 
-/// A provider that keeps everything in memory: for tests, and for work that may end with the process.
+/// A provider that keeps its state in memory: for tests, and for work that may be lost with the process.
 ///
-/// Clones share one store. Time is what the calls say ([`Want::now`], [`Turn::time`] and so on): the latest of it that was
-/// seen is the time of whatever names none.
+/// Clones share one store. Time is taken from the calls ([`Want::now`], [`Turn::time`] and so on); a call without a
+/// time uses the latest one seen.
 #[derive(Clone, Default)]
 pub struct MemoryProvider {
     /// A std mutex: held for one operation, never across an await.
@@ -34,19 +35,19 @@ pub struct MemoryProvider {
 }
 
 impl MemoryProvider {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes the node of an epoch count as dead, as if its process had been killed: the next call in the name of any node
-    /// takes over what it owned.
+    /// Marks the node of an epoch as dead, as if its process had been killed: the next call of any node takes over its
+    /// items.
     pub fn kill(&self, epoch: Epoch) {
         self.with(|state| state.kill(epoch));
     }
 
-    /// What waits in it.
+    /// Returns the messages and activities that remain in the store.
     #[cfg(feature = "testing")]
     pub(crate) fn left(&self) -> Left {
         self.with(|state| Left {
@@ -55,7 +56,7 @@ impl MemoryProvider {
         })
     }
 
-    /// Returns every item that belongs to an epoch which has ended: no take-over will free it.
+    /// Returns every item that is owned by an ended epoch. No take-over will ever release such an item.
     #[cfg(feature = "testing")]
     pub(crate) fn orphans(&self) -> Vec<(String, Epoch)> {
         self.with(|state| {
@@ -66,7 +67,7 @@ impl MemoryProvider {
         })
     }
 
-    /// All executions, pruned ones left out.
+    /// Returns all executions that were not pruned.
     #[cfg(feature = "testing")]
     pub(crate) fn all_executions(&self) -> std::collections::BTreeSet<ExecutionId> {
         let of = |(id, instance): (&InstanceId, &state::Instance)| {
@@ -77,7 +78,7 @@ impl MemoryProvider {
         self.with(|state| state.instances.iter().flat_map(of).collect())
     }
 
-    /// Runs one operation, and gives the signals that it asked for.
+    /// Runs one operation, and then sends the signals that it has collected.
     fn with<T>(&self, operation: impl FnOnce(&mut State) -> T) -> T {
         let (result, signals) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +97,7 @@ impl MemoryProvider {
     }
 }
 
-/// What waits in a store: messages, by their instances, and activities.
+/// The messages, by their instances, and the activities that remain in a store.
 #[cfg(feature = "testing")]
 pub(crate) struct Left {
     pub(crate) messages: Vec<InstanceId>,

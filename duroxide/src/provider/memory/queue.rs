@@ -1,11 +1,11 @@
-//! What waits for an owner.
+//! The queues of items that wait for an owner.
 
 use std::collections::BTreeSet;
 
 use super::Ready;
 use crate::clock::Timestamp;
 
-/// Two queues, so that what is ready at once is found however much else is not due yet.
+/// Two queues, so that items which are ready at once are found however many others are not due yet.
 pub(super) struct Queue<T> {
     at_once: BTreeSet<(Timestamp, T)>,
     at: BTreeSet<(Timestamp, T)>,
@@ -32,7 +32,7 @@ impl<T: Ord> Queue<T> {
         };
     }
 
-    /// All of it, oldest first, each with the time since when it is ready, or from which it will be.
+    /// Returns all items, oldest first, each with the time since which it is ready, or at which it will be.
     pub(super) fn oldest(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, &T)> {
         let at_once = self.at_once.iter().map(move |(time, item)| (Ready::AtOnce(*time).since(now), item));
         let (mut at_once, mut at) = (at_once.peekable(), self.at.iter().map(|(time, item)| (*time, item)).peekable());

@@ -1,9 +1,9 @@
-//! Reads for people, deleting and pruning.
+//! Reads of instances and histories, deleting and pruning.
 
 use super::state::{Instance, State, has_code, serves};
 use super::*;
 
-/// Events on a page of history.
+/// The most events in a page of history.
 const PAGE: usize = 1000;
 
 impl State {
@@ -111,7 +111,7 @@ impl State {
         }
         due.sort_unstable();
         let limit = batch.limit.max(1);
-        // The instance of the first entry that is left is searched again.
+        // The next batch begins with the instance of the first remaining entry.
         let next = due.get(limit).map(|(arrival, ..)| PageToken::of_arrival(arrival - 1));
         due.truncate(limit);
         let mut executions = 0;
@@ -128,7 +128,8 @@ impl State {
         Ok(Pruned { executions, next })
     }
 
-    /// Returns the entries of an instance that may be pruned: `None` is all of it, a number is an execution of it.
+    /// Returns the entries of an instance that may be pruned: `None` stands for the whole instance, a number for one of
+    /// its executions.
     fn prunable(&self, id: &InstanceId, instance: &Instance, before: Timestamp) -> Vec<Option<u64>> {
         if instance.finished_at.is_some_and(|at| at < before) {
             return vec![None];

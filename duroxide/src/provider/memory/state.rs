@@ -1,4 +1,4 @@
-//! The rows, and what every operation needs of them.
+//! The rows, and the operations on them that all calls share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -11,57 +11,58 @@ use super::*;
 use crate::history::{Parent, TextMap};
 use crate::id::{ActivityId, CallId, CommitId, Identity, MessageId};
 
-/// How long what was done is remembered once it is gone.
-const REMEMBERED: Duration = Duration::from_secs(3600);
+/// The time for which a processed id is kept once its row is gone, to recognize a repeated request.
+const DEDUP_TIME: Duration = Duration::from_secs(3600);
 
 #[derive(Default)]
 pub(super) struct State {
     pub(super) nodes: BTreeMap<Epoch, Node>,
     pub(super) last_epoch: u64,
-    /// The arrival number of the instance that came last.
+    /// The arrival number of the newest instance.
     pub(super) last_instance: i64,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     pub(super) activities: BTreeMap<ActivityId, Activity>,
     /// All messages, by arrival.
-    pub(super) messages: BTreeMap<i64, Stored>,
+    pub(super) messages: BTreeMap<i64, QueuedMessage>,
     /// The arrival of the last message.
     pub(super) last_arrival: i64,
-    /// The last number of each instance that a transaction took before it became visible.
+    /// The last number that a transaction took for each instance before the transaction became visible.
     #[cfg(feature = "testing")]
     pub(super) taken: BTreeMap<InstanceId, u64>,
     /// The beginning of the transaction that is being applied.
     pub(super) begun: Begun,
-    /// The surroundings of the claim that is being carried out.
+    /// The concurrent transactions of the claim that is being carried out.
     pub(super) beside: Beside,
-    /// Whether any node has ever crashed: until then nothing can be in quarantine.
+    /// True if any node has crashed; until then, no item can be in quarantine.
     pub(super) has_crashed: bool,
     /// Instances that wait for an owner.
     pub(super) ready: Queue<InstanceId>,
     /// Activities that wait for an owner.
     pub(super) queue: BTreeMap<String, Queue<ActivityId>>,
-    /// Messages that were sent and read, outcomes that were stored, terminations, starts of instances that were removed, and
-    /// what was refused when it was sent again: when that was.
-    done: HashMap<Uuid, (Timestamp, Remembered)>,
-    /// The latest time that a call named.
+    /// The ids of processed requests, with their times and results: messages of clients that were consumed,
+    /// terminations, starts of removed instances, and requests that were refused when they were sent again.
+    done: HashMap<Uuid, (Timestamp, DedupEntry)>,
+    /// The latest time named by a call.
     pub(super) latest: Timestamp,
     pub(super) signals: Signals,
 }
 
-/// What became of what is sent again.
+/// The recorded result of a request that is sent again.
 #[derive(Clone, Copy)]
-pub(super) enum Remembered {
+pub(super) enum DedupEntry {
     /// It was carried out.
     Done,
-    /// It was refused, because of an instance with this status, or because there was none.
+    /// It was refused because of an instance with this status, or because there was none.
     Refused(Option<InstanceStatus>),
 }
 
 pub(super) struct Node {
     pub(super) info: NodeInfo,
     pub(super) dead: bool,
-    /// Activities that it runs and whose outcome is no longer wanted, until it has acknowledged that.
+    /// Activities that it runs and whose outcome is no longer wanted, until the node has acknowledged the cancellation.
     pub(super) cancelled: BTreeSet<ActivityId>,
-    /// Owned instances with messages that were not forwarded to it, each with the highest number, until it has them.
+    /// Owned instances with messages that were not forwarded to the node, each with the highest number, until the node
+    /// has acknowledged them.
     pub(super) mail: BTreeMap<InstanceId, u64>,
     /// The number of its last claim.
     pub(super) claim: u64,
@@ -74,7 +75,7 @@ impl Node {
 }
 
 pub(super) struct Instance {
-    /// Its place in the order of arrival.
+    /// Its position in the order of arrival.
     pub(super) arrival: i64,
     pub(super) name: String,
     pub(super) version: Option<Version>,
@@ -88,12 +89,12 @@ pub(super) struct Instance {
     pub(super) execution: u64,
     pub(super) executions: HashMap<u64, Execution>,
     pub(super) suspension: Option<String>,
-    /// The builds whose code was tried on it.
+    /// The builds that have tried it.
     pub(super) tried: HashSet<String>,
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
     pub(super) messages: HashMap<MessageId, i64>,
-    /// The last number that was given to a message.
+    /// The last number given to a message.
     pub(super) arrivals: u64,
     pub(super) ready: Option<Ready>,
     pub(super) owner: Option<Epoch>,
@@ -108,11 +109,11 @@ pub(super) struct Execution {
     pub(super) continued_at: Option<Timestamp>,
 }
 
-/// The record of the owners that died with an item in flight.
+/// The record of the owners that died while an item was in flight.
 #[derive(Clone, Copy, Default)]
 pub(super) struct CrashRecord {
     pub(super) crashes: u32,
-    /// Its owner has nothing else.
+    /// True if its owner owns nothing else.
     pub(super) alone: bool,
     pub(super) suspect: bool,
     /// The node of the last crash.
@@ -120,7 +121,7 @@ pub(super) struct CrashRecord {
 }
 
 impl CrashRecord {
-    /// Whether only a node that does nothing else may have it.
+    /// Returns true if only a node without other work may claim the item.
     pub(super) fn quarantined(self) -> bool {
         self.crashes >= QUARANTINE && !self.suspect
     }
@@ -132,7 +133,7 @@ impl CrashRecord {
         self.lost_by = Some(node);
     }
 
-    /// Takes the last crash back if it was of this node, which has not died.
+    /// Reverts the last crash if it was counted to this node, which is alive.
     pub(super) fn take_back(&mut self, node: NodeId) {
         if self.lost_by.take_if(|lost_by| *lost_by == node).is_some() {
             self.crashes = self.crashes.saturating_sub(1);
@@ -156,16 +157,16 @@ pub(super) struct Activity {
     pub(super) crashes: CrashRecord,
 }
 
-pub(super) struct Stored {
+pub(super) struct QueuedMessage {
     pub(super) to: InstanceId,
     pub(super) row: MessageRow,
-    /// When it becomes visible; without a time of its own, when it was sent.
+    /// The time at which it becomes visible; without such a time, the time at which it was stored.
     pub(super) at: Timestamp,
-    /// Whether its id is to be remembered.
+    /// True if its id must be recorded when it is removed.
     pub(super) sent: bool,
 }
 
-impl Stored {
+impl QueuedMessage {
     pub(super) fn key(&self, arrival: i64) -> DeliveryKey<&InstanceId> {
         let delayed = self.row.visible_at.is_some();
         DeliveryKey { instance: &self.to, lane: self.row.lane, arrival, delayed, at: self.at }
@@ -234,12 +235,12 @@ impl State {
         self.instances.insert(new.instance.clone(), instance);
     }
 
-    /// Brings what waits for an owner up to date with an instance.
+    /// Updates the queue entry of an instance.
     pub(super) fn settle_instance(&mut self, id: &InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let waits = instance.owner.is_none() && instance.status == InstanceStatus::Running;
         let messages = || instance.messages.values().filter_map(|arrival| self.messages.get(arrival));
-        let ready = if waits { messages().map(Stored::ready).min() } else { None };
+        let ready = if waits { messages().map(QueuedMessage::ready).min() } else { None };
         if let Some(before) = std::mem::replace(&mut instance.ready, ready) {
             self.ready.remove(before, id.clone());
         }
@@ -249,7 +250,7 @@ impl State {
         }
     }
 
-    /// Changes an activity, and brings what waits for an owner up to date with it.
+    /// Changes an activity and updates its queue entry.
     pub(super) fn change_activity(&mut self, id: &ActivityId, change: impl FnOnce(&mut Activity)) {
         let Some(activity) = self.activities.get_mut(id) else { return };
         if let Some(queue) = self.queue.get_mut(&activity.name) {
@@ -262,8 +263,8 @@ impl State {
         }
     }
 
-    /// Removes an activity. A node that runs it learns that it is cancelled, unless it is the node of the epoch `by`, which
-    /// knows.
+    /// Removes an activity. A node that runs it gets a cancellation, unless it is the node of epoch `by`, which removes
+    /// the activity itself.
     pub(super) fn remove_activity(&mut self, id: &ActivityId, by: Option<Epoch>) {
         let Some(activity) = self.activities.remove(id) else { return };
         if let Some(queue) = self.queue.get_mut(&activity.name) {
@@ -285,7 +286,7 @@ impl State {
         self.activities.range(from..=to).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Puts a message into the queue of a live instance, whose current execution it must be for if it names one.
+    /// Delivers a message, unless the instance has finished or the message is for another execution.
     pub(super) fn deliver(&mut self, to: &InstanceId, mut row: MessageRow, time: Timestamp, sent: bool) -> Placement {
         let begun = &self.begun;
         let Some(instance) = self.instances.get_mut(to) else { return Placement::Refused };
@@ -308,15 +309,16 @@ impl State {
         self.last_arrival += 1;
         instance.messages.insert(row.id, self.last_arrival);
         let (at, ready) = (row.visible_at.unwrap_or(time), Ready::by_message(row.visible_at, time));
-        self.messages.insert(self.last_arrival, Stored { to: to.clone(), row, at, sent });
-        // A fan-in of n costs n: an instance that has an owner, or was ready before, is not looked through again.
+        self.messages.insert(self.last_arrival, QueuedMessage { to: to.clone(), row, at, sent });
+        // Keep a fan-in of n messages at a cost of n: update the queue only if the message makes the instance ready
+        // earlier.
         if instance.owner.is_none() && instance.ready.is_none_or(|before| ready < before) {
             self.settle_instance(to);
         }
         placement
     }
 
-    /// Leaves mail for the owner of an instance, unless that is the epoch which forwards the message itself.
+    /// Leaves mail for the owner of an instance, unless the owner is the epoch that forwards the message itself.
     pub(super) fn leave_mail(&mut self, to: &InstanceId, placement: Placement, forwarded_by: Option<Epoch>) {
         let Placement::Owned { epoch, number: Some(number), .. } = placement else { return };
         if Some(epoch) != forwarded_by
@@ -328,38 +330,38 @@ impl State {
         }
     }
 
-    /// Removes a message; remembers its id if it was sent by a client.
+    /// Removes a message. Records its id if a client sent it.
     pub(super) fn remove_message(&mut self, from: &InstanceId, id: &MessageId) {
         let arrival = self.instances.get_mut(from).and_then(|instance| instance.messages.remove(id));
         let stored = arrival.and_then(|arrival| self.messages.remove(&arrival));
         if stored.is_some_and(|stored| stored.sent) {
-            self.remember(id.0);
+            self.record_done(id.0);
         }
     }
 
-    /// Remembers that it was carried out.
-    pub(super) fn remember(&mut self, id: Uuid) {
-        self.remember_as(id, Remembered::Done);
+    /// Records that the request with this id was carried out.
+    pub(super) fn record_done(&mut self, id: Uuid) {
+        self.record_as(id, DedupEntry::Done);
     }
 
-    pub(super) fn remember_as(&mut self, id: Uuid, what: Remembered) {
+    pub(super) fn record_as(&mut self, id: Uuid, entry: DedupEntry) {
         let latest = self.latest;
-        self.done.entry(id).or_insert((latest, what));
+        self.done.entry(id).or_insert((latest, entry));
         if self.done.len().is_multiple_of(1024) {
-            self.done.retain(|_, (time, _)| *time + REMEMBERED > latest);
+            self.done.retain(|_, (time, _)| *time + DEDUP_TIME > latest);
         }
     }
 
-    pub(super) fn is_remembered(&self, id: Uuid) -> bool {
+    pub(super) fn is_recorded(&self, id: Uuid) -> bool {
         self.done.contains_key(&id)
     }
 
-    /// What became of it, if it is remembered.
-    pub(super) fn remembered(&self, id: Uuid) -> Option<Remembered> {
-        self.done.get(&id).map(|(_, what)| *what)
+    /// Returns the recorded result of a request, if there is one.
+    pub(super) fn dedup_entry(&self, id: Uuid) -> Option<DedupEntry> {
+        self.done.get(&id).map(|(_, entry)| *entry)
     }
 
-    /// Returns the messages of an instance, in the order of delivery: those with a higher number, or all.
+    /// Returns the messages of an instance in the order of delivery: all of them, or those with a number above `heard`.
     pub(super) fn messages_of(&self, instance: &Instance, heard: Option<u64>) -> Vec<MessageRow> {
         let stored = instance.messages.values().filter_map(|a| Some((*a, self.messages.get(a)?)));
         let wanted = |row: &MessageRow| heard.is_none_or(|heard| row.number.is_some_and(|number| number > heard));
@@ -367,15 +369,15 @@ impl State {
         in_order(stored.map(|(arrival, m)| (m.key(arrival), m.row.clone())).collect())
     }
 
-    /// Removes an instance with all that belongs to it.
+    /// Removes an instance and everything that belongs to it.
     pub(super) fn remove_instance(&mut self, id: &InstanceId) {
         for activity in self.activities_of(id, None) {
             self.remove_activity(&activity, None);
         }
         self.remove_messages(id, |_| true);
         if let Some(instance) = self.instances.remove(id) {
-            // Its start may come once more.
-            self.remember(instance.start.0);
+            // Record the id of its start message, which may be sent again.
+            self.record_done(instance.start.0);
             if let Some(ready) = instance.ready {
                 self.ready.remove(ready, id.clone());
             }
@@ -386,7 +388,7 @@ impl State {
         self.signals.changed(id);
     }
 
-    /// Removes the messages of an instance that fit.
+    /// Removes the matching messages of an instance.
     pub(super) fn remove_messages(&mut self, from: &InstanceId, fits: impl Fn(&MessageRow) -> bool) {
         let Some(instance) = self.instances.get(from) else { return };
         let fitting = |a: &i64| self.messages.get(a).is_some_and(|m| fits(&m.row));
@@ -397,12 +399,12 @@ impl State {
     }
 }
 
-/// Whether some of the orchestrations fit a name and the version that is pinned, if one is.
+/// Returns true if one of the orchestrations has the name, and the version if one is pinned.
 pub(super) fn has_code(orchestrations: &[(String, Version)], name: &str, version: Option<&Version>) -> bool {
     orchestrations.iter().any(|(n, v)| n == name && version.is_none_or(|pinned| pinned == v))
 }
 
-/// Whether a tag is served.
+/// Returns true if a node with these tags serves the tag. Without tags, a node serves all of them.
 pub(super) fn serves(tags: Option<&[String]>, tag: Option<&String>) -> bool {
     match (tags, tag) {
         (Some(tags), Some(tag)) => tags.contains(tag),

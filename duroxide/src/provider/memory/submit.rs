@@ -1,6 +1,6 @@
-//! Writes of clients.
+//! Applies the submissions of clients.
 
-use super::state::{CrashRecord, Instance, Remembered, State};
+use super::state::{CrashRecord, DedupEntry, Instance, State};
 use super::*;
 use crate::id::{ActivityId, Identity};
 
@@ -19,12 +19,12 @@ impl State {
     fn start(&mut self, StartRequest { new, if_exists, lease, time, resent }: StartRequest) -> Done {
         self.saw(time);
         let (id, start) = (new.instance.clone(), new.start.id);
-        match self.remembered(start.0) {
-            Some(Remembered::Refused(Some(found))) if if_exists != IfExists::Attach => {
+        match self.dedup_entry(start.0) {
+            Some(DedupEntry::Refused(Some(found))) if if_exists != IfExists::Attach => {
                 return Err(SubmitError::Exists(found));
             }
-            Some(Remembered::Refused(_)) => return Ok(self.unnumbered(&id, false)),
-            Some(Remembered::Done) => return Ok(self.unnumbered(&id, true)),
+            Some(DedupEntry::Refused(_)) => return Ok(self.unnumbered(&id, false)),
+            Some(DedupEntry::Done) => return Ok(self.unnumbered(&id, true)),
             None => {}
         }
         if let Some(instance) = self.instances.get(&id) {
@@ -36,7 +36,7 @@ impl State {
                 self.remove_instance(&id);
             } else {
                 if resent {
-                    self.remember_as(start.0, Remembered::Refused(Some(status)));
+                    self.record_as(start.0, DedupEntry::Refused(Some(status)));
                 }
                 let attached = if_exists == IfExists::Attach;
                 return if attached { Ok(self.unnumbered(&id, false)) } else { Err(SubmitError::Exists(status)) };
@@ -46,7 +46,7 @@ impl State {
         Ok(submitted(placement, start.into()))
     }
 
-    /// Returns the answer to a request that has written nothing new.
+    /// Returns the answer to a request that has stored no new message and so has no message number.
     fn unnumbered(&self, id: &InstanceId, written: bool) -> Submitted {
         let instance = self.instances.get(id);
         let (owner, identity) = (instance.and_then(|instance| instance.owner), instance.map(Instance::identity));
@@ -56,19 +56,19 @@ impl State {
     fn send(&mut self, SendRequest { to, message, lease, time, resent }: SendRequest) -> Done {
         self.saw(time);
         let refused = |found: Option<_>| Err(found.map_or(SubmitError::NotFound, SubmitError::Finished));
-        let remembered = self.remembered(message.id.0);
-        if let Some(Remembered::Refused(found)) = remembered {
+        let recorded = self.dedup_entry(message.id.0);
+        if let Some(DedupEntry::Refused(found)) = recorded {
             return refused(found);
         }
         let there = self.instances.get(&to);
         let stored = there.is_some_and(|instance| instance.messages.contains_key(&message.id));
-        if remembered.is_some() {
+        if recorded.is_some() {
             return Ok(self.unnumbered(&to, true));
         }
         let found = there.map(|instance| instance.status);
         let Some(identity) = there.filter(|instance| !instance.status.is_finished()).map(Instance::identity) else {
             if resent {
-                self.remember_as(message.id.0, Remembered::Refused(found));
+                self.record_as(message.id.0, DedupEntry::Refused(found));
             }
             return refused(found);
         };
@@ -95,7 +95,7 @@ impl State {
         Ok(self.unnumbered(instance, written))
     }
 
-    /// Resumes an instance, if it is suspended, and some of its parked activities.
+    /// Resumes an instance if it is suspended, and some of its parked activities.
     pub(super) fn resume_parts(&mut self, id: &InstanceId, suspended: bool, parked: &[ActivityId], time: Timestamp) {
         if let Some(instance) = self.instances.get_mut(id) {
             instance.updated_at = time;
@@ -117,7 +117,7 @@ impl State {
 
     fn terminate(&mut self, id: crate::id::CommitId, turn: Turn) -> Done {
         let instance = turn.execution.instance.clone();
-        if self.is_remembered(id.0) {
+        if self.is_recorded(id.0) {
             return Ok(self.unnumbered(&instance, true));
         }
         let there = self.instances.get(&instance).ok_or(SubmitError::NotFound)?;
@@ -126,7 +126,7 @@ impl State {
         }
         match self.turn(id, None, turn) {
             Ok(_) => {
-                self.remember(id.0);
+                self.record_done(id.0);
                 Ok(self.unnumbered(&instance, true))
             }
             Err(CommitError::Failed(reason)) => Err(SubmitError::Failed(reason)),

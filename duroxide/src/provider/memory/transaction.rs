@@ -1,14 +1,15 @@
-//! Operations whose beginning and whose effect are two moments, as in a database with concurrent writers.
+//! Operations that begin and take effect at two different moments, as in a database with concurrent writers.
 //!
-//! The simulation calls them: it holds the locks and lets time pass in between. Each method here is one moment.
+//! The simulation calls them: it holds the locks and lets time pass between the moments. Each method here is one
+//! moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::id::ActivityId;
 
-/// The state that a transaction has read, and the numbers that it has taken, when it began. Empty: its beginning and its
-/// effect are one moment.
+/// The members that a transaction has read, and the numbers that it has taken, when it began. Empty if it begins and
+/// takes effect at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Begun {
     members: Option<BTreeSet<Epoch>>,
@@ -17,28 +18,28 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// Returns true if the transaction saw the epoch as a member; `None` if it has read no members.
+    /// Returns true if the transaction has read the epoch as that of a member, or `None` if it has read no members.
     pub(super) fn member(&self, epoch: Epoch) -> Option<bool> {
         self.members.as_ref().map(|members| members.contains(&epoch))
     }
 
-    /// Returns the number that the transaction has taken for its message to an instance, if it has taken one.
+    /// Returns the number that the transaction has taken for its message to an instance, if any.
     pub(super) fn number(&self, to: &InstanceId) -> Option<u64> {
         self.numbers.get(to).copied()
     }
 }
 
-/// The surroundings of a claim. Empty: no other transaction is in flight.
+/// The transactions that are in flight during a claim. Empty if there are none.
 #[derive(Debug, Default)]
 pub(crate) struct Beside {
     /// Instances that other transactions have locked: the claim skips them.
     pub(crate) locked: BTreeSet<InstanceId>,
-    /// The arrival of the last message that the claim sees. `None`: it sees all that are visible.
+    /// The arrival of the last message that is visible to the claim. `None`: all messages are visible.
     pub(crate) last_seen: Option<i64>,
 }
 
 impl Beside {
-    /// Returns true if the claim sees the message with this arrival.
+    /// Returns true if the message with this arrival is visible to the claim.
     pub(super) fn sees(&self, arrival: i64) -> bool {
         self.last_seen.is_none_or(|last| arrival <= last)
     }
@@ -53,12 +54,12 @@ pub(crate) struct Owned {
 
 #[cfg(feature = "testing")]
 impl MemoryProvider {
-    /// Begins a transaction, which may have taken numbers before: reads which epochs are members.
+    /// Begins a transaction that may already have taken numbers: reads the epochs of the members.
     pub(crate) fn begin(&self, numbers: BTreeMap<InstanceId, u64>) -> Begun {
         self.with(|state| Begun { members: Some(state.nodes.keys().copied().collect()), numbers })
     }
 
-    /// Takes the next number of each instance, before the transaction has locked it and becomes visible.
+    /// Takes the next number of each instance, before the transaction locks the instance and becomes visible.
     pub(crate) fn take_numbers(&self, instances: &BTreeSet<InstanceId>) -> BTreeMap<InstanceId, u64> {
         self.with(|state| {
             let mut taken = BTreeMap::new();
@@ -95,13 +96,13 @@ impl MemoryProvider {
         })
     }
 
-    /// Begins a request for work: returns the arrival of the last message that its snapshot shows.
+    /// Begins a request for work: returns the arrival of the last message in its snapshot.
     pub(crate) fn last_arrival(&self) -> i64 {
         self.with(|state| state.last_arrival)
     }
 
-    /// Finishes a request for work: claims instances and activities that wait. Also returns true if it may have skipped one
-    /// because of a lock.
+    /// Finishes a request for work: claims waiting instances and activities. Also returns true if the claim may have
+    /// skipped one because of a lock.
     pub(crate) fn claim(&self, lease: &Lease, want: &Want, beside: Beside) -> (Acquired, bool) {
         self.with(|state| {
             let skips = beside.locked.iter().any(|id| state.is_waiting(id));
@@ -112,7 +113,7 @@ impl MemoryProvider {
         })
     }
 
-    /// Begins a take-over: reads which items the epoch owns. `None`: it is no member.
+    /// Begins a take-over: returns the items that the epoch owns, or `None` if it is not that of a member.
     pub(crate) fn owned_by(&self, epoch: Epoch) -> Option<Owned> {
         self.with(|state| state.nodes.contains_key(&epoch).then(|| state.owned_by(epoch)))
     }

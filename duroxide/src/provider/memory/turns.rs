@@ -1,11 +1,11 @@
-//! Turns: checked as a whole first, written without a way to fail afterwards.
+//! Commits of turns: a turn is first checked as a whole, and then written by code that cannot fail.
 
 use super::state::{Activity, CrashRecord, Execution, Instance, State};
 use super::*;
 use crate::id::{ActivityId, CommitId};
 
 impl State {
-    /// Writes a turn: of a lease, or from outside.
+    /// Commits a turn: of a lease, or without a lease, from a client that terminates the instance.
     pub(super) fn turn(&mut self, id: CommitId, lease: Option<&Lease>, turn: Turn) -> Result<Committed, CommitError> {
         self.saw(turn.time);
         let instance = self.instances.get(&turn.execution.instance);
@@ -22,9 +22,9 @@ impl State {
         Ok(self.write(id, lease, turn))
     }
 
-    /// Whether a first turn may create its instance, and who owns it then.
+    /// Checks that a first turn may create its instance. Returns the epoch that owns the instance.
     fn check_new(&self, new: &NewInstance, lease: Option<&Lease>, turn: &Turn) -> Result<Epoch, CommitError> {
-        let taken = self.instances.contains_key(&new.instance) || self.is_remembered(new.start.id.0);
+        let taken = self.instances.contains_key(&new.instance) || self.is_recorded(new.start.id.0);
         if taken || turn.execution != new.first_execution() {
             return Err(CommitError::Conflict);
         }
@@ -139,7 +139,7 @@ impl State {
         }
     }
 
-    /// Removes the activities of an execution that has ended, except detached ones.
+    /// Removes the activities of an ended execution, except detached ones.
     fn sweep(&mut self, execution: &ExecutionId, by: Option<Epoch>) {
         for id in self.activities_of(&execution.instance, Some(execution.number)) {
             if self.activities.get(&id).is_some_and(|activity| !activity.detached) {
@@ -174,7 +174,8 @@ impl State {
         placement
     }
 
-    /// Creates an instance, owned by the epoch if it is to be eager.
+    /// Creates an instance with its start message. If it is eager, the epoch owns it, provided that the epoch is a
+    /// member.
     pub(super) fn create(&mut self, new: NewInstance, by: Option<Epoch>, time: Timestamp) -> Placement {
         let owner = by.filter(|epoch| new.eager && self.is_member(*epoch));
         self.add_instance(&new, owner, time);

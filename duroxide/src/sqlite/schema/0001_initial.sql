@@ -1,8 +1,8 @@
 -- Times are microseconds since the Unix epoch, UTC. Ids of messages, commits and nodes are UUIDs as 16 bytes.
--- `format` is the format of a row: 1, unless a newer version writes otherwise. What a reader does not know it refuses.
--- `priority` and `"key"` are reserved for limits by key and for priorities: no statement names them yet.
+-- `format` is the format of a row: 1, unless a newer version writes another one. A reader refuses an unknown format.
+-- `priority` and `"key"` are reserved for limits by key and for priorities: no statement uses them yet.
 
--- Numbers that only grow.
+-- Counters, which only grow.
 CREATE TABLE duroxide_counters (
     id      INTEGER PRIMARY KEY CHECK (id = 1),
     arrival INTEGER NOT NULL,
@@ -20,16 +20,16 @@ CREATE TABLE duroxide_instances (
     execution        INTEGER NOT NULL DEFAULT 1,
     last_event       INTEGER NOT NULL DEFAULT 0,
     owner            INTEGER,                      -- the epoch of a node
-    ready_at         INTEGER,                      -- when its first message is due; only where it waits for an owner.
-                                                   -- Ready at once: since when, less 2^62
-    last_found       INTEGER,                      -- the last message of a client that its owner has to ask for
+    ready_at         INTEGER,                      -- when its first message is due; NULL unless it waits for an owner.
+                                                   -- If it is ready at once: the time since it is, minus 2^62
+    last_found       INTEGER,                      -- the last message of a client that its owner must load
     crashes          INTEGER NOT NULL DEFAULT 0,
-    alone            INTEGER NOT NULL DEFAULT 0,   -- its owner has nothing else
+    alone            INTEGER NOT NULL DEFAULT 0,   -- its owner owns nothing else
     suspect          INTEGER NOT NULL DEFAULT 0,   -- its owner died while it was alone
     created_at       INTEGER NOT NULL,
     updated_at       INTEGER NOT NULL,
     finished_at      INTEGER,
-    start_id         BLOB    NOT NULL,             -- the message that created it
+    start_id         BLOB    NOT NULL,             -- the id of the message that created it
     last_commit      BLOB,
     suspension       TEXT,
     labels           TEXT,                         -- JSON, for reading; duroxide_labels is for finding
@@ -49,7 +49,7 @@ CREATE INDEX duroxide_instances_owner ON duroxide_instances (owner) WHERE owner 
 CREATE INDEX duroxide_instances_suspended ON duroxide_instances (name) WHERE status = 'suspended';
 CREATE INDEX duroxide_instances_parent ON duroxide_instances (parent) WHERE parent IS NOT NULL;
 
--- Executions that were continued by another.
+-- Executions that were continued as new.
 CREATE TABLE duroxide_executions (
     instance     INTEGER NOT NULL,
     number       INTEGER NOT NULL,
@@ -62,11 +62,11 @@ CREATE TABLE duroxide_events (
     execution   INTEGER NOT NULL,
     id          INTEGER NOT NULL,
     time        INTEGER NOT NULL,
-    decision    INTEGER NOT NULL,                  -- 1: the function decided it; 0: it came in
+    decision    INTEGER NOT NULL,                  -- 1: a decision of the function; 0: an input
     format      INTEGER NOT NULL,
     data        TEXT    NOT NULL,
-    payload     BLOB,                              -- small ones; both NULL: JSON's null
-    payload_ref INTEGER,                           -- large ones
+    payload     BLOB,                              -- a small payload; both NULL: JSON's null
+    payload_ref INTEGER,                           -- a large payload
     PRIMARY KEY (instance, execution, id)
 ) STRICT, WITHOUT ROWID;
 
@@ -79,7 +79,7 @@ CREATE TABLE duroxide_messages (
     call        INTEGER,
     visible_at  INTEGER,
     arrived_at  INTEGER NOT NULL,
-    sent        INTEGER NOT NULL,                  -- 1: its id is remembered when it is gone
+    sent        INTEGER NOT NULL,                  -- 1: its id is recorded when it is removed
     format      INTEGER NOT NULL,
     data        TEXT    NOT NULL,
     payload     BLOB,
@@ -102,12 +102,12 @@ CREATE TABLE duroxide_activities (
     detached    INTEGER NOT NULL,
     headers     TEXT,
     attempt     INTEGER NOT NULL DEFAULT 1,
-    visible_at  INTEGER NOT NULL,                  -- as ready_at of an instance
+    visible_at  INTEGER NOT NULL,                  -- encoded like ready_at of an instance
     owner       INTEGER,
     crashes     INTEGER NOT NULL DEFAULT 0,
     alone       INTEGER NOT NULL DEFAULT 0,
     suspect     INTEGER NOT NULL DEFAULT 0,
-    parked      TEXT,                              -- why it is set aside
+    parked      TEXT,                              -- the reason why it is parked
     last_commit BLOB,
     priority    INTEGER NOT NULL DEFAULT 0,
     "key"       TEXT,
@@ -119,11 +119,11 @@ CREATE INDEX duroxide_activities_quarantined ON duroxide_activities (name, visib
     WHERE owner IS NULL AND parked IS NULL AND crashes >= 3 AND suspect = 0;
 CREATE INDEX duroxide_activities_parked ON duroxide_activities (name) WHERE parked IS NOT NULL;
 
--- Values that are too large to be repeated: once per instance.
+-- Payloads that are too large for a row, stored once per instance.
 CREATE TABLE duroxide_payloads (
     id       INTEGER PRIMARY KEY,
     instance INTEGER NOT NULL,
-    hash     INTEGER NOT NULL,                     -- a hint where to look; the content decides
+    hash     INTEGER NOT NULL,                     -- a hint for the search; the content decides
     format   INTEGER NOT NULL DEFAULT 1,
     data     BLOB    NOT NULL
 ) STRICT;
@@ -136,14 +136,15 @@ CREATE TABLE duroxide_labels (
     PRIMARY KEY (name, value, instance)
 ) STRICT, WITHOUT ROWID;
 
--- What was sent and read, or committed and removed, not long ago; or refused when it was sent again.
+-- The ids of requests that were carried out, and whose rows are gone, or that were refused when they were sent again. A
+-- request that is repeated later is recognized by its id. Ids expire after some time.
 CREATE TABLE duroxide_dedup (
     id      BLOB    PRIMARY KEY,
     time    INTEGER NOT NULL,
-    refused TEXT              -- the status of the instance that was there, or 'none'; NULL: it was carried out
+    refused TEXT              -- the status of the instance found, or 'none' if there was none; NULL: carried out
 ) STRICT, WITHOUT ROWID;
 
--- Ids whose instance was removed not long ago, with its last execution: whoever takes one goes on counting.
+-- The ids of removed instances, with the number of the last execution, for a later instance with the same id.
 CREATE TABLE duroxide_removed (
     id        TEXT    PRIMARY KEY,
     execution INTEGER NOT NULL,
@@ -151,7 +152,7 @@ CREATE TABLE duroxide_removed (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX duroxide_removed_time ON duroxide_removed (time);
 
--- The builds whose code was tried on an instance that was suspended.
+-- The builds that have tried a suspended instance.
 CREATE TABLE duroxide_tried (
     instance INTEGER NOT NULL,
     build    TEXT    NOT NULL,
@@ -161,17 +162,17 @@ CREATE TABLE duroxide_tried (
 CREATE TABLE duroxide_nodes (
     epoch          INTEGER PRIMARY KEY,
     id             BLOB    NOT NULL,
-    format         INTEGER NOT NULL DEFAULT 1,     -- reserved: no reader looks at it yet
+    format         INTEGER NOT NULL DEFAULT 1,     -- reserved: not read yet
     name           TEXT    NOT NULL,
     build          TEXT    NOT NULL,
     orchestrations TEXT    NOT NULL,               -- JSON: [[name, version], ..]
     activities     TEXT    NOT NULL,               -- JSON: [name, ..]
     tags           TEXT,                           -- JSON: [tag, ..]; NULL: all
     lease_time     INTEGER NOT NULL,
-    beat           INTEGER NOT NULL DEFAULT 0      -- grows while the node lives and has no lock to show
+    beat           INTEGER NOT NULL DEFAULT 0      -- grows while the node lives without a lock
 ) STRICT;
 
--- Activities that a node runs and nobody waits for any more.
+-- Cancellations: activities that a node runs and whose outcome is no longer wanted.
 CREATE TABLE duroxide_notices (
     epoch     INTEGER NOT NULL,
     instance  TEXT    NOT NULL,
@@ -180,7 +181,7 @@ CREATE TABLE duroxide_notices (
     PRIMARY KEY (epoch, instance, execution, call)
 ) STRICT, WITHOUT ROWID;
 
--- Processes that want to be rung when something changes: the UDP port on which they listen, on this machine.
+-- The listeners of processes on this machine: the UDP port of each.
 CREATE TABLE duroxide_bells (
     port INTEGER PRIMARY KEY
 ) STRICT;

@@ -1,6 +1,6 @@
--- Messages are numbered per instance, so that the owner of an instance sees a missing one; a message with a time of its own
--- has no number. `arrival` only orders the rows.
-ALTER TABLE duroxide_instances ADD COLUMN arrivals INTEGER NOT NULL DEFAULT 0;   -- the last number of a message
+-- Messages are numbered per instance, so that the owner of an instance detects a missing one. A message with a time of
+-- its own has no number. `arrival` only orders the rows.
+ALTER TABLE duroxide_instances ADD COLUMN arrivals INTEGER NOT NULL DEFAULT 0;   -- the last number given to a message
 ALTER TABLE duroxide_messages ADD COLUMN number INTEGER;
 UPDATE duroxide_messages AS m SET number = (
     SELECT count(*) FROM duroxide_messages o
@@ -12,7 +12,8 @@ ALTER TABLE duroxide_counters DROP COLUMN arrival;
 -- The owner of an instance keeps its timers in memory.
 DROP INDEX duroxide_messages_delayed;
 
--- Messages that were not forwarded to the owner of their instance, until it has heard of them: up to which number.
+-- Mail: messages that were not forwarded to the owner of their instance, up to a number, until the owner has
+-- acknowledged them.
 CREATE TABLE duroxide_mail (
     owner    INTEGER NOT NULL,
     instance INTEGER NOT NULL,
@@ -20,20 +21,21 @@ CREATE TABLE duroxide_mail (
     PRIMARY KEY (owner, instance)
 ) STRICT, WITHOUT ROWID;
 
--- An owned item carries the claim of its owner: the number of the request that claimed it, zero if it was created for it.
+-- An owned item carries the claim of its owner: the number of the request that claimed it, or zero if the item was
+-- created for the owner.
 ALTER TABLE duroxide_instances ADD COLUMN claim INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE duroxide_activities ADD COLUMN claim INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE duroxide_activities DROP COLUMN last_commit;
 ALTER TABLE duroxide_nodes ADD COLUMN claim INTEGER NOT NULL DEFAULT 0;          -- the number of its last claim
 
--- `start_id` is the identity of an instance, which is never used again. Nothing else tells a removed instance from a later
--- one with its id, so removed ids need not be remembered.
+-- `start_id` is the identity of an instance and is never reused. It distinguishes a removed instance from a later one
+-- with the same id, so removed ids need not be recorded.
 ALTER TABLE duroxide_instances ADD COLUMN parent_identity BLOB;
 UPDATE duroxide_instances AS i SET parent_identity = (SELECT p.start_id FROM duroxide_instances p WHERE p.id = i.parent)
     WHERE parent IS NOT NULL;
 DROP TABLE duroxide_removed;
 
--- Activities that a node runs and whose outcome is no longer wanted, until it has heard of that.
+-- Activities that a node runs and whose outcome is no longer wanted, until the node has acknowledged the cancellation.
 DROP TABLE duroxide_notices;
 CREATE TABLE duroxide_cancellations (
     epoch     INTEGER NOT NULL,
@@ -44,11 +46,12 @@ CREATE TABLE duroxide_cancellations (
     PRIMARY KEY (epoch, identity, execution, call)
 ) STRICT, WITHOUT ROWID;
 
--- Processes that listen for notices: the UDP port of each, on this machine.
+-- The processes that listen for notices: the UDP port of each, on this machine.
 ALTER TABLE duroxide_bells RENAME TO duroxide_listeners;
 ALTER TABLE duroxide_tried RENAME TO duroxide_resume_attempts;
 
--- An item in flight carries the node that was taken over with it, for the case that the node joins again.
+-- An item in flight carries the node from which it was taken over, so that its crash is reverted if that node joins
+-- again.
 ALTER TABLE duroxide_instances ADD COLUMN lost_by BLOB;
 ALTER TABLE duroxide_activities ADD COLUMN lost_by BLOB;
 CREATE INDEX duroxide_instances_lost ON duroxide_instances (lost_by) WHERE lost_by IS NOT NULL;
