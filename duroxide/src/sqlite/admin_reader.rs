@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::fault::storage;
 use super::options::{self, SqliteOptions};
+use super::readers::{UNANSWERED, unless_it_panics};
 use super::sql::Sql;
 use crate::provider::ProviderError;
 
@@ -104,7 +105,7 @@ impl AdminReader {
             let _ = answer.send(result);
         });
         self.send(job)?;
-        answered.await.map_err(|_| ProviderError::retryable(operation, "the admin reader thread has stopped"))?
+        answered.await.map_err(|_| ProviderError::retryable(operation, UNANSWERED))?
     }
 
     fn send(&self, job: Read) -> Result<(), ProviderError> {
@@ -160,7 +161,7 @@ fn run(reads: &Receiver<Read>, open: impl Fn() -> Result<Sql, ProviderError>) {
             }
         }
         if let Some(sql) = &opened {
-            read(Ok(sql));
+            unless_it_panics(sql, || read(Ok(sql)));
         }
     }
 }

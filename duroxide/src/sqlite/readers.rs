@@ -1,6 +1,7 @@
 //! The reader threads, each with a connection of its own. The blocking threads of the async runtime are not used,
 //! because they belong to user code.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -11,6 +12,9 @@ use super::sql::Sql;
 use crate::provider::ProviderError;
 
 type Read = Box<dyn FnOnce(&Sql) + Send>;
+
+/// The error of a read that was dropped without an answer.
+pub(super) const UNANSWERED: &str = "the read has panicked, or its thread has stopped";
 
 pub(super) struct Readers {
     /// `None` while it is being dropped. Unbounded: each caller waits for its answer, so the number of callers bounds
@@ -50,7 +54,7 @@ impl Readers {
         let sent = self.inbox.as_ref().is_some_and(|inbox| inbox.send(job).is_ok());
         match answered.await {
             Ok(result) if sent => result.map_err(|error| super::fault::storage(operation, error)),
-            _ => Err(ProviderError::retryable(operation, "the reader threads have stopped")),
+            _ => Err(ProviderError::retryable(operation, UNANSWERED)),
         }
     }
 }
@@ -70,7 +74,16 @@ fn read(sql: &Sql, reads: &Mutex<Receiver<Read>>) {
     loop {
         let next = reads.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(read) = next else { return };
-        read(sql);
+        unless_it_panics(sql, || read(sql));
+    }
+}
+
+/// Runs a read. Its panic ends neither the thread nor later reads; its caller gets an error, since the answer is dropped.
+pub(super) fn unless_it_panics(sql: &Sql, read: impl FnOnce()) {
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(read));
+    if ended.is_err() && !sql.connection().is_autocommit() {
+        // On an error, the next read fails, and reports it.
+        let _ = sql.connection().execute_batch("ROLLBACK");
     }
 }
 
@@ -80,4 +93,28 @@ fn snapshot<T>(sql: &Sql, read: impl FnOnce(&Sql) -> rusqlite::Result<T>) -> rus
     let ended = sql.connection().execute_batch("COMMIT");
     let value = result?;
     ended.map(|()| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sqlite::SqliteProvider;
+
+    #[tokio::test]
+    async fn panic_of_a_read_fails_only_that_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let provider = SqliteProvider::open(folder.path().join("state.db")).unwrap();
+        let handle = &provider.handle;
+        // More panics than there are threads.
+        for _ in 0..8 {
+            let error =
+                handle.readers.read("fail", |_| -> rusqlite::Result<()> { panic!("a fault") }).await.unwrap_err();
+            assert!(error.is_retryable(), "{error}");
+        }
+        assert_eq!(handle.readers.read("count", |sql| sql.row("SELECT 1", [], |_| Ok(()))).await.unwrap(), Some(()));
+        let limit = std::time::Duration::MAX;
+        let failed = handle.admin.read("fail", limit, |_, _| -> rusqlite::Result<()> { panic!("a fault") }).await;
+        assert!(failed.unwrap_err().is_retryable());
+        let read = handle.admin.read("count", limit, |sql, _| sql.row("SELECT 1", [], |_| Ok(()))).await;
+        assert_eq!(read.unwrap(), Some(()));
+    }
 }
