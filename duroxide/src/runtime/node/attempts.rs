@@ -142,7 +142,7 @@ impl Node {
         }
         let Some(running) = self.running.remove(&tenure.activity) else { return };
         // Freed on drop if there is no outcome; otherwise moved into the outcome.
-        let place = lingers.is_none().then(|| self.places.keep(running.kind));
+        let place = lingers.is_none().then(|| self.places.guard(running.kind));
         if lingers.is_some() {
             self.free_place(run, running.kind, lingers);
         }
