@@ -98,8 +98,8 @@ impl Node {
         }
     }
 
-    /// Settles the activities of an instance that an answer contains: those that its history schedules, up to the event
-    /// `last` of `execution`, were stored.
+    /// Settles the activities of an instance that an answer contains. An activity was stored if it belongs to another
+    /// execution, or the event that schedules it is in the history, which ends with `last`.
     pub(super) fn handed_out(&mut self, execution: &ExecutionId, last: EventId, asked: Question) {
         let stored = |activity: &ActivityId, scheduled| activity.execution != *execution || scheduled <= last;
         self.settle(&execution.instance, asked, stored);
