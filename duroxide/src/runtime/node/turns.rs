@@ -160,7 +160,7 @@ impl Node {
             self.make_turn(&instance, None, deliveries);
         }
         self.turns += self.jobs.len();
-        self.pool.make(&mut self.jobs);
+        self.pool.submit(&mut self.jobs);
     }
 
     /// Makes a turn: of the live copy, of a loaded history, or of a new execution.
@@ -252,7 +252,7 @@ impl Node {
         };
         let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
         let cancelled = open.map(|(call, _)| *call).collect();
-        // Their outcomes are stored with this turn, and what it schedules may have the places.
+        // The outcomes are stored with this turn, so activities that it schedules may have their places.
         taken.iter_mut().for_each(Delivery::give_up_place);
         let about = About { execution: &id, version: &version, committed, started: &started, now };
         let mut turn = turn_commit::turn(&about, output, &mut self.admission());
