@@ -7,7 +7,7 @@ use crate::id::{EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Submitted, Write};
 use crate::replay::{Execution, Fault};
 use crate::runtime::slot::{Delivery, LocalOutcome, Slot, SlotState};
-use crate::runtime::turn::{Copy, Loaded, Output, TurnDone, TurnJob};
+use crate::runtime::turn::{Loaded, Output, Source, TurnDone, TurnJob};
 use crate::runtime::turn_commit::{self, About};
 
 impl Node {
@@ -173,13 +173,13 @@ impl Node {
             return self.release(instance);
         };
         let (execution, generation, name) = (slot.execution.clone(), slot.generation, slot.name.clone());
-        let copy = match (std::mem::replace(&mut slot.state, SlotState::Busy), loaded) {
-            (SlotState::Idle(live), _) => Copy::Live(live),
-            (_, Some(loaded)) => Copy::Stored(loaded),
-            (_, None) => Copy::Live(self.new_execution(execution.clone(), generation, entry.function.clone())),
+        let source = match (std::mem::replace(&mut slot.state, SlotState::Busy), loaded) {
+            (SlotState::Idle(live), _) => Source::Live(live),
+            (_, Some(loaded)) => Source::Loaded(loaded),
+            (_, None) => Source::Live(self.new_execution(execution.clone(), generation, entry.function.clone())),
         };
         let (version, limits) = (entry.version.clone(), self.shared.options.limits);
-        self.jobs.push(TurnJob { execution, generation, name, version, copy, deliveries, limits, now });
+        self.jobs.push(TurnJob { execution, generation, name, version, source, deliveries, limits, now });
     }
 
     /// Handles a finished turn: commits it, or suspends the instance.
@@ -253,7 +253,7 @@ impl Node {
         let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
         let cancelled = open.map(|(call, _)| *call).collect();
         // The outcomes are stored with this turn, so activities that it schedules may have their places.
-        taken.iter_mut().for_each(Delivery::give_up_place);
+        taken.iter_mut().for_each(Delivery::release_place);
         let about = About { execution: &id, version: &version, committed, started: &started, now };
         let mut turn = turn_commit::turn(&about, output, &mut self.admission());
         let birth = self.slots.get_mut(&id.instance).and_then(|slot| slot.birth.take());
