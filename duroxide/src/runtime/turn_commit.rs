@@ -1,4 +1,4 @@
-//! Turns what a turn decided into what is committed: the one place where events get their effects.
+//! Turns the decisions of a turn into a commit: the one place where events get their effects.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::provider::{
 use crate::replay::op::Op;
 use crate::replay::{Remains, Unread};
 
-/// What a turn needs to know of its instance.
+/// The instance and the time of a turn.
 pub(super) struct About<'a> {
     pub(super) execution: &'a ExecutionId,
     pub(super) version: &'a Version,
@@ -28,40 +28,40 @@ pub(super) struct About<'a> {
     pub(super) now: Timestamp,
 }
 
-/// What the node decides while a turn is written: which new work it takes on itself.
+/// The policy by which a turn is committed: the new work that this node runs itself.
 pub(super) trait Admission {
-    /// Whether this node runs the activity itself, at once.
+    /// Returns true if this node runs the activity itself, at once, and reserves a place for it.
     fn activity(&mut self, name: &str, tag: Option<&str>) -> bool;
-    /// The place that was given to an activity is free again: it is not run after all.
+    /// Frees the place of an activity that is not run after all.
     fn release(&mut self, name: &str);
-    /// Whether this node has the code for the orchestration.
+    /// Returns true if this node has the code for the orchestration.
     fn orchestration(&self, name: &str, version: Option<&Version>) -> bool;
 }
 
-/// Writes down what a turn decided.
+/// Builds the commit of a turn from its decisions.
 pub(super) fn turn(about: &About<'_>, output: Output, admission: &mut dyn Admission) -> Turn {
-    let mut writing =
-        Writing { about, admission, turn: empty(about), carried: output.carried, remains: output.remains };
-    writing.turn.consumed = output.consumed;
-    writing.turn.outcomes = output.outcomes;
+    let mut builder =
+        TurnBuilder { about, admission, turn: empty(about), carried: output.carried, remains: output.remains };
+    builder.turn.consumed = output.consumed;
+    builder.turn.outcomes = output.outcomes;
     for step in output.steps {
         if let Some((call, op)) = &step.resolved {
-            writing.resolved(*call, op, step.events.first());
+            builder.resolved(*call, op, step.events.first());
         }
         for (call, op) in step.dropped {
-            writing.dropped(call, op);
+            builder.dropped(call, op);
         }
         for event in step.events {
-            writing.event(event);
+            builder.event(event);
         }
     }
-    for (call, op) in std::mem::take(&mut writing.remains.open) {
-        writing.left_open(call, op);
+    for (call, op) in std::mem::take(&mut builder.remains.open) {
+        builder.close_open_call(call, op);
     }
-    writing.turn
+    builder.turn
 }
 
-/// A turn that only suspends the instance.
+/// Returns a turn that only suspends the instance.
 pub(super) fn suspension(execution: &ExecutionId, committed: EventId, reason: String, now: Timestamp) -> Turn {
     Turn { then: Then::Suspend { reason }, ..Turn::new(execution.clone(), committed, now) }
 }
@@ -71,7 +71,7 @@ fn empty(about: &About<'_>) -> Turn {
     Turn { version: Some(about.version.clone()), ..turn }
 }
 
-struct Writing<'a> {
+struct TurnBuilder<'a> {
     about: &'a About<'a>,
     admission: &'a mut dyn Admission,
     turn: Turn,
@@ -79,8 +79,8 @@ struct Writing<'a> {
     remains: Remains,
 }
 
-impl Writing<'_> {
-    /// What belongs to a call that now has its outcome.
+impl TurnBuilder<'_> {
+    /// Removes the rest of a call that has its outcome: the activity after a timeout, or else its deadline.
     fn resolved(&mut self, call: CallId, op: &Op, event: Option<&Event>) {
         let Op::Activity { deadline: true, .. } = op else { return };
         let limit = match event.map(|event| &event.kind) {
@@ -94,25 +94,25 @@ impl Writing<'_> {
         }
     }
 
-    /// What belongs to a call that was dropped.
+    /// Removes the rest of a call that was dropped.
     fn dropped(&mut self, call: CallId, op: Op) {
         match op {
             Op::Activity { deadline, .. } => {
-                if !self.unschedule(call) {
+                if !self.remove_scheduled(call) {
                     self.turn.cancelled_activities.push(call);
                 }
                 if deadline {
-                    self.take_back(call);
+                    self.cancel_timer(call);
                 }
             }
-            Op::Timer => self.take_back(call),
+            Op::Timer => self.cancel_timer(call),
             Op::Child { instance, close } => self.close(call, instance, close, "its call was dropped".to_owned()),
             Op::Event | Op::DetachedStart | Op::Refused => {}
         }
     }
 
-    /// Removes an activity that an earlier step of this very turn has scheduled: it never comes to be.
-    fn unschedule(&mut self, call: CallId) -> bool {
+    /// Removes an activity that an earlier step of this turn has scheduled. Returns false if there is none.
+    fn remove_scheduled(&mut self, call: CallId) -> bool {
         let Some(index) = self.turn.activities.iter().position(|activity| activity.call == call) else { return false };
         let activity = self.turn.activities.remove(index);
         if activity.eager {
@@ -121,8 +121,8 @@ impl Writing<'_> {
         true
     }
 
-    /// Takes back a timer or a deadline, also one that an earlier step of this very turn has created.
-    fn take_back(&mut self, call: CallId) {
+    /// Removes a timer or a deadline, also one that an earlier step of this turn has created.
+    fn cancel_timer(&mut self, call: CallId) {
         let own = &self.about.execution.instance;
         let before = self.turn.messages.len();
         self.turn.messages.retain(|outgoing| outgoing.to != *own || outgoing.message.call != Some(call));
@@ -131,21 +131,22 @@ impl Writing<'_> {
         }
     }
 
-    /// What belongs to a call that has no outcome when the execution ends. Its activities and timers go with it.
-    fn left_open(&mut self, call: CallId, op: Op) {
+    /// Closes a call that has no outcome when the execution ends. Its activities and timers are removed with the
+    /// execution.
+    fn close_open_call(&mut self, call: CallId, op: Op) {
         match op {
             Op::Child { instance, close } => {
                 self.close(call, instance, close, format!("its parent {} has ended", self.about.execution));
             }
             Op::Activity { detached: false, .. } => {
-                self.unschedule(call);
+                self.remove_scheduled(call);
             }
             _ => {}
         }
     }
 
-    /// Nobody waits for a child any more. It names itself as the parent, since the id may be that of another instance: then
-    /// the start was refused, and the refusal is on its way.
+    /// Closes a child whose outcome is no longer wanted. The message names the parent, since the id may be that of
+    /// another instance: then the start was refused, and the refusal is on its way.
     fn close(&mut self, call: CallId, child: InstanceId, policy: ClosePolicy, reason: String) {
         let parent = Some(Parent { execution: self.about.execution.clone(), call });
         let input = match policy {
@@ -156,7 +157,7 @@ impl Writing<'_> {
         let before = self.turn.starts.len();
         self.turn.starts.retain(|start| start.new.parent.as_ref().is_none_or(|parent| parent.call != call));
         if self.turn.starts.len() < before {
-            // An earlier step of this very turn has scheduled it: it never comes to be.
+            // An earlier step of this turn has scheduled the child: it is never created.
             return;
         }
         self.send(child, None, Message::new(input, Payload::NULL));
@@ -194,10 +195,10 @@ impl Writing<'_> {
         self.turn.activities.push(NewActivity { call, scheduled, name, tag, detached, eager, headers });
     }
 
-    /// A message to this execution at a time.
+    /// Sends a message to this execution, due at a time.
     fn timer(&mut self, call: CallId, due: Timestamp, input: Input) {
-        debug_assert_eq!(input.call(), Some(call), "a timer is taken back by its call");
-        // What is due at the end of time is never due.
+        debug_assert_eq!(input.call(), Some(call), "a timer is removed by its call");
+        // `Timestamp::MAX` means "never": no message is stored.
         if due < Timestamp::MAX {
             let number = self.about.execution.number;
             let message = Message::new(input, Payload::NULL).for_execution(number).visible_at(due);
@@ -267,7 +268,8 @@ impl Writing<'_> {
     }
 }
 
-/// The end of an execution from outside: told by its history alone, since its code is not run again.
+/// Builds the turn that ends an execution from outside. It is derived from the history alone, since the code is not
+/// run.
 pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &str, now: Timestamp) -> Turn {
     let now = history.last().map_or(now, |last| now.max(last.time));
     let turn = Turn::new(record.execution.clone(), record.last_event, now);
@@ -289,16 +291,21 @@ pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &s
     let version = record.version.clone().unwrap_or_else(|| Version::new(0, 0, 0));
     let about =
         About { execution: &record.execution, version: &version, committed: record.last_event, started: &started, now };
-    let mut writing =
-        Writing { about: &about, admission: &mut NoAdmission, turn, carried: Vec::new(), remains: Remains::default() };
-    writing.event(event);
+    let mut builder = TurnBuilder {
+        about: &about,
+        admission: &mut NoAdmission,
+        turn,
+        carried: Vec::new(),
+        remains: Remains::default(),
+    };
+    builder.event(event);
     for (call, op) in crate::replay::open_children(history) {
-        writing.left_open(call, op);
+        builder.close_open_call(call, op);
     }
-    writing.turn
+    builder.turn
 }
 
-/// Whoever ends an execution from outside takes on nothing.
+/// The policy of an end from outside: it starts no work.
 struct NoAdmission;
 
 impl Admission for NoAdmission {
@@ -313,7 +320,7 @@ impl Admission for NoAdmission {
     }
 }
 
-/// A new instance with the message that starts it.
+/// Makes a new instance with the message that starts it.
 #[expect(clippy::too_many_arguments, reason = "each is a fact of the new instance, and both callers have them apart")]
 pub(crate) fn new_instance(
     instance: InstanceId,
@@ -337,7 +344,7 @@ pub(crate) fn new_instance(
     NewInstance { instance, name, version, labels, parent, start: MessageRow::from(&start), eager }
 }
 
-/// The pause before the next attempt, as the policy says, shortened at random by up to a tenth.
+/// Returns the pause before the next attempt, shortened at random by up to a tenth.
 pub(super) fn jittered(pause: Duration) -> Duration {
     super::backoff::shorten(pause, 0.1)
 }
