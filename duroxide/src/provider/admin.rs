@@ -32,7 +32,8 @@ pub trait Admin: Send + Sync {
     /// listed with [`InstanceRecord::damaged`]; it must not fail the list.
     ///
     /// # Errors
-    /// [`ProviderError`]: the storage fails, or the token of the page was not made by this kind of provider ([`ErrorCode::InvalidPageToken`](crate::ErrorCode::InvalidPageToken)).
+    /// [`ProviderError`]: the storage fails, or the token of the page was not made by this kind of provider
+    /// ([`ErrorCode::InvalidPageToken`](crate::ErrorCode::InvalidPageToken)).
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>>;
 
     /// Lists the nodes that are members now, oldest first.
