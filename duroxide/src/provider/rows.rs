@@ -33,10 +33,11 @@ pub struct EventRow {
 pub struct MessageRow {
     /// Its id.
     pub id: MessageId,
-    /// Messages are delivered lane by lane. Within a lane, messages without [`visible_at`](Self::visible_at) come in
-    /// the order in which they were stored, regardless of the clocks of their senders. One with it comes before the
-    /// first of them that was sent, by the clock of its sender, after that time; two with it come in the order of their
-    /// times, and at equal times in the order in which they were stored. [`in_order`](super::in_order) sorts so.
+    /// Messages are delivered lane by lane. Within a lane, messages without [`visible_at`](Self::visible_at) are
+    /// delivered in the order in which they were stored, regardless of the clocks of their senders. A message with a
+    /// time of its own is delivered before the first of them that was sent, by the clock of its sender, after that
+    /// time. Two messages with times of their own are delivered in the order of these times, and at equal times in the
+    /// order in which they were stored. [`in_order`](super::in_order) sorts messages so.
     pub lane: Lane,
     /// The execution that it is for. `None`: the current one.
     pub execution: Option<u64>,
@@ -48,10 +49,9 @@ pub struct MessageRow {
     /// Its number among the messages of its instance, from 1, which the provider gives it. `None` on the way to the
     /// provider, and for a message with a time of its own.
     ///
-    /// A message gets its number under the lock of its instance, at the moment when it becomes visible: a reader that
-    /// sees a number sees all lower ones. The owner of the instance delivers messages in the order of their numbers. A
-    /// number that is not the next one shows a gap, and the owner asks for the messages in it
-    /// ([`Load::heard`](super::Load::heard)).
+    /// A message receives its number under the lock of its instance, at the moment when it becomes visible: a reader of
+    /// a number can read all lower ones. The owner of the instance delivers messages in the order of their numbers. If
+    /// a number is not the next one, the owner asks for the messages in the gap ([`Load::heard`](super::Load::heard)).
     ///
     /// A message for an owned instance that its sender does not forward to the owner (see
     /// [`SendRequest::lease`](super::SendRequest::lease)) leaves *mail*: the provider notes the instance and the number
