@@ -36,7 +36,7 @@ struct Change {
 /// The end of an instance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
-    /// The status, which is a finished one.
+    /// The final status.
     pub status: InstanceStatus,
     /// The last event of its history, which holds the outcome. `None`: the event is missing.
     pub outcome: Option<EventRow>,
