@@ -198,8 +198,8 @@ impl RuntimeBuilder {
     /// of `#[tokio::main]`; async activities run on it.
     ///
     /// # Errors
-    /// [`StartError`]: there is no tokio runtime, no storage was chosen, it cannot be opened, or the registry has problems,
-    /// all of which are listed.
+    /// [`StartError`]: there is no tokio runtime; no storage was chosen, or it cannot be opened; the registry has
+    /// problems, all of which are listed.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a member without work; it ends with the process.
