@@ -78,7 +78,7 @@ impl Heartbeat {
             let _ = stopped.send(());
         });
         if let Err(error) = spawned {
-            tracing::error!(%error, "the heartbeat thread cannot be started; other nodes may take over the work of this one");
+            tracing::error!(%error, "the heartbeat thread cannot be started; other nodes may take over this node's work");
         }
         (Self(state), until_stopped)
     }
