@@ -21,7 +21,7 @@ use crate::runtime::slot::{Delivery, LocalOutcome, Slot};
 pub(super) struct Outbound {
     commit: Arc<Commit>,
     context: Context,
-    /// True if it has no answer and is not repeated.
+    /// True if it has no answer and is not repeated: its effect is unknown.
     given_up: bool,
 }
 
@@ -30,7 +30,8 @@ impl Outbound {
         Self { commit: Arc::new(Commit { id: CommitId::new(), write }), context, given_up: false }
     }
 
-    /// Leaves the start to the client, if this is a first turn that creates its instance. Returns true if it is.
+    /// Drops the sender to the client of a first turn that creates its instance, so that the client stores the start.
+    /// Returns true if this is such a turn.
     fn leave_to_client(&mut self) -> bool {
         let Context::Turn(turn) = &mut self.context else { return false };
         turn.stored.take().is_some()
@@ -154,7 +155,7 @@ impl Node {
         if held {
             self.start_eager(&turn);
         } else {
-            // The lease is lost: the node that takes over runs them.
+            // The lease is lost: its next owner runs them.
             self.free_eager(&turn);
         }
         self.settle_later(&turn.execution.instance);
@@ -329,7 +330,7 @@ async fn until_answered(
         match provider.commit(lease, commits).await {
             Ok(answers) => break answers,
             Err(error) => {
-                tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; the commits are repeated")
+                tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; retrying")
             }
         }
         let left = outbound.extract_if(.., Outbound::give_up);
@@ -344,7 +345,7 @@ async fn until_answered(
     for mut outbound in outbound {
         match answers.next().unwrap_or(Err(CommitError::Conflict)) {
             Err(CommitError::Failed(error)) if !outbound.leave_to_client() => {
-                tracing::warn!(error, attempts = backoff.attempts(), "a commit failed; it is repeated");
+                tracing::warn!(error, attempts = backoff.attempts(), "a commit failed; retrying");
                 open.push(outbound);
             }
             answer => done.push((outbound, answer)),
