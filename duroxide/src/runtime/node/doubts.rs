@@ -117,7 +117,7 @@ impl Node {
                 match shared.provider.instance(&instance).await {
                     Ok(record) => return Answer::Instance(instance, record.map(Box::new), asked),
                     Err(error) => {
-                        tracing::warn!(%error, %instance, "the instance cannot be read; the read is repeated")
+                        tracing::warn!(%error, %instance, "the instance cannot be read; retrying")
                     }
                 }
                 tokio::time::sleep(backoff.next()).await;
