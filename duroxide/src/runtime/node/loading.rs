@@ -100,7 +100,7 @@ impl Loading {
                 Ok(page) => return page,
                 Err(error) => {
                     let instance = &execution.instance;
-                    tracing::warn!(%error, %instance, "the history cannot be read; the read is repeated");
+                    tracing::warn!(%error, %instance, "the history cannot be read; retrying");
                     tokio::time::sleep(backoff.next()).await;
                 }
             }
