@@ -383,7 +383,7 @@ impl Node {
             tracing::error!(
                 instance = %turn.instance, orchestration = turn.name, seconds, last_call = turn.place,
                 code = %ErrorCode::TurnStuck,
-                "a turn does not return: the code of the orchestration computes for long, or loops; other instances continue",
+                "a turn does not return: its code computes for long, or loops; other instances continue",
             );
         }
     }
