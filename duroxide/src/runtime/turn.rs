@@ -63,7 +63,7 @@ pub(super) struct TurnDone {
     pub(super) result: Result<(Box<Execution>, Output), Fault>,
     /// Outcomes that were delivered. They are not stored before the turn is committed.
     pub(super) taken: Vec<Delivery>,
-    /// Deliveries that were not delivered.
+    /// Deliveries that the turn has not reached.
     pub(super) left: Vec<Delivery>,
     pub(super) now: Timestamp,
 }
