@@ -36,11 +36,11 @@ pub(super) struct AttemptDone {
     pub(super) end: AttemptEnd,
     /// Closes once the thread of the attempt is free: blocking code cannot be dropped while it waits. `None`: the
     /// thread is free.
-    pub(super) lingers: Option<Lingers>,
+    pub(super) busy_thread: Option<BusyThread>,
 }
 
 /// Closes when a thread is free.
-pub(super) type Lingers = oneshot::Receiver<std::convert::Infallible>;
+pub(super) type BusyThread = oneshot::Receiver<std::convert::Infallible>;
 
 pub(super) enum AttemptEnd {
     Completed(Payload),
@@ -81,7 +81,7 @@ impl Attempt {
             around.states.clone(),
         );
         let limit = scheduled.options.start_to_close;
-        let (code, lingers) = run_code(code, &around, ctx, input);
+        let (code, busy_thread) = run_code(code, &around, ctx, input);
         let limited = async {
             let Some(limit) = limit else { return code.await };
             // Outside of tokio's budget: code that uses up the budget in each poll would otherwise starve the timer.
@@ -110,12 +110,12 @@ impl Attempt {
         // The code may be dropped while it waits, and its destructors may panic.
         let end = AssertUnwindSafe(end).catch_unwind().await;
         let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
-        let lingers = lingers.and_then(|mut thread| thread.try_recv().is_err_and(is_empty).then_some(thread));
-        if lingers.is_some() {
+        let busy_thread = busy_thread.and_then(|mut thread| thread.try_recv().is_err_and(is_empty).then_some(thread));
+        if busy_thread.is_some() {
             // The code may check the signal, and end on its own.
             cancel.cancel();
         }
-        AttemptDone { tenure, run, scheduled, end, lingers }
+        AttemptDone { tenure, run, scheduled, end, busy_thread }
     }
 }
 
@@ -129,14 +129,14 @@ fn run_code(
     around: &Surroundings,
     ctx: ActivityContext,
     input: Payload,
-) -> (BoxFuture<'static, AttemptEnd>, Option<Lingers>) {
-    let mut lingers = None;
+) -> (BoxFuture<'static, AttemptEnd>, Option<BusyThread>) {
+    let mut busy_thread = None;
     let ended = match code {
         ActivityCode::Async(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
         ActivityCode::Blocking(run) => {
             let (done, finished) = oneshot::channel();
             let (busy, free) = oneshot::channel();
-            lingers = Some(free);
+            busy_thread = Some(free);
             around.blocking.run(move || {
                 let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input)));
                 drop(busy);
@@ -153,7 +153,7 @@ fn run_code(
             Err(panic) => AttemptEnd::Failed(panicked(&*panic), true),
         }
     };
-    (code.boxed(), lingers)
+    (code.boxed(), busy_thread)
 }
 
 impl AttemptEnd {
