@@ -11,10 +11,10 @@ use crate::history::{ActivityScheduled, Input, TextMap};
 use crate::id::ActivityId;
 use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
 use crate::registry::Lookup;
-use crate::runtime::activities::{Attempt, AttemptDone, AttemptEnd, Lingers};
+use crate::runtime::activities::{Attempt, AttemptDone, AttemptEnd, BusyThread};
 use crate::runtime::places::{Kind, Place, Places};
 use crate::runtime::slot::LocalOutcome;
-use crate::runtime::turn_commit::{Admission, jittered};
+use crate::runtime::turn_commit::{Claims, jittered};
 
 /// An activity that runs on this node.
 pub(super) struct Running {
@@ -26,7 +26,7 @@ pub(super) struct Running {
 }
 
 /// Decides which new work this node claims for itself.
-pub(super) struct Admit<'a> {
+pub(super) struct NodeClaims<'a> {
     pub(super) lookup: &'a Lookup,
     pub(super) tags: Option<&'a [String]>,
     pub(super) limits: [usize; 2],
@@ -34,7 +34,7 @@ pub(super) struct Admit<'a> {
     pub(super) open: bool,
 }
 
-impl Admission for Admit<'_> {
+impl Claims for NodeClaims<'_> {
     fn activity(&mut self, name: &str, tag: Option<&str>) -> bool {
         let Some(entry) = self.lookup.activity(name) else { return false };
         let served = tag.is_none_or(|tag| self.tags.is_none_or(|tags| tags.iter().any(|served| served == tag)));
@@ -136,15 +136,15 @@ impl Node {
     }
 
     pub(super) fn attempt_ended(&mut self, done: AttemptDone) {
-        let AttemptDone { tenure, run, scheduled, end, lingers } = done;
+        let AttemptDone { tenure, run, scheduled, end, busy_thread } = done;
         if let Some(kind) = self.stopping.remove(&run) {
-            return self.free_place(run, kind, lingers);
+            return self.free_place(run, kind, busy_thread);
         }
         let Some(running) = self.running.remove(&tenure.activity) else { return };
         // Freed on drop if there is no outcome; otherwise moved into the outcome.
-        let place = lingers.is_none().then(|| self.places.guard(running.kind));
-        if lingers.is_some() {
-            self.free_place(run, running.kind, lingers);
+        let place = busy_thread.is_none().then(|| self.places.guard(running.kind));
+        if busy_thread.is_some() {
+            self.free_place(run, running.kind, busy_thread);
         }
         let call = tenure.activity.call;
         match end {
@@ -166,8 +166,8 @@ impl Node {
     }
 
     /// Frees the place of a run, once its thread is free.
-    fn free_place(&mut self, run: u64, kind: Kind, lingers: Option<Lingers>) {
-        if let Some(thread) = lingers {
+    fn free_place(&mut self, run: u64, kind: Kind, busy_thread: Option<BusyThread>) {
+        if let Some(thread) = busy_thread {
             self.stopping.insert(run, kind);
             self.lingering.push(Box::pin(thread.map(move |_| run)));
         } else {
