@@ -67,9 +67,9 @@ pub(super) struct TurnContext {
     pub(super) execution: Option<Box<Execution>>,
     pub(super) version: Option<Version>,
     /// Outcomes that the turn has read. They are not stored before the turn is.
-    pub(super) taken: Vec<Delivery>,
+    pub(super) delivered_outcomes: Vec<Delivery>,
     /// Deliveries that the turn has not read.
-    pub(super) left: Vec<Delivery>,
+    pub(super) undelivered: Vec<Delivery>,
     /// Calls that were open when the execution ended.
     pub(super) ended: Vec<CallId>,
 }
@@ -128,7 +128,7 @@ impl Node {
     fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
         self.confirm(&turn);
         self.stop_cancelled(&turn, &context);
-        let TurnContext { generation, stored, execution, version, left, .. } = context;
+        let TurnContext { generation, stored, execution, version, undelivered, .. } = context;
         if let Some(stored) = stored {
             // The client may have stopped waiting.
             let _ = stored.send(());
@@ -139,7 +139,7 @@ impl Node {
             slot.version = version;
             slot.committed = turn.events.last().map_or(turn.after, |event| event.id);
             let is_stale = slot.is_stale;
-            slot.put_back(left);
+            slot.put_back(undelivered);
             turn.cancelled_messages.iter().for_each(|call| slot.remove_timers(*call));
             match (&turn.then, execution) {
                 (Then::Continue, Some(execution)) if !is_stale => self.rest(&own, execution),
@@ -252,7 +252,7 @@ impl Node {
         if held && !matches!(error, CommitError::Failed(_)) {
             self.mark_unconfirmed(turn);
         }
-        self.store_left(context.taken.into_iter().chain(context.left));
+        self.store_outcomes(context.delivered_outcomes.into_iter().chain(context.undelivered));
         if self.slots.get(instance).is_some_and(|slot| slot.generation == context.generation) {
             self.drop_slot(instance);
         }
@@ -333,8 +333,8 @@ async fn until_answered(
                 tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; retrying")
             }
         }
-        let left = outbound.extract_if(.., Outbound::give_up);
-        done.extend(left.map(|outbound| (outbound, Err(CommitError::Conflict))));
+        let given_up = outbound.extract_if(.., Outbound::give_up);
+        done.extend(given_up.map(|outbound| (outbound, Err(CommitError::Conflict))));
         if outbound.is_empty() {
             break Vec::new();
         }
