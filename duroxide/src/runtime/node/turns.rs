@@ -7,8 +7,8 @@ use crate::id::{EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Submitted, Write};
 use crate::replay::{Execution, Fault};
 use crate::runtime::slot::{Delivery, LocalOutcome, Slot, SlotState};
-use crate::runtime::turn::{Loaded, Output, Source, TurnDone, TurnJob};
-use crate::runtime::turn_commit::{self, About};
+use crate::runtime::turn::{Loaded, Source, TurnDone, TurnJob, TurnOutput};
+use crate::runtime::turn_commit::{self, TurnInfo};
 
 impl Node {
     /// Makes an instance live that was created for this node. `number` is that of its start; `None`: the start has a
@@ -188,21 +188,21 @@ impl Node {
         let instance = &done.execution.instance;
         let current = self.slots.get(instance).filter(|slot| slot.generation == done.generation);
         let Some(slot) = current else {
-            return self.store_left(done.taken.into_iter().chain(done.left));
+            return self.store_outcomes(done.delivered_outcomes.into_iter().chain(done.undelivered));
         };
         let committed = slot.committed;
         let fault = match done.result {
             Ok((execution, output)) => match self.fault_of(&execution, &output) {
                 None => {
-                    let left = done.left;
+                    let undelivered = done.undelivered;
                     return self.commit_turn(
                         done.generation,
                         done.version,
                         committed,
                         execution,
                         output,
-                        done.taken,
-                        left,
+                        done.delivered_outcomes,
+                        undelivered,
                         done.now,
                     );
                 }
@@ -211,7 +211,7 @@ impl Node {
             Err(fault) => fault,
         };
         let creates = slot.birth.is_some();
-        self.store_left(done.taken.into_iter().chain(done.left));
+        self.store_outcomes(done.delivered_outcomes.into_iter().chain(done.undelivered));
         if creates {
             // Its client stores the start; a later turn suspends the instance.
             return self.drop_slot(&done.execution.instance);
@@ -220,7 +220,7 @@ impl Node {
     }
 
     /// Returns the fault that stops an instance although its turn has succeeded.
-    fn fault_of(&self, execution: &Execution, output: &Output) -> Option<Fault> {
+    fn fault_of(&self, execution: &Execution, output: &TurnOutput) -> Option<Fault> {
         let limit = self.shared.options.limits.history;
         let length = execution.last_event().0;
         if length > limit && !output.ended {
@@ -240,9 +240,9 @@ impl Node {
         version: semver::Version,
         committed: EventId,
         execution: Box<Execution>,
-        output: Output,
-        mut taken: Vec<Delivery>,
-        left: Vec<Delivery>,
+        output: TurnOutput,
+        mut delivered_outcomes: Vec<Delivery>,
+        undelivered: Vec<Delivery>,
         now: crate::clock::Timestamp,
     ) {
         let id = execution.id().clone();
@@ -253,9 +253,9 @@ impl Node {
         let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
         let cancelled = open.map(|(call, _)| *call).collect();
         // The outcomes are stored with this turn, so activities that it schedules may have their places.
-        taken.iter_mut().for_each(Delivery::release_place);
-        let about = About { execution: &id, version: &version, committed, started: &started, now };
-        let mut turn = turn_commit::turn(&about, output, &mut self.admission());
+        delivered_outcomes.iter_mut().for_each(Delivery::release_place);
+        let info = TurnInfo { execution: &id, version: &version, committed, started: &started, now };
+        let mut turn = turn_commit::turn(&info, output, &mut self.claims());
         let birth = self.slots.get_mut(&id.instance).and_then(|slot| slot.birth.take());
         let stored = birth.map(|Birth { new, stored }| {
             turn.consumed.retain(|message| *message != new.start.id);
@@ -267,8 +267,8 @@ impl Node {
             stored,
             execution: Some(execution),
             version: Some(version),
-            taken,
-            left,
+            delivered_outcomes,
+            undelivered,
             ended: cancelled,
         };
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
@@ -302,8 +302,8 @@ impl Node {
             stored: None,
             execution: None,
             version: None,
-            taken: Vec::new(),
-            left: Vec::new(),
+            delivered_outcomes: Vec::new(),
+            undelivered: Vec::new(),
             ended: Vec::new(),
         };
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
@@ -326,7 +326,7 @@ impl Node {
     pub(super) fn drop_slot(&mut self, instance: &InstanceId) {
         if let Some(mut slot) = self.slots.remove(instance) {
             self.idle.remove(&slot.used);
-            self.store_left(slot.drain_inbox());
+            self.store_outcomes(slot.drain_inbox());
         }
     }
 
@@ -349,8 +349,9 @@ impl Node {
         self.commit(Write::ReleaseInstance { execution, claim }, Context::Other);
     }
 
-    pub(super) fn store_left(&mut self, left: impl IntoIterator<Item = Delivery>) {
-        for delivery in left {
+    /// Stores the outcomes among these deliveries. Messages are stored already.
+    pub(super) fn store_outcomes(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
+        for delivery in deliveries {
             if let Delivery::Outcome(outcome) = delivery {
                 self.store_outcome(outcome);
             }
@@ -389,8 +390,8 @@ impl Node {
     }
 
     /// Returns the policy for new work.
-    fn admission(&mut self) -> super::attempts::Admit<'_> {
-        super::attempts::Admit {
+    fn claims(&mut self) -> super::attempts::NodeClaims<'_> {
+        super::attempts::NodeClaims {
             lookup: &self.shared.lookup,
             tags: self.shared.tags.as_deref(),
             limits: [self.shared.options.max_activities, self.shared.options.max_blocking_activities],
