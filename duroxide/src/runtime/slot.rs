@@ -246,9 +246,9 @@ impl Slot {
     }
 
     /// Puts back the deliveries that a turn has not read.
-    pub(super) fn put_back(&mut self, mut left: Vec<Delivery>) {
-        left.append(&mut self.inbox);
-        self.inbox = left;
+    pub(super) fn put_back(&mut self, mut undelivered: Vec<Delivery>) {
+        undelivered.append(&mut self.inbox);
+        self.inbox = undelivered;
     }
 
     /// Removes the outcome of an activity that is no longer wanted.
