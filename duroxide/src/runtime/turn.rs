@@ -60,17 +60,17 @@ pub(super) struct TurnDone {
     pub(super) generation: u64,
     pub(super) version: Version,
     /// The live copy and the decisions, or the fault that stops the instance.
-    pub(super) result: Result<(Box<Execution>, Output), Fault>,
+    pub(super) result: Result<(Box<Execution>, TurnOutput), Fault>,
     /// Outcomes that were delivered. They are not stored before the turn is committed.
-    pub(super) taken: Vec<Delivery>,
+    pub(super) delivered_outcomes: Vec<Delivery>,
     /// Deliveries that the turn has not reached.
-    pub(super) left: Vec<Delivery>,
+    pub(super) undelivered: Vec<Delivery>,
     pub(super) now: Timestamp,
 }
 
 /// The decisions of a turn.
 #[derive(Default)]
-pub(super) struct Output {
+pub(super) struct TurnOutput {
     pub(super) steps: Vec<Step>,
     /// Stored messages that were read.
     pub(super) consumed: Vec<MessageId>,
@@ -83,19 +83,19 @@ pub(super) struct Output {
     pub(super) remains: Remains,
 }
 
-impl Output {
+impl TurnOutput {
     /// Returns true if there is nothing to be committed.
     pub(super) fn is_empty(&self) -> bool {
         self.consumed.is_empty() && self.outcomes.is_empty() && self.steps.iter().all(|step| step.events.is_empty())
     }
 }
 
-impl Output {
+impl TurnOutput {
     /// Takes the carried events that an execution which continues as new has not read. The next execution receives them
     /// again, behind the older ones that were read and not used. Returns all other deliveries.
-    fn keep_carried(&mut self, left: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
+    fn keep_carried(&mut self, undelivered: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
         let mut others = Vec::new();
-        for delivery in left {
+        for delivery in undelivered {
             match delivery {
                 Delivery::Message(row) if self.ended && row.lane == Lane::Carried => {
                     self.consumed.push(row.id);
@@ -117,12 +117,12 @@ impl TurnJob {
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
         let Self { execution: id, generation, version, source, deliveries, limits, now, .. } = self;
         let mut deliveries = deliveries.into_iter();
-        let mut output = Output::default();
-        let mut taken = Vec::new();
+        let mut output = TurnOutput::default();
+        let mut delivered_outcomes = Vec::new();
         let result = source.up_to_date(core).and_then(|mut execution| {
             execution.limit(limits);
             for delivery in deliveries.by_ref() {
-                deliver(&mut execution, delivery, &version, now, &mut output, &mut taken)?;
+                deliver(&mut execution, delivery, &version, now, &mut output, &mut delivered_outcomes)?;
                 if output.ended {
                     output.remains = execution.close();
                     break;
@@ -130,9 +130,9 @@ impl TurnJob {
             }
             Ok(execution)
         });
-        let left = output.keep_carried(deliveries);
+        let undelivered = output.keep_carried(deliveries);
         let result = result.map(|execution| (execution, output));
-        TurnDone { execution: id, generation, version, result, taken, left, now }
+        TurnDone { execution: id, generation, version, result, delivered_outcomes, undelivered, now }
     }
 }
 
@@ -179,8 +179,8 @@ fn deliver(
     delivery: Delivery,
     version: &Version,
     now: Timestamp,
-    output: &mut Output,
-    taken: &mut Vec<Delivery>,
+    output: &mut TurnOutput,
+    delivered_outcomes: &mut Vec<Delivery>,
 ) -> Result<(), Fault> {
     let (mut input, payload, due) = match delivery {
         Delivery::Message(row) => {
@@ -198,9 +198,9 @@ fn deliver(
         Delivery::Outcome(outcome) => {
             let LocalOutcome { attempt, ref input, ref payload, .. } = outcome;
             output.outcomes.push((outcome.call(), attempt));
-            let taken_input = (input.clone(), payload.clone(), None);
-            taken.push(Delivery::Outcome(outcome));
-            taken_input
+            let delivered_input = (input.clone(), payload.clone(), None);
+            delivered_outcomes.push(Delivery::Outcome(outcome));
+            delivered_input
         }
     };
     if let Input::Started(started) = &mut input {
