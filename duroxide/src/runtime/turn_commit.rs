@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use semver::Version;
 
-use super::turn::Output;
+use super::turn::TurnOutput;
 use crate::clock::Timestamp;
 use crate::history::{
     ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event, EventKind, Failure, Input, Parent, Started,
@@ -20,7 +20,7 @@ use crate::replay::op::Op;
 use crate::replay::{Remains, Unread};
 
 /// The instance and the time of a turn.
-pub(super) struct About<'a> {
+pub(super) struct TurnInfo<'a> {
     pub(super) execution: &'a ExecutionId,
     pub(super) version: &'a Version,
     pub(super) committed: EventId,
@@ -29,7 +29,7 @@ pub(super) struct About<'a> {
 }
 
 /// The policy by which a turn is committed: the new work that this node runs itself.
-pub(super) trait Admission {
+pub(super) trait Claims {
     /// Returns true if this node runs the activity itself, at once, and reserves a place for it.
     fn activity(&mut self, name: &str, tag: Option<&str>) -> bool;
     /// Frees the place of an activity that is not run after all.
@@ -39,9 +39,8 @@ pub(super) trait Admission {
 }
 
 /// Builds the commit of a turn from its decisions.
-pub(super) fn turn(about: &About<'_>, output: Output, admission: &mut dyn Admission) -> Turn {
-    let mut builder =
-        TurnBuilder { about, admission, turn: empty(about), carried: output.carried, remains: output.remains };
+pub(super) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Claims) -> Turn {
+    let mut builder = TurnBuilder { info, claims, turn: empty(info), carried: output.carried, remains: output.remains };
     builder.turn.consumed = output.consumed;
     builder.turn.outcomes = output.outcomes;
     for step in output.steps {
@@ -66,14 +65,14 @@ pub(super) fn suspension(execution: &ExecutionId, committed: EventId, reason: St
     Turn { then: Then::Suspend { reason }, ..Turn::new(execution.clone(), committed, now) }
 }
 
-fn empty(about: &About<'_>) -> Turn {
-    let turn = Turn::new(about.execution.clone(), about.committed, about.now);
-    Turn { version: Some(about.version.clone()), ..turn }
+fn empty(info: &TurnInfo<'_>) -> Turn {
+    let turn = Turn::new(info.execution.clone(), info.committed, info.now);
+    Turn { version: Some(info.version.clone()), ..turn }
 }
 
 struct TurnBuilder<'a> {
-    about: &'a About<'a>,
-    admission: &'a mut dyn Admission,
+    info: &'a TurnInfo<'a>,
+    claims: &'a mut dyn Claims,
     turn: Turn,
     carried: Vec<MessageRow>,
     remains: Remains,
@@ -116,14 +115,14 @@ impl TurnBuilder<'_> {
         let Some(index) = self.turn.activities.iter().position(|activity| activity.call == call) else { return false };
         let activity = self.turn.activities.remove(index);
         if activity.eager {
-            self.admission.release(&activity.name);
+            self.claims.release(&activity.name);
         }
         true
     }
 
     /// Removes a timer or a deadline, also one that an earlier step of this turn has created.
     fn cancel_timer(&mut self, call: CallId) {
-        let own = &self.about.execution.instance;
+        let own = &self.info.execution.instance;
         let before = self.turn.messages.len();
         self.turn.messages.retain(|outgoing| outgoing.to != *own || outgoing.message.call != Some(call));
         if self.turn.messages.len() == before {
@@ -136,7 +135,7 @@ impl TurnBuilder<'_> {
     fn close_open_call(&mut self, call: CallId, op: Op) {
         match op {
             Op::Child { instance, close } => {
-                self.close(call, instance, close, format!("its parent {} has ended", self.about.execution));
+                self.close(call, instance, close, format!("its parent {} has ended", self.info.execution));
             }
             Op::Activity { detached: false, .. } => {
                 self.remove_scheduled(call);
@@ -148,7 +147,7 @@ impl TurnBuilder<'_> {
     /// Closes a child whose outcome is no longer wanted. The message names the parent, since the id may be that of
     /// another instance: then the start was refused, and the refusal is on its way.
     fn close(&mut self, call: CallId, child: InstanceId, policy: ClosePolicy, reason: String) {
-        let parent = Some(Parent { execution: self.about.execution.clone(), call });
+        let parent = Some(Parent { execution: self.info.execution.clone(), call });
         let input = match policy {
             ClosePolicy::Cancel => Input::CancelRequested { reason, parent },
             ClosePolicy::Terminate => Input::TerminateRequested { reason, parent },
@@ -190,8 +189,8 @@ impl TurnBuilder<'_> {
             let failure = Failure::TimedOut { limit: Timeout::ScheduleToClose };
             self.timer(call, time + limit, Input::ActivityFailed { call, failure });
         }
-        let eager = self.admission.activity(&name, tag.as_deref());
-        let headers = self.about.started.headers.clone();
+        let eager = self.claims.activity(&name, tag.as_deref());
+        let headers = self.info.started.headers.clone();
         self.turn.activities.push(NewActivity { call, scheduled, name, tag, detached, eager, headers });
     }
 
@@ -200,7 +199,7 @@ impl TurnBuilder<'_> {
         debug_assert_eq!(input.call(), Some(call), "a timer is removed by its call");
         // `Timestamp::MAX` means "never": no message is stored.
         if due < Timestamp::MAX {
-            let number = self.about.execution.number;
+            let number = self.info.execution.number;
             let message = Message::new(input, Payload::NULL).for_execution(number).visible_at(due);
             self.send_to_self(message);
         }
@@ -208,12 +207,12 @@ impl TurnBuilder<'_> {
 
     fn child(&mut self, child: ChildScheduled, input: Payload) {
         let ChildScheduled { call, name, version, instance, detached, .. } = child;
-        let execution = self.about.execution;
+        let execution = self.info.execution;
         let answer = |input| MessageRow::from(&Message::new(input, Payload::NULL).for_execution(execution.number));
         let parent = (!detached).then(|| Parent { execution: execution.clone(), call });
         let reason = format!("instance id {instance:?} is taken");
-        let eager = self.admission.orchestration(&name, version.as_ref());
-        let headers = self.about.started.headers.clone();
+        let eager = self.claims.orchestration(&name, version.as_ref());
+        let headers = self.info.started.headers.clone();
         let new = new_instance(instance, name, version, input, parent, headers, Default::default(), eager);
         self.turn.starts.push(NewChild {
             new,
@@ -224,7 +223,7 @@ impl TurnBuilder<'_> {
 
     fn end(&mut self, status: InstanceStatus, answer: impl FnOnce(CallId) -> Input, payload: Payload) {
         self.turn.then = Then::Finish { status };
-        if let Some(parent) = &self.about.started.parent {
+        if let Some(parent) = &self.info.started.parent {
             let message = Message::new(answer(parent.call), payload).for_execution(parent.execution.number);
             let ExecutionId { instance, identity, .. } = &parent.execution;
             self.send(instance.clone(), Some(*identity), message);
@@ -237,8 +236,8 @@ impl TurnBuilder<'_> {
 
     fn continue_as_new(&mut self, version: Option<Version>, input: Payload) {
         self.turn.then = Then::ContinueAsNew { version: version.clone() };
-        let next = self.about.execution.number + 1;
-        let mut started = self.about.started.clone();
+        let next = self.info.execution.number + 1;
+        let mut started = self.info.started.clone();
         started.version = version;
         started.seed = crate::random::bits();
         let start = Message::new(Input::Started(started), input).in_lane(Lane::Start).for_execution(next);
@@ -252,14 +251,14 @@ impl TurnBuilder<'_> {
             self.send_to_self(Message::new(input, payload).in_lane(Lane::Carried));
         }
         for row in std::mem::take(&mut self.carried) {
-            let ExecutionId { instance: to, identity, .. } = self.about.execution.clone();
+            let ExecutionId { instance: to, identity, .. } = self.info.execution.clone();
             let message = MessageRow { id: MessageId::new(), number: None, ..row };
             self.turn.messages.push(Outgoing { to, identity: Some(identity), message });
         }
     }
 
     fn send_to_self(&mut self, message: Message) {
-        let ExecutionId { instance, identity, .. } = self.about.execution;
+        let ExecutionId { instance, identity, .. } = self.info.execution;
         self.send(instance.clone(), Some(*identity), message);
     }
 
@@ -289,15 +288,15 @@ pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &s
         labels: Default::default(),
     });
     let version = record.version.clone().unwrap_or_else(|| Version::new(0, 0, 0));
-    let about =
-        About { execution: &record.execution, version: &version, committed: record.last_event, started: &started, now };
-    let mut builder = TurnBuilder {
-        about: &about,
-        admission: &mut NoAdmission,
-        turn,
-        carried: Vec::new(),
-        remains: Remains::default(),
+    let info = TurnInfo {
+        execution: &record.execution,
+        version: &version,
+        committed: record.last_event,
+        started: &started,
+        now,
     };
+    let mut builder =
+        TurnBuilder { info: &info, claims: &mut NoClaims, turn, carried: Vec::new(), remains: Remains::default() };
     builder.event(event);
     for (call, op) in crate::replay::open_children(history) {
         builder.close_open_call(call, op);
@@ -306,9 +305,9 @@ pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &s
 }
 
 /// The policy of an end from outside: it starts no work.
-struct NoAdmission;
+struct NoClaims;
 
-impl Admission for NoAdmission {
+impl Claims for NoClaims {
     fn activity(&mut self, _: &str, _: Option<&str>) -> bool {
         false
     }
