@@ -88,9 +88,7 @@ impl TurnOutput {
     pub(super) fn is_empty(&self) -> bool {
         self.consumed.is_empty() && self.outcomes.is_empty() && self.steps.iter().all(|step| step.events.is_empty())
     }
-}
 
-impl TurnOutput {
     /// Takes the carried events that an execution which continues as new has not read. The next execution receives them
     /// again, behind the older ones that were read and not used. Returns all other deliveries.
     fn keep_carried(&mut self, undelivered: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
