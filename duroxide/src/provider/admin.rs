@@ -1,5 +1,5 @@
-//! Reads for people, and removals in bulk: the [`Admin`] trait, and the records that it and
-//! [`Provider::instance`](super::Provider::instance) answer with.
+//! Reads for people, and removals in bulk: the [`Admin`] trait, and its records, which
+//! [`Provider::instance`](super::Provider::instance) returns as well.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,26 +13,26 @@ use crate::clock::Timestamp;
 use crate::history::{Parent, TextMap};
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 
-/// Reads for people, and removals in bulk: the part of a provider that no turn ever waits for.
+/// Reads for people, and removals in bulk: the part of a provider for which no turn waits.
 ///
-/// A provider without it runs orchestrations all the same: see [`Provider::admin`](super::Provider::admin). Its answers may be
-/// a moment old. A read may be slow, but it must not delay [`Provider`](super::Provider)'s own methods: give it a connection
-/// of its own, do not let it hold a snapshot for as long as it takes, and keep to the time limit of the request.
+/// A provider without it still runs orchestrations: see [`Provider::admin`](super::Provider::admin). Its answers may be
+/// a moment old. A read may be slow, but must not delay the methods of [`Provider`](super::Provider): use a connection
+/// of its own, do not hold a snapshot for the whole read, and respect the time limit of the request.
 ///
 /// # Cancel safety
-/// Every method may be dropped while it is awaited. A read has no effect. A removal is carried out for each instance as a
-/// whole or not at all, and the same call can be made again.
+/// Every method may be dropped while it is awaited. A read has no effect. A removal is carried out for each instance as
+/// a whole or not at all, and the same call may be repeated.
 pub trait Admin: Send + Sync {
-    /// Lists the instances that match a filter, newest first: in the reverse order of their arrival at the storage, which
-    /// does not depend on the clocks of their creators.
+    /// Lists the instances that match a filter, newest first: in the reverse order of their arrival at the storage,
+    /// which does not depend on the clocks of their creators.
     ///
     /// The search ends when the page is full, when there are no more instances, or when the time limit is reached
-    /// ([`InstancePage::complete`]). It must get further with each call, also with a time limit of zero, so that a client that
-    /// follows [`InstancePage::next`] sees every instance. A stored instance that cannot be read in full is listed with
-    /// [`InstanceRecord::damaged`], and fails no list.
+    /// ([`InstancePage::complete`]). Each call must make progress, also with a time limit of zero, so that a client
+    /// that follows [`InstancePage::next`] receives every instance. A stored instance that cannot be read in full is
+    /// listed with [`InstanceRecord::damaged`]; it must not fail the list.
     ///
     /// # Errors
-    /// [`ProviderError`]: the storage fails; or the token of the page was not made by this kind of provider
+    /// [`ProviderError`]: the storage fails, or the token of the page was not made by this kind of provider
     /// ([`ErrorCode::InvalidPageToken`](crate::ErrorCode::InvalidPageToken)).
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>>;
 
@@ -42,8 +42,8 @@ pub trait Admin: Send + Sync {
     /// [`ProviderError`] when the storage fails.
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>>;
 
-    /// Removes finished instances with all that belongs to them, each atomically. Live ones are never removed: their entry
-    /// says so. The results are in the order of the ids.
+    /// Removes finished instances with all their data, each atomically. A live instance is never removed: its entry is
+    /// an error. The results are in the order of the ids.
     ///
     /// # Errors
     /// [`ProviderError`] when the storage fails; some of the instances may have been removed.
@@ -52,11 +52,13 @@ pub trait Admin: Send + Sync {
         instances: &'a [InstanceId],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>>;
 
-    /// Carries out one batch of pruning: removes instances that match the filter and finished before `before`, and of the
-    /// other instances that match, live ones too, executions that were continued before then. In the order of arrival.
+    /// Carries out one batch of pruning: removes instances that match the filter and finished before `before`, and of
+    /// the other instances that match, live ones too, executions that were continued before then. In the order of
+    /// arrival.
     ///
-    /// A batch ends at its limit, at its time limit, or when there is nothing more to remove; [`Pruned::next`] continues it.
-    /// Like [`Admin::list`], each batch must get further than the one before. Instances that arrived too late to be due are not searched.
+    /// A batch ends at its limit, at its time limit, or when there is nothing more to remove; [`Pruned::next`]
+    /// continues it. As with [`Admin::list`], each batch must make progress. Instances that arrived too late to be due
+    /// are not searched.
     ///
     /// # Errors
     /// [`ProviderError`] when the storage fails, or when the token was not made by this kind of provider. Instances
@@ -74,18 +76,18 @@ pub trait Admin: Send + Sync {
 pub struct HistoryPage {
     /// The events, oldest first.
     pub events: Vec<EventRow>,
-    /// Whether there are more behind them.
+    /// True if there are more events after these.
     pub more: bool,
 }
 
-/// Where an instance is in its life.
+/// The status of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum InstanceStatus {
     /// It runs, or waits.
     Running,
-    /// Something is wrong with its code or with what is stored of it: it stands still until it is resumed.
+    /// Its code or its stored data has a fault: it does not run until it is resumed.
     Suspended,
     /// Its function returned `Ok`.
     Completed,
@@ -102,12 +104,12 @@ impl InstanceStatus {
     pub const ALL: [Self; 6] =
         [Self::Running, Self::Suspended, Self::Completed, Self::Failed, Self::Cancelled, Self::Terminated];
 
-    /// Whether it has come to its end.
+    /// Returns true if the instance has finished.
     pub fn is_finished(self) -> bool {
         !matches!(self, Self::Running | Self::Suspended)
     }
 
-    /// The name that is stored.
+    /// Returns the name that is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -126,7 +128,7 @@ impl fmt::Display for InstanceStatus {
     }
 }
 
-/// What is stored of an instance.
+/// The stored state of an instance.
 #[derive(Debug, Clone)]
 pub struct InstanceRecord {
     /// Its current, or last, execution.
@@ -135,7 +137,7 @@ pub struct InstanceRecord {
     pub name: String,
     /// The version that the execution is pinned to.
     pub version: Option<Version>,
-    /// Where it is in its life.
+    /// The status.
     pub status: InstanceStatus,
     /// Labels to find it by.
     pub labels: TextMap,
@@ -149,29 +151,30 @@ pub struct InstanceRecord {
     pub finished_at: Option<Timestamp>,
     /// The last event of the execution.
     pub last_event: EventId,
-    /// That event, when the instance has finished: it tells the outcome.
+    /// That event, if the instance has finished: it holds the outcome.
     pub outcome: Option<EventRow>,
-    /// Why it is suspended, or why an activity of it is parked; as JSON.
+    /// The reason why it is suspended, or why an activity of it is parked; as JSON.
     pub suspension: Option<String>,
     /// The node that owns it.
     pub owner: Option<Epoch>,
-    /// Since when something waits that no live node has the code (or the tag) for: the instance itself, or an activity of it.
+    /// The work of the instance that no live node can claim, because none has the code (or serves the tag): the
+    /// instance itself, or an activity of it.
     pub unclaimed: Option<Unclaimed>,
-    /// Why the stored instance cannot be read in full. Fields that cannot be read are empty then; a status that cannot be read
-    /// shows as [`InstanceStatus::Suspended`].
+    /// The reason why the stored instance cannot be read in full. Unreadable fields are empty then; an unreadable
+    /// status shows as [`InstanceStatus::Suspended`].
     pub damaged: Option<String>,
 }
 
-/// Work that no live node can take.
+/// Work that no live node can claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unclaimed {
-    /// What would be needed, for people: `orchestration checkout 2.0.0`, `activity ship with tag warehouse`.
+    /// The required code, for people: `orchestration checkout 2.0.0`, `activity ship with tag warehouse`.
     pub what: String,
-    /// Since when it has been due.
+    /// The time since which it has been due.
     pub since: Timestamp,
 }
 
-/// Which instances to list. Everything that is set must match.
+/// A filter of instances. All fields that are set must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The name of the orchestration.
@@ -188,7 +191,7 @@ pub struct Filter {
     pub parent: Option<InstanceId>,
 }
 
-/// Which part of a list, and how long the storage may search for it.
+/// A page of a list, and the time limit of the search for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -199,16 +202,16 @@ pub struct Filter {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The most entries on it. Zero counts as one.
+    /// The maximum number of entries. Zero counts as one.
     pub limit: usize,
     /// The end of the page before this one.
     pub after: Option<PageToken>,
-    /// How long the storage may search before it answers with the entries found so far, the time in its queue included.
+    /// The time after which the storage answers with the entries found so far, including the time in its queue.
     pub time_limit: Duration,
 }
 
 impl Page {
-    /// How long a search may take unless [`Page::time_limit`] says otherwise.
+    /// The default of [`Page::time_limit`].
     pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(10);
 
     /// Returns the first page, of up to `limit` entries, with a time limit of 10 s.
@@ -217,14 +220,14 @@ impl Page {
         Self { limit, after: None, time_limit: Self::DEFAULT_TIME_LIMIT }
     }
 
-    /// Sets the page before this one, by the token that came with it. `None`: this is the first.
+    /// Sets the page before this one, by its token. `None`: this is the first page.
     #[must_use]
     pub fn after(mut self, token: impl Into<Option<PageToken>>) -> Self {
         self.after = token.into();
         self
     }
 
-    /// Sets how long the storage may search.
+    /// Sets the time limit of the search.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = limit;
@@ -238,24 +241,23 @@ impl From<usize> for Page {
     }
 }
 
-/// The end of a page: a text that the provider makes and checks, without a meaning for others. Stays valid while instances
-/// are created and deleted.
+/// The end of a page: a text that only the provider interprets. It stays valid while instances are created and deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PageToken(String);
 
 impl PageToken {
-    /// Makes a token of a text: that of a provider, or one that was stored or sent by way of [`PageToken::as_str`].
+    /// Makes a token of a text: from a provider, or from [`PageToken::as_str`] after it was stored or sent.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The error of a provider that did not make this token.
+    /// Returns the error of a provider that did not make this token.
     pub fn refused(&self, operation: &'static str) -> ProviderError {
         let reason = format!("the page token {:?} was not made by this storage", self.as_str());
         ProviderError::permanent(operation, reason).with_code(crate::error::ErrorCode::InvalidPageToken)
@@ -282,26 +284,26 @@ impl fmt::Display for PageToken {
 /// A part of a list, newest first.
 #[derive(Debug, Clone)]
 pub struct InstancePage {
-    /// The instances. `outcome` and `unclaimed` are left out.
+    /// The instances. Their `outcome` and `unclaimed` are left out.
     pub instances: Vec<InstanceRecord>,
-    /// The token of the next page, unless all instances have been searched. The next page may turn out to be empty.
+    /// The token of the next page, unless all instances have been searched. The next page may be empty.
     pub next: Option<PageToken>,
-    /// How many instances the search looked at.
+    /// The number of instances that were searched.
     pub searched: u64,
-    /// False when the time limit was reached before the page was full: there may be more instances, and `next` finds them.
+    /// False if the time limit was reached before the page was full: there may be more instances, which `next` finds.
     pub complete: bool,
 }
 
 /// The result of one batch of pruning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pruned {
-    /// How many executions were removed.
+    /// The number of executions that were removed.
     pub executions: u64,
-    /// The token of the next batch, unless all that was due has been removed.
+    /// The token of the next batch, unless everything that was due has been removed.
     pub next: Option<PageToken>,
 }
 
-/// Why an instance was not deleted.
+/// The reason why an instance was not deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeleteError {
@@ -316,12 +318,12 @@ pub enum DeleteError {
 /// A node that is a member.
 #[derive(Debug, Clone)]
 pub struct NodeRecord {
-    /// As it presented itself.
+    /// The description that it joined with.
     pub info: NodeInfo,
-    /// Its term.
+    /// Its epoch.
     pub epoch: Epoch,
-    /// How many instances it owns.
+    /// The number of instances that it owns.
     pub instances: u64,
-    /// How many activities it owns.
+    /// The number of activities that it owns.
     pub activities: u64,
 }

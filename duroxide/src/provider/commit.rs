@@ -10,7 +10,7 @@ use crate::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Ident
 /// One atomic write of a node.
 #[derive(Debug, Clone)]
 pub struct Commit {
-    /// Its id. The provider keeps the last one of each instance, so that a turn that is sent again is answered as done. Other
+    /// Its id. The provider keeps the last one of each instance, so that a repeated turn is answered as done. Other
     /// writes need no memory: they name the claim and the attempt that they end, which no later owner has.
     pub id: CommitId,
     /// The write.
@@ -33,8 +33,8 @@ pub struct Tenure {
 pub enum Write {
     /// A turn of an instance that the lease owns.
     Turn(Box<Turn>),
-    /// An attempt of an activity has ended, and its instance is not live on the node: the activity is removed, and the message
-    /// goes to the instance if its execution is still the current one.
+    /// An attempt of an activity has ended, and its instance is not live on the node: the activity is removed, and the
+    /// message goes to the instance if its execution is still the current one.
     Outcome {
         /// The attempt.
         tenure: Tenure,
@@ -48,8 +48,8 @@ pub enum Write {
         /// When the next attempt may begin.
         visible_at: Timestamp,
     },
-    /// No node of this build can run the activity: it is set aside until its instance is resumed, and the instance shows the
-    /// reason.
+    /// No node of this build can run the activity: it is parked until its instance is resumed, and the instance shows
+    /// the reason.
     Park {
         /// The attempt.
         tenure: Tenure,
@@ -86,16 +86,16 @@ impl Write {
 
 /// The writes of a turn, or of the end of an execution from outside.
 ///
-/// Preconditions, checked by the writing statement: the instance has the identity and the current execution of `execution`,
-/// its last event is `after`, it is running (or, with [`Then::Finish`], suspended) and owned by the lease; every message of
-/// `consumed` is there; every activity of `outcomes` is there, owned by the lease, with that attempt. If one does not hold,
-/// nothing of the turn is written, and the answer is [`CommitError::Conflict`] or [`CommitError::Fenced`]. A first turn that
-/// creates its instance has other preconditions: see [`Turn::creates`].
+/// Preconditions, checked by the writing statement: the instance has the identity and the current execution of
+/// `execution`, its last event is `after`, it is running (or, with [`Then::Finish`], suspended) and owned by the lease;
+/// every message of `consumed` is there; every activity of `outcomes` is there, owned by the lease, with that attempt.
+/// If one does not hold, nothing of the turn is written, and the answer is [`CommitError::Conflict`] or
+/// [`CommitError::Fenced`]. A first turn that creates its instance has other preconditions: see [`Turn::creates`].
 #[derive(Debug, Clone)]
 pub struct Turn {
-    /// The instance itself, if this is its first turn and creates it: owned by the lease, with its start among the events and
-    /// never stored as a message. Then the preconditions are: the id is free, [`NewInstance::start`] is not remembered as that
-    /// of a removed instance or as refused, and the lease is a member. Nothing is consumed.
+    /// The instance itself, if this is its first turn and creates it: owned by the lease, with its start among the
+    /// events and never stored as a message. Then the preconditions are: the id is free, [`NewInstance::start`] is not
+    /// remembered as the start of a removed instance or as refused, and the lease is a member. Nothing is consumed.
     pub creates: Option<Box<NewInstance>>,
     /// The execution that made the turn.
     pub execution: ExecutionId,
@@ -111,13 +111,13 @@ pub struct Turn {
     pub outcomes: Vec<(CallId, u32)>,
     /// Activities to be run.
     pub activities: Vec<NewActivity>,
-    /// Activities of this execution whose outcome is no longer wanted: they are removed, and another node that runs one learns
-    /// it from [`Acquired::cancelled`](super::Acquired::cancelled). A missing one is no error.
+    /// Activities of this execution whose outcome is no longer wanted: they are removed, and another node that runs one
+    /// receives it in [`Acquired::cancelled`](super::Acquired::cancelled). A missing one is no error.
     pub cancelled_activities: Vec<CallId>,
     /// Calls of this execution whose delayed messages (timers and deadlines) are removed. A missing one is no error.
     pub cancelled_messages: Vec<CallId>,
-    /// Messages to instances, including this one. One to an instance that does not exist, has finished or has another
-    /// identity is refused, and the turn is written all the same.
+    /// Messages to instances, including this one. A message is refused if its instance does not exist, has finished or
+    /// has another identity; the turn is written all the same.
     pub messages: Vec<Outgoing>,
     /// Instances to be created. If an id is taken: see [`NewChild::if_taken`].
     pub starts: Vec<NewChild>,
@@ -132,8 +132,8 @@ pub struct Turn {
 pub struct Outgoing {
     /// The instance.
     pub to: InstanceId,
-    /// The identity that the instance must have: the message is refused if another instance has taken the id. `None`: the
-    /// message is for any instance with the id.
+    /// The identity that the instance must have: the message is refused if another instance has taken the id. `None`:
+    /// the message is for any instance with the id.
     pub identity: Option<Identity>,
     /// The message.
     pub message: MessageRow,
@@ -155,13 +155,14 @@ pub struct NewChild {
 pub struct NewActivity {
     /// The call.
     pub call: CallId,
-    /// The event of this turn that schedules it. The payload of the event is the input, which is not stored a second time.
+    /// The event of this turn that schedules it. The payload of the event is the input, which is not stored a second
+    /// time.
     pub scheduled: EventId,
     /// The name.
     pub name: String,
     /// The tag that a node must serve to run it, if any.
     pub tag: Option<String>,
-    /// True if it stays when its execution ends.
+    /// True if it continues when its execution ends.
     pub detached: bool,
     /// True if the committing node runs it at once: it is owned from the beginning.
     pub eager: bool,
@@ -172,22 +173,23 @@ pub struct NewActivity {
 /// The state of an instance after a turn.
 #[derive(Debug, Clone)]
 pub enum Then {
-    /// It runs on.
+    /// It continues to run.
     Continue,
     /// It stops until it is resumed, and has no owner.
     Suspend {
         /// The reason, as JSON.
         reason: String,
     },
-    /// It has ended. Remaining activities of the execution (except detached ones) and messages of the instance are removed;
-    /// other nodes that run such activities learn it from [`Acquired::cancelled`](super::Acquired::cancelled).
+    /// It has ended. Remaining activities of the execution (except detached ones) and messages of the instance are
+    /// removed; other nodes that run such activities receive them in
+    /// [`Acquired::cancelled`](super::Acquired::cancelled).
     Finish {
         /// The end.
         status: InstanceStatus,
     },
-    /// The instance continues as execution `number + 1`, still owned, not pinned to a version unless one is given. Remaining
-    /// activities (except detached ones) and messages of the old execution are removed. `messages` holds the start of the new
-    /// one.
+    /// The instance continues as execution `number + 1`, still owned, not pinned to a version unless one is given.
+    /// Remaining activities (except detached ones) and messages of the old execution are removed. `messages` holds the
+    /// start of the new one.
     ContinueAsNew {
         /// The version of the new execution.
         version: Option<Version>,
@@ -199,22 +201,23 @@ pub enum Then {
 pub struct Committed {
     /// True if it was carried out before, by a call whose answer was lost. The other fields are empty then.
     pub repeated: bool,
-    /// For each of [`Turn::starts`]: where its messages went.
+    /// The placements of the messages of each of [`Turn::starts`].
     pub starts: Vec<ChildPlacement>,
-    /// For each of [`Turn::messages`]: where it went; for [`Write::Outcome`], one entry.
+    /// The placement of each of [`Turn::messages`]; for [`Write::Outcome`], one entry.
     pub messages: Vec<Placement>,
 }
 
-/// Where the messages of a [`NewChild`] went.
+/// The placements of the messages of a [`NewChild`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChildPlacement {
     /// The start of the new instance.
     pub start: Placement,
-    /// The message to the instance of the turn: [`NewChild::accepted`], or [`NewChild::if_taken`] if the start was refused.
+    /// The message to the instance of the turn: [`NewChild::accepted`], or [`NewChild::if_taken`] if the start was
+    /// refused.
     pub answer: Option<Placement>,
 }
 
-/// Where a message went.
+/// The place where a message was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// To an instance with an owner.
@@ -228,7 +231,8 @@ pub enum Placement {
     },
     /// To an instance without an owner.
     Queued,
-    /// Nowhere: the instance does not exist, has finished, has another identity or execution, or (for a start) exists already.
+    /// The message was not stored: the instance does not exist, has finished, has another identity or execution, or
+    /// (for a start) exists already.
     Refused,
 }
 
@@ -246,8 +250,8 @@ impl Placement {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// The lease does not own the item: it never did, or another node has taken it over. A write other than a turn is also
-    /// answered so if it was carried out before.
+    /// The lease does not own the item: it never did, or another node has taken it over. A write other than a turn is
+    /// also answered so if it was carried out before.
     #[error("the node does not own this item")]
     Fenced,
     /// The lease owns the item, but a precondition does not hold: the live copy differs from the stored state.

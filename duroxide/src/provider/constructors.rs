@@ -1,5 +1,5 @@
-//! Constructors of the contract's types: each takes the fields that have no neutral value. The fields are public, so that
-//! `Turn { events, ..Turn::new(execution, after, time) }` sets others.
+//! Constructors of the contract's types: each takes the fields that have no neutral value. The fields are public, so
+//! that `Turn { events, ..Turn::new(execution, after, time) }` sets others.
 
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ impl NewInstance {
 }
 
 impl NewActivity {
-    /// Makes an activity that any node may take and that ends with its execution.
+    /// Makes an activity that any node may claim and that ends with its execution.
     pub fn new(call: CallId, scheduled: EventId, name: impl Into<String>) -> Self {
         Self { call, scheduled, name: name.into(), tag: None, detached: false, eager: false, headers: TextMap::new() }
     }

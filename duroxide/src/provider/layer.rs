@@ -9,9 +9,9 @@ use super::*;
 use crate::clock::Clock;
 use crate::id::{EventId, ExecutionId, InstanceId};
 
-/// A layer before another provider, which sees some of its calls: to count, delay, encode or refuse. Every method forwards the
-/// call to [`inner`](ProviderLayer::inner) unless the layer has its own; methods that [`Provider`] gets in a later version are
-/// forwarded as well. [`Layered`] makes a provider of it.
+/// A layer before another provider, which intercepts some of its calls: to count, delay, encode or refuse them. A
+/// method that the layer does not implement forwards the call to [`inner`](ProviderLayer::inner); so do methods that
+/// later versions add to [`Provider`]. [`Layered`] makes a provider of it.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};

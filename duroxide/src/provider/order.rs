@@ -13,7 +13,7 @@ pub struct DeliveryKey<I> {
     pub instance: I,
     /// Its lane.
     pub lane: Lane,
-    /// Its position among the stored messages of the instance: higher for a later one.
+    /// Its position among the stored messages of the instance: a later message has a higher one.
     pub arrival: i64,
     /// True if the message has a time of its own.
     pub delayed: bool,
@@ -23,7 +23,7 @@ pub struct DeliveryKey<I> {
 
 /// Sorts messages of one instance, or of several, into the order of delivery.
 pub fn in_order<I: Copy + Eq + Hash, M>(mut messages: Vec<(DeliveryKey<I>, M)>) -> Vec<M> {
-    // A clock of a sender may be set back. A later arrival counts as later all the same, so that the order of arrival holds.
+    // The clock of a sender may be set back. A later arrival still counts as later, so that the order of arrival holds.
     let mut latest = HashMap::new();
     for n in positions(messages.iter().map(|(key, _)| key.arrival)) {
         let key = &mut messages[n].0;
@@ -38,7 +38,7 @@ pub fn in_order<I: Copy + Eq + Hash, M>(mut messages: Vec<(DeliveryKey<I>, M)>) 
     order.into_iter().filter_map(|n| messages[n].take()).collect()
 }
 
-/// Returns the positions of keys, the least first. Only keys are moved, and one sort serves all kinds of messages.
+/// Returns the positions of keys, the least first. Only the keys are moved, and one sort serves all types of messages.
 fn positions<K: Ord>(keys: impl Iterator<Item = K>) -> Vec<usize> {
     let mut keys: Vec<(K, usize)> = keys.enumerate().map(|(n, key)| (key, n)).collect();
     keys.sort_unstable();

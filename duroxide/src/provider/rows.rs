@@ -1,4 +1,4 @@
-//! What a provider stores: rows whose content it does not look into.
+//! The rows that a provider stores. It does not interpret their content.
 
 use semver::Version;
 
@@ -8,7 +8,7 @@ use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 
-/// The format of a row that the provider itself cannot read: `data` says why.
+/// The format of a row that the provider itself cannot read: `data` holds the reason.
 pub const DAMAGED: u16 = u16::MAX;
 
 /// A stored event.
@@ -18,11 +18,11 @@ pub struct EventRow {
     pub id: EventId,
     /// When it was recorded.
     pub time: Timestamp,
-    /// Whether it is a decision; else it is an input.
+    /// True for a decision, false for an input.
     pub decision: bool,
     /// The format of `data`.
     pub format: u16,
-    /// What it says, as JSON.
+    /// The content, as JSON.
     pub data: String,
     /// The value that belongs to it.
     pub payload: Payload,
@@ -33,28 +33,29 @@ pub struct EventRow {
 pub struct MessageRow {
     /// Its id.
     pub id: MessageId,
-    /// Messages are delivered lane by lane. Within a lane, messages without [`visible_at`](Self::visible_at) come in the order
-    /// in which they were stored, regardless of the clocks of their senders. One with it comes before the first of them that
-    /// was sent, by the clock of its sender, after that time; two with it come in the order of their times, and at equal times
-    /// in the order in which they were stored. [`in_order`](super::in_order) sorts so.
+    /// Messages are delivered lane by lane. Within a lane, messages without [`visible_at`](Self::visible_at) are
+    /// delivered in the order in which they were stored, regardless of the clocks of their senders. A message with a
+    /// time of its own is delivered before the first of them that was sent, by the clock of its sender, after that
+    /// time. Two messages with times of their own are delivered in the order of these times, and at equal times in the
+    /// order in which they were stored. [`in_order`](super::in_order) sorts messages so.
     pub lane: Lane,
     /// The execution that it is for. `None`: the current one.
     pub execution: Option<u64>,
-    /// The call of that execution which it answers. A timer is removed by its call.
+    /// The call of that execution that it answers. A timer is removed by its call.
     pub call: Option<CallId>,
-    /// The time before which it is not delivered. `None`: it is delivered at once. Only a start, and a message of an instance to
-    /// itself, has one: their owner learns of it without mail.
+    /// The time before which it is not delivered. `None`: it is delivered at once. Only a start, and a message of an
+    /// instance to itself, has one; their owner receives it without mail.
     pub visible_at: Option<Timestamp>,
-    /// Its number among the messages of its instance, from 1, which the provider gives it. `None` on the way to the provider,
-    /// and for a message with a time of its own.
+    /// Its number among the messages of its instance, from 1, which the provider gives it. `None` on the way to the
+    /// provider, and for a message with a time of its own.
     ///
-    /// A message gets its number under the lock of its instance, at the moment when it becomes visible: a reader that sees a number sees
-    /// all lower ones. The owner of the instance delivers messages in the order of their numbers. A number that is not the
-    /// next one shows a gap, and the owner asks for the messages in it ([`Load::heard`](super::Load::heard)).
+    /// A message receives its number under the lock of its instance, at the moment when it becomes visible: a reader of
+    /// a number can read all lower ones. The owner of the instance delivers messages in the order of their numbers. If
+    /// a number is not the next one, the owner asks for the messages in the gap ([`Load::heard`](super::Load::heard)).
     ///
     /// A message for an owned instance that its sender does not forward to the owner (see
-    /// [`SendRequest::lease`](super::SendRequest::lease)) leaves *mail*: the provider notes the instance and the number for the
-    /// owner, signals it, and names the instance in its answers to requests for work until
+    /// [`SendRequest::lease`](super::SendRequest::lease)) leaves *mail*: the provider notes the instance and the number
+    /// for the owner, signals it, and names the instance in its answers to requests for work until
     /// [`Want::heard`](super::Want::heard) acknowledges that number.
     pub number: Option<u64>,
     /// The format of `data`.
@@ -158,15 +159,15 @@ pub struct NewInstance {
     pub instance: InstanceId,
     /// The name of its orchestration.
     pub name: String,
-    /// The version of it. `None`: not pinned yet; any node that has the name may take it.
+    /// The version of the orchestration. `None`: not pinned yet; any node that has the name may claim it.
     pub version: Option<Version>,
     /// Labels to find it by.
     pub labels: TextMap,
-    /// The call that started it and waits for its outcome, if one does.
+    /// The call that started it and waits for its outcome, if any.
     pub parent: Option<Parent>,
     /// The message that starts it.
     pub start: MessageRow,
-    /// Whether the node that hands this in wants to own it from the beginning. Ignored when that node has lost its lease.
+    /// True if the node that sends it is to own it from the beginning. Ignored if that node has lost its lease.
     pub eager: bool,
 }
 

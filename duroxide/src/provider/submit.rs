@@ -11,15 +11,16 @@ pub enum Submission {
     Start(StartRequest),
     /// Sends a message to a live instance.
     Send(SendRequest),
-    /// Lets a suspended instance run again, and its parked activities. Its crashes are forgotten. No effect on others.
+    /// Lets a suspended instance and its parked activities run again, and resets its crash count. No effect on other
+    /// instances.
     Resume {
         /// The instance.
         instance: InstanceId,
         /// The time of the client.
         time: Timestamp,
     },
-    /// Ends an execution from outside, regardless of its owner. Like [`Write::Turn`](super::Write::Turn), but without the
-    /// fence; the instance has no owner afterwards.
+    /// Ends an execution from outside, regardless of its owner. Like [`Write::Turn`](super::Write::Turn), but without
+    /// the fence; the instance has no owner afterwards.
     Terminate {
         /// The id of the submission. It is remembered for an hour.
         id: CommitId,
@@ -30,9 +31,9 @@ pub enum Submission {
 
 /// A request to create an instance.
 ///
-/// Its start message is the id of the request. If the instance exists and was created by this very message, the answer is
-/// [`Submitted`] with `written`. The id is remembered for an hour after the removal of the instance: the same request
-/// creates nothing then.
+/// The id of its start message is the id of the request. If the instance exists and was created by this message, the
+/// answer is [`Submitted`] with `written`. The id is remembered for an hour after the removal of the instance; until
+/// then the same request creates nothing.
 #[derive(Debug, Clone)]
 pub struct StartRequest {
     /// The instance.
@@ -43,8 +44,9 @@ pub struct StartRequest {
     pub lease: Option<Lease>,
     /// The time of the client.
     pub time: Timestamp,
-    /// True if the same request was sent before and has no answer: it may be carried out late. If this one creates nothing,
-    /// the earlier one must not either: its start message is remembered as refused, for an hour.
+    /// True if the same request was sent before and has no answer: the earlier one may be carried out late. If this one
+    /// creates nothing, the earlier one must not create the instance either: its start message is remembered as
+    /// refused, for an hour.
     pub resent: bool,
 }
 
@@ -56,18 +58,19 @@ pub struct SendRequest {
     pub to: InstanceId,
     /// The message.
     pub message: MessageRow,
-    /// The lease of the node to which the client forwards the message itself, if that node owns the instance. A message that
-    /// is not forwarded leaves mail for the owner; see [`MessageRow::number`].
+    /// The lease of the node to which the client forwards the message itself, if that node owns the instance. A message
+    /// that is not forwarded leaves mail for the owner; see [`MessageRow::number`].
     pub lease: Option<Lease>,
     /// The time of the client.
     pub time: Timestamp,
-    /// True if the same request was sent before and has no answer. If this one is refused, the earlier one must be refused as
-    /// well, see [`StartRequest::resent`]. It always leaves mail, since the earlier one may not be forwarded.
+    /// True if the same request was sent before and has no answer. If this one is refused, the earlier one must be
+    /// refused as well, see [`StartRequest::resent`]. It always leaves mail, since the earlier one may not be
+    /// forwarded.
     pub resent: bool,
 }
 
 impl Submission {
-    /// Marks the submission as sent before, for the next time that it is sent.
+    /// Marks the submission as sent before.
     pub fn mark_resent(&mut self) {
         match self {
             Self::Start(StartRequest { resent, .. }) | Self::Send(SendRequest { resent, .. }) => *resent = true,
@@ -95,12 +98,13 @@ pub enum IfExists {
 pub struct Submitted {
     /// The epoch of the owner of the instance, if it has one.
     pub owner: Option<Epoch>,
-    /// The identity of the instance, if it is there.
+    /// The identity of the instance, if it exists.
     pub identity: Option<Identity>,
-    /// The number that the message, or the start, was given by this very request; see [`MessageRow::number`]. `None`: it has a
-    /// time of its own, was stored or read before, or the instance has no owner.
+    /// The number that this request gave to the message or the start; see [`MessageRow::number`]. `None`: the message
+    /// has a time of its own, it was stored or read before, or the instance has no owner.
     pub number: Option<u64>,
-    /// True if something was written: false if [`IfExists::Attach`] found an instance, or for a resume without effect.
+    /// True if the request has had an effect. False if [`IfExists::Attach`] found an instance, or for a resume without
+    /// effect.
     pub written: bool,
 }
 

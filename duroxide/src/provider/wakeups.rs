@@ -1,4 +1,4 @@
-//! Signals within a process: what waits for work or for an instance sleeps until it is told.
+//! Signals within a process, for nodes that wait for work and for clients that wait for an instance.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,9 +12,9 @@ use crate::id::InstanceId;
 
 /// The signals of one provider. Cheap to clone.
 ///
-/// The provider *must* call [`work`](Wakeups::work) after a commit or a submission that leaves something for nodes other
-/// than the one that made it (an instance or an activity without an owner; a message for an instance that another node of
-/// this process owns), and whenever it learns that another process has changed something; and
+/// The provider *must* call [`work`](Wakeups::work) after a commit or a submission that leaves work for nodes other
+/// than its sender (an instance or an activity without an owner; a message for an instance that another node of this
+/// process owns), and whenever it detects that another process has changed something. It *must* call
 /// [`changed`](Wakeups::changed) when an instance finishes, is suspended, resumed or deleted.
 #[derive(Debug, Clone, Default)]
 pub struct Wakeups(Arc<Watches>);
@@ -33,16 +33,16 @@ struct Change {
     finished: Option<Arc<Finished>>,
 }
 
-/// How an instance has come to its end.
+/// The end of an instance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
-    /// Which end.
+    /// The final status.
     pub status: InstanceStatus,
-    /// The last event of its history, which tells the outcome. `None`: it is not there.
+    /// The last event of its history, which holds the outcome. `None`: the event is missing.
     pub outcome: Option<EventRow>,
 }
 
-/// What is to be told once a transaction is durable; see [`Wakeups::tell`].
+/// The signals of a transaction, to be sent once it is durable; see [`Wakeups::tell`].
 #[derive(Debug, Default)]
 pub struct Signals {
     /// See [`Wakeups::work`].
@@ -66,14 +66,14 @@ impl Signals {
         self.changed.iter().map(|(instance, _)| instance)
     }
 
-    /// Whether there is nothing to tell.
+    /// Returns true if there are no signals.
     pub fn is_empty(&self) -> bool {
         !self.work && self.changed.is_empty()
     }
 }
 
 impl Wakeups {
-    /// Tells everything that a transaction gave rise to.
+    /// Sends the signals of a transaction.
     pub fn tell(&self, signals: Signals) {
         if signals.work {
             self.work();
@@ -83,22 +83,22 @@ impl Wakeups {
         }
     }
 
-    /// Tells all nodes of this process that there may be work for them.
+    /// Signals all nodes of this process that there may be work for them.
     pub fn work(&self) {
         self.0.work.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    /// Follows [`work`](Wakeups::work). Signals from now on are seen, also those before the first wait.
+    /// Subscribes to [`work`](Wakeups::work). Signals from now on are received, also those before the first wait.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.work.subscribe()
     }
 
-    /// Tells who watches the instance that it has changed.
+    /// Signals the watches of an instance that it has changed.
     pub fn changed(&self, instance: &InstanceId) {
         self.change(instance, None);
     }
 
-    /// Tells who watches the instance that it has finished, and how, which spares them the reading.
+    /// Signals the watches of an instance that it has finished. They receive the end, so they need not read it.
     pub fn finished(&self, instance: &InstanceId, finished: Finished) {
         self.change(instance, Some(finished));
     }
@@ -109,19 +109,20 @@ impl Wakeups {
         }
     }
 
-    /// Signals the watches of some instances: another process may have changed these.
+    /// Signals the watches of all instances for which `concerns` returns true, since another process may have changed
+    /// them.
     pub fn changed_where(&self, concerns: impl Fn(&InstanceId) -> bool) {
         for (_, watched) in self.watched().iter().filter(|(instance, _)| concerns(instance)) {
             watched.send_modify(|change| change.next(None));
         }
     }
 
-    /// Whether anybody watches an instance.
+    /// Returns true if any instance is watched.
     pub fn is_watched(&self) -> bool {
         !self.watched().is_empty()
     }
 
-    /// Watches an instance. Changes from now on are seen, also those before the first wait.
+    /// Watches an instance. Changes from now on are received, also those before the first wait.
     pub fn watch(&self, instance: &InstanceId) -> InstanceWatch {
         let receiver = match self.watched().entry(instance.clone()) {
             Entry::Occupied(entry) => entry.get().subscribe(),
@@ -153,23 +154,23 @@ pub struct InstanceWatch {
 }
 
 impl InstanceWatch {
-    /// Waits for the next change; if it is the end of the instance, the provider may say which. Changes that come together
-    /// are one, and the last of them counts.
+    /// Waits for the next change. Returns the end of the instance if the provider has sent it. Changes between two
+    /// calls count as one, and the last of them is returned.
     ///
     /// # Cancel safety
-    /// A change that is not waited for is seen by the next call.
+    /// If the future is dropped, the next call receives the change.
     pub async fn changed(&mut self) -> Option<Arc<Finished>> {
         // The sender lives as long as this watch is registered, so there is no error to handle.
         let _ = self.receiver.changed().await;
         self.receiver.borrow().finished.clone()
     }
 
-    /// Notes the changes so far, see [`settled`](InstanceWatch::settled).
+    /// Marks the changes so far as noted; see [`settled`](InstanceWatch::settled).
     pub fn note(&self) {
         self.seen.store(self.receiver.borrow().count, Ordering::Release);
     }
 
-    /// Tells whether all changes so far were noted.
+    /// Returns a check that is true if all changes so far were noted.
     pub fn settled(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         let (receiver, seen) = (self.receiver.clone(), self.seen.clone());
         move || receiver.borrow().count == seen.load(Ordering::Acquire)
@@ -179,7 +180,7 @@ impl InstanceWatch {
 impl Drop for InstanceWatch {
     fn drop(&mut self) {
         let mut watched = self.signals.watched();
-        // Under the lock nobody can subscribe; this receiver still counts as one.
+        // Under the lock no watch can be added; this receiver still counts as one.
         if watched.get(&self.instance).is_some_and(|sender| sender.receiver_count() <= 1) {
             watched.remove(&self.instance);
         }

@@ -1,4 +1,4 @@
-//! Running one attempt of an activity.
+//! One attempt of an activity.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::policy::Limits;
 use crate::provider::{EventRow, Tenure};
 use crate::replay::{Failed, panicked};
 
-/// An attempt that is to be made.
+/// An attempt to be run.
 pub(super) struct Attempt {
     pub(super) tenure: Tenure,
-    /// Which run on this node it is.
+    /// The number of this run on the node.
     pub(super) run: u64,
     pub(super) scheduled: ActivityScheduled,
     pub(super) input: Payload,
@@ -34,24 +34,25 @@ pub(super) struct AttemptDone {
     pub(super) run: u64,
     pub(super) scheduled: ActivityScheduled,
     pub(super) end: AttemptEnd,
-    /// Blocking code cannot be dropped where it waits: closes once its thread is free. `None`: it is.
-    pub(super) lingers: Option<Lingers>,
+    /// Closes once the thread of the attempt is free: blocking code cannot be dropped while it waits. `None`: the
+    /// thread is free.
+    pub(super) busy_thread: Option<BusyThread>,
 }
 
 /// Closes when a thread is free.
-pub(super) type Lingers = oneshot::Receiver<std::convert::Infallible>;
+pub(super) type BusyThread = oneshot::Receiver<std::convert::Infallible>;
 
 pub(super) enum AttemptEnd {
     Completed(Payload),
-    /// With whether another attempt may help.
+    /// The error, and true if another attempt may succeed.
     Failed(Failed, bool),
     /// The input cannot be read by this code.
     Unreadable(String),
-    /// Nobody waits for it any more, and it was dropped.
+    /// Its outcome is no longer wanted, and it was dropped.
     Abandoned,
 }
 
-/// What an attempt needs from the runtime.
+/// The parts of the runtime that an attempt uses.
 pub(super) struct Surroundings {
     pub(super) states: Arc<States>,
     pub(super) clock: Arc<dyn Clock>,
@@ -69,7 +70,7 @@ impl Attempt {
         }
     }
 
-    /// Runs the activity. Dropping the future drops an async activity where it waits.
+    /// Runs the activity. Dropping the future drops the code of an async activity at its current await.
     pub(super) async fn run(self, code: ActivityCode, around: Arc<Surroundings>, cancel: CancelSignal) -> AttemptDone {
         let Self { tenure, run, scheduled, input, headers } = self;
         let ctx = ActivityContext::new(
@@ -80,10 +81,10 @@ impl Attempt {
             around.states.clone(),
         );
         let limit = scheduled.options.start_to_close;
-        let (code, lingers) = run_code(code, &around, ctx, input);
+        let (code, busy_thread) = run_code(code, &around, ctx, input);
         let limited = async {
             let Some(limit) = limit else { return code.await };
-            // Not within tokio's budget: code that uses it up at each poll would leave nothing of it.
+            // Outside of tokio's budget: code that uses up the budget in each poll would otherwise starve the timer.
             let timer = unconstrained(around.clock.sleep_until(around.clock.now() + limit));
             match select(code, timer).await {
                 Either::Left((end, _)) => end,
@@ -96,7 +97,7 @@ impl Attempt {
         let abandoned = async {
             unconstrained(cancel.cancelled()).await;
             if cancel.is_observed() {
-                // It knows, and ends by itself.
+                // The activity has observed the signal, and ends on its own.
                 std::future::pending::<()>().await;
             }
         };
@@ -106,15 +107,15 @@ impl Attempt {
                 Either::Right(_) => AttemptEnd::Abandoned,
             }
         };
-        // Code that is dropped where it waits runs its destructors: they may panic, too.
+        // The code may be dropped while it waits, and its destructors may panic.
         let end = AssertUnwindSafe(end).catch_unwind().await;
         let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
-        let lingers = lingers.and_then(|mut thread| thread.try_recv().is_err_and(is_empty).then_some(thread));
-        if lingers.is_some() {
-            // It may look, and end by itself.
+        let busy_thread = busy_thread.and_then(|mut thread| thread.try_recv().is_err_and(is_empty).then_some(thread));
+        if busy_thread.is_some() {
+            // The code may check the signal, and end on its own.
             cancel.cancel();
         }
-        AttemptDone { tenure, run, scheduled, end, lingers }
+        AttemptDone { tenure, run, scheduled, end, busy_thread }
     }
 }
 
@@ -122,24 +123,24 @@ fn is_empty(error: TryRecvError) -> bool {
     error == TryRecvError::Empty
 }
 
-/// Calls the code, wherever it is to run. A panic is an end like others.
+/// Calls the code: async code in the returned future, blocking code on a thread. A panic is returned as an error.
 fn run_code(
     code: ActivityCode,
     around: &Surroundings,
     ctx: ActivityContext,
     input: Payload,
-) -> (BoxFuture<'static, AttemptEnd>, Option<Lingers>) {
-    let mut lingers = None;
+) -> (BoxFuture<'static, AttemptEnd>, Option<BusyThread>) {
+    let mut busy_thread = None;
     let ended = match code {
         ActivityCode::Async(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
         ActivityCode::Blocking(run) => {
             let (done, finished) = oneshot::channel();
             let (busy, free) = oneshot::channel();
-            lingers = Some(free);
+            busy_thread = Some(free);
             around.blocking.run(move || {
                 let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input)));
                 drop(busy);
-                // Nobody listens when the attempt has timed out or was abandoned.
+                // The receiver is dropped if the attempt has timed out or was abandoned.
                 let _ = done.send(ended);
             });
             async move { finished.await.unwrap_or_else(|_| Err(Box::new("the thread was lost"))) }.boxed()
@@ -152,14 +153,14 @@ fn run_code(
             Err(panic) => AttemptEnd::Failed(panicked(&*panic), true),
         }
     };
-    (code.boxed(), lingers)
+    (code.boxed(), busy_thread)
 }
 
 impl AttemptEnd {
-    /// The same, unless what the activity gave is too long to be stored.
+    /// Replaces the end by a failure if the value is too long to be stored.
     fn within(self, limits: &Limits) -> Self {
         let checked = match &self {
-            Self::Completed(output) => limits.check("what the activity returned", output),
+            Self::Completed(output) => limits.check("the output of the activity", output),
             Self::Failed(failed, _) => limits.check("the error of the activity", &failed.error),
             Self::Unreadable(_) | Self::Abandoned => Ok(()),
         };
@@ -179,7 +180,7 @@ impl From<Ended> for AttemptEnd {
             }
             Ended::UnreadableInput(error) => Self::Unreadable(error.to_string()),
             Ended::UnstorableOutcome(error) => {
-                let reason = format!("what the activity returned: {error}");
+                let reason = format!("the output of the activity: {error}");
                 Self::Failed(Failure::Rejected { reason }.into(), false)
             }
         }

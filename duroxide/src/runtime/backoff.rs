@@ -1,4 +1,4 @@
-//! Pauses between attempts at something that fails.
+//! Pauses between attempts at an operation that fails.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_secs(5);
 
-    /// The pause before the next attempt.
+    /// Returns the pause before the next attempt.
     pub(crate) fn next(&mut self) -> Duration {
         let doubled = Self::FIRST.saturating_mul(1 << self.attempts.min(16)).min(Self::LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         shorten(doubled, 0.5)
     }
 
-    /// How many pauses there were.
+    /// Returns the number of pauses so far.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 }
 
-/// Shortens a pause at random by up to this share, so that what failed together does not come back together.
+/// Shortens a pause at random by up to this share, so that callers that failed together do not retry together.
 pub(crate) fn shorten(pause: Duration, share: f64) -> Duration {
     let random = f64::from(crate::random::bits() as u32) / f64::from(u32::MAX);
     pause.mul_f64(1.0 - share * random)
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_together_does_not_come_back_together() {
+    fn pauses_of_several_callers_differ() {
         let pauses: std::collections::BTreeSet<_> = (0..100).map(|_| shorten(Backoff::LONGEST, 0.5)).collect();
         assert!(pauses.len() > 90, "{pauses:?}");
     }

@@ -1,4 +1,4 @@
-//! A bounded pool of threads for activities that block: tokio's own pool belongs to user code.
+//! A bounded pool of threads for blocking activities. Tokio's own pool is left to user code.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads are started when there is work, up to a number, and end when they were idle for a while.
+/// Threads are started on demand, up to a limit, and end after they have been idle for a while.
 pub(super) struct BlockingPool(Arc<Pool>);
 
 struct Pool {

@@ -1,4 +1,4 @@
-//! Configuring and starting a runtime.
+//! Configures and starts a runtime.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -30,9 +30,9 @@ pub struct RuntimeBuilder {
     tags: Option<Vec<String>>,
     build: Option<String>,
     options: RuntimeOptions,
-    /// Default: that of the provider, or of the operating system.
+    /// Default: the clock of the provider, or of the operating system.
     clock: Option<Arc<dyn Clock>>,
-    /// Called before each poll of a node that makes its turns itself.
+    /// Called before each poll of a node that runs its turns itself.
     inline: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -61,13 +61,13 @@ impl Default for RuntimeBuilder {
 }
 
 impl RuntimeBuilder {
-    /// Keeps state in a SQLite file, which is created if it is not there.
+    /// Keeps state in a SQLite file, which is created if it does not exist.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(self, path: impl Into<std::path::PathBuf>) -> Self {
         self.sqlite_with(path, crate::sqlite::SqliteOptions::default())
     }
 
-    /// Keeps state in a SQLite file, opened with options of its own, such as another durability.
+    /// Keeps state in a SQLite file that is opened with these options, such as another durability.
     ///
     /// ```standalone_crate
     /// use duroxide::prelude::*;
@@ -88,7 +88,7 @@ impl RuntimeBuilder {
         self.open_provider(async move || crate::sqlite::SqliteProvider::open_with(path, options))
     }
 
-    /// Keeps state in memory: for tests and for trying things out. It is gone with the process.
+    /// Keeps state in memory, for tests and experiments. It is lost when the process ends.
     pub fn in_memory(self) -> Self {
         self.provider(MemoryProvider::new())
     }
@@ -98,8 +98,8 @@ impl RuntimeBuilder {
         self.shared_provider(Arc::new(provider))
     }
 
-    /// Keeps state in the provider that this function opens, at the start: its error is that of [`start`](Self::start). For the
-    /// extension trait of a provider, with a method such as `.sqlite(path)`.
+    /// Keeps state in the provider that this function opens. It is called by [`start`](Self::start), which returns its
+    /// error. Meant for the extension trait of a provider, with a method such as `.sqlite(path)`.
     ///
     /// ```standalone_crate
     /// use duroxide::prelude::*;
@@ -125,13 +125,13 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Keeps state in a provider that is used elsewhere, too.
+    /// Keeps state in a provider that is also used elsewhere.
     pub fn shared_provider(mut self, provider: Arc<dyn Provider>) -> Self {
         self.storage = Storage::Given(provider);
         self
     }
 
-    /// Runs what is in this registry. Default: everything that is annotated in the crates that are linked.
+    /// Runs the orchestrations and activities of this registry. Default: all that are annotated in the linked crates.
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = registry;
         self
@@ -148,27 +148,27 @@ impl RuntimeBuilder {
         self.registry
     }
 
-    /// Gives a value to activities that take `State<T>`. One value per type; the last one stays.
+    /// Sets the value for activities that take `State<T>`. There is one value per type; the last one counts.
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
         self.states.insert(value);
         self
     }
 
-    /// Refuses to start when nothing of this crate is linked: a dependency that no code names is left out by the linker,
-    /// and its orchestrations with it.
+    /// Refuses to start if nothing of this crate is linked: the linker leaves out a dependency that no code names, and
+    /// its orchestrations with it.
     pub fn expect_crate(mut self, name: &str) -> Self {
         self.expected.push(name.to_owned());
         self
     }
 
-    /// Runs activities with one of these tags, beside those without a tag. Default: all.
+    /// Runs activities with one of these tags, and those without a tag. Default: all activities.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags = Some(tags.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Names the code of this program, such as its commit. A suspended instance is tried again by a node of another build;
-    /// without this, another program file counts as another build.
+    /// Names the code of this program, for example by its commit. A suspended instance is retried by a node of another
+    /// build. Default: a value that differs for each program file.
     pub fn build_id(mut self, id: impl Into<String>) -> Self {
         self.build = Some(id.into());
         self
@@ -180,34 +180,34 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Takes the time from this clock. Default: that of the provider ([`Provider::clock`]), or else of the operating system.
+    /// Sets the clock. Default: the clock of the provider ([`Provider::clock`]), or else of the operating system.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
         self
     }
 
-    /// Makes turns and beats where the node itself runs, without threads of its own; tells before each poll of it.
+    /// Runs turns and the heartbeat in the task of the node, without threads. `polled` is called before each poll of
+    /// the node.
     #[cfg(feature = "testing")]
     pub(crate) fn inline(mut self, polled: impl Fn() + Send + Sync + 'static) -> Self {
         self.inline = Some(Box::new(polled));
         self
     }
 
-    /// Joins the provider and begins to execute. Must be called within a tokio runtime with its time driver, as
-    /// `#[tokio::main]` makes it; it runs the async activities.
+    /// Joins the provider and begins to execute. Must be called within a tokio runtime with a time driver, such as that
+    /// of `#[tokio::main]`; async activities run on it.
     ///
     /// # Errors
-    /// [`StartError`]: there is no tokio runtime, no storage was chosen, it cannot be opened, or the registry has problems,
-    /// all of which are listed.
+    /// [`StartError`]: there is no tokio runtime; no storage was chosen, or it cannot be opened; the registry has
+    /// problems, all of which are listed.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave a member that does nothing; it is gone with the process.
+    /// Dropping the future may leave a member without work; it ends with the process.
     pub async fn start(self) -> Result<Runtime, StartError> {
         self.start_node().await
     }
 
-    /// Boxed here: an async function is compiled where it is awaited, and what a node is made of would be compiled with every
-    /// program, each time that it changes.
+    /// Boxed, so that the node is compiled once: an async function is compiled in each crate that awaits it.
     fn start_node(self) -> BoxFuture<'static, Result<Runtime, StartError>> {
         Box::pin(async move {
             if tokio::runtime::Handle::try_current().is_err() {
@@ -258,11 +258,11 @@ impl RuntimeBuilder {
     }
 }
 
-/// Has the pool drive a node. The task ends with the node, and the node with the task, which is of the user's tokio runtime.
+/// Drives a node on the pool. The task, on the user's tokio runtime, ends with the node, and the node with the task.
 fn driven(node: Node, pool: Pool, stopped: SetOnDrop) -> Result<JoinHandle<()>, StartError> {
     let (ended, end) = oneshot::channel();
     let run = async move {
-        // Nobody asks any more where the task was aborted.
+        // The receiver is dropped if the task was aborted.
         let _ = ended.send(AssertUnwindSafe(node.run()).catch_unwind().await);
     };
     let started = pool.drive(run);

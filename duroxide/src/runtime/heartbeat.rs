@@ -1,9 +1,14 @@
-//! The heartbeat: renews the lease from a thread of its own, so that busy user code cannot starve it.
+//! The heartbeat: renews the lease.
 //!
-//! A renewal that fails is repeated after a shorter pause, so that all nodes have renewed before any of them is taken over
-//! when the storage was out of reach. A renewal that has no answer is abandoned after a third of the lease time. The lease
-//! holds for as long as the last successful renewal said ([`Renewal::Held`]). When that time has passed, the node steps back:
-//! another node may take over, and two nodes must not run the same activities for longer than it takes to notice.
+//! It waits on a thread of its own and polls the renewal there, so user code that computes on the workers of tokio does
+//! not delay it. A provider that has sockets or timers on the user's tokio runtime still depends on that runtime, and
+//! so does the time limit of a renewal: if all workers are blocked, a renewal may have no answer in time.
+//!
+//! A renewal that fails is repeated after a shorter pause. After an outage of the storage, all nodes then renew before
+//! a lease is taken over. A renewal without an answer is abandoned after a third of the lease time. The lease holds for
+//! the time that the last successful renewal returned ([`Renewal::Held`]). When that time has passed, the node drops
+//! its work and joins again: another node may take over, and two nodes must not run the same activities for longer than
+//! the detection takes.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,8 +27,8 @@ struct State {
     beat: Mutex<Beat>,
     changed: Condvar,
     /// Like `changed`, for a heartbeat that runs in a task.
-    told: Notify,
-    /// Ends a renewal that has no answer.
+    changed_inline: Notify,
+    /// Ends the wait for a renewal without an answer.
     ended: Notify,
     /// The time between renewals, and the limit of one.
     pause: Duration,
@@ -31,7 +36,7 @@ struct State {
 
 struct Beat {
     lease: Lease,
-    /// When the lease expires. `None`: it was not renewed yet.
+    /// When the lease expires. `None`: it has not been renewed yet.
     expires: Option<Instant>,
     /// True if the next renewal is due at once.
     now: bool,
@@ -43,9 +48,9 @@ struct Beat {
 #[derive(Clone, Copy, PartialEq)]
 enum Life {
     Running,
-    /// The node leaves on its own.
+    /// The node leaves by its own request.
     Stopped,
-    /// The node was dropped: only the heartbeat is left to release its items.
+    /// The node was dropped: the heartbeat releases its items.
     Dropped,
 }
 
@@ -69,11 +74,11 @@ impl Heartbeat {
                 continues = handle.block_on(beat(&beating, lease, life, &*provider, &notes));
             }
             drop(provider);
-            // The receiver is gone if the runtime was dropped.
+            // The receiver no longer exists if the runtime was dropped.
             let _ = stopped.send(());
         });
         if let Err(error) = spawned {
-            tracing::error!(%error, "the heartbeat thread cannot be started; other nodes may take over the work of this one");
+            tracing::error!(%error, "the heartbeat thread cannot be started; other nodes may take over this node's work");
         }
         (Self(state), until_stopped)
     }
@@ -100,19 +105,19 @@ impl Heartbeat {
         (Self(state), until_stopped)
     }
 
-    /// Renews another lease from now on.
+    /// Switches to another lease, and renews it at once.
     pub(super) fn renew_as(&self, lease: Lease) {
         {
             let mut beat = self.0.lock();
             (beat.lease, beat.expires, beat.now, beat.failed) = (lease, None, true, false);
         }
-        self.0.tell();
+        self.0.notify();
     }
 
-    /// Asks at once whether the lease holds.
+    /// Renews the lease at once, which shows whether it still holds.
     pub(super) fn beat_now(&self) {
         self.0.lock().now = true;
-        self.0.tell();
+        self.0.notify();
     }
 
     pub(super) fn stop(&self) {
@@ -125,7 +130,7 @@ impl Heartbeat {
             beat.life = life;
         }
         drop(beat);
-        self.0.tell();
+        self.0.notify();
         self.0.ended.notify_one();
     }
 }
@@ -159,7 +164,8 @@ async fn beat(
             }
         }
         Life::Stopped => {}
-        // The provider may live on, for example in a client: then no other node would see that this one is gone.
+        // The provider may outlive the node, for example in a client: then no other node would detect that this one is
+        // gone.
         Life::Dropped => leave(&lease, provider).await,
     }
     life == Life::Running
@@ -167,21 +173,21 @@ async fn beat(
 
 async fn leave(lease: &Lease, provider: &dyn Provider) {
     if let Err(error) = provider.leave(lease).await {
-        tracing::warn!(%error, "leaving failed; other nodes take over once this one is seen to be gone");
+        tracing::warn!(%error, "leaving failed; other nodes take over once they detect that this node is gone");
     }
 }
 
 impl State {
     fn new(lease: Lease, lease_time: Duration) -> Arc<Self> {
-        // The first renewal tells for how long the lease holds.
+        // The first renewal returns the time for which the lease holds.
         let beat = Mutex::new(Beat { lease, expires: None, now: true, failed: false, life: Life::Running });
-        let (changed, told, ended) = (Condvar::new(), Notify::new(), Notify::new());
-        Arc::new(Self { beat, changed, told, ended, pause: lease_time / 3 })
+        let (changed, changed_inline, ended) = (Condvar::new(), Notify::new(), Notify::new());
+        Arc::new(Self { beat, changed, changed_inline, ended, pause: lease_time / 3 })
     }
 
-    fn tell(&self) {
+    fn notify(&self) {
         self.changed.notify_all();
-        self.told.notify_one();
+        self.changed_inline.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Beat> {
@@ -198,7 +204,8 @@ impl State {
         if let Ok(Renewal::Held { valid_for }) = &renewed
             && beat.lease == *lease
         {
-            // From before the request: the storage counts from later on. `None` is farther away than an instant can be.
+            // Counted from before the request, since the storage begins to count later. `None`: the end is later than
+            // an `Instant` can be.
             beat.expires = begun.checked_add(*valid_for);
         }
         renewed
@@ -225,7 +232,7 @@ impl State {
             if beat.now { Duration::ZERO } else { beat.pause(self.pause) }
         };
         // An error means that the pause is over.
-        let _ = timeout(pause, self.told.notified()).await;
+        let _ = timeout(pause, self.changed_inline.notified()).await;
         self.lock().begin()
     }
 }

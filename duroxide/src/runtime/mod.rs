@@ -1,9 +1,9 @@
-//! The runtime: a node that executes what is registered, on a provider.
+//! The runtime: a node that runs the registered code on a provider.
 //!
-//! [`Runtime::builder`] configures it and `start` joins it to the provider. From then on the [`node`] decides everything:
-//! which instances are live here, which turns and activities run, what is committed. A small [`pool`] of threads drives it
-//! and makes its turns. Activities run on the user's tokio runtime, except for the first step of some, and blocking ones on
-//! a pool of their own.
+//! [`Runtime::builder`] configures it, and `start` joins it to the provider. From then on the [`node`] makes all
+//! decisions: the instances that are live here, the turns and activities that run, and the commits. A small [`pool`] of
+//! threads drives the node and runs its turns. Activities run on the user's tokio runtime, except for the first step of
+//! some; blocking activities run on a pool of their own.
 
 mod activities;
 mod backoff;
@@ -41,8 +41,8 @@ use pool::Pool;
 
 /// A running node: it executes orchestrations and activities until it is shut down.
 ///
-/// Dropped without [`shutdown`](Runtime::shutdown), it stops at once: nothing is lost, but activities that were running are
-/// run again, here or elsewhere.
+/// If it is dropped without [`shutdown`](Runtime::shutdown), it stops at once: nothing is lost, but running activities
+/// are run again, here or on another node.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -65,7 +65,7 @@ pub struct Runtime {
     notes: mpsc::UnboundedSender<Note>,
     pool: Pool,
     task: JoinHandle<()>,
-    /// Whether the node ends by itself.
+    /// True if a shutdown was requested: then dropping the runtime does not stop the node.
     ending: bool,
     heartbeat: Arc<Heartbeat>,
     heartbeat_stopped: oneshot::Receiver<()>,
@@ -78,16 +78,17 @@ impl Runtime {
         RuntimeBuilder::default()
     }
 
-    /// A client that works on this runtime's provider. What it starts is handed over without a detour.
+    /// Returns a client of this runtime's provider. Its starts and messages are forwarded to the node in memory.
     ///
-    /// Once the runtime has stopped, the client still reads, but refuses to start, raise or cancel anything, and a wait for an
-    /// instance that has not finished ends: all with [`ErrorCode::RuntimeStopped`](crate::ErrorCode::RuntimeStopped). Use
-    /// [`Client::new`] for requests that another process carries out.
+    /// Once the runtime has stopped, the client still reads. Starting, raising and cancelling are refused, and a wait
+    /// for an instance that has not finished ends, all with
+    /// [`ErrorCode::RuntimeStopped`](crate::ErrorCode::RuntimeStopped). Use [`Client::new`] for requests that another
+    /// process carries out.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// Whether the node has ended. One that was neither shut down nor dropped has panicked.
+    /// Returns true if the node has ended. A node that was neither shut down nor dropped has panicked.
     #[cfg(feature = "testing")]
     pub(crate) fn has_ended(&self) -> bool {
         self.task.is_finished()
@@ -98,14 +99,14 @@ impl Runtime {
         self.client.epoch()
     }
 
-    /// Takes on no new work, lets running activities finish until the drain deadline of the options, stores their outcomes,
-    /// and leaves. What is unfinished then is free for other nodes, or for the next start.
+    /// Stops accepting new work, lets running activities finish until the drain deadline of the options, stores their
+    /// outcomes, and leaves. Unfinished work is then free for other nodes, or for the next start.
     ///
     /// # Errors
-    /// When the node had died before, of a bug in this library, in a provider or in a clock.
+    /// The node had died before, because of a bug in this library, in a provider or in a clock.
     ///
     /// # Cancel safety
-    /// Dropping the future lets the shutdown go on by itself as long as the tokio runtime lives.
+    /// If the future is dropped, the shutdown continues as long as the tokio runtime lives.
     pub async fn shutdown(self) -> crate::error::Result<()> {
         self.shut_down().await
     }
@@ -116,11 +117,11 @@ impl Runtime {
             let (done, finished) = oneshot::channel();
             self.ending = true;
             if self.notes.send(Note::Shutdown(done)).is_ok() {
-                // An error means that the node is gone already, which is what was asked for.
+                // An error means that the node has ended already.
                 let _ = finished.await;
             }
             let ended = (&mut self.task).await;
-            // Also when the node has ended in another way; and then nothing holds the storage any more.
+            // The heartbeat must stop however the node has ended; then nothing keeps the storage open.
             self.heartbeat.stop();
             let _ = (&mut self.heartbeat_stopped).await;
             ended.map_err(|error| crate::error::Error::from(error).context("the node died before it was shut down"))
@@ -131,7 +132,7 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         if !self.ending {
-            // At once: the task of the node is dropped later.
+            // At once, since the task of the node is dropped later.
             self.stopped.set();
             self.pool.stop();
             self.task.abort();

@@ -1,10 +1,10 @@
-//! What can be set about a runtime.
+//! The options of a runtime.
 
 use std::time::Duration;
 
 use crate::policy::Limits;
 
-/// What can be set about a runtime. All have defaults that suit a program of its own on one machine.
+/// The options of a runtime. The defaults suit a program that has one machine for itself.
 ///
 /// ```
 /// use duroxide::{Limits, RuntimeOptions};
@@ -14,25 +14,26 @@ use crate::policy::Limits;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RuntimeOptions {
-    /// How many async activities run at once, or have ended with an outcome that is not on its way to the storage: after a
-    /// crash no more are run again. Default: 256.
+    /// The number of async activities that run at once, or have ended with an outcome that is not on its way to the
+    /// storage: after a crash, no more than these are run again. Default: 256.
     pub max_activities: usize,
-    /// How many blocking activities run at once, each on a thread. Default: 16.
+    /// The number of blocking activities that run at once, each on a thread. Default: 16.
     pub max_blocking_activities: usize,
-    /// How many instances that wait are kept in memory; the others are replayed when something comes in. Default: 4096.
+    /// The number of waiting instances that are kept in memory; the others are replayed when a message arrives.
+    /// Default: 4096.
     pub max_idle_instances: usize,
-    /// How many orchestrations are polled at once, each on a thread. Two more threads drive the node, and take the first
-    /// step of activities. Default: the number of processors, at most 4.
+    /// The number of orchestrations that are polled at once, each on a thread. Two more threads drive the node and take
+    /// the first step of activities. Default: the number of processors, at most 4.
     pub turn_threads: usize,
-    /// How long a turn may take before it is reported, and its thread replaced. A start waits no longer for the first turn
-    /// of its instance. Default: 1 s.
+    /// The time after which a turn is reported and its thread replaced. A start waits no longer for the first turn of
+    /// its instance. Default: 1 s.
     pub turn_warning: Duration,
-    /// How long a node may be silent before others take over what it owns, where its death cannot be seen otherwise.
-    /// Default: 15 s.
+    /// The time after which other nodes take over the items of a node that does not renew its lease, unless the storage
+    /// detects its death in another way. Default: 15 s.
     pub lease_time: Duration,
-    /// How long a shutdown waits for running activities. Default: 10 s.
+    /// The time for which a shutdown waits for running activities. Default: 10 s.
     pub drain: Duration,
-    /// Sizes beyond which values are refused.
+    /// The sizes beyond which values are refused.
     pub limits: Limits,
 }
 
@@ -53,7 +54,7 @@ impl Default for RuntimeOptions {
 }
 
 impl RuntimeOptions {
-    /// The defaults.
+    /// Returns the defaults.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

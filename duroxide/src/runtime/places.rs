@@ -1,12 +1,12 @@
-//! Places for activities: how many this node runs at once.
+//! Places for activities: the limits of the activities that run on this node at once.
 //!
-//! An activity keeps its place until its outcome is on its way to the storage. What is taken on after that is claimed, and
-//! stored, behind the outcome: so no more activities than there are places have to be run again when the process dies.
+//! An activity keeps its place until its outcome is on its way to the storage. A later activity is claimed, and stored,
+//! after that outcome. If the process dies, the activities to be run again are therefore no more than the places.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Async and blocking ones have places of their own.
+/// Async (0) or blocking (1); each kind has its own limit.
 pub(super) type Kind = usize;
 
 /// The places that are taken, of each kind.
@@ -16,11 +16,11 @@ pub(super) struct Places(Arc<Taken>);
 #[derive(Default)]
 struct Taken {
     taken: [AtomicUsize; 2],
-    /// Whether one has become free since that was last asked.
-    freed: AtomicBool,
+    /// True if a place has become free since the last check.
+    released: AtomicBool,
 }
 
-/// The place of an activity that has ended and whose outcome is not on its way yet. Free once it is dropped.
+/// The place of an activity that has ended and whose outcome is not on its way yet. Freed on drop.
 #[derive(Debug)]
 pub(super) struct Place {
     kind: Kind,
@@ -38,17 +38,17 @@ impl Places {
 
     pub(super) fn free(&self, kind: Kind) {
         self.0.taken[kind].fetch_sub(1, Ordering::Relaxed);
-        self.0.freed.store(true, Ordering::Relaxed);
+        self.0.released.store(true, Ordering::Relaxed);
     }
 
-    /// A place that is taken, to be free once this is dropped.
-    pub(super) fn keep(&self, kind: Kind) -> Place {
+    /// Returns a guard that frees a taken place on drop.
+    pub(super) fn guard(&self, kind: Kind) -> Place {
         Place { kind, places: self.clone() }
     }
 
-    /// Whether a place has become free since the last call.
+    /// Returns true if a place has become free since the last call.
     pub(super) fn have_become_free(&self) -> bool {
-        self.0.freed.swap(false, Ordering::Relaxed)
+        self.0.released.swap(false, Ordering::Relaxed)
     }
 }
 

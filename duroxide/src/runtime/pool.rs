@@ -1,4 +1,4 @@
-//! The threads of a runtime. They drive the node, make turns, among which count parts of a replay, and take the first step of
+//! The threads of a runtime. They drive the node, run turns and parts of replays, and take the first step of
 //! activities.
 //!
 //! ```text
@@ -6,12 +6,12 @@
 //!                           └───────────────── on one thread ─────────────┘
 //! ```
 //!
-//! From one commit of an instance to the next there is little to do, and waking another thread for a part of it takes
-//! longer than the part. So whatever the node gives out is taken by the thread that has driven the node, unless another
-//! comes first; others are woken only for what is left then.
+//! The work between two commits of an instance is short, and waking another thread for a part of it takes longer than
+//! the part. The thread that has driven the node therefore takes the work that the node has submitted, unless another
+//! thread takes it first. Other threads are woken only for the rest.
 //!
-//! No kind of work waits for user code of another kind to return. One thread at most drives the node, one takes a first
-//! step, and a given number make turns: there is a thread for each of them.
+//! No kind of work waits for user code of another kind to return. At most one thread drives the node, one takes a first
+//! step, and a given number run turns: there is a thread for each of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
@@ -29,30 +29,31 @@ use super::turn::{ReplayJob, TurnDone, TurnJob};
 use crate::id::InstanceId;
 use crate::replay::Core;
 
-/// See the module. All clones are one pool.
+/// The threads. All clones are one pool.
 #[derive(Clone)]
 pub(super) struct Pool(Arc<Shared>);
 
-/// An attempt at an activity, on its way.
+/// A running attempt of an activity.
 pub(super) type Running = BoxFuture<'static, AttemptDone>;
 
-/// What was done for the node.
+/// Finished work of the pool.
 pub(super) enum Done {
-    /// A turn was made.
+    /// A turn has ended.
     Turn(Box<TurnDone>),
     /// An activity has ended with its first step.
     Attempt(Box<AttemptDone>),
-    /// An activity waits for something, and goes on elsewhere.
+    /// An activity waits after its first step, and continues on the tokio runtime.
     Started(Running),
 }
 
 struct Shared {
-    /// A std mutex: held for a few instructions, never while anything runs.
+    /// A std mutex: held for a few instructions, never while user code runs.
     state: Mutex<State>,
-    /// How many turns are made at the same time. None: each is made where it is handed over, and there are no threads.
+    /// The number of turns that run at the same time. Zero: each turn runs on the thread that submits it, and there are
+    /// no threads.
     turns: usize,
     handle: tokio::runtime::Handle,
-    /// Nobody drives the node any more.
+    /// Notified when a thread has stopped driving the node.
     left: Condvar,
 }
 
@@ -61,10 +62,10 @@ struct State {
     /// The node. `None` while a thread drives it.
     node: Option<BoxFuture<'static, ()>>,
     driver: Option<ThreadId>,
-    /// Whether something has happened for the node that it has not looked at.
+    /// True if the node was woken since its last poll.
     awake: bool,
     jobs: VecDeque<Job>,
-    making: HashMap<u64, Making>,
+    running: HashMap<u64, RunningTurn>,
     last_turn: u64,
     first_step: Option<Running>,
     stepping: bool,
@@ -73,7 +74,7 @@ struct State {
     stopped: bool,
 }
 
-/// What runs code of an orchestration.
+/// Work that runs the code of an orchestration.
 enum Job {
     Turn(TurnJob),
     Replay(ReplayJob),
@@ -87,7 +88,7 @@ impl Job {
         }
     }
 
-    /// Does it. What there is to tell the node, unless somebody else waits for it.
+    /// Runs the job. Returns the result for the node; a replay sends its result itself.
     fn run(self, core: &OnceLock<Arc<Core>>) -> Option<Done> {
         match self {
             Self::Turn(job) => Some(Done::Turn(Box::new(job.run(core)))),
@@ -99,15 +100,15 @@ impl Job {
     }
 }
 
-/// A turn, or a part of a replay, that is being made.
-struct Making {
+/// A turn, or a part of a replay, that runs.
+struct RunningTurn {
     instance: InstanceId,
     name: String,
     since: Instant,
     core: Arc<OnceLock<Arc<Core>>>,
-    /// Whether it was reported as one that does not return.
+    /// True if it was reported as a turn that does not return.
     reported: bool,
-    /// Whether its thread is replaced, and ends when it does.
+    /// True if its thread was replaced: the thread ends with the turn.
     replaced: bool,
 }
 
@@ -129,7 +130,7 @@ enum Work {
 }
 
 impl Pool {
-    /// One that makes so many turns at the same time. Without any, they are made where they are handed over.
+    /// Makes a pool that runs this number of turns at the same time. Zero: turns run on the thread that submits them.
     pub(super) fn new(turns: usize) -> Self {
         let handle = tokio::runtime::Handle::current();
         Self(Arc::new(Shared { state: Mutex::default(), turns, handle, left: Condvar::new() }))
@@ -138,7 +139,7 @@ impl Pool {
     /// Drives a node until it ends or the pool is stopped.
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// A thread cannot be started.
     pub(super) fn drive(&self, node: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
         let mut state = self.0.lock();
         (state.node, state.awake) = (Some(node.boxed()), true);
@@ -155,8 +156,8 @@ impl Pool {
         std::thread::Builder::new().name("duroxide-node".to_owned()).spawn(move || shared.work()).map(drop)
     }
 
-    /// Drops the node, and ends the threads as soon as they have no user code to return to. Afterwards nobody drives the
-    /// node, which may need what goes away next: tokio's timers.
+    /// Drops the node, and ends each thread once no user code runs on it. When this returns, no thread drives the node,
+    /// so the tokio runtime, whose timers the node uses, may be dropped.
     pub(super) fn stop(&self) {
         let mut state = self.0.lock();
         state.stopped = true;
@@ -167,13 +168,13 @@ impl Pool {
         }
         let rest = (state.node.take(), state.first_step.take(), std::mem::take(&mut state.jobs), state.take_done());
         drop(state);
-        // Without the lock, since what is dropped may wake the node, and where destructors of user code find tokio.
+        // Without the lock, since a drop may wake the node; and within tokio, for destructors of user code.
         let _entered = self.0.handle.enter();
         drop(rest);
     }
 
-    /// Hands over turns.
-    pub(super) fn make(&self, jobs: &mut Vec<TurnJob>) {
+    /// Submits turns.
+    pub(super) fn submit(&self, jobs: &mut Vec<TurnJob>) {
         if self.0.turns == 0 {
             jobs.drain(..).for_each(|job| self.run_here(Job::Turn(job)));
         } else if !jobs.is_empty() {
@@ -181,7 +182,7 @@ impl Pool {
         }
     }
 
-    /// Hands over a part of a replay.
+    /// Submits a part of a replay.
     pub(super) fn replay(&self, job: ReplayJob) {
         if self.0.turns == 0 {
             self.run_here(Job::Replay(job));
@@ -191,13 +192,13 @@ impl Pool {
     }
 
     fn run_here(&self, job: Job) {
-        // Outside of tokio's budget for the task: a budget that ran out would look like a wait.
+        // Outside of tokio's budget for the task: an exhausted budget would look like a wait.
         let done = tokio::task::unconstrained(async { job.run(&OnceLock::new()) }).now_or_never();
         self.0.lock().done.extend(done.flatten());
     }
 
-    /// Has the first step of an activity taken here, where none is under way: many ends with it. Gives it back otherwise:
-    /// an activity that blocks its thread is to hold up no other.
+    /// Takes the first step of an activity on a thread of the pool, since many activities end with it. Returns the
+    /// attempt if another first step is pending: an activity that blocks its thread must not delay others.
     pub(super) fn first_step(&self, attempt: Running) -> Result<(), Running> {
         let mut state = self.0.lock();
         if self.0.turns == 0 || state.stepping || state.first_step.is_some() {
@@ -207,28 +208,28 @@ impl Pool {
         Ok(())
     }
 
-    /// What was done since the last call.
+    /// Returns the work that has finished since the last call.
     pub(super) fn take_done(&self) -> Vec<Done> {
         self.0.lock().take_done()
     }
 
-    /// The node has more to do before it looks again: another thread begins with what was handed over. Whether it is to go
-    /// on: not where the pool was stopped.
+    /// Wakes an idle thread for the submitted work, while the node continues on this one. Returns false if the pool was
+    /// stopped.
     pub(super) fn share(&self) -> bool {
         let mut state = self.0.lock();
-        let (helper, goes_on) = (state.helper(self.0.turns), !state.stopped);
+        let (helper, continues) = (state.helper(self.0.turns), !state.stopped);
         drop(state);
         unpark(helper);
-        goes_on
+        continues
     }
 
-    /// Turns that have been running for longer than the limit and were not reported; their threads are replaced. And how
-    /// soon the next of those that run will have.
+    /// Returns the turns that have been running for longer than the limit and were not reported, and the time until the
+    /// next running turn reaches it. Replaces the threads of the stuck turns.
     pub(super) fn stuck(&self, limit: Duration) -> (Vec<StuckTurn>, Option<Duration>) {
         let mut state = self.0.lock();
         let mut stuck = Vec::new();
         let (mut next, mut failed) = (None, None);
-        for turn in state.making.values_mut().filter(|turn| !turn.replaced) {
+        for turn in state.running.values_mut().filter(|turn| !turn.replaced) {
             let since = turn.since.elapsed();
             if since < limit {
                 next = next.into_iter().chain([limit - since]).min();
@@ -256,17 +257,17 @@ impl Pool {
 }
 
 impl State {
-    /// Takes what is to be done next. Turns come first: the node has more to commit at once then.
+    /// Returns the next work. Turns come first, so that the node has more to commit at once.
     fn take(&mut self, turns: usize) -> Option<Work> {
-        if self.may_make_turn(turns)
+        if self.may_run_turn(turns)
             && let Some(job) = self.jobs.pop_front()
         {
             self.last_turn += 1;
             let core = Arc::new(OnceLock::new());
             let (instance, name) = job.about();
             let (instance, name, since) = (instance.clone(), name.to_owned(), Instant::now());
-            let making = Making { instance, name, since, core: core.clone(), reported: false, replaced: false };
-            self.making.insert(self.last_turn, making);
+            let turn = RunningTurn { instance, name, since, core: core.clone(), reported: false, replaced: false };
+            self.running.insert(self.last_turn, turn);
             return Some(Work::Turn(self.last_turn, job, core));
         }
         if let Some(attempt) = self.first_step.take() {
@@ -279,13 +280,13 @@ impl State {
         node.map(Work::Node)
     }
 
-    fn may_make_turn(&self, turns: usize) -> bool {
-        !self.jobs.is_empty() && self.making.values().filter(|turn| !turn.replaced).count() < turns
+    fn may_run_turn(&self, turns: usize) -> bool {
+        !self.jobs.is_empty() && self.running.values().filter(|turn| !turn.replaced).count() < turns
     }
 
-    /// A thread that is idle, if there is something for it to do.
+    /// Returns an idle thread, if there is work for it.
     fn helper(&mut self, turns: usize) -> Option<Thread> {
-        let work = self.may_make_turn(turns) || self.first_step.is_some() || (self.awake && self.node.is_some());
+        let work = self.may_run_turn(turns) || self.first_step.is_some() || (self.awake && self.node.is_some());
         if work { self.idle.pop() } else { None }
     }
 
@@ -293,8 +294,8 @@ impl State {
         std::mem::take(&mut self.done)
     }
 
-    /// Keeps what was done for the node, unless there is none any more: then it is given back.
-    fn keep(&mut self, done: Done) -> Option<Done> {
+    /// Stores finished work for the node. Returns it if the pool was stopped.
+    fn push_done(&mut self, done: Done) -> Option<Done> {
         if self.stopped {
             return Some(done);
         }
@@ -310,8 +311,8 @@ impl Shared {
     }
 
     fn work(self: Arc<Self>) {
-        // Within the user's tokio runtime, misuse such as `tokio::spawn` is reported by us instead of a panic by tokio, and
-        // activities find what they need.
+        // Within the user's tokio runtime, misuse such as `tokio::spawn` is reported by us instead of a panic of tokio,
+        // and activities have the runtime that they need.
         let _entered = self.handle.enter();
         let waker = Waker::from(self.clone());
         let mut state = self.lock();
@@ -323,22 +324,22 @@ impl Shared {
             let helper = state.helper(self.turns);
             drop(state);
             unpark(helper);
-            let goes_on = match work {
-                Work::Turn(number, job, core) => self.make_turn(number, job, &core),
+            let continues = match work {
+                Work::Turn(number, job, core) => self.run_turn(number, job, &core),
                 Work::FirstStep(attempt) => self.take_first_step(attempt),
                 Work::Node(node) => self.drive_node(node, &waker),
             };
-            if !goes_on {
+            if !continues {
                 return;
             }
             state = self.lock();
         }
     }
 
-    /// Waits until there is something to do.
+    /// Waits until there is work.
     fn rest<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
         let this = std::thread::current();
-        // The one that was busy last is woken first: what it needs is still at hand.
+        // The thread that was busy last is woken first: its caches are warm.
         state.idle.push(this.clone());
         loop {
             drop(state);
@@ -350,35 +351,36 @@ impl Shared {
         }
     }
 
-    /// Whether the thread goes on.
-    fn make_turn(&self, number: u64, job: Job, core: &OnceLock<Arc<Core>>) -> bool {
+    /// Runs a turn. Returns true if the thread continues.
+    fn run_turn(&self, number: u64, job: Job, core: &OnceLock<Arc<Core>>) -> bool {
         let done = job.run(core);
         let mut state = self.lock();
-        let replaced = state.making.remove(&number).is_some_and(|turn| turn.replaced);
-        let of_no_use = done.and_then(|done| state.keep(done));
+        let replaced = state.running.remove(&number).is_some_and(|turn| turn.replaced);
+        let unused = done.and_then(|done| state.push_done(done));
         let helper = if replaced { state.helper(self.turns) } else { None };
         drop(state);
         unpark(helper);
-        drop(of_no_use);
+        drop(unused);
         !replaced
     }
 
     fn take_first_step(&self, mut attempt: Running) -> bool {
-        // What it waits for wakes it where it goes on: there it is polled again.
+        // The waker does nothing: an attempt that waits is polled again on the tokio runtime.
         let step = poll_fn(|_| Poll::Ready(attempt.as_mut().poll(&mut Context::from_waker(Waker::noop()))));
-        // Under the same rules as there: with tokio's budget, and without blocking for another future.
+        // Under the rules of a tokio task: with tokio's budget, and without a nested `block_on`.
         let done = match self.handle.block_on(step) {
             Poll::Ready(done) => Done::Attempt(Box::new(done)),
             Poll::Pending => Done::Started(attempt),
         };
-        // Where tokio ends, it fails what an activity waits for: that is no outcome of the activity.
+        // A tokio runtime that shuts down fails the operations of an activity. Such a failure is no outcome of the
+        // activity.
         let failed = matches!(&done, Done::Attempt(done) if matches!(done.end, AttemptEnd::Failed(..)));
-        let of_no_use = failed && matches!(self.handle.spawn(async {}).now_or_never(), Some(Err(_)));
+        let is_shutdown = failed && matches!(self.handle.spawn(async {}).now_or_never(), Some(Err(_)));
         let mut state = self.lock();
         state.stepping = false;
-        let of_no_use = if of_no_use { Some(done) } else { state.keep(done) };
+        let unused = if is_shutdown { Some(done) } else { state.push_done(done) };
         drop(state);
-        drop(of_no_use);
+        drop(unused);
         true
     }
 
@@ -397,13 +399,13 @@ impl Shared {
     }
 }
 
-/// Nobody drives the node once this is dropped: also where a destructor of user code panics.
+/// Marks the node as not driven on drop, also if a destructor of user code panics.
 struct Driving<'a>(&'a Shared);
 
 impl Drop for Driving<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        // Where the node was put back, another may drive it already.
+        // If the node was put back, another thread may drive it already.
         let this = std::thread::current().id();
         state.driver.take_if(|driver| *driver == this);
         drop(state);
@@ -411,7 +413,7 @@ impl Drop for Driving<'_> {
     }
 }
 
-/// Something has happened for the node.
+/// Wakes the node.
 impl Wake for Shared {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -419,7 +421,7 @@ impl Wake for Shared {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let mut state = self.lock();
-        // Whoever drives the node, or is about to look for work, sees it.
+        // A thread that drives the node, or is about to take work, sees the flag.
         let slept = !std::mem::replace(&mut state.awake, true) && state.node.is_some();
         let helper = if slept { state.idle.pop() } else { None };
         drop(state);

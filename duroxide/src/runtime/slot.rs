@@ -1,4 +1,4 @@
-//! An instance that is live on this node: its copy in memory, and what waits for its next turn.
+//! An instance that is live on this node: its copy in memory, and the deliveries for its next turn.
 
 use std::collections::BTreeMap;
 
@@ -15,22 +15,23 @@ use crate::replay::Execution;
 
 /// An instance that is live here.
 pub(super) struct Slot {
-    /// Tells this life of the instance from others, so that answers to an earlier one are recognised.
+    /// Distinguishes this live copy from earlier ones of the instance, so that late answers to those are recognised.
     pub(super) generation: u64,
     pub(super) execution: ExecutionId,
     pub(super) name: String,
-    /// The version that it is pinned to. `None`: not yet.
+    /// The version that the instance is pinned to. `None`: not yet.
     pub(super) version: Option<Version>,
     /// The last event that is committed.
     pub(super) committed: EventId,
     pub(super) state: SlotState,
-    /// True if the stored instance was seen to be another one, or advanced by another node, while a turn was in flight.
+    /// True if an answer has shown, while a turn was in flight, that the stored instance is another one or was advanced
+    /// by another node.
     pub(super) is_stale: bool,
     /// The claim by which the node owns it.
     pub(super) claim: u64,
     /// Deliveries for the next turn.
     inbox: Vec<Delivery>,
-    /// The number of the last message: the slot has received every message up to there.
+    /// The number of the last message: the slot has received every message up to it.
     heard: u64,
     /// Messages with higher numbers than the next one, which wait until the gap before them is filled.
     ahead: BTreeMap<u64, MessageRow>,
@@ -38,35 +39,35 @@ pub(super) struct Slot {
     timers: BTreeMap<(Timestamp, MessageId), MessageRow>,
     /// The instance that its first turn will create. `None`: it is stored.
     pub(super) birth: Option<Birth>,
-    /// Those who want to know for how long it is live.
+    /// Clients that wait until the instance is no longer live.
     followers: Vec<Follower>,
     /// When it was last used, in ticks of the node.
     pub(super) used: u64,
 }
 
 pub(super) enum SlotState {
-    /// It waits; its live copy is there.
+    /// The instance waits, with its live copy.
     Idle(Box<Execution>),
-    /// It has no live copy: the first turn makes one.
+    /// There is no live copy yet: the first turn makes it.
     Cold,
-    /// Its history is being read.
+    /// The history is being read.
     Loading,
     /// A turn runs, or its commit is on the way.
     Busy,
 }
 
-/// Something that the next turn delivers.
+/// An input for the next turn.
 #[derive(Debug)]
 pub(super) enum Delivery {
     /// A stored message.
     Message(MessageRow),
-    /// The outcome of an activity that ran here, which is stored nowhere yet.
+    /// The outcome of an activity that ran here. It is not stored yet.
     Outcome(LocalOutcome),
 }
 
 impl Delivery {
-    /// What was delivered is on its way to the storage.
-    pub(super) fn give_up_place(&mut self) {
+    /// Frees the place of an outcome, which is on its way to the storage.
+    pub(super) fn release_place(&mut self) {
         if let Self::Outcome(outcome) = self {
             outcome.place = None;
         }
@@ -85,7 +86,8 @@ pub(super) struct LocalOutcome {
     pub(super) claim: u64,
     pub(super) input: Input,
     pub(super) payload: Payload,
-    /// Its place, until it is on its way to the storage. `None`: its thread is still busy, or it is on its way.
+    /// Its place, until the outcome is on its way to the storage. `None`: it is on its way, or the thread of the
+    /// activity is still busy.
     pub(super) place: Option<Place>,
 }
 
@@ -96,7 +98,7 @@ impl LocalOutcome {
 }
 
 impl Slot {
-    /// Makes the slot of an instance that the provider handed out.
+    /// Makes the slot of an instance that the provider has returned.
     pub(super) fn acquired(generation: u64, acquired: AcquiredInstance, now: Timestamp) -> Self {
         let mut slot = Self::new(generation, acquired.execution, acquired.name, acquired.version);
         slot.committed = acquired.last_event;
@@ -110,8 +112,8 @@ impl Slot {
         slot
     }
 
-    /// Returns true if this is not the live copy of the stored instance: the id belongs to another one, or another node has
-    /// advanced it. While a turn is in flight, its own commit may have advanced it.
+    /// Returns true if this is not the live copy of the stored instance: the id belongs to another one, or another node
+    /// has advanced it. While a turn is in flight, its own commit may have advanced it.
     pub(super) fn is_other_than(&self, acquired: &AcquiredInstance) -> bool {
         let stored = (acquired.execution.number, acquired.last_event);
         let is_behind = (self.execution.number, self.committed) < stored && !matches!(self.state, SlotState::Busy);
@@ -170,8 +172,8 @@ impl Slot {
         !self.ahead.is_empty()
     }
 
-    /// Adds a numbered message for the next turn, unless the slot has received it before. Returns false if messages before it
-    /// are missing.
+    /// Adds a numbered message for the next turn, unless the slot has received it before. Returns false if messages
+    /// before it are missing.
     pub(super) fn receive(&mut self, number: u64, message: MessageRow, now: Timestamp) -> bool {
         // A timer that was due before the message came is delivered before it.
         self.fire_timers(now);
@@ -185,12 +187,13 @@ impl Slot {
         self.ahead.is_empty()
     }
 
-    /// Adds the messages of an answer that the slot has not received before, and counts all up to `arrivals` as received.
+    /// Adds the messages of an answer that the slot has not received before, and counts all up to `arrivals` as
+    /// received.
     pub(super) fn receive_all(&mut self, messages: Vec<MessageRow>, arrivals: u64, now: Timestamp) {
         self.fire_timers(now);
         let mut heard = self.heard.max(arrivals);
         for message in messages {
-            // The slot has its timers: it made them, or got them when it was loaded.
+            // The slot has its timers: the node has created them, or received them with the instance.
             let Some(number) = message.number.filter(|number| *number > self.heard) else { continue };
             heard = heard.max(number);
             self.ahead.remove(&number);
@@ -226,34 +229,34 @@ impl Slot {
         self.timers.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Adds somebody who wants to know for how long it is live.
+    /// Adds a client that waits until the instance is no longer live.
     pub(super) fn follow(&mut self, follower: Follower) {
-        // Those who have gone are forgotten as often as the list would grow, so that asking again and again costs nothing.
+        // Prune closed followers whenever the list would reallocate, so repeated waits do not grow it.
         if self.followers.len() == self.followers.capacity() {
             self.followers.retain(|follower| !follower.is_gone());
         }
         self.followers.push(follower);
     }
 
-    /// Takes over from an execution that goes on as this one.
+    /// Moves the followers and the received messages of the execution before this one.
     pub(super) fn continues(&mut self, old: &mut Self) {
         self.followers = std::mem::take(&mut old.followers);
         self.ahead = std::mem::take(&mut old.ahead);
         (self.heard, self.claim) = (old.heard, old.claim);
     }
 
-    /// Puts back what a turn has not read.
-    pub(super) fn put_back(&mut self, mut left: Vec<Delivery>) {
-        left.append(&mut self.inbox);
-        self.inbox = left;
+    /// Puts back the deliveries that a turn has not read.
+    pub(super) fn put_back(&mut self, mut undelivered: Vec<Delivery>) {
+        undelivered.append(&mut self.inbox);
+        self.inbox = undelivered;
     }
 
-    /// Forgets the outcome of an activity that nobody waits for any more.
+    /// Removes the outcome of an activity that is no longer wanted.
     pub(super) fn discard_outcome(&mut self, id: &ActivityId) {
         self.inbox.retain(|delivery| !matches!(delivery, Delivery::Outcome(outcome) if outcome.activity == *id));
     }
 
-    /// Whether a turn should be made now. Before its start has arrived, a new execution only collects.
+    /// Returns true if a turn should be made now. A new execution collects messages until its start has arrived.
     pub(super) fn is_ready(&self) -> bool {
         match self.state {
             SlotState::Idle(_) => !self.inbox.is_empty(),
@@ -262,13 +265,13 @@ impl Slot {
         }
     }
 
-    /// Takes the deliveries of the next turn, in their order: lane by lane, and within a lane as they came.
+    /// Takes the deliveries of the next turn, in their order: lane by lane, and within a lane as they arrived.
     pub(super) fn take_inbox(&mut self, now: Timestamp) -> Vec<Delivery> {
         self.fire_timers(now);
         self.drain_inbox()
     }
 
-    /// Takes the deliveries that have come so far; timers stay.
+    /// Takes the deliveries that have arrived so far; timers stay.
     pub(super) fn drain_inbox(&mut self) -> Vec<Delivery> {
         let mut inbox = std::mem::take(&mut self.inbox);
         inbox.sort_by_key(|delivery| match delivery {

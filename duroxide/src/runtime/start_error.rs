@@ -1,11 +1,11 @@
-//! Why a runtime did not start.
+//! The error of a start.
 
 use std::fmt;
 
 use crate::error::ErrorCode;
 use crate::provider::ProviderError;
 
-/// Why a runtime did not start.
+/// The reason why a runtime did not start.
 #[derive(Debug)]
 pub struct StartError(Kind);
 
@@ -25,8 +25,8 @@ impl StartError {
         Self(Kind::Configuration(problem.into()))
     }
 
-    /// What is wrong with the registry: duplicate names, missing states, crates that are not linked. Empty when the start
-    /// failed for another reason.
+    /// Returns the problems of the registry: duplicate names, missing states, crates that are not linked. Empty if the
+    /// start failed for another reason.
     pub fn problems(&self) -> &[(ErrorCode, String)] {
         match &self.0 {
             Kind::Registry(problems) => problems,
@@ -34,12 +34,12 @@ impl StartError {
         }
     }
 
-    /// Whether the same start may succeed later: the storage fails in a way that may pass.
+    /// Returns true if the same start may succeed later, because the storage has failed temporarily.
     pub fn is_retryable(&self) -> bool {
         matches!(&self.0, Kind::Provider(error) if error.is_retryable())
     }
 
-    /// Its stable code; of several problems, that of the first.
+    /// Returns the stable code; of several problems, that of the first.
     pub fn code(&self) -> ErrorCode {
         match &self.0 {
             Kind::Provider(error) => error.code(),

@@ -1,10 +1,10 @@
-//! Telling the clients of a runtime that it has stopped.
+//! The signal to the clients of a runtime that it has stopped.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Set once the node of a runtime has left, was dropped or has died. Cheap to clone.
+/// Set once the node of a runtime has left, was dropped or has panicked. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct StopSignal(Arc<watch::Sender<bool>>);
 
@@ -27,7 +27,7 @@ impl StopSignal {
         let _ = self.0.subscribe().wait_for(|stopped| *stopped).await;
     }
 
-    /// Sets the signal when the guard is dropped: with the task of the node, however that ends.
+    /// Returns a guard that sets the signal on drop: with the task of the node, however it ends.
     pub(super) fn set_on_drop(&self) -> SetOnDrop {
         SetOnDrop(self.clone())
     }

@@ -1,4 +1,4 @@
-//! One turn of one instance: brings its live copy up to date, delivers what came in, and collects what it decides.
+//! One turn of one instance: brings its live copy up to date, delivers the inputs, and collects the decisions.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,35 +15,35 @@ use crate::policy::Limits;
 use crate::provider::{EventRow, MessageRow};
 use crate::replay::{Core, Execution, Fault, Remains, Replay, Step};
 
-/// A turn to be made.
+/// A turn to be run.
 pub(super) struct TurnJob {
     pub(super) execution: ExecutionId,
     pub(super) generation: u64,
     pub(super) name: String,
     /// The version that the execution is, or will be, pinned to.
     pub(super) version: Version,
-    pub(super) copy: Copy,
+    pub(super) source: Source,
     pub(super) deliveries: Vec<Delivery>,
     pub(super) limits: Limits,
     pub(super) now: Timestamp,
 }
 
-/// What the turn starts from.
-pub(super) enum Copy {
+/// The state that the turn starts from.
+pub(super) enum Source {
     /// A live copy, or a new one of an execution without history.
     Live(Box<Execution>),
-    /// One that the rest of its history brings up to date.
-    Stored(Loaded),
+    /// A history whose last part is still to be replayed.
+    Loaded(Loaded),
 }
 
-/// A history that has been read: replayed, up to its last part.
+/// A history that was read, and replayed except for its last part.
 pub(super) struct Loaded {
     pub(super) replay: Replay,
     pub(super) rest: Vec<EventRow>,
 }
 
 impl Loaded {
-    /// Replays the part that was read last.
+    /// Replays the last part.
     pub(super) fn replay_rest(&mut self) -> Result<(), Fault> {
         let mut events = Vec::with_capacity(self.rest.len());
         for row in self.rest.drain(..) {
@@ -54,48 +54,46 @@ impl Loaded {
     }
 }
 
-/// A turn that was made.
+/// A turn that has ended.
 pub(super) struct TurnDone {
     pub(super) execution: ExecutionId,
     pub(super) generation: u64,
     pub(super) version: Version,
-    /// What it decided and the live copy; or why the instance cannot go on.
-    pub(super) result: Result<(Box<Execution>, Output), Fault>,
-    /// Outcomes that were delivered, and are stored nowhere until the turn is committed.
-    pub(super) taken: Vec<Delivery>,
-    /// What was not delivered.
-    pub(super) left: Vec<Delivery>,
+    /// The live copy and the decisions, or the fault that stops the instance.
+    pub(super) result: Result<(Box<Execution>, TurnOutput), Fault>,
+    /// Outcomes that were delivered. They are not stored before the turn is committed.
+    pub(super) delivered_outcomes: Vec<Delivery>,
+    /// Deliveries that the turn has not reached.
+    pub(super) undelivered: Vec<Delivery>,
     pub(super) now: Timestamp,
 }
 
-/// What a turn decided.
+/// The decisions of a turn.
 #[derive(Default)]
-pub(super) struct Output {
+pub(super) struct TurnOutput {
     pub(super) steps: Vec<Step>,
     /// Stored messages that were read.
     pub(super) consumed: Vec<MessageId>,
-    /// Outcomes that were not stored: call and attempt.
+    /// Outcomes that were never stored as messages: call and attempt.
     pub(super) outcomes: Vec<(CallId, u32)>,
     pub(super) ended: bool,
-    /// Carried events that it has not read before it ended.
+    /// Carried events that the execution had not read when it ended.
     pub(super) carried: Vec<MessageRow>,
-    /// When it ended: what it leaves.
+    /// The open calls and unread events of an execution that has ended.
     pub(super) remains: Remains,
 }
 
-impl Output {
-    /// Whether there is anything to be committed.
+impl TurnOutput {
+    /// Returns true if there is nothing to be committed.
     pub(super) fn is_empty(&self) -> bool {
         self.consumed.is_empty() && self.outcomes.is_empty() && self.steps.iter().all(|step| step.events.is_empty())
     }
-}
 
-impl Output {
-    /// Takes the carried events that an execution which continues as new has not read: they go on again, behind those that
-    /// it has read and not taken, which are older. Everything else is left as it is.
-    fn keep_carried(&mut self, left: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
+    /// Takes the carried events that an execution which continues as new has not read. The next execution receives them
+    /// again, behind the older ones that were read and not used. Returns all other deliveries.
+    fn keep_carried(&mut self, undelivered: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
         let mut others = Vec::new();
-        for delivery in left {
+        for delivery in undelivered {
             match delivery {
                 Delivery::Message(row) if self.ended && row.lane == Lane::Carried => {
                     self.consumed.push(row.id);
@@ -113,16 +111,16 @@ impl TurnJob {
         &self.execution.instance
     }
 
-    /// Makes the turn. `core` is told whose it is, for the watchdog.
+    /// Runs the turn. `core` receives the handle of the execution, for the watchdog.
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
-        let Self { execution: id, generation, version, copy, deliveries, limits, now, .. } = self;
+        let Self { execution: id, generation, version, source, deliveries, limits, now, .. } = self;
         let mut deliveries = deliveries.into_iter();
-        let mut output = Output::default();
-        let mut taken = Vec::new();
-        let result = copy.up_to_date(core).and_then(|mut execution| {
+        let mut output = TurnOutput::default();
+        let mut delivered_outcomes = Vec::new();
+        let result = source.up_to_date(core).and_then(|mut execution| {
             execution.limit(limits);
             for delivery in deliveries.by_ref() {
-                deliver(&mut execution, delivery, &version, now, &mut output, &mut taken)?;
+                deliver(&mut execution, delivery, &version, now, &mut output, &mut delivered_outcomes)?;
                 if output.ended {
                     output.remains = execution.close();
                     break;
@@ -130,13 +128,13 @@ impl TurnJob {
             }
             Ok(execution)
         });
-        let left = output.keep_carried(deliveries);
+        let undelivered = output.keep_carried(deliveries);
         let result = result.map(|execution| (execution, output));
-        TurnDone { execution: id, generation, version, result, taken, left, now }
+        TurnDone { execution: id, generation, version, result, delivered_outcomes, undelivered, now }
     }
 }
 
-/// A part of a history that is to be replayed, before the turn that follows it.
+/// A part of a history that is replayed before the turn that follows it.
 pub(super) struct ReplayJob {
     pub(super) name: String,
     pub(super) loaded: Loaded,
@@ -148,24 +146,24 @@ impl ReplayJob {
         &self.loaded.replay.execution().id().instance
     }
 
-    /// Replays it. `core` is told whose it is, for the watchdog.
+    /// Replays the part. `core` receives the handle of the execution, for the watchdog.
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) {
         let Self { mut loaded, replayed, .. } = self;
         core.get_or_init(|| loaded.replay.execution().core().clone());
         let result = loaded.replay_rest().map(|()| loaded);
-        // Nobody asks any more where the node is gone.
+        // The receiver is dropped if the node has ended.
         let _ = replayed.send(result);
     }
 }
 
-impl Copy {
+impl Source {
     fn up_to_date(self, core: &OnceLock<Arc<Core>>) -> Result<Box<Execution>, Fault> {
         match self {
             Self::Live(execution) => {
                 core.get_or_init(|| execution.core().clone());
                 Ok(execution)
             }
-            Self::Stored(mut loaded) => {
+            Self::Loaded(mut loaded) => {
                 core.get_or_init(|| loaded.replay.execution().core().clone());
                 loaded.replay_rest()?;
                 crate::telemetry::silenced(|| loaded.replay.end())
@@ -179,14 +177,14 @@ fn deliver(
     delivery: Delivery,
     version: &Version,
     now: Timestamp,
-    output: &mut Output,
-    taken: &mut Vec<Delivery>,
+    output: &mut TurnOutput,
+    delivered_outcomes: &mut Vec<Delivery>,
 ) -> Result<(), Fault> {
     let (mut input, payload, due) = match delivery {
         Delivery::Message(row) => {
             let id = row.id;
             if row.execution.is_some_and(|number| number != execution.id().number) {
-                // It is for an execution that has ended: read, and without effect.
+                // The message is for an execution that has ended: it is consumed without effect.
                 output.consumed.push(id);
                 return Ok(());
             }
@@ -198,15 +196,15 @@ fn deliver(
         Delivery::Outcome(outcome) => {
             let LocalOutcome { attempt, ref input, ref payload, .. } = outcome;
             output.outcomes.push((outcome.call(), attempt));
-            let taken_input = (input.clone(), payload.clone(), None);
-            taken.push(Delivery::Outcome(outcome));
-            taken_input
+            let delivered_input = (input.clone(), payload.clone(), None);
+            delivered_outcomes.push(Delivery::Outcome(outcome));
+            delivered_input
         }
     };
     if let Input::Started(started) = &mut input {
         started.version.get_or_insert_with(|| version.clone());
     }
-    // A timer is never recorded earlier than it was due, whatever the clocks say.
+    // A timer is never recorded earlier than it was due, even if a clock was set back.
     let time = due.map_or(now, |due| due.max(now));
     let step = execution.step(input, payload, time)?;
     output.ended = step.ended;

@@ -1,10 +1,10 @@
-//! Turns what a turn decided into what is committed: the one place where events get their effects.
+//! Turns the decisions of a turn into a commit: the one place where events get their effects.
 
 use std::time::Duration;
 
 use semver::Version;
 
-use super::turn::Output;
+use super::turn::TurnOutput;
 use crate::clock::Timestamp;
 use crate::history::{
     ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event, EventKind, Failure, Input, Parent, Started,
@@ -19,8 +19,8 @@ use crate::provider::{
 use crate::replay::op::Op;
 use crate::replay::{Remains, Unread};
 
-/// What a turn needs to know of its instance.
-pub(super) struct About<'a> {
+/// The instance and the time of a turn.
+pub(super) struct TurnInfo<'a> {
     pub(super) execution: &'a ExecutionId,
     pub(super) version: &'a Version,
     pub(super) committed: EventId,
@@ -28,59 +28,58 @@ pub(super) struct About<'a> {
     pub(super) now: Timestamp,
 }
 
-/// What the node decides while a turn is written: which new work it takes on itself.
-pub(super) trait Admission {
-    /// Whether this node runs the activity itself, at once.
+/// The policy by which a turn is committed: the new work that this node runs itself.
+pub(super) trait Claims {
+    /// Returns true if this node runs the activity itself, at once, and reserves a place for it.
     fn activity(&mut self, name: &str, tag: Option<&str>) -> bool;
-    /// The place that was given to an activity is free again: it is not run after all.
+    /// Frees the place of an activity that is not run after all.
     fn release(&mut self, name: &str);
-    /// Whether this node has the code for the orchestration.
+    /// Returns true if this node has the code for the orchestration.
     fn orchestration(&self, name: &str, version: Option<&Version>) -> bool;
 }
 
-/// Writes down what a turn decided.
-pub(super) fn turn(about: &About<'_>, output: Output, admission: &mut dyn Admission) -> Turn {
-    let mut writing =
-        Writing { about, admission, turn: empty(about), carried: output.carried, remains: output.remains };
-    writing.turn.consumed = output.consumed;
-    writing.turn.outcomes = output.outcomes;
+/// Builds the commit of a turn from its decisions.
+pub(super) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Claims) -> Turn {
+    let mut builder = TurnBuilder { info, claims, turn: empty(info), carried: output.carried, remains: output.remains };
+    builder.turn.consumed = output.consumed;
+    builder.turn.outcomes = output.outcomes;
     for step in output.steps {
         if let Some((call, op)) = &step.resolved {
-            writing.resolved(*call, op, step.events.first());
+            builder.resolved(*call, op, step.events.first());
         }
         for (call, op) in step.dropped {
-            writing.dropped(call, op);
+            builder.dropped(call, op);
         }
         for event in step.events {
-            writing.event(event);
+            builder.event(event);
         }
     }
-    for (call, op) in std::mem::take(&mut writing.remains.open) {
-        writing.left_open(call, op);
+    for (call, op) in std::mem::take(&mut builder.remains.open) {
+        builder.close_open_call(call, op);
     }
-    writing.turn
+    builder.turn
 }
 
-/// A turn that only suspends the instance.
+/// Returns a turn that only suspends the instance.
 pub(super) fn suspension(execution: &ExecutionId, committed: EventId, reason: String, now: Timestamp) -> Turn {
     Turn { then: Then::Suspend { reason }, ..Turn::new(execution.clone(), committed, now) }
 }
 
-fn empty(about: &About<'_>) -> Turn {
-    let turn = Turn::new(about.execution.clone(), about.committed, about.now);
-    Turn { version: Some(about.version.clone()), ..turn }
+fn empty(info: &TurnInfo<'_>) -> Turn {
+    let turn = Turn::new(info.execution.clone(), info.committed, info.now);
+    Turn { version: Some(info.version.clone()), ..turn }
 }
 
-struct Writing<'a> {
-    about: &'a About<'a>,
-    admission: &'a mut dyn Admission,
+struct TurnBuilder<'a> {
+    info: &'a TurnInfo<'a>,
+    claims: &'a mut dyn Claims,
     turn: Turn,
     carried: Vec<MessageRow>,
     remains: Remains,
 }
 
-impl Writing<'_> {
-    /// What belongs to a call that now has its outcome.
+impl TurnBuilder<'_> {
+    /// Removes the rest of a call that has its outcome: the activity after a timeout, or else its deadline.
     fn resolved(&mut self, call: CallId, op: &Op, event: Option<&Event>) {
         let Op::Activity { deadline: true, .. } = op else { return };
         let limit = match event.map(|event| &event.kind) {
@@ -94,36 +93,36 @@ impl Writing<'_> {
         }
     }
 
-    /// What belongs to a call that was dropped.
+    /// Removes the rest of a call that was dropped.
     fn dropped(&mut self, call: CallId, op: Op) {
         match op {
             Op::Activity { deadline, .. } => {
-                if !self.unschedule(call) {
+                if !self.remove_scheduled(call) {
                     self.turn.cancelled_activities.push(call);
                 }
                 if deadline {
-                    self.take_back(call);
+                    self.cancel_timer(call);
                 }
             }
-            Op::Timer => self.take_back(call),
+            Op::Timer => self.cancel_timer(call),
             Op::Child { instance, close } => self.close(call, instance, close, "its call was dropped".to_owned()),
             Op::Event | Op::DetachedStart | Op::Refused => {}
         }
     }
 
-    /// Removes an activity that an earlier step of this very turn has scheduled: it never comes to be.
-    fn unschedule(&mut self, call: CallId) -> bool {
+    /// Removes an activity that an earlier step of this turn has scheduled. Returns false if there is none.
+    fn remove_scheduled(&mut self, call: CallId) -> bool {
         let Some(index) = self.turn.activities.iter().position(|activity| activity.call == call) else { return false };
         let activity = self.turn.activities.remove(index);
         if activity.eager {
-            self.admission.release(&activity.name);
+            self.claims.release(&activity.name);
         }
         true
     }
 
-    /// Takes back a timer or a deadline, also one that an earlier step of this very turn has created.
-    fn take_back(&mut self, call: CallId) {
-        let own = &self.about.execution.instance;
+    /// Removes a timer or a deadline, also one that an earlier step of this turn has created.
+    fn cancel_timer(&mut self, call: CallId) {
+        let own = &self.info.execution.instance;
         let before = self.turn.messages.len();
         self.turn.messages.retain(|outgoing| outgoing.to != *own || outgoing.message.call != Some(call));
         if self.turn.messages.len() == before {
@@ -131,23 +130,24 @@ impl Writing<'_> {
         }
     }
 
-    /// What belongs to a call that has no outcome when the execution ends. Its activities and timers go with it.
-    fn left_open(&mut self, call: CallId, op: Op) {
+    /// Closes a call that has no outcome when the execution ends. Its activities and timers are removed with the
+    /// execution.
+    fn close_open_call(&mut self, call: CallId, op: Op) {
         match op {
             Op::Child { instance, close } => {
-                self.close(call, instance, close, format!("its parent {} has ended", self.about.execution));
+                self.close(call, instance, close, format!("its parent {} has ended", self.info.execution));
             }
             Op::Activity { detached: false, .. } => {
-                self.unschedule(call);
+                self.remove_scheduled(call);
             }
             _ => {}
         }
     }
 
-    /// Nobody waits for a child any more. It names itself as the parent, since the id may be that of another instance: then
-    /// the start was refused, and the refusal is on its way.
+    /// Closes a child whose outcome is no longer wanted. The message names the parent, since the id may be that of
+    /// another instance: then the start was refused, and the refusal is on its way.
     fn close(&mut self, call: CallId, child: InstanceId, policy: ClosePolicy, reason: String) {
-        let parent = Some(Parent { execution: self.about.execution.clone(), call });
+        let parent = Some(Parent { execution: self.info.execution.clone(), call });
         let input = match policy {
             ClosePolicy::Cancel => Input::CancelRequested { reason, parent },
             ClosePolicy::Terminate => Input::TerminateRequested { reason, parent },
@@ -156,7 +156,7 @@ impl Writing<'_> {
         let before = self.turn.starts.len();
         self.turn.starts.retain(|start| start.new.parent.as_ref().is_none_or(|parent| parent.call != call));
         if self.turn.starts.len() < before {
-            // An earlier step of this very turn has scheduled it: it never comes to be.
+            // An earlier step of this turn has scheduled the child: it is never created.
             return;
         }
         self.send(child, None, Message::new(input, Payload::NULL));
@@ -189,17 +189,17 @@ impl Writing<'_> {
             let failure = Failure::TimedOut { limit: Timeout::ScheduleToClose };
             self.timer(call, time + limit, Input::ActivityFailed { call, failure });
         }
-        let eager = self.admission.activity(&name, tag.as_deref());
-        let headers = self.about.started.headers.clone();
+        let eager = self.claims.activity(&name, tag.as_deref());
+        let headers = self.info.started.headers.clone();
         self.turn.activities.push(NewActivity { call, scheduled, name, tag, detached, eager, headers });
     }
 
-    /// A message to this execution at a time.
+    /// Sends a message to this execution, due at a time.
     fn timer(&mut self, call: CallId, due: Timestamp, input: Input) {
-        debug_assert_eq!(input.call(), Some(call), "a timer is taken back by its call");
-        // What is due at the end of time is never due.
+        debug_assert_eq!(input.call(), Some(call), "a timer is removed by its call");
+        // `Timestamp::MAX` means "never": no message is stored.
         if due < Timestamp::MAX {
-            let number = self.about.execution.number;
+            let number = self.info.execution.number;
             let message = Message::new(input, Payload::NULL).for_execution(number).visible_at(due);
             self.send_to_self(message);
         }
@@ -207,12 +207,12 @@ impl Writing<'_> {
 
     fn child(&mut self, child: ChildScheduled, input: Payload) {
         let ChildScheduled { call, name, version, instance, detached, .. } = child;
-        let execution = self.about.execution;
+        let execution = self.info.execution;
         let answer = |input| MessageRow::from(&Message::new(input, Payload::NULL).for_execution(execution.number));
         let parent = (!detached).then(|| Parent { execution: execution.clone(), call });
         let reason = format!("instance id {instance:?} is taken");
-        let eager = self.admission.orchestration(&name, version.as_ref());
-        let headers = self.about.started.headers.clone();
+        let eager = self.claims.orchestration(&name, version.as_ref());
+        let headers = self.info.started.headers.clone();
         let new = new_instance(instance, name, version, input, parent, headers, Default::default(), eager);
         self.turn.starts.push(NewChild {
             new,
@@ -223,7 +223,7 @@ impl Writing<'_> {
 
     fn end(&mut self, status: InstanceStatus, answer: impl FnOnce(CallId) -> Input, payload: Payload) {
         self.turn.then = Then::Finish { status };
-        if let Some(parent) = &self.about.started.parent {
+        if let Some(parent) = &self.info.started.parent {
             let message = Message::new(answer(parent.call), payload).for_execution(parent.execution.number);
             let ExecutionId { instance, identity, .. } = &parent.execution;
             self.send(instance.clone(), Some(*identity), message);
@@ -236,8 +236,8 @@ impl Writing<'_> {
 
     fn continue_as_new(&mut self, version: Option<Version>, input: Payload) {
         self.turn.then = Then::ContinueAsNew { version: version.clone() };
-        let next = self.about.execution.number + 1;
-        let mut started = self.about.started.clone();
+        let next = self.info.execution.number + 1;
+        let mut started = self.info.started.clone();
         started.version = version;
         started.seed = crate::random::bits();
         let start = Message::new(Input::Started(started), input).in_lane(Lane::Start).for_execution(next);
@@ -251,14 +251,14 @@ impl Writing<'_> {
             self.send_to_self(Message::new(input, payload).in_lane(Lane::Carried));
         }
         for row in std::mem::take(&mut self.carried) {
-            let ExecutionId { instance: to, identity, .. } = self.about.execution.clone();
+            let ExecutionId { instance: to, identity, .. } = self.info.execution.clone();
             let message = MessageRow { id: MessageId::new(), number: None, ..row };
             self.turn.messages.push(Outgoing { to, identity: Some(identity), message });
         }
     }
 
     fn send_to_self(&mut self, message: Message) {
-        let ExecutionId { instance, identity, .. } = self.about.execution;
+        let ExecutionId { instance, identity, .. } = self.info.execution;
         self.send(instance.clone(), Some(*identity), message);
     }
 
@@ -267,7 +267,8 @@ impl Writing<'_> {
     }
 }
 
-/// The end of an execution from outside: told by its history alone, since its code is not run again.
+/// Builds the turn that ends an execution from outside. It is derived from the history alone, since the code is not
+/// run.
 pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &str, now: Timestamp) -> Turn {
     let now = history.last().map_or(now, |last| now.max(last.time));
     let turn = Turn::new(record.execution.clone(), record.last_event, now);
@@ -287,21 +288,26 @@ pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &s
         labels: Default::default(),
     });
     let version = record.version.clone().unwrap_or_else(|| Version::new(0, 0, 0));
-    let about =
-        About { execution: &record.execution, version: &version, committed: record.last_event, started: &started, now };
-    let mut writing =
-        Writing { about: &about, admission: &mut NoAdmission, turn, carried: Vec::new(), remains: Remains::default() };
-    writing.event(event);
+    let info = TurnInfo {
+        execution: &record.execution,
+        version: &version,
+        committed: record.last_event,
+        started: &started,
+        now,
+    };
+    let mut builder =
+        TurnBuilder { info: &info, claims: &mut NoClaims, turn, carried: Vec::new(), remains: Remains::default() };
+    builder.event(event);
     for (call, op) in crate::replay::open_children(history) {
-        writing.left_open(call, op);
+        builder.close_open_call(call, op);
     }
-    writing.turn
+    builder.turn
 }
 
-/// Whoever ends an execution from outside takes on nothing.
-struct NoAdmission;
+/// The policy of an end from outside: it starts no work.
+struct NoClaims;
 
-impl Admission for NoAdmission {
+impl Claims for NoClaims {
     fn activity(&mut self, _: &str, _: Option<&str>) -> bool {
         false
     }
@@ -313,7 +319,7 @@ impl Admission for NoAdmission {
     }
 }
 
-/// A new instance with the message that starts it.
+/// Makes a new instance with the message that starts it.
 #[expect(clippy::too_many_arguments, reason = "each is a fact of the new instance, and both callers have them apart")]
 pub(crate) fn new_instance(
     instance: InstanceId,
@@ -337,7 +343,7 @@ pub(crate) fn new_instance(
     NewInstance { instance, name, version, labels, parent, start: MessageRow::from(&start), eager }
 }
 
-/// The pause before the next attempt, as the policy says, shortened at random by up to a tenth.
+/// Returns the pause before the next attempt, shortened at random by up to a tenth.
 pub(super) fn jittered(pause: Duration) -> Duration {
     super::backoff::shorten(pause, 0.1)
 }

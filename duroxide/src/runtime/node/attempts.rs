@@ -1,4 +1,4 @@
-//! Running activities: which this node takes on, and what becomes of their attempts.
+//! Running activities: the choice of those that this node runs, and the handling of their results.
 
 use futures_util::FutureExt;
 use semver::Version;
@@ -11,21 +11,22 @@ use crate::history::{ActivityScheduled, Input, TextMap};
 use crate::id::ActivityId;
 use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
 use crate::registry::Lookup;
-use crate::runtime::activities::{Attempt, AttemptDone, AttemptEnd, Lingers};
+use crate::runtime::activities::{Attempt, AttemptDone, AttemptEnd, BusyThread};
 use crate::runtime::places::{Kind, Place, Places};
 use crate::runtime::slot::LocalOutcome;
-use crate::runtime::turn_commit::{Admission, jittered};
+use crate::runtime::turn_commit::{Claims, jittered};
 
-/// An activity that runs here.
+/// An activity that runs on this node.
 pub(super) struct Running {
-    /// Tells this run from others of the same activity and attempt: one may still be ending when the next begins.
+    /// Distinguishes this run from others of the same activity and attempt: one may still be ending when the next
+    /// begins.
     run: u64,
     cancel: CancelSignal,
     kind: Kind,
 }
 
-/// Decides which new work this node takes on itself.
-pub(super) struct Admit<'a> {
+/// Decides which new work this node claims for itself.
+pub(super) struct NodeClaims<'a> {
     pub(super) lookup: &'a Lookup,
     pub(super) tags: Option<&'a [String]>,
     pub(super) limits: [usize; 2],
@@ -33,7 +34,7 @@ pub(super) struct Admit<'a> {
     pub(super) open: bool,
 }
 
-impl Admission for Admit<'_> {
+impl Claims for NodeClaims<'_> {
     fn activity(&mut self, name: &str, tag: Option<&str>) -> bool {
         let Some(entry) = self.lookup.activity(name) else { return false };
         let served = tag.is_none_or(|tag| self.tags.is_none_or(|tags| tags.iter().any(|served| served == tag)));
@@ -64,12 +65,12 @@ fn kind(code: &ActivityCode) -> Kind {
 }
 
 impl Node {
-    /// Runs an activity that the provider has handed out.
+    /// Runs an activity that the provider has returned.
     pub(super) fn take_on_activity(&mut self, acquired: AcquiredActivity) {
         let AcquiredActivity { id: activity, attempt, claim, suspect, scheduled, headers, .. } = acquired;
         let tenure = Tenure { activity, attempt, claim };
         if suspect {
-            let message = "the process died each time the activity was run, the last time while it ran alone";
+            let message = "the process died each time this activity ran, the last time while it ran alone";
             return self.park(tenure, ErrorCode::CrashLoop, message);
         }
         if self.running.contains_key(&tenure.activity) {
@@ -108,24 +109,24 @@ impl Node {
         }
     }
 
-    /// Tells an activity of this node that nobody waits for it; what comes of it is discarded.
+    /// Cancels an activity of this node whose outcome is no longer wanted. The outcome is discarded.
     pub(super) fn cancel_attempt(&mut self, id: &ActivityId) {
         if let Some(running) = self.running.remove(id) {
             running.cancel.cancel();
-            // It keeps its place until it has really ended.
+            // It keeps its place until it has ended.
             self.stopping.insert(running.run, running.kind);
         }
     }
 
-    /// Tells all of them: what they run is not this node's any more.
+    /// Cancels all activities, since this node no longer owns them.
     pub(super) fn cancel_attempts(&mut self) {
         let mut all: Vec<_> = self.running.keys().cloned().collect();
-        // The same order each time, so that the same follows in a simulation.
+        // A fixed order, so that a simulation repeats.
         all.sort_unstable();
         all.iter().for_each(|id| self.cancel_attempt(id));
     }
 
-    /// Frees the places of activities that were not started after all.
+    /// Frees the places of activities that were not started.
     pub(super) fn free<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
         for name in names {
             if let Some(entry) = self.shared.lookup.activity(name) {
@@ -135,15 +136,15 @@ impl Node {
     }
 
     pub(super) fn attempt_ended(&mut self, done: AttemptDone) {
-        let AttemptDone { tenure, run, scheduled, end, lingers } = done;
+        let AttemptDone { tenure, run, scheduled, end, busy_thread } = done;
         if let Some(kind) = self.stopping.remove(&run) {
-            return self.free_place(run, kind, lingers);
+            return self.free_place(run, kind, busy_thread);
         }
         let Some(running) = self.running.remove(&tenure.activity) else { return };
-        // Dropped where there is no outcome; an outcome takes it along.
-        let place = lingers.is_none().then(|| self.places.keep(running.kind));
-        if lingers.is_some() {
-            self.free_place(run, running.kind, lingers);
+        // Freed on drop if there is no outcome; otherwise moved into the outcome.
+        let place = busy_thread.is_none().then(|| self.places.guard(running.kind));
+        if busy_thread.is_some() {
+            self.free_place(run, running.kind, busy_thread);
         }
         let call = tenure.activity.call;
         match end {
@@ -164,9 +165,9 @@ impl Node {
         }
     }
 
-    /// Frees the place of a run, unless its thread is still busy.
-    fn free_place(&mut self, run: u64, kind: Kind, lingers: Option<Lingers>) {
-        if let Some(thread) = lingers {
+    /// Frees the place of a run, once its thread is free.
+    fn free_place(&mut self, run: u64, kind: Kind, busy_thread: Option<BusyThread>) {
+        if let Some(thread) = busy_thread {
             self.stopping.insert(run, kind);
             self.lingering.push(Box::pin(thread.map(move |_| run)));
         } else {
@@ -174,14 +175,14 @@ impl Node {
         }
     }
 
-    /// The thread of a run whose end was told before is free.
+    /// Frees the place of a run that had ended before its thread was free.
     pub(super) fn thread_is_free(&mut self, run: u64) {
         if let Some(kind) = self.stopping.remove(&run) {
             self.free_place(run, kind, None);
         }
     }
 
-    /// When the next attempt may be made, if there is to be one.
+    /// Returns the time of the next attempt, if the policy allows one.
     fn next_attempt(
         &self,
         scheduled: &ActivityScheduled,
@@ -197,16 +198,16 @@ impl Node {
         self.deliver_outcome(LocalOutcome { activity, attempt, claim, input, payload, place });
     }
 
-    /// Sets an activity aside that no node of this build can run.
+    /// Parks an activity that no node of this build can run.
     fn park(&mut self, tenure: Tenure, code: ErrorCode, message: &str) {
         let activity = &tenure.activity;
         let mut suspension = Suspension::new(code, format!("activity call {}: {message}", activity.call));
         suspension.build = Some(self.shared.info.build.clone());
-        tracing::error!(instance = %activity.execution.instance, %code, "activity set aside: {suspension}");
+        tracing::error!(instance = %activity.execution.instance, %code, "activity parked: {suspension}");
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         self.commit(Write::Park { tenure, reason }, Context::Other);
     }
 }
 
-/// Runs that are of no use any more and have not ended yet, and what kind of place they take.
+/// The kinds of place of the runs that were cancelled or timed out and have not ended.
 pub(super) type Stopping = std::collections::HashMap<u64, Kind>;

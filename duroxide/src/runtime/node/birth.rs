@@ -1,9 +1,9 @@
-//! Instances that are started on the node itself: their first turn is made at once, and the commit of that turn creates
-//! them. One commit, where a client that stores the start first needs two.
+//! Eager starts: the first turn of an instance is run at once, and its commit creates the instance. A client that
+//! stores the start first needs two commits; this way needs one.
 //!
-//! Whatever does not go this way goes the other: a [`Birth`] that is dropped without an answer tells the client to store
-//! the start by itself. So it is where the node cannot take it on, where the first turn takes long or finds a fault, and
-//! where its commit fails, which is not tried again. Both ways name the same start message: doing both is doing it once.
+//! A [`Birth`] that is dropped without an answer makes its client store the start. This happens if the node does not
+//! accept the start, if the first turn takes long or finds a fault, and if its commit fails, which is not repeated.
+//! Both ways name the same start message, so they create the instance once.
 
 use tokio::sync::oneshot;
 
@@ -11,27 +11,29 @@ use super::{Node, NodeHandle, Note};
 use crate::provider::NewInstance;
 use crate::runtime::slot::{Delivery, Slot};
 
-/// An instance that is stored nowhere yet, and whose client waits until it is.
+/// An instance that is not stored yet, and whose client waits until it is.
 pub(in crate::runtime) struct Birth {
     pub(super) new: Box<NewInstance>,
-    /// Told when it is stored.
+    /// Sent once the instance is stored.
     pub(super) stored: oneshot::Sender<()>,
 }
 
 impl NodeHandle {
-    /// Starts an instance whose code the node has. Whether it is known to be stored.
+    /// Starts an instance whose code the node has. Returns true once it is stored; on false, the caller stores the
+    /// start.
     pub(crate) async fn start(&self, new: NewInstance) -> bool {
         let (stored, answer) = oneshot::channel();
         let Some(notes) = self.notes() else { return false };
         let sent = notes.send(Note::Start(Birth { new: Box::new(new), stored })).is_ok();
-        // A client that waits does not keep the node alive.
+        // A waiting client must not keep the node alive.
         drop(notes);
         sent && answer.await.is_ok()
     }
 }
 
 impl Node {
-    /// Begins the first turn of an instance that it creates, where nothing speaks against it.
+    /// Begins the first turn of an instance that this turn creates, unless the node accepts no work or the id is live
+    /// here.
     pub(super) fn start(&mut self, birth: Birth) {
         let instance = birth.new.instance.clone();
         if self.rejoining || self.draining.is_some() || self.slots.contains_key(&instance) {

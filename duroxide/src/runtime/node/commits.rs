@@ -1,4 +1,4 @@
-//! What is committed, and what follows once it is durable.
+//! Commits of this node, and the handling of their answers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::replay::Execution;
 use crate::runtime::Backoff;
 use crate::runtime::slot::{Delivery, LocalOutcome, Slot};
 
-/// A commit on its way.
+/// A commit in flight.
 pub(super) struct Outbound {
     commit: Arc<Commit>,
     context: Context,
-    /// Whether it is without an answer, and not made again.
+    /// True if it has no answer and is not repeated: its effect is unknown.
     given_up: bool,
 }
 
@@ -30,29 +30,30 @@ impl Outbound {
         Self { commit: Arc::new(Commit { id: CommitId::new(), write }), context, given_up: false }
     }
 
-    /// Leaves a first turn that was to create its instance to the client. Whether it is one.
+    /// Drops the sender to the client of a first turn that creates its instance, so that the client stores the start.
+    /// Returns true if this is such a turn.
     fn leave_to_client(&mut self) -> bool {
         let Context::Turn(turn) = &mut self.context else { return false };
         turn.stored.take().is_some()
     }
 
-    /// The same, where there was no answer.
+    /// Like [`leave_to_client`](Self::leave_to_client), for a commit without an answer.
     fn give_up(&mut self) -> bool {
         self.given_up = self.leave_to_client();
         self.given_up
     }
 }
 
-/// What became of commits that went out together.
+/// The results of commits that were sent together.
 pub(super) struct Answered {
-    /// Those that have an answer.
+    /// The commits that are not repeated: answered, or given up.
     done: Vec<(Outbound, Result<Committed, CommitError>)>,
-    /// Those that failed and are tried again by themselves: their neighbours do not wait for them.
+    /// The commits that failed alone. They are repeated on their own, so that the others need not wait for them.
     open: Vec<Outbound>,
     backoff: Backoff,
 }
 
-/// What is needed once a commit is answered.
+/// The data for the handling of an answer.
 pub(super) enum Context {
     Turn(Box<TurnContext>),
     Other,
@@ -60,21 +61,21 @@ pub(super) enum Context {
 
 pub(super) struct TurnContext {
     pub(super) generation: u64,
-    /// Told when the instance that the turn creates is stored.
+    /// Sent once the instance that the turn creates is stored.
     pub(super) stored: Option<oneshot::Sender<()>>,
     /// The live copy, unless the turn suspends.
     pub(super) execution: Option<Box<Execution>>,
     pub(super) version: Option<Version>,
-    /// Outcomes that the turn has read, and that are stored nowhere else.
-    pub(super) taken: Vec<Delivery>,
-    /// What the turn has not read.
-    pub(super) left: Vec<Delivery>,
+    /// Outcomes that the turn has read. They are not stored before the turn is.
+    pub(super) delivered_outcomes: Vec<Delivery>,
+    /// Deliveries that the turn has not read.
+    pub(super) undelivered: Vec<Delivery>,
     /// Calls that were open when the execution ended.
     pub(super) ended: Vec<CallId>,
 }
 
 impl Node {
-    /// Puts a write among those that go out together at the end of the round.
+    /// Adds a write to the commits that are sent at the end of the round.
     pub(super) fn commit(&mut self, write: Write, context: Context) {
         self.outgoing.push(Outbound::new(write, context));
     }
@@ -87,6 +88,7 @@ impl Node {
         self.commit(Write::Outcome { tenure, message: MessageRow::from(&message) }, Context::Other);
     }
 
+    /// Sends the commits of the round in one request.
     pub(super) fn send_commits(&mut self) {
         if self.outgoing.is_empty() {
             return;
@@ -98,6 +100,7 @@ impl Node {
         });
     }
 
+    /// Handles the answers to commits.
     pub(super) fn committed(&mut self, lease: Lease, Answered { done, open, mut backoff }: Answered) {
         if !open.is_empty() {
             let provider = self.shared.provider.clone();
@@ -123,9 +126,9 @@ impl Node {
     }
 
     fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
-        self.is_written(&turn);
+        self.confirm(&turn);
         self.stop_cancelled(&turn, &context);
-        let TurnContext { generation, stored, execution, version, left, .. } = context;
+        let TurnContext { generation, stored, execution, version, undelivered, .. } = context;
         if let Some(stored) = stored {
             // The client may have stopped waiting.
             let _ = stored.send(());
@@ -136,7 +139,7 @@ impl Node {
             slot.version = version;
             slot.committed = turn.events.last().map_or(turn.after, |event| event.id);
             let is_stale = slot.is_stale;
-            slot.put_back(left);
+            slot.put_back(undelivered);
             turn.cancelled_messages.iter().for_each(|call| slot.remove_timers(*call));
             match (&turn.then, execution) {
                 (Then::Continue, Some(execution)) if !is_stale => self.rest(&own, execution),
@@ -152,14 +155,14 @@ impl Node {
         if held {
             self.start_eager(&turn);
         } else {
-            // Whoever took over what this node owned runs them.
+            // The lease is lost: its next owner runs them.
             self.free_eager(&turn);
         }
         self.settle_later(&turn.execution.instance);
         self.forward(turn, committed);
     }
 
-    /// Activities of this node that nobody waits for any more are told; outcomes that wait are discarded.
+    /// Cancels the activities whose outcome is no longer wanted, and discards outcomes that wait in the inbox.
     fn stop_cancelled(&mut self, turn: &Turn, context: &TurnContext) {
         for call in turn.cancelled_activities.iter().chain(&context.ended) {
             let id = ActivityId { execution: turn.execution.clone(), call: *call };
@@ -170,7 +173,7 @@ impl Node {
         }
     }
 
-    /// The instance goes on as the next execution; what waits for it goes along.
+    /// Replaces the live copy with one of the next execution, which inherits the messages in the inbox.
     fn begin_next_execution(&mut self, execution: &ExecutionId, version: Option<Version>) {
         let Some(mut old) = self.slots.remove(&execution.instance) else { return };
         let generation = self.next_generation();
@@ -214,7 +217,7 @@ impl Node {
         }
     }
 
-    /// Keeps the timers that a turn has made, for its own instance.
+    /// Adds the timers that a turn has created to its instance.
     fn keep_timers<'t>(&mut self, own: &InstanceId, messages: impl Iterator<Item = &'t Outgoing>) {
         let timers = messages.filter_map(|out| Some((out, out.message.visible_at?)));
         let mut earliest: Option<Timestamp> = None;
@@ -240,24 +243,25 @@ impl Node {
         }
     }
 
-    /// The turn is not what is stored: the live copy is of no use, and the instance is loaded again if it is still ours.
+    /// Handles a refused turn: drops the live copy, which differs from the stored state, and loads the instances of the
+    /// turn.
     fn turn_refused(&mut self, turn: &Turn, context: TurnContext, error: &CommitError, held: bool) {
         let instance = &turn.execution.instance;
         tracing::debug!(%instance, %error, "a turn was refused");
         self.free_eager(turn);
         if held && !matches!(error, CommitError::Failed(_)) {
-            self.doubt(turn);
+            self.mark_unconfirmed(turn);
         }
-        self.store_left(context.taken.into_iter().chain(context.left));
+        self.store_outcomes(context.delivered_outcomes.into_iter().chain(context.undelivered));
         if self.slots.get(instance).is_some_and(|slot| slot.generation == context.generation) {
             self.drop_slot(instance);
         }
         if matches!(error, CommitError::Fenced) {
             self.heartbeat.beat_now();
         }
-        // It may have been written before, by a commit whose answer was lost. Then the node owns instances that it created, and
-        // has not forwarded its messages. Also if it was fenced: the instance may have ended, and a later one with its id belong
-        // to this node.
+        // An earlier sending of the turn may have been stored, with its answer lost. Then the node owns instances that
+        // the turn created, and has not forwarded its messages. This holds for a fenced turn as well: the instance may
+        // have ended, and a later one with its id belong to this node.
         targets(turn).for_each(|instance| self.acquiring.load(instance.clone()));
     }
 
@@ -273,19 +277,20 @@ impl Node {
             (write, Err(error)) => {
                 tracing::debug!(%error, "a write was refused");
                 if let Write::Outcome { tenure, .. } = write {
-                    // It may have been written before, by a commit whose answer was lost.
+                    // An earlier sending may have been stored, with its answer lost. Then its message was not
+                    // delivered.
                     self.acquiring.load(tenure.activity.execution.instance);
                 }
             }
         }
     }
 
-    /// The places of activities that this node would have run at once are free again.
+    /// Frees the places of the eager activities of a turn, which do not run here.
     fn free_eager(&mut self, turn: &Turn) {
         self.free(turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()));
     }
 
-    /// The events of a turn that schedule activities which this node runs at once.
+    /// Starts the eager activities of a turn that was stored.
     fn start_eager(&mut self, turn: &Turn) {
         for activity in turn.activities.iter().filter(|activity| activity.eager) {
             let index = activity.scheduled.0 - turn.after.0 - 1;
@@ -303,6 +308,7 @@ fn targets(turn: &Turn) -> impl Iterator<Item = &InstanceId> {
     others.chain([&turn.execution.instance])
 }
 
+/// Returns the instances that a write concerns, in an order that a simulation repeats.
 fn affected(write: &Write) -> BTreeSet<InstanceId> {
     match write {
         Write::Turn(turn) => targets(turn).cloned().collect(),
@@ -310,7 +316,8 @@ fn affected(write: &Write) -> BTreeSet<InstanceId> {
     }
 }
 
-/// Commits until there is an answer: storage that fails only delays.
+/// Commits, and repeats the request while the call fails. A first turn that creates its instance is not repeated: it is
+/// given up after the first failure, and its client stores the start. Entries that failed alone are returned as open.
 async fn until_answered(
     provider: &dyn Provider,
     lease: &Lease,
@@ -322,10 +329,12 @@ async fn until_answered(
         let commits = outbound.iter().map(|outbound| outbound.commit.clone()).collect();
         match provider.commit(lease, commits).await {
             Ok(answers) => break answers,
-            Err(error) => tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; it is tried again"),
+            Err(error) => {
+                tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; retrying")
+            }
         }
-        let left = outbound.extract_if(.., Outbound::give_up);
-        done.extend(left.map(|outbound| (outbound, Err(CommitError::Conflict))));
+        let given_up = outbound.extract_if(.., Outbound::give_up);
+        done.extend(given_up.map(|outbound| (outbound, Err(CommitError::Conflict))));
         if outbound.is_empty() {
             break Vec::new();
         }
@@ -336,7 +345,7 @@ async fn until_answered(
     for mut outbound in outbound {
         match answers.next().unwrap_or(Err(CommitError::Conflict)) {
             Err(CommitError::Failed(error)) if !outbound.leave_to_client() => {
-                tracing::warn!(error, attempts = backoff.attempts(), "a commit failed; it is tried again");
+                tracing::warn!(error, attempts = backoff.attempts(), "a commit failed; retrying");
                 open.push(outbound);
             }
             answer => done.push((outbound, answer)),

@@ -1,12 +1,14 @@
-//! Activities of which it is not known whether this node was given them.
+//! Unconfirmed activities: a refused turn has scheduled them, and an earlier sending of the turn may have been stored,
+//! with its answer lost.
 //!
-//! A turn that was refused may have been written before, with its answer lost, and something else have happened since. Then
-//! nobody knows that this node has its eager activities: messages and instances come with the next question, activities
-//! do not. It is known once the instance is loaded: what its history has not scheduled was never written, and will be
-//! scheduled anew; anything else is given back, to be handed out like others.
+//! If it was stored, this node owns the eager activities of the turn. They were never claimed, so no request for work
+//! returns them, and no other node runs them. `turn_refused` therefore loads the instances of the turn by name: the
+//! answers bring their messages, and their histories settle the activities. If the history ends before the event that
+//! schedules an activity, the turn was not stored, and the activity will be scheduled anew. Otherwise the node releases
+//! the activity, and any node may claim it.
 //!
-//! Only a question that was asked after the refusal tells: what was sent before may have been written after an earlier
-//! question was answered.
+//! Only the answer to a request that was sent after the refusal settles an activity: an older request may have been
+//! answered before the late commit was carried out.
 
 use std::collections::BTreeMap;
 
@@ -17,27 +19,27 @@ use crate::provider::{InstanceRecord, Tenure, Turn, Write};
 use crate::runtime::Backoff;
 use crate::runtime::slot::SlotState;
 
-/// See the module.
+/// The unconfirmed activities.
 #[derive(Default)]
 pub(super) struct Doubts {
-    /// In an order that a simulation repeats.
+    /// Ordered, so that a simulation repeats.
     activities: BTreeMap<ActivityId, Doubt>,
     questions: u64,
 }
 
 struct Doubt {
-    /// The event that schedules it, if it was written.
+    /// The event that schedules the activity, if its turn was stored.
     scheduled: EventId,
-    /// The last question before it.
+    /// The last request before the refusal.
     since: Question,
 }
 
-/// A question whose answer may settle doubts: those that are older.
+/// The number of a request. Its answer settles the entries that are older than the request.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Question(u64);
 
 impl Doubts {
-    /// Asks.
+    /// Returns the number of a new request.
     pub(super) fn question(&mut self) -> Question {
         self.questions += 1;
         Question(self.questions)
@@ -54,7 +56,8 @@ impl Doubts {
         self.activities.range(from..).take_while(|(activity, _)| activity.execution.instance == *instance)
     }
 
-    /// Takes those of an instance that the answer to a question settles, but for some that are still open.
+    /// Removes and returns the activities of an instance that the answer to a request settles. An activity for which
+    /// `open` returns true stays.
     fn take(
         &mut self,
         instance: &InstanceId,
@@ -71,22 +74,22 @@ impl Doubts {
         settled
     }
 
-    /// Forgets them all: what the node was given is not its own any more. Questions that are not answered yet stay older
-    /// than what follows.
+    /// Removes all activities, since the node has lost its lease. Requests without an answer stay older than later
+    /// entries.
     pub(super) fn clear(&mut self) {
         self.activities.clear();
     }
 }
 
 impl Node {
-    /// A turn was refused: its eager activities are in doubt. Its instance is to be loaded.
-    pub(super) fn doubt(&mut self, turn: &Turn) {
+    /// Marks the eager activities of a refused turn as unconfirmed. The caller loads the instance, which settles them.
+    pub(super) fn mark_unconfirmed(&mut self, turn: &Turn) {
         let eager = turn.activities.iter().filter(|activity| activity.eager);
         eager.for_each(|activity| self.doubts.add(id(turn, activity.call), activity.scheduled));
     }
 
-    /// A turn was written by a commit that is answered: what it has scheduled is in no doubt.
-    pub(super) fn is_written(&mut self, turn: &Turn) {
+    /// Removes the activities of a turn that was stored.
+    pub(super) fn confirm(&mut self, turn: &Turn) {
         if self.doubts.activities.is_empty() {
             return;
         }
@@ -95,13 +98,14 @@ impl Node {
         }
     }
 
-    /// An instance was handed out, up to an event of an execution: what that has scheduled was written.
+    /// Settles the activities of an instance that an answer contains. An activity was stored if it belongs to another
+    /// execution, or the event that schedules it is in the history, which ends with `last`.
     pub(super) fn handed_out(&mut self, execution: &ExecutionId, last: EventId, asked: Question) {
-        let written = |activity: &ActivityId, scheduled| activity.execution != *execution || scheduled <= last;
-        self.settle(&execution.instance, asked, written);
+        let stored = |activity: &ActivityId, scheduled| activity.execution != *execution || scheduled <= last;
+        self.settle(&execution.instance, asked, stored);
     }
 
-    /// An instance was not handed out when it was to be loaded: looks for it, if something of it is in doubt.
+    /// Reads an instance that was requested by name and is not in the answer, if activities of it are unconfirmed.
     pub(super) fn look_for(&mut self, instance: &InstanceId) {
         if self.doubts.of(instance).next().is_none() {
             return;
@@ -112,45 +116,47 @@ impl Node {
             loop {
                 match shared.provider.instance(&instance).await {
                     Ok(record) => return Answer::Instance(instance, record.map(Box::new), asked),
-                    Err(error) => tracing::warn!(%error, %instance, "it cannot be read; it is tried again"),
+                    Err(error) => {
+                        tracing::warn!(%error, %instance, "the instance cannot be read; retrying")
+                    }
                 }
                 tokio::time::sleep(backoff.next()).await;
             }
         });
     }
 
-    /// An instance that was not handed out was looked for.
+    /// Settles the activities of an instance that [`look_for`](Self::look_for) has read.
     pub(super) fn looked_for(&mut self, instance: InstanceId, record: Option<&InstanceRecord>, asked: Question) {
         match record {
-            // It may be on its way yet.
+            // A lost request may still create it.
             None if self.uncertain.contains(&instance) => {}
-            // Nothing was written, or what was is gone with it.
+            // The turn was not stored, or its activities were removed with the instance.
             None => drop(self.doubts.take(&instance, asked, |_, _| false)),
-            // It has come to be meanwhile.
+            // It was created since the request by name.
             Some(record) if record.owner == Some(self.lease.epoch) => self.acquiring.load(instance),
             Some(_) => self.settle(&instance, asked, |_, _| true),
         }
     }
 
-    /// A turn is over: what it left open is asked for again.
+    /// Loads an instance whose turn has ended, if activities of it are unconfirmed: the turn kept their entries open.
     pub(super) fn settle_later(&mut self, instance: &InstanceId) {
         if !self.doubts.activities.is_empty() && self.doubts.of(instance).next().is_some() {
             self.acquiring.load(instance.clone());
         }
     }
 
-    /// Gives back what was written and does not run.
-    fn settle(&mut self, instance: &InstanceId, asked: Question, written: impl Fn(&ActivityId, EventId) -> bool) {
+    /// Releases the activities that were stored and do not run here.
+    fn settle(&mut self, instance: &InstanceId, asked: Question, stored: impl Fn(&ActivityId, EventId) -> bool) {
         if self.doubts.activities.is_empty() {
             return;
         }
-        // A turn that is under way may have scheduled the same, and then runs it.
+        // The turn in flight may have scheduled the same activity again, and then runs it.
         let busy = self.slots.get(instance).filter(|slot| matches!(slot.state, SlotState::Busy));
         let open = |activity: &ActivityId, scheduled| {
             busy.is_some_and(|slot| activity.execution == slot.execution && scheduled > slot.committed)
         };
         for (activity, scheduled) in self.doubts.take(instance, asked, open) {
-            if written(&activity, scheduled) && !self.running.contains_key(&activity) {
+            if stored(&activity, scheduled) && !self.running.contains_key(&activity) {
                 self.commit(
                     Write::ReleaseActivity { tenure: Tenure { activity, attempt: 1, claim: 0 } },
                     Context::Other,
@@ -169,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_later_question_settles_a_doubt() {
+    fn only_a_later_request_settles_an_entry() {
         let instance = |name| InstanceId::new(name).expect("valid");
         let activity = |name, number, call| ActivityId {
             execution: ExecutionId { instance: instance(name), identity: Identity::UNKNOWN, number },

@@ -1,4 +1,4 @@
-//! What a client in the same process knows of the node.
+//! The handle by which clients of the same process reach the node.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,10 +12,10 @@ use crate::provider::{Lease, MessageRow, NewInstance, Submitted};
 use crate::registry::Lookup;
 use crate::runtime::StopSignal;
 
-/// Hands over to the node, without a detour through the provider, what was stored for instances that it owns.
+/// Forwards stored messages and new instances to the node that owns them, without a request to the provider.
 #[derive(Clone)]
 pub(crate) struct NodeHandle {
-    /// Weak, so that a client that lives on does not keep the node alive.
+    /// Weak, so that a client does not keep the node alive.
     notes: mpsc::WeakUnboundedSender<Note>,
     lookup: Arc<Lookup>,
     clock: Arc<dyn Clock>,
@@ -44,7 +44,7 @@ impl NodeHandle {
         *self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The way to the node, while there is one.
+    /// Returns the sender of notes, unless the node has ended.
     pub(super) fn notes(&self) -> Option<mpsc::UnboundedSender<Note>> {
         self.notes.upgrade()
     }
@@ -53,22 +53,23 @@ impl NodeHandle {
         *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
     }
 
-    /// Whether the node has the code for an orchestration, and still takes on work.
+    /// Returns true if the node has the code for an orchestration and accepts notes.
     pub(crate) fn can_run(&self, name: &str, version: Option<&Version>) -> bool {
         self.lookup.orchestration(name, version).is_some() && self.notes().is_some_and(|n| !n.is_closed())
     }
 
-    /// Hands over a message that was stored, if this node owns its instance.
+    /// Forwards a message that was stored, if this node owns its instance.
     pub(crate) fn deliver(&self, submitted: Submitted, to: InstanceId, message: MessageRow, hold: Hold) {
-        self.tell(submitted.owner, Note::Deliver(to, message, submitted, hold));
+        self.send_if_owner(submitted.owner, Note::Deliver(to, message, submitted, hold));
     }
 
     /// Forwards an instance that was created, if this node owns it.
     pub(crate) fn create(&self, submitted: Submitted, new: NewInstance, hold: Hold) {
-        self.tell(submitted.owner, Note::Create(Box::new(new), submitted, hold));
+        self.send_if_owner(submitted.owner, Note::Create(Box::new(new), submitted, hold));
     }
 
-    /// Resolves once the instance is not live on the node: at once where it is not, and not before its end is committed.
+    /// Returns a receiver that resolves once the instance is not live on the node: at once if it is not live, and not
+    /// before its end is committed.
     pub(crate) fn gone(&self, instance: &InstanceId, hold: Hold) -> oneshot::Receiver<Hold> {
         let (sender, gone) = oneshot::channel();
         let follower = Follower { clock: self.clock.clone(), gone: Some(sender) };
@@ -78,39 +79,38 @@ impl NodeHandle {
         gone
     }
 
-    /// Tells the node to look for an instance, now and for a while: something that was asked for may have happened to it, or
-    /// happen yet.
+    /// Makes the node recheck an instance, because the outcome of a request for it is unknown.
     pub(crate) fn uncertain(&self, instance: InstanceId) {
         if let Some(notes) = self.notes() {
             let _ = notes.send(Note::Uncertain(instance));
         }
     }
 
-    /// Tells the node that an instance was ended or removed from outside, whoever owned it.
+    /// Makes the node drop its live copy of an instance that was ended or removed from outside.
     pub(crate) fn ended(&self, instance: InstanceId) {
         if let Some(notes) = self.notes() {
             let _ = notes.send(Note::Ended(instance));
         }
     }
 
-    fn tell(&self, owner: Option<Epoch>, note: Note) {
+    fn send_if_owner(&self, owner: Option<Epoch>, note: Note) {
         if owner == Some(self.lease().epoch)
             && let Some(notes) = self.notes()
         {
-            // A node that is gone has left what it owned to others, who find it in the storage.
+            // If the node has ended, other nodes find the item in the storage.
             let _ = notes.send(note);
         }
     }
 }
 
-/// Somebody who wants to know for how long an instance is live here. Told when this is dropped.
+/// A client that waits until an instance is no longer live here. Resolves its receiver on drop.
 pub(in crate::runtime) struct Follower {
     clock: Arc<dyn Clock>,
     gone: Option<oneshot::Sender<Hold>>,
 }
 
 impl Follower {
-    /// Whether nobody listens any more.
+    /// Returns true if the client has stopped waiting.
     pub(in crate::runtime) fn is_gone(&self) -> bool {
         self.gone.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
@@ -119,7 +119,7 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         if let Some(gone) = self.gone.take() {
-            // Whoever followed may have gone as well.
+            // The client may have stopped waiting.
             let _ = gone.send(self.clock.hold());
         }
     }

@@ -1,11 +1,11 @@
-//! Bringing an instance that is stored back to life: while one page of its history is read, the page before it is replayed.
+//! Loads of stored instances: while one page of the history is read, the page before it is replayed.
 //!
 //! ```text
 //! read page 1 │ read page 2   │ read page 3   │
 //!             │ replay page 1 │ replay page 2 │ turn: replay page 3, deliver
 //! ```
 //!
-//! Where the instance is dropped meanwhile, it goes on, and what comes of it is thrown away: that is rare, and does no harm.
+//! If the instance is dropped during the load, the load continues and its result is discarded.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::runtime::slot::SlotState;
 use crate::runtime::turn::{Loaded, ReplayJob};
 
 impl Node {
-    /// Reads the history of an instance that was handed out, after its first page.
+    /// Reads the rest of the history of an instance whose first page has arrived.
     pub(super) fn load(&mut self, instance: &InstanceId, first: HistoryPage) {
         let Some(slot) = self.slots.get(instance) else { return };
         let Some(entry) = self.shared.lookup.orchestration(&slot.name, slot.version.as_ref()) else {
@@ -35,7 +35,7 @@ impl Node {
         self.ask(async move { Answer::History(instance, generation, loading.run(replay, first).await) });
     }
 
-    /// A history was read: the first turn replays what is left of it.
+    /// Handles a history that was read: the next turn replays the rest of it.
     pub(super) fn loaded(&mut self, instance: &InstanceId, generation: u64, loaded: Result<Loaded, Fault>) {
         self.acquiring.history_was_read();
         let Some(slot) = self.slots.get_mut(instance).filter(|slot| slot.generation == generation) else { return };
@@ -54,12 +54,12 @@ impl Node {
         }
     }
 
-    /// A live copy without history.
+    /// Makes a live copy without history.
     pub(super) fn new_execution(&self, id: ExecutionId, generation: u64, function: Arc<Function>) -> Box<Execution> {
         let (notes, instance) = (self.shared.notes.downgrade(), id.instance.clone());
         let on_stray = move || {
             if let Some(notes) = notes.upgrade() {
-                // When the node is gone, so is the live copy.
+                // If the node has ended, so has the live copy.
                 let _ = notes.send(Note::Stray(instance.clone(), generation));
             }
         };
@@ -67,7 +67,7 @@ impl Node {
     }
 }
 
-/// What loading needs.
+/// The parts of the node that a load needs.
 struct Loading {
     shared: Arc<Shared>,
     pool: Pool,
@@ -75,7 +75,7 @@ struct Loading {
 }
 
 impl Loading {
-    /// Reads a history after its first page, and replays all of it but the last page.
+    /// Reads a history after its first page, and replays all pages except the last.
     async fn run(self, replay: Replay, first: HistoryPage) -> Result<Loaded, Fault> {
         let execution = replay.execution().id().clone();
         let mut page = match first {
@@ -94,7 +94,7 @@ impl Loading {
         Ok(loaded)
     }
 
-    /// Reads until there is an answer.
+    /// Reads a page, and repeats the request until there is an answer.
     async fn read(&self, execution: &ExecutionId, after: EventId) -> HistoryPage {
         let mut backoff = Backoff::default();
         loop {
@@ -102,14 +102,14 @@ impl Loading {
                 Ok(page) => return page,
                 Err(error) => {
                     let instance = &execution.instance;
-                    tracing::warn!(%error, %instance, "its history cannot be read; it is tried again");
+                    tracing::warn!(%error, %instance, "the history cannot be read; retrying");
                     tokio::time::sleep(backoff.next()).await;
                 }
             }
         }
     }
 
-    /// Replays a page where turns are made.
+    /// Replays a page on a thread of the pool.
     async fn replay(&self, loaded: Loaded) -> Result<Loaded, Fault> {
         let (replayed, answer) = oneshot::channel();
         self.pool.replay(ReplayJob { name: self.name.clone(), loaded, replayed });

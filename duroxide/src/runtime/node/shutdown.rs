@@ -1,4 +1,4 @@
-//! Ending: no new work, running activities finish, everything is stored, the lease is given back.
+//! Shutdown: the node accepts no new work, running activities finish, their outcomes are stored, and the node leaves.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{Deadline, Draining, Node};
 use crate::runtime::slot::SlotState;
 
 impl Node {
-    /// How long a storage is waited for that does not answer to the last call.
+    /// The time limit of the request to leave.
     const LEAVE: Duration = Duration::from_secs(5);
 
     pub(super) fn begin_shutdown(&mut self, done: oneshot::Sender<()>) {
@@ -17,7 +17,7 @@ impl Node {
         self.draining.get_or_insert_with(|| Draining { done: Vec::new(), deadline }).done.push(done);
     }
 
-    /// Whether a shutdown has nothing left to wait for, or has waited for long enough.
+    /// Returns true if a shutdown has nothing left to wait for, or its deadline has passed.
     pub(super) fn is_drained(&self) -> bool {
         let nothing_left =
             self.running.is_empty() && self.asked.is_empty() && self.outgoing.is_empty() && self.turns == 0;
@@ -25,14 +25,16 @@ impl Node {
         self.draining.as_ref().is_some_and(|draining| nothing_left || passed(draining))
     }
 
-    /// What has not finished is dropped: activities, which are run again elsewhere, turns that do not return, and questions
-    /// to a storage that does not answer.
+    /// Drops unfinished work: activities, which are run again; turns that do not return; requests without an answer.
     pub(super) fn drain_deadline_passed(&mut self) {
         if let Some(draining) = &mut self.draining {
             draining.deadline = Deadline::Passed;
         }
         if !self.running.is_empty() {
-            tracing::warn!(activities = self.running.len(), "not finished in time; they will be run again");
+            tracing::warn!(
+                activities = self.running.len(),
+                "activities have not finished in time; they will be run again"
+            );
             self.running.clear();
             self.attempts.abort_all();
         }
@@ -43,17 +45,17 @@ impl Node {
         for slot in self.slots.values_mut() {
             slot.state = SlotState::Cold;
         }
-        // What is still on its way is done as a whole or not at all.
+        // The storage carries out a pending request as a whole or not at all.
         self.asked.clear();
         let failed = match tokio::time::timeout(Self::LEAVE, self.shared.provider.leave(&self.lease)).await {
             Ok(left) => left.err().map(|error| error.to_string()),
             Err(_) => Some("the storage does not answer".to_owned()),
         };
         if let Some(error) = failed {
-            tracing::warn!(error, "leaving failed; other nodes take over once this one is seen to be gone");
+            tracing::warn!(error, "leaving failed; other nodes take over once they detect that this node is gone");
         }
         for done in self.draining.take().into_iter().flat_map(|draining| draining.done) {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = done.send(());
         }
     }

@@ -1,14 +1,15 @@
-//! When owned instances wake by a timer.
+//! The timers of owned instances.
 //!
-//! The node made each timer of an instance that it owns, or got it when it loaded the instance, so that it need not ask the
-//! storage which of them are due. Of each instance it knows the earliest one, also while there is no live copy.
+//! The node has created each timer of an instance that it owns, or received it when it loaded the instance, so it need
+//! not ask the storage for due timers. It keeps the earliest timer of each instance, also of an instance without a live
+//! copy.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::clock::Timestamp;
 use crate::id::InstanceId;
 
-/// See the module.
+/// The earliest timer of each owned instance.
 #[derive(Default)]
 pub(super) struct Timers {
     by_instance: HashMap<InstanceId, Timestamp>,
@@ -44,7 +45,7 @@ impl Timers {
         self.by_time.first().map(|(due, _)| *due)
     }
 
-    /// Takes an instance with a timer that is due.
+    /// Removes and returns an instance with a timer that is due.
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<InstanceId> {
         let (due, instance) = self.by_time.first().filter(|(due, _)| *due <= now)?.clone();
         self.by_time.remove(&(due, instance.clone()));

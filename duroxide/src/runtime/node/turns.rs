@@ -1,4 +1,4 @@
-//! Which instances are live, and their turns.
+//! Live instances and their turns.
 
 use super::commits::{Context, TurnContext};
 use super::{Birth, Node};
@@ -7,12 +7,12 @@ use crate::id::{EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Submitted, Write};
 use crate::replay::{Execution, Fault};
 use crate::runtime::slot::{Delivery, LocalOutcome, Slot, SlotState};
-use crate::runtime::turn::{Copy, Loaded, Output, TurnDone, TurnJob};
-use crate::runtime::turn_commit::{self, About};
+use crate::runtime::turn::{Loaded, Source, TurnDone, TurnJob, TurnOutput};
+use crate::runtime::turn_commit::{self, TurnInfo};
 
 impl Node {
-    /// Makes an instance live that was created for this node, with the number of its start; `None`: the start has a time of
-    /// its own, or it was stored before and the instance may have advanced.
+    /// Makes an instance live that was created for this node. `number` is that of its start; `None`: the start has a
+    /// time of its own, or it was stored before and the instance may have advanced.
     pub(super) fn create(&mut self, new: NewInstance, number: Option<u64>) {
         if self.rejoining {
             return;
@@ -20,7 +20,7 @@ impl Node {
         let execution = new.first_execution();
         if let Some(slot) = self.slots.get_mut(&new.instance) {
             if slot.execution.identity == execution.identity {
-                // The client has stored the start, unless the first turn has created the instance before.
+                // The client has stored the start, unless the first turn had created the instance before.
                 number.into_iter().for_each(|number| slot.start_is_stored(number));
                 slot.birth = None;
             } else {
@@ -39,8 +39,7 @@ impl Node {
         }
     }
 
-    /// Drops a live copy that is not that of the stored instance, and loads the instance if it is still owned: after the turn that
-    /// is in flight, if there is one.
+    /// Drops a live copy that differs from the stored instance, and loads the instance. A turn in flight ends first.
     fn reload(&mut self, instance: &InstanceId) {
         let Some(slot) = self.slots.get_mut(instance) else { return };
         if matches!(slot.state, SlotState::Busy) {
@@ -51,13 +50,14 @@ impl Node {
         }
     }
 
-    /// Takes an instance that the provider handed out: newly claimed, asked for by name, or with mail.
+    /// Makes an instance live that the provider has returned, or updates its live copy: it was claimed, requested by
+    /// name, or has mail.
     pub(super) fn take(&mut self, acquired: AcquiredInstance) {
         let (instance, now) = (acquired.execution.instance.clone(), self.now());
         if acquired.suspect {
             let fault = Fault::new(
                 ErrorCode::CrashLoop,
-                "the process died each time it was run, the last time while it ran alone",
+                "the process died each time this instance ran, the last time while it ran alone",
             );
             return self.suspend(&acquired.execution, acquired.last_event, fault, 0);
         }
@@ -82,14 +82,14 @@ impl Node {
         self.ready.push_back(instance);
     }
 
-    /// Keeps the next timer of a live instance.
+    /// Sets the timer of an instance to the next one of its live copy.
     pub(super) fn set_instance_timer(&mut self, instance: &InstanceId) {
         if let Some(slot) = self.slots.get(instance) {
             self.timers.set(instance, slot.next_timer());
         }
     }
 
-    /// Delivers the timers that are due. Asks for work, if some is due at the provider.
+    /// Delivers the timers that are due. Requests work if the provider has work that is due.
     pub(super) fn fire_timers(&mut self) {
         let now = self.now();
         while let Some(instance) = self.timers.pop_due(now) {
@@ -111,16 +111,16 @@ impl Node {
         self.ready.push_back(instance);
     }
 
-    /// Delivers a message that was forwarded by a client of this process.
+    /// Delivers a message that a client of this process has forwarded.
     pub(super) fn forwarded(&mut self, instance: InstanceId, message: MessageRow, submitted: &Submitted) {
-        // A message that was stored before has left mail.
+        // A message without a number was stored by an earlier request and has left mail.
         if let (Some(identity), Some(number)) = (submitted.identity, submitted.number) {
             self.deliver_message(instance, identity, number, message);
         }
     }
 
-    /// Delivers a stored message to the live copy of its instance. If there is none, or messages before this one are missing,
-    /// asks the provider for the instance.
+    /// Delivers a stored message to the live copy of its instance. If there is no live copy, or messages before this
+    /// one are missing, requests the instance from the provider.
     pub(super) fn deliver_message(&mut self, to: InstanceId, identity: Identity, number: u64, message: MessageRow) {
         let now = self.now();
         match self.slots.get_mut(&to) {
@@ -160,49 +160,49 @@ impl Node {
             self.make_turn(&instance, None, deliveries);
         }
         self.turns += self.jobs.len();
-        self.pool.make(&mut self.jobs);
+        self.pool.submit(&mut self.jobs);
     }
 
-    /// Makes a turn: of the live copy, of what was loaded, or the first.
+    /// Makes a turn: of the live copy, of a loaded history, or of a new execution.
     pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, deliveries: Vec<Delivery>) {
         let now = self.now();
         let Some(slot) = self.slots.get_mut(instance) else { return };
         self.idle.remove(&slot.used);
         let Some(entry) = self.shared.lookup.orchestration(&slot.name, slot.version.as_ref()) else {
-            // It was handed to the wrong node; another may have the code.
+            // This node does not have the code; another node may have it.
             return self.release(instance);
         };
         let (execution, generation, name) = (slot.execution.clone(), slot.generation, slot.name.clone());
-        let copy = match (std::mem::replace(&mut slot.state, SlotState::Busy), loaded) {
-            (SlotState::Idle(live), _) => Copy::Live(live),
-            (_, Some(loaded)) => Copy::Stored(loaded),
-            (_, None) => Copy::Live(self.new_execution(execution.clone(), generation, entry.function.clone())),
+        let source = match (std::mem::replace(&mut slot.state, SlotState::Busy), loaded) {
+            (SlotState::Idle(live), _) => Source::Live(live),
+            (_, Some(loaded)) => Source::Loaded(loaded),
+            (_, None) => Source::Live(self.new_execution(execution.clone(), generation, entry.function.clone())),
         };
         let (version, limits) = (entry.version.clone(), self.shared.options.limits);
-        self.jobs.push(TurnJob { execution, generation, name, version, copy, deliveries, limits, now });
+        self.jobs.push(TurnJob { execution, generation, name, version, source, deliveries, limits, now });
     }
 
-    /// A turn was made: commits it, or suspends the instance.
+    /// Handles a finished turn: commits it, or suspends the instance.
     pub(super) fn turn_done(&mut self, done: TurnDone) {
         self.turns = self.turns.saturating_sub(1);
         let instance = &done.execution.instance;
         let current = self.slots.get(instance).filter(|slot| slot.generation == done.generation);
         let Some(slot) = current else {
-            return self.store_left(done.taken.into_iter().chain(done.left));
+            return self.store_outcomes(done.delivered_outcomes.into_iter().chain(done.undelivered));
         };
         let committed = slot.committed;
         let fault = match done.result {
             Ok((execution, output)) => match self.fault_of(&execution, &output) {
                 None => {
-                    let left = done.left;
+                    let undelivered = done.undelivered;
                     return self.commit_turn(
                         done.generation,
                         done.version,
                         committed,
                         execution,
                         output,
-                        done.taken,
-                        left,
+                        done.delivered_outcomes,
+                        undelivered,
                         done.now,
                     );
                 }
@@ -210,17 +210,17 @@ impl Node {
             },
             Err(fault) => fault,
         };
-        let unborn = slot.birth.is_some();
-        self.store_left(done.taken.into_iter().chain(done.left));
-        if unborn {
-            // It is stored first, by its client, and then suspended.
+        let creates = slot.birth.is_some();
+        self.store_outcomes(done.delivered_outcomes.into_iter().chain(done.undelivered));
+        if creates {
+            // Its client stores the start; a later turn suspends the instance.
             return self.drop_slot(&done.execution.instance);
         }
         self.suspend(&done.execution, committed, fault, done.generation);
     }
 
-    /// Why an instance cannot go on although its turn was made.
-    fn fault_of(&self, execution: &Execution, output: &Output) -> Option<Fault> {
+    /// Returns the fault that stops an instance although its turn has succeeded.
+    fn fault_of(&self, execution: &Execution, output: &TurnOutput) -> Option<Fault> {
         let limit = self.shared.options.limits.history;
         let length = execution.last_event().0;
         if length > limit && !output.ended {
@@ -240,9 +240,9 @@ impl Node {
         version: semver::Version,
         committed: EventId,
         execution: Box<Execution>,
-        output: Output,
-        mut taken: Vec<Delivery>,
-        left: Vec<Delivery>,
+        output: TurnOutput,
+        mut delivered_outcomes: Vec<Delivery>,
+        undelivered: Vec<Delivery>,
         now: crate::clock::Timestamp,
     ) {
         let id = execution.id().clone();
@@ -252,10 +252,10 @@ impl Node {
         };
         let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
         let cancelled = open.map(|(call, _)| *call).collect();
-        // Their outcomes are stored with this turn, and what it schedules may have the places.
-        taken.iter_mut().for_each(Delivery::give_up_place);
-        let about = About { execution: &id, version: &version, committed, started: &started, now };
-        let mut turn = turn_commit::turn(&about, output, &mut self.admission());
+        // The outcomes are stored with this turn, so activities that it schedules may have their places.
+        delivered_outcomes.iter_mut().for_each(Delivery::release_place);
+        let info = TurnInfo { execution: &id, version: &version, committed, started: &started, now };
+        let mut turn = turn_commit::turn(&info, output, &mut self.claims());
         let birth = self.slots.get_mut(&id.instance).and_then(|slot| slot.birth.take());
         let stored = birth.map(|Birth { new, stored }| {
             turn.consumed.retain(|message| *message != new.start.id);
@@ -267,14 +267,14 @@ impl Node {
             stored,
             execution: Some(execution),
             version: Some(version),
-            taken,
-            left,
+            delivered_outcomes,
+            undelivered,
             ended: cancelled,
         };
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }
 
-    /// The turn is over: the instance waits, or goes on if something has come in meanwhile.
+    /// Ends a turn: the instance waits, or is ready for the next turn if there are new deliveries.
     pub(super) fn rest(&mut self, instance: &InstanceId, execution: Box<Execution>) {
         self.last_tick += 1;
         let Some(slot) = self.slots.get_mut(instance) else { return };
@@ -283,14 +283,14 @@ impl Node {
         slot.used = self.last_tick;
         self.idle.insert(slot.used, instance.clone());
         if stray {
-            // It has shown while the commit was on its way.
+            // The stray wake came while the commit was in flight.
             self.strayed(instance, generation);
         } else if slot.is_ready() {
             self.ready.push_back(instance.clone());
         }
     }
 
-    /// Stops an instance until it is resumed, with the reason.
+    /// Suspends an instance, with the fault as the reason.
     pub(super) fn suspend(&mut self, execution: &ExecutionId, committed: EventId, fault: Fault, generation: u64) {
         let mut suspension = *fault.0;
         suspension.build = Some(self.shared.info.build.clone());
@@ -302,17 +302,17 @@ impl Node {
             stored: None,
             execution: None,
             version: None,
-            taken: Vec::new(),
-            left: Vec::new(),
+            delivered_outcomes: Vec::new(),
+            undelivered: Vec::new(),
             ended: Vec::new(),
         };
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }
 
-    /// Something that is not durable has touched a live copy.
+    /// Suspends an instance whose live copy was woken by something that is not durable.
     pub(super) fn strayed(&mut self, instance: &InstanceId, generation: u64) {
         let Some(slot) = self.slots.get_mut(instance).filter(|slot| slot.generation == generation) else { return };
-        // In a turn, the fault is found when the turn is over.
+        // During a turn, the fault is found at its end.
         let SlotState::Idle(execution) = &slot.state else { return };
         if let Some(fault) = execution.fault() {
             let (id, committed, used) = (slot.execution.clone(), slot.committed, slot.used);
@@ -322,19 +322,19 @@ impl Node {
         }
     }
 
-    /// Drops a slot. Outcomes that wait in it and are stored nowhere are stored now.
+    /// Drops a slot. Outcomes in its inbox, which are not stored yet, are stored now.
     pub(super) fn drop_slot(&mut self, instance: &InstanceId) {
         if let Some(mut slot) = self.slots.remove(instance) {
             self.idle.remove(&slot.used);
-            self.store_left(slot.drain_inbox());
+            self.store_outcomes(slot.drain_inbox());
         }
     }
 
-    /// An instance was ended or removed from outside: its live copy is of no use, and its activities are cancelled at once.
+    /// Drops the live copy of an instance that was ended or removed from outside, and renews the lease at once.
     pub(super) fn ended(&mut self, instance: InstanceId) {
         if self.slots.contains_key(&instance) {
             self.drop_slot(&instance);
-            // Another instance may have taken the id meanwhile.
+            // Another instance may have taken the id in the meantime.
             self.acquiring.load(instance);
         }
         self.heartbeat.beat_now();
@@ -349,15 +349,16 @@ impl Node {
         self.commit(Write::ReleaseInstance { execution, claim }, Context::Other);
     }
 
-    pub(super) fn store_left(&mut self, left: impl IntoIterator<Item = Delivery>) {
-        for delivery in left {
+    /// Stores the outcomes among these deliveries. Messages are stored already.
+    pub(super) fn store_outcomes(&mut self, deliveries: impl IntoIterator<Item = Delivery>) {
+        for delivery in deliveries {
             if let Delivery::Outcome(outcome) = delivery {
                 self.store_outcome(outcome);
             }
         }
     }
 
-    /// Drops the live copies that were not used for longest, when there are too many.
+    /// Drops the live copies that have been idle for longest, while there are too many.
     pub(super) fn evict(&mut self) {
         while self.idle.len() > self.shared.options.max_idle_instances {
             let Some((_, instance)) = self.idle.pop_first() else { return };
@@ -368,7 +369,7 @@ impl Node {
         }
     }
 
-    /// Names turns that have been running for long.
+    /// Reports turns that have been running for long.
     pub(super) fn report_stuck_turns(&mut self) {
         let (stuck, next) = self.pool.stuck(self.shared.options.turn_warning);
         if let Some(after) = next {
@@ -376,21 +377,21 @@ impl Node {
         }
         for turn in stuck {
             if let Some(slot) = self.slots.get_mut(&turn.instance) {
-                // Its client does not wait for it.
+                // Its client must not wait for this turn: it stores the start.
                 slot.birth = None;
             }
             let seconds = turn.since.as_secs_f64();
             tracing::error!(
                 instance = %turn.instance, orchestration = turn.name, seconds, last_call = turn.place,
                 code = %ErrorCode::TurnStuck,
-                "a turn does not return: the code of the orchestration computes for long, or loops; other instances go on",
+                "a turn does not return: its code computes for long, or loops; other instances continue",
             );
         }
     }
 
-    /// What the admission of new work needs.
-    fn admission(&mut self) -> super::attempts::Admit<'_> {
-        super::attempts::Admit {
+    /// Returns the policy for new work.
+    fn claims(&mut self) -> super::attempts::NodeClaims<'_> {
+        super::attempts::NodeClaims {
             lookup: &self.shared.lookup,
             tags: self.shared.tags.as_deref(),
             limits: [self.shared.options.max_activities, self.shared.options.max_blocking_activities],

@@ -1,9 +1,9 @@
-//! Instances for which something may still be on its way to the storage: a call of a client that was given up, or the commit
-//! of a first turn that failed and is not made again. When it arrives after all, nobody hears of it.
+//! Instances that a lost request may still change: a submission whose caller stopped waiting, or the commit of a first
+//! turn that failed and is not repeated. If the storage carries out such a request later, no answer reaches this node.
 //!
-//! So they are looked at again after 1, 2, 4, .. seconds, until nothing can be on its way any more. Until then, messages to
-//! them take the way through the storage, which knows their order: one that is handed over could overtake an earlier one
-//! that nobody has heard of.
+//! The node therefore loads each instance at once, and again after 1, 2, 4, 8, 16 and 32 seconds, the longest time that
+//! a lost request may take. A newer message cannot overtake a late one in the meantime: messages are numbered, and the
+//! live copy waits until the gap before a message is filled.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -14,18 +14,18 @@ use tokio::time::{Sleep, sleep};
 use super::Node;
 use crate::id::InstanceId;
 
-/// See the module.
+/// The instances that the node rechecks.
 #[derive(Default)]
 pub(super) struct Uncertain {
-    /// For how many ticks each of them has been; in an order that a simulation repeats.
+    /// The ticks since each of them was added. Ordered, so that a simulation repeats.
     instances: BTreeMap<InstanceId, u32>,
-    /// The next tick, while there are any.
+    /// The next tick. `None`: there are no instances.
     pub(super) tick: Option<Pin<Box<Sleep>>>,
 }
 
 impl Uncertain {
     const TICK: Duration = Duration::from_secs(1);
-    /// After so many ticks nothing is on its way any more: see [`Provider`](crate::provider::Provider).
+    /// The ticks after which a lost request is no longer carried out: see [`Provider`](crate::provider::Provider).
     const TICKS: u32 = 32;
 
     pub(super) fn contains(&self, instance: &InstanceId) -> bool {
@@ -38,7 +38,7 @@ impl Uncertain {
 }
 
 impl Node {
-    /// Looks for an instance of which something may still be on its way: now, and a few times more.
+    /// Loads an instance that a lost request may still change: now, and at intervals for 32 seconds.
     pub(super) fn look_for_a_while(&mut self, instance: InstanceId) {
         self.acquiring.load(instance.clone());
         self.uncertain.instances.insert(instance, 0);
@@ -47,6 +47,7 @@ impl Node {
         }
     }
 
+    /// Handles a tick: loads the instances that are due, and removes those whose time is over.
     pub(super) fn look_again(&mut self) {
         for (instance, ticks) in &mut self.uncertain.instances {
             *ticks += 1;
