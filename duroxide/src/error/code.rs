@@ -183,7 +183,7 @@ codes! {
         "the database was set up by a newer version than this one"
         "deploy the newer version, or use another database";
     "0102" LeaseLost "lease lost" Infrastructure
-        "the node was silent for too long, and other nodes may have claimed its work"
+        "the node could not renew its lease in time, and other nodes may have claimed its work"
         "none at first, the node joins again; if it repeats, look for a stalled process or an unreachable storage";
     "0103" RuntimeStopped "runtime stopped" Infrastructure
         "the runtime has been shut down"
