@@ -5,7 +5,7 @@ use super::{Client, ClientError};
 use crate::history::{Event, Input};
 use crate::id::{CommitId, InstanceId};
 use crate::payload::Payload;
-use crate::provider::{DeleteError, InstanceStatus, Submission};
+use crate::provider::{DeleteError, InstanceStatus, ProviderError, Submission};
 use crate::runtime::{Backoff, termination};
 
 impl Client {
@@ -70,7 +70,8 @@ impl Client {
                     Some(Err(DeleteError::Live(status))) => return Err(ClientError::live(instance, status)),
                     // After a resend, an earlier attempt may have deleted it, with its answer lost.
                     Some(Err(DeleteError::NotFound)) if !resent => return Err(ClientError::not_found(instance)),
-                    Some(_) | None => return Ok(()),
+                    Some(_) => return Ok(()),
+                    None => ProviderError::permanent("delete", "the provider gave no answer"),
                 },
                 Err(error) => error,
             };

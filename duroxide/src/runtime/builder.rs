@@ -234,8 +234,15 @@ impl RuntimeBuilder {
             let handle = NodeHandle::new(&notes, lookup.clone(), clock.clone(), lease, stopped.clone());
             let client = Client::local(provider.clone(), clock.clone(), self.options.limits, handle.clone());
             let start_heartbeat = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
-            let (heartbeat, heartbeat_stopped) =
-                start_heartbeat(provider.clone(), lease, self.options.lease_time, notes.clone());
+            let heartbeat = start_heartbeat(provider.clone(), lease, self.options.lease_time, notes.clone());
+            let (heartbeat, heartbeat_stopped) = match heartbeat {
+                Ok(started) => started,
+                Err(error) => {
+                    // Without a heartbeat, only the end of the process would show that the node is dead.
+                    provider.leave(&lease).await?;
+                    return Err(no_threads(&error));
+                }
+            };
             let heartbeat = Arc::new(heartbeat);
             let shared = Shared {
                 provider,
@@ -265,9 +272,7 @@ fn driven(node: Node, pool: Pool, stopped: SetOnDrop) -> Result<JoinHandle<()>, 
         // The receiver is dropped if the task was aborted.
         let _ = ended.send(AssertUnwindSafe(node.run()).catch_unwind().await);
     };
-    let started = pool.drive(run);
-    started
-        .map_err(|error| StartError::configuration(format!("the threads of the runtime cannot be started: {error}")))?;
+    pool.drive(run).map_err(|error| no_threads(&error))?;
     let stop = StopOnDrop(pool);
     Ok(tokio::spawn(async move {
         let (_stop, _stopped) = (stop, stopped);
@@ -275,6 +280,10 @@ fn driven(node: Node, pool: Pool, stopped: SetOnDrop) -> Result<JoinHandle<()>, 
             std::panic::resume_unwind(panic);
         }
     }))
+}
+
+fn no_threads(error: &std::io::Error) -> StartError {
+    StartError::configuration(format!("the threads of the runtime cannot be started: {error}"))
 }
 
 struct StopOnDrop(Pool);

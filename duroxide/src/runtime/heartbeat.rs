@@ -56,18 +56,21 @@ enum Life {
 
 impl Heartbeat {
     /// Runs the heartbeat on its own thread. The receiver resolves when the thread has released the provider.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
     pub(super) fn start(
         provider: Arc<dyn Provider>,
         lease: Lease,
         lease_time: Duration,
         notes: mpsc::UnboundedSender<Note>,
-    ) -> (Self, oneshot::Receiver<()>) {
+    ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
         let state = State::new(lease, lease_time);
         let (stopped, until_stopped) = oneshot::channel();
         let beating = state.clone();
         let handle = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("duroxide-heartbeat".to_owned());
-        let spawned = thread.spawn(move || {
+        thread.spawn(move || {
             let mut continues = true;
             while continues {
                 let (lease, life) = beating.next_beat();
@@ -76,11 +79,8 @@ impl Heartbeat {
             drop(provider);
             // The receiver no longer exists if the runtime was dropped.
             let _ = stopped.send(());
-        });
-        if let Err(error) = spawned {
-            tracing::error!(%error, "the heartbeat thread cannot be started; other nodes may take over this node's work");
-        }
-        (Self(state), until_stopped)
+        })?;
+        Ok((Self(state), until_stopped))
     }
 
     /// Like [`start`](Self::start), in a task instead of a thread.
@@ -89,7 +89,7 @@ impl Heartbeat {
         lease: Lease,
         lease_time: Duration,
         notes: mpsc::UnboundedSender<Note>,
-    ) -> (Self, oneshot::Receiver<()>) {
+    ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
         let state = State::new(lease, lease_time);
         let (stopped, until_stopped) = oneshot::channel();
         let beating = state.clone();
@@ -102,7 +102,7 @@ impl Heartbeat {
             drop(provider);
             let _ = stopped.send(());
         });
-        (Self(state), until_stopped)
+        Ok((Self(state), until_stopped))
     }
 
     /// Switches to another lease, and renews it at once.

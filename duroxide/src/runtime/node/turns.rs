@@ -330,14 +330,15 @@ impl Node {
         }
     }
 
-    /// Drops the live copy of an instance that was ended or removed from outside, and renews the lease at once.
+    /// Drops the live copy of an instance that was ended or removed from outside, and requests work at once, since the answer
+    /// brings the cancellations of its activities.
     pub(super) fn ended(&mut self, instance: InstanceId) {
         if self.slots.contains_key(&instance) {
             self.drop_slot(&instance);
             // Another instance may have taken the id in the meantime.
             self.acquiring.load(instance);
         }
-        self.heartbeat.beat_now();
+        self.acquiring.wanted = true;
     }
 
     /// Releases an instance whose code this node does not have.
