@@ -24,13 +24,13 @@ pub struct Want {
     /// The orchestrations that the node can run now. Only instances of these names and versions (where no version is
     /// pinned, of these names) are handed out.
     pub orchestrations: Arc<[(String, Version)]>,
-    /// How many instances the node can take at most.
+    /// The most instances that the node can take.
     pub instances: usize,
-    /// Which activities the node can take, group by group.
+    /// The activities that the node can take, by group.
     pub activities: Vec<ActivityGroup>,
     /// The tags that the node serves beside untagged activities. `None`: all.
     pub tags: Option<Arc<[String]>>,
-    /// Owned instances that the node asks for by name.
+    /// Owned instances that the node requests by name.
     pub load: Vec<Load>,
     /// True if the node may be given one item with [`QUARANTINE`] crashes or more, and nothing else that is new.
     pub alone: bool,
@@ -41,15 +41,15 @@ pub struct Want {
     ///
     /// The provider claims new items only if it has made no claim since that one, in the statement that claims. Otherwise
     /// the answer with that claim was lost: it hands out again the items of the claim that the lease still owns. So a
-    /// request that is delayed or repeated never claims an item that no node hears of.
+    /// request that is delayed or repeated never claims an item whose node is not informed.
     pub claim: u64,
     /// Instances with their highest message number that the node has: their mail up to there is acknowledged.
     pub heard: Vec<Heard>,
-    /// Activities of which the node has heard that they are cancelled.
+    /// Cancelled activities that the node has received.
     pub cancelled: Vec<ActivityId>,
 }
 
-/// How far a node has received the messages of an instance.
+/// The last message of an instance that a node has received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
     /// The instance.
@@ -67,7 +67,7 @@ impl Heard {
     }
 }
 
-/// An owned instance that a node asks for by name.
+/// An owned instance that a node requests by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
     /// The instance.
@@ -77,7 +77,7 @@ pub struct Load {
     pub heard: Option<u64>,
 }
 
-/// Activities of some names, and how many of them a node can take together.
+/// Activities of some names, with a limit for all of them together.
 #[derive(Debug, Clone)]
 pub struct ActivityGroup {
     /// The names.
@@ -89,8 +89,8 @@ pub struct ActivityGroup {
 /// The answer to a request for work. The lease owns everything in it, durably.
 #[derive(Debug, Clone, Default)]
 pub struct Acquired {
-    /// Instances, each of them once: newly claimed ones that have messages which are due, oldest due first; those of [`Want::load`] that this
-    /// lease still owns; and those with mail, see [`MessageRow::number`].
+    /// Instances, each of them once: newly claimed ones with messages that are due, oldest due first; those of
+    /// [`Want::load`] that this lease still owns; and those with mail, see [`MessageRow::number`].
     pub instances: Vec<AcquiredInstance>,
     /// Newly claimed activities, oldest due first.
     pub activities: Vec<AcquiredActivity>,
@@ -125,9 +125,9 @@ pub struct AcquiredInstance {
     pub history: HistoryPage,
     /// The claim by which the lease owns it; zero if it was created for the lease.
     pub claim: u64,
-    /// How many owners died with it in flight since it last made progress.
+    /// The number of owners that died with it in flight since it last made progress.
     pub crashes: u32,
-    /// True if an owner died that was given it alone, after [`CRASH_LIMIT`] crashes: the instance is to be suspended.
+    /// True if an owner died while it had nothing else, after [`CRASH_LIMIT`] crashes: the instance is to be suspended.
     pub suspect: bool,
 }
 
@@ -140,9 +140,9 @@ pub struct AcquiredActivity {
     pub attempt: u32,
     /// The claim by which the lease owns it; zero if it was created for the lease.
     pub claim: u64,
-    /// How many owners died with it in flight.
+    /// The number of owners that died with it in flight.
     pub crashes: u32,
-    /// True if an owner died that was given it alone, after [`CRASH_LIMIT`] crashes: it is to be parked.
+    /// True if an owner died while it had nothing else, after [`CRASH_LIMIT`] crashes: the activity is to be parked.
     pub suspect: bool,
     /// The event that scheduled it, with the name, the options and the input.
     pub scheduled: EventRow,

@@ -1,4 +1,4 @@
-//! Claims: which work a request is given.
+//! Requests for work: the owned items of an answer, and the claims.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -31,7 +31,7 @@ impl State {
         acquired
     }
 
-    /// Adds the owned instances that the node asks for, and those with mail.
+    /// Adds the owned instances that the node requests, and those with mail.
     fn load(&self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
         let owned = |id: &InstanceId| self.instances.get(id).filter(|instance| instance.owner == Some(lease.epoch));
         for Load { instance: id, heard } in &want.load {
@@ -54,7 +54,7 @@ impl State {
         let claimed = |owner: Option<Epoch>, claim| owner == Some(lease.epoch) && claim == node.claim;
         for (id, instance) in &self.instances {
             if claimed(instance.owner, instance.claim) {
-                // Each comes once: in the place of a smaller part of it, which the node asked for.
+                // Each comes once: in the place of a smaller part of it, which the node requested.
                 acquired.instances.retain(|other| other.execution.instance != *id);
                 acquired.instances.push(self.acquired(id, instance, None, true));
             }
@@ -209,7 +209,7 @@ impl State {
 }
 
 impl Node {
-    /// Forgets the mail and the cancellations that the node has heard of.
+    /// Forgets the mail and the cancellations that the node has received.
     fn acknowledge<'h>(&mut self, want: &Want, heard: impl Iterator<Item = &'h Heard>) {
         for Heard { instance, number, .. } in heard {
             if self.mail.get(instance).is_some_and(|upto| upto <= number) {
@@ -226,7 +226,7 @@ fn fits(want: &Want, instance: &Instance) -> bool {
     has_code(&want.orchestrations, &instance.name, instance.version.as_ref())
 }
 
-/// Which group an activity's name belongs to.
+/// Returns the group of an activity's name.
 fn groups(want: &Want) -> HashMap<&str, usize> {
     let groups = want.activities.iter().enumerate();
     groups.flat_map(|(n, group)| group.names.iter().map(move |name| (name.as_str(), n))).collect()

@@ -24,14 +24,14 @@ impl State {
     pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {
         self.take_over_dead();
         match self.nodes.get(&lease.epoch) {
-            // A node of this process is dead only if it is said to be: see `kill`.
+            // A node of this process counts as dead only after `kill`.
             Some(_) => Renewal::Held { valid_for: Duration::MAX },
             None => Renewal::Lost,
         }
     }
 
     pub(super) fn leave(&mut self, lease: &Lease) {
-        // The dead do not leave.
+        // A dead node is taken over instead: its crash counts.
         self.take_over_dead();
         self.free(lease.epoch, false);
     }
@@ -114,7 +114,7 @@ impl State {
         self.begun.member(epoch).unwrap_or_else(|| self.nodes.contains_key(&epoch))
     }
 
-    /// Resumes, once per instance and build, what a node that joins has the code for.
+    /// Resumes, once per instance and build, the suspended instances and parked activities whose code the joining node has.
     fn resume_for(&mut self, info: &NodeInfo) {
         let instances: Vec<_> = self.instances.keys().cloned().collect();
         for id in instances {

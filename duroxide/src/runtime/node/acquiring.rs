@@ -1,4 +1,4 @@
-//! Asking the provider for work.
+//! Requests for work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::provider::{Acquired, ActivityGroup, Heard, Lease, Load, QUARANTINE, W
 use crate::runtime::Backoff;
 use crate::runtime::slot::Slot;
 
-/// Requests for work: which one is due, and which one is under way.
+/// The state of the requests for work: the next one, and the one that is under way.
 pub(super) struct Acquiring {
     /// True if a request is to be sent as soon as the last one is answered.
     pub(super) wanted: bool,
-    /// When work at the provider becomes due.
+    /// The time at which work at the provider becomes due.
     pub(super) next_due: Option<Timestamp>,
     asking: bool,
     /// True if the provider may have activities for which there was no permit.
@@ -29,11 +29,11 @@ pub(super) struct Acquiring {
     room: usize,
     /// The number of histories that are being read.
     histories: usize,
-    /// Instances that the next request asks for by name.
+    /// Instances that the next request names.
     load: BTreeSet<InstanceId>,
     /// Instances whose live copies miss messages.
     gaps: BTreeSet<InstanceId>,
-    /// Those that the request under way asks for, each with the last message number that its live copy has.
+    /// Instances that the request under way names, each with the last message number that its live copy has.
     loading: BTreeMap<InstanceId, Option<u64>>,
     /// The last claim that was received.
     claim: u64,
@@ -41,9 +41,9 @@ pub(super) struct Acquiring {
     heard: Vec<Heard>,
     /// Cancelled activities of the last answer, which the next request acknowledges.
     cancelled: Vec<ActivityId>,
-    /// The number of the request under way, among the questions that settle doubts.
+    /// The number of the request under way, by which its answer settles doubts.
     asked: Question,
-    /// The instance of a quarantined item, and until when nothing else is claimed beside it.
+    /// The instance of a quarantined item, and the time until which nothing else is claimed beside it.
     quarantined: Option<(InstanceId, Timestamp)>,
     orchestrations: Arc<[(String, Version)]>,
     /// Names of activities: async, blocking.
@@ -53,7 +53,8 @@ pub(super) struct Acquiring {
 impl Acquiring {
     /// The most turns that are due here while instances are claimed. More would wait here instead of on a node that has time.
     const QUEUE: usize = 64;
-    /// How long nothing is claimed beside a quarantined item. It is limited, since the item may be innocent, and long.
+    /// The time for which nothing is claimed beside a quarantined item. It is limited, since the item may be innocent and
+    /// take long.
     const ALONE: Duration = Duration::from_secs(1);
 
     pub(super) fn new(shared: &Shared) -> Self {
@@ -79,18 +80,18 @@ impl Acquiring {
         }
     }
 
-    /// Asks for work not later than at this time.
+    /// Requests work at this time or earlier.
     pub(super) fn due_at(&mut self, due: Timestamp) {
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
     }
 
-    /// Asks for an owned instance by name: it has no live copy and a message, or its live copy misses a message.
+    /// Requests an owned instance by name: it has a message and no live copy, or its live copy misses a message.
     pub(super) fn load(&mut self, instance: InstanceId) {
         self.load.insert(instance);
         self.wanted = true;
     }
 
-    /// Asks for the missing messages of a live copy, unless they come by the end of this round of the node's loop.
+    /// Requests the missing messages of a live copy, unless they arrive in this round of the node's loop.
     pub(super) fn fill_gap(&mut self, instance: InstanceId) {
         self.gaps.insert(instance);
     }
@@ -113,7 +114,7 @@ impl Acquiring {
         self.histories = self.histories.saturating_sub(1);
     }
 
-    /// An activity has released its permit: another may have it.
+    /// Requests activities if there was no permit for them: one was released.
     fn place_is_free(&mut self) {
         self.wanted |= self.saturated;
     }
@@ -140,7 +141,7 @@ impl Node {
         let want = self.want();
         self.acquiring.wanted = false;
         self.acquiring.asking = true;
-        // The answer tells what is due next.
+        // The answer contains the next due time.
         self.acquiring.next_due = None;
         let (shared, lease) = (self.shared.clone(), self.lease);
         self.ask(async move { acquire(&shared, &lease, want).await });
@@ -196,7 +197,7 @@ impl Node {
         self.acquiring.claim = acquired.claim;
         let loading = std::mem::take(&mut self.acquiring.loading);
         let now = self.now();
-        // Was already due when the request was sent, even if the clock has been set back since.
+        // Work was due when the request was sent, even if the clock has been set back since.
         let more = acquired.next_due.is_some_and(|due| due <= now.max(sent));
         if let Some(due) = acquired.next_due.filter(|_| !more) {
             self.acquiring.due_at(due);
@@ -231,8 +232,8 @@ impl Node {
         for activity in acquired.activities {
             self.take_on_activity(activity);
         }
-        // Asked again even if there is no permit for more: full kinds are left out then, and the answer tells when the other
-        // kinds become due.
+        // Another request follows even if there is no permit: it leaves out the kinds without a permit, and its answer contains
+        // the due time of the others.
         self.acquiring.wanted |= more;
     }
 }
@@ -246,14 +247,14 @@ fn quarantined(acquired: &Acquired) -> Option<&InstanceId> {
     items.find(|(_, crashes, suspect)| *crashes >= QUARANTINE && !suspect).map(|(instance, ..)| instance)
 }
 
-/// Asks until there is an answer: storage that fails only delays.
+/// Requests work until there is an answer: a failure of the storage only delays it.
 async fn acquire(shared: &Shared, lease: &Lease, want: Want) -> Answer {
     let mut backoff = Backoff::default();
     loop {
         match shared.provider.acquire(lease, want.clone()).await {
             Ok(acquired) => return Answer::Acquired(*lease, want.now, acquired),
             Err(error) => {
-                tracing::warn!(%error, attempts = backoff.attempts(), "acquiring failed; it is tried again");
+                tracing::warn!(%error, attempts = backoff.attempts(), "acquiring failed; retrying");
                 tokio::time::sleep(backoff.next()).await;
             }
         }

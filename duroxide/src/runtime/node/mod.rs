@@ -1,7 +1,8 @@
-//! The node: one future that owns everything that is live here, and decides what happens next.
+//! The node: one future that owns the live copies, the running activities and the lease of this runtime.
 //!
-//! It is told things ([`Note`]s from clients, answers of the provider, turns that were made, ends of activities), changes
-//! its state, and starts what follows from it: turns, activities, commits. It never waits for any of these.
+//! Each round of its loop takes the events that have happened ([`Note`]s from clients, answers of the provider, turns that
+//! were made, ends of activities), changes the state, and starts the turns, activities and commits that follow. The loop
+//! never waits for a single one of these.
 
 mod acquiring;
 mod attempts;
@@ -57,7 +58,7 @@ use crate::provider::{
 use crate::registry::Lookup;
 use crate::replay::Fault;
 
-/// What does not change while the node runs.
+/// The parts that do not change while the node runs.
 pub(super) struct Shared {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) clock: Arc<dyn Clock>,
@@ -69,7 +70,7 @@ pub(super) struct Shared {
     pub(super) notes: mpsc::UnboundedSender<Note>,
 }
 
-/// What the node is told.
+/// A message to the node.
 pub(in crate::runtime) enum Note {
     /// A client of this process has sent a message to an instance that this node owns.
     Deliver(InstanceId, MessageRow, Submitted, Hold),
@@ -77,23 +78,23 @@ pub(in crate::runtime) enum Note {
     Start(Birth),
     /// A client of this process has created an instance that this node owns.
     Create(Box<NewInstance>, Submitted, Hold),
-    /// A client of this process wants to know for how long an instance is live here.
+    /// A client of this process waits until an instance is not live here.
     Follow(InstanceId, Follower, Hold),
-    /// A client of this process does not know what became, or will become, of something that it has asked for.
+    /// A request of a client of this process has no answer: the instance may have changed, or may change yet.
     Uncertain(InstanceId),
     /// A client of this process has ended or removed an instance.
     Ended(InstanceId),
-    /// The heart has beaten.
+    /// The heartbeat has tried to renew the lease.
     Renewed(Lease, Result<Renewal, ProviderError>),
     /// The lease has expired: no renewal has succeeded for too long.
     Expired(Lease),
-    /// Something that is not durable has woken a live copy, or its context was used outside of its turn.
+    /// A future that is not durable has woken a live copy, or its context was used outside of its turn.
     Stray(InstanceId, u64),
-    /// No more work; answer when everything is stored.
+    /// The runtime shuts down. The sender is answered when everything is stored.
     Shutdown(oneshot::Sender<()>),
 }
 
-/// What the node waits for.
+/// An event in the loop of the node.
 enum Happened {
     Done(Done),
     Told(Vec<Note>),
@@ -107,7 +108,7 @@ enum Happened {
     DrainDeadline,
 }
 
-/// What the provider has answered.
+/// An answer of the provider.
 enum Answer {
     Committed(Lease, Answered),
     /// With the time of the request.
@@ -117,13 +118,13 @@ enum Answer {
     Instance(InstanceId, Option<Box<InstanceRecord>>, Question),
 }
 
-/// See the module.
+/// The node of a runtime; see the module.
 pub(super) struct Node {
     shared: Arc<Shared>,
     lease: Lease,
     notes: mpsc::UnboundedReceiver<Note>,
     wake: watch::Receiver<u64>,
-    /// The last wake-up that was taken note of, for a clock that asks.
+    /// The number of the last wake-up that was handled. A virtual clock compares it.
     woken: Arc<AtomicU64>,
     _party: Hold,
     handle: NodeHandle,
@@ -162,10 +163,10 @@ pub(super) struct Node {
     uncertain: Uncertain,
     timers: Timers,
     timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
-    /// When to look for turns that do not return. It stays when they have returned, for the next ones: setting it takes
-    /// longer than many a turn.
+    /// The timer of the check for turns that do not return. It stays set when they have returned, since setting it takes
+    /// longer than most turns.
     watch: Option<Pin<Box<tokio::time::Sleep>>>,
-    /// While something happens here, a virtual clock stands still.
+    /// Stops a virtual clock during a round.
     hold: Hold,
     draining: Option<Draining>,
     /// A join that is under way, after the lease was lost.
@@ -178,7 +179,7 @@ struct Draining {
     deadline: Deadline,
 }
 
-/// Until when a shutdown waits for running activities.
+/// The end of a shutdown's wait for running activities.
 enum Deadline {
     At(tokio::time::Instant),
     Never,
@@ -245,12 +246,12 @@ impl Node {
         }
     }
 
-    /// Works until it is shut down.
+    /// Runs until it is shut down.
     pub(super) async fn run(mut self) {
         let mut happened = Vec::new();
         loop {
-            // Within a task of tokio, lets others run, too. Where something happens all the time, nothing of tokio would be
-            // ready ever again.
+            // Within a task of tokio, let other tasks run. In a node that is always busy, timers and sockets of tokio would
+            // never become ready.
             tokio::task::consume_budget().await;
             self.start_what_is_due();
             if self.is_drained() {
@@ -299,10 +300,10 @@ impl Node {
         }
     }
 
-    /// Waits until something happens, and takes what has happened: of everything, so that nobody waits for others, and
-    /// always in the same order, so that the same happens again in a simulation.
+    /// Waits for an event, and takes the events of all sources: no source starves another. The order of the sources is fixed,
+    /// so that a simulation is repeatable.
     async fn next(&mut self, happened: &mut Vec<Happened>) {
-        // What was asked for may be a history, and a part of it be replayed.
+        // A request may be for a history, of which a part is replayed by the pool.
         if (self.turns > 0 || !self.asked.is_empty()) && self.watch.is_none() {
             self.watch_turns(self.shared.options.turn_warning);
         }
@@ -328,7 +329,7 @@ impl Node {
             while let Poll::Ready(Some(run)) = lingering.poll_next_unpin(context) {
                 happened.push(Happened::ThreadFree(run));
             }
-            // An error would mean that the provider is gone, which this node holds.
+            // The sender lives in the provider, which this node holds.
             happened.extend(woken.as_mut().poll(context).is_ready().then_some(Happened::Woken));
             happened.extend(due.as_mut().poll(context).is_ready().then_some(Happened::Due));
             let late = watch.as_mut().is_some_and(|watch| watch.as_mut().poll(context).is_ready());
@@ -347,7 +348,7 @@ impl Node {
             Note::Start(birth) => self.start(birth),
             Note::Create(new, submitted, _hold) => self.create(*new, submitted.number),
             Note::Follow(instance, follower, _hold) => {
-                // Where it is not live, the follower is dropped, and thereby told.
+                // If the instance is not live, the drop of the follower notifies it.
                 if let Some(slot) = self.slots.get_mut(&instance) {
                     slot.follow(follower);
                 }
@@ -382,7 +383,7 @@ impl Node {
         self.evict();
     }
 
-    /// A virtual clock may move only while nothing happens here.
+    /// Lets a virtual clock move while the node is idle.
     fn let_time_pass_if_idle(&mut self) {
         let user_code = self.turns > 0 || self.stepping || !self.attempts.is_empty();
         if !user_code && self.asked.is_empty() && self.notes.is_empty() {
@@ -409,14 +410,14 @@ impl Node {
         self.last_generation
     }
 
-    /// Looks for turns that do not return after so long; never, where that is more than a century.
+    /// Sets the timer of the check for turns that do not return. A duration of more than a century sets none.
     fn watch_turns(&mut self, after: Duration) {
         self.watch =
             in_future(after.max(Duration::from_millis(1))).map(|time| Box::pin(tokio::time::sleep_until(time)));
     }
 
     /// Sets the timer to the earliest time at which an item becomes due: an owned instance by a timer of its own, or work at the
-    /// provider, unless that will be asked for anyway.
+    /// provider, unless a request for work is sent anyway.
     fn set_timer(&mut self) {
         let at_provider = self.acquiring.next_due.filter(|_| !self.acquiring.wanted);
         let Some(due) = at_provider.into_iter().chain(self.timers.next()).min() else {
@@ -435,7 +436,7 @@ impl Node {
         match renewed {
             Ok(Renewal::Held { .. }) => {}
             Ok(Renewal::Lost) => self.step_back("another node has taken over"),
-            // Not a loss: the node owns its items until another takes over, and then its commits are refused.
+            // Not a loss: the node owns its items until another node takes over, and then its commits are refused.
             Err(error) => tracing::warn!(%error, "the lease could not be renewed; retrying"),
         }
     }
@@ -462,7 +463,7 @@ impl Node {
             loop {
                 match shared.provider.join(&shared.info).await {
                     Ok(lease) => return Answer::Joined(lease),
-                    Err(error) => tracing::warn!(%error, "joining again failed; it is tried again"),
+                    Err(error) => tracing::warn!(%error, "joining again failed; retrying"),
                 }
                 tokio::time::sleep(backoff.next()).await;
             }
@@ -489,9 +490,9 @@ async fn due(timer: &mut Option<(Timestamp, BoxFuture<'static, ()>)>) {
     }
 }
 
-/// The time after a duration; `None` where that is never.
+/// Returns the time after a duration; `None` if that is too far away.
 fn in_future(duration: Duration) -> Option<tokio::time::Instant> {
-    /// More than a century: far from where instants overflow.
+    /// More than a century, and far below the overflow of an instant.
     const NEVER: Duration = Duration::from_secs(1 << 32);
     (duration < NEVER).then(|| tokio::time::Instant::now() + duration)
 }
