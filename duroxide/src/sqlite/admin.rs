@@ -101,7 +101,8 @@ pub(super) fn list(
     }
 }
 
-fn records(limit: usize) -> Query {
+/// Returns the query of whole records.
+pub(super) fn records(limit: usize) -> Query {
     Query {
         columns: RECORD,
         joined: "",

@@ -411,6 +411,7 @@ mod tests {
     use super::*;
     use crate::history::TextMap;
     use crate::id::InstanceId;
+    use crate::sqlite::admin::records;
 
     fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
         let mut filter = Filter::default();
@@ -439,19 +440,6 @@ mod tests {
     fn plan(sql: &Sql, (statement, params): (String, Vec<Value>)) -> String {
         let explain = format!("EXPLAIN QUERY PLAN {statement}");
         sql.rows(&explain, params_from_iter(params), |row| row.get::<_, String>(3)).unwrap().join("; ")
-    }
-
-    fn record_query(limit: usize) -> Query {
-        let columns = super::super::records::RECORD;
-        Query {
-            columns,
-            joined: "",
-            joined_params: Vec::new(),
-            condition: String::new(),
-            params: Vec::new(),
-            then_by: "",
-            limit,
-        }
     }
 
     #[test]
@@ -486,7 +474,7 @@ mod tests {
             for walk in walks(&sql, &filter).unwrap() {
                 let edge = walk.0[0].edge_statement(Order::NewestFirst, &(1..9), 50);
                 let window = Window { walk, range: 1..9, entries: None, is_last: false };
-                let plan = plan(&sql, statement(&filter, Order::NewestFirst, &window, &record_query(50)));
+                let plan = plan(&sql, statement(&filter, Order::NewestFirst, &window, &records(50)));
                 assert!(plan.starts_with(expected), "{filter:?}: {plan}");
                 assert!(!plan.contains("TEMP B-TREE"), "{filter:?} is sorted: {plan}");
                 let edge = self::plan(&sql, edge);
@@ -515,9 +503,7 @@ mod tests {
             assert!(!plan.contains("SCAN i"), "{plan}");
             let mut search = Search::new(&sql, &running, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
             let (mut found, mut looked_at) = (Vec::new(), 0);
-            while let Some((window, mut some)) =
-                search.next(&[record_query(9000)], |row| row.get::<_, i64>(15)).unwrap()
-            {
+            while let Some((window, mut some)) = search.next(&[records(9000)], |row| row.get::<_, i64>(15)).unwrap() {
                 looked_at += search.entries(&window, &window.range).unwrap();
                 found.append(&mut some);
             }
@@ -530,7 +516,7 @@ mod tests {
     fn statement_of_first_window(sql: &Sql, filter: &Filter) -> (String, Vec<Value>) {
         let search = Search::new(sql, filter, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
         let window = search.window().unwrap().unwrap();
-        statement(filter, Order::NewestFirst, &window, &record_query(50))
+        statement(filter, Order::NewestFirst, &window, &records(50))
     }
 
     #[test]
@@ -539,7 +525,7 @@ mod tests {
         let sql = database(&folder, 5_000);
         let both = filter(|f| f.statuses = vec![InstanceStatus::Failed, InstanceStatus::Suspended]);
         let mut search = Search::new(&sql, &both, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
-        let (window, found) = search.next(&[record_query(1000)], |row| row.get::<_, i64>(15)).unwrap().unwrap();
+        let (window, found) = search.next(&[records(1000)], |row| row.get::<_, i64>(15)).unwrap().unwrap();
         assert_eq!((found.len(), found.first(), found.last()), (256, Some(&5_000), Some(&2_450)));
         assert!(!window.is_last);
     }
@@ -608,9 +594,7 @@ mod tests {
             });
             let mut search = Search::new(&sql, &within, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
             let mut found = Vec::new();
-            while let Some((window, mut some)) =
-                search.next(&[record_query(1000)], |row| row.get::<_, i64>(15)).unwrap()
-            {
+            while let Some((window, mut some)) = search.next(&[records(1000)], |row| row.get::<_, i64>(15)).unwrap() {
                 looked_at += search.entries(&window, &window.range).unwrap();
                 found.append(&mut some);
             }

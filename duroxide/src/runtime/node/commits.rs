@@ -257,6 +257,7 @@ impl Node {
             self.drop_slot(instance);
         }
         if matches!(error, CommitError::Fenced) {
+            // Either the instance has another owner, or the lease is lost: the answer to a renewal decides.
             self.heartbeat.beat_now();
         }
         // An earlier sending of the turn may have been stored, with its answer lost. Then the node owns instances that
