@@ -116,6 +116,36 @@ async fn end_in_another_process_is_signalled() {
 }
 
 #[tokio::test]
+async fn lost_notice_is_made_up_for_while_others_arrive() {
+    let store = Store::new();
+    let (client, other) = (store.open(), store.open());
+    submit(&client, start("i", None)).await.expect("start");
+    let mut ended = client.wakeups().watch(&id("i"));
+    let record = client.watch(&id("i")).await.expect("read").expect("there");
+    // The other provider no longer knows of the listener, as if it were killed between its commit and its notice.
+    let port: u16 =
+        store.raw().query_row("DELETE FROM duroxide_listeners RETURNING port", [], |row| row.get(0)).expect("listener");
+    let end = Turn {
+        then: Then::Finish { status: InstanceStatus::Terminated },
+        ..Turn::new(record.execution, record.last_event, Timestamp::from_micros(3))
+    };
+    submit(&other, Submission::Terminate { id: CommitId::new(), turn: Box::new(end) }).await.expect("end");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("socket");
+    let mut load = tokio::time::interval(Duration::from_millis(50));
+    let busy = async {
+        loop {
+            load.tick().await;
+            // A notice of a change that concerns no instance.
+            socket.send_to(&[0], ("127.0.0.1", port)).expect("send");
+        }
+    };
+    tokio::select! {
+        () = busy => {}
+        signalled = timeout(Duration::from_secs(20), ended.changed()) => drop(signalled.expect("signalled by the poll")),
+    }
+}
+
+#[tokio::test]
 async fn two_nodes_in_one_process_are_two() {
     let store = Store::new();
     let provider = store.open();

@@ -5,13 +5,14 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::notice::Notice;
 use super::shared::Shared;
 use super::writer::{Inbox, Message};
 
-/// The time without a notice after which the database is polled, in case a notice was lost.
+/// The time after which the database is polled, in case a notice was lost: a process may be killed between its commit and
+/// its notice. Other notices do not postpone the poll, since they may come from processes that are well.
 const POLL: Duration = Duration::from_secs(5);
 /// Notices that arrive within this time are merged.
 const COALESCE: Duration = Duration::from_millis(1);
@@ -55,6 +56,7 @@ impl Drop for Listener {
 
 fn listen(socket: &UdpSocket, shared: &Shared, writer: &Inbox, stop: &AtomicBool) {
     let mut buffer = [0; Notice::LONGEST];
+    let mut polled = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         match socket.recv(&mut buffer) {
             Ok(length) => {
@@ -64,13 +66,15 @@ fn listen(socket: &UdpSocket, shared: &Shared, writer: &Inbox, stop: &AtomicBool
                     shared.notice(&notice);
                 }
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if shared.needs_polling() && writer.send(Message::Poll).is_err() {
-                    return;
-                }
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             // For example, a datagram that is too long. Treat it as a notice of any change.
             Err(_) => shared.notice(&Notice::from_bytes(&[])),
+        }
+        if polled.elapsed() >= POLL {
+            polled = Instant::now();
+            if shared.needs_polling() && writer.send(Message::Poll).is_err() {
+                return;
+            }
         }
     }
 }
