@@ -26,9 +26,14 @@ impl Backoff {
 }
 
 /// Shortens a pause at random by up to this share, so that callers that failed together do not retry together.
-pub(crate) fn shorten(pause: Duration, share: f64) -> Duration {
+fn shorten(pause: Duration, share: f64) -> Duration {
     let random = f64::from(crate::random::bits() as u32) / f64::from(u32::MAX);
     pause.mul_f64(1.0 - share * random)
+}
+
+/// Returns the pause before the next attempt of an activity, shortened at random by up to a tenth.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    shorten(pause, 0.1)
 }
 
 #[cfg(test)]

@@ -41,14 +41,17 @@
 #[doc(hidden)]
 pub mod __private;
 mod activity;
+mod backoff;
 #[cfg(doctest)]
 mod book;
 mod client;
 mod clock;
+mod effect;
 mod error;
 mod history;
 mod id;
 mod message;
+mod node;
 mod orchestration;
 mod payload;
 mod policy;
@@ -74,6 +77,7 @@ pub use history::{
 };
 pub use id::*;
 pub use message::{Lane, Message};
+pub use node::RuntimeOptions;
 pub use orchestration::{
     ActivityCall, Cancelled, ChildCall, ContinueAsNew, DetachedStart, Event, EventByName, EventWait, Orchestration,
     OrchestrationContext, OrchestrationFn, Sleep, days, hours, join_all, minutes, race, seconds, try_join_all,
@@ -82,7 +86,7 @@ pub use payload::{Payload, PayloadError};
 pub use policy::{ActivityOptions, Limits, RetryPolicy};
 pub use provider::{Filter, IfExists, InstanceStatus};
 pub use registry::{Annotated, Descriptor, Entry, Kind, Place, Registry};
-pub use runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
+pub use runtime::{Runtime, RuntimeBuilder, StartError};
 
 /// Turns a function into an activity: real work, with a typed and recorded call.
 ///

@@ -10,11 +10,11 @@ use semver::Version;
 use super::{Client, ClientError, Handle};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
-use crate::history::TextMap;
+use crate::history::{Started, TextMap};
 use crate::id::{InstanceId, MAX_NAME, check_text};
+use crate::node::NodeHandle;
 use crate::payload::{Payload, PayloadError};
-use crate::provider::{IfExists, StartRequest, Submission};
-use crate::runtime::{NodeHandle, new_instance};
+use crate::provider::{IfExists, NewInstance, StartRequest, Submission};
 
 /// The start of an instance: set its options, then `.await` it. Once the call has returned `Ok`, the instance is stored
 /// and survives crashes.
@@ -126,7 +126,9 @@ impl Start {
             client.check_size(&instance, "the input", &input)?;
             let now = client.clock.now();
             let eager = client.local.as_ref().is_some_and(|local| local.can_run(&name, version.as_ref()));
-            let mut new = new_instance(instance.clone(), name.clone(), version, input, None, headers, labels, eager);
+            let seed = crate::random::bits();
+            let started = Started { name: name.clone(), version, seed, parent: None, headers, labels };
+            let mut new = NewInstance::started(instance.clone(), started, input, eager);
             new.start.visible_at = match begin {
                 Begin::Now => None,
                 Begin::After(delay) => Some(now + delay),

@@ -5,13 +5,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::{Client, ClientError};
+use crate::backoff::Backoff;
 use crate::error::ErrorCode;
 use crate::history::Input;
 use crate::id::InstanceId;
 use crate::message::Message;
+use crate::node::NodeHandle;
 use crate::payload::Payload;
 use crate::provider::{MessageRow, ProviderError, SendRequest, Submission, SubmitError, Submitted};
-use crate::runtime::{Backoff, NodeHandle};
 
 /// The time for which a failing request is retried before the caller receives the error.
 const RETRY_TIME: Duration = Duration::from_secs(10);
@@ -57,7 +58,7 @@ impl RecheckOnDrop<'_> {
 impl Drop for RecheckOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(local) = self.local {
-            local.uncertain(self.instance.clone());
+            local.recheck(self.instance.clone());
         }
     }
 }

@@ -8,8 +8,8 @@ use futures_util::future::{Either, select};
 use super::Client;
 use crate::clock::{Clock, Hold, Party};
 use crate::id::InstanceId;
+use crate::node::NodeHandle;
 use crate::provider::{Finished, InstanceWatch};
-use crate::runtime::NodeHandle;
 
 /// Follows an instance. A caller that creates a `Wait` and reads the instance afterwards misses no change.
 pub(super) struct Wait<'a> {
@@ -46,7 +46,7 @@ impl<'a> Wait<'a> {
 
     /// As [`for_change`](Self::for_change), but also returns once the instance is no longer live on the local node.
     pub(super) async fn while_live_here(&mut self) -> Option<Arc<Finished>> {
-        let gone = self.local?.gone(self.instance, self.clock.hold());
+        let gone = self.local?.until_not_live(self.instance, self.clock.hold());
         let stopped = stopped(self.local);
         self.hold = Hold::none();
         let gone = async {

@@ -6,15 +6,15 @@ use semver::Version;
 use super::Node;
 use super::commits::Context;
 use crate::activity::{ActivityCode, CancelSignal};
+use crate::effect::Claims;
 use crate::error::{ErrorCode, Suspension};
 use crate::history::{ActivityScheduled, Input, TextMap};
 use crate::id::ActivityId;
+use crate::node::activities::{ActivityPermits, Kind, Permit};
+use crate::node::activities::{Attempt, AttemptDone, AttemptEnd, BusyThread};
+use crate::node::live::LocalOutcome;
 use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
 use crate::registry::Lookup;
-use crate::runtime::activities::{Attempt, AttemptDone, AttemptEnd, BusyThread};
-use crate::runtime::places::{Kind, Place, Places};
-use crate::runtime::slot::LocalOutcome;
-use crate::runtime::turn_commit::{Claims, jittered};
 
 /// An activity that runs on this node.
 pub(super) struct Running {
@@ -30,7 +30,7 @@ pub(super) struct NodeClaims<'a> {
     pub(super) lookup: &'a Lookup,
     pub(super) tags: Option<&'a [String]>,
     pub(super) limits: [usize; 2],
-    pub(super) places: &'a Places,
+    pub(super) permits: &'a ActivityPermits,
     pub(super) open: bool,
 }
 
@@ -39,16 +39,16 @@ impl Claims for NodeClaims<'_> {
         let Some(entry) = self.lookup.activity(name) else { return false };
         let served = tag.is_none_or(|tag| self.tags.is_none_or(|tags| tags.iter().any(|served| served == tag)));
         let kind = kind(&entry.code);
-        let free = self.open && served && self.places.taken(kind) < self.limits[kind];
+        let free = self.open && served && self.permits.taken(kind) < self.limits[kind];
         if free {
-            self.places.take(kind);
+            self.permits.take(kind);
         }
         free
     }
 
     fn release(&mut self, name: &str) {
         if let Some(entry) = self.lookup.activity(name) {
-            self.places.free(kind(&entry.code));
+            self.permits.free(kind(&entry.code));
         }
     }
 
@@ -84,11 +84,11 @@ impl Node {
         if let Ok((activity, _)) = Attempt::parse(scheduled.clone())
             && let Some(entry) = self.shared.lookup.activity(&activity.name)
         {
-            self.places.take(kind(&entry.code));
+            self.permits.take(kind(&entry.code));
         }
     }
 
-    /// Starts an attempt for which a place is reserved.
+    /// Starts an attempt for which a permit is reserved.
     pub(super) fn start_attempt(&mut self, tenure: Tenure, scheduled: EventRow, headers: TextMap) {
         let (scheduled, input) = match Attempt::parse(scheduled) {
             Ok(parsed) => parsed,
@@ -113,7 +113,7 @@ impl Node {
     pub(super) fn cancel_attempt(&mut self, id: &ActivityId) {
         if let Some(running) = self.running.remove(id) {
             running.cancel.cancel();
-            // It keeps its place until it has ended.
+            // It keeps its permit until it has ended.
             self.stopping.insert(running.run, running.kind);
         }
     }
@@ -126,11 +126,11 @@ impl Node {
         all.iter().for_each(|id| self.cancel_attempt(id));
     }
 
-    /// Frees the places of activities that were not started.
+    /// Frees the permits of activities that were not started.
     pub(super) fn free<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
         for name in names {
             if let Some(entry) = self.shared.lookup.activity(name) {
-                self.places.free(kind(&entry.code));
+                self.permits.free(kind(&entry.code));
             }
         }
     }
@@ -138,18 +138,18 @@ impl Node {
     pub(super) fn attempt_ended(&mut self, done: AttemptDone) {
         let AttemptDone { tenure, run, scheduled, end, busy_thread } = done;
         if let Some(kind) = self.stopping.remove(&run) {
-            return self.free_place(run, kind, busy_thread);
+            return self.free_permit(run, kind, busy_thread);
         }
         let Some(running) = self.running.remove(&tenure.activity) else { return };
         // Freed on drop if there is no outcome; otherwise moved into the outcome.
-        let place = busy_thread.is_none().then(|| self.places.guard(running.kind));
+        let permit = busy_thread.is_none().then(|| self.permits.guard(running.kind));
         if busy_thread.is_some() {
-            self.free_place(run, running.kind, busy_thread);
+            self.free_permit(run, running.kind, busy_thread);
         }
         let call = tenure.activity.call;
         match end {
             AttemptEnd::Completed(output) => {
-                self.outcome(tenure, Input::ActivityCompleted { call }, output, place);
+                self.outcome(tenure, Input::ActivityCompleted { call }, output, permit);
             }
             AttemptEnd::Failed(failed, retryable) => match self.next_attempt(&scheduled, tenure.attempt, retryable) {
                 Some(visible_at) => {
@@ -157,7 +157,7 @@ impl Node {
                 }
                 None => {
                     let input = Input::ActivityFailed { call, failure: failed.failure };
-                    self.outcome(tenure, input, failed.error, place);
+                    self.outcome(tenure, input, failed.error, permit);
                 }
             },
             AttemptEnd::Unreadable(error) => self.park(tenure, ErrorCode::UnreadableActivityInput, &error),
@@ -165,20 +165,20 @@ impl Node {
         }
     }
 
-    /// Frees the place of a run, once its thread is free.
-    fn free_place(&mut self, run: u64, kind: Kind, busy_thread: Option<BusyThread>) {
+    /// Frees the permit of a run, once its thread is free.
+    fn free_permit(&mut self, run: u64, kind: Kind, busy_thread: Option<BusyThread>) {
         if let Some(thread) = busy_thread {
             self.stopping.insert(run, kind);
             self.lingering.push(Box::pin(thread.map(move |_| run)));
         } else {
-            self.places.free(kind);
+            self.permits.free(kind);
         }
     }
 
-    /// Frees the place of a run that had ended before its thread was free.
+    /// Frees the permit of a run that had ended before its thread was free.
     pub(super) fn thread_is_free(&mut self, run: u64) {
         if let Some(kind) = self.stopping.remove(&run) {
-            self.free_place(run, kind, None);
+            self.free_permit(run, kind, None);
         }
     }
 
@@ -190,12 +190,12 @@ impl Node {
         retryable: bool,
     ) -> Option<crate::clock::Timestamp> {
         let policy = scheduled.options.retry.as_ref().filter(|_| retryable)?;
-        Some(self.now() + jittered(policy.pause_after(attempt)?))
+        Some(self.now() + crate::backoff::jittered(policy.pause_after(attempt)?))
     }
 
-    fn outcome(&mut self, tenure: Tenure, input: Input, payload: crate::payload::Payload, place: Option<Place>) {
+    fn outcome(&mut self, tenure: Tenure, input: Input, payload: crate::payload::Payload, permit: Option<Permit>) {
         let Tenure { activity, attempt, claim } = tenure;
-        self.deliver_outcome(LocalOutcome { activity, attempt, claim, input, payload, place });
+        self.deliver_outcome(LocalOutcome { activity, attempt, claim, input, payload, permit });
     }
 
     /// Parks an activity that no node of this build can run.
@@ -209,5 +209,5 @@ impl Node {
     }
 }
 
-/// The kinds of place of the runs that were cancelled or timed out and have not ended.
+/// The kinds of permit of the runs that were cancelled or timed out and have not ended.
 pub(super) type Stopping = std::collections::HashMap<u64, Kind>;

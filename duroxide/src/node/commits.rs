@@ -7,15 +7,15 @@ use semver::Version;
 use tokio::sync::oneshot;
 
 use super::{Answer, Node};
+use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::id::{ActivityId, CallId, CommitId, ExecutionId, InstanceId};
 use crate::message::Message;
+use crate::node::live::{Delivery, LiveInstance, LocalOutcome};
 use crate::provider::{
     Commit, CommitError, Committed, Lease, MessageRow, Outgoing, Placement, Provider, Tenure, Then, Turn, Write,
 };
 use crate::replay::Execution;
-use crate::runtime::Backoff;
-use crate::runtime::slot::{Delivery, LocalOutcome, Slot};
 
 /// A commit in flight.
 pub(super) struct Outbound {
@@ -113,7 +113,7 @@ impl Node {
         for (Outbound { commit, context, given_up }, result) in done {
             self.acquiring.end_quarantine(commit.write.instance());
             if given_up && held {
-                affected(&commit.write).into_iter().for_each(|instance| self.look_for_a_while(instance));
+                affected(&commit.write).into_iter().for_each(|instance| self.recheck(instance));
             }
             match (Arc::unwrap_or_clone(commit).write, context) {
                 (Write::Turn(turn), Context::Turn(context)) => match result {
@@ -134,19 +134,19 @@ impl Node {
             let _ = stored.send(());
         }
         let own = turn.execution.instance.clone();
-        let current = self.slots.get_mut(&own).filter(|slot| slot.generation == generation);
-        if let Some(slot) = current {
-            slot.version = version;
-            slot.committed = turn.events.last().map_or(turn.after, |event| event.id);
-            let is_stale = slot.is_stale;
-            slot.put_back(undelivered);
-            turn.cancelled_messages.iter().for_each(|call| slot.remove_timers(*call));
+        let current = self.instances.get_mut(&own).filter(|live| live.generation == generation);
+        if let Some(live) = current {
+            live.version = version;
+            live.committed = turn.events.last().map_or(turn.after, |event| event.id);
+            let is_stale = live.is_stale;
+            live.put_back(undelivered);
+            turn.cancelled_messages.iter().for_each(|call| live.remove_timers(*call));
             match (&turn.then, execution) {
                 (Then::Continue, Some(execution)) if !is_stale => self.rest(&own, execution),
                 (Then::ContinueAsNew { version }, _) if !is_stale => {
                     self.begin_next_execution(&turn.execution, version.clone());
                 }
-                _ => self.drop_slot(&own),
+                _ => self.drop_live(&own),
             }
             if is_stale {
                 self.acquiring.load(own);
@@ -167,26 +167,26 @@ impl Node {
         for call in turn.cancelled_activities.iter().chain(&context.ended) {
             let id = ActivityId { execution: turn.execution.clone(), call: *call };
             self.cancel_attempt(&id);
-            if let Some(slot) = self.slots.get_mut(&turn.execution.instance) {
-                slot.discard_outcome(&id);
+            if let Some(live) = self.instances.get_mut(&turn.execution.instance) {
+                live.discard_outcome(&id);
             }
         }
     }
 
     /// Replaces the live copy with one of the next execution, which inherits the messages in the inbox.
     fn begin_next_execution(&mut self, execution: &ExecutionId, version: Option<Version>) {
-        let Some(mut old) = self.slots.remove(&execution.instance) else { return };
+        let Some(mut old) = self.instances.remove(&execution.instance) else { return };
         let generation = self.next_generation();
-        let mut slot = Slot::new(generation, execution.next(), old.name.clone(), version);
-        slot.continues(&mut old);
+        let mut live = LiveInstance::new(generation, execution.next(), old.name.clone(), version);
+        live.continues(&mut old);
         let now = self.now();
         for delivery in old.drain_inbox() {
             match delivery {
                 Delivery::Outcome(outcome) => self.store_outcome(outcome),
-                message @ Delivery::Message(_) => slot.deliver(message, now),
+                message @ Delivery::Message(_) => live.deliver(message, now),
             }
         }
-        self.insert(slot);
+        self.insert(live);
         self.set_instance_timer(&execution.instance);
     }
 
@@ -223,13 +223,14 @@ impl Node {
         let mut earliest: Option<Timestamp> = None;
         for (out, due) in timers.filter(|(out, _)| out.to == *own) {
             earliest = Some(earliest.map_or(due, |before| before.min(due)));
-            let current = self.slots.get_mut(own).filter(|slot| out.message.execution == Some(slot.execution.number));
-            if let Some(slot) = current {
-                slot.add_timer(due, out.message.clone());
+            let current =
+                self.instances.get_mut(own).filter(|live| out.message.execution == Some(live.execution.number));
+            if let Some(live) = current {
+                live.add_timer(due, out.message.clone());
             }
         }
         match earliest {
-            Some(due) if !self.slots.contains_key(own) => self.timers.add(own, due),
+            Some(due) if !self.instances.contains_key(own) => self.timers.add(own, due),
             _ => self.set_instance_timer(own),
         }
     }
@@ -253,8 +254,8 @@ impl Node {
             self.mark_unconfirmed(turn);
         }
         self.store_outcomes(context.delivered_outcomes.into_iter().chain(context.undelivered));
-        if self.slots.get(instance).is_some_and(|slot| slot.generation == context.generation) {
-            self.drop_slot(instance);
+        if self.instances.get(instance).is_some_and(|live| live.generation == context.generation) {
+            self.drop_live(instance);
         }
         if matches!(error, CommitError::Fenced) {
             // Either the instance has another owner, or the lease is lost: the answer to a renewal decides.
@@ -286,7 +287,7 @@ impl Node {
         }
     }
 
-    /// Frees the places of the eager activities of a turn, which do not run here.
+    /// Frees the permits of the eager activities of a turn, which do not run here.
     fn free_eager(&mut self, turn: &Turn) {
         self.free(turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()));
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use super::node::Note;
+use super::command::Command;
 use crate::provider::{Lease, Provider, ProviderError, Renewal};
 
 /// Renews the lease until it is dropped.
@@ -63,7 +63,7 @@ impl Heartbeat {
         provider: Arc<dyn Provider>,
         lease: Lease,
         lease_time: Duration,
-        notes: mpsc::UnboundedSender<Note>,
+        commands: mpsc::UnboundedSender<Command>,
     ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
         let state = State::new(lease, lease_time);
         let (stopped, until_stopped) = oneshot::channel();
@@ -74,7 +74,7 @@ impl Heartbeat {
             let mut continues = true;
             while continues {
                 let (lease, life) = beating.next_beat();
-                continues = handle.block_on(beat(&beating, lease, life, &*provider, &notes));
+                continues = handle.block_on(beat(&beating, lease, life, &*provider, &commands));
             }
             drop(provider);
             // The receiver no longer exists if the runtime was dropped.
@@ -88,7 +88,7 @@ impl Heartbeat {
         provider: Arc<dyn Provider>,
         lease: Lease,
         lease_time: Duration,
-        notes: mpsc::UnboundedSender<Note>,
+        commands: mpsc::UnboundedSender<Command>,
     ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
         let state = State::new(lease, lease_time);
         let (stopped, until_stopped) = oneshot::channel();
@@ -97,7 +97,7 @@ impl Heartbeat {
             let mut continues = true;
             while continues {
                 let (lease, life) = beating.next_beat_inline().await;
-                continues = beat(&beating, lease, life, &*provider, &notes).await;
+                continues = beat(&beating, lease, life, &*provider, &commands).await;
             }
             drop(provider);
             let _ = stopped.send(());
@@ -147,7 +147,7 @@ async fn beat(
     lease: Lease,
     life: Life,
     provider: &dyn Provider,
-    notes: &mpsc::UnboundedSender<Note>,
+    commands: &mpsc::UnboundedSender<Command>,
 ) -> bool {
     match life {
         Life::Running => {
@@ -156,8 +156,9 @@ async fn beat(
                 renewed = state.renew(&lease, provider) => renewed,
                 () = state.ended.notified() => return true,
             };
-            let note = if state.has_expired(&lease) { Note::Expired(lease) } else { Note::Renewed(lease, renewed) };
-            if notes.send(note).is_err() && state.lock().life == Life::Running {
+            let note =
+                if state.has_expired(&lease) { Command::Expired(lease) } else { Command::Renewed(lease, renewed) };
+            if commands.send(note).is_err() && state.lock().life == Life::Running {
                 tracing::error!(node = %lease.node, "the node has ended without leaving; its items are released");
                 leave(&lease, provider).await;
                 return false;

@@ -12,25 +12,26 @@ use std::sync::Arc;
 use futures_util::future::join;
 use tokio::sync::oneshot;
 
-use super::{Answer, Node, Note, Shared};
+use super::command::Command;
+use super::{Answer, Node, Shared};
+use crate::backoff::Backoff;
 use crate::id::{EventId, ExecutionId, InstanceId};
+use crate::node::live::LiveState;
+use crate::node::pool::Pool;
+use crate::node::turn::{Loaded, ReplayJob};
 use crate::provider::HistoryPage;
 use crate::replay::{Execution, Fault, Function, Replay};
-use crate::runtime::Backoff;
-use crate::runtime::pool::Pool;
-use crate::runtime::slot::SlotState;
-use crate::runtime::turn::{Loaded, ReplayJob};
 
 impl Node {
     /// Reads the rest of the history of an instance whose first page has arrived.
     pub(super) fn load(&mut self, instance: &InstanceId, first: HistoryPage) {
-        let Some(slot) = self.slots.get(instance) else { return };
-        let Some(entry) = self.shared.lookup.orchestration(&slot.name, slot.version.as_ref()) else {
+        let Some(live) = self.instances.get(instance) else { return };
+        let Some(entry) = self.shared.lookup.orchestration(&live.name, live.version.as_ref()) else {
             return self.release(instance);
         };
-        let replay = Replay::new(self.new_execution(slot.execution.clone(), slot.generation, entry.function.clone()));
-        let loading = Loading { shared: self.shared.clone(), pool: self.pool.clone(), name: slot.name.clone() };
-        let (instance, generation) = (instance.clone(), slot.generation);
+        let replay = Replay::new(self.new_execution(live.execution.clone(), live.generation, entry.function.clone()));
+        let loading = Loading { shared: self.shared.clone(), pool: self.pool.clone(), name: live.name.clone() };
+        let (instance, generation) = (instance.clone(), live.generation);
         self.acquiring.history_is_read();
         self.ask(async move { Answer::History(instance, generation, loading.run(replay, first).await) });
     }
@@ -38,17 +39,17 @@ impl Node {
     /// Handles a history that was read: the next turn replays the rest of it.
     pub(super) fn loaded(&mut self, instance: &InstanceId, generation: u64, loaded: Result<Loaded, Fault>) {
         self.acquiring.history_was_read();
-        let Some(slot) = self.slots.get_mut(instance).filter(|slot| slot.generation == generation) else { return };
-        slot.state = SlotState::Busy;
+        let Some(live) = self.instances.get_mut(instance).filter(|live| live.generation == generation) else { return };
+        live.state = LiveState::Busy;
         match loaded {
             Ok(loaded) => {
                 // The history may have been read later than the instance.
-                slot.committed = loaded.rest.last().map_or(slot.committed, |last| last.id);
-                let deliveries = slot.take_inbox(self.shared.clock.now());
+                live.committed = loaded.rest.last().map_or(live.committed, |last| last.id);
+                let deliveries = live.take_inbox(self.shared.clock.now());
                 self.make_turn(instance, Some(loaded), deliveries);
             }
             Err(fault) => {
-                let (execution, committed) = (slot.execution.clone(), slot.committed);
+                let (execution, committed) = (live.execution.clone(), live.committed);
                 self.suspend(&execution, committed, fault, generation);
             }
         }
@@ -56,11 +57,11 @@ impl Node {
 
     /// Makes a live copy without history.
     pub(super) fn new_execution(&self, id: ExecutionId, generation: u64, function: Arc<Function>) -> Box<Execution> {
-        let (notes, instance) = (self.shared.notes.downgrade(), id.instance.clone());
+        let (commands, instance) = (self.shared.commands.downgrade(), id.instance.clone());
         let on_stray = move || {
-            if let Some(notes) = notes.upgrade() {
+            if let Some(commands) = commands.upgrade() {
                 // If the node has ended, so has the live copy.
-                let _ = notes.send(Note::Stray(instance.clone(), generation));
+                let _ = commands.send(Command::Stray(instance.clone(), generation));
             }
         };
         Box::new(Execution::new(id, function, on_stray))

@@ -1,20 +1,27 @@
 //! The node: one future that owns the live copies, the running activities and the lease of this runtime.
 //!
-//! Each round of its loop takes the events that have happened ([`Note`]s from clients, answers of the provider, turns that
+//! Each round of its loop takes the events that have happened ([`Command`]s from clients, answers of the provider, turns that
 //! were made, ends of activities), changes the state, and starts the turns, activities and commits that follow. The loop
 //! never waits for a single one of these.
 
-mod acquiring;
+mod activities;
 mod attempts;
-mod birth;
+mod command;
 mod commits;
-mod doubts;
 mod handle;
+mod heartbeat;
+mod live;
 mod loading;
+mod lost;
+mod options;
+mod pool;
+mod running;
 mod shutdown;
-mod timers;
+mod start;
+mod stop_signal;
+mod turn;
 mod turns;
-mod uncertain;
+mod work;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
@@ -30,81 +37,51 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-pub(in crate::runtime) use birth::Birth;
-pub(in crate::runtime) use handle::Follower;
 pub(crate) use handle::NodeHandle;
+pub use options::RuntimeOptions;
+pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
+use stop_signal::StopSignal;
 
-use self::acquiring::Acquiring;
+use self::activities::{ActivityPermits, AttemptDone, AttemptEnv, BlockingPool};
 use self::attempts::{Running, Stopping};
+use self::command::Command;
 use self::commits::{Answered, Outbound};
-use self::doubts::{Doubts, Question};
-use self::timers::Timers;
-use self::uncertain::Uncertain;
-use super::RuntimeOptions;
-use super::activities::{AttemptDone, Surroundings};
-use super::blocking::BlockingPool;
-use super::heartbeat::Heartbeat;
-use super::places::Places;
-use super::pool::{Done, Pool};
-use super::slot::Slot;
-use super::turn::{Loaded, TurnJob};
+use self::heartbeat::Heartbeat;
+use self::live::{LiveInstance, Timers};
+use self::lost::{RecheckList, RequestNumber, Unconfirmed};
+use self::pool::{Done, Pool};
+use self::turn::{Loaded, TurnJob};
+use self::work::Acquiring;
 use crate::activity::States;
 use crate::clock::{Clock, Hold, Party, Timestamp};
 use crate::error::ErrorCode;
 use crate::id::{ActivityId, InstanceId};
-use crate::provider::{
-    Acquired, InstanceRecord, Lease, MessageRow, NewInstance, NodeInfo, Provider, ProviderError, Renewal, Submitted,
-};
+use crate::provider::{Acquired, InstanceRecord, Lease, NodeInfo, Provider, ProviderError, Renewal};
 use crate::registry::Lookup;
 use crate::replay::Fault;
 
 /// The parts that do not change while the node runs.
-pub(super) struct Shared {
-    pub(super) provider: Arc<dyn Provider>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) lookup: Arc<Lookup>,
-    pub(super) states: Arc<States>,
-    pub(super) options: RuntimeOptions,
-    pub(super) tags: Option<Arc<[String]>>,
-    pub(super) info: NodeInfo,
-    pub(super) notes: mpsc::UnboundedSender<Note>,
-}
-
-/// A message to the node.
-pub(in crate::runtime) enum Note {
-    /// A client of this process has sent a message to an instance that this node owns.
-    Deliver(InstanceId, MessageRow, Submitted, Hold),
-    /// A client of this process starts an instance.
-    Start(Birth),
-    /// A client of this process has created an instance that this node owns.
-    Create(Box<NewInstance>, Submitted, Hold),
-    /// A client of this process waits until an instance is not live here.
-    Follow(InstanceId, Follower, Hold),
-    /// A request of a client of this process has no answer: the instance may have changed, or may change yet.
-    Uncertain(InstanceId),
-    /// A client of this process has ended or removed an instance.
-    Ended(InstanceId),
-    /// The heartbeat has tried to renew the lease.
-    Renewed(Lease, Result<Renewal, ProviderError>),
-    /// The lease has expired: no renewal has succeeded for too long.
-    Expired(Lease),
-    /// A future that is not durable has woken a live copy, or its context was used outside of its turn.
-    Stray(InstanceId, u64),
-    /// The runtime shuts down. The sender is answered when everything is stored.
-    Shutdown(oneshot::Sender<()>),
+struct Shared {
+    provider: Arc<dyn Provider>,
+    clock: Arc<dyn Clock>,
+    lookup: Arc<Lookup>,
+    options: RuntimeOptions,
+    tags: Option<Arc<[String]>>,
+    info: NodeInfo,
+    commands: mpsc::UnboundedSender<Command>,
 }
 
 /// An event in the loop of the node.
-enum Happened {
+enum NodeEvent {
     Done(Done),
-    Told(Vec<Note>),
+    Commands(Vec<Command>),
     Answered(Answer),
     AttemptEnded(Result<AttemptDone, tokio::task::JoinError>),
     ThreadFree(u64),
-    Woken,
+    WorkSignal,
     Due,
     TurnTakesLong,
-    LookAgain,
+    Recheck,
     DrainDeadline,
 }
 
@@ -115,14 +92,14 @@ enum Answer {
     Acquired(Lease, Timestamp, Acquired),
     History(InstanceId, u64, Result<Loaded, Fault>),
     Joined(Lease),
-    Instance(InstanceId, Option<Box<InstanceRecord>>, Question),
+    Instance(InstanceId, Option<Box<InstanceRecord>>, RequestNumber),
 }
 
 /// The node of a runtime; see the module.
-pub(super) struct Node {
+struct Node {
     shared: Arc<Shared>,
     lease: Lease,
-    notes: mpsc::UnboundedReceiver<Note>,
+    commands: mpsc::UnboundedReceiver<Command>,
     wake: watch::Receiver<u64>,
     /// The number of the last wake-up that was handled. A virtual clock compares it.
     woken: Arc<AtomicU64>,
@@ -130,12 +107,12 @@ pub(super) struct Node {
     handle: NodeHandle,
     heartbeat: Arc<Heartbeat>,
     pool: Pool,
-    around: Arc<Surroundings>,
+    around: Arc<AttemptEnv>,
     /// Questions to the provider that are not answered yet.
     asked: FuturesUnordered<BoxFuture<'static, Answer>>,
 
     /// The instances that are live here.
-    slots: HashMap<InstanceId, Slot>,
+    instances: HashMap<InstanceId, LiveInstance>,
     last_generation: u64,
     /// Slots that wait, by when they were used last: the first is dropped when there are too many.
     idle: BTreeMap<u64, InstanceId>,
@@ -156,11 +133,11 @@ pub(super) struct Node {
     /// Those of them that keep a thread busy; by run.
     lingering: FuturesUnordered<BoxFuture<'static, u64>>,
     /// The places of activities that run, are about to, or have ended and are not stored yet.
-    places: Places,
+    permits: ActivityPermits,
 
     acquiring: Acquiring,
-    doubts: Doubts,
-    uncertain: Uncertain,
+    doubts: Unconfirmed,
+    uncertain: RecheckList,
     timers: Timers,
     timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
     /// The timer of the check for turns that do not return. It stays set when they have returned, since setting it takes
@@ -187,17 +164,18 @@ enum Deadline {
 }
 
 impl Node {
-    pub(super) fn new(
+    fn new(
         shared: Arc<Shared>,
+        states: States,
         pool: Pool,
         lease: Lease,
-        notes: mpsc::UnboundedReceiver<Note>,
+        commands: mpsc::UnboundedReceiver<Command>,
         handle: NodeHandle,
         heartbeat: Arc<Heartbeat>,
     ) -> Self {
         let options = &shared.options;
-        let around = Arc::new(Surroundings {
-            states: shared.states.clone(),
+        let around = Arc::new(AttemptEnv {
+            states: Arc::new(states),
             clock: shared.clock.clone(),
             blocking: Arc::new(BlockingPool::new(options.max_blocking_activities)),
             limits: options.limits,
@@ -214,18 +192,18 @@ impl Node {
             wake,
             pool,
             acquiring: Acquiring::new(&shared),
-            doubts: Doubts::default(),
-            uncertain: Uncertain::default(),
+            doubts: Unconfirmed::default(),
+            uncertain: RecheckList::default(),
             timers: Timers::default(),
             hold: shared.clock.hold(),
             shared,
             lease,
-            notes,
+            commands,
             handle,
             heartbeat,
             around,
             asked: FuturesUnordered::new(),
-            slots: HashMap::new(),
+            instances: HashMap::new(),
             last_generation: 0,
             idle: BTreeMap::new(),
             last_tick: 0,
@@ -238,7 +216,7 @@ impl Node {
             running: HashMap::new(),
             stopping: Stopping::new(),
             lingering: FuturesUnordered::new(),
-            places: Places::default(),
+            permits: ActivityPermits::default(),
             timer: None,
             watch: None,
             draining: None,
@@ -247,7 +225,7 @@ impl Node {
     }
 
     /// Runs until it is shut down.
-    pub(super) async fn run(mut self) {
+    async fn run(mut self) {
         let mut happened = Vec::new();
         loop {
             // Within a task of tokio, let other tasks run. In a node that is always busy, timers and sockets of tokio would
@@ -259,7 +237,7 @@ impl Node {
             }
             self.let_time_pass_if_idle();
             self.next(&mut happened).await;
-            if !self.pool.share() {
+            if !self.pool.wake_helper() {
                 return;
             }
             self.hold_time();
@@ -267,42 +245,42 @@ impl Node {
         }
     }
 
-    fn handle(&mut self, happened: Happened) {
+    fn handle(&mut self, happened: NodeEvent) {
         match happened {
-            Happened::Done(Done::Turn(done)) => self.turn_done(*done),
-            Happened::Done(Done::Attempt(done)) => {
+            NodeEvent::Done(Done::Turn(done)) => self.turn_done(*done),
+            NodeEvent::Done(Done::Attempt(done)) => {
                 self.stepping = false;
                 self.attempt_ended(*done);
             }
-            Happened::Done(Done::Started(attempt)) => {
+            NodeEvent::Done(Done::Started(attempt)) => {
                 self.stepping = false;
                 self.attempts.spawn(attempt);
             }
-            Happened::Told(notes) => notes.into_iter().for_each(|note| self.told(note)),
-            Happened::Answered(answer) => self.answered(answer),
+            NodeEvent::Commands(commands) => commands.into_iter().for_each(|command| self.on_command(command)),
+            NodeEvent::Answered(answer) => self.answered(answer),
             // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
-            Happened::AttemptEnded(done) => done.into_iter().for_each(|done| self.attempt_ended(done)),
-            Happened::ThreadFree(run) => self.thread_is_free(run),
-            Happened::Woken => {
+            NodeEvent::AttemptEnded(done) => done.into_iter().for_each(|done| self.attempt_ended(done)),
+            NodeEvent::ThreadFree(run) => self.thread_is_free(run),
+            NodeEvent::WorkSignal => {
                 self.woken.store(*self.wake.borrow(), Ordering::Release);
                 self.acquiring.wanted = true;
             }
-            Happened::Due => {
+            NodeEvent::Due => {
                 self.timer = None;
                 self.fire_timers();
             }
-            Happened::TurnTakesLong => {
+            NodeEvent::TurnTakesLong => {
                 self.watch = None;
                 self.report_stuck_turns();
             }
-            Happened::LookAgain => self.look_again(),
-            Happened::DrainDeadline => self.drain_deadline_passed(),
+            NodeEvent::Recheck => self.recheck_due(),
+            NodeEvent::DrainDeadline => self.drain_deadline_passed(),
         }
     }
 
     /// Waits for an event, and takes the events of all sources: no source starves another. The order of the sources is fixed,
     /// so that a simulation is repeatable.
-    async fn next(&mut self, happened: &mut Vec<Happened>) {
+    async fn next(&mut self, happened: &mut Vec<NodeEvent>) {
         // A request may be for a history, of which a part is replayed by the pool.
         if (self.turns > 0 || !self.asked.is_empty()) && self.watch.is_none() {
             self.watch_turns(self.shared.options.turn_warning);
@@ -311,57 +289,57 @@ impl Node {
             Deadline::At(deadline) => Some(deadline),
             Deadline::Never | Deadline::Passed => None,
         });
-        let Self { pool, notes, asked, attempts, lingering, wake, timer, watch, uncertain, .. } = self;
+        let Self { pool, commands, asked, attempts, lingering, wake, timer, watch, uncertain, .. } = self;
         let (mut woken, mut due) = (pin!(wake.changed()), pin!(due(timer)));
         let mut deadline = pin!(until(deadline));
         poll_fn(|context| {
-            happened.extend(pool.take_done().into_iter().map(Happened::Done));
+            happened.extend(pool.take_done().into_iter().map(NodeEvent::Done));
             let mut told = Vec::new();
-            if notes.poll_recv_many(context, &mut told, 1024).is_ready() {
-                happened.push(Happened::Told(told));
+            if commands.poll_recv_many(context, &mut told, 1024).is_ready() {
+                happened.push(NodeEvent::Commands(told));
             }
             while let Poll::Ready(Some(answer)) = asked.poll_next_unpin(context) {
-                happened.push(Happened::Answered(answer));
+                happened.push(NodeEvent::Answered(answer));
             }
             while let Poll::Ready(Some(done)) = attempts.poll_join_next(context) {
-                happened.push(Happened::AttemptEnded(done));
+                happened.push(NodeEvent::AttemptEnded(done));
             }
             while let Poll::Ready(Some(run)) = lingering.poll_next_unpin(context) {
-                happened.push(Happened::ThreadFree(run));
+                happened.push(NodeEvent::ThreadFree(run));
             }
             // The sender lives in the provider, which this node holds.
-            happened.extend(woken.as_mut().poll(context).is_ready().then_some(Happened::Woken));
-            happened.extend(due.as_mut().poll(context).is_ready().then_some(Happened::Due));
+            happened.extend(woken.as_mut().poll(context).is_ready().then_some(NodeEvent::WorkSignal));
+            happened.extend(due.as_mut().poll(context).is_ready().then_some(NodeEvent::Due));
             let late = watch.as_mut().is_some_and(|watch| watch.as_mut().poll(context).is_ready());
-            happened.extend(late.then_some(Happened::TurnTakesLong));
+            happened.extend(late.then_some(NodeEvent::TurnTakesLong));
             let tick = uncertain.tick.as_mut().is_some_and(|tick| tick.as_mut().poll(context).is_ready());
-            happened.extend(tick.then_some(Happened::LookAgain));
-            happened.extend(deadline.as_mut().poll(context).is_ready().then_some(Happened::DrainDeadline));
+            happened.extend(tick.then_some(NodeEvent::Recheck));
+            happened.extend(deadline.as_mut().poll(context).is_ready().then_some(NodeEvent::DrainDeadline));
             if happened.is_empty() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
     }
 
-    fn told(&mut self, note: Note) {
-        match note {
-            Note::Deliver(instance, message, submitted, _hold) => self.forwarded(instance, message, &submitted),
-            Note::Start(birth) => self.start(birth),
-            Note::Create(new, submitted, _hold) => self.create(*new, submitted.number),
-            Note::Follow(instance, follower, _hold) => {
-                // If the instance is not live, the drop of the follower notifies it.
-                if let Some(slot) = self.slots.get_mut(&instance) {
-                    slot.follow(follower);
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Deliver(instance, message, submitted, _hold) => self.forwarded(instance, message, &submitted),
+            Command::Start(eager_start) => self.start(eager_start),
+            Command::Create(new, submitted, _hold) => self.create(*new, submitted.number),
+            Command::Watch(instance, watcher, _hold) => {
+                // If the instance is not live, the drop of the watcher notifies it.
+                if let Some(live) = self.instances.get_mut(&instance) {
+                    live.watch(watcher);
                 }
             }
-            Note::Uncertain(instance) => self.look_for_a_while(instance),
-            Note::Ended(instance) => self.ended(instance),
-            Note::Renewed(lease, renewed) => self.renewed(lease, renewed),
-            Note::Expired(lease) if lease == self.lease => {
-                self.step_back("the lease has expired, since it could not be renewed in time");
+            Command::Recheck(instance) => self.recheck(instance),
+            Command::Ended(instance) => self.ended(instance),
+            Command::Renewed(lease, renewed) => self.renewed(lease, renewed),
+            Command::Expired(lease) if lease == self.lease => {
+                self.lease_lost("the lease has expired, since it could not be renewed in time");
             }
-            Note::Expired(_) => {}
-            Note::Stray(instance, generation) => self.strayed(&instance, generation),
-            Note::Shutdown(done) => self.begin_shutdown(done),
+            Command::Expired(_) => {}
+            Command::Stray(instance, generation) => self.strayed(&instance, generation),
+            Command::Shutdown(done) => self.begin_shutdown(done),
         }
     }
 
@@ -370,7 +348,7 @@ impl Node {
             Answer::Committed(lease, answered) => self.committed(lease, answered),
             Answer::Acquired(lease, sent, acquired) => self.acquired(lease, sent, acquired),
             Answer::History(instance, generation, loaded) => self.loaded(&instance, generation, loaded),
-            Answer::Joined(lease) => self.joined(lease),
+            Answer::Joined(lease) => self.rejoined(lease),
             Answer::Instance(instance, record, asked) => self.looked_for(instance, record.as_deref(), asked),
         }
     }
@@ -386,7 +364,7 @@ impl Node {
     /// Lets a virtual clock move while the node is idle.
     fn let_time_pass_if_idle(&mut self) {
         let user_code = self.turns > 0 || self.stepping || !self.attempts.is_empty();
-        if !user_code && self.asked.is_empty() && self.notes.is_empty() {
+        if !user_code && self.asked.is_empty() && self.commands.is_empty() {
             self.hold = Hold::none();
         }
     }
@@ -435,14 +413,14 @@ impl Node {
         }
         match renewed {
             Ok(Renewal::Held { .. }) => {}
-            Ok(Renewal::Lost) => self.step_back("another node has taken over"),
+            Ok(Renewal::Lost) => self.lease_lost("another node has taken over"),
             // Not a loss: the node owns its items until another node takes over, and then its commits are refused.
             Err(error) => tracing::warn!(%error, "the lease could not be renewed; retrying"),
         }
     }
 
     /// Drops the live copies and cancels the activities of a lease that is lost or has expired, and joins again.
-    fn step_back(&mut self, reason: &str) {
+    fn lease_lost(&mut self, reason: &str) {
         if self.rejoining || self.draining.is_some() {
             return;
         }
@@ -453,13 +431,13 @@ impl Node {
             "the node has lost its lease and joins again"
         );
         self.rejoining = true;
-        self.slots.clear();
+        self.instances.clear();
         self.idle.clear();
         self.ready.clear();
         self.cancel_attempts();
         let shared = self.shared.clone();
         self.ask(async move {
-            let mut backoff = super::Backoff::default();
+            let mut backoff = crate::backoff::Backoff::default();
             loop {
                 match shared.provider.join(&shared.info).await {
                     Ok(lease) => return Answer::Joined(lease),
@@ -470,14 +448,14 @@ impl Node {
         });
     }
 
-    fn joined(&mut self, lease: Lease) {
+    fn rejoined(&mut self, lease: Lease) {
         self.lease = lease;
         self.rejoining = false;
         self.handle.set_lease(lease);
         self.heartbeat.renew_as(lease);
         self.acquiring = Acquiring::new(&self.shared);
         self.doubts.clear();
-        self.uncertain = Uncertain::default();
+        self.uncertain = RecheckList::default();
         self.timers = Timers::default();
     }
 }

@@ -215,7 +215,7 @@ impl Pool {
 
     /// Wakes an idle thread for the submitted work, while the node continues on this one. Returns false if the pool was
     /// stopped.
-    pub(super) fn share(&self) -> bool {
+    pub(super) fn wake_helper(&self) -> bool {
         let mut state = self.0.lock();
         let (helper, continues) = (state.helper(self.0.turns), !state.stopped);
         drop(state);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Deadline, Draining, Node};
-use crate::runtime::slot::SlotState;
+use crate::node::live::LiveState;
 
 impl Node {
     /// The time limit of the request to leave.
@@ -42,8 +42,8 @@ impl Node {
 
     pub(super) async fn leave(mut self) {
         self.heartbeat.stop();
-        for slot in self.slots.values_mut() {
-            slot.state = SlotState::Cold;
+        for live in self.instances.values_mut() {
+            live.state = LiveState::Cold;
         }
         // The storage carries out a pending request as a whole or not at all.
         self.asked.clear();

@@ -5,15 +5,16 @@ use std::sync::{Arc, OnceLock};
 use semver::Version;
 use tokio::sync::oneshot;
 
-use super::slot::{Delivery, LocalOutcome};
+use super::live::{Delivery, LocalOutcome};
 use crate::clock::Timestamp;
+use crate::effect::TurnOutput;
 use crate::error::ErrorCode;
 use crate::history::{Event, Input};
-use crate::id::{CallId, ExecutionId, InstanceId, MessageId};
+use crate::id::{ExecutionId, InstanceId};
 use crate::message::{Lane, Message};
 use crate::policy::Limits;
-use crate::provider::{EventRow, MessageRow};
-use crate::replay::{Core, Execution, Fault, Remains, Replay, Step};
+use crate::provider::EventRow;
+use crate::replay::{Core, Execution, Fault, Replay};
 
 /// A turn to be run.
 pub(super) struct TurnJob {
@@ -68,42 +69,20 @@ pub(super) struct TurnDone {
     pub(super) now: Timestamp,
 }
 
-/// The decisions of a turn.
-#[derive(Default)]
-pub(super) struct TurnOutput {
-    pub(super) steps: Vec<Step>,
-    /// Stored messages that were read.
-    pub(super) consumed: Vec<MessageId>,
-    /// Outcomes that were never stored as messages: call and attempt.
-    pub(super) outcomes: Vec<(CallId, u32)>,
-    pub(super) ended: bool,
-    /// Carried events that the execution had not read when it ended.
-    pub(super) carried: Vec<MessageRow>,
-    /// The open calls and unread events of an execution that has ended.
-    pub(super) remains: Remains,
-}
-
-impl TurnOutput {
-    /// Returns true if there is nothing to be committed.
-    pub(super) fn is_empty(&self) -> bool {
-        self.consumed.is_empty() && self.outcomes.is_empty() && self.steps.iter().all(|step| step.events.is_empty())
-    }
-
-    /// Takes the carried events that an execution which continues as new has not read. The next execution receives them
-    /// again, behind the older ones that were read and not used. Returns all other deliveries.
-    fn keep_carried(&mut self, undelivered: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
-        let mut others = Vec::new();
-        for delivery in undelivered {
-            match delivery {
-                Delivery::Message(row) if self.ended && row.lane == Lane::Carried => {
-                    self.consumed.push(row.id);
-                    self.carried.push(row);
-                }
-                other => others.push(other),
+/// Takes the carried events that an execution which continues as new has not read. The next execution receives them
+/// again, behind the older ones that were read and not used. Returns all other deliveries.
+fn keep_carried(output: &mut TurnOutput, undelivered: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
+    let mut others = Vec::new();
+    for delivery in undelivered {
+        match delivery {
+            Delivery::Message(row) if output.ended && row.lane == Lane::Carried => {
+                output.consumed.push(row.id);
+                output.carried.push(row);
             }
+            other => others.push(other),
         }
-        others
     }
+    others
 }
 
 impl TurnJob {
@@ -128,7 +107,7 @@ impl TurnJob {
             }
             Ok(execution)
         });
-        let undelivered = output.keep_carried(deliveries);
+        let undelivered = keep_carried(&mut output, deliveries);
         let result = result.map(|execution| (execution, output));
         TurnDone { execution: id, generation, version, result, delivered_outcomes, undelivered, now }
     }

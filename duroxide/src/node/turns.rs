@@ -1,14 +1,15 @@
 //! Live instances and their turns.
 
+use super::Node;
+use super::command::PendingStart;
 use super::commits::{Context, TurnContext};
-use super::{Birth, Node};
+use crate::effect::{self, TurnInfo, TurnOutput};
 use crate::error::ErrorCode;
 use crate::id::{EventId, ExecutionId, Identity, InstanceId};
+use crate::node::live::{Delivery, LiveInstance, LiveState, LocalOutcome};
+use crate::node::turn::{Loaded, Source, TurnDone, TurnJob};
 use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Submitted, Write};
 use crate::replay::{Execution, Fault};
-use crate::runtime::slot::{Delivery, LocalOutcome, Slot, SlotState};
-use crate::runtime::turn::{Loaded, Source, TurnDone, TurnJob, TurnOutput};
-use crate::runtime::turn_commit::{self, TurnInfo};
 
 impl Node {
     /// Makes an instance live that was created for this node. `number` is that of its start; `None`: the start has a
@@ -18,11 +19,11 @@ impl Node {
             return;
         }
         let execution = new.first_execution();
-        if let Some(slot) = self.slots.get_mut(&new.instance) {
-            if slot.execution.identity == execution.identity {
+        if let Some(live) = self.instances.get_mut(&new.instance) {
+            if live.execution.identity == execution.identity {
                 // The client has stored the start, unless the first turn had created the instance before.
-                number.into_iter().for_each(|number| slot.start_is_stored(number));
-                slot.birth = None;
+                number.into_iter().for_each(|number| live.start_is_stored(number));
+                live.eager_start = None;
             } else {
                 self.reload(&new.instance);
             }
@@ -32,20 +33,20 @@ impl Node {
             (Some(due), _) => self.timers.add(&new.instance, due),
             (None, None) => self.acquiring.load(new.instance),
             (None, Some(number)) => {
-                let mut slot = Slot::new(self.next_generation(), execution, new.name, new.version);
-                slot.receive(number, new.start, self.now());
-                self.insert(slot);
+                let mut live = LiveInstance::new(self.next_generation(), execution, new.name, new.version);
+                live.receive(number, new.start, self.now());
+                self.insert(live);
             }
         }
     }
 
     /// Drops a live copy that differs from the stored instance, and loads the instance. A turn in flight ends first.
     fn reload(&mut self, instance: &InstanceId) {
-        let Some(slot) = self.slots.get_mut(instance) else { return };
-        if matches!(slot.state, SlotState::Busy) {
-            slot.is_stale = true;
+        let Some(live) = self.instances.get_mut(instance) else { return };
+        if matches!(live.state, LiveState::Busy) {
+            live.is_stale = true;
         } else {
-            self.drop_slot(instance);
+            self.drop_live(instance);
             self.acquiring.load(instance.clone());
         }
     }
@@ -61,18 +62,18 @@ impl Node {
             );
             return self.suspend(&acquired.execution, acquired.last_event, fault, 0);
         }
-        match self.slots.get_mut(&instance) {
-            Some(slot) if slot.is_other_than(&acquired) => return self.reload(&instance),
-            Some(slot) => {
-                slot.claim = acquired.claim;
-                slot.receive_all(acquired.messages, acquired.arrivals, now);
+        match self.instances.get_mut(&instance) {
+            Some(live) if live.is_other_than(&acquired) => return self.reload(&instance),
+            Some(live) => {
+                live.claim = acquired.claim;
+                live.receive_all(acquired.messages, acquired.arrivals, now);
             }
             None => {
                 let (generation, mut acquired) = (self.next_generation(), acquired);
                 let history = std::mem::take(&mut acquired.history);
-                let slot = Slot::acquired(generation, acquired, now);
-                let has_history = matches!(slot.state, SlotState::Loading);
-                self.slots.insert(instance.clone(), slot);
+                let live = LiveInstance::acquired(generation, acquired, now);
+                let has_history = matches!(live.state, LiveState::Loading);
+                self.instances.insert(instance.clone(), live);
                 if has_history {
                     self.load(&instance, history);
                 }
@@ -84,8 +85,8 @@ impl Node {
 
     /// Sets the timer of an instance to the next one of its live copy.
     pub(super) fn set_instance_timer(&mut self, instance: &InstanceId) {
-        if let Some(slot) = self.slots.get(instance) {
-            self.timers.set(instance, slot.next_timer());
+        if let Some(live) = self.instances.get(instance) {
+            self.timers.set(instance, live.next_timer());
         }
     }
 
@@ -93,9 +94,9 @@ impl Node {
     pub(super) fn fire_timers(&mut self) {
         let now = self.now();
         while let Some(instance) = self.timers.pop_due(now) {
-            match self.slots.get_mut(&instance) {
-                Some(slot) => {
-                    slot.fire_timers(now);
+            match self.instances.get_mut(&instance) {
+                Some(live) => {
+                    live.fire_timers(now);
                     self.set_instance_timer(&instance);
                     self.ready.push_back(instance);
                 }
@@ -105,9 +106,9 @@ impl Node {
         self.acquiring.wanted |= self.acquiring.next_due.is_some_and(|due| due <= now);
     }
 
-    pub(super) fn insert(&mut self, slot: Slot) {
-        let instance = slot.execution.instance.clone();
-        self.slots.insert(instance.clone(), slot);
+    pub(super) fn insert(&mut self, live: LiveInstance) {
+        let instance = live.execution.instance.clone();
+        self.instances.insert(instance.clone(), live);
         self.ready.push_back(instance);
     }
 
@@ -123,9 +124,9 @@ impl Node {
     /// one are missing, requests the instance from the provider.
     pub(super) fn deliver_message(&mut self, to: InstanceId, identity: Identity, number: u64, message: MessageRow) {
         let now = self.now();
-        match self.slots.get_mut(&to) {
-            Some(slot) if slot.execution.identity == identity => {
-                if !slot.receive(number, message, now) {
+        match self.instances.get_mut(&to) {
+            Some(live) if live.execution.identity == identity => {
+                if !live.receive(number, message, now) {
                     self.acquiring.fill_gap(to.clone());
                 }
                 self.ready.push_back(to);
@@ -139,24 +140,24 @@ impl Node {
     pub(super) fn deliver_outcome(&mut self, outcome: LocalOutcome) {
         let now = self.now();
         let execution = &outcome.activity.execution;
-        match self.slots.get_mut(&execution.instance).filter(|slot| slot.execution == *execution) {
-            Some(slot) => {
+        match self.instances.get_mut(&execution.instance).filter(|live| live.execution == *execution) {
+            Some(live) => {
                 let instance = execution.instance.clone();
-                slot.deliver(Delivery::Outcome(outcome), now);
+                live.deliver(Delivery::Outcome(outcome), now);
                 self.ready.push_back(instance);
             }
             None => self.store_outcome(outcome),
         }
     }
 
-    /// Begins the turns of all slots that are ready.
+    /// Begins the turns of all instances that are ready.
     pub(super) fn start_turns(&mut self) {
         while let Some(instance) = self.ready.pop_front() {
-            let Some(slot) = self.slots.get_mut(&instance) else { continue };
-            if !slot.is_ready() {
+            let Some(live) = self.instances.get_mut(&instance) else { continue };
+            if !live.is_ready() {
                 continue;
             }
-            let deliveries = slot.take_inbox(self.shared.clock.now());
+            let deliveries = live.take_inbox(self.shared.clock.now());
             self.make_turn(&instance, None, deliveries);
         }
         self.turns += self.jobs.len();
@@ -166,15 +167,15 @@ impl Node {
     /// Makes a turn: of the live copy, of a loaded history, or of a new execution.
     pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, deliveries: Vec<Delivery>) {
         let now = self.now();
-        let Some(slot) = self.slots.get_mut(instance) else { return };
-        self.idle.remove(&slot.used);
-        let Some(entry) = self.shared.lookup.orchestration(&slot.name, slot.version.as_ref()) else {
+        let Some(live) = self.instances.get_mut(instance) else { return };
+        self.idle.remove(&live.used);
+        let Some(entry) = self.shared.lookup.orchestration(&live.name, live.version.as_ref()) else {
             // This node does not have the code; another node may have it.
             return self.release(instance);
         };
-        let (execution, generation, name) = (slot.execution.clone(), slot.generation, slot.name.clone());
-        let source = match (std::mem::replace(&mut slot.state, SlotState::Busy), loaded) {
-            (SlotState::Idle(live), _) => Source::Live(live),
+        let (execution, generation, name) = (live.execution.clone(), live.generation, live.name.clone());
+        let source = match (std::mem::replace(&mut live.state, LiveState::Busy), loaded) {
+            (LiveState::Idle(live), _) => Source::Live(live),
             (_, Some(loaded)) => Source::Loaded(loaded),
             (_, None) => Source::Live(self.new_execution(execution.clone(), generation, entry.function.clone())),
         };
@@ -186,11 +187,11 @@ impl Node {
     pub(super) fn turn_done(&mut self, done: TurnDone) {
         self.turns = self.turns.saturating_sub(1);
         let instance = &done.execution.instance;
-        let current = self.slots.get(instance).filter(|slot| slot.generation == done.generation);
-        let Some(slot) = current else {
+        let current = self.instances.get(instance).filter(|live| live.generation == done.generation);
+        let Some(live) = current else {
             return self.store_outcomes(done.delivered_outcomes.into_iter().chain(done.undelivered));
         };
-        let committed = slot.committed;
+        let committed = live.committed;
         let fault = match done.result {
             Ok((execution, output)) => match self.fault_of(&execution, &output) {
                 None => {
@@ -210,11 +211,11 @@ impl Node {
             },
             Err(fault) => fault,
         };
-        let creates = slot.birth.is_some();
+        let creates = live.eager_start.is_some();
         self.store_outcomes(done.delivered_outcomes.into_iter().chain(done.undelivered));
         if creates {
             // Its client stores the start; a later turn suspends the instance.
-            return self.drop_slot(&done.execution.instance);
+            return self.drop_live(&done.execution.instance);
         }
         self.suspend(&done.execution, committed, fault, done.generation);
     }
@@ -252,12 +253,12 @@ impl Node {
         };
         let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
         let cancelled = open.map(|(call, _)| *call).collect();
-        // The outcomes are stored with this turn, so activities that it schedules may have their places.
-        delivered_outcomes.iter_mut().for_each(Delivery::release_place);
+        // The outcomes are stored with this turn, so activities that it schedules may have their permits.
+        delivered_outcomes.iter_mut().for_each(Delivery::release_permit);
         let info = TurnInfo { execution: &id, version: &version, committed, started: &started, now };
-        let mut turn = turn_commit::turn(&info, output, &mut self.claims());
-        let birth = self.slots.get_mut(&id.instance).and_then(|slot| slot.birth.take());
-        let stored = birth.map(|Birth { new, stored }| {
+        let mut turn = effect::turn(&info, output, &mut self.claims());
+        let eager_start = self.instances.get_mut(&id.instance).and_then(|live| live.eager_start.take());
+        let stored = eager_start.map(|PendingStart { new, stored }| {
             turn.consumed.retain(|message| *message != new.start.id);
             turn.creates = Some(new);
             stored
@@ -277,15 +278,15 @@ impl Node {
     /// Ends a turn: the instance waits, or is ready for the next turn if there are new deliveries.
     pub(super) fn rest(&mut self, instance: &InstanceId, execution: Box<Execution>) {
         self.last_tick += 1;
-        let Some(slot) = self.slots.get_mut(instance) else { return };
-        let (generation, stray) = (slot.generation, execution.fault().is_some());
-        slot.state = SlotState::Idle(execution);
-        slot.used = self.last_tick;
-        self.idle.insert(slot.used, instance.clone());
+        let Some(live) = self.instances.get_mut(instance) else { return };
+        let (generation, stray) = (live.generation, execution.fault().is_some());
+        live.state = LiveState::Idle(execution);
+        live.used = self.last_tick;
+        self.idle.insert(live.used, instance.clone());
         if stray {
             // The stray wake came while the commit was in flight.
             self.strayed(instance, generation);
-        } else if slot.is_ready() {
+        } else if live.is_ready() {
             self.ready.push_back(instance.clone());
         }
     }
@@ -296,7 +297,7 @@ impl Node {
         suspension.build = Some(self.shared.info.build.clone());
         tracing::error!(instance = %execution.instance, code = %suspension.code, "instance suspended: {suspension}");
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
-        let turn = turn_commit::suspension(execution, committed, reason, self.now());
+        let turn = effect::suspension(execution, committed, reason, self.now());
         let context = TurnContext {
             generation,
             stored: None,
@@ -311,30 +312,30 @@ impl Node {
 
     /// Suspends an instance whose live copy was woken by something that is not durable.
     pub(super) fn strayed(&mut self, instance: &InstanceId, generation: u64) {
-        let Some(slot) = self.slots.get_mut(instance).filter(|slot| slot.generation == generation) else { return };
+        let Some(live) = self.instances.get_mut(instance).filter(|live| live.generation == generation) else { return };
         // During a turn, the fault is found at its end.
-        let SlotState::Idle(execution) = &slot.state else { return };
+        let LiveState::Idle(execution) = &live.state else { return };
         if let Some(fault) = execution.fault() {
-            let (id, committed, used) = (slot.execution.clone(), slot.committed, slot.used);
-            slot.state = SlotState::Busy;
+            let (id, committed, used) = (live.execution.clone(), live.committed, live.used);
+            live.state = LiveState::Busy;
             self.idle.remove(&used);
             self.suspend(&id, committed, fault, generation);
         }
     }
 
-    /// Drops a slot. Outcomes in its inbox, which are not stored yet, are stored now.
-    pub(super) fn drop_slot(&mut self, instance: &InstanceId) {
-        if let Some(mut slot) = self.slots.remove(instance) {
-            self.idle.remove(&slot.used);
-            self.store_outcomes(slot.drain_inbox());
+    /// Drops a live. Outcomes in its inbox, which are not stored yet, are stored now.
+    pub(super) fn drop_live(&mut self, instance: &InstanceId) {
+        if let Some(mut live) = self.instances.remove(instance) {
+            self.idle.remove(&live.used);
+            self.store_outcomes(live.drain_inbox());
         }
     }
 
     /// Drops the live copy of an instance that was ended or removed from outside, and requests work at once, since the answer
     /// brings the cancellations of its activities.
     pub(super) fn ended(&mut self, instance: InstanceId) {
-        if self.slots.contains_key(&instance) {
-            self.drop_slot(&instance);
+        if self.instances.contains_key(&instance) {
+            self.drop_live(&instance);
             // Another instance may have taken the id in the meantime.
             self.acquiring.load(instance);
         }
@@ -343,9 +344,9 @@ impl Node {
 
     /// Releases an instance whose code this node does not have.
     pub(super) fn release(&mut self, instance: &InstanceId) {
-        let Some(slot) = self.slots.get(instance) else { return };
-        let (execution, claim) = (slot.execution.clone(), slot.claim);
-        self.drop_slot(instance);
+        let Some(live) = self.instances.get(instance) else { return };
+        let (execution, claim) = (live.execution.clone(), live.claim);
+        self.drop_live(instance);
         self.timers.set(instance, None);
         self.commit(Write::ReleaseInstance { execution, claim }, Context::Other);
     }
@@ -363,9 +364,9 @@ impl Node {
     pub(super) fn evict(&mut self) {
         while self.idle.len() > self.shared.options.max_idle_instances {
             let Some((_, instance)) = self.idle.pop_first() else { return };
-            let idle = self.slots.get(&instance).is_some_and(|slot| matches!(slot.state, SlotState::Idle(_)));
+            let idle = self.instances.get(&instance).is_some_and(|live| matches!(live.state, LiveState::Idle(_)));
             if idle {
-                self.drop_slot(&instance);
+                self.drop_live(&instance);
             }
         }
     }
@@ -377,9 +378,9 @@ impl Node {
             self.watch_turns(after);
         }
         for turn in stuck {
-            if let Some(slot) = self.slots.get_mut(&turn.instance) {
+            if let Some(live) = self.instances.get_mut(&turn.instance) {
                 // Its client must not wait for this turn: it stores the start.
-                slot.birth = None;
+                live.eager_start = None;
             }
             let seconds = turn.since.as_secs_f64();
             tracing::error!(
@@ -396,7 +397,7 @@ impl Node {
             lookup: &self.shared.lookup,
             tags: self.shared.tags.as_deref(),
             limits: [self.shared.options.max_activities, self.shared.options.max_blocking_activities],
-            places: &self.places,
+            permits: &self.permits,
             open: self.draining.is_none() && !self.rejoining,
         }
     }

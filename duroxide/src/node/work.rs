@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use semver::Version;
 
-use super::doubts::Question;
+use super::lost::RequestNumber;
 use super::{Answer, Node, Shared};
+use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::id::{ActivityId, InstanceId};
+use crate::node::live::LiveInstance;
 use crate::provider::{Acquired, ActivityGroup, Heard, Lease, Load, QUARANTINE, Want};
-use crate::runtime::Backoff;
-use crate::runtime::slot::Slot;
 
 /// The state of the requests for work: the next one, and the one that is under way.
 pub(super) struct Acquiring {
@@ -42,7 +42,7 @@ pub(super) struct Acquiring {
     /// Cancelled activities of the last answer, which the next request acknowledges.
     cancelled: Vec<ActivityId>,
     /// The number of the request under way, by which its answer settles doubts.
-    asked: Question,
+    asked: RequestNumber,
     /// The instance of a quarantined item, and the time until which nothing else is claimed beside it.
     quarantined: Option<(InstanceId, Timestamp)>,
     orchestrations: Arc<[(String, Version)]>,
@@ -73,7 +73,7 @@ impl Acquiring {
             claim: 0,
             heard: Vec::new(),
             cancelled: Vec::new(),
-            asked: Question::default(),
+            asked: RequestNumber::default(),
             quarantined: None,
             orchestrations: shared.info.handlers.orchestrations.clone().into(),
             activities: [names(false), names(true)],
@@ -115,21 +115,21 @@ impl Acquiring {
     }
 
     /// Requests activities if there was no permit for them: one was released.
-    fn place_is_free(&mut self) {
+    fn permit_is_free(&mut self) {
         self.wanted |= self.saturated;
     }
 }
 
 impl Node {
     pub(super) fn acquire_if_wanted(&mut self) {
-        if self.places.have_become_free() {
-            self.acquiring.place_is_free();
+        if self.permits.have_become_free() {
+            self.acquiring.permit_is_free();
         }
         if self.acquiring.full && self.room() > 0 {
             self.acquiring.wanted = true;
         }
         for instance in std::mem::take(&mut self.acquiring.gaps) {
-            if self.slots.get(&instance).is_some_and(Slot::has_gap) {
+            if self.instances.get(&instance).is_some_and(LiveInstance::has_gap) {
                 self.acquiring.load(instance);
             }
         }
@@ -156,7 +156,7 @@ impl Node {
 
     fn want(&mut self) -> Want {
         let limits = [self.shared.options.max_activities, self.shared.options.max_blocking_activities];
-        let heard = |instance: &InstanceId| self.slots.get(instance).map(Slot::heard);
+        let heard = |instance: &InstanceId| self.instances.get(instance).map(LiveInstance::heard);
         let load = std::mem::take(&mut self.acquiring.load).into_iter();
         self.acquiring.loading = load.map(|instance| (instance.clone(), heard(&instance))).collect();
         let alone = self.acquiring.quarantined.is_none();
@@ -167,7 +167,7 @@ impl Node {
         self.acquiring.full = !closed && self.acquiring.room == 0;
         self.acquiring.asked = self.doubts.question();
         for (kind, names) in self.acquiring.activities.iter().enumerate() {
-            let limit = if closed { 0 } else { limits[kind].saturating_sub(self.places.taken(kind)) };
+            let limit = if closed { 0 } else { limits[kind].saturating_sub(self.permits.taken(kind)) };
             self.acquiring.saturated |= limit == 0 && !names.is_empty();
             if limit > 0 && !names.is_empty() {
                 groups.push(ActivityGroup { names: names.clone(), limit });
@@ -212,7 +212,7 @@ impl Node {
         for instance in acquired.instances {
             let id = &instance.execution.instance;
             let is_partial = loading.get(id).is_some_and(Option::is_some);
-            if is_partial && !self.slots.contains_key(id) {
+            if is_partial && !self.instances.contains_key(id) {
                 // The live copy that had the earlier messages was dropped in the meantime.
                 self.acquiring.load(id.clone());
                 continue;
@@ -223,7 +223,7 @@ impl Node {
             self.take(instance);
         }
         for instance in loading.keys() {
-            if !self.acquiring.load.contains(instance) && !self.slots.contains_key(instance) {
+            if !self.acquiring.load.contains(instance) && !self.instances.contains_key(instance) {
                 self.look_for(instance);
             }
         }

@@ -1,22 +1,15 @@
 //! Configures and starts a runtime.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
-use super::heartbeat::Heartbeat;
-use super::node::{Node, NodeHandle, Shared};
-use super::pool::Pool;
-use super::stop_signal::{SetOnDrop, StopSignal};
-use super::{Runtime, RuntimeOptions, StartError};
+use super::{Runtime, StartError};
 use crate::activity::States;
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::id::NodeId;
+use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions};
 use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError, clock_of};
 use crate::registry::Registry;
 
@@ -33,7 +26,7 @@ pub struct RuntimeBuilder {
     /// Default: the clock of the provider, or of the operating system.
     clock: Option<Arc<dyn Clock>>,
     /// Called before each poll of a node that runs its turns itself.
-    inline: Option<Box<dyn Fn() + Send + Sync>>,
+    inline: Option<Inline>,
 }
 
 enum Storage {
@@ -216,6 +209,8 @@ impl RuntimeBuilder {
             }
             let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
             let provider = self.storage.open().await?;
+            let clock = self.clock.unwrap_or_else(|| clock_of(&*provider));
+            let limits = self.options.limits;
             let info = NodeInfo {
                 id: NodeId::new(),
                 name: format!("process {}", std::process::id()),
@@ -223,84 +218,24 @@ impl RuntimeBuilder {
                 handlers: Handlers {
                     orchestrations: lookup.orchestrations(),
                     activities: lookup.activities(),
-                    tags: self.tags.clone(),
+                    tags: self.tags,
                 },
                 lease_time: self.options.lease_time,
             };
-            let clock = self.clock.unwrap_or_else(|| clock_of(&*provider));
-            let lease = provider.join(&info).await?;
-            let (notes, inbox) = mpsc::unbounded_channel();
-            let stopped = StopSignal::new();
-            let handle = NodeHandle::new(&notes, lookup.clone(), clock.clone(), lease, stopped.clone());
-            let client = Client::local(provider.clone(), clock.clone(), self.options.limits, handle.clone());
-            let start_heartbeat = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
-            let heartbeat = start_heartbeat(provider.clone(), lease, self.options.lease_time, notes.clone());
-            let (heartbeat, heartbeat_stopped) = match heartbeat {
-                Ok(started) => started,
-                Err(error) => {
-                    // Without a heartbeat, only the end of the process would show that the node is dead.
-                    provider.leave(&lease).await?;
-                    return Err(no_threads(&error));
-                }
-            };
-            let heartbeat = Arc::new(heartbeat);
-            let shared = Shared {
-                provider,
-                clock,
+            let node = RunningNode::start(NodeConfig {
+                provider: provider.clone(),
+                clock: clock.clone(),
                 lookup,
-                states: Arc::new(self.states),
+                states: self.states,
                 options: self.options,
-                tags: self.tags.map(Into::into),
                 info,
-                notes: notes.clone(),
-            };
-            let pool = Pool::new(if self.inline.is_some() { 0 } else { shared.options.turn_threads.max(1) });
-            let node = Node::new(Arc::new(shared), pool.clone(), lease, inbox, handle, heartbeat.clone());
-            let task = match self.inline {
-                None => driven(node, pool.clone(), stopped.set_on_drop())?,
-                Some(polled) => tokio::spawn(watched(node.run(), polled, stopped.set_on_drop())),
-            };
-            Ok(Runtime { client, notes, pool, task, ending: false, heartbeat, heartbeat_stopped, stopped })
+                inline: self.inline,
+            });
+            let node = node.await?;
+            let client = Client::local(provider, clock, limits, node.handle().clone());
+            Ok(Runtime { client, node })
         })
     }
-}
-
-/// Drives a node on the pool. The task, on the user's tokio runtime, ends with the node, and the node with the task.
-fn driven(node: Node, pool: Pool, stopped: SetOnDrop) -> Result<JoinHandle<()>, StartError> {
-    let (ended, end) = oneshot::channel();
-    let run = async move {
-        // The receiver is dropped if the task was aborted.
-        let _ = ended.send(AssertUnwindSafe(node.run()).catch_unwind().await);
-    };
-    pool.drive(run).map_err(|error| no_threads(&error))?;
-    let stop = StopOnDrop(pool);
-    Ok(tokio::spawn(async move {
-        let (_stop, _stopped) = (stop, stopped);
-        if let Ok(Err(panic)) = end.await {
-            std::panic::resume_unwind(panic);
-        }
-    }))
-}
-
-fn no_threads(error: &std::io::Error) -> StartError {
-    StartError::configuration(format!("the threads of the runtime cannot be started: {error}"))
-}
-
-struct StopOnDrop(Pool);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
-}
-
-async fn watched(run: impl Future<Output = ()>, polled: Box<dyn Fn() + Send + Sync>, _stopped: SetOnDrop) {
-    let mut run = std::pin::pin!(run);
-    std::future::poll_fn(|context| {
-        polled();
-        run.as_mut().poll(context)
-    })
-    .await;
 }
 
 impl Storage {

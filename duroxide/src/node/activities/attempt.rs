@@ -19,30 +19,30 @@ use crate::provider::{EventRow, Tenure};
 use crate::replay::{Failed, panicked};
 
 /// An attempt to be run.
-pub(super) struct Attempt {
-    pub(super) tenure: Tenure,
+pub(in crate::node) struct Attempt {
+    pub(in crate::node) tenure: Tenure,
     /// The number of this run on the node.
-    pub(super) run: u64,
-    pub(super) scheduled: ActivityScheduled,
-    pub(super) input: Payload,
-    pub(super) headers: TextMap,
+    pub(in crate::node) run: u64,
+    pub(in crate::node) scheduled: ActivityScheduled,
+    pub(in crate::node) input: Payload,
+    pub(in crate::node) headers: TextMap,
 }
 
 /// How an attempt ended.
-pub(super) struct AttemptDone {
-    pub(super) tenure: Tenure,
-    pub(super) run: u64,
-    pub(super) scheduled: ActivityScheduled,
-    pub(super) end: AttemptEnd,
+pub(in crate::node) struct AttemptDone {
+    pub(in crate::node) tenure: Tenure,
+    pub(in crate::node) run: u64,
+    pub(in crate::node) scheduled: ActivityScheduled,
+    pub(in crate::node) end: AttemptEnd,
     /// Closes once the thread of the attempt is free: blocking code cannot be dropped while it waits. `None`: the
     /// thread is free.
-    pub(super) busy_thread: Option<BusyThread>,
+    pub(in crate::node) busy_thread: Option<BusyThread>,
 }
 
 /// Closes when a thread is free.
-pub(super) type BusyThread = oneshot::Receiver<std::convert::Infallible>;
+pub(in crate::node) type BusyThread = oneshot::Receiver<std::convert::Infallible>;
 
-pub(super) enum AttemptEnd {
+pub(in crate::node) enum AttemptEnd {
     Completed(Payload),
     /// The error, and true if another attempt may succeed.
     Failed(Failed, bool),
@@ -53,16 +53,16 @@ pub(super) enum AttemptEnd {
 }
 
 /// The parts of the runtime that an attempt uses.
-pub(super) struct Surroundings {
-    pub(super) states: Arc<States>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) blocking: Arc<BlockingPool>,
-    pub(super) limits: Limits,
+pub(in crate::node) struct AttemptEnv {
+    pub(in crate::node) states: Arc<States>,
+    pub(in crate::node) clock: Arc<dyn Clock>,
+    pub(in crate::node) blocking: Arc<BlockingPool>,
+    pub(in crate::node) limits: Limits,
 }
 
 impl Attempt {
     /// Reads the event that schedules an activity.
-    pub(super) fn parse(row: EventRow) -> Result<(ActivityScheduled, Payload), String> {
+    pub(in crate::node) fn parse(row: EventRow) -> Result<(ActivityScheduled, Payload), String> {
         let event = Event::try_from(row).map_err(|e| e.to_string())?;
         match event.kind {
             EventKind::Decision(Decision::ActivityScheduled(scheduled)) => Ok((scheduled, event.payload)),
@@ -71,7 +71,12 @@ impl Attempt {
     }
 
     /// Runs the activity. Dropping the future drops the code of an async activity at its current await.
-    pub(super) async fn run(self, code: ActivityCode, around: Arc<Surroundings>, cancel: CancelSignal) -> AttemptDone {
+    pub(in crate::node) async fn run(
+        self,
+        code: ActivityCode,
+        around: Arc<AttemptEnv>,
+        cancel: CancelSignal,
+    ) -> AttemptDone {
         let Self { tenure, run, scheduled, input, headers } = self;
         let ctx = ActivityContext::new(
             tenure.activity.clone(),
@@ -126,7 +131,7 @@ fn is_empty(error: TryRecvError) -> bool {
 /// Calls the code: async code in the returned future, blocking code on a thread. A panic is returned as an error.
 fn run_code(
     code: ActivityCode,
-    around: &Surroundings,
+    around: &AttemptEnv,
     ctx: ActivityContext,
     input: Payload,
 ) -> (BoxFuture<'static, AttemptEnd>, Option<BusyThread>) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads are started on demand, up to a limit, and end after they have been idle for a while.
-pub(super) struct BlockingPool(Arc<Pool>);
+pub(in crate::node) struct BlockingPool(Arc<Pool>);
 
 struct Pool {
     /// A std mutex: held for a few instructions, never while a job runs.
@@ -26,12 +26,12 @@ struct State {
 impl BlockingPool {
     const IDLE: Duration = Duration::from_secs(10);
 
-    pub(super) fn new(max_threads: usize) -> Self {
+    pub(in crate::node) fn new(max_threads: usize) -> Self {
         let max_threads = max_threads.max(1);
         Self(Arc::new(Pool { state: Mutex::default(), work: Condvar::new(), max_threads }))
     }
 
-    pub(super) fn run(&self, job: impl FnOnce() + Send + 'static) {
+    pub(in crate::node) fn run(&self, job: impl FnOnce() + Send + 'static) {
         let mut state = self.0.lock();
         state.jobs.push_back(Box::new(job));
         if state.idle >= state.jobs.len() || state.threads >= self.0.max_threads {

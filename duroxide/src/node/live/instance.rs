@@ -4,48 +4,48 @@ use std::collections::BTreeMap;
 
 use semver::Version;
 
-use super::node::{Birth, Follower};
-use super::places::Place;
 use crate::clock::Timestamp;
 use crate::history::Input;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, MessageId};
+use crate::node::activities::Permit;
+use crate::node::command::{LivenessWatcher, PendingStart};
 use crate::payload::Payload;
 use crate::provider::{AcquiredInstance, MessageRow};
 use crate::replay::Execution;
 
 /// An instance that is live here.
-pub(super) struct Slot {
+pub(in crate::node) struct LiveInstance {
     /// Distinguishes this live copy from earlier ones of the instance, so that late answers to those are recognised.
-    pub(super) generation: u64,
-    pub(super) execution: ExecutionId,
-    pub(super) name: String,
+    pub(in crate::node) generation: u64,
+    pub(in crate::node) execution: ExecutionId,
+    pub(in crate::node) name: String,
     /// The version that the instance is pinned to. `None`: not yet.
-    pub(super) version: Option<Version>,
+    pub(in crate::node) version: Option<Version>,
     /// The last event that is committed.
-    pub(super) committed: EventId,
-    pub(super) state: SlotState,
+    pub(in crate::node) committed: EventId,
+    pub(in crate::node) state: LiveState,
     /// True if an answer has shown, while a turn was in flight, that the stored instance is another one or was advanced
     /// by another node.
-    pub(super) is_stale: bool,
+    pub(in crate::node) is_stale: bool,
     /// The claim by which the node owns it.
-    pub(super) claim: u64,
+    pub(in crate::node) claim: u64,
     /// Deliveries for the next turn.
     inbox: Vec<Delivery>,
-    /// The number of the last message: the slot has received every message up to it.
+    /// The number of the last message: the live has received every message up to it.
     heard: u64,
     /// Messages with higher numbers than the next one, which wait until the gap before them is filled.
     ahead: BTreeMap<u64, MessageRow>,
     /// Messages that are due later.
     timers: BTreeMap<(Timestamp, MessageId), MessageRow>,
     /// The instance that its first turn will create. `None`: it is stored.
-    pub(super) birth: Option<Birth>,
+    pub(in crate::node) eager_start: Option<PendingStart>,
     /// Clients that wait until the instance is no longer live.
-    followers: Vec<Follower>,
+    watchers: Vec<LivenessWatcher>,
     /// When it was last used, in ticks of the node.
-    pub(super) used: u64,
+    pub(in crate::node) used: u64,
 }
 
-pub(super) enum SlotState {
+pub(in crate::node) enum LiveState {
     /// The instance waits, with its live copy.
     Idle(Box<Execution>),
     /// There is no live copy yet: the first turn makes it.
@@ -58,7 +58,7 @@ pub(super) enum SlotState {
 
 /// An input for the next turn.
 #[derive(Debug)]
-pub(super) enum Delivery {
+pub(in crate::node) enum Delivery {
     /// A stored message.
     Message(MessageRow),
     /// The outcome of an activity that ran here. It is not stored yet.
@@ -66,10 +66,10 @@ pub(super) enum Delivery {
 }
 
 impl Delivery {
-    /// Frees the place of an outcome, which is on its way to the storage.
-    pub(super) fn release_place(&mut self) {
+    /// Frees the permit of an outcome, which is on its way to the storage.
+    pub(in crate::node) fn release_permit(&mut self) {
         if let Self::Outcome(outcome) = self {
-            outcome.place = None;
+            outcome.permit = None;
         }
     }
 
@@ -80,63 +80,68 @@ impl Delivery {
 
 /// The outcome of an activity that ran on this node.
 #[derive(Debug)]
-pub(super) struct LocalOutcome {
-    pub(super) activity: ActivityId,
-    pub(super) attempt: u32,
-    pub(super) claim: u64,
-    pub(super) input: Input,
-    pub(super) payload: Payload,
-    /// Its place, until the outcome is on its way to the storage. `None`: it is on its way, or the thread of the
+pub(in crate::node) struct LocalOutcome {
+    pub(in crate::node) activity: ActivityId,
+    pub(in crate::node) attempt: u32,
+    pub(in crate::node) claim: u64,
+    pub(in crate::node) input: Input,
+    pub(in crate::node) payload: Payload,
+    /// Its permit, until the outcome is on its way to the storage. `None`: it is on its way, or the thread of the
     /// activity is still busy.
-    pub(super) place: Option<Place>,
+    pub(in crate::node) permit: Option<Permit>,
 }
 
 impl LocalOutcome {
-    pub(super) fn call(&self) -> CallId {
+    pub(in crate::node) fn call(&self) -> CallId {
         self.activity.call
     }
 }
 
-impl Slot {
-    /// Makes the slot of an instance that the provider has returned.
-    pub(super) fn acquired(generation: u64, acquired: AcquiredInstance, now: Timestamp) -> Self {
-        let mut slot = Self::new(generation, acquired.execution, acquired.name, acquired.version);
-        slot.committed = acquired.last_event;
-        slot.claim = acquired.claim;
-        slot.state = if acquired.last_event == EventId(0) { SlotState::Cold } else { SlotState::Loading };
-        slot.heard = acquired.arrivals;
+impl LiveInstance {
+    /// Makes the live of an instance that the provider has returned.
+    pub(in crate::node) fn acquired(generation: u64, acquired: AcquiredInstance, now: Timestamp) -> Self {
+        let mut live = Self::new(generation, acquired.execution, acquired.name, acquired.version);
+        live.committed = acquired.last_event;
+        live.claim = acquired.claim;
+        live.state = if acquired.last_event == EventId(0) { LiveState::Cold } else { LiveState::Loading };
+        live.heard = acquired.arrivals;
         for message in acquired.messages {
-            slot.heard = slot.heard.max(message.number.unwrap_or(0));
-            slot.store(message, now);
+            live.heard = live.heard.max(message.number.unwrap_or(0));
+            live.store(message, now);
         }
-        slot
+        live
     }
 
     /// Returns true if this is not the live copy of the stored instance: the id belongs to another one, or another node
     /// has advanced it. While a turn is in flight, its own commit may have advanced it.
-    pub(super) fn is_other_than(&self, acquired: &AcquiredInstance) -> bool {
+    pub(in crate::node) fn is_other_than(&self, acquired: &AcquiredInstance) -> bool {
         let stored = (acquired.execution.number, acquired.last_event);
-        let is_behind = (self.execution.number, self.committed) < stored && !matches!(self.state, SlotState::Busy);
+        let is_behind = (self.execution.number, self.committed) < stored && !matches!(self.state, LiveState::Busy);
         self.execution.identity != acquired.execution.identity || is_behind
     }
 
-    /// Makes the slot of an instance without history.
-    pub(super) fn new(generation: u64, execution: ExecutionId, name: String, version: Option<Version>) -> Self {
+    /// Makes the live of an instance without history.
+    pub(in crate::node) fn new(
+        generation: u64,
+        execution: ExecutionId,
+        name: String,
+        version: Option<Version>,
+    ) -> Self {
         Self {
             generation,
             execution,
             name,
             version,
             committed: EventId(0),
-            state: SlotState::Cold,
+            state: LiveState::Cold,
             is_stale: false,
             claim: 0,
             inbox: Vec::new(),
             heard: 0,
             ahead: BTreeMap::new(),
             timers: BTreeMap::new(),
-            birth: None,
-            followers: Vec::new(),
+            eager_start: None,
+            watchers: Vec::new(),
             used: 0,
         }
     }
@@ -150,31 +155,31 @@ impl Slot {
     }
 
     /// Adds a delivery without a number for the next turn: an outcome, or the start that creates the instance.
-    pub(super) fn deliver(&mut self, delivery: Delivery, now: Timestamp) {
+    pub(in crate::node) fn deliver(&mut self, delivery: Delivery, now: Timestamp) {
         self.fire_timers(now);
         self.inbox.push(delivery);
     }
 
     /// Adds a timer of this execution.
-    pub(super) fn add_timer(&mut self, due: Timestamp, message: MessageRow) {
+    pub(in crate::node) fn add_timer(&mut self, due: Timestamp, message: MessageRow) {
         self.timers.insert((due, message.id), message);
     }
 
     /// Removes the timers of a call, also those that are due and wait for the next turn.
-    pub(super) fn remove_timers(&mut self, call: CallId) {
+    pub(in crate::node) fn remove_timers(&mut self, call: CallId) {
         let is_timer = |message: &MessageRow| message.visible_at.is_some() && message.call == Some(call);
         self.timers.retain(|_, message| !is_timer(message));
         self.inbox.retain(|delivery| !matches!(delivery, Delivery::Message(message) if is_timer(message)));
     }
 
     /// Returns true if messages are missing before some that were received.
-    pub(super) fn has_gap(&self) -> bool {
+    pub(in crate::node) fn has_gap(&self) -> bool {
         !self.ahead.is_empty()
     }
 
-    /// Adds a numbered message for the next turn, unless the slot has received it before. Returns false if messages
+    /// Adds a numbered message for the next turn, unless the live has received it before. Returns false if messages
     /// before it are missing.
-    pub(super) fn receive(&mut self, number: u64, message: MessageRow, now: Timestamp) -> bool {
+    pub(in crate::node) fn receive(&mut self, number: u64, message: MessageRow, now: Timestamp) -> bool {
         // A timer that was due before the message came is delivered before it.
         self.fire_timers(now);
         if number > self.heard {
@@ -187,13 +192,13 @@ impl Slot {
         self.ahead.is_empty()
     }
 
-    /// Adds the messages of an answer that the slot has not received before, and counts all up to `arrivals` as
+    /// Adds the messages of an answer that the live has not received before, and counts all up to `arrivals` as
     /// received.
-    pub(super) fn receive_all(&mut self, messages: Vec<MessageRow>, arrivals: u64, now: Timestamp) {
+    pub(in crate::node) fn receive_all(&mut self, messages: Vec<MessageRow>, arrivals: u64, now: Timestamp) {
         self.fire_timers(now);
         let mut heard = self.heard.max(arrivals);
         for message in messages {
-            // The slot has its timers: the node has created them, or received them with the instance.
+            // The live has its timers: the node has created them, or received them with the instance.
             let Some(number) = message.number.filter(|number| *number > self.heard) else { continue };
             heard = heard.max(number);
             self.ahead.remove(&number);
@@ -208,71 +213,71 @@ impl Slot {
     }
 
     /// Counts the start as received: its client has stored it as a message with this number.
-    pub(super) fn start_is_stored(&mut self, number: u64) {
+    pub(in crate::node) fn start_is_stored(&mut self, number: u64) {
         self.heard = self.heard.max(number);
     }
 
     /// Returns the number of the last message that it has received.
-    pub(super) fn heard(&self) -> u64 {
+    pub(in crate::node) fn heard(&self) -> u64 {
         self.heard
     }
 
     /// Moves the timers that are due to the deliveries of the next turn.
-    pub(super) fn fire_timers(&mut self, now: Timestamp) {
+    pub(in crate::node) fn fire_timers(&mut self, now: Timestamp) {
         while let Some(timer) = self.timers.first_entry().filter(|timer| timer.key().0 <= now) {
             self.inbox.push(Delivery::Message(timer.remove()));
         }
     }
 
     /// Returns when the next timer is due.
-    pub(super) fn next_timer(&self) -> Option<Timestamp> {
+    pub(in crate::node) fn next_timer(&self) -> Option<Timestamp> {
         self.timers.first_key_value().map(|((due, _), _)| *due)
     }
 
     /// Adds a client that waits until the instance is no longer live.
-    pub(super) fn follow(&mut self, follower: Follower) {
-        // Prune closed followers whenever the list would reallocate, so repeated waits do not grow it.
-        if self.followers.len() == self.followers.capacity() {
-            self.followers.retain(|follower| !follower.is_gone());
+    pub(in crate::node) fn watch(&mut self, watcher: LivenessWatcher) {
+        // Prune closed watchers whenever the list would reallocate, so repeated waits do not grow it.
+        if self.watchers.len() == self.watchers.capacity() {
+            self.watchers.retain(|watcher| !watcher.is_closed());
         }
-        self.followers.push(follower);
+        self.watchers.push(watcher);
     }
 
-    /// Moves the followers and the received messages of the execution before this one.
-    pub(super) fn continues(&mut self, old: &mut Self) {
-        self.followers = std::mem::take(&mut old.followers);
+    /// Moves the watchers and the received messages of the execution before this one.
+    pub(in crate::node) fn continues(&mut self, old: &mut Self) {
+        self.watchers = std::mem::take(&mut old.watchers);
         self.ahead = std::mem::take(&mut old.ahead);
         (self.heard, self.claim) = (old.heard, old.claim);
     }
 
     /// Puts back the deliveries that a turn has not read.
-    pub(super) fn put_back(&mut self, mut undelivered: Vec<Delivery>) {
+    pub(in crate::node) fn put_back(&mut self, mut undelivered: Vec<Delivery>) {
         undelivered.append(&mut self.inbox);
         self.inbox = undelivered;
     }
 
     /// Removes the outcome of an activity that is no longer wanted.
-    pub(super) fn discard_outcome(&mut self, id: &ActivityId) {
+    pub(in crate::node) fn discard_outcome(&mut self, id: &ActivityId) {
         self.inbox.retain(|delivery| !matches!(delivery, Delivery::Outcome(outcome) if outcome.activity == *id));
     }
 
     /// Returns true if a turn should be made now. A new execution collects messages until its start has arrived.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(in crate::node) fn is_ready(&self) -> bool {
         match self.state {
-            SlotState::Idle(_) => !self.inbox.is_empty(),
-            SlotState::Cold => self.inbox.iter().any(Delivery::is_start),
-            SlotState::Loading | SlotState::Busy => false,
+            LiveState::Idle(_) => !self.inbox.is_empty(),
+            LiveState::Cold => self.inbox.iter().any(Delivery::is_start),
+            LiveState::Loading | LiveState::Busy => false,
         }
     }
 
     /// Takes the deliveries of the next turn, in their order: lane by lane, and within a lane as they arrived.
-    pub(super) fn take_inbox(&mut self, now: Timestamp) -> Vec<Delivery> {
+    pub(in crate::node) fn take_inbox(&mut self, now: Timestamp) -> Vec<Delivery> {
         self.fire_timers(now);
         self.drain_inbox()
     }
 
     /// Takes the deliveries that have arrived so far; timers stay.
-    pub(super) fn drain_inbox(&mut self) -> Vec<Delivery> {
+    pub(in crate::node) fn drain_inbox(&mut self) -> Vec<Delivery> {
         let mut inbox = std::mem::take(&mut self.inbox);
         inbox.sort_by_key(|delivery| match delivery {
             Delivery::Message(message) => message.lane,

@@ -11,24 +11,24 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-use super::Node;
 use crate::id::InstanceId;
+use crate::node::Node;
 
 /// The instances that the node rechecks.
 #[derive(Default)]
-pub(super) struct Uncertain {
+pub(in crate::node) struct RecheckList {
     /// The ticks since each of them was added. Ordered, so that a simulation repeats.
     instances: BTreeMap<InstanceId, u32>,
     /// The next tick. `None`: there are no instances.
-    pub(super) tick: Option<Pin<Box<Sleep>>>,
+    pub(in crate::node) tick: Option<Pin<Box<Sleep>>>,
 }
 
-impl Uncertain {
+impl RecheckList {
     const TICK: Duration = Duration::from_secs(1);
     /// The ticks after which a lost request is no longer carried out: see [`Provider`](crate::provider::Provider).
     const TICKS: u32 = 32;
 
-    pub(super) fn contains(&self, instance: &InstanceId) -> bool {
+    pub(in crate::node) fn contains(&self, instance: &InstanceId) -> bool {
         self.instances.contains_key(instance)
     }
 
@@ -39,7 +39,7 @@ impl Uncertain {
 
 impl Node {
     /// Loads an instance that a lost request may still change: now, and at intervals for 32 seconds.
-    pub(super) fn look_for_a_while(&mut self, instance: InstanceId) {
+    pub(in crate::node) fn recheck(&mut self, instance: InstanceId) {
         self.acquiring.load(instance.clone());
         self.uncertain.instances.insert(instance, 0);
         if self.uncertain.tick.is_none() {
@@ -48,14 +48,14 @@ impl Node {
     }
 
     /// Handles a tick: loads the instances that are due, and removes those whose time is over.
-    pub(super) fn look_again(&mut self) {
+    pub(in crate::node) fn recheck_due(&mut self) {
         for (instance, ticks) in &mut self.uncertain.instances {
             *ticks += 1;
             if ticks.is_power_of_two() {
                 self.acquiring.load(instance.clone());
             }
         }
-        self.uncertain.instances.retain(|_, ticks| *ticks < Uncertain::TICKS);
+        self.uncertain.instances.retain(|_, ticks| *ticks < RecheckList::TICKS);
         self.uncertain.set_tick();
     }
 }

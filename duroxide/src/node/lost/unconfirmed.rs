@@ -12,16 +12,16 @@
 
 use std::collections::BTreeMap;
 
-use super::commits::Context;
-use super::{Answer, Node};
+use crate::backoff::Backoff;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, Identity, InstanceId};
+use crate::node::commits::Context;
+use crate::node::live::LiveState;
+use crate::node::{Answer, Node};
 use crate::provider::{InstanceRecord, Tenure, Turn, Write};
-use crate::runtime::Backoff;
-use crate::runtime::slot::SlotState;
 
 /// The unconfirmed activities.
 #[derive(Default)]
-pub(super) struct Doubts {
+pub(in crate::node) struct Unconfirmed {
     /// Ordered, so that a simulation repeats.
     activities: BTreeMap<ActivityId, Doubt>,
     questions: u64,
@@ -31,22 +31,22 @@ struct Doubt {
     /// The event that schedules the activity, if its turn was stored.
     scheduled: EventId,
     /// The last request before the refusal.
-    since: Question,
+    since: RequestNumber,
 }
 
 /// The number of a request. Its answer settles the entries that are older than the request.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Question(u64);
+pub(in crate::node) struct RequestNumber(u64);
 
-impl Doubts {
+impl Unconfirmed {
     /// Returns the number of a new request.
-    pub(super) fn question(&mut self) -> Question {
+    pub(in crate::node) fn question(&mut self) -> RequestNumber {
         self.questions += 1;
-        Question(self.questions)
+        RequestNumber(self.questions)
     }
 
     fn add(&mut self, activity: ActivityId, scheduled: EventId) {
-        let since = Question(self.questions);
+        let since = RequestNumber(self.questions);
         self.activities.insert(activity, Doubt { scheduled, since });
     }
 
@@ -61,7 +61,7 @@ impl Doubts {
     fn take(
         &mut self,
         instance: &InstanceId,
-        asked: Question,
+        asked: RequestNumber,
         open: impl Fn(&ActivityId, EventId) -> bool,
     ) -> Vec<(ActivityId, EventId)> {
         let settled =
@@ -76,20 +76,20 @@ impl Doubts {
 
     /// Removes all activities, since the node has lost its lease. Requests without an answer stay older than later
     /// entries.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::node) fn clear(&mut self) {
         self.activities.clear();
     }
 }
 
 impl Node {
     /// Marks the eager activities of a refused turn as unconfirmed. The caller loads the instance, which settles them.
-    pub(super) fn mark_unconfirmed(&mut self, turn: &Turn) {
+    pub(in crate::node) fn mark_unconfirmed(&mut self, turn: &Turn) {
         let eager = turn.activities.iter().filter(|activity| activity.eager);
         eager.for_each(|activity| self.doubts.add(id(turn, activity.call), activity.scheduled));
     }
 
     /// Removes the activities of a turn that was stored.
-    pub(super) fn confirm(&mut self, turn: &Turn) {
+    pub(in crate::node) fn confirm(&mut self, turn: &Turn) {
         if self.doubts.activities.is_empty() {
             return;
         }
@@ -100,13 +100,13 @@ impl Node {
 
     /// Settles the activities of an instance that an answer contains. An activity was stored if it belongs to another
     /// execution, or the event that schedules it is in the history, which ends with `last`.
-    pub(super) fn handed_out(&mut self, execution: &ExecutionId, last: EventId, asked: Question) {
+    pub(in crate::node) fn handed_out(&mut self, execution: &ExecutionId, last: EventId, asked: RequestNumber) {
         let stored = |activity: &ActivityId, scheduled| activity.execution != *execution || scheduled <= last;
         self.settle(&execution.instance, asked, stored);
     }
 
     /// Reads an instance that was requested by name and is not in the answer, if activities of it are unconfirmed.
-    pub(super) fn look_for(&mut self, instance: &InstanceId) {
+    pub(in crate::node) fn look_for(&mut self, instance: &InstanceId) {
         if self.doubts.of(instance).next().is_none() {
             return;
         }
@@ -126,7 +126,12 @@ impl Node {
     }
 
     /// Settles the activities of an instance that [`look_for`](Self::look_for) has read.
-    pub(super) fn looked_for(&mut self, instance: InstanceId, record: Option<&InstanceRecord>, asked: Question) {
+    pub(in crate::node) fn looked_for(
+        &mut self,
+        instance: InstanceId,
+        record: Option<&InstanceRecord>,
+        asked: RequestNumber,
+    ) {
         match record {
             // A lost request may still create it.
             None if self.uncertain.contains(&instance) => {}
@@ -139,21 +144,21 @@ impl Node {
     }
 
     /// Loads an instance whose turn has ended, if activities of it are unconfirmed: the turn kept their entries open.
-    pub(super) fn settle_later(&mut self, instance: &InstanceId) {
+    pub(in crate::node) fn settle_later(&mut self, instance: &InstanceId) {
         if !self.doubts.activities.is_empty() && self.doubts.of(instance).next().is_some() {
             self.acquiring.load(instance.clone());
         }
     }
 
     /// Releases the activities that were stored and do not run here.
-    fn settle(&mut self, instance: &InstanceId, asked: Question, stored: impl Fn(&ActivityId, EventId) -> bool) {
+    fn settle(&mut self, instance: &InstanceId, asked: RequestNumber, stored: impl Fn(&ActivityId, EventId) -> bool) {
         if self.doubts.activities.is_empty() {
             return;
         }
         // The turn in flight may have scheduled the same activity again, and then runs it.
-        let busy = self.slots.get(instance).filter(|slot| matches!(slot.state, SlotState::Busy));
+        let busy = self.instances.get(instance).filter(|live| matches!(live.state, LiveState::Busy));
         let open = |activity: &ActivityId, scheduled| {
-            busy.is_some_and(|slot| activity.execution == slot.execution && scheduled > slot.committed)
+            busy.is_some_and(|live| activity.execution == live.execution && scheduled > live.committed)
         };
         for (activity, scheduled) in self.doubts.take(instance, asked, open) {
             if stored(&activity, scheduled) && !self.running.contains_key(&activity) {
@@ -181,7 +186,7 @@ mod tests {
             execution: ExecutionId { instance: instance(name), identity: Identity::UNKNOWN, number },
             call: CallId(call),
         };
-        let mut doubts = Doubts::default();
+        let mut doubts = Unconfirmed::default();
         let before = doubts.question();
         doubts.add(activity("b", 1, 1), EventId(2));
         let between = doubts.question();
