@@ -126,7 +126,7 @@ impl Node {
     }
 
     fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
-        self.confirm(&turn);
+        self.lost.confirm(&turn);
         self.stop_cancelled(&turn, &context);
         let TurnContext { generation, stored, execution, version, undelivered, .. } = context;
         if let Some(stored) = stored {
@@ -251,7 +251,7 @@ impl Node {
         tracing::debug!(%instance, %error, "a turn was refused");
         self.free_eager(turn);
         if held && !matches!(error, CommitError::Failed(_)) {
-            self.mark_unconfirmed(turn);
+            self.lost.mark_unconfirmed(turn);
         }
         self.store_outcomes(context.delivered_outcomes.into_iter().chain(context.undelivered));
         if self.instances.get(instance).is_some_and(|live| live.generation == context.generation) {

@@ -16,20 +16,21 @@ mod lost;
 mod options;
 mod pool;
 mod running;
+mod settle;
 mod shutdown;
 mod start;
 mod stop_signal;
+mod time;
 mod turn;
 mod turns;
 mod work;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -48,8 +49,9 @@ use self::command::Command;
 use self::commits::{Answered, Outbound};
 use self::heartbeat::Heartbeat;
 use self::live::{LiveInstance, Timers};
-use self::lost::{RecheckList, RequestNumber, Unconfirmed};
+use self::lost::{LostAnswers, RequestNumber};
 use self::pool::{Done, Pool};
+use self::time::Time;
 use self::turn::{Loaded, TurnJob};
 use self::work::Acquiring;
 use crate::activity::States;
@@ -136,13 +138,9 @@ struct Node {
     permits: ActivityPermits,
 
     acquiring: Acquiring,
-    doubts: Unconfirmed,
-    uncertain: RecheckList,
+    lost: LostAnswers,
     timers: Timers,
-    timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
-    /// The timer of the check for turns that do not return. It stays set when they have returned, since setting it takes
-    /// longer than most turns.
-    watch: Option<Pin<Box<tokio::time::Sleep>>>,
+    time: Time,
     /// Stops a virtual clock during a round.
     hold: Hold,
     draining: Option<Draining>,
@@ -151,16 +149,10 @@ struct Node {
 }
 
 /// A shutdown that is under way.
+#[derive(Default)]
 struct Draining {
     done: Vec<oneshot::Sender<()>>,
-    deadline: Deadline,
-}
-
-/// The end of a shutdown's wait for running activities.
-enum Deadline {
-    At(tokio::time::Instant),
-    Never,
-    Passed,
+    deadline_has_passed: bool,
 }
 
 impl Node {
@@ -192,8 +184,8 @@ impl Node {
             wake,
             pool,
             acquiring: Acquiring::new(&shared),
-            doubts: Unconfirmed::default(),
-            uncertain: RecheckList::default(),
+            lost: LostAnswers::default(),
+            time: Time::default(),
             timers: Timers::default(),
             hold: shared.clock.hold(),
             shared,
@@ -217,8 +209,6 @@ impl Node {
             stopping: Stopping::new(),
             lingering: FuturesUnordered::new(),
             permits: ActivityPermits::default(),
-            timer: None,
-            watch: None,
             draining: None,
             rejoining: false,
         }
@@ -265,14 +255,8 @@ impl Node {
                 self.woken.store(*self.wake.borrow(), Ordering::Release);
                 self.acquiring.wanted = true;
             }
-            NodeEvent::Due => {
-                self.timer = None;
-                self.fire_timers();
-            }
-            NodeEvent::TurnTakesLong => {
-                self.watch = None;
-                self.report_stuck_turns();
-            }
+            NodeEvent::Due => self.fire_timers(),
+            NodeEvent::TurnTakesLong => self.report_stuck_turns(),
             NodeEvent::Recheck => self.recheck_due(),
             NodeEvent::DrainDeadline => self.drain_deadline_passed(),
         }
@@ -282,16 +266,11 @@ impl Node {
     /// so that a simulation is repeatable.
     async fn next(&mut self, happened: &mut Vec<NodeEvent>) {
         // A request may be for a history, of which a part is replayed by the pool.
-        if (self.turns > 0 || !self.asked.is_empty()) && self.watch.is_none() {
-            self.watch_turns(self.shared.options.turn_warning);
+        if (self.turns > 0 || !self.asked.is_empty()) && !self.time.checks_turns() {
+            self.time.check_turns(self.shared.options.turn_warning);
         }
-        let deadline = self.draining.as_ref().and_then(|draining| match draining.deadline {
-            Deadline::At(deadline) => Some(deadline),
-            Deadline::Never | Deadline::Passed => None,
-        });
-        let Self { pool, commands, asked, attempts, lingering, wake, timer, watch, uncertain, .. } = self;
-        let (mut woken, mut due) = (pin!(wake.changed()), pin!(due(timer)));
-        let mut deadline = pin!(until(deadline));
+        let Self { pool, commands, asked, attempts, lingering, wake, time, .. } = self;
+        let mut woken = pin!(wake.changed());
         poll_fn(|context| {
             happened.extend(pool.take_done().into_iter().map(NodeEvent::Done));
             let mut told = Vec::new();
@@ -309,12 +288,10 @@ impl Node {
             }
             // The sender lives in the provider, which this node holds.
             happened.extend(woken.as_mut().poll(context).is_ready().then_some(NodeEvent::WorkSignal));
-            happened.extend(due.as_mut().poll(context).is_ready().then_some(NodeEvent::Due));
-            let late = watch.as_mut().is_some_and(|watch| watch.as_mut().poll(context).is_ready());
-            happened.extend(late.then_some(NodeEvent::TurnTakesLong));
-            let tick = uncertain.tick.as_mut().is_some_and(|tick| tick.as_mut().poll(context).is_ready());
-            happened.extend(tick.then_some(NodeEvent::Recheck));
-            happened.extend(deadline.as_mut().poll(context).is_ready().then_some(NodeEvent::DrainDeadline));
+            happened.extend(time.poll_due(context).then_some(NodeEvent::Due));
+            happened.extend(time.poll_turn_check(context).then_some(NodeEvent::TurnTakesLong));
+            happened.extend(time.poll_recheck(context).then_some(NodeEvent::Recheck));
+            happened.extend(time.poll_drain_deadline(context).then_some(NodeEvent::DrainDeadline));
             if happened.is_empty() { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
@@ -349,7 +326,7 @@ impl Node {
             Answer::Acquired(lease, sent, acquired) => self.acquired(lease, sent, acquired),
             Answer::History(instance, generation, loaded) => self.loaded(&instance, generation, loaded),
             Answer::Joined(lease) => self.rejoined(lease),
-            Answer::Instance(instance, record, asked) => self.looked_for(instance, record.as_deref(), asked),
+            Answer::Instance(instance, record, asked) => self.settle_read(instance, record.as_deref(), asked),
         }
     }
 
@@ -388,23 +365,12 @@ impl Node {
         self.last_generation
     }
 
-    /// Sets the timer of the check for turns that do not return. A duration of more than a century sets none.
-    fn watch_turns(&mut self, after: Duration) {
-        self.watch =
-            in_future(after.max(Duration::from_millis(1))).map(|time| Box::pin(tokio::time::sleep_until(time)));
-    }
-
-    /// Sets the timer to the earliest time at which an item becomes due: an owned instance by a timer of its own, or work at the
-    /// provider, unless a request for work is sent anyway.
+    /// Sets the timer to the earliest time at which an item becomes due: an owned instance by a timer of its own, or work
+    /// at the provider, unless a request for work is sent anyway.
     fn set_timer(&mut self) {
         let at_provider = self.acquiring.next_due.filter(|_| !self.acquiring.wanted);
-        let Some(due) = at_provider.into_iter().chain(self.timers.next()).min() else {
-            self.timer = None;
-            return;
-        };
-        if self.timer.as_ref().is_none_or(|(set, _)| *set != due) {
-            self.timer = Some((due, self.shared.clock.sleep_until(due)));
-        }
+        let due = at_provider.into_iter().chain(self.timers.next()).min();
+        self.time.set_due(&*self.shared.clock, due);
     }
 
     fn renewed(&mut self, lease: Lease, renewed: Result<Renewal, ProviderError>) {
@@ -454,31 +420,8 @@ impl Node {
         self.handle.set_lease(lease);
         self.heartbeat.renew_as(lease);
         self.acquiring = Acquiring::new(&self.shared);
-        self.doubts.clear();
-        self.uncertain = RecheckList::default();
+        self.lost.clear();
+        self.time.stop_recheck();
         self.timers = Timers::default();
-    }
-}
-
-/// Waits for the timer, if one is set.
-async fn due(timer: &mut Option<(Timestamp, BoxFuture<'static, ()>)>) {
-    match timer {
-        Some((_, sleep)) => sleep.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Returns the time after a duration; `None` if that is too far away.
-fn in_future(duration: Duration) -> Option<tokio::time::Instant> {
-    /// More than a century, and far below the overflow of an instant.
-    const NEVER: Duration = Duration::from_secs(1 << 32);
-    (duration < NEVER).then(|| tokio::time::Instant::now() + duration)
-}
-
-/// Waits for a deadline, if there is one.
-async fn until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

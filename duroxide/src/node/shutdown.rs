@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Deadline, Draining, Node};
+use super::Node;
 use crate::node::live::LiveState;
 
 impl Node {
@@ -12,23 +12,23 @@ impl Node {
     const LEAVE: Duration = Duration::from_secs(5);
 
     pub(super) fn begin_shutdown(&mut self, done: oneshot::Sender<()>) {
-        let deadline = super::in_future(self.shared.options.drain);
-        let deadline = deadline.map_or(Deadline::Never, Deadline::At);
-        self.draining.get_or_insert_with(|| Draining { done: Vec::new(), deadline }).done.push(done);
+        if self.draining.is_none() {
+            self.time.set_drain_deadline(self.shared.options.drain);
+        }
+        self.draining.get_or_insert_default().done.push(done);
     }
 
     /// Returns true if a shutdown has nothing left to wait for, or its deadline has passed.
     pub(super) fn is_drained(&self) -> bool {
         let nothing_left =
             self.running.is_empty() && self.asked.is_empty() && self.outgoing.is_empty() && self.turns == 0;
-        let passed = |draining: &Draining| matches!(draining.deadline, Deadline::Passed);
-        self.draining.as_ref().is_some_and(|draining| nothing_left || passed(draining))
+        self.draining.as_ref().is_some_and(|draining| nothing_left || draining.deadline_has_passed)
     }
 
     /// Drops unfinished work: activities, which are run again; turns that do not return; requests without an answer.
     pub(super) fn drain_deadline_passed(&mut self) {
         if let Some(draining) = &mut self.draining {
-            draining.deadline = Deadline::Passed;
+            draining.deadline_has_passed = true;
         }
         if !self.running.is_empty() {
             tracing::warn!(

@@ -375,7 +375,7 @@ impl Node {
     pub(super) fn report_stuck_turns(&mut self) {
         let (stuck, next) = self.pool.stuck(self.shared.options.turn_warning);
         if let Some(after) = next {
-            self.watch_turns(after);
+            self.time.check_turns(after);
         }
         for turn in stuck {
             if let Some(live) = self.instances.get_mut(&turn.instance) {

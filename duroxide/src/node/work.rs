@@ -165,7 +165,7 @@ impl Node {
         self.acquiring.saturated = false;
         self.acquiring.room = if closed { 0 } else { self.room() };
         self.acquiring.full = !closed && self.acquiring.room == 0;
-        self.acquiring.asked = self.doubts.question();
+        self.acquiring.asked = self.lost.next_request();
         for (kind, names) in self.acquiring.activities.iter().enumerate() {
             let limit = if closed { 0 } else { limits[kind].saturating_sub(self.permits.taken(kind)) };
             self.acquiring.saturated |= limit == 0 && !names.is_empty();
@@ -217,14 +217,14 @@ impl Node {
                 self.acquiring.load(id.clone());
                 continue;
             }
-            self.handed_out(&instance.execution, instance.last_event, self.acquiring.asked);
+            self.settle_loaded(&instance.execution, instance.last_event, self.acquiring.asked);
             let (instance_id, identity) = (id.clone(), instance.execution.identity);
             self.acquiring.heard.push(Heard { instance: instance_id, identity, number: instance.arrivals });
             self.take(instance);
         }
         for instance in loading.keys() {
             if !self.acquiring.load.contains(instance) && !self.instances.contains_key(instance) {
-                self.look_for(instance);
+                self.read_unconfirmed(instance);
             }
         }
         acquired.cancelled.iter().for_each(|id| self.cancel_attempt(id));
