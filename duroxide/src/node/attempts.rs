@@ -1,36 +1,27 @@
-//! Running activities: the choice of those that this node runs, and the handling of their results.
+//! Starts activities, and handles their ends.
 
-use futures_util::FutureExt;
 use semver::Version;
 
 use super::Node;
+use super::activities::{Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd};
 use super::commits::Context;
-use crate::activity::{ActivityCode, CancelSignal};
+use super::live::LocalOutcome;
+use crate::backoff::jittered;
+use crate::clock::Timestamp;
 use crate::effect::Claims;
 use crate::error::{ErrorCode, Suspension};
 use crate::history::{ActivityScheduled, Input, TextMap};
 use crate::id::ActivityId;
-use crate::node::activities::{ActivityPermits, Kind, Permit};
-use crate::node::activities::{Attempt, AttemptDone, AttemptEnd, BusyThread};
-use crate::node::live::LocalOutcome;
+use crate::payload::Payload;
 use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
 use crate::registry::Lookup;
-
-/// An activity that runs on this node.
-pub(super) struct Running {
-    /// Distinguishes this run from others of the same activity and attempt: one may still be ending when the next
-    /// begins.
-    run: u64,
-    cancel: CancelSignal,
-    kind: Kind,
-}
 
 /// Decides which new work this node claims for itself.
 pub(super) struct NodeClaims<'a> {
     pub(super) lookup: &'a Lookup,
     pub(super) tags: Option<&'a [String]>,
-    pub(super) limits: [usize; 2],
-    pub(super) permits: &'a ActivityPermits,
+    pub(super) activities: &'a mut Activities,
+    /// True if the node accepts work.
     pub(super) open: bool,
 }
 
@@ -38,17 +29,12 @@ impl Claims for NodeClaims<'_> {
     fn activity(&mut self, name: &str, tag: Option<&str>) -> bool {
         let Some(entry) = self.lookup.activity(name) else { return false };
         let served = tag.is_none_or(|tag| self.tags.is_none_or(|tags| tags.iter().any(|served| served == tag)));
-        let kind = kind(&entry.code);
-        let free = self.open && served && self.permits.taken(kind) < self.limits[kind];
-        if free {
-            self.permits.take(kind);
-        }
-        free
+        self.open && served && self.activities.try_take_permit(Kind::of(&entry.code))
     }
 
     fn release(&mut self, name: &str) {
         if let Some(entry) = self.lookup.activity(name) {
-            self.permits.free(kind(&entry.code));
+            self.activities.release_permit(Kind::of(&entry.code));
         }
     }
 
@@ -57,14 +43,17 @@ impl Claims for NodeClaims<'_> {
     }
 }
 
-fn kind(code: &ActivityCode) -> Kind {
-    match code {
-        ActivityCode::Async(_) => 0,
-        ActivityCode::Blocking(_) => 1,
-    }
-}
-
 impl Node {
+    /// Returns the policy for new work.
+    pub(super) fn claims(&mut self) -> NodeClaims<'_> {
+        NodeClaims {
+            lookup: &self.shared.lookup,
+            tags: self.shared.tags.as_deref(),
+            activities: &mut self.activities,
+            open: self.draining.is_none() && !self.rejoining,
+        }
+    }
+
     /// Runs an activity that the provider has returned.
     pub(super) fn take_on_activity(&mut self, acquired: AcquiredActivity) {
         let AcquiredActivity { id: activity, attempt, claim, suspect, scheduled, headers, .. } = acquired;
@@ -73,23 +62,18 @@ impl Node {
             let message = "the process died each time this activity ran, the last time while it ran alone";
             return self.park(tenure, ErrorCode::CrashLoop, message);
         }
-        if self.running.contains_key(&tenure.activity) {
+        if self.activities.runs(&tenure.activity) {
             return;
         }
-        self.reserve(&scheduled);
-        self.start_attempt(tenure, scheduled, headers);
+        self.begin_attempt(tenure, scheduled, headers, false);
     }
 
-    fn reserve(&mut self, scheduled: &EventRow) {
-        if let Ok((activity, _)) = Attempt::parse(scheduled.clone())
-            && let Some(entry) = self.shared.lookup.activity(&activity.name)
-        {
-            self.permits.take(kind(&entry.code));
-        }
+    /// Starts the first attempt of an activity that a turn of this node has scheduled, with a permit.
+    pub(super) fn start_eager_activity(&mut self, activity: ActivityId, scheduled: EventRow, headers: TextMap) {
+        self.begin_attempt(Tenure { activity, attempt: 1, claim: 0 }, scheduled, headers, true);
     }
 
-    /// Starts an attempt for which a permit is reserved.
-    pub(super) fn start_attempt(&mut self, tenure: Tenure, scheduled: EventRow, headers: TextMap) {
+    fn begin_attempt(&mut self, tenure: Tenure, scheduled: EventRow, headers: TextMap, has_permit: bool) {
         let (scheduled, input) = match Attempt::parse(scheduled) {
             Ok(parsed) => parsed,
             Err(error) => return self.park(tenure, ErrorCode::UnreadableEvent, &error),
@@ -97,55 +81,28 @@ impl Node {
         let Some(entry) = self.shared.lookup.activity(&scheduled.name) else {
             return self.commit(Write::ReleaseActivity { tenure }, Context::Other);
         };
-        let (code, cancel) = (entry.code.clone(), CancelSignal::new());
-        let run = self.next_generation();
-        let running = Running { run, cancel: cancel.clone(), kind: kind(&code) };
-        self.running.insert(tenure.activity.clone(), running);
-        let blocking = matches!(code, ActivityCode::Blocking(_));
-        let attempt = Attempt { tenure, run, scheduled, input, headers }.run(code, self.around.clone(), cancel).boxed();
-        match if blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
-            Ok(()) => self.stepping = true,
-            Err(attempt) => drop(self.attempts.spawn(attempt)),
+        if !has_permit {
+            self.activities.take_permit(Kind::of(&entry.code));
         }
+        let code = entry.code.clone();
+        let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code));
+        let attempt = Attempt { tenure, run, scheduled, input, headers };
+        self.attempts.start(attempt, code, cancel, &self.pool);
     }
 
-    /// Cancels an activity of this node whose outcome is no longer wanted. The outcome is discarded.
-    pub(super) fn cancel_attempt(&mut self, id: &ActivityId) {
-        if let Some(running) = self.running.remove(id) {
-            running.cancel.cancel();
-            // It keeps its permit until it has ended.
-            self.stopping.insert(running.run, running.kind);
-        }
-    }
-
-    /// Cancels all activities, since this node no longer owns them.
-    pub(super) fn cancel_attempts(&mut self) {
-        let mut all: Vec<_> = self.running.keys().cloned().collect();
-        // A fixed order, so that a simulation repeats.
-        all.sort_unstable();
-        all.iter().for_each(|id| self.cancel_attempt(id));
-    }
-
-    /// Frees the permits of activities that were not started.
-    pub(super) fn free<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
-        for name in names {
-            if let Some(entry) = self.shared.lookup.activity(name) {
-                self.permits.free(kind(&entry.code));
-            }
-        }
+    /// Releases the permits of activities that were not started.
+    pub(super) fn release_permits<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        names.for_each(|name| self.claims().release(name));
     }
 
     pub(super) fn attempt_ended(&mut self, done: AttemptDone) {
         let AttemptDone { tenure, run, scheduled, end, busy_thread } = done;
-        if let Some(kind) = self.stopping.remove(&run) {
-            return self.free_permit(run, kind, busy_thread);
+        let run_end = self.activities.end(&tenure.activity, run, busy_thread.is_some());
+        if let Some(thread) = busy_thread.filter(|_| !matches!(run_end, RunEnd::Unknown)) {
+            self.attempts.wait_for_thread(run, thread);
         }
-        let Some(running) = self.running.remove(&tenure.activity) else { return };
-        // Freed on drop if there is no outcome; otherwise moved into the outcome.
-        let permit = busy_thread.is_none().then(|| self.permits.guard(running.kind));
-        if busy_thread.is_some() {
-            self.free_permit(run, running.kind, busy_thread);
-        }
+        // The permit is released on drop if there is no outcome; otherwise it is moved into the outcome.
+        let RunEnd::Wanted(permit) = run_end else { return };
         let call = tenure.activity.call;
         match end {
             AttemptEnd::Completed(output) => {
@@ -165,35 +122,13 @@ impl Node {
         }
     }
 
-    /// Frees the permit of a run, once its thread is free.
-    fn free_permit(&mut self, run: u64, kind: Kind, busy_thread: Option<BusyThread>) {
-        if let Some(thread) = busy_thread {
-            self.stopping.insert(run, kind);
-            self.lingering.push(Box::pin(thread.map(move |_| run)));
-        } else {
-            self.permits.free(kind);
-        }
-    }
-
-    /// Frees the permit of a run that had ended before its thread was free.
-    pub(super) fn thread_is_free(&mut self, run: u64) {
-        if let Some(kind) = self.stopping.remove(&run) {
-            self.free_permit(run, kind, None);
-        }
-    }
-
     /// Returns the time of the next attempt, if the policy allows one.
-    fn next_attempt(
-        &self,
-        scheduled: &ActivityScheduled,
-        attempt: u32,
-        retryable: bool,
-    ) -> Option<crate::clock::Timestamp> {
+    fn next_attempt(&self, scheduled: &ActivityScheduled, attempt: u32, retryable: bool) -> Option<Timestamp> {
         let policy = scheduled.options.retry.as_ref().filter(|_| retryable)?;
-        Some(self.now() + crate::backoff::jittered(policy.pause_after(attempt)?))
+        Some(self.now() + jittered(policy.pause_after(attempt)?))
     }
 
-    fn outcome(&mut self, tenure: Tenure, input: Input, payload: crate::payload::Payload, permit: Option<Permit>) {
+    fn outcome(&mut self, tenure: Tenure, input: Input, payload: Payload, permit: Option<Permit>) {
         let Tenure { activity, attempt, claim } = tenure;
         self.deliver_outcome(LocalOutcome { activity, attempt, claim, input, payload, permit });
     }
@@ -208,6 +143,3 @@ impl Node {
         self.commit(Write::Park { tenure, reason }, Context::Other);
     }
 }
-
-/// The kinds of permit of the runs that were cancelled or timed out and have not ended.
-pub(super) type Stopping = std::collections::HashMap<u64, Kind>;

@@ -111,7 +111,7 @@ impl Node {
         }
         let held = lease == self.lease && !self.rejoining;
         for (Outbound { commit, context, given_up }, result) in done {
-            self.acquiring.end_quarantine(commit.write.instance());
+            self.work.end_quarantine(commit.write.instance());
             if given_up && held {
                 affected(&commit.write).into_iter().for_each(|instance| self.recheck(instance));
             }
@@ -149,14 +149,14 @@ impl Node {
                 _ => self.drop_live(&own),
             }
             if is_stale {
-                self.acquiring.load(own);
+                self.work.load(own);
             }
         }
         if held {
             self.start_eager(&turn);
         } else {
             // The lease is lost: its next owner runs them.
-            self.free_eager(&turn);
+            self.release_eager(&turn);
         }
         self.settle_later(&turn.execution.instance);
         self.forward(turn, committed);
@@ -166,7 +166,7 @@ impl Node {
     fn stop_cancelled(&mut self, turn: &Turn, context: &TurnContext) {
         for call in turn.cancelled_activities.iter().chain(&context.ended) {
             let id = ActivityId { execution: turn.execution.clone(), call: *call };
-            self.cancel_attempt(&id);
+            self.activities.cancel(&id);
             if let Some(live) = self.instances.get_mut(&turn.execution.instance) {
                 live.discard_outcome(&id);
             }
@@ -194,7 +194,7 @@ impl Node {
     fn forward(&mut self, turn: Turn, committed: &Committed) {
         if committed.repeated {
             // The placements are unknown: the provider shows which of the instances this node owns, and their messages.
-            targets(&turn).for_each(|instance| self.acquiring.load(instance.clone()));
+            targets(&turn).for_each(|instance| self.work.load(instance.clone()));
             return self.keep_timers(&turn.execution.instance, turn.messages.iter());
         }
         let own = turn.execution.instance;
@@ -249,7 +249,7 @@ impl Node {
     fn turn_refused(&mut self, turn: &Turn, context: TurnContext, error: &CommitError, held: bool) {
         let instance = &turn.execution.instance;
         tracing::debug!(%instance, %error, "a turn was refused");
-        self.free_eager(turn);
+        self.release_eager(turn);
         if held && !matches!(error, CommitError::Failed(_)) {
             self.lost.mark_unconfirmed(turn);
         }
@@ -264,7 +264,7 @@ impl Node {
         // An earlier sending of the turn may have been stored, with its answer lost. Then the node owns instances that
         // the turn created, and has not forwarded its messages. This holds for a fenced turn as well: the instance may
         // have ended, and a later one with its id belong to this node.
-        targets(turn).for_each(|instance| self.acquiring.load(instance.clone()));
+        targets(turn).for_each(|instance| self.work.load(instance.clone()));
     }
 
     fn write_answered(&mut self, write: Write, result: Result<Committed, CommitError>) {
@@ -274,22 +274,24 @@ impl Node {
                     self.placed(tenure.activity.execution.instance, message, *placement);
                 }
             }
-            (Write::Retry { visible_at, .. }, Ok(_)) => self.acquiring.due_at(visible_at),
+            (Write::Retry { visible_at, .. }, Ok(_)) => self.work.request_at(visible_at),
             (_, Ok(_)) => {}
             (write, Err(error)) => {
                 tracing::debug!(%error, "a write was refused");
                 if let Write::Outcome { tenure, .. } = write {
                     // An earlier sending may have been stored, with its answer lost. Then its message was not
                     // delivered.
-                    self.acquiring.load(tenure.activity.execution.instance);
+                    self.work.load(tenure.activity.execution.instance);
                 }
             }
         }
     }
 
-    /// Frees the permits of the eager activities of a turn, which do not run here.
-    fn free_eager(&mut self, turn: &Turn) {
-        self.free(turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()));
+    /// Releases the permits of the eager activities of a turn, which do not run here.
+    fn release_eager(&mut self, turn: &Turn) {
+        self.release_permits(
+            turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()),
+        );
     }
 
     /// Starts the eager activities of a turn that was stored.
@@ -299,7 +301,7 @@ impl Node {
             let event = usize::try_from(index).ok().and_then(|index| turn.events.get(index));
             let Some(event) = event else { continue };
             let id = ActivityId { execution: turn.execution.clone(), call: activity.call };
-            self.start_attempt(Tenure { activity: id, attempt: 1, claim: 0 }, event.clone(), activity.headers.clone());
+            self.start_eager_activity(id, event.clone(), activity.headers.clone());
         }
     }
 }

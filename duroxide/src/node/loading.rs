@@ -32,13 +32,14 @@ impl Node {
         let replay = Replay::new(self.new_execution(live.execution.clone(), live.generation, entry.function.clone()));
         let loading = Loading { shared: self.shared.clone(), pool: self.pool.clone(), name: live.name.clone() };
         let (instance, generation) = (instance.clone(), live.generation);
-        self.acquiring.history_is_read();
+        self.histories += 1;
         self.ask(async move { Answer::History(instance, generation, loading.run(replay, first).await) });
     }
 
     /// Handles a history that was read: the next turn replays the rest of it.
     pub(super) fn loaded(&mut self, instance: &InstanceId, generation: u64, loaded: Result<Loaded, Fault>) {
-        self.acquiring.history_was_read();
+        // It may have been requested under an earlier lease.
+        self.histories = self.histories.saturating_sub(1);
         let Some(live) = self.instances.get_mut(instance).filter(|live| live.generation == generation) else { return };
         live.state = LiveState::Busy;
         match loaded {

@@ -4,6 +4,7 @@
 //! were made, ends of activities), changes the state, and starts the turns, activities and commits that follow. The loop
 //! never waits for a single one of these.
 
+mod acquire;
 mod activities;
 mod attempts;
 mod command;
@@ -36,15 +37,13 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 
 pub(crate) use handle::NodeHandle;
 pub use options::RuntimeOptions;
 pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
 use stop_signal::StopSignal;
 
-use self::activities::{ActivityPermits, AttemptDone, AttemptEnv, BlockingPool};
-use self::attempts::{Running, Stopping};
+use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
 use self::command::Command;
 use self::commits::{Answered, Outbound};
 use self::heartbeat::Heartbeat;
@@ -53,11 +52,11 @@ use self::lost::{LostAnswers, RequestNumber};
 use self::pool::{Done, Pool};
 use self::time::Time;
 use self::turn::{Loaded, TurnJob};
-use self::work::Acquiring;
+use self::work::{Served, WorkRequests};
 use crate::activity::States;
 use crate::clock::{Clock, Hold, Party, Timestamp};
 use crate::error::ErrorCode;
-use crate::id::{ActivityId, InstanceId};
+use crate::id::InstanceId;
 use crate::provider::{Acquired, InstanceRecord, Lease, NodeInfo, Provider, ProviderError, Renewal};
 use crate::registry::Lookup;
 use crate::replay::Fault;
@@ -109,7 +108,6 @@ struct Node {
     handle: NodeHandle,
     heartbeat: Arc<Heartbeat>,
     pool: Pool,
-    around: Arc<AttemptEnv>,
     /// Questions to the provider that are not answered yet.
     asked: FuturesUnordered<BoxFuture<'static, Answer>>,
 
@@ -123,21 +121,15 @@ struct Node {
     ready: VecDeque<InstanceId>,
     jobs: Vec<TurnJob>,
     turns: usize,
-    /// Whether an activity takes its first step on a thread of the pool.
-    stepping: bool,
+    /// The number of histories that are being read.
+    histories: usize,
     /// Commits that go out together at the end of the round.
     outgoing: Vec<Outbound>,
 
-    attempts: JoinSet<AttemptDone>,
-    running: HashMap<ActivityId, Running>,
-    /// Attempts that were cancelled, or whose time is over, and that have not ended yet.
-    stopping: Stopping,
-    /// Those of them that keep a thread busy; by run.
-    lingering: FuturesUnordered<BoxFuture<'static, u64>>,
-    /// The places of activities that run, are about to, or have ended and are not stored yet.
-    permits: ActivityPermits,
+    activities: Activities,
+    attempts: Attempts,
 
-    acquiring: Acquiring,
+    work: WorkRequests,
     lost: LostAnswers,
     timers: Timers,
     time: Time,
@@ -166,12 +158,8 @@ impl Node {
         heartbeat: Arc<Heartbeat>,
     ) -> Self {
         let options = &shared.options;
-        let around = Arc::new(AttemptEnv {
-            states: Arc::new(states),
-            clock: shared.clock.clone(),
-            blocking: Arc::new(BlockingPool::new(options.max_blocking_activities)),
-            limits: options.limits,
-        });
+        let env = AttemptEnv::new(states, shared.clock.clone(), options);
+        let limits = [options.max_activities, options.max_blocking_activities];
         let wake = shared.provider.wakeups().subscribe();
         let woken = Arc::new(AtomicU64::new(*wake.borrow()));
         let settled = {
@@ -183,7 +171,9 @@ impl Node {
             woken,
             wake,
             pool,
-            acquiring: Acquiring::new(&shared),
+            work: WorkRequests::new(Served::new(&shared)),
+            activities: Activities::new(limits),
+            attempts: Attempts::new(env),
             lost: LostAnswers::default(),
             time: Time::default(),
             timers: Timers::default(),
@@ -193,7 +183,6 @@ impl Node {
             commands,
             handle,
             heartbeat,
-            around,
             asked: FuturesUnordered::new(),
             instances: HashMap::new(),
             last_generation: 0,
@@ -202,13 +191,8 @@ impl Node {
             ready: VecDeque::new(),
             jobs: Vec::new(),
             turns: 0,
-            stepping: false,
+            histories: 0,
             outgoing: Vec::new(),
-            attempts: JoinSet::new(),
-            running: HashMap::new(),
-            stopping: Stopping::new(),
-            lingering: FuturesUnordered::new(),
-            permits: ActivityPermits::default(),
             draining: None,
             rejoining: false,
         }
@@ -239,21 +223,18 @@ impl Node {
         match happened {
             NodeEvent::Done(Done::Turn(done)) => self.turn_done(*done),
             NodeEvent::Done(Done::Attempt(done)) => {
-                self.stepping = false;
+                self.attempts.first_step_was_taken(None);
                 self.attempt_ended(*done);
             }
-            NodeEvent::Done(Done::Started(attempt)) => {
-                self.stepping = false;
-                self.attempts.spawn(attempt);
-            }
+            NodeEvent::Done(Done::Started(attempt)) => self.attempts.first_step_was_taken(Some(attempt)),
             NodeEvent::Commands(commands) => commands.into_iter().for_each(|command| self.on_command(command)),
             NodeEvent::Answered(answer) => self.answered(answer),
             // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
             NodeEvent::AttemptEnded(done) => done.into_iter().for_each(|done| self.attempt_ended(done)),
-            NodeEvent::ThreadFree(run) => self.thread_is_free(run),
+            NodeEvent::ThreadFree(run) => self.activities.thread_is_free(run),
             NodeEvent::WorkSignal => {
                 self.woken.store(*self.wake.borrow(), Ordering::Release);
-                self.acquiring.wanted = true;
+                self.work.request();
             }
             NodeEvent::Due => self.fire_timers(),
             NodeEvent::TurnTakesLong => self.report_stuck_turns(),
@@ -269,7 +250,7 @@ impl Node {
         if (self.turns > 0 || !self.asked.is_empty()) && !self.time.checks_turns() {
             self.time.check_turns(self.shared.options.turn_warning);
         }
-        let Self { pool, commands, asked, attempts, lingering, wake, time, .. } = self;
+        let Self { pool, commands, asked, attempts, wake, time, .. } = self;
         let mut woken = pin!(wake.changed());
         poll_fn(|context| {
             happened.extend(pool.take_done().into_iter().map(NodeEvent::Done));
@@ -280,10 +261,10 @@ impl Node {
             while let Poll::Ready(Some(answer)) = asked.poll_next_unpin(context) {
                 happened.push(NodeEvent::Answered(answer));
             }
-            while let Poll::Ready(Some(done)) = attempts.poll_join_next(context) {
+            while let Poll::Ready(Some(done)) = attempts.poll_ended(context) {
                 happened.push(NodeEvent::AttemptEnded(done));
             }
-            while let Poll::Ready(Some(run)) = lingering.poll_next_unpin(context) {
+            while let Poll::Ready(Some(run)) = attempts.poll_free_thread(context) {
                 happened.push(NodeEvent::ThreadFree(run));
             }
             // The sender lives in the provider, which this node holds.
@@ -340,7 +321,7 @@ impl Node {
 
     /// Lets a virtual clock move while the node is idle.
     fn let_time_pass_if_idle(&mut self) {
-        let user_code = self.turns > 0 || self.stepping || !self.attempts.is_empty();
+        let user_code = self.turns > 0 || !self.attempts.is_idle();
         if !user_code && self.asked.is_empty() && self.commands.is_empty() {
             self.hold = Hold::none();
         }
@@ -368,8 +349,7 @@ impl Node {
     /// Sets the timer to the earliest time at which an item becomes due: an owned instance by a timer of its own, or work
     /// at the provider, unless a request for work is sent anyway.
     fn set_timer(&mut self) {
-        let at_provider = self.acquiring.next_due.filter(|_| !self.acquiring.wanted);
-        let due = at_provider.into_iter().chain(self.timers.next()).min();
+        let due = self.work.next_due().into_iter().chain(self.timers.next()).min();
         self.time.set_due(&*self.shared.clock, due);
     }
 
@@ -400,7 +380,7 @@ impl Node {
         self.instances.clear();
         self.idle.clear();
         self.ready.clear();
-        self.cancel_attempts();
+        self.activities.cancel_all();
         let shared = self.shared.clone();
         self.ask(async move {
             let mut backoff = crate::backoff::Backoff::default();
@@ -419,7 +399,8 @@ impl Node {
         self.rejoining = false;
         self.handle.set_lease(lease);
         self.heartbeat.renew_as(lease);
-        self.acquiring = Acquiring::new(&self.shared);
+        self.work.restart();
+        self.histories = 0;
         self.lost.clear();
         self.time.stop_recheck();
         self.timers = Timers::default();

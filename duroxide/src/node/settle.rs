@@ -14,7 +14,7 @@ impl Node {
         if !self.lost.concern(&execution.instance) {
             return;
         }
-        let runs = |activity: &ActivityId| self.running.contains_key(activity);
+        let runs = |activity: &ActivityId| self.activities.runs(activity);
         let here = Here { in_flight: in_flight(&self.instances, &execution.instance), runs };
         let lost = self.lost.loaded(execution, last, asked, &here);
         self.release_activities(lost);
@@ -47,10 +47,10 @@ impl Node {
             Some(record) if record.owner == Some(self.lease.epoch) => Found::Own,
             Some(_) => Found::Other,
         };
-        let runs = |activity: &ActivityId| self.running.contains_key(activity);
+        let runs = |activity: &ActivityId| self.activities.runs(activity);
         let here = Here { in_flight: in_flight(&self.instances, &instance), runs };
         match self.lost.read(&instance, &found, asked, &here) {
-            Settled::Load => self.acquiring.load(instance),
+            Settled::Load => self.work.load(instance),
             Settled::Release(lost) => self.release_activities(lost),
         }
     }
@@ -58,7 +58,7 @@ impl Node {
     /// Loads an instance whose turn has ended, if activities of it are unconfirmed: the turn kept them open.
     pub(super) fn settle_later(&mut self, instance: &InstanceId) {
         if self.lost.concern(instance) {
-            self.acquiring.load(instance.clone());
+            self.work.load(instance.clone());
         }
     }
 
@@ -70,7 +70,7 @@ impl Node {
 
     /// Loads an instance that a lost request may still change: now, and at intervals for 32 seconds.
     pub(super) fn recheck(&mut self, instance: InstanceId) {
-        self.acquiring.load(instance.clone());
+        self.work.load(instance.clone());
         self.lost.recheck(instance);
         self.time.start_recheck();
     }
@@ -78,7 +78,7 @@ impl Node {
     /// Handles a tick of the rechecks.
     pub(super) fn recheck_due(&mut self) {
         for instance in self.lost.tick() {
-            self.acquiring.load(instance);
+            self.work.load(instance);
         }
         if self.lost.needs_tick() {
             self.time.start_recheck();

@@ -21,7 +21,7 @@ impl Node {
     /// Returns true if a shutdown has nothing left to wait for, or its deadline has passed.
     pub(super) fn is_drained(&self) -> bool {
         let nothing_left =
-            self.running.is_empty() && self.asked.is_empty() && self.outgoing.is_empty() && self.turns == 0;
+            self.activities.running() == 0 && self.asked.is_empty() && self.outgoing.is_empty() && self.turns == 0;
         self.draining.as_ref().is_some_and(|draining| nothing_left || draining.deadline_has_passed)
     }
 
@@ -30,12 +30,12 @@ impl Node {
         if let Some(draining) = &mut self.draining {
             draining.deadline_has_passed = true;
         }
-        if !self.running.is_empty() {
+        if self.activities.running() > 0 {
             tracing::warn!(
-                activities = self.running.len(),
+                activities = self.activities.running(),
                 "activities have not finished in time; they will be run again"
             );
-            self.running.clear();
+            self.activities.clear();
             self.attempts.abort_all();
         }
     }

@@ -31,7 +31,7 @@ impl Node {
         }
         match (new.start.visible_at, number) {
             (Some(due), _) => self.timers.add(&new.instance, due),
-            (None, None) => self.acquiring.load(new.instance),
+            (None, None) => self.work.load(new.instance),
             (None, Some(number)) => {
                 let mut live = LiveInstance::new(self.next_generation(), execution, new.name, new.version);
                 live.receive(number, new.start, self.now());
@@ -47,7 +47,7 @@ impl Node {
             live.is_stale = true;
         } else {
             self.drop_live(instance);
-            self.acquiring.load(instance.clone());
+            self.work.load(instance.clone());
         }
     }
 
@@ -100,10 +100,10 @@ impl Node {
                     self.set_instance_timer(&instance);
                     self.ready.push_back(instance);
                 }
-                None => self.acquiring.load(instance),
+                None => self.work.load(instance),
             }
         }
-        self.acquiring.wanted |= self.acquiring.next_due.is_some_and(|due| due <= now);
+        self.work.request_if_due(now);
     }
 
     pub(super) fn insert(&mut self, live: LiveInstance) {
@@ -127,12 +127,12 @@ impl Node {
         match self.instances.get_mut(&to) {
             Some(live) if live.execution.identity == identity => {
                 if !live.receive(number, message, now) {
-                    self.acquiring.fill_gap(to.clone());
+                    self.work.fill_gap(to.clone());
                 }
                 self.ready.push_back(to);
             }
             Some(_) => self.reload(&to),
-            None => self.acquiring.load(to),
+            None => self.work.load(to),
         }
     }
 
@@ -337,9 +337,9 @@ impl Node {
         if self.instances.contains_key(&instance) {
             self.drop_live(&instance);
             // Another instance may have taken the id in the meantime.
-            self.acquiring.load(instance);
+            self.work.load(instance);
         }
-        self.acquiring.wanted = true;
+        self.work.request();
     }
 
     /// Releases an instance whose code this node does not have.
@@ -388,17 +388,6 @@ impl Node {
                 code = %ErrorCode::TurnStuck,
                 "a turn does not return: its code computes for long, or loops; other instances continue",
             );
-        }
-    }
-
-    /// Returns the policy for new work.
-    fn claims(&mut self) -> super::attempts::NodeClaims<'_> {
-        super::attempts::NodeClaims {
-            lookup: &self.shared.lookup,
-            tags: self.shared.tags.as_deref(),
-            limits: [self.shared.options.max_activities, self.shared.options.max_blocking_activities],
-            permits: &self.permits,
-            open: self.draining.is_none() && !self.rejoining,
         }
     }
 }

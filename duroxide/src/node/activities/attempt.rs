@@ -13,6 +13,7 @@ use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::Clock;
 use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, TextMap, Timeout};
+use crate::node::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::Limits;
 use crate::provider::{EventRow, Tenure};
@@ -52,12 +53,19 @@ pub(in crate::node) enum AttemptEnd {
     Abandoned,
 }
 
-/// The parts of the runtime that an attempt uses.
+/// The parts of the node that an attempt uses.
 pub(in crate::node) struct AttemptEnv {
-    pub(in crate::node) states: Arc<States>,
-    pub(in crate::node) clock: Arc<dyn Clock>,
-    pub(in crate::node) blocking: Arc<BlockingPool>,
-    pub(in crate::node) limits: Limits,
+    states: Arc<States>,
+    clock: Arc<dyn Clock>,
+    blocking: BlockingPool,
+    limits: Limits,
+}
+
+impl AttemptEnv {
+    pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, options: &RuntimeOptions) -> Self {
+        let blocking = BlockingPool::new(options.max_blocking_activities);
+        Self { states: Arc::new(states), clock, blocking, limits: options.limits }
+    }
 }
 
 impl Attempt {
@@ -74,23 +82,18 @@ impl Attempt {
     pub(in crate::node) async fn run(
         self,
         code: ActivityCode,
-        around: Arc<AttemptEnv>,
+        env: Arc<AttemptEnv>,
         cancel: CancelSignal,
     ) -> AttemptDone {
         let Self { tenure, run, scheduled, input, headers } = self;
-        let ctx = ActivityContext::new(
-            tenure.activity.clone(),
-            tenure.attempt,
-            headers,
-            cancel.clone(),
-            around.states.clone(),
-        );
+        let ctx =
+            ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
         let limit = scheduled.options.start_to_close;
-        let (code, busy_thread) = run_code(code, &around, ctx, input);
+        let (code, busy_thread) = run_code(code, &env, ctx, input);
         let limited = async {
             let Some(limit) = limit else { return code.await };
             // Outside of tokio's budget: code that uses up the budget in each poll would otherwise starve the timer.
-            let timer = unconstrained(around.clock.sleep_until(around.clock.now() + limit));
+            let timer = unconstrained(env.clock.sleep_until(env.clock.now() + limit));
             match select(code, timer).await {
                 Either::Left((end, _)) => end,
                 Either::Right(_) => {
@@ -131,7 +134,7 @@ fn is_empty(error: TryRecvError) -> bool {
 /// Calls the code: async code in the returned future, blocking code on a thread. A panic is returned as an error.
 fn run_code(
     code: ActivityCode,
-    around: &AttemptEnv,
+    env: &AttemptEnv,
     ctx: ActivityContext,
     input: Payload,
 ) -> (BoxFuture<'static, AttemptEnd>, Option<BusyThread>) {
@@ -142,7 +145,7 @@ fn run_code(
             let (done, finished) = oneshot::channel();
             let (busy, free) = oneshot::channel();
             busy_thread = Some(free);
-            around.blocking.run(move || {
+            env.blocking.run(move || {
                 let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input)));
                 drop(busy);
                 // The receiver is dropped if the attempt has timed out or was abandoned.
@@ -151,7 +154,7 @@ fn run_code(
             async move { finished.await.unwrap_or_else(|_| Err(Box::new("the thread was lost"))) }.boxed()
         }
     };
-    let limits = around.limits;
+    let limits = env.limits;
     let code = async move {
         match ended.await {
             Ok(ended) => AttemptEnd::from(ended).within(&limits),

@@ -1,4 +1,4 @@
-//! ActivityPermits for activities: the limits of the activities that run on this node at once.
+//! Permits for activities: the limits of the activities that run on this node at once.
 //!
 //! An activity keeps its permit until its outcome is on its way to the storage. A later activity is claimed, and stored,
 //! after that outcome. If the process dies, the activities to be run again are therefore no more than the permits.
@@ -6,21 +6,38 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Async (0) or blocking (1); each kind has its own limit.
-pub(in crate::node) type Kind = usize;
+use crate::activity::ActivityCode;
+
+/// The kind of an activity; each kind has its own limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::node) enum Kind {
+    Async,
+    Blocking,
+}
+
+impl Kind {
+    pub(in crate::node) const ALL: [Self; 2] = [Self::Async, Self::Blocking];
+
+    pub(in crate::node) fn of(code: &ActivityCode) -> Self {
+        match code {
+            ActivityCode::Async(_) => Self::Async,
+            ActivityCode::Blocking(_) => Self::Blocking,
+        }
+    }
+}
 
 /// The permits that are taken, of each kind.
 #[derive(Clone, Default)]
-pub(in crate::node) struct ActivityPermits(Arc<Taken>);
+pub(super) struct ActivityPermits(Arc<Taken>);
 
 #[derive(Default)]
 struct Taken {
     taken: [AtomicUsize; 2],
-    /// True if a permit has become free since the last check.
+    /// True if a permit was released since the last check.
     released: AtomicBool,
 }
 
-/// The permit of an activity that has ended and whose outcome is not on its way yet. Freed on drop.
+/// The permit of an activity that has ended and whose outcome is not on its way yet. Released on drop.
 #[derive(Debug)]
 pub(in crate::node) struct Permit {
     kind: Kind,
@@ -28,38 +45,38 @@ pub(in crate::node) struct Permit {
 }
 
 impl ActivityPermits {
-    pub(in crate::node) fn taken(&self, kind: Kind) -> usize {
-        self.0.taken[kind].load(Ordering::Relaxed)
+    pub(super) fn taken(&self, kind: Kind) -> usize {
+        self.0.taken[kind as usize].load(Ordering::Relaxed)
     }
 
-    pub(in crate::node) fn take(&self, kind: Kind) {
-        self.0.taken[kind].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn take(&self, kind: Kind) {
+        self.0.taken[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(in crate::node) fn free(&self, kind: Kind) {
-        self.0.taken[kind].fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn release(&self, kind: Kind) {
+        self.0.taken[kind as usize].fetch_sub(1, Ordering::Relaxed);
         self.0.released.store(true, Ordering::Relaxed);
     }
 
-    /// Returns a guard that frees a taken permit on drop.
-    pub(in crate::node) fn guard(&self, kind: Kind) -> Permit {
+    /// Returns a guard that releases a taken permit on drop.
+    pub(super) fn guard(&self, kind: Kind) -> Permit {
         Permit { kind, permits: self.clone() }
     }
 
-    /// Returns true if a permit has become free since the last call.
-    pub(in crate::node) fn have_become_free(&self) -> bool {
+    /// Returns true if a permit was released since the last call.
+    pub(super) fn were_released(&self) -> bool {
         self.0.released.swap(false, Ordering::Relaxed)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.permits.free(self.kind);
+        self.permits.release(self.kind);
     }
 }
 
 impl std::fmt::Debug for ActivityPermits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries([self.taken(0), self.taken(1)]).finish()
+        f.debug_list().entries(Kind::ALL.map(|kind| self.taken(kind))).finish()
     }
 }
