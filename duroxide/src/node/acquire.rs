@@ -1,6 +1,5 @@
 //! Sends the requests for work, and takes the items of their answers.
 
-use super::live::LiveInstance;
 use super::work::Capacity;
 use super::{Answer, Node, Shared};
 use crate::backoff::Backoff;
@@ -13,20 +12,18 @@ impl Node {
             self.work.permit_is_free();
         }
         let capacity = self.capacity();
-        let has_gap = |instance: &_| self.instances.get(instance).is_some_and(LiveInstance::has_gap);
-        if !self.work.is_due(&capacity, has_gap) || self.rejoining {
+        if !self.work.is_due(&capacity, |instance| self.live.has_gap(instance)) || self.membership.is_rejoining() {
             return;
         }
         let (number, now) = (self.lost.next_request(), self.now());
-        let heard = |instance: &_| self.instances.get(instance).map(LiveInstance::heard);
-        let want = self.work.begin(number, &capacity, now, heard);
-        let (shared, lease) = (self.shared.clone(), self.lease);
+        let want = self.work.begin(number, &capacity, now, |instance| self.live.heard(instance));
+        let (shared, lease) = (self.shared.clone(), self.membership.lease);
         self.ask(async move { acquire(&shared, &lease, want).await });
     }
 
     fn capacity(&self) -> Capacity {
         Capacity {
-            turns: self.turns + self.ready.len() + self.histories,
+            turns: self.turns.expected() + self.live.ready(),
             permits: self.activities.free_permits(),
             is_draining: self.draining.is_some(),
         }
@@ -34,20 +31,20 @@ impl Node {
 
     /// Handles the answer to a request that was sent at `sent`.
     pub(super) fn acquired(&mut self, lease: Lease, sent: Timestamp, acquired: Acquired) {
-        if lease != self.lease {
+        if lease != self.membership.lease {
             // The items of a lost lease belong to other nodes.
             return;
         }
         let answered = self.work.end(&acquired, sent, self.now());
         for instance in acquired.instances {
             let id = &instance.execution.instance;
-            if self.work.accept(&answered, &instance, self.instances.contains_key(id)) {
+            if self.work.accept(&answered, &instance, self.live.contains(id)) {
                 self.settle_loaded(&instance.execution, instance.last_event, answered.number);
-                self.take(instance);
+                self.take_instance(instance);
             }
         }
         for instance in answered.requested() {
-            if !self.work.will_load(instance) && !self.instances.contains_key(instance) {
+            if !self.work.will_load(instance) && !self.live.contains(instance) {
                 self.read_unconfirmed(instance);
             }
         }

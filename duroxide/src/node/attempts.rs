@@ -4,8 +4,9 @@ use semver::Version;
 
 use super::Node;
 use super::activities::{Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd};
-use super::commits::Context;
-use super::live::LocalOutcome;
+use super::delivery::LocalOutcome;
+use super::outbox::Context;
+use crate::activity::ActivityCode;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::Claims;
@@ -46,11 +47,12 @@ impl Claims for NodeClaims<'_> {
 impl Node {
     /// Returns the policy for new work.
     pub(super) fn claims(&mut self) -> NodeClaims<'_> {
+        let open = self.accepts_work();
         NodeClaims {
             lookup: &self.shared.lookup,
             tags: self.shared.tags.as_deref(),
             activities: &mut self.activities,
-            open: self.draining.is_none() && !self.rejoining,
+            open,
         }
     }
 
@@ -87,7 +89,12 @@ impl Node {
         let code = entry.code.clone();
         let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code));
         let attempt = Attempt { tenure, run, scheduled, input, headers };
-        self.attempts.start(attempt, code, cancel, &self.pool);
+        let is_blocking = matches!(code, ActivityCode::Blocking(_));
+        let attempt = self.attempts.run(attempt, code, cancel);
+        match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
+            Ok(()) => self.attempts.first_step_begins(),
+            Err(attempt) => self.attempts.spawn(attempt),
+        }
     }
 
     /// Releases the permits of activities that were not started.

@@ -1,83 +1,19 @@
-//! Commits of this node, and the handling of their answers.
+//! Sends the commits of this node, and handles their answers.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use semver::Version;
-use tokio::sync::oneshot;
-
+use super::delivery::LocalOutcome;
+use super::outbox::{Answered, Context, Outbound, TurnContext, affected, targets};
 use super::{Answer, Node};
 use crate::backoff::Backoff;
-use crate::clock::Timestamp;
-use crate::id::{ActivityId, CallId, CommitId, ExecutionId, InstanceId};
+use crate::id::{ActivityId, InstanceId};
 use crate::message::Message;
-use crate::node::live::{Delivery, LiveInstance, LocalOutcome};
-use crate::provider::{
-    Commit, CommitError, Committed, Lease, MessageRow, Outgoing, Placement, Provider, Tenure, Then, Turn, Write,
-};
-use crate::replay::Execution;
-
-/// A commit in flight.
-pub(super) struct Outbound {
-    commit: Arc<Commit>,
-    context: Context,
-    /// True if it has no answer and is not repeated: its effect is unknown.
-    given_up: bool,
-}
-
-impl Outbound {
-    fn new(write: Write, context: Context) -> Self {
-        Self { commit: Arc::new(Commit { id: CommitId::new(), write }), context, given_up: false }
-    }
-
-    /// Drops the sender to the client of a first turn that creates its instance, so that the client stores the start.
-    /// Returns true if this is such a turn.
-    fn leave_to_client(&mut self) -> bool {
-        let Context::Turn(turn) = &mut self.context else { return false };
-        turn.stored.take().is_some()
-    }
-
-    /// Like [`leave_to_client`](Self::leave_to_client), for a commit without an answer.
-    fn give_up(&mut self) -> bool {
-        self.given_up = self.leave_to_client();
-        self.given_up
-    }
-}
-
-/// The results of commits that were sent together.
-pub(super) struct Answered {
-    /// The commits that are not repeated: answered, or given up.
-    done: Vec<(Outbound, Result<Committed, CommitError>)>,
-    /// The commits that failed alone. They are repeated on their own, so that the others need not wait for them.
-    open: Vec<Outbound>,
-    backoff: Backoff,
-}
-
-/// The data for the handling of an answer.
-pub(super) enum Context {
-    Turn(Box<TurnContext>),
-    Other,
-}
-
-pub(super) struct TurnContext {
-    pub(super) generation: u64,
-    /// Sent once the instance that the turn creates is stored.
-    pub(super) stored: Option<oneshot::Sender<()>>,
-    /// The live copy, unless the turn suspends.
-    pub(super) execution: Option<Box<Execution>>,
-    pub(super) version: Option<Version>,
-    /// Outcomes that the turn has read. They are not stored before the turn is.
-    pub(super) delivered_outcomes: Vec<Delivery>,
-    /// Deliveries that the turn has not read.
-    pub(super) undelivered: Vec<Delivery>,
-    /// Calls that were open when the execution ended.
-    pub(super) ended: Vec<CallId>,
-}
+use crate::provider::{CommitError, Committed, Lease, MessageRow, Placement, Provider, Tenure, Turn, Write};
 
 impl Node {
     /// Adds a write to the commits that are sent at the end of the round.
     pub(super) fn commit(&mut self, write: Write, context: Context) {
-        self.outgoing.push(Outbound::new(write, context));
+        self.outbox.push(write, context);
     }
 
     /// Stores an outcome as a message, because its instance is not live here.
@@ -90,11 +26,11 @@ impl Node {
 
     /// Sends the commits of the round in one request.
     pub(super) fn send_commits(&mut self) {
-        if self.outgoing.is_empty() {
+        if self.outbox.is_empty() {
             return;
         }
-        let outbound = std::mem::take(&mut self.outgoing);
-        let (provider, lease) = (self.shared.provider.clone(), self.lease);
+        let outbound = self.outbox.take();
+        let (provider, lease) = (self.shared.provider.clone(), self.membership.lease);
         self.ask(async move {
             Answer::Committed(lease, until_answered(&*provider, &lease, outbound, Backoff::default()).await)
         });
@@ -109,7 +45,7 @@ impl Node {
                 Answer::Committed(lease, until_answered(&*provider, &lease, open, backoff).await)
             });
         }
-        let held = lease == self.lease && !self.rejoining;
+        let held = self.membership.holds(&lease);
         for (Outbound { commit, context, given_up }, result) in done {
             self.work.end_quarantine(commit.write.instance());
             if given_up && held {
@@ -128,30 +64,13 @@ impl Node {
     fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
         self.lost.confirm(&turn);
         self.stop_cancelled(&turn, &context);
-        let TurnContext { generation, stored, execution, version, undelivered, .. } = context;
+        let TurnContext { made, stored, .. } = context;
         if let Some(stored) = stored {
             // The client may have stopped waiting.
             let _ = stored.send(());
         }
-        let own = turn.execution.instance.clone();
-        let current = self.instances.get_mut(&own).filter(|live| live.generation == generation);
-        if let Some(live) = current {
-            live.version = version;
-            live.committed = turn.events.last().map_or(turn.after, |event| event.id);
-            let is_stale = live.is_stale;
-            live.put_back(undelivered);
-            turn.cancelled_messages.iter().for_each(|call| live.remove_timers(*call));
-            match (&turn.then, execution) {
-                (Then::Continue, Some(execution)) if !is_stale => self.rest(&own, execution),
-                (Then::ContinueAsNew { version }, _) if !is_stale => {
-                    self.begin_next_execution(&turn.execution, version.clone());
-                }
-                _ => self.drop_live(&own),
-            }
-            if is_stale {
-                self.work.load(own);
-            }
-        }
+        let follow_up = self.live.turn_stored(&turn, made, || self.shared.clock.now());
+        self.follow_up(follow_up);
         if held {
             self.start_eager(&turn);
         } else {
@@ -164,30 +83,11 @@ impl Node {
 
     /// Cancels the activities whose outcome is no longer wanted, and discards outcomes that wait in the inbox.
     fn stop_cancelled(&mut self, turn: &Turn, context: &TurnContext) {
-        for call in turn.cancelled_activities.iter().chain(&context.ended) {
+        for call in turn.cancelled_activities.iter().chain(&context.open_calls) {
             let id = ActivityId { execution: turn.execution.clone(), call: *call };
             self.activities.cancel(&id);
-            if let Some(live) = self.instances.get_mut(&turn.execution.instance) {
-                live.discard_outcome(&id);
-            }
+            self.live.discard_outcome(&id);
         }
-    }
-
-    /// Replaces the live copy with one of the next execution, which inherits the messages in the inbox.
-    fn begin_next_execution(&mut self, execution: &ExecutionId, version: Option<Version>) {
-        let Some(mut old) = self.instances.remove(&execution.instance) else { return };
-        let generation = self.next_generation();
-        let mut live = LiveInstance::new(generation, execution.next(), old.name.clone(), version);
-        live.continues(&mut old);
-        let now = self.now();
-        for delivery in old.drain_inbox() {
-            match delivery {
-                Delivery::Outcome(outcome) => self.store_outcome(outcome),
-                message @ Delivery::Message(_) => live.deliver(message, now),
-            }
-        }
-        self.insert(live);
-        self.set_instance_timer(&execution.instance);
     }
 
     /// Delivers the messages of a turn to instances of this node, without a request to the provider.
@@ -195,16 +95,16 @@ impl Node {
         if committed.repeated {
             // The placements are unknown: the provider shows which of the instances this node owns, and their messages.
             targets(&turn).for_each(|instance| self.work.load(instance.clone()));
-            return self.keep_timers(&turn.execution.instance, turn.messages.iter());
+            return self.live.keep_timers(&turn.execution.instance, &turn.messages);
         }
         let own = turn.execution.instance;
-        self.keep_timers(&own, turn.messages.iter());
+        self.live.keep_timers(&own, &turn.messages);
         for (out, placement) in turn.messages.into_iter().zip(&committed.messages) {
             self.placed(out.to, out.message, *placement);
         }
         for (child, placement) in turn.starts.into_iter().zip(&committed.starts) {
             let accepted = match placement.start {
-                Placement::Owned { epoch, number, .. } if epoch == self.lease.epoch => {
+                Placement::Owned { epoch, number, .. } if epoch == self.membership.lease.epoch => {
                     self.create(child.new, number);
                     child.accepted
                 }
@@ -217,28 +117,10 @@ impl Node {
         }
     }
 
-    /// Adds the timers that a turn has created to its instance.
-    fn keep_timers<'t>(&mut self, own: &InstanceId, messages: impl Iterator<Item = &'t Outgoing>) {
-        let timers = messages.filter_map(|out| Some((out, out.message.visible_at?)));
-        let mut earliest: Option<Timestamp> = None;
-        for (out, due) in timers.filter(|(out, _)| out.to == *own) {
-            earliest = Some(earliest.map_or(due, |before| before.min(due)));
-            let current =
-                self.instances.get_mut(own).filter(|live| out.message.execution == Some(live.execution.number));
-            if let Some(live) = current {
-                live.add_timer(due, out.message.clone());
-            }
-        }
-        match earliest {
-            Some(due) if !self.instances.contains_key(own) => self.timers.add(own, due),
-            _ => self.set_instance_timer(own),
-        }
-    }
-
     /// Delivers a message that is stored for an instance of this node.
     fn placed(&mut self, to: InstanceId, message: MessageRow, placement: Placement) {
         if let Placement::Owned { epoch, identity, number: Some(number) } = placement
-            && epoch == self.lease.epoch
+            && epoch == self.membership.lease.epoch
         {
             self.deliver_message(to, identity, number, message);
         }
@@ -253,13 +135,15 @@ impl Node {
         if held && !matches!(error, CommitError::Failed(_)) {
             self.lost.mark_unconfirmed(turn);
         }
-        self.store_outcomes(context.delivered_outcomes.into_iter().chain(context.undelivered));
-        if self.instances.get(instance).is_some_and(|live| live.generation == context.generation) {
-            self.drop_live(instance);
+        let generation = context.made.generation;
+        self.store_outcomes(context.into_deliveries());
+        if self.live.current(instance, generation).is_some() {
+            let deliveries = self.live.remove(instance);
+            self.store_outcomes(deliveries);
         }
         if matches!(error, CommitError::Fenced) {
             // Either the instance has another owner, or the lease is lost: the answer to a renewal decides.
-            self.heartbeat.beat_now();
+            self.membership.check();
         }
         // An earlier sending of the turn may have been stored, with its answer lost. Then the node owns instances that
         // the turn created, and has not forwarded its messages. This holds for a fenced turn as well: the instance may
@@ -303,20 +187,6 @@ impl Node {
             let id = ActivityId { execution: turn.execution.clone(), call: activity.call };
             self.start_eager_activity(id, event.clone(), activity.headers.clone());
         }
-    }
-}
-
-/// Returns the instances that a turn writes to: its own, those that it sends messages to, and those that it starts.
-fn targets(turn: &Turn) -> impl Iterator<Item = &InstanceId> {
-    let others = turn.messages.iter().map(|out| &out.to).chain(turn.starts.iter().map(|child| &child.new.instance));
-    others.chain([&turn.execution.instance])
-}
-
-/// Returns the instances that a write concerns, in an order that a simulation repeats.
-fn affected(write: &Write) -> BTreeSet<InstanceId> {
-    match write {
-        Write::Turn(turn) => targets(turn).cloned().collect(),
-        other => BTreeSet::from([other.instance().clone()]),
     }
 }
 

@@ -16,7 +16,7 @@ use super::command::Command;
 use super::{Answer, Node, Shared};
 use crate::backoff::Backoff;
 use crate::id::{EventId, ExecutionId, InstanceId};
-use crate::node::live::LiveState;
+use crate::node::live::Stopped;
 use crate::node::pool::Pool;
 use crate::node::turn::{Loaded, ReplayJob};
 use crate::provider::HistoryPage;
@@ -24,24 +24,24 @@ use crate::replay::{Execution, Fault, Function, Replay};
 
 impl Node {
     /// Reads the rest of the history of an instance whose first page has arrived.
-    pub(super) fn load(&mut self, instance: &InstanceId, first: HistoryPage) {
-        let Some(live) = self.instances.get(instance) else { return };
+    pub(super) fn read_history(&mut self, instance: &InstanceId, first: HistoryPage) {
+        let Some(live) = self.live.get(instance) else { return };
         let Some(entry) = self.shared.lookup.orchestration(&live.name, live.version.as_ref()) else {
             return self.release(instance);
         };
-        let replay = Replay::new(self.new_execution(live.execution.clone(), live.generation, entry.function.clone()));
+        let (generation, function) = (live.generation, entry.function.clone());
+        let replay = Replay::new(self.shared.new_execution(live.execution.clone(), generation, function));
         let loading = Loading { shared: self.shared.clone(), pool: self.pool.clone(), name: live.name.clone() };
-        let (instance, generation) = (instance.clone(), live.generation);
-        self.histories += 1;
+        let instance = instance.clone();
+        self.turns.read_begins();
         self.ask(async move { Answer::History(instance, generation, loading.run(replay, first).await) });
     }
 
     /// Handles a history that was read: the next turn replays the rest of it.
-    pub(super) fn loaded(&mut self, instance: &InstanceId, generation: u64, loaded: Result<Loaded, Fault>) {
-        // It may have been requested under an earlier lease.
-        self.histories = self.histories.saturating_sub(1);
-        let Some(live) = self.instances.get_mut(instance).filter(|live| live.generation == generation) else { return };
-        live.state = LiveState::Busy;
+    pub(super) fn history_was_read(&mut self, instance: &InstanceId, generation: u64, loaded: Result<Loaded, Fault>) {
+        self.turns.read_has_ended();
+        let Some(live) = self.live.current(instance, generation) else { return };
+        live.begin_turn();
         match loaded {
             Ok(loaded) => {
                 // The history may have been read later than the instance.
@@ -51,14 +51,16 @@ impl Node {
             }
             Err(fault) => {
                 let (execution, committed) = (live.execution.clone(), live.committed);
-                self.suspend(&execution, committed, fault, generation);
+                self.suspend(Stopped { execution, committed, generation, fault });
             }
         }
     }
+}
 
+impl Shared {
     /// Makes a live copy without history.
     pub(super) fn new_execution(&self, id: ExecutionId, generation: u64, function: Arc<Function>) -> Box<Execution> {
-        let (commands, instance) = (self.shared.commands.downgrade(), id.instance.clone());
+        let (commands, instance) = (self.commands.downgrade(), id.instance.clone());
         let on_stray = move || {
             if let Some(commands) = commands.upgrade() {
                 // If the node has ended, so has the live copy.

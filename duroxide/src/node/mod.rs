@@ -9,24 +9,27 @@ mod activities;
 mod attempts;
 mod command;
 mod commits;
+mod deliver;
+mod delivery;
 mod handle;
 mod heartbeat;
 mod live;
 mod loading;
 mod lost;
+mod membership;
 mod options;
+mod outbox;
 mod pool;
 mod running;
 mod settle;
 mod shutdown;
-mod start;
 mod stop_signal;
 mod time;
 mod turn;
+mod turn_queue;
 mod turns;
 mod work;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -45,19 +48,19 @@ use stop_signal::StopSignal;
 
 use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
 use self::command::Command;
-use self::commits::{Answered, Outbound};
-use self::heartbeat::Heartbeat;
-use self::live::{LiveInstance, Timers};
+use self::live::LiveInstances;
 use self::lost::{LostAnswers, RequestNumber};
+use self::membership::Membership;
+use self::outbox::{Answered, Outbox};
 use self::pool::{Done, Pool};
 use self::time::Time;
-use self::turn::{Loaded, TurnJob};
+use self::turn::Loaded;
+use self::turn_queue::TurnQueue;
 use self::work::{Served, WorkRequests};
 use crate::activity::States;
 use crate::clock::{Clock, Hold, Party, Timestamp};
-use crate::error::ErrorCode;
 use crate::id::InstanceId;
-use crate::provider::{Acquired, InstanceRecord, Lease, NodeInfo, Provider, ProviderError, Renewal};
+use crate::provider::{Acquired, InstanceRecord, Lease, NodeInfo, Provider};
 use crate::registry::Lookup;
 use crate::replay::Fault;
 
@@ -97,47 +100,33 @@ enum Answer {
 }
 
 /// The node of a runtime; see the module.
+///
+/// The components own their state and return the work that follows; the methods of the node carry it out.
 struct Node {
     shared: Arc<Shared>,
-    lease: Lease,
+    membership: Membership,
     commands: mpsc::UnboundedReceiver<Command>,
+    /// The signal of the provider that there may be work.
     wake: watch::Receiver<u64>,
+    /// Requests to the provider that are not answered yet.
+    requests: FuturesUnordered<BoxFuture<'static, Answer>>,
+    pool: Pool,
+    time: Time,
+
+    live: LiveInstances,
+    turns: TurnQueue,
+    activities: Activities,
+    attempts: Attempts,
+    outbox: Outbox,
+    work: WorkRequests,
+    lost: LostAnswers,
+    draining: Option<Draining>,
+
     /// The number of the last wake-up that was handled. A virtual clock compares it.
     woken: Arc<AtomicU64>,
     _party: Hold,
-    handle: NodeHandle,
-    heartbeat: Arc<Heartbeat>,
-    pool: Pool,
-    /// Questions to the provider that are not answered yet.
-    asked: FuturesUnordered<BoxFuture<'static, Answer>>,
-
-    /// The instances that are live here.
-    instances: HashMap<InstanceId, LiveInstance>,
-    last_generation: u64,
-    /// Slots that wait, by when they were used last: the first is dropped when there are too many.
-    idle: BTreeMap<u64, InstanceId>,
-    last_tick: u64,
-    /// Slots that may be ready for a turn.
-    ready: VecDeque<InstanceId>,
-    jobs: Vec<TurnJob>,
-    turns: usize,
-    /// The number of histories that are being read.
-    histories: usize,
-    /// Commits that go out together at the end of the round.
-    outgoing: Vec<Outbound>,
-
-    activities: Activities,
-    attempts: Attempts,
-
-    work: WorkRequests,
-    lost: LostAnswers,
-    timers: Timers,
-    time: Time,
     /// Stops a virtual clock during a round.
     hold: Hold,
-    draining: Option<Draining>,
-    /// A join that is under way, after the lease was lost.
-    rejoining: bool,
 }
 
 /// A shutdown that is under way.
@@ -152,10 +141,8 @@ impl Node {
         shared: Arc<Shared>,
         states: States,
         pool: Pool,
-        lease: Lease,
+        membership: Membership,
         commands: mpsc::UnboundedReceiver<Command>,
-        handle: NodeHandle,
-        heartbeat: Arc<Heartbeat>,
     ) -> Self {
         let options = &shared.options;
         let env = AttemptEnv::new(states, shared.clock.clone(), options);
@@ -169,32 +156,22 @@ impl Node {
         Self {
             _party: shared.clock.join(Party { settled, waits: false }),
             woken,
+            hold: shared.clock.hold(),
+            membership,
+            commands,
             wake,
+            requests: FuturesUnordered::new(),
             pool,
-            work: WorkRequests::new(Served::new(&shared)),
+            time: Time::default(),
+            live: LiveInstances::default(),
+            turns: TurnQueue::default(),
             activities: Activities::new(limits),
             attempts: Attempts::new(env),
+            outbox: Outbox::default(),
+            work: WorkRequests::new(Served::new(&shared)),
             lost: LostAnswers::default(),
-            time: Time::default(),
-            timers: Timers::default(),
-            hold: shared.clock.hold(),
-            shared,
-            lease,
-            commands,
-            handle,
-            heartbeat,
-            asked: FuturesUnordered::new(),
-            instances: HashMap::new(),
-            last_generation: 0,
-            idle: BTreeMap::new(),
-            last_tick: 0,
-            ready: VecDeque::new(),
-            jobs: Vec::new(),
-            turns: 0,
-            histories: 0,
-            outgoing: Vec::new(),
             draining: None,
-            rejoining: false,
+            shared,
         }
     }
 
@@ -223,10 +200,13 @@ impl Node {
         match happened {
             NodeEvent::Done(Done::Turn(done)) => self.turn_done(*done),
             NodeEvent::Done(Done::Attempt(done)) => {
-                self.attempts.first_step_was_taken(None);
+                self.attempts.first_step_has_ended();
                 self.attempt_ended(*done);
             }
-            NodeEvent::Done(Done::Started(attempt)) => self.attempts.first_step_was_taken(Some(attempt)),
+            NodeEvent::Done(Done::Started(attempt)) => {
+                self.attempts.first_step_has_ended();
+                self.attempts.spawn(attempt);
+            }
             NodeEvent::Commands(commands) => commands.into_iter().for_each(|command| self.on_command(command)),
             NodeEvent::Answered(answer) => self.answered(answer),
             // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
@@ -247,10 +227,10 @@ impl Node {
     /// so that a simulation is repeatable.
     async fn next(&mut self, happened: &mut Vec<NodeEvent>) {
         // A request may be for a history, of which a part is replayed by the pool.
-        if (self.turns > 0 || !self.asked.is_empty()) && !self.time.checks_turns() {
+        if (self.turns.under_way() > 0 || !self.requests.is_empty()) && !self.time.checks_turns() {
             self.time.check_turns(self.shared.options.turn_warning);
         }
-        let Self { pool, commands, asked, attempts, wake, time, .. } = self;
+        let Self { pool, commands, requests, attempts, wake, time, .. } = self;
         let mut woken = pin!(wake.changed());
         poll_fn(|context| {
             happened.extend(pool.take_done().into_iter().map(NodeEvent::Done));
@@ -258,7 +238,7 @@ impl Node {
             if commands.poll_recv_many(context, &mut told, 1024).is_ready() {
                 happened.push(NodeEvent::Commands(told));
             }
-            while let Poll::Ready(Some(answer)) = asked.poll_next_unpin(context) {
+            while let Poll::Ready(Some(answer)) = requests.poll_next_unpin(context) {
                 happened.push(NodeEvent::Answered(answer));
             }
             while let Poll::Ready(Some(done)) = attempts.poll_ended(context) {
@@ -281,22 +261,17 @@ impl Node {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Deliver(instance, message, submitted, _hold) => self.forwarded(instance, message, &submitted),
-            Command::Start(eager_start) => self.start(eager_start),
+            Command::Start(start) => self.start(start),
             Command::Create(new, submitted, _hold) => self.create(*new, submitted.number),
-            Command::Watch(instance, watcher, _hold) => {
-                // If the instance is not live, the drop of the watcher notifies it.
-                if let Some(live) = self.instances.get_mut(&instance) {
-                    live.watch(watcher);
-                }
-            }
+            Command::Watch(instance, watcher, _hold) => self.live.watch(&instance, watcher),
             Command::Recheck(instance) => self.recheck(instance),
-            Command::Ended(instance) => self.ended(instance),
-            Command::Renewed(lease, renewed) => self.renewed(lease, renewed),
-            Command::Expired(lease) if lease == self.lease => {
-                self.lease_lost("the lease has expired, since it could not be renewed in time");
+            Command::Ended(instance) => self.instance_ended(instance),
+            Command::Renewed(lease, renewed) => self.lease_was_renewed(lease, renewed),
+            Command::Expired(lease) => self.lease_has_expired(lease),
+            Command::Stray(instance, generation) => {
+                let follow_up = self.live.strayed(&instance, generation);
+                self.follow_up(follow_up);
             }
-            Command::Expired(_) => {}
-            Command::Stray(instance, generation) => self.strayed(&instance, generation),
             Command::Shutdown(done) => self.begin_shutdown(done),
         }
     }
@@ -305,7 +280,7 @@ impl Node {
         match answer {
             Answer::Committed(lease, answered) => self.committed(lease, answered),
             Answer::Acquired(lease, sent, acquired) => self.acquired(lease, sent, acquired),
-            Answer::History(instance, generation, loaded) => self.loaded(&instance, generation, loaded),
+            Answer::History(instance, generation, loaded) => self.history_was_read(&instance, generation, loaded),
             Answer::Joined(lease) => self.rejoined(lease),
             Answer::Instance(instance, record, asked) => self.settle_read(instance, record.as_deref(), asked),
         }
@@ -321,8 +296,8 @@ impl Node {
 
     /// Lets a virtual clock move while the node is idle.
     fn let_time_pass_if_idle(&mut self) {
-        let user_code = self.turns > 0 || !self.attempts.is_idle();
-        if !user_code && self.asked.is_empty() && self.commands.is_empty() {
+        let user_code = self.turns.under_way() > 0 || !self.attempts.is_idle();
+        if !user_code && self.requests.is_empty() && self.commands.is_empty() {
             self.hold = Hold::none();
         }
     }
@@ -337,72 +312,15 @@ impl Node {
         self.shared.clock.now()
     }
 
-    fn ask(&mut self, question: impl Future<Output = Answer> + Send + 'static) {
-        self.asked.push(Box::pin(question));
-    }
-
-    fn next_generation(&mut self) -> u64 {
-        self.last_generation += 1;
-        self.last_generation
+    /// Starts a request to the provider. Its answer is an event of the loop.
+    fn ask(&mut self, request: impl Future<Output = Answer> + Send + 'static) {
+        self.requests.push(Box::pin(request));
     }
 
     /// Sets the timer to the earliest time at which an item becomes due: an owned instance by a timer of its own, or work
     /// at the provider, unless a request for work is sent anyway.
     fn set_timer(&mut self) {
-        let due = self.work.next_due().into_iter().chain(self.timers.next()).min();
+        let due = self.work.next_due().into_iter().chain(self.live.next_timer()).min();
         self.time.set_due(&*self.shared.clock, due);
-    }
-
-    fn renewed(&mut self, lease: Lease, renewed: Result<Renewal, ProviderError>) {
-        if lease != self.lease {
-            return;
-        }
-        match renewed {
-            Ok(Renewal::Held { .. }) => {}
-            Ok(Renewal::Lost) => self.lease_lost("another node has taken over"),
-            // Not a loss: the node owns its items until another node takes over, and then its commits are refused.
-            Err(error) => tracing::warn!(%error, "the lease could not be renewed; retrying"),
-        }
-    }
-
-    /// Drops the live copies and cancels the activities of a lease that is lost or has expired, and joins again.
-    fn lease_lost(&mut self, reason: &str) {
-        if self.rejoining || self.draining.is_some() {
-            return;
-        }
-        tracing::warn!(
-            node = %self.lease.node,
-            code = %ErrorCode::LeaseLost,
-            reason,
-            "the node has lost its lease and joins again"
-        );
-        self.rejoining = true;
-        self.instances.clear();
-        self.idle.clear();
-        self.ready.clear();
-        self.activities.cancel_all();
-        let shared = self.shared.clone();
-        self.ask(async move {
-            let mut backoff = crate::backoff::Backoff::default();
-            loop {
-                match shared.provider.join(&shared.info).await {
-                    Ok(lease) => return Answer::Joined(lease),
-                    Err(error) => tracing::warn!(%error, "joining again failed; retrying"),
-                }
-                tokio::time::sleep(backoff.next()).await;
-            }
-        });
-    }
-
-    fn rejoined(&mut self, lease: Lease) {
-        self.lease = lease;
-        self.rejoining = false;
-        self.handle.set_lease(lease);
-        self.heartbeat.renew_as(lease);
-        self.work.restart();
-        self.histories = 0;
-        self.lost.clear();
-        self.time.stop_recheck();
-        self.timers = Timers::default();
     }
 }

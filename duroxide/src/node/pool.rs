@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::activities::{AttemptDone, AttemptEnd};
+use super::activities::{AttemptDone, AttemptEnd, RunningAttempt};
 use super::turn::{ReplayJob, TurnDone, TurnJob};
 use crate::id::InstanceId;
 use crate::replay::Core;
@@ -33,9 +33,6 @@ use crate::replay::Core;
 #[derive(Clone)]
 pub(super) struct Pool(Arc<Shared>);
 
-/// A running attempt of an activity.
-pub(super) type Running = BoxFuture<'static, AttemptDone>;
-
 /// Finished work of the pool.
 pub(super) enum Done {
     /// A turn has ended.
@@ -43,7 +40,7 @@ pub(super) enum Done {
     /// An activity has ended with its first step.
     Attempt(Box<AttemptDone>),
     /// An activity waits after its first step, and continues on the tokio runtime.
-    Started(Running),
+    Started(RunningAttempt),
 }
 
 struct Shared {
@@ -67,7 +64,7 @@ struct State {
     jobs: VecDeque<Job>,
     running: HashMap<u64, RunningTurn>,
     last_turn: u64,
-    first_step: Option<Running>,
+    first_step: Option<RunningAttempt>,
     stepping: bool,
     done: Vec<Done>,
     idle: Vec<Thread>,
@@ -125,7 +122,7 @@ pub(super) struct StuckTurn {
 #[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each turn")]
 enum Work {
     Turn(u64, Job, Arc<OnceLock<Arc<Core>>>),
-    FirstStep(Running),
+    FirstStep(RunningAttempt),
     Node(BoxFuture<'static, ()>),
 }
 
@@ -199,7 +196,7 @@ impl Pool {
 
     /// Takes the first step of an activity on a thread of the pool, since many activities end with it. Returns the
     /// attempt if another first step is pending: an activity that blocks its thread must not delay others.
-    pub(super) fn first_step(&self, attempt: Running) -> Result<(), Running> {
+    pub(super) fn first_step(&self, attempt: RunningAttempt) -> Result<(), RunningAttempt> {
         let mut state = self.0.lock();
         if self.0.turns == 0 || state.stepping || state.first_step.is_some() {
             return Err(attempt);
@@ -364,7 +361,7 @@ impl Shared {
         !replaced
     }
 
-    fn take_first_step(&self, mut attempt: Running) -> bool {
+    fn take_first_step(&self, mut attempt: RunningAttempt) -> bool {
         // The waker does nothing: an attempt that waits is polled again on the tokio runtime.
         let step = poll_fn(|_| Poll::Ready(attempt.as_mut().poll(&mut Context::from_waker(Waker::noop()))));
         // Under the rules of a tokio task: with tokio's budget, and without a nested `block_on`.

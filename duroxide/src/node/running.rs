@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::command::Command;
 use super::heartbeat::Heartbeat;
+use super::membership::Membership;
 use super::pool::Pool;
 use super::stop_signal::{SetOnDrop, StopSignal};
 use super::{Node, NodeHandle, RuntimeOptions, Shared};
@@ -76,7 +77,8 @@ impl RunningNode {
         let pool = Pool::new(if inline.is_some() { 0 } else { options.turn_threads.max(1) });
         let tags = info.handlers.tags.clone().map(Into::into);
         let shared = Shared { provider, clock, lookup, options, tags, info, commands: commands.clone() };
-        let node = Node::new(Arc::new(shared), states, pool.clone(), lease, inbox, handle.clone(), heartbeat.clone());
+        let membership = Membership::new(lease, handle.clone(), heartbeat.clone());
+        let node = Node::new(Arc::new(shared), states, pool.clone(), membership, inbox);
         let task = match inline {
             None => driven(node, pool.clone(), stopped.set_on_drop()).map_err(NodeStartError::Thread)?,
             Some(polled) => tokio::spawn(watched(node.run(), polled, stopped.set_on_drop())),

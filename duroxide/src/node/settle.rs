@@ -1,8 +1,7 @@
 //! The effects of [`LostAnswers`](super::lost::LostAnswers): loads and reads of instances, and releases of activities.
 
-use super::commits::Context;
-use super::live::in_flight;
 use super::lost::{Found, Here, RequestNumber, Settled};
+use super::outbox::Context;
 use super::{Answer, Node};
 use crate::backoff::Backoff;
 use crate::id::{ActivityId, EventId, ExecutionId, InstanceId};
@@ -15,7 +14,7 @@ impl Node {
             return;
         }
         let runs = |activity: &ActivityId| self.activities.runs(activity);
-        let here = Here { in_flight: in_flight(&self.instances, &execution.instance), runs };
+        let here = Here { in_flight: self.live.in_flight(&execution.instance), runs };
         let lost = self.lost.loaded(execution, last, asked, &here);
         self.release_activities(lost);
     }
@@ -44,11 +43,11 @@ impl Node {
     pub(super) fn settle_read(&mut self, instance: InstanceId, record: Option<&InstanceRecord>, asked: RequestNumber) {
         let found = match record {
             None => Found::Missing,
-            Some(record) if record.owner == Some(self.lease.epoch) => Found::Own,
+            Some(record) if record.owner == Some(self.membership.lease.epoch) => Found::Own,
             Some(_) => Found::Other,
         };
         let runs = |activity: &ActivityId| self.activities.runs(activity);
-        let here = Here { in_flight: in_flight(&self.instances, &instance), runs };
+        let here = Here { in_flight: self.live.in_flight(&instance), runs };
         match self.lost.read(&instance, &found, asked, &here) {
             Settled::Load => self.work.load(instance),
             Settled::Release(lost) => self.release_activities(lost),

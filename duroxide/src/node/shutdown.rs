@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Node;
-use crate::node::live::LiveState;
 
 impl Node {
     /// The time limit of the request to leave.
@@ -20,8 +19,10 @@ impl Node {
 
     /// Returns true if a shutdown has nothing left to wait for, or its deadline has passed.
     pub(super) fn is_drained(&self) -> bool {
-        let nothing_left =
-            self.activities.running() == 0 && self.asked.is_empty() && self.outgoing.is_empty() && self.turns == 0;
+        let nothing_left = self.activities.running() == 0
+            && self.requests.is_empty()
+            && self.outbox.is_empty()
+            && self.turns.under_way() == 0;
         self.draining.as_ref().is_some_and(|draining| nothing_left || draining.deadline_has_passed)
     }
 
@@ -41,13 +42,11 @@ impl Node {
     }
 
     pub(super) async fn leave(mut self) {
-        self.heartbeat.stop();
-        for live in self.instances.values_mut() {
-            live.state = LiveState::Cold;
-        }
+        self.membership.stop_heartbeat();
+        self.live.drop_copies();
         // The storage carries out a pending request as a whole or not at all.
-        self.asked.clear();
-        let failed = match tokio::time::timeout(Self::LEAVE, self.shared.provider.leave(&self.lease)).await {
+        self.requests.clear();
+        let failed = match tokio::time::timeout(Self::LEAVE, self.shared.provider.leave(&self.membership.lease)).await {
             Ok(left) => left.err().map(|error| error.to_string()),
             Err(_) => Some("the storage does not answer".to_owned()),
         };

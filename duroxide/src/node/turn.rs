@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use semver::Version;
 use tokio::sync::oneshot;
 
-use super::live::{Delivery, LocalOutcome};
+use super::delivery::{Delivery, LocalOutcome};
 use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
 use crate::error::ErrorCode;
@@ -57,16 +57,28 @@ impl Loaded {
 
 /// A turn that has ended.
 pub(super) struct TurnDone {
+    pub(super) run: TurnRun,
+    /// The live copy and the decisions, or the fault that stops the instance.
+    pub(super) result: Result<(Box<Execution>, TurnOutput), Fault>,
+}
+
+/// The circumstances of a turn that has ended.
+pub(super) struct TurnRun {
     pub(super) execution: ExecutionId,
     pub(super) generation: u64,
     pub(super) version: Version,
-    /// The live copy and the decisions, or the fault that stops the instance.
-    pub(super) result: Result<(Box<Execution>, TurnOutput), Fault>,
     /// Outcomes that were delivered. They are not stored before the turn is committed.
     pub(super) delivered_outcomes: Vec<Delivery>,
     /// Deliveries that the turn has not reached.
     pub(super) undelivered: Vec<Delivery>,
     pub(super) now: Timestamp,
+}
+
+impl TurnRun {
+    /// Returns the deliveries of a turn that is not committed: outcomes among them are to be stored as messages.
+    pub(super) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
+        self.delivered_outcomes.into_iter().chain(self.undelivered)
+    }
 }
 
 /// Takes the carried events that an execution which continues as new has not read. The next execution receives them
@@ -109,7 +121,8 @@ impl TurnJob {
         });
         let undelivered = keep_carried(&mut output, deliveries);
         let result = result.map(|execution| (execution, output));
-        TurnDone { execution: id, generation, version, result, delivered_outcomes, undelivered, now }
+        let run = TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now };
+        TurnDone { run, result }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The running attempts of activities: on the pool of the node for their first step, else on the tokio runtime.
+//! The running attempts of activities. The pool of the node takes their first steps; the tokio runtime runs the rest.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +11,9 @@ use tokio::task::{JoinError, JoinSet};
 use super::attempt::BusyThread;
 use super::{Attempt, AttemptDone, AttemptEnv};
 use crate::activity::{ActivityCode, CancelSignal};
-use crate::node::pool::Pool;
+
+/// A running attempt of an activity.
+pub(in crate::node) type RunningAttempt = BoxFuture<'static, AttemptDone>;
 
 /// The attempts that run.
 pub(in crate::node) struct Attempts {
@@ -34,19 +36,23 @@ impl Attempts {
         !self.first_step && self.tasks.is_empty()
     }
 
-    pub(in crate::node) fn start(&mut self, attempt: Attempt, code: ActivityCode, cancel: CancelSignal, pool: &Pool) {
-        let is_blocking = matches!(code, ActivityCode::Blocking(_));
-        let attempt = attempt.run(code, self.env.clone(), cancel).boxed();
-        match if is_blocking { Err(attempt) } else { pool.first_step(attempt) } {
-            Ok(()) => self.first_step = true,
-            Err(attempt) => drop(self.tasks.spawn(attempt)),
-        }
+    /// Returns the future of an attempt.
+    pub(in crate::node) fn run(&self, attempt: Attempt, code: ActivityCode, cancel: CancelSignal) -> RunningAttempt {
+        attempt.run(code, self.env.clone(), cancel).boxed()
     }
 
-    /// The first step was taken. Continues the attempt on the tokio runtime, unless it has ended.
-    pub(in crate::node) fn first_step_was_taken(&mut self, rest: Option<BoxFuture<'static, AttemptDone>>) {
+    /// Continues an attempt on the tokio runtime.
+    pub(in crate::node) fn spawn(&mut self, attempt: RunningAttempt) {
+        self.tasks.spawn(attempt);
+    }
+
+    /// The pool takes the first step of an attempt.
+    pub(in crate::node) fn first_step_begins(&mut self) {
+        self.first_step = true;
+    }
+
+    pub(in crate::node) fn first_step_has_ended(&mut self) {
         self.first_step = false;
-        rest.into_iter().for_each(|rest| drop(self.tasks.spawn(rest)));
     }
 
     /// Waits until the thread of a run is free.

@@ -8,7 +8,7 @@ mod permits;
 use std::collections::HashMap;
 
 pub(super) use attempt::{Attempt, AttemptDone, AttemptEnd, AttemptEnv};
-pub(super) use attempts::Attempts;
+pub(super) use attempts::{Attempts, RunningAttempt};
 use permits::ActivityPermits;
 pub(super) use permits::{Kind, Permit};
 

@@ -11,14 +11,14 @@ use crate::id::InstanceId;
 
 /// The earliest timer of each owned instance.
 #[derive(Default)]
-pub(in crate::node) struct Timers {
+pub(super) struct Timers {
     by_instance: HashMap<InstanceId, Timestamp>,
     by_time: BTreeSet<(Timestamp, InstanceId)>,
 }
 
 impl Timers {
     /// Sets when the next timer of an instance is due; `None`: it has none.
-    pub(in crate::node) fn set(&mut self, instance: &InstanceId, due: Option<Timestamp>) {
+    pub(super) fn set(&mut self, instance: &InstanceId, due: Option<Timestamp>) {
         let before = match due {
             Some(due) => self.by_instance.insert(instance.clone(), due),
             None => self.by_instance.remove(instance),
@@ -35,18 +35,18 @@ impl Timers {
     }
 
     /// Adds a timer of an instance without a live copy.
-    pub(in crate::node) fn add(&mut self, instance: &InstanceId, due: Timestamp) {
+    pub(super) fn add(&mut self, instance: &InstanceId, due: Timestamp) {
         let earliest = self.by_instance.get(instance).map_or(due, |before| due.min(*before));
         self.set(instance, Some(earliest));
     }
 
     /// Returns when the next timer of all is due.
-    pub(in crate::node) fn next(&self) -> Option<Timestamp> {
+    pub(super) fn next(&self) -> Option<Timestamp> {
         self.by_time.first().map(|(due, _)| *due)
     }
 
     /// Removes and returns an instance with a timer that is due.
-    pub(in crate::node) fn pop_due(&mut self, now: Timestamp) -> Option<InstanceId> {
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<InstanceId> {
         let (due, instance) = self.by_time.first().filter(|(due, _)| *due <= now)?.clone();
         self.by_time.remove(&(due, instance.clone()));
         self.by_instance.remove(&instance);
