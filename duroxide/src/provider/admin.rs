@@ -55,7 +55,7 @@ pub trait Admin: Send + Sync {
     /// Carries out one batch of pruning, in the order of arrival: removes matching instances that finished before
     /// `before`, and the executions of other matching instances, also of live ones, that were continued before `before`.
     ///
-    /// A batch ends at its limit, at its time limit, or when there is nothing more to remove; [`Pruned::next`]
+    /// A batch ends at its limit, at its time limit, or when no instance is left to remove; [`Pruned::next`]
     /// continues it. As with [`Admin::list`], each batch must make progress. Instances that arrived too late to be due
     /// are not searched.
     ///

@@ -62,7 +62,7 @@ pub enum Write {
         /// The attempt.
         tenure: Tenure,
     },
-    /// The lease releases an instance of which it has no live copy.
+    /// The lease releases an instance whose live copy its node has dropped.
     ReleaseInstance {
         /// The instance, by any of its executions.
         execution: ExecutionId,
