@@ -227,7 +227,7 @@ impl ProviderError {
         self.code
     }
 
-    /// Sets a code that is more precise than [`ErrorCode::StorageFailed`](crate::error::ErrorCode::StorageFailed).
+    /// Sets a code that is more precise than [`ErrorCode::StorageFailed`](crate::ErrorCode::StorageFailed).
     #[must_use]
     pub fn with_code(mut self, code: crate::error::ErrorCode) -> Self {
         self.code = code;
