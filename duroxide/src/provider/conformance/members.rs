@@ -164,7 +164,7 @@ async fn only_items_in_flight_have_crashed(world: World) {
     let new = world.start_owned(&node, "idle").await;
     node.turn(Turn { consumed: vec![new.start.id], ..ending("idle", 1, 0, Then::Continue) }).await.expect("turn");
     let mut delayed = NewInstance { eager: true, ..new_instance("later") };
-    delayed.start.visible_at = Some(at(9_000_000_000)); // later than any clock of the test shows
+    delayed.start.visible_at = Some(at(9_000_000_000)); // in the year 2255, after the take-over by any clock
     world.submit(start(delayed, IfExists::Error, Some(node.lease))).await.expect("start");
     node.die();
     let survivor = world.join().await;
