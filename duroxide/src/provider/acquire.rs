@@ -21,8 +21,9 @@ pub const CRASH_LIMIT: u32 = 10;
 /// A request for work.
 #[derive(Debug, Clone)]
 pub struct Want {
-    /// The orchestrations that the node can run now. Only instances of these names and versions (where no version is
-    /// pinned, of these names) are handed out.
+    /// The orchestrations that the node can run now. Only instances of these names and versions are handed out. An instance
+    /// without a pinned version is handed out if no other member has a later version of the name. Items that the build of
+    /// the node has rejected are left out; see [`Then::Suspend`](super::Then::Suspend).
     pub orchestrations: Arc<[(String, Version)]>,
     /// The most instances that the node can take.
     pub instances: usize,

@@ -68,8 +68,9 @@ use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 pub trait Provider: Send + Sync + 'static {
     /// Makes a node a member and gives it a new lease, with an epoch greater than all earlier ones.
     ///
-    /// The first node with a build id that joins resumes, once per instance and build, the suspended instances that it has
-    /// the code for (and their parked activities).
+    /// Whenever the members change (by a join, a leave or a take-over), the provider checks the items that builds have
+    /// rejected ([`Then::Suspend`], [`Write::Park`]): a suspended instance or a parked activity is released if a member can
+    /// try it, and a released one without an owner is suspended or parked again if none can any longer.
     ///
     /// A node that joins again has not died. The crash that its take-over has counted is taken back from each item that has no
     /// owner, with the mark `suspect` that it caused.
@@ -168,7 +169,7 @@ pub struct NodeInfo {
     pub id: NodeId,
     /// Where it runs, for people: host and process.
     pub name: String,
-    /// What code it runs: differs when the registry differs.
+    /// The id of its code: differs when the code differs.
     pub build: String,
     /// What it can run.
     pub handlers: Handlers,

@@ -159,7 +159,8 @@ pub struct NewInstance {
     pub instance: InstanceId,
     /// The name of its orchestration.
     pub name: String,
-    /// The version of the orchestration. `None`: not pinned yet; any node that has the name may claim it.
+    /// The version of the orchestration. `None`: not pinned yet; a node with the latest version that any member has may
+    /// claim it.
     pub version: Option<Version>,
     /// Labels to find it by.
     pub labels: TextMap,
@@ -167,7 +168,8 @@ pub struct NewInstance {
     pub parent: Option<Parent>,
     /// The message that starts it.
     pub start: MessageRow,
-    /// True if the node that sends it is to own it from the beginning. Ignored if that node has lost its lease.
+    /// True if the node that sends it is to own it from the beginning. Ignored if that node has lost its lease, or if no
+    /// version is given and another member has a later one.
     pub eager: bool,
 }
 
