@@ -108,7 +108,10 @@ impl Node {
         let Stopped { execution, committed, generation, fault } = stopped;
         let mut suspension = *fault.0;
         suspension.build = Some(self.shared.info.build.clone());
-        tracing::error!(instance = %execution.instance, code = %suspension.code, "instance suspended: {suspension}");
+        tracing::error!(
+            instance = %execution.instance, code = %suspension.code,
+            "instance suspended, or left to nodes of another build: {suspension}"
+        );
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         let turn = effect::suspension(&execution, committed, reason, self.now());
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(TurnContext::suspension(generation))));

@@ -10,8 +10,9 @@ use crate::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Ident
 /// One atomic write of a node.
 #[derive(Debug, Clone)]
 pub struct Commit {
-    /// Its id. The provider keeps the last one of each instance, so that a repeated turn is answered as done. Other
-    /// writes need no memory: they name the claim and the attempt that they end, which no later owner has.
+    /// Its id. The provider keeps the id of the last turn of each instance, so that a repeated turn is answered as
+    /// done. The ids of other writes need not be kept: such a write names the claim and the attempt that it ends, which
+    /// no later owner has.
     pub id: CommitId,
     /// The write.
     pub write: Write,
@@ -48,8 +49,9 @@ pub enum Write {
         /// When the next attempt may begin.
         visible_at: Timestamp,
     },
-    /// No node of this build can run the activity: it is parked until its instance is resumed, and the instance shows
-    /// the reason.
+    /// No node of this build can run the activity: the build rejects it. As long as a member can try it (a member with its
+    /// name, its tag, and a build that has not rejected it), it waits for such a member; otherwise it is parked, and its
+    /// instance shows the reason.
     Park {
         /// The attempt.
         tenure: Tenure,
@@ -61,7 +63,7 @@ pub enum Write {
         /// The attempt.
         tenure: Tenure,
     },
-    /// The lease releases an instance of which it has no live copy.
+    /// The lease releases an instance whose live copy its node has dropped.
     ReleaseInstance {
         /// The instance, by any of its executions.
         execution: ExecutionId,
@@ -88,14 +90,15 @@ impl Write {
 ///
 /// Preconditions, checked by the writing statement: the instance has the identity and the current execution of
 /// `execution`, its last event is `after`, it is running (or, with [`Then::Finish`], suspended) and owned by the lease;
-/// every message of `consumed` is there; every activity of `outcomes` is there, owned by the lease, with that attempt.
-/// If one does not hold, nothing of the turn is written, and the answer is [`CommitError::Conflict`] or
+/// every message of `consumed` exists; every activity of `outcomes` exists, owned by the lease, with that attempt. If a
+/// precondition does not hold, nothing of the turn is written, and the answer is [`CommitError::Conflict`] or
 /// [`CommitError::Fenced`]. A first turn that creates its instance has other preconditions: see [`Turn::creates`].
 #[derive(Debug, Clone)]
 pub struct Turn {
     /// The instance itself, if this is its first turn and creates it: owned by the lease, with its start among the
     /// events and never stored as a message. Then the preconditions are: the id is free, [`NewInstance::start`] is not
-    /// remembered as the start of a removed instance or as refused, and the lease is a member. Nothing is consumed.
+    /// remembered as the start of a removed instance or as refused, and the lease is a member. If no
+    /// [`NewInstance::version`] is given, no other member may have a later version than the node. Nothing is consumed.
     pub creates: Option<Box<NewInstance>>,
     /// The execution that made the turn.
     pub execution: ExecutionId,
@@ -105,19 +108,20 @@ pub struct Turn {
     pub version: Option<Version>,
     /// The new events, following `after` without gaps.
     pub events: Vec<EventRow>,
-    /// Messages that the turn has read: they are removed.
+    /// The messages that the turn has read. They are removed.
     pub consumed: Vec<MessageId>,
-    /// Activities whose outcome is among the events without having been a message: call and attempt. They are removed.
+    /// The activities, by call and attempt, whose outcome the turn received in memory instead of as a message. They are
+    /// removed.
     pub outcomes: Vec<(CallId, u32)>,
     /// Activities to be run.
     pub activities: Vec<NewActivity>,
     /// Activities of this execution whose outcome is no longer wanted: they are removed, and another node that runs one
-    /// receives it in [`Acquired::cancelled`](super::Acquired::cancelled). A missing one is no error.
+    /// receives it in [`Acquired::cancelled`](super::Acquired::cancelled). A missing activity is no error.
     pub cancelled_activities: Vec<CallId>,
-    /// Calls of this execution whose delayed messages (timers and deadlines) are removed. A missing one is no error.
+    /// Calls of this execution whose delayed messages (timers and deadlines) are removed. A missing message is no error.
     pub cancelled_messages: Vec<CallId>,
     /// Messages to instances, including this one. A message is refused if its instance does not exist, has finished or
-    /// has another identity; the turn is written all the same.
+    /// has another identity; the turn is written nevertheless.
     pub messages: Vec<Outgoing>,
     /// Instances to be created. If an id is taken: see [`NewChild::if_taken`].
     pub starts: Vec<NewChild>,
@@ -175,7 +179,10 @@ pub struct NewActivity {
 pub enum Then {
     /// It continues to run.
     Continue,
-    /// It stops until it is resumed, and has no owner.
+    /// No node of this build can run it: the build rejects it, and it has no owner. As long as a member can try it (a
+    /// member with its name, its version if one is pinned, and a build that has not rejected it), it is running and waits
+    /// for such a member, with its crashes reset; otherwise it is suspended. [`Then::Continue`] and
+    /// [`Then::ContinueAsNew`] open it to all builds again, and so does [`Submission::Resume`](super::Submission::Resume).
     Suspend {
         /// The reason, as JSON.
         reason: String,

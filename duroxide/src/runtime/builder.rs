@@ -160,8 +160,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Names the code of this program, for example by its commit. A suspended instance is retried by a node of another
-    /// build. Default: a value that differs for each program file.
+    /// Names the code of this program, for example by its commit. An instance that the code of one build cannot run is left
+    /// to nodes of the other builds, each once. Default: a value that differs for each program file.
     pub fn build_id(mut self, id: impl Into<String>) -> Self {
         self.build = Some(id.into());
         self

@@ -168,7 +168,7 @@ impl Handle {
             self.shared.nodes.store(locks.len(), Ordering::Relaxed);
             lock
         };
-        self.write_one("leave", move |tx| Ok(members::free(tx, lease.epoch, false)?)).await?;
+        self.write_one("leave", move |tx| Ok(members::leave(tx, &lease)?)).await?;
         if let Some(lock) = lock.flatten() {
             lock.remove();
         }

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Hold, Party, Timestamp};
 
 /// A clock for tests. It does not move while a runtime or a client has something to do. If a client waits for the
 /// outcome of an instance and all runtimes are idle, it jumps to the next due time. [`advance`](Self::advance) moves it
-/// by hand. It begins on 1 January 2020.
+/// forward at any time. It begins on 1 January 2020.
 #[derive(Clone)]
 pub struct VirtualClock(Arc<Shared>);
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::state::{Activity, CrashRecord, Instance, Node, State, has_code, serves};
+use super::state::{Activity, CrashRecord, Instance, Node, State, serves};
 use super::*;
 use crate::id::ActivityId;
 
@@ -17,7 +17,7 @@ impl State {
             instance.is_some_and(|instance| instance.identity() == heard.identity)
         };
         node.acknowledge(want, want.heard.iter().filter(current));
-        // A later claim of one of the others brings all its messages.
+        // Drop the mail of instances that the node lost: a later claim of such an instance returns all its messages.
         node.mail.retain(|id, _| self.instances.get(id).is_some_and(|instance| instance.owner == Some(lease.epoch)));
         acquired.cancelled = node.cancelled.iter().cloned().collect();
         self.load(lease, want, &mut acquired);
@@ -48,13 +48,13 @@ impl State {
         }
     }
 
-    /// Hands out a claim again whose answer was lost. Returns false if there is none: new items may be claimed.
+    /// Returns a claim whose answer was lost once more. Returns false if there is none: new items may be claimed.
     fn repeat_claim(&self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
         let Some(node) = self.nodes.get(&lease.epoch).filter(|node| node.claim != want.claim) else { return false };
         let claimed = |owner: Option<Epoch>, claim| owner == Some(lease.epoch) && claim == node.claim;
         for (id, instance) in &self.instances {
             if claimed(instance.owner, instance.claim) {
-                // Each comes once: in the place of a smaller part of it, which the node requested.
+                // Each instance is returned once: replace the part of it that the node requested or that has mail.
                 acquired.instances.retain(|other| other.execution.instance != *id);
                 acquired.instances.push(self.acquired(id, instance, None, true));
             }
@@ -62,7 +62,7 @@ impl State {
         let activities = self.activities.iter().filter(|(_, activity)| claimed(activity.owner, activity.claim));
         acquired.activities.extend(activities.filter_map(|(id, _)| self.acquired_activity(id)));
         acquired.claim = node.claim;
-        // The next request claims more.
+        // The node sends its next request at once, which claims new items.
         acquired.next_due = Some(want.now);
         true
     }
@@ -71,7 +71,7 @@ impl State {
     fn take_quarantined(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
         let due = self.ready.oldest(want.now).take_while(|(at, _)| *at <= want.now);
         let due = due.filter(|(_, id)| !self.beside.locked.contains(id));
-        let mut fitting = due.filter(|(_, id)| self.instances.get(id).is_some_and(|i| fits(want, i)));
+        let mut fitting = due.filter(|(_, id)| self.instances.get(id).is_some_and(|i| self.may_claim(lease, want, i)));
         let instance = fitting.find(|(_, id)| self.instances.get(id).is_some_and(|i| i.crashes.quarantined()));
         let instance = instance.filter(|_| want.instances > 0).map(|(_, id)| id.clone());
         drop(fitting);
@@ -85,7 +85,8 @@ impl State {
         let mut quarantined = due.filter_map(|(_, id)| Some((id, self.activities.get(id)?)));
         let found = quarantined.find(|(_, a)| {
             let group = group(&groups, want, a);
-            a.crashes.quarantined() && group.is_some_and(|g| want.activities.get(g).is_some_and(|g| g.limit > 0))
+            let fits = a.crashes.quarantined() && self.may_claim_activity(lease, a);
+            fits && group.is_some_and(|g| want.activities.get(g).is_some_and(|g| g.limit > 0))
         });
         let id = found.map(|(id, _)| id.clone());
         drop(quarantined);
@@ -101,7 +102,10 @@ impl State {
         let mut taken = Vec::new();
         for (at, id) in self.ready.oldest(want.now) {
             let Some(instance) = self.instances.get(id) else { continue };
-            if !fits(want, instance) || instance.crashes.quarantined() || self.beside.locked.contains(id) {
+            if !self.may_claim(lease, want, instance)
+                || instance.crashes.quarantined()
+                || self.beside.locked.contains(id)
+            {
                 continue;
             }
             if at > want.now || taken.len() == want.instances {
@@ -117,7 +121,7 @@ impl State {
 
     fn take_activities(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
         for group in want.activities.iter().filter(|group| group.limit > 0) {
-            let (due, next) = self.oldest_of(group, want);
+            let (due, next) = self.oldest_of(group, lease, want);
             for id in due {
                 self.own_activity(&id, lease, want, false, acquired);
             }
@@ -126,9 +130,10 @@ impl State {
     }
 
     /// Returns the activities of a group that are due, oldest first, up to its limit; and when the next one is due.
-    fn oldest_of(&self, group: &ActivityGroup, want: &Want) -> (Vec<ActivityId>, Option<Timestamp>) {
+    fn oldest_of(&self, group: &ActivityGroup, lease: &Lease, want: &Want) -> (Vec<ActivityId>, Option<Timestamp>) {
         let fits = |id: &ActivityId| {
             let activity = self.activities.get(id).filter(|activity| !activity.crashes.quarantined());
+            let activity = activity.filter(|activity| self.may_claim_activity(lease, activity));
             let activity = activity.filter(|_| !self.beside.locked.contains(&id.execution.instance));
             activity.is_some_and(|activity| serves(want.tags.as_deref(), activity.tag.as_ref()))
         };
@@ -152,7 +157,7 @@ impl State {
         acquired.instances.extend(self.instances.get(id).map(|instance| self.acquired(id, instance, None, true)));
     }
 
-    /// Counts the claim of this answer, once. Returns its number.
+    /// Numbers the claim of this answer. All items of one answer have the same number.
     fn count_claim(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> u64 {
         acquired.claim = want.claim + 1;
         if let Some(node) = self.nodes.get_mut(&lease.epoch) {
@@ -209,7 +214,7 @@ impl State {
 }
 
 impl Node {
-    /// Forgets the mail and the cancellations that the node has received.
+    /// Removes the mail and the cancellations that the node has received.
     fn acknowledge<'h>(&mut self, want: &Want, heard: impl Iterator<Item = &'h Heard>) {
         for Heard { instance, number, .. } in heard {
             if self.mail.get(instance).is_some_and(|upto| upto <= number) {
@@ -222,11 +227,7 @@ impl Node {
     }
 }
 
-fn fits(want: &Want, instance: &Instance) -> bool {
-    has_code(&want.orchestrations, &instance.name, instance.version.as_ref())
-}
-
-/// Returns the group of an activity's name.
+/// Returns the groups by the name of their activities.
 fn groups(want: &Want) -> HashMap<&str, usize> {
     let groups = want.activities.iter().enumerate();
     groups.flat_map(|(n, group)| group.names.iter().map(move |name| (name.as_str(), n))).collect()

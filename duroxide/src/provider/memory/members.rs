@@ -1,13 +1,13 @@
-//! Nodes: joining, renewing, leaving, dying.
+//! The membership of nodes: joins, renewals, ends and take-overs.
 
 use std::time::Duration;
 
-use super::state::{Node, State, has_code};
+use super::state::{Node, State};
 use super::*;
 
 impl State {
     pub(super) fn join(&mut self, info: &NodeInfo) -> Lease {
-        // A node that joins again has released everything that it owned.
+        // A node that joins again has stopped the work of its earlier memberships.
         let before: Vec<_> = self.nodes.iter().filter(|(_, n)| n.info.id == info.id).map(|(e, _)| *e).collect();
         for epoch in before {
             self.free(epoch, false);
@@ -17,14 +17,14 @@ impl State {
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         self.nodes.insert(epoch, Node::new(info.clone()));
-        self.resume_for(info);
+        self.settle_rejected();
         Lease { node: info.id, epoch }
     }
 
     pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {
         self.take_over_dead();
         match self.nodes.get(&lease.epoch) {
-            // A node of this process counts as dead only after `kill`.
+            // Nodes cannot outlive the store, so only `kill` makes one dead.
             Some(_) => Renewal::Held { valid_for: Duration::MAX },
             None => Renewal::Lost,
         }
@@ -34,6 +34,7 @@ impl State {
         // A dead node is taken over instead: its crash counts.
         self.take_over_dead();
         self.free(lease.epoch, false);
+        self.settle_rejected();
     }
 
     pub(super) fn kill(&mut self, epoch: Epoch) {
@@ -44,9 +45,13 @@ impl State {
 
     pub(super) fn take_over_dead(&mut self) {
         let dead: Vec<_> = self.nodes.iter().filter(|(_, node)| node.dead).map(|(epoch, _)| *epoch).collect();
+        if dead.is_empty() {
+            return;
+        }
         for epoch in dead {
             self.free(epoch, true);
         }
+        self.settle_rejected();
     }
 
     /// Ends a membership, and frees the items that the node owned.
@@ -69,7 +74,7 @@ impl State {
     /// Ends a membership, and frees those of the given items that the node still owns.
     pub(super) fn free_these(&mut self, epoch: Epoch, owned: Owned, crashed: bool) {
         self.has_crashed |= crashed;
-        // A membership that has ended already has lost its items then.
+        // If the membership has ended already, its items were freed at that moment.
         let Some(node) = self.nodes.remove(&epoch).map(|node| node.info.id) else { return };
         let latest = self.latest;
         for id in owned.activities {
@@ -98,7 +103,7 @@ impl State {
         }
     }
 
-    /// Takes back the crashes that a take-over of this node has counted, of the items that have no owner.
+    /// Reverts the crashes that a take-over of this node has counted, for items that have no owner.
     fn take_back_crashes(&mut self, node: NodeId) {
         let lost = self.activities.iter().filter(|(_, a)| a.owner.is_none() && a.crashes.lost_by == Some(node));
         for id in lost.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
@@ -112,28 +117,6 @@ impl State {
     /// Returns true if the epoch is a member, as the transaction that is being applied sees it.
     pub(super) fn is_member(&self, epoch: Epoch) -> bool {
         self.begun.member(epoch).unwrap_or_else(|| self.nodes.contains_key(&epoch))
-    }
-
-    /// Resumes, once per instance and build, the suspended instances and parked activities whose code the joining node has.
-    fn resume_for(&mut self, info: &NodeInfo) {
-        let instances: Vec<_> = self.instances.keys().cloned().collect();
-        for id in instances {
-            let parked: Vec<_> = self.activities_of(&id, None);
-            let parked: Vec<_> = parked
-                .into_iter()
-                .filter(|activity| {
-                    let activity = self.activities.get(activity);
-                    activity.is_some_and(|a| a.parked.is_some() && info.handlers.activities.contains(&a.name))
-                })
-                .collect();
-            let Some(instance) = self.instances.get_mut(&id) else { continue };
-            let suspended = instance.status == InstanceStatus::Suspended
-                && has_code(&info.handlers.orchestrations, &instance.name, instance.version.as_ref());
-            if (suspended || !parked.is_empty()) && instance.tried.insert(info.build.clone()) {
-                let latest = self.latest;
-                self.resume_parts(&id, suspended, &parked, latest);
-            }
-        }
     }
 
     pub(super) fn nodes(&self) -> Vec<NodeRecord> {

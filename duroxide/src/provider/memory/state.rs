@@ -1,4 +1,4 @@
-//! The rows, and the operations on them that all calls share.
+//! The rows, and the operations on them that several calls share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) struct State {
     pub(super) ready: Queue<InstanceId>,
     /// Activities that wait for an owner.
     pub(super) queue: BTreeMap<String, Queue<ActivityId>>,
-    /// The ids of processed requests, with their times and results: messages of clients that were consumed,
+    /// The ids of processed requests, each with its time and result: messages of clients that were consumed,
     /// terminations, starts of removed instances, and requests that were refused when they were sent again.
     done: HashMap<Uuid, (Timestamp, DedupEntry)>,
     /// The latest time named by a call.
@@ -59,7 +59,7 @@ pub(super) enum DedupEntry {
 pub(super) struct Node {
     pub(super) info: NodeInfo,
     pub(super) dead: bool,
-    /// Activities that it runs and whose outcome is no longer wanted, until the node has acknowledged the cancellation.
+    /// Owned activities whose outcome is no longer wanted, until the node has acknowledged the cancellation.
     pub(super) cancelled: BTreeSet<ActivityId>,
     /// Owned instances with messages that were not forwarded to the node, each with the highest number, until the node
     /// has acknowledged them.
@@ -88,9 +88,9 @@ pub(super) struct Instance {
     /// The number of the current execution.
     pub(super) execution: u64,
     pub(super) executions: HashMap<u64, Execution>,
+    /// The reason for which a build has last rejected it. Cleared by a turn that makes progress.
     pub(super) suspension: Option<String>,
-    /// The builds that have tried it.
-    pub(super) tried: HashSet<String>,
+    pub(super) rejected_by: HashSet<String>,
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
     pub(super) messages: HashMap<MessageId, i64>,
@@ -150,7 +150,11 @@ pub(super) struct Activity {
     pub(super) headers: TextMap,
     pub(super) attempt: u32,
     pub(super) ready: Ready,
-    pub(super) parked: Option<String>,
+    /// The reason for which a build has last rejected it.
+    pub(super) rejected: Option<String>,
+    pub(super) rejected_by: HashSet<String>,
+    /// True if it is rejected and no member can try it.
+    pub(super) parked: bool,
     pub(super) owner: Option<Epoch>,
     /// The claim by which it is owned.
     pub(super) claim: u64,
@@ -192,7 +196,7 @@ impl Instance {
             execution: 1,
             executions: HashMap::from([(1, Execution::default())]),
             suspension: None,
-            tried: HashSet::new(),
+            rejected_by: HashSet::new(),
             start: new.start.id,
             last_commit: None,
             messages: HashMap::new(),
@@ -257,7 +261,7 @@ impl State {
             queue.remove(activity.ready, id.clone());
         }
         change(activity);
-        if activity.owner.is_none() && activity.parked.is_none() {
+        if activity.owner.is_none() && !activity.parked {
             self.queue.entry(activity.name.clone()).or_default().insert(activity.ready, id.clone());
             self.signals.work = true;
         }
@@ -361,7 +365,7 @@ impl State {
         self.done.get(&id).map(|(_, entry)| *entry)
     }
 
-    /// Returns the messages of an instance in the order of delivery: all of them, or those with a number above `heard`.
+    /// Returns the messages of an instance in the order of delivery: all, or those with a number above `heard`.
     pub(super) fn messages_of(&self, instance: &Instance, heard: Option<u64>) -> Vec<MessageRow> {
         let stored = instance.messages.values().filter_map(|a| Some((*a, self.messages.get(a)?)));
         let wanted = |row: &MessageRow| heard.is_none_or(|heard| row.number.is_some_and(|number| number > heard));

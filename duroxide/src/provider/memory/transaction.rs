@@ -1,7 +1,6 @@
 //! Operations that begin and take effect at two different moments, as in a database with concurrent writers.
 //!
-//! The simulation calls them: it holds the locks and lets time pass between the moments. Each method here is one
-//! moment.
+//! The simulation calls them: it holds the locks, and time passes between the moments. Each method here is one moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +28,7 @@ impl Begun {
     }
 }
 
-/// The transactions that are in flight during a claim. Empty if there are none.
+/// The transactions that are in flight during a claim, as far as they concern it.
 #[derive(Debug, Default)]
 pub(crate) struct Beside {
     /// Instances that other transactions have locked: the claim skips them.
@@ -101,8 +100,8 @@ impl MemoryProvider {
         self.with(|state| state.last_arrival)
     }
 
-    /// Finishes a request for work: claims waiting instances and activities. Also returns true if the claim may have
-    /// skipped one because of a lock.
+    /// Finishes a request for work: claims waiting instances and activities. The second result is true if the claim may
+    /// have skipped an item because of a lock.
     pub(crate) fn claim(&self, lease: &Lease, want: &Want, beside: Beside) -> (Acquired, bool) {
         self.with(|state| {
             let skips = beside.locked.iter().any(|id| state.is_waiting(id));
@@ -113,14 +112,17 @@ impl MemoryProvider {
         })
     }
 
-    /// Begins a take-over: returns the items that the epoch owns, or `None` if it is not that of a member.
+    /// Begins a take-over: returns the items that the epoch owns, or `None` if the epoch is no member.
     pub(crate) fn owned_by(&self, epoch: Epoch) -> Option<Owned> {
         self.with(|state| state.nodes.contains_key(&epoch).then(|| state.owned_by(epoch)))
     }
 
     /// Finishes a take-over.
     pub(crate) fn finish_take_over(&self, epoch: Epoch, owned: Owned, crashed: bool) {
-        self.with(|state| state.free_these(epoch, owned, crashed));
+        self.with(|state| {
+            state.free_these(epoch, owned, crashed);
+            state.settle_rejected();
+        });
     }
 }
 
@@ -128,7 +130,7 @@ impl MemoryProvider {
 impl State {
     /// Returns true if the instance or one of its activities waits for an owner.
     fn is_waiting(&self, id: &InstanceId) -> bool {
-        let waits = |id: &ActivityId| self.activities.get(id).is_some_and(|a| a.owner.is_none() && a.parked.is_none());
+        let waits = |id: &ActivityId| self.activities.get(id).is_some_and(|a| a.owner.is_none() && !a.parked);
         let itself = self.instances.get(id).is_some_and(|instance| instance.ready.is_some());
         itself || self.activities_of(id, None).iter().any(waits)
     }
