@@ -4,7 +4,7 @@
 //! events of a turn ──► effect ──► Turn: events, consumed and sent messages, activities, children, the next state
 //! ```
 //!
-//! The node commits the turns that its live copies make. A client commits the [`termination`] of an instance, which has
+//! The node commits the turns that its live copies make. A client commits the `termination` of an instance, which has
 //! no code. Each durable operation has its effects in one file: when it is scheduled, when it has its outcome, when its
 //! future is dropped, and when its execution ends before it.
 

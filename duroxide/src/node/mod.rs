@@ -1,8 +1,53 @@
-//! The node: one future that owns the live copies, the running activities and the lease of this runtime.
+//! The node: one future that owns the live instances, the running activities and the lease of a runtime.
 //!
-//! Each round of its loop takes the events that have happened ([`Command`]s from clients, answers of the provider, turns that
-//! were made, ends of activities), changes the state, and starts the turns, activities and commits that follow. The loop
-//! never waits for a single one of these.
+//! # The loop
+//!
+//! Each round takes the events that have happened, changes the state, and starts the turns, activities and requests that
+//! follow. The loop waits for none of them: their ends are events of a later round.
+//!
+//! ```text
+//! clients: NodeHandle ── Command ──┐                         ┌─ turns ────────► Pool ───── Done ─────────┐
+//! heartbeat ──────────── Command ──┤                         ├─ first steps ──► Pool ───── Done ─────────┤
+//! live copies ──── Command::Stray ─┤     ┌──────────────┐    ├─ attempts ─────► tokio ──── AttemptEnded ─┤
+//! runtime ───── Command::Shutdown ─┼───► │ one round of │ ───┼─ commits ──────► provider ─ Answer ───────┤
+//! provider ─────────── WorkSignal ─┤     │     Node     │    ├─ work request ─► provider ─ Answer ───────┤
+//! Time ──── Due, Recheck, .. ──────┤     └──────────────┘    └─ histories ────► provider ─ Answer ───────┤
+//!                                  │                                                                     │
+//!                                  └─────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! # The components
+//!
+//! Each component owns its fields, knows no provider, and returns the work that follows from a change. The methods of
+//! [`Node`] carry it out: they start requests, make turns and commit.
+//!
+//! | component | state | returns |
+//! | --- | --- | --- |
+//! | [`LiveInstances`] | live copies, inboxes, timers, the queue of ready instances | [`FollowUp`](live::FollowUp) |
+//! | [`Activities`] | runs and permits | the end of a run |
+//! | [`Attempts`] | the futures of the runs | |
+//! | [`TurnQueue`] | turns under way | |
+//! | [`WorkRequests`] | the next request for work, and the one under way | [`Want`](crate::provider::Want) |
+//! | [`LostAnswers`] | unconfirmed activities, instances to be rechecked | activities to release, instances to load |
+//! | [`Outbox`] | the commits of the round | |
+//! | [`Membership`] | the lease | |
+//! | [`Time`] | the timers of the loop | |
+//!
+//! # From the outcome of an activity to the next commit
+//!
+//! | | step | by |
+//! | --- | --- | --- |
+//! | 1 | The code returns. | `Attempt::run`, on the pool or tokio |
+//! | 2 | The run ends; its permit moves into the outcome. | [`attempts`]: `attempt_ended` |
+//! | 3 | The outcome enters the inbox of the live instance, which is ready now. | [`deliver`]: `deliver_outcome` |
+//! | 4 | The inbox and the live copy become a turn. | [`turns`]: `start_turns`, `make_turn` |
+//! | 5 | The replay engine delivers the outcome and polls the function. | `TurnJob::run`, on the pool |
+//! | 6 | The decisions become rows. The permit is released, and new activities take theirs. | [`turns`]: `commit_turn`, and [`effect`](crate::effect) |
+//! | 7 | All commits of the round are sent in one request. | [`commits`]: `send_commits` |
+//! | 8 | After the answer, the live copy waits again, the activities start, messages are forwarded, and clients are answered. | [`commits`]: `turn_committed` |
+//!
+//! If the instance is not live in step 3, its outcome is committed as a message (`store_outcome`), and its owner delivers
+//! it.
 
 mod acquire;
 mod activities;

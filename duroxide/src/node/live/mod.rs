@@ -1,10 +1,12 @@
 //! The instances that are live on a node, and the deliveries for their next turns.
 
+mod follow_up;
 mod instance;
 mod timers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+pub(super) use follow_up::{FollowUp, Stopped, StoredTurn};
 pub(super) use instance::LiveInstance;
 use instance::LiveState;
 use semver::Version;
@@ -14,8 +16,8 @@ use super::command::{LivenessWatcher, PendingStart};
 use super::delivery::{Delivery, LocalOutcome};
 use crate::clock::Timestamp;
 use crate::id::{ActivityId, EventId, ExecutionId, Identity, InstanceId};
-use crate::provider::{AcquiredInstance, HistoryPage, MessageRow, NewInstance, Outgoing, Then, Turn};
-use crate::replay::{Execution, Fault};
+use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Outgoing, Then, Turn};
+use crate::replay::Execution;
 
 /// The live instances.
 #[derive(Default)]
@@ -29,46 +31,6 @@ pub(super) struct LiveInstances {
     idle: BTreeMap<u64, InstanceId>,
     last_tick: u64,
     last_generation: u64,
-}
-
-/// The work that follows from a change of the live instances.
-#[must_use]
-pub(super) enum FollowUp {
-    Nothing,
-    /// Load the instance: it is not live, or was dropped with these deliveries, whose outcomes are to be stored.
-    Load(InstanceId, Vec<Delivery>),
-    /// Request the messages that are missing before one that was received.
-    FillGap(InstanceId),
-    /// Store the outcomes among the deliveries of an instance that is no longer live.
-    StoreOutcomes(Vec<Delivery>),
-    /// Read the history of an instance after its first page.
-    ReadHistory(InstanceId, HistoryPage),
-    Suspend(Stopped),
-}
-
-/// An instance that a fault has stopped.
-pub(super) struct Stopped {
-    pub(super) execution: ExecutionId,
-    /// The last event that is committed.
-    pub(super) committed: EventId,
-    /// The generation of the live copy; zero if there is none.
-    pub(super) generation: u64,
-    pub(super) fault: Fault,
-}
-
-/// A turn that was stored, as far as it concerns its instance.
-pub(super) struct StoredTurn {
-    pub(super) generation: u64,
-    /// The live copy and its version, unless the turn suspends.
-    pub(super) copy: Option<(Box<Execution>, Version)>,
-    /// Deliveries that the turn has not read.
-    pub(super) undelivered: Vec<Delivery>,
-}
-
-impl FollowUp {
-    fn load(instance: InstanceId) -> Self {
-        Self::Load(instance, Vec::new())
-    }
 }
 
 impl LiveInstances {
