@@ -218,7 +218,7 @@ impl RuntimeBuilder {
             let provider = self.storage.open().await?;
             let info = NodeInfo {
                 id: NodeId::new(),
-                name: format!("process {}", std::process::id()),
+                name: format!("{}, process {}", gethostname::gethostname().to_string_lossy(), std::process::id()),
                 build: lookup.build_id(self.build.as_deref()),
                 handlers: Handlers {
                     orchestrations: lookup.orchestrations(),
