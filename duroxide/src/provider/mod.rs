@@ -157,6 +157,9 @@ pub enum Renewal {
         /// How long it holds, counted from the beginning of the request on the monotonic clock of the node, if no later renewal
         /// succeeds. A node whose lease has expired stops its work, even if no other node has taken over yet.
         valid_for: Duration,
+        /// The number of other members. A node that has the store for itself keeps all work; with others it leaves work to
+        /// them while it is busy.
+        others: usize,
     },
     /// The node was taken over: it owns nothing, and may join again.
     Lost,

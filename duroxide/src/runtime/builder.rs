@@ -213,7 +213,7 @@ impl RuntimeBuilder {
             let limits = self.options.limits;
             let info = NodeInfo {
                 id: NodeId::new(),
-                name: format!("process {}", std::process::id()),
+                name: format!("{}, process {}", gethostname::gethostname().to_string_lossy(), std::process::id()),
                 build: lookup.build_id(self.build.as_deref()),
                 handlers: Handlers {
                     orchestrations: lookup.orchestrations(),

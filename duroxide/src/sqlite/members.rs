@@ -53,6 +53,8 @@ pub(super) struct Members {
     pub(super) held: bool,
     /// The lease time of that node.
     pub(super) lease_time: Duration,
+    /// The number of other nodes that are not known to be dead.
+    pub(super) others: usize,
     /// Nodes that have died, with their locks if they had one.
     pub(super) dead: Vec<(Epoch, Option<NodeLock>)>,
 }
@@ -70,7 +72,7 @@ pub(super) fn check(
         let lease_time = Duration::from_micros(natural(row, 3)?);
         Ok((Epoch(natural(row, 0)?), NodeId(uuid(row, 1)?), row.get(2)?, lease_time))
     })?;
-    let mut members = Members { held: false, lease_time: Duration::MAX, dead: Vec::new() };
+    let mut members = Members { held: false, lease_time: Duration::MAX, others: 0, dead: Vec::new() };
     let now = Instant::now();
     let pause = beats.begin_check(now);
     beats.seen.retain(|epoch, _| nodes.iter().any(|(node, ..)| node == epoch));
@@ -83,10 +85,9 @@ pub(super) fn check(
             let has_paused = pause > own_lease_time.max(lease_time) / 2;
             let silent = beats.silence(epoch, beat, now, has_paused) > lease_time;
             match NodeLock::probe(database, node) {
-                Liveness::Alive => (),
                 Liveness::Dead(lock) => members.dead.push((epoch, Some(lock))),
                 Liveness::Unknown if silent => members.dead.push((epoch, None)),
-                Liveness::Unknown => (),
+                Liveness::Alive | Liveness::Unknown => members.others += 1,
             }
         }
     }

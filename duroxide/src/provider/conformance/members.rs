@@ -10,6 +10,7 @@ use crate::provider::*;
 list![
     epochs_grow,
     a_renewal_returns_how_long_the_lease_holds,
+    a_renewal_returns_the_number_of_other_members,
     a_node_that_leaves_frees_its_items,
     a_dead_node_is_taken_over,
     a_dead_node_cannot_write,
@@ -38,8 +39,22 @@ async fn epochs_grow(world: World) {
 
 async fn a_renewal_returns_how_long_the_lease_holds(world: World) {
     let node = world.join().await;
-    let Renewal::Held { valid_for } = node.renew().await else { panic!("the lease is lost") };
+    let Renewal::Held { valid_for, others } = node.renew().await else { panic!("the lease is lost") };
     assert!(!valid_for.is_zero());
+    assert_eq!(others, 0);
+}
+
+async fn a_renewal_returns_the_number_of_other_members(world: World) {
+    let (node, second, third) = (world.join().await, world.join().await, world.join().await);
+    let others = async || match node.renew().await {
+        Renewal::Held { others, .. } => others,
+        Renewal::Lost => panic!("the lease is lost"),
+    };
+    assert_eq!(others().await, 2);
+    second.provider.leave(&second.lease).await.expect("leave");
+    assert_eq!(others().await, 1);
+    third.die();
+    assert_eq!(others().await, 0);
 }
 
 async fn a_node_that_leaves_frees_its_items(world: World) {

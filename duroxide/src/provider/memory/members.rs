@@ -23,11 +23,12 @@ impl State {
 
     pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {
         self.take_over_dead();
-        match self.nodes.get(&lease.epoch) {
-            // Nodes cannot outlive the store, so only `kill` makes one dead.
-            Some(_) => Renewal::Held { valid_for: Duration::MAX },
-            None => Renewal::Lost,
+        if !self.nodes.contains_key(&lease.epoch) {
+            return Renewal::Lost;
         }
+        let others = self.nodes.iter().filter(|(epoch, node)| **epoch != lease.epoch && !node.dead).count();
+        // Nodes cannot outlive the store, so only `kill` makes one dead.
+        Renewal::Held { valid_for: Duration::MAX, others }
     }
 
     pub(super) fn leave(&mut self, lease: &Lease) {
