@@ -116,6 +116,22 @@ fn module_dependencies_are_allowed() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The components of the node: they return the work that follows, and do not carry it out.
+const COMPONENTS: &[&str] =
+    &["live/", "activities/", "lost/", "work/", "membership.rs", "outbox.rs", "time.rs", "turn_queue.rs"];
+
+#[test]
+fn components_of_the_node_know_no_provider() {
+    for (path, text) in files("duroxide/src/node", ".rs") {
+        let component = path.trim_start_matches("duroxide/src/node/");
+        if COMPONENTS.iter().any(|name| component.starts_with(name)) {
+            for word in ["dyn Provider", "Shared", "impl Node", "&mut Node", "&Node", "super::Node,", "super::{Node"] {
+                assert!(!text.contains(word), "{path} names {word}");
+            }
+        }
+    }
+}
+
 #[test]
 fn replay_engine_is_pure() {
     for (path, text) in files("duroxide/src/replay", ".rs") {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use semver::Version;
 use tokio::sync::{mpsc, oneshot};
 
-use super::StopSignal;
 use super::command::{Command, LivenessWatcher, PendingStart};
+use super::stop_signal::StopSignal;
 use crate::clock::{Clock, Hold};
 use crate::id::{Epoch, InstanceId};
 use crate::provider::{Lease, MessageRow, NewInstance, Submitted};

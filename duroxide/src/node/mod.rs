@@ -65,6 +65,7 @@ mod membership;
 mod options;
 mod outbox;
 mod pool;
+mod rejoin;
 mod running;
 mod settle;
 mod shutdown;
@@ -89,7 +90,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub(crate) use handle::NodeHandle;
 pub use options::RuntimeOptions;
 pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
-use stop_signal::StopSignal;
 
 use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
 use self::command::Command;
@@ -213,7 +213,7 @@ impl Node {
             activities: Activities::new(limits),
             attempts: Attempts::new(env),
             outbox: Outbox::default(),
-            work: WorkRequests::new(Served::new(&shared)),
+            work: WorkRequests::new(Served::new(&shared.lookup, shared.tags.clone())),
             lost: LostAnswers::default(),
             draining: None,
             shared,

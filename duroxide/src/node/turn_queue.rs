@@ -1,6 +1,5 @@
 //! The turns that this node has begun.
 
-use super::pool::Pool;
 use super::turn::TurnJob;
 
 /// The turns that are to be submitted to the pool, and the number of those that are under way.
@@ -13,14 +12,15 @@ pub(super) struct TurnQueue {
 }
 
 impl TurnQueue {
-    /// Adds a turn. It is submitted at the end of the round, with all others.
+    /// Adds a turn of this round.
     pub(super) fn push(&mut self, job: TurnJob) {
         self.jobs.push(job);
     }
 
-    pub(super) fn submit(&mut self, pool: &Pool) {
+    /// Begins the turns of a round, which the caller takes out of the list.
+    pub(super) fn begin(&mut self) -> &mut Vec<TurnJob> {
         self.under_way += self.jobs.len();
-        pool.submit(&mut self.jobs);
+        &mut self.jobs
     }
 
     pub(super) fn turn_has_ended(&mut self) {

@@ -18,7 +18,7 @@ impl Node {
         while let Some((instance, deliveries)) = self.live.pop_ready(|| self.shared.clock.now()) {
             self.make_turn(&instance, None, deliveries);
         }
-        self.turns.submit(&self.pool);
+        self.pool.submit(self.turns.begin());
     }
 
     /// Makes a turn: of the live copy, of a loaded history, or of a new execution.

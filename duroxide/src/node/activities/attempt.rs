@@ -13,7 +13,7 @@ use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::Clock;
 use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, TextMap, Timeout};
-use crate::node::RuntimeOptions;
+use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::Limits;
 use crate::provider::{EventRow, Tenure};

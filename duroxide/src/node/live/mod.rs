@@ -384,3 +384,6 @@ impl LiveInstances {
         self.by_id.values_mut().for_each(|live| live.state = LiveState::Cold);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use semver::Version;
 
-use super::Shared;
 use super::activities::Kind;
 use super::lost::RequestNumber;
 use crate::clock::Timestamp;
 use crate::id::{ActivityId, InstanceId};
 use crate::provider::{Acquired, AcquiredInstance, ActivityGroup, Heard, Load, QUARANTINE, Want};
+use crate::registry::Lookup;
 
 /// The requests for work.
 pub(super) struct WorkRequests {
@@ -72,13 +72,10 @@ pub(super) struct Answered {
 }
 
 impl Served {
-    pub(super) fn new(shared: &Shared) -> Self {
-        let names = |blocking| shared.lookup.activity_names(blocking).cloned().collect();
-        Self {
-            orchestrations: shared.info.handlers.orchestrations.clone().into(),
-            activities: [names(false), names(true)],
-            tags: shared.tags.clone(),
-        }
+    pub(super) fn new(lookup: &Lookup, tags: Option<Arc<[String]>>) -> Self {
+        let names = |blocking| lookup.activity_names(blocking).cloned().collect();
+        let orchestrations = lookup.orchestrations().into();
+        Self { orchestrations, activities: [names(false), names(true)], tags }
     }
 }
 
