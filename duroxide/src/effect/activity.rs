@@ -40,7 +40,7 @@ impl TurnBuilder<'_> {
         }
     }
 
-    pub(super) fn activity_left_open(&mut self, call: CallId, detached: bool) {
+    pub(super) fn close_open_activity(&mut self, call: CallId, detached: bool) {
         if !detached {
             self.remove_scheduled(call);
         }

@@ -29,7 +29,7 @@ impl TurnBuilder<'_> {
         self.close_child(call, child, policy, "its call was dropped".to_owned());
     }
 
-    pub(super) fn child_left_open(&mut self, call: CallId, child: InstanceId, policy: ClosePolicy) {
+    pub(super) fn close_open_child(&mut self, call: CallId, child: InstanceId, policy: ClosePolicy) {
         self.close_child(call, child, policy, format!("its parent {} has ended", self.info.execution));
     }
 

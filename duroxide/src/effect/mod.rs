@@ -86,7 +86,7 @@ pub(crate) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Cla
         }
     }
     for (call, op) in std::mem::take(&mut builder.remains.open) {
-        builder.left_open(call, op);
+        builder.close_open_call(call, op);
     }
     builder.turn
 }
@@ -153,10 +153,10 @@ impl<'a> TurnBuilder<'a> {
 
     /// Closes a call that has no outcome when the execution ends. The activities and timers of the execution are
     /// removed with it.
-    fn left_open(&mut self, call: CallId, op: Op) {
+    fn close_open_call(&mut self, call: CallId, op: Op) {
         match op {
-            Op::Activity { detached, .. } => self.activity_left_open(call, detached),
-            Op::Child { instance, close } => self.child_left_open(call, instance, close),
+            Op::Activity { detached, .. } => self.close_open_activity(call, detached),
+            Op::Child { instance, close } => self.close_open_child(call, instance, close),
             Op::Timer | Op::Event | Op::DetachedStart | Op::Refused => {}
         }
     }

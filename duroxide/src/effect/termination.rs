@@ -38,7 +38,7 @@ pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &s
     builder.turn.version.clone_from(&record.version);
     builder.event(event);
     for (call, op) in crate::replay::open_children(history) {
-        builder.left_open(call, op);
+        builder.close_open_call(call, op);
     }
     builder.turn
 }

@@ -51,7 +51,7 @@ impl Node {
         acquired.cancelled.iter().for_each(|id| self.activities.cancel(id));
         self.work.acknowledge(acquired.cancelled);
         for activity in acquired.activities {
-            self.take_on_activity(activity);
+            self.take_activity(activity);
         }
     }
 }

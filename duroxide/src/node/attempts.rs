@@ -57,7 +57,7 @@ impl Node {
     }
 
     /// Runs an activity that the provider has returned.
-    pub(super) fn take_on_activity(&mut self, acquired: AcquiredActivity) {
+    pub(super) fn take_activity(&mut self, acquired: AcquiredActivity) {
         let AcquiredActivity { id: activity, attempt, claim, suspect, scheduled, headers, .. } = acquired;
         let tenure = Tenure { activity, attempt, claim };
         if suspect {

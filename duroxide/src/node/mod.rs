@@ -46,8 +46,8 @@
 //! | 7 | All commits of the round are sent in one request. | [`commits`]: `send_commits` |
 //! | 8 | After the answer, the live copy waits again, the activities start, messages are forwarded, and clients are answered. | [`commits`]: `turn_committed` |
 //!
-//! If the instance is not live in step 3, its outcome is committed as a message (`store_outcome`), and its owner delivers
-//! it.
+//! If the instance is not live in step 3, its outcome is committed as a message (`store_outcome`), which its owner
+//! delivers.
 
 mod acquire;
 mod activities;

@@ -77,7 +77,7 @@ impl Activities {
         is_free
     }
 
-    /// Takes a permit for an activity that the provider has handed out.
+    /// Takes a permit for an activity that the provider has returned.
     pub(super) fn take_permit(&mut self, kind: Kind) {
         self.permits.take(kind);
     }
