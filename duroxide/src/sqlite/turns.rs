@@ -1,11 +1,11 @@
 //! Commits of turns.
 
-use rusqlite::named_params;
+use rusqlite::ToSql;
 
 use super::activities::{self, Leaving};
 use super::deliver::{self, Target};
 use super::fault::Refusal;
-use super::instances;
+use super::instances::{self, FirstTurn};
 use super::payloads;
 use super::rollout;
 use super::rows::{int, stored_ready};
@@ -24,12 +24,12 @@ pub(super) fn turn(
     turn: &Turn,
 ) -> Result<Committed, Refusal<CommitError>> {
     tx.observe_time(turn.time);
-    let found = match &turn.creates {
-        Some(new) => create(tx, lease, new, turn)?,
-        None => find(tx, &turn.execution.instance)?,
+    let (found, is_advanced) = match &turn.creates {
+        Some(new) => (create(tx, id, lease, new, turn)?, creates_advanced(turn)),
+        None => (find(tx, &turn.execution.instance)?, false),
     };
     let Some(seq) = found else { return not_advanced(tx, id, lease, turn) };
-    if !advance(tx, seq, id, lease, turn)? {
+    if !is_advanced && !advance(tx, seq, id, lease, turn)? {
         return if turn.creates.is_some() {
             Err(Refusal::Undo(CommitError::Conflict))
         } else {
@@ -55,9 +55,16 @@ pub(super) fn turn(
     Ok(committed)
 }
 
+/// Returns true if the row of a new instance is inserted in the state after its first turn, so that no second statement
+/// advances it. The preconditions of the turn hold for a new instance.
+fn creates_advanced(turn: &Turn) -> bool {
+    matches!(turn.then, Then::Continue) && turn.after == EventId(0)
+}
+
 /// Creates the instance of a first turn, without messages. Returns `None` if the id is taken.
 fn create(
     tx: &mut Tx<'_>,
+    id: CommitId,
     lease: Option<&Lease>,
     new: &NewInstance,
     turn: &Turn,
@@ -65,7 +72,10 @@ fn create(
     if tx.is_recorded(new.start.id.0)? || turn.execution != new.first_execution() {
         return Err(Refusal::Refused(CommitError::Conflict));
     }
-    let Some(seq) = instances::insert(tx, new, lease.map(|lease| lease.epoch), turn.time)? else { return Ok(None) };
+    let first = creates_advanced(turn).then_some(FirstTurn { commit: id, turn });
+    let Some(seq) = instances::insert(tx, new, lease.map(|lease| lease.epoch), turn.time, first)? else {
+        return Ok(None);
+    };
     match lease {
         Some(lease) if tx.members()?.is_member(lease.epoch) => {
             // The turn has pinned the version of its node.
@@ -85,62 +95,65 @@ fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<i64>> {
 /// Advances the instance if its state is the one that the turn expects and the lease owns it. This one statement
 /// decides the commit. Returns true if the instance was advanced.
 fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<bool> {
-    let last = turn.events.last().map_or(turn.after, |event| event.id);
-    let (last, version, reason, status) = match &turn.then {
-        Then::Continue => (last, turn.version.as_ref(), None, InstanceStatus::Running),
-        Then::Suspend { reason } => (last, turn.version.as_ref(), Some(reason), InstanceStatus::Suspended),
-        Then::Finish { status } => (last, turn.version.as_ref(), None, *status),
-        Then::ContinueAsNew { version } => (EventId(0), version.as_ref(), None, InstanceStatus::Running),
+    let (last, version) = match &turn.then {
+        Then::ContinueAsNew { version } => (EventId(0), version.as_ref()),
+        Then::Continue | Then::Suspend { .. } | Then::Finish { .. } => (turn.last_event(), turn.version.as_ref()),
     };
-    let version = version.map(ToString::to_string);
-    let params = named_params! {
-        ":seq": seq, ":identity": turn.execution.identity.0.as_bytes(), ":execution": int(turn.execution.number),
-        ":after": int(turn.after.0),
-        ":commit": id.0.as_bytes(), ":epoch": lease.map(|lease| int(lease.epoch.0)), ":last": int(last.0),
-        ":version": version, ":reason": reason, ":status": status.as_str(), ":time": turn.time.as_micros(),
-    };
-    // `RETURNING` is avoided here and elsewhere in a turn, because SQLite creates a temporary table for it on each run.
-    Ok(tx.sql.run(advance_sql(&turn.then, lease.is_some()), params)? > 0)
+    let (last, time, version) = (int(last.0), turn.time.as_micros(), version.map(ToString::to_string));
+    let ExecutionId { identity, number, .. } = &turn.execution;
+    let (identity, number, after) = (identity.0.as_bytes(), int(*number), int(turn.after.0));
+    let (id, owner) = (id.0.as_bytes(), lease.map(|lease| int(lease.epoch.0)));
+    let mut params: Vec<&dyn ToSql> = vec![&last, &time, &id, &version, &seq, &identity, &number, &after, &owner];
+    let ended: &str;
+    match &turn.then {
+        Then::Continue | Then::ContinueAsNew { .. } => {}
+        Then::Suspend { reason } => params.push(reason),
+        Then::Finish { status } => {
+            ended = status.as_str();
+            params.push(&ended);
+        }
+    }
+    Ok(tx.sql.run(advance_sql(&turn.then, lease.is_some()), &*params)? > 0)
 }
 
 /// Returns the statement for a kind of turn. Each kind sets only the columns that it changes, so that no other index is
-/// touched. All kinds have the same parameters; an unused one is compared with itself.
+/// touched. This is the most frequent statement of all, so its parameters are numbered: a named one is searched for by
+/// its name.
 fn advance_sql(then: &Then, fenced: bool) -> &'static str {
     macro_rules! advance {
         ($set:literal, $where:literal) => {
             concat!(
-                "UPDATE duroxide_instances SET last_event = :last, updated_at = :time, last_commit = :commit, ",
+                "UPDATE duroxide_instances SET last_event = ?1, updated_at = ?2, last_commit = ?3, ",
                 $set,
-                " WHERE seq = :seq AND start_id = :identity AND execution = :execution AND last_event = :after",
-                " AND last_commit IS NOT :commit",
-                " AND :version IS :version AND :reason IS :reason AND :status IS :status AND ",
+                " WHERE seq = ?5 AND start_id = ?6 AND execution = ?7 AND last_event = ?8",
+                " AND last_commit IS NOT ?3 AND ",
                 $where
             )
         };
         ($set:literal) => {
+            // `RETURNING` is avoided here and elsewhere in a turn, because SQLite creates a temporary table for it on each
+            // run.
             if fenced {
-                advance!($set, "owner = :epoch AND status = 'running'")
+                advance!($set, "owner = ?9 AND status = 'running'")
             } else {
-                advance!($set, ":epoch IS NULL AND status IN ('running', 'suspended')")
+                advance!($set, "?9 IS NULL AND status IN ('running', 'suspended')")
             }
         };
     }
     match then {
         Then::Continue => {
-            advance!("version = coalesce(:version, version), suspension = NULL, crashes = 0, alone = 0, suspect = 0")
+            advance!("version = coalesce(?4, version), suspension = NULL, crashes = 0, alone = 0, suspect = 0")
         }
         Then::Suspend { .. } => advance!(
-            "version = coalesce(:version, version), status = :status, suspension = :reason, owner = NULL,
-             ready_at = NULL, alone = 0"
+            "version = coalesce(?4, version), status = 'suspended', suspension = ?10, owner = NULL, ready_at = NULL,
+             alone = 0"
         ),
         Then::Finish { .. } => advance!(
-            "version = coalesce(:version, version), status = :status, suspension = NULL, owner = NULL, ready_at = NULL,
-             finished_at = :time, crashes = 0, alone = 0, suspect = 0"
+            "version = coalesce(?4, version), status = ?10, suspension = NULL, owner = NULL, ready_at = NULL,
+             finished_at = ?2, crashes = 0, alone = 0, suspect = 0"
         ),
         Then::ContinueAsNew { .. } => {
-            advance!(
-                "version = :version, execution = execution + 1, suspension = NULL, crashes = 0, alone = 0, suspect = 0"
-            )
+            advance!("version = ?4, execution = execution + 1, suspension = NULL, crashes = 0, alone = 0, suspect = 0")
         }
     }
 }
