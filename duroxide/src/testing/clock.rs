@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::clock::{Clock, Hold, Party, Timestamp};
+use crate::clock::virtual_time::{ClockHold, Participant};
+use crate::clock::{Clock, Timestamp};
 
 /// A clock for tests. It does not move while a runtime or a client has something to do. If a client waits for the
 /// outcome of an instance and all runtimes are idle, it jumps to the next due time. [`advance`](Self::advance) moves it
@@ -17,7 +18,7 @@ use crate::clock::{Clock, Hold, Party, Timestamp};
 pub struct VirtualClock(Arc<Shared>);
 
 struct Shared {
-    /// A std mutex: held for a few instructions, never while a waker or a party is called.
+    /// A std mutex: held for a few instructions, never while a waker or a participant is called.
     state: Mutex<State>,
 }
 
@@ -25,7 +26,7 @@ struct State {
     now: Timestamp,
     /// The number of holds, and of sleepers that are due and not dropped.
     busy: usize,
-    parties: BTreeMap<u64, Arc<Party>>,
+    participants: BTreeMap<u64, Arc<Participant>>,
     sleepers: BTreeMap<(Timestamp, u64), Option<Waker>>,
     last_key: u64,
 }
@@ -41,8 +42,8 @@ impl VirtualClock {
 
     /// Creates a clock.
     pub fn new() -> Self {
-        let state =
-            State { now: Self::BEGIN, busy: 0, parties: BTreeMap::new(), sleepers: BTreeMap::new(), last_key: 0 };
+        let (participants, sleepers) = (BTreeMap::new(), BTreeMap::new());
+        let state = State { now: Self::BEGIN, busy: 0, participants, sleepers, last_key: 0 };
         Self(Arc::new(Shared { state: Mutex::new(state) }))
     }
 
@@ -66,15 +67,16 @@ impl Shared {
         self.jump_if_idle();
     }
 
-    /// Jumps to the next due time if a party waits for an outcome, all parties are settled, and there is no hold.
+    /// Jumps to the next due time under the conditions of [`virtual_time`](crate::clock::virtual_time).
     fn jump_if_idle(&self) {
         let state = self.lock();
         if state.busy > 0 {
             return;
         }
-        let parties: Vec<_> = state.parties.values().cloned().collect();
+        let participants: Vec<_> = state.participants.values().cloned().collect();
         drop(state);
-        if !parties.iter().any(|party| party.waits) || !parties.iter().all(|party| (party.settled)()) {
+        let awaited = participants.iter().any(|participant| participant.awaits_outcome());
+        if !awaited || !participants.iter().all(|participant| participant.is_settled()) {
             return;
         }
         let mut state = self.lock();
@@ -118,18 +120,18 @@ impl Clock for VirtualClock {
         Box::pin(Sleeper { clock: self.0.clone(), key })
     }
 
-    fn hold(&self) -> Hold {
+    fn hold(&self) -> ClockHold {
         self.0.lock().busy += 1;
-        Hold::new(Busy(self.0.clone()))
+        ClockHold::new(Busy(self.0.clone()))
     }
 
-    fn join(&self, party: Party) -> Hold {
+    fn join(&self, participant: Participant) -> ClockHold {
         let mut state = self.0.lock();
         state.last_key += 1;
         let key = state.last_key;
-        state.parties.insert(key, Arc::new(party));
+        state.participants.insert(key, Arc::new(participant));
         drop(state);
-        Hold::new(Joined { clock: self.0.clone(), key })
+        ClockHold::new(Joined { clock: self.0.clone(), key })
     }
 }
 
@@ -148,8 +150,9 @@ struct Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        let party = self.clock.lock().parties.remove(&self.key);
-        drop(party);
+        // Without the lock, since the drop is foreign to it.
+        let participant = self.clock.lock().participants.remove(&self.key);
+        drop(participant);
     }
 }
 

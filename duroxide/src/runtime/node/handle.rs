@@ -6,7 +6,8 @@ use semver::Version;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Note;
-use crate::clock::{Clock, Hold};
+use crate::clock::Clock;
+use crate::clock::virtual_time::ClockHold;
 use crate::id::{Epoch, InstanceId};
 use crate::provider::{Lease, MessageRow, NewInstance, Submitted};
 use crate::registry::Lookup;
@@ -59,22 +60,22 @@ impl NodeHandle {
     }
 
     /// Forwards a message that was stored, if this node owns its instance.
-    pub(crate) fn deliver(&self, submitted: Submitted, to: InstanceId, message: MessageRow, hold: Hold) {
-        self.send_if_owner(submitted.owner, Note::Deliver(to, message, submitted, hold));
+    pub(crate) fn deliver(&self, submitted: Submitted, to: InstanceId, message: MessageRow) {
+        self.send_if_owner(submitted.owner, Note::Deliver(to, message, submitted, self.clock.hold()));
     }
 
     /// Forwards an instance that was created, if this node owns it.
-    pub(crate) fn create(&self, submitted: Submitted, new: NewInstance, hold: Hold) {
-        self.send_if_owner(submitted.owner, Note::Create(Box::new(new), submitted, hold));
+    pub(crate) fn create(&self, submitted: Submitted, new: NewInstance) {
+        self.send_if_owner(submitted.owner, Note::Create(Box::new(new), submitted, self.clock.hold()));
     }
 
     /// Returns a receiver that resolves once the instance is not live on the node: at once if it is not live, and not
     /// before its end is committed.
-    pub(crate) fn gone(&self, instance: &InstanceId, hold: Hold) -> oneshot::Receiver<Hold> {
+    pub(crate) fn gone(&self, instance: &InstanceId) -> oneshot::Receiver<ClockHold> {
         let (sender, gone) = oneshot::channel();
         let follower = Follower { clock: self.clock.clone(), gone: Some(sender) };
         if let Some(notes) = self.notes() {
-            let _ = notes.send(Note::Follow(instance.clone(), follower, hold));
+            let _ = notes.send(Note::Follow(instance.clone(), follower, self.clock.hold()));
         }
         gone
     }
@@ -106,7 +107,7 @@ impl NodeHandle {
 /// A client that waits until an instance is no longer live here. Resolves its receiver on drop.
 pub(in crate::runtime) struct Follower {
     clock: Arc<dyn Clock>,
-    gone: Option<oneshot::Sender<Hold>>,
+    gone: Option<oneshot::Sender<ClockHold>>,
 }
 
 impl Follower {

@@ -20,7 +20,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -49,7 +48,8 @@ use super::pool::{Done, Pool};
 use super::slot::Slot;
 use super::turn::{Loaded, TurnJob};
 use crate::activity::States;
-use crate::clock::{Clock, Hold, Party, Timestamp};
+use crate::clock::virtual_time::{ClockHold, Participant};
+use crate::clock::{Clock, Timestamp};
 use crate::error::ErrorCode;
 use crate::id::{ActivityId, InstanceId};
 use crate::provider::{
@@ -73,13 +73,13 @@ pub(super) struct Shared {
 /// A message to the node.
 pub(in crate::runtime) enum Note {
     /// A client of this process has sent a message to an instance that this node owns.
-    Deliver(InstanceId, MessageRow, Submitted, Hold),
+    Deliver(InstanceId, MessageRow, Submitted, ClockHold),
     /// A client of this process starts an instance.
     Start(Birth),
     /// A client of this process has created an instance that this node owns.
-    Create(Box<NewInstance>, Submitted, Hold),
+    Create(Box<NewInstance>, Submitted, ClockHold),
     /// A client of this process waits until an instance is not live here.
-    Follow(InstanceId, Follower, Hold),
+    Follow(InstanceId, Follower, ClockHold),
     /// A request of a client of this process has no answer: the instance may have changed, or may change yet.
     Uncertain(InstanceId),
     /// A client of this process has ended or removed an instance.
@@ -124,9 +124,6 @@ pub(super) struct Node {
     lease: Lease,
     notes: mpsc::UnboundedReceiver<Note>,
     wake: watch::Receiver<u64>,
-    /// The number of the last wake-up that was handled. A virtual clock compares it.
-    woken: Arc<AtomicU64>,
-    _party: Hold,
     handle: NodeHandle,
     heartbeat: Arc<Heartbeat>,
     pool: Pool,
@@ -166,8 +163,8 @@ pub(super) struct Node {
     /// The timer of the check for turns that do not return. It stays set when they have returned, since setting it takes
     /// longer than most turns.
     watch: Option<Pin<Box<tokio::time::Sleep>>>,
-    /// Stops a virtual clock during a round.
-    hold: Hold,
+    /// Stops a virtual clock, except while the node is idle.
+    clock_hold: ClockHold,
     draining: Option<Draining>,
     /// A join that is under way, after the lease was lost.
     rejoining: bool,
@@ -203,21 +200,14 @@ impl Node {
             limits: options.limits,
         });
         let wake = shared.provider.wakeups().subscribe();
-        let woken = Arc::new(AtomicU64::new(*wake.borrow()));
-        let settled = {
-            let (wake, woken) = (wake.clone(), woken.clone());
-            Box::new(move || *wake.borrow() == woken.load(Ordering::Acquire))
-        };
         Self {
-            _party: shared.clock.join(Party { settled, waits: false }),
-            woken,
             wake,
             pool,
             acquiring: Acquiring::new(&shared),
             doubts: Doubts::default(),
             uncertain: Uncertain::default(),
             timers: Timers::default(),
-            hold: shared.clock.hold(),
+            clock_hold: shared.clock.hold(),
             shared,
             lease,
             notes,
@@ -257,12 +247,12 @@ impl Node {
             if self.is_drained() {
                 return self.leave().await;
             }
-            self.let_time_pass_if_idle();
+            self.release_clock_if_idle();
             self.next(&mut happened).await;
             if !self.pool.share() {
                 return;
             }
-            self.hold_time();
+            self.freeze_clock();
             happened.drain(..).for_each(|happened| self.handle(happened));
         }
     }
@@ -283,10 +273,7 @@ impl Node {
             // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
             Happened::AttemptEnded(done) => done.into_iter().for_each(|done| self.attempt_ended(done)),
             Happened::ThreadFree(run) => self.thread_is_free(run),
-            Happened::Woken => {
-                self.woken.store(*self.wake.borrow(), Ordering::Release);
-                self.acquiring.wanted = true;
-            }
+            Happened::Woken => self.acquiring.wanted = true,
             Happened::Due => {
                 self.timer = None;
                 self.fire_timers();
@@ -383,18 +370,17 @@ impl Node {
         self.evict();
     }
 
-    /// Lets a virtual clock move while the node is idle.
-    fn let_time_pass_if_idle(&mut self) {
+    /// Lets a virtual clock move while the node is idle; see [`virtual_time`](crate::clock::virtual_time).
+    fn release_clock_if_idle(&mut self) {
         let user_code = self.turns > 0 || self.stepping || !self.attempts.is_empty();
-        if !user_code && self.asked.is_empty() && self.notes.is_empty() {
-            self.hold = Hold::none();
+        let idle = !user_code && self.asked.is_empty() && self.notes.is_empty();
+        if idle && !self.clock_hold.is_none() {
+            self.clock_hold = self.shared.clock.join(Participant::node(self.wake.clone()));
         }
     }
 
-    fn hold_time(&mut self) {
-        if self.hold.is_none() {
-            self.hold = self.shared.clock.hold();
-        }
+    fn freeze_clock(&mut self) {
+        self.clock_hold = self.shared.clock.hold();
     }
 
     fn now(&self) -> Timestamp {
