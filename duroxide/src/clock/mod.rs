@@ -120,7 +120,8 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
-/// The clock of the operating system.
+/// The clock of the operating system. Its sleeps need the running clock of tokio: under a paused one
+/// (`tokio::time::pause`) each would end at once and begin again.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -145,5 +146,32 @@ impl Clock for SystemClock {
                 tokio::time::sleep(wait.min(Self::RECHECK)).await;
             }
         })
+    }
+}
+
+/// Returns true if the clock of this tokio runtime is paused. Tokio has no such query.
+pub(crate) fn tokio_is_paused() -> bool {
+    let (tokio, system) = (tokio::time::Instant::now(), std::time::Instant::now());
+    // A running clock of tokio adds the time of the system to a constant, so it advances with each step of the system's
+    // clock: within a microsecond. A paused one moves only by itself while its thread, which is this one, waits.
+    while std::time::Instant::now() <= system {
+        std::hint::spin_loop();
+    }
+    tokio::time::Instant::now() == tokio
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn paused_clock_of_tokio_is_detected() {
+        assert!((0..10_000).all(|_| !tokio_is_paused()));
+        tokio::time::pause();
+        assert!((0..10_000).all(|_| tokio_is_paused()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(tokio_is_paused());
+        tokio::time::resume();
+        assert!((0..10_000).all(|_| !tokio_is_paused()));
     }
 }

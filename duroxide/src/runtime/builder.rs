@@ -15,9 +15,9 @@ use super::stop_signal::{SetOnDrop, StopSignal};
 use super::{Runtime, RuntimeOptions, StartError};
 use crate::activity::States;
 use crate::client::Client;
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock, tokio_is_paused};
 use crate::id::NodeId;
-use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError, clock_of};
+use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError};
 use crate::registry::Registry;
 
 /// Configures a [`Runtime`]; see [`Runtime::builder`].
@@ -198,8 +198,8 @@ impl RuntimeBuilder {
     /// of `#[tokio::main]`; async activities run on it.
     ///
     /// # Errors
-    /// [`StartError`]: there is no tokio runtime; no storage was chosen, or it cannot be opened; the registry has
-    /// problems, all of which are listed.
+    /// [`StartError`]: there is no tokio runtime, or its clock is paused and no other clock was set; no storage was
+    /// chosen, or it cannot be opened; the registry has problems, all of which are listed.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a member without work; it ends with the process.
@@ -227,7 +227,7 @@ impl RuntimeBuilder {
                 },
                 lease_time: self.options.lease_time,
             };
-            let clock = self.clock.unwrap_or_else(|| clock_of(&*provider));
+            let clock = choose_clock(self.clock, &*provider)?;
             let lease = provider.join(&info).await?;
             let (notes, inbox) = mpsc::unbounded_channel();
             let stopped = StopSignal::new();
@@ -262,6 +262,19 @@ impl RuntimeBuilder {
             };
             Ok(Runtime { client, notes, pool, task, ending: false, heartbeat, heartbeat_stopped, stopped })
         })
+    }
+}
+
+/// Returns the clock that was set, or that of the provider, or that of the operating system.
+fn choose_clock(set: Option<Arc<dyn Clock>>, provider: &dyn Provider) -> Result<Arc<dyn Clock>, StartError> {
+    match set.or_else(|| provider.clock()) {
+        Some(clock) => Ok(clock),
+        // Its sleeps would spin.
+        None if tokio_is_paused() => Err(StartError::configuration(
+            "the clock of tokio is paused (`start_paused` or `tokio::time::pause`), but that of the operating system \
+             runs: start a `testing::TestRuntime`, whose timers fire at once, or set a clock with `.clock(..)`",
+        )),
+        None => Ok(Arc::new(SystemClock)),
     }
 }
 

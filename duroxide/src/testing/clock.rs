@@ -1,4 +1,9 @@
 //! A clock that stops while the program works, and jumps when the program only waits.
+//!
+//! It is independent of the paused clock of tokio, which knows only the tasks and timers of its runtime. That clock would
+//! jump while an activity waits for a socket, another thread or a storage, so every time limit would pass at once; and
+//! while it is inhibited, a sleep of an activity would never end. The simulation uses it, because all of its waits are
+//! timers.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -11,9 +16,55 @@ use futures_util::future::BoxFuture;
 use crate::clock::virtual_time::{ClockHold, Participant};
 use crate::clock::{Clock, Timestamp};
 
-/// A clock for tests. It does not move while a runtime or a client has something to do. If a client waits for the
-/// outcome of an instance and all runtimes are idle, it jumps to the next due time. [`advance`](Self::advance) moves it
-/// by hand. It begins on 1 January 2020.
+/// A clock for tests. It does not move while a runtime or a client has something to do, such as an activity that runs.
+/// If a client waits for the outcome of an instance and all runtimes are idle, it jumps to the next due time.
+/// [`advance`](Self::advance) moves it by hand. It begins on 1 January 2020.
+///
+/// A clock that wraps it must forward [`Clock::hold`] and [`Clock::join`]:
+///
+/// ```standalone_crate
+/// use std::time::Duration;
+///
+/// use duroxide::clock::virtual_time::{ClockHold, Participant};
+/// use duroxide::prelude::*;
+/// use duroxide::testing::VirtualClock;
+/// use duroxide::{Clock, Timestamp};
+/// use futures_util::future::BoxFuture;
+///
+/// const HOUR: Duration = Duration::from_secs(3600);
+///
+/// /// A clock that is an hour ahead.
+/// struct Ahead(VirtualClock);
+///
+/// impl Clock for Ahead {
+///     fn now(&self) -> Timestamp {
+///         self.0.now() + HOUR
+///     }
+///     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
+///         self.0.sleep_until(due - HOUR)
+///     }
+///     fn hold(&self) -> ClockHold {
+///         self.0.hold()
+///     }
+///     fn join(&self, participant: Participant) -> ClockHold {
+///         self.0.join(participant)
+///     }
+/// }
+///
+/// #[orchestration]
+/// async fn nap(ctx: OrchestrationContext) -> duroxide::Result<String> {
+///     ctx.sleep(days(1)).await;
+///     Ok(ctx.now().to_string())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> duroxide::Result<()> {
+/// let runtime = Runtime::builder().in_memory().clock(Ahead(VirtualClock::new())).start().await?;
+/// let handle = nap::start(&runtime.client(), "nap").await?;
+/// assert_eq!(handle.result().await?, "2020-01-02T01:00:00.000Z");
+/// runtime.shutdown().await
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct VirtualClock(Arc<Shared>);
 
