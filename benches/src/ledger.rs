@@ -30,7 +30,7 @@ impl Ledger {
 
     /// Writes a line in one write, so that a killed process leaves all of it or nothing.
     pub async fn note(&self, instance: u64, step: u64) -> io::Result<u64> {
-        // It cannot fail: `self` owns the sender.
+        // This cannot fail: `self` owns the sender.
         let _ = self.opened.subscribe().wait_for(|opened| *opened).await;
         (&*self.file).write_all(format!("{instance} {step}\n").as_bytes())?;
         self.lines.send_modify(|lines| *lines += 1);

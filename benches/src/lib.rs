@@ -1,4 +1,4 @@
-//! Workloads, each of which answers one question about performance, and their measurement.
+//! Workloads and their measurement. Each workload answers one question about performance.
 
 pub mod admin;
 pub mod compare;

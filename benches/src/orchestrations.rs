@@ -119,7 +119,7 @@ pub async fn steps_then_event(ctx: OrchestrationContext, n: u64) -> duroxide::Re
 /// An activity with an effect: each run writes a line to the ledger.
 #[activity]
 pub async fn note(ctx: ActivityContext, instance: u64, step: u64) -> duroxide::Result<u64> {
-    // Not a parameter, which would require the state in all workloads: only one of them has a ledger.
+    // As a parameter `State<Ledger>`, it would require the state in all workloads, but only one has a ledger.
     let State(ledger) = ctx.state::<Ledger>().ok_or_else(|| duroxide::Error::new("no ledger"))?;
     Ok(ledger.note(instance, step).await?)
 }

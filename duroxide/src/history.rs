@@ -98,12 +98,12 @@ pub enum Input {
     },
     /// A detached start was carried out.
     StartAccepted {
-        /// The call that asked for it.
+        /// The call that requested it.
         call: CallId,
     },
     /// A child or a detached start could not be started.
     StartRejected {
-        /// The call that asked for it.
+        /// The call that requested it.
         call: CallId,
         /// The reason.
         reason: String,

@@ -17,7 +17,7 @@ use semver::Version;
 const INSTANCES: usize = 4;
 const NODES: usize = 3;
 
-/// One step of a program. Small numbers, so that the steps meet.
+/// One step of a program. The numbers are small, so that steps concern the same items.
 #[derive(Debug, Clone)]
 enum Step {
     Start { instance: usize, node: Option<usize>, policy: u8, delay: i64, pinned: bool, resent: bool },
@@ -43,7 +43,7 @@ struct Request {
     instances: usize,
     activities: usize,
     alone: bool,
-    /// An instance to load, and after which of its messages.
+    /// An instance to load, and the number of the message after which to load.
     load: Option<(usize, Option<u64>)>,
     /// True if it acknowledges the last answer.
     acknowledges: bool,
@@ -103,7 +103,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    // All instances or none: one turn can make several that are due at one time, and their order is open.
+    // All instances or none: a turn can make several that are due at one time, whose order the contract leaves open.
     let wanted = (prop_oneof![Just(0_usize), Just(100)], 0..4_usize, any::<bool>());
     let load = prop::option::of((0..INSTANCES, prop::option::of(0..4_u64)));
     let claims = (any::<bool>(), prop::bool::weighted(0.1), prop::bool::weighted(0.2));
@@ -142,7 +142,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The facts that a node has received under a lease.
+/// The state of a node under a lease.
 #[derive(Default)]
 struct Received {
     claim: u64,
@@ -150,7 +150,7 @@ struct Received {
     cancelled: Vec<ActivityId>,
 }
 
-/// Both providers, and the facts that a program needs for its next steps.
+/// Both providers, and the state that a program needs for its next steps.
 struct Pair {
     memory: MemoryProvider,
     sqlite: SqliteProvider,
@@ -219,7 +219,7 @@ impl Pair {
             last_start: None,
             last_message: None,
         };
-        // The first call that names a time sets the clock of both.
+        // The first call with a time sets the clocks of both providers.
         let probe = Submission::Resume { instance: id(0), time: pair.time() };
         both!(pair, provider => provider.submit(vec![probe.clone()]));
         for node in 0..NODES {
@@ -339,7 +339,7 @@ impl Pair {
         }
     }
 
-    /// Renews, and compares the fates of the lease. The time for which it holds depends on the provider.
+    /// Renews, and compares the state of the lease. The time for which the lease holds depends on the provider.
     async fn renew(&self, node: usize) {
         let lease = self.leases[node];
         let holds = async |provider: &dyn Provider| {
@@ -382,7 +382,7 @@ impl Pair {
         turn.events = (1..=plan.events as u64).map(|n| self.event(EventId(after + n), plan.large)).collect();
         let unread = self.load(node, instance).await.into_iter().flat_map(|instance| instance.messages);
         turn.consumed = unread.map(|message| message.id).take(plan.consume).collect();
-        // Calls are numbered by the event that schedules them, so that a number is used once.
+        // A call has the number of the event that schedules it, so that a number is used once.
         let last = after + plan.events as u64;
         let calls: Vec<_> = (after + 1..=last).take(plan.schedule).collect();
         turn.activities = calls.iter().map(|call| new_activity(*call, plan)).collect();
@@ -431,7 +431,7 @@ impl Pair {
         Some((tenure.activity.call, tenure.attempt))
     }
 
-    /// Reads the tenures of a lease from the file of SQLite, past the provider.
+    /// Reads the tenures of a lease from the SQLite file directly.
     fn tenures(&self, lease: &Lease) -> Vec<Tenure> {
         let path = format!("{:?}", self.sqlite);
         let path = path.split('"').nth(1).expect("the path is shown").to_owned();
@@ -524,7 +524,7 @@ impl Pair {
         acquired.instances.into_iter().find(|loaded| loaded.execution.instance == id(instance))
     }
 
-    /// Makes a request for work of both, and compares the answers: the order of items that are due at one time is open.
+    /// Makes a request for work of both, and compares the answers, except for the order of items that are due at one time.
     async fn request(&self, node: usize, want: Want) -> Acquired {
         let lease = self.leases[node];
         let sorted = async |provider: &dyn Provider| {
@@ -561,7 +561,7 @@ impl Pair {
 }
 
 fn admin(provider: &dyn Provider) -> &dyn Admin {
-    provider.admin().expect("both have it")
+    provider.admin().expect("both have an Admin")
 }
 
 /// Reads all pages of a list. The tokens are left out, since their numbers may differ.
@@ -609,7 +609,7 @@ fn new_child(plan: &Plan) -> NewChild {
 #[test]
 fn both_providers_answer_alike() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-    // `PROPTEST_CASES=5000` looks longer.
+    // `PROPTEST_CASES=5000` runs more programs.
     let cases = std::env::var("PROPTEST_CASES").map_or(60, |_| Config::default().cases);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let program = prop::collection::vec(step(), 1..80);

@@ -22,7 +22,7 @@ impl Subject for Memory {
     }
 }
 
-/// Processes that share one file: each opens it anew, and dies by closing it without leaving.
+/// Processes that share one file: each opens the file itself, and dies by closing it without leaving.
 struct Sqlite(PathBuf);
 
 impl Subject for Sqlite {

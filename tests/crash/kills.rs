@@ -11,7 +11,7 @@ use crate::random::Random;
 
 const KILLS: u32 = 50;
 
-/// Returns the random numbers of the kill times. `CRASH_SEED`, a number, selects others than those of every day.
+/// Returns the random numbers of the kill times. `CRASH_SEED`, a number, selects other ones.
 fn random() -> Random {
     let seed = std::env::var("CRASH_SEED").map_or(17, |seed| seed.parse().unwrap());
     println!("seed {seed}");

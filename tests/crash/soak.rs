@@ -1,4 +1,4 @@
-//! Mixed load for a while: two processes work on the orders of this one, and one of them is killed every few seconds. All
+//! Mixed load: two processes work on the orders of this process, and one of them is killed every few seconds. All
 //! acknowledged orders end, and no resource grows. `SOAK_SECONDS` sets the duration.
 
 use std::collections::HashMap;

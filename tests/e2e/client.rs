@@ -76,7 +76,7 @@ async fn only_finished_instances_are_replaced() {
     let last = handle.status().await.unwrap().execution;
     identities.insert(last.identity);
     assert_eq!((last.number, identities.len()), (1, 4), "each instance has an identity of its own");
-    assert!(handle.history_of(2).await.unwrap().is_empty(), "the old ones have left nothing");
+    assert!(handle.history_of(2).await.unwrap().is_empty(), "the histories of the old instances were removed");
 }
 
 #[tokio::test]
@@ -260,7 +260,7 @@ async fn requests_of_a_client_without_node_run_on_other_nodes() {
 }
 
 #[tokio::test]
-async fn a_provider_without_admin_runs_and_says_so() {
+async fn a_provider_without_admin_runs_and_refuses_lists() {
     let provider = without_admin(MemoryProvider::new());
     let registry = Registry::empty().with_orchestration::<at_once>();
     let runtime = Runtime::builder().provider(provider).registry(registry).start().await.unwrap();

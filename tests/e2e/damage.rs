@@ -223,7 +223,7 @@ async fn a_damaged_instance_is_listed_and_fails_no_list() {
 }
 
 #[tokio::test]
-async fn a_damaged_instance_holds_up_no_prune() {
+async fn a_damaged_instance_fails_no_prune() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("damaged.db");
     let provider = SqliteProvider::open(&path).unwrap();
@@ -239,5 +239,5 @@ async fn a_damaged_instance_holds_up_no_prune() {
     let left = client.list(&Filter::default(), 10).await.unwrap().instances;
     assert_eq!(left.len(), 2, "rows whose id or status cannot be read are not removed");
     let labels: i64 = raw.query_row("SELECT count(*) FROM duroxide_labels", [], |row| row.get(0)).unwrap();
-    assert_eq!(labels, 2, "those of removed instances are gone");
+    assert_eq!(labels, 2, "the labels of removed instances were removed");
 }

@@ -1,4 +1,4 @@
-//! This test binary, run again as another process with one task.
+//! Runs this test binary again as another process, which has one task.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -10,7 +10,7 @@ use duroxide::sqlite::SqliteProvider;
 
 use crate::store::{node, start, submit};
 
-/// The lease time of a child that owns briefly.
+/// The lease time of a child with the task `own briefly`.
 pub(crate) const BRIEF: Duration = Duration::from_millis(20);
 
 /// Another process. Killed when dropped.
@@ -21,7 +21,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Runs `task` on the database, once [`Process::go`] was called.
+    /// Starts a process that runs `task` on the database after the call of [`Process::go`].
     pub(crate) fn spawn(task: &str, database: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "child::run_task", "--nocapture", "--test-threads=1"])
@@ -37,26 +37,26 @@ impl Process {
     }
 
     pub(crate) fn go(&mut self) {
-        self.input.write_all(b"g").expect("the child listens");
+        self.input.write_all(b"g").expect("the child reads its input");
     }
 
-    /// Waits until the child has said a word.
+    /// Waits until the child has printed a word.
     pub(crate) fn expect(&mut self, word: &str) {
         let mut line = String::new();
         while !line.contains(word) {
             line.clear();
-            assert!(self.output.read_line(&mut line).expect("read") > 0, "the child ended without saying {word}");
+            assert!(self.output.read_line(&mut line).expect("read") > 0, "the child ended without printing {word}");
         }
     }
 
-    /// Sends it a signal: to stop, as a debugger or a sleeping laptop does, or to continue.
+    /// Sends the child a signal: to stop, like a debugger or a sleeping laptop, or to continue.
     #[cfg(unix)]
     pub(crate) fn signal(&self, signal: &str) {
         let kill = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(kill.expect("kill").success());
     }
 
-    /// `kill -9`.
+    /// Kills the child with `kill -9`.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
@@ -71,10 +71,10 @@ impl Drop for Process {
 }
 
 fn wait_for_go() {
-    std::io::stdin().read_exact(&mut [0]).expect("the parent speaks");
+    std::io::stdin().read_exact(&mut [0]).expect("a byte of the parent");
 }
 
-/// Runs the task of a child. Without a task it tests nothing.
+/// The entry point of child processes; without `TASK` it does nothing.
 #[tokio::test]
 async fn run_task() {
     let Ok(task) = std::env::var("TASK") else { return };

@@ -1,4 +1,4 @@
-//! The process dies, or the power goes, between any two statements of any write: each moment of the script, one by one.
+//! A process dies, or the power fails, between any two statements of any write: one check for each moment of the script.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,10 @@ use crate::store::Store;
 /// The content of the disk at one moment.
 struct Point {
     step: usize,
-    /// The statement before or behind which it was.
+    /// The statement before or after which the copy was made.
     place: String,
-    /// True if the step was durable. `None` at a checkpoint: the store makes one when nothing has been written for a while,
-    /// also while another process writes.
+    /// True if the step was durable. `None` at a checkpoint, which may happen at any time, also while another process
+    /// writes.
     committed: Option<bool>,
     folder: PathBuf,
 }
@@ -34,7 +34,7 @@ struct Recording {
     states: Vec<String>,
     leases: Vec<Leases>,
     points: Vec<Point>,
-    // The copies are in here.
+    // Holds the folders of the points until the end of the test.
     _copies: tempfile::TempDir,
 }
 
@@ -60,7 +60,7 @@ async fn record(script: Script) -> Recording {
             Moment::Before(statement) => format!("before {statement}"),
             Moment::After("COMMIT", _) => {
                 watch.committed = true;
-                "behind COMMIT".to_owned()
+                "after COMMIT".to_owned()
             }
             _ => return,
         };
@@ -90,8 +90,8 @@ async fn record(script: Script) -> Recording {
 }
 
 impl Recording {
-    /// Checks that the database is as it was before the step or, once that was committed, after it; and that the step can
-    /// be repeated, and all that follow be made, with the expected end.
+    /// Checks that the database has the state before the step or, once the step was committed, the state after it. Then
+    /// repeats the step and runs the following ones, which must lead to the expected end.
     async fn check(&self, point: &Point) {
         let Point { step, place, committed, folder } = point;
         let name = self.script.steps[*step].name;

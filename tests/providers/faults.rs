@@ -9,17 +9,17 @@ use duroxide::sqlite::SqliteOptions;
 use crate::store::{Store, id, message, node, send, start, submit, want};
 
 #[tokio::test]
-async fn a_locked_file_is_an_error_that_passes() {
+async fn a_locked_file_is_a_retryable_error() {
     let store = Store::new();
     let provider = store.open_with(SqliteOptions::new().busy_timeout(Duration::from_millis(20)));
     let third = store.raw();
     third.execute_batch("BEGIN IMMEDIATE").expect("lock");
-    let error = provider.submit(vec![start("i", None)]).await.expect_err("it is locked");
+    let error = provider.submit(vec![start("i", None)]).await.expect_err("the file is locked");
     assert!(error.is_retryable(), "{error}");
     assert_eq!(error.operation(), "submit");
     assert!(provider.instance(&id("i")).await.expect("reads continue").is_none());
     third.execute_batch("ROLLBACK").expect("unlock");
-    submit(&provider, start("i", None)).await.expect("it has passed");
+    submit(&provider, start("i", None)).await.expect("the file is unlocked");
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn a_full_disk_loses_no_acknowledged_write() {
     let lease = provider.join(&node()).await.expect("join");
     let acquired = provider.acquire(&lease, want()).await.expect("acquire").instances;
     assert_eq!(acquired[0].messages.len(), sent + 1);
-    submit(&provider, send("i", large)).await.expect("there is room again");
+    submit(&provider, send("i", large)).await.expect("the disk has space again");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The cost of doing nothing, and of many writes at once.
+//! The cost of an idle provider, and of many writes at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ async fn an_idle_provider_issues_no_statement() {
     provider.submit(starts).await.expect("start");
     provider.acquire(&lease, want()).await.expect("acquire");
     let mut work = provider.wakeups().subscribe();
-    // A checkpoint follows a write once the writer has been idle for a moment; nothing else does.
+    // The only later statement is a checkpoint, once the writer has been idle for a moment.
     let quiet = timeout(Duration::from_secs(1), work.changed()).await;
     let before = provider.stats();
     assert!(quiet.is_err() && timeout(Duration::from_secs(2), work.changed()).await.is_err(), "no signal was given");

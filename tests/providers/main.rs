@@ -1,4 +1,4 @@
-//! Promises of the SQLite provider beyond the contract: processes that share a file, die, race and run out of disk.
+//! Tests of the SQLite provider beyond the contract: processes that share a file, die or race, full disks, damage.
 
 mod child;
 mod crash_points;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::child::{BRIEF, Process};
 use crate::store::{Store, holds, id, node, start, submit, want};
 
-/// Shorter than the time between polls: a signal within it came by a notice.
+/// Shorter than the time between polls: a signal within this time came by a notice.
 const RUNG: Duration = Duration::from_secs(4);
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn items_of_a_killed_process_are_taken_over_at_once() {
     assert_eq!(provider.nodes().await.expect("nodes").len(), 1);
     let files = std::fs::read_dir(store.path().parent().expect("folder")).expect("folder");
     let locks = files.filter(|file| file.as_ref().expect("file").file_name().to_string_lossy().contains("-node-"));
-    assert_eq!(locks.count(), 1, "the file of the dead node is gone");
+    assert_eq!(locks.count(), 1, "the lock file of the dead node was removed");
 }
 
 #[cfg(unix)]
@@ -69,7 +69,7 @@ async fn the_lock_file_of_a_node_that_never_joined_is_removed() {
     let provider = store.open();
     provider.join(&node()).await.expect("join");
     assert!(!std::fs::exists(dead_path).expect("look"));
-    assert!(std::fs::exists(joining_path).expect("look"), "it lives");
+    assert!(std::fs::exists(joining_path).expect("look"), "its node is alive");
 }
 
 #[tokio::test]
@@ -85,14 +85,14 @@ async fn a_restart_takes_over_when_it_joins() {
 }
 
 #[tokio::test]
-async fn work_from_another_process_rings() {
+async fn work_from_another_process_is_signalled() {
     let store = Store::new();
     let provider = store.open();
     let lease = provider.join(&node()).await.expect("join");
     let mut work = provider.wakeups().subscribe();
     let mut child = Process::spawn("submit", store.path());
     child.go();
-    timeout(RUNG, work.changed()).await.expect("rung in time").expect("alive");
+    timeout(RUNG, work.changed()).await.expect("signalled in time").expect("alive");
     let acquired = provider.acquire(&lease, want()).await.expect("acquire").instances;
     assert_eq!(acquired[0].execution.instance, id("from-child"));
 }
@@ -117,7 +117,7 @@ async fn end_in_another_process_is_signalled() {
 }
 
 #[tokio::test]
-async fn lost_notice_is_made_up_for_while_others_arrive() {
+async fn lost_notice_is_found_by_the_poll_among_other_notices() {
     let store = Store::new();
     let (client, other) = (store.open(), store.open());
     submit(&client, start("i", None)).await.expect("start");
@@ -136,7 +136,7 @@ async fn lost_notice_is_made_up_for_while_others_arrive() {
     let busy = async {
         loop {
             load.tick().await;
-            // A notice of a change that concerns no instance.
+            // Send a notice that concerns no instance.
             socket.send_to(&[0], ("127.0.0.1", port)).expect("send");
         }
     };
@@ -183,7 +183,7 @@ fn remove_locks(store: &Store) {
 }
 
 #[tokio::test]
-async fn a_node_whose_lock_file_was_removed_makes_it_anew() {
+async fn a_node_recreates_its_removed_lock_file() {
     let store = Store::new();
     let (provider, other) = (store.open(), store.open());
     let lease = provider.join(&node()).await.expect("join");
@@ -209,7 +209,7 @@ async fn a_silent_node_without_a_lock_is_dead_after_its_lease_time() {
     remove_locks(&store);
     while other.nodes().await.expect("nodes").len() == 2 {
         other.renew(&observer).await.expect("renew");
-        assert!(silence.elapsed() < Duration::from_secs(10), "it is never found dead");
+        assert!(silence.elapsed() < Duration::from_secs(10), "the death of the node is not detected");
     }
     assert!(silence.elapsed() >= Duration::from_millis(50));
     assert_eq!(provider.renew(&lease).await.expect("renew"), Renewal::Lost);

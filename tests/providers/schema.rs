@@ -42,7 +42,7 @@ fn first_schema(rows: &str) -> Store {
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_schema_is_brought_up_to_date() {
+async fn a_file_of_the_first_schema_is_migrated() {
     let store = first_schema(
         "INSERT INTO duroxide_instances (id, name, status, created_at, updated_at, start_id)
          VALUES ('a', 'flow', 'failed', 1, 1, randomblob(16)), ('b', 'flow', 'completed', 1, 1, randomblob(16))",
@@ -91,7 +91,7 @@ fn a_newer_schema_is_refused() {
     let store = Store::new();
     drop(store.open());
     store.raw().execute("UPDATE duroxide_schema SET version = 999", []).expect("update");
-    let error = SqliteProvider::open(store.path()).expect_err("it must be refused");
+    let error = SqliteProvider::open(store.path()).expect_err("a refused file");
     assert!(!error.is_retryable());
     assert_eq!(error.code(), ErrorCode::SchemaNewer);
     assert!(error.to_string().contains("version 999"), "{error}");
@@ -107,7 +107,7 @@ fn a_migration_that_fails_leaves_nothing_behind() {
         assert!(!error.is_retryable(), "{error}");
         let count = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'duroxide%'";
         let tables: i64 = store.raw().query_row(count, [], |row| row.get(0)).expect("count");
-        assert_eq!(tables, 1, "only the table that was there");
+        assert_eq!(tables, 1, "only the earlier table");
     }
     store.raw().execute_batch("DROP TABLE duroxide_messages").expect("drop");
     drop(store.open());
@@ -121,12 +121,12 @@ fn a_file_that_is_no_database_is_refused() {
         "this is a letter, not a database; it is long enough to be read as a header".repeat(20),
     )
     .expect("write");
-    let error = SqliteProvider::open(store.path()).expect_err("it must be refused");
+    let error = SqliteProvider::open(store.path()).expect_err("a refused file");
     assert!(!error.is_retryable(), "{error}");
 }
 
 #[test]
-fn other_tables_in_the_file_are_left_alone() {
+fn other_tables_in_the_file_are_not_changed() {
     let store = Store::new();
     store.raw().execute_batch("CREATE TABLE orders (id TEXT); INSERT INTO orders VALUES ('mine');").expect("create");
     drop(store.open());

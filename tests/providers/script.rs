@@ -1,5 +1,5 @@
-//! Every kind of write once, in an order in which each finds the rows that it needs. The ids are fixed when the script is
-//! made, so that any step can be repeated.
+//! A script of all kinds of writes, in an order in which each write finds the rows that it needs. The ids are fixed when the
+//! script is made, so that any step can be repeated.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(crate) enum Op {
     JoinAndDie,
     Renew(Node),
     Leave(Node),
-    /// A request after a claim.
+    /// A request for work, with the number of the last received claim.
     Acquire(Node, u64),
     /// Acknowledges mail, and the cancellation of an activity.
     Acknowledge(Node, Vec<Heard>, Option<ActivityId>),
@@ -40,7 +40,8 @@ pub(crate) enum Node {
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     op: Op,
-    /// How many entries are refused each time. Writes that end a tenure are refused when they are repeated, beside these.
+    /// The number of entries that are refused at the first time. If the step is repeated, writes that end a tenure are
+    /// refused as well.
     refused: usize,
 }
 
@@ -58,18 +59,19 @@ impl Script {
         Self { steps: steps(), nodes: [member("first"), member("second"), member("doomed")] }
     }
 
-    /// The id of the node that dies without leaving.
+    /// Returns the id of the node that dies without leaving.
     pub(crate) fn doomed(&self) -> NodeId {
         self.nodes[Node::Doomed as usize].id
     }
 
-    /// Makes a step, at a time of its own.
+    /// Makes a step. Each step has another time.
     pub(crate) async fn run(&self, step: usize, provider: &SqliteProvider, leases: &mut Leases) {
         let now = Timestamp::from_micros((i64::try_from(step).expect("few") + 1) * 1_000_000);
-        // A request of no member writes nothing, and tells the time, which some writes need and do not name.
+        // Some writes have no time: the provider uses the latest one that it has seen. This request sets it, and writes
+        // nothing, because its node is no member.
         let no_member = Lease { node: NodeId::new(), epoch: Epoch(0) };
         provider.acquire(&no_member, Want { now, ..want() }).await.expect("ask");
-        let lease = |node: Node| leases[node as usize].expect("it has joined");
+        let lease = |node: Node| leases[node as usize].expect("the node has joined");
         let want = || {
             let names = Arc::new(["work".to_owned()]);
             Want { now, activities: vec![ActivityGroup { names, limit: 100 }], ..want() }
@@ -89,7 +91,7 @@ impl Script {
             Op::Renew(node) => loop {
                 let renewal = provider.renew(&lease(*node)).await.expect("renew");
                 assert!(matches!(renewal, Renewal::Held { .. }), "{renewal:?}");
-                // A process that another test has just forked may hold the lock of the dead for a moment more.
+                // A process that another test forks at this moment may hold the lock of the dead node a little longer.
                 let nodes = provider.nodes().await.expect("nodes");
                 if nodes.iter().all(|node| node.info.id != self.doomed()) {
                     break;
@@ -371,7 +373,7 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-/// Shows the content of the database, without the numbers that may differ when a step is repeated, since they only grow.
+/// Returns the content of the database as text, without the numbers that differ after a repeated step: they only grow.
 pub(crate) fn contents(database: &rusqlite::Connection) -> String {
     let node = |column: &str| format!("(SELECT name FROM duroxide_nodes n WHERE n.epoch = {column}) AS {column}");
     let mut contents = String::new();

@@ -1,4 +1,4 @@
-//! A database in a folder of its own, and short words for the steps that many tests share.
+//! A database in its own folder, and the steps that many tests share.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl Store {
         SqliteProvider::open_with(&self.path, options).expect("open")
     }
 
-    /// Opens a connection past the provider.
+    /// Opens a connection that does not go through the provider.
     pub(crate) fn raw(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(&self.path).expect("open")
     }

@@ -1,5 +1,5 @@
-//! A power cut during a write: the log is cut off at any place, or its last page is garbage. Writes that were synced before
-//! are there, and no others.
+//! A power cut during a write: the log is cut off at any place, or its last page is garbage. The database then holds the
+//! writes that were synced before, and no others.
 
 use std::path::{Path, PathBuf};
 
@@ -12,15 +12,14 @@ use crate::store::Store;
 const HEAD: usize = 32;
 const FRAME: usize = 24 + 4096;
 
-/// A log that holds all of the script, and the contents at each length.
+/// A log of the whole script, and the contents of the database at each length of the log.
 struct Recording {
     script: Script,
     database: Vec<u8>,
     log: Vec<u8>,
-    /// For the moment when the database had been opened, and for the end of each step: the length of the log, the contents,
-    /// and the leases.
+    /// The length of the log, the contents and the leases: after the database was opened, and after each step.
     moments: Vec<(usize, String, Leases)>,
-    /// The step in which another process wrote, several times.
+    /// The moment after the step in which another process wrote several times: its commits in between are not recorded.
     several: usize,
 }
 
@@ -30,7 +29,7 @@ fn log(database: &Path) -> PathBuf {
 
 async fn record() -> (Recording, usize) {
     let store = Store::new();
-    // A reader of an old state keeps the log from beginning anew; the database file holds that state.
+    // As long as a reader uses an old state, SQLite does not move the log into the database file and reuse it.
     let reader = store.raw();
     reader.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE orders (id TEXT)").expect("create");
     reader.execute_batch("BEGIN; SELECT * FROM orders").expect("read");
@@ -51,7 +50,7 @@ async fn record() -> (Recording, usize) {
 }
 
 impl Recording {
-    /// Lays down the database with a log, and looks at it.
+    /// Writes the database and a log to the folder, and opens them. Returns the contents, too.
     fn left_with(&self, folder: &Path, log_file: &[u8]) -> (PathBuf, SqliteProvider, String) {
         let database = folder.join("store.db");
         std::fs::write(&database, &self.database).expect("write");
@@ -65,12 +64,12 @@ impl Recording {
         (database, provider, seen)
     }
 
-    /// The last moment whose log is no longer than that.
+    /// Returns the last moment whose log is not longer than this.
     fn moment(&self, length: usize) -> usize {
         self.moments.iter().rposition(|(at, ..)| *at <= length).unwrap_or(0)
     }
 
-    /// Continues the script from a moment, and comes to its end.
+    /// Continues the script from a moment, which must lead to the expected end.
     async fn continues(&self, moment: usize, database: &Path, provider: SqliteProvider) {
         std::fs::write(format!("{}-node-{}", database.display(), self.script.doomed()), "")
             .expect("a lock file without a process");
@@ -101,7 +100,7 @@ async fn a_log_that_is_cut_off_is_read_up_to_the_last_commit() {
             let (_, _provider, seen) = recording.left_with(folder.path(), kept);
             let moment = recording.moment(kept.len());
             if moment + 1 != recording.several {
-                assert_eq!(seen, recording.moments[moment].1, "{cut} bytes of the log are left");
+                assert_eq!(seen, recording.moments[moment].1, "the first {cut} bytes of the log");
             }
             cuts += 1;
         }
@@ -111,7 +110,7 @@ async fn a_log_that_is_cut_off_is_read_up_to_the_last_commit() {
 }
 
 #[tokio::test]
-async fn garbage_at_the_end_of_the_log_costs_no_acknowledged_write() {
+async fn garbage_at_the_end_of_the_log_loses_no_acknowledged_write() {
     let (recording, _) = record().await;
     for (moment, pair) in recording.moments.windows(2).enumerate() {
         let [(before, ..), (after, ..)] = pair else { unreachable!("pairs") };

@@ -17,27 +17,27 @@ use crate::orchestrations;
 pub struct Beside {
     /// True if lists were read during the round.
     pub with_lists: bool,
-    /// The times of a start and its result by way of the queue, in milliseconds.
+    /// The median time from a start to its result, through the queue, in milliseconds.
     pub p50_ms: f64,
-    /// Their 99th percentile, in milliseconds.
+    /// The 99th percentile of these times, in milliseconds.
     pub p99_ms: f64,
     /// Instances of one activity a second, 256 at once, by the client of the runtime.
     pub hello_per_second: f64,
-    /// How many lists were read.
+    /// The number of lists that were read.
     pub lists: usize,
 }
 
 const CLIENTS: usize = 3;
 const BETWEEN: Duration = Duration::from_millis(100);
 
-/// Measures rounds without and with lists in turn. The lists are read through the provider of the runtime.
+/// Measures rounds without and with lists, alternately. The lists are read through the provider of the runtime.
 ///
 /// # Errors
 /// An error of the provider or of the client.
 pub async fn beside(path: &Path, rounds: usize, n: u64) -> duroxide::Result<Vec<Beside>> {
     let provider = SqliteProvider::open(path)?;
     let runtime = Runtime::builder().provider(provider.clone()).start().await?;
-    // As from another process: its instances go through the queue.
+    // Like a client of another process: its instances go through the queue.
     let other = Client::new(SqliteProvider::open(path)?);
     let lists_read = Arc::new(AtomicUsize::new(0));
     let mut measured = Vec::new();

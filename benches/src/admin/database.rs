@@ -1,4 +1,4 @@
-//! A large database, written past the provider: to run as many instances would take hours.
+//! A large database, written directly, because running so many instances would take hours.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use duroxide::sqlite::SqliteProvider;
 use rusqlite::Connection;
 
 /// Makes a database of n instances: of each 10,000, 250 run, 50 have failed, 2 were cancelled, one is suspended, the others are
-/// completed; one in 5,000 is of the name `rare`. Every other has the label `region=eu`, and each has a `customer`, one of
-/// n/20. They were created within the last 30 days. Activities are in flight, one for each fiftieth instance.
+/// completed; one in 5,000 has the name `rare`. Half of them have the label `region=eu`, and each has one of n/20 labels
+/// `customer`. They were created within the last 30 days. Each fiftieth instance has an activity in flight.
 ///
 /// # Errors
 /// An error of SQLite.

@@ -1,4 +1,4 @@
-//! Lists in a database of a million instances: how long they take, and whether they hold up work.
+//! Lists in a database of a million instances: their times, and their effect on concurrent work.
 
 mod beside;
 mod database;

@@ -1,4 +1,4 @@
-//! How long each kind of list takes.
+//! The times of all kinds of lists.
 
 use std::time::{Duration, Instant};
 
@@ -7,24 +7,24 @@ use duroxide::{InstanceStatus, Timestamp};
 
 use crate::measure::Times;
 
-/// One kind of question, and how long it took.
+/// The figures of one kind of list.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
-    /// The question.
+    /// Its title.
     pub question: &'static str,
     /// The median of its times, in milliseconds.
     pub ms: f64,
-    /// The time that it should take, in milliseconds.
+    /// The target of this time, in milliseconds.
     pub target_ms: f64,
-    /// How many instances it found.
+    /// The number of instances in the answer.
     pub found: usize,
-    /// How many instances it looked at.
+    /// The number of instances that were searched.
     pub searched: u64,
 }
 
 const RUNS: usize = 21;
 
-/// Asks each question some times.
+/// Reads each kind of list several times.
 ///
 /// # Errors
 /// An error of the provider.
@@ -39,15 +39,15 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
     let lists = [
         ("newest", Filter::default(), 0.13),
         ("failed", status(InstanceStatus::Failed), 0.14),
-        ("cancelled, of which there are few", status(InstanceStatus::Cancelled), 0.17),
-        ("terminated, of which there are none", status(InstanceStatus::Terminated), 0.1),
+        ("cancelled (few)", status(InstanceStatus::Cancelled), 0.17),
+        ("terminated (none)", status(InstanceStatus::Terminated), 0.1),
         ("suspended", status(InstanceStatus::Suspended), 0.19),
-        ("label that every other has", label("region", "eu"), 0.17),
-        ("label that 20 have", label("customer", "c77"), 0.07),
+        ("label of half of the instances", label("region", "eu"), 0.17),
+        ("label of 20 instances", label("customer", "c77"), 0.07),
         ("rare name, running", Filter { statuses: vec![InstanceStatus::Running], ..rare() }, 3.4),
         ("rare name", rare(), 84.0),
         (
-            "failed with a label that every other has",
+            "failed, label of half of the instances",
             Filter { statuses: vec![InstanceStatus::Failed], ..label("region", "us") },
             1.0,
         ),
@@ -66,10 +66,9 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
         }
         measured.push(Measured { question, ms: times.percentile_ms(0.5), target_ms, found, searched });
     }
-    for (question, before, target_ms) in [
-        ("prune, nothing due", hours(90 * 24), 0.5),
-        ("prune, nothing due, two days to look through", hours(30 * 24), 30.0),
-    ] {
+    for (question, before, target_ms) in
+        [("prune, nothing due", hours(90 * 24), 0.5), ("prune, nothing due, two days to search", hours(30 * 24), 30.0)]
+    {
         let mut times = Times::default();
         for _ in 0..RUNS {
             let mut batch = Page::new(500);

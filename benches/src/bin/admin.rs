@@ -1,4 +1,4 @@
-//! Lists in a large database: how long they take, and how long work beside them takes.
+//! Measures lists in a large database, and work beside lists.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use duroxide_bench::admin;
 /// Builds a large database and measures lists of it, and work beside lists.
 #[derive(Parser)]
 struct Args {
-    /// How many instances there are.
+    /// The number of instances.
     #[arg(long, default_value_t = 1_000_000)]
     instances: u64,
-    /// How many rounds of work, each without and with lists.
+    /// The number of rounds of work, each without and with lists.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How much work there is in a round.
+    /// The number of instances in a round of work.
     #[arg(long, default_value_t = 40_000)]
     n: u64,
-    /// Where the database goes; one that is there is used as it is. Default: a folder that is removed afterwards.
+    /// The path of the database; an existing one is used. Default: in a temporary folder.
     #[arg(long)]
     database: Option<PathBuf>,
 }

@@ -19,7 +19,7 @@ struct Args {
     /// Runs only these workloads.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// The number of rounds, of which the medians count. Default: 3, or 1 if quick.
+    /// The number of rounds, whose medians are printed. Default: 3, or 1 if quick.
     #[arg(long)]
     rounds: Option<usize>,
     /// A command that runs each program, such as `taskset -c 0,1`.

@@ -20,19 +20,19 @@ struct Row {
 
 const ROWS: &[Row] = &[
     Row { name: "hello", title: "one activity, 256 instances at once", field: "per_second", unit: "/s", more: true },
-    Row { name: "latency", title: "the same, one at a time, median", field: "p50_ms", unit: "ms", more: false },
+    Row { name: "latency", title: "one activity, one at a time, median", field: "p50_ms", unit: "ms", more: false },
     Row { name: "steps5", title: "five steps, 256 at once", field: "steps_per_second", unit: "steps/s", more: true },
     Row { name: "chain", title: "one instance, 1,000 steps", field: "per_second", unit: "steps/s", more: true },
     Row { name: "fanout500", title: "500 activities side by side", field: "seconds", unit: "s", more: false },
     Row { name: "fanout10000", title: "10,000 activities side by side", field: "seconds", unit: "s", more: false },
-    Row { name: "timers", title: "timers, how late at worst (p99)", field: "p99_ms", unit: "ms", more: false },
+    Row { name: "timers", title: "timers, delay (p99)", field: "p99_ms", unit: "ms", more: false },
     Row { name: "events", title: "events, 256 at once", field: "per_second", unit: "/s", more: true },
     Row { name: "children", title: "children side by side", field: "per_second", unit: "/s", more: true },
     Row { name: "payload", title: "64 KiB through an activity", field: "per_second", unit: "/s", more: true },
     Row { name: "replay", title: "replay of 10,000 events", field: "p50_ms", unit: "ms", more: false },
-    Row { name: "recovery", title: "killed, and at its end again", field: "seconds", unit: "s", more: false },
-    Row { name: "idle", title: "20 s of waiting, processor", field: "cpu_seconds", unit: "s", more: false },
-    Row { name: "idle", title: "waking one that waits, median", field: "p50_ms", unit: "ms", more: false },
+    Row { name: "recovery", title: "recovery after a kill", field: "seconds", unit: "s", more: false },
+    Row { name: "idle", title: "20 s of waiting, processor time", field: "cpu_seconds", unit: "s", more: false },
+    Row { name: "idle", title: "wake-up of a waiting instance, median", field: "p50_ms", unit: "ms", more: false },
     Row {
         name: "hello",
         title: "written to disk, one activity",
@@ -40,7 +40,7 @@ const ROWS: &[Row] = &[
         unit: "B",
         more: false,
     },
-    Row { name: "hello", title: "processor, one activity", field: "cpu_us_per_one", unit: "us", more: false },
+    Row { name: "hello", title: "processor time, one activity", field: "cpu_us_per_one", unit: "us", more: false },
 ];
 
 const OTHERS: &[&str] = &["published default", "published full", "durare default", "durare full"];
@@ -62,10 +62,10 @@ pub fn workloads(figures: &Figures) -> String {
         let _ = writeln!(text, "\nA bare commit of one row: {} /s, median {} ms.", number(rate), number(p50));
     }
     if let Some(rate) = figures.get("disk", "mib_per_second") {
-        let _ = writeln!(text, "The disk, 1 MiB at a time, each flushed: {} MiB/s.", number(rate));
+        let _ = writeln!(text, "The disk, flushed after each 1 MiB: {} MiB/s.", number(rate));
     }
     if let Some(p50) = figures.get("threads", "p50_ms") {
-        let _ = writeln!(text, "From one thread to another that sleeps: median {} us.", number(p50 * 1e3));
+        let _ = writeln!(text, "The wake-up of a sleeping thread: median {} us.", number(p50 * 1e3));
     }
     let (runs, disturbed) = figures.disturbed(QUIET);
     let _ = writeln!(text, "In {disturbed} of {runs} runs other programs took more than a tenth of the processors.");

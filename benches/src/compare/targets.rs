@@ -58,9 +58,9 @@ pub const TARGETS: &[Target] = &[
     target("fan-out, one of 10,000 against one of 500", AtMost(1.2), "times", |f| {
         Some(ratio(f, ("fanout10000", "seconds"), ("fanout500", "seconds"))? / 20.0)
     }),
-    target("2,000 timers, p99 of how late", AtMost(25.0), "ms", |f| f.get("timers", "p99_ms")),
+    target("2,000 timers, p99 of the delay", AtMost(25.0), "ms", |f| f.get("timers", "p99_ms")),
     target("events", AtLeast(8_000.0), "/s", |f| f.get("events", "per_second")),
-    target("10,000 waiting, processor in 20 s", AtMost(20.0), "ms", |f| Some(f.get("idle", "cpu_seconds")? * 1e3)),
+    target("10,000 waiting, processor time in 20 s", AtMost(20.0), "ms", |f| Some(f.get("idle", "cpu_seconds")? * 1e3)),
     target("runtime alone, resident", AtMost(20.0), "MiB", |f| f.get("idle", "rss_alone_mib")),
     target("10,000 waiting, resident", AtMost(40.0), "MiB", |f| f.get("idle", "rss_idle_mib")),
     target("100,000 waiting, resident", AtMost(64.0), "MiB", |f| f.get("idle100000", "rss_idle_mib")),
@@ -83,8 +83,8 @@ pub const TARGETS: &[Target] = &[
     target("written to disk, hello", AtMost(15_000.0), "B", |f| f.get("hello", "written_bytes_per_one")),
     target("written to disk, 64 KiB payload", AtMost(200_000.0), "B", |f| f.get("payload", "written_bytes_per_one")),
     target("hello in memory", AtLeast(60_000.0), "/s", |f| f.get("memory", "per_second")),
-    target("flushes of 2 ms, latency: waited for", AtMost(3.5), "flushes", |f| flushes(f, "latency")),
-    target("flushes of 2 ms, a step of a chain: waited for", AtMost(1.5), "flushes", |f| flushes(f, "chain")),
+    target("flushes of 2 ms, latency", AtMost(3.5), "flushes", |f| flushes(f, "latency")),
+    target("flushes of 2 ms, step of a chain", AtMost(1.5), "flushes", |f| flushes(f, "chain")),
     target("hello world, crates", AtMost(99.0), "", |f| f.get("entry", "crates")),
     target("hello world, clean debug build", AtMost(45.0), "s", |f| f.get("entry", "debug_build_seconds")),
     target("hello world, stripped release binary", AtMost(5.0), "MB", |f| Some(f.get("entry", "binary_bytes")? / 1e6)),

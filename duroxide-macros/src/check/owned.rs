@@ -13,7 +13,7 @@ pub(super) struct Owned<'a> {
 }
 
 impl<'a> Owned<'a> {
-    /// `what` is the role of the type, as in "an input".
+    /// `what`: the role of the type, as in "an input".
     pub(super) fn check(what: &'static str, ty: &Type, errors: &'a mut Errors) {
         Self { what, errors }.visit_type(ty);
     }

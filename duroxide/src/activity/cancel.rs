@@ -11,7 +11,7 @@ pub(crate) struct CancelSignal(Arc<Signal>);
 
 struct Signal {
     cancelled: watch::Sender<bool>,
-    /// True once the activity has asked for cancellation. Otherwise a cancelled activity is dropped at its next await.
+    /// True once the activity has checked or awaited its cancellation. Otherwise it is dropped at its next await.
     observed: AtomicBool,
 }
 

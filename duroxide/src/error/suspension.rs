@@ -9,7 +9,7 @@ use crate::id::EventId;
 
 /// The reason why an instance is suspended, or one of its activities is parked. Stored as JSON with the instance.
 ///
-/// `Display` shows each known detail on a line, with the recorded decision right above the one that the code asked for.
+/// `Display` shows each known detail on a line, with the recorded decision directly above the decision of the code.
 ///
 /// ```
 /// use duroxide::{ErrorCode, EventId, Suspension};
@@ -32,7 +32,7 @@ pub struct Suspension {
     /// The decision in the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<String>,
-    /// The decision that the code asked for instead.
+    /// The decision of the code, which differs from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<String>,
     /// The place in the source: file, line and column.
@@ -56,7 +56,7 @@ impl Suspension {
         self
     }
 
-    /// Adds the recorded decision, and the one that the code asked for instead.
+    /// Adds the recorded decision, and the different decision of the code.
     #[must_use]
     pub fn compared(mut self, recorded: impl Into<String>, asked: impl Into<String>) -> Self {
         self.recorded = Some(recorded.into());

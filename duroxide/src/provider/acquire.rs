@@ -9,41 +9,41 @@ use crate::clock::Timestamp;
 use crate::history::TextMap;
 use crate::id::{ActivityId, EventId, ExecutionId, Identity, InstanceId};
 
-/// An item with this many crashes is handed out alone: its node claims nothing else until the item has made progress, or
-/// for a short time, since the item may be innocent.
+/// An item with this many crashes is claimed alone: its node claims nothing else until the item has made progress, but only
+/// for a short time, since the item may not be the cause.
 pub const QUARANTINE: u32 = 3;
 
 /// An item with this many crashes, the last of them while it was alone, is suspect. The limit is well above [`QUARANTINE`]:
-/// in a program with little to do every item is alone, and a process that is killed a few times in the middle of one step
-/// is no fault of that step.
+/// in a program with little to do every item is alone, and a process that is killed a few times during one step does not
+/// show that the step is at fault.
 pub const CRASH_LIMIT: u32 = 10;
 
 /// A request for work.
 #[derive(Debug, Clone)]
 pub struct Want {
-    /// The orchestrations that the node can run now. Only instances of these names and versions (where no version is
-    /// pinned, of these names) are handed out.
+    /// The orchestrations that the node can run now. Only instances of these names and versions (if no version is pinned,
+    /// of these names) are claimed.
     pub orchestrations: Arc<[(String, Version)]>,
-    /// The most instances that the node can take.
+    /// The maximum number of instances to claim.
     pub instances: usize,
-    /// The activities that the node can take, by group.
+    /// The activities to claim, by group.
     pub activities: Vec<ActivityGroup>,
     /// The tags that the node serves beside untagged activities. `None`: all.
     pub tags: Option<Arc<[String]>>,
     /// Owned instances that the node requests by name.
     pub load: Vec<Load>,
-    /// True if the node may be given one item with [`QUARANTINE`] crashes or more, and nothing else that is new.
+    /// True if the claim may be a single item with [`QUARANTINE`] crashes or more, and nothing else.
     pub alone: bool,
-    /// The time by the clock of the node: it decides which items with a time of their own are due. An item without one is
-    /// handed out at once, although the clock of its writer may be ahead.
+    /// The time by the clock of the node: it decides which items with a time of their own are due. An item without such a
+    /// time may be claimed at once, although the clock of its writer may be ahead.
     pub now: Timestamp,
     /// [`Acquired::claim`] of the last answer that the node has received under this lease; zero at first.
     ///
-    /// The provider claims new items only if it has made no claim since that one, in the statement that claims. Otherwise
-    /// the answer with that claim was lost: it hands out again the items of the claim that the lease still owns. So a
-    /// request that is delayed or repeated never claims an item whose node is not informed.
+    /// The provider claims new items only if this is the last claim of the lease; the statement that claims checks it.
+    /// Otherwise the answer with the last claim was lost, and the provider returns the items of that claim which the lease
+    /// still owns. So a delayed or repeated request never claims an item that its node does not learn of.
     pub claim: u64,
-    /// Instances with their highest message number that the node has: their mail up to there is acknowledged.
+    /// Instances with the highest message number that the node has received: acknowledges their mail up to that number.
     pub heard: Vec<Heard>,
     /// Cancelled activities that the node has received.
     pub cancelled: Vec<ActivityId>,
@@ -77,7 +77,7 @@ pub struct Load {
     pub heard: Option<u64>,
 }
 
-/// Activities of some names, with a limit for all of them together.
+/// The names of some activities, with a limit for all of them together.
 #[derive(Debug, Clone)]
 pub struct ActivityGroup {
     /// The names.
@@ -96,8 +96,8 @@ pub struct Acquired {
     pub activities: Vec<AcquiredActivity>,
     /// Activities of the lease whose outcome is no longer wanted. They are named until [`Want::cancelled`] acknowledges them.
     pub cancelled: Vec<ActivityId>,
-    /// The time of the next request if no signal comes before: the earliest time at which an item without an owner that
-    /// this node may have becomes due. A time in the past means that more work is available now. Kinds that were not
+    /// The time of the next request if no signal comes before: the earliest time at which an item becomes due that has no
+    /// owner and that this node can run. A time in the past means that more work is available now. Kinds that were not
     /// requested are not considered.
     pub next_due: Option<Timestamp>,
     /// The number of the claim that this answer holds, or that of the request if nothing was claimed.
@@ -115,19 +115,19 @@ pub struct AcquiredInstance {
     pub version: Option<Version>,
     /// The last event of the current execution; zero if there is none.
     pub last_event: EventId,
-    /// The highest number that was given to a message of the instance: `messages` holds every message up to there that is
-    /// not consumed (and, for [`Load::heard`], that has a higher number).
+    /// The highest number of a message of the instance: `messages` holds every message up to that number that is not
+    /// consumed (for a request with [`Load::heard`]: and that has a higher number than it).
     pub arrivals: u64,
     /// Its messages, also those that are due later, in the order of delivery.
     pub messages: Vec<MessageRow>,
-    /// The first page of its history, for a claimed instance and for [`Load::heard`] = `None`. Otherwise it is empty although
-    /// there is more: a node without a live copy reads on.
+    /// The first page of its history, for a claimed instance and for [`Load::heard`] = `None`. Otherwise the page is empty,
+    /// with `more` set: a node without a live copy reads the history.
     pub history: HistoryPage,
     /// The claim by which the lease owns it; zero if it was created for the lease.
     pub claim: u64,
     /// The number of owners that died with it in flight since it last made progress.
     pub crashes: u32,
-    /// True if an owner died while it had nothing else, after [`CRASH_LIMIT`] crashes: the instance is to be suspended.
+    /// True after [`CRASH_LIMIT`] crashes, if the last owner that died had claimed it alone: the node suspends it.
     pub suspect: bool,
 }
 
@@ -136,13 +136,13 @@ pub struct AcquiredInstance {
 pub struct AcquiredActivity {
     /// The activity.
     pub id: ActivityId,
-    /// The attempt that is to be made, from 1.
+    /// The number of the next attempt, from 1.
     pub attempt: u32,
     /// The claim by which the lease owns it; zero if it was created for the lease.
     pub claim: u64,
     /// The number of owners that died with it in flight.
     pub crashes: u32,
-    /// True if an owner died while it had nothing else, after [`CRASH_LIMIT`] crashes: the activity is to be parked.
+    /// True after [`CRASH_LIMIT`] crashes, if the last owner that died had claimed it alone: the node parks it.
     pub suspect: bool,
     /// The event that scheduled it, with the name, the options and the input.
     pub scheduled: EventRow,

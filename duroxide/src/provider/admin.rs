@@ -16,8 +16,8 @@ use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 /// Reads for people, and removals in bulk: the part of a provider for which no turn waits.
 ///
 /// A provider without it still runs orchestrations: see [`Provider::admin`](super::Provider::admin). Its answers may be
-/// a moment old. A read may be slow, but must not delay the methods of [`Provider`](super::Provider): use a connection
-/// of its own, do not hold a snapshot for the whole read, and respect the time limit of the request.
+/// a moment old. A read may be slow, but must not delay the methods of [`Provider`](super::Provider): use a separate
+/// connection, do not hold one snapshot for the whole read, and respect the time limit of the request.
 ///
 /// # Cancel safety
 /// Every method may be dropped while it is awaited. A read has no effect. A removal is carried out for each instance as
@@ -52,11 +52,10 @@ pub trait Admin: Send + Sync {
         instances: &'a [InstanceId],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>>;
 
-    /// Carries out one batch of pruning: removes instances that match the filter and finished before `before`, and of
-    /// the other instances that match, live ones too, executions that were continued before then. In the order of
-    /// arrival.
+    /// Carries out one batch of pruning, in the order of arrival: removes matching instances that finished before
+    /// `before`, and the executions of other matching instances, also of live ones, that were continued before `before`.
     ///
-    /// A batch ends at its limit, at its time limit, or when there is nothing more to remove; [`Pruned::next`]
+    /// A batch ends at its limit, at its time limit, or when no instance is left to remove; [`Pruned::next`]
     /// continues it. As with [`Admin::list`], each batch must make progress. Instances that arrived too late to be due
     /// are not searched.
     ///
@@ -71,7 +70,7 @@ pub trait Admin: Send + Sync {
     ) -> BoxFuture<'a, Result<Pruned, ProviderError>>;
 }
 
-/// Some events of a history.
+/// A page of a history.
 #[derive(Debug, Clone, Default)]
 pub struct HistoryPage {
     /// The events, oldest first.
@@ -100,7 +99,7 @@ pub enum InstanceStatus {
 }
 
 impl InstanceStatus {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 6] =
         [Self::Running, Self::Suspended, Self::Completed, Self::Failed, Self::Cancelled, Self::Terminated];
 
@@ -137,7 +136,7 @@ pub struct InstanceRecord {
     pub name: String,
     /// The version that the execution is pinned to.
     pub version: Option<Version>,
-    /// The status.
+    /// Its status.
     pub status: InstanceStatus,
     /// Labels to find it by.
     pub labels: TextMap,
@@ -160,8 +159,8 @@ pub struct InstanceRecord {
     /// The work of the instance that no live node can claim, because none has the code (or serves the tag): the
     /// instance itself, or an activity of it.
     pub unclaimed: Option<Unclaimed>,
-    /// The reason why the stored instance cannot be read in full. Unreadable fields are empty then; an unreadable
-    /// status shows as [`InstanceStatus::Suspended`].
+    /// The reason why the stored instance cannot be read in full. Then unreadable fields are empty, and an unreadable
+    /// status is given as [`InstanceStatus::Suspended`].
     pub damaged: Option<String>,
 }
 
@@ -204,7 +203,7 @@ pub struct Filter {
 pub struct Page {
     /// The maximum number of entries. Zero counts as one.
     pub limit: usize,
-    /// The end of the page before this one.
+    /// The token of the previous page. `None`: this is the first page.
     pub after: Option<PageToken>,
     /// The time after which the storage answers with the entries found so far, including the time in its queue.
     pub time_limit: Duration,
@@ -220,7 +219,7 @@ impl Page {
         Self { limit, after: None, time_limit: Self::DEFAULT_TIME_LIMIT }
     }
 
-    /// Sets the page before this one, by its token. `None`: this is the first page.
+    /// Sets the token of the previous page. `None`: this is the first page.
     #[must_use]
     pub fn after(mut self, token: impl Into<Option<PageToken>>) -> Self {
         self.after = token.into();
@@ -315,7 +314,7 @@ pub enum DeleteError {
     Live(InstanceStatus),
 }
 
-/// A node that is a member.
+/// A node that is a member, with the number of its items.
 #[derive(Debug, Clone)]
 pub struct NodeRecord {
     /// The description that it joined with.

@@ -10,8 +10,9 @@ use crate::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Ident
 /// One atomic write of a node.
 #[derive(Debug, Clone)]
 pub struct Commit {
-    /// Its id. The provider keeps the last one of each instance, so that a repeated turn is answered as done. Other
-    /// writes need no memory: they name the claim and the attempt that they end, which no later owner has.
+    /// Its id. The provider keeps the id of the last turn of each instance, so that a repeated turn is answered as
+    /// done. The ids of other writes need not be kept: such a write names the claim and the attempt that it ends, which
+    /// no later owner has.
     pub id: CommitId,
     /// The write.
     pub write: Write,
@@ -61,7 +62,7 @@ pub enum Write {
         /// The attempt.
         tenure: Tenure,
     },
-    /// The lease releases an instance of which it has no live copy.
+    /// The lease releases an instance whose live copy its node has dropped.
     ReleaseInstance {
         /// The instance, by any of its executions.
         execution: ExecutionId,
@@ -88,8 +89,8 @@ impl Write {
 ///
 /// Preconditions, checked by the writing statement: the instance has the identity and the current execution of
 /// `execution`, its last event is `after`, it is running (or, with [`Then::Finish`], suspended) and owned by the lease;
-/// every message of `consumed` is there; every activity of `outcomes` is there, owned by the lease, with that attempt.
-/// If one does not hold, nothing of the turn is written, and the answer is [`CommitError::Conflict`] or
+/// every message of `consumed` exists; every activity of `outcomes` exists, owned by the lease, with that attempt. If a
+/// precondition does not hold, nothing of the turn is written, and the answer is [`CommitError::Conflict`] or
 /// [`CommitError::Fenced`]. A first turn that creates its instance has other preconditions: see [`Turn::creates`].
 #[derive(Debug, Clone)]
 pub struct Turn {
@@ -105,19 +106,20 @@ pub struct Turn {
     pub version: Option<Version>,
     /// The new events, following `after` without gaps.
     pub events: Vec<EventRow>,
-    /// Messages that the turn has read: they are removed.
+    /// The messages that the turn has read. They are removed.
     pub consumed: Vec<MessageId>,
-    /// Activities whose outcome is among the events without having been a message: call and attempt. They are removed.
+    /// The activities, by call and attempt, whose outcome the turn received in memory instead of as a message. They are
+    /// removed.
     pub outcomes: Vec<(CallId, u32)>,
     /// Activities to be run.
     pub activities: Vec<NewActivity>,
     /// Activities of this execution whose outcome is no longer wanted: they are removed, and another node that runs one
-    /// receives it in [`Acquired::cancelled`](super::Acquired::cancelled). A missing one is no error.
+    /// receives it in [`Acquired::cancelled`](super::Acquired::cancelled). A missing activity is no error.
     pub cancelled_activities: Vec<CallId>,
-    /// Calls of this execution whose delayed messages (timers and deadlines) are removed. A missing one is no error.
+    /// Calls of this execution whose delayed messages (timers and deadlines) are removed. A missing message is no error.
     pub cancelled_messages: Vec<CallId>,
     /// Messages to instances, including this one. A message is refused if its instance does not exist, has finished or
-    /// has another identity; the turn is written all the same.
+    /// has another identity; the turn is written nevertheless.
     pub messages: Vec<Outgoing>,
     /// Instances to be created. If an id is taken: see [`NewChild::if_taken`].
     pub starts: Vec<NewChild>,

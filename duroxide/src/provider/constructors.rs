@@ -11,7 +11,7 @@ use crate::message::Lane;
 use crate::payload::Payload;
 
 impl Turn {
-    /// Makes a turn that writes nothing, of an execution whose last event is `after`, and that continues.
+    /// Makes a turn that writes nothing, of an execution that continues and whose last event is `after`.
     pub fn new(execution: ExecutionId, after: EventId, time: Timestamp) -> Self {
         Self {
             creates: None,
@@ -33,7 +33,7 @@ impl Turn {
 }
 
 impl Want {
-    /// Makes a first request, for nothing but the mail of owned instances, and for activities of every tag.
+    /// Makes a first request: for the mail of owned instances only, and from a node that serves every tag.
     pub fn new(now: Timestamp) -> Self {
         Self {
             orchestrations: Arc::new([]),
@@ -51,7 +51,7 @@ impl Want {
 }
 
 impl MessageRow {
-    /// Makes a message in the normal lane, for any execution, due at once: with an id of its own, and without a value.
+    /// Makes a message in the normal lane, for any execution, due at once, with a new id and without a value.
     pub fn new(data: impl Into<String>) -> Self {
         Self {
             id: MessageId::new(),

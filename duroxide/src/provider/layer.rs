@@ -10,8 +10,8 @@ use crate::clock::Clock;
 use crate::id::{EventId, ExecutionId, InstanceId};
 
 /// A layer before another provider, which intercepts some of its calls: to count, delay, encode or refuse them. A
-/// method that the layer does not implement forwards the call to [`inner`](ProviderLayer::inner); so do methods that
-/// later versions add to [`Provider`]. [`Layered`] makes a provider of it.
+/// method that the layer does not implement forwards the call to [`inner`](ProviderLayer::inner), and methods that
+/// later versions add to [`Provider`] will do so as well. [`Layered`] makes a provider of a layer.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};

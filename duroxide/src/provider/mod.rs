@@ -1,19 +1,19 @@
 //! The storage of state: the [`Provider`] trait, through which the runtime and the client reach it.
 //!
-//! A provider keeps rows and hands them out; it never looks into an event or a message. Lists and bulk removals are a trait of
-//! their own, [`Admin`]. The words are those of the whole project: *instance*, *execution*, *message*, *activity*, *node*.
+//! A provider stores rows and returns them; it never reads the content of an event or a message. Lists and bulk removals are
+//! a trait of their own, [`Admin`].
 //!
-//! Four rules carry everything, also in a store with many writers:
+//! The contract has four rules, which also hold in a store with many writers:
 //!
 //! 1. **Atomic**: each [`Commit`] and each [`Submission`] takes effect as a whole or not at all.
 //! 2. **Fenced**: each write of a node depends, in the writing statement itself, on the node's [`Lease`] still owning the
-//!    item. A clock never decides that. A write that creates ownership (an eager instance, an eager activity, a claim)
-//!    excludes a take-over of that lease: the take-over either comes first, and the write does not create ownership, or it
-//!    sees the item and frees it.
+//!    item. A clock never decides ownership. A write that creates ownership (an eager instance, an eager activity, a claim)
+//!    excludes a take-over of that lease: either the take-over comes first, and the write does not create ownership, or the
+//!    take-over sees the item and frees it.
 //! 3. **Idempotent**: a turn or a submission that is sent again under the same id is answered as done. Other writes name the
 //!    tenure that they end, and are refused the second time.
-//! 4. **Numbered**: messages are numbered per instance, under the lock of the instance, so that its owner sees whether one is
-//!    missing; see [`MessageRow::number`]. The number, the owner and the messages of an answer are of one moment.
+//! 4. **Numbered**: messages are numbered per instance, under the lock of the instance, so that its owner detects a missing
+//!    message; see [`MessageRow::number`]. The number, the owner and the messages of an answer are of one moment.
 
 mod acquire;
 mod admin;
@@ -58,9 +58,9 @@ use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 /// answer.
 ///
 /// A request that was dropped, or has failed as a whole, may still be carried out afterwards, for example if it is on its way
-/// through a network. Commits and submissions name what they do, and a request for work names the last claim that its node
-/// has received ([`Want::claim`]), so that a late one does no harm. It must not be carried out later than half a minute
-/// after: until then the runtime rechecks the instances that it concerns.
+/// through a network. A late request does no harm: commits and submissions have ids, and a request for work names the last
+/// claim that its node has received ([`Want::claim`]). But a request must not be carried out later than half a minute after
+/// it was dropped or has failed, because the runtime rechecks the instances concerned only that long.
 ///
 /// # Errors
 /// The error of a method as a whole ([`ProviderError`]) means that the outcome is unknown, and that the call may be repeated.
@@ -68,28 +68,28 @@ use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 pub trait Provider: Send + Sync + 'static {
     /// Makes a node a member and gives it a new lease, with an epoch greater than all earlier ones.
     ///
-    /// The first node with a build id that joins resumes, once per instance and build, the suspended instances that it has
-    /// the code for (and their parked activities).
+    /// The first node of a build that joins resumes, once per instance and build, the suspended instances and the parked
+    /// activities that it has the code for.
     ///
-    /// A node that joins again has not died. The crash that its take-over has counted is taken back from each item that has no
-    /// owner, with the mark `suspect` that it caused.
+    /// A node that joins again has not died. The join reverts the crash that a take-over of this node has counted, with the
+    /// mark `suspect` that the crash caused, for each item that has no owner.
     fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>>;
 
     /// Shows that the node is alive, and takes over the items of dead nodes.
     ///
-    /// A provider that concludes from silence that a node is dead must have been able to see a renewal during all of that time.
+    /// A provider may conclude from silence that a node is dead only if the storage was reachable during all of that time.
     /// After an outage of the storage that was longer than a lease, all nodes get the time to renew first.
     ///
-    /// The items of a dead node have no owner afterwards, and [`Provider::acquire`] hands them out: its activities and its
-    /// instances. Each in-flight item (an activity; an instance with messages that are due) gets `crashes + 1`.
+    /// The instances and activities of a dead node have no owner afterwards, and [`Provider::acquire`] returns them to other
+    /// nodes. Each in-flight item (an activity; an instance with messages that are due) gets `crashes + 1`.
     ///
     /// A lease that was taken over is answered with [`Renewal::Lost`].
     fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>>;
 
-    /// Ends the membership: the node's instances and activities are free for others at once, without `crashes + 1`.
+    /// Ends the membership: other nodes may claim the node's instances and activities at once, without `crashes + 1`.
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>>;
 
-    /// Hands out work. See [`Want`] and [`Acquired`].
+    /// Returns work that the lease owns, and claims new work. See [`Want`] and [`Acquired`].
     fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>>;
 
     /// Writes turns and outcomes. Each entry is atomic and fenced on its own; all of them are one group, made durable
@@ -106,8 +106,8 @@ pub trait Provider: Send + Sync + 'static {
         entries: Vec<Submission>,
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>>;
 
-    /// Reads the events of an execution after `after`, oldest first: as many as the provider finds fit for one page, and
-    /// at least one if there is one. An execution that does not exist, or has another identity, has no events.
+    /// Reads the events of an execution after `after`, oldest first. The provider chooses the size of the page, which holds
+    /// at least one event if there is one. An execution that does not exist, or has another identity, has no events.
     fn history<'a>(
         &'a self,
         execution: &'a ExecutionId,
@@ -115,7 +115,7 @@ pub trait Provider: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>>;
 
     /// Returns the clock of the storage, if it has one. Nodes and clients take their times from it unless the user sets
-    /// another clock, so that one clock judges which items are due. Default: none; they take the time of their machine.
+    /// another clock, so that one clock decides which items are due. Default: none; they use the clock of their machine.
     fn clock(&self) -> Option<Arc<dyn Clock>> {
         None
     }
@@ -124,7 +124,7 @@ pub trait Provider: Send + Sync + 'static {
     /// later end or change is signalled by [`Wakeups::changed`] in this process, also if another process makes it. The
     /// registration lasts until the end of the instance.
     ///
-    /// Default: [`Provider::instance`], for a provider whose signals reach all its processes, or that has one.
+    /// Default: [`Provider::instance`], for a provider whose signals reach all its processes, or that has only one process.
     fn watch<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
         self.instance(instance)
     }
@@ -133,8 +133,8 @@ pub trait Provider: Send + Sync + 'static {
     fn instance<'a>(&'a self, instance: &'a InstanceId)
     -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>>;
 
-    /// Reads for people, and removals in bulk. `None`: this provider has none yet, and a [`Client`](crate::Client) refuses to
-    /// list, delete and prune.
+    /// Returns the lists and bulk removals. `None`: this provider does not have them, and a [`Client`](crate::Client) refuses
+    /// to list, delete and prune.
     fn admin(&self) -> Option<&dyn Admin> {
         None
     }
@@ -154,29 +154,29 @@ pub enum Renewal {
     /// The lease holds.
     Held {
         /// How long it holds, counted from the beginning of the request on the monotonic clock of the node, if no later renewal
-        /// succeeds. A node whose lease has expired so steps back, although no other node may have taken over yet.
+        /// succeeds. A node whose lease has expired stops its work, even if no other node has taken over yet.
         valid_for: Duration,
     },
     /// The node was taken over: it owns nothing, and may join again.
     Lost,
 }
 
-/// A node as it presents itself.
+/// The description of a node that joins.
 #[derive(Debug, Clone)]
 pub struct NodeInfo {
     /// Its id: a new one for each `Runtime`.
     pub id: NodeId,
-    /// Where it runs, for people: host and process.
+    /// Its host and process, for people.
     pub name: String,
-    /// What code it runs: differs when the registry differs.
+    /// The id of its code: differs when the registry differs.
     pub build: String,
-    /// What it can run.
+    /// The code that it can run.
     pub handlers: Handlers,
-    /// How long it may be silent before it counts as dead, where its death cannot be seen otherwise.
+    /// The time of silence after which it counts as dead, if the provider cannot detect its death otherwise.
     pub lease_time: Duration,
 }
 
-/// What a node can run.
+/// The orchestrations and activities that a node can run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Handlers {
     /// Orchestrations: name and version.
@@ -192,11 +192,11 @@ pub struct Handlers {
 pub struct Lease {
     /// The node.
     pub node: NodeId,
-    /// Its term. Whatever it owns carries this number.
+    /// Its term: the owner field of each owned item holds this number.
     pub epoch: crate::id::Epoch,
 }
 
-/// A failure of the storage itself: nothing is known of the outcome.
+/// A failure of the storage itself: the outcome of the call is unknown.
 #[derive(Debug, thiserror::Error)]
 #[error("the storage failed to {operation}: {source}")]
 pub struct ProviderError {
@@ -207,34 +207,34 @@ pub struct ProviderError {
 }
 
 impl ProviderError {
-    /// A failure that may pass: a busy or lost database, a full disk.
+    /// Makes the error of a failure that may pass: a busy or unreachable database, a full disk.
     pub fn retryable(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { operation, retryable: true, code: crate::error::ErrorCode::StorageFailed, source: source.into() }
     }
 
-    /// A failure that the same call will meet again: a newer schema, a damaged file.
+    /// Makes the error of a failure that the same call will meet again: a newer schema, a damaged file.
     pub fn permanent(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { operation, retryable: false, code: crate::error::ErrorCode::StorageFailed, source: source.into() }
     }
 
-    /// What was being done.
+    /// Returns the operation that failed.
     pub fn operation(&self) -> &'static str {
         self.operation
     }
 
-    /// Its stable code.
+    /// Returns its stable code.
     pub fn code(&self) -> crate::error::ErrorCode {
         self.code
     }
 
-    /// Sets a code that says more than that the storage failed.
+    /// Sets a code that is more precise than [`ErrorCode::StorageFailed`](crate::ErrorCode::StorageFailed).
     #[must_use]
     pub fn with_code(mut self, code: crate::error::ErrorCode) -> Self {
         self.code = code;
         self
     }
 
-    /// Whether the same call may succeed later.
+    /// Returns true if the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         self.retryable
     }

@@ -23,7 +23,7 @@ pub struct DeliveryKey<I> {
 
 /// Sorts messages of one instance, or of several, into the order of delivery.
 pub fn in_order<I: Copy + Eq + Hash, M>(mut messages: Vec<(DeliveryKey<I>, M)>) -> Vec<M> {
-    // The clock of a sender may be set back. A later arrival still counts as later, so that the order of arrival holds.
+    // The clock of a sender may be set back: a later arrival gets at least the time of the earlier ones.
     let mut latest = HashMap::new();
     for n in positions(messages.iter().map(|(key, _)| key.arrival)) {
         let key = &mut messages[n].0;

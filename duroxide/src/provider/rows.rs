@@ -24,7 +24,7 @@ pub struct EventRow {
     pub format: u16,
     /// The content, as JSON.
     pub data: String,
-    /// The value that belongs to it.
+    /// Its value.
     pub payload: Payload,
 }
 
@@ -37,16 +37,16 @@ pub struct MessageRow {
     /// delivered in the order in which they were stored, regardless of the clocks of their senders. A message with a
     /// time of its own is delivered before the first of them that was sent, by the clock of its sender, after that
     /// time. Two messages with times of their own are delivered in the order of these times, and at equal times in the
-    /// order in which they were stored. [`in_order`](super::in_order) sorts messages so.
+    /// order in which they were stored. [`in_order`](super::in_order) sorts messages in this order.
     pub lane: Lane,
     /// The execution that it is for. `None`: the current one.
     pub execution: Option<u64>,
     /// The call of that execution that it answers. A timer is removed by its call.
     pub call: Option<CallId>,
     /// The time before which it is not delivered. `None`: it is delivered at once. Only a start, and a message of an
-    /// instance to itself, has one; their owner receives it without mail.
+    /// instance to itself, has such a time; the owner of the instance receives it without mail.
     pub visible_at: Option<Timestamp>,
-    /// Its number among the messages of its instance, from 1, which the provider gives it. `None` on the way to the
+    /// Its number among the messages of its instance, from 1, assigned by the provider. `None` on the way to the
     /// provider, and for a message with a time of its own.
     ///
     /// A message receives its number under the lock of its instance, at the moment when it becomes visible: a reader of
@@ -62,11 +62,11 @@ pub struct MessageRow {
     pub format: u16,
     /// The content, as JSON.
     pub data: String,
-    /// The value that belongs to it.
+    /// Its value.
     pub payload: Payload,
 }
 
-/// A row whose content this version cannot read. The row is kept, its instance is suspended.
+/// The error of a row whose content this version cannot read. The row is kept, and its instance is suspended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} cannot be read: {reason}")]
 pub struct UnreadableRow {
@@ -159,7 +159,7 @@ pub struct NewInstance {
     pub instance: InstanceId,
     /// The name of its orchestration.
     pub name: String,
-    /// The version of the orchestration. `None`: not pinned yet; any node that has the name may claim it.
+    /// The version of the orchestration. `None`: not pinned yet; any node that has the name may claim the instance.
     pub version: Option<Version>,
     /// Labels to find it by.
     pub labels: TextMap,
@@ -167,7 +167,8 @@ pub struct NewInstance {
     pub parent: Option<Parent>,
     /// The message that starts it.
     pub start: MessageRow,
-    /// True if the node that sends it is to own it from the beginning. Ignored if that node has lost its lease.
+    /// True if the node that sends the request is to own the instance from the beginning. Ignored if that node has lost
+    /// its lease.
     pub eager: bool,
 }
 

@@ -44,8 +44,8 @@ pub struct StartRequest {
     pub lease: Option<Lease>,
     /// The time of the client.
     pub time: Timestamp,
-    /// True if the same request was sent before and has no answer: the earlier one may be carried out late. If this one
-    /// creates nothing, the earlier one must not create the instance either: its start message is remembered as
+    /// True if the same request was sent before and has no answer: the earlier one may be carried out late. If this
+    /// request creates nothing, the earlier one must not create the instance either: the start message is remembered as
     /// refused, for an hour.
     pub resent: bool,
 }
@@ -63,9 +63,9 @@ pub struct SendRequest {
     pub lease: Option<Lease>,
     /// The time of the client.
     pub time: Timestamp,
-    /// True if the same request was sent before and has no answer. If this one is refused, the earlier one must be
-    /// refused as well, see [`StartRequest::resent`]. It always leaves mail, since the earlier one may not be
-    /// forwarded.
+    /// True if the same request was sent before and has no answer. If this request is refused, the earlier one must be
+    /// refused as well; see [`StartRequest::resent`]. A repeated request always leaves mail, since the client may not
+    /// have forwarded the message of the earlier one.
     pub resent: bool,
 }
 
@@ -87,7 +87,7 @@ pub enum IfExists {
     /// The start fails with an error.
     #[default]
     Error,
-    /// The instance stays as it is, running or finished, and the start returns a handle to it.
+    /// The instance is not changed, whether it is running or finished, and the start returns a handle to it.
     Attach,
     /// A finished instance is removed with its history, and a new one starts; a live one is an error.
     Replace,
@@ -103,8 +103,8 @@ pub struct Submitted {
     /// The number that this request gave to the message or the start; see [`MessageRow::number`]. `None`: the message
     /// has a time of its own, it was stored or read before, or the instance has no owner.
     pub number: Option<u64>,
-    /// True if the request has had an effect. False if [`IfExists::Attach`] found an instance, or for a resume without
-    /// effect.
+    /// True if the request has had an effect. False if [`IfExists::Attach`] found an instance, or if there was nothing
+    /// to resume.
     pub written: bool,
 }
 

@@ -14,8 +14,8 @@ use crate::id::InstanceId;
 ///
 /// The provider *must* call [`work`](Wakeups::work) after a commit or a submission that leaves work for nodes other
 /// than its sender (an instance or an activity without an owner; a message for an instance that another node of this
-/// process owns), and whenever it detects that another process has changed something. It *must* call
-/// [`changed`](Wakeups::changed) when an instance finishes, is suspended, resumed or deleted.
+/// process owns), and whenever it detects a write of another process. It *must* call [`changed`](Wakeups::changed) when
+/// an instance finishes or is suspended, resumed or deleted.
 #[derive(Debug, Clone, Default)]
 pub struct Wakeups(Arc<Watches>);
 
@@ -79,7 +79,7 @@ impl Wakeups {
         }
     }
 
-    /// Signals all nodes of this process that there may be work for them.
+    /// Signals to all nodes of this process that there may be work for them.
     pub fn work(&self) {
         self.0.work.send_modify(|n| *n = n.wrapping_add(1));
     }
@@ -89,12 +89,12 @@ impl Wakeups {
         self.0.work.subscribe()
     }
 
-    /// Signals the watches of an instance that it has changed.
+    /// Signals to the watches of an instance that it has changed.
     pub fn changed(&self, instance: &InstanceId) {
         self.change(instance, None);
     }
 
-    /// Signals the watches of an instance that it has finished. They receive the end, so they need not read it.
+    /// Signals to the watches of an instance that it has finished. They receive the outcome and need not read it.
     pub fn finished(&self, instance: &InstanceId, finished: Finished) {
         self.change(instance, Some(finished));
     }
@@ -105,8 +105,8 @@ impl Wakeups {
         }
     }
 
-    /// Signals the watches of all instances for which `concerns` returns true, since another process may have changed
-    /// them.
+    /// Signals a change to the watches of all instances for which `concerns` returns true, since another process may
+    /// have changed them.
     pub fn changed_where(&self, concerns: impl Fn(&InstanceId) -> bool) {
         for (_, watched) in self.watched().iter().filter(|(instance, _)| concerns(instance)) {
             watched.send_replace(None);
@@ -141,13 +141,13 @@ pub struct InstanceWatch {
 }
 
 impl InstanceWatch {
-    /// Waits for the next change. Returns the end of the instance if the provider has sent it. Changes between two
-    /// calls count as one, and the last of them is returned.
+    /// Waits for the next change. Returns the end of the instance if the provider has sent it. Of several changes
+    /// between two calls, the last one is returned.
     ///
     /// # Cancel safety
     /// If the future is dropped, the next call receives the change.
     pub async fn changed(&mut self) -> Option<Arc<Finished>> {
-        // The sender lives as long as this watch is registered, so there is no error to handle.
+        // The sender exists as long as this watch is registered, so this cannot fail.
         let _ = self.receiver.changed().await;
         self.receiver.borrow().clone()
     }
@@ -162,7 +162,7 @@ impl InstanceWatch {
 impl Drop for InstanceWatch {
     fn drop(&mut self) {
         let mut watched = self.signals.watched();
-        // Under the lock no watch can be added; this receiver still counts as one.
+        // The lock keeps out new watches. This receiver is still counted, so one means that it is the last.
         if watched.get(&self.instance).is_some_and(|sender| sender.receiver_count() <= 1) {
             watched.remove(&self.instance);
         }

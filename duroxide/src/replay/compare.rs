@@ -6,7 +6,7 @@ use crate::history::{Decision, Event, EventKind, Input};
 use crate::id::EventId;
 use crate::payload::Payload;
 
-/// Compares the decisions of one step, both sorted by call. `behind` is the event that follows the step in the history.
+/// Compares the decisions of one step, both sorted by call. `behind`: the event that follows the step in the history.
 pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided], behind: Option<&Event>) -> Result<(), Fault> {
     let early_end = early_end(recorded, asked);
     let mut asked = asked.iter();
@@ -58,7 +58,7 @@ fn left_over(event: &Event, end: &Decided) -> Fault {
     Fault::left_over(event.id, describe_event(&event.kind), ended).at(end.place)
 }
 
-/// Returns the fault of a history that continues behind the end of its execution.
+/// Returns the fault of a history that continues after the end of its execution.
 pub(super) fn input_after_end(event: EventId, input: &Input) -> Fault {
     Fault::left_over(event, describe_input(input), "the code ended before this event".to_owned())
 }
@@ -127,7 +127,7 @@ fn describe(decision: &Decision) -> String {
     }
 }
 
-/// Describes the decision that was asked for. Payloads are never shown; the text says so if only they differ.
+/// Describes the decision of the code. Payloads are never shown; if only they differ, the text says so.
 fn describe_beside(recorded: &Decision, asked: &Decided) -> String {
     let text = describe(&asked.decision);
     if text == describe(recorded) { format!("{text}, with another value") } else { text }

@@ -285,7 +285,7 @@ impl Drop for Execution {
 }
 
 /// Returns the decisions that the code itself must repeat. A termination from outside is recorded as a last decision,
-/// without an input, behind those of the code.
+/// without an input, after those of the code.
 fn without_end_from_outside<'e>(input: &Input, recorded: &'e [Event]) -> &'e [Event] {
     match recorded {
         [by_code @ .., Event { kind: EventKind::Decision(Decision::Terminated { .. }), .. }]

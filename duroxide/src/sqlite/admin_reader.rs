@@ -1,4 +1,4 @@
-//! The thread that reads for the admin interface. It has a connection of its own, opened with the first read, so that a
+//! The thread that reads for the admin interface. It has its own connection, opened with the first read, so that a
 //! slow list delays only other lists: turns and clients read through [`Readers`](super::readers::Readers).
 //!
 //! Each statement has its own snapshot. A snapshot for a whole search would prevent checkpoints of the log for as long
@@ -86,7 +86,7 @@ impl AdminReader {
         Self { path, options, statements, interrupt: Arc::new(interrupt), running: Mutex::default() }
     }
 
-    /// Runs a read. The time limit includes the wait for earlier reads; a read whose caller has gone is skipped.
+    /// Runs a read. The time limit includes the wait for earlier reads; a read is skipped if its caller no longer waits.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -232,7 +232,7 @@ mod tests {
         let mut read = Box::pin(provider.handle.admin.read("count", Duration::MAX, count));
         assert!(futures_util::FutureExt::now_or_never(read.as_mut()).is_none());
         has_begun.recv().unwrap();
-        // The caller is gone, but the statement still runs.
+        // The caller no longer waits, but the statement still runs.
         drop(read);
         drop(provider);
     }

@@ -33,8 +33,8 @@ struct FreeActivity {
 
 /// The conditions for items that may be claimed together with others, and for quarantined ones. An item in quarantine
 /// ([`QUARANTINE`]) is claimed alone. A suspect item has already crashed alone; it is claimed like others, and the node
-/// suspends it instead of running it. Quarantined items have indexes of their own, so the search for them costs nothing
-/// however many others wait.
+/// suspends it instead of running it. Quarantined items have their own indexes, so the search for them does not read
+/// other items.
 const FREE: &str = "(crashes < 3 OR suspect = 1)";
 const QUARANTINED: &str = "crashes >= 3 AND suspect = 0";
 const _: () = assert!(QUARANTINE == 3, "the conditions and the indexes of the schema repeat this number");
@@ -159,7 +159,7 @@ fn sort(activities: &mut [FreeActivity]) {
     activities.sort_by_key(|activity| activity.since);
 }
 
-/// Returns the query for whether any item is in quarantine.
+/// Returns the query that checks if any item is in quarantine.
 fn any_quarantined() -> String {
     format!(
         "SELECT EXISTS (SELECT 1 FROM duroxide_instances WHERE owner IS NULL AND ready_at IS NOT NULL AND {QUARANTINED})

@@ -16,7 +16,7 @@ pub(super) trait Job: Send {
     /// Returns the number of its entries.
     fn entries(&self) -> usize;
 
-    /// Applies all entries. `careful`: the transaction is repeated, and each entry gets a savepoint of its own.
+    /// Applies all entries. `careful`: the transaction is repeated, and each entry gets its own savepoint.
     fn apply(&mut self, tx: &mut Tx<'_>, careful: bool) -> Result<(), Undo>;
 
     /// Sends the result to the caller. Returns true if the caller still waits.

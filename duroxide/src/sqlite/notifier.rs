@@ -32,7 +32,7 @@ impl Notifier {
         let others = self.ports.iter().filter(|port| Some(**port) != own);
         let mut bytes = None;
         for port in others {
-            // An error means that the process is gone or its buffer is full. Its poll finds the change.
+            // An error means that the process has died or its buffer is full. In the second case its poll finds the change.
             let _ = socket.send_to(bytes.get_or_insert_with(|| notice.to_bytes()), (Ipv4Addr::LOCALHOST, *port));
         }
     }

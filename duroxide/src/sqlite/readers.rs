@@ -1,4 +1,4 @@
-//! The reader threads, each with a connection of its own. The blocking threads of the async runtime are not used,
+//! The reader threads, each with its own connection. The blocking threads of the async runtime are not used,
 //! because they belong to user code.
 
 use std::panic::AssertUnwindSafe;

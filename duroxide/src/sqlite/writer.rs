@@ -137,7 +137,7 @@ impl Writer {
                 self.shared.wakeups.tell(signals);
                 let unanswered = jobs.into_iter().filter_map(|job| (!job.answer(Ok(()))).then_some(())).count();
                 if unanswered > 0 {
-                    // The caller has gone and cannot forward its messages. Signal the nodes to ask for work.
+                    // The caller no longer waits and cannot forward its messages. Signal the nodes to request work.
                     self.shared.wakeups.work();
                 }
                 if let Some(notice) = notice {

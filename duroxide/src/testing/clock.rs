@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 
 /// A clock for tests. It does not move while a runtime or a client has something to do, such as an activity that runs.
 /// If a client waits for the outcome of an instance and all runtimes are idle, it jumps to the next due time.
-/// [`advance`](Self::advance) moves it by hand. It begins on 1 January 2020.
+/// [`advance`](Self::advance) moves it forward at any time. It begins on 1 January 2020.
 ///
 /// A clock that wraps it must forward [`Clock::hold`] and [`Clock::join`]:
 ///

@@ -11,7 +11,7 @@ use crate::replay::{Execution, Fault};
 /// `Handle::history`, and replay them after each change of the code.
 ///
 /// # Errors
-/// The [`Suspension`] with which the instance would be suspended: it shows the recorded decision and that of the code.
+/// The [`Suspension`] of the instance that this code would cause: it shows the recorded decision and that of the code.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;

@@ -81,7 +81,7 @@ impl TestRuntime {
         &self.provider
     }
 
-    /// Moves the clock by hand.
+    /// Moves the clock forward.
     pub fn advance(&self, duration: Duration) {
         self.clock.advance(duration);
     }
@@ -120,7 +120,7 @@ impl TestRuntimeBuilder {
         self.mock_with_context::<A>(move |_, input| mock(input))
     }
 
-    /// As [`mock`](Self::mock), for a mock that takes the context of the activity, too.
+    /// Like [`mock`](Self::mock), for a mock that also takes the context of the activity.
     #[track_caller]
     pub fn mock_with_context<A: Activity>(
         mut self,
@@ -161,7 +161,7 @@ impl TestRuntimeBuilder {
         self
     }
 
-    /// Uses the provider of another runtime, and so continues with its state.
+    /// Uses the provider of another runtime, to continue with its state.
     pub fn provider(mut self, provider: MemoryProvider) -> Self {
         self.provider = provider;
         self

@@ -1,4 +1,4 @@
-//! Histories and a database that were recorded by earlier versions: the code of today replays and continues them.
+//! Histories and a database that were recorded by earlier versions: the current code replays and continues them.
 //!
 //! `tests/histories/*.json` holds one execution each, `tests/histories/live.db` a database with instances in every state.
 //! To record histories of a new operation, extend `programs.rs` and run

@@ -12,7 +12,7 @@ use crate::provider::*;
 list![
     a_free_instance_is_claimed_once,
     instances_come_oldest_first,
-    a_limited_answer_tells_that_more_is_due,
+    a_limited_answer_reports_that_more_is_due,
     only_instances_that_the_node_can_run_are_claimed,
     instances_without_code_delay_no_others,
     an_owned_instance_is_loaded_with_its_history,
@@ -56,7 +56,7 @@ async fn instances_come_oldest_first(world: World) {
     assert_eq!(names(&node.acquire(want(at(9))).await), ["a", "b", "c"]);
 }
 
-async fn a_limited_answer_tells_that_more_is_due(world: World) {
+async fn a_limited_answer_reports_that_more_is_due(world: World) {
     let node = world.join().await;
     for (name, second) in [("a", 3), ("b", 4), ("c", 20)] {
         start_at(&world, name, second).await;
@@ -118,7 +118,7 @@ async fn a_load_after_a_number_brings_only_later_messages(world: World) {
     }
     let loaded = node.load_after("i", Some(1)).await;
     assert_eq!((data(&loaded.messages), loaded.arrivals), (vec!["two", "three"], 3));
-    assert!(loaded.history.events.is_empty(), "the node has it");
+    assert!(loaded.history.events.is_empty(), "the node has the history");
     let loaded = node.load_after("i", Some(2)).await;
     assert_eq!((data(&loaded.messages), loaded.arrivals), (vec!["three"], 3));
     assert_eq!(data(&node.load_after("i", Some(3)).await.messages), [""; 0]);
@@ -133,7 +133,7 @@ async fn a_load_brings_messages_that_are_due_later(world: World) {
     node.turn(Turn { messages, ..ending("i", 1, 0, Then::Continue) }).await.expect("turn");
     assert_eq!(data(&node.load("i").await.messages), ["start", "now", "due", "later"]);
     let early = node.acquire(want(at(3))).await;
-    assert_eq!((names(&early), early.next_due), (vec![], None), "the owner knows when they are due");
+    assert_eq!((names(&early), early.next_due), (vec![], None), "the owner itself waits for their times");
     node.release("i").await;
     let claimed = node.acquire(want(at(3))).await;
     assert_eq!(data(&claimed.instances[0].messages), ["start", "now", "due", "later"]);
@@ -178,13 +178,13 @@ async fn kinds_that_were_not_requested_are_not_considered(world: World) {
     assert_eq!((names(&answer), answer.activities.len(), answer.next_due), (vec![], 0, None));
 }
 
-/// The time by the clock of the sender, which is an hour ahead.
+/// The time by the clock of a sender that is an hour ahead.
 const AHEAD: i64 = 3600;
 
 async fn a_sender_with_a_fast_clock_delays_no_instance(world: World) {
     let node = world.join().await;
     world.start_by(at(AHEAD), new_instance("i")).await;
-    // Instances that wait for their time come before it, however many they are.
+    // By their times these come before the instance, but they are not due.
     for n in 0..5 {
         start_at(&world, &format!("later-{n}"), 10 + n).await;
     }
@@ -216,7 +216,7 @@ async fn ready_instances_and_due_ones_come_by_age(world: World) {
     for name in ["at 1", "due 2", "at 3", "at 4", "due 5"] {
         let next = node.acquire(one_by_one()).await;
         assert_eq!(names(&next), [name]);
-        assert!(next.next_due.is_some_and(|due| due <= at(9)), "there is more");
+        assert!(next.next_due.is_some_and(|due| due <= at(9)), "more is due");
     }
     let last = node.acquire(one_by_one()).await;
     assert_eq!((names(&last), last.next_due), (vec!["ahead"], Some(at(20))));

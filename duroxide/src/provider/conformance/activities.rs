@@ -1,4 +1,4 @@
-//! Activities: from scheduling to their end, by tenures that each end once.
+//! Activities, from scheduling to their end. Each tenure of an activity ends once.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ list![
     a_repeated_write_is_refused,
     a_repeated_write_does_not_touch_a_later_claim,
     a_cancellation_is_repeated_until_it_is_acknowledged,
-    a_node_is_not_told_of_its_own_cancellations,
-    a_released_activity_is_cancelled_without_a_word,
+    a_node_receives_no_cancellation_of_its_own,
+    a_cancelled_activity_without_an_owner_is_not_reported,
     activities_fit_names_and_tags,
     groups_have_their_own_limits,
     a_scheduler_with_a_fast_clock_delays_no_activity,
@@ -63,7 +63,7 @@ async fn an_outcome_for_an_old_execution_is_dropped(world: World) {
     let message = MessageRow { execution: Some(1), ..message("late") };
     let write = Write::Outcome { tenure: tenure("i", 1, 0), message };
     assert_eq!(node.commit(write.clone()).await.expect("outcome").messages, [Placement::Refused]);
-    assert_eq!(node.commit(write).await, Err(CommitError::Fenced), "the activity is gone");
+    assert_eq!(node.commit(write).await, Err(CommitError::Fenced), "the activity was removed");
 }
 
 async fn an_activity_is_tried_again(world: World) {
@@ -97,7 +97,7 @@ async fn an_activity_is_parked_until_its_instance_is_resumed(world: World) {
     assert_eq!(node.acquire(want(at(9))).await.activities.len(), 1);
 }
 
-/// Every write that ends a tenure of activity 1.
+/// Returns the writes that end a tenure of activity 1.
 fn endings(of: &Tenure) -> [Write; 4] {
     [retry(of.clone(), 3), park(of.clone()), Write::ReleaseActivity { tenure: of.clone() }, outcome(of.clone())]
 }
@@ -110,7 +110,7 @@ async fn writes_of_an_activity_are_fenced(world: World) {
     for write in endings(&tenure("i", 1, 0)).into_iter().chain(none) {
         assert_eq!(other.commit(write.clone()).await, Err(CommitError::Fenced), "{write:?}");
     }
-    assert!(node.commit(outcome(tenure("i", 1, 0))).await.is_ok(), "nothing has happened");
+    assert!(node.commit(outcome(tenure("i", 1, 0))).await.is_ok(), "the refused writes had no effect");
 }
 
 async fn writes_that_name_another_tenure_conflict(world: World) {
@@ -121,7 +121,7 @@ async fn writes_that_name_another_tenure_conflict(world: World) {
         assert_eq!(node.commit(write.clone()).await, Err(CommitError::Conflict), "{write:?}");
     }
     assert_eq!(world.record("i").await.owner, Some(node.lease.epoch));
-    assert!(node.commit(outcome(tenure("i", 1, 0))).await.is_ok(), "nothing has happened");
+    assert!(node.commit(outcome(tenure("i", 1, 0))).await.is_ok(), "the refused writes had no effect");
 }
 
 async fn a_repeated_write_is_refused(world: World) {
@@ -187,7 +187,7 @@ async fn a_cancellation_is_repeated_until_it_is_acknowledged(world: World) {
     assert!(node.mail().await.cancelled.is_empty());
 }
 
-async fn a_node_is_not_told_of_its_own_cancellations(world: World) {
+async fn a_node_receives_no_cancellation_of_its_own(world: World) {
     let node = world.join().await;
     for (name, then) in [("a", Then::Continue), ("b", completed()), ("c", Then::ContinueAsNew { version: None })] {
         schedule(&world, &node, name, NewActivity { eager: true, ..new_activity(1, 2) }).await;
@@ -198,7 +198,7 @@ async fn a_node_is_not_told_of_its_own_cancellations(world: World) {
     assert!(node.mail().await.cancelled.is_empty());
 }
 
-async fn a_released_activity_is_cancelled_without_a_word(world: World) {
+async fn a_cancelled_activity_without_an_owner_is_not_reported(world: World) {
     let (node, runner) = (world.join().await, world.join().await);
     schedule(&world, &node, "i", new_activity(1, 2)).await;
     let activity = runner.acquire(want(at(3))).await.activities.remove(0);
@@ -226,7 +226,7 @@ async fn activities_fit_names_and_tags(world: World) {
         names
     };
     let some = node.acquire(Want { tags: tags(&["gpu", "press"]), ..want(at(3)) }).await;
-    assert_eq!(some.next_due, None, "items that it may not have do not count");
+    assert_eq!(some.next_due, None, "activities with a tag that the node does not serve do not count");
     assert_eq!(names(some), ["gpu", "plain"]);
     assert_eq!(names(node.acquire(Want { tags: tags(&[]), ..want(at(3)) }).await), [""; 0]);
     assert_eq!(names(node.acquire(want(at(3))).await), ["tape"]);
@@ -264,7 +264,7 @@ async fn a_scheduler_with_a_fast_clock_delays_no_activity(world: World) {
     assert_eq!((taken.activities.len(), taken.next_due), (1, Some(at(3))), "at once, and more is due");
     let rest = other.acquire(want(at(3))).await;
     assert_eq!((rest.activities.len(), rest.next_due), (1, None));
-    // The time of the next attempt counts by any clock.
+    // The time of the next attempt counts, although the scheduler's clock is ahead of it.
     other.commit(retry(tenure_of(&taken.activities[0]), 10)).await.expect("retry");
     let early = other.acquire(want(at(9))).await;
     assert_eq!((early.activities.len(), early.next_due), (0, Some(at(10))));

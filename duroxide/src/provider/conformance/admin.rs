@@ -12,7 +12,7 @@ list![
     lists_are_filtered,
     lists_come_in_stable_pages,
     lists_go_by_arrival_despite_clocks,
-    a_search_without_time_gets_through,
+    a_search_without_time_reaches_the_end,
     page_tokens_of_another_storage_are_refused,
     only_finished_instances_are_deleted,
     only_old_finished_instances_are_pruned,
@@ -65,7 +65,7 @@ async fn lists_come_in_stable_pages(world: World) {
         names.extend(part.instances.iter().map(|record| record.execution.instance.to_string()));
         world.start_by(at(9), new_instance(&format!("new {}", names.len()))).await;
         match part.next {
-            // It may have been stored, or sent to a browser and back.
+            // Clients may store a token as text, or send it to a browser and back.
             Some(next) => page.after = Some(PageToken::new(next.as_str())),
             None => break,
         }
@@ -102,7 +102,7 @@ async fn lists_go_by_arrival_despite_clocks(world: World) {
     assert_eq!(pages(&world, &between(6, 9), Page::new(3)).await, [""; 0]);
 }
 
-async fn a_search_without_time_gets_through(world: World) {
+async fn a_search_without_time_reaches_the_end(world: World) {
     let numbered = |n: usize| format!("i{n}");
     let rare = |n: usize| n.is_multiple_of(97);
     let start = |n| {

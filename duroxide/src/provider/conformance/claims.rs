@@ -1,4 +1,4 @@
-//! Claims whose answer is lost, and requests that come late or twice.
+//! Claims whose answer is lost, and requests that arrive late or twice.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ list![
     a_claim_is_counted_once,
     concurrent_requests_claim_each_item_once,
     concurrent_requests_of_a_lease_make_one_claim,
-    a_claim_with_a_lost_answer_is_handed_out_again,
+    a_claim_with_a_lost_answer_is_returned_again,
     a_repeated_claim_leaves_out_items_that_were_released,
     a_repeated_claim_brings_each_instance_once,
     a_late_request_claims_nothing,
@@ -83,21 +83,21 @@ async fn concurrent_requests_of_a_lease_make_one_claim(world: World) {
             names.sort_unstable();
             assert_eq!((answer.claim, &names), (claim + 1, &owned), "the answer holds all items of the claim");
         }
-        // The first request repeats the claim, the second one claims the rest.
+        // The first request receives the claim again, and the second one claims the rest.
         for _ in 0..2 {
             node.acquire(Want { orchestrations: both.clone(), ..want(at(3)) }).await;
         }
     }
 }
 
-async fn a_claim_with_a_lost_answer_is_handed_out_again(world: World) {
+async fn a_claim_with_a_lost_answer_is_returned_again(world: World) {
     let node = world.join().await;
     leave_work(&world, &node).await;
     assert_eq!(node.request(want(at(3))).await.claim, 1);
     world.start("k").await;
     for _ in 0..3 {
         let again = node.request(want(at(3))).await;
-        assert_eq!((again.claim, names(&again)), (1, vec!["j"]), "nothing new is claimed");
+        assert_eq!((again.claim, names(&again)), (1, vec!["j"]), "no new item is claimed");
         assert_eq!(data(&again.instances[0].messages), ["start"]);
         let tenures: Vec<_> = again.activities.iter().map(tenure_of).collect();
         assert_eq!(tenures, [tenure("i", 1, 1)]);
@@ -127,7 +127,7 @@ async fn a_repeated_claim_brings_each_instance_once(world: World) {
     for heard in [None, Some(1)] {
         let load = vec![Load { instance: id("i"), heard }];
         let again = node.request(Want { load, ..want(at(3)) }).await;
-        assert_eq!(names(&again), ["i"], "although it has mail and is loaded");
+        assert_eq!(names(&again), ["i"], "although the instance has mail and is loaded");
         assert_eq!(data(&again.instances[0].messages), ["start", "mail"]);
     }
 }

@@ -13,7 +13,7 @@ list![
     a_first_turn_without_a_lease_creates_nothing,
     a_first_turn_that_is_sent_again_is_done_already,
     a_start_that_was_stored_before_wins_over_its_first_turn,
-    a_start_whose_first_turn_is_there_is_done_already,
+    a_start_whose_first_turn_is_stored_is_done_already,
     a_first_turn_that_expects_more_creates_nothing;
     with_admin:
     a_first_turn_after_the_removal_creates_nothing,
@@ -105,7 +105,7 @@ async fn a_start_that_was_stored_before_wins_over_its_first_turn(world: World) {
     assert_eq!(data(&node.load("i").await.messages), ["start"]);
 }
 
-async fn a_start_whose_first_turn_is_there_is_done_already(world: World) {
+async fn a_start_whose_first_turn_is_stored_is_done_already(world: World) {
     let node = world.join().await;
     let new = eager(new_instance("i"));
     node.turn(first_turn(&new)).await.expect("turn");
@@ -124,7 +124,7 @@ async fn a_first_turn_after_the_removal_creates_nothing(world: World) {
     world.delete("i").await;
     assert_eq!(node.turn(first_turn(&new)).await, Err(CommitError::Conflict));
     let again = world.submit(start(new, IfExists::Error, Some(node.lease))).await;
-    assert!(again.is_ok_and(|submitted| submitted.written), "its client is told that it was started");
+    assert!(again.is_ok_and(|submitted| submitted.written), "the client learns that the instance was started");
     assert!(world.find("i").await.is_none());
 }
 

@@ -1,4 +1,4 @@
-//! Short words for the steps that many cases share.
+//! The steps that many cases share.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::id::{ActivityId, CallId, CommitId, EventId, ExecutionId, Identity, In
 use crate::payload::Payload;
 use crate::provider::*;
 
-/// A store, and a process on it that is no node.
+/// A store, and a process that has opened it without joining.
 pub(super) struct World {
     subject: Arc<dyn Subject>,
     pub(super) provider: Arc<dyn Provider>,
@@ -25,7 +25,7 @@ pub(super) struct Member {
     subject: Arc<dyn Subject>,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) lease: Lease,
-    /// The last claim that it has received.
+    /// The number of the last claim that it has received.
     claim: AtomicU64,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn activity_id(name: &str, number: u64, call: u64) -> ActivityId {
     ActivityId { execution: execution(name, number), call: CallId(call) }
 }
 
-/// Second `n` of the cases' time.
+/// Returns second `n` of the time that the cases use.
 pub(super) fn at(n: i64) -> Timestamp {
     Timestamp::from_micros(n * 1_000_000)
 }
@@ -62,7 +62,7 @@ pub(super) fn text(value: &str) -> Payload {
     Payload::encode(value).expect("a text can be encoded")
 }
 
-/// A node of build `build` that has the code of orchestration `flow` 1.0.0 and of activity `work`.
+/// Describes a new node that has the code of orchestration `flow` 1.0.0 and of activity `work`.
 pub(super) fn info(build: &str) -> NodeInfo {
     NodeInfo {
         id: NodeId::new(),
@@ -86,13 +86,13 @@ pub(super) fn event(n: u64, data: &str) -> EventRow {
     EventRow { id: EventId(n), time: at(1), decision: n.is_multiple_of(2), format: 1, data, payload: Payload::NULL }
 }
 
-/// Makes an instance whose identity follows from its name.
+/// Makes an instance whose identity is derived from its name.
 pub(super) fn new_instance(name: &str) -> NewInstance {
     let start = MessageRow { id: MessageId(identity(name).0), ..message("start") };
     NewInstance::new(id(name), "flow", start)
 }
 
-/// Makes an instance with the id of [`new_instance`], and an identity of its own.
+/// Makes an instance with the id of [`new_instance`] and another identity.
 pub(super) fn another(name: &str) -> NewInstance {
     NewInstance::new(id(name), "flow", message("start"))
 }
@@ -110,12 +110,12 @@ pub(super) fn turn(name: &str, number: u64, after: u64) -> Turn {
     Turn { version: Some(v1()), ..Turn::new(execution(name, number), EventId(after), at(2)) }
 }
 
-/// Makes a turn that writes one event, and `then`.
+/// Makes a turn that writes one event and sets the state `then`.
 pub(super) fn ending(name: &str, number: u64, after: u64, then: Then) -> Turn {
     Turn { events: vec![event(after + 1, "end")], then, ..turn(name, number, after) }
 }
 
-/// Turns a turn of [`new_instance`] into that of another instance with the id.
+/// Turns a turn of [`new_instance`] into a turn of another instance with its id.
 pub(super) fn turn_of(new: &NewInstance, turn: Turn) -> Turn {
     let execution = ExecutionId { number: turn.execution.number, ..new.first_execution() };
     Turn { execution, ..turn }
@@ -142,7 +142,7 @@ pub(super) fn outgoing(to: &str, data: &str) -> Outgoing {
     Outgoing { to: id(to), identity: None, message: message(data) }
 }
 
-/// The tenure of activity 1 of the first execution.
+/// Returns the tenure of activity 1 of the first execution.
 pub(super) fn tenure(name: &str, attempt: u32, claim: u64) -> Tenure {
     Tenure { activity: activity_id(name, 1, 1), attempt, claim }
 }
@@ -168,15 +168,15 @@ pub(super) fn send_request(to: &str, message: MessageRow) -> SendRequest {
     SendRequest { to: id(to), message, lease: None, time: at(2), resent: false }
 }
 
-/// The answer to a submission that has written about an instance of [`new_instance`] without an owner.
+/// Returns the answer to a submission about an instance of [`new_instance`] that has no owner.
 pub(super) fn unowned(name: &str) -> Submitted {
     Submitted { owner: None, identity: Some(identity(name)), number: None, written: true }
 }
 
-/// Returns an instance of an answer.
+/// Returns the instance with this name from an answer.
 pub(super) fn find<'a>(acquired: &'a Acquired, name: &str) -> &'a AcquiredInstance {
     let found = acquired.instances.iter().find(|instance| instance.execution.instance == id(name));
-    found.expect("the answer names the instance")
+    found.expect("the answer has the instance")
 }
 
 pub(super) fn names(acquired: &Acquired) -> Vec<&str> {
@@ -188,7 +188,7 @@ pub(super) fn data(messages: &[MessageRow]) -> Vec<&str> {
 }
 
 impl World {
-    /// Returns the store through the process of a node.
+    /// Returns the store as the process of a node has opened it.
     pub(super) fn through(&self, member: &Member) -> Self {
         Self { subject: self.subject.clone(), provider: member.provider.clone() }
     }
@@ -197,7 +197,7 @@ impl World {
         Self { provider: subject.open(), subject }
     }
 
-    /// Lets another process join, with build `a`.
+    /// Joins from another process, with build `a`.
     pub(super) async fn join(&self) -> Member {
         self.join_as(&info("a")).await
     }
@@ -225,7 +225,7 @@ impl World {
         new
     }
 
-    /// Starts an instance without an owner, by a clock that shows `time`.
+    /// Starts an instance without an owner, from a client whose clock shows `time`.
     pub(super) async fn start_by(&self, time: Timestamp, new: NewInstance) {
         let request = StartRequest { new, if_exists: IfExists::Error, lease: None, time, resent: false };
         self.submit(Submission::Start(request)).await.expect("start");
@@ -239,7 +239,7 @@ impl World {
         new
     }
 
-    /// Removes a finished instance, and starts another one with its id, which the node owns if one is given.
+    /// Replaces a finished instance by another one with its id, which `owner` owns from the beginning.
     pub(super) async fn replace(&self, name: &str, owner: Option<&Member>) -> NewInstance {
         let new = NewInstance { eager: owner.is_some(), ..another(name) };
         let lease = owner.map(|member| member.lease);
@@ -251,7 +251,7 @@ impl World {
         self.send_at(at(2), to, message).await
     }
 
-    /// Sends a message, by a clock that shows `time`.
+    /// Sends a message from a client whose clock shows `time`.
     pub(super) async fn send_at(
         &self,
         time: Timestamp,
@@ -267,7 +267,7 @@ impl World {
 
     /// Returns the part of the provider that lists and removes.
     pub(super) fn admin(&self) -> &dyn Admin {
-        self.provider.admin().expect("these cases are for providers that have it")
+        self.provider.admin().expect("these cases need an Admin")
     }
 
     /// Lists the nodes that are members, if the provider can list.
@@ -282,7 +282,7 @@ impl World {
         assert_eq!(self.admin().delete(&[id(name)]).await.expect("delete"), [Ok(())]);
     }
 
-    /// Prunes in batches of `limit`, until nothing is left; returns how many executions each of them removed.
+    /// Prunes in batches of `limit` until nothing is left. Returns the number of executions that each batch removed.
     pub(super) async fn prune(&self, filter: &Filter, before: Timestamp, limit: usize) -> Vec<u64> {
         let (mut batch, mut removed) = (Page::new(limit), Vec::new());
         loop {
@@ -296,7 +296,7 @@ impl World {
     }
 
     pub(super) async fn record(&self, name: &str) -> InstanceRecord {
-        self.find(name).await.expect("the instance is there")
+        self.find(name).await.expect("the instance exists")
     }
 
     pub(super) async fn find(&self, name: &str) -> Option<InstanceRecord> {
@@ -326,12 +326,12 @@ pub(super) fn start(new: NewInstance, if_exists: IfExists, lease: Option<Lease>)
 }
 
 impl Member {
-    /// The answer to a submission that has written about an instance of [`new_instance`] that the node owns.
+    /// Returns the answer to a submission about an instance of [`new_instance`] that the node owns.
     pub(super) fn owned(&self, name: &str) -> Submitted {
         Submitted { owner: Some(self.lease.epoch), ..unowned(name) }
     }
 
-    /// The placement of a message to an instance of [`new_instance`] that the node owns.
+    /// Returns the placement of a message to an instance of [`new_instance`] that the node owns.
     pub(super) fn placed(&self, name: &str, number: u64) -> Placement {
         Placement::Owned { epoch: self.lease.epoch, identity: identity(name), number: Some(number) }
     }
@@ -366,7 +366,7 @@ impl Member {
         acquired
     }
 
-    /// Requests work with the claim that the request names. The answer is lost, as far as [`Member::acquire`] is concerned.
+    /// Requests work with the claim that `want` names. [`Member::acquire`] does not learn of the answer, as if it were lost.
     pub(super) async fn request(&self, want: Want) -> Acquired {
         self.provider.acquire(&self.lease, want).await.expect("acquire")
     }
@@ -376,12 +376,12 @@ impl Member {
         self.acquire(Want::new(at(3))).await
     }
 
-    /// Loads an instance that the node owns: with all its messages, or with those of a higher number.
+    /// Loads an instance that the node owns, with all its messages or those with a number above `heard`.
     pub(super) async fn load_after(&self, name: &str, heard: Option<u64>) -> AcquiredInstance {
         let load = vec![Load { instance: id(name), heard }];
         let mut loaded = self.acquire(Want { load, ..Want::new(at(3)) }).await.instances;
         loaded.retain(|instance| instance.execution.instance == id(name));
-        assert_eq!(loaded.len(), 1, "an owned instance comes once");
+        assert_eq!(loaded.len(), 1, "an owned instance is returned once");
         loaded.remove(0)
     }
 
@@ -409,14 +409,14 @@ impl Member {
     }
 }
 
-/// Starts an instance that a node owns, whose first turn schedules activity 1 with event 2, owned by the node, too.
+/// Starts an instance whose first turn schedules activity 1 with event 2. Returns the node that owns both.
 pub(super) async fn with_activity(world: &World, name: &str) -> Member {
     let node = world.join().await;
     schedule(world, &node, name, NewActivity { eager: true, ..new_activity(1, 2) }).await;
     node
 }
 
-/// Starts an instance whose first turn schedules an activity.
+/// Starts an instance that the node owns, and whose first turn schedules an activity.
 pub(super) async fn schedule(world: &World, node: &Member, name: &str, activity: NewActivity) {
     let new = world.start_owned(node, name).await;
     let scheduled = EventRow { payload: text("input"), ..event(2, "scheduled") };

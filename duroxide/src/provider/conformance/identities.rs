@@ -1,4 +1,4 @@
-//! Identities: an instance that takes the id of a removed one is another instance, and nothing of the first one reaches it.
+//! Identities: an instance with the id of a removed one is another instance, which no write for the removed one affects.
 
 use super::fixture::*;
 use super::list;
@@ -21,7 +21,7 @@ list![
     the_id_of_a_deleted_instance_is_free,
 ];
 
-/// An instance that the node owns, and that has taken the id of one which had an activity; it has one, too.
+/// Replaces an instance with an activity by another one with an activity, both owned by the returned node.
 async fn replaced(world: &World) -> (Member, NewInstance) {
     let node = with_activity(world, "i").await;
     node.turn(ending("i", 1, 2, completed())).await.expect("finish");
@@ -35,7 +35,7 @@ async fn replaced(world: &World) -> (Member, NewInstance) {
     (node, new)
 }
 
-/// Panics unless the new instance is as [`replaced`] left it, and can continue.
+/// Panics if the new instance was changed after [`replaced`] made it, or if it cannot continue.
 async fn assert_untouched(world: &World, node: &Member, new: &NewInstance) {
     let record = world.record("i").await;
     assert_eq!((&record.execution, record.last_event.0), (&new.first_execution(), 2));
@@ -43,7 +43,7 @@ async fn assert_untouched(world: &World, node: &Member, new: &NewInstance) {
     assert_eq!(world.history_of(&record.execution).await.len(), 2);
     assert_eq!(data(&node.load("i").await.messages), ["start"]);
     let outcome = Turn { outcomes: vec![(CallId(1), 1)], ..ending("i", 1, 2, Then::Continue) };
-    assert_eq!(node.turn(turn_of(new, outcome)).await, Ok(Committed::default()), "its activity is there");
+    assert_eq!(node.turn(turn_of(new, outcome)).await, Ok(Committed::default()), "its activity is stored");
 }
 
 async fn a_replaced_instance_has_another_identity(world: World) {
@@ -157,7 +157,8 @@ async fn a_cancellation_names_the_identity(world: World) {
     assert_eq!(acquired.cancelled, [activity_id("i", 1, 1)]);
     assert_eq!(acquired.activities[0].id.execution, new.first_execution());
     let heard = Want { cancelled: vec![acquired.activities[0].id.clone()], ..Want::new(at(3)) };
-    assert_eq!(runner.acquire(heard).await.cancelled, [activity_id("i", 1, 1)], "that is the activity of the other");
+    let cancelled = runner.acquire(heard).await.cancelled;
+    assert_eq!(cancelled, [activity_id("i", 1, 1)], "the acknowledgement names the activity of the new instance");
     assert!(runner.commit(outcome(tenure_of(&acquired.activities[0]))).await.is_ok());
 }
 

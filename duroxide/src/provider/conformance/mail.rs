@@ -14,7 +14,7 @@ list![
     mail_of_a_loaded_instance_comes_once,
     mail_goes_to_the_owner_alone,
     a_replaced_instance_leaves_no_mail_behind,
-    late_acknowledgement_spares_the_next_instance,
+    a_late_acknowledgement_spares_the_next_instance,
 ];
 
 fn request(node: Option<&Member>, to: &str) -> SendRequest {
@@ -83,7 +83,7 @@ async fn a_resent_message_always_leaves_mail(world: World) {
     world.submit(Submission::Send(first.clone())).await.expect("send");
     assert_eq!(names(&node.mail().await), [""; 0]);
     assert_eq!(world.submit(resent(&first)).await, Ok(node.owned("i")));
-    assert_eq!(names(&node.mail().await), ["i"], "the first one may not have been forwarded");
+    assert_eq!(names(&node.mail().await), ["i"], "the client may not have forwarded the first message");
     assert_eq!(acknowledge(&node, 2).await, [""; 0]);
     let sent = world.submit(resent(&request(Some(&node), "i"))).await;
     assert_eq!(sent, Ok(Submitted { number: Some(3), ..node.owned("i") }));
@@ -123,7 +123,7 @@ async fn mail_of_one_instance_is_acknowledged_alone(world: World) {
     assert_eq!(names(&other.mail().await), ["k"]);
 }
 
-async fn late_acknowledgement_spares_the_next_instance(world: World) {
+async fn a_late_acknowledgement_spares_the_next_instance(world: World) {
     let node = world.join().await;
     let new = world.start_owned(&node, "i").await;
     world.send("i", message("two")).await.expect("send");

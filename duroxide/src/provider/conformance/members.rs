@@ -9,7 +9,7 @@ use crate::provider::*;
 
 list![
     epochs_grow,
-    a_lease_tells_how_long_it_holds,
+    a_renewal_returns_how_long_the_lease_holds,
     a_node_that_leaves_frees_its_items,
     a_dead_node_is_taken_over,
     a_dead_node_cannot_write,
@@ -17,12 +17,12 @@ list![
     a_node_that_joins_again_has_lost_its_first_lease,
     a_node_that_joins_again_has_not_crashed,
     a_node_that_joins_again_is_not_suspected,
-    progress_forgets_crashes,
+    progress_resets_the_crash_count,
     only_items_in_flight_have_crashed,
     an_item_that_crashes_often_is_claimed_alone,
     an_item_that_crashes_alone_is_suspect,
     an_item_that_did_not_crash_alone_is_not_suspect,
-    resuming_forgets_crashes,
+    resuming_resets_the_crash_count,
     another_build_resumes_once,
     another_build_resumes_only_instances_of_its_code,
     another_build_resumes_parked_activities;
@@ -34,12 +34,12 @@ async fn epochs_grow(world: World) {
     let (first, second) = (world.join().await, world.join().await);
     assert!(second.lease.epoch > first.lease.epoch);
     second.provider.leave(&second.lease).await.expect("leave");
-    assert!(world.join().await.lease.epoch > second.lease.epoch, "also when the last one is gone");
+    assert!(world.join().await.lease.epoch > second.lease.epoch, "also after the last one has left");
     assert_eq!(second.renew().await, Renewal::Lost);
     assert!(first.holds().await);
 }
 
-async fn a_lease_tells_how_long_it_holds(world: World) {
+async fn a_renewal_returns_how_long_the_lease_holds(world: World) {
     let node = world.join().await;
     let Renewal::Held { valid_for } = node.renew().await else { panic!("the lease is lost") };
     assert!(!valid_for.is_zero());
@@ -55,7 +55,7 @@ async fn a_node_that_leaves_frees_its_items(world: World) {
     assert_eq!(node.commit(outcome(tenure("i", 1, 0))).await, Err(CommitError::Fenced));
 }
 
-/// Lets a node die that owned an instance with an unread message, and an activity.
+/// Kills a node that owns an activity and an instance with an unread message. Returns its lease and another node.
 async fn after_a_crash(world: &World) -> (Lease, Member) {
     let node = with_activity(world, "i").await;
     world.send("i", message("unread")).await.expect("send");
@@ -148,7 +148,7 @@ async fn a_node_that_joins_again_is_not_suspected(world: World) {
     assert_eq!((acquired[0].crashes, acquired[0].suspect), (CRASH_LIMIT - 1, false));
 }
 
-async fn progress_forgets_crashes(world: World) {
+async fn progress_resets_the_crash_count(world: World) {
     let (_, survivor) = after_a_crash(&world).await;
     let acquired = survivor.acquire(want(at(3))).await;
     assert_eq!(acquired.instances[0].crashes, 1);
@@ -164,7 +164,7 @@ async fn only_items_in_flight_have_crashed(world: World) {
     let new = world.start_owned(&node, "idle").await;
     node.turn(Turn { consumed: vec![new.start.id], ..ending("idle", 1, 0, Then::Continue) }).await.expect("turn");
     let mut delayed = NewInstance { eager: true, ..new_instance("later") };
-    delayed.start.visible_at = Some(at(9_000_000_000)); // by any clock
+    delayed.start.visible_at = Some(at(9_000_000_000)); // in the year 2255, after the take-over by any clock
     world.submit(start(delayed, IfExists::Error, Some(node.lease))).await.expect("start");
     node.die();
     let survivor = world.join().await;
@@ -173,7 +173,7 @@ async fn only_items_in_flight_have_crashed(world: World) {
     assert_eq!(acquired.iter().map(|instance| instance.crashes).collect::<Vec<_>>(), [0, 0]);
 }
 
-/// Lets nodes claim an item and die, until it has crashed as often as it may beside others.
+/// Kills nodes that have claimed an item, until the item is in quarantine.
 async fn crash_often(world: &World) {
     for _ in 0..QUARANTINE {
         let node = world.join().await;
@@ -191,7 +191,7 @@ async fn an_item_that_crashes_often_is_claimed_alone(world: World) {
     let beside_others = node.acquire(Want { instances: 0, activities: Vec::new(), ..want(at(3)) }).await;
     assert!(beside_others.instances.is_empty());
     let first = node.acquire(Want { alone: true, ..want(at(3)) }).await;
-    assert_eq!(first.instances.len(), 1, "alone");
+    assert_eq!(first.instances.len(), 1, "the item is claimed alone");
     assert_eq!((&first.instances[0].execution, first.instances[0].crashes), (&execution("i", 1), QUARANTINE));
     assert!(!first.instances[0].suspect);
     let second = node.acquire(want(at(3))).await;
@@ -205,14 +205,14 @@ async fn an_item_that_crashes_alone_is_suspect(world: World) {
     crash_often(&world).await;
     for crashes in QUARANTINE..CRASH_LIMIT {
         let node = world.join().await;
-        assert!(node.acquire(want(at(3))).await.activities.is_empty(), "not beside others");
+        assert!(node.acquire(want(at(3))).await.activities.is_empty(), "the item is not claimed beside others");
         let alone = node.acquire(Want { alone: true, ..want(at(3)) }).await.activities;
         assert_eq!(alone.iter().map(|it| (it.crashes, it.suspect)).collect::<Vec<_>>(), [(crashes, false)]);
         node.die();
     }
     let node = world.join().await;
     let suspect = node.acquire(want(at(3))).await.activities;
-    assert!(suspect[0].suspect, "it comes to be parked, not to be run");
+    assert!(suspect[0].suspect, "any node may claim it to park it");
     node.commit(park(tenure_of(&suspect[0]))).await.expect("park");
     world.resume("i").await.expect("resume");
     let resumed = node.acquire(want(at(9))).await.activities;
@@ -234,7 +234,7 @@ async fn an_item_that_did_not_crash_alone_is_not_suspect(world: World) {
     assert_eq!((acquired[0].crashes, acquired[0].suspect), (1, false), "it had made progress before");
 }
 
-async fn resuming_forgets_crashes(world: World) {
+async fn resuming_resets_the_crash_count(world: World) {
     world.start("i").await;
     crash_often(&world).await;
     let node = world.join().await;

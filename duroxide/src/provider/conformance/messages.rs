@@ -1,4 +1,4 @@
-//! Messages: their numbers, their order, their times, and that each is read once.
+//! Messages: their numbers, their order and their times.
 
 use futures_util::future::{join, join_all};
 
@@ -36,14 +36,14 @@ async fn messages_are_numbered_without_gaps(world: World) {
     assert_eq!(sent.messages, [node.placed("i", 3), other.placed("j", 2), node.placed("i", 4)]);
     let refused = Turn { messages: vec![outgoing("i", "no")], ..ending("j", 1, 7, Then::Continue) };
     assert_eq!(other.turn(refused).await, Err(CommitError::Conflict));
-    // The numbers of messages that were read and removed are not given again.
+    // The numbers of messages that were read and removed are not reused.
     let read = Turn { consumed: vec![new.start.id], messages: vec![outgoing("i", "five")], ..turn("i", 1, 0) };
     assert_eq!(node.turn(read).await.expect("turn").messages, [node.placed("i", 5)]);
     let loaded = node.load("i").await;
     assert_eq!(data(&loaded.messages), ["two", "three", "four", "five"]);
     assert_eq!((numbers(&loaded), loaded.arrivals), (vec![Some(2), Some(3), Some(4), Some(5)], 5));
     node.release("i").await;
-    assert_eq!(world.send("i", message("six")).await, Ok(unowned("i")), "an instance without an owner counts on");
+    assert_eq!(world.send("i", message("six")).await, Ok(unowned("i")), "only an owner needs the number");
     let claimed = other.acquire(want(at(3))).await.instances;
     assert_eq!((numbers(&claimed[0]).last(), claimed[0].arrivals), (Some(&Some(6)), 6));
 }
@@ -98,7 +98,7 @@ async fn a_repeated_message_keeps_its_number(world: World) {
     let sent = message("two");
     assert_eq!(world.send("i", sent.clone()).await, Ok(Submitted { number: Some(2), ..node.owned("i") }));
     world.send("i", message("three")).await.expect("send");
-    assert_eq!(world.send("i", sent).await, Ok(node.owned("i")), "it got its number from the first request");
+    assert_eq!(world.send("i", sent).await, Ok(node.owned("i")), "the first request has numbered the message");
     let loaded = node.load("i").await;
     assert_eq!((numbers(&loaded), loaded.arrivals), (vec![Some(1), Some(2), Some(3)], 3));
 }
@@ -152,7 +152,7 @@ async fn a_delayed_message_comes_before_later_arrivals(world: World) {
         world.send("i", message.clone()).await.expect("send");
         world.send("j", MessageRow { id: MessageId::new(), ..message }).await.expect("send");
     }
-    // The last was sent with a clock that had been set back: it follows the one before.
+    // The clock of the last sender was set back: its message still follows the one before.
     for (time, data) in [(3, "at 3"), (8, "at 8"), (4, "at 4")] {
         world.send_at(at(time), "i", message(data)).await.expect("send");
     }
@@ -175,7 +175,7 @@ async fn a_delayed_start_waits(world: World) {
     assert_eq!((names(&early), early.next_due), (vec![], Some(at(10))));
     let acquired = node.acquire(want(at(10))).await;
     assert_eq!(data(&acquired.instances[0].messages), ["start", "later"]);
-    assert_eq!(acquired.next_due, None, "the owner knows when its messages are due");
+    assert_eq!(acquired.next_due, None, "the owner itself waits for the times of its messages");
 }
 
 async fn a_cancelled_timer_is_removed(world: World) {

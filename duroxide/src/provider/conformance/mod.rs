@@ -1,5 +1,5 @@
-//! The contract of a provider as functions: a test of a provider calls all of [`cases`], each with a fresh [`Subject`]; and all
-//! of [`admin_cases`] when the provider has an [`Admin`](super::Admin).
+//! The contract of a provider as test cases: the tests of a provider run all of [`cases`], each with an empty [`Subject`],
+//! and all of [`admin_cases`] if the provider has an [`Admin`](super::Admin).
 //!
 //! ```
 //! use std::sync::Arc;
@@ -45,13 +45,13 @@ use futures_util::future::BoxFuture;
 
 use super::{Lease, Provider};
 
-/// A store to be examined, empty at first.
+/// A store under test, empty at first.
 pub trait Subject: Send + Sync {
-    /// A provider on the store: as another process would open it, where that is possible.
+    /// Opens the store: as another process would do, if the store can be shared by processes.
     fn open(&self) -> Arc<dyn Provider>;
 
-    /// Lets a node die without leaving, with the provider that it joined through: the next renewal of another node must find
-    /// it dead.
+    /// Simulates the death of a node that does not leave. Its provider is dropped here. The next renewal of another node must
+    /// find it dead.
     fn kill(&self, provider: Arc<dyn Provider>, lease: Lease);
 }
 
@@ -60,7 +60,7 @@ pub trait Subject: Send + Sync {
 pub struct Case {
     /// Its name.
     pub name: &'static str,
-    /// Panics if the provider does not show it.
+    /// Runs the test. Panics if the provider does not show the behaviour.
     pub run: fn(Arc<dyn Subject>) -> BoxFuture<'static, ()>,
 }
 
@@ -89,7 +89,7 @@ pub fn cases() -> Vec<Case> {
     .concat()
 }
 
-/// Returns the behaviours that a provider with an [`Admin`](super::Admin) must show besides.
+/// Returns the further behaviours that a provider with an [`Admin`](super::Admin) must show.
 pub fn admin_cases() -> Vec<Case> {
     [
         admin::CASES,
@@ -102,7 +102,7 @@ pub fn admin_cases() -> Vec<Case> {
     .concat()
 }
 
-/// Makes the list of the cases of a file, and of those that need an [`Admin`](super::Admin).
+/// Makes the lists of a file's cases: those for all providers, and those that need an [`Admin`](super::Admin).
 macro_rules! list {
     ($($name:ident),+ $(,)?) => {
         list!(@ CASES $($name),+);

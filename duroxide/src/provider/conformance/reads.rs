@@ -9,7 +9,7 @@ list![
     missing_items_are_not_found,
     a_long_history_comes_in_pages,
     the_first_page_comes_with_the_instance,
-    work_without_a_node_that_can_take_it_is_shown,
+    work_that_no_node_can_claim_is_shown,
     a_watched_instance_signals_its_end,
 ];
 
@@ -47,16 +47,16 @@ async fn a_watched_instance_signals_its_end(world: World) {
     world.start_owned(&node, "i").await;
     let local = world.through(&node);
     let mut changes = node.provider.wakeups().watch(&id("i"));
-    let read = local.provider.watch(&id("i")).await.expect("watch").expect("the instance is there");
+    let read = local.provider.watch(&id("i")).await.expect("watch").expect("the instance exists");
     assert_eq!(read.status, InstanceStatus::Running);
     node.turn(ending("i", 1, 0, completed())).await.expect("finish");
     changes.changed().await;
-    let read = local.provider.watch(&id("i")).await.expect("watch").expect("the instance is there");
+    let read = local.provider.watch(&id("i")).await.expect("watch").expect("the instance exists");
     assert_eq!(read.status, InstanceStatus::Completed);
     assert!(local.provider.watch(&id("none")).await.expect("watch").is_none());
 }
 
-async fn work_without_a_node_that_can_take_it_is_shown(world: World) {
+async fn work_that_no_node_can_claim_is_shown(world: World) {
     let node = world.join().await;
     let other = NewInstance { name: "other".to_owned(), version: Some(v1()), ..new_instance("o") };
     world.start_new(other).await;

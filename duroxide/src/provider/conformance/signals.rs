@@ -58,7 +58,7 @@ async fn a_forwarded_message_is_not_signalled(world: World) {
     assert!(!work.has_changed().expect("alive"));
     let other = world.join().await;
     world.through(&node).submit(send(other.lease)).await.expect("send");
-    assert!(work.has_changed().expect("alive"), "its client forwards it to another node");
+    assert!(work.has_changed().expect("alive"), "the client forwards the message to a node that is not the owner");
 }
 
 async fn changes_of_an_instance_are_signalled(world: World) {
@@ -94,7 +94,7 @@ async fn the_end_of_an_instance_is_signalled_with_its_outcome(world: World) {
     let outcome = ending.events.last().cloned();
     node.turn(ending).await.expect("finish");
     let told = watch.changed().await;
-    // A provider may leave it to the waiting client to read the outcome.
+    // A provider may signal the end without the outcome; then the waiting client reads the outcome.
     if let Some(finished) = told {
         assert_eq!(*finished, Finished { status: InstanceStatus::Completed, outcome });
     }

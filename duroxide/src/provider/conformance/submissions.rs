@@ -10,7 +10,7 @@ list![
     a_start_is_kept_with_all_its_parts,
     a_start_that_is_sent_again_is_done_already,
     a_taken_id_is_an_error,
-    a_taken_id_is_attached_to,
+    a_start_with_attach_finds_the_instance,
     a_finished_instance_is_replaced,
     an_eager_start_without_a_lease_is_queued,
     a_message_that_is_sent_again_is_one_message,
@@ -95,7 +95,7 @@ async fn a_refused_start_that_was_resent_starts_nothing_later(world: World) {
         }
         node.turn(ending(&name, 1, 0, completed())).await.expect("finish");
         world.delete(&name).await;
-        assert_eq!(answer(world.submit(first).await), answered, "the first comes late");
+        assert_eq!(answer(world.submit(first).await), answered, "the first request arrives late");
         assert!(world.find(&name).await.is_none());
     }
 }
@@ -108,7 +108,7 @@ async fn a_taken_id_is_an_error(world: World) {
     }
 }
 
-async fn a_taken_id_is_attached_to(world: World) {
+async fn a_start_with_attach_finds_the_instance(world: World) {
     let node = world.join().await;
     world.start_owned(&node, "i").await;
     let attached = world.submit(start(another("i"), IfExists::Attach, None)).await;
@@ -174,7 +174,7 @@ async fn a_refused_message_that_was_resent_is_refused_for_good(world: World) {
             assert_eq!(world.submit(resent(sent.clone())).await, Err(refused.clone()));
         }
         world.submit(start(another(name), IfExists::Replace, None)).await.expect("another takes the id");
-        assert_eq!(world.submit(sent).await, Err(refused), "the first comes late");
+        assert_eq!(world.submit(sent).await, Err(refused), "the first request arrives late");
     }
     let instances = node.acquire(want(at(3))).await.instances;
     assert_eq!(instances.iter().map(|instance| instance.messages.len()).collect::<Vec<_>>(), [1, 1]);
@@ -211,7 +211,7 @@ async fn an_instance_is_terminated_regardless_of_its_owner(world: World) {
     assert_eq!((record.status, record.owner), (InstanceStatus::Terminated, None));
     assert_eq!(node.turn(ending("i", 1, 2, Then::Continue)).await, Err(CommitError::Fenced));
     let told = node.acquire(want(at(3))).await;
-    assert_eq!(told.cancelled, [activity_id("i", 1, 1)], "also the node that owned both");
+    assert_eq!(told.cancelled, [activity_id("i", 1, 1)], "also for the node that owned the instance");
     assert_eq!(data(&told.instances[0].messages), ["start", "it has ended"]);
     let late = world.submit(terminate(CommitId::new(), terminated("i", 1, 3))).await;
     assert_eq!(late, Err(SubmitError::Finished(InstanceStatus::Terminated)));

@@ -1,4 +1,4 @@
-//! Turns: atomic, fenced, idempotent; and the state of their instances after them.
+//! Turns: they are atomic, fenced and idempotent, and they set the state of their instance.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ list![
     a_turn_of_another_node_is_fenced,
     a_turn_after_another_event_conflicts,
     a_turn_of_another_execution_conflicts,
-    a_turn_whose_message_is_gone_writes_nothing,
-    a_turn_whose_activity_is_gone_writes_nothing,
+    a_turn_whose_message_is_missing_writes_nothing,
+    a_turn_whose_activity_is_missing_writes_nothing,
     a_turn_with_another_attempt_writes_nothing,
     a_turn_that_is_sent_again_is_done_already,
     a_bad_entry_does_not_harm_its_neighbours,
@@ -65,7 +65,7 @@ async fn a_turn_of_another_execution_conflicts(world: World) {
     assert_eq!(node.turn(ending("i", 2, 2, Then::Continue)).await, Err(CommitError::Conflict));
 }
 
-async fn a_turn_whose_message_is_gone_writes_nothing(world: World) {
+async fn a_turn_whose_message_is_missing_writes_nothing(world: World) {
     let node = world.join().await;
     let new = world.start_owned(&node, "i").await;
     let turn = Turn {
@@ -79,10 +79,10 @@ async fn a_turn_whose_message_is_gone_writes_nothing(world: World) {
     assert!(world.history("i", 1).await.is_empty());
     assert!(world.find("c").await.is_none());
     let all_there = Turn { consumed: vec![new.start.id], ..turn };
-    assert!(node.turn(all_there).await.is_ok(), "the message is still there");
+    assert!(node.turn(all_there).await.is_ok(), "the refused turn has not removed the message");
 }
 
-async fn a_turn_whose_activity_is_gone_writes_nothing(world: World) {
+async fn a_turn_whose_activity_is_missing_writes_nothing(world: World) {
     let node = with_activity(&world, "i").await;
     let turn = Turn { outcomes: vec![(CallId(1), 1), (CallId(9), 1)], ..ending("i", 1, 2, Then::Continue) };
     assert_eq!(node.turn(turn.clone()).await, Err(CommitError::Conflict));
@@ -171,7 +171,7 @@ async fn a_finished_instance_leaves_nothing_behind(world: World) {
     let left = node.acquire(want(at(9))).await;
     assert!(left.instances.is_empty() && left.cancelled.is_empty());
     let left: Vec<_> = left.activities.iter().map(|activity| activity.id.clone()).collect();
-    assert_eq!(left, [activity_id("i", 1, 2)], "only the detached one is left");
+    assert_eq!(left, [activity_id("i", 1, 2)], "only the detached activity is left");
     assert_eq!(node.turn(ending("i", 1, 3, Then::Continue)).await, Err(CommitError::Fenced));
 }
 
@@ -182,7 +182,7 @@ async fn a_suspended_instance_has_no_owner(world: World) {
     let record = world.record("i").await;
     assert_eq!((record.status, record.owner), (InstanceStatus::Suspended, None));
     assert_eq!(record.suspension.as_deref(), Some("\"why\""));
-    world.send("i", message("later")).await.expect("a suspended instance takes messages");
+    world.send("i", message("later")).await.expect("a suspended instance accepts messages");
     assert!(node.acquire(want(at(9))).await.instances.is_empty(), "it is not claimed");
     assert_eq!(node.turn(ending("i", 1, 2, Then::Continue)).await, Err(CommitError::Fenced));
     assert_eq!(world.resume("i").await, Ok(unowned("i")));
@@ -222,7 +222,7 @@ async fn messages_of_the_old_execution_do_not_reach_the_new_one(world: World) {
     assert_eq!(node.turn(turn).await.expect("turn").messages, [Placement::Refused]);
     let loaded = node.load("i").await;
     assert_eq!(data(&loaded.messages), ["for any"]);
-    assert!(world.send("i", old).await.is_ok(), "it is remembered");
+    assert!(world.send("i", old).await.is_ok(), "its id is remembered as processed");
 }
 
 pub(super) fn child(name: &str) -> NewChild {

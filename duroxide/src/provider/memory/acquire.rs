@@ -17,7 +17,7 @@ impl State {
             instance.is_some_and(|instance| instance.identity() == heard.identity)
         };
         node.acknowledge(want, want.heard.iter().filter(current));
-        // A later claim of one of the others brings all its messages.
+        // Drop the mail of instances that the node lost: a later claim of such an instance returns all its messages.
         node.mail.retain(|id, _| self.instances.get(id).is_some_and(|instance| instance.owner == Some(lease.epoch)));
         acquired.cancelled = node.cancelled.iter().cloned().collect();
         self.load(lease, want, &mut acquired);
@@ -48,13 +48,13 @@ impl State {
         }
     }
 
-    /// Hands out a claim again whose answer was lost. Returns false if there is none: new items may be claimed.
+    /// Returns a claim whose answer was lost once more. Returns false if there is none: new items may be claimed.
     fn repeat_claim(&self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
         let Some(node) = self.nodes.get(&lease.epoch).filter(|node| node.claim != want.claim) else { return false };
         let claimed = |owner: Option<Epoch>, claim| owner == Some(lease.epoch) && claim == node.claim;
         for (id, instance) in &self.instances {
             if claimed(instance.owner, instance.claim) {
-                // Each comes once: in the place of a smaller part of it, which the node requested.
+                // Each instance is returned once: replace the part of it that the node requested or that has mail.
                 acquired.instances.retain(|other| other.execution.instance != *id);
                 acquired.instances.push(self.acquired(id, instance, None, true));
             }
@@ -62,7 +62,7 @@ impl State {
         let activities = self.activities.iter().filter(|(_, activity)| claimed(activity.owner, activity.claim));
         acquired.activities.extend(activities.filter_map(|(id, _)| self.acquired_activity(id)));
         acquired.claim = node.claim;
-        // The next request claims more.
+        // The node sends its next request at once, which claims new items.
         acquired.next_due = Some(want.now);
         true
     }
@@ -152,7 +152,7 @@ impl State {
         acquired.instances.extend(self.instances.get(id).map(|instance| self.acquired(id, instance, None, true)));
     }
 
-    /// Counts the claim of this answer, once. Returns its number.
+    /// Numbers the claim of this answer. All items of one answer have the same number.
     fn count_claim(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> u64 {
         acquired.claim = want.claim + 1;
         if let Some(node) = self.nodes.get_mut(&lease.epoch) {
@@ -209,7 +209,7 @@ impl State {
 }
 
 impl Node {
-    /// Forgets the mail and the cancellations that the node has received.
+    /// Removes the mail and the cancellations that the node has received.
     fn acknowledge<'h>(&mut self, want: &Want, heard: impl Iterator<Item = &'h Heard>) {
         for Heard { instance, number, .. } in heard {
             if self.mail.get(instance).is_some_and(|upto| upto <= number) {
@@ -226,7 +226,7 @@ fn fits(want: &Want, instance: &Instance) -> bool {
     has_code(&want.orchestrations, &instance.name, instance.version.as_ref())
 }
 
-/// Returns the group of an activity's name.
+/// Returns the groups by the name of their activities.
 fn groups(want: &Want) -> HashMap<&str, usize> {
     let groups = want.activities.iter().enumerate();
     groups.flat_map(|(n, group)| group.names.iter().map(move |name| (name.as_str(), n))).collect()

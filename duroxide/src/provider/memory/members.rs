@@ -1,4 +1,4 @@
-//! Nodes: joining, renewing, leaving, dying.
+//! The membership of nodes: joins, renewals, ends and take-overs.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::*;
 
 impl State {
     pub(super) fn join(&mut self, info: &NodeInfo) -> Lease {
-        // A node that joins again has released everything that it owned.
+        // A node that joins again has stopped the work of its earlier memberships.
         let before: Vec<_> = self.nodes.iter().filter(|(_, n)| n.info.id == info.id).map(|(e, _)| *e).collect();
         for epoch in before {
             self.free(epoch, false);
@@ -24,7 +24,7 @@ impl State {
     pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {
         self.take_over_dead();
         match self.nodes.get(&lease.epoch) {
-            // A node of this process counts as dead only after `kill`.
+            // Nodes cannot outlive the store, so only `kill` makes one dead.
             Some(_) => Renewal::Held { valid_for: Duration::MAX },
             None => Renewal::Lost,
         }
@@ -69,7 +69,7 @@ impl State {
     /// Ends a membership, and frees those of the given items that the node still owns.
     pub(super) fn free_these(&mut self, epoch: Epoch, owned: Owned, crashed: bool) {
         self.has_crashed |= crashed;
-        // A membership that has ended already has lost its items then.
+        // If the membership has ended already, its items were freed at that moment.
         let Some(node) = self.nodes.remove(&epoch).map(|node| node.info.id) else { return };
         let latest = self.latest;
         for id in owned.activities {
@@ -98,7 +98,7 @@ impl State {
         }
     }
 
-    /// Takes back the crashes that a take-over of this node has counted, of the items that have no owner.
+    /// Reverts the crashes that a take-over of this node has counted, for items that have no owner.
     fn take_back_crashes(&mut self, node: NodeId) {
         let lost = self.activities.iter().filter(|(_, a)| a.owner.is_none() && a.crashes.lost_by == Some(node));
         for id in lost.map(|(id, _)| id.clone()).collect::<Vec<_>>() {

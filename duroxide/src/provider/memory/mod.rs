@@ -78,7 +78,7 @@ impl MemoryProvider {
         self.with(|state| state.instances.iter().flat_map(of).collect())
     }
 
-    /// Runs one operation, and then sends the signals that it has collected.
+    /// Runs one operation under the lock, and then sends the signals that it has collected.
     fn with<T>(&self, operation: impl FnOnce(&mut State) -> T) -> T {
         let (result, signals) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

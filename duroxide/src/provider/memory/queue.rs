@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Ready;
 use crate::clock::Timestamp;
 
-/// Two queues, so that items which are ready at once are found however many others are not due yet.
+/// Two queues, so that an item which is ready at once is found without a search through items that are not due yet.
 pub(super) struct Queue<T> {
     at_once: BTreeSet<(Timestamp, T)>,
     at: BTreeSet<(Timestamp, T)>,
@@ -32,7 +32,7 @@ impl<T: Ord> Queue<T> {
         };
     }
 
-    /// Returns all items, oldest first, each with the time since which it is ready, or at which it will be.
+    /// Returns all items, oldest first, each with the time since which it is ready, or at which it will be ready.
     pub(super) fn oldest(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, &T)> {
         let at_once = self.at_once.iter().map(move |(time, item)| (Ready::AtOnce(*time).since(now), item));
         let (mut at_once, mut at) = (at_once.peekable(), self.at.iter().map(|(time, item)| (*time, item)).peekable());

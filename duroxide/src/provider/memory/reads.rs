@@ -128,8 +128,7 @@ impl State {
         Ok(Pruned { executions, next })
     }
 
-    /// Returns the entries of an instance that may be pruned: `None` stands for the whole instance, a number for one of
-    /// its executions.
+    /// Returns the prunable parts of an instance: `None` is the whole instance, a number one of its executions.
     fn prunable(&self, id: &InstanceId, instance: &Instance, before: Timestamp) -> Vec<Option<u64>> {
         if instance.finished_at.is_some_and(|at| at < before) {
             return vec![None];

@@ -1,4 +1,4 @@
-//! The rows, and the operations on them that all calls share.
+//! The rows, and the operations on them that several calls share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) struct State {
     pub(super) ready: Queue<InstanceId>,
     /// Activities that wait for an owner.
     pub(super) queue: BTreeMap<String, Queue<ActivityId>>,
-    /// The ids of processed requests, with their times and results: messages of clients that were consumed,
+    /// The ids of processed requests, each with its time and result: messages of clients that were consumed,
     /// terminations, starts of removed instances, and requests that were refused when they were sent again.
     done: HashMap<Uuid, (Timestamp, DedupEntry)>,
     /// The latest time named by a call.
@@ -59,7 +59,7 @@ pub(super) enum DedupEntry {
 pub(super) struct Node {
     pub(super) info: NodeInfo,
     pub(super) dead: bool,
-    /// Activities that it runs and whose outcome is no longer wanted, until the node has acknowledged the cancellation.
+    /// Owned activities whose outcome is no longer wanted, until the node has acknowledged the cancellation.
     pub(super) cancelled: BTreeSet<ActivityId>,
     /// Owned instances with messages that were not forwarded to the node, each with the highest number, until the node
     /// has acknowledged them.
@@ -361,7 +361,7 @@ impl State {
         self.done.get(&id).map(|(_, entry)| *entry)
     }
 
-    /// Returns the messages of an instance in the order of delivery: all of them, or those with a number above `heard`.
+    /// Returns the messages of an instance in the order of delivery: all, or those with a number above `heard`.
     pub(super) fn messages_of(&self, instance: &Instance, heard: Option<u64>) -> Vec<MessageRow> {
         let stored = instance.messages.values().filter_map(|a| Some((*a, self.messages.get(a)?)));
         let wanted = |row: &MessageRow| heard.is_none_or(|heard| row.number.is_some_and(|number| number > heard));

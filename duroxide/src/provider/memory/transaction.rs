@@ -1,7 +1,6 @@
 //! Operations that begin and take effect at two different moments, as in a database with concurrent writers.
 //!
-//! The simulation calls them: it holds the locks and lets time pass between the moments. Each method here is one
-//! moment.
+//! The simulation calls them: it holds the locks, and time passes between the moments. Each method here is one moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +28,7 @@ impl Begun {
     }
 }
 
-/// The transactions that are in flight during a claim. Empty if there are none.
+/// The transactions that are in flight during a claim, as far as they concern it.
 #[derive(Debug, Default)]
 pub(crate) struct Beside {
     /// Instances that other transactions have locked: the claim skips them.
@@ -101,8 +100,8 @@ impl MemoryProvider {
         self.with(|state| state.last_arrival)
     }
 
-    /// Finishes a request for work: claims waiting instances and activities. Also returns true if the claim may have
-    /// skipped one because of a lock.
+    /// Finishes a request for work: claims waiting instances and activities. The second result is true if the claim may
+    /// have skipped an item because of a lock.
     pub(crate) fn claim(&self, lease: &Lease, want: &Want, beside: Beside) -> (Acquired, bool) {
         self.with(|state| {
             let skips = beside.locked.iter().any(|id| state.is_waiting(id));
@@ -113,7 +112,7 @@ impl MemoryProvider {
         })
     }
 
-    /// Begins a take-over: returns the items that the epoch owns, or `None` if it is not that of a member.
+    /// Begins a take-over: returns the items that the epoch owns, or `None` if the epoch is no member.
     pub(crate) fn owned_by(&self, epoch: Epoch) -> Option<Owned> {
         self.with(|state| state.nodes.contains_key(&epoch).then(|| state.owned_by(epoch)))
     }

@@ -5,7 +5,7 @@ use super::*;
 use crate::id::{ActivityId, CommitId};
 
 impl State {
-    /// Commits a turn: of a lease, or without a lease, from a client that terminates the instance.
+    /// Commits a turn of a lease; or, without a lease, of a client that terminates the instance.
     pub(super) fn turn(&mut self, id: CommitId, lease: Option<&Lease>, turn: Turn) -> Result<Committed, CommitError> {
         self.saw(turn.time);
         let instance = self.instances.get(&turn.execution.instance);

@@ -1,4 +1,4 @@
-//! Cancellation: a function that has asked for `ctx.cancelled()` receives the request; the execution of any other ends.
+//! Cancellation: a function that has called `ctx.cancelled()` receives the request; the execution of any other ends.
 
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, Waker};
@@ -12,7 +12,7 @@ pub(crate) struct Cancel {
     requested: Option<String>,
     /// True once the function has seen the request.
     seen: bool,
-    /// True once the function has asked for a request, by `ctx.cancelled()` for example.
+    /// True once the function listens for a request, for example by `ctx.cancelled()`.
     listening: bool,
     last_wait: u64,
     waits: BTreeMap<u64, Waker>,

@@ -23,7 +23,7 @@ async fn original(ctx: OrchestrationContext) -> Result<u32> {
     Ok(output)
 }
 
-/// Returns the event of the mismatch, the recorded decision, and the one that was asked for.
+/// Returns the event of the mismatch, the recorded decision, and the decision of the code.
 fn sides(suspension: &Suspension) -> (u64, Option<&str>, Option<&str>) {
     let Suspension { event, recorded, asked, .. } = suspension;
     (event.map_or(0, |event| event.0), recorded.as_deref(), asked.as_deref())

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::world::{World, pause};
 use crate::activity::{ActivityCode, Ended};
 
-/// Wraps the code of an activity. A blocking activity runs on the thread of the simulation, too.
+/// Wraps the code of an activity. A blocking activity also runs on the thread of the simulation.
 pub(super) fn recorded(code: ActivityCode, world: &Arc<World>, connection: &Connection) -> ActivityCode {
     let (world, connection) = (world.clone(), connection.clone());
     ActivityCode::Async(Arc::new(move |ctx, input| {

@@ -26,7 +26,7 @@ impl WallClock {
         Self { begun, skew: Arc::default() }
     }
 
-    /// Sets the clock ahead of the true time by so many microseconds, or behind it if `skew` is negative.
+    /// Sets the clock ahead of the true time by `skew` microseconds, or behind it if `skew` is negative.
     pub(super) fn set(&self, skew: i64) {
         self.skew.store(skew, Ordering::Relaxed);
     }

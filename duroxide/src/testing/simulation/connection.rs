@@ -244,7 +244,7 @@ impl ProviderLayer for Connection {
             let plan = self.plan_call("renew", false, false).await;
             let request = async move {
                 let renewed = world.storage.visible().renew(&lease).await?;
-                // This storage holds a lease until the simulation expires it. Nodes must not rely on that.
+                // The storage never expires this lease, but a node must not rely on that: give it the usual time.
                 let held = matches!(renewed, Renewal::Held { .. });
                 Ok(if held { Renewal::Held { valid_for: RuntimeOptions::new().lease_time } } else { renewed })
             };

@@ -146,7 +146,7 @@ impl Host {
     }
 }
 
-/// A running runtime. Unless it is shut down, it is dropped, as if its process had been killed.
+/// A running runtime. A drop without a shutdown ends it as if its process had been killed.
 struct Running<'a> {
     runtime: Option<Runtime>,
     host: &'a Host,
@@ -158,7 +158,7 @@ impl Running<'_> {
         if let Some(runtime) = self.runtime.take() {
             // The shutdown has no errors at present.
             let _ = runtime.shutdown().await;
-            // Its call to leave may have failed; then its lease expires.
+            // If its call to leave has failed, its lease expires.
             take_over(&self.host.world, self.connection).await;
         }
     }
@@ -176,7 +176,7 @@ impl Drop for Running<'_> {
 pub(super) async fn take_over(world: &Arc<World>, connection: &Connection) {
     for epoch in connection.epochs() {
         let observed = world.clone();
-        // It fails only at the end of the simulation.
+        // The take-over fails only if the simulation has ended.
         let _ =
             world.storage.take_over(epoch, true, move || observed.observe(|record| record.epoch_ended(epoch))).await;
     }

@@ -62,8 +62,8 @@ use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
 /// - no message and no activity is left, and no node or client was in an endless loop.
 ///
 /// Time is virtual: waits take no real time, and an orchestration may sleep for days. For a run to be repeatable, its
-/// code must depend only on the seed: no other threads, no system time, no `tokio::select!` without `biased` in
-/// activities, and no iteration order of a `HashMap`.
+/// code must depend only on the seed: not on other threads, the system time, the iteration order of a `HashMap`, or the
+/// random choice of a `tokio::select!` without `biased`.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -402,7 +402,7 @@ impl Sim {
                         let answer = [storage.finish_submission(begun, submission.clone())];
                         observed.observe(|record| record.submitted(Process::Client, vec![submission], &answer));
                     };
-                    // It fails only at the end of the simulation.
+                    // The write fails only if the simulation has ended.
                     let _ = world.storage.write(footprint, || false, apply).await;
                 }
                 reason => {

@@ -89,7 +89,7 @@ impl Record {
         }
     }
 
-    /// A membership has ended: the node has left, or its lease has expired.
+    /// Records the end of a membership: the node has left, or its lease has expired.
     pub(super) fn epoch_ended(&mut self, epoch: Epoch) {
         self.ended_epochs.insert(epoch);
         for seen in self.instances.values_mut().filter(|seen| seen.owner == Some(epoch)) {
@@ -105,7 +105,7 @@ impl Record {
         for instance in &acquired.instances {
             let id = &instance.execution.instance;
             let Some(seen) = self.instances.get_mut(id) else { continue };
-            // A node with another build may have resumed it.
+            // The join of another build may have resumed it.
             seen.status = InstanceStatus::Running;
             if let Some(owner) = seen.owner.replace(lease.epoch).filter(|owner| *owner != lease.epoch) {
                 self.violated(format!("{id} belongs to epoch {owner}, and was given to epoch {}", lease.epoch));
@@ -113,7 +113,7 @@ impl Record {
         }
     }
 
-    /// A client submits messages, perhaps again.
+    /// Records that a client submits messages for the first time or repeats them.
     pub(super) fn client_submits(&mut self, entries: &[Submission]) {
         self.calls += 1;
         for entry in entries {
@@ -123,7 +123,7 @@ impl Record {
         }
     }
 
-    /// A client receives the answer that its messages are stored.
+    /// Records that a client receives the answer that its messages are stored.
     pub(super) fn client_is_answered(&mut self, entries: &[Submission]) {
         self.calls += 1;
         for entry in entries {
@@ -206,7 +206,7 @@ impl Record {
         }
     }
 
-    /// A turn, or a termination from outside, was written.
+    /// Records a written turn, or a termination from outside.
     fn turn(&mut self, lease: Option<&Lease>, mut turn: Turn, committed: Option<&Committed>) {
         let own = turn.execution.instance.clone();
         if let Some(new) = turn.creates.take() {
@@ -356,7 +356,7 @@ impl Record {
         }
     }
 
-    /// Executions were pruned, all except these.
+    /// Records that all executions except these were pruned.
     pub(super) fn pruned(&mut self, left: &BTreeSet<ExecutionId>) {
         let gone: Vec<_> = self.histories.keys().filter(|id| !left.contains(id)).cloned().collect();
         for id in gone {
@@ -380,13 +380,12 @@ impl Record {
         start_of_parent.is_some() && start_of_parent == self.instances.get(parent).map(|parent| parent.start)
     }
 
-    /// Returns the message that started the current instance of an activity. It tells apart instances that had the same
-    /// id.
+    /// Returns the start message of the current instance of an activity, which distinguishes instances with one id.
     pub(super) fn start_of(&self, id: &ActivityId) -> Option<MessageId> {
         self.instances.get(&id.execution.instance).map(|seen| seen.start)
     }
 
-    /// An attempt begins: the event that schedules the activity must have been committed.
+    /// Checks that the event that schedules an activity was committed before its attempt begins.
     pub(super) fn activity_begins(&mut self, id: &ActivityId, attempt: u32) {
         let ActivityId { execution, call } = id;
         let schedules = |event: &EventRow| {
@@ -402,7 +401,7 @@ impl Record {
         }
     }
 
-    /// An attempt has ended. It is recorded only if the instance is still the one that the message `start` started.
+    /// Records the end of an attempt, unless another instance has taken the id since `start` was read.
     pub(super) fn activity_ended(&mut self, start: Option<MessageId>, id: &ActivityId, attempt: u32, ended: &Ended) {
         if start != self.start_of(id) {
             return;

@@ -44,7 +44,7 @@ use super::world::{Trace, pause};
 use crate::id::{Epoch, InstanceId, NodeId};
 use crate::provider::*;
 
-/// The isolation of the calls of the storage from each other.
+/// The isolation of calls from each other.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) enum Isolation {
     /// Every call is atomic.
@@ -125,7 +125,7 @@ impl Storage {
         &self.memory
     }
 
-    /// Lets transactions that begin from now on finish at once.
+    /// Ends the delays: transactions that begin from now on finish at once.
     pub(super) fn end_faults(&self) {
         if let Some(snapshots) = &self.snapshots {
             snapshots.calm.store(true, Ordering::Relaxed);
@@ -200,7 +200,7 @@ impl Storage {
         .await
     }
 
-    /// Joins; a node that was a member loses its earlier terms first, and `ended` is called for each of them.
+    /// Joins. A node that is a member loses its earlier epochs first, and `ended` is called for each of them.
     pub(super) async fn join(
         &self,
         node: &NodeInfo,

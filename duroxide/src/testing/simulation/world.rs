@@ -85,12 +85,12 @@ pub(super) struct CallPlan {
 }
 
 impl World {
-    /// The limit of crashes at calls: a run in which nodes crash at nearly every call would not end.
+    /// The limit of crashes at calls, because a run in which nodes crash at nearly every call would not end.
     const MAX_CRASHES: u64 = 30;
     /// The limit of calls within a second. A correct run stays below it, so a node or a client that exceeds it spins.
     const MAX_CALLS: u64 = 20_000;
-    /// The limit of polls of nodes without progress of the run or of time. A correct run stays below it, so a node
-    /// spins.
+    /// The limit of polls of nodes without progress of the run or of time. A correct run stays below it, so a node that
+    /// exceeds it spins.
     const MAX_POLLS: u64 = 10_000;
 
     pub(super) fn new(seed: u64, faults: Faults, isolation: Isolation, traced: bool) -> Arc<Self> {
