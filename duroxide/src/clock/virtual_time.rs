@@ -53,7 +53,7 @@ impl Participant {
     }
 
     /// Returns true if the participant has received no signal since it joined. A signal ends its wait, and it will hold
-    /// the clock.
+    /// the clock. The check takes no lock, so a clock may call it under its own.
     pub fn is_settled(&self) -> bool {
         (self.settled)()
     }

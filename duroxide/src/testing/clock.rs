@@ -69,7 +69,7 @@ use crate::clock::{Clock, Timestamp};
 pub struct VirtualClock(Arc<Shared>);
 
 struct Shared {
-    /// A std mutex: held for a few instructions, never while a waker or a participant is called.
+    /// A std mutex: held for a few instructions, never while a waker is called.
     state: Mutex<State>,
 }
 
@@ -77,7 +77,7 @@ struct State {
     now: Timestamp,
     /// The number of holds, and of sleepers that are due and not dropped.
     busy: usize,
-    participants: BTreeMap<u64, Arc<Participant>>,
+    participants: BTreeMap<u64, Participant>,
     sleepers: BTreeMap<(Timestamp, u64), Option<Waker>>,
     last_key: u64,
 }
@@ -118,23 +118,11 @@ impl Shared {
         self.jump_if_idle();
     }
 
-    /// Jumps to the next due time under the conditions of [`virtual_time`](crate::clock::virtual_time).
+    /// Jumps to the next due time if the conditions of [`virtual_time`](crate::clock::virtual_time) hold.
     fn jump_if_idle(&self) {
-        let state = self.lock();
-        if state.busy > 0 {
-            return;
-        }
-        let participants: Vec<_> = state.participants.values().cloned().collect();
-        drop(state);
-        let awaited = participants.iter().any(|participant| participant.awaits_outcome());
-        if !awaited || !participants.iter().all(|participant| participant.is_settled()) {
-            return;
-        }
         let mut state = self.lock();
-        let Some((due, _)) = state.sleepers.first_key_value().map(|(key, _)| *key) else { return };
-        if state.busy > 0 || due == Timestamp::MAX {
-            return;
-        }
+        let next = state.sleepers.first_key_value().map(|((due, _), _)| *due);
+        let Some(due) = next.filter(|due| *due != Timestamp::MAX && state.may_jump()) else { return };
         let woken = state.move_to(due);
         drop(state);
         woken.into_iter().for_each(Waker::wake);
@@ -142,6 +130,12 @@ impl Shared {
 }
 
 impl State {
+    fn may_jump(&self) -> bool {
+        self.busy == 0
+            && self.participants.values().any(Participant::awaits_outcome)
+            && self.participants.values().all(Participant::is_settled)
+    }
+
     /// Sets the time, and returns the wakers of the sleepers that are due. Each sleeper counts as busy until it is
     /// dropped.
     fn move_to(&mut self, time: Timestamp) -> Vec<Waker> {
@@ -180,7 +174,7 @@ impl Clock for VirtualClock {
         let mut state = self.0.lock();
         state.last_key += 1;
         let key = state.last_key;
-        state.participants.insert(key, Arc::new(participant));
+        state.participants.insert(key, participant);
         drop(state);
         ClockHold::new(Joined { clock: self.0.clone(), key })
     }
@@ -201,7 +195,6 @@ struct Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        // Without the lock, since the drop is foreign to it.
         let participant = self.clock.lock().participants.remove(&self.key);
         drop(participant);
     }
@@ -233,5 +226,63 @@ impl Drop for Sleeper {
         if !asleep {
             self.clock.release();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::watch;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Polls the sleep, and returns true if it has ended.
+    fn ends(sleep: &mut BoxFuture<'static, ()>) -> bool {
+        sleep.now_or_never().is_some()
+    }
+
+    #[test]
+    fn clock_jumps_only_while_a_client_waits_and_all_are_settled() {
+        let (clock, signals) = (VirtualClock::new(), watch::Sender::new(()));
+        let begin = clock.now();
+        let mut sleep = clock.sleep_until(begin + SECOND);
+        let node = clock.join(Participant::node(signals.subscribe()));
+        assert!(!ends(&mut sleep), "no client waits");
+
+        let client = clock.join(Participant::client(signals.subscribe()));
+        signals.send_replace(());
+        assert!(!ends(&mut sleep), "there is a signal for both");
+        let client = (clock.join(Participant::client(signals.subscribe())), client).0;
+        assert!(!ends(&mut sleep), "there is a signal for the node");
+
+        let held = clock.hold();
+        drop(node);
+        assert!(!ends(&mut sleep), "the node has taken a hold for its signal");
+        let node = clock.join(Participant::node(signals.subscribe()));
+        assert_eq!(clock.now(), begin);
+        drop(held);
+        assert_eq!(clock.now(), begin + SECOND, "the end of the last hold lets the clock jump");
+        assert!(ends(&mut sleep));
+        drop((node, client));
+    }
+
+    #[test]
+    fn clock_stops_until_a_due_sleep_is_dropped() {
+        let (clock, signals) = (VirtualClock::new(), watch::Sender::new(()));
+        let begin = clock.now();
+        let client = clock.join(Participant::client(signals.subscribe()));
+        let (first, mut second) = (clock.sleep_until(begin + SECOND), clock.sleep_until(begin + 2 * SECOND));
+        assert!(!ends(&mut second), "the first sleep is due");
+        assert_eq!(clock.now(), begin + SECOND);
+        drop(first);
+        assert!(ends(&mut second));
+        assert_eq!(clock.now(), begin + 2 * SECOND);
+
+        let mut never = clock.sleep_until(Timestamp::MAX);
+        drop(second);
+        assert!(!ends(&mut never), "a timer at the end of time waits until it is cancelled");
+        drop(client);
     }
 }
