@@ -176,12 +176,13 @@ fn message(data: &str, large: bool) -> MessageRow {
 }
 
 fn info(build: u8) -> NodeInfo {
+    let later = (build == 2).then(|| ("flow".to_owned(), Version::new(2, 0, 0)));
     NodeInfo {
         id: NodeId::new(),
         name: "n".to_owned(),
         build: format!("build {build}"),
         handlers: Handlers {
-            orchestrations: vec![("flow".to_owned(), Version::new(1, 0, 0))],
+            orchestrations: [("flow".to_owned(), Version::new(1, 0, 0))].into_iter().chain(later).collect(),
             activities: vec!["work".to_owned()],
             tags: (build == 1).then(|| vec!["gpu".to_owned()]),
         },

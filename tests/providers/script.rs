@@ -386,7 +386,7 @@ pub(crate) fn contents(database: &rusqlite::Connection) -> String {
         ("payloads", "id", &[]),
         ("labels", "name, value, instance", &[]),
         ("dedup", "id", &[]),
-        ("resume_attempts", "instance, build", &[]),
+        ("rejections", "instance, execution, call, build", &[]),
         ("nodes", "epoch", &["epoch"]),
         ("mail", "owner, instance", &["owner"]),
         ("cancellations", "epoch, identity, execution, call", &["epoch"]),

@@ -13,7 +13,7 @@ use crate::program::{Name, Program};
 
 /// Runs the programs of a seed. The caller chooses the simulation's mode; nodes and limits are set here.
 pub(crate) fn run(simulation: Simulation, seed: u64, traced: bool) -> Result<Report, Failure> {
-    // In every eighth seed, one node has the build that cannot read any input.
+    // In every eighth seed, one node has the build that cannot read any input. Nothing may stay suspended for it.
     let is_broken = Arc::new(AtomicBool::new(seed % 8 == 7));
     let broken_node = is_broken.clone();
     simulation
@@ -25,8 +25,6 @@ pub(crate) fn run(simulation: Simulation, seed: u64, traced: bool) -> Result<Rep
                 builder
             }
         })
-        .resume(ErrorCode::UnreadableInput)
-        .resume(ErrorCode::UnreadableActivityInput)
         .limit(Duration::from_secs(4 * 3600))
         .trace(traced)
         .run(|sim| async move { play(&sim, &is_broken).await })

@@ -318,7 +318,7 @@ impl ProviderLayer for FaultyLayer {
         Box::pin(async move {
             let renewed = self.faults.call(Method::Renew, self.inner.renew(lease)).await?;
             match (renewed, self.faults.plan().valid_for) {
-                (Renewal::Held { .. }, Some(valid_for)) => Ok(Renewal::Held { valid_for }),
+                (Renewal::Held { others, .. }, Some(valid_for)) => Ok(Renewal::Held { valid_for, others }),
                 (renewed, _) => Ok(renewed),
             }
         })

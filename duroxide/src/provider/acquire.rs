@@ -21,8 +21,9 @@ pub const CRASH_LIMIT: u32 = 10;
 /// A request for work.
 #[derive(Debug, Clone)]
 pub struct Want {
-    /// The orchestrations that the node can run now. Only instances of these names and versions (if no version is pinned,
-    /// of these names) are claimed.
+    /// The orchestrations that the node can run now. Only instances of these names and versions are claimed. An instance
+    /// without a pinned version is claimed if no other member has a later version of the name. Items that the build of
+    /// the node has rejected are left out; see [`Then::Suspend`](super::Then::Suspend).
     pub orchestrations: Arc<[(String, Version)]>,
     /// The maximum number of instances to claim.
     pub instances: usize,

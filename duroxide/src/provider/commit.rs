@@ -49,8 +49,9 @@ pub enum Write {
         /// When the next attempt may begin.
         visible_at: Timestamp,
     },
-    /// No node of this build can run the activity: it is parked until its instance is resumed, and the instance shows
-    /// the reason.
+    /// No node of this build can run the activity: the build rejects it. As long as a member can try it (a member with its
+    /// name, its tag, and a build that has not rejected it), it waits for such a member; otherwise it is parked, and its
+    /// instance shows the reason.
     Park {
         /// The attempt.
         tenure: Tenure,
@@ -96,7 +97,8 @@ impl Write {
 pub struct Turn {
     /// The instance itself, if this is its first turn and creates it: owned by the lease, with its start among the
     /// events and never stored as a message. Then the preconditions are: the id is free, [`NewInstance::start`] is not
-    /// remembered as the start of a removed instance or as refused, and the lease is a member. Nothing is consumed.
+    /// remembered as the start of a removed instance or as refused, and the lease is a member. If no
+    /// [`NewInstance::version`] is given, no other member may have a later version than the node. Nothing is consumed.
     pub creates: Option<Box<NewInstance>>,
     /// The execution that made the turn.
     pub execution: ExecutionId,
@@ -177,7 +179,10 @@ pub struct NewActivity {
 pub enum Then {
     /// It continues to run.
     Continue,
-    /// It stops until it is resumed, and has no owner.
+    /// No node of this build can run it: the build rejects it, and it has no owner. As long as a member can try it (a
+    /// member with its name, its version if one is pinned, and a build that has not rejected it), it is running and waits
+    /// for such a member, with its crashes reset; otherwise it is suspended. [`Then::Continue`] and
+    /// [`Then::ContinueAsNew`] open it to all builds again, and so does [`Submission::Resume`](super::Submission::Resume).
     Suspend {
         /// The reason, as JSON.
         reason: String,

@@ -68,8 +68,9 @@ use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 pub trait Provider: Send + Sync + 'static {
     /// Makes a node a member and gives it a new lease, with an epoch greater than all earlier ones.
     ///
-    /// The first node of a build that joins resumes, once per instance and build, the suspended instances and the parked
-    /// activities that it has the code for.
+    /// Whenever the members change (by a join, a leave or a take-over), the provider checks the items that builds have
+    /// rejected ([`Then::Suspend`], [`Write::Park`]): a suspended instance or a parked activity is released if a member can
+    /// try it, and a released one without an owner is suspended or parked again if none can any longer.
     ///
     /// A node that joins again has not died. The join reverts the crash that a take-over of this node has counted, with the
     /// mark `suspect` that the crash caused, for each item that has no owner.
@@ -156,6 +157,9 @@ pub enum Renewal {
         /// How long it holds, counted from the beginning of the request on the monotonic clock of the node, if no later renewal
         /// succeeds. A node whose lease has expired stops its work, even if no other node has taken over yet.
         valid_for: Duration,
+        /// The number of other members. A node that has the store for itself keeps all work; with others it leaves work to
+        /// them while it is busy.
+        others: usize,
     },
     /// The node was taken over: it owns nothing, and may join again.
     Lost,
@@ -168,7 +172,7 @@ pub struct NodeInfo {
     pub id: NodeId,
     /// Its host and process, for people.
     pub name: String,
-    /// The id of its code: differs when the registry differs.
+    /// The id of its code: differs when the code differs.
     pub build: String,
     /// The code that it can run.
     pub handlers: Handlers,

@@ -159,7 +159,8 @@ pub struct NewInstance {
     pub instance: InstanceId,
     /// The name of its orchestration.
     pub name: String,
-    /// The version of the orchestration. `None`: not pinned yet; any node that has the name may claim the instance.
+    /// The version of the orchestration. `None`: not pinned yet; a node with the latest version that any member has may
+    /// claim the instance.
     pub version: Option<Version>,
     /// Labels to find it by.
     pub labels: TextMap,
@@ -168,7 +169,7 @@ pub struct NewInstance {
     /// The message that starts it.
     pub start: MessageRow,
     /// True if the node that sends the request is to own the instance from the beginning. Ignored if that node has lost
-    /// its lease.
+    /// its lease, or if no version is given and another member has a later one.
     pub eager: bool,
 }
 

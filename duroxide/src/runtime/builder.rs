@@ -167,8 +167,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Names the code of this program, for example by its commit. A suspended instance is retried by a node of another
-    /// build. Default: a value that differs for each program file.
+    /// Names the code of this program, for example by its commit. An instance that the code of one build cannot run is left
+    /// to nodes of the other builds, each once. Default: a value that differs for each program file.
     pub fn build_id(mut self, id: impl Into<String>) -> Self {
         self.build = Some(id.into());
         self
@@ -218,7 +218,7 @@ impl RuntimeBuilder {
             let provider = self.storage.open().await?;
             let info = NodeInfo {
                 id: NodeId::new(),
-                name: format!("process {}", std::process::id()),
+                name: format!("{}, process {}", gethostname::gethostname().to_string_lossy(), std::process::id()),
                 build: lookup.build_id(self.build.as_deref()),
                 handlers: Handlers {
                     orchestrations: lookup.orchestrations(),

@@ -201,7 +201,7 @@ impl State {
         let renewed = renewed.unwrap_or_else(|late| Err(ProviderError::retryable(OPERATION, late)));
         let mut beat = self.lock();
         beat.failed = renewed.is_err();
-        if let Ok(Renewal::Held { valid_for }) = &renewed
+        if let Ok(Renewal::Held { valid_for, .. }) = &renewed
             && beat.lease == *lease
         {
             // Counted from before the request, since the storage begins to count later. `None`: the end is later than

@@ -4,7 +4,7 @@ use rusqlite::named_params;
 
 use super::deliver::Target;
 use super::fault::Refusal;
-use super::instances;
+use super::rollout;
 use super::rows::{epoch, int, stored_ready};
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -52,9 +52,10 @@ pub(super) fn retry(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, visible_at:
 
 /// Parks an activity until its instance is resumed.
 pub(super) fn park(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, reason: &str) -> Done {
-    let update = tenure!("UPDATE duroxide_activities SET owner = NULL, alone = 0, parked = :reason");
+    let update =
+        tenure!("UPDATE duroxide_activities SET owner = NULL, alone = 0, parked = :reason, rejected = :reason");
     let target = requeue(tx, lease, tenure, update, &[(":reason", &reason)])?;
-    instances::record_build_tried(tx, target.seq, Some(lease))?;
+    rollout::reject_activity(tx, target.seq, lease, tenure)?;
     tx.signals.changed(&tenure.activity.execution.instance);
     Ok(Committed::default())
 }

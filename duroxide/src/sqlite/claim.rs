@@ -1,9 +1,11 @@
 //! Finding the items that a node may claim, and claiming them.
 
+use super::rollout::MemberCode;
 use super::rows::{FIRST_TIME, int, read_ready};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::clock::Timestamp;
+use crate::id::Epoch;
 use crate::provider::{Lease, QUARANTINE, Ready, Want};
 
 /// Free instances and activities, found but not yet claimed.
@@ -67,7 +69,7 @@ impl Claims {
         let mut rest = |since: Timestamp| next_due = next_due.into_iter().chain([since]).min();
         let mut instances = match want.instances {
             0 => Vec::new(),
-            limit => free_instances(sql, want, FREE, limit.saturating_add(1))?,
+            limit => free_instances(sql, self.lease.epoch, want, FREE, limit.saturating_add(1))?,
         };
         instances.sort_by_key(|instance| instance.since);
         let due = instances.partition_point(|instance| instance.since <= want.now).min(want.instances);
@@ -77,7 +79,7 @@ impl Claims {
         for group in want.activities.iter().filter(|group| group.limit > 0) {
             let mut free = Vec::new();
             for name in &*group.names {
-                free.extend(free_activities(sql, want, name, FREE, group.limit.saturating_add(1))?);
+                free.extend(free_activities(sql, self.lease.epoch, want, name, FREE, group.limit.saturating_add(1))?);
             }
             sort(&mut free);
             let due = free.partition_point(|activity| activity.since <= want.now).min(group.limit);
@@ -95,13 +97,13 @@ impl Claims {
         }
         let due = |since: Timestamp| since <= want.now;
         if want.instances > 0 {
-            let instances = free_instances(sql, want, QUARANTINED, 1)?;
+            let instances = free_instances(sql, self.lease.epoch, want, QUARANTINED, 1)?;
             self.instances.extend(instances.into_iter().filter(|i| due(i.since)).min_by_key(|i| i.since));
         }
         if self.instances.is_empty() {
             let mut free = Vec::new();
             for name in want.activities.iter().filter(|group| group.limit > 0).flat_map(|group| &*group.names) {
-                free.extend(free_activities(sql, want, name, QUARANTINED, 1)?);
+                free.extend(free_activities(sql, self.lease.epoch, want, name, QUARANTINED, 1)?);
             }
             self.activities.extend(free.into_iter().filter(|a| due(a.since)).min_by_key(|a| a.since));
         }
@@ -185,18 +187,29 @@ fn first<T>(
     Ok(found.into_iter().map(|(ready, item)| (ready.since(now), item)).collect())
 }
 
-/// Reads the first free instances of each requested orchestration, including those that are not due yet.
-fn free_instances(sql: &Sql, want: &Want, condition: &str, limit: usize) -> rusqlite::Result<Vec<FreeInstance>> {
+/// Reads the first free instances of each requested orchestration, including those that are not due yet. Leaves out those
+/// that the build of the node has rejected, and those without a version if another member has a later one.
+fn free_instances(
+    sql: &Sql,
+    epoch: Epoch,
+    want: &Want,
+    condition: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<FreeInstance>> {
     let find = format!(
         "SELECT ready_at, seq FROM duroxide_instances
          WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?1 AND version IS ?2 AND ready_at >= ?3
-             AND {condition}
+             AND {condition} AND (suspension IS NULL OR NOT EXISTS (
+                SELECT 1 FROM duroxide_rejections r JOIN duroxide_nodes n ON n.build = r.build
+                WHERE r.instance = seq AND r.execution = 0 AND r.call = 0 AND n.epoch = ?5))
          ORDER BY ready_at LIMIT ?4"
     );
     let mut free = Vec::new();
     let mut of = |name: &str, version: Option<String>| -> rusqlite::Result<()> {
         let read = |from, most| {
-            sql.rows(&find, (name, &version, from, most), |row| Ok((read_ready(row.get(0)?), row.get::<_, i64>(1)?)))
+            sql.rows(&find, (name, &version, from, most, int(epoch.0)), |row| {
+                Ok((read_ready(row.get(0)?), row.get::<_, i64>(1)?))
+            })
         };
         let found = first(limit, want.now, read)?.into_iter();
         free.extend(found.map(|(since, seq)| FreeInstance {
@@ -210,7 +223,8 @@ fn free_instances(sql: &Sql, want: &Want, condition: &str, limit: usize) -> rusq
     let mut names: Vec<&str> = want.orchestrations.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    for name in names {
+    let members = MemberCode::read(sql)?;
+    for name in names.into_iter().filter(|name| !members.is_outdated(epoch, name)) {
         of(name, None)?;
     }
     for (name, version) in &*want.orchestrations {
@@ -219,23 +233,28 @@ fn free_instances(sql: &Sql, want: &Want, condition: &str, limit: usize) -> rusq
     Ok(free)
 }
 
-/// Reads the first free activities of a name, including those that are not due yet.
+/// Reads the first free activities of a name, including those that are not due yet. Leaves out those that the build of
+/// the node has rejected.
 fn free_activities(
     sql: &Sql,
+    epoch: Epoch,
     want: &Want,
     name: &str,
     condition: &str,
     limit: usize,
 ) -> rusqlite::Result<Vec<FreeActivity>> {
     let find = format!(
-        "SELECT visible_at, instance, execution, call FROM duroxide_activities
+        "SELECT visible_at, instance, execution, call FROM duroxide_activities a
          WHERE owner IS NULL AND parked IS NULL AND name = ?1 AND visible_at >= ?3
              AND (?2 IS NULL OR tag IS NULL OR tag IN (SELECT value FROM json_each(?2))) AND {condition}
+             AND (rejected IS NULL OR NOT EXISTS (
+                SELECT 1 FROM duroxide_rejections r JOIN duroxide_nodes n ON n.build = r.build
+                WHERE r.instance = a.instance AND r.execution = a.execution AND r.call = a.call AND n.epoch = ?5))
          ORDER BY visible_at LIMIT ?4"
     );
     let tags = want.tags.as_ref().map(|tags| serde_json::Value::from(tags.to_vec()).to_string());
     let read = |from, most| {
-        sql.rows(&find, (name, &tags, from, most), |row| {
+        sql.rows(&find, (name, &tags, from, most, int(epoch.0)), |row| {
             Ok((read_ready(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?)))
         })
     };

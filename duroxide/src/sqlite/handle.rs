@@ -150,13 +150,14 @@ impl Handle {
         let mut members = self.check_members(OPERATION, lease).await?;
         // While it is held, the lock proves that the node is alive.
         let valid_for = if locked { Duration::MAX } else { members.lease_time };
+        let renewal = Renewal::Held { valid_for, others: members.others };
         if members.held && locked && members.dead.is_empty() {
-            return Ok(Renewal::Held { valid_for });
+            return Ok(renewal);
         }
         let dead = epochs(&members);
         let held = self.write_one(OPERATION, move |tx| Ok(members::renew(tx, &lease, &dead, !locked)?)).await?;
         remove_lock_files(&mut members);
-        Ok(if held { Renewal::Held { valid_for } } else { Renewal::Lost })
+        Ok(if held { renewal } else { Renewal::Lost })
     }
 
     pub(super) async fn leave(&self, lease: Lease) -> Result<(), ProviderError> {
@@ -168,7 +169,7 @@ impl Handle {
             self.shared.nodes.store(locks.len(), Ordering::Relaxed);
             lock
         };
-        self.write_one("leave", move |tx| Ok(members::free(tx, lease.epoch, false)?)).await?;
+        self.write_one("leave", move |tx| Ok(members::leave(tx, &lease)?)).await?;
         if let Some(lock) = lock.flatten() {
             lock.remove();
         }

@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use crate::id::{Epoch, ExecutionId, Identity, InstanceId};
 use crate::provider::{CommitError, Committed, InstanceStatus, Lease, NewInstance, Placement};
 
-/// Creates an instance with its start message. If it is eager, the epoch owns it, provided that the epoch is a member.
-/// Returns `None` if the id is taken.
+/// Creates an instance with its start message. If it is eager, the epoch owns it, provided that the epoch is a member and
+/// no other member has a later version. Returns `None` if the id is taken.
 pub(super) fn create(
     tx: &mut Tx<'_>,
     new: &NewInstance,
@@ -20,7 +20,7 @@ pub(super) fn create(
     time: Timestamp,
 ) -> rusqlite::Result<Option<Placement>> {
     let owner = match by.filter(|_| new.eager) {
-        Some(by) if is_member(tx, by)? => Some(by),
+        Some(by) if tx.members()?.is_member(by) && !is_outdated(tx, by, new)? => Some(by),
         _ => None,
     };
     let Some(seq) = insert(tx, new, owner, time)? else { return Ok(None) };
@@ -29,10 +29,9 @@ pub(super) fn create(
     target.deliver(tx, &new.start, time, false).map(Some)
 }
 
-/// Returns true if a node with this epoch is a member.
-pub(super) fn is_member(tx: &Tx<'_>, epoch: Epoch) -> rusqlite::Result<bool> {
-    let find = "SELECT EXISTS (SELECT 1 FROM duroxide_nodes WHERE epoch = ?1)";
-    Ok(tx.sql.row(find, [int(epoch.0)], |row| row.get(0))?.unwrap_or(false))
+/// Returns true if an instance without a version is left to another member, which has a later one.
+pub(super) fn is_outdated(tx: &mut Tx<'_>, by: Epoch, new: &NewInstance) -> rusqlite::Result<bool> {
+    Ok(new.version.is_none() && tx.members()?.is_outdated(by, &new.name))
 }
 
 /// Inserts an instance without messages. Returns `None` if the id is taken.
@@ -93,14 +92,7 @@ pub(super) fn release(
     Ok(Committed::default())
 }
 
-/// Records that the build of the lease has tried an instance.
-pub(super) fn record_build_tried(tx: &Tx<'_>, seq: i64, lease: Option<&Lease>) -> rusqlite::Result<()> {
-    let insert = "INSERT OR IGNORE INTO duroxide_resume_attempts (instance, build)
-        SELECT ?1, build FROM duroxide_nodes WHERE epoch = ?2";
-    tx.sql.run(insert, (seq, lease.map(|lease| int(lease.epoch.0)))).map(drop)
-}
-
-/// Resumes a suspended instance. Returns true if it was suspended.
+/// Resumes a suspended instance, which each build may try again. Returns true if it was suspended.
 pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Result<bool> {
     let update = concat!(
         "UPDATE duroxide_instances SET status = 'running', suspension = NULL, crashes = 0, alone = 0, suspect = 0,
@@ -109,7 +101,10 @@ pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Re
         " WHERE seq = ?1 AND status = 'suspended'"
     );
     let resumed = tx.sql.run(update, (seq, time.as_micros()))? > 0;
-    tx.signals.work |= resumed;
+    if resumed {
+        tx.sql.run("DELETE FROM duroxide_rejections WHERE instance = ?1 AND execution = 0", [seq])?;
+        tx.signals.work = true;
+    }
     Ok(resumed)
 }
 
@@ -134,7 +129,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Re
         "DELETE FROM duroxide_events WHERE instance = ?1",
         "DELETE FROM duroxide_executions WHERE instance = ?1",
         "DELETE FROM duroxide_payloads WHERE instance = ?1",
-        "DELETE FROM duroxide_resume_attempts WHERE instance = ?1",
+        "DELETE FROM duroxide_rejections WHERE instance = ?1",
         "DELETE FROM duroxide_mail WHERE owner IN (SELECT epoch FROM duroxide_nodes) AND instance = ?1",
         "DELETE FROM duroxide_instances WHERE seq = ?1",
     ] {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use rusqlite::Row;
 
 use super::deliver::ready_by_messages;
-use super::instances;
 use super::listener;
 use super::lock::{Liveness, NodeLock};
-use super::rows::{epoch, instance_id, int, natural, parsed, uuid};
+use super::rollout;
+use super::rows::{epoch, int, natural, parsed, uuid};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::id::{Epoch, NodeId};
@@ -53,6 +53,8 @@ pub(super) struct Members {
     pub(super) held: bool,
     /// The lease time of that node.
     pub(super) lease_time: Duration,
+    /// The number of other nodes that are not known to be dead.
+    pub(super) others: usize,
     /// Nodes that have died, with their locks if they had one.
     pub(super) dead: Vec<(Epoch, Option<NodeLock>)>,
 }
@@ -70,7 +72,7 @@ pub(super) fn check(
         let lease_time = Duration::from_micros(natural(row, 3)?);
         Ok((Epoch(natural(row, 0)?), NodeId(uuid(row, 1)?), row.get(2)?, lease_time))
     })?;
-    let mut members = Members { held: false, lease_time: Duration::MAX, dead: Vec::new() };
+    let mut members = Members { held: false, lease_time: Duration::MAX, others: 0, dead: Vec::new() };
     let now = Instant::now();
     let pause = beats.begin_check(now);
     beats.seen.retain(|epoch, _| nodes.iter().any(|(node, ..)| node == epoch));
@@ -83,10 +85,9 @@ pub(super) fn check(
             let has_paused = pause > own_lease_time.max(lease_time) / 2;
             let silent = beats.silence(epoch, beat, now, has_paused) > lease_time;
             match NodeLock::probe(database, node) {
-                Liveness::Alive => (),
                 Liveness::Dead(lock) => members.dead.push((epoch, Some(lock))),
                 Liveness::Unknown if silent => members.dead.push((epoch, None)),
-                Liveness::Unknown => (),
+                Liveness::Alive | Liveness::Unknown => members.others += 1,
             }
         }
     }
@@ -124,7 +125,8 @@ pub(super) fn join(tx: &mut Tx<'_>, info: &NodeInfo, dead: &[Epoch], port: Optio
         lease_time,
     );
     tx.sql.run(insert, params)?;
-    resume_for(tx, info)?;
+    tx.members = None;
+    rollout::settle(tx)?;
     Ok(Lease { node: info.id, epoch })
 }
 
@@ -150,15 +152,22 @@ fn take_over(tx: &mut Tx<'_>, dead: &[Epoch]) -> rusqlite::Result<()> {
     for epoch in dead {
         free(tx, *epoch, true)?;
     }
-    Ok(())
+    if dead.is_empty() { Ok(()) } else { rollout::settle(tx) }
+}
+
+/// Ends the membership of a node that leaves.
+pub(super) fn leave(tx: &mut Tx<'_>, lease: &Lease) -> rusqlite::Result<()> {
+    free(tx, lease.epoch, false)?;
+    rollout::settle(tx)
 }
 
 /// Ends a membership, and releases the items of the node. A crash is counted to the items in flight: its activities,
 /// and its instances with due messages.
-pub(super) fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Result<()> {
+fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Result<()> {
     let epoch = int(epoch.0);
     let delete = "DELETE FROM duroxide_nodes WHERE epoch = ?1 RETURNING id";
     let Some(node) = tx.sql.row(delete, [epoch], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
+    tx.members = None;
     tx.sql.run("DELETE FROM duroxide_cancellations WHERE epoch = ?1", [epoch])?;
     tx.sql.run("DELETE FROM duroxide_mail WHERE owner = ?1", [epoch])?;
     let activities = "UPDATE duroxide_activities
@@ -190,44 +199,6 @@ fn revert_crashes(tx: &Tx<'_>, node: NodeId) -> rusqlite::Result<()> {
              WHERE lost_by = ?1 AND owner IS NULL"
         );
         tx.sql.run(&update, (node.0.as_bytes(), CRASH_LIMIT))?;
-    }
-    Ok(())
-}
-
-/// Resumes the suspended instances and parked activities that a joining node has the code for, once per instance and
-/// build.
-fn resume_for(tx: &mut Tx<'_>, info: &NodeInfo) -> rusqlite::Result<()> {
-    let untried = "NOT EXISTS (SELECT 1 FROM duroxide_resume_attempts t WHERE t.instance = i.seq AND t.build = ?1)";
-    let suspended = format!(
-        "SELECT i.seq, i.id FROM duroxide_instances i
-         WHERE i.owner IS NULL AND i.status <> 'completed' AND i.status = 'suspended' AND {untried} AND EXISTS (
-            SELECT 1 FROM json_each(?2) h WHERE h.value ->> 0 = i.name AND (i.version IS NULL OR h.value ->> 1 = i.version))"
-    );
-    let parked = format!(
-        "SELECT i.seq, i.id FROM duroxide_activities a JOIN duroxide_instances i ON i.seq = a.instance
-         WHERE a.parked IS NOT NULL AND {untried} AND a.name IN (SELECT value FROM json_each(?2)) GROUP BY i.seq"
-    );
-    let orchestrations = info.handlers.orchestrations.iter().map(|(n, v)| serde_json::json!([n, v.to_string()]));
-    let orchestrations = serde_json::Value::from_iter(orchestrations).to_string();
-    let activities = serde_json::Value::from(info.handlers.activities.clone()).to_string();
-    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, instance_id(row, 1)?));
-    let suspended = tx.sql.rows(&suspended, (&info.build, orchestrations), read)?;
-    let parked = tx.sql.rows(&parked, (&info.build, &activities), read)?;
-    let latest = tx.latest_time();
-    for (seq, _) in &suspended {
-        instances::resume(tx, *seq, latest)?;
-    }
-    for (seq, _) in &parked {
-        let unpark = "UPDATE duroxide_activities SET parked = NULL, crashes = 0, alone = 0, suspect = 0
-            WHERE instance = ?1 AND parked IS NOT NULL AND name IN (SELECT value FROM json_each(?2))";
-        tx.sql.run(unpark, (seq, &activities))?;
-        tx.sql.run("UPDATE duroxide_instances SET updated_at = ?2 WHERE seq = ?1", (seq, latest.as_micros()))?;
-    }
-    for (seq, id) in suspended.into_iter().chain(parked) {
-        let insert = "INSERT OR IGNORE INTO duroxide_resume_attempts (instance, build) VALUES (?1, ?2)";
-        tx.sql.run(insert, (seq, &info.build))?;
-        tx.signals.work = true;
-        tx.signals.changed(&id);
     }
     Ok(())
 }

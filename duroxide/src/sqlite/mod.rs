@@ -33,6 +33,7 @@ mod payloads;
 mod readers;
 mod records;
 mod remove;
+mod rollout;
 mod rows;
 mod schema;
 mod search;

@@ -42,7 +42,7 @@ pub(super) fn history(sql: &Sql, execution: &ExecutionId, after: EventId) -> rus
 pub(super) const RECORD: &str =
     "i.id, i.execution, i.name, i.version, i.status, i.labels, i.parent, i.parent_execution,
     i.parent_call, i.created_at, i.updated_at, i.finished_at, i.last_event, i.owner,
-    coalesce(i.suspension, (SELECT a.parked FROM duroxide_activities a
+    coalesce(iif(i.status = 'suspended', i.suspension, NULL), (SELECT a.parked FROM duroxide_activities a
         WHERE a.instance = i.seq AND a.parked IS NOT NULL ORDER BY a.execution, a.call LIMIT 1)), i.seq, i.ready_at,
     i.start_id, i.parent_identity";
 /// The index of the column with the arrival number.

@@ -7,6 +7,7 @@ use super::deliver::{self, Target};
 use super::fault::Refusal;
 use super::instances;
 use super::payloads;
+use super::rollout;
 use super::rows::{int, stored_ready};
 use super::tx::Tx;
 use crate::id::{CallId, CommitId, EventId, ExecutionId, InstanceId};
@@ -66,7 +67,13 @@ fn create(
     }
     let Some(seq) = instances::insert(tx, new, lease.map(|lease| lease.epoch), turn.time)? else { return Ok(None) };
     match lease {
-        Some(lease) if instances::is_member(tx, lease.epoch)? => Ok(Some(seq)),
+        Some(lease) if tx.members()?.is_member(lease.epoch) => {
+            // The turn has pinned the version of its node.
+            if instances::is_outdated(tx, lease.epoch, new)? {
+                return Err(Refusal::Undo(CommitError::Conflict));
+            }
+            Ok(Some(seq))
+        }
         _ => Err(Refusal::Undo(CommitError::Fenced)),
     }
 }
@@ -119,7 +126,9 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
         };
     }
     match then {
-        Then::Continue => advance!("version = coalesce(:version, version), crashes = 0, alone = 0, suspect = 0"),
+        Then::Continue => {
+            advance!("version = coalesce(:version, version), suspension = NULL, crashes = 0, alone = 0, suspect = 0")
+        }
         Then::Suspend { .. } => advance!(
             "version = coalesce(:version, version), status = :status, suspension = :reason, owner = NULL,
              ready_at = NULL, alone = 0"
@@ -129,7 +138,9 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
              finished_at = :time, crashes = 0, alone = 0, suspect = 0"
         ),
         Then::ContinueAsNew { .. } => {
-            advance!("version = :version, execution = execution + 1, crashes = 0, alone = 0, suspect = 0")
+            advance!(
+                "version = :version, execution = execution + 1, suspension = NULL, crashes = 0, alone = 0, suspect = 0"
+            )
         }
     }
 }
@@ -227,8 +238,9 @@ impl Written<'_> {
         match &turn.then {
             Then::Continue => (),
             Then::Suspend { .. } => {
-                (target.status, target.owner) = (InstanceStatus::Suspended, None);
-                instances::record_build_tried(tx, seq, lease)?;
+                let released = rollout::reject(tx, seq, lease)?;
+                let status = if released { InstanceStatus::Running } else { InstanceStatus::Suspended };
+                (target.status, target.owner) = (status, None);
                 tx.signals.changed(&execution.instance);
             }
             Then::Finish { status } => {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::rollout::MemberCode;
 use super::rows::{int, status, uuid};
 use super::sql::Sql;
 use crate::clock::Timestamp;
@@ -28,13 +29,15 @@ pub(super) struct Tx<'a> {
     pub(super) seen: Option<Timestamp>,
     /// The signals to send once the transaction is durable.
     pub(super) signals: Signals,
+    /// The members, once they were read. `None` after a change.
+    pub(super) members: Option<MemberCode>,
     /// The number of ids that it has recorded.
     recorded: i64,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(sql: &'a Sql, seen: Option<Timestamp>) -> Self {
-        Self { sql, seen, signals: Signals::default(), recorded: 0 }
+        Self { sql, seen, signals: Signals::default(), members: None, recorded: 0 }
     }
 
     pub(super) fn observe_time(&mut self, time: Timestamp) {
@@ -45,6 +48,15 @@ impl<'a> Tx<'a> {
     /// operating system.
     pub(super) fn latest_time(&self) -> Timestamp {
         self.seen.unwrap_or_else(|| SystemTime::now().into())
+    }
+
+    /// Returns the members. They are read once.
+    pub(super) fn members(&mut self) -> rusqlite::Result<&MemberCode> {
+        let members = match self.members.take() {
+            Some(members) => members,
+            None => MemberCode::read(self.sql)?,
+        };
+        Ok(self.members.insert(members))
     }
 
     /// Records that the request with this id was carried out.

@@ -10,6 +10,7 @@ use crate::provider::*;
 list![
     epochs_grow,
     a_renewal_returns_how_long_the_lease_holds,
+    a_renewal_returns_the_number_of_other_members,
     a_node_that_leaves_frees_its_items,
     a_dead_node_is_taken_over,
     a_dead_node_cannot_write,
@@ -22,10 +23,7 @@ list![
     an_item_that_crashes_often_is_claimed_alone,
     an_item_that_crashes_alone_is_suspect,
     an_item_that_did_not_crash_alone_is_not_suspect,
-    resuming_resets_the_crash_count,
-    another_build_resumes_once,
-    another_build_resumes_only_instances_of_its_code,
-    another_build_resumes_parked_activities;
+    resuming_resets_the_crash_count;
     with_admin:
     nodes_are_listed,
 ];
@@ -41,8 +39,22 @@ async fn epochs_grow(world: World) {
 
 async fn a_renewal_returns_how_long_the_lease_holds(world: World) {
     let node = world.join().await;
-    let Renewal::Held { valid_for } = node.renew().await else { panic!("the lease is lost") };
+    let Renewal::Held { valid_for, others } = node.renew().await else { panic!("the lease is lost") };
     assert!(!valid_for.is_zero());
+    assert_eq!(others, 0);
+}
+
+async fn a_renewal_returns_the_number_of_other_members(world: World) {
+    let (node, second, third) = (world.join().await, world.join().await, world.join().await);
+    let others = async || match node.renew().await {
+        Renewal::Held { others, .. } => others,
+        Renewal::Lost => panic!("the lease is lost"),
+    };
+    assert_eq!(others().await, 2);
+    second.provider.leave(&second.lease).await.expect("leave");
+    assert_eq!(others().await, 1);
+    third.die();
+    assert_eq!(others().await, 0);
 }
 
 async fn a_node_that_leaves_frees_its_items(world: World) {
@@ -242,56 +254,6 @@ async fn resuming_resets_the_crash_count(world: World) {
     node.turn(Turn { then: suspended(), ..turn("i", 1, 0) }).await.expect("suspend");
     world.resume("i").await.expect("resume");
     assert_eq!(node.acquire(want(at(9))).await.instances[0].crashes, 0);
-}
-
-async fn suspend(world: &World, build: &str) -> Member {
-    let node = world.join_as(&info(build)).await;
-    node.acquire(want(at(3))).await;
-    let after = world.record("i").await.last_event.0;
-    let turn = Turn { then: suspended(), ..turn("i", 1, after) };
-    node.turn(turn).await.expect("suspend");
-    node
-}
-
-async fn another_build_resumes_once(world: World) {
-    world.start("i").await;
-    suspend(&world, "a").await;
-    world.join_as(&info("a")).await;
-    assert_eq!(world.record("i").await.status, InstanceStatus::Suspended, "its own build does not resume it");
-    suspend_again(&world, "b").await;
-    world.join_as(&info("b")).await;
-    world.join_as(&info("a")).await;
-    assert_eq!(world.record("i").await.status, InstanceStatus::Suspended, "both have been tried");
-    world.join_as(&info("c")).await;
-    assert_eq!(world.record("i").await.status, InstanceStatus::Running);
-}
-
-async fn suspend_again(world: &World, build: &str) {
-    let node = world.join_as(&info(build)).await;
-    assert_eq!(world.record("i").await.status, InstanceStatus::Running, "resumed by another build");
-    assert_eq!(node.acquire(want(at(3))).await.instances.len(), 1);
-    let turn = Turn { then: suspended(), ..turn("i", 1, 0) };
-    node.turn(turn).await.expect("suspend again");
-}
-
-async fn another_build_resumes_only_instances_of_its_code(world: World) {
-    world.start_new(NewInstance { version: Some(v1()), ..new_instance("i") }).await;
-    suspend(&world, "a").await;
-    let mut without = info("b");
-    without.handlers.orchestrations = vec![("flow".to_owned(), semver::Version::new(2, 0, 0))];
-    world.join_as(&without).await;
-    assert_eq!(world.record("i").await.status, InstanceStatus::Suspended);
-    world.join_as(&info("c")).await;
-    assert_eq!(world.record("i").await.status, InstanceStatus::Running);
-}
-
-async fn another_build_resumes_parked_activities(world: World) {
-    let node = with_activity(&world, "i").await;
-    node.commit(park(tenure("i", 1, 0))).await.expect("park");
-    let same = world.join().await;
-    assert!(same.acquire(want(at(9))).await.activities.is_empty());
-    let other = world.join_as(&info("b")).await;
-    assert_eq!(other.acquire(want(at(9))).await.activities.len(), 1);
 }
 
 async fn nodes_are_listed(world: World) {

@@ -35,6 +35,7 @@ mod mail;
 mod members;
 mod messages;
 mod reads;
+mod rollouts;
 mod signals;
 mod submissions;
 mod turns;
@@ -83,6 +84,7 @@ pub fn cases() -> Vec<Case> {
         acquiring::CASES,
         claims::CASES,
         members::CASES,
+        rollouts::CASES,
         reads::CASES,
         signals::CASES,
     ]

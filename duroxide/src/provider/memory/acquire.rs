@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::state::{Activity, CrashRecord, Instance, Node, State, has_code, serves};
+use super::state::{Activity, CrashRecord, Instance, Node, State, serves};
 use super::*;
 use crate::id::ActivityId;
 
@@ -71,7 +71,7 @@ impl State {
     fn take_quarantined(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) -> bool {
         let due = self.ready.oldest(want.now).take_while(|(at, _)| *at <= want.now);
         let due = due.filter(|(_, id)| !self.beside.locked.contains(id));
-        let mut fitting = due.filter(|(_, id)| self.instances.get(id).is_some_and(|i| fits(want, i)));
+        let mut fitting = due.filter(|(_, id)| self.instances.get(id).is_some_and(|i| self.may_claim(lease, want, i)));
         let instance = fitting.find(|(_, id)| self.instances.get(id).is_some_and(|i| i.crashes.quarantined()));
         let instance = instance.filter(|_| want.instances > 0).map(|(_, id)| id.clone());
         drop(fitting);
@@ -85,7 +85,8 @@ impl State {
         let mut quarantined = due.filter_map(|(_, id)| Some((id, self.activities.get(id)?)));
         let found = quarantined.find(|(_, a)| {
             let group = group(&groups, want, a);
-            a.crashes.quarantined() && group.is_some_and(|g| want.activities.get(g).is_some_and(|g| g.limit > 0))
+            let fits = a.crashes.quarantined() && self.may_claim_activity(lease, a);
+            fits && group.is_some_and(|g| want.activities.get(g).is_some_and(|g| g.limit > 0))
         });
         let id = found.map(|(id, _)| id.clone());
         drop(quarantined);
@@ -101,7 +102,10 @@ impl State {
         let mut taken = Vec::new();
         for (at, id) in self.ready.oldest(want.now) {
             let Some(instance) = self.instances.get(id) else { continue };
-            if !fits(want, instance) || instance.crashes.quarantined() || self.beside.locked.contains(id) {
+            if !self.may_claim(lease, want, instance)
+                || instance.crashes.quarantined()
+                || self.beside.locked.contains(id)
+            {
                 continue;
             }
             if at > want.now || taken.len() == want.instances {
@@ -117,7 +121,7 @@ impl State {
 
     fn take_activities(&mut self, lease: &Lease, want: &Want, acquired: &mut Acquired) {
         for group in want.activities.iter().filter(|group| group.limit > 0) {
-            let (due, next) = self.oldest_of(group, want);
+            let (due, next) = self.oldest_of(group, lease, want);
             for id in due {
                 self.own_activity(&id, lease, want, false, acquired);
             }
@@ -126,9 +130,10 @@ impl State {
     }
 
     /// Returns the activities of a group that are due, oldest first, up to its limit; and when the next one is due.
-    fn oldest_of(&self, group: &ActivityGroup, want: &Want) -> (Vec<ActivityId>, Option<Timestamp>) {
+    fn oldest_of(&self, group: &ActivityGroup, lease: &Lease, want: &Want) -> (Vec<ActivityId>, Option<Timestamp>) {
         let fits = |id: &ActivityId| {
             let activity = self.activities.get(id).filter(|activity| !activity.crashes.quarantined());
+            let activity = activity.filter(|activity| self.may_claim_activity(lease, activity));
             let activity = activity.filter(|_| !self.beside.locked.contains(&id.execution.instance));
             activity.is_some_and(|activity| serves(want.tags.as_deref(), activity.tag.as_ref()))
         };
@@ -220,10 +225,6 @@ impl Node {
             self.cancelled.remove(activity);
         }
     }
-}
-
-fn fits(want: &Want, instance: &Instance) -> bool {
-    has_code(&want.orchestrations, &instance.name, instance.version.as_ref())
 }
 
 /// Returns the groups by the name of their activities.

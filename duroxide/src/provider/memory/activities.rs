@@ -29,13 +29,14 @@ impl State {
     }
 
     fn park(&mut self, lease: &Lease, tenure: &Tenure, reason: String) -> Result<Committed, CommitError> {
-        let done = self.release(lease, tenure, |activity| activity.parked = Some(reason))?;
-        let instance = &tenure.activity.execution.instance;
         let build = self.nodes.get(&lease.epoch).map(|node| node.info.build.clone());
-        if let Some(row) = self.instances.get_mut(instance) {
-            row.tried.extend(build);
-        }
-        self.signals.changed(instance);
+        let done = self.release(lease, tenure, |activity| {
+            activity.rejected = Some(reason);
+            activity.rejected_by.extend(build);
+            activity.parked = true;
+        })?;
+        self.signals.changed(&tenure.activity.execution.instance);
+        self.settle_rejected_activity(&tenure.activity);
         Ok(done)
     }
 

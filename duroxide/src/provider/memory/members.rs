@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::state::{Node, State, has_code};
+use super::state::{Node, State};
 use super::*;
 
 impl State {
@@ -17,23 +17,25 @@ impl State {
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         self.nodes.insert(epoch, Node::new(info.clone()));
-        self.resume_for(info);
+        self.settle_rejected();
         Lease { node: info.id, epoch }
     }
 
     pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {
         self.take_over_dead();
-        match self.nodes.get(&lease.epoch) {
-            // Nodes cannot outlive the store, so only `kill` makes one dead.
-            Some(_) => Renewal::Held { valid_for: Duration::MAX },
-            None => Renewal::Lost,
+        if !self.nodes.contains_key(&lease.epoch) {
+            return Renewal::Lost;
         }
+        let others = self.nodes.iter().filter(|(epoch, node)| **epoch != lease.epoch && !node.dead).count();
+        // Nodes cannot outlive the store, so only `kill` makes one dead.
+        Renewal::Held { valid_for: Duration::MAX, others }
     }
 
     pub(super) fn leave(&mut self, lease: &Lease) {
         // A dead node is taken over instead: its crash counts.
         self.take_over_dead();
         self.free(lease.epoch, false);
+        self.settle_rejected();
     }
 
     pub(super) fn kill(&mut self, epoch: Epoch) {
@@ -44,9 +46,13 @@ impl State {
 
     pub(super) fn take_over_dead(&mut self) {
         let dead: Vec<_> = self.nodes.iter().filter(|(_, node)| node.dead).map(|(epoch, _)| *epoch).collect();
+        if dead.is_empty() {
+            return;
+        }
         for epoch in dead {
             self.free(epoch, true);
         }
+        self.settle_rejected();
     }
 
     /// Ends a membership, and frees the items that the node owned.
@@ -112,28 +118,6 @@ impl State {
     /// Returns true if the epoch is a member, as the transaction that is being applied sees it.
     pub(super) fn is_member(&self, epoch: Epoch) -> bool {
         self.begun.member(epoch).unwrap_or_else(|| self.nodes.contains_key(&epoch))
-    }
-
-    /// Resumes, once per instance and build, the suspended instances and parked activities whose code the joining node has.
-    fn resume_for(&mut self, info: &NodeInfo) {
-        let instances: Vec<_> = self.instances.keys().cloned().collect();
-        for id in instances {
-            let parked: Vec<_> = self.activities_of(&id, None);
-            let parked: Vec<_> = parked
-                .into_iter()
-                .filter(|activity| {
-                    let activity = self.activities.get(activity);
-                    activity.is_some_and(|a| a.parked.is_some() && info.handlers.activities.contains(&a.name))
-                })
-                .collect();
-            let Some(instance) = self.instances.get_mut(&id) else { continue };
-            let suspended = instance.status == InstanceStatus::Suspended
-                && has_code(&info.handlers.orchestrations, &instance.name, instance.version.as_ref());
-            if (suspended || !parked.is_empty()) && instance.tried.insert(info.build.clone()) {
-                let latest = self.latest;
-                self.resume_parts(&id, suspended, &parked, latest);
-            }
-        }
     }
 
     pub(super) fn nodes(&self) -> Vec<NodeRecord> {

@@ -6,6 +6,7 @@ mod activities;
 mod members;
 mod queue;
 mod reads;
+mod rollout;
 mod state;
 mod submit;
 mod transaction;

@@ -27,7 +27,11 @@ impl State {
 
     fn brief(&self, id: &InstanceId, instance: &Instance) -> InstanceRecord {
         let mut parked = self.activities_of(id, None).into_iter();
-        let parked = || parked.find_map(|activity| self.activities.get(&activity)?.parked.clone());
+        let mut parked = || {
+            let parked = parked.find_map(|id| self.activities.get(&id).filter(|activity| activity.parked));
+            parked.and_then(|activity| activity.rejected.clone())
+        };
+        let suspended = instance.status == InstanceStatus::Suspended;
         InstanceRecord {
             execution: instance.current(id),
             name: instance.name.clone(),
@@ -40,7 +44,7 @@ impl State {
             finished_at: instance.finished_at,
             last_event: instance.last_event(),
             outcome: None,
-            suspension: instance.suspension.clone().or_else(parked),
+            suspension: if suspended { instance.suspension.clone() } else { parked() },
             owner: instance.owner,
             unclaimed: None,
             damaged: None,
@@ -59,7 +63,7 @@ impl State {
         });
         let activities = self.activities_of(id, None).into_iter().filter_map(|activity| {
             let a = self.activities.get(&activity)?;
-            let waits = a.owner.is_none() && a.parked.is_none();
+            let waits = a.owner.is_none() && !a.parked;
             let served =
                 handlers().any(|h| h.activities.contains(&a.name) && serves(h.tags.as_deref(), a.tag.as_ref()));
             let tag = a.tag.as_ref().map(|tag| format!(" with tag {tag}")).unwrap_or_default();

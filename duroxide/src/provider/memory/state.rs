@@ -88,9 +88,9 @@ pub(super) struct Instance {
     /// The number of the current execution.
     pub(super) execution: u64,
     pub(super) executions: HashMap<u64, Execution>,
+    /// The reason for which a build has last rejected it. Cleared by a turn that makes progress.
     pub(super) suspension: Option<String>,
-    /// The builds that have tried it.
-    pub(super) tried: HashSet<String>,
+    pub(super) rejected_by: HashSet<String>,
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
     pub(super) messages: HashMap<MessageId, i64>,
@@ -150,7 +150,11 @@ pub(super) struct Activity {
     pub(super) headers: TextMap,
     pub(super) attempt: u32,
     pub(super) ready: Ready,
-    pub(super) parked: Option<String>,
+    /// The reason for which a build has last rejected it.
+    pub(super) rejected: Option<String>,
+    pub(super) rejected_by: HashSet<String>,
+    /// True if it is rejected and no member can try it.
+    pub(super) parked: bool,
     pub(super) owner: Option<Epoch>,
     /// The claim by which it is owned.
     pub(super) claim: u64,
@@ -192,7 +196,7 @@ impl Instance {
             execution: 1,
             executions: HashMap::from([(1, Execution::default())]),
             suspension: None,
-            tried: HashSet::new(),
+            rejected_by: HashSet::new(),
             start: new.start.id,
             last_commit: None,
             messages: HashMap::new(),
@@ -257,7 +261,7 @@ impl State {
             queue.remove(activity.ready, id.clone());
         }
         change(activity);
-        if activity.owner.is_none() && activity.parked.is_none() {
+        if activity.owner.is_none() && !activity.parked {
             self.queue.entry(activity.name.clone()).or_default().insert(activity.ready, id.clone());
             self.signals.work = true;
         }

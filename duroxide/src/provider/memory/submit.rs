@@ -87,7 +87,7 @@ impl State {
         let there = self.instances.get(instance).ok_or(SubmitError::NotFound)?;
         let suspended = there.status == InstanceStatus::Suspended;
         let mut parked = self.activities_of(instance, None);
-        parked.retain(|id| self.activities.get(id).is_some_and(|activity| activity.parked.is_some()));
+        parked.retain(|id| self.activities.get(id).is_some_and(|activity| activity.parked));
         let written = suspended || !parked.is_empty();
         if written {
             self.resume_parts(instance, suspended, &parked, time);
@@ -95,19 +95,21 @@ impl State {
         Ok(self.unnumbered(instance, written))
     }
 
-    /// Resumes an instance if it is suspended, and some of its parked activities.
-    pub(super) fn resume_parts(&mut self, id: &InstanceId, suspended: bool, parked: &[ActivityId], time: Timestamp) {
+    /// Resumes an instance if it is suspended, and some of its parked activities. All builds may try them again.
+    fn resume_parts(&mut self, id: &InstanceId, suspended: bool, parked: &[ActivityId], time: Timestamp) {
         if let Some(instance) = self.instances.get_mut(id) {
             instance.updated_at = time;
             if suspended {
                 instance.status = InstanceStatus::Running;
                 instance.suspension = None;
+                instance.rejected_by.clear();
                 instance.crashes = CrashRecord::default();
             }
         }
         for activity in parked {
             self.change_activity(activity, |activity| {
-                activity.parked = None;
+                (activity.rejected, activity.parked) = (None, false);
+                activity.rejected_by.clear();
                 activity.crashes = CrashRecord::default();
             });
         }

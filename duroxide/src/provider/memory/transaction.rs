@@ -119,7 +119,10 @@ impl MemoryProvider {
 
     /// Finishes a take-over.
     pub(crate) fn finish_take_over(&self, epoch: Epoch, owned: Owned, crashed: bool) {
-        self.with(|state| state.free_these(epoch, owned, crashed));
+        self.with(|state| {
+            state.free_these(epoch, owned, crashed);
+            state.settle_rejected();
+        });
     }
 }
 
@@ -127,7 +130,7 @@ impl MemoryProvider {
 impl State {
     /// Returns true if the instance or one of its activities waits for an owner.
     fn is_waiting(&self, id: &InstanceId) -> bool {
-        let waits = |id: &ActivityId| self.activities.get(id).is_some_and(|a| a.owner.is_none() && a.parked.is_none());
+        let waits = |id: &ActivityId| self.activities.get(id).is_some_and(|a| a.owner.is_none() && !a.parked);
         let itself = self.instances.get(id).is_some_and(|instance| instance.ready.is_some());
         itself || self.activities_of(id, None).iter().any(waits)
     }

@@ -1,5 +1,7 @@
 //! Commits of turns: a turn is first checked as a whole, and then written by code that cannot fail.
 
+use std::collections::HashSet;
+
 use super::state::{Activity, CrashRecord, Execution, Instance, State};
 use super::*;
 use crate::id::{ActivityId, CommitId};
@@ -29,6 +31,9 @@ impl State {
             return Err(CommitError::Conflict);
         }
         let member = lease.filter(|lease| self.is_member(lease.epoch)).ok_or(CommitError::Fenced)?;
+        if new.version.is_none() && self.is_outdated(member.epoch, &new.name) {
+            return Err(CommitError::Conflict);
+        }
         let nothing_read = turn.after == EventId(0) && turn.consumed.is_empty() && turn.outcomes.is_empty();
         if nothing_read { Ok(member.epoch) } else { Err(CommitError::Conflict) }
     }
@@ -93,7 +98,9 @@ impl State {
             headers: new.headers,
             attempt: 1,
             ready: Ready::AtOnce(time),
-            parked: None,
+            rejected: None,
+            rejected_by: HashSet::new(),
+            parked: false,
             owner,
             claim: 0,
             crashes: CrashRecord::default(),
@@ -107,14 +114,18 @@ impl State {
         let build = lease.and_then(|lease| self.nodes.get(&lease.epoch)).map(|node| node.info.build.clone());
         let Some(instance) = self.instances.get_mut(this) else { return };
         match then {
-            Then::Continue => instance.crashes = CrashRecord::default(),
+            Then::Continue => {
+                instance.suspension = None;
+                instance.crashes = CrashRecord::default();
+            }
             Then::Suspend { reason } => {
                 instance.status = InstanceStatus::Suspended;
                 instance.suspension = Some(reason);
                 instance.owner = None;
                 instance.crashes.alone = false;
-                instance.tried.extend(build);
+                instance.rejected_by.extend(build);
                 self.signals.changed(this);
+                self.settle_rejected_instance(this);
             }
             Then::Finish { status } => {
                 instance.status = status;
@@ -129,6 +140,7 @@ impl State {
             }
             Then::ContinueAsNew { version } => {
                 instance.version = version;
+                instance.suspension = None;
                 instance.crashes = CrashRecord::default();
                 instance.execution = execution.number + 1;
                 instance.executions.entry(execution.number).or_default().continued_at = Some(time);
@@ -175,9 +187,10 @@ impl State {
     }
 
     /// Creates an instance with its start message. If it is eager, the epoch owns it, provided that the epoch is a
-    /// member.
+    /// member and no other member has a later version.
     pub(super) fn create(&mut self, new: NewInstance, by: Option<Epoch>, time: Timestamp) -> Placement {
-        let owner = by.filter(|epoch| new.eager && self.is_member(*epoch));
+        let outdated = |epoch| new.version.is_none() && self.is_outdated(epoch, &new.name);
+        let owner = by.filter(|epoch| new.eager && self.is_member(*epoch) && !outdated(*epoch));
         self.add_instance(&new, owner, time);
         self.deliver(&new.instance, new.start, time, false)
     }

@@ -294,7 +294,7 @@ impl Node {
     pub(super) fn suspend(&mut self, execution: &ExecutionId, committed: EventId, fault: Fault, generation: u64) {
         let mut suspension = *fault.0;
         suspension.build = Some(self.shared.info.build.clone());
-        tracing::error!(instance = %execution.instance, code = %suspension.code, "instance suspended: {suspension}");
+        tracing::error!(instance = %execution.instance, code = %suspension.code, "instance suspended, or left to nodes of another build: {suspension}");
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         let turn = turn_commit::suspension(execution, committed, reason, self.now());
         let context = TurnContext {

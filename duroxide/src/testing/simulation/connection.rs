@@ -245,8 +245,12 @@ impl ProviderLayer for Connection {
             let request = async move {
                 let renewed = world.storage.visible().renew(&lease).await?;
                 // The storage never expires this lease, but a node must not rely on that: give it the usual time.
-                let held = matches!(renewed, Renewal::Held { .. });
-                Ok(if held { Renewal::Held { valid_for: RuntimeOptions::new().lease_time } } else { renewed })
+                Ok(match renewed {
+                    Renewal::Held { others, .. } => {
+                        Renewal::Held { valid_for: RuntimeOptions::new().lease_time, others }
+                    }
+                    Renewal::Lost => Renewal::Lost,
+                })
             };
             self.call("renew", plan, request, |renewal| format!("{renewal:?}")).await
         })
