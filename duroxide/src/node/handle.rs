@@ -7,7 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Command, LivenessWatcher, PendingStart};
 use super::stop_signal::StopSignal;
-use crate::clock::{Clock, Hold};
+use crate::clock::Clock;
+use crate::clock::virtual_time::ClockHold;
 use crate::id::{Epoch, InstanceId};
 use crate::provider::{Lease, MessageRow, NewInstance, Submitted};
 use crate::registry::Lookup;
@@ -62,20 +63,20 @@ impl NodeHandle {
     }
 
     /// Forwards a message that was stored, if this node owns its instance.
-    pub(crate) fn deliver(&self, submitted: Submitted, to: InstanceId, message: MessageRow, hold: Hold) {
-        self.send_if_owner(submitted.owner, Command::Deliver(to, message, submitted, hold));
+    pub(crate) fn deliver(&self, submitted: Submitted, to: InstanceId, message: MessageRow) {
+        self.send_if_owner(submitted.owner, Command::Deliver(to, message, submitted, self.clock.hold()));
     }
 
     /// Forwards an instance that was created, if this node owns it.
-    pub(crate) fn create(&self, submitted: Submitted, new: NewInstance, hold: Hold) {
-        self.send_if_owner(submitted.owner, Command::Create(Box::new(new), submitted, hold));
+    pub(crate) fn create(&self, submitted: Submitted, new: NewInstance) {
+        self.send_if_owner(submitted.owner, Command::Create(Box::new(new), submitted, self.clock.hold()));
     }
 
     /// Returns a receiver that resolves once the instance is not live on the node: at once if it is not live, and not
     /// before its end is committed.
-    pub(crate) fn until_not_live(&self, instance: &InstanceId, hold: Hold) -> oneshot::Receiver<Hold> {
+    pub(crate) fn until_not_live(&self, instance: &InstanceId) -> oneshot::Receiver<ClockHold> {
         let (watcher, until_ended) = LivenessWatcher::new(self.clock.clone());
-        self.send(Command::Watch(instance.clone(), watcher, hold));
+        self.send(Command::Watch(instance.clone(), watcher, self.clock.hold()));
         until_ended
     }
 
