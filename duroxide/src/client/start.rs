@@ -125,7 +125,7 @@ impl Start {
             let input = input.map_err(|e| ClientError::payload(&instance, "the input", &e))?;
             client.check_size(&instance, "the input", &input)?;
             let now = client.clock.now();
-            let eager = client.local.as_ref().is_some_and(|local| local.can_run(&name, version.as_ref()));
+            let eager = client.local.as_ref().is_some_and(|local| local.accepts_start(&name, version.as_ref()));
             let seed = crate::random::bits();
             let started = Started { name: name.clone(), version, seed, parent: None, headers, labels };
             let mut new = NewInstance::started(instance.clone(), started, input, eager);

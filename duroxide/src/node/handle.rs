@@ -1,5 +1,6 @@
 //! The handle by which clients of the same process reach the node.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use semver::Version;
@@ -22,6 +23,8 @@ pub(crate) struct NodeHandle {
     clock: Arc<dyn Clock>,
     /// A std mutex: held for a moment.
     lease: Arc<Mutex<Lease>>,
+    /// True while the node leaves new work to other members.
+    is_busy: Arc<AtomicBool>,
     stopped: StopSignal,
 }
 
@@ -33,7 +36,14 @@ impl NodeHandle {
         lease: Lease,
         stopped: StopSignal,
     ) -> Self {
-        Self { commands: commands.downgrade(), lookup, clock, lease: Arc::new(Mutex::new(lease)), stopped }
+        Self {
+            commands: commands.downgrade(),
+            lookup,
+            clock,
+            lease: Arc::new(Mutex::new(lease)),
+            is_busy: Arc::default(),
+            stopped,
+        }
     }
 
     /// The signal that the runtime has stopped.
@@ -49,9 +59,16 @@ impl NodeHandle {
         *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
     }
 
-    /// Returns true if the node has the code for an orchestration and accepts commands.
-    pub(crate) fn can_run(&self, name: &str, version: Option<&Version>) -> bool {
-        self.lookup.orchestration(name, version).is_some() && self.commands.upgrade().is_some_and(|c| !c.is_closed())
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.is_busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Returns true if the node has the code for an orchestration, accepts commands, and does not leave new work to other
+    /// members.
+    pub(crate) fn accepts_start(&self, name: &str, version: Option<&Version>) -> bool {
+        !self.is_busy.load(Ordering::Relaxed)
+            && self.lookup.orchestration(name, version).is_some()
+            && self.commands.upgrade().is_some_and(|commands| !commands.is_closed())
     }
 
     /// Starts an instance whose code the node has. Returns true once it is stored; on false, the caller stores the

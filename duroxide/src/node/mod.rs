@@ -52,6 +52,7 @@
 mod acquire;
 mod activities;
 mod attempts;
+mod balance;
 mod command;
 mod commits;
 mod deliver;
@@ -91,6 +92,7 @@ pub use options::RuntimeOptions;
 pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
 
 use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
+use self::balance::Balance;
 use self::command::Command;
 use self::live::LiveInstances;
 use self::lost::{LostAnswers, RequestNumber};
@@ -165,6 +167,7 @@ struct Node {
     outbox: Outbox,
     work: WorkRequests,
     lost: LostAnswers,
+    balance: Balance,
     draining: Option<Draining>,
 
     /// Stops a virtual clock, except while the node is idle.
@@ -205,6 +208,7 @@ impl Node {
             outbox: Outbox::default(),
             work: WorkRequests::new(Served::new(&shared.lookup, shared.tags.clone())),
             lost: LostAnswers::default(),
+            balance: Balance::default(),
             draining: None,
             shared,
         }
@@ -324,6 +328,7 @@ impl Node {
         self.acquire_if_wanted();
         self.set_timer();
         self.evict();
+        self.membership.set_busy(self.is_busy());
     }
 
     /// Lets a virtual clock move while the node is idle; see [`virtual_time`](crate::clock::virtual_time).
