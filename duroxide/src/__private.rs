@@ -15,8 +15,6 @@ pub use crate::registry::{Annotated, Contract, Descriptor, Place};
 
 use std::panic::Location;
 
-use crate::payload::Payload;
-
 /// The types of a `Result`, also of one behind an alias.
 #[diagnostic::on_unimplemented(
     message = "the function must return `Result<T, E>`, not `{Self}`",
@@ -37,7 +35,7 @@ impl<T, E> ResultTypes for Result<T, E> {
 /// Calls an activity.
 #[track_caller]
 pub fn call_activity<A: Activity>(ctx: &OrchestrationContext, input: A::Input) -> ActivityCall<A::Output, A::Error> {
-    ActivityCall::new(&ctx.core, A::NAME, Payload::encode(&input), A::options(), Location::caller())
+    ActivityCall::new(&ctx.core, A::NAME, ctx.core.encode(&input), A::options(), Location::caller())
 }
 
 /// Calls an orchestration as a child.
@@ -46,7 +44,7 @@ pub fn call_orchestration<O: Orchestration>(
     ctx: &OrchestrationContext,
     input: O::Input,
 ) -> ChildCall<O::Output, O::Error> {
-    ChildCall::new(&ctx.core, O::NAME, Payload::encode(&input), Location::caller())
+    ChildCall::new(&ctx.core, O::NAME, ctx.core.encode(&input), Location::caller())
 }
 
 /// Continues as new.
@@ -55,7 +53,7 @@ pub fn continue_as_new<O: Orchestration>(
     ctx: &OrchestrationContext,
     input: O::Input,
 ) -> ContinueAsNew<Result<O::Output, O::Error>> {
-    ContinueAsNew::new(&ctx.core, Payload::encode(&input), Location::caller())
+    ContinueAsNew::new(&ctx.core, ctx.core.encode(&input), Location::caller())
 }
 
 /// Starts an orchestration.

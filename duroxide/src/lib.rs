@@ -82,7 +82,7 @@ pub use orchestration::{
     ActivityCall, Cancelled, ChildCall, ContinueAsNew, DetachedStart, Event, EventByName, EventWait, Orchestration,
     OrchestrationContext, OrchestrationFn, Sleep, days, hours, join_all, minutes, race, seconds, try_join_all,
 };
-pub use payload::{Payload, PayloadError};
+pub use payload::{Bytes, Payload, PayloadError, base64};
 pub use policy::{ActivityOptions, Limits, RetryPolicy};
 pub use provider::{Filter, IfExists, InstanceStatus};
 pub use registry::{Annotated, Descriptor, Entry, Kind, Place, Registry};

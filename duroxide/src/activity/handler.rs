@@ -70,9 +70,10 @@ impl ActivityCode {
 
 fn ended<A: Activity>(result: Result<A::Output, A::Error>, is_retryable: fn(&A::Error) -> bool) -> Ended {
     let stored = match &result {
-        Ok(output) => Payload::encode(output).map(Ended::Completed),
+        Ok(output) => Payload::encode_readable(output).map(Ended::Completed),
         Err(error) => {
-            Payload::encode(error).map(|payload| Ended::Failed { error: payload, retryable: is_retryable(error) })
+            let failed = |error_payload| Ended::Failed { error: error_payload, retryable: is_retryable(error) };
+            Payload::encode_readable(error).map(failed)
         }
     };
     stored.unwrap_or_else(Ended::UnstorableOutcome)

@@ -157,7 +157,7 @@ impl<O> Handle<O> {
     /// }
     /// ```
     pub fn raise<E: ExternalEvent>(&self, event: E) -> RaiseCall {
-        self.raise_named(E::NAME, &event)
+        RaiseCall::new(&self.client, &self.instance, E::NAME, Payload::encode_readable(&event))
     }
 
     /// As [`raise`](Handle::raise), by a name that is chosen at run time.

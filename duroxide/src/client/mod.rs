@@ -143,7 +143,7 @@ impl Client {
     }
 
     pub(crate) fn start_typed<O: Orchestration>(&self, id: &str, input: &O::Input) -> StartCall<O> {
-        StartCall::new(self, O::NAME, id, Payload::encode(input))
+        StartCall::new(self, O::NAME, id, Payload::encode_readable(input))
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 /// The depth to which lists and objects are compared, which is the depth that serde_json reads. The text is not
 /// trusted, so the recursion must be bounded.
-const DEPTH: usize = 128;
+pub(super) const DEPTH: usize = 128;
 
 /// Returns true if two texts are the same value. See [`Payload::json_eq`](super::Payload::json_eq).
 pub(super) fn json_eq(a: &[u8], b: &[u8]) -> bool {
@@ -16,7 +16,7 @@ pub(super) fn json_eq(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Compares the text itself, level by level, since a parsed number has lost digits.
-fn same_values(a: &str, b: &str, depth: usize) -> bool {
+pub(super) fn same_values(a: &str, b: &str, depth: usize) -> bool {
     if a == b {
         return true;
     }
@@ -35,8 +35,7 @@ fn same_parsed<'a, T: Deserialize<'a> + PartialEq>(a: &'a str, b: &'a str) -> bo
 }
 
 fn same_lists(a: &str, b: &str, depth: usize) -> bool {
-    let parse = serde_json::from_str::<Vec<&RawValue>>;
-    let (Ok(a), Ok(b)) = (parse(a), parse(b)) else { return false };
+    let (Some(a), Some(b)) = (elements(a), elements(b)) else { return false };
     a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| same_values(a.get(), b.get(), depth))
 }
 
@@ -46,10 +45,19 @@ fn same_objects(a: &str, b: &str, depth: usize) -> bool {
         && a.iter().zip(&b).all(|((a_key, a), (b_key, b))| a_key == b_key && same_values(a.get(), b.get(), depth))
 }
 
+/// Returns the elements of a list.
+pub(super) fn elements(json: &str) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(json).ok()
+}
+
+/// Returns all members of an object, sorted by name.
+pub(super) fn entries(json: &str) -> Option<BTreeMap<String, &RawValue>> {
+    serde_json::from_str(json).ok()
+}
+
 /// Returns the members of an object that are not null, sorted by name.
 fn members(json: &str) -> Option<Vec<(String, &RawValue)>> {
-    let members: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
-    Some(members.into_iter().filter(|(_, value)| value.get() != "null").collect())
+    Some(entries(json)?.into_iter().filter(|(_, value)| value.get() != "null").collect())
 }
 
 fn same_numbers(a: &str, b: &str) -> bool {
@@ -57,8 +65,8 @@ fn same_numbers(a: &str, b: &str) -> bool {
 }
 
 /// A number without loss, in a normal form: no zeros at either end of its digits.
-#[derive(PartialEq)]
-struct Decimal {
+#[derive(Debug, PartialEq)]
+pub(super) struct Decimal {
     negative: bool,
     digits: String,
     /// The power of ten by which the digits, read as an integer, are multiplied.
@@ -67,7 +75,7 @@ struct Decimal {
 
 impl Decimal {
     /// Parses a JSON number; `None` if the exponent does not fit into 64 bits.
-    fn parse(json: &str) -> Option<Self> {
+    pub(super) fn parse(json: &str) -> Option<Self> {
         let (negative, json) = json.strip_prefix('-').map_or((false, json), |rest| (true, rest));
         let (mantissa, exponent) = json.split_once(['e', 'E']).unwrap_or((json, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -1,7 +1,14 @@
 //! User values as bytes. This is the only module that serialises and parses them.
 
+pub mod base64;
+mod bytes;
+mod diff;
 mod json_eq;
+mod keys;
+mod path;
+mod read_back;
 mod redact;
+mod refusal;
 mod strict;
 
 #[cfg(test)]
@@ -9,9 +16,16 @@ mod tests;
 
 use std::fmt;
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub use self::bytes::Bytes;
+#[cfg(feature = "testing")]
+pub(crate) use self::read_back::compare_values_read_back;
+
+use self::diff::Differences;
+use self::keys::Keys;
+use self::refusal::Refusal;
 
 /// A user's value as the JSON text that is stored: an input, an output, an error or an event. Cheap to clone.
 ///
@@ -24,19 +38,22 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(payload.decode::<(String, u8)>().unwrap(), ("a".to_owned(), 1));
 /// assert!(Payload::encode(&f64::NAN).is_err(), "JSON has no NaN");
 /// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct Payload(Bytes);
+#[derive(Clone)]
+pub struct Payload {
+    json: ::bytes::Bytes,
+    keys: Keys,
+}
 
 impl Payload {
     /// The payload of `()`: JSON's `null`.
-    pub const NULL: Self = Self(Bytes::from_static(b"null"));
+    pub const NULL: Self = Self { json: ::bytes::Bytes::from_static(b"null"), keys: Keys::Unknown };
 
     /// Serialises a value, to the same text as `serde_json::to_vec`.
     ///
     /// # Errors
     /// [`PayloadError`] if the `Serialize` of the value fails, or if JSON would change the value: a float that is not
     /// finite, a `Some` of a value that writes `null`, a map whose keys are not strings, numbers, booleans, characters
-    /// or enums without fields.
+    /// or enums without fields; or if the value is nested more than 127 levels deep, and so could not be read.
     ///
     /// ```
     /// use duroxide::Payload;
@@ -44,12 +61,16 @@ impl Payload {
     /// assert_eq!(lost.path(), "[1]");
     /// ```
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
-        strict::to_vec(value).map(Self::from_json_bytes).map_err(|refusal| PayloadError {
-            type_name: std::any::type_name::<T>().to_owned(),
-            action: Action::Serialised,
-            path: refusal.path(),
-            reason: refusal.reason(),
-        })
+        strict::write(value).map(Self::from).map_err(|refusal| PayloadError::refused::<T>(&refusal))
+    }
+
+    /// Serialises a value that is read as the same type. Also refuses a value that this type could not read.
+    pub(crate) fn encode_readable<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, PayloadError> {
+        let written = strict::write(value).map_err(|refusal| PayloadError::refused::<T>(&refusal))?;
+        let is_doubtful = written.is_doubtful;
+        let payload = Self::from(written);
+        read_back::check::<T>(&payload, is_doubtful)?;
+        Ok(payload)
     }
 
     /// Parses the value.
@@ -58,7 +79,7 @@ impl Payload {
     /// [`PayloadError`] with the requested type, the kind of the found value and its place in the text; never with the
     /// text itself.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        serde_json::from_slice(&self.0).map_err(|error| PayloadError {
+        serde_json::from_slice(&self.json).map_err(|error| PayloadError {
             type_name: std::any::type_name::<T>().to_owned(),
             action: Action::Read,
             path: String::new(),
@@ -67,24 +88,29 @@ impl Payload {
     }
 
     /// Wraps bytes that are JSON text already, such as those that a provider has stored.
-    pub fn from_json_bytes(json: impl Into<Bytes>) -> Self {
-        Self(json.into())
+    pub fn from_json_bytes(json: impl Into<::bytes::Bytes>) -> Self {
+        Self { json: json.into(), keys: Keys::Unknown }
     }
 
     /// Returns the JSON text.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.json
+    }
+
+    /// Returns the JSON text; an empty text if it is not UTF-8, as no JSON is.
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.json).unwrap_or_default()
     }
 
     /// Returns the length of the JSON text in bytes.
     #[expect(clippy::len_without_is_empty, reason = "JSON text is never empty")]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.json.len()
     }
 
     /// Returns true if this is JSON's `null`.
     pub fn is_null(&self) -> bool {
-        self.0 == Self::NULL.0
+        *self == Self::NULL
     }
 
     /// Returns true if both are the same JSON value, so that code which passes one may replay a history that holds the
@@ -94,9 +120,30 @@ impl Payload {
     /// a type may get an optional field while instances run. Numbers are compared by value, to the last digit: 1 equals
     /// 1.0, and integers beyond 64 bits differ if one digit does.
     pub(crate) fn json_eq(&self, other: &Self) -> bool {
-        json_eq::json_eq(&self.0, &other.0)
+        json_eq::json_eq(&self.json, &other.json)
+    }
+
+    /// Describes how this value differs from the recorded one: the paths and kinds of the first differences, without
+    /// the values. `None` if they are the same JSON value.
+    pub(crate) fn difference(&self, recorded: &Self) -> Option<String> {
+        let differences = || Differences::of(recorded.text().trim(), self.text(), &self.keys).to_string();
+        (!self.json_eq(recorded)).then(differences)
     }
 }
+
+impl From<strict::Written> for Payload {
+    fn from(written: strict::Written) -> Self {
+        Self { json: written.json.into(), keys: written.keys }
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json
+    }
+}
+
+impl Eq for Payload {}
 
 impl Default for Payload {
     fn default() -> Self {
@@ -106,7 +153,7 @@ impl Default for Payload {
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({} bytes)", self.0.len())
+        write!(f, "Payload({} bytes)", self.json.len())
     }
 }
 
@@ -147,6 +194,15 @@ enum Action {
 }
 
 impl PayloadError {
+    fn refused<T: ?Sized>(refusal: &Refusal) -> Self {
+        Self {
+            type_name: std::any::type_name::<T>().to_owned(),
+            action: Action::Serialised,
+            path: refusal.path(),
+            reason: refusal.reason(),
+        }
+    }
+
     /// Returns the name of the type that was serialised or read.
     pub fn type_name(&self) -> &str {
         &self.type_name

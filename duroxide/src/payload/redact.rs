@@ -44,14 +44,20 @@ pub(super) fn redact_ser_error(error: &serde_json::Error) -> String {
 
 /// Returns the redacted text of a failure to parse, with its place.
 pub(super) fn redact_de_error(error: &serde_json::Error) -> String {
+    let text = redact_de_reason(error);
+    if error.line() == 0 { text } else { text + &place(error) }
+}
+
+/// Returns the redacted text of a failure to parse, without its place.
+pub(super) fn redact_de_reason(error: &serde_json::Error) -> String {
     let message = error.to_string();
-    if !error.is_data() {
-        // Errors of syntax come from a fixed list, and end with the place.
-        return message;
-    }
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let text = redact(message.strip_suffix(&place).unwrap_or(&message));
-    if error.line() == 0 { text } else { text + &place }
+    let text = message.strip_suffix(&place(error)).unwrap_or(&message);
+    // Errors of syntax come from a fixed list.
+    if error.is_data() { redact(text) } else { text.to_owned() }
+}
+
+fn place(error: &serde_json::Error) -> String {
+    format!(" at line {} column {}", error.line(), error.column())
 }
 
 fn redact(message: &str) -> String {
@@ -78,8 +84,11 @@ fn expected(rest: &str) -> Option<&str> {
     rest.rsplit_once(", expected ").filter(|_| !expects_nothing).map(|(_, expected)| expected)
 }
 
-/// Returns true if the message contains only a name from the source code, of a field or a type.
+/// Returns true if the message is fixed, or contains only a name from the source code, of a field or a type.
 fn only_names_source(message: &str) -> bool {
+    if matches!(message, "i128 is not supported" | "u128 is not supported") {
+        return true;
+    }
     let after = |starts: &[&str]| starts.iter().find_map(|start| message.strip_prefix(start));
     let field = after(&["missing field `", "duplicate field `"]).and_then(|rest| rest.strip_suffix('`'));
     let name = field.or_else(|| after(&["data did not match any variant of untagged enum "]));

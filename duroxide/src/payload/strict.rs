@@ -1,28 +1,49 @@
-//! A serializer around serde_json's that refuses values which JSON would silently change. All others pass byte for
-//! byte.
+//! A serializer around serde_json's that refuses values which JSON would silently change, or which could not be read.
+//! All others pass byte for byte.
 //!
-//! A successful serialisation tracks nothing. An error passes every level of the value on its way out, and each level
-//! records its step: so the path is built from the inside out.
+//! A path is tracked only on failure. An error passes every level of the value on its way out, and each level records
+//! its step: so the path is built from the inside out.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io;
 
 use serde::ser::{self, Serialize, Serializer};
 
-use super::redact::redact_ser_error;
+use super::keys::Keys;
+use super::path::PathStep;
+use super::refusal::{Reason, Refusal};
 
 /// The name under which `serde_json::value::RawValue` presents itself to serde_json's serializer.
-const RAW_VALUE: &str = "$serde_json::private::RawValue";
+pub(super) const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
+/// The number of lists and objects within each other that serde_json reads. It also bounds the stack that a recursive
+/// type uses.
+const MAX_DEPTH: u8 = 127;
+
+/// The JSON text of a value.
+pub(super) struct Written {
+    pub(super) json: Vec<u8>,
+    pub(super) keys: Keys,
+    /// True if the value has a part that serde reads only in some places: an integer of 128 bits, a key that is not
+    /// text, a raw value.
+    pub(super) is_doubtful: bool,
+}
 
 /// Serialises to JSON text, or returns the refused part with its path.
-pub(super) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refusal> {
-    let mut json = Vec::with_capacity(128);
+pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Written, Refusal> {
     let trail = Trail::default();
-    let inner = &mut serde_json::Serializer::new(&mut json);
-    let written = value.serialize(Strict { inner, trail: &trail, under: Under::Other });
-    let Marks { reason, path } = trail.0.into_inner();
+    let output = Output { json: Vec::with_capacity(128), length: &trail.length };
+    let mut serializer = serde_json::Serializer::new(output);
+    let inner = &mut serializer;
+    let written = value.serialize(Strict { inner, trail: &trail, under: Under::Other, depth: 0 });
+    let json = serializer.into_inner().json;
+    let Marks { reason, path, maps } = trail.marks.into_inner();
     match (written, reason) {
-        (Ok(()), None) => Ok(json),
+        (Ok(()), None) => {
+            let keys = if trail.has_raw.get() { Keys::Unknown } else { Keys::of_maps(maps) };
+            Ok(Written { json, keys, is_doubtful: trail.is_doubtful.get() })
+        }
         // The value's own `Serialize` has swallowed the error, so the text is incomplete.
         (Ok(()), Some(reason)) => Err(Refusal { reason, path: Vec::new() }),
         (Err(_), Some(reason)) => Err(Refusal { reason, path }),
@@ -30,98 +51,62 @@ pub(super) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refusa
     }
 }
 
-/// The reason of a refusal, and the path of the refused part.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    reason: Reason,
-    /// From the inside out.
-    path: Vec<PathStep>,
+/// The text, whose length the serializer can read while it is written.
+struct Output<'a> {
+    json: Vec<u8>,
+    length: &'a Cell<usize>,
 }
 
-impl Refusal {
-    /// Returns a path such as `order.items[3].price`; empty if the value as a whole is refused.
-    pub(super) fn path(&self) -> String {
-        self.path.iter().rev().fold(String::new(), |path, step| match step {
-            // Serde presents a raw value as a struct, which the user's type is not.
-            PathStep::Field(name) if name == RAW_VALUE => path,
-            PathStep::Field(name) if path.is_empty() => name.clone(),
-            PathStep::Field(name) => format!("{path}.{name}"),
-            PathStep::Index(index) => format!("{path}[{index}]"),
-            PathStep::Entry(index) => format!("{path}{{{index}}}"),
-        })
+impl io::Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
     }
 
-    /// Returns the reason, with the remedy.
-    pub(super) fn reason(&self) -> String {
-        self.reason.to_string()
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.json.extend_from_slice(bytes);
+        self.length.set(self.json.len());
+        Ok(())
     }
-}
 
-#[derive(Debug)]
-enum Reason {
-    NotFinite,
-    SomeNull,
-    Key,
-    /// The value's own `Serialize` failed, with this redacted message.
-    Own(String),
-}
-
-impl Reason {
-    /// Returns the reason of an error that this module did not raise.
-    fn of(error: &serde_json::Error) -> Self {
-        // When writing into memory, serde_json itself refuses only keys; every other error is raised by the value.
-        if error.is_syntax() { Self::Key } else { Self::Own(redact_ser_error(error)) }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotFinite => "NaN and infinite floats would turn into null; store an `Option`, or text",
-            Self::SomeNull => {
-                "`Some` of a value that is null in JSON would come back as `None`; store an enum, or a struct that has \
-                 the value as a field"
-            }
-            Self::Key => {
-                "keys of a JSON object are text; use strings, numbers, booleans, characters or enums without fields as \
-                 keys, or store a list of pairs"
-            }
-            Self::Own(message) => message,
-        })
-    }
-}
-
-/// One step of a path.
-#[derive(Debug)]
-enum PathStep {
-    /// A field or a variant: its name is part of the source code.
-    Field(String),
-    /// An element of a list.
-    Index(usize),
-    /// An entry of a map, by position: its key is user data and may be a secret.
-    Entry(usize),
 }
 
 /// Records the reason of an error and, on its way out, its path. (The errors of serde carry only text.)
 #[derive(Default)]
-struct Trail(RefCell<Marks>);
+struct Trail {
+    marks: RefCell<Marks>,
+    /// The number of bytes that are written.
+    length: Cell<usize>,
+    is_doubtful: Cell<bool>,
+    has_raw: Cell<bool>,
+}
 
 #[derive(Default)]
 struct Marks {
     reason: Option<Reason>,
     path: Vec<PathStep>,
+    /// The positions of the objects whose keys are user data.
+    maps: Vec<usize>,
 }
 
 impl Trail {
     #[cold]
     fn refuse<T, E: ser::Error>(&self, reason: Reason) -> Result<T, E> {
-        *self.0.borrow_mut() = Marks { reason: Some(reason), path: Vec::new() };
+        let mut marks = self.marks.borrow_mut();
+        (marks.reason, marks.path) = (Some(reason), Vec::new());
         Err(E::custom("refused"))
+    }
+
+    fn add_map(&self, position: usize) {
+        self.marks.borrow_mut().maps.push(position);
     }
 
     #[cold]
     fn passed(&self, step: PathStep) {
-        self.0.borrow_mut().path.push(step);
+        self.marks.borrow_mut().path.push(step);
     }
 }
 
@@ -132,6 +117,8 @@ enum Under {
     Some,
     /// A `Some`, and the value is the text of a `RawValue`.
     SomeRaw,
+    /// A map, as a key.
+    Key,
     /// Any other parent.
     Other,
 }
@@ -141,6 +128,8 @@ struct Strict<'a, S> {
     inner: S,
     trail: &'a Trail,
     under: Under,
+    /// The number of lists and objects around the value.
+    depth: u8,
 }
 
 /// A value that wraps any serializer in [`Strict`].
@@ -148,11 +137,13 @@ struct Checked<'a, T: ?Sized> {
     value: &'a T,
     trail: &'a Trail,
     under: Under,
+    depth: u8,
 }
 
 impl<T: Serialize + ?Sized> Serialize for Checked<'_, T> {
     fn serialize<S: Serializer>(&self, inner: S) -> Result<S::Ok, S::Error> {
-        self.value.serialize(Strict { inner, trail: self.trail, under: self.under })
+        let Self { value, trail, under, depth } = *self;
+        value.serialize(Strict { inner, trail, under, depth })
     }
 }
 
@@ -161,8 +152,23 @@ impl<'a, S: Serializer> Strict<'a, S> {
         if self.under == Under::Some { self.trail.refuse(Reason::SomeNull) } else { write(self.inner) }
     }
 
-    fn open<C>(trail: &'a Trail, inner: C) -> Open<'a, C> {
-        Open { inner, trail, next: 0, variant: None, under: Under::Other }
+    /// Returns the depth of a value within this number of further lists and objects.
+    fn enter(&self, levels: u8) -> Result<u8, S::Error> {
+        let depth = self.depth + levels;
+        if depth > MAX_DEPTH { self.trail.refuse(Reason::TooDeep) } else { Ok(depth) }
+    }
+
+    /// Opens the struct that stands for a raw value. Its text is read without a limit of its depth.
+    fn serialize_raw(self, name: &'static str, len: usize) -> Result<Open<'a, S::SerializeStruct>, S::Error> {
+        self.trail.has_raw.set(true);
+        self.trail.is_doubtful.set(true);
+        let under = if self.under == Under::Some { Under::SomeRaw } else { Under::Other };
+        let inner = self.inner.serialize_struct(name, len)?;
+        Ok(Open { under, ..Self::open(self.trail, self.depth, inner) })
+    }
+
+    fn open<C>(trail: &'a Trail, depth: u8, inner: C) -> Open<'a, C> {
+        Open { inner, trail, next: 0, variant: None, under: Under::Other, depth, map: None }
     }
 }
 
@@ -170,6 +176,19 @@ impl<'a, S: Serializer> Strict<'a, S> {
 macro_rules! pass {
     ($($method:ident($type:ty);)*) => {$(
         fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
+            if self.under == Under::Key {
+                self.trail.is_doubtful.set(true);
+            }
+            self.inner.$method(value)
+        }
+    )*};
+}
+
+/// Methods that forward their value unchanged, although serde cannot read it back from every place.
+macro_rules! pass_doubtful {
+    ($($method:ident($type:ty);)*) => {$(
+        fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
+            self.trail.is_doubtful.set(true);
             self.inner.$method(value)
         }
     )*};
@@ -192,21 +211,37 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
         serialize_i16(i16);
         serialize_i32(i32);
         serialize_i64(i64);
-        serialize_i128(i128);
         serialize_u8(u8);
         serialize_u16(u16);
         serialize_u32(u32);
         serialize_u64(u64);
+    }
+
+    pass_doubtful! {
+        serialize_i128(i128);
         serialize_u128(u128);
-        serialize_char(char);
-        serialize_bytes(&[u8]);
+    }
+
+    fn serialize_char(self, value: char) -> Result<S::Ok, S::Error> {
+        self.inner.serialize_char(value)
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<S::Ok, S::Error> {
+        self.enter(1)?;
+        self.inner.serialize_bytes(value)
     }
 
     fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
+        if self.under == Under::Key {
+            self.trail.is_doubtful.set(true);
+        }
         if value.is_finite() { self.inner.serialize_f32(value) } else { self.trail.refuse(Reason::NotFinite) }
     }
 
     fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
+        if self.under == Under::Key {
+            self.trail.is_doubtful.set(true);
+        }
         if value.is_finite() { self.inner.serialize_f64(value) } else { self.trail.refuse(Reason::NotFinite) }
     }
 
@@ -234,11 +269,13 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.inner.serialize_some(&Checked { value, trail: self.trail, under: Under::Some })
+        let under = if self.under == Under::Key { Under::Key } else { Under::Some };
+        self.inner.serialize_some(&Checked { value, trail: self.trail, under, depth: self.depth })
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<S::Ok, S::Error> {
-        self.inner.serialize_newtype_struct(name, &Checked { value, trail: self.trail, under: self.under })
+        let Self { inner, trail, under, depth } = self;
+        inner.serialize_newtype_struct(name, &Checked { value, trail, under, depth })
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -248,22 +285,25 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let value = Checked { value, trail: self.trail, under: Under::Other };
+        let value = Checked { value, trail: self.trail, under: Under::Other, depth: self.enter(1)? };
         self.inner
             .serialize_newtype_variant(name, index, variant, &value)
             .inspect_err(|_| self.trail.passed(PathStep::Field(variant.to_owned())))
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        Ok(Self::open(self.trail, self.inner.serialize_seq(len)?))
+        let depth = self.enter(1)?;
+        Ok(Self::open(self.trail, depth, self.inner.serialize_seq(len)?))
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
-        Ok(Self::open(self.trail, self.inner.serialize_tuple(len)?))
+        let depth = self.enter(1)?;
+        Ok(Self::open(self.trail, depth, self.inner.serialize_tuple(len)?))
     }
 
     fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeTupleStruct, S::Error> {
-        Ok(Self::open(self.trail, self.inner.serialize_tuple_struct(name, len)?))
+        let depth = self.enter(1)?;
+        Ok(Self::open(self.trail, depth, self.inner.serialize_tuple_struct(name, len)?))
     }
 
     fn serialize_tuple_variant(
@@ -273,18 +313,23 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
+        let depth = self.enter(2)?;
         let inner = self.inner.serialize_tuple_variant(name, index, variant, len)?;
-        Ok(Open { variant: Some(variant), ..Self::open(self.trail, inner) })
+        Ok(Open { variant: Some(variant), ..Self::open(self.trail, depth, inner) })
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        Ok(Self::open(self.trail, self.inner.serialize_map(len)?))
+        let (depth, position) = (self.enter(1)?, self.trail.length.get());
+        let inner = self.inner.serialize_map(len)?;
+        Ok(Open { map: Some(position), ..Self::open(self.trail, depth, inner) })
     }
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeStruct, S::Error> {
-        let raw = name == RAW_VALUE && self.under == Under::Some;
-        let under = if raw { Under::SomeRaw } else { Under::Other };
-        Ok(Open { under, ..Self::open(self.trail, self.inner.serialize_struct(name, len)?) })
+        if name == RAW_VALUE {
+            return self.serialize_raw(name, len);
+        }
+        let depth = self.enter(1)?;
+        Ok(Self::open(self.trail, depth, self.inner.serialize_struct(name, len)?))
     }
 
     fn serialize_struct_variant(
@@ -294,8 +339,9 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
+        let depth = self.enter(2)?;
         let inner = self.inner.serialize_struct_variant(name, index, variant, len)?;
-        Ok(Open { variant: Some(variant), ..Self::open(self.trail, inner) })
+        Ok(Open { variant: Some(variant), ..Self::open(self.trail, depth, inner) })
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
@@ -317,6 +363,10 @@ struct Open<'a, C> {
     variant: Option<&'static str>,
     /// The parent of its fields.
     under: Under,
+    /// The depth of its fields.
+    depth: u8,
+    /// The position of a map that has shown no key of user data yet.
+    map: Option<usize>,
 }
 
 impl<C> Open<'_, C> {
@@ -327,10 +377,17 @@ impl<C> Open<'_, C> {
         write: impl FnOnce(&mut C, &Checked<'_, T>) -> Result<(), E>,
         step: impl FnOnce(usize) -> PathStep,
     ) -> Result<(), E> {
-        let value = Checked { value, trail: self.trail, under: self.under };
+        let value = Checked { value, trail: self.trail, under: self.under, depth: self.depth };
         let position = self.next;
         self.next += 1;
         write(&mut self.inner, &value).inspect_err(|_| self.passed(step(position)))
+    }
+
+    /// Notes that the keys of this map are user data.
+    fn has_user_keys(&mut self) {
+        if let Some(position) = self.map.take() {
+            self.trail.add_map(position);
+        }
     }
 
     #[cold]
@@ -403,7 +460,9 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Open<'_, C> {
     type Error = C::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
-        self.inner.serialize_key(key).inspect_err(|_| self.passed(PathStep::Entry(self.next)))
+        self.has_user_keys();
+        let key = Checked { value: key, trail: self.trail, under: Under::Key, depth: self.depth };
+        self.inner.serialize_key(&key).inspect_err(|_| self.passed(PathStep::Entry(self.next)))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
@@ -415,8 +474,12 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Open<'_, C> {
         K: Serialize + ?Sized,
         V: Serialize + ?Sized,
     {
+        if !is_field::<K>() {
+            self.has_user_keys();
+        }
         let step = |position| field_name(key).map_or(PathStep::Entry(position), PathStep::Field);
-        self.part(value, |inner, value| inner.serialize_entry(key, value), step)
+        let key = Checked { value: key, trail: self.trail, under: Under::Key, depth: self.depth };
+        self.part(value, |inner, value| inner.serialize_entry(&key, value), step)
     }
 
     fn end(self) -> Result<C::Ok, C::Error> {
@@ -424,12 +487,17 @@ impl<C: ser::SerializeMap> ser::SerializeMap for Open<'_, C> {
     }
 }
 
-/// Returns the key if it is the name of a field: a struct that flattens another is written as a map.
+/// Returns true if a key of this type is the name of a field: a struct that flattens another is written as a map.
 ///
 /// Derived code then passes the field's name as a bare `str`, whereas the keys of maps are of an owned type or behind
 /// one more reference. Where this guess fails, a path shows a position in place of a name.
+fn is_field<K: ?Sized>() -> bool {
+    std::any::type_name::<K>() == std::any::type_name::<str>()
+}
+
+/// Returns the key if it is the name of a field.
 fn field_name<K: Serialize + ?Sized>(key: &K) -> Option<String> {
-    if std::any::type_name::<K>() != std::any::type_name::<str>() {
+    if !is_field::<K>() {
         return None;
     }
     serde_json::to_value(key).ok()?.as_str().map(str::to_owned)

@@ -400,3 +400,190 @@ fn messages_of_serde_itself_are_kept() {
     let _guard = cell.borrow_mut();
     assert_eq!(refused(&[&cell]).reason(), "already mutably borrowed");
 }
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Rule {
+    Always,
+    Not(Box<Rule>),
+    Pair(Box<Rule>, ()),
+    Named { rule: Box<Rule> },
+}
+
+/// Wraps a value in as many levels as still leave it readable, and in one more.
+fn check_depth<T: Serialize>(levels: usize, inner: &T, wrap: &dyn Fn(Value) -> Value) {
+    let nested = |times| (0..times).fold(serde_json::to_value(inner).unwrap(), |value, _| wrap(value));
+    let deepest = Payload::encode(&nested(levels)).expect("is accepted");
+    deepest.decode::<Value>().expect("is read");
+    assert!(refused(&nested(levels + 1)).reason().contains("127 levels"));
+}
+
+#[test]
+fn values_are_nested_as_deeply_as_serde_json_reads() {
+    check_depth(127, &1, &|value| json!([value]));
+    check_depth(127, &1, &|value| json!({ "a": value }));
+    check_depth(126, &json!([]), &|value| json!([value]));
+    check_depth(63, &json!([1]), &|value| json!({ "a": [value] }));
+}
+
+#[test]
+fn every_kind_of_nesting_counts() {
+    let nested = |times: usize, wrap: fn(Rule) -> Rule| (0..times).fold(Rule::Always, |rule, _| wrap(rule));
+    let kinds: [(fn(Rule) -> Rule, usize); 3] = [
+        (|rule| Rule::Not(Box::new(rule)), 127),
+        (|rule| Rule::Pair(Box::new(rule), ()), 63),
+        (|rule| Rule::Named { rule: Box::new(rule) }, 63),
+    ];
+    for (wrap, levels) in kinds {
+        keeps(&nested(levels, wrap));
+        for beyond in [levels + 1, 3000] {
+            let error = refused(&nested(beyond, wrap));
+            assert!(error.reason().contains("127 levels"), "{error}");
+            assert!(error.path().contains("more)") && error.path().len() < 300, "{error}");
+        }
+    }
+    #[derive(Serialize)]
+    struct Blob(#[serde(serialize_with = "as_bytes")] u8);
+    fn as_bytes<S: Serializer>(byte: &u8, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(&[*byte])
+    }
+    let within = |levels: usize| (0..levels).fold(serde_json::to_value(Blob(1)).unwrap(), |value, _| json!([value]));
+    Payload::encode(&within(126)).unwrap().decode::<Value>().unwrap();
+    assert!(refused(&within(127)).reason().contains("127 levels"));
+}
+
+/// Returns the refusal of a value that its type cannot read as it was written.
+fn unreadable<T: Serialize + DeserializeOwned>(value: &T) -> PayloadError {
+    Payload::encode(value).expect("can be written");
+    Payload::encode_readable(value).expect_err("is refused")
+}
+
+#[test]
+fn value_that_its_type_cannot_read_is_refused() {
+    #[derive(Serialize, Deserialize)]
+    struct Order {
+        id: u32,
+        #[serde(flatten)]
+        part: Part,
+    }
+    #[derive(Default, Serialize, Deserialize)]
+    struct Part {
+        wide: Option<u128>,
+        by_number: BTreeMap<u32, u8>,
+        raw: Option<Box<RawValue>>,
+    }
+    let raw = Some(RawValue::from_string("[1]".to_owned()).unwrap());
+    for (part, reason) in [
+        (Part { wide: Some(1), ..Part::default() }, "u128 is not supported"),
+        (Part { by_number: BTreeMap::from([(7, 1)]), ..Part::default() }, "expected u32"),
+        (Part { raw, ..Part::default() }, "any valid JSON value"),
+    ] {
+        let orders = BTreeMap::from([("s3cr3t", (0, vec![Order { id: 1, part }]))]);
+        let orders: BTreeMap<String, _> = orders.into_iter().map(|(key, order)| (key.to_owned(), order)).collect();
+        let error = unreadable(&orders);
+        assert!(error.reason().contains(reason), "{error}");
+        assert!(error.path().ends_with("[1][0]") && !error.to_string().contains("s3cr3t"), "{error}");
+    }
+    let fine = (1_u128, BTreeMap::from([(1_u64, i128::MIN)]), RawValue::from_string("1".to_owned()).unwrap());
+    Payload::encode_readable(&fine).unwrap();
+}
+
+#[test]
+fn doubtful_values_are_noticed_without_reading_them_back() {
+    let is_doubtful = |value: &dyn erased::Value| value.write().is_doubtful;
+    assert!(!is_doubtful(&(1_u64, "a", vec![1.5], BTreeMap::from([("a", 1)]), BTreeMap::from([('a', 1)]))));
+    assert!(is_doubtful(&[1_u128]) && is_doubtful(&[1_i128]));
+    assert!(is_doubtful(&BTreeMap::from([(1, 'a')])) && is_doubtful(&BTreeMap::from([(Some(true), 'a')])));
+    assert!(is_doubtful(&RawValue::NULL));
+}
+
+/// A value of any type.
+mod erased {
+    use serde::Serialize;
+
+    use super::super::strict::{Written, write};
+
+    pub(super) trait Value {
+        fn write(&self) -> Written;
+    }
+
+    impl<T: Serialize> Value for T {
+        fn write(&self) -> Written {
+            write(self).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+        }
+    }
+}
+
+#[test]
+fn value_that_reads_back_as_another_one_is_refused_in_tests() {
+    #[derive(Serialize, Deserialize)]
+    struct Forgetful {
+        #[serde(skip_deserializing)]
+        lost: u32,
+    }
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        One { a: Option<u8> },
+        Other { b: Option<u8> },
+    }
+    let lost = unreadable(&(1, [Forgetful { lost: 17 }]));
+    assert_eq!(lost.path(), "[1][0].lost");
+    assert!(lost.reason().contains("what is read has another value"), "{lost}");
+    let other = unreadable(&Either::Other { b: Some(17) });
+    assert!(other.reason().contains("is missing"), "{other}");
+    assert!(!format!("{lost}{other}").contains("17"));
+    assert!(matches!(Either::One { a: None }, Either::One { .. }));
+}
+
+#[test]
+fn order_of_a_set_may_change_on_reading() {
+    for round in 0..20 {
+        let sets: std::collections::HashSet<Vec<u32>> = (0..9).map(|n| vec![n, round]).collect();
+        Payload::encode_readable(&(sets, HashMap::from([(round, 1), (round + 1, 2)]))).unwrap();
+    }
+}
+
+proptest! {
+    #[test]
+    fn accepted_values_are_read_back(tree in tree()) {
+        Payload::encode_readable(&tree).unwrap();
+    }
+
+    #[test]
+    fn values_differ_exactly_if_a_difference_is_described(a in value(), b in value()) {
+        let (a, b) = (Payload::encode(&a).unwrap(), Payload::encode(&b).unwrap());
+        prop_assert_eq!(a.difference(&b).is_none_or(|text| text.is_empty()), a.json_eq(&b));
+    }
+}
+
+#[test]
+fn bytes_are_stored_as_base64() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Files {
+        content: Bytes,
+        #[serde(with = "crate::base64")]
+        list: Vec<u8>,
+        #[serde(with = "crate::base64")]
+        shared: ::bytes::Bytes,
+        maybe: Option<Bytes>,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Flat {
+        #[serde(flatten)]
+        files: Files,
+    }
+    let content: Vec<u8> = (0..=255).collect();
+    let files =
+        Files { content: content.clone().into(), list: content.clone(), shared: Vec::new().into(), maybe: None };
+    let flat = Flat { files };
+    keeps(&flat);
+    Payload::encode_readable(&flat).unwrap();
+    let large = Payload::encode(&Bytes::from(vec![0xFF; 3_000_000])).unwrap();
+    assert_eq!(large.len(), 4_000_002);
+    // The form of a `Vec<u8>`, as it was stored before.
+    let numbers = Payload::encode(&content).unwrap();
+    assert_eq!(numbers.decode::<Bytes>().unwrap(), Bytes::from(content));
+    assert_eq!(format!("{:?}", Bytes::from(b"s3cr3t".as_slice())), "Bytes(6 bytes)");
+    let error = Payload::encode("s3cr3t!").unwrap().decode::<Bytes>().unwrap_err();
+    assert_eq!(error.reason(), "invalid value: string, expected bytes as base64 text at line 1 column 9");
+}

@@ -11,7 +11,6 @@ use crate::activity::{Activity, ActivityCode, ActivityFn, BlockingActivityFn, St
 use crate::history::Failure;
 use crate::id::{MAX_NAME, check_text};
 use crate::orchestration::{OrchestrationContext, OrchestrationFn};
-use crate::payload::Payload;
 use crate::replay::{Failed, Function};
 
 /// The kind of a registered function.
@@ -134,13 +133,13 @@ impl Entry {
 fn function<O: OrchestrationFn>() -> Arc<Function> {
     Arc::new(|core, input| {
         let input = input.decode()?;
-        let ctx = OrchestrationContext::new(core);
+        let ctx = OrchestrationContext::new(core.clone());
         Ok(Box::pin(async move {
             let refused = |e: crate::payload::PayloadError| Failed::from(Failure::Rejected { reason: e.to_string() });
             match O::run(ctx, input).await {
-                Ok(output) => Payload::encode(&output).map_err(refused),
+                Ok(output) => core.encode(&output).map_err(refused),
                 Err(error) => {
-                    let error = Payload::encode(&error).map_err(refused)?;
+                    let error = core.encode(&error).map_err(refused)?;
                     Err(Failed { failure: Failure::Application, error })
                 }
             }

@@ -2,7 +2,7 @@
 
 use super::Fault;
 use super::op::{Decided, activity, child, timer};
-use crate::history::{Decision, Event, EventKind, Input};
+use crate::history::{Decision, Event, EventKind, Failure, Input};
 use crate::id::EventId;
 use crate::payload::Payload;
 
@@ -22,7 +22,7 @@ pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided], behind
             if let Some(end) = early_end.filter(|_| belongs_to_end(other)) {
                 return Err(left_over(event, end));
             }
-            let asked = describe_beside(decision, other);
+            let asked = describe_beside(decision, &event.payload, other);
             return Err(Fault::mismatch(event.id, Some(describe(decision)), Some(asked)).at(other.place));
         }
     }
@@ -119,6 +119,8 @@ fn describe(decision: &Decision) -> String {
         Decision::CallRejected { call, operation, .. } => format!("call {call}: refused {operation}"),
         Decision::CallDropped { call } => format!("call {call}: dropped"),
         Decision::Completed => "return Ok".to_owned(),
+        Decision::Failed { failure: Failure::Panicked { .. } } => "panic".to_owned(),
+        Decision::Failed { failure: Failure::Rejected { .. } } => "return a value that is refused".to_owned(),
         Decision::Failed { .. } => "return Err".to_owned(),
         Decision::Cancelled { .. } => "end as cancelled".to_owned(),
         Decision::Terminated { .. } => "end as terminated".to_owned(),
@@ -127,8 +129,14 @@ fn describe(decision: &Decision) -> String {
     }
 }
 
-/// Describes the decision of the code. Payloads are never shown; if only they differ, the text says so.
-fn describe_beside(recorded: &Decision, asked: &Decided) -> String {
+/// Describes the decision of the code. If only its value differs, the text says where and how, without the values.
+fn describe_beside(recorded: &Decision, payload: &Payload, asked: &Decided) -> String {
     let text = describe(&asked.decision);
-    if text == describe(recorded) { format!("{text}, with another value") } else { text }
+    if text != describe(recorded) {
+        return text;
+    }
+    match asked.payload.difference(payload) {
+        Some(difference) => format!("{text}, whose value differs: {difference}"),
+        None => format!("{text}, with another message"),
+    }
 }

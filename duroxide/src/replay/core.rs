@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
@@ -14,7 +16,7 @@ use super::{Failed, Fault, poll_scope};
 use crate::clock::Timestamp;
 use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};
-use crate::payload::Payload;
+use crate::payload::{Payload, PayloadError};
 use crate::policy::Limits;
 
 /// The facts of a recorded step that replay gives to the code, which cannot derive them from its own values.
@@ -192,6 +194,13 @@ impl Core {
             state.calls.insert(call, Call::new(op));
             state.decide(call, Decided { decision, payload, place: Some(place) });
         }
+    }
+
+    /// Serialises a value that is read as the same type. A value that this type could not read is refused, but not on
+    /// replay: there the history decides.
+    pub(crate) fn encode<T: Serialize + DeserializeOwned>(&self, value: &T) -> Result<Payload, PayloadError> {
+        let is_replaying = self.lock().replaying.is_some();
+        if is_replaying { Payload::encode(value) } else { Payload::encode_readable(value) }
     }
 
     /// Refuses a value that exceeds the limits. On replay the history decides, since limits may have changed.

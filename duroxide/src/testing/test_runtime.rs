@@ -6,6 +6,7 @@ use super::VirtualClock;
 use crate::activity::{Activity, ActivityCode, ActivityContext};
 use crate::client::Client;
 use crate::node::RuntimeOptions;
+use crate::payload::compare_values_read_back;
 use crate::provider::MemoryProvider;
 use crate::registry::Registry;
 use crate::runtime::{Runtime, RuntimeBuilder, StartError};
@@ -180,6 +181,7 @@ impl TestRuntimeBuilder {
     /// [`StartError`] if the registry has problems.
     pub async fn start(self) -> Result<TestRuntime, StartError> {
         let Self { builder, clock, provider } = self;
+        compare_values_read_back();
         let runtime = builder.provider(provider.clone()).clock(clock.clone()).start().await?;
         let client = runtime.client();
         Ok(TestRuntime { runtime: Some(runtime), client, clock, provider })

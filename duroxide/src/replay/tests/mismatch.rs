@@ -1,7 +1,9 @@
 //! A replay whose decisions differ from its history is reported with both sides, the event and the place.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::support::*;
@@ -104,15 +106,68 @@ fn input_may_gain_null_members_and_nothing_else() {
     run.also_replays(|ctx| async move {
         Ok(ctx.call_activity::<u32>("a", &json!({"note": null, "id": 1, "more": null})).await?)
     });
-    for changed in [json!({"id": 2}), json!({"id": 1, "note": 0}), json!({}), json!(1)] {
+    for (changed, how) in [
+        (json!({"id": 2}), "`{0}` has another value"),
+        (json!({"id": 1, "note": 0}), "`{1}` is new"),
+        (json!({}), "`{0}` is missing"),
+        (json!(1), "it is a number instead of an object"),
+    ] {
         let changed = std::sync::Arc::new(changed);
         let suspension = run.mismatches(move |ctx| {
             let changed = changed.clone();
             async move { Ok(ctx.call_activity::<u32>("a", &*changed).await?) }
         });
-        let (recorded, asked) = ("call 1: activity \"a\"", "call 1: activity \"a\", with another value");
-        assert_eq!(sides(&suspension), (2, Some(recorded), Some(asked)), "values are not shown");
+        let asked = format!("call 1: activity \"a\", whose value differs: {how}");
+        assert_eq!(sides(&suspension), (2, Some("call 1: activity \"a\""), Some(asked.as_str())));
     }
+}
+
+/// The input of an activity, before and after a change of its fields.
+#[derive(Serialize)]
+struct Before {
+    order: u32,
+    tags: Vec<&'static str>,
+    cents: u64,
+    prices: BTreeMap<&'static str, u32>,
+}
+
+#[derive(Serialize)]
+struct After {
+    order: u32,
+    tags: Vec<&'static str>,
+    amount: u64,
+    prices: BTreeMap<&'static str, u32>,
+}
+
+#[test]
+fn changed_input_is_reported_with_its_path_and_without_values() {
+    let input = |tags: [&'static str; 3], secret| {
+        let prices = BTreeMap::from([("s3cr3t", secret)]);
+        Before { order: 1, tags: tags.into(), cents: 1999, prices }
+    };
+    let run =
+        Run::start(
+            move |ctx| async move { Ok(ctx.call_activity::<u32>("a", &input(["red", "green", "blue"], 1)).await?) },
+        );
+    let asked = |suspension: Suspension| {
+        assert!(!suspension.to_string().contains("s3cr3t") && !suspension.to_string().contains("red"), "{suspension}");
+        let asked = suspension.asked.expect("shows the decision that was asked for");
+        asked.strip_prefix("call 1: activity \"a\", whose value differs: ").expect("differs in its value").to_owned()
+    };
+    let order = run.mismatches(move |ctx| async move {
+        Ok(ctx.call_activity::<u32>("a", &input(["green", "blue", "red"], 1)).await?)
+    });
+    assert_eq!(asked(order), "`tags` has its elements in another order");
+    let entry = run.mismatches(move |ctx| async move {
+        Ok(ctx.call_activity::<u32>("a", &input(["red", "green", "blue"], 2)).await?)
+    });
+    assert_eq!(asked(entry), "`prices{0}` has another value");
+    let renamed = run.mismatches(|ctx| async move {
+        let after = After { order: 1, tags: vec!["red"], amount: 1999, prices: BTreeMap::new() };
+        Ok(ctx.call_activity::<u32>("a", &after).await?)
+    });
+    let renamed = asked(renamed);
+    assert_eq!(renamed, "`cents` is missing; `amount` is new; `prices{0}` is missing; and more");
 }
 
 #[test]
@@ -251,7 +306,7 @@ fn other_end_or_output_is_a_mismatch() {
     let err = run.mismatches(move |ctx| async move { Err::<(), _>(crate::Error::new(before(ctx).await?)) });
     assert_eq!(sides(&err), (6, Some("return Ok"), Some("return Err")));
     let value = run.mismatches(move |ctx| async move { Ok(before(ctx).await? + 1) });
-    assert_eq!(sides(&value), (6, Some("return Ok"), Some("return Ok, with another value")));
+    assert_eq!(sides(&value), (6, Some("return Ok"), Some("return Ok, whose value differs: it has another value")));
     let again = run.mismatches(move |ctx| async move {
         before(ctx.clone()).await?;
         ctx.continue_as_new::<Result<u32>>(&()).await

@@ -1,0 +1,102 @@
+//! Reads a value back before it is stored, since a type may write what it cannot read.
+//!
+//! Serde reads some types only in some places: an integer of 128 bits, a map by number or a raw value cannot be read
+//! within a flattened struct or an untagged enum. So a value with such a part is read back whenever it is sent. In debug
+//! builds, and in processes with a `TestRuntime`, each value is read back, written again and compared.
+
+#[cfg(feature = "testing")]
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::diff::{Differences, unordered};
+use super::json_eq::{elements, entries};
+use super::keys::Keys;
+use super::path::{PathStep, show};
+use super::{Action, Payload, PayloadError, redact};
+
+/// True in a process that has started a test runtime.
+#[cfg(feature = "testing")]
+static IS_TEST: AtomicBool = AtomicBool::new(false);
+
+/// From now on, compares every value with what is read back.
+#[cfg(feature = "testing")]
+pub(crate) fn compare_values_read_back() {
+    IS_TEST.store(true, Ordering::Relaxed);
+}
+
+fn compares() -> bool {
+    #[cfg(feature = "testing")]
+    let is_test = IS_TEST.load(Ordering::Relaxed);
+    #[cfg(not(feature = "testing"))]
+    let is_test = false;
+    cfg!(debug_assertions) || is_test
+}
+
+/// Refuses a payload that its type cannot read, or reads as another value.
+pub(super) fn check<T: Serialize + DeserializeOwned>(payload: &Payload, is_doubtful: bool) -> Result<(), PayloadError> {
+    if compares() {
+        return same_value(&read::<T>(payload)?, payload);
+    }
+    if is_doubtful { read::<T>(payload).map(drop) } else { Ok(()) }
+}
+
+fn read<T: DeserializeOwned>(payload: &Payload) -> Result<T, PayloadError> {
+    serde_json::from_slice(&payload.json).map_err(|error| {
+        let place = path_at(payload, error.column().saturating_sub(1));
+        let reason = redact::redact_de_reason(&error);
+        let reason = format!("it could be written, but not read back: {reason}; change the type of this part");
+        refusal::<T>(place, reason)
+    })
+}
+
+fn same_value<T: Serialize>(value: &T, payload: &Payload) -> Result<(), PayloadError> {
+    let again = Payload::encode(value)?;
+    let (before, now) = (payload.text(), again.text());
+    // The order of a set may be another one each time.
+    if payload.json_eq(&again) || unordered(before) == unordered(now) {
+        return Ok(());
+    }
+    let Some((path, kind)) = Differences::of(before, now, &again.keys).first() else { return Ok(()) };
+    let reason = format!(
+        "it would not be read back as it was written: what is read {kind}; let `Serialize` and `Deserialize` of the \
+         type agree"
+    );
+    Err(refusal::<T>(path, reason))
+}
+
+fn refusal<T>(path: String, reason: String) -> PayloadError {
+    PayloadError { type_name: std::any::type_name::<T>().to_owned(), action: Action::Serialised, path, reason }
+}
+
+/// Returns the path of the innermost value around a position in the text.
+fn path_at(payload: &Payload, position: usize) -> String {
+    let (mut path, mut inner) = (Vec::new(), payload.text());
+    let start = inner.as_ptr().addr();
+    let is_around = |part: &str| {
+        let begin = part.as_ptr().addr() - start;
+        (begin..begin + part.len()).contains(&position)
+    };
+    while let Some((step, part)) = parts(inner, start, &payload.keys).into_iter().find(|(_, part)| is_around(part)) {
+        path.push(step);
+        inner = part;
+    }
+    show(path.iter())
+}
+
+/// Returns the parts of an object or a list.
+fn parts<'j>(json: &'j str, start: usize, keys: &Keys) -> Vec<(PathStep, &'j str)> {
+    let position = json.as_ptr().addr() - start;
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            let members = entries(json).unwrap_or_default().into_iter().enumerate();
+            members.map(|(index, (key, part))| (keys.step(position, &key, index), part.get())).collect()
+        }
+        Some(b'[') => {
+            let elements = elements(json).unwrap_or_default().into_iter().enumerate();
+            elements.map(|(index, part)| (PathStep::Index(index), part.get())).collect()
+        }
+        _ => Vec::new(),
+    }
+}
