@@ -80,15 +80,15 @@ impl Function {
     pub(crate) fn attrs_named(&self, name: &str) -> impl Iterator<Item = &Attribute> {
         self.attrs.iter().filter(move |attr| attr.path().is_ident(name))
     }
+}
 
-    /// Returns the first line of the documentation, or an empty text.
-    pub(crate) fn first_doc_line(&self) -> String {
-        let lines = self.attrs_named("doc").filter_map(doc_text);
-        lines
-            .flat_map(|text| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>())
-            .find(|line| !line.is_empty())
-            .unwrap_or_default()
-    }
+/// Returns the first line of an item's documentation, or an empty text.
+pub(crate) fn first_doc_line(attrs: &[Attribute]) -> String {
+    let lines = attrs.iter().filter(|attr| attr.path().is_ident("doc")).filter_map(doc_text);
+    lines
+        .flat_map(|text| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>())
+        .find(|line| !line.is_empty())
+        .unwrap_or_default()
 }
 
 impl ToTokens for Function {

@@ -11,7 +11,7 @@ pub use crate::orchestration::{
     ActivityCall, ChildCall, ContinueAsNew, Event, Orchestration, OrchestrationContext, OrchestrationFn,
 };
 pub use crate::policy::{ActivityOptions, RetryPolicy};
-pub use crate::registry::{Annotated, Contract, Descriptor, Place};
+pub use crate::registry::{Annotated, Contract, Descriptor, EventType, Place};
 
 use std::panic::Location;
 

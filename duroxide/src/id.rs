@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -145,6 +146,13 @@ pub(crate) fn check_text(subject: &'static str, text: &str, max: usize) -> Resul
         return Ok(());
     };
     Err(InvalidId::new(subject, text, rule))
+}
+
+/// Parses a version, whose length semver does not limit.
+pub(crate) fn parse_version(text: &str) -> Result<Version, InvalidId> {
+    check_text("version", text, MAX_NAME)?;
+    let not_semver = |error| InvalidId::new("version", text, format!("is not semver (like 1.2.0): {error}"));
+    Version::parse(text).map_err(not_semver)
 }
 
 /// One execution of an instance. Continue-as-new starts number n + 1 under the same instance.

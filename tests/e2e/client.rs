@@ -9,7 +9,7 @@ use duroxide::{Client, ErrorCode, Filter, InstanceId, MAX_INSTANCE_ID, Registry}
 use futures_util::FutureExt;
 use support::{Method, faulty, without_admin};
 
-#[event]
+#[event(name = "client-finish")]
 struct Finish {
     with: u32,
 }

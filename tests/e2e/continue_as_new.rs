@@ -9,7 +9,7 @@ use duroxide::prelude::*;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-#[event]
+#[event(name = "continued-number")]
 struct Number {
     n: u32,
 }
@@ -63,7 +63,7 @@ async fn children_never_collide_and_timers_end_with_their_execution() {
     assert_eq!(duroxide::Clock::now(test.clock()).since(begin), hours(20 + 24));
 }
 
-#[event]
+#[event(name = "continued-go")]
 struct Go;
 
 #[event]

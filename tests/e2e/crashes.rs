@@ -64,7 +64,7 @@ async fn records_winner(State(work): State<Work>, instance: String, winner: Stri
     Ok(())
 }
 
-#[event]
+#[event(name = "crashes-finish")]
 struct Finish;
 
 #[orchestration]

@@ -7,7 +7,7 @@ use duroxide::testing::VirtualClock;
 use duroxide::{Client, Registry, RuntimeOptions};
 use support::{Method, faulty};
 
-#[event]
+#[event(name = "events-number")]
 struct Number {
     n: u32,
 }

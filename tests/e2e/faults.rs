@@ -66,7 +66,7 @@ async fn succeeds_third(ctx: ActivityContext) -> duroxide::Result<u32> {
     if ctx.attempt() < 3 { Err(duroxide::Error::new("not yet")) } else { Ok(ctx.attempt()) }
 }
 
-#[event]
+#[event(name = "faults-go")]
 struct Go {
     n: u64,
 }

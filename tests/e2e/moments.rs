@@ -15,7 +15,7 @@ use support::{Fault, FaultyProvider, Method, faulty};
 
 use crate::runtime::{Gate, blocks_at_gate, waits_at_gate};
 
-#[event]
+#[event(name = "moments-signal")]
 struct Signal;
 
 #[orchestration]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use duroxide::prelude::*;
 use duroxide::provider::InstanceStatus;
 use duroxide::sqlite::SqliteProvider;
-use duroxide::{Client, ErrorCode, Registry};
+use duroxide::{CallError, Client, ErrorCode, Registry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -287,4 +287,166 @@ async fn client_writes_survive_reopening_the_file() {
     let runtime = Runtime::builder().registry(registry).sqlite(&path).start().await.unwrap();
     assert_eq!(runtime.client().handle("written").result().await.unwrap(), value);
     runtime.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Rule {
+    Always,
+    Not(Box<Rule>),
+}
+
+/// Returns a rule whose JSON has this number of objects within each other.
+fn nested(levels: usize) -> Rule {
+    (0..levels).fold(Rule::Always, |rule, _| Rule::Not(Box::new(rule)))
+}
+
+/// The deepest value that a payload may hold.
+const DEEPEST: usize = 127;
+
+#[event]
+struct RuleChanged(Rule);
+
+#[activity]
+async fn gives_rule(levels: usize, fails: bool) -> Result<Rule, Rule> {
+    if fails { Err(nested(levels)) } else { Ok(nested(levels)) }
+}
+
+#[activity]
+fn gives_rule_blocking(levels: usize) -> duroxide::Result<Rule> {
+    Ok(nested(levels))
+}
+
+#[activity]
+async fn takes_rule(rule: Rule) -> duroxide::Result<bool> {
+    Ok(rule == Rule::Always)
+}
+
+#[orchestration]
+async fn returns_rule(ctx: OrchestrationContext, levels: usize, fails: bool) -> Result<Rule, Rule> {
+    drop(ctx);
+    if fails { Err(nested(levels)) } else { Ok(nested(levels)) }
+}
+
+#[orchestration]
+async fn receives_rule(ctx: OrchestrationContext, rule: Option<Rule>) -> duroxide::Result<Rule> {
+    match rule {
+        Some(rule) => Ok(rule),
+        None => Ok(ctx.event::<RuleChanged>().await.0),
+    }
+}
+
+/// Sends a rule to and from activities and children, and returns the texts of the refusals.
+#[orchestration]
+async fn sends_rules(ctx: OrchestrationContext, levels: usize) -> duroxide::Result<Vec<String>> {
+    let mut refusals = Vec::new();
+    let mut note = |refused: Option<String>| refusals.extend(refused);
+    note(takes_rule::call(&ctx, nested(levels)).await.err().map(|e| e.to_string()));
+    note(gives_rule_blocking::call(&ctx, levels).await.err().map(|e| e.to_string()));
+    note(receives_rule::call(&ctx, Some(nested(levels))).await.err().map(|e| e.to_string()));
+    for fails in [false, true] {
+        match gives_rule::call(&ctx, levels, fails).await.map_err(CallError::into_failed) {
+            Ok(rule) | Err(Ok(rule)) => assert_eq!(rule, nested(levels)),
+            Err(Err(refused)) => note(Some(format!("{refused:?}"))),
+        }
+        match returns_rule::call(&ctx, levels, fails).await.map_err(CallError::into_failed) {
+            Ok(rule) | Err(Ok(rule)) => assert_eq!(rule, nested(levels)),
+            Err(Err(refused)) => note(Some(format!("{refused:?}"))),
+        }
+    }
+    Ok(refusals)
+}
+
+#[tokio::test]
+async fn value_nested_too_deeply_is_refused_to_its_sender() {
+    let test = crate::started().await;
+    let client = test.client();
+    for levels in [DEEPEST + 1, 5000] {
+        let input = receives_rule::start(&client, "deep", Some(nested(levels))).await.unwrap_err();
+        let waits = receives_rule::start(&client, format!("waits {levels}"), None).await.unwrap();
+        let event = waits.raise(RuleChanged(nested(levels))).await.unwrap_err();
+        for error in [input, event] {
+            assert_eq!(error.code(), ErrorCode::PayloadRefused, "{error}");
+            assert!(error.to_string().contains("`Not.Not.") && error.to_string().contains("127 levels"), "{error}");
+        }
+        assert!(client.handle("deep").status().await.unwrap_err().is_not_found());
+        waits.raise(RuleChanged(nested(DEEPEST))).await.unwrap();
+        assert_eq!(waits.result().await.unwrap(), nested(DEEPEST));
+
+        let sends = sends_rules::start(&client, format!("sends {levels}"), levels).await.unwrap();
+        let refusals = sends.result().await.unwrap();
+        assert_eq!(refusals.len(), 7, "{refusals:?}");
+        assert!(refusals.iter().all(|text| text.contains("`Not.Not.")), "{refusals:?}");
+        for fails in [false, true] {
+            let ends = returns_rule::start(&client, format!("returns {levels} {fails}"), levels, fails).await.unwrap();
+            match ends.result().await {
+                Err(OutcomeError::Rejected { reason }) => assert!(reason.contains("`Not.Not."), "{reason}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn deepest_value_passes_every_operation() {
+    let test = crate::started().await;
+    let rule = receives_rule::start(&test.client(), "input", Some(nested(DEEPEST))).await.unwrap();
+    assert_eq!(rule.result().await.unwrap(), nested(DEEPEST));
+    let sends = sends_rules::start(&test.client(), "sends", DEEPEST).await.unwrap();
+    assert_eq!(sends.result().await.unwrap(), Vec::<String>::new());
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Amount {
+    currency: String,
+    wei: u128,
+}
+
+/// Serde reads the fields of a flattened struct by way of a value that has no integers of 128 bits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Transfer {
+    to: String,
+    #[serde(flatten)]
+    amount: Amount,
+}
+
+#[orchestration]
+async fn transfers(ctx: OrchestrationContext, transfers: Vec<Transfer>, note: String) -> duroxide::Result<String> {
+    drop((ctx, transfers));
+    Ok(note)
+}
+
+#[tokio::test]
+async fn value_that_its_type_cannot_read_is_refused_to_its_sender() {
+    let test = crate::started().await;
+    let transfer = Transfer { to: "s3cr3t".to_owned(), amount: Amount { currency: "ETH".to_owned(), wei: 1 << 100 } };
+    let start = transfers::start(&test.client(), "transfers", vec![transfer], "a".to_owned());
+    let error = start.await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PayloadRefused, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("`transfers[0]`") && text.contains("u128"), "{text}");
+    assert!(!text.contains("s3cr3t"), "{text}");
+    assert!(test.client().handle("transfers").status().await.unwrap_err().is_not_found());
+}
+
+/// A type that loses a field on reading.
+#[derive(Debug, Serialize, Deserialize)]
+struct Forgetful {
+    kept: u32,
+    #[serde(skip_deserializing)]
+    lost: u32,
+}
+
+#[orchestration]
+async fn remembers(ctx: OrchestrationContext, values: Vec<Forgetful>) -> duroxide::Result<u32> {
+    drop(ctx);
+    Ok(values[0].kept + values[0].lost)
+}
+
+#[tokio::test]
+async fn value_that_reads_back_differently_is_found_by_a_test_runtime() {
+    let test = crate::started().await;
+    let values = vec![Forgetful { kept: 1, lost: 17 }];
+    let error = remembers::start(&test.client(), "remembers", values).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PayloadRefused, "{error}");
+    assert!(error.to_string().contains("`[0].lost`") && !error.to_string().contains("17"), "{error}");
 }

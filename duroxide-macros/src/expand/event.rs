@@ -9,9 +9,9 @@ use syn::{Attribute, Ident, Item, ItemEnum, ItemStruct, Path, Token};
 use crate::args::Common;
 use crate::check::default_root;
 use crate::errors::Errors;
-use crate::expand::{private, serde_derive};
+use crate::expand::{place, private, serde_derive};
 use crate::literal;
-use crate::model::Place;
+use crate::model::{Place, first_doc_line};
 
 pub(crate) fn event(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -57,7 +57,8 @@ fn expand(args: Common, attrs: &[Attribute], ident: &Ident, item: &TokenStream, 
     });
     let private = private(&args.root.unwrap_or_else(default_root));
     let derives = serde_derives(&private, ident, attrs);
-    let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+    let cfgs: Vec<_> = attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect();
+    let place = place(&private, ident.span(), &first_doc_line(attrs));
     quote! {
         #derives
         #item
@@ -66,6 +67,10 @@ fn expand(args: Common, attrs: &[Attribute], ident: &Ident, item: &TokenStream, 
         impl #private::Event for #ident {
             const NAME: &'static ::core::primitive::str = #name;
         }
+        #(#cfgs)*
+        const _: () = {
+            #private::inventory::submit! { #private::EventType::new::<#ident>(#name, #place) }
+        };
     }
 }
 

@@ -3,8 +3,8 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 
-use crate::expand::{Expansion, inputs, local};
-use crate::model::{Param, Shape};
+use crate::expand::{Expansion, inputs, local, place};
+use crate::model::{Param, Shape, first_doc_line};
 
 impl Expansion<'_> {
     /// Returns `run`, which unpacks the input and calls the user's function.
@@ -65,19 +65,6 @@ impl Expansion<'_> {
 
     /// Returns the place of the function in the source.
     fn place(&self) -> TokenStream {
-        let private = self.private();
-        let doc = self.function.first_doc_line();
-        // The span of the user's function makes this its line.
-        let line = quote_spanned!(self.function.sig.ident.span()=> ::core::line!());
-        let file = quote_spanned!(self.function.sig.ident.span()=> ::core::file!());
-        quote! {
-            #private::Place {
-                crate_name: ::core::env!("CARGO_PKG_NAME"),
-                module: ::core::module_path!(),
-                file: #file,
-                line: #line,
-                doc: #doc,
-            }
-        }
+        place(&self.private(), self.function.sig.ident.span(), &first_doc_line(&self.function.attrs))
     }
 }

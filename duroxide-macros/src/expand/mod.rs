@@ -8,7 +8,7 @@ mod inputs;
 mod orchestration;
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ReturnType;
 
 pub(crate) use self::activity::{activity, methods as activity_methods};
@@ -93,6 +93,21 @@ pub(crate) fn serde_derive(private: &TokenStream, traits: &[&str], place: Place)
         place.cover(path.collect())
     });
     quote!(#[derive(#(#paths),*)])
+}
+
+/// Returns the place of an item in the source. The span of its name makes this its line.
+fn place(private: &TokenStream, name: Span, doc: &str) -> TokenStream {
+    let line = quote_spanned!(name=> ::core::line!());
+    let file = quote_spanned!(name=> ::core::file!());
+    quote! {
+        #private::Place {
+            crate_name: ::core::env!("CARGO_PKG_NAME"),
+            module: ::core::module_path!(),
+            file: #file,
+            line: #line,
+            doc: #doc,
+        }
+    }
 }
 
 pub(crate) fn private(root: &syn::Path) -> TokenStream {

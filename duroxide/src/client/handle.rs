@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::wait::Wait;
 use super::{Client, ClientError, OutcomeError, RaiseCall, Status};
+use crate::error::{ErrorCode, MAX_MESSAGE};
 use crate::history::{Decision, Event, EventKind, Failure, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, InvalidId};
 use crate::orchestration::{Event as ExternalEvent, Orchestration};
@@ -169,19 +170,24 @@ impl<O> Handle<O> {
     /// it ends; any other ends as cancelled. A suspended instance handles the request once it is resumed.
     ///
     /// # Errors
-    /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
+    /// [`ClientError`]: there is no such instance, it has finished, the reason has more than 16 KiB, the storage fails,
+    /// or the runtime has stopped.
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
-        let id = self.id()?;
-        self.client.send(id, Input::CancelRequested { reason: reason.into(), parent: None }, Payload::NULL).await
+        let (id, reason) = (self.id()?, reason.into());
+        check_reason(id, &reason)?;
+        self.client.send(id, Input::CancelRequested { reason, parent: None }, Payload::NULL).await
     }
 
     /// Ends the instance now, without running its code again: also an instance that is suspended or does not return.
     /// Its parent receives the outcome, and its children are closed by their policies.
     ///
     /// # Errors
-    /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
+    /// [`ClientError`]: there is no such instance, it has finished, the reason has more than 16 KiB, the storage fails,
+    /// or the runtime has stopped.
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), ClientError> {
-        self.client.terminate(self.id()?, &reason.into()).await
+        let (id, reason) = (self.id()?, reason.into());
+        check_reason(id, &reason)?;
+        self.client.terminate(id, &reason).await
     }
 
     /// Lets a suspended instance run again.
@@ -276,6 +282,15 @@ impl Client {
             }
         }
     }
+}
+
+/// Refuses a reason that is too long to be stored.
+fn check_reason(instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
+    if reason.len() <= MAX_MESSAGE {
+        return Ok(());
+    }
+    let problem = format!("the reason has {} bytes; the limit is {MAX_MESSAGE}", reason.len());
+    Err(ClientError::refused(instance, ErrorCode::PayloadTooLarge, problem))
 }
 
 impl<O> Clone for Handle<O> {

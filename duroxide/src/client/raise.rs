@@ -4,7 +4,7 @@ use std::future::IntoFuture;
 
 use futures_util::future::BoxFuture;
 
-use super::start::{HEADER, check_texts};
+use super::start::{HEADERS, check_texts};
 use super::{Client, ClientError};
 use crate::history::{Input, TextMap};
 use crate::id::{InstanceId, InvalidId, MAX_NAME, check_text};
@@ -39,9 +39,9 @@ impl RaiseCall {
         Self { client, instance, name: name.to_owned(), payload, headers: TextMap::new() }
     }
 
-    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. It is recorded with the event
-    /// and returned by [`Handle::history`](super::Handle::history). A later value of the same name replaces an earlier
-    /// one.
+    /// Adds a header, such as a trace context: up to 64 headers, with 128 bytes of name and 1,024 of value. It is
+    /// recorded with the event and returned by [`Handle::history`](super::Handle::history). A later value of the same
+    /// name replaces an earlier one.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
         self
@@ -51,7 +51,7 @@ impl RaiseCall {
         let Self { client, instance, name, payload, headers } = self;
         let id = instance?;
         check_text("event name", &name, MAX_NAME)?;
-        check_texts(HEADER, &headers)?;
+        check_texts(&HEADERS, &headers)?;
         let payload = payload.map_err(|e| ClientError::payload(&id, "the event", &e))?;
         client.check_size(&id, "the event", &payload)?;
         client.send(&id, Input::EventRaised { name, headers }, payload).await

@@ -5,13 +5,12 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use semver::Version;
 
 use super::{Client, ClientError, Handle};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
 use crate::history::{Started, TextMap};
-use crate::id::{InstanceId, MAX_NAME, check_text};
+use crate::id::{InstanceId, MAX_NAME, check_text, parse_version};
 use crate::node::NodeHandle;
 use crate::payload::{Payload, PayloadError};
 use crate::provider::{IfExists, NewInstance, StartRequest, Submission};
@@ -76,16 +75,16 @@ impl<O> StartCall<O> {
         self
     }
 
-    /// Adds a label, by which [`Client::list`] finds the instance. A later value of the same key replaces an earlier
-    /// one.
+    /// Adds a label, by which [`Client::list`] finds the instance: up to 64 labels, with 128 bytes of name and 1,024 of
+    /// value. A later value of the same key replaces an earlier one.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.start.labels.insert(key.into(), value.into());
         self
     }
 
-    /// Adds a header, such as a trace context: up to 128 bytes of name, 1,024 of value. The orchestration, its
-    /// activities and its children read it with `ctx.headers()`. A later value of the same name replaces an earlier
-    /// one.
+    /// Adds a header, such as a trace context: up to 64 headers, with 128 bytes of name and 1,024 of value. The
+    /// orchestration, its activities and its children read it with `ctx.headers()`. A later value of the same name
+    /// replaces an earlier one.
     pub fn header(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.start.headers.insert(key.into(), value.into());
         self
@@ -119,8 +118,8 @@ impl Start {
             let instance = InstanceId::new(&id)?;
             client.check_running(Some(&instance))?;
             check_text("orchestration name", &name, MAX_NAME)?;
-            check_texts(["label name", "label value"], &labels)?;
-            check_texts(HEADER, &headers)?;
+            check_texts(&LABELS, &labels)?;
+            check_texts(&HEADERS, &headers)?;
             let version = version.map(|text| parse_version(&text)).transpose()?;
             let input = input.map_err(|e| ClientError::payload(&instance, "the input", &e))?;
             client.check_size(&instance, "the input", &input)?;
@@ -171,28 +170,31 @@ impl Client {
     }
 }
 
-/// The names of the two texts of a header in an error.
-pub(super) const HEADER: [&str; 2] = ["header name", "header value"];
+/// The words for labels or headers in an error.
+pub(super) struct Words {
+    all: &'static str,
+    name: &'static str,
+    value: &'static str,
+}
 
-/// Checks the names and values of labels or headers. The array names both in an error.
-pub(super) fn check_texts(
-    [name_subject, value_subject]: [&'static str; 2],
-    texts: &TextMap,
-) -> Result<(), ClientError> {
+const LABELS: Words = Words { all: "labels", name: "label name", value: "label value" };
+pub(super) const HEADERS: Words = Words { all: "headers", name: "header name", value: "header value" };
+
+/// Checks the number of labels or headers, their names and their values.
+pub(super) fn check_texts(words: &Words, texts: &TextMap) -> Result<(), ClientError> {
+    const MAX_NUMBER: usize = 64;
     const MAX_VALUE: usize = 1024;
+    if texts.len() > MAX_NUMBER {
+        let problem = format!("there are {} {}; the limit is {MAX_NUMBER}", texts.len(), words.all);
+        return Err(ClientError::invalid(ErrorCode::InvalidId, problem));
+    }
     for (name, value) in texts {
-        check_text(name_subject, name, MAX_NAME)?;
+        check_text(words.name, name, MAX_NAME)?;
         if !value.is_empty() {
-            check_text(value_subject, value, MAX_VALUE)?;
+            check_text(words.value, value, MAX_VALUE)?;
         }
     }
     Ok(())
-}
-
-fn parse_version(text: &str) -> Result<Version, ClientError> {
-    Version::parse(text).map_err(|error| {
-        ClientError::invalid(ErrorCode::InvalidId, format!("version {text:?} is not semver (like 1.2.0): {error}"))
-    })
 }
 
 impl<O: 'static> IntoFuture for StartCall<O> {

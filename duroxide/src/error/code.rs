@@ -122,13 +122,13 @@ codes! {
         "a function takes a `State<T>` that the runtime does not have"
         "provide it with `Runtime::builder().state(..)`";
     "0041" DuplicateRegistration "duplicate registration" Configuration
-        "two functions are registered under the same name and version"
-        "rename one with `name = \"..\"`, give it another version, or link only one of the crates";
+        "two functions are registered under the same name and version, or two types of events under the same name"
+        "rename one with `name = \"..\"`, give a function another version, or link only one of the crates";
     "0042" CrateNotLinked "expected crate not linked" Configuration
         "a crate whose functions are expected is not part of the program"
         "name it once in the program, as in `use billing as _;`";
     "0043" ContractMismatch "contract mismatch" Configuration
-        "a contract and the function that implements it do not take the same parameters"
+        "a contract and the function that implements it, or two contracts of one function, do not take the same parameters"
         "give both the same parameters, by number and name";
     "0044" VersionNotRegistered "version not registered" Configuration
         "the requested version is not registered"
@@ -166,7 +166,7 @@ codes! {
         "a value cannot be written as JSON without being changed"
         "change the field that the message names, as the message says";
     "0081" PayloadTooLarge "payload too large" Application
-        "a value has more bytes than the limit allows"
+        "a value, or the reason of a request, has more bytes than the limit allows"
         "store large data elsewhere and pass a reference, or raise the limit that the message names";
     "0082" HistoryTooLong "history too long" Application
         "an execution has more events than the limit allows"

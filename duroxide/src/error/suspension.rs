@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ErrorCode;
+use super::{ErrorCode, shortened};
 use crate::id::EventId;
 
 /// The reason why an instance is suspended, or one of its activities is parked. Stored as JSON with the instance.
@@ -77,6 +77,15 @@ impl Suspension {
         self.build = Some(build.into());
         self
     }
+
+    /// Cuts the texts that exceed the limit of a message.
+    pub(crate) fn shortened(mut self) -> Self {
+        let details = [&mut self.recorded, &mut self.asked, &mut self.place, &mut self.build];
+        for text in details.into_iter().flatten().chain([&mut self.message]) {
+            *text = shortened(text);
+        }
+        self
+    }
 }
 
 impl fmt::Display for Suspension {
@@ -130,6 +139,16 @@ mod tests {
                 ErrorCode::Nondeterminism.remedy()
             )
         );
+    }
+
+    #[test]
+    fn long_details_are_cut_visibly() {
+        let long = || "x".repeat(1 << 20);
+        let suspension = Suspension::new(ErrorCode::Nondeterminism, long()).compared(long(), "short").place(long());
+        let shown = suspension.build(long()).shortened().to_string();
+        assert!(shown.len() < 5 * super::super::MAX_MESSAGE, "{} bytes", shown.len());
+        assert_eq!(shown.matches("bytes are left out]").count(), 4);
+        assert_eq!(full().shortened(), full());
     }
 
     #[test]

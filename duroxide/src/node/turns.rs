@@ -106,8 +106,7 @@ impl Node {
     /// Suspends an instance, with the fault as the reason.
     pub(super) fn suspend(&mut self, stopped: Stopped) {
         let Stopped { execution, committed, generation, fault } = stopped;
-        let mut suspension = *fault.0;
-        suspension.build = Some(self.shared.info.build.clone());
+        let suspension = fault.0.build(self.shared.info.build.clone()).shortened();
         tracing::error!(
             instance = %execution.instance, code = %suspension.code,
             "instance suspended, or left to nodes of another build: {suspension}"

@@ -7,13 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use semver::Version;
 use serde::de::DeserializeOwned;
 
 use super::call::PendingCall;
 use crate::error::CallError;
 use crate::history::{ChildScheduled, ClosePolicy};
-use crate::id::{CallId, InstanceId, MAX_NAME, check_text};
+use crate::id::{CallId, InstanceId, MAX_NAME, check_text, parse_version};
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{CallSite, Core, op};
 
@@ -148,17 +147,12 @@ impl Spec {
             Some(id) => InstanceId::new(id).map_err(|e| e.to_string())?,
             None => core.derived_child(call),
         };
-        let version = self.version.take().map(|text| parse_version(&text)).transpose()?;
+        let version = self.version.take().map(|text| parse_version(&text)).transpose().map_err(|e| e.to_string())?;
         let input = std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))?;
         core.check_size(call, "its input", &input)?;
         let child = ChildScheduled { call, name: self.name.clone(), version, instance, detached, close: self.close };
         Ok((child, input))
     }
-}
-
-/// Reads a version that user code gave.
-pub(crate) fn parse_version(text: &str) -> Result<Version, String> {
-    Version::parse(text).map_err(|e| format!("version {text:?} is not semver (like 1.2.0): {e}"))
 }
 
 impl<T: DeserializeOwned, E: DeserializeOwned> Future for ChildCall<T, E> {

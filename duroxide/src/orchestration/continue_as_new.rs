@@ -7,9 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::child::parse_version;
 use crate::error::ErrorCode;
-use crate::id::CallId;
+use crate::id::{CallId, parse_version};
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{CallSite, Core, Fault, op};
 
@@ -46,7 +45,7 @@ impl<R> ContinueAsNew<R> {
         let Some(input) = self.input.take() else { return Ok(()) };
         let input = input.map_err(|e| format!("the input of the next execution: {e}"))?;
         self.core.check_size(CallId(0), "the input of the next execution", &input)?;
-        let version = self.version.take().map(|text| parse_version(&text)).transpose()?;
+        let version = self.version.take().map(|text| parse_version(&text)).transpose().map_err(|e| e.to_string())?;
         op::continue_as_new::end(&self.core, version, input, self.place);
         Ok(())
     }

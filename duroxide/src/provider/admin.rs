@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EventRow, NodeInfo, ProviderError};
 use crate::clock::Timestamp;
+use crate::error::shortened_to;
 use crate::history::{Parent, TextMap};
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 
@@ -258,7 +259,7 @@ impl PageToken {
 
     /// Returns the error of a provider that did not make this token.
     pub fn refused(&self, operation: &'static str) -> ProviderError {
-        let reason = format!("the page token {:?} was not made by this storage", self.as_str());
+        let reason = format!("the page token {:?} was not made by this storage", shortened_to(200, self.as_str()));
         ProviderError::permanent(operation, reason).with_code(crate::error::ErrorCode::InvalidPageToken)
     }
 

@@ -29,24 +29,47 @@ impl Contract {
         Self { place, kind: Kind::Orchestration, name: O::NAME, version, parameters: O::PARAMETERS }
     }
 
-    /// Compares every linked contract with the code of its name and version.
+    /// Compares every linked contract with the code of its name and version, or with the other contracts if the code
+    /// is not linked.
     pub(super) fn mismatches(entries: &[Entry]) -> Vec<String> {
-        let contracts = inventory::iter::<Self>.into_iter();
-        let mut found: Vec<_> = contracts.flat_map(|c| entries.iter().filter_map(|entry| c.mismatch(entry))).collect();
+        let contracts: Vec<_> = inventory::iter::<Self>.into_iter().collect();
+        let mut found = Vec::new();
+        for (at, contract) in contracts.iter().enumerate() {
+            match entries.iter().find(|entry| contract.is_of(entry)) {
+                Some(code) => found.extend(contract.mismatch(code)),
+                None => found.extend(contracts[..at].iter().filter_map(|other| contract.mismatch_of_contract(other))),
+            }
+        }
         found.sort();
         found
     }
 
-    fn mismatch(&self, entry: &Entry) -> Option<String> {
-        let same = (self.kind, self.name, self.version) == (entry.kind(), entry.name(), entry.version());
-        let (declared, taken) = (self.parameters?, entry.parameters?);
-        (same && !agree(declared, taken)).then(|| {
+    fn key(&self) -> (Kind, &'static str, Option<&'static str>) {
+        (self.kind, self.name, self.version)
+    }
+
+    fn is_of(&self, entry: &Entry) -> bool {
+        self.key() == (entry.kind(), entry.name(), entry.version())
+    }
+
+    fn mismatch(&self, code: &Entry) -> Option<String> {
+        let (declared, taken) = (self.parameters?, code.parameters?);
+        (!agree(declared, taken)).then(|| {
             let (declared, taken) = (declared.join(", "), taken.join(", "));
             format!(
-                "the contract of {entry} ({}) takes ({declared}), its code ({}) takes ({taken})",
+                "the contract of {code} ({}) takes ({declared}), its code ({}) takes ({taken})",
                 self.place,
-                entry.place()
+                code.place()
             )
+        })
+    }
+
+    fn mismatch_of_contract(&self, other: &Self) -> Option<String> {
+        let (here, there) = (self.parameters?, other.parameters?);
+        (self.key() == other.key() && !agree(here, there)).then(|| {
+            let (name, here, there) = (self.name, here.join(", "), there.join(", "));
+            let (place, other) = (self.place, other.place);
+            format!("two contracts of `{name}` differ: one ({place}) takes ({here}), the other ({other}) takes ({there})")
         })
     }
 }

@@ -8,9 +8,11 @@ use semver::Version;
 
 use super::Place;
 use crate::activity::{Activity, ActivityCode, ActivityFn, BlockingActivityFn, StateType, States};
+use crate::error::shortened;
 use crate::history::Failure;
-use crate::id::{MAX_NAME, check_text};
+use crate::id::{InvalidId, MAX_NAME, check_text, parse_version};
 use crate::orchestration::{OrchestrationContext, OrchestrationFn};
+use crate::payload::PayloadError;
 use crate::replay::{Failed, Function};
 
 /// The kind of a registered function.
@@ -123,9 +125,9 @@ impl Entry {
     /// Returns the problem of an invalid name or version. Only hand-written implementations can have one: the macros
     /// check theirs.
     pub(super) fn invalid(&self) -> Option<String> {
-        let name = check_text("name", self.name, MAX_NAME).err().map(|e| e.to_string());
-        let version = self.version.and_then(|v| Version::parse(v).err().map(|e| format!("version {v:?}: {e}")));
-        name.or(version).map(|problem| format!("{self} ({}): {problem}", self.place))
+        let name = check_text("name", self.name, MAX_NAME).err();
+        let version = self.version.and_then(|version| parse_version(version).err());
+        name.or(version).map(|problem: InvalidId| format!("{self} ({}): {problem}", self.place))
     }
 }
 
@@ -135,7 +137,10 @@ fn function<O: OrchestrationFn>() -> Arc<Function> {
         let input = input.decode()?;
         let ctx = OrchestrationContext::new(core.clone());
         Ok(Box::pin(async move {
-            let refused = |e: crate::payload::PayloadError| Failed::from(Failure::Rejected { reason: e.to_string() });
+            let refused = |error: PayloadError| {
+                let reason = shortened(&error.to_string());
+                Failed::from(Failure::Rejected { reason })
+            };
             match O::run(ctx, input).await {
                 Ok(output) => core.encode(&output).map_err(refused),
                 Err(error) => {

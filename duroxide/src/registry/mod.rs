@@ -6,12 +6,14 @@
 mod contract;
 mod descriptor;
 mod entry;
+mod event;
 mod lookup;
 
 pub use contract::Contract;
 pub use descriptor::{Annotated, Descriptor, Place};
 pub(crate) use entry::Code;
 pub use entry::{Entry, Kind};
+pub use event::EventType;
 pub(crate) use lookup::Lookup;
 
 use crate::activity::{ActivityFn, BlockingActivityFn, States};
@@ -67,7 +69,8 @@ impl Registry {
         self
     }
 
-    /// Leaves out discovered functions of this name, in every version.
+    /// Leaves out discovered functions of this name, in every version. Events of this name are not compared: several
+    /// types may then have it.
     pub fn except(mut self, name: &str) -> Self {
         self.except.push((None, name.to_owned()));
         self
@@ -139,15 +142,28 @@ impl Registry {
     }
 
     fn selects(&self, entry: &Entry) -> bool {
-        let krate = entry.place().crate_name.replace('-', "_");
         let is_left_out = |(kind, name): &(Option<Kind>, String)| {
             name == entry.name() && kind.is_none_or(|kind| kind == entry.kind())
         };
-        (self.crates.is_empty() || self.crates.contains(&krate)) && !self.except.iter().any(is_left_out)
+        self.selects_crate(entry.place()) && !self.except.iter().any(is_left_out)
     }
 
-    /// Checks that no name is registered twice, that all state is provided, that no contract contradicts its code, and
-    /// that all expected crates are linked.
+    fn selects_crate(&self, place: &Place) -> bool {
+        self.crates.is_empty() || self.crates.contains(&place.crate_name.replace('-', "_"))
+    }
+
+    /// Returns the discovered types of events. Without discovery there are none: functions that are added by hand do
+    /// not tell which events they receive.
+    fn events(&self) -> impl Iterator<Item = &'static EventType> {
+        let discovered = inventory::iter::<EventType>.into_iter().filter(|_| self.discovered);
+        discovered.filter(|event| {
+            let is_left_out = |(kind, name): &(Option<Kind>, String)| kind.is_none() && name == event.name();
+            self.selects_crate(event.place()) && !self.except.iter().any(is_left_out)
+        })
+    }
+
+    /// Checks that no name is registered twice, that all state is provided, that no contract contradicts its code or
+    /// another contract, and that all expected crates are linked.
     pub(crate) fn check(&self, states: &States, expected: &[String]) -> Result<Lookup, Vec<Problem>> {
         let entries: Vec<Entry> = self.entries().collect();
         let mut problems = Vec::new();
@@ -155,6 +171,7 @@ impl Registry {
             problems.extend(found.into_iter().map(|problem| (code, problem)));
         };
         report(ErrorCode::DuplicateRegistration, duplicates(&entries));
+        report(ErrorCode::DuplicateRegistration, EventType::duplicates(self.events()));
         for entry in &entries {
             report(ErrorCode::MissingState, entry.missing_states(states).collect());
             report(ErrorCode::InvalidId, entry.invalid().into_iter().collect());

@@ -1,7 +1,9 @@
 //! Compares the decisions of a replay with the recorded ones.
 
+use super::core::MAX_OPERATION;
 use super::Fault;
 use super::op::{Decided, activity, child, timer};
+use crate::error::{shortened, shortened_to};
 use crate::history::{Decision, Event, EventKind, Failure, Input};
 use crate::id::EventId;
 use crate::payload::Payload;
@@ -81,7 +83,12 @@ fn same(recorded: &Decision, payload: &Payload, asked: &Decided) -> bool {
         (
             Decision::CallRejected { call: a, operation: of_a, .. },
             Decision::CallRejected { call: b, operation: of_b, .. },
-        ) => (a, of_a) == (b, of_b),
+        ) => a == b && shortened_to(MAX_OPERATION, of_a) == *of_b,
+        // An earlier version has recorded the whole message of a panic.
+        (
+            Decision::Failed { failure: Failure::Panicked { message: a } },
+            Decision::Failed { failure: Failure::Panicked { message: b } },
+        ) => shortened(a) == *b,
         (a, b) => a == b,
     };
     kind && payload.json_eq(&asked.payload)

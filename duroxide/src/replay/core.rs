@@ -14,8 +14,9 @@ use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, poll_scope};
 use crate::clock::Timestamp;
+use crate::error::{ErrorCode, shortened, shortened_to};
 use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
-use crate::id::{CallId, EventId, ExecutionId, InstanceId};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId, MAX_NAME, check_text};
 use crate::payload::{Payload, PayloadError};
 use crate::policy::Limits;
 
@@ -50,6 +51,9 @@ impl Recorded {
         facts
     }
 }
+
+/// The limit of the recorded name of a refused operation, in bytes. The name may be what is refused.
+pub(super) const MAX_OPERATION: usize = 1024;
 
 /// The outcome of a call.
 pub(crate) type Outcome = Result<Payload, Failed>;
@@ -228,11 +232,12 @@ impl Core {
         if let Some(mut state) = self.lock_in_poll(place) {
             // User code may branch on the text, so a replay must repeat the recorded reason.
             let recorded = state.replaying.as_ref().and_then(|recorded| recorded.refusals.get(&call).cloned());
-            let reason = recorded.unwrap_or(reason);
+            let reason = recorded.unwrap_or_else(|| shortened(&reason));
             let mut refused = Call::new(Op::Refused);
             refused.outcome = Some(Err(Failure::Rejected { reason: reason.clone() }.into()));
             state.calls.insert(call, refused);
-            let decision = Decision::CallRejected { call, operation: operation.to_owned(), reason };
+            let operation = shortened_to(MAX_OPERATION, operation);
+            let decision = Decision::CallRejected { call, operation, reason };
             state.decide(call, Decided { decision, payload: Payload::NULL, place: Some(place) });
         }
     }
@@ -272,7 +277,11 @@ impl Core {
         match state.mailbox.poll(name, wait, context.waker()) {
             Some(payload) => Poll::Ready(payload),
             None => {
-                if is_new {
+                // An event of an invalid name cannot be raised. A recorded wait for one may be raced with a timer.
+                if is_new && state.replaying.is_none() && let Err(error) = check_text("event name", name, MAX_NAME) {
+                    let fault = Fault::new(ErrorCode::InvalidId, error.to_string()).at(Some(place));
+                    state.fault.get_or_insert(fault);
+                } else if is_new {
                     let decision = Decision::EventAwaited { call, name: name.to_owned() };
                     state.decide(call, Decided { decision, payload: Payload::NULL, place: Some(place) });
                 }

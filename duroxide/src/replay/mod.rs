@@ -33,6 +33,7 @@ pub(crate) use self::mailbox::{Ticket, Unread};
 use self::op::Op;
 use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
+use crate::error::shortened;
 use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId};
 use crate::payload::{Payload, PayloadError};
@@ -360,12 +361,12 @@ impl ExecutionState {
     }
 }
 
-/// Converts a panic of user code into a failure.
+/// Converts a panic of user code into a failure. A long message is cut.
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failed {
     let message = if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
+        shortened(text)
     } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
+        shortened(text)
     } else {
         "a panic without a message".to_owned()
     };

@@ -8,7 +8,7 @@ use super::{Runtime, StartError};
 use crate::activity::States;
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock, tokio_is_paused};
-use crate::id::NodeId;
+use crate::id::{InvalidId, MAX_NAME, NodeId, check_text};
 use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions};
 use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError};
 use crate::registry::Registry;
@@ -207,6 +207,7 @@ impl RuntimeBuilder {
                 let problem = "there is no tokio runtime here: start it within one, as `#[tokio::main]` makes it";
                 return Err(StartError::configuration(problem));
             }
+            check_names(self.build.as_deref(), self.tags.as_deref())?;
             let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
             let provider = self.storage.open().await?;
             let clock = choose_clock(self.clock, &*provider)?;
@@ -236,6 +237,14 @@ impl RuntimeBuilder {
             Ok(Runtime { client, node })
         })
     }
+}
+
+/// Checks the texts that are stored with the node.
+fn check_names(build: Option<&str>, tags: Option<&[String]>) -> Result<(), StartError> {
+    let build = build.map(|id| check_text("build id", id, MAX_NAME));
+    let tags = tags.unwrap_or_default().iter().map(|tag| check_text("tag", tag, MAX_NAME));
+    let checked: Result<(), InvalidId> = build.into_iter().chain(tags).collect();
+    checked.map_err(|error| StartError::configuration(error.to_string()))
 }
 
 /// Returns the clock that was set, or that of the provider, or that of the operating system.

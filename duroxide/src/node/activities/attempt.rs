@@ -12,6 +12,7 @@ use tokio::task::unconstrained;
 use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::Clock;
+use crate::error::shortened;
 use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, TextMap, Timeout};
 use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
@@ -188,7 +189,7 @@ impl From<Ended> for AttemptEnd {
             }
             Ended::UnreadableInput(error) => Self::Unreadable(error.to_string()),
             Ended::UnstorableOutcome(error) => {
-                let reason = format!("the output of the activity: {error}");
+                let reason = shortened(&format!("the output of the activity: {error}"));
                 Self::Failed(Failure::Rejected { reason }.into(), false)
             }
         }
