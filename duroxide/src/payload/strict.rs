@@ -57,18 +57,22 @@ struct Output<'a> {
     length: &'a Cell<usize>,
 }
 
+// Inlined into the serializers that other crates instantiate: each token is a call.
 impl io::Write for Output<'_> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.write_all(bytes)?;
         Ok(bytes.len())
     }
 
+    #[inline]
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.json.extend_from_slice(bytes);
         self.length.set(self.json.len());
         Ok(())
     }
 
+    #[inline]
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -427,8 +427,9 @@ fn values_are_nested_as_deeply_as_serde_json_reads() {
 
 #[test]
 fn every_kind_of_nesting_counts() {
-    let nested = |times: usize, wrap: fn(Rule) -> Rule| (0..times).fold(Rule::Always, |rule, _| wrap(rule));
-    let kinds: [(fn(Rule) -> Rule, usize); 3] = [
+    type Wrap = fn(Rule) -> Rule;
+    let nested = |times: usize, wrap: Wrap| (0..times).fold(Rule::Always, |rule, _| wrap(rule));
+    let kinds: [(Wrap, usize); 3] = [
         (|rule| Rule::Not(Box::new(rule)), 127),
         (|rule| Rule::Pair(Box::new(rule), ()), 63),
         (|rule| Rule::Named { rule: Box::new(rule) }, 63),

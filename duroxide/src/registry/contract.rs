@@ -69,7 +69,9 @@ impl Contract {
         (self.key() == other.key() && !agree(here, there)).then(|| {
             let (name, here, there) = (self.name, here.join(", "), there.join(", "));
             let (place, other) = (self.place, other.place);
-            format!("two contracts of `{name}` differ: one ({place}) takes ({here}), the other ({other}) takes ({there})")
+            format!(
+                "two contracts of `{name}` differ: one ({place}) takes ({here}), the other ({other}) takes ({there})"
+            )
         })
     }
 }

@@ -53,7 +53,8 @@ impl Registry {
         Self::default()
     }
 
-    /// Creates a registry of all annotated functions of all linked crates.
+    /// Creates a registry of all annotated functions of all linked crates. It refuses the start of a runtime if a name is
+    /// that of several functions, or of several types of events.
     ///
     /// A dependency that the program never names is not linked, so its functions are missing: write `use billing as
     /// _;`.

@@ -1,7 +1,7 @@
 //! Compares the decisions of a replay with the recorded ones.
 
-use super::core::MAX_OPERATION;
 use super::Fault;
+use super::core::MAX_OPERATION;
 use super::op::{Decided, activity, child, timer};
 use crate::error::{shortened, shortened_to};
 use crate::history::{Decision, Event, EventKind, Failure, Input};

@@ -278,7 +278,10 @@ impl Core {
             Some(payload) => Poll::Ready(payload),
             None => {
                 // An event of an invalid name cannot be raised. A recorded wait for one may be raced with a timer.
-                if is_new && state.replaying.is_none() && let Err(error) = check_text("event name", name, MAX_NAME) {
+                if is_new
+                    && state.replaying.is_none()
+                    && let Err(error) = check_text("event name", name, MAX_NAME)
+                {
                     let fault = Fault::new(ErrorCode::InvalidId, error.to_string()).at(Some(place));
                     state.fault.get_or_insert(fault);
                 } else if is_new {
