@@ -45,7 +45,7 @@ mod backoff;
 #[cfg(doctest)]
 mod book;
 mod client;
-mod clock;
+pub mod clock;
 mod effect;
 mod error;
 mod history;
@@ -69,7 +69,7 @@ pub mod testing;
 
 pub use activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};
 pub use client::{Client, ClientError, Handle, InstanceList, OutcomeError, RaiseCall, StartCall, Status, Untyped};
-pub use clock::{Clock, Hold, Party, SystemClock, Timestamp};
+pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{CallError, Category, Error, ErrorCode, Result, Suspension, UnknownErrorCode};
 pub use history::{
     ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event as HistoryEvent, EventKind, Failure, Input, Parent,

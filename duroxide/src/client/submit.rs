@@ -120,14 +120,14 @@ impl Client {
     pub(super) async fn send(&self, to: &InstanceId, input: Input, payload: Payload) -> Result<(), ClientError> {
         self.check_running(Some(to))?;
         let message = MessageRow::from(&Message::new(input, payload));
-        let hold = self.clock.hold();
+        let _hold = self.clock.hold();
         let (local, time) = (self.local.as_ref(), self.clock.now());
         let lease = local.map(NodeHandle::lease);
         let request = SendRequest { to: to.clone(), message: message.clone(), lease, time, resent: false };
         let submission = Submission::Send(request);
         let submitted = self.submit_for(local, to, submission).await?;
         if let Some(local) = local {
-            local.deliver(submitted, to.clone(), message, hold);
+            local.deliver(submitted, to.clone(), message);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ impl Node {
         self.ask(async move { acquire(&shared, &lease, want).await });
     }
 
-    fn capacity(&self) -> Capacity {
+    pub(super) fn capacity(&self) -> Capacity {
         Capacity {
             turns: self.turns.expected() + self.live.ready(),
             permits: self.activities.free_permits(),

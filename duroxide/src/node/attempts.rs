@@ -24,6 +24,8 @@ pub(super) struct NodeClaims<'a> {
     pub(super) activities: &'a mut Activities,
     /// True if the node accepts work.
     pub(super) open: bool,
+    /// True if the node leaves instances to other members.
+    pub(super) is_busy: bool,
 }
 
 impl Claims for NodeClaims<'_> {
@@ -40,19 +42,20 @@ impl Claims for NodeClaims<'_> {
     }
 
     fn orchestration(&self, name: &str, version: Option<&Version>) -> bool {
-        self.open && self.lookup.orchestration(name, version).is_some()
+        self.open && !self.is_busy && self.lookup.orchestration(name, version).is_some()
     }
 }
 
 impl Node {
     /// Returns the policy for new work.
     pub(super) fn claims(&mut self) -> NodeClaims<'_> {
-        let open = self.accepts_work();
+        let (open, is_busy) = (self.accepts_work(), self.is_busy());
         NodeClaims {
             lookup: &self.shared.lookup,
             tags: self.shared.tags.as_deref(),
             activities: &mut self.activities,
             open,
+            is_busy,
         }
     }
 

@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::clock::{Clock, Hold};
+use crate::clock::Clock;
+use crate::clock::virtual_time::ClockHold;
 use crate::id::InstanceId;
 use crate::provider::{Lease, MessageRow, NewInstance, ProviderError, Renewal, Submitted};
 
 /// A message to the node.
 pub(super) enum Command {
     /// A client of this process has sent a message to an instance that this node owns.
-    Deliver(InstanceId, MessageRow, Submitted, Hold),
+    Deliver(InstanceId, MessageRow, Submitted, ClockHold),
     /// A client of this process starts an instance.
     Start(PendingStart),
     /// A client of this process has created an instance that this node owns.
-    Create(Box<NewInstance>, Submitted, Hold),
+    Create(Box<NewInstance>, Submitted, ClockHold),
     /// A client of this process waits until an instance is not live here.
-    Watch(InstanceId, LivenessWatcher, Hold),
+    Watch(InstanceId, LivenessWatcher, ClockHold),
     /// A request of a client of this process has no answer: the instance may have changed, or may change yet.
     Recheck(InstanceId),
     /// A client of this process has ended or removed an instance.
@@ -43,11 +44,11 @@ pub(super) struct PendingStart {
 /// A client that waits until an instance is no longer live here. Resolves its receiver on drop.
 pub(super) struct LivenessWatcher {
     clock: Arc<dyn Clock>,
-    ended: Option<oneshot::Sender<Hold>>,
+    ended: Option<oneshot::Sender<ClockHold>>,
 }
 
 impl LivenessWatcher {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> (Self, oneshot::Receiver<Hold>) {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> (Self, oneshot::Receiver<ClockHold>) {
         let (ended, until_ended) = oneshot::channel();
         (Self { clock, ended: Some(ended) }, until_ended)
     }

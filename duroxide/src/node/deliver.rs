@@ -1,6 +1,7 @@
 //! Brings starts, messages, outcomes and timers to the live instances, and carries out what follows.
 
 use super::Node;
+use super::balance::Balance;
 use super::command::PendingStart;
 use super::delivery::{Delivery, LocalOutcome};
 use super::live::{FollowUp, Stopped};
@@ -98,11 +99,29 @@ impl Node {
         self.work.request();
     }
 
-    /// Releases an instance whose code this node does not have.
+    /// Releases an instance to the other nodes.
     pub(super) fn release(&mut self, instance: &InstanceId) {
         let Some((execution, claim, deliveries)) = self.live.release(instance) else { return };
         self.store_outcomes(deliveries);
         self.commit(Write::ReleaseInstance { execution, claim }, Context::Other);
+    }
+
+    /// Releases instances that have been idle for long, unless this node runs an activity for them.
+    pub(super) fn release_idle(&mut self) {
+        let Some(last_use) = self.balance.release_up_to().filter(|_| self.accepts_work() && !self.is_busy()) else {
+            return;
+        };
+        let served = self.activities.instances();
+        let idle: Vec<_> =
+            self.live.idle_up_to(last_use).filter(|instance| !served.contains(instance)).cloned().collect();
+        for instance in idle.iter().take(Balance::BATCH) {
+            self.release(instance);
+        }
+    }
+
+    /// Returns true if this node leaves new work to other members.
+    pub(super) fn is_busy(&self) -> bool {
+        self.balance.is_busy(self.capacity().has_room())
     }
 
     /// Stores the outcomes among these deliveries. Messages are stored already.

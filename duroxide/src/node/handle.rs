@@ -1,5 +1,6 @@
 //! The handle by which clients of the same process reach the node.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use semver::Version;
@@ -7,7 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Command, LivenessWatcher, PendingStart};
 use super::stop_signal::StopSignal;
-use crate::clock::{Clock, Hold};
+use crate::clock::Clock;
+use crate::clock::virtual_time::ClockHold;
 use crate::id::{Epoch, InstanceId};
 use crate::provider::{Lease, MessageRow, NewInstance, Submitted};
 use crate::registry::Lookup;
@@ -21,6 +23,8 @@ pub(crate) struct NodeHandle {
     clock: Arc<dyn Clock>,
     /// A std mutex: held for a moment.
     lease: Arc<Mutex<Lease>>,
+    /// True while the node leaves new work to other members.
+    is_busy: Arc<AtomicBool>,
     stopped: StopSignal,
 }
 
@@ -32,7 +36,14 @@ impl NodeHandle {
         lease: Lease,
         stopped: StopSignal,
     ) -> Self {
-        Self { commands: commands.downgrade(), lookup, clock, lease: Arc::new(Mutex::new(lease)), stopped }
+        Self {
+            commands: commands.downgrade(),
+            lookup,
+            clock,
+            lease: Arc::new(Mutex::new(lease)),
+            is_busy: Arc::default(),
+            stopped,
+        }
     }
 
     /// The signal that the runtime has stopped.
@@ -48,9 +59,16 @@ impl NodeHandle {
         *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
     }
 
-    /// Returns true if the node has the code for an orchestration and accepts commands.
-    pub(crate) fn can_run(&self, name: &str, version: Option<&Version>) -> bool {
-        self.lookup.orchestration(name, version).is_some() && self.commands.upgrade().is_some_and(|c| !c.is_closed())
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.is_busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Returns true if the node has the code for an orchestration, accepts commands, and does not leave new work to other
+    /// members.
+    pub(crate) fn accepts_start(&self, name: &str, version: Option<&Version>) -> bool {
+        !self.is_busy.load(Ordering::Relaxed)
+            && self.lookup.orchestration(name, version).is_some()
+            && self.commands.upgrade().is_some_and(|commands| !commands.is_closed())
     }
 
     /// Starts an instance whose code the node has. Returns true once it is stored; on false, the caller stores the
@@ -62,20 +80,20 @@ impl NodeHandle {
     }
 
     /// Forwards a message that was stored, if this node owns its instance.
-    pub(crate) fn deliver(&self, submitted: Submitted, to: InstanceId, message: MessageRow, hold: Hold) {
-        self.send_if_owner(submitted.owner, Command::Deliver(to, message, submitted, hold));
+    pub(crate) fn deliver(&self, submitted: Submitted, to: InstanceId, message: MessageRow) {
+        self.send_if_owner(submitted.owner, Command::Deliver(to, message, submitted, self.clock.hold()));
     }
 
     /// Forwards an instance that was created, if this node owns it.
-    pub(crate) fn create(&self, submitted: Submitted, new: NewInstance, hold: Hold) {
-        self.send_if_owner(submitted.owner, Command::Create(Box::new(new), submitted, hold));
+    pub(crate) fn create(&self, submitted: Submitted, new: NewInstance) {
+        self.send_if_owner(submitted.owner, Command::Create(Box::new(new), submitted, self.clock.hold()));
     }
 
     /// Returns a receiver that resolves once the instance is not live on the node: at once if it is not live, and not
     /// before its end is committed.
-    pub(crate) fn until_not_live(&self, instance: &InstanceId, hold: Hold) -> oneshot::Receiver<Hold> {
+    pub(crate) fn until_not_live(&self, instance: &InstanceId) -> oneshot::Receiver<ClockHold> {
         let (watcher, until_ended) = LivenessWatcher::new(self.clock.clone());
-        self.send(Command::Watch(instance.clone(), watcher, hold));
+        self.send(Command::Watch(instance.clone(), watcher, self.clock.hold()));
         until_ended
     }
 

@@ -35,6 +35,11 @@ impl Membership {
         self.heartbeat.beat_now();
     }
 
+    /// Shows clients whether the node leaves new work to other members.
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.handle.set_busy(busy);
+    }
+
     pub(super) fn stop_heartbeat(&self) {
         self.heartbeat.stop();
     }

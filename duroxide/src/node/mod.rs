@@ -52,6 +52,7 @@
 mod acquire;
 mod activities;
 mod attempts;
+mod balance;
 mod command;
 mod commits;
 mod deliver;
@@ -79,7 +80,6 @@ mod work;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use futures_util::StreamExt;
@@ -92,6 +92,7 @@ pub use options::RuntimeOptions;
 pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
 
 use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
+use self::balance::Balance;
 use self::command::Command;
 use self::live::LiveInstances;
 use self::lost::{LostAnswers, RequestNumber};
@@ -103,7 +104,8 @@ use self::turn::Loaded;
 use self::turn_queue::TurnQueue;
 use self::work::{Served, WorkRequests};
 use crate::activity::States;
-use crate::clock::{Clock, Hold, Party, Timestamp};
+use crate::clock::virtual_time::{ClockHold, Participant};
+use crate::clock::{Clock, Timestamp};
 use crate::id::InstanceId;
 use crate::provider::{Acquired, InstanceRecord, Lease, NodeInfo, Provider};
 use crate::registry::Lookup;
@@ -165,13 +167,11 @@ struct Node {
     outbox: Outbox,
     work: WorkRequests,
     lost: LostAnswers,
+    balance: Balance,
     draining: Option<Draining>,
 
-    /// The number of the last wake-up that was handled. A virtual clock compares it.
-    woken: Arc<AtomicU64>,
-    _party: Hold,
-    /// Stops a virtual clock during a round.
-    hold: Hold,
+    /// Stops a virtual clock, except while the node is idle.
+    clock_hold: ClockHold,
 }
 
 /// A shutdown that is under way.
@@ -193,15 +193,8 @@ impl Node {
         let env = AttemptEnv::new(states, shared.clock.clone(), options);
         let limits = [options.max_activities, options.max_blocking_activities];
         let wake = shared.provider.wakeups().subscribe();
-        let woken = Arc::new(AtomicU64::new(*wake.borrow()));
-        let settled = {
-            let (wake, woken) = (wake.clone(), woken.clone());
-            Box::new(move || *wake.borrow() == woken.load(Ordering::Acquire))
-        };
         Self {
-            _party: shared.clock.join(Party { settled, waits: false }),
-            woken,
-            hold: shared.clock.hold(),
+            clock_hold: shared.clock.hold(),
             membership,
             commands,
             wake,
@@ -215,6 +208,7 @@ impl Node {
             outbox: Outbox::default(),
             work: WorkRequests::new(Served::new(&shared.lookup, shared.tags.clone())),
             lost: LostAnswers::default(),
+            balance: Balance::default(),
             draining: None,
             shared,
         }
@@ -231,12 +225,12 @@ impl Node {
             if self.is_drained() {
                 return self.leave().await;
             }
-            self.let_time_pass_if_idle();
+            self.release_clock_if_idle();
             self.next(&mut happened).await;
             if !self.pool.wake_helper() {
                 return;
             }
-            self.hold_time();
+            self.freeze_clock();
             happened.drain(..).for_each(|happened| self.handle(happened));
         }
     }
@@ -257,10 +251,7 @@ impl Node {
             // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
             NodeEvent::AttemptEnded(done) => done.into_iter().for_each(|done| self.attempt_ended(done)),
             NodeEvent::ThreadFree(run) => self.activities.thread_is_free(run),
-            NodeEvent::WorkSignal => {
-                self.woken.store(*self.wake.borrow(), Ordering::Release);
-                self.work.request();
-            }
+            NodeEvent::WorkSignal => self.work.request(),
             NodeEvent::Due => self.fire_timers(),
             NodeEvent::TurnTakesLong => self.report_stuck_turns(),
             NodeEvent::Recheck => self.recheck_due(),
@@ -337,20 +328,20 @@ impl Node {
         self.acquire_if_wanted();
         self.set_timer();
         self.evict();
+        self.membership.set_busy(self.is_busy());
     }
 
-    /// Lets a virtual clock move while the node is idle.
-    fn let_time_pass_if_idle(&mut self) {
+    /// Lets a virtual clock move while the node is idle; see [`virtual_time`](crate::clock::virtual_time).
+    fn release_clock_if_idle(&mut self) {
         let user_code = self.turns.under_way() > 0 || !self.attempts.is_idle();
-        if !user_code && self.requests.is_empty() && self.commands.is_empty() {
-            self.hold = Hold::none();
+        let idle = !user_code && self.requests.is_empty() && self.commands.is_empty();
+        if idle && !self.clock_hold.is_none() {
+            self.clock_hold = self.shared.clock.join(Participant::node(self.wake.clone()));
         }
     }
 
-    fn hold_time(&mut self) {
-        if self.hold.is_none() {
-            self.hold = self.shared.clock.hold();
-        }
+    fn freeze_clock(&mut self) {
+        self.clock_hold = self.shared.clock.hold();
     }
 
     fn now(&self) -> Timestamp {

@@ -16,7 +16,10 @@ impl Node {
             return;
         }
         match renewed {
-            Ok(Renewal::Held { .. }) => {}
+            Ok(Renewal::Held { others, .. }) => {
+                self.balance.renewed(others, tokio::time::Instant::now(), self.live.last_use());
+                self.release_idle();
+            }
             Ok(Renewal::Lost) => self.lease_lost("another node has taken over"),
             // Not a loss: the node owns its items until another node takes over, and then its commits are refused.
             Err(error) => tracing::warn!(%error, "the lease could not be renewed; retrying"),

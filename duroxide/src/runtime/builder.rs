@@ -7,10 +7,10 @@ use futures_util::future::BoxFuture;
 use super::{Runtime, StartError};
 use crate::activity::States;
 use crate::client::Client;
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock, tokio_is_paused};
 use crate::id::NodeId;
 use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions};
-use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError, clock_of};
+use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError};
 use crate::registry::Registry;
 
 /// Configures a [`Runtime`]; see [`Runtime::builder`].
@@ -191,8 +191,8 @@ impl RuntimeBuilder {
     /// of `#[tokio::main]`; async activities run on it.
     ///
     /// # Errors
-    /// [`StartError`]: there is no tokio runtime; no storage was chosen, or it cannot be opened; the registry has
-    /// problems, all of which are listed.
+    /// [`StartError`]: there is no tokio runtime, or its clock is paused and no other clock was set; no storage was
+    /// chosen, or it cannot be opened; the registry has problems, all of which are listed.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a member without work; it ends with the process.
@@ -209,7 +209,7 @@ impl RuntimeBuilder {
             }
             let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
             let provider = self.storage.open().await?;
-            let clock = self.clock.unwrap_or_else(|| clock_of(&*provider));
+            let clock = choose_clock(self.clock, &*provider)?;
             let limits = self.options.limits;
             let info = NodeInfo {
                 id: NodeId::new(),
@@ -235,6 +235,19 @@ impl RuntimeBuilder {
             let client = Client::local(provider, clock, limits, node.handle().clone());
             Ok(Runtime { client, node })
         })
+    }
+}
+
+/// Returns the clock that was set, or that of the provider, or that of the operating system.
+fn choose_clock(set: Option<Arc<dyn Clock>>, provider: &dyn Provider) -> Result<Arc<dyn Clock>, StartError> {
+    match set.or_else(|| provider.clock()) {
+        Some(clock) => Ok(clock),
+        // Its sleeps would spin.
+        None if tokio_is_paused() => Err(StartError::configuration(
+            "the clock of tokio is paused (`start_paused` or `tokio::time::pause`), but that of the operating system \
+             runs: start a `testing::TestRuntime`, whose timers fire at once, or set a clock with `.clock(..)`",
+        )),
+        None => Ok(Arc::new(SystemClock)),
     }
 }
 

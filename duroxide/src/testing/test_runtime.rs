@@ -11,7 +11,8 @@ use crate::registry::Registry;
 use crate::runtime::{Runtime, RuntimeBuilder, StartError};
 
 /// A runtime for tests. It stores its state in memory, and its clock jumps to the next due time while a test waits for
-/// an outcome, so that timers of months fire at once.
+/// an outcome, so that timers of months fire at once. The clock of tokio keeps running: an activity that is not mocked
+/// may use sockets, threads and time limits of tokio, and takes no time by the clock of the runtime.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;

@@ -5,7 +5,7 @@ mod attempts;
 mod blocking;
 mod permits;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(super) use attempt::{Attempt, AttemptDone, AttemptEnd, AttemptEnv};
 pub(super) use attempts::{Attempts, RunningAttempt};
@@ -13,7 +13,7 @@ use permits::ActivityPermits;
 pub(super) use permits::{Kind, Permit};
 
 use crate::activity::CancelSignal;
-use crate::id::ActivityId;
+use crate::id::{ActivityId, InstanceId};
 
 /// The activities that this node runs, with their permits.
 ///
@@ -57,6 +57,11 @@ impl Activities {
     /// Returns the number of activities that run.
     pub(super) fn running(&self) -> usize {
         self.running.len()
+    }
+
+    /// Returns the instances whose activities run.
+    pub(super) fn instances(&self) -> HashSet<&InstanceId> {
+        self.running.keys().map(|id| &id.execution.instance).collect()
     }
 
     pub(super) fn runs(&self, id: &ActivityId) -> bool {

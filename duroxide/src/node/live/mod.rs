@@ -68,6 +68,20 @@ impl LiveInstances {
         self.ready.len()
     }
 
+    /// Returns the number of the last turn of all instances.
+    pub(super) fn last_use(&self) -> u64 {
+        self.last_tick
+    }
+
+    /// Returns the instances that wait since this turn or an earlier one, the longest first.
+    pub(super) fn idle_up_to(&self, last_use: u64) -> impl Iterator<Item = &InstanceId> {
+        let waits = |instance: &&InstanceId| {
+            let live = self.by_id.get(*instance);
+            live.is_some_and(|live| matches!(live.state, LiveState::Idle(_)) && !live.is_ready())
+        };
+        self.idle.range(..=last_use).map(|(_, instance)| instance).filter(waits)
+    }
+
     /// Returns when the next timer of all instances is due.
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
         self.timers.next()

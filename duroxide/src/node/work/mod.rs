@@ -90,6 +90,11 @@ impl Capacity {
         let room = Self::QUEUE.saturating_sub(self.turns);
         if room < Self::QUEUE / 2 { 0 } else { room }
     }
+
+    /// Returns true if the queue of turns is short.
+    pub(super) fn has_room(&self) -> bool {
+        self.room() > 0
+    }
 }
 
 impl WorkRequests {

@@ -1,10 +1,14 @@
 //! Time: the runtime reads a [`Clock`], never the operating system, so that tests can control it.
 
+pub mod virtual_time;
+
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+
+use self::virtual_time::{ClockHold, Participant};
 
 /// A point in time: microseconds since the Unix epoch, UTC. Arithmetic saturates.
 ///
@@ -103,49 +107,21 @@ pub trait Clock: Send + Sync + 'static {
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()>;
 
     /// Stops a virtual clock until the guard is dropped: work is in progress that must take no time by this clock. The
-    /// default does nothing, since only a virtual clock can stop.
-    fn hold(&self) -> Hold {
-        Hold::none()
+    /// default has no effect, since only a virtual clock can stop. See [`virtual_time`].
+    fn hold(&self) -> ClockHold {
+        ClockHold::none()
     }
 
-    /// Registers a party until the guard is dropped. A virtual clock jumps only if all parties are settled and one of
-    /// them waits. The default ignores the party.
-    fn join(&self, party: Party) -> Hold {
-        drop(party);
-        Hold::none()
-    }
-}
-
-/// A node or a waiting client that a virtual clock must check before it jumps; see [`Clock::join`].
-pub struct Party {
-    /// Returns true if the party has processed all signals that it has received.
-    pub settled: Box<dyn Fn() -> bool + Send + Sync>,
-    /// True if the party waits for an outcome, which is the reason to jump.
-    pub waits: bool,
-}
-
-/// A guard of a virtual clock: ends a hold or a registration when it is dropped. See [`Clock::hold`] and
-/// [`Clock::join`].
-#[must_use]
-pub struct Hold(Option<Box<dyn Send + Sync>>);
-
-impl Hold {
-    /// Creates a guard without effect.
-    pub const fn none() -> Self {
-        Self(None)
-    }
-
-    /// Wraps the guard of a clock, which is dropped with it.
-    pub fn new(guard: impl Send + Sync + 'static) -> Self {
-        Self(Some(Box::new(guard)))
-    }
-
-    pub(crate) fn is_none(&self) -> bool {
-        self.0.is_none()
+    /// Registers a participant that waits, until the guard is dropped. Called only if [`hold`](Clock::hold) has an
+    /// effect. The default ignores the participant. See [`virtual_time`].
+    fn join(&self, participant: Participant) -> ClockHold {
+        drop(participant);
+        ClockHold::none()
     }
 }
 
-/// The clock of the operating system.
+/// The clock of the operating system. Its sleeps need the running clock of tokio: under a paused one
+/// (`tokio::time::pause`) each would end at once and begin again.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -170,5 +146,32 @@ impl Clock for SystemClock {
                 tokio::time::sleep(wait.min(Self::RECHECK)).await;
             }
         })
+    }
+}
+
+/// Returns true if the clock of this tokio runtime is paused. Tokio has no such query.
+pub(crate) fn tokio_is_paused() -> bool {
+    let (tokio, system) = (tokio::time::Instant::now(), std::time::Instant::now());
+    // A running clock of tokio adds the time of the system to a constant, so it advances with each step of the system's
+    // clock: within a microsecond. A paused one moves only by itself while its thread, which is this one, waits.
+    while std::time::Instant::now() <= system {
+        std::hint::spin_loop();
+    }
+    tokio::time::Instant::now() == tokio
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn paused_clock_of_tokio_is_detected() {
+        assert!((0..10_000).all(|_| !tokio_is_paused()));
+        tokio::time::pause();
+        assert!((0..10_000).all(|_| tokio_is_paused()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(tokio_is_paused());
+        tokio::time::resume();
+        assert!((0..10_000).all(|_| !tokio_is_paused()));
     }
 }
