@@ -25,7 +25,7 @@ use crate::policy::ActivityOptions;
 /// | --- | --- |
 /// | 1 | all events of the first version |
 /// | 2 | the identity of the parent in links to it, headers of external events |
-pub(crate) const FORMAT: u16 = 2;
+pub(crate) const FORMAT: u16 = 3;
 
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
@@ -148,6 +148,27 @@ pub struct Started {
     /// Labels given at the start.
     #[serde(default, skip_serializing_if = "TextMap::is_empty")]
     pub labels: TextMap,
+    /// A request to end that had arrived before the start was delivered. Set by the first turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<EndRequest>,
+}
+
+/// A request to end that reaches an execution with its start, so that it does not wait behind other messages, and an
+/// execution that continues as new without a wait receives it at all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum EndRequest {
+    /// A cancel request. The first execution ends without running its function, which has not begun. A later one runs to
+    /// its first wait, and ends there unless it listens for the request.
+    Cancel {
+        /// The reason.
+        reason: String,
+    },
+    /// A request to terminate: the execution ends without running its function.
+    Terminate {
+        /// The reason.
+        reason: String,
+    },
 }
 
 /// The call of the parent that a child answers to.
@@ -334,12 +355,31 @@ impl Input {
         let identified =
             |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
         let is_second = match self {
+            Self::Started(Started { request: Some(_), .. }) => return 3,
             Self::Started(started) => identified(&started.parent),
             Self::CancelRequested { parent, .. } | Self::TerminateRequested { parent, .. } => identified(parent),
             Self::EventRaised { headers, .. } => !headers.is_empty(),
             _ => false,
         };
         if is_second { 2 } else { 1 }
+    }
+
+    /// Returns the request to end that this input is, with the call that has sent it.
+    pub(crate) fn end_request(&self) -> Option<(EndRequest, Option<&Parent>)> {
+        match self {
+            Self::CancelRequested { reason, parent } => {
+                Some((EndRequest::Cancel { reason: reason.clone() }, parent.as_ref()))
+            }
+            Self::TerminateRequested { reason, parent } => {
+                Some((EndRequest::Terminate { reason: reason.clone() }, parent.as_ref()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns false if a stored input is certainly no request to end, without parsing it.
+    pub(crate) fn may_be_end_request(json: &str) -> bool {
+        json.starts_with("{\"CancelRequested\"") || json.starts_with("{\"TerminateRequested\"")
     }
 
     /// Returns an external event without headers.

@@ -127,7 +127,7 @@ impl Start {
             let now = client.clock.now();
             let eager = client.local.as_ref().is_some_and(|local| local.accepts_start(&name, version.as_ref()));
             let seed = crate::random::bits();
-            let started = Started { name: name.clone(), version, seed, parent: None, headers, labels };
+            let started = Started { name: name.clone(), version, seed, parent: None, headers, labels, request: None };
             let mut new = NewInstance::started(instance.clone(), started, input, eager);
             new.start.visible_at = match begin {
                 Begin::Now => None,

@@ -40,6 +40,8 @@ impl Client {
                     self.request_termination(instance, reason).await?;
                 }
                 Err(error) if error.is_conflict() => tokio::time::sleep(backoff.next()).await,
+                // The request may have ended it since it was read.
+                Err(error) if error.is_finished() && requested => {}
                 Err(error) => return Err(error),
             }
         }

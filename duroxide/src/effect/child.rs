@@ -17,7 +17,7 @@ impl TurnBuilder<'_> {
         let eager = self.claims.orchestration(&name, version.as_ref());
         let headers = self.info.started.headers.clone();
         let labels = Default::default();
-        let started = Started { name, version, seed: crate::random::bits(), parent, headers, labels };
+        let started = Started { name, version, seed: crate::random::bits(), parent, headers, labels, request: None };
         self.turn.starts.push(NewChild {
             new: NewInstance::started(instance, started, input, eager),
             accepted: detached.then(|| answer(Input::StartAccepted { call })),

@@ -18,6 +18,7 @@ pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &s
         _ => None,
     });
     let started = started.unwrap_or_else(|| Started {
+        request: None,
         name: record.name.clone(),
         version: None,
         seed: 0,

@@ -9,8 +9,8 @@ use super::delivery::{Delivery, LocalOutcome};
 use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
 use crate::error::ErrorCode;
-use crate::history::{Event, Input};
-use crate::id::{ExecutionId, InstanceId};
+use crate::history::{EndRequest, Event, Input};
+use crate::id::{ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::policy::Limits;
 use crate::provider::EventRow;
@@ -72,6 +72,8 @@ pub(super) struct TurnRun {
     /// Deliveries that the turn has not reached.
     pub(super) undelivered: Vec<Delivery>,
     pub(super) now: Timestamp,
+    /// A request to end, to be delivered with the start.
+    request: Option<(MessageId, EndRequest)>,
 }
 
 impl TurnRun {
@@ -98,11 +100,17 @@ impl TurnRun {
                 delivered_input
             }
         };
+        // A timer is never recorded earlier than it was due, even if a clock was set back.
+        let mut time = due.map_or(self.now, |due| due.max(self.now));
         if let Input::Started(started) = &mut input {
             started.version.get_or_insert_with(|| self.version.clone());
+            if let Some((id, request)) = self.request.take() {
+                output.consumed.push(id);
+                started.request = Some(request);
+                // The start may have been delayed.
+                time = self.now;
+            }
         }
-        // A timer is never recorded earlier than it was due, even if a clock was set back.
-        let time = due.map_or(self.now, |due| due.max(self.now));
         let step = execution.step(input, payload, time)?;
         output.ended = step.ended;
         output.steps.push(step);
@@ -113,6 +121,34 @@ impl TurnRun {
     pub(super) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
         self.delivered_outcomes.into_iter().chain(self.undelivered)
     }
+}
+
+/// Takes a request to end that is to be delivered together with the start of the execution: one to terminate before one to
+/// cancel, and of several the earliest.
+fn take_end_request(deliveries: &mut Vec<Delivery>, execution: u64) -> Option<(MessageId, EndRequest)> {
+    let Delivery::Message(start) = deliveries.first().filter(|first| first.is_start())? else { return None };
+    let is_for_this = start.execution.is_none_or(|number| number == execution);
+    if !is_for_this || !deliveries.iter().any(Delivery::may_be_end_request) {
+        return None;
+    }
+    let Ok(Message { input: Input::Started(started), .. }) = Message::try_from(start.clone()) else { return None };
+    let request = |delivery: &Delivery| {
+        let Delivery::Message(row) = delivery else { return None };
+        if !delivery.may_be_end_request() || row.execution.is_some_and(|number| number != execution) {
+            return None;
+        }
+        let message = Message::try_from(row.clone()).ok()?;
+        let (request, parent) = message.input.end_request()?;
+        // The request of a parent is only for its own child.
+        let is_valid = parent.is_none() || parent == started.parent.as_ref();
+        is_valid.then_some((row.id, request))
+    };
+    let requests = || deliveries.iter().enumerate().filter_map(|(n, delivery)| Some((n, request(delivery)?)));
+    let terminates =
+        |(_, (_, request)): &(usize, (MessageId, EndRequest))| matches!(request, EndRequest::Terminate { .. });
+    let (n, found) = requests().find(terminates).or_else(|| requests().next())?;
+    deliveries.remove(n);
+    Some(found)
 }
 
 /// Takes the carried events that an execution which continues as new has not read. The next execution receives them
@@ -140,7 +176,9 @@ impl TurnJob {
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
         let Self { execution: id, generation, version, source, deliveries, limits, now, .. } = self;
         let (delivered_outcomes, undelivered) = (Vec::new(), Vec::new());
-        let mut run = TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now };
+        let mut deliveries = deliveries;
+        let request = take_end_request(&mut deliveries, id.number);
+        let mut run = TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now, request };
         let mut deliveries = deliveries.into_iter();
         let mut output = TurnOutput::default();
         let result = source.up_to_date(core).and_then(|mut execution| {

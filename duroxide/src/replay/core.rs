@@ -12,7 +12,7 @@ use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, poll_scope};
 use crate::clock::Timestamp;
-use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
+use crate::history::{Decision, EndRequest, Event, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
 use crate::policy::Limits;
@@ -68,6 +68,8 @@ pub(crate) struct ExecutionState {
     pub(crate) now: Timestamp,
     pub(super) last_event: EventId,
     pub(crate) started: Option<Started>,
+    /// True for the first execution of an instance.
+    is_first: bool,
     pub(crate) mailbox: Mailbox,
     /// Calls without an outcome, and outcomes that no future has taken.
     pub(super) calls: HashMap<CallId, Call>,
@@ -97,6 +99,7 @@ impl Core {
             now: Timestamp::from_micros(i64::MIN),
             last_event: EventId(0),
             started: None,
+            is_first: execution.number == 1,
             mailbox: Mailbox::default(),
             calls: HashMap::new(),
             waiting: 0,
@@ -308,7 +311,7 @@ impl ExecutionState {
             Input::Started(started) => {
                 self.random = Some(ChaCha8Rng::seed_from_u64(started.seed));
                 self.started = Some(started.clone());
-                Delivered::Begin
+                self.begin(started.request.as_ref())
             }
             Input::EventRaised { name, headers } => {
                 let woken = self.mailbox.push(name, id, Unread { payload, headers: headers.clone() });
@@ -331,6 +334,21 @@ impl ExecutionState {
             }
             Input::StartRejected { call, reason } => {
                 self.resolve(*call, Err(Failure::Rejected { reason: reason.clone() }.into()), input)
+            }
+        }
+    }
+
+    /// Begins the execution, unless a request ends it before its function has run.
+    fn begin(&mut self, request: Option<&EndRequest>) -> Delivered {
+        match request {
+            None => Delivered::Begin,
+            Some(EndRequest::Terminate { reason }) => Delivered::End(Decision::Terminated { reason: reason.clone() }),
+            Some(EndRequest::Cancel { reason }) if self.is_first => {
+                Delivered::End(Decision::Cancelled { reason: reason.clone() })
+            }
+            Some(EndRequest::Cancel { reason }) => {
+                self.cancel.request_at_start(reason);
+                Delivered::Begin
             }
         }
     }

@@ -227,7 +227,11 @@ impl Execution {
         }
         outcome.decisions.extend(std::mem::take(&mut state.decisions).into_values());
         outcome.dropped = std::mem::take(&mut state.dropped);
-        let end = state.ending.take().or_else(|| returned.map(|returned| state.end_with(returned)));
+        let returned = returned.map(|returned| state.end_with(returned));
+        // A result is kept, although the request came first.
+        let unheeded = if returned.is_none() { state.cancel.unheeded() } else { None };
+        let unheeded = unheeded.map(|decision| op::Decided::end(decision, Payload::NULL));
+        let end = unheeded.or_else(|| state.ending.take()).or(returned);
         if end.is_none() && !state.waits_for_something_durable() {
             return Err(Fault::not_durable(state.last_place));
         }

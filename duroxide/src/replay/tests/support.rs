@@ -270,6 +270,7 @@ pub(super) fn decisions(events: &[Event]) -> impl Iterator<Item = &Decision> {
 
 pub(super) fn started() -> Input {
     Input::Started(Started {
+        request: None,
         name: "checkout".to_owned(),
         version: None,
         seed: 7,
