@@ -1,7 +1,7 @@
 //! Finding the items that a node may claim, and claiming them.
 
 use super::rollout::MemberCode;
-use super::rows::{FIRST_TIME, int, read_ready};
+use super::rows::{ActivityKey, FIRST_TIME, activity_key, int, read_ready};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -30,7 +30,7 @@ struct FreeInstance {
 #[derive(Clone)]
 struct FreeActivity {
     since: Timestamp,
-    key: (i64, i64, i64),
+    key: ActivityKey,
 }
 
 /// The conditions for items that may be claimed together with others, and for quarantined ones. An item in quarantine
@@ -58,7 +58,7 @@ impl Claims {
         self.instances.iter().map(|instance| instance.seq)
     }
 
-    pub(super) fn activities(&self) -> impl Iterator<Item = (i64, i64, i64)> {
+    pub(super) fn activities(&self) -> impl Iterator<Item = ActivityKey> {
         self.activities.iter().map(|activity| activity.key)
     }
 
@@ -119,9 +119,12 @@ impl Claims {
         self.instances = sql.rows(instances, params, |row| {
             Ok(FreeInstance { since, seq: row.get(0)?, name: String::new(), version: None })
         })?;
-        let activities = "SELECT instance, execution, call FROM duroxide_activities WHERE owner = ?1 AND claim = ?2";
-        self.activities = sql
-            .rows(activities, params, |row| Ok(FreeActivity { since, key: (row.get(0)?, row.get(1)?, row.get(2)?) }))?;
+        let activities = concat!(
+            "SELECT ",
+            activity_key::list!(),
+            " FROM duroxide_activities a WHERE a.owner = ?1 AND a.claim = ?2"
+        );
+        self.activities = sql.rows(activities, params, |row| Ok(FreeActivity { since, key: activity_key(row)? }))?;
         Ok(())
     }
 
@@ -244,18 +247,19 @@ fn free_activities(
     limit: usize,
 ) -> rusqlite::Result<Vec<FreeActivity>> {
     let find = format!(
-        "SELECT visible_at, instance, execution, call FROM duroxide_activities a
+        "SELECT {}, a.visible_at FROM duroxide_activities a
          WHERE owner IS NULL AND parked IS NULL AND name = ?1 AND visible_at >= ?3
              AND (?2 IS NULL OR tag IS NULL OR tag IN (SELECT value FROM json_each(?2))) AND {condition}
              AND (rejected IS NULL OR NOT EXISTS (
                 SELECT 1 FROM duroxide_rejections r JOIN duroxide_nodes n ON n.build = r.build
                 WHERE r.instance = a.instance AND r.execution = a.execution AND r.call = a.call AND n.epoch = ?5))
-         ORDER BY visible_at LIMIT ?4"
+         ORDER BY visible_at LIMIT ?4",
+        activity_key::list!()
     );
     let tags = want.tags.as_ref().map(|tags| serde_json::Value::from(tags.to_vec()).to_string());
     let read = |from, most| {
         sql.rows(&find, (name, &tags, from, most, int(epoch.0)), |row| {
-            Ok((read_ready(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?)))
+            Ok((read_ready(row.get(activity_key::COUNT)?), activity_key(row)?))
         })
     };
     let found = first(limit, want.now, read)?.into_iter();

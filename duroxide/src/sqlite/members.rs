@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Row;
 
+use super::columns::columns;
 use super::deliver::ready_by_messages;
 use super::listener;
 use super::lock::{Liveness, NodeLock};
@@ -59,6 +60,11 @@ pub(super) struct Members {
     pub(super) dead: Vec<(Epoch, Option<NodeLock>)>,
 }
 
+columns! {
+    /// A member, and its sign of life.
+    mod pulse { EPOCH = "epoch", ID = "id", BEAT = "beat", LEASE_TIME = "lease_time" }
+}
+
 /// Reads the members, and finds those that are dead.
 pub(super) fn check(
     sql: &Sql,
@@ -67,10 +73,10 @@ pub(super) fn check(
     lease: Epoch,
     beats: &mut Beats,
 ) -> rusqlite::Result<Members> {
-    let find = "SELECT epoch, id, beat, lease_time FROM duroxide_nodes";
+    let find = concat!("SELECT ", pulse::list!(), " FROM duroxide_nodes");
     let nodes: Vec<(Epoch, NodeId, i64, Duration)> = sql.rows(find, [], |row| {
-        let lease_time = Duration::from_micros(natural(row, 3)?);
-        Ok((Epoch(natural(row, 0)?), NodeId(uuid(row, 1)?), row.get(2)?, lease_time))
+        let lease_time = Duration::from_micros(natural(row, pulse::LEASE_TIME)?);
+        Ok((Epoch(natural(row, pulse::EPOCH)?), NodeId(uuid(row, pulse::ID)?), row.get(pulse::BEAT)?, lease_time))
     })?;
     let mut members = Members { held: false, lease_time: Duration::MAX, others: 0, dead: Vec::new() };
     let now = Instant::now();
@@ -208,22 +214,36 @@ pub(super) fn ids(sql: &Sql) -> rusqlite::Result<Vec<NodeId>> {
     sql.rows("SELECT id FROM duroxide_nodes", [], |row| uuid(row, 0).map(NodeId))
 }
 
-/// The columns of [`node`], in its order.
-pub(super) const NODE: &str = "epoch, id, name, build, orchestrations, activities, tags, lease_time";
+columns! {
+    /// A member `n`.
+    pub(super) mod node {
+        EPOCH = "n.epoch",
+        ID = "n.id",
+        NAME = "n.name",
+        BUILD = "n.build",
+        ORCHESTRATIONS = "n.orchestrations",
+        ACTIVITIES = "n.activities",
+        TAGS = "n.tags",
+        LEASE_TIME = "n.lease_time",
+    }
+}
 
+/// Reads a member.
 pub(super) fn node(row: &Row<'_>) -> rusqlite::Result<(Epoch, NodeInfo)> {
     let info = NodeInfo {
-        id: NodeId(uuid(row, 1)?),
-        name: row.get(2)?,
-        build: row.get(3)?,
+        id: NodeId(uuid(row, node::ID)?),
+        name: row.get(node::NAME)?,
+        build: row.get(node::BUILD)?,
         handlers: Handlers {
-            orchestrations: parsed(row, 4, |json: String| serde_json::from_str(&json))?,
-            activities: parsed(row, 5, |json: String| serde_json::from_str(&json))?,
-            tags: parsed(row, 6, |json: Option<String>| json.map(|json| serde_json::from_str(&json)).transpose())?,
+            orchestrations: parsed(row, node::ORCHESTRATIONS, |json: String| serde_json::from_str(&json))?,
+            activities: parsed(row, node::ACTIVITIES, |json: String| serde_json::from_str(&json))?,
+            tags: parsed(row, node::TAGS, |json: Option<String>| {
+                json.map(|json| serde_json::from_str(&json)).transpose()
+            })?,
         },
-        lease_time: Duration::from_micros(natural(row, 7)?),
+        lease_time: Duration::from_micros(natural(row, node::LEASE_TIME)?),
     };
-    Ok((Epoch(natural(row, 0)?), info))
+    Ok((Epoch(natural(row, node::EPOCH)?), info))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod activities;
 mod admin;
 mod admin_reader;
 mod claim;
+mod columns;
 mod commit;
 mod deliver;
 mod fault;
@@ -42,6 +43,7 @@ mod sql;
 mod submit;
 mod turns;
 mod tx;
+mod unclaimed;
 mod writer;
 
 use std::path::Path;

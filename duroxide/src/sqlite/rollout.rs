@@ -7,7 +7,7 @@ use rusqlite::Row;
 use semver::Version;
 
 use super::deliver::ready_by_messages;
-use super::rows::{epoch, instance_id, int};
+use super::rows::{activity_key, epoch, instance_id, int};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::id::{Epoch, InstanceId};
@@ -124,13 +124,11 @@ pub(super) fn settle(tx: &mut Tx<'_>) -> rusqlite::Result<()> {
 /// Parks and releases activities. Returns their instances.
 fn settle_activities(tx: &Tx<'_>) -> rusqlite::Result<Vec<InstanceId>> {
     let mut changed = Vec::new();
-    let activity = |row: &Row<'_>| {
-        let key: (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok((key, instance_id(row, 3)?))
-    };
+    let activity = |row: &Row<'_>| Ok((activity_key(row)?, instance_id(row, activity_key::COUNT)?));
     let parked = concat!(
-        "SELECT a.instance, a.execution, a.call, i.id
-         FROM duroxide_activities a CROSS JOIN duroxide_instances i ON i.seq = a.instance
+        "SELECT ",
+        activity_key::list!(),
+        ", i.id FROM duroxide_activities a CROSS JOIN duroxide_instances i ON i.seq = a.instance
          WHERE a.parked IS NOT NULL AND ",
         activity_can_be_tried!()
     );
@@ -139,8 +137,9 @@ fn settle_activities(tx: &Tx<'_>) -> rusqlite::Result<Vec<InstanceId>> {
         changed.push((key.0, id));
     }
     let untried = concat!(
-        "SELECT DISTINCT a.instance, a.execution, a.call, i.id
-         FROM duroxide_rejections t
+        "SELECT DISTINCT ",
+        activity_key::list!(),
+        ", i.id FROM duroxide_rejections t
          CROSS JOIN duroxide_activities a ON a.instance = t.instance AND a.execution = t.execution AND a.call = t.call
          CROSS JOIN duroxide_instances i ON i.seq = a.instance
          WHERE a.owner IS NULL AND a.parked IS NULL AND a.rejected IS NOT NULL AND NOT ",

@@ -86,25 +86,36 @@ fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<i64>> {
 /// decides the commit. Returns true if the instance was advanced.
 fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<bool> {
     let last = turn.events.last().map_or(turn.after, |event| event.id);
-    let (last, version, reason, status) = match &turn.then {
-        Then::Continue => (last, turn.version.as_ref(), None, InstanceStatus::Running),
-        Then::Suspend { reason } => (last, turn.version.as_ref(), Some(reason), InstanceStatus::Suspended),
-        Then::Finish { status } => (last, turn.version.as_ref(), None, *status),
-        Then::ContinueAsNew { version } => (EventId(0), version.as_ref(), None, InstanceStatus::Running),
+    let (last, version) = match &turn.then {
+        Then::ContinueAsNew { version } => (EventId(0), version),
+        _ => (last, &turn.version),
     };
-    let version = version.map(ToString::to_string);
-    let params = named_params! {
+    let version = version.as_ref().map(ToString::to_string);
+    let shared = named_params! {
         ":seq": seq, ":identity": turn.execution.identity.0.as_bytes(), ":execution": int(turn.execution.number),
-        ":after": int(turn.after.0),
-        ":commit": id.0.as_bytes(), ":epoch": lease.map(|lease| int(lease.epoch.0)), ":last": int(last.0),
-        ":version": version, ":reason": reason, ":status": status.as_str(), ":time": turn.time.as_micros(),
+        ":after": int(turn.after.0), ":commit": id.0.as_bytes(), ":last": int(last.0), ":version": version,
+        ":time": turn.time.as_micros(),
     };
+    let mut params = shared.to_vec();
+    let epoch = lease.map(|lease| int(lease.epoch.0));
+    if let Some(epoch) = &epoch {
+        params.push((":epoch", epoch));
+    }
+    let status;
+    match &turn.then {
+        Then::Continue | Then::ContinueAsNew { .. } => {}
+        Then::Suspend { reason } => params.push((":reason", reason)),
+        Then::Finish { status: finished } => {
+            status = finished.as_str();
+            params.push((":status", &status));
+        }
+    }
     // `RETURNING` is avoided here and elsewhere in a turn, because SQLite creates a temporary table for it on each run.
-    Ok(tx.sql.run(advance_sql(&turn.then, lease.is_some()), params)? > 0)
+    Ok(tx.sql.run(advance_sql(&turn.then, lease.is_some()), &*params)? > 0)
 }
 
 /// Returns the statement for a kind of turn. Each kind sets only the columns that it changes, so that no other index is
-/// touched. All kinds have the same parameters; an unused one is compared with itself.
+/// touched.
 fn advance_sql(then: &Then, fenced: bool) -> &'static str {
     macro_rules! advance {
         ($set:literal, $where:literal) => {
@@ -112,8 +123,7 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
                 "UPDATE duroxide_instances SET last_event = :last, updated_at = :time, last_commit = :commit, ",
                 $set,
                 " WHERE seq = :seq AND start_id = :identity AND execution = :execution AND last_event = :after",
-                " AND last_commit IS NOT :commit",
-                " AND :version IS :version AND :reason IS :reason AND :status IS :status AND ",
+                " AND last_commit IS NOT :commit AND ",
                 $where
             )
         };
@@ -121,7 +131,7 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
             if fenced {
                 advance!($set, "owner = :epoch AND status = 'running'")
             } else {
-                advance!($set, ":epoch IS NULL AND status IN ('running', 'suspended')")
+                advance!($set, "status IN ('running', 'suspended')")
             }
         };
     }
@@ -130,7 +140,7 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
             advance!("version = coalesce(:version, version), suspension = NULL, crashes = 0, alone = 0, suspect = 0")
         }
         Then::Suspend { .. } => advance!(
-            "version = coalesce(:version, version), status = :status, suspension = :reason, owner = NULL,
+            "version = coalesce(:version, version), status = 'suspended', suspension = :reason, owner = NULL,
              ready_at = NULL, alone = 0"
         ),
         Then::Finish { .. } => advance!(
@@ -193,7 +203,7 @@ impl Written<'_> {
             }
         }
         for (call, attempt) in &turn.outcomes {
-            if !activities::remove_owned(tx, (seq, number, *call), *attempt, lease)? {
+            if !activities::remove_owned(tx, (seq, int(number), int(call.0)), *attempt, lease)? {
                 return Err(Refusal::Undo(CommitError::Conflict));
             }
         }
