@@ -4,7 +4,7 @@ use rusqlite::{Row, named_params};
 
 use super::deliver::Target;
 use super::fault::Refusal;
-use super::rollout;
+use super::rejections;
 use super::rows::{ActivityKey, activity_key, epoch, int, stored_ready};
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -49,10 +49,12 @@ pub(super) fn retry(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, visible_at:
 
 /// Parks an activity that the build of the lease rejects, or leaves it to the other builds.
 pub(super) fn park(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, reason: &str) -> Done {
-    let update =
-        tenure!("UPDATE duroxide_activities SET owner = NULL, alone = 0, parked = :reason, rejected = :reason");
+    let update = tenure!(
+        "UPDATE duroxide_activities SET owner = NULL, alone = 0, crashes = 0, suspect = 0, parked = :reason,
+         rejected = :reason"
+    );
     let target = requeue(tx, lease, tenure, update, &[(":reason", &reason)])?;
-    rollout::reject_activity(tx, target.seq, lease, tenure)?;
+    rejections::reject_activity(tx, target.seq, lease, tenure)?;
     tx.signals.changed(&tenure.activity.execution.instance);
     Ok(Committed::default())
 }

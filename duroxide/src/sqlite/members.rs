@@ -10,7 +10,7 @@ use super::columns::columns;
 use super::deliver::ready_by_messages;
 use super::listener;
 use super::lock::{Liveness, NodeLock};
-use super::rollout;
+use super::rejections;
 use super::rows::{epoch, int, natural, parsed, uuid};
 use super::sql::Sql;
 use super::tx::Tx;
@@ -132,7 +132,7 @@ pub(super) fn join(tx: &mut Tx<'_>, info: &NodeInfo, dead: &[Epoch], port: Optio
     );
     tx.sql.run(insert, params)?;
     tx.members = None;
-    rollout::settle(tx)?;
+    rejections::settle(tx)?;
     Ok(Lease { node: info.id, epoch })
 }
 
@@ -150,21 +150,21 @@ pub(super) fn listen(tx: &Tx<'_>, port: u16) -> rusqlite::Result<()> {
 /// is still held.
 pub(super) fn renew(tx: &mut Tx<'_>, lease: &Lease, dead: &[Epoch], beat: bool) -> rusqlite::Result<bool> {
     take_over(tx, dead)?;
+    if !dead.is_empty() {
+        rejections::settle(tx)?;
+    }
     let update = "UPDATE duroxide_nodes SET beat = beat + ?2 WHERE epoch = ?1";
     Ok(tx.sql.run(update, (int(lease.epoch.0), i64::from(beat)))? > 0)
 }
 
 fn take_over(tx: &mut Tx<'_>, dead: &[Epoch]) -> rusqlite::Result<()> {
-    for epoch in dead {
-        free(tx, *epoch, true)?;
-    }
-    if dead.is_empty() { Ok(()) } else { rollout::settle(tx) }
+    dead.iter().try_for_each(|epoch| free(tx, *epoch, true))
 }
 
 /// Ends the membership of a node that leaves.
 pub(super) fn leave(tx: &mut Tx<'_>, lease: &Lease) -> rusqlite::Result<()> {
     free(tx, lease.epoch, false)?;
-    rollout::settle(tx)
+    rejections::settle(tx)
 }
 
 /// Ends a membership, and releases the items of the node. A crash is counted to the items in flight: its activities,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::rollout::MemberCode;
+use super::member_code::MemberCode;
 use super::rows::{int, status, uuid};
 use super::sql::Sql;
 use crate::clock::Timestamp;

@@ -36,7 +36,7 @@ pub(super) fn find(
     if waiting.is_empty() && ready_at.is_none() {
         return Ok(None);
     }
-    let nodes = sql.rows(concat!("SELECT ", node::list!(), " FROM duroxide_nodes"), [], members::node)?;
+    let nodes = sql.rows(concat!("SELECT ", node::list!(), " FROM duroxide_nodes n"), [], members::node)?;
     let any = |can_run: &dyn Fn(&Handlers) -> bool| nodes.iter().any(|(_, info)| can_run(&info.handlers));
     let itself = ready_at.filter(|_| !any(&|handlers| has_code(handlers, record)));
     let itself = itself.map(|since| Unclaimed { what: orchestration(record), since });
