@@ -31,6 +31,7 @@ fn files(under: &str, ending: &str) -> Vec<(String, String)> {
 const MAY_USE: &[(&str, &[&str])] = &[
     ("id", &["random"]),
     ("random", &[]),
+    ("backoff", &["random"]),
     ("clock", &[]),
     ("payload", &[]),
     ("policy", &["payload"]),
@@ -44,18 +45,37 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("provider", &["id", "clock", "payload", "error", "history", "message"]),
     ("sqlite", &["id", "clock", "payload", "error", "history", "message", "provider"]),
     ("registry", &["id", "payload", "error", "history", "activity", "orchestration", "replay"]),
+    ("effect", &["id", "random", "clock", "payload", "history", "message", "replay", "provider"]),
     (
-        "client",
-        &["id", "clock", "payload", "policy", "error", "history", "message", "provider", "orchestration", "runtime"],
-    ),
-    (
-        "runtime",
+        "node",
         &[
-            "id", "random", "clock", "payload", "policy", "error", "history", "message", "provider", "registry",
-            "activity", "replay", "client", "sqlite",
+            "id", "backoff", "clock", "payload", "policy", "error", "history", "message", "replay", "activity",
+            "registry", "provider", "effect",
         ],
     ),
+    (
+        "client",
+        &[
+            "id",
+            "random",
+            "backoff",
+            "clock",
+            "payload",
+            "policy",
+            "error",
+            "history",
+            "message",
+            "orchestration",
+            "provider",
+            "effect",
+            "node",
+        ],
+    ),
+    ("runtime", &["id", "clock", "error", "activity", "registry", "provider", "sqlite", "node", "client"]),
 ];
+
+/// Names that are the only ones that a module may use of another one.
+const ONLY: &[(&str, &str, &str)] = &[("client", "node", "NodeHandle"), ("client", "effect", "termination")];
 
 /// Returns the first name of a path; an empty text if the path begins with a sign.
 fn first_name(path: &str) -> &str {
@@ -75,7 +95,12 @@ fn module_dependencies_are_allowed() {
         let lines = code.lines().filter(|line| !line.trim_start().starts_with("//") && !is_test);
         for line in lines {
             assert!(!line.contains("crate::{"), "{path}: this test reads one `use crate::module` per line");
-            for used in line.split("crate::").skip(1).map(first_name) {
+            for (used, rest) in line.split("crate::").skip(1).map(|rest| (first_name(rest), rest)) {
+                let only = ONLY.iter().find(|(user, of, _)| *user == module && *of == used);
+                let name = rest[used.len()..].trim_start_matches("::");
+                if only.is_some_and(|(_, _, only)| first_name(name) != *only) {
+                    wrong.push(format!("{path}: `{module}` must not use this part of `{used}`: {}", line.trim()));
+                }
                 seen.insert((module.to_owned(), used.to_owned()));
                 let known = MAY_USE.iter().any(|(name, _)| *name == used);
                 if known && used != module && used != "telemetry" && !allowed.contains(&used) {
@@ -89,6 +114,22 @@ fn module_dependencies_are_allowed() {
         wrong.extend(unused.map(|used| format!("`{module}` does not use `{used}`: remove it from the list")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The components of the node: they return the work that follows, and do not carry it out.
+const COMPONENTS: &[&str] =
+    &["live/", "activities/", "lost/", "work/", "membership.rs", "outbox.rs", "time.rs", "turn_queue.rs"];
+
+#[test]
+fn components_of_the_node_know_no_provider() {
+    for (path, text) in files("duroxide/src/node", ".rs") {
+        let component = path.trim_start_matches("duroxide/src/node/");
+        if COMPONENTS.iter().any(|name| component.starts_with(name)) {
+            for word in ["dyn Provider", "Shared", "impl Node", "&mut Node", "&Node", "super::Node,", "super::{Node"] {
+                assert!(!text.contains(word), "{path} names {word}");
+            }
+        }
+    }
 }
 
 #[test]

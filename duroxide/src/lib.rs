@@ -41,14 +41,17 @@
 #[doc(hidden)]
 pub mod __private;
 mod activity;
+mod backoff;
 #[cfg(doctest)]
 mod book;
 mod client;
-mod clock;
+pub mod clock;
+mod effect;
 mod error;
 mod history;
 mod id;
 mod message;
+mod node;
 mod orchestration;
 mod payload;
 mod policy;
@@ -66,7 +69,7 @@ pub mod testing;
 
 pub use activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};
 pub use client::{Client, ClientError, Handle, InstanceList, OutcomeError, RaiseCall, StartCall, Status, Untyped};
-pub use clock::{Clock, Hold, Party, SystemClock, Timestamp};
+pub use clock::{Clock, SystemClock, Timestamp};
 pub use error::{CallError, Category, Error, ErrorCode, Result, Suspension, UnknownErrorCode};
 pub use history::{
     ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event as HistoryEvent, EventKind, Failure, Input, Parent,
@@ -74,6 +77,7 @@ pub use history::{
 };
 pub use id::*;
 pub use message::{Lane, Message};
+pub use node::RuntimeOptions;
 pub use orchestration::{
     ActivityCall, Cancelled, ChildCall, ContinueAsNew, DetachedStart, Event, EventByName, EventWait, Orchestration,
     OrchestrationContext, OrchestrationFn, Sleep, days, hours, join_all, minutes, race, seconds, try_join_all,
@@ -82,7 +86,7 @@ pub use payload::{Payload, PayloadError};
 pub use policy::{ActivityOptions, Limits, RetryPolicy};
 pub use provider::{Filter, IfExists, InstanceStatus};
 pub use registry::{Annotated, Descriptor, Entry, Kind, Place, Registry};
-pub use runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
+pub use runtime::{Runtime, RuntimeBuilder, StartError};
 
 /// Turns a function into an activity: real work, with a typed and recorded call.
 ///

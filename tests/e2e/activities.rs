@@ -1,5 +1,7 @@
 //! Activities: retry, timeouts, panics, cancellation, state, blocking.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -144,6 +146,39 @@ async fn timeouts_end_an_activity() {
         tokio::task::yield_now().await;
     }
     assert_eq!(waiting.await.unwrap(), (true, true));
+}
+
+/// Receives a byte over a socket.
+fn byte_over_a_socket() -> std::io::Result<u8> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    TcpStream::connect(listener.local_addr()?)?.write_all(&[7])?;
+    let mut byte = [0];
+    listener.accept()?.0.read_exact(&mut byte)?;
+    Ok(byte[0])
+}
+
+#[activity(timeout = "1h")]
+async fn waits_for_a_socket() -> duroxide::Result<u8> {
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || sender.send(byte_over_a_socket()));
+    Ok(tokio::time::timeout(Duration::from_secs(3600), answer).await???)
+}
+
+#[orchestration]
+async fn waits_for_a_socket_for_an_hour(ctx: OrchestrationContext) -> duroxide::Result<(u8, Duration)> {
+    let begin = ctx.now();
+    let byte = select! {
+        byte = waits_for_a_socket::call(&ctx) => byte?,
+        () = ctx.sleep(hours(1)) => 0,
+    };
+    Ok((byte, ctx.now().since(begin)))
+}
+
+#[tokio::test]
+async fn virtual_clock_stands_still_while_an_activity_runs() {
+    let test = crate::started().await;
+    let handle = waits_for_a_socket_for_an_hour::start(&test.client(), "socket").await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), (7, Duration::ZERO));
 }
 
 #[activity(timeout = "20ms")]

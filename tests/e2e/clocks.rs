@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use duroxide::clock::virtual_time::{ClockHold, Participant};
 use duroxide::prelude::*;
 use duroxide::provider::{MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
-use duroxide::{Clock, Hold, Party, Registry, RuntimeOptions, Timestamp};
+use duroxide::{Clock, Registry, RuntimeOptions, Timestamp};
 use futures_util::future::BoxFuture;
 use support::{Fault, Method, faulty};
 
@@ -46,12 +47,12 @@ impl Clock for SettableClock {
         })
     }
 
-    fn hold(&self) -> Hold {
+    fn hold(&self) -> ClockHold {
         self.clock.hold()
     }
 
-    fn join(&self, party: Party) -> Hold {
-        self.clock.join(party)
+    fn join(&self, participant: Participant) -> ClockHold {
+        self.clock.join(participant)
     }
 }
 

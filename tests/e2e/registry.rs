@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
+use duroxide::testing::VirtualClock;
 use duroxide::{ErrorCode, Registry, StartError, StateType};
 use tokio::time::timeout;
 
@@ -220,6 +221,16 @@ fn start_outside_of_tokio_is_refused() {
     };
     assert_eq!(error.code(), ErrorCode::NotConfigured);
     assert!(error.to_string().contains("tokio::main"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn start_on_the_paused_clock_of_tokio_is_refused() {
+    let runtime = || Runtime::builder().registry(Registry::empty()).in_memory();
+    let error = runtime().start().await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::NotConfigured);
+    assert!(error.to_string().contains("TestRuntime"), "{error}");
+    // A virtual clock does not follow that of tokio.
+    runtime().clock(VirtualClock::new()).start().await.unwrap().shutdown().await.unwrap();
 }
 
 async fn node(provider: &MemoryProvider, registry: Registry, tags: &[&str]) -> Runtime {

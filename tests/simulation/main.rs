@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod activities;
+mod balance;
 mod program;
 mod repeats;
 mod scenario;

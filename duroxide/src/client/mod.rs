@@ -24,11 +24,11 @@ pub use status::Status;
 
 use crate::clock::{Clock, Timestamp};
 use crate::id::InstanceId;
+use crate::node::NodeHandle;
 use crate::orchestration::Orchestration;
 use crate::payload::Payload;
 use crate::policy::Limits;
 use crate::provider::{Provider, clock_of};
-use crate::runtime::NodeHandle;
 
 /// Starts instances, and sends events and requests to them. Cheap to clone.
 ///

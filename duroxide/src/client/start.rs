@@ -10,11 +10,11 @@ use semver::Version;
 use super::{Client, ClientError, Handle};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
-use crate::history::TextMap;
+use crate::history::{Started, TextMap};
 use crate::id::{InstanceId, MAX_NAME, check_text};
+use crate::node::NodeHandle;
 use crate::payload::{Payload, PayloadError};
-use crate::provider::{IfExists, StartRequest, Submission};
-use crate::runtime::{NodeHandle, new_instance};
+use crate::provider::{IfExists, NewInstance, StartRequest, Submission};
 
 /// The start of an instance: set its options, then `.await` it. Once the call has returned `Ok`, the instance is stored
 /// and survives crashes.
@@ -125,14 +125,16 @@ impl Start {
             let input = input.map_err(|e| ClientError::payload(&instance, "the input", &e))?;
             client.check_size(&instance, "the input", &input)?;
             let now = client.clock.now();
-            let eager = client.local.as_ref().is_some_and(|local| local.can_run(&name, version.as_ref()));
-            let mut new = new_instance(instance.clone(), name.clone(), version, input, None, headers, labels, eager);
+            let eager = client.local.as_ref().is_some_and(|local| local.accepts_start(&name, version.as_ref()));
+            let seed = crate::random::bits();
+            let started = Started { name: name.clone(), version, seed, parent: None, headers, labels };
+            let mut new = NewInstance::started(instance.clone(), started, input, eager);
             new.start.visible_at = match begin {
                 Begin::Now => None,
                 Begin::After(delay) => Some(now + delay),
                 Begin::At(time) => Some(time),
             };
-            let hold = client.clock.hold();
+            let _hold = client.clock.hold();
             // With `Attach` or `Replace` a taken id is expected, so we do not run the first turn just to discover it.
             let by_first_turn = eager && new.start.visible_at.is_none() && if_exists == IfExists::Error;
             if let Some(local) = client.local.as_ref().filter(|_| by_first_turn)
@@ -149,7 +151,7 @@ impl Start {
                 client.check_attached(&instance, &name).await?;
             }
             if let Some(local) = client.local.as_ref().filter(|_| submitted.written) {
-                local.create(submitted, new, hold);
+                local.create(submitted, new);
             }
             Ok((client, instance))
         })

@@ -5,13 +5,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::{Client, ClientError};
+use crate::backoff::Backoff;
 use crate::error::ErrorCode;
 use crate::history::Input;
 use crate::id::InstanceId;
 use crate::message::Message;
+use crate::node::NodeHandle;
 use crate::payload::Payload;
 use crate::provider::{MessageRow, ProviderError, SendRequest, Submission, SubmitError, Submitted};
-use crate::runtime::{Backoff, NodeHandle};
 
 /// The time for which a failing request is retried before the caller receives the error.
 const RETRY_TIME: Duration = Duration::from_secs(10);
@@ -57,7 +58,7 @@ impl RecheckOnDrop<'_> {
 impl Drop for RecheckOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(local) = self.local {
-            local.uncertain(self.instance.clone());
+            local.recheck(self.instance.clone());
         }
     }
 }
@@ -119,14 +120,14 @@ impl Client {
     pub(super) async fn send(&self, to: &InstanceId, input: Input, payload: Payload) -> Result<(), ClientError> {
         self.check_running(Some(to))?;
         let message = MessageRow::from(&Message::new(input, payload));
-        let hold = self.clock.hold();
+        let _hold = self.clock.hold();
         let (local, time) = (self.local.as_ref(), self.clock.now());
         let lease = local.map(NodeHandle::lease);
         let request = SendRequest { to: to.clone(), message: message.clone(), lease, time, resent: false };
         let submission = Submission::Send(request);
         let submitted = self.submit_for(local, to, submission).await?;
         if let Some(local) = local {
-            local.deliver(submitted, to.clone(), message, hold);
+            local.deliver(submitted, to.clone(), message);
         }
         Ok(())
     }

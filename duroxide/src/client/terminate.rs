@@ -2,11 +2,12 @@
 
 use super::submit::RetryDeadline;
 use super::{Client, ClientError};
+use crate::backoff::Backoff;
+use crate::effect::termination;
 use crate::history::{Event, Input};
 use crate::id::{CommitId, InstanceId};
 use crate::payload::Payload;
 use crate::provider::{DeleteError, InstanceStatus, ProviderError, Submission};
-use crate::runtime::{Backoff, termination};
 
 impl Client {
     pub(super) async fn terminate(&self, instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
@@ -57,7 +58,7 @@ impl Client {
     /// Lets the local node drop its live copy of an instance that has ended.
     fn ended(&self, instance: &InstanceId) {
         if let Some(local) = &self.local {
-            local.ended(instance.clone());
+            local.instance_ended(instance.clone());
         }
     }
 

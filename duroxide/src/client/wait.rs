@@ -6,49 +6,48 @@ use std::sync::Arc;
 use futures_util::future::{Either, select};
 
 use super::Client;
-use crate::clock::{Clock, Hold, Party};
+use crate::clock::Clock;
+use crate::clock::virtual_time::ClockHold;
 use crate::id::InstanceId;
+use crate::node::NodeHandle;
 use crate::provider::{Finished, InstanceWatch};
-use crate::runtime::NodeHandle;
 
 /// Follows an instance. A caller that creates a `Wait` and reads the instance afterwards misses no change.
 pub(super) struct Wait<'a> {
     clock: &'a dyn Clock,
     local: Option<&'a NodeHandle>,
     instance: &'a InstanceId,
-    /// Dropped before the watch, whose state is removed when the last follower of the instance drops its watch.
-    _party: Hold,
+    /// Stops a virtual clock except while this waits, so that it does not jump before the caller has handled a change;
+    /// see [`virtual_time`](crate::clock::virtual_time). Dropped before `watch`, whose state is removed with its last
+    /// receiver.
+    hold: ClockHold,
     watch: InstanceWatch,
-    /// Dropped last: a virtual clock must not jump after the change has arrived and before the caller has handled it.
-    hold: Hold,
 }
 
 impl<'a> Wait<'a> {
     pub(super) fn new(client: &'a Client, instance: &'a InstanceId) -> Self {
         let hold = client.clock.hold();
         let watch = client.provider.wakeups().watch(instance);
-        let _party = client.clock.join(Party { settled: Box::new(watch.settled()), waits: true });
-        Self { clock: &*client.clock, local: client.local.as_ref(), instance, watch, _party, hold }
+        Self { clock: &*client.clock, local: client.local.as_ref(), instance, hold, watch }
     }
 
     /// Waits until the instance changes, or the runtime of this client stops. Returns the outcome of the instance if
     /// the change was its end and carries the outcome.
     pub(super) async fn for_change(&mut self) -> Option<Arc<Finished>> {
-        self.hold = Hold::none();
+        self.release_clock();
         let finished = match select(pin!(self.watch.changed()), pin!(stopped(self.local))).await {
             Either::Left((finished, _)) => finished,
             Either::Right(_) => None,
         };
         self.hold = self.clock.hold();
-        self.watch.note();
         finished
     }
 
     /// As [`for_change`](Self::for_change), but also returns once the instance is no longer live on the local node.
     pub(super) async fn while_live_here(&mut self) -> Option<Arc<Finished>> {
-        let gone = self.local?.gone(self.instance, self.clock.hold());
+        let gone = self.local?.until_not_live(self.instance);
         let stopped = stopped(self.local);
-        self.hold = Hold::none();
+        self.release_clock();
         let gone = async {
             match select(gone, pin!(stopped)).await {
                 Either::Left((hold, _)) => hold.ok(),
@@ -60,8 +59,14 @@ impl<'a> Wait<'a> {
             Either::Right((hold, _)) => (None, hold),
         };
         self.hold = hold.unwrap_or_else(|| self.clock.hold());
-        self.watch.note();
         finished
+    }
+
+    /// Lets a virtual clock move until the instance changes.
+    fn release_clock(&mut self) {
+        if !self.hold.is_none() {
+            self.hold = self.clock.join(self.watch.participant());
+        }
     }
 }
 

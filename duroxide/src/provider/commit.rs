@@ -131,6 +131,13 @@ pub struct Turn {
     pub time: Timestamp,
 }
 
+impl Turn {
+    /// Returns the last event of the execution after the turn.
+    pub fn last_event(&self) -> EventId {
+        self.events.last().map_or(self.after, |event| event.id)
+    }
+}
+
 /// A message to an instance.
 #[derive(Debug, Clone)]
 pub struct Outgoing {

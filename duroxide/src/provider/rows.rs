@@ -3,7 +3,7 @@
 use semver::Version;
 
 use crate::clock::Timestamp;
-use crate::history::{Decision, Event, EventKind, FORMAT, Input, Parent, TextMap};
+use crate::history::{Decision, Event, EventKind, FORMAT, Input, Parent, Started, TextMap};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
@@ -174,6 +174,14 @@ pub struct NewInstance {
 }
 
 impl NewInstance {
+    /// Makes a new instance with the message that starts it.
+    pub(crate) fn started(instance: InstanceId, started: Started, input: Payload, eager: bool) -> Self {
+        let (name, version) = (started.name.clone(), started.version.clone());
+        let (labels, parent) = (started.labels.clone(), started.parent.clone());
+        let start = Message::new(Input::Started(started), input).in_lane(Lane::Start);
+        Self { instance, name, version, labels, parent, start: MessageRow::from(&start), eager }
+    }
+
     /// Returns its first execution.
     pub fn first_execution(&self) -> ExecutionId {
         ExecutionId { instance: self.instance.clone(), identity: self.start.id.into(), number: 1 }

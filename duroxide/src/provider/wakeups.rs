@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::{EventRow, InstanceStatus};
+use crate::clock::virtual_time::Participant;
 use crate::id::InstanceId;
 
 /// The signals of one provider. Cheap to clone.
@@ -26,12 +26,8 @@ struct Watches {
     watched: Mutex<HashMap<InstanceId, watch::Sender<Change>>>,
 }
 
-/// The last change of an instance.
-#[derive(Debug, Default)]
-struct Change {
-    count: u64,
-    finished: Option<Arc<Finished>>,
-}
+/// The last change of an instance: its end, if the provider has sent it.
+type Change = Option<Arc<Finished>>;
 
 /// The end of an instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,7 +101,7 @@ impl Wakeups {
 
     fn change(&self, instance: &InstanceId, finished: Option<Finished>) {
         if let Some(watched) = self.watched().get(instance) {
-            watched.send_modify(|change| change.next(finished.map(Arc::new)));
+            watched.send_replace(finished.map(Arc::new));
         }
     }
 
@@ -113,7 +109,7 @@ impl Wakeups {
     /// have changed them.
     pub fn changed_where(&self, concerns: impl Fn(&InstanceId) -> bool) {
         for (_, watched) in self.watched().iter().filter(|(instance, _)| concerns(instance)) {
-            watched.send_modify(|change| change.next(None));
+            watched.send_replace(None);
         }
     }
 
@@ -128,8 +124,7 @@ impl Wakeups {
             Entry::Occupied(entry) => entry.get().subscribe(),
             Entry::Vacant(entry) => entry.insert(watch::Sender::default()).subscribe(),
         };
-        let seen = Arc::new(AtomicU64::new(receiver.borrow().count));
-        InstanceWatch { receiver, seen, instance: instance.clone(), signals: self.clone() }
+        InstanceWatch { receiver, instance: instance.clone(), signals: self.clone() }
     }
 
     fn watched(&self) -> MutexGuard<'_, HashMap<InstanceId, watch::Sender<Change>>> {
@@ -137,18 +132,10 @@ impl Wakeups {
     }
 }
 
-impl Change {
-    fn next(&mut self, finished: Option<Arc<Finished>>) {
-        *self = Self { count: self.count.wrapping_add(1), finished };
-    }
-}
-
 /// Follows the changes of one instance, from [`Wakeups::watch`] until it is dropped.
 #[derive(Debug)]
 pub struct InstanceWatch {
     receiver: watch::Receiver<Change>,
-    /// The last change that was noted.
-    seen: Arc<AtomicU64>,
     instance: InstanceId,
     signals: Wakeups,
 }
@@ -162,18 +149,13 @@ impl InstanceWatch {
     pub async fn changed(&mut self) -> Option<Arc<Finished>> {
         // The sender exists as long as this watch is registered, so this cannot fail.
         let _ = self.receiver.changed().await;
-        self.receiver.borrow().finished.clone()
+        self.receiver.borrow().clone()
     }
 
-    /// Marks the changes so far as noted; see [`settled`](InstanceWatch::settled).
-    pub fn note(&self) {
-        self.seen.store(self.receiver.borrow().count, Ordering::Release);
-    }
-
-    /// Returns a function that returns true if all changes so far are noted.
-    pub fn settled(&self) -> impl Fn() -> bool + Send + Sync + use<> {
-        let (receiver, seen) = (self.receiver.clone(), self.seen.clone());
-        move || receiver.borrow().count == seen.load(Ordering::Acquire)
+    /// Returns the client that follows the instance, for a virtual clock. It is settled until the next change that
+    /// [`changed`](InstanceWatch::changed) has not returned yet.
+    pub(crate) fn participant(&self) -> Participant {
+        Participant::client(self.receiver.clone())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Compares the decisions of a replay with the recorded ones.
 
 use super::Fault;
-use super::op::{Decided, activity, child};
+use super::op::{Decided, activity, child, timer};
 use crate::history::{Decision, Event, EventKind, Input};
 use crate::id::EventId;
 use crate::payload::Payload;
@@ -114,7 +114,7 @@ fn describe(decision: &Decision) -> String {
     match decision {
         Decision::ActivityScheduled(a) => activity::describe(a),
         Decision::ChildScheduled(c) => child::describe(c),
-        Decision::TimerCreated { call, due } => format!("call {call}: timer due {due}"),
+        Decision::TimerCreated { call, due } => timer::describe(*call, *due),
         Decision::EventAwaited { call, name } => format!("call {call}: wait for event {name:?}"),
         Decision::CallRejected { call, operation, .. } => format!("call {call}: refused {operation}"),
         Decision::CallDropped { call } => format!("call {call}: dropped"),

@@ -1,23 +1,16 @@
 //! Configures and starts a runtime.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
-use super::heartbeat::Heartbeat;
-use super::node::{Node, NodeHandle, Shared};
-use super::pool::Pool;
-use super::stop_signal::{SetOnDrop, StopSignal};
-use super::{Runtime, RuntimeOptions, StartError};
+use super::{Runtime, StartError};
 use crate::activity::States;
 use crate::client::Client;
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock, tokio_is_paused};
 use crate::id::NodeId;
-use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError, clock_of};
+use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions};
+use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError};
 use crate::registry::Registry;
 
 /// Configures a [`Runtime`]; see [`Runtime::builder`].
@@ -33,7 +26,7 @@ pub struct RuntimeBuilder {
     /// Default: the clock of the provider, or of the operating system.
     clock: Option<Arc<dyn Clock>>,
     /// Called before each poll of a node that runs its turns itself.
-    inline: Option<Box<dyn Fn() + Send + Sync>>,
+    inline: Option<Inline>,
 }
 
 enum Storage {
@@ -198,8 +191,8 @@ impl RuntimeBuilder {
     /// of `#[tokio::main]`; async activities run on it.
     ///
     /// # Errors
-    /// [`StartError`]: there is no tokio runtime; no storage was chosen, or it cannot be opened; the registry has
-    /// problems, all of which are listed.
+    /// [`StartError`]: there is no tokio runtime, or its clock is paused and no other clock was set; no storage was
+    /// chosen, or it cannot be opened; the registry has problems, all of which are listed.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a member without work; it ends with the process.
@@ -216,6 +209,8 @@ impl RuntimeBuilder {
             }
             let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
             let provider = self.storage.open().await?;
+            let clock = choose_clock(self.clock, &*provider)?;
+            let limits = self.options.limits;
             let info = NodeInfo {
                 id: NodeId::new(),
                 name: format!("{}, process {}", gethostname::gethostname().to_string_lossy(), std::process::id()),
@@ -223,84 +218,37 @@ impl RuntimeBuilder {
                 handlers: Handlers {
                     orchestrations: lookup.orchestrations(),
                     activities: lookup.activities(),
-                    tags: self.tags.clone(),
+                    tags: self.tags,
                 },
                 lease_time: self.options.lease_time,
             };
-            let clock = self.clock.unwrap_or_else(|| clock_of(&*provider));
-            let lease = provider.join(&info).await?;
-            let (notes, inbox) = mpsc::unbounded_channel();
-            let stopped = StopSignal::new();
-            let handle = NodeHandle::new(&notes, lookup.clone(), clock.clone(), lease, stopped.clone());
-            let client = Client::local(provider.clone(), clock.clone(), self.options.limits, handle.clone());
-            let start_heartbeat = if self.inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
-            let heartbeat = start_heartbeat(provider.clone(), lease, self.options.lease_time, notes.clone());
-            let (heartbeat, heartbeat_stopped) = match heartbeat {
-                Ok(started) => started,
-                Err(error) => {
-                    // Without a heartbeat, only the end of the process would show that the node is dead.
-                    provider.leave(&lease).await?;
-                    return Err(no_threads(&error));
-                }
-            };
-            let heartbeat = Arc::new(heartbeat);
-            let shared = Shared {
-                provider,
-                clock,
+            let node = RunningNode::start(NodeConfig {
+                provider: provider.clone(),
+                clock: clock.clone(),
                 lookup,
-                states: Arc::new(self.states),
+                states: self.states,
                 options: self.options,
-                tags: self.tags.map(Into::into),
                 info,
-                notes: notes.clone(),
-            };
-            let pool = Pool::new(if self.inline.is_some() { 0 } else { shared.options.turn_threads.max(1) });
-            let node = Node::new(Arc::new(shared), pool.clone(), lease, inbox, handle, heartbeat.clone());
-            let task = match self.inline {
-                None => driven(node, pool.clone(), stopped.set_on_drop())?,
-                Some(polled) => tokio::spawn(watched(node.run(), polled, stopped.set_on_drop())),
-            };
-            Ok(Runtime { client, notes, pool, task, ending: false, heartbeat, heartbeat_stopped, stopped })
+                inline: self.inline,
+            });
+            let node = node.await?;
+            let client = Client::local(provider, clock, limits, node.handle().clone());
+            Ok(Runtime { client, node })
         })
     }
 }
 
-/// Drives a node on the pool. The task, on the user's tokio runtime, ends with the node, and the node with the task.
-fn driven(node: Node, pool: Pool, stopped: SetOnDrop) -> Result<JoinHandle<()>, StartError> {
-    let (ended, end) = oneshot::channel();
-    let run = async move {
-        // The receiver is dropped if the task was aborted.
-        let _ = ended.send(AssertUnwindSafe(node.run()).catch_unwind().await);
-    };
-    pool.drive(run).map_err(|error| no_threads(&error))?;
-    let stop = StopOnDrop(pool);
-    Ok(tokio::spawn(async move {
-        let (_stop, _stopped) = (stop, stopped);
-        if let Ok(Err(panic)) = end.await {
-            std::panic::resume_unwind(panic);
-        }
-    }))
-}
-
-fn no_threads(error: &std::io::Error) -> StartError {
-    StartError::configuration(format!("the threads of the runtime cannot be started: {error}"))
-}
-
-struct StopOnDrop(Pool);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.stop();
+/// Returns the clock that was set, or that of the provider, or that of the operating system.
+fn choose_clock(set: Option<Arc<dyn Clock>>, provider: &dyn Provider) -> Result<Arc<dyn Clock>, StartError> {
+    match set.or_else(|| provider.clock()) {
+        Some(clock) => Ok(clock),
+        // Its sleeps would spin.
+        None if tokio_is_paused() => Err(StartError::configuration(
+            "the clock of tokio is paused (`start_paused` or `tokio::time::pause`), but that of the operating system \
+             runs: start a `testing::TestRuntime`, whose timers fire at once, or set a clock with `.clock(..)`",
+        )),
+        None => Ok(Arc::new(SystemClock)),
     }
-}
-
-async fn watched(run: impl Future<Output = ()>, polled: Box<dyn Fn() + Send + Sync>, _stopped: SetOnDrop) {
-    let mut run = std::pin::pin!(run);
-    std::future::poll_fn(|context| {
-        polled();
-        run.as_mut().poll(context)
-    })
-    .await;
 }
 
 impl Storage {

@@ -1,43 +1,16 @@
-//! The runtime: a node that runs the registered code on a provider.
-//!
-//! [`Runtime::builder`] configures it, and `start` joins it to the provider. From then on the [`node`] makes all
-//! decisions: the instances that are live here, the turns and activities that run, and the commits. A small [`pool`] of
-//! threads drives the node and runs its turns. Activities run on the user's tokio runtime, except for the first step of
-//! some; blocking activities run on a pool of their own.
+//! The facade over a node: [`Runtime::builder`] configures it, `start` joins it to the provider, and the [`Runtime`]
+//! stands for it until it is shut down. The engine is [`node`](crate::node).
 
-mod activities;
-mod backoff;
-mod blocking;
 mod builder;
-mod heartbeat;
-mod node;
-mod options;
-mod places;
-mod pool;
-mod slot;
 mod start_error;
-mod stop_signal;
-mod turn;
-mod turn_commit;
-
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
-pub(crate) use backoff::Backoff;
 pub use builder::RuntimeBuilder;
-pub(crate) use node::NodeHandle;
-pub use options::RuntimeOptions;
 pub use start_error::StartError;
-pub(crate) use stop_signal::StopSignal;
-pub(crate) use turn_commit::{new_instance, termination};
 
 use crate::client::Client;
-use heartbeat::Heartbeat;
-use node::Note;
-use pool::Pool;
+use crate::node::RunningNode;
 
 /// A running node: it executes orchestrations and activities until it is shut down.
 ///
@@ -62,14 +35,7 @@ use pool::Pool;
 /// ```
 pub struct Runtime {
     client: Client,
-    notes: mpsc::UnboundedSender<Note>,
-    pool: Pool,
-    task: JoinHandle<()>,
-    /// True if a shutdown was requested: then dropping the runtime does not stop the node.
-    ending: bool,
-    heartbeat: Arc<Heartbeat>,
-    heartbeat_stopped: oneshot::Receiver<()>,
-    stopped: StopSignal,
+    node: RunningNode,
 }
 
 impl Runtime {
@@ -91,7 +57,7 @@ impl Runtime {
     /// Returns true if the node has ended. A node that was neither shut down nor dropped has panicked.
     #[cfg(feature = "testing")]
     pub(crate) fn has_ended(&self) -> bool {
-        self.task.is_finished()
+        self.node.has_ended()
     }
 
     #[cfg(feature = "testing")]
@@ -112,30 +78,10 @@ impl Runtime {
     }
 
     /// Boxed, as [`RuntimeBuilder::start`] is.
-    fn shut_down(mut self) -> BoxFuture<'static, crate::error::Result<()>> {
+    fn shut_down(self) -> BoxFuture<'static, crate::error::Result<()>> {
         Box::pin(async move {
-            let (done, finished) = oneshot::channel();
-            self.ending = true;
-            if self.notes.send(Note::Shutdown(done)).is_ok() {
-                // An error means that the node has ended already.
-                let _ = finished.await;
-            }
-            let ended = (&mut self.task).await;
-            // The heartbeat must stop however the node has ended; then nothing keeps the storage open.
-            self.heartbeat.stop();
-            let _ = (&mut self.heartbeat_stopped).await;
+            let ended = self.node.shutdown().await;
             ended.map_err(|error| crate::error::Error::from(error).context("the node died before it was shut down"))
         })
-    }
-}
-
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        if !self.ending {
-            // At once, since the task of the node is dropped later.
-            self.stopped.set();
-            self.pool.stop();
-            self.task.abort();
-        }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::ErrorCode;
+use crate::node::NodeStartError;
 use crate::provider::ProviderError;
 
 /// The reason why a runtime did not start.
@@ -52,6 +53,17 @@ impl StartError {
 impl From<ProviderError> for StartError {
     fn from(error: ProviderError) -> Self {
         Self(Kind::Provider(error))
+    }
+}
+
+impl From<NodeStartError> for StartError {
+    fn from(error: NodeStartError) -> Self {
+        match error {
+            NodeStartError::Provider(error) => error.into(),
+            NodeStartError::Thread(error) => {
+                Self::configuration(format!("the threads of the runtime cannot be started: {error}"))
+            }
+        }
     }
 }
 

@@ -1,15 +1,13 @@
 //! Instances: creating, releasing, resuming and removing them.
 
-use rusqlite::named_params;
-
 use super::activities::{self, Leaving};
 use super::deliver::{self, Target, ready_by_messages};
 use super::fault::Refusal;
 use super::rows::{int, text_map, text_map_json, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
-use crate::id::{Epoch, ExecutionId, Identity, InstanceId};
-use crate::provider::{CommitError, Committed, InstanceStatus, Lease, NewInstance, Placement};
+use crate::id::{CommitId, Epoch, ExecutionId, Identity, InstanceId};
+use crate::provider::{CommitError, Committed, InstanceStatus, Lease, NewInstance, Placement, Turn};
 
 /// Creates an instance with its start message. If it is eager, the epoch owns it, provided that the epoch is a member and
 /// no other member has a later version. Returns `None` if the id is taken.
@@ -23,7 +21,7 @@ pub(super) fn create(
         Some(by) if tx.members()?.is_member(by) && !is_outdated(tx, by, new)? => Some(by),
         _ => None,
     };
-    let Some(seq) = insert(tx, new, owner, time)? else { return Ok(None) };
+    let Some(seq) = insert(tx, new, owner, time, None)? else { return Ok(None) };
     let (identity, status) = (new.start.id.into(), InstanceStatus::Running);
     let target = Target { seq, identity, status, execution: 1, owner };
     target.deliver(tx, &new.start, time, false).map(Some)
@@ -34,29 +32,43 @@ pub(super) fn is_outdated(tx: &mut Tx<'_>, by: Epoch, new: &NewInstance) -> rusq
     Ok(new.version.is_none() && tx.members()?.is_outdated(by, &new.name))
 }
 
-/// Inserts an instance without messages. Returns `None` if the id is taken.
+/// The first turn of an instance that it creates.
+pub(super) struct FirstTurn<'a> {
+    pub(super) commit: CommitId,
+    pub(super) turn: &'a Turn,
+}
+
+/// Inserts an instance without messages: in its first state, or in the state after its first turn. Returns `None` if the
+/// id is taken.
 pub(super) fn insert(
     tx: &Tx<'_>,
     new: &NewInstance,
     owner: Option<Epoch>,
     time: Timestamp,
+    first: Option<FirstTurn<'_>>,
 ) -> rusqlite::Result<Option<i64>> {
     let insert = "INSERT INTO duroxide_instances
         (id, name, version, owner, created_at, updated_at, start_id, labels, parent, parent_identity, parent_execution,
-         parent_call)
-        VALUES (:id, :name, :version, :owner, :time, :time, :start, :labels, :parent, :parent_identity, :parent_execution,
-                :parent_call)
+         parent_call, last_event, last_commit)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
         ON CONFLICT (id) DO NOTHING";
     let parent = new.parent.as_ref();
-    let params = named_params! {
-        ":id": new.instance.as_str(), ":name": new.name, ":version": new.version.as_ref().map(ToString::to_string),
-        ":owner": owner.map(|owner| int(owner.0)), ":time": time.as_micros(),
-        ":start": new.start.id.0.as_bytes(), ":labels": text_map_json(&new.labels),
-        ":parent": parent.map(|parent| parent.execution.instance.as_str()),
-        ":parent_identity": parent.map(|parent| parent.execution.identity.0.into_bytes()),
-        ":parent_execution": parent.map(|parent| int(parent.execution.number)),
-        ":parent_call": parent.map(|parent| int(parent.call.0)),
-    };
+    let version = first.as_ref().and_then(|first| first.turn.version.as_ref()).or(new.version.as_ref());
+    let params = (
+        new.instance.as_str(),
+        &new.name,
+        version.map(ToString::to_string),
+        owner.map(|owner| int(owner.0)),
+        time.as_micros(),
+        new.start.id.0.as_bytes(),
+        text_map_json(&new.labels),
+        parent.map(|parent| parent.execution.instance.as_str()),
+        parent.map(|parent| parent.execution.identity.0.into_bytes()),
+        parent.map(|parent| int(parent.execution.number)),
+        parent.map(|parent| int(parent.call.0)),
+        first.as_ref().map_or(0, |first| int(first.turn.last_event().0)),
+        first.as_ref().map(|first| first.commit.0.into_bytes()),
+    );
     if tx.sql.run(insert, params)? == 0 {
         return Ok(None);
     }

@@ -1,11 +1,11 @@
 //! Commits of turns.
 
-use rusqlite::named_params;
+use rusqlite::ToSql;
 
 use super::activities::{self, Leaving};
 use super::deliver::{self, Target};
 use super::fault::Refusal;
-use super::instances;
+use super::instances::{self, FirstTurn};
 use super::payloads;
 use super::rejections;
 use super::rows::{int, stored_ready};
@@ -24,15 +24,15 @@ pub(super) fn turn(
     turn: &Turn,
 ) -> Result<Committed, Refusal<CommitError>> {
     tx.observe_time(turn.time);
-    let found = match &turn.creates {
-        Some(new) => create(tx, lease, new, turn)?,
-        None => find(tx, &turn.execution.instance)?,
+    let (found, is_advanced) = match &turn.creates {
+        Some(new) => (create(tx, id, lease, new, turn)?, creates_advanced(turn)),
+        None => (find(tx, &turn.execution.instance)?, false),
     };
     let Some(seq) = found else { return not_advanced(tx, id, lease, turn) };
     if let Then::Suspend { .. } = turn.then {
         rejections::forget_stale(tx, seq)?;
     }
-    if !advance(tx, seq, id, lease, turn)? {
+    if !is_advanced && !advance(tx, seq, id, lease, turn)? {
         return if turn.creates.is_some() {
             Err(Refusal::Undo(CommitError::Conflict))
         } else {
@@ -58,9 +58,16 @@ pub(super) fn turn(
     Ok(committed)
 }
 
+/// Returns true if the row of a new instance is inserted in the state after its first turn, so that no second statement
+/// advances it. The preconditions of the turn hold for a new instance.
+fn creates_advanced(turn: &Turn) -> bool {
+    matches!(turn.then, Then::Continue) && turn.after == EventId(0)
+}
+
 /// Creates the instance of a first turn, without messages. Returns `None` if the id is taken.
 fn create(
     tx: &mut Tx<'_>,
+    id: CommitId,
     lease: Option<&Lease>,
     new: &NewInstance,
     turn: &Turn,
@@ -76,7 +83,10 @@ fn create(
     {
         return Err(Refusal::Refused(CommitError::Conflict));
     }
-    let Some(seq) = instances::insert(tx, new, lease.map(|lease| lease.epoch), turn.time)? else { return Ok(None) };
+    let first = creates_advanced(turn).then_some(FirstTurn { commit: id, turn });
+    let Some(seq) = instances::insert(tx, new, lease.map(|lease| lease.epoch), turn.time, first)? else {
+        return Ok(None);
+    };
     match lease {
         Some(lease) if tx.members()?.is_member(lease.epoch) => Ok(Some(seq)),
         _ => Err(Refusal::Undo(CommitError::Fenced)),
@@ -90,72 +100,65 @@ fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<i64>> {
 /// Advances the instance if its state is the one that the turn expects and the lease owns it. This one statement
 /// decides the commit. Returns true if the instance was advanced.
 fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Turn) -> rusqlite::Result<bool> {
-    let last = turn.events.last().map_or(turn.after, |event| event.id);
     let (last, version) = match &turn.then {
-        Then::ContinueAsNew { version } => (EventId(0), version),
-        _ => (last, &turn.version),
+        Then::ContinueAsNew { version } => (EventId(0), version.as_ref()),
+        Then::Continue | Then::Suspend { .. } | Then::Finish { .. } => (turn.last_event(), turn.version.as_ref()),
     };
-    let version = version.as_ref().map(ToString::to_string);
-    let shared = named_params! {
-        ":seq": seq, ":identity": turn.execution.identity.0.as_bytes(), ":execution": int(turn.execution.number),
-        ":after": int(turn.after.0), ":commit": id.0.as_bytes(), ":last": int(last.0), ":version": version,
-        ":time": turn.time.as_micros(),
-    };
-    let mut params = shared.to_vec();
-    let epoch = lease.map(|lease| int(lease.epoch.0));
-    if let Some(epoch) = &epoch {
-        params.push((":epoch", epoch));
-    }
-    let status;
+    let (last, time, version) = (int(last.0), turn.time.as_micros(), version.map(ToString::to_string));
+    let ExecutionId { identity, number, .. } = &turn.execution;
+    let (identity, number, after) = (identity.0.as_bytes(), int(*number), int(turn.after.0));
+    let (id, owner) = (id.0.as_bytes(), lease.map(|lease| int(lease.epoch.0)));
+    let mut params: Vec<&dyn ToSql> = vec![&last, &time, &id, &version, &seq, &identity, &number, &after, &owner];
+    let ended: &str;
     match &turn.then {
         Then::Continue | Then::ContinueAsNew { .. } => {}
-        Then::Suspend { reason } => params.push((":reason", reason)),
-        Then::Finish { status: finished } => {
-            status = finished.as_str();
-            params.push((":status", &status));
+        Then::Suspend { reason } => params.push(reason),
+        Then::Finish { status } => {
+            ended = status.as_str();
+            params.push(&ended);
         }
     }
-    // `RETURNING` is avoided here and elsewhere in a turn, because SQLite creates a temporary table for it on each run.
     Ok(tx.sql.run(advance_sql(&turn.then, lease.is_some()), &*params)? > 0)
 }
 
 /// Returns the statement for a kind of turn. Each kind sets only the columns that it changes, so that no other index is
-/// touched.
+/// touched. This is the most frequent statement of all, so its parameters are numbered: a named one is searched for by
+/// its name.
 fn advance_sql(then: &Then, fenced: bool) -> &'static str {
     macro_rules! advance {
         ($set:literal, $where:literal) => {
             concat!(
-                "UPDATE duroxide_instances SET last_event = :last, updated_at = :time, last_commit = :commit, ",
+                "UPDATE duroxide_instances SET last_event = ?1, updated_at = ?2, last_commit = ?3, ",
                 $set,
-                " WHERE seq = :seq AND start_id = :identity AND execution = :execution AND last_event = :after",
-                " AND last_commit IS NOT :commit AND ",
+                " WHERE seq = ?5 AND start_id = ?6 AND execution = ?7 AND last_event = ?8",
+                " AND last_commit IS NOT ?3 AND ",
                 $where
             )
         };
         ($set:literal) => {
+            // `RETURNING` is avoided here and elsewhere in a turn, because SQLite creates a temporary table for it on each
+            // run.
             if fenced {
-                advance!($set, "owner = :epoch AND status = 'running'")
+                advance!($set, "owner = ?9 AND status = 'running'")
             } else {
-                advance!($set, "status IN ('running', 'suspended')")
+                advance!($set, "?9 IS NULL AND status IN ('running', 'suspended')")
             }
         };
     }
     match then {
         Then::Continue => {
-            advance!("version = coalesce(:version, version), suspension = NULL, crashes = 0, alone = 0, suspect = 0")
+            advance!("version = coalesce(?4, version), suspension = NULL, crashes = 0, alone = 0, suspect = 0")
         }
         Then::Suspend { .. } => advance!(
-            "version = coalesce(:version, version), status = 'suspended', suspension = :reason, owner = NULL,
-             ready_at = NULL, crashes = 0, alone = 0, suspect = 0"
+            "version = coalesce(?4, version), status = 'suspended', suspension = ?10, owner = NULL, ready_at = NULL,
+             crashes = 0, alone = 0, suspect = 0"
         ),
         Then::Finish { .. } => advance!(
-            "version = coalesce(:version, version), status = :status, suspension = NULL, owner = NULL, ready_at = NULL,
-             finished_at = :time, crashes = 0, alone = 0, suspect = 0"
+            "version = coalesce(?4, version), status = ?10, suspension = NULL, owner = NULL, ready_at = NULL,
+             finished_at = ?2, crashes = 0, alone = 0, suspect = 0"
         ),
         Then::ContinueAsNew { .. } => {
-            advance!(
-                "version = :version, execution = execution + 1, suspension = NULL, crashes = 0, alone = 0, suspect = 0"
-            )
+            advance!("version = ?4, execution = execution + 1, suspension = NULL, crashes = 0, alone = 0, suspect = 0")
         }
     }
 }

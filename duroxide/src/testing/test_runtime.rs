@@ -5,12 +5,14 @@ use std::time::Duration;
 use super::VirtualClock;
 use crate::activity::{Activity, ActivityCode, ActivityContext};
 use crate::client::Client;
+use crate::node::RuntimeOptions;
 use crate::provider::MemoryProvider;
 use crate::registry::Registry;
-use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
+use crate::runtime::{Runtime, RuntimeBuilder, StartError};
 
 /// A runtime for tests. It stores its state in memory, and its clock jumps to the next due time while a test waits for
-/// an outcome, so that timers of months fire at once.
+/// an outcome, so that timers of months fire at once. The clock of tokio keeps running: an activity that is not mocked
+/// may use sockets, threads and time limits of tokio, and takes no time by the clock of the runtime.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;

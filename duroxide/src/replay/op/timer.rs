@@ -24,3 +24,7 @@ pub(crate) fn create(core: &Core, call: CallId, due: Due, place: CallSite) {
     };
     core.schedule(call, Op::Timer, Decision::TimerCreated { call, due }, Payload::NULL, place);
 }
+
+pub(in crate::replay) fn describe(call: CallId, due: Timestamp) -> String {
+    format!("call {call}: timer due {due}")
+}

@@ -11,8 +11,8 @@ use super::storage::Footprint;
 use super::world::{CallPlan, Fault, Process, World, pause};
 use crate::clock::Timestamp;
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
+use crate::node::RuntimeOptions;
 use crate::provider::*;
-use crate::runtime::RuntimeOptions;
 
 /// The provider of one process: of one incarnation of a node, or of clients. Clones share it.
 #[derive(Clone)]

@@ -12,8 +12,9 @@ use super::clock::WallClock;
 use super::connection::Connection;
 use super::world::{Process, World, pause};
 use crate::client::Client;
+use crate::node::RuntimeOptions;
 use crate::provider::Layered;
-use crate::runtime::{Runtime, RuntimeOptions};
+use crate::runtime::Runtime;
 
 pub(super) struct Host {
     world: Arc<World>,

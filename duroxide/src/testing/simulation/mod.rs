@@ -37,10 +37,11 @@ use crate::activity::{Activity, ActivityCode};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, Suspension};
+use crate::node::RuntimeOptions;
 use crate::provider::{InstanceRecord, InstanceStatus, Layered, MemoryProvider, Provider};
 use crate::random::seeded::Seeded;
 use crate::registry::Registry;
-use crate::runtime::{Runtime, RuntimeBuilder, RuntimeOptions};
+use crate::runtime::{Runtime, RuntimeBuilder};
 
 /// Runs orchestrations on several nodes that crash, with a storage that fails, on one thread, and checks the guarantees
 /// of the library. The same seed always leads to the same run, so that a failure can be reproduced.

@@ -1,0 +1,177 @@
+//! Time: the runtime reads a [`Clock`], never the operating system, so that tests can control it.
+
+pub mod virtual_time;
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use self::virtual_time::{ClockHold, Participant};
+
+/// A point in time: microseconds since the Unix epoch, UTC. Arithmetic saturates.
+///
+/// ```
+/// use duroxide::Timestamp;
+/// use std::time::Duration;
+/// let start = Timestamp::from_micros(0);
+/// assert_eq!((start + Duration::from_secs(1)).to_string(), "1970-01-01T00:00:01.000Z");
+/// assert_eq!(start + Duration::from_secs(1) - Duration::from_secs(1), start);
+/// assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
+/// assert_eq!(Timestamp::from(std::time::SystemTime::UNIX_EPOCH), start);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The latest time. A timer that is due then waits until it is cancelled.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// Creates a timestamp from microseconds since the Unix epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Returns the microseconds since the Unix epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Returns the time from `earlier` to this, or zero if `earlier` is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0).max(0).unsigned_abs())
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+impl std::ops::Sub<Duration> for Timestamp {
+    type Output = Self;
+    fn sub(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
+        match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => Self(micros(after)),
+            Err(before) => Self(-micros(before.duration())),
+        }
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        let distance = Duration::from_micros(time.0.unsigned_abs());
+        let sum = if time.0 >= 0 {
+            SystemTime::UNIX_EPOCH.checked_add(distance)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_sub(distance)
+        };
+        sum.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // RFC 3339 ends with the year 9999; a time outside is shown as a number.
+        const YEAR_10000: i64 = 253_402_300_800_000_000;
+        if (0..YEAR_10000).contains(&self.0) {
+            write!(f, "{}", humantime::format_rfc3339_millis((*self).into()))
+        } else {
+            write!(f, "{}us", self.0)
+        }
+    }
+}
+
+/// A source of the time, which also wakes tasks at a given time.
+pub trait Clock: Send + Sync + 'static {
+    /// Returns the time now.
+    fn now(&self) -> Timestamp;
+
+    /// Resolves once [`now`](Clock::now) has reached `due`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()>;
+
+    /// Stops a virtual clock until the guard is dropped: work is in progress that must take no time by this clock. The
+    /// default has no effect, since only a virtual clock can stop. See [`virtual_time`].
+    fn hold(&self) -> ClockHold {
+        ClockHold::none()
+    }
+
+    /// Registers a participant that waits, until the guard is dropped. Called only if [`hold`](Clock::hold) has an
+    /// effect. The default ignores the participant. See [`virtual_time`].
+    fn join(&self, participant: Participant) -> ClockHold {
+        drop(participant);
+        ClockHold::none()
+    }
+}
+
+/// The clock of the operating system. Its sleeps need the running clock of tokio: under a paused one
+/// (`tokio::time::pause`) each would end at once and begin again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl SystemClock {
+    /// The longest time that a sleep relies on the monotonic clock alone, since the wall clock may be set during the
+    /// sleep.
+    const RECHECK: Duration = Duration::from_secs(60);
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        SystemTime::now().into()
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            loop {
+                let wait = due.since(Timestamp::from(SystemTime::now()));
+                if wait.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(wait.min(Self::RECHECK)).await;
+            }
+        })
+    }
+}
+
+/// Returns true if the clock of this tokio runtime is paused. Tokio has no such query.
+pub(crate) fn tokio_is_paused() -> bool {
+    let (tokio, system) = (tokio::time::Instant::now(), std::time::Instant::now());
+    // A running clock of tokio adds the time of the system to a constant, so it advances with each step of the system's
+    // clock: within a microsecond. A paused one moves only by itself while its thread, which is this one, waits.
+    while std::time::Instant::now() <= system {
+        std::hint::spin_loop();
+    }
+    tokio::time::Instant::now() == tokio
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn paused_clock_of_tokio_is_detected() {
+        assert!((0..10_000).all(|_| !tokio_is_paused()));
+        tokio::time::pause();
+        assert!((0..10_000).all(|_| tokio_is_paused()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(tokio_is_paused());
+        tokio::time::resume();
+        assert!((0..10_000).all(|_| !tokio_is_paused()));
+    }
+}

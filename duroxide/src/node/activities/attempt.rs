@@ -1,0 +1,196 @@
+//! One attempt of an activity.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, select};
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::task::unconstrained;
+
+use super::blocking::BlockingPool;
+use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
+use crate::clock::Clock;
+use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, TextMap, Timeout};
+use crate::node::options::RuntimeOptions;
+use crate::payload::Payload;
+use crate::policy::Limits;
+use crate::provider::{EventRow, Tenure};
+use crate::replay::{Failed, panicked};
+
+/// An attempt to be run.
+pub(in crate::node) struct Attempt {
+    pub(in crate::node) tenure: Tenure,
+    /// The number of this run on the node.
+    pub(in crate::node) run: u64,
+    pub(in crate::node) scheduled: ActivityScheduled,
+    pub(in crate::node) input: Payload,
+    pub(in crate::node) headers: TextMap,
+}
+
+/// How an attempt ended.
+pub(in crate::node) struct AttemptDone {
+    pub(in crate::node) tenure: Tenure,
+    pub(in crate::node) run: u64,
+    pub(in crate::node) scheduled: ActivityScheduled,
+    pub(in crate::node) end: AttemptEnd,
+    /// Closes once the thread of the attempt is free: blocking code cannot be dropped while it waits. `None`: the
+    /// thread is free.
+    pub(in crate::node) busy_thread: Option<BusyThread>,
+}
+
+/// Closes when a thread is free.
+pub(in crate::node) type BusyThread = oneshot::Receiver<std::convert::Infallible>;
+
+pub(in crate::node) enum AttemptEnd {
+    Completed(Payload),
+    /// The error, and true if another attempt may succeed.
+    Failed(Failed, bool),
+    /// The input cannot be read by this code.
+    Unreadable(String),
+    /// Its outcome is no longer wanted, and it was dropped.
+    Abandoned,
+}
+
+/// The parts of the node that an attempt uses.
+pub(in crate::node) struct AttemptEnv {
+    states: Arc<States>,
+    clock: Arc<dyn Clock>,
+    blocking: BlockingPool,
+    limits: Limits,
+}
+
+impl AttemptEnv {
+    pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, options: &RuntimeOptions) -> Self {
+        let blocking = BlockingPool::new(options.max_blocking_activities);
+        Self { states: Arc::new(states), clock, blocking, limits: options.limits }
+    }
+}
+
+impl Attempt {
+    /// Reads the event that schedules an activity.
+    pub(in crate::node) fn parse(row: EventRow) -> Result<(ActivityScheduled, Payload), String> {
+        let event = Event::try_from(row).map_err(|e| e.to_string())?;
+        match event.kind {
+            EventKind::Decision(Decision::ActivityScheduled(scheduled)) => Ok((scheduled, event.payload)),
+            _ => Err(format!("event {} does not schedule an activity", event.id)),
+        }
+    }
+
+    /// Runs the activity. Dropping the future drops the code of an async activity at its current await.
+    pub(in crate::node) async fn run(
+        self,
+        code: ActivityCode,
+        env: Arc<AttemptEnv>,
+        cancel: CancelSignal,
+    ) -> AttemptDone {
+        let Self { tenure, run, scheduled, input, headers } = self;
+        let ctx =
+            ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
+        let limit = scheduled.options.start_to_close;
+        let (code, busy_thread) = run_code(code, &env, ctx, input);
+        let limited = async {
+            let Some(limit) = limit else { return code.await };
+            // Outside of tokio's budget: code that uses up the budget in each poll would otherwise starve the timer.
+            let timer = unconstrained(env.clock.sleep_until(env.clock.now() + limit));
+            match select(code, timer).await {
+                Either::Left((end, _)) => end,
+                Either::Right(_) => {
+                    let failure = Failure::TimedOut { limit: Timeout::StartToClose };
+                    AttemptEnd::Failed(failure.into(), true)
+                }
+            }
+        };
+        let abandoned = async {
+            unconstrained(cancel.cancelled()).await;
+            if cancel.is_observed() {
+                // The activity has observed the signal, and ends on its own.
+                std::future::pending::<()>().await;
+            }
+        };
+        let end = async {
+            match select(std::pin::pin!(limited), std::pin::pin!(abandoned)).await {
+                Either::Left((end, _)) => end,
+                Either::Right(_) => AttemptEnd::Abandoned,
+            }
+        };
+        // The code may be dropped while it waits, and its destructors may panic.
+        let end = AssertUnwindSafe(end).catch_unwind().await;
+        let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
+        let busy_thread = busy_thread.and_then(|mut thread| thread.try_recv().is_err_and(is_empty).then_some(thread));
+        if busy_thread.is_some() {
+            // The code may check the signal, and end on its own.
+            cancel.cancel();
+        }
+        AttemptDone { tenure, run, scheduled, end, busy_thread }
+    }
+}
+
+fn is_empty(error: TryRecvError) -> bool {
+    error == TryRecvError::Empty
+}
+
+/// Calls the code: async code in the returned future, blocking code on a thread. A panic is returned as an error.
+fn run_code(
+    code: ActivityCode,
+    env: &AttemptEnv,
+    ctx: ActivityContext,
+    input: Payload,
+) -> (BoxFuture<'static, AttemptEnd>, Option<BusyThread>) {
+    let mut busy_thread = None;
+    let ended = match code {
+        ActivityCode::Async(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
+        ActivityCode::Blocking(run) => {
+            let (done, finished) = oneshot::channel();
+            let (busy, free) = oneshot::channel();
+            busy_thread = Some(free);
+            env.blocking.run(move || {
+                let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input)));
+                drop(busy);
+                // The receiver is dropped if the attempt has timed out or was abandoned.
+                let _ = done.send(ended);
+            });
+            async move { finished.await.unwrap_or_else(|_| Err(Box::new("the thread was lost"))) }.boxed()
+        }
+    };
+    let limits = env.limits;
+    let code = async move {
+        match ended.await {
+            Ok(ended) => AttemptEnd::from(ended).within(&limits),
+            Err(panic) => AttemptEnd::Failed(panicked(&*panic), true),
+        }
+    };
+    (code.boxed(), busy_thread)
+}
+
+impl AttemptEnd {
+    /// Replaces the end by a failure if the value is too long to be stored.
+    fn within(self, limits: &Limits) -> Self {
+        let checked = match &self {
+            Self::Completed(output) => limits.check("the output of the activity", output),
+            Self::Failed(failed, _) => limits.check("the error of the activity", &failed.error),
+            Self::Unreadable(_) | Self::Abandoned => Ok(()),
+        };
+        match checked {
+            Ok(()) => self,
+            Err(reason) => Self::Failed(Failure::Rejected { reason }.into(), false),
+        }
+    }
+}
+
+impl From<Ended> for AttemptEnd {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Completed(output) => Self::Completed(output),
+            Ended::Failed { error, retryable } => {
+                Self::Failed(Failed { failure: Failure::Application, error }, retryable)
+            }
+            Ended::UnreadableInput(error) => Self::Unreadable(error.to_string()),
+            Ended::UnstorableOutcome(error) => {
+                let reason = format!("the output of the activity: {error}");
+                Self::Failed(Failure::Rejected { reason }.into(), false)
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The activities of a node: those that run, those that end without being wanted, and their permits.
+
+mod attempt;
+mod attempts;
+mod blocking;
+mod permits;
+
+use std::collections::{HashMap, HashSet};
+
+pub(super) use attempt::{Attempt, AttemptDone, AttemptEnd, AttemptEnv};
+pub(super) use attempts::{Attempts, RunningAttempt};
+use permits::ActivityPermits;
+pub(super) use permits::{Kind, Permit};
+
+use crate::activity::CancelSignal;
+use crate::id::{ActivityId, InstanceId};
+
+/// The activities that this node runs, with their permits.
+///
+/// A permit is taken before an activity starts: when it is claimed, or when the turn that schedules it is committed. It
+/// is released when its outcome is on its way to the storage, or when its thread is free, if that is later.
+pub(super) struct Activities {
+    running: HashMap<ActivityId, Running>,
+    /// The runs that were cancelled or timed out and have not ended, or keep their threads.
+    stopping: HashMap<u64, Kind>,
+    permits: ActivityPermits,
+    limits: [usize; 2],
+    last_run: u64,
+}
+
+struct Running {
+    /// Distinguishes this run from others of the same activity and attempt: one may still be ending when the next
+    /// begins.
+    run: u64,
+    cancel: CancelSignal,
+    kind: Kind,
+}
+
+/// The end of a run.
+#[derive(Debug)]
+pub(super) enum RunEnd {
+    /// Its outcome is wanted. The permit is `None` if the thread of the run is still busy.
+    Wanted(Option<Permit>),
+    /// It was cancelled: its outcome is discarded.
+    Cancelled,
+    /// It was dropped by the end of the node.
+    Unknown,
+}
+
+impl Activities {
+    /// The limits are those of async and of blocking activities.
+    pub(super) fn new(limits: [usize; 2]) -> Self {
+        let permits = ActivityPermits::default();
+        Self { running: HashMap::new(), stopping: HashMap::new(), permits, limits, last_run: 0 }
+    }
+
+    /// Returns the number of activities that run.
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Returns the instances whose activities run.
+    pub(super) fn instances(&self) -> HashSet<&InstanceId> {
+        self.running.keys().map(|id| &id.execution.instance).collect()
+    }
+
+    pub(super) fn runs(&self, id: &ActivityId) -> bool {
+        self.running.contains_key(id)
+    }
+
+    /// Returns the permits that are free.
+    pub(super) fn free_permits(&self) -> [usize; 2] {
+        Kind::ALL.map(|kind| self.limits[kind as usize].saturating_sub(self.permits.taken(kind)))
+    }
+
+    /// Takes a permit, if one is free.
+    pub(super) fn try_take_permit(&mut self, kind: Kind) -> bool {
+        let is_free = self.permits.taken(kind) < self.limits[kind as usize];
+        if is_free {
+            self.permits.take(kind);
+        }
+        is_free
+    }
+
+    /// Takes a permit for an activity that the provider has returned.
+    pub(super) fn take_permit(&mut self, kind: Kind) {
+        self.permits.take(kind);
+    }
+
+    /// Releases the permit of an activity that is not started.
+    pub(super) fn release_permit(&mut self, kind: Kind) {
+        self.permits.release(kind);
+    }
+
+    /// Returns true if a permit was released since the last call.
+    pub(super) fn permits_were_released(&self) -> bool {
+        self.permits.were_released()
+    }
+
+    /// Begins a run of an activity that has a permit. Returns its number and the signal that cancels it.
+    pub(super) fn begin(&mut self, id: ActivityId, kind: Kind) -> (u64, CancelSignal) {
+        self.last_run += 1;
+        let (run, cancel) = (self.last_run, CancelSignal::new());
+        self.running.insert(id, Running { run, cancel: cancel.clone(), kind });
+        (run, cancel)
+    }
+
+    /// Cancels an activity whose outcome is no longer wanted. It keeps its permit until it has ended.
+    pub(super) fn cancel(&mut self, id: &ActivityId) {
+        if let Some(running) = self.running.remove(id) {
+            running.cancel.cancel();
+            self.stopping.insert(running.run, running.kind);
+        }
+    }
+
+    /// Cancels all activities, since this node no longer owns them.
+    pub(super) fn cancel_all(&mut self) {
+        let mut all: Vec<_> = self.running.keys().cloned().collect();
+        // A fixed order, so that a simulation repeats.
+        all.sort_unstable();
+        all.iter().for_each(|id| self.cancel(id));
+    }
+
+    /// Drops all activities, since the node ends.
+    pub(super) fn clear(&mut self) {
+        self.running.clear();
+    }
+
+    /// Ends a run. If its thread is still busy, the caller calls [`thread_is_free`](Self::thread_is_free) later, unless
+    /// the run is unknown.
+    pub(super) fn end(&mut self, id: &ActivityId, run: u64, thread_is_busy: bool) -> RunEnd {
+        if let Some(kind) = self.stopping.remove(&run) {
+            if thread_is_busy {
+                self.stopping.insert(run, kind);
+            } else {
+                self.permits.release(kind);
+            }
+            return RunEnd::Cancelled;
+        }
+        let Some(running) = self.running.remove(id) else { return RunEnd::Unknown };
+        if thread_is_busy {
+            self.stopping.insert(run, running.kind);
+            return RunEnd::Wanted(None);
+        }
+        RunEnd::Wanted(Some(self.permits.guard(running.kind)))
+    }
+
+    /// Releases the permit of a run that had ended before its thread was free.
+    pub(super) fn thread_is_free(&mut self, run: u64) {
+        if let Some(kind) = self.stopping.remove(&run) {
+            self.permits.release(kind);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{CallId, ExecutionId, Identity, InstanceId};
+
+    fn id(call: u64) -> ActivityId {
+        let instance = InstanceId::new("a").expect("valid");
+        ActivityId { execution: ExecutionId { instance, identity: Identity::UNKNOWN, number: 1 }, call: CallId(call) }
+    }
+
+    /// Activities with one permit of each kind, and a run of a blocking one.
+    fn running() -> (Activities, u64) {
+        let mut activities = Activities::new([1, 1]);
+        assert!(activities.try_take_permit(Kind::Blocking));
+        assert!(!activities.try_take_permit(Kind::Blocking), "the limit");
+        assert_eq!(activities.free_permits(), [1, 0]);
+        let (run, _) = activities.begin(id(1), Kind::Blocking);
+        (activities, run)
+    }
+
+    #[test]
+    fn permit_is_released_after_the_outcome_and_the_thread() {
+        // Cancelled before the end, thread busy at the end; true if the outcome holds the permit.
+        let cases = [(false, false, true), (false, true, false), (true, false, false), (true, true, false)];
+        for (is_cancelled, thread_is_busy, outcome_holds) in cases {
+            let (mut activities, run) = running();
+            if is_cancelled {
+                activities.cancel(&id(1));
+            }
+            let case = (is_cancelled, thread_is_busy);
+            let permit = match activities.end(&id(1), run, thread_is_busy) {
+                RunEnd::Wanted(permit) => permit,
+                end => {
+                    assert!(is_cancelled && matches!(end, RunEnd::Cancelled), "{case:?}");
+                    None
+                }
+            };
+            assert_eq!(permit.is_some(), outcome_holds, "{case:?}");
+            let held = outcome_holds || thread_is_busy;
+            assert_eq!(activities.permits_were_released(), !held, "{case:?}");
+            drop(permit);
+            activities.thread_is_free(run);
+            assert_eq!((activities.free_permits(), activities.running()), ([1, 1], 0), "{case:?}");
+            assert_eq!(activities.permits_were_released(), held, "{case:?}");
+        }
+    }
+
+    #[test]
+    fn end_of_a_cancelled_run_does_not_end_the_next_one() {
+        let (mut activities, first) = running();
+        activities.cancel(&id(1));
+        let (second, signal) = activities.begin(id(1), Kind::Async);
+        assert!(matches!(activities.end(&id(1), first, false), RunEnd::Cancelled));
+        assert!(activities.runs(&id(1)) && !signal.is_cancelled());
+        assert!(matches!(activities.end(&id(1), second, false), RunEnd::Wanted(Some(_))));
+        assert!(matches!(activities.end(&id(1), second, false), RunEnd::Unknown));
+    }
+}

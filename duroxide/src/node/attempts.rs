@@ -1,0 +1,155 @@
+//! Starts activities, and handles their ends.
+
+use semver::Version;
+
+use super::Node;
+use super::activities::{Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd};
+use super::delivery::LocalOutcome;
+use super::outbox::Context;
+use crate::activity::ActivityCode;
+use crate::backoff::jittered;
+use crate::clock::Timestamp;
+use crate::effect::Claims;
+use crate::error::{ErrorCode, Suspension};
+use crate::history::{ActivityScheduled, Input, TextMap};
+use crate::id::ActivityId;
+use crate::payload::Payload;
+use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
+use crate::registry::Lookup;
+
+/// Decides which new work this node claims for itself.
+pub(super) struct NodeClaims<'a> {
+    pub(super) lookup: &'a Lookup,
+    pub(super) tags: Option<&'a [String]>,
+    pub(super) activities: &'a mut Activities,
+    /// True if the node accepts work.
+    pub(super) open: bool,
+    /// True if the node leaves instances to other members.
+    pub(super) is_busy: bool,
+}
+
+impl Claims for NodeClaims<'_> {
+    fn activity(&mut self, name: &str, tag: Option<&str>) -> bool {
+        let Some(entry) = self.lookup.activity(name) else { return false };
+        let served = tag.is_none_or(|tag| self.tags.is_none_or(|tags| tags.iter().any(|served| served == tag)));
+        self.open && served && self.activities.try_take_permit(Kind::of(&entry.code))
+    }
+
+    fn release(&mut self, name: &str) {
+        if let Some(entry) = self.lookup.activity(name) {
+            self.activities.release_permit(Kind::of(&entry.code));
+        }
+    }
+
+    fn orchestration(&self, name: &str, version: Option<&Version>) -> bool {
+        self.open && !self.is_busy && self.lookup.orchestration(name, version).is_some()
+    }
+}
+
+impl Node {
+    /// Returns the policy for new work.
+    pub(super) fn claims(&mut self) -> NodeClaims<'_> {
+        let (open, is_busy) = (self.accepts_work(), self.is_busy());
+        NodeClaims {
+            lookup: &self.shared.lookup,
+            tags: self.shared.tags.as_deref(),
+            activities: &mut self.activities,
+            open,
+            is_busy,
+        }
+    }
+
+    /// Runs an activity that the provider has returned.
+    pub(super) fn take_activity(&mut self, acquired: AcquiredActivity) {
+        let AcquiredActivity { id: activity, attempt, claim, suspect, scheduled, headers, .. } = acquired;
+        let tenure = Tenure { activity, attempt, claim };
+        if suspect {
+            let message = "the process died each time this activity ran, the last time while it ran alone";
+            return self.park(tenure, ErrorCode::CrashLoop, message);
+        }
+        if self.activities.runs(&tenure.activity) {
+            return;
+        }
+        self.begin_attempt(tenure, scheduled, headers, false);
+    }
+
+    /// Starts the first attempt of an activity that a turn of this node has scheduled, with a permit.
+    pub(super) fn start_eager_activity(&mut self, activity: ActivityId, scheduled: EventRow, headers: TextMap) {
+        self.begin_attempt(Tenure { activity, attempt: 1, claim: 0 }, scheduled, headers, true);
+    }
+
+    fn begin_attempt(&mut self, tenure: Tenure, scheduled: EventRow, headers: TextMap, has_permit: bool) {
+        let (scheduled, input) = match Attempt::parse(scheduled) {
+            Ok(parsed) => parsed,
+            Err(error) => return self.park(tenure, ErrorCode::UnreadableEvent, &error),
+        };
+        let Some(entry) = self.shared.lookup.activity(&scheduled.name) else {
+            return self.commit(Write::ReleaseActivity { tenure }, Context::Other);
+        };
+        if !has_permit {
+            self.activities.take_permit(Kind::of(&entry.code));
+        }
+        let code = entry.code.clone();
+        let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code));
+        let attempt = Attempt { tenure, run, scheduled, input, headers };
+        let is_blocking = matches!(code, ActivityCode::Blocking(_));
+        let attempt = self.attempts.run(attempt, code, cancel);
+        match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
+            Ok(()) => self.attempts.first_step_begins(),
+            Err(attempt) => self.attempts.spawn(attempt),
+        }
+    }
+
+    /// Releases the permits of activities that were not started.
+    pub(super) fn release_permits<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        names.for_each(|name| self.claims().release(name));
+    }
+
+    pub(super) fn attempt_ended(&mut self, done: AttemptDone) {
+        let AttemptDone { tenure, run, scheduled, end, busy_thread } = done;
+        let run_end = self.activities.end(&tenure.activity, run, busy_thread.is_some());
+        if let Some(thread) = busy_thread.filter(|_| !matches!(run_end, RunEnd::Unknown)) {
+            self.attempts.wait_for_thread(run, thread);
+        }
+        // The permit is released on drop if there is no outcome; otherwise it is moved into the outcome.
+        let RunEnd::Wanted(permit) = run_end else { return };
+        let call = tenure.activity.call;
+        match end {
+            AttemptEnd::Completed(output) => {
+                self.outcome(tenure, Input::ActivityCompleted { call }, output, permit);
+            }
+            AttemptEnd::Failed(failed, retryable) => match self.next_attempt(&scheduled, tenure.attempt, retryable) {
+                Some(visible_at) => {
+                    self.commit(Write::Retry { tenure, visible_at }, Context::Other);
+                }
+                None => {
+                    let input = Input::ActivityFailed { call, failure: failed.failure };
+                    self.outcome(tenure, input, failed.error, permit);
+                }
+            },
+            AttemptEnd::Unreadable(error) => self.park(tenure, ErrorCode::UnreadableActivityInput, &error),
+            AttemptEnd::Abandoned => {}
+        }
+    }
+
+    /// Returns the time of the next attempt, if the policy allows one.
+    fn next_attempt(&self, scheduled: &ActivityScheduled, attempt: u32, retryable: bool) -> Option<Timestamp> {
+        let policy = scheduled.options.retry.as_ref().filter(|_| retryable)?;
+        Some(self.now() + jittered(policy.pause_after(attempt)?))
+    }
+
+    fn outcome(&mut self, tenure: Tenure, input: Input, payload: Payload, permit: Option<Permit>) {
+        let Tenure { activity, attempt, claim } = tenure;
+        self.deliver_outcome(LocalOutcome { activity, attempt, claim, input, payload, permit });
+    }
+
+    /// Parks an activity that no node of this build can run.
+    fn park(&mut self, tenure: Tenure, code: ErrorCode, message: &str) {
+        let activity = &tenure.activity;
+        let mut suspension = Suspension::new(code, format!("activity call {}: {message}", activity.call));
+        suspension.build = Some(self.shared.info.build.clone());
+        tracing::error!(instance = %activity.execution.instance, %code, "activity parked: {suspension}");
+        let reason = serde_json::to_string(&suspension).unwrap_or_default();
+        self.commit(Write::Park { tenure, reason }, Context::Other);
+    }
+}

@@ -1,0 +1,229 @@
+//! Sends the commits of this node, and handles their answers.
+
+use std::sync::Arc;
+
+use super::delivery::LocalOutcome;
+use super::outbox::{Answered, Context, Outbound, TurnContext, affected, targets};
+use super::{Answer, Node};
+use crate::backoff::Backoff;
+use crate::id::{ActivityId, InstanceId};
+use crate::message::Message;
+use crate::provider::{CommitError, Committed, Lease, MessageRow, Placement, Provider, Tenure, Turn, Write};
+
+impl Node {
+    /// Adds a write to the commits that are sent at the end of the round.
+    pub(super) fn commit(&mut self, write: Write, context: Context) {
+        self.outbox.push(write, context);
+    }
+
+    /// Stores an outcome as a message, because its instance is not live here.
+    pub(super) fn store_outcome(&mut self, outcome: LocalOutcome) {
+        let LocalOutcome { activity, attempt, claim, input, payload, .. } = outcome;
+        let message = Message::new(input, payload).for_execution(activity.execution.number);
+        let tenure = Tenure { activity, attempt, claim };
+        self.commit(Write::Outcome { tenure, message: MessageRow::from(&message) }, Context::Other);
+    }
+
+    /// Sends the commits of the round in one request.
+    pub(super) fn send_commits(&mut self) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        let outbound = self.outbox.take();
+        let (provider, lease) = (self.shared.provider.clone(), self.membership.lease);
+        self.ask(async move {
+            Answer::Committed(lease, until_answered(&*provider, &lease, outbound, Backoff::default()).await)
+        });
+    }
+
+    /// Handles the answers to commits.
+    pub(super) fn committed(&mut self, lease: Lease, Answered { done, open, mut backoff }: Answered) {
+        if !open.is_empty() {
+            let provider = self.shared.provider.clone();
+            self.ask(async move {
+                tokio::time::sleep(backoff.next()).await;
+                Answer::Committed(lease, until_answered(&*provider, &lease, open, backoff).await)
+            });
+        }
+        let held = self.membership.holds(&lease);
+        for (Outbound { commit, context, given_up }, result) in done {
+            self.work.end_quarantine(commit.write.instance());
+            if given_up && held {
+                affected(&commit.write).into_iter().for_each(|instance| self.recheck(instance));
+            }
+            match (Arc::unwrap_or_clone(commit).write, context) {
+                (Write::Turn(turn), Context::Turn(context)) => match result {
+                    Ok(committed) => self.turn_committed(*turn, *context, &committed, held),
+                    Err(error) => self.turn_refused(&turn, *context, &error, held),
+                },
+                (write, _) => self.write_answered(write, result),
+            }
+        }
+    }
+
+    fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
+        self.lost.confirm(&turn);
+        self.stop_cancelled(&turn, &context);
+        let TurnContext { made, stored, .. } = context;
+        if let Some(stored) = stored {
+            // The client may have stopped waiting.
+            let _ = stored.send(());
+        }
+        let follow_up = self.live.turn_stored(&turn, made, || self.shared.clock.now());
+        self.follow_up(follow_up);
+        if held {
+            self.start_eager(&turn);
+        } else {
+            // The lease is lost: its next owner runs them.
+            self.release_eager(&turn);
+        }
+        self.settle_later(&turn.execution.instance);
+        self.forward(turn, committed);
+    }
+
+    /// Cancels the activities whose outcome is no longer wanted, and discards outcomes that wait in the inbox.
+    fn stop_cancelled(&mut self, turn: &Turn, context: &TurnContext) {
+        for call in turn.cancelled_activities.iter().chain(&context.open_calls) {
+            let id = ActivityId { execution: turn.execution.clone(), call: *call };
+            self.activities.cancel(&id);
+            self.live.discard_outcome(&id);
+        }
+    }
+
+    /// Delivers the messages of a turn to instances of this node, without a request to the provider.
+    fn forward(&mut self, turn: Turn, committed: &Committed) {
+        if committed.repeated {
+            // The placements are unknown: the provider shows which of the instances this node owns, and their messages.
+            targets(&turn).for_each(|instance| self.work.load(instance.clone()));
+            return self.live.keep_timers(&turn.execution.instance, &turn.messages);
+        }
+        let own = turn.execution.instance;
+        self.live.keep_timers(&own, &turn.messages);
+        for (out, placement) in turn.messages.into_iter().zip(&committed.messages) {
+            self.placed(out.to, out.message, *placement);
+        }
+        for (child, placement) in turn.starts.into_iter().zip(&committed.starts) {
+            let accepted = match placement.start {
+                Placement::Owned { epoch, number, .. } if epoch == self.membership.lease.epoch => {
+                    self.create(child.new, number);
+                    child.accepted
+                }
+                Placement::Owned { .. } | Placement::Queued => child.accepted,
+                Placement::Refused => Some(child.if_taken),
+            };
+            if let (Some(message), Some(placement)) = (accepted, placement.answer) {
+                self.placed(own.clone(), message, placement);
+            }
+        }
+    }
+
+    /// Delivers a message that is stored for an instance of this node.
+    fn placed(&mut self, to: InstanceId, message: MessageRow, placement: Placement) {
+        if let Placement::Owned { epoch, identity, number: Some(number) } = placement
+            && epoch == self.membership.lease.epoch
+        {
+            self.deliver_message(to, identity, number, message);
+        }
+    }
+
+    /// Handles a refused turn: drops the live copy, which differs from the stored state, and loads the instances of the
+    /// turn.
+    fn turn_refused(&mut self, turn: &Turn, context: TurnContext, error: &CommitError, held: bool) {
+        let instance = &turn.execution.instance;
+        tracing::debug!(%instance, %error, "a turn was refused");
+        self.release_eager(turn);
+        if held && !matches!(error, CommitError::Failed(_)) {
+            self.lost.mark_unconfirmed(turn);
+        }
+        let generation = context.made.generation;
+        self.store_outcomes(context.into_deliveries());
+        if self.live.current(instance, generation).is_some() {
+            let deliveries = self.live.remove(instance);
+            self.store_outcomes(deliveries);
+        }
+        if matches!(error, CommitError::Fenced) {
+            // Either the instance has another owner, or the lease is lost: the answer to a renewal decides.
+            self.membership.check();
+        }
+        // An earlier sending of the turn may have been stored, with its answer lost. Then the node owns instances that
+        // the turn created, and has not forwarded its messages. This holds for a fenced turn as well: the instance may
+        // have ended, and a later one with its id belong to this node.
+        targets(turn).for_each(|instance| self.work.load(instance.clone()));
+    }
+
+    fn write_answered(&mut self, write: Write, result: Result<Committed, CommitError>) {
+        match (write, result) {
+            (Write::Outcome { tenure, message }, Ok(committed)) => {
+                if let Some(placement) = committed.messages.first() {
+                    self.placed(tenure.activity.execution.instance, message, *placement);
+                }
+            }
+            (Write::Retry { visible_at, .. }, Ok(_)) => self.work.request_at(visible_at),
+            (_, Ok(_)) => {}
+            (write, Err(error)) => {
+                tracing::debug!(%error, "a write was refused");
+                if let Write::Outcome { tenure, .. } = write {
+                    // An earlier sending may have been stored, with its answer lost. Then its message was not
+                    // delivered.
+                    self.work.load(tenure.activity.execution.instance);
+                }
+            }
+        }
+    }
+
+    /// Releases the permits of the eager activities of a turn, which do not run here.
+    fn release_eager(&mut self, turn: &Turn) {
+        self.release_permits(
+            turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()),
+        );
+    }
+
+    /// Starts the eager activities of a turn that was stored.
+    fn start_eager(&mut self, turn: &Turn) {
+        for activity in turn.activities.iter().filter(|activity| activity.eager) {
+            let index = activity.scheduled.0 - turn.after.0 - 1;
+            let event = usize::try_from(index).ok().and_then(|index| turn.events.get(index));
+            let Some(event) = event else { continue };
+            let id = ActivityId { execution: turn.execution.clone(), call: activity.call };
+            self.start_eager_activity(id, event.clone(), activity.headers.clone());
+        }
+    }
+}
+
+/// Commits, and repeats the request while the call fails. A first turn that creates its instance is not repeated: it is
+/// given up after the first failure, and its client stores the start. Entries that failed alone are returned as open.
+async fn until_answered(
+    provider: &dyn Provider,
+    lease: &Lease,
+    mut outbound: Vec<Outbound>,
+    mut backoff: Backoff,
+) -> Answered {
+    let mut done = Vec::with_capacity(outbound.len());
+    let answers = loop {
+        let commits = outbound.iter().map(|outbound| outbound.commit.clone()).collect();
+        match provider.commit(lease, commits).await {
+            Ok(answers) => break answers,
+            Err(error) => {
+                tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; retrying")
+            }
+        }
+        let given_up = outbound.extract_if(.., Outbound::give_up);
+        done.extend(given_up.map(|outbound| (outbound, Err(CommitError::Conflict))));
+        if outbound.is_empty() {
+            break Vec::new();
+        }
+        tokio::time::sleep(backoff.next()).await;
+    };
+    let mut open = Vec::new();
+    let mut answers = answers.into_iter();
+    for mut outbound in outbound {
+        match answers.next().unwrap_or(Err(CommitError::Conflict)) {
+            Err(CommitError::Failed(error)) if !outbound.leave_to_client() => {
+                tracing::warn!(error, attempts = backoff.attempts(), "a commit failed; retrying");
+                open.push(outbound);
+            }
+            answer => done.push((outbound, answer)),
+        }
+    }
+    Answered { done, open, backoff }
+}

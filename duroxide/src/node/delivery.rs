@@ -1,0 +1,58 @@
+//! The inputs for turns.
+
+use super::activities::Permit;
+use crate::history::Input;
+use crate::id::{ActivityId, CallId};
+use crate::message::Lane;
+use crate::payload::Payload;
+use crate::provider::MessageRow;
+
+/// An input for the next turn.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    /// A stored message.
+    Message(MessageRow),
+    /// The outcome of an activity that ran here. It is not stored yet.
+    Outcome(LocalOutcome),
+}
+
+impl Delivery {
+    /// Releases the permit of an outcome, which is on its way to the storage.
+    pub(super) fn release_permit(&mut self) {
+        if let Self::Outcome(outcome) = self {
+            outcome.permit = None;
+        }
+    }
+
+    /// Returns the lane by which it is delivered.
+    pub(super) fn lane(&self) -> Lane {
+        match self {
+            Self::Message(message) => message.lane,
+            Self::Outcome(_) => Lane::Normal,
+        }
+    }
+
+    /// Returns true if it is the start of an execution.
+    pub(super) fn is_start(&self) -> bool {
+        self.lane() == Lane::Start
+    }
+}
+
+/// The outcome of an activity that ran on this node.
+#[derive(Debug)]
+pub(super) struct LocalOutcome {
+    pub(super) activity: ActivityId,
+    pub(super) attempt: u32,
+    pub(super) claim: u64,
+    pub(super) input: Input,
+    pub(super) payload: Payload,
+    /// Its permit, until the outcome is on its way to the storage. `None`: it is on its way, or the thread of the
+    /// activity is still busy.
+    pub(super) permit: Option<Permit>,
+}
+
+impl LocalOutcome {
+    pub(super) fn call(&self) -> CallId {
+        self.activity.call
+    }
+}

@@ -1,0 +1,205 @@
+//! One turn of one instance: brings its live copy up to date, delivers the inputs, and collects the decisions.
+
+use std::sync::{Arc, OnceLock};
+
+use semver::Version;
+use tokio::sync::oneshot;
+
+use super::delivery::{Delivery, LocalOutcome};
+use crate::clock::Timestamp;
+use crate::effect::TurnOutput;
+use crate::error::ErrorCode;
+use crate::history::{Event, Input};
+use crate::id::{ExecutionId, InstanceId};
+use crate::message::{Lane, Message};
+use crate::policy::Limits;
+use crate::provider::EventRow;
+use crate::replay::{Core, Execution, Fault, Replay};
+
+/// A turn to be run.
+pub(super) struct TurnJob {
+    pub(super) execution: ExecutionId,
+    pub(super) generation: u64,
+    pub(super) name: String,
+    /// The version that the execution is, or will be, pinned to.
+    pub(super) version: Version,
+    pub(super) source: Source,
+    pub(super) deliveries: Vec<Delivery>,
+    pub(super) limits: Limits,
+    pub(super) now: Timestamp,
+}
+
+/// The state that the turn starts from.
+pub(super) enum Source {
+    /// A live copy, or a new one of an execution without history.
+    Live(Box<Execution>),
+    /// A history whose last part is still to be replayed.
+    Loaded(Loaded),
+}
+
+/// A history that was read, and replayed except for its last part.
+pub(super) struct Loaded {
+    pub(super) replay: Replay,
+    pub(super) rest: Vec<EventRow>,
+}
+
+impl Loaded {
+    /// Replays the last part.
+    pub(super) fn replay_rest(&mut self) -> Result<(), Fault> {
+        let mut events = Vec::with_capacity(self.rest.len());
+        for row in self.rest.drain(..) {
+            let event = Event::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
+            events.push(event);
+        }
+        crate::telemetry::silenced(|| self.replay.push_page(events))
+    }
+}
+
+/// A turn that has ended.
+pub(super) struct TurnDone {
+    pub(super) run: TurnRun,
+    /// The live copy and the decisions, or the fault that stops the instance.
+    pub(super) result: Result<(Box<Execution>, TurnOutput), Fault>,
+}
+
+/// The circumstances of a turn that has ended.
+pub(super) struct TurnRun {
+    pub(super) execution: ExecutionId,
+    pub(super) generation: u64,
+    pub(super) version: Version,
+    /// Outcomes that were delivered. They are not stored before the turn is committed.
+    pub(super) delivered_outcomes: Vec<Delivery>,
+    /// Deliveries that the turn has not reached.
+    pub(super) undelivered: Vec<Delivery>,
+    pub(super) now: Timestamp,
+}
+
+impl TurnRun {
+    /// Returns the deliveries of a turn that is not committed: outcomes among them are to be stored as messages.
+    pub(super) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
+        self.delivered_outcomes.into_iter().chain(self.undelivered)
+    }
+}
+
+/// Takes the carried events that an execution which continues as new has not read. The next execution receives them
+/// again, behind the older ones that were read and not used. Returns all other deliveries.
+fn keep_carried(output: &mut TurnOutput, undelivered: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
+    let mut others = Vec::new();
+    for delivery in undelivered {
+        match delivery {
+            Delivery::Message(row) if output.ended && row.lane == Lane::Carried => {
+                output.consumed.push(row.id);
+                output.carried.push(row);
+            }
+            other => others.push(other),
+        }
+    }
+    others
+}
+
+impl TurnJob {
+    pub(super) fn instance(&self) -> &InstanceId {
+        &self.execution.instance
+    }
+
+    /// Runs the turn. `core` receives the handle of the execution, for the watchdog.
+    pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
+        let Self { execution: id, generation, version, source, deliveries, limits, now, .. } = self;
+        let mut deliveries = deliveries.into_iter();
+        let mut output = TurnOutput::default();
+        let mut delivered_outcomes = Vec::new();
+        let result = source.up_to_date(core).and_then(|mut execution| {
+            execution.limit(limits);
+            for delivery in deliveries.by_ref() {
+                deliver(&mut execution, delivery, &version, now, &mut output, &mut delivered_outcomes)?;
+                if output.ended {
+                    output.remains = execution.close();
+                    break;
+                }
+            }
+            Ok(execution)
+        });
+        let undelivered = keep_carried(&mut output, deliveries);
+        let result = result.map(|execution| (execution, output));
+        let run = TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now };
+        TurnDone { run, result }
+    }
+}
+
+/// A part of a history that is replayed before the turn that follows it.
+pub(super) struct ReplayJob {
+    pub(super) name: String,
+    pub(super) loaded: Loaded,
+    pub(super) replayed: oneshot::Sender<Result<Loaded, Fault>>,
+}
+
+impl ReplayJob {
+    pub(super) fn instance(&self) -> &InstanceId {
+        &self.loaded.replay.execution().id().instance
+    }
+
+    /// Replays the part. `core` receives the handle of the execution, for the watchdog.
+    pub(super) fn run(self, core: &OnceLock<Arc<Core>>) {
+        let Self { mut loaded, replayed, .. } = self;
+        core.get_or_init(|| loaded.replay.execution().core().clone());
+        let result = loaded.replay_rest().map(|()| loaded);
+        // The receiver is dropped if the node has ended.
+        let _ = replayed.send(result);
+    }
+}
+
+impl Source {
+    fn up_to_date(self, core: &OnceLock<Arc<Core>>) -> Result<Box<Execution>, Fault> {
+        match self {
+            Self::Live(execution) => {
+                core.get_or_init(|| execution.core().clone());
+                Ok(execution)
+            }
+            Self::Loaded(mut loaded) => {
+                core.get_or_init(|| loaded.replay.execution().core().clone());
+                loaded.replay_rest()?;
+                crate::telemetry::silenced(|| loaded.replay.end())
+            }
+        }
+    }
+}
+
+fn deliver(
+    execution: &mut Execution,
+    delivery: Delivery,
+    version: &Version,
+    now: Timestamp,
+    output: &mut TurnOutput,
+    delivered_outcomes: &mut Vec<Delivery>,
+) -> Result<(), Fault> {
+    let (mut input, payload, due) = match delivery {
+        Delivery::Message(row) => {
+            let id = row.id;
+            if row.execution.is_some_and(|number| number != execution.id().number) {
+                // The message is for an execution that has ended: it is consumed without effect.
+                output.consumed.push(id);
+                return Ok(());
+            }
+            let message =
+                Message::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableMessage, e.to_string()))?;
+            output.consumed.push(id);
+            (message.input, message.payload, message.visible_at)
+        }
+        Delivery::Outcome(outcome) => {
+            let LocalOutcome { attempt, ref input, ref payload, .. } = outcome;
+            output.outcomes.push((outcome.call(), attempt));
+            let delivered_input = (input.clone(), payload.clone(), None);
+            delivered_outcomes.push(Delivery::Outcome(outcome));
+            delivered_input
+        }
+    };
+    if let Input::Started(started) = &mut input {
+        started.version.get_or_insert_with(|| version.clone());
+    }
+    // A timer is never recorded earlier than it was due, even if a clock was set back.
+    let time = due.map_or(now, |due| due.max(now));
+    let step = execution.step(input, payload, time)?;
+    output.ended = step.ended;
+    output.steps.push(step);
+    Ok(())
+}

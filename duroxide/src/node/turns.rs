@@ -1,0 +1,136 @@
+//! Makes turns, and commits or suspends their instances.
+
+use super::Node;
+use super::command::PendingStart;
+use super::delivery::Delivery;
+use super::live::{LiveInstance, Stopped, StoredTurn};
+use super::outbox::{Context, TurnContext};
+use super::turn::{Loaded, Source, TurnDone, TurnJob, TurnRun};
+use crate::effect::{self, TurnInfo, TurnOutput};
+use crate::error::ErrorCode;
+use crate::id::{EventId, InstanceId};
+use crate::provider::Write;
+use crate::replay::{Execution, Fault};
+
+impl Node {
+    /// Begins the turns of all instances that are ready.
+    pub(super) fn start_turns(&mut self) {
+        while let Some((instance, deliveries)) = self.live.pop_ready(|| self.shared.clock.now()) {
+            self.make_turn(&instance, None, deliveries);
+        }
+        self.pool.submit(self.turns.begin());
+    }
+
+    /// Makes a turn: of the live copy, of a loaded history, or of a new execution.
+    pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, deliveries: Vec<Delivery>) {
+        let now = self.now();
+        let Some(live) = self.live.wake(instance) else { return };
+        let Some(entry) = self.shared.lookup.orchestration(&live.name, live.version.as_ref()) else {
+            // This node does not have the code; another node may have it.
+            return self.release(instance);
+        };
+        let (execution, generation, name) = (live.execution.clone(), live.generation, live.name.clone());
+        let new = || self.shared.new_execution(execution.clone(), generation, entry.function.clone());
+        let source = match (live.begin_turn(), loaded) {
+            (Some(live), _) => Source::Live(live),
+            (None, Some(loaded)) => Source::Loaded(loaded),
+            (None, None) => Source::Live(new()),
+        };
+        let (version, limits) = (entry.version.clone(), self.shared.options.limits);
+        self.turns.push(TurnJob { execution, generation, name, version, source, deliveries, limits, now });
+    }
+
+    /// Handles a finished turn: commits it, or suspends the instance.
+    pub(super) fn turn_done(&mut self, TurnDone { run, result }: TurnDone) {
+        self.turns.turn_has_ended();
+        let Some(live) = self.live.current(&run.execution.instance, run.generation) else {
+            return self.store_outcomes(run.into_deliveries());
+        };
+        let (committed, is_created_by_its_turn) = (live.committed, live.is_created_by_its_turn());
+        let fault = match result.and_then(|(execution, output)| self.check(execution, output)) {
+            Ok((execution, output)) => return self.commit_turn(run, execution, output, committed),
+            Err(fault) => fault,
+        };
+        let (execution, generation) = (run.execution.clone(), run.generation);
+        self.store_outcomes(run.into_deliveries());
+        if is_created_by_its_turn {
+            // Its client stores the start; a later turn suspends the instance.
+            let deliveries = self.live.remove(&execution.instance);
+            return self.store_outcomes(deliveries);
+        }
+        self.suspend(Stopped { execution, committed, generation, fault });
+    }
+
+    /// Returns a turn that has succeeded, unless its instance is to be stopped.
+    fn check(&self, execution: Box<Execution>, output: TurnOutput) -> Result<(Box<Execution>, TurnOutput), Fault> {
+        let limit = self.shared.options.limits.history;
+        let length = execution.last_event().0;
+        if length > limit && !output.ended {
+            let message = format!(
+                "the history has {length} events, the limit is {limit} (`RuntimeOptions::limits.history`): \
+                 continue as new before it grows so long"
+            );
+            return Err(Fault::new(ErrorCode::HistoryTooLong, message));
+        }
+        match execution.fault().filter(|_| !output.ended) {
+            Some(fault) => Err(fault),
+            None => Ok((execution, output)),
+        }
+    }
+
+    /// Commits a turn, unless it has no effect.
+    fn commit_turn(&mut self, run: TurnRun, execution: Box<Execution>, output: TurnOutput, committed: EventId) {
+        let TurnRun { execution: id, generation, version, mut delivered_outcomes, undelivered, now } = run;
+        let Some(started) = execution.started().filter(|_| !output.is_empty()) else {
+            self.settle_later(&id.instance);
+            let follow_up = self.live.rest(&id.instance, execution);
+            return self.follow_up(follow_up);
+        };
+        let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
+        let open_calls = open.map(|(call, _)| *call).collect();
+        // The outcomes are stored with this turn, so activities that it schedules may have their permits.
+        delivered_outcomes.iter_mut().for_each(Delivery::release_permit);
+        let info = TurnInfo { execution: &id, version: &version, committed, started: &started, now };
+        let mut turn = effect::turn(&info, output, &mut self.claims());
+        let live = self.live.current(&id.instance, generation);
+        let stored = live.and_then(LiveInstance::take_eager_start).map(|PendingStart { new, stored }| {
+            turn.consumed.retain(|message| *message != new.start.id);
+            turn.creates = Some(new);
+            stored
+        });
+        let made = StoredTurn { generation, copy: Some((execution, version)), undelivered };
+        let context = TurnContext { made, stored, delivered_outcomes, open_calls };
+        self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
+    }
+
+    /// Suspends an instance, with the fault as the reason.
+    pub(super) fn suspend(&mut self, stopped: Stopped) {
+        let Stopped { execution, committed, generation, fault } = stopped;
+        let mut suspension = *fault.0;
+        suspension.build = Some(self.shared.info.build.clone());
+        tracing::error!(
+            instance = %execution.instance, code = %suspension.code,
+            "instance suspended, or left to nodes of another build: {suspension}"
+        );
+        let reason = serde_json::to_string(&suspension).unwrap_or_default();
+        let turn = effect::suspension(&execution, committed, reason, self.now());
+        self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(TurnContext::suspension(generation))));
+    }
+
+    /// Reports turns that have been running for long.
+    pub(super) fn report_stuck_turns(&mut self) {
+        let (stuck, next) = self.pool.stuck(self.shared.options.turn_warning);
+        if let Some(after) = next {
+            self.time.check_turns(after);
+        }
+        for turn in stuck {
+            self.live.leave_start_to_client(&turn.instance);
+            let seconds = turn.since.as_secs_f64();
+            tracing::error!(
+                instance = %turn.instance, orchestration = turn.name, seconds, last_call = turn.place,
+                code = %ErrorCode::TurnStuck,
+                "a turn does not return: its code computes for long, or loops; other instances continue",
+            );
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The share of each of several nodes.
+
+use std::time::Duration;
+
+use duroxide::provider::Filter;
+use duroxide::testing::{Faults, Sim, Simulation, for_each_seed};
+use duroxide::{Client, ClientError};
+
+use crate::program::{Name, Op, Program, Statement};
+
+/// Returns the number of instances that the nodes own.
+async fn owned(client: &Client) -> Result<u64, ClientError> {
+    Ok(client.nodes().await?.iter().map(|node| node.instances).sum())
+}
+
+#[test]
+fn idle_instances_are_released_if_there_are_other_nodes() {
+    for nodes in [1, 2] {
+        for_each_seed(5, |seed| {
+            let program = Program { round: 1, statements: vec![Statement::Do(Op::Wait(Name::A))] };
+            let scenario = |sim: Sim| async move {
+                let client = sim.client();
+                sim.sleep(Duration::from_secs(20)).await;
+                for n in 0..300 {
+                    client.start("program", format!("root-{n}"), &program).await?;
+                }
+                sim.sleep(Duration::from_secs(30)).await;
+                assert_eq!(owned(&client).await?, 300, "they were used a moment ago");
+                sim.sleep(Duration::from_secs(90)).await;
+                assert_eq!(owned(&client).await?, if nodes == 1 { 300 } else { 0 });
+                for n in 0..300 {
+                    client.handle(format!("root-{n}")).raise_named(Name::A.text(), &0).await?;
+                }
+                sim.sleep(Duration::from_secs(60)).await;
+                let open = client.list(&Filter::default(), 1_000).await?.instances;
+                assert!(open.iter().all(|status| status.status.is_finished()), "each of them is claimed again");
+                Ok::<_, ClientError>(())
+            };
+            Simulation::new(seed).nodes(nodes).faults(Faults::none()).run(scenario)
+        });
+    }
+}
