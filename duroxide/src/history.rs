@@ -158,8 +158,14 @@ pub struct Started {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum EndRequest {
-    /// A cancel request. The first execution ends without running its function, which has not begun. A later one runs to
-    /// its first wait, and ends there unless it listens for the request.
+    /// A cancel request to the first execution of an instance, for example before a delayed start is due: the execution
+    /// ends without running its function.
+    CancelBeforeStart {
+        /// The reason.
+        reason: String,
+    },
+    /// A cancel request to a later execution: its function runs to the first wait, and ends there unless it listens for
+    /// the request.
     Cancel {
         /// The reason.
         reason: String,
@@ -364,11 +370,16 @@ impl Input {
         if is_second { 2 } else { 1 }
     }
 
-    /// Returns the request to end that this input is, with the call that has sent it.
-    pub(crate) fn end_request(&self) -> Option<(EndRequest, Option<&Parent>)> {
+    /// Returns the request to end that this input is for an execution that has not begun, with the call that has sent it.
+    pub(crate) fn end_request(&self, is_first_execution: bool) -> Option<(EndRequest, Option<&Parent>)> {
         match self {
             Self::CancelRequested { reason, parent } => {
-                Some((EndRequest::Cancel { reason: reason.clone() }, parent.as_ref()))
+                let reason = reason.clone();
+                let request = match is_first_execution {
+                    true => EndRequest::CancelBeforeStart { reason },
+                    false => EndRequest::Cancel { reason },
+                };
+                Some((request, parent.as_ref()))
             }
             Self::TerminateRequested { reason, parent } => {
                 Some((EndRequest::Terminate { reason: reason.clone() }, parent.as_ref()))

@@ -19,7 +19,6 @@ mod logging;
 #[cfg(target_os = "linux")]
 mod memory;
 mod moments;
-mod probe;
 mod registry;
 mod runtime;
 mod sqlite;

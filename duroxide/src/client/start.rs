@@ -97,7 +97,8 @@ impl<O> StartCall<O> {
         self
     }
 
-    /// Delays the first turn. Until then the instance exists and accepts events.
+    /// Delays the first turn. Until then the instance exists and accepts events; a request to cancel ends it at once,
+    /// without running its code.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.start.begin = Begin::After(delay);
         self

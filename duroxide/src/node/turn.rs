@@ -138,7 +138,7 @@ fn take_end_request(deliveries: &mut Vec<Delivery>, execution: u64) -> Option<(M
             return None;
         }
         let message = Message::try_from(row.clone()).ok()?;
-        let (request, parent) = message.input.end_request()?;
+        let (request, parent) = message.input.end_request(execution == 1)?;
         // The request of a parent is only for its own child.
         let is_valid = parent.is_none() || parent == started.parent.as_ref();
         is_valid.then_some((row.id, request))

@@ -68,8 +68,6 @@ pub(crate) struct ExecutionState {
     pub(crate) now: Timestamp,
     pub(super) last_event: EventId,
     pub(crate) started: Option<Started>,
-    /// True for the first execution of an instance.
-    is_first: bool,
     pub(crate) mailbox: Mailbox,
     /// Calls without an outcome, and outcomes that no future has taken.
     pub(super) calls: HashMap<CallId, Call>,
@@ -99,7 +97,6 @@ impl Core {
             now: Timestamp::from_micros(i64::MIN),
             last_event: EventId(0),
             started: None,
-            is_first: execution.number == 1,
             mailbox: Mailbox::default(),
             calls: HashMap::new(),
             waiting: 0,
@@ -343,7 +340,7 @@ impl ExecutionState {
         match request {
             None => Delivered::Begin,
             Some(EndRequest::Terminate { reason }) => Delivered::End(Decision::Terminated { reason: reason.clone() }),
-            Some(EndRequest::Cancel { reason }) if self.is_first => {
+            Some(EndRequest::CancelBeforeStart { reason }) => {
                 Delivered::End(Decision::Cancelled { reason: reason.clone() })
             }
             Some(EndRequest::Cancel { reason }) => {

@@ -33,7 +33,7 @@ pub(crate) use self::mailbox::{Ticket, Unread};
 use self::op::Op;
 use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
-use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
+use crate::history::{Decision, EndRequest, Event, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId};
 use crate::payload::{Payload, PayloadError};
 use crate::policy::Limits;
@@ -291,12 +291,14 @@ impl Drop for Execution {
 /// Returns the decisions that the code itself must repeat. A termination from outside is recorded as a last decision,
 /// without an input, after those of the code.
 fn without_end_from_outside<'e>(input: &Input, recorded: &'e [Event]) -> &'e [Event] {
+    let terminate = |started: &Started| matches!(started.request, Some(EndRequest::Terminate { .. }));
+    let by_request = match input {
+        Input::TerminateRequested { .. } => true,
+        Input::Started(started) => terminate(started),
+        _ => false,
+    };
     match recorded {
-        [by_code @ .., Event { kind: EventKind::Decision(Decision::Terminated { .. }), .. }]
-            if !matches!(input, Input::TerminateRequested { .. }) =>
-        {
-            by_code
-        }
+        [by_code @ .., Event { kind: EventKind::Decision(Decision::Terminated { .. }), .. }] if !by_request => by_code,
         _ => recorded,
     }
 }
