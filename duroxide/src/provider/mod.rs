@@ -49,6 +49,7 @@ pub use wakeups::*;
 
 use crate::clock::{Clock, SystemClock};
 use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
+pub use crate::message::{Lane, Message};
 
 /// The storage of the runtime.
 ///
@@ -231,7 +232,7 @@ impl ProviderError {
         self.code
     }
 
-    /// Sets a code that is more precise than [`ErrorCode::StorageFailed`](crate::ErrorCode::StorageFailed).
+    /// Sets a code that is more precise than [`ErrorCode::StorageFailed`](crate::error::ErrorCode::StorageFailed).
     #[must_use]
     pub fn with_code(mut self, code: crate::error::ErrorCode) -> Self {
         self.code = code;

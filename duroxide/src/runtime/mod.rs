@@ -11,6 +11,8 @@ pub use start_error::StartError;
 
 use crate::client::Client;
 use crate::node::RunningNode;
+pub use crate::node::RuntimeOptions;
+pub use crate::policy::Limits;
 
 /// A running node: it executes orchestrations and activities until it is shut down.
 ///
@@ -48,7 +50,7 @@ impl Runtime {
     ///
     /// Once the runtime has stopped, the client still reads. Starting, raising and cancelling are refused, and a wait
     /// for an instance that has not finished ends, all with
-    /// [`ErrorCode::RuntimeStopped`](crate::ErrorCode::RuntimeStopped). Use [`Client::new`] for requests that another
+    /// [`ErrorCode::RuntimeStopped`](crate::error::ErrorCode::RuntimeStopped). Use [`Client::new`] for requests that another
     /// process carries out.
     pub fn client(&self) -> Client {
         self.client.clone()
