@@ -2,6 +2,11 @@
 //!
 //! A history is a sequence of steps. Each step is one [`Input`], followed by the [`Decision`]s that the function made
 //! when it was polled with it.
+//!
+//! A program needs these types to inspect a history ([`Handle::history`](crate::Handle::history)), or to keep one for a
+//! test of later code (`testing::check_history`). The page [Polling and execution model] explains an example.
+//!
+//! [Polling and execution model]: https://github.com/duroxide/duroxide/blob/main/docs/polling-and-execution-model.md#steps
 
 use std::collections::BTreeMap;
 

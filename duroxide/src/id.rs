@@ -1,4 +1,9 @@
-//! Identifiers, one newtype for each kind.
+//! Identifiers: one type for each kind of object, so that they cannot be confused.
+//!
+//! A provider needs most of them; a program that only starts and reads instances needs [`InstanceId`]. The page
+//! [Architecture] defines the objects.
+//!
+//! [Architecture]: https://github.com/duroxide/duroxide/blob/main/docs/architecture.md#words
 
 use std::fmt;
 use std::sync::Arc;

@@ -29,14 +29,18 @@
 //! }
 //! ```
 //!
-//! The main types:
+//! The main types; the [`prelude`] exports those that almost every program uses:
 //!
 //! - [`OrchestrationContext`]: the operations of an orchestration: call activities and other orchestrations, wait for
 //!   timers and events, continue as new.
 //! - [`Client`] and [`Handle`]: start instances, send events to them, wait for them, list and delete them.
 //! - [`Runtime`] and [`RuntimeOptions`]: run the functions.
 //! - [`Registry`]: select the functions to run.
-//! - [`provider`]: the storage interface, for other databases.
+//! - [`Error`], [`CallError`], [`OutcomeError`], [`ClientError`] and [`StartError`]: the errors of user functions, durable
+//!   calls, instances, requests and starts, all with stable [codes](ErrorCode).
+//!
+//! The other types are in modules, one for each subject: [`history`] and [`payload`] for recorded events and their values,
+//! [`provider`] and [`id`] for other databases, `testing` (a feature) for tests.
 
 #[doc(hidden)]
 pub mod __private;

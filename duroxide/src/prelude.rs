@@ -1,6 +1,8 @@
 //! The names that almost every program uses, for its imports: `use duroxide::prelude::*;`.
 //!
-//! The page [Quick start](https://github.com/duroxide/duroxide/blob/main/docs/QUICK_START.md) begins with it.
+//! The page [Quick start] begins with it.
+//!
+//! [Quick start]: https://github.com/duroxide/duroxide/blob/main/docs/QUICK_START.md
 
 pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State};
 pub use crate::client::{Client, Handle, OutcomeError};

@@ -146,12 +146,13 @@ impl<O> Handle<O> {
     /// the orchestration reads it.
     ///
     /// ```
+    /// use duroxide::client::Untyped;
     /// use duroxide::prelude::*;
     ///
     /// #[event]
     /// struct Approval { by: String }
     ///
-    /// async fn approve(handle: &Handle<duroxide::client::Untyped>) -> duroxide::Result<()> {
+    /// async fn approve(handle: &Handle<Untyped>) -> duroxide::Result<()> {
     ///     handle.raise(Approval { by: "Ada".to_owned() }).header("tenant", "north").await?;
     ///     Ok(())
     /// }

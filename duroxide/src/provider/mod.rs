@@ -1,5 +1,10 @@
 //! The storage of state: the [`Provider`] trait, through which the runtime and the client reach it.
 //!
+//! An implementation of another storage needs it, and so does a program that keeps its state in memory
+//! ([`MemoryProvider`]). The page [Provider implementation guide] gives the order in which to build a provider.
+//!
+//! [Provider implementation guide]: https://github.com/duroxide/duroxide/blob/main/docs/provider-implementation-guide.md
+//!
 //! A provider stores rows and returns them; it never reads the content of an event or a message. Lists and bulk removals are
 //! a trait of their own, [`Admin`].
 //!

@@ -1,5 +1,10 @@
-//! The facade over a node: [`Runtime::builder`] configures it, `start` joins it to the provider, and the [`Runtime`]
-//! stands for it until it is shut down. The engine is [`node`](crate::node).
+//! The runtime: [`Runtime::builder`] configures it, `start` joins it to the provider, and it runs functions until it is
+//! shut down.
+//!
+//! A program needs it to run functions, and the options to adapt it to its load. The page [Architecture] shows its
+//! threads and its node, which is the engine.
+//!
+//! [Architecture]: https://github.com/duroxide/duroxide/blob/main/docs/architecture.md#threads
 
 mod builder;
 mod start_error;
