@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// The limit of the name of an orchestration, an activity or an event, and of a tag, in bytes.
 pub const MAX_NAME_LEN: usize = 128;
 
-/// The name of an instance: 1 to [`MAX_LEN`](InstanceId::MAX_LEN) bytes without control characters.
+/// The name of an instance: 1 to [`MAX_LEN`](Self::MAX_LEN) bytes without control characters.
 ///
 /// A user may choose any id that does not begin with `~`, which is reserved for the derived ids of children.
 ///
@@ -42,7 +42,7 @@ impl InstanceId {
     /// Checks an id that a user chose.
     ///
     /// # Errors
-    /// [`InvalidId`] if it is empty, longer than [`MAX_LEN`](InstanceId::MAX_LEN) bytes, begins with `~`, or holds a control
+    /// [`InvalidId`] if it is empty, longer than [`MAX_LEN`](Self::MAX_LEN) bytes, begins with `~`, or holds a control
     /// character.
     pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidId> {
         let id = id.as_ref();

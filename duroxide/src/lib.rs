@@ -29,18 +29,19 @@
 //! }
 //! ```
 //!
-//! The main types; the [`prelude`] exports those that almost every program uses:
+//! The main types:
 //!
 //! - [`OrchestrationContext`]: the operations of an orchestration: call activities and other orchestrations, wait for
 //!   timers and events, continue as new.
 //! - [`Client`] and [`Handle`]: start instances, send events to them, wait for them, list and delete them.
 //! - [`Runtime`] and [`RuntimeOptions`]: run the functions.
 //! - [`Registry`]: select the functions to run.
-//! - [`Error`], [`CallError`], [`OutcomeError`], [`ClientError`] and [`StartError`]: the errors of user functions, durable
-//!   calls, instances, requests and starts, all with stable [codes](ErrorCode).
+//! - [`Error`], [`CallError`] and [`OutcomeError`]: the errors of user functions, durable calls and instances.
+//! - [`ClientError`] and [`StartError`]: the errors of requests and starts, with stable [codes](ErrorCode).
 //!
-//! The other types are in modules, one for each subject: [`history`] and [`payload`] for recorded events and their values,
-//! [`provider`] and [`id`] for other databases, `testing` (a feature) for tests.
+//! The [`prelude`] exports the names that almost every program uses. All other names are in modules, one for each
+//! subject: [`provider`] and [`id`] for other databases, [`history`] and [`payload`] for recorded events and their
+//! values, `testing` for tests (a feature).
 
 #[doc(hidden)]
 pub mod __private;
