@@ -76,6 +76,40 @@ pub(super) struct TurnRun {
 }
 
 impl TurnRun {
+    /// Delivers an input, and adds the step that follows to the output.
+    fn deliver(&mut self, execution: &mut Execution, delivery: Delivery, output: &mut TurnOutput) -> Result<(), Fault> {
+        let (mut input, payload, due) = match delivery {
+            Delivery::Message(row) => {
+                let id = row.id;
+                if row.execution.is_some_and(|number| number != execution.id().number) {
+                    // The message is for an execution that has ended: it is consumed without effect.
+                    output.consumed.push(id);
+                    return Ok(());
+                }
+                let message =
+                    Message::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableMessage, e.to_string()))?;
+                output.consumed.push(id);
+                (message.input, message.payload, message.visible_at)
+            }
+            Delivery::Outcome(outcome) => {
+                let LocalOutcome { attempt, ref input, ref payload, .. } = outcome;
+                output.outcomes.push((outcome.call(), attempt));
+                let delivered_input = (input.clone(), payload.clone(), None);
+                self.delivered_outcomes.push(Delivery::Outcome(outcome));
+                delivered_input
+            }
+        };
+        if let Input::Started(started) = &mut input {
+            started.version.get_or_insert_with(|| self.version.clone());
+        }
+        // A timer is never recorded earlier than it was due, even if a clock was set back.
+        let time = due.map_or(self.now, |due| due.max(self.now));
+        let step = execution.step(input, payload, time)?;
+        output.ended = step.ended;
+        output.steps.push(step);
+        Ok(())
+    }
+
     /// Returns the deliveries of a turn that is not committed: outcomes among them are to be stored as messages.
     pub(super) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
         self.delivered_outcomes.into_iter().chain(self.undelivered)
@@ -106,13 +140,14 @@ impl TurnJob {
     /// Runs the turn. `core` receives the handle of the execution, for the watchdog.
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
         let Self { execution: id, generation, version, source, deliveries, limits, now, .. } = self;
+        let (delivered_outcomes, undelivered) = (Vec::new(), Vec::new());
+        let mut run = TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now };
         let mut deliveries = deliveries.into_iter();
         let mut output = TurnOutput::default();
-        let mut delivered_outcomes = Vec::new();
         let result = source.up_to_date(core).and_then(|mut execution| {
             execution.limit(limits);
             for delivery in deliveries.by_ref() {
-                deliver(&mut execution, delivery, &version, now, &mut output, &mut delivered_outcomes)?;
+                run.deliver(&mut execution, delivery, &mut output)?;
                 if output.ended {
                     output.remains = execution.close();
                     break;
@@ -120,10 +155,8 @@ impl TurnJob {
             }
             Ok(execution)
         });
-        let undelivered = keep_carried(&mut output, deliveries);
-        let result = result.map(|execution| (execution, output));
-        let run = TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now };
-        TurnDone { run, result }
+        run.undelivered = keep_carried(&mut output, deliveries);
+        TurnDone { run, result: result.map(|execution| (execution, output)) }
     }
 }
 
@@ -163,44 +196,4 @@ impl Source {
             }
         }
     }
-}
-
-fn deliver(
-    execution: &mut Execution,
-    delivery: Delivery,
-    version: &Version,
-    now: Timestamp,
-    output: &mut TurnOutput,
-    delivered_outcomes: &mut Vec<Delivery>,
-) -> Result<(), Fault> {
-    let (mut input, payload, due) = match delivery {
-        Delivery::Message(row) => {
-            let id = row.id;
-            if row.execution.is_some_and(|number| number != execution.id().number) {
-                // The message is for an execution that has ended: it is consumed without effect.
-                output.consumed.push(id);
-                return Ok(());
-            }
-            let message =
-                Message::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableMessage, e.to_string()))?;
-            output.consumed.push(id);
-            (message.input, message.payload, message.visible_at)
-        }
-        Delivery::Outcome(outcome) => {
-            let LocalOutcome { attempt, ref input, ref payload, .. } = outcome;
-            output.outcomes.push((outcome.call(), attempt));
-            let delivered_input = (input.clone(), payload.clone(), None);
-            delivered_outcomes.push(Delivery::Outcome(outcome));
-            delivered_input
-        }
-    };
-    if let Input::Started(started) = &mut input {
-        started.version.get_or_insert_with(|| version.clone());
-    }
-    // A timer is never recorded earlier than it was due, even if a clock was set back.
-    let time = due.map_or(now, |due| due.max(now));
-    let step = execution.step(input, payload, time)?;
-    output.ended = step.ended;
-    output.steps.push(step);
-    Ok(())
 }
