@@ -2,9 +2,13 @@
 //!
 //! A history is a sequence of steps. Each step is one [`Input`], followed by the [`Decision`]s that the function made
 //! when it was polled with it.
+//!
+//! A program needs these types to inspect a history ([`Handle::history`](crate::Handle::history)), or to keep one for a
+//! test of later code (`testing::check_history`). The page [Polling and execution model] explains an example.
+//!
+//! [Polling and execution model]: https://github.com/duroxide/duroxide/blob/main/docs/polling-and-execution-model.md#steps
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -12,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
-use crate::policy::ActivityOptions;
+use crate::policy::{ActivityOptions, ClosePolicy, Timeout};
 
 /// The newest format of events and messages that this version reads.
 ///
@@ -32,7 +36,7 @@ pub type TextMap = BTreeMap<String, String>;
 
 /// One event of a history.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Event {
+pub struct HistoryEvent {
     /// Its position, from 1 without gaps.
     pub id: EventId,
     /// The time of its recording, by the clock of the committing node; never earlier than the previous event.
@@ -289,19 +293,6 @@ pub struct ChildScheduled {
     pub close: ClosePolicy,
 }
 
-/// The policy that closes a child when its parent ends first, or drops the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum ClosePolicy {
-    /// The child is asked to cancel.
-    #[default]
-    Cancel,
-    /// The child is terminated.
-    Terminate,
-    /// The child continues.
-    Abandon,
-}
-
 /// The reason why a call or an execution has no result. The error value of user code, if any, is the payload beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -334,25 +325,6 @@ pub enum Failure {
         /// The reason.
         reason: String,
     },
-}
-
-/// The time limits of an activity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Timeout {
-    /// One attempt took too long.
-    StartToClose,
-    /// All attempts together, with the waits between them, took too long.
-    ScheduleToClose,
-}
-
-impl fmt::Display for Timeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::StartToClose => "one attempt took longer than its start-to-close limit",
-            Self::ScheduleToClose => "all attempts together took longer than their schedule-to-close limit",
-        })
-    }
 }
 
 impl Input {

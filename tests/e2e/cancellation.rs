@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use duroxide::OutcomeError;
+use duroxide::clock::Clock;
 use duroxide::prelude::*;
 use duroxide::testing::TestRuntime;
-use duroxide::{Clock, OutcomeError};
 
 #[orchestration]
 async fn waits(ctx: OrchestrationContext) -> duroxide::Result<()> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
+use duroxide::registry::StateType;
 use duroxide::testing::VirtualClock;
-use duroxide::{ErrorCode, Registry, StartError, StateType};
+use duroxide::{ErrorCode, Registry, StartError};
 use tokio::time::timeout;
 
 /// A state that some tests of this file provide, and others do not.

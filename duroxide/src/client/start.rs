@@ -11,7 +11,7 @@ use super::{Client, ClientError, Handle};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
 use crate::history::{Started, TextMap};
-use crate::id::{InstanceId, MAX_NAME, check_text};
+use crate::id::{InstanceId, MAX_NAME_LEN, check_text};
 use crate::node::NodeHandle;
 use crate::payload::{Payload, PayloadError};
 use crate::provider::{IfExists, NewInstance, StartRequest, Submission};
@@ -119,7 +119,7 @@ impl Start {
             let Self { client, name, id, input, version, labels, headers, if_exists, begin } = self;
             let instance = InstanceId::new(&id)?;
             client.check_running(Some(&instance))?;
-            check_text("orchestration name", &name, MAX_NAME)?;
+            check_text("orchestration name", &name, MAX_NAME_LEN)?;
             check_texts(["label name", "label value"], &labels)?;
             check_texts(HEADER, &headers)?;
             let version = version.map(|text| parse_version(&text)).transpose()?;
@@ -182,7 +182,7 @@ pub(super) fn check_texts(
 ) -> Result<(), ClientError> {
     const MAX_VALUE: usize = 1024;
     for (name, value) in texts {
-        check_text(name_subject, name, MAX_NAME)?;
+        check_text(name_subject, name, MAX_NAME_LEN)?;
         if !value.is_empty() {
             check_text(value_subject, value, MAX_VALUE)?;
         }

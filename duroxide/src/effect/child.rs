@@ -1,10 +1,11 @@
 //! The effects of a child orchestration or a detached start: the new instance, and the message that closes it.
 
 use super::TurnBuilder;
-use crate::history::{ChildScheduled, ClosePolicy, Input, Parent, Started};
+use crate::history::{ChildScheduled, Input, Parent, Started};
 use crate::id::{CallId, InstanceId};
 use crate::message::Message;
 use crate::payload::Payload;
+use crate::policy::ClosePolicy;
 use crate::provider::{MessageRow, NewChild, NewInstance};
 
 impl TurnBuilder<'_> {

@@ -7,7 +7,7 @@ use crate::policy::Limits;
 /// The options of a runtime. The defaults suit a program that has one machine for itself.
 ///
 /// ```
-/// use duroxide::{Limits, RuntimeOptions};
+/// use duroxide::runtime::{Limits, RuntimeOptions};
 /// let options = RuntimeOptions::new().max_activities(64).limits(Limits::default().payload(10 * 1024 * 1024));
 /// assert_eq!(options.max_activities, 64);
 /// ```

@@ -9,7 +9,7 @@ use super::delivery::{Delivery, LocalOutcome};
 use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
 use crate::error::ErrorCode;
-use crate::history::{EndRequest, Event, Input};
+use crate::history::{EndRequest, HistoryEvent, Input};
 use crate::id::{ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::policy::Limits;
@@ -48,7 +48,8 @@ impl Loaded {
     pub(super) fn replay_rest(&mut self) -> Result<(), Fault> {
         let mut events = Vec::with_capacity(self.rest.len());
         for row in self.rest.drain(..) {
-            let event = Event::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
+            let event =
+                HistoryEvent::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
             events.push(event);
         }
         crate::telemetry::silenced(|| self.replay.push_page(events))

@@ -1,5 +1,10 @@
 //! The storage of state: the [`Provider`] trait, through which the runtime and the client reach it.
 //!
+//! An implementation of another storage needs it, and so does a program that keeps its state in memory
+//! ([`MemoryProvider`]). The page [Provider implementation guide] gives the order in which to build a provider.
+//!
+//! [Provider implementation guide]: https://github.com/duroxide/duroxide/blob/main/docs/provider-implementation-guide.md
+//!
 //! A provider stores rows and returns them; it never reads the content of an event or a message. Lists and bulk removals are
 //! a trait of their own, [`Admin`].
 //!
@@ -49,6 +54,7 @@ pub use wakeups::*;
 
 use crate::clock::{Clock, SystemClock};
 use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
+pub use crate::message::{Lane, Message};
 
 /// The storage of the runtime.
 ///
@@ -232,7 +238,7 @@ impl ProviderError {
         self.code
     }
 
-    /// Sets a code that is more precise than [`ErrorCode::StorageFailed`](crate::ErrorCode::StorageFailed).
+    /// Sets a code that is more precise than [`ErrorCode::StorageFailed`](crate::error::ErrorCode::StorageFailed).
     #[must_use]
     pub fn with_code(mut self, code: crate::error::ErrorCode) -> Self {
         self.code = code;

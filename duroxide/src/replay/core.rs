@@ -12,7 +12,7 @@ use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, poll_scope};
 use crate::clock::Timestamp;
-use crate::history::{Decision, EndRequest, Event, EventKind, Failure, Input, Started};
+use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
 use crate::policy::Limits;
@@ -29,7 +29,7 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    pub(super) fn of(recorded: &[Event]) -> Self {
+    pub(super) fn of(recorded: &[HistoryEvent]) -> Self {
         let mut facts = Self::default();
         for event in recorded {
             match &event.kind {
