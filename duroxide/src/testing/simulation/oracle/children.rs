@@ -94,5 +94,9 @@ fn is_orphan(stored: &Stored, record: &Record, closed: Option<u64>, child: &Chil
 }
 
 fn is_close(event: &HistoryEvent) -> bool {
-    matches!(&event.kind, EventKind::Input(Input::CancelRequested { .. } | Input::TerminateRequested { .. }))
+    match &event.kind {
+        EventKind::Input(Input::Started(started)) => started.request.is_some(),
+        EventKind::Input(input) => matches!(input, Input::CancelRequested { .. } | Input::TerminateRequested { .. }),
+        EventKind::Decision(_) => false,
+    }
 }
