@@ -238,6 +238,13 @@ impl ProviderError {
         self.code
     }
 
+    /// Puts the subject of the failure before its reason, for example the path of a file.
+    #[must_use]
+    pub(crate) fn about(mut self, subject: impl std::fmt::Display) -> Self {
+        self.source = format!("{subject}: {}", self.source).into();
+        self
+    }
+
     /// Sets a code that is more precise than [`ErrorCode::StorageFailed`](crate::error::ErrorCode::StorageFailed).
     #[must_use]
     pub fn with_code(mut self, code: crate::error::ErrorCode) -> Self {
