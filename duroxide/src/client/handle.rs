@@ -11,9 +11,9 @@ use serde::de::DeserializeOwned;
 use super::wait::Wait;
 use super::{Client, ClientError, OutcomeError, RaiseCall, Status};
 use crate::error::{ErrorCode, MAX_MESSAGE};
-use crate::history::{Decision, Event, EventKind, Failure, Input};
+use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, InvalidId};
-use crate::orchestration::{Event as ExternalEvent, Orchestration};
+use crate::orchestration::{Event, Orchestration};
 use crate::payload::Payload;
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
 
@@ -78,7 +78,7 @@ impl<O> Handle<O> {
         let finished = self.client.finished(id).await?;
         let unreadable = |part: &str, error: &dyn fmt::Display| ClientError::unreadable(id, part, error);
         let row = finished.outcome.clone().ok_or_else(|| unreadable("its outcome", &"the last event is missing"))?;
-        let event = Event::try_from(row).map_err(|e| unreadable("its outcome", &e))?;
+        let event = HistoryEvent::try_from(row).map_err(|e| unreadable("its outcome", &e))?;
         let EventKind::Decision(decision) = event.kind else {
             return Err(unreadable("its outcome", &"the last event does not end it").into());
         };
@@ -147,17 +147,18 @@ impl<O> Handle<O> {
     /// the orchestration reads it.
     ///
     /// ```
+    /// use duroxide::client::Untyped;
     /// use duroxide::prelude::*;
     ///
     /// #[event]
     /// struct Approval { by: String }
     ///
-    /// async fn approve(handle: &Handle<duroxide::Untyped>) -> duroxide::Result<()> {
+    /// async fn approve(handle: &Handle<Untyped>) -> duroxide::Result<()> {
     ///     handle.raise(Approval { by: "Ada".to_owned() }).header("tenant", "north").await?;
     ///     Ok(())
     /// }
     /// ```
-    pub fn raise<E: ExternalEvent>(&self, event: E) -> RaiseCall {
+    pub fn raise<E: Event>(&self, event: E) -> RaiseCall {
         RaiseCall::new(&self.client, &self.instance, E::NAME, Payload::encode_readable(&event))
     }
 
@@ -205,7 +206,7 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has not finished, the storage fails or does not delete
-    /// ([`AdminNotSupported`](crate::ErrorCode::AdminNotSupported)), or the runtime has stopped.
+    /// ([`AdminNotSupported`](crate::error::ErrorCode::AdminNotSupported)), or the runtime has stopped.
     pub async fn delete(&self) -> Result<(), ClientError> {
         self.client.delete(self.id()?).await
     }
@@ -214,7 +215,7 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, the storage fails, or an event cannot be read.
-    pub async fn history(&self) -> Result<Vec<Event>, ClientError> {
+    pub async fn history(&self) -> Result<Vec<HistoryEvent>, ClientError> {
         let execution = self.record().await?.execution;
         self.client.history(&execution).await
     }
@@ -224,7 +225,7 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// As [`history`](Handle::history).
-    pub async fn history_of(&self, number: u64) -> Result<Vec<Event>, ClientError> {
+    pub async fn history_of(&self, number: u64) -> Result<Vec<HistoryEvent>, ClientError> {
         let current = self.record().await?.execution;
         self.client.history(&ExecutionId { number, ..current }).await
     }
@@ -265,9 +266,9 @@ impl Client {
     }
 
     /// Reads all events of an execution.
-    pub(super) async fn history(&self, execution: &ExecutionId) -> Result<Vec<Event>, ClientError> {
+    pub(super) async fn history(&self, execution: &ExecutionId) -> Result<Vec<HistoryEvent>, ClientError> {
         let unreadable = |e| ClientError::unreadable(&execution.instance, "its history", &e);
-        self.events(execution).await?.into_iter().map(|row| Event::try_from(row).map_err(unreadable)).collect()
+        self.events(execution).await?.into_iter().map(|row| HistoryEvent::try_from(row).map_err(unreadable)).collect()
     }
 
     /// Reads all events of an execution, as they are stored.

@@ -10,7 +10,7 @@ use super::{Client, ClientError, Handle};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
 use crate::history::{Started, TextMap};
-use crate::id::{InstanceId, MAX_NAME, check_text, parse_version};
+use crate::id::{InstanceId, MAX_NAME_LEN, check_text, parse_version};
 use crate::node::NodeHandle;
 use crate::payload::{Payload, PayloadError};
 use crate::provider::{IfExists, NewInstance, StartRequest, Submission};
@@ -96,7 +96,8 @@ impl<O> StartCall<O> {
         self
     }
 
-    /// Delays the first turn. Until then the instance exists and accepts events.
+    /// Delays the first turn. Until then the instance exists and accepts events; a request to cancel ends it at once,
+    /// without running its code.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.start.begin = Begin::After(delay);
         self
@@ -117,7 +118,7 @@ impl Start {
             let Self { client, name, id, input, version, labels, headers, if_exists, begin } = self;
             let instance = InstanceId::new(&id)?;
             client.check_running(Some(&instance))?;
-            check_text("orchestration name", &name, MAX_NAME)?;
+            check_text("orchestration name", &name, MAX_NAME_LEN)?;
             check_texts(&LABELS, &labels)?;
             check_texts(&HEADERS, &headers)?;
             let version = version.map(|text| parse_version(&text)).transpose()?;
@@ -126,7 +127,7 @@ impl Start {
             let now = client.clock.now();
             let eager = client.local.as_ref().is_some_and(|local| local.accepts_start(&name, version.as_ref()));
             let seed = crate::random::bits();
-            let started = Started { name: name.clone(), version, seed, parent: None, headers, labels };
+            let started = Started { name: name.clone(), version, seed, parent: None, headers, labels, request: None };
             let mut new = NewInstance::started(instance.clone(), started, input, eager);
             new.start.visible_at = match begin {
                 Begin::Now => None,
@@ -189,7 +190,7 @@ pub(super) fn check_texts(words: &Words, texts: &TextMap) -> Result<(), ClientEr
         return Err(ClientError::invalid(ErrorCode::InvalidId, problem));
     }
     for (name, value) in texts {
-        check_text(words.name, name, MAX_NAME)?;
+        check_text(words.name, name, MAX_NAME_LEN)?;
         if !value.is_empty() {
             check_text(words.value, value, MAX_VALUE)?;
         }

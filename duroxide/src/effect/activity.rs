@@ -2,8 +2,9 @@
 
 use super::TurnBuilder;
 use crate::clock::Timestamp;
-use crate::history::{ActivityScheduled, Event, EventKind, Failure, Input, Timeout};
+use crate::history::{ActivityScheduled, EventKind, Failure, HistoryEvent, Input};
 use crate::id::{CallId, EventId};
+use crate::policy::Timeout;
 use crate::provider::NewActivity;
 
 impl TurnBuilder<'_> {
@@ -19,7 +20,7 @@ impl TurnBuilder<'_> {
     }
 
     /// Removes the activity after its deadline, or else the deadline.
-    pub(super) fn activity_resolved(&mut self, call: CallId, event: Option<&Event>) {
+    pub(super) fn activity_resolved(&mut self, call: CallId, event: Option<&HistoryEvent>) {
         let limit = match event.map(|event| &event.kind) {
             Some(EventKind::Input(Input::ActivityFailed { failure: Failure::TimedOut { limit }, .. })) => Some(*limit),
             _ => None,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Category;
-use crate::history::Timeout;
+use crate::policy::Timeout;
 
 /// The reason why a durable call within an orchestration has no result.
 ///

@@ -146,8 +146,9 @@ impl Node {
     /// Parks an activity that no node of this build can run.
     fn park(&mut self, tenure: Tenure, code: ErrorCode, message: &str) {
         let activity = &tenure.activity;
-        let suspension = Suspension::new(code, format!("activity call {}: {message}", activity.call));
-        let suspension = suspension.build(self.shared.info.build.clone()).shortened();
+        let mut suspension = Suspension::new(code, format!("activity call {}: {message}", activity.call));
+        suspension.build = Some(self.shared.info.build.clone());
+        let suspension = suspension.shortened();
         tracing::error!(instance = %activity.execution.instance, %code, "activity parked: {suspension}");
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         self.commit(Write::Park { tenure, reason }, Context::Other);

@@ -80,7 +80,7 @@ impl Node {
 
     /// Commits a turn, unless it has no effect.
     fn commit_turn(&mut self, run: TurnRun, execution: Box<Execution>, output: TurnOutput, committed: EventId) {
-        let TurnRun { execution: id, generation, version, mut delivered_outcomes, undelivered, now } = run;
+        let TurnRun { execution: id, generation, version, mut delivered_outcomes, undelivered, now, .. } = run;
         let Some(started) = execution.started().filter(|_| !output.is_empty()) else {
             self.settle_later(&id.instance);
             let follow_up = self.live.rest(&id.instance, execution);
@@ -106,7 +106,9 @@ impl Node {
     /// Suspends an instance, with the fault as the reason.
     pub(super) fn suspend(&mut self, stopped: Stopped) {
         let Stopped { execution, committed, generation, fault } = stopped;
-        let suspension = fault.0.build(self.shared.info.build.clone()).shortened();
+        let mut suspension = *fault.0;
+        suspension.build = Some(self.shared.info.build.clone());
+        let suspension = suspension.shortened();
         tracing::error!(
             instance = %execution.instance, code = %suspension.code,
             "instance suspended, or left to nodes of another build: {suspension}"

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::call::PendingCall;
 use crate::error::CallError;
 use crate::history::ActivityScheduled;
-use crate::id::{CallId, MAX_NAME, check_text};
+use crate::id::{CallId, MAX_NAME_LEN, check_text};
 use crate::payload::{Payload, PayloadError};
 use crate::policy::{ActivityOptions, RetryPolicy};
 use crate::replay::{CallSite, Core, op};
@@ -126,9 +126,9 @@ impl Spec {
     }
 
     fn check(&mut self, core: &Core, call: CallId) -> Result<Payload, String> {
-        check_text("activity name", &self.name, MAX_NAME).map_err(|e| e.to_string())?;
+        check_text("activity name", &self.name, MAX_NAME_LEN).map_err(|e| e.to_string())?;
         if let Some(tag) = &self.tag {
-            check_text("tag", tag, MAX_NAME).map_err(|e| e.to_string())?;
+            check_text("tag", tag, MAX_NAME_LEN).map_err(|e| e.to_string())?;
         }
         let input = std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))?;
         core.check_size(call, "its input", &input)?;

@@ -23,7 +23,7 @@ pub use child::{ChildCall, DetachedStart};
 pub use combinators::{days, hours, join_all, minutes, race, seconds, try_join_all};
 pub use context::OrchestrationContext;
 pub use continue_as_new::ContinueAsNew;
-pub use event::{EventByName, EventWait};
+pub use event::EventWait;
 pub use timer::Sleep;
 
 /// An orchestration as its callers see it: a name, a version, and types. `#[orchestration]` implements it.

@@ -1,7 +1,10 @@
-//! Stores the bytes of a field as base64 text, for `#[serde(with = "duroxide::base64")]`.
+//! Stores the bytes of a field as base64 text, for `#[serde(with = "duroxide::payload::base64")]`.
 //!
 //! The field may have any type that can be made of a `Vec<u8>` and viewed as bytes, such as `Vec<u8>`, `bytes::Bytes`
-//! and `serde_bytes::ByteBuf`. For a type of your own, or a single parameter, use [`Bytes`](crate::Bytes).
+//! and `serde_bytes::ByteBuf`. For a single parameter or a result, use [`Bytes`](crate::Bytes). The page [Values] compares
+//! both with a `Vec<u8>`.
+//!
+//! [Values]: https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#values
 //!
 //! ```
 //! use duroxide::Payload;
@@ -10,7 +13,7 @@
 //! #[derive(Debug, PartialEq, Serialize, Deserialize)]
 //! struct Document {
 //!     name: String,
-//!     #[serde(with = "duroxide::base64")]
+//!     #[serde(with = "duroxide::payload::base64")]
 //!     content: Vec<u8>,
 //! }
 //!

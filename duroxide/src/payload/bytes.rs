@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Bytes that are stored as base64 text: 4 bytes of JSON for 3 bytes. Cheap to clone.
 ///
 /// A `Vec<u8>` is stored as a list of numbers, which is up to three times as long. To keep the type of a field, use
-/// [`base64`](crate::base64).
+/// [`base64`](crate::payload::base64).
 ///
 /// `Debug` shows only the length, since the content may be a secret.
 ///

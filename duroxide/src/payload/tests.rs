@@ -562,9 +562,9 @@ fn bytes_are_stored_as_base64() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Files {
         content: Bytes,
-        #[serde(with = "crate::base64")]
+        #[serde(with = "crate::payload::base64")]
         list: Vec<u8>,
-        #[serde(with = "crate::base64")]
+        #[serde(with = "crate::payload::base64")]
         shared: ::bytes::Bytes,
         maybe: Option<Bytes>,
     }

@@ -10,7 +10,7 @@ use super::Place;
 use crate::activity::{Activity, ActivityCode, ActivityFn, BlockingActivityFn, StateType, States};
 use crate::error::shortened;
 use crate::history::Failure;
-use crate::id::{InvalidId, MAX_NAME, check_text, parse_version};
+use crate::id::{InvalidId, MAX_NAME_LEN, check_text, parse_version};
 use crate::orchestration::{OrchestrationContext, OrchestrationFn};
 use crate::payload::PayloadError;
 use crate::replay::{Failed, Function};
@@ -125,7 +125,7 @@ impl Entry {
     /// Returns the problem of an invalid name or version. Only hand-written implementations can have one: the macros
     /// check theirs.
     pub(super) fn invalid(&self) -> Option<String> {
-        let name = check_text("name", self.name, MAX_NAME).err();
+        let name = check_text("name", self.name, MAX_NAME_LEN).err();
         let version = self.version.and_then(|version| parse_version(version).err());
         name.or(version).map(|problem: InvalidId| format!("{self} ({}): {problem}", self.place))
     }

@@ -15,8 +15,8 @@ use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, poll_scope};
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, shortened, shortened_to};
-use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
-use crate::id::{CallId, EventId, ExecutionId, InstanceId, MAX_NAME, check_text};
+use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId, MAX_NAME_LEN, check_text};
 use crate::payload::{Payload, PayloadError};
 use crate::policy::Limits;
 
@@ -32,7 +32,7 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    pub(super) fn of(recorded: &[Event]) -> Self {
+    pub(super) fn of(recorded: &[HistoryEvent]) -> Self {
         let mut facts = Self::default();
         for event in recorded {
             match &event.kind {
@@ -280,7 +280,7 @@ impl Core {
                 // An event of an invalid name cannot be raised. A recorded wait for one may be raced with a timer.
                 if is_new
                     && state.replaying.is_none()
-                    && let Err(error) = check_text("event name", name, MAX_NAME)
+                    && let Err(error) = check_text("event name", name, MAX_NAME_LEN)
                 {
                     let fault = Fault::new(ErrorCode::InvalidId, error.to_string()).at(Some(place));
                     state.fault.get_or_insert(fault);
@@ -329,7 +329,7 @@ impl ExecutionState {
             Input::Started(started) => {
                 self.random = Some(ChaCha8Rng::seed_from_u64(started.seed));
                 self.started = Some(started.clone());
-                Delivered::Begin
+                self.begin(started.request.as_ref())
             }
             Input::EventRaised { name, headers } => {
                 let woken = self.mailbox.push(name, id, Unread { payload, headers: headers.clone() });
@@ -352,6 +352,21 @@ impl ExecutionState {
             }
             Input::StartRejected { call, reason } => {
                 self.resolve(*call, Err(Failure::Rejected { reason: reason.clone() }.into()), input)
+            }
+        }
+    }
+
+    /// Begins the execution, unless a request ends it before its function has run.
+    fn begin(&mut self, request: Option<&EndRequest>) -> Delivered {
+        match request {
+            None => Delivered::Begin,
+            Some(EndRequest::Terminate { reason }) => Delivered::End(Decision::Terminated { reason: reason.clone() }),
+            Some(EndRequest::CancelBeforeStart { reason }) => {
+                Delivered::End(Decision::Cancelled { reason: reason.clone() })
+            }
+            Some(EndRequest::Cancel { reason }) => {
+                self.cancel.request_at_start(reason);
+                Delivered::Begin
             }
         }
     }

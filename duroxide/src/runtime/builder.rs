@@ -8,7 +8,7 @@ use super::{Runtime, StartError};
 use crate::activity::States;
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock, tokio_is_paused};
-use crate::id::{InvalidId, MAX_NAME, NodeId, check_text};
+use crate::id::{InvalidId, MAX_NAME_LEN, NodeId, check_text};
 use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions};
 use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError};
 use crate::registry::Registry;
@@ -191,8 +191,9 @@ impl RuntimeBuilder {
     /// of `#[tokio::main]`; async activities run on it.
     ///
     /// # Errors
-    /// [`StartError`]: there is no tokio runtime, or its clock is paused and no other clock was set; no storage was
-    /// chosen, or it cannot be opened; the registry has problems, all of which are listed.
+    /// [`StartError`]: there is no tokio runtime, it has no time driver, or its clock is paused and no other clock was
+    /// set; an option is zero that must not be; no storage was chosen, or it cannot be opened; the registry has problems,
+    /// all of which are listed.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a member without work; it ends with the process.
@@ -205,6 +206,13 @@ impl RuntimeBuilder {
         Box::pin(async move {
             if tokio::runtime::Handle::try_current().is_err() {
                 let problem = "there is no tokio runtime here: start it within one, as `#[tokio::main]` makes it";
+                return Err(StartError::configuration(problem));
+            }
+            if !has_time_driver() {
+                let problem = "the tokio runtime has no time driver: build it with `enable_time` or `enable_all`";
+                return Err(StartError::configuration(problem));
+            }
+            if let Some(problem) = self.options.problem() {
                 return Err(StartError::configuration(problem));
             }
             check_names(self.build.as_deref(), self.tags.as_deref())?;
@@ -241,10 +249,16 @@ impl RuntimeBuilder {
 
 /// Checks the texts that are stored with the node.
 fn check_names(build: Option<&str>, tags: Option<&[String]>) -> Result<(), StartError> {
-    let build = build.map(|id| check_text("build id", id, MAX_NAME));
-    let tags = tags.unwrap_or_default().iter().map(|tag| check_text("tag", tag, MAX_NAME));
+    let build = build.map(|id| check_text("build id", id, MAX_NAME_LEN));
+    let tags = tags.unwrap_or_default().iter().map(|tag| check_text("tag", tag, MAX_NAME_LEN));
     let checked: Result<(), InvalidId> = build.into_iter().chain(tags).collect();
     checked.map_err(|error| StartError::configuration(error.to_string()))
+}
+
+/// Returns true if the tokio runtime has a time driver. Without one, tokio panics when a timer is created, and offers no
+/// other way to find out.
+fn has_time_driver() -> bool {
+    std::panic::catch_unwind(|| drop(tokio::time::sleep(std::time::Duration::ZERO))).is_ok()
 }
 
 /// Returns the clock that was set, or that of the provider, or that of the operating system.
