@@ -1,4 +1,4 @@
-//! Reads a value back before it is stored, since a type may write what it cannot read.
+//! Reads a value back before it is stored, since some types write a form that they cannot read.
 //!
 //! Serde reads some types only in some places: an integer of 128 bits, a map by number or a raw value cannot be read
 //! within a flattened struct or an untagged enum. So a value with such a part is read back whenever it is sent. In debug
@@ -20,7 +20,7 @@ use super::{Action, Payload, PayloadError, redact};
 #[cfg(feature = "testing")]
 static IS_TEST: AtomicBool = AtomicBool::new(false);
 
-/// From now on, compares every value with what is read back.
+/// From now on, reads every value back and compares the copy with it.
 #[cfg(feature = "testing")]
 pub(crate) fn compare_values_read_back() {
     IS_TEST.store(true, Ordering::Relaxed);
@@ -60,7 +60,7 @@ fn same_value<T: Serialize>(value: &T, payload: &Payload) -> Result<(), PayloadE
     }
     let Some((path, kind)) = Differences::of(before, now, &again.keys).first() else { return Ok(()) };
     let reason = format!(
-        "it would not be read back as it was written: what is read {kind}; let `Serialize` and `Deserialize` of the \
+        "it would be read back as another value: the copy {kind}; let `Serialize` and `Deserialize` of the \
          type agree"
     );
     Err(refusal::<T>(path, reason))

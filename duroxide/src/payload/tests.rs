@@ -529,7 +529,7 @@ fn value_that_reads_back_as_another_one_is_refused_in_tests() {
     }
     let lost = unreadable(&(1, [Forgetful { lost: 17 }]));
     assert_eq!(lost.path(), "[1][0].lost");
-    assert!(lost.reason().contains("what is read has another value"), "{lost}");
+    assert!(lost.reason().contains("the copy has another value"), "{lost}");
     let other = unreadable(&Either::Other { b: Some(17) });
     assert!(other.reason().contains("is missing"), "{other}");
     assert!(!format!("{lost}{other}").contains("17"));

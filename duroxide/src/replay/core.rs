@@ -52,7 +52,7 @@ impl Recorded {
     }
 }
 
-/// The limit of the recorded name of a refused operation, in bytes. The name may be what is refused.
+/// The limit of the recorded name of a refused operation, in bytes: the name may be the refused part.
 pub(super) const MAX_OPERATION: usize = 1024;
 
 /// The outcome of a call.
