@@ -79,8 +79,9 @@ pub use id::*;
 pub use message::{Lane, Message};
 pub use node::RuntimeOptions;
 pub use orchestration::{
-    ActivityCall, Cancelled, ChildCall, ContinueAsNew, DetachedStart, Event, EventByName, EventWait, Orchestration,
-    OrchestrationContext, OrchestrationFn, Sleep, days, hours, join_all, minutes, race, seconds, try_join_all,
+    ActivityCall, Cancelled, ChildCall, ContinueAsNew, DetachedStart, Event, EventByName, EventWait, JoinAll,
+    Orchestration, OrchestrationContext, OrchestrationFn, Race, Sleep, TryJoinAll, days, hours, join_all, minutes,
+    race, seconds, try_join_all,
 };
 pub use payload::{Payload, PayloadError};
 pub use policy::{ActivityOptions, Limits, RetryPolicy};

@@ -7,6 +7,7 @@ mod cancellation;
 mod children;
 mod client;
 mod clocks;
+mod compose;
 mod continue_as_new;
 mod crashes;
 mod damage;
