@@ -11,6 +11,7 @@ mod compose;
 mod continue_as_new;
 mod crashes;
 mod damage;
+mod direct_calls;
 mod events;
 mod faults;
 mod golden;

@@ -233,7 +233,9 @@ async fn stuck_turn_is_logged_and_other_instances_continue() {
     let client = bench.runtime.client();
     let stuck = never_returns::start(&client, "loops-for-ever").await.unwrap();
     let line = log.until("loops-for-ever").await;
-    for part in ["DUR0006", "never_returns", "runtime.rs"] {
+    let definition = include_str!("runtime.rs").lines().position(|line| line.starts_with("async fn never_returns"));
+    let definition = format!("place=\"tests/e2e/runtime.rs:{}\"", definition.unwrap() + 1);
+    for part in ["DUR0006", "never_returns", "last_call=\"tests/e2e/runtime.rs", &definition] {
         assert!(line.text.contains(part), "{part} is missing: {}", line.text);
     }
     // Heartbeats continue, so the warning must not depend on an idle node.

@@ -127,7 +127,8 @@ impl Node {
             self.live.leave_start_to_client(&turn.instance);
             let seconds = turn.since.as_secs_f64();
             tracing::error!(
-                instance = %turn.instance, orchestration = turn.name, seconds, last_call = turn.place,
+                instance = %turn.instance, orchestration = turn.name, place = turn.place, seconds,
+                last_call = turn.last_call,
                 code = %ErrorCode::TurnStuck,
                 "a turn does not return: its code computes for long, or loops; other instances continue",
             );

@@ -12,7 +12,7 @@ use crate::history::Failure;
 use crate::id::{MAX_NAME, check_text};
 use crate::orchestration::{OrchestrationContext, OrchestrationFn};
 use crate::payload::Payload;
-use crate::replay::{Failed, Function};
+use crate::replay::{Failed, Function, direct_call};
 
 /// The kind of a registered function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,7 +65,7 @@ impl Entry {
             type_id: TypeId::of::<O>(),
             requires: Vec::new(),
             parameters: O::PARAMETERS,
-            code: Code::Orchestration(function::<O>()),
+            code: Code::Orchestration(function::<O>(&place)),
         }
     }
 
@@ -131,12 +131,13 @@ impl Entry {
 }
 
 /// Erases the types of an orchestration.
-fn function<O: OrchestrationFn>() -> Arc<Function> {
-    Arc::new(|core, input| {
+fn function<O: OrchestrationFn>(place: &Place) -> Arc<Function> {
+    Function::new(format_args!("`{}` {}", O::NAME, O::VERSION), place, |core, input| {
         let input = input.decode()?;
         let ctx = OrchestrationContext::new(core);
         Ok(Box::pin(async move {
             let refused = |e: crate::payload::PayloadError| Failed::from(Failure::Rejected { reason: e.to_string() });
+            direct_call::enter::<O>();
             match O::run(ctx, input).await {
                 Ok(output) => Payload::encode(&output).map_err(refused),
                 Err(error) => {

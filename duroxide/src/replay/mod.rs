@@ -10,7 +10,9 @@
 
 mod compare;
 mod core;
+pub(crate) mod direct_call;
 mod fault;
+mod function;
 mod incremental;
 mod mailbox;
 pub(crate) mod op;
@@ -28,6 +30,7 @@ use futures_util::future::BoxFuture;
 pub(crate) use self::core::{CallSite, Core, Outcome};
 use self::core::{ExecutionState, Recorded};
 pub(crate) use self::fault::Fault;
+pub(crate) use self::function::Function;
 pub(crate) use self::incremental::Replay;
 pub(crate) use self::mailbox::{Ticket, Unread};
 use self::op::Op;
@@ -35,7 +38,7 @@ use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
 use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId};
-use crate::payload::{Payload, PayloadError};
+use crate::payload::Payload;
 use crate::policy::Limits;
 
 /// The result of the user's function: its output, or its error.
@@ -54,14 +57,9 @@ impl From<Failure> for Failed {
     }
 }
 
-/// The user's function: turns its input into a future.
-pub(crate) type Function =
-    dyn Fn(Arc<Core>, &Payload) -> Result<BoxFuture<'static, Returned>, PayloadError> + Send + Sync;
-
 /// The live copy of one execution.
 pub(crate) struct Execution {
     core: Arc<Core>,
-    function: Arc<Function>,
     future: Option<BoxFuture<'static, Returned>>,
     waker: Arc<FunctionWaker>,
 }
@@ -94,9 +92,9 @@ impl Execution {
     /// Creates an execution without history. `on_stray` is called, from any thread, when something other than a
     /// delivered input wakes the function, or when its context is used outside of its poll.
     pub(crate) fn new(id: ExecutionId, function: Arc<Function>, on_stray: impl Fn() + Send + Sync + 'static) -> Self {
-        let core = Arc::new(Core::new(id, Box::new(on_stray)));
+        let core = Arc::new(Core::new(id, function, Box::new(on_stray)));
         let waker = Arc::new(FunctionWaker::new(Arc::downgrade(&core)));
-        Self { core, function, future: None, waker }
+        Self { core, future: None, waker }
     }
 
     /// Sets the limits that values must keep from now on.
@@ -229,7 +227,7 @@ impl Execution {
         outcome.dropped = std::mem::take(&mut state.dropped);
         let end = state.ending.take().or_else(|| returned.map(|returned| state.end_with(returned)));
         if end.is_none() && !state.waits_for_something_durable() {
-            return Err(Fault::not_durable(state.last_place));
+            return Err(Fault::not_durable(&self.core.function, state.last_place));
         }
         drop(state);
         if let Some(end) = end {
@@ -240,7 +238,7 @@ impl Execution {
     }
 
     fn begin(&mut self, input: &Payload) -> Result<(), Fault> {
-        let made = catch_unwind(AssertUnwindSafe(|| (self.function)(self.core.clone(), input)));
+        let made = catch_unwind(AssertUnwindSafe(|| self.core.function.begin(&self.core, input)));
         self.future = Some(match made {
             Ok(Ok(future)) => future,
             Ok(Err(error)) => return Err(Fault::unreadable_input(&error)),
