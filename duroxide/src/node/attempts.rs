@@ -5,6 +5,7 @@ use semver::Version;
 use super::Node;
 use super::activities::{Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd};
 use super::delivery::LocalOutcome;
+use super::log;
 use super::outbox::Context;
 use crate::activity::ActivityCode;
 use crate::backoff::jittered;
@@ -61,6 +62,7 @@ impl Node {
 
     /// Runs an activity that the provider has returned.
     pub(super) fn take_activity(&mut self, acquired: AcquiredActivity) {
+        log::claimed_activity(&acquired);
         let AcquiredActivity { id: activity, attempt, claim, suspect, scheduled, headers, .. } = acquired;
         let tenure = Tenure { activity, attempt, claim };
         if suspect {
@@ -118,15 +120,17 @@ impl Node {
             AttemptEnd::Completed(output) => {
                 self.outcome(tenure, Input::ActivityCompleted { call }, output, permit);
             }
-            AttemptEnd::Failed(failed, retryable) => match self.next_attempt(&scheduled, tenure.attempt, retryable) {
-                Some(visible_at) => {
-                    self.commit(Write::Retry { tenure, visible_at }, Context::Other);
+            AttemptEnd::Failed(failed, retryable) => {
+                let next = self.next_attempt(&scheduled, tenure.attempt, retryable);
+                log::attempt_failed(&tenure, &scheduled.name, &failed.failure, next);
+                match next {
+                    Some(visible_at) => self.commit(Write::Retry { tenure, visible_at }, Context::Other),
+                    None => {
+                        let input = Input::ActivityFailed { call, failure: failed.failure };
+                        self.outcome(tenure, input, failed.error, permit);
+                    }
                 }
-                None => {
-                    let input = Input::ActivityFailed { call, failure: failed.failure };
-                    self.outcome(tenure, input, failed.error, permit);
-                }
-            },
+            }
             AttemptEnd::Unreadable(error) => self.park(tenure, ErrorCode::UnreadableActivityInput, &error),
             AttemptEnd::Abandoned => {}
         }
@@ -148,7 +152,7 @@ impl Node {
         let activity = &tenure.activity;
         let mut suspension = Suspension::new(code, format!("activity call {}: {message}", activity.call));
         suspension.build = Some(self.shared.info.build.clone());
-        tracing::error!(instance = %activity.execution.instance, %code, "activity parked: {suspension}");
+        log::suspended(&activity.execution.instance, "activity parked", &suspension);
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         self.commit(Write::Park { tenure, reason }, Context::Other);
     }

@@ -64,7 +64,8 @@ impl Node {
     fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
         self.lost.confirm(&turn);
         self.stop_cancelled(&turn, &context);
-        let TurnContext { made, stored, .. } = context;
+        let TurnContext { made, stored, facts, .. } = context;
+        facts.inspect(|facts| facts.log(&turn));
         if let Some(stored) = stored {
             // The client may have stopped waiting.
             let _ = stored.send(());

@@ -61,6 +61,7 @@ mod handle;
 mod heartbeat;
 mod live;
 mod loading;
+mod log;
 mod lost;
 mod membership;
 mod options;

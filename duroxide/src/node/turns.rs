@@ -4,6 +4,7 @@ use super::Node;
 use super::command::PendingStart;
 use super::delivery::Delivery;
 use super::live::{LiveInstance, Stopped, StoredTurn};
+use super::log::{self, TurnFacts};
 use super::outbox::{Context, TurnContext};
 use super::turn::{Loaded, Source, TurnDone, TurnJob, TurnRun};
 use crate::effect::{self, TurnInfo, TurnOutput};
@@ -91,6 +92,7 @@ impl Node {
         // The outcomes are stored with this turn, so activities that it schedules may have their permits.
         delivered_outcomes.iter_mut().for_each(Delivery::release_permit);
         let info = TurnInfo { execution: &id, version: &version, committed, started: &started, now };
+        let facts = TurnFacts::of(committed, &started, &version, &output);
         let mut turn = effect::turn(&info, output, &mut self.claims());
         let live = self.live.current(&id.instance, generation);
         let stored = live.and_then(LiveInstance::take_eager_start).map(|PendingStart { new, stored }| {
@@ -99,7 +101,7 @@ impl Node {
             stored
         });
         let made = StoredTurn { generation, copy: Some((execution, version)), undelivered };
-        let context = TurnContext { made, stored, delivered_outcomes, open_calls };
+        let context = TurnContext { made, stored, delivered_outcomes, open_calls, facts };
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }
 
@@ -108,10 +110,7 @@ impl Node {
         let Stopped { execution, committed, generation, fault } = stopped;
         let mut suspension = *fault.0;
         suspension.build = Some(self.shared.info.build.clone());
-        tracing::error!(
-            instance = %execution.instance, code = %suspension.code,
-            "instance suspended, or left to nodes of another build: {suspension}"
-        );
+        log::suspended(&execution.instance, "instance suspended, or left to nodes of another build", &suspension);
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         let turn = effect::suspension(&execution, committed, reason, self.now());
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(TurnContext::suspension(generation))));
