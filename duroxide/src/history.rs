@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
 use crate::policy::ActivityOptions;
+pub(crate) use crate::policy::micros;
 
 /// The newest format of events and messages that this version reads.
 ///
@@ -25,7 +27,8 @@ use crate::policy::ActivityOptions;
 /// | --- | --- |
 /// | 1 | all events of the first version |
 /// | 2 | the identity of the parent in links to it, headers of external events |
-pub(crate) const FORMAT: u16 = 2;
+/// | 3 | the details of a time-out |
+pub(crate) const FORMAT: u16 = 3;
 
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
@@ -291,6 +294,9 @@ pub enum Failure {
     TimedOut {
         /// The limit that passed.
         limit: Timeout,
+        /// The facts about it. `None` in rows of older formats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Box<TimeoutDetails>>,
     },
     /// It was cancelled.
     Cancelled {
@@ -307,6 +313,23 @@ pub enum Failure {
         /// The reason.
         reason: String,
     },
+}
+
+/// The facts about a time-out of an activity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeoutDetails {
+    /// The name of the activity.
+    pub activity: String,
+    /// The duration of the limit.
+    #[serde(default, with = "micros", skip_serializing_if = "Option::is_none")]
+    pub after: Option<Duration>,
+    /// The number of attempts that have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// The failure of the last attempt before. Its error, if it has one, is the payload beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Failure>,
 }
 
 /// The time limits of an activity.
@@ -333,6 +356,9 @@ impl Input {
     pub(crate) fn format(&self) -> u16 {
         let identified =
             |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
+        if let Self::ActivityFailed { failure: Failure::TimedOut { details: Some(_), .. }, .. } = self {
+            return 3;
+        }
         let is_second = match self {
             Self::Started(started) => identified(&started.parent),
             Self::CancelRequested { parent, .. } | Self::TerminateRequested { parent, .. } => identified(parent),

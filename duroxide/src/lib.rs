@@ -25,7 +25,8 @@
 //!     let runtime = Runtime::builder().sqlite("hello.db").start().await?;
 //!     let handle = hello::start(&runtime.client(), "first", "world".to_owned()).await?;
 //!     println!("{}", handle.result().await?);
-//!     runtime.shutdown().await
+//!     runtime.shutdown().await?;
+//!     Ok(())
 //! }
 //! ```
 //!
@@ -70,10 +71,10 @@ pub mod testing;
 pub use activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};
 pub use client::{Client, ClientError, Handle, InstanceList, OutcomeError, RaiseCall, StartCall, Status, Untyped};
 pub use clock::{Clock, SystemClock, Timestamp};
-pub use error::{CallError, Category, Error, ErrorCode, Result, Suspension, UnknownErrorCode};
+pub use error::{CallError, Category, Error, ErrorCode, Result, Suspension, TimedOut, UnknownErrorCode};
 pub use history::{
     ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event as HistoryEvent, EventKind, Failure, Input, Parent,
-    Started, TextMap, Timeout,
+    Started, TextMap, Timeout, TimeoutDetails,
 };
 pub use id::*;
 pub use message::{Lane, Message};
@@ -87,7 +88,7 @@ pub use payload::{Payload, PayloadError};
 pub use policy::{ActivityOptions, Limits, RetryPolicy};
 pub use provider::{Filter, IfExists, InstanceStatus};
 pub use registry::{Annotated, Descriptor, Entry, Kind, Place, Registry};
-pub use runtime::{Runtime, RuntimeBuilder, StartError};
+pub use runtime::{Runtime, RuntimeBuilder, ShutdownError, StartError};
 
 /// Turns a function into an activity: real work, with a typed and recorded call.
 ///

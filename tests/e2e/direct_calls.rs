@@ -106,7 +106,7 @@ async fn activity_is_an_ordinary_function_outside_of_turns() {
 
 #[orchestration]
 async fn calls_by_name(ctx: OrchestrationContext, name: String) -> duroxide::Result<u32> {
-    ctx.call_activity(&name, &1).await.map_err(|error| duroxide::Error::new(error))
+    ctx.call_activity(&name, &1).await.map_err(duroxide::Error::new)
 }
 
 /// Returns the line that it is called from.

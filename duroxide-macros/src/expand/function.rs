@@ -1,7 +1,7 @@
 //! The function itself: as the user wrote it, behind a check that it is not called directly by an orchestration.
 
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Delimiter, Group, TokenStream};
+use quote::{ToTokens, quote};
 
 use crate::expand::Expansion;
 use crate::model::{Function, Kind};
@@ -28,41 +28,23 @@ impl Expansion<'_> {
         }
     }
 
-    /// Returns the body with the check before it.
+    /// Returns the body with the check before it. The body stays the group of the user, so that errors in it are reported
+    /// once, and inner attributes remain at its beginning.
     fn checked(&self, body: &Group) -> TokenStream {
         let (private, handle) = (self.private(), &self.identity.handle);
         let name = handle.to_string();
-        let (inner_attributes, rest) = split(body.stream());
         let statements = match (self.kind, self.function.is_blocking()) {
-            (Kind::Orchestration, _) => quote!(#private::begin_orchestration::<#handle>(#name).await; #rest),
-            (Kind::Activity, false) => quote!(#private::begin_activity::<#handle>(#name).await; #rest),
+            (Kind::Orchestration, _) => quote!(#private::begin_orchestration::<#handle>(#name).await; #body),
+            (Kind::Activity, false) => quote!(#private::begin_activity::<#handle>(#name).await; #body),
             (Kind::Activity, true) => {
                 // The places of panics in a closure are their own, not that of the caller of the function.
-                let (returns, body) = (&self.function.sig.output, block(body, rest));
-                quote_spanned! {self.function.sig.ident.span()=>
-                    #private::begin_blocking_activity::<#handle>(#name);
-                    (move || #returns #body)()
-                }
+                let returns = &self.function.sig.output;
+                quote!(#private::begin_blocking_activity::<#handle>(#name); (move || #returns #body)())
             }
         };
-        let body = block(body, quote!(#inner_attributes #statements));
-        quote!(#body)
+        // At the place of the body: lints skip a function whose end is in a macro.
+        let mut checked = Group::new(Delimiter::Brace, statements);
+        checked.set_span(body.span());
+        checked.into_token_stream()
     }
-}
-
-/// Returns a block at the place of the body.
-fn block(body: &Group, statements: TokenStream) -> Group {
-    let mut block = Group::new(Delimiter::Brace, statements);
-    block.set_span(body.span());
-    block
-}
-
-/// Splits the inner attributes, such as `#![allow(..)]`, from the statements of a body.
-fn split(body: TokenStream) -> (TokenStream, TokenStream) {
-    let mut rest: Vec<TokenTree> = body.into_iter().collect();
-    let is = |token: &TokenTree, sign| matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign);
-    let attributes =
-        rest.chunks(3).take_while(|token| matches!(token, [hash, bang, _] if is(hash, '#') && is(bang, '!')));
-    let statements = rest.split_off(3 * attributes.count());
-    (rest.into_iter().collect(), statements.into_iter().collect())
 }

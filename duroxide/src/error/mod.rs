@@ -3,6 +3,7 @@
 mod call;
 mod code;
 mod suspension;
+mod timed_out;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use call::CallError;
 pub use code::{Category, ErrorCode, UnknownErrorCode};
 pub use suspension::Suspension;
+pub use timed_out::TimedOut;
 
 /// The result of a user function that does not need an error type of its own.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -100,6 +100,8 @@ impl fmt::Display for Suspension {
     }
 }
 
+impl std::error::Error for Suspension {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

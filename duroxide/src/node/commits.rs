@@ -87,6 +87,7 @@ impl Node {
         for call in turn.cancelled_activities.iter().chain(&context.open_calls) {
             let id = ActivityId { execution: turn.execution.clone(), call: *call };
             self.activities.cancel(&id);
+            self.last_failures.forget(&id);
             self.live.discard_outcome(&id);
         }
     }

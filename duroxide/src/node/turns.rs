@@ -23,7 +23,7 @@ impl Node {
     }
 
     /// Makes a turn: of the live copy, of a loaded history, or of a new execution.
-    pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, deliveries: Vec<Delivery>) {
+    pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, mut deliveries: Vec<Delivery>) {
         let now = self.now();
         let Some(live) = self.live.wake(instance) else { return };
         let Some(entry) = self.shared.lookup.orchestration(&live.name, live.version.as_ref()) else {
@@ -31,6 +31,7 @@ impl Node {
             return self.release(instance);
         };
         let (execution, generation, name) = (live.execution.clone(), live.generation, live.name.clone());
+        self.last_failures.add_to(&execution, &mut deliveries);
         let new = || self.shared.new_execution(execution.clone(), generation, entry.function.clone());
         let source = match (live.begin_turn(), loaded) {
             (Some(live), _) => Source::Live(live),

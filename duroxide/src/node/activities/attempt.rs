@@ -11,8 +11,8 @@ use tokio::task::unconstrained;
 
 use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
-use crate::clock::Clock;
-use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, TextMap, Timeout};
+use crate::clock::{Clock, Timestamp};
+use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, TextMap, Timeout, TimeoutDetails};
 use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::Limits;
@@ -25,6 +25,8 @@ pub(in crate::node) struct Attempt {
     /// The number of this run on the node.
     pub(in crate::node) run: u64,
     pub(in crate::node) scheduled: ActivityScheduled,
+    /// The end of its schedule-to-close limit.
+    pub(in crate::node) deadline: Option<Timestamp>,
     pub(in crate::node) input: Payload,
     pub(in crate::node) headers: TextMap,
 }
@@ -34,6 +36,7 @@ pub(in crate::node) struct AttemptDone {
     pub(in crate::node) tenure: Tenure,
     pub(in crate::node) run: u64,
     pub(in crate::node) scheduled: ActivityScheduled,
+    pub(in crate::node) deadline: Option<Timestamp>,
     pub(in crate::node) end: AttemptEnd,
     /// Closes once the thread of the attempt is free: blocking code cannot be dropped while it waits. `None`: the
     /// thread is free.
@@ -69,11 +72,11 @@ impl AttemptEnv {
 }
 
 impl Attempt {
-    /// Reads the event that schedules an activity.
-    pub(in crate::node) fn parse(row: EventRow) -> Result<(ActivityScheduled, Payload), String> {
+    /// Reads the event that schedules an activity, and returns its time as well.
+    pub(in crate::node) fn parse(row: EventRow) -> Result<(ActivityScheduled, Payload, Timestamp), String> {
         let event = Event::try_from(row).map_err(|e| e.to_string())?;
         match event.kind {
-            EventKind::Decision(Decision::ActivityScheduled(scheduled)) => Ok((scheduled, event.payload)),
+            EventKind::Decision(Decision::ActivityScheduled(scheduled)) => Ok((scheduled, event.payload, event.time)),
             _ => Err(format!("event {} does not schedule an activity", event.id)),
         }
     }
@@ -85,10 +88,10 @@ impl Attempt {
         env: Arc<AttemptEnv>,
         cancel: CancelSignal,
     ) -> AttemptDone {
-        let Self { tenure, run, scheduled, input, headers } = self;
+        let Self { tenure, run, scheduled, deadline, input, headers } = self;
         let ctx =
             ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
-        let limit = scheduled.options.start_to_close;
+        let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
         let (code, busy_thread) = run_code(code, &env, ctx, input);
         let limited = async {
             let Some(limit) = limit else { return code.await };
@@ -97,7 +100,13 @@ impl Attempt {
             match select(code, timer).await {
                 Either::Left((end, _)) => end,
                 Either::Right(_) => {
-                    let failure = Failure::TimedOut { limit: Timeout::StartToClose };
+                    let details = TimeoutDetails {
+                        activity: name.clone(),
+                        after: Some(limit),
+                        attempts: Some(tenure.attempt),
+                        last: None,
+                    };
+                    let failure = Failure::TimedOut { limit: Timeout::StartToClose, details: Some(Box::new(details)) };
                     AttemptEnd::Failed(failure.into(), true)
                 }
             }
@@ -123,7 +132,7 @@ impl Attempt {
             // The code may check the signal, and end on its own.
             cancel.cancel();
         }
-        AttemptDone { tenure, run, scheduled, end, busy_thread }
+        AttemptDone { tenure, run, scheduled, deadline, end, busy_thread }
     }
 }
 
