@@ -1,7 +1,8 @@
 //! Names that are chosen at run time: a small interpreter of workflows in JSON.
 
+use duroxide::Registry;
 use duroxide::prelude::*;
-use duroxide::{Kind, Registry};
+use duroxide::registry::Kind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -35,17 +35,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("payload", &[]),
     ("policy", &["payload"]),
-    ("error", &["id", "history"]),
+    ("error", &["id", "policy"]),
     ("history", &["id", "clock", "payload", "policy"]),
     ("message", &["id", "clock", "payload", "history"]),
     ("telemetry", &[]),
     ("replay", &["id", "clock", "payload", "policy", "error", "history"]),
     ("orchestration", &["id", "clock", "payload", "policy", "error", "history", "replay"]),
+    ("future", &["orchestration"]),
     ("activity", &["id", "payload", "policy", "history", "replay"]),
     ("provider", &["id", "clock", "payload", "error", "history", "message"]),
     ("sqlite", &["id", "clock", "payload", "error", "history", "message", "provider"]),
     ("registry", &["id", "payload", "error", "history", "activity", "orchestration", "replay"]),
-    ("effect", &["id", "random", "clock", "payload", "history", "message", "replay", "provider"]),
+    ("effect", &["id", "random", "clock", "payload", "policy", "history", "message", "replay", "provider"]),
     (
         "node",
         &[
@@ -71,7 +72,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "node",
         ],
     ),
-    ("runtime", &["id", "clock", "error", "activity", "registry", "provider", "sqlite", "node", "client"]),
+    ("runtime", &["id", "clock", "policy", "error", "activity", "registry", "provider", "sqlite", "node", "client"]),
 ];
 
 /// Names that are the only ones that a module may use of another one.
@@ -560,6 +561,51 @@ fn public_items_are_used() {
         }
     }
     assert!(unused.is_empty(), "not used, or exempt and used:\n{}", unused.join("\n"));
+}
+
+/// The limit of the names at the crate root. A name belongs there if user code writes it; others have a module.
+const MAX_ROOT_NAMES: usize = 45;
+
+#[test]
+fn crate_root_has_few_names() {
+    let root = code_of(&std::fs::read_to_string(root().join("duroxide/src/lib.rs")).expect("a text"));
+    let lists: Vec<_> = root.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next()).collect();
+    assert!(lists.iter().all(|list| !list.contains('*')), "a glob hides names: {lists:?}");
+    let names = |list: &str| words(list.rsplit("::").next().unwrap_or_default()).count();
+    let count: usize = lists.iter().map(|list| names(list)).sum();
+    assert!((30..=MAX_ROOT_NAMES).contains(&count), "{count} names: {lists:?}");
+}
+
+/// The address of the pages, for links from the documentation of the library.
+const PAGES: &str = "https://github.com/duroxide/duroxide/blob/main/";
+
+#[test]
+fn public_modules_link_to_a_page() {
+    let library = files("duroxide/src", ".rs");
+    let mut wrong = Vec::new();
+    for (path, text) in &library {
+        for link in text.split(PAGES).skip(1).filter_map(|rest| rest.split_whitespace().next()) {
+            let (page, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let text = std::fs::read_to_string(root().join(page)).unwrap_or_default();
+            if text.is_empty() || !(anchor.is_empty() || anchors(&text).any(|a| a == anchor)) {
+                wrong.push(format!("{path}: {link}"));
+            }
+        }
+        let folder = path.strip_suffix("mod.rs").or(path.strip_suffix("lib.rs")).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let Some(module) = line.strip_prefix("pub mod ").and_then(|rest| rest.strip_suffix(';')) else { continue };
+            let source = [format!("{folder}{module}.rs"), format!("{folder}{module}/mod.rs")];
+            let source = library.iter().find(|(path, _)| source.contains(path));
+            let header =
+                |text: &String| text.lines().take_while(|line| line.starts_with("//!")).any(|l| l.contains(PAGES));
+            let is_hidden = at > 0 && lines[at - 1] == "#[doc(hidden)]";
+            if !is_hidden && !source.is_some_and(|(_, text)| header(text)) {
+                wrong.push(format!("{path}: the documentation of `{module}` has no link to a page"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn without_reexports(code: &str) -> String {

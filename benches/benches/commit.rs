@@ -1,9 +1,12 @@
 //! The cost of writing one entry durably: alone, and as one of many that share a transaction and a flush.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use duroxide::clock::{Clock, SystemClock};
+use duroxide::history::Input;
+use duroxide::provider::Message;
 use duroxide::provider::{MessageRow, Provider, SendRequest, Submission};
 use duroxide::sqlite::SqliteProvider;
-use duroxide::{Client, Clock, Input, InstanceId, Message, Payload, SystemClock};
+use duroxide::{Client, InstanceId, Payload};
 
 fn commit(criterion: &mut Criterion) {
     let tokio = tokio::runtime::Runtime::new().expect("threads");

@@ -1,8 +1,9 @@
 //! The cost of replaying a history, per event, and whether an event costs more in a long history.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use duroxide::history::HistoryEvent;
 use duroxide::testing::check_history;
-use duroxide::{HistoryEvent, Registry, Runtime};
+use duroxide::{Registry, Runtime};
 use duroxide_bench::orchestrations::steps;
 
 fn replay(criterion: &mut Criterion) {

@@ -11,7 +11,9 @@ pub use crate::orchestration::{
     ActivityCall, ChildCall, ContinueAsNew, Event, Orchestration, OrchestrationContext, OrchestrationFn,
 };
 pub use crate::policy::{ActivityOptions, RetryPolicy};
-pub use crate::registry::{Annotated, Contract, Descriptor, Place};
+pub use crate::registry::Place;
+pub use crate::registry::contract::Contract;
+pub use crate::registry::descriptor::{Annotated, Descriptor};
 
 use std::panic::Location;
 

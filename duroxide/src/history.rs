@@ -2,9 +2,13 @@
 //!
 //! A history is a sequence of steps. Each step is one [`Input`], followed by the [`Decision`]s that the function made
 //! when it was polled with it.
+//!
+//! A program needs these types to inspect a history ([`Handle::history`](crate::Handle::history)), or to keep one for a
+//! test of later code (`testing::check_history`). The page [Polling and execution model] explains an example.
+//!
+//! [Polling and execution model]: https://github.com/duroxide/duroxide/blob/main/docs/polling-and-execution-model.md#steps
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use semver::Version;
@@ -13,8 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
-use crate::policy::ActivityOptions;
-pub(crate) use crate::policy::micros;
+use crate::policy::{ActivityOptions, ClosePolicy, Timeout, micros};
 
 /// The newest format of events and messages that this version reads.
 ///
@@ -27,15 +30,16 @@ pub(crate) use crate::policy::micros;
 /// | --- | --- |
 /// | 1 | all events of the first version |
 /// | 2 | the identity of the parent in links to it, headers of external events |
-/// | 3 | the details of a time-out |
-pub(crate) const FORMAT: u16 = 3;
+/// | 3 | a request to end that arrived before the start was delivered |
+/// | 4 | the details of a time-out |
+pub(crate) const FORMAT: u16 = 4;
 
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
 
 /// One event of a history.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Event {
+pub struct HistoryEvent {
     /// Its position, from 1 without gaps.
     pub id: EventId,
     /// The time of its recording, by the clock of the committing node; never earlier than the previous event.
@@ -151,6 +155,33 @@ pub struct Started {
     /// Labels given at the start.
     #[serde(default, skip_serializing_if = "TextMap::is_empty")]
     pub labels: TextMap,
+    /// A request to end that had arrived before the start was delivered. Set by the first turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<EndRequest>,
+}
+
+/// A request to end that reaches an execution with its start, so that it does not wait behind other messages, and an
+/// execution that continues as new without a wait receives it at all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum EndRequest {
+    /// A cancel request to the first execution of an instance, for example before a delayed start is due: the execution
+    /// ends without running its function.
+    CancelBeforeStart {
+        /// The reason.
+        reason: String,
+    },
+    /// A cancel request to a later execution: its function runs to the first wait, and ends there unless it listens for
+    /// the request.
+    Cancel {
+        /// The reason.
+        reason: String,
+    },
+    /// A request to terminate: the execution ends without running its function.
+    Terminate {
+        /// The reason.
+        reason: String,
+    },
 }
 
 /// The call of the parent that a child answers to.
@@ -265,19 +296,6 @@ pub struct ChildScheduled {
     pub close: ClosePolicy,
 }
 
-/// The policy that closes a child when its parent ends first, or drops the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum ClosePolicy {
-    /// The child is asked to cancel.
-    #[default]
-    Cancel,
-    /// The child is terminated.
-    Terminate,
-    /// The child continues.
-    Abandon,
-}
-
 /// The reason why a call or an execution has no result. The error value of user code, if any, is the payload beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -332,40 +350,43 @@ pub struct TimeoutDetails {
     pub last: Option<Failure>,
 }
 
-/// The time limits of an activity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Timeout {
-    /// One attempt took too long.
-    StartToClose,
-    /// All attempts together, with the waits between them, took too long.
-    ScheduleToClose,
-}
-
-impl fmt::Display for Timeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::StartToClose => "one attempt took longer than its start-to-close limit",
-            Self::ScheduleToClose => "all attempts together took longer than their schedule-to-close limit",
-        })
-    }
-}
-
 impl Input {
     /// Returns the lowest format whose readers understand this input.
     pub(crate) fn format(&self) -> u16 {
         let identified =
             |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
-        if let Self::ActivityFailed { failure: Failure::TimedOut { details: Some(_), .. }, .. } = self {
-            return 3;
-        }
         let is_second = match self {
+            Self::ActivityFailed { failure: Failure::TimedOut { details: Some(_), .. }, .. } => return 4,
+            Self::Started(Started { request: Some(_), .. }) => return 3,
             Self::Started(started) => identified(&started.parent),
             Self::CancelRequested { parent, .. } | Self::TerminateRequested { parent, .. } => identified(parent),
             Self::EventRaised { headers, .. } => !headers.is_empty(),
             _ => false,
         };
         if is_second { 2 } else { 1 }
+    }
+
+    /// Returns the request to end that this input is for an execution that has not begun, with the call that has sent it.
+    pub(crate) fn end_request(&self, is_first_execution: bool) -> Option<(EndRequest, Option<&Parent>)> {
+        match self {
+            Self::CancelRequested { reason, parent } => {
+                let reason = reason.clone();
+                let request = match is_first_execution {
+                    true => EndRequest::CancelBeforeStart { reason },
+                    false => EndRequest::Cancel { reason },
+                };
+                Some((request, parent.as_ref()))
+            }
+            Self::TerminateRequested { reason, parent } => {
+                Some((EndRequest::Terminate { reason: reason.clone() }, parent.as_ref()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns false if a stored input is certainly no request to end, without parsing it.
+    pub(crate) fn may_be_end_request(json: &str) -> bool {
+        json.starts_with("{\"CancelRequested\"") || json.starts_with("{\"TerminateRequested\"")
     }
 
     /// Returns an external event without headers.

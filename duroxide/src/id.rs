@@ -1,4 +1,9 @@
-//! Identifiers, one newtype for each kind.
+//! Identifiers: one type for each kind of object, so that they cannot be confused.
+//!
+//! A provider needs most of them; a program that only starts and reads instances needs [`InstanceId`]. The page
+//! [Architecture] defines the objects.
+//!
+//! [Architecture]: https://github.com/duroxide/duroxide/blob/main/docs/architecture.md#words
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,12 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The longest instance id, in bytes.
-pub const MAX_INSTANCE_ID: usize = 255;
-/// The longest name of an orchestration, an activity or an event, in bytes.
-pub const MAX_NAME: usize = 128;
+/// The limit of the name of an orchestration, an activity or an event, and of a tag, in bytes.
+pub const MAX_NAME_LEN: usize = 128;
 
-/// The name of an instance: 1 to [`MAX_INSTANCE_ID`] bytes without control characters.
+/// The name of an instance: 1 to [`MAX_LEN`](Self::MAX_LEN) bytes without control characters.
 ///
 /// A user may choose any id that does not begin with `~`, which is reserved for the derived ids of children.
 ///
@@ -29,6 +32,8 @@ pub const MAX_NAME: usize = 128;
 pub struct InstanceId(Arc<str>);
 
 impl InstanceId {
+    /// The limit of an instance id, in bytes.
+    pub const MAX_LEN: usize = 255;
     /// The first character of each derived id.
     const DERIVED: char = '~';
     /// The number of bytes of its ancestor's id that a derived id shows, for readers.
@@ -37,7 +42,7 @@ impl InstanceId {
     /// Checks an id that a user chose.
     ///
     /// # Errors
-    /// [`InvalidId`] if it is empty, longer than [`MAX_INSTANCE_ID`] bytes, begins with `~`, or holds a control
+    /// [`InvalidId`] if it is empty, longer than [`MAX_LEN`](Self::MAX_LEN) bytes, begins with `~`, or holds a control
     /// character.
     pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidId> {
         let id = id.as_ref();
@@ -77,7 +82,7 @@ impl InstanceId {
     }
 
     fn checked(id: &str) -> Result<Self, InvalidId> {
-        check_text("instance id", id, MAX_INSTANCE_ID)?;
+        check_text("instance id", id, Self::MAX_LEN)?;
         Ok(Self(id.into()))
     }
 

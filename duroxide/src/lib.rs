@@ -37,7 +37,12 @@
 //! - [`Client`] and [`Handle`]: start instances, send events to them, wait for them, list and delete them.
 //! - [`Runtime`] and [`RuntimeOptions`]: run the functions.
 //! - [`Registry`]: select the functions to run.
-//! - [`provider`]: the storage interface, for other databases.
+//! - [`Error`], [`CallError`] and [`OutcomeError`]: the errors of user functions, durable calls and instances.
+//! - [`ClientError`] and [`StartError`]: the errors of requests and starts, with stable [codes](ErrorCode).
+//!
+//! The [`prelude`] exports the names that almost every program uses. All other names are in modules, one for each
+//! subject: [`provider`] and [`id`] for other databases, [`history`] and [`payload`] for recorded events and their
+//! values, `testing` for tests (a feature).
 
 #[doc(hidden)]
 pub mod __private;
@@ -45,50 +50,49 @@ mod activity;
 mod backoff;
 #[cfg(doctest)]
 mod book;
-mod client;
+pub mod client;
 pub mod clock;
 mod effect;
-mod error;
-mod history;
-mod id;
+pub mod error;
+pub mod future;
+pub mod history;
+pub mod id;
 mod message;
 mod node;
 mod orchestration;
-mod payload;
+pub mod payload;
 mod policy;
 pub mod prelude;
 pub mod provider;
 mod random;
-mod registry;
+pub mod registry;
 mod replay;
-mod runtime;
+pub mod runtime;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};
-pub use client::{Client, ClientError, Handle, InstanceList, OutcomeError, RaiseCall, StartCall, Status, Untyped};
-pub use clock::{Clock, SystemClock, Timestamp};
-pub use error::{CallError, Category, Error, ErrorCode, Result, Suspension, TimedOut, UnknownErrorCode};
-pub use history::{
-    ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event as HistoryEvent, EventKind, Failure, Input, Parent,
-    Started, TextMap, Timeout, TimeoutDetails,
-};
-pub use id::*;
-pub use message::{Lane, Message};
-pub use node::RuntimeOptions;
-pub use orchestration::{
-    ActivityCall, Cancelled, ChildCall, ContinueAsNew, DetachedStart, Event, EventByName, EventWait, JoinAll,
-    Orchestration, OrchestrationContext, OrchestrationFn, Race, Sleep, TryJoinAll, days, hours, join_all, minutes,
-    race, seconds, try_join_all,
-};
-pub use payload::{Payload, PayloadError};
-pub use policy::{ActivityOptions, Limits, RetryPolicy};
+pub use activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State};
+#[doc(inline)]
+pub use client::{Client, ClientError, Handle, OutcomeError, Status};
+#[doc(inline)]
+pub use clock::Timestamp;
+#[doc(inline)]
+pub use error::{CallError, Error, ErrorCode, Result};
+#[doc(inline)]
+pub use id::InstanceId;
+pub use orchestration::{Event, Orchestration, OrchestrationContext, OrchestrationFn, days, hours, minutes, seconds};
+#[doc(inline)]
+pub use payload::Payload;
+pub use policy::{ActivityOptions, ClosePolicy, RetryPolicy, Timeout};
+#[doc(inline)]
 pub use provider::{Filter, IfExists, InstanceStatus};
-pub use registry::{Annotated, Descriptor, Entry, Kind, Place, Registry};
-pub use runtime::{Runtime, RuntimeBuilder, ShutdownError, StartError};
+#[doc(inline)]
+pub use registry::Registry;
+#[doc(inline)]
+pub use runtime::{Runtime, RuntimeBuilder, RuntimeOptions, StartError};
 
 /// Turns a function into an activity: real work, with a typed and recorded call.
 ///

@@ -1,5 +1,6 @@
-//! The retry policy and time limits of activities, and the size limits of values.
+//! The retry policy and the time limits of activities, the close policy of children, and the size limits of values.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -140,6 +141,38 @@ impl RetryPolicy {
         let seconds = first.as_secs_f64() * factor;
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(longest).min(longest))
     }
+}
+
+/// The time limits of an activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// One attempt took too long.
+    StartToClose,
+    /// All attempts together, with the waits between them, took too long.
+    ScheduleToClose,
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StartToClose => "one attempt took longer than its start-to-close limit",
+            Self::ScheduleToClose => "all attempts together took longer than their schedule-to-close limit",
+        })
+    }
+}
+
+/// The policy that closes a child when its parent ends first, or drops the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ClosePolicy {
+    /// The child is asked to cancel.
+    #[default]
+    Cancel,
+    /// The child is terminated.
+    Terminate,
+    /// The child continues.
+    Abandon,
 }
 
 /// Size limits. A value beyond a limit is refused, with an error that names the limit, the size and the option.

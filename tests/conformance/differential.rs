@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duroxide::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, MessageId, NodeId};
+use duroxide::provider::Lane;
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
-use duroxide::{
-    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, Lane, MessageId, NodeId, Payload,
-    Timestamp,
-};
+use duroxide::{InstanceId, Payload, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use semver::Version;

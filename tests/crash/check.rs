@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use duroxide::Registry;
+use duroxide::history::{EventKind, HistoryEvent, Input};
 use duroxide::prelude::*;
 use duroxide::provider::{Filter, InstanceStatus};
 use duroxide::testing::check_history;
-use duroxide::{EventKind, HistoryEvent, Input, Registry};
 
 use crate::ledger::SharedFolder;
 use crate::orders::{Order, OrderError, process_order};

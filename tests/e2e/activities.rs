@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use duroxide::error::TimedOut;
+use duroxide::history::{EventKind, Input};
 use duroxide::prelude::*;
-use duroxide::{EventKind, Input, OutcomeError, TimedOut, Timeout};
+use duroxide::{OutcomeError, Timeout};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 #[activity]

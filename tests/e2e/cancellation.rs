@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use duroxide::OutcomeError;
+use duroxide::clock::Clock;
 use duroxide::prelude::*;
+use duroxide::testing::TestRuntime;
 
 #[orchestration]
 async fn waits(ctx: OrchestrationContext) -> duroxide::Result<()> {
@@ -115,4 +117,106 @@ async fn dropped_call_drops_the_future_of_its_activity() {
     while count.load(Ordering::SeqCst) < 2 {
         tokio::task::yield_now().await;
     }
+}
+
+#[orchestration]
+async fn never_waits(ctx: OrchestrationContext, round: u64) -> duroxide::Result<()> {
+    never_waits::continue_as_new(&ctx, round + 1).await
+}
+
+#[orchestration]
+async fn asks_each_round(ctx: OrchestrationContext, round: u64) -> duroxide::Result<String> {
+    match ctx.cancel_requested() {
+        Some(reason) => Ok(reason),
+        None => asks_each_round::continue_as_new(&ctx, round + 1).await,
+    }
+}
+
+/// Returns a client in another process.
+fn elsewhere(test: &TestRuntime) -> Client {
+    Client::new(test.provider().clone()).with_clock(test.clock().clone())
+}
+
+/// Waits until an instance has continued as new.
+async fn continued<O>(handle: &Handle<O>) {
+    while handle.status().await.unwrap().execution.number < 3 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn cancel_reaches_an_instance_that_never_waits() {
+    let test = crate::started().await;
+    for other_process in [false, true] {
+        let client = if other_process { elsewhere(&test) } else { test.client() };
+        let id = |name: &str| format!("{name} {other_process}");
+        let handle = never_waits::start(&client, id("deaf"), 0).await.unwrap();
+        continued(&handle).await;
+        handle.cancel("enough").await.unwrap();
+        assert!(matches!(handle.result().await, Err(OutcomeError::Cancelled { reason }) if reason == "enough"));
+        let handle = asks_each_round::start(&client, id("asks"), 0).await.unwrap();
+        continued(&handle).await;
+        handle.cancel("enough").await.unwrap();
+        assert_eq!(handle.result().await.unwrap(), "enough");
+    }
+}
+
+#[tokio::test]
+async fn termination_reaches_an_instance_that_never_waits() {
+    let test = crate::started().await;
+    for n in 0..50 {
+        let handle = never_waits::start(&test.client(), format!("restless {n}"), 0).await.unwrap();
+        continued(&handle).await;
+        handle.terminate("enough").await.unwrap();
+        assert!(matches!(handle.result().await, Err(OutcomeError::Terminated { .. })));
+    }
+}
+
+#[event]
+struct Tick;
+
+#[orchestration]
+async fn reads_one_tick(ctx: OrchestrationContext, round: u64) -> duroxide::Result<()> {
+    let Tick = ctx.event::<Tick>().await;
+    reads_one_tick::continue_as_new(&ctx, round + 1).await
+}
+
+#[tokio::test]
+async fn cancel_does_not_wait_behind_carried_events() {
+    let test = crate::started().await;
+    let handle = reads_one_tick::start(&test.client(), "ticks", 0).await.unwrap();
+    for _ in 0..300 {
+        handle.raise(Tick).await.unwrap();
+    }
+    let before = handle.status().await.unwrap().execution.number;
+    handle.cancel("enough").await.unwrap();
+    assert!(matches!(handle.result().await, Err(OutcomeError::Cancelled { .. })));
+    let after = handle.status().await.unwrap().execution.number;
+    assert!(after < before + 30, "the cancel overtakes the events: from execution {before} to {after}");
+}
+
+#[orchestration]
+async fn begins_with_an_effect(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    undo::call(&ctx).detached().await?;
+    Ok(undo::call(&ctx).await?)
+}
+
+#[tokio::test]
+async fn delayed_start_is_cancelled_at_once_without_its_body() {
+    let count = Arc::new(AtomicU32::new(0));
+    let test = crate::builder().state(count.clone()).start().await.unwrap();
+    for (n, delay) in [days(1), std::time::Duration::MAX].into_iter().enumerate() {
+        for other_process in [false, true] {
+            let client = if other_process { elsewhere(&test) } else { test.client() };
+            let id = format!("delayed {n} {other_process}");
+            let handle = begins_with_an_effect::start(&client, id).delay(delay).await.unwrap();
+            let begun = test.clock().now();
+            handle.cancel("not needed").await.unwrap();
+            assert!(matches!(handle.result().await, Err(OutcomeError::Cancelled { .. })));
+            assert_eq!(test.clock().now(), begun, "no time has passed");
+            let events: Vec<_> = handle.history().await.unwrap();
+            assert_eq!(events.len(), 2, "its start and its end");
+        }
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 0);
 }

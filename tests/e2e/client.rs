@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use duroxide::clock::Clock;
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider, Page, PageToken};
 use duroxide::testing::VirtualClock;
-use duroxide::{Client, ErrorCode, Filter, InstanceId, MAX_INSTANCE_ID, Registry};
+use duroxide::{Client, ErrorCode, Filter, InstanceId, Registry};
 use futures_util::FutureExt;
 use support::{Method, faulty, without_admin};
 
@@ -164,7 +165,7 @@ async fn live_instances_are_not_deleted_or_pruned() {
         let error = client.handle(id).delete().await.expect_err(id);
         assert_eq!(error.code(), ErrorCode::InstanceLive, "{error}");
     }
-    let future = duroxide::Clock::now(test.clock()) + days(1);
+    let future = test.clock().now() + days(1);
     assert_eq!(client.prune(&Filter::default(), future).await.unwrap(), 1 + 5, "one instance and five executions");
     assert!(done.status().await.unwrap_err().is_not_found());
     eternal.raise(Finish { with: 0 }).await.unwrap();
@@ -231,7 +232,7 @@ async fn tree(ctx: OrchestrationContext, depth: u32) -> duroxide::Result<BTreeSe
 #[tokio::test]
 async fn children_with_derived_ids_can_be_queried() {
     let test = crate::started().await;
-    let root = "r".repeat(MAX_INSTANCE_ID);
+    let root = "r".repeat(InstanceId::MAX_LEN);
     let handle = tree::start(&test.client(), &root, 100).await.unwrap();
     let ids = handle.result().await.unwrap();
     assert_eq!(ids.len(), 101);
@@ -239,7 +240,7 @@ async fn children_with_derived_ids_can_be_queried() {
         let status = test.client().handle(&id).status().await.unwrap();
         assert_eq!((status.execution.instance.as_str(), status.parent.is_some()), (id.as_str(), id != root));
     }
-    let longer = "r".repeat(MAX_INSTANCE_ID + 1);
+    let longer = "r".repeat(InstanceId::MAX_LEN + 1);
     assert!(InstanceId::new(&longer).is_err());
     assert!(tree::start(&test.client(), &longer, 1).await.is_err());
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use duroxide::clock::Clock;
 use duroxide::clock::virtual_time::{ClockHold, Participant};
 use duroxide::prelude::*;
 use duroxide::provider::{MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
-use duroxide::{Clock, Registry, RuntimeOptions, Timestamp};
+use duroxide::{Registry, RuntimeOptions, Timestamp};
 use futures_util::future::BoxFuture;
 use support::{Fault, Method, faulty};
 

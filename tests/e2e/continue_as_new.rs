@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use duroxide::Registry;
+use duroxide::clock::Clock;
 use duroxide::prelude::*;
 use futures_util::FutureExt;
 use tokio::sync::watch;
@@ -57,10 +58,10 @@ async fn continues_hourly(ctx: OrchestrationContext, left: u32) -> duroxide::Res
 #[tokio::test]
 async fn children_never_collide_and_timers_end_with_their_execution() {
     let test = crate::started().await;
-    let begin = duroxide::Clock::now(test.clock());
+    let begin = test.clock().now();
     let handle = continues_hourly::start(&test.client(), "continues_hourly", 20).await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 21);
-    assert_eq!(duroxide::Clock::now(test.clock()).since(begin), hours(20 + 24));
+    assert_eq!(test.clock().now().since(begin), hours(20 + 24));
 }
 
 #[event]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::faults::Work;
 
+use duroxide::Timestamp;
+use duroxide::id::NodeId;
 use duroxide::prelude::*;
 use duroxide::provider::{Handlers, MemoryProvider, NodeInfo, Provider, QUARANTINE, Want};
-use duroxide::{NodeId, Timestamp};
 
 #[orchestration]
 async fn returns_input(ctx: OrchestrationContext, n: u32) -> duroxide::Result<u32> {

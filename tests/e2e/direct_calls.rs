@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use duroxide::error::{ErrorCode, Suspension};
 use duroxide::prelude::*;
-use duroxide::{ErrorCode, Suspension};
 
 /// The input of the calls that must not run.
 const SLIP: u32 = 1000;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use duroxide::history::{Decision, EventKind, HistoryEvent};
 use duroxide::prelude::*;
 use duroxide::provider::{IfExists, MemoryProvider};
 use duroxide::testing::VirtualClock;
-use duroxide::{Client, Decision, EventKind, HistoryEvent, Registry, RuntimeBuilder, RuntimeOptions};
+use duroxide::{Client, Registry, RuntimeBuilder, RuntimeOptions};
 use futures_util::FutureExt;
 use support::{Fault, Faults, FaultyProvider, Method, faulty};
 use tokio::sync::watch;

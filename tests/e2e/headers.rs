@@ -1,7 +1,8 @@
 //! Headers: of a start, which its activities and children inherit, and of external events.
 
+use duroxide::history::{EventKind, HistoryEvent, Input, TextMap};
 use duroxide::prelude::*;
-use duroxide::{ErrorCode, EventKind, Input, Registry, TextMap};
+use duroxide::{ErrorCode, Registry};
 
 /// Returns the headers of its second attempt, which comes from the queue, not directly from the turn.
 #[activity(retry(max_attempts = 2, initial_interval = "1ms"))]
@@ -75,8 +76,8 @@ async fn headers_of_a_start_reach_activities_and_children() {
     }
 }
 
-fn headers_of_events(history: &[duroxide::HistoryEvent]) -> Vec<&TextMap> {
-    let of = |event: &'_ duroxide::HistoryEvent| matches!(&event.kind, EventKind::Input(Input::EventRaised { .. }));
+fn headers_of_events(history: &[HistoryEvent]) -> Vec<&TextMap> {
+    let of = |event: &'_ HistoryEvent| matches!(&event.kind, EventKind::Input(Input::EventRaised { .. }));
     let raised = history.iter().filter(|event| of(event));
     raised
         .map(|event| match &event.kind {

@@ -22,6 +22,7 @@ mod logging;
 mod memory;
 mod moments;
 mod registry;
+mod rollouts;
 mod runtime;
 mod sqlite;
 mod stopped;

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use duroxide::clock::Clock;
 use duroxide::prelude::*;
 use duroxide::{Filter, RuntimeOptions};
 use futures_util::FutureExt;
@@ -64,7 +65,7 @@ async fn run_many_rounds() {
         }
         tokio::task::yield_now().await;
         test.advance(hours(100));
-        let now = duroxide::Clock::now(test.clock());
+        let now = test.clock().now();
         client.prune(&Filter::default(), now).await.unwrap();
         assert!(client.list(&Filter::default(), 1).await.unwrap().instances.is_empty());
         println!("resident {}", resident());

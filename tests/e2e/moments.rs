@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use duroxide::clock::{Clock, SystemClock};
 use duroxide::prelude::*;
 use duroxide::provider::{Admin, Filter, IfExists, InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::{SqliteOptions, SqliteProvider};
 use duroxide::testing::VirtualClock;
-use duroxide::{Client, Clock, ErrorCode, Registry, RuntimeOptions, SystemClock, Timestamp};
+use duroxide::{Client, ErrorCode, Registry, RuntimeOptions, Timestamp};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use support::{Fault, FaultyProvider, Method, faulty};

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
+use duroxide::registry::StateType;
+use duroxide::runtime::Limits;
 use duroxide::testing::VirtualClock;
-use duroxide::{ErrorCode, Registry, StartError, StateType};
+use duroxide::{ErrorCode, Registry, RuntimeOptions, StartError};
 use tokio::time::timeout;
 
 /// A state that some tests of this file provide, and others do not.
@@ -231,6 +233,34 @@ async fn start_on_the_paused_clock_of_tokio_is_refused() {
     assert!(error.to_string().contains("TestRuntime"), "{error}");
     // A virtual clock does not follow that of tokio.
     runtime().clock(VirtualClock::new()).start().await.unwrap().shutdown().await.unwrap();
+}
+
+#[test]
+fn start_without_a_time_driver_is_refused() {
+    let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let start = Runtime::builder().registry(Registry::empty()).in_memory().start();
+    let error = tokio.block_on(start).err().unwrap();
+    assert_eq!(error.code(), ErrorCode::NotConfigured);
+    assert!(error.to_string().contains("enable_time"), "{error}");
+}
+
+#[tokio::test]
+async fn option_that_would_stop_all_work_is_refused() {
+    let options = RuntimeOptions::new;
+    let cases = [
+        ("max_activities", options().max_activities(0)),
+        ("max_blocking_activities", options().max_blocking_activities(0)),
+        ("turn_threads", options().turn_threads(0)),
+        ("lease_time", options().lease_time(std::time::Duration::ZERO)),
+        ("limits.payload", options().limits(Limits::default().payload(0))),
+        ("limits.history", options().limits(Limits::default().history(0))),
+    ];
+    for (option, options) in cases {
+        let runtime = Runtime::builder().registry(Registry::empty()).in_memory().options(options);
+        let error = runtime.start().await.err().unwrap();
+        assert_eq!(error.code(), ErrorCode::NotConfigured);
+        assert!(error.to_string().contains(&format!("RuntimeOptions::{option}`")), "{error}");
+    }
 }
 
 async fn node(provider: &MemoryProvider, registry: Registry, tags: &[&str]) -> Runtime {

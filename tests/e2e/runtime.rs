@@ -6,11 +6,12 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use duroxide::error::TimedOut;
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::VirtualClock;
-use duroxide::{Client, Registry, RuntimeBuilder, RuntimeOptions, TimedOut, Timeout};
+use duroxide::{Client, Registry, RuntimeBuilder, RuntimeOptions, Timeout};
 use futures_util::FutureExt;
 use support::{Faults, FaultyProvider, Method, faulty};
 use tokio::sync::watch;

@@ -159,10 +159,15 @@ async fn file_that_cannot_be_opened_or_migrated_refuses_the_start() {
     let clashes = folder.path().join("clashes.db");
     let other = rusqlite::Connection::open(&clashes).unwrap();
     other.execute_batch("CREATE TABLE duroxide_messages (mine TEXT)").unwrap();
+    let text = folder.path().join("text.txt");
+    std::fs::write(&text, "a file of another kind, and longer than the header of a database").unwrap();
     let cases = [
         (&newer, ErrorCode::SchemaNewer, "version 999"),
         (&clashes, ErrorCode::StorageFailed, "duroxide_messages"),
         (&folder.path().to_owned(), ErrorCode::StorageFailed, "open"),
+        (&text, ErrorCode::StorageFailed, "text.txt"),
+        (&":memory:".into(), ErrorCode::StorageFailed, ".in_memory()"),
+        (&"file:shop.db?mode=memory".into(), ErrorCode::StorageFailed, "plain path"),
     ];
     for (path, code, part) in cases {
         let error = Runtime::builder().sqlite(path).registry(Registry::empty()).start().await.err().unwrap();

@@ -1,5 +1,6 @@
 //! Problems of the code suspend an instance visibly, and never become its outcome.
 
+use duroxide::clock::Clock;
 use duroxide::prelude::*;
 use duroxide::provider::InstanceStatus;
 use duroxide::{ErrorCode, Registry};
@@ -190,7 +191,7 @@ async fn misuse_is_reported_instead_of_hanging() {
 #[tokio::test]
 async fn unregistered_name_waits_visibly_until_it_is_registered() {
     let test = crate::builder().registry(Registry::empty()).start().await.unwrap();
-    let begin = duroxide::Clock::now(test.clock());
+    let begin = test.clock().now();
     let handle = takes_a_number::start(&test.client(), "waits", 5).await.unwrap();
     test.advance(days(3));
     let unclaimed = handle.status().await.unwrap().unclaimed.unwrap();

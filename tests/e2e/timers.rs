@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use duroxide::Timestamp;
+use duroxide::clock::Clock;
 use duroxide::prelude::*;
 
 #[orchestration]
@@ -50,19 +51,19 @@ async fn races(ctx: OrchestrationContext) -> duroxide::Result<(usize, u64)> {
 #[tokio::test]
 async fn timers_that_lost_a_race_are_removed() {
     let test = crate::started().await;
-    let begin = duroxide::Clock::now(test.clock());
+    let begin = test.clock().now();
     let handle = races::start(&test.client(), "races").await.unwrap();
     assert_eq!(handle.result().await.unwrap().0, 1);
-    let passed = duroxide::Clock::now(test.clock()).since(begin);
+    let passed = test.clock().now().since(begin);
     assert_eq!(passed, hours(6), "timers that lost the race do not advance the clock");
 }
 
 #[tokio::test]
 async fn delayed_start_keeps_early_events() {
     let test = crate::started().await;
-    let begin = duroxide::Clock::now(test.clock());
+    let begin = test.clock().now();
     let handle = races::start(&test.client(), "late").delay(days(2)).await.unwrap();
     handle.raise_named("early", &1).await.unwrap();
     handle.result().await.unwrap();
-    assert_eq!(duroxide::Clock::now(test.clock()).since(begin), days(2) + hours(6));
+    assert_eq!(test.clock().now().since(begin), days(2) + hours(6));
 }

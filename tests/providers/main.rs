@@ -4,6 +4,7 @@ mod child;
 mod crash_points;
 mod faults;
 mod idle;
+mod log_size;
 mod processes;
 mod schema;
 mod script;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use duroxide::Timestamp;
+use duroxide::id::{CommitId, NodeId};
 use duroxide::provider::{Admin, Filter, InstanceStatus, Page, Provider, Renewal, Submission, Then, Turn};
-use duroxide::{CommitId, NodeId, Timestamp};
 use futures_util::FutureExt;
 use tokio::time::timeout;
 

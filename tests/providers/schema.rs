@@ -77,6 +77,21 @@ async fn messages_of_the_first_schema_are_numbered() {
 }
 
 #[test]
+fn crashes_of_suspended_items_are_reset() {
+    let store = first_schema(
+        "INSERT INTO duroxide_instances (seq, id, name, status, created_at, updated_at, start_id, crashes, suspect)
+         VALUES (7, 'i', 'flow', 'suspended', 1, 1, randomblob(16), 3, 1);
+         INSERT INTO duroxide_activities (instance, execution, call, scheduled, name, detached, visible_at, parked, crashes)
+         VALUES (7, 1, 1, 2, 'work', 0, 1, 'why', 2)",
+    );
+    drop(store.open());
+    let crashes = "SELECT i.crashes, i.suspect, a.crashes FROM duroxide_instances i
+        JOIN duroxide_activities a ON a.instance = i.seq";
+    let read = |row: &rusqlite::Row<'_>| Ok([row.get(0)?, row.get(1)?, row.get(2)?]);
+    assert_eq!(store.raw().query_row(crashes, [], read), Ok([0, 0, 0]));
+}
+
+#[test]
 fn threads_that_open_a_new_file_at_once_find_one_schema() {
     let store = Store::new();
     std::thread::scope(|scope| {

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use duroxide::history::{Parent, TextMap};
+use duroxide::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, MessageId, NodeId};
+use duroxide::provider::Lane;
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
-use duroxide::{
-    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Lane, MessageId, NodeId, Parent, Payload, TextMap,
-    Timestamp,
-};
+use duroxide::{Payload, Timestamp};
 use semver::Version;
 
 use crate::store::{id, message, node, want};

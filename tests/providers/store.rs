@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use duroxide::id::NodeId;
 use duroxide::provider::*;
 use duroxide::sqlite::{SqliteOptions, SqliteProvider};
-use duroxide::{InstanceId, NodeId, Payload, Timestamp};
+use duroxide::{InstanceId, Payload, Timestamp};
 use semver::Version;
 
 pub(crate) struct Store {

@@ -4,8 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use duroxide::id::{EventId, ExecutionId};
 use duroxide::provider::*;
-use duroxide::{EventId, ExecutionId, InstanceId, Timestamp};
+use duroxide::{InstanceId, Timestamp};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 

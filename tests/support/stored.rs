@@ -1,9 +1,12 @@
 //! Reads arbitrary stored bytes, which must be accepted or refused with an error. The fuzz targets and a test call it.
 
+use duroxide::history::HistoryEvent;
+use duroxide::id::EventId;
 use duroxide::prelude::*;
+use duroxide::provider::Message;
 use duroxide::provider::{EventRow, MessageRow};
 use duroxide::testing::check_history;
-use duroxide::{EventId, HistoryEvent, Message, Payload, Registry, Timestamp};
+use duroxide::{Payload, Registry, Timestamp};
 
 /// The time at which the histories of the corpus were recorded: 2020-01-01, where a test's virtual clock begins.
 const RECORDED: i64 = 1_577_836_800_000_000;

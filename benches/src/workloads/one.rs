@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use duroxide::{EventKind, HistoryEvent, Input};
+use duroxide::history::{EventKind, HistoryEvent, Input};
 
 use super::{Bench, LOOK};
 use crate::measure::{Report, Times};

@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use clap::ValueEnum;
-use duroxide::{Decision, EventKind, HistoryEvent, Input, InstanceStatus, RuntimeOptions};
+use duroxide::history::{Decision, EventKind, HistoryEvent, Input};
+use duroxide::id::CallId;
+use duroxide::{InstanceStatus, RuntimeOptions};
 
 use super::many::{id, start_all};
 use super::{Bench, BenchRun, Options};
@@ -60,7 +62,7 @@ async fn check(bench: &Bench, report: &mut Report) -> duroxide::Result<()> {
 }
 
 /// Returns the number of outcomes of each scheduled activity in a history.
-fn outcomes(history: &[HistoryEvent]) -> BTreeMap<duroxide::CallId, u32> {
+fn outcomes(history: &[HistoryEvent]) -> BTreeMap<CallId, u32> {
     let mut outcomes = BTreeMap::new();
     for event in history {
         match &event.kind {

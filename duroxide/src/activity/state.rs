@@ -25,7 +25,7 @@ impl<T> Deref for State<T> {
     }
 }
 
-/// The type of a state.
+/// The type of a program state that an activity takes; [`ActivityFn::requires`](super::ActivityFn::requires) lists them.
 #[derive(Debug, Clone, Copy)]
 pub struct StateType {
     id: TypeId,

@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 
 use super::wait::Wait;
 use super::{Client, ClientError, OutcomeError, RaiseCall, Status};
-use crate::history::{Decision, Event, EventKind, Failure, Input};
+use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, InvalidId};
-use crate::orchestration::{Event as ExternalEvent, Orchestration};
+use crate::orchestration::{Event, Orchestration};
 use crate::payload::Payload;
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
 
@@ -77,7 +77,7 @@ impl<O> Handle<O> {
         let finished = self.client.finished(id).await?;
         let unreadable = |part: &str, error: &dyn fmt::Display| ClientError::unreadable(id, part, error);
         let row = finished.outcome.clone().ok_or_else(|| unreadable("its outcome", &"the last event is missing"))?;
-        let event = Event::try_from(row).map_err(|e| unreadable("its outcome", &e))?;
+        let event = HistoryEvent::try_from(row).map_err(|e| unreadable("its outcome", &e))?;
         let EventKind::Decision(decision) = event.kind else {
             return Err(unreadable("its outcome", &"the last event does not end it").into());
         };
@@ -146,17 +146,18 @@ impl<O> Handle<O> {
     /// the orchestration reads it.
     ///
     /// ```
+    /// use duroxide::client::Untyped;
     /// use duroxide::prelude::*;
     ///
     /// #[event]
     /// struct Approval { by: String }
     ///
-    /// async fn approve(handle: &Handle<duroxide::Untyped>) -> duroxide::Result<()> {
+    /// async fn approve(handle: &Handle<Untyped>) -> duroxide::Result<()> {
     ///     handle.raise(Approval { by: "Ada".to_owned() }).header("tenant", "north").await?;
     ///     Ok(())
     /// }
     /// ```
-    pub fn raise<E: ExternalEvent>(&self, event: E) -> RaiseCall {
+    pub fn raise<E: Event>(&self, event: E) -> RaiseCall {
         self.raise_named(E::NAME, &event)
     }
 
@@ -201,7 +202,7 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has not finished, the storage fails or does not delete
-    /// ([`AdminNotSupported`](crate::ErrorCode::AdminNotSupported)), or the runtime has stopped.
+    /// ([`AdminNotSupported`](crate::error::ErrorCode::AdminNotSupported)), or the runtime has stopped.
     pub async fn delete(&self) -> Result<(), ClientError> {
         self.client.delete(self.id()?).await
     }
@@ -210,7 +211,7 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, the storage fails, or an event cannot be read.
-    pub async fn history(&self) -> Result<Vec<Event>, ClientError> {
+    pub async fn history(&self) -> Result<Vec<HistoryEvent>, ClientError> {
         let execution = self.record().await?.execution;
         self.client.history(&execution).await
     }
@@ -220,7 +221,7 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// As [`history`](Handle::history).
-    pub async fn history_of(&self, number: u64) -> Result<Vec<Event>, ClientError> {
+    pub async fn history_of(&self, number: u64) -> Result<Vec<HistoryEvent>, ClientError> {
         let current = self.record().await?.execution;
         self.client.history(&ExecutionId { number, ..current }).await
     }
@@ -261,9 +262,9 @@ impl Client {
     }
 
     /// Reads all events of an execution.
-    pub(super) async fn history(&self, execution: &ExecutionId) -> Result<Vec<Event>, ClientError> {
+    pub(super) async fn history(&self, execution: &ExecutionId) -> Result<Vec<HistoryEvent>, ClientError> {
         let unreadable = |e| ClientError::unreadable(&execution.instance, "its history", &e);
-        self.events(execution).await?.into_iter().map(|row| Event::try_from(row).map_err(unreadable)).collect()
+        self.events(execution).await?.into_iter().map(|row| HistoryEvent::try_from(row).map_err(unreadable)).collect()
     }
 
     /// Reads all events of an execution, as they are stored.

@@ -1,5 +1,10 @@
-//! The client: starts instances, sends messages to them, waits for them and reads them, from the program that runs them
-//! or from any other.
+//! The client: starts instances, sends messages to them, waits for them and reads them.
+//!
+//! A program that starts or watches instances needs it: the program that runs them, or any other with access to their
+//! storage. [`Client`] and [`Handle`] are also at the crate root; the other types are returned by their methods. The
+//! page [Orchestration guide] shows lists, histories and removals.
+//!
+//! [Orchestration guide]: https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#looking-at-instances
 
 mod admin;
 mod client_error;

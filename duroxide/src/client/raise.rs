@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use super::start::{HEADER, check_texts};
 use super::{Client, ClientError};
 use crate::history::{Input, TextMap};
-use crate::id::{InstanceId, InvalidId, MAX_NAME, check_text};
+use crate::id::{InstanceId, InvalidId, MAX_NAME_LEN, check_text};
 use crate::payload::{Payload, PayloadError};
 
 /// An external event to be sent: set its headers, then `.await` it. Once the call has returned `Ok`, the event is never
@@ -50,7 +50,7 @@ impl RaiseCall {
     async fn send(self) -> Result<(), ClientError> {
         let Self { client, instance, name, payload, headers } = self;
         let id = instance?;
-        check_text("event name", &name, MAX_NAME)?;
+        check_text("event name", &name, MAX_NAME_LEN)?;
         check_texts(HEADER, &headers)?;
         let payload = payload.map_err(|e| ClientError::payload(&id, "the event", &e))?;
         client.check_size(&id, "the event", &payload)?;

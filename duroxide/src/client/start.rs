@@ -11,7 +11,7 @@ use super::{Client, ClientError, Handle};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
 use crate::history::{Started, TextMap};
-use crate::id::{InstanceId, MAX_NAME, check_text};
+use crate::id::{InstanceId, MAX_NAME_LEN, check_text};
 use crate::node::NodeHandle;
 use crate::payload::{Payload, PayloadError};
 use crate::provider::{IfExists, NewInstance, StartRequest, Submission};
@@ -97,7 +97,8 @@ impl<O> StartCall<O> {
         self
     }
 
-    /// Delays the first turn. Until then the instance exists and accepts events.
+    /// Delays the first turn. Until then the instance exists and accepts events; a request to cancel ends it at once,
+    /// without running its code.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.start.begin = Begin::After(delay);
         self
@@ -118,7 +119,7 @@ impl Start {
             let Self { client, name, id, input, version, labels, headers, if_exists, begin } = self;
             let instance = InstanceId::new(&id)?;
             client.check_running(Some(&instance))?;
-            check_text("orchestration name", &name, MAX_NAME)?;
+            check_text("orchestration name", &name, MAX_NAME_LEN)?;
             check_texts(["label name", "label value"], &labels)?;
             check_texts(HEADER, &headers)?;
             let version = version.map(|text| parse_version(&text)).transpose()?;
@@ -127,7 +128,7 @@ impl Start {
             let now = client.clock.now();
             let eager = client.local.as_ref().is_some_and(|local| local.accepts_start(&name, version.as_ref()));
             let seed = crate::random::bits();
-            let started = Started { name: name.clone(), version, seed, parent: None, headers, labels };
+            let started = Started { name: name.clone(), version, seed, parent: None, headers, labels, request: None };
             let mut new = NewInstance::started(instance.clone(), started, input, eager);
             new.start.visible_at = match begin {
                 Begin::Now => None,
@@ -181,7 +182,7 @@ pub(super) fn check_texts(
 ) -> Result<(), ClientError> {
     const MAX_VALUE: usize = 1024;
     for (name, value) in texts {
-        check_text(name_subject, name, MAX_NAME)?;
+        check_text(name_subject, name, MAX_NAME_LEN)?;
         if !value.is_empty() {
             check_text(value_subject, value, MAX_VALUE)?;
         }

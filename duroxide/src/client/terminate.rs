@@ -4,7 +4,7 @@ use super::submit::RetryDeadline;
 use super::{Client, ClientError};
 use crate::backoff::Backoff;
 use crate::effect::termination;
-use crate::history::{Event, Input};
+use crate::history::{HistoryEvent, Input};
 use crate::id::{CommitId, InstanceId};
 use crate::payload::Payload;
 use crate::provider::{DeleteError, InstanceStatus, ProviderError, Submission};
@@ -25,7 +25,7 @@ impl Client {
             // An event that cannot be read must not keep the instance alive. A child that only such an event names is
             // not closed.
             let events = self.events(&record.execution).await?;
-            let history: Vec<_> = events.into_iter().filter_map(|row| Event::try_from(row).ok()).collect();
+            let history: Vec<_> = events.into_iter().filter_map(|row| HistoryEvent::try_from(row).ok()).collect();
             let turn = termination(&record, &history, reason, self.clock.now());
             let submission = Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) };
             match self.submit(instance, submission).await {
@@ -40,6 +40,8 @@ impl Client {
                     self.request_termination(instance, reason).await?;
                 }
                 Err(error) if error.is_conflict() => tokio::time::sleep(backoff.next()).await,
+                // The request may have ended it since it was read.
+                Err(error) if error.is_finished() && requested => {}
                 Err(error) => return Err(error),
             }
         }

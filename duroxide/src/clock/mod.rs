@@ -1,4 +1,9 @@
-//! Time: the runtime reads a [`Clock`], never the operating system, so that tests can control it.
+//! Time: [`Timestamp`], and the [`Clock`] that the runtime reads in place of the operating system.
+//!
+//! A program needs it to replace the clock: a test, or a provider with a clock of its own. `testing::VirtualClock` is
+//! the clock of most tests; the page [Orchestration guide] shows one.
+//!
+//! [Orchestration guide]: https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#testing
 
 pub mod virtual_time;
 

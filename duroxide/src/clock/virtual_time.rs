@@ -19,7 +19,10 @@
 //! an activity runs there is a hold, so an activity may use sockets, threads and time limits of tokio, which follow the
 //! clock of the operating system.
 //!
-//! A clock that wraps a virtual clock forwards both methods; `testing::VirtualClock` has an example.
+//! A clock that wraps a virtual clock forwards both methods; `testing::VirtualClock` has an example. The page
+//! [Orchestration guide] shows a test that uses it.
+//!
+//! [Orchestration guide]: https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#testing
 
 use std::fmt;
 

@@ -2,8 +2,9 @@
 
 use super::TurnBuilder;
 use crate::clock::Timestamp;
-use crate::history::{ActivityScheduled, Event, EventKind, Failure, Input, Timeout, TimeoutDetails};
+use crate::history::{ActivityScheduled, EventKind, Failure, HistoryEvent, Input, TimeoutDetails};
 use crate::id::{CallId, EventId};
+use crate::policy::Timeout;
 use crate::provider::NewActivity;
 
 impl TurnBuilder<'_> {
@@ -21,7 +22,7 @@ impl TurnBuilder<'_> {
 
     /// Removes the deadline, and after it also the activity: it may have been the deadline, or the node that would have
     /// had to begin the next attempt after it.
-    pub(super) fn activity_resolved(&mut self, call: CallId, event: Option<&Event>) {
+    pub(super) fn activity_resolved(&mut self, call: CallId, event: Option<&HistoryEvent>) {
         let limit = match event.map(|event| &event.kind) {
             Some(EventKind::Input(Input::ActivityFailed { failure: Failure::TimedOut { limit, .. }, .. })) => {
                 Some(*limit)

@@ -1,10 +1,11 @@
 //! The effects of a child orchestration or a detached start: the new instance, and the message that closes it.
 
 use super::TurnBuilder;
-use crate::history::{ChildScheduled, ClosePolicy, Input, Parent, Started};
+use crate::history::{ChildScheduled, Input, Parent, Started};
 use crate::id::{CallId, InstanceId};
 use crate::message::Message;
 use crate::payload::Payload;
+use crate::policy::ClosePolicy;
 use crate::provider::{MessageRow, NewChild, NewInstance};
 
 impl TurnBuilder<'_> {
@@ -17,7 +18,7 @@ impl TurnBuilder<'_> {
         let eager = self.claims.orchestration(&name, version.as_ref());
         let headers = self.info.started.headers.clone();
         let labels = Default::default();
-        let started = Started { name, version, seed: crate::random::bits(), parent, headers, labels };
+        let started = Started { name, version, seed: crate::random::bits(), parent, headers, labels, request: None };
         self.turn.starts.push(NewChild {
             new: NewInstance::started(instance, started, input, eager),
             accepted: detached.then(|| answer(Input::StartAccepted { call })),

@@ -33,6 +33,7 @@ impl TurnBuilder<'_> {
         let next = self.info.execution.number + 1;
         let mut started = self.info.started.clone();
         started.version = version;
+        started.request = None;
         started.seed = crate::random::bits();
         let start = Message::new(Input::Started(started), input).in_lane(Lane::Start).for_execution(next);
         self.send_to_self(start);

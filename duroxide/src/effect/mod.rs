@@ -19,7 +19,7 @@ use semver::Version;
 pub(crate) use termination::termination;
 
 use crate::clock::Timestamp;
-use crate::history::{Decision, Event, EventKind, Failure, Started};
+use crate::history::{Decision, EventKind, Failure, HistoryEvent, Started};
 use crate::id::{CallId, EventId, ExecutionId, Identity, InstanceId, MessageId};
 use crate::message::Message;
 use crate::payload::Payload;
@@ -112,9 +112,9 @@ impl<'a> TurnBuilder<'a> {
     }
 
     /// Adds an event, and the effect of the decision.
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, event: HistoryEvent) {
         self.turn.events.push(EventRow::from(&event));
-        let Event { id, time, kind, payload } = event;
+        let HistoryEvent { id, time, kind, payload } = event;
         let EventKind::Decision(decision) = kind else { return };
         match decision {
             Decision::ActivityScheduled(activity) => self.schedule_activity(id, time, activity),
@@ -134,7 +134,7 @@ impl<'a> TurnBuilder<'a> {
     }
 
     /// Removes the rest of a call that has its outcome.
-    fn resolved(&mut self, call: CallId, op: &Op, event: Option<&Event>) {
+    fn resolved(&mut self, call: CallId, op: &Op, event: Option<&HistoryEvent>) {
         match op {
             Op::Activity { deadline: true, .. } => self.activity_resolved(call, event),
             Op::Activity { .. } | Op::Timer | Op::Event | Op::Child { .. } | Op::DetachedStart | Op::Refused => {}

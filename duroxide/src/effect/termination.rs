@@ -4,20 +4,21 @@ use semver::Version;
 
 use super::{Claims, TurnBuilder, TurnInfo};
 use crate::clock::Timestamp;
-use crate::history::{Decision, Event, EventKind, Input, Started};
+use crate::history::{Decision, EventKind, HistoryEvent, Input, Started};
 use crate::payload::Payload;
 use crate::provider::{InstanceRecord, Turn};
 
 /// Builds the turn that terminates an instance.
-pub(crate) fn termination(record: &InstanceRecord, history: &[Event], reason: &str, now: Timestamp) -> Turn {
+pub(crate) fn termination(record: &InstanceRecord, history: &[HistoryEvent], reason: &str, now: Timestamp) -> Turn {
     let now = history.last().map_or(now, |last| now.max(last.time));
     let kind = EventKind::Decision(Decision::Terminated { reason: reason.to_owned() });
-    let event = Event { id: record.last_event.next(), time: now, kind, payload: Payload::NULL };
+    let event = HistoryEvent { id: record.last_event.next(), time: now, kind, payload: Payload::NULL };
     let started = history.iter().find_map(|event| match &event.kind {
         EventKind::Input(Input::Started(started)) => Some(started.clone()),
         _ => None,
     });
     let started = started.unwrap_or_else(|| Started {
+        request: None,
         name: record.name.clone(),
         version: None,
         seed: 0,

@@ -132,7 +132,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::history::Timeout;
+    use crate::policy::Timeout;
 
     fn all() -> Vec<CallError<u8>> {
         let reason = || "why".to_owned();

@@ -1,4 +1,12 @@
 //! Errors: [`Error`] for user functions, [`CallError`] for durable calls, and the stable codes.
+//!
+//! A program needs it to handle errors by their kind. The errors of other operations are beside these operations:
+//! [`ClientError`](crate::client::ClientError) and [`OutcomeError`](crate::client::OutcomeError),
+//! [`StartError`](crate::runtime::StartError), [`ProviderError`](crate::provider::ProviderError),
+//! [`PayloadError`](crate::payload::PayloadError) and [`InvalidId`](crate::id::InvalidId). The page [Errors] explains
+//! every code.
+//!
+//! [Errors]: https://github.com/duroxide/duroxide/blob/main/docs/errors.md
 
 mod call;
 mod code;

@@ -6,14 +6,15 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::CallError;
-use crate::history::{Timeout, micros};
+use crate::policy::{Timeout, micros};
 
 /// A declared time limit of an activity that has passed.
 ///
 /// Its facts come from the history, so they are the same on replay. A history of an older version has only the limit.
 ///
 /// ```
-/// use duroxide::{CallError, TimedOut, Timeout};
+/// use duroxide::error::{CallError, TimedOut};
+/// use duroxide::Timeout;
 ///
 /// fn is_overall(error: &CallError<String>) -> bool {
 ///     matches!(error, CallError::TimedOut(TimedOut { limit: Timeout::ScheduleToClose, .. }))

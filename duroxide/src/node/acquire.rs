@@ -32,7 +32,7 @@ impl Node {
 
     /// Handles the answer to a request that was sent at `sent`.
     pub(super) fn acquired(&mut self, lease: Lease, sent: Timestamp, acquired: Acquired) {
-        if lease != self.membership.lease {
+        if !self.membership.holds(&lease) {
             // The items of a lost lease belong to other nodes.
             return;
         }

@@ -32,6 +32,14 @@ impl Delivery {
         }
     }
 
+    /// Returns false if it is certainly no request to end.
+    pub(super) fn may_be_end_request(&self) -> bool {
+        match self {
+            Self::Message(message) => Input::may_be_end_request(&message.data),
+            Self::Outcome(_) => false,
+        }
+    }
+
     /// Returns true if it is the start of an execution.
     pub(super) fn is_start(&self) -> bool {
         self.lane() == Lane::Start

@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 
 use crate::clock::Timestamp;
-use crate::history::{ActivityScheduled, Failure, Input, Timeout, TimeoutDetails};
+use crate::history::{ActivityScheduled, Failure, Input, TimeoutDetails};
 use crate::id::{ActivityId, ExecutionId};
 use crate::message::Message;
 use crate::node::delivery::Delivery;
+use crate::policy::Timeout;
 use crate::provider::MessageRow;
 use crate::replay::Failed;
 

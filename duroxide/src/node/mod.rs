@@ -30,6 +30,7 @@
 //! | [`TurnQueue`] | turns under way | |
 //! | [`WorkRequests`] | the next request for work, and the one under way | [`Want`](crate::provider::Want) |
 //! | [`LostAnswers`] | unconfirmed activities, instances to be rechecked | activities to release, instances to load |
+//! | [`Balance`] | the use of live instances, and the number of other members | the instances to be released |
 //! | [`Outbox`] | the commits of the round | |
 //! | [`Membership`] | the lease | |
 //! | [`Time`] | the timers of the loop | |

@@ -7,7 +7,7 @@ use crate::policy::Limits;
 /// The options of a runtime. The defaults suit a program that has one machine for itself.
 ///
 /// ```
-/// use duroxide::{Limits, RuntimeOptions};
+/// use duroxide::runtime::{Limits, RuntimeOptions};
 /// let options = RuntimeOptions::new().max_activities(64).limits(Limits::default().payload(10 * 1024 * 1024));
 /// assert_eq!(options.max_activities, 64);
 /// ```
@@ -54,6 +54,26 @@ impl Default for RuntimeOptions {
 }
 
 impl RuntimeOptions {
+    /// The shortest lease time: a shorter one would only renew the lease.
+    const MIN_LEASE_TIME: Duration = Duration::from_millis(1);
+
+    /// Returns the problem of an option that would stop all work of one kind without a sign.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let counts = [
+            ("max_activities", self.max_activities),
+            ("max_blocking_activities", self.max_blocking_activities),
+            ("turn_threads", self.turn_threads),
+            ("limits.payload", self.limits.payload),
+            ("limits.history", usize::try_from(self.limits.history).unwrap_or(usize::MAX)),
+        ];
+        if let Some((option, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return Some(format!("`RuntimeOptions::{option}` is 0: it must be at least 1"));
+        }
+        let shortest = Self::MIN_LEASE_TIME;
+        (self.lease_time < shortest)
+            .then(|| format!("`RuntimeOptions::lease_time` is {:?}: it must be at least {shortest:?}", self.lease_time))
+    }
+
     /// Returns the defaults.
     #[must_use]
     pub fn new() -> Self {

@@ -9,8 +9,8 @@ use super::delivery::{Delivery, LocalOutcome};
 use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
 use crate::error::ErrorCode;
-use crate::history::{Event, Input};
-use crate::id::{ExecutionId, InstanceId};
+use crate::history::{EndRequest, HistoryEvent, Input};
+use crate::id::{ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::policy::Limits;
 use crate::provider::EventRow;
@@ -48,7 +48,8 @@ impl Loaded {
     pub(super) fn replay_rest(&mut self) -> Result<(), Fault> {
         let mut events = Vec::with_capacity(self.rest.len());
         for row in self.rest.drain(..) {
-            let event = Event::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
+            let event =
+                HistoryEvent::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableEvent, e.to_string()))?;
             events.push(event);
         }
         crate::telemetry::silenced(|| self.replay.push_page(events))
@@ -72,13 +73,83 @@ pub(super) struct TurnRun {
     /// Deliveries that the turn has not reached.
     pub(super) undelivered: Vec<Delivery>,
     pub(super) now: Timestamp,
+    /// A request to end, to be delivered with the start.
+    request: Option<(MessageId, EndRequest)>,
 }
 
 impl TurnRun {
+    /// Delivers an input, and adds the step that follows to the output.
+    fn deliver(&mut self, execution: &mut Execution, delivery: Delivery, output: &mut TurnOutput) -> Result<(), Fault> {
+        let (mut input, payload, due) = match delivery {
+            Delivery::Message(row) => {
+                let id = row.id;
+                if row.execution.is_some_and(|number| number != execution.id().number) {
+                    // The message is for an execution that has ended: it is consumed without effect.
+                    output.consumed.push(id);
+                    return Ok(());
+                }
+                let message =
+                    Message::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableMessage, e.to_string()))?;
+                output.consumed.push(id);
+                (message.input, message.payload, message.visible_at)
+            }
+            Delivery::Outcome(outcome) => {
+                let LocalOutcome { attempt, ref input, ref payload, .. } = outcome;
+                output.outcomes.push((outcome.call(), attempt));
+                let delivered_input = (input.clone(), payload.clone(), None);
+                self.delivered_outcomes.push(Delivery::Outcome(outcome));
+                delivered_input
+            }
+        };
+        // A timer is never recorded earlier than it was due, even if a clock was set back.
+        let mut time = due.map_or(self.now, |due| due.max(self.now));
+        if let Input::Started(started) = &mut input {
+            started.version.get_or_insert_with(|| self.version.clone());
+            if let Some((id, request)) = self.request.take() {
+                output.consumed.push(id);
+                started.request = Some(request);
+                // The start may have been delayed.
+                time = self.now;
+            }
+        }
+        let step = execution.step(input, payload, time)?;
+        output.ended = step.ended;
+        output.steps.push(step);
+        Ok(())
+    }
+
     /// Returns the deliveries of a turn that is not committed: outcomes among them are to be stored as messages.
     pub(super) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
         self.delivered_outcomes.into_iter().chain(self.undelivered)
     }
+}
+
+/// Takes a request to end that is to be delivered together with the start of the execution: one to terminate before one to
+/// cancel, and of several the earliest.
+fn take_end_request(deliveries: &mut Vec<Delivery>, execution: u64) -> Option<(MessageId, EndRequest)> {
+    let Delivery::Message(start) = deliveries.first().filter(|first| first.is_start())? else { return None };
+    let is_for_this = start.execution.is_none_or(|number| number == execution);
+    if !is_for_this || !deliveries.iter().any(Delivery::may_be_end_request) {
+        return None;
+    }
+    let Ok(Message { input: Input::Started(started), .. }) = Message::try_from(start.clone()) else { return None };
+    let request = |delivery: &Delivery| {
+        let Delivery::Message(row) = delivery else { return None };
+        if !delivery.may_be_end_request() || row.execution.is_some_and(|number| number != execution) {
+            return None;
+        }
+        let message = Message::try_from(row.clone()).ok()?;
+        let (request, parent) = message.input.end_request(execution == 1)?;
+        // The request of a parent is only for its own child.
+        let is_valid = parent.is_none() || parent == started.parent.as_ref();
+        is_valid.then_some((row.id, request))
+    };
+    let requests = || deliveries.iter().enumerate().filter_map(|(n, delivery)| Some((n, request(delivery)?)));
+    let terminates =
+        |(_, (_, request)): &(usize, (MessageId, EndRequest))| matches!(request, EndRequest::Terminate { .. });
+    let (n, found) = requests().find(terminates).or_else(|| requests().next())?;
+    deliveries.remove(n);
+    Some(found)
 }
 
 /// Takes the carried events that an execution which continues as new has not read. The next execution receives them
@@ -105,13 +176,16 @@ impl TurnJob {
     /// Runs the turn. `core` receives the handle of the execution, for the watchdog.
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
         let Self { execution: id, generation, version, source, deliveries, limits, now, .. } = self;
+        let (delivered_outcomes, undelivered) = (Vec::new(), Vec::new());
+        let mut deliveries = deliveries;
+        let request = take_end_request(&mut deliveries, id.number);
+        let mut run = TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now, request };
         let mut deliveries = deliveries.into_iter();
         let mut output = TurnOutput::default();
-        let mut delivered_outcomes = Vec::new();
         let result = source.up_to_date(core).and_then(|mut execution| {
             execution.limit(limits);
             for delivery in deliveries.by_ref() {
-                deliver(&mut execution, delivery, &version, now, &mut output, &mut delivered_outcomes)?;
+                run.deliver(&mut execution, delivery, &mut output)?;
                 if output.ended {
                     output.remains = execution.close();
                     break;
@@ -119,10 +193,8 @@ impl TurnJob {
             }
             Ok(execution)
         });
-        let undelivered = keep_carried(&mut output, deliveries);
-        let result = result.map(|execution| (execution, output));
-        let run = TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now };
-        TurnDone { run, result }
+        run.undelivered = keep_carried(&mut output, deliveries);
+        TurnDone { run, result: result.map(|execution| (execution, output)) }
     }
 }
 
@@ -162,44 +234,4 @@ impl Source {
             }
         }
     }
-}
-
-fn deliver(
-    execution: &mut Execution,
-    delivery: Delivery,
-    version: &Version,
-    now: Timestamp,
-    output: &mut TurnOutput,
-    delivered_outcomes: &mut Vec<Delivery>,
-) -> Result<(), Fault> {
-    let (mut input, payload, due) = match delivery {
-        Delivery::Message(row) => {
-            let id = row.id;
-            if row.execution.is_some_and(|number| number != execution.id().number) {
-                // The message is for an execution that has ended: it is consumed without effect.
-                output.consumed.push(id);
-                return Ok(());
-            }
-            let message =
-                Message::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableMessage, e.to_string()))?;
-            output.consumed.push(id);
-            (message.input, message.payload, message.visible_at)
-        }
-        Delivery::Outcome(outcome) => {
-            let LocalOutcome { attempt, ref input, ref payload, .. } = outcome;
-            output.outcomes.push((outcome.call(), attempt));
-            let delivered_input = (input.clone(), payload.clone(), None);
-            delivered_outcomes.push(Delivery::Outcome(outcome));
-            delivered_input
-        }
-    };
-    if let Input::Started(started) = &mut input {
-        started.version.get_or_insert_with(|| version.clone());
-    }
-    // A timer is never recorded earlier than it was due, even if a clock was set back.
-    let time = due.map_or(now, |due| due.max(now));
-    let step = execution.step(input, payload, time)?;
-    output.ended = step.ended;
-    output.steps.push(step);
-    Ok(())
 }

@@ -82,7 +82,7 @@ impl Node {
 
     /// Commits a turn, unless it has no effect.
     fn commit_turn(&mut self, run: TurnRun, execution: Box<Execution>, output: TurnOutput, committed: EventId) {
-        let TurnRun { execution: id, generation, version, mut delivered_outcomes, undelivered, now } = run;
+        let TurnRun { execution: id, generation, version, mut delivered_outcomes, undelivered, now, .. } = run;
         let Some(started) = execution.started().filter(|_| !output.is_empty()) else {
             self.settle_later(&id.instance);
             let follow_up = self.live.rest(&id.instance, execution);

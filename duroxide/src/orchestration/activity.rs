@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::call::PendingCall;
 use crate::error::CallError;
 use crate::history::ActivityScheduled;
-use crate::id::{CallId, MAX_NAME, check_text};
+use crate::id::{CallId, MAX_NAME_LEN, check_text};
 use crate::payload::{Payload, PayloadError};
 use crate::policy::{ActivityOptions, RetryPolicy};
 use crate::replay::{CallSite, Core, op};
@@ -71,7 +71,7 @@ impl<T, E> ActivityCall<T, E> {
     /// Limits all attempts together, from scheduling. Default: the limit that the activity declares, else none.
     ///
     /// If the next attempt could not begin within the limit, the call ends at once. Its time-out contains the error of the
-    /// last attempt; see [`TimedOut`](crate::TimedOut).
+    /// last attempt; see [`TimedOut`](crate::error::TimedOut).
     #[track_caller]
     pub fn schedule_to_close(self, limit: Duration) -> Self {
         self.with(Location::caller(), |spec| spec.options.schedule_to_close = Some(limit))
@@ -129,9 +129,9 @@ impl Spec {
     }
 
     fn check(&mut self, core: &Core, call: CallId) -> Result<Payload, String> {
-        check_text("activity name", &self.name, MAX_NAME).map_err(|e| e.to_string())?;
+        check_text("activity name", &self.name, MAX_NAME_LEN).map_err(|e| e.to_string())?;
         if let Some(tag) = &self.tag {
-            check_text("tag", tag, MAX_NAME).map_err(|e| e.to_string())?;
+            check_text("tag", tag, MAX_NAME_LEN).map_err(|e| e.to_string())?;
         }
         let input = std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))?;
         core.check_size(call, "its input", &input)?;

@@ -6,9 +6,10 @@ use std::task::{Context, Poll};
 use serde::de::DeserializeOwned;
 
 use crate::error::{CallError, TimedOut};
-use crate::history::{Failure, Timeout, TimeoutDetails};
+use crate::history::{Failure, TimeoutDetails};
 use crate::id::CallId;
 use crate::payload::Payload;
+use crate::policy::Timeout;
 use crate::replay::{CallSite, Core, Failed, Fault, Outcome};
 
 /// A call, from its creation to its outcome. Its id is claimed when it is built, and it is scheduled when it is first

@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 
 use super::call::PendingCall;
 use crate::error::CallError;
-use crate::history::{ChildScheduled, ClosePolicy};
-use crate::id::{CallId, InstanceId, MAX_NAME, check_text};
+use crate::history::ChildScheduled;
+use crate::id::{CallId, InstanceId, MAX_NAME_LEN, check_text};
 use crate::payload::{Payload, PayloadError};
+use crate::policy::ClosePolicy;
 use crate::replay::{CallSite, Core, op};
 
 /// A call of an orchestration as a child: set its options, then `.await` it.
@@ -143,7 +144,7 @@ impl Spec {
     }
 
     fn check(&mut self, core: &Core, call: CallId, detached: bool) -> Result<(ChildScheduled, Payload), String> {
-        check_text("orchestration name", &self.name, MAX_NAME).map_err(|e| e.to_string())?;
+        check_text("orchestration name", &self.name, MAX_NAME_LEN).map_err(|e| e.to_string())?;
         let instance = match &self.id {
             Some(id) => InstanceId::new(id).map_err(|e| e.to_string())?,
             None => core.derived_child(call),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::{ActivityCall, Cancelled, ChildCall, ContinueAsNew, Event, EventByName, EventWait, Sleep, event};
+use super::{ActivityCall, Cancelled, ChildCall, ContinueAsNew, Event, EventWait, Sleep, event};
 use crate::clock::Timestamp;
 use crate::history::TextMap;
 use crate::id::ExecutionId;
@@ -82,13 +82,13 @@ impl OrchestrationContext {
     /// Waits for the next external event of a type. Events that came early are kept, in order.
     #[track_caller]
     pub fn event<E: Event>(&self) -> EventWait<E> {
-        EventByName::new(&self.core, E::NAME, Location::caller())
+        EventWait::new(&self.core, E::NAME, Location::caller())
     }
 
     /// Waits for the next external event of a name: the twin of [`event`](Self::event) for names chosen at run time.
     #[track_caller]
-    pub fn event_named<T: DeserializeOwned>(&self, name: &str) -> EventByName<T> {
-        EventByName::new(&self.core, name, Location::caller())
+    pub fn event_named<T: DeserializeOwned>(&self, name: &str) -> EventWait<T> {
+        EventWait::new(&self.core, name, Location::caller())
     }
 
     /// Takes the oldest unread event of a type that does not belong to a pending wait, if there is one.

@@ -12,13 +12,11 @@ use crate::id::CallId;
 use crate::payload::Payload;
 use crate::replay::{CallSite, Core, Fault, Ticket};
 
-/// Waits for the next event of a type; see [`OrchestrationContext::event`](super::OrchestrationContext::event).
-pub type EventWait<E> = EventByName<E>;
-
-/// Waits for the next event of a name. The event is consumed when the wait resolves: a wait that is dropped consumes
-/// nothing.
+/// Waits for the next event of a type or of a name; see
+/// [`OrchestrationContext::event`](super::OrchestrationContext::event). The event is consumed when the wait resolves: a
+/// wait that is dropped consumes nothing.
 #[must_use = "an event is waited for when this is awaited"]
-pub struct EventByName<T> {
+pub struct EventWait<T> {
     core: Arc<Core>,
     call: CallId,
     name: String,
@@ -29,14 +27,14 @@ pub struct EventByName<T> {
     event: PhantomData<fn() -> T>,
 }
 
-impl<T> EventByName<T> {
+impl<T> EventWait<T> {
     pub(crate) fn new(core: &Arc<Core>, name: &str, place: CallSite) -> Self {
         let call = core.claim(place);
         Self { core: core.clone(), call, name: name.to_owned(), place, wait: None, done: false, event: PhantomData }
     }
 }
 
-impl<T: DeserializeOwned> Future for EventByName<T> {
+impl<T: DeserializeOwned> Future for EventWait<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -54,7 +52,7 @@ impl<T: DeserializeOwned> Future for EventByName<T> {
     }
 }
 
-impl<T> Drop for EventByName<T> {
+impl<T> Drop for EventWait<T> {
     fn drop(&mut self) {
         if let Some(wait) = self.wait {
             self.core.drop_wait(&self.name, self.call, wait);

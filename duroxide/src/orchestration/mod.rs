@@ -27,7 +27,7 @@ pub use child::{ChildCall, DetachedStart};
 pub use context::OrchestrationContext;
 pub use continue_as_new::ContinueAsNew;
 pub use durations::{days, hours, minutes, seconds};
-pub use event::{EventByName, EventWait};
+pub use event::EventWait;
 pub use join_all::{JoinAll, join_all};
 pub use race::{Race, race};
 pub use timer::Sleep;

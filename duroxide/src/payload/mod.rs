@@ -1,4 +1,9 @@
-//! User values as bytes. This is the only module that serialises and parses them.
+//! Stored values: [`Payload`], the JSON text of a user's value, and the error of a value that cannot be stored or read.
+//!
+//! A provider needs it to store values, and a program to read those of a [history](crate::history). Only this module
+//! serialises and parses user values. The page [Errors] names the values that are refused.
+//!
+//! [Errors]: https://github.com/duroxide/duroxide/blob/main/docs/errors.md#dur0080-payload-refused
 
 mod json_eq;
 mod redact;

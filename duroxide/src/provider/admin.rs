@@ -33,7 +33,7 @@ pub trait Admin: Send + Sync {
     ///
     /// # Errors
     /// [`ProviderError`]: the storage fails, or the token of the page was not made by this kind of provider
-    /// ([`ErrorCode::InvalidPageToken`](crate::ErrorCode::InvalidPageToken)).
+    /// ([`ErrorCode::InvalidPageToken`](crate::error::ErrorCode::InvalidPageToken)).
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>>;
 
     /// Lists the nodes that are members now, oldest first.

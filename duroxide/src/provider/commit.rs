@@ -49,9 +49,9 @@ pub enum Write {
         /// When the next attempt may begin.
         visible_at: Timestamp,
     },
-    /// No node of this build can run the activity: the build rejects it. As long as a member can try it (a member with its
-    /// name, its tag, and a build that has not rejected it), it waits for such a member; otherwise it is parked, and its
-    /// instance shows the reason.
+    /// No node of this build can run the activity: the build rejects it. Its crashes are reset. As long as a
+    /// member can try it (a member with its name, its tag, and a build that has not rejected it), it waits for such a
+    /// member; otherwise it is parked, and its instance shows the reason.
     Park {
         /// The attempt.
         tenure: Tenure,
@@ -186,10 +186,11 @@ pub struct NewActivity {
 pub enum Then {
     /// It continues to run.
     Continue,
-    /// No node of this build can run it: the build rejects it, and it has no owner. As long as a member can try it (a
-    /// member with its name, its version if one is pinned, and a build that has not rejected it), it is running and waits
-    /// for such a member, with its crashes reset; otherwise it is suspended. [`Then::Continue`] and
-    /// [`Then::ContinueAsNew`] open it to all builds again, and so does [`Submission::Resume`](super::Submission::Resume).
+    /// No node of this build can run it: the build rejects it, and it has no owner. Its crashes
+    /// are reset. As long as a member can try it, it is running and waits for such a member; otherwise it is suspended. A
+    /// member can try an instance if its build has not rejected the instance and it has the pinned version; without a
+    /// pinned version, the latest version that any member has. [`Then::Continue`] and [`Then::ContinueAsNew`] forget the
+    /// rejections, and so does [`Submission::Resume`](super::Submission::Resume) if the instance is suspended.
     Suspend {
         /// The reason, as JSON.
         reason: String,

@@ -1,5 +1,10 @@
 //! The storage of state: the [`Provider`] trait, through which the runtime and the client reach it.
 //!
+//! An implementation of another storage needs it, and so does a program that keeps its state in memory
+//! ([`MemoryProvider`]). The page [Provider implementation guide] gives the order in which to build a provider.
+//!
+//! [Provider implementation guide]: https://github.com/duroxide/duroxide/blob/main/docs/provider-implementation-guide.md
+//!
 //! A provider stores rows and returns them; it never reads the content of an event or a message. Lists and bulk removals are
 //! a trait of their own, [`Admin`].
 //!
@@ -49,6 +54,7 @@ pub use wakeups::*;
 
 use crate::clock::{Clock, SystemClock};
 use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
+pub use crate::message::{Lane, Message};
 
 /// The storage of the runtime.
 ///
@@ -70,7 +76,8 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// Whenever the members change (by a join, a leave or a take-over), the provider checks the items that builds have
     /// rejected ([`Then::Suspend`], [`Write::Park`]): a suspended instance or a parked activity is released if a member can
-    /// try it, and a released one without an owner is suspended or parked again if none can any longer.
+    /// try it, and a released one without an owner is suspended or parked again if none can. The crashes of the item are
+    /// kept.
     ///
     /// A node that joins again has not died. The join reverts the crash that a take-over of this node has counted, with the
     /// mark `suspect` that the crash caused, for each item that has no owner.
@@ -231,7 +238,14 @@ impl ProviderError {
         self.code
     }
 
-    /// Sets a code that is more precise than [`ErrorCode::StorageFailed`](crate::ErrorCode::StorageFailed).
+    /// Puts the subject of the failure before its reason, for example the path of a file.
+    #[must_use]
+    pub(crate) fn about(mut self, subject: impl std::fmt::Display) -> Self {
+        self.source = format!("{subject}: {}", self.source).into();
+        self
+    }
+
+    /// Sets a code that is more precise than [`ErrorCode::StorageFailed`](crate::error::ErrorCode::StorageFailed).
     #[must_use]
     pub fn with_code(mut self, code: crate::error::ErrorCode) -> Self {
         self.code = code;

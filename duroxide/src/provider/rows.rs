@@ -3,7 +3,7 @@
 use semver::Version;
 
 use crate::clock::Timestamp;
-use crate::history::{Decision, Event, EventKind, FORMAT, Input, Parent, Started, TextMap};
+use crate::history::{Decision, EventKind, FORMAT, HistoryEvent, Input, Parent, Started, TextMap};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
@@ -87,8 +87,8 @@ impl UnreadableRow {
     }
 }
 
-impl From<&Event> for EventRow {
-    fn from(event: &Event) -> Self {
+impl From<&HistoryEvent> for EventRow {
+    fn from(event: &HistoryEvent) -> Self {
         let (decision, format, data) = match &event.kind {
             EventKind::Input(input) => (false, input.format(), to_json(input)),
             EventKind::Decision(decision) => (true, decision.format(), to_json(decision)),
@@ -97,7 +97,7 @@ impl From<&Event> for EventRow {
     }
 }
 
-impl TryFrom<EventRow> for Event {
+impl TryFrom<EventRow> for HistoryEvent {
     type Error = UnreadableRow;
 
     fn try_from(row: EventRow) -> Result<Self, UnreadableRow> {

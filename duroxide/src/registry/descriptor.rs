@@ -1,4 +1,5 @@
-//! Descriptions of annotated functions, collected at link time.
+//! Descriptions of annotated functions: the macros submit one for each, and
+//! [`Registry::discover`](super::Registry::discover) collects those of all linked crates.
 
 use std::fmt;
 use std::panic::Location;

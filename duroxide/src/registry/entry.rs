@@ -9,7 +9,7 @@ use semver::Version;
 use super::Place;
 use crate::activity::{Activity, ActivityCode, ActivityFn, BlockingActivityFn, StateType, States};
 use crate::history::Failure;
-use crate::id::{MAX_NAME, check_text};
+use crate::id::{MAX_NAME_LEN, check_text};
 use crate::orchestration::{OrchestrationContext, OrchestrationFn};
 use crate::payload::Payload;
 use crate::replay::{Failed, Function, direct_call};
@@ -124,7 +124,7 @@ impl Entry {
     /// Returns the problem of an invalid name or version. Only hand-written implementations can have one: the macros
     /// check theirs.
     pub(super) fn invalid(&self) -> Option<String> {
-        let name = check_text("name", self.name, MAX_NAME).err().map(|e| e.to_string());
+        let name = check_text("name", self.name, MAX_NAME_LEN).err().map(|e| e.to_string());
         let version = self.version.and_then(|v| Version::parse(v).err().map(|e| format!("version {v:?}: {e}")));
         name.or(version).map(|problem| format!("{self} ({}): {problem}", self.place))
     }

@@ -1,19 +1,23 @@
-//! The functions that a program can run: their names, versions and code.
+//! The functions that a program can run: the [`Registry`], and its entries with their names, versions and places.
 //!
-//! The macros submit a [`Descriptor`] for every annotated function. [`Registry::discover`] collects those of all linked
-//! crates. Functions can also be registered by hand, instead or in addition.
+//! A program needs it to run only some of its functions, to list them, or to add functions whose traits are implemented
+//! by hand. The page [Functions from several crates] explains how annotated functions are discovered.
+//!
+//! [Functions from several crates]: https://github.com/duroxide/duroxide/blob/main/docs/cross-crate-registry-pattern.md
 
-mod contract;
-mod descriptor;
+pub(crate) mod contract;
+pub(crate) mod descriptor;
 mod entry;
 mod lookup;
 
-pub use contract::Contract;
-pub use descriptor::{Annotated, Descriptor, Place};
+pub use descriptor::Place;
 pub(crate) use entry::Code;
 pub use entry::{Entry, Kind};
 pub(crate) use lookup::Lookup;
 
+use self::contract::Contract;
+use self::descriptor::{Annotated, Descriptor};
+pub use crate::activity::StateType;
 use crate::activity::{ActivityFn, BlockingActivityFn, States};
 use crate::error::ErrorCode;
 use crate::orchestration::OrchestrationFn;

@@ -2,12 +2,17 @@
 
 use super::Fault;
 use super::op::{Decided, activity, child, timer};
-use crate::history::{Decision, Event, EventKind, Input};
+use crate::history::{Decision, EventKind, HistoryEvent, Input};
 use crate::id::EventId;
 use crate::payload::Payload;
 
 /// Compares the decisions of one step, both sorted by call. `behind`: the event that follows the step in the history.
-pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided], behind: Option<&Event>) -> Result<(), Fault> {
+pub(super) fn step(
+    input: EventId,
+    recorded: &[HistoryEvent],
+    asked: &[Decided],
+    behind: Option<&HistoryEvent>,
+) -> Result<(), Fault> {
     let early_end = early_end(recorded, asked);
     let mut asked = asked.iter();
     for event in recorded {
@@ -39,8 +44,9 @@ pub(super) fn step(input: EventId, recorded: &[Event], asked: &[Decided], behind
 }
 
 /// Returns the end of the function, a return or continue-as-new, if the recorded history does not end with this step.
-fn early_end<'a>(recorded: &[Event], asked: &'a [Decided]) -> Option<&'a Decided> {
-    let history_ends = matches!(recorded.last(), Some(Event { kind: EventKind::Decision(d), .. }) if d.is_terminal());
+fn early_end<'a>(recorded: &[HistoryEvent], asked: &'a [Decided]) -> Option<&'a Decided> {
+    let history_ends =
+        matches!(recorded.last(), Some(HistoryEvent { kind: EventKind::Decision(d), .. }) if d.is_terminal());
     asked.last().filter(|last| is_end_of_code(&last.decision) && !history_ends)
 }
 
@@ -53,7 +59,7 @@ fn belongs_to_end(asked: &Decided) -> bool {
     is_end_of_code(&asked.decision) || matches!(asked.decision, Decision::CallDropped { .. })
 }
 
-fn left_over(event: &Event, end: &Decided) -> Fault {
+fn left_over(event: &HistoryEvent, end: &Decided) -> Fault {
     let ended = format!("the code ended here: {}", describe(&end.decision));
     Fault::left_over(event.id, describe_event(&event.kind), ended).at(end.place)
 }
@@ -64,7 +70,7 @@ pub(super) fn input_after_end(event: EventId, input: &Input) -> Fault {
 }
 
 /// Returns the fault of a history that begins with a decision.
-pub(super) fn decision_without_step(event: &Event) -> Fault {
+pub(super) fn decision_without_step(event: &HistoryEvent) -> Fault {
     Fault::mismatch(event.id, Some(describe_event(&event.kind)), None)
 }
 

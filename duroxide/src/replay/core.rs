@@ -12,7 +12,7 @@ use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, Function, poll_scope};
 use crate::clock::Timestamp;
-use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
+use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
 use crate::policy::Limits;
@@ -29,7 +29,7 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    pub(super) fn of(recorded: &[Event]) -> Self {
+    pub(super) fn of(recorded: &[HistoryEvent]) -> Self {
         let mut facts = Self::default();
         for event in recorded {
             match &event.kind {
@@ -309,7 +309,7 @@ impl ExecutionState {
             Input::Started(started) => {
                 self.random = Some(ChaCha8Rng::seed_from_u64(started.seed));
                 self.started = Some(started.clone());
-                Delivered::Begin
+                self.begin(started.request.as_ref())
             }
             Input::EventRaised { name, headers } => {
                 let woken = self.mailbox.push(name, id, Unread { payload, headers: headers.clone() });
@@ -332,6 +332,21 @@ impl ExecutionState {
             }
             Input::StartRejected { call, reason } => {
                 self.resolve(*call, Err(Failure::Rejected { reason: reason.clone() }.into()), input)
+            }
+        }
+    }
+
+    /// Begins the execution, unless a request ends it before its function has run.
+    fn begin(&mut self, request: Option<&EndRequest>) -> Delivered {
+        match request {
+            None => Delivered::Begin,
+            Some(EndRequest::Terminate { reason }) => Delivered::End(Decision::Terminated { reason: reason.clone() }),
+            Some(EndRequest::CancelBeforeStart { reason }) => {
+                Delivered::End(Decision::Cancelled { reason: reason.clone() })
+            }
+            Some(EndRequest::Cancel { reason }) => {
+                self.cancel.request_at_start(reason);
+                Delivered::Begin
             }
         }
     }

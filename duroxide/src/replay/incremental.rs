@@ -1,13 +1,13 @@
 //! Replays a history page by page, so that the next page can be read while the last one is replayed.
 
 use super::{Execution, Fault};
-use crate::history::{Event, EventKind};
+use crate::history::{EventKind, HistoryEvent};
 
 /// A replay in progress.
 pub(crate) struct Replay {
     execution: Box<Execution>,
     /// The newest step so far. It is complete only when another step begins, or the history ends.
-    last_step: Vec<Event>,
+    last_step: Vec<HistoryEvent>,
 }
 
 impl Replay {
@@ -25,8 +25,8 @@ impl Replay {
     ///
     /// # Errors
     /// As [`Execution::replay`].
-    pub(crate) fn push_page(&mut self, events: Vec<Event>) -> Result<(), Fault> {
-        let begins_step = |event: &Event| matches!(event.kind, EventKind::Input(_));
+    pub(crate) fn push_page(&mut self, events: Vec<HistoryEvent>) -> Result<(), Fault> {
+        let begins_step = |event: &HistoryEvent| matches!(event.kind, EventKind::Input(_));
         let first = events.iter().position(begins_step).unwrap_or(events.len());
         let mut events = events.into_iter();
         self.last_step.extend(events.by_ref().take(first));

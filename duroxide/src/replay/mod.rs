@@ -36,7 +36,7 @@ pub(crate) use self::mailbox::{Ticket, Unread};
 use self::op::Op;
 use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
-use crate::history::{Decision, Event, EventKind, Failure, Input, Started};
+use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId};
 use crate::payload::Payload;
 use crate::policy::Limits;
@@ -68,7 +68,7 @@ pub(crate) struct Execution {
 #[derive(Debug, Default)]
 pub(crate) struct Step {
     /// The new events; none when the input was stale.
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<HistoryEvent>,
     /// The call that the input answered.
     pub(crate) resolved: Option<(CallId, Op)>,
     /// Calls that the function dropped.
@@ -137,17 +137,17 @@ impl Execution {
     ///
     /// # Errors
     /// A [`Fault`] if the decisions of the function differ from the recorded ones.
-    pub(crate) fn replay(&mut self, history: &[Event]) -> Result<(), Fault> {
+    pub(crate) fn replay(&mut self, history: &[HistoryEvent]) -> Result<(), Fault> {
         self.replay_steps(history, None)
     }
 
     /// Replays the next whole steps of a recorded history. `behind` is the event that follows them, if any.
-    fn replay_steps(&mut self, mut rest: &[Event], behind: Option<&Event>) -> Result<(), Fault> {
+    fn replay_steps(&mut self, mut rest: &[HistoryEvent], behind: Option<&HistoryEvent>) -> Result<(), Fault> {
         while let Some((event, following)) = rest.split_first() {
             let EventKind::Input(input) = &event.kind else {
                 return Err(compare::decision_without_step(event));
             };
-            let is_decision = |event: &&Event| matches!(event.kind, EventKind::Decision(_));
+            let is_decision = |event: &&HistoryEvent| matches!(event.kind, EventKind::Decision(_));
             let (recorded, next) = following.split_at(following.iter().take_while(is_decision).count());
             let recorded = without_end_from_outside(input, recorded);
             self.core.lock().replaying = Some(Recorded::of(recorded));
@@ -180,11 +180,11 @@ impl Execution {
             return Ok(Step::default());
         };
         let mut step = Step { resolved: outcome.resolved, dropped: outcome.dropped, ..Step::default() };
-        step.events.push(Event { id, time, kind: EventKind::Input(input), payload });
+        step.events.push(HistoryEvent { id, time, kind: EventKind::Input(input), payload });
         for (position, decided) in (id.0 + 1..).zip(outcome.decisions) {
             step.ended |= decided.decision.is_terminal();
             let kind = EventKind::Decision(decided.decision);
-            step.events.push(Event { id: EventId(position), time, kind, payload: decided.payload });
+            step.events.push(HistoryEvent { id: EventId(position), time, kind, payload: decided.payload });
         }
         self.core.lock().last_event = step.events.last().map_or(id, |last| last.id);
         Ok(step)
@@ -225,7 +225,11 @@ impl Execution {
         }
         outcome.decisions.extend(std::mem::take(&mut state.decisions).into_values());
         outcome.dropped = std::mem::take(&mut state.dropped);
-        let end = state.ending.take().or_else(|| returned.map(|returned| state.end_with(returned)));
+        let returned = returned.map(|returned| state.end_with(returned));
+        // A result is kept, although the request came first.
+        let unheeded = if returned.is_none() { state.cancel.unheeded() } else { None };
+        let unheeded = unheeded.map(|decision| op::Decided::end(decision, Payload::NULL));
+        let end = unheeded.or_else(|| state.ending.take()).or(returned);
         if end.is_none() && !state.waits_for_something_durable() {
             return Err(Fault::not_durable(&self.core.function, state.last_place));
         }
@@ -284,11 +288,15 @@ impl Drop for Execution {
 
 /// Returns the decisions that the code itself must repeat. A termination from outside is recorded as a last decision,
 /// without an input, after those of the code.
-fn without_end_from_outside<'e>(input: &Input, recorded: &'e [Event]) -> &'e [Event] {
+fn without_end_from_outside<'e>(input: &Input, recorded: &'e [HistoryEvent]) -> &'e [HistoryEvent] {
+    let terminate = |started: &Started| matches!(started.request, Some(EndRequest::Terminate { .. }));
+    let by_request = match input {
+        Input::TerminateRequested { .. } => true,
+        Input::Started(started) => terminate(started),
+        _ => false,
+    };
     match recorded {
-        [by_code @ .., Event { kind: EventKind::Decision(Decision::Terminated { .. }), .. }]
-            if !matches!(input, Input::TerminateRequested { .. }) =>
-        {
+        [by_code @ .., HistoryEvent { kind: EventKind::Decision(Decision::Terminated { .. }), .. }] if !by_request => {
             by_code
         }
         _ => recorded,
@@ -296,7 +304,7 @@ fn without_end_from_outside<'e>(input: &Input, recorded: &'e [Event]) -> &'e [Ev
 }
 
 /// Returns the children that have no outcome in a history, and that its end must close, without running user code.
-pub(crate) fn open_children(history: &[Event]) -> Vec<(CallId, Op)> {
+pub(crate) fn open_children(history: &[HistoryEvent]) -> Vec<(CallId, Op)> {
     let mut open = HashMap::new();
     for event in history {
         match &event.kind {

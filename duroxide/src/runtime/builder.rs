@@ -192,8 +192,9 @@ impl RuntimeBuilder {
     /// of `#[tokio::main]`; async activities run on it.
     ///
     /// # Errors
-    /// [`StartError`]: there is no tokio runtime, or its clock is paused and no other clock was set; no storage was
-    /// chosen, or it cannot be opened; the registry has problems, all of which are listed.
+    /// [`StartError`]: there is no tokio runtime, it has no time driver, or its clock is paused and no other clock was
+    /// set; an option is zero that must not be; no storage was chosen, or it cannot be opened; the registry has problems,
+    /// all of which are listed.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a member without work; it ends with the process.
@@ -206,6 +207,13 @@ impl RuntimeBuilder {
         Box::pin(async move {
             if tokio::runtime::Handle::try_current().is_err() {
                 let problem = "there is no tokio runtime here: start it within one, as `#[tokio::main]` makes it";
+                return Err(StartError::configuration(problem));
+            }
+            if !has_time_driver() {
+                let problem = "the tokio runtime has no time driver: build it with `enable_time` or `enable_all`";
+                return Err(StartError::configuration(problem));
+            }
+            if let Some(problem) = self.options.problem() {
                 return Err(StartError::configuration(problem));
             }
             let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
@@ -237,6 +245,12 @@ impl RuntimeBuilder {
             Ok(Runtime { client, node })
         })
     }
+}
+
+/// Returns true if the tokio runtime has a time driver. Without one, tokio panics when a timer is created, and offers no
+/// other way to find out.
+fn has_time_driver() -> bool {
+    std::panic::catch_unwind(|| drop(tokio::time::sleep(std::time::Duration::ZERO))).is_ok()
 }
 
 /// Returns the clock that was set, or that of the provider, or that of the operating system.

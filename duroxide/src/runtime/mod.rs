@@ -1,5 +1,10 @@
-//! The facade over a node: [`Runtime::builder`] configures it, `start` joins it to the provider, and the [`Runtime`]
-//! stands for it until it is shut down. The engine is [`node`](crate::node).
+//! The runtime: [`Runtime::builder`] configures it, `start` joins it to the provider, and it runs functions until it is
+//! shut down.
+//!
+//! A program needs it to run functions, and the options to adapt it to its load. The page [Architecture] shows its
+//! threads and its node, which is the engine.
+//!
+//! [Architecture]: https://github.com/duroxide/duroxide/blob/main/docs/architecture.md#threads
 
 mod builder;
 mod shutdown_error;
@@ -13,6 +18,8 @@ pub use start_error::StartError;
 
 use crate::client::Client;
 use crate::node::RunningNode;
+pub use crate::node::RuntimeOptions;
+pub use crate::policy::Limits;
 
 /// A running node: it executes orchestrations and activities until it is shut down.
 ///
@@ -51,7 +58,7 @@ impl Runtime {
     ///
     /// Once the runtime has stopped, the client still reads. Starting, raising and cancelling are refused, and a wait
     /// for an instance that has not finished ends, all with
-    /// [`ErrorCode::RuntimeStopped`](crate::ErrorCode::RuntimeStopped). Use [`Client::new`] for requests that another
+    /// [`ErrorCode::RuntimeStopped`](crate::error::ErrorCode::RuntimeStopped). Use [`Client::new`] for requests that another
     /// process carries out.
     pub fn client(&self) -> Client {
         self.client.clone()

@@ -2,17 +2,17 @@
 //! writer.
 
 use super::claim::Claims;
+use super::columns::columns;
 use super::records;
-use super::rows::{
-    EVENT, MESSAGE, event, execution, format, instance_id, int, message, natural, text_map, uuid, version,
-};
+use super::rows::{ActivityKey, event, execution, format, int, message, natural, text_map, version};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::history::TextMap;
-use crate::id::{ActivityId, CallId, EventId, ExecutionId, Identity};
+use crate::id::{ActivityId, CallId, EventId};
 use crate::provider::{
-    Acquired, AcquiredActivity, AcquiredInstance, DAMAGED, EventRow, Heard, HistoryPage, Lease, Load, Want, in_order,
+    Acquired, AcquiredActivity, AcquiredInstance, DAMAGED, EventRow, Heard, HistoryPage, Lease, Load, MessageRow, Want,
+    in_order,
 };
 
 /// The parts of an answer found so far: items that the lease already owns, and items that it may claim.
@@ -51,31 +51,17 @@ pub(super) fn find_work(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Resu
     let Some(last_claim) = sql.row(find, [epoch], |row| natural(row, 0))? else {
         return Ok(Found { acquired, claims, has_acknowledged: false });
     };
-    let mut has_acknowledged = false;
     acquired.cancelled = cancelled(sql, epoch)?;
-    acquired.cancelled.retain(|id| {
-        let known = want.cancelled.contains(id);
-        has_acknowledged |= known;
-        !known
-    });
+    let unacknowledged = acquired.cancelled.len();
+    acquired.cancelled.retain(|id| !want.cancelled.contains(id));
+    let mut has_acknowledged = acquired.cancelled.len() < unacknowledged;
     for Load { instance: id, heard } in &want.load {
         let find = "SELECT seq FROM duroxide_instances WHERE id = ?1 AND owner = ?2";
         if let Some(seq) = sql.row(find, (id.as_str(), epoch), |row| row.get(0))? {
             acquired.instances.extend(instance(sql, seq, epoch, *heard, heard.is_none())?);
         }
     }
-    for (seq, upto) in mail(sql, epoch)? {
-        let Some(found) = instance(sql, seq, epoch, None, false)? else {
-            has_acknowledged = true;
-            continue;
-        };
-        let heard = want.heard.iter().any(|heard| heard.covers(&found.execution, upto));
-        has_acknowledged |= heard;
-        let asked = want.load.iter().any(|load| load.instance == found.execution.instance);
-        if !heard && !asked {
-            acquired.instances.push(found);
-        }
-    }
+    has_acknowledged |= add_mail(sql, epoch, want, &mut acquired)?;
     if last_claim == want.claim {
         if !(want.alone && claims.find_quarantined(sql, want)?) {
             acquired.next_due = claims.find(sql, want)?;
@@ -89,15 +75,60 @@ pub(super) fn find_work(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Resu
     Ok(Found { acquired, claims, has_acknowledged })
 }
 
+columns! {
+    /// A cancellation.
+    mod cancellation { INSTANCE = "instance", IDENTITY = "identity", EXECUTION = "execution", CALL = "call" }
+}
+
 fn cancelled(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<ActivityId>> {
-    let find = "SELECT instance, identity, execution, call FROM duroxide_cancellations WHERE epoch = ?1";
-    sql.rows(find, [epoch], |row| Ok(ActivityId { execution: execution(row, 0)?, call: CallId(natural(row, 3)?) }))
+    let find = concat!("SELECT ", cancellation::list!(), " FROM duroxide_cancellations WHERE epoch = ?1");
+    sql.rows(find, [epoch], |row| {
+        let execution = [cancellation::INSTANCE, cancellation::IDENTITY, cancellation::EXECUTION];
+        let call = CallId(natural(row, cancellation::CALL)?);
+        Ok(ActivityId { execution: self::execution(row, execution)?, call })
+    })
+}
+
+/// Adds the instances that have mail to an answer. Returns true if mail can be deleted: the node has acknowledged it, or
+/// no longer owns its instance.
+fn add_mail(sql: &Sql, epoch: i64, want: &Want, acquired: &mut Acquired) -> rusqlite::Result<bool> {
+    let mut is_deletable = false;
+    for (seq, upto) in mail(sql, epoch)? {
+        let Some(found) = instance(sql, seq, epoch, None, false)? else {
+            is_deletable = true;
+            continue;
+        };
+        let heard = want.heard.iter().any(|heard| heard.covers(&found.execution, upto));
+        is_deletable |= heard;
+        let asked = want.load.iter().any(|load| load.instance == found.execution.instance);
+        if !heard && !asked {
+            acquired.instances.push(found);
+        }
+    }
+    Ok(is_deletable)
 }
 
 /// Returns the instances of the epoch that have mail, each with the highest message number that its mail announces.
 fn mail(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<(i64, u64)>> {
     let find = "SELECT instance, upto FROM duroxide_mail WHERE owner = ?1";
     sql.rows(find, [epoch], |row| Ok((row.get(0)?, natural(row, 1)?)))
+}
+
+columns! {
+    /// An instance without its messages and its history.
+    mod owned {
+        ID = "id",
+        START_ID = "start_id",
+        EXECUTION = "execution",
+        NAME = "name",
+        VERSION = "version",
+        LAST_EVENT = "last_event",
+        ARRIVALS = "arrivals",
+        CLAIM = "claim",
+        CRASHES = "crashes",
+        SUSPECT = "suspect",
+        FORMAT = "format",
+    }
 }
 
 /// Reads an instance, if the epoch owns it, and its messages: all of them, or those with a number above `heard`.
@@ -108,30 +139,25 @@ pub(super) fn instance(
     heard: Option<u64>,
     history: bool,
 ) -> rusqlite::Result<Option<AcquiredInstance>> {
-    let find = "SELECT id, start_id, execution, name, version, last_event, arrivals, claim, crashes, suspect, format
-        FROM duroxide_instances WHERE seq = ?1 AND owner = ?2";
+    let find = concat!("SELECT ", owned::list!(), " FROM duroxide_instances WHERE seq = ?1 AND owner = ?2");
     let found = sql.row(find, (seq, epoch), |row| {
         let instance = AcquiredInstance {
-            execution: execution(row, 0)?,
-            name: row.get(3)?,
-            version: version(row, 4)?,
-            last_event: EventId(natural(row, 5)?),
-            arrivals: natural(row, 6)?,
+            execution: execution(row, [owned::ID, owned::START_ID, owned::EXECUTION])?,
+            name: row.get(owned::NAME)?,
+            version: version(row, owned::VERSION)?,
+            last_event: EventId(natural(row, owned::LAST_EVENT)?),
+            arrivals: natural(row, owned::ARRIVALS)?,
             messages: Vec::new(),
             history: HistoryPage { events: Vec::new(), more: true },
-            claim: natural(row, 7)?,
-            crashes: row.get(8)?,
-            suspect: row.get(9)?,
+            claim: natural(row, owned::CLAIM)?,
+            crashes: row.get(owned::CRASHES)?,
+            suspect: row.get(owned::SUSPECT)?,
         };
-        Ok((instance, format(row, 10)?))
+        Ok((instance, format(row, owned::FORMAT)?))
     })?;
     let Some((mut instance, format)) = found else { return Ok(None) };
-    let find = format!(
-        "SELECT {MESSAGE} FROM duroxide_messages m LEFT JOIN duroxide_payloads p ON p.id = m.payload_ref
-         WHERE m.instance = ?1 AND (?2 IS NULL OR m.number > ?2)"
-    );
     // Read after the instance, so that a message which arrives in between is delivered early instead of missed.
-    instance.messages = in_order(sql.rows(&find, (seq, heard.map(int)), message)?);
+    instance.messages = messages(sql, seq, heard)?;
     // The node detects an unreadable instance by the format of its messages.
     instance.messages.iter_mut().for_each(|message| message.format = message.format.max(format));
     if history {
@@ -140,36 +166,73 @@ pub(super) fn instance(
     Ok(Some(instance))
 }
 
+/// Reads the messages of an instance in the order of delivery: all of them, or those with a number above `heard`.
+fn messages(sql: &Sql, seq: i64, heard: Option<u64>) -> rusqlite::Result<Vec<MessageRow>> {
+    macro_rules! find {
+        ($condition:literal) => {
+            concat!(
+                "SELECT ",
+                message::list!(),
+                " FROM duroxide_messages m LEFT JOIN duroxide_payloads p ON p.id = m.payload_ref WHERE ",
+                $condition
+            )
+        };
+    }
+    let found = match heard {
+        None => sql.rows(find!("m.instance = ?1"), [seq], message)?,
+        Some(heard) => sql.rows(find!("m.instance = ?1 AND m.number > ?2"), (seq, int(heard)), message)?,
+    };
+    Ok(in_order(found))
+}
+
+columns! {
+    /// An activity `a` of an instance `i`. The columns of its event follow.
+    mod claimed {
+        ID = "i.id",
+        START_ID = "i.start_id",
+        EXECUTION = "a.execution",
+        CALL = "a.call",
+        ATTEMPT = "a.attempt",
+        CRASHES = "a.crashes",
+        SUSPECT = "a.suspect",
+        SCHEDULED = "a.scheduled",
+        HEADERS = "a.headers",
+        FORMAT = "a.format",
+        CLAIM = "a.claim",
+    }
+}
+
 /// Reads an activity, if the epoch owns it, with the event that scheduled it. If a part cannot be read, the format of
 /// the event says so.
 pub(super) fn activity(
     sql: &Sql,
-    (seq, execution, call): (i64, i64, i64),
+    (seq, execution, call): ActivityKey,
     epoch: i64,
 ) -> rusqlite::Result<Option<AcquiredActivity>> {
-    let find = format!(
-        "SELECT i.id, i.start_id, a.execution, a.call, a.attempt, a.crashes, a.suspect, a.scheduled, a.headers, a.format,
-             a.claim, {EVENT}
-         FROM duroxide_activities a JOIN duroxide_instances i ON i.seq = a.instance
+    let find = concat!(
+        "SELECT ",
+        claimed::list!(),
+        ", ",
+        event::list!(),
+        " FROM duroxide_activities a JOIN duroxide_instances i ON i.seq = a.instance
          LEFT JOIN duroxide_events e ON e.instance = a.instance AND e.execution = a.execution AND e.id = a.scheduled
          LEFT JOIN duroxide_payloads p ON p.id = e.payload_ref
          WHERE a.instance = ?1 AND a.execution = ?2 AND a.call = ?3 AND a.owner = ?4"
     );
-    sql.row(&find, (seq, execution, call, epoch), |row| {
-        let identity = Identity(uuid(row, 1)?);
-        let execution = ExecutionId { instance: instance_id(row, 0)?, identity, number: natural(row, 2)? };
-        let id = EventId(natural(row, 7)?);
-        let (mut scheduled, headers) = match (event(row, 11), text_map(row, 8)) {
+    sql.row(find, (seq, execution, call, epoch), |row| {
+        let execution = self::execution(row, [claimed::ID, claimed::START_ID, claimed::EXECUTION])?;
+        let id = EventId(natural(row, claimed::SCHEDULED)?);
+        let (mut scheduled, headers) = match (event(row, claimed::COUNT), text_map(row, claimed::HEADERS)) {
             (Ok(scheduled), Ok(headers)) => (scheduled, headers),
             (Err(error), _) | (_, Err(error)) => (damaged(id, &error), TextMap::new()),
         };
-        scheduled.format = scheduled.format.max(format(row, 9)?);
+        scheduled.format = scheduled.format.max(format(row, claimed::FORMAT)?);
         Ok(AcquiredActivity {
-            id: ActivityId { execution, call: CallId(natural(row, 3)?) },
-            attempt: row.get(4)?,
-            claim: natural(row, 10)?,
-            crashes: row.get(5)?,
-            suspect: row.get(6)?,
+            id: ActivityId { execution, call: CallId(natural(row, claimed::CALL)?) },
+            attempt: row.get(claimed::ATTEMPT)?,
+            claim: natural(row, claimed::CLAIM)?,
+            crashes: row.get(claimed::CRASHES)?,
+            suspect: row.get(claimed::SUSPECT)?,
             scheduled,
             headers,
         })

@@ -1,18 +1,15 @@
 //! The rows of activities: outcomes, retries, releases and removals.
 
-use rusqlite::named_params;
+use rusqlite::{Row, named_params};
 
 use super::deliver::Target;
 use super::fault::Refusal;
-use super::rollout;
-use super::rows::{epoch, int, stored_ready};
+use super::rejections;
+use super::rows::{ActivityKey, activity_key, epoch, int, stored_ready};
 use super::tx::Tx;
 use crate::clock::Timestamp;
-use crate::id::{CallId, Epoch, Identity, InstanceId};
+use crate::id::{ActivityId, CallId, Epoch, Identity, InstanceId};
 use crate::provider::{CommitError, Committed, Lease, MessageRow, Ready, Tenure};
-
-/// The key of an activity: the number of its instance, its execution and its call.
-pub(super) type Key = (i64, u64, CallId);
 
 type Done = Result<Committed, Refusal<CommitError>>;
 
@@ -50,12 +47,14 @@ pub(super) fn retry(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, visible_at:
     requeue(tx, lease, tenure, update, &[(":ready", &ready)]).map(|_| Committed::default())
 }
 
-/// Parks an activity until its instance is resumed.
+/// Parks an activity that the build of the lease rejects, or leaves it to the other builds.
 pub(super) fn park(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, reason: &str) -> Done {
-    let update =
-        tenure!("UPDATE duroxide_activities SET owner = NULL, alone = 0, parked = :reason, rejected = :reason");
+    let update = tenure!(
+        "UPDATE duroxide_activities SET owner = NULL, alone = 0, crashes = 0, suspect = 0, parked = :reason,
+         rejected = :reason"
+    );
     let target = requeue(tx, lease, tenure, update, &[(":reason", &reason)])?;
-    rollout::reject_activity(tx, target.seq, lease, tenure)?;
+    rejections::reject_activity(tx, target.seq, lease, tenure)?;
     tx.signals.changed(&tenure.activity.execution.instance);
     Ok(Committed::default())
 }
@@ -99,7 +98,7 @@ fn change(
     statement: &str,
     more: &[Param<'_>],
 ) -> rusqlite::Result<bool> {
-    let (execution, call) = (int(tenure.activity.execution.number), int(tenure.activity.call.0));
+    let (_, execution, call) = key(instance, tenure);
     let (owner, claim) = (int(lease.epoch.0), int(tenure.claim));
     let named = named_params! {
         ":instance": instance, ":execution": execution, ":call": call, ":owner": owner, ":attempt": tenure.attempt,
@@ -109,11 +108,16 @@ fn change(
     Ok(tx.sql.run(statement, &*params)? > 0)
 }
 
+/// Returns the key of the activity of a tenure.
+pub(super) fn key(instance: i64, tenure: &Tenure) -> ActivityKey {
+    let ActivityId { execution, call } = &tenure.activity;
+    (instance, int(execution.number), int(call.0))
+}
+
 /// Returns the reason why a tenure does not hold: the lease owns the activity under another tenure, or does not own it.
 fn tenure_error(tx: &Tx<'_>, instance: i64, lease: &Lease, tenure: &Tenure) -> rusqlite::Result<CommitError> {
     let find = "SELECT owner FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND call = ?3";
-    let (execution, call) = (int(tenure.activity.execution.number), int(tenure.activity.call.0));
-    let owner = tx.sql.row(find, (instance, execution, call), |row| epoch(row, 0))?.flatten();
+    let owner = tx.sql.row(find, key(instance, tenure), |row| epoch(row, 0))?.flatten();
     Ok(if owner == Some(lease.epoch) { CommitError::Conflict } else { CommitError::Fenced })
 }
 
@@ -121,14 +125,19 @@ fn tenure_error(tx: &Tx<'_>, instance: i64, lease: &Lease, tenure: &Tenure) -> r
 /// regardless of its owner.
 pub(super) fn remove_owned(
     tx: &Tx<'_>,
-    (seq, execution, call): Key,
+    (seq, execution, call): ActivityKey,
     attempt: u32,
     lease: Option<&Lease>,
 ) -> rusqlite::Result<bool> {
-    let delete = "DELETE FROM duroxide_activities
-        WHERE instance = ?1 AND execution = ?2 AND call = ?3 AND attempt = ?4 AND (?5 IS NULL OR owner = ?5)";
-    let owner = lease.map(|lease| int(lease.epoch.0));
-    Ok(tx.sql.run(delete, (seq, int(execution), int(call.0), attempt, owner))? > 0)
+    let delete =
+        "DELETE FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND call = ?3 AND attempt = ?4";
+    let delete_owned = "DELETE FROM duroxide_activities
+        WHERE instance = ?1 AND execution = ?2 AND call = ?3 AND attempt = ?4 AND owner = ?5";
+    let removed = match lease {
+        None => tx.sql.run(delete, (seq, execution, call, attempt))?,
+        Some(lease) => tx.sql.run(delete_owned, (seq, execution, call, attempt, int(lease.epoch.0)))?,
+    };
+    Ok(removed > 0)
 }
 
 /// The instance whose activities are removed.
@@ -143,34 +152,40 @@ pub(super) struct Leaving<'a> {
 /// Removes an activity whose outcome is no longer wanted, and records a cancellation for another node that runs it.
 pub(super) fn cancel(tx: &mut Tx<'_>, of: &Leaving<'_>, execution: u64, call: CallId) -> rusqlite::Result<()> {
     let delete = "DELETE FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND call = ?3 RETURNING owner";
-    let owner = tx.sql.row(delete, (of.seq, int(execution), int(call.0)), |row| epoch(row, 0))?.flatten();
-    record_cancellation(tx, of, owner, int(execution), int(call.0))
+    let key = (of.seq, int(execution), int(call.0));
+    let owner = tx.sql.row(delete, key, |row| epoch(row, 0))?.flatten();
+    record_cancellation(tx, of, owner, key)
 }
 
 /// Removes the activities of an ended execution, except detached ones; or, without an execution, all activities of the
 /// instance.
 pub(super) fn remove_all(tx: &mut Tx<'_>, of: &Leaving<'_>, execution: Option<u64>) -> rusqlite::Result<()> {
-    let find = "SELECT execution, call, owner FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND detached = 0";
-    let find_all = "SELECT execution, call, owner FROM duroxide_activities WHERE instance = ?1";
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, epoch(row, 2)?));
-    let left: Vec<(i64, i64, Option<Epoch>)> = match execution {
-        Some(number) => tx.sql.rows(find, (of.seq, int(number)), read)?,
-        None => tx.sql.rows(find_all, [of.seq], read)?,
+    macro_rules! find {
+        ($condition:literal) => {
+            concat!("SELECT ", activity_key::list!(), ", a.owner FROM duroxide_activities a WHERE ", $condition)
+        };
+    }
+    let read = |row: &Row<'_>| Ok((activity_key(row)?, epoch(row, activity_key::COUNT)?));
+    let left = match execution {
+        Some(number) => {
+            let find = find!("a.instance = ?1 AND a.execution = ?2 AND a.detached = 0");
+            tx.sql.rows(find, (of.seq, int(number)), read)?
+        }
+        None => tx.sql.rows(find!("a.instance = ?1"), [of.seq], read)?,
     };
-    for (execution, call, owner) in left {
-        let delete = "DELETE FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND call = ?3";
-        tx.sql.run(delete, (of.seq, execution, call))?;
-        record_cancellation(tx, of, owner, execution, call)?;
+    for (key, owner) in left {
+        tx.sql.run("DELETE FROM duroxide_activities WHERE instance = ?1 AND execution = ?2 AND call = ?3", key)?;
+        record_cancellation(tx, of, owner, key)?;
     }
     Ok(())
 }
 
+/// Records the cancellation of an activity for the node that runs it, unless that is the node that removes it.
 fn record_cancellation(
     tx: &mut Tx<'_>,
     of: &Leaving<'_>,
     owner: Option<Epoch>,
-    execution: i64,
-    call: i64,
+    (_, execution, call): ActivityKey,
 ) -> rusqlite::Result<()> {
     let Some(owner) = owner.filter(|owner| Some(*owner) != of.by) else { return Ok(()) };
     tx.signals.work = true;

@@ -5,8 +5,9 @@ use futures_util::future::BoxFuture;
 use rusqlite::{ErrorCode, Row};
 
 use super::admin_reader::Deadline;
-use super::members::{self, NODE};
-use super::records::{RECORD, SEQ, record};
+use super::columns::columns;
+use super::members::{self, node};
+use super::records::record;
 use super::rows::natural;
 use super::search::{Order, Query, Search};
 use super::sql::Sql;
@@ -78,7 +79,7 @@ pub(super) fn list(
     let mut page = InstancePage { instances: Vec::new(), next: None, searched: 0, complete: true };
     loop {
         let wanted = limit - page.instances.len();
-        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(SEQ)?, record(row)?));
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(record::SEQ)?, record(row)?));
         // Read one more than wanted, to see if there is another page.
         let Some(found) = unless_interrupted(search.next(&[records(wanted.saturating_add(1))], read))? else {
             page.complete = false;
@@ -104,7 +105,7 @@ pub(super) fn list(
 /// Returns the query of whole records.
 pub(super) fn records(limit: usize) -> Query {
     Query {
-        columns: RECORD,
+        columns: record::list!(),
         joined: "",
         joined_params: Vec::new(),
         condition: String::new(),
@@ -123,16 +124,28 @@ pub(super) fn unless_interrupted<T>(read: rusqlite::Result<T>) -> rusqlite::Resu
     }
 }
 
+columns! {
+    /// The numbers of items that member `n` owns. They follow the columns of [`node`].
+    mod owned {
+        INSTANCES = "(SELECT count(*) FROM duroxide_instances i WHERE i.owner = n.epoch)",
+        ACTIVITIES = "coalesce(o.activities, 0)",
+    }
+}
+
 fn nodes(sql: &Sql) -> rusqlite::Result<Vec<NodeRecord>> {
     // No index leads from a node to its activities, so they are counted for all nodes in one scan.
-    let find = format!(
-        "SELECT {NODE}, (SELECT count(*) FROM duroxide_instances i WHERE i.owner = epoch), coalesce(a.n, 0)
-         FROM duroxide_nodes LEFT JOIN (
-             SELECT owner, count(*) AS n FROM duroxide_activities WHERE owner IS NOT NULL GROUP BY owner
-         ) a ON a.owner = epoch ORDER BY epoch"
+    let find = concat!(
+        "SELECT ",
+        node::list!(),
+        ", ",
+        owned::list!(),
+        " FROM duroxide_nodes n LEFT JOIN (
+             SELECT owner, count(*) AS activities FROM duroxide_activities WHERE owner IS NOT NULL GROUP BY owner
+         ) o ON o.owner = n.epoch ORDER BY n.epoch"
     );
-    sql.rows(&find, [], |row: &Row<'_>| {
+    sql.rows(find, [], |row: &Row<'_>| {
         let (epoch, info) = members::node(row)?;
-        Ok(NodeRecord { info, epoch, instances: natural(row, 8)?, activities: natural(row, 9)? })
+        let instances = natural(row, node::COUNT + owned::INSTANCES)?;
+        Ok(NodeRecord { info, epoch, instances, activities: natural(row, node::COUNT + owned::ACTIVITIES)? })
     })
 }

@@ -1,7 +1,8 @@
 //! The message queue of an instance: delivery and removal.
 
-use rusqlite::named_params;
+use rusqlite::{Row, named_params};
 
+use super::columns::columns;
 use super::payloads;
 use super::rows::{AT_ONCE, FIRST_TIME, epoch, int, natural, status, stored_ready, uuid};
 use super::tx::Tx;
@@ -18,16 +19,27 @@ pub(super) struct Target {
     pub(super) owner: Option<Epoch>,
 }
 
+columns! {
+    /// The target of a message.
+    mod target {
+        SEQ = "seq",
+        START_ID = "start_id",
+        STATUS = "status",
+        EXECUTION = "execution",
+        OWNER = "owner",
+    }
+}
+
 impl Target {
     pub(super) fn find(tx: &Tx<'_>, id: &InstanceId) -> rusqlite::Result<Option<Self>> {
-        let find = "SELECT seq, start_id, status, execution, owner FROM duroxide_instances WHERE id = ?1";
+        let find = concat!("SELECT ", target::list!(), " FROM duroxide_instances WHERE id = ?1");
         tx.sql.row(find, [id.as_str()], |row| {
             Ok(Self {
-                seq: row.get("seq")?,
-                identity: Identity(uuid(row, 1)?),
-                status: status(row, 2)?,
-                execution: natural(row, 3)?,
-                owner: epoch(row, 4)?,
+                seq: row.get(target::SEQ)?,
+                identity: Identity(uuid(row, target::START_ID)?),
+                status: status(row, target::STATUS)?,
+                execution: natural(row, target::EXECUTION)?,
+                owner: epoch(row, target::OWNER)?,
             })
         })
     }
@@ -154,7 +166,7 @@ pub(super) fn insert(
 /// Removes a message that a turn has consumed. Returns true if it was stored.
 pub(super) fn consume(tx: &mut Tx<'_>, instance: i64, id: MessageId) -> rusqlite::Result<bool> {
     let find = "SELECT arrival, sent FROM duroxide_messages WHERE instance = ?1 AND id = ?2";
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?));
+    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?));
     let Some((arrival, sent)) = tx.sql.row(find, (instance, id.0.as_bytes()), read)? else { return Ok(false) };
     tx.sql.run("DELETE FROM duroxide_messages WHERE arrival = ?1", [arrival])?;
     if sent {
@@ -163,11 +175,20 @@ pub(super) fn consume(tx: &mut Tx<'_>, instance: i64, id: MessageId) -> rusqlite
     Ok(true)
 }
 
+columns! {
+    /// A message that is removed.
+    mod left { ARRIVAL = "arrival", ID = "id", SENT = "sent" }
+}
+
 /// Removes the remaining messages of one execution, or of the whole instance.
 pub(super) fn sweep(tx: &mut Tx<'_>, instance: i64, execution: Option<u64>) -> rusqlite::Result<()> {
-    let find = "SELECT arrival, id, sent FROM duroxide_messages WHERE instance = ?1 AND (?2 IS NULL OR execution = ?2)";
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, uuid(row, 1)?, row.get(2)?));
-    let left: Vec<(i64, uuid::Uuid, bool)> = tx.sql.rows(find, (instance, execution.map(int)), read)?;
+    let find_all = concat!("SELECT ", left::list!(), " FROM duroxide_messages WHERE instance = ?1");
+    let find = concat!("SELECT ", left::list!(), " FROM duroxide_messages WHERE instance = ?1 AND execution = ?2");
+    let read = |row: &Row<'_>| Ok((row.get(left::ARRIVAL)?, uuid(row, left::ID)?, row.get(left::SENT)?));
+    let left: Vec<(i64, uuid::Uuid, bool)> = match execution {
+        None => tx.sql.rows(find_all, [instance], read)?,
+        Some(number) => tx.sql.rows(find, (instance, int(number)), read)?,
+    };
     for (arrival, id, sent) in left {
         tx.sql.run("DELETE FROM duroxide_messages WHERE arrival = ?1", [arrival])?;
         if sent {

@@ -1,7 +1,5 @@
 //! Failures of SQLite, and the rule for those that may pass on a retry.
 
-use std::path::Path;
-
 use rusqlite::ErrorCode;
 
 use crate::provider::{CommitError, ProviderError, SubmitError};
@@ -18,12 +16,11 @@ pub(super) fn storage(operation: &'static str, error: rusqlite::Error) -> Provid
 }
 
 /// Converts a failure to open a database, with the most frequent causes in its text.
-pub(super) fn open_error(path: &Path, error: rusqlite::Error) -> ProviderError {
+pub(super) fn open_error(error: rusqlite::Error) -> ProviderError {
     const OPERATION: &str = "open the database";
     match error.sqlite_error_code() {
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            let reason =
-                format!("{error}; check that {} exists, and that the file and its folder are writable", path.display());
+            let reason = format!("{error}; check that the folder exists, and that it and the file are writable");
             ProviderError::permanent(OPERATION, reason)
         }
         _ => storage(OPERATION, error),

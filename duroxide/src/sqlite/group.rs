@@ -101,6 +101,8 @@ fn under_savepoint<T, X: FromStorageError>(
         Err(Refusal::Refused(refusal)) => Err(refusal),
         Err(refusal) => {
             tx.sql.run("ROLLBACK TO entry", []).map_err(fatal)?;
+            // They may have been read after a change that is undone.
+            tx.members = None;
             Err(match refusal {
                 Refusal::Refused(refusal) | Refusal::Undo(refusal) => refusal,
                 Refusal::Storage(error) => X::from_storage(error),

@@ -45,11 +45,16 @@ pub(super) struct Handle {
 
 impl Handle {
     pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Self, ProviderError> {
+        options::check_path(path)?;
+        Self::open_file(path, options).map_err(|error| error.about(path.display()))
+    }
+
+    fn open_file(path: &Path, options: &SqliteOptions) -> Result<Self, ProviderError> {
         let statements = Arc::default();
         let opened = Sql::open(path, options.busy_timeout, Arc::clone(&statements));
-        let mut sql = opened.map_err(|e| open_error(path, e))?;
+        let mut sql = opened.map_err(open_error)?;
         let path = path.canonicalize().map_err(|e| ProviderError::permanent("find the database file", e))?;
-        options::prepare_writer(&sql, &path, options)?;
+        options::prepare_writer(&sql, options)?;
         schema::migrate(sql.connection_mut())?;
         #[cfg(feature = "testing")]
         sql.observer.clone_from(&options.observer);

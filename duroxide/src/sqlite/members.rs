@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Row;
 
+use super::columns::columns;
 use super::deliver::ready_by_messages;
 use super::listener;
 use super::lock::{Liveness, NodeLock};
-use super::rollout;
+use super::rejections;
 use super::rows::{epoch, int, natural, parsed, uuid};
 use super::sql::Sql;
 use super::tx::Tx;
@@ -59,6 +60,11 @@ pub(super) struct Members {
     pub(super) dead: Vec<(Epoch, Option<NodeLock>)>,
 }
 
+columns! {
+    /// A member, and its sign of life.
+    mod pulse { EPOCH = "epoch", ID = "id", BEAT = "beat", LEASE_TIME = "lease_time" }
+}
+
 /// Reads the members, and finds those that are dead.
 pub(super) fn check(
     sql: &Sql,
@@ -67,10 +73,10 @@ pub(super) fn check(
     lease: Epoch,
     beats: &mut Beats,
 ) -> rusqlite::Result<Members> {
-    let find = "SELECT epoch, id, beat, lease_time FROM duroxide_nodes";
+    let find = concat!("SELECT ", pulse::list!(), " FROM duroxide_nodes");
     let nodes: Vec<(Epoch, NodeId, i64, Duration)> = sql.rows(find, [], |row| {
-        let lease_time = Duration::from_micros(natural(row, 3)?);
-        Ok((Epoch(natural(row, 0)?), NodeId(uuid(row, 1)?), row.get(2)?, lease_time))
+        let lease_time = Duration::from_micros(natural(row, pulse::LEASE_TIME)?);
+        Ok((Epoch(natural(row, pulse::EPOCH)?), NodeId(uuid(row, pulse::ID)?), row.get(pulse::BEAT)?, lease_time))
     })?;
     let mut members = Members { held: false, lease_time: Duration::MAX, others: 0, dead: Vec::new() };
     let now = Instant::now();
@@ -126,7 +132,7 @@ pub(super) fn join(tx: &mut Tx<'_>, info: &NodeInfo, dead: &[Epoch], port: Optio
     );
     tx.sql.run(insert, params)?;
     tx.members = None;
-    rollout::settle(tx)?;
+    rejections::settle(tx)?;
     Ok(Lease { node: info.id, epoch })
 }
 
@@ -144,21 +150,21 @@ pub(super) fn listen(tx: &Tx<'_>, port: u16) -> rusqlite::Result<()> {
 /// is still held.
 pub(super) fn renew(tx: &mut Tx<'_>, lease: &Lease, dead: &[Epoch], beat: bool) -> rusqlite::Result<bool> {
     take_over(tx, dead)?;
+    if !dead.is_empty() {
+        rejections::settle(tx)?;
+    }
     let update = "UPDATE duroxide_nodes SET beat = beat + ?2 WHERE epoch = ?1";
     Ok(tx.sql.run(update, (int(lease.epoch.0), i64::from(beat)))? > 0)
 }
 
 fn take_over(tx: &mut Tx<'_>, dead: &[Epoch]) -> rusqlite::Result<()> {
-    for epoch in dead {
-        free(tx, *epoch, true)?;
-    }
-    if dead.is_empty() { Ok(()) } else { rollout::settle(tx) }
+    dead.iter().try_for_each(|epoch| free(tx, *epoch, true))
 }
 
 /// Ends the membership of a node that leaves.
 pub(super) fn leave(tx: &mut Tx<'_>, lease: &Lease) -> rusqlite::Result<()> {
     free(tx, lease.epoch, false)?;
-    rollout::settle(tx)
+    rejections::settle(tx)
 }
 
 /// Ends a membership, and releases the items of the node. A crash is counted to the items in flight: its activities,
@@ -208,22 +214,36 @@ pub(super) fn ids(sql: &Sql) -> rusqlite::Result<Vec<NodeId>> {
     sql.rows("SELECT id FROM duroxide_nodes", [], |row| uuid(row, 0).map(NodeId))
 }
 
-/// The columns of [`node`], in its order.
-pub(super) const NODE: &str = "epoch, id, name, build, orchestrations, activities, tags, lease_time";
+columns! {
+    /// A member `n`.
+    pub(super) mod node {
+        EPOCH = "n.epoch",
+        ID = "n.id",
+        NAME = "n.name",
+        BUILD = "n.build",
+        ORCHESTRATIONS = "n.orchestrations",
+        ACTIVITIES = "n.activities",
+        TAGS = "n.tags",
+        LEASE_TIME = "n.lease_time",
+    }
+}
 
+/// Reads a member.
 pub(super) fn node(row: &Row<'_>) -> rusqlite::Result<(Epoch, NodeInfo)> {
     let info = NodeInfo {
-        id: NodeId(uuid(row, 1)?),
-        name: row.get(2)?,
-        build: row.get(3)?,
+        id: NodeId(uuid(row, node::ID)?),
+        name: row.get(node::NAME)?,
+        build: row.get(node::BUILD)?,
         handlers: Handlers {
-            orchestrations: parsed(row, 4, |json: String| serde_json::from_str(&json))?,
-            activities: parsed(row, 5, |json: String| serde_json::from_str(&json))?,
-            tags: parsed(row, 6, |json: Option<String>| json.map(|json| serde_json::from_str(&json)).transpose())?,
+            orchestrations: parsed(row, node::ORCHESTRATIONS, |json: String| serde_json::from_str(&json))?,
+            activities: parsed(row, node::ACTIVITIES, |json: String| serde_json::from_str(&json))?,
+            tags: parsed(row, node::TAGS, |json: Option<String>| {
+                json.map(|json| serde_json::from_str(&json)).transpose()
+            })?,
         },
-        lease_time: Duration::from_micros(natural(row, 7)?),
+        lease_time: Duration::from_micros(natural(row, node::LEASE_TIME)?),
     };
-    Ok((Epoch(natural(row, 0)?), info))
+    Ok((Epoch(natural(row, node::EPOCH)?), info))
 }
 
 #[cfg(test)]

@@ -1,4 +1,10 @@
-//! The default provider: state in a SQLite file next to the program.
+//! The default provider: state in a SQLite file next to the program (feature `sqlite`).
+//!
+//! A program needs it to set options of the file, or to open a client without a runtime; for all else,
+//! [`RuntimeBuilder::sqlite`](crate::RuntimeBuilder::sqlite) suffices. The page [Architecture] explains backups and
+//! durability.
+//!
+//! [Architecture]: https://github.com/duroxide/duroxide/blob/main/docs/architecture.md#the-sqlite-file
 //!
 //! One thread writes. It combines all waiting requests into one transaction ([`SqliteStats`] counts the transactions).
 //! A few threads read. Lists have a separate reader thread, so that a slow list delays no turn.
@@ -14,15 +20,18 @@ mod activities;
 mod admin;
 mod admin_reader;
 mod claim;
+mod columns;
 mod commit;
 mod deliver;
 mod fault;
 mod files;
+mod free;
 mod group;
 mod handle;
 mod instances;
 mod listener;
 mod lock;
+mod member_code;
 mod members;
 mod notice;
 mod notifier;
@@ -32,8 +41,8 @@ mod options;
 mod payloads;
 mod readers;
 mod records;
+mod rejections;
 mod remove;
-mod rollout;
 mod rows;
 mod schema;
 mod search;
@@ -42,6 +51,7 @@ mod sql;
 mod submit;
 mod turns;
 mod tx;
+mod unclaimed;
 mod writer;
 
 use std::path::Path;

@@ -96,9 +96,26 @@ impl SqliteOptions {
     }
 }
 
+/// The size to which the log is cut once it starts anew, after a reader that has kept it from being moved, in bytes. Well
+/// above the size of the log under load, since a log that is not cut is overwritten in place.
+const MAX_LOG_FILE: i64 = 16 << 20;
+
+/// Refuses a path that names no file.
+pub(super) fn check_path(path: &Path) -> Result<(), ProviderError> {
+    let text = path.to_string_lossy();
+    let problem = if text.is_empty() || text == ":memory:" {
+        "names no file; for a store that ends with the process, use `.in_memory()`"
+    } else if text.starts_with("file:") {
+        "is a URI; give a plain path"
+    } else {
+        return Ok(());
+    };
+    Err(ProviderError::permanent("open the database", format!("{text:?} {problem}")))
+}
+
 /// Sets up the connection of the writer.
-pub(super) fn prepare_writer(sql: &Sql, path: &Path, options: &SqliteOptions) -> Result<(), ProviderError> {
-    let failed = |e| open_error(path, e);
+pub(super) fn prepare_writer(sql: &Sql, options: &SqliteOptions) -> Result<(), ProviderError> {
+    let failed = open_error;
     // SQLite silently opens a file that it cannot write as read-only.
     if sql.connection().is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
         let error = ffi::Error::new(ffi::SQLITE_READONLY);
@@ -121,7 +138,9 @@ pub(super) fn prepare_writer(sql: &Sql, path: &Path, options: &SqliteOptions) ->
         let reason = format!("the sync level {name} was requested, but SQLite uses {set}");
         return Err(ProviderError::permanent("open the database", reason));
     }
-    for (pragma, value) in [("wal_autocheckpoint", 0), ("cache_size", -4096), ("temp_store", 2)] {
+    let settings =
+        [("wal_autocheckpoint", 0), ("journal_size_limit", MAX_LOG_FILE), ("cache_size", -4096), ("temp_store", 2)];
+    for (pragma, value) in settings {
         connection.pragma_update(None, pragma, value).map_err(failed)?;
     }
     if let Some(bytes) = options.max_bytes {
@@ -155,7 +174,7 @@ pub(super) fn open_reader(
     options: &SqliteOptions,
     statements: std::sync::Arc<std::sync::atomic::AtomicU64>,
 ) -> Result<Sql, ProviderError> {
-    let failed = |e| open_error(path, e);
+    let failed = open_error;
     let sql = Sql::open(path, options.busy_timeout, statements).map_err(failed)?;
     for (pragma, value) in [("query_only", 1), ("cache_size", -2048), ("temp_store", 2)] {
         sql.connection().pragma_update(None, pragma, value).map_err(failed)?;
@@ -173,7 +192,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let sql = Sql::open(&path, options.busy_timeout, Arc::default()).unwrap();
-        prepare_writer(&sql, &path, options).unwrap();
+        prepare_writer(&sql, options).unwrap();
         sql.connection().pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
     }
 

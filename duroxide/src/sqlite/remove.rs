@@ -4,9 +4,10 @@ use rusqlite::Row;
 
 use super::admin::unless_interrupted;
 use super::admin_reader::Deadline;
+use super::columns::columns;
 use super::fault::Refusal;
 use super::instances;
-use super::rows::{instance_id, int, natural, status, uuid};
+use super::rows::{instance_id, int, natural, optional, status, uuid};
 use super::search::{CLOCKS, Order, Query, Search, arrived_by, literals};
 use super::sql::Sql;
 use super::tx::Tx;
@@ -80,15 +81,7 @@ pub(super) fn prunable(
             break;
         }
     }
-    let entry = |Entry { number, id, identity, .. }: Entry| {
-        // An instance with an unreadable id cannot be deleted by its id.
-        let instance = id?;
-        Some(match number {
-            None => Prunable::Instance(instance),
-            Some(number) => Prunable::Execution(ExecutionId { instance, identity, number }),
-        })
-    };
-    Ok((due.into_iter().filter_map(entry).collect(), next))
+    Ok((due.into_iter().filter_map(Entry::prunable).collect(), next))
 }
 
 /// A row of a search: an instance, or one of its executions if `number` is set. Entries are ordered by arrival.
@@ -100,16 +93,36 @@ struct Entry {
     identity: Identity,
 }
 
+impl Entry {
+    /// Returns the entry to prune. An instance with an unreadable id cannot be deleted by its id.
+    fn prunable(self) -> Option<Prunable> {
+        let (instance, identity) = (self.id?, self.identity);
+        Some(match self.number {
+            None => Prunable::Instance(instance),
+            Some(number) => Prunable::Execution(ExecutionId { instance, identity, number }),
+        })
+    }
+}
+
+columns! {
+    /// An instance `i`. The number of its execution follows, or NULL for the whole instance.
+    mod entry { SEQ = "i.seq", ID = "i.id", START_ID = "i.start_id" }
+}
+
 fn prunable_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
-    let number = row.get::<_, Option<i64>>(1)?.map(|number| number.max(0).unsigned_abs());
-    Ok(Entry { seq: row.get(0)?, number, id: instance_id(row, 2).ok(), identity: Identity(uuid(row, 3)?) })
+    Ok(Entry {
+        seq: row.get(entry::SEQ)?,
+        number: optional(row, entry::COUNT)?,
+        id: instance_id(row, entry::ID).ok(),
+        identity: Identity(uuid(row, entry::START_ID)?),
+    })
 }
 
 /// Selects instances that finished before a time. An instance with an unreadable status is not selected.
 fn finished(before: Timestamp, limit: usize) -> Query {
     let finished: Vec<_> = InstanceStatus::ALL.into_iter().filter(|status| status.is_finished()).collect();
     Query {
-        columns: "i.seq, NULL, i.id, i.start_id",
+        columns: concat!(entry::list!(), ", NULL"),
         joined: "",
         joined_params: Vec::new(),
         condition: format!("AND i.finished_at < ? AND i.status IN ({})", literals(&finished)),
@@ -125,7 +138,7 @@ fn finished(before: Timestamp, limit: usize) -> Query {
 fn continued(before: Timestamp, limit: usize) -> Query {
     let (before, surely_later) = (before.as_micros(), before.as_micros().saturating_add(2 * CLOCKS));
     Query {
-        columns: "i.seq, x.number, i.id, i.start_id",
+        columns: concat!(entry::list!(), ", x.number"),
         joined: "CROSS JOIN duroxide_executions x ON x.instance = i.seq AND x.number < coalesce(
             (SELECT y.number FROM duroxide_executions y WHERE y.instance = i.seq AND y.continued_at >= ?
              ORDER BY y.number LIMIT 1), 9223372036854775807)",

@@ -5,6 +5,7 @@ use rusqlite::types::{FromSql, Type};
 use semver::Version;
 use uuid::Uuid;
 
+use super::columns::columns;
 use crate::clock::Timestamp;
 use crate::history::TextMap;
 use crate::id::{CallId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId};
@@ -21,12 +22,17 @@ pub(super) fn natural(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(row.get::<_, i64>(column)?.max(0).unsigned_abs())
 }
 
+/// Reads a number that may be absent.
+pub(super) fn optional(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|number| number.max(0).unsigned_abs()))
+}
+
 pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     row.get(column).map(Timestamp::from_micros)
 }
 
 pub(super) fn epoch(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Epoch>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(|epoch| Epoch(epoch.max(0).unsigned_abs())))
+    Ok(optional(row, column)?.map(Epoch))
 }
 
 pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
@@ -47,12 +53,24 @@ pub(super) fn instance_id(row: &Row<'_>, column: usize) -> rusqlite::Result<Inst
     parsed(row, column, |text: String| InstanceId::try_from(text))
 }
 
-/// Reads an execution from three columns, from `first` on: the id of its instance, the identity of the instance, and
-/// its own number.
-pub(super) fn execution(row: &Row<'_>, first: usize) -> rusqlite::Result<ExecutionId> {
-    let identity =
-        row.get::<_, Option<[u8; 16]>>(first + 1)?.map_or(Identity::UNKNOWN, |bytes| Identity(Uuid::from_bytes(bytes)));
-    Ok(ExecutionId { instance: instance_id(row, first)?, identity, number: natural(row, first + 2)? })
+/// Reads an execution from three columns: the id of its instance, the identity of the instance, and its own number.
+pub(super) fn execution(row: &Row<'_>, [id, identity, number]: [usize; 3]) -> rusqlite::Result<ExecutionId> {
+    let identity = row.get::<_, Option<[u8; 16]>>(identity)?;
+    let identity = identity.map_or(Identity::UNKNOWN, |bytes| Identity(Uuid::from_bytes(bytes)));
+    Ok(ExecutionId { instance: instance_id(row, id)?, identity, number: natural(row, number)? })
+}
+
+/// The key of an activity: the number of its instance, its execution and its call.
+pub(super) type ActivityKey = (i64, i64, i64);
+
+columns! {
+    /// The key of an activity `a`.
+    pub(super) mod activity_key { INSTANCE = "a.instance", EXECUTION = "a.execution", CALL = "a.call" }
+}
+
+/// Reads the key of an activity from the first columns.
+pub(super) fn activity_key(row: &Row<'_>) -> rusqlite::Result<ActivityKey> {
+    Ok((row.get(activity_key::INSTANCE)?, row.get(activity_key::EXECUTION)?, row.get(activity_key::CALL)?))
 }
 
 pub(super) fn version(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Version>> {
@@ -114,11 +132,14 @@ const FORMAT: u16 = 1;
 
 /// Reads a payload from four columns: its inline value, its reference, the referenced value, and the format of that. If
 /// it cannot be read, returns the format and the text to put in the row instead.
-fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Result<Payload, (u16, String)>> {
+fn payload(
+    row: &Row<'_>,
+    [inline, reference, stored, format]: [usize; 4],
+) -> rusqlite::Result<Result<Payload, (u16, String)>> {
     let bytes: Option<Vec<u8>> = row.get(inline)?;
-    let stored: Option<Vec<u8>> = row.get(inline + 2)?;
-    let format = row.get::<_, Option<i64>>(inline + 3)?.map(in_range);
-    let lost = row.get::<_, Option<i64>>(inline + 1)?.is_some() && stored.is_none();
+    let stored: Option<Vec<u8>> = row.get(stored)?;
+    let format = row.get::<_, Option<i64>>(format)?.map(in_range);
+    let lost = row.get::<_, Option<i64>>(reference)?.is_some() && stored.is_none();
     Ok(match format.filter(|format| *format > FORMAT) {
         Some(newer) => Err((newer, String::new())),
         None if lost => Err((DAMAGED, "its payload is missing".to_owned())),
@@ -126,56 +147,92 @@ fn payload(row: &Row<'_>, inline: usize) -> rusqlite::Result<Result<Payload, (u1
     })
 }
 
-/// The columns of [`message`], in its order, for `m` joined with payloads `p`.
-pub(super) const MESSAGE: &str = "m.arrival, m.id, m.lane, m.execution, m.call, m.visible_at, m.arrived_at, m.format, \
-     m.data, m.payload, m.payload_ref, p.data, p.format, m.instance, m.number";
+columns! {
+    /// A message `m`, joined with payloads `p`.
+    pub(super) mod message {
+        ARRIVAL = "m.arrival",
+        INSTANCE = "m.instance",
+        ID = "m.id",
+        LANE = "m.lane",
+        EXECUTION = "m.execution",
+        CALL = "m.call",
+        VISIBLE_AT = "m.visible_at",
+        ARRIVED_AT = "m.arrived_at",
+        NUMBER = "m.number",
+        FORMAT = "m.format",
+        DATA = "m.data",
+        PAYLOAD = "m.payload",
+        PAYLOAD_REF = "m.payload_ref",
+        STORED_PAYLOAD = "p.data",
+        STORED_FORMAT = "p.format",
+    }
+}
 
 /// Reads a message and its key in the order of delivery.
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(DeliveryKey<i64>, MessageRow)> {
-    let lane = match row.get(2)? {
+    let lane = match row.get(message::LANE)? {
         0 => Lane::Start,
         1 => Lane::Carried,
         _ => Lane::Normal,
     };
-    let visible_at = row.get::<_, Option<i64>>(5)?.map(Timestamp::from_micros);
-    let at = visible_at.map_or_else(|| time(row, 6), Ok)?;
-    let key = DeliveryKey { instance: row.get(13)?, lane, arrival: row.get(0)?, delayed: visible_at.is_some(), at };
-    let mut message = MessageRow {
-        id: MessageId(uuid(row, 1)?),
+    let visible_at = row.get::<_, Option<i64>>(message::VISIBLE_AT)?.map(Timestamp::from_micros);
+    let key = DeliveryKey {
+        instance: row.get(message::INSTANCE)?,
         lane,
-        execution: row.get::<_, Option<i64>>(3)?.map(|n| n.max(0).unsigned_abs()),
-        call: row.get::<_, Option<i64>>(4)?.map(|n| CallId(n.max(0).unsigned_abs())),
+        arrival: row.get(message::ARRIVAL)?,
+        delayed: visible_at.is_some(),
+        at: visible_at.map_or_else(|| time(row, message::ARRIVED_AT), Ok)?,
+    };
+    let mut read = MessageRow {
+        id: MessageId(uuid(row, message::ID)?),
+        lane,
+        execution: optional(row, message::EXECUTION)?,
+        call: optional(row, message::CALL)?.map(CallId),
         visible_at,
-        number: row.get::<_, Option<i64>>(14)?.map(|n| n.max(0).unsigned_abs()),
-        format: format(row, 7)?,
-        data: row.get(8)?,
+        number: optional(row, message::NUMBER)?,
+        format: format(row, message::FORMAT)?,
+        data: row.get(message::DATA)?,
         payload: Payload::NULL,
     };
-    match payload(row, 9)? {
-        Ok(payload) => message.payload = payload,
-        Err(unreadable) => (message.format, message.data) = unreadable,
+    let columns = [message::PAYLOAD, message::PAYLOAD_REF, message::STORED_PAYLOAD, message::STORED_FORMAT];
+    match payload(row, columns)? {
+        Ok(payload) => read.payload = payload,
+        Err(unreadable) => (read.format, read.data) = unreadable,
     }
-    Ok((key, message))
+    Ok((key, read))
 }
 
-/// The columns of [`event`], in its order, for `e` joined with payloads `p`.
-pub(super) const EVENT: &str = "e.id, e.time, e.decision, e.format, e.data, e.payload, e.payload_ref, p.data, p.format";
+columns! {
+    /// An event `e`, joined with payloads `p`.
+    pub(super) mod event {
+        ID = "e.id",
+        TIME = "e.time",
+        DECISION = "e.decision",
+        FORMAT = "e.format",
+        DATA = "e.data",
+        PAYLOAD = "e.payload",
+        PAYLOAD_REF = "e.payload_ref",
+        STORED_PAYLOAD = "p.data",
+        STORED_FORMAT = "p.format",
+    }
+}
 
 /// Reads an event whose columns begin at `first`.
 pub(super) fn event(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
-    let mut event = EventRow {
-        id: EventId(natural(row, first)?),
-        time: time(row, first + 1)?,
-        decision: row.get(first + 2)?,
-        format: format(row, first + 3)?,
-        data: row.get(first + 4)?,
+    let mut read = EventRow {
+        id: EventId(natural(row, first + event::ID)?),
+        time: time(row, first + event::TIME)?,
+        decision: row.get(first + event::DECISION)?,
+        format: format(row, first + event::FORMAT)?,
+        data: row.get(first + event::DATA)?,
         payload: Payload::NULL,
     };
-    match payload(row, first + 5)? {
-        Ok(payload) => event.payload = payload,
-        Err(unreadable) => (event.format, event.data) = unreadable,
+    let columns = [event::PAYLOAD, event::PAYLOAD_REF, event::STORED_PAYLOAD, event::STORED_FORMAT];
+    match payload(row, columns.map(|column| first + column))? {
+        Ok(payload) => read.payload = payload,
+        Err(unreadable) => (read.format, read.data) = unreadable,
     }
-    Ok(event)
+    Ok(read)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::deliver::Target;
 use super::fault::Refusal;
 use super::instances;
+use super::rejections;
 use super::rows::status;
 use super::turns;
 use super::tx::{DedupEntry, Tx};
@@ -109,13 +110,7 @@ fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
     tx.observe_time(time);
     let target = Target::find(tx, instance)?.ok_or(Refusal::Refused(SubmitError::NotFound))?;
     let resumed = instances::resume(tx, target.seq, time)?;
-    let unpark = "UPDATE duroxide_activities SET parked = NULL, rejected = NULL, crashes = 0, alone = 0, suspect = 0
-        WHERE instance = ?1 AND parked IS NOT NULL";
-    let unparked = tx.sql.run(unpark, [target.seq])? > 0;
-    if unparked {
-        // Each build may try the activities again.
-        tx.sql.run("DELETE FROM duroxide_rejections WHERE instance = ?1 AND execution > 0", [target.seq])?;
-    }
+    let unparked = rejections::resume_activities(tx, target.seq)?;
     let written = resumed || unparked;
     if written {
         let update = "UPDATE duroxide_instances SET updated_at = ?2 WHERE seq = ?1";

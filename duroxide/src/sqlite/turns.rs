@@ -7,7 +7,7 @@ use super::deliver::{self, Target};
 use super::fault::Refusal;
 use super::instances::{self, FirstTurn};
 use super::payloads;
-use super::rollout;
+use super::rejections;
 use super::rows::{int, stored_ready};
 use super::tx::Tx;
 use crate::id::{CallId, CommitId, EventId, ExecutionId, InstanceId};
@@ -29,6 +29,9 @@ pub(super) fn turn(
         None => (find(tx, &turn.execution.instance)?, false),
     };
     let Some(seq) = found else { return not_advanced(tx, id, lease, turn) };
+    if let Then::Suspend { .. } = turn.then {
+        rejections::forget_stale(tx, seq)?;
+    }
     if !is_advanced && !advance(tx, seq, id, lease, turn)? {
         return if turn.creates.is_some() {
             Err(Refusal::Undo(CommitError::Conflict))
@@ -72,18 +75,20 @@ fn create(
     if tx.is_recorded(new.start.id.0)? || turn.execution != new.first_execution() {
         return Err(Refusal::Refused(CommitError::Conflict));
     }
+    // Refuse the turn before it writes: during a rollout this is frequent, and an undo repeats the whole transaction. The
+    // turn has pinned the version of its node.
+    if let Some(lease) = lease
+        && instances::is_outdated(tx, lease.epoch, new)?
+        && find(tx, &new.instance)?.is_none()
+    {
+        return Err(Refusal::Refused(CommitError::Conflict));
+    }
     let first = creates_advanced(turn).then_some(FirstTurn { commit: id, turn });
     let Some(seq) = instances::insert(tx, new, lease.map(|lease| lease.epoch), turn.time, first)? else {
         return Ok(None);
     };
     match lease {
-        Some(lease) if tx.members()?.is_member(lease.epoch) => {
-            // The turn has pinned the version of its node.
-            if instances::is_outdated(tx, lease.epoch, new)? {
-                return Err(Refusal::Undo(CommitError::Conflict));
-            }
-            Ok(Some(seq))
-        }
+        Some(lease) if tx.members()?.is_member(lease.epoch) => Ok(Some(seq)),
         _ => Err(Refusal::Undo(CommitError::Fenced)),
     }
 }
@@ -146,7 +151,7 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
         }
         Then::Suspend { .. } => advance!(
             "version = coalesce(?4, version), status = 'suspended', suspension = ?10, owner = NULL, ready_at = NULL,
-             alone = 0"
+             crashes = 0, alone = 0, suspect = 0"
         ),
         Then::Finish { .. } => advance!(
             "version = coalesce(?4, version), status = ?10, suspension = NULL, owner = NULL, ready_at = NULL,
@@ -206,7 +211,7 @@ impl Written<'_> {
             }
         }
         for (call, attempt) in &turn.outcomes {
-            if !activities::remove_owned(tx, (seq, number, *call), *attempt, lease)? {
+            if !activities::remove_owned(tx, (seq, int(number), int(call.0)), *attempt, lease)? {
                 return Err(Refusal::Undo(CommitError::Conflict));
             }
         }
@@ -251,7 +256,7 @@ impl Written<'_> {
         match &turn.then {
             Then::Continue => (),
             Then::Suspend { .. } => {
-                let released = rollout::reject(tx, seq, lease)?;
+                let released = rejections::reject(tx, seq, lease)?;
                 let status = if released { InstanceStatus::Running } else { InstanceStatus::Suspended };
                 (target.status, target.owner) = (status, None);
                 tx.signals.changed(&execution.instance);

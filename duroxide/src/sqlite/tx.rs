@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::rollout::MemberCode;
+use super::member_code::MemberCode;
 use super::rows::{int, status, uuid};
 use super::sql::Sql;
 use crate::clock::Timestamp;
@@ -86,12 +86,12 @@ impl<'a> Tx<'a> {
 
     /// Returns the recorded result of a request, if there is one.
     pub(super) fn dedup_entry(&self, id: uuid::Uuid) -> rusqlite::Result<Option<DedupEntry>> {
-        let find = "SELECT refused, refused IS NULL, refused = ?2 FROM duroxide_dedup WHERE id = ?1";
-        self.sql.row(find, (id.as_bytes(), NONE), |row| {
-            Ok(match (row.get(1)?, row.get(2)?) {
-                (true, _) => DedupEntry::Done,
-                (_, Some(true)) => DedupEntry::Refused(None),
-                _ => DedupEntry::Refused(Some(status(row, 0)?)),
+        let find = "SELECT refused FROM duroxide_dedup WHERE id = ?1";
+        self.sql.row(find, [id.as_bytes()], |row| {
+            Ok(match row.get_ref(0)?.as_str_or_null()? {
+                None => DedupEntry::Done,
+                Some(NONE) => DedupEntry::Refused(None),
+                Some(_) => DedupEntry::Refused(Some(status(row, 0)?)),
             })
         })
     }

@@ -28,7 +28,7 @@ use crate::clock::{Clock, Timestamp};
 /// use duroxide::clock::virtual_time::{ClockHold, Participant};
 /// use duroxide::prelude::*;
 /// use duroxide::testing::VirtualClock;
-/// use duroxide::{Clock, Timestamp};
+/// use duroxide::clock::{Clock, Timestamp};
 /// use futures_util::future::BoxFuture;
 ///
 /// const HOUR: Duration = Duration::from_secs(3600);

@@ -1,7 +1,7 @@
 //! Replays recorded histories against the current code.
 
 use crate::error::{ErrorCode, Suspension};
-use crate::history::{Event, EventKind, Input};
+use crate::history::{EventKind, HistoryEvent, Input};
 use crate::id::{ExecutionId, Identity, InstanceId};
 use crate::registry::{Lookup, Registry};
 use crate::replay::{Execution, Fault};
@@ -33,7 +33,7 @@ use crate::replay::{Execution, Fault};
 /// # Ok(())
 /// # }
 /// ```
-pub fn check_history(registry: &Registry, history: &[Event]) -> Result<(), Box<Suspension>> {
+pub fn check_history(registry: &Registry, history: &[HistoryEvent]) -> Result<(), Box<Suspension>> {
     let without_states = |entry: &crate::registry::Entry| entry.kind() == crate::registry::Kind::Orchestration;
     let instance = InstanceId::new("history-check").unwrap_or_else(|e| unreachable!("a valid id: {e}"));
     let execution = ExecutionId { instance, identity: Identity::UNKNOWN, number: 1 };
@@ -42,7 +42,7 @@ pub fn check_history(registry: &Registry, history: &[Event]) -> Result<(), Box<S
 }
 
 /// Replays a recorded history, and returns the execution as it is at its end.
-pub(super) fn replay(lookup: &Lookup, id: ExecutionId, history: &[Event]) -> Result<Execution, Fault> {
+pub(super) fn replay(lookup: &Lookup, id: ExecutionId, history: &[HistoryEvent]) -> Result<Execution, Fault> {
     let started = history.first().and_then(|event| match &event.kind {
         EventKind::Input(Input::Started(started)) => Some(started),
         _ => None,

@@ -1,5 +1,9 @@
-//! Tests of orchestrations: a runtime in memory with a virtual clock and mocked activities, the replay of recorded
-//! histories, and a simulation with faults that a seed chooses (feature `testing`).
+//! Tests of orchestrations (feature `testing`): a runtime in memory with a virtual clock and mocked activities, the
+//! replay of recorded histories, and a simulation with faults that a seed chooses.
+//!
+//! The tests of a program need it. The page [Orchestration guide] shows one.
+//!
+//! [Orchestration guide]: https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#testing
 
 mod clock;
 mod history_check;

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use duroxide::history::HistoryEvent;
+use duroxide::id::EventId;
 use duroxide::provider::EventRow;
-use duroxide::{EventId, HistoryEvent, Payload, Timestamp};
+use duroxide::{Payload, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

@@ -10,11 +10,12 @@ mod record;
 
 use std::collections::BTreeSet;
 
+use duroxide::Client;
+use duroxide::history::{EventKind, Failure};
 use duroxide::prelude::*;
 use duroxide::provider::InstanceStatus;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::{VirtualClock, check_history};
-use duroxide::{Client, EventKind};
 
 use self::file::{folder, recorded};
 
@@ -61,8 +62,8 @@ fn recorded_histories_replay() {
     assert!(all[..].iter().all(|kind| failures.contains(kind)), "{failures:?}");
 }
 
-fn failure(kind: &EventKind) -> Option<&duroxide::Failure> {
-    use duroxide::{Decision, Input};
+fn failure(kind: &EventKind) -> Option<&Failure> {
+    use duroxide::history::{Decision, Input};
     match kind {
         EventKind::Input(Input::ActivityFailed { failure, .. } | Input::ChildFailed { failure, .. })
         | EventKind::Decision(Decision::Failed { failure }) => Some(failure),

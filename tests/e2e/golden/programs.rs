@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use duroxide::Registry;
+use duroxide::history::Failure;
 use duroxide::prelude::*;
-use duroxide::{Failure, Registry};
 use serde::{Deserialize, Serialize};
 
 /// Returns the registry of the recorded orchestrations and activities.

@@ -12,10 +12,10 @@ use tokio::task::unconstrained;
 use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::{Clock, Timestamp};
-use crate::history::{ActivityScheduled, Decision, Event, EventKind, Failure, TextMap, Timeout, TimeoutDetails};
+use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap, TimeoutDetails};
 use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
-use crate::policy::Limits;
+use crate::policy::{Limits, Timeout};
 use crate::provider::{EventRow, Tenure};
 use crate::replay::{Failed, panicked};
 
@@ -74,7 +74,7 @@ impl AttemptEnv {
 impl Attempt {
     /// Reads the event that schedules an activity, and returns its time as well.
     pub(in crate::node) fn parse(row: EventRow) -> Result<(ActivityScheduled, Payload, Timestamp), String> {
-        let event = Event::try_from(row).map_err(|e| e.to_string())?;
+        let event = HistoryEvent::try_from(row).map_err(|e| e.to_string())?;
         match event.kind {
             EventKind::Decision(Decision::ActivityScheduled(scheduled)) => Ok((scheduled, event.payload, event.time)),
             _ => Err(format!("event {} does not schedule an activity", event.id)),

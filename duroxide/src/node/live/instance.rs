@@ -6,6 +6,7 @@ use semver::Version;
 
 use crate::clock::Timestamp;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, MessageId};
+use crate::message::Lane;
 use crate::node::command::{LivenessWatcher, PendingStart};
 use crate::node::delivery::Delivery;
 use crate::provider::{AcquiredInstance, MessageRow};
@@ -235,14 +236,25 @@ impl LiveInstance {
     pub(super) fn is_ready(&self) -> bool {
         match self.state {
             LiveState::Idle(_) => !self.inbox.is_empty(),
-            LiveState::Cold => self.inbox.iter().any(Delivery::is_start),
+            LiveState::Cold => self.inbox.iter().any(Delivery::is_start) || self.delayed_start_to_end().is_some(),
             LiveState::Loading | LiveState::Busy => false,
         }
+    }
+
+    /// Returns the key of a start that is not due, if a request to end has arrived: the start need not be waited for.
+    fn delayed_start_to_end(&self) -> Option<(Timestamp, MessageId)> {
+        if !self.inbox.iter().any(Delivery::may_be_end_request) {
+            return None;
+        }
+        self.timers.iter().find(|(_, message)| message.lane == Lane::Start).map(|(key, _)| *key)
     }
 
     /// Takes the deliveries of the next turn, in their order: lane by lane, and within a lane as they arrived.
     pub(in crate::node) fn take_inbox(&mut self, now: Timestamp) -> Vec<Delivery> {
         self.fire_timers(now);
+        if let Some(start) = self.delayed_start_to_end().and_then(|key| self.timers.remove(&key)) {
+            self.inbox.push(Delivery::Message(start));
+        }
         self.drain_inbox()
     }
 

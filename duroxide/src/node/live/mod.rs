@@ -306,7 +306,7 @@ impl LiveInstances {
     pub(super) fn turn_stored(&mut self, turn: &Turn, stored: StoredTurn, now: impl FnOnce() -> Timestamp) -> FollowUp {
         let own = &turn.execution.instance;
         let StoredTurn { generation, copy, undelivered } = stored;
-        let Some(live) = self.current(own, generation) else { return FollowUp::Nothing };
+        let Some(live) = self.current(own, generation) else { return FollowUp::StoreOutcomes(undelivered) };
         let (execution, version) = copy.unzip();
         live.version = version;
         live.committed = turn.events.last().map_or(turn.after, |event| event.id);

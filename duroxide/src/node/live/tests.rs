@@ -225,3 +225,13 @@ fn longest_idle_instance_is_evicted_first() {
     let left = executions.map(|execution| live.contains(&execution.instance));
     assert_eq!(left, [true, false, true]);
 }
+
+#[test]
+fn undelivered_outcomes_of_a_dropped_instance_are_stored() {
+    let (mut live, execution) = busy();
+    let mut stored = stored(&live, &execution);
+    stored.undelivered = vec![Delivery::Outcome(outcome(&execution))];
+    drop(live.remove(&execution.instance));
+    let follow_up = live.turn_stored(&turn(&execution, Then::Continue), stored, || at(0));
+    assert!(matches!(follow_up, FollowUp::StoreOutcomes(outcomes) if outcomes.len() == 1));
+}

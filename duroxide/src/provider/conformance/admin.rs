@@ -133,7 +133,11 @@ async fn page_tokens_of_another_storage_are_refused(world: World) {
         ];
         for error in errors {
             let error = error.expect_err(text);
-            assert_eq!((error.code(), error.is_retryable()), (crate::ErrorCode::InvalidPageToken, false), "{text:?}");
+            assert_eq!(
+                (error.code(), error.is_retryable()),
+                (crate::error::ErrorCode::InvalidPageToken, false),
+                "{text:?}"
+            );
         }
     }
 }

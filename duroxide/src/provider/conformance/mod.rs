@@ -1,6 +1,11 @@
 //! The contract of a provider as test cases: the tests of a provider run all of [`cases`], each with an empty [`Subject`],
 //! and all of [`admin_cases`] if the provider has an [`Admin`](super::Admin).
 //!
+//! The author of a provider needs them (feature `conformance`); the page [Provider implementation guide] explains the
+//! contract.
+//!
+//! [Provider implementation guide]: https://github.com/duroxide/duroxide/blob/main/docs/provider-implementation-guide.md#the-conformance-suite
+//!
 //! ```
 //! use std::sync::Arc;
 //! use duroxide::provider::conformance::{Subject, admin_cases, cases};

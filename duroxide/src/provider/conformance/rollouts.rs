@@ -15,12 +15,17 @@ list![
     rejected_instance_is_suspended_when_the_last_build_leaves,
     rejected_instance_is_suspended_when_the_last_build_dies,
     rejected_instance_is_open_to_all_builds_after_progress,
+    rejections_before_progress_are_forgotten,
+    rejected_start_is_not_left_to_an_outdated_member,
+    crash_of_the_last_build_is_counted,
     resumed_instance_is_open_to_all_builds,
     rejected_activity_is_left_to_another_member,
     rejected_activity_is_parked_when_the_last_build_leaves,
     rejected_activity_needs_a_member_that_serves_its_tag,
     parked_activity_is_released_by_another_build,
     resumed_activity_is_open_to_all_builds,
+    resumption_opens_parked_activities_only,
+    activity_crash_of_the_last_build_is_counted,
     start_without_version_waits_for_the_latest,
     first_turn_without_version_is_refused_if_outdated,
     child_without_version_waits_for_the_latest,
@@ -133,6 +138,41 @@ async fn rejected_instance_is_open_to_all_builds_after_progress(world: World) {
     assert_eq!(status(&world).await, InstanceStatus::Suspended);
 }
 
+async fn rejections_before_progress_are_forgotten(world: World) {
+    let (old, new) = (world.join().await, world.join_as(&info("b")).await);
+    world.start("i").await;
+    reject(&world, &old).await;
+    new.acquire(want(at(3))).await;
+    new.turn(ending("i", 1, 0, Then::Continue)).await.expect("progress");
+    new.turn(Turn { then: suspended(), ..turn("i", 1, 1) }).await.expect("reject");
+    assert_eq!(status(&world).await, InstanceStatus::Running, "the other build has not tried the new history");
+    reject(&world, &old).await;
+    assert_eq!(status(&world).await, InstanceStatus::Suspended);
+}
+
+async fn rejected_start_is_not_left_to_an_outdated_member(world: World) {
+    let (old, new) = (world.join().await, world.join_as(&newer()).await);
+    world.start("i").await;
+    assert_eq!(names(&new.acquire(newer_want()).await), ["i"]);
+    new.turn(Turn { then: suspended(), version: None, ..turn("i", 1, 0) }).await.expect("reject");
+    assert_eq!(status(&world).await, InstanceStatus::Suspended, "the other member may not claim it");
+    new.provider.leave(&new.lease).await.expect("leave");
+    assert_eq!(status(&world).await, InstanceStatus::Running);
+    assert_eq!(names(&old.acquire(want(at(3))).await), ["i"]);
+}
+
+async fn crash_of_the_last_build_is_counted(world: World) {
+    let (old, new) = (world.join().await, world.join_as(&info("b")).await);
+    world.start("i").await;
+    reject(&world, &old).await;
+    new.acquire(want(at(3))).await;
+    new.die();
+    assert!(old.holds().await);
+    assert_eq!(status(&world).await, InstanceStatus::Suspended);
+    let acquired = world.join_as(&info("b")).await.acquire(want(at(3))).await.instances;
+    assert_eq!((acquired.len(), acquired[0].crashes), (1, 1), "the build joins again, and has crashed once");
+}
+
 async fn resumed_instance_is_open_to_all_builds(world: World) {
     let node = world.join().await;
     world.start("i").await;
@@ -194,6 +234,40 @@ async fn resumed_activity_is_open_to_all_builds(world: World) {
     reject_activity(&world, &node, new_activity(1, 2)).await;
     world.resume("i").await.expect("resume");
     assert_eq!(node.acquire(want(at(9))).await.activities.len(), 1);
+}
+
+async fn resumption_opens_parked_activities_only(world: World) {
+    let mut cpu = info("b");
+    cpu.handlers.tags = Some(vec!["cpu".to_owned()]);
+    let (node, _cpu) = (world.join().await, world.join_as(&cpu).await);
+    let new = world.start_owned(&node, "i").await;
+    let tagged =
+        |call, tag: &str| NewActivity { tag: Some(tag.to_owned()), eager: true, ..new_activity(call, call + 1) };
+    let turn = Turn {
+        events: (1..=3).map(|n| event(n, "scheduled")).collect(),
+        consumed: vec![new.start.id],
+        activities: vec![tagged(1, "gpu"), tagged(2, "cpu")],
+        ..turn("i", 1, 0)
+    };
+    node.turn(turn).await.expect("the first turn");
+    node.commit(park(tenure("i", 1, 0))).await.expect("reject");
+    node.commit(park(Tenure { activity: activity_id("i", 1, 2), ..tenure("i", 1, 0) })).await.expect("reject");
+    assert_eq!(world.record("i").await.suspension.as_deref(), Some("\"no\""), "no other member serves the tag");
+    world.resume("i").await.expect("resume");
+    let acquired = node.acquire(want(at(9))).await.activities;
+    let calls: Vec<_> = acquired.iter().map(|activity| activity.id.call.0).collect();
+    assert_eq!(calls, [1], "the other activity is still left to the other build");
+}
+
+async fn activity_crash_of_the_last_build_is_counted(world: World) {
+    let (old, new) = (world.join().await, world.join_as(&info("b")).await);
+    reject_activity(&world, &old, new_activity(1, 2)).await;
+    assert_eq!(new.acquire(want(at(9))).await.activities.len(), 1);
+    new.die();
+    assert!(old.holds().await);
+    assert!(world.record("i").await.suspension.is_some(), "it is parked");
+    let acquired = world.join_as(&info("b")).await.acquire(want(at(9))).await.activities;
+    assert_eq!((acquired.len(), acquired[0].crashes), (1, 1), "the build joins again, and has crashed once");
 }
 
 /// The request of a node that has versions 1 and 2.

@@ -34,6 +34,7 @@ impl State {
             activity.rejected = Some(reason);
             activity.rejected_by.extend(build);
             activity.parked = true;
+            activity.crashes = CrashRecord::default();
         })?;
         self.signals.changed(&tenure.activity.execution.instance);
         self.settle_rejected_activity(&tenure.activity);

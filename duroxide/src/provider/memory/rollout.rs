@@ -1,13 +1,14 @@
-//! Rollouts: items that a build has rejected, and starts for the latest version.
+//! Rollouts: items that builds have rejected, and starts for the latest version.
 
 use std::collections::HashSet;
 
-use super::state::{Activity, CrashRecord, Instance, State, has_code, serves};
+use super::state::{Activity, Instance, Node, State, has_code, serves};
 use super::*;
 use crate::id::ActivityId;
 
 impl State {
-    /// Suspends the rejected items that no member can try, and resumes the suspended and parked ones that a member can.
+    /// Suspends and parks the rejected items that no member can try, and releases those that a member can. The crashes of
+    /// an item are kept: the build that crashed may be one that joins again.
     pub(super) fn settle_rejected(&mut self) {
         let instances: Vec<_> = self.instances.keys().cloned().collect();
         for id in instances {
@@ -31,7 +32,6 @@ impl State {
         let latest = self.latest;
         if let Some(instance) = self.instances.get_mut(id) {
             instance.status = status;
-            instance.crashes = CrashRecord::default();
             instance.updated_at = latest;
         }
         self.settle_instance(id);
@@ -45,10 +45,7 @@ impl State {
             return;
         }
         let latest = self.latest;
-        self.change_activity(id, |activity| {
-            activity.parked = !can_be_tried;
-            activity.crashes = CrashRecord::default();
-        });
+        self.change_activity(id, |activity| activity.parked = !can_be_tried);
         let instance = &id.execution.instance;
         if let Some(row) = self.instances.get_mut(instance) {
             row.updated_at = latest;
@@ -56,13 +53,15 @@ impl State {
         self.signals.changed(instance);
     }
 
-    /// Returns true if a member has the code of an instance and a build that has not rejected it.
+    /// Returns true if a member may claim an instance: it has the code, and its build has not rejected the instance.
+    /// Without a pinned version, no other member may have a later one.
     fn can_be_tried(&self, instance: &Instance) -> bool {
-        let can_try = |info: &NodeInfo| {
-            has_code(&info.handlers.orchestrations, &instance.name, instance.version.as_ref())
-                && !instance.rejected_by.contains(&info.build)
+        let can_try = |(epoch, node): (&Epoch, &Node)| {
+            has_code(&node.info.handlers.orchestrations, &instance.name, instance.version.as_ref())
+                && !instance.rejected_by.contains(&node.info.build)
+                && !(instance.version.is_none() && self.is_outdated(*epoch, &instance.name))
         };
-        self.nodes.values().any(|node| can_try(&node.info))
+        self.nodes.iter().any(can_try)
     }
 
     fn activity_can_be_tried(&self, activity: &Activity) -> bool {

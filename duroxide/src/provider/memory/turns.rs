@@ -116,13 +116,14 @@ impl State {
         match then {
             Then::Continue => {
                 instance.suspension = None;
+                instance.rejected_by.clear();
                 instance.crashes = CrashRecord::default();
             }
             Then::Suspend { reason } => {
                 instance.status = InstanceStatus::Suspended;
                 instance.suspension = Some(reason);
                 instance.owner = None;
-                instance.crashes.alone = false;
+                instance.crashes = CrashRecord::default();
                 instance.rejected_by.extend(build);
                 self.signals.changed(this);
                 self.settle_rejected_instance(this);
@@ -141,6 +142,7 @@ impl State {
             Then::ContinueAsNew { version } => {
                 instance.version = version;
                 instance.suspension = None;
+                instance.rejected_by.clear();
                 instance.crashes = CrashRecord::default();
                 instance.execution = execution.number + 1;
                 instance.executions.entry(execution.number).or_default().continued_at = Some(time);

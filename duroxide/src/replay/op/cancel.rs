@@ -31,6 +31,18 @@ impl Cancel {
         Delivered::Applied
     }
 
+    /// Makes a request before the first poll of the function.
+    pub(in crate::replay) fn request_at_start(&mut self, reason: &str) {
+        self.requested = Some(reason.to_owned());
+    }
+
+    /// Returns the end of an execution that has run to its first wait, or to the next execution, and does not listen for
+    /// the request that it began with.
+    pub(in crate::replay) fn unheeded(&self) -> Option<Decision> {
+        let reason = self.requested.as_ref().filter(|_| !self.listening)?;
+        Some(Decision::Cancelled { reason: reason.clone() })
+    }
+
     /// Returns the request if the function has not seen it.
     pub(in crate::replay) fn unseen(&self) -> Option<String> {
         self.requested.clone().filter(|_| !self.seen)

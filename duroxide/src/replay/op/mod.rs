@@ -9,9 +9,10 @@ pub(crate) mod timer;
 use std::task::Waker;
 
 use super::{CallSite, Outcome};
-use crate::history::{ClosePolicy, Decision, Input};
+use crate::history::{Decision, Input};
 use crate::id::{CallId, InstanceId};
 use crate::payload::Payload;
+use crate::policy::ClosePolicy;
 
 /// The kind of a call, with the data that is needed to close it.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::support::*;
 use crate::error::{CallError, ErrorCode, TimedOut};
-use crate::history::{Decision, Failure, Timeout};
+use crate::history::{Decision, Failure};
 use crate::id::CallId;
-use crate::policy::RetryPolicy;
+use crate::policy::{RetryPolicy, Timeout};
 use crate::replay::op::Op;
 
 #[test]

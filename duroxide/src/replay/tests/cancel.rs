@@ -1,7 +1,7 @@
 //! Cancellation: a listening function receives the request; the execution of any other ends.
 
 use super::support::*;
-use crate::history::{Decision, Input, Parent, Started};
+use crate::history::{Decision, EndRequest, Input, Parent, Started};
 use crate::id::{CallId, ExecutionId, InstanceId};
 use crate::orchestration::days;
 use crate::payload::Payload;
@@ -114,4 +114,49 @@ fn result_of_a_cancelled_function_is_its_outcome() {
         Err::<(), _>(crate::Error::new(reason))
     });
     assert_eq!(run.cancels("why"), [failed()]);
+}
+
+fn begun_with(request: EndRequest) -> Input {
+    let Input::Started(started) = started() else { unreachable!("it is a start") };
+    Input::Started(Started { request: Some(request), ..started })
+}
+
+fn cancel() -> Input {
+    begun_with(EndRequest::Cancel { reason: "why".to_owned() })
+}
+
+#[test]
+fn request_before_the_first_execution_ends_it_without_its_function() {
+    let before = EndRequest::CancelBeforeStart { reason: "why".to_owned() };
+    let terminate = EndRequest::Terminate { reason: "why".to_owned() };
+    let terminated = Decision::Terminated { reason: "why".to_owned() };
+    for (request, end) in [(before, cancelled()), (terminate, terminated)] {
+        let mut run = Run::before_start(function::<(), _>(|_, _| async { unreachable!("it does not run") }));
+        assert_eq!(run.deliver(begun_with(request), Payload::NULL), [end]);
+    }
+}
+
+#[test]
+fn function_that_ignores_the_request_at_its_start_ends_at_its_first_wait() {
+    let mut run = Run::before_start(function(|ctx, _| async move { Ok(ctx.call_activity::<()>("a", &()).await?) }));
+    assert_eq!(run.deliver(cancel(), Payload::NULL), [activity(1, "a"), cancelled()]);
+    let mut run = Run::before_start(function::<(), _>(|ctx, _| async move { ctx.continue_as_new(&()).await }));
+    assert_eq!(run.deliver(cancel(), Payload::NULL), [cancelled()], "the next execution would ignore it, too");
+}
+
+#[test]
+fn function_that_listens_receives_the_request_at_its_start() {
+    let mut run = Run::before_start(function(|ctx, _| async move {
+        let reason = ctx.cancelled().await;
+        ctx.call_activity::<()>("undo", &()).await?;
+        Ok(reason)
+    }));
+    assert_eq!(run.deliver(cancel(), Payload::NULL), [activity(1, "undo")]);
+    assert_eq!(run.completes(1, ()), [COMPLETED]);
+}
+
+#[test]
+fn result_in_the_first_step_is_kept_although_a_request_came_first() {
+    let mut run = Run::before_start(function(|_, _| async { Ok(7) }));
+    assert_eq!(run.deliver(cancel(), Payload::NULL), [COMPLETED]);
 }

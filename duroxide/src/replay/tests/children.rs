@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::support::*;
 use crate::error::CallError;
-use crate::history::{ClosePolicy, Decision, EventKind, Failure, Input};
+use crate::history::{Decision, EventKind, Failure, Input};
 use crate::id::CallId;
+use crate::policy::ClosePolicy;
 use crate::replay::op::Op;
 use crate::replay::open_children;
 

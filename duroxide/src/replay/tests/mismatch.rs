@@ -158,7 +158,7 @@ fn other_child_name_id_version_or_kind_is_a_mismatch() {
     assert_eq!(sides(&detached).2, Some("call 1: detached start of \"ship\" 1.0.0 as \"s\""));
     run.also_replays(|ctx| async move {
         let call = ctx.call_orchestration::<u32>("ship", &()).id("s").version("1.0.0");
-        Ok(call.on_parent_close(crate::history::ClosePolicy::Abandon).await?)
+        Ok(call.on_parent_close(crate::policy::ClosePolicy::Abandon).await?)
     });
 }
 

@@ -11,12 +11,11 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, Suspension};
-use crate::history::{
-    ActivityScheduled, ChildScheduled, ClosePolicy, Decision, Event, EventKind, Failure, Input, Started,
-};
+use crate::history::{ActivityScheduled, ChildScheduled, Decision, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, ExecutionId, Identity, InstanceId};
 use crate::orchestration::OrchestrationContext;
 use crate::payload::Payload;
+use crate::policy::ClosePolicy;
 use crate::replay::op::Op;
 use crate::replay::{Execution, Failed, Fault, Function, Replay, Step};
 
@@ -59,7 +58,7 @@ fn execution_id() -> ExecutionId {
 /// One execution that is driven by hand. The n-th input comes at second n; stale inputs are not counted.
 pub(super) struct Run {
     pub(super) execution: Execution,
-    pub(super) history: Vec<Event>,
+    pub(super) history: Vec<HistoryEvent>,
     function: Arc<Function>,
     decided: Vec<Decision>,
     dropped: Vec<(CallId, Op)>,
@@ -248,7 +247,7 @@ fn execution(function: &Arc<Function>, strays: &Arc<AtomicUsize>) -> Execution {
     Execution::new(execution_id(), function.clone(), count)
 }
 
-pub(super) fn replay(function: &Arc<Function>, history: &[Event]) -> std::result::Result<Execution, Fault> {
+pub(super) fn replay(function: &Arc<Function>, history: &[HistoryEvent]) -> std::result::Result<Execution, Fault> {
     let mut replay = Replay::new(Box::new(Execution::new(execution_id(), function.clone(), || ())));
     // All at once, or in pages of 1 to 3 events, which may end within a step.
     let size = match history.len() % 4 {
@@ -261,7 +260,7 @@ pub(super) fn replay(function: &Arc<Function>, history: &[Event]) -> std::result
     replay.end().map(|execution| *execution)
 }
 
-pub(super) fn decisions(events: &[Event]) -> impl Iterator<Item = &Decision> {
+pub(super) fn decisions(events: &[HistoryEvent]) -> impl Iterator<Item = &Decision> {
     events.iter().filter_map(|event| match &event.kind {
         EventKind::Decision(decision) => Some(decision),
         EventKind::Input(_) => None,
@@ -270,6 +269,7 @@ pub(super) fn decisions(events: &[Event]) -> impl Iterator<Item = &Decision> {
 
 pub(super) fn started() -> Input {
     Input::Started(Started {
+        request: None,
         name: "checkout".to_owned(),
         version: None,
         seed: 7,

@@ -17,3 +17,7 @@ INSERT INTO duroxide_rejections (instance, execution, call, build)
     SELECT a.instance, a.execution, a.call, t.build FROM duroxide_resume_attempts t
     JOIN duroxide_activities a ON a.instance = t.instance AND a.parked IS NOT NULL;
 DROP TABLE duroxide_resume_attempts;
+-- The crashes of an item are reset when a build rejects it, and no longer when another build may try it. The items that
+-- were rejected before are reset here.
+UPDATE duroxide_instances SET crashes = 0, alone = 0, suspect = 0 WHERE status = 'suspended';
+UPDATE duroxide_activities SET crashes = 0, alone = 0, suspect = 0 WHERE parked IS NOT NULL;

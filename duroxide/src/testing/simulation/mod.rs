@@ -14,6 +14,7 @@ mod seeds;
 mod storage;
 mod world;
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +38,7 @@ use crate::activity::{Activity, ActivityCode};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, Suspension};
+use crate::id::InstanceId;
 use crate::node::RuntimeOptions;
 use crate::provider::{InstanceRecord, InstanceStatus, Layered, MemoryProvider, Provider};
 use crate::random::seeded::Seeded;
@@ -244,7 +246,13 @@ impl Simulation {
         tokio::spawn(forward_signals(world.clone(), hosts.clone()));
         tokio::spawn(chaos::inject(world.clone(), hosts.clone(), dice));
         let dice = Mutex::new(Dice::new(self.seed, Stream::Scenario));
-        let sim = Sim(Arc::new(Shared { world: world.clone(), hosts, dice, resumed: self.resumed }));
+        let sim = Sim(Arc::new(Shared {
+            world: world.clone(),
+            hosts,
+            dice,
+            resumed: self.resumed,
+            suspended: Mutex::default(),
+        }));
         let found = tokio::select! {
             biased;
             () = world.failed() => Vec::new(),
@@ -278,6 +286,8 @@ struct Shared {
     /// A std mutex: held for a few instructions, never across an await.
     dice: Mutex<Dice>,
     resumed: Vec<ErrorCode>,
+    /// The suspended instances, each with the time at which it was first found so.
+    suspended: Mutex<HashMap<InstanceId, Instant>>,
 }
 
 impl Sim {
@@ -386,12 +396,15 @@ impl Sim {
         }
     }
 
-    /// Resumes instances that are suspended with an expected code. Any other suspension is a finding. A finished
-    /// instance may have one, too: that of a detached activity which was parked.
+    /// Resumes instances that are suspended with an expected code. Any other suspension that lasts for a minute is a
+    /// finding: a node with other code may still be about to join. A finished instance may have a suspension, too: that of
+    /// a detached activity which was parked.
     async fn resume_suspended(&self) {
         let Shared { world, resumed, .. } = &*self.0;
         let Ok(instances) = oracle::all_instances(world).await else { return };
         let suspended = |r: &InstanceRecord| r.status == InstanceStatus::Suspended || r.suspension.is_some();
+        let mut since = std::mem::take(&mut *self.0.suspended.lock().unwrap_or_else(PoisonError::into_inner));
+        since.retain(|id, _| instances.get(id).is_some_and(suspended));
         for record in instances.into_values().filter(suspended) {
             let reason = record.suspension.as_deref().and_then(|json| serde_json::from_str::<Suspension>(json).ok());
             let instance = record.execution.instance;
@@ -407,11 +420,15 @@ impl Sim {
                     let _ = world.storage.write(footprint, || false, apply).await;
                 }
                 reason => {
-                    let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
-                    world.violated(format!("{instance} is suspended: {reason}"));
+                    let begun = since.entry(instance.clone()).or_insert_with(Instant::now);
+                    if begun.elapsed() >= Duration::from_secs(60) {
+                        let reason = reason.map(|reason| reason.to_string()).unwrap_or_default();
+                        world.violated(format!("{instance} is suspended: {reason}"));
+                    }
                 }
             }
         }
+        *self.0.suspended.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
     /// Returns the findings of a run that has reached its time limit.

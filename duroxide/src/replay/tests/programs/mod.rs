@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::support::replay;
-use crate::history::{Decision, Event, EventKind, Input};
+use crate::history::{Decision, EventKind, HistoryEvent, Input};
 use crate::payload::Payload;
 use crate::replay::poll_scope::PollScope;
 use crate::replay::{Execution, Remains};
@@ -70,7 +70,7 @@ fn polling_unasked_changes_nothing(copy: &mut Execution, trace: &Trace) {
     assert_eq!(trace.seen(), seen, "it could have continued");
 }
 
-fn every_call_is_scheduled_and_ends_at_most_once(history: &[Event]) {
+fn every_call_is_scheduled_and_ends_at_most_once(history: &[HistoryEvent]) {
     let (mut scheduled, mut never_dropped, mut ended) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     assert!(history.is_sorted_by_key(|event| (event.id, event.time)), "time never runs backwards");
     for event in history {
@@ -148,7 +148,7 @@ fn number(payload: &Payload) -> u64 {
     payload.decode().expect("is a number")
 }
 
-fn input(event: &Event) -> Option<&Input> {
+fn input(event: &HistoryEvent) -> Option<&Input> {
     match &event.kind {
         EventKind::Input(input) => Some(input),
         EventKind::Decision(_) => None,

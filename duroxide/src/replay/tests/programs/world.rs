@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::input;
 use super::program::{Name, Seen, Statement, Trace, function};
-use crate::history::{Decision, Event, EventKind, Failure, Input};
+use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::CallId;
 use crate::payload::Payload;
 use crate::replay::op::Op;
@@ -57,7 +57,7 @@ fn any_index() -> impl Strategy<Value = usize> {
 
 /// One execution, in its state at its end, or at the end of the acts.
 pub(super) struct Finished {
-    pub(super) history: Vec<Event>,
+    pub(super) history: Vec<HistoryEvent>,
     pub(super) seen: Vec<Seen>,
     pub(super) open: OpenCalls,
     pub(super) unread: UnreadEvents,
@@ -98,7 +98,7 @@ struct World<'a> {
     program: &'a [Statement],
     copy: Execution,
     trace: Trace,
-    history: Vec<Event>,
+    history: Vec<HistoryEvent>,
     /// Events of the previous execution that are not delivered yet.
     carried: VecDeque<(String, Unread)>,
     /// The number of the last event that was raised, counted through all executions.

@@ -2,8 +2,9 @@
 //! it.
 
 use super::{Ended, Stored};
-use crate::history::{ChildScheduled, ClosePolicy, Decision, Event, EventKind, Failure, Input};
+use crate::history::{ChildScheduled, Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::ExecutionId;
+use crate::policy::ClosePolicy;
 use crate::provider::InstanceStatus;
 use crate::testing::simulation::record::Record;
 
@@ -26,13 +27,13 @@ fn check_child(
     seen: &Record,
     id: &ExecutionId,
     parent: &Ended,
-    scheduled: &Event,
+    scheduled: &HistoryEvent,
     child: &ChildScheduled,
 ) -> Option<String> {
     let record = stored.instances.get(&child.instance);
     let is_ours = record.and_then(|r| r.parent.as_ref()).is_some_and(|p| p.execution == *id && p.call == child.call)
         && seen.is_child(&child.instance, &id.instance);
-    let of_call = |event: &&Event| match &event.kind {
+    let of_call = |event: &&HistoryEvent| match &event.kind {
         EventKind::Input(input) => input.call() == Some(child.call),
         EventKind::Decision(decision) => {
             matches!(decision, Decision::CallDropped { call } if *call == child.call)
@@ -50,7 +51,7 @@ fn check_child(
         }
         Some(EventKind::Input(input)) => {
             let outcome = record.filter(|_| is_ours).and_then(|record| record.outcome.clone());
-            let Some(outcome) = outcome.and_then(|row| Event::try_from(row).ok()) else {
+            let Some(outcome) = outcome.and_then(|row| HistoryEvent::try_from(row).ok()) else {
                 return Some("the parent has recorded an outcome of it, and it has none".to_owned());
             };
             let agrees = agree(input, &outcome) && end.is_some_and(|event| event.payload == outcome.payload);
@@ -67,7 +68,7 @@ fn check_child(
 }
 
 /// Returns true if the outcome that the parent has recorded is the end of the child.
-fn agree(recorded: &Input, end: &Event) -> bool {
+fn agree(recorded: &Input, end: &HistoryEvent) -> bool {
     let EventKind::Decision(end) = &end.kind else { return false };
     match (recorded, end) {
         (Input::ChildCompleted { .. }, Decision::Completed) => true,
@@ -92,6 +93,10 @@ fn is_orphan(stored: &Stored, record: &Record, closed: Option<u64>, child: &Chil
     !(requested || terminated || seen.unread_close || seen.ended < closed)
 }
 
-fn is_close(event: &Event) -> bool {
-    matches!(&event.kind, EventKind::Input(Input::CancelRequested { .. } | Input::TerminateRequested { .. }))
+fn is_close(event: &HistoryEvent) -> bool {
+    match &event.kind {
+        EventKind::Input(Input::Started(started)) => started.request.is_some(),
+        EventKind::Input(input) => matches!(input, Input::CancelRequested { .. } | Input::TerminateRequested { .. }),
+        EventKind::Decision(_) => false,
+    }
 }

@@ -2,7 +2,7 @@
 //! order.
 
 use super::{Ended, Stored};
-use crate::history::{Decision, Event, EventKind, Input};
+use crate::history::{Decision, EventKind, HistoryEvent, Input, Started};
 use crate::id::ExecutionId;
 use crate::payload::Payload;
 use crate::replay::Unread;
@@ -42,13 +42,17 @@ fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ende
         let cancel = ended.remains.cancel.iter().map(|_| (None, no_content()));
         let unread = ended.remains.unread.iter().map(|(name, event)| (Some(name.clone()), event.clone()));
         waiting = cancel.chain(unread).chain(waiting).collect();
-        let inputs: Vec<&Event> = next.events.iter().filter(|e| matches!(e.kind, EventKind::Input(_))).collect();
+        let inputs: Vec<&HistoryEvent> = next.events.iter().filter(|e| matches!(e.kind, EventKind::Input(_))).collect();
         let Some((start, inputs)) = inputs.split_first() else {
             // It was terminated before its first turn.
             return;
         };
         if start.payload != last.payload {
             found.push(format!("{id}: its input differs from that of the continue-as-new"));
+        }
+        if matches!(&start.kind, EventKind::Input(Input::Started(Started { request: Some(_), .. }))) {
+            // The execution has received a request with its start. A second one has no effect.
+            waiting.retain(|(name, _)| name.is_some());
         }
         let read = waiting.len().min(inputs.len());
         for (expected, input) in waiting.iter().zip(inputs) {
@@ -67,7 +71,7 @@ fn no_content() -> Unread {
     Unread { payload: Payload::NULL, headers: Default::default() }
 }
 
-fn carried(event: &Event) -> Option<Carried> {
+fn carried(event: &HistoryEvent) -> Option<Carried> {
     match &event.kind {
         EventKind::Input(Input::EventRaised { name, headers }) => {
             Some((Some(name.clone()), Unread { payload: event.payload.clone(), headers: headers.clone() }))

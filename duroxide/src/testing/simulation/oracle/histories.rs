@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Ended, Stored, started};
 use crate::clock::Timestamp;
-use crate::history::{Decision, Event, EventKind, Input};
+use crate::history::{Decision, EventKind, HistoryEvent, Input};
 use crate::id::{CallId, ExecutionId};
 use crate::provider::InstanceStatus;
 
@@ -15,7 +15,7 @@ pub(super) fn check(stored: &Stored, found: &mut Vec<String>) {
     }
 }
 
-fn order(events: &[Event]) -> Vec<String> {
+fn order(events: &[HistoryEvent]) -> Vec<String> {
     let mut wrong = Vec::new();
     if !events.iter().map(|event| event.id.0).eq(1..=events.len() as u64) {
         wrong.push("its events are not numbered from 1 without gaps".to_owned());
@@ -31,7 +31,7 @@ fn order(events: &[Event]) -> Vec<String> {
 }
 
 /// Checks that every call is scheduled at most once and ends at most once, and that no timer fires early.
-fn calls(events: &[Event]) -> Vec<String> {
+fn calls(events: &[HistoryEvent]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut open: BTreeMap<CallId, Option<Timestamp>> = BTreeMap::new();
     let mut known = std::collections::BTreeSet::new();
@@ -65,8 +65,9 @@ fn calls(events: &[Event]) -> Vec<String> {
 }
 
 /// Checks that a history ends once, with the status of its instance.
-fn end(stored: &Stored, id: &ExecutionId, events: &[Event]) -> Vec<String> {
-    let terminal = |event: &&Event| matches!(&event.kind, EventKind::Decision(decision) if decision.is_terminal());
+fn end(stored: &Stored, id: &ExecutionId, events: &[HistoryEvent]) -> Vec<String> {
+    let terminal =
+        |event: &&HistoryEvent| matches!(&event.kind, EventKind::Decision(decision) if decision.is_terminal());
     let ends: Vec<_> = events.iter().filter(terminal).collect();
     let last = events.last();
     let [end] = ends[..] else { return vec![format!("it ends {} times: {last:?}", ends.len())] };

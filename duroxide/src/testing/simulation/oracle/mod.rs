@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::record::Record;
 use super::world::World;
-use crate::history::{Decision, Event, EventKind, Started};
+use crate::history::{Decision, EventKind, HistoryEvent, Started};
 use crate::id::{EventId, ExecutionId, InstanceId};
 use crate::provider::{Admin, Filter, InstanceRecord, Page, Provider, ProviderError};
 use crate::registry::{Kind, Registry};
@@ -18,7 +18,7 @@ use crate::replay::Remains;
 
 /// A stored execution, which has ended.
 struct Ended {
-    events: Vec<Event>,
+    events: Vec<HistoryEvent>,
     /// The unread inputs that a replay of its history leaves.
     remains: Remains,
 }
@@ -42,7 +42,7 @@ pub(super) async fn check(world: &Arc<World>, registry: &Registry) -> Result<Vec
         if world.record().histories.get(&id).is_none_or(|committed| *committed != rows) {
             found.push(format!("{id}: its history differs from the committed events"));
         }
-        let events: Result<Vec<Event>, _> = rows.into_iter().map(Event::try_from).collect();
+        let events: Result<Vec<HistoryEvent>, _> = rows.into_iter().map(HistoryEvent::try_from).collect();
         match events.map_err(|e| e.to_string()).and_then(|events| ended(registry, &id, events)) {
             Ok(ended) => drop(stored.executions.insert(id, ended)),
             Err(reason) => found.push(format!("{id}: its history does not replay: {reason}")),
@@ -85,8 +85,8 @@ async fn all_events(world: &World, id: &ExecutionId) -> Result<Vec<crate::provid
 }
 
 /// Replays the history of an execution that has ended.
-fn ended(registry: &Registry, id: &ExecutionId, events: Vec<Event>) -> Result<Ended, String> {
-    let terminated = |event: &Event| matches!(event.kind, EventKind::Decision(Decision::Terminated { .. }));
+fn ended(registry: &Registry, id: &ExecutionId, events: Vec<HistoryEvent>) -> Result<Ended, String> {
+    let terminated = |event: &HistoryEvent| matches!(event.kind, EventKind::Decision(Decision::Terminated { .. }));
     if started(&events).is_none() && events.iter().all(terminated) {
         // It was terminated before its first turn.
         return Ok(Ended { events, remains: Remains::default() });
@@ -98,7 +98,7 @@ fn ended(registry: &Registry, id: &ExecutionId, events: Vec<Event>) -> Result<En
     Ok(Ended { events, remains })
 }
 
-fn started(events: &[Event]) -> Option<&Started> {
+fn started(events: &[HistoryEvent]) -> Option<&Started> {
     match &events.first()?.kind {
         EventKind::Input(crate::history::Input::Started(started)) => Some(started),
         _ => None,

@@ -13,16 +13,18 @@
 //! No kind of work waits for user code of another kind to return. At most one thread drives the node, one takes a first
 //! step, and a given number run turns: there is a thread for each of them.
 
+mod watchdog;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{Thread, ThreadId};
-use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use watchdog::RunningTurn;
 
 use super::activities::{AttemptDone, AttemptEnd, RunningAttempt};
 use super::turn::{ReplayJob, TurnDone, TurnJob};
@@ -31,10 +33,10 @@ use crate::replay::Core;
 
 /// The threads. All clones are one pool.
 #[derive(Clone)]
-pub(super) struct Pool(Arc<Shared>);
+pub(in crate::node) struct Pool(Arc<Shared>);
 
 /// Finished work of the pool.
-pub(super) enum Done {
+pub(in crate::node) enum Done {
     /// A turn has ended.
     Turn(Box<TurnDone>),
     /// An activity has ended with its first step.
@@ -97,29 +99,6 @@ impl Job {
     }
 }
 
-/// A turn, or a part of a replay, that runs.
-struct RunningTurn {
-    instance: InstanceId,
-    name: String,
-    since: Instant,
-    core: Arc<OnceLock<Arc<Core>>>,
-    /// True if it was reported as a turn that does not return.
-    reported: bool,
-    /// True if its thread was replaced: the thread ends with the turn.
-    replaced: bool,
-}
-
-/// A turn that has been running for long.
-pub(super) struct StuckTurn {
-    pub(super) instance: InstanceId,
-    pub(super) name: String,
-    pub(super) since: Duration,
-    /// The place of its function in the source.
-    pub(super) place: String,
-    /// The place of its last durable call.
-    pub(super) last_call: String,
-}
-
 /// The next work of a thread.
 #[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each turn")]
 enum Work {
@@ -130,7 +109,7 @@ enum Work {
 
 impl Pool {
     /// Makes a pool that runs this number of turns at the same time. Zero: turns run on the thread that submits them.
-    pub(super) fn new(turns: usize) -> Self {
+    pub(in crate::node) fn new(turns: usize) -> Self {
         let handle = tokio::runtime::Handle::current();
         Self(Arc::new(Shared { state: Mutex::default(), turns, handle, left: Condvar::new() }))
     }
@@ -139,7 +118,7 @@ impl Pool {
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub(super) fn drive(&self, node: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    pub(in crate::node) fn drive(&self, node: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
         let mut state = self.0.lock();
         (state.node, state.awake) = (Some(node.boxed()), true);
         drop(state);
@@ -157,7 +136,7 @@ impl Pool {
 
     /// Drops the node, and ends each thread once no user code runs on it. When this returns, no thread drives the node,
     /// so the tokio runtime, whose timers the node uses, may be dropped.
-    pub(super) fn stop(&self) {
+    pub(in crate::node) fn stop(&self) {
         let mut state = self.0.lock();
         state.stopped = true;
         std::mem::take(&mut state.idle).iter().for_each(Thread::unpark);
@@ -173,7 +152,7 @@ impl Pool {
     }
 
     /// Submits turns.
-    pub(super) fn submit(&self, jobs: &mut Vec<TurnJob>) {
+    pub(in crate::node) fn submit(&self, jobs: &mut Vec<TurnJob>) {
         if self.0.turns == 0 {
             jobs.drain(..).for_each(|job| self.run_here(Job::Turn(job)));
         } else if !jobs.is_empty() {
@@ -182,7 +161,7 @@ impl Pool {
     }
 
     /// Submits a part of a replay.
-    pub(super) fn replay(&self, job: ReplayJob) {
+    pub(in crate::node) fn replay(&self, job: ReplayJob) {
         if self.0.turns == 0 {
             self.run_here(Job::Replay(job));
         } else {
@@ -198,7 +177,7 @@ impl Pool {
 
     /// Takes the first step of an activity on a thread of the pool, since many activities end with it. Returns the
     /// attempt if another first step is pending: an activity that blocks its thread must not delay others.
-    pub(super) fn first_step(&self, attempt: RunningAttempt) -> Result<(), RunningAttempt> {
+    pub(in crate::node) fn first_step(&self, attempt: RunningAttempt) -> Result<(), RunningAttempt> {
         let mut state = self.0.lock();
         if self.0.turns == 0 || state.stepping || state.first_step.is_some() {
             return Err(attempt);
@@ -208,53 +187,18 @@ impl Pool {
     }
 
     /// Returns the work that has finished since the last call.
-    pub(super) fn take_done(&self) -> Vec<Done> {
+    pub(in crate::node) fn take_done(&self) -> Vec<Done> {
         self.0.lock().take_done()
     }
 
     /// Wakes an idle thread for the submitted work, while the node continues on this one. Returns false if the pool was
     /// stopped.
-    pub(super) fn wake_helper(&self) -> bool {
+    pub(in crate::node) fn wake_helper(&self) -> bool {
         let mut state = self.0.lock();
         let (helper, continues) = (state.helper(self.0.turns), !state.stopped);
         drop(state);
         unpark(helper);
         continues
-    }
-
-    /// Returns the turns that have been running for longer than the limit and were not reported, and the time until the
-    /// next running turn reaches it. Replaces the threads of the stuck turns.
-    pub(super) fn stuck(&self, limit: Duration) -> (Vec<StuckTurn>, Option<Duration>) {
-        let mut state = self.0.lock();
-        let mut stuck = Vec::new();
-        let (mut next, mut failed) = (None, None);
-        for turn in state.running.values_mut().filter(|turn| !turn.replaced) {
-            let since = turn.since.elapsed();
-            if since < limit {
-                next = next.into_iter().chain([limit - since]).min();
-                continue;
-            }
-            if !std::mem::replace(&mut turn.reported, true) {
-                let core = turn.core.get();
-                let place = core.map_or_else(String::new, |core| core.function.place().to_owned());
-                let last_call = core.and_then(|core| core.last_place());
-                let last_call = last_call.map_or_else(String::new, ToString::to_string);
-                let (instance, name) = (turn.instance.clone(), turn.name.clone());
-                stuck.push(StuckTurn { instance, name, since, place, last_call });
-            }
-            match self.spawn() {
-                Ok(()) => turn.replaced = true,
-                Err(error) => {
-                    failed = Some(error);
-                    next = next.into_iter().chain([limit]).min();
-                }
-            }
-        }
-        drop(state);
-        if let Some(error) = failed {
-            tracing::error!(%error, "the thread of a turn that does not return cannot be replaced yet");
-        }
-        (stuck, next)
     }
 }
 
@@ -267,9 +211,7 @@ impl State {
             self.last_turn += 1;
             let core = Arc::new(OnceLock::new());
             let (instance, name) = job.about();
-            let (instance, name, since) = (instance.clone(), name.to_owned(), Instant::now());
-            let turn = RunningTurn { instance, name, since, core: core.clone(), reported: false, replaced: false };
-            self.running.insert(self.last_turn, turn);
+            self.running.insert(self.last_turn, RunningTurn::new(instance, name, core.clone()));
             return Some(Work::Turn(self.last_turn, job, core));
         }
         if let Some(attempt) = self.first_step.take() {

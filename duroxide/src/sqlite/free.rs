@@ -1,0 +1,157 @@
+//! The items without an owner that a node may claim.
+
+use super::member_code::MemberCode;
+use super::rows::{ActivityKey, FIRST_TIME, activity_key, int, read_ready};
+use super::sql::Sql;
+use crate::clock::Timestamp;
+use crate::id::Epoch;
+use crate::provider::{QUARANTINE, Ready, Want};
+
+/// An instance without an owner.
+#[derive(Clone)]
+pub(super) struct FreeInstance {
+    /// The time since which it is ready, or at which it will be ready.
+    pub(super) since: Timestamp,
+    pub(super) seq: i64,
+    pub(super) name: String,
+    pub(super) version: Option<String>,
+}
+
+/// An activity without an owner.
+#[derive(Clone)]
+pub(super) struct FreeActivity {
+    /// The time since which it is ready, or at which it will be ready.
+    pub(super) since: Timestamp,
+    pub(super) key: ActivityKey,
+}
+
+/// The conditions for items that may be claimed together with others, and for quarantined ones. An item in quarantine
+/// ([`QUARANTINE`]) is claimed alone. A suspect item has already crashed alone; it is claimed like others, and the node
+/// suspends it instead of running it. Quarantined items have their own indexes, so the search for them does not read
+/// other items.
+const FREE: &str = "(crashes < 3 OR suspect = 1)";
+const QUARANTINED: &str = "crashes >= 3 AND suspect = 0";
+const _: () = assert!(QUARANTINE == 3, "the conditions and the indexes of the schema repeat this number");
+
+/// Returns true if any item is in quarantine.
+pub(super) fn any_quarantined(sql: &Sql) -> rusqlite::Result<bool> {
+    Ok(sql.row(&any_quarantined_sql(), [], |row| row.get(0))? == Some(true))
+}
+
+fn any_quarantined_sql() -> String {
+    format!(
+        "SELECT EXISTS (SELECT 1 FROM duroxide_instances WHERE owner IS NULL AND ready_at IS NOT NULL AND {QUARANTINED})
+             OR EXISTS (SELECT 1 FROM duroxide_activities WHERE owner IS NULL AND parked IS NULL AND {QUARANTINED})"
+    )
+}
+
+/// The items without an owner that the node of an epoch may claim for a request.
+pub(super) struct Free<'a> {
+    sql: &'a Sql,
+    epoch: Epoch,
+    want: &'a Want,
+    condition: &'static str,
+}
+
+impl<'a> Free<'a> {
+    /// The items outside of quarantine.
+    pub(super) fn new(sql: &'a Sql, epoch: Epoch, want: &'a Want) -> Self {
+        Self { sql, epoch, want, condition: FREE }
+    }
+
+    pub(super) fn quarantined(sql: &'a Sql, epoch: Epoch, want: &'a Want) -> Self {
+        Self { sql, epoch, want, condition: QUARANTINED }
+    }
+
+    /// Reads the first instances of each requested orchestration, including those that are not due yet. Leaves out
+    /// those that the build of the node has rejected, and those without a version if another member has a later one.
+    pub(super) fn instances(&self, limit: usize) -> rusqlite::Result<Vec<FreeInstance>> {
+        let mut names: Vec<&str> = self.want.orchestrations.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let members = MemberCode::read(self.sql)?;
+        let mut free = Vec::new();
+        for name in names.into_iter().filter(|name| !members.is_outdated(self.epoch, name)) {
+            free.append(&mut self.instances_of(name, None, limit)?);
+        }
+        for (name, version) in &*self.want.orchestrations {
+            free.append(&mut self.instances_of(name, Some(version.to_string()), limit)?);
+        }
+        Ok(free)
+    }
+
+    fn instances_of(&self, name: &str, version: Option<String>, limit: usize) -> rusqlite::Result<Vec<FreeInstance>> {
+        let find = format!(
+            "SELECT ready_at, seq FROM duroxide_instances
+             WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?1 AND version IS ?2 AND ready_at >= ?3
+                 AND {} AND (suspension IS NULL OR NOT EXISTS (
+                    SELECT 1 FROM duroxide_rejections r JOIN duroxide_nodes n ON n.build = r.build
+                    WHERE r.instance = seq AND r.execution = 0 AND r.call = 0 AND n.epoch = ?5))
+             ORDER BY ready_at LIMIT ?4",
+            self.condition
+        );
+        let read = |from, most| {
+            let params = (name, &version, from, most, int(self.epoch.0));
+            self.sql.rows(&find, params, |row| Ok((read_ready(row.get(0)?), row.get(1)?)))
+        };
+        let instance = |(since, seq)| FreeInstance { since, seq, name: name.to_owned(), version: version.clone() };
+        Ok(first(limit, self.want.now, read)?.into_iter().map(instance).collect())
+    }
+
+    /// Reads the first activities of a name, including those that are not due yet. Leaves out those that the build of
+    /// the node has rejected.
+    pub(super) fn activities(&self, name: &str, limit: usize) -> rusqlite::Result<Vec<FreeActivity>> {
+        // Without tags in the request, the node serves all of them.
+        let find = format!(
+            "SELECT {}, a.visible_at FROM duroxide_activities a
+             WHERE owner IS NULL AND parked IS NULL AND name = ?1 AND visible_at >= ?3
+                 AND (?2 IS NULL OR tag IS NULL OR tag IN (SELECT value FROM json_each(?2))) AND {}
+                 AND (rejected IS NULL OR NOT EXISTS (
+                    SELECT 1 FROM duroxide_rejections r JOIN duroxide_nodes n ON n.build = r.build
+                    WHERE r.instance = a.instance AND r.execution = a.execution AND r.call = a.call AND n.epoch = ?5))
+             ORDER BY visible_at LIMIT ?4",
+            activity_key::list!(),
+            self.condition
+        );
+        let tags = self.want.tags.as_ref().map(|tags| serde_json::Value::from(tags.to_vec()).to_string());
+        let read = |from, most| {
+            let params = (name, &tags, from, most, int(self.epoch.0));
+            self.sql.rows(&find, params, |row| Ok((read_ready(row.get(activity_key::COUNT)?), activity_key(row)?)))
+        };
+        let found = first(limit, self.want.now, read)?.into_iter();
+        Ok(found.map(|(since, key)| FreeActivity { since, key }).collect())
+    }
+}
+
+/// Reads the first `limit` items of a queue, including those that are not due yet. `read` takes the lowest `ready_at`
+/// and a limit. Items that are ready at once sort before all times, so they could fill the limit and hide an older item
+/// with a time of its own; in that case those are read separately.
+fn first<T>(
+    limit: usize,
+    now: Timestamp,
+    read: impl Fn(i64, i64) -> rusqlite::Result<Vec<(Ready, T)>>,
+) -> rusqlite::Result<Vec<(Timestamp, T)>> {
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = read(i64::MIN, most)?;
+    let at_once = found.iter().take_while(|(ready, _)| matches!(ready, Ready::AtOnce(_))).count();
+    if at_once > 0 && found.len() == limit {
+        found.truncate(at_once);
+        found.extend(read(FIRST_TIME, most)?);
+    }
+    Ok(found.into_iter().map(|(ready, item)| (ready.since(now), item)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn search_for_quarantined_items_reads_nothing_else() {
+        let connection = super::super::schema::in_memory();
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", any_quarantined_sql())).unwrap();
+        let plan: Vec<String> = plan.query_map([], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap();
+        for index in ["duroxide_instances_quarantined", "duroxide_activities_quarantined"] {
+            assert!(plan.iter().any(|step| step.contains(index)), "{index} is not used: {plan:#?}");
+        }
+    }
+}

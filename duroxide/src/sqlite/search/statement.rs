@@ -1,0 +1,124 @@
+//! The statement that reads the matching instances of a window.
+
+use std::ops::Range;
+
+use rusqlite::types::Value;
+
+use super::walk::{Strand, Walk};
+use super::{Order, Window};
+use crate::provider::{Filter, InstanceStatus};
+
+/// A query for columns of the instances `i` of a window that match the filter.
+pub(in crate::sqlite) struct Query {
+    pub(in crate::sqlite) columns: &'static str,
+    /// Joined tables, and their parameters.
+    pub(in crate::sqlite) joined: &'static str,
+    pub(in crate::sqlite) joined_params: Vec<Value>,
+    /// An additional condition that begins with `AND`, and its parameters.
+    pub(in crate::sqlite) condition: String,
+    pub(in crate::sqlite) params: Vec<Value>,
+    /// The order of the rows of one instance.
+    pub(in crate::sqlite) then_by: &'static str,
+    pub(in crate::sqlite) limit: usize,
+}
+
+/// Builds the statement that reads the matching instances of a window, and its parameters.
+pub(super) fn statement(filter: &Filter, order: Order, window: &Window<'_>, query: &Query) -> (String, Vec<Value>) {
+    let (matches, values) = condition_on_instances(filter, &window.walk);
+    let rest = format!("{matches} {}", query.condition);
+    let (find, mut params) = match window.walk.0[..] {
+        [strand] => from_strand(strand, order, &window.range, query, &rest),
+        _ => from_strands(filter, order, window, query, &rest),
+    };
+    params.extend(values);
+    params.extend(query.params.iter().cloned());
+    params.push(i64::try_from(query.limit).unwrap_or(i64::MAX).into());
+    (find, params)
+}
+
+/// Builds the statement for a walk of one strand, and its parameters before those of `rest`, the other conditions.
+/// CROSS JOIN fixes the order of the loops.
+fn from_strand(
+    strand: Strand<'_>,
+    order: Order,
+    range: &Range<i64>,
+    query: &Query,
+    rest: &str,
+) -> (String, Vec<Value>) {
+    let Query { columns, joined, then_by, .. } = query;
+    let (from, entries, values, seq) = strand.parts();
+    let instances = match strand {
+        Strand::Label(..) => "CROSS JOIN duroxide_instances i ON i.seq = l.instance",
+        _ => "",
+    };
+    let mut params = query.joined_params.clone();
+    params.extend(values);
+    params.extend([range.start.into(), range.end.into()]);
+    let order = order.sql();
+    let find = format!(
+        "SELECT {columns} FROM {from} {instances} {joined} WHERE {entries} AND {seq} >= ? AND {seq} < ?
+         {rest} ORDER BY {seq} {order}{then_by} LIMIT ?"
+    );
+    (find, params)
+}
+
+/// Builds the statement for a walk of several strands, and its parameters before those of `rest`, the other conditions.
+fn from_strands(filter: &Filter, order: Order, window: &Window<'_>, query: &Query, rest: &str) -> (String, Vec<Value>) {
+    let Query { columns, joined, then_by, .. } = query;
+    let (mut entries, mut params) = (Vec::new(), Vec::new());
+    for strand in &window.walk.0 {
+        let (mut select, values) = strand.select("i.seq AS seq", &window.range);
+        params.extend(values);
+        // The index contains the name, so most rows need not be read.
+        if let Some(name) = &filter.name {
+            select.push_str(" AND i.name = ?");
+            params.push(name.clone().into());
+        }
+        entries.push(select);
+    }
+    params.extend(query.joined_params.iter().cloned());
+    let (entries, order) = (entries.join(" UNION ALL "), order.sql());
+    let find = format!(
+        "SELECT {columns} FROM ({entries}) s CROSS JOIN duroxide_instances i ON i.seq = s.seq {joined} WHERE TRUE
+         {rest} ORDER BY s.seq {order}{then_by} LIMIT ?"
+    );
+    (find, params)
+}
+
+/// Builds the condition of a filter on instances `i`, except for the part that the walk already satisfies, and its
+/// parameters.
+fn condition_on_instances(filter: &Filter, walk: &Walk<'_>) -> (String, Vec<Value>) {
+    let mut condition = String::new();
+    let mut params = Vec::new();
+    let mut and = |sql: &str, values: Vec<Value>| {
+        condition.push_str(" AND ");
+        condition.push_str(sql);
+        params.extend(values);
+    };
+    if let Some(name) = &filter.name {
+        and("i.name = ?", vec![name.clone().into()]);
+    }
+    if !filter.statuses.is_empty() && !matches!(walk.0[..], [Strand::Status(_)]) {
+        and(&format!("i.status IN ({})", literals(&filter.statuses)), Vec::new());
+    }
+    for (name, value) in filter.labels.iter().filter(|(name, value)| walk.0 != [Strand::Label(name, value)]) {
+        let sql = "EXISTS (SELECT 1 FROM duroxide_labels o WHERE o.name = ? AND o.value = ? AND o.instance = i.seq)";
+        and(sql, vec![name.clone().into(), value.clone().into()]);
+    }
+    if let Some(from) = filter.created_from {
+        and("i.created_at >= ?", vec![from.as_micros().into()]);
+    }
+    if let Some(before) = filter.created_before {
+        and("i.created_at < ?", vec![before.as_micros().into()]);
+    }
+    if let Some(parent) = filter.parent.as_ref().filter(|_| !matches!(walk.0[..], [Strand::Parent(_)])) {
+        and("i.parent = ?", vec![parent.as_str().to_owned().into()]);
+    }
+    (condition, params)
+}
+
+/// Formats statuses as SQL literals.
+pub(in crate::sqlite) fn literals(statuses: &[InstanceStatus]) -> String {
+    let quoted: Vec<_> = statuses.iter().map(|status| format!("'{}'", status.as_str())).collect();
+    quoted.join(", ")
+}

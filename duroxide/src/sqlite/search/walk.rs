@@ -1,0 +1,138 @@
+//! Walks: the scans of the instances in the order of arrival that a search can choose from.
+
+use std::ops::Range;
+
+use rusqlite::params_from_iter;
+use rusqlite::types::Value;
+
+use super::Order;
+use super::statement::literals;
+use crate::provider::{Filter, InstanceStatus};
+use crate::sqlite::sql::Sql;
+
+/// An index, or the table, that sorts the instances with one value by arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strand<'a> {
+    /// All instances.
+    All,
+    /// Instances without an owner that have this status, which is not `completed`.
+    Status(InstanceStatus),
+    /// Instances that the node of this epoch owns. All of them are running.
+    Owner(i64),
+    /// Instances with a label of this name and value.
+    Label(&'a str, &'a str),
+    /// Instances that this instance started.
+    Parent(&'a str),
+}
+
+/// A scan of the instances in the order of arrival that covers all matches of one part of the filter: one strand, or
+/// several disjoint strands side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Walk<'a>(pub(super) Vec<Strand<'a>>);
+
+/// Returns the walks that cover all matches of a filter.
+pub(super) fn walks<'a>(sql: &Sql, filter: &'a Filter) -> rusqlite::Result<Vec<Walk<'a>>> {
+    let labels = filter.labels.iter().map(|(name, value)| Strand::Label(name, value));
+    let parent = filter.parent.iter().map(|parent| Strand::Parent(parent.as_str()));
+    let mut walks: Vec<_> = labels.chain(parent).map(|strand| Walk(vec![strand])).collect();
+    if !filter.statuses.is_empty() && !filter.statuses.contains(&InstanceStatus::Completed) {
+        let statuses = InstanceStatus::ALL.into_iter().filter(|status| filter.statuses.contains(status));
+        let mut strands: Vec<_> = statuses.map(Strand::Status).collect();
+        if filter.statuses.contains(&InstanceStatus::Running) {
+            strands.extend(owners(sql)?.into_iter().map(Strand::Owner));
+        }
+        walks.push(Walk(strands));
+    }
+    if walks.is_empty() {
+        walks.push(Walk(vec![Strand::All]));
+    }
+    Ok(walks)
+}
+
+/// Returns the epochs that own instances.
+fn owners(sql: &Sql) -> rusqlite::Result<Vec<i64>> {
+    let next = "SELECT min(owner) FROM duroxide_instances INDEXED BY duroxide_instances_owner WHERE owner > ?1";
+    let mut owners = Vec::new();
+    let mut last = i64::MIN;
+    while let Some(owner) = sql.row(next, [last], |row| row.get::<_, Option<i64>>(0))?.flatten() {
+        owners.push(owner);
+        last = owner;
+    }
+    Ok(owners)
+}
+
+impl Walk<'_> {
+    /// Returns the arrival number of entry `n` of a strand within a range, for the strand that reaches it first. `None`
+    /// if no strand has that many entries.
+    pub(super) fn edge(&self, sql: &Sql, order: Order, range: &Range<i64>, n: u32) -> rusqlite::Result<Option<i64>> {
+        let mut nearest = None;
+        for strand in &self.0 {
+            let (find, params) = strand.edge_statement(order, range, n);
+            let edge = sql.row(&find, params_from_iter(params), |row| row.get::<_, i64>(0))?;
+            nearest = match (nearest, edge) {
+                (Some(nearest), Some(edge)) if order.is_before(nearest, edge) => Some(nearest),
+                (nearest, edge) => edge.or(nearest),
+            };
+        }
+        Ok(nearest)
+    }
+
+    pub(super) fn count(&self, sql: &Sql, range: &Range<i64>) -> rusqlite::Result<u64> {
+        let mut entries = 0;
+        for strand in &self.0 {
+            let (count, params) = strand.select("count(*)", range);
+            let count = sql.row(&count, params_from_iter(params), |row| row.get::<_, i64>(0))?;
+            entries += count.unwrap_or(0).max(0).unsigned_abs();
+        }
+        Ok(entries)
+    }
+}
+
+impl Strand<'_> {
+    /// Returns the table, the condition that selects the entries, its parameters, and the column of the arrival number.
+    pub(super) fn parts(&self) -> (&'static str, String, Vec<Value>, &'static str) {
+        match *self {
+            Self::All => ("duroxide_instances i", "TRUE".to_owned(), Vec::new(), "i.seq"),
+            // A literal, because plans do not depend on bound parameters: with a parameter, the partial index would not
+            // be used.
+            Self::Status(status) => (
+                "duroxide_instances i INDEXED BY duroxide_instances_live",
+                format!("i.owner IS NULL AND i.status <> 'completed' AND i.status = {}", literals(&[status])),
+                Vec::new(),
+                "i.seq",
+            ),
+            Self::Owner(epoch) => (
+                "duroxide_instances i INDEXED BY duroxide_instances_owner",
+                "i.owner = ?".to_owned(),
+                vec![epoch.into()],
+                "i.seq",
+            ),
+            Self::Label(name, value) => (
+                "duroxide_labels l",
+                "l.name = ? AND l.value = ?".to_owned(),
+                vec![name.to_owned().into(), value.to_owned().into()],
+                "l.instance",
+            ),
+            Self::Parent(parent) => (
+                "duroxide_instances i INDEXED BY duroxide_instances_parent",
+                "i.parent = ?".to_owned(),
+                vec![parent.to_owned().into()],
+                "i.seq",
+            ),
+        }
+    }
+
+    /// Builds a query for `columns` of the entries within a range.
+    pub(super) fn select(&self, columns: &str, range: &Range<i64>) -> (String, Vec<Value>) {
+        let (from, condition, mut params, seq) = self.parts();
+        params.extend([range.start.into(), range.end.into()]);
+        (format!("SELECT {columns} FROM {from} WHERE {condition} AND {seq} >= ? AND {seq} < ?"), params)
+    }
+
+    pub(super) fn edge_statement(&self, order: Order, range: &Range<i64>, n: u32) -> (String, Vec<Value>) {
+        let (_, _, _, seq) = self.parts();
+        let (select, mut params) = self.select(seq, range);
+        params.push(i64::from(n.saturating_sub(1)).into());
+        (format!("{select} ORDER BY {seq} {} LIMIT 1 OFFSET ?", order.sql()), params)
+    }
+}

@@ -1,0 +1,135 @@
+//! Old and new programs side by side on one store.
+
+use std::sync::Arc;
+
+use duroxide::prelude::*;
+use duroxide::provider::{
+    Acquired, Commit, CommitError, Committed, InstanceStatus, Layered, Lease, MemoryProvider, Provider, ProviderError,
+    ProviderLayer, Then, Want, Write,
+};
+use duroxide::{Client, Registry};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+#[event(name = "rollout approval")]
+struct Approval;
+
+const OLD: u8 = 0;
+/// The version of the old code, with a step before the wait.
+const CHANGED: u8 = 1;
+/// A later version.
+const LATER: u8 = 2;
+
+/// An order by the code of one build. Written without the attribute, since two of them have the same name and version.
+enum Order<const CODE: u8> {}
+
+impl<const CODE: u8> Orchestration for Order<CODE> {
+    const NAME: &'static str = "order";
+    const VERSION: &'static str = if CODE == LATER { "1.1.0" } else { "1.0.0" };
+    type Input = ();
+    type Output = String;
+    type Error = duroxide::Error;
+}
+
+impl<const CODE: u8> OrchestrationFn for Order<CODE> {
+    async fn run(ctx: OrchestrationContext, (): ()) -> duroxide::Result<String> {
+        if CODE == LATER {
+            return Ok("later".to_owned());
+        }
+        if CODE == CHANGED {
+            ctx.sleep(std::time::Duration::ZERO).await;
+        }
+        let Approval = ctx.event().await;
+        Ok(if CODE == CHANGED { "changed" } else { "old" }.to_owned())
+    }
+}
+
+#[orchestration]
+async fn customer_with_an_order(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    Ok(ctx.call_orchestration("order", &()).await?)
+}
+
+fn old_code() -> Registry {
+    Registry::empty().with_orchestration::<Order<OLD>>().with_orchestration::<customer_with_an_order>()
+}
+
+async fn node(provider: impl Provider, build: &str, registry: Registry) -> Runtime {
+    Runtime::builder().provider(provider).registry(registry).build_id(build).start().await.unwrap()
+}
+
+/// The store of a node whose requests for work wait until a build has rejected an instance.
+struct AfterRejection {
+    inner: MemoryProvider,
+    waits: bool,
+    rejected: Arc<watch::Sender<bool>>,
+}
+
+fn rejects(commit: &Arc<Commit>) -> bool {
+    matches!(&commit.write, Write::Turn(turn) if matches!(turn.then, Then::Suspend { .. }))
+}
+
+impl ProviderLayer for AfterRejection {
+    fn inner(&self) -> &dyn Provider {
+        &self.inner
+    }
+
+    fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
+        Box::pin(async move {
+            if self.waits {
+                self.rejected.subscribe().wait_for(|rejected| *rejected).await.expect("the sender is alive");
+            }
+            self.inner.acquire(lease, want).await
+        })
+    }
+
+    fn commit<'a>(
+        &'a self,
+        lease: &'a Lease,
+        entries: Vec<Arc<Commit>>,
+    ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
+        let rejects = entries.iter().any(rejects);
+        Box::pin(async move {
+            let results = self.inner.commit(lease, entries).await;
+            if rejects {
+                self.rejected.send_replace(true);
+            }
+            results
+        })
+    }
+}
+
+#[tokio::test]
+async fn instance_that_old_code_cannot_replay_is_run_by_new_code() {
+    let inner = MemoryProvider::new();
+    let rejected = Arc::new(watch::Sender::new(false));
+    let store = |waits| Layered(AfterRejection { inner: inner.clone(), waits, rejected: rejected.clone() });
+    let changed = || Registry::empty().with_orchestration::<Order<CHANGED>>();
+    let first = node(inner.clone(), "new", changed()).await;
+    let handle = first.client().start("order", "17", &()).await.unwrap();
+    handle.wait_for(|status| status.events.0 >= 3).await.unwrap();
+    first.shutdown().await.unwrap();
+
+    let _new = node(store(true), "new", changed()).await;
+    let _old = node(store(false), "old", old_code()).await;
+    let handle = Client::new(inner).handle("17");
+    handle.raise(Approval).await.unwrap();
+    rejected.subscribe().wait_for(|rejected| *rejected).await.unwrap();
+    assert_ne!(handle.status().await.unwrap().status, InstanceStatus::Suspended, "the right code is a member");
+    assert_eq!(handle.result_as::<String, duroxide::Error>().await.unwrap(), "changed");
+}
+
+#[tokio::test]
+async fn start_through_an_old_node_runs_the_latest_version() {
+    let provider = MemoryProvider::new();
+    let old = node(provider.clone(), "old", old_code()).await;
+    let new = node(provider, "new", old_code().with_orchestration::<Order<LATER>>()).await;
+    let client = old.client();
+    let order = client.start("order", "17", &()).await.unwrap();
+    assert_eq!(order.result_as::<String, duroxide::Error>().await.unwrap(), "later");
+    let customer = customer_with_an_order::start(&client, "7").version("1.0.0").await.unwrap();
+    assert_eq!(customer.result().await.unwrap(), "later", "a child takes it, too");
+    new.shutdown().await.unwrap();
+    let order = client.start("order", "18", &()).await.unwrap();
+    order.raise(Approval).await.unwrap();
+    assert_eq!(order.result_as::<String, duroxide::Error>().await.unwrap(), "old", "no other version is live");
+}
