@@ -81,5 +81,6 @@ async fn main() -> duroxide::Result<()> {
         Err(error) => println!("stubborn: {error}"),
         Ok(dinner) => println!("stubborn: {dinner:?}"),
     }
-    runtime.shutdown().await
+    runtime.shutdown().await?;
+    Ok(())
 }

@@ -60,5 +60,6 @@ async fn main() -> duroxide::Result<()> {
     for number in 1..=last {
         println!("  execution {number} has {} events", handle.history_of(number).await?.len());
     }
-    runtime.shutdown().await
+    runtime.shutdown().await?;
+    Ok(())
 }

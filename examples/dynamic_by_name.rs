@@ -78,5 +78,6 @@ async fn main() -> duroxide::Result<()> {
     if let Some(unclaimed) = stuck.status().await?.unclaimed {
         println!("workflow-2 waits for {}", unclaimed.what);
     }
-    runtime.shutdown().await
+    runtime.shutdown().await?;
+    Ok(())
 }

@@ -69,5 +69,6 @@ async fn main() -> duroxide::Result<()> {
     let pages = pages.map(str::to_owned).to_vec();
     let handle = count_book::start(&runtime.client(), "moby-dick", pages).await?;
     println!("{:#?}", handle.result().await?);
-    runtime.shutdown().await
+    runtime.shutdown().await?;
+    Ok(())
 }

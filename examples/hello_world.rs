@@ -24,6 +24,8 @@ async fn welcome(ctx: OrchestrationContext, names: Vec<String>) -> duroxide::Res
 
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
+    // Prints log lines, such as the start of an orchestration, or the reason why one is suspended.
+    tracing_subscriber::fmt().init();
     println!("starting a runtime with its state in memory");
     // It discovers every annotated function. With `.sqlite("hello.db")` the state would outlive the process.
     let runtime = Runtime::builder().in_memory().start().await?;
@@ -34,5 +36,6 @@ async fn main() -> duroxide::Result<()> {
     println!("the result: {:?}", handle.result().await?);
 
     println!("its history has {} events", handle.history().await?.len());
-    runtime.shutdown().await
+    runtime.shutdown().await?;
+    Ok(())
 }

@@ -68,5 +68,6 @@ async fn main() -> duroxide::Result<()> {
     for instance in &everything.instances {
         println!("  {:14} {:10} {}", instance.execution.instance, instance.status, instance.name);
     }
-    runtime.shutdown().await
+    runtime.shutdown().await?;
+    Ok(())
 }

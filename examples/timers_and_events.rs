@@ -73,5 +73,6 @@ async fn main() -> duroxide::Result<()> {
 
     println!("{}", approved.result().await?);
     println!("{}", forgotten.result().await?);
-    runtime.shutdown().await
+    runtime.shutdown().await?;
+    Ok(())
 }

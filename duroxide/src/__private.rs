@@ -18,6 +18,8 @@ pub use crate::registry::event::EventType;
 
 use std::panic::Location;
 
+use crate::replay::direct_call::{self, Callee};
+
 /// The types of a `Result`, also of one behind an alias.
 #[diagnostic::on_unimplemented(
     message = "the function must return `Result<T, E>`, not `{Self}`",
@@ -76,4 +78,36 @@ pub fn handle<O: Orchestration>(client: &Client, id: impl AsRef<str>) -> Handle<
 pub fn state<T: Clone + Send + Sync + 'static>(ctx: &ActivityContext) -> State<T> {
     let state = ctx.state();
     state.unwrap_or_else(|| panic!("State<{}> was checked when the runtime started", std::any::type_name::<T>()))
+}
+
+/// Begins the code of an async activity. If it is called directly within a turn, this suspends the instance and never
+/// resolves.
+pub async fn begin_activity<A: Activity>(handle: &'static str) {
+    if direct_call::report(&Callee { kind: "activity", name: A::NAME, handle }, None) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Begins the code of a blocking activity.
+///
+/// # Panics
+/// Panics if it is called directly within a turn, after it has suspended the instance: the code must not run, and it
+/// has no result.
+#[track_caller]
+pub fn begin_blocking_activity<A: Activity>(handle: &'static str) {
+    if direct_call::report(&Callee { kind: "activity", name: A::NAME, handle }, Some(Location::caller())) {
+        panic!(
+            "activity {:?} is called as a function within an orchestration: use `{handle}::call(&ctx, ..)`",
+            A::NAME
+        );
+    }
+}
+
+/// Begins the code of an orchestration. If another orchestration calls it directly, this suspends that one and never
+/// resolves.
+pub async fn begin_orchestration<O: Orchestration>(handle: &'static str) {
+    let callee = Callee { kind: "orchestration", name: O::NAME, handle };
+    if !direct_call::is_entered::<O>() && direct_call::report(&callee, None) {
+        std::future::pending::<()>().await;
+    }
 }

@@ -7,5 +7,6 @@
 //! [Orchestration guide]: https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md
 
 pub use crate::orchestration::{
-    ActivityCall, Cancelled, ChildCall, ContinueAsNew, DetachedStart, EventWait, Sleep, join_all, race, try_join_all,
+    ActivityCall, Cancelled, ChildCall, ContinueAsNew, DetachedStart, EventWait, JoinAll, Race, Sleep, TryJoinAll,
+    join_all, race, try_join_all,
 };

@@ -9,6 +9,7 @@
 //! [Polling and execution model]: https://github.com/duroxide/duroxide/blob/main/docs/polling-and-execution-model.md#steps
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
-use crate::policy::{ActivityOptions, ClosePolicy, Timeout};
+use crate::policy::{ActivityOptions, ClosePolicy, Timeout, micros};
 
 /// The newest format of events and messages that this version reads.
 ///
@@ -29,7 +30,9 @@ use crate::policy::{ActivityOptions, ClosePolicy, Timeout};
 /// | --- | --- |
 /// | 1 | all events of the first version |
 /// | 2 | the identity of the parent in links to it, headers of external events |
-pub(crate) const FORMAT: u16 = 3;
+/// | 3 | a request to end that arrived before the start was delivered |
+/// | 4 | the details of a time-out |
+pub(crate) const FORMAT: u16 = 4;
 
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
@@ -309,6 +312,9 @@ pub enum Failure {
     TimedOut {
         /// The limit that passed.
         limit: Timeout,
+        /// The facts about it. `None` in rows of older formats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details: Option<Box<TimeoutDetails>>,
     },
     /// It was cancelled.
     Cancelled {
@@ -327,12 +333,30 @@ pub enum Failure {
     },
 }
 
+/// The facts about a time-out of an activity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeoutDetails {
+    /// The name of the activity.
+    pub activity: String,
+    /// The duration of the limit.
+    #[serde(default, with = "micros", skip_serializing_if = "Option::is_none")]
+    pub after: Option<Duration>,
+    /// The number of attempts that have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// The failure of the last attempt before. Its error, if it has one, is the payload beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Failure>,
+}
+
 impl Input {
     /// Returns the lowest format whose readers understand this input.
     pub(crate) fn format(&self) -> u16 {
         let identified =
             |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
         let is_second = match self {
+            Self::ActivityFailed { failure: Failure::TimedOut { details: Some(_), .. }, .. } => return 4,
             Self::Started(Started { request: Some(_), .. }) => return 3,
             Self::Started(started) => identified(&started.parent),
             Self::CancelRequested { parent, .. } | Self::TerminateRequested { parent, .. } => identified(parent),

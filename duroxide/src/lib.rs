@@ -25,7 +25,8 @@
 //!     let runtime = Runtime::builder().sqlite("hello.db").start().await?;
 //!     let handle = hello::start(&runtime.client(), "first", "world".to_owned()).await?;
 //!     println!("{}", handle.result().await?);
-//!     runtime.shutdown().await
+//!     runtime.shutdown().await?;
+//!     Ok(())
 //! }
 //! ```
 //!

@@ -104,5 +104,6 @@ async fn main() -> duroxide::Result<()> {
         Err(OutcomeError::Failed(error)) => println!("{id} was not processed: {error}"),
         Err(error) => return Err(error.into()),
     }
-    runtime.shutdown().await
+    runtime.shutdown().await?;
+    Ok(())
 }

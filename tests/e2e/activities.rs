@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use duroxide::error::TimedOut;
+use duroxide::history::{EventKind, Input};
 use duroxide::prelude::*;
 use duroxide::{OutcomeError, Timeout};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -128,7 +130,7 @@ async fn never_returns() -> duroxide::Result<()> {
 async fn times_out(ctx: OrchestrationContext) -> duroxide::Result<(bool, bool)> {
     let start_to_close = never_returns::call(&ctx).timeout(Duration::from_secs(5)).await;
     let whole = never_returns::call(&ctx).schedule_to_close(Duration::from_secs(7)).await;
-    let is = |result: &Result<(), CallError<duroxide::Error>>, limit| *result == Err(CallError::TimedOut(limit));
+    let is = |result: &Result<(), CallError<duroxide::Error>>, limit| matches!(result, Err(CallError::TimedOut(timed_out)) if timed_out.limit == limit);
     Ok((is(&start_to_close, Timeout::StartToClose), is(&whole, Timeout::ScheduleToClose)))
 }
 
@@ -190,7 +192,10 @@ async fn yields_for_ever() -> duroxide::Result<()> {
 
 #[orchestration]
 async fn reports_timeout(ctx: OrchestrationContext) -> duroxide::Result<bool> {
-    Ok(matches!(yields_for_ever::call(&ctx).await, Err(CallError::TimedOut(Timeout::StartToClose))))
+    Ok(matches!(
+        yields_for_ever::call(&ctx).await,
+        Err(CallError::TimedOut(TimedOut { limit: Timeout::StartToClose, .. }))
+    ))
 }
 
 #[tokio::test]
@@ -294,4 +299,62 @@ async fn timed_out_attempt_is_retried() {
         tokio::task::yield_now().await;
     }
     assert_eq!(result.await.unwrap().unwrap(), 3);
+}
+
+/// The number of attempts of [`unavailable`] that do not return.
+static HANGING: AtomicU32 = AtomicU32::new(0);
+
+/// Fails with a status of HTTP; from the given attempt on it does not return.
+#[activity]
+async fn unavailable(ctx: ActivityContext, hangs_from: u32) -> Result<(), u16> {
+    if ctx.attempt() >= hangs_from {
+        HANGING.fetch_add(1, Ordering::Relaxed);
+        std::future::pending::<()>().await;
+    }
+    Err(503)
+}
+
+#[orchestration]
+async fn calls_unavailable(ctx: OrchestrationContext, hangs_from: u32) -> Result<(), CallError<u16>> {
+    let retry = RetryPolicy::new().initial_interval(Duration::from_secs(4));
+    unavailable::call(&ctx, hangs_from).retry(retry).schedule_to_close(Duration::from_secs(30)).await
+}
+
+/// Checks the time-out of an activity that has failed in each attempt.
+async fn check_time_out(hangs_from: u32, attempts: u32) {
+    let test = crate::started().await;
+    let handle = calls_unavailable::start(&test.client(), "unavailable", hangs_from).await.unwrap();
+    let waiting = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.result().await.unwrap_err() }
+    });
+    if hangs_from < u32::MAX {
+        while HANGING.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        test.advance(Duration::from_secs(30));
+    }
+    let error = waiting.await.unwrap();
+    let text = error.to_string();
+    let OutcomeError::Failed(CallError::TimedOut(timed_out)) = error else { panic!("{error}") };
+    assert_eq!((timed_out.limit, timed_out.attempts), (Timeout::ScheduleToClose, Some(attempts)));
+    assert_eq!((timed_out.activity.as_deref(), timed_out.after), (Some("unavailable"), Some(Duration::from_secs(30))));
+    assert_eq!(timed_out.last, Some(Box::new(CallError::Failed(503))));
+    assert!(text.contains("activity \"unavailable\": ") && text.contains("limit of 30s; attempts: "), "{text}");
+    assert!(text.ends_with("; the last error: 503"), "{text}");
+    let history = handle.history().await.unwrap();
+    let is_failure = |kind: &EventKind| matches!(kind, EventKind::Input(Input::ActivityFailed { .. }));
+    let event = history.iter().find(|event| is_failure(&event.kind)).unwrap();
+    assert_eq!(event.payload.as_bytes(), b"503");
+}
+
+#[tokio::test]
+async fn time_out_carries_the_failure_of_the_last_attempt() {
+    // The attempts begin after about 0, 4, 12 and 28 seconds; the next one would begin after the limit.
+    check_time_out(u32::MAX, 4).await;
+}
+
+#[tokio::test]
+async fn time_out_of_a_running_attempt_carries_the_failure_before() {
+    check_time_out(3, 2).await;
 }

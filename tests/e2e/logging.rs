@@ -195,6 +195,66 @@ async fn suspension_is_logged_with_its_code_and_instance() {
     assert!(line.text.starts_with("ERROR") && line.text.contains("DUR0022"), "{line:?}");
 }
 
+const SECRET: &str = "a secret that no log line holds";
+
+/// Fails once with an error, then with a panic, and then takes too long.
+#[activity(timeout = "1s", retry(max_attempts = 3, initial_interval = "1s"))]
+async fn fails_in_each_way(ctx: ActivityContext, secret: String) -> duroxide::Result<String> {
+    match ctx.attempt() {
+        1 => Err(duroxide::Error::new(secret)),
+        2 => panic!("{secret}"),
+        _ => std::future::pending().await,
+    }
+}
+
+#[orchestration]
+async fn logged_by_the_node(ctx: OrchestrationContext, secret: String) -> duroxide::Result<String> {
+    ctx.sleep(hours(1)).await;
+    let failed = fails_in_each_way::call(&ctx, secret.clone()).await;
+    if ctx.try_event_named::<u32>("finish").is_none() {
+        ctx.event_named::<u32>("finish").await;
+    }
+    failed.map(|_| secret).or(Ok(SECRET.to_owned()))
+}
+
+#[tokio::test]
+async fn life_of_an_instance_is_logged_at_info() {
+    let log = log();
+    let test = crate::started().await;
+    logged_by_the_node::start(&test.client(), "logged-life", SECRET.to_owned()).await.unwrap();
+    let clock = test.clock().clone();
+    let test = crate::builder().provider(test.crash()).clock(clock).start().await.unwrap();
+    let handle = test.client().handle("logged-life");
+    test.advance(hours(1));
+    // Advances the clock until the last attempt has timed out.
+    while handle.status().await.unwrap().events.0 < 5 {
+        test.advance(std::time::Duration::from_millis(100));
+        tokio::task::yield_now().await;
+    }
+    handle.raise_named("finish", &"no number").await.unwrap();
+    handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
+    handle.resume().await.unwrap();
+    handle.terminate("the test ends").await.unwrap();
+    takes_text::start(&test.client(), "logged-life, too", SECRET.to_owned()).await.unwrap().result().await.unwrap();
+
+    let lines: Vec<_> = log.with("logged-life").into_iter().map(|line| line.text).collect();
+    let started = "orchestration=\"logged_by_the_node\" version=1.0.0";
+    for parts in [
+        &["INFO", "orchestration started", started][..],
+        &["INFO", "instance taken over"],
+        &["WARN", "attempt=1 reason=\"it returned an error\" next_attempt="],
+        &["WARN", "attempt=2 reason=\"it panicked\" next_attempt="],
+        &["WARN", "attempt=3 reason=\"one attempt took longer than its start-to-close limit\"", "the last attempt"],
+        &["WARN", "an activity has timed out"],
+        &["ERROR", "instance suspended", "DUR0023"],
+        &["INFO", "instance resumed"],
+        &["INFO", "orchestration ended", "orchestration=\"takes_text\"", "status=completed"],
+    ] {
+        assert!(lines.iter().any(|line| parts.iter().all(|part| line.contains(part))), "{parts:?}: {lines:#?}");
+    }
+    assert!(log.with(SECRET).is_empty(), "{:?}", log.with(SECRET));
+}
+
 /// Set in the process that [`library_installs_no_subscriber`] starts.
 const ALONE: &str = "DUROXIDE_TEST_ALONE";
 
@@ -226,5 +286,7 @@ fn library_installs_no_subscriber() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&alone.stdout);
+    let errors = String::from_utf8_lossy(&alone.stderr);
+    assert_eq!(errors.matches("instance suspended: instance suspended").count(), 1, "{errors}");
     assert!(alone.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&alone.stderr));
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use duroxide::error::TimedOut;
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
@@ -232,8 +233,8 @@ async fn stuck_turn_is_logged_and_other_instances_continue() {
     let bench = Bench::new(options).await;
     let client = bench.runtime.client();
     let stuck = never_returns::start(&client, "loops-for-ever").await.unwrap();
-    let line = log.until("loops-for-ever").await;
-    for part in ["DUR0006", "never_returns", "runtime.rs"] {
+    let line = log.until("instance=loops-for-ever orchestration").await;
+    for part in ["DUR0006", "never_returns", "place=\"tests/e2e/runtime.rs:", "last_call=\"tests/e2e/runtime.rs:"] {
         assert!(line.text.contains(part), "{part} is missing: {}", line.text);
     }
     // Heartbeats continue, so the warning must not depend on an idle node.
@@ -656,7 +657,7 @@ async fn panics_when_dropped() -> duroxide::Result<()> {
 async fn times_out_a_panicking_drop(ctx: OrchestrationContext) -> duroxide::Result<String> {
     match panics_when_dropped::call(&ctx).timeout(Duration::from_secs(5)).await {
         Err(CallError::Panicked { message }) => Ok(message),
-        Err(CallError::TimedOut(Timeout::StartToClose)) => Ok("timed out".to_owned()),
+        Err(CallError::TimedOut(TimedOut { limit: Timeout::StartToClose, .. })) => Ok("timed out".to_owned()),
         other => Err(duroxide::Error::new(format!("{other:?}"))),
     }
 }

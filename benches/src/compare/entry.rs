@@ -41,7 +41,8 @@ async fn main() -> duroxide::Result<()> {
     let runtime = Runtime::builder().sqlite("hello.db").start().await?;
     let handle = welcome::start(&runtime.client(), "first", "world".to_owned()).await?;
     println!("{}", handle.result().await?);
-    runtime.shutdown().await
+    runtime.shutdown().await?;
+    Ok(())
 }
 "#;
 

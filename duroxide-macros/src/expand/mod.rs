@@ -3,6 +3,7 @@
 mod activity;
 mod durable_type;
 mod event;
+mod function;
 mod handler;
 mod inputs;
 mod orchestration;
@@ -41,20 +42,6 @@ impl Expansion<'_> {
     /// Returns the module of all generated paths.
     pub(crate) fn private(&self) -> TokenStream {
         private(&self.identity.root)
-    }
-
-    /// Returns the function as the user wrote it. The allowed lints are those that the rules of this framework violate.
-    pub(crate) fn function(&self) -> TokenStream {
-        let function = self.function;
-        quote! {
-            #[allow(
-                clippy::unused_async,
-                clippy::needless_pass_by_value,
-                clippy::unnecessary_wraps,
-                clippy::missing_const_for_fn
-            )]
-            #function
-        }
     }
 
     /// Returns the trait that callers link: `Activity` or `Orchestration`.

@@ -199,7 +199,9 @@ impl<O> Handle<O> {
         let id = self.id()?;
         self.client.check_running(Some(id))?;
         let submission = Submission::Resume { instance: id.clone(), time: self.client.clock.now() };
-        self.client.submit(id, submission).await.map(|_| ())
+        self.client.submit(id, submission).await?;
+        tracing::info!(instance = %id, "instance resumed");
+        Ok(())
     }
 
     /// Removes the instance with its history. Only a finished instance can be removed.

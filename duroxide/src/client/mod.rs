@@ -58,7 +58,8 @@ use crate::provider::{Provider, clock_of};
 ///
 /// let runtime = Runtime::builder().provider(provider).start().await?;
 /// assert_eq!(handle.result().await?, "hello, world");
-/// runtime.shutdown().await
+/// runtime.shutdown().await?;
+/// Ok(())
 /// # }
 /// ```
 #[derive(Clone)]

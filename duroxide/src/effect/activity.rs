@@ -2,7 +2,7 @@
 
 use super::TurnBuilder;
 use crate::clock::Timestamp;
-use crate::history::{ActivityScheduled, EventKind, Failure, HistoryEvent, Input};
+use crate::history::{ActivityScheduled, EventKind, Failure, HistoryEvent, Input, TimeoutDetails};
 use crate::id::{CallId, EventId};
 use crate::policy::Timeout;
 use crate::provider::NewActivity;
@@ -11,7 +11,8 @@ impl TurnBuilder<'_> {
     pub(super) fn schedule_activity(&mut self, scheduled: EventId, time: Timestamp, activity: ActivityScheduled) {
         let ActivityScheduled { call, name, tag, detached, options } = activity;
         if let Some(limit) = options.schedule_to_close {
-            let failure = Failure::TimedOut { limit: Timeout::ScheduleToClose };
+            let details = TimeoutDetails { activity: name.clone(), after: Some(limit), attempts: None, last: None };
+            let failure = Failure::TimedOut { limit: Timeout::ScheduleToClose, details: Some(Box::new(details)) };
             self.send_at(call, time + limit, Input::ActivityFailed { call, failure });
         }
         let eager = self.claims.activity(&name, tag.as_deref());
@@ -19,17 +20,19 @@ impl TurnBuilder<'_> {
         self.turn.activities.push(NewActivity { call, scheduled, name, tag, detached, eager, headers });
     }
 
-    /// Removes the activity after its deadline, or else the deadline.
+    /// Removes the deadline, and after it also the activity: it may have been the deadline, or the node that would have
+    /// had to begin the next attempt after it.
     pub(super) fn activity_resolved(&mut self, call: CallId, event: Option<&HistoryEvent>) {
         let limit = match event.map(|event| &event.kind) {
-            Some(EventKind::Input(Input::ActivityFailed { failure: Failure::TimedOut { limit }, .. })) => Some(*limit),
+            Some(EventKind::Input(Input::ActivityFailed { failure: Failure::TimedOut { limit, .. }, .. })) => {
+                Some(*limit)
+            }
             _ => None,
         };
         if limit == Some(Timeout::ScheduleToClose) {
             self.turn.cancelled_activities.push(call);
-        } else {
-            self.turn.cancelled_messages.push(call);
         }
+        self.turn.cancelled_messages.push(call);
     }
 
     pub(super) fn activity_dropped(&mut self, call: CallId, deadline: bool) {

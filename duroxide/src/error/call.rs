@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Category;
-use crate::policy::Timeout;
+use super::{Category, TimedOut};
 
 /// The reason why a durable call within an orchestration has no result.
 ///
@@ -24,7 +23,7 @@ pub enum CallError<E> {
     /// The function returned this error.
     Failed(E),
     /// A declared time limit passed.
-    TimedOut(Timeout),
+    TimedOut(TimedOut<E>),
     /// The called function was cancelled.
     Cancelled {
         /// The reason that the requester gave.
@@ -97,9 +96,14 @@ impl<E> CallError<E> {
 
     /// Converts the function's own error.
     pub fn map<F>(self, convert: impl FnOnce(E) -> F) -> CallError<F> {
+        self.map_boxed(Box::new(convert))
+    }
+
+    /// Converts the function's own error. The conversion is boxed, since a time-out may contain a further error.
+    pub(super) fn map_boxed<F>(self, convert: Box<dyn FnOnce(E) -> F + '_>) -> CallError<F> {
         match self {
             Self::Failed(error) => CallError::Failed(convert(error)),
-            Self::TimedOut(limit) => CallError::TimedOut(limit),
+            Self::TimedOut(timed_out) => CallError::TimedOut(timed_out.map_boxed(convert)),
             Self::Cancelled { reason } => CallError::Cancelled { reason },
             Self::Terminated { reason } => CallError::Terminated { reason },
             Self::Panicked { message } => CallError::Panicked { message },
@@ -112,7 +116,7 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => error.fmt(f),
-            Self::TimedOut(limit) => write!(f, "timed out: {limit}"),
+            Self::TimedOut(timed_out) => write!(f, "timed out: {timed_out}"),
             Self::Cancelled { reason } => write!(f, "cancelled: {reason}"),
             Self::Terminated { reason } => write!(f, "terminated: {reason}"),
             Self::Panicked { message } => write!(f, "panicked: {message}"),
@@ -125,13 +129,16 @@ impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {}
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::policy::Timeout;
 
     fn all() -> Vec<CallError<u8>> {
         let reason = || "why".to_owned();
         vec![
             CallError::Failed(7),
-            CallError::TimedOut(Timeout::StartToClose),
+            CallError::TimedOut(TimedOut::new(Timeout::StartToClose)),
             CallError::Cancelled { reason: reason() },
             CallError::Terminated { reason: reason() },
             CallError::Panicked { message: reason() },
@@ -152,6 +159,34 @@ mod tests {
         let shown: Vec<_> = all().iter().map(ToString::to_string).collect();
         let limit = "timed out: one attempt took longer than its start-to-close limit";
         assert_eq!(shown, ["7", limit, "cancelled: why", "terminated: why", "panicked: why", "rejected: why"]);
+    }
+
+    fn timed_out() -> CallError<u8> {
+        let mut timed_out = TimedOut::new(Timeout::ScheduleToClose);
+        timed_out.activity = Some("charge".to_owned());
+        timed_out.after = Some(Duration::from_secs(30));
+        timed_out.attempts = Some(4);
+        timed_out.last = Some(Box::new(CallError::Failed(7)));
+        CallError::TimedOut(timed_out)
+    }
+
+    #[test]
+    fn time_out_shows_what_is_known() {
+        assert_eq!(
+            timed_out().to_string(),
+            "timed out: activity \"charge\": all attempts together took longer than their schedule-to-close limit of 30s; \
+             attempts: 4; the last error: 7"
+        );
+        let json = serde_json::to_string(&timed_out()).unwrap();
+        assert_eq!(serde_json::from_str::<CallError<u8>>(&json).unwrap(), timed_out());
+        let CallError::TimedOut(mapped) = timed_out().map(u64::from) else { panic!("it stays a time-out") };
+        assert_eq!(mapped.last.unwrap().failed(), Some(&7));
+    }
+
+    #[test]
+    fn bare_time_out_is_stored_as_by_older_versions() {
+        let bare = CallError::<u8>::TimedOut(TimedOut::new(Timeout::StartToClose));
+        assert_eq!(serde_json::to_string(&bare).unwrap(), r#"{"TimedOut":"StartToClose"}"#);
     }
 
     #[test]

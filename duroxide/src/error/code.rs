@@ -99,6 +99,9 @@ codes! {
     "0007" CrashLoop "crash on every attempt" Application
         "the process died on every attempt to run this, the last time with no other work"
         "look for aborts, stack overflows and memory use in this code; deploy a fix; then resume the instance";
+    "0008" DirectCall "direct call" Application
+        "an orchestration calls an activity or another orchestration as a function, so that the call is not recorded"
+        "call it with `name::call(&ctx, ..)`; then resume the instance";
 
     // Stored data that cannot be read.
     "0020" UnreadableEvent "unreadable event row" Configuration

@@ -12,6 +12,7 @@ mod call;
 mod code;
 mod suspension;
 mod text;
+mod timed_out;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ pub use call::CallError;
 pub use code::{Category, ErrorCode, UnknownErrorCode};
 pub use suspension::Suspension;
 pub(crate) use text::{MAX_MESSAGE, shortened, shortened_to};
+pub use timed_out::TimedOut;
 
 /// The result of a user function that does not need an error type of its own.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

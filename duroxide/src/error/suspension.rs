@@ -79,6 +79,8 @@ impl fmt::Display for Suspension {
     }
 }
 
+impl std::error::Error for Suspension {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! Sends the requests for work, and takes the items of their answers.
 
+use super::log;
 use super::work::Capacity;
 use super::{Answer, Node, Shared};
 use crate::backoff::Backoff;
@@ -39,6 +40,9 @@ impl Node {
         for instance in acquired.instances {
             let id = &instance.execution.instance;
             if self.work.accept(&answered, &instance, self.live.contains(id)) {
+                if answered.claims(&instance) {
+                    log::claimed(&instance);
+                }
                 self.settle_loaded(&instance.execution, instance.last_event, answered.number);
                 self.take_instance(instance);
             }

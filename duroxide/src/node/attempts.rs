@@ -5,6 +5,8 @@ use semver::Version;
 use super::Node;
 use super::activities::{Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd};
 use super::delivery::LocalOutcome;
+use super::last_failures::out_of_time;
+use super::log;
 use super::outbox::Context;
 use crate::activity::ActivityCode;
 use crate::backoff::jittered;
@@ -16,6 +18,7 @@ use crate::id::ActivityId;
 use crate::payload::Payload;
 use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
 use crate::registry::Lookup;
+use crate::replay::Failed;
 
 /// Decides which new work this node claims for itself.
 pub(super) struct NodeClaims<'a> {
@@ -61,6 +64,7 @@ impl Node {
 
     /// Runs an activity that the provider has returned.
     pub(super) fn take_activity(&mut self, acquired: AcquiredActivity) {
+        log::claimed_activity(&acquired);
         let AcquiredActivity { id: activity, attempt, claim, suspect, scheduled, headers, .. } = acquired;
         let tenure = Tenure { activity, attempt, claim };
         if suspect {
@@ -79,7 +83,7 @@ impl Node {
     }
 
     fn begin_attempt(&mut self, tenure: Tenure, scheduled: EventRow, headers: TextMap, has_permit: bool) {
-        let (scheduled, input) = match Attempt::parse(scheduled) {
+        let (scheduled, input, time) = match Attempt::parse(scheduled) {
             Ok(parsed) => parsed,
             Err(error) => return self.park(tenure, ErrorCode::UnreadableEvent, &error),
         };
@@ -91,7 +95,8 @@ impl Node {
         }
         let code = entry.code.clone();
         let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code));
-        let attempt = Attempt { tenure, run, scheduled, input, headers };
+        let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
+        let attempt = Attempt { tenure, run, scheduled, deadline, input, headers };
         let is_blocking = matches!(code, ActivityCode::Blocking(_));
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
@@ -106,7 +111,7 @@ impl Node {
     }
 
     pub(super) fn attempt_ended(&mut self, done: AttemptDone) {
-        let AttemptDone { tenure, run, scheduled, end, busy_thread } = done;
+        let AttemptDone { tenure, run, scheduled, deadline, end, busy_thread } = done;
         let run_end = self.activities.end(&tenure.activity, run, busy_thread.is_some());
         if let Some(thread) = busy_thread.filter(|_| !matches!(run_end, RunEnd::Unknown)) {
             self.attempts.wait_for_thread(run, thread);
@@ -118,18 +123,41 @@ impl Node {
             AttemptEnd::Completed(output) => {
                 self.outcome(tenure, Input::ActivityCompleted { call }, output, permit);
             }
-            AttemptEnd::Failed(failed, retryable) => match self.next_attempt(&scheduled, tenure.attempt, retryable) {
-                Some(visible_at) => {
-                    self.commit(Write::Retry { tenure, visible_at }, Context::Other);
-                }
-                None => {
-                    let input = Input::ActivityFailed { call, failure: failed.failure };
-                    self.outcome(tenure, input, failed.error, permit);
-                }
-            },
+            AttemptEnd::Failed(failed, retryable) => {
+                self.attempt_failed(tenure, &scheduled, deadline, failed, retryable, permit);
+            }
             AttemptEnd::Unreadable(error) => self.park(tenure, ErrorCode::UnreadableActivityInput, &error),
             AttemptEnd::Abandoned => {}
         }
+    }
+
+    /// Repeats an attempt that has failed, or delivers its failure.
+    fn attempt_failed(
+        &mut self,
+        tenure: Tenure,
+        scheduled: &ActivityScheduled,
+        deadline: Option<Timestamp>,
+        failed: Failed,
+        retryable: bool,
+        permit: Option<Permit>,
+    ) {
+        let (call, attempt) = (tenure.activity.call, tenure.attempt);
+        let allowed = self.next_attempt(scheduled, attempt, retryable);
+        let next = allowed.filter(|next| deadline.is_none_or(|deadline| *next < deadline));
+        log::attempt_failed(&tenure, &scheduled.name, &failed.failure, next);
+        if let Some(visible_at) = next {
+            if let Some(deadline) = deadline {
+                let activity = tenure.activity.clone();
+                self.last_failures.keep(activity, attempt, failed, deadline, self.shared.clock.now());
+            }
+            return self.commit(Write::Retry { tenure, visible_at }, Context::Other);
+        }
+        let failure = match allowed {
+            // No attempt can begin before the deadline, so the call ends now, with the error of this one.
+            Some(_) => out_of_time(scheduled, attempt, failed.failure),
+            None => failed.failure,
+        };
+        self.outcome(tenure, Input::ActivityFailed { call, failure }, failed.error, permit);
     }
 
     /// Returns the time of the next attempt, if the policy allows one.
@@ -140,6 +168,7 @@ impl Node {
 
     fn outcome(&mut self, tenure: Tenure, input: Input, payload: Payload, permit: Option<Permit>) {
         let Tenure { activity, attempt, claim } = tenure;
+        self.last_failures.forget(&activity);
         self.deliver_outcome(LocalOutcome { activity, attempt, claim, input, payload, permit });
     }
 
@@ -149,7 +178,7 @@ impl Node {
         let mut suspension = Suspension::new(code, format!("activity call {}: {message}", activity.call));
         suspension.build = Some(self.shared.info.build.clone());
         let suspension = suspension.shortened();
-        tracing::error!(instance = %activity.execution.instance, %code, "activity parked: {suspension}");
+        log::suspended(&activity.execution.instance, "activity parked", &suspension);
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         self.commit(Write::Park { tenure, reason }, Context::Other);
     }

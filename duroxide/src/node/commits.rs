@@ -64,7 +64,8 @@ impl Node {
     fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
         self.lost.confirm(&turn);
         self.stop_cancelled(&turn, &context);
-        let TurnContext { made, stored, .. } = context;
+        let TurnContext { made, stored, facts, .. } = context;
+        facts.inspect(|facts| facts.log(&turn));
         if let Some(stored) = stored {
             // The client may have stopped waiting.
             let _ = stored.send(());
@@ -86,6 +87,7 @@ impl Node {
         for call in turn.cancelled_activities.iter().chain(&context.open_calls) {
             let id = ActivityId { execution: turn.execution.clone(), call: *call };
             self.activities.cancel(&id);
+            self.last_failures.forget(&id);
             self.live.discard_outcome(&id);
         }
     }

@@ -25,6 +25,7 @@
 //! | --- | --- | --- |
 //! | [`LiveInstances`] | live copies, inboxes, timers, the queue of ready instances | [`FollowUp`](live::FollowUp) |
 //! | [`Activities`] | runs and permits | the end of a run |
+//! | [`LastFailures`] | the last failures of activities that are repeated | |
 //! | [`Attempts`] | the futures of the runs | |
 //! | [`TurnQueue`] | turns under way | |
 //! | [`WorkRequests`] | the next request for work, and the one under way | [`Want`](crate::provider::Want) |
@@ -60,8 +61,10 @@ mod deliver;
 mod delivery;
 mod handle;
 mod heartbeat;
+mod last_failures;
 mod live;
 mod loading;
+mod log;
 mod lost;
 mod membership;
 mod options;
@@ -95,6 +98,7 @@ pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
 use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
 use self::balance::Balance;
 use self::command::Command;
+use self::last_failures::LastFailures;
 use self::live::LiveInstances;
 use self::lost::{LostAnswers, RequestNumber};
 use self::membership::Membership;
@@ -164,6 +168,7 @@ struct Node {
     live: LiveInstances,
     turns: TurnQueue,
     activities: Activities,
+    last_failures: LastFailures,
     attempts: Attempts,
     outbox: Outbox,
     work: WorkRequests,
@@ -205,6 +210,7 @@ impl Node {
             live: LiveInstances::default(),
             turns: TurnQueue::default(),
             activities: Activities::new(limits),
+            last_failures: LastFailures::default(),
             attempts: Attempts::new(env),
             outbox: Outbox::default(),
             work: WorkRequests::new(Served::new(&shared.lookup, shared.tags.clone())),

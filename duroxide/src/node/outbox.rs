@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::delivery::Delivery;
 use super::live::StoredTurn;
+use super::log::TurnFacts;
 use crate::backoff::Backoff;
 use crate::id::{CallId, CommitId, InstanceId};
 use crate::provider::{Commit, CommitError, Committed, Turn, Write};
@@ -61,13 +62,14 @@ pub(super) struct TurnContext {
     pub(super) delivered_outcomes: Vec<Delivery>,
     /// Calls that were open when the execution ended.
     pub(super) open_calls: Vec<CallId>,
+    pub(super) facts: Option<Box<TurnFacts>>,
 }
 
 impl TurnContext {
     /// Returns the context of a turn that only suspends the instance.
     pub(super) fn suspension(generation: u64) -> Self {
         let made = StoredTurn { generation, copy: None, undelivered: Vec::new() };
-        Self { made, stored: None, delivered_outcomes: Vec::new(), open_calls: Vec::new() }
+        Self { made, stored: None, delivered_outcomes: Vec::new(), open_calls: Vec::new(), facts: None }
     }
 
     /// Returns the deliveries of a turn that is not stored: outcomes among them are to be stored as messages.

@@ -46,6 +46,7 @@ impl Node {
         self.membership.rejoin_begins();
         self.live.clear();
         self.activities.cancel_all();
+        self.last_failures.clear();
         let shared = self.shared.clone();
         self.ask(async move {
             let mut backoff = Backoff::default();

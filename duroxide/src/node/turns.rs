@@ -4,6 +4,7 @@ use super::Node;
 use super::command::PendingStart;
 use super::delivery::Delivery;
 use super::live::{LiveInstance, Stopped, StoredTurn};
+use super::log::{self, TurnFacts};
 use super::outbox::{Context, TurnContext};
 use super::turn::{Loaded, Source, TurnDone, TurnJob, TurnRun};
 use crate::effect::{self, TurnInfo, TurnOutput};
@@ -22,7 +23,7 @@ impl Node {
     }
 
     /// Makes a turn: of the live copy, of a loaded history, or of a new execution.
-    pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, deliveries: Vec<Delivery>) {
+    pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, mut deliveries: Vec<Delivery>) {
         let now = self.now();
         let Some(live) = self.live.wake(instance) else { return };
         let Some(entry) = self.shared.lookup.orchestration(&live.name, live.version.as_ref()) else {
@@ -30,6 +31,7 @@ impl Node {
             return self.release(instance);
         };
         let (execution, generation, name) = (live.execution.clone(), live.generation, live.name.clone());
+        self.last_failures.add_to(&execution, &mut deliveries);
         let new = || self.shared.new_execution(execution.clone(), generation, entry.function.clone());
         let source = match (live.begin_turn(), loaded) {
             (Some(live), _) => Source::Live(live),
@@ -91,6 +93,7 @@ impl Node {
         // The outcomes are stored with this turn, so activities that it schedules may have their permits.
         delivered_outcomes.iter_mut().for_each(Delivery::release_permit);
         let info = TurnInfo { execution: &id, version: &version, committed, started: &started, now };
+        let facts = TurnFacts::of(committed, &started, &version, &output);
         let mut turn = effect::turn(&info, output, &mut self.claims());
         let live = self.live.current(&id.instance, generation);
         let stored = live.and_then(LiveInstance::take_eager_start).map(|PendingStart { new, stored }| {
@@ -99,7 +102,7 @@ impl Node {
             stored
         });
         let made = StoredTurn { generation, copy: Some((execution, version)), undelivered };
-        let context = TurnContext { made, stored, delivered_outcomes, open_calls };
+        let context = TurnContext { made, stored, delivered_outcomes, open_calls, facts };
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }
 
@@ -109,10 +112,7 @@ impl Node {
         let mut suspension = *fault.0;
         suspension.build = Some(self.shared.info.build.clone());
         let suspension = suspension.shortened();
-        tracing::error!(
-            instance = %execution.instance, code = %suspension.code,
-            "instance suspended, or left to nodes of another build: {suspension}"
-        );
+        log::suspended(&execution.instance, "instance suspended, or left to nodes of another build", &suspension);
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         let turn = effect::suspension(&execution, committed, reason, self.now());
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(TurnContext::suspension(generation))));
@@ -128,7 +128,8 @@ impl Node {
             self.live.leave_start_to_client(&turn.instance);
             let seconds = turn.since.as_secs_f64();
             tracing::error!(
-                instance = %turn.instance, orchestration = turn.name, seconds, last_call = turn.place,
+                instance = %turn.instance, orchestration = turn.name, place = turn.place, seconds,
+                last_call = turn.last_call,
                 code = %ErrorCode::TurnStuck,
                 "a turn does not return: its code computes for long, or loops; other instances continue",
             );

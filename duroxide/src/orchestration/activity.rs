@@ -69,6 +69,9 @@ impl<T, E> ActivityCall<T, E> {
     }
 
     /// Limits all attempts together, from scheduling. Default: the limit that the activity declares, else none.
+    ///
+    /// If the next attempt could not begin within the limit, the call ends at once. Its time-out contains the error of the
+    /// last attempt; see [`TimedOut`](crate::error::TimedOut).
     #[track_caller]
     pub fn schedule_to_close(self, limit: Duration) -> Self {
         self.with(Location::caller(), |spec| spec.options.schedule_to_close = Some(limit))

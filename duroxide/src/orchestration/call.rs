@@ -5,10 +5,11 @@ use std::task::{Context, Poll};
 
 use serde::de::DeserializeOwned;
 
-use crate::error::CallError;
-use crate::history::Failure;
+use crate::error::{CallError, TimedOut};
+use crate::history::{Failure, TimeoutDetails};
 use crate::id::CallId;
 use crate::payload::Payload;
+use crate::policy::Timeout;
 use crate::replay::{CallSite, Core, Failed, Fault, Outcome};
 
 /// A call, from its creation to its outcome. Its id is claimed when it is built, and it is scheduled when it is first
@@ -99,9 +100,23 @@ pub(crate) fn call_error<E: DeserializeOwned>(
     Ok(match failure {
         Failure::Application => CallError::Failed(error.decode()?),
         Failure::Panicked { message } => CallError::Panicked { message },
-        Failure::TimedOut { limit } => CallError::TimedOut(limit),
+        Failure::TimedOut { limit, details } => CallError::TimedOut(timed_out(limit, details, error)?),
         Failure::Cancelled { reason } => CallError::Cancelled { reason },
         Failure::Terminated { reason } => CallError::Terminated { reason },
         Failure::Rejected { reason } => CallError::Rejected { reason },
     })
+}
+
+fn timed_out<E: DeserializeOwned>(
+    limit: Timeout,
+    details: Option<Box<TimeoutDetails>>,
+    error: &Payload,
+) -> Result<TimedOut<E>, crate::payload::PayloadError> {
+    let mut timed_out = TimedOut::new(limit);
+    if let Some(details) = details {
+        let TimeoutDetails { activity, after, attempts, last } = *details;
+        (timed_out.activity, timed_out.after, timed_out.attempts) = (Some(activity), after, attempts);
+        timed_out.last = last.map(|last| call_error(last, error)).transpose()?.map(Box::new);
+    }
+    Ok(timed_out)
 }

@@ -9,8 +9,12 @@ mod child;
 mod combinators;
 mod context;
 mod continue_as_new;
+mod durations;
 mod event;
+mod join_all;
+mod race;
 mod timer;
+mod try_join_all;
 
 use std::future::Future;
 
@@ -20,11 +24,14 @@ use serde::de::DeserializeOwned;
 pub use activity::ActivityCall;
 pub use cancel::Cancelled;
 pub use child::{ChildCall, DetachedStart};
-pub use combinators::{days, hours, join_all, minutes, race, seconds, try_join_all};
 pub use context::OrchestrationContext;
 pub use continue_as_new::ContinueAsNew;
+pub use durations::{days, hours, minutes, seconds};
 pub use event::EventWait;
+pub use join_all::{JoinAll, join_all};
+pub use race::{Race, race};
 pub use timer::Sleep;
+pub use try_join_all::{TryJoinAll, try_join_all};
 
 /// An orchestration as its callers see it: a name, a version, and types. `#[orchestration]` implements it.
 ///

@@ -13,7 +13,7 @@ use crate::history::Failure;
 use crate::id::{InvalidId, MAX_NAME_LEN, check_text, parse_version};
 use crate::orchestration::{OrchestrationContext, OrchestrationFn};
 use crate::payload::PayloadError;
-use crate::replay::{Failed, Function};
+use crate::replay::{Failed, Function, direct_call};
 
 /// The kind of a registered function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +66,7 @@ impl Entry {
             type_id: TypeId::of::<O>(),
             requires: Vec::new(),
             parameters: O::PARAMETERS,
-            code: Code::Orchestration(function::<O>()),
+            code: Code::Orchestration(function::<O>(&place)),
         }
     }
 
@@ -132,8 +132,8 @@ impl Entry {
 }
 
 /// Erases the types of an orchestration.
-fn function<O: OrchestrationFn>() -> Arc<Function> {
-    Arc::new(|core, input| {
+fn function<O: OrchestrationFn>(place: &Place) -> Arc<Function> {
+    Function::new(format_args!("`{}` {}", O::NAME, O::VERSION), place, |core, input| {
         let input = input.decode()?;
         let ctx = OrchestrationContext::new(core.clone());
         Ok(Box::pin(async move {
@@ -141,6 +141,7 @@ fn function<O: OrchestrationFn>() -> Arc<Function> {
                 let reason = shortened(&error.to_string());
                 Failed::from(Failure::Rejected { reason })
             };
+            direct_call::enter::<O>();
             match O::run(ctx, input).await {
                 Ok(output) => core.encode(&output).map_err(refused),
                 Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::Location;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use chacha20::ChaCha8Rng;
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
-use super::{Failed, Fault, poll_scope};
+use super::{Failed, Fault, Function, poll_scope};
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, shortened, shortened_to};
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
@@ -64,6 +64,7 @@ pub(crate) type CallSite = &'static Location<'static>;
 /// The handle to an execution that its contexts and futures hold. It detects their misuse.
 pub(crate) struct Core {
     pub(crate) execution: ExecutionId,
+    pub(crate) function: Arc<Function>,
     /// A std mutex, never contended: only the polling thread locks it, except to report misuse from another thread.
     state: Mutex<ExecutionState>,
     on_stray: Box<dyn Fn() + Send + Sync>,
@@ -98,7 +99,7 @@ pub(crate) struct ExecutionState {
 }
 
 impl Core {
-    pub(super) fn new(execution: ExecutionId, on_stray: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(super) fn new(execution: ExecutionId, function: Arc<Function>, on_stray: Box<dyn Fn() + Send + Sync>) -> Self {
         let state = ExecutionState {
             now: Timestamp::from_micros(i64::MIN),
             last_event: EventId(0),
@@ -119,7 +120,7 @@ impl Core {
             replaying: None,
             retired: false,
         };
-        Self { execution, state: Mutex::new(state), on_stray }
+        Self { execution, function, state: Mutex::new(state), on_stray }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, ExecutionState> {
@@ -159,7 +160,7 @@ impl Core {
     /// Reports that something other than a delivered input has woken the function.
     pub(super) fn stray_wake(&self) {
         let state = self.lock();
-        let fault = Fault::not_durable(state.last_place);
+        let fault = Fault::not_durable(&self.function, state.last_place);
         self.misused(state, fault);
     }
 

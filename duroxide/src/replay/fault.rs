@@ -4,7 +4,8 @@ use crate::error::{ErrorCode, Suspension};
 use crate::id::EventId;
 use crate::payload::PayloadError;
 
-use super::CallSite;
+use super::direct_call::Callee;
+use super::{CallSite, Function};
 
 /// The reason to suspend an instance. The node adds the build id and stores it.
 #[derive(Debug, Clone)]
@@ -38,14 +39,42 @@ impl Fault {
         fault
     }
 
-    pub(super) fn not_durable(last: Option<CallSite>) -> Self {
-        let message = match last {
-            Some(_) => {
-                "the orchestration waits for something that is not durable; the place is that of its last durable call"
+    pub(super) fn not_durable(function: &Function, last: Option<CallSite>) -> Self {
+        Self::after_last_call(
+            ErrorCode::NonDurableWait,
+            format!("{function} waits for something that is not durable"),
+            function,
+            last,
+        )
+    }
+
+    pub(super) fn direct_call(
+        caller: &Function,
+        callee: &Callee,
+        place: Option<CallSite>,
+        last: Option<CallSite>,
+    ) -> Self {
+        let Callee { kind, name, handle } = callee;
+        let problem = format!(
+            "{caller} calls the {kind} {name:?} as a function, which is not recorded: call it with \
+             `{handle}::call(&ctx, ..)`"
+        );
+        match place {
+            Some(_) => Self::new(ErrorCode::DirectCall, problem).at(place),
+            None => Self::after_last_call(ErrorCode::DirectCall, problem, caller, last),
+        }
+    }
+
+    /// Reports a problem whose own place is not known: the place is that of the last durable call, or of the function.
+    fn after_last_call(code: ErrorCode, problem: String, function: &Function, last: Option<CallSite>) -> Self {
+        match last {
+            Some(_) => Self::new(code, format!("{problem}; the place is that of its last durable call")).at(last),
+            None => {
+                let mut fault = Self::new(code, format!("{problem}, before its first durable call"));
+                fault.0.place = Some(function.place().to_owned());
+                fault
             }
-            None => "the orchestration waits for something that is not durable, before its first durable call",
-        };
-        Self::new(ErrorCode::NonDurableWait, message).at(last)
+        }
     }
 
     pub(super) fn outside_turn(place: CallSite) -> Self {

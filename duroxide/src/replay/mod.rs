@@ -10,7 +10,9 @@
 
 mod compare;
 mod core;
+pub(crate) mod direct_call;
 mod fault;
+mod function;
 mod incremental;
 mod mailbox;
 pub(crate) mod op;
@@ -28,6 +30,7 @@ use futures_util::future::BoxFuture;
 pub(crate) use self::core::{CallSite, Core, Outcome};
 use self::core::{ExecutionState, Recorded};
 pub(crate) use self::fault::Fault;
+pub(crate) use self::function::Function;
 pub(crate) use self::incremental::Replay;
 pub(crate) use self::mailbox::{Ticket, Unread};
 use self::op::Op;
@@ -36,7 +39,7 @@ use crate::clock::Timestamp;
 use crate::error::shortened;
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId};
-use crate::payload::{Payload, PayloadError};
+use crate::payload::Payload;
 use crate::policy::Limits;
 
 /// The result of the user's function: its output, or its error.
@@ -55,14 +58,9 @@ impl From<Failure> for Failed {
     }
 }
 
-/// The user's function: turns its input into a future.
-pub(crate) type Function =
-    dyn Fn(Arc<Core>, &Payload) -> Result<BoxFuture<'static, Returned>, PayloadError> + Send + Sync;
-
 /// The live copy of one execution.
 pub(crate) struct Execution {
     core: Arc<Core>,
-    function: Arc<Function>,
     future: Option<BoxFuture<'static, Returned>>,
     waker: Arc<FunctionWaker>,
 }
@@ -95,9 +93,9 @@ impl Execution {
     /// Creates an execution without history. `on_stray` is called, from any thread, when something other than a
     /// delivered input wakes the function, or when its context is used outside of its poll.
     pub(crate) fn new(id: ExecutionId, function: Arc<Function>, on_stray: impl Fn() + Send + Sync + 'static) -> Self {
-        let core = Arc::new(Core::new(id, Box::new(on_stray)));
+        let core = Arc::new(Core::new(id, function, Box::new(on_stray)));
         let waker = Arc::new(FunctionWaker::new(Arc::downgrade(&core)));
-        Self { core, function, future: None, waker }
+        Self { core, future: None, waker }
     }
 
     /// Sets the limits that values must keep from now on.
@@ -234,7 +232,7 @@ impl Execution {
         let unheeded = unheeded.map(|decision| op::Decided::end(decision, Payload::NULL));
         let end = unheeded.or_else(|| state.ending.take()).or(returned);
         if end.is_none() && !state.waits_for_something_durable() {
-            return Err(Fault::not_durable(state.last_place));
+            return Err(Fault::not_durable(&self.core.function, state.last_place));
         }
         drop(state);
         if let Some(end) = end {
@@ -245,7 +243,7 @@ impl Execution {
     }
 
     fn begin(&mut self, input: &Payload) -> Result<(), Fault> {
-        let made = catch_unwind(AssertUnwindSafe(|| (self.function)(self.core.clone(), input)));
+        let made = catch_unwind(AssertUnwindSafe(|| self.core.function.begin(&self.core, input)));
         self.future = Some(match made {
             Ok(Ok(future)) => future,
             Ok(Err(error)) => return Err(Fault::unreadable_input(&error)),

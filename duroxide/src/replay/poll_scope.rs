@@ -4,7 +4,7 @@
 //! thread for that time. A context used outside of it (in a spawned task, in another thread, in a destructor after
 //! eviction) is misuse.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Wake;
@@ -12,30 +12,37 @@ use std::task::Wake;
 use super::core::Core;
 
 thread_local! {
-    /// The address of the core whose function is polled on this thread; zero outside of a poll.
-    static CURRENT: Cell<usize> = const { Cell::new(0) };
+    /// The core whose function is polled on this thread; `None` outside of a poll.
+    static CURRENT: RefCell<Option<Arc<Core>>> = const { RefCell::new(None) };
 }
 
 /// Marks this thread as polling the function of one core, until it is dropped.
 pub(super) struct PollScope {
-    before: usize,
+    before: Option<Arc<Core>>,
 }
 
 impl PollScope {
     pub(super) fn enter(core: &Arc<Core>) -> Self {
-        Self { before: CURRENT.replace(Arc::as_ptr(core).addr()) }
+        Self { before: CURRENT.replace(Some(core.clone())) }
     }
 }
 
 impl Drop for PollScope {
     fn drop(&mut self) {
-        CURRENT.set(self.before);
+        CURRENT.set(self.before.take());
     }
 }
 
 /// Returns true if this thread is polling the function of that core.
 pub(super) fn is_polling(core: &Core) -> bool {
-    CURRENT.get() == std::ptr::from_ref(core).addr()
+    // Destructors of other thread-local values may ask when this one is gone: then nothing is polled.
+    let is_current = |current: &Option<Arc<Core>>| current.as_ref().is_some_and(|it| std::ptr::eq(&**it, core));
+    CURRENT.try_with(|current| is_current(&current.borrow())).unwrap_or(false)
+}
+
+/// Returns the core whose function this thread is polling, if any.
+pub(super) fn current() -> Option<Arc<Core>> {
+    CURRENT.try_with(|current| current.borrow().clone()).unwrap_or_default()
 }
 
 /// The waker of the function. A wake within its [`PollScope`] requests another poll; a wake from outside proves that

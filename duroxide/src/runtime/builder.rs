@@ -72,7 +72,8 @@ impl RuntimeBuilder {
     /// # let path = folder.path().join("shop.db");
     /// let options = SqliteOptions::new().durability(Durability::Relaxed);
     /// let runtime = Runtime::builder().sqlite_with(path, options).start().await?;
-    /// runtime.shutdown().await
+    /// runtime.shutdown().await?;
+    /// Ok(())
     /// # }
     /// ```
     #[cfg(feature = "sqlite")]

@@ -7,11 +7,13 @@
 //! [Architecture]: https://github.com/duroxide/duroxide/blob/main/docs/architecture.md#threads
 
 mod builder;
+mod shutdown_error;
 mod start_error;
 
 use futures_util::future::BoxFuture;
 
 pub use builder::RuntimeBuilder;
+pub use shutdown_error::ShutdownError;
 pub use start_error::StartError;
 
 use crate::client::Client;
@@ -37,7 +39,8 @@ pub use crate::policy::Limits;
 /// let runtime = Runtime::builder().in_memory().start().await?;
 /// let handle = hello::start(&runtime.client(), "first", "world".to_owned()).await?;
 /// assert_eq!(handle.result().await?, "hello, world");
-/// runtime.shutdown().await
+/// runtime.shutdown().await?;
+/// Ok(())
 /// # }
 /// ```
 pub struct Runtime {
@@ -76,19 +79,16 @@ impl Runtime {
     /// outcomes, and leaves. Unfinished work is then free for other nodes, or for the next start.
     ///
     /// # Errors
-    /// The node had died before, because of a bug in this library, in a provider or in a clock.
+    /// [`ShutdownError`]: the node had died before, because of a bug in this library, in a provider or in a clock.
     ///
     /// # Cancel safety
     /// If the future is dropped, the shutdown continues as long as the tokio runtime lives.
-    pub async fn shutdown(self) -> crate::error::Result<()> {
+    pub async fn shutdown(self) -> Result<(), ShutdownError> {
         self.shut_down().await
     }
 
     /// Boxed, as [`RuntimeBuilder::start`] is.
-    fn shut_down(self) -> BoxFuture<'static, crate::error::Result<()>> {
-        Box::pin(async move {
-            let ended = self.node.shutdown().await;
-            ended.map_err(|error| crate::error::Error::from(error).context("the node died before it was shut down"))
-        })
+    fn shut_down(self) -> BoxFuture<'static, Result<(), ShutdownError>> {
+        Box::pin(async move { Ok(self.node.shutdown().await?) })
     }
 }

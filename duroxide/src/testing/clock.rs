@@ -62,7 +62,8 @@ use crate::clock::{Clock, Timestamp};
 /// let runtime = Runtime::builder().in_memory().clock(Ahead(VirtualClock::new())).start().await?;
 /// let handle = nap::start(&runtime.client(), "nap").await?;
 /// assert_eq!(handle.result().await?, "2020-01-02T01:00:00.000Z");
-/// runtime.shutdown().await
+/// runtime.shutdown().await?;
+/// Ok(())
 /// # }
 /// ```
 #[derive(Clone)]

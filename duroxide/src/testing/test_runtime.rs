@@ -9,7 +9,7 @@ use crate::node::RuntimeOptions;
 use crate::payload::compare_values_read_back;
 use crate::provider::MemoryProvider;
 use crate::registry::Registry;
-use crate::runtime::{Runtime, RuntimeBuilder, StartError};
+use crate::runtime::{Runtime, RuntimeBuilder, ShutdownError, StartError};
 
 /// A runtime for tests. It stores its state in memory, and its clock jumps to the next due time while a test waits for
 /// an outcome, so that timers of months fire at once. The clock of tokio keeps running: an activity that is not mocked
@@ -103,7 +103,7 @@ impl TestRuntime {
     ///
     /// # Errors
     /// None at present.
-    pub async fn shutdown(mut self) -> crate::error::Result<()> {
+    pub async fn shutdown(mut self) -> Result<(), ShutdownError> {
         match self.runtime.take() {
             Some(runtime) => runtime.shutdown().await,
             None => Ok(()),

@@ -11,9 +11,9 @@ use tokio::task::unconstrained;
 
 use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
-use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap};
+use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap, TimeoutDetails};
 use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
@@ -26,6 +26,8 @@ pub(in crate::node) struct Attempt {
     /// The number of this run on the node.
     pub(in crate::node) run: u64,
     pub(in crate::node) scheduled: ActivityScheduled,
+    /// The end of its schedule-to-close limit.
+    pub(in crate::node) deadline: Option<Timestamp>,
     pub(in crate::node) input: Payload,
     pub(in crate::node) headers: TextMap,
 }
@@ -35,6 +37,7 @@ pub(in crate::node) struct AttemptDone {
     pub(in crate::node) tenure: Tenure,
     pub(in crate::node) run: u64,
     pub(in crate::node) scheduled: ActivityScheduled,
+    pub(in crate::node) deadline: Option<Timestamp>,
     pub(in crate::node) end: AttemptEnd,
     /// Closes once the thread of the attempt is free: blocking code cannot be dropped while it waits. `None`: the
     /// thread is free.
@@ -70,11 +73,11 @@ impl AttemptEnv {
 }
 
 impl Attempt {
-    /// Reads the event that schedules an activity.
-    pub(in crate::node) fn parse(row: EventRow) -> Result<(ActivityScheduled, Payload), String> {
+    /// Reads the event that schedules an activity, and returns its time as well.
+    pub(in crate::node) fn parse(row: EventRow) -> Result<(ActivityScheduled, Payload, Timestamp), String> {
         let event = HistoryEvent::try_from(row).map_err(|e| e.to_string())?;
         match event.kind {
-            EventKind::Decision(Decision::ActivityScheduled(scheduled)) => Ok((scheduled, event.payload)),
+            EventKind::Decision(Decision::ActivityScheduled(scheduled)) => Ok((scheduled, event.payload, event.time)),
             _ => Err(format!("event {} does not schedule an activity", event.id)),
         }
     }
@@ -86,10 +89,10 @@ impl Attempt {
         env: Arc<AttemptEnv>,
         cancel: CancelSignal,
     ) -> AttemptDone {
-        let Self { tenure, run, scheduled, input, headers } = self;
+        let Self { tenure, run, scheduled, deadline, input, headers } = self;
         let ctx =
             ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
-        let limit = scheduled.options.start_to_close;
+        let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
         let (code, busy_thread) = run_code(code, &env, ctx, input);
         let limited = async {
             let Some(limit) = limit else { return code.await };
@@ -98,7 +101,13 @@ impl Attempt {
             match select(code, timer).await {
                 Either::Left((end, _)) => end,
                 Either::Right(_) => {
-                    let failure = Failure::TimedOut { limit: Timeout::StartToClose };
+                    let details = TimeoutDetails {
+                        activity: name.clone(),
+                        after: Some(limit),
+                        attempts: Some(tenure.attempt),
+                        last: None,
+                    };
+                    let failure = Failure::TimedOut { limit: Timeout::StartToClose, details: Some(Box::new(details)) };
                     AttemptEnd::Failed(failure.into(), true)
                 }
             }
@@ -124,7 +133,7 @@ impl Attempt {
             // The code may check the signal, and end on its own.
             cancel.cancel();
         }
-        AttemptDone { tenure, run, scheduled, end, busy_thread }
+        AttemptDone { tenure, run, scheduled, deadline, end, busy_thread }
     }
 }
 

@@ -1,11 +1,10 @@
 //! The live instances without a node: changes in, follow-ups out.
 
-use std::sync::Arc;
-
 use super::*;
 use crate::history::Input;
 use crate::id::{CallId, MessageId};
 use crate::payload::Payload;
+use crate::replay::Function;
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_micros(0) + std::time::Duration::from_secs(seconds)
@@ -36,7 +35,11 @@ fn busy() -> (LiveInstances, ExecutionId) {
 }
 
 fn copy(execution: &ExecutionId) -> Box<Execution> {
-    Box::new(Execution::new(execution.clone(), Arc::new(|_, _| Ok(Box::pin(std::future::pending()))), || ()))
+    Box::new(Execution::new(
+        execution.clone(),
+        Function::new("`a`", "a.rs:1", |_, _| Ok(Box::pin(std::future::pending()))),
+        || (),
+    ))
 }
 
 fn stored(live: &LiveInstances, execution: &ExecutionId) -> StoredTurn {

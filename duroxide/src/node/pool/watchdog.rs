@@ -32,8 +32,10 @@ pub(in crate::node) struct StuckTurn {
     pub(in crate::node) instance: InstanceId,
     pub(in crate::node) name: String,
     pub(in crate::node) since: Duration,
-    /// The place of its last durable call.
+    /// The place of its function in the source.
     pub(in crate::node) place: String,
+    /// The place of its last durable call.
+    pub(in crate::node) last_call: String,
 }
 
 impl Pool {
@@ -50,9 +52,12 @@ impl Pool {
                 continue;
             }
             if !std::mem::replace(&mut turn.reported, true) {
-                let place = turn.core.get().and_then(|core| core.last_place());
-                let place = place.map_or_else(String::new, |place| place.to_string());
-                stuck.push(StuckTurn { instance: turn.instance.clone(), name: turn.name.clone(), since, place });
+                let core = turn.core.get();
+                let place = core.map_or_else(String::new, |core| core.function.place().to_owned());
+                let last_call = core.and_then(|core| core.last_place());
+                let last_call = last_call.map_or_else(String::new, ToString::to_string);
+                let (instance, name) = (turn.instance.clone(), turn.name.clone());
+                stuck.push(StuckTurn { instance, name, since, place, last_call });
             }
             match self.spawn() {
                 Ok(()) => turn.replaced = true,

@@ -69,6 +69,8 @@ pub(super) struct Answered {
     loading: BTreeMap<InstanceId, Option<u64>>,
     /// The number of the request.
     pub(super) number: RequestNumber,
+    /// The number of the new claim, if anything was claimed.
+    claim: Option<u64>,
 }
 
 impl Served {
@@ -232,6 +234,7 @@ impl WorkRequests {
     /// Ends the request under way, which was sent at `sent`.
     pub(super) fn end(&mut self, acquired: &Acquired, sent: Timestamp, now: Timestamp) -> Answered {
         self.is_under_way = false;
+        let claim = (acquired.claim != self.claim).then_some(acquired.claim);
         self.claim = acquired.claim;
         // Work was due when the request was sent, even if the clock has been set back since.
         let more = acquired.next_due.is_some_and(|due| due <= now.max(sent));
@@ -248,7 +251,7 @@ impl WorkRequests {
         if let Some((_, until)) = self.quarantined {
             self.request_at(until);
         }
-        Answered { loading: std::mem::take(&mut self.loading), number: self.number }
+        Answered { loading: std::mem::take(&mut self.loading), number: self.number, claim }
     }
 
     /// Returns true if an instance of an answer can be used, and acknowledges its mail with the next request. Otherwise
@@ -278,6 +281,11 @@ impl WorkRequests {
 }
 
 impl Answered {
+    /// Returns true if the answer has claimed this instance.
+    pub(super) fn claims(&self, acquired: &AcquiredInstance) -> bool {
+        self.claim == Some(acquired.claim)
+    }
+
     /// Returns the instances that the request has named.
     pub(super) fn requested(&self) -> impl Iterator<Item = &InstanceId> {
         self.loading.keys()

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::*;
-use crate::error::{CallError, ErrorCode};
+use crate::error::{CallError, ErrorCode, TimedOut};
 use crate::history::{Decision, Failure};
 use crate::id::CallId;
 use crate::policy::{RetryPolicy, Timeout};
@@ -93,7 +93,10 @@ fn every_kind_of_failure_has_its_own_call_error() {
     let cases = [
         (Failure::Application, CallError::Failed(json!("declined"))),
         (Failure::Panicked { message: reason() }, CallError::Panicked { message: reason() }),
-        (Failure::TimedOut { limit: Timeout::StartToClose }, CallError::TimedOut(Timeout::StartToClose)),
+        (
+            Failure::TimedOut { limit: Timeout::StartToClose, details: None },
+            CallError::TimedOut(TimedOut::new(Timeout::StartToClose)),
+        ),
         (Failure::Cancelled { reason: reason() }, CallError::Cancelled { reason: reason() }),
         (Failure::Terminated { reason: reason() }, CallError::Terminated { reason: reason() }),
         (Failure::Rejected { reason: reason() }, CallError::Rejected { reason: reason() }),

@@ -10,6 +10,7 @@ use super::support::*;
 use crate::error::ErrorCode;
 use crate::history::{Decision, Input};
 use crate::payload::Payload;
+use crate::replay::Function;
 
 fn continued(version: Option<&str>) -> Decision {
     Decision::ContinuedAsNew { version: version.map(|text| text.parse().expect("is semver")) }
@@ -197,7 +198,7 @@ fn panic_in_a_destructor_does_not_change_a_decided_end() {
 
 #[test]
 fn unreadable_input_suspends() {
-    let typed = Arc::new(|core, input: &Payload| {
+    let typed = Function::new("`test` 1.0.0", "test.rs:1", |core, input: &Payload| {
         let number: u32 = input.decode()?;
         let _ = crate::orchestration::OrchestrationContext::new(core);
         Ok(Box::pin(async move { Ok(payload(&number)) }) as _)

@@ -19,7 +19,9 @@ fn is_here(suspension: &Suspension) -> bool {
 fn wait_that_is_not_durable_is_reported_in_the_same_step() {
     let at_once = Run::start_fails(|_| std::future::pending::<Result<()>>());
     assert_eq!(at_once.code, ErrorCode::NonDurableWait);
-    assert!(at_once.place.is_none() && at_once.message.contains("before its first"), "{at_once}");
+    assert!(at_once.message.starts_with("orchestration `test` 1.0.0 (test.rs:1) waits"), "{at_once}");
+    assert!(at_once.message.contains("before its first"), "{at_once}");
+    assert_eq!(at_once.place.as_deref(), Some("test.rs:1"), "the place of the function");
     let mut run = Run::start(|ctx| async move {
         ctx.call_activity::<()>("a", &()).await?;
         std::future::pending::<Result<()>>().await
@@ -27,6 +29,7 @@ fn wait_that_is_not_durable_is_reported_in_the_same_step() {
     let later = run.fails(activity_completed(1), Payload::NULL);
     assert_eq!(later.code, ErrorCode::NonDurableWait);
     assert!(is_here(&later), "the place of the last durable call: {later}");
+    assert!(later.message.starts_with("orchestration `test` 1.0.0 (test.rs:1) waits"), "{later}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ where
     T: Serialize,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    Arc::new(move |core, input| {
+    Function::new("`test` 1.0.0", "test.rs:1", move |core, input| {
         let body = body(OrchestrationContext::new(core), input.decode()?);
         Ok(Box::pin(async move {
             match body.await {

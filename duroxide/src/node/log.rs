@@ -1,0 +1,129 @@
+//! The log lines about instances and activities.
+//!
+//! At the level `info` they show each start, failed attempt, time-out, suspension, claim and end. A line holds no payload,
+//! which may be secret or large. The texts of user errors are logged at `debug`.
+
+use std::io::Write;
+
+use semver::Version;
+
+use crate::clock::Timestamp;
+use crate::effect::TurnOutput;
+use crate::error::Suspension;
+use crate::history::{EventKind, Failure, Input, Started};
+use crate::id::{CallId, EventId, InstanceId};
+use crate::provider::{AcquiredActivity, AcquiredInstance, Tenure, Then, Turn};
+
+/// The facts of a turn that are logged once it is committed.
+pub(super) struct TurnFacts {
+    orchestration: String,
+    version: Version,
+    timeouts: Vec<(CallId, Failure)>,
+}
+
+impl TurnFacts {
+    /// Returns the facts to be logged; `None` if the turn neither begins nor ends an execution, and no limit has passed.
+    pub(super) fn of(
+        committed: EventId,
+        started: &Started,
+        version: &Version,
+        output: &TurnOutput,
+    ) -> Option<Box<Self>> {
+        let timeouts: Vec<_> = timeouts(output).collect();
+        let is_worth = committed == EventId(0) || output.ended || !timeouts.is_empty();
+        is_worth.then(|| Box::new(Self { orchestration: started.name.clone(), version: version.clone(), timeouts }))
+    }
+
+    /// Logs the facts of a turn that was committed.
+    pub(super) fn log(&self, turn: &Turn) {
+        let Self { orchestration, version, timeouts } = self;
+        let (instance, execution) = (&turn.execution.instance, turn.execution.number);
+        if turn.after == EventId(0) {
+            tracing::info!(%instance, execution, orchestration, %version, "orchestration started");
+        }
+        for (call, failure) in timeouts {
+            tracing::warn!(%instance, %call, reason = kind_of(failure), "an activity has timed out");
+        }
+        match &turn.then {
+            Then::Finish { status } => {
+                tracing::info!(%instance, execution, orchestration, %version, %status, "orchestration ended");
+            }
+            Then::ContinueAsNew { .. } => {
+                tracing::info!(%instance, execution, orchestration, %version, "orchestration continues as new");
+            }
+            Then::Continue | Then::Suspend { .. } => {}
+        }
+    }
+}
+
+/// Returns the activities of a turn whose limit has passed.
+fn timeouts(output: &TurnOutput) -> impl Iterator<Item = (CallId, Failure)> {
+    output.steps.iter().filter_map(|step| match &step.events.first()?.kind {
+        EventKind::Input(Input::ActivityFailed { call, failure: failure @ Failure::TimedOut { .. } }) => {
+            Some((*call, failure.clone()))
+        }
+        _ => None,
+    })
+}
+
+/// Returns the kind of a failure, without texts of user code.
+fn kind_of(failure: &Failure) -> String {
+    match failure {
+        Failure::Application => "it returned an error".to_owned(),
+        Failure::Panicked { .. } => "it panicked".to_owned(),
+        Failure::TimedOut { limit, .. } => limit.to_string(),
+        Failure::Cancelled { .. } => "it was cancelled".to_owned(),
+        Failure::Terminated { .. } => "it was terminated".to_owned(),
+        Failure::Rejected { reason } => reason.clone(),
+    }
+}
+
+/// Logs that an attempt of an activity has failed, with the time of the next one, if there is one.
+pub(super) fn attempt_failed(tenure: &Tenure, activity: &str, failure: &Failure, next: Option<Timestamp>) {
+    let (instance, call, attempt) = (&tenure.activity.execution.instance, tenure.activity.call, tenure.attempt);
+    let reason = kind_of(failure);
+    match next {
+        Some(next) => tracing::warn!(
+            %instance, %call, activity, attempt, reason, next_attempt = %next,
+            "an attempt of an activity has failed, and will be repeated"
+        ),
+        None => {
+            tracing::warn!(%instance, %call, activity, attempt, reason, "the last attempt of an activity has failed")
+        }
+    }
+    if let Failure::Panicked { message } = failure {
+        tracing::debug!(%instance, %call, activity, attempt, message, "the panic of an activity");
+    }
+}
+
+/// Logs that this node takes over an instance that has run before, here or on another node.
+pub(super) fn claimed(acquired: &AcquiredInstance) {
+    let AcquiredInstance { execution, name, last_event, crashes, .. } = acquired;
+    if *last_event > EventId(0) {
+        let (instance, execution) = (&execution.instance, execution.number);
+        tracing::info!(
+            %instance, execution, orchestration = name, events = last_event.0, crashes,
+            "instance taken over: it continues on this node, from its history"
+        );
+    }
+}
+
+/// Logs that an activity runs again, because the node that ran it has died.
+pub(super) fn claimed_activity(acquired: &AcquiredActivity) {
+    let AcquiredActivity { id, attempt, crashes, .. } = acquired;
+    if *crashes > 0 {
+        let (instance, call) = (&id.execution.instance, id.call);
+        tracing::warn!(%instance, %call, attempt, crashes, "activity taken over: the node that ran it has died");
+    }
+}
+
+/// Logs a suspension: of an instance, or of one of its activities. Without a subscriber it is written to stderr, since a
+/// caller that waits for the result would otherwise wait in silence.
+pub(super) fn suspended(instance: &InstanceId, event: &str, suspension: &Suspension) {
+    let code = suspension.code;
+    tracing::error!(%instance, %code, "{event}: {suspension}");
+    if !tracing::dispatcher::has_been_set() {
+        // There is no other place to report that stderr is closed.
+        let _ = writeln!(std::io::stderr(), "duroxide: instance {instance}: {event}: {suspension}");
+    }
+}
