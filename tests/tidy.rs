@@ -491,7 +491,9 @@ fn columns_of_the_schema_are_written_and_read() {
 /// Public names that are used by no test, no example and no other file of the library, with the reason.
 const UNUSED: &[(&str, &str)] = &[
     ("InstanceList", "returned by Client::list"),
+    ("JoinAll", "returned by join_all"),
     ("SqliteStats", "returned by SqliteProvider::stats"),
+    ("TryJoinAll", "returned by try_join_all"),
     ("UnknownErrorCode", "the error of a parse"),
     ("UnreadableRow", "the error of a conversion"),
 ];

@@ -132,7 +132,7 @@ enum NodeEvent {
     Done(Done),
     Commands(Vec<Command>),
     Answered(Answer),
-    AttemptEnded(Result<AttemptDone, tokio::task::JoinError>),
+    AttemptEnded(Result<Box<AttemptDone>, tokio::task::JoinError>),
     ThreadFree(u64),
     WorkSignal,
     Due,
@@ -256,7 +256,7 @@ impl Node {
             NodeEvent::Commands(commands) => commands.into_iter().for_each(|command| self.on_command(command)),
             NodeEvent::Answered(answer) => self.answered(answer),
             // Panics of user code are caught within the attempt, and only a node that ends aborts its attempts.
-            NodeEvent::AttemptEnded(done) => done.into_iter().for_each(|done| self.attempt_ended(done)),
+            NodeEvent::AttemptEnded(done) => done.into_iter().for_each(|done| self.attempt_ended(*done)),
             NodeEvent::ThreadFree(run) => self.activities.thread_is_free(run),
             NodeEvent::WorkSignal => self.work.request(),
             NodeEvent::Due => self.fire_timers(),
@@ -285,7 +285,7 @@ impl Node {
                 happened.push(NodeEvent::Answered(answer));
             }
             while let Poll::Ready(Some(done)) = attempts.poll_ended(context) {
-                happened.push(NodeEvent::AttemptEnded(done));
+                happened.push(NodeEvent::AttemptEnded(done.map(Box::new)));
             }
             while let Poll::Ready(Some(run)) = attempts.poll_free_thread(context) {
                 happened.push(NodeEvent::ThreadFree(run));
