@@ -75,7 +75,7 @@ impl Node {
         if held {
             self.start_eager(&turn);
         } else {
-            // The lease is lost: its next owner runs them.
+            // The lease is lost: the next owner of the activities runs them.
             self.release_eager(&turn);
         }
         self.settle_later(&turn.execution.instance);

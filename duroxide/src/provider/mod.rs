@@ -75,9 +75,9 @@ pub trait Provider: Send + Sync + 'static {
     /// Makes a node a member and gives it a new lease, with an epoch greater than all earlier ones.
     ///
     /// Whenever the members change (by a join, a leave or a take-over), the provider checks the items that builds have
-    /// rejected ([`Then::Suspend`], [`Write::Park`]): a suspended instance or a parked activity is released if a member can
-    /// try it, and a released one without an owner is suspended or parked again if none can. The crashes of the item are
-    /// kept.
+    /// rejected ([`Then::Suspend`], [`Write::Park`]). A suspended instance or a parked activity is released if a member can
+    /// try it. An item without an owner that was left to other builds is suspended or parked if no member can try it. The
+    /// crashes of the item are kept.
     ///
     /// A node that joins again has not died. The join reverts the crash that a take-over of this node has counted, with the
     /// mark `suspect` that the crash caused, for each item that has no owner.
