@@ -106,7 +106,9 @@ async fn instance_that_old_code_cannot_replay_is_run_by_new_code() {
     let changed = || Registry::empty().with_orchestration::<Order<CHANGED>>();
     let first = node(inner.clone(), "new", changed()).await;
     let handle = first.client().start("order", "17", &()).await.unwrap();
-    handle.wait_for(|status| status.events.0 >= 3).await.unwrap();
+    while handle.status().await.unwrap().events.0 < 4 {
+        tokio::task::yield_now().await;
+    }
     first.shutdown().await.unwrap();
 
     let _new = node(store(true), "new", changed()).await;

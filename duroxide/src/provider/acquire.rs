@@ -61,6 +61,7 @@ pub struct Heard {
     pub number: u64,
 }
 
+#[cfg(feature = "sqlite")]
 impl Heard {
     /// Returns true if the node has received the messages of this execution's instance up to this number.
     pub(crate) fn covers(&self, execution: &ExecutionId, number: u64) -> bool {

@@ -240,7 +240,7 @@ impl ProviderError {
 
     /// Puts the subject of the failure before its reason, for example the path of a file.
     #[must_use]
-    pub(crate) fn about(mut self, subject: impl std::fmt::Display) -> Self {
+    pub fn about(mut self, subject: impl std::fmt::Display) -> Self {
         self.source = format!("{subject}: {}", self.source).into();
         self
     }
