@@ -26,6 +26,9 @@ struct Watches {
     watched: Mutex<HashMap<InstanceId, watch::Sender<Change>>>,
 }
 
+/// The watches that receive a change, and the change.
+type Sent = (watch::Sender<Change>, Option<Finished>);
+
 /// The last change of an instance: its end, if the provider has sent it.
 type Change = Option<Arc<Finished>>;
 
@@ -74,9 +77,10 @@ impl Wakeups {
         if signals.work {
             self.work();
         }
-        for (instance, finished) in signals.changed {
-            self.change(&instance, finished);
-        }
+        self.send(|watched| {
+            let changed = signals.changed.into_iter();
+            changed.filter_map(|(instance, finished)| Some((watched.get(&instance)?.clone(), finished))).collect()
+        });
     }
 
     /// Signals to all nodes of this process that there may be work for them.
@@ -100,16 +104,24 @@ impl Wakeups {
     }
 
     fn change(&self, instance: &InstanceId, finished: Option<Finished>) {
-        if let Some(watched) = self.watched().get(instance) {
-            watched.send_replace(finished.map(Arc::new));
-        }
+        self.send(|watched| watched.get(instance).map(|sender| (sender.clone(), finished)).into_iter().collect());
     }
 
     /// Signals a change to the watches of all instances for which `concerns` returns true, since another process may
     /// have changed them.
     pub fn changed_where(&self, concerns: impl Fn(&InstanceId) -> bool) {
-        for (_, watched) in self.watched().iter().filter(|(instance, _)| concerns(instance)) {
-            watched.send_replace(None);
+        self.send(|watched| {
+            let watched = watched.iter().filter(|(instance, _)| concerns(instance));
+            watched.map(|(_, sender)| (sender.clone(), None)).collect()
+        });
+    }
+
+    /// Sends changes to the watches that `find` selects. They are sent without the lock, since a client that is woken
+    /// needs the lock to end its watch.
+    fn send(&self, find: impl FnOnce(&HashMap<InstanceId, watch::Sender<Change>>) -> Vec<Sent>) {
+        let sent = find(&self.watched());
+        for (sender, finished) in sent {
+            sender.send_replace(finished.map(Arc::new));
         }
     }
 
