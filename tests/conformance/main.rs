@@ -1,4 +1,4 @@
-//! Runs the cases of the contract on both providers, and random programs on both at once.
+//! Runs the cases of the contract on all providers, and random programs on several at once.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use duroxide::provider::{Lease, MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
 
 mod differential;
+mod postgres;
 
 /// Processes that share one memory.
 struct Memory(MemoryProvider);
@@ -61,6 +62,16 @@ fn sqlite_keeps_the_contract() {
     run(|| {
         count.set(count.get() + 1);
         Arc::new(Sqlite(folder.path().join(format!("{}.db", count.get()))))
+    });
+}
+
+#[test]
+fn postgres_keeps_the_contract() {
+    let Some(url) = support::postgres::server() else { return };
+    let count = std::cell::Cell::new(0);
+    run(|| {
+        count.set(count.get() + 1);
+        Arc::new(postgres::Postgres::new(url, &format!("case_{}", count.get())))
     });
 }
 

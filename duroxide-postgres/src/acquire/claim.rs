@@ -1,0 +1,100 @@
+//! The claim of picked items.
+
+use std::collections::HashMap;
+
+use duroxide::provider::{Acquired, Want};
+
+use super::pick::Picked;
+use super::{CLAIMED, CLAIMED_HISTORY, RUN, SCHEDULED, activities, instances};
+use crate::connect::{Connection, step};
+use crate::fault::Fault;
+use crate::rows::int;
+
+/// Raises the number of the last claim. Fails if another request of the lease has done so, or the lease has ended.
+const RAISE: &str = "
+    WITH raised AS (UPDATE nodes SET claim = $2 WHERE epoch = $1 AND claim = $2 - 1 AND NOT dead RETURNING 1)
+    SELECT 1 / count(*)::integer FROM raised";
+
+const OWN: &str = "
+    WITH free AS MATERIALIZED (
+        SELECT seq FROM live WHERE seq = ANY ($1::bigint[]) AND owner IS NULL AND NOT suspended
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE live l SET owner = $2, claim = $3, alone = $4 FROM free WHERE l.seq = free.seq";
+
+/// Disowns instances that are no longer as they were picked: others have run them before they were locked.
+const DISOWN: &str = "
+    UPDATE live l SET owner = NULL, claim = 0, alone = false
+    WHERE l.seq = ANY ($1::bigint[]) AND l.owner = $2 AND l.claim = $3 AND NOT EXISTS (
+        SELECT 1 FROM unnest($1::bigint[], $4::text[]) AS t (seq, version) JOIN ready r ON r.seq = t.seq
+        WHERE t.seq = l.seq AND r.version = t.version AND r.ready_at <= $5 AND (r.crashes >= 3 AND NOT r.suspect) = $6)";
+
+const UNQUEUE: &str = "
+    DELETE FROM ready r USING live l
+    WHERE r.seq = ANY ($1::bigint[]) AND l.seq = r.seq AND l.owner = $2 AND l.claim = $3";
+
+const OWN_ACTIVITIES: &str = "
+    WITH free AS MATERIALIZED (
+        SELECT a.instance, a.execution, a.call
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (instance, execution, call)
+        JOIN activities a ON a.instance = t.instance AND a.execution = t.execution AND a.call = t.call
+        WHERE a.owner IS NULL AND NOT a.parked AND a.ready_at <= $7
+        FOR UPDATE OF a SKIP LOCKED)
+    UPDATE activities a SET owner = $4, claim = $5, alone = $6 FROM free
+    WHERE a.instance = free.instance AND a.execution = free.execution AND a.call = free.call";
+
+/// A claim of a lease.
+pub(super) struct Claim<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) epoch: i64,
+    pub(super) claim: u64,
+    pub(super) want: &'a Want,
+}
+
+impl Claim<'_> {
+    /// Claims the picked items, and adds those that nobody else has claimed to the answer.
+    pub(super) async fn take(&self, picked: Picked, acquired: &mut Acquired) -> Result<(), Fault> {
+        let (epoch, claim, now) = (self.epoch, int(self.claim), self.want.now.as_micros());
+        let alone = picked.is_alone;
+        let mut steps = vec![step!(RAISE, epoch, claim)];
+        let seqs: Vec<i64> = picked.instances.iter().map(|instance| instance.seq).collect();
+        let has_instances = !seqs.is_empty();
+        if has_instances {
+            let versions: Vec<&str> = picked.instances.iter().map(|instance| instance.version.as_str()).collect();
+            steps.push(step!(OWN, seqs.clone(), epoch, claim, alone));
+            steps.push(step!(DISOWN, seqs.clone(), epoch, claim, versions, now, alone));
+            steps.push(step!(UNQUEUE, seqs.clone(), epoch, claim));
+            steps.push(step!(CLAIMED, epoch, seqs.clone(), claim));
+            steps.push(step!(CLAIMED_HISTORY, epoch, seqs.clone(), claim));
+        }
+        let column = |value: fn((i64, i64, i64)) -> i64| -> Vec<i64> {
+            picked.activities.iter().map(|activity| value(activity.key)).collect()
+        };
+        let keys = || (column(|key| key.0), column(|key| key.1), column(|key| key.2));
+        let has_activities = !picked.activities.is_empty();
+        if has_activities {
+            let (instances, executions, calls) = keys();
+            steps.push(step!(OWN_ACTIVITIES, instances, executions, calls, epoch, claim, alone, now));
+            let (instances, executions, calls) = keys();
+            steps.push(step!(RUN, epoch, instances, executions, calls, claim));
+            let (instances, executions, calls) = keys();
+            steps.push(step!(SCHEDULED, epoch, instances, executions, calls, claim));
+        }
+        let answers = self.connection.run(&steps).await?;
+        let answer = |position: usize| answers.get(position).map(Vec::as_slice).unwrap_or_default();
+        if has_instances {
+            let mut claimed = instances(answer(4), answer(5), |_| true)?;
+            let order: HashMap<i64, usize> = seqs.iter().copied().zip(0..).collect();
+            let place = |row: &tokio_postgres::Row| {
+                Some((row.try_get::<_, String>("id").ok()?, *order.get(&row.try_get("seq").ok()?)?))
+            };
+            let places: HashMap<String, usize> = answer(4).iter().filter_map(place).collect();
+            claimed.sort_by_key(|instance| places.get(instance.execution.instance.as_str()).copied());
+            acquired.instances.extend(claimed);
+        }
+        if has_activities {
+            let at = if has_instances { 6 } else { 1 };
+            acquired.activities = activities(answer(at + 1), answer(at + 2))?;
+        }
+        Ok(())
+    }
+}

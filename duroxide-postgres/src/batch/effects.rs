@@ -1,0 +1,34 @@
+//! The rows that a batch writes, beside those that the model itself holds.
+
+use std::collections::BTreeMap;
+
+use duroxide::Timestamp;
+use duroxide::id::{ActivityId, CallId, Epoch, MessageId};
+use uuid::Uuid;
+
+use super::model::DedupEntry;
+use crate::events::EventsRow;
+
+#[derive(Default)]
+pub(super) struct Effects {
+    /// Stored messages that are removed.
+    pub(super) removed_messages: Vec<(i64, MessageId)>,
+    /// Instances whose stored messages are all removed.
+    pub(super) emptied: Vec<i64>,
+    /// Executions whose stored messages are removed.
+    pub(super) ended: Vec<(i64, u64)>,
+    /// Calls of executions whose delayed messages are removed.
+    pub(super) cancelled_timers: Vec<(i64, u64, CallId)>,
+    pub(super) removed_activities: Vec<(i64, u64, CallId)>,
+    pub(super) events: Vec<(i64, u64, EventsRow)>,
+    /// Executions that were continued as new.
+    pub(super) continued: Vec<(i64, u64, Timestamp)>,
+    pub(super) labels: Vec<(i64, String, String)>,
+    /// The highest number of a message, by the owner of its instance and the instance.
+    pub(super) mail: BTreeMap<(Epoch, i64), u64>,
+    pub(super) cancellations: Vec<(Epoch, ActivityId)>,
+    /// Items whose rejections are forgotten, before others are recorded.
+    pub(super) forgotten: Vec<(i64, u64, CallId)>,
+    pub(super) rejections: Vec<(i64, u64, CallId, String)>,
+    pub(super) dedup: Vec<(Uuid, DedupEntry)>,
+}

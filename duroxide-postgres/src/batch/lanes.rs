@@ -1,0 +1,165 @@
+//! The two lanes that run batches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use duroxide::provider::ProviderError;
+use tokio::sync::mpsc;
+
+use super::{Done, Entry, Failure, run};
+use crate::connect::Use;
+use crate::fault::Fault;
+use crate::link::Link;
+use crate::state::State;
+
+/// The limits of a batch: entries, and bytes.
+const ENTRIES: usize = 512;
+const BYTES: usize = 4 << 20;
+/// The number of attempts of an entry that collides with others in the slow lane.
+const ATTEMPTS: u32 = 10;
+
+/// The queues of the lanes. They are not bounded, because each caller waits for its answer.
+pub(crate) struct Lanes {
+    fast: mpsc::UnboundedSender<Entry>,
+}
+
+impl Lanes {
+    /// Queues the entries of a call. Their callers receive an error if the lanes have ended.
+    pub(crate) fn send(&self, entries: Vec<Entry>) {
+        for entry in entries {
+            if let Err(unsent) = self.fast.send(entry) {
+                let call = unsent.0.call;
+                call.fail(ProviderError::retryable(call.operation, "the threads of the provider have ended"));
+            }
+        }
+    }
+}
+
+/// Starts the lanes on the current runtime. They end when the returned value is dropped and their queues are empty.
+pub(crate) fn spawn(state: &Arc<State>) -> (Lanes, [tokio::task::JoinHandle<()>; 2]) {
+    let (fast, fast_queue) = mpsc::unbounded_channel();
+    let (slow, slow_queue) = mpsc::unbounded_channel();
+    let tasks = [
+        tokio::spawn(run_fast(state.clone(), fast_queue, slow)),
+        tokio::spawn(run_slow(state.clone(), slow_queue)),
+    ];
+    (Lanes { fast }, tasks)
+}
+
+/// Takes an entry into the lane, unless nobody waits for it or its time is over.
+fn admit(entry: Entry, admitted: &mut Vec<Entry>) {
+    if entry.call.is_abandoned() {
+        return;
+    }
+    if entry.call.is_late() {
+        entry.call.fail(Fault::Late.of(entry.call.operation));
+        return;
+    }
+    admitted.push(entry);
+}
+
+async fn run_fast(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Entry>, slow: mpsc::UnboundedSender<Entry>) {
+    let mut link = Link::new(state.clone(), Use::Hot);
+    while let Some(first) = queue.recv().await {
+        let mut batch = Vec::new();
+        let mut bytes = first.what.size();
+        admit(first, &mut batch);
+        while batch.len() < ENTRIES
+            && bytes < BYTES
+            && let Ok(entry) = queue.try_recv()
+        {
+            bytes += entry.what.size();
+            admit(entry, &mut batch);
+        }
+        if let Some(batch) = run_until_known(&state, &mut link, batch, false).await {
+            // The slow lane ends after this one.
+            batch.into_iter().for_each(|entry| drop(slow.send(entry)));
+        }
+    }
+}
+
+async fn run_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Entry>) {
+    let mut link = Link::new(state.clone(), Use::Waiting);
+    while let Some(entry) = queue.recv().await {
+        let mut admitted = Vec::new();
+        admit(entry, &mut admitted);
+        let mut attempts = 0;
+        while let Some(again) = run_until_known(&state, &mut link, std::mem::take(&mut admitted), true).await {
+            attempts += 1;
+            if attempts == ATTEMPTS {
+                fail_entries(&again, &Fault::Contended.reason());
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5) * attempts).await;
+            again.into_iter().for_each(|entry| admit(entry, &mut admitted));
+        }
+    }
+}
+
+/// Runs a batch until its outcome is known, or cannot be known. Returns the entries that need another attempt.
+async fn run_until_known(state: &State, link: &mut Link, batch: Vec<Entry>, waits: bool) -> Option<Vec<Entry>> {
+    let mut batch = batch;
+    loop {
+        let queued = batch.iter().map(|entry| entry.call.queued).min()?;
+        let connection = match link.connection(queued).await {
+            Ok(connection) => connection,
+            Err(reason) => {
+                fail_calls(&batch, &reason);
+                return None;
+            }
+        };
+        match run(&connection, state, &batch, waits).await {
+            Ok(done) => return finish(state, batch, done),
+            Err(Failure { fault, is_unknown: true }) => {
+                fail_calls(&batch, &fault.reason());
+                return None;
+            }
+            // The connection is lost, and nothing was written: try another one.
+            Err(Failure { fault, .. }) if !fault.spares_connection() => {
+                connection.spoil();
+                let mut still = Vec::new();
+                batch.into_iter().for_each(|entry| admit(entry, &mut still));
+                batch = still;
+            }
+            Err(Failure { fault, .. }) if waits && !fault.is_collision() => {
+                fail_entries(&batch, &fault.reason());
+                return None;
+            }
+            // One entry may be the cause: each is carried out alone.
+            Err(_) => return Some(batch),
+        }
+    }
+}
+
+/// Answers entries of which nothing was written.
+fn fail_entries(entries: &[Entry], reason: &str) {
+    for entry in entries {
+        entry.answer(entry.what.failed(reason.to_owned()));
+    }
+}
+
+/// Fails the calls of entries as a whole: the outcome is not known.
+fn fail_calls(entries: &[Entry], reason: &str) {
+    for Entry { call, .. } in entries {
+        call.fail(ProviderError::retryable(call.operation, reason.to_owned()));
+    }
+}
+
+/// Sends the signals and the answers of a batch. Returns the entries that were put aside.
+fn finish(state: &State, batch: Vec<Entry>, done: Done) -> Option<Vec<Entry>> {
+    state.saw(done.latest);
+    state.signal(done.signals);
+    let mut aside = Vec::new();
+    let mut is_heard = true;
+    for (entry, answer) in batch.into_iter().zip(done.answers) {
+        match answer {
+            Some(answer) => is_heard &= entry.answer(answer),
+            None => aside.push(entry),
+        }
+    }
+    if !is_heard {
+        // No caller learns of the effect.
+        state.wakeups.work();
+    }
+    (!aside.is_empty()).then_some(aside)
+}

@@ -1,0 +1,273 @@
+//! The writes of nodes and clients, in batches.
+//!
+//! A batch is one transaction of two round trips. The first one locks and reads all rows that the entries concern
+//! ([`read`]). Then the entries are applied to these rows in memory, one after another, by code that knows no SQL
+//! ([`model`], [`turns`], [`activities`], [`submit`]). The second round trip writes the changes of all entries, by one
+//! statement per table, and commits ([`write`]).
+//!
+//! Two lanes run batches. The fast lane takes all entries that wait, and never waits for a row lock. An entry whose rows
+//! another transaction has locked, and every entry of a batch that failed, goes to the slow lane, which takes one entry at
+//! a time and waits for locks.
+
+mod activities;
+mod effects;
+mod lanes;
+mod model;
+mod read;
+mod scope;
+mod submit;
+mod turns;
+mod write;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use duroxide::Timestamp;
+use duroxide::id::InstanceId;
+use duroxide::provider::{
+    Commit, CommitError, Committed, Lease, ProviderError, Signals, StartRequest, Submission, SubmitError, Submitted, Write,
+};
+use tokio::sync::oneshot;
+
+pub(crate) use self::lanes::{Lanes, spawn};
+pub(crate) use self::read::{MEMBERS, epoch_key};
+pub(crate) use self::write::{READY_ANEW, UNREADY, cancellations};
+
+use self::scope::Scope;
+use crate::connect::{Connection, step};
+use crate::fault::Fault;
+use crate::remove;
+use crate::rows::{identity, status};
+use crate::state::State;
+
+/// The time after which an entry is not carried out any longer: the runtime rechecks an instance for half a minute.
+const DEADLINE: Duration = Duration::from_secs(25);
+
+/// A write of a node or a client.
+pub(crate) enum What {
+    Commit { lease: Lease, commit: Arc<Commit> },
+    Submit(Submission),
+}
+
+pub(crate) enum Answer {
+    Committed(Result<Committed, CommitError>),
+    Submitted(Result<Submitted, SubmitError>),
+}
+
+impl Answer {
+    pub(crate) fn committed(self) -> Option<Result<Committed, CommitError>> {
+        match self {
+            Self::Committed(result) => Some(result),
+            Self::Submitted(_) => None,
+        }
+    }
+
+    pub(crate) fn submitted(self) -> Option<Result<Submitted, SubmitError>> {
+        match self {
+            Self::Submitted(result) => Some(result),
+            Self::Committed(_) => None,
+        }
+    }
+}
+
+impl What {
+    /// Returns the answer to an entry that the database has refused to write.
+    fn failed(&self, reason: String) -> Answer {
+        match self {
+            Self::Commit { .. } => Answer::Committed(Err(CommitError::Failed(reason))),
+            Self::Submit(_) => Answer::Submitted(Err(SubmitError::Failed(reason))),
+        }
+    }
+
+    /// Estimates its size in bytes.
+    fn size(&self) -> usize {
+        let turn = |turn: &duroxide::provider::Turn| {
+            turn.events.iter().map(|event| event.data.len() + event.payload.len() + 64).sum::<usize>()
+                + turn.messages.iter().map(|out| out.message.payload.len() + 256).sum::<usize>()
+                + turn.starts.iter().map(|child| child.new.start.payload.len() + 512).sum::<usize>()
+        };
+        256 + match self {
+            Self::Commit { commit, .. } => match &commit.write {
+                Write::Turn(it) => turn(it),
+                Write::Outcome { message, .. } => message.payload.len(),
+                _ => 0,
+            },
+            Self::Submit(Submission::Start(StartRequest { new, .. })) => new.start.payload.len(),
+            Self::Submit(Submission::Send(send)) => send.message.payload.len(),
+            Self::Submit(Submission::Terminate { turn: it, .. }) => turn(it),
+            Self::Submit(_) => 0,
+        }
+    }
+}
+
+/// The answers of one call, which are sent once they are complete.
+pub(crate) struct Call {
+    operation: &'static str,
+    queued: Instant,
+    /// A std mutex, held for a few instructions.
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
+    answers: Vec<Option<Answer>>,
+    caller: oneshot::Sender<Result<Vec<Answer>, ProviderError>>,
+}
+
+/// An entry of a call.
+pub(crate) struct Entry {
+    what: What,
+    call: Arc<Call>,
+    index: usize,
+}
+
+/// Makes the entries of a call.
+pub(crate) fn call(
+    operation: &'static str,
+    whats: Vec<What>,
+) -> (Vec<Entry>, oneshot::Receiver<Result<Vec<Answer>, ProviderError>>) {
+    let (caller, answered) = oneshot::channel();
+    let answers = whats.iter().map(|_| None).collect();
+    let open = Mutex::new(Some(Open { answers, caller }));
+    let call = Arc::new(Call { operation, queued: Instant::now(), open });
+    let entries = whats.into_iter().enumerate();
+    (entries.map(|(index, what)| Entry { what, call: call.clone(), index }).collect(), answered)
+}
+
+impl Call {
+    fn is_late(&self) -> bool {
+        self.queued.elapsed() > DEADLINE
+    }
+
+    /// Returns true if the caller no longer waits: an entry that has not begun is skipped.
+    fn is_abandoned(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().is_none_or(|open| open.caller.is_closed())
+    }
+
+    /// Fails the call as a whole: the outcome of some of its entries is not known.
+    fn fail(&self, error: ProviderError) {
+        if let Some(open) = self.open.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = open.caller.send(Err(error));
+        }
+    }
+}
+
+impl Entry {
+    /// Answers the entry. Returns false if no caller receives the answer.
+    fn answer(&self, answer: Answer) -> bool {
+        let mut slot = self.call.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = slot.as_mut() else { return false };
+        if let Some(place) = open.answers.get_mut(self.index) {
+            *place = Some(answer);
+        }
+        if open.answers.iter().any(Option::is_none) {
+            return !open.caller.is_closed();
+        }
+        let Some(Open { answers, caller }) = slot.take() else { return false };
+        caller.send(Ok(answers.into_iter().flatten().collect())).is_ok()
+    }
+}
+
+/// The result of a batch that was committed.
+struct Done {
+    /// The answers by entry. `None`: the entry was put aside, and nothing of it was written.
+    answers: Vec<Option<Answer>>,
+    signals: Signals,
+    latest: Timestamp,
+}
+
+/// The failure of a batch.
+struct Failure {
+    fault: Fault,
+    /// True if the batch may nevertheless have been committed.
+    is_unknown: bool,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { fault, is_unknown: false }
+    }
+}
+
+/// Carries out a batch in one transaction. `waits`: the batch is a single entry, which waits for locks.
+async fn run(connection: &Connection, state: &State, entries: &[Entry], waits: bool) -> Result<Done, Failure> {
+    let scopes: Vec<Scope<'_>> = entries.iter().map(|entry| Scope::of(&entry.what)).collect();
+    let result = attempt(connection, state, entries, &scopes, waits).await;
+    if let Err(failure) = &result
+        && failure.fault.spares_connection()
+        && connection.client.batch_execute("ROLLBACK").await.is_err()
+    {
+        connection.spoil();
+    }
+    result
+}
+
+async fn attempt(
+    connection: &Connection,
+    state: &State,
+    entries: &[Entry],
+    scopes: &[Scope<'_>],
+    waits: bool,
+) -> Result<Done, Failure> {
+    connection.query(step!("BEGIN")).await?;
+    let replaced = if waits { replace(connection, entries).await? } else { None };
+    let mut all = Scope::default();
+    entries.iter().for_each(|entry| all.add(Scope::of(&entry.what)));
+    let read = read::read(connection, state.database.lock_class, &state.code, &all, waits).await?;
+    let mut aside: Vec<bool> = scopes.iter().map(|scope| read.is_aside(scope) || (scope.replaces && !waits)).collect();
+    let mut model = read.model;
+    model.latest = state.latest();
+    if let Some(id) = &replaced {
+        model.signals.changed(id);
+        model.signals.work = true;
+    }
+    let mut answers = Vec::with_capacity(entries.len());
+    for (n, entry) in entries.iter().enumerate() {
+        // The entries of one call keep their order.
+        let call = &entry.call;
+        let is_aside = aside[n] || (0..n).any(|before| aside[before] && Arc::ptr_eq(call, &entries[before].call));
+        aside[n] = is_aside;
+        answers.push((!is_aside).then(|| match &entry.what {
+            What::Commit { lease, commit } => Answer::Committed(model.commit(lease, commit)),
+            What::Submit(submission) => Answer::Submitted(model.submit(submission)),
+        }));
+    }
+    if model.is_split {
+        return Err(Fault::Contended.into());
+    }
+    let mut steps = write::steps(&model);
+    if steps.is_empty() && replaced.is_none() {
+        connection.query(step!("ROLLBACK")).await?;
+    } else {
+        let deadline = state.deadline(entries.iter().map(|entry| entry.call.queued).min());
+        let guard = "SELECT 1 / (extract(epoch FROM clock_timestamp()) * 1000000 < $1::bigint)::integer";
+        steps.push(step!(guard, deadline));
+        steps.push(step!("COMMIT"));
+        let written = connection.run(&steps).await;
+        written.map_err(|fault| Failure { is_unknown: !fault.spares_connection(), fault })?;
+    }
+    drop(steps);
+    let (signals, latest) = (std::mem::take(&mut model.signals), model.latest);
+    Ok(Done { answers, signals, latest })
+}
+
+/// Removes the finished instance that a start replaces. Returns its id.
+async fn replace(connection: &Connection, entries: &[Entry]) -> Result<Option<InstanceId>, Fault> {
+    let [Entry { what: What::Submit(Submission::Start(StartRequest { new, if_exists, .. })), .. }] = entries else {
+        return Ok(None);
+    };
+    if *if_exists != duroxide::provider::IfExists::Replace {
+        return Ok(None);
+    }
+    let lock = "SELECT seq, identity, status FROM instances WHERE id = $1 FOR UPDATE";
+    let recorded = "SELECT 1 FROM dedup WHERE id = $1";
+    let mut answers =
+        connection.run(&[step!(lock, new.instance.as_str()), step!(recorded, new.start.id.0)]).await?.into_iter();
+    let (found, recorded) = (answers.next().unwrap_or_default(), answers.next().unwrap_or_default());
+    let Some(row) = found.first().filter(|_| recorded.is_empty()) else { return Ok(None) };
+    if identity(row, "identity")? == new.start.id.into() || !status(row, "status")?.is_finished() {
+        return Ok(None);
+    }
+    remove::remove(connection, &[row.try_get("seq")?]).await?;
+    Ok(Some(new.instance.clone()))
+}

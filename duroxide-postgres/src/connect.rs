@@ -1,0 +1,271 @@
+//! Connections: their setup, their prepared statements, and pipelines of statements.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use duroxide::provider::ProviderError;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{AsyncMessage, Client, Config, Row, Statement};
+
+use crate::fault::{Fault, open_error};
+use crate::options::PostgresOptions;
+
+/// The time limits of the network: a connection whose server is gone must end before the lease of a node does.
+const CONNECT: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A database and a schema in it.
+#[derive(Clone)]
+pub(crate) struct Database {
+    config: Config,
+    pub(crate) schema: String,
+    /// The class of the advisory locks of this schema.
+    pub(crate) lock_class: i32,
+}
+
+/// The use of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Statements that must return to the caller soon and never wait long for a lock.
+    Hot,
+    /// Statements that may wait some seconds for a lock.
+    Waiting,
+    /// Reads of the history and of single instances.
+    Reading,
+    /// Statements whose plans are left to the server.
+    Planned,
+    /// Notifications of other processes.
+    Listening,
+}
+
+impl Use {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Hot => "duroxide hot",
+            Self::Waiting => "duroxide waiting",
+            Self::Reading => "duroxide reading",
+            Self::Planned => "duroxide planned",
+            Self::Listening => "duroxide listening",
+        }
+    }
+
+    fn lock_timeout(self) -> &'static str {
+        if self == Self::Hot { "200ms" } else { "5s" }
+    }
+
+    /// The plans of hot statements are fixed: a plan that was made while a table was empty, or for one list of values,
+    /// would scan the table later.
+    fn plans(self) -> &'static str {
+        match self {
+            Self::Planned | Self::Listening => "",
+            Self::Hot | Self::Waiting | Self::Reading => {
+                "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
+                 SET enable_hashjoin = off; SET enable_mergejoin = off;"
+            }
+        }
+    }
+}
+
+impl Database {
+    pub(crate) fn new(options: &PostgresOptions) -> Result<Self, ProviderError> {
+        options.check()?;
+        let mut config: Config =
+            options.url.parse().map_err(|error| ProviderError::permanent("read the URL of the database", error))?;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(SILENCE);
+        }
+        config.keepalives(true).keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2));
+        config.keepalives_retries(3);
+        // A standby would refuse the first write.
+        config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+        let lock_class = lock_class(&options.schema);
+        Ok(Self { config, schema: options.schema.clone(), lock_class })
+    }
+
+    /// Opens a connection. The task of the connection is spawned on the current runtime, and ends with the connection.
+    pub(crate) async fn open(&self, purpose: Use) -> Result<Connection, ProviderError> {
+        self.open_with(purpose, drop).await
+    }
+
+    /// Opens a connection; `notified` receives the payloads of notifications.
+    pub(crate) async fn open_with(
+        &self,
+        purpose: Use,
+        notified: impl FnMut(String) + Send + 'static,
+    ) -> Result<Connection, ProviderError> {
+        let mut config = self.config.clone();
+        config.application_name(purpose.name());
+        let client = tokio::time::timeout(CONNECT + SILENCE, connect(&config, notified)).await;
+        let client = client.map_err(|late| ProviderError::retryable("connect to the database", late))??;
+        // No `search_path` of the role or the database applies; names of the system come first.
+        let set = format!(
+            "SET search_path TO \"{}\"; SET jit = off; SET lock_timeout = '{}'; SET statement_timeout = '10s';
+             SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; {}",
+            self.schema,
+            purpose.lock_timeout(),
+            purpose.plans()
+        );
+        client.batch_execute(&set).await.map_err(|error| open_error(&error))?;
+        Ok(Connection { client, statements: Mutex::default(), is_spoiled: AtomicBool::new(false) })
+    }
+}
+
+/// Returns a number for the schema: FNV-1a, which is the same in every version of every program.
+pub(crate) fn lock_class(schema: &str) -> i32 {
+    let hash = schema.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash.cast_signed()
+}
+
+#[cfg(feature = "tls")]
+async fn connect(config: &Config, notified: impl FnMut(String) + Send + 'static) -> Result<Client, ProviderError> {
+    if config.get_ssl_mode() == tokio_postgres::config::SslMode::Disable {
+        return plain(config, notified).await;
+    }
+    let tls = crate::tls::connector()?;
+    let (client, connection) = config.connect(tls).await.map_err(|error| open_error(&error))?;
+    drive(connection, notified);
+    Ok(client)
+}
+
+#[cfg(not(feature = "tls"))]
+async fn connect(config: &Config, notified: impl FnMut(String) + Send + 'static) -> Result<Client, ProviderError> {
+    plain(config, notified).await
+}
+
+async fn plain(config: &Config, notified: impl FnMut(String) + Send + 'static) -> Result<Client, ProviderError> {
+    let (client, connection) =
+        config.connect(tokio_postgres::NoTls).await.map_err(|error| open_error(&error))?;
+    drive(connection, notified);
+    Ok(client)
+}
+
+/// Drives a connection until it ends. Its errors are those of the requests.
+fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, mut notified: impl FnMut(String) + Send + 'static)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(notification) = message {
+                notified(notification.payload().to_owned());
+            }
+        }
+    });
+}
+
+/// A value of a statement.
+pub(crate) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
+
+/// A statement of a pipeline, with its values.
+pub(crate) struct Step<'a> {
+    pub(crate) sql: &'static str,
+    pub(crate) values: Vec<Value<'a>>,
+}
+
+/// Makes a [`Step`] of a statement and its values.
+macro_rules! step {
+    ($sql:expr $(, $value:expr)* $(,)?) => {
+        $crate::connect::Step { sql: $sql, values: vec![$(Box::new($value) as $crate::connect::Value<'_>),*] }
+    };
+}
+pub(crate) use step;
+
+/// An open connection.
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    /// A statement is prepared once per connection. A std mutex, never held across an await.
+    statements: Mutex<HashMap<&'static str, Statement>>,
+    is_spoiled: AtomicBool,
+}
+
+impl Connection {
+    /// Returns true if the connection is lost, or is not to be used again.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.is_closed() || self.is_spoiled.load(Ordering::Relaxed)
+    }
+
+    /// Marks a connection in an unknown state. It is closed once its last user has dropped it, which ends its transaction.
+    pub(crate) fn spoil(&self) {
+        self.is_spoiled.store(true, Ordering::Relaxed);
+    }
+
+    async fn prepare(&self, sql: &'static str) -> Result<Statement, Fault> {
+        let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    /// Runs statements in one round trip, in their order, and returns the rows of each.
+    ///
+    /// If one fails within a transaction, the server refuses the later ones, including COMMIT; the error is that of the
+    /// first. A COMMIT of a failed transaction answers ROLLBACK *without* an error, so a transaction has been committed
+    /// only if each of its statements has succeeded.
+    pub(crate) async fn run(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        let mut prepared = Vec::with_capacity(steps.len());
+        for step in steps {
+            prepared.push(self.prepare(step.sql).await?);
+        }
+        let sent = steps.iter().zip(&prepared).map(|(step, statement)| {
+            let values: Vec<&(dyn ToSql + Sync)> = step.values.iter().map(|value| &**value as _).collect();
+            async move { self.client.query(statement, &values).await }
+        });
+        in_order(sent).await.into_iter().map(|rows| Ok(rows?)).collect()
+    }
+
+    /// Runs one statement.
+    pub(crate) async fn query(&self, step: Step<'_>) -> Result<Vec<Row>, Fault> {
+        let mut rows = self.run(std::slice::from_ref(&step)).await?;
+        Ok(rows.pop().unwrap_or_default())
+    }
+
+    /// Runs the statements of `body` in one transaction, and rolls it back if `body` fails. A transaction whose future is
+    /// dropped stays open: the caller must then close the connection.
+    pub(crate) async fn transaction<T>(&self, body: impl AsyncFnOnce(&Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.query(step!("BEGIN")).await?;
+        let done = match body(self).await {
+            Ok(done) => self.query(step!("COMMIT")).await.map(|_| done),
+            Err(fault) => Err(fault),
+        };
+        if done.is_err() && !self.is_closed() {
+            // If this fails, the connection is closed or will be, which has the same effect.
+            let _ = self.client.batch_execute("ROLLBACK").await;
+        }
+        done
+    }
+}
+
+/// Polls futures in their order, so that their first polls send the statements in that order. Returns all results.
+async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<Option<Pin<Box<F>>>> = futures.map(|future| Some(Box::pin(future))).collect();
+    let mut results: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
+    std::future::poll_fn(move |context| {
+        let mut is_done = true;
+        for (slot, result) in waiting.iter_mut().zip(&mut results) {
+            let Some(future) = slot else { continue };
+            match future.as_mut().poll(context) {
+                Poll::Ready(output) => {
+                    *result = Some(output);
+                    *slot = None;
+                }
+                Poll::Pending => is_done = false,
+            }
+        }
+        if is_done { Poll::Ready(results.drain(..).flatten().collect()) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// A connection that several tasks use.
+pub(crate) type Shared = Arc<Connection>;

@@ -1,0 +1,122 @@
+//! The thread of a provider, and the lanes to it.
+//!
+//! One thread with a runtime of its own owns all connections, so that busy user code delays no renewal, and a dropped call
+//! leaves no transaction half done.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use duroxide::provider::ProviderError;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::batch;
+use crate::connect::{Database, Use};
+use crate::fault::Fault;
+use crate::lane::{LIMIT, Lane};
+use crate::members::NOW;
+use crate::notify;
+use crate::options::PostgresOptions;
+use crate::schema;
+use crate::state::State;
+
+/// The longest time of a list or a removal. It has a time limit of its own between its statements.
+const ADMIN_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
+
+pub(crate) struct Handle {
+    pub(crate) state: Arc<State>,
+    pub(crate) lanes: Lanes,
+    /// Dropped with the handle, which ends the thread.
+    _open: oneshot::Sender<()>,
+}
+
+/// The queues of the thread.
+pub(crate) struct Lanes {
+    /// Commits and submissions.
+    pub(crate) batches: batch::Lanes,
+    /// Requests for work.
+    pub(crate) ask: Lane,
+    /// Histories and single instances.
+    pub(crate) read: Arc<Lane>,
+    /// Joins, renewals and ends of memberships, which must not wait behind others.
+    pub(crate) members: Lane,
+    /// Take-overs, which may take long.
+    pub(crate) sweep: Lane,
+    /// Lists and removals.
+    pub(crate) admin: Lane,
+}
+
+impl Handle {
+    /// Migrates the schema, and starts the thread.
+    pub(crate) async fn open(options: PostgresOptions) -> Result<Self, ProviderError> {
+        let database = Database::new(&options)?;
+        let (opened, until_opened) = oneshot::channel();
+        let (open, closed) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("duroxide-postgres".to_owned());
+        let failed = |error| ProviderError::retryable("start the thread of the provider", error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let run = move || runtime.block_on(run(database, options, opened, closed));
+        thread.spawn(run).map_err(failed)?;
+        let ended = |_| ProviderError::retryable("open the database", "the thread of the provider has ended");
+        let (state, lanes) = until_opened.await.map_err(ended)??;
+        Ok(Self { state, lanes, _open: open })
+    }
+}
+
+type Opened = Result<(Arc<State>, Lanes), ProviderError>;
+
+/// Opens the database, and runs the lanes until the handle is dropped.
+async fn run(
+    database: Database,
+    options: PostgresOptions,
+    opened: oneshot::Sender<Opened>,
+    closed: oneshot::Receiver<()>,
+) {
+    let state = match prepare(&database).await {
+        Ok((time, asked)) => {
+            let (state, notices) = State::new(database, options.patience);
+            state.clock.set(time, asked);
+            (Arc::new(state), notices)
+        }
+        Err(error) => {
+            let _ = opened.send(Err(error));
+            return;
+        }
+    };
+    let (state, notices) = state;
+    let lane = |purpose, limit| Lane::spawn(state.clone(), purpose, limit);
+    let (batches, tasks) = batch::spawn(&state);
+    let lanes = Lanes {
+        batches,
+        ask: lane(Use::Hot, LIMIT),
+        read: Arc::new(lane(Use::Reading, LIMIT)),
+        members: lane(Use::Planned, LIMIT),
+        sweep: lane(Use::Planned, LIMIT),
+        admin: lane(Use::Planned, ADMIN_LIMIT),
+    };
+    let from = Uuid::from(duroxide::id::NodeId::new().0);
+    tokio::spawn(notify::send(state.clone(), lanes.read.clone(), notices, from));
+    tokio::spawn(notify::listen(state.clone(), from));
+    drop(state.clone());
+    if opened.send(Ok((state, lanes))).is_err() {
+        return;
+    }
+    // An error means that the handle was dropped.
+    let _ = closed.await;
+    // Batches whose callers are gone are carried out as a whole. All other tasks end with the runtime.
+    for task in tasks {
+        let _ = task.await;
+    }
+}
+
+/// Migrates the schema. Returns the time of the database, and when it was asked for.
+async fn prepare(database: &Database) -> Result<(i64, Instant), ProviderError> {
+    schema::migrate(database).await?;
+    let connection = database.open(Use::Planned).await?;
+    let asked = Instant::now();
+    let read = async {
+        let row = connection.client.query_one(NOW, &[]).await?;
+        Ok::<i64, Fault>(row.try_get("now")?)
+    };
+    Ok((read.await.map_err(|fault| fault.of("read the clock of the database"))?, asked))
+}

@@ -1,0 +1,96 @@
+//! A lane for requests that are no batches: one connection, and a queue of work for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duroxide::provider::ProviderError;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::connect::{Shared, Use};
+use crate::fault::Fault;
+use crate::link::Link;
+use crate::state::State;
+
+/// The longest time of one request in most lanes. Above the time limit of a statement, so that the server ends it first.
+pub(crate) const LIMIT: Duration = Duration::from_secs(15);
+
+type Work = Box<dyn FnOnce(Result<Shared, String>) -> BoxFuture<'static, ()> + Send>;
+
+struct Job {
+    queued: Instant,
+    work: Work,
+}
+
+pub(crate) struct Lane {
+    /// Not bounded, because each caller waits for its answer.
+    jobs: mpsc::UnboundedSender<Job>,
+    limit: Duration,
+}
+
+impl Lane {
+    /// Starts a lane on the current runtime. It ends when the returned value is dropped and its queue is empty. Requests
+    /// run one after another; those of [`Use::Reading`], which are single statements, run side by side.
+    pub(crate) fn spawn(state: Arc<State>, purpose: Use, limit: Duration) -> Self {
+        let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
+        tokio::spawn(async move {
+            let mut link = Link::new(state, purpose);
+            while let Some(Job { queued, work }) = queue.recv().await {
+                let work = work(link.connection(queued).await);
+                if purpose == Use::Reading {
+                    tokio::spawn(work);
+                } else {
+                    work.await;
+                }
+            }
+        });
+        Self { jobs, limit }
+    }
+
+    /// Runs work in the lane. A request whose caller is gone before it begins is skipped; one that has begun is carried out
+    /// as a whole, also if its caller is dropped.
+    pub(crate) async fn call<T, F>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(Shared) -> F + Send + 'static,
+    ) -> Result<T, ProviderError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Fault>> + Send,
+    {
+        let (answer, answered) = oneshot::channel();
+        let limit = self.limit;
+        let work: Work = Box::new(move |connection| {
+            Box::pin(async move {
+                if answer.is_closed() {
+                    return;
+                }
+                let _ = answer.send(match connection {
+                    Ok(connection) => carry_out(operation, connection, limit, work).await,
+                    Err(reason) => Err(ProviderError::retryable(operation, reason)),
+                });
+            })
+        });
+        let ended = || ProviderError::retryable(operation, "the threads of the provider have ended");
+        self.jobs.send(Job { queued: Instant::now(), work }).map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+}
+
+async fn carry_out<T, F>(
+    operation: &'static str,
+    connection: Shared,
+    limit: Duration,
+    work: impl FnOnce(Shared) -> F,
+) -> Result<T, ProviderError>
+where
+    F: Future<Output = Result<T, Fault>>,
+{
+    let done = tokio::time::timeout(limit, work(connection.clone())).await.unwrap_or(Err(Fault::Late));
+    done.map_err(|fault| {
+        if !fault.spares_connection() {
+            connection.spoil();
+        }
+        fault.of(operation)
+    })
+}

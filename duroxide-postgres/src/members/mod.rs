@@ -1,0 +1,219 @@
+//! The members: joining, renewing and leaving.
+//!
+//! Only the clock of the database counts. A node is taken over in two steps: a renewal of another node that sees it overdue
+//! marks it as *suspected*; if it has not renewed after a time of grace, which removes the mark, a later one marks it as
+//! dead. After an outage of the database all nodes are overdue at once, and all of them have the time of grace to renew.
+//!
+//! Marking a node as dead takes the lock on its epoch exclusively; whatever creates ownership holds that lock shared, and
+//! looks for the node afterwards. So no item becomes owned by a dead node, and freeing its items
+//! ([`sweep`]) may take as long as it needs.
+
+mod settle;
+mod sweep;
+
+use std::time::{Duration, Instant};
+
+use duroxide::id::Epoch;
+use duroxide::provider::{Lease, NodeInfo, Renewal};
+
+pub(crate) use self::sweep::sweep;
+
+use self::settle::settle;
+use crate::batch::{MEMBERS, epoch_key};
+use crate::connect::{Connection, step};
+use crate::fault::Fault;
+use crate::rollout::orchestrations_json;
+use crate::rows::{int, natural};
+use crate::state::State;
+
+/// The time of the database, in microseconds.
+macro_rules! micros_now {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    };
+}
+pub(crate) const NOW: &str = concat!("SELECT ", micros_now!(), " AS now");
+
+const RENEW: &str = concat!(
+    "UPDATE nodes SET expires_at = clock_timestamp() + make_interval(secs => lease / 1000000.0), suspected_at = NULL
+     WHERE epoch = $1 AND NOT dead RETURNING lease, ",
+    micros_now!(),
+    " AS now"
+);
+
+/// Marks nodes that have not renewed for two thirds of their lease.
+const SUSPECT: &str = "
+    UPDATE nodes SET suspected_at = clock_timestamp()
+    WHERE epoch IN (
+        SELECT epoch FROM nodes WHERE NOT dead AND suspected_at IS NULL
+            AND expires_at - make_interval(secs => lease / 3000000.0) <= clock_timestamp()
+        ORDER BY epoch FOR NO KEY UPDATE SKIP LOCKED)";
+
+/// Nodes whose lease is over, and which have not renewed for a third of it since they were suspected; nodes that have died
+/// and still own items; and old rows.
+const LOOK: &str = "
+    SELECT epoch, dead, freed, died_at < clock_timestamp() - interval '2 minutes' AS old,
+        expires_at <= clock_timestamp()
+            AND suspected_at + make_interval(secs => lease / 3000000.0) <= clock_timestamp() AS expired
+    FROM nodes ORDER BY epoch";
+
+/// The result of a renewal.
+pub(crate) struct Renewed {
+    pub(crate) renewal: Renewal,
+    /// Dead nodes, and nodes that are to be marked as dead.
+    pub(crate) dead: Vec<Epoch>,
+    pub(crate) lease_time: Duration,
+}
+
+/// Renews a lease, and looks for dead nodes.
+pub(crate) async fn renew(connection: &Connection, state: &State, lease: Lease) -> Result<Renewed, Fault> {
+    let asked = Instant::now();
+    let answers = connection.run(&[step!(RENEW, int(lease.epoch.0)), step!(SUSPECT), step!(LOOK)]).await?;
+    let [renewed, _, nodes] = &answers[..] else {
+        return Err(Fault::Unreadable("a renewal has other answers".to_owned()));
+    };
+    let mut others = 0;
+    let (mut dead, mut old) = (Vec::new(), Vec::new());
+    for row in nodes {
+        let epoch = Epoch(natural(row, "epoch")?);
+        let is_expired = row.try_get::<_, Option<bool>>("expired")? == Some(true);
+        if !row.try_get::<_, bool>("dead")? {
+            if is_expired && epoch != lease.epoch {
+                dead.push(epoch);
+            } else if epoch != lease.epoch {
+                others += 1;
+            }
+        } else if !row.try_get::<_, bool>("freed")? {
+            dead.push(epoch);
+        } else if row.try_get::<_, Option<bool>>("old")? == Some(true) {
+            old.push(int(epoch.0));
+        }
+    }
+    if !old.is_empty() {
+        forget(connection, &old).await?;
+    }
+    let Some(row) = renewed.first() else {
+        return Ok(Renewed { renewal: Renewal::Lost, dead, lease_time: Duration::ZERO });
+    };
+    state.clock.set(row.try_get("now")?, asked);
+    let lease_time = Duration::from_micros(natural(row, "lease")?);
+    // Counted by the node from before the request, by the database from a later moment.
+    Ok(Renewed { renewal: Renewal::Held { valid_for: lease_time, others }, dead, lease_time })
+}
+
+/// Removes the rows of nodes that died some minutes ago, and the ids of requests that are no longer sent again.
+async fn forget(connection: &Connection, old: &[i64]) -> Result<(), Fault> {
+    let steps = [
+        step!("DELETE FROM cancellations WHERE epoch = ANY ($1::bigint[])", old),
+        step!("DELETE FROM mail WHERE owner = ANY ($1::bigint[])", old),
+        step!("DELETE FROM nodes WHERE epoch = ANY ($1::bigint[]) AND dead AND freed", old),
+    ];
+    connection.run(&steps).await.map(drop)
+}
+
+/// Removes a part of the ids of requests that were recorded more than an hour ago.
+pub(crate) async fn expire_dedup(connection: &Connection) -> Result<(), Fault> {
+    let expire = "DELETE FROM dedup WHERE id IN (
+        SELECT id FROM dedup WHERE time < now() - interval '1 hour' ORDER BY time LIMIT 10000 FOR UPDATE SKIP LOCKED)";
+    connection.query(step!(expire)).await.map(drop)
+}
+
+/// Begins a transaction that changes the members: no item is rejected, and no other transaction changes the members, until
+/// it ends.
+pub(super) async fn lock_members(connection: &Connection, state: &State) -> Result<(), Fault> {
+    let lock = "SELECT pg_advisory_xact_lock($1, $2)";
+    connection.query(step!(lock, state.database.lock_class, MEMBERS)).await.map(drop)
+}
+
+/// Marks nodes as dead. `crashed`: only those that are still expired; the items that they had in flight have crashed.
+async fn mark_dead(connection: &Connection, state: &State, epochs: &[Epoch], crashed: bool) -> Result<(), Fault> {
+    if epochs.is_empty() {
+        return Ok(());
+    }
+    let mut keys: Vec<i32> = epochs.iter().map(|epoch| epoch_key(*epoch)).collect();
+    keys.sort_unstable();
+    let epochs: Vec<i64> = epochs.iter().map(|epoch| int(epoch.0)).collect();
+    connection
+        .transaction(async |connection| {
+            lock_members(connection, state).await?;
+            let lock = "SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::integer[]) AS t (k)";
+            let mark = "UPDATE nodes SET dead = true, crashed = $2, died_at = clock_timestamp()
+                WHERE epoch = ANY ($1::bigint[]) AND NOT dead AND (NOT $2 OR (expires_at <= clock_timestamp()
+                    AND suspected_at + make_interval(secs => lease / 3000000.0) <= clock_timestamp()))";
+            connection.run(&[step!(lock, state.database.lock_class, keys), step!(mark, epochs, crashed)]).await
+        })
+        .await
+        .map(drop)
+}
+
+/// Makes a node a member. Its earlier memberships, and dead nodes, were ended before; see [`end_before_join`].
+pub(crate) async fn join(connection: &Connection, state: &State, info: &NodeInfo) -> Result<Lease, Fault> {
+    let asked = Instant::now();
+    let now = connection.query(step!(NOW)).await?;
+    if let Some(row) = now.first() {
+        state.clock.set(row.try_get("now")?, asked);
+    }
+    let lease_time = i64::try_from(info.lease_time.as_micros()).unwrap_or(i64::MAX).min(MAX_LEASE);
+    let json = |list: &[String]| serde_json::Value::from(list.to_vec()).to_string();
+    let handlers = &info.handlers;
+    let (epoch, signals) = connection
+        .transaction(async |connection| {
+            lock_members(connection, state).await?;
+            sweep::revert_crashes(connection, info.id).await?;
+            // The low bits keep two timelines of a database, after the failure of its primary, from giving one epoch twice.
+            let insert = "INSERT INTO nodes (epoch, id, name, build, orchestrations, activities, tags, lease, expires_at)
+                VALUES ((nextval('epochs') << 16) | $1::bigint, $2, $3, $4, $5, $6, $7, $8::bigint,
+                    clock_timestamp() + make_interval(secs => $8::bigint / 1000000.0)) RETURNING epoch";
+            let random = i64::from(u16::from_le_bytes([info.id.0.as_bytes()[14], info.id.0.as_bytes()[15]]));
+            let rows = connection
+                .query(step!(
+                    insert,
+                    random,
+                    info.id.0,
+                    info.name.as_str(),
+                    info.build.as_str(),
+                    orchestrations_json(&handlers.orchestrations),
+                    json(&handlers.activities),
+                    handlers.tags.as_deref().map(json),
+                    lease_time,
+                ))
+                .await?;
+            let row = rows.first().ok_or_else(|| Fault::Unreadable("an insert returns no row".to_owned()))?;
+            Ok((Epoch(natural(row, "epoch")?), settle(connection, state).await?))
+        })
+        .await?;
+    state.signal(signals);
+    Ok(Lease { node: info.id, epoch })
+}
+
+/// The longest lease, in microseconds: thirty years, which a timestamp of the database can hold.
+const MAX_LEASE: i64 = 1_000_000_000_000_000;
+
+/// Ends the earlier memberships of a node, and those of dead nodes. A node that joins again has stopped the work of its
+/// earlier memberships. Returns the epochs to sweep.
+pub(crate) async fn end_before_join(connection: &Connection, state: &State, info: &NodeInfo) -> Result<Vec<Epoch>, Fault> {
+    let earlier = "SELECT epoch FROM nodes WHERE id = $1 AND NOT dead";
+    let answers = connection.run(&[step!(earlier, info.id.0), step!(SUSPECT), step!(LOOK)]).await?;
+    let [earlier, _, nodes] = &answers[..] else {
+        return Err(Fault::Unreadable("a join has other answers".to_owned()));
+    };
+    let own: Vec<Epoch> = earlier.iter().map(|row| natural(row, "epoch").map(Epoch)).collect::<Result<_, _>>()?;
+    let mut dead = Vec::new();
+    for row in nodes {
+        let epoch = Epoch(natural(row, "epoch")?);
+        let is_dead = row.try_get::<_, bool>("dead")?;
+        let is_expired = row.try_get::<_, Option<bool>>("expired")? == Some(true);
+        if (is_dead && !row.try_get::<_, bool>("freed")?) || (!is_dead && is_expired && !own.contains(&epoch)) {
+            dead.push(epoch);
+        }
+    }
+    mark_dead(connection, state, &own, false).await?;
+    dead.extend(own);
+    Ok(dead)
+}
+
+/// Ends a membership. Returns the epochs to sweep.
+pub(crate) async fn leave(connection: &Connection, state: &State, lease: Lease) -> Result<Vec<Epoch>, Fault> {
+    mark_dead(connection, state, &[lease.epoch], false).await?;
+    Ok(vec![lease.epoch])
+}

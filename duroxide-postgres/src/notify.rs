@@ -1,0 +1,207 @@
+//! Notifications between processes, by NOTIFY and LISTEN.
+//!
+//! A notification is sent after the transaction that it tells of, by a statement of its own: within that transaction, it
+//! would hold a lock of the whole database server until the transaction is flushed. It may be lost, if the process dies in
+//! between or a connection is lost, so each process also polls slowly, and looks at everything once it listens again.
+//!
+//! All processes listen to one channel of the schema. Notices that come while one is being sent are merged.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duroxide::id::InstanceId;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
+
+use crate::connect::{Connection, Use, step};
+use crate::fault::Fault;
+use crate::lane::Lane;
+use crate::state::{Notice, State};
+
+/// The pause after a notification, which limits them to 200 per second and process.
+const PAUSE: Duration = Duration::from_millis(5);
+/// The limit of the ids in one notification, in bytes; PostgreSQL allows 8000 in all.
+const IDS: usize = 4000;
+/// The polls of work, of watched instances, and of the listening connection itself.
+const POLL: Duration = Duration::from_secs(5);
+const POLL_WATCHES: Duration = Duration::from_secs(30);
+const BEAT: Duration = Duration::from_secs(10);
+/// The poll of work where notifications do not arrive.
+const POLL_ALONE: Duration = Duration::from_millis(250);
+/// The time in which the listening connection must answer, and a notification must arrive.
+const ANSWER: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Returns the channel of a schema.
+fn channel(state: &State) -> String {
+    format!("duroxide_{}", state.database.schema)
+}
+
+/// Sends the notices of this process until the provider is dropped.
+pub(crate) async fn send(state: Arc<State>, lane: Arc<Lane>, mut notices: mpsc::UnboundedReceiver<Notice>, from: Uuid) {
+    while let Some(mut notice) = notices.recv().await {
+        while let Ok(more) = notices.try_recv() {
+            notice.work |= more.work;
+            notice.changed.extend(more.changed);
+        }
+        let payloads = payloads(notice, from);
+        let channels = vec![channel(&state); payloads.len()];
+        let sent = lane.call("notify other processes", async move |connection| {
+            let send = "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t (c, p)";
+            connection.query(step!(send, channels, payloads)).await
+        });
+        if let Err(error) = sent.await {
+            tracing::warn!(%error, "other processes learn of changes by their next poll");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Returns the payloads of a notice. Each has a limited number of ids.
+fn payloads(notice: Notice, from: Uuid) -> Vec<String> {
+    let mut parts: Vec<(usize, Vec<&str>)> = vec![(0, Vec::new())];
+    for id in &notice.changed {
+        // A character may take six bytes in JSON.
+        let size = id.as_str().len() * 6 + 3;
+        if parts.last().is_none_or(|(bytes, _)| bytes + size > IDS) {
+            parts.push((0, Vec::new()));
+        }
+        if let Some((bytes, ids)) = parts.last_mut() {
+            *bytes += size;
+            ids.push(id.as_str());
+        }
+    }
+    let payload = |(n, (_, ids)): (usize, (usize, Vec<&str>))| {
+        json!({ "from": from.to_string(), "work": notice.work && n == 0, "changed": ids }).to_string()
+    };
+    parts.into_iter().enumerate().map(payload).collect()
+}
+
+/// Listens to the notifications of other processes, and polls.
+pub(crate) async fn listen(state: Arc<State>, from: Uuid) {
+    let mut pause = PAUSE;
+    loop {
+        let begun = Instant::now();
+        if let Err(reason) = listen_once(&state, from).await {
+            tracing::debug!(reason, "the listening connection is lost");
+        }
+        // The polls go on while there is no connection.
+        state.wakeups.work();
+        if begun.elapsed() > BEAT {
+            pause = PAUSE;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn listen_once(state: &State, from: Uuid) -> Result<(), String> {
+    let (payloads, mut received) = mpsc::unbounded_channel();
+    let notified = move |payload: String| drop(payloads.send(payload));
+    let connection = state.database.open_with(Use::Listening, notified).await.map_err(|error| error.to_string())?;
+    // The name of the schema consists of letters, digits and `_`.
+    let listen = format!("LISTEN {}", channel(state));
+    connection.client.batch_execute(&listen).await.map_err(|error| Fault::from(error).reason())?;
+    // Whatever was told before this moment was not heard.
+    state.wakeups.work();
+    state.wakeups.changed_where(|_| true);
+    let hears = is_heard(state, &connection, &mut received, from).await?;
+    if !hears {
+        tracing::warn!(
+            "notifications of the database do not arrive, as behind a pooler in transaction mode; \
+             this process polls four times per second: connect it directly"
+        );
+    }
+    let every = |period| {
+        let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval
+    };
+    let mut poll = every(if hears { POLL } else { POLL_ALONE });
+    let (mut poll_watches, mut beat) = (every(POLL_WATCHES), every(BEAT));
+    loop {
+        tokio::select! {
+            payload = received.recv() => match payload {
+                Some(payload) => tell(state, &payload, from),
+                None => return Err("the connection has ended".to_owned()),
+            },
+            _ = poll.tick() => {
+                state.wakeups.work();
+                if !hears {
+                    state.wakeups.changed_where(|_| true);
+                }
+            }
+            _ = poll_watches.tick() => state.wakeups.changed_where(|_| true),
+            _ = beat.tick() => answers(&connection).await?,
+        }
+    }
+}
+
+/// Sends a notification to this process itself, and returns true if it arrives.
+async fn is_heard(
+    state: &State,
+    connection: &Connection,
+    received: &mut mpsc::UnboundedReceiver<String>,
+    from: Uuid,
+) -> Result<bool, String> {
+    let probe = json!({ "from": from.to_string(), "work": false, "changed": [] }).to_string();
+    let sent = connection.query(step!("SELECT pg_notify($1, $2)", channel(state), probe.clone())).await;
+    sent.map_err(|fault| fault.reason())?;
+    let arrives = async {
+        loop {
+            match received.recv().await {
+                Some(payload) if payload == probe => return true,
+                Some(payload) => tell(state, &payload, from),
+                None => return false,
+            }
+        }
+    };
+    Ok(tokio::time::timeout(ANSWER, arrives).await.unwrap_or(false))
+}
+
+/// Checks that the connection still answers: one that is half open hears nothing, and reports nothing.
+async fn answers(connection: &Connection) -> Result<(), String> {
+    let answer = tokio::time::timeout(ANSWER, connection.query(step!("SELECT 1"))).await;
+    let answer = answer.map_err(|_| "it does not answer".to_owned())?;
+    answer.map(drop).map_err(|fault| fault.reason())
+}
+
+/// Passes a notification on within this process. One that cannot be read, of a later version, tells of everything.
+fn tell(state: &State, payload: &str, from: Uuid) {
+    let notice: Value = serde_json::from_str(payload).unwrap_or_default();
+    if notice["from"] == Value::from(from.to_string()) {
+        return;
+    }
+    let Some(changed) = notice["changed"].as_array() else {
+        state.wakeups.work();
+        state.wakeups.changed_where(|_| true);
+        return;
+    };
+    if notice["work"] == Value::Bool(true) {
+        state.wakeups.work();
+    }
+    let changed: std::collections::HashSet<&str> = changed.iter().filter_map(Value::as_str).collect();
+    if !changed.is_empty() {
+        state.wakeups.changed_where(|id: &InstanceId| changed.contains(id.as_str()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notification_has_a_limited_size() {
+        let id = |n: usize| InstanceId::new(format!("{}-{n}", "\"".repeat(200))).expect("a good id");
+        let notice = Notice { work: true, changed: (0..100).map(id).collect() };
+        let payloads = payloads(notice, Uuid::nil());
+        assert!(payloads.iter().all(|payload| payload.len() < 7900), "{:?}", payloads.iter().map(String::len).max());
+        let ids: usize = payloads
+            .iter()
+            .map(|payload| serde_json::from_str::<Value>(payload).expect("JSON")["changed"].as_array().map_or(0, Vec::len))
+            .sum();
+        assert_eq!(ids, 100);
+    }
+}

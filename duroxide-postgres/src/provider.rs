@@ -1,0 +1,231 @@
+//! The [`Provider`] and [`Admin`] of a database.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use duroxide::Timestamp;
+use duroxide::clock::Clock;
+use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
+use duroxide::provider::{
+    Acquired, Admin, Commit, CommitError, Committed, DeleteError, Filter, HistoryPage, InstancePage, InstanceRecord, Lease,
+    NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned, Renewal, Submission, SubmitError, Submitted, Wakeups, Want,
+};
+use futures_util::future::BoxFuture;
+
+use crate::acquire;
+use crate::admin;
+use crate::batch::{self, Answer, What};
+use crate::connect::Shared;
+use crate::handle::Handle;
+use crate::members;
+use crate::options::PostgresOptions;
+use crate::reads;
+
+/// A provider that keeps its state in a PostgreSQL database. Cheap to clone; its thread and its connections end when the
+/// last clone is dropped.
+#[derive(Clone)]
+pub struct PostgresProvider {
+    handle: Arc<Handle>,
+}
+
+/// The longest time that a call which ends memberships waits for the release of their items. The rest is released by later
+/// renewals.
+const SWEEP: Duration = Duration::from_secs(10);
+
+impl PostgresProvider {
+    /// Opens a database. Creates the schema `duroxide` if it does not exist, and migrates an older one.
+    ///
+    /// # Errors
+    /// A [`ProviderError`] if the URL cannot be read, the database cannot be reached or refuses the connection, or its schema
+    /// has a newer version.
+    pub async fn connect(url: impl Into<String>) -> Result<Self, ProviderError> {
+        Self::connect_with(PostgresOptions::new(url)).await
+    }
+
+    /// Like [`PostgresProvider::connect`], with options.
+    ///
+    /// # Errors
+    /// As [`PostgresProvider::connect`], and if the name of the schema is not an identifier.
+    pub async fn connect_with(options: PostgresOptions) -> Result<Self, ProviderError> {
+        Ok(Self { handle: Arc::new(Handle::open(options).await?) })
+    }
+
+    async fn sweep(&self, epochs: Vec<Epoch>, within: Duration) -> Result<(), ProviderError> {
+        let state = self.handle.state.clone();
+        let sweep = async move |connection: Shared| {
+            members::sweep(&connection, &state, &epochs, Instant::now() + within).await
+        };
+        self.handle.lanes.sweep.call("take over a node", sweep).await
+    }
+
+    async fn write(&self, operation: &'static str, whats: Vec<What>) -> Result<Vec<Answer>, ProviderError> {
+        if whats.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (entries, answered) = batch::call(operation, whats);
+        self.handle.lanes.batches.send(entries);
+        answered.await.map_err(|_| ProviderError::retryable(operation, "the request was not answered"))?
+    }
+}
+
+impl std::fmt::Debug for PostgresProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let schema = &self.handle.state.database.schema;
+        f.debug_struct("PostgresProvider").field("schema", schema).finish_non_exhaustive()
+    }
+}
+
+impl Provider for PostgresProvider {
+    fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>> {
+        const OPERATION: &str = "join";
+        Box::pin(async move {
+            let (state, info) = (self.handle.state.clone(), node.clone());
+            let end = async move |connection: Shared| {
+                members::end_before_join(&connection, &state, &info).await
+            };
+            let dead = self.handle.lanes.members.call(OPERATION, end).await?;
+            if !dead.is_empty() {
+                self.sweep(dead, SWEEP).await?;
+            }
+            let (state, info) = (self.handle.state.clone(), node.clone());
+            let join = async move |connection: Shared| members::join(&connection, &state, &info).await;
+            self.handle.lanes.members.call(OPERATION, join).await
+        })
+    }
+
+    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        Box::pin(async move {
+            let (state, lease) = (self.handle.state.clone(), *lease);
+            let renew = async move |connection: Shared| members::renew(&connection, &state, lease).await;
+            let renewed = self.handle.lanes.members.call("renew the lease", renew).await?;
+            if !renewed.dead.is_empty()
+                && let Err(error) = self.sweep(renewed.dead, SWEEP.min(renewed.lease_time / 6)).await
+            {
+                // The renewal itself has succeeded. The next one tries again.
+                tracing::warn!(%error, "the items of a dead node are not released yet");
+            }
+            Ok(renewed.renewal)
+        })
+    }
+
+    fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move {
+            let (state, lease) = (self.handle.state.clone(), *lease);
+            let leave = async move |connection: Shared| members::leave(&connection, &state, lease).await;
+            let left = self.handle.lanes.members.call("leave", leave).await?;
+            self.sweep(left, SWEEP).await
+        })
+    }
+
+    fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
+        let (state, lease) = (self.handle.state.clone(), *lease);
+        let acquire = async move |connection: Shared| {
+            acquire::acquire(&connection, &state, lease, &want).await
+        };
+        Box::pin(self.handle.lanes.ask.call("acquire work", acquire))
+    }
+
+    fn commit<'a>(
+        &'a self,
+        lease: &'a Lease,
+        entries: Vec<Arc<Commit>>,
+    ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
+        Box::pin(async move {
+            let what = |commit| What::Commit { lease: *lease, commit };
+            let answers = self.write("commit", entries.into_iter().map(what).collect()).await?;
+            Ok(answers.into_iter().filter_map(Answer::committed).collect())
+        })
+    }
+
+    fn submit(
+        &self,
+        entries: Vec<Submission>,
+    ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
+        Box::pin(async move {
+            let answers = self.write("submit", entries.into_iter().map(What::Submit).collect()).await?;
+            Ok(answers.into_iter().filter_map(Answer::submitted).collect())
+        })
+    }
+
+    fn history<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        after: EventId,
+    ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
+        let execution = execution.clone();
+        let read =
+            async move |connection: Shared| reads::history(&connection, &execution, after).await;
+        Box::pin(self.handle.lanes.read.call("read a history", read))
+    }
+
+    fn clock(&self) -> Option<Arc<dyn Clock>> {
+        Some(Arc::new(self.handle.state.clock.clone()))
+    }
+
+    /// Reads an instance. Every process tells the others of the instances that it has changed, so a watch needs no
+    /// registration.
+    fn instance<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
+        let (state, instance) = (self.handle.state.clone(), instance.clone());
+        let read =
+            async move |connection: Shared| reads::instance(&connection, &state, &instance).await;
+        Box::pin(self.handle.lanes.read.call("read an instance", read))
+    }
+
+    fn admin(&self) -> Option<&dyn Admin> {
+        Some(self)
+    }
+
+    fn wakeups(&self) -> &Wakeups {
+        &self.handle.state.wakeups
+    }
+}
+
+impl Admin for PostgresProvider {
+    fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
+        const OPERATION: &str = "list instances";
+        Box::pin(async move {
+            let before = admin::position(page.after.as_ref(), u64::MAX, OPERATION)?;
+            let (filter, limit, deadline) = (filter.clone(), page.limit, admin::deadline(page.time_limit));
+            let list = async move |connection: Shared| {
+                admin::list(&connection, &filter, before, limit, deadline).await
+            };
+            self.handle.lanes.admin.call(OPERATION, list).await
+        })
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
+        let nodes = async |connection: Shared| admin::nodes(&connection).await;
+        Box::pin(self.handle.lanes.admin.call("list nodes", nodes))
+    }
+
+    fn delete<'a>(
+        &'a self,
+        instances: &'a [InstanceId],
+    ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
+        let (state, instances) = (self.handle.state.clone(), instances.to_vec());
+        let delete =
+            async move |connection: Shared| admin::delete(&connection, &state, &instances).await;
+        Box::pin(self.handle.lanes.admin.call("delete instances", delete))
+    }
+
+    fn prune<'a>(
+        &'a self,
+        filter: &'a Filter,
+        before: Timestamp,
+        batch: &'a Page,
+    ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
+        const OPERATION: &str = "prune instances";
+        Box::pin(async move {
+            let after = admin::position(batch.after.as_ref(), 0, OPERATION)?;
+            let state = self.handle.state.clone();
+            let (filter, from, deadline) = (filter.clone(), (after, batch.limit), admin::deadline(batch.time_limit));
+            let prune = async move |connection: Shared| {
+                admin::prune(&connection, &state, &filter, before, from, deadline).await
+            };
+            self.handle.lanes.admin.call(OPERATION, prune).await
+        })
+    }
+}

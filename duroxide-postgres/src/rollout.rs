@@ -1,0 +1,176 @@
+//! The code of the members: which of them may try an item.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use duroxide::id::Epoch;
+use semver::Version;
+use serde_json::Value;
+use tokio_postgres::Row;
+
+use crate::connect::{Step, step};
+use crate::fault::Fault;
+use crate::rows::{int, natural};
+
+/// The code of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Code {
+    pub(crate) build: String,
+    orchestrations: HashSet<(String, String)>,
+    latest: HashMap<String, Version>,
+    activities: HashSet<String>,
+    /// `None`: it serves all tags.
+    tags: Option<Vec<String>>,
+}
+
+impl Code {
+    /// Reads the lists of a node. An unreadable list counts as empty, so that one such row does not prevent a change of the
+    /// members.
+    pub(crate) fn parse(build: String, orchestrations: &str, activities: &str, tags: Option<&str>) -> Self {
+        let orchestrations: Vec<(String, String)> = serde_json::from_str(orchestrations).unwrap_or_default();
+        let mut latest: HashMap<String, Version> = HashMap::new();
+        for (name, version) in &orchestrations {
+            let Ok(version) = Version::parse(version) else { continue };
+            if latest.get(name).is_none_or(|before| *before < version) {
+                latest.insert(name.clone(), version);
+            }
+        }
+        Self {
+            build,
+            orchestrations: orchestrations.into_iter().collect(),
+            latest,
+            activities: serde_json::from_str(activities).unwrap_or_default(),
+            tags: tags.map(|tags| serde_json::from_str(tags).unwrap_or_default()),
+        }
+    }
+
+    fn has(&self, name: &str, version: Option<&str>) -> bool {
+        match version {
+            Some(version) => self.orchestrations.contains(&(name.to_owned(), version.to_owned())),
+            None => self.latest.contains_key(name),
+        }
+    }
+
+    fn serves(&self, name: &str, tag: Option<&str>) -> bool {
+        let serves_tag = match (&self.tags, tag) {
+            (Some(tags), Some(tag)) => tags.iter().any(|served| served == tag),
+            _ => true,
+        };
+        serves_tag && self.activities.contains(name)
+    }
+}
+
+/// The members at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Members(BTreeMap<Epoch, Arc<Code>>);
+
+impl Members {
+    pub(crate) fn contains(&self, epoch: Epoch) -> bool {
+        self.0.contains_key(&epoch)
+    }
+
+    pub(crate) fn build(&self, epoch: Epoch) -> Option<&str> {
+        self.0.get(&epoch).map(|code| code.build.as_str())
+    }
+
+    /// Returns true if another member has a later version of an orchestration than the node of this epoch, so that a start
+    /// without a version is left to that member.
+    pub(crate) fn is_outdated(&self, epoch: Epoch, name: &str) -> bool {
+        let own = self.0.get(&epoch).and_then(|code| code.latest.get(name));
+        self.0.values().any(|code| code.latest.get(name) > own)
+    }
+
+    /// Returns true if a member may claim an instance that some builds have rejected: it has the code, and its build is
+    /// none of them. Without a pinned version, it must have the latest version that any member has.
+    pub(crate) fn can_try(&self, name: &str, version: Option<&str>, rejected_by: &HashSet<String>) -> bool {
+        self.0.iter().any(|(epoch, code)| {
+            code.has(name, version)
+                && !rejected_by.contains(&code.build)
+                && !(version.is_none() && self.is_outdated(*epoch, name))
+        })
+    }
+
+    /// Returns true if a member may claim an activity that some builds have rejected.
+    pub(crate) fn can_try_activity(&self, name: &str, tag: Option<&str>, rejected_by: &HashSet<String>) -> bool {
+        self.0.values().any(|code| code.serves(name, tag) && !rejected_by.contains(&code.build))
+    }
+
+    /// Returns true if a member has the code of an instance.
+    pub(crate) fn has_code(&self, name: &str, version: Option<&str>) -> bool {
+        self.0.values().any(|code| code.has(name, version))
+    }
+
+    /// Returns true if a member runs activities of this name and tag.
+    pub(crate) fn serves(&self, name: &str, tag: Option<&str>) -> bool {
+        self.0.values().any(|code| code.serves(name, tag))
+    }
+}
+
+/// The code of known nodes, which never changes: a list of the members needs to return only that of new ones.
+#[derive(Default)]
+pub(crate) struct KnownCode(Mutex<HashMap<Epoch, Arc<Code>>>);
+
+impl KnownCode {
+    /// Returns the statement that lists the members; see [`KnownCode::members`].
+    pub(crate) fn list(&self) -> Step<'static> {
+        let known: Vec<i64> = self.locked().keys().map(|epoch| int(epoch.0)).collect();
+        step!(
+            "SELECT epoch, build, (epoch = ANY ($1::bigint[])) AS known,
+                 CASE WHEN epoch = ANY ($1) THEN NULL ELSE orchestrations END AS orchestrations,
+                 CASE WHEN epoch = ANY ($1) THEN NULL ELSE activities END AS activities,
+                 CASE WHEN epoch = ANY ($1) THEN NULL ELSE tags END AS tags
+             FROM nodes WHERE NOT dead",
+            known
+        )
+    }
+
+    /// Reads the answer to the statement that [`KnownCode::list`] made before.
+    pub(crate) fn members(&self, rows: &[Row]) -> Result<Members, Fault> {
+        let mut known = self.locked();
+        let mut members = BTreeMap::new();
+        for row in rows {
+            let epoch = Epoch(natural(row, "epoch")?);
+            let code = match known.get(&epoch).filter(|_| row.try_get("known").unwrap_or(false)) {
+                Some(code) => code.clone(),
+                None => {
+                    let text = |column| row.try_get::<_, Option<&str>>(column);
+                    let orchestrations = text("orchestrations")?.unwrap_or_default();
+                    let activities = text("activities")?.unwrap_or_default();
+                    let build = row.try_get("build")?;
+                    let code = Arc::new(Code::parse(build, orchestrations, activities, text("tags")?));
+                    known.insert(epoch, code.clone());
+                    code
+                }
+            };
+            members.insert(epoch, code);
+        }
+        known.retain(|epoch, _| members.contains_key(epoch));
+        Ok(Members(members))
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Epoch, Arc<Code>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the list of a node's orchestrations as JSON.
+pub(crate) fn orchestrations_json(orchestrations: &[(String, Version)]) -> String {
+    let pairs = orchestrations.iter().map(|(name, version)| serde_json::json!([name, version.to_string()]));
+    Value::from(pairs.collect::<Vec<_>>()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latest_version_of_any_member_tries_a_start() {
+        let code = |build: &str, version: &str| {
+            Arc::new(Code::parse(build.to_owned(), &format!("[[\"flow\",\"{version}\"]]"), "[]", None))
+        };
+        let members = Members([(Epoch(1), code("a", "1.0.0")), (Epoch(2), code("b", "1.10.0"))].into());
+        assert!(members.is_outdated(Epoch(1), "flow") && !members.is_outdated(Epoch(2), "flow"));
+        let by_b = HashSet::from(["b".to_owned()]);
+        assert!(!members.can_try("flow", None, &by_b) && members.can_try("flow", Some("1.0.0"), &by_b));
+    }
+}

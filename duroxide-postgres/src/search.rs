@@ -1,0 +1,278 @@
+//! Searches of the instances in the order of their arrival, window by window.
+//!
+//! A window is the next few hundred entries of a [`Walk`]: of the table itself, or of an index that sorts the instances
+//! with one value by arrival. Each window has a snapshot of its own, and between two windows the caller checks its deadline.
+
+use std::ops::Range;
+
+use duroxide::Timestamp;
+use duroxide::provider::{Filter, InstanceStatus};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::connect::Connection;
+use crate::fault::Fault;
+
+/// The number of entries in the first window, and the largest number in a later one.
+const FIRST_WINDOW: i64 = 256;
+const LARGEST_WINDOW: i64 = 4096;
+/// The most that the clocks which set `created_at` and `finished_at` may differ from each other or jump: a day. A bound of
+/// time is converted to a bound of arrival with twice this slack on both sides; rows within the slack are compared with the
+/// bound itself.
+const CLOCKS: i64 = 24 * 3_600_000_000;
+
+/// A statement that is composed for a filter. All values are parameters.
+#[derive(Default)]
+pub(crate) struct Query {
+    text: String,
+    values: Vec<Box<dyn ToSql + Sync + Send>>,
+}
+
+impl Query {
+    /// Adds literal text.
+    pub(crate) fn text(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Adds a value, as a parameter of this type.
+    pub(crate) fn value(mut self, value: impl ToSql + Sync + Send + 'static, of: &str) -> Self {
+        self.values.push(Box::new(value));
+        self.text.push_str(&format!("${}::{of}", self.values.len()));
+        self
+    }
+
+    pub(crate) async fn rows(&self, connection: &Connection) -> Result<Vec<Row>, Fault> {
+        let values: Vec<&(dyn ToSql + Sync)> = self.values.iter().map(|value| &**value as _).collect();
+        Ok(connection.client.query(&self.text, &values).await?)
+    }
+
+    async fn number(&self, connection: &Connection) -> Result<Option<i64>, Fault> {
+        match self.rows(connection).await?.first() {
+            Some(row) => Ok(row.try_get(0)?),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The direction of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    NewestFirst,
+    OldestFirst,
+}
+
+impl Order {
+    pub(crate) fn sql(self) -> &'static str {
+        match self {
+            Self::NewestFirst => "DESC",
+            Self::OldestFirst => "ASC",
+        }
+    }
+}
+
+/// A scan of the instances in the order of arrival that covers all matches of one part of the filter.
+enum Walk {
+    All,
+    /// Instances with one of these statuses.
+    Statuses(Vec<InstanceStatus>),
+    Label(String, String),
+    Parent(String),
+}
+
+impl Walk {
+    fn of(filter: &Filter) -> Self {
+        if let Some(parent) = &filter.parent {
+            return Self::Parent(parent.as_str().to_owned());
+        }
+        if let Some((name, value)) = filter.labels.iter().next() {
+            return Self::Label(name.clone(), value.clone());
+        }
+        // Completed instances are the majority, and have no index.
+        if filter.statuses.is_empty() || filter.statuses.contains(&InstanceStatus::Completed) {
+            return Self::All;
+        }
+        Self::Statuses(filter.statuses.clone())
+    }
+
+    /// Returns the selections of the entries, as the text between SELECT and the range, and the name of the number.
+    fn selections(&self, what: &str) -> Vec<(Query, &'static str)> {
+        let select = |from: &str| Query::default().text("SELECT ").text(what).text(" FROM ").text(from);
+        match self {
+            Self::All => vec![(select("instances i WHERE TRUE"), "i.seq")],
+            Self::Statuses(statuses) => {
+                let of = |status: &InstanceStatus| {
+                    // A literal, since a plan for any status could not use the partial index.
+                    let from = format!("instances i WHERE i.status <> 'completed' AND i.status = '{}'", status.as_str());
+                    (select(&from), "i.seq")
+                };
+                statuses.iter().map(of).collect()
+            }
+            Self::Label(name, value) => {
+                let select = select("labels w WHERE w.name = ").value(name.clone(), "text");
+                vec![(select.text(" AND w.value = ").value(value.clone(), "text"), "w.instance")]
+            }
+            Self::Parent(parent) => {
+                vec![(select("instances i WHERE i.parent = ").value(parent.clone(), "text"), "i.seq")]
+            }
+        }
+    }
+}
+
+/// A part of a search.
+pub(crate) struct Window {
+    /// The range of arrival numbers that it covers.
+    pub(crate) range: Range<i64>,
+    /// True if it is the last window of the search.
+    pub(crate) is_last: bool,
+}
+
+pub(crate) struct Search<'a> {
+    connection: &'a Connection,
+    filter: &'a Filter,
+    order: Order,
+    walk: Walk,
+    left: Range<i64>,
+    size: i64,
+}
+
+impl<'a> Search<'a> {
+    /// Begins a search of the instances whose arrival numbers are in the range.
+    pub(crate) async fn new(
+        connection: &'a Connection,
+        filter: &'a Filter,
+        order: Order,
+        range: Range<i64>,
+    ) -> Result<Self, Fault> {
+        let mut left = range;
+        if let Some(from) = filter.created_from {
+            let from = from.as_micros().saturating_sub(2 * CLOCKS);
+            left.start = left.start.max(first_since(connection, from).await?);
+        }
+        if let Some(before) = filter.created_before {
+            left.end = left.end.min(arrived_by(connection, before).await?);
+        }
+        Ok(Self { connection, filter, order, walk: Walk::of(filter), left, size: FIRST_WINDOW })
+    }
+
+    /// Returns the next window, or `None` if everything has been searched.
+    pub(crate) async fn window(&self) -> Result<Option<Window>, Fault> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let mut nearest: Option<i64> = None;
+        let column = if matches!(self.walk, Walk::Label(..)) { "w.instance" } else { "i.seq" };
+        for (select, number) in self.walk.selections(column) {
+            let edge = ranged(select, number, &self.left)
+                .text(&format!(" ORDER BY {number} {} OFFSET ", self.order.sql()))
+                .value(self.size - 1, "bigint")
+                .text(" LIMIT 1");
+            let edge = edge.number(self.connection).await?;
+            nearest = match (nearest, edge, self.order) {
+                (Some(one), Some(other), Order::NewestFirst) => Some(one.max(other)),
+                (Some(one), Some(other), Order::OldestFirst) => Some(one.min(other)),
+                (one, other, _) => one.or(other),
+            };
+        }
+        let range = match (nearest, self.order) {
+            (None, _) => self.left.clone(),
+            (Some(edge), Order::NewestFirst) => edge..self.left.end,
+            (Some(edge), Order::OldestFirst) => self.left.start..edge + 1,
+        };
+        let is_last = range == self.left;
+        Ok(Some(Window { range, is_last }))
+    }
+
+    /// Marks a window as searched.
+    pub(crate) fn advance(&mut self, window: &Window) {
+        match self.order {
+            Order::NewestFirst => self.left.end = window.range.start,
+            Order::OldestFirst => self.left.start = window.range.end,
+        }
+        self.size = (self.size * 4).min(LARGEST_WINDOW);
+    }
+
+    /// Returns the arrival number after which, in the order of the search, the remaining instances follow.
+    pub(crate) fn position(&self) -> i64 {
+        match self.order {
+            Order::NewestFirst => self.left.end,
+            Order::OldestFirst => self.left.start - 1,
+        }
+    }
+
+    /// Counts the entries of a part of a window: the instances that the search has examined.
+    pub(crate) async fn entries(&self, part: &Range<i64>) -> Result<u64, Fault> {
+        let mut entries = 0;
+        for (select, number) in self.walk.selections("count(*)") {
+            let count = ranged(select, number, part).number(self.connection).await?;
+            entries += count.unwrap_or(0).max(0).unsigned_abs();
+        }
+        Ok(entries)
+    }
+
+    /// Begins a query for columns of the matching instances `i` of a window; `joined` follows the FROM.
+    pub(crate) fn matches(&self, window: &Window, columns: &str, joined: &str) -> Query {
+        let query = Query::default().text("SELECT ").text(columns).text(" FROM ");
+        let (query, number) = match &self.walk {
+            Walk::Label(name, value) => {
+                let query = query.text("labels w JOIN instances i ON i.seq = w.instance ").text(joined);
+                let query = query.text(" WHERE w.name = ").value(name.clone(), "text");
+                (query.text(" AND w.value = ").value(value.clone(), "text"), "w.instance")
+            }
+            _ => (query.text("instances i ").text(joined).text(" WHERE TRUE"), "i.seq"),
+        };
+        condition(self.filter, ranged(query, number, &window.range))
+    }
+}
+
+fn ranged(query: Query, number: &str, range: &Range<i64>) -> Query {
+    let query = query.text(&format!(" AND {number} >= ")).value(range.start, "bigint");
+    query.text(&format!(" AND {number} < ")).value(range.end, "bigint")
+}
+
+fn condition(filter: &Filter, mut query: Query) -> Query {
+    if let Some(name) = &filter.name {
+        query = query.text(" AND i.name = ").value(name.clone(), "text");
+    }
+    if !filter.statuses.is_empty() {
+        let statuses: Vec<&'static str> = filter.statuses.iter().map(|status| status.as_str()).collect();
+        query = query.text(" AND i.status = ANY (").value(statuses, "text[]").text(")");
+    }
+    for (name, value) in &filter.labels {
+        query = query.text(" AND EXISTS (SELECT 1 FROM labels o WHERE o.name = ").value(name.clone(), "text");
+        query = query.text(" AND o.value = ").value(value.clone(), "text").text(" AND o.instance = i.seq)");
+    }
+    if let Some(from) = filter.created_from {
+        query = query.text(" AND i.created_at >= ").value(from.as_micros(), "bigint");
+    }
+    if let Some(before) = filter.created_before {
+        query = query.text(" AND i.created_at < ").value(before.as_micros(), "bigint");
+    }
+    if let Some(parent) = &filter.parent {
+        query = query.text(" AND i.parent = ").value(parent.as_str().to_owned(), "text");
+    }
+    query
+}
+
+/// Returns a bound of arrival: all instances that were created or finished before a time are below it.
+pub(crate) async fn arrived_by(connection: &Connection, before: Timestamp) -> Result<i64, Fault> {
+    first_since(connection, before.as_micros().saturating_add(2 * CLOCKS)).await
+}
+
+/// Finds, by bisection, an arrival number whose instance was created at a time or later, while its predecessor was created
+/// earlier. Times of creation rise only roughly with the arrival numbers, so there may be several such numbers; with the
+/// slack of [`CLOCKS`], any of them is exact enough.
+async fn first_since(connection: &Connection, time: i64) -> Result<i64, Fault> {
+    let ends = "SELECT coalesce((SELECT min(seq) FROM instances), 0), coalesce((SELECT max(seq) FROM instances), 0)";
+    let ends = connection.client.query_one(ends, &[]).await?;
+    let (mut low, mut high) = (ends.try_get::<_, i64>(0)?, ends.try_get::<_, i64>(1)?.saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let find = "SELECT seq, created_at FROM instances WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT 1";
+        match connection.client.query_opt(find, &[&middle, &high]).await? {
+            Some(row) if row.try_get::<_, i64>(1)? < time => low = row.try_get::<_, i64>(0)? + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}

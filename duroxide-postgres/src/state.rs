@@ -1,0 +1,88 @@
+//! The state that all parts of a provider share.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use duroxide::Timestamp;
+use duroxide::clock::Clock;
+use duroxide::id::InstanceId;
+use duroxide::provider::{Signals, Wakeups};
+use tokio::sync::mpsc;
+
+use crate::clock::DatabaseClock;
+use crate::connect::Database;
+use crate::rollout::KnownCode;
+
+pub(crate) struct State {
+    pub(crate) database: Database,
+    /// The time for which a request waits for a connection.
+    pub(crate) patience: Duration,
+    pub(crate) clock: DatabaseClock,
+    pub(crate) wakeups: Wakeups,
+    pub(crate) code: KnownCode,
+    /// The latest time named by a call, in microseconds.
+    latest: AtomicI64,
+    notices: mpsc::UnboundedSender<Notice>,
+}
+
+/// A signal to the other processes.
+#[derive(Debug, Default)]
+pub(crate) struct Notice {
+    /// There may be work for a node.
+    pub(crate) work: bool,
+    /// Instances that have changed.
+    pub(crate) changed: Vec<InstanceId>,
+}
+
+/// The latest time before any call has named one.
+const NONE: i64 = i64::MIN;
+/// The time that a batch has from its first entry on; see [`State::deadline`].
+const DEADLINE: Duration = Duration::from_secs(25);
+
+impl State {
+    pub(crate) fn new(database: Database, patience: Duration) -> (Self, mpsc::UnboundedReceiver<Notice>) {
+        let (notices, sent) = mpsc::unbounded_channel();
+        let state = Self {
+            database,
+            patience,
+            clock: DatabaseClock::new(),
+            wakeups: Wakeups::default(),
+            code: KnownCode::default(),
+            latest: AtomicI64::new(NONE),
+            notices,
+        };
+        (state, sent)
+    }
+
+    /// Observes a time named by a call.
+    pub(crate) fn saw(&self, time: Timestamp) {
+        self.latest.fetch_max(time.as_micros(), Ordering::Relaxed);
+    }
+
+    /// Returns the latest time named by a call; before the first one, the time of the database. Calls usually name the
+    /// time of the database, but a user may set another clock.
+    pub(crate) fn latest(&self) -> Timestamp {
+        match self.latest.load(Ordering::Relaxed) {
+            NONE => self.clock.now(),
+            latest => Timestamp::from_micros(latest),
+        }
+    }
+
+    /// Returns the time of the database, in microseconds, after which a batch must not be written any longer: the runtime
+    /// rechecks an instance for half a minute after a request without an answer.
+    pub(crate) fn deadline(&self, queued: Option<Instant>) -> i64 {
+        let left = DEADLINE.saturating_sub(queued.map(|queued| queued.elapsed()).unwrap_or_default());
+        (self.clock.now() + left).as_micros()
+    }
+
+    /// Sends the signals of a transaction that was committed, within this process and to the others.
+    pub(crate) fn signal(&self, signals: Signals) {
+        if signals.is_empty() {
+            return;
+        }
+        let notice = Notice { work: signals.work, changed: signals.instances().cloned().collect() };
+        self.wakeups.tell(signals);
+        // The notifier ends with the thread of the provider.
+        let _ = self.notices.send(notice);
+    }
+}
