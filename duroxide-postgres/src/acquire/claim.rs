@@ -12,7 +12,7 @@ use crate::rows::int;
 
 /// Raises the number of the last claim. Fails if another request of the lease has done so, or the lease has ended.
 const RAISE: &str = "
-    WITH raised AS (UPDATE nodes SET claim = $2 WHERE epoch = $1 AND claim = $2 - 1 AND NOT dead RETURNING 1)
+    WITH raised AS (UPDATE nodes SET claim = $2::bigint WHERE epoch = $1 AND claim = $2::bigint - 1 AND NOT dead RETURNING 1)
     SELECT 1 / count(*)::integer FROM raised";
 
 const OWN: &str = "
