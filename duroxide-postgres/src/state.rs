@@ -59,13 +59,15 @@ impl State {
         self.latest.fetch_max(time.as_micros(), Ordering::Relaxed);
     }
 
+    /// Returns the latest time named by a call, if any.
+    pub(crate) fn named(&self) -> Option<Timestamp> {
+        Some(self.latest.load(Ordering::Relaxed)).filter(|latest| *latest != NONE).map(Timestamp::from_micros)
+    }
+
     /// Returns the latest time named by a call; before the first one, the time of the database. Calls usually name the
     /// time of the database, but a user may set another clock.
     pub(crate) fn latest(&self) -> Timestamp {
-        match self.latest.load(Ordering::Relaxed) {
-            NONE => self.clock.now(),
-            latest => Timestamp::from_micros(latest),
-        }
+        self.named().unwrap_or_else(|| self.clock.now())
     }
 
     /// Returns the time of the database, in microseconds, after which a batch must not be written any longer: the runtime

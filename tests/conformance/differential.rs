@@ -1,4 +1,4 @@
-//! Drives both providers with one random program. After each step, their answers and their stored state must be equal.
+//! Drives several providers with one random program. After each step, their answers and their stored state must be equal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,9 +9,13 @@ use duroxide::provider::Lane;
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{InstanceId, Payload, Timestamp};
+use duroxide_postgres::PostgresProvider;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use semver::Version;
+
+use super::postgres::Postgres;
+use super::renumbered::Renumbered;
 
 const INSTANCES: usize = 4;
 const NODES: usize = 3;
@@ -149,10 +153,11 @@ struct Received {
     cancelled: Vec<ActivityId>,
 }
 
-/// Both providers, and the state that a program needs for its next steps.
+/// The providers, and the state that a program needs for its next steps.
 struct Pair {
     memory: MemoryProvider,
     sqlite: SqliteProvider,
+    postgres: Option<Layered<Renumbered<PostgresProvider>>>,
     leases: Vec<Lease>,
     received: BTreeMap<Epoch, Received>,
     /// In microseconds. Grows with every step, so that the items of two steps are due at different times.
@@ -189,7 +194,7 @@ fn info(build: u8) -> NodeInfo {
     }
 }
 
-/// Makes one request of both, and compares the answers.
+/// Makes one request of all, and compares the answers.
 macro_rules! both {
     ($pair:ident, $provider:ident => $ask:expr) => {{
         let said = {
@@ -201,17 +206,23 @@ macro_rules! both {
             $ask.await.expect("sqlite")
         };
         assert_eq!(format!("{said:#?}"), format!("{sqlite_said:#?}"), "memory (left) and sqlite answer differently");
+        if let Some(postgres) = &$pair.postgres {
+            let $provider: &dyn Provider = postgres;
+            let other = $ask.await.expect("postgres");
+            assert_eq!(format!("{said:#?}"), format!("{other:#?}"), "memory (left) and postgres answer differently");
+        }
         said
     }};
 }
 
 impl Pair {
-    async fn new(folder: &std::path::Path) -> Self {
+    async fn new(folder: &std::path::Path, postgres: Option<PostgresProvider>) -> Self {
         let options = duroxide::sqlite::SqliteOptions::new().durability(duroxide::sqlite::Durability::Relaxed);
         let sqlite = SqliteProvider::open_with(folder.join("pair.db"), options).expect("open");
         let mut pair = Self {
             memory: MemoryProvider::new(),
             sqlite,
+            postgres: postgres.map(|postgres| Layered(Renumbered::new(postgres))),
             leases: Vec::new(),
             received: BTreeMap::new(),
             now: 100_000_000,
@@ -219,7 +230,7 @@ impl Pair {
             last_start: None,
             last_message: None,
         };
-        // The first call with a time sets the clocks of both providers.
+        // The first call with a time sets the clocks of the providers.
         let probe = Submission::Resume { instance: id(0), time: pair.time() };
         both!(pair, provider => provider.submit(vec![probe.clone()]));
         for node in 0..NODES {
@@ -608,15 +619,30 @@ fn new_child(plan: &Plan) -> NewChild {
 
 #[test]
 fn both_providers_answer_alike() {
+    run(60, || None);
+}
+
+#[test]
+fn postgres_answers_like_the_others() {
+    let Some(url) = support::postgres::server() else { return };
+    let count = std::cell::Cell::new(0);
+    run(8, || {
+        count.set(count.get() + 1);
+        Some(Postgres::new(url, &format!("program_{}", count.get())))
+    });
+}
+
+/// Runs random programs, by default this many. `PROPTEST_CASES=5000` runs more.
+fn run(cases: u32, postgres: impl Fn() -> Option<Postgres>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-    // `PROPTEST_CASES=5000` runs more programs.
-    let cases = std::env::var("PROPTEST_CASES").map_or(60, |_| Config::default().cases);
+    let cases = std::env::var("PROPTEST_CASES").map_or(cases, |_| Config::default().cases);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let program = prop::collection::vec(step(), 1..80);
     let outcome = TestRunner::new(config).run(&program, |program| {
+        let postgres = postgres();
         runtime.block_on(async {
             let folder = tempfile::tempdir().expect("folder");
-            let mut pair = Pair::new(folder.path()).await;
+            let mut pair = Pair::new(folder.path(), postgres.as_ref().map(Postgres::connect)).await;
             for step in &program {
                 pair.step(step).await;
                 pair.compare().await;

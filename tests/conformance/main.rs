@@ -9,6 +9,7 @@ use duroxide::sqlite::SqliteProvider;
 
 mod differential;
 mod postgres;
+mod renumbered;
 
 /// Processes that share one memory.
 struct Memory(MemoryProvider);

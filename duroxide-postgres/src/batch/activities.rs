@@ -25,7 +25,7 @@ impl Model {
     fn outcome(&mut self, lease: &Lease, tenure: &Tenure, message: MessageRow) -> Result<Committed, CommitError> {
         self.check_tenure(lease, tenure)?;
         self.remove_activity(&tenure.activity, Some(lease.epoch));
-        let (to, latest) = (&tenure.activity.execution.instance, self.latest);
+        let (to, latest) = (&tenure.activity.execution.instance, self.latest());
         let placement = self.deliver(to, message, latest, false);
         self.leave_mail(to, placement, Some(lease.epoch));
         Ok(Committed { messages: vec![placement], ..Committed::default() })
@@ -48,7 +48,7 @@ impl Model {
         let (name, tag) = (activity.name.as_str(), activity.tag.as_deref());
         if self.members.can_try_activity(name, tag, &activity.rejected_by) {
             self.change_activity(id, |activity| activity.parked = false);
-            let latest = self.latest;
+            let latest = self.latest();
             if let Some(row) = self.instances.get_mut(instance) {
                 row.updated_at = latest;
                 row.is_changed = true;

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use duroxide::Timestamp;
+use duroxide::clock::Clock;
 use duroxide::id::InstanceId;
 use duroxide::provider::{
     Commit, CommitError, Committed, Lease, ProviderError, Signals, StartRequest, Submission, SubmitError, Submitted, Write,
@@ -173,7 +174,7 @@ struct Done {
     /// The answers by entry. `None`: the entry was put aside, and nothing of it was written.
     answers: Vec<Option<Answer>>,
     signals: Signals,
-    latest: Timestamp,
+    named: Option<Timestamp>,
 }
 
 /// The failure of a batch.
@@ -216,7 +217,7 @@ async fn attempt(
     let read = read::read(connection, state.database.lock_class, &state.code, &all, waits).await?;
     let mut aside: Vec<bool> = scopes.iter().map(|scope| read.is_aside(scope) || (scope.replaces && !waits)).collect();
     let mut model = read.model;
-    model.latest = state.latest();
+    (model.named, model.now) = (state.named(), state.clock.now());
     if let Some(id) = &replaced {
         model.signals.changed(id);
         model.signals.work = true;
@@ -247,8 +248,8 @@ async fn attempt(
         written.map_err(|fault| Failure { is_unknown: !fault.spares_connection(), fault })?;
     }
     drop(steps);
-    let (signals, latest) = (std::mem::take(&mut model.signals), model.latest);
-    Ok(Done { answers, signals, latest })
+    let (signals, named) = (std::mem::take(&mut model.signals), model.named);
+    Ok(Done { answers, signals, named })
 }
 
 /// Removes the finished instance that a start replaces. Returns its id.

@@ -146,8 +146,10 @@ pub(super) struct Reserved {
 #[derive(Default)]
 pub(super) struct Model {
     pub(super) members: Members,
-    /// The latest time named by a call.
-    pub(super) latest: Timestamp,
+    /// The latest time named by a call, if any.
+    pub(super) named: Option<Timestamp>,
+    /// The time of the database.
+    pub(super) now: Timestamp,
     pub(super) instances: HashMap<InstanceId, Instance>,
     pub(super) activities: BTreeMap<ActivityId, Activity>,
     pub(super) dedup: HashMap<Uuid, DedupEntry>,
@@ -177,7 +179,12 @@ impl Instance {
 
 impl Model {
     pub(super) fn saw(&mut self, time: Timestamp) {
-        self.latest = self.latest.max(time);
+        self.named = self.named.max(Some(time));
+    }
+
+    /// Returns the latest time named by a call; before the first one, the time of the database.
+    pub(super) fn latest(&self) -> Timestamp {
+        self.named.unwrap_or(self.now)
     }
 
     /// Returns true if there is an instance with this id.

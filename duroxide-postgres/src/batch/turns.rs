@@ -179,6 +179,7 @@ impl Model {
 
     /// Records that a build has rejected an instance. Suspends the instance if no member can try it.
     fn reject(&mut self, id: &InstanceId, has_advanced: bool, build: Option<String>) {
+        let latest = self.latest();
         let Some(instance) = self.instances.get_mut(id) else { return };
         let seq = instance.seq;
         if has_advanced {
@@ -188,7 +189,7 @@ impl Model {
         instance.rejected_by.extend(build.clone());
         let (name, version) = (instance.name.as_str(), instance.version.as_deref());
         if self.members.can_try(name, version, &instance.rejected_by) {
-            instance.updated_at = self.latest;
+            instance.updated_at = latest;
         } else {
             instance.status = InstanceStatus::Suspended;
         }

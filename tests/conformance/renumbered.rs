@@ -1,0 +1,169 @@
+//! A provider whose epochs are counted from 1, like those of the other providers, so that answers can be compared.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use duroxide::InstanceId;
+use duroxide::id::Epoch;
+use duroxide::provider::*;
+use futures_util::future::BoxFuture;
+
+/// The inner provider, and its epochs in the order of the joins.
+pub(crate) struct Renumbered<P> {
+    inner: P,
+    epochs: Mutex<Vec<Epoch>>,
+}
+
+impl<P> Renumbered<P> {
+    pub(crate) fn new(inner: P) -> Self {
+        Self { inner, epochs: Mutex::default() }
+    }
+
+    fn epochs(&self) -> Vec<Epoch> {
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the lease of the inner provider.
+    fn inner_lease(&self, lease: Lease) -> Lease {
+        let position = usize::try_from(lease.epoch.0).expect("small") - 1;
+        Lease { epoch: self.epochs()[position], ..lease }
+    }
+
+    fn outer(&self, inner: Epoch) -> Epoch {
+        let position = self.epochs().iter().position(|epoch| *epoch == inner).expect("an epoch of a join");
+        Epoch(position as u64 + 1)
+    }
+
+    fn placement(&self, placement: Placement) -> Placement {
+        match placement {
+            Placement::Owned { epoch, identity, number } => {
+                Placement::Owned { epoch: self.outer(epoch), identity, number }
+            }
+            Placement::Queued | Placement::Refused => placement,
+        }
+    }
+
+    fn committed(&self, committed: Committed) -> Committed {
+        let child = |child: ChildPlacement| ChildPlacement {
+            start: self.placement(child.start),
+            answer: child.answer.map(|answer| self.placement(answer)),
+        };
+        Committed {
+            repeated: committed.repeated,
+            starts: committed.starts.into_iter().map(child).collect(),
+            messages: committed.messages.into_iter().map(|placement| self.placement(placement)).collect(),
+        }
+    }
+
+    fn submission(&self, mut submission: Submission) -> Submission {
+        match &mut submission {
+            Submission::Start(StartRequest { lease, .. }) | Submission::Send(SendRequest { lease, .. }) => {
+                *lease = lease.map(|lease| self.inner_lease(lease));
+            }
+            Submission::Resume { .. } | Submission::Terminate { .. } => (),
+        }
+        submission
+    }
+
+    fn record(&self, record: InstanceRecord) -> InstanceRecord {
+        InstanceRecord { owner: record.owner.map(|owner| self.outer(owner)), ..record }
+    }
+}
+
+impl<P: Provider> ProviderLayer for Renumbered<P> {
+    fn inner(&self) -> &dyn Provider {
+        &self.inner
+    }
+
+    fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>> {
+        Box::pin(async move {
+            let lease = self.inner.join(node).await?;
+            self.epochs.lock().unwrap_or_else(PoisonError::into_inner).push(lease.epoch);
+            Ok(Lease { epoch: self.outer(lease.epoch), ..lease })
+        })
+    }
+
+    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        Box::pin(async move { self.inner.renew(&self.inner_lease(*lease)).await })
+    }
+
+    fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(async move { self.inner.leave(&self.inner_lease(*lease)).await })
+    }
+
+    fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
+        Box::pin(async move { self.inner.acquire(&self.inner_lease(*lease), want).await })
+    }
+
+    fn commit<'a>(
+        &'a self,
+        lease: &'a Lease,
+        entries: Vec<Arc<Commit>>,
+    ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
+        Box::pin(async move {
+            let results = self.inner.commit(&self.inner_lease(*lease), entries).await?;
+            Ok(results.into_iter().map(|result| result.map(|committed| self.committed(committed))).collect())
+        })
+    }
+
+    fn submit(
+        &self,
+        entries: Vec<Submission>,
+    ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
+        Box::pin(async move {
+            let entries = entries.into_iter().map(|entry| self.submission(entry)).collect();
+            let owner = |owner: Option<Epoch>| owner.map(|owner| self.outer(owner));
+            let submitted = |done: Submitted| Submitted { owner: owner(done.owner), ..done };
+            Ok(self.inner.submit(entries).await?.into_iter().map(|result| result.map(submitted)).collect())
+        })
+    }
+
+    fn instance<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
+        Box::pin(async move { Ok(self.inner.instance(instance).await?.map(|record| self.record(record))) })
+    }
+
+    fn admin(&self) -> Option<&dyn Admin> {
+        self.inner.admin().map(|_| self as &dyn Admin)
+    }
+}
+
+impl<P: Provider> Renumbered<P> {
+    fn inner_admin(&self) -> &dyn Admin {
+        self.inner.admin().expect("it has an Admin")
+    }
+}
+
+impl<P: Provider> Admin for Renumbered<P> {
+    fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
+        Box::pin(async move {
+            let page = self.inner_admin().list(filter, page).await?;
+            let instances = page.instances.into_iter().map(|record| self.record(record)).collect();
+            Ok(InstancePage { instances, ..page })
+        })
+    }
+
+    fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
+        Box::pin(async move {
+            let nodes = self.inner_admin().nodes().await?;
+            Ok(nodes.into_iter().map(|node| NodeRecord { epoch: self.outer(node.epoch), ..node }).collect())
+        })
+    }
+
+    fn delete<'a>(
+        &'a self,
+        instances: &'a [InstanceId],
+    ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
+        self.inner_admin().delete(instances)
+    }
+
+    fn prune<'a>(
+        &'a self,
+        filter: &'a Filter,
+        before: duroxide::Timestamp,
+        batch: &'a Page,
+    ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
+        self.inner_admin().prune(filter, before, batch)
+    }
+}
