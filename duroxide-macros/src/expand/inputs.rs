@@ -1,9 +1,9 @@
 //! The stored form of the inputs: none as `null`, one as its own JSON, several as an object keyed by parameter name.
 
-use proc_macro2::{Ident, TokenStream};
-use quote::{ToTokens, quote};
 use crate::expand::{private, serde_derive};
 use crate::model::{Function, Identity, Input, Place};
+use proc_macro2::{Ident, TokenStream};
+use quote::{ToTokens, quote};
 
 /// Returns the definition of the stored input, if it needs one, and its type.
 pub(crate) fn stored(identity: &Identity, function: &Function, inputs: &[Input]) -> (TokenStream, TokenStream) {
