@@ -19,12 +19,16 @@ async fn report_survives_a_crash_and_a_deploy() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let mocked = |test: TestRuntimeBuilder, program| {
         let told = told.clone();
-        test.registry(program).mock::<tell>(move |line| Ok(told.lock().unwrap().push(line))).mock_with_context::<fetch>(
-            |ctx, input| match input.source % 10 == 0 && ctx.attempt() < 3 {
+        let tell = move |line| {
+            told.lock().unwrap().push(line);
+            Ok(())
+        };
+        test.registry(program).mock::<tell>(tell).mock_with_context::<fetch>(|ctx, input| {
+            match input.source.is_multiple_of(10) && ctx.attempt() < 3 {
                 true => Err(duroxide::Error::new("not reachable")),
                 false => Ok(input.source.to_string()),
-            },
-        )
+            }
+        })
     };
     let program = Registry::empty().with::<weekly_report>();
     let test = mocked(TestRuntime::builder(), program).start().await.unwrap();
