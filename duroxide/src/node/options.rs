@@ -28,8 +28,10 @@ pub struct RuntimeOptions {
     /// The time after which a turn is reported and its thread replaced. A start waits no longer for the first turn of
     /// its instance. Default: 1 s.
     pub turn_warning: Duration,
-    /// The time after which other nodes take over the items of a node that does not renew its lease, unless the storage
-    /// detects its death in another way. Default: 15 s.
+    /// The time after which other nodes take over the items of a node that does not renew its lease, for example because
+    /// its process is stopped. A storage that detects the death of a process does not wait for it. The node renews three
+    /// times in this time. At least 1 ms, which only a test can use; below a second, a busy machine may lose its lease.
+    /// Default: 15 s.
     pub lease_time: Duration,
     /// The time for which a shutdown waits for running activities. Default: 10 s.
     pub drain: Duration,
