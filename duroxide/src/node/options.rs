@@ -35,6 +35,10 @@ pub struct RuntimeOptions {
     pub lease_time: Duration,
     /// The time for which a shutdown waits for running activities. Default: 10 s.
     pub drain: Duration,
+    /// The time for which a request of a client of this runtime is retried while the storage fails; see
+    /// [`Client::with_retry_time`](crate::Client::with_retry_time). The runtime itself retries without a limit.
+    /// Default: 60 s.
+    pub retry_time: Duration,
     /// The sizes beyond which values are refused.
     pub limits: Limits,
 }
@@ -50,6 +54,7 @@ impl Default for RuntimeOptions {
             turn_warning: Duration::from_secs(1),
             lease_time: Duration::from_secs(15),
             drain: Duration::from_secs(10),
+            retry_time: Duration::from_secs(60),
             limits: Limits::default(),
         }
     }
@@ -130,6 +135,13 @@ impl RuntimeOptions {
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// Sets [`retry_time`](Self::retry_time).
+    #[must_use]
+    pub fn retry_time(mut self, retry_time: Duration) -> Self {
+        self.retry_time = retry_time;
         self
     }
 
