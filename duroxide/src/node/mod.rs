@@ -34,6 +34,7 @@
 //! | [`Outbox`] | the commits of the round | |
 //! | [`Membership`] | the lease | |
 //! | [`Time`] | the timers of the loop | |
+//! | [`ClockWatch`] | the last look at the clock | the step by which it was set |
 //!
 //! # From the outcome of an activity to the next commit
 //!
@@ -55,6 +56,7 @@ mod acquire;
 mod activities;
 mod attempts;
 mod balance;
+mod clock_watch;
 mod command;
 mod commits;
 mod deliver;
@@ -97,6 +99,7 @@ pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
 
 use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
 use self::balance::Balance;
+use self::clock_watch::ClockWatch;
 use self::command::Command;
 use self::last_failures::LastFailures;
 use self::live::LiveInstances;
@@ -174,6 +177,7 @@ struct Node {
     work: WorkRequests,
     lost: LostAnswers,
     balance: Balance,
+    clock_watch: ClockWatch,
     draining: Option<Draining>,
 
     /// Stops a virtual clock, except while the node is idle.
@@ -216,6 +220,7 @@ impl Node {
             work: WorkRequests::new(Served::new(&shared.lookup, shared.tags.clone())),
             lost: LostAnswers::default(),
             balance: Balance::default(),
+            clock_watch: ClockWatch::default(),
             draining: None,
             shared,
         }
@@ -238,6 +243,7 @@ impl Node {
                 return;
             }
             self.freeze_clock();
+            self.watch_clock();
             happened.drain(..).for_each(|happened| self.handle(happened));
         }
     }

@@ -173,7 +173,7 @@ fn timer_that_a_turn_has_created_fires() {
     let number = Some(execution.number);
     let message = MessageRow { execution: number, visible_at: Some(at(5)), ..MessageRow::new("timer") };
     let (to, identity) = (execution.instance.clone(), Some(execution.identity));
-    live.keep_timers(&execution.instance, &[Outgoing { to, identity, message }]);
+    live.keep_timers(&execution.instance, at(0), &[Outgoing { to, identity, message }], at(0));
     let stored = stored(&live, &execution);
     assert!(matches!(live.turn_stored(&turn(&execution, Then::Continue), stored, || at(0)), FollowUp::Nothing));
     assert!(live.pop_ready(|| at(0)).is_none());
