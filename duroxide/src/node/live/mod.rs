@@ -376,12 +376,12 @@ impl LiveInstances {
         Some((execution, claim, deliveries))
     }
 
-    /// Drops the live copy that has been idle for longest, if there are more than `max`. Returns its deliveries.
-    pub(super) fn evict(&mut self, max: usize) -> Option<Vec<Delivery>> {
+    /// Returns the instance whose live copy has been idle for longest, if there are more than `max`.
+    pub(super) fn excess(&mut self, max: usize) -> Option<InstanceId> {
         while self.idle.len() > max {
             let (_, instance) = self.idle.pop_first()?;
             if self.by_id.get(&instance).is_some_and(|live| matches!(live.state, LiveState::Idle(_))) {
-                return Some(self.remove(&instance));
+                return Some(instance);
             }
         }
         None
