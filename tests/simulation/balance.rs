@@ -24,6 +24,16 @@ async fn start_waiting(sim: &Sim, client: &Client) -> Result<(), ClientError> {
     Ok(())
 }
 
+async fn finish_waiting(sim: &Sim, client: &Client) -> Result<(), ClientError> {
+    for n in 0..300 {
+        client.handle(format!("root-{n}")).raise_named(Name::A.text(), &0).await?;
+    }
+    sim.sleep(Duration::from_secs(60)).await;
+    let open = client.list(&Filter::default(), 1_000).await?.instances;
+    assert!(open.iter().all(|status| status.status.is_finished()), "each of them is claimed again");
+    Ok(())
+}
+
 #[test]
 fn evicted_instances_are_released_if_there_are_other_nodes() {
     for nodes in [1, 2] {
@@ -33,7 +43,7 @@ fn evicted_instances_are_released_if_there_are_other_nodes() {
                 start_waiting(&sim, &client).await?;
                 let kept = if nodes == 1 { 300..=300 } else { 0..=20 };
                 assert!(kept.contains(&owned(&client).await?));
-                Ok::<_, ClientError>(())
+                finish_waiting(&sim, &client).await
             };
             let options = RuntimeOptions::default().max_idle_instances(10);
             Simulation::new(seed).nodes(nodes).options(options).faults(Faults::none()).run(scenario)
@@ -51,13 +61,7 @@ fn idle_instances_are_released_if_there_are_other_nodes() {
                 assert_eq!(owned(&client).await?, 300, "they were used a moment ago");
                 sim.sleep(Duration::from_secs(90)).await;
                 assert_eq!(owned(&client).await?, if nodes == 1 { 300 } else { 0 });
-                for n in 0..300 {
-                    client.handle(format!("root-{n}")).raise_named(Name::A.text(), &0).await?;
-                }
-                sim.sleep(Duration::from_secs(60)).await;
-                let open = client.list(&Filter::default(), 1_000).await?.instances;
-                assert!(open.iter().all(|status| status.status.is_finished()), "each of them is claimed again");
-                Ok::<_, ClientError>(())
+                finish_waiting(&sim, &client).await
             };
             Simulation::new(seed).nodes(nodes).faults(Faults::none()).run(scenario)
         });
