@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
-use crate::reads::{record, record_columns};
+use crate::reads::{record, record_columns, record_tables};
 use crate::remove;
 use crate::rows::{instance_id, int, natural, status};
 use crate::search::{Order, Search, arrived_by};
@@ -48,7 +48,7 @@ pub(crate) async fn list(
         let wanted = limit - page.instances.len();
         // Read one more than wanted, to see if there is another page.
         let rows = search
-            .matches(&window, record_columns!(), "LEFT JOIN live l ON l.seq = i.seq")
+            .matches(&window, record_columns!(), record_tables!())
             .text(" ORDER BY i.seq DESC LIMIT ")
             .value(i64::try_from(wanted.saturating_add(1)).unwrap_or(i64::MAX), "bigint")
             .rows(connection)

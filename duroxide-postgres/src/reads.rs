@@ -54,17 +54,27 @@ pub(crate) async fn history(
     Ok(page)
 }
 
-/// The columns of an instance `i`, joined with its row `l` in `live`.
+/// The tables that [`record_columns`] needs beside an instance `i`: its row `l` in `live`, and its first parked activity `p`.
+macro_rules! record_tables {
+    () => {
+        "LEFT JOIN live l ON l.seq = i.seq
+         LEFT JOIN LATERAL (SELECT a.rejected FROM activities a
+             WHERE a.instance = i.seq AND a.parked AND a.rejected IS NOT NULL
+             ORDER BY a.execution, a.call LIMIT 1) p ON true"
+    };
+}
+pub(crate) use record_tables;
+
+/// The columns of an instance `i`. An instance with a parked activity is shown as suspended.
 macro_rules! record_columns {
     () => {
         "i.seq, i.id, i.identity, coalesce(l.execution, i.execution) AS execution, i.name,
-         CASE WHEN l.seq IS NULL THEN i.version ELSE l.version END AS version, i.status, i.labels, i.parent,
+         CASE WHEN l.seq IS NULL THEN i.version ELSE l.version END AS version,
+         CASE WHEN i.status = 'running' AND p.rejected IS NOT NULL THEN 'suspended' ELSE i.status END AS status, i.labels, i.parent,
          i.parent_identity, i.parent_execution, i.parent_call, i.created_at,
          coalesce(l.updated_at, i.updated_at) AS updated_at, i.finished_at,
          coalesce(l.last_event, i.last_event) AS last_event, l.owner,
-         coalesce(CASE WHEN l.suspended THEN l.rejected END, (SELECT a.rejected FROM activities a
-             WHERE a.instance = i.seq AND a.parked AND a.rejected IS NOT NULL
-             ORDER BY a.execution, a.call LIMIT 1)) AS suspension"
+         coalesce(CASE WHEN l.suspended THEN l.rejected END, p.rejected) AS suspension"
     };
 }
 pub(crate) use record_columns;
@@ -122,7 +132,9 @@ fn parent(row: &Row) -> Result<Option<Parent>, Fault> {
 const INSTANCE: &str = concat!(
     "SELECT r.ready_at, ",
     record_columns!(),
-    " FROM instances i LEFT JOIN live l ON l.seq = i.seq LEFT JOIN ready r ON r.seq = i.seq WHERE i.id = $1"
+    " FROM instances i ",
+    record_tables!(),
+    " LEFT JOIN ready r ON r.seq = i.seq WHERE i.id = $1"
 );
 const OUTCOME: &str = "
     SELECT e.first, e.last, e.heads, e.body FROM instances i

@@ -107,8 +107,9 @@ pub(crate) fn read_ready(stored: i64) -> Ready {
 /// SQL for the time at which a message `m` makes its instance ready, in the encoding of [`stored_ready`].
 macro_rules! ready_by_message {
     () => {
-        "coalesce(greatest(m.visible_at, -2305843009213693952),
-            least(greatest(m.arrived_at, -2305843009213693952), 2305843009213693951) - 4611686018427387904)"
+        "CASE WHEN m.visible_at IS NULL
+             THEN least(greatest(m.arrived_at, -2305843009213693952), 2305843009213693951) - 4611686018427387904
+             ELSE greatest(m.visible_at, -2305843009213693952) END"
     };
 }
 pub(crate) use ready_by_message;
@@ -143,6 +144,7 @@ pub(crate) fn message(row: &Row, instance: i64) -> Result<Option<(DeliveryKey<i6
     let lane = match row.try_get::<_, i16>("lane")? {
         0 => Lane::Start,
         1 => Lane::Carried,
+        3 => Lane::End,
         _ => Lane::Normal,
     };
     let visible_at = optional_time(row, "visible_at")?;

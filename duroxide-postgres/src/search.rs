@@ -74,7 +74,7 @@ impl Order {
 /// A scan of the instances in the order of arrival that covers all matches of one part of the filter.
 enum Walk {
     All,
-    /// Instances with one of these statuses.
+    /// Instances with one of these statuses. With `Suspended`, also those with parked activities.
     Statuses(Vec<InstanceStatus>),
     Label(String, String),
     Parent(String),
@@ -106,7 +106,13 @@ impl Walk {
                     let from = format!("instances i WHERE i.status <> 'completed' AND i.status = '{}'", status.as_str());
                     (select(&from), "i.seq")
                 };
-                statuses.iter().map(of).collect()
+                let mut selections: Vec<_> = statuses.iter().map(of).collect();
+                if statuses.contains(&InstanceStatus::Suspended) {
+                    let parked = "(SELECT DISTINCT instance AS seq FROM activities
+                        WHERE parked AND rejected IS NOT NULL) i WHERE TRUE";
+                    selections.push((select(parked), "i.seq"));
+                }
+                selections
             }
             Self::Label(name, value) => {
                 let select = select("labels w WHERE w.name = ").value(name.clone(), "text");
@@ -236,7 +242,9 @@ fn condition(filter: &Filter, mut query: Query) -> Query {
     }
     if !filter.statuses.is_empty() {
         let statuses: Vec<&'static str> = filter.statuses.iter().map(|status| status.as_str()).collect();
-        query = query.text(" AND i.status = ANY (").value(statuses, "text[]").text(")");
+        query = query.text(" AND CASE WHEN i.status = 'running' AND EXISTS (SELECT 1 FROM activities a
+            WHERE a.instance = i.seq AND a.parked AND a.rejected IS NOT NULL) THEN 'suspended' ELSE i.status END = ANY (");
+        query = query.value(statuses, "text[]").text(")");
     }
     for (name, value) in &filter.labels {
         query = query.text(" AND EXISTS (SELECT 1 FROM labels o WHERE o.name = ").value(name.clone(), "text");

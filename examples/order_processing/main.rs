@@ -10,6 +10,13 @@
 //! card is charged twice. The state is in `order_processing.db`, the charges in `order_processing.ledger`, both in the
 //! current directory; remove them to start over. The activities are in `shop.rs`: the runtime discovers them in any
 //! module.
+//!
+//! The same program keeps its state in PostgreSQL, and may run on several machines at once:
+//!
+//! ```sh
+//! export DATABASE_URL=postgres://user:password@host/database
+//! cargo run --features postgres --example order_processing
+//! ```
 
 use std::time::Duration;
 
@@ -72,6 +79,21 @@ async fn sell(ctx: &OrchestrationContext, order: &Order) -> Result<Receipt, Orde
     }
 }
 
+/// Chooses the storage. This is all that differs between a file and a database server.
+#[cfg(feature = "postgres")]
+fn with_storage(builder: duroxide::RuntimeBuilder) -> duroxide::RuntimeBuilder {
+    use duroxide_postgres::PostgresRuntime;
+    match std::env::var("DATABASE_URL") {
+        Ok(url) => builder.postgres(url),
+        Err(_) => builder.sqlite("order_processing.db"),
+    }
+}
+
+#[cfg(not(feature = "postgres"))]
+fn with_storage(builder: duroxide::RuntimeBuilder) -> duroxide::RuntimeBuilder {
+    builder.sqlite("order_processing.db")
+}
+
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -80,7 +102,7 @@ async fn main() -> duroxide::Result<()> {
     println!("processing {id}: kill this program at any time, and run it again");
     println!("its files are {}/order_processing.*; remove them to start anew", std::env::current_dir()?.display());
     tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
-    let runtime = Runtime::builder().sqlite("order_processing.db").state(Shop { pace }).start().await?;
+    let runtime = with_storage(Runtime::builder()).state(Shop { pace }).start().await?;
 
     // Attach: in the first run and in the tenth, there is one instance with this id.
     let order = Order { id: id.clone(), cents: 129_900 };

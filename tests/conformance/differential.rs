@@ -14,7 +14,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use semver::Version;
 
-use super::postgres::Postgres;
+use support::schema::Schema;
+
 use super::renumbered::Renumbered;
 
 const INSTANCES: usize = 4;
@@ -690,12 +691,12 @@ fn postgres_answers_like_the_others() {
     let count = std::cell::Cell::new(0);
     run(8, || {
         count.set(count.get() + 1);
-        Some(Postgres::new(url, &format!("program_{}", count.get())))
+        Some(Schema::new(url, &format!("program_{}", count.get())))
     });
 }
 
 /// Runs random programs, by default this many. `PROPTEST_CASES=5000` runs more.
-fn run(cases: u32, postgres: impl Fn() -> Option<Postgres>) {
+fn run(cases: u32, postgres: impl Fn() -> Option<Schema>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
     let cases = std::env::var("PROPTEST_CASES").map_or(cases, |_| Config::default().cases);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
@@ -704,7 +705,7 @@ fn run(cases: u32, postgres: impl Fn() -> Option<Postgres>) {
         let postgres = postgres();
         runtime.block_on(async {
             let folder = tempfile::tempdir().expect("folder");
-            let mut pair = Pair::new(folder.path(), postgres.as_ref().map(Postgres::connect)).await;
+            let mut pair = Pair::new(folder.path(), postgres.as_ref().map(Schema::connect)).await;
             for step in &program {
                 pair.step(step).await;
                 pair.compare().await;

@@ -72,7 +72,7 @@ fn postgres_keeps_the_contract() {
     let count = std::cell::Cell::new(0);
     run(|| {
         count.set(count.get() + 1);
-        Arc::new(postgres::Postgres::new(url, &format!("case_{}", count.get())))
+        Arc::new(postgres::Postgres(support::schema::Schema::new(url, &format!("case_{}", count.get()))))
     });
 }
 

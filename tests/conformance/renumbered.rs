@@ -59,7 +59,7 @@ impl<P> Renumbered<P> {
             Submission::Start(StartRequest { lease, .. }) | Submission::Send(SendRequest { lease, .. }) => {
                 *lease = lease.map(|lease| self.inner_lease(lease));
             }
-            Submission::Resume { .. } | Submission::Terminate { .. } => (),
+            Submission::Resume { .. } | Submission::Drop { .. } | Submission::Terminate { .. } => (),
         }
         submission
     }

@@ -6,6 +6,7 @@ pub mod edits;
 mod faulty;
 pub mod postgres;
 pub mod proxy;
+pub mod schema;
 pub mod stored;
 
 pub use faulty::{Events, Fault, Faults, FaultyLayer, FaultyProvider, Method, faulty, without_admin};

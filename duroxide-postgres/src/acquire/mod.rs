@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use duroxide::id::{ActivityId, CallId, EventId, InstanceId};
 use duroxide::provider::{
-    Acquired, AcquiredActivity, AcquiredInstance, DeliveryKey, EventRow, Heard, HistoryPage, Lease, Load, MessageRow, Want,
+    Acquired, AcquiredActivity, AcquiredInstance, DeliveryKey, Ending, EventRow, Heard, HistoryPage, Lease, Load, MessageRow, Want,
     in_order,
 };
 use tokio_postgres::Row;
@@ -51,6 +51,12 @@ const MAIL: &str = owned!(
 );
 pub(super) const CLAIMED: &str = owned!(
     "live l LEFT JOIN messages m ON m.instance = l.seq WHERE l.seq = ANY ($2::bigint[]) AND l.owner = $1 AND l.claim = $3"
+);
+/// Instances without an owner that are to be terminated, each with the oldest request. A finished one has no messages.
+const ENDING: &str = concat!(
+    "SELECT DISTINCT ON (m.instance) l.seq, l.id, l.identity, l.execution, ",
+    message_columns!(),
+    " FROM messages m JOIN live l ON l.seq = m.instance WHERE m.lane = 3 AND l.owner IS NULL ORDER BY m.instance, m.arrival"
 );
 const CLAIMED_BEFORE: &str =
     owned!("live l LEFT JOIN messages m ON m.instance = l.seq WHERE l.owner = $1 AND l.claim = $2 ORDER BY l.id");
@@ -150,19 +156,21 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     steps.push(step!("SELECT claim FROM nodes WHERE epoch = $1 AND NOT dead", epoch));
     steps.push(step!("SELECT instance AS id, identity, execution, call FROM cancellations WHERE epoch = $1", epoch));
     steps.push(state.code.list());
+    steps.push(step!(ENDING));
     load(epoch, want, &mut steps);
     let pick = steps.len();
     steps.extend(picks.iter().flat_map(|picks| picks.steps(epoch, want)));
     let mut answers = connection.run(&steps).await?;
     drop(steps);
     let picked = answers.split_off(pick);
-    let [node, cancelled, members, loaded, histories, mail] = &answers[read..] else {
+    let [node, cancelled, members, ending, loaded, histories, mail] = &answers[read..] else {
         return Err(Fault::Unreadable("a request for work has other answers".to_owned()));
     };
     let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
     let Some(node) = node.first() else { return Ok(acquired) };
     let last_claim = natural(node, "claim")?;
     acquired.cancelled = cancelled.iter().map(activity_id).collect::<Result<_, _>>()?;
+    acquired.ending = ending.iter().filter_map(|row| self::ending(row).transpose()).collect::<Result<_, _>>()?;
     let whole: HashSet<_> = want.load.iter().filter(|load| load.heard.is_none()).map(|load| &load.instance).collect();
     acquired.instances = instances(loaded, histories, |id| whole.contains(id))?;
     acquired.instances.extend(instances(mail, &[], |_| false)?);
@@ -307,6 +315,12 @@ fn instance(row: &Row) -> Result<AcquiredInstance, Fault> {
         crashes: crashes(row)?,
         suspect: row.try_get("suspect")?,
     })
+}
+
+/// Reads an instance to be terminated.
+fn ending(row: &Row) -> Result<Option<Ending>, Fault> {
+    let message = rows::message(row, row.try_get("seq")?)?;
+    message.map(|(_, message)| Ok(Ending { execution: execution(row)?, message })).transpose()
 }
 
 fn crashes(row: &Row) -> Result<u32, Fault> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use duroxide::Timestamp;
 use duroxide::history::TextMap;
 use duroxide::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId, NodeId};
-use duroxide::provider::{InstanceStatus, MessageRow, Placement, Ready, Signals};
+use duroxide::provider::{InstanceStatus, Lane, MessageRow, Placement, Ready, Signals};
 use uuid::Uuid;
 
 use super::effects::Effects;
@@ -93,6 +93,7 @@ pub(super) struct Known {
     pub(super) execution: Option<u64>,
     pub(super) call: Option<CallId>,
     pub(super) is_delayed: bool,
+    pub(super) is_start: bool,
     /// True if its id must be recorded when it is removed.
     pub(super) sent: bool,
     /// Its key in `new_messages`. `None`: it is stored.
@@ -261,6 +262,7 @@ impl Model {
             execution: row.execution,
             call: row.call,
             is_delayed: row.visible_at.is_some(),
+            is_start: row.lane == Lane::Start,
             sent,
             new: Some(instance.stored),
         };
@@ -274,6 +276,8 @@ impl Model {
             };
             self.signals.work = true;
         }
+        // Any node ends an instance without an owner.
+        self.signals.work |= row.lane == Lane::End && instance.owner.is_none();
         instance.new_messages.insert(instance.stored, NewMessage { row, time, sent });
         placement
     }

@@ -60,7 +60,7 @@ const READ_FINISHED: &str = "
     FROM instances i WHERE id = ANY ($1::text[]) AND NOT EXISTS (SELECT 1 FROM live l WHERE l.seq = i.seq)";
 
 const READ_MESSAGES: &str = "
-    SELECT l.id, m.id AS message, m.number, m.execution, m.call, m.visible_at IS NOT NULL AS delayed, m.sent
+    SELECT l.id, m.id AS message, m.number, m.execution, m.call, m.visible_at IS NOT NULL AS delayed, m.sent, m.lane = 0 AS start
     FROM unnest($1::text[], $2::uuid[]) AS t (instance, id) JOIN live l ON l.id = t.instance
     JOIN messages m ON m.instance = l.seq AND m.id = t.id";
 
@@ -355,6 +355,7 @@ impl Reader {
             call: optional(row, "call")?.map(CallId),
             is_delayed: row.try_get("delayed")?,
             sent: row.try_get("sent")?,
+            is_start: row.try_get("start")?,
             new: None,
         };
         let id = MessageId(row.try_get("message")?);

@@ -172,6 +172,10 @@ impl<'a> Scope<'a> {
                 self.locks.push(instance.clone());
                 self.resumed.push(instance.clone());
             }
+            Submission::Drop { instance, message } => {
+                self.locks.push(instance.clone());
+                self.messages.push((instance.clone(), message.0));
+            }
             Submission::Terminate { id, turn } => {
                 self.dedup.push(id.0);
                 self.turn(None, turn);

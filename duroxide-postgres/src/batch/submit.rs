@@ -1,7 +1,7 @@
 //! Applies the submissions of clients.
 
 use duroxide::Timestamp;
-use duroxide::id::{ActivityId, CallId, CommitId, Identity, InstanceId};
+use duroxide::id::{ActivityId, CallId, CommitId, Identity, InstanceId, MessageId};
 use duroxide::provider::{
     CommitError, IfExists, InstanceStatus, Placement, SendRequest, StartRequest, Submission, SubmitError, Submitted, Turn,
 };
@@ -16,6 +16,7 @@ impl Model {
             Submission::Start(start) => self.start(start),
             Submission::Send(send) => self.send(send),
             Submission::Resume { instance, time } => self.resume(instance, *time),
+            Submission::Drop { instance, message } => self.drop_message(instance, *message),
             Submission::Terminate { id, turn } => self.terminate(*id, turn),
         }
     }
@@ -122,6 +123,16 @@ impl Model {
             self.requeue(id);
         }
         self.signals.changed(id);
+    }
+
+    fn drop_message(&mut self, instance: &InstanceId, id: MessageId) -> Done {
+        let there = self.instances.get(instance).ok_or(SubmitError::NotFound)?;
+        let written = there.messages.get(&id).is_some_and(|known| !known.is_start && known.call.is_none());
+        if written {
+            self.remove_message(instance, id);
+            self.requeue(instance);
+        }
+        Ok(self.unnumbered(instance, written))
     }
 
     fn terminate(&mut self, id: CommitId, turn: &Turn) -> Done {

@@ -197,6 +197,8 @@ impl Model {
             self.forget_rejections(seq, 0, CallId(0));
         }
         self.effects.rejections.extend(build.map(|build| (seq, 0, CallId(0), build)));
+        // It may have a request to terminate, which is now carried out by any node.
+        self.signals.work = true;
         self.signals.changed(id);
         self.requeue(id);
     }

@@ -112,6 +112,8 @@ CREATE TABLE messages (
     PRIMARY KEY (instance, id)
 );
 CREATE INDEX messages_call ON messages (instance, call) WHERE call IS NOT NULL AND visible_at IS NOT NULL;
+-- Requests to terminate, which any node carries out if the instance has no owner.
+CREATE INDEX messages_end ON messages (instance, arrival) WHERE lane = 3;
 
 CREATE TABLE activities (
     instance  bigint NOT NULL,

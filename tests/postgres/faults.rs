@@ -1,0 +1,125 @@
+//! Servers that stop and connections that break.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use duroxide::RuntimeOptions;
+use duroxide::prelude::*;
+use duroxide::provider::Admin;
+use duroxide_postgres::PostgresProvider;
+use futures_util::future::join_all;
+use support::postgres::Cluster;
+use support::proxy::Proxy;
+use support::schema::Schema;
+
+use crate::{pg_chain, process};
+
+/// The time in which everything completes; a hang would take for ever.
+const ENOUGH: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outage_of_the_server_delays_and_loses_nothing() {
+    // A server of its own, with flushed commits: it crashes.
+    let Some(cluster) = Cluster::start(&[("fsync", "on")]) else { return };
+    let schema = Schema::new(&cluster.url(), "outage");
+    let provider = schema.connect();
+    // Longer than the outages: a node whose lease expires joins again.
+    let options = RuntimeOptions::new().lease_time(Duration::from_secs(60));
+    let first = process(provider.clone()).options(options.clone()).start().await.expect("start");
+    let second = process(schema.connect()).options(options).start().await.expect("start");
+    let before: Vec<_> = provider.nodes().await.expect("nodes").into_iter().map(|node| node.epoch).collect();
+    let client = first.client();
+    let run = async |n: u32| {
+        let handle = pg_chain::start(&client, format!("i-{n}"), 30).await.expect("start");
+        handle.result().await.expect("completed")
+    };
+    let all = join_all((0..20).map(run));
+    let restarts = async {
+        for _ in 0..2 {
+            // Wait for some progress.
+            pg_chain::start(&client, format!("probe-{}", duroxide::id::NodeId::new()), 1).await.expect("start");
+            tokio::task::block_in_place(|| cluster.restart());
+        }
+    };
+    let (results, ()) = tokio::time::timeout(ENOUGH, async { tokio::join!(all, restarts) }).await.expect("in time");
+    assert_eq!(results, vec![30 * 29; 20]);
+    let after: Vec<_> = provider.nodes().await.expect("nodes").into_iter().map(|node| node.epoch).collect();
+    assert_eq!(before, after, "no node was taken over");
+    for n in 0..20 {
+        let history = pg_chain::handle(&client, format!("i-{n}")).history().await.expect("history");
+        assert_eq!(history.len(), 62, "i-{n}");
+    }
+    first.shutdown().await.expect("shutdown");
+    second.shutdown().await.expect("shutdown");
+}
+
+/// Returns a proxy before the server of the tests, and the URL through it.
+fn proxy() -> Option<(Proxy, String)> {
+    let cluster_url = support::postgres::server()?;
+    // A server that is given by a URL may be reached by a socket only.
+    let address: SocketAddr = cluster_url.split('@').nth(1)?.split('/').next()?.parse().ok()?;
+    let proxy = Proxy::to(address);
+    let url = cluster_url.replace(&address.to_string(), &proxy.address().to_string());
+    Some((proxy, url))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_connections_lose_no_step_and_repeat_none() {
+    let Some((proxy, url)) = proxy() else { return };
+    let server = support::postgres::server().expect("there is a server");
+    let schema = Schema::new(server, "broken");
+    let provider = PostgresProvider::connect_with(schema.options_at(&url)).await.expect("connect");
+    let runtime = process(provider).start().await.expect("start");
+    let client = runtime.client();
+    for round in 0..8 {
+        let run = async |n: u32| {
+            let handle = pg_chain::start(&client, format!("i-{round}-{n}"), 10).await.expect("start");
+            handle.result().await.expect("completed")
+        };
+        let breaks = async {
+            for n in 0..4 {
+                // In flight or not: a start is on its way while the connections break.
+                let start = pg_chain::start(&client, format!("b-{round}-{n}"), 0);
+                let (started, ()) = tokio::join!(start.into_future(), async { proxy.drop_connections() });
+                started.expect("start");
+            }
+        };
+        let work = async { tokio::join!(join_all((0..10).map(run)), breaks) };
+        let (results, ()) = tokio::time::timeout(ENOUGH, work).await.expect("in time");
+        assert_eq!(results, vec![90; 10]);
+    }
+    let observer = Client::new(schema.connect());
+    for round in 0..8 {
+        for n in 0..10 {
+            let history = pg_chain::handle(&observer, format!("i-{round}-{n}")).history().await.expect("history");
+            assert_eq!(history.len(), 22, "i-{round}-{n}");
+        }
+    }
+    runtime.shutdown().await.expect("shutdown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_that_is_cut_off_is_taken_over_and_joins_again() {
+    let Some((proxy, url)) = proxy() else { return };
+    let server = support::postgres::server().expect("there is a server");
+    let schema = Schema::new(server, "cut_off");
+    let options = || RuntimeOptions::new().lease_time(Duration::from_secs(3));
+    let provider = PostgresProvider::connect_with(schema.options_at(&url)).await.expect("connect");
+    let cut_off = process(provider).options(options()).start().await.expect("start");
+    let handle = crate::pg_sum::start(&cut_off.client(), "i", 2).await.expect("start");
+    handle.raise(crate::PgNumber(1)).await.expect("raise");
+    let survivor = process(schema.connect()).options(options()).start().await.expect("start");
+    let elsewhere = crate::pg_sum::handle(&survivor.client(), "i");
+    proxy.stall();
+    // Stored for the node that is cut off, and read by the one that takes over.
+    elsewhere.raise(crate::PgNumber(2)).await.expect("raise");
+    let result = tokio::time::timeout(ENOUGH, elsewhere.result()).await.expect("in time");
+    assert_eq!(result.expect("completed"), 3);
+    proxy.resume();
+    let result = tokio::time::timeout(ENOUGH, handle.result()).await.expect("in time");
+    assert_eq!(result.expect("completed"), 3);
+    let later = pg_chain::start(&cut_off.client(), "later", 3).await.expect("start");
+    assert_eq!(tokio::time::timeout(ENOUGH, later.result()).await.expect("in time").expect("completed"), 6);
+    cut_off.shutdown().await.expect("shutdown");
+    survivor.shutdown().await.expect("shutdown");
+}

@@ -1,0 +1,51 @@
+//! PostgreSQL under several processes and broken connections.
+//!
+//! Each provider here has its own connections and its own signals, as that of another process has. Without a server, the
+//! tests are left out; see [`support::postgres`].
+
+mod faults;
+mod processes;
+mod together;
+
+use duroxide::RuntimeBuilder;
+use duroxide::prelude::*;
+use duroxide_postgres::PostgresProvider;
+use support::schema::Schema;
+
+#[activity]
+async fn pg_double(n: u32) -> duroxide::Result<u32> {
+    Ok(2 * n)
+}
+
+/// Calls an activity a few times, one after another.
+#[orchestration]
+async fn pg_chain(ctx: OrchestrationContext, calls: u32) -> duroxide::Result<u32> {
+    let mut sum = 0;
+    for n in 0..calls {
+        sum += pg_double::call(&ctx, n).await?;
+    }
+    Ok(sum)
+}
+
+#[event]
+struct PgNumber(u32);
+
+/// Adds the numbers of some events.
+#[orchestration]
+async fn pg_sum(ctx: OrchestrationContext, events: u32) -> duroxide::Result<u32> {
+    let mut sum = 0;
+    for _ in 0..events {
+        sum += ctx.event::<PgNumber>().await.0;
+    }
+    Ok(sum)
+}
+
+/// Returns the builder of a process that runs the orchestrations of this binary.
+fn process(provider: PostgresProvider) -> RuntimeBuilder {
+    Runtime::builder().provider(provider)
+}
+
+/// Returns a schema for a test, or `None` if there is no server.
+fn schema(name: &str) -> Option<Schema> {
+    support::postgres::server().map(|url| Schema::new(url, name))
+}

@@ -1,0 +1,111 @@
+//! Nodes and clients of different processes.
+
+use std::time::Duration;
+
+use duroxide::prelude::*;
+use duroxide::Filter;
+use duroxide::provider::{Admin, Page, Provider};
+use duroxide_postgres::{PostgresClient, PostgresRuntime};
+use futures_util::future::{join_all, try_join_all};
+
+use crate::{PgNumber, pg_chain, pg_sum, process, schema};
+
+/// Well below the poll of watched instances, so that a result in this time was notified.
+const NOTIFIED: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn result_is_notified_to_a_client_of_another_process() {
+    let Some(schema) = schema("result") else { return };
+    let client = Client::new(schema.connect());
+    let runtime = process(schema.connect()).start().await.expect("start");
+    let handle = pg_chain::start(&client, "i", 3).await.expect("start");
+    let result = tokio::time::timeout(NOTIFIED, handle.result()).await.expect("it is notified");
+    assert_eq!(result.expect("completed"), 6);
+    runtime.shutdown().await.expect("shutdown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_another_process_arrive_once() {
+    let Some(schema) = schema("events") else { return };
+    let runtime = process(schema.connect()).start().await.expect("start");
+    let handle = pg_sum::start(&runtime.client(), "i", 60).await.expect("start");
+    let others = [Client::new(schema.connect()), Client::new(schema.connect())];
+    let raise = async |n: u32| {
+        let client = if n.is_multiple_of(3) { &runtime.client() } else { &others[n as usize % 2] };
+        pg_sum::handle(client, "i").raise(PgNumber(n)).await
+    };
+    try_join_all((0..60).map(raise)).await.expect("raise");
+    let result = tokio::time::timeout(NOTIFIED, handle.result()).await.expect("all of them arrive");
+    assert_eq!(result.expect("completed"), (0..60).sum::<u32>());
+    runtime.shutdown().await.expect("shutdown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_of_two_nodes_complete_once() {
+    let Some(schema) = schema("nodes") else { return };
+    let first = process(schema.connect()).start().await.expect("start");
+    let second = process(schema.connect()).start().await.expect("start");
+    let provider = schema.connect();
+    let client = Client::new(provider.clone());
+    let run = async |n: u32| {
+        let client = if n.is_multiple_of(2) { client.clone() } else { first.client() };
+        let handle = pg_chain::start(&client, format!("i-{n}"), 4).await.expect("start");
+        handle.result().await.expect("completed")
+    };
+    let results = tokio::time::timeout(3 * NOTIFIED, join_all((0..60).map(run))).await.expect("all of them complete");
+    assert_eq!(results, vec![12; 60]);
+    for n in 0..60 {
+        let history = pg_chain::handle(&client, format!("i-{n}")).history().await.expect("history");
+        // The start, a decision and an outcome per call, and the end.
+        assert_eq!(history.len(), 10, "i-{n}");
+    }
+    first.shutdown().await.expect("shutdown");
+    second.shutdown().await.expect("shutdown");
+    assert!(provider.nodes().await.expect("nodes").is_empty());
+    let listed = provider.list(&Filter::default(), &Page::new(100)).await.expect("list");
+    assert_eq!((listed.instances.len(), listed.next), (60, None));
+}
+
+#[tokio::test]
+async fn one_of_many_starts_of_an_id_creates_it() {
+    let Some(schema) = schema("starts") else { return };
+    let clients: Vec<_> = (0..4).map(|_| Client::new(schema.connect())).collect();
+    let start = async |n: usize| pg_chain::start(&clients[n % 4], format!("i-{}", n / 8), 1).await.is_ok();
+    let created = join_all((0..64).map(start)).await;
+    assert_eq!(created.iter().filter(|created| **created).count(), 8);
+}
+
+#[tokio::test]
+async fn builder_and_client_open_the_database() {
+    let Some(schema) = schema("builder") else { return };
+    let runtime = Runtime::builder().postgres_with(schema.options()).start().await.expect("start");
+    let client = Client::postgres_with(schema.options()).await.expect("connect");
+    let handle = pg_chain::start(&client, "i", 2).await.expect("start");
+    assert_eq!(handle.result().await.expect("completed"), 2);
+    runtime.shutdown().await.expect("shutdown");
+
+    let refused = Runtime::builder().postgres_with(schema.options().schema("Bad")).start().await;
+    let error = refused.err().expect("the schema is no identifier").to_string();
+    assert!(error.contains("\"Bad\""), "{error}");
+    let nobody = Runtime::builder().postgres("postgres://127.0.0.1:1/none").start().await;
+    assert!(nobody.is_err(), "no server listens there");
+}
+
+#[tokio::test]
+async fn newer_schema_is_refused() {
+    let Some(schema) = schema("newer") else { return };
+    drop(schema.connect());
+    schema.execute("UPDATE meta SET version = 999");
+    let error = duroxide_postgres::PostgresProvider::connect_with(schema.options()).await.expect_err("it is newer");
+    assert_eq!((error.code(), error.is_retryable()), (duroxide::ErrorCode::SchemaNewer, false));
+}
+
+#[tokio::test]
+async fn time_is_that_of_the_database() {
+    let Some(schema) = schema("clock") else { return };
+    let provider = schema.connect();
+    let clock = provider.clock().expect("it has a clock");
+    let now: duroxide::Timestamp = std::time::SystemTime::now().into();
+    // The server of the tests runs on this machine.
+    assert!(clock.now() + Duration::from_secs(60) > now && now + Duration::from_secs(60) > clock.now());
+}
