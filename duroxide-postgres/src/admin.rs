@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use duroxide::Timestamp;
 use duroxide::id::{Epoch, InstanceId, NodeId};
 use duroxide::provider::{
-    DeleteError, Filter, Handlers, InstancePage, InstanceStatus, NodeInfo, NodeRecord, PageToken, ProviderError, Pruned,
-    Signals,
+    DeleteError, Filter, Handlers, InstancePage, InstanceStatus, NodeInfo, NodeRecord, PageToken, ProviderError,
+    Pruned, Signals,
 };
 use tokio_postgres::Row;
 
@@ -237,7 +237,8 @@ async fn remove_due(connection: &Connection, entries: &[Entry], before: Timestam
         ORDER BY id FOR UPDATE";
     let rows = connection.query(step!(lock, whole, before.as_micros())).await?;
     let seqs: Vec<i64> = rows.iter().map(|row| Ok(row.try_get("seq")?)).collect::<Result<_, Fault>>()?;
-    let count = "SELECT instance, count(*) AS executions FROM executions WHERE instance = ANY ($1::bigint[]) GROUP BY 1";
+    let count =
+        "SELECT instance, count(*) AS executions FROM executions WHERE instance = ANY ($1::bigint[]) GROUP BY 1";
     let counted = connection.query(step!(count, seqs.clone())).await?;
     let counted: Result<BTreeMap<i64, u64>, Fault> =
         counted.iter().map(|row| Ok((row.try_get("instance")?, natural(row, "executions")?))).collect();
@@ -252,8 +253,7 @@ async fn remove_due(connection: &Connection, entries: &[Entry], before: Timestam
             RETURNING x.instance, x.number";
         let removed = connection.query(step!(remove, column(|part| part.0), column(|part| part.1))).await?;
         executions += removed.len() as u64;
-        let column =
-            |name: &str| removed.iter().map(|row| Ok(row.try_get(name)?)).collect::<Result<Vec<i64>, Fault>>();
+        let column = |name: &str| removed.iter().map(|row| Ok(row.try_get(name)?)).collect::<Result<Vec<i64>, Fault>>();
         let events = "DELETE FROM events e USING unnest($1::bigint[], $2::bigint[]) AS t (instance, number)
             WHERE e.instance = t.instance AND e.execution = t.number";
         connection.query(step!(events, column("instance")?, column("number")?)).await?;
@@ -269,10 +269,6 @@ pub(crate) fn deadline(time_limit: Duration) -> Instant {
 }
 
 /// Returns the token of a page as an arrival number.
-pub(crate) fn position(
-    token: Option<&PageToken>,
-    first: u64,
-    operation: &'static str,
-) -> Result<i64, ProviderError> {
+pub(crate) fn position(token: Option<&PageToken>, first: u64, operation: &'static str) -> Result<i64, ProviderError> {
     token.map_or(Ok(int(first)), |token| arrival(token, operation))
 }

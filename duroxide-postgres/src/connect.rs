@@ -140,8 +140,7 @@ async fn connect(config: &Config, notified: impl FnMut(String) + Send + 'static)
 }
 
 async fn plain(config: &Config, notified: impl FnMut(String) + Send + 'static) -> Result<Client, ProviderError> {
-    let (client, connection) =
-        config.connect(tokio_postgres::NoTls).await.map_err(|error| open_error(&error))?;
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(|error| open_error(&error))?;
     drive(connection, notified);
     Ok(client)
 }

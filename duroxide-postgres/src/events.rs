@@ -3,10 +3,10 @@
 //! The lengths in `heads` are bytes, so `body` is bytes as well: it holds the texts and values as they came, without a
 //! copy in another encoding.
 
+use duroxide::Payload;
 use duroxide::Timestamp;
 use duroxide::id::EventId;
 use duroxide::provider::{DAMAGED, EventRow};
-use duroxide::Payload;
 use tokio_postgres::Row;
 
 use crate::fault::Fault;

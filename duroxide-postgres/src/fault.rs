@@ -103,7 +103,9 @@ fn is_of(code: &SqlState, class: &str) -> bool {
 
 fn is_conversion(error: &tokio_postgres::Error) -> bool {
     let text = error.to_string();
-    text.starts_with("error deserializing") || text.starts_with("error serializing") || text.starts_with("invalid column")
+    text.starts_with("error deserializing")
+        || text.starts_with("error serializing")
+        || text.starts_with("invalid column")
 }
 
 /// Returns the text of an error with those of its sources.

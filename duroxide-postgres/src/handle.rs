@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use duroxide::provider::ProviderError;
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use crate::batch;
 use crate::connect::{Database, Use};
@@ -38,10 +37,10 @@ pub(crate) struct Lanes {
     pub(crate) ask: Lane,
     /// Histories and single instances.
     pub(crate) read: Arc<Lane>,
-    /// Joins, renewals and ends of memberships, which must not wait behind others.
+    /// Renewals, which must not wait behind anything else.
+    pub(crate) renew: Lane,
+    /// Joins, ends of memberships, and take-overs, which may take long.
     pub(crate) members: Lane,
-    /// Take-overs, which may take long.
-    pub(crate) sweep: Lane,
     /// Lists and removals.
     pub(crate) admin: Lane,
 }
@@ -72,32 +71,29 @@ async fn run(
     opened: oneshot::Sender<Opened>,
     closed: oneshot::Receiver<()>,
 ) {
-    let state = match prepare(&database).await {
-        Ok((time, asked)) => {
-            let (state, notices) = State::new(database, options.patience);
-            state.clock.set(time, asked);
-            (Arc::new(state), notices)
-        }
+    let (time, asked) = match prepare(&database).await {
+        Ok(clock) => clock,
         Err(error) => {
             let _ = opened.send(Err(error));
             return;
         }
     };
-    let (state, notices) = state;
+    let (state, notices) = State::new(database, options.patience);
+    state.clock.set(time, asked);
+    let state = Arc::new(state);
     let lane = |purpose, limit| Lane::spawn(state.clone(), purpose, limit);
     let (batches, tasks) = batch::spawn(&state);
     let lanes = Lanes {
         batches,
         ask: lane(Use::Hot, LIMIT),
         read: Arc::new(lane(Use::Reading, LIMIT)),
+        renew: lane(Use::Planned, LIMIT),
         members: lane(Use::Planned, LIMIT),
-        sweep: lane(Use::Planned, LIMIT),
         admin: lane(Use::Planned, ADMIN_LIMIT),
     };
-    let from = Uuid::from(duroxide::id::NodeId::new().0);
+    let from = duroxide::id::NodeId::new().0;
     tokio::spawn(notify::send(state.clone(), lanes.read.clone(), notices, from));
     tokio::spawn(notify::listen(state.clone(), from));
-    drop(state.clone());
     if opened.send(Ok((state, lanes))).is_err() {
         return;
     }
@@ -111,8 +107,8 @@ async fn run(
 
 /// Migrates the schema. Returns the time of the database, and when it was asked for.
 async fn prepare(database: &Database) -> Result<(i64, Instant), ProviderError> {
-    schema::migrate(database).await?;
     let connection = database.open(Use::Planned).await?;
+    schema::migrate(&connection, database).await?;
     let asked = Instant::now();
     let read = async {
         let row = connection.client.query_one(NOW, &[]).await?;

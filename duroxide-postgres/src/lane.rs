@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duroxide::provider::ProviderError;
+use duroxide::provider::{ProviderError, Wakeups};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +26,7 @@ pub(crate) struct Lane {
     /// Not bounded, because each caller waits for its answer.
     jobs: mpsc::UnboundedSender<Job>,
     limit: Duration,
+    wakeups: Wakeups,
 }
 
 impl Lane {
@@ -33,6 +34,7 @@ impl Lane {
     /// run one after another; those of [`Use::Reading`], which are single statements, run side by side.
     pub(crate) fn spawn(state: Arc<State>, purpose: Use, limit: Duration) -> Self {
         let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
+        let wakeups = state.wakeups.clone();
         tokio::spawn(async move {
             let mut link = Link::new(state, purpose);
             while let Some(Job { queued, work }) = queue.recv().await {
@@ -44,7 +46,7 @@ impl Lane {
                 }
             }
         });
-        Self { jobs, limit }
+        Self { jobs, limit, wakeups }
     }
 
     /// Runs work in the lane. A request whose caller is gone before it begins is skipped; one that has begun is carried out
@@ -59,16 +61,20 @@ impl Lane {
         F: Future<Output = Result<T, Fault>> + Send,
     {
         let (answer, answered) = oneshot::channel();
-        let limit = self.limit;
+        let (limit, wakeups) = (self.limit, self.wakeups.clone());
         let work: Work = Box::new(move |connection| {
             Box::pin(async move {
                 if answer.is_closed() {
                     return;
                 }
-                let _ = answer.send(match connection {
+                let answered = answer.send(match connection {
                     Ok(connection) => carry_out(operation, connection, limit, work).await,
                     Err(reason) => Err(ProviderError::retryable(operation, reason)),
                 });
+                if answered.is_err() {
+                    // No caller learns of the effect, such as a claim.
+                    wakeups.work();
+                }
             })
         });
         let ended = || ProviderError::retryable(operation, "the threads of the provider have ended");

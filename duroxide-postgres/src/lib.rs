@@ -56,3 +56,8 @@ mod tls;
 pub use builder::{PostgresClient, PostgresRuntime};
 pub use options::PostgresOptions;
 pub use provider::PostgresProvider;
+
+/// The page of the book, so that its code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/postgres.md")]
+struct Page;

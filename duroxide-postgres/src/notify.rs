@@ -171,7 +171,7 @@ async fn answers(connection: &Connection) -> Result<(), String> {
 /// Passes a notification on within this process. One that cannot be read, of a later version, tells of everything.
 fn tell(state: &State, payload: &str, from: Uuid) {
     let notice: Value = serde_json::from_str(payload).unwrap_or_default();
-    if notice["from"] == Value::from(from.to_string()) {
+    if notice["from"].as_str() == Some(&from.to_string()) {
         return;
     }
     let Some(changed) = notice["changed"].as_array() else {
@@ -200,7 +200,9 @@ mod tests {
         assert!(payloads.iter().all(|payload| payload.len() < 7900), "{:?}", payloads.iter().map(String::len).max());
         let ids: usize = payloads
             .iter()
-            .map(|payload| serde_json::from_str::<Value>(payload).expect("JSON")["changed"].as_array().map_or(0, Vec::len))
+            .map(|payload| {
+                serde_json::from_str::<Value>(payload).expect("JSON")["changed"].as_array().map_or(0, Vec::len)
+            })
             .sum();
         assert_eq!(ids, 100);
     }

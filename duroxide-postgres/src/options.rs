@@ -25,10 +25,7 @@ pub struct PostgresOptions {
 impl std::fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { url: _, schema, patience } = self;
-        f.debug_struct("PostgresOptions")
-            .field("schema", schema)
-            .field("patience", patience)
-            .finish_non_exhaustive()
+        f.debug_struct("PostgresOptions").field("schema", schema).field("patience", patience).finish_non_exhaustive()
     }
 }
 

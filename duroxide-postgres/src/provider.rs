@@ -7,8 +7,9 @@ use duroxide::Timestamp;
 use duroxide::clock::Clock;
 use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
-    Acquired, Admin, Commit, CommitError, Committed, DeleteError, Filter, HistoryPage, InstancePage, InstanceRecord, Lease,
-    NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned, Renewal, Submission, SubmitError, Submitted, Wakeups, Want,
+    Acquired, Admin, Commit, CommitError, Committed, DeleteError, Filter, HistoryPage, InstancePage, InstanceRecord,
+    Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned, Renewal, Submission, SubmitError, Submitted,
+    Wakeups, Want,
 };
 use futures_util::future::BoxFuture;
 
@@ -32,6 +33,9 @@ pub struct PostgresProvider {
 /// renewals.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// The longest time of one removal of old ids.
+const EXPIRE: Duration = Duration::from_millis(500);
+
 impl PostgresProvider {
     /// Opens a database. Creates the schema `duroxide` if it does not exist, and migrates an older one.
     ///
@@ -52,10 +56,21 @@ impl PostgresProvider {
 
     async fn sweep(&self, epochs: Vec<Epoch>, within: Duration) -> Result<(), ProviderError> {
         let state = self.handle.state.clone();
-        let sweep = async move |connection: Shared| {
-            members::sweep(&connection, &state, &epochs, Instant::now() + within).await
-        };
-        self.handle.lanes.sweep.call("take over a node", sweep).await
+        let sweep =
+            async move |connection: Shared| members::sweep(&connection, &state, &epochs, Instant::now() + within).await;
+        self.handle.lanes.members.call("take over a node", sweep).await
+    }
+
+    /// Removes the ids of old requests, once per minute.
+    async fn expire_dedup(&self) {
+        const OPERATION: &str = "remove the ids of old requests";
+        if !self.handle.state.is_time_to_expire() {
+            return;
+        }
+        let expire = async |connection: Shared| members::expire_dedup(&connection, Instant::now() + EXPIRE).await;
+        if let Err(error) = self.handle.lanes.members.call(OPERATION, expire).await {
+            tracing::debug!(%error, "the ids of old requests are removed later");
+        }
     }
 
     async fn write(&self, operation: &'static str, whats: Vec<What>) -> Result<Vec<Answer>, ProviderError> {
@@ -80,9 +95,7 @@ impl Provider for PostgresProvider {
         const OPERATION: &str = "join";
         Box::pin(async move {
             let (state, info) = (self.handle.state.clone(), node.clone());
-            let end = async move |connection: Shared| {
-                members::end_before_join(&connection, &state, &info).await
-            };
+            let end = async move |connection: Shared| members::end_before_join(&connection, &state, &info).await;
             let dead = self.handle.lanes.members.call(OPERATION, end).await?;
             if !dead.is_empty() {
                 self.sweep(dead, SWEEP).await?;
@@ -97,13 +110,14 @@ impl Provider for PostgresProvider {
         Box::pin(async move {
             let (state, lease) = (self.handle.state.clone(), *lease);
             let renew = async move |connection: Shared| members::renew(&connection, &state, lease).await;
-            let renewed = self.handle.lanes.members.call("renew the lease", renew).await?;
+            let renewed = self.handle.lanes.renew.call("renew the lease", renew).await?;
             if !renewed.dead.is_empty()
                 && let Err(error) = self.sweep(renewed.dead, SWEEP.min(renewed.lease_time / 6)).await
             {
                 // The renewal itself has succeeded. The next one tries again.
                 tracing::warn!(%error, "the items of a dead node are not released yet");
             }
+            self.expire_dedup().await;
             Ok(renewed.renewal)
         })
     }
@@ -119,9 +133,7 @@ impl Provider for PostgresProvider {
 
     fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
         let (state, lease) = (self.handle.state.clone(), *lease);
-        let acquire = async move |connection: Shared| {
-            acquire::acquire(&connection, &state, lease, &want).await
-        };
+        let acquire = async move |connection: Shared| acquire::acquire(&connection, &state, lease, &want).await;
         Box::pin(self.handle.lanes.ask.call("acquire work", acquire))
     }
 
@@ -142,7 +154,8 @@ impl Provider for PostgresProvider {
         entries: Vec<Submission>,
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
         Box::pin(async move {
-            let answers = self.write("submit", entries.into_iter().map(What::Submit).collect()).await?;
+            let answers =
+                self.write("submit", entries.into_iter().map(|entry| What::Submit(Box::new(entry))).collect()).await?;
             Ok(answers.into_iter().filter_map(Answer::submitted).collect())
         })
     }
@@ -153,8 +166,7 @@ impl Provider for PostgresProvider {
         after: EventId,
     ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
         let execution = execution.clone();
-        let read =
-            async move |connection: Shared| reads::history(&connection, &execution, after).await;
+        let read = async move |connection: Shared| reads::history(&connection, &execution, after).await;
         Box::pin(self.handle.lanes.read.call("read a history", read))
     }
 
@@ -169,8 +181,7 @@ impl Provider for PostgresProvider {
         instance: &'a InstanceId,
     ) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
         let (state, instance) = (self.handle.state.clone(), instance.clone());
-        let read =
-            async move |connection: Shared| reads::instance(&connection, &state, &instance).await;
+        let read = async move |connection: Shared| reads::instance(&connection, &state, &instance).await;
         Box::pin(self.handle.lanes.read.call("read an instance", read))
     }
 
@@ -189,9 +200,7 @@ impl Admin for PostgresProvider {
         Box::pin(async move {
             let before = admin::position(page.after.as_ref(), u64::MAX, OPERATION)?;
             let (filter, limit, deadline) = (filter.clone(), page.limit, admin::deadline(page.time_limit));
-            let list = async move |connection: Shared| {
-                admin::list(&connection, &filter, before, limit, deadline).await
-            };
+            let list = async move |connection: Shared| admin::list(&connection, &filter, before, limit, deadline).await;
             self.handle.lanes.admin.call(OPERATION, list).await
         })
     }
@@ -206,8 +215,7 @@ impl Admin for PostgresProvider {
         instances: &'a [InstanceId],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
         let (state, instances) = (self.handle.state.clone(), instances.to_vec());
-        let delete =
-            async move |connection: Shared| admin::delete(&connection, &state, &instances).await;
+        let delete = async move |connection: Shared| admin::delete(&connection, &state, &instances).await;
         Box::pin(self.handle.lanes.admin.call("delete instances", delete))
     }
 

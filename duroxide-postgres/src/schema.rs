@@ -5,7 +5,7 @@ use std::time::Duration;
 use duroxide::error::ErrorCode;
 use duroxide::provider::ProviderError;
 
-use crate::connect::{Connection, Database, Use};
+use crate::connect::{Connection, Database};
 use crate::fault::Fault;
 
 /// The migrations, in order. Each is applied once, and is additive, so that nodes of the version before can run beside it.
@@ -16,11 +16,10 @@ const ATTEMPTS: u32 = 20;
 
 /// Migrates the schema to the version of this program. Several processes may do so at once: the first one to get the lock
 /// migrates, and the others find the work done.
-pub(crate) async fn migrate(database: &Database) -> Result<(), ProviderError> {
-    let connection = database.open(Use::Planned).await?;
+pub(crate) async fn migrate(connection: &Connection, database: &Database) -> Result<(), ProviderError> {
     let mut attempt = 0;
     loop {
-        match apply(&connection, database).await {
+        match apply(connection, database).await {
             Ok(found) if found > MIGRATIONS.len() => return Err(newer(&database.schema, found)),
             Ok(_) => return Ok(()),
             // A migration must not queue for a lock for long, since all later requests would queue behind it.

@@ -103,7 +103,8 @@ impl Walk {
             Self::Statuses(statuses) => {
                 let of = |status: &InstanceStatus| {
                     // A literal, since a plan for any status could not use the partial index.
-                    let from = format!("instances i WHERE i.status <> 'completed' AND i.status = '{}'", status.as_str());
+                    let from =
+                        format!("instances i WHERE i.status <> 'completed' AND i.status = '{}'", status.as_str());
                     (select(&from), "i.seq")
                 };
                 let mut selections: Vec<_> = statuses.iter().map(of).collect();

@@ -1,6 +1,7 @@
 //! The state that all parts of a provider share.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use duroxide::Timestamp;
@@ -23,6 +24,8 @@ pub(crate) struct State {
     /// The latest time named by a call, in microseconds.
     latest: AtomicI64,
     notices: mpsc::UnboundedSender<Notice>,
+    /// The last removal of the ids of old requests. A std mutex, held for a few instructions.
+    expired: Mutex<Option<Instant>>,
 }
 
 /// A signal to the other processes.
@@ -38,6 +41,8 @@ pub(crate) struct Notice {
 const NONE: i64 = i64::MIN;
 /// The time that a batch has from its first entry on; see [`State::deadline`].
 const DEADLINE: Duration = Duration::from_secs(25);
+/// The time between two removals of the ids of old requests.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
 
 impl State {
     pub(crate) fn new(database: Database, patience: Duration) -> (Self, mpsc::UnboundedReceiver<Notice>) {
@@ -50,6 +55,7 @@ impl State {
             code: KnownCode::default(),
             latest: AtomicI64::new(NONE),
             notices,
+            expired: Mutex::default(),
         };
         (state, sent)
     }
@@ -75,6 +81,16 @@ impl State {
     pub(crate) fn deadline(&self, queued: Option<Instant>) -> i64 {
         let left = DEADLINE.saturating_sub(queued.map(|queued| queued.elapsed()).unwrap_or_default());
         (self.clock.now() + left).as_micros()
+    }
+
+    /// Returns true once per minute.
+    pub(crate) fn is_time_to_expire(&self) -> bool {
+        let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = expired.is_none_or(|at| at.elapsed() > EXPIRY_PERIOD);
+        if is_time {
+            *expired = Some(Instant::now());
+        }
+        is_time
     }
 
     /// Sends the signals of a transaction that was committed, within this process and to the others.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use duroxide::prelude::*;
 use duroxide::Filter;
+use duroxide::prelude::*;
 use duroxide::provider::{Admin, Page, Provider};
 use duroxide_postgres::{PostgresClient, PostgresRuntime};
 use futures_util::future::{join_all, try_join_all};

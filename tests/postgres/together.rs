@@ -37,8 +37,7 @@ fn want() -> Want {
 
 fn start(name: &str, lease: Option<Lease>) -> (NewInstance, Submission) {
     let new = NewInstance { eager: lease.is_some(), ..NewInstance::new(id(name), "flow", MessageRow::new("start")) };
-    let request =
-        StartRequest { new: new.clone(), if_exists: IfExists::Error, lease, time: at(1), resent: false };
+    let request = StartRequest { new: new.clone(), if_exists: IfExists::Error, lease, time: at(1), resent: false };
     (new, Submission::Start(request))
 }
 

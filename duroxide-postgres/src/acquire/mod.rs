@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use duroxide::id::{ActivityId, CallId, EventId, InstanceId};
 use duroxide::provider::{
-    Acquired, AcquiredActivity, AcquiredInstance, DeliveryKey, Ending, EventRow, Heard, HistoryPage, Lease, Load, MessageRow, Want,
-    in_order,
+    Acquired, AcquiredActivity, AcquiredInstance, DeliveryKey, Ending, EventRow, Heard, HistoryPage, Lease, Load,
+    MessageRow, Want, in_order,
 };
 use tokio_postgres::Row;
 

@@ -90,8 +90,7 @@ impl Picks {
         }
         let groups = want.activities.iter().zip(0_i32..).filter(|(group, _)| group.limit > 0);
         let names_of = |names: &Arc<[String]>, n| names.iter().map(move |name| (name.clone(), n)).collect::<Vec<_>>();
-        let (activities, numbers): (Vec<_>, Vec<_>) =
-            groups.flat_map(|(group, n)| names_of(&group.names, n)).unzip();
+        let (activities, numbers): (Vec<_>, Vec<_>) = groups.flat_map(|(group, n)| names_of(&group.names, n)).unzip();
         if self.activities {
             let most = want.activities.iter().map(|group| group.limit).max().unwrap_or_default();
             steps.push(step!(ACTIVITIES, activities.clone(), numbers.clone(), limit(most), epoch, tags(want)));

@@ -39,10 +39,8 @@ impl Lanes {
 pub(crate) fn spawn(state: &Arc<State>) -> (Lanes, [tokio::task::JoinHandle<()>; 2]) {
     let (fast, fast_queue) = mpsc::unbounded_channel();
     let (slow, slow_queue) = mpsc::unbounded_channel();
-    let tasks = [
-        tokio::spawn(run_fast(state.clone(), fast_queue, slow)),
-        tokio::spawn(run_slow(state.clone(), slow_queue)),
-    ];
+    let tasks =
+        [tokio::spawn(run_fast(state.clone(), fast_queue, slow)), tokio::spawn(run_slow(state.clone(), slow_queue))];
     (Lanes { fast }, tasks)
 }
 

@@ -26,7 +26,8 @@ use duroxide::Timestamp;
 use duroxide::clock::Clock;
 use duroxide::id::InstanceId;
 use duroxide::provider::{
-    Commit, CommitError, Committed, Lease, ProviderError, Signals, StartRequest, Submission, SubmitError, Submitted, Write,
+    Commit, CommitError, Committed, Lease, ProviderError, Signals, StartRequest, Submission, SubmitError, Submitted,
+    Write,
 };
 use tokio::sync::oneshot;
 
@@ -47,7 +48,7 @@ const DEADLINE: Duration = Duration::from_secs(25);
 /// A write of a node or a client.
 pub(crate) enum What {
     Commit { lease: Lease, commit: Arc<Commit> },
-    Submit(Submission),
+    Submit(Box<Submission>),
 }
 
 pub(crate) enum Answer {
@@ -93,10 +94,12 @@ impl What {
                 Write::Outcome { message, .. } => message.payload.len(),
                 _ => 0,
             },
-            Self::Submit(Submission::Start(StartRequest { new, .. })) => new.start.payload.len(),
-            Self::Submit(Submission::Send(send)) => send.message.payload.len(),
-            Self::Submit(Submission::Terminate { turn: it, .. }) => turn(it),
-            Self::Submit(_) => 0,
+            Self::Submit(submission) => match &**submission {
+                Submission::Start(StartRequest { new, .. }) => new.start.payload.len(),
+                Submission::Send(send) => send.message.payload.len(),
+                Submission::Terminate { turn: it, .. } => turn(it),
+                _ => 0,
+            },
         }
     }
 }
@@ -254,9 +257,8 @@ async fn attempt(
 
 /// Removes the finished instance that a start replaces. Returns its id.
 async fn replace(connection: &Connection, entries: &[Entry]) -> Result<Option<InstanceId>, Fault> {
-    let [Entry { what: What::Submit(Submission::Start(StartRequest { new, if_exists, .. })), .. }] = entries else {
-        return Ok(None);
-    };
+    let [Entry { what: What::Submit(submission), .. }] = entries else { return Ok(None) };
+    let Submission::Start(StartRequest { new, if_exists, .. }) = &**submission else { return Ok(None) };
     if *if_exists != duroxide::provider::IfExists::Replace {
         return Ok(None);
     }

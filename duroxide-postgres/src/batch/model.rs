@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use duroxide::Timestamp;
 use duroxide::history::TextMap;
-use duroxide::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId, NodeId};
+use duroxide::id::{
+    ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId, NodeId,
+};
 use duroxide::provider::{InstanceStatus, Lane, MessageRow, Placement, Ready, Signals};
 use uuid::Uuid;
 

@@ -5,6 +5,7 @@
 //! later statement. A batch of several entries never waits for a row: an entry whose rows are locked by another
 //! transaction is put aside.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use duroxide::id::{ActivityId, CallId, CommitId, Epoch, EventId, InstanceId, MessageId, NodeId};
@@ -17,7 +18,8 @@ use crate::connect::{Connection, Step, step};
 use crate::fault::Fault;
 use crate::rollout::KnownCode;
 use crate::rows::{
-    self, epoch, execution, identity, instance_id, int, natural, optional, status, status_of, text_map, text_map_json, time,
+    self, epoch, execution, identity, instance_id, int, natural, optional, status, status_of, text_map, text_map_json,
+    time,
 };
 
 /// The key of the advisory lock on the members. Those of epochs are not negative; -1 is that of migrations.
@@ -147,9 +149,10 @@ impl Read {
         scope.locks.iter().any(|id| self.locked_elsewhere.contains(id))
             || scope.reads.iter().any(|id| self.unread.contains(id))
             || scope.activities.iter().any(|id| self.activities_elsewhere.contains(id))
-            || self.activities_elsewhere.iter().any(|id| {
-                executions.contains(&id.execution) || scope.resumed.contains(&id.execution.instance)
-            })
+            || self
+                .activities_elsewhere
+                .iter()
+                .any(|id| executions.contains(&id.execution) || scope.resumed.contains(&id.execution.instance))
     }
 }
 
@@ -182,12 +185,7 @@ fn distinct(ids: &[InstanceId]) -> Vec<&str> {
     ids.into_iter().collect()
 }
 
-fn steps<'a>(
-    lock_class: i32,
-    code: &KnownCode,
-    scope: &'a Scope<'_>,
-    waits: bool,
-) -> Vec<(Step<'a>, Part)> {
+fn steps<'a>(lock_class: i32, code: &KnownCode, scope: &'a Scope<'_>, waits: bool) -> Vec<(Step<'a>, Part)> {
     let mut steps = Vec::new();
     if !scope.rejected.is_empty() {
         let lock = "SELECT pg_advisory_xact_lock_shared($1, $2)";
@@ -328,8 +326,9 @@ impl Reader {
         } else {
             self.there.insert(id.clone());
         }
-        if !self.model.instances.contains_key(&id) {
-            self.model.instances.insert(id, live(row)?);
+        // A row that is locked was read by the statement that locked it.
+        if let Entry::Vacant(vacant) = self.model.instances.entry(id) {
+            vacant.insert(live(row)?);
         }
         Ok(())
     }
@@ -395,9 +394,8 @@ impl Reader {
     /// Returns the named instances that are neither live nor created by the batch.
     fn missing(&self, scope: &Scope<'_>) -> HashSet<InstanceId> {
         let named = scope.locks.iter().chain(&scope.reads);
-        let is_missing = |id: &&InstanceId| {
-            !self.model.instances.contains_key(*id) && !self.model.reserved.contains_key(*id)
-        };
+        let is_missing =
+            |id: &&InstanceId| !self.model.instances.contains_key(*id) && !self.model.reserved.contains_key(*id);
         named.filter(is_missing).cloned().collect()
     }
 

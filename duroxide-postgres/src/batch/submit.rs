@@ -3,7 +3,8 @@
 use duroxide::Timestamp;
 use duroxide::id::{ActivityId, CallId, CommitId, Identity, InstanceId, MessageId};
 use duroxide::provider::{
-    CommitError, IfExists, InstanceStatus, Placement, SendRequest, StartRequest, Submission, SubmitError, Submitted, Turn,
+    CommitError, IfExists, InstanceStatus, Placement, SendRequest, StartRequest, Submission, SubmitError, Submitted,
+    Turn,
 };
 
 use super::model::{CrashRecord, DedupEntry, Instance, Model};

@@ -146,7 +146,8 @@ fn messages<'m>(model: &'m Model, steps: &mut Vec<Step<'m>>) {
             column(timers, |(.., call)| int(call.0)),
         ));
     }
-    let new = |instance: &'m Instance| instance.new_messages.iter().map(move |(arrival, m)| (instance.seq, *arrival, m));
+    let new =
+        |instance: &'m Instance| instance.new_messages.iter().map(move |(arrival, m)| (instance.seq, *arrival, m));
     let rows: Vec<(i64, i64, &NewMessage)> = model.instances.values().flat_map(new).collect();
     if !rows.is_empty() {
         steps.push(step!(

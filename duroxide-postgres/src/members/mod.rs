@@ -111,11 +111,18 @@ async fn forget(connection: &Connection, old: &[i64]) -> Result<(), Fault> {
     connection.run(&steps).await.map(drop)
 }
 
-/// Removes a part of the ids of requests that were recorded more than an hour ago.
-pub(crate) async fn expire_dedup(connection: &Connection) -> Result<(), Fault> {
-    let expire = "DELETE FROM dedup WHERE id IN (
-        SELECT id FROM dedup WHERE time < now() - interval '1 hour' ORDER BY time LIMIT 10000 FOR UPDATE SKIP LOCKED)";
-    connection.query(step!(expire)).await.map(drop)
+/// Removes the ids of requests that were recorded more than an hour ago, until the deadline.
+pub(crate) async fn expire_dedup(connection: &Connection, deadline: Instant) -> Result<(), Fault> {
+    let expire = "WITH gone AS (DELETE FROM dedup WHERE id IN (
+            SELECT id FROM dedup WHERE time < now() - interval '1 hour' ORDER BY time LIMIT 2000 FOR UPDATE SKIP LOCKED)
+        RETURNING 1) SELECT count(*) = 2000 AS more FROM gone";
+    loop {
+        let rows = connection.query(step!(expire)).await?;
+        let more = rows.first().map(|row| row.try_get::<_, bool>("more")).transpose()? == Some(true);
+        if !more || Instant::now() >= deadline {
+            return Ok(());
+        }
+    }
 }
 
 /// Begins a transaction that changes the members: no item is rejected, and no other transaction changes the members, until
@@ -161,7 +168,8 @@ pub(crate) async fn join(connection: &Connection, state: &State, info: &NodeInfo
             lock_members(connection, state).await?;
             sweep::revert_crashes(connection, info.id).await?;
             // The low bits keep two timelines of a database, after the failure of its primary, from giving one epoch twice.
-            let insert = "INSERT INTO nodes (epoch, id, name, build, orchestrations, activities, tags, lease, expires_at)
+            let insert =
+                "INSERT INTO nodes (epoch, id, name, build, orchestrations, activities, tags, lease, expires_at)
                 VALUES ((nextval('epochs') << 16) | $1::bigint, $2, $3, $4, $5, $6, $7, $8::bigint,
                     clock_timestamp() + make_interval(secs => $8::bigint / 1000000.0)) RETURNING epoch";
             let random = i64::from(u16::from_le_bytes([info.id.0.as_bytes()[14], info.id.0.as_bytes()[15]]));
@@ -191,7 +199,11 @@ const MAX_LEASE: i64 = 1_000_000_000_000_000;
 
 /// Ends the earlier memberships of a node, and those of dead nodes. A node that joins again has stopped the work of its
 /// earlier memberships. Returns the epochs to sweep.
-pub(crate) async fn end_before_join(connection: &Connection, state: &State, info: &NodeInfo) -> Result<Vec<Epoch>, Fault> {
+pub(crate) async fn end_before_join(
+    connection: &Connection,
+    state: &State,
+    info: &NodeInfo,
+) -> Result<Vec<Epoch>, Fault> {
     let earlier = "SELECT epoch FROM nodes WHERE id = $1 AND NOT dead";
     let answers = connection.run(&[step!(earlier, info.id.0), step!(SUSPECT), step!(LOOK)]).await?;
     let [earlier, _, nodes] = &answers[..] else {

@@ -60,14 +60,7 @@ type Key = (i64, i64, i64);
 /// item are kept: the build that crashed may be one that joins again. The transaction holds the lock on the members, which
 /// keeps others from rejecting items.
 pub(super) async fn settle(connection: &Connection, state: &State) -> Result<Signals, Fault> {
-    let steps = [
-        step!(STALE),
-        step!(LOCK),
-        state.code.list(),
-        step!(INSTANCES),
-        step!(ACTIVITIES),
-        step!(REJECTIONS),
-    ];
+    let steps = [step!(STALE), step!(LOCK), state.code.list(), step!(INSTANCES), step!(ACTIVITIES), step!(REJECTIONS)];
     let answers = connection.run(&steps).await?;
     let [_, _, members, instances, activities, rejections] = &answers[..] else {
         return Err(Fault::Unreadable("a change of the members has other answers".to_owned()));

@@ -8,7 +8,7 @@ use duroxide::provider::{CRASH_LIMIT, Signals};
 use tokio_postgres::Row;
 
 use super::settle::settle;
-use super::{expire_dedup, lock_members, mark_dead};
+use super::{lock_members, mark_dead};
 use crate::batch::{READY_ANEW, UNREADY};
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
@@ -20,8 +20,7 @@ const CHUNK: usize = 1000;
 
 const _: () = assert!(CRASH_LIMIT == 10, "the statements repeat this number");
 
-const LOCK: &str =
-    "SELECT seq FROM live WHERE seq = ANY ($1::bigint[]) AND owner = $2 ORDER BY id FOR NO KEY UPDATE";
+const LOCK: &str = "SELECT seq FROM live WHERE seq = ANY ($1::bigint[]) AND owner = $2 ORDER BY id FOR NO KEY UPDATE";
 
 /// Releases instances. A crash is counted to those in flight: with a message that is due.
 const RELEASE: &str = concat!(
@@ -64,7 +63,7 @@ pub(crate) async fn sweep(
         .await?;
     state.signal(signals);
     state.signal(settled);
-    expire_dedup(connection).await
+    Ok(())
 }
 
 /// Releases the items of a dead node. Returns true if there were any.
@@ -127,8 +126,7 @@ impl Dead {
 
     async fn release_activities(&self, connection: &Connection, rows: &[Row]) -> Result<(), Fault> {
         let Self { epoch, node, crashed } = *self;
-        let column =
-            |name: &str| rows.iter().map(|row| Ok(row.try_get(name)?)).collect::<Result<Vec<i64>, Fault>>();
+        let column = |name: &str| rows.iter().map(|row| Ok(row.try_get(name)?)).collect::<Result<Vec<i64>, Fault>>();
         let (instances, executions, calls) = (column("instance")?, column("execution")?, column("call")?);
         let release = step!(RELEASE_ACTIVITIES, instances, executions, calls, epoch, crashed, node.0);
         connection.query(release).await.map(drop)
@@ -138,9 +136,11 @@ impl Dead {
 /// Reverts the crashes that a take-over of this node has counted, for items that have no owner.
 pub(super) async fn revert_crashes(connection: &Connection, node: NodeId) -> Result<(), Fault> {
     let lock = "SELECT seq FROM live WHERE lost_by = $1 AND owner IS NULL ORDER BY id FOR NO KEY UPDATE";
-    let instances = "UPDATE live SET crashes = greatest(crashes - 1, 0), suspect = suspect AND crashes - 1 >= 10, lost_by = NULL
+    let instances =
+        "UPDATE live SET crashes = greatest(crashes - 1, 0), suspect = suspect AND crashes - 1 >= 10, lost_by = NULL
         WHERE lost_by = $1 AND owner IS NULL RETURNING seq";
-    let activities = "UPDATE activities SET crashes = greatest(crashes - 1, 0), suspect = suspect AND crashes - 1 >= 10,
+    let activities =
+        "UPDATE activities SET crashes = greatest(crashes - 1, 0), suspect = suspect AND crashes - 1 >= 10,
             lost_by = NULL
         WHERE lost_by = $1 AND owner IS NULL";
     let answers = connection.run(&[step!(lock, node.0), step!(instances, node.0), step!(activities, node.0)]).await?;

@@ -76,7 +76,7 @@ CREATE INDEX ready_quarantined ON ready (name, version, ready_at) WHERE crashes 
 
 -- One row per turn, or per part of a large turn: events `first` to `last`. `heads` is JSON: for each event its time,
 -- whether it is a decision (1) or an input (0), its format, and the lengths of its data and of its payload. `body` holds
--- data and payload of each event side by side. The view `history` shows single events.
+-- data and payload of each event side by side. The view `v_history` shows single events.
 CREATE TABLE events (
     instance  bigint NOT NULL,
     execution bigint NOT NULL,
@@ -219,8 +219,9 @@ ALTER TABLE instances SET (autovacuum_vacuum_scale_factor = 0.02);
 DO $$
 BEGIN
     IF EXISTS (SELECT 1 FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)) THEN
-        ALTER TABLE events ALTER COLUMN body SET COMPRESSION lz4;
-        ALTER TABLE messages ALTER COLUMN payload SET COMPRESSION lz4;
+        -- Older servers do not know the words.
+        EXECUTE 'ALTER TABLE events ALTER COLUMN body SET COMPRESSION lz4';
+        EXECUTE 'ALTER TABLE messages ALTER COLUMN payload SET COMPRESSION lz4';
     ELSE
         ALTER TABLE events ALTER COLUMN body SET STORAGE EXTERNAL;
         ALTER TABLE messages ALTER COLUMN payload SET STORAGE EXTERNAL;
