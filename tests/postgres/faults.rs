@@ -54,7 +54,7 @@ async fn outage_of_the_server_delays_and_loses_nothing() {
 }
 
 /// Returns a proxy before the server of the tests, and the URL through it.
-fn proxy() -> Option<(Proxy, String)> {
+pub(crate) fn proxy() -> Option<(Proxy, String)> {
     let cluster_url = support::postgres::server()?;
     // A server that is given by a URL may be reached by a socket only.
     let address: SocketAddr = cluster_url.split('@').nth(1)?.split('/').next()?.parse().ok()?;

@@ -100,34 +100,110 @@ async fn concurrent_claims_take_each_instance_once_with_its_messages() {
     assert_eq!(claimed.iter().map(BTreeSet::len).sum::<usize>(), 50, "each is claimed by one lease");
 }
 
+/// A connection of the test itself, which holds up the transactions of a provider.
+struct Obstacle(tokio_postgres::Client);
+
+impl Obstacle {
+    /// Locks a table, so that a transaction which writes to it waits.
+    async fn before(schema: &support::schema::Schema, table: &str) -> Self {
+        let url = support::postgres::server().expect("there is a server");
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("connect");
+        tokio::spawn(connection);
+        let lock = schema.within(&format!("BEGIN; LOCK TABLE {table} IN SHARE MODE"));
+        client.batch_execute(&lock).await.expect("lock");
+        Self(client)
+    }
+
+    /// Waits until a query of this database returns true. The state of the locks cannot be awaited.
+    async fn until(&self, query: &str) {
+        let is_true = async || self.0.query_one(query, &[]).await.expect("query").get::<_, bool>(0);
+        let reached = async { while !is_true().await {} };
+        tokio::time::timeout(Duration::from_secs(60), reached).await.expect("the state is reached");
+    }
+
+    /// Waits until a transaction of the connection that waits for locks is held up.
+    async fn until_held_up(&self, table: &str) {
+        let waits = "SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+            WHERE NOT l.granted AND a.application_name = 'duroxide waiting' AND l.relation";
+        self.until(&format!("{waits} = '{table}'::regclass)")).await;
+    }
+
+    async fn remove(&self) {
+        self.0.batch_execute("COMMIT").await.expect("commit");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instance_created_for_a_node_that_leaves_is_not_orphaned() {
     let Some(schema) = schema("orphans") else { return };
     let (provider, other) = (schema.connect(), schema.connect());
-    for round in 0..10 {
-        let lease = provider.join(&info()).await.expect("join");
-        let create = async |n: usize| {
-            let (new, submission) = start(&format!("i-{round}-{n}"), Some(lease));
-            if n.is_multiple_of(2) {
-                return provider.submit(vec![submission]).await.map(drop);
-            }
-            // A first turn, which starts a child.
-            let child = NewInstance { eager: true, ..start(&format!("c-{round}-{n}"), None).0 };
-            let child = NewChild { new: child, accepted: None, if_taken: MessageRow::new("\"taken\"") };
-            let turn = Turn::new(new.first_execution(), EventId(0), at(1));
-            let turn = Turn { creates: Some(Box::new(new)), starts: vec![child], ..turn };
-            let commit = Commit { id: CommitId::new(), write: Write::Turn(Box::new(turn)) };
-            provider.commit(&lease, vec![Arc::new(commit)]).await.map(drop)
+    let lease = provider.join(&info()).await.expect("join");
+    let obstacle = Obstacle::before(&schema, "labels").await;
+    let (new, _) = start("i", Some(lease));
+    let labels = [("team".to_owned(), "blue".to_owned())].into();
+    let new = NewInstance { labels, ..new };
+    let request = StartRequest { new, if_exists: IfExists::Error, lease: Some(lease), time: at(1), resent: false };
+    // The transaction has found its node among the members, and has not been committed yet, while the node leaves.
+    let leaves = async {
+        obstacle.until_held_up("labels").await;
+        let waits = async {
+            let waits = "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory')";
+            obstacle.until(waits).await;
+            obstacle.remove().await;
         };
-        let created = join_all((0..20).map(create));
-        let (created, left) = tokio::join!(created, other.leave(&lease));
-        left.expect("leave");
-        assert!(created.into_iter().all(|created| created.is_ok()));
-    }
-    let page = Page::new(1000);
-    let listed = other.list(&Filter::default(), &page).await.expect("list").instances;
-    let orphans: Vec<_> = listed.iter().filter(|record| record.owner.is_some()).collect();
-    assert!(orphans.is_empty(), "{orphans:#?}");
+        let leave = other.leave(&lease);
+        tokio::pin!(leave);
+        tokio::select! {
+            biased;
+            left = &mut leave => {
+                obstacle.remove().await;
+                return left;
+            }
+            () = waits => (),
+        }
+        leave.await
+    };
+    let (created, left) = tokio::join!(provider.submit(vec![Submission::Start(request)]), leaves);
+    left.expect("leave");
+    created.expect("submit").remove(0).expect("started");
+    let record = provider.instance(&id("i")).await.expect("read").expect("it exists");
+    assert_eq!(record.owner, None, "no take-over will ever release it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn turn_whose_answer_was_lost_is_repeated_without_effect() {
+    let Some(schema) = schema("lost") else { return };
+    let Some((proxy, url)) = crate::faults::proxy() else { return };
+    let options = schema.options_at(&url);
+    let provider = duroxide_postgres::PostgresProvider::connect_with(options).await.expect("connect");
+    let lease = provider.join(&info()).await.expect("join");
+    let (new, submission) = start("i", Some(lease));
+    provider.submit(vec![submission]).await.expect("submit").remove(0).expect("started");
+    let obstacle = Obstacle::before(&schema, "events").await;
+    let event = EventRow {
+        id: EventId(1),
+        time: at(2),
+        decision: false,
+        format: 1,
+        data: "{}".to_owned(),
+        payload: duroxide::Payload::NULL,
+    };
+    let turn = Turn::new(new.first_execution(), EventId(0), at(2));
+    let turn = Turn { events: vec![event], consumed: vec![new.start.id], ..turn };
+    let commit = Arc::new(Commit { id: CommitId::new(), write: Write::Turn(Box::new(turn)) });
+    let loses = async {
+        obstacle.until_held_up("events").await;
+        proxy.stall();
+        obstacle.remove().await;
+        // Its answer is on its way.
+        obstacle.until("SELECT last_event = 1 FROM live").await;
+        proxy.drop_connections();
+        proxy.resume();
+    };
+    let (committed, ()) = tokio::join!(provider.commit(&lease, vec![commit.clone()]), loses);
+    assert!(committed.is_err_and(|error| error.is_retryable()), "the outcome is not known");
+    let again = provider.commit(&lease, vec![commit]).await.expect("commit").remove(0).expect("committed");
+    assert!(again.repeated);
 }
 
 #[tokio::test]
