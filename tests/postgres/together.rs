@@ -116,7 +116,11 @@ impl Obstacle {
 
     /// Waits until a query of this database returns true. The state of the locks cannot be awaited.
     async fn until(&self, query: &str) {
-        let is_true = async || self.0.query_one(query, &[]).await.expect("query").get::<_, bool>(0);
+        let is_true = async || {
+            // The list of sessions is read once per transaction otherwise.
+            self.0.query_one("SELECT pg_stat_clear_snapshot()", &[]).await.expect("query");
+            self.0.query_one(query, &[]).await.expect("query").get::<_, bool>(0)
+        };
         let reached = async { while !is_true().await {} };
         tokio::time::timeout(Duration::from_secs(60), reached).await.expect("the state is reached");
     }
