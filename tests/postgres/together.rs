@@ -183,24 +183,32 @@ async fn turn_whose_answer_was_lost_is_repeated_without_effect() {
     let lease = provider.join(&info()).await.expect("join");
     let (new, submission) = start("i", Some(lease));
     provider.submit(vec![submission]).await.expect("submit").remove(0).expect("started");
-    let obstacle = Obstacle::before(&schema, "events").await;
-    let event = EventRow {
-        id: EventId(1),
-        time: at(2),
-        decision: false,
-        format: 1,
-        data: "{}".to_owned(),
-        payload: duroxide::Payload::NULL,
+    let turn = |last: u64, consumed| {
+        let id = EventId(last + 1);
+        let (data, payload) = ("{}".to_owned(), duroxide::Payload::NULL);
+        let event = EventRow { id, time: at(2), decision: false, format: 1, data, payload };
+        let turn = Turn::new(new.first_execution(), EventId(last), at(2));
+        let write = Write::Turn(Box::new(Turn { events: vec![event], consumed, ..turn }));
+        Arc::new(Commit { id: CommitId::new(), write })
     };
-    let turn = Turn::new(new.first_execution(), EventId(0), at(2));
-    let turn = Turn { events: vec![event], consumed: vec![new.start.id], ..turn };
-    let commit = Arc::new(Commit { id: CommitId::new(), write: Write::Turn(Box::new(turn)) });
+    // The connection that waits for locks prepares its statements in a first turn: the statements of the second one are on
+    // their way together, and only the first of them is held up.
+    let first = turn(0, vec![new.start.id]);
+    let obstacle = Obstacle::before(&schema, "events").await;
+    let goes_on = async {
+        obstacle.until_held_up("events").await;
+        obstacle.remove().await;
+    };
+    let (committed, ()) = tokio::join!(provider.commit(&lease, vec![first]), goes_on);
+    committed.expect("commit").remove(0).expect("committed");
+    let commit = turn(1, Vec::new());
+    let obstacle = Obstacle::before(&schema, "events").await;
     let loses = async {
         obstacle.until_held_up("events").await;
         proxy.stall();
         obstacle.remove().await;
         // Its answer is on its way.
-        obstacle.until("SELECT last_event = 1 FROM live").await;
+        obstacle.until("SELECT last_event = 2 FROM live").await;
         proxy.drop_connections();
         proxy.resume();
     };
