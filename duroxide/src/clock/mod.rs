@@ -32,6 +32,9 @@ use self::virtual_time::{ClockHold, Participant};
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The earliest time.
+    pub(crate) const MIN: Self = Self(i64::MIN);
+
     /// The latest time. A timer that is due then waits until it is cancelled.
     pub const MAX: Self = Self(i64::MAX);
 

@@ -150,6 +150,8 @@ impl Node {
                 let activity = tenure.activity.clone();
                 self.last_failures.keep(activity, attempt, failed, deadline, self.shared.clock.now());
             }
+            // Now, and not when the commit is answered, since the clock may be set in the meantime.
+            self.work.measure_pause(tenure.activity.clone(), visible_at);
             return self.commit(Write::Retry { tenure, visible_at }, Context::Other);
         }
         let failure = match allowed {

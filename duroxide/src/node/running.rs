@@ -76,12 +76,23 @@ impl RunningNode {
         let heartbeat = Arc::new(heartbeat);
         let pool = Pool::new(if inline.is_some() { 0 } else { options.turn_threads.max(1) });
         let tags = info.handlers.tags.clone().map(Into::into);
+        let leaving = provider.clone();
         let shared = Shared { provider, clock, lookup, options, tags, info, commands: commands.clone() };
         let membership = Membership::new(lease, handle.clone(), heartbeat.clone());
         let node = Node::new(Arc::new(shared), states, pool.clone(), membership, inbox);
         let task = match inline {
-            None => driven(node, pool.clone(), stopped.set_on_drop()).map_err(NodeStartError::Thread)?,
-            Some(polled) => tokio::spawn(watched(node.run(), polled, stopped.set_on_drop())),
+            None => driven(node, pool.clone(), stopped.set_on_drop()),
+            Some(polled) => Ok(tokio::spawn(watched(node.run(), polled, stopped.set_on_drop()))),
+        };
+        let task = match task {
+            Ok(task) => task,
+            Err(error) => {
+                heartbeat.stop();
+                // An error means that the thread has ended.
+                let _ = heartbeat_stopped.await;
+                leaving.leave(&lease).await.map_err(NodeStartError::Provider)?;
+                return Err(NodeStartError::Thread(error));
+            }
         };
         Ok(Self { handle, commands, pool, task, ending: false, heartbeat, heartbeat_stopped })
     }

@@ -17,6 +17,8 @@ use crate::registry::Registry;
 #[must_use]
 pub struct RuntimeBuilder {
     storage: Storage,
+    /// True if the provider to be opened has no clock.
+    has_no_clock: bool,
     registry: Registry,
     states: States,
     expected: Vec<String>,
@@ -41,6 +43,7 @@ impl Default for RuntimeBuilder {
     fn default() -> Self {
         Self {
             storage: Storage::Missing,
+            has_no_clock: false,
             registry: Registry::discover(),
             states: States::default(),
             expected: Vec::new(),
@@ -79,7 +82,8 @@ impl RuntimeBuilder {
     #[cfg(feature = "sqlite")]
     pub fn sqlite_with(self, path: impl Into<std::path::PathBuf>, options: crate::sqlite::SqliteOptions) -> Self {
         let path = path.into();
-        self.open_provider(async move || crate::sqlite::SqliteProvider::open_with(path, options))
+        let opened = self.open_provider(async move || crate::sqlite::SqliteProvider::open_with(path, options));
+        Self { has_no_clock: true, ..opened }
     }
 
     /// Keeps state in memory, for tests and experiments. It is lost when the process ends.
@@ -115,13 +119,13 @@ impl RuntimeBuilder {
             let opened = open();
             Box::pin(async move { opened.await.map(|provider| Arc::new(provider) as Arc<dyn Provider>) })
         };
-        self.storage = Storage::Opener(Box::new(open));
+        (self.storage, self.has_no_clock) = (Storage::Opener(Box::new(open)), false);
         self
     }
 
     /// Keeps state in a provider that is also used elsewhere.
     pub fn shared_provider(mut self, provider: Arc<dyn Provider>) -> Self {
-        self.storage = Storage::Given(provider);
+        (self.storage, self.has_no_clock) = (Storage::Given(provider), false);
         self
     }
 
@@ -202,8 +206,11 @@ impl RuntimeBuilder {
     /// set; an option is zero that must not be; no storage was chosen, or it cannot be opened; the registry has problems,
     /// all of which are listed.
     ///
+    /// A start that fails leaves nothing behind: no file, no thread, no membership. Only a disk that fills up while the
+    /// database is created keeps a part of its file, which the next start completes.
+    ///
     /// # Cancel safety
-    /// Dropping the future may leave a member without work; it ends with the process.
+    /// Dropping the future may leave a member without work; other nodes end its membership after the lease time.
     pub async fn start(self) -> Result<Runtime, StartError> {
         self.start_node().await
     }
@@ -224,6 +231,10 @@ impl RuntimeBuilder {
             }
             check_names(self.build.as_deref(), self.tags.as_deref())?;
             let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
+            if self.clock.is_none() && self.has_no_clock {
+                // Before the file is created.
+                check_tokio_clock()?;
+            }
             let provider = self.storage.open().await?;
             let clock = choose_clock(self.clock, &*provider)?;
             let (limits, retry_time) = (self.options.limits, self.options.retry_time);
@@ -273,13 +284,19 @@ fn has_time_driver() -> bool {
 fn choose_clock(set: Option<Arc<dyn Clock>>, provider: &dyn Provider) -> Result<Arc<dyn Clock>, StartError> {
     match set.or_else(|| provider.clock()) {
         Some(clock) => Ok(clock),
-        // Its sleeps would spin.
-        None if tokio_is_paused() => Err(StartError::configuration(
-            "the clock of tokio is paused (`start_paused` or `tokio::time::pause`), but that of the operating system \
-             runs: start a `testing::TestRuntime`, whose timers fire at once, or set a clock with `.clock(..)`",
-        )),
-        None => Ok(Arc::new(SystemClock)),
+        None => check_tokio_clock().map(|()| Arc::new(SystemClock) as Arc<dyn Clock>),
     }
+}
+
+/// Refuses a paused clock of tokio for a node that uses the clock of the operating system: its sleeps would spin.
+fn check_tokio_clock() -> Result<(), StartError> {
+    if !tokio_is_paused() {
+        return Ok(());
+    }
+    Err(StartError::configuration(
+        "the clock of tokio is paused (`start_paused` or `tokio::time::pause`), but that of the operating system \
+         runs: start a `testing::TestRuntime`, whose timers fire at once, or set a clock with `.clock(..)`",
+    ))
 }
 
 impl Storage {
