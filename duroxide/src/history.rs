@@ -32,7 +32,8 @@ use crate::policy::{ActivityOptions, ClosePolicy, Timeout, micros};
 /// | 2 | the identity of the parent in links to it, headers of external events |
 /// | 3 | a request to end that arrived before the start was delivered |
 /// | 4 | the details of a time-out |
-pub(crate) const FORMAT: u16 = 4;
+/// | 5 | the removal of an unread event |
+pub(crate) const FORMAT: u16 = 5;
 
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
@@ -90,6 +91,11 @@ pub enum Input {
         /// Headers given by the client that raised it.
         #[serde(default, skip_serializing_if = "TextMap::is_empty")]
         headers: TextMap,
+    },
+    /// An operator has removed an external event that the function has not read.
+    EventDropped {
+        /// The event that recorded it.
+        event: EventId,
     },
     /// A child returned `Ok`. Payload: its output.
     ChildCompleted {
@@ -356,6 +362,7 @@ impl Input {
         let identified =
             |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
         let is_second = match self {
+            Self::EventDropped { .. } => return 5,
             Self::ActivityFailed { failure: Failure::TimedOut { details: Some(_), .. }, .. } => return 4,
             Self::Started(Started { request: Some(_), .. }) => return 3,
             Self::Started(started) => identified(&started.parent),
@@ -389,6 +396,11 @@ impl Input {
         json.starts_with("{\"CancelRequested\"") || json.starts_with("{\"TerminateRequested\"")
     }
 
+    /// Returns false if a stored input is certainly no removal of an unread event, without parsing it.
+    pub(crate) fn may_be_removal(json: &str) -> bool {
+        json.starts_with("{\"EventDropped\"")
+    }
+
     /// Returns an external event without headers.
     pub fn raised(name: impl Into<String>) -> Self {
         Self::EventRaised { name: name.into(), headers: TextMap::new() }
@@ -406,6 +418,7 @@ impl Input {
             | Self::StartRejected { call, .. } => Some(*call),
             Self::Started(_)
             | Self::EventRaised { .. }
+            | Self::EventDropped { .. }
             | Self::CancelRequested { .. }
             | Self::TerminateRequested { .. } => None,
         }

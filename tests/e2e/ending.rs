@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use duroxide::error::UnreadMessage;
+use duroxide::id::EventId;
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
-use duroxide::{Client, RuntimeBuilder};
+use duroxide::{Client, ErrorCode, Filter, RuntimeBuilder};
 use tokio::time::timeout;
 
 /// Fails a test that would wait for ever.
@@ -146,4 +148,116 @@ async fn cancel_of_a_suspended_instance_does_not_wait_behind_bad_events() {
     handle.resume().await.unwrap();
     assert_eq!(soon(handle.wait()).await.unwrap(), InstanceStatus::Cancelled);
     runtime.shutdown().await.unwrap();
+}
+
+#[orchestration(name = "ending-reads-later")]
+async fn reads_later(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    ctx.event::<Finish>().await;
+    Ok(ctx.event::<Number>().await.n + ctx.event::<Number>().await.n)
+}
+
+/// Waits until an instance is suspended because of a message that an operator may drop, and returns the message.
+async fn unread<O>(handle: &Handle<O>) -> UnreadMessage {
+    let status = soon(handle.wait_for(|status| status.status == InstanceStatus::Suspended)).await.unwrap();
+    status.suspension.unwrap().unread.expect("the suspension names the message")
+}
+
+async fn check_dropped_events(provider: impl Provider + Clone) {
+    let runtime = on(provider).start().await.unwrap();
+    let client = runtime.client();
+    let handle = adds::start(&client, "reads at once").await.unwrap();
+    handle.raise_named("ending-number", &"of another type").await.unwrap();
+    let message = unread(&handle).await;
+    assert!(matches!(message, UnreadMessage::Queued(_)), "{message}");
+    handle.raise(Number { n: 1 }).await.unwrap();
+    handle.resume().await.unwrap();
+    assert_eq!(unread(&handle).await, message, "it suspends its reader again");
+    handle.drop_message(message).await.unwrap();
+    let again = handle.drop_message(message).await.unwrap_err();
+    assert_eq!(again.code(), ErrorCode::MessageNotFound);
+    handle.resume().await.unwrap();
+    handle.raise(Number { n: 2 }).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 3);
+
+    let handle = reads_later::start(&client, "reads later").await.unwrap();
+    handle.raise_named("ending-number", &"of another type").await.unwrap();
+    while handle.status().await.unwrap().events.0 < 3 {
+        tokio::task::yield_now().await;
+    }
+    handle.raise(Number { n: 1 }).await.unwrap();
+    handle.raise(Finish).await.unwrap();
+    let message = unread(&handle).await;
+    assert!(matches!(message, UnreadMessage::Recorded(EventId(3))), "{message}");
+    let other = handle.drop_message(UnreadMessage::Recorded(EventId(1))).await.unwrap_err();
+    assert_eq!(other.code(), ErrorCode::MessageNotFound);
+    handle.drop_message(message).await.unwrap();
+    handle.resume().await.unwrap();
+    handle.raise(Number { n: 4 }).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 5);
+    let history = handle.history().await.unwrap();
+    assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn operator_drops_an_event_that_its_reader_cannot_decode() {
+    check_dropped_events(MemoryProvider::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    check_dropped_events(sqlite(folder.path())).await;
+}
+
+#[tokio::test]
+async fn operator_drops_a_damaged_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = sqlite(folder.path());
+    let client = Client::new(provider.clone());
+    let handle = adds::start(&client, "damaged").await.unwrap();
+    handle.raise(Number { n: 1 }).await.unwrap();
+    let raw = rusqlite::Connection::open(folder.path().join("ending.db")).unwrap();
+    raw.execute("UPDATE duroxide_messages SET data = '{' WHERE lane = 2", []).unwrap();
+    let runtime = on(provider).start().await.unwrap();
+    let message = unread(&handle).await;
+    handle.drop_message(message).await.unwrap();
+    handle.resume().await.unwrap();
+    for n in [2, 3] {
+        handle.raise(Number { n }).await.unwrap();
+    }
+    assert_eq!(soon(handle.result()).await.unwrap(), 5);
+    runtime.shutdown().await.unwrap();
+}
+
+#[activity(name = "ending-takes-a-number")]
+async fn takes_a_number(n: u32) -> duroxide::Result<u32> {
+    Ok(n)
+}
+
+#[orchestration(name = "ending-sends-a-text")]
+async fn sends_a_text(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    let parked = ctx.call_activity::<u32>("ending-takes-a-number", &"a text").start();
+    let n = ctx.event::<Number>().await.n;
+    drop(parked);
+    Ok(n)
+}
+
+async fn check_parked_activity(provider: impl Provider + Clone) {
+    let runtime = on(provider).start().await.unwrap();
+    let handle = sends_a_text::start(&runtime.client(), "parked").await.unwrap();
+    let is_suspended = |status: &duroxide::Status| status.status == InstanceStatus::Suspended;
+    let status = soon(handle.wait_for(is_suspended)).await.unwrap();
+    assert_eq!(status.suspension.unwrap().code, ErrorCode::UnreadableActivityInput);
+    let filter = Filter { statuses: vec![InstanceStatus::Suspended], ..Filter::default() };
+    let list = runtime.client().list(&filter, 10).await.unwrap().instances;
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].suspension.as_ref().unwrap().code, ErrorCode::UnreadableActivityInput);
+    // The other branches of the instance continue.
+    handle.raise(Number { n: 7 }).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 7);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn instance_with_a_parked_activity_is_found_as_suspended() {
+    check_parked_activity(MemoryProvider::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    check_parked_activity(sqlite(folder.path())).await;
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::wait::Wait;
 use super::{Client, ClientError, OutcomeError, RaiseCall, Status};
-use crate::error::{ErrorCode, MAX_MESSAGE};
+use crate::error::{ErrorCode, MAX_MESSAGE, UnreadMessage};
 use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, InvalidId};
 use crate::orchestration::{Event, Orchestration};
@@ -204,6 +204,36 @@ impl<O> Handle<O> {
         Ok(())
     }
 
+    /// Removes a message that the orchestration has not read, for example an event of a type that its reader cannot decode.
+    /// The reason of the suspension names it: [`Suspension::unread`](crate::error::Suspension::unread). The instance
+    /// continues after [`resume`](Handle::resume). To replace an event, also raise a right one: it is read after the
+    /// events of its name that wait already.
+    ///
+    /// Starts, timers and outcomes of calls cannot be removed, since the instance would wait for them for ever.
+    ///
+    /// ```
+    /// use duroxide::client::Untyped;
+    /// use duroxide::prelude::*;
+    ///
+    /// async fn skip_bad_event(handle: &Handle<Untyped>) -> duroxide::Result<()> {
+    ///     if let Some(unread) = handle.status().await?.suspension.and_then(|suspension| suspension.unread) {
+    ///         handle.drop_message(unread).await?;
+    ///         handle.resume().await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance or no such message ([`MessageNotFound`](ErrorCode::MessageNotFound)),
+    /// the instance has finished, the storage fails, or the runtime has stopped.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the message may have been removed or not; the call may be repeated.
+    pub async fn drop_message(&self, message: UnreadMessage) -> Result<(), ClientError> {
+        self.client.drop_message(self.id()?, message).await
+    }
+
     /// Removes the instance with its history. Only a finished instance can be removed.
     ///
     /// # Errors
@@ -263,7 +293,7 @@ impl Client {
         self.ask(|| self.provider.watch(id)).await?.ok_or_else(|| ClientError::not_found(id))
     }
 
-    async fn record(&self, id: &InstanceId) -> Result<InstanceRecord, ClientError> {
+    pub(super) async fn record(&self, id: &InstanceId) -> Result<InstanceRecord, ClientError> {
         self.ask(|| self.provider.instance(id)).await?.ok_or_else(|| ClientError::not_found(id))
     }
 

@@ -272,11 +272,11 @@ impl Core {
         context: &Context<'_>,
         wait: &mut Option<Ticket>,
         place: CallSite,
-    ) -> Poll<Payload> {
+    ) -> Poll<(EventId, Payload)> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let is_new = wait.is_none();
         match state.mailbox.poll(name, wait, context.waker()) {
-            Some(payload) => Poll::Ready(payload),
+            Some(event) => Poll::Ready(event),
             None => {
                 // An event of an invalid name cannot be raised. A recorded wait for one may be raced with a timer.
                 if is_new
@@ -337,6 +337,8 @@ impl ExecutionState {
                 self.to_wake.extend(woken);
                 Delivered::Applied
             }
+            Input::EventDropped { event } if self.mailbox.remove(*event) => Delivered::Applied,
+            Input::EventDropped { .. } => Delivered::Stale,
             Input::CancelRequested { parent, .. } | Input::TerminateRequested { parent, .. }
                 if parent.is_some() && self.started.as_ref().is_none_or(|started| started.parent != *parent) =>
             {
