@@ -9,7 +9,7 @@ use duroxide::id::EventId;
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
-use duroxide::{Client, ErrorCode, Filter, RuntimeBuilder};
+use duroxide::{Client, ErrorCode, Filter, RuntimeBuilder, RuntimeOptions};
 use tokio::time::timeout;
 
 /// Fails a test that would wait for ever.
@@ -260,4 +260,74 @@ async fn instance_with_a_parked_activity_is_found_as_suspended() {
     check_parked_activity(MemoryProvider::new()).await;
     let folder = tempfile::tempdir().unwrap();
     check_parked_activity(sqlite(folder.path())).await;
+}
+
+/// Computes without an await.
+#[activity(name = "ending-computes")]
+async fn computes(millis: u64) -> duroxide::Result<u64> {
+    std::thread::sleep(Duration::from_millis(millis));
+    Ok(millis)
+}
+
+#[activity(name = "ending-blocks")]
+fn blocks(millis: u64) -> duroxide::Result<u64> {
+    std::thread::sleep(Duration::from_millis(millis));
+    Ok(millis)
+}
+
+/// Returns the errors of the activities, each of which takes longer than its limit.
+#[orchestration(name = "ending-limited")]
+async fn limited(ctx: OrchestrationContext, millis: u64) -> duroxide::Result<Vec<String>> {
+    let limit = Duration::from_millis(50);
+    // One of those that compute does so in its first step, the others on a thread of tokio.
+    let computing = (0..3).map(|_| computes::call(&ctx, millis).timeout(limit));
+    let mut results = join_all(computing).await;
+    results.push(blocks::call(&ctx, millis).timeout(limit).await);
+    Ok(results.into_iter().map(|result| result.unwrap_err().to_string()).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn code_that_ignores_its_limit_times_out_at_the_limit() {
+    let log = crate::logging::log();
+    let options = RuntimeOptions::new().turn_warning(Duration::from_millis(200)).max_activities(3);
+    let runtime = on(MemoryProvider::new()).options(options).start().await.unwrap();
+    let begun = std::time::Instant::now();
+    let handle = limited::start(&runtime.client(), "ignores-its-limit", 3_000).await.unwrap();
+    for error in soon(handle.result()).await.unwrap() {
+        assert!(error.contains("start-to-close limit of 50ms; attempts: 1"), "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_millis(2_500), "{:?}", begun.elapsed());
+    let line = soon(log.until("blocks it instance=ignores-its-limit call=1 activity=\"ending-computes\"")).await;
+    for part in ["DUR0009", "its time limit has passed", "seconds=0."] {
+        assert!(line.text.contains(part), "{part} is missing: {}", line.text);
+    }
+    // The code keeps its permits until it returns.
+    let next = limited::start(&runtime.client(), "waits-for-permits", 100).await.unwrap();
+    soon(next.result()).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(3_000), "{:?}", begun.elapsed());
+    runtime.shutdown().await.unwrap();
+}
+
+#[orchestration(name = "ending-drops-its-call")]
+async fn drops_its_call(ctx: OrchestrationContext) -> duroxide::Result<bool> {
+    select! {
+        _ = computes::call(&ctx, 1_000) => Ok(false),
+        Finish = ctx.event::<Finish>() => Ok(true),
+    }
+}
+
+#[tokio::test]
+async fn cancelled_code_that_does_not_stop_is_logged() {
+    let log = crate::logging::log();
+    let options = RuntimeOptions::new().turn_warning(Duration::from_millis(200));
+    let runtime = on(MemoryProvider::new()).options(options).start().await.unwrap();
+    let handle = drops_its_call::start(&runtime.client(), "ignores-its-cancellation").await.unwrap();
+    handle.raise(Finish).await.unwrap();
+    let begun = std::time::Instant::now();
+    assert!(soon(handle.result()).await.unwrap());
+    assert!(begun.elapsed() < Duration::from_millis(900), "nothing waits for the code: {:?}", begun.elapsed());
+    let line = soon(log.until("blocks it instance=ignores-its-cancellation call=1 activity=\"ending-computes\"")).await;
+    assert!(line.text.contains("DUR0009") && line.text.contains("it was cancelled"), "{}", line.text);
+    soon(log.until("an activity that did not stop has ended instance=ignores-its-cancellation")).await;
+    runtime.shutdown().await.unwrap();
 }

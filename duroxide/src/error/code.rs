@@ -102,6 +102,9 @@ codes! {
     "0008" DirectCall "direct call" Application
         "an orchestration calls an activity or another orchestration as a function, so that the call is not recorded"
         "call it with `name::call(&ctx, ..)`; then resume the instance";
+    "0009" ActivityStuck "activity does not stop" Application
+        "an activity has not stopped after its cancellation or its time limit"
+        "make blocking or long code a plain `fn`, and let it check `ctx.is_cancelled()`";
 
     // Stored data that cannot be read.
     "0020" UnreadableEvent "unreadable event row" Configuration

@@ -3,7 +3,9 @@
 use semver::Version;
 
 use super::Node;
-use super::activities::{Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd};
+use super::activities::{
+    Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd, StartToClose, start_to_close,
+};
 use super::delivery::LocalOutcome;
 use super::last_failures::out_of_time;
 use super::log;
@@ -94,8 +96,15 @@ impl Node {
             self.activities.take_permit(Kind::of(&entry.code));
         }
         let code = entry.code.clone();
-        let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code));
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
+        let limit = scheduled.options.start_to_close.map(|limit| StartToClose {
+            tenure: tenure.clone(),
+            scheduled: scheduled.clone(),
+            deadline,
+            limit,
+            at: self.now() + limit,
+        });
+        let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code), &scheduled.name, limit);
         let attempt = Attempt { tenure, run, scheduled, deadline, input, headers };
         let is_blocking = matches!(code, ActivityCode::Blocking(_));
         let attempt = self.attempts.run(attempt, code, cancel);
@@ -129,6 +138,17 @@ impl Node {
             AttemptEnd::Unreadable(error) => self.park(tenure, ErrorCode::UnreadableActivityInput, &error),
             AttemptEnd::Abandoned => {}
         }
+    }
+
+    /// Ends the attempts whose limit has passed although their code has not stopped, and reports the code that still runs.
+    pub(super) fn check_activities(&mut self) {
+        let now = self.now();
+        while let Some(overdue) = self.activities.pop_overdue(now) {
+            let StartToClose { tenure, scheduled, deadline, limit, .. } = overdue;
+            let failure = start_to_close(&scheduled.name, limit, tenure.attempt);
+            self.attempt_failed(tenure, &scheduled, deadline, failure.into(), true, None);
+        }
+        self.activities.report_stopping(self.shared.options.turn_warning, log::activity_does_not_stop);
     }
 
     /// Repeats an attempt that has failed, or delivers its failure.
