@@ -9,6 +9,7 @@
 //! [Polling and execution model]: https://github.com/duroxide/duroxide/blob/main/docs/polling-and-execution-model.md#steps
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use semver::Version;
@@ -32,7 +33,7 @@ use crate::policy::{ActivityOptions, ClosePolicy, Timeout, micros};
 /// | 2 | the identity of the parent in links to it, headers of external events |
 /// | 3 | a request to end that arrived before the start was delivered |
 /// | 4 | the details of a time-out |
-/// | 5 | the removal of an unread event |
+/// | 5 | the removal of an unread event, the called function of a failure |
 pub(crate) const FORMAT: u16 = 5;
 
 /// Labels or headers: short texts by name, sorted.
@@ -78,6 +79,9 @@ pub enum Input {
         call: CallId,
         /// The reason.
         failure: Failure,
+        /// The activity, unless the failure is its own error or a time-out, which names it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        callee: Option<Box<Callee>>,
     },
     /// A timer is due.
     TimerFired {
@@ -108,6 +112,9 @@ pub enum Input {
         call: CallId,
         /// The reason.
         failure: Failure,
+        /// The orchestration, unless the failure is its own error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        callee: Option<Box<Callee>>,
     },
     /// A detached start was carried out.
     StartAccepted {
@@ -356,13 +363,63 @@ pub struct TimeoutDetails {
     pub last: Option<Failure>,
 }
 
+/// The called function of a call that has failed, as it is recorded with the failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Callee {
+    /// An activity.
+    #[non_exhaustive]
+    Activity {
+        /// Its name.
+        name: String,
+        /// The number of attempts that have ended.
+        attempts: u32,
+    },
+    /// A child orchestration.
+    #[non_exhaustive]
+    Orchestration {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Callee {
+    /// Returns the name of the function.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Activity { name, .. } | Self::Orchestration { name } => name,
+        }
+    }
+
+    /// Returns the number of attempts of an activity that have ended.
+    pub fn attempts(&self) -> Option<u32> {
+        match self {
+            Self::Activity { attempts, .. } => Some(*attempts),
+            Self::Orchestration { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Activity { name, attempts: 1 } => write!(f, "activity {name:?}"),
+            Self::Activity { name, attempts } => write!(f, "activity {name:?}, {attempts} attempts"),
+            Self::Orchestration { name } => write!(f, "orchestration {name:?}"),
+        }
+    }
+}
+
 impl Input {
     /// Returns the lowest format whose readers understand this input.
     pub(crate) fn format(&self) -> u16 {
         let identified =
             |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
         let is_second = match self {
-            Self::EventDropped { .. } => return 5,
+            Self::EventDropped { .. }
+            | Self::ActivityFailed { callee: Some(_), .. }
+            | Self::ChildFailed { callee: Some(_), .. } => return 5,
             Self::ActivityFailed { failure: Failure::TimedOut { details: Some(_), .. }, .. } => return 4,
             Self::Started(Started { request: Some(_), .. }) => return 3,
             Self::Started(started) => identified(&started.parent),

@@ -331,3 +331,40 @@ async fn cancelled_code_that_does_not_stop_is_logged() {
     soon(log.until("an activity that did not stop has ended instance=ignores-its-cancellation")).await;
     runtime.shutdown().await.unwrap();
 }
+
+#[activity(name = "ending-panics", retry(max_attempts = 3, initial_interval = "1ms"))]
+async fn panics() -> duroxide::Result<()> {
+    panic!("again")
+}
+
+#[activity(name = "ending-returns-much")]
+async fn returns_much() -> duroxide::Result<String> {
+    Ok("x".repeat(3 << 20))
+}
+
+#[orchestration(name = "ending-panics-at-once")]
+async fn panics_at_once(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    drop(ctx);
+    panic!("at once")
+}
+
+#[orchestration(name = "ending-collects-errors")]
+async fn collects_errors(ctx: OrchestrationContext) -> duroxide::Result<Vec<String>> {
+    let panicked = panics::call(&ctx).await.unwrap_err();
+    let rejected = returns_much::call(&ctx).await.unwrap_err();
+    let child = panics_at_once::call(&ctx).await.unwrap_err();
+    Ok(vec![panicked.to_string(), rejected.to_string(), child.to_string()])
+}
+
+#[tokio::test]
+async fn call_errors_name_the_function_and_the_attempts() {
+    let runtime = on(MemoryProvider::new()).start().await.unwrap();
+    let handle = collects_errors::start(&runtime.client(), "errors").await.unwrap();
+    let errors = soon(handle.result()).await.unwrap();
+    assert_eq!(errors[0], "panicked: activity \"ending-panics\", 3 attempts: again");
+    assert!(errors[1].starts_with("rejected: activity \"ending-returns-much\": the output"), "{}", errors[1]);
+    assert_eq!(errors[2], "panicked: orchestration \"ending-panics-at-once\": at once");
+    let history = handle.history().await.unwrap();
+    assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
+    runtime.shutdown().await.unwrap();
+}

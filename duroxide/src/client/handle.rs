@@ -107,7 +107,23 @@ impl<O> Handle<O> {
     }
 
     /// Waits until the status of the instance satisfies a condition. The condition is checked at once, and again
-    /// whenever the instance finishes, is suspended or is resumed.
+    /// whenever the instance finishes, is suspended or is resumed, also in another process.
+    ///
+    /// It is *not* checked on progress: a condition on [`Status::events`], [`Status::version`] or [`Status::unclaimed`]
+    /// alone may never be checked again. To follow progress, read [`status`](Handle::status) at intervals, or let an
+    /// activity of the orchestration report it.
+    ///
+    /// ```
+    /// use duroxide::client::Untyped;
+    /// use duroxide::prelude::*;
+    ///
+    /// /// Returns the reason if the instance is suspended before it has finished.
+    /// async fn problem(handle: &Handle<Untyped>) -> duroxide::Result<Option<String>> {
+    ///     let is_settled = |status: &duroxide::Status| status.status != InstanceStatus::Running;
+    ///     let status = handle.wait_for(is_settled).await?;
+    ///     Ok(status.suspension.map(|suspension| suspension.to_string()))
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, the storage fails, or the runtime of this client has stopped.
@@ -168,7 +184,8 @@ impl<O> Handle<O> {
     }
 
     /// Sends a request to cancel the instance. An orchestration that has called `ctx.cancelled()` may compensate before
-    /// it ends; any other ends as cancelled. A suspended instance handles the request once it is resumed.
+    /// it ends; any other ends as cancelled. A suspended instance handles the request once it is resumed, before the
+    /// messages that wait.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has finished, the reason has more than 16 KiB, the storage fails,

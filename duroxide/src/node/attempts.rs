@@ -14,8 +14,8 @@ use crate::activity::ActivityCode;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::Claims;
-use crate::error::{ErrorCode, Suspension};
-use crate::history::{ActivityScheduled, Input, TextMap};
+use crate::error::{Callee, ErrorCode, Suspension};
+use crate::history::{ActivityScheduled, Failure, Input, TextMap};
 use crate::id::ActivityId;
 use crate::payload::Payload;
 use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
@@ -177,7 +177,10 @@ impl Node {
             Some(_) => out_of_time(scheduled, attempt, failed.failure),
             None => failed.failure,
         };
-        self.outcome(tenure, Input::ActivityFailed { call, failure }, failed.error, permit);
+        let is_named = matches!(failure, Failure::Application | Failure::TimedOut { .. });
+        let callee = || Box::new(Callee::Activity { name: scheduled.name.clone(), attempts: attempt });
+        let input = Input::ActivityFailed { call, failure, callee: (!is_named).then(callee) };
+        self.outcome(tenure, input, failed.error, permit);
     }
 
     /// Returns the time of the next attempt, if the policy allows one.

@@ -350,8 +350,9 @@ impl ExecutionState {
             | Input::ChildCompleted { call }
             | Input::TimerFired { call }
             | Input::StartAccepted { call } => self.resolve(*call, Ok(payload), input),
-            Input::ActivityFailed { call, failure } | Input::ChildFailed { call, failure } => {
-                self.resolve(*call, Err(Failed { failure: failure.clone(), error: payload }), input)
+            Input::ActivityFailed { call, failure, callee } | Input::ChildFailed { call, failure, callee } => {
+                let failed = Failed { failure: failure.clone(), error: payload, callee: callee.clone() };
+                self.resolve(*call, Err(failed), input)
             }
             Input::StartRejected { call, reason } => {
                 self.resolve(*call, Err(Failure::Rejected { reason: reason.clone() }.into()), input)

@@ -197,7 +197,7 @@ impl From<Ended> for AttemptEnd {
         match ended {
             Ended::Completed(output) => Self::Completed(output),
             Ended::Failed { error, retryable } => {
-                Self::Failed(Failed { failure: Failure::Application, error }, retryable)
+                Self::Failed(Failed { failure: Failure::Application, error, callee: None }, retryable)
             }
             Ended::UnreadableInput(error) => Self::Unreadable(error.to_string()),
             Ended::UnstorableOutcome(error) => {
