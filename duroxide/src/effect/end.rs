@@ -3,7 +3,7 @@
 use semver::Version;
 
 use super::TurnBuilder;
-use crate::history::{Failure, Input};
+use crate::history::{Callee, Failure, Input};
 use crate::id::{CallId, ExecutionId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
@@ -16,7 +16,9 @@ impl TurnBuilder<'_> {
     }
 
     pub(super) fn fail(&mut self, status: InstanceStatus, failure: Failure, error: Payload) {
-        self.end(status, |call| Input::ChildFailed { call, failure }, error);
+        let name = || Box::new(Callee::Orchestration { name: self.info.started.name.clone() });
+        let callee = (failure != Failure::Application).then(name);
+        self.end(status, |call| Input::ChildFailed { call, failure, callee }, error);
     }
 
     fn end(&mut self, status: InstanceStatus, answer: impl FnOnce(CallId) -> Input, payload: Payload) {

@@ -26,7 +26,8 @@ pub struct RuntimeOptions {
     /// the first step of activities. Default: the number of processors, at most 4.
     pub turn_threads: usize,
     /// The time after which a turn is reported and its thread replaced. A start waits no longer for the first turn of
-    /// its instance. At least 1 ms. Default: 1 s.
+    /// its instance. Also the time after which an activity is reported that does not stop after its limit or its
+    /// cancellation. At least 1 ms. Default: 1 s.
     pub turn_warning: Duration,
     /// The time after which other nodes take over the items of a node that does not renew its lease, for example because
     /// its process is stopped. A storage that detects the death of a process does not wait for it. The node renews three

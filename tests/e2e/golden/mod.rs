@@ -35,6 +35,7 @@ const KINDS: &[&str] = &[
     "Completed",
     "ContinuedAsNew",
     "EventAwaited",
+    "EventDropped",
     "EventRaised",
     "Failed",
     "StartAccepted",

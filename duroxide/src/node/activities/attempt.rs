@@ -2,12 +2,14 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::unconstrained;
+use tokio::time::Instant;
 
 use super::blocking::BlockingPool;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
@@ -100,20 +102,14 @@ impl Attempt {
                 begun.await;
             }
             let Some(limit) = limit else { return code.await };
+            let (until, begun) = (env.clock.now() + limit, Instant::now());
             // Outside of tokio's budget: code that uses up the budget in each poll would otherwise starve the timer.
-            let timer = unconstrained(env.clock.sleep_until(env.clock.now() + limit));
+            let timer = unconstrained(env.clock.sleep_until(until));
             match select(code, timer).await {
-                Either::Left((end, _)) => end,
-                Either::Right(_) => {
-                    let details = TimeoutDetails {
-                        activity: name.clone(),
-                        after: Some(limit),
-                        attempts: Some(tenure.attempt),
-                        last: None,
-                    };
-                    let failure = Failure::TimedOut { limit: Timeout::StartToClose, details: Some(Box::new(details)) };
-                    AttemptEnd::Failed(failure.into(), true)
-                }
+                // Code that has blocked the timer may return later than the limit. Both clocks count: that of the system
+                // may have been set, and a virtual one stands still while code runs.
+                Either::Left((end, _)) if begun.elapsed() < limit || env.clock.now() < until => end,
+                _ => AttemptEnd::Failed(start_to_close(name, limit, tenure.attempt).into(), true),
             }
         };
         let abandoned = async {
@@ -139,6 +135,13 @@ impl Attempt {
         }
         AttemptDone { tenure, run, scheduled, deadline, end, busy_thread }
     }
+}
+
+/// Returns the failure of an attempt whose start-to-close limit has passed.
+pub(in crate::node) fn start_to_close(activity: &str, limit: Duration, attempt: u32) -> Failure {
+    let details =
+        TimeoutDetails { activity: activity.to_owned(), after: Some(limit), attempts: Some(attempt), last: None };
+    Failure::TimedOut { limit: Timeout::StartToClose, details: Some(Box::new(details)) }
 }
 
 fn is_empty(error: TryRecvError) -> bool {
@@ -203,7 +206,7 @@ impl From<Ended> for AttemptEnd {
         match ended {
             Ended::Completed(output) => Self::Completed(output),
             Ended::Failed { error, retryable } => {
-                Self::Failed(Failed { failure: Failure::Application, error }, retryable)
+                Self::Failed(Failed { failure: Failure::Application, error, callee: None }, retryable)
             }
             Ended::UnreadableInput(error) => Self::Unreadable(error.to_string()),
             Ended::UnstorableOutcome(error) => {
