@@ -16,6 +16,8 @@ impl TurnBuilder<'_> {
     }
 
     pub(super) fn fail(&mut self, status: InstanceStatus, failure: Failure, error: Payload) {
+        let (name, instance) = (&self.info.started.name, &self.info.execution.instance);
+        let failure = failure.in_function(format_args!("orchestration `{name}`, instance `{instance}`"));
         self.end(status, |call| Input::ChildFailed { call, failure }, error);
     }
 

@@ -36,7 +36,7 @@ pub enum CallError<E> {
     },
     /// The function panicked.
     Panicked {
-        /// The message of the panic.
+        /// The function, its instance, and the message of the panic.
         message: String,
     },
     /// A value of the call is refused: it cannot be serialised, exceeds a limit, or is an id that is taken.

@@ -28,6 +28,9 @@ pub struct RuntimeOptions {
     /// The time after which a turn is reported and its thread replaced. A start waits no longer for the first turn of
     /// its instance. Default: 1 s.
     pub turn_warning: Duration,
+    /// The time after which an async activity that blocks the thread that polls it is reported in the log;
+    /// `Duration::MAX`: never. Default: 1 s.
+    pub activity_warning: Duration,
     /// The time after which other nodes take over the items of a node that does not renew its lease, unless the storage
     /// detects its death in another way. Default: 15 s.
     pub lease_time: Duration,
@@ -46,6 +49,7 @@ impl Default for RuntimeOptions {
             max_idle_instances: 4096,
             turn_threads: processors.min(4),
             turn_warning: Duration::from_secs(1),
+            activity_warning: Duration::from_secs(1),
             lease_time: Duration::from_secs(15),
             drain: Duration::from_secs(10),
             limits: Limits::default(),
@@ -112,6 +116,13 @@ impl RuntimeOptions {
     #[must_use]
     pub fn turn_warning(mut self, turn_warning: Duration) -> Self {
         self.turn_warning = turn_warning;
+        self
+    }
+
+    /// Sets [`activity_warning`](Self::activity_warning).
+    #[must_use]
+    pub fn activity_warning(mut self, activity_warning: Duration) -> Self {
+        self.activity_warning = activity_warning;
         self
     }
 
