@@ -59,9 +59,7 @@ async fn history_beyond_the_limit_suspends_until_it_is_raised() {
     let suspension = beyond.wait_for(|status| status.suspension.is_some()).await.unwrap().suspension.unwrap();
     assert_eq!(suspension.code, ErrorCode::HistoryTooLong);
     assert!(suspension.to_string().contains("50") && suspension.to_string().contains("limits.history"), "{suspension}");
-    let clock = test.clock().clone();
-    let provider = test.crash();
-    let test = crate::builder().build_id("wide").provider(provider).clock(clock).start().await.unwrap();
+    let test = test.crash().options(RuntimeOptions::default()).build_id("wide").start().await.unwrap();
     assert_eq!(sleeps_often::handle(&test.client(), "beyond").result().await.unwrap(), 100);
 }
 

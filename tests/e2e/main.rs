@@ -28,6 +28,7 @@ mod sqlite;
 mod stopped;
 mod stored;
 mod suspension;
+mod testing;
 mod timers;
 mod values;
 mod versions;

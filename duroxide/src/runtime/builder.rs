@@ -148,6 +148,12 @@ impl RuntimeBuilder {
         self
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn states(mut self, states: States) -> Self {
+        self.states = states;
+        self
+    }
+
     /// Refuses to start if nothing of this crate is linked: the linker leaves out a dependency that no code names, and
     /// its orchestrations with it.
     pub fn expect_crate(mut self, name: &str) -> Self {
