@@ -44,7 +44,11 @@ impl<O: Orchestration> Handle<O> {
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
     pub async fn result(&self) -> Result<O::Output, OutcomeError<O::Error>> {
-        self.result_as().await
+        let mut result = self.result_as().await;
+        if let Err(OutcomeError::Panicked { orchestration, .. }) = &mut result {
+            *orchestration = Some(O::NAME);
+        }
+        result
     }
 }
 
@@ -87,7 +91,9 @@ impl<O> Handle<O> {
             Decision::Failed { failure: Failure::Application } => {
                 OutcomeError::Failed(event.payload.decode().map_err(|e| unreadable("its error", &e))?)
             }
-            Decision::Failed { failure: Failure::Panicked { message } } => OutcomeError::Panicked { message },
+            Decision::Failed { failure: Failure::Panicked { message } } => {
+                OutcomeError::Panicked { orchestration: None, instance: id.clone(), message }
+            }
             Decision::Failed { failure: Failure::Rejected { reason } } => OutcomeError::Rejected { reason },
             Decision::Cancelled { reason } => OutcomeError::Cancelled { reason },
             Decision::Terminated { reason } => OutcomeError::Terminated { reason },

@@ -16,8 +16,10 @@ impl TurnBuilder<'_> {
     }
 
     pub(super) fn fail(&mut self, status: InstanceStatus, failure: Failure, error: Payload) {
-        let name = || Box::new(Callee::Orchestration { name: self.info.started.name.clone() });
-        let callee = (failure != Failure::Application).then(name);
+        let (name, instance) = (&self.info.started.name, &self.info.execution.instance);
+        let callee = || Box::new(Callee::Orchestration { name: name.clone() });
+        let callee = (failure != Failure::Application).then(callee);
+        let failure = failure.in_function(format_args!("orchestration `{name}`, instance `{instance}`"));
         self.end(status, |call| Input::ChildFailed { call, failure, callee }, error);
     }
 

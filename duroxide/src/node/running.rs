@@ -58,7 +58,11 @@ impl RunningNode {
     /// # Errors
     /// The provider refuses the join, or a thread cannot be started.
     pub(crate) async fn start(config: NodeConfig) -> Result<Self, NodeStartError> {
-        let NodeConfig { provider, clock, lookup, states, options, info, inline } = config;
+        let NodeConfig { provider, clock, lookup, states, mut options, info, inline } = config;
+        if inline.is_some() {
+            // A simulation has no threads.
+            options.activity_warning = std::time::Duration::MAX;
+        }
         let lease = provider.join(&info).await.map_err(NodeStartError::Provider)?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let stopped = StopSignal::new();
