@@ -25,8 +25,8 @@ pub struct RuntimeBuilder {
     options: RuntimeOptions,
     /// Default: the clock of the provider, or of the operating system.
     clock: Option<Arc<dyn Clock>>,
-    /// Called before each poll of a node that runs its turns itself.
-    inline: Option<Inline>,
+    /// The surroundings of a node that runs its turns itself.
+    inline: Option<Arc<dyn Inline>>,
 }
 
 enum Storage {
@@ -186,11 +186,10 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Runs turns and the heartbeat in the task of the node, without threads. `polled` is called before each poll of
-    /// the node.
+    /// Runs turns and the heartbeat in the task of the node, without threads.
     #[cfg(feature = "testing")]
-    pub(crate) fn inline(mut self, polled: impl Fn() + Send + Sync + 'static) -> Self {
-        self.inline = Some(Box::new(polled));
+    pub(crate) fn inline(mut self, surroundings: impl Inline + 'static) -> Self {
+        self.inline = Some(Arc::new(surroundings));
         self
     }
 
