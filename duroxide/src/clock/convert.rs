@@ -1,6 +1,16 @@
 //! Conversions to and from the times of other crates.
 
 /// The error of a time that is out of the range of the other type.
+///
+/// ```
+/// # #[cfg(feature = "jiff")]
+/// # {
+/// use duroxide::Timestamp;
+/// use duroxide::clock::TimestampOutOfRange;
+/// let never: TimestampOutOfRange = jiff::Timestamp::try_from(Timestamp::MAX).unwrap_err();
+/// assert!(never.to_string().ends_with("is out of the range of jiff::Timestamp"));
+/// # }
+/// ```
 #[cfg(any(feature = "jiff", feature = "chrono"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is out of the range of {1}")]

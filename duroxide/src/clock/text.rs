@@ -32,6 +32,13 @@ impl fmt::Debug for Timestamp {
 }
 
 /// The error of a text that is not a time as [`Timestamp`] shows it.
+///
+/// ```
+/// use duroxide::Timestamp;
+/// use duroxide::clock::InvalidTimestamp;
+/// let refused: InvalidTimestamp = "tomorrow".parse::<Timestamp>().unwrap_err();
+/// assert!(refused.to_string().contains("RFC 3339"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a time by RFC 3339 in UTC, such as 2020-01-01T00:00:00Z")]
 pub struct InvalidTimestamp(());
