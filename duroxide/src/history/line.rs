@@ -109,7 +109,10 @@ impl Display for ChildScheduled {
         if let Some(version) = &self.version {
             write!(f, " {version}")?;
         }
-        write!(f, " as {}", self.instance)
+        match &self.instance {
+            Some(instance) => write!(f, " as {instance}"),
+            None => Ok(()),
+        }
     }
 }
 

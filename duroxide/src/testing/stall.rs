@@ -56,7 +56,7 @@ async fn state(provider: &MemoryProvider, record: &InstanceRecord) -> Result<Str
     if let Some(unclaimed) = &record.unclaimed {
         return Ok(format!("waits for a runtime with {}", unclaimed.what));
     }
-    let waits = open_waits(&history(provider, &record.execution).await?);
+    let waits = open_waits(&record.execution, &history(provider, &record.execution).await?);
     Ok(if waits.is_empty() { "waits".to_owned() } else { format!("waits for {}", waits.join(", ")) })
 }
 
@@ -73,7 +73,7 @@ async fn history(provider: &MemoryProvider, execution: &ExecutionId) -> Result<V
 }
 
 /// Returns the calls and events for which an execution waits, without running its code.
-fn open_waits(history: &[HistoryEvent]) -> Vec<String> {
+fn open_waits(execution: &ExecutionId, history: &[HistoryEvent]) -> Vec<String> {
     let (mut calls, mut events) = (BTreeMap::new(), BTreeMap::<CallId, &str>::new());
     for event in history {
         match &event.kind {
@@ -81,7 +81,7 @@ fn open_waits(history: &[HistoryEvent]) -> Vec<String> {
                 calls.insert(activity.call, format!("activity `{}`", activity.name));
             }
             EventKind::Decision(Decision::ChildScheduled(child)) => {
-                calls.insert(child.call, format!("orchestration {} (`{}`)", child.instance, child.name));
+                calls.insert(child.call, format!("orchestration {} (`{}`)", child.instance_in(execution), child.name));
             }
             EventKind::Decision(Decision::TimerCreated { call, due }) => {
                 calls.insert(*call, format!("a timer that is due at {due}"));
