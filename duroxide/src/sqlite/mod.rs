@@ -23,6 +23,7 @@ mod claim;
 mod columns;
 mod commit;
 mod deliver;
+mod ending;
 mod fault;
 mod files;
 mod free;

@@ -261,7 +261,7 @@ impl LiveInstance {
         self.timers.iter().find(|(_, message)| message.lane == Lane::Start).map(|(key, _)| *key)
     }
 
-    /// Takes the deliveries of the next turn, in their order: lane by lane, and within a lane as they arrived.
+    /// Takes the deliveries of the next turn by rank, and within a rank as they arrived.
     pub(in crate::node) fn take_inbox(&mut self, now: Timestamp) -> Vec<Delivery> {
         self.fire_timers(now);
         if let Some(start) = self.delayed_start_to_end().and_then(|key| self.timers.remove(&key)) {
@@ -273,7 +273,7 @@ impl LiveInstance {
     /// Takes the deliveries that have arrived so far; timers stay.
     pub(super) fn drain_inbox(&mut self) -> Vec<Delivery> {
         let mut inbox = std::mem::take(&mut self.inbox);
-        inbox.sort_by_key(Delivery::lane);
+        inbox.sort_by_key(Delivery::rank);
         inbox
     }
 }

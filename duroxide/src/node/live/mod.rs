@@ -53,6 +53,13 @@ impl LiveInstances {
         busy.map(|live| (&live.execution, live.committed))
     }
 
+    /// Returns the execution of a live copy whose history is being read or replayed, or whose turn or its commit is in
+    /// flight.
+    pub(super) fn under_way(&self, instance: &InstanceId) -> Option<&ExecutionId> {
+        let is_under_way = |live: &&LiveInstance| matches!(live.state, LiveState::Busy | LiveState::Loading);
+        self.by_id.get(instance).filter(is_under_way).map(|live| &live.execution)
+    }
+
     /// Returns the number of the last message that a live copy has received.
     pub(super) fn heard(&self, instance: &InstanceId) -> Option<u64> {
         self.by_id.get(instance).map(LiveInstance::heard)
@@ -369,12 +376,12 @@ impl LiveInstances {
         Some((execution, claim, deliveries))
     }
 
-    /// Drops the live copy that has been idle for longest, if there are more than `max`. Returns its deliveries.
-    pub(super) fn evict(&mut self, max: usize) -> Option<Vec<Delivery>> {
+    /// Returns the instance whose live copy has been idle for longest, if there are more than `max`.
+    pub(super) fn excess(&mut self, max: usize) -> Option<InstanceId> {
         while self.idle.len() > max {
             let (_, instance) = self.idle.pop_first()?;
             if self.by_id.get(&instance).is_some_and(|live| matches!(live.state, LiveState::Idle(_))) {
-                return Some(self.remove(&instance));
+                return Some(instance);
             }
         }
         None

@@ -404,6 +404,7 @@ fn show_submission(entry: &Submission) -> String {
         Submission::Send(SendRequest { to, message, .. }) => format!("message {} to {to}; ", message.id),
         Submission::Terminate { turn, .. } => format!("end of {}; ", turn.execution),
         Submission::Resume { instance, .. } => format!("resumption of {instance}; "),
+        Submission::Drop { instance, message } => format!("removal of message {message} to {instance}; "),
     }
 }
 

@@ -93,7 +93,7 @@ impl Footprint {
                 (&new.instance, lease.filter(|_| new.eager).map(|lease| lease.epoch))
             }
             Submission::Send(SendRequest { to, .. }) => (to, None),
-            Submission::Resume { instance, .. } => (instance, None),
+            Submission::Resume { instance, .. } | Submission::Drop { instance, .. } => (instance, None),
             Submission::Terminate { turn, .. } => return Self::of_turn(None, turn),
         };
         Self { instances: BTreeSet::from([instance.clone()]), creates_for }
