@@ -49,7 +49,8 @@ impl Handle {
         options::check(path, options)?;
         let is_new = !path.exists();
         Self::open_file(path, options).map_err(|error| {
-            if is_new {
+            // If the failure may pass, another process may be about to fill the file.
+            if is_new && !error.is_retryable() {
                 remove_if_empty(path);
             }
             error.about(path.display())
@@ -317,8 +318,7 @@ impl Drop for Unjoined<'_> {
     }
 }
 
-/// Removes the file that a failed start has created. Another process that has opened it in the meantime finds out before
-/// it writes, see [`Files`](super::files::Files).
+/// Removes the file that a failed start has created, unless something was written to it.
 fn remove_if_empty(path: &Path) {
     if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
         && let Err(error) = std::fs::remove_file(path)

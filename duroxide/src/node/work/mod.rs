@@ -226,7 +226,7 @@ impl WorkRequests {
         self.room = if closed { 0 } else { capacity.room() };
         self.full = !closed && self.room == 0;
         let activities = self.activity_groups(if closed { [0, 0] } else { capacity.permits });
-        self.permits = activities.iter().map(|group| group.limit).sum();
+        self.permits = activities.iter().fold(0, |sum, group| sum.saturating_add(group.limit));
         let load = self.loading.iter();
         Want {
             orchestrations: self.served.orchestrations.clone(),
