@@ -19,23 +19,72 @@ const NODES: usize = 3;
 /// One step of a program. The numbers are small, so that steps concern the same items.
 #[derive(Debug, Clone)]
 enum Step {
-    Start { instance: usize, node: Option<usize>, policy: u8, delay: i64, pinned: bool, resent: bool },
-    Send { instance: usize, node: Option<usize>, delay: i64, old: bool, large: bool, resent: bool },
-    Create { node: usize, instance: usize, plan: Plan },
-    Turn { node: usize, instance: usize, plan: Plan },
-    Activity { node: usize, pick: usize, kind: u8, wrong: u8 },
-    ReleaseInstance { node: usize, instance: usize, wrong: u8 },
-    Acquire { node: usize, request: Request },
-    Resume { instance: usize },
+    Start {
+        instance: usize,
+        node: Option<usize>,
+        policy: u8,
+        delay: i64,
+        pinned: bool,
+        resent: bool,
+    },
+    Send {
+        instance: usize,
+        node: Option<usize>,
+        delay: i64,
+        old: bool,
+        large: bool,
+        resent: bool,
+    },
+    Create {
+        node: usize,
+        instance: usize,
+        plan: Plan,
+    },
+    Turn {
+        node: usize,
+        instance: usize,
+        plan: Plan,
+    },
+    Activity {
+        node: usize,
+        pick: usize,
+        kind: u8,
+        wrong: u8,
+    },
+    ReleaseInstance {
+        node: usize,
+        instance: usize,
+        wrong: u8,
+    },
+    Acquire {
+        node: usize,
+        request: Request,
+    },
+    Resume {
+        instance: usize,
+    },
     /// Removes the last message that was sent.
     Drop,
-    Terminate { instance: usize },
-    Renew { node: usize },
-    Leave { node: usize, build: u8 },
-    Delete { instance: usize },
-    Prune { limit: usize },
+    Terminate {
+        instance: usize,
+    },
+    Renew {
+        node: usize,
+    },
+    Leave {
+        node: usize,
+        build: u8,
+    },
+    Delete {
+        instance: usize,
+    },
+    Prune {
+        limit: usize,
+    },
     Repeat,
-    Tick { seconds: i64 },
+    Tick {
+        seconds: i64,
+    },
 }
 
 /// A request for work.

@@ -138,10 +138,16 @@ impl Node {
         }
     }
 
-    /// Drops the live copies that have been idle for longest, while there are too many.
+    /// Drops the live copies that have been idle for longest, while there are too many. If there are other nodes, their
+    /// instances are released: one without a live copy is as cheap to run elsewhere.
     pub(super) fn evict(&mut self) {
-        while let Some(deliveries) = self.live.evict(self.shared.options.max_idle_instances) {
-            self.store_outcomes(deliveries);
+        while let Some(instance) = self.live.excess(self.shared.options.max_idle_instances) {
+            if self.balance.has_others() {
+                self.release(&instance);
+            } else {
+                let deliveries = self.live.remove(&instance);
+                self.store_outcomes(deliveries);
+            }
         }
     }
 }

@@ -35,6 +35,7 @@
 //! | [`Outbox`] | the commits of the round | |
 //! | [`Membership`] | the lease | |
 //! | [`Time`] | the timers of the loop | |
+//! | [`ClockWatch`] | the last look at the clock | the step by which it was set |
 //!
 //! # From the outcome of an activity to the next commit
 //!
@@ -56,6 +57,7 @@ mod acquire;
 mod activities;
 mod attempts;
 mod balance;
+mod clock_watch;
 mod command;
 mod commits;
 mod deliver;
@@ -99,6 +101,7 @@ pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
 
 use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
 use self::balance::Balance;
+use self::clock_watch::ClockWatch;
 use self::command::Command;
 use self::ending::{Ended, Endings};
 use self::last_failures::LastFailures;
@@ -180,6 +183,7 @@ struct Node {
     lost: LostAnswers,
     endings: Endings,
     balance: Balance,
+    clock_watch: ClockWatch,
     draining: Option<Draining>,
 
     /// Stops a virtual clock, except while the node is idle.
@@ -223,6 +227,7 @@ impl Node {
             lost: LostAnswers::default(),
             endings: Endings::default(),
             balance: Balance::default(),
+            clock_watch: ClockWatch::default(),
             draining: None,
             shared,
         }
@@ -245,6 +250,7 @@ impl Node {
                 return;
             }
             self.freeze_clock();
+            self.watch_clock();
             happened.drain(..).for_each(|happened| self.handle(happened));
         }
     }

@@ -92,7 +92,11 @@ async fn an_activity_is_parked_until_its_instance_is_resumed(world: World) {
     node.commit(park(tenure("i", 1, 0))).await.expect("park");
     let record = world.record("i").await;
     assert_eq!(record.suspension.as_deref(), Some("\"no\""));
-    assert_eq!((record.status, record.owner), (InstanceStatus::Suspended, Some(node.lease.epoch)), "it keeps its owner");
+    assert_eq!(
+        (record.status, record.owner),
+        (InstanceStatus::Suspended, Some(node.lease.epoch)),
+        "it keeps its owner"
+    );
     assert!(node.acquire(want(at(9))).await.activities.is_empty());
     assert_eq!(world.resume("i").await, Ok(node.owned("i")));
     let record = world.record("i").await;
@@ -106,7 +110,8 @@ async fn instance_with_a_parked_activity_is_listed_as_suspended(world: World) {
         let (mut page, mut found) = (Page::new(limit), Vec::new());
         loop {
             let part = world.admin().list(&filter, &page).await.expect("list");
-            found.extend(part.instances.into_iter().map(|r| (r.execution.instance.to_string(), r.status, r.suspension)));
+            found
+                .extend(part.instances.into_iter().map(|r| (r.execution.instance.to_string(), r.status, r.suspension)));
             page.after = part.next;
             if page.after.is_none() {
                 return found;
@@ -121,7 +126,9 @@ async fn instance_with_a_parked_activity_is_listed_as_suspended(world: World) {
     world.start_owned(&node, "suspended").await;
     node.turn(Turn { then: suspended(), ..turn("suspended", 1, 0) }).await.expect("suspend");
     for call in [1, 2] {
-        node.commit(park(Tenure { activity: activity_id("parked", 1, call), ..tenure("parked", 1, 0) })).await.expect("park");
+        node.commit(park(Tenure { activity: activity_id("parked", 1, call), ..tenure("parked", 1, 0) }))
+            .await
+            .expect("park");
     }
     use InstanceStatus::{Completed, Running, Suspended};
     let name = |name: &str, status, reason: Option<&str>| (name.to_owned(), status, reason.map(str::to_owned));

@@ -120,7 +120,8 @@ impl State {
 
     fn drop_message(&mut self, instance: &InstanceId, id: MessageId) -> Done {
         let there = self.instances.get(instance).ok_or(SubmitError::NotFound)?;
-        let message = there.messages.get(&id).and_then(|arrival| self.messages.get(arrival)).map(|message| &message.row);
+        let message =
+            there.messages.get(&id).and_then(|arrival| self.messages.get(arrival)).map(|message| &message.row);
         let written = message.is_some_and(|row| row.lane != Lane::Start && row.call.is_none());
         if written {
             self.remove_message(instance, &id);

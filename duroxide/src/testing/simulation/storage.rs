@@ -264,7 +264,7 @@ impl Snapshots {
     fn new(seed: u64, flaw: Option<Flaw>, trace: Trace) -> Self {
         let mut dice = Dice::new(seed, Stream::Transactions);
         let slow = [0.2, 0.6, 1.0][dice.index(3)];
-        // Clients retry for ten seconds, and several transactions may queue for one instance.
+        // Clients retry for a minute, and several transactions may queue for one instance.
         let longest = Duration::from_millis([5, 50, 500][dice.index(3)]);
         Self {
             flaw,
