@@ -112,7 +112,7 @@ impl Attempt {
             match select(code, timer).await {
                 // Code that has blocked the timer may return later than the limit. Both clocks count: that of the system
                 // may have been set, and a virtual one stands still while code runs.
-                Either::Left((end, _)) if begun.elapsed() < limit || env.clock.now() < until => end,
+                Either::Left((end, _)) if begun.elapsed() <= limit || env.clock.now() <= until => end,
                 _ => AttemptEnd::Failed(start_to_close(name, limit, tenure.attempt).into(), true),
             }
         };

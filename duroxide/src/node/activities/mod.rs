@@ -145,7 +145,8 @@ impl Activities {
     ) -> (u64, CancelSignal) {
         self.last_run += 1;
         let (run, cancel) = (self.last_run, CancelSignal::new());
-        let ends = limit.as_ref().and_then(|limit| Instant::now().checked_add(limit.limit.saturating_add(Self::OWN_END)));
+        let ends =
+            limit.as_ref().and_then(|limit| Instant::now().checked_add(limit.limit.saturating_add(Self::OWN_END)));
         if let (Some(ends), Some(limit)) = (ends, limit) {
             self.limits.insert((ends, run), limit);
         }
