@@ -32,6 +32,18 @@ impl Delivery {
         }
     }
 
+    /// Returns its rank among the deliveries of a turn, the lowest first: the start, requests from outside, and then lane
+    /// by lane. A request to end does not wait behind a message that the code cannot read.
+    pub(super) fn rank(&self) -> u8 {
+        match self.lane() {
+            Lane::Start => 0,
+            Lane::End => 1,
+            Lane::Carried | Lane::Normal if self.may_be_end_request() => 2,
+            Lane::Carried => 3,
+            Lane::Normal => 4,
+        }
+    }
+
     /// Returns false if it is certainly no request to end.
     pub(super) fn may_be_end_request(&self) -> bool {
         match self {

@@ -262,7 +262,7 @@ impl RuntimeBuilder {
                 StartError::of_check(check)?;
             }
             let clock = choose_clock(self.clock, &*provider)?;
-            let limits = self.options.limits;
+            let (limits, retry_time) = (self.options.limits, self.options.retry_time);
             let info = NodeInfo {
                 id: NodeId::new(),
                 name: format!("{}, process {}", gethostname::gethostname().to_string_lossy(), std::process::id()),
@@ -284,7 +284,8 @@ impl RuntimeBuilder {
                 inline: self.inline,
             });
             let node = node.await?;
-            let client = Client::local(provider, clock, limits, node.handle().clone());
+            let client = Client::local(provider, clock, node.handle().clone());
+            let client = client.with_limits(limits).with_retry_time(retry_time);
             Ok(Runtime { client, node })
         })
     }

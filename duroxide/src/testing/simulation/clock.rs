@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
@@ -45,10 +46,11 @@ impl Clock for WallClock {
     }
 
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
-        let clock = self.clone();
+        let (clock, begun) = (self.clone(), Instant::now());
+        let longest = due.since(clock.now());
         Box::pin(async move {
             loop {
-                let wait = due.since(clock.now());
+                let wait = due.since(clock.now()).min(longest.saturating_sub(begun.elapsed()));
                 if wait.is_zero() {
                     return;
                 }
@@ -59,5 +61,9 @@ impl Clock for WallClock {
                 }
             }
         })
+    }
+
+    fn steady(&self) -> Option<Duration> {
+        Some(self.begun.elapsed())
     }
 }
