@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use duroxide::Registry;
 use duroxide::prelude::*;
 use duroxide::testing::{TestRuntime, TestRuntimeBuilder};
 
@@ -92,7 +93,8 @@ async fn crash_keeps_the_clock_and_the_mocks() {
     pays_every_hour::start(&test.client(), "cron").await.unwrap();
     for hours_passed in 1..=3 {
         test.sleep(hours(1)).await;
-        test = test.crash().start().await.unwrap();
+        let code = Registry::empty().with::<pays_every_hour>().with::<bank::pays_two_inputs>();
+        test = test.crash().registry(code).start().await.unwrap();
         assert_eq!(paid.load(Ordering::SeqCst), hours_passed);
     }
     assert_eq!(test.client().now().to_string(), "2020-01-01T03:00:00.000Z");

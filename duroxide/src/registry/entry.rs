@@ -61,6 +61,13 @@ impl Entry {
         Self { name, version: None, place, type_id, requires, parameters, options, code: Code::Activity(code) }
     }
 
+    /// Returns the entry of an activity with other code, which takes no states.
+    #[cfg(feature = "testing")]
+    #[track_caller]
+    pub(crate) fn mock<A: Activity>(code: ActivityCode) -> Self {
+        Self::of_activity::<A>(Place::caller(), Vec::new(), code)
+    }
+
     pub(super) fn orchestration<O: OrchestrationFn>(place: Place) -> Self {
         Self {
             name: O::NAME,

@@ -111,10 +111,16 @@ impl Registry {
     /// Replaces the code of an activity, discovered or registered by hand. An orchestration of the same name is kept.
     #[cfg(feature = "testing")]
     #[track_caller]
-    pub(crate) fn mock<A: crate::activity::Activity>(mut self, code: crate::activity::ActivityCode) -> Self {
-        self.except.push((Some(Kind::Activity), A::NAME.to_owned()));
-        self.by_hand.retain(|entry| entry.kind() != Kind::Activity || entry.name() != A::NAME);
-        self.by_hand.push(Entry::of_activity::<A>(Place::caller(), Vec::new(), code));
+    pub(crate) fn mock<A: crate::activity::Activity>(self, code: crate::activity::ActivityCode) -> Self {
+        self.with_mock(Entry::mock::<A>(code))
+    }
+
+    /// As [`mock`](Self::mock), with an entry of [`Entry::mock`].
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_mock(mut self, mock: Entry) -> Self {
+        self.except.push((Some(Kind::Activity), mock.name().to_owned()));
+        self.by_hand.retain(|entry| entry.kind() != Kind::Activity || entry.name() != mock.name());
+        self.by_hand.push(mock);
         self
     }
 

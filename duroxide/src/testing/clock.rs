@@ -128,6 +128,8 @@ impl VirtualClock {
     /// Waits for a time by this clock, while the runtimes work: every timer that is due by then fires at its time, and the
     /// work that follows from it is done when this returns. A sleep of zero waits until the runtimes are idle.
     ///
+    /// Not for a mock: while an activity runs, this clock stops, so the sleep would not end.
+    ///
     /// # Panics
     /// If the test has failed, for example because an activity without a mock was called.
     ///

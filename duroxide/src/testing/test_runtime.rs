@@ -281,9 +281,9 @@ impl TestRuntimeBuilder {
         self
     }
 
-    /// Runs the functions of this registry. It replaces the registry with all mocks that were set before.
+    /// Runs the functions of this registry, and the mocks. Default: all annotated functions.
     pub fn registry(mut self, registry: Registry) -> Self {
-        self.setup.replace_registry(registry);
+        self.setup.registry = registry;
         self
     }
 
