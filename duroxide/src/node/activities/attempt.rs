@@ -19,7 +19,7 @@ use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
 use crate::provider::{EventRow, Tenure};
-use crate::replay::{Failed, panicked};
+use crate::replay::{Failed, in_function, panicked};
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
@@ -187,7 +187,7 @@ impl AttemptEnd {
     fn in_function(self, function: impl FnOnce() -> String) -> Self {
         match self {
             Self::Failed(Failed { failure: failure @ Failure::Panicked { .. }, error }, retryable) => {
-                Self::Failed(Failed { failure: failure.in_function(function()), error }, retryable)
+                Self::Failed(Failed { failure: in_function(failure, function()), error }, retryable)
             }
             other => other,
         }
