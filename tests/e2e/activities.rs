@@ -215,7 +215,7 @@ async fn panics() -> duroxide::Result<()> {
 #[orchestration]
 async fn survives_a_panic(ctx: OrchestrationContext) -> duroxide::Result<String> {
     match panics::call(&ctx).await {
-        Err(CallError::Panicked { message }) => Ok(message),
+        Err(CallError::Panicked { message, .. }) => Ok(message),
         other => Err(duroxide::Error::new(format!("{other:?}"))),
     }
 }
@@ -280,7 +280,7 @@ async fn hundred_blocking_activities_finish() {
 #[orchestration]
 async fn refuses(ctx: OrchestrationContext) -> duroxide::Result<String> {
     match ctx.call_activity::<()>("double", &f64::NAN).await {
-        Err(CallError::Rejected { reason }) => Ok(reason),
+        Err(CallError::Rejected { reason, .. }) => Ok(reason),
         other => Err(duroxide::Error::new(format!("{other:?}"))),
     }
 }

@@ -1,6 +1,8 @@
 //! Limits of sizes: the error of a value beyond a limit names the limit, the value and the option.
 
 use duroxide::prelude::*;
+use duroxide::provider::MemoryProvider;
+use duroxide::runtime::Limits;
 use duroxide::{ErrorCode, Registry, RuntimeOptions};
 
 #[activity]
@@ -38,6 +40,17 @@ async fn input_beyond_the_limit_is_refused() {
     }
     assert!(client.handle("large").status().await.unwrap_err().is_not_found());
     assert_eq!(measures::start(&client, "large", "x".repeat(100), 1).await.unwrap().result().await.unwrap(), 100);
+}
+
+#[tokio::test]
+async fn client_without_a_runtime_has_limits_of_its_own() {
+    let client = Client::new(MemoryProvider::new());
+    let large = "x".repeat(3 * 1024 * 1024);
+    let error = measures::start(&client, "large", large.clone(), 1).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PayloadTooLarge);
+    assert!(error.to_string().contains("`Client::with_limits`"), "{error}");
+    let client = client.with_limits(Limits::default().payload(4 * 1024 * 1024));
+    measures::start(&client, "large", large, 1).await.unwrap();
 }
 
 #[orchestration]

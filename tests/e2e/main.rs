@@ -12,6 +12,7 @@ mod continue_as_new;
 mod crashes;
 mod damage;
 mod direct_calls;
+mod ending;
 mod events;
 mod faults;
 mod golden;

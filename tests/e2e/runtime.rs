@@ -700,7 +700,7 @@ async fn panics_when_dropped() -> duroxide::Result<()> {
 #[orchestration]
 async fn times_out_a_panicking_drop(ctx: OrchestrationContext) -> duroxide::Result<String> {
     match panics_when_dropped::call(&ctx).timeout(Duration::from_secs(5)).await {
-        Err(CallError::Panicked { message }) => Ok(message),
+        Err(CallError::Panicked { message, .. }) => Ok(message),
         Err(CallError::TimedOut(TimedOut { limit: Timeout::StartToClose, .. })) => Ok("timed out".to_owned()),
         other => Err(duroxide::Error::new(format!("{other:?}"))),
     }

@@ -7,9 +7,10 @@ use std::io::Write;
 
 use semver::Version;
 
+use super::activities::StoppingRun;
 use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
-use crate::error::Suspension;
+use crate::error::{ErrorCode, Suspension};
 use crate::history::{Decision, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, InstanceId};
 use crate::provider::{AcquiredActivity, AcquiredInstance, Tenure, Then, Turn};
@@ -66,7 +67,7 @@ impl TurnFacts {
 /// Returns the activities of a turn whose limit has passed.
 fn timeouts(output: &TurnOutput) -> impl Iterator<Item = (CallId, Failure)> {
     output.steps.iter().filter_map(|step| match &step.events.first()?.kind {
-        EventKind::Input(Input::ActivityFailed { call, failure: failure @ Failure::TimedOut { .. } }) => {
+        EventKind::Input(Input::ActivityFailed { call, failure: failure @ Failure::TimedOut { .. }, .. }) => {
             Some((*call, failure.clone()))
         }
         _ => None,
@@ -109,6 +110,24 @@ pub(super) fn attempt_failed(tenure: &Tenure, activity: &str, failure: &Failure,
     }
     if let Failure::Panicked { message } = failure {
         tracing::debug!(%instance, %call, activity, attempt, message, "the panic of an activity");
+    }
+}
+
+/// Logs that the code of an activity has not stopped after its limit or its cancellation.
+pub(super) fn activity_does_not_stop(run: &StoppingRun) {
+    let (instance, call, seconds) = (&run.id.execution.instance, run.id.call, run.since.elapsed().as_secs_f64());
+    tracing::error!(
+        %instance, %call, activity = run.name, reason = run.cause(), seconds, code = %ErrorCode::ActivityStuck,
+        "an activity does not stop: it ignores its cancellation, computes without an await, or blocks its thread; \
+         it keeps its permit, and its thread if it blocks it",
+    );
+}
+
+/// Logs that an activity has stopped, if it was reported before.
+pub(super) fn activity_stopped(run: &StoppingRun) {
+    if run.reported {
+        let (instance, call, seconds) = (&run.id.execution.instance, run.id.call, run.since.elapsed().as_secs_f64());
+        tracing::warn!(%instance, %call, activity = run.name, seconds, "an activity that did not stop has ended");
     }
 }
 

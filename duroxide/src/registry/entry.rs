@@ -161,7 +161,7 @@ fn function<O: OrchestrationFn>(place: &Place) -> Arc<Function> {
                 Ok(output) => core.encode(&output).map_err(refused),
                 Err(error) => {
                     let error = core.encode(&error).map_err(refused)?;
-                    Err(Failed { failure: Failure::Application, error })
+                    Err(Failed { failure: Failure::Application, error, callee: None })
                 }
             }
         }))

@@ -2,12 +2,14 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::unconstrained;
+use tokio::time::Instant;
 
 use super::blocking::BlockingPool;
 use super::poll_watch::{PollWatch, Polled};
@@ -97,23 +99,21 @@ impl Attempt {
             ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
         let polled = Polled { activity: tenure.activity.clone(), name: name.clone(), attempt: tenure.attempt };
-        let (code, busy_thread) = run_code(code, &env, ctx, input, polled);
+        let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled);
         let limited = async {
+            // The limit does not include the time in which no thread can be started.
+            if let Some(begun) = begun {
+                begun.await;
+            }
             let Some(limit) = limit else { return code.await };
+            let (until, begun) = (env.clock.now() + limit, Instant::now());
             // Outside of tokio's budget: code that uses up the budget in each poll would otherwise starve the timer.
-            let timer = unconstrained(env.clock.sleep_until(env.clock.now() + limit));
+            let timer = unconstrained(env.clock.sleep_until(until));
             match select(code, timer).await {
-                Either::Left((end, _)) => end,
-                Either::Right(_) => {
-                    let details = TimeoutDetails {
-                        activity: name.clone(),
-                        after: Some(limit),
-                        attempts: Some(tenure.attempt),
-                        last: None,
-                    };
-                    let failure = Failure::TimedOut { limit: Timeout::StartToClose, details: Some(Box::new(details)) };
-                    AttemptEnd::Failed(failure.into(), true)
-                }
+                // Code that has blocked the timer may return later than the limit. Both clocks count: that of the system
+                // may have been set, and a virtual one stands still while code runs.
+                Either::Left((end, _)) if begun.elapsed() < limit || env.clock.now() < until => end,
+                _ => AttemptEnd::Failed(start_to_close(name, limit, tenure.attempt).into(), true),
             }
         };
         let abandoned = async {
@@ -142,19 +142,28 @@ impl Attempt {
     }
 }
 
+/// Returns the failure of an attempt whose start-to-close limit has passed.
+pub(in crate::node) fn start_to_close(activity: &str, limit: Duration, attempt: u32) -> Failure {
+    let details =
+        TimeoutDetails { activity: activity.to_owned(), after: Some(limit), attempts: Some(attempt), last: None };
+    Failure::TimedOut { limit: Timeout::StartToClose, details: Some(Box::new(details)) }
+}
+
 fn is_empty(error: TryRecvError) -> bool {
     error == TryRecvError::Empty
 }
 
+/// The code of an activity that is called.
+struct RunningCode {
+    /// Resolves once there is a thread for blocking code. Awaited first.
+    begun: Option<BoxFuture<'static, ()>>,
+    code: BoxFuture<'static, AttemptEnd>,
+    busy_thread: Option<BusyThread>,
+}
+
 /// Calls the code: async code in the returned future, blocking code on a thread. A panic is returned as an error.
-fn run_code(
-    code: ActivityCode,
-    env: &AttemptEnv,
-    ctx: ActivityContext,
-    input: Payload,
-    polled: Polled,
-) -> (BoxFuture<'static, AttemptEnd>, Option<BusyThread>) {
-    let mut busy_thread = None;
+fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: Payload, polled: Polled) -> RunningCode {
+    let (mut busy_thread, mut begun) = (None, None);
     let ended = match code {
         ActivityCode::Async(run) => {
             AssertUnwindSafe(env.polls.watch(polled, async move { run(ctx, input).await })).catch_unwind().boxed()
@@ -163,12 +172,14 @@ fn run_code(
             let (done, finished) = oneshot::channel();
             let (busy, free) = oneshot::channel();
             busy_thread = Some(free);
-            env.blocking.run(move || {
+            let pool = env.blocking.clone();
+            let job = move || {
                 let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input)));
                 drop(busy);
                 // The receiver is dropped if the attempt has timed out or was abandoned.
                 let _ = done.send(ended);
-            });
+            };
+            begun = Some(async move { pool.run(job).await }.boxed());
             async move { finished.await.unwrap_or_else(|_| Err(Box::new("the thread was lost"))) }.boxed()
         }
     };
@@ -179,15 +190,15 @@ fn run_code(
             Err(panic) => AttemptEnd::Failed(panicked(&*panic), true),
         }
     };
-    (code.boxed(), busy_thread)
+    RunningCode { begun, code: code.boxed(), busy_thread }
 }
 
 impl AttemptEnd {
     /// Puts the function before the message of a panic.
     fn in_function(self, function: impl FnOnce() -> String) -> Self {
         match self {
-            Self::Failed(Failed { failure: failure @ Failure::Panicked { .. }, error }, retryable) => {
-                Self::Failed(Failed { failure: in_function(failure, function()), error }, retryable)
+            Self::Failed(Failed { failure: failure @ Failure::Panicked { .. }, error, callee }, retryable) => {
+                Self::Failed(Failed { failure: in_function(failure, function()), error, callee }, retryable)
             }
             other => other,
         }
@@ -212,7 +223,7 @@ impl From<Ended> for AttemptEnd {
         match ended {
             Ended::Completed(output) => Self::Completed(output),
             Ended::Failed { error, retryable } => {
-                Self::Failed(Failed { failure: Failure::Application, error }, retryable)
+                Self::Failed(Failed { failure: Failure::Application, error, callee: None }, retryable)
             }
             Ended::UnreadableInput(error) => Self::Unreadable(error.to_string()),
             Ended::UnstorableOutcome(error) => {
