@@ -19,7 +19,6 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::error::shortened;
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
 use crate::policy::{ActivityOptions, ClosePolicy, Timeout, micros};
@@ -359,16 +358,6 @@ pub enum Failure {
         /// The reason.
         reason: String,
     },
-}
-
-impl Failure {
-    /// Puts the function that panicked before the message of a panic. Leaves other failures as they are.
-    pub(crate) fn in_function(self, function: impl std::fmt::Display) -> Self {
-        match self {
-            Self::Panicked { message } => Self::Panicked { message: shortened(&format!("{function}: {message}")) },
-            other => other,
-        }
-    }
 }
 
 /// The facts about a time-out of an activity.

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 
 use crate::expand::{Expansion, inputs, local, place};
-use crate::model::{Param, Place, Shape, first_doc_line};
+use crate::model::{Kind, Param, Place, Shape, first_doc_line};
 
 impl Expansion<'_> {
     /// Returns `run`, which unpacks the input and calls the user's function.
@@ -47,8 +47,11 @@ impl Expansion<'_> {
     /// Returns the function that makes the context of a renamed type; `None` if the type has its own name.
     fn renamed_context(&self, shape: &Shape) -> Option<TokenStream> {
         let (private, ty) = (self.private(), shape.renamed_context.as_ref()?);
-        let of = format_ident!("Is{}", self.kind.context());
-        Some(Place::of(ty).cover(quote!(<#ty as #private::#of>::of)))
+        let is_context = match self.kind {
+            Kind::Activity => quote!(#private::IsActivityContext),
+            Kind::Orchestration => quote!(#private::IsOrchestrationContext),
+        };
+        Some(Place::of(ty).cover(quote!(<#ty as #is_context>::of)))
     }
 
     /// Returns the check of a renamed context for a contract, which has no code that uses it.

@@ -380,3 +380,11 @@ pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failed {
     };
     Failure::Panicked { message }.into()
 }
+
+/// Puts the function that panicked before the message of a panic. Leaves other failures as they are.
+pub(crate) fn in_function(failure: Failure, function: impl std::fmt::Display) -> Failure {
+    match failure {
+        Failure::Panicked { message } => Failure::Panicked { message: shortened(&format!("{function}: {message}")) },
+        other => other,
+    }
+}

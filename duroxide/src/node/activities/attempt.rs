@@ -21,7 +21,7 @@ use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
 use crate::provider::{EventRow, Tenure};
-use crate::replay::{Failed, panicked};
+use crate::replay::{Failed, in_function, panicked};
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
@@ -162,13 +162,7 @@ struct RunningCode {
 }
 
 /// Calls the code: async code in the returned future, blocking code on a thread. A panic is returned as an error.
-fn run_code(
-    code: ActivityCode,
-    env: &AttemptEnv,
-    ctx: ActivityContext,
-    input: Payload,
-    polled: Polled,
-) -> RunningCode {
+fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: Payload, polled: Polled) -> RunningCode {
     let (mut busy_thread, mut begun) = (None, None);
     let ended = match code {
         ActivityCode::Async(run) => {
@@ -204,7 +198,7 @@ impl AttemptEnd {
     fn in_function(self, function: impl FnOnce() -> String) -> Self {
         match self {
             Self::Failed(Failed { failure: failure @ Failure::Panicked { .. }, error, callee }, retryable) => {
-                Self::Failed(Failed { failure: failure.in_function(function()), error, callee }, retryable)
+                Self::Failed(Failed { failure: in_function(failure, function()), error, callee }, retryable)
             }
             other => other,
         }

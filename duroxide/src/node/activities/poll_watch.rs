@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::id::ActivityId;
 
 /// Watches the polls of async activities, until it is dropped.
-pub(super) struct PollWatch(Option<Arc<Shared>>);
+pub(super) struct PollWatch(Option<Arc<Watch>>);
 
 /// The attempt that is polled.
 pub(super) struct Polled {
@@ -22,7 +22,8 @@ pub(super) struct Polled {
     pub(super) attempt: u32,
 }
 
-struct Shared {
+/// The polls that run, and the thread that looks at them.
+struct Watch {
     /// A std mutex: held for a few instructions, never while user code runs.
     state: Mutex<State>,
     changed: Condvar,
@@ -50,14 +51,14 @@ impl PollWatch {
         if limit == Duration::MAX {
             return Self(None);
         }
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), limit });
-        let watching = shared.clone();
+        let watch = Arc::new(Watch { state: Mutex::default(), changed: Condvar::new(), limit });
+        let watching = watch.clone();
         let thread = std::thread::Builder::new().name("duroxide-watch".to_owned());
         if let Err(error) = thread.spawn(move || watching.run()) {
             tracing::error!(%error, "the thread that reports blocking activities cannot be started");
             return Self(None);
         }
-        Self(Some(shared))
+        Self(Some(watch))
     }
 
     /// Returns a future that is watched while it is polled.
@@ -66,11 +67,11 @@ impl PollWatch {
         polled: Polled,
         future: F,
     ) -> impl Future<Output = F::Output> + Send + use<F> {
-        let watched = self.0.clone().map(|shared| (shared, Arc::new(polled)));
+        let watched = self.0.clone().map(|watch| (watch, Arc::new(polled)));
         async move {
             let mut future = pin!(future);
             poll_fn(|context| {
-                let _running = watched.as_ref().map(|(shared, polled)| Running::begin(shared, polled));
+                let _running = watched.as_ref().map(|(watch, polled)| Running::begin(watch, polled));
                 future.as_mut().poll(context)
             })
             .await
@@ -80,9 +81,9 @@ impl PollWatch {
 
 impl Drop for PollWatch {
     fn drop(&mut self) {
-        if let Some(shared) = &self.0 {
-            shared.lock().stopped = true;
-            shared.changed.notify_one();
+        if let Some(watch) = &self.0 {
+            watch.lock().stopped = true;
+            watch.changed.notify_one();
         }
     }
 }
@@ -90,18 +91,18 @@ impl Drop for PollWatch {
 /// Ends a poll on drop, also if it panics.
 struct Running<'a> {
     number: u64,
-    shared: &'a Shared,
+    watch: &'a Watch,
 }
 
 impl<'a> Running<'a> {
-    fn begin(shared: &'a Shared, polled: &Arc<Polled>) -> Self {
-        Self { number: shared.begin(polled), shared }
+    fn begin(watch: &'a Watch, polled: &Arc<Polled>) -> Self {
+        Self { number: watch.begin(polled), watch }
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let ended = self.shared.lock().polls.remove(&self.number);
+        let ended = self.watch.lock().polls.remove(&self.number);
         if let Some(RunningPoll { polled, since, .. }) = ended.filter(|poll| poll.reported) {
             let Polled { activity, name, attempt } = &*polled;
             tracing::warn!(
@@ -113,7 +114,7 @@ impl Drop for Running<'_> {
     }
 }
 
-impl Shared {
+impl Watch {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
