@@ -15,6 +15,9 @@ struct Args {
     /// The folder of the programs; one that exists is reused, with its built dependencies. Default: a temporary folder.
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// Leaves out the release builds, which take most of the time.
+    #[arg(long)]
+    no_release: bool,
     /// The folder of the library.
     #[arg(long, default_value = "duroxide")]
     library: PathBuf,
@@ -24,9 +27,10 @@ fn main() -> duroxide::Result<()> {
     let args = Args::parse();
     let temporary = tempfile::tempdir()?;
     let folder = args.folder.unwrap_or_else(|| temporary.path().to_owned());
-    let mut programs = Programs::write(&folder, &args.library)?;
+    let builds: Vec<_> = Build::ALL.into_iter().filter(|build| !args.no_release || *build != Build::Release).collect();
+    let mut programs = Programs::write(&folder, &args.library, &builds)?;
     println!("an activity with three inputs and a state: {} lines expanded", programs.lines_of_one_activity()?);
-    let mut times = Build::ALL.map(|build| (build, Vec::new()));
+    let mut times: Vec<_> = builds.into_iter().map(|build| (build, Vec::new())).collect();
     for _ in 0..args.rounds {
         for (build, times) in &mut times {
             times.push(programs.measure(*build)?);

@@ -63,7 +63,7 @@ pub struct Times {
 
 impl Programs {
     /// Writes the programs into the folder and builds their dependencies. `library` is the folder of the library.
-    pub fn write(folder: &Path, library: &Path) -> duroxide::Result<Self> {
+    pub fn write(folder: &Path, library: &Path, builds: &[Build]) -> duroxide::Result<Self> {
         let library = library.canonicalize()?;
         for kind in [Kind::Durable, Kind::Plain] {
             let package = folder.join(kind.name());
@@ -77,7 +77,7 @@ impl Programs {
             std::fs::copy(library.join("../Cargo.lock"), package.join("Cargo.lock"))?;
         }
         let programs = Self { folder: folder.to_owned(), version: 0 };
-        for build in [Build::Check, Build::Debug, Build::Release] {
+        for build in builds {
             for kind in [Kind::Durable, Kind::Plain] {
                 programs.cargo(kind, build.arguments())?;
             }

@@ -8,7 +8,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use crate::args::{self, Retry};
 use crate::check;
 use crate::errors::Errors;
-use crate::expand::{Expansion, local, parse};
+use crate::expand::{Expansion, local, parse, with_trait};
 use crate::fallback;
 use crate::model::{Kind, Place, Shape};
 
@@ -74,11 +74,11 @@ fn handler(expansion: &Expansion<'_>, shape: &Shape, args: &args::Activity) -> T
 
 fn requires(expansion: &Expansion<'_>, shape: &Shape) -> Option<TokenStream> {
     let private = expansion.private();
-    let states: Vec<_> = shape.states().collect();
+    let states: Vec<_> = shape.states().map(|ty| with_trait(&private, ty, "ProgramState")).collect();
     (!states.is_empty()).then(|| {
         quote! {
             fn requires() -> #private::Vec<#private::StateType> {
-                #private::Vec::from([#(#private::StateType::of::<#states>()),*])
+                #private::Vec::from([#(#states::__type()),*])
             }
         }
     })

@@ -3,7 +3,8 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
-use crate::expand::{Expansion, inputs, local};
+use crate::expand::inputs::{self, Stored};
+use crate::expand::{Expansion, local};
 use crate::model::{Function, Identity, Kind, Place, Returns};
 
 impl Expansion<'_> {
@@ -95,9 +96,9 @@ impl Expansion<'_> {
     pub(crate) fn contract_impl(&self, returns: &Returns, more: Option<TokenStream>) -> TokenStream {
         let (private, contract, handle) = (self.private(), self.contract(), &self.identity.handle);
         let name = &self.identity.name;
-        let keys = self.inputs.iter().map(|input| &input.key);
-        let (definition, input) = inputs::stored(self.identity, &self.function.sig, self.inputs);
-        let input = associated("Input", &input);
+        let keys = inputs::keys(self.inputs);
+        let Stored { definition, ty, functions } = self.stored_input();
+        let input = associated("Input", &ty);
         let output = associated("Output", &part_of(&private, returns, returns.ok, "Ok"));
         let error = associated("Error", &part_of(&private, returns, returns.err, "Err"));
         quote! {
@@ -106,11 +107,12 @@ impl Expansion<'_> {
             impl #contract for #handle {
                 const NAME: &'static ::core::primitive::str = #name;
                 const PARAMETERS: ::core::option::Option<&'static [&'static ::core::primitive::str]> =
-                    ::core::option::Option::Some(&[#(#keys),*]);
+                    ::core::option::Option::Some(&#keys);
                 #input
                 #output
                 #error
                 #more
+                #functions
             }
         }
     }

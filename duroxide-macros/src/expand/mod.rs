@@ -10,7 +10,7 @@ mod orchestration;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::ReturnType;
+use syn::{ReturnType, Type};
 
 pub(crate) use self::activity::{activity, methods as activity_methods};
 pub(crate) use self::durable_type::part_of;
@@ -80,6 +80,13 @@ pub(crate) fn serde_derive(private: &TokenStream, traits: &[&str], place: Place)
         place.cover(path.collect())
     });
     quote!(#[derive(#(#paths),*)])
+}
+
+/// Returns `<ty as Trait>`. If the type does not have the trait, the error points at the type.
+fn with_trait(private: &TokenStream, ty: &Type, name: &str) -> TokenStream {
+    let (place, name) = (Place::of(ty), format_ident!("{name}"));
+    let (open, rest) = (quote_spanned!(place.start=> <), quote_spanned!(place.end=> as #private::#name>));
+    quote!(#open #ty #rest)
 }
 
 /// Returns the place of an item in the source. The span of its name makes this its line.

@@ -453,7 +453,7 @@ fn every_kind_of_nesting_counts() {
 }
 
 /// Returns the refusal of a value that its type cannot read as it was written.
-fn unreadable<T: Serialize + DeserializeOwned>(value: &T) -> PayloadError {
+fn unreadable<T: Storable>(value: &T) -> PayloadError {
     Payload::encode(value).expect("can be written");
     Payload::encode_readable(value).expect_err("is refused")
 }
@@ -490,28 +490,11 @@ fn value_that_its_type_cannot_read_is_refused() {
 
 #[test]
 fn doubtful_values_are_noticed_without_reading_them_back() {
-    let is_doubtful = |value: &dyn erased::Value| value.write().is_doubtful;
+    let is_doubtful = |value: &dyn encoded::Value| Encoded::of(value).is_doubtful();
     assert!(!is_doubtful(&(1_u64, "a", vec![1.5], BTreeMap::from([("a", 1)]), BTreeMap::from([('a', 1)]))));
     assert!(is_doubtful(&[1_u128]) && is_doubtful(&[1_i128]));
     assert!(is_doubtful(&BTreeMap::from([(1, 'a')])) && is_doubtful(&BTreeMap::from([(Some(true), 'a')])));
     assert!(is_doubtful(&RawValue::NULL));
-}
-
-/// A value of any type.
-mod erased {
-    use serde::Serialize;
-
-    use super::super::strict::{Written, write};
-
-    pub(super) trait Value {
-        fn write(&self) -> Written;
-    }
-
-    impl<T: Serialize> Value for T {
-        fn write(&self) -> Written {
-            write(self).unwrap_or_else(|refusal| panic!("{refusal:?}"))
-        }
-    }
 }
 
 #[test]
@@ -587,4 +570,58 @@ fn bytes_are_stored_as_base64() {
     assert_eq!(format!("{:?}", Bytes::from(b"s3cr3t".as_slice())), "Bytes(6 bytes)");
     let error = Payload::encode("s3cr3t!").unwrap().decode::<Bytes>().unwrap_err();
     assert_eq!(error.reason(), "invalid value: string, expected bytes as base64 text at line 1 column 9");
+}
+
+mod several_inputs {
+    use super::*;
+    use crate::payload::inputs::InputReader;
+    use crate::payload::read_error::ReadError;
+
+    const KEYS: &[&str] = &["label", "prices", "note"];
+    type Inputs = (String, BTreeMap<String, f64>, Option<bool>);
+
+    fn encode((label, prices, note): &Inputs) -> Encoded {
+        Encoded::of_inputs(KEYS, &[label, prices, note])
+    }
+
+    fn read(payload: &Payload) -> Result<Inputs, ReadError> {
+        let mut reader = InputReader::new(payload, KEYS)?;
+        Ok((reader.next_input()?, reader.next_input()?, reader.next_input()?))
+    }
+
+    fn payload(inputs: &Inputs) -> Result<Payload, PayloadError> {
+        Codec::new::<Inputs>(|payload| Ok(encode(&read(payload)?))).readable(encode(inputs))
+    }
+
+    fn refusal(json: &'static str) -> String {
+        read(&Payload::from_json_bytes(json)).expect_err("is refused").of_type("").reason().to_owned()
+    }
+
+    #[test]
+    fn are_an_object_in_any_order_with_optional_and_unknown_keys() {
+        let inputs = ("a".to_owned(), BTreeMap::from([("x".to_owned(), 1.5)]), None);
+        let stored = payload(&inputs).unwrap();
+        assert_eq!(stored.as_bytes(), br#"{"label":"a","prices":{"x":1.5},"note":null}"#);
+        assert_eq!(read(&stored).ok(), Some(inputs.clone()));
+        let other = Payload::from_json_bytes(r#" { "more": [1], "prices": {"x":1.5}, "\u006cabel": "a" } "#);
+        assert_eq!(read(&other).ok(), Some(inputs));
+    }
+
+    #[test]
+    fn refusal_shows_the_path_and_hides_the_keys_of_maps() {
+        let inputs = ("a".to_owned(), BTreeMap::from([("secret".to_owned(), f64::NAN)]), None);
+        assert_eq!(payload(&inputs).unwrap_err().path(), "prices{0}");
+        let (inputs, other) = (("a".to_owned(), BTreeMap::new(), Some(true)), Payload::from_json_bytes("{}"));
+        let differs = payload(&inputs).unwrap().difference(&other).unwrap();
+        assert!(differs.contains("label"), "{differs}");
+    }
+
+    #[test]
+    fn error_shows_the_place_in_the_whole_text() {
+        assert_eq!(refusal(r#"{"label":"a","prices":5}"#), "invalid type: integer, expected a map at line 1 column 23");
+        assert_eq!(refusal("{\"label\":\n \"a\", \"prices\": 5}"), "invalid type: integer, expected a map at line 2 column 17");
+        assert_eq!(refusal(r#"{"label":"a"}"#), "missing field `prices`");
+        assert_eq!(refusal(r#"{"label":"a","label":"b"}"#), "duplicate field `label` at line 1 column 20");
+        assert_eq!(refusal(r#"["a",{},true]"#), "invalid type: sequence, expected an object of inputs at line 1 column 0");
+    }
 }

@@ -151,6 +151,8 @@ fn run_code(
     let mut busy_thread = None;
     let ended = match code {
         ActivityCode::Async(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
+        #[cfg(feature = "testing")]
+        ActivityCode::Replaced(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
         ActivityCode::Blocking(run) => {
             let (done, finished) = oneshot::channel();
             let (busy, free) = oneshot::channel();
