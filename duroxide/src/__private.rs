@@ -17,6 +17,11 @@ pub use crate::registry::descriptor::{Annotated, Descriptor};
 pub use crate::registry::event::EventType;
 
 pub use std::any::TypeId;
+/// The derives that `#[event]` adds. Its name is in the error of an event that also has them above `#[event]`.
+pub mod derived_unless_below_event {
+    pub use ::serde::{Deserialize, Serialize};
+}
+
 use std::panic::Location;
 
 use crate::payload::Codec;

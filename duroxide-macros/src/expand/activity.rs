@@ -8,7 +8,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use crate::args::{self, Retry};
 use crate::check;
 use crate::errors::Errors;
-use crate::expand::{Expansion, local, parse, with_trait};
+use crate::expand::{Expansion, docs, local, parse, with_trait};
 use crate::fallback;
 use crate::model::{Kind, Place, Shape};
 
@@ -47,7 +47,7 @@ fn expand(expansion: &Expansion<'_>, shape: &Shape, args: &args::Activity) -> To
         let entry = expansion.contract_entry("activity");
         return expansion.durable_type(&methods(expansion), &quote!(#contract #entry));
     }
-    let (function, handler) = (expansion.function(), handler(expansion, shape, args));
+    let (function, handler) = (expansion.function(docs::policy(args)), handler(expansion, shape, args));
     let durable_type = expansion.durable_type(&methods(expansion), &quote!(#contract #handler));
     quote!(#function #durable_type)
 }

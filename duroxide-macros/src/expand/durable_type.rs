@@ -13,6 +13,8 @@ impl Expansion<'_> {
         let (Function { vis, .. }, Identity { handle, name, .. }) = (self.function, self.identity);
         let cfgs: Vec<_> = self.function.attrs_named("cfg").collect();
         let docs = self.function.attrs_named("doc");
+        let hidden = (!self.function.is_contract()).then(|| quote!(#[doc(hidden)]));
+        let allowed: Vec<_> = self.function.allowed_lints().collect();
         let generated = match self.kind {
             Kind::Activity => format!("The durable side of the activity `{name}`: `{handle}::call(&ctx, ..)`."),
             Kind::Orchestration => format!(
@@ -28,10 +30,14 @@ impl Expansion<'_> {
             #(#docs)*
             #[doc = ""]
             #[doc = #generated]
+            #hidden
             #[allow(non_camel_case_types, dead_code, clippy::exhaustive_enums)]
+            #(#allowed)*
             #vis #enumeration
 
             #(#cfgs)*
+            #[allow(deprecated)]
+            #(#allowed)*
             const _: () = {
                 #[allow(dead_code, clippy::too_many_arguments)]
                 impl #handle {
@@ -73,6 +79,9 @@ impl Expansion<'_> {
         body: impl FnOnce(TokenStream) -> TokenStream,
     ) -> TokenStream {
         let (Function { vis, sig, .. }, inputs) = (self.function, self.inputs);
+        // New calls are warned of; the handle of an instance that exists is not.
+        let deprecated: Vec<_> =
+            self.function.attrs_named("deprecated").filter(|_| matches!(name, "call" | "start")).collect();
         let name = Ident::new(name, sig.ident.span());
         let types = inputs.iter().map(|input| &input.ty);
         if self.stub {
@@ -87,6 +96,7 @@ impl Expansion<'_> {
         let body = body(inputs::pack(inputs));
         quote! {
             #[doc = #doc]
+            #(#deprecated)*
             #[track_caller]
             #vis fn #name(#first #(, #names: #types)*) -> #returns { #body }
         }

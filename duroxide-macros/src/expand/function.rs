@@ -7,8 +7,10 @@ use crate::expand::Expansion;
 use crate::model::{Function, Kind};
 
 impl Expansion<'_> {
-    /// Returns the function. The allowed lints are those that the rules of this framework violate.
-    pub(crate) fn function(&self) -> TokenStream {
+    /// Returns the function, with these lines in its documentation. The allowed lints are those that the rules of this
+    /// framework violate; the check before the body makes braces of a body on one line look needless.
+    pub(crate) fn function(&self, doc_lines: impl IntoIterator<Item = String>) -> TokenStream {
+        let docs = self.doc_section(doc_lines);
         let Function { attrs, vis, sig, body } = self.function;
         let body = body.as_ref().map(|body| self.checked(body));
         // The check shows the place of its caller.
@@ -16,7 +18,10 @@ impl Expansion<'_> {
         let tracked = tracked.then(|| quote!(#[track_caller]));
         quote! {
             #(#attrs)*
+            #docs
             #[allow(
+                unused_braces,
+                clippy::too_many_arguments,
                 clippy::unused_async,
                 clippy::needless_pass_by_value,
                 clippy::redundant_closure_call,

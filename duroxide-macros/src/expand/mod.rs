@@ -1,6 +1,7 @@
 //! The expansions of the attributes: the item itself, a type of the same name, and its traits.
 
 mod activity;
+mod docs;
 mod durable_type;
 mod event;
 mod function;
@@ -65,21 +66,6 @@ impl Expansion<'_> {
 /// Returns a name that cannot clash with one of the user's.
 pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
-}
-
-/// Returns a `#[derive(..)]` of serde's traits. Some errors of a derive point at its name, so the name is moved to
-/// `place`.
-pub(crate) fn serde_derive(private: &TokenStream, traits: &[&str], place: Place) -> TokenStream {
-    let paths = traits.iter().map(|name| {
-        let name = format_ident!("{name}");
-        // All tokens are moved, since a `::` between two places would be at neither.
-        let path = quote!(#private::serde::#name).into_iter().map(|mut token| {
-            token.set_span(place.start);
-            token
-        });
-        place.cover(path.collect())
-    });
-    quote!(#[derive(#(#paths),*)])
 }
 
 /// Returns `<ty as Trait>`. If the type does not have the trait, the error points at the type.

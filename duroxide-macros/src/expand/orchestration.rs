@@ -63,8 +63,9 @@ fn expand(expansion: &Expansion<'_>, shape: &Shape, version: Option<&str>) -> To
         impl #private::OrchestrationFn for #handle { #run }
         #entry
     };
+    let version_line = format!("this code is version `{}`", version.unwrap_or(DEFAULT_VERSION));
     let (function, durable_type) =
-        (expansion.function(), expansion.durable_type(&methods, &quote!(#contract #handler)));
+        (expansion.function([version_line]), expansion.durable_type(&methods, &quote!(#contract #handler)));
     quote!(#function #durable_type)
 }
 
