@@ -2,6 +2,7 @@
 
 pub use ::inventory;
 pub use ::serde;
+pub use ::std::any::TypeId;
 pub use ::std::vec::Vec;
 pub use ::tokio;
 
@@ -10,27 +11,25 @@ pub use crate::client::{Client, Handle, StartCall};
 pub use crate::orchestration::{
     ActivityCall, ChildCall, ContinueAsNew, Event, Orchestration, OrchestrationContext, OrchestrationFn,
 };
+pub use crate::payload::encoded::Encoded;
+pub use crate::payload::inputs::InputReader;
+pub use crate::payload::read_error::ReadError;
+pub use crate::payload::{Input, Payload, Storable};
 pub use crate::policy::{ActivityOptions, RetryPolicy};
 pub use crate::registry::Place;
 pub use crate::registry::contract::Contract;
 pub use crate::registry::descriptor::{Annotated, Descriptor};
 pub use crate::registry::event::EventType;
 
-pub use std::any::TypeId;
+use std::panic::Location;
+
+use crate::payload::encode_input;
+use crate::replay::direct_call::{self, Callee};
+
 /// The derives that `#[event]` adds. Its name is in the error of an event that also has them above `#[event]`.
 pub mod derived_unless_below_event {
     pub use ::serde::{Deserialize, Serialize};
 }
-
-use std::panic::Location;
-
-use crate::payload::Codec;
-pub use crate::payload::Storable;
-pub use crate::payload::encoded::Encoded;
-pub use crate::payload::inputs::{InputReader, deserialize_inputs, serialize_inputs};
-pub use crate::payload::read_error::ReadError;
-pub use crate::payload::Payload;
-use crate::replay::direct_call::{self, Callee};
 
 /// The types of a `Result`, also of one behind an alias.
 #[diagnostic::on_unimplemented(
@@ -49,42 +48,33 @@ impl<T, E> ResultTypes for Result<T, E> {
     type Err = E;
 }
 
-fn activity_codec<A: Activity>() -> Codec {
-    Codec::new::<A::Input>(|payload| Ok(A::__write(&A::__read(payload)?)))
-}
-
-fn orchestration_codec<O: Orchestration>() -> Codec {
-    Codec::new::<O::Input>(|payload| Ok(O::__write(&O::__read(payload)?)))
-}
-
 /// Calls an activity.
 #[track_caller]
-pub fn call_activity<A: Activity>(ctx: &OrchestrationContext, input: A::Input) -> ActivityCall<A::Output, A::Error> {
-    ActivityCall::new(&ctx.core, A::NAME, ctx.core.encode(activity_codec::<A>(), A::__write(&input)), A::options(), Location::caller())
+pub fn call_activity<A: Activity>(ctx: &OrchestrationContext, input: &A::Input) -> ActivityCall<A::Output, A::Error> {
+    ActivityCall::new(&ctx.core, A::NAME, ctx.core.encode_input(input), A::options(), Location::caller())
 }
 
 /// Calls an orchestration as a child.
 #[track_caller]
 pub fn call_orchestration<O: Orchestration>(
     ctx: &OrchestrationContext,
-    input: O::Input,
+    input: &O::Input,
 ) -> ChildCall<O::Output, O::Error> {
-    ChildCall::new(&ctx.core, O::NAME, ctx.core.encode(orchestration_codec::<O>(), O::__write(&input)), Location::caller())
+    ChildCall::new(&ctx.core, O::NAME, ctx.core.encode_input(input), Location::caller())
 }
 
 /// Continues as new.
 #[track_caller]
 pub fn continue_as_new<O: Orchestration>(
     ctx: &OrchestrationContext,
-    input: O::Input,
+    input: &O::Input,
 ) -> ContinueAsNew<Result<O::Output, O::Error>> {
-    ContinueAsNew::new(&ctx.core, ctx.core.encode(orchestration_codec::<O>(), O::__write(&input)), Location::caller())
+    ContinueAsNew::new(&ctx.core, ctx.core.encode_input(input), Location::caller())
 }
 
 /// Starts an orchestration.
-pub fn start<O: Orchestration>(client: &Client, id: impl AsRef<str>, input: O::Input) -> StartCall<O> {
-    let input = orchestration_codec::<O>().readable(O::__write(&input));
-    StartCall::new(client, O::NAME, id.as_ref(), input)
+pub fn start<O: Orchestration>(client: &Client, id: impl AsRef<str>, input: &O::Input) -> StartCall<O> {
+    StartCall::new(client, O::NAME, id.as_ref(), encode_input(input))
 }
 
 /// Returns the handle of an instance.

@@ -117,7 +117,11 @@ impl Programs {
     fn cargo(&self, kind: Kind, arguments: &[&str]) -> duroxide::Result<String> {
         let mut cargo = Command::new("cargo");
         // The option that shows expansions is unstable.
-        cargo.arg("--quiet").args(arguments).env("RUSTC_BOOTSTRAP", "one").env("CARGO_TARGET_DIR", self.folder.join("target"));
+        cargo
+            .arg("--quiet")
+            .args(arguments)
+            .env("RUSTC_BOOTSTRAP", "one")
+            .env("CARGO_TARGET_DIR", self.folder.join("target"));
         let output = cargo.current_dir(self.folder.join(kind.name())).stderr(Stdio::inherit()).output()?;
         if !output.status.success() {
             return Err(duroxide::Error::new(format!("cargo {} failed", arguments.join(" "))));

@@ -141,7 +141,11 @@ impl std::error::Error for Failure {}
 fn activity(kind: Kind, index: usize, constant: usize) -> String {
     let (attribute, state) = match kind {
         Kind::Durable => (
-            if index.is_multiple_of(2) { "#[activity]\n" } else { "#[activity(timeout = \"30s\", retry(max_attempts = 3))]\n" },
+            if index.is_multiple_of(2) {
+                "#[activity]\n"
+            } else {
+                "#[activity(timeout = \"30s\", retry(max_attempts = 3))]\n"
+            },
             "State(gateway): State<crate::Gateway>",
         ),
         Kind::Plain => ("", "gateway: crate::Gateway"),

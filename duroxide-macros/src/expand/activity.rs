@@ -43,12 +43,13 @@ pub(crate) fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 
 fn expand(expansion: &Expansion<'_>, shape: &Shape, args: &args::Activity) -> TokenStream {
     let contract = expansion.contract_impl(&shape.returns, options(expansion, args));
+    let section = expansion.doc_section(docs::policy(args));
     if expansion.function.is_contract() {
         let entry = expansion.contract_entry("activity");
-        return expansion.durable_type(&methods(expansion), &quote!(#contract #entry));
+        return expansion.durable_type(&section, &methods(expansion), &quote!(#contract #entry));
     }
-    let (function, handler) = (expansion.function(docs::policy(args)), handler(expansion, shape, args));
-    let durable_type = expansion.durable_type(&methods(expansion), &quote!(#contract #handler));
+    let (function, handler) = (expansion.function(&section), handler(expansion, shape, args));
+    let durable_type = expansion.durable_type(&section, &methods(expansion), &quote!(#contract #handler));
     quote!(#function #durable_type)
 }
 

@@ -3,33 +3,29 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
-use crate::expand::inputs::{self, Stored};
-use crate::expand::{Expansion, local};
-use crate::model::{Function, Identity, Kind, Place, Returns};
+use crate::expand::{Expansion, inputs, local};
+use crate::model::{Function, Identity, Place, Returns};
 
 impl Expansion<'_> {
-    /// Returns the type of the same name, with its methods and `impls`.
-    pub(crate) fn durable_type(&self, methods: &TokenStream, impls: &TokenStream) -> TokenStream {
+    /// Returns the type of the same name, with its methods and `impls`, and this section in its documentation.
+    pub(crate) fn durable_type(
+        &self,
+        section: &TokenStream,
+        methods: &TokenStream,
+        impls: &TokenStream,
+    ) -> TokenStream {
         let (Function { vis, .. }, Identity { handle, name, .. }) = (self.function, self.identity);
         let cfgs: Vec<_> = self.function.attrs_named("cfg").collect();
         let docs = self.function.attrs_named("doc");
         let hidden = (!self.function.is_contract()).then(|| quote!(#[doc(hidden)]));
         let allowed: Vec<_> = self.function.allowed_lints().collect();
-        let generated = match self.kind {
-            Kind::Activity => format!("The durable side of the activity `{name}`: `{handle}::call(&ctx, ..)`."),
-            Kind::Orchestration => format!(
-                "The durable side of the orchestration `{name}`: `{handle}::start(&client, id, ..)`, and \
-                 `{handle}::call(&ctx, ..)` as a child."
-            ),
-        };
         // A clash of names is reported at the function, while lints still see an item of the macro.
         let at_function = Span::call_site().located_at(self.function.sig.ident.span());
         let enumeration = quote_spanned!(at_function=> enum #handle {});
         quote! {
             #(#cfgs)*
             #(#docs)*
-            #[doc = ""]
-            #[doc = #generated]
+            #section
             #hidden
             #[allow(non_camel_case_types, dead_code, clippy::exhaustive_enums)]
             #(#allowed)*
@@ -65,7 +61,7 @@ impl Expansion<'_> {
             doc,
             &quote!(#ctx: &#private::OrchestrationContext),
             &returns,
-            |input| quote!(#private::#library_fn::<#handle>(#ctx, #input)),
+            |input| quote!(#private::#library_fn::<#handle>(#ctx, &#input)),
         )
     }
 
@@ -107,8 +103,8 @@ impl Expansion<'_> {
         let (private, contract, handle) = (self.private(), self.contract(), &self.identity.handle);
         let name = &self.identity.name;
         let keys = inputs::keys(self.inputs);
-        let Stored { definition, ty, functions } = self.stored_input();
-        let input = associated("Input", &ty);
+        let (definition, input) = self.stored_input();
+        let input = associated("Input", &input);
         let output = associated("Output", &part_of(&private, returns, returns.ok, "Ok"));
         let error = associated("Error", &part_of(&private, returns, returns.err, "Err"));
         quote! {
@@ -122,7 +118,6 @@ impl Expansion<'_> {
                 #output
                 #error
                 #more
-                #functions
             }
         }
     }

@@ -7,10 +7,9 @@ use crate::expand::Expansion;
 use crate::model::{Function, Kind};
 
 impl Expansion<'_> {
-    /// Returns the function, with these lines in its documentation. The allowed lints are those that the rules of this
+    /// Returns the function, with this section in its documentation. The allowed lints are those that the rules of this
     /// framework violate; the check before the body makes braces of a body on one line look needless.
-    pub(crate) fn function(&self, doc_lines: impl IntoIterator<Item = String>) -> TokenStream {
-        let docs = self.doc_section(doc_lines);
+    pub(crate) fn function(&self, section: &TokenStream) -> TokenStream {
         let Function { attrs, vis, sig, body } = self.function;
         let body = body.as_ref().map(|body| self.checked(body));
         // The check shows the place of its caller.
@@ -18,7 +17,7 @@ impl Expansion<'_> {
         let tracked = tracked.then(|| quote!(#[track_caller]));
         quote! {
             #(#attrs)*
-            #docs
+            #section
             #[allow(
                 unused_braces,
                 clippy::too_many_arguments,
@@ -42,7 +41,7 @@ impl Expansion<'_> {
             (Kind::Orchestration, _) => {
                 let id = quote!(#private::TypeId::of::<#handle>());
                 quote!(#private::begin_orchestration(#recorded, #name, #id).await; #body)
-            },
+            }
             (Kind::Activity, false) => quote!(#private::begin_activity(#recorded, #name).await; #body),
             (Kind::Activity, true) => {
                 // The places of panics in a closure are their own, not that of the caller of the function.

@@ -1,6 +1,5 @@
 //! Erases the types of activities: their code becomes a function over payloads.
 
-use std::any::type_name;
 #[cfg(feature = "testing")]
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use futures_util::future::BoxFuture;
 #[cfg(feature = "testing")]
 use super::Activity;
 use super::{ActivityContext, ActivityFn, BlockingActivityFn};
-use crate::payload::{Payload, PayloadError, Storable};
+use crate::payload::{Payload, PayloadError, Storable, read_input};
 
 /// The code of an activity.
 #[derive(Clone)]
@@ -37,22 +36,30 @@ pub(crate) enum Ended {
 
 impl ActivityCode {
     pub(crate) const fn of<A: ActivityFn>() -> Self {
-        Self::Async(|ctx, input| match A::__read(&input) {
-            Ok(input) => run(Box::pin(A::run(ctx, input)), A::is_retryable),
-            Err(error) => unreadable(error.of_type(type_name::<A::Input>())),
-        })
+        Self::Async(run_async::<A>)
     }
 
     pub(crate) const fn of_blocking<A: BlockingActivityFn>() -> Self {
-        Self::Blocking(|ctx, input| match A::__read(&input) {
-            Ok(input) => ended(A::run(ctx, input), A::is_retryable),
-            Err(error) => Ended::UnreadableInput(error.of_type(type_name::<A::Input>())),
-        })
+        Self::Blocking(run_blocking::<A>)
     }
 
     /// Returns true if the code blocks its thread.
     pub(crate) fn is_blocking(&self) -> bool {
         matches!(self, Self::Blocking(_))
+    }
+}
+
+fn run_async<A: ActivityFn>(ctx: ActivityContext, input: Payload) -> BoxFuture<'static, Ended> {
+    match read_input(&input) {
+        Ok(input) => run(Box::pin(A::run(ctx, input)), A::is_retryable),
+        Err(error) => unreadable(error),
+    }
+}
+
+fn run_blocking<A: BlockingActivityFn>(ctx: ActivityContext, input: Payload) -> Ended {
+    match read_input(&input) {
+        Ok(input) => ended(A::run(ctx, input), A::is_retryable),
+        Err(error) => Ended::UnreadableInput(error),
     }
 }
 
@@ -79,9 +86,9 @@ impl ActivityCode {
         Self::Replaced(Arc::new(move |ctx, input| {
             let mock = mock.clone();
             Box::pin(async move {
-                match A::__read(&input) {
+                match read_input(&input) {
                     Ok(input) => ended(mock(ctx, input), is_retryable),
-                    Err(error) => Ended::UnreadableInput(error.of_type(type_name::<A::Input>())),
+                    Err(error) => Ended::UnreadableInput(error),
                 }
             })
         }))

@@ -13,9 +13,7 @@ pub(crate) use handler::{ActivityCode, Ended};
 pub(crate) use state::States;
 pub use state::{ProgramState, State, StateType};
 
-use crate::payload::encoded::Encoded;
-use crate::payload::read_error::ReadError;
-use crate::payload::{Payload, Storable};
+use crate::payload::{Input, Storable};
 use crate::policy::ActivityOptions;
 
 /// An activity as its callers see it: a name, types and default options. `#[activity]` implements it.
@@ -49,7 +47,7 @@ pub trait Activity: Sized + 'static {
     /// set them, so that a runtime can compare a contract with its code at its start. `None`: unknown.
     const PARAMETERS: Option<&'static [&'static str]> = None;
     /// The type of its input.
-    type Input: Storable + Send;
+    type Input: Input + Send;
     /// The type of its output.
     type Output: Storable + Send;
     /// The type of its error.
@@ -58,18 +56,6 @@ pub trait Activity: Sized + 'static {
     /// Returns the retry policy and the time limits of calls that do not set their own.
     fn options() -> ActivityOptions {
         ActivityOptions::default()
-    }
-
-    /// Writes an input. The macros replace it for several inputs.
-    #[doc(hidden)]
-    fn __write(input: &Self::Input) -> Encoded {
-        Encoded::of(input.__value())
-    }
-
-    /// Reads an input. The macros replace it for several inputs.
-    #[doc(hidden)]
-    fn __read(payload: &Payload) -> Result<Self::Input, ReadError> {
-        Self::Input::__read(payload)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::{ErrorCode, MAX_MESSAGE};
 use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, InvalidId};
 use crate::orchestration::{Event, Orchestration};
-use crate::payload::{Payload, PayloadError, read_storable};
+use crate::payload::{Payload, PayloadError, read_input};
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
 
 /// A handle to one instance of an orchestration. Cheap to clone.
@@ -45,7 +45,7 @@ impl<O: Orchestration> Handle<O> {
     /// Dropping the future has no effect on the instance.
     pub async fn result(&self) -> Result<O::Output, OutcomeError<O::Error>> {
         let id = self.id()?;
-        result_of(id, self.client.final_decision(id).await?, read_storable, read_storable)
+        result_of(id, self.client.final_decision(id).await?, read_input, read_input)
     }
 }
 

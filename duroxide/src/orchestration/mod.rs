@@ -33,9 +33,7 @@ pub use race::{Race, race};
 pub use timer::Sleep;
 pub use try_join_all::{TryJoinAll, try_join_all};
 
-use crate::payload::encoded::Encoded;
-use crate::payload::read_error::ReadError;
-use crate::payload::{Payload, Storable};
+use crate::payload::{Input, Storable};
 
 /// An orchestration as its callers see it: a name, a version, and types. `#[orchestration]` implements it.
 ///
@@ -71,23 +69,11 @@ pub trait Orchestration: Sized + 'static {
     /// set them, so that a runtime can compare a contract with its code at its start. `None`: unknown.
     const PARAMETERS: Option<&'static [&'static str]> = None;
     /// The type of its input.
-    type Input: Storable + Send;
+    type Input: Input + Send;
     /// The type of its output.
     type Output: Storable + Send;
     /// The type of its error.
     type Error: Storable + Send;
-
-    /// Writes an input. The macros replace it for several inputs.
-    #[doc(hidden)]
-    fn __write(input: &Self::Input) -> Encoded {
-        Encoded::of(input.__value())
-    }
-
-    /// Reads an input. The macros replace it for several inputs.
-    #[doc(hidden)]
-    fn __read(payload: &Payload) -> Result<Self::Input, ReadError> {
-        Self::Input::__read(payload)
-    }
 }
 
 /// An orchestration with its code. `#[orchestration]` implements it for a function with a body.

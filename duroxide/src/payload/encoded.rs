@@ -38,10 +38,10 @@ impl Encoded {
         self.0.as_ref().is_ok_and(|written| written.is_doubtful)
     }
 
-    pub(super) fn into_payload(self, type_name: &str) -> Result<Payload, PayloadError> {
+    pub(super) fn into_payload(self, type_name: fn() -> &'static str) -> Result<Payload, PayloadError> {
         match self.0 {
             Ok(written) => Ok(written.into()),
-            Err(refusal) => Err(PayloadError::refused(type_name, &refusal)),
+            Err(refusal) => Err(PayloadError::refused(type_name(), &refusal)),
         }
     }
 }

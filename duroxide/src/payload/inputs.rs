@@ -7,12 +7,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::encoded::Encoded;
+use super::Payload;
 use super::read_error::ReadError;
-use super::{Payload, PayloadError};
 
 /// Reads inputs in the order of their keys.
 pub struct InputReader<'p> {
@@ -95,27 +93,4 @@ impl<'de> Visitor<'de> for Parts {
         }
         Ok(parts)
     }
-}
-
-/// Serialises inputs for another serializer than that of this library.
-///
-/// # Errors
-/// The error of the serializer, or that of an input.
-pub fn serialize_inputs<S: Serializer>(encoded: Encoded, serializer: S) -> Result<S::Ok, S::Error> {
-    let payload = encoded.into_payload("the inputs").map_err(|error| S::Error::custom(error.reason()))?;
-    let json = String::from_utf8(payload.as_bytes().to_vec()).map_err(S::Error::custom)?;
-    RawValue::from_string(json).map_err(S::Error::custom)?.serialize(serializer)
-}
-
-/// Deserialises inputs from another deserializer than that of this library.
-///
-/// # Errors
-/// The error of the deserializer, or that of an input.
-pub fn deserialize_inputs<'de, T, D: Deserializer<'de>>(
-    deserializer: D,
-    read: fn(&Payload) -> Result<T, ReadError>,
-) -> Result<T, D::Error> {
-    let json: Box<RawValue> = serde::Deserialize::deserialize(deserializer)?;
-    let inputs = read(&Payload::from_json_bytes(String::from(Box::<str>::from(json))));
-    inputs.map_err(|error| D::Error::custom(PayloadError::reason(&error.of_type("the inputs"))))
 }

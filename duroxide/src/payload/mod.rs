@@ -29,10 +29,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::bytes::Bytes;
-pub(crate) use self::storable::{Codec, read_storable};
-pub use self::storable::Storable;
 #[cfg(feature = "testing")]
 pub(crate) use self::read_back::compare_values_read_back;
+pub(crate) use self::storable::{Codec, encode_input, read_input};
+pub use self::storable::{Input, Storable};
 
 use self::diff::Differences;
 use self::encoded::Encoded;
@@ -74,12 +74,12 @@ impl Payload {
     /// assert_eq!(lost.path(), "[1]");
     /// ```
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
-        Encoded::of(&value).into_payload(std::any::type_name::<T>())
+        Encoded::of(&value).into_payload(std::any::type_name::<T>)
     }
 
     /// Serialises a value that is read as the same type. Also refuses a value that this type could not read.
     pub(crate) fn encode_readable<T: Storable>(value: &T) -> Result<Self, PayloadError> {
-        Codec::of::<T>().readable(Encoded::of(value.__value()))
+        encode_input(value)
     }
 
     /// Parses the value.

@@ -8,8 +8,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::diff::{Differences, unordered};
-use super::json_eq::{elements, entries};
 use super::encoded::Encoded;
+use super::json_eq::{elements, entries};
 use super::keys::Keys;
 use super::path::{PathStep, show};
 use super::read_error::ReadError;
@@ -50,11 +50,7 @@ pub(super) fn check(payload: &Payload, is_doubtful: bool, codec: Codec) -> Resul
 fn unreadable(codec: Codec, error: ReadError, payload: &Payload) -> PayloadError {
     let (reason, column) = error.into_parts();
     let place = path_at(payload, column.saturating_sub(1));
-    refusal(
-        codec,
-        place,
-        format!("it could be written, but not read back: {reason}; change the type of this part"),
-    )
+    refusal(codec, place, format!("it could be written, but not read back: {reason}; change the type of this part"))
 }
 
 fn same_value(codec: Codec, again: Encoded, payload: &Payload) -> Result<(), PayloadError> {

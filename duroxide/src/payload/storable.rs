@@ -60,11 +60,52 @@ impl<T: Serialize + DeserializeOwned + 'static> Storable for T {
     }
 }
 
+/// The input of a function: a [`Storable`] value, or several of them, for which `#[activity]` and `#[orchestration]`
+/// implement it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored: it needs `serde::Serialize` and `serde::Deserialize`",
+    label = "this type is stored, and read back",
+    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to it, or to the type of yours that it contains",
+    note = "for a type of another crate, look for a feature `serde` of that crate"
+)]
+pub trait Input: Sized + 'static {
+    /// Writes the input.
+    #[doc(hidden)]
+    fn __write(&self) -> Encoded;
+
+    /// Reads an input.
+    #[doc(hidden)]
+    fn __read(payload: &Payload) -> Result<Self, ReadError>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Storable> Input for T {
+    fn __write(&self) -> Encoded {
+        Encoded::of(self.__value())
+    }
+
+    fn __read(payload: &Payload) -> Result<Self, ReadError> {
+        Storable::__read(payload)
+    }
+}
+
 /// Reads a value.
-pub(crate) fn read_storable<T: Storable>(payload: &Payload) -> Result<T, PayloadError> {
-    match T::__read(payload) {
+pub(crate) fn read_input<I: Input>(payload: &Payload) -> Result<I, PayloadError> {
+    match I::__read(payload) {
         Ok(value) => Ok(value),
-        Err(error) => Err(error.of_type(type_name::<T>())),
+        Err(error) => Err(error.of_type(type_name::<I>())),
+    }
+}
+
+/// Writes an input that is read as the same type. Refuses a value that this type could not read.
+pub(crate) fn encode_input<I: Input>(input: &I) -> Result<Payload, PayloadError> {
+    Codec::of::<I>().readable(input.__write())
+}
+
+fn read_and_write<I: Input>(payload: &Payload) -> Result<Encoded, ReadError> {
+    match I::__read(payload) {
+        Ok(input) => Ok(input.__write()),
+        Err(error) => Err(error),
     }
 }
 
@@ -72,20 +113,14 @@ pub(crate) fn read_storable<T: Storable>(payload: &Payload) -> Result<T, Payload
 /// generic.
 #[derive(Clone, Copy)]
 pub(crate) struct Codec {
-    type_name: &'static str,
+    type_name: fn() -> &'static str,
     /// Reads a value and writes it again.
     again: fn(&Payload) -> Result<Encoded, ReadError>,
 }
 
 impl Codec {
-    /// Returns the codec of a type that is stored by its traits of serde.
-    pub(crate) fn of<T: Storable>() -> Self {
-        Self::new::<T>(|payload| Ok(Encoded::of(T::__read(payload)?.__value())))
-    }
-
-    /// Returns the codec of a type, with the function that reads a value and writes it again.
-    pub(crate) fn new<T>(again: fn(&Payload) -> Result<Encoded, ReadError>) -> Self {
-        Self { type_name: type_name::<T>(), again }
+    pub(crate) const fn of<I: Input>() -> Self {
+        Self { type_name: type_name::<I>, again: read_and_write::<I> }
     }
 
     /// Returns the payload of a value, without a check.
@@ -102,7 +137,7 @@ impl Codec {
     }
 
     pub(super) fn type_name(self) -> &'static str {
-        self.type_name
+        (self.type_name)()
     }
 
     /// Reads the value and writes it again.

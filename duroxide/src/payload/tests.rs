@@ -619,9 +619,15 @@ mod several_inputs {
     #[test]
     fn error_shows_the_place_in_the_whole_text() {
         assert_eq!(refusal(r#"{"label":"a","prices":5}"#), "invalid type: integer, expected a map at line 1 column 23");
-        assert_eq!(refusal("{\"label\":\n \"a\", \"prices\": 5}"), "invalid type: integer, expected a map at line 2 column 17");
+        assert_eq!(
+            refusal("{\"label\":\n \"a\", \"prices\": 5}"),
+            "invalid type: integer, expected a map at line 2 column 17"
+        );
         assert_eq!(refusal(r#"{"label":"a"}"#), "missing field `prices`");
         assert_eq!(refusal(r#"{"label":"a","label":"b"}"#), "duplicate field `label` at line 1 column 20");
-        assert_eq!(refusal(r#"["a",{},true]"#), "invalid type: sequence, expected an object of inputs at line 1 column 0");
+        assert_eq!(
+            refusal(r#"["a",{},true]"#),
+            "invalid type: sequence, expected an object of inputs at line 1 column 0"
+        );
     }
 }

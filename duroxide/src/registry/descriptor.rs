@@ -1,7 +1,7 @@
 //! Descriptions of annotated functions: the macros submit one for each, and
 //! [`Registry::discover`](super::Registry::discover) collects those of all linked crates.
 
-use std::any::{TypeId, type_name};
+use std::any::TypeId;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::shortened;
 use crate::history::Failure;
 use crate::orchestration::{OrchestrationContext, OrchestrationFn};
 use crate::payload::encoded::Encoded;
-use crate::payload::{Codec, Payload, PayloadError, Storable};
+use crate::payload::{Codec, Payload, PayloadError, Storable, read_input};
 use crate::replay::{Begin, Core, Failed, Returned, direct_call};
 
 /// The source location of an annotated function, or of a registration by hand.
@@ -99,9 +99,9 @@ impl Descriptor {
 
 /// Begins an orchestration: its input is read, its types are erased.
 fn begin<O: OrchestrationFn>(core: Arc<Core>, input: &Payload) -> Result<BoxFuture<'static, Returned>, PayloadError> {
-    let input = match O::__read(input) {
+    let input = match read_input(input) {
         Ok(input) => input,
-        Err(error) => return Err(error.of_type(type_name::<O::Input>())),
+        Err(error) => return Err(error),
     };
     let code = O::run(OrchestrationContext::new(core.clone()), input);
     Ok(returned(core, TypeId::of::<O>(), Box::pin(code)))

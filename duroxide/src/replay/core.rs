@@ -202,6 +202,11 @@ impl Core {
 
     /// Serialises a value that is read as the same type. A value that this type could not read is refused, but not on
     /// replay: there the history decides.
+    pub(crate) fn encode_input<I: crate::payload::Input>(&self, input: &I) -> Result<Payload, PayloadError> {
+        self.encode(Codec::of::<I>(), input.__write())
+    }
+
+    /// Like [`encode_input`](Self::encode_input), for code that is not generic.
     pub(crate) fn encode(&self, codec: Codec, encoded: Encoded) -> Result<Payload, PayloadError> {
         let is_replaying = self.lock().replaying.is_some();
         if is_replaying { codec.unchecked(encoded) } else { codec.readable(encoded) }
