@@ -1,6 +1,7 @@
 //! Tests of the SQLite provider beyond the contract: processes that share a file, die or race, full disks, damage.
 
 mod child;
+mod cluster;
 mod crash_points;
 mod faults;
 mod idle;
@@ -8,5 +9,6 @@ mod log_size;
 mod processes;
 mod schema;
 mod script;
+mod starts;
 mod store;
 mod torn_log;

@@ -8,7 +8,7 @@ use duroxide::provider::{Admin, Filter, InstanceStatus, Page, Provider, Renewal,
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
-use crate::child::{BRIEF, Process};
+use crate::child::Process;
 use crate::store::{Store, holds, id, node, start, submit, want};
 
 /// Shorter than the time between polls: a signal within this time came by a notice.
@@ -34,28 +34,6 @@ async fn items_of_a_killed_process_are_taken_over_at_once() {
     assert_eq!(locks.count(), 1, "the lock file of the dead node was removed");
 }
 
-#[cfg(unix)]
-#[tokio::test]
-async fn a_process_that_sleeps_for_many_lease_times_loses_nothing() {
-    let store = Store::new();
-    let mut child = Process::spawn("own briefly", store.path());
-    child.go();
-    child.expect("done");
-    child.signal("-STOP");
-    let provider = store.open();
-    let lease = provider.join(&node()).await.expect("join");
-    let asleep = std::time::Instant::now();
-    while asleep.elapsed() < 25 * BRIEF {
-        assert!(holds(&provider, &lease).await);
-        assert!(provider.acquire(&lease, want()).await.expect("acquire").instances.is_empty(), "its owner lives");
-    }
-    assert_eq!(provider.nodes().await.expect("nodes").len(), 2);
-    child.signal("-CONT");
-    child.kill();
-    provider.renew(&lease).await.expect("renew");
-    assert_eq!(provider.acquire(&lease, want()).await.expect("acquire").instances.len(), 100);
-}
-
 #[tokio::test]
 async fn the_lock_file_of_a_node_that_never_joined_is_removed() {
     let store = Store::new();
@@ -71,6 +49,20 @@ async fn the_lock_file_of_a_node_that_never_joined_is_removed() {
     provider.join(&node()).await.expect("join");
     assert!(!std::fs::exists(dead_path).expect("look"));
     assert!(std::fs::exists(joining_path).expect("look"), "its node is alive");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn lock_file_beside_a_name_that_is_not_utf8_is_removed() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().expect("folder");
+    let database = folder.path().join(std::ffi::OsStr::from_bytes(b"shop-\xff.db"));
+    let mut lock = database.clone().into_os_string();
+    lock.push(format!("-node-{}", NodeId::new()));
+    std::fs::File::create(&lock).expect("create");
+    let provider = duroxide::sqlite::SqliteProvider::open(&database).expect("open");
+    provider.join(&node()).await.expect("join");
+    assert!(!std::fs::exists(lock).expect("look"), "its node died before it joined");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::model::{Function, Kind};
 
 impl Expansion<'_> {
     /// Returns the function, with this section in its documentation. The allowed lints are those that the rules of this
-    /// framework violate; the check before the body makes braces of a body on one line look needless.
+    /// framework violate, and one that takes the braces of a body for a block within it.
     pub(crate) fn function(&self, section: &TokenStream) -> TokenStream {
         let Function { attrs, vis, sig, body } = self.function;
         let body = body.as_ref().map(|body| self.checked(body));

@@ -12,38 +12,40 @@ impl Expansion<'_> {
         match self.inputs {
             [] => (TokenStream::new(), quote!(())),
             [one] => (TokenStream::new(), one.ty.to_token_stream()),
-            several => (object(&self.private(), several), quote!(__Inputs)),
+            several => (self.object(several), quote!(__Inputs)),
         }
     }
-}
 
-/// Returns the struct of several inputs. It has no derive, since a derive for each function would take most of the time in
-/// which a user's program compiles.
-fn object(private: &TokenStream, inputs: &[Input]) -> TokenStream {
-    let keys = keys(inputs);
-    let (payload, reader) = (local("payload"), local("reader"));
-    let fields = inputs.iter().map(|Input { ident, ty, .. }| quote!(#ident: #ty));
-    let values = inputs.iter().map(|Input { ident, ty, .. }| {
-        let storable = with_trait(private, ty, "Storable");
-        quote!(#storable::__value(&self.#ident))
-    });
-    let read = inputs.iter().map(|Input { ident, ty, .. }| {
-        let storable = with_trait(private, ty, "Storable");
-        quote!(#ident: #storable::__read_next(&mut #reader)?)
-    });
-    quote! {
-        #[doc(hidden)]
-        pub struct __Inputs { #(#fields),* }
-        // An error about another type must not name this one.
-        #[diagnostic::do_not_recommend]
-        #[automatically_derived]
-        impl #private::Input for __Inputs {
-            fn __write(&self) -> #private::Encoded {
-                #private::Encoded::of_inputs(&#keys, &[#(#values),*])
-            }
-            fn __read(#payload: &#private::Payload) -> ::core::result::Result<Self, #private::ReadError> {
-                let mut #reader = #private::InputReader::new(#payload, &#keys)?;
-                ::core::result::Result::Ok(Self { #(#read),* })
+    /// Returns the struct of several inputs. It has no derive, since a derive for each function would take most of the time
+    /// in which a user's program compiles.
+    fn object(&self, inputs: &[Input]) -> TokenStream {
+        let (private, vis, keys) = (&self.private(), &self.function.vis, keys(inputs));
+        let (payload, reader) = (local("payload"), local("reader"));
+        // A mock reads the fields, so they are visible where the function is.
+        let fields = inputs.iter().map(|Input { ident, ty, .. }| quote!(#vis #ident: #ty));
+        let values = inputs.iter().map(|Input { ident, ty, .. }| {
+            let storable = with_trait(private, ty, "Storable");
+            quote!(#storable::__value(&self.#ident))
+        });
+        let read = inputs.iter().map(|Input { ident, ty, .. }| {
+            let storable = with_trait(private, ty, "Storable");
+            quote!(#ident: #storable::__read_next(&mut #reader)?)
+        });
+        quote! {
+            #[doc(hidden)]
+            #[allow(clippy::exhaustive_structs)]
+            pub struct __Inputs { #(#fields),* }
+            // An error about another type must not name this one.
+            #[diagnostic::do_not_recommend]
+            #[automatically_derived]
+            impl #private::Input for __Inputs {
+                fn __write(&self) -> #private::Encoded {
+                    #private::Encoded::of_inputs(&#keys, &[#(#values),*])
+                }
+                fn __read(#payload: &#private::Payload) -> ::core::result::Result<Self, #private::ReadError> {
+                    let mut #reader = #private::InputReader::new(#payload, &#keys)?;
+                    ::core::result::Result::Ok(Self { #(#read),* })
+                }
             }
         }
     }

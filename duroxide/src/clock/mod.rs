@@ -5,32 +5,45 @@
 //!
 //! [Orchestration guide]: https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#testing
 
+mod convert;
+mod text;
 pub mod virtual_time;
 
-use std::fmt;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(feature = "jiff", feature = "chrono"))]
+pub use self::convert::TimestampOutOfRange;
+pub use self::text::InvalidTimestamp;
 use self::virtual_time::{ClockHold, Participant};
 
 /// A point in time: microseconds since the Unix epoch, UTC. Arithmetic saturates.
+///
+/// With the features `jiff` and `chrono` it converts from and to `jiff::Timestamp` and `chrono::DateTime<Utc>`. Its stored
+/// form, also in your values, is the number of microseconds.
 ///
 /// ```
 /// use duroxide::Timestamp;
 /// use std::time::Duration;
 /// let start = Timestamp::from_micros(0);
 /// assert_eq!((start + Duration::from_secs(1)).to_string(), "1970-01-01T00:00:01.000Z");
+/// assert_eq!("1970-01-01T00:00:01Z".parse(), Ok(start + Duration::from_secs(1)));
 /// assert_eq!(start + Duration::from_secs(1) - Duration::from_secs(1), start);
+/// assert_eq!((start + Duration::from_secs(5)) - start, Duration::from_secs(5));
 /// assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
 /// assert_eq!(Timestamp::from(std::time::SystemTime::UNIX_EPOCH), start);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The earliest time.
+    pub(crate) const MIN: Self = Self(i64::MIN);
+
     /// The latest time. A timer that is due then waits until it is cancelled.
     pub const MAX: Self = Self(i64::MAX);
 
@@ -42,6 +55,11 @@ impl Timestamp {
     /// Returns the microseconds since the Unix epoch.
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// Returns the time that is later by these microseconds, or earlier if they are negative.
+    pub(crate) const fn shifted(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros))
     }
 
     /// Returns the time from `earlier` to this, or zero if `earlier` is not earlier.
@@ -63,6 +81,26 @@ impl std::ops::Sub<Duration> for Timestamp {
     fn sub(self, duration: Duration) -> Self {
         let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self(self.0.saturating_sub(micros))
+    }
+}
+
+/// The time from the other timestamp to this, or zero if the other is not earlier; see [`Timestamp::since`].
+impl std::ops::Sub for Timestamp {
+    type Output = Duration;
+    fn sub(self, earlier: Self) -> Duration {
+        self.since(earlier)
+    }
+}
+
+impl std::ops::AddAssign<Duration> for Timestamp {
+    fn add_assign(&mut self, duration: Duration) {
+        *self = *self + duration;
+    }
+}
+
+impl std::ops::SubAssign<Duration> for Timestamp {
+    fn sub_assign(&mut self, duration: Duration) {
+        *self = *self - duration;
     }
 }
 
@@ -88,28 +126,25 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // RFC 3339 ends with the year 9999; a time outside is shown as a number.
-        const YEAR_10000: i64 = 253_402_300_800_000_000;
-        if (0..YEAR_10000).contains(&self.0) {
-            write!(f, "{}", humantime::format_rfc3339_millis((*self).into()))
-        } else {
-            write!(f, "{}us", self.0)
-        }
-    }
-}
-
 /// A source of the time, which also wakes tasks at a given time.
 pub trait Clock: Send + Sync + 'static {
     /// Returns the time now.
     fn now(&self) -> Timestamp;
 
-    /// Resolves once [`now`](Clock::now) has reached `due`.
+    /// Resolves once [`now`](Clock::now) has reached `due`. If the clock is set back in the meantime, it resolves once
+    /// the time from the call to `due` has passed.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()>;
+
+    /// Returns the time since a fixed moment, by a clock that is never set. A node compares it with
+    /// [`now`](Clock::now) to find out that the clock was set: by more than a second between two looks, which are at
+    /// most a third of [`lease_time`](crate::RuntimeOptions::lease_time) apart. Its timers then fire after the time that
+    /// was left, and it logs a warning. Default: `None`, for a clock that is never set.
+    fn steady(&self) -> Option<Duration> {
+        None
+    }
 
     /// Stops a virtual clock until the guard is dropped: work is in progress that must take no time by this clock. The
     /// default has no effect, since only a virtual clock can stop. See [`virtual_time`].
@@ -131,10 +166,13 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl SystemClock {
-    /// The longest time that a sleep relies on the monotonic clock alone, since the wall clock may be set during the
-    /// sleep.
+    /// The longest time that a sleep relies on the monotonic clock alone, since the wall clock may be set ahead during
+    /// the sleep.
     const RECHECK: Duration = Duration::from_secs(60);
 }
+
+/// The fixed moment of [`SystemClock::steady`].
+static ORIGIN: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
@@ -142,15 +180,22 @@ impl Clock for SystemClock {
     }
 
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
+        let (clock, begun) = (*self, tokio::time::Instant::now());
+        let longest = due.since(clock.now());
         Box::pin(async move {
             loop {
-                let wait = due.since(Timestamp::from(SystemTime::now()));
+                // If the clock was set back, the rest of the time that was to be waited is shorter.
+                let wait = due.since(clock.now()).min(longest.saturating_sub(begun.elapsed()));
                 if wait.is_zero() {
                     return;
                 }
                 tokio::time::sleep(wait.min(Self::RECHECK)).await;
             }
         })
+    }
+
+    fn steady(&self) -> Option<Duration> {
+        Some(ORIGIN.elapsed())
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::command::Command;
+use super::running::Inline;
 use crate::provider::{Lease, Provider, ProviderError, Renewal};
 
 /// Renews the lease until it is dropped.
@@ -54,8 +55,11 @@ enum Life {
     Dropped,
 }
 
+/// A heartbeat, and the receiver that resolves when its thread or task has released the provider.
+type Started = (Heartbeat, oneshot::Receiver<()>);
+
 impl Heartbeat {
-    /// Runs the heartbeat on its own thread. The receiver resolves when the thread has released the provider.
+    /// Runs the heartbeat on its own thread.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -64,23 +68,15 @@ impl Heartbeat {
         lease: Lease,
         lease_time: Duration,
         commands: mpsc::UnboundedSender<Command>,
-    ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
-        let state = State::new(lease, lease_time);
-        let (stopped, until_stopped) = oneshot::channel();
-        let beating = state.clone();
+    ) -> std::io::Result<Started> {
+        let (started, beating) = Self::new(provider, lease, lease_time, commands);
         let handle = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("duroxide-heartbeat".to_owned());
         thread.spawn(move || {
-            let mut continues = true;
-            while continues {
-                let (lease, life) = beating.next_beat();
-                continues = handle.block_on(beat(&beating, lease, life, &*provider, &commands));
-            }
-            drop(provider);
-            // The receiver no longer exists if the runtime was dropped.
-            let _ = stopped.send(());
+            while handle.block_on(beating.beat(beating.state.next_beat())) {}
+            beating.end();
         })?;
-        Ok((Self(state), until_stopped))
+        Ok(started)
     }
 
     /// Like [`start`](Self::start), in a task instead of a thread.
@@ -89,20 +85,26 @@ impl Heartbeat {
         lease: Lease,
         lease_time: Duration,
         commands: mpsc::UnboundedSender<Command>,
-    ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
+        inline: Arc<dyn Inline>,
+    ) -> Started {
+        let (started, beating) = Self::new(provider, lease, lease_time, commands);
+        tokio::spawn(async move {
+            let mut quiet = Quiet::default();
+            while beating.beat(beating.state.next_beat_inline(&*inline, &mut quiet).await).await {}
+            beating.end();
+        });
+        started
+    }
+
+    fn new(
+        provider: Arc<dyn Provider>,
+        lease: Lease,
+        lease_time: Duration,
+        commands: mpsc::UnboundedSender<Command>,
+    ) -> (Started, Beating) {
         let state = State::new(lease, lease_time);
         let (stopped, until_stopped) = oneshot::channel();
-        let beating = state.clone();
-        tokio::spawn(async move {
-            let mut continues = true;
-            while continues {
-                let (lease, life) = beating.next_beat_inline().await;
-                continues = beat(&beating, lease, life, &*provider, &commands).await;
-            }
-            drop(provider);
-            let _ = stopped.send(());
-        });
-        Ok((Self(state), until_stopped))
+        ((Self(state.clone()), until_stopped), Beating { state, provider, commands, stopped })
     }
 
     /// Switches to another lease, and renews it at once.
@@ -141,35 +143,47 @@ impl Drop for Heartbeat {
     }
 }
 
-/// Renews the lease once. Returns true if the heartbeat continues.
-async fn beat(
-    state: &State,
-    lease: Lease,
-    life: Life,
-    provider: &dyn Provider,
-    commands: &mpsc::UnboundedSender<Command>,
-) -> bool {
-    match life {
-        Life::Running => {
-            let renewed = tokio::select! {
-                biased;
-                renewed = state.renew(&lease, provider) => renewed,
-                () = state.ended.notified() => return true,
-            };
-            let note =
-                if state.has_expired(&lease) { Command::Expired(lease) } else { Command::Renewed(lease, renewed) };
-            if commands.send(note).is_err() && state.lock().life == Life::Running {
-                tracing::error!(node = %lease.node, "the node has ended without leaving; its items are released");
-                leave(&lease, provider).await;
-                return false;
+/// The part of the heartbeat that runs on its thread or in its task.
+struct Beating {
+    state: Arc<State>,
+    provider: Arc<dyn Provider>,
+    commands: mpsc::UnboundedSender<Command>,
+    stopped: oneshot::Sender<()>,
+}
+
+impl Beating {
+    /// Renews the lease once. Returns true if the heartbeat continues.
+    async fn beat(&self, (lease, life): (Lease, Life)) -> bool {
+        let Self { state, provider, commands, .. } = self;
+        match life {
+            Life::Running => {
+                let renewed = tokio::select! {
+                    biased;
+                    renewed = state.renew(&lease, &**provider) => renewed,
+                    () = state.ended.notified() => return true,
+                };
+                let note =
+                    if state.has_expired(&lease) { Command::Expired(lease) } else { Command::Renewed(lease, renewed) };
+                if commands.send(note).is_err() && state.lock().life == Life::Running {
+                    tracing::error!(node = %lease.node, "the node has ended without leaving; its items are released");
+                    leave(&lease, &**provider).await;
+                    return false;
+                }
             }
+            Life::Stopped => {}
+            // The provider may outlive the node, for example in a client: then no other node would detect that this one is
+            // gone.
+            Life::Dropped => leave(&lease, &**provider).await,
         }
-        Life::Stopped => {}
-        // The provider may outlive the node, for example in a client: then no other node would detect that this one is
-        // gone.
-        Life::Dropped => leave(&lease, provider).await,
+        life == Life::Running
     }
-    life == Life::Running
+
+    /// Releases the provider.
+    fn end(self) {
+        drop(self.provider);
+        // The receiver no longer exists if the runtime was dropped.
+        let _ = self.stopped.send(());
+    }
 }
 
 async fn leave(lease: &Lease, provider: &dyn Provider) {
@@ -227,14 +241,60 @@ impl State {
         waited.unwrap_or_else(PoisonError::into_inner).0.begin()
     }
 
-    async fn next_beat_inline(&self) -> (Lease, Life) {
+    /// Waits for the next event, in place of renewals that have no effect. Afterwards the lease is as if it had been renewed
+    /// all the time. Returns the time since the last of these renewals.
+    async fn rest(&self, inline: &dyn Inline, quiet: &mut Quiet) -> Duration {
+        let begun = Instant::now();
+        tokio::select! {
+            biased;
+            () = self.changed_inline.notified() => self.changed_inline.notify_one(),
+            () = inline.next_event(quiet.events) => {}
+        }
+        quiet.beats = 0;
+        let (rested, pause) = (begun.elapsed(), self.pause.max(Duration::from_micros(1)));
+        let since = rested.as_micros() % pause.as_micros();
+        let since = Duration::from_micros(u64::try_from(since).unwrap_or(0));
+        let mut beat = self.lock();
+        beat.expires = beat.expires.and_then(|expires| expires.checked_add(rested - since));
+        since
+    }
+
+    async fn next_beat_inline(&self, inline: &dyn Inline, quiet: &mut Quiet) -> (Lease, Life) {
+        let may_rest = {
+            let beat = self.lock();
+            beat.life == Life::Running && !beat.now && !beat.failed
+        };
+        let mut into_pause = Duration::ZERO;
+        if may_rest && quiet.is_long(inline.events()) {
+            into_pause = self.rest(inline, quiet).await;
+        }
         let pause = {
             let beat = self.lock();
-            if beat.now { Duration::ZERO } else { beat.pause(self.pause) }
+            if beat.now { Duration::ZERO } else { beat.pause(self.pause).saturating_sub(into_pause) }
         };
         // An error means that the pause is over.
         let _ = timeout(pause, self.changed_inline.notified()).await;
         self.lock().begin()
+    }
+}
+
+/// The renewals since the last event around a heartbeat that runs in a task.
+#[derive(Default)]
+struct Quiet {
+    events: u64,
+    beats: u32,
+}
+
+impl Quiet {
+    /// The number of renewals after which the heartbeat rests: more than fit into the minute after which a node releases
+    /// idle instances.
+    const BEATS: u32 = 20;
+
+    /// Counts a renewal, and returns true if there were many since the last event.
+    fn is_long(&mut self, events: u64) -> bool {
+        self.beats = if self.events == events { self.beats + 1 } else { 0 };
+        self.events = events;
+        self.beats > Self::BEATS
     }
 }
 

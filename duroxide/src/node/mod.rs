@@ -30,10 +30,12 @@
 //! | [`TurnQueue`] | turns under way | |
 //! | [`WorkRequests`] | the next request for work, and the one under way | [`Want`](crate::provider::Want) |
 //! | [`LostAnswers`] | unconfirmed activities, instances to be rechecked | activities to release, instances to load |
+//! | [`Endings`] | requests to terminate that are carried out from outside | |
 //! | [`Balance`] | the use of live instances, and the number of other members | the instances to be released |
 //! | [`Outbox`] | the commits of the round | |
 //! | [`Membership`] | the lease | |
 //! | [`Time`] | the timers of the loop | |
+//! | [`ClockWatch`] | the last look at the clock | the step by which it was set |
 //!
 //! # From the outcome of an activity to the next commit
 //!
@@ -55,14 +57,17 @@ mod acquire;
 mod activities;
 mod attempts;
 mod balance;
+mod clock_watch;
 mod command;
 mod commits;
 mod deliver;
 mod delivery;
+mod ending;
 mod handle;
 mod heartbeat;
 mod last_failures;
 mod live;
+mod live_check;
 mod loading;
 mod log;
 mod lost;
@@ -92,12 +97,15 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use handle::NodeHandle;
+pub(crate) use live_check::{LiveCheck, check_live};
 pub use options::RuntimeOptions;
 pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
 
 use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
 use self::balance::Balance;
+use self::clock_watch::ClockWatch;
 use self::command::Command;
+use self::ending::{Ended, Endings};
 use self::last_failures::LastFailures;
 use self::live::LiveInstances;
 use self::lost::{LostAnswers, RequestNumber};
@@ -111,7 +119,7 @@ use self::work::{Served, WorkRequests};
 use crate::activity::States;
 use crate::clock::virtual_time::{ClockHold, Participant};
 use crate::clock::{Clock, Timestamp};
-use crate::id::InstanceId;
+use crate::id::{InstanceId, MessageId};
 use crate::provider::{Acquired, InstanceRecord, Lease, NodeInfo, Provider};
 use crate::registry::Lookup;
 use crate::replay::Fault;
@@ -137,6 +145,7 @@ enum NodeEvent {
     WorkSignal,
     Due,
     TurnTakesLong,
+    CheckActivities,
     Recheck,
     DrainDeadline,
 }
@@ -149,6 +158,7 @@ enum Answer {
     History(InstanceId, u64, Result<Loaded, Fault>),
     Joined(Lease),
     Instance(InstanceId, Option<Box<InstanceRecord>>, RequestNumber),
+    Ended(InstanceId, MessageId, Ended),
 }
 
 /// The node of a runtime; see the module.
@@ -173,7 +183,9 @@ struct Node {
     outbox: Outbox,
     work: WorkRequests,
     lost: LostAnswers,
+    endings: Endings,
     balance: Balance,
+    clock_watch: ClockWatch,
     draining: Option<Draining>,
 
     /// Stops a virtual clock, except while the node is idle.
@@ -215,7 +227,9 @@ impl Node {
             outbox: Outbox::default(),
             work: WorkRequests::new(Served::new(&shared.lookup, shared.tags.clone())),
             lost: LostAnswers::default(),
+            endings: Endings::default(),
             balance: Balance::default(),
+            clock_watch: ClockWatch::default(),
             draining: None,
             shared,
         }
@@ -238,6 +252,7 @@ impl Node {
                 return;
             }
             self.freeze_clock();
+            self.watch_clock();
             happened.drain(..).for_each(|happened| self.handle(happened));
         }
     }
@@ -261,6 +276,7 @@ impl Node {
             NodeEvent::WorkSignal => self.work.request(),
             NodeEvent::Due => self.fire_timers(),
             NodeEvent::TurnTakesLong => self.report_stuck_turns(),
+            NodeEvent::CheckActivities => self.check_activities(),
             NodeEvent::Recheck => self.recheck_due(),
             NodeEvent::DrainDeadline => self.drain_deadline_passed(),
         }
@@ -294,6 +310,7 @@ impl Node {
             happened.extend(woken.as_mut().poll(context).is_ready().then_some(NodeEvent::WorkSignal));
             happened.extend(time.poll_due(context).then_some(NodeEvent::Due));
             happened.extend(time.poll_turn_check(context).then_some(NodeEvent::TurnTakesLong));
+            happened.extend(time.poll_activity_check(context).then_some(NodeEvent::CheckActivities));
             happened.extend(time.poll_recheck(context).then_some(NodeEvent::Recheck));
             happened.extend(time.poll_drain_deadline(context).then_some(NodeEvent::DrainDeadline));
             if happened.is_empty() { Poll::Pending } else { Poll::Ready(()) }
@@ -326,6 +343,7 @@ impl Node {
             Answer::History(instance, generation, loaded) => self.history_was_read(&instance, generation, loaded),
             Answer::Joined(lease) => self.rejoined(lease),
             Answer::Instance(instance, record, asked) => self.settle_read(instance, record.as_deref(), asked),
+            Answer::Ended(instance, message, ended) => self.was_ended(instance, message, &ended),
         }
     }
 
@@ -334,6 +352,7 @@ impl Node {
         self.send_commits();
         self.acquire_if_wanted();
         self.set_timer();
+        self.time.check_activities(self.activities.next_check(self.shared.options.turn_warning));
         self.evict();
         self.membership.set_busy(self.is_busy());
     }

@@ -14,6 +14,7 @@ use crate::history::Failure;
 use crate::orchestration::{OrchestrationContext, OrchestrationFn};
 use crate::payload::encoded::Encoded;
 use crate::payload::{Codec, Payload, PayloadError, Storable, read_input};
+use crate::policy::ActivityOptions;
 use crate::replay::{Begin, Core, Failed, Returned, direct_call};
 
 /// The source location of an annotated function, or of a registration by hand.
@@ -71,7 +72,7 @@ pub struct Descriptor {
 
 /// The code of a described function.
 pub(super) enum Described {
-    Activity { requires: fn() -> Vec<StateType>, code: ActivityCode },
+    Activity { requires: fn() -> Vec<StateType>, options: fn() -> ActivityOptions, code: ActivityCode },
     Orchestration { version: &'static str, begin: Begin },
 }
 
@@ -80,13 +81,14 @@ inventory::collect!(Descriptor);
 impl Descriptor {
     /// Describes an async activity.
     pub const fn activity<A: ActivityFn>(place: Place) -> Self {
-        let code = Described::Activity { requires: A::requires, code: ActivityCode::of::<A>() };
+        let code = Described::Activity { requires: A::requires, options: A::options, code: ActivityCode::of::<A>() };
         Self { place, name: A::NAME, parameters: A::PARAMETERS, type_id: TypeId::of::<A>, code }
     }
 
     /// Describes a blocking activity.
     pub const fn blocking_activity<A: BlockingActivityFn>(place: Place) -> Self {
-        let code = Described::Activity { requires: A::requires, code: ActivityCode::of_blocking::<A>() };
+        let code =
+            Described::Activity { requires: A::requires, options: A::options, code: ActivityCode::of_blocking::<A>() };
         Self { place, name: A::NAME, parameters: A::PARAMETERS, type_id: TypeId::of::<A>, code }
     }
 
@@ -120,7 +122,7 @@ fn returned<T: Storable, E: Storable>(
             Ok(output) => core.encode(Codec::of::<T>(), Encoded::of(output.__value())).map_err(refused),
             Err(error) => {
                 let error = core.encode(Codec::of::<E>(), Encoded::of(error.__value())).map_err(refused)?;
-                Err(Failed { failure: Failure::Application, error })
+                Err(Failed { failure: Failure::Application, error, callee: None })
             }
         }
     })

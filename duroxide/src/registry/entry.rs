@@ -10,6 +10,7 @@ use super::Place;
 use super::descriptor::{Described, Descriptor};
 use crate::activity::{ActivityCode, StateType, States};
 use crate::id::{InvalidId, MAX_NAME_LEN, check_text, parse_version};
+use crate::policy::ActivityOptions;
 use crate::replay::Function;
 
 /// The kind of a registered function.
@@ -31,6 +32,8 @@ pub struct Entry {
     type_id: TypeId,
     requires: Vec<StateType>,
     pub(super) parameters: Option<&'static [&'static str]>,
+    /// The options that its own type declares, of an activity.
+    pub(super) options: Option<ActivityOptions>,
     pub(crate) code: Code,
 }
 
@@ -44,8 +47,9 @@ impl Entry {
     /// Describes the code of an activity, which replaces that of the program in a test.
     #[cfg(feature = "testing")]
     pub(super) fn replaced<A: crate::activity::Activity>(place: Place, code: ActivityCode) -> Self {
-        let (type_id, parameters, code) = (TypeId::of::<A>(), A::PARAMETERS, Code::Activity(code));
-        Self { name: A::NAME, version: None, place, type_id, requires: Vec::new(), parameters, code }
+        let (type_id, requires, code) = (TypeId::of::<A>(), Vec::new(), Code::Activity(code));
+        let (name, parameters, options) = (A::NAME, A::PARAMETERS, Some(A::options()));
+        Self { name, version: None, place, type_id, requires, parameters, options, code }
     }
 
     /// Replaces the code if this is an activity.
@@ -53,6 +57,17 @@ impl Entry {
     pub(super) fn map_activity(mut self, change: impl Fn(ActivityCode) -> ActivityCode) -> Self {
         if let Code::Activity(code) = self.code {
             self.code = Code::Activity(change(code));
+        }
+        self
+    }
+
+    /// Replaces the code if this is an activity for whose name the function returns other code, which takes no states.
+    #[cfg(feature = "testing")]
+    pub(super) fn replace_activity(mut self, change: impl Fn(&str) -> Option<ActivityCode>) -> Self {
+        if let Code::Activity(_) = self.code
+            && let Some(code) = change(self.name)
+        {
+            (self.code, self.requires) = (Code::Activity(code), Vec::new());
         }
         self
     }
@@ -113,14 +128,16 @@ impl From<&Descriptor> for Entry {
     fn from(descriptor: &Descriptor) -> Self {
         let Descriptor { place, name, parameters, .. } = *descriptor;
         let type_id = (descriptor.type_id)();
-        let (version, requires, code) = match &descriptor.code {
-            Described::Activity { requires, code } => (None, requires(), Code::Activity(code.clone())),
+        let (version, requires, options, code) = match &descriptor.code {
+            Described::Activity { requires, options, code } => {
+                (None, requires(), Some(options()), Code::Activity(code.clone()))
+            }
             Described::Orchestration { version, begin } => {
                 let function = Function::new(format_args!("`{name}` {version}"), place, *begin);
-                (Some(*version), Vec::new(), Code::Orchestration(function))
+                (Some(*version), Vec::new(), None, Code::Orchestration(function))
             }
         };
-        Self { name, version, place, type_id, requires, parameters, code }
+        Self { name, version, place, type_id, requires, parameters, options, code }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::policy::Limits;
 pub(crate) struct Recorded {
     /// The calls that were refused, with the reasons.
     refusals: HashMap<CallId, String>,
-    /// The ids of the instances that were started.
+    /// The recorded ids of the instances that were started.
     children: HashMap<CallId, InstanceId>,
     /// The reason for which the returned value was refused.
     pub(super) refused_end: Option<String>,
@@ -39,7 +39,7 @@ impl Recorded {
                     facts.refusals.insert(*call, reason.clone());
                 }
                 EventKind::Decision(Decision::ChildScheduled(child)) => {
-                    facts.children.insert(child.call, child.instance.clone());
+                    facts.children.extend(child.instance.clone().map(|instance| (child.call, instance)));
                 }
                 EventKind::Decision(Decision::Failed { failure: Failure::Rejected { reason } }) => {
                     facts.refused_end = Some(reason.clone());
@@ -221,15 +221,11 @@ impl Core {
         }
     }
 
-    /// Returns the id of a child to which the code gives none.
-    ///
-    /// On replay it is the recorded one, which may have been derived under another identity, or by an earlier version of
-    /// this library.
-    pub(crate) fn derived_child(&self, call: CallId) -> InstanceId {
+    /// Returns the recorded derived id of a child, if a history of an older format has one.
+    pub(crate) fn recorded_derived_child(&self, call: CallId) -> Option<InstanceId> {
         let state = self.lock();
         let recorded = state.replaying.as_ref().and_then(|recorded| recorded.children.get(&call));
-        let recorded = recorded.filter(|id| id.is_derived_for(&self.execution, call));
-        recorded.cloned().unwrap_or_else(|| InstanceId::derived(&self.execution, call))
+        recorded.filter(|id| id.is_derived_for(&self.execution, call)).cloned()
     }
 
     /// Refuses a call: the refusal is recorded, and is the outcome of the call.
@@ -276,11 +272,11 @@ impl Core {
         context: &Context<'_>,
         wait: &mut Option<Ticket>,
         place: CallSite,
-    ) -> Poll<Payload> {
+    ) -> Poll<(EventId, Payload)> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let is_new = wait.is_none();
         match state.mailbox.poll(name, wait, context.waker()) {
-            Some(payload) => Poll::Ready(payload),
+            Some(event) => Poll::Ready(event),
             None => {
                 // An event of an invalid name cannot be raised. A recorded wait for one may be raced with a timer.
                 if is_new
@@ -341,6 +337,8 @@ impl ExecutionState {
                 self.to_wake.extend(woken);
                 Delivered::Applied
             }
+            Input::EventDropped { event } if self.mailbox.remove(*event) => Delivered::Applied,
+            Input::EventDropped { .. } => Delivered::Stale,
             Input::CancelRequested { parent, .. } | Input::TerminateRequested { parent, .. }
                 if parent.is_some() && self.started.as_ref().is_none_or(|started| started.parent != *parent) =>
             {
@@ -352,8 +350,9 @@ impl ExecutionState {
             | Input::ChildCompleted { call }
             | Input::TimerFired { call }
             | Input::StartAccepted { call } => self.resolve(*call, Ok(payload), input),
-            Input::ActivityFailed { call, failure } | Input::ChildFailed { call, failure } => {
-                self.resolve(*call, Err(Failed { failure: failure.clone(), error: payload }), input)
+            Input::ActivityFailed { call, failure, callee } | Input::ChildFailed { call, failure, callee } => {
+                let failed = Failed { failure: failure.clone(), error: payload, callee: callee.clone() };
+                self.resolve(*call, Err(failed), input)
             }
             Input::StartRejected { call, reason } => {
                 self.resolve(*call, Err(Failure::Rejected { reason: reason.clone() }.into()), input)

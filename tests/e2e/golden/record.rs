@@ -1,5 +1,7 @@
 //! Records histories and the database. Run by hand for each version that adds an operation or a format.
 
+use duroxide::error::UnreadMessage;
+use duroxide::id::EventId;
 use duroxide::prelude::*;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::{TestRuntime, VirtualClock};
@@ -94,6 +96,38 @@ async fn record_histories() {
     suspended.raise_named("golden-number", &"no number").await.unwrap();
     suspended.wait_for(|status| status.suspension.is_some()).await.unwrap();
     save("suspended", &suspended).await;
+    test.shutdown().await.unwrap();
+}
+
+/// Records at least one history with rows of each format after the first.
+#[tokio::test]
+#[ignore = "writes files, run by hand"]
+async fn record_later_formats() {
+    let test = TestRuntime::builder().registry(registry()).tags(["served"]).start().await.unwrap();
+    let client = test.client();
+    let headed = listener::start(&client, "format-2-headers").await.unwrap();
+    headed.raise(word("headed")).header("traceparent", "00-1").await.unwrap();
+    save_finished("format-2-headers", headed).await;
+
+    let delayed = sleeper::start(&client, "format-3-delayed").delay(days(1)).await.unwrap();
+    delayed.cancel("not needed").await.unwrap();
+    save_finished("format-3-cancelled-before-start", delayed).await;
+
+    save_finished("format-4-time-out", activities::start(&client, "format-4", 7).await.unwrap()).await;
+
+    child::start(&client, "taken", 0).await.unwrap();
+    save_finished("format-5-children", children::start(&client, "format-5", "taken".to_owned()).await.unwrap()).await;
+    save("format-2-child", &client.handle("golden-named-child")).await;
+
+    save_finished("format-6-failures", activities::start(&client, "format-6", 7).await.unwrap()).await;
+    let dropped = sleeper::start(&client, "format-6-dropped").await.unwrap();
+    dropped.raise_named("golden-number", &"no number").await.unwrap();
+    while dropped.status().await.unwrap().events.0 < 3 {
+        tokio::task::yield_now().await;
+    }
+    dropped.drop_message(UnreadMessage::Recorded(EventId(3))).await.unwrap();
+    dropped.cancel("not needed").await.unwrap();
+    save_finished("format-6-dropped-event", dropped).await;
     test.shutdown().await.unwrap();
 }
 

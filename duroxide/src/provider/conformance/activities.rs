@@ -13,6 +13,7 @@ list![
     an_outcome_becomes_a_message,
     an_outcome_for_an_old_execution_is_dropped,
     an_activity_is_tried_again,
+    an_overdue_activity_is_claimed_before_its_time,
     a_released_activity_is_claimed_again,
     an_activity_is_parked_until_its_instance_is_resumed,
     writes_of_an_activity_are_fenced,
@@ -24,7 +25,9 @@ list![
     a_cancelled_activity_without_an_owner_is_not_reported,
     activities_fit_names_and_tags,
     groups_have_their_own_limits,
-    a_scheduler_with_a_fast_clock_delays_no_activity,
+    a_scheduler_with_a_fast_clock_delays_no_activity;
+    with_admin:
+    instance_with_a_parked_activity_is_listed_as_suspended,
 ];
 
 async fn a_free_activity_is_claimed_once(world: World) {
@@ -78,6 +81,23 @@ async fn an_activity_is_tried_again(world: World) {
     assert!(node.commit(outcome(tenure("i", 2, 1))).await.is_ok());
 }
 
+async fn an_overdue_activity_is_claimed_before_its_time(world: World) {
+    let node = with_activity(&world, "i").await;
+    schedule(&world, &node, "j", new_activity(1, 2)).await;
+    node.commit(retry(tenure("i", 1, 0), 10)).await.expect("retry");
+    let overdue = vec![activity_id("i", 1, 1), activity_id("none", 1, 1)];
+    let named = Want { overdue, ..want(at(3)) };
+    let without_permits = Want { activities: Vec::new(), ..named.clone() };
+    assert!(node.acquire(without_permits).await.activities.is_empty());
+    let one = vec![ActivityGroup { names: Arc::new(["work".to_owned()]), limit: 1 }];
+    let first = node.acquire(Want { activities: one, ..named.clone() }).await;
+    let keys: Vec<_> = first.activities.iter().map(tenure_of).collect();
+    assert_eq!(keys, [tenure("i", 2, 1)], "before others, and within the limit");
+    let second = node.acquire(Want { claim: first.claim, ..named }).await;
+    let keys: Vec<_> = second.activities.iter().map(tenure_of).collect();
+    assert_eq!(keys, [tenure("j", 1, 2)], "an activity with an owner is not claimed");
+}
+
 async fn a_released_activity_is_claimed_again(world: World) {
     let node = with_activity(&world, "i").await;
     node.commit(Write::ReleaseActivity { tenure: tenure("i", 1, 0) }).await.expect("release");
@@ -90,11 +110,60 @@ async fn an_activity_is_parked_until_its_instance_is_resumed(world: World) {
     node.commit(park(tenure("i", 1, 0))).await.expect("park");
     let record = world.record("i").await;
     assert_eq!(record.suspension.as_deref(), Some("\"no\""));
-    assert_eq!(record.status, InstanceStatus::Running, "the instance itself continues");
+    assert_eq!(
+        (record.status, record.owner),
+        (InstanceStatus::Suspended, Some(node.lease.epoch)),
+        "it keeps its owner"
+    );
     assert!(node.acquire(want(at(9))).await.activities.is_empty());
     assert_eq!(world.resume("i").await, Ok(node.owned("i")));
-    assert_eq!(world.record("i").await.suspension, None);
+    let record = world.record("i").await;
+    assert_eq!((record.status, record.suspension), (InstanceStatus::Running, None));
     assert_eq!(node.acquire(want(at(9))).await.activities.len(), 1);
+}
+
+async fn instance_with_a_parked_activity_is_listed_as_suspended(world: World) {
+    let list = async |statuses: &[InstanceStatus], limit| {
+        let filter = Filter { statuses: statuses.to_vec(), ..Filter::default() };
+        let (mut page, mut found) = (Page::new(limit), Vec::new());
+        loop {
+            let part = world.admin().list(&filter, &page).await.expect("list");
+            found
+                .extend(part.instances.into_iter().map(|r| (r.execution.instance.to_string(), r.status, r.suspension)));
+            page.after = part.next;
+            if page.after.is_none() {
+                return found;
+            }
+        }
+    };
+    let node = with_activity(&world, "parked").await;
+    let second = NewActivity { eager: true, ..new_activity(2, 3) };
+    node.turn(Turn { activities: vec![second], ..ending("parked", 1, 2, Then::Continue) }).await.expect("turn");
+    world.start_owned(&node, "running").await;
+    world.start("queued").await;
+    world.start_owned(&node, "suspended").await;
+    node.turn(Turn { then: suspended(), ..turn("suspended", 1, 0) }).await.expect("suspend");
+    for call in [1, 2] {
+        node.commit(park(Tenure { activity: activity_id("parked", 1, call), ..tenure("parked", 1, 0) }))
+            .await
+            .expect("park");
+    }
+    use InstanceStatus::{Completed, Running, Suspended};
+    let name = |name: &str, status, reason: Option<&str>| (name.to_owned(), status, reason.map(str::to_owned));
+    let stopped = [name("suspended", Suspended, Some("\"why\"")), name("parked", Suspended, Some("\"no\""))];
+    let others = [name("queued", Running, None), name("running", Running, None)];
+    let all = [&stopped[..1], &others, &stopped[1..]].concat();
+    for limit in [1, 10] {
+        assert_eq!(list(&[Suspended], limit).await, stopped);
+        assert_eq!(list(&[Running], limit).await, others);
+        assert_eq!(list(&[Suspended, Running], limit).await, all);
+        assert_eq!(list(&[Suspended, Completed], limit).await, stopped);
+        assert_eq!(list(&[Running, Completed], limit).await, others);
+        assert_eq!(list(&[], limit).await, all);
+    }
+    world.resume("parked").await.expect("resume");
+    assert_eq!(list(&[Suspended], 10).await, stopped[..1]);
+    assert_eq!(list(&[Running], 10).await.last(), Some(&name("parked", Running, None)));
 }
 
 /// Returns the writes that end a tenure of activity 1.

@@ -20,6 +20,7 @@ impl State {
         // Drop the mail of instances that the node lost: a later claim of such an instance returns all its messages.
         node.mail.retain(|id, _| self.instances.get(id).is_some_and(|instance| instance.owner == Some(lease.epoch)));
         acquired.cancelled = node.cancelled.iter().cloned().collect();
+        acquired.ending = self.ending();
         self.load(lease, want, &mut acquired);
         if self.repeat_claim(lease, want, &mut acquired) {
             return acquired;
@@ -29,6 +30,19 @@ impl State {
             self.take_activities(lease, want, &mut acquired);
         }
         acquired
+    }
+
+    /// Returns the instances that are to be terminated and have no owner.
+    fn ending(&self) -> Vec<Ending> {
+        let mut ending: Vec<Ending> = Vec::new();
+        for (id, arrival) in self.ends.iter().filter(|(_, arrival)| self.beside.sees(*arrival)) {
+            let instance = self.instances.get(id).filter(|instance| instance.owner.is_none());
+            let Some((instance, message)) = instance.zip(self.messages.get(arrival)) else { continue };
+            if ending.last().is_none_or(|last| last.execution.instance != *id) {
+                ending.push(Ending { execution: instance.current(id), message: message.row.clone() });
+            }
+        }
+        ending
     }
 
     /// Adds the owned instances that the node requests, and those with mail.
@@ -137,10 +151,18 @@ impl State {
             let activity = activity.filter(|_| !self.beside.locked.contains(&id.execution.instance));
             activity.is_some_and(|activity| serves(want.tags.as_deref(), activity.tag.as_ref()))
         };
+        let is_overdue = |id: &ActivityId| want.overdue.contains(id);
+        let is_requested = |id: &ActivityId| {
+            let activity = self.activities.get(id).filter(|activity| activity.owner.is_none() && !activity.parked);
+            activity.is_some_and(|activity| group.names.contains(&activity.name))
+        };
+        let overdue = want.overdue.iter().filter(|id| is_requested(id) && fits(id)).map(|id| (Timestamp::MIN, id));
         let queues = group.names.iter().filter_map(|name| self.queue.get(name));
-        let oldest = queues
-            .flat_map(|queue| queue.oldest(want.now).filter(|(_, id)| fits(id)).take(group.limit.saturating_add(1)));
-        let mut waiting: Vec<_> = oldest.collect();
+        let oldest = queues.flat_map(|queue| {
+            let free = queue.oldest(want.now).filter(|(_, id)| fits(id) && !is_overdue(id));
+            free.take(group.limit.saturating_add(1))
+        });
+        let mut waiting: Vec<_> = overdue.chain(oldest).collect();
         waiting.sort_unstable();
         let due = waiting.iter().take(group.limit).take_while(|(at, _)| *at <= want.now).count();
         let next = waiting.get(due).map(|(at, _)| *at);

@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) activities: BTreeMap<ActivityId, Activity>,
     /// All messages, by arrival.
     pub(super) messages: BTreeMap<i64, QueuedMessage>,
+    /// The requests to terminate, by instance and arrival.
+    pub(super) ends: BTreeSet<(InstanceId, i64)>,
     /// The arrival of the last message.
     pub(super) last_arrival: i64,
     /// The last number that a transaction took for each instance before the transaction became visible.
@@ -313,6 +315,11 @@ impl State {
         self.last_arrival += 1;
         instance.messages.insert(row.id, self.last_arrival);
         let (at, ready) = (row.visible_at.unwrap_or(time), Ready::by_message(row.visible_at, time));
+        if row.lane == Lane::End {
+            self.ends.insert((to.clone(), self.last_arrival));
+            // Any node ends an instance without an owner.
+            self.signals.work |= instance.owner.is_none();
+        }
         self.messages.insert(self.last_arrival, QueuedMessage { to: to.clone(), row, at, sent });
         // Keep a fan-in of n messages at a cost of n: update the queue only if the message makes the instance ready
         // earlier.
@@ -337,6 +344,9 @@ impl State {
     /// Removes a message. Records its id if a client sent it.
     pub(super) fn remove_message(&mut self, from: &InstanceId, id: &MessageId) {
         let arrival = self.instances.get_mut(from).and_then(|instance| instance.messages.remove(id));
+        if let Some(arrival) = arrival {
+            self.ends.remove(&(from.clone(), arrival));
+        }
         let stored = arrival.and_then(|arrival| self.messages.remove(&arrival));
         if stored.is_some_and(|stored| stored.sent) {
             self.record_done(id.0);

@@ -24,23 +24,23 @@ fn child_resolves_to_its_output() {
 }
 
 #[test]
-fn child_without_an_id_is_named_after_execution_and_call() {
+fn child_without_an_id_is_recorded_without_one() {
     let run = Run::start(|ctx| async move {
         let _first = ctx.call_orchestration::<()>("ship", &()).start();
         Ok(ctx.call_orchestration::<()>("ship", &()).await?)
     });
-    let derived = |call| format!("~order.{}.1.{call}", IDENTITY.0.simple());
-    assert_eq!(run.decided(), [child(1, "ship", &derived(1)), child(2, "ship", &derived(2))]);
+    assert_eq!(run.decided(), [child(1, "ship", ""), child(2, "ship", "")]);
 }
 
 #[test]
 fn failed_or_refused_child_is_an_error_of_the_call() {
-    let failed = Input::ChildFailed { call: CallId(1), failure: Failure::Application };
-    let cancelled = Input::ChildFailed { call: CallId(1), failure: Failure::Cancelled { reason: "why".to_owned() } };
+    let failed = Input::ChildFailed { call: CallId(1), failure: Failure::Application, callee: None };
+    let cancelled =
+        Input::ChildFailed { call: CallId(1), failure: Failure::Cancelled { reason: "why".to_owned() }, callee: None };
     let cases = [
         (failed, CallError::Failed(json!("lost"))),
-        (cancelled, CallError::Cancelled { reason: "why".to_owned() }),
-        (rejected(1), CallError::Rejected { reason: "taken".to_owned() }),
+        (cancelled, CallError::Cancelled { reason: "why".to_owned(), callee: None }),
+        (rejected(1), CallError::Rejected { reason: "taken".to_owned(), callee: None }),
     ];
     for (input, seen) in cases {
         let mut run = Run::start(|ctx| async move {
@@ -153,7 +153,7 @@ fn open_children_are_found_from_history_alone() {
             _ => None,
         })
     };
-    assert_eq!(ids(open_children(&run.history)).collect::<Vec<_>>(), ["open"]);
+    assert_eq!(ids(open_children(&execution_id(), &run.history)).collect::<Vec<_>>(), ["open"]);
     let started = run.history.iter().filter(|e| matches!(e.kind, EventKind::Decision(Decision::ChildScheduled(_))));
     assert_eq!(started.count(), 5);
     let open = run.execution.close().open;
