@@ -26,7 +26,7 @@ mod model;
 /// ```
 ///
 /// The function can still be called directly, in a unit test for example. Its durable side is a type of the same name,
-/// an empty enum with the visibility and the documentation of the function:
+/// an empty enum with the visibility of the function:
 ///
 /// | item | meaning |
 /// | --- | --- |
@@ -36,6 +36,10 @@ mod model;
 /// | `impl ActivityFn for charge_card` | the code; `BlockingActivityFn` for a plain `fn` |
 ///
 /// `use shop::charge_card;` imports both. The registry finds the function in every program that links its crate.
+///
+/// The documentation of your crate shows the function, with a section that is added to yours: the call, the retries and
+/// the time limits. The type is hidden there. `#[deprecated]` warns of direct calls and of `call`, and `#[cfg]`,
+/// `#[allow(..)]` and `#[expect(..)]` also apply to the generated code.
 ///
 /// # The function
 ///
@@ -48,7 +52,8 @@ mod model;
 ///   `Runtime::builder().state(..)`. `T` is `Clone + Send + Sync`. A missing state stops the start of the runtime. (The
 ///   macro recognises the name `State`: a generic type of yours with that name must be renamed on import.)
 /// - All other parameters are inputs, at most eight, each owned and `Serialize + DeserializeOwned + Send`. No input is
-///   stored as `null`, one as its own JSON, several as an object keyed by parameter name, without leading underscores.
+///   stored as `null`, one as its own JSON, several as an object keyed by parameter name, without leading underscores; a
+///   key that is absent when the object is read counts as `null`.
 ///   A single input may be destructured in the signature, as in `(a, b): (u8, u8)`; each of several must have a name.
 /// - It returns `Result<T, E>`, or an alias that ends in `Result` and has type arguments, such as
 ///   `duroxide::Result<T>`. `T` and `E` are `Serialize + DeserializeOwned + Send`.
@@ -182,7 +187,8 @@ pub fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// The macro implements `Event`, and derives serde's `Serialize` and `Deserialize` unless a `#[derive(..)]` below
-/// `#[event]` names them (a derive inside `cfg_attr` is not seen). Attributes of serde work as always. The type must be
+/// `#[event]` names them. A derive of these two above `#[event]`, or inside `cfg_attr`, is not seen: then the compiler
+/// reports two implementations, the second at `#[event]`, and the derive must be moved below. Attributes of serde work as always. The type must be
 /// `Send` and not generic.
 ///
 /// | key | meaning | default |

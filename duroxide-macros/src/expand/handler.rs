@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 
-use crate::expand::{Expansion, inputs, local, place};
+use crate::expand::{Expansion, inputs, local, place, with_trait};
 use crate::model::{Kind, Param, Place, Shape, first_doc_line};
 
 impl Expansion<'_> {
@@ -16,7 +16,8 @@ impl Expansion<'_> {
         let states = shape.params.iter().enumerate().filter_map(|(i, param)| match param {
             Param::State(ty) => {
                 let name = local(&format!("state_{i}"));
-                Some(quote!(let #name = #private::state::<#ty>(&#ctx);))
+                let state = with_trait(&private, ty, "ProgramState");
+                Some(quote!(let #name = #state::__get(&#ctx);))
             }
             _ => None,
         });

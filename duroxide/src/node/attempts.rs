@@ -10,7 +10,6 @@ use super::delivery::LocalOutcome;
 use super::last_failures::out_of_time;
 use super::log;
 use super::outbox::Context;
-use crate::activity::ActivityCode;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::Claims;
@@ -106,7 +105,7 @@ impl Node {
         });
         let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code), &scheduled.name, limit);
         let attempt = Attempt { tenure, run, scheduled, deadline, input, headers };
-        let is_blocking = matches!(code, ActivityCode::Blocking(_));
+        let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
             Ok(()) => self.attempts.first_step_begins(),

@@ -83,28 +83,28 @@ impl Registry {
 
     /// Adds an annotated function by hand: an activity, blocking or not, or an orchestration.
     pub fn with<F: Annotated>(mut self) -> Self {
-        self.by_hand.push(F::DESCRIPTOR.entry());
+        self.by_hand.push(Entry::from(&F::DESCRIPTOR));
         self
     }
 
     /// Adds an activity whose trait is implemented by hand.
     #[track_caller]
     pub fn with_activity<A: ActivityFn>(mut self) -> Self {
-        self.by_hand.push(Entry::activity::<A>(Place::caller()));
+        self.by_hand.push(Entry::from(&Descriptor::activity::<A>(Place::caller())));
         self
     }
 
     /// Adds a blocking activity whose trait is implemented by hand.
     #[track_caller]
     pub fn with_blocking_activity<A: BlockingActivityFn>(mut self) -> Self {
-        self.by_hand.push(Entry::blocking_activity::<A>(Place::caller()));
+        self.by_hand.push(Entry::from(&Descriptor::blocking_activity::<A>(Place::caller())));
         self
     }
 
     /// Adds an orchestration whose trait is implemented by hand.
     #[track_caller]
     pub fn with_orchestration<O: OrchestrationFn>(mut self) -> Self {
-        self.by_hand.push(Entry::orchestration::<O>(Place::caller()));
+        self.by_hand.push(Entry::from(&Descriptor::orchestration::<O>(Place::caller())));
         self
     }
 
@@ -146,7 +146,7 @@ impl Registry {
     pub fn entries(&self) -> impl Iterator<Item = Entry> + use<> {
         let mut entries = self.by_hand.clone();
         if self.discovered {
-            let all = inventory::iter::<Descriptor>.into_iter().map(Descriptor::entry);
+            let all = inventory::iter::<Descriptor>.into_iter().map(Entry::from);
             let known = |entry: &Entry| self.by_hand.iter().any(|other| other.is_same_code(entry));
             entries.extend(all.filter(|entry| self.selects(entry) && !known(entry)));
         }

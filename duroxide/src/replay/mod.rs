@@ -30,7 +30,7 @@ use futures_util::future::BoxFuture;
 pub(crate) use self::core::{CallSite, Core, Outcome};
 use self::core::{ExecutionState, Recorded};
 pub(crate) use self::fault::Fault;
-pub(crate) use self::function::Function;
+pub(crate) use self::function::{Begin, Function};
 pub(crate) use self::incremental::Replay;
 pub(crate) use self::mailbox::{Ticket, Unread};
 use self::op::Op;

@@ -168,6 +168,10 @@ fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: P
         ActivityCode::Async(run) => {
             AssertUnwindSafe(env.polls.watch(polled, async move { run(ctx, input).await })).catch_unwind().boxed()
         }
+        #[cfg(feature = "testing")]
+        ActivityCode::Replaced(run) => {
+            AssertUnwindSafe(env.polls.watch(polled, async move { run(ctx, input).await })).catch_unwind().boxed()
+        }
         ActivityCode::Blocking(run) => {
             let (done, finished) = oneshot::channel();
             let (busy, free) = oneshot::channel();
