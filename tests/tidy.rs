@@ -35,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("payload", &[]),
     ("policy", &["payload"]),
-    ("error", &["id", "policy"]),
+    ("error", &["id", "policy", "history"]),
     ("history", &["id", "clock", "payload", "policy"]),
     ("message", &["id", "clock", "payload", "history"]),
     ("telemetry", &[]),

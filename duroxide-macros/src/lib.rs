@@ -42,7 +42,8 @@ mod model;
 /// - It is an `async fn`, which runs on the tokio runtime in which the `Runtime` was started (its first poll may run on
 ///   a thread of this library, within the context of that runtime), or a plain `fn`, which runs on the pool for
 ///   blocking work.
-/// - It may take `ctx: ActivityContext`, first and by value, under any name.
+/// - It may take `ctx: ActivityContext`, first and by value. Either the type or the parameter has this name: an alias of
+///   the type is recognised if the parameter is called `ctx`, so an input that comes first has another name.
 /// - It may take `State<T>` anywhere after that: the value of type `T` that was passed to
 ///   `Runtime::builder().state(..)`. `T` is `Clone + Send + Sync`. A missing state stops the start of the runtime. (The
 ///   macro recognises the name `State`: a generic type of yours with that name must be renamed on import.)
@@ -88,7 +89,8 @@ mod model;
 /// ```
 ///
 /// A contract has no function, and no entry in the registry. It lists only inputs: no context, no `State<T>`, no
-/// `retry(if = ..)`.
+/// `retry(if = ..)`. Its callers schedule the activity with the options of the contract, so `timeout`,
+/// `schedule_to_close` and the other keys of `retry` belong there. Attributes that need a body are refused.
 #[proc_macro_attribute]
 pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::activity(args.into(), item.into()).into()
@@ -118,7 +120,8 @@ pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # The function
 ///
-/// It is an `async fn` that takes `ctx: OrchestrationContext` first and by value. Its inputs and its `Result` follow
+/// It is an `async fn` that takes `ctx: OrchestrationContext` first and by value; an alias of the type is recognised if
+/// the parameter is called `ctx`. Its inputs and its `Result` follow
 /// the rules of `#[activity]`, as do the qualifiers that it must not have. It takes no `State<T>`. Without a body it is
 /// a contract: callers link the types, another binary has the code.
 ///

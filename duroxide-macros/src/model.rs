@@ -170,6 +170,8 @@ pub(crate) struct Shape {
     pub(crate) params: Vec<Param>,
     pub(crate) inputs: Vec<Input>,
     pub(crate) returns: Returns,
+    /// The type of a context that was recognised by the name of its parameter: another name of the context, or a mistake.
+    pub(crate) renamed_context: Option<Box<Type>>,
 }
 
 impl Shape {

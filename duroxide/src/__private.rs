@@ -37,6 +37,40 @@ impl<T, E> ResultTypes for Result<T, E> {
     type Err = E;
 }
 
+/// The context of an activity, under any name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the context of an activity",
+    label = "a first parameter called `ctx` is the context",
+    note = "write `ctx: ActivityContext`, or give an input another name"
+)]
+pub trait IsActivityContext {
+    /// Returns the context.
+    fn of(ctx: ActivityContext) -> Self;
+}
+
+impl IsActivityContext for ActivityContext {
+    fn of(ctx: ActivityContext) -> Self {
+        ctx
+    }
+}
+
+/// The context of an orchestration, under any name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the context of an orchestration",
+    label = "a first parameter called `ctx` is the context",
+    note = "write `ctx: OrchestrationContext`, and put inputs behind it"
+)]
+pub trait IsOrchestrationContext {
+    /// Returns the context.
+    fn of(ctx: OrchestrationContext) -> Self;
+}
+
+impl IsOrchestrationContext for OrchestrationContext {
+    fn of(ctx: OrchestrationContext) -> Self {
+        ctx
+    }
+}
+
 /// Calls an activity.
 #[track_caller]
 pub fn call_activity<A: Activity>(ctx: &OrchestrationContext, input: A::Input) -> ActivityCall<A::Output, A::Error> {

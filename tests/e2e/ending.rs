@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use duroxide::error::UnreadMessage;
+use duroxide::id::EventId;
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
-use duroxide::{Client, RuntimeBuilder};
+use duroxide::{Client, ErrorCode, Filter, RuntimeBuilder, RuntimeOptions};
 use tokio::time::timeout;
 
 /// Fails a test that would wait for ever.
@@ -145,5 +147,224 @@ async fn cancel_of_a_suspended_instance_does_not_wait_behind_bad_events() {
     handle.cancel("enough").await.unwrap();
     handle.resume().await.unwrap();
     assert_eq!(soon(handle.wait()).await.unwrap(), InstanceStatus::Cancelled);
+    runtime.shutdown().await.unwrap();
+}
+
+#[orchestration(name = "ending-reads-later")]
+async fn reads_later(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    ctx.event::<Finish>().await;
+    Ok(ctx.event::<Number>().await.n + ctx.event::<Number>().await.n)
+}
+
+/// Waits until an instance is suspended because of a message that an operator may drop, and returns the message.
+async fn unread<O>(handle: &Handle<O>) -> UnreadMessage {
+    let status = soon(handle.wait_for(|status| status.status == InstanceStatus::Suspended)).await.unwrap();
+    status.suspension.unwrap().unread.expect("the suspension names the message")
+}
+
+async fn check_dropped_events(provider: impl Provider + Clone) {
+    let runtime = on(provider).start().await.unwrap();
+    let client = runtime.client();
+    let handle = adds::start(&client, "reads at once").await.unwrap();
+    handle.raise_named("ending-number", &"of another type").await.unwrap();
+    let message = unread(&handle).await;
+    assert!(matches!(message, UnreadMessage::Queued(_)), "{message}");
+    handle.raise(Number { n: 1 }).await.unwrap();
+    handle.resume().await.unwrap();
+    assert_eq!(unread(&handle).await, message, "it suspends its reader again");
+    handle.drop_message(message).await.unwrap();
+    let again = handle.drop_message(message).await.unwrap_err();
+    assert_eq!(again.code(), ErrorCode::MessageNotFound);
+    handle.resume().await.unwrap();
+    handle.raise(Number { n: 2 }).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 3);
+
+    let handle = reads_later::start(&client, "reads later").await.unwrap();
+    handle.raise_named("ending-number", &"of another type").await.unwrap();
+    while handle.status().await.unwrap().events.0 < 3 {
+        tokio::task::yield_now().await;
+    }
+    handle.raise(Number { n: 1 }).await.unwrap();
+    handle.raise(Finish).await.unwrap();
+    let message = unread(&handle).await;
+    assert!(matches!(message, UnreadMessage::Recorded(EventId(3))), "{message}");
+    let other = handle.drop_message(UnreadMessage::Recorded(EventId(1))).await.unwrap_err();
+    assert_eq!(other.code(), ErrorCode::MessageNotFound);
+    handle.drop_message(message).await.unwrap();
+    handle.resume().await.unwrap();
+    handle.raise(Number { n: 4 }).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 5);
+    let history = handle.history().await.unwrap();
+    assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn operator_drops_an_event_that_its_reader_cannot_decode() {
+    check_dropped_events(MemoryProvider::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    check_dropped_events(sqlite(folder.path())).await;
+}
+
+#[tokio::test]
+async fn operator_drops_a_damaged_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = sqlite(folder.path());
+    let client = Client::new(provider.clone());
+    let handle = adds::start(&client, "damaged").await.unwrap();
+    handle.raise(Number { n: 1 }).await.unwrap();
+    let raw = rusqlite::Connection::open(folder.path().join("ending.db")).unwrap();
+    raw.execute("UPDATE duroxide_messages SET data = '{' WHERE lane = 2", []).unwrap();
+    let runtime = on(provider).start().await.unwrap();
+    let message = unread(&handle).await;
+    handle.drop_message(message).await.unwrap();
+    handle.resume().await.unwrap();
+    for n in [2, 3] {
+        handle.raise(Number { n }).await.unwrap();
+    }
+    assert_eq!(soon(handle.result()).await.unwrap(), 5);
+    runtime.shutdown().await.unwrap();
+}
+
+#[activity(name = "ending-takes-a-number")]
+async fn takes_a_number(n: u32) -> duroxide::Result<u32> {
+    Ok(n)
+}
+
+#[orchestration(name = "ending-sends-a-text")]
+async fn sends_a_text(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    let parked = ctx.call_activity::<u32>("ending-takes-a-number", &"a text").start();
+    let n = ctx.event::<Number>().await.n;
+    drop(parked);
+    Ok(n)
+}
+
+async fn check_parked_activity(provider: impl Provider + Clone) {
+    let runtime = on(provider).start().await.unwrap();
+    let handle = sends_a_text::start(&runtime.client(), "parked").await.unwrap();
+    let is_suspended = |status: &duroxide::Status| status.status == InstanceStatus::Suspended;
+    let status = soon(handle.wait_for(is_suspended)).await.unwrap();
+    assert_eq!(status.suspension.unwrap().code, ErrorCode::UnreadableActivityInput);
+    let filter = Filter { statuses: vec![InstanceStatus::Suspended], ..Filter::default() };
+    let list = runtime.client().list(&filter, 10).await.unwrap().instances;
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].suspension.as_ref().unwrap().code, ErrorCode::UnreadableActivityInput);
+    // The other branches of the instance continue.
+    handle.raise(Number { n: 7 }).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 7);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn instance_with_a_parked_activity_is_found_as_suspended() {
+    check_parked_activity(MemoryProvider::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    check_parked_activity(sqlite(folder.path())).await;
+}
+
+/// Computes without an await.
+#[activity(name = "ending-computes")]
+async fn computes(millis: u64) -> duroxide::Result<u64> {
+    std::thread::sleep(Duration::from_millis(millis));
+    Ok(millis)
+}
+
+#[activity(name = "ending-blocks")]
+fn blocks(millis: u64) -> duroxide::Result<u64> {
+    std::thread::sleep(Duration::from_millis(millis));
+    Ok(millis)
+}
+
+/// Returns the errors of the activities, each of which takes longer than its limit.
+#[orchestration(name = "ending-limited")]
+async fn limited(ctx: OrchestrationContext, millis: u64) -> duroxide::Result<Vec<String>> {
+    let limit = Duration::from_millis(50);
+    // One of those that compute does so in its first step, the others on a thread of tokio.
+    let computing = (0..3).map(|_| computes::call(&ctx, millis).timeout(limit));
+    let mut results = join_all(computing).await;
+    results.push(blocks::call(&ctx, millis).timeout(limit).await);
+    Ok(results.into_iter().map(|result| result.unwrap_err().to_string()).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn code_that_ignores_its_limit_times_out_at_the_limit() {
+    let log = crate::logging::log();
+    let options = RuntimeOptions::new().turn_warning(Duration::from_millis(200)).max_activities(3);
+    let runtime = on(MemoryProvider::new()).options(options).start().await.unwrap();
+    let begun = std::time::Instant::now();
+    let handle = limited::start(&runtime.client(), "ignores-its-limit", 3_000).await.unwrap();
+    for error in soon(handle.result()).await.unwrap() {
+        assert!(error.contains("start-to-close limit of 50ms; attempts: 1"), "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_millis(2_500), "{:?}", begun.elapsed());
+    let line = soon(log.until("blocks it instance=ignores-its-limit call=1 activity=\"ending-computes\"")).await;
+    for part in ["DUR0009", "its time limit has passed", "seconds=0."] {
+        assert!(line.text.contains(part), "{part} is missing: {}", line.text);
+    }
+    // The code keeps its permits until it returns.
+    let next = limited::start(&runtime.client(), "waits-for-permits", 100).await.unwrap();
+    soon(next.result()).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(3_000), "{:?}", begun.elapsed());
+    runtime.shutdown().await.unwrap();
+}
+
+#[orchestration(name = "ending-drops-its-call")]
+async fn drops_its_call(ctx: OrchestrationContext) -> duroxide::Result<bool> {
+    select! {
+        _ = computes::call(&ctx, 1_000) => Ok(false),
+        Finish = ctx.event::<Finish>() => Ok(true),
+    }
+}
+
+#[tokio::test]
+async fn cancelled_code_that_does_not_stop_is_logged() {
+    let log = crate::logging::log();
+    let options = RuntimeOptions::new().turn_warning(Duration::from_millis(200));
+    let runtime = on(MemoryProvider::new()).options(options).start().await.unwrap();
+    let handle = drops_its_call::start(&runtime.client(), "ignores-its-cancellation").await.unwrap();
+    handle.raise(Finish).await.unwrap();
+    let begun = std::time::Instant::now();
+    assert!(soon(handle.result()).await.unwrap());
+    assert!(begun.elapsed() < Duration::from_millis(900), "nothing waits for the code: {:?}", begun.elapsed());
+    let line = soon(log.until("blocks it instance=ignores-its-cancellation call=1 activity=\"ending-computes\"")).await;
+    assert!(line.text.contains("DUR0009") && line.text.contains("it was cancelled"), "{}", line.text);
+    soon(log.until("an activity that did not stop has ended instance=ignores-its-cancellation")).await;
+    runtime.shutdown().await.unwrap();
+}
+
+#[activity(name = "ending-panics", retry(max_attempts = 3, initial_interval = "1ms"))]
+async fn panics() -> duroxide::Result<()> {
+    panic!("again")
+}
+
+#[activity(name = "ending-returns-much")]
+async fn returns_much() -> duroxide::Result<String> {
+    Ok("x".repeat(3 << 20))
+}
+
+#[orchestration(name = "ending-panics-at-once")]
+async fn panics_at_once(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    drop(ctx);
+    panic!("at once")
+}
+
+#[orchestration(name = "ending-collects-errors")]
+async fn collects_errors(ctx: OrchestrationContext) -> duroxide::Result<Vec<String>> {
+    let panicked = panics::call(&ctx).await.unwrap_err();
+    let rejected = returns_much::call(&ctx).await.unwrap_err();
+    let child = panics_at_once::call(&ctx).await.unwrap_err();
+    Ok(vec![panicked.to_string(), rejected.to_string(), child.to_string()])
+}
+
+#[tokio::test]
+async fn call_errors_name_the_function_and_the_attempts() {
+    let runtime = on(MemoryProvider::new()).start().await.unwrap();
+    let handle = collects_errors::start(&runtime.client(), "errors").await.unwrap();
+    let errors = soon(handle.result()).await.unwrap();
+    assert_eq!(errors[0], "panicked: activity \"ending-panics\", 3 attempts: again");
+    assert!(errors[1].starts_with("rejected: activity \"ending-returns-much\": the output"), "{}", errors[1]);
+    assert_eq!(errors[2], "panicked: orchestration \"ending-panics-at-once\": at once");
+    let history = handle.history().await.unwrap();
+    assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
     runtime.shutdown().await.unwrap();
 }

@@ -132,18 +132,3 @@ async fn wait_that_cannot_end_fails_the_test() {
     handle.raise(NeverSent).await.unwrap();
     let _ = handle.result().await;
 }
-
-#[tokio::test]
-async fn wait_is_no_stall_while_the_test_sends() {
-    let test = with_payments().0.stall_limit(Duration::from_secs(1)).start().await.unwrap();
-    let handle = awaits_two_events::start(&test.client(), "waits").await.unwrap();
-    let sends = async {
-        for _ in 0..2 {
-            // By the real clock, and shorter than the limit.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            handle.raise(NeverSent).await.unwrap();
-        }
-    };
-    let (result, ()) = tokio::join!(handle.result(), sends);
-    result.unwrap();
-}

@@ -18,7 +18,8 @@ pub(crate) fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
     let expanded = match parse(item, &mut errors) {
         Err(item) => item,
         Ok(mut function) => {
-            check::one_attribute(&mut function, &mut errors);
+            check::attributes(Kind::Activity, &mut function, &mut errors);
+            check::marks(&mut function, &mut errors);
             let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
             check::retry(args.retry.as_ref(), &function, &mut errors);
             match check::signature(Kind::Activity, &function, &mut errors) {

@@ -7,7 +7,8 @@ use crate::expand::Expansion;
 use crate::model::{Function, Kind};
 
 impl Expansion<'_> {
-    /// Returns the function. The allowed lints are those that the rules of this framework violate.
+    /// Returns the function. The allowed lints are those that the rules of this framework violate, and one that takes the
+    /// braces of a body for a block within it.
     pub(crate) fn function(&self) -> TokenStream {
         let Function { attrs, vis, sig, body } = self.function;
         let body = body.as_ref().map(|body| self.checked(body));
@@ -17,6 +18,7 @@ impl Expansion<'_> {
         quote! {
             #(#attrs)*
             #[allow(
+                unused_braces,
                 clippy::unused_async,
                 clippy::needless_pass_by_value,
                 clippy::redundant_closure_call,

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 
 use crate::expand::{Expansion, inputs, local, place};
-use crate::model::{Param, Shape, first_doc_line};
+use crate::model::{Param, Place, Shape, first_doc_line};
 
 impl Expansion<'_> {
     /// Returns `run`, which unpacks the input and calls the user's function.
@@ -21,7 +21,10 @@ impl Expansion<'_> {
             _ => None,
         });
         let arguments = shape.params.iter().enumerate().map(|(i, param)| match param {
-            Param::Context => ctx.to_token_stream(),
+            Param::Context => match self.renamed_context(shape) {
+                Some(of) => quote!(#of(#ctx)),
+                None => ctx.to_token_stream(),
+            },
             Param::State(_) => local(&format!("state_{i}")).to_token_stream(),
             Param::Input(index) => inputs::unpack(&input, &shape.inputs, *index),
         });
@@ -39,6 +42,21 @@ impl Expansion<'_> {
                 #ident(#(#arguments),*)
             }
         }
+    }
+
+    /// Returns the function that makes the context of a renamed type; `None` if the type has its own name.
+    fn renamed_context(&self, shape: &Shape) -> Option<TokenStream> {
+        let (private, ty) = (self.private(), shape.renamed_context.as_ref()?);
+        let of = format_ident!("Is{}", self.kind.context());
+        Some(Place::of(ty).cover(quote!(<#ty as #private::#of>::of)))
+    }
+
+    /// Returns the check of a renamed context for a contract, which has no code that uses it.
+    pub(crate) fn context_check(&self, shape: &Shape) -> Option<TokenStream> {
+        let of = self.renamed_context(shape).filter(|_| self.function.is_contract())?;
+        let (private, ty, context) = (self.private(), &shape.renamed_context, format_ident!("{}", self.kind.context()));
+        let cfgs = self.function.attrs_named("cfg");
+        Some(quote!(#(#cfgs)* const _: fn(#private::#context) -> #ty = #of;))
     }
 
     /// Returns the entry by which the registry finds the function.

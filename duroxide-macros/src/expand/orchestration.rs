@@ -19,17 +19,20 @@ pub(crate) fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream
     let expanded = match parse(item, &mut errors) {
         Err(item) => item,
         Ok(mut function) => {
-            check::one_attribute(&mut function, &mut errors);
+            check::attributes(Kind::Orchestration, &mut function, &mut errors);
+            check::allow(args.allowed.as_ref(), &function, &mut errors);
             let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
             let checked = check::signature(Kind::Orchestration, &function, &mut errors);
-            body(&mut function, args.allowed, &mut errors);
+            body(&mut function, args.allowed.is_some(), &mut errors);
             match checked {
                 Err(partial) => fallback::function(Kind::Orchestration, &function, &identity, &partial),
                 Ok(shape) => {
                     let inputs = &shape.inputs;
                     let kind = Kind::Orchestration;
                     let expansion = Expansion { kind, function: &function, identity: &identity, inputs, stub: false };
-                    expand(&expansion, &shape, args.version.as_deref())
+                    let check = expansion.context_check(&shape);
+                    let expanded = expand(&expansion, &shape, args.version.as_deref());
+                    quote!(#expanded #check)
                 }
             }
         }

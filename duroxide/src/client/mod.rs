@@ -8,6 +8,7 @@
 
 mod admin;
 mod client_error;
+mod drop_message;
 mod handle;
 mod raise;
 mod start;

@@ -3,7 +3,7 @@
 use semver::Version;
 
 use super::TurnBuilder;
-use crate::history::{Failure, Input};
+use crate::history::{Callee, Failure, Input};
 use crate::id::{CallId, ExecutionId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
@@ -16,7 +16,11 @@ impl TurnBuilder<'_> {
     }
 
     pub(super) fn fail(&mut self, status: InstanceStatus, failure: Failure, error: Payload) {
-        self.end(status, |call| Input::ChildFailed { call, failure }, error);
+        let (name, instance) = (&self.info.started.name, &self.info.execution.instance);
+        let callee = || Box::new(Callee::Orchestration { name: name.clone() });
+        let callee = (failure != Failure::Application).then(callee);
+        let failure = failure.in_function(format_args!("orchestration `{name}`, instance `{instance}`"));
+        self.end(status, |call| Input::ChildFailed { call, failure, callee }, error);
     }
 
     fn end(&mut self, status: InstanceStatus, answer: impl FnOnce(CallId) -> Input, payload: Payload) {

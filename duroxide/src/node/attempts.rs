@@ -3,7 +3,9 @@
 use semver::Version;
 
 use super::Node;
-use super::activities::{Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd};
+use super::activities::{
+    Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd, StartToClose, start_to_close,
+};
 use super::delivery::LocalOutcome;
 use super::last_failures::out_of_time;
 use super::log;
@@ -12,8 +14,8 @@ use crate::activity::ActivityCode;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::Claims;
-use crate::error::{ErrorCode, Suspension};
-use crate::history::{ActivityScheduled, Input, TextMap};
+use crate::error::{Callee, ErrorCode, Suspension};
+use crate::history::{ActivityScheduled, Failure, Input, TextMap};
 use crate::id::ActivityId;
 use crate::payload::Payload;
 use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
@@ -94,8 +96,15 @@ impl Node {
             self.activities.take_permit(Kind::of(&entry.code));
         }
         let code = entry.code.clone();
-        let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code));
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
+        let limit = scheduled.options.start_to_close.map(|limit| StartToClose {
+            tenure: tenure.clone(),
+            scheduled: scheduled.clone(),
+            deadline,
+            limit,
+            at: self.now() + limit,
+        });
+        let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code), &scheduled.name, limit);
         let attempt = Attempt { tenure, run, scheduled, deadline, input, headers };
         let is_blocking = matches!(code, ActivityCode::Blocking(_));
         let attempt = self.attempts.run(attempt, code, cancel);
@@ -131,6 +140,17 @@ impl Node {
         }
     }
 
+    /// Ends the attempts whose limit has passed although their code has not stopped, and reports the code that still runs.
+    pub(super) fn check_activities(&mut self) {
+        let now = self.now();
+        while let Some(overdue) = self.activities.pop_overdue(now) {
+            let StartToClose { tenure, scheduled, deadline, limit, .. } = overdue;
+            let failure = start_to_close(&scheduled.name, limit, tenure.attempt);
+            self.attempt_failed(tenure, &scheduled, deadline, failure.into(), true, None);
+        }
+        self.activities.report_stopping(self.shared.options.turn_warning, log::activity_does_not_stop);
+    }
+
     /// Repeats an attempt that has failed, or delivers its failure.
     fn attempt_failed(
         &mut self,
@@ -159,7 +179,10 @@ impl Node {
             Some(_) => out_of_time(scheduled, attempt, failed.failure),
             None => failed.failure,
         };
-        self.outcome(tenure, Input::ActivityFailed { call, failure }, failed.error, permit);
+        let is_named = matches!(failure, Failure::Application | Failure::TimedOut { .. });
+        let callee = || Box::new(Callee::Activity { name: scheduled.name.clone(), attempts: attempt });
+        let input = Input::ActivityFailed { call, failure, callee: (!is_named).then(callee) };
+        self.outcome(tenure, input, failed.error, permit);
     }
 
     /// Returns the time of the next attempt, if the policy allows one.

@@ -34,7 +34,7 @@ use self::refusal::Refusal;
 
 /// A user's value as the JSON text that is stored: an input, an output, an error or an event. Cheap to clone.
 ///
-/// `Debug` and errors never show the text, since it may hold secrets.
+/// `Debug` and errors never show the text, since it may hold secrets; `Display` does.
 ///
 /// ```
 /// use duroxide::Payload;
@@ -153,6 +153,12 @@ impl Eq for Payload {}
 impl Default for Payload {
     fn default() -> Self {
         Self::NULL
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
     }
 }
 

@@ -13,6 +13,7 @@ use crate::history::Failure;
 use crate::id::{InvalidId, MAX_NAME_LEN, check_text, parse_version};
 use crate::orchestration::{OrchestrationContext, OrchestrationFn};
 use crate::payload::PayloadError;
+use crate::policy::ActivityOptions;
 use crate::replay::{Failed, Function, direct_call};
 
 /// The kind of a registered function.
@@ -34,6 +35,8 @@ pub struct Entry {
     type_id: TypeId,
     requires: Vec<StateType>,
     pub(super) parameters: Option<&'static [&'static str]>,
+    /// The options that its own type declares, of an activity.
+    pub(super) options: Option<ActivityOptions>,
     pub(crate) code: Code,
 }
 
@@ -54,8 +57,8 @@ impl Entry {
 
     pub(super) fn of_activity<A: Activity>(place: Place, requires: Vec<StateType>, code: ActivityCode) -> Self {
         let type_id = TypeId::of::<A>();
-        let parameters = A::PARAMETERS;
-        Self { name: A::NAME, version: None, place, type_id, requires, parameters, code: Code::Activity(code) }
+        let (name, parameters, options) = (A::NAME, A::PARAMETERS, Some(A::options()));
+        Self { name, version: None, place, type_id, requires, parameters, options, code: Code::Activity(code) }
     }
 
     pub(super) fn orchestration<O: OrchestrationFn>(place: Place) -> Self {
@@ -66,6 +69,7 @@ impl Entry {
             type_id: TypeId::of::<O>(),
             requires: Vec::new(),
             parameters: O::PARAMETERS,
+            options: None,
             code: Code::Orchestration(function::<O>(&place)),
         }
     }
@@ -157,7 +161,7 @@ fn function<O: OrchestrationFn>(place: &Place) -> Arc<Function> {
                 Ok(output) => core.encode(&output).map_err(refused),
                 Err(error) => {
                     let error = core.encode(&error).map_err(refused)?;
-                    Err(Failed { failure: Failure::Application, error })
+                    Err(Failed { failure: Failure::Application, error, callee: None })
                 }
             }
         }))

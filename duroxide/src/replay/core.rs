@@ -268,11 +268,11 @@ impl Core {
         context: &Context<'_>,
         wait: &mut Option<Ticket>,
         place: CallSite,
-    ) -> Poll<Payload> {
+    ) -> Poll<(EventId, Payload)> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let is_new = wait.is_none();
         match state.mailbox.poll(name, wait, context.waker()) {
-            Some(payload) => Poll::Ready(payload),
+            Some(event) => Poll::Ready(event),
             None => {
                 // An event of an invalid name cannot be raised. A recorded wait for one may be raced with a timer.
                 if is_new
@@ -333,6 +333,8 @@ impl ExecutionState {
                 self.to_wake.extend(woken);
                 Delivered::Applied
             }
+            Input::EventDropped { event } if self.mailbox.remove(*event) => Delivered::Applied,
+            Input::EventDropped { .. } => Delivered::Stale,
             Input::CancelRequested { parent, .. } | Input::TerminateRequested { parent, .. }
                 if parent.is_some() && self.started.as_ref().is_none_or(|started| started.parent != *parent) =>
             {
@@ -344,8 +346,9 @@ impl ExecutionState {
             | Input::ChildCompleted { call }
             | Input::TimerFired { call }
             | Input::StartAccepted { call } => self.resolve(*call, Ok(payload), input),
-            Input::ActivityFailed { call, failure } | Input::ChildFailed { call, failure } => {
-                self.resolve(*call, Err(Failed { failure: failure.clone(), error: payload }), input)
+            Input::ActivityFailed { call, failure, callee } | Input::ChildFailed { call, failure, callee } => {
+                let failed = Failed { failure: failure.clone(), error: payload, callee: callee.clone() };
+                self.resolve(*call, Err(failed), input)
             }
             Input::StartRejected { call, reason } => {
                 self.resolve(*call, Err(Failure::Rejected { reason: reason.clone() }.into()), input)

@@ -36,7 +36,7 @@ pub(crate) use self::mailbox::{Ticket, Unread};
 use self::op::Op;
 use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
-use crate::error::shortened;
+use crate::error::{Callee, shortened};
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId};
 use crate::payload::Payload;
@@ -50,11 +50,13 @@ pub(crate) type Returned = Result<Payload, Failed>;
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
     pub(crate) error: Payload,
+    /// The called function, if the failure of a call names it.
+    pub(crate) callee: Option<Box<Callee>>,
 }
 
 impl From<Failure> for Failed {
     fn from(failure: Failure) -> Self {
-        Self { failure, error: Payload::NULL }
+        Self { failure, error: Payload::NULL, callee: None }
     }
 }
 
@@ -362,7 +364,7 @@ impl ExecutionState {
                 op::Decided::end(Decision::Failed { failure: Failure::Rejected { reason } }, Payload::NULL)
             }
             (None, Ok(output)) => op::Decided::end(Decision::Completed, output),
-            (None, Err(Failed { failure, error })) => op::Decided::end(Decision::Failed { failure }, error),
+            (None, Err(Failed { failure, error, .. })) => op::Decided::end(Decision::Failed { failure }, error),
         }
     }
 }

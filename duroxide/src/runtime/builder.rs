@@ -9,7 +9,7 @@ use crate::activity::States;
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock, tokio_is_paused};
 use crate::id::{InvalidId, MAX_NAME_LEN, NodeId, check_text};
-use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions};
+use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions, check_live};
 use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError};
 use crate::registry::Registry;
 
@@ -25,10 +25,12 @@ pub struct RuntimeBuilder {
     tags: Option<Vec<String>>,
     build: Option<String>,
     options: RuntimeOptions,
+    /// The number of live instances of each orchestration that are replayed before the node joins.
+    check_live: usize,
     /// Default: the clock of the provider, or of the operating system.
     clock: Option<Arc<dyn Clock>>,
-    /// Called before each poll of a node that runs its turns itself.
-    inline: Option<Inline>,
+    /// The surroundings of a node that runs its turns itself.
+    inline: Option<Arc<dyn Inline>>,
 }
 
 enum Storage {
@@ -50,6 +52,7 @@ impl Default for RuntimeBuilder {
             tags: None,
             build: None,
             options: RuntimeOptions::default(),
+            check_live: 0,
             clock: None,
             inline: None,
         }
@@ -178,6 +181,35 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Checks at the start that this code can continue running instances: replays up to `limit` of each registered
+    /// orchestration, the newest ones, without writing anything. If the code would suspend one of them,
+    /// [`start`](Self::start) fails before the node joins, and the error names the instances
+    /// ([`StartError::incompatible`]). Otherwise the suspension comes with the next message of the instance. Default: 0, no
+    /// check.
+    ///
+    /// Instances are not checked if they are suspended already, or belong to a version that is not registered here: this
+    /// node does not run these. The page [Orchestration guide] shows when to use it.
+    ///
+    /// ```standalone_crate
+    /// use duroxide::prelude::*;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("shop.db");
+    /// let runtime = Runtime::builder().sqlite(path).check_live(100).start().await?;
+    /// runtime.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [Orchestration guide]:
+    ///     https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#changing-code-while-instances-run
+    pub fn check_live(mut self, limit: usize) -> Self {
+        self.check_live = limit;
+        self
+    }
+
     /// Sets all other options.
     pub fn options(mut self, options: RuntimeOptions) -> Self {
         self.options = options;
@@ -190,11 +222,10 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Runs turns and the heartbeat in the task of the node, without threads. `polled` is called before each poll of
-    /// the node.
+    /// Runs turns and the heartbeat in the task of the node, without threads.
     #[cfg(feature = "testing")]
-    pub(crate) fn inline(mut self, polled: impl Fn() + Send + Sync + 'static) -> Self {
-        self.inline = Some(Box::new(polled));
+    pub(crate) fn inline(mut self, surroundings: impl Inline + 'static) -> Self {
+        self.inline = Some(Arc::new(surroundings));
         self
     }
 
@@ -204,7 +235,7 @@ impl RuntimeBuilder {
     /// # Errors
     /// [`StartError`]: there is no tokio runtime, it has no time driver, or its clock is paused and no other clock was
     /// set; an option is zero that must not be; no storage was chosen, or it cannot be opened; the registry has problems,
-    /// all of which are listed.
+    /// all of which are listed; this code cannot continue a live instance ([`check_live`](Self::check_live)).
     ///
     /// A start that fails leaves nothing behind: no file, no thread, no membership. Only a disk that fills up while the
     /// database is created keeps a part of its file, which the next start completes.
@@ -236,6 +267,11 @@ impl RuntimeBuilder {
                 check_tokio_clock()?;
             }
             let provider = self.storage.open().await?;
+            if self.check_live > 0 {
+                let admin = provider.admin().ok_or_else(StartError::no_admin)?;
+                let check = check_live(&*provider, admin, &lookup, self.check_live).await?;
+                StartError::of_check(check)?;
+            }
             let clock = choose_clock(self.clock, &*provider)?;
             let (limits, retry_time) = (self.options.limits, self.options.retry_time);
             let info = NodeInfo {
