@@ -8,6 +8,9 @@
 //!
 //! [Polling and execution model]: https://github.com/duroxide/duroxide/blob/main/docs/polling-and-execution-model.md#steps
 
+mod line;
+mod saved;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -40,7 +43,8 @@ pub(crate) const FORMAT: u16 = 6;
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
 
-/// One event of a history.
+/// One event of a history. [`Display`](std::fmt::Display) shows it in one line, and `serde_json` writes and reads it: to keep
+/// a history in a file, for a test of later code (`testing::check_history`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistoryEvent {
     /// Its position, from 1 without gaps.
@@ -328,7 +332,7 @@ pub enum Failure {
     Application,
     /// User code panicked.
     Panicked {
-        /// The message of the panic.
+        /// The message of the panic. In an input, behind the function and the instance that panicked.
         message: String,
     },
     /// A declared time limit passed.

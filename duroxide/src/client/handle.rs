@@ -14,7 +14,7 @@ use crate::error::{ErrorCode, MAX_MESSAGE, UnreadMessage};
 use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, InvalidId};
 use crate::orchestration::{Event, Orchestration};
-use crate::payload::Payload;
+use crate::payload::{Payload, PayloadError, read_input};
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
 
 /// A handle to one instance of an orchestration. Cheap to clone.
@@ -44,7 +44,12 @@ impl<O: Orchestration> Handle<O> {
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
     pub async fn result(&self) -> Result<O::Output, OutcomeError<O::Error>> {
-        self.result_as().await
+        let id = self.id()?;
+        let mut result = result_of(id, self.client.final_decision(id).await?, read_input, read_input);
+        if let Err(OutcomeError::Panicked { orchestration, .. }) = &mut result {
+            *orchestration = Some(O::NAME);
+        }
+        result
     }
 }
 
@@ -75,24 +80,7 @@ impl<O> Handle<O> {
     /// Dropping the future has no effect on the instance.
     pub async fn result_as<T: DeserializeOwned, E: DeserializeOwned>(&self) -> Result<T, OutcomeError<E>> {
         let id = self.id()?;
-        let finished = self.client.finished(id).await?;
-        let unreadable = |part: &str, error: &dyn fmt::Display| ClientError::unreadable(id, part, error);
-        let row = finished.outcome.clone().ok_or_else(|| unreadable("its outcome", &"the last event is missing"))?;
-        let event = HistoryEvent::try_from(row).map_err(|e| unreadable("its outcome", &e))?;
-        let EventKind::Decision(decision) = event.kind else {
-            return Err(unreadable("its outcome", &"the last event does not end it").into());
-        };
-        Err(match decision {
-            Decision::Completed => return event.payload.decode().map_err(|e| unreadable("its output", &e).into()),
-            Decision::Failed { failure: Failure::Application } => {
-                OutcomeError::Failed(event.payload.decode().map_err(|e| unreadable("its error", &e))?)
-            }
-            Decision::Failed { failure: Failure::Panicked { message } } => OutcomeError::Panicked { message },
-            Decision::Failed { failure: Failure::Rejected { reason } } => OutcomeError::Rejected { reason },
-            Decision::Cancelled { reason } => OutcomeError::Cancelled { reason },
-            Decision::Terminated { reason } => OutcomeError::Terminated { reason },
-            other => unreadable("its outcome", &format!("{other:?}")).into(),
-        })
+        result_of(id, self.client.final_decision(id).await?, Payload::decode, Payload::decode)
     }
 
     /// Waits until the instance has finished, and returns its final status.
@@ -314,6 +302,18 @@ impl Client {
         self.ask(|| self.provider.instance(id)).await?.ok_or_else(|| ClientError::not_found(id))
     }
 
+    /// Waits until the instance has ended, and returns the end with its payload.
+    async fn final_decision(&self, id: &InstanceId) -> Result<(Decision, Payload), ClientError> {
+        let finished = self.finished(id).await?;
+        let unreadable = |error: &dyn fmt::Display| ClientError::unreadable(id, "its outcome", error);
+        let row = finished.outcome.clone().ok_or_else(|| unreadable(&"the last event is missing"))?;
+        let event = HistoryEvent::try_from(row).map_err(|error| unreadable(&error))?;
+        match event.kind {
+            EventKind::Decision(decision) => Ok((decision, event.payload)),
+            EventKind::Input(_) => Err(unreadable(&"the last event does not end it")),
+        }
+    }
+
     /// Reads all events of an execution.
     pub(super) async fn history(&self, execution: &ExecutionId) -> Result<Vec<HistoryEvent>, ClientError> {
         let unreadable = |e| ClientError::unreadable(&execution.instance, "its history", &e);
@@ -332,6 +332,32 @@ impl Client {
             }
         }
     }
+}
+
+/// Reads a value of a type.
+type Read<T> = fn(&Payload) -> Result<T, PayloadError>;
+
+/// Converts the end of an instance into its result.
+fn result_of<T, E>(
+    id: &InstanceId,
+    (decision, payload): (Decision, Payload),
+    output: Read<T>,
+    error: Read<E>,
+) -> Result<T, OutcomeError<E>> {
+    let unreadable = |part: &str, error: &dyn fmt::Display| ClientError::unreadable(id, part, error);
+    Err(match decision {
+        Decision::Completed => return output(&payload).map_err(|e| unreadable("its output", &e).into()),
+        Decision::Failed { failure: Failure::Application } => {
+            OutcomeError::Failed(error(&payload).map_err(|e| unreadable("its error", &e))?)
+        }
+        Decision::Failed { failure: Failure::Panicked { message } } => {
+            OutcomeError::Panicked { orchestration: None, instance: id.clone(), message }
+        }
+        Decision::Failed { failure: Failure::Rejected { reason } } => OutcomeError::Rejected { reason },
+        Decision::Cancelled { reason } => OutcomeError::Cancelled { reason },
+        Decision::Terminated { reason } => OutcomeError::Terminated { reason },
+        other => unreadable("its outcome", &format!("{other:?}")).into(),
+    })
 }
 
 /// Refuses a reason that is too long to be stored.

@@ -8,7 +8,7 @@ use crate::id::{CallId, ExecutionId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::provider::{InstanceStatus, MessageRow, Outgoing, Then};
-use crate::replay::Unread;
+use crate::replay::{Unread, in_function};
 
 impl TurnBuilder<'_> {
     pub(super) fn complete(&mut self, output: Payload) {
@@ -16,8 +16,10 @@ impl TurnBuilder<'_> {
     }
 
     pub(super) fn fail(&mut self, status: InstanceStatus, failure: Failure, error: Payload) {
-        let name = || Box::new(Callee::Orchestration { name: self.info.started.name.clone() });
-        let callee = (failure != Failure::Application).then(name);
+        let (name, instance) = (&self.info.started.name, &self.info.execution.instance);
+        let callee = || Box::new(Callee::Orchestration { name: name.clone() });
+        let callee = (failure != Failure::Application).then(callee);
+        let failure = in_function(failure, format_args!("orchestration `{name}`, instance `{instance}`"));
         self.end(status, |call| Input::ChildFailed { call, failure, callee }, error);
     }
 

@@ -10,7 +10,6 @@ use super::delivery::LocalOutcome;
 use super::last_failures::out_of_time;
 use super::log;
 use super::outbox::Context;
-use crate::activity::ActivityCode;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::Claims;
@@ -108,7 +107,7 @@ impl Node {
         });
         let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code), &scheduled.name, limit);
         let attempt = Attempt { tenure, run, scheduled, deadline, input, headers };
-        let is_blocking = matches!(code, ActivityCode::Blocking(_));
+        let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
             Ok(()) => self.attempts.first_step_begins(),
@@ -172,6 +171,8 @@ impl Node {
                 let activity = tenure.activity.clone();
                 self.last_failures.keep(activity, attempt, failed, deadline, self.shared.clock.now());
             }
+            // Now, and not when the commit is answered, since the clock may be set in the meantime.
+            self.work.measure_pause(tenure.activity.clone(), visible_at);
             return self.commit(Write::Retry { tenure, visible_at }, Context::Other);
         }
         let failure = match allowed {

@@ -11,7 +11,7 @@ use super::activities::StoppingRun;
 use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
 use crate::error::{ErrorCode, Suspension};
-use crate::history::{EventKind, Failure, Input, Started};
+use crate::history::{Decision, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, InstanceId};
 use crate::provider::{AcquiredActivity, AcquiredInstance, Tenure, Then, Turn};
 
@@ -20,6 +20,8 @@ pub(super) struct TurnFacts {
     orchestration: String,
     version: Version,
     timeouts: Vec<(CallId, Failure)>,
+    /// The message, if the orchestration has panicked.
+    panic: Option<String>,
 }
 
 impl TurnFacts {
@@ -32,18 +34,23 @@ impl TurnFacts {
     ) -> Option<Box<Self>> {
         let timeouts: Vec<_> = timeouts(output).collect();
         let is_worth = committed == EventId(0) || output.ended || !timeouts.is_empty();
-        is_worth.then(|| Box::new(Self { orchestration: started.name.clone(), version: version.clone(), timeouts }))
+        let (orchestration, version, panic) = (&started.name, version.clone(), panic(output));
+        is_worth.then(|| Box::new(Self { orchestration: orchestration.clone(), version, timeouts, panic }))
     }
 
     /// Logs the facts of a turn that was committed.
     pub(super) fn log(&self, turn: &Turn) {
-        let Self { orchestration, version, timeouts } = self;
+        let Self { orchestration, version, timeouts, panic } = self;
         let (instance, execution) = (&turn.execution.instance, turn.execution.number);
         if turn.after == EventId(0) {
             tracing::info!(%instance, execution, orchestration, %version, "orchestration started");
         }
         for (call, failure) in timeouts {
             tracing::warn!(%instance, %call, reason = kind_of(failure), "an activity has timed out");
+        }
+        if let Some(message) = panic {
+            tracing::warn!(%instance, execution, orchestration, %version, "the orchestration has panicked");
+            tracing::debug!(%instance, execution, orchestration, %version, message, "the panic of an orchestration");
         }
         match &turn.then {
             Then::Finish { status } => {
@@ -65,6 +72,15 @@ fn timeouts(output: &TurnOutput) -> impl Iterator<Item = (CallId, Failure)> {
         }
         _ => None,
     })
+}
+
+/// Returns the message of the panic by which a turn ends its execution.
+fn panic(output: &TurnOutput) -> Option<String> {
+    let last = output.steps.last().filter(|_| output.ended)?.events.last()?;
+    match &last.kind {
+        EventKind::Decision(Decision::Failed { failure: Failure::Panicked { message } }) => Some(message.clone()),
+        _ => None,
+    }
 }
 
 /// Returns the kind of a failure, without texts of user code.

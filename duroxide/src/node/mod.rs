@@ -67,6 +67,7 @@ mod handle;
 mod heartbeat;
 mod last_failures;
 mod live;
+mod live_check;
 mod loading;
 mod log;
 mod lost;
@@ -96,6 +97,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use handle::NodeHandle;
+pub(crate) use live_check::{LiveCheck, check_live};
 pub use options::RuntimeOptions;
 pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
 

@@ -7,8 +7,6 @@ use std::task::{Context, Poll, Waker};
 
 use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
@@ -17,7 +15,8 @@ use crate::clock::Timestamp;
 use crate::error::{ErrorCode, shortened, shortened_to};
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, MAX_NAME_LEN, check_text};
-use crate::payload::{Payload, PayloadError};
+use crate::payload::encoded::Encoded;
+use crate::payload::{Codec, Payload, PayloadError};
 use crate::policy::Limits;
 
 /// The facts of a recorded step that replay gives to the code, which cannot derive them from its own values.
@@ -203,9 +202,14 @@ impl Core {
 
     /// Serialises a value that is read as the same type. A value that this type could not read is refused, but not on
     /// replay: there the history decides.
-    pub(crate) fn encode<T: Serialize + DeserializeOwned>(&self, value: &T) -> Result<Payload, PayloadError> {
+    pub(crate) fn encode_input<I: crate::payload::Input>(&self, input: &I) -> Result<Payload, PayloadError> {
+        self.encode(Codec::of::<I>(), input.__write())
+    }
+
+    /// Like [`encode_input`](Self::encode_input), for code that is not generic.
+    pub(crate) fn encode(&self, codec: Codec, encoded: Encoded) -> Result<Payload, PayloadError> {
         let is_replaying = self.lock().replaying.is_some();
-        if is_replaying { Payload::encode(value) } else { Payload::encode_readable(value) }
+        if is_replaying { codec.unchecked(encoded) } else { codec.readable(encoded) }
     }
 
     /// Refuses a value that exceeds the limits. On replay the history decides, since limits may have changed.

@@ -30,7 +30,7 @@ use futures_util::future::BoxFuture;
 pub(crate) use self::core::{CallSite, Core, Outcome};
 use self::core::{ExecutionState, Recorded};
 pub(crate) use self::fault::Fault;
-pub(crate) use self::function::Function;
+pub(crate) use self::function::{Begin, Function};
 pub(crate) use self::incremental::Replay;
 pub(crate) use self::mailbox::{Ticket, Unread};
 use self::op::Op;
@@ -379,4 +379,12 @@ pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failed {
         "a panic without a message".to_owned()
     };
     Failure::Panicked { message }.into()
+}
+
+/// Puts the function that panicked before the message of a panic. Leaves other failures as they are.
+pub(crate) fn in_function(failure: Failure, function: impl std::fmt::Display) -> Failure {
+    match failure {
+        Failure::Panicked { message } => Failure::Panicked { message: shortened(&format!("{function}: {message}")) },
+        other => other,
+    }
 }

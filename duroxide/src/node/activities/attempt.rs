@@ -12,6 +12,7 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::blocking::BlockingPool;
+use super::poll_watch::{PollWatch, Polled};
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
@@ -20,7 +21,7 @@ use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
 use crate::provider::{EventRow, Tenure};
-use crate::replay::{Failed, panicked};
+use crate::replay::{Failed, in_function, panicked};
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
@@ -64,13 +65,15 @@ pub(in crate::node) struct AttemptEnv {
     states: Arc<States>,
     clock: Arc<dyn Clock>,
     blocking: BlockingPool,
+    polls: PollWatch,
     limits: Limits,
 }
 
 impl AttemptEnv {
     pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, options: &RuntimeOptions) -> Self {
         let blocking = BlockingPool::new(options.max_blocking_activities);
-        Self { states: Arc::new(states), clock, blocking, limits: options.limits }
+        let polls = PollWatch::start(options.activity_warning);
+        Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits }
     }
 }
 
@@ -95,7 +98,8 @@ impl Attempt {
         let ctx =
             ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
-        let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input);
+        let polled = Polled { activity: tenure.activity.clone(), name: name.clone(), attempt: tenure.attempt };
+        let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled);
         let limited = async {
             // The limit does not include the time in which no thread can be started.
             if let Some(begun) = begun {
@@ -128,6 +132,7 @@ impl Attempt {
         // The code may be dropped while it waits, and its destructors may panic.
         let end = AssertUnwindSafe(end).catch_unwind().await;
         let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
+        let end = end.in_function(|| format!("activity `{name}` of instance `{}`", tenure.activity.execution.instance));
         let busy_thread = busy_thread.and_then(|mut thread| thread.try_recv().is_err_and(is_empty).then_some(thread));
         if busy_thread.is_some() {
             // The code may check the signal, and end on its own.
@@ -157,10 +162,16 @@ struct RunningCode {
 }
 
 /// Calls the code: async code in the returned future, blocking code on a thread. A panic is returned as an error.
-fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: Payload) -> RunningCode {
+fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: Payload, polled: Polled) -> RunningCode {
     let (mut busy_thread, mut begun) = (None, None);
     let ended = match code {
-        ActivityCode::Async(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
+        ActivityCode::Async(run) => {
+            AssertUnwindSafe(env.polls.watch(polled, async move { run(ctx, input).await })).catch_unwind().boxed()
+        }
+        #[cfg(feature = "testing")]
+        ActivityCode::Replaced(run) => {
+            AssertUnwindSafe(env.polls.watch(polled, async move { run(ctx, input).await })).catch_unwind().boxed()
+        }
         ActivityCode::Blocking(run) => {
             let (done, finished) = oneshot::channel();
             let (busy, free) = oneshot::channel();
@@ -187,6 +198,16 @@ fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: P
 }
 
 impl AttemptEnd {
+    /// Puts the function before the message of a panic.
+    fn in_function(self, function: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Failed(Failed { failure: failure @ Failure::Panicked { .. }, error, callee }, retryable) => {
+                Self::Failed(Failed { failure: in_function(failure, function()), error, callee }, retryable)
+            }
+            other => other,
+        }
+    }
+
     /// Replaces the end by a failure if the value is too long to be stored.
     fn within(self, limits: &Limits) -> Self {
         let checked = match &self {

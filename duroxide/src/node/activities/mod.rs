@@ -4,6 +4,7 @@ mod attempt;
 mod attempts;
 mod blocking;
 mod permits;
+mod poll_watch;
 mod stopping;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
