@@ -97,7 +97,7 @@ impl Node {
         let code = entry.code.clone();
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
         // A blocking attempt waits for its thread, which may have to be started first, and ends itself.
-        let limit = scheduled.options.start_to_close.filter(|_| matches!(code, ActivityCode::Async(_)));
+        let limit = scheduled.options.start_to_close.filter(|_| !code.is_blocking());
         let limit = limit.map(|limit| StartToClose {
             tenure: tenure.clone(),
             scheduled: scheduled.clone(),
