@@ -1,7 +1,8 @@
 //! Ends from outside: they reach every live instance, whatever it does, and activities whose code does not stop.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use duroxide::error::UnreadMessage;
@@ -20,7 +21,7 @@ async fn soon<F: IntoFuture>(future: F) -> F::Output {
 fn on(provider: impl Provider) -> RuntimeBuilder {
     Runtime::builder()
         .provider(provider)
-        .state(std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0)))
+        .state(Arc::new(AtomicU32::new(0)))
         .state(crate::continue_as_new::Gates::default())
         .state(crate::faults::Work::default())
         .state(crate::runtime::Gate::default())
@@ -52,7 +53,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 #[orchestration(name = "ending-spins", allow = "this misuse is the subject of the test")]
 async fn spins(ctx: OrchestrationContext) -> duroxide::Result<()> {
     while !STOP.load(Ordering::SeqCst) {
-        std::thread::sleep(Duration::from_millis(1));
+        std::hint::spin_loop();
     }
     ctx.sleep(Duration::MAX).await;
     Ok(())
@@ -262,56 +263,86 @@ async fn instance_with_a_parked_activity_is_found_as_suspended() {
     check_parked_activity(sqlite(folder.path())).await;
 }
 
-/// Computes without an await.
+/// The code of an activity that does not stop: it counts its begin, and computes until the test lets it return.
+struct Endless {
+    begun: AtomicU32,
+    may_return: AtomicBool,
+}
+
+impl Endless {
+    const fn new() -> Self {
+        Self { begun: AtomicU32::new(0), may_return: AtomicBool::new(false) }
+    }
+
+    fn run(&self) -> u32 {
+        let n = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        while !self.may_return.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        n
+    }
+}
+
+static LIMITED: Endless = Endless::new();
+static CANCELLED: Endless = Endless::new();
+
 #[activity(name = "ending-computes")]
-async fn computes(millis: u64) -> duroxide::Result<u64> {
-    std::thread::sleep(Duration::from_millis(millis));
-    Ok(millis)
+async fn computes() -> duroxide::Result<u32> {
+    Ok(LIMITED.run())
 }
 
 #[activity(name = "ending-blocks")]
-fn blocks(millis: u64) -> duroxide::Result<u64> {
-    std::thread::sleep(Duration::from_millis(millis));
-    Ok(millis)
+fn blocks() -> duroxide::Result<u32> {
+    Ok(LIMITED.run())
 }
 
-/// Returns the errors of the activities, each of which takes longer than its limit.
 #[orchestration(name = "ending-limited")]
-async fn limited(ctx: OrchestrationContext, millis: u64) -> duroxide::Result<Vec<String>> {
-    let limit = Duration::from_millis(50);
+async fn limited(ctx: OrchestrationContext, limit: Duration) -> duroxide::Result<Vec<String>> {
     // One of those that compute does so in its first step, the others on a thread of tokio.
-    let computing = (0..3).map(|_| computes::call(&ctx, millis).timeout(limit));
+    let computing = (0..3).map(|_| computes::call(&ctx).timeout(limit).start()).collect::<Vec<_>>();
+    let blocking = blocks::call(&ctx).timeout(limit).start();
     let mut results = join_all(computing).await;
-    results.push(blocks::call(&ctx, millis).timeout(limit).await);
-    Ok(results.into_iter().map(|result| result.unwrap_err().to_string()).collect())
+    results.push(blocking.await);
+    Ok(results.into_iter().map(|result| result.map_or_else(|error| error.to_string(), |n| n.to_string())).collect())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn code_that_ignores_its_limit_times_out_at_the_limit() {
     let log = crate::logging::log();
-    let options = RuntimeOptions::new().turn_warning(Duration::from_millis(200)).max_activities(3);
+    let options = RuntimeOptions::new().turn_warning(Duration::from_millis(200));
+    let options = options.max_activities(3).max_blocking_activities(1);
     let runtime = on(MemoryProvider::new()).options(options).start().await.unwrap();
-    let begun = std::time::Instant::now();
-    let handle = limited::start(&runtime.client(), "ignores-its-limit", 3_000).await.unwrap();
+    let client = runtime.client();
+    let handle = limited::start(&client, "ignores-its-limit", Duration::from_millis(50)).await.unwrap();
     for error in soon(handle.result()).await.unwrap() {
         assert!(error.contains("start-to-close limit of 50ms; attempts: 1"), "{error}");
     }
-    assert!(begun.elapsed() < Duration::from_millis(2_500), "{:?}", begun.elapsed());
     let line = soon(log.until("blocks it instance=ignores-its-limit call=1 activity=\"ending-computes\"")).await;
     for part in ["DUR0009", "its time limit has passed", "seconds=0."] {
         assert!(line.text.contains(part), "{part} is missing: {}", line.text);
     }
-    // The code keeps its permits until it returns.
-    let next = limited::start(&runtime.client(), "waits-for-permits", 100).await.unwrap();
-    soon(next.result()).await.unwrap();
-    assert!(begun.elapsed() >= Duration::from_millis(3_000), "{:?}", begun.elapsed());
+    // The code keeps its permits until it returns, so that its threads do not accumulate.
+    let next = limited::start(&client, "waits-for-permits", hours(1)).await.unwrap();
+    while next.status().await.unwrap().events.0 < 5 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(LIMITED.begun.load(Ordering::SeqCst), 4);
+    LIMITED.may_return.store(true, Ordering::SeqCst);
+    let mut results = soon(next.result()).await.unwrap();
+    results.sort();
+    assert_eq!(results, ["5", "6", "7", "8"]);
     runtime.shutdown().await.unwrap();
+}
+
+#[activity(name = "ending-ignores-its-cancellation")]
+async fn ignores_its_cancellation() -> duroxide::Result<u32> {
+    Ok(CANCELLED.run())
 }
 
 #[orchestration(name = "ending-drops-its-call")]
 async fn drops_its_call(ctx: OrchestrationContext) -> duroxide::Result<bool> {
     select! {
-        _ = computes::call(&ctx, 1_000) => Ok(false),
+        _ = ignores_its_cancellation::call(&ctx) => Ok(false),
         Finish = ctx.event::<Finish>() => Ok(true),
     }
 }
@@ -323,11 +354,10 @@ async fn cancelled_code_that_does_not_stop_is_logged() {
     let runtime = on(MemoryProvider::new()).options(options).start().await.unwrap();
     let handle = drops_its_call::start(&runtime.client(), "ignores-its-cancellation").await.unwrap();
     handle.raise(Finish).await.unwrap();
-    let begun = std::time::Instant::now();
-    assert!(soon(handle.result()).await.unwrap());
-    assert!(begun.elapsed() < Duration::from_millis(900), "nothing waits for the code: {:?}", begun.elapsed());
-    let line = soon(log.until("blocks it instance=ignores-its-cancellation call=1 activity=\"ending-computes\"")).await;
+    assert!(soon(handle.result()).await.unwrap(), "nothing waits for the code");
+    let line = soon(log.until("blocks it instance=ignores-its-cancellation call=1")).await;
     assert!(line.text.contains("DUR0009") && line.text.contains("it was cancelled"), "{}", line.text);
+    CANCELLED.may_return.store(true, Ordering::SeqCst);
     soon(log.until("an activity that did not stop has ended instance=ignores-its-cancellation")).await;
     runtime.shutdown().await.unwrap();
 }

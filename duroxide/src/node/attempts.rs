@@ -96,7 +96,9 @@ impl Node {
         }
         let code = entry.code.clone();
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
-        let limit = scheduled.options.start_to_close.map(|limit| StartToClose {
+        // A blocking attempt waits for its thread, which may have to be started first, and ends itself.
+        let limit = scheduled.options.start_to_close.filter(|_| !code.is_blocking());
+        let limit = limit.map(|limit| StartToClose {
             tenure: tenure.clone(),
             scheduled: scheduled.clone(),
             deadline,
