@@ -332,7 +332,7 @@ pub enum Failure {
     Application,
     /// User code panicked.
     Panicked {
-        /// The message of the panic. In an input, behind the function and the instance that panicked.
+        /// The message of the panic. In an input, behind the instance that panicked.
         message: String,
     },
     /// A declared time limit passed.

@@ -224,7 +224,7 @@ async fn survives_a_panic(ctx: OrchestrationContext) -> duroxide::Result<String>
 async fn activity_panic_is_an_error_of_the_call() {
     let test = crate::started().await;
     let handle = survives_a_panic::start(&test.client(), "panic").await.unwrap();
-    assert_eq!(handle.result().await.unwrap(), "activity `panics` of instance `panic`: of the activity");
+    assert_eq!(handle.result().await.unwrap(), "instance `panic`: of the activity");
 }
 
 #[orchestration]
@@ -256,7 +256,7 @@ async fn orchestration_panic_names_its_function_and_instance() {
 
     let parent = calls_a_panicking_child::start(&test.client(), "has-a-panicking-child").await.unwrap();
     let error = parent.result().await.unwrap();
-    assert_eq!(error, "panicked: orchestration `panics_itself`, instance `panicking-child`: of the orchestration");
+    assert_eq!(error, "panicked: orchestration \"panics_itself\": instance `panicking-child`: of the orchestration");
 }
 
 #[activity]

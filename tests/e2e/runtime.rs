@@ -716,7 +716,7 @@ async fn destructor_panic_at_the_timeout_ends_the_activity() {
         tokio::task::yield_now().await;
     }
     let message = result.await.unwrap().unwrap();
-    assert_eq!(message, "activity `panics_when_dropped` of instance `panics`: of the destructor");
+    assert_eq!(message, "instance `panics`: of the destructor");
 }
 
 /// Awaits joins of selects of joins, with losing branches at every level.

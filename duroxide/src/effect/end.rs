@@ -8,7 +8,7 @@ use crate::id::{CallId, ExecutionId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::provider::{InstanceStatus, MessageRow, Outgoing, Then};
-use crate::replay::{Unread, in_function};
+use crate::replay::{Unread, in_instance};
 
 impl TurnBuilder<'_> {
     pub(super) fn complete(&mut self, output: Payload) {
@@ -16,10 +16,10 @@ impl TurnBuilder<'_> {
     }
 
     pub(super) fn fail(&mut self, status: InstanceStatus, failure: Failure, error: Payload) {
-        let (name, instance) = (&self.info.started.name, &self.info.execution.instance);
+        let name = &self.info.started.name;
         let callee = || Box::new(Callee::Orchestration { name: name.clone() });
         let callee = (failure != Failure::Application).then(callee);
-        let failure = in_function(failure, format_args!("orchestration `{name}`, instance `{instance}`"));
+        let failure = in_instance(failure, &self.info.execution.instance);
         self.end(status, |call| Input::ChildFailed { call, failure, callee }, error);
     }
 

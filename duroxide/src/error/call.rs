@@ -44,7 +44,7 @@ pub enum CallError<E> {
     },
     /// The function panicked.
     Panicked {
-        /// The function, its instance, and the message of the panic.
+        /// The instance, and the message of the panic.
         message: String,
         /// The called function. `None`: the call was refused before it was scheduled, or a history of an older version does
         /// not name it.

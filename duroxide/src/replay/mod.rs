@@ -38,7 +38,7 @@ use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
 use crate::error::{Callee, shortened};
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
-use crate::id::{CallId, EventId, ExecutionId};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::Payload;
 use crate::policy::Limits;
 
@@ -381,10 +381,12 @@ pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failed {
     Failure::Panicked { message }.into()
 }
 
-/// Puts the function that panicked before the message of a panic. Leaves other failures as they are.
-pub(crate) fn in_function(failure: Failure, function: impl std::fmt::Display) -> Failure {
+/// Puts the instance before the message of a panic. Leaves other failures as they are.
+pub(crate) fn in_instance(failure: Failure, instance: &InstanceId) -> Failure {
     match failure {
-        Failure::Panicked { message } => Failure::Panicked { message: shortened(&format!("{function}: {message}")) },
+        Failure::Panicked { message } => {
+            Failure::Panicked { message: shortened(&format!("instance `{instance}`: {message}")) }
+        }
         other => other,
     }
 }

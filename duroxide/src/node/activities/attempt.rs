@@ -17,11 +17,12 @@ use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
 use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap, TimeoutDetails};
+use crate::id::InstanceId;
 use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
 use crate::provider::{EventRow, Tenure};
-use crate::replay::{Failed, in_function, panicked};
+use crate::replay::{Failed, in_instance, panicked};
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
@@ -132,7 +133,7 @@ impl Attempt {
         // The code may be dropped while it waits, and its destructors may panic.
         let end = AssertUnwindSafe(end).catch_unwind().await;
         let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
-        let end = end.in_function(|| format!("activity `{name}` of instance `{}`", tenure.activity.execution.instance));
+        let end = end.in_instance(&tenure.activity.execution.instance);
         let busy_thread = busy_thread.and_then(|mut thread| thread.try_recv().is_err_and(is_empty).then_some(thread));
         if busy_thread.is_some() {
             // The code may check the signal, and end on its own.
@@ -198,11 +199,11 @@ fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: P
 }
 
 impl AttemptEnd {
-    /// Puts the function before the message of a panic.
-    fn in_function(self, function: impl FnOnce() -> String) -> Self {
+    /// Puts the instance before the message of a panic.
+    fn in_instance(self, instance: &InstanceId) -> Self {
         match self {
             Self::Failed(Failed { failure: failure @ Failure::Panicked { .. }, error, callee }, retryable) => {
-                Self::Failed(Failed { failure: in_function(failure, function()), error, callee }, retryable)
+                Self::Failed(Failed { failure: in_instance(failure, instance), error, callee }, retryable)
             }
             other => other,
         }
