@@ -59,7 +59,7 @@ pub(super) fn main(kind: Kind) -> String {
             text += "async fn main() -> duroxide::Result<()> {
     let runtime = duroxide::Runtime::builder().in_memory().state(Gateway { fee: 1 }).start().await?;
     let order = m0::Order { id: 1, items: Vec::new(), cents: 5, note: None };
-    let handle = m0::checkout_0::start(&runtime.client(), \"first\", order, true).await?;
+    let handle = m0::checkout_00::start(&runtime.client(), \"first\", order, true).await?;
     println!(\"{}\", handle.result().await?.label);
     runtime.shutdown().await?;
     Ok(())
@@ -88,17 +88,17 @@ pub(super) fn module(kind: Kind, module: usize, version: usize) -> String {
     }
     text += TYPES;
     for index in 0..ACTIVITIES {
-        text += &activity(kind, index, if index == 0 { version } else { module });
+        text += &activity(kind, module, index, if index == 0 { version } else { module });
     }
     for index in 0..ORCHESTRATIONS {
-        text += &orchestration(kind, index);
+        text += &orchestration(kind, module, index);
     }
     if kind == Kind::Plain {
         text += "\npub fn all() -> Vec<std::pin::Pin<Box<dyn Future<Output = Result<Receipt, Failure>> + Send>>> {
     let order = || Order { id: 1, items: Vec::new(), cents: 5, note: None };
     vec![\n";
         for index in 0..ORCHESTRATIONS {
-            let _ = writeln!(text, "        Box::pin(checkout_{index}(order(), true)),");
+            let _ = writeln!(text, "        Box::pin(checkout_{module}{index}(order(), true)),");
         }
         text += "    ]\n}\n";
     }
@@ -138,7 +138,7 @@ impl std::error::Error for Failure {}
 "#;
 
 /// Returns an activity: of ten, four have one input, three have two, and three have three and a state.
-fn activity(kind: Kind, index: usize, constant: usize) -> String {
+fn activity(kind: Kind, module: usize, index: usize, constant: usize) -> String {
     let (attribute, state) = match kind {
         Kind::Durable => (
             if index.is_multiple_of(2) {
@@ -177,11 +177,11 @@ fn activity(kind: Kind, index: usize, constant: usize) -> String {
 }}"
         ),
     };
-    format!("\n/// Does step {index}.\n{attribute}pub async fn step_{index}{signature_and_body}\n")
+    format!("\n/// Does step {index}.\n{attribute}pub async fn step_{module}{index}{signature_and_body}\n")
 }
 
 /// Returns an orchestration that calls three activities, with one input, with two, and with three and a state.
-fn orchestration(kind: Kind, index: usize) -> String {
+fn orchestration(kind: Kind, module: usize, index: usize) -> String {
     let (one, two, three) = (index % 4, 4 + index % 3, 7 + index % 3);
     let (attribute, context, call, state, convert) = match kind {
         Kind::Durable => (
@@ -196,11 +196,11 @@ fn orchestration(kind: Kind, index: usize) -> String {
     format!(
         "
 /// Checks out.
-{attribute}pub async fn checkout_{index}({context}order: Order, express: bool) -> Result<Receipt, Failure> {{
-    let first = step_{one}{call}order.clone()).await{convert}?;
-    let second = step_{two}{call}order.clone(), express).await{convert}?;
+{attribute}pub async fn checkout_{module}{index}({context}order: Order, express: bool) -> Result<Receipt, Failure> {{
+    let first = step_{module}{one}{call}order.clone()).await{convert}?;
+    let second = step_{module}{two}{call}order.clone(), express).await{convert}?;
     let receipts = vec![first, second];
-    step_{three}{call}{state}order.id.to_string(), order.cents, receipts).await{convert}
+    step_{module}{three}{call}{state}order.id.to_string(), order.cents, receipts).await{convert}
 }}
 "
     )

@@ -101,11 +101,7 @@ impl Descriptor {
 
 /// Begins an orchestration: its input is read, its types are erased.
 fn begin<O: OrchestrationFn>(core: Arc<Core>, input: &Payload) -> Result<BoxFuture<'static, Returned>, PayloadError> {
-    let input = match read_input(input) {
-        Ok(input) => input,
-        Err(error) => return Err(error),
-    };
-    let code = O::run(OrchestrationContext::new(core.clone()), input);
+    let code = O::run(OrchestrationContext::new(core.clone()), read_input(input)?);
     Ok(returned(core, TypeId::of::<O>(), Box::pin(code)))
 }
 

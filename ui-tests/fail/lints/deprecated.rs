@@ -4,7 +4,7 @@ use duroxide::prelude::*;
 #[activity]
 #[deprecated(note = "use `new`")]
 async fn old(order: u32, express: bool) -> Result<u32, String> {
-    drop(express);
+    let _ = express;
     Ok(order)
 }
 
