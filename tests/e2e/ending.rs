@@ -391,9 +391,10 @@ async fn call_errors_name_the_function_and_the_attempts() {
     let runtime = on(MemoryProvider::new()).start().await.unwrap();
     let handle = collects_errors::start(&runtime.client(), "errors").await.unwrap();
     let errors = soon(handle.result()).await.unwrap();
-    assert_eq!(errors[0], "panicked: activity \"ending-panics\", 3 attempts: again");
-    assert!(errors[1].starts_with("rejected: activity \"ending-returns-much\": the output"), "{}", errors[1]);
-    assert_eq!(errors[2], "panicked: orchestration \"ending-panics-at-once\": at once");
+    let starts = |n: usize, start: &str| assert!(errors[n].starts_with(start), "{}", errors[n]);
+    starts(0, "panicked: activity \"ending-panics\", 3 attempts: ");
+    starts(1, "rejected: activity \"ending-returns-much\": the output");
+    starts(2, "panicked: orchestration \"ending-panics-at-once\": ");
     let history = handle.history().await.unwrap();
     assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
     runtime.shutdown().await.unwrap();
