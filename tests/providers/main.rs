@@ -9,5 +9,6 @@ mod log_size;
 mod processes;
 mod schema;
 mod script;
+mod starts;
 mod store;
 mod torn_log;

@@ -35,9 +35,9 @@ const UNQUEUE: &str = "
 const OWN_ACTIVITIES: &str = "
     WITH free AS MATERIALIZED (
         SELECT a.instance, a.execution, a.call
-        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (instance, execution, call)
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $8::boolean[]) AS t (instance, execution, call, overdue)
         JOIN activities a ON a.instance = t.instance AND a.execution = t.execution AND a.call = t.call
-        WHERE a.owner IS NULL AND NOT a.parked AND a.ready_at <= $7
+        WHERE a.owner IS NULL AND NOT a.parked AND (t.overdue OR a.ready_at <= $7)
         FOR UPDATE OF a SKIP LOCKED)
     UPDATE activities a SET owner = $4, claim = $5, alone = $6 FROM free
     WHERE a.instance = free.instance AND a.execution = free.execution AND a.call = free.call";
@@ -73,7 +73,8 @@ impl Claim<'_> {
         let has_activities = !picked.activities.is_empty();
         if has_activities {
             let (instances, executions, calls) = keys();
-            steps.push(step!(OWN_ACTIVITIES, instances, executions, calls, epoch, claim, alone, now));
+            let overdue: Vec<bool> = picked.activities.iter().map(|activity| activity.is_overdue).collect();
+            steps.push(step!(OWN_ACTIVITIES, instances, executions, calls, epoch, claim, alone, now, overdue));
             let (instances, executions, calls) = keys();
             steps.push(step!(RUN, epoch, instances, executions, calls, claim));
             let (instances, executions, calls) = keys();

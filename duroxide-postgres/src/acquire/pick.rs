@@ -1,5 +1,6 @@
 //! The items without an owner that a node may claim, as far as a request needs to know them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use duroxide::Timestamp;
@@ -9,7 +10,7 @@ use tokio_postgres::Row;
 use super::{orchestrations, tags};
 use crate::connect::{Step, step};
 use crate::fault::Fault;
-use crate::rows::{FIRST_TIME, read_ready};
+use crate::rows::{FIRST_TIME, int, read_ready};
 
 const _: () = assert!(QUARANTINE == 3 && FIRST_TIME == -2305843009213693952, "the statements repeat these numbers");
 
@@ -66,10 +67,23 @@ macro_rules! pick_activities {
 const ACTIVITIES: &str = pick_activities!("(a.crashes < 3 OR a.suspect)");
 const QUARANTINED_ACTIVITIES: &str = pick_activities!("a.crashes >= 3 AND NOT a.suspect");
 
+/// Activities that the node knows to be due, although their time has not come; see [`Want::overdue`].
+const OVERDUE: &str = "
+    SELECT g.n, a.instance, a.execution, a.call, a.ready_at
+    FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[]) AS t (id, identity, execution, call)
+    JOIN instances i ON i.id = t.id AND i.identity = t.identity
+    JOIN activities a ON a.instance = i.seq AND a.execution = t.execution AND a.call = t.call
+    JOIN unnest($5::text[], $6::integer[]) AS g (name, n) ON g.name = a.name
+    WHERE a.owner IS NULL AND NOT a.parked AND (a.crashes < 3 OR a.suspect)
+        AND ($8::text[] IS NULL OR a.tag IS NULL OR a.tag = ANY ($8))
+        AND (a.rejected IS NULL OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
+         WHERE x.instance = a.instance AND x.execution = a.execution AND x.call = a.call AND n.epoch = $7))";
+
 /// The kinds of items that a request wants to claim.
 pub(super) struct Picks {
     instances: bool,
     activities: bool,
+    overdue: bool,
     alone: bool,
 }
 
@@ -78,7 +92,8 @@ impl Picks {
     pub(super) fn of(want: &Want) -> Option<Self> {
         let instances = want.instances > 0 && !want.orchestrations.is_empty();
         let activities = want.activities.iter().any(|group| group.limit > 0 && !group.names.is_empty());
-        (instances || activities).then_some(Self { instances, activities, alone: want.alone })
+        let overdue = activities && !want.overdue.is_empty();
+        (instances || activities).then_some(Self { instances, activities, overdue, alone: want.alone })
     }
 
     pub(super) fn steps<'a>(&self, epoch: i64, want: &Want) -> Vec<Step<'a>> {
@@ -94,6 +109,20 @@ impl Picks {
         if self.activities {
             let most = want.activities.iter().map(|group| group.limit).max().unwrap_or_default();
             steps.push(step!(ACTIVITIES, activities.clone(), numbers.clone(), limit(most), epoch, tags(want)));
+        }
+        if self.overdue {
+            let ids = &want.overdue;
+            steps.push(step!(
+                OVERDUE,
+                ids.iter().map(|id| id.execution.instance.as_str().to_owned()).collect::<Vec<_>>(),
+                ids.iter().map(|id| id.execution.identity.0).collect::<Vec<_>>(),
+                ids.iter().map(|id| int(id.execution.number)).collect::<Vec<_>>(),
+                ids.iter().map(|id| int(id.call.0)).collect::<Vec<_>>(),
+                activities.clone(),
+                numbers.clone(),
+                epoch,
+                tags(want),
+            ));
         }
         if self.alone {
             if self.instances {
@@ -120,6 +149,8 @@ pub(super) struct PickedActivity {
     since: Timestamp,
     /// The position of its group.
     group: usize,
+    /// True if it may be claimed although its time has not come.
+    pub(super) is_overdue: bool,
     /// Its instance, its execution and its call.
     pub(super) key: (i64, i64, i64),
 }
@@ -145,10 +176,11 @@ impl Picked {
         let mut answers = answers.into_iter();
         let mut next = |wanted: bool| if wanted { answers.next().unwrap_or_default() } else { Vec::new() };
         let found = sorted_instances(&next(picks.instances), want.now, &is_outdated)?;
-        let activities = sorted_activities(&next(picks.activities), want.now)?;
+        let activities = next(picks.activities);
+        let activities = sorted_activities(&next(picks.overdue), &activities, want.now)?;
         if picks.alone {
             let instances = sorted_instances(&next(picks.instances), want.now, &is_outdated)?;
-            let activities = sorted_activities(&next(picks.activities), want.now)?;
+            let activities = sorted_activities(&[], &next(picks.activities), want.now)?;
             if let Some(alone) = Self::alone(instances, activities, want.now) {
                 return Ok(alone);
             }
@@ -209,15 +241,25 @@ fn sorted_instances(
     Ok(found)
 }
 
-fn sorted_activities(rows: &[Row], now: Timestamp) -> Result<Vec<PickedActivity>, Fault> {
-    let read = |row: &Row| {
-        Ok(PickedActivity {
-            since: read_ready(row.try_get("ready_at")?).since(now),
+/// Reads activities, those that are overdue first.
+fn sorted_activities(overdue: &[Row], rows: &[Row], now: Timestamp) -> Result<Vec<PickedActivity>, Fault> {
+    let read = |row: &Row, is_overdue: bool| {
+        let ready = || Ok::<_, Fault>(read_ready(row.try_get("ready_at")?).since(now));
+        Ok::<_, Fault>(PickedActivity {
+            since: if is_overdue { Timestamp::from_micros(i64::MIN) } else { ready()? },
             group: usize::try_from(row.try_get::<_, i32>("n")?).unwrap_or_default(),
+            is_overdue,
             key: (row.try_get("instance")?, row.try_get("execution")?, row.try_get("call")?),
         })
     };
-    let mut found = rows.iter().map(read).collect::<Result<Vec<_>, Fault>>()?;
+    let mut found = overdue.iter().map(|row| read(row, true)).collect::<Result<Vec<_>, Fault>>()?;
+    let known: HashSet<_> = found.iter().map(|picked| picked.key).collect();
+    for row in rows {
+        let picked = read(row, false)?;
+        if !known.contains(&picked.key) {
+            found.push(picked);
+        }
+    }
     found.sort_by_key(|picked| picked.since);
     Ok(found)
 }

@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 use super::delivery::{Delivery, LocalOutcome};
 use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, UnreadMessage};
 use crate::history::{EndRequest, HistoryEvent, Input};
-use crate::id::{ExecutionId, InstanceId, MessageId};
+use crate::id::{EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::policy::Limits;
 use crate::provider::EventRow;
@@ -75,6 +75,8 @@ pub(super) struct TurnRun {
     pub(super) now: Timestamp,
     /// A request to end, to be delivered with the start.
     request: Option<(MessageId, EndRequest)>,
+    /// The messages of the external events that were delivered.
+    events: Vec<(EventId, MessageId)>,
 }
 
 impl TurnRun {
@@ -88,9 +90,16 @@ impl TurnRun {
                     output.consumed.push(id);
                     return Ok(());
                 }
-                let message =
-                    Message::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableMessage, e.to_string()))?;
+                let may_be_removed = row.call.is_none() && row.lane != Lane::Start;
+                let message = Message::try_from(row).map_err(|e| {
+                    let mut fault = Fault::new(ErrorCode::UnreadableMessage, e.to_string());
+                    fault.0.unread = may_be_removed.then_some(UnreadMessage::Queued(id));
+                    fault
+                })?;
                 output.consumed.push(id);
+                if matches!(message.input, Input::EventRaised { .. }) {
+                    self.events.push((execution.last_event().next(), id));
+                }
                 (message.input, message.payload, message.visible_at)
             }
             Delivery::Outcome(outcome) => {
@@ -116,6 +125,16 @@ impl TurnRun {
         output.ended = step.ended;
         output.steps.push(step);
         Ok(())
+    }
+
+    /// Names an event that this turn has delivered by its message, since the turn is not committed.
+    fn name_unread(&self, mut fault: Fault) -> Fault {
+        if let Some(UnreadMessage::Recorded(event)) = fault.0.unread
+            && let Some((_, message)) = self.events.iter().find(|(delivered, _)| *delivered == event)
+        {
+            fault.0.unread = Some(UnreadMessage::Queued(*message));
+        }
+        fault
     }
 
     /// Returns the deliveries of a turn that is not committed: outcomes among them are to be stored as messages.
@@ -179,7 +198,9 @@ impl TurnJob {
         let (delivered_outcomes, undelivered) = (Vec::new(), Vec::new());
         let mut deliveries = deliveries;
         let request = take_end_request(&mut deliveries, id.number);
-        let mut run = TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now, request };
+        let events = Vec::new();
+        let mut run =
+            TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now, request, events };
         let mut deliveries = deliveries.into_iter();
         let mut output = TurnOutput::default();
         let result = source.up_to_date(core).and_then(|mut execution| {
@@ -194,7 +215,8 @@ impl TurnJob {
             Ok(execution)
         });
         run.undelivered = keep_carried(&mut output, deliveries);
-        TurnDone { run, result: result.map(|execution| (execution, output)) }
+        let result = result.map(|execution| (execution, output)).map_err(|fault| run.name_unread(fault));
+        TurnDone { run, result }
     }
 }
 

@@ -7,8 +7,6 @@ use std::task::{Context, Poll, Waker};
 
 use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
@@ -17,7 +15,8 @@ use crate::clock::Timestamp;
 use crate::error::{ErrorCode, shortened, shortened_to};
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, MAX_NAME_LEN, check_text};
-use crate::payload::{Payload, PayloadError};
+use crate::payload::encoded::Encoded;
+use crate::payload::{Codec, Payload, PayloadError};
 use crate::policy::Limits;
 
 /// The facts of a recorded step that replay gives to the code, which cannot derive them from its own values.
@@ -203,9 +202,14 @@ impl Core {
 
     /// Serialises a value that is read as the same type. A value that this type could not read is refused, but not on
     /// replay: there the history decides.
-    pub(crate) fn encode<T: Serialize + DeserializeOwned>(&self, value: &T) -> Result<Payload, PayloadError> {
+    pub(crate) fn encode_input<I: crate::payload::Input>(&self, input: &I) -> Result<Payload, PayloadError> {
+        self.encode(Codec::of::<I>(), input.__write())
+    }
+
+    /// Like [`encode_input`](Self::encode_input), for code that is not generic.
+    pub(crate) fn encode(&self, codec: Codec, encoded: Encoded) -> Result<Payload, PayloadError> {
         let is_replaying = self.lock().replaying.is_some();
-        if is_replaying { Payload::encode(value) } else { Payload::encode_readable(value) }
+        if is_replaying { codec.unchecked(encoded) } else { codec.readable(encoded) }
     }
 
     /// Refuses a value that exceeds the limits. On replay the history decides, since limits may have changed.
@@ -268,11 +272,11 @@ impl Core {
         context: &Context<'_>,
         wait: &mut Option<Ticket>,
         place: CallSite,
-    ) -> Poll<Payload> {
+    ) -> Poll<(EventId, Payload)> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let is_new = wait.is_none();
         match state.mailbox.poll(name, wait, context.waker()) {
-            Some(payload) => Poll::Ready(payload),
+            Some(event) => Poll::Ready(event),
             None => {
                 // An event of an invalid name cannot be raised. A recorded wait for one may be raced with a timer.
                 if is_new
@@ -333,6 +337,8 @@ impl ExecutionState {
                 self.to_wake.extend(woken);
                 Delivered::Applied
             }
+            Input::EventDropped { event } if self.mailbox.remove(*event) => Delivered::Applied,
+            Input::EventDropped { .. } => Delivered::Stale,
             Input::CancelRequested { parent, .. } | Input::TerminateRequested { parent, .. }
                 if parent.is_some() && self.started.as_ref().is_none_or(|started| started.parent != *parent) =>
             {
@@ -344,8 +350,9 @@ impl ExecutionState {
             | Input::ChildCompleted { call }
             | Input::TimerFired { call }
             | Input::StartAccepted { call } => self.resolve(*call, Ok(payload), input),
-            Input::ActivityFailed { call, failure } | Input::ChildFailed { call, failure } => {
-                self.resolve(*call, Err(Failed { failure: failure.clone(), error: payload }), input)
+            Input::ActivityFailed { call, failure, callee } | Input::ChildFailed { call, failure, callee } => {
+                let failed = Failed { failure: failure.clone(), error: payload, callee: callee.clone() };
+                self.resolve(*call, Err(failed), input)
             }
             Input::StartRejected { call, reason } => {
                 self.resolve(*call, Err(Failure::Rejected { reason: reason.clone() }.into()), input)

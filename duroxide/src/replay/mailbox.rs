@@ -74,7 +74,7 @@ impl Mailbox {
 
     /// Takes the event that belongs to the wait, and clears its ticket. If there is none, issues a ticket and stores
     /// the waker.
-    pub(crate) fn poll(&mut self, name: &str, wait: &mut Option<Ticket>, waker: &Waker) -> Option<Payload> {
+    pub(crate) fn poll(&mut self, name: &str, wait: &mut Option<Ticket>, waker: &Waker) -> Option<(EventId, Payload)> {
         let new = Ticket(self.last_ticket.0 + 1);
         self.last_ticket = new;
         self.change(name, |named| {
@@ -85,7 +85,7 @@ impl Mailbox {
                     named.waits.remove(index);
                 }
                 *wait = None;
-                return named.events.pop_front().map(|(_, event)| event.payload);
+                return named.events.pop_front().map(|(id, event)| (id, event.payload));
             }
             match position {
                 Some(index) => named.waits[index].waker.clone_from(waker),
@@ -108,16 +108,26 @@ impl Mailbox {
     }
 
     /// Takes the oldest event that belongs to no wait.
-    pub(crate) fn take_one(&mut self, name: &str) -> Option<Payload> {
-        self.change(name, |named| named.events.remove(named.waits.len()).map(|(_, event)| event.payload))
+    pub(crate) fn take_one(&mut self, name: &str) -> Option<(EventId, Payload)> {
+        self.change(name, |named| named.events.remove(named.waits.len()).map(|(id, event)| (id, event.payload)))
     }
 
     /// Takes all events that belong to no wait.
-    pub(crate) fn take_all(&mut self, name: &str) -> Vec<Payload> {
+    pub(crate) fn take_all(&mut self, name: &str) -> Vec<(EventId, Payload)> {
         self.change(name, |named| {
             let first = named.waits.len().min(named.events.len());
-            named.events.drain(first..).map(|(_, event)| event.payload).collect()
+            named.events.drain(first..).map(|(id, event)| (id, event.payload)).collect()
         })
+    }
+
+    /// Removes an unread event. Returns false if there is none with this id.
+    pub(crate) fn remove(&mut self, id: EventId) -> bool {
+        let holds = |named: &Named| named.events.iter().any(|(event, _)| *event == id);
+        let Some(name) = self.boxes.iter().find_map(|(name, named)| holds(named).then(|| name.clone())) else {
+            return false;
+        };
+        self.change(&name, |named| named.events.retain(|(event, _)| *event != id));
+        true
     }
 
     /// Takes all unread events, in the order of arrival.
