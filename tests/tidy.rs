@@ -147,7 +147,7 @@ fn replay_engine_is_pure() {
 
 #[test]
 fn no_unfinished_code() {
-    for folder in ["duroxide", "duroxide-macros", "examples", "tests", "ui-tests", "benches"] {
+    for folder in ["duroxide", "duroxide-macros", "duroxide-postgres", "examples", "tests", "ui-tests", "benches"] {
         for (path, text) in files(folder, ".rs") {
             if path == "tests/tidy.rs" {
                 continue;

@@ -87,7 +87,7 @@ pub(crate) async fn listen(state: Arc<State>, from: Uuid) {
         if let Err(reason) = listen_once(&state, from).await {
             tracing::debug!(reason, "the listening connection is lost");
         }
-        // The polls go on while there is no connection.
+        // The polls continue while there is no connection.
         state.wakeups.work();
         if begun.elapsed() > BEAT {
             pause = PAUSE;
@@ -104,7 +104,7 @@ async fn listen_once(state: &State, from: Uuid) -> Result<(), String> {
     // The name of the schema consists of letters, digits and `_`.
     let listen = format!("LISTEN {}", channel(state));
     connection.client.batch_execute(&listen).await.map_err(|error| Fault::from(error).reason())?;
-    // Whatever was told before this moment was not heard.
+    // Notifications from before this moment did not arrive.
     state.wakeups.work();
     state.wakeups.changed_where(|_| true);
     let hears = is_heard(state, &connection, &mut received, from).await?;

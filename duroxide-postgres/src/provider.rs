@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 
 use crate::acquire;
 use crate::admin;
-use crate::batch::{self, Answer, What};
+use crate::batch::{self, Answer, Request};
 use crate::connect::Shared;
 use crate::handle::Handle;
 use crate::members;
@@ -73,11 +73,11 @@ impl PostgresProvider {
         }
     }
 
-    async fn write(&self, operation: &'static str, whats: Vec<What>) -> Result<Vec<Answer>, ProviderError> {
-        if whats.is_empty() {
+    async fn write(&self, operation: &'static str, requests: Vec<Request>) -> Result<Vec<Answer>, ProviderError> {
+        if requests.is_empty() {
             return Ok(Vec::new());
         }
-        let (entries, answered) = batch::call(operation, whats);
+        let (entries, answered) = batch::call(operation, requests);
         self.handle.lanes.batches.send(entries);
         answered.await.map_err(|_| ProviderError::retryable(operation, "the request was not answered"))?
     }
@@ -143,8 +143,8 @@ impl Provider for PostgresProvider {
         entries: Vec<Arc<Commit>>,
     ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
         Box::pin(async move {
-            let what = |commit| What::Commit { lease: *lease, commit };
-            let answers = self.write("commit", entries.into_iter().map(what).collect()).await?;
+            let request = |commit| Request::Commit { lease: *lease, commit };
+            let answers = self.write("commit", entries.into_iter().map(request).collect()).await?;
             Ok(answers.into_iter().filter_map(Answer::committed).collect())
         })
     }
@@ -154,8 +154,9 @@ impl Provider for PostgresProvider {
         entries: Vec<Submission>,
     ) -> BoxFuture<'_, Result<Vec<Result<Submitted, SubmitError>>, ProviderError>> {
         Box::pin(async move {
-            let answers =
-                self.write("submit", entries.into_iter().map(|entry| What::Submit(Box::new(entry))).collect()).await?;
+            let answers = self
+                .write("submit", entries.into_iter().map(|entry| Request::Submit(Box::new(entry))).collect())
+                .await?;
             Ok(answers.into_iter().filter_map(Answer::submitted).collect())
         })
     }

@@ -41,8 +41,7 @@ async fn steps_scan_no_table() {
         WHERE relname NOT IN ('nodes', 'meta') ORDER BY relname";
     let counters = client.query(scans, &[]).await.expect("query");
     assert!(counters.len() > 8);
-    let counters: Vec<(String, i64, i64)> =
-        counters.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    let counters: Vec<(String, i64, i64)> = counters.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
     // A join and a take-over scan some tables, and so does the migration.
     let scanned: Vec<_> = counters.iter().filter(|(_, sequential, _)| *sequential > i64::from(INSTANCES) / 4).collect();
     assert!(scanned.is_empty(), "scanned without an index: {scanned:?}");

@@ -87,8 +87,8 @@ async fn builder_and_client_open_the_database() {
     let refused = Runtime::builder().postgres_with(schema.options().schema("Bad")).start().await;
     let error = refused.err().expect("the schema is no identifier").to_string();
     assert!(error.contains("\"Bad\""), "{error}");
-    let nobody = Runtime::builder().postgres("postgres://127.0.0.1:1/none").start().await;
-    assert!(nobody.is_err(), "no server listens there");
+    let unreachable = Runtime::builder().postgres("postgres://127.0.0.1:1/none").start().await;
+    assert!(unreachable.is_err(), "no server listens there");
 }
 
 #[tokio::test]

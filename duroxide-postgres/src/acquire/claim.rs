@@ -51,7 +51,7 @@ pub(super) struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Claims the picked items, and adds those that nobody else has claimed to the answer.
+    /// Claims the picked items, and adds those that no other node has claimed to the answer.
     pub(super) async fn take(&self, picked: Picked, acquired: &mut Acquired) -> Result<(), Fault> {
         let (epoch, claim, now) = (self.epoch, int(self.claim), self.want.now.as_micros());
         let alone = picked.is_alone;

@@ -1,6 +1,6 @@
 //! Requests for work.
 //!
-//! A request that claims nothing is one round trip; a claim takes a second one. The first statements read what the lease
+//! A request that claims nothing is one round trip; a claim takes a second one. The first statements read the items that the lease
 //! already owns, and pick items without a lock. The claim then locks the picked items, skipping those that others have
 //! locked, and reads their messages by *later* statements: a statement's snapshot is older than its locks.
 
@@ -147,7 +147,7 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     let picks = Picks::of(want);
     let mut steps = Vec::new();
     if picks.is_some() {
-        // What is claimed becomes owned: see rule 2 of the contract.
+        // A claim creates ownership: see rule 2 of the contract.
         let lock = "SELECT pg_advisory_xact_lock_shared($1, $2)";
         steps.push(step!(lock, state.database.lock_class, epoch_key(lease.epoch)));
     }

@@ -44,7 +44,7 @@ pub(crate) fn spawn(state: &Arc<State>) -> (Lanes, [tokio::task::JoinHandle<()>;
     (Lanes { fast }, tasks)
 }
 
-/// Takes an entry into the lane, unless nobody waits for it or its time is over.
+/// Takes an entry into the lane, unless its caller no longer waits or its time is over.
 fn admit(entry: Entry, admitted: &mut Vec<Entry>) {
     if entry.call.is_abandoned() {
         return;
@@ -60,13 +60,13 @@ async fn run_fast(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Entry>, 
     let mut link = Link::new(state.clone(), Use::Hot);
     while let Some(first) = queue.recv().await {
         let mut batch = Vec::new();
-        let mut bytes = first.what.size();
+        let mut bytes = first.request.size();
         admit(first, &mut batch);
         while batch.len() < ENTRIES
             && bytes < BYTES
             && let Ok(entry) = queue.try_recv()
         {
-            bytes += entry.what.size();
+            bytes += entry.request.size();
             admit(entry, &mut batch);
         }
         if let Some(batch) = run_until_known(&state, &mut link, batch, false).await {
@@ -132,7 +132,7 @@ async fn run_until_known(state: &State, link: &mut Link, batch: Vec<Entry>, wait
 /// Answers entries of which nothing was written.
 fn fail_entries(entries: &[Entry], reason: &str) {
     for entry in entries {
-        entry.answer(entry.what.failed(reason.to_owned()));
+        entry.answer(entry.request.failed(reason.to_owned()));
     }
 }
 

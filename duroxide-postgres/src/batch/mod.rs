@@ -46,7 +46,7 @@ use crate::state::State;
 const DEADLINE: Duration = Duration::from_secs(25);
 
 /// A write of a node or a client.
-pub(crate) enum What {
+pub(crate) enum Request {
     Commit { lease: Lease, commit: Arc<Commit> },
     Submit(Box<Submission>),
 }
@@ -72,7 +72,7 @@ impl Answer {
     }
 }
 
-impl What {
+impl Request {
     /// Returns the answer to an entry that the database has refused to write.
     fn failed(&self, reason: String) -> Answer {
         match self {
@@ -119,7 +119,7 @@ struct Open {
 
 /// An entry of a call.
 pub(crate) struct Entry {
-    what: What,
+    request: Request,
     call: Arc<Call>,
     index: usize,
 }
@@ -127,14 +127,14 @@ pub(crate) struct Entry {
 /// Makes the entries of a call.
 pub(crate) fn call(
     operation: &'static str,
-    whats: Vec<What>,
+    requests: Vec<Request>,
 ) -> (Vec<Entry>, oneshot::Receiver<Result<Vec<Answer>, ProviderError>>) {
     let (caller, answered) = oneshot::channel();
-    let answers = whats.iter().map(|_| None).collect();
+    let answers = requests.iter().map(|_| None).collect();
     let open = Mutex::new(Some(Open { answers, caller }));
     let call = Arc::new(Call { operation, queued: Instant::now(), open });
-    let entries = whats.into_iter().enumerate();
-    (entries.map(|(index, what)| Entry { what, call: call.clone(), index }).collect(), answered)
+    let entries = requests.into_iter().enumerate();
+    (entries.map(|(index, request)| Entry { request, call: call.clone(), index }).collect(), answered)
 }
 
 impl Call {
@@ -195,7 +195,7 @@ impl From<Fault> for Failure {
 
 /// Carries out a batch in one transaction. `waits`: the batch is a single entry, which waits for locks.
 async fn run(connection: &Connection, state: &State, entries: &[Entry], waits: bool) -> Result<Done, Failure> {
-    let scopes: Vec<Scope<'_>> = entries.iter().map(|entry| Scope::of(&entry.what)).collect();
+    let scopes: Vec<Scope<'_>> = entries.iter().map(|entry| Scope::of(&entry.request)).collect();
     let result = attempt(connection, state, entries, &scopes, waits).await;
     if let Err(failure) = &result
         && failure.fault.spares_connection()
@@ -216,7 +216,7 @@ async fn attempt(
     connection.query(step!("BEGIN")).await?;
     let replaced = if waits { replace(connection, entries).await? } else { None };
     let mut all = Scope::default();
-    entries.iter().for_each(|entry| all.add(Scope::of(&entry.what)));
+    entries.iter().for_each(|entry| all.add(Scope::of(&entry.request)));
     let read = read::read(connection, state.database.lock_class, &state.code, &all, waits).await?;
     let mut aside: Vec<bool> = scopes.iter().map(|scope| read.is_aside(scope) || (scope.replaces && !waits)).collect();
     let mut model = read.model;
@@ -231,9 +231,9 @@ async fn attempt(
         let call = &entry.call;
         let is_aside = aside[n] || (0..n).any(|before| aside[before] && Arc::ptr_eq(call, &entries[before].call));
         aside[n] = is_aside;
-        answers.push((!is_aside).then(|| match &entry.what {
-            What::Commit { lease, commit } => Answer::Committed(model.commit(lease, commit)),
-            What::Submit(submission) => Answer::Submitted(model.submit(submission)),
+        answers.push((!is_aside).then(|| match &entry.request {
+            Request::Commit { lease, commit } => Answer::Committed(model.commit(lease, commit)),
+            Request::Submit(submission) => Answer::Submitted(model.submit(submission)),
         }));
     }
     if model.is_split {
@@ -257,7 +257,7 @@ async fn attempt(
 
 /// Removes the finished instance that a start replaces. Returns its id.
 async fn replace(connection: &Connection, entries: &[Entry]) -> Result<Option<InstanceId>, Fault> {
-    let [Entry { what: What::Submit(submission), .. }] = entries else { return Ok(None) };
+    let [Entry { request: Request::Submit(submission), .. }] = entries else { return Ok(None) };
     let Submission::Start(StartRequest { new, if_exists, .. }) = &**submission else { return Ok(None) };
     if *if_exists != duroxide::provider::IfExists::Replace {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The rows that a batch concerns, in memory: what was read, and how the entries change it.
+//! The rows that a batch concerns, in memory: as they were read, and as the entries change them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -83,7 +83,7 @@ pub(super) struct Instance {
     /// New messages, by arrival.
     pub(super) new_messages: BTreeMap<i64, NewMessage>,
     pub(super) origin: Origin,
-    /// True if the row in `live` differs from what was read.
+    /// True if the row in `live` is to be written.
     pub(super) is_changed: bool,
     pub(super) queueing: Queueing,
 }
@@ -200,7 +200,7 @@ impl Model {
         let Some(instance) = self.instances.get_mut(id) else { return };
         instance.is_changed = true;
         instance.queueing = Queueing::Anew;
-        // A needless signal costs a request; whether there are messages is known to the database.
+        // Only the database knows if there are messages. A needless signal costs a request.
         if instance.waits() {
             self.signals.work = true;
         }

@@ -7,7 +7,7 @@ use duroxide::provider::{
 };
 use uuid::Uuid;
 
-use super::What;
+use super::Request;
 
 /// An instance id that the entry may create.
 pub(super) struct Creation<'a> {
@@ -50,11 +50,11 @@ pub(super) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn of(what: &'a What) -> Self {
+    pub(super) fn of(request: &'a Request) -> Self {
         let mut scope = Self::default();
-        match what {
-            What::Commit { lease, commit } => scope.commit(lease, commit),
-            What::Submit(submission) => scope.submission(submission),
+        match request {
+            Request::Commit { lease, commit } => scope.commit(lease, commit),
+            Request::Submit(submission) => scope.submission(submission),
         }
         scope
     }

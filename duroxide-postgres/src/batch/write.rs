@@ -1,4 +1,4 @@
-//! The statements that write what a batch has decided: one per table, with all rows of the batch.
+//! The statements that write the changes of a batch: one per table, with all rows of the batch.
 //!
 //! Stored messages are removed before new ones are added, so that a removal of all messages of an instance, or of an
 //! execution, concerns only those that were stored before the batch. The model has done the same to the new ones.

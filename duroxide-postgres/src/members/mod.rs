@@ -4,7 +4,7 @@
 //! marks it as *suspected*; if it has not renewed after a time of grace, which removes the mark, a later one marks it as
 //! dead. After an outage of the database all nodes are overdue at once, and all of them have the time of grace to renew.
 //!
-//! Marking a node as dead takes the lock on its epoch exclusively; whatever creates ownership holds that lock shared, and
+//! Marking a node as dead takes the lock on its epoch exclusively; a transaction that creates ownership holds that lock shared, and
 //! looks for the node afterwards. So no item becomes owned by a dead node, and freeing its items
 //! ([`sweep`]) may take as long as it needs.
 

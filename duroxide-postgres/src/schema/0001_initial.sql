@@ -75,7 +75,7 @@ CREATE INDEX ready_queue ON ready (name, version, ready_at) WHERE crashes < 3 OR
 CREATE INDEX ready_quarantined ON ready (name, version, ready_at) WHERE crashes >= 3 AND NOT suspect;
 
 -- One row per turn, or per part of a large turn: events `first` to `last`. `heads` is JSON: for each event its time,
--- whether it is a decision (1) or an input (0), its format, and the lengths of its data and of its payload. `body` holds
+-- 1 for a decision or 0 for an input, its format, and the lengths of its data and of its payload. `body` holds
 -- data and payload of each event side by side. The view `v_history` shows single events.
 CREATE TABLE events (
     instance  bigint NOT NULL,
