@@ -53,8 +53,10 @@ impl Handle {
         let (open, closed) = oneshot::channel();
         let thread = std::thread::Builder::new().name("duroxide-postgres".to_owned());
         let failed = |error| ProviderError::retryable("start the thread of the provider", error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let run = move || runtime.block_on(run(database, options, opened, closed));
+        let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(run(database, options, opened, closed)),
+            Err(error) => drop(opened.send(Err(failed(error)))),
+        };
         thread.spawn(run).map_err(failed)?;
         let ended = |_| ProviderError::retryable("open the database", "the thread of the provider has ended");
         let (state, lanes) = until_opened.await.map_err(ended)??;

@@ -79,6 +79,12 @@ pub(crate) fn text_map_json(map: &TextMap) -> Option<String> {
     (!map.is_empty()).then(json)
 }
 
+/// Returns a label's name or value as it is stored for finding: a text of the database cannot hold the character NUL. Two
+/// texts have one form only if they are equal.
+pub(crate) fn label(text: &str) -> String {
+    text.replace('\u{1}', "\u{1}1").replace('\0', "\u{1}0")
+}
+
 fn unreadable(column: &str, error: &dyn std::fmt::Display) -> Fault {
     Fault::Unreadable(format!("the stored {column} cannot be read: {error}"))
 }
@@ -172,6 +178,15 @@ pub(crate) fn message(row: &Row, instance: i64) -> Result<Option<(DeliveryKey<i6
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_that_differ_are_stored_differently() {
+        let texts = ["", "a", "\0", "\u{1}", "\u{1}0", "\u{1}1", "\0\u{1}", "\u{1}\u{1}0"];
+        let stored: std::collections::HashSet<_> = texts.iter().map(|text| label(text)).collect();
+        assert_eq!(stored.len(), texts.len());
+        assert!(stored.iter().all(|text| !text.contains('\0')));
+        assert_eq!(label("team"), "team");
+    }
 
     #[test]
     fn item_ready_at_once_sorts_before_all_times() {

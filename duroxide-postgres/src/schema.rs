@@ -17,6 +17,7 @@ const ATTEMPTS: u32 = 20;
 /// Migrates the schema to the version of this program. Several processes may do so at once: the first one to get the lock
 /// migrates, and the others find the work done.
 pub(crate) async fn migrate(connection: &Connection, database: &Database) -> Result<(), ProviderError> {
+    check_encoding(connection).await?;
     let mut attempt = 0;
     loop {
         match apply(connection, database).await {
@@ -30,6 +31,20 @@ pub(crate) async fn migrate(connection: &Connection, database: &Database) -> Res
             Err(fault) => return Err(fault.of(OPERATION)),
         }
     }
+}
+
+/// Refuses a database that cannot hold every text.
+async fn check_encoding(connection: &Connection) -> Result<(), ProviderError> {
+    let read = async {
+        let row = connection.client.query_one("SELECT current_setting('server_encoding') AS encoding", &[]).await?;
+        Ok::<String, Fault>(row.try_get("encoding")?)
+    };
+    let encoding = read.await.map_err(|fault| fault.of(OPERATION))?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let reason = format!("the database has the encoding {encoding}; create one with the encoding UTF8");
+    Err(ProviderError::permanent("open the database", reason))
 }
 
 /// Applies the missing migrations. Returns the version found.

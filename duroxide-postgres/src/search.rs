@@ -12,6 +12,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::connect::Connection;
 use crate::fault::Fault;
+use crate::rows::label;
 
 /// The number of entries in the first window, and the largest number in a later one.
 const FIRST_WINDOW: i64 = 256;
@@ -86,7 +87,7 @@ impl Walk {
             return Self::Parent(parent.as_str().to_owned());
         }
         if let Some((name, value)) = filter.labels.iter().next() {
-            return Self::Label(name.clone(), value.clone());
+            return Self::Label(label(name), label(value));
         }
         // Completed instances are the majority, and have no index.
         if filter.statuses.is_empty() || filter.statuses.contains(&InstanceStatus::Completed) {
@@ -248,8 +249,8 @@ fn condition(filter: &Filter, mut query: Query) -> Query {
         query = query.value(statuses, "text[]").text(")");
     }
     for (name, value) in &filter.labels {
-        query = query.text(" AND EXISTS (SELECT 1 FROM labels o WHERE o.name = ").value(name.clone(), "text");
-        query = query.text(" AND o.value = ").value(value.clone(), "text").text(" AND o.instance = i.seq)");
+        query = query.text(" AND EXISTS (SELECT 1 FROM labels o WHERE o.name = ").value(label(name), "text");
+        query = query.text(" AND o.value = ").value(label(value), "text").text(" AND o.instance = i.seq)");
     }
     if let Some(from) = filter.created_from {
         query = query.text(" AND i.created_at >= ").value(from.as_micros(), "bigint");

@@ -1,5 +1,6 @@
 //! The two lanes that run batches.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ use crate::state::State;
 /// The limits of a batch: entries, and bytes.
 const ENTRIES: usize = 512;
 const BYTES: usize = 4 << 20;
-/// The number of attempts of an entry that collides with others in the slow lane.
-const ATTEMPTS: u32 = 10;
+/// The pause after an entry has collided with another transaction in the slow lane. The lock that it waits for takes the
+/// most time.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The queues of the lanes. They are not bounded, because each caller waits for its answer.
 pub(crate) struct Lanes {
@@ -78,18 +80,22 @@ async fn run_fast(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Entry>, 
 
 async fn run_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Entry>) {
     let mut link = Link::new(state.clone(), Use::Waiting);
-    while let Some(entry) = queue.recv().await {
+    let mut waiting = VecDeque::new();
+    loop {
+        while let Ok(entry) = queue.try_recv() {
+            waiting.push_back(entry);
+        }
+        let next = match waiting.pop_front() {
+            Some(entry) => Some(entry),
+            None => queue.recv().await,
+        };
+        let Some(entry) = next else { return };
         let mut admitted = Vec::new();
         admit(entry, &mut admitted);
-        let mut attempts = 0;
-        while let Some(again) = run_until_known(&state, &mut link, std::mem::take(&mut admitted), true).await {
-            attempts += 1;
-            if attempts == ATTEMPTS {
-                fail_entries(&again, &Fault::Contended.reason());
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5) * attempts).await;
-            again.into_iter().for_each(|entry| admit(entry, &mut admitted));
+        // An entry that collides with another transaction lets the others pass, until its time is over.
+        if let Some(again) = run_until_known(&state, &mut link, admitted, true).await {
+            waiting.extend(again);
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

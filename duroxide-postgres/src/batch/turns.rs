@@ -11,7 +11,7 @@ use duroxide::provider::{
 
 use super::model::{Activity, CrashRecord, Instance, Model, Origin, Queueing, RowState};
 use crate::events;
-use crate::rows::stored_ready;
+use crate::rows::{label, stored_ready};
 
 impl Model {
     /// Commits a turn of a lease; or, without a lease, of a client that terminates the instance.
@@ -261,7 +261,7 @@ impl Model {
                 0
             }
         };
-        let labels = new.labels.iter().map(|(name, value)| (seq, name.clone(), value.clone()));
+        let labels = new.labels.iter().map(|(name, value)| (seq, label(name), label(value)));
         self.effects.labels.extend(labels);
         let instance = Instance {
             seq,
