@@ -51,7 +51,7 @@ pub(super) struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Claims the picked items, and adds those that no other node has claimed to the answer.
+    /// Claims the picked items, commits, and adds those that no other node has claimed to the answer.
     pub(super) async fn take(&self, picked: Picked, acquired: &mut Acquired) -> Result<(), Fault> {
         let (epoch, claim, now) = (self.epoch, int(self.claim), self.want.now.as_micros());
         let alone = picked.is_alone;
@@ -80,6 +80,7 @@ impl Claim<'_> {
             let (instances, executions, calls) = keys();
             steps.push(step!(SCHEDULED, epoch, instances, executions, calls, claim));
         }
+        steps.push(step!("COMMIT"));
         let answers = self.connection.run(&steps).await?;
         let answer = |position: usize| answers.get(position).map(Vec::as_slice).unwrap_or_default();
         if has_instances {

@@ -133,10 +133,16 @@ pub(crate) async fn acquire(
 ) -> Result<Acquired, Fault> {
     state.saw(want.now);
     for _ in 0..ATTEMPTS {
-        match connection.transaction(async |connection| attempt(connection, state, lease, want).await).await {
-            // Another request of this lease has claimed in between: the numbers of the claims are read again.
-            Err(fault) if fault.is_collision() => {}
-            done => return done,
+        let fault = match attempt(connection, state, lease, want).await {
+            Ok(acquired) => return Ok(acquired),
+            Err(fault) => fault,
+        };
+        if fault.spares_connection() && connection.client.batch_execute("ROLLBACK").await.is_err() {
+            connection.spoil();
+        }
+        // Another request of this lease has claimed in between: the numbers of the claims are read again.
+        if !fault.is_collision() {
+            return Err(fault);
         }
     }
     Err(Fault::Contended)
@@ -145,7 +151,7 @@ pub(crate) async fn acquire(
 async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Want) -> Result<Acquired, Fault> {
     let epoch = int(lease.epoch.0);
     let picks = Picks::of(want);
-    let mut steps = Vec::new();
+    let mut steps = vec![step!("BEGIN")];
     if picks.is_some() {
         // A claim creates ownership: see rule 2 of the contract.
         let lock = "SELECT pg_advisory_xact_lock_shared($1, $2)";
@@ -159,7 +165,10 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     steps.push(step!(ENDING));
     load(epoch, want, &mut steps);
     let pick = steps.len();
-    steps.extend(picks.iter().flat_map(|picks| picks.steps(epoch, want)));
+    match &picks {
+        Some(picks) => steps.extend(picks.steps(epoch, want)),
+        None => steps.push(step!("COMMIT")),
+    }
     let mut answers = connection.run(&steps).await?;
     drop(steps);
     let picked = answers.split_off(pick);
@@ -167,7 +176,10 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
         return Err(Fault::Unreadable("a request for work has other answers".to_owned()));
     };
     let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
-    let Some(node) = node.first() else { return Ok(acquired) };
+    let Some(node) = node.first() else {
+        commit_if(connection, picks.is_some()).await?;
+        return Ok(acquired);
+    };
     let last_claim = natural(node, "claim")?;
     acquired.cancelled = cancelled.iter().map(activity_id).collect::<Result<_, _>>()?;
     acquired.ending = ending.iter().filter_map(|row| self::ending(row).transpose()).collect::<Result<_, _>>()?;
@@ -175,6 +187,7 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     acquired.instances = instances(loaded, histories, |id| whole.contains(id))?;
     acquired.instances.extend(instances(mail, &[], |_| false)?);
     if last_claim != want.claim {
+        commit_if(connection, picks.is_some()).await?;
         repeat(connection, epoch, last_claim, want, &mut acquired).await?;
         return Ok(acquired);
     }
@@ -182,11 +195,21 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     let members = state.code.members(members)?;
     let picked = Picked::read(&picks, picked, want, |name| members.is_outdated(lease.epoch, name))?;
     acquired.next_due = picked.next_due;
-    if !picked.is_empty() {
+    if picked.is_empty() {
+        commit_if(connection, true).await?;
+    } else {
         acquired.claim = want.claim + 1;
         Claim { connection, epoch, claim: acquired.claim, want }.take(picked, &mut acquired).await?;
     }
     Ok(acquired)
+}
+
+/// Commits the transaction if it is still open.
+async fn commit_if(connection: &Connection, is_open: bool) -> Result<(), Fault> {
+    if is_open {
+        connection.query(step!("COMMIT")).await?;
+    }
+    Ok(())
 }
 
 /// Deletes the mail and the cancellations that the node has acknowledged, and the mail of instances that it no longer owns:

@@ -213,11 +213,17 @@ async fn attempt(
     scopes: &[Scope<'_>],
     waits: bool,
 ) -> Result<Done, Failure> {
-    connection.query(step!("BEGIN")).await?;
-    let replaced = if waits { replace(connection, entries).await? } else { None };
+    let replaces = waits && scopes.iter().any(|scope| scope.replaces);
+    let replaced = if replaces {
+        connection.query(step!("BEGIN")).await?;
+        replace(connection, entries).await?
+    } else {
+        None
+    };
     let mut all = Scope::default();
     entries.iter().for_each(|entry| all.add(Scope::of(&entry.request)));
-    let read = read::read(connection, state.database.lock_class, &state.code, &all, waits).await?;
+    let mode = read::Mode { begins: !replaces, waits };
+    let read = read::read(connection, state.database.lock_class, &state.code, &all, mode).await?;
     let mut aside: Vec<bool> = scopes.iter().map(|scope| read.is_aside(scope) || (scope.replaces && !waits)).collect();
     let mut model = read.model;
     (model.named, model.now) = (state.named(), state.clock.now());

@@ -156,15 +156,24 @@ impl Read {
     }
 }
 
-/// Locks and reads the rows of a batch. `waits`: the batch is a single entry, which waits for locks.
+/// The way in which the rows of a batch are read.
+#[derive(Clone, Copy)]
+pub(super) struct Mode {
+    /// The first statement begins the transaction.
+    pub(super) begins: bool,
+    /// The batch is a single entry, which waits for locks.
+    pub(super) waits: bool,
+}
+
+/// Locks and reads the rows of a batch.
 pub(super) async fn read(
     connection: &Connection,
     lock_class: i32,
     code: &KnownCode,
     scope: &Scope<'_>,
-    waits: bool,
+    mode: Mode,
 ) -> Result<Read, Fault> {
-    let (steps, parts): (Vec<_>, Vec<_>) = steps(lock_class, code, scope, waits).into_iter().unzip();
+    let (steps, parts): (Vec<_>, Vec<_>) = steps(lock_class, code, scope, mode).into_iter().unzip();
     let answers = connection.run(&steps).await?;
     drop(steps);
     let mut reader = Reader::default();
@@ -185,8 +194,12 @@ fn distinct(ids: &[InstanceId]) -> Vec<&str> {
     ids.into_iter().collect()
 }
 
-fn steps<'a>(lock_class: i32, code: &KnownCode, scope: &'a Scope<'_>, waits: bool) -> Vec<(Step<'a>, Part)> {
+fn steps<'a>(lock_class: i32, code: &KnownCode, scope: &'a Scope<'_>, mode: Mode) -> Vec<(Step<'a>, Part)> {
+    let Mode { begins, waits } = mode;
     let mut steps = Vec::new();
+    if begins {
+        steps.push((step!("BEGIN"), Part::Nothing));
+    }
     if !scope.rejected.is_empty() {
         let lock = "SELECT pg_advisory_xact_lock_shared($1, $2)";
         steps.push((step!(lock, lock_class, MEMBERS), Part::Nothing));
