@@ -70,6 +70,10 @@ enum Step {
     },
     /// Removes the last message that was sent.
     Drop,
+    /// Steps whose writes are sent together: each call has several entries.
+    Together {
+        steps: Vec<Step>,
+    },
     Terminate {
         instance: usize,
     },
@@ -167,7 +171,7 @@ fn request() -> impl Strategy<Value = Request> {
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn single_step() -> impl Strategy<Value = Step> {
     let instance = 0..INSTANCES;
     let node = 0..NODES;
     prop_oneof![
@@ -198,6 +202,13 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => single_step(),
+        1 => prop::collection::vec(single_step(), 2..8).prop_map(|steps| Step::Together { steps }),
+    ]
+}
+
 /// The state of a node under a lease.
 #[derive(Default)]
 struct Received {
@@ -218,6 +229,15 @@ struct Pair {
     last_commit: Option<(Lease, Arc<Commit>)>,
     last_start: Option<NewInstance>,
     last_message: Option<(InstanceId, MessageRow)>,
+    /// The writes that wait for others, if some are to be sent together.
+    held: Option<Held>,
+}
+
+/// Writes in the order of their steps.
+#[derive(Default)]
+struct Held {
+    submissions: Vec<Submission>,
+    commits: Vec<(Lease, Arc<Commit>)>,
 }
 
 fn id(n: usize) -> InstanceId {
@@ -282,6 +302,7 @@ impl Pair {
             last_commit: None,
             last_start: None,
             last_message: None,
+            held: None,
         };
         // The first call with a time sets the clocks of the providers.
         let probe = Submission::Resume { instance: id(0), time: pair.time() };
@@ -301,13 +322,46 @@ impl Pair {
         (seconds > 0).then(|| Timestamp::from_micros(self.now + seconds * 1_000_000))
     }
 
-    async fn submit(&self, submission: Submission) {
-        both!(self, provider => provider.submit(vec![submission.clone()]));
+    async fn submit(&mut self, submission: Submission) {
+        match &mut self.held {
+            Some(held) => held.submissions.push(submission),
+            None => drop(both!(self, provider => provider.submit(vec![submission.clone()]))),
+        }
+    }
+
+    /// Makes steps that only write, and sends their writes together: first the submissions, then the commits of each node.
+    async fn together(&mut self, steps: &[Step]) {
+        self.held = Some(Held::default());
+        for step in steps {
+            let does_more = matches!(
+                step,
+                Step::Acquire { .. }
+                    | Step::Renew { .. }
+                    | Step::Leave { .. }
+                    | Step::Delete { .. }
+                    | Step::Prune { .. }
+                    | Step::Repeat
+                    | Step::Together { .. }
+            );
+            if !does_more {
+                Box::pin(self.step(step)).await;
+            }
+        }
+        let Held { submissions, commits } = self.held.take().unwrap_or_default();
+        both!(self, provider => provider.submit(submissions.clone()));
+        for lease in self.leases.clone() {
+            let own = commits.iter().filter(|(by, _)| *by == lease).map(|(_, commit)| commit.clone());
+            let own: Vec<_> = own.collect();
+            both!(self, provider => provider.commit(&lease, own.clone()));
+        }
     }
 
     async fn commit(&mut self, lease: Lease, write: Write) {
         let commit = Arc::new(Commit { id: CommitId::new(), write });
-        both!(self, provider => provider.commit(&lease, vec![commit.clone()]));
+        match &mut self.held {
+            Some(held) => held.commits.push((lease, commit.clone())),
+            None => drop(both!(self, provider => provider.commit(&lease, vec![commit.clone()]))),
+        }
         self.last_commit = Some((lease, commit));
     }
 
@@ -373,6 +427,7 @@ impl Pair {
             Step::Resume { instance } => {
                 self.submit(Submission::Resume { instance: id(*instance), time: self.time() }).await;
             }
+            Step::Together { steps } => self.together(steps).await,
             Step::Drop => {
                 let Some((instance, message)) = self.last_message.clone() else { return };
                 self.submit(Submission::Drop { instance, message: message.id }).await;
