@@ -39,8 +39,9 @@ pub(crate) struct Notice {
 
 /// The latest time before any call has named one.
 const NONE: i64 = i64::MIN;
-/// The time that a batch has from its first entry on; see [`State::deadline`].
-const DEADLINE: Duration = Duration::from_secs(25);
+/// The time after which a write is no longer carried out: the runtime rechecks an instance for half a minute after a
+/// request without an answer.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(25);
 /// The time between two removals of the ids of old requests.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
 
@@ -76,8 +77,7 @@ impl State {
         self.named().unwrap_or_else(|| self.clock.now())
     }
 
-    /// Returns the time of the database, in microseconds, after which a batch must not be written any longer: the runtime
-    /// rechecks an instance for half a minute after a request without an answer.
+    /// Returns the time of the database, in microseconds, after which a batch must no longer be written.
     pub(crate) fn deadline(&self, queued: Option<Instant>) -> i64 {
         let left = DEADLINE.saturating_sub(queued.map(|queued| queued.elapsed()).unwrap_or_default());
         (self.clock.now() + left).as_micros()

@@ -20,7 +20,7 @@ mod turns;
 mod write;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use duroxide::Timestamp;
 use duroxide::clock::Clock;
@@ -40,10 +40,7 @@ use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::remove;
 use crate::rows::{identity, status};
-use crate::state::State;
-
-/// The time after which an entry is not carried out any longer: the runtime rechecks an instance for half a minute.
-const DEADLINE: Duration = Duration::from_secs(25);
+use crate::state::{DEADLINE, State};
 
 /// A write of a node or a client.
 pub(crate) enum Request {
