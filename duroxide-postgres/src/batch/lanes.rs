@@ -20,19 +20,19 @@ const BYTES: usize = 4 << 20;
 /// most time.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// The entries of one call, or some of them, in their order, which no lane changes.
+type Group = Vec<Entry>;
+
 /// The queues of the lanes. They are not bounded, because each caller waits for its answer.
 pub(crate) struct Lanes {
-    fast: mpsc::UnboundedSender<Entry>,
+    fast: mpsc::UnboundedSender<Group>,
 }
 
 impl Lanes {
     /// Queues the entries of a call. Their callers receive an error if the lanes have ended.
     pub(crate) fn send(&self, entries: Vec<Entry>) {
-        for entry in entries {
-            if let Err(unsent) = self.fast.send(entry) {
-                let call = unsent.0.call;
-                call.fail(ProviderError::retryable(call.operation, "the threads of the provider have ended"));
-            }
+        if let Err(unsent) = self.fast.send(entries) {
+            fail_calls(&unsent.0, "the threads of the provider have ended");
         }
     }
 }
@@ -58,44 +58,60 @@ fn admit(entry: Entry, admitted: &mut Vec<Entry>) {
     admitted.push(entry);
 }
 
-async fn run_fast(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Entry>, slow: mpsc::UnboundedSender<Entry>) {
+async fn run_fast(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>, slow: mpsc::UnboundedSender<Group>) {
     let mut link = Link::new(state.clone(), Use::Hot);
     while let Some(first) = queue.recv().await {
-        let mut batch = Vec::new();
-        let mut bytes = first.request.size();
-        admit(first, &mut batch);
-        while batch.len() < ENTRIES
-            && bytes < BYTES
-            && let Ok(entry) = queue.try_recv()
-        {
-            bytes += entry.request.size();
-            admit(entry, &mut batch);
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(group) = next {
+            for entry in group {
+                bytes += entry.request.size();
+                admit(entry, &mut batch);
+            }
+            next = if batch.len() < ENTRIES && bytes < BYTES { queue.try_recv().ok() } else { None };
         }
-        if let Some(batch) = run_until_known(&state, &mut link, batch, false).await {
+        if let Some(again) = run_until_known(&state, &mut link, batch, false).await {
             // The slow lane ends after this one.
-            batch.into_iter().for_each(|entry| drop(slow.send(entry)));
+            by_call(again).into_iter().for_each(|group| drop(slow.send(group)));
         }
     }
 }
 
-async fn run_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Entry>) {
+/// Returns the entries of each call. Those of one call are side by side.
+fn by_call(entries: Vec<Entry>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for entry in entries {
+        match groups.last_mut() {
+            Some(group) if group.first().is_some_and(|first| Arc::ptr_eq(&first.call, &entry.call)) => {
+                group.push(entry)
+            }
+            _ => groups.push(vec![entry]),
+        }
+    }
+    groups
+}
+
+async fn run_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>) {
     let mut link = Link::new(state.clone(), Use::Waiting);
-    let mut waiting = VecDeque::new();
+    let mut waiting: VecDeque<VecDeque<Entry>> = VecDeque::new();
     loop {
-        while let Ok(entry) = queue.try_recv() {
-            waiting.push_back(entry);
+        while let Ok(group) = queue.try_recv() {
+            waiting.push_back(group.into());
         }
         let next = match waiting.pop_front() {
-            Some(entry) => Some(entry),
-            None => queue.recv().await,
+            Some(group) => Some(group),
+            None => queue.recv().await.map(VecDeque::from),
         };
-        let Some(entry) = next else { return };
-        let mut admitted = Vec::new();
-        admit(entry, &mut admitted);
-        // An entry that collides with another transaction lets the others pass, until its time is over.
-        if let Some(again) = run_until_known(&state, &mut link, admitted, true).await {
-            waiting.extend(again);
-            tokio::time::sleep(PAUSE).await;
+        let Some(mut group) = next else { return };
+        while let Some(entry) = group.pop_front() {
+            let mut admitted = Vec::new();
+            admit(entry, &mut admitted);
+            // An entry that collides with another transaction lets other calls pass, until its time is over.
+            if let Some(again) = run_until_known(&state, &mut link, admitted, true).await {
+                again.into_iter().rev().for_each(|entry| group.push_front(entry));
+                waiting.push_back(std::mem::take(&mut group));
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 }
