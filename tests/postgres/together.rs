@@ -263,3 +263,22 @@ async fn locked_instance_delays_only_its_own_requests() {
     user.batch_execute("COMMIT").await.expect("commit");
     waits.await.expect("submit").remove(0).expect("sent");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_of_one_call_keep_their_order() {
+    let Some(schema) = schema("order") else { return };
+    let provider = schema.connect();
+    for n in 0..40 {
+        let name = format!("i-{n}");
+        let (new, submission) = start(&name, None);
+        let then = Then::Finish { status: InstanceStatus::Terminated };
+        let turn = Turn { then, ..Turn::new(new.first_execution(), EventId(0), at(1)) };
+        let end = Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) };
+        let new = start(&name, None).0;
+        let replace = StartRequest { new, if_exists: IfExists::Replace, lease: None, time: at(1), resent: false };
+        // The replacement waits for locks in another lane, where the later entries follow it.
+        let entries = vec![submission, end, Submission::Start(replace), send(&name, 1), send(&name, 2)];
+        let results = provider.submit(entries).await.expect("submit");
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+    }
+}
