@@ -389,6 +389,11 @@ impl Input {
         json.starts_with("{\"CancelRequested\"") || json.starts_with("{\"TerminateRequested\"")
     }
 
+    /// Returns true if a stored input is an external event, without parsing it.
+    pub(crate) fn is_event(json: &str) -> bool {
+        json.starts_with("{\"EventRaised\"")
+    }
+
     /// Returns an external event without headers.
     pub fn raised(name: impl Into<String>) -> Self {
         Self::EventRaised { name: name.into(), headers: TextMap::new() }

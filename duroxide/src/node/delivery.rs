@@ -40,9 +40,9 @@ impl Delivery {
         }
     }
 
-    /// Returns true if it is the start of an execution.
-    pub(super) fn is_start(&self) -> bool {
-        self.lane() == Lane::Start
+    /// Returns true if it is an external event.
+    pub(super) fn is_event(&self) -> bool {
+        matches!(self, Self::Message(message) if message.lane != Lane::Start && Input::is_event(&message.data))
     }
 }
 

@@ -61,6 +61,7 @@ mod deliver;
 mod delivery;
 mod handle;
 mod heartbeat;
+mod inbox;
 mod last_failures;
 mod live;
 mod loading;

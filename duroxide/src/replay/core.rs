@@ -314,7 +314,7 @@ impl Core {
 impl ExecutionState {
     /// Applies one input to the state, and collects the wakers of the futures that wait for it.
     pub(super) fn deliver(&mut self, id: EventId, time: Timestamp, input: &Input, payload: Payload) -> Delivered {
-        let delivered = self.apply(id, input, payload);
+        let delivered = self.apply(input, payload);
         if !matches!(delivered, Delivered::Stale) {
             self.last_event = id;
             self.now = time;
@@ -322,7 +322,7 @@ impl ExecutionState {
         delivered
     }
 
-    fn apply(&mut self, id: EventId, input: &Input, payload: Payload) -> Delivered {
+    fn apply(&mut self, input: &Input, payload: Payload) -> Delivered {
         if self.retired || self.started.is_some() == matches!(input, Input::Started(_)) {
             return Delivered::Stale;
         }
@@ -333,7 +333,7 @@ impl ExecutionState {
                 self.begin(started.request.as_ref())
             }
             Input::EventRaised { name, headers } => {
-                let woken = self.mailbox.push(name, id, Unread { payload, headers: headers.clone() });
+                let woken = self.mailbox.push(name, Unread { payload, headers: headers.clone() });
                 self.to_wake.extend(woken);
                 Delivered::Applied
             }

@@ -7,13 +7,23 @@
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 
-use crate::history::TextMap;
-use crate::id::EventId;
+use super::held::{Arrival, Held};
+use crate::history::{Input, TextMap};
+use crate::message::Message;
 use crate::payload::Payload;
 
 #[derive(Default)]
 pub(crate) struct Mailbox {
     boxes: HashMap<String, Named>,
+    /// Events that are delivered when the code asks for them.
+    pub(super) held: Held,
+    /// The held events that the running step has asked for.
+    pulled: Vec<Message>,
+    /// The arrival of the held event that is delivered next.
+    delivering: Option<Arrival>,
+    /// The names with a pending wait before that event is delivered. The step that follows asks for no events of them,
+    /// because on replay such an event would resolve that wait before the input of the step.
+    blocked: Vec<String>,
     last_ticket: Ticket,
     /// The number of waits without an event. It is counted, not computed, because every step reads it.
     unserved: usize,
@@ -25,8 +35,8 @@ pub(crate) struct Ticket(u64);
 
 #[derive(Default)]
 struct Named {
-    /// Unread events, each with its id: continue-as-new passes them on in their order across names.
-    events: VecDeque<(EventId, Unread)>,
+    /// Unread events, each with its arrival: continue-as-new passes them on in their order across names.
+    events: VecDeque<(Arrival, Unread)>,
     /// Sorted by ticket.
     waits: VecDeque<Wait>,
 }
@@ -36,6 +46,14 @@ struct Named {
 pub(crate) struct Unread {
     pub(crate) payload: Payload,
     pub(crate) headers: TextMap,
+}
+
+/// An unread event that is passed on to the next execution.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct UnreadEvent {
+    pub(crate) arrival: Arrival,
+    pub(crate) name: String,
+    pub(crate) event: Unread,
 }
 
 struct Wait {
@@ -65,11 +83,69 @@ impl Named {
 
 impl Mailbox {
     /// Adds an event; returns the waker of the wait that it belongs to.
-    pub(crate) fn push(&mut self, name: &str, id: EventId, event: Unread) -> Option<Waker> {
+    pub(crate) fn push(&mut self, name: &str, event: Unread) -> Option<Waker> {
+        let arrival = match self.delivering.take() {
+            Some(arrival) => arrival,
+            None => self.held.next_arrival(),
+        };
         self.change(name, |named| {
-            named.events.push_back((id, event));
+            named.events.push_back((arrival, event));
             named.waker_of_newest()
         })
+    }
+
+    /// Holds an event, unless a wait for it is pending. Returns it in this case.
+    pub(super) fn hold(&mut self, name: &str, message: Message) -> Option<Message> {
+        if self.boxes.get(name).is_some_and(|named| named.unserved() > 0) {
+            return Some(message);
+        }
+        self.held.push(name, message);
+        None
+    }
+
+    /// Takes the oldest held event that a pending wait is for. It must be delivered next.
+    pub(super) fn take_awaited(&mut self) -> Option<Message> {
+        if self.unserved == 0 || self.held.is_empty() {
+            return None;
+        }
+        let awaited = self.boxes.iter().filter(|(_, named)| named.unserved() > 0);
+        let awaited: Vec<String> = awaited.map(|(name, _)| name.clone()).collect();
+        let (_, oldest) = awaited.iter().filter_map(|name| Some((self.held.oldest(name)?, name))).min()?;
+        let (arrival, message) = self.held.pop(oldest)?;
+        (self.delivering, self.blocked) = (Some(arrival), awaited);
+        Some(message)
+    }
+
+    /// Ends a step. Returns the held events that it has asked for, which precede its input in the history.
+    pub(super) fn take_pulled(&mut self) -> Vec<Message> {
+        self.blocked.clear();
+        std::mem::take(&mut self.pulled)
+    }
+
+    /// Moves a held event of this name to the unread ones. Returns false if there is none.
+    fn pull(&mut self, name: &str) -> bool {
+        if self.blocked.iter().any(|blocked| blocked == name) {
+            return false;
+        }
+        let Some((arrival, message)) = self.held.pop(name) else { return false };
+        if let Input::EventRaised { headers, .. } = &message.input {
+            let event = Unread { payload: message.payload.clone(), headers: headers.clone() };
+            self.change(name, |named| named.events.push_back((arrival, event)));
+        }
+        self.pulled.push(message);
+        true
+    }
+
+    /// Pulls a held event if there is no unread one at this position of the queue.
+    fn pull_up_to(&mut self, name: &str, position: impl Fn(&Named) -> usize) {
+        if self.held.is_empty() {
+            return;
+        }
+        let lacks = |named: Option<&Named>| match named {
+            Some(named) => named.events.len() <= position(named),
+            None => true,
+        };
+        while lacks(self.boxes.get(name)) && self.pull(name) {}
     }
 
     /// Takes the event that belongs to the wait, and clears its ticket. If there is none, issues a ticket and stores
@@ -77,6 +153,7 @@ impl Mailbox {
     pub(crate) fn poll(&mut self, name: &str, wait: &mut Option<Ticket>, waker: &Waker) -> Option<Payload> {
         let new = Ticket(self.last_ticket.0 + 1);
         self.last_ticket = new;
+        self.pull_up_to(name, |named| wait.and_then(|ticket| named.position(ticket)).unwrap_or(named.waits.len()));
         self.change(name, |named| {
             let position = wait.and_then(|ticket| named.position(ticket));
             let index = position.unwrap_or(named.waits.len());
@@ -109,11 +186,13 @@ impl Mailbox {
 
     /// Takes the oldest event that belongs to no wait.
     pub(crate) fn take_one(&mut self, name: &str) -> Option<Payload> {
+        self.pull_up_to(name, |named| named.waits.len());
         self.change(name, |named| named.events.remove(named.waits.len()).map(|(_, event)| event.payload))
     }
 
     /// Takes all events that belong to no wait.
     pub(crate) fn take_all(&mut self, name: &str) -> Vec<Payload> {
+        while self.pull(name) {}
         self.change(name, |named| {
             let first = named.waits.len().min(named.events.len());
             named.events.drain(first..).map(|(_, event)| event.payload).collect()
@@ -121,14 +200,15 @@ impl Mailbox {
     }
 
     /// Takes all unread events, in the order of arrival.
-    pub(crate) fn take_unread(&mut self) -> Vec<(String, Unread)> {
+    pub(crate) fn take_unread(&mut self) -> Vec<UnreadEvent> {
         self.unserved = 0;
         let mut unread = Vec::new();
         for (name, named) in self.boxes.drain() {
-            unread.extend(named.events.into_iter().map(|(id, event)| (id, (name.clone(), event))));
+            let events = named.events.into_iter();
+            unread.extend(events.map(|(arrival, event)| UnreadEvent { arrival, name: name.clone(), event }));
         }
-        unread.sort_unstable_by_key(|(id, _)| *id);
-        unread.into_iter().map(|(_, unread)| unread).collect()
+        unread.sort_unstable_by_key(|unread| unread.arrival);
+        unread
     }
 
     /// Returns true if a wait has no event yet.

@@ -90,6 +90,8 @@ pub struct SqliteStats {
     pub write_transactions: u64,
     /// Statements of any kind, including those that begin and end transactions.
     pub statements: u64,
+    /// Instructions of SQLite's virtual machine: they grow with the rows that the statements visit.
+    pub steps: u64,
 }
 
 impl SqliteProvider {
@@ -114,7 +116,8 @@ impl SqliteProvider {
         let shared = &self.handle.shared;
         SqliteStats {
             write_transactions: shared.write_transactions.load(Ordering::Relaxed),
-            statements: shared.statements.load(Ordering::Relaxed),
+            statements: shared.counts.statements.load(Ordering::Relaxed),
+            steps: shared.counts.steps.load(Ordering::Relaxed),
         }
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Instance {
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
     pub(super) messages: HashMap<MessageId, i64>,
+    /// Those of the messages that are for one execution.
+    pub(super) for_execution: HashMap<u64, HashSet<MessageId>>,
     /// The last number given to a message.
     pub(super) arrivals: u64,
     pub(super) ready: Option<Ready>,
@@ -200,6 +202,7 @@ impl Instance {
             start: new.start.id,
             last_commit: None,
             messages: HashMap::new(),
+            for_execution: HashMap::new(),
             arrivals: 0,
             ready: None,
             owner,
@@ -312,6 +315,9 @@ impl State {
         let placement = instance.owner.map_or(Placement::Queued, placed(row.number));
         self.last_arrival += 1;
         instance.messages.insert(row.id, self.last_arrival);
+        if let Some(number) = row.execution {
+            instance.for_execution.entry(number).or_default().insert(row.id);
+        }
         let (at, ready) = (row.visible_at.unwrap_or(time), Ready::by_message(row.visible_at, time));
         self.messages.insert(self.last_arrival, QueuedMessage { to: to.clone(), row, at, sent });
         // Keep a fan-in of n messages at a cost of n: update the queue only if the message makes the instance ready
@@ -336,9 +342,18 @@ impl State {
 
     /// Removes a message. Records its id if a client sent it.
     pub(super) fn remove_message(&mut self, from: &InstanceId, id: &MessageId) {
-        let arrival = self.instances.get_mut(from).and_then(|instance| instance.messages.remove(id));
-        let stored = arrival.and_then(|arrival| self.messages.remove(&arrival));
-        if stored.is_some_and(|stored| stored.sent) {
+        let Some(instance) = self.instances.get_mut(from) else { return };
+        let arrival = instance.messages.remove(id);
+        let Some(stored) = arrival.and_then(|arrival| self.messages.remove(&arrival)) else { return };
+        if let Some(number) = stored.row.execution
+            && let Some(others) = instance.for_execution.get_mut(&number)
+        {
+            others.remove(id);
+            if others.is_empty() {
+                instance.for_execution.remove(&number);
+            }
+        }
+        if stored.sent {
             self.record_done(id.0);
         }
     }
@@ -378,7 +393,7 @@ impl State {
         for activity in self.activities_of(id, None) {
             self.remove_activity(&activity, None);
         }
-        self.remove_messages(id, |_| true);
+        self.remove_messages(id);
         if let Some(instance) = self.instances.remove(id) {
             // Record the id of its start message, which may be sent again.
             self.record_done(instance.start.0);
@@ -392,13 +407,23 @@ impl State {
         self.signals.changed(id);
     }
 
-    /// Removes the matching messages of an instance.
-    pub(super) fn remove_messages(&mut self, from: &InstanceId, fits: impl Fn(&MessageRow) -> bool) {
+    /// Removes all messages of an instance.
+    pub(super) fn remove_messages(&mut self, from: &InstanceId) {
         let Some(instance) = self.instances.get(from) else { return };
-        let fitting = |a: &i64| self.messages.get(a).is_some_and(|m| fits(&m.row));
-        let ids: Vec<_> = instance.messages.iter().filter(|(_, a)| fitting(a)).map(|(id, _)| *id).collect();
+        let ids: Vec<_> = instance.messages.keys().copied().collect();
         for id in ids {
             self.remove_message(from, &id);
+        }
+    }
+
+    /// Removes the matching messages of an instance that are for one execution only.
+    pub(super) fn remove_messages_for(&mut self, execution: &ExecutionId, fits: impl Fn(&MessageRow) -> bool) {
+        let Some(instance) = self.instances.get(&execution.instance) else { return };
+        let Some(ids) = instance.for_execution.get(&execution.number) else { return };
+        let row = |id: &MessageId| Some(&self.messages.get(instance.messages.get(id)?)?.row);
+        let fitting: Vec<_> = ids.iter().filter(|id| row(id).is_some_and(&fits)).copied().collect();
+        for id in fitting {
+            self.remove_message(&execution.instance, &id);
         }
     }
 }

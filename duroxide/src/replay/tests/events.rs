@@ -21,7 +21,8 @@ impl Event for Note {
 /// Returns the events that are unread at the end, as names and numbers.
 fn unread(run: &mut Run) -> Vec<(String, u32)> {
     let number = |payload: Payload| payload.decode().expect("is a number");
-    run.execution.close().unread.into_iter().map(|(name, event)| (name, number(event.payload))).collect()
+    let unread = run.execution.close().unread.into_iter();
+    unread.map(|unread| (unread.name, number(unread.event.payload))).collect()
 }
 
 #[test]
