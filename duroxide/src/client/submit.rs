@@ -12,10 +12,14 @@ use crate::id::InstanceId;
 use crate::message::Message;
 use crate::node::NodeHandle;
 use crate::payload::Payload;
-use crate::provider::{MessageRow, ProviderError, SendRequest, Submission, SubmitError, Submitted};
+use crate::provider::{MessageRow, ProviderError, REPEAT_TIME, SendRequest, Submission, SubmitError, Submitted};
 
 /// The time for which a failing request is retried before the caller receives the error.
 const RETRY_TIME: Duration = Duration::from_secs(10);
+/// The time within which a request is carried out, or never: see `docs/lost-answers.md`.
+const LATEST: Duration = Duration::from_secs(30);
+// A repeated request is recognised, so that it is not carried out twice.
+const _: () = assert!(RETRY_TIME.as_secs() + LATEST.as_secs() <= REPEAT_TIME.as_secs());
 
 /// The pauses between the attempts of one request, and the deadline of its retries.
 pub(super) struct RetryDeadline {

@@ -42,6 +42,16 @@ impl Sql {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn of(connection: Connection) -> Self {
+        Self {
+            connection,
+            counts: Arc::default(),
+            #[cfg(feature = "testing")]
+            observer: None,
+        }
+    }
+
     /// Returns the connection, for statements that run only once and for calls that are not statements.
     pub(super) fn connection(&self) -> &Connection {
         &self.connection

@@ -1,18 +1,15 @@
 //! The rows, and the operations on them that several calls share.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque, hash_map};
 
 use semver::Version;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::queue::Queue;
 use super::*;
 use crate::history::{Parent, TextMap};
 use crate::id::{ActivityId, CallId, CommitId, Identity, MessageId};
-
-/// The time for which a processed id is kept once its row is gone, to recognize a repeated request.
-const DEDUP_TIME: Duration = Duration::from_secs(3600);
 
 #[derive(Default)]
 pub(super) struct State {
@@ -41,7 +38,9 @@ pub(super) struct State {
     pub(super) queue: BTreeMap<String, Queue<ActivityId>>,
     /// The ids of processed requests, each with its time and result: messages of clients that were consumed,
     /// terminations, starts of removed instances, and requests that were refused when they were sent again.
-    done: HashMap<Uuid, (Timestamp, DedupEntry)>,
+    done: HashMap<Uuid, DedupEntry>,
+    /// When they were recorded, by the monotonic clock.
+    done_at: VecDeque<(Instant, Uuid)>,
     /// The latest time named by a call.
     pub(super) latest: Timestamp,
     pub(super) signals: Signals,
@@ -364,10 +363,14 @@ impl State {
     }
 
     pub(super) fn record_as(&mut self, id: Uuid, entry: DedupEntry) {
-        let latest = self.latest;
-        self.done.entry(id).or_insert((latest, entry));
-        if self.done.len().is_multiple_of(1024) {
-            self.done.retain(|_, (time, _)| *time + DEDUP_TIME > latest);
+        let now = Instant::now();
+        if let hash_map::Entry::Vacant(vacant) = self.done.entry(id) {
+            vacant.insert(entry);
+            self.done_at.push_back((now, id));
+        }
+        while let Some((_, id)) = self.done_at.front().filter(|(at, _)| now.duration_since(*at) > REPEAT_TIME) {
+            self.done.remove(id);
+            self.done_at.pop_front();
         }
     }
 
@@ -377,7 +380,7 @@ impl State {
 
     /// Returns the recorded result of a request, if there is one.
     pub(super) fn dedup_entry(&self, id: Uuid) -> Option<DedupEntry> {
-        self.done.get(&id).map(|(_, entry)| *entry)
+        self.done.get(&id).copied()
     }
 
     /// Returns the messages of an instance in the order of delivery: all, or those with a number above `heard`.
