@@ -137,8 +137,8 @@ pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 /// On replay the body must repeat its decisions. So the macro refuses calls that give other results on replay: clocks
 /// (`Instant::now`, `SystemTime::now`, `Utc::now`), timers (`tokio::time`), tasks and threads (`tokio::spawn`,
 /// `tokio::task`, `std::thread`), randomness (`rand`, `fastrand`, `Uuid::new_v4`), files, environment, processes and
-/// sockets, `tokio::select!` without `biased;`, and `futures::select!`. The error is at the path, and names the
-/// alternative.
+/// sockets, `tokio::select!` and `tokio::join!` without `biased;`, and `futures::select!`. The error is at the path, and
+/// names the alternative.
 ///
 /// A harmless use is marked. The mark covers one statement, expression or block:
 ///
@@ -148,16 +148,20 @@ pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// The check reads tokens, not types. It judges paths of two segments or more, also inside macro invocations, and
-/// applies the `use` items of the body (renames and groups too). It judges a bare name only if a `use` in the body
-/// imports it. It does not see:
+/// applies the `use` items of the body (renames and groups too). It refuses a bare call if a `use` in the body imports
+/// it from a place that cannot be replayed, and otherwise if its name is well known: `sleep`, `sleep_until`, `timeout`,
+/// `timeout_at`, `interval`, `interval_at`, `spawn`, `spawn_blocking`, `spawn_local`, `block_in_place`, `block_on`,
+/// `yield_now`, `random`, `random_bool`, `random_range`, `thread_rng` and `rng`. A function of yours with such a name is
+/// called by its path, `self::timeout(..)`, or marked; one that the body defines or imports is not taken for another. A
+/// bare `select!` or `join!` must be that of this library. The check does not see:
 ///
-/// - names that are imported outside of the body (`use tokio::time::sleep;` above the function, then `sleep(..)`), glob
-///   imports, type aliases, and qualified paths (`<Instant>::now()`),
+/// - other names that are imported outside of the body (`use std::time::Instant as Clock;` above the function), glob
+///   imports of them, type aliases, and qualified paths (`<Instant>::now()`),
 /// - the bodies of the functions that it calls,
 /// - methods (`socket.read(..)`), the order of a `HashMap`, and statics.
 ///
-/// These are found at run time: a replay that differs from history suspends the instance and shows both sides. Paths
-/// that begin with `crate`, `self` or `super` are not judged. A module of yours with the name of a known crate is
+/// If one of these changes the decisions of a replay, the instance is suspended, and its suspension shows both sides.
+/// Paths that begin with `crate`, `self` or `super` are not judged. A module of yours with the name of a known crate is
 /// mistaken for that crate.
 #[proc_macro_attribute]
 pub fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream {

@@ -32,7 +32,8 @@ use crate::policy::{ActivityOptions, ClosePolicy, Timeout, micros};
 /// | 2 | the identity of the parent in links to it, headers of external events |
 /// | 3 | a request to end that arrived before the start was delivered |
 /// | 4 | the details of a time-out |
-pub(crate) const FORMAT: u16 = 4;
+/// | 5 | children whose id is derived when it is needed |
+pub(crate) const FORMAT: u16 = 5;
 
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
@@ -286,14 +287,23 @@ pub struct ChildScheduled {
     /// Its version. `None`: the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
-    /// The id of the new instance.
-    pub instance: InstanceId,
+    /// The id that the code gave to the new instance. `None`: a derived one ([`instance_in`](Self::instance_in)). Rows
+    /// of older formats hold derived ids, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceId>,
     /// True if the new instance is independent: the call completes once it is started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub detached: bool,
     /// The policy that closes it when its parent ends first. Not compared on replay.
     #[serde(default)]
     pub close: ClosePolicy,
+}
+
+impl ChildScheduled {
+    /// Returns the id of the new instance, scheduled by an execution.
+    pub fn instance_in(&self, parent: &ExecutionId) -> InstanceId {
+        self.instance.clone().unwrap_or_else(|| InstanceId::derived(parent, self.call))
+    }
 }
 
 /// The reason why a call or an execution has no result. The error value of user code, if any, is the payload beside it.
@@ -420,7 +430,10 @@ impl Input {
 impl Decision {
     /// Returns the lowest format whose readers understand this decision.
     pub(crate) fn format(&self) -> u16 {
-        1
+        match self {
+            Self::ChildScheduled(ChildScheduled { instance: None, .. }) => 5,
+            _ => 1,
+        }
     }
 
     /// Returns the call of this decision; `None` for the end of the execution.

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -54,7 +56,8 @@ impl InstanceId {
         Self::checked(id)
     }
 
-    /// Returns the default id of a child: `~order-17.<identity of the parent>.<execution>.<call>`.
+    /// Returns the default id of a child: `~order-17.<identity of the parent>.<execution>.<call>`, with the identity in
+    /// 22 characters of base64, since the id is stored several times per child.
     ///
     /// It is unique because the identity is, it cannot be chosen, and it does not grow with the depth of the family:
     /// the readable part is that of the nearest ancestor with an id of its own.
@@ -70,7 +73,8 @@ impl InstanceId {
             end -= 1;
         }
         let shown = &shown[..end];
-        Self(format!("{}{shown}.{}.{number}.{call}", Self::DERIVED, identity.0.simple()).into())
+        let identity = BASE64_URL_SAFE_NO_PAD.encode(identity.0);
+        Self(format!("{}{shown}.{identity}.{number}.{call}", Self::DERIVED).into())
     }
 
     /// Returns true if this is a derived id of a child that was started by this call.

@@ -34,12 +34,16 @@ pub enum Lane {
     Carried = 1,
     /// Everything else.
     Normal = 2,
+    /// A request to terminate the instance. Any node carries it out if the instance has no owner; see
+    /// [`Acquired::ending`](crate::provider::Acquired::ending).
+    End = 3,
 }
 
 impl Message {
     /// Creates a message that is delivered at once.
     pub fn new(input: Input, payload: Payload) -> Self {
-        Self { id: MessageId::new(), lane: Lane::Normal, execution: None, visible_at: None, input, payload }
+        let lane = if matches!(input, Input::TerminateRequested { .. }) { Lane::End } else { Lane::Normal };
+        Self { id: MessageId::new(), lane, execution: None, visible_at: None, input, payload }
     }
 
     /// Sets the only execution that it is for.

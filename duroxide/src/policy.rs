@@ -192,6 +192,9 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The option that sets the limits of a runtime and its client, for errors.
+    pub(crate) const OPTION: &str = "RuntimeOptions::limits.payload";
+
     /// Sets the limit of a payload, in bytes.
     #[must_use]
     pub fn payload(mut self, bytes: usize) -> Self {
@@ -213,11 +216,21 @@ impl Limits {
 
     /// Refuses a payload that exceeds the limit. `subject` names it in the error.
     pub(crate) fn check(&self, subject: &str, payload: &crate::payload::Payload) -> Result<(), String> {
+        self.check_by(subject, payload, Self::OPTION)
+    }
+
+    /// As [`check`](Self::check), with the option that sets the limit.
+    pub(crate) fn check_by(
+        &self,
+        subject: &str,
+        payload: &crate::payload::Payload,
+        option: &str,
+    ) -> Result<(), String> {
         let (size, limit) = (payload.len(), self.payload);
         if size <= limit {
             return Ok(());
         }
-        Err(format!("{subject} has {size} bytes, the limit is {limit} (`RuntimeOptions::limits.payload`)"))
+        Err(format!("{subject} has {size} bytes, the limit is {limit} (`{option}`)"))
     }
 }
 

@@ -19,21 +19,72 @@ const NODES: usize = 3;
 /// One step of a program. The numbers are small, so that steps concern the same items.
 #[derive(Debug, Clone)]
 enum Step {
-    Start { instance: usize, node: Option<usize>, policy: u8, delay: i64, pinned: bool, resent: bool },
-    Send { instance: usize, node: Option<usize>, delay: i64, old: bool, large: bool, resent: bool },
-    Create { node: usize, instance: usize, plan: Plan },
-    Turn { node: usize, instance: usize, plan: Plan },
-    Activity { node: usize, pick: usize, kind: u8, wrong: u8 },
-    ReleaseInstance { node: usize, instance: usize, wrong: u8 },
-    Acquire { node: usize, request: Request },
-    Resume { instance: usize },
-    Terminate { instance: usize },
-    Renew { node: usize },
-    Leave { node: usize, build: u8 },
-    Delete { instance: usize },
-    Prune { limit: usize },
+    Start {
+        instance: usize,
+        node: Option<usize>,
+        policy: u8,
+        delay: i64,
+        pinned: bool,
+        resent: bool,
+    },
+    Send {
+        instance: usize,
+        node: Option<usize>,
+        delay: i64,
+        old: bool,
+        large: bool,
+        resent: bool,
+    },
+    Create {
+        node: usize,
+        instance: usize,
+        plan: Plan,
+    },
+    Turn {
+        node: usize,
+        instance: usize,
+        plan: Plan,
+    },
+    Activity {
+        node: usize,
+        pick: usize,
+        kind: u8,
+        wrong: u8,
+    },
+    ReleaseInstance {
+        node: usize,
+        instance: usize,
+        wrong: u8,
+    },
+    Acquire {
+        node: usize,
+        request: Request,
+    },
+    Resume {
+        instance: usize,
+    },
+    /// Removes the last message that was sent.
+    Drop,
+    Terminate {
+        instance: usize,
+    },
+    Renew {
+        node: usize,
+    },
+    Leave {
+        node: usize,
+        build: u8,
+    },
+    Delete {
+        instance: usize,
+    },
+    Prune {
+        limit: usize,
+    },
     Repeat,
-    Tick { seconds: i64 },
+    Tick {
+        seconds: i64,
+    },
 }
 
 /// A request for work.
@@ -131,6 +182,7 @@ fn step() -> impl Strategy<Value = Step> {
             |(node, instance, wrong)| Step::ReleaseInstance { node, instance, wrong }),
         8 => (node.clone(), request()).prop_map(|(node, request)| Step::Acquire { node, request }),
         2 => instance.clone().prop_map(|instance| Step::Resume { instance }),
+        1 => Just(Step::Drop),
         1 => instance.clone().prop_map(|instance| Step::Terminate { instance }),
         1 => node.clone().prop_map(|node| Step::Renew { node }),
         1 => (node, 0..3_u8).prop_map(|(node, build)| Step::Leave { node, build }),
@@ -267,6 +319,9 @@ impl Pair {
             Step::Send { instance, node, delay, old, large, resent } => {
                 let mut sent = (id(*instance), message("sent", *large));
                 sent.1.visible_at = self.later(*delay - 5);
+                if *delay == 0 {
+                    sent.1.lane = Lane::End;
+                }
                 sent.1.execution = old.then_some(1);
                 if *resent {
                     sent = self.last_message.clone().unwrap_or(sent);
@@ -305,6 +360,10 @@ impl Pair {
             Step::Acquire { node, request } => self.acquire(*node, request).await,
             Step::Resume { instance } => {
                 self.submit(Submission::Resume { instance: id(*instance), time: self.time() }).await;
+            }
+            Step::Drop => {
+                let Some((instance, message)) = self.last_message.clone() else { return };
+                self.submit(Submission::Drop { instance, message: message.id }).await;
             }
             Step::Terminate { instance } => {
                 let Some(turn) = self.ending(*instance, InstanceStatus::Terminated).await else { return };
@@ -532,6 +591,7 @@ impl Pair {
             acquired.instances.sort_by(|a, b| a.execution.cmp(&b.execution));
             acquired.activities.sort_by(|a, b| a.id.cmp(&b.id));
             acquired.cancelled.sort();
+            acquired.ending.sort_by(|a, b| a.execution.cmp(&b.execution));
             Ok::<_, ProviderError>(acquired)
         };
         both!(self, provider => sorted(provider))
@@ -553,7 +613,9 @@ impl Pair {
         let live = vec![InstanceStatus::Running, InstanceStatus::Suspended];
         let live = Filter { statuses: live, ..odd.clone() };
         let early = Filter { created_before: Some(Timestamp::from_micros(self.now - 5_000_000)), ..Filter::default() };
-        for filter in [Filter::default(), odd, live, early] {
+        let in_state = |status| Filter { statuses: vec![status], ..Filter::default() };
+        let (running, suspended) = (in_state(InstanceStatus::Running), in_state(InstanceStatus::Suspended));
+        for filter in [Filter::default(), odd, live, early, running, suspended] {
             both!(self, provider => pages(provider, &filter));
         }
         both!(self, provider => admin(provider).nodes());

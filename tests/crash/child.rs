@@ -18,7 +18,7 @@ use crate::process::PREFIX;
 /// Longer than any of these tests: no lease expires.
 const LONG_LEASE: Duration = Duration::from_secs(60);
 /// A surviving node checks three times in this time whether others have died.
-const SHORT_LEASE: Duration = Duration::from_millis(1500);
+pub(crate) const SHORT_LEASE: Duration = Duration::from_millis(1500);
 
 /// Sends a line to the parent, in one write.
 pub(crate) fn report(line: &str) {
@@ -45,7 +45,8 @@ async fn run_task() {
     let mut options = RuntimeOptions::default();
     options.max_activities = if task == "serve one at a time" { 1 } else { 8 };
     options.max_blocking_activities = 8;
-    options.lease_time = if task == "serve one at a time" { SHORT_LEASE } else { LONG_LEASE };
+    let has_short_lease = matches!(task.as_str(), "serve one at a time" | "serve with a short lease");
+    options.lease_time = if has_short_lease { SHORT_LEASE } else { LONG_LEASE };
     let provider = SqliteProvider::open_with(ledger::database(&folder), abort_at_moment()).unwrap();
     let builder = Runtime::builder().provider(provider).state(shop.clone()).options(options);
     let runtime = builder.start().await.unwrap();

@@ -15,3 +15,5 @@ mod random;
 mod restart;
 mod several;
 mod soak;
+#[cfg(unix)]
+mod stopped;

@@ -84,6 +84,24 @@ impl Process {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
+    /// Stops the child, as a debugger or a paused machine does.
+    #[cfg(unix)]
+    pub(crate) fn stop(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a stopped child continue.
+    #[cfg(unix)]
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
     /// Kills the child with `kill -9`.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

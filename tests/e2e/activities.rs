@@ -262,21 +262,16 @@ async fn unrepresentable_input_is_refused_at_the_call() {
 
 #[tokio::test]
 async fn crashed_nodes_leave_each_step_in_history_once() {
-    let test = crate::started().await;
-    let handle = chain::start(&test.client(), "survivor", 500).await.unwrap();
-    let mut provider = test.provider().clone();
-    drop(handle);
-    let mut test = Some(test);
+    let mut test = crate::started().await;
+    chain::start(&test.client(), "survivor", 500).await.unwrap();
     for _ in 0..5 {
-        provider = test.take().unwrap().crash();
+        let crashed = test.crash();
         tokio::task::yield_now().await;
-        test = Some(crate::builder().provider(provider.clone()).start().await.unwrap());
+        test = crashed.start().await.unwrap();
     }
-    let test = test.unwrap();
     let handle = chain::handle(&test.client(), "survivor");
     assert_eq!(handle.result().await.unwrap(), (0..500).fold(1u64, |v, _| v * 2 % 1_000_003));
     assert_eq!(handle.history().await.unwrap().len(), 1002);
-    drop(provider);
 }
 
 #[activity(timeout = "5s", retry(max_attempts = 3, initial_interval = "1s"))]

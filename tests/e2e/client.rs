@@ -1,6 +1,7 @@
 //! Clients: taken ids, lists, deletion, dropped futures.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use duroxide::clock::Clock;
 use duroxide::prelude::*;
@@ -8,7 +9,7 @@ use duroxide::provider::{InstanceStatus, MemoryProvider, Page, PageToken};
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, ErrorCode, Filter, InstanceId, Registry};
 use futures_util::FutureExt;
-use support::{Method, faulty, without_admin};
+use support::{Fault, Method, faulty, without_admin};
 
 #[event(name = "client-finish")]
 struct Finish {
@@ -287,4 +288,51 @@ async fn a_changed_page_token_is_refused_at_once() {
     let page = Page::new(10).after(PageToken::new("changed"));
     let error = client.list(&Filter::default(), page).await.unwrap_err();
     assert_eq!((error.code(), error.is_retryable()), (ErrorCode::InvalidPageToken, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_outlasts_a_fail_over_of_its_storage() {
+    let provider = faulty(MemoryProvider::new());
+    provider.faults().always(Method::Submit, Fault::Before);
+    provider.faults().always(Method::Instance, Fault::Before);
+    let faults = provider.faults().clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(seconds(45)).await;
+        faults.heal();
+    });
+    let client = Client::new(provider);
+    let handle = finishes::start(&client, "late", 1).await.unwrap();
+    assert_eq!(handle.status().await.unwrap().status, InstanceStatus::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_says_how_long_the_storage_was_retried() {
+    let provider = faulty(MemoryProvider::new());
+    let faults = provider.faults().clone();
+    faults.always(Method::Submit, Fault::Before);
+    let client = Client::new(provider).with_retry_time(seconds(3));
+    let begun = tokio::time::Instant::now();
+    let error = finishes::start(&client, "never", 1).await.unwrap_err();
+    assert_eq!((error.code(), error.is_retryable()), (ErrorCode::StorageFailed, true));
+    assert!((seconds(3)..seconds(4)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    for part in ["failed to make the call", "retried for 3.0 s"] {
+        assert!(error.to_string().contains(part), "{part} is missing: {error}");
+    }
+    let before = faults.begun(Method::Submit);
+    let impatient = client.with_retry_time(Duration::ZERO);
+    finishes::start(&impatient, "never", 1).await.unwrap_err();
+    assert_eq!(faults.begun(Method::Submit) - before, 1, "without a retry");
+}
+
+#[tokio::test]
+async fn runtime_sets_the_retry_time_of_its_clients() {
+    let provider = faulty(MemoryProvider::new());
+    let registry = Registry::empty().with_orchestration::<at_once>();
+    let options = duroxide::RuntimeOptions::new().retry_time(Duration::ZERO);
+    let builder = Runtime::builder().provider(provider.clone()).registry(registry).options(options);
+    let runtime = builder.start().await.unwrap();
+    provider.faults().always(Method::Instance, Fault::Before);
+    runtime.client().handle("i").status().await.unwrap_err();
+    assert_eq!(provider.faults().begun(Method::Instance), 1);
+    runtime.shutdown().await.unwrap();
 }

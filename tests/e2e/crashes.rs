@@ -89,9 +89,7 @@ async fn race_has_the_same_winner_after_each_of_60_crashes() {
         while work.done().is_empty() {
             tokio::task::yield_now().await;
         }
-        let (provider, clock) = (test.provider().clone(), test.clock().clone());
-        test.crash();
-        let test = crate::builder().state(work.clone()).provider(provider).clock(clock).start().await.unwrap();
+        let test = test.crash().start().await.unwrap();
         let handle = races_a_timer::handle(&test.client(), &id);
         handle.raise(Finish).await.unwrap();
         let winner = handle.result().await.unwrap();

@@ -98,8 +98,7 @@ async fn event_headers_are_recorded_and_survive_continue_as_new() {
     while handle.history_of(1).await.unwrap().len() < 4 {
         tokio::task::yield_now().await;
     }
-    let clock = test.clock().clone();
-    let test = crate::builder().registry(registry()).provider(test.crash()).clock(clock).start().await.unwrap();
+    let test = test.crash().start().await.unwrap();
     test.advance(hours(1));
     let handle = continues_with_headers::handle(&test.client(), "x");
     assert_eq!(handle.result().await.unwrap()["tenant"], "north", "the second execution has the headers of the start");

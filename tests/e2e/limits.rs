@@ -1,6 +1,8 @@
 //! Limits of sizes: the error of a value beyond a limit names the limit, the value and the option.
 
 use duroxide::prelude::*;
+use duroxide::provider::MemoryProvider;
+use duroxide::runtime::Limits;
 use duroxide::{ErrorCode, Registry, RuntimeOptions};
 
 #[activity]
@@ -40,6 +42,17 @@ async fn input_beyond_the_limit_is_refused() {
     assert_eq!(measures::start(&client, "large", "x".repeat(100), 1).await.unwrap().result().await.unwrap(), 100);
 }
 
+#[tokio::test]
+async fn client_without_a_runtime_has_limits_of_its_own() {
+    let client = Client::new(MemoryProvider::new());
+    let large = "x".repeat(3 * 1024 * 1024);
+    let error = measures::start(&client, "large", large.clone(), 1).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::PayloadTooLarge);
+    assert!(error.to_string().contains("`Client::with_limits`"), "{error}");
+    let client = client.with_limits(Limits::default().payload(4 * 1024 * 1024));
+    measures::start(&client, "large", large, 1).await.unwrap();
+}
+
 #[orchestration]
 async fn sleeps_often(ctx: OrchestrationContext, steps: u64) -> duroxide::Result<u64> {
     for _ in 0..steps {
@@ -59,9 +72,7 @@ async fn history_beyond_the_limit_suspends_until_it_is_raised() {
     let suspension = beyond.wait_for(|status| status.suspension.is_some()).await.unwrap().suspension.unwrap();
     assert_eq!(suspension.code, ErrorCode::HistoryTooLong);
     assert!(suspension.to_string().contains("50") && suspension.to_string().contains("limits.history"), "{suspension}");
-    let clock = test.clock().clone();
-    let provider = test.crash();
-    let test = crate::builder().build_id("wide").provider(provider).clock(clock).start().await.unwrap();
+    let test = test.crash().options(RuntimeOptions::default()).build_id("wide").start().await.unwrap();
     assert_eq!(sleeps_often::handle(&test.client(), "beyond").result().await.unwrap(), 100);
 }
 

@@ -144,10 +144,8 @@ async fn line_first_met_in_a_replay_is_logged_when_live() {
     while handle.status().await.unwrap().events.0 < 2 {
         tokio::task::yield_now().await;
     }
-    let clock = test.clock().clone();
-    let provider = test.crash();
     let loud = Registry::empty().with_orchestration::<Logs<true>>();
-    let test = crate::builder().registry(loud).provider(provider).clock(clock).start().await.unwrap();
+    let test = test.crash().registry(loud).start().await.unwrap();
     let handle = test.client().handle("old");
     handle.result().await.unwrap();
     assert_eq!((log.with("old logs first").len(), log.with("old logs last").len()), (0, 1));
@@ -222,8 +220,7 @@ async fn life_of_an_instance_is_logged_at_info() {
     let log = log();
     let test = crate::started().await;
     logged_by_the_node::start(&test.client(), "logged-life", SECRET.to_owned()).await.unwrap();
-    let clock = test.clock().clone();
-    let test = crate::builder().provider(test.crash()).clock(clock).start().await.unwrap();
+    let test = test.crash().start().await.unwrap();
     let handle = test.client().handle("logged-life");
     test.advance(hours(1));
     // Advances the clock until the last attempt has timed out.

@@ -251,7 +251,8 @@ async fn option_that_would_stop_all_work_is_refused() {
         ("max_activities", options().max_activities(0)),
         ("max_blocking_activities", options().max_blocking_activities(0)),
         ("turn_threads", options().turn_threads(0)),
-        ("lease_time", options().lease_time(std::time::Duration::ZERO)),
+        ("lease_time", options().lease_time(Duration::ZERO)),
+        ("turn_warning", options().turn_warning(Duration::from_micros(999))),
         ("limits.payload", options().limits(Limits::default().payload(0))),
         ("limits.history", options().limits(Limits::default().history(0))),
     ];

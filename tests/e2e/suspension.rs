@@ -27,14 +27,11 @@ async fn changed_code_suspends_and_the_right_code_resumes() {
     let old = Registry::empty().with_orchestration::<Nap<1>>();
     let new = Registry::empty().with_orchestration::<Nap<2>>();
     let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
-    let clock = test.clock().clone();
     let handle = test.client().start("nap", "x", &()).await.unwrap();
     while handle.status().await.unwrap().events.0 < 2 {
         tokio::task::yield_now().await;
     }
-    let provider = test.crash();
-    let test = crate::builder().registry(new).build_id("2").provider(provider).clock(clock.clone());
-    let test = test.start().await.unwrap();
+    let test = test.crash().registry(new).build_id("2").start().await.unwrap();
     test.advance(hours(1));
     let handle = test.client().handle("x");
     let status = handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
@@ -45,8 +42,7 @@ async fn changed_code_suspends_and_the_right_code_resumes() {
     assert!(recorded.contains("T01:00") && asked.contains("T02:00"), "{recorded} / {asked}");
     assert!(suspension.place.unwrap().contains("suspension.rs"));
 
-    let provider = test.crash();
-    let test = crate::builder().registry(old).build_id("3").provider(provider).clock(clock).start().await.unwrap();
+    let test = test.crash().registry(old).build_id("3").start().await.unwrap();
     let handle = test.client().handle("x");
     assert_eq!(handle.result().await.unwrap(), 1);
 }
@@ -75,15 +71,12 @@ async fn early_end_suspends_with_history_left_over() {
     let old = Registry::empty().with_orchestration::<Naps<2>>();
     let new = Registry::empty().with_orchestration::<Naps<1>>();
     let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
-    let clock = test.clock().clone();
     let handle = test.client().start("naps", "x", &()).await.unwrap();
     test.advance(hours(1));
     while handle.status().await.unwrap().events.0 < 4 {
         tokio::task::yield_now().await;
     }
-    let provider = test.crash();
-    let test = crate::builder().registry(new).build_id("2").provider(provider).clock(clock.clone());
-    let test = test.start().await.unwrap();
+    let test = test.crash().registry(new).build_id("2").start().await.unwrap();
     test.advance(hours(1));
     let status = test.client().handle("x").wait_for(|status| status.suspension.is_some()).await.unwrap();
     let suspension = status.suspension.unwrap();
@@ -92,8 +85,7 @@ async fn early_end_suspends_with_history_left_over() {
     assert!(recorded.starts_with("call 2: timer due") && recorded.contains("T02:00"), "{recorded}");
     assert_eq!(asked, "the code ended here: return Ok");
 
-    let provider = test.crash();
-    let test = crate::builder().registry(old).build_id("3").provider(provider).clock(clock).start().await.unwrap();
+    let test = test.crash().registry(old).build_id("3").start().await.unwrap();
     assert_eq!(test.client().handle("x").result().await.unwrap(), 2);
 }
 
@@ -127,7 +119,6 @@ async fn changed_code_is_found_on_the_first_page_of_a_long_history() {
     let old = Registry::empty().with_orchestration::<Ticks<1>>();
     let new = Registry::empty().with_orchestration::<Ticks<2>>();
     let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
-    let clock = test.clock().clone();
     let handle = test.client().start("ticks", "x", &()).await.unwrap();
     for _ in 1..TICKS {
         handle.raise_named("Tick", &Tick).await.unwrap();
@@ -136,17 +127,14 @@ async fn changed_code_is_found_on_the_first_page_of_a_long_history() {
     while handle.status().await.unwrap().events.0 < 2 * TICKS + 1 {
         tokio::task::yield_now().await;
     }
-    let provider = test.crash();
-    let test = crate::builder().registry(new).build_id("2").provider(provider).clock(clock.clone());
-    let test = test.start().await.unwrap();
+    let test = test.crash().registry(new).build_id("2").start().await.unwrap();
     let handle = test.client().handle("x");
     handle.raise_named("Tick", &Tick).await.unwrap();
     let status = handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
     let suspension = status.suspension.unwrap();
     assert_eq!((suspension.code, suspension.event.map(|event| event.0)), (ErrorCode::Nondeterminism, Some(2)));
 
-    let provider = test.crash();
-    let test = crate::builder().registry(old).build_id("3").provider(provider).clock(clock).start().await.unwrap();
+    let test = test.crash().registry(old).build_id("3").start().await.unwrap();
     assert_eq!(test.client().handle("x").result().await.unwrap(), 1);
 }
 
@@ -207,14 +195,11 @@ async fn cancel_of_a_suspended_instance_waits_for_resume() {
     let old = Registry::empty().with_orchestration::<Nap<1>>();
     let new = Registry::empty().with_orchestration::<Nap<2>>();
     let test = crate::builder().registry(old.clone()).build_id("1").start().await.unwrap();
-    let clock = test.clock().clone();
     let handle = test.client().start("nap", "cancelled", &()).await.unwrap();
     while handle.status().await.unwrap().events.0 < 2 {
         tokio::task::yield_now().await;
     }
-    let provider = test.crash();
-    let test = crate::builder().registry(new).build_id("2").provider(provider).clock(clock.clone());
-    let test = test.start().await.unwrap();
+    let test = test.crash().registry(new).build_id("2").start().await.unwrap();
     test.advance(minutes(1));
     let handle = test.client().handle("cancelled");
     handle.cancel("enough").await.unwrap();
@@ -222,8 +207,7 @@ async fn cancel_of_a_suspended_instance_waits_for_resume() {
     // A resume with code that still does not match suspends again, and keeps the cancel.
     handle.resume().await.unwrap();
     handle.wait_for(|status| status.suspension.is_some()).await.unwrap();
-    let provider = test.crash();
-    let test = crate::builder().registry(old).build_id("3").provider(provider).clock(clock).start().await.unwrap();
+    let test = test.crash().registry(old).build_id("3").start().await.unwrap();
     match test.client().handle("cancelled").result().await {
         Err(OutcomeError::Cancelled { reason }) => assert_eq!(reason, "enough"),
         other => panic!("{other:?}"),

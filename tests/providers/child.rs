@@ -3,15 +3,11 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
-use duroxide::provider::{NodeInfo, Provider};
+use duroxide::provider::Provider;
 use duroxide::sqlite::SqliteProvider;
 
 use crate::store::{node, start, submit};
-
-/// The lease time of a child with the task `own briefly`.
-pub(crate) const BRIEF: Duration = Duration::from_millis(20);
 
 /// Another process. Killed when dropped.
 pub(crate) struct Process {
@@ -49,13 +45,6 @@ impl Process {
         }
     }
 
-    /// Sends the child a signal: to stop, like a debugger or a sleeping laptop, or to continue.
-    #[cfg(unix)]
-    pub(crate) fn signal(&self, signal: &str) {
-        let kill = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(kill.expect("kill").success());
-    }
-
     /// Kills the child with `kill -9`.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("kill");
@@ -87,9 +76,8 @@ async fn run_task() {
             submit(&provider, start("from-child", None)).await.expect("start");
             println!("done");
         }
-        "own" | "own briefly" => {
-            let lease_time = if task == "own" { node().lease_time } else { BRIEF };
-            let lease = provider.join(&NodeInfo { lease_time, ..node() }).await.expect("join");
+        "own" => {
+            let lease = provider.join(&node()).await.expect("join");
             for n in 0..100 {
                 submit(&provider, start(&format!("owned-{n}"), Some(lease))).await.expect("start");
             }

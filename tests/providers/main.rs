@@ -1,6 +1,7 @@
 //! Tests of the SQLite provider beyond the contract: processes that share a file, die or race, full disks, damage.
 
 mod child;
+mod cluster;
 mod crash_points;
 mod faults;
 mod idle;

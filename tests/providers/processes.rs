@@ -8,7 +8,7 @@ use duroxide::provider::{Admin, Filter, InstanceStatus, Page, Provider, Renewal,
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
-use crate::child::{BRIEF, Process};
+use crate::child::Process;
 use crate::store::{Store, holds, id, node, start, submit, want};
 
 /// Shorter than the time between polls: a signal within this time came by a notice.
@@ -32,28 +32,6 @@ async fn items_of_a_killed_process_are_taken_over_at_once() {
     let files = std::fs::read_dir(store.path().parent().expect("folder")).expect("folder");
     let locks = files.filter(|file| file.as_ref().expect("file").file_name().to_string_lossy().contains("-node-"));
     assert_eq!(locks.count(), 1, "the lock file of the dead node was removed");
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn a_process_that_sleeps_for_many_lease_times_loses_nothing() {
-    let store = Store::new();
-    let mut child = Process::spawn("own briefly", store.path());
-    child.go();
-    child.expect("done");
-    child.signal("-STOP");
-    let provider = store.open();
-    let lease = provider.join(&node()).await.expect("join");
-    let asleep = std::time::Instant::now();
-    while asleep.elapsed() < 25 * BRIEF {
-        assert!(holds(&provider, &lease).await);
-        assert!(provider.acquire(&lease, want()).await.expect("acquire").instances.is_empty(), "its owner lives");
-    }
-    assert_eq!(provider.nodes().await.expect("nodes").len(), 2);
-    child.signal("-CONT");
-    child.kill();
-    provider.renew(&lease).await.expect("renew");
-    assert_eq!(provider.acquire(&lease, want()).await.expect("acquire").instances.len(), 100);
 }
 
 #[tokio::test]

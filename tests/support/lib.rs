@@ -4,6 +4,8 @@
 
 pub mod edits;
 mod faulty;
+pub mod postgres;
+pub mod proxy;
 pub mod stored;
 
 pub use faulty::{Events, Fault, Faults, FaultyLayer, FaultyProvider, Method, faulty, without_admin};

@@ -1,6 +1,6 @@
-//! The `use` items of a body.
+//! The names that a body imports and defines.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use proc_macro2::TokenTree;
 use syn::ext::IdentExt;
@@ -11,14 +11,19 @@ use crate::determinism::path::is_punct;
 /// The limit of chains of `use a as b; use b as c;`.
 const LONGEST_CHAIN: usize = 8;
 
-/// The full paths of imported names. Globs are not resolved.
+/// The full paths of imported names, and the names of local items. Globs are not resolved.
 #[derive(Clone, Default)]
-pub(crate) struct Imports(HashMap<String, Vec<String>>);
+pub(crate) struct Imports {
+    paths: HashMap<String, Vec<String>>,
+    /// The functions, closures, modules and macros that the body defines.
+    own: HashSet<String>,
+}
 
 impl Imports {
-    /// Adds the imports that are directly among the tokens of a block.
+    /// Adds the imports and definitions that are directly among the tokens of a block.
     pub(crate) fn with_items_in(&self, tokens: &[TokenTree]) -> Self {
         let mut all = self.clone();
+        all.own.extend((0..tokens.len()).filter_map(|at| defined(tokens, at)));
         for at in 0..tokens.len() {
             if let Some(end) = end_of_use(tokens, at) {
                 // The compiler reports an item that does not parse.
@@ -52,7 +57,8 @@ impl Imports {
         let Some(last) = path.last().cloned() else { return };
         let name = rename.map_or(last, text);
         if path.as_slice() != [name.as_str()] {
-            self.0.insert(name, path);
+            self.own.remove(&name);
+            self.paths.insert(name, path);
         }
     }
 
@@ -60,7 +66,10 @@ impl Imports {
     pub(crate) fn resolve(&self, written: &[String]) -> Option<Vec<String>> {
         let mut path = written.to_vec();
         for _ in 0..LONGEST_CHAIN {
-            let Some(import) = self.0.get(&path[0]) else { break };
+            if self.own.contains(&path[0]) {
+                return None;
+            }
+            let Some(import) = self.paths.get(&path[0]) else { break };
             path.splice(..1, import.iter().cloned());
         }
         let own = ["crate", "self", "super", "Self"].contains(&path[0].as_str());
@@ -70,6 +79,25 @@ impl Imports {
 
 fn text(ident: &Ident) -> String {
     ident.unraw().to_string()
+}
+
+/// Returns the name of the function, module, macro or closure that is defined at this token.
+fn defined(tokens: &[TokenTree], at: usize) -> Option<String> {
+    let ident = |at: usize| match tokens.get(at) {
+        Some(TokenTree::Ident(ident)) => Some(text(ident)),
+        _ => None,
+    };
+    match ident(at)?.as_str() {
+        "fn" | "mod" => ident(at + 1),
+        "macro_rules" => ident(at + 2),
+        "let" => {
+            let name = at + if ident(at + 1)? == "mut" { 2 } else { 1 };
+            let is_closure = is_punct(tokens.get(name + 1), '=')
+                && (is_punct(tokens.get(name + 2), '|') || ident(name + 2).is_some_and(|word| word == "move"));
+            ident(name).filter(|_| is_closure)
+        }
+        _ => None,
+    }
 }
 
 /// Returns the end of a `use` item that begins at this token.

@@ -6,13 +6,14 @@
 mod imports;
 mod opt_out;
 mod path;
+mod rewrite;
 mod rules;
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
 use self::imports::Imports;
-pub(crate) use self::opt_out::without_marks;
 use self::path::Path;
+pub(crate) use self::rewrite::{checked, without_marks};
 use crate::errors::Errors;
 
 const OPT_OUT: &str =
@@ -50,9 +51,12 @@ fn step(tokens: &[TokenTree], at: usize, imports: &Imports, errors: &mut Errors)
 fn judge(path: &Path<'_>, imports: &Imports, errors: &mut Errors) {
     let written = path.segments();
     let Some(named) = imports.resolve(&written) else { return };
-    // A bare name that the body does not import, or does not call, may be anything.
-    if written.len() == 1 && (named.len() == 1 || !path.is_called()) {
+    // A bare name that is not called may be anything.
+    if written.len() == 1 && !path.is_called() {
         return;
+    }
+    if let ([bare], None) = (named.as_slice(), path.macro_body()) {
+        return judge_bare(path, bare, errors);
     }
     let reason = match path.macro_body() {
         Some(body) => rules::of_macro(&named, is_biased(body)),
@@ -65,7 +69,17 @@ fn judge(path: &Path<'_>, imports: &Imports, errors: &mut Errors) {
     errors.at(path.tokens(), format!("`{written}`{full} cannot be replayed: {reason}\n{OPT_OUT}"));
 }
 
-/// Returns true if a `select!` begins with `biased;`.
+/// Judges a called name that the body neither imports nor defines.
+fn judge_bare(path: &Path<'_>, name: &str, errors: &mut Errors) {
+    let Some((full, reason)) = rules::of_bare(name) else { return };
+    let message = format!(
+        "`{name}`, which may be `{full}`, cannot be replayed: {reason}\n\
+         If it is a function of yours, write its path: `self::{name}(..)`. {OPT_OUT}"
+    );
+    errors.at(path.tokens(), message);
+}
+
+/// Returns true if a `select!` or `join!` begins with `biased;`.
 fn is_biased(body: &Group) -> bool {
     debug_assert_ne!(body.delimiter(), Delimiter::None, "a macro has real delimiters");
     body.stream().into_iter().next().is_some_and(|token| token.to_string() == "biased")

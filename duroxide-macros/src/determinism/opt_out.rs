@@ -1,7 +1,6 @@
-//! `#[allow_nondeterminism]`: the code that a mark covers, and its removal, since the compiler does not know the
-//! attribute.
+//! `#[allow_nondeterminism]`: the code that a mark covers.
 
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, TokenTree};
 
 use crate::determinism::path::{is_colons, is_punct};
 
@@ -74,36 +73,4 @@ fn continues(tokens: &[TokenTree], at: usize) -> bool {
 
 fn is_keyword(token: Option<&TokenTree>, keywords: &[&str]) -> bool {
     matches!(token, Some(TokenTree::Ident(ident)) if keywords.iter().any(|keyword| ident == keyword))
-}
-
-/// Removes the marks from the body. Groups without marks are kept as they are, with their spans.
-pub(crate) fn without_marks(body: &Group) -> Group {
-    stripped(body).unwrap_or_else(|| body.clone())
-}
-
-/// Removes the marks from a group; returns `None` if there are none.
-fn stripped(group: &Group) -> Option<Group> {
-    let tokens: Vec<TokenTree> = group.stream().into_iter().collect();
-    let mut kept = TokenStream::new();
-    let mut changed = false;
-    let mut at = 0;
-    while at < tokens.len() {
-        if is_mark(&tokens, at) {
-            changed = true;
-            at += 2;
-            continue;
-        }
-        let inner = match &tokens[at] {
-            TokenTree::Group(inner) => stripped(inner),
-            _ => None,
-        };
-        changed |= inner.is_some();
-        kept.extend([inner.map_or_else(|| tokens[at].clone(), TokenTree::Group)]);
-        at += 1;
-    }
-    changed.then(|| {
-        let mut rebuilt = Group::new(group.delimiter(), kept);
-        rebuilt.set_span(group.span());
-        rebuilt
-    })
 }

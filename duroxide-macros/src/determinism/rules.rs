@@ -23,7 +23,10 @@ const THREAD: &str = "threads are not part of history. Use `ctx.sleep(..)` to wa
 const RANDOM: &str = "a replay gets another value. Use `ctx.random()`.";
 const UNIQUE_ID: &str = "a replay gets another id. Use `ctx.uuid()`.";
 const IO: &str = "a replay may see other data. Do it in an activity, and use its result.";
+const YIELD: &str = "an orchestration waits only for its calls, timers and events. Remove it.";
+const BLOCK: &str = "it blocks the thread of the turn, and the awaited result never arrives. Use `.await`.";
 const SELECT: &str = "it picks among the ready branches at random. Use `select!` of duroxide";
+const JOIN: &str = "it polls its futures in an order that depends on the number of earlier polls. Use";
 
 /// The crates with types that read the clock.
 const CLOCKS: &[&str] = &["std", "tokio", "chrono", "time", "jiff", "web_time", "quanta", "coarsetime"];
@@ -40,12 +43,18 @@ const RULES: &[(Match, &str)] = &[
     (Of(&["jiff"], "Timestamp", &["now"]), CLOCK),
     (Of(&["uuid"], "Uuid", &["new_v1", "new_v4", "new_v6", "new_v7", "now_v1", "now_v6", "now_v7"]), UNIQUE_ID),
     (Of(&["ulid"], "Ulid", &["new"]), UNIQUE_ID),
+    (Exactly("tokio::task::yield_now"), YIELD),
     (Short("tokio::time", &["sleep", "sleep_until", "timeout", "timeout_at", "interval", "interval_at"]), TIMER),
     (In("tokio::time"), TIMER),
     (Exactly("tokio::spawn"), SPAWN),
     (Short("tokio::task", &["spawn", "spawn_blocking", "spawn_local", "block_in_place"]), SPAWN),
     (In("tokio::task"), SPAWN),
     (In("tokio::runtime"), SPAWN),
+    (Exactly("futures::executor::block_on"), BLOCK),
+    (Short("futures::executor", &["block_on"]), BLOCK),
+    (In("async_std::task"), SPAWN),
+    (In("smol"), SPAWN),
+    (In("futures_timer"), TIMER),
     (Short("std::thread", &["sleep", "sleep_until", "spawn", "scope", "park", "park_timeout", "yield_now"]), THREAD),
     (In("std::thread"), THREAD),
     (In("rand"), RANDOM),
@@ -71,9 +80,32 @@ const RULES: &[(Match, &str)] = &[
     (Of(&["std", "tokio"], "TcpListener", &["bind"]), IO),
     (Of(&["std", "tokio"], "UdpSocket", &["bind"]), IO),
     (In("tokio::net"), IO),
+    (In("tokio::signal"), IO),
+    (Exactly("tokio::io::stdin"), IO),
     (In("std::os::unix::net"), IO),
     (In("reqwest"), IO),
     (In("ureq"), IO),
+];
+
+/// Functions that are commonly imported, and then called by their bare names.
+const BARE: &[(&str, &str, &str)] = &[
+    ("sleep", "tokio::time::sleep", TIMER),
+    ("sleep_until", "tokio::time::sleep_until", TIMER),
+    ("timeout", "tokio::time::timeout", TIMER),
+    ("timeout_at", "tokio::time::timeout_at", TIMER),
+    ("interval", "tokio::time::interval", TIMER),
+    ("interval_at", "tokio::time::interval_at", TIMER),
+    ("spawn", "tokio::spawn", SPAWN),
+    ("spawn_blocking", "tokio::task::spawn_blocking", SPAWN),
+    ("spawn_local", "tokio::task::spawn_local", SPAWN),
+    ("block_in_place", "tokio::task::block_in_place", SPAWN),
+    ("block_on", "futures::executor::block_on", BLOCK),
+    ("yield_now", "tokio::task::yield_now", YIELD),
+    ("random", "rand::random", RANDOM),
+    ("random_bool", "rand::random_bool", RANDOM),
+    ("random_range", "rand::random_range", RANDOM),
+    ("thread_rng", "rand::thread_rng", RANDOM),
+    ("rng", "rand::rng", RANDOM),
 ];
 
 /// Types that only carry a value, which is the same on every replay.
@@ -87,10 +119,19 @@ pub(crate) fn of_path(path: &[String]) -> Option<&'static str> {
     RULES.iter().find(|(rule, _)| rule.matches(path)).map(|(_, reason)| *reason)
 }
 
+/// Returns the full path that a bare name commonly stands for, and the reason why it cannot be replayed.
+pub(crate) fn of_bare(name: &str) -> Option<(&'static str, &'static str)> {
+    BARE.iter().find(|(bare, ..)| *bare == name).map(|(_, full, reason)| (*full, *reason))
+}
+
 /// Returns the reason why the macro of this path cannot be replayed.
 pub(crate) fn of_macro(path: &[String], biased: bool) -> Option<String> {
     match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["tokio", "select"] if !biased => Some(format!("{SELECT}, or begin with `biased;`.")),
+        ["tokio", "join"] if !biased => Some(format!("{JOIN} `join!` of duroxide, or begin with `biased;`.")),
+        ["tokio", "try_join"] if !biased => {
+            Some(format!("{JOIN} `try_join_all` of duroxide, or begin with `biased;`."))
+        }
         ["futures" | "futures_util", "select"] => Some(format!("{SELECT}, or `select_biased!`.")),
         _ => None,
     }

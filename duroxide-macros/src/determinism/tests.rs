@@ -3,7 +3,7 @@
 use proc_macro2::Group;
 use quote::ToTokens;
 
-use crate::determinism::{check, without_marks};
+use crate::determinism::{check, checked, without_marks};
 use crate::errors::Errors;
 
 fn body(code: &str) -> Group {
@@ -87,7 +87,12 @@ fn replayable_code_is_accepted() {
     for code in [
         "ctx.sleep(days(3)).await;",
         "let t = ctx.now(); let u = ctx.uuid(); let r: u8 = ctx.random();",
-        "sleep(1); now(); random(); spawn(x);",
+        "now(); run(x); x.sleep(1); self::sleep(1); crate::time::timeout(1); super::spawn(x);",
+        "let timeout = order.timeout; if timeout > sleep { random = interval; }",
+        "fn sleep(n: u8) {} { sleep(1); } let spawn = |x| x; spawn(1); let mut rng = move || 4; rng();",
+        "use my::{sleep, random as dice}; sleep(1); dice(); use super::timeout; timeout(1);",
+        "sleep!(1); #[allow_nondeterminism] sleep(1);",
+        "mod rand { pub fn random() {} } rand::random();",
         "let d = std::time::Duration::from_secs(1);",
         "let d = tokio::time::Duration::from_secs(1);",
         "fn f(e: std::env::VarError) -> std::process::ExitCode { std::process::ExitCode::SUCCESS }",
@@ -99,12 +104,30 @@ fn replayable_code_is_accepted() {
         "x.rand::<u8>(); y.thread; z.time.sleep(1);",
         "let s = \"tokio::time::sleep\"; // tokio::time::sleep\n",
         "tokio::select! { biased; _ = a => 1, _ = b => 2 }",
-        "futures::select_biased! { _ = a => 1 } futures::join!(a, b); tokio::join!(a, b);",
+        "futures::select_biased! { _ = a => 1 } futures::join!(a, b); tokio::join!(biased; a, b);",
         "select! { _ = a => 1, _ = b => 2 }",
         "order::process::start(1); process::run();",
     ] {
         refuses(code, &[]);
     }
+}
+
+#[test]
+fn bare_names_that_are_well_known_are_refused() {
+    refuses("sleep(d).await; let random = random::<u8>();", &["sleep", "random"]);
+    refuses(
+        "let x = timeout(d, f); spawn(g()); thread_rng(); rng(); yield_now();",
+        &["timeout", "spawn", "thread_rng", "rng", "yield_now"],
+    );
+    refuses("{ fn sleep() {} } sleep(d);", &["sleep"]);
+    refuses("fn sleep() {} { use tokio::time::sleep; sleep(d); }", &["sleep"]);
+    refuses("use my::*; random();", &["random"]);
+}
+
+#[test]
+fn rotating_join_is_refused() {
+    refuses("tokio::join!(a, b); tokio::try_join!(a, b)", &["tokio::join!", "tokio::try_join!"]);
+    refuses("use tokio::join; join!(a, b)", &["join!"]);
 }
 
 #[test]
@@ -173,6 +196,27 @@ fn opt_out_covers_the_item_that_it_marks() {
     ] {
         refuses(code, &["Instant::now"]);
     }
+}
+
+/// Returns the number of guards in a checked body.
+fn guards(code: &str) -> usize {
+    checked(&body(code)).into_token_stream().to_string().matches("compile_error").count()
+}
+
+#[test]
+fn bare_macros_are_guarded() {
+    assert_eq!(guards("select! { _ = a => 1 } loop { join!(a, b) } f(|| select!(_ = a => join!(b)))"), 4);
+    for code in [
+        "duroxide::select! { _ = a => 1 } tokio::select! { biased; _ = a => 1 } futures::join!(a)",
+        "select! { biased; _ = a => 1 }",
+        "use my::select; select! { _ = a => 1 }",
+        "macro_rules! join { () => {} } join!();",
+        "#[allow_nondeterminism] select! { _ = a => 1 } #[allow_nondeterminism] { join!(a) }",
+        "let select = join; select != join;",
+    ] {
+        assert_eq!(guards(code), 0, "{code}");
+    }
+    assert_eq!(guards("#[allow_nondeterminism] join!(a); join!(b)"), 1);
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl Expansion<'_> {
         let (private, contract, handle) = (self.private(), self.contract(), &self.identity.handle);
         let name = &self.identity.name;
         let keys = self.inputs.iter().map(|input| &input.key);
-        let (definition, input) = inputs::stored(self.identity, &self.function.sig, self.inputs);
+        let (definition, input) = inputs::stored(self.identity, self.function, self.inputs);
         let input = associated("Input", &input);
         let output = associated("Output", &part_of(&private, returns, returns.ok, "Ok"));
         let error = associated("Error", &part_of(&private, returns, returns.err, "Err"));

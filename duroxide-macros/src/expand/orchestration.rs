@@ -41,10 +41,12 @@ pub(crate) fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream
 /// Checks that the body is deterministic, and removes the opt-out marks.
 fn body(function: &mut Function, allowed: bool, errors: &mut Errors) {
     if let Some(body) = &mut function.body {
-        if !allowed {
+        *body = if allowed {
+            determinism::without_marks(body)
+        } else {
             determinism::check(body, errors);
-        }
-        *body = determinism::without_marks(body);
+            determinism::checked(body)
+        };
     }
 }
 

@@ -56,14 +56,39 @@ impl ActivityCode {
         is_retryable: fn(&A::Error) -> bool,
     ) -> Self {
         let mock = Arc::new(mock);
+        let mock = move |ctx, input| {
+            let mock = mock.clone();
+            // Called by the future, whose panics are caught.
+            async move { mock(ctx, input) }
+        };
+        Self::mock_async::<A, _>(mock, is_retryable)
+    }
+
+    /// As [`mock`](Self::mock), for a mock that waits.
+    pub(crate) fn mock_async<A: Activity, F>(
+        mock: impl Fn(ActivityContext, A::Input) -> F + Send + Sync + 'static,
+        is_retryable: fn(&A::Error) -> bool,
+    ) -> Self
+    where
+        F: Future<Output = Result<A::Output, A::Error>> + Send + 'static,
+    {
+        let mock = Arc::new(mock);
         Self::Async(Arc::new(move |ctx, input| {
             let mock = mock.clone();
             Box::pin(async move {
                 match input.decode() {
-                    Ok(input) => ended::<A>(mock(ctx, input), is_retryable),
+                    Ok(input) => ended::<A>(mock(ctx, input).await, is_retryable),
                     Err(error) => Ended::UnreadableInput(error),
                 }
             })
+        }))
+    }
+
+    /// Returns code that panics with the message that this function returns.
+    pub(crate) fn failing(message: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self::Async(Arc::new(move |_, _| {
+            let message = message();
+            Box::pin(async move { panic!("{message}") })
         }))
     }
 }

@@ -44,7 +44,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ClientError`]: the storage fails for ten seconds, it does not list instances
+    /// [`ClientError`]: the storage fails, it does not list instances
     /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)), or the token is not one of this storage
     /// ([`InvalidPageToken`](ErrorCode::InvalidPageToken)).
     ///
@@ -77,7 +77,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ClientError`]: the storage fails for ten seconds, it does not prune
+    /// [`ClientError`]: the storage fails, it does not prune
     /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)), or the runtime of this client has stopped. Instances that
     /// were removed before the error stay removed.
     ///
@@ -102,7 +102,7 @@ impl Client {
     /// Lists the nodes that are alive, oldest first.
     ///
     /// # Errors
-    /// [`ClientError`]: the storage fails for ten seconds, or it does not list nodes
+    /// [`ClientError`]: the storage fails, or it does not list nodes
     /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)).
     ///
     /// # Cancel safety

@@ -1,6 +1,7 @@
 //! The errors of a client.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::{Category, ErrorCode};
 use crate::id::{InstanceId, InvalidId};
@@ -23,7 +24,8 @@ enum Kind {
     Live(InstanceStatus),
     Conflict,
     Stopped,
-    Storage(ProviderError),
+    /// The storage has failed; with the time for which the request was retried.
+    Storage(ProviderError, Option<Duration>),
 }
 
 impl ClientError {
@@ -66,9 +68,17 @@ impl ClientError {
             SubmitError::Finished(status) => Kind::Finished(status),
             SubmitError::Exists(status) => Kind::Exists(status),
             SubmitError::Conflict => Kind::Conflict,
-            SubmitError::Failed(_) => Kind::Storage(ProviderError::retryable("submit", error)),
+            SubmitError::Failed(_) => Kind::Storage(ProviderError::retryable("submit", error), None),
         };
         Self { kind, instance: Some(instance.clone()) }
+    }
+
+    /// Adds the time for which the request was retried.
+    pub(super) fn after(mut self, waited: Duration) -> Self {
+        if let Kind::Storage(_, retried) = &mut self.kind {
+            *retried = Some(waited);
+        }
+        self
     }
 
     pub(super) fn is_conflict(&self) -> bool {
@@ -85,7 +95,7 @@ impl ClientError {
             Kind::Live(_) => ErrorCode::InstanceLive,
             Kind::Conflict => ErrorCode::StorageFailed,
             Kind::Stopped => ErrorCode::RuntimeStopped,
-            Kind::Storage(error) => error.code(),
+            Kind::Storage(error, _) => error.code(),
         }
     }
 
@@ -101,7 +111,7 @@ impl ClientError {
 
     /// Returns true if the storage failed, so that the request may or may not have been carried out.
     pub(super) fn is_storage_failure(&self) -> bool {
-        matches!(self.kind, Kind::Storage(_))
+        matches!(self.kind, Kind::Storage(..))
     }
 
     /// Returns true if there is no such instance.
@@ -121,13 +131,13 @@ impl ClientError {
 
     /// Returns true if the same request may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(&self.kind, Kind::Storage(error) if error.is_retryable())
+        matches!(&self.kind, Kind::Storage(error, _) if error.is_retryable())
     }
 }
 
 impl From<ProviderError> for ClientError {
     fn from(error: ProviderError) -> Self {
-        Self { kind: Kind::Storage(error), instance: None }
+        Self { kind: Kind::Storage(error, None), instance: None }
     }
 }
 
@@ -153,7 +163,10 @@ impl fmt::Display for ClientError {
             Kind::Live(status) => write!(f, "it is {status}; cancel or terminate it first"),
             Kind::Conflict => f.write_str("it has changed in the meantime"),
             Kind::Stopped => f.write_str("the runtime of this client has stopped"),
-            Kind::Storage(error) => error.fmt(f),
+            Kind::Storage(error, None) => error.fmt(f),
+            Kind::Storage(error, Some(waited)) => {
+                write!(f, "{error}; the request was retried for {:.1} s", waited.as_secs_f64())
+            }
         }
     }
 }
@@ -161,7 +174,7 @@ impl fmt::Display for ClientError {
 impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.kind {
-            Kind::Storage(error) => Some(error),
+            Kind::Storage(error, _) => Some(error),
             _ => None,
         }
     }

@@ -17,6 +17,7 @@ mod terminate;
 mod wait;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -67,10 +68,14 @@ pub struct Client {
     provider: Arc<dyn Provider>,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    retry_time: Duration,
     local: Option<NodeHandle>,
 }
 
 impl Client {
+    /// The default of [`with_retry_time`](Self::with_retry_time).
+    pub(crate) const RETRY_TIME: Duration = Duration::from_secs(60);
+
     /// Creates a client without a runtime.
     pub fn new(provider: impl Provider) -> Self {
         Self::shared(Arc::new(provider))
@@ -79,7 +84,49 @@ impl Client {
     /// Creates a client without a runtime, on a provider that the program also uses elsewhere.
     pub fn shared(provider: Arc<dyn Provider>) -> Self {
         let clock = clock_of(&*provider);
-        Self { provider, clock, limits: Limits::default(), local: None }
+        Self { provider, clock, limits: Limits::default(), retry_time: Self::RETRY_TIME, local: None }
+    }
+
+    /// Sets the time for which a request is retried while the storage fails, for example because another program has
+    /// locked the database. The error after it says how long the request was retried, and at which operation the storage
+    /// failed last. [`Duration::ZERO`]: a request is tried once. It does not limit a wait for the end of an instance,
+    /// nor a request that the storage does not answer. A start, a message, a termination and a resumption are retried for
+    /// 270 s at most, since the storage recognises a repetition for a limited time
+    /// ([`REPEAT_TIME`](crate::provider::REPEAT_TIME)).
+    ///
+    /// Default: 60 s, or [`RuntimeOptions::retry_time`](crate::RuntimeOptions::retry_time) for the client of a runtime.
+    /// That is longer than the storage fails for common reasons: a checkpoint takes a few seconds, a program that
+    /// makes a backup with a lock some ten seconds, a fail-over of a database up to a minute.
+    ///
+    /// ```standalone_crate
+    /// use duroxide::prelude::*;
+    /// use duroxide::provider::MemoryProvider;
+    ///
+    /// // For a web server that answers within two seconds.
+    /// let client = Client::new(MemoryProvider::new()).with_retry_time(seconds(2));
+    /// # drop(client);
+    /// ```
+    #[must_use]
+    pub fn with_retry_time(self, retry_time: Duration) -> Self {
+        Self { retry_time, ..self }
+    }
+
+    /// Sets the limits of inputs and events. Give a client without a runtime the limits of the runtimes that run its
+    /// instances: a larger value would be refused there, or suspend the instance that passes it on. Default:
+    /// [`Limits::default`], or [`RuntimeOptions::limits`](crate::RuntimeOptions::limits) for the client of a runtime.
+    ///
+    /// ```standalone_crate
+    /// use duroxide::prelude::*;
+    /// use duroxide::provider::MemoryProvider;
+    /// use duroxide::runtime::Limits;
+    ///
+    /// let limits = Limits::default().payload(10 * 1024 * 1024);
+    /// let client = Client::new(MemoryProvider::new()).with_limits(limits);
+    /// # drop(client);
+    /// ```
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Replaces the clock of the client. In a test, use the clock of the runtime that runs its instances: a delay of a
@@ -111,8 +158,9 @@ impl Client {
         Self { clock: Arc::new(clock), ..self }
     }
 
-    pub(crate) fn local(provider: Arc<dyn Provider>, clock: Arc<dyn Clock>, limits: Limits, local: NodeHandle) -> Self {
-        Self { provider, clock, limits, local: Some(local) }
+    /// Creates the client of a runtime.
+    pub(crate) fn local(provider: Arc<dyn Provider>, clock: Arc<dyn Clock>, local: NodeHandle) -> Self {
+        Self { clock, local: Some(local), ..Self::shared(provider) }
     }
 
     /// Starts an orchestration by a name that is chosen at run time. For a name that is known at compile time, use the

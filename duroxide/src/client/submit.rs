@@ -12,35 +12,36 @@ use crate::id::InstanceId;
 use crate::message::Message;
 use crate::node::NodeHandle;
 use crate::payload::Payload;
+use crate::policy::Limits;
 use crate::provider::{MessageRow, ProviderError, REPEAT_TIME, SendRequest, Submission, SubmitError, Submitted};
-
-/// The time for which a failing request is retried before the caller receives the error.
-const RETRY_TIME: Duration = Duration::from_secs(10);
-/// The time within which a request is carried out, or never: see `docs/lost-answers.md`.
-const LATEST: Duration = Duration::from_secs(30);
-// A repeated request is recognised, so that it is not carried out twice.
-const _: () = assert!(RETRY_TIME.as_secs() + LATEST.as_secs() <= REPEAT_TIME.as_secs());
 
 /// The pauses between the attempts of one request, and the deadline of its retries.
 pub(super) struct RetryDeadline {
     begun: tokio::time::Instant,
+    retry_time: Duration,
     backoff: Backoff,
 }
 
-impl RetryDeadline {
-    pub(super) fn new() -> Self {
-        Self { begun: tokio::time::Instant::now(), backoff: Backoff::default() }
-    }
+/// The time within which a request is carried out, or never: see `docs/lost-answers.md`.
+const LATEST: Duration = Duration::from_secs(30);
+// By default, each repetition is recognised.
+const _: () = assert!(Client::RETRY_TIME.as_secs() <= REPEAT_TIME.as_secs() - LATEST.as_secs());
 
-    /// Pauses before the next attempt.
+impl RetryDeadline {
+    /// Pauses before the next attempt: the last one is made at the deadline.
     ///
     /// # Errors
     /// The error itself, if it is not retryable or the deadline has passed.
     pub(super) async fn after(&mut self, error: ClientError) -> Result<(), ClientError> {
-        if !error.is_retryable() || self.begun.elapsed() >= RETRY_TIME {
+        if !error.is_retryable() {
             return Err(error);
         }
-        tokio::time::sleep(self.backoff.next()).await;
+        let waited = self.begun.elapsed();
+        let left = self.retry_time.saturating_sub(waited);
+        if left.is_zero() {
+            return Err(error.after(waited));
+        }
+        tokio::time::sleep(self.backoff.next().min(left)).await;
         Ok(())
     }
 }
@@ -68,12 +69,24 @@ impl Drop for RecheckOnDrop<'_> {
 }
 
 impl Client {
-    /// Sends a read to the storage, and retries it until [`RETRY_TIME`] has passed.
+    /// Begins the retries of a request.
+    pub(super) fn retry_deadline(&self) -> RetryDeadline {
+        RetryDeadline { begun: tokio::time::Instant::now(), retry_time: self.retry_time, backoff: Backoff::default() }
+    }
+
+    /// Begins the retries of a submission. They end as long as the storage recognises a repetition.
+    fn submit_deadline(&self) -> RetryDeadline {
+        let mut deadline = self.retry_deadline();
+        deadline.retry_time = deadline.retry_time.min(REPEAT_TIME.saturating_sub(LATEST));
+        deadline
+    }
+
+    /// Sends a read to the storage, and retries it until the retry time has passed.
     pub(super) async fn ask<'a, T>(
         &self,
         request: impl Fn() -> BoxFuture<'a, Result<T, ProviderError>>,
     ) -> Result<T, ClientError> {
-        let mut deadline = RetryDeadline::new();
+        let mut deadline = self.retry_deadline();
         loop {
             match request().await {
                 Ok(answer) => return Ok(answer),
@@ -82,14 +95,14 @@ impl Client {
         }
     }
 
-    /// Submits, and retries until [`RETRY_TIME`] has passed. A repetition has no effect if an earlier attempt was
+    /// Submits, and retries until the retry time has passed. A repetition has no effect if an earlier attempt was
     /// carried out.
     pub(super) async fn submit(
         &self,
         instance: &InstanceId,
         mut submission: Submission,
     ) -> Result<Submitted, ClientError> {
-        let mut deadline = RetryDeadline::new();
+        let mut deadline = self.submit_deadline();
         loop {
             let error = match self.provider.submit(vec![submission.clone()]).await {
                 Ok(mut answers) => match answers.pop() {
@@ -144,6 +157,7 @@ impl Client {
         payload: &Payload,
     ) -> Result<(), ClientError> {
         let refused = |reason| ClientError::refused(instance, ErrorCode::PayloadTooLarge, reason);
-        self.limits.check(subject, payload).map_err(refused)
+        let option = if self.local.is_some() { Limits::OPTION } else { "Client::with_limits" };
+        self.limits.check_by(subject, payload, option).map_err(refused)
     }
 }

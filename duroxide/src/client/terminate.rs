@@ -1,6 +1,5 @@
 //! Terminates an instance without its code, and deletes an instance.
 
-use super::submit::RetryDeadline;
 use super::{Client, ClientError};
 use crate::backoff::Backoff;
 use crate::effect::termination;
@@ -66,7 +65,7 @@ impl Client {
 
     pub(super) async fn delete(&self, instance: &InstanceId) -> Result<(), ClientError> {
         self.check_running(Some(instance))?;
-        let (admin, mut deadline, mut resent) = (self.admin()?, RetryDeadline::new(), false);
+        let (admin, mut deadline, mut resent) = (self.admin()?, self.retry_deadline(), false);
         loop {
             let error = match admin.delete(std::slice::from_ref(instance)).await {
                 Ok(mut answers) => match answers.pop() {

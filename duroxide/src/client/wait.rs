@@ -7,7 +7,7 @@ use futures_util::future::{Either, select};
 
 use super::Client;
 use crate::clock::Clock;
-use crate::clock::virtual_time::ClockHold;
+use crate::clock::virtual_time::{ClockHold, WaitFailure};
 use crate::id::InstanceId;
 use crate::node::NodeHandle;
 use crate::provider::{Finished, InstanceWatch};
@@ -34,8 +34,8 @@ impl<'a> Wait<'a> {
     /// Waits until the instance changes, or the runtime of this client stops. Returns the outcome of the instance if
     /// the change was its end and carries the outcome.
     pub(super) async fn for_change(&mut self) -> Option<Arc<Finished>> {
-        self.release_clock();
-        let finished = match select(pin!(self.watch.changed()), pin!(stopped(self.local))).await {
+        let stopped = stopped(self.local, self.release_clock());
+        let finished = match select(pin!(self.watch.changed()), pin!(stopped)).await {
             Either::Left((finished, _)) => finished,
             Either::Right(_) => None,
         };
@@ -46,8 +46,7 @@ impl<'a> Wait<'a> {
     /// As [`for_change`](Self::for_change), but also returns once the instance is no longer live on the local node.
     pub(super) async fn while_live_here(&mut self) -> Option<Arc<Finished>> {
         let gone = self.local?.until_not_live(self.instance);
-        let stopped = stopped(self.local);
-        self.release_clock();
+        let stopped = stopped(self.local, self.release_clock());
         let gone = async {
             match select(gone, pin!(stopped)).await {
                 Either::Left((hold, _)) => hold.ok(),
@@ -62,18 +61,29 @@ impl<'a> Wait<'a> {
         finished
     }
 
-    /// Lets a virtual clock move until the instance changes.
-    fn release_clock(&mut self) {
-        if !self.hold.is_none() {
-            self.hold = self.clock.join(self.watch.participant());
+    /// Lets a virtual clock move until the instance changes. Such a clock may fail the wait.
+    fn release_clock(&mut self) -> Option<WaitFailure> {
+        if self.hold.is_none() {
+            return None;
         }
+        let (participant, failure) = self.watch.participant();
+        self.hold = self.clock.join(participant);
+        Some(failure)
     }
 }
 
-/// Resolves once the runtime of the client has stopped; never for a client without a runtime.
-async fn stopped(local: Option<&NodeHandle>) {
-    match local {
-        Some(local) => local.stop_signal().stopped().await,
-        None => std::future::pending().await,
+/// Resolves once the runtime of the client has stopped; never for a client without a runtime. Panics if the wait fails.
+async fn stopped(local: Option<&NodeHandle>, failure: Option<WaitFailure>) {
+    let stopped = async {
+        match local {
+            Some(local) => local.stop_signal().stopped().await,
+            None => std::future::pending().await,
+        }
+    };
+    match failure {
+        Some(failure) => {
+            select(pin!(stopped), pin!(failure.raise())).await;
+        }
+        None => stopped.await,
     }
 }

@@ -8,6 +8,7 @@
 pub mod virtual_time;
 
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
@@ -42,6 +43,11 @@ impl Timestamp {
     /// Returns the microseconds since the Unix epoch.
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// Returns the time that is later by these microseconds, or earlier if they are negative.
+    pub(crate) const fn shifted(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros))
     }
 
     /// Returns the time from `earlier` to this, or zero if `earlier` is not earlier.
@@ -105,11 +111,20 @@ pub trait Clock: Send + Sync + 'static {
     /// Returns the time now.
     fn now(&self) -> Timestamp;
 
-    /// Resolves once [`now`](Clock::now) has reached `due`.
+    /// Resolves once [`now`](Clock::now) has reached `due`. If the clock is set back in the meantime, it resolves once
+    /// the time from the call to `due` has passed.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()>;
+
+    /// Returns the time since a fixed moment, by a clock that is never set. A node compares it with
+    /// [`now`](Clock::now) to find out that the clock was set: by more than a second between two looks, which are at
+    /// most a third of [`lease_time`](crate::RuntimeOptions::lease_time) apart. Its timers then fire after the time that
+    /// was left, and it logs a warning. Default: `None`, for a clock that is never set.
+    fn steady(&self) -> Option<Duration> {
+        None
+    }
 
     /// Stops a virtual clock until the guard is dropped: work is in progress that must take no time by this clock. The
     /// default has no effect, since only a virtual clock can stop. See [`virtual_time`].
@@ -131,10 +146,13 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl SystemClock {
-    /// The longest time that a sleep relies on the monotonic clock alone, since the wall clock may be set during the
-    /// sleep.
+    /// The longest time that a sleep relies on the monotonic clock alone, since the wall clock may be set ahead during
+    /// the sleep.
     const RECHECK: Duration = Duration::from_secs(60);
 }
+
+/// The fixed moment of [`SystemClock::steady`].
+static ORIGIN: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
@@ -142,15 +160,22 @@ impl Clock for SystemClock {
     }
 
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
+        let (clock, begun) = (*self, tokio::time::Instant::now());
+        let longest = due.since(clock.now());
         Box::pin(async move {
             loop {
-                let wait = due.since(Timestamp::from(SystemTime::now()));
+                // If the clock was set back, the rest of the time that was to be waited is shorter.
+                let wait = due.since(clock.now()).min(longest.saturating_sub(begun.elapsed()));
                 if wait.is_zero() {
                     return;
                 }
                 tokio::time::sleep(wait.min(Self::RECHECK)).await;
             }
         })
+    }
+
+    fn steady(&self) -> Option<Duration> {
+        Some(ORIGIN.elapsed())
     }
 }
 

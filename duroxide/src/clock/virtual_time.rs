@@ -33,26 +33,34 @@ use super::Clock;
 
 /// A node or a client that waits; see the [module](self).
 pub struct Participant {
-    awaits_outcome: bool,
     settled: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Receives the reason for which the wait fails. `None`: a node, which awaits no outcome.
+    failure: Option<watch::Sender<Option<String>>>,
 }
+
+/// The failure of the wait of a client, once there is one.
+pub(crate) struct WaitFailure(watch::Receiver<Option<String>>);
 
 impl Participant {
     /// Creates an idle node, which waits for these signals.
     pub(crate) fn node<T: Send + Sync + 'static>(signals: watch::Receiver<T>) -> Self {
-        Self::new(false, signals)
+        Self::new(signals, None)
     }
 
     /// Creates a client, which waits for the outcome of an instance and for these signals.
-    pub(crate) fn client<T: Send + Sync + 'static>(signals: watch::Receiver<T>) -> Self {
-        Self::new(true, signals)
+    pub(crate) fn client<T: Send + Sync + 'static>(signals: watch::Receiver<T>) -> (Self, WaitFailure) {
+        let (failure, failed) = watch::channel(None);
+        (Self::new(signals, Some(failure)), WaitFailure(failed))
     }
 
     /// The receiver is a clone, so it still counts a signal as new when the waiting task has seen it and does not hold
     /// the clock yet.
-    fn new<T: Send + Sync + 'static>(awaits_outcome: bool, signals: watch::Receiver<T>) -> Self {
+    fn new<T: Send + Sync + 'static>(
+        signals: watch::Receiver<T>,
+        failure: Option<watch::Sender<Option<String>>>,
+    ) -> Self {
         // An error means that the sender no longer exists, so no signal can come.
-        Self { awaits_outcome, settled: Box::new(move || !signals.has_changed().unwrap_or(false)) }
+        Self { settled: Box::new(move || !signals.has_changed().unwrap_or(false)), failure }
     }
 
     /// Returns true if the participant has received no signal since it joined. A signal ends its wait, and it will hold
@@ -63,13 +71,33 @@ impl Participant {
 
     /// Returns true for a client, whose wait is the reason to jump.
     pub const fn awaits_outcome(&self) -> bool {
-        self.awaits_outcome
+        self.failure.is_some()
+    }
+
+    /// Fails the test: the wait of the client panics with this reason. A clock calls it if the wait cannot end. No effect
+    /// on a node. It wakes the client, so a clock must not call it under its own lock.
+    pub fn fail(&self, reason: &str) {
+        if let Some(failure) = &self.failure {
+            failure.send_replace(Some(reason.to_owned()));
+        }
+    }
+}
+
+impl WaitFailure {
+    /// Panics once the wait has failed. Otherwise it never resolves.
+    pub(crate) async fn raise(mut self) {
+        let reason = self.0.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => panic!("{reason}"),
+            // The participant no longer exists, so the wait cannot fail.
+            None => std::future::pending().await,
+        }
     }
 }
 
 impl fmt::Debug for Participant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Participant").field("awaits_outcome", &self.awaits_outcome).finish_non_exhaustive()
+        f.debug_struct("Participant").field("awaits_outcome", &self.awaits_outcome()).finish_non_exhaustive()
     }
 }
 

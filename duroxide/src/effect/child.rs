@@ -10,8 +10,9 @@ use crate::provider::{MessageRow, NewChild, NewInstance};
 
 impl TurnBuilder<'_> {
     pub(super) fn schedule_child(&mut self, child: ChildScheduled, input: Payload) {
-        let ChildScheduled { call, name, version, instance, detached, .. } = child;
         let execution = self.info.execution;
+        let instance = child.instance_in(execution);
+        let ChildScheduled { call, name, version, detached, .. } = child;
         let answer = |input| MessageRow::from(&Message::new(input, Payload::NULL).for_execution(execution.number));
         let parent = (!detached).then(|| Parent { execution: execution.clone(), call });
         let reason = format!("instance id {instance:?} is taken");

@@ -38,7 +38,7 @@ pub(crate) fn termination(record: &InstanceRecord, history: &[HistoryEvent], rea
     let mut builder = TurnBuilder::new(&info, &mut claims);
     builder.turn.version.clone_from(&record.version);
     builder.event(event);
-    for (call, op) in crate::replay::open_children(history) {
+    for (call, op) in crate::replay::open_children(&record.execution, history) {
         builder.close_open_call(call, op);
     }
     builder.turn

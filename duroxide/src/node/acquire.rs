@@ -52,6 +52,7 @@ impl Node {
                 self.read_unconfirmed(instance);
             }
         }
+        self.end_unowned(acquired.ending);
         acquired.cancelled.iter().for_each(|id| self.activities.cancel(id));
         self.work.acknowledge(acquired.cancelled);
         for activity in acquired.activities {

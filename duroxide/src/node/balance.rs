@@ -37,6 +37,11 @@ impl Balance {
         (self.others > 0 && self.idle > 0).then_some(self.idle)
     }
 
+    /// Returns true if there are other members.
+    pub(super) fn has_others(&self) -> bool {
+        self.others > 0
+    }
+
     /// Returns true if new work is left to other members.
     pub(super) fn is_busy(&self, has_room: bool) -> bool {
         self.others > 0 && !has_room

@@ -94,13 +94,14 @@ impl Node {
 
     /// Delivers the messages of a turn to instances of this node, without a request to the provider.
     fn forward(&mut self, turn: Turn, committed: &Committed) {
+        let (time, now) = (turn.events.last().map_or(turn.time, |event| event.time), self.now());
         if committed.repeated {
             // The placements are unknown: the provider shows which of the instances this node owns, and their messages.
             targets(&turn).for_each(|instance| self.work.load(instance.clone()));
-            return self.live.keep_timers(&turn.execution.instance, &turn.messages);
+            return self.live.keep_timers(&turn.execution.instance, time, &turn.messages, now);
         }
         let own = turn.execution.instance;
-        self.live.keep_timers(&own, &turn.messages);
+        self.live.keep_timers(&own, time, &turn.messages, now);
         for (out, placement) in turn.messages.into_iter().zip(&committed.messages) {
             self.placed(out.to, out.message, *placement);
         }

@@ -8,6 +8,7 @@ use super::live::{FollowUp, Stopped};
 use super::outbox::Context;
 use crate::error::ErrorCode;
 use crate::id::{Identity, InstanceId};
+use crate::message::Lane;
 use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Submitted, Write};
 use crate::replay::Fault;
 
@@ -56,8 +57,11 @@ impl Node {
             let (execution, committed) = (acquired.execution, acquired.last_event);
             return self.suspend(Stopped { execution, committed, generation: 0, fault });
         }
+        let instance = acquired.execution.instance.clone();
+        let request = acquired.messages.iter().find(|message| message.lane == Lane::End).cloned();
         let follow_up = self.live.acquired(acquired, self.shared.clock.now());
         self.follow_up(follow_up);
+        self.end_busy(&instance, request.as_ref());
     }
 
     /// Delivers the timers that are due. Requests work if the provider has work that is due.
@@ -80,6 +84,7 @@ impl Node {
     /// Delivers a stored message to the live copy of its instance. If there is no live copy, or messages before this
     /// one are missing, requests the instance from the provider.
     pub(super) fn deliver_message(&mut self, to: InstanceId, identity: Identity, number: u64, message: MessageRow) {
+        self.end_busy(&to, Some(&message));
         let follow_up = self.live.deliver_message(to, identity, number, message, self.shared.clock.now());
         self.follow_up(follow_up);
     }
@@ -133,10 +138,17 @@ impl Node {
         }
     }
 
-    /// Drops the live copies that have been idle for longest, while there are too many.
+    /// Drops the live copies that have been idle for longest, while there are too many. If there are other nodes, their
+    /// instances are released: one without a live copy is as cheap to run elsewhere.
     pub(super) fn evict(&mut self) {
-        while let Some(deliveries) = self.live.evict(self.shared.options.max_idle_instances) {
-            self.store_outcomes(deliveries);
+        while let Some(instance) = self.live.excess(self.shared.options.max_idle_instances) {
+            // The messages of held events would make a released instance ready at once.
+            if self.balance.has_others() && !self.live.holds_events(&instance) {
+                self.release(&instance);
+            } else {
+                let deliveries = self.live.remove(&instance);
+                self.store_outcomes(deliveries);
+            }
         }
     }
 }

@@ -32,6 +32,23 @@ impl Delivery {
         }
     }
 
+    /// Returns its rank among the deliveries of a turn, the lowest first: the start, requests from outside, and then lane
+    /// by lane. A request to end does not wait behind a message that the code cannot read.
+    pub(super) fn rank(&self) -> u8 {
+        match self.lane() {
+            Lane::Start => 0,
+            Lane::End => 1,
+            Lane::Carried | Lane::Normal if self.may_be_end_request() => 2,
+            Lane::Carried => Self::CARRIED,
+            Lane::Normal => 4,
+        }
+    }
+
+    /// The number of ranks.
+    pub(super) const RANKS: usize = 5;
+    /// The rank of events that an earlier execution has not read.
+    pub(super) const CARRIED: u8 = 3;
+
     /// Returns false if it is certainly no request to end.
     pub(super) fn may_be_end_request(&self) -> bool {
         match self {

@@ -54,8 +54,11 @@ enum Life {
     Dropped,
 }
 
+/// A heartbeat, and the receiver that resolves when its thread or task has released the provider.
+type Started = (Heartbeat, oneshot::Receiver<()>);
+
 impl Heartbeat {
-    /// Runs the heartbeat on its own thread. The receiver resolves when the thread has released the provider.
+    /// Runs the heartbeat on its own thread.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -64,23 +67,15 @@ impl Heartbeat {
         lease: Lease,
         lease_time: Duration,
         commands: mpsc::UnboundedSender<Command>,
-    ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
-        let state = State::new(lease, lease_time);
-        let (stopped, until_stopped) = oneshot::channel();
-        let beating = state.clone();
+    ) -> std::io::Result<Started> {
+        let (started, beating) = Self::new(provider, lease, lease_time, commands);
         let handle = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("duroxide-heartbeat".to_owned());
         thread.spawn(move || {
-            let mut continues = true;
-            while continues {
-                let (lease, life) = beating.next_beat();
-                continues = handle.block_on(beat(&beating, lease, life, &*provider, &commands));
-            }
-            drop(provider);
-            // The receiver no longer exists if the runtime was dropped.
-            let _ = stopped.send(());
+            while handle.block_on(beating.beat(beating.state.next_beat())) {}
+            beating.end();
         })?;
-        Ok((Self(state), until_stopped))
+        Ok(started)
     }
 
     /// Like [`start`](Self::start), in a task instead of a thread.
@@ -89,20 +84,24 @@ impl Heartbeat {
         lease: Lease,
         lease_time: Duration,
         commands: mpsc::UnboundedSender<Command>,
-    ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
+    ) -> std::io::Result<Started> {
+        let (started, beating) = Self::new(provider, lease, lease_time, commands);
+        tokio::spawn(async move {
+            while beating.beat(beating.state.next_beat_inline().await).await {}
+            beating.end();
+        });
+        Ok(started)
+    }
+
+    fn new(
+        provider: Arc<dyn Provider>,
+        lease: Lease,
+        lease_time: Duration,
+        commands: mpsc::UnboundedSender<Command>,
+    ) -> (Started, Beating) {
         let state = State::new(lease, lease_time);
         let (stopped, until_stopped) = oneshot::channel();
-        let beating = state.clone();
-        tokio::spawn(async move {
-            let mut continues = true;
-            while continues {
-                let (lease, life) = beating.next_beat_inline().await;
-                continues = beat(&beating, lease, life, &*provider, &commands).await;
-            }
-            drop(provider);
-            let _ = stopped.send(());
-        });
-        Ok((Self(state), until_stopped))
+        ((Self(state.clone()), until_stopped), Beating { state, provider, commands, stopped })
     }
 
     /// Switches to another lease, and renews it at once.
@@ -141,35 +140,47 @@ impl Drop for Heartbeat {
     }
 }
 
-/// Renews the lease once. Returns true if the heartbeat continues.
-async fn beat(
-    state: &State,
-    lease: Lease,
-    life: Life,
-    provider: &dyn Provider,
-    commands: &mpsc::UnboundedSender<Command>,
-) -> bool {
-    match life {
-        Life::Running => {
-            let renewed = tokio::select! {
-                biased;
-                renewed = state.renew(&lease, provider) => renewed,
-                () = state.ended.notified() => return true,
-            };
-            let note =
-                if state.has_expired(&lease) { Command::Expired(lease) } else { Command::Renewed(lease, renewed) };
-            if commands.send(note).is_err() && state.lock().life == Life::Running {
-                tracing::error!(node = %lease.node, "the node has ended without leaving; its items are released");
-                leave(&lease, provider).await;
-                return false;
+/// The part of the heartbeat that runs on its thread or in its task.
+struct Beating {
+    state: Arc<State>,
+    provider: Arc<dyn Provider>,
+    commands: mpsc::UnboundedSender<Command>,
+    stopped: oneshot::Sender<()>,
+}
+
+impl Beating {
+    /// Renews the lease once. Returns true if the heartbeat continues.
+    async fn beat(&self, (lease, life): (Lease, Life)) -> bool {
+        let Self { state, provider, commands, .. } = self;
+        match life {
+            Life::Running => {
+                let renewed = tokio::select! {
+                    biased;
+                    renewed = state.renew(&lease, &**provider) => renewed,
+                    () = state.ended.notified() => return true,
+                };
+                let note =
+                    if state.has_expired(&lease) { Command::Expired(lease) } else { Command::Renewed(lease, renewed) };
+                if commands.send(note).is_err() && state.lock().life == Life::Running {
+                    tracing::error!(node = %lease.node, "the node has ended without leaving; its items are released");
+                    leave(&lease, &**provider).await;
+                    return false;
+                }
             }
+            Life::Stopped => {}
+            // The provider may outlive the node, for example in a client: then no other node would detect that this one is
+            // gone.
+            Life::Dropped => leave(&lease, &**provider).await,
         }
-        Life::Stopped => {}
-        // The provider may outlive the node, for example in a client: then no other node would detect that this one is
-        // gone.
-        Life::Dropped => leave(&lease, provider).await,
+        life == Life::Running
     }
-    life == Life::Running
+
+    /// Releases the provider.
+    fn end(self) {
+        drop(self.provider);
+        // The receiver no longer exists if the runtime was dropped.
+        let _ = self.stopped.send(());
+    }
 }
 
 async fn leave(lease: &Lease, provider: &dyn Provider) {

@@ -30,10 +30,12 @@
 //! | [`TurnQueue`] | turns under way | |
 //! | [`WorkRequests`] | the next request for work, and the one under way | [`Want`](crate::provider::Want) |
 //! | [`LostAnswers`] | unconfirmed activities, instances to be rechecked | activities to release, instances to load |
+//! | [`Endings`] | requests to terminate that are carried out from outside | |
 //! | [`Balance`] | the use of live instances, and the number of other members | the instances to be released |
 //! | [`Outbox`] | the commits of the round | |
 //! | [`Membership`] | the lease | |
 //! | [`Time`] | the timers of the loop | |
+//! | [`ClockWatch`] | the last look at the clock | the step by which it was set |
 //!
 //! # From the outcome of an activity to the next commit
 //!
@@ -55,10 +57,12 @@ mod acquire;
 mod activities;
 mod attempts;
 mod balance;
+mod clock_watch;
 mod command;
 mod commits;
 mod deliver;
 mod delivery;
+mod ending;
 mod handle;
 mod heartbeat;
 mod inbox;
@@ -98,7 +102,9 @@ pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
 
 use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
 use self::balance::Balance;
+use self::clock_watch::ClockWatch;
 use self::command::Command;
+use self::ending::{Ended, Endings};
 use self::last_failures::LastFailures;
 use self::live::LiveInstances;
 use self::lost::{LostAnswers, RequestNumber};
@@ -112,7 +118,7 @@ use self::work::{Served, WorkRequests};
 use crate::activity::States;
 use crate::clock::virtual_time::{ClockHold, Participant};
 use crate::clock::{Clock, Timestamp};
-use crate::id::InstanceId;
+use crate::id::{InstanceId, MessageId};
 use crate::provider::{Acquired, InstanceRecord, Lease, NodeInfo, Provider};
 use crate::registry::Lookup;
 use crate::replay::Fault;
@@ -150,6 +156,7 @@ enum Answer {
     History(InstanceId, u64, Result<Loaded, Fault>),
     Joined(Lease),
     Instance(InstanceId, Option<Box<InstanceRecord>>, RequestNumber),
+    Ended(InstanceId, MessageId, Ended),
 }
 
 /// The node of a runtime; see the module.
@@ -174,7 +181,9 @@ struct Node {
     outbox: Outbox,
     work: WorkRequests,
     lost: LostAnswers,
+    endings: Endings,
     balance: Balance,
+    clock_watch: ClockWatch,
     draining: Option<Draining>,
 
     /// Stops a virtual clock, except while the node is idle.
@@ -216,7 +225,9 @@ impl Node {
             outbox: Outbox::default(),
             work: WorkRequests::new(Served::new(&shared.lookup, shared.tags.clone())),
             lost: LostAnswers::default(),
+            endings: Endings::default(),
             balance: Balance::default(),
+            clock_watch: ClockWatch::default(),
             draining: None,
             shared,
         }
@@ -239,6 +250,7 @@ impl Node {
                 return;
             }
             self.freeze_clock();
+            self.watch_clock();
             happened.drain(..).for_each(|happened| self.handle(happened));
         }
     }
@@ -327,6 +339,7 @@ impl Node {
             Answer::History(instance, generation, loaded) => self.history_was_read(&instance, generation, loaded),
             Answer::Joined(lease) => self.rejoined(lease),
             Answer::Instance(instance, record, asked) => self.settle_read(instance, record.as_deref(), asked),
+            Answer::Ended(instance, message, ended) => self.was_ended(instance, message, &ended),
         }
     }
 

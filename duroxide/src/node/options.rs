@@ -26,13 +26,19 @@ pub struct RuntimeOptions {
     /// the first step of activities. Default: the number of processors, at most 4.
     pub turn_threads: usize,
     /// The time after which a turn is reported and its thread replaced. A start waits no longer for the first turn of
-    /// its instance. Default: 1 s.
+    /// its instance. At least 1 ms. Default: 1 s.
     pub turn_warning: Duration,
-    /// The time after which other nodes take over the items of a node that does not renew its lease, unless the storage
-    /// detects its death in another way. Default: 15 s.
+    /// The time after which other nodes take over the items of a node that does not renew its lease, for example because
+    /// its process is stopped. A storage that detects the death of a process does not wait for it. The node renews three
+    /// times in this time. At least 1 ms, which only a test can use; below a second, a busy machine may lose its lease.
+    /// Default: 15 s.
     pub lease_time: Duration,
     /// The time for which a shutdown waits for running activities. Default: 10 s.
     pub drain: Duration,
+    /// The time for which a request of a client of this runtime is retried while the storage fails; see
+    /// [`Client::with_retry_time`](crate::Client::with_retry_time). The runtime itself retries without a limit.
+    /// Default: 60 s.
+    pub retry_time: Duration,
     /// The sizes beyond which values are refused.
     pub limits: Limits,
 }
@@ -48,14 +54,16 @@ impl Default for RuntimeOptions {
             turn_warning: Duration::from_secs(1),
             lease_time: Duration::from_secs(15),
             drain: Duration::from_secs(10),
+            retry_time: Duration::from_secs(60),
             limits: Limits::default(),
         }
     }
 }
 
 impl RuntimeOptions {
-    /// The shortest lease time: a shorter one would only renew the lease.
-    const MIN_LEASE_TIME: Duration = Duration::from_millis(1);
+    /// The shortest lease time and turn warning: with a shorter one, the node would only renew its lease, or report and
+    /// replace the thread of each turn.
+    const MIN_TIME: Duration = Duration::from_millis(1);
 
     /// Returns the problem of an option that would stop all work of one kind without a sign.
     pub(crate) fn problem(&self) -> Option<String> {
@@ -69,9 +77,10 @@ impl RuntimeOptions {
         if let Some((option, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Some(format!("`RuntimeOptions::{option}` is 0: it must be at least 1"));
         }
-        let shortest = Self::MIN_LEASE_TIME;
-        (self.lease_time < shortest)
-            .then(|| format!("`RuntimeOptions::lease_time` is {:?}: it must be at least {shortest:?}", self.lease_time))
+        let shortest = Self::MIN_TIME;
+        let times = [("lease_time", self.lease_time), ("turn_warning", self.turn_warning)];
+        let (option, time) = times.into_iter().find(|(_, time)| *time < shortest)?;
+        Some(format!("`RuntimeOptions::{option}` is {time:?}: it must be at least {shortest:?}"))
     }
 
     /// Returns the defaults.
@@ -126,6 +135,13 @@ impl RuntimeOptions {
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// Sets [`retry_time`](Self::retry_time).
+    #[must_use]
+    pub fn retry_time(mut self, retry_time: Duration) -> Self {
+        self.retry_time = retry_time;
         self
     }
 

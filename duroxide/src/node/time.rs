@@ -14,6 +14,9 @@ use crate::clock::{Clock, Timestamp};
 pub(super) struct Time {
     /// The earliest time at which a timer of an instance, or work at the provider, becomes due.
     due: Option<(Timestamp, BoxFuture<'static, ()>)>,
+    /// The timer that has fired, until the next one is set. A virtual clock stops until it is dropped, and the node holds
+    /// that clock only when it handles the event.
+    fired: Option<BoxFuture<'static, ()>>,
     /// The check for turns that do not return. It stays set when they have returned, since setting it takes longer than
     /// most turns.
     turn_check: Option<Pin<Box<Sleep>>>,
@@ -35,6 +38,7 @@ impl Time {
             Some(_) => {}
             None => self.due = None,
         }
+        self.fired = None;
     }
 
     pub(super) fn checks_turns(&self) -> bool {
@@ -61,7 +65,10 @@ impl Time {
 
     pub(super) fn poll_due(&mut self, context: &mut Context<'_>) -> bool {
         let fired = self.due.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(context).is_ready());
-        self.due.take_if(|_| fired).is_some()
+        if fired {
+            self.fired = self.due.take().map(|(_, sleep)| sleep);
+        }
+        fired
     }
 
     pub(super) fn poll_turn_check(&mut self, context: &mut Context<'_>) -> bool {

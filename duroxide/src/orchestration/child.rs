@@ -135,7 +135,7 @@ impl Spec {
     fn schedule(&mut self, core: &Core, call: CallId, detached: bool, place: CallSite) {
         match self.check(core, call, detached) {
             Ok((child, input)) => {
-                self.instance = Some(child.instance.clone());
+                self.instance = Some(child.instance_in(&core.execution));
                 op::child::schedule(core, child, input, place);
             }
             Err(reason) => core.reject(call, &format!("orchestration {:?}", self.name), reason, place),
@@ -145,8 +145,8 @@ impl Spec {
     fn check(&mut self, core: &Core, call: CallId, detached: bool) -> Result<(ChildScheduled, Payload), String> {
         check_text("orchestration name", &self.name, MAX_NAME_LEN).map_err(|e| e.to_string())?;
         let instance = match &self.id {
-            Some(id) => InstanceId::new(id).map_err(|e| e.to_string())?,
-            None => core.derived_child(call),
+            Some(id) => Some(InstanceId::new(id).map_err(|e| e.to_string())?),
+            None => core.recorded_derived_child(call),
         };
         let version = self.version.take().map(|text| parse_version(&text)).transpose().map_err(|e| e.to_string())?;
         let input = std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))?;

@@ -18,6 +18,8 @@
 /// ```
 #[macro_export]
 macro_rules! select {
+    // The guard that `#[orchestration]` puts before the branches.
+    (_ = ::core::compile_error!($($guard:tt)*) => {}, $($branches:tt)*) => { $crate::select! { $($branches)* } };
     (biased; $($branches:tt)*) => { $crate::__private::tokio::select! { biased; $($branches)* } };
     ($($branches:tt)*) => { $crate::__private::tokio::select! { biased; $($branches)* } };
 }
@@ -32,6 +34,8 @@ macro_rules! select {
 /// ```
 #[macro_export]
 macro_rules! join {
+    // The guard that `#[orchestration]` puts before the futures.
+    (::core::compile_error!($($guard:tt)*), $($futures:tt)*) => { $crate::join! { $($futures)* } };
     (biased; $($futures:tt)*) => { $crate::__private::tokio::join! { biased; $($futures)* } };
     ($($futures:tt)*) => { $crate::__private::tokio::join! { biased; $($futures)* } };
 }

@@ -98,12 +98,25 @@ pub struct Acquired {
     pub activities: Vec<AcquiredActivity>,
     /// Activities of the lease whose outcome is no longer wanted. They are named until [`Want::cancelled`] acknowledges them.
     pub cancelled: Vec<ActivityId>,
+    /// Instances to be terminated that have no owner, whether they are running or suspended, each with its oldest message
+    /// of [`Lane::End`](crate::message::Lane::End). Nothing is claimed: each node receives all of them, regardless of its
+    /// code, until the instance has ended or the message is removed. Ending an instance twice has no effect.
+    pub ending: Vec<Ending>,
     /// The time of the next request if no signal comes before: the earliest time at which an item becomes due that has no
     /// owner and that this node can run. A time in the past means that more work is available now. Kinds that were not
     /// requested are not considered.
     pub next_due: Option<Timestamp>,
     /// The number of the claim that this answer holds, or that of the request if nothing was claimed.
     pub claim: u64,
+}
+
+/// An instance to be terminated.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// Its current execution.
+    pub execution: ExecutionId,
+    /// The request to terminate it.
+    pub message: MessageRow,
 }
 
 /// An instance that a node owns.

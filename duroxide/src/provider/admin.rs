@@ -137,7 +137,7 @@ pub struct InstanceRecord {
     pub name: String,
     /// The version that the execution is pinned to.
     pub version: Option<Version>,
-    /// Its status.
+    /// Its status. An instance with a parked activity is given as suspended, although its code may continue.
     pub status: InstanceStatus,
     /// Labels to find it by.
     pub labels: TextMap,
@@ -179,7 +179,7 @@ pub struct Unclaimed {
 pub struct Filter {
     /// The name of the orchestration.
     pub name: Option<String>,
-    /// One of these; empty: any.
+    /// One of these; empty: any. The status is that of [`InstanceRecord::status`].
     pub statuses: Vec<InstanceStatus>,
     /// These labels with these values.
     pub labels: TextMap,

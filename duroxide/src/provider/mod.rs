@@ -183,7 +183,7 @@ pub struct NodeInfo {
     pub build: String,
     /// The code that it can run.
     pub handlers: Handlers,
-    /// The time of silence after which it counts as dead, if the provider cannot detect its death otherwise.
+    /// The time of silence after which it counts as dead, unless the provider detects its death earlier.
     pub lease_time: Duration,
 }
 

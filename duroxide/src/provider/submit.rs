@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{InstanceStatus, Lease, MessageRow, NewInstance, Turn};
 use crate::clock::Timestamp;
-use crate::id::{CommitId, Epoch, Identity, InstanceId};
+use crate::id::{CommitId, Epoch, Identity, InstanceId, MessageId};
 
 /// One atomic write of a client.
 #[derive(Debug, Clone)]
@@ -21,6 +21,15 @@ pub enum Submission {
         /// The time of the client.
         time: Timestamp,
     },
+    /// Removes a message that no turn has consumed: an external event, or a request to cancel or terminate. No effect if
+    /// there is no such message, or if it is a start or answers a call, since the instance would wait for it for ever.
+    /// A turn that has received the message is refused, because it consumes a message that is missing.
+    Drop {
+        /// The instance.
+        instance: InstanceId,
+        /// The message.
+        message: MessageId,
+    },
     /// Ends an execution from outside, regardless of its owner. Like [`Write::Turn`](super::Write::Turn), but without
     /// the fence; the instance has no owner afterwards.
     Terminate {
@@ -34,9 +43,9 @@ pub enum Submission {
 /// The time for which a provider remembers at least the id of a request whose rows are gone, so that a repetition is
 /// recognised.
 ///
-/// It covers the ten seconds for which a client repeats a request, and the half minute in which a late one is still
-/// carried out. A clock that is set forward must not shorten it.
-pub const REPEAT_TIME: Duration = Duration::from_secs(120);
+/// It covers the time for which a client repeats a request ([`Client::with_retry_time`](crate::Client::with_retry_time)),
+/// and the half minute in which a late one is still carried out. A clock that is set forward must not shorten it.
+pub const REPEAT_TIME: Duration = Duration::from_secs(300);
 
 /// A request to create an instance.
 ///
@@ -83,8 +92,9 @@ impl Submission {
     pub fn mark_resent(&mut self) {
         match self {
             Self::Start(StartRequest { resent, .. }) | Self::Send(SendRequest { resent, .. }) => *resent = true,
-            // A resumption has no effect on an instance that is not suspended, and a termination names an execution.
-            Self::Resume { .. } | Self::Terminate { .. } => {}
+            // A resumption has no effect on an instance that is not suspended, nor a removal on a missing message, and a
+            // termination names an execution.
+            Self::Resume { .. } | Self::Drop { .. } | Self::Terminate { .. } => {}
         }
     }
 }
@@ -113,7 +123,7 @@ pub struct Submitted {
     /// has a time of its own, it was stored or read before, or the instance has no owner.
     pub number: Option<u64>,
     /// True if the request has had an effect. False if [`IfExists::Attach`] found an instance, or if there was nothing
-    /// to resume.
+    /// to resume or to remove.
     pub written: bool,
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::{EventRow, InstanceStatus};
-use crate::clock::virtual_time::Participant;
+use crate::clock::virtual_time::{Participant, WaitFailure};
 use crate::id::InstanceId;
 
 /// The signals of one provider. Cheap to clone.
@@ -165,8 +165,8 @@ impl InstanceWatch {
     }
 
     /// Returns the client that follows the instance, for a virtual clock. It is settled until the next change that
-    /// [`changed`](InstanceWatch::changed) has not returned yet.
-    pub(crate) fn participant(&self) -> Participant {
+    /// [`changed`](InstanceWatch::changed) has not returned yet. The second value is the failure of its wait.
+    pub(crate) fn participant(&self) -> (Participant, WaitFailure) {
         Participant::client(self.receiver.clone())
     }
 }

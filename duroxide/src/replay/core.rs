@@ -25,7 +25,7 @@ use crate::policy::Limits;
 pub(crate) struct Recorded {
     /// The calls that were refused, with the reasons.
     refusals: HashMap<CallId, String>,
-    /// The ids of the instances that were started.
+    /// The recorded ids of the instances that were started.
     children: HashMap<CallId, InstanceId>,
     /// The reason for which the returned value was refused.
     pub(super) refused_end: Option<String>,
@@ -40,7 +40,7 @@ impl Recorded {
                     facts.refusals.insert(*call, reason.clone());
                 }
                 EventKind::Decision(Decision::ChildScheduled(child)) => {
-                    facts.children.insert(child.call, child.instance.clone());
+                    facts.children.extend(child.instance.clone().map(|instance| (child.call, instance)));
                 }
                 EventKind::Decision(Decision::Failed { failure: Failure::Rejected { reason } }) => {
                     facts.refused_end = Some(reason.clone());
@@ -217,15 +217,11 @@ impl Core {
         }
     }
 
-    /// Returns the id of a child to which the code gives none.
-    ///
-    /// On replay it is the recorded one, which may have been derived under another identity, or by an earlier version of
-    /// this library.
-    pub(crate) fn derived_child(&self, call: CallId) -> InstanceId {
+    /// Returns the recorded derived id of a child, if a history of an older format has one.
+    pub(crate) fn recorded_derived_child(&self, call: CallId) -> Option<InstanceId> {
         let state = self.lock();
         let recorded = state.replaying.as_ref().and_then(|recorded| recorded.children.get(&call));
-        let recorded = recorded.filter(|id| id.is_derived_for(&self.execution, call));
-        recorded.cloned().unwrap_or_else(|| InstanceId::derived(&self.execution, call))
+        recorded.filter(|id| id.is_derived_for(&self.execution, call)).cloned()
     }
 
     /// Refuses a call: the refusal is recorded, and is the outcome of the call.

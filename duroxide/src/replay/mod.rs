@@ -356,12 +356,12 @@ fn without_end_from_outside<'e>(input: &Input, recorded: &'e [HistoryEvent]) -> 
 }
 
 /// Returns the children that have no outcome in a history, and that its end must close, without running user code.
-pub(crate) fn open_children(history: &[HistoryEvent]) -> Vec<(CallId, Op)> {
+pub(crate) fn open_children(execution: &ExecutionId, history: &[HistoryEvent]) -> Vec<(CallId, Op)> {
     let mut open = HashMap::new();
     for event in history {
         match &event.kind {
             EventKind::Decision(Decision::ChildScheduled(child)) if !child.detached => {
-                open.insert(child.call, Op::Child { instance: child.instance.clone(), close: child.close });
+                open.insert(child.call, Op::Child { instance: child.instance_in(execution), close: child.close });
             }
             EventKind::Decision(Decision::CallDropped { call }) => {
                 open.remove(call);

@@ -148,6 +148,12 @@ impl RuntimeBuilder {
         self
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn states(mut self, states: States) -> Self {
+        self.states = states;
+        self
+    }
+
     /// Refuses to start if nothing of this crate is linked: the linker leaves out a dependency that no code names, and
     /// its orchestrations with it.
     pub fn expect_crate(mut self, name: &str) -> Self {
@@ -220,7 +226,7 @@ impl RuntimeBuilder {
             let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
             let provider = self.storage.open().await?;
             let clock = choose_clock(self.clock, &*provider)?;
-            let limits = self.options.limits;
+            let (limits, retry_time) = (self.options.limits, self.options.retry_time);
             let info = NodeInfo {
                 id: NodeId::new(),
                 name: format!("{}, process {}", gethostname::gethostname().to_string_lossy(), std::process::id()),
@@ -242,7 +248,8 @@ impl RuntimeBuilder {
                 inline: self.inline,
             });
             let node = node.await?;
-            let client = Client::local(provider, clock, limits, node.handle().clone());
+            let client = Client::local(provider, clock, node.handle().clone());
+            let client = client.with_limits(limits).with_retry_time(retry_time);
             Ok(Runtime { client, node })
         })
     }

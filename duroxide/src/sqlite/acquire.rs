@@ -3,6 +3,7 @@
 
 use super::claim::Claims;
 use super::columns::columns;
+use super::ending;
 use super::records;
 use super::rows::{ActivityKey, event, execution, format, int, message, natural, text_map, version};
 use super::sql::Sql;
@@ -51,6 +52,7 @@ pub(super) fn find_work(sql: &Sql, lease: &Lease, want: &Want) -> rusqlite::Resu
     let Some(last_claim) = sql.row(find, [epoch], |row| natural(row, 0))? else {
         return Ok(Found { acquired, claims, has_acknowledged: false });
     };
+    acquired.ending = ending::find(sql)?;
     acquired.cancelled = cancelled(sql, epoch)?;
     let unacknowledged = acquired.cancelled.len();
     acquired.cancelled.retain(|id| !want.cancelled.contains(id));

@@ -25,7 +25,7 @@ use crate::provider::{InstanceStatus, REPEAT_TIME};
 /// The shortest duration of a period.
 const PERIOD: Duration = Duration::from_secs(60);
 /// The number of complete periods for which an id is kept.
-const KEPT: i64 = 2;
+const KEPT: i64 = 5;
 const _: () = assert!(PERIOD.as_secs() * KEPT.unsigned_abs() >= REPEAT_TIME.as_secs());
 /// The number of old ids that are checked for expiry for each new one. More than one, so that they do not accumulate.
 const CHECKED_PER_ID: i64 = 4;
@@ -147,7 +147,7 @@ mod tests {
         let ids: Vec<_> = (0..1_200).map(|_| crate::id::MessageId::new().0).collect();
         for (second, id) in (0..).zip(&ids) {
             // The clock of a node is set forward by a day.
-            let mut tx = Tx::new(&sql, Some(Timestamp::from_micros(if second > 600 { 86_400_000_000 } else { 0 })));
+            let mut tx = Tx::new(&sql, Some(Timestamp::from_micros(if second > 900 { 86_400_000_000 } else { 0 })));
             tx.record_done(*id).unwrap();
             tx.expire(&mut expiry, begun + Duration::from_secs(second)).unwrap();
             let since = usize::try_from((second + 1).saturating_sub(REPEAT_TIME.as_secs())).unwrap();
@@ -155,11 +155,11 @@ mod tests {
             assert!(ids[since..=now].iter().all(|id| tx.is_recorded(*id).unwrap()), "after {second} s");
         }
         let kept = sql.row("SELECT count(*) FROM duroxide_dedup", [], |row| row.get::<_, i64>(0)).unwrap();
-        assert!(kept < Some(300), "{kept:?} of 1,200");
+        assert!(kept < Some(600), "{kept:?} of 1,200");
         let (old, young) = (crate::id::MessageId::new().0, crate::id::MessageId::new().0);
         let mut tx = Tx::new(&sql, None);
-        tx.record_start(old, expiry.period - 3).unwrap();
-        tx.record_start(young, expiry.period - 2).unwrap();
+        tx.record_start(old, expiry.period - KEPT - 1).unwrap();
+        tx.record_start(young, expiry.period - KEPT).unwrap();
         assert_eq!((tx.is_recorded(old), tx.is_recorded(young)), (Ok(false), Ok(true)));
     }
 }

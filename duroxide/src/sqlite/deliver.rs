@@ -4,10 +4,11 @@ use rusqlite::{Row, named_params};
 
 use super::columns::columns;
 use super::payloads;
-use super::rows::{AT_ONCE, FIRST_TIME, epoch, int, natural, status, stored_ready, uuid};
+use super::rows::{AT_ONCE, FIRST_TIME, epoch, int, natural, status_or_suspended, stored_ready, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, Identity, InstanceId, MessageId};
+use crate::message::Lane;
 use crate::provider::{InstanceStatus, MessageRow, Placement, Ready};
 
 /// The instance that a message is addressed to.
@@ -37,7 +38,7 @@ impl Target {
             Ok(Self {
                 seq: row.get(target::SEQ)?,
                 identity: Identity(uuid(row, target::START_ID)?),
-                status: status(row, target::STATUS)?,
+                status: status_or_suspended(row, target::STATUS),
                 execution: natural(row, target::EXECUTION)?,
                 owner: epoch(row, target::OWNER)?,
             })
@@ -92,6 +93,8 @@ impl Target {
             tx.sql.run(update, (self.seq, ready))?;
             tx.signals.work = true;
         }
+        // Any node ends an instance without an owner.
+        tx.signals.work |= self.owner.is_none() && row.lane == Lane::End;
         Ok(())
     }
 

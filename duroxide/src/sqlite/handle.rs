@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::Instant;
 
 use super::Plain;
 use super::acquire::{self, Found};
@@ -123,13 +123,15 @@ impl Handle {
     pub(super) async fn join(&self, node: &NodeInfo) -> Result<Lease, ProviderError> {
         const OPERATION: &str = "join";
         self.hold_lock(node.id);
-        let mut members = self.check_members(OPERATION, Lease { node: node.id, epoch: Epoch(0) }).await?;
-        let dead = epochs(&members);
+        let members = self.check_members(OPERATION, Lease { node: node.id, epoch: Epoch(0) }).await?;
+        let Members { dead, locks, suspects, .. } = members;
         let port = self.start_listener();
-        let info = node.clone();
-        let lease = self.write_one(OPERATION, move |tx| Ok(members::join(tx, &info, &dead, port)?)).await?;
+        let (info, shared) = (node.clone(), self.shared.clone());
+        let join = move |tx: &mut Tx<'_>| Ok(members::join(tx, &info, &shared.path, &dead, port)?);
+        let lease = self.write_one(OPERATION, join).await?;
         self.listener_registered.fetch_or(port.is_some(), Ordering::Relaxed);
-        remove_lock_files(&mut members);
+        self.has_written(&suspects);
+        locks.into_iter().for_each(NodeLock::remove);
         self.remove_orphaned_lock_files().await;
         Ok(lease)
     }
@@ -151,18 +153,22 @@ impl Handle {
 
     pub(super) async fn renew(&self, lease: Lease) -> Result<Renewal, ProviderError> {
         const OPERATION: &str = "renew the lease";
-        let locked = self.hold_lock(lease.node);
-        let mut members = self.check_members(OPERATION, lease).await?;
-        // While it is held, the lock proves that the node is alive.
-        let valid_for = if locked { Duration::MAX } else { members.lease_time };
-        let renewal = Renewal::Held { valid_for, others: members.others };
-        if members.held && locked && members.dead.is_empty() {
+        let shown = self.hold_lock(lease.node);
+        let Members { held, lease_time, others, suspects, dead, locks } = self.check_members(OPERATION, lease).await?;
+        let renewal = Renewal::Held { valid_for: lease_time, others };
+        if held && shown && dead.is_empty() && suspects.is_empty() {
             return Ok(renewal);
         }
-        let dead = epochs(&members);
-        let held = self.write_one(OPERATION, move |tx| Ok(members::renew(tx, &lease, &dead, !locked)?)).await?;
-        remove_lock_files(&mut members);
+        let shared = self.shared.clone();
+        let renew = move |tx: &mut Tx<'_>| Ok(members::renew(tx, &lease, &shared.path, &dead, !shown)?);
+        let held = self.write_one(OPERATION, renew).await?;
+        self.has_written(&suspects);
+        locks.into_iter().for_each(NodeLock::remove);
         Ok(if held { renewal } else { Renewal::Lost })
+    }
+
+    fn has_written(&self, suspects: &[Epoch]) {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner).written(suspects, Instant::now());
     }
 
     pub(super) async fn leave(&self, lease: Lease) -> Result<(), ProviderError> {
@@ -246,16 +252,17 @@ impl Handle {
         self.readers.read(operation, check).await
     }
 
-    /// Locks the file of a node, and creates it again if it was removed. Returns true if the lock is held.
+    /// Locks the file of a node, and creates it again if it was removed. Returns true if the file shows other processes
+    /// that the node is alive: the lock is held, and the heartbeat was recorded.
     fn hold_lock(&self, node: NodeId) -> bool {
         let mut locks = self.locks();
         let lock = locks.entry(node).or_default();
         if !lock.as_ref().is_some_and(NodeLock::is_visible) {
             *lock = NodeLock::hold(&self.shared.path, node);
         }
-        let held = lock.is_some();
+        let shown = lock.as_ref().is_some_and(NodeLock::beat);
         self.shared.nodes.store(locks.len(), Ordering::Relaxed);
-        held
+        shown
     }
 
     fn locks(&self) -> MutexGuard<'_, HashMap<NodeId, Option<NodeLock>>> {
@@ -275,19 +282,6 @@ impl Drop for Handle {
         let _ = self.writer.send(Message::Stop);
         if let Some(thread) = self.writer_thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-fn epochs(members: &Members) -> Vec<Epoch> {
-    members.dead.iter().map(|(epoch, _)| *epoch).collect()
-}
-
-/// Removes the lock files of the nodes that were taken over.
-fn remove_lock_files(members: &mut Members) {
-    for (_, lock) in members.dead.drain(..) {
-        if let Some(lock) = lock {
-            lock.remove();
         }
     }
 }

@@ -110,6 +110,16 @@ pub(super) fn release(
     Ok(Committed::default())
 }
 
+/// Sets the time at which an instance without an owner is ready to that of its remaining messages.
+pub(super) fn settle_ready(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<()> {
+    let update = concat!(
+        "UPDATE duroxide_instances SET ready_at = ",
+        ready_by_messages!("?1"),
+        " WHERE seq = ?1 AND ready_at IS NOT NULL"
+    );
+    tx.sql.run(update, [seq]).map(drop)
+}
+
 /// Resumes a suspended instance, which each build may try again. Returns true if it was suspended.
 pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Result<bool> {
     let update = concat!(

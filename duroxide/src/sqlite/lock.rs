@@ -1,5 +1,10 @@
 //! The lock file of a node. The operating system releases the lock when the process dies, however it dies. The database
 //! file itself is never locked: closing it would drop SQLite's own locks.
+//!
+//! A process that is stopped keeps its locks, so the lock alone does not show that the node runs. With each heartbeat
+//! the node also changes the length of the file. Other processes can read the length of a locked file on each operating
+//! system, the change needs neither space on the disk nor a flush, and a database that another program has locked does
+//! not prevent it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -12,19 +17,24 @@ const INFIX: &str = "-node-";
 /// A held lock. Dropping it releases the lock but leaves the file, which the node that takes over removes.
 pub(super) struct NodeLock {
     path: PathBuf,
-    // Not read: closing the file releases the lock.
-    _file: File,
+    /// Closing the file releases the lock.
+    file: File,
 }
 
 /// The state of a node, as its lock shows it.
 pub(super) enum Liveness {
-    Alive,
+    /// The process lives. The number changes with each heartbeat of the node, unless the process is stopped.
+    Alive(u64),
     /// The lock was free. It is now held here, so that no other process takes over the same node.
     Dead(NodeLock),
     Unknown,
 }
 
 impl NodeLock {
+    /// The number of heartbeats after which the length of the file begins anew: the file stays small, and an observer
+    /// checks far more often.
+    const BEATS: u64 = 4096;
+
     /// Creates and locks the file of a node. Returns `None` if the file cannot be locked; such a node sends heartbeats
     /// instead.
     pub(super) fn hold(database: &Path, node: NodeId) -> Option<Self> {
@@ -32,7 +42,7 @@ impl NodeLock {
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
         let locked = file.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file));
         match locked {
-            Ok(file) => Some(Self { path, _file: file }),
+            Ok(file) => Some(Self { path, file }),
             Err(error) => {
                 tracing::debug!(%error, path = %path.display(), "could not lock the file of the node");
                 None
@@ -45,8 +55,10 @@ impl NodeLock {
         let path = path(database, node);
         let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { return Liveness::Unknown };
         match file.try_lock() {
-            Ok(()) => Liveness::Dead(Self { path, _file: file }),
-            Err(TryLockError::WouldBlock) => Liveness::Alive,
+            Ok(()) => Liveness::Dead(Self { path, file }),
+            Err(TryLockError::WouldBlock) => {
+                file.metadata().map_or(Liveness::Unknown, |metadata| Liveness::Alive(metadata.len()))
+            }
             Err(TryLockError::Error(_)) => Liveness::Unknown,
         }
     }
@@ -62,7 +74,7 @@ impl NodeLock {
         });
         let orphaned = nodes.filter_map(|node| match Self::probe(database, node) {
             Liveness::Dead(lock) => Some((node, lock)),
-            Liveness::Alive | Liveness::Unknown => None,
+            Liveness::Alive(_) | Liveness::Unknown => None,
         });
         orphaned.collect()
     }
@@ -70,6 +82,15 @@ impl NodeLock {
     /// Returns true if the file still exists, so that other processes see the lock.
     pub(super) fn is_visible(&self) -> bool {
         self.path.exists()
+    }
+
+    /// Shows other processes that the node runs. Returns false if it cannot.
+    pub(super) fn beat(&self) -> bool {
+        let beaten = self.file.metadata().and_then(|before| self.file.set_len(before.len() % Self::BEATS + 1));
+        if let Err(error) = &beaten {
+            tracing::debug!(%error, path = %self.path.display(), "could not change the lock file of the node");
+        }
+        beaten.is_ok()
     }
 
     /// Removes the file, then releases the lock.
@@ -96,11 +117,13 @@ mod tests {
         let (database, node) = (folder.path().join("a.db"), NodeId::new());
         assert!(matches!(NodeLock::probe(&database, node), Liveness::Unknown), "without a file, the state is unknown");
         let lock = NodeLock::hold(&database, node).unwrap();
-        assert!(matches!(NodeLock::probe(&database, node), Liveness::Alive));
+        assert!(matches!(NodeLock::probe(&database, node), Liveness::Alive(0)));
+        assert!(lock.beat());
+        assert!(matches!(NodeLock::probe(&database, node), Liveness::Alive(1)));
         assert!(NodeLock::hold(&database, node).is_none(), "a lock has one holder");
         drop(lock);
         let Liveness::Dead(taken) = NodeLock::probe(&database, node) else { panic!("its owner has released it") };
-        assert!(matches!(NodeLock::probe(&database, node), Liveness::Alive), "only one process takes over");
+        assert!(matches!(NodeLock::probe(&database, node), Liveness::Alive(_)), "only one process takes over");
         taken.remove();
         assert!(matches!(NodeLock::probe(&database, node), Liveness::Unknown));
     }

@@ -17,18 +17,42 @@ use super::tx::Tx;
 use crate::id::{Epoch, NodeId};
 use crate::provider::{CRASH_LIMIT, Handlers, Lease, NodeInfo};
 
-/// The heartbeats of other nodes, as observed by this process.
+/// The signs of life of other nodes, as observed by this process.
+///
+/// A node that shows no sign for two thirds of its lease time is suspect. It is dead if it shows none for the whole
+/// lease time, and for a third of it after this process has written to the database: a database that no process could
+/// write to has silenced the others as well.
 #[derive(Default)]
 pub(super) struct Beats {
-    seen: HashMap<Epoch, Beat>,
+    seen: HashMap<Epoch, Observed>,
     /// The time of the last check.
     checked: Option<Instant>,
 }
 
-/// The number of a heartbeat, and the time since which it has not changed.
-struct Beat {
-    number: i64,
+/// A sign of life: it changes with each heartbeat of the node.
+#[derive(Clone, Copy, PartialEq)]
+struct Sign {
+    /// The number in the row of the node, which a node without a lock raises.
+    row: i64,
+    /// The number in the lock file. `None`: the node has no lock.
+    file: Option<u64>,
+}
+
+struct Observed {
+    sign: Sign,
+    /// The time since which the sign has not changed.
     since: Instant,
+    /// The first write of this process since the node is suspect.
+    written: Option<Instant>,
+}
+
+/// The state of a node, as its signs of life show it.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Alive,
+    /// The node is suspect, and this process has not written since.
+    Suspect,
+    Silent,
 }
 
 impl Beats {
@@ -37,14 +61,28 @@ impl Beats {
         self.checked.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last))
     }
 
-    /// Returns the time for which a heartbeat has not changed. The time starts anew if this process has paused its
-    /// checks, because the storage may have been unreachable for both nodes.
-    fn silence(&mut self, epoch: Epoch, number: i64, now: Instant, has_paused: bool) -> Duration {
-        let beat = self.seen.entry(epoch).or_insert(Beat { number, since: now });
-        if beat.number != number || has_paused {
-            *beat = Beat { number, since: now };
+    /// Judges a node by its sign. The silence starts anew if this process has paused its checks, because the storage may
+    /// have been unreachable for both nodes, or both may have been stopped.
+    fn judge(&mut self, epoch: Epoch, sign: Sign, lease_time: Duration, now: Instant, has_paused: bool) -> Verdict {
+        let new = || Observed { sign, since: now, written: None };
+        let observed = self.seen.entry(epoch).or_insert_with(new);
+        if observed.sign != sign || has_paused {
+            *observed = new();
         }
-        now.saturating_duration_since(beat.since)
+        let (silence, grace) = (now.saturating_duration_since(observed.since), lease_time / 3);
+        match observed.written {
+            _ if silence <= lease_time - grace => Verdict::Alive,
+            None => Verdict::Suspect,
+            Some(at) if silence > lease_time && now.saturating_duration_since(at) >= grace => Verdict::Silent,
+            Some(_) => Verdict::Alive,
+        }
+    }
+
+    /// Begins the grace of suspect nodes: this process has written to the database.
+    pub(super) fn written(&mut self, suspects: &[Epoch], now: Instant) {
+        for epoch in suspects {
+            self.seen.entry(*epoch).and_modify(|observed| observed.written = observed.written.or(Some(now)));
+        }
     }
 }
 
@@ -56,8 +94,34 @@ pub(super) struct Members {
     pub(super) lease_time: Duration,
     /// The number of other nodes that are not known to be dead.
     pub(super) others: usize,
-    /// Nodes that have died, with their locks if they had one.
-    pub(super) dead: Vec<(Epoch, Option<NodeLock>)>,
+    /// Nodes whose grace begins with the next write of this process.
+    pub(super) suspects: Vec<Epoch>,
+    pub(super) dead: Vec<DeadNode>,
+    /// The locks of dead nodes that had one.
+    pub(super) locks: Vec<NodeLock>,
+}
+
+/// A node that is to be taken over.
+#[derive(Clone, Copy)]
+pub(super) struct DeadNode {
+    epoch: Epoch,
+    /// The last sign of a node whose process may live.
+    silent: Option<(NodeId, Sign)>,
+}
+
+impl DeadNode {
+    /// Returns true if the node is still dead: no sign of life has come since the check.
+    fn is_dead(&self, sql: &Sql, database: &Path) -> rusqlite::Result<bool> {
+        let Some((node, sign)) = self.silent else { return Ok(true) };
+        let file = match NodeLock::probe(database, node) {
+            Liveness::Dead(_) => return Ok(true),
+            Liveness::Alive(beat) => Some(beat),
+            Liveness::Unknown => None,
+        };
+        let find = "SELECT beat FROM duroxide_nodes WHERE epoch = ?1";
+        let row = sql.row(find, [int(self.epoch.0)], |row| row.get(0))?;
+        Ok(row.is_some_and(|row| Sign { row, file } == sign))
+    }
 }
 
 columns! {
@@ -78,22 +142,40 @@ pub(super) fn check(
         let lease_time = Duration::from_micros(natural(row, pulse::LEASE_TIME)?);
         Ok((Epoch(natural(row, pulse::EPOCH)?), NodeId(uuid(row, pulse::ID)?), row.get(pulse::BEAT)?, lease_time))
     })?;
-    let mut members = Members { held: false, lease_time: Duration::MAX, others: 0, dead: Vec::new() };
+    let mut members = Members {
+        held: false,
+        lease_time: Duration::MAX,
+        others: 0,
+        suspects: Vec::new(),
+        dead: Vec::new(),
+        locks: Vec::new(),
+    };
     let now = Instant::now();
     let pause = beats.begin_check(now);
     beats.seen.retain(|epoch, _| nodes.iter().any(|(node, ..)| node == epoch));
     // A node checks three times per lease time.
     let own_lease_time = nodes.iter().find(|(epoch, ..)| *epoch == lease).map_or(Duration::ZERO, |(.., time)| *time);
-    for (epoch, node, beat, lease_time) in nodes {
+    for (epoch, node, row, lease_time) in nodes {
         if epoch == lease {
             (members.held, members.lease_time) = (true, lease_time);
         } else if node != own {
-            let has_paused = pause > own_lease_time.max(lease_time) / 2;
-            let silent = beats.silence(epoch, beat, now, has_paused) > lease_time;
-            match NodeLock::probe(database, node) {
-                Liveness::Dead(lock) => members.dead.push((epoch, Some(lock))),
-                Liveness::Unknown if silent => members.dead.push((epoch, None)),
-                Liveness::Alive | Liveness::Unknown => members.others += 1,
+            let file = match NodeLock::probe(database, node) {
+                Liveness::Dead(lock) => {
+                    members.dead.push(DeadNode { epoch, silent: None });
+                    members.locks.push(lock);
+                    continue;
+                }
+                Liveness::Alive(beat) => Some(beat),
+                Liveness::Unknown => None,
+            };
+            let (sign, has_paused) = (Sign { row, file }, pause > own_lease_time.max(lease_time) / 2);
+            match beats.judge(epoch, sign, lease_time, now, has_paused) {
+                Verdict::Silent => members.dead.push(DeadNode { epoch, silent: Some((node, sign)) }),
+                Verdict::Suspect => {
+                    members.suspects.push(epoch);
+                    members.others += 1;
+                }
+                Verdict::Alive => members.others += 1,
             }
         }
     }
@@ -101,12 +183,18 @@ pub(super) fn check(
 }
 
 /// Makes a node a member. Ends its earlier memberships, and those of the dead nodes.
-pub(super) fn join(tx: &mut Tx<'_>, info: &NodeInfo, dead: &[Epoch], port: Option<u16>) -> rusqlite::Result<Lease> {
+pub(super) fn join(
+    tx: &mut Tx<'_>,
+    info: &NodeInfo,
+    database: &Path,
+    dead: &[DeadNode],
+    port: Option<u16>,
+) -> rusqlite::Result<Lease> {
     let find = "SELECT epoch FROM duroxide_nodes WHERE id = ?1";
     for before in tx.sql.rows(find, [info.id.0.as_bytes()], |row| epoch(row, 0))?.into_iter().flatten() {
         free(tx, before, false)?;
     }
-    take_over(tx, dead)?;
+    take_over(tx, database, dead)?;
     revert_crashes(tx, info.id)?;
     if let Some(port) = port {
         listen(tx, port)?;
@@ -148,17 +236,30 @@ pub(super) fn listen(tx: &Tx<'_>, port: u16) -> rusqlite::Result<()> {
 
 /// Takes over the items of dead nodes. `beat`: the node has no lock, so count its heartbeat. Returns true if its lease
 /// is still held.
-pub(super) fn renew(tx: &mut Tx<'_>, lease: &Lease, dead: &[Epoch], beat: bool) -> rusqlite::Result<bool> {
-    take_over(tx, dead)?;
-    if !dead.is_empty() {
+pub(super) fn renew(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    database: &Path,
+    dead: &[DeadNode],
+    beat: bool,
+) -> rusqlite::Result<bool> {
+    if take_over(tx, database, dead)? {
         rejections::settle(tx)?;
     }
     let update = "UPDATE duroxide_nodes SET beat = beat + ?2 WHERE epoch = ?1";
     Ok(tx.sql.run(update, (int(lease.epoch.0), i64::from(beat)))? > 0)
 }
 
-fn take_over(tx: &mut Tx<'_>, dead: &[Epoch]) -> rusqlite::Result<()> {
-    dead.iter().try_for_each(|epoch| free(tx, *epoch, true))
+/// Takes over the items of these nodes, if they are still dead. Returns true if any of them is.
+fn take_over(tx: &mut Tx<'_>, database: &Path, dead: &[DeadNode]) -> rusqlite::Result<bool> {
+    let mut any = false;
+    for node in dead {
+        if node.is_dead(tx.sql, database)? {
+            free(tx, node.epoch, true)?;
+            any = true;
+        }
+    }
+    Ok(any)
 }
 
 /// Ends the membership of a node that leaves.
@@ -250,20 +351,42 @@ pub(super) fn node(row: &Row<'_>) -> rusqlite::Result<(Epoch, NodeInfo)> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn silence_counts_only_while_it_is_observed() {
+    /// Judges a node with a lease time of 30 s at each of these seconds, with the number of its heartbeat. The observer
+    /// writes as soon as it suspects the node, if it can.
+    fn verdicts<const N: usize>(can_write: bool, checks: [(u64, i64); N]) -> [Verdict; N] {
         let (mut beats, begun) = (Beats::default(), Instant::now());
-        let mut silence = |second: u64, number: i64| {
+        checks.map(|(second, row)| {
             let now = begun + Duration::from_secs(second);
             let has_paused = beats.begin_check(now) > Duration::from_secs(15);
-            beats.silence(Epoch(1), number, now, has_paused).as_secs()
-        };
-        assert_eq!([silence(0, 7), silence(10, 7), silence(20, 7)], [0, 10, 20]);
-        assert_eq!([silence(30, 8), silence(40, 8)], [0, 10], "the node has renewed its lease");
+            let sign = Sign { row, file: None };
+            let verdict = beats.judge(Epoch(1), sign, Duration::from_secs(30), now, has_paused);
+            if verdict == Verdict::Suspect && can_write {
+                beats.written(&[Epoch(1)], now);
+            }
+            verdict
+        })
+    }
+
+    #[test]
+    fn silence_is_suspect_before_it_is_death() {
+        use Verdict::{Alive, Silent, Suspect};
+        let silent = [(0, 7), (10, 7), (20, 7), (21, 7), (30, 7), (31, 7)];
+        assert_eq!(verdicts(true, silent), [Alive, Alive, Alive, Suspect, Alive, Silent]);
+        let renewed = [(0, 7), (14, 7), (28, 7), (31, 8), (41, 8)];
+        assert_eq!(verdicts(true, renewed), [Alive, Alive, Suspect, Alive, Alive], "the node has renewed its lease");
+    }
+
+    #[test]
+    fn silence_counts_only_while_it_is_observed() {
+        use Verdict::{Alive, Suspect};
+        let paused = [(0, 7), (14, 7), (28, 7), (100, 7), (110, 7)];
         assert_eq!(
-            [silence(100, 8), silence(110, 8)],
-            [0, 10],
+            verdicts(true, paused),
+            [Alive, Alive, Suspect, Alive, Alive],
             "after an outage, the node may not have been able to renew"
         );
+        let locked = [(0, 7), (14, 7), (28, 7), (42, 7), (56, 7)];
+        let expected = [Alive, Alive, Suspect, Suspect, Suspect];
+        assert_eq!(verdicts(false, locked), expected, "no node can write to a database that is locked");
     }
 }

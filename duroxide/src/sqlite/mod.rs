@@ -9,7 +9,7 @@
 //! One thread writes. It combines all waiting requests into one transaction ([`SqliteStats`] counts the transactions).
 //! A few threads read. Lists have a separate reader thread, so that a slow list delays no turn.
 //! Several processes may use one file. Each node holds a lock of the operating system until its process dies, so the
-//! others detect its death at once and claim its work. A process that has written sends a notice to the others over the loopback
+//! others detect its death at once and claim its work; a process that is stopped is detected by its lease time. A process that has written sends a notice to the others over the loopback
 //! interface. Notices may be lost, so a process with a waiting node or client also polls every five seconds.
 //!
 //! Beside the database `app.db` there are its log `app.db-wal`, its index `app.db-shm`, and one `app.db-node-…` per
@@ -24,6 +24,7 @@ mod columns;
 mod commit;
 mod dedup;
 mod deliver;
+mod ending;
 mod fault;
 mod files;
 mod free;

@@ -54,7 +54,9 @@ columns! {
         EXECUTION = "i.execution",
         NAME = "i.name",
         VERSION = "i.version",
-        STATUS = "i.status",
+        // An instance with a parked activity is shown as suspended, although its code may continue.
+        STATUS = "iif(i.status = 'running' AND EXISTS (
+            SELECT 1 FROM duroxide_activities s WHERE s.instance = i.seq AND s.parked IS NOT NULL), 'suspended', i.status)",
         LABELS = "i.labels",
         PARENT = "i.parent",
         PARENT_IDENTITY = "i.parent_identity",

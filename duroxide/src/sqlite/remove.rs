@@ -8,7 +8,7 @@ use super::columns::columns;
 use super::fault::Refusal;
 use super::instances;
 use super::removals::Removal;
-use super::rows::{instance_id, int, natural, optional, status, uuid};
+use super::rows::{instance_id, int, natural, optional, status_or_suspended, uuid};
 use super::search::{CLOCKS, Order, Query, Search, arrived_by, literals};
 use super::sql::Sql;
 use super::tx::Tx;
@@ -19,9 +19,7 @@ use crate::provider::{DeleteError, Filter, InstanceStatus};
 /// Removes a finished instance.
 pub(super) fn delete(tx: &mut Tx<'_>, id: &InstanceId) -> Result<Result<(), DeleteError>, Refusal<rusqlite::Error>> {
     let find = "SELECT seq, status FROM duroxide_instances WHERE id = ?1";
-    // An instance with an unreadable status is shown as suspended, and counts as live.
-    let status = |row: &Row<'_>| status(row, 1).unwrap_or(InstanceStatus::Suspended);
-    let found = tx.sql.row(find, [id.as_str()], |row| Ok((row.get(0)?, status(row))))?;
+    let found = tx.sql.row(find, [id.as_str()], |row| Ok((row.get(0)?, status_or_suspended(row, 1))))?;
     let Some((seq, status)) = found else { return Ok(Err(DeleteError::NotFound)) };
     if !status.is_finished() {
         return Ok(Err(DeleteError::Live(status)));

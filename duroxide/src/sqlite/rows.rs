@@ -77,6 +77,11 @@ pub(super) fn version(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<V
     parsed(row, column, |text: Option<String>| text.map(|text| Version::parse(&text)).transpose())
 }
 
+/// Reads a status. An unknown one counts as suspended: the instance is live, and can be terminated.
+pub(super) fn status_or_suspended(row: &Row<'_>, column: usize) -> InstanceStatus {
+    status(row, column).unwrap_or(InstanceStatus::Suspended)
+}
+
 pub(super) fn status(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceStatus> {
     #[derive(Debug, thiserror::Error)]
     #[error("unknown status {0:?}")]
@@ -173,6 +178,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(DeliveryKey<i64>, Mess
     let lane = match row.get(message::LANE)? {
         0 => Lane::Start,
         1 => Lane::Carried,
+        3 => Lane::End,
         _ => Lane::Normal,
     };
     let visible_at = row.get::<_, Option<i64>>(message::VISIBLE_AT)?.map(Timestamp::from_micros);

@@ -1,15 +1,15 @@
 //! Applies the submissions of clients.
 
 use super::dedup::DedupEntry;
-use super::deliver::Target;
+use super::deliver::{self, Target};
 use super::fault::Refusal;
 use super::instances;
 use super::rejections;
-use super::rows::status;
+use super::rows::status_or_suspended;
 use super::turns;
 use super::tx::Tx;
 use crate::clock::Timestamp;
-use crate::id::{CommitId, Identity, InstanceId};
+use crate::id::{CommitId, Identity, InstanceId, MessageId};
 use crate::provider::{
     CommitError, IfExists, InstanceStatus, Placement, SendRequest, StartRequest, Submission, SubmitError, Submitted,
     Turn,
@@ -23,6 +23,7 @@ pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
         Submission::Start(request) => start(tx, request),
         Submission::Send(request) => send(tx, request),
         Submission::Resume { instance, time } => resume(tx, instance, *time),
+        Submission::Drop { instance, message } => drop_message(tx, instance, *message),
         Submission::Terminate { id, turn } => terminate(tx, *id, turn),
     }
 }
@@ -122,12 +123,23 @@ fn resume(tx: &mut Tx<'_>, instance: &InstanceId, time: Timestamp) -> Done {
     Ok(Submitted { owner: target.owner, identity: Some(target.identity), number: None, written })
 }
 
+fn drop_message(tx: &mut Tx<'_>, instance: &InstanceId, message: MessageId) -> Done {
+    let target = Target::find(tx, instance)?.ok_or(Refusal::Refused(SubmitError::NotFound))?;
+    let find = "SELECT lane <> 0 AND call IS NULL FROM duroxide_messages WHERE instance = ?1 AND id = ?2";
+    let written = tx.sql.row(find, (target.seq, message.0.as_bytes()), |row| row.get(0))?.unwrap_or(false);
+    if written {
+        deliver::consume(tx, target.seq, message)?;
+        instances::settle_ready(tx, target.seq)?;
+    }
+    Ok(Submitted { owner: target.owner, identity: Some(target.identity), number: None, written })
+}
+
 fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
     if tx.is_recorded(id.0)? {
         return unnumbered(tx, &turn.execution.instance, true);
     }
     let find = "SELECT status FROM duroxide_instances WHERE id = ?1";
-    let there = tx.sql.row(find, [turn.execution.instance.as_str()], |row| status(row, 0))?;
+    let there = tx.sql.row(find, [turn.execution.instance.as_str()], |row| Ok(status_or_suspended(row, 0)))?;
     let status = there.ok_or(Refusal::Refused(SubmitError::NotFound))?;
     if status.is_finished() {
         return Err(Refusal::Refused(SubmitError::Finished(status)));

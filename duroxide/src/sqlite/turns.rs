@@ -141,7 +141,7 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
             if fenced {
                 advance!($set, "owner = ?9 AND status = 'running'")
             } else {
-                advance!($set, "?9 IS NULL AND status IN ('running', 'suspended')")
+                advance!($set, "?9 IS NULL AND status NOT IN ('completed', 'failed', 'cancelled', 'terminated')")
             }
         };
     }
@@ -259,6 +259,8 @@ impl Written<'_> {
                 let released = rejections::reject(tx, seq, lease)?;
                 let status = if released { InstanceStatus::Running } else { InstanceStatus::Suspended };
                 (target.status, target.owner) = (status, None);
+                // It may have a request to terminate, which is now carried out by any node.
+                tx.signals.work = true;
                 tx.signals.changed(&execution.instance);
             }
             Then::Finish { status } => {

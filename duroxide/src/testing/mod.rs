@@ -7,11 +7,14 @@
 
 mod clock;
 mod history_check;
+mod mocks;
 mod simulation;
+mod stall;
 mod test_runtime;
 
 pub use clock::VirtualClock;
 pub use history_check::check_history;
+pub use mocks::AsyncMock;
 #[doc(hidden)]
 pub use simulation::Flaw;
 pub use simulation::{Failure, Faults, Report, Sim, Simulation, for_each_seed};

@@ -2,18 +2,22 @@
 
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
+
 use super::VirtualClock;
+use super::mocks::{AsyncMock, Setup};
+use super::stall;
 use crate::activity::{Activity, ActivityCode, ActivityContext};
 use crate::client::Client;
 use crate::node::RuntimeOptions;
 use crate::payload::compare_values_read_back;
 use crate::provider::MemoryProvider;
 use crate::registry::Registry;
-use crate::runtime::{Runtime, RuntimeBuilder, ShutdownError, StartError};
+use crate::runtime::{Runtime, ShutdownError, StartError};
 
 /// A runtime for tests. It stores its state in memory, and its clock jumps to the next due time while a test waits for
-/// an outcome, so that timers of months fire at once. The clock of tokio keeps running: an activity that is not mocked
-/// may use sockets, threads and time limits of tokio, and takes no time by the clock of the runtime.
+/// an outcome or sleeps, so that timers of months fire at once. The clock of tokio keeps running: an activity that is
+/// not mocked may use sockets, threads and time limits of tokio, and takes no time by the clock of the runtime.
 ///
 /// ```standalone_crate
 /// use duroxide::prelude::*;
@@ -38,26 +42,35 @@ use crate::runtime::{Runtime, RuntimeBuilder, ShutdownError, StartError};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Panics
+/// A wait for an instance panics, with the reason, if it can never end: all runtimes are idle, no timer is pending, and
+/// nothing has changed for some time ([`TestRuntimeBuilder::stall_limit`]). The reason says for what each unfinished instance
+/// waits, or why it is suspended.
+#[must_use = "a dropped runtime runs nothing"]
 pub struct TestRuntime {
     runtime: Option<Runtime>,
     client: Client,
-    clock: VirtualClock,
-    provider: MemoryProvider,
+    /// The configuration, to start again with the same clock, state and mocks.
+    builder: TestRuntimeBuilder,
+    watchdog: AbortHandle,
 }
 
 /// Configures a [`TestRuntime`].
 #[must_use]
+#[derive(Clone)]
 pub struct TestRuntimeBuilder {
-    builder: RuntimeBuilder,
+    setup: Setup,
     clock: VirtualClock,
     provider: MemoryProvider,
+    stall_limit: Duration,
 }
 
 impl TestRuntime {
     /// Configures a test runtime.
     pub fn builder() -> TestRuntimeBuilder {
         let (clock, provider) = (VirtualClock::new(), MemoryProvider::new());
-        TestRuntimeBuilder { builder: Runtime::builder(), clock, provider }
+        TestRuntimeBuilder { setup: Setup::default(), clock, provider, stall_limit: Duration::from_secs(2) }
     }
 
     /// Starts a test runtime with all annotated functions.
@@ -75,35 +88,111 @@ impl TestRuntime {
 
     /// Returns the clock of the runtime.
     pub fn clock(&self) -> &VirtualClock {
-        &self.clock
+        &self.builder.clock
     }
 
     /// Returns the provider of the runtime. Pass it to [`TestRuntimeBuilder::provider`] to continue with its state.
     pub fn provider(&self) -> &MemoryProvider {
-        &self.provider
+        &self.builder.provider
     }
 
-    /// Moves the clock forward.
+    /// Waits for a time, by the clock of the runtime. Every timer that is due by then fires at its time, and the work that
+    /// follows from it is done when this returns; so time also passes for an instance that never ends. A sleep of zero
+    /// waits until the runtime is idle.
+    ///
+    /// ```standalone_crate
+    /// use duroxide::prelude::*;
+    /// use duroxide::testing::TestRuntime;
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// #[activity]
+    /// async fn back_up() -> duroxide::Result<()> {
+    ///     unreachable!("would copy the database")
+    /// }
+    ///
+    /// #[orchestration]
+    /// async fn nightly(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    ///     loop {
+    ///         ctx.sleep(days(1)).await;
+    ///         back_up::call(&ctx).await?;
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// let backups = Arc::new(AtomicU32::new(0));
+    /// let counted = backups.clone();
+    /// let mock = move |()| {
+    ///     counted.fetch_add(1, Ordering::Relaxed);
+    ///     Ok(())
+    /// };
+    /// let test = TestRuntime::builder().mock::<back_up>(mock).start().await?;
+    /// nightly::start(&test.client(), "nightly").await?;
+    /// test.sleep(days(7)).await;
+    /// assert_eq!(backups.load(Ordering::Relaxed), 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// If an activity without a mock was called and must not be ([`TestRuntimeBuilder::require_mocks`]).
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the clock stays where it is.
+    pub async fn sleep(&self, duration: Duration) {
+        self.builder.clock.sleep(duration).await;
+    }
+
+    /// Moves the clock forward at once, also while an activity runs; see [`VirtualClock::advance`].
     pub fn advance(&self, duration: Duration) {
-        self.clock.advance(duration);
+        self.builder.clock.advance(duration);
     }
 
-    /// Ends the runtime as if its process had been killed. Its stored state survives, and another runtime on the same
-    /// [`provider`](Self::provider) continues with it.
-    pub fn crash(mut self) -> MemoryProvider {
+    /// Ends the runtime as if its process had been killed. The returned builder starts it again, with its stored state,
+    /// clock, mocks and options. Change them to continue with other code.
+    ///
+    /// ```standalone_crate
+    /// use duroxide::prelude::*;
+    /// use duroxide::testing::TestRuntime;
+    ///
+    /// #[orchestration]
+    /// async fn nap(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    ///     ctx.sleep(days(2)).await;
+    ///     Ok(ctx.now().to_string())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// let test = TestRuntime::start().await?;
+    /// nap::start(&test.client(), "nap").await?;
+    /// test.sleep(days(1)).await;
+    /// let test = test.crash().start().await?;
+    /// let handle = nap::handle(&test.client(), "nap");
+    /// assert_eq!(handle.result().await?, "2020-01-03T00:00:00.000Z");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn crash(mut self) -> TestRuntimeBuilder {
         let epoch = self.runtime.as_ref().and_then(Runtime::epoch);
         if let Some(epoch) = epoch {
-            self.provider.kill(epoch);
+            self.builder.provider.kill(epoch);
         }
         drop(self.runtime.take());
-        self.provider.clone()
+        self.builder.clone()
     }
 
     /// Shuts the runtime down gracefully.
     ///
     /// # Errors
     /// None at present.
+    ///
+    /// # Panics
+    /// If an activity without a mock was called and must not be ([`TestRuntimeBuilder::require_mocks`]).
     pub async fn shutdown(mut self) -> Result<(), ShutdownError> {
+        if let Some(reason) = self.builder.clock.failure() {
+            panic!("{reason}");
+        }
         match self.runtime.take() {
             Some(runtime) => runtime.shutdown().await,
             None => Ok(()),
@@ -111,9 +200,15 @@ impl TestRuntime {
     }
 }
 
+impl Drop for TestRuntime {
+    fn drop(&mut self) {
+        self.watchdog.abort();
+    }
+}
+
 impl TestRuntimeBuilder {
     /// Replaces the code of an activity. The mock is called with the input of the activity: for several parameters, a
-    /// struct with one field for each.
+    /// struct with one field for each, as visible as the activity.
     #[track_caller]
     pub fn mock<A: Activity>(
         self,
@@ -128,38 +223,85 @@ impl TestRuntimeBuilder {
         mut self,
         mock: impl Fn(ActivityContext, A::Input) -> Result<A::Output, A::Error> + Send + Sync + 'static,
     ) -> Self {
-        let code = ActivityCode::mock::<A>(mock, |_| true);
-        self.builder = self.builder.map_registry(|registry| registry.mock::<A>(code));
+        self.setup.mock::<A>(ActivityCode::mock::<A>(mock, |_| true));
+        self
+    }
+
+    /// Like [`mock_with_context`](Self::mock_with_context), for a mock that waits. The clock stands still while it does: to
+    /// test a time limit, advance the clock in the meantime.
+    ///
+    /// ```standalone_crate
+    /// use duroxide::prelude::*;
+    /// use duroxide::testing::TestRuntime;
+    ///
+    /// #[activity]
+    /// async fn fetch(page: u32) -> duroxide::Result<String> {
+    ///     unreachable!("would fetch page {page}")
+    /// }
+    ///
+    /// #[orchestration]
+    /// async fn reads(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    ///     let page = fetch::call(&ctx, 1).timeout(minutes(1)).await;
+    ///     Ok(page.unwrap_or_else(|error| error.to_string()))
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    /// let mock = move |_: ActivityContext, page| {
+    ///     begun.send(page).expect("the test waits");
+    ///     std::future::pending()
+    /// };
+    /// let test = TestRuntime::builder().mock_async::<fetch>(mock).start().await?;
+    /// let handle = reads::start(&test.client(), "reads").await?;
+    /// assert_eq!(begins.recv().await, Some(1));
+    /// test.advance(minutes(1));
+    /// assert_eq!(handle.result().await?, "activity `fetch` timed out (start_to_close 1m), after 1 attempt");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn mock_async<A: Activity>(mut self, mock: impl AsyncMock<A>) -> Self {
+        self.setup.mock::<A>(ActivityCode::mock_async::<A, _>(mock, |_| true));
+        self
+    }
+
+    /// Refuses activities without a mock, so that none of them has an effect: if one is called, the test fails with its
+    /// name, in its next wait for an instance, in its next [`sleep`](TestRuntime::sleep), or at the
+    /// [`shutdown`](TestRuntime::shutdown). States that only these activities take need not be set. Default: such
+    /// activities are run.
+    pub fn require_mocks(mut self) -> Self {
+        self.setup.requires_mocks = true;
         self
     }
 
     /// Provides a value to activities that take `State<T>`.
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
-        self.builder = self.builder.state(value);
+        self.setup.states.insert(value);
         self
     }
 
     /// Runs the functions of this registry. It replaces the registry with all mocks that were set before.
     pub fn registry(mut self, registry: Registry) -> Self {
-        self.builder = self.builder.registry(registry);
+        self.setup.replace_registry(registry);
         self
     }
 
-    /// Sets the build id of this runtime; see [`RuntimeBuilder::build_id`].
+    /// Sets the build id of this runtime; see [`RuntimeBuilder::build_id`](crate::RuntimeBuilder::build_id).
     pub fn build_id(mut self, id: impl Into<String>) -> Self {
-        self.builder = self.builder.build_id(id);
+        self.setup.build = Some(id.into());
         self
     }
 
     /// Sets all other options.
     pub fn options(mut self, options: RuntimeOptions) -> Self {
-        self.builder = self.builder.options(options);
+        self.setup.options = options;
         self
     }
 
-    /// Sets the activity tags that the runtime serves; see [`RuntimeBuilder::tags`].
+    /// Sets the activity tags that the runtime serves; see [`RuntimeBuilder::tags`](crate::RuntimeBuilder::tags).
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
-        self.builder = self.builder.tags(tags);
+        self.setup.tags = Some(tags.into_iter().map(Into::into).collect());
         self
     }
 
@@ -175,15 +317,25 @@ impl TestRuntimeBuilder {
         self
     }
 
+    /// Sets the time, by the real clock, after which a test fails in which nothing can happen: it waits for an instance,
+    /// all runtimes are idle and no timer is pending. Until then, another task of the test may still send an event. Default:
+    /// 2 s. `Duration::MAX`: it waits without a limit.
+    pub fn stall_limit(mut self, limit: Duration) -> Self {
+        self.stall_limit = limit;
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
     /// [`StartError`] if the registry has problems.
     pub async fn start(self) -> Result<TestRuntime, StartError> {
-        let Self { builder, clock, provider } = self;
         compare_values_read_back();
-        let runtime = builder.provider(provider.clone()).clock(clock.clone()).start().await?;
+        let builder = self.setup.runtime(&self.clock);
+        let runtime = builder.provider(self.provider.clone()).clock(self.clock.clone()).start().await?;
         let client = runtime.client();
-        Ok(TestRuntime { runtime: Some(runtime), client, clock, provider })
+        let watchdog = stall::watch(self.clock.clone(), self.provider.clone(), self.stall_limit);
+        let watchdog = tokio::spawn(watchdog).abort_handle();
+        Ok(TestRuntime { runtime: Some(runtime), client, builder: self, watchdog })
     }
 }

@@ -10,12 +10,13 @@ mod record;
 
 use std::collections::BTreeSet;
 
-use duroxide::Client;
-use duroxide::history::{EventKind, Failure};
+use duroxide::history::{EventKind, Failure, HistoryEvent};
+use duroxide::id::EventId;
 use duroxide::prelude::*;
-use duroxide::provider::InstanceStatus;
+use duroxide::provider::{EventRow, InstanceStatus};
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::{VirtualClock, check_history};
+use duroxide::{Client, Payload, Timestamp};
 
 use self::file::{folder, recorded};
 
@@ -48,18 +49,34 @@ const KINDS: &[&str] = &[
 #[test]
 fn recorded_histories_replay() {
     let mut kinds = BTreeSet::new();
+    let mut formats = BTreeSet::new();
     let mut failures = BTreeSet::new();
     for history in recorded() {
         let events = history.events();
         check_history(&programs::registry(), &events).unwrap_or_else(|e| panic!("{}: {e}", history.name));
         for (row, event) in history.rows().zip(&events) {
             kinds.insert(row.data.trim_matches(['{', '"']).split('"').next().unwrap_or_default().to_owned());
+            formats.insert(row.format);
             failures.extend(failure(&event.kind).map(programs::kind_of));
         }
     }
     assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), KINDS);
+    assert_eq!(formats, readable_formats().collect(), "record a history for each new format");
     let all = ["application", "cancelled", "panicked", "rejected", "terminated", "timed out"];
     assert!(all[..].iter().all(|kind| failures.contains(kind)), "{failures:?}");
+}
+
+/// Returns the formats of rows that this version reads.
+fn readable_formats() -> impl Iterator<Item = u16> {
+    let row = |format| EventRow {
+        id: EventId(1),
+        time: Timestamp::from_micros(0),
+        decision: true,
+        format,
+        data: "\"Completed\"".to_owned(),
+        payload: Payload::NULL,
+    };
+    (1..).take_while(move |format| HistoryEvent::try_from(row(*format)).is_ok())
 }
 
 fn failure(kind: &EventKind) -> Option<&Failure> {

@@ -97,6 +97,28 @@ async fn record_histories() {
     test.shutdown().await.unwrap();
 }
 
+/// Records at least one history with rows of each format after the first.
+#[tokio::test]
+#[ignore = "writes files, run by hand"]
+async fn record_later_formats() {
+    let test = TestRuntime::builder().registry(registry()).tags(["served"]).start().await.unwrap();
+    let client = test.client();
+    let headed = listener::start(&client, "format-2-headers").await.unwrap();
+    headed.raise(word("headed")).header("traceparent", "00-1").await.unwrap();
+    save_finished("format-2-headers", headed).await;
+
+    let delayed = sleeper::start(&client, "format-3-delayed").delay(days(1)).await.unwrap();
+    delayed.cancel("not needed").await.unwrap();
+    save_finished("format-3-cancelled-before-start", delayed).await;
+
+    save_finished("format-4-time-out", activities::start(&client, "format-4", 7).await.unwrap()).await;
+
+    child::start(&client, "taken", 0).await.unwrap();
+    save_finished("format-5-children", children::start(&client, "format-5", "taken".to_owned()).await.unwrap()).await;
+    save("format-2-child", &client.handle("golden-named-child")).await;
+    test.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 #[ignore = "writes files, run by hand"]
 async fn record_database() {

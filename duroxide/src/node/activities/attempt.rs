@@ -93,8 +93,12 @@ impl Attempt {
         let ctx =
             ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
-        let (code, busy_thread) = run_code(code, &env, ctx, input);
+        let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input);
         let limited = async {
+            // The limit does not include the time in which no thread can be started.
+            if let Some(begun) = begun {
+                begun.await;
+            }
             let Some(limit) = limit else { return code.await };
             // Outside of tokio's budget: code that uses up the budget in each poll would otherwise starve the timer.
             let timer = unconstrained(env.clock.sleep_until(env.clock.now() + limit));
@@ -141,26 +145,31 @@ fn is_empty(error: TryRecvError) -> bool {
     error == TryRecvError::Empty
 }
 
+/// The code of an activity that is called.
+struct RunningCode {
+    /// Resolves once there is a thread for blocking code. Awaited first.
+    begun: Option<BoxFuture<'static, ()>>,
+    code: BoxFuture<'static, AttemptEnd>,
+    busy_thread: Option<BusyThread>,
+}
+
 /// Calls the code: async code in the returned future, blocking code on a thread. A panic is returned as an error.
-fn run_code(
-    code: ActivityCode,
-    env: &AttemptEnv,
-    ctx: ActivityContext,
-    input: Payload,
-) -> (BoxFuture<'static, AttemptEnd>, Option<BusyThread>) {
-    let mut busy_thread = None;
+fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: Payload) -> RunningCode {
+    let (mut busy_thread, mut begun) = (None, None);
     let ended = match code {
         ActivityCode::Async(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
         ActivityCode::Blocking(run) => {
             let (done, finished) = oneshot::channel();
             let (busy, free) = oneshot::channel();
             busy_thread = Some(free);
-            env.blocking.run(move || {
+            let pool = env.blocking.clone();
+            let job = move || {
                 let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input)));
                 drop(busy);
                 // The receiver is dropped if the attempt has timed out or was abandoned.
                 let _ = done.send(ended);
-            });
+            };
+            begun = Some(async move { pool.run(job).await }.boxed());
             async move { finished.await.unwrap_or_else(|_| Err(Box::new("the thread was lost"))) }.boxed()
         }
     };
@@ -171,7 +180,7 @@ fn run_code(
             Err(panic) => AttemptEnd::Failed(panicked(&*panic), true),
         }
     };
-    (code.boxed(), busy_thread)
+    RunningCode { begun, code: code.boxed(), busy_thread }
 }
 
 impl AttemptEnd {

@@ -1,9 +1,11 @@
 //! An instance that is live on this node: its copy in memory, and the deliveries for its next turn.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use semver::Version;
 
+use super::timers::Timer;
 use crate::clock::Timestamp;
 use crate::id::{ActivityId, CallId, EventId, ExecutionId, MessageId};
 use crate::message::Lane;
@@ -37,7 +39,7 @@ pub(in crate::node) struct LiveInstance {
     heard: u64,
     /// Messages with higher numbers than the next one, which wait until the gap before them is filled.
     ahead: BTreeMap<u64, MessageRow>,
-    /// Messages that are due later.
+    /// Messages that are due later, by the time at which this node delivers them ([`Timer::by`]).
     timers: BTreeMap<(Timestamp, MessageId), MessageRow>,
     /// The instance that its first turn will create. `None`: it is stored.
     pub(super) eager_start: Option<PendingStart>,
@@ -60,7 +62,8 @@ pub(super) enum LiveState {
 
 impl LiveInstance {
     /// Makes an instance live that the provider has returned.
-    pub(super) fn acquired(generation: u64, acquired: AcquiredInstance, now: Timestamp) -> Self {
+    /// Its timers fire `ahead` of their stored times.
+    pub(super) fn acquired(generation: u64, acquired: AcquiredInstance, ahead: Duration, now: Timestamp) -> Self {
         let mut live = Self::new(generation, acquired.execution, acquired.name, acquired.version);
         live.committed = acquired.last_event;
         live.claim = acquired.claim;
@@ -68,7 +71,7 @@ impl LiveInstance {
         live.heard = acquired.arrivals;
         for message in acquired.messages {
             live.heard = live.heard.max(message.number.unwrap_or(0));
-            live.store(message, now);
+            live.store(message, ahead, now);
         }
         live
     }
@@ -104,9 +107,9 @@ impl LiveInstance {
     }
 
     /// Adds a message for the next turn, or for the time when it is due.
-    fn store(&mut self, message: MessageRow, now: Timestamp) {
-        match message.visible_at {
-            Some(due) if due > now => drop(self.timers.insert((due, message.id), message)),
+    fn store(&mut self, message: MessageRow, ahead: Duration, now: Timestamp) {
+        match message.visible_at.map(|due| due - ahead) {
+            Some(by) if by > now => drop(self.timers.insert((by, message.id), message)),
             _ => self.inbox.push(Delivery::Message(message)),
         }
     }
@@ -118,8 +121,16 @@ impl LiveInstance {
     }
 
     /// Adds a timer of this execution.
-    pub(super) fn add_timer(&mut self, due: Timestamp, message: MessageRow) {
-        self.timers.insert((due, message.id), message);
+    pub(super) fn add_timer(&mut self, timer: Timer, message: MessageRow) {
+        self.timers.insert((timer.by, message.id), message);
+    }
+
+    /// Moves the timers, since the clock was set by these microseconds.
+    pub(super) fn clock_was_set(&mut self, step: i64) {
+        for ((by, id), message) in std::mem::take(&mut self.timers) {
+            let by = message.visible_at.map_or(by, |due| Timer { by, due }.moved(step).by);
+            self.timers.insert((by, id), message);
+        }
     }
 
     /// Removes the timers of a call, also those that are due and wait for the next turn.
@@ -204,9 +215,10 @@ impl LiveInstance {
         self.eager_start.take()
     }
 
-    /// Returns when the next timer is due.
-    pub(super) fn next_timer(&self) -> Option<Timestamp> {
-        self.timers.first_key_value().map(|((due, _), _)| *due)
+    /// Returns the next timer.
+    pub(super) fn next_timer(&self) -> Option<Timer> {
+        let ((by, _), message) = self.timers.first_key_value()?;
+        Some(Timer { by: *by, due: message.visible_at.unwrap_or(*by) })
     }
 
     /// Adds a client that waits until the instance is no longer live.

@@ -10,7 +10,7 @@ pub(super) use follow_up::{FollowUp, Stopped, StoredTurn};
 pub(super) use instance::LiveInstance;
 use instance::LiveState;
 use semver::Version;
-use timers::Timers;
+use timers::{Timer, Timers};
 
 use super::command::{LivenessWatcher, PendingStart};
 use super::delivery::{Delivery, LocalOutcome};
@@ -54,6 +54,13 @@ impl LiveInstances {
         busy.map(|live| (&live.execution, live.committed))
     }
 
+    /// Returns the execution of a live copy whose history is being read or replayed, or whose turn or its commit is in
+    /// flight.
+    pub(super) fn under_way(&self, instance: &InstanceId) -> Option<&ExecutionId> {
+        let is_under_way = |live: &&LiveInstance| matches!(live.state, LiveState::Busy | LiveState::Loading);
+        self.by_id.get(instance).filter(is_under_way).map(|live| &live.execution)
+    }
+
     /// Returns the number of the last message that a live copy has received.
     pub(super) fn heard(&self, instance: &InstanceId) -> Option<u64> {
         self.by_id.get(instance).map(LiveInstance::heard)
@@ -85,7 +92,13 @@ impl LiveInstances {
         self.idle.range(..=last_use).map(|(_, instance)| instance).filter(waits)
     }
 
-    /// Returns when the next timer of all instances is due.
+    /// Returns true if the live copy of an instance holds events.
+    pub(super) fn holds_events(&self, instance: &InstanceId) -> bool {
+        let live = self.by_id.get(instance).map(|live| &live.state);
+        matches!(live, Some(LiveState::Idle(copy)) if copy.holds_events())
+    }
+
+    /// Returns when the next timer of all instances fires.
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
         self.timers.next()
     }
@@ -135,7 +148,7 @@ impl LiveInstances {
             return FollowUp::Nothing;
         }
         match (new.start.visible_at, number) {
-            (Some(due), _) => self.timers.add(&new.instance, due),
+            (Some(due), _) => self.timers.add(&new.instance, due.into()),
             (None, None) => return FollowUp::load(new.instance),
             (None, Some(number)) => {
                 let mut live = LiveInstance::new(self.next_generation(), execution, new.name, new.version);
@@ -159,7 +172,8 @@ impl LiveInstances {
             }
             None => {
                 let history = std::mem::take(&mut acquired.history);
-                let live = LiveInstance::acquired(self.next_generation(), acquired, now);
+                let ahead = self.timers.ahead(&instance);
+                let live = LiveInstance::acquired(self.next_generation(), acquired, ahead, now);
                 if matches!(live.state, LiveState::Loading) {
                     follow_up = FollowUp::ReadHistory(instance.clone(), history);
                 }
@@ -232,21 +246,27 @@ impl LiveInstances {
         Some(FollowUp::Nothing)
     }
 
-    /// Adds the timers that a turn has created to its instance.
-    pub(super) fn keep_timers(&mut self, own: &InstanceId, messages: &[Outgoing]) {
-        let timers = messages.iter().filter_map(|out| Some((out, out.message.visible_at?)));
-        let mut earliest: Option<Timestamp> = None;
-        for (out, due) in timers.filter(|(out, _)| out.to == *own) {
-            earliest = Some(earliest.map_or(due, |before| before.min(due)));
+    /// Adds the timers that a turn has created to its instance. `time` is that of the last event of the turn.
+    pub(super) fn keep_timers(&mut self, own: &InstanceId, time: Timestamp, messages: &[Outgoing], now: Timestamp) {
+        let timers = messages.iter().filter_map(|out| Some((out, Timer::after(out.message.visible_at?, time, now))));
+        let mut earliest: Option<Timer> = None;
+        for (out, timer) in timers.filter(|(out, _)| out.to == *own) {
+            earliest = Some(earliest.filter(|before| before.by < timer.by).unwrap_or(timer));
             let current = self.by_id.get_mut(own).filter(|live| out.message.execution == Some(live.execution.number));
             if let Some(live) = current {
-                live.add_timer(due, out.message.clone());
+                live.add_timer(timer, out.message.clone());
             }
         }
         match earliest {
-            Some(due) if !self.by_id.contains_key(own) => self.timers.add(own, due),
+            Some(timer) if !self.by_id.contains_key(own) => self.timers.add(own, timer),
             _ => self.set_timer(own),
         }
+    }
+
+    /// Moves all timers, since the clock was set by these microseconds.
+    pub(super) fn clock_was_set(&mut self, step: i64) {
+        self.by_id.values_mut().for_each(|live| live.clock_was_set(step));
+        self.timers.clock_was_set(step);
     }
 
     /// Resolves a watcher once the instance is not live; at once if it is not.
@@ -363,12 +383,12 @@ impl LiveInstances {
         Some((execution, claim, deliveries))
     }
 
-    /// Drops the live copy that has been idle for longest, if there are more than `max`. Returns its deliveries.
-    pub(super) fn evict(&mut self, max: usize) -> Option<Vec<Delivery>> {
+    /// Returns the instance whose live copy has been idle for longest, if there are more than `max`.
+    pub(super) fn excess(&mut self, max: usize) -> Option<InstanceId> {
         while self.idle.len() > max {
             let (_, instance) = self.idle.pop_first()?;
             if self.by_id.get(&instance).is_some_and(|live| matches!(live.state, LiveState::Idle(_))) {
-                return Some(self.remove(&instance));
+                return Some(instance);
             }
         }
         None

@@ -178,7 +178,7 @@ fn timer_that_a_turn_has_created_fires() {
     let number = Some(execution.number);
     let message = MessageRow { execution: number, visible_at: Some(at(5)), ..MessageRow::new("timer") };
     let (to, identity) = (execution.instance.clone(), Some(execution.identity));
-    live.keep_timers(&execution.instance, &[Outgoing { to, identity, message }]);
+    live.keep_timers(&execution.instance, at(0), &[Outgoing { to, identity, message }], at(0));
     let stored = stored(&live, &execution);
     assert!(matches!(live.turn_stored(&turn(&execution, Then::Continue), stored), FollowUp::Nothing));
     assert!(live.pop_ready(|| at(0)).is_none());
@@ -209,7 +209,7 @@ fn ended_instance_is_dropped() {
 }
 
 #[test]
-fn longest_idle_instance_is_evicted_first() {
+fn longest_idle_instance_is_the_first_in_excess() {
     let mut live = LiveInstances::default();
     let executions = ["a", "b", "c"].map(|name| {
         let new = new(name);
@@ -225,10 +225,8 @@ fn longest_idle_instance_is_evicted_first() {
     // `a` is used again.
     let copy = live.wake(&executions[0].instance).expect("live").begin_turn().expect("its copy");
     assert!(matches!(live.rest(&executions[0].instance, copy), FollowUp::Nothing));
-    assert!(live.evict(2).is_some());
-    assert!(live.evict(2).is_none());
-    let left = executions.map(|execution| live.contains(&execution.instance));
-    assert_eq!(left, [true, false, true]);
+    assert_eq!(live.excess(2), Some(executions[1].instance.clone()));
+    assert_eq!(live.excess(2), None);
 }
 
 #[test]

@@ -173,6 +173,15 @@ impl WorkRequests {
         }
     }
 
+    /// Moves the end of a quarantine, since the clock was set by these microseconds. The provider judges all other times.
+    pub(super) fn clock_was_set(&mut self, step: i64) {
+        if let Some((_, until)) = &mut self.quarantined {
+            *until = until.shifted(step);
+            let until = *until;
+            self.request_at(until);
+        }
+    }
+
     /// Returns true if a request is to be sent now. `has_gap` returns true if a live copy still misses messages.
     pub(super) fn is_due(&mut self, capacity: &Capacity, has_gap: impl Fn(&InstanceId) -> bool) -> bool {
         self.wanted |= self.full && capacity.room() > 0;

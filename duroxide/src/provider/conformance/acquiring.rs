@@ -6,10 +6,11 @@ use semver::Version;
 
 use super::fixture::*;
 use super::list;
-use crate::id::EventId;
+use crate::id::{CommitId, EventId};
 use crate::provider::*;
 
 list![
+    instance_to_be_terminated_is_named_to_all_nodes,
     a_free_instance_is_claimed_once,
     instances_come_oldest_first,
     a_limited_answer_reports_that_more_is_due,
@@ -221,4 +222,42 @@ async fn ready_instances_and_due_ones_come_by_age(world: World) {
     let last = node.acquire(one_by_one()).await;
     assert_eq!((names(&last), last.next_due), (vec!["ahead"], Some(at(20))));
     assert!(node.acquire(one_by_one()).await.instances.is_empty());
+}
+
+async fn instance_to_be_terminated_is_named_to_all_nodes(world: World) {
+    let end = |data: &str| MessageRow { lane: Lane::End, ..message(data) };
+    let named = async |member: &Member| {
+        // No code, no room: the request is for any node.
+        let ending = member.acquire(Want::new(at(3))).await.ending;
+        ending.into_iter().map(|e| (e.execution.instance.to_string(), e.message.data)).collect::<Vec<_>>()
+    };
+    let (node, other) = (world.join().await, world.join().await);
+    let expected = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), "end".to_owned())).collect::<Vec<_>>();
+    world.start("queued").await;
+    world.start_owned(&node, "owned").await;
+    world.start_owned(&node, "suspended").await;
+    node.turn(Turn { then: suspended(), ..turn("suspended", 1, 0) }).await.expect("suspend");
+    let mut work = other.provider.wakeups().subscribe();
+    for name in ["queued", "owned", "suspended"] {
+        for sent in [message("before"), end("end"), end("again")] {
+            world.through(&other).send(name, sent).await.expect("send");
+        }
+    }
+    assert!(work.has_changed().expect("the provider lives"), "there is work for every node");
+    work.mark_unchanged();
+    for member in [&node, &other] {
+        let mut found = named(member).await;
+        found.sort();
+        assert_eq!(found, expected(&["queued", "suspended"]), "the owner ends its own instance");
+    }
+    node.provider.leave(&node.lease).await.expect("leave");
+    let mut found = named(&other).await;
+    found.sort();
+    assert_eq!(found, expected(&["owned", "queued", "suspended"]));
+    for name in ["owned", "queued", "suspended"] {
+        let end = ending(name, 1, 0, Then::Finish { status: InstanceStatus::Terminated });
+        let submission = Submission::Terminate { id: CommitId::new(), turn: Box::new(end) };
+        world.submit(submission).await.expect("terminate");
+    }
+    assert_eq!(named(&other).await, expected(&[]));
 }

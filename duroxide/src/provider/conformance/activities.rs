@@ -24,7 +24,9 @@ list![
     a_cancelled_activity_without_an_owner_is_not_reported,
     activities_fit_names_and_tags,
     groups_have_their_own_limits,
-    a_scheduler_with_a_fast_clock_delays_no_activity,
+    a_scheduler_with_a_fast_clock_delays_no_activity;
+    with_admin:
+    instance_with_a_parked_activity_is_listed_as_suspended,
 ];
 
 async fn a_free_activity_is_claimed_once(world: World) {
@@ -90,11 +92,60 @@ async fn an_activity_is_parked_until_its_instance_is_resumed(world: World) {
     node.commit(park(tenure("i", 1, 0))).await.expect("park");
     let record = world.record("i").await;
     assert_eq!(record.suspension.as_deref(), Some("\"no\""));
-    assert_eq!(record.status, InstanceStatus::Running, "the instance itself continues");
+    assert_eq!(
+        (record.status, record.owner),
+        (InstanceStatus::Suspended, Some(node.lease.epoch)),
+        "it keeps its owner"
+    );
     assert!(node.acquire(want(at(9))).await.activities.is_empty());
     assert_eq!(world.resume("i").await, Ok(node.owned("i")));
-    assert_eq!(world.record("i").await.suspension, None);
+    let record = world.record("i").await;
+    assert_eq!((record.status, record.suspension), (InstanceStatus::Running, None));
     assert_eq!(node.acquire(want(at(9))).await.activities.len(), 1);
+}
+
+async fn instance_with_a_parked_activity_is_listed_as_suspended(world: World) {
+    let list = async |statuses: &[InstanceStatus], limit| {
+        let filter = Filter { statuses: statuses.to_vec(), ..Filter::default() };
+        let (mut page, mut found) = (Page::new(limit), Vec::new());
+        loop {
+            let part = world.admin().list(&filter, &page).await.expect("list");
+            found
+                .extend(part.instances.into_iter().map(|r| (r.execution.instance.to_string(), r.status, r.suspension)));
+            page.after = part.next;
+            if page.after.is_none() {
+                return found;
+            }
+        }
+    };
+    let node = with_activity(&world, "parked").await;
+    let second = NewActivity { eager: true, ..new_activity(2, 3) };
+    node.turn(Turn { activities: vec![second], ..ending("parked", 1, 2, Then::Continue) }).await.expect("turn");
+    world.start_owned(&node, "running").await;
+    world.start("queued").await;
+    world.start_owned(&node, "suspended").await;
+    node.turn(Turn { then: suspended(), ..turn("suspended", 1, 0) }).await.expect("suspend");
+    for call in [1, 2] {
+        node.commit(park(Tenure { activity: activity_id("parked", 1, call), ..tenure("parked", 1, 0) }))
+            .await
+            .expect("park");
+    }
+    use InstanceStatus::{Completed, Running, Suspended};
+    let name = |name: &str, status, reason: Option<&str>| (name.to_owned(), status, reason.map(str::to_owned));
+    let stopped = [name("suspended", Suspended, Some("\"why\"")), name("parked", Suspended, Some("\"no\""))];
+    let others = [name("queued", Running, None), name("running", Running, None)];
+    let all = [&stopped[..1], &others, &stopped[1..]].concat();
+    for limit in [1, 10] {
+        assert_eq!(list(&[Suspended], limit).await, stopped);
+        assert_eq!(list(&[Running], limit).await, others);
+        assert_eq!(list(&[Suspended, Running], limit).await, all);
+        assert_eq!(list(&[Suspended, Completed], limit).await, stopped);
+        assert_eq!(list(&[Running, Completed], limit).await, others);
+        assert_eq!(list(&[], limit).await, all);
+    }
+    world.resume("parked").await.expect("resume");
+    assert_eq!(list(&[Suspended], 10).await, stopped[..1]);
+    assert_eq!(list(&[Running], 10).await.last(), Some(&name("parked", Running, None)));
 }
 
 /// Returns the writes that end a tenure of activity 1.

@@ -101,6 +101,7 @@ pub fn admin_cases() -> Vec<Case> {
     [
         admin::CASES,
         creating::ADMIN_CASES,
+        activities::ADMIN_CASES,
         identities::ADMIN_CASES,
         submissions::ADMIN_CASES,
         members::ADMIN_CASES,

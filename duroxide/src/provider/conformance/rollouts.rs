@@ -204,7 +204,7 @@ async fn rejected_activity_is_parked_when_the_last_build_leaves(world: World) {
     reject_activity(&world, &old, new_activity(1, 2)).await;
     new.provider.leave(&new.lease).await.expect("leave");
     let record = world.record("i").await;
-    assert_eq!((record.status, record.suspension.as_deref()), (InstanceStatus::Running, Some("\"no\"")));
+    assert_eq!((record.status, record.suspension.as_deref()), (InstanceStatus::Suspended, Some("\"no\"")));
     let new = world.join_as(&info("b")).await;
     assert_eq!(world.record("i").await.suspension, None);
     assert_eq!(new.acquire(want(at(9))).await.activities.len(), 1);

@@ -20,6 +20,7 @@ list![
     an_instance_is_terminated_regardless_of_its_owner,
     a_suspended_instance_is_terminated,
     a_termination_of_another_state_conflicts,
+    an_unread_message_is_dropped,
     bad_submissions_do_not_harm_their_neighbours;
     with_admin:
     a_start_that_is_sent_again_after_the_removal_starts_nothing,
@@ -252,6 +253,35 @@ async fn a_repeated_termination_does_not_touch_a_later_instance(world: World) {
     let later = Submitted { identity: Some(new.start.id.into()), ..node.owned("i") };
     assert_eq!(world.submit(terminate()).await, Ok(later), "the answer shows the instance that has the id");
     assert_eq!(world.record("i").await.status, InstanceStatus::Running);
+}
+
+async fn an_unread_message_is_dropped(world: World) {
+    let drop = async |name: &str, message| world.submit(Submission::Drop { instance: id(name), message }).await;
+    let nothing = |answer| Ok(Submitted { written: false, ..answer });
+    let (bad, good) = (message("bad"), message("good"));
+    assert_eq!(drop("none", bad.id).await, Err(SubmitError::NotFound));
+    let new = world.start("i").await;
+    for sent in [&bad, &good] {
+        world.send("i", sent.clone()).await.expect("send");
+    }
+    let answer = MessageRow { call: Some(CallId(1)), execution: Some(1), ..message("answer") };
+    let node = world.join().await;
+    world.start_owned(&node, "other").await;
+    let send = Outgoing { message: answer.clone(), ..outgoing("i", "") };
+    node.turn(Turn { messages: vec![send], ..ending("other", 1, 0, Then::Continue) }).await.expect("turn");
+    for kept in [new.start.id, answer.id] {
+        assert_eq!(drop("i", kept).await, nothing(unowned("i")), "the instance would wait for it for ever");
+    }
+    assert_eq!(drop("i", bad.id).await, Ok(unowned("i")));
+    assert_eq!(drop("i", bad.id).await, nothing(unowned("i")), "it is gone");
+    assert_eq!(world.send("i", bad.clone()).await, Ok(unowned("i")), "a request that is sent again");
+    let claimed = node.acquire(want(at(3))).await;
+    assert_eq!(data(&claimed.instances[0].messages), ["start", "good", "answer"]);
+    // The owner may have received the message: its turn is refused.
+    assert_eq!(drop("i", good.id).await, Ok(node.owned("i")));
+    let reads = Turn { consumed: vec![good.id], ..ending("i", 1, 0, Then::Continue) };
+    assert_eq!(node.turn(reads).await, Err(CommitError::Conflict));
+    assert_eq!(data(&node.load("i").await.messages), ["start", "answer"]);
 }
 
 async fn bad_submissions_do_not_harm_their_neighbours(world: World) {

@@ -20,6 +20,7 @@ impl State {
         // Drop the mail of instances that the node lost: a later claim of such an instance returns all its messages.
         node.mail.retain(|id, _| self.instances.get(id).is_some_and(|instance| instance.owner == Some(lease.epoch)));
         acquired.cancelled = node.cancelled.iter().cloned().collect();
+        acquired.ending = self.ending();
         self.load(lease, want, &mut acquired);
         if self.repeat_claim(lease, want, &mut acquired) {
             return acquired;
@@ -29,6 +30,19 @@ impl State {
             self.take_activities(lease, want, &mut acquired);
         }
         acquired
+    }
+
+    /// Returns the instances that are to be terminated and have no owner.
+    fn ending(&self) -> Vec<Ending> {
+        let mut ending: Vec<Ending> = Vec::new();
+        for (id, arrival) in self.ends.iter().filter(|(_, arrival)| self.beside.sees(*arrival)) {
+            let instance = self.instances.get(id).filter(|instance| instance.owner.is_none());
+            let Some((instance, message)) = instance.zip(self.messages.get(arrival)) else { continue };
+            if ending.last().is_none_or(|last| last.execution.instance != *id) {
+                ending.push(Ending { execution: instance.current(id), message: message.row.clone() });
+            }
+        }
+        ending
     }
 
     /// Adds the owned instances that the node requests, and those with mail.

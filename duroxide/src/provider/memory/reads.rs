@@ -1,6 +1,6 @@
 //! Reads of instances and histories, deleting and pruning.
 
-use super::state::{Instance, State, has_code, serves};
+use super::state::{Activity, Instance, State, has_code, serves};
 use super::*;
 
 /// The most events in a page of history.
@@ -26,17 +26,13 @@ impl State {
     }
 
     fn brief(&self, id: &InstanceId, instance: &Instance) -> InstanceRecord {
-        let mut parked = self.activities_of(id, None).into_iter();
-        let mut parked = || {
-            let parked = parked.find_map(|id| self.activities.get(&id).filter(|activity| activity.parked));
-            parked.and_then(|activity| activity.rejected.clone())
-        };
         let suspended = instance.status == InstanceStatus::Suspended;
+        let parked = || self.parked(id).and_then(|activity| activity.rejected.clone());
         InstanceRecord {
             execution: instance.current(id),
             name: instance.name.clone(),
             version: instance.version.clone(),
-            status: instance.status,
+            status: self.shown_status(id, instance),
             labels: instance.labels.clone(),
             parent: instance.parent.clone(),
             created_at: instance.created_at,
@@ -48,6 +44,21 @@ impl State {
             owner: instance.owner,
             unclaimed: None,
             damaged: None,
+        }
+    }
+
+    /// Returns the first parked activity of an instance.
+    fn parked(&self, id: &InstanceId) -> Option<&Activity> {
+        let mut activities = self.activities_of(id, None).into_iter();
+        activities.find_map(|id| self.activities.get(&id).filter(|activity| activity.parked))
+    }
+
+    /// Returns the status of an instance as it is shown: an instance with a parked activity is suspended, although its
+    /// code may continue.
+    fn shown_status(&self, id: &InstanceId, instance: &Instance) -> InstanceStatus {
+        match instance.status {
+            InstanceStatus::Running if self.parked(id).is_some() => InstanceStatus::Suspended,
+            status => status,
         }
     }
 
@@ -82,7 +93,7 @@ impl State {
         let mut answer = InstancePage { instances: Vec::new(), next: None, searched: 0, complete: true };
         let mut last = before;
         for (id, instance) in behind {
-            if matches(filter, instance) {
+            if self.matches(filter, id, instance) {
                 if answer.instances.len() >= page.limit.max(1) {
                     answer.next = Some(PageToken::of_arrival(last));
                     break;
@@ -108,7 +119,7 @@ impl State {
         let after = batch.after.as_ref().map_or(Ok(0), |token| token.arrival("prune instances"))?;
         let mut due = Vec::new();
         for (id, instance) in &self.instances {
-            if instance.arrival > after && matches(filter, instance) {
+            if instance.arrival > after && self.matches(filter, id, instance) {
                 let due_of = self.prunable(id, instance, before);
                 due.extend(due_of.into_iter().map(|execution| (instance.arrival, execution, id.clone())));
             }
@@ -145,9 +156,16 @@ impl State {
     }
 }
 
-fn matches(filter: &Filter, instance: &Instance) -> bool {
+impl State {
+    fn matches(&self, filter: &Filter, id: &InstanceId, instance: &Instance) -> bool {
+        let has_status = || filter.statuses.contains(&self.shown_status(id, instance));
+        (filter.statuses.is_empty() || has_status()) && matches_otherwise(filter, instance)
+    }
+}
+
+/// Returns true if an instance matches a filter, except for its statuses.
+fn matches_otherwise(filter: &Filter, instance: &Instance) -> bool {
     filter.name.as_ref().is_none_or(|name| *name == instance.name)
-        && (filter.statuses.is_empty() || filter.statuses.contains(&instance.status))
         && filter.labels.iter().all(|(key, value)| instance.labels.get(key) == Some(value))
         && filter.created_from.is_none_or(|from| instance.created_at >= from)
         && filter.created_before.is_none_or(|before| instance.created_at < before)

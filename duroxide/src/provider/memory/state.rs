@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) activities: BTreeMap<ActivityId, Activity>,
     /// All messages, by arrival.
     pub(super) messages: BTreeMap<i64, QueuedMessage>,
+    /// The requests to terminate, by instance and arrival.
+    pub(super) ends: BTreeSet<(InstanceId, i64)>,
     /// The arrival of the last message.
     pub(super) last_arrival: i64,
     /// The last number that a transaction took for each instance before the transaction became visible.
@@ -318,6 +320,11 @@ impl State {
             instance.for_execution.entry(number).or_default().insert(row.id);
         }
         let (at, ready) = (row.visible_at.unwrap_or(time), Ready::by_message(row.visible_at, time));
+        if row.lane == Lane::End {
+            self.ends.insert((to.clone(), self.last_arrival));
+            // Any node ends an instance without an owner.
+            self.signals.work |= instance.owner.is_none();
+        }
         self.messages.insert(self.last_arrival, QueuedMessage { to: to.clone(), row, at, sent });
         // Keep a fan-in of n messages at a cost of n: update the queue only if the message makes the instance ready
         // earlier.
@@ -342,8 +349,9 @@ impl State {
     /// Removes a message. Records its id if a client sent it.
     pub(super) fn remove_message(&mut self, from: &InstanceId, id: &MessageId) {
         let Some(instance) = self.instances.get_mut(from) else { return };
-        let arrival = instance.messages.remove(id);
-        let Some(stored) = arrival.and_then(|arrival| self.messages.remove(&arrival)) else { return };
+        let Some(stored_at) = instance.messages.remove(id) else { return };
+        let Some(stored) = self.messages.remove(&stored_at) else { return };
+        self.ends.remove(&(from.clone(), stored_at));
         if let Some(number) = stored.row.execution
             && let Some(others) = instance.for_execution.get_mut(&number)
         {

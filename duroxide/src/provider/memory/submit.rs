@@ -2,7 +2,7 @@
 
 use super::state::{CrashRecord, DedupEntry, Instance, State};
 use super::*;
-use crate::id::{ActivityId, Identity};
+use crate::id::{ActivityId, Identity, MessageId};
 
 type Done = Result<Submitted, SubmitError>;
 
@@ -12,6 +12,7 @@ impl State {
             Submission::Start(start) => self.start(start),
             Submission::Send(send) => self.send(send),
             Submission::Resume { instance, time } => self.resume(&instance, time),
+            Submission::Drop { instance, message } => self.drop_message(&instance, message),
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
         }
     }
@@ -115,6 +116,18 @@ impl State {
         }
         self.settle_instance(id);
         self.signals.changed(id);
+    }
+
+    fn drop_message(&mut self, instance: &InstanceId, id: MessageId) -> Done {
+        let there = self.instances.get(instance).ok_or(SubmitError::NotFound)?;
+        let message =
+            there.messages.get(&id).and_then(|arrival| self.messages.get(arrival)).map(|message| &message.row);
+        let written = message.is_some_and(|row| row.lane != Lane::Start && row.call.is_none());
+        if written {
+            self.remove_message(instance, &id);
+            self.settle_instance(instance);
+        }
+        Ok(self.unnumbered(instance, written))
     }
 
     fn terminate(&mut self, id: crate::id::CommitId, turn: Turn) -> Done {

@@ -124,6 +124,8 @@ impl State {
                 instance.owner = None;
                 instance.crashes = CrashRecord::default();
                 instance.rejected_by.extend(build);
+                // It may have a request to terminate, which is now carried out by any node.
+                self.signals.work = true;
                 self.signals.changed(this);
                 self.settle_rejected_instance(this);
             }

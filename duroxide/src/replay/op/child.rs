@@ -10,7 +10,7 @@ pub(crate) fn schedule(core: &Core, child: ChildScheduled, input: Payload, place
     let op = if child.detached {
         Op::DetachedStart
     } else {
-        Op::Child { instance: child.instance.clone(), close: child.close }
+        Op::Child { instance: child.instance_in(&core.execution), close: child.close }
     };
     core.schedule(child.call, op, Decision::ChildScheduled(child), input, place);
 }
@@ -24,5 +24,6 @@ pub(in crate::replay) fn describe(child: &ChildScheduled) -> String {
     let ChildScheduled { call, name, version, instance, detached, .. } = child;
     let version = version.as_ref().map(|v| format!(" {v}")).unwrap_or_default();
     let kind = if *detached { "detached start of" } else { "child" };
-    format!("call {call}: {kind} {name:?}{version} as {instance:?}")
+    let instance = instance.as_ref().map(|id| format!(" as {id:?}")).unwrap_or_default();
+    format!("call {call}: {kind} {name:?}{version}{instance}")
 }

@@ -51,7 +51,7 @@ pub(super) fn second(n: i64) -> Timestamp {
 /// The identity of the instance of a [`Run`].
 pub(super) const IDENTITY: Identity = Identity(Uuid::from_u128(7));
 
-fn execution_id() -> ExecutionId {
+pub(super) fn execution_id() -> ExecutionId {
     ExecutionId { instance: InstanceId::new("order").expect("is an id"), identity: IDENTITY, number: 1 }
 }
 
@@ -314,12 +314,13 @@ pub(super) fn awaits(call: u64, name: &str) -> Decision {
     Decision::EventAwaited { call: CallId(call), name: name.to_owned() }
 }
 
+/// A child; an empty `instance` stands for a derived id.
 pub(super) fn child(call: u64, name: &str, instance: &str) -> Decision {
     Decision::ChildScheduled(ChildScheduled {
         call: CallId(call),
         name: name.to_owned(),
         version: None,
-        instance: instance.to_owned().try_into().expect("is an id"),
+        instance: (!instance.is_empty()).then(|| instance.to_owned().try_into().expect("is an id")),
         detached: false,
         close: ClosePolicy::Cancel,
     })

@@ -98,8 +98,9 @@ fn condition_on_instances(filter: &Filter, walk: &Walk<'_>) -> (String, Vec<Valu
     if let Some(name) = &filter.name {
         and("i.name = ?", vec![name.clone().into()]);
     }
-    if !filter.statuses.is_empty() && !matches!(walk.0[..], [Strand::Status(_)]) {
-        and(&format!("i.status IN ({})", literals(&filter.statuses)), Vec::new());
+    let is_satisfied = matches!(walk.0[..], [Strand::Status(status)] if status != InstanceStatus::Running);
+    if !filter.statuses.is_empty() && !is_satisfied {
+        and(&condition_on_status(&filter.statuses), Vec::new());
     }
     for (name, value) in filter.labels.iter().filter(|(name, value)| walk.0 != [Strand::Label(name, value)]) {
         let sql = "EXISTS (SELECT 1 FROM duroxide_labels o WHERE o.name = ? AND o.value = ? AND o.instance = i.seq)";
@@ -115,6 +116,20 @@ fn condition_on_instances(filter: &Filter, walk: &Walk<'_>) -> (String, Vec<Valu
         and("i.parent = ?", vec![parent.as_str().to_owned().into()]);
     }
     (condition, params)
+}
+
+/// Builds the condition that instances `i` are shown with one of the statuses. A running instance with a parked activity is
+/// shown as suspended.
+fn condition_on_status(statuses: &[InstanceStatus]) -> String {
+    let parked = "(i.status = 'running' AND EXISTS (
+        SELECT 1 FROM duroxide_activities s WHERE s.instance = i.seq AND s.parked IS NOT NULL))";
+    let stored = format!("i.status IN ({})", literals(statuses));
+    let has = |status| statuses.contains(&status);
+    match (has(InstanceStatus::Running), has(InstanceStatus::Suspended)) {
+        (true, false) => format!("{stored} AND NOT {parked}"),
+        (false, true) => format!("({stored} OR {parked})"),
+        (true, true) | (false, false) => stored,
+    }
 }
 
 /// Formats statuses as SQL literals.

@@ -17,6 +17,8 @@ pub(super) enum Strand<'a> {
     All,
     /// Instances without an owner that have this status, which is not `completed`.
     Status(InstanceStatus),
+    /// Running instances with a parked activity, which are shown as suspended.
+    Parked,
     /// Instances that the node of this epoch owns. All of them are running.
     Owner(i64),
     /// Instances with a label of this name and value.
@@ -40,6 +42,8 @@ pub(super) fn walks<'a>(sql: &Sql, filter: &'a Filter) -> rusqlite::Result<Vec<W
         let mut strands: Vec<_> = statuses.map(Strand::Status).collect();
         if filter.statuses.contains(&InstanceStatus::Running) {
             strands.extend(owners(sql)?.into_iter().map(Strand::Owner));
+        } else if filter.statuses.contains(&InstanceStatus::Suspended) {
+            strands.push(Strand::Parked);
         }
         walks.push(Walk(strands));
     }
@@ -100,6 +104,13 @@ impl Strand<'_> {
                 format!("i.owner IS NULL AND i.status <> 'completed' AND i.status = {}", literals(&[status])),
                 Vec::new(),
                 "i.seq",
+            ),
+            Self::Parked => (
+                "(SELECT DISTINCT instance FROM duroxide_activities INDEXED BY duroxide_activities_parked
+                  WHERE parked IS NOT NULL) t CROSS JOIN duroxide_instances i ON i.seq = t.instance",
+                "i.status = 'running'".to_owned(),
+                Vec::new(),
+                "t.instance",
             ),
             Self::Owner(epoch) => (
                 "duroxide_instances i INDEXED BY duroxide_instances_owner",

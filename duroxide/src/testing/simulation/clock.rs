@@ -39,15 +39,20 @@ impl Clock for WallClock {
     }
 
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
-        let clock = self.clone();
+        let (clock, begun) = (self.clone(), Instant::now());
+        let longest = due.since(clock.now());
         Box::pin(async move {
             loop {
-                let wait = due.since(clock.now());
+                let wait = due.since(clock.now()).min(longest.saturating_sub(begun.elapsed()));
                 if wait.is_zero() {
                     return;
                 }
                 tokio::time::sleep(wait.min(Self::RECHECK)).await;
             }
         })
+    }
+
+    fn steady(&self) -> Option<Duration> {
+        Some(self.begun.elapsed())
     }
 }

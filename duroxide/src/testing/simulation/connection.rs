@@ -32,7 +32,7 @@ struct Inner {
     failed: AtomicU32,
 }
 
-/// The limit of consecutive failed calls of a client, which retries for ten seconds.
+/// The limit of consecutive failed calls of a client, which retries for a minute.
 const CLIENT_FAILURES: u32 = 3;
 /// The longest delay before and after a call of a client, so that its retries do not reach their deadline.
 const CLIENT_DELAY: Duration = Duration::from_millis(500);
@@ -404,6 +404,7 @@ fn show_submission(entry: &Submission) -> String {
         Submission::Send(SendRequest { to, message, .. }) => format!("message {} to {to}; ", message.id),
         Submission::Terminate { turn, .. } => format!("end of {}; ", turn.execution),
         Submission::Resume { instance, .. } => format!("resumption of {instance}; "),
+        Submission::Drop { instance, message } => format!("removal of message {message} to {instance}; "),
     }
 }
 

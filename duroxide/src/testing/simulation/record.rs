@@ -230,9 +230,8 @@ impl Record {
         }
         for id in &turn.consumed {
             let queued = seen.queued.remove(id);
-            // A request to end reaches an execution with its start, before the messages that were sent earlier.
-            let may_overtake = turn.after == EventId(0)
-                && queued.as_ref().is_some_and(|message| Input::may_be_end_request(&message.data));
+            // A request to end is delivered before the messages that were sent earlier.
+            let may_overtake = queued.as_ref().is_some_and(|message| Input::may_be_end_request(&message.data));
             if queued.is_none() {
                 let how = if self.read.contains(id) { "a second time" } else { "that was not in its queue" };
                 wrong.push(format!("has read message {id} {how}"));

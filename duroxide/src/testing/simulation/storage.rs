@@ -93,7 +93,7 @@ impl Footprint {
                 (&new.instance, lease.filter(|_| new.eager).map(|lease| lease.epoch))
             }
             Submission::Send(SendRequest { to, .. }) => (to, None),
-            Submission::Resume { instance, .. } => (instance, None),
+            Submission::Resume { instance, .. } | Submission::Drop { instance, .. } => (instance, None),
             Submission::Terminate { turn, .. } => return Self::of_turn(None, turn),
         };
         Self { instances: BTreeSet::from([instance.clone()]), creates_for }
@@ -264,7 +264,7 @@ impl Snapshots {
     fn new(seed: u64, flaw: Option<Flaw>, trace: Trace) -> Self {
         let mut dice = Dice::new(seed, Stream::Transactions);
         let slow = [0.2, 0.6, 1.0][dice.index(3)];
-        // Clients retry for ten seconds, and several transactions may queue for one instance.
+        // Clients retry for a minute, and several transactions may queue for one instance.
         let longest = Duration::from_millis([5, 50, 500][dice.index(3)]);
         Self {
             flaw,

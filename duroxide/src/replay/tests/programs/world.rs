@@ -12,7 +12,7 @@ use crate::id::CallId;
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::replay::op::Op;
-use crate::replay::tests::support::{payload, replay, second, started};
+use crate::replay::tests::support::{execution_id, payload, replay, second, started};
 use crate::replay::{Execution, Held, Remains, Step, Unread, UnreadEvent, open_children};
 
 type OpenCalls = Vec<(CallId, Op)>;
@@ -254,7 +254,7 @@ impl<'a> World<'a> {
     }
 
     fn evict(&mut self) {
-        let recorded: Vec<_> = open_children(&self.history);
+        let recorded: Vec<_> = open_children(&execution_id(), &self.history);
         let Remains { open, held, .. } = self.copy.close();
         let children = open.into_iter().filter(|(_, op)| matches!(op, Op::Child { .. }));
         assert_eq!(recorded, children.collect::<Vec<_>>(), "the open children by history");

@@ -3,7 +3,7 @@
 
 use super::{Ended, Stored};
 use crate::history::{ChildScheduled, Decision, EventKind, Failure, HistoryEvent, Input};
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, InstanceId};
 use crate::policy::ClosePolicy;
 use crate::provider::InstanceStatus;
 use crate::testing::simulation::record::Record;
@@ -16,7 +16,8 @@ pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
         });
         for (scheduled, child) in children {
             let wrong = check_child(stored, record, id, parent, scheduled, child);
-            found.extend(wrong.map(|wrong| format!("{id}: call {}, child {}: {wrong}", child.call, child.instance)));
+            let instance = child.instance_in(id);
+            found.extend(wrong.map(|wrong| format!("{id}: call {}, child {instance}: {wrong}", child.call)));
         }
     }
 }
@@ -30,9 +31,10 @@ fn check_child(
     scheduled: &HistoryEvent,
     child: &ChildScheduled,
 ) -> Option<String> {
-    let record = stored.instances.get(&child.instance);
+    let instance = child.instance_in(id);
+    let record = stored.instances.get(&instance);
     let is_ours = record.and_then(|r| r.parent.as_ref()).is_some_and(|p| p.execution == *id && p.call == child.call)
-        && seen.is_child(&child.instance, &id.instance);
+        && seen.is_child(&instance, &id.instance);
     let of_call = |event: &&HistoryEvent| match &event.kind {
         EventKind::Input(input) => input.call() == Some(child.call),
         EventKind::Decision(decision) => {
@@ -42,7 +44,7 @@ fn check_child(
     let end = parent.events.iter().find(of_call);
     match end.map(|event| &event.kind) {
         // A client has removed the child, so its outcome can no longer be compared.
-        Some(EventKind::Input(_)) if seen.removed.contains(&child.instance) => None,
+        Some(EventKind::Input(_)) if seen.removed.contains(&instance) => None,
         Some(EventKind::Input(Input::StartAccepted { .. })) => {
             record.is_none().then(|| "the parent has recorded its start, and it does not exist".to_owned())
         }
@@ -61,7 +63,7 @@ fn check_child(
         _ => {
             let closed = end.or(parent.events.last()).unwrap_or(scheduled);
             // A call that was dropped before its child was created has no child.
-            let orphan = is_ours && is_orphan(stored, seen, seen.turn_of(id, closed.id), child);
+            let orphan = is_ours && is_orphan(stored, seen, seen.turn_of(id, closed.id), &instance);
             orphan.then(|| "its parent has ended, and it was not closed".to_owned())
         }
     }
@@ -85,10 +87,10 @@ fn agree(recorded: &Input, end: &HistoryEvent) -> bool {
 
 /// Returns true if a child received no request to close, was not terminated, and had not finished before its parent
 /// closed it in the turn `closed`.
-fn is_orphan(stored: &Stored, record: &Record, closed: Option<u64>, child: &ChildScheduled) -> bool {
-    let executions = stored.executions.iter().filter(|(id, _)| id.instance == child.instance);
+fn is_orphan(stored: &Stored, record: &Record, closed: Option<u64>, child: &InstanceId) -> bool {
+    let executions = stored.executions.iter().filter(|(id, _)| id.instance == *child);
     let requested = executions.flat_map(|(_, ended)| &ended.events).any(is_close);
-    let Some(seen) = record.instances.get(&child.instance) else { return false };
+    let Some(seen) = record.instances.get(child) else { return false };
     let terminated = seen.status == InstanceStatus::Terminated;
     !(requested || terminated || seen.unread_close || seen.ended < closed)
 }

@@ -1,0 +1,96 @@
+//! The configuration of a test runtime, with its mocks.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use super::VirtualClock;
+use crate::activity::{Activity, ActivityCode, ActivityContext, States};
+use crate::node::RuntimeOptions;
+use crate::registry::Registry;
+use crate::runtime::{Runtime, RuntimeBuilder};
+
+/// A mock that waits: an async closure, or a function that returns a future. Every function with these types implements
+/// it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a mock of an activity that waits",
+    note = "it takes the context of the activity and its input, and returns a future of its result, which is `Send`"
+)]
+pub trait AsyncMock<A: Activity>:
+    Fn(ActivityContext, A::Input) -> <Self as AsyncMock<A>>::Future + Send + Sync + 'static
+{
+    /// The future of its result.
+    type Future: Future<Output = Result<A::Output, A::Error>> + Send + 'static;
+}
+
+impl<A: Activity, M, F> AsyncMock<A> for M
+where
+    M: Fn(ActivityContext, A::Input) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<A::Output, A::Error>> + Send + 'static,
+{
+    type Future = F;
+}
+
+/// The parts of a test runtime that outlive a crash, apart from its state and its clock.
+#[derive(Clone)]
+pub(super) struct Setup {
+    registry: Registry,
+    /// The names of the mocked activities.
+    mocked: BTreeSet<&'static str>,
+    pub(super) requires_mocks: bool,
+    pub(super) states: States,
+    pub(super) tags: Option<Vec<String>>,
+    pub(super) build: Option<String>,
+    pub(super) options: RuntimeOptions,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            registry: Registry::discover(),
+            mocked: BTreeSet::new(),
+            requires_mocks: false,
+            states: States::default(),
+            tags: None,
+            build: None,
+            options: RuntimeOptions::default(),
+        }
+    }
+}
+
+impl Setup {
+    #[track_caller]
+    pub(super) fn mock<A: Activity>(&mut self, code: ActivityCode) {
+        self.mocked.insert(A::NAME);
+        self.registry = std::mem::take(&mut self.registry).mock::<A>(code);
+    }
+
+    pub(super) fn replace_registry(&mut self, registry: Registry) {
+        self.registry = registry;
+        self.mocked.clear();
+    }
+
+    /// Returns a runtime of this configuration.
+    pub(super) fn runtime(&self, clock: &VirtualClock) -> RuntimeBuilder {
+        let mut registry = self.registry.clone();
+        if self.requires_mocks {
+            registry = registry.replace_activities(|name| {
+                (!self.mocked.contains(name)).then(|| {
+                    let (clock, reason) = (clock.clone(), format!("activity `{name}` was called and has no mock"));
+                    ActivityCode::failing(move || {
+                        clock.fail(reason.clone());
+                        reason.clone()
+                    })
+                })
+            });
+        }
+        let mut builder = Runtime::builder().registry(registry).states(self.states.clone());
+        builder = builder.options(self.options.clone());
+        if let Some(tags) = &self.tags {
+            builder = builder.tags(tags.clone());
+        }
+        match &self.build {
+            Some(build) => builder.build_id(build.clone()),
+            None => builder,
+        }
+    }
+}
