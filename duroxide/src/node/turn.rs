@@ -135,7 +135,9 @@ impl TurnRun {
                 time = self.now;
             }
             step(execution, input, payload, time, output)?;
-            execution.take_over(std::mem::take(&mut self.held));
+            if !self.held.is_empty() {
+                execution.take_over(std::mem::take(&mut self.held));
+            }
             return Ok(());
         }
         step(execution, input, payload, time, output)
