@@ -35,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("payload", &[]),
     ("policy", &["payload"]),
-    ("error", &["id", "policy"]),
+    ("error", &["id", "policy", "history"]),
     ("history", &["id", "clock", "payload", "policy"]),
     ("message", &["id", "clock", "payload", "history"]),
     ("telemetry", &[]),
@@ -45,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("activity", &["id", "payload", "policy", "history", "replay"]),
     ("provider", &["id", "clock", "payload", "error", "history", "message"]),
     ("sqlite", &["id", "clock", "payload", "error", "history", "message", "provider"]),
-    ("registry", &["id", "payload", "error", "history", "activity", "orchestration", "replay"]),
+    ("registry", &["id", "payload", "policy", "error", "history", "activity", "orchestration", "replay"]),
     ("effect", &["id", "random", "clock", "payload", "policy", "history", "message", "replay", "provider"]),
     (
         "node",

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod compare;
+pub mod compile;
 pub mod ledger;
 pub mod measure;
 pub mod orchestrations;

@@ -18,7 +18,8 @@ pub(crate) fn function(kind: Kind, function: &Function, identity: &Identity, par
         Kind::Activity => activity_methods(&expansion),
         Kind::Orchestration => orchestration_methods(&expansion, None),
     };
-    let durable_type = expansion.durable_type(&methods, &contract_impl(&expansion, partial));
+    let durable_type =
+        expansion.durable_type(&expansion.doc_section([]), &methods, &contract_impl(&expansion, partial));
     match function.is_contract() {
         true => durable_type,
         // A warning about unused variables would distract from the mistake.

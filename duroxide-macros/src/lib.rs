@@ -26,7 +26,7 @@ mod model;
 /// ```
 ///
 /// The function can still be called directly, in a unit test for example. Its durable side is a type of the same name,
-/// an empty enum with the visibility and the documentation of the function:
+/// an empty enum with the visibility of the function:
 ///
 /// | item | meaning |
 /// | --- | --- |
@@ -37,17 +37,23 @@ mod model;
 ///
 /// `use shop::charge_card;` imports both. The registry finds the function in every program that links its crate.
 ///
+/// The documentation of your crate shows the function, with a section that is added to yours: the call, the retries and
+/// the time limits. The type is hidden there. `#[deprecated]` warns of direct calls and of `call`, and `#[cfg]`,
+/// `#[allow(..)]` and `#[expect(..)]` also apply to the generated code.
+///
 /// # The function
 ///
 /// - It is an `async fn`, which runs on the tokio runtime in which the `Runtime` was started (its first poll may run on
 ///   a thread of this library, within the context of that runtime), or a plain `fn`, which runs on the pool for
 ///   blocking work.
-/// - It may take `ctx: ActivityContext`, first and by value, under any name.
+/// - It may take `ctx: ActivityContext`, first and by value. Either the type or the parameter has this name: an alias of
+///   the type is recognised if the parameter is called `ctx`, so an input that comes first has another name.
 /// - It may take `State<T>` anywhere after that: the value of type `T` that was passed to
 ///   `Runtime::builder().state(..)`. `T` is `Clone + Send + Sync`. A missing state stops the start of the runtime. (The
 ///   macro recognises the name `State`: a generic type of yours with that name must be renamed on import.)
 /// - All other parameters are inputs, at most eight, each owned and `Serialize + DeserializeOwned + Send`. No input is
-///   stored as `null`, one as its own JSON, several as an object keyed by parameter name, without leading underscores.
+///   stored as `null`, one as its own JSON, several as an object keyed by parameter name, without leading underscores; a
+///   key that is absent when the object is read counts as `null`.
 ///   A single input may be destructured in the signature, as in `(a, b): (u8, u8)`; each of several must have a name.
 /// - It returns `Result<T, E>`, or an alias that ends in `Result` and has type arguments, such as
 ///   `duroxide::Result<T>`. `T` and `E` are `Serialize + DeserializeOwned + Send`.
@@ -88,7 +94,8 @@ mod model;
 /// ```
 ///
 /// A contract has no function, and no entry in the registry. It lists only inputs: no context, no `State<T>`, no
-/// `retry(if = ..)`.
+/// `retry(if = ..)`. Its callers schedule the activity with the options of the contract, so `timeout`,
+/// `schedule_to_close` and the other keys of `retry` belong there. Attributes that need a body are refused.
 #[proc_macro_attribute]
 pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::activity(args.into(), item.into()).into()
@@ -118,7 +125,8 @@ pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # The function
 ///
-/// It is an `async fn` that takes `ctx: OrchestrationContext` first and by value. Its inputs and its `Result` follow
+/// It is an `async fn` that takes `ctx: OrchestrationContext` first and by value; an alias of the type is recognised if
+/// the parameter is called `ctx`. Its inputs and its `Result` follow
 /// the rules of `#[activity]`, as do the qualifiers that it must not have. It takes no `State<T>`. Without a body it is
 /// a contract: callers link the types, another binary has the code.
 ///
@@ -179,7 +187,8 @@ pub fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// The macro implements `Event`, and derives serde's `Serialize` and `Deserialize` unless a `#[derive(..)]` below
-/// `#[event]` names them (a derive inside `cfg_attr` is not seen). Attributes of serde work as always. The type must be
+/// `#[event]` names them. A derive of these two above `#[event]`, or inside `cfg_attr`, is not seen: then the compiler
+/// reports two implementations, the second at `#[event]`, and the derive must be moved below. Attributes of serde work as always. The type must be
 /// `Send` and not generic.
 ///
 /// | key | meaning | default |

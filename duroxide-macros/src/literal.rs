@@ -26,6 +26,20 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_micros(micros))
 }
 
+/// Returns the text of a duration, as [`duration`] reads it.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    let mut rest = duration.as_micros();
+    let mut parts = Vec::new();
+    for (unit, length) in UNITS {
+        let length = u128::from(*length);
+        if rest >= length {
+            parts.push(format!("{}{unit}", rest / length));
+            rest %= length;
+        }
+    }
+    parts.join(" ")
+}
+
 const HOW: &str =
     "write a whole number with a unit (`us`, `ms`, `s`, `m`, `h` or `d`), as in \"200ms\", \"30s\" or \"1h 30m\"";
 

@@ -76,6 +76,14 @@ impl Function {
         self.sig.ident.unraw().to_string()
     }
 
+    /// Returns the lints that the user allows or expects in the function, as attributes for the generated items.
+    pub(crate) fn allowed_lints(&self) -> impl Iterator<Item = TokenStream> {
+        ["allow", "expect"].into_iter().flat_map(|name| self.attrs_named(name)).filter_map(|attr| {
+            let lints = &attr.meta.require_list().ok()?.tokens;
+            Some(quote!(#[allow(#lints)]))
+        })
+    }
+
     /// Returns the attributes of this name, such as `doc` or `cfg`, which the generated items carry too.
     pub(crate) fn attrs_named(&self, name: &str) -> impl Iterator<Item = &Attribute> {
         self.attrs.iter().filter(move |attr| attr.path().is_ident(name))
@@ -170,6 +178,8 @@ pub(crate) struct Shape {
     pub(crate) params: Vec<Param>,
     pub(crate) inputs: Vec<Input>,
     pub(crate) returns: Returns,
+    /// The type of a context that was recognised by the name of its parameter: another name of the context, or a mistake.
+    pub(crate) renamed_context: Option<Box<Type>>,
 }
 
 impl Shape {

@@ -2,14 +2,19 @@
 
 pub use ::inventory;
 pub use ::serde;
+pub use ::std::any::TypeId;
 pub use ::std::vec::Vec;
 pub use ::tokio;
 
-pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State, StateType};
+pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, ProgramState, StateType};
 pub use crate::client::{Client, Handle, StartCall};
 pub use crate::orchestration::{
     ActivityCall, ChildCall, ContinueAsNew, Event, Orchestration, OrchestrationContext, OrchestrationFn,
 };
+pub use crate::payload::encoded::Encoded;
+pub use crate::payload::inputs::InputReader;
+pub use crate::payload::read_error::ReadError;
+pub use crate::payload::{Input, Payload, Storable};
 pub use crate::policy::{ActivityOptions, RetryPolicy};
 pub use crate::registry::Place;
 pub use crate::registry::contract::Contract;
@@ -18,7 +23,13 @@ pub use crate::registry::event::EventType;
 
 use std::panic::Location;
 
+use crate::payload::encode_input;
 use crate::replay::direct_call::{self, Callee};
+
+/// The derives that `#[event]` adds. Its name is in the error of an event that also has them above `#[event]`.
+pub mod derived_unless_below_event {
+    pub use ::serde::{Deserialize, Serialize};
+}
 
 /// The types of a `Result`, also of one behind an alias.
 #[diagnostic::on_unimplemented(
@@ -37,33 +48,67 @@ impl<T, E> ResultTypes for Result<T, E> {
     type Err = E;
 }
 
+/// The context of an activity, under any name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the context of an activity",
+    label = "a first parameter called `ctx` is the context",
+    note = "write `ctx: ActivityContext`, or give an input another name"
+)]
+pub trait IsActivityContext {
+    /// Returns the context.
+    fn of(ctx: ActivityContext) -> Self;
+}
+
+impl IsActivityContext for ActivityContext {
+    fn of(ctx: ActivityContext) -> Self {
+        ctx
+    }
+}
+
+/// The context of an orchestration, under any name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the context of an orchestration",
+    label = "a first parameter called `ctx` is the context",
+    note = "write `ctx: OrchestrationContext`, and put inputs behind it"
+)]
+pub trait IsOrchestrationContext {
+    /// Returns the context.
+    fn of(ctx: OrchestrationContext) -> Self;
+}
+
+impl IsOrchestrationContext for OrchestrationContext {
+    fn of(ctx: OrchestrationContext) -> Self {
+        ctx
+    }
+}
+
 /// Calls an activity.
 #[track_caller]
-pub fn call_activity<A: Activity>(ctx: &OrchestrationContext, input: A::Input) -> ActivityCall<A::Output, A::Error> {
-    ActivityCall::new(&ctx.core, A::NAME, ctx.core.encode(&input), A::options(), Location::caller())
+pub fn call_activity<A: Activity>(ctx: &OrchestrationContext, input: &A::Input) -> ActivityCall<A::Output, A::Error> {
+    ActivityCall::new(&ctx.core, A::NAME, ctx.core.encode_input(input), A::options(), Location::caller())
 }
 
 /// Calls an orchestration as a child.
 #[track_caller]
 pub fn call_orchestration<O: Orchestration>(
     ctx: &OrchestrationContext,
-    input: O::Input,
+    input: &O::Input,
 ) -> ChildCall<O::Output, O::Error> {
-    ChildCall::new(&ctx.core, O::NAME, ctx.core.encode(&input), Location::caller())
+    ChildCall::new(&ctx.core, O::NAME, ctx.core.encode_input(input), Location::caller())
 }
 
 /// Continues as new.
 #[track_caller]
 pub fn continue_as_new<O: Orchestration>(
     ctx: &OrchestrationContext,
-    input: O::Input,
+    input: &O::Input,
 ) -> ContinueAsNew<Result<O::Output, O::Error>> {
-    ContinueAsNew::new(&ctx.core, ctx.core.encode(&input), Location::caller())
+    ContinueAsNew::new(&ctx.core, ctx.core.encode_input(input), Location::caller())
 }
 
 /// Starts an orchestration.
-pub fn start<O: Orchestration>(client: &Client, id: impl AsRef<str>, input: O::Input) -> StartCall<O> {
-    client.start_typed::<O>(id.as_ref(), &input)
+pub fn start<O: Orchestration>(client: &Client, id: impl AsRef<str>, input: &O::Input) -> StartCall<O> {
+    StartCall::new(client, O::NAME, id.as_ref(), encode_input(input))
 }
 
 /// Returns the handle of an instance.
@@ -71,19 +116,10 @@ pub fn handle<O: Orchestration>(client: &Client, id: impl AsRef<str>) -> Handle<
     Handle::new(client, id.as_ref())
 }
 
-/// Returns program state for an activity.
-///
-/// # Panics
-/// Panics if the program does not provide the state. The start of the runtime has checked that it does.
-pub fn state<T: Clone + Send + Sync + 'static>(ctx: &ActivityContext) -> State<T> {
-    let state = ctx.state();
-    state.unwrap_or_else(|| panic!("State<{}> was checked when the runtime started", std::any::type_name::<T>()))
-}
-
 /// Begins the code of an async activity. If it is called directly within a turn, this suspends the instance and never
 /// resolves.
-pub async fn begin_activity<A: Activity>(handle: &'static str) {
-    if direct_call::report(&Callee { kind: "activity", name: A::NAME, handle }, None) {
+pub async fn begin_activity(name: &'static str, handle: &'static str) {
+    if direct_call::report(&Callee { kind: "activity", name, handle }, None) {
         std::future::pending::<()>().await;
     }
 }
@@ -94,20 +130,17 @@ pub async fn begin_activity<A: Activity>(handle: &'static str) {
 /// Panics if it is called directly within a turn, after it has suspended the instance: the code must not run, and it
 /// has no result.
 #[track_caller]
-pub fn begin_blocking_activity<A: Activity>(handle: &'static str) {
-    if direct_call::report(&Callee { kind: "activity", name: A::NAME, handle }, Some(Location::caller())) {
-        panic!(
-            "activity {:?} is called as a function within an orchestration: use `{handle}::call(&ctx, ..)`",
-            A::NAME
-        );
+pub fn begin_blocking_activity(name: &'static str, handle: &'static str) {
+    if direct_call::report(&Callee { kind: "activity", name, handle }, Some(Location::caller())) {
+        panic!("activity {name:?} is called as a function within an orchestration: use `{handle}::call(&ctx, ..)`");
     }
 }
 
 /// Begins the code of an orchestration. If another orchestration calls it directly, this suspends that one and never
 /// resolves.
-pub async fn begin_orchestration<O: Orchestration>(handle: &'static str) {
-    let callee = Callee { kind: "orchestration", name: O::NAME, handle };
-    if !direct_call::is_entered::<O>() && direct_call::report(&callee, None) {
+pub async fn begin_orchestration(name: &'static str, handle: &'static str, orchestration: TypeId) {
+    let callee = Callee { kind: "orchestration", name, handle };
+    if !direct_call::is_entered(orchestration) && direct_call::report(&callee, None) {
         std::future::pending::<()>().await;
     }
 }

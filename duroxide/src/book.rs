@@ -13,8 +13,9 @@ pages! {
     Readme "README.md"
     Index "docs/README.md"
     QuickStart "docs/QUICK_START.md"
-    #[cfg(feature = "testing")] // shows `TestRuntime`
     OrchestrationGuide "docs/ORCHESTRATION-GUIDE.md"
+    #[cfg(feature = "testing")]
+    Testing "docs/testing.md"
     ExternalEvents "docs/external-events.md"
     SubOrchestrations "docs/sub-orchestrations.md"
     ContinueAsNew "docs/continue-as-new.md"

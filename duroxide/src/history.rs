@@ -8,7 +8,11 @@
 //!
 //! [Polling and execution model]: https://github.com/duroxide/duroxide/blob/main/docs/polling-and-execution-model.md#steps
 
+mod line;
+mod saved;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use semver::Version;
@@ -33,12 +37,14 @@ use crate::policy::{ActivityOptions, ClosePolicy, Timeout, micros};
 /// | 3 | a request to end that arrived before the start was delivered |
 /// | 4 | the details of a time-out |
 /// | 5 | children whose id is derived when it is needed |
-pub(crate) const FORMAT: u16 = 5;
+/// | 6 | the removal of an unread event, the called function of a failure |
+pub(crate) const FORMAT: u16 = 6;
 
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
 
-/// One event of a history.
+/// One event of a history. [`Display`](std::fmt::Display) shows it in one line, and `serde_json` writes and reads it: to keep
+/// a history in a file, for a test of later code (`testing::check_history`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistoryEvent {
     /// Its position, from 1 without gaps.
@@ -78,6 +84,9 @@ pub enum Input {
         call: CallId,
         /// The reason.
         failure: Failure,
+        /// The activity, unless the failure is its own error or a time-out, which names it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        callee: Option<Box<Callee>>,
     },
     /// A timer is due.
     TimerFired {
@@ -92,6 +101,11 @@ pub enum Input {
         #[serde(default, skip_serializing_if = "TextMap::is_empty")]
         headers: TextMap,
     },
+    /// An operator has removed an external event that the function has not read.
+    EventDropped {
+        /// The event that recorded it.
+        event: EventId,
+    },
     /// A child returned `Ok`. Payload: its output.
     ChildCompleted {
         /// The call that started it.
@@ -103,6 +117,9 @@ pub enum Input {
         call: CallId,
         /// The reason.
         failure: Failure,
+        /// The orchestration, unless the failure is its own error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        callee: Option<Box<Callee>>,
     },
     /// A detached start was carried out.
     StartAccepted {
@@ -315,7 +332,7 @@ pub enum Failure {
     Application,
     /// User code panicked.
     Panicked {
-        /// The message of the panic.
+        /// The message of the panic. In an input, behind the instance that panicked.
         message: String,
     },
     /// A declared time limit passed.
@@ -360,12 +377,63 @@ pub struct TimeoutDetails {
     pub last: Option<Failure>,
 }
 
+/// The called function of a call that has failed, as it is recorded with the failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Callee {
+    /// An activity.
+    #[non_exhaustive]
+    Activity {
+        /// Its name.
+        name: String,
+        /// The number of attempts that have ended.
+        attempts: u32,
+    },
+    /// A child orchestration.
+    #[non_exhaustive]
+    Orchestration {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Callee {
+    /// Returns the name of the function.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Activity { name, .. } | Self::Orchestration { name } => name,
+        }
+    }
+
+    /// Returns the number of attempts of an activity that have ended.
+    pub fn attempts(&self) -> Option<u32> {
+        match self {
+            Self::Activity { attempts, .. } => Some(*attempts),
+            Self::Orchestration { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Activity { name, attempts: 1 } => write!(f, "activity {name:?}"),
+            Self::Activity { name, attempts } => write!(f, "activity {name:?}, {attempts} attempts"),
+            Self::Orchestration { name } => write!(f, "orchestration {name:?}"),
+        }
+    }
+}
+
 impl Input {
     /// Returns the lowest format whose readers understand this input.
     pub(crate) fn format(&self) -> u16 {
         let identified =
             |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
         let is_second = match self {
+            Self::EventDropped { .. }
+            | Self::ActivityFailed { callee: Some(_), .. }
+            | Self::ChildFailed { callee: Some(_), .. } => return 6,
             Self::ActivityFailed { failure: Failure::TimedOut { details: Some(_), .. }, .. } => return 4,
             Self::Started(Started { request: Some(_), .. }) => return 3,
             Self::Started(started) => identified(&started.parent),
@@ -404,6 +472,11 @@ impl Input {
         json.starts_with("{\"EventRaised\"")
     }
 
+    /// Returns false if a stored input is certainly no removal of an unread event, without parsing it.
+    pub(crate) fn may_be_removal(json: &str) -> bool {
+        json.starts_with("{\"EventDropped\"")
+    }
+
     /// Returns an external event without headers.
     pub fn raised(name: impl Into<String>) -> Self {
         Self::EventRaised { name: name.into(), headers: TextMap::new() }
@@ -421,6 +494,7 @@ impl Input {
             | Self::StartRejected { call, .. } => Some(*call),
             Self::Started(_)
             | Self::EventRaised { .. }
+            | Self::EventDropped { .. }
             | Self::CancelRequested { .. }
             | Self::TerminateRequested { .. } => None,
         }

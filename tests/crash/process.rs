@@ -75,6 +75,13 @@ impl Process {
         while self.line().await != words {}
     }
 
+    /// Asserts that the child sends no line for this time.
+    #[cfg(unix)]
+    pub(crate) async fn is_silent_for(&mut self, time: Duration) {
+        let line = timeout(time, self.lines.recv()).await;
+        assert!(line.is_err(), "{line:?}");
+    }
+
     /// Discards the lines that were not read.
     pub(crate) fn discard_lines(&mut self) {
         while self.lines.try_recv().is_ok() {}

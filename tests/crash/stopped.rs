@@ -59,10 +59,10 @@ async fn observer_that_was_stopped_takes_over_no_live_node() {
     // As on a machine that is paused: both see that much time has passed, and the observer is the first to run.
     owner.stop();
     observer.stop();
-    std::thread::sleep(3 * SHORT_LEASE);
+    observer.is_silent_for(3 * SHORT_LEASE).await;
     observer.resume();
     // Enough for the first check of the observer, and shorter than its grace.
-    std::thread::sleep(SHORT_LEASE / 6);
+    observer.is_silent_for(SHORT_LEASE / 6).await;
     owner.resume();
     owner.send("release");
     for handle in handles {

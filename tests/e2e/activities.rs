@@ -215,7 +215,7 @@ async fn panics() -> duroxide::Result<()> {
 #[orchestration]
 async fn survives_a_panic(ctx: OrchestrationContext) -> duroxide::Result<String> {
     match panics::call(&ctx).await {
-        Err(CallError::Panicked { message }) => Ok(message),
+        Err(CallError::Panicked { message, .. }) => Ok(message),
         other => Err(duroxide::Error::new(format!("{other:?}"))),
     }
 }
@@ -224,7 +224,39 @@ async fn survives_a_panic(ctx: OrchestrationContext) -> duroxide::Result<String>
 async fn activity_panic_is_an_error_of_the_call() {
     let test = crate::started().await;
     let handle = survives_a_panic::start(&test.client(), "panic").await.unwrap();
-    assert_eq!(handle.result().await.unwrap(), "of the activity");
+    assert_eq!(handle.result().await.unwrap(), "instance `panic`: of the activity");
+}
+
+#[orchestration]
+async fn panics_itself(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    ctx.sleep(seconds(1)).await;
+    panic!("of the orchestration");
+}
+
+#[orchestration]
+async fn calls_a_panicking_child(ctx: OrchestrationContext) -> duroxide::Result<String> {
+    Ok(panics_itself::call(&ctx).id("panicking-child").await.unwrap_err().to_string())
+}
+
+#[tokio::test]
+async fn orchestration_panic_names_its_function_and_instance() {
+    let log = crate::logging::log();
+    let test = crate::started().await;
+    let handle = panics_itself::start(&test.client(), "panics-itself").await.unwrap();
+    let error = handle.result().await.unwrap_err().to_string();
+    assert_eq!(error, "orchestration `panics_itself`, instance `panics-itself`, panicked: of the orchestration");
+    let line = log.until("has panicked instance=panics-itself ").await.text;
+    assert!(line.starts_with("WARN") && line.contains("panics_itself"), "{line}");
+    let lines = log.with("instance=panics-itself ");
+    assert!(lines.iter().all(|line| !line.text.contains("of the orchestration")), "{lines:?}");
+
+    let untyped = test.client().handle("panics-itself");
+    let error = untyped.result_as::<(), String>().await.unwrap_err().to_string();
+    assert_eq!(error, "the orchestration of instance `panics-itself` panicked: of the orchestration");
+
+    let parent = calls_a_panicking_child::start(&test.client(), "has-a-panicking-child").await.unwrap();
+    let error = parent.result().await.unwrap();
+    assert_eq!(error, "panicked: orchestration \"panics_itself\": instance `panicking-child`: of the orchestration");
 }
 
 #[activity]
@@ -248,7 +280,7 @@ async fn hundred_blocking_activities_finish() {
 #[orchestration]
 async fn refuses(ctx: OrchestrationContext) -> duroxide::Result<String> {
     match ctx.call_activity::<()>("double", &f64::NAN).await {
-        Err(CallError::Rejected { reason }) => Ok(reason),
+        Err(CallError::Rejected { reason, .. }) => Ok(reason),
         other => Err(duroxide::Error::new(format!("{other:?}"))),
     }
 }

@@ -1,6 +1,7 @@
 //! Clients: taken ids, lists, deletion, dropped futures.
 
 use std::collections::BTreeSet;
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use duroxide::clock::Clock;
@@ -295,13 +296,12 @@ async fn client_outlasts_a_fail_over_of_its_storage() {
     let provider = faulty(MemoryProvider::new());
     provider.faults().always(Method::Submit, Fault::Before);
     provider.faults().always(Method::Instance, Fault::Before);
-    let faults = provider.faults().clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(seconds(45)).await;
-        faults.heal();
-    });
-    let client = Client::new(provider);
-    let handle = finishes::start(&client, "late", 1).await.unwrap();
+    let client = Client::new(provider.clone());
+    let mut start = finishes::start(&client, "late", 1).into_future();
+    let during = tokio::time::timeout(seconds(45), &mut start).await;
+    assert!(during.is_err(), "the client gives up during the fail-over: {during:?}");
+    provider.faults().heal();
+    let handle = start.await.unwrap();
     assert_eq!(handle.status().await.unwrap().status, InstanceStatus::Running);
 }
 

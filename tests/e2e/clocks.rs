@@ -176,6 +176,41 @@ async fn clock_set_back_delays_no_timer() {
     }
 }
 
+/// Fails at first; the next attempt follows after two hours.
+#[activity(retry(max_attempts = 2, initial_interval = "2h", max_interval = "2h"))]
+async fn succeeds_later(ctx: ActivityContext) -> duroxide::Result<u32> {
+    if ctx.attempt() == 1 { Err(duroxide::Error::new("not yet")) } else { Ok(ctx.attempt()) }
+}
+
+#[orchestration]
+async fn calls_succeeds_later(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    Ok(succeeds_later::call(&ctx).await?)
+}
+
+async fn retry_is_not_delayed(provider: impl Provider) {
+    let provider = faulty(provider);
+    let clock = SettableClock::default();
+    let registry = Registry::empty().with_activity::<succeeds_later>().with_orchestration::<calls_succeeds_later>();
+    let builder = Runtime::builder().registry(registry).provider(provider.clone());
+    let runtime = builder.clock(clock.clone()).start().await.unwrap();
+    let begun = clock.clock.now();
+    let handle = calls_succeeds_later::start(&runtime.client(), "retries").await.unwrap();
+    // The commits of the first turn and of the failure.
+    provider.faults().until_begun(Method::Commit, 2).await;
+    clock.set(-1);
+    assert_eq!(handle.result().await.unwrap(), 2);
+    let passed = clock.clock.now().since(begun);
+    assert!(passed < hours(3), "the pause of two hours took {passed:?}");
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn clock_set_back_delays_no_retry() {
+    retry_is_not_delayed(MemoryProvider::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    retry_is_not_delayed(SqliteProvider::open(folder.path().join("clocks.db")).unwrap()).await;
+}
+
 #[tokio::test]
 async fn clock_set_back_during_a_claim_delays_no_activity() {
     let provider = faulty(MemoryProvider::new());

@@ -1,13 +1,16 @@
 //! Ends from outside: they reach every live instance, whatever it does, and activities whose code does not stop.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use duroxide::error::UnreadMessage;
+use duroxide::id::EventId;
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider, Provider};
 use duroxide::sqlite::SqliteProvider;
-use duroxide::{Client, RuntimeBuilder};
+use duroxide::{Client, ErrorCode, Filter, RuntimeBuilder, RuntimeOptions};
 use tokio::time::timeout;
 
 /// Fails a test that would wait for ever.
@@ -18,7 +21,7 @@ async fn soon<F: IntoFuture>(future: F) -> F::Output {
 fn on(provider: impl Provider) -> RuntimeBuilder {
     Runtime::builder()
         .provider(provider)
-        .state(std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0)))
+        .state(Arc::new(AtomicU32::new(0)))
         .state(crate::continue_as_new::Gates::default())
         .state(crate::faults::Work::default())
         .state(crate::runtime::Gate::default())
@@ -50,7 +53,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 #[orchestration(name = "ending-spins", allow = "this misuse is the subject of the test")]
 async fn spins(ctx: OrchestrationContext) -> duroxide::Result<()> {
     while !STOP.load(Ordering::SeqCst) {
-        std::thread::sleep(Duration::from_millis(1));
+        std::hint::spin_loop();
     }
     ctx.sleep(Duration::MAX).await;
     Ok(())
@@ -145,5 +148,254 @@ async fn cancel_of_a_suspended_instance_does_not_wait_behind_bad_events() {
     handle.cancel("enough").await.unwrap();
     handle.resume().await.unwrap();
     assert_eq!(soon(handle.wait()).await.unwrap(), InstanceStatus::Cancelled);
+    runtime.shutdown().await.unwrap();
+}
+
+#[orchestration(name = "ending-reads-later")]
+async fn reads_later(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    ctx.event::<Finish>().await;
+    Ok(ctx.event::<Number>().await.n + ctx.event::<Number>().await.n)
+}
+
+/// Waits until an instance is suspended because of a message that an operator may drop, and returns the message.
+async fn unread<O>(handle: &Handle<O>) -> UnreadMessage {
+    let status = soon(handle.wait_for(|status| status.status == InstanceStatus::Suspended)).await.unwrap();
+    status.suspension.unwrap().unread.expect("the suspension names the message")
+}
+
+async fn check_dropped_events(provider: impl Provider + Clone) {
+    let runtime = on(provider).start().await.unwrap();
+    let client = runtime.client();
+    let handle = adds::start(&client, "reads at once").await.unwrap();
+    handle.raise_named("ending-number", &"of another type").await.unwrap();
+    let message = unread(&handle).await;
+    assert!(matches!(message, UnreadMessage::Queued(_)), "{message}");
+    handle.raise(Number { n: 1 }).await.unwrap();
+    handle.resume().await.unwrap();
+    assert_eq!(unread(&handle).await, message, "it suspends its reader again");
+    handle.drop_message(message).await.unwrap();
+    let again = handle.drop_message(message).await.unwrap_err();
+    assert_eq!(again.code(), ErrorCode::MessageNotFound);
+    handle.resume().await.unwrap();
+    handle.raise(Number { n: 2 }).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 3);
+
+    let handle = reads_later::start(&client, "reads later").await.unwrap();
+    handle.raise_named("ending-number", &"of another type").await.unwrap();
+    while handle.status().await.unwrap().events.0 < 3 {
+        tokio::task::yield_now().await;
+    }
+    handle.raise(Number { n: 1 }).await.unwrap();
+    handle.raise(Finish).await.unwrap();
+    let message = unread(&handle).await;
+    assert!(matches!(message, UnreadMessage::Recorded(EventId(3))), "{message}");
+    let other = handle.drop_message(UnreadMessage::Recorded(EventId(1))).await.unwrap_err();
+    assert_eq!(other.code(), ErrorCode::MessageNotFound);
+    handle.drop_message(message).await.unwrap();
+    handle.resume().await.unwrap();
+    handle.raise(Number { n: 4 }).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 5);
+    let history = handle.history().await.unwrap();
+    assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn operator_drops_an_event_that_its_reader_cannot_decode() {
+    check_dropped_events(MemoryProvider::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    check_dropped_events(sqlite(folder.path())).await;
+}
+
+#[tokio::test]
+async fn operator_drops_a_damaged_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = sqlite(folder.path());
+    let client = Client::new(provider.clone());
+    let handle = adds::start(&client, "damaged").await.unwrap();
+    handle.raise(Number { n: 1 }).await.unwrap();
+    let raw = rusqlite::Connection::open(folder.path().join("ending.db")).unwrap();
+    raw.execute("UPDATE duroxide_messages SET data = '{' WHERE lane = 2", []).unwrap();
+    let runtime = on(provider).start().await.unwrap();
+    let message = unread(&handle).await;
+    handle.drop_message(message).await.unwrap();
+    handle.resume().await.unwrap();
+    for n in [2, 3] {
+        handle.raise(Number { n }).await.unwrap();
+    }
+    assert_eq!(soon(handle.result()).await.unwrap(), 5);
+    runtime.shutdown().await.unwrap();
+}
+
+#[activity(name = "ending-takes-a-number")]
+async fn takes_a_number(n: u32) -> duroxide::Result<u32> {
+    Ok(n)
+}
+
+#[orchestration(name = "ending-sends-a-text")]
+async fn sends_a_text(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    let parked = ctx.call_activity::<u32>("ending-takes-a-number", &"a text").start();
+    let n = ctx.event::<Number>().await.n;
+    drop(parked);
+    Ok(n)
+}
+
+async fn check_parked_activity(provider: impl Provider + Clone) {
+    let runtime = on(provider).start().await.unwrap();
+    let handle = sends_a_text::start(&runtime.client(), "parked").await.unwrap();
+    let is_suspended = |status: &duroxide::Status| status.status == InstanceStatus::Suspended;
+    let status = soon(handle.wait_for(is_suspended)).await.unwrap();
+    assert_eq!(status.suspension.unwrap().code, ErrorCode::UnreadableActivityInput);
+    let filter = Filter { statuses: vec![InstanceStatus::Suspended], ..Filter::default() };
+    let list = runtime.client().list(&filter, 10).await.unwrap().instances;
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].suspension.as_ref().unwrap().code, ErrorCode::UnreadableActivityInput);
+    // The other branches of the instance continue.
+    handle.raise(Number { n: 7 }).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 7);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn instance_with_a_parked_activity_is_found_as_suspended() {
+    check_parked_activity(MemoryProvider::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    check_parked_activity(sqlite(folder.path())).await;
+}
+
+/// The code of an activity that does not stop: it counts its begin, and computes until the test lets it return.
+struct Endless {
+    begun: AtomicU32,
+    may_return: AtomicBool,
+}
+
+impl Endless {
+    const fn new() -> Self {
+        Self { begun: AtomicU32::new(0), may_return: AtomicBool::new(false) }
+    }
+
+    fn run(&self) -> u32 {
+        let n = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        while !self.may_return.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        n
+    }
+}
+
+static LIMITED: Endless = Endless::new();
+static CANCELLED: Endless = Endless::new();
+
+#[activity(name = "ending-computes")]
+async fn computes() -> duroxide::Result<u32> {
+    Ok(LIMITED.run())
+}
+
+#[activity(name = "ending-blocks")]
+fn blocks() -> duroxide::Result<u32> {
+    Ok(LIMITED.run())
+}
+
+#[orchestration(name = "ending-limited")]
+async fn limited(ctx: OrchestrationContext, limit: Duration) -> duroxide::Result<Vec<String>> {
+    // One of those that compute does so in its first step, the others on a thread of tokio.
+    let computing = (0..3).map(|_| computes::call(&ctx).timeout(limit).start()).collect::<Vec<_>>();
+    let blocking = blocks::call(&ctx).timeout(limit).start();
+    let mut results = join_all(computing).await;
+    results.push(blocking.await);
+    Ok(results.into_iter().map(|result| result.map_or_else(|error| error.to_string(), |n| n.to_string())).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn code_that_ignores_its_limit_times_out_at_the_limit() {
+    let log = crate::logging::log();
+    let options = RuntimeOptions::new().turn_warning(Duration::from_millis(200));
+    let options = options.max_activities(3).max_blocking_activities(1);
+    let runtime = on(MemoryProvider::new()).options(options).start().await.unwrap();
+    let client = runtime.client();
+    let handle = limited::start(&client, "ignores-its-limit", Duration::from_millis(50)).await.unwrap();
+    for error in soon(handle.result()).await.unwrap() {
+        assert!(error.contains("start-to-close limit of 50ms; attempts: 1"), "{error}");
+    }
+    let line = soon(log.until("blocks it instance=ignores-its-limit call=1 activity=\"ending-computes\"")).await;
+    for part in ["DUR0009", "its time limit has passed", "seconds=0."] {
+        assert!(line.text.contains(part), "{part} is missing: {}", line.text);
+    }
+    // The code keeps its permits until it returns, so that its threads do not accumulate.
+    let next = limited::start(&client, "waits-for-permits", hours(1)).await.unwrap();
+    while next.status().await.unwrap().events.0 < 5 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(LIMITED.begun.load(Ordering::SeqCst), 4);
+    LIMITED.may_return.store(true, Ordering::SeqCst);
+    let mut results = soon(next.result()).await.unwrap();
+    results.sort();
+    assert_eq!(results, ["5", "6", "7", "8"]);
+    runtime.shutdown().await.unwrap();
+}
+
+#[activity(name = "ending-ignores-its-cancellation")]
+async fn ignores_its_cancellation() -> duroxide::Result<u32> {
+    Ok(CANCELLED.run())
+}
+
+#[orchestration(name = "ending-drops-its-call")]
+async fn drops_its_call(ctx: OrchestrationContext) -> duroxide::Result<bool> {
+    select! {
+        _ = ignores_its_cancellation::call(&ctx) => Ok(false),
+        Finish = ctx.event::<Finish>() => Ok(true),
+    }
+}
+
+#[tokio::test]
+async fn cancelled_code_that_does_not_stop_is_logged() {
+    let log = crate::logging::log();
+    let options = RuntimeOptions::new().turn_warning(Duration::from_millis(200));
+    let runtime = on(MemoryProvider::new()).options(options).start().await.unwrap();
+    let handle = drops_its_call::start(&runtime.client(), "ignores-its-cancellation").await.unwrap();
+    handle.raise(Finish).await.unwrap();
+    assert!(soon(handle.result()).await.unwrap(), "nothing waits for the code");
+    let line = soon(log.until("blocks it instance=ignores-its-cancellation call=1")).await;
+    assert!(line.text.contains("DUR0009") && line.text.contains("it was cancelled"), "{}", line.text);
+    CANCELLED.may_return.store(true, Ordering::SeqCst);
+    soon(log.until("an activity that did not stop has ended instance=ignores-its-cancellation")).await;
+    runtime.shutdown().await.unwrap();
+}
+
+#[activity(name = "ending-panics", retry(max_attempts = 3, initial_interval = "1ms"))]
+async fn panics() -> duroxide::Result<()> {
+    panic!("again")
+}
+
+#[activity(name = "ending-returns-much")]
+async fn returns_much() -> duroxide::Result<String> {
+    Ok("x".repeat(3 << 20))
+}
+
+#[orchestration(name = "ending-panics-at-once")]
+async fn panics_at_once(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    drop(ctx);
+    panic!("at once")
+}
+
+#[orchestration(name = "ending-collects-errors")]
+async fn collects_errors(ctx: OrchestrationContext) -> duroxide::Result<Vec<String>> {
+    let panicked = panics::call(&ctx).await.unwrap_err();
+    let rejected = returns_much::call(&ctx).await.unwrap_err();
+    let child = panics_at_once::call(&ctx).await.unwrap_err();
+    Ok(vec![panicked.to_string(), rejected.to_string(), child.to_string()])
+}
+
+#[tokio::test]
+async fn call_errors_name_the_function_and_the_attempts() {
+    let runtime = on(MemoryProvider::new()).start().await.unwrap();
+    let handle = collects_errors::start(&runtime.client(), "errors").await.unwrap();
+    let errors = soon(handle.result()).await.unwrap();
+    let starts = |n: usize, start: &str| assert!(errors[n].starts_with(start), "{}", errors[n]);
+    starts(0, "panicked: activity \"ending-panics\", 3 attempts: ");
+    starts(1, "rejected: activity \"ending-returns-much\": the output");
+    starts(2, "panicked: orchestration \"ending-panics-at-once\": ");
+    let history = handle.history().await.unwrap();
+    assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
     runtime.shutdown().await.unwrap();
 }

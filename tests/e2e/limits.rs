@@ -162,7 +162,7 @@ async fn long_texts_of_user_code_are_cut_visibly_or_refused() {
 async fn long_panic_says_how_much_is_left_out() {
     let test = crate::started().await;
     let handle = ends_at_length::start(&test.client(), "panics", "panic".to_owned()).await.unwrap();
-    let Err(OutcomeError::Panicked { message }) = handle.result().await else { panic!("it panics") };
+    let Err(OutcomeError::Panicked { message, .. }) = handle.result().await else { panic!("it panics") };
     let kept = message.trim_end_matches(|c| c != 'é').len();
     assert!(message.len() <= MESSAGE && kept > MESSAGE - 100, "{} bytes, {kept} of the panic", message.len());
     assert!(message.ends_with(&format!("[{} bytes are left out]", LONG - kept)), "{}", &message[kept..]);

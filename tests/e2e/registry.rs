@@ -8,7 +8,7 @@ use duroxide::provider::MemoryProvider;
 use duroxide::registry::StateType;
 use duroxide::runtime::Limits;
 use duroxide::testing::VirtualClock;
-use duroxide::{ErrorCode, Registry, RuntimeOptions, StartError};
+use duroxide::{ActivityOptions, ErrorCode, Registry, RuntimeOptions, StartError};
 use tokio::time::timeout;
 
 /// A state that some tests of this file provide, and others do not.
@@ -175,6 +175,81 @@ async fn contract_and_code_with_different_parameters_refuse_the_start() {
     let fits = Registry::empty().with_activity::<Wraps<2>>().with_orchestration::<Delivers<false>>();
     start(fits).await.unwrap().shutdown().await.unwrap();
     assert!(Registry::discover().entries().all(|entry| entry.name() != "wraps"), "a contract cannot be run");
+}
+
+#[activity(timeout = "30s", retry(max_attempts = 5))]
+async fn labels(order: u32) -> duroxide::Result<u32>;
+
+#[orchestration]
+async fn collects(ctx: OrchestrationContext, order: u32) -> duroxide::Result<()>;
+
+/// The code of a contract, with options: `0` those of the contract, `1` a condition alone, `2` others.
+struct Labels<const OPTIONS: usize>;
+
+impl<const OPTIONS: usize> Activity for Labels<OPTIONS> {
+    const NAME: &'static str = "labels";
+    const PARAMETERS: Option<&'static [&'static str]> = Some(&["order"]);
+    type Input = u32;
+    type Output = u32;
+    type Error = duroxide::Error;
+
+    fn options() -> ActivityOptions {
+        match OPTIONS {
+            0 => labels::options(),
+            1 => ActivityOptions::new().retry(RetryPolicy::new()),
+            _ => {
+                let retry = RetryPolicy::new().max_attempts(9);
+                ActivityOptions::new().schedule_to_close(days(1)).retry(retry).start_to_close(seconds(30))
+            }
+        }
+    }
+}
+
+impl<const OPTIONS: usize> ActivityFn for Labels<OPTIONS> {
+    async fn run(_: ActivityContext, order: u32) -> duroxide::Result<u32> {
+        Ok(order)
+    }
+}
+
+/// Newer than its contract, which a start would run.
+struct Collects;
+
+impl Orchestration for Collects {
+    const NAME: &'static str = "collects";
+    const VERSION: &'static str = "2.0.0";
+    const PARAMETERS: Option<&'static [&'static str]> = Some(&["order", "address"]);
+    type Input = serde_json::Value;
+    type Output = ();
+    type Error = duroxide::Error;
+}
+
+impl OrchestrationFn for Collects {
+    async fn run(_: OrchestrationContext, _: serde_json::Value) -> duroxide::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn options_at_the_code_of_a_contract_refuse_the_start() {
+    let start = |registry: Registry| Runtime::builder().registry(registry).in_memory().start();
+    let error = start(Registry::empty().with_activity::<Labels<2>>()).await.err().unwrap();
+    let [(code, problem)] = error.problems() else { panic!("{error}") };
+    assert_eq!(*code, ErrorCode::ContractMismatch);
+    for part in ["activity `labels`", "declares `schedule_to_close` and `retry`, but", "the options of the contract"] {
+        assert!(problem.contains(part), "{part}: {problem}");
+    }
+    assert_eq!(problem.matches("registry.rs:").count(), 2, "both places: {problem}");
+    start(Registry::empty().with_activity::<Labels<0>>()).await.unwrap().shutdown().await.unwrap();
+    start(Registry::empty().with_activity::<Labels<1>>()).await.unwrap().shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn contract_is_compared_with_newer_code() {
+    let registry = Registry::empty().with_orchestration::<Collects>();
+    let error = Runtime::builder().registry(registry).in_memory().start().await.err().unwrap();
+    let [(code, problem)] = error.problems() else { panic!("{error}") };
+    assert_eq!(*code, ErrorCode::ContractMismatch);
+    assert!(problem.contains("`collects` 2.0.0") && problem.contains("(order, address)"), "{problem}");
 }
 
 #[activity]

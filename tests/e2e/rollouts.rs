@@ -7,7 +7,7 @@ use duroxide::provider::{
     Acquired, Commit, CommitError, Committed, InstanceStatus, Layered, Lease, MemoryProvider, Provider, ProviderError,
     ProviderLayer, Then, Want, Write,
 };
-use duroxide::{Client, Registry};
+use duroxide::{Client, ErrorCode, Registry};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -134,4 +134,47 @@ async fn start_through_an_old_node_runs_the_latest_version() {
     let order = client.start("order", "18", &()).await.unwrap();
     order.raise(Approval).await.unwrap();
     assert_eq!(order.result_as::<String, duroxide::Error>().await.unwrap(), "old", "no other version is live");
+}
+
+#[tokio::test]
+async fn incompatible_live_instances_fail_the_start_of_a_checked_build() {
+    let provider = MemoryProvider::new();
+    let old = node(provider.clone(), "old", old_code()).await;
+    for id in ["17", "18", "19"] {
+        old.client().start("order", id, &()).await.unwrap();
+    }
+    let changes = async || {
+        let status = old.client().handle("18").status().await.unwrap();
+        (status.events, status.updated_at)
+    };
+    let before = changes().await;
+    let start = |registry: Registry, limit| {
+        let builder = Runtime::builder().provider(provider.clone()).registry(registry).build_id("new");
+        builder.check_live(limit).start()
+    };
+
+    let error = start(Registry::empty().with_orchestration::<Order<CHANGED>>(), 2).await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::Nondeterminism);
+    let ids: Vec<_> = error.incompatible().iter().map(|(instance, _)| instance.as_str()).collect();
+    assert_eq!(ids, ["19", "18"], "the newest ones, up to the limit");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("this code cannot continue 2 of 2 checked live instances: 19, 18\n- 19: DUR0001"),
+        "{text}"
+    );
+    assert_eq!(old.client().nodes().await.unwrap().len(), 1, "the node has not joined");
+    assert_eq!(changes().await, before, "nothing is written");
+
+    let new = start(old_code().with_orchestration::<Order<LATER>>(), 100).await.unwrap();
+    assert_eq!(new.client().nodes().await.unwrap().len(), 2);
+    // A build without the version of the instances does not run them.
+    start(Registry::empty().with_orchestration::<Order<LATER>>(), 100).await.unwrap();
+}
+
+#[tokio::test]
+async fn check_of_live_instances_needs_a_provider_that_lists_them() {
+    let provider = support::without_admin(MemoryProvider::new());
+    let error = Runtime::builder().provider(provider).registry(old_code()).check_live(1).start().await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::AdminNotSupported);
+    assert!(error.to_string().contains("live instances cannot be checked"), "{error}");
 }

@@ -266,6 +266,50 @@ async fn async_activity_that_blocks_its_thread_delays_no_other() {
     bench.runtime.shutdown().await.unwrap();
 }
 
+#[activity]
+async fn blocks_after(State(gate): State<Gate>, pauses: u32) -> duroxide::Result<u32> {
+    for _ in 0..pauses {
+        tokio::task::yield_now().await;
+    }
+    gate.arrived.send_modify(|n| *n += 1);
+    while !*gate.open.borrow() {
+        std::thread::yield_now();
+    }
+    Ok(pauses)
+}
+
+#[orchestration]
+async fn calls_blocking_after(ctx: OrchestrationContext, pauses: u32) -> duroxide::Result<u32> {
+    Ok(blocks_after::call(&ctx, pauses).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn async_activity_that_blocks_its_thread_is_reported() {
+    let log = crate::logging::log();
+    let gate = Gate::default();
+    let registry = Registry::empty().with::<blocks_after>().with::<calls_blocking_after>();
+    let options = RuntimeOptions::new().activity_warning(Duration::from_millis(50));
+    let runtime = Runtime::builder().in_memory().registry(registry).state(gate.clone()).options(options);
+    let runtime = runtime.start().await.unwrap();
+    // The first step, on a thread of the node, and a later one, on a worker of tokio.
+    for pauses in [0, 1] {
+        let id = format!("blocks-after-{pauses}");
+        let instance = calls_blocking_after::start(&runtime.client(), &id, pauses).await.unwrap();
+        let line = log.until(&format!("instance={id} call=")).await.text;
+        for part in ["activity=\"blocks_after\"", "attempt=1", "seconds=0.", "plain `fn`"] {
+            assert!(line.contains(part), "{part} is missing: {line}");
+        }
+        gate.open();
+        assert_eq!(instance.result().await.unwrap(), pauses);
+        let lines = log.with(&format!("instance={id} "));
+        let text = format!("{lines:?}");
+        assert!(text.contains("no longer blocks"), "{text}");
+        assert_eq!(text.matches("blocks its thread").count(), 2, "reported once, and its end: {text}");
+        gate.open.send_replace(false);
+    }
+    runtime.shutdown().await.unwrap();
+}
+
 /// The child process of the test below: drops tokio runtimes while a node runs in them.
 #[test]
 fn end_without_a_shutdown() {
@@ -656,7 +700,7 @@ async fn panics_when_dropped() -> duroxide::Result<()> {
 #[orchestration]
 async fn times_out_a_panicking_drop(ctx: OrchestrationContext) -> duroxide::Result<String> {
     match panics_when_dropped::call(&ctx).timeout(Duration::from_secs(5)).await {
-        Err(CallError::Panicked { message }) => Ok(message),
+        Err(CallError::Panicked { message, .. }) => Ok(message),
         Err(CallError::TimedOut(TimedOut { limit: Timeout::StartToClose, .. })) => Ok("timed out".to_owned()),
         other => Err(duroxide::Error::new(format!("{other:?}"))),
     }
@@ -671,7 +715,8 @@ async fn destructor_panic_at_the_timeout_ends_the_activity() {
         test.advance(Duration::from_secs(6));
         tokio::task::yield_now().await;
     }
-    assert_eq!(result.await.unwrap().unwrap(), "of the destructor");
+    let message = result.await.unwrap().unwrap();
+    assert_eq!(message, "instance `panics`: of the destructor");
 }
 
 /// Awaits joins of selects of joins, with losing branches at every level.

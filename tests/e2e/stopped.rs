@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use duroxide::prelude::*;
 use duroxide::provider::{InstanceStatus, MemoryProvider};
+use duroxide::runtime::RuntimeBuilder;
 use duroxide::{ClientError, ErrorCode, OutcomeError, Registry};
 use futures_util::FutureExt;
 
@@ -17,9 +18,12 @@ async fn waits_to_go(ctx: OrchestrationContext) -> duroxide::Result<u32> {
     Ok(7)
 }
 
+fn builder() -> RuntimeBuilder {
+    Runtime::builder().registry(Registry::empty().with_orchestration::<waits_to_go>())
+}
+
 async fn runtime(provider: &MemoryProvider) -> Runtime {
-    let registry = Registry::empty().with_orchestration::<waits_to_go>();
-    Runtime::builder().provider(provider.clone()).registry(registry).start().await.unwrap()
+    builder().provider(provider.clone()).start().await.unwrap()
 }
 
 /// Awaits a future, and panics if it takes too long.
@@ -42,7 +46,12 @@ fn assert_result_stopped(result: Result<u32, OutcomeError<duroxide::Error>>) {
 
 #[tokio::test]
 async fn pending_waits_end_with_the_shutdown() {
-    let runtime = runtime(&MemoryProvider::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    waits_end(builder().in_memory().start().await.unwrap()).await;
+    waits_end(builder().sqlite(folder.path().join("state.db")).start().await.unwrap()).await;
+}
+
+async fn waits_end(runtime: Runtime) {
     let handle = waits_to_go::start(&runtime.client(), "x").await.unwrap();
     let mut result = Box::pin(handle.result());
     let mut wait = Box::pin(handle.wait());
@@ -54,6 +63,9 @@ async fn pending_waits_end_with_the_shutdown() {
     assert_result_stopped(soon(result).await);
     assert_stopped(soon(wait).await);
     assert_stopped(soon(condition).await);
+    // Also through clones that were made before.
+    assert_result_stopped(soon(handle.clone().result()).await);
+    assert_stopped(soon(handle.raise(Go)).await);
 }
 
 #[tokio::test]

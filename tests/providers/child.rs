@@ -69,6 +69,10 @@ async fn run_task() {
     let Ok(task) = std::env::var("TASK") else { return };
     let database = std::env::var("DATABASE").expect("DATABASE");
     wait_for_go();
+    if task == "fail to start" {
+        crate::starts::fail(Path::new(&database)).await;
+        return println!("done");
+    }
     let provider = SqliteProvider::open(&database).expect("open");
     match task.as_str() {
         "open" => println!("done"),

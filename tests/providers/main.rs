@@ -10,5 +10,6 @@ mod processes;
 mod removals;
 mod schema;
 mod script;
+mod starts;
 mod store;
 mod torn_log;

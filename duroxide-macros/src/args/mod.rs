@@ -1,6 +1,7 @@
 //! The arguments of the attributes: `key = value` and `key(..)`, separated by commas.
 
 mod arg;
+mod hint;
 
 use std::time::Duration;
 
@@ -66,8 +67,8 @@ pub(crate) struct Retry {
 pub(crate) struct Orchestration {
     pub(crate) common: Common,
     pub(crate) version: Option<String>,
-    /// True if the determinism check is off for this body.
-    pub(crate) allowed: bool,
+    /// The key `allow`, if the determinism check is off for this body.
+    pub(crate) allowed: Option<Ident>,
 }
 
 impl Activity {
@@ -116,7 +117,23 @@ impl Retry {
             "backoff" => retry.backoff = arg.factor(errors),
             _ => retry.condition = arg.condition(errors),
         });
+        retry.check_effect(&arg.ident, errors);
         retry
+    }
+
+    /// Refuses keys that the others leave without effect.
+    fn check_effect(&self, key: &Ident, errors: &mut Errors) {
+        let has_pauses = self.initial_interval.or(self.max_interval).is_some() || self.backoff.is_some();
+        if self.max_attempts == Some(1) && (has_pauses || self.condition.is_some()) {
+            let message = "with `max_attempts = 1` there is no second attempt, so the other keys of `retry` have no effect; \
+                           allow more attempts, or remove them";
+            errors.at(key, message);
+        }
+        if self.backoff == Some(1.0) && self.initial_interval.is_some() && self.max_interval.is_some() {
+            let message =
+                "with `backoff = 1` each pause is as long as the first, so `max_interval` has no effect; remove it";
+            errors.at(key, message);
+        }
     }
 
     fn check_intervals(&self, key: &Ident, errors: &mut Errors) {
@@ -131,7 +148,10 @@ impl Orchestration {
         let mut args = Self::default();
         read("#[orchestration]", ORCHESTRATION, tokens, errors, |arg, errors| match arg.key.as_str() {
             "version" => args.version = arg.checked("a version in quotes", literal::version, errors),
-            "allow" => args.allowed = arg.checked("a reason in quotes", reason, errors).is_some(),
+            "allow" => {
+                let reason = arg.checked("a reason in quotes", reason, errors);
+                args.allowed = reason.map(|_| arg.ident.clone());
+            }
             _ => args.common.set(arg, errors),
         });
         args

@@ -1,14 +1,17 @@
 //! Checks that a function can be made durable. Every mistake is reported at its tokens, with its remedy.
 
+mod attributes;
 mod owned;
 mod params;
 
 use quote::ToTokens;
-use syn::{Attribute, GenericArgument, Path, PathArguments, PathSegment, ReturnType, Safety, Signature, Type};
+use syn::{GenericArgument, Ident, Path, PathArguments, PathSegment, ReturnType, Safety, Signature, Type};
 
+pub(crate) use self::attributes::attributes;
 use self::owned::Owned;
 use self::params::Params;
 use crate::args::{Common, Retry};
+use crate::determinism;
 use crate::errors::Errors;
 use crate::literal;
 use crate::model::{Function, Identity, Kind, PartialShape, Place, Returns, Shape};
@@ -22,22 +25,11 @@ pub(crate) fn signature(kind: Kind, function: &Function, errors: &mut Errors) ->
         params.add(arg);
     }
     params.finish();
-    let Params { params, inputs, .. } = params;
+    let Params { params, inputs, renamed_context, .. } = params;
     let returns = returns(kind, function, errors);
     match returns {
-        Some(returns) if errors.count() == before => Ok(Shape { params, inputs, returns }),
+        Some(returns) if errors.count() == before => Ok(Shape { params, inputs, returns, renamed_context }),
         returns => Err(PartialShape { inputs, returns }),
-    }
-}
-
-/// Reports and removes a second attribute of this library, which would otherwise expand next.
-pub(crate) fn one_attribute(function: &mut Function, errors: &mut Errors) {
-    let is_other = |attr: &Attribute| {
-        let last = attr.path().segments.last();
-        last.is_some_and(|last| last.ident == "activity" || last.ident == "orchestration")
-    };
-    for other in function.attrs.extract_if(.., |attr| is_other(attr)) {
-        errors.at(other, "a function has one attribute, `#[activity]` or `#[orchestration]`: remove the other one");
     }
 }
 
@@ -62,6 +54,23 @@ pub(crate) fn identity(common: Common, function: &Function, errors: &mut Errors)
 pub(crate) fn retry(retry: Option<&Retry>, function: &Function, errors: &mut Errors) {
     if let Some(condition) = retry.and_then(|retry| retry.condition.as_ref()).filter(|_| function.is_contract()) {
         errors.at(condition, "a contract has no condition for retries: leave `if` to the function that has the code");
+    }
+}
+
+/// Reports and removes opt-out marks in the body of an activity.
+pub(crate) fn marks(function: &mut Function, errors: &mut Errors) {
+    if let Some(body) = &mut function.body
+        && let Some(mark) = determinism::first_mark(body)
+    {
+        errors.at(mark, attributes::IN_AN_ACTIVITY);
+        *body = determinism::without_marks(body);
+    }
+}
+
+/// Refuses `allow = ".."` on a contract, which has no body to be checked.
+pub(crate) fn allow(allowed: Option<&Ident>, function: &Function, errors: &mut Errors) {
+    if let Some(key) = allowed.filter(|_| function.is_contract()) {
+        errors.at(key, "a contract has no body to be checked: leave `allow` to the function that has the code");
     }
 }
 
@@ -150,7 +159,7 @@ fn error_can_be_stored(returns: &Type, arguments: &[&GenericArgument], errors: &
 }
 
 /// The modules whose error types do not implement serde's traits.
-const UNSTORABLE: &[&str] = &["anyhow", "eyre", "color_eyre", "std::io"];
+const UNSTORABLE: &[&str] = &["anyhow", "eyre", "color_eyre", "std::io", "io"];
 
 fn is_unstorable(error: &Type) -> bool {
     let boxed = last_segment(error).filter(|last| last.ident == "Box").map(type_arguments).unwrap_or_default();

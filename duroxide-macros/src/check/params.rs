@@ -23,12 +23,15 @@ pub(crate) struct Params<'a> {
     /// The patterns of the inputs, in the same order.
     patterns: Vec<&'a Pat>,
     has_context: bool,
+    /// The type of a context that was recognised by the name of its parameter.
+    pub(crate) renamed_context: Option<Box<Type>>,
 }
 
 impl<'a> Params<'a> {
     pub(crate) fn new(kind: Kind, function: &'a Function, errors: &'a mut Errors) -> Self {
         let (params, inputs, patterns) = (Vec::new(), Vec::new(), Vec::new());
-        Self { kind, function, errors, params, inputs, patterns, has_context: false }
+        let (has_context, renamed_context) = (false, None);
+        Self { kind, function, errors, params, inputs, patterns, has_context, renamed_context }
     }
 
     pub(crate) fn add(&mut self, arg: &'a FnArg) {
@@ -50,6 +53,10 @@ impl<'a> Params<'a> {
                 match role(&arg.ty) {
                     Role::Context { of, borrowed } => self.context(arg, of, borrowed),
                     Role::State(ty) => self.state(arg, ty),
+                    Role::Input if self.params.is_empty() && is_renamed_context(arg) => {
+                        self.renamed_context = Some(arg.ty.clone());
+                        self.context(arg, self.kind, false);
+                    }
                     Role::Input => self.input(arg),
                 }
             }
@@ -100,7 +107,8 @@ impl<'a> Params<'a> {
     pub(crate) fn finish(&mut self) {
         if self.kind == Kind::Orchestration && !self.has_context {
             let name = &self.function.sig.ident;
-            let message = "an orchestration takes its context first: add `ctx: OrchestrationContext`";
+            let message = "an orchestration takes its context first: add `ctx: OrchestrationContext` (under another name, the \
+                           type is recognised if the parameter is called `ctx`)";
             self.errors.at(name, message);
         }
         match (self.patterns.as_slice(), self.inputs.as_mut_slice()) {
@@ -146,6 +154,12 @@ fn role(ty: &Type) -> Role<'_> {
         other => (other, false),
     };
     let Some(last) = last_segment(ty) else { return Role::Input };
+    // `Arc<OrchestrationContext>`
+    if let [GenericArgument::Type(inner)] = type_arguments(last).as_slice()
+        && let Role::Context { of, .. } = role(inner)
+    {
+        return Role::Context { of, borrowed: true };
+    }
     if last.ident == Kind::Activity.context() {
         return Role::Context { of: Kind::Activity, borrowed };
     }
@@ -157,6 +171,12 @@ fn role(ty: &Type) -> Role<'_> {
         [GenericArgument::Type(ty)] if last.ident == "State" && !borrowed => Role::State(ty),
         _ => Role::Input,
     }
+}
+
+/// Returns true if the type may be another name of the context, as in `ctx: Ctx`.
+fn is_renamed_context(arg: &PatType) -> bool {
+    let is_called_so = name_of(&arg.pat).is_some_and(|name| ["ctx", "_ctx", "cx", "_cx"].iter().any(|ctx| name == ctx));
+    is_called_so && last_segment(ungrouped(&arg.ty)).is_some_and(|last| type_arguments(last).is_empty())
 }
 
 /// Returns the name that a pattern gives to the whole value.

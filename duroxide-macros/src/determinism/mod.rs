@@ -24,6 +24,11 @@ pub(crate) fn check(body: &Group, errors: &mut Errors) {
     block(body.stream(), &Imports::default(), errors);
 }
 
+/// Returns the first opt-out mark in the body.
+pub(crate) fn first_mark(body: &Group) -> Option<TokenStream> {
+    opt_out::first(body.stream())
+}
+
 /// Judges the tokens of a block. Its `use` items apply to the whole block, also above them.
 fn block(tokens: TokenStream, outer: &Imports, errors: &mut Errors) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
@@ -36,6 +41,7 @@ fn block(tokens: TokenStream, outer: &Imports, errors: &mut Errors) {
 
 /// Judges the path, block or item that begins at a token; returns the position behind it.
 fn step(tokens: &[TokenTree], at: usize, imports: &Imports, errors: &mut Errors) -> usize {
+    opt_out::check(tokens, at, errors);
     if let Some(end) = opt_out::end(tokens, at).or_else(|| imports::end_of_use(tokens, at)) {
         return end;
     }

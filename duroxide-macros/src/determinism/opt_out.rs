@@ -1,8 +1,9 @@
 //! `#[allow_nondeterminism]`: the code that a mark covers.
 
-use proc_macro2::{Delimiter, TokenTree};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use crate::determinism::path::{is_colons, is_punct};
+use crate::errors::Errors;
 
 const MARK: &str = "allow_nondeterminism";
 
@@ -12,10 +13,32 @@ const BLOCK_LIKE: &[&str] = &["if", "match", "for", "while", "loop", "unsafe", "
 fn is_mark(tokens: &[TokenTree], at: usize) -> bool {
     match tokens.get(at..at + 2) {
         Some([hash, TokenTree::Group(group)]) if is_punct(Some(hash), '#') => {
-            group.delimiter() == Delimiter::Bracket && group.stream().to_string() == MARK
+            let first = group.stream().into_iter().next();
+            group.delimiter() == Delimiter::Bracket && is_keyword(first.as_ref(), &[MARK])
         }
         _ => false,
     }
+}
+
+/// Reports a mark at this token that has arguments.
+pub(super) fn check(tokens: &[TokenTree], at: usize, errors: &mut Errors) {
+    if let Some(TokenTree::Group(group)) = tokens.get(at + 1).filter(|_| is_mark(tokens, at))
+        && group.stream().to_string() != MARK
+    {
+        errors.at(
+            group.stream(),
+            "the mark has no arguments: write `#[allow_nondeterminism]`, and the reason in a comment",
+        );
+    }
+}
+
+/// Returns the first mark among these tokens and in their groups.
+pub(super) fn first(tokens: TokenStream) -> Option<TokenStream> {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    (0..tokens.len()).find_map(|at| match &tokens[at] {
+        TokenTree::Group(group) => first(group.stream()),
+        _ => is_mark(&tokens, at).then(|| tokens[at..at + 2].iter().cloned().collect()),
+    })
 }
 
 /// Returns the end of the statement or expression that a mark at this token covers.

@@ -8,7 +8,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use crate::args::{self, Retry};
 use crate::check;
 use crate::errors::Errors;
-use crate::expand::{Expansion, local, parse};
+use crate::expand::{Expansion, docs, local, parse, with_trait};
 use crate::fallback;
 use crate::model::{Kind, Place, Shape};
 
@@ -18,7 +18,8 @@ pub(crate) fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
     let expanded = match parse(item, &mut errors) {
         Err(item) => item,
         Ok(mut function) => {
-            check::one_attribute(&mut function, &mut errors);
+            check::attributes(Kind::Activity, &mut function, &mut errors);
+            check::marks(&mut function, &mut errors);
             let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
             check::retry(args.retry.as_ref(), &function, &mut errors);
             match check::signature(Kind::Activity, &function, &mut errors) {
@@ -43,12 +44,13 @@ pub(crate) fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 
 fn expand(expansion: &Expansion<'_>, shape: &Shape, args: &args::Activity) -> TokenStream {
     let contract = expansion.contract_impl(&shape.returns, options(expansion, args));
+    let section = expansion.doc_section(docs::policy(args));
     if expansion.function.is_contract() {
         let entry = expansion.contract_entry("activity");
-        return expansion.durable_type(&methods(expansion), &quote!(#contract #entry));
+        return expansion.durable_type(&section, &methods(expansion), &quote!(#contract #entry));
     }
-    let (function, handler) = (expansion.function(), handler(expansion, shape, args));
-    let durable_type = expansion.durable_type(&methods(expansion), &quote!(#contract #handler));
+    let (function, handler) = (expansion.function(&section), handler(expansion, shape, args));
+    let durable_type = expansion.durable_type(&section, &methods(expansion), &quote!(#contract #handler));
     quote!(#function #durable_type)
 }
 
@@ -74,11 +76,11 @@ fn handler(expansion: &Expansion<'_>, shape: &Shape, args: &args::Activity) -> T
 
 fn requires(expansion: &Expansion<'_>, shape: &Shape) -> Option<TokenStream> {
     let private = expansion.private();
-    let states: Vec<_> = shape.states().collect();
+    let states: Vec<_> = shape.states().map(|ty| with_trait(&private, ty, "ProgramState")).collect();
     (!states.is_empty()).then(|| {
         quote! {
             fn requires() -> #private::Vec<#private::StateType> {
-                #private::Vec::from([#(#private::StateType::of::<#states>()),*])
+                #private::Vec::from([#(#states::__type()),*])
             }
         }
     })

@@ -4,33 +4,36 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
 use crate::expand::{Expansion, inputs, local};
-use crate::model::{Function, Identity, Kind, Place, Returns};
+use crate::model::{Function, Identity, Place, Returns};
 
 impl Expansion<'_> {
-    /// Returns the type of the same name, with its methods and `impls`.
-    pub(crate) fn durable_type(&self, methods: &TokenStream, impls: &TokenStream) -> TokenStream {
+    /// Returns the type of the same name, with its methods and `impls`, and this section in its documentation.
+    pub(crate) fn durable_type(
+        &self,
+        section: &TokenStream,
+        methods: &TokenStream,
+        impls: &TokenStream,
+    ) -> TokenStream {
         let (Function { vis, .. }, Identity { handle, name, .. }) = (self.function, self.identity);
         let cfgs: Vec<_> = self.function.attrs_named("cfg").collect();
         let docs = self.function.attrs_named("doc");
-        let generated = match self.kind {
-            Kind::Activity => format!("The durable side of the activity `{name}`: `{handle}::call(&ctx, ..)`."),
-            Kind::Orchestration => format!(
-                "The durable side of the orchestration `{name}`: `{handle}::start(&client, id, ..)`, and \
-                 `{handle}::call(&ctx, ..)` as a child."
-            ),
-        };
+        let hidden = (!self.function.is_contract()).then(|| quote!(#[doc(hidden)]));
+        let allowed: Vec<_> = self.function.allowed_lints().collect();
         // A clash of names is reported at the function, while lints still see an item of the macro.
         let at_function = Span::call_site().located_at(self.function.sig.ident.span());
         let enumeration = quote_spanned!(at_function=> enum #handle {});
         quote! {
             #(#cfgs)*
             #(#docs)*
-            #[doc = ""]
-            #[doc = #generated]
+            #section
+            #hidden
             #[allow(non_camel_case_types, dead_code, clippy::exhaustive_enums)]
+            #(#allowed)*
             #vis #enumeration
 
             #(#cfgs)*
+            #[allow(deprecated)]
+            #(#allowed)*
             const _: () = {
                 #[allow(dead_code, clippy::too_many_arguments)]
                 impl #handle {
@@ -58,7 +61,7 @@ impl Expansion<'_> {
             doc,
             &quote!(#ctx: &#private::OrchestrationContext),
             &returns,
-            |input| quote!(#private::#library_fn::<#handle>(#ctx, #input)),
+            |input| quote!(#private::#library_fn::<#handle>(#ctx, &#input)),
         )
     }
 
@@ -72,6 +75,9 @@ impl Expansion<'_> {
         body: impl FnOnce(TokenStream) -> TokenStream,
     ) -> TokenStream {
         let (Function { vis, sig, .. }, inputs) = (self.function, self.inputs);
+        // New calls are warned of; the handle of an instance that exists is not.
+        let deprecated: Vec<_> =
+            self.function.attrs_named("deprecated").filter(|_| matches!(name, "call" | "start")).collect();
         let name = Ident::new(name, sig.ident.span());
         let types = inputs.iter().map(|input| &input.ty);
         if self.stub {
@@ -86,6 +92,7 @@ impl Expansion<'_> {
         let body = body(inputs::pack(inputs));
         quote! {
             #[doc = #doc]
+            #(#deprecated)*
             #[track_caller]
             #vis fn #name(#first #(, #names: #types)*) -> #returns { #body }
         }
@@ -95,8 +102,8 @@ impl Expansion<'_> {
     pub(crate) fn contract_impl(&self, returns: &Returns, more: Option<TokenStream>) -> TokenStream {
         let (private, contract, handle) = (self.private(), self.contract(), &self.identity.handle);
         let name = &self.identity.name;
-        let keys = self.inputs.iter().map(|input| &input.key);
-        let (definition, input) = inputs::stored(self.identity, self.function, self.inputs);
+        let keys = inputs::keys(self.inputs);
+        let (definition, input) = self.stored_input();
         let input = associated("Input", &input);
         let output = associated("Output", &part_of(&private, returns, returns.ok, "Ok"));
         let error = associated("Error", &part_of(&private, returns, returns.err, "Err"));
@@ -106,7 +113,7 @@ impl Expansion<'_> {
             impl #contract for #handle {
                 const NAME: &'static ::core::primitive::str = #name;
                 const PARAMETERS: ::core::option::Option<&'static [&'static ::core::primitive::str]> =
-                    ::core::option::Option::Some(&[#(#keys),*]);
+                    ::core::option::Option::Some(&#keys);
                 #input
                 #output
                 #error

@@ -1,7 +1,7 @@
 //! `#[event]`
 
 use proc_macro2::TokenStream;
-use quote::{ToTokens, quote};
+use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Ident, Item, ItemEnum, ItemStruct, Path, Token};
@@ -9,9 +9,9 @@ use syn::{Attribute, Ident, Item, ItemEnum, ItemStruct, Path, Token};
 use crate::args::Common;
 use crate::check::default_root;
 use crate::errors::Errors;
-use crate::expand::{place, private, serde_derive};
+use crate::expand::{place, private};
 use crate::literal;
-use crate::model::{Place, first_doc_line};
+use crate::model::first_doc_line;
 
 pub(crate) fn event(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -56,7 +56,7 @@ fn expand(args: Common, attrs: &[Attribute], ident: &Ident, item: &TokenStream, 
         name
     });
     let private = private(&args.root.unwrap_or_else(default_root));
-    let derives = serde_derives(&private, ident, attrs);
+    let derives = serde_derives(&private, attrs);
     let cfgs: Vec<_> = attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect();
     let place = place(&private, ident.span(), &first_doc_line(attrs));
     quote! {
@@ -64,28 +64,30 @@ fn expand(args: Common, attrs: &[Attribute], ident: &Ident, item: &TokenStream, 
         #item
         #(#cfgs)*
         #[automatically_derived]
+        #[allow(deprecated)]
         impl #private::Event for #ident {
             const NAME: &'static ::core::primitive::str = #name;
         }
         #(#cfgs)*
+        #[allow(deprecated)]
         const _: () = {
             #private::inventory::submit! { #private::EventType::new::<#ident>(#name, #place) }
         };
     }
 }
 
-/// Returns the missing derives of serde.
-fn serde_derives(private: &TokenStream, ident: &Ident, attrs: &[Attribute]) -> Option<TokenStream> {
+/// Returns the missing derives of serde. A derive above `#[event]` has expanded before, and is not seen here: then the
+/// compiler reports the second implementation at `#[event]`, and names the module of this derive.
+fn serde_derives(private: &TokenStream, attrs: &[Attribute]) -> Option<TokenStream> {
     let there: Vec<String> = attrs.iter().filter(|attr| attr.path().is_ident("derive")).flat_map(derived).collect();
     let missing = ["Serialize", "Deserialize"].into_iter().filter(|name| !there.iter().any(|there| there == name));
-    let missing: Vec<_> = missing.collect();
+    let missing: Vec<_> = missing.map(|name| format_ident!("{name}")).collect();
     if missing.is_empty() {
         return None;
     }
-    let derives = serde_derive(private, &missing, Place::of(ident));
     let serde = quote!(#private::serde).to_string();
     let location = (!attrs.iter().any(names_serde_crate)).then(|| quote!(#[serde(crate = #serde)]));
-    Some(quote!(#derives #location))
+    Some(quote!(#[derive(#(#private::derived_unless_below_event::#missing),*)] #location))
 }
 
 /// Returns the names in `#[derive(..)]`, without their paths.

@@ -3,8 +3,8 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 
-use crate::expand::{Expansion, inputs, local, place};
-use crate::model::{Param, Shape, first_doc_line};
+use crate::expand::{Expansion, inputs, local, place, with_trait};
+use crate::model::{Kind, Param, Place, Shape, first_doc_line};
 
 impl Expansion<'_> {
     /// Returns `run`, which unpacks the input and calls the user's function.
@@ -16,12 +16,16 @@ impl Expansion<'_> {
         let states = shape.params.iter().enumerate().filter_map(|(i, param)| match param {
             Param::State(ty) => {
                 let name = local(&format!("state_{i}"));
-                Some(quote!(let #name = #private::state::<#ty>(&#ctx);))
+                let state = with_trait(&private, ty, "ProgramState");
+                Some(quote!(let #name = #state::__get(&#ctx);))
             }
             _ => None,
         });
         let arguments = shape.params.iter().enumerate().map(|(i, param)| match param {
-            Param::Context => ctx.to_token_stream(),
+            Param::Context => match self.renamed_context(shape) {
+                Some(of) => quote!(#of(#ctx)),
+                None => ctx.to_token_stream(),
+            },
             Param::State(_) => local(&format!("state_{i}")).to_token_stream(),
             Param::Input(index) => inputs::unpack(&input, &shape.inputs, *index),
         });
@@ -39,6 +43,24 @@ impl Expansion<'_> {
                 #ident(#(#arguments),*)
             }
         }
+    }
+
+    /// Returns the function that makes the context of a renamed type; `None` if the type has its own name.
+    fn renamed_context(&self, shape: &Shape) -> Option<TokenStream> {
+        let (private, ty) = (self.private(), shape.renamed_context.as_ref()?);
+        let is_context = match self.kind {
+            Kind::Activity => quote!(#private::IsActivityContext),
+            Kind::Orchestration => quote!(#private::IsOrchestrationContext),
+        };
+        Some(Place::of(ty).cover(quote!(<#ty as #is_context>::of)))
+    }
+
+    /// Returns the check of a renamed context for a contract, which has no code that uses it.
+    pub(crate) fn context_check(&self, shape: &Shape) -> Option<TokenStream> {
+        let of = self.renamed_context(shape).filter(|_| self.function.is_contract())?;
+        let (private, ty, context) = (self.private(), &shape.renamed_context, format_ident!("{}", self.kind.context()));
+        let cfgs = self.function.attrs_named("cfg");
+        Some(quote!(#(#cfgs)* const _: fn(#private::#context) -> #ty = #of;))
     }
 
     /// Returns the entry by which the registry finds the function.

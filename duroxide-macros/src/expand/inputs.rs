@@ -1,32 +1,60 @@
 //! The stored form of the inputs: none as `null`, one as its own JSON, several as an object keyed by parameter name.
 
-use crate::expand::{private, serde_derive};
-use crate::model::{Function, Identity, Input, Place};
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote};
 
-/// Returns the definition of the stored input, if it needs one, and its type.
-pub(crate) fn stored(identity: &Identity, function: &Function, inputs: &[Input]) -> (TokenStream, TokenStream) {
-    match inputs {
-        [] => (TokenStream::new(), quote!(())),
-        [one] => (TokenStream::new(), one.ty.to_token_stream()),
-        several => (object(&private(&identity.root), function, several), quote!(__Inputs)),
+use crate::expand::{Expansion, local, with_trait};
+use crate::model::Input;
+
+impl Expansion<'_> {
+    /// Returns the definition of the stored input, if it needs one, and its type.
+    pub(crate) fn stored_input(&self) -> (TokenStream, TokenStream) {
+        match self.inputs {
+            [] => (TokenStream::new(), quote!(())),
+            [one] => (TokenStream::new(), one.ty.to_token_stream()),
+            several => (self.object(several), quote!(__Inputs)),
+        }
+    }
+
+    /// Returns the struct of several inputs. It has no derive, since a derive for each function would take most of the time
+    /// in which a user's program compiles.
+    fn object(&self, inputs: &[Input]) -> TokenStream {
+        let (private, vis, keys) = (&self.private(), &self.function.vis, keys(inputs));
+        let (payload, reader) = (local("payload"), local("reader"));
+        // A mock reads the fields, so they are visible where the function is.
+        let fields = inputs.iter().map(|Input { ident, ty, .. }| quote!(#vis #ident: #ty));
+        let values = inputs.iter().map(|Input { ident, ty, .. }| {
+            let storable = with_trait(private, ty, "Storable");
+            quote!(#storable::__value(&self.#ident))
+        });
+        let read = inputs.iter().map(|Input { ident, ty, .. }| {
+            let storable = with_trait(private, ty, "Storable");
+            quote!(#ident: #storable::__read_next(&mut #reader)?)
+        });
+        quote! {
+            #[doc(hidden)]
+            #[allow(clippy::exhaustive_structs)]
+            pub struct __Inputs { #(#fields),* }
+            // An error about another type must not name this one.
+            #[diagnostic::do_not_recommend]
+            #[automatically_derived]
+            impl #private::Input for __Inputs {
+                fn __write(&self) -> #private::Encoded {
+                    #private::Encoded::of_inputs(&#keys, &[#(#values),*])
+                }
+                fn __read(#payload: &#private::Payload) -> ::core::result::Result<Self, #private::ReadError> {
+                    let mut #reader = #private::InputReader::new(#payload, &#keys)?;
+                    ::core::result::Result::Ok(Self { #(#read),* })
+                }
+            }
+        }
     }
 }
 
-fn object(private: &TokenStream, function: &Function, inputs: &[Input]) -> TokenStream {
-    let serde = quote!(#private::serde).to_string();
-    let Function { vis, sig, .. } = function;
-    // A mock reads the fields, so they are visible where the function is.
-    let fields = inputs.iter().map(|Input { ident, ty, .. }| quote!(#vis #ident: #ty));
-    let derives = serde_derive(private, &["Serialize", "Deserialize"], Place::of(&sig.inputs));
-    quote! {
-        #[doc(hidden)]
-        #[allow(clippy::exhaustive_structs)]
-        #derives
-        #[serde(crate = #serde)]
-        pub struct __Inputs { #(#fields),* }
-    }
+/// Returns the list of the keys.
+pub(crate) fn keys(inputs: &[Input]) -> TokenStream {
+    let keys = inputs.iter().map(|input| &input.key);
+    quote!([#(#keys),*])
 }
 
 /// Returns the stored input, made of the parameters of `call`.

@@ -1,6 +1,7 @@
 //! The expansions of the attributes: the item itself, a type of the same name, and its traits.
 
 mod activity;
+mod docs;
 mod durable_type;
 mod event;
 mod function;
@@ -10,7 +11,7 @@ mod orchestration;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::ReturnType;
+use syn::{ReturnType, Type};
 
 pub(crate) use self::activity::{activity, methods as activity_methods};
 pub(crate) use self::durable_type::part_of;
@@ -67,19 +68,11 @@ pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
-/// Returns a `#[derive(..)]` of serde's traits. Some errors of a derive point at its name, so the name is moved to
-/// `place`.
-pub(crate) fn serde_derive(private: &TokenStream, traits: &[&str], place: Place) -> TokenStream {
-    let paths = traits.iter().map(|name| {
-        let name = format_ident!("{name}");
-        // All tokens are moved, since a `::` between two places would be at neither.
-        let path = quote!(#private::serde::#name).into_iter().map(|mut token| {
-            token.set_span(place.start);
-            token
-        });
-        place.cover(path.collect())
-    });
-    quote!(#[derive(#(#paths),*)])
+/// Returns `<ty as Trait>`. If the type does not have the trait, the error points at the type.
+fn with_trait(private: &TokenStream, ty: &Type, name: &str) -> TokenStream {
+    let (place, name) = (Place::of(ty), format_ident!("{name}"));
+    let (open, rest) = (quote_spanned!(place.start=> <), quote_spanned!(place.end=> as #private::#name>));
+    quote!(#open #ty #rest)
 }
 
 /// Returns the place of an item in the source. The span of its name makes this its line.

@@ -19,17 +19,20 @@ pub(crate) fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream
     let expanded = match parse(item, &mut errors) {
         Err(item) => item,
         Ok(mut function) => {
-            check::one_attribute(&mut function, &mut errors);
+            check::attributes(Kind::Orchestration, &mut function, &mut errors);
+            check::allow(args.allowed.as_ref(), &function, &mut errors);
             let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
             let checked = check::signature(Kind::Orchestration, &function, &mut errors);
-            body(&mut function, args.allowed, &mut errors);
+            body(&mut function, args.allowed.is_some(), &mut errors);
             match checked {
                 Err(partial) => fallback::function(Kind::Orchestration, &function, &identity, &partial),
                 Ok(shape) => {
                     let inputs = &shape.inputs;
                     let kind = Kind::Orchestration;
                     let expansion = Expansion { kind, function: &function, identity: &identity, inputs, stub: false };
-                    expand(&expansion, &shape, args.version.as_deref())
+                    let check = expansion.context_check(&shape);
+                    let expanded = expand(&expansion, &shape, args.version.as_deref());
+                    quote!(#expanded #check)
                 }
             }
         }
@@ -54,9 +57,10 @@ fn expand(expansion: &Expansion<'_>, shape: &Shape, version: Option<&str>) -> To
     let more = version.map(|version| quote!(const VERSION: &'static ::core::primitive::str = #version;));
     let contract = expansion.contract_impl(&shape.returns, more);
     let methods = methods(expansion, version);
+    let section = expansion.doc_section([format!("this code is version `{}`", version.unwrap_or(DEFAULT_VERSION))]);
     if expansion.function.is_contract() {
         let entry = expansion.contract_entry("orchestration");
-        return expansion.durable_type(&methods, &quote!(#contract #entry));
+        return expansion.durable_type(&section, &methods, &quote!(#contract #entry));
     }
     let (private, handle) = (expansion.private(), &expansion.identity.handle);
     let (run, entry) = (expansion.run(shape), expansion.entry("orchestration"));
@@ -65,8 +69,8 @@ fn expand(expansion: &Expansion<'_>, shape: &Shape, version: Option<&str>) -> To
         impl #private::OrchestrationFn for #handle { #run }
         #entry
     };
-    let (function, durable_type) =
-        (expansion.function(), expansion.durable_type(&methods, &quote!(#contract #handler)));
+    let function = expansion.function(&section);
+    let durable_type = expansion.durable_type(&section, &methods, &quote!(#contract #handler));
     quote!(#function #durable_type)
 }
 
@@ -81,7 +85,7 @@ pub(crate) fn methods(expansion: &Expansion<'_>, version: Option<&str>) -> Token
         "Starts an instance with this id.",
         &instance,
         &quote!(#private::StartCall<#handle>),
-        |input| quote!(#private::start::<#handle>(#client, #id, #input)),
+        |input| quote!(#private::start::<#handle>(#client, #id, &#input)),
     );
     let again = expansion.method(
         "continue_as_new",
@@ -90,7 +94,7 @@ pub(crate) fn methods(expansion: &Expansion<'_>, version: Option<&str>) -> Token
         &quote!(#private::ContinueAsNew<
             ::core::result::Result<<#handle as #private::Orchestration>::Output, <#handle as #private::Orchestration>::Error>
         >),
-        |input| quote!(#private::continue_as_new::<#handle>(#ctx, #input)),
+        |input| quote!(#private::continue_as_new::<#handle>(#ctx, &#input)),
     );
     quote! {
         #[doc = "The version of this code."]

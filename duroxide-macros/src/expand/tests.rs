@@ -133,3 +133,33 @@ fn first_line_of_the_documentation_is_kept() {
     let text = orchestration(quote!(), function()).to_string();
     assert!(text.contains("doc : \"Does it.\""), "{text}");
 }
+
+#[test]
+fn documentation_shows_the_function_with_its_limits() {
+    let args = quote!(
+        name = "do-it",
+        timeout = "90s",
+        retry(max_attempts = 3, initial_interval = "200ms", if = Failure::is_transient)
+    );
+    let item = quote!(
+        /// Does it.
+        pub async fn work(State(s): State<u8>, a: u8) -> Result<u8, String> {
+            Ok(a + s)
+        }
+    );
+    let text = activity(args, item).to_string();
+    for part in [
+        "# Activity",
+        "`work::call(&ctx, a)` calls it from an orchestration",
+        "its recorded name is `do-it`",
+        "attempted up to 3 times, if `Failure::is_transient` accepts the error; the first pause is `200ms`",
+        "an attempt is limited to `1m 30s`",
+        "# [doc (hidden)] # [allow (non_camel_case_types",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = orchestration(quote!(version = "1.2.0"), function()).to_string();
+    for part in ["`work::start(&client, id, a, b)`", "`work::call(&ctx, a, b)`", "version `1.2.0`"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}

@@ -58,11 +58,14 @@ impl ActivityContext {
         idempotency_key(&self.0.id.execution, self.0.id.call)
     }
 
-    /// Resolves when this attempt is cancelled: its call was dropped, its orchestration has ended, or the time limit of
-    /// a blocking activity has passed.
+    /// Resolves when this attempt is cancelled: its call was dropped, its orchestration has ended, or its time limit has
+    /// passed while its code computed or blocked its thread.
     ///
-    /// An activity that never asks is dropped at its next await; one that has asked decides when to finish. Blocking
-    /// code cannot be dropped: it holds its permit of `RuntimeOptions::max_blocking_activities` until it returns.
+    /// An activity that never asks is dropped at its next await; one that has asked decides when to finish. Code that
+    /// computes or blocks cannot be dropped. Nothing waits for it: a time-out is the outcome of the attempt at once, and
+    /// the result of the code is discarded. But the code holds its permit of `RuntimeOptions::max_activities` or
+    /// `RuntimeOptions::max_blocking_activities` until it returns. After `RuntimeOptions::turn_warning` it is reported in
+    /// the log (`DUR0009`).
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.

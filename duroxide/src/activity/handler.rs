@@ -1,17 +1,23 @@
 //! Erases the types of activities: their code becomes a function over payloads.
 
+#[cfg(feature = "testing")]
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Activity, ActivityContext, ActivityFn, BlockingActivityFn};
-use crate::payload::{Payload, PayloadError};
+#[cfg(feature = "testing")]
+use super::Activity;
+use super::{ActivityContext, ActivityFn, BlockingActivityFn};
+use crate::payload::{Payload, PayloadError, Storable, read_input};
 
 /// The code of an activity.
 #[derive(Clone)]
 pub(crate) enum ActivityCode {
-    Async(Arc<dyn Fn(ActivityContext, Payload) -> BoxFuture<'static, Ended> + Send + Sync>),
-    Blocking(Arc<dyn Fn(ActivityContext, Payload) -> Ended + Send + Sync>),
+    Async(fn(ActivityContext, Payload) -> BoxFuture<'static, Ended>),
+    Blocking(fn(ActivityContext, Payload) -> Ended),
+    /// Async code that replaces that of the program in a test.
+    #[cfg(feature = "testing")]
+    Replaced(Arc<dyn Fn(ActivityContext, Payload) -> BoxFuture<'static, Ended> + Send + Sync>),
 }
 
 /// The end of one attempt.
@@ -29,23 +35,44 @@ pub(crate) enum Ended {
 }
 
 impl ActivityCode {
-    pub(crate) fn of<A: ActivityFn>() -> Self {
-        Self::Async(Arc::new(|ctx, input| {
-            Box::pin(async move {
-                match input.decode() {
-                    Ok(input) => ended::<A>(A::run(ctx, input).await, A::is_retryable),
-                    Err(error) => Ended::UnreadableInput(error),
-                }
-            })
-        }))
+    pub(crate) const fn of<A: ActivityFn>() -> Self {
+        Self::Async(run_async::<A>)
     }
 
-    pub(crate) fn of_blocking<A: BlockingActivityFn>() -> Self {
-        Self::Blocking(Arc::new(|ctx, input| match input.decode() {
-            Ok(input) => ended::<A>(A::run(ctx, input), A::is_retryable),
-            Err(error) => Ended::UnreadableInput(error),
-        }))
+    pub(crate) const fn of_blocking<A: BlockingActivityFn>() -> Self {
+        Self::Blocking(run_blocking::<A>)
     }
+
+    /// Returns true if the code blocks its thread.
+    pub(crate) fn is_blocking(&self) -> bool {
+        matches!(self, Self::Blocking(_))
+    }
+}
+
+fn run_async<A: ActivityFn>(ctx: ActivityContext, input: Payload) -> BoxFuture<'static, Ended> {
+    match read_input(&input) {
+        Ok(input) => run(Box::pin(A::run(ctx, input)), A::is_retryable),
+        Err(error) => unreadable(error),
+    }
+}
+
+fn run_blocking<A: BlockingActivityFn>(ctx: ActivityContext, input: Payload) -> Ended {
+    match read_input(&input) {
+        Ok(input) => ended(A::run(ctx, input), A::is_retryable),
+        Err(error) => Ended::UnreadableInput(error),
+    }
+}
+
+/// Runs async code. It is generic over the types of the result only: so functions with the same types share it.
+fn run<T: Storable, E: Storable>(
+    code: BoxFuture<'static, Result<T, E>>,
+    is_retryable: fn(&E) -> bool,
+) -> BoxFuture<'static, Ended> {
+    Box::pin(async move { ended(code.await, is_retryable) })
+}
+
+fn unreadable(error: PayloadError) -> BoxFuture<'static, Ended> {
+    Box::pin(std::future::ready(Ended::UnreadableInput(error)))
 }
 
 #[cfg(feature = "testing")]
@@ -73,11 +100,11 @@ impl ActivityCode {
         F: Future<Output = Result<A::Output, A::Error>> + Send + 'static,
     {
         let mock = Arc::new(mock);
-        Self::Async(Arc::new(move |ctx, input| {
+        Self::Replaced(Arc::new(move |ctx, input| {
             let mock = mock.clone();
             Box::pin(async move {
-                match input.decode() {
-                    Ok(input) => ended::<A>(mock(ctx, input).await, is_retryable),
+                match read_input(&input) {
+                    Ok(input) => ended(mock(ctx, input).await, is_retryable),
                     Err(error) => Ended::UnreadableInput(error),
                 }
             })
@@ -86,14 +113,14 @@ impl ActivityCode {
 
     /// Returns code that panics with the message that this function returns.
     pub(crate) fn failing(message: impl Fn() -> String + Send + Sync + 'static) -> Self {
-        Self::Async(Arc::new(move |_, _| {
+        Self::Replaced(Arc::new(move |_, _| {
             let message = message();
             Box::pin(async move { panic!("{message}") })
         }))
     }
 }
 
-fn ended<A: Activity>(result: Result<A::Output, A::Error>, is_retryable: fn(&A::Error) -> bool) -> Ended {
+fn ended<T: Storable, E: Storable>(result: Result<T, E>, is_retryable: fn(&E) -> bool) -> Ended {
     let stored = match &result {
         Ok(output) => Payload::encode_readable(output).map(Ended::Completed),
         Err(error) => {

@@ -7,15 +7,13 @@ mod state;
 
 use std::future::Future;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 pub(crate) use cancel::CancelSignal;
 pub use context::ActivityContext;
 pub(crate) use handler::{ActivityCode, Ended};
 pub(crate) use state::States;
-pub use state::{State, StateType};
+pub use state::{ProgramState, State, StateType};
 
+use crate::payload::{Input, Storable};
 use crate::policy::ActivityOptions;
 
 /// An activity as its callers see it: a name, types and default options. `#[activity]` implements it.
@@ -49,11 +47,11 @@ pub trait Activity: Sized + 'static {
     /// set them, so that a runtime can compare a contract with its code at its start. `None`: unknown.
     const PARAMETERS: Option<&'static [&'static str]> = None;
     /// The type of its input.
-    type Input: Serialize + DeserializeOwned + Send + 'static;
+    type Input: Input + Send;
     /// The type of its output.
-    type Output: Serialize + DeserializeOwned + Send + 'static;
+    type Output: Storable + Send;
     /// The type of its error.
-    type Error: Serialize + DeserializeOwned + Send + 'static;
+    type Error: Storable + Send;
 
     /// Returns the retry policy and the time limits of calls that do not set their own.
     fn options() -> ActivityOptions {

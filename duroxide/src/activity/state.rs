@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::ActivityContext;
+
 /// A parameter of an activity that comes from the program's state instead of the input.
 ///
 /// The value is cloned for each attempt, so wrap a large value in an `Arc`.
@@ -23,6 +25,36 @@ impl<T> Deref for State<T> {
 
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+/// A type that activities take as `State<T>`: every owned type that is `Clone + Send + Sync`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the state of a program: it needs `Clone`, `Send` and `Sync`",
+    label = "each attempt of the activity gets a clone of this state",
+    note = "derive `Clone`, or share the value: `State<std::sync::Arc<{Self}>>`"
+)]
+pub trait ProgramState: Sized + 'static {
+    /// Returns the value that the program provides.
+    #[doc(hidden)]
+    fn __get(ctx: &ActivityContext) -> State<Self>;
+
+    /// Returns the description of the type.
+    #[doc(hidden)]
+    fn __type() -> StateType;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone + Send + Sync + 'static> ProgramState for T {
+    /// # Panics
+    /// Panics if the program does not provide the state. The start of the runtime has checked that it does.
+    fn __get(ctx: &ActivityContext) -> State<T> {
+        let state = ctx.state();
+        state.unwrap_or_else(|| panic!("State<{}> was checked when the runtime started", std::any::type_name::<T>()))
+    }
+
+    fn __type() -> StateType {
+        StateType::of::<T>()
     }
 }
 

@@ -187,7 +187,12 @@ pub enum OutcomeError<E> {
     /// The orchestration returned this error.
     Failed(E),
     /// The orchestration panicked.
+    #[non_exhaustive]
     Panicked {
+        /// The name of the orchestration. `None` if the handle was made without its type.
+        orchestration: Option<&'static str>,
+        /// The instance.
+        instance: InstanceId,
         /// The message of the panic.
         message: String,
     },
@@ -220,7 +225,12 @@ impl<E: fmt::Display> fmt::Display for OutcomeError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => write!(f, "the orchestration failed: {error}"),
-            Self::Panicked { message } => write!(f, "the orchestration panicked: {message}"),
+            Self::Panicked { orchestration: Some(name), instance, message } => {
+                write!(f, "orchestration `{name}`, instance `{instance}`, panicked: {message}")
+            }
+            Self::Panicked { orchestration: None, instance, message } => {
+                write!(f, "the orchestration of instance `{instance}` panicked: {message}")
+            }
             Self::Cancelled { reason } => write!(f, "the orchestration was cancelled: {reason}"),
             Self::Terminated { reason } => write!(f, "the orchestration was terminated: {reason}"),
             Self::Rejected { reason } => write!(f, "the value that the orchestration returned is refused: {reason}"),

@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 
 use super::wait::Wait;
 use super::{Client, ClientError, OutcomeError, RaiseCall, Status};
-use crate::error::{ErrorCode, MAX_MESSAGE};
+use crate::error::{ErrorCode, MAX_MESSAGE, UnreadMessage};
 use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, InvalidId};
 use crate::orchestration::{Event, Orchestration};
-use crate::payload::Payload;
+use crate::payload::{Payload, PayloadError, read_input};
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
 
 /// A handle to one instance of an orchestration. Cheap to clone.
@@ -44,7 +44,12 @@ impl<O: Orchestration> Handle<O> {
     /// # Cancel safety
     /// Dropping the future has no effect on the instance.
     pub async fn result(&self) -> Result<O::Output, OutcomeError<O::Error>> {
-        self.result_as().await
+        let id = self.id()?;
+        let mut result = result_of(id, self.client.final_decision(id).await?, read_input, read_input);
+        if let Err(OutcomeError::Panicked { orchestration, .. }) = &mut result {
+            *orchestration = Some(O::NAME);
+        }
+        result
     }
 }
 
@@ -75,24 +80,7 @@ impl<O> Handle<O> {
     /// Dropping the future has no effect on the instance.
     pub async fn result_as<T: DeserializeOwned, E: DeserializeOwned>(&self) -> Result<T, OutcomeError<E>> {
         let id = self.id()?;
-        let finished = self.client.finished(id).await?;
-        let unreadable = |part: &str, error: &dyn fmt::Display| ClientError::unreadable(id, part, error);
-        let row = finished.outcome.clone().ok_or_else(|| unreadable("its outcome", &"the last event is missing"))?;
-        let event = HistoryEvent::try_from(row).map_err(|e| unreadable("its outcome", &e))?;
-        let EventKind::Decision(decision) = event.kind else {
-            return Err(unreadable("its outcome", &"the last event does not end it").into());
-        };
-        Err(match decision {
-            Decision::Completed => return event.payload.decode().map_err(|e| unreadable("its output", &e).into()),
-            Decision::Failed { failure: Failure::Application } => {
-                OutcomeError::Failed(event.payload.decode().map_err(|e| unreadable("its error", &e))?)
-            }
-            Decision::Failed { failure: Failure::Panicked { message } } => OutcomeError::Panicked { message },
-            Decision::Failed { failure: Failure::Rejected { reason } } => OutcomeError::Rejected { reason },
-            Decision::Cancelled { reason } => OutcomeError::Cancelled { reason },
-            Decision::Terminated { reason } => OutcomeError::Terminated { reason },
-            other => unreadable("its outcome", &format!("{other:?}")).into(),
-        })
+        result_of(id, self.client.final_decision(id).await?, Payload::decode, Payload::decode)
     }
 
     /// Waits until the instance has finished, and returns its final status.
@@ -107,7 +95,23 @@ impl<O> Handle<O> {
     }
 
     /// Waits until the status of the instance satisfies a condition. The condition is checked at once, and again
-    /// whenever the instance finishes, is suspended or is resumed.
+    /// whenever the instance finishes, is suspended or is resumed, also in another process.
+    ///
+    /// It is *not* checked on progress: a condition on [`Status::events`], [`Status::version`] or [`Status::unclaimed`]
+    /// alone may never be checked again. To follow progress, read [`status`](Handle::status) at intervals, or let an
+    /// activity of the orchestration report it.
+    ///
+    /// ```
+    /// use duroxide::client::Untyped;
+    /// use duroxide::prelude::*;
+    ///
+    /// /// Returns the reason if the instance is suspended before it has finished.
+    /// async fn problem(handle: &Handle<Untyped>) -> duroxide::Result<Option<String>> {
+    ///     let is_settled = |status: &duroxide::Status| status.status != InstanceStatus::Running;
+    ///     let status = handle.wait_for(is_settled).await?;
+    ///     Ok(status.suspension.map(|suspension| suspension.to_string()))
+    /// }
+    /// ```
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, the storage fails, or the runtime of this client has stopped.
@@ -168,7 +172,8 @@ impl<O> Handle<O> {
     }
 
     /// Sends a request to cancel the instance. An orchestration that has called `ctx.cancelled()` may compensate before
-    /// it ends; any other ends as cancelled. A suspended instance handles the request once it is resumed.
+    /// it ends; any other ends as cancelled. A suspended instance handles the request once it is resumed, before the
+    /// messages that wait.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has finished, the reason has more than 16 KiB, the storage fails,
@@ -202,6 +207,36 @@ impl<O> Handle<O> {
         self.client.submit(id, submission).await?;
         tracing::info!(instance = %id, "instance resumed");
         Ok(())
+    }
+
+    /// Removes a message that the orchestration has not read, for example an event of a type that its reader cannot decode.
+    /// The reason of the suspension names it: [`Suspension::unread`](crate::error::Suspension::unread). The instance
+    /// continues after [`resume`](Handle::resume). To replace an event, also raise a right one: it is read after the
+    /// events of its name that wait already.
+    ///
+    /// Starts, timers and outcomes of calls cannot be removed, since the instance would wait for them for ever.
+    ///
+    /// ```
+    /// use duroxide::client::Untyped;
+    /// use duroxide::prelude::*;
+    ///
+    /// async fn skip_bad_event(handle: &Handle<Untyped>) -> duroxide::Result<()> {
+    ///     if let Some(unread) = handle.status().await?.suspension.and_then(|suspension| suspension.unread) {
+    ///         handle.drop_message(unread).await?;
+    ///         handle.resume().await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance or no such message ([`MessageNotFound`](ErrorCode::MessageNotFound)),
+    /// the instance has finished, the storage fails, or the runtime has stopped.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the message may have been removed or not; the call may be repeated.
+    pub async fn drop_message(&self, message: UnreadMessage) -> Result<(), ClientError> {
+        self.client.drop_message(self.id()?, message).await
     }
 
     /// Removes the instance with its history. Only a finished instance can be removed.
@@ -263,8 +298,20 @@ impl Client {
         self.ask(|| self.provider.watch(id)).await?.ok_or_else(|| ClientError::not_found(id))
     }
 
-    async fn record(&self, id: &InstanceId) -> Result<InstanceRecord, ClientError> {
+    pub(super) async fn record(&self, id: &InstanceId) -> Result<InstanceRecord, ClientError> {
         self.ask(|| self.provider.instance(id)).await?.ok_or_else(|| ClientError::not_found(id))
+    }
+
+    /// Waits until the instance has ended, and returns the end with its payload.
+    async fn final_decision(&self, id: &InstanceId) -> Result<(Decision, Payload), ClientError> {
+        let finished = self.finished(id).await?;
+        let unreadable = |error: &dyn fmt::Display| ClientError::unreadable(id, "its outcome", error);
+        let row = finished.outcome.clone().ok_or_else(|| unreadable(&"the last event is missing"))?;
+        let event = HistoryEvent::try_from(row).map_err(|error| unreadable(&error))?;
+        match event.kind {
+            EventKind::Decision(decision) => Ok((decision, event.payload)),
+            EventKind::Input(_) => Err(unreadable(&"the last event does not end it")),
+        }
     }
 
     /// Reads all events of an execution.
@@ -285,6 +332,32 @@ impl Client {
             }
         }
     }
+}
+
+/// Reads a value of a type.
+type Read<T> = fn(&Payload) -> Result<T, PayloadError>;
+
+/// Converts the end of an instance into its result.
+fn result_of<T, E>(
+    id: &InstanceId,
+    (decision, payload): (Decision, Payload),
+    output: Read<T>,
+    error: Read<E>,
+) -> Result<T, OutcomeError<E>> {
+    let unreadable = |part: &str, error: &dyn fmt::Display| ClientError::unreadable(id, part, error);
+    Err(match decision {
+        Decision::Completed => return output(&payload).map_err(|e| unreadable("its output", &e).into()),
+        Decision::Failed { failure: Failure::Application } => {
+            OutcomeError::Failed(error(&payload).map_err(|e| unreadable("its error", &e))?)
+        }
+        Decision::Failed { failure: Failure::Panicked { message } } => {
+            OutcomeError::Panicked { orchestration: None, instance: id.clone(), message }
+        }
+        Decision::Failed { failure: Failure::Rejected { reason } } => OutcomeError::Rejected { reason },
+        Decision::Cancelled { reason } => OutcomeError::Cancelled { reason },
+        Decision::Terminated { reason } => OutcomeError::Terminated { reason },
+        other => unreadable("its outcome", &format!("{other:?}")).into(),
+    })
 }
 
 /// Refuses a reason that is too long to be stored.

@@ -8,6 +8,7 @@
 
 mod admin;
 mod client_error;
+mod drop_message;
 mod handle;
 mod raise;
 mod start;
@@ -31,7 +32,6 @@ pub use status::Status;
 use crate::clock::{Clock, Timestamp};
 use crate::id::InstanceId;
 use crate::node::NodeHandle;
-use crate::orchestration::Orchestration;
 use crate::payload::Payload;
 use crate::policy::Limits;
 use crate::provider::{Provider, clock_of};
@@ -194,10 +194,6 @@ impl Client {
     #[cfg(feature = "testing")]
     pub(crate) fn epoch(&self) -> Option<crate::id::Epoch> {
         self.local.as_ref().map(|local| local.lease().epoch)
-    }
-
-    pub(crate) fn start_typed<O: Orchestration>(&self, id: &str, input: &O::Input) -> StartCall<O> {
-        StartCall::new(self, O::NAME, id, Payload::encode_readable(input))
     }
 }
 

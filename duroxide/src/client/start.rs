@@ -54,7 +54,7 @@ enum Begin {
 }
 
 impl<O> StartCall<O> {
-    pub(super) fn new(client: &Client, name: &str, id: &str, input: Result<Payload, PayloadError>) -> Self {
+    pub(crate) fn new(client: &Client, name: &str, id: &str, input: Result<Payload, PayloadError>) -> Self {
         let start = Start {
             client: client.clone(),
             name: name.to_owned(),

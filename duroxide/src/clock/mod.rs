@@ -5,33 +5,45 @@
 //!
 //! [Orchestration guide]: https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#testing
 
+mod convert;
+mod text;
 pub mod virtual_time;
 
-use std::fmt;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+#[cfg(any(feature = "jiff", feature = "chrono"))]
+pub use self::convert::TimestampOutOfRange;
+pub use self::text::InvalidTimestamp;
 use self::virtual_time::{ClockHold, Participant};
 
 /// A point in time: microseconds since the Unix epoch, UTC. Arithmetic saturates.
+///
+/// With the features `jiff` and `chrono` it converts from and to `jiff::Timestamp` and `chrono::DateTime<Utc>`. Its stored
+/// form, also in your values, is the number of microseconds.
 ///
 /// ```
 /// use duroxide::Timestamp;
 /// use std::time::Duration;
 /// let start = Timestamp::from_micros(0);
 /// assert_eq!((start + Duration::from_secs(1)).to_string(), "1970-01-01T00:00:01.000Z");
+/// assert_eq!("1970-01-01T00:00:01Z".parse(), Ok(start + Duration::from_secs(1)));
 /// assert_eq!(start + Duration::from_secs(1) - Duration::from_secs(1), start);
+/// assert_eq!((start + Duration::from_secs(5)) - start, Duration::from_secs(5));
 /// assert_eq!(Timestamp::MAX + Duration::MAX, Timestamp::MAX);
 /// assert_eq!(Timestamp::from(std::time::SystemTime::UNIX_EPOCH), start);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The earliest time.
+    pub(crate) const MIN: Self = Self(i64::MIN);
+
     /// The latest time. A timer that is due then waits until it is cancelled.
     pub const MAX: Self = Self(i64::MAX);
 
@@ -72,6 +84,26 @@ impl std::ops::Sub<Duration> for Timestamp {
     }
 }
 
+/// The time from the other timestamp to this, or zero if the other is not earlier; see [`Timestamp::since`].
+impl std::ops::Sub for Timestamp {
+    type Output = Duration;
+    fn sub(self, earlier: Self) -> Duration {
+        self.since(earlier)
+    }
+}
+
+impl std::ops::AddAssign<Duration> for Timestamp {
+    fn add_assign(&mut self, duration: Duration) {
+        *self = *self + duration;
+    }
+}
+
+impl std::ops::SubAssign<Duration> for Timestamp {
+    fn sub_assign(&mut self, duration: Duration) {
+        *self = *self - duration;
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let micros = |d: Duration| i64::try_from(d.as_micros()).unwrap_or(i64::MAX);
@@ -91,18 +123,6 @@ impl From<Timestamp> for SystemTime {
             SystemTime::UNIX_EPOCH.checked_sub(distance)
         };
         sum.unwrap_or(SystemTime::UNIX_EPOCH)
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // RFC 3339 ends with the year 9999; a time outside is shown as a number.
-        const YEAR_10000: i64 = 253_402_300_800_000_000;
-        if (0..YEAR_10000).contains(&self.0) {
-            write!(f, "{}", humantime::format_rfc3339_millis((*self).into()))
-        } else {
-            write!(f, "{}us", self.0)
-        }
     }
 }
 

@@ -3,11 +3,12 @@
 use semver::Version;
 
 use super::TurnBuilder;
-use crate::history::{Failure, Input};
+use crate::history::{Callee, Failure, Input};
 use crate::id::{CallId, ExecutionId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::provider::{InstanceStatus, MessageRow, Outgoing, Then};
+use crate::replay::in_instance;
 
 impl TurnBuilder<'_> {
     pub(super) fn complete(&mut self, output: Payload) {
@@ -15,7 +16,11 @@ impl TurnBuilder<'_> {
     }
 
     pub(super) fn fail(&mut self, status: InstanceStatus, failure: Failure, error: Payload) {
-        self.end(status, |call| Input::ChildFailed { call, failure }, error);
+        let name = &self.info.started.name;
+        let callee = || Box::new(Callee::Orchestration { name: name.clone() });
+        let callee = (failure != Failure::Application).then(callee);
+        let failure = in_instance(failure, &self.info.execution.instance);
+        self.end(status, |call| Input::ChildFailed { call, failure, callee }, error);
     }
 
     fn end(&mut self, status: InstanceStatus, answer: impl FnOnce(CallId) -> Input, payload: Payload) {

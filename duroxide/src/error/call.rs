@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Category, TimedOut};
+use super::{Callee, Category, TimedOut};
 
 /// The reason why a durable call within an orchestration has no result.
 ///
@@ -28,21 +28,37 @@ pub enum CallError<E> {
     Cancelled {
         /// The reason that the requester gave.
         reason: String,
+        /// The called function. `None`: the call was refused before it was scheduled, or a history of an older version does
+        /// not name it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        callee: Option<Box<Callee>>,
     },
     /// An operator terminated the called function.
     Terminated {
         /// The reason that the requester gave.
         reason: String,
+        /// The called function. `None`: the call was refused before it was scheduled, or a history of an older version does
+        /// not name it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        callee: Option<Box<Callee>>,
     },
     /// The function panicked.
     Panicked {
-        /// The message of the panic.
+        /// The instance, and the message of the panic.
         message: String,
+        /// The called function. `None`: the call was refused before it was scheduled, or a history of an older version does
+        /// not name it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        callee: Option<Box<Callee>>,
     },
     /// A value of the call is refused: it cannot be serialised, exceeds a limit, or is an id that is taken.
     Rejected {
         /// The reason, with the remedy.
         reason: String,
+        /// The called function. `None`: the call was refused before it was scheduled, or a history of an older version does
+        /// not name it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        callee: Option<Box<Callee>>,
     },
 }
 
@@ -85,6 +101,18 @@ impl<E> CallError<E> {
         matches!(self, Self::Cancelled { .. })
     }
 
+    /// Returns the called function, if the failure names it. The function's own error does not; a time-out names it in
+    /// [`TimedOut::activity`].
+    pub fn callee(&self) -> Option<&Callee> {
+        match self {
+            Self::Failed(_) | Self::TimedOut(_) => None,
+            Self::Cancelled { callee, .. }
+            | Self::Terminated { callee, .. }
+            | Self::Panicked { callee, .. }
+            | Self::Rejected { callee, .. } => callee.as_deref(),
+        }
+    }
+
     /// Returns the category of the error.
     pub fn category(&self) -> Category {
         match self {
@@ -104,10 +132,10 @@ impl<E> CallError<E> {
         match self {
             Self::Failed(error) => CallError::Failed(convert(error)),
             Self::TimedOut(timed_out) => CallError::TimedOut(timed_out.map_boxed(convert)),
-            Self::Cancelled { reason } => CallError::Cancelled { reason },
-            Self::Terminated { reason } => CallError::Terminated { reason },
-            Self::Panicked { message } => CallError::Panicked { message },
-            Self::Rejected { reason } => CallError::Rejected { reason },
+            Self::Cancelled { reason, callee } => CallError::Cancelled { reason, callee },
+            Self::Terminated { reason, callee } => CallError::Terminated { reason, callee },
+            Self::Panicked { message, callee } => CallError::Panicked { message, callee },
+            Self::Rejected { reason, callee } => CallError::Rejected { reason, callee },
         }
     }
 }
@@ -117,12 +145,17 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
         match self {
             Self::Failed(error) => error.fmt(f),
             Self::TimedOut(timed_out) => write!(f, "timed out: {timed_out}"),
-            Self::Cancelled { reason } => write!(f, "cancelled: {reason}"),
-            Self::Terminated { reason } => write!(f, "terminated: {reason}"),
-            Self::Panicked { message } => write!(f, "panicked: {message}"),
-            Self::Rejected { reason } => write!(f, "rejected: {reason}"),
+            Self::Cancelled { reason, callee } => write!(f, "cancelled: {}{reason}", of(callee)),
+            Self::Terminated { reason, callee } => write!(f, "terminated: {}{reason}", of(callee)),
+            Self::Panicked { message, callee } => write!(f, "panicked: {}{message}", of(callee)),
+            Self::Rejected { reason, callee } => write!(f, "rejected: {}{reason}", of(callee)),
         }
     }
+}
+
+/// Returns the text that names the called function before the reason.
+fn of(callee: &Option<Box<Callee>>) -> String {
+    callee.as_ref().map_or_else(String::new, |callee| format!("{callee}: "))
 }
 
 impl<E: fmt::Debug + fmt::Display> std::error::Error for CallError<E> {}
@@ -139,10 +172,10 @@ mod tests {
         vec![
             CallError::Failed(7),
             CallError::TimedOut(TimedOut::new(Timeout::StartToClose)),
-            CallError::Cancelled { reason: reason() },
-            CallError::Terminated { reason: reason() },
-            CallError::Panicked { message: reason() },
-            CallError::Rejected { reason: reason() },
+            CallError::Cancelled { reason: reason(), callee: None },
+            CallError::Terminated { reason: reason(), callee: None },
+            CallError::Panicked { message: reason(), callee: None },
+            CallError::Rejected { reason: reason(), callee: None },
         ]
     }
 
@@ -159,6 +192,24 @@ mod tests {
         let shown: Vec<_> = all().iter().map(ToString::to_string).collect();
         let limit = "timed out: one attempt took longer than its start-to-close limit";
         assert_eq!(shown, ["7", limit, "cancelled: why", "terminated: why", "panicked: why", "rejected: why"]);
+    }
+
+    #[test]
+    fn call_error_names_the_called_function() {
+        let activity = |attempts| Some(Box::new(Callee::Activity { name: "charge".to_owned(), attempts }));
+        let child = Some(Box::new(Callee::Orchestration { name: "ship".to_owned() }));
+        let (message, reason) = ("why".to_owned(), "why".to_owned());
+        let cases: [(CallError<u8>, &str); 3] = [
+            (CallError::Panicked { message, callee: activity(4) }, "panicked: activity \"charge\", 4 attempts: why"),
+            (CallError::Rejected { reason: reason.clone(), callee: activity(1) }, "rejected: activity \"charge\": why"),
+            (CallError::Cancelled { reason, callee: child }, "cancelled: orchestration \"ship\": why"),
+        ];
+        for (error, shown) in cases {
+            assert_eq!(error.to_string(), shown);
+            let json = serde_json::to_string(&error).unwrap();
+            assert_eq!(serde_json::from_str::<CallError<u8>>(&json).unwrap(), error);
+            assert_eq!(error.clone().map(u16::from).callee(), error.callee());
+        }
     }
 
     fn timed_out() -> CallError<u8> {

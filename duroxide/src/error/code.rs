@@ -102,6 +102,9 @@ codes! {
     "0008" DirectCall "direct call" Application
         "an orchestration calls an activity or another orchestration as a function, so that the call is not recorded"
         "call it with `name::call(&ctx, ..)`; then resume the instance";
+    "0009" ActivityStuck "activity does not stop" Application
+        "an activity has not stopped after its cancellation or its time limit"
+        "make blocking or long code a plain `fn`, and let it check `ctx.is_cancelled()`";
 
     // Stored data that cannot be read.
     "0020" UnreadableEvent "unreadable event row" Configuration
@@ -115,7 +118,7 @@ codes! {
         "deploy code whose type reads the stored value (`#[serde(default)]` for new fields); then resume the instance";
     "0023" UnreadableResult "unreadable result" Application
         "an output, an error or an event is not of the type that the code waits for"
-        "deploy code whose type reads the recorded value (`#[serde(default)]` for new fields); then resume the instance";
+        "deploy code whose type reads the recorded value (`#[serde(default)]` for new fields), or drop the event with `Handle::drop_message`; then resume the instance";
     "0024" UnreadableActivityInput "unreadable activity input" Application
         "the input of an activity is not of the type that its function takes"
         "deploy an activity whose type reads the stored value; then resume the instance";
@@ -163,6 +166,9 @@ codes! {
     "0065" InvalidPageToken "invalid page token" Application
         "a page token was not made by this storage"
         "pass the token of the previous page unchanged, or begin with the first page";
+    "0066" MessageNotFound "message not found" Application
+        "the instance has no such unread message"
+        "take the message from the suspension in the status of the instance";
 
     // Limits.
     "0080" PayloadRefused "payload refused" Application

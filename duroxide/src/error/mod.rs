@@ -20,9 +20,11 @@ use serde::{Deserialize, Serialize};
 
 pub use call::CallError;
 pub use code::{Category, ErrorCode, UnknownErrorCode};
-pub use suspension::Suspension;
+pub use suspension::{Suspension, UnreadMessage};
 pub(crate) use text::{MAX_MESSAGE, shortened, shortened_to};
 pub use timed_out::TimedOut;
+
+pub use crate::history::Callee;
 
 /// The result of a user function that does not need an error type of its own.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -294,7 +296,7 @@ mod tests {
         }
         assert_eq!(fails(CallError::Failed(chain())), Err(chain()));
         assert_eq!(fails(CallError::Failed(serde_json::json!({"a": 1}))), Err(Error::new(r#"{"a":1}"#)));
-        let cancelled = CallError::<Error>::Cancelled { reason: "no stock".into() };
+        let cancelled = CallError::<Error>::Cancelled { reason: "no stock".into(), callee: None };
         assert_eq!(fails(cancelled), Err(Error::new("cancelled: no stock")));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{ErrorCode, shortened};
-use crate::id::EventId;
+use crate::id::{EventId, MessageId};
 
 /// The reason why an instance is suspended, or one of its activities is parked. Stored as JSON with the instance.
 ///
@@ -37,6 +37,9 @@ pub struct Suspension {
     /// The place in the source: file, line and column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
+    /// The message that cannot be read, if it can be removed: see [`Handle::drop_message`](crate::Handle::drop_message).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<UnreadMessage>,
     /// The build of the node that suspended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
@@ -45,7 +48,16 @@ pub struct Suspension {
 impl Suspension {
     /// Creates a reason with only a code and a message.
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), event: None, recorded: None, asked: None, place: None, build: None }
+        Self {
+            code,
+            message: message.into(),
+            event: None,
+            recorded: None,
+            asked: None,
+            place: None,
+            unread: None,
+            build: None,
+        }
     }
 
     /// Cuts the texts that exceed the limit of a message.
@@ -62,11 +74,13 @@ impl fmt::Display for Suspension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.code, self.code.name(), self.message)?;
         let event = self.event.map(|event| event.to_string());
+        let unread = self.unread.map(|unread| unread.to_string());
         let lines = [
             ("event:", event.as_deref()),
             ("recorded:", self.recorded.as_deref()),
             ("asked:", self.asked.as_deref()),
             ("place:", self.place.as_deref()),
+            ("unread:", unread.as_deref()),
             ("build:", self.build.as_deref()),
             ("remedy:", Some(self.code.remedy())),
         ];
@@ -81,6 +95,25 @@ impl fmt::Display for Suspension {
 
 impl std::error::Error for Suspension {}
 
+/// Names a message of an instance that its function has not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnreadMessage {
+    /// A message that no turn has delivered.
+    Queued(MessageId),
+    /// An external event that is recorded in the history of the current execution, and that no wait has consumed.
+    Recorded(EventId),
+}
+
+impl fmt::Display for UnreadMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queued(message) => write!(f, "message {message}"),
+            Self::Recorded(event) => write!(f, "event {event}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +124,7 @@ mod tests {
             recorded: Some("activity `charge`\ninput {..}".to_owned()),
             asked: Some("activity `ship`".to_owned()),
             place: Some("src/checkout.rs:12:9".to_owned()),
+            unread: Some(UnreadMessage::Recorded(EventId(7))),
             build: Some("b1".to_owned()),
             ..Suspension::new(ErrorCode::Nondeterminism, "call 3 has changed")
         }
@@ -106,6 +140,7 @@ mod tests {
                    recorded: activity `charge`\n            input {{..}}\n  \
                    asked:    activity `ship`\n  \
                    place:    src/checkout.rs:12:9\n  \
+                   unread:   event 7\n  \
                    build:    b1\n  \
                    remedy:   {}",
                 ErrorCode::Nondeterminism.remedy()

@@ -3,17 +3,18 @@
 use semver::Version;
 
 use super::Node;
-use super::activities::{Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd};
+use super::activities::{
+    Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd, StartToClose, start_to_close,
+};
 use super::delivery::LocalOutcome;
 use super::last_failures::out_of_time;
 use super::log;
 use super::outbox::Context;
-use crate::activity::ActivityCode;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::Claims;
-use crate::error::{ErrorCode, Suspension};
-use crate::history::{ActivityScheduled, Input, TextMap};
+use crate::error::{Callee, ErrorCode, Suspension};
+use crate::history::{ActivityScheduled, Failure, Input, TextMap};
 use crate::id::ActivityId;
 use crate::payload::Payload;
 use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
@@ -94,10 +95,19 @@ impl Node {
             self.activities.take_permit(Kind::of(&entry.code));
         }
         let code = entry.code.clone();
-        let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code));
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
+        // A blocking attempt waits for its thread, which may have to be started first, and ends itself.
+        let limit = scheduled.options.start_to_close.filter(|_| !code.is_blocking());
+        let limit = limit.map(|limit| StartToClose {
+            tenure: tenure.clone(),
+            scheduled: scheduled.clone(),
+            deadline,
+            limit,
+            at: self.now() + limit,
+        });
+        let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code), &scheduled.name, limit);
         let attempt = Attempt { tenure, run, scheduled, deadline, input, headers };
-        let is_blocking = matches!(code, ActivityCode::Blocking(_));
+        let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
             Ok(()) => self.attempts.first_step_begins(),
@@ -131,6 +141,17 @@ impl Node {
         }
     }
 
+    /// Ends the attempts whose limit has passed although their code has not stopped, and reports the code that still runs.
+    pub(super) fn check_activities(&mut self) {
+        let now = self.now();
+        while let Some(overdue) = self.activities.pop_overdue(now) {
+            let StartToClose { tenure, scheduled, deadline, limit, .. } = overdue;
+            let failure = start_to_close(&scheduled.name, limit, tenure.attempt);
+            self.attempt_failed(tenure, &scheduled, deadline, failure.into(), true, None);
+        }
+        self.activities.report_stopping(self.shared.options.turn_warning, log::activity_does_not_stop);
+    }
+
     /// Repeats an attempt that has failed, or delivers its failure.
     fn attempt_failed(
         &mut self,
@@ -150,6 +171,8 @@ impl Node {
                 let activity = tenure.activity.clone();
                 self.last_failures.keep(activity, attempt, failed, deadline, self.shared.clock.now());
             }
+            // Now, and not when the commit is answered, since the clock may be set in the meantime.
+            self.work.measure_pause(tenure.activity.clone(), visible_at);
             return self.commit(Write::Retry { tenure, visible_at }, Context::Other);
         }
         let failure = match allowed {
@@ -157,7 +180,10 @@ impl Node {
             Some(_) => out_of_time(scheduled, attempt, failed.failure),
             None => failed.failure,
         };
-        self.outcome(tenure, Input::ActivityFailed { call, failure }, failed.error, permit);
+        let is_named = matches!(failure, Failure::Application | Failure::TimedOut { .. });
+        let callee = || Box::new(Callee::Activity { name: scheduled.name.clone(), attempts: attempt });
+        let input = Input::ActivityFailed { call, failure, callee: (!is_named).then(callee) };
+        self.outcome(tenure, input, failed.error, permit);
     }
 
     /// Returns the time of the next attempt, if the policy allows one.

@@ -33,12 +33,12 @@ impl Delivery {
     }
 
     /// Returns its rank among the deliveries of a turn, the lowest first: the start, requests from outside, and then lane
-    /// by lane. A request to end does not wait behind a message that the code cannot read.
+    /// by lane. A request does not wait behind a message that the code cannot read.
     pub(super) fn rank(&self) -> u8 {
         match self.lane() {
             Lane::Start => 0,
             Lane::End => 1,
-            Lane::Carried | Lane::Normal if self.may_be_end_request() => 2,
+            Lane::Carried | Lane::Normal if self.may_be_end_request() || self.may_be_removal() => 2,
             Lane::Carried => Self::CARRIED,
             Lane::Normal => 4,
         }
@@ -53,6 +53,14 @@ impl Delivery {
     pub(super) fn may_be_end_request(&self) -> bool {
         match self {
             Self::Message(message) => Input::may_be_end_request(&message.data),
+            Self::Outcome(_) => false,
+        }
+    }
+
+    /// Returns false if it is certainly no removal of an unread event.
+    fn may_be_removal(&self) -> bool {
+        match self {
+            Self::Message(message) => Input::may_be_removal(&message.data),
             Self::Outcome(_) => false,
         }
     }

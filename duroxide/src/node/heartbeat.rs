@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::command::Command;
+use super::running::Inline;
 use crate::provider::{Lease, Provider, ProviderError, Renewal};
 
 /// Renews the lease until it is dropped.
@@ -84,13 +85,15 @@ impl Heartbeat {
         lease: Lease,
         lease_time: Duration,
         commands: mpsc::UnboundedSender<Command>,
-    ) -> std::io::Result<Started> {
+        inline: Arc<dyn Inline>,
+    ) -> Started {
         let (started, beating) = Self::new(provider, lease, lease_time, commands);
         tokio::spawn(async move {
-            while beating.beat(beating.state.next_beat_inline().await).await {}
+            let mut quiet = Quiet::default();
+            while beating.beat(beating.state.next_beat_inline(&*inline, &mut quiet).await).await {}
             beating.end();
         });
-        Ok(started)
+        started
     }
 
     fn new(
@@ -238,14 +241,60 @@ impl State {
         waited.unwrap_or_else(PoisonError::into_inner).0.begin()
     }
 
-    async fn next_beat_inline(&self) -> (Lease, Life) {
+    /// Waits for the next event, in place of renewals that have no effect. Afterwards the lease is as if it had been renewed
+    /// all the time. Returns the time since the last of these renewals.
+    async fn rest(&self, inline: &dyn Inline, quiet: &mut Quiet) -> Duration {
+        let begun = Instant::now();
+        tokio::select! {
+            biased;
+            () = self.changed_inline.notified() => self.changed_inline.notify_one(),
+            () = inline.next_event(quiet.events) => {}
+        }
+        quiet.beats = 0;
+        let (rested, pause) = (begun.elapsed(), self.pause.max(Duration::from_micros(1)));
+        let since = rested.as_micros() % pause.as_micros();
+        let since = Duration::from_micros(u64::try_from(since).unwrap_or(0));
+        let mut beat = self.lock();
+        beat.expires = beat.expires.and_then(|expires| expires.checked_add(rested - since));
+        since
+    }
+
+    async fn next_beat_inline(&self, inline: &dyn Inline, quiet: &mut Quiet) -> (Lease, Life) {
+        let may_rest = {
+            let beat = self.lock();
+            beat.life == Life::Running && !beat.now && !beat.failed
+        };
+        let mut into_pause = Duration::ZERO;
+        if may_rest && quiet.is_long(inline.events()) {
+            into_pause = self.rest(inline, quiet).await;
+        }
         let pause = {
             let beat = self.lock();
-            if beat.now { Duration::ZERO } else { beat.pause(self.pause) }
+            if beat.now { Duration::ZERO } else { beat.pause(self.pause).saturating_sub(into_pause) }
         };
         // An error means that the pause is over.
         let _ = timeout(pause, self.changed_inline.notified()).await;
         self.lock().begin()
+    }
+}
+
+/// The renewals since the last event around a heartbeat that runs in a task.
+#[derive(Default)]
+struct Quiet {
+    events: u64,
+    beats: u32,
+}
+
+impl Quiet {
+    /// The number of renewals after which the heartbeat rests: more than fit into the minute after which a node releases
+    /// idle instances.
+    const BEATS: u32 = 20;
+
+    /// Counts a renewal, and returns true if there were many since the last event.
+    fn is_long(&mut self, events: u64) -> bool {
+        self.beats = if self.events == events { self.beats + 1 } else { 0 };
+        self.events = events;
+        self.beats > Self::BEATS
     }
 }
 

@@ -7,10 +7,11 @@ use std::io::Write;
 
 use semver::Version;
 
+use super::activities::StoppingRun;
 use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
-use crate::error::Suspension;
-use crate::history::{EventKind, Failure, Input, Started};
+use crate::error::{ErrorCode, Suspension};
+use crate::history::{Decision, EventKind, Failure, Input, Started};
 use crate::id::{CallId, EventId, InstanceId};
 use crate::provider::{AcquiredActivity, AcquiredInstance, Tenure, Then, Turn};
 
@@ -19,6 +20,8 @@ pub(super) struct TurnFacts {
     orchestration: String,
     version: Version,
     timeouts: Vec<(CallId, Failure)>,
+    /// The message, if the orchestration has panicked.
+    panic: Option<String>,
 }
 
 impl TurnFacts {
@@ -31,18 +34,23 @@ impl TurnFacts {
     ) -> Option<Box<Self>> {
         let timeouts: Vec<_> = timeouts(output).collect();
         let is_worth = committed == EventId(0) || output.ended || !timeouts.is_empty();
-        is_worth.then(|| Box::new(Self { orchestration: started.name.clone(), version: version.clone(), timeouts }))
+        let (orchestration, version, panic) = (&started.name, version.clone(), panic(output));
+        is_worth.then(|| Box::new(Self { orchestration: orchestration.clone(), version, timeouts, panic }))
     }
 
     /// Logs the facts of a turn that was committed.
     pub(super) fn log(&self, turn: &Turn) {
-        let Self { orchestration, version, timeouts } = self;
+        let Self { orchestration, version, timeouts, panic } = self;
         let (instance, execution) = (&turn.execution.instance, turn.execution.number);
         if turn.after == EventId(0) {
             tracing::info!(%instance, execution, orchestration, %version, "orchestration started");
         }
         for (call, failure) in timeouts {
             tracing::warn!(%instance, %call, reason = kind_of(failure), "an activity has timed out");
+        }
+        if let Some(message) = panic {
+            tracing::warn!(%instance, execution, orchestration, %version, "the orchestration has panicked");
+            tracing::debug!(%instance, execution, orchestration, %version, message, "the panic of an orchestration");
         }
         match &turn.then {
             Then::Finish { status } => {
@@ -59,11 +67,20 @@ impl TurnFacts {
 /// Returns the activities of a turn whose limit has passed.
 fn timeouts(output: &TurnOutput) -> impl Iterator<Item = (CallId, Failure)> {
     output.steps.iter().filter_map(|step| match &step.input()?.kind {
-        EventKind::Input(Input::ActivityFailed { call, failure: failure @ Failure::TimedOut { .. } }) => {
+        EventKind::Input(Input::ActivityFailed { call, failure: failure @ Failure::TimedOut { .. }, .. }) => {
             Some((*call, failure.clone()))
         }
         _ => None,
     })
+}
+
+/// Returns the message of the panic by which a turn ends its execution.
+fn panic(output: &TurnOutput) -> Option<String> {
+    let last = output.steps.last().filter(|_| output.ended)?.events.last()?;
+    match &last.kind {
+        EventKind::Decision(Decision::Failed { failure: Failure::Panicked { message } }) => Some(message.clone()),
+        _ => None,
+    }
 }
 
 /// Returns the kind of a failure, without texts of user code.
@@ -93,6 +110,24 @@ pub(super) fn attempt_failed(tenure: &Tenure, activity: &str, failure: &Failure,
     }
     if let Failure::Panicked { message } = failure {
         tracing::debug!(%instance, %call, activity, attempt, message, "the panic of an activity");
+    }
+}
+
+/// Logs that the code of an activity has not stopped after its limit or its cancellation.
+pub(super) fn activity_does_not_stop(run: &StoppingRun) {
+    let (instance, call, seconds) = (&run.id.execution.instance, run.id.call, run.since.elapsed().as_secs_f64());
+    tracing::error!(
+        %instance, %call, activity = run.name, reason = run.cause(), seconds, code = %ErrorCode::ActivityStuck,
+        "an activity does not stop: it ignores its cancellation, computes without an await, or blocks its thread; \
+         it keeps its permit, and its thread if it blocks it",
+    );
+}
+
+/// Logs that an activity has stopped, if it was reported before.
+pub(super) fn activity_stopped(run: &StoppingRun) {
+    if run.reported {
+        let (instance, call, seconds) = (&run.id.execution.instance, run.id.call, run.since.elapsed().as_secs_f64());
+        tracing::warn!(%instance, %call, activity = run.name, seconds, "an activity that did not stop has ended");
     }
 }
 

@@ -68,6 +68,7 @@ mod heartbeat;
 mod inbox;
 mod last_failures;
 mod live;
+mod live_check;
 mod loading;
 mod log;
 mod lost;
@@ -97,6 +98,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use handle::NodeHandle;
+pub(crate) use live_check::{LiveCheck, check_live};
 pub use options::RuntimeOptions;
 pub(crate) use running::{Inline, NodeConfig, NodeStartError, RunningNode};
 
@@ -144,6 +146,7 @@ enum NodeEvent {
     WorkSignal,
     Due,
     TurnTakesLong,
+    CheckActivities,
     Recheck,
     DrainDeadline,
 }
@@ -274,6 +277,7 @@ impl Node {
             NodeEvent::WorkSignal => self.work.request(),
             NodeEvent::Due => self.fire_timers(),
             NodeEvent::TurnTakesLong => self.report_stuck_turns(),
+            NodeEvent::CheckActivities => self.check_activities(),
             NodeEvent::Recheck => self.recheck_due(),
             NodeEvent::DrainDeadline => self.drain_deadline_passed(),
         }
@@ -307,6 +311,7 @@ impl Node {
             happened.extend(woken.as_mut().poll(context).is_ready().then_some(NodeEvent::WorkSignal));
             happened.extend(time.poll_due(context).then_some(NodeEvent::Due));
             happened.extend(time.poll_turn_check(context).then_some(NodeEvent::TurnTakesLong));
+            happened.extend(time.poll_activity_check(context).then_some(NodeEvent::CheckActivities));
             happened.extend(time.poll_recheck(context).then_some(NodeEvent::Recheck));
             happened.extend(time.poll_drain_deadline(context).then_some(NodeEvent::DrainDeadline));
             if happened.is_empty() { Poll::Pending } else { Poll::Ready(()) }
@@ -348,6 +353,7 @@ impl Node {
         self.send_commits();
         self.acquire_if_wanted();
         self.set_timer();
+        self.time.check_activities(self.activities.next_check(self.shared.options.turn_warning));
         self.evict();
         self.membership.set_busy(self.is_busy());
     }

@@ -26,8 +26,12 @@ pub struct RuntimeOptions {
     /// the first step of activities. Default: the number of processors, at most 4.
     pub turn_threads: usize,
     /// The time after which a turn is reported and its thread replaced. A start waits no longer for the first turn of
-    /// its instance. At least 1 ms. Default: 1 s.
+    /// its instance. Also the time after which an activity is reported that does not stop after its limit or its
+    /// cancellation. At least 1 ms. Default: 1 s.
     pub turn_warning: Duration,
+    /// The time after which an async activity that blocks the thread that polls it is reported in the log;
+    /// `Duration::MAX`: never. Default: 1 s.
+    pub activity_warning: Duration,
     /// The time after which other nodes take over the items of a node that does not renew its lease, for example because
     /// its process is stopped. A storage that detects the death of a process does not wait for it. The node renews three
     /// times in this time. At least 1 ms, which only a test can use; below a second, a busy machine may lose its lease.
@@ -52,6 +56,7 @@ impl Default for RuntimeOptions {
             max_idle_instances: 4096,
             turn_threads: processors.min(4),
             turn_warning: Duration::from_secs(1),
+            activity_warning: Duration::from_secs(1),
             lease_time: Duration::from_secs(15),
             drain: Duration::from_secs(10),
             retry_time: Duration::from_secs(60),
@@ -121,6 +126,13 @@ impl RuntimeOptions {
     #[must_use]
     pub fn turn_warning(mut self, turn_warning: Duration) -> Self {
         self.turn_warning = turn_warning;
+        self
+    }
+
+    /// Sets [`activity_warning`](Self::activity_warning).
+    #[must_use]
+    pub fn activity_warning(mut self, activity_warning: Duration) -> Self {
+        self.activity_warning = activity_warning;
         self
     }
 

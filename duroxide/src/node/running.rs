@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -26,12 +27,22 @@ pub(crate) struct NodeConfig {
     pub(crate) states: States,
     pub(crate) options: RuntimeOptions,
     pub(crate) info: NodeInfo,
-    /// If it is set, turns and the heartbeat run in the task of the node, without threads, and it is called before each
-    /// poll of the node.
-    pub(crate) inline: Option<Inline>,
+    /// If it is set, turns and the heartbeat run in the task of the node, without threads.
+    pub(crate) inline: Option<Arc<dyn Inline>>,
 }
 
-pub(crate) type Inline = Box<dyn Fn() + Send + Sync>;
+/// The surroundings of a node that runs without threads.
+pub(crate) trait Inline: Send + Sync {
+    /// Called before each poll of the node.
+    fn polled(&self);
+
+    /// Returns a number that grows with each event, apart from renewals of leases. The heartbeat rests while there are
+    /// none.
+    fn events(&self) -> u64;
+
+    /// Waits until the number of events is greater.
+    fn next_event(&self, seen: u64) -> BoxFuture<'_, ()>;
+}
 
 /// The reason why a node did not start.
 pub(crate) enum NodeStartError {
@@ -58,13 +69,20 @@ impl RunningNode {
     /// # Errors
     /// The provider refuses the join, or a thread cannot be started.
     pub(crate) async fn start(config: NodeConfig) -> Result<Self, NodeStartError> {
-        let NodeConfig { provider, clock, lookup, states, options, info, inline } = config;
+        let NodeConfig { provider, clock, lookup, states, mut options, info, inline } = config;
+        if inline.is_some() {
+            // A simulation has no threads.
+            options.activity_warning = std::time::Duration::MAX;
+        }
         let lease = provider.join(&info).await.map_err(NodeStartError::Provider)?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let stopped = StopSignal::new();
         let handle = NodeHandle::new(&commands, lookup.clone(), clock.clone(), lease, stopped.clone());
-        let start_heartbeat = if inline.is_some() { Heartbeat::start_inline } else { Heartbeat::start };
-        let heartbeat = start_heartbeat(provider.clone(), lease, options.lease_time, commands.clone());
+        let (lease_time, to_node) = (options.lease_time, commands.clone());
+        let heartbeat = match &inline {
+            None => Heartbeat::start(provider.clone(), lease, lease_time, to_node),
+            Some(inline) => Ok(Heartbeat::start_inline(provider.clone(), lease, lease_time, to_node, inline.clone())),
+        };
         let (heartbeat, heartbeat_stopped) = match heartbeat {
             Ok(started) => started,
             Err(error) => {
@@ -76,12 +94,23 @@ impl RunningNode {
         let heartbeat = Arc::new(heartbeat);
         let pool = Pool::new(if inline.is_some() { 0 } else { options.turn_threads.max(1) });
         let tags = info.handlers.tags.clone().map(Into::into);
+        let leaving = provider.clone();
         let shared = Shared { provider, clock, lookup, options, tags, info, commands: commands.clone() };
         let membership = Membership::new(lease, handle.clone(), heartbeat.clone());
         let node = Node::new(Arc::new(shared), states, pool.clone(), membership, inbox);
         let task = match inline {
-            None => driven(node, pool.clone(), stopped.set_on_drop()).map_err(NodeStartError::Thread)?,
-            Some(polled) => tokio::spawn(watched(node.run(), polled, stopped.set_on_drop())),
+            None => driven(node, pool.clone(), stopped.set_on_drop()),
+            Some(inline) => Ok(tokio::spawn(watched(node.run(), inline, stopped.set_on_drop()))),
+        };
+        let task = match task {
+            Ok(task) => task,
+            Err(error) => {
+                heartbeat.stop();
+                // An error means that the thread has ended.
+                let _ = heartbeat_stopped.await;
+                leaving.leave(&lease).await.map_err(NodeStartError::Provider)?;
+                return Err(NodeStartError::Thread(error));
+            }
         };
         Ok(Self { handle, commands, pool, task, ending: false, heartbeat, heartbeat_stopped })
     }
@@ -155,10 +184,10 @@ impl Drop for StopOnDrop {
     }
 }
 
-async fn watched(run: impl Future<Output = ()>, polled: Inline, _stopped: SetOnDrop) {
+async fn watched(run: impl Future<Output = ()>, inline: Arc<dyn Inline>, _stopped: SetOnDrop) {
     let mut run = std::pin::pin!(run);
     std::future::poll_fn(|context| {
-        polled();
+        inline.polled();
         run.as_mut().poll(context)
     })
     .await;

@@ -20,6 +20,8 @@ pub(super) struct Time {
     /// The check for turns that do not return. It stays set when they have returned, since setting it takes longer than
     /// most turns.
     turn_check: Option<Pin<Box<Sleep>>>,
+    /// The check for activities whose limit has passed, or that do not stop. It may be earlier than needed.
+    activity_check: Option<Pin<Box<Sleep>>>,
     /// The next tick of the rechecks.
     recheck: Option<Pin<Box<Sleep>>>,
     /// The end of a shutdown's wait for running activities.
@@ -48,6 +50,19 @@ impl Time {
     /// Sets the check for turns that do not return.
     pub(super) fn check_turns(&mut self, after: Duration) {
         self.turn_check = sleep_for(after.max(Duration::from_millis(1)));
+    }
+
+    /// Sets the check of the activities to this time, unless it is set to an earlier one: setting it for each activity
+    /// would cost more than a check without effect.
+    pub(super) fn check_activities(&mut self, at: Option<Instant>) {
+        let Some(at) = at else { return };
+        if self.activity_check.as_ref().is_none_or(|set| set.deadline() > at) {
+            self.activity_check = Some(Box::pin(sleep_until(at)));
+        }
+    }
+
+    pub(super) fn poll_activity_check(&mut self, context: &mut Context<'_>) -> bool {
+        has_fired(&mut self.activity_check, context)
     }
 
     /// Sets the next tick of the rechecks, unless it is set.

@@ -9,10 +9,10 @@ use super::delivery::{Delivery, LocalOutcome};
 use super::inbox::Inbox;
 use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, UnreadMessage};
 use crate::history::{EndRequest, HistoryEvent, Input};
-use crate::id::{ExecutionId, InstanceId, MessageId};
-use crate::message::Message;
+use crate::id::{EventId, ExecutionId, InstanceId, MessageId};
+use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::policy::Limits;
 use crate::provider::{EventRow, MessageRow};
@@ -81,6 +81,8 @@ pub(super) struct TurnRun {
     pub(super) now: Timestamp,
     /// A request to end, to be delivered with the start.
     request: Option<(MessageId, EndRequest)>,
+    /// The messages of the external events that were recorded.
+    events: Vec<(EventId, MessageId)>,
 }
 
 impl TurnRun {
@@ -94,8 +96,12 @@ impl TurnRun {
                     output.consumed.push(id);
                     return Ok(());
                 }
-                let message =
-                    Message::try_from(row).map_err(|e| Fault::new(ErrorCode::UnreadableMessage, e.to_string()))?;
+                let may_be_removed = row.call.is_none() && row.lane != Lane::Start;
+                let message = Message::try_from(row).map_err(|e| {
+                    let mut fault = Fault::new(ErrorCode::UnreadableMessage, e.to_string());
+                    fault.0.unread = may_be_removed.then_some(UnreadMessage::Queued(id));
+                    fault
+                })?;
                 if let Some(message) = execution.hold(message) {
                     self.deliver_message(execution, message, output)?;
                 }
@@ -105,7 +111,7 @@ impl TurnRun {
                 output.outcomes.push((outcome.call(), attempt));
                 let (input, payload) = (input.clone(), payload.clone());
                 self.delivered_outcomes.push(Delivery::Outcome(outcome));
-                step(execution, input, payload, self.now, output)?;
+                self.step(execution, None, (input, payload), self.now, output)?;
             }
         }
         while !output.ended
@@ -134,13 +140,48 @@ impl TurnRun {
                 // The start may have been delayed.
                 time = self.now;
             }
-            step(execution, input, payload, time, output)?;
+            self.step(execution, None, (input, payload), time, output)?;
             if !self.held.is_empty() {
                 execution.take_over(std::mem::take(&mut self.held));
             }
             return Ok(());
         }
-        step(execution, input, payload, time, output)
+        self.step(execution, Some(id), (input, payload), time, output)
+    }
+
+    /// Delivers an input to the execution, and adds the step to the output.
+    fn step(
+        &mut self,
+        execution: &mut Execution,
+        message: Option<MessageId>,
+        (input, payload): (Input, Payload),
+        time: Timestamp,
+        output: &mut TurnOutput,
+    ) -> Result<(), Fault> {
+        let event = message.filter(|_| matches!(input, Input::EventRaised { .. }));
+        let is_event = event.is_some();
+        // The event has this id if the step fails.
+        self.events.extend(event.map(|message| (execution.last_event().next(), message)));
+        let step = execution.step(input, payload, time)?;
+        if is_event {
+            self.events.pop();
+        }
+        let messages = step.pulled.iter().copied().chain(event);
+        self.events.extend(step.events.iter().map(|event| event.id).zip(messages));
+        output.consumed.extend(&step.pulled);
+        output.ended = step.ended;
+        output.steps.push(step);
+        Ok(())
+    }
+
+    /// Names an event that this turn has delivered by its message, since the turn is not committed.
+    fn name_unread(&self, mut fault: Fault) -> Fault {
+        if let Some(UnreadMessage::Recorded(event)) = fault.0.unread
+            && let Some((_, message)) = self.events.iter().find(|(delivered, _)| *delivered == event)
+        {
+            fault.0.unread = Some(UnreadMessage::Queued(*message));
+        }
+        fault
     }
 
     /// Returns the deliveries of a turn that is not committed: outcomes among them are to be stored as messages.
@@ -174,21 +215,6 @@ fn take_end_request(deliveries: &mut Inbox, execution: u64) -> Option<(MessageId
     let found = requests().find(terminates).or_else(|| requests().next())?;
     deliveries.remove_others(|delivery| matches!(delivery, Delivery::Message(row) if row.id == found.0));
     Some(found)
-}
-
-/// Delivers an input to the execution, and adds the step to the output.
-fn step(
-    execution: &mut Execution,
-    input: Input,
-    payload: Payload,
-    time: Timestamp,
-    output: &mut TurnOutput,
-) -> Result<(), Fault> {
-    let step = execution.step(input, payload, time)?;
-    output.consumed.extend(&step.pulled);
-    output.ended = step.ended;
-    output.steps.push(step);
-    Ok(())
 }
 
 /// Returns the held events that the next execution takes over.
@@ -231,8 +257,9 @@ impl TurnJob {
         let Self { execution: id, generation, version, source, deliveries, held, limits, now, .. } = self;
         let mut undelivered = deliveries;
         let request = take_end_request(&mut undelivered, id.number);
-        let (execution, delivered_outcomes) = (id, Vec::new());
-        let mut run = TurnRun { execution, generation, version, delivered_outcomes, undelivered, held, now, request };
+        let (execution, delivered_outcomes, events) = (id, Vec::new(), Vec::new());
+        let mut run =
+            TurnRun { execution, generation, version, delivered_outcomes, undelivered, held, now, request, events };
         let mut output = TurnOutput::default();
         let result = source.up_to_date(core).and_then(|mut execution| {
             execution.limit(limits);
@@ -247,7 +274,8 @@ impl TurnJob {
             }
             Ok(execution)
         });
-        TurnDone { run, result: result.map(|execution| (execution, output)) }
+        let result = result.map(|execution| (execution, output)).map_err(|fault| run.name_unread(fault));
+        TurnDone { run, result }
     }
 }
 

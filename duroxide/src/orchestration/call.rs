@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use serde::de::DeserializeOwned;
 
-use crate::error::{CallError, TimedOut};
+use crate::error::{CallError, Callee, TimedOut};
 use crate::history::{Failure, TimeoutDetails};
 use crate::id::CallId;
 use crate::payload::Payload;
@@ -72,7 +72,7 @@ impl PendingCall {
     {
         let decoded = match outcome {
             Ok(output) => output.decode().map(Ok),
-            Err(Failed { failure, error }) => call_error(failure, &error).map(Err),
+            Err(Failed { failure, error, callee }) => call_error(failure, &error, callee).map(Err),
         };
         match decoded {
             Ok(result) => Poll::Ready(result),
@@ -96,14 +96,15 @@ impl Drop for PendingCall {
 pub(crate) fn call_error<E: DeserializeOwned>(
     failure: Failure,
     error: &Payload,
+    callee: Option<Box<Callee>>,
 ) -> Result<CallError<E>, crate::payload::PayloadError> {
     Ok(match failure {
         Failure::Application => CallError::Failed(error.decode()?),
-        Failure::Panicked { message } => CallError::Panicked { message },
+        Failure::Panicked { message } => CallError::Panicked { message, callee },
         Failure::TimedOut { limit, details } => CallError::TimedOut(timed_out(limit, details, error)?),
-        Failure::Cancelled { reason } => CallError::Cancelled { reason },
-        Failure::Terminated { reason } => CallError::Terminated { reason },
-        Failure::Rejected { reason } => CallError::Rejected { reason },
+        Failure::Cancelled { reason } => CallError::Cancelled { reason, callee },
+        Failure::Terminated { reason } => CallError::Terminated { reason, callee },
+        Failure::Rejected { reason } => CallError::Rejected { reason, callee },
     })
 }
 
@@ -116,7 +117,7 @@ fn timed_out<E: DeserializeOwned>(
     if let Some(details) = details {
         let TimeoutDetails { activity, after, attempts, last } = *details;
         (timed_out.activity, timed_out.after, timed_out.attempts) = (Some(activity), after, attempts);
-        timed_out.last = last.map(|last| call_error(last, error)).transpose()?.map(Box::new);
+        timed_out.last = last.map(|last| call_error(last, error, None)).transpose()?.map(Box::new);
     }
     Ok(timed_out)
 }

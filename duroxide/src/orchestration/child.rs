@@ -11,11 +11,11 @@ use serde::de::DeserializeOwned;
 
 use super::call::PendingCall;
 use crate::error::CallError;
-use crate::history::ChildScheduled;
+use crate::history::{ChildScheduled, Failure};
 use crate::id::{CallId, InstanceId, MAX_NAME_LEN, check_text, parse_version};
 use crate::payload::{Payload, PayloadError};
 use crate::policy::ClosePolicy;
-use crate::replay::{CallSite, Core, op};
+use crate::replay::{CallSite, Core, Failed, op};
 
 /// A call of an orchestration as a child: set its options, then `.await` it.
 ///
@@ -178,14 +178,14 @@ impl Future for DetachedStart {
         let this = self.get_mut();
         this.schedule();
         let Poll::Ready(outcome) = this.call.poll(context) else { return Poll::Pending };
-        let reason = match (outcome, this.spec.instance.clone()) {
+        let (reason, callee) = match (outcome, this.spec.instance.clone()) {
             (Ok(_), Some(instance)) => return Poll::Ready(Ok(instance)),
-            (Err(failed), _) => match failed.failure {
-                crate::history::Failure::Rejected { reason } => reason,
-                other => format!("{other:?}"),
+            (Err(Failed { failure, callee, .. }), _) => match failure {
+                Failure::Rejected { reason } => (reason, callee),
+                other => (format!("{other:?}"), callee),
             },
-            (Ok(_), None) => "it was never started".to_owned(),
+            (Ok(_), None) => ("it was never started".to_owned(), None),
         };
-        Poll::Ready(Err(CallError::Rejected { reason }))
+        Poll::Ready(Err(CallError::Rejected { reason, callee }))
     }
 }

@@ -36,6 +36,8 @@ macro_rules! select {
 macro_rules! join {
     // The guard that `#[orchestration]` puts before the futures.
     (::core::compile_error!($($guard:tt)*), $($futures:tt)*) => { $crate::join! { $($futures)* } };
+    // Mostly a collection of futures, by mistake: an error in place of the many of tokio's macro.
+    ($only:expr $(,)?) => { ($only.await,) };
     (biased; $($futures:tt)*) => { $crate::__private::tokio::join! { biased; $($futures)* } };
     ($($futures:tt)*) => { $crate::__private::tokio::join! { biased; $($futures)* } };
 }

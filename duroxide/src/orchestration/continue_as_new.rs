@@ -17,7 +17,7 @@ use crate::replay::{CallSite, Core, Fault, op};
 ///
 /// Activities and timers of the execution are cancelled, and children are closed by their policy. Unread events pass to
 /// the next execution, in order.
-#[must_use = "the execution continues as new when this is awaited"]
+#[must_use = "the execution continues as new when this is awaited: `return` the awaited result"]
 pub struct ContinueAsNew<R> {
     core: Arc<Core>,
     place: CallSite,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use serde::de::DeserializeOwned;
 
+use crate::error::UnreadMessage;
 use crate::id::CallId;
 use crate::payload::Payload;
 use crate::replay::{CallSite, Core, Fault, Ticket};
@@ -43,9 +44,9 @@ impl<T: DeserializeOwned> Future for EventWait<T> {
             return Poll::Pending;
         }
         match this.core.poll_event(&this.name, this.call, context, &mut this.wait, this.place) {
-            Poll::Ready(payload) => {
+            Poll::Ready(event) => {
                 this.done = true;
-                decode(&this.core, &this.name, &payload, this.place).map_or(Poll::Pending, Poll::Ready)
+                decode(&this.core, &this.name, &event, this.place).map_or(Poll::Pending, Poll::Ready)
             }
             Poll::Pending => Poll::Pending,
         }
@@ -62,23 +63,28 @@ impl<T> Drop for EventWait<T> {
 
 /// Takes the oldest unread event of a name, if there is one.
 pub(crate) fn try_event<T: DeserializeOwned>(core: &Core, name: &str, place: CallSite) -> Option<T> {
-    let payload = core.lock_in_poll(place)?.mailbox.take_one(name)?;
-    decode(core, name, &payload, place)
+    let event = core.lock_in_poll(place)?.mailbox.take_one(name)?;
+    decode(core, name, &event, place)
 }
 
 /// Takes all unread events of a name that do not belong to a pending wait.
 pub(crate) fn drain<T: DeserializeOwned>(core: &Core, name: &str, place: CallSite) -> Vec<T> {
     let Some(mut state) = core.lock_in_poll(place) else { return Vec::new() };
-    let payloads = state.mailbox.take_all(name);
+    let events = state.mailbox.take_all(name);
     drop(state);
-    payloads.iter().map_while(|payload| decode(core, name, payload, place)).collect()
+    events.iter().map_while(|event| decode(core, name, event, place)).collect()
 }
 
-fn decode<T: DeserializeOwned>(core: &Core, name: &str, payload: &Payload, place: CallSite) -> Option<T> {
+fn decode<T: DeserializeOwned>(
+    core: &Core,
+    name: &str,
+    (id, payload): &(UnreadMessage, Payload),
+    place: CallSite,
+) -> Option<T> {
     match payload.decode() {
         Ok(event) => Some(event),
         Err(error) => {
-            core.fail(Fault::unreadable_outcome(&format!("event {name:?}"), &error, place));
+            core.fail(Fault::unreadable_event(name, *id, &error, place));
             None
         }
     }

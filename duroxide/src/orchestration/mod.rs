@@ -33,6 +33,8 @@ pub use race::{Race, race};
 pub use timer::Sleep;
 pub use try_join_all::{TryJoinAll, try_join_all};
 
+use crate::payload::{Input, Storable};
+
 /// An orchestration as its callers see it: a name, a version, and types. `#[orchestration]` implements it.
 ///
 /// ```
@@ -67,11 +69,11 @@ pub trait Orchestration: Sized + 'static {
     /// set them, so that a runtime can compare a contract with its code at its start. `None`: unknown.
     const PARAMETERS: Option<&'static [&'static str]> = None;
     /// The type of its input.
-    type Input: Serialize + DeserializeOwned + Send + 'static;
+    type Input: Input + Send;
     /// The type of its output.
-    type Output: Serialize + DeserializeOwned + Send + 'static;
+    type Output: Storable + Send;
     /// The type of its error.
-    type Error: Serialize + DeserializeOwned + Send + 'static;
+    type Error: Storable + Send;
 }
 
 /// An orchestration with its code. `#[orchestration]` implements it for a function with a body.

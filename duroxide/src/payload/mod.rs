@@ -8,12 +8,16 @@
 pub mod base64;
 mod bytes;
 mod diff;
+pub(crate) mod encoded;
+pub(crate) mod inputs;
 mod json_eq;
 mod keys;
 mod path;
 mod read_back;
+pub(crate) mod read_error;
 mod redact;
 mod refusal;
+mod storable;
 mod strict;
 
 #[cfg(test)]
@@ -27,14 +31,18 @@ use serde::{Deserialize, Serialize};
 pub use self::bytes::Bytes;
 #[cfg(feature = "testing")]
 pub(crate) use self::read_back::compare_values_read_back;
+pub(crate) use self::storable::{Codec, encode_input, read_input};
+pub use self::storable::{Input, Storable};
 
 use self::diff::Differences;
+use self::encoded::Encoded;
 use self::keys::Keys;
+use self::read_error::ReadError;
 use self::refusal::Refusal;
 
 /// A user's value as the JSON text that is stored: an input, an output, an error or an event. Cheap to clone.
 ///
-/// `Debug` and errors never show the text, since it may hold secrets.
+/// `Debug` and errors never show the text, since it may hold secrets; `Display` does.
 ///
 /// ```
 /// use duroxide::Payload;
@@ -66,16 +74,12 @@ impl Payload {
     /// assert_eq!(lost.path(), "[1]");
     /// ```
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
-        strict::write(value).map(Self::from).map_err(|refusal| PayloadError::refused::<T>(&refusal))
+        Encoded::of(&value).into_payload(std::any::type_name::<T>)
     }
 
     /// Serialises a value that is read as the same type. Also refuses a value that this type could not read.
-    pub(crate) fn encode_readable<T: Serialize + DeserializeOwned>(value: &T) -> Result<Self, PayloadError> {
-        let written = strict::write(value).map_err(|refusal| PayloadError::refused::<T>(&refusal))?;
-        let is_doubtful = written.is_doubtful;
-        let payload = Self::from(written);
-        read_back::check::<T>(&payload, is_doubtful)?;
-        Ok(payload)
+    pub(crate) fn encode_readable<T: Storable>(value: &T) -> Result<Self, PayloadError> {
+        encode_input(value)
     }
 
     /// Parses the value.
@@ -84,12 +88,18 @@ impl Payload {
     /// [`PayloadError`] with the requested type, the kind of the found value and its place in the text; never with the
     /// text itself.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        serde_json::from_slice(&self.json).map_err(|error| PayloadError {
-            type_name: std::any::type_name::<T>().to_owned(),
-            action: Action::Read,
-            path: String::new(),
-            reason: redact::redact_de_error(&error),
-        })
+        match self.read() {
+            Ok(value) => Ok(value),
+            Err(error) => Err(error.of_type(std::any::type_name::<T>())),
+        }
+    }
+
+    /// Parses the value. The error does not name the type.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
+        match serde_json::from_slice(&self.json) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(ReadError::new(&error, self, 0)),
+        }
     }
 
     /// Wraps bytes that are JSON text already, such as those that a provider has stored.
@@ -156,6 +166,12 @@ impl Default for Payload {
     }
 }
 
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Payload({} bytes)", self.json.len())
@@ -199,9 +215,9 @@ enum Action {
 }
 
 impl PayloadError {
-    fn refused<T: ?Sized>(refusal: &Refusal) -> Self {
+    fn refused(type_name: &str, refusal: &Refusal) -> Self {
         Self {
-            type_name: std::any::type_name::<T>().to_owned(),
+            type_name: type_name.to_owned(),
             action: Action::Serialised,
             path: refusal.path(),
             reason: refusal.reason(),

@@ -7,14 +7,14 @@
 #[cfg(feature = "testing")]
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::diff::{Differences, unordered};
+use super::encoded::Encoded;
 use super::json_eq::{elements, entries};
 use super::keys::Keys;
 use super::path::{PathStep, show};
-use super::{Action, Payload, PayloadError, redact};
+use super::read_error::ReadError;
+use super::storable::Codec;
+use super::{Action, Payload, PayloadError};
 
 /// True in a process that has started a test runtime.
 #[cfg(feature = "testing")]
@@ -35,24 +35,26 @@ fn compares() -> bool {
 }
 
 /// Refuses a payload that its type cannot read, or reads as another value.
-pub(super) fn check<T: Serialize + DeserializeOwned>(payload: &Payload, is_doubtful: bool) -> Result<(), PayloadError> {
-    if compares() {
-        return same_value(&read::<T>(payload)?, payload);
+pub(super) fn check(payload: &Payload, is_doubtful: bool, codec: Codec) -> Result<(), PayloadError> {
+    let compares = compares();
+    if !compares && !is_doubtful {
+        return Ok(());
     }
-    if is_doubtful { read::<T>(payload).map(drop) } else { Ok(()) }
+    match codec.again(payload) {
+        Ok(again) if compares => same_value(codec, again, payload),
+        Ok(_) => Ok(()),
+        Err(error) => Err(unreadable(codec, error, payload)),
+    }
 }
 
-fn read<T: DeserializeOwned>(payload: &Payload) -> Result<T, PayloadError> {
-    serde_json::from_slice(&payload.json).map_err(|error| {
-        let place = path_at(payload, error.column().saturating_sub(1));
-        let reason = redact::redact_de_reason(&error);
-        let reason = format!("it could be written, but not read back: {reason}; change the type of this part");
-        refusal::<T>(place, reason)
-    })
+fn unreadable(codec: Codec, error: ReadError, payload: &Payload) -> PayloadError {
+    let (reason, column) = error.into_parts();
+    let place = path_at(payload, column.saturating_sub(1));
+    refusal(codec, place, format!("it could be written, but not read back: {reason}; change the type of this part"))
 }
 
-fn same_value<T: Serialize>(value: &T, payload: &Payload) -> Result<(), PayloadError> {
-    let again = Payload::encode(value)?;
+fn same_value(codec: Codec, again: Encoded, payload: &Payload) -> Result<(), PayloadError> {
+    let again = codec.unchecked(again)?;
     let (before, now) = (payload.text(), again.text());
     // The order of a set may be another one each time.
     if payload.json_eq(&again) || unordered(before) == unordered(now) {
@@ -63,11 +65,11 @@ fn same_value<T: Serialize>(value: &T, payload: &Payload) -> Result<(), PayloadE
         "it would be read back as another value: the copy {kind}; let `Serialize` and `Deserialize` of the \
          type agree"
     );
-    Err(refusal::<T>(path, reason))
+    Err(refusal(codec, path, reason))
 }
 
-fn refusal<T>(path: String, reason: String) -> PayloadError {
-    PayloadError { type_name: std::any::type_name::<T>().to_owned(), action: Action::Serialised, path, reason }
+fn refusal(codec: Codec, path: String, reason: String) -> PayloadError {
+    PayloadError { type_name: codec.type_name().to_owned(), action: Action::Serialised, path, reason }
 }
 
 /// Returns the path of the innermost value around a position in the text.

@@ -42,12 +42,6 @@ pub(super) fn redact_ser_error(error: &serde_json::Error) -> String {
     if SER_MESSAGES.iter().any(|start| message.starts_with(start)) { message } else { REDACTED.to_owned() }
 }
 
-/// Returns the redacted text of a failure to parse, with its place.
-pub(super) fn redact_de_error(error: &serde_json::Error) -> String {
-    let text = redact_de_reason(error);
-    if error.line() == 0 { text } else { text + &place(error) }
-}
-
 /// Returns the redacted text of a failure to parse, without its place.
 pub(super) fn redact_de_reason(error: &serde_json::Error) -> String {
     let message = error.to_string();
@@ -107,8 +101,8 @@ mod tests {
     const SECRET: &str = "s3cr3t";
 
     fn redacted<T: DeserializeOwned>(json: &str) -> String {
-        let error = serde_json::from_str::<T>(json).err().expect("does not match");
-        let text = redact_de_error(&error);
+        let error = crate::Payload::from_json_bytes(json.to_owned()).decode::<T>().err().expect("does not match");
+        let text = error.reason().to_owned();
         assert!(!text.contains(SECRET), "{text}");
         text
     }

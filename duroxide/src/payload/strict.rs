@@ -10,6 +10,7 @@ use std::io;
 
 use serde::ser::{self, Serialize, Serializer};
 
+use super::encoded::Value;
 use super::keys::Keys;
 use super::path::PathStep;
 use super::refusal::{Reason, Refusal};
@@ -31,13 +32,41 @@ pub(super) struct Written {
 }
 
 /// Serialises to JSON text, or returns the refused part with its path.
-pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Written, Refusal> {
-    let trail = Trail::default();
-    let output = Output { json: Vec::with_capacity(128), length: &trail.length };
-    let mut serializer = serde_json::Serializer::new(output);
-    let inner = &mut serializer;
-    let written = value.serialize(Strict { inner, trail: &trail, under: Under::Other, depth: 0 });
-    let json = serializer.into_inner().json;
+pub(super) fn write(value: &dyn Value) -> Result<Written, Refusal> {
+    let (trail, mut json) = (Trail::default(), Vec::with_capacity(128));
+    let written = append(&mut json, value, &trail, 0);
+    finish(json, written, trail)
+}
+
+/// Serialises an object of these values.
+pub(super) fn write_object(keys: &[&'static str], values: &[&dyn Value]) -> Result<Written, Refusal> {
+    let (trail, mut json) = (Trail::default(), Vec::with_capacity(128));
+    let mut written = Ok(());
+    json.push(b'{');
+    for (at, (key, value)) in keys.iter().zip(values).enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let before = io::Write::write_fmt(&mut json, format_args!("{comma}{}:", serde_json::Value::from(*key)));
+        written = before.map_err(serde_json::Error::io).and_then(|()| append(&mut json, *value, &trail, 1));
+        if written.is_err() {
+            trail.passed(PathStep::Field((*key).to_owned()));
+            break;
+        }
+    }
+    json.push(b'}');
+    finish(json, written, trail)
+}
+
+/// Appends a value that is within this number of lists and objects.
+fn append(json: &mut Vec<u8>, value: &dyn Value, trail: &Trail, depth: u8) -> serde_json::Result<()> {
+    trail.length.set(json.len());
+    let mut inner = serde_json::Serializer::new(Output { json: std::mem::take(json), length: &trail.length });
+    let serializer = Strict { inner: &mut inner, trail, under: Under::Other, depth };
+    let written = value.write(Target { serializer });
+    *json = inner.into_inner().json;
+    written
+}
+
+fn finish(json: Vec<u8>, written: serde_json::Result<()>, trail: Trail) -> Result<Written, Refusal> {
     let Marks { reason, path, maps } = trail.marks.into_inner();
     match (written, reason) {
         (Ok(()), None) => {
@@ -51,8 +80,13 @@ pub(super) fn write<T: Serialize + ?Sized>(value: &T) -> Result<Written, Refusal
     }
 }
 
+/// The serializer to which a [`Value`] writes itself.
+pub struct Target<'s, 't> {
+    pub(super) serializer: Strict<'t, &'s mut serde_json::Serializer<Output<'t>>>,
+}
+
 /// The text, whose length the serializer can read while it is written.
-struct Output<'a> {
+pub(super) struct Output<'a> {
     json: Vec<u8>,
     length: &'a Cell<usize>,
 }
@@ -128,7 +162,7 @@ enum Under {
 }
 
 /// The serializer.
-struct Strict<'a, S> {
+pub(super) struct Strict<'a, S> {
     inner: S,
     trail: &'a Trail,
     under: Under,
@@ -358,7 +392,7 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
 }
 
 /// A list, a map or a struct that is not complete yet.
-struct Open<'a, C> {
+pub(super) struct Open<'a, C> {
     inner: C,
     trail: &'a Trail,
     /// The position of the next element or entry.

@@ -453,7 +453,7 @@ fn every_kind_of_nesting_counts() {
 }
 
 /// Returns the refusal of a value that its type cannot read as it was written.
-fn unreadable<T: Serialize + DeserializeOwned>(value: &T) -> PayloadError {
+fn unreadable<T: Serialize + Storable>(value: &T) -> PayloadError {
     Payload::encode(value).expect("can be written");
     Payload::encode_readable(value).expect_err("is refused")
 }
@@ -490,28 +490,11 @@ fn value_that_its_type_cannot_read_is_refused() {
 
 #[test]
 fn doubtful_values_are_noticed_without_reading_them_back() {
-    let is_doubtful = |value: &dyn erased::Value| value.write().is_doubtful;
+    let is_doubtful = |value: &dyn encoded::Value| Encoded::of(value).is_doubtful();
     assert!(!is_doubtful(&(1_u64, "a", vec![1.5], BTreeMap::from([("a", 1)]), BTreeMap::from([('a', 1)]))));
     assert!(is_doubtful(&[1_u128]) && is_doubtful(&[1_i128]));
     assert!(is_doubtful(&BTreeMap::from([(1, 'a')])) && is_doubtful(&BTreeMap::from([(Some(true), 'a')])));
     assert!(is_doubtful(&RawValue::NULL));
-}
-
-/// A value of any type.
-mod erased {
-    use serde::Serialize;
-
-    use super::super::strict::{Written, write};
-
-    pub(super) trait Value {
-        fn write(&self) -> Written;
-    }
-
-    impl<T: Serialize> Value for T {
-        fn write(&self) -> Written {
-            write(self).unwrap_or_else(|refusal| panic!("{refusal:?}"))
-        }
-    }
 }
 
 #[test]
@@ -587,4 +570,65 @@ fn bytes_are_stored_as_base64() {
     assert_eq!(format!("{:?}", Bytes::from(b"s3cr3t".as_slice())), "Bytes(6 bytes)");
     let error = Payload::encode("s3cr3t!").unwrap().decode::<Bytes>().unwrap_err();
     assert_eq!(error.reason(), "invalid value: string, expected bytes as base64 text at line 1 column 9");
+}
+
+mod several_inputs {
+    use super::*;
+    use crate::payload::inputs::InputReader;
+    use crate::payload::read_error::ReadError;
+
+    const KEYS: &[&str] = &["label", "prices", "note"];
+
+    /// As the macros write it.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Inputs(String, BTreeMap<String, f64>, Option<bool>);
+
+    impl Input for Inputs {
+        fn __write(&self) -> Encoded {
+            Encoded::of_inputs(KEYS, &[self.0.__value(), self.1.__value(), self.2.__value()])
+        }
+
+        fn __read(payload: &Payload) -> Result<Self, ReadError> {
+            let mut reader = InputReader::new(payload, KEYS)?;
+            Ok(Self(reader.next_input()?, reader.next_input()?, reader.next_input()?))
+        }
+    }
+
+    fn read(json: &'static str) -> Result<Inputs, PayloadError> {
+        read_input(&Payload::from_json_bytes(json))
+    }
+
+    fn refusal(json: &'static str) -> String {
+        read(json).expect_err("is refused").reason().to_owned()
+    }
+
+    #[test]
+    fn are_an_object_in_any_order_with_optional_and_unknown_keys() {
+        let inputs = Inputs("a".to_owned(), BTreeMap::from([("x".to_owned(), 1.5)]), None);
+        let stored = encode_input(&inputs).unwrap();
+        assert_eq!(stored.as_bytes(), br#"{"label":"a","prices":{"x":1.5},"note":null}"#);
+        assert_eq!(read_input::<Inputs>(&stored).unwrap(), inputs);
+        assert_eq!(read(r#" { "more": [1], "prices": {"x":1.5}, "\u006cabel": "a" } "#).unwrap(), inputs);
+    }
+
+    #[test]
+    fn refusal_shows_the_path_and_hides_the_keys_of_maps() {
+        let inputs = Inputs("a".to_owned(), BTreeMap::from([("secret".to_owned(), f64::NAN)]), None);
+        assert_eq!(encode_input(&inputs).unwrap_err().path(), "prices{0}");
+        let prices = |price| Inputs("a".to_owned(), BTreeMap::from([("secret".to_owned(), price)]), None);
+        let (before, now) = (encode_input(&prices(1.0)).unwrap(), encode_input(&prices(2.0)).unwrap());
+        let differs = now.difference(&before).unwrap();
+        assert!(differs.contains("prices{0}") && !differs.contains("secret"), "{differs}");
+    }
+
+    #[test]
+    fn error_shows_the_place_in_the_whole_text() {
+        let number = "invalid type: integer, expected a map";
+        assert_eq!(refusal(r#"{"label":"a","prices":5}"#), format!("{number} at line 1 column 23"));
+        assert_eq!(refusal("{\"label\":\n \"a\", \"prices\": 5}"), format!("{number} at line 2 column 17"));
+        assert_eq!(refusal(r#"{"label":"a"}"#), "missing field `prices`");
+        assert_eq!(refusal(r#"{"label":"a","label":"b"}"#), "duplicate field `label` at line 1 column 20");
+        let list = "invalid type: sequence, expected an object of inputs at line 1 column 0";
+        assert_eq!(refusal(r#"["a",{},true]"#), list);
+    }
 }

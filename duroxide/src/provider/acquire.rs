@@ -48,6 +48,10 @@ pub struct Want {
     pub heard: Vec<Heard>,
     /// Cancelled activities that the node has received.
     pub cancelled: Vec<ActivityId>,
+    /// Activities that are due although their time is later than `now`, if they have no owner and are among the requested
+    /// kinds: the node has put them back, and its clock was set back during the pause. Claimed before others. Usually
+    /// empty. A provider that ignores them delays them until their time.
+    pub overdue: Vec<ActivityId>,
 }
 
 /// The last message of an instance that a node has received.

@@ -46,6 +46,7 @@ impl Want {
             claim: 0,
             heard: Vec::new(),
             cancelled: Vec::new(),
+            overdue: Vec::new(),
         }
     }
 }

@@ -1,12 +1,21 @@
 //! Descriptions of annotated functions: the macros submit one for each, and
 //! [`Registry::discover`](super::Registry::discover) collects those of all linked crates.
 
+use std::any::TypeId;
 use std::fmt;
 use std::panic::Location;
+use std::sync::Arc;
 
-use super::Entry;
-use crate::activity::{ActivityFn, BlockingActivityFn};
-use crate::orchestration::OrchestrationFn;
+use futures_util::future::BoxFuture;
+
+use crate::activity::{ActivityCode, ActivityFn, BlockingActivityFn, StateType};
+use crate::error::shortened;
+use crate::history::Failure;
+use crate::orchestration::{OrchestrationContext, OrchestrationFn};
+use crate::payload::encoded::Encoded;
+use crate::payload::{Codec, Payload, PayloadError, Storable, read_input};
+use crate::policy::ActivityOptions;
+use crate::replay::{Begin, Core, Failed, Returned, direct_call};
 
 /// The source location of an annotated function, or of a registration by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +58,22 @@ pub trait Annotated: 'static {
     const DESCRIPTOR: Descriptor;
 }
 
-/// The description of an annotated function, collected from every linked crate. Made by the macros.
+/// The description of a function, collected from every linked crate. Made by the macros.
+///
+/// It holds names and functions only, so that it is a constant, and a function needs no code of its own to describe it.
 pub struct Descriptor {
     pub(super) place: Place,
-    make: fn(Place) -> Entry,
+    pub(super) name: &'static str,
+    pub(super) parameters: Option<&'static [&'static str]>,
+    /// Returns the identity of the type. A function, since `TypeId::of` is not a constant.
+    pub(super) type_id: fn() -> TypeId,
+    pub(super) code: Described,
+}
+
+/// The code of a described function.
+pub(super) enum Described {
+    Activity { requires: fn() -> Vec<StateType>, options: fn() -> ActivityOptions, code: ActivityCode },
+    Orchestration { version: &'static str, begin: Begin },
 }
 
 inventory::collect!(Descriptor);
@@ -60,20 +81,49 @@ inventory::collect!(Descriptor);
 impl Descriptor {
     /// Describes an async activity.
     pub const fn activity<A: ActivityFn>(place: Place) -> Self {
-        Self { place, make: Entry::activity::<A> }
+        let code = Described::Activity { requires: A::requires, options: A::options, code: ActivityCode::of::<A>() };
+        Self { place, name: A::NAME, parameters: A::PARAMETERS, type_id: TypeId::of::<A>, code }
     }
 
     /// Describes a blocking activity.
     pub const fn blocking_activity<A: BlockingActivityFn>(place: Place) -> Self {
-        Self { place, make: Entry::blocking_activity::<A> }
+        let code =
+            Described::Activity { requires: A::requires, options: A::options, code: ActivityCode::of_blocking::<A>() };
+        Self { place, name: A::NAME, parameters: A::PARAMETERS, type_id: TypeId::of::<A>, code }
     }
 
     /// Describes an orchestration.
     pub const fn orchestration<O: OrchestrationFn>(place: Place) -> Self {
-        Self { place, make: Entry::orchestration::<O> }
+        let code = Described::Orchestration { version: O::VERSION, begin: begin::<O> };
+        Self { place, name: O::NAME, parameters: O::PARAMETERS, type_id: TypeId::of::<O>, code }
     }
+}
 
-    pub(super) fn entry(&self) -> Entry {
-        (self.make)(self.place)
-    }
+/// Begins an orchestration: its input is read, its types are erased.
+fn begin<O: OrchestrationFn>(core: Arc<Core>, input: &Payload) -> Result<BoxFuture<'static, Returned>, PayloadError> {
+    let code = O::run(OrchestrationContext::new(core.clone()), read_input(input)?);
+    Ok(returned(core, TypeId::of::<O>(), Box::pin(code)))
+}
+
+/// Runs the code of an orchestration. It is generic over the types of the result only: so functions with the same types
+/// share it.
+fn returned<T: Storable, E: Storable>(
+    core: Arc<Core>,
+    orchestration: TypeId,
+    code: BoxFuture<'static, Result<T, E>>,
+) -> BoxFuture<'static, Returned> {
+    Box::pin(async move {
+        direct_call::enter(orchestration);
+        match code.await {
+            Ok(output) => core.encode(Codec::of::<T>(), Encoded::of(output.__value())).map_err(refused),
+            Err(error) => {
+                let error = core.encode(Codec::of::<E>(), Encoded::of(error.__value())).map_err(refused)?;
+                Err(Failed { failure: Failure::Application, error, callee: None })
+            }
+        }
+    })
+}
+
+fn refused(error: PayloadError) -> Failed {
+    Failed::from(Failure::Rejected { reason: shortened(&error.to_string()) })
 }

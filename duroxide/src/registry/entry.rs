@@ -7,13 +7,11 @@ use std::sync::Arc;
 use semver::Version;
 
 use super::Place;
-use crate::activity::{Activity, ActivityCode, ActivityFn, BlockingActivityFn, StateType, States};
-use crate::error::shortened;
-use crate::history::Failure;
+use super::descriptor::{Described, Descriptor};
+use crate::activity::{ActivityCode, StateType, States};
 use crate::id::{InvalidId, MAX_NAME_LEN, check_text, parse_version};
-use crate::orchestration::{OrchestrationContext, OrchestrationFn};
-use crate::payload::PayloadError;
-use crate::replay::{Failed, Function, direct_call};
+use crate::policy::ActivityOptions;
+use crate::replay::Function;
 
 /// The kind of a registered function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +32,8 @@ pub struct Entry {
     type_id: TypeId,
     requires: Vec<StateType>,
     pub(super) parameters: Option<&'static [&'static str]>,
+    /// The options that its own type declares, of an activity.
+    pub(super) options: Option<ActivityOptions>,
     pub(crate) code: Code,
 }
 
@@ -44,30 +44,14 @@ pub(crate) enum Code {
 }
 
 impl Entry {
-    pub(super) fn activity<A: ActivityFn>(place: Place) -> Self {
-        Self::of_activity::<A>(place, A::requires(), ActivityCode::of::<A>())
-    }
-
-    pub(super) fn blocking_activity<A: BlockingActivityFn>(place: Place) -> Self {
-        Self::of_activity::<A>(place, A::requires(), ActivityCode::of_blocking::<A>())
-    }
-
-    pub(super) fn of_activity<A: Activity>(place: Place, requires: Vec<StateType>, code: ActivityCode) -> Self {
-        let type_id = TypeId::of::<A>();
-        let parameters = A::PARAMETERS;
-        Self { name: A::NAME, version: None, place, type_id, requires, parameters, code: Code::Activity(code) }
-    }
-
-    pub(super) fn orchestration<O: OrchestrationFn>(place: Place) -> Self {
-        Self {
-            name: O::NAME,
-            version: Some(O::VERSION),
-            place,
-            type_id: TypeId::of::<O>(),
-            requires: Vec::new(),
-            parameters: O::PARAMETERS,
-            code: Code::Orchestration(function::<O>(&place)),
-        }
+    /// Returns the entry of an activity with other code, which takes no states.
+    #[cfg(feature = "testing")]
+    #[track_caller]
+    pub(crate) fn mock<A: crate::activity::Activity>(code: ActivityCode) -> Self {
+        let place = Place::caller();
+        let (type_id, requires, code) = (TypeId::of::<A>(), Vec::new(), Code::Activity(code));
+        let (name, parameters, options) = (A::NAME, A::PARAMETERS, Some(A::options()));
+        Self { name, version: None, place, type_id, requires, parameters, options, code }
     }
 
     /// Replaces the code if this is an activity.
@@ -142,26 +126,21 @@ impl Entry {
     }
 }
 
-/// Erases the types of an orchestration.
-fn function<O: OrchestrationFn>(place: &Place) -> Arc<Function> {
-    Function::new(format_args!("`{}` {}", O::NAME, O::VERSION), place, |core, input| {
-        let input = input.decode()?;
-        let ctx = OrchestrationContext::new(core.clone());
-        Ok(Box::pin(async move {
-            let refused = |error: PayloadError| {
-                let reason = shortened(&error.to_string());
-                Failed::from(Failure::Rejected { reason })
-            };
-            direct_call::enter::<O>();
-            match O::run(ctx, input).await {
-                Ok(output) => core.encode(&output).map_err(refused),
-                Err(error) => {
-                    let error = core.encode(&error).map_err(refused)?;
-                    Err(Failed { failure: Failure::Application, error })
-                }
+impl From<&Descriptor> for Entry {
+    fn from(descriptor: &Descriptor) -> Self {
+        let Descriptor { place, name, parameters, .. } = *descriptor;
+        let type_id = (descriptor.type_id)();
+        let (version, requires, options, code) = match &descriptor.code {
+            Described::Activity { requires, options, code } => {
+                (None, requires(), Some(options()), Code::Activity(code.clone()))
             }
-        }))
-    })
+            Described::Orchestration { version, begin } => {
+                let function = Function::new(format_args!("`{name}` {version}"), place, *begin);
+                (Some(*version), Vec::new(), None, Code::Orchestration(function))
+            }
+        };
+        Self { name, version, place, type_id, requires, parameters, options, code }
+    }
 }
 
 impl fmt::Display for Entry {

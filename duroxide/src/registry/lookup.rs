@@ -66,7 +66,7 @@ impl Lookup {
 
     /// Returns the names of the blocking activities, or of the async ones.
     pub(crate) fn activity_names(&self, blocking: bool) -> impl Iterator<Item = &String> {
-        let of_kind = move |entry: &ActivityEntry| matches!(entry.code, ActivityCode::Blocking(_)) == blocking;
+        let of_kind = move |entry: &ActivityEntry| entry.code.is_blocking() == blocking;
         self.activities.iter().filter(move |(_, entry)| of_kind(entry)).map(|(name, _)| name)
     }
 

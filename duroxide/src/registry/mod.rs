@@ -83,38 +83,44 @@ impl Registry {
 
     /// Adds an annotated function by hand: an activity, blocking or not, or an orchestration.
     pub fn with<F: Annotated>(mut self) -> Self {
-        self.by_hand.push(F::DESCRIPTOR.entry());
+        self.by_hand.push(Entry::from(&F::DESCRIPTOR));
         self
     }
 
     /// Adds an activity whose trait is implemented by hand.
     #[track_caller]
     pub fn with_activity<A: ActivityFn>(mut self) -> Self {
-        self.by_hand.push(Entry::activity::<A>(Place::caller()));
+        self.by_hand.push(Entry::from(&Descriptor::activity::<A>(Place::caller())));
         self
     }
 
     /// Adds a blocking activity whose trait is implemented by hand.
     #[track_caller]
     pub fn with_blocking_activity<A: BlockingActivityFn>(mut self) -> Self {
-        self.by_hand.push(Entry::blocking_activity::<A>(Place::caller()));
+        self.by_hand.push(Entry::from(&Descriptor::blocking_activity::<A>(Place::caller())));
         self
     }
 
     /// Adds an orchestration whose trait is implemented by hand.
     #[track_caller]
     pub fn with_orchestration<O: OrchestrationFn>(mut self) -> Self {
-        self.by_hand.push(Entry::orchestration::<O>(Place::caller()));
+        self.by_hand.push(Entry::from(&Descriptor::orchestration::<O>(Place::caller())));
         self
     }
 
     /// Replaces the code of an activity, discovered or registered by hand. An orchestration of the same name is kept.
     #[cfg(feature = "testing")]
     #[track_caller]
-    pub(crate) fn mock<A: crate::activity::Activity>(mut self, code: crate::activity::ActivityCode) -> Self {
-        self.except.push((Some(Kind::Activity), A::NAME.to_owned()));
-        self.by_hand.retain(|entry| entry.kind() != Kind::Activity || entry.name() != A::NAME);
-        self.by_hand.push(Entry::of_activity::<A>(Place::caller(), Vec::new(), code));
+    pub(crate) fn mock<A: crate::activity::Activity>(self, code: crate::activity::ActivityCode) -> Self {
+        self.with_mock(Entry::mock::<A>(code))
+    }
+
+    /// As [`mock`](Self::mock), with an entry of [`Entry::mock`].
+    #[cfg(feature = "testing")]
+    pub(crate) fn with_mock(mut self, mock: Entry) -> Self {
+        self.except.push((Some(Kind::Activity), mock.name().to_owned()));
+        self.by_hand.retain(|entry| entry.kind() != Kind::Activity || entry.name() != mock.name());
+        self.by_hand.push(mock);
         self
     }
 
@@ -140,7 +146,7 @@ impl Registry {
     pub fn entries(&self) -> impl Iterator<Item = Entry> + use<> {
         let mut entries = self.by_hand.clone();
         if self.discovered {
-            let all = inventory::iter::<Descriptor>.into_iter().map(Descriptor::entry);
+            let all = inventory::iter::<Descriptor>.into_iter().map(Entry::from);
             let known = |entry: &Entry| self.by_hand.iter().any(|other| other.is_same_code(entry));
             entries.extend(all.filter(|entry| self.selects(entry) && !known(entry)));
         }

@@ -111,6 +111,7 @@ fn describe_input(input: &Input) -> String {
     match input {
         Input::Started(_) => "the start of the execution".to_owned(),
         Input::EventRaised { name, .. } => format!("event {name:?}"),
+        Input::EventDropped { event } => format!("the removal of event {event}"),
         Input::CancelRequested { .. } => "a request to cancel".to_owned(),
         Input::TerminateRequested { .. } => "a request to terminate".to_owned(),
         Input::ActivityCompleted { call }

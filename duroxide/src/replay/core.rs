@@ -7,17 +7,16 @@ use std::task::{Context, Poll, Waker};
 
 use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, Function, poll_scope};
 use crate::clock::Timestamp;
-use crate::error::{ErrorCode, shortened, shortened_to};
+use crate::error::{ErrorCode, UnreadMessage, shortened, shortened_to};
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, MAX_NAME_LEN, check_text};
-use crate::payload::{Payload, PayloadError};
+use crate::payload::encoded::Encoded;
+use crate::payload::{Codec, Payload, PayloadError};
 use crate::policy::Limits;
 
 /// The facts of a recorded step that replay gives to the code, which cannot derive them from its own values.
@@ -203,9 +202,14 @@ impl Core {
 
     /// Serialises a value that is read as the same type. A value that this type could not read is refused, but not on
     /// replay: there the history decides.
-    pub(crate) fn encode<T: Serialize + DeserializeOwned>(&self, value: &T) -> Result<Payload, PayloadError> {
+    pub(crate) fn encode_input<I: crate::payload::Input>(&self, input: &I) -> Result<Payload, PayloadError> {
+        self.encode(Codec::of::<I>(), input.__write())
+    }
+
+    /// Like [`encode_input`](Self::encode_input), for code that is not generic.
+    pub(crate) fn encode(&self, codec: Codec, encoded: Encoded) -> Result<Payload, PayloadError> {
         let is_replaying = self.lock().replaying.is_some();
-        if is_replaying { Payload::encode(value) } else { Payload::encode_readable(value) }
+        if is_replaying { codec.unchecked(encoded) } else { codec.readable(encoded) }
     }
 
     /// Refuses a value that exceeds the limits. On replay the history decides, since limits may have changed.
@@ -268,11 +272,11 @@ impl Core {
         context: &Context<'_>,
         wait: &mut Option<Ticket>,
         place: CallSite,
-    ) -> Poll<Payload> {
+    ) -> Poll<(UnreadMessage, Payload)> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let is_new = wait.is_none();
         match state.mailbox.poll(name, wait, context.waker()) {
-            Some(payload) => Poll::Ready(payload),
+            Some(event) => Poll::Ready(event),
             None => {
                 // An event of an invalid name cannot be raised. A recorded wait for one may be raced with a timer.
                 if is_new
@@ -310,7 +314,7 @@ impl Core {
 impl ExecutionState {
     /// Applies one input to the state, and collects the wakers of the futures that wait for it.
     pub(super) fn deliver(&mut self, id: EventId, time: Timestamp, input: &Input, payload: Payload) -> Delivered {
-        let delivered = self.apply(input, payload);
+        let delivered = self.apply(id, input, payload);
         if !matches!(delivered, Delivered::Stale) {
             self.last_event = id;
             self.now = time;
@@ -318,7 +322,7 @@ impl ExecutionState {
         delivered
     }
 
-    fn apply(&mut self, input: &Input, payload: Payload) -> Delivered {
+    fn apply(&mut self, id: EventId, input: &Input, payload: Payload) -> Delivered {
         if self.retired || self.started.is_some() == matches!(input, Input::Started(_)) {
             return Delivered::Stale;
         }
@@ -329,10 +333,12 @@ impl ExecutionState {
                 self.begin(started.request.as_ref())
             }
             Input::EventRaised { name, headers } => {
-                let woken = self.mailbox.push(name, Unread { payload, headers: headers.clone() });
+                let woken = self.mailbox.push(name, id, Unread { payload, headers: headers.clone() });
                 self.to_wake.extend(woken);
                 Delivered::Applied
             }
+            Input::EventDropped { event } if self.mailbox.remove(*event) => Delivered::Applied,
+            Input::EventDropped { .. } => Delivered::Stale,
             Input::CancelRequested { parent, .. } | Input::TerminateRequested { parent, .. }
                 if parent.is_some() && self.started.as_ref().is_none_or(|started| started.parent != *parent) =>
             {
@@ -344,8 +350,9 @@ impl ExecutionState {
             | Input::ChildCompleted { call }
             | Input::TimerFired { call }
             | Input::StartAccepted { call } => self.resolve(*call, Ok(payload), input),
-            Input::ActivityFailed { call, failure } | Input::ChildFailed { call, failure } => {
-                self.resolve(*call, Err(Failed { failure: failure.clone(), error: payload }), input)
+            Input::ActivityFailed { call, failure, callee } | Input::ChildFailed { call, failure, callee } => {
+                let failed = Failed { failure: failure.clone(), error: payload, callee: callee.clone() };
+                self.resolve(*call, Err(failed), input)
             }
             Input::StartRejected { call, reason } => {
                 self.resolve(*call, Err(Failure::Rejected { reason: reason.clone() }.into()), input)

@@ -31,11 +31,11 @@ thread_local! {
 }
 
 /// Announces that the engine enters the function of an orchestration, which it polls at once.
-pub(crate) fn enter<O: 'static>() {
-    ENTERED.set(Some(TypeId::of::<O>()));
+pub(crate) fn enter(orchestration: TypeId) {
+    ENTERED.set(Some(orchestration));
 }
 
 /// Returns true once if the engine enters the function of this orchestration.
-pub(crate) fn is_entered<O: 'static>() -> bool {
-    ENTERED.take() == Some(TypeId::of::<O>())
+pub(crate) fn is_entered(orchestration: TypeId) -> bool {
+    ENTERED.take() == Some(orchestration)
 }

@@ -1,6 +1,6 @@
 //! Faults: problems of the code or of stored data that suspend an execution. They are never its outcome.
 
-use crate::error::{ErrorCode, Suspension};
+use crate::error::{ErrorCode, Suspension, UnreadMessage};
 use crate::id::EventId;
 use crate::payload::PayloadError;
 
@@ -89,6 +89,13 @@ impl Fault {
 
     pub(super) fn unreadable_input(error: &PayloadError) -> Self {
         Self::new(ErrorCode::UnreadableInput, format!("the input of the orchestration: {error}"))
+    }
+
+    /// Reports an external event that cannot be read. An operator may remove it.
+    pub(crate) fn unreadable_event(name: &str, event: UnreadMessage, error: &PayloadError, place: CallSite) -> Self {
+        let mut fault = Self::unreadable_outcome(&format!("event {name:?}"), error, place);
+        fault.0.unread = Some(event);
+        fault
     }
 
     pub(crate) fn unreadable_outcome(subject: &str, error: &PayloadError, place: CallSite) -> Self {

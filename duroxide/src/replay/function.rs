@@ -8,13 +8,16 @@ use futures_util::future::BoxFuture;
 use super::{Core, Returned};
 use crate::payload::{Payload, PayloadError};
 
-type Begin = dyn Fn(Arc<Core>, &Payload) -> Result<BoxFuture<'static, Returned>, PayloadError> + Send + Sync;
+/// Reads the input and returns the future of the function.
+pub(crate) type Begin = fn(Arc<Core>, &Payload) -> Result<BoxFuture<'static, Returned>, PayloadError>;
+
+type DynBegin = dyn Fn(Arc<Core>, &Payload) -> Result<BoxFuture<'static, Returned>, PayloadError> + Send + Sync;
 
 /// The user's function: turns its input into a future.
 pub(crate) struct Function {
     name: String,
     place: String,
-    begin: Box<Begin>,
+    begin: Box<DynBegin>,
 }
 
 impl Function {

@@ -31,16 +31,16 @@ use futures_util::future::BoxFuture;
 pub(crate) use self::core::{CallSite, Core, Outcome};
 use self::core::{ExecutionState, Recorded};
 pub(crate) use self::fault::Fault;
-pub(crate) use self::function::Function;
+pub(crate) use self::function::{Begin, Function};
 pub(crate) use self::held::Held;
 pub(crate) use self::incremental::Replay;
 pub(crate) use self::mailbox::{Ticket, Unread, UnreadEvent};
 use self::op::Op;
 use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
-use crate::error::shortened;
+use crate::error::{Callee, shortened};
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
-use crate::id::{CallId, EventId, ExecutionId, MessageId};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::policy::Limits;
@@ -53,11 +53,13 @@ pub(crate) type Returned = Result<Payload, Failed>;
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
     pub(crate) error: Payload,
+    /// The called function, if the failure of a call names it.
+    pub(crate) callee: Option<Box<Callee>>,
 }
 
 impl From<Failure> for Failed {
     fn from(failure: Failure) -> Self {
-        Self { failure, error: Payload::NULL }
+        Self { failure, error: Payload::NULL, callee: None }
     }
 }
 
@@ -222,7 +224,7 @@ impl Execution {
             (state.last_event.next(), time.max(state.now))
         };
         let outcome = self.step_to_quiescence(id, time, &input, payload.clone())?;
-        let pulled = self.core.lock().mailbox.take_pulled();
+        let pulled = self.core.lock().mailbox.take_pulled(&input, id);
         let Some(outcome) = outcome else { return Ok(Step::default()) };
         let mut step = Step { resolved: outcome.resolved, dropped: outcome.dropped, ..Step::default() };
         let mut events = Vec::with_capacity(pulled.len() + 1 + outcome.decisions.len());
@@ -413,7 +415,7 @@ impl ExecutionState {
                 op::Decided::end(Decision::Failed { failure: Failure::Rejected { reason } }, Payload::NULL)
             }
             (None, Ok(output)) => op::Decided::end(Decision::Completed, output),
-            (None, Err(Failed { failure, error })) => op::Decided::end(Decision::Failed { failure }, error),
+            (None, Err(Failed { failure, error, .. })) => op::Decided::end(Decision::Failed { failure }, error),
         }
     }
 }
@@ -428,4 +430,14 @@ pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failed {
         "a panic without a message".to_owned()
     };
     Failure::Panicked { message }.into()
+}
+
+/// Puts the instance before the message of a panic. Leaves other failures as they are.
+pub(crate) fn in_instance(failure: Failure, instance: &InstanceId) -> Failure {
+    match failure {
+        Failure::Panicked { message } => {
+            Failure::Panicked { message: shortened(&format!("instance `{instance}`: {message}")) }
+        }
+        other => other,
+    }
 }

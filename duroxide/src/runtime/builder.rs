@@ -9,7 +9,7 @@ use crate::activity::States;
 use crate::client::Client;
 use crate::clock::{Clock, SystemClock, tokio_is_paused};
 use crate::id::{InvalidId, MAX_NAME_LEN, NodeId, check_text};
-use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions};
+use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions, check_live};
 use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError};
 use crate::registry::Registry;
 
@@ -17,16 +17,20 @@ use crate::registry::Registry;
 #[must_use]
 pub struct RuntimeBuilder {
     storage: Storage,
+    /// True if the provider to be opened has no clock.
+    has_no_clock: bool,
     registry: Registry,
     states: States,
     expected: Vec<String>,
     tags: Option<Vec<String>>,
     build: Option<String>,
     options: RuntimeOptions,
+    /// The number of live instances of each orchestration that are replayed before the node joins.
+    check_live: usize,
     /// Default: the clock of the provider, or of the operating system.
     clock: Option<Arc<dyn Clock>>,
-    /// Called before each poll of a node that runs its turns itself.
-    inline: Option<Inline>,
+    /// The surroundings of a node that runs its turns itself.
+    inline: Option<Arc<dyn Inline>>,
 }
 
 enum Storage {
@@ -41,12 +45,14 @@ impl Default for RuntimeBuilder {
     fn default() -> Self {
         Self {
             storage: Storage::Missing,
+            has_no_clock: false,
             registry: Registry::discover(),
             states: States::default(),
             expected: Vec::new(),
             tags: None,
             build: None,
             options: RuntimeOptions::default(),
+            check_live: 0,
             clock: None,
             inline: None,
         }
@@ -79,7 +85,8 @@ impl RuntimeBuilder {
     #[cfg(feature = "sqlite")]
     pub fn sqlite_with(self, path: impl Into<std::path::PathBuf>, options: crate::sqlite::SqliteOptions) -> Self {
         let path = path.into();
-        self.open_provider(async move || crate::sqlite::SqliteProvider::open_with(path, options))
+        let opened = self.open_provider(async move || crate::sqlite::SqliteProvider::open_with(path, options));
+        Self { has_no_clock: true, ..opened }
     }
 
     /// Keeps state in memory, for tests and experiments. It is lost when the process ends.
@@ -115,13 +122,13 @@ impl RuntimeBuilder {
             let opened = open();
             Box::pin(async move { opened.await.map(|provider| Arc::new(provider) as Arc<dyn Provider>) })
         };
-        self.storage = Storage::Opener(Box::new(open));
+        (self.storage, self.has_no_clock) = (Storage::Opener(Box::new(open)), false);
         self
     }
 
     /// Keeps state in a provider that is also used elsewhere.
     pub fn shared_provider(mut self, provider: Arc<dyn Provider>) -> Self {
-        self.storage = Storage::Given(provider);
+        (self.storage, self.has_no_clock) = (Storage::Given(provider), false);
         self
     }
 
@@ -174,6 +181,35 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Checks at the start that this code can continue running instances: replays up to `limit` of each registered
+    /// orchestration, the newest ones, without writing anything. If the code would suspend one of them,
+    /// [`start`](Self::start) fails before the node joins, and the error names the instances
+    /// ([`StartError::incompatible`]). Otherwise the suspension comes with the next message of the instance. Default: 0, no
+    /// check.
+    ///
+    /// Instances are not checked if they are suspended already, or belong to a version that is not registered here: this
+    /// node does not run these. The page [Orchestration guide] shows when to use it.
+    ///
+    /// ```standalone_crate
+    /// use duroxide::prelude::*;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("shop.db");
+    /// let runtime = Runtime::builder().sqlite(path).check_live(100).start().await?;
+    /// runtime.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [Orchestration guide]:
+    ///     https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#changing-code-while-instances-run
+    pub fn check_live(mut self, limit: usize) -> Self {
+        self.check_live = limit;
+        self
+    }
+
     /// Sets all other options.
     pub fn options(mut self, options: RuntimeOptions) -> Self {
         self.options = options;
@@ -186,11 +222,10 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Runs turns and the heartbeat in the task of the node, without threads. `polled` is called before each poll of
-    /// the node.
+    /// Runs turns and the heartbeat in the task of the node, without threads.
     #[cfg(feature = "testing")]
-    pub(crate) fn inline(mut self, polled: impl Fn() + Send + Sync + 'static) -> Self {
-        self.inline = Some(Box::new(polled));
+    pub(crate) fn inline(mut self, surroundings: impl Inline + 'static) -> Self {
+        self.inline = Some(Arc::new(surroundings));
         self
     }
 
@@ -200,10 +235,13 @@ impl RuntimeBuilder {
     /// # Errors
     /// [`StartError`]: there is no tokio runtime, it has no time driver, or its clock is paused and no other clock was
     /// set; an option is zero that must not be; no storage was chosen, or it cannot be opened; the registry has problems,
-    /// all of which are listed.
+    /// all of which are listed; this code cannot continue a live instance ([`check_live`](Self::check_live)).
+    ///
+    /// A start that fails leaves nothing behind: no file, no thread, no membership. Only a disk that fills up while the
+    /// database is created keeps a part of its file, which the next start completes.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave a member without work; it ends with the process.
+    /// Dropping the future may leave a member without work; other nodes end its membership after the lease time.
     pub async fn start(self) -> Result<Runtime, StartError> {
         self.start_node().await
     }
@@ -224,7 +262,16 @@ impl RuntimeBuilder {
             }
             check_names(self.build.as_deref(), self.tags.as_deref())?;
             let lookup = Arc::new(self.registry.check(&self.states, &self.expected).map_err(StartError::registry)?);
+            if self.clock.is_none() && self.has_no_clock {
+                // Before the file is created.
+                check_tokio_clock()?;
+            }
             let provider = self.storage.open().await?;
+            if self.check_live > 0 {
+                let admin = provider.admin().ok_or_else(StartError::no_admin)?;
+                let check = check_live(&*provider, admin, &lookup, self.check_live).await?;
+                StartError::of_check(check)?;
+            }
             let clock = choose_clock(self.clock, &*provider)?;
             let (limits, retry_time) = (self.options.limits, self.options.retry_time);
             let info = NodeInfo {
@@ -273,13 +320,19 @@ fn has_time_driver() -> bool {
 fn choose_clock(set: Option<Arc<dyn Clock>>, provider: &dyn Provider) -> Result<Arc<dyn Clock>, StartError> {
     match set.or_else(|| provider.clock()) {
         Some(clock) => Ok(clock),
-        // Its sleeps would spin.
-        None if tokio_is_paused() => Err(StartError::configuration(
-            "the clock of tokio is paused (`start_paused` or `tokio::time::pause`), but that of the operating system \
-             runs: start a `testing::TestRuntime`, whose timers fire at once, or set a clock with `.clock(..)`",
-        )),
-        None => Ok(Arc::new(SystemClock)),
+        None => check_tokio_clock().map(|()| Arc::new(SystemClock) as Arc<dyn Clock>),
     }
+}
+
+/// Refuses a paused clock of tokio for a node that uses the clock of the operating system: its sleeps would spin.
+fn check_tokio_clock() -> Result<(), StartError> {
+    if !tokio_is_paused() {
+        return Ok(());
+    }
+    Err(StartError::configuration(
+        "the clock of tokio is paused (`start_paused` or `tokio::time::pause`), but that of the operating system \
+         runs: start a `testing::TestRuntime`, whose timers fire at once, or set a clock with `.clock(..)`",
+    ))
 }
 
 impl Storage {

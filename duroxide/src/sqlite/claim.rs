@@ -54,11 +54,15 @@ impl Claims {
         instances.get(due).map(|first| first.since).into_iter().for_each(&mut rest);
         instances.truncate(due);
         self.instances = instances;
+        let overdue = free.overdue()?;
         for group in want.activities.iter().filter(|group| group.limit > 0) {
             let mut activities = Vec::new();
             for name in &*group.names {
                 activities.append(&mut free.activities(name, group.limit.saturating_add(1))?);
             }
+            activities.retain(|activity| overdue.iter().all(|(_, overdue)| overdue.key != activity.key));
+            let requested = overdue.iter().filter(|(name, _)| group.names.contains(name));
+            activities.extend(requested.map(|(_, activity)| activity.clone()));
             sort(&mut activities);
             let due = activities.partition_point(|activity| activity.since <= want.now).min(group.limit);
             activities.get(due).map(|first| first.since).into_iter().for_each(&mut rest);

@@ -4,7 +4,7 @@ use super::member_code::MemberCode;
 use super::rows::{ActivityKey, FIRST_TIME, activity_key, int, read_ready};
 use super::sql::Sql;
 use crate::clock::Timestamp;
-use crate::id::Epoch;
+use crate::id::{ActivityId, Epoch};
 use crate::provider::{QUARANTINE, Ready, Want};
 
 /// An instance without an owner.
@@ -98,10 +98,42 @@ impl<'a> Free<'a> {
         Ok(first(limit, self.want.now, read)?.into_iter().map(instance).collect())
     }
 
+    /// Reads those of the overdue activities that may be claimed, each with its name.
+    pub(super) fn overdue(&self) -> rusqlite::Result<Vec<(String, FreeActivity)>> {
+        let mut free = Vec::new();
+        if self.want.overdue.is_empty() {
+            return Ok(free);
+        }
+        let find = format!(
+            "SELECT {}, a.name FROM duroxide_instances i JOIN duroxide_activities a ON a.instance = i.seq
+             WHERE i.id = ?1 AND i.start_id = ?2 AND a.execution = ?3 AND a.call = ?4
+                 AND a.owner IS NULL AND a.parked IS NULL
+                 AND (?5 IS NULL OR a.tag IS NULL OR a.tag IN (SELECT value FROM json_each(?5)))
+                 AND (a.crashes < {QUARANTINE} OR a.suspect = 1)
+                 AND (a.rejected IS NULL OR NOT EXISTS (
+                    SELECT 1 FROM duroxide_rejections r JOIN duroxide_nodes n ON n.build = r.build
+                    WHERE r.instance = a.instance AND r.execution = a.execution AND r.call = a.call AND n.epoch = ?6))",
+            activity_key::list!()
+        );
+        let (tags, since) = (self.tags(), Timestamp::MIN);
+        for ActivityId { execution, call } in &self.want.overdue {
+            let (identity, number) = (execution.identity.0.as_bytes(), int(execution.number));
+            let params = (execution.instance.as_str(), identity, number, int(call.0), &tags, int(self.epoch.0));
+            free.extend(self.sql.row(&find, params, |row| {
+                Ok((row.get(activity_key::COUNT)?, FreeActivity { since, key: activity_key(row)? }))
+            })?);
+        }
+        Ok(free)
+    }
+
+    /// Returns the tags of the request as JSON. `None`: the node serves all of them.
+    fn tags(&self) -> Option<String> {
+        self.want.tags.as_ref().map(|tags| serde_json::Value::from(tags.to_vec()).to_string())
+    }
+
     /// Reads the first activities of a name, including those that are not due yet. Leaves out those that the build of
     /// the node has rejected.
     pub(super) fn activities(&self, name: &str, limit: usize) -> rusqlite::Result<Vec<FreeActivity>> {
-        // Without tags in the request, the node serves all of them.
         let find = format!(
             "SELECT {}, a.visible_at FROM duroxide_activities a
              WHERE owner IS NULL AND parked IS NULL AND name = ?1 AND visible_at >= ?3
@@ -113,7 +145,7 @@ impl<'a> Free<'a> {
             activity_key::list!(),
             self.condition
         );
-        let tags = self.want.tags.as_ref().map(|tags| serde_json::Value::from(tags.to_vec()).to_string());
+        let tags = self.tags();
         let read = |from, most| {
             let params = (name, &tags, from, most, int(self.epoch.0));
             self.sql.rows(&find, params, |row| Ok((read_ready(row.get(activity_key::COUNT)?), activity_key(row)?)))

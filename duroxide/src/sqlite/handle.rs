@@ -1,6 +1,7 @@
 //! The threads and the node memberships of one open database.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,8 +46,15 @@ pub(super) struct Handle {
 
 impl Handle {
     pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Self, ProviderError> {
-        options::check_path(path)?;
-        Self::open_file(path, options).map_err(|error| error.about(path.display()))
+        options::check(path, options)?;
+        let is_new = !path.exists();
+        Self::open_file(path, options).map_err(|error| {
+            // If the failure may pass, another process may be about to fill the file.
+            if is_new && !error.is_retryable() {
+                remove_if_empty(path);
+            }
+            error.about(path.display())
+        })
     }
 
     fn open_file(path: &Path, options: &SqliteOptions) -> Result<Self, ProviderError> {
@@ -54,8 +62,12 @@ impl Handle {
         let opened = Sql::open(path, options.busy_timeout, Arc::clone(&counts));
         let mut sql = opened.map_err(open_error)?;
         let path = path.canonicalize().map_err(|e| ProviderError::permanent("find the database file", e))?;
-        options::prepare_writer(&sql, options)?;
-        schema::migrate(sql.connection_mut())?;
+        let journal_mode = options::journal_mode(&sql).map_err(open_error)?;
+        let prepared = options::prepare_writer(&sql, options).and_then(|()| schema::migrate(sql.connection_mut()));
+        if let Err(error) = prepared {
+            options::restore_journal_mode(&sql, &journal_mode);
+            return Err(error);
+        }
         #[cfg(feature = "testing")]
         sql.observer.clone_from(&options.observer);
         let shared = Arc::new(Shared::new(path, counts));
@@ -122,7 +134,7 @@ impl Handle {
 
     pub(super) async fn join(&self, node: &NodeInfo) -> Result<Lease, ProviderError> {
         const OPERATION: &str = "join";
-        self.hold_lock(node.id);
+        let unjoined = self.begin_join(node.id);
         let members = self.check_members(OPERATION, Lease { node: node.id, epoch: Epoch(0) }).await?;
         let Members { dead, locks, suspects, .. } = members;
         let port = self.start_listener();
@@ -132,6 +144,7 @@ impl Handle {
         self.listener_registered.fetch_or(port.is_some(), Ordering::Relaxed);
         self.has_written(&suspects);
         locks.into_iter().for_each(NodeLock::remove);
+        unjoined.has_joined();
         self.remove_orphaned_lock_files().await;
         Ok(lease)
     }
@@ -252,11 +265,22 @@ impl Handle {
         self.readers.read(operation, check).await
     }
 
+    /// Locks the file of a node that joins.
+    fn begin_join(&self, node: NodeId) -> Unjoined<'_> {
+        // A node that joins again keeps its lock.
+        let is_new = match self.locks().entry(node) {
+            Entry::Vacant(entry) => entry.insert(None).is_none(),
+            Entry::Occupied(_) => false,
+        };
+        self.hold_lock(node);
+        Unjoined { handle: self, node: is_new.then_some(node) }
+    }
+
     /// Locks the file of a node, and creates it again if it was removed. Returns true if the file shows other processes
-    /// that the node is alive: the lock is held, and the heartbeat was recorded.
+    /// that the node is alive: the lock is held, and the heartbeat was recorded. False for a node that has left.
     fn hold_lock(&self, node: NodeId) -> bool {
         let mut locks = self.locks();
-        let lock = locks.entry(node).or_default();
+        let Some(lock) = locks.get_mut(&node) else { return false };
         if !lock.as_ref().is_some_and(NodeLock::is_visible) {
             *lock = NodeLock::hold(&self.shared.path, node);
         }
@@ -267,6 +291,39 @@ impl Handle {
 
     fn locks(&self) -> MutexGuard<'_, HashMap<NodeId, Option<NodeLock>>> {
         self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes the lock file of a node whose join has failed, or was dropped, unless it was a member before. If it is a
+/// member nevertheless, because the answer was lost, other nodes end the membership after the lease time.
+struct Unjoined<'a> {
+    handle: &'a Handle,
+    node: Option<NodeId>,
+}
+
+impl Unjoined<'_> {
+    fn has_joined(mut self) {
+        self.node = None;
+    }
+}
+
+impl Drop for Unjoined<'_> {
+    fn drop(&mut self) {
+        let Some(node) = self.node else { return };
+        let mut locks = self.handle.locks();
+        if let Some(lock) = locks.remove(&node).flatten() {
+            lock.remove();
+        }
+        self.handle.shared.nodes.store(locks.len(), Ordering::Relaxed);
+    }
+}
+
+/// Removes the file that a failed start has created, unless something was written to it.
+fn remove_if_empty(path: &Path) {
+    if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        tracing::debug!(%error, path = %path.display(), "could not remove the empty file of a database");
     }
 }
 

@@ -66,11 +66,13 @@ impl NodeLock {
     /// Locks all lock files that are free, and returns them: their nodes died, possibly before they joined.
     pub(super) fn orphaned(database: &Path) -> Vec<(NodeId, Self)> {
         let (Some(folder), Some(name)) = (database.parent(), database.file_name()) else { return Vec::new() };
-        let prefix = format!("{}{INFIX}", name.to_string_lossy());
         let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let nodes = files.filter_map(|file| {
-            let name = file.file_name();
-            name.to_str()?.strip_prefix(&prefix)?.parse().ok().map(NodeId)
+            // The name of the database need not be valid UTF-8.
+            let file = file.file_name();
+            let rest = file.as_encoded_bytes().strip_prefix(name.as_encoded_bytes())?;
+            let node = rest.strip_prefix(INFIX.as_bytes())?;
+            std::str::from_utf8(node).ok()?.parse().ok().map(NodeId)
         });
         let orphaned = nodes.filter_map(|node| match Self::probe(database, node) {
             Liveness::Dead(lock) => Some((node, lock)),

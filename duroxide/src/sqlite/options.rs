@@ -32,7 +32,7 @@ pub struct SqliteOptions {
     pub busy_timeout: Duration,
     /// The number of reader threads. Default: 2.
     pub readers: usize,
-    /// The largest size of the database file in bytes, rounded down to pages. Default: no limit.
+    /// The largest size of the database file in bytes, rounded down to pages. At least 256 KiB. Default: no limit.
     pub max_bytes: Option<u64>,
     #[cfg(feature = "testing")]
     pub(super) observer: Option<super::Observer>,
@@ -100,8 +100,22 @@ impl SqliteOptions {
 /// above the size of the log under load, since a log that is not cut is overwritten in place.
 const MAX_LOG_FILE: i64 = 16 << 20;
 
-/// Refuses a path that names no file.
-pub(super) fn check_path(path: &Path) -> Result<(), ProviderError> {
+/// The lowest limit of the size of the file, in bytes: the tables without rows need about half of it.
+const MIN_MAX_BYTES: u64 = 256 << 10;
+
+/// Refuses a path that names no file, and a limit that leaves no room for the tables.
+pub(super) fn check(path: &Path, options: &SqliteOptions) -> Result<(), ProviderError> {
+    check_path(path)?;
+    match options.max_bytes.filter(|bytes| *bytes < MIN_MAX_BYTES) {
+        None => Ok(()),
+        Some(bytes) => {
+            let reason = format!("`SqliteOptions::max_bytes` is {bytes}: it must be at least {MIN_MAX_BYTES}");
+            Err(ProviderError::permanent("open the database", reason).with_code(crate::error::ErrorCode::NotConfigured))
+        }
+    }
+}
+
+fn check_path(path: &Path) -> Result<(), ProviderError> {
     let text = path.to_string_lossy();
     let problem = if text.is_empty() || text == ":memory:" {
         "names no file; for a store that ends with the process, use `.in_memory()`"
@@ -149,6 +163,20 @@ pub(super) fn prepare_writer(sql: &Sql, options: &SqliteOptions) -> Result<(), P
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Returns the journal mode of the database.
+pub(super) fn journal_mode(sql: &Sql) -> rusqlite::Result<String> {
+    sql.connection().pragma_query_value(None, "journal_mode", |row| row.get(0))
+}
+
+/// Sets the journal mode that a database had before a start that has failed: it may belong to another program.
+pub(super) fn restore_journal_mode(sql: &Sql, mode: &str) {
+    if journal_mode(sql).is_ok_and(|now| now != mode)
+        && let Err(error) = sql.connection().pragma_update_and_check(None, "journal_mode", mode, |_| Ok(()))
+    {
+        tracing::debug!(%error, "could not restore the journal mode of the database");
+    }
 }
 
 /// Switches to the write-ahead log. If several processes do so on a new file, SQLite returns "busy" at once instead of

@@ -128,6 +128,8 @@ impl VirtualClock {
     /// Waits for a time by this clock, while the runtimes work: every timer that is due by then fires at its time, and the
     /// work that follows from it is done when this returns. A sleep of zero waits until the runtimes are idle.
     ///
+    /// Not for a mock: while an activity runs, this clock stops, so the sleep would not end.
+    ///
     /// # Panics
     /// If the test has failed, for example because an activity without a mock was called.
     ///
@@ -430,6 +432,47 @@ mod tests {
         assert_eq!(clock.now(), begin + SECOND, "the end of the last hold lets the clock jump");
         assert!(ends(&mut sleep));
         drop((node, client));
+    }
+
+    #[test]
+    fn wait_fails_only_if_nothing_has_changed_since_the_stall() {
+        let (clock, signals) = (VirtualClock::new(), watch::Sender::new(()));
+        let _node = clock.join(Participant::node(signals.subscribe()));
+        assert!(clock.stalled().now_or_never().is_none(), "no client waits");
+        let (participant, failure) = Participant::client(signals.subscribe());
+        let _client = clock.join(participant);
+        let mut fails = Box::pin(failure.raise());
+        let sleep = clock.sleep_until(clock.now() + SECOND);
+        assert!(clock.stalled().now_or_never().is_none(), "a timer is pending");
+        drop(sleep);
+        let change = clock.stalled().now_or_never().unwrap();
+
+        drop(clock.hold());
+        assert!(!clock.is_unchanged_since(change));
+        clock.fail_stalled(change, "too late");
+        assert!(fails.as_mut().now_or_never().is_none(), "work was done since");
+        clock.fail_stalled(clock.stalled().now_or_never().unwrap(), "nothing can happen");
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fails.now_or_never())).unwrap_err();
+        assert_eq!(*panic.downcast::<String>().unwrap(), "nothing can happen");
+    }
+
+    #[test]
+    fn sleep_of_a_test_ends_after_the_work_that_is_due_by_then() {
+        let (clock, signals) = (VirtualClock::new(), watch::Sender::new(()));
+        let begin = clock.now();
+        let node = clock.join(Participant::node(signals.subscribe()));
+        let mut timers: Vec<_> = (1..=3).map(|n| clock.sleep_until(begin + n * SECOND)).collect();
+        let mut sleep = Box::pin(clock.sleep(2 * SECOND));
+        for n in 1..=2 {
+            assert!(sleep.as_mut().now_or_never().is_none());
+            assert_eq!(clock.now(), begin + n * SECOND);
+            assert!(ends(&mut timers[0]));
+            drop(timers.remove(0));
+        }
+        assert!(sleep.as_mut().now_or_never().is_some());
+        drop(sleep);
+        assert!(!ends(&mut timers[0]), "the clock stops at the end of the sleep");
+        drop(node);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The configuration of a test runtime, with its mocks.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 
 use super::VirtualClock;
 use crate::activity::{Activity, ActivityCode, ActivityContext, States};
 use crate::node::RuntimeOptions;
-use crate::registry::Registry;
+use crate::registry::{Entry, Registry};
 use crate::runtime::{Runtime, RuntimeBuilder};
 
 /// A mock that waits: an async closure, or a function that returns a future. Every function with these types implements
@@ -33,9 +32,8 @@ where
 /// The parts of a test runtime that outlive a crash, apart from its state and its clock.
 #[derive(Clone)]
 pub(super) struct Setup {
-    registry: Registry,
-    /// The names of the mocked activities.
-    mocked: BTreeSet<&'static str>,
+    pub(super) registry: Registry,
+    mocks: Vec<Entry>,
     pub(super) requires_mocks: bool,
     pub(super) states: States,
     pub(super) tags: Option<Vec<String>>,
@@ -47,7 +45,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             registry: Registry::discover(),
-            mocked: BTreeSet::new(),
+            mocks: Vec::new(),
             requires_mocks: false,
             states: States::default(),
             tags: None,
@@ -60,21 +58,16 @@ impl Default for Setup {
 impl Setup {
     #[track_caller]
     pub(super) fn mock<A: Activity>(&mut self, code: ActivityCode) {
-        self.mocked.insert(A::NAME);
-        self.registry = std::mem::take(&mut self.registry).mock::<A>(code);
-    }
-
-    pub(super) fn replace_registry(&mut self, registry: Registry) {
-        self.registry = registry;
-        self.mocked.clear();
+        self.mocks.push(Entry::mock::<A>(code));
     }
 
     /// Returns a runtime of this configuration.
     pub(super) fn runtime(&self, clock: &VirtualClock) -> RuntimeBuilder {
-        let mut registry = self.registry.clone();
+        let mut registry = self.mocks.iter().cloned().fold(self.registry.clone(), Registry::with_mock);
         if self.requires_mocks {
             registry = registry.replace_activities(|name| {
-                (!self.mocked.contains(name)).then(|| {
+                let is_mocked = self.mocks.iter().any(|mock| mock.name() == name);
+                (!is_mocked).then(|| {
                     let (clock, reason) = (clock.clone(), format!("activity `{name}` was called and has no mock"));
                     ActivityCode::failing(move || {
                         clock.fail(reason.clone());

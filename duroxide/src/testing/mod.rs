@@ -1,9 +1,9 @@
 //! Tests of orchestrations (feature `testing`): a runtime in memory with a virtual clock and mocked activities, the
 //! replay of recorded histories, and a simulation with faults that a seed chooses.
 //!
-//! The tests of a program need it. The page [Orchestration guide] shows one.
+//! The tests of a program need it. The page [Testing] explains it.
 //!
-//! [Orchestration guide]: https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#testing
+//! [Testing]: https://github.com/duroxide/duroxide/blob/main/docs/testing.md
 
 mod clock;
 mod history_check;

@@ -1,5 +1,7 @@
 //! Records histories and the database. Run by hand for each version that adds an operation or a format.
 
+use duroxide::error::UnreadMessage;
+use duroxide::id::EventId;
 use duroxide::prelude::*;
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::{TestRuntime, VirtualClock};
@@ -116,6 +118,16 @@ async fn record_later_formats() {
     child::start(&client, "taken", 0).await.unwrap();
     save_finished("format-5-children", children::start(&client, "format-5", "taken".to_owned()).await.unwrap()).await;
     save("format-2-child", &client.handle("golden-named-child")).await;
+
+    save_finished("format-6-failures", activities::start(&client, "format-6", 7).await.unwrap()).await;
+    let dropped = sleeper::start(&client, "format-6-dropped").await.unwrap();
+    dropped.raise_named("golden-number", &"no number").await.unwrap();
+    while dropped.status().await.unwrap().events.0 < 3 {
+        tokio::task::yield_now().await;
+    }
+    dropped.drop_message(UnreadMessage::Recorded(EventId(3))).await.unwrap();
+    dropped.cancel("not needed").await.unwrap();
+    save_finished("format-6-dropped-event", dropped).await;
     test.shutdown().await.unwrap();
 }
 

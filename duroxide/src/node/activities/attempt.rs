@@ -2,23 +2,27 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::unconstrained;
+use tokio::time::Instant;
 
 use super::blocking::BlockingPool;
+use super::poll_watch::{PollWatch, Polled};
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
 use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap, TimeoutDetails};
+use crate::id::InstanceId;
 use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
 use crate::provider::{EventRow, Tenure};
-use crate::replay::{Failed, panicked};
+use crate::replay::{Failed, in_instance, panicked};
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
@@ -62,13 +66,15 @@ pub(in crate::node) struct AttemptEnv {
     states: Arc<States>,
     clock: Arc<dyn Clock>,
     blocking: BlockingPool,
+    polls: PollWatch,
     limits: Limits,
 }
 
 impl AttemptEnv {
     pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, options: &RuntimeOptions) -> Self {
         let blocking = BlockingPool::new(options.max_blocking_activities);
-        Self { states: Arc::new(states), clock, blocking, limits: options.limits }
+        let polls = PollWatch::start(options.activity_warning);
+        Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits }
     }
 }
 
@@ -93,27 +99,22 @@ impl Attempt {
         let ctx =
             ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
-        let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input);
+        let polled = Polled { activity: tenure.activity.clone(), name: name.clone(), attempt: tenure.attempt };
+        let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled);
         let limited = async {
             // The limit does not include the time in which no thread can be started.
             if let Some(begun) = begun {
                 begun.await;
             }
             let Some(limit) = limit else { return code.await };
+            let (until, begun) = (env.clock.now() + limit, Instant::now());
             // Outside of tokio's budget: code that uses up the budget in each poll would otherwise starve the timer.
-            let timer = unconstrained(env.clock.sleep_until(env.clock.now() + limit));
+            let timer = unconstrained(env.clock.sleep_until(until));
             match select(code, timer).await {
-                Either::Left((end, _)) => end,
-                Either::Right(_) => {
-                    let details = TimeoutDetails {
-                        activity: name.clone(),
-                        after: Some(limit),
-                        attempts: Some(tenure.attempt),
-                        last: None,
-                    };
-                    let failure = Failure::TimedOut { limit: Timeout::StartToClose, details: Some(Box::new(details)) };
-                    AttemptEnd::Failed(failure.into(), true)
-                }
+                // Code that has blocked the timer may return later than the limit. Both clocks count: that of the system
+                // may have been set, and a virtual one stands still while code runs.
+                Either::Left((end, _)) if begun.elapsed() <= limit || env.clock.now() <= until => end,
+                _ => AttemptEnd::Failed(start_to_close(name, limit, tenure.attempt).into(), true),
             }
         };
         let abandoned = async {
@@ -132,6 +133,7 @@ impl Attempt {
         // The code may be dropped while it waits, and its destructors may panic.
         let end = AssertUnwindSafe(end).catch_unwind().await;
         let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
+        let end = end.in_instance(&tenure.activity.execution.instance);
         let busy_thread = busy_thread.and_then(|mut thread| thread.try_recv().is_err_and(is_empty).then_some(thread));
         if busy_thread.is_some() {
             // The code may check the signal, and end on its own.
@@ -139,6 +141,13 @@ impl Attempt {
         }
         AttemptDone { tenure, run, scheduled, deadline, end, busy_thread }
     }
+}
+
+/// Returns the failure of an attempt whose start-to-close limit has passed.
+pub(in crate::node) fn start_to_close(activity: &str, limit: Duration, attempt: u32) -> Failure {
+    let details =
+        TimeoutDetails { activity: activity.to_owned(), after: Some(limit), attempts: Some(attempt), last: None };
+    Failure::TimedOut { limit: Timeout::StartToClose, details: Some(Box::new(details)) }
 }
 
 fn is_empty(error: TryRecvError) -> bool {
@@ -154,10 +163,16 @@ struct RunningCode {
 }
 
 /// Calls the code: async code in the returned future, blocking code on a thread. A panic is returned as an error.
-fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: Payload) -> RunningCode {
+fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: Payload, polled: Polled) -> RunningCode {
     let (mut busy_thread, mut begun) = (None, None);
     let ended = match code {
-        ActivityCode::Async(run) => AssertUnwindSafe(async move { run(ctx, input).await }).catch_unwind().boxed(),
+        ActivityCode::Async(run) => {
+            AssertUnwindSafe(env.polls.watch(polled, async move { run(ctx, input).await })).catch_unwind().boxed()
+        }
+        #[cfg(feature = "testing")]
+        ActivityCode::Replaced(run) => {
+            AssertUnwindSafe(env.polls.watch(polled, async move { run(ctx, input).await })).catch_unwind().boxed()
+        }
         ActivityCode::Blocking(run) => {
             let (done, finished) = oneshot::channel();
             let (busy, free) = oneshot::channel();
@@ -184,6 +199,16 @@ fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: P
 }
 
 impl AttemptEnd {
+    /// Puts the instance before the message of a panic.
+    fn in_instance(self, instance: &InstanceId) -> Self {
+        match self {
+            Self::Failed(Failed { failure: failure @ Failure::Panicked { .. }, error, callee }, retryable) => {
+                Self::Failed(Failed { failure: in_instance(failure, instance), error, callee }, retryable)
+            }
+            other => other,
+        }
+    }
+
     /// Replaces the end by a failure if the value is too long to be stored.
     fn within(self, limits: &Limits) -> Self {
         let checked = match &self {
@@ -203,7 +228,7 @@ impl From<Ended> for AttemptEnd {
         match ended {
             Ended::Completed(output) => Self::Completed(output),
             Ended::Failed { error, retryable } => {
-                Self::Failed(Failed { failure: Failure::Application, error }, retryable)
+                Self::Failed(Failed { failure: Failure::Application, error, callee: None }, retryable)
             }
             Ended::UnreadableInput(error) => Self::Unreadable(error.to_string()),
             Ended::UnstorableOutcome(error) => {

@@ -4,16 +4,26 @@ mod attempt;
 mod attempts;
 mod blocking;
 mod permits;
+mod poll_watch;
+mod stopping;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
-pub(super) use attempt::{Attempt, AttemptDone, AttemptEnd, AttemptEnv};
+pub(super) use attempt::{Attempt, AttemptDone, AttemptEnd, AttemptEnv, start_to_close};
 pub(super) use attempts::{Attempts, RunningAttempt};
 use permits::ActivityPermits;
 pub(super) use permits::{Kind, Permit};
+pub(super) use stopping::StoppingRun;
+use stopping::{StopCause, Stopping};
+use tokio::time::Instant;
 
+use super::log;
 use crate::activity::CancelSignal;
+use crate::clock::Timestamp;
+use crate::history::ActivityScheduled;
 use crate::id::{ActivityId, InstanceId};
+use crate::provider::Tenure;
 
 /// The activities that this node runs, with their permits.
 ///
@@ -21,10 +31,12 @@ use crate::id::{ActivityId, InstanceId};
 /// is released when its outcome is on its way to the storage, or when its thread is free, if that is later.
 pub(super) struct Activities {
     running: HashMap<ActivityId, Running>,
+    /// The ends of the start-to-close limits of runs, by time and run.
+    limits: BTreeMap<(Instant, u64), StartToClose>,
     /// The runs that were cancelled or timed out and have not ended, or keep their threads.
-    stopping: HashMap<u64, Kind>,
+    stopping: Stopping,
     permits: ActivityPermits,
-    limits: [usize; 2],
+    limit_of_kind: [usize; 2],
     last_run: u64,
 }
 
@@ -34,6 +46,22 @@ struct Running {
     run: u64,
     cancel: CancelSignal,
     kind: Kind,
+    /// The name of the activity.
+    name: String,
+    /// The end of its start-to-close limit.
+    limit: Option<Instant>,
+}
+
+/// The start-to-close limit of a run, with the parts of the attempt that end it. An attempt that waits ends itself at the
+/// limit; the node ends one whose code computes or blocks its thread.
+pub(super) struct StartToClose {
+    pub(super) tenure: Tenure,
+    pub(super) scheduled: ActivityScheduled,
+    /// The end of its schedule-to-close limit.
+    pub(super) deadline: Option<Timestamp>,
+    pub(super) limit: Duration,
+    /// The end of the limit by the clock of the node, which may be virtual.
+    pub(super) at: Timestamp,
 }
 
 /// The end of a run.
@@ -48,10 +76,20 @@ pub(super) enum RunEnd {
 }
 
 impl Activities {
+    /// The time after a limit within which an attempt that waits ends itself, so that it is dropped without a signal.
+    const OWN_END: Duration = Duration::from_millis(10);
+
     /// The limits are those of async and of blocking activities.
     pub(super) fn new(limits: [usize; 2]) -> Self {
         let permits = ActivityPermits::default();
-        Self { running: HashMap::new(), stopping: HashMap::new(), permits, limits, last_run: 0 }
+        Self {
+            running: HashMap::new(),
+            limits: BTreeMap::new(),
+            stopping: Stopping::default(),
+            permits,
+            limit_of_kind: limits,
+            last_run: 0,
+        }
     }
 
     /// Returns the number of activities that run.
@@ -70,12 +108,12 @@ impl Activities {
 
     /// Returns the permits that are free.
     pub(super) fn free_permits(&self) -> [usize; 2] {
-        Kind::ALL.map(|kind| self.limits[kind as usize].saturating_sub(self.permits.taken(kind)))
+        Kind::ALL.map(|kind| self.limit_of_kind[kind as usize].saturating_sub(self.permits.taken(kind)))
     }
 
     /// Takes a permit, if one is free.
     pub(super) fn try_take_permit(&mut self, kind: Kind) -> bool {
-        let is_free = self.permits.taken(kind) < self.limits[kind as usize];
+        let is_free = self.permits.taken(kind) < self.limit_of_kind[kind as usize];
         if is_free {
             self.permits.take(kind);
         }
@@ -98,19 +136,69 @@ impl Activities {
     }
 
     /// Begins a run of an activity that has a permit. Returns its number and the signal that cancels it.
-    pub(super) fn begin(&mut self, id: ActivityId, kind: Kind) -> (u64, CancelSignal) {
+    pub(super) fn begin(
+        &mut self,
+        id: ActivityId,
+        kind: Kind,
+        name: &str,
+        limit: Option<StartToClose>,
+    ) -> (u64, CancelSignal) {
         self.last_run += 1;
         let (run, cancel) = (self.last_run, CancelSignal::new());
-        self.running.insert(id, Running { run, cancel: cancel.clone(), kind });
+        let ends =
+            limit.as_ref().and_then(|limit| Instant::now().checked_add(limit.limit.saturating_add(Self::OWN_END)));
+        if let (Some(ends), Some(limit)) = (ends, limit) {
+            self.limits.insert((ends, run), limit);
+        }
+        self.running.insert(id, Running { run, cancel: cancel.clone(), kind, name: name.to_owned(), limit: ends });
         (run, cancel)
+    }
+
+    /// Removes a run and its limit.
+    fn remove(&mut self, id: &ActivityId) -> Option<Running> {
+        let running = self.running.remove(id)?;
+        if let Some(ends) = running.limit {
+            self.limits.remove(&(ends, running.run));
+        }
+        Some(running)
+    }
+
+    /// Takes a run whose limit has passed and that has not ended: its code has not reached an await since. The run is
+    /// cancelled, and keeps its permit until its thread is free.
+    pub(super) fn pop_overdue(&mut self, now: Timestamp) -> Option<StartToClose> {
+        loop {
+            let entry = self.limits.first_entry().filter(|entry| entry.key().0 <= Instant::now())?;
+            let limit = entry.remove();
+            // A virtual clock stands still while code runs, and the clock of the system may have been set back.
+            if limit.at <= now {
+                self.stop(&limit.tenure.activity, StopCause::TimedOut);
+                return Some(limit);
+            }
+        }
+    }
+
+    /// Cancels a run, which ends without an outcome.
+    fn stop(&mut self, id: &ActivityId, cause: StopCause) {
+        if let Some(Running { run, cancel, kind, name, .. }) = self.remove(id) {
+            cancel.cancel();
+            self.stopping.insert(run, kind, id.clone(), name, cause);
+        }
+    }
+
+    /// Returns when [`pop_overdue`](Self::pop_overdue) or [`report_stopping`](Self::report_stopping) is to be called.
+    pub(super) fn next_check(&self, report_after: Duration) -> Option<Instant> {
+        let limit = self.limits.first_key_value().map(|((ends, _), _)| *ends);
+        limit.into_iter().chain(self.stopping.next_report(report_after)).min()
+    }
+
+    /// Calls `report` once for each run that has not stopped for this time.
+    pub(super) fn report_stopping(&mut self, after: Duration, report: impl FnMut(&StoppingRun)) {
+        self.stopping.report(after, report);
     }
 
     /// Cancels an activity whose outcome is no longer wanted. It keeps its permit until it has ended.
     pub(super) fn cancel(&mut self, id: &ActivityId) {
-        if let Some(running) = self.running.remove(id) {
-            running.cancel.cancel();
-            self.stopping.insert(running.run, running.kind);
-        }
+        self.stop(id, StopCause::Cancelled);
     }
 
     /// Cancels all activities, since this node no longer owns them.
@@ -124,31 +212,31 @@ impl Activities {
     /// Drops all activities, since the node ends.
     pub(super) fn clear(&mut self) {
         self.running.clear();
+        self.limits.clear();
     }
 
     /// Ends a run. If its thread is still busy, the caller calls [`thread_is_free`](Self::thread_is_free) later, unless
     /// the run is unknown.
     pub(super) fn end(&mut self, id: &ActivityId, run: u64, thread_is_busy: bool) -> RunEnd {
-        if let Some(kind) = self.stopping.remove(&run) {
-            if thread_is_busy {
-                self.stopping.insert(run, kind);
-            } else {
-                self.permits.release(kind);
+        if self.stopping.contains(run) {
+            if !thread_is_busy {
+                self.thread_is_free(run);
             }
             return RunEnd::Cancelled;
         }
-        let Some(running) = self.running.remove(id) else { return RunEnd::Unknown };
+        let Some(running) = self.remove(id) else { return RunEnd::Unknown };
         if thread_is_busy {
-            self.stopping.insert(run, running.kind);
+            self.stopping.insert(run, running.kind, id.clone(), running.name, StopCause::TimedOut);
             return RunEnd::Wanted(None);
         }
         RunEnd::Wanted(Some(self.permits.guard(running.kind)))
     }
 
-    /// Releases the permit of a run that had ended before its thread was free.
+    /// Releases the permit of a run that was to stop before its thread was free.
     pub(super) fn thread_is_free(&mut self, run: u64) {
-        if let Some(kind) = self.stopping.remove(&run) {
-            self.permits.release(kind);
+        if let Some(stopped) = self.stopping.remove(run) {
+            self.permits.release(stopped.kind);
+            log::activity_stopped(&stopped);
         }
     }
 }
@@ -169,7 +257,7 @@ mod tests {
         assert!(activities.try_take_permit(Kind::Blocking));
         assert!(!activities.try_take_permit(Kind::Blocking), "the limit");
         assert_eq!(activities.free_permits(), [1, 0]);
-        let (run, _) = activities.begin(id(1), Kind::Blocking);
+        let (run, _) = activities.begin(id(1), Kind::Blocking, "a", None);
         (activities, run)
     }
 
@@ -204,7 +292,7 @@ mod tests {
     fn end_of_a_cancelled_run_does_not_end_the_next_one() {
         let (mut activities, first) = running();
         activities.cancel(&id(1));
-        let (second, signal) = activities.begin(id(1), Kind::Async);
+        let (second, signal) = activities.begin(id(1), Kind::Async, "a", None);
         assert!(matches!(activities.end(&id(1), first, false), RunEnd::Cancelled));
         assert!(activities.runs(&id(1)) && !signal.is_cancelled());
         assert!(matches!(activities.end(&id(1), second, false), RunEnd::Wanted(Some(_))));

@@ -19,10 +19,7 @@ impl Kind {
     pub(in crate::node) const ALL: [Self; 2] = [Self::Async, Self::Blocking];
 
     pub(in crate::node) fn of(code: &ActivityCode) -> Self {
-        match code {
-            ActivityCode::Async(_) => Self::Async,
-            ActivityCode::Blocking(_) => Self::Blocking,
-        }
+        if code.is_blocking() { Self::Blocking } else { Self::Async }
     }
 }
 

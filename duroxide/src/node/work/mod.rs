@@ -1,11 +1,14 @@
 //! The state of the requests for work: the next one, and the one that is under way. At most one is.
 
+mod retries;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use semver::Version;
 
+use self::retries::Retries;
 use super::activities::Kind;
 use super::lost::RequestNumber;
 use crate::clock::Timestamp;
@@ -20,6 +23,7 @@ pub(super) struct WorkRequests {
     wanted: bool,
     /// The time at which work at the provider becomes due.
     next_due: Option<Timestamp>,
+    retries: Retries,
     is_under_way: bool,
     /// True if the provider may have activities for which there was no permit.
     saturated: bool,
@@ -27,6 +31,8 @@ pub(super) struct WorkRequests {
     full: bool,
     /// The most instances that the request under way may claim.
     room: usize,
+    /// The most activities that it may claim.
+    permits: usize,
     /// Instances that the next request names.
     load: BTreeSet<InstanceId>,
     /// Instances whose live copies miss messages.
@@ -109,10 +115,12 @@ impl WorkRequests {
             served,
             wanted: true,
             next_due: None,
+            retries: Retries::default(),
             is_under_way: false,
             saturated: false,
             full: false,
             room: 0,
+            permits: 0,
             load: BTreeSet::new(),
             gaps: BTreeSet::new(),
             loading: BTreeMap::new(),
@@ -139,14 +147,19 @@ impl WorkRequests {
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
     }
 
+    /// Measures the pause of an activity that is put back now, and that is due then.
+    pub(super) fn measure_pause(&mut self, activity: ActivityId, due: Timestamp) {
+        self.retries.add(activity, due);
+    }
+
     /// Requests work if the provider has work that is due.
     pub(super) fn request_if_due(&mut self, now: Timestamp) {
-        self.wanted |= self.next_due.is_some_and(|due| due <= now);
+        self.wanted |= self.next_due.is_some_and(|due| due <= now) | self.retries.pass(now);
     }
 
     /// Returns when work at the provider becomes due, unless a request is sent anyway.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.next_due.filter(|_| !self.wanted)
+        self.next_due.into_iter().chain(self.retries.next()).min().filter(|_| !self.wanted)
     }
 
     /// Requests an owned instance by name: it has a message and no live copy, or its live copy misses a message.
@@ -173,8 +186,9 @@ impl WorkRequests {
         }
     }
 
-    /// Moves the end of a quarantine, since the clock was set by these microseconds. The provider judges all other times.
+    /// Moves the ends of pauses, since the clock was set by these microseconds. The provider judges all other times.
     pub(super) fn clock_was_set(&mut self, step: i64) {
+        self.retries.clock_was_set(step);
         if let Some((_, until)) = &mut self.quarantined {
             *until = until.shifted(step);
             let until = *until;
@@ -212,6 +226,7 @@ impl WorkRequests {
         self.room = if closed { 0 } else { capacity.room() };
         self.full = !closed && self.room == 0;
         let activities = self.activity_groups(if closed { [0, 0] } else { capacity.permits });
+        self.permits = activities.iter().fold(0, |sum, group| sum.saturating_add(group.limit));
         let load = self.loading.iter();
         Want {
             orchestrations: self.served.orchestrations.clone(),
@@ -224,6 +239,7 @@ impl WorkRequests {
             claim: self.claim,
             heard: std::mem::take(&mut self.heard),
             cancelled: std::mem::take(&mut self.cancelled),
+            overdue: self.retries.name(now),
         }
     }
 
@@ -243,6 +259,8 @@ impl WorkRequests {
     /// Ends the request under way, which was sent at `sent`.
     pub(super) fn end(&mut self, acquired: &Acquired, sent: Timestamp, now: Timestamp) -> Answered {
         self.is_under_way = false;
+        let claimed = &acquired.activities;
+        self.retries.answered(claimed, !self.saturated && claimed.len() < self.permits);
         let claim = (acquired.claim != self.claim).then_some(acquired.claim);
         self.claim = acquired.claim;
         // Work was due when the request was sent, even if the clock has been set back since.

@@ -13,6 +13,7 @@ list![
     an_outcome_becomes_a_message,
     an_outcome_for_an_old_execution_is_dropped,
     an_activity_is_tried_again,
+    an_overdue_activity_is_claimed_before_its_time,
     a_released_activity_is_claimed_again,
     an_activity_is_parked_until_its_instance_is_resumed,
     writes_of_an_activity_are_fenced,
@@ -78,6 +79,23 @@ async fn an_activity_is_tried_again(world: World) {
     assert_eq!((activities.len(), tenure_of(&activities[0])), (1, tenure("i", 2, 1)));
     assert_eq!(node.commit(outcome(tenure("i", 1, 1))).await, Err(CommitError::Conflict), "that attempt is over");
     assert!(node.commit(outcome(tenure("i", 2, 1))).await.is_ok());
+}
+
+async fn an_overdue_activity_is_claimed_before_its_time(world: World) {
+    let node = with_activity(&world, "i").await;
+    schedule(&world, &node, "j", new_activity(1, 2)).await;
+    node.commit(retry(tenure("i", 1, 0), 10)).await.expect("retry");
+    let overdue = vec![activity_id("i", 1, 1), activity_id("none", 1, 1)];
+    let named = Want { overdue, ..want(at(3)) };
+    let without_permits = Want { activities: Vec::new(), ..named.clone() };
+    assert!(node.acquire(without_permits).await.activities.is_empty());
+    let one = vec![ActivityGroup { names: Arc::new(["work".to_owned()]), limit: 1 }];
+    let first = node.acquire(Want { activities: one, ..named.clone() }).await;
+    let keys: Vec<_> = first.activities.iter().map(tenure_of).collect();
+    assert_eq!(keys, [tenure("i", 2, 1)], "before others, and within the limit");
+    let second = node.acquire(Want { claim: first.claim, ..named }).await;
+    let keys: Vec<_> = second.activities.iter().map(tenure_of).collect();
+    assert_eq!(keys, [tenure("j", 1, 2)], "an activity with an owner is not claimed");
 }
 
 async fn a_released_activity_is_claimed_again(world: World) {

@@ -151,10 +151,18 @@ impl State {
             let activity = activity.filter(|_| !self.beside.locked.contains(&id.execution.instance));
             activity.is_some_and(|activity| serves(want.tags.as_deref(), activity.tag.as_ref()))
         };
+        let is_overdue = |id: &ActivityId| want.overdue.contains(id);
+        let is_requested = |id: &ActivityId| {
+            let activity = self.activities.get(id).filter(|activity| activity.owner.is_none() && !activity.parked);
+            activity.is_some_and(|activity| group.names.contains(&activity.name))
+        };
+        let overdue = want.overdue.iter().filter(|id| is_requested(id) && fits(id)).map(|id| (Timestamp::MIN, id));
         let queues = group.names.iter().filter_map(|name| self.queue.get(name));
-        let oldest = queues
-            .flat_map(|queue| queue.oldest(want.now).filter(|(_, id)| fits(id)).take(group.limit.saturating_add(1)));
-        let mut waiting: Vec<_> = oldest.collect();
+        let oldest = queues.flat_map(|queue| {
+            let free = queue.oldest(want.now).filter(|(_, id)| fits(id) && !is_overdue(id));
+            free.take(group.limit.saturating_add(1))
+        });
+        let mut waiting: Vec<_> = overdue.chain(oldest).collect();
         waiting.sort_unstable();
         let due = waiting.iter().take(group.limit).take_while(|(at, _)| *at <= want.now).count();
         let next = waiting.get(due).map(|(at, _)| *at);

@@ -92,14 +92,14 @@ fn every_kind_of_failure_has_its_own_call_error() {
     let reason = || "why".to_owned();
     let cases = [
         (Failure::Application, CallError::Failed(json!("declined"))),
-        (Failure::Panicked { message: reason() }, CallError::Panicked { message: reason() }),
+        (Failure::Panicked { message: reason() }, CallError::Panicked { message: reason(), callee: None }),
         (
             Failure::TimedOut { limit: Timeout::StartToClose, details: None },
             CallError::TimedOut(TimedOut::new(Timeout::StartToClose)),
         ),
-        (Failure::Cancelled { reason: reason() }, CallError::Cancelled { reason: reason() }),
-        (Failure::Terminated { reason: reason() }, CallError::Terminated { reason: reason() }),
-        (Failure::Rejected { reason: reason() }, CallError::Rejected { reason: reason() }),
+        (Failure::Cancelled { reason: reason() }, CallError::Cancelled { reason: reason(), callee: None }),
+        (Failure::Terminated { reason: reason() }, CallError::Terminated { reason: reason(), callee: None }),
+        (Failure::Rejected { reason: reason() }, CallError::Rejected { reason: reason(), callee: None }),
     ];
     for (failure, seen) in cases {
         let mut run = Run::start(|ctx| async move {

@@ -34,12 +34,13 @@ fn child_without_an_id_is_recorded_without_one() {
 
 #[test]
 fn failed_or_refused_child_is_an_error_of_the_call() {
-    let failed = Input::ChildFailed { call: CallId(1), failure: Failure::Application };
-    let cancelled = Input::ChildFailed { call: CallId(1), failure: Failure::Cancelled { reason: "why".to_owned() } };
+    let failed = Input::ChildFailed { call: CallId(1), failure: Failure::Application, callee: None };
+    let cancelled =
+        Input::ChildFailed { call: CallId(1), failure: Failure::Cancelled { reason: "why".to_owned() }, callee: None };
     let cases = [
         (failed, CallError::Failed(json!("lost"))),
-        (cancelled, CallError::Cancelled { reason: "why".to_owned() }),
-        (rejected(1), CallError::Rejected { reason: "taken".to_owned() }),
+        (cancelled, CallError::Cancelled { reason: "why".to_owned(), callee: None }),
+        (rejected(1), CallError::Rejected { reason: "taken".to_owned(), callee: None }),
     ];
     for (input, seen) in cases {
         let mut run = Run::start(|ctx| async move {

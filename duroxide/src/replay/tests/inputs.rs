@@ -13,10 +13,10 @@ fn answers(call: u64) -> Vec<Input> {
     let failure = Failure::Application;
     vec![
         Input::ActivityCompleted { call },
-        Input::ActivityFailed { call, failure: failure.clone() },
+        Input::ActivityFailed { call, failure: failure.clone(), callee: None },
         Input::TimerFired { call },
         Input::ChildCompleted { call },
-        Input::ChildFailed { call, failure },
+        Input::ChildFailed { call, failure, callee: None },
         Input::StartAccepted { call },
         Input::StartRejected { call, reason: "taken".to_owned() },
     ]

@@ -33,7 +33,7 @@ where
         Ok(Box::pin(async move {
             match body.await {
                 Ok(output) => Ok(payload(&output)),
-                Err(error) => Err(Failed { failure: Failure::Application, error: payload(&error) }),
+                Err(error) => Err(Failed { failure: Failure::Application, error: payload(&error), callee: None }),
             }
         }))
     })
@@ -144,7 +144,7 @@ impl Run {
     }
 
     pub(super) fn activity_fails(&mut self, call: u64, failure: Failure, error: impl Serialize) -> &[Decision] {
-        self.deliver(Input::ActivityFailed { call: CallId(call), failure }, payload(&error))
+        self.deliver(Input::ActivityFailed { call: CallId(call), failure, callee: None }, payload(&error))
     }
 
     pub(super) fn fires(&mut self, call: u64) -> &[Decision] {

@@ -9,7 +9,7 @@ use crate::activity::{ActivityCode, Ended};
 /// Wraps the code of an activity. A blocking activity also runs on the thread of the simulation.
 pub(super) fn recorded(code: ActivityCode, world: &Arc<World>, connection: &Connection) -> ActivityCode {
     let (world, connection) = (world.clone(), connection.clone());
-    ActivityCode::Async(Arc::new(move |ctx, input| {
+    ActivityCode::Replaced(Arc::new(move |ctx, input| {
         let (code, world, connection) = (code.clone(), world.clone(), connection.clone());
         let (id, attempt) = (ctx.id().clone(), ctx.attempt());
         Box::pin(async move {
@@ -19,6 +19,7 @@ pub(super) fn recorded(code: ActivityCode, world: &Arc<World>, connection: &Conn
             connection.halt_if_dead().await;
             let ended = match code {
                 ActivityCode::Async(run) => run(ctx, input).await,
+                ActivityCode::Replaced(run) => run(ctx, input).await,
                 ActivityCode::Blocking(run) => run(ctx, input),
             };
             connection.halt_if_dead().await;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::{Clock, Timestamp};
@@ -13,14 +14,19 @@ use crate::clock::{Clock, Timestamp};
 #[derive(Clone)]
 pub(super) struct WallClock {
     begun: Instant,
-    skew: Arc<AtomicI64>,
+    skew: Arc<Skew>,
+}
+
+#[derive(Default)]
+struct Skew {
+    micros: AtomicI64,
+    /// Wakes the sleeping tasks, which read the clock again.
+    set: Notify,
 }
 
 impl WallClock {
     /// The time at which a simulation begins: 1 January 2020.
     const BEGIN: Timestamp = Timestamp::from_micros(1_577_836_800_000_000);
-    /// The longest pause after which a sleep reads the clock again, since the clock may be set during the sleep.
-    const RECHECK: Duration = Duration::from_secs(60);
 
     pub(super) fn new(begun: Instant) -> Self {
         Self { begun, skew: Arc::default() }
@@ -28,14 +34,15 @@ impl WallClock {
 
     /// Sets the clock ahead of the true time by `skew` microseconds, or behind it if `skew` is negative.
     pub(super) fn set(&self, skew: i64) {
-        self.skew.store(skew, Ordering::Relaxed);
+        self.skew.micros.store(skew, Ordering::Relaxed);
+        self.skew.set.notify_waiters();
     }
 }
 
 impl Clock for WallClock {
     fn now(&self) -> Timestamp {
         let time = Self::BEGIN + self.begun.elapsed();
-        Timestamp::from_micros(time.as_micros() + self.skew.load(Ordering::Relaxed))
+        Timestamp::from_micros(time.as_micros() + self.skew.micros.load(Ordering::Relaxed))
     }
 
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
@@ -47,7 +54,11 @@ impl Clock for WallClock {
                 if wait.is_zero() {
                     return;
                 }
-                tokio::time::sleep(wait.min(Self::RECHECK)).await;
+                tokio::select! {
+                    biased;
+                    () = clock.skew.set.notified() => {}
+                    () = tokio::time::sleep(wait) => {}
+                }
             }
         })
     }

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::Setup;
@@ -12,7 +13,7 @@ use super::clock::WallClock;
 use super::connection::Connection;
 use super::world::{Process, World, pause};
 use crate::client::Client;
-use crate::node::RuntimeOptions;
+use crate::node::{Inline, RuntimeOptions};
 use crate::provider::Layered;
 use crate::runtime::Runtime;
 
@@ -98,9 +99,8 @@ impl Host {
             let registry = (self.setup.mocks)(registry);
             registry.map_activities(|code| activity::recorded(code, &self.world, connection))
         });
-        let (world, number) = (self.world.clone(), self.number);
         let builder = builder.provider(Layered(connection.clone())).clock(self.clock.clone());
-        let builder = builder.inline(move || world.polled(number));
+        let builder = builder.inline(Surroundings { world: self.world.clone(), number: self.number });
         let runtime = match builder.start().await {
             Ok(runtime) => runtime,
             Err(error) if error.is_retryable() => return Duration::from_millis(50),
@@ -144,6 +144,26 @@ impl Host {
             pause(delay).await;
             take_over(&world, &connection).await;
         });
+    }
+}
+
+/// The surroundings of a node.
+struct Surroundings {
+    world: Arc<World>,
+    number: usize,
+}
+
+impl Inline for Surroundings {
+    fn polled(&self) {
+        self.world.polled(self.number);
+    }
+
+    fn events(&self) -> u64 {
+        self.world.events()
+    }
+
+    fn next_event(&self, seen: u64) -> BoxFuture<'_, ()> {
+        Box::pin(self.world.next_event(seen))
     }
 }
 

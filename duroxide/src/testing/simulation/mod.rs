@@ -386,11 +386,16 @@ impl Sim {
 
     /// Waits until every instance has finished and every activity has ended.
     async fn all_ended(&self) {
+        let world = &self.0.world;
         loop {
-            self.resume_suspended().await;
-            let open = self.0.world.record().instances.values().any(|seen| !seen.status.is_finished());
-            if !open && self.0.world.storage.visible().left().activities.is_empty() {
+            let seen = world.events();
+            let is_suspended = self.resume_suspended().await;
+            let open = world.record().instances.values().any(|seen| !seen.status.is_finished());
+            if !open && world.storage.visible().left().activities.is_empty() {
                 return;
+            }
+            if !is_suspended {
+                world.next_event(seen).await;
             }
             tokio::time::sleep(Duration::from_secs(10)).await;
         }
@@ -398,14 +403,16 @@ impl Sim {
 
     /// Resumes instances that are suspended with an expected code. Any other suspension that lasts for a minute is a
     /// finding: a node with other code may still be about to join. A finished instance may have a suspension, too: that of
-    /// a detached activity which was parked.
-    async fn resume_suspended(&self) {
+    /// a detached activity which was parked. Returns true if there was a suspended instance.
+    async fn resume_suspended(&self) -> bool {
         let Shared { world, resumed, .. } = &*self.0;
-        let Ok(instances) = oracle::all_instances(world).await else { return };
+        let Ok(instances) = oracle::all_instances(world).await else { return true };
         let suspended = |r: &InstanceRecord| r.status == InstanceStatus::Suspended || r.suspension.is_some();
         let mut since = std::mem::take(&mut *self.0.suspended.lock().unwrap_or_else(PoisonError::into_inner));
         since.retain(|id, _| instances.get(id).is_some_and(suspended));
+        let mut is_suspended = false;
         for record in instances.into_values().filter(suspended) {
+            is_suspended = true;
             let reason = record.suspension.as_deref().and_then(|json| serde_json::from_str::<Suspension>(json).ok());
             let instance = record.execution.instance;
             match reason {
@@ -429,6 +436,7 @@ impl Sim {
             }
         }
         *self.0.suspended.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        is_suspended
     }
 
     /// Returns the findings of a run that has reached its time limit.

@@ -46,8 +46,10 @@ pub(super) struct World {
     /// The start of the current second, and the number of calls in it.
     second: Mutex<(Instant, u64)>,
     /// The number of observed steps that only a node which makes progress causes: changes of the storage, begun
-    /// attempts.
-    progress: AtomicU64,
+    /// attempts; and of disruptions.
+    events: AtomicU64,
+    /// Notified of each event. Unlike a watch, it wakes its waiters in a fixed order.
+    happened: Notify,
     /// The time of the last poll of a node, the progress then, and the number of polls since time or progress changed.
     polls: Mutex<(Instant, u64, u64)>,
     calm: AtomicBool,
@@ -108,7 +110,8 @@ impl World {
             trace,
             outage: Mutex::new((None, begun)),
             second: Mutex::new((begun, 0)),
-            progress: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            happened: Notify::new(),
             polls: Mutex::new((begun, 0, 0)),
             calm: AtomicBool::new(false),
             failed: Notify::new(),
@@ -125,6 +128,7 @@ impl World {
     /// Ends all faults.
     pub(super) fn end_faults(&self) {
         self.calm.store(true, Ordering::Relaxed);
+        self.happened();
         self.storage.end_faults();
     }
 
@@ -170,12 +174,29 @@ impl World {
 
     /// Updates the record of the run, which may add findings.
     pub(super) fn observe(&self, update: impl FnOnce(&mut Record)) {
-        self.progress.fetch_add(1, Ordering::Relaxed);
+        self.happened();
         let mut record = self.record();
         record.latest = self.now() + self.plan.skew;
         update(&mut record);
         if !record.violations.is_empty() {
             self.failed.notify_one();
+        }
+    }
+
+    fn happened(&self) {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        self.happened.notify_waiters();
+    }
+
+    /// Returns the number of events so far.
+    pub(super) fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there are more events than `seen`.
+    pub(super) async fn next_event(&self, seen: u64) {
+        while self.events() == seen {
+            self.happened.notified().await;
         }
     }
 
@@ -191,6 +212,7 @@ impl World {
     /// Cuts one node, or all nodes and clients, off from the storage for a time.
     pub(super) fn cut_off(&self, node: Option<usize>, length: Duration) {
         *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = (node, Instant::now() + length);
+        self.happened();
     }
 
     fn is_cut_off(&self, process: Process) -> bool {
@@ -234,7 +256,7 @@ impl World {
     /// Counts a poll of a node, and reports nodes that spin.
     pub(super) fn polled(&self, node: usize) {
         let mut polls = self.polls.lock().unwrap_or_else(PoisonError::into_inner);
-        let (time, progress) = (Instant::now(), self.progress.load(Ordering::Relaxed));
+        let (time, progress) = (Instant::now(), self.events());
         if (polls.0, polls.1) != (time, progress) {
             *polls = (time, progress, 0);
         }

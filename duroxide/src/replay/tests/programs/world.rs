@@ -295,13 +295,13 @@ fn answer(call: CallId, scheduled: &Decision, well: bool) -> Input {
     let failure = Failure::Application;
     match (scheduled, well) {
         (Decision::ActivityScheduled(_), true) => Input::ActivityCompleted { call },
-        (Decision::ActivityScheduled(_), false) => Input::ActivityFailed { call, failure },
+        (Decision::ActivityScheduled(_), false) => Input::ActivityFailed { call, failure, callee: None },
         (Decision::ChildScheduled(child), true) if child.detached => Input::StartAccepted { call },
         (Decision::ChildScheduled(_), true) => Input::ChildCompleted { call },
         (Decision::ChildScheduled(child), false) if child.detached || call.0.is_multiple_of(2) => {
             Input::StartRejected { call, reason: json!("taken").to_string() }
         }
-        (Decision::ChildScheduled(_), false) => Input::ChildFailed { call, failure },
+        (Decision::ChildScheduled(_), false) => Input::ChildFailed { call, failure, callee: None },
         _ => Input::TimerFired { call },
     }
 }
@@ -310,9 +310,9 @@ fn guess(call: CallId, kind: usize) -> Input {
     let failure = Failure::Panicked { message: "guessed".to_owned() };
     match kind {
         0 => Input::ActivityCompleted { call },
-        1 => Input::ActivityFailed { call, failure },
+        1 => Input::ActivityFailed { call, failure, callee: None },
         2 => Input::ChildCompleted { call },
-        3 => Input::ChildFailed { call, failure },
+        3 => Input::ChildFailed { call, failure, callee: None },
         4 => Input::StartAccepted { call },
         5 => Input::StartRejected { call, reason: "guessed".to_owned() },
         _ => Input::TimerFired { call },

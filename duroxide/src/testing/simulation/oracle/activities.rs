@@ -11,7 +11,7 @@ pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
         for event in events {
             let (call, outcome) = match &event.kind {
                 EventKind::Input(Input::ActivityCompleted { call }) => (*call, Ok(event.payload.clone())),
-                EventKind::Input(Input::ActivityFailed { call, failure: Failure::Application }) => {
+                EventKind::Input(Input::ActivityFailed { call, failure: Failure::Application, .. }) => {
                     (*call, Err(event.payload.clone()))
                 }
                 EventKind::Decision(Decision::ActivityScheduled(activity)) => {

@@ -74,6 +74,11 @@ fn agree(recorded: &Input, end: &HistoryEvent) -> bool {
     let EventKind::Decision(end) = &end.kind else { return false };
     match (recorded, end) {
         (Input::ChildCompleted { .. }, Decision::Completed) => true,
+        // The parent is told which function panicked.
+        (
+            Input::ChildFailed { failure: Failure::Panicked { message }, .. },
+            Decision::Failed { failure: Failure::Panicked { message: own } },
+        ) => message.ends_with(own.as_str()),
         (Input::ChildFailed { failure, .. }, Decision::Failed { failure: own }) => failure == own,
         (Input::ChildFailed { failure: Failure::Cancelled { reason }, .. }, Decision::Cancelled { reason: own }) => {
             reason == own

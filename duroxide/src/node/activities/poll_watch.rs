@@ -1,0 +1,178 @@
+//! Reports async activities that block the threads that poll them.
+//!
+//! Code that blocks in an async activity holds a worker of tokio, or the thread that takes first steps: other activities
+//! and timers of the program wait behind it, without a sign. So a thread of its own looks at the polls that take long.
+//! It uses no timer of tokio, because the blocked worker may be the one that drives the timers.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::id::ActivityId;
+
+/// Watches the polls of async activities, until it is dropped.
+pub(super) struct PollWatch(Option<Arc<Watch>>);
+
+/// The attempt that is polled.
+pub(super) struct Polled {
+    pub(super) activity: ActivityId,
+    pub(super) name: String,
+    pub(super) attempt: u32,
+}
+
+/// The polls that run, and the thread that looks at them.
+struct Watch {
+    /// A std mutex: held for a few instructions, never while user code runs.
+    state: Mutex<State>,
+    changed: Condvar,
+    limit: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    polls: HashMap<u64, RunningPoll>,
+    last: u64,
+    /// True if the thread waits without a limit, so that the next poll must wake it.
+    sleeps: bool,
+    stopped: bool,
+}
+
+struct RunningPoll {
+    polled: Arc<Polled>,
+    since: Instant,
+    reported: bool,
+}
+
+impl PollWatch {
+    /// Starts the thread. `Duration::MAX`: there is none, and polls are not watched.
+    pub(super) fn start(limit: Duration) -> Self {
+        if limit == Duration::MAX {
+            return Self(None);
+        }
+        let watch = Arc::new(Watch { state: Mutex::default(), changed: Condvar::new(), limit });
+        let watching = watch.clone();
+        let thread = std::thread::Builder::new().name("duroxide-watch".to_owned());
+        if let Err(error) = thread.spawn(move || watching.run()) {
+            tracing::error!(%error, "the thread that reports blocking activities cannot be started");
+            return Self(None);
+        }
+        Self(Some(watch))
+    }
+
+    /// Returns a future that is watched while it is polled.
+    pub(super) fn watch<F: Future + Send>(
+        &self,
+        polled: Polled,
+        future: F,
+    ) -> impl Future<Output = F::Output> + Send + use<F> {
+        let watched = self.0.clone().map(|watch| (watch, Arc::new(polled)));
+        async move {
+            let mut future = pin!(future);
+            poll_fn(|context| {
+                let _running = watched.as_ref().map(|(watch, polled)| Running::begin(watch, polled));
+                future.as_mut().poll(context)
+            })
+            .await
+        }
+    }
+}
+
+impl Drop for PollWatch {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.0 {
+            watch.lock().stopped = true;
+            watch.changed.notify_one();
+        }
+    }
+}
+
+/// Ends a poll on drop, also if it panics.
+struct Running<'a> {
+    number: u64,
+    watch: &'a Watch,
+}
+
+impl<'a> Running<'a> {
+    fn begin(watch: &'a Watch, polled: &Arc<Polled>) -> Self {
+        Self { number: watch.begin(polled), watch }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let ended = self.watch.lock().polls.remove(&self.number);
+        if let Some(RunningPoll { polled, since, .. }) = ended.filter(|poll| poll.reported) {
+            let Polled { activity, name, attempt } = &*polled;
+            tracing::warn!(
+                instance = %activity.execution.instance, call = %activity.call, activity = name, attempt,
+                seconds = since.elapsed().as_secs_f64(),
+                "the activity no longer blocks its thread",
+            );
+        }
+    }
+}
+
+impl Watch {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, polled: &Arc<Polled>) -> u64 {
+        let since = Instant::now();
+        let mut state = self.lock();
+        state.last += 1;
+        let number = state.last;
+        state.polls.insert(number, RunningPoll { polled: polled.clone(), since, reported: false });
+        if std::mem::take(&mut state.sleeps) {
+            self.changed.notify_one();
+        }
+        number
+    }
+
+    fn run(&self) {
+        let mut state = self.lock();
+        while !state.stopped {
+            let (slow, next) = state.slow(self.limit);
+            if !slow.is_empty() {
+                drop(state);
+                slow.iter().for_each(|(polled, since)| report(polled, *since));
+                state = self.lock();
+                continue;
+            }
+            state.sleeps = next.is_none();
+            state = match next {
+                Some(next) => self.changed.wait_timeout(state, next).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+impl State {
+    /// Returns the polls that have reached the limit and were not reported, and the time until the next one reaches it.
+    fn slow(&mut self, limit: Duration) -> (Vec<(Arc<Polled>, Duration)>, Option<Duration>) {
+        let (mut slow, mut next) = (Vec::new(), None::<Duration>);
+        for poll in self.polls.values_mut().filter(|poll| !poll.reported) {
+            let since = poll.since.elapsed();
+            match limit.checked_sub(since).filter(|rest| !rest.is_zero()) {
+                Some(rest) => next = Some(next.map_or(rest, |next| next.min(rest))),
+                None => {
+                    poll.reported = true;
+                    slow.push((poll.polled.clone(), since));
+                }
+            }
+        }
+        (slow, next)
+    }
+}
+
+fn report(Polled { activity, name, attempt }: &Polled, since: Duration) {
+    tracing::warn!(
+        instance = %activity.execution.instance, call = %activity.call, activity = name, attempt,
+        seconds = since.as_secs_f64(),
+        "an async activity blocks its thread: other activities and timers of the program may wait; write it as a plain \
+         `fn`, which runs on a thread of its own, or move what blocks into `tokio::task::spawn_blocking`",
+    );
+}
