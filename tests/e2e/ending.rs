@@ -261,6 +261,30 @@ async fn carried_event_that_cannot_be_decoded_is_dropped() {
 }
 
 #[tokio::test]
+async fn message_is_dropped_although_a_live_copy_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = on(sqlite(folder.path())).start().await.unwrap();
+    let handle = carries_numbers::start(&runtime.client(), "held", 1).await.unwrap();
+    for n in 1..=3 {
+        handle.raise(Number { n }).await.unwrap();
+    }
+    handle.raise(Finish).await.unwrap();
+    handle.raise(Finish).await.unwrap();
+    let waits_in_third = |status: &duroxide::Status| status.execution.number == 3 && status.events.0 == 2;
+    while !waits_in_third(&handle.status().await.unwrap()) {
+        tokio::task::yield_now().await;
+    }
+    let raw = rusqlite::Connection::open(folder.path().join("ending.db")).unwrap();
+    let find = "SELECT lower(hex(id)) FROM duroxide_messages WHERE lane = 1 ORDER BY arrival LIMIT 1";
+    let oldest: String = raw.query_row(find, [], |row| row.get(0)).unwrap();
+    let oldest = serde_json::from_value(serde_json::json!({ "queued": oldest })).unwrap();
+    handle.drop_message(oldest).await.unwrap();
+    handle.raise(Finish).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 5);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn operator_drops_a_damaged_message() {
     let folder = tempfile::tempdir().unwrap();
     let provider = sqlite(folder.path());
