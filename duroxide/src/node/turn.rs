@@ -159,11 +159,10 @@ impl TurnRun {
         output: &mut TurnOutput,
     ) -> Result<(), Fault> {
         let event = message.filter(|_| matches!(input, Input::EventRaised { .. }));
-        let is_event = event.is_some();
         // The event has this id if the step fails.
         self.events.extend(event.map(|message| (execution.last_event().next(), message)));
         let step = execution.step(input, payload, time)?;
-        if is_event {
+        if event.is_some() {
             self.events.pop();
         }
         let messages = step.pulled.iter().copied().chain(event);
