@@ -39,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("history", &["id", "clock", "payload", "policy"]),
     ("message", &["id", "clock", "payload", "history"]),
     ("telemetry", &[]),
-    ("replay", &["id", "clock", "payload", "policy", "error", "history"]),
+    ("replay", &["id", "clock", "payload", "policy", "error", "history", "message"]),
     ("orchestration", &["id", "clock", "payload", "policy", "error", "history", "replay"]),
     ("future", &["orchestration"]),
     ("activity", &["id", "payload", "policy", "history", "replay"]),

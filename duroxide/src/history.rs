@@ -467,6 +467,11 @@ impl Input {
         json.starts_with("{\"CancelRequested\"") || json.starts_with("{\"TerminateRequested\"")
     }
 
+    /// Returns true if a stored input is an external event, without parsing it.
+    pub(crate) fn is_event(json: &str) -> bool {
+        json.starts_with("{\"EventRaised\"")
+    }
+
     /// Returns false if a stored input is certainly no removal of an unread event, without parsing it.
     pub(crate) fn may_be_removal(json: &str) -> bool {
         json.starts_with("{\"EventDropped\"")

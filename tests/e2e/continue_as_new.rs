@@ -4,9 +4,10 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use duroxide::Registry;
 use duroxide::clock::Clock;
 use duroxide::prelude::*;
+use duroxide::sqlite::SqliteProvider;
+use duroxide::{Client, Registry};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
@@ -176,4 +177,58 @@ async fn outcome_never_reaches_the_next_execution() {
     gates.open.send_replace(2);
     assert_eq!(handle.result().await.unwrap(), 2);
     assert_eq!(handle.status().await.unwrap().execution.number, 2);
+}
+
+#[activity]
+async fn repeats_number(n: u32) -> duroxide::Result<u32> {
+    Ok(n)
+}
+
+#[event(name = "continued-other")]
+struct Other;
+
+/// Reads one event in each execution. With `work`, the others are there before the execution ends.
+#[orchestration]
+async fn reads_one(ctx: OrchestrationContext, left: u32, work: bool) -> duroxide::Result<u32> {
+    if left == 0 {
+        return Ok(ctx.execution().number as u32);
+    }
+    let Number { n } = ctx.event::<Number>().await;
+    assert_eq!(n, left, "the oldest first");
+    if work {
+        repeats_number::call(&ctx, n).await?;
+    }
+    reads_one::continue_as_new(&ctx, left - 1, work).await
+}
+
+/// Returns the statements, the steps of the database, and the rows that remain of events, for one instance that reads
+/// `unread` events in as many executions.
+async fn cost_of_reading(unread: u32, work: bool) -> [u64; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = SqliteProvider::open(folder.path().join("unread.db")).unwrap();
+    let client = Client::new(provider.clone());
+    let handle = reads_one::start(&client, "reads", unread, work).await.unwrap();
+    for n in (1..=unread).rev() {
+        // Events of another name are never read.
+        handle.raise(Other).await.unwrap();
+        handle.raise(Number { n }).await.unwrap();
+    }
+    let before = provider.stats();
+    let registry = Registry::empty().with_orchestration::<reads_one>().with_activity::<repeats_number>();
+    let runtime = Runtime::builder().registry(registry).provider(provider.clone()).start().await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), unread + 1);
+    runtime.shutdown().await.unwrap();
+    let after = provider.stats();
+    [after.statements - before.statements, after.steps - before.steps]
+}
+
+#[tokio::test]
+async fn each_execution_costs_what_it_reads_and_not_what_waits() {
+    for work in [false, true] {
+        let [few, many] = [cost_of_reading(50, work).await, cost_of_reading(200, work).await];
+        for (few, many) in few.into_iter().zip(many) {
+            // Four times the events, and some for what is needed once.
+            assert!(many < 5 * few, "with work: {work}: {few} for 50 events, {many} for 200");
+        }
+    }
 }

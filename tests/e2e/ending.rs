@@ -207,6 +207,83 @@ async fn operator_drops_an_event_that_its_reader_cannot_decode() {
     check_dropped_events(sqlite(folder.path())).await;
 }
 
+/// Reads numbers in its third execution. Events that arrive in the first are carried to it.
+#[orchestration(name = "ending-carries-numbers")]
+async fn carries_numbers(ctx: OrchestrationContext, execution: u32) -> duroxide::Result<u32> {
+    ctx.event::<Finish>().await;
+    if execution < 3 {
+        return carries_numbers::continue_as_new(&ctx, execution + 1).await;
+    }
+    Ok(ctx.event::<Number>().await.n + ctx.event::<Number>().await.n)
+}
+
+/// Waits until an instance that carries numbers is suspended by the first of them, which has another type.
+async fn carried_number(client: &Client, id: &str) -> (Handle<carries_numbers>, UnreadMessage) {
+    let handle = carries_numbers::start(client, id, 1).await.unwrap();
+    handle.raise_named("ending-number", &"of another type").await.unwrap();
+    handle.raise(Number { n: 1 }).await.unwrap();
+    for _ in 0..3 {
+        handle.raise(Finish).await.unwrap();
+    }
+    let message = unread(&handle).await;
+    assert!(matches!(message, UnreadMessage::Queued(_)), "{message}");
+    assert_eq!(handle.status().await.unwrap().execution.number, 3);
+    (handle, message)
+}
+
+async fn check_carried_events(provider: impl Provider + Clone) {
+    let runtime = on(provider).start().await.unwrap();
+    let client = runtime.client();
+    let (handle, message) = carried_number(&client, "dropped").await;
+    handle.resume().await.unwrap();
+    assert_eq!(unread(&handle).await, message, "it suspends its reader again");
+    handle.drop_message(message).await.unwrap();
+    let again = handle.drop_message(message).await.unwrap_err();
+    assert_eq!(again.code(), ErrorCode::MessageNotFound);
+    handle.resume().await.unwrap();
+    handle.raise(Number { n: 4 }).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 5, "the events that follow are read");
+    let history = handle.history().await.unwrap();
+    assert_eq!(duroxide::testing::check_history(&duroxide::Registry::discover(), &history), Ok(()), "{history:?}");
+
+    let (handle, _) = carried_number(&client, "cancelled").await;
+    handle.cancel("enough").await.unwrap();
+    handle.resume().await.unwrap();
+    assert_eq!(soon(handle.wait()).await.unwrap(), InstanceStatus::Cancelled);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn carried_event_that_cannot_be_decoded_is_dropped() {
+    check_carried_events(MemoryProvider::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    check_carried_events(sqlite(folder.path())).await;
+}
+
+#[tokio::test]
+async fn message_is_dropped_although_a_live_copy_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = on(sqlite(folder.path())).start().await.unwrap();
+    let handle = carries_numbers::start(&runtime.client(), "held", 1).await.unwrap();
+    for n in 1..=3 {
+        handle.raise(Number { n }).await.unwrap();
+    }
+    handle.raise(Finish).await.unwrap();
+    handle.raise(Finish).await.unwrap();
+    let waits_in_third = |status: &duroxide::Status| status.execution.number == 3 && status.events.0 == 2;
+    while !waits_in_third(&handle.status().await.unwrap()) {
+        tokio::task::yield_now().await;
+    }
+    let raw = rusqlite::Connection::open(folder.path().join("ending.db")).unwrap();
+    let find = "SELECT lower(hex(id)) FROM duroxide_messages WHERE lane = 1 ORDER BY arrival LIMIT 1";
+    let oldest: String = raw.query_row(find, [], |row| row.get(0)).unwrap();
+    let oldest = serde_json::from_value(serde_json::json!({ "queued": oldest })).unwrap();
+    handle.drop_message(oldest).await.unwrap();
+    handle.raise(Finish).await.unwrap();
+    assert_eq!(soon(handle.result()).await.unwrap(), 5);
+    runtime.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn operator_drops_a_damaged_message() {
     let folder = tempfile::tempdir().unwrap();

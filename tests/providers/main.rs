@@ -7,6 +7,7 @@ mod faults;
 mod idle;
 mod log_size;
 mod processes;
+mod removals;
 mod schema;
 mod script;
 mod starts;

@@ -60,7 +60,8 @@ impl Client {
     /// Removes the instances that match a filter and finished before a time, and the executions that were continued as
     /// new before it. Current executions of live instances are never removed. Returns the number of removed executions.
     ///
-    /// A prune runs in batches of up to 500 removals, oldest arrivals first, and other writes run between the batches.
+    /// A prune runs in batches of up to 500 removals, oldest arrivals first, and other writes run between the batches. The
+    /// rows of a large history are removed in parts, which may continue after the call: the history is gone at once.
     /// A prune that finds nothing to remove writes nothing.
     ///
     /// ```

@@ -90,7 +90,9 @@ impl Client {
     /// Sets the time for which a request is retried while the storage fails, for example because another program has
     /// locked the database. The error after it says how long the request was retried, and at which operation the storage
     /// failed last. [`Duration::ZERO`]: a request is tried once. It does not limit a wait for the end of an instance,
-    /// nor a request that the storage does not answer.
+    /// nor a request that the storage does not answer. A start, a message, a termination and a resumption are retried for
+    /// 270 s at most, since the storage recognises a repetition for a limited time
+    /// ([`REPEAT_TIME`](crate::provider::REPEAT_TIME)).
     ///
     /// Default: 60 s, or [`RuntimeOptions::retry_time`](crate::RuntimeOptions::retry_time) for the client of a runtime.
     /// That is longer than the storage fails for common reasons: a checkpoint takes a few seconds, a program that

@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::node::NodeHandle;
 use crate::payload::Payload;
 use crate::policy::Limits;
-use crate::provider::{MessageRow, ProviderError, SendRequest, Submission, SubmitError, Submitted};
+use crate::provider::{MessageRow, ProviderError, REPEAT_TIME, SendRequest, Submission, SubmitError, Submitted};
 
 /// The pauses between the attempts of one request, and the deadline of its retries.
 pub(super) struct RetryDeadline {
@@ -21,6 +21,11 @@ pub(super) struct RetryDeadline {
     retry_time: Duration,
     backoff: Backoff,
 }
+
+/// The time within which a request is carried out, or never: see `docs/lost-answers.md`.
+const LATEST: Duration = Duration::from_secs(30);
+// By default, each repetition is recognised.
+const _: () = assert!(Client::RETRY_TIME.as_secs() <= REPEAT_TIME.as_secs() - LATEST.as_secs());
 
 impl RetryDeadline {
     /// Pauses before the next attempt: the last one is made at the deadline.
@@ -69,6 +74,13 @@ impl Client {
         RetryDeadline { begun: tokio::time::Instant::now(), retry_time: self.retry_time, backoff: Backoff::default() }
     }
 
+    /// Begins the retries of a submission. They end as long as the storage recognises a repetition.
+    fn submit_deadline(&self) -> RetryDeadline {
+        let mut deadline = self.retry_deadline();
+        deadline.retry_time = deadline.retry_time.min(REPEAT_TIME.saturating_sub(LATEST));
+        deadline
+    }
+
     /// Sends a read to the storage, and retries it until the retry time has passed.
     pub(super) async fn ask<'a, T>(
         &self,
@@ -90,7 +102,7 @@ impl Client {
         instance: &InstanceId,
         mut submission: Submission,
     ) -> Result<Submitted, ClientError> {
-        let mut deadline = self.retry_deadline();
+        let mut deadline = self.submit_deadline();
         loop {
             let error = match self.provider.submit(vec![submission.clone()]).await {
                 Ok(mut answers) => match answers.pop() {

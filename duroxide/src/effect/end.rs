@@ -8,7 +8,7 @@ use crate::id::{CallId, ExecutionId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::provider::{InstanceStatus, MessageRow, Outgoing, Then};
-use crate::replay::{Unread, in_instance};
+use crate::replay::in_instance;
 
 impl TurnBuilder<'_> {
     pub(super) fn complete(&mut self, output: Payload) {
@@ -45,13 +45,9 @@ impl TurnBuilder<'_> {
             let cancel = Input::CancelRequested { reason, parent: None };
             self.send_to_self(Message::new(cancel, Payload::NULL).in_lane(Lane::Carried));
         }
-        for (name, Unread { payload, headers }) in std::mem::take(&mut self.remains.unread) {
-            let input = Input::EventRaised { name, headers };
-            self.send_to_self(Message::new(input, payload).in_lane(Lane::Carried));
-        }
         for row in std::mem::take(&mut self.carried) {
             let ExecutionId { instance: to, identity, .. } = self.info.execution.clone();
-            let message = MessageRow { id: MessageId::new(), number: None, ..row };
+            let message = MessageRow { id: MessageId::new(), lane: Lane::Carried, number: None, ..row };
             self.turn.messages.push(Outgoing { to, identity: Some(identity), message });
         }
     }

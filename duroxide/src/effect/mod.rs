@@ -45,9 +45,9 @@ pub(crate) struct TurnOutput {
     /// Outcomes that were never stored as messages: call and attempt.
     pub(crate) outcomes: Vec<(CallId, u32)>,
     pub(crate) ended: bool,
-    /// Carried events that the execution had not read when it ended.
+    /// Unread events that the next execution receives as new messages, in their order.
     pub(crate) carried: Vec<MessageRow>,
-    /// The open calls and unread events of an execution that has ended.
+    /// The open calls of an execution that has ended.
     pub(crate) remains: Remains,
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Cla
     (builder.turn.consumed, builder.turn.outcomes) = (consumed, outcomes);
     for step in steps {
         if let Some((call, op)) = &step.resolved {
-            builder.resolved(*call, op, step.events.first());
+            builder.resolved(*call, op, step.input());
         }
         for (call, op) in step.dropped {
             builder.dropped(call, op);

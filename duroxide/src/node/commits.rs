@@ -70,7 +70,7 @@ impl Node {
             // The client may have stopped waiting.
             let _ = stored.send(());
         }
-        let follow_up = self.live.turn_stored(&turn, made, || self.shared.clock.now());
+        let follow_up = self.live.turn_stored(&turn, made);
         self.follow_up(follow_up);
         if held {
             self.start_eager(&turn);

@@ -39,10 +39,15 @@ impl Delivery {
             Lane::Start => 0,
             Lane::End => 1,
             Lane::Carried | Lane::Normal if self.may_be_end_request() || self.may_be_removal() => 2,
-            Lane::Carried => 3,
+            Lane::Carried => Self::CARRIED,
             Lane::Normal => 4,
         }
     }
+
+    /// The number of ranks.
+    pub(super) const RANKS: usize = 5;
+    /// The rank of events that an earlier execution has not read.
+    pub(super) const CARRIED: u8 = 3;
 
     /// Returns false if it is certainly no request to end.
     pub(super) fn may_be_end_request(&self) -> bool {
@@ -60,9 +65,9 @@ impl Delivery {
         }
     }
 
-    /// Returns true if it is the start of an execution.
-    pub(super) fn is_start(&self) -> bool {
-        self.lane() == Lane::Start
+    /// Returns true if it is an external event.
+    pub(super) fn is_event(&self) -> bool {
+        matches!(self, Self::Message(message) if message.lane != Lane::Start && Input::is_event(&message.data))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::history::{ActivityScheduled, Failure, Input, TimeoutDetails};
 use crate::id::{ActivityId, ExecutionId};
 use crate::message::Message;
 use crate::node::delivery::Delivery;
+use crate::node::inbox::Inbox;
 use crate::policy::Timeout;
 use crate::provider::MessageRow;
 use crate::replay::Failed;
@@ -51,11 +52,11 @@ impl LastFailures {
     }
 
     /// Adds the last failure to each time-out among the deliveries.
-    pub(super) fn add_to(&mut self, execution: &ExecutionId, deliveries: &mut [Delivery]) {
+    pub(super) fn add_to(&mut self, execution: &ExecutionId, deliveries: &mut Inbox) {
         if self.0.is_empty() {
             return;
         }
-        for delivery in deliveries {
+        for delivery in deliveries.others_mut() {
             let Delivery::Message(row) = delivery else { continue };
             let Some(call) = row.call.filter(|_| row.visible_at.is_some()) else { continue };
             let last = self.0.remove(&ActivityId { execution: execution.clone(), call });

@@ -66,7 +66,7 @@ impl TurnFacts {
 
 /// Returns the activities of a turn whose limit has passed.
 fn timeouts(output: &TurnOutput) -> impl Iterator<Item = (CallId, Failure)> {
-    output.steps.iter().filter_map(|step| match &step.events.first()?.kind {
+    output.steps.iter().filter_map(|step| match &step.input()?.kind {
         EventKind::Input(Input::ActivityFailed { call, failure: failure @ Failure::TimedOut { .. }, .. }) => {
             Some((*call, failure.clone()))
         }

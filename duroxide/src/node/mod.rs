@@ -65,6 +65,7 @@ mod delivery;
 mod ending;
 mod handle;
 mod heartbeat;
+mod inbox;
 mod last_failures;
 mod live;
 mod live_check;

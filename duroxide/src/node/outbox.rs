@@ -6,11 +6,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::delivery::Delivery;
+use super::inbox::Inbox;
 use super::live::StoredTurn;
 use super::log::TurnFacts;
 use crate::backoff::Backoff;
 use crate::id::{CallId, CommitId, InstanceId};
 use crate::provider::{Commit, CommitError, Committed, Turn, Write};
+use crate::replay::Held;
 
 /// A commit in flight.
 pub(super) struct Outbound {
@@ -68,13 +70,13 @@ pub(super) struct TurnContext {
 impl TurnContext {
     /// Returns the context of a turn that only suspends the instance.
     pub(super) fn suspension(generation: u64) -> Self {
-        let made = StoredTurn { generation, copy: None, undelivered: Vec::new() };
+        let made = StoredTurn { generation, copy: None, undelivered: Inbox::default(), held: Held::default() };
         Self { made, stored: None, delivered_outcomes: Vec::new(), open_calls: Vec::new(), facts: None }
     }
 
     /// Returns the deliveries of a turn that is not stored: outcomes among them are to be stored as messages.
     pub(super) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
-        self.delivered_outcomes.into_iter().chain(self.made.undelivered)
+        self.delivered_outcomes.into_iter().chain(self.made.undelivered.into_outcomes())
     }
 }
 

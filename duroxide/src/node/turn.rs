@@ -6,15 +6,17 @@ use semver::Version;
 use tokio::sync::oneshot;
 
 use super::delivery::{Delivery, LocalOutcome};
+use super::inbox::Inbox;
 use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
 use crate::error::{ErrorCode, UnreadMessage};
 use crate::history::{EndRequest, HistoryEvent, Input};
 use crate::id::{EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
+use crate::payload::Payload;
 use crate::policy::Limits;
-use crate::provider::EventRow;
-use crate::replay::{Core, Execution, Fault, Replay};
+use crate::provider::{EventRow, MessageRow};
+use crate::replay::{Core, Execution, Fault, Held, Replay, Unread, UnreadEvent};
 
 /// A turn to be run.
 pub(super) struct TurnJob {
@@ -24,7 +26,9 @@ pub(super) struct TurnJob {
     /// The version that the execution is, or will be, pinned to.
     pub(super) version: Version,
     pub(super) source: Source,
-    pub(super) deliveries: Vec<Delivery>,
+    pub(super) deliveries: Inbox,
+    /// The held events that a new execution takes over from the one before.
+    pub(super) held: Held,
     pub(super) limits: Limits,
     pub(super) now: Timestamp,
 }
@@ -71,18 +75,20 @@ pub(super) struct TurnRun {
     /// Outcomes that were delivered. They are not stored before the turn is committed.
     pub(super) delivered_outcomes: Vec<Delivery>,
     /// Deliveries that the turn has not reached.
-    pub(super) undelivered: Vec<Delivery>,
+    pub(super) undelivered: Inbox,
+    /// Held events that the next execution takes over.
+    pub(super) held: Held,
     pub(super) now: Timestamp,
     /// A request to end, to be delivered with the start.
     request: Option<(MessageId, EndRequest)>,
-    /// The messages of the external events that were delivered.
+    /// The messages of the external events that were recorded.
     events: Vec<(EventId, MessageId)>,
 }
 
 impl TurnRun {
-    /// Delivers an input, and adds the step that follows to the output.
+    /// Delivers an input, and then the held events that a wait is pending for, until the execution has ended.
     fn deliver(&mut self, execution: &mut Execution, delivery: Delivery, output: &mut TurnOutput) -> Result<(), Fault> {
-        let (mut input, payload, due) = match delivery {
+        match delivery {
             Delivery::Message(row) => {
                 let id = row.id;
                 if row.execution.is_some_and(|number| number != execution.id().number) {
@@ -96,20 +102,34 @@ impl TurnRun {
                     fault.0.unread = may_be_removed.then_some(UnreadMessage::Queued(id));
                     fault
                 })?;
-                output.consumed.push(id);
-                if matches!(message.input, Input::EventRaised { .. }) {
-                    self.events.push((execution.last_event().next(), id));
+                if let Some(message) = execution.hold(message) {
+                    self.deliver_message(execution, message, output)?;
                 }
-                (message.input, message.payload, message.visible_at)
             }
             Delivery::Outcome(outcome) => {
                 let LocalOutcome { attempt, ref input, ref payload, .. } = outcome;
                 output.outcomes.push((outcome.call(), attempt));
-                let delivered_input = (input.clone(), payload.clone(), None);
+                let (input, payload) = (input.clone(), payload.clone());
                 self.delivered_outcomes.push(Delivery::Outcome(outcome));
-                delivered_input
+                self.step(execution, None, (input, payload), self.now, output)?;
             }
-        };
+        }
+        while !output.ended
+            && let Some(message) = execution.take_awaited()
+        {
+            self.deliver_message(execution, message, output)?;
+        }
+        Ok(())
+    }
+
+    fn deliver_message(
+        &mut self,
+        execution: &mut Execution,
+        message: Message,
+        output: &mut TurnOutput,
+    ) -> Result<(), Fault> {
+        let Message { id, mut input, payload, visible_at: due, .. } = message;
+        output.consumed.push(id);
         // A timer is never recorded earlier than it was due, even if a clock was set back.
         let mut time = due.map_or(self.now, |due| due.max(self.now));
         if let Input::Started(started) = &mut input {
@@ -120,8 +140,34 @@ impl TurnRun {
                 // The start may have been delayed.
                 time = self.now;
             }
+            self.step(execution, None, (input, payload), time, output)?;
+            if !self.held.is_empty() {
+                execution.take_over(std::mem::take(&mut self.held));
+            }
+            return Ok(());
         }
+        self.step(execution, Some(id), (input, payload), time, output)
+    }
+
+    /// Delivers an input to the execution, and adds the step to the output.
+    fn step(
+        &mut self,
+        execution: &mut Execution,
+        message: Option<MessageId>,
+        (input, payload): (Input, Payload),
+        time: Timestamp,
+        output: &mut TurnOutput,
+    ) -> Result<(), Fault> {
+        let event = message.filter(|_| matches!(input, Input::EventRaised { .. }));
+        // The event has this id if the step fails.
+        self.events.extend(event.map(|message| (execution.last_event().next(), message)));
         let step = execution.step(input, payload, time)?;
+        if event.is_some() {
+            self.events.pop();
+        }
+        let messages = step.pulled.iter().copied().chain(event);
+        self.events.extend(step.events.iter().map(|event| event.id).zip(messages));
+        output.consumed.extend(&step.pulled);
         output.ended = step.ended;
         output.steps.push(step);
         Ok(())
@@ -139,16 +185,16 @@ impl TurnRun {
 
     /// Returns the deliveries of a turn that is not committed: outcomes among them are to be stored as messages.
     pub(super) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
-        self.delivered_outcomes.into_iter().chain(self.undelivered)
+        self.delivered_outcomes.into_iter().chain(self.undelivered.into_outcomes())
     }
 }
 
 /// Takes a request to end that is to be delivered together with the start of the execution: one to terminate before one to
 /// cancel, and of several the earliest.
-fn take_end_request(deliveries: &mut Vec<Delivery>, execution: u64) -> Option<(MessageId, EndRequest)> {
-    let Delivery::Message(start) = deliveries.first().filter(|first| first.is_start())? else { return None };
+fn take_end_request(deliveries: &mut Inbox, execution: u64) -> Option<(MessageId, EndRequest)> {
+    let Delivery::Message(start) = deliveries.start()? else { return None };
     let is_for_this = start.execution.is_none_or(|number| number == execution);
-    if !is_for_this || !deliveries.iter().any(Delivery::may_be_end_request) {
+    if !is_for_this || !deliveries.others().any(Delivery::may_be_end_request) {
         return None;
     }
     let Ok(Message { input: Input::Started(started), .. }) = Message::try_from(start.clone()) else { return None };
@@ -163,28 +209,41 @@ fn take_end_request(deliveries: &mut Vec<Delivery>, execution: u64) -> Option<(M
         let is_valid = parent.is_none() || parent == started.parent.as_ref();
         is_valid.then_some((row.id, request))
     };
-    let requests = || deliveries.iter().enumerate().filter_map(|(n, delivery)| Some((n, request(delivery)?)));
-    let terminates =
-        |(_, (_, request)): &(usize, (MessageId, EndRequest))| matches!(request, EndRequest::Terminate { .. });
-    let (n, found) = requests().find(terminates).or_else(|| requests().next())?;
-    deliveries.remove(n);
+    let requests = || deliveries.others().filter_map(request);
+    let terminates = |(_, request): &(MessageId, EndRequest)| matches!(request, EndRequest::Terminate { .. });
+    let found = requests().find(terminates).or_else(|| requests().next())?;
+    deliveries.remove_others(|delivery| matches!(delivery, Delivery::Message(row) if row.id == found.0));
     Some(found)
 }
 
-/// Takes the carried events that an execution which continues as new has not read. The next execution receives them
-/// again, behind the older ones that were read and not used. Returns all other deliveries.
-fn keep_carried(output: &mut TurnOutput, undelivered: impl Iterator<Item = Delivery>) -> Vec<Delivery> {
-    let mut others = Vec::new();
-    for delivery in undelivered {
-        match delivery {
-            Delivery::Message(row) if output.ended && row.lane == Lane::Carried => {
-                output.consumed.push(row.id);
-                output.carried.push(row);
-            }
-            other => others.push(other),
+/// Returns the held events that the next execution takes over.
+///
+/// If events of the history are unread, they are older than those that are held or not delivered, or lie between them.
+/// Then all of them are sent anew, in their order. This is rare while events are held: such an event has been delivered to
+/// a wait, which was dropped before it could take the event.
+fn carry_over(output: &mut TurnOutput, undelivered: &mut Inbox) -> Held {
+    let (held, unread) = (std::mem::take(&mut output.remains.held), std::mem::take(&mut output.remains.unread));
+    if unread.is_empty() {
+        return held;
+    }
+    let mut events = Vec::with_capacity(unread.len());
+    for UnreadEvent { arrival, name, event: Unread { payload, headers } } in unread {
+        let message = Message::new(Input::EventRaised { name, headers }, payload);
+        events.push((arrival, MessageRow::from(&message)));
+    }
+    for (arrival, message) in held.into_events() {
+        output.consumed.push(message.id);
+        events.push((arrival, MessageRow::from(&message)));
+    }
+    events.sort_unstable_by_key(|(arrival, _)| *arrival);
+    output.carried.extend(events.into_iter().map(|(_, row)| row));
+    for delivery in undelivered.take_carried() {
+        if let Delivery::Message(row) = delivery {
+            output.consumed.push(row.id);
+            output.carried.push(row);
         }
     }
-    others
+    Held::default()
 }
 
 impl TurnJob {
@@ -194,27 +253,26 @@ impl TurnJob {
 
     /// Runs the turn. `core` receives the handle of the execution, for the watchdog.
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
-        let Self { execution: id, generation, version, source, deliveries, limits, now, .. } = self;
-        let (delivered_outcomes, undelivered) = (Vec::new(), Vec::new());
-        let mut deliveries = deliveries;
-        let request = take_end_request(&mut deliveries, id.number);
-        let events = Vec::new();
+        let Self { execution: id, generation, version, source, deliveries, held, limits, now, .. } = self;
+        let mut undelivered = deliveries;
+        let request = take_end_request(&mut undelivered, id.number);
+        let (execution, delivered_outcomes, events) = (id, Vec::new(), Vec::new());
         let mut run =
-            TurnRun { execution: id, generation, version, delivered_outcomes, undelivered, now, request, events };
-        let mut deliveries = deliveries.into_iter();
+            TurnRun { execution, generation, version, delivered_outcomes, undelivered, held, now, request, events };
         let mut output = TurnOutput::default();
         let result = source.up_to_date(core).and_then(|mut execution| {
             execution.limit(limits);
-            for delivery in deliveries.by_ref() {
+            while !output.ended
+                && let Some(delivery) = run.undelivered.pop()
+            {
                 run.deliver(&mut execution, delivery, &mut output)?;
-                if output.ended {
-                    output.remains = execution.close();
-                    break;
-                }
+            }
+            if output.ended {
+                output.remains = execution.close();
+                run.held = carry_over(&mut output, &mut run.undelivered);
             }
             Ok(execution)
         });
-        run.undelivered = keep_carried(&mut output, deliveries);
         let result = result.map(|execution| (execution, output)).map_err(|fault| run.name_unread(fault));
         TurnDone { run, result }
     }

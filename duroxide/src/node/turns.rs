@@ -3,6 +3,7 @@
 use super::Node;
 use super::command::PendingStart;
 use super::delivery::Delivery;
+use super::inbox::Inbox;
 use super::live::{LiveInstance, Stopped, StoredTurn};
 use super::log::{self, TurnFacts};
 use super::outbox::{Context, TurnContext};
@@ -23,7 +24,7 @@ impl Node {
     }
 
     /// Makes a turn: of the live copy, of a loaded history, or of a new execution.
-    pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, mut deliveries: Vec<Delivery>) {
+    pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, mut deliveries: Inbox) {
         let now = self.now();
         let Some(live) = self.live.wake(instance) else { return };
         let Some(entry) = self.shared.lookup.orchestration(&live.name, live.version.as_ref()) else {
@@ -38,8 +39,8 @@ impl Node {
             (None, Some(loaded)) => Source::Loaded(loaded),
             (None, None) => Source::Live(new()),
         };
-        let (version, limits) = (entry.version.clone(), self.shared.options.limits);
-        self.turns.push(TurnJob { execution, generation, name, version, source, deliveries, limits, now });
+        let (version, limits, held) = (entry.version.clone(), self.shared.options.limits, live.take_held());
+        self.turns.push(TurnJob { execution, generation, name, version, source, deliveries, held, limits, now });
     }
 
     /// Handles a finished turn: commits it, or suspends the instance.
@@ -82,7 +83,7 @@ impl Node {
 
     /// Commits a turn, unless it has no effect.
     fn commit_turn(&mut self, run: TurnRun, execution: Box<Execution>, output: TurnOutput, committed: EventId) {
-        let TurnRun { execution: id, generation, version, mut delivered_outcomes, undelivered, now, .. } = run;
+        let TurnRun { execution: id, generation, version, mut delivered_outcomes, undelivered, held, now, .. } = run;
         let Some(started) = execution.started().filter(|_| !output.is_empty()) else {
             self.settle_later(&id.instance);
             let follow_up = self.live.rest(&id.instance, execution);
@@ -101,7 +102,7 @@ impl Node {
             turn.creates = Some(new);
             stored
         });
-        let made = StoredTurn { generation, copy: Some((execution, version)), undelivered };
+        let made = StoredTurn { generation, copy: Some((execution, version)), undelivered, held };
         let context = TurnContext { made, stored, delivered_outcomes, open_calls, facts };
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }

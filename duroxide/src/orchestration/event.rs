@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use serde::de::DeserializeOwned;
 
-use crate::id::{CallId, EventId};
+use crate::error::UnreadMessage;
+use crate::id::CallId;
 use crate::payload::Payload;
 use crate::replay::{CallSite, Core, Fault, Ticket};
 
@@ -77,7 +78,7 @@ pub(crate) fn drain<T: DeserializeOwned>(core: &Core, name: &str, place: CallSit
 fn decode<T: DeserializeOwned>(
     core: &Core,
     name: &str,
-    (id, payload): &(EventId, Payload),
+    (id, payload): &(UnreadMessage, Payload),
     place: CallSite,
 ) -> Option<T> {
     match payload.decode() {

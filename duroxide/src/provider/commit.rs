@@ -118,7 +118,8 @@ pub struct Turn {
     /// Activities of this execution whose outcome is no longer wanted: they are removed, and another node that runs one
     /// receives it in [`Acquired::cancelled`](super::Acquired::cancelled). A missing activity is no error.
     pub cancelled_activities: Vec<CallId>,
-    /// Calls of this execution whose delayed messages (timers and deadlines) are removed. A missing message is no error.
+    /// Calls of this execution whose delayed messages for it (timers and deadlines) are removed. A missing message is no
+    /// error.
     pub cancelled_messages: Vec<CallId>,
     /// Messages to instances, including this one. A message is refused if its instance does not exist, has finished or
     /// has another identity; the turn is written nevertheless.

@@ -1,5 +1,7 @@
 //! Writes of clients, and the answers to them.
 
+use std::time::Duration;
+
 use super::{InstanceStatus, Lease, MessageRow, NewInstance, Turn};
 use crate::clock::Timestamp;
 use crate::id::{CommitId, Epoch, Identity, InstanceId, MessageId};
@@ -31,17 +33,24 @@ pub enum Submission {
     /// Ends an execution from outside, regardless of its owner. Like [`Write::Turn`](super::Write::Turn), but without
     /// the fence; the instance has no owner afterwards.
     Terminate {
-        /// The id of the submission. It is remembered for an hour.
+        /// The id of the submission. It is remembered for [`REPEAT_TIME`].
         id: CommitId,
         /// The turn, with [`Then::Finish`](super::Then::Finish).
         turn: Box<Turn>,
     },
 }
 
+/// The time for which a provider remembers at least the id of a request whose rows are gone, so that a repetition is
+/// recognised.
+///
+/// It covers the time for which a client repeats a request ([`Client::with_retry_time`](crate::Client::with_retry_time)),
+/// and the half minute in which a late one is still carried out. A clock that is set forward must not shorten it.
+pub const REPEAT_TIME: Duration = Duration::from_secs(300);
+
 /// A request to create an instance.
 ///
 /// The id of its start message is the id of the request. If the instance exists and was created by this message, the
-/// answer is [`Submitted`] with `written`. The id is remembered for an hour after the removal of the instance; until
+/// answer is [`Submitted`] with `written`. The id is remembered for [`REPEAT_TIME`] after the removal of the instance; until
 /// then the same request creates nothing.
 #[derive(Debug, Clone)]
 pub struct StartRequest {
@@ -55,12 +64,12 @@ pub struct StartRequest {
     pub time: Timestamp,
     /// True if the same request was sent before and has no answer: the earlier one may be carried out late. If this
     /// request creates nothing, the earlier one must not create the instance either: the start message is remembered as
-    /// refused, for an hour.
+    /// refused, for [`REPEAT_TIME`].
     pub resent: bool,
 }
 
-/// A request to send a message. The id of the message is the id of the request; it is remembered for an hour after the
-/// message was read.
+/// A request to send a message. The id of the message is the id of the request; it is remembered for [`REPEAT_TIME`] after
+/// the message was read.
 #[derive(Debug, Clone)]
 pub struct SendRequest {
     /// The instance.

@@ -12,7 +12,7 @@ use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, Function, poll_scope};
 use crate::clock::Timestamp;
-use crate::error::{ErrorCode, shortened, shortened_to};
+use crate::error::{ErrorCode, UnreadMessage, shortened, shortened_to};
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, MAX_NAME_LEN, check_text};
 use crate::payload::encoded::Encoded;
@@ -272,7 +272,7 @@ impl Core {
         context: &Context<'_>,
         wait: &mut Option<Ticket>,
         place: CallSite,
-    ) -> Poll<(EventId, Payload)> {
+    ) -> Poll<(UnreadMessage, Payload)> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let is_new = wait.is_none();
         match state.mailbox.poll(name, wait, context.waker()) {

@@ -92,9 +92,9 @@ impl Fault {
     }
 
     /// Reports an external event that cannot be read. An operator may remove it.
-    pub(crate) fn unreadable_event(name: &str, event: EventId, error: &PayloadError, place: CallSite) -> Self {
+    pub(crate) fn unreadable_event(name: &str, event: UnreadMessage, error: &PayloadError, place: CallSite) -> Self {
         let mut fault = Self::unreadable_outcome(&format!("event {name:?}"), error, place);
-        fault.0.unread = Some(UnreadMessage::Recorded(event));
+        fault.0.unread = Some(event);
         fault
     }
 

@@ -13,6 +13,7 @@ mod core;
 pub(crate) mod direct_call;
 mod fault;
 mod function;
+mod held;
 mod incremental;
 mod mailbox;
 pub(crate) mod op;
@@ -31,14 +32,16 @@ pub(crate) use self::core::{CallSite, Core, Outcome};
 use self::core::{ExecutionState, Recorded};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::function::{Begin, Function};
+pub(crate) use self::held::Held;
 pub(crate) use self::incremental::Replay;
-pub(crate) use self::mailbox::{Ticket, Unread};
+pub(crate) use self::mailbox::{Ticket, Unread, UnreadEvent};
 use self::op::Op;
 use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
 use crate::error::{Callee, shortened};
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
-use crate::id::{CallId, EventId, ExecutionId, InstanceId};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
+use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::policy::Limits;
 
@@ -70,14 +73,24 @@ pub(crate) struct Execution {
 /// The effects of one input.
 #[derive(Debug, Default)]
 pub(crate) struct Step {
-    /// The new events; none when the input was stale.
+    /// The new events: those that were [held](held) and that the step has asked for, its input, its decisions. None when
+    /// the input was stale.
     pub(crate) events: Vec<HistoryEvent>,
+    /// The messages of the held events.
+    pub(crate) pulled: Vec<MessageId>,
     /// The call that the input answered.
     pub(crate) resolved: Option<(CallId, Op)>,
     /// Calls that the function dropped.
     pub(crate) dropped: Vec<(CallId, Op)>,
     /// True if the execution has ended.
     pub(crate) ended: bool,
+}
+
+impl Step {
+    /// Returns its input, unless it was stale.
+    pub(crate) fn input(&self) -> Option<&HistoryEvent> {
+        self.events.get(self.pulled.len())
+    }
 }
 
 /// The open ends that an execution leaves behind.
@@ -87,8 +100,10 @@ pub(crate) struct Remains {
     pub(crate) open: Vec<(CallId, Op)>,
     /// The reason of a cancel request that the function has not seen.
     pub(crate) cancel: Option<String>,
-    /// External events that the function has not read, with their names, in the order of arrival.
-    pub(crate) unread: Vec<(String, Unread)>,
+    /// External events of its history that the function has not read, in the order of arrival.
+    pub(crate) unread: Vec<UnreadEvent>,
+    /// External events that are not in its history.
+    pub(crate) held: Held,
 }
 
 impl Execution {
@@ -133,7 +148,36 @@ impl Execution {
     /// Takes the open ends: calls without an outcome, an unseen cancel request, unread events.
     pub(crate) fn close(&mut self) -> Remains {
         let mut state = self.core.lock();
-        Remains { open: state.take_open_calls(), cancel: state.cancel.unseen(), unread: state.mailbox.take_unread() }
+        let (open, cancel) = (state.take_open_calls(), state.cancel.unseen());
+        let (unread, held) = (state.mailbox.take_unread(), std::mem::take(&mut state.mailbox.held));
+        Remains { open, cancel, unread, held }
+    }
+
+    /// Takes over the held events of the execution before this one, which has just begun.
+    pub(crate) fn take_over(&self, held: Held) {
+        self.core.lock().mailbox.held = held;
+    }
+
+    /// Holds a message if it is an event that the code need not receive now. Otherwise returns it: it must be delivered
+    /// next.
+    pub(crate) fn hold(&self, message: Message) -> Option<Message> {
+        let Input::EventRaised { name, .. } = &message.input else { return Some(message) };
+        let mut state = self.core.lock();
+        if message.lane != Lane::Carried && state.mailbox.held.is_empty() || state.started.is_none() {
+            return Some(message);
+        }
+        let name = name.clone();
+        state.mailbox.hold(&name, message)
+    }
+
+    /// Takes a held event that a pending wait is for. It must be delivered next.
+    pub(crate) fn take_awaited(&self) -> Option<Message> {
+        self.core.lock().mailbox.take_awaited()
+    }
+
+    /// Returns true if it holds events.
+    pub(crate) fn holds_events(&self) -> bool {
+        !self.core.lock().mailbox.held.is_empty()
     }
 
     /// Replays recorded events: a whole history, or its next whole steps.
@@ -179,16 +223,23 @@ impl Execution {
             let state = self.core.lock();
             (state.last_event.next(), time.max(state.now))
         };
-        let Some(outcome) = self.step_to_quiescence(id, time, &input, payload.clone())? else {
-            return Ok(Step::default());
-        };
+        let outcome = self.step_to_quiescence(id, time, &input, payload.clone())?;
+        let pulled = self.core.lock().mailbox.take_pulled(&input, id);
+        let Some(outcome) = outcome else { return Ok(Step::default()) };
         let mut step = Step { resolved: outcome.resolved, dropped: outcome.dropped, ..Step::default() };
-        step.events.push(HistoryEvent { id, time, kind: EventKind::Input(input), payload });
-        for (position, decided) in (id.0 + 1..).zip(outcome.decisions) {
-            step.ended |= decided.decision.is_terminal();
-            let kind = EventKind::Decision(decided.decision);
-            step.events.push(HistoryEvent { id: EventId(position), time, kind, payload: decided.payload });
+        let mut events = Vec::with_capacity(pulled.len() + 1 + outcome.decisions.len());
+        for message in pulled {
+            step.pulled.push(message.id);
+            events.push((EventKind::Input(message.input), message.payload));
         }
+        events.push((EventKind::Input(input), payload));
+        for decided in outcome.decisions {
+            step.ended |= decided.decision.is_terminal();
+            events.push((EventKind::Decision(decided.decision), decided.payload));
+        }
+        let events = (id.0..).zip(events);
+        step.events =
+            events.map(|(id, (kind, payload))| HistoryEvent { id: EventId(id), time, kind, payload }).collect();
         self.core.lock().last_event = step.events.last().map_or(id, |last| last.id);
         Ok(step)
     }

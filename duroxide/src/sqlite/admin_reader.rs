@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::fault::storage;
 use super::options::{self, SqliteOptions};
 use super::readers::{UNANSWERED, unless_it_panics};
-use super::sql::Sql;
+use super::sql::{Counts, Sql};
 use crate::provider::ProviderError;
 
 /// The shortest time limit of a running read. A read that waited past its time limit, or has none, still makes some
@@ -30,7 +30,7 @@ type Read = Box<dyn FnOnce(Result<&Sql, ProviderError>) + Send>;
 pub(super) struct AdminReader {
     path: PathBuf,
     options: SqliteOptions,
-    statements: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     interrupt: Arc<Interrupt>,
     /// `None` before the first read. A std mutex, also held while the thread is started.
     running: Mutex<Option<Running>>,
@@ -80,10 +80,10 @@ impl Interrupt {
 }
 
 impl AdminReader {
-    pub(super) fn new(path: PathBuf, options: SqliteOptions, statements: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(path: PathBuf, options: SqliteOptions, counts: Arc<Counts>) -> Self {
         let interrupt =
             Interrupt { origin: Instant::now(), at: AtomicU64::new(u64::MAX), stopped: AtomicBool::new(false) };
-        Self { path, options, statements, interrupt: Arc::new(interrupt), running: Mutex::default() }
+        Self { path, options, counts, interrupt: Arc::new(interrupt), running: Mutex::default() }
     }
 
     /// Runs a read. The time limit includes the wait for earlier reads; a read is skipped if its caller no longer waits.
@@ -120,10 +120,10 @@ impl AdminReader {
 
     fn start(&self) -> std::io::Result<Running> {
         let (inbox, reads) = channel();
-        let (path, options, statements) = (self.path.clone(), self.options.clone(), Arc::clone(&self.statements));
+        let (path, options, counts) = (self.path.clone(), self.options.clone(), Arc::clone(&self.counts));
         let interrupt = Arc::clone(&self.interrupt);
         let open = move || {
-            let mut sql = options::open_reader(&path, &options, Arc::clone(&statements))?;
+            let mut sql = options::open_reader(&path, &options, Arc::clone(&counts))?;
             let interrupt = Arc::clone(&interrupt);
             let handler = Some(move || interrupt.is_due());
             let set = sql.connection_mut().progress_handler(STEPS, handler);

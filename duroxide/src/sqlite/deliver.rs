@@ -168,37 +168,51 @@ pub(super) fn insert(
 
 /// Removes a message that a turn has consumed. Returns true if it was stored.
 pub(super) fn consume(tx: &mut Tx<'_>, instance: i64, id: MessageId) -> rusqlite::Result<bool> {
-    let find = "SELECT arrival, sent FROM duroxide_messages WHERE instance = ?1 AND id = ?2";
-    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?));
-    let Some((arrival, sent)) = tx.sql.row(find, (instance, id.0.as_bytes()), read)? else { return Ok(false) };
-    tx.sql.run("DELETE FROM duroxide_messages WHERE arrival = ?1", [arrival])?;
-    if sent {
-        tx.record_done(id.0)?;
-    }
+    let find = concat!("SELECT ", left::list!(), " FROM duroxide_messages WHERE instance = ?1 AND id = ?2");
+    let Some(message) = tx.sql.row(find, (instance, id.0.as_bytes()), Left::read)? else { return Ok(false) };
+    message.remove(tx)?;
     Ok(true)
 }
 
 columns! {
     /// A message that is removed.
-    mod left { ARRIVAL = "arrival", ID = "id", SENT = "sent" }
+    mod left { ARRIVAL = "arrival", ID = "id", SENT = "sent", PAYLOAD_REF = "payload_ref" }
+}
+
+struct Left {
+    arrival: i64,
+    id: uuid::Uuid,
+    sent: bool,
+    payload: Option<i64>,
+}
+
+impl Left {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let (arrival, id) = (row.get(left::ARRIVAL)?, uuid(row, left::ID)?);
+        Ok(Self { arrival, id, sent: row.get(left::SENT)?, payload: row.get(left::PAYLOAD_REF)? })
+    }
+
+    fn remove(self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+        tx.sql.run("DELETE FROM duroxide_messages WHERE arrival = ?1", [self.arrival])?;
+        if let Some(payload) = self.payload {
+            tx.dereferenced(payload);
+        }
+        if self.sent {
+            tx.record_done(self.id)?;
+        }
+        Ok(())
+    }
 }
 
 /// Removes the remaining messages of one execution, or of the whole instance.
 pub(super) fn sweep(tx: &mut Tx<'_>, instance: i64, execution: Option<u64>) -> rusqlite::Result<()> {
     let find_all = concat!("SELECT ", left::list!(), " FROM duroxide_messages WHERE instance = ?1");
     let find = concat!("SELECT ", left::list!(), " FROM duroxide_messages WHERE instance = ?1 AND execution = ?2");
-    let read = |row: &Row<'_>| Ok((row.get(left::ARRIVAL)?, uuid(row, left::ID)?, row.get(left::SENT)?));
-    let left: Vec<(i64, uuid::Uuid, bool)> = match execution {
-        None => tx.sql.rows(find_all, [instance], read)?,
-        Some(number) => tx.sql.rows(find, (instance, int(number)), read)?,
+    let left = match execution {
+        None => tx.sql.rows(find_all, [instance], Left::read)?,
+        Some(number) => tx.sql.rows(find, (instance, int(number)), Left::read)?,
     };
-    for (arrival, id, sent) in left {
-        tx.sql.run("DELETE FROM duroxide_messages WHERE arrival = ?1", [arrival])?;
-        if sent {
-            tx.record_done(id)?;
-        }
-    }
-    Ok(())
+    left.into_iter().try_for_each(|message| message.remove(tx))
 }
 
 #[cfg(test)]

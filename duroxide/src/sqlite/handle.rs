@@ -58,8 +58,8 @@ impl Handle {
     }
 
     fn open_file(path: &Path, options: &SqliteOptions) -> Result<Self, ProviderError> {
-        let statements = Arc::default();
-        let opened = Sql::open(path, options.busy_timeout, Arc::clone(&statements));
+        let counts = Arc::default();
+        let opened = Sql::open(path, options.busy_timeout, Arc::clone(&counts));
         let mut sql = opened.map_err(open_error)?;
         let path = path.canonicalize().map_err(|e| ProviderError::permanent("find the database file", e))?;
         let journal_mode = options::journal_mode(&sql).map_err(open_error)?;
@@ -70,10 +70,10 @@ impl Handle {
         }
         #[cfg(feature = "testing")]
         sql.observer.clone_from(&options.observer);
-        let shared = Arc::new(Shared::new(path, statements));
-        let reader = |_| options::open_reader(&shared.path, options, shared.statements.clone());
+        let shared = Arc::new(Shared::new(path, counts));
+        let reader = |_| options::open_reader(&shared.path, options, shared.counts.clone());
         let readers = Readers::start((0..options.readers.max(1)).map(reader).collect::<Result<_, _>>()?)?;
-        let admin = AdminReader::new(shared.path.clone(), options.clone(), shared.statements.clone());
+        let admin = AdminReader::new(shared.path.clone(), options.clone(), shared.counts.clone());
         let (writer, writer_thread) = writer::start(sql, shared.clone())?;
         Ok(Self {
             shared,

@@ -3,6 +3,7 @@
 use super::activities::{self, Leaving};
 use super::deliver::{self, Target, ready_by_messages};
 use super::fault::Refusal;
+use super::removals::Removal;
 use super::rows::{int, text_map, text_map_json, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
@@ -48,9 +49,14 @@ pub(super) fn insert(
     first: Option<FirstTurn<'_>>,
 ) -> rusqlite::Result<Option<i64>> {
     let insert = "INSERT INTO duroxide_instances
-        (id, name, version, owner, created_at, updated_at, start_id, labels, parent, parent_identity, parent_execution,
-         parent_call, last_event, last_commit)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+        (seq, id, name, version, owner, created_at, updated_at, start_id, labels, parent, parent_identity,
+         parent_execution, parent_call, last_event, last_commit, period)
+        VALUES (
+            -- The next number (NULL), unless a removed instance whose rows are not yet removed had that one.
+            (SELECT max(instance) + 1 FROM duroxide_removals
+             WHERE instance > (SELECT coalesce(max(seq), 0) FROM duroxide_instances)),
+            ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+            (SELECT period FROM duroxide_counters))
         ON CONFLICT (id) DO NOTHING";
     let parent = new.parent.as_ref();
     let version = first.as_ref().and_then(|first| first.turn.version.as_ref()).or(new.version.as_ref());
@@ -132,13 +138,12 @@ pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Re
 
 /// Removes an instance and all its rows.
 pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Result<()> {
-    let find = "SELECT labels, start_id FROM duroxide_instances WHERE seq = ?1";
-    let found = tx.sql.row(find, [seq], |row| Ok((text_map(row, 0).ok(), uuid(row, 1)?)))?;
-    let Some((labels, start)) = found else { return Ok(()) };
+    let find = "SELECT labels, start_id, period FROM duroxide_instances WHERE seq = ?1";
+    let found = tx.sql.row(find, [seq], |row| Ok((text_map(row, 0).ok(), uuid(row, 1)?, row.get(2)?)))?;
+    let Some((labels, start, period)) = found else { return Ok(()) };
     activities::remove_all(tx, &Leaving { id, identity: Identity(start), seq, by: None }, None)?;
     deliver::sweep(tx, seq, None)?;
-    // Record the id of its start message, which may be sent again.
-    tx.record_done(start)?;
+    tx.record_start(start, period)?;
     if labels.is_none() {
         // The JSON cannot be read. Find the rows by a scan of all labels.
         tx.sql.run("DELETE FROM duroxide_labels WHERE instance = ?1", [seq])?;
@@ -148,15 +153,13 @@ pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Re
         tx.sql.run(delete, (name, value, seq))?;
     }
     for delete in [
-        "DELETE FROM duroxide_events WHERE instance = ?1",
-        "DELETE FROM duroxide_executions WHERE instance = ?1",
-        "DELETE FROM duroxide_payloads WHERE instance = ?1",
         "DELETE FROM duroxide_rejections WHERE instance = ?1",
         "DELETE FROM duroxide_mail WHERE owner IN (SELECT epoch FROM duroxide_nodes) AND instance = ?1",
         "DELETE FROM duroxide_instances WHERE seq = ?1",
     ] {
         tx.sql.run(delete, [seq])?;
     }
+    Removal { instance: seq, execution: 0 }.begin(tx)?;
     tx.signals.changed(id);
     Ok(())
 }

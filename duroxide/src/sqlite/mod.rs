@@ -22,6 +22,7 @@ mod admin_reader;
 mod claim;
 mod columns;
 mod commit;
+mod dedup;
 mod deliver;
 mod ending;
 mod fault;
@@ -43,6 +44,7 @@ mod payloads;
 mod readers;
 mod records;
 mod rejections;
+mod removals;
 mod remove;
 mod rows;
 mod schema;
@@ -91,6 +93,8 @@ pub struct SqliteStats {
     pub write_transactions: u64,
     /// Statements of any kind, including those that begin and end transactions.
     pub statements: u64,
+    /// Instructions of SQLite's virtual machine: they grow with the rows that the statements visit.
+    pub steps: u64,
 }
 
 impl SqliteProvider {
@@ -115,7 +119,8 @@ impl SqliteProvider {
         let shared = &self.handle.shared;
         SqliteStats {
             write_transactions: shared.write_transactions.load(Ordering::Relaxed),
-            statements: shared.statements.load(Ordering::Relaxed),
+            statements: shared.counts.statements.load(Ordering::Relaxed),
+            steps: shared.counts.steps.load(Ordering::Relaxed),
         }
     }
 }

@@ -200,10 +200,10 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 pub(super) fn open_reader(
     path: &Path,
     options: &SqliteOptions,
-    statements: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    counts: std::sync::Arc<super::sql::Counts>,
 ) -> Result<Sql, ProviderError> {
     let failed = open_error;
-    let sql = Sql::open(path, options.busy_timeout, statements).map_err(failed)?;
+    let sql = Sql::open(path, options.busy_timeout, counts).map_err(failed)?;
     for (pragma, value) in [("query_only", 1), ("cache_size", -2048), ("temp_store", 2)] {
         sql.connection().pragma_update(None, pragma, value).map_err(failed)?;
     }

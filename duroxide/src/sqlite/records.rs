@@ -25,6 +25,8 @@ pub(super) fn history(sql: &Sql, execution: &ExecutionId, after: EventId) -> rus
         " FROM duroxide_events e LEFT JOIN duroxide_payloads p ON p.id = e.payload_ref
          WHERE e.instance = (SELECT seq FROM duroxide_instances WHERE id = ?1 AND start_id = ?2) AND e.execution = ?3
              AND e.id > ?4
+             AND NOT EXISTS (SELECT 1 FROM duroxide_removals
+                 WHERE instance = (SELECT seq FROM duroxide_instances WHERE id = ?1) AND execution = ?3)
          ORDER BY e.id LIMIT ?5"
     );
     let ExecutionId { instance, identity, number } = execution;

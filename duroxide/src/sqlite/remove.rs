@@ -7,6 +7,7 @@ use super::admin_reader::Deadline;
 use super::columns::columns;
 use super::fault::Refusal;
 use super::instances;
+use super::removals::Removal;
 use super::rows::{instance_id, int, natural, optional, status_or_suspended, uuid};
 use super::search::{CLOCKS, Order, Query, Search, arrived_by, literals};
 use super::sql::Sql;
@@ -131,21 +132,23 @@ fn finished(before: Timestamp, limit: usize) -> Query {
 }
 
 /// Selects executions that were continued before a time, of the other instances. The times of continuation rise with
-/// the number of the execution, so the scan of an instance ends at the first execution that is not due. The slack
-/// allows for clocks that differ.
+/// the number of the execution, so the scan of an instance ends at the first execution that is not due; it is searched
+/// only among as many executions as are selected at most. The slack allows for clocks that differ.
 fn continued(before: Timestamp, limit: usize) -> Query {
     let (before, surely_later) = (before.as_micros(), before.as_micros().saturating_add(2 * CLOCKS));
     Query {
         columns: concat!(entry::list!(), ", x.number"),
         joined: "CROSS JOIN duroxide_executions x ON x.instance = i.seq AND x.number < coalesce(
-            (SELECT y.number FROM duroxide_executions y WHERE y.instance = i.seq AND y.continued_at >= ?
-             ORDER BY y.number LIMIT 1), 9223372036854775807)",
+            (SELECT y.number FROM (
+                SELECT z.number, z.continued_at FROM duroxide_executions z WHERE z.instance = i.seq
+                ORDER BY z.number LIMIT ?) y
+             WHERE y.continued_at >= ? ORDER BY y.number LIMIT 1), 9223372036854775807)",
         // A detached activity still needs the event that scheduled it.
         condition: "AND (i.finished_at IS NULL OR i.finished_at >= ?) AND x.continued_at < ? AND NOT EXISTS (
             SELECT 1 FROM duroxide_activities a WHERE a.instance = i.seq AND a.execution = x.number)"
             .to_owned(),
         params: vec![before.into(), before.into()],
-        joined_params: vec![surely_later.into()],
+        joined_params: vec![i64::try_from(limit).unwrap_or(i64::MAX).into(), surely_later.into()],
         then_by: ", x.number",
         limit,
     }
@@ -164,7 +167,7 @@ pub(super) fn prune(tx: &mut Tx<'_>, entry: &Prunable) -> Result<u64, Refusal<ru
     }
 }
 
-fn prune_execution(tx: &Tx<'_>, execution: &ExecutionId) -> rusqlite::Result<u64> {
+fn prune_execution(tx: &mut Tx<'_>, execution: &ExecutionId) -> rusqlite::Result<u64> {
     let ExecutionId { instance, identity, number } = execution;
     let find = "SELECT seq FROM duroxide_instances WHERE id = ?1 AND start_id = ?2";
     let found = tx.sql.row(find, (instance.as_str(), identity.0.as_bytes()), |row| row.get::<_, i64>(0))?;
@@ -175,10 +178,6 @@ fn prune_execution(tx: &Tx<'_>, execution: &ExecutionId) -> rusqlite::Result<u64
     if tx.sql.run(remove, (seq, int(*number)))? == 0 {
         return Ok(0);
     }
-    tx.sql.run("DELETE FROM duroxide_events WHERE instance = ?1 AND execution = ?2", (seq, int(*number)))?;
-    let unused = "DELETE FROM duroxide_payloads WHERE instance = ?1 AND id NOT IN (
-        SELECT payload_ref FROM duroxide_events WHERE instance = ?1 AND payload_ref IS NOT NULL
-        UNION ALL SELECT payload_ref FROM duroxide_messages WHERE instance = ?1 AND payload_ref IS NOT NULL)";
-    tx.sql.run(unused, [seq])?;
+    Removal { instance: seq, execution: int(*number) }.begin(tx)?;
     Ok(1)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 
 use super::notice::Notice;
+use super::sql::Counts;
 use crate::clock::Timestamp;
 use crate::provider::Wakeups;
 
@@ -13,7 +14,7 @@ pub(super) struct Shared {
     pub(super) path: PathBuf,
     pub(super) wakeups: Wakeups,
     pub(super) write_transactions: AtomicU64,
-    pub(super) statements: Arc<AtomicU64>,
+    pub(super) counts: Arc<Counts>,
     /// The number of nodes that joined here and have not left.
     pub(super) nodes: AtomicUsize,
     /// The latest time named by a call; `i64::MIN` before the first.
@@ -23,12 +24,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(path: PathBuf, statements: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(path: PathBuf, counts: Arc<Counts>) -> Self {
         Self {
             path,
             wakeups: Wakeups::default(),
             write_transactions: AtomicU64::new(0),
-            statements,
+            counts,
             nodes: AtomicUsize::new(0),
             latest: AtomicI64::new(i64::MIN),
             port: AtomicU16::new(0),

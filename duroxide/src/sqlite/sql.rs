@@ -6,20 +6,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Params, Row};
+use rusqlite::{Connection, Params, Row, Statement, StatementStatus};
 
 /// The capacity of the cache, larger than the number of different statements.
 const STATEMENTS: usize = 256;
 
+/// The work of all connections of a provider.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) statements: AtomicU64,
+    /// Instructions of SQLite's virtual machine.
+    pub(super) steps: AtomicU64,
+}
+
 pub(super) struct Sql {
     connection: Connection,
-    statements: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     #[cfg(feature = "testing")]
     pub(super) observer: Option<super::Observer>,
 }
 
 impl Sql {
-    pub(super) fn open(path: &Path, busy: Duration, statements: Arc<AtomicU64>) -> rusqlite::Result<Self> {
+    pub(super) fn open(path: &Path, busy: Duration, counts: Arc<Counts>) -> rusqlite::Result<Self> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(busy)?;
         // Plans must not depend on bound values. Otherwise a statement with `LIMIT ?` would be prepared again on each
@@ -28,10 +36,20 @@ impl Sql {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(Self {
             connection,
-            statements,
+            counts,
             #[cfg(feature = "testing")]
             observer: None,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(connection: Connection) -> Self {
+        Self {
+            connection,
+            counts: Arc::default(),
+            #[cfg(feature = "testing")]
+            observer: None,
+        }
     }
 
     /// Returns the connection, for statements that run only once and for calls that are not statements.
@@ -45,7 +63,7 @@ impl Sql {
 
     /// Runs a statement. Returns the number of changed rows.
     pub(super) fn run(&self, sql: &str, params: impl Params) -> rusqlite::Result<usize> {
-        self.counted(sql, || self.connection.prepare_cached(sql)?.execute(params))
+        self.counted(sql, |statement| statement.execute(params))
     }
 
     /// Returns the first row of the result, if there is one.
@@ -55,8 +73,7 @@ impl Sql {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Option<T>> {
-        self.counted(sql, || {
-            let mut statement = self.connection.prepare_cached(sql)?;
+        self.counted(sql, |statement| {
             let mut rows = statement.query(params)?;
             rows.next()?.map(read).transpose()
         })
@@ -69,7 +86,7 @@ impl Sql {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<Vec<T>> {
-        self.counted(sql, || self.connection.prepare_cached(sql)?.query_map(params, read)?.collect())
+        self.counted(sql, |statement| statement.query_map(params, read)?.collect())
     }
 
     /// Reads row by row, until `read` returns false.
@@ -79,8 +96,7 @@ impl Sql {
         params: impl Params,
         mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<bool>,
     ) -> rusqlite::Result<()> {
-        self.counted(sql, || {
-            let mut statement = self.connection.prepare_cached(sql)?;
+        self.counted(sql, |statement| {
             let mut rows = statement.query(params)?;
             while let Some(row) = rows.next()? {
                 if !read(row)? {
@@ -92,12 +108,20 @@ impl Sql {
     }
 
     /// Runs and counts a statement. All statements run through this function.
-    #[cfg_attr(not(feature = "testing"), expect(unused_variables, reason = "only an observer uses the statement"))]
-    fn counted<T>(&self, sql: &str, run: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
+    fn counted<T>(
+        &self,
+        sql: &str,
+        run: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        self.counts.statements.fetch_add(1, Ordering::Relaxed);
         #[cfg(feature = "testing")]
         self.observe(super::Moment::Before(sql));
-        let result = run();
+        let result = self.connection.prepare_cached(sql).and_then(|mut statement| {
+            let result = run(&mut statement);
+            let steps = statement.reset_status(StatementStatus::VmStep);
+            self.counts.steps.fetch_add(steps.max(0).unsigned_abs().into(), Ordering::Relaxed);
+            result
+        });
         #[cfg(feature = "testing")]
         self.observe(super::Moment::After(sql, result.is_ok()));
         result

@@ -1,12 +1,13 @@
 //! Applies the submissions of clients.
 
+use super::dedup::DedupEntry;
 use super::deliver::{self, Target};
 use super::fault::Refusal;
 use super::instances;
 use super::rejections;
 use super::rows::status_or_suspended;
 use super::turns;
-use super::tx::{DedupEntry, Tx};
+use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{CommitId, Identity, InstanceId, MessageId};
 use crate::provider::{

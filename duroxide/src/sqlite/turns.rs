@@ -307,6 +307,6 @@ impl Written<'_> {
 /// Removes the delayed messages of a call.
 fn remove_delayed(tx: &Tx<'_>, seq: i64, execution: u64, call: CallId) -> rusqlite::Result<()> {
     let delete = "DELETE FROM duroxide_messages
-        WHERE instance = ?1 AND call = ?2 AND visible_at IS NOT NULL AND (execution IS NULL OR execution = ?3)";
-    tx.sql.run(delete, (seq, int(call.0), int(execution))).map(drop)
+        WHERE instance = ?1 AND execution = ?2 AND call = ?3 AND visible_at IS NOT NULL";
+    tx.sql.run(delete, (seq, int(execution), int(call.0))).map(drop)
 }

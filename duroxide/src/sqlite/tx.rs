@@ -1,27 +1,13 @@
-//! A write transaction, the signals that it sends once it is durable, and its table of processed ids.
+//! A write transaction, and the signals that it sends once it is durable.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Instant, SystemTime};
 
+use super::dedup::Expiry;
 use super::member_code::MemberCode;
-use super::rows::{int, status, uuid};
+use super::removals;
 use super::sql::Sql;
 use crate::clock::Timestamp;
-use crate::provider::{InstanceStatus, Signals};
-
-/// The time for which a processed id is kept once its row is gone, to recognize a repeated request.
-const DEDUP_TIME: Duration = Duration::from_secs(3600);
-/// The number of old ids that are checked for expiry for each new one. More than one, so that they do not accumulate.
-const CHECKED_PER_ID: i64 = 4;
-/// The stored status of an instance that does not exist.
-const NONE: &str = "none";
-
-/// The recorded result of a request that is sent again.
-pub(super) enum DedupEntry {
-    /// It was carried out.
-    Done,
-    /// It was refused because of an instance with this status, or because there was none.
-    Refused(Option<InstanceStatus>),
-}
+use crate::provider::Signals;
 
 pub(super) struct Tx<'a> {
     pub(super) sql: &'a Sql,
@@ -31,13 +17,33 @@ pub(super) struct Tx<'a> {
     pub(super) signals: Signals,
     /// The members, once they were read. `None` after a change.
     pub(super) members: Option<MemberCode>,
+    /// The number of rows that it may still remove for [removals](super::removals).
+    pub(super) removable: usize,
+    /// True if rows were left to later transactions.
+    pub(super) left_rows: bool,
+    /// Payloads that have lost a reference.
+    dereferenced: Vec<i64>,
     /// The number of ids that it has recorded.
-    recorded: i64,
+    pub(super) recorded: i64,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(sql: &'a Sql, seen: Option<Timestamp>) -> Self {
-        Self { sql, seen, signals: Signals::default(), members: None, recorded: 0 }
+        Self {
+            sql,
+            seen,
+            signals: Signals::default(),
+            members: None,
+            removable: removals::ROWS,
+            left_rows: false,
+            dereferenced: Vec::new(),
+            recorded: 0,
+        }
+    }
+
+    /// Removes the payload at the end of the transaction, unless it has another reference then.
+    pub(super) fn dereferenced(&mut self, payload: i64) {
+        self.dereferenced.push(payload);
     }
 
     pub(super) fn observe_time(&mut self, time: Timestamp) {
@@ -59,62 +65,16 @@ impl<'a> Tx<'a> {
         Ok(self.members.insert(members))
     }
 
-    /// Records that the request with this id was carried out.
-    pub(super) fn record_done(&mut self, id: uuid::Uuid) -> rusqlite::Result<()> {
-        self.record_as(id, None)
-    }
-
-    /// Records that the request with this id was refused, and the status of the instance that it found.
-    pub(super) fn record_refused(&mut self, id: uuid::Uuid, found: Option<InstanceStatus>) -> rusqlite::Result<()> {
-        self.record_as(id, Some(found.map_or(NONE, InstanceStatus::as_str)))
-    }
-
-    fn record_as(&mut self, id: uuid::Uuid, refused: Option<&str>) -> rusqlite::Result<()> {
-        self.recorded += 1;
-        let insert = "INSERT OR IGNORE INTO duroxide_dedup (id, time, refused) VALUES (?1, ?2, ?3)";
-        self.sql.run(insert, (id.as_bytes(), self.latest_time().as_micros(), refused)).map(drop)
-    }
-
-    /// Returns the time before which recorded ids have expired.
-    fn expiry_cutoff(&self) -> i64 {
-        self.latest_time().as_micros().saturating_sub(int(DEDUP_TIME.as_secs()).saturating_mul(1_000_000))
-    }
-
-    pub(super) fn is_recorded(&self, id: uuid::Uuid) -> rusqlite::Result<bool> {
-        Ok(self.dedup_entry(id)?.is_some())
-    }
-
-    /// Returns the recorded result of a request, if there is one.
-    pub(super) fn dedup_entry(&self, id: uuid::Uuid) -> rusqlite::Result<Option<DedupEntry>> {
-        let find = "SELECT refused FROM duroxide_dedup WHERE id = ?1";
-        self.sql.row(find, [id.as_bytes()], |row| {
-            Ok(match row.get_ref(0)?.as_str_or_null()? {
-                None => DedupEntry::Done,
-                Some(NONE) => DedupEntry::Refused(None),
-                Some(_) => DedupEntry::Refused(Some(status(row, 0)?)),
-            })
-        })
-    }
-
-    /// Finishes the transaction: removes expired ids. `after` is the id after which the search for expired ids begins;
-    /// it is set to the place where the next one begins.
-    pub(super) fn finish(&mut self, after: &mut uuid::Uuid) -> rusqlite::Result<()> {
-        if self.recorded > 0 {
-            self.expire(after)?;
+    /// Finishes the transaction: removes payloads without a reference, and expired ids.
+    pub(super) fn finish(&mut self, expiry: &mut Expiry) -> rusqlite::Result<()> {
+        self.dereferenced.sort_unstable();
+        self.dereferenced.dedup();
+        for payload in self.dereferenced.drain(..) {
+            let delete = "DELETE FROM duroxide_payloads WHERE id = ?1
+                AND NOT EXISTS (SELECT 1 FROM duroxide_events WHERE payload_ref = ?1)
+                AND NOT EXISTS (SELECT 1 FROM duroxide_messages WHERE payload_ref = ?1)";
+            self.sql.run(delete, [payload])?;
         }
-        Ok(())
-    }
-
-    /// Removes some of the expired ids.
-    fn expire(&self, after: &mut uuid::Uuid) -> rusqlite::Result<()> {
-        let find = "SELECT id, time FROM duroxide_dedup WHERE id > ?1 ORDER BY id LIMIT ?2";
-        let limit = CHECKED_PER_ID * self.recorded + 1;
-        let seen = self.sql.rows(find, (after.as_bytes(), limit), |row| Ok((uuid(row, 0)?, row.get::<_, i64>(1)?)))?;
-        let old = self.expiry_cutoff();
-        for (id, _) in seen.iter().filter(|(_, time)| *time <= old) {
-            self.sql.run("DELETE FROM duroxide_dedup WHERE id = ?1", [id.as_bytes()])?;
-        }
-        *after = seen.last().map_or(uuid::Uuid::nil(), |(id, _)| *id);
-        Ok(())
+        self.expire(expiry, Instant::now())
     }
 }

@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::dedup::Expiry;
 use super::files::Files;
 use super::group::{Failure, Job, Undo};
 use super::notice::Notice;
 use super::notifier::Notifier;
+use super::removals;
 use super::shared::Shared;
 use super::sql::Sql;
 use super::tx::Tx;
@@ -42,8 +44,9 @@ pub(super) struct Writer {
     files: Files,
     /// The number of pages in the log that are not yet in the database, as seen by this connection.
     log: Arc<AtomicU32>,
-    /// The id after which the next search for expired ids begins.
-    expire_after: uuid::Uuid,
+    expiry: Expiry,
+    /// True if rows may be left of [removals](super::removals).
+    has_removals: bool,
 }
 
 /// Starts the writer thread.
@@ -62,7 +65,8 @@ pub(super) fn start(
     let notifier = Notifier::new(&sql).map_err(failed)?;
     let (sender, inbox) = channel();
     let files = Files::opened(&shared.path);
-    let writer = Writer { sql, shared, inbox, notifier, files, log, expire_after: uuid::Uuid::nil() };
+    let writer =
+        Writer { sql, shared, inbox, notifier, files, log, expiry: Expiry::new(Instant::now()), has_removals: true };
     let thread = std::thread::Builder::new().name("duroxide-writer".to_owned());
     let handle = thread.spawn(move || writer.run());
     let handle = handle.map_err(|e| crate::provider::ProviderError::retryable("start the writer thread", e))?;
@@ -89,6 +93,13 @@ impl Writer {
     /// Waits for a message. Moves the log during a pause, and then waits without a timeout, so that an idle writer
     /// never wakes.
     fn next(&mut self) -> Option<Message> {
+        while self.has_removals {
+            match self.inbox.try_recv() {
+                Ok(message) => return Some(message),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => self.proceed_with_removals(),
+            }
+        }
         if self.log.load(Ordering::Relaxed) > 0 {
             match self.inbox.recv_timeout(IDLE) {
                 Ok(message) => return Some(message),
@@ -127,6 +138,25 @@ impl Writer {
             self.checkpoint();
         }
         stop
+    }
+
+    /// Removes a part of the rows that removals have left. If it fails, the next write tries again.
+    fn proceed_with_removals(&mut self) {
+        self.has_removals = false;
+        let left = self.sql.row("SELECT EXISTS (SELECT 1 FROM duroxide_removals)", [], |row| row.get(0));
+        match left {
+            Ok(Some(true)) => {
+                self.has_removals = true;
+                if let Err(Undo(error)) = self.attempt(&mut [], false) {
+                    tracing::warn!(?error, "could not remove rows of removed instances; a later write will try again");
+                    self.has_removals = false;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "could not look for rows of removed instances; a later removal will try again");
+            }
+        }
     }
 
     fn write(&mut self, mut jobs: Vec<Box<dyn Job>>) {
@@ -180,12 +210,14 @@ impl Writer {
         for job in jobs {
             job.apply(&mut tx, careful)?;
         }
-        let mut expire_after = self.expire_after;
-        tx.finish(&mut expire_after).map_err(fatal)?;
+        let has_removals =
+            if self.has_removals || tx.left_rows { removals::proceed(&mut tx).map_err(fatal)? } else { false };
+        let mut expiry = self.expiry;
+        tx.finish(&mut expiry).map_err(fatal)?;
         let (seen, signals) = (tx.seen, tx.signals);
         self.files.check().map_err(fatal)?;
         self.sql.run("COMMIT", []).map_err(fatal)?;
-        self.expire_after = expire_after;
+        (self.expiry, self.has_removals) = (expiry, has_removals);
         if let Some(time) = seen {
             self.shared.observe_time(time);
         }

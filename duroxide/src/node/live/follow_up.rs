@@ -4,8 +4,9 @@ use semver::Version;
 
 use crate::id::{EventId, ExecutionId, InstanceId};
 use crate::node::delivery::Delivery;
+use crate::node::inbox::Inbox;
 use crate::provider::HistoryPage;
-use crate::replay::{Execution, Fault};
+use crate::replay::{Execution, Fault, Held};
 
 /// The work that follows from a change of the live instances.
 #[must_use]
@@ -38,7 +39,9 @@ pub(in crate::node) struct StoredTurn {
     /// The live copy and its version, unless the turn suspends.
     pub(in crate::node) copy: Option<(Box<Execution>, Version)>,
     /// Deliveries that the turn has not read.
-    pub(in crate::node) undelivered: Vec<Delivery>,
+    pub(in crate::node) undelivered: Inbox,
+    /// Held events of an execution that continues as new.
+    pub(in crate::node) held: Held,
 }
 
 impl FollowUp {

@@ -11,8 +11,9 @@ use crate::id::{ActivityId, CallId, EventId, ExecutionId, MessageId};
 use crate::message::Lane;
 use crate::node::command::{LivenessWatcher, PendingStart};
 use crate::node::delivery::Delivery;
+use crate::node::inbox::Inbox;
 use crate::provider::{AcquiredInstance, MessageRow};
-use crate::replay::Execution;
+use crate::replay::{Execution, Held};
 
 /// An instance that is live here.
 pub(in crate::node) struct LiveInstance {
@@ -31,7 +32,9 @@ pub(in crate::node) struct LiveInstance {
     /// The claim by which the node owns it.
     pub(super) claim: u64,
     /// Deliveries for the next turn.
-    inbox: Vec<Delivery>,
+    inbox: Inbox,
+    /// The held events of the execution before, until the first turn takes them over.
+    held: Held,
     /// The number of the last message: the live copy has received every message up to it.
     heard: u64,
     /// Messages with higher numbers than the next one, which wait until the gap before them is filled.
@@ -92,7 +95,8 @@ impl LiveInstance {
             state: LiveState::Cold,
             is_stale: false,
             claim: 0,
-            inbox: Vec::new(),
+            inbox: Inbox::default(),
+            held: Held::default(),
             heard: 0,
             ahead: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -133,7 +137,7 @@ impl LiveInstance {
     pub(super) fn remove_timers(&mut self, call: CallId) {
         let is_timer = |message: &MessageRow| message.visible_at.is_some() && message.call == Some(call);
         self.timers.retain(|_, message| !is_timer(message));
-        self.inbox.retain(|delivery| !matches!(delivery, Delivery::Message(message) if is_timer(message)));
+        self.inbox.remove_others(|delivery| matches!(delivery, Delivery::Message(message) if is_timer(message)));
     }
 
     /// Returns true if messages are missing before some that were received.
@@ -226,43 +230,57 @@ impl LiveInstance {
         self.watchers.push(watcher);
     }
 
-    /// Moves the watchers and the received messages of the execution before this one.
-    pub(super) fn continues(&mut self, old: &mut Self) {
+    /// Moves the watchers, the received messages and the held events of the execution before this one. Returns outcomes
+    /// of that execution.
+    pub(super) fn continues(&mut self, old: &mut Self, held: Held) -> Vec<Delivery> {
         self.watchers = std::mem::take(&mut old.watchers);
         self.ahead = std::mem::take(&mut old.ahead);
         (self.heard, self.claim) = (old.heard, old.claim);
+        (self.inbox, self.held) = (std::mem::take(&mut old.inbox), held);
+        // The storage has removed the messages for that execution.
+        let number = old.execution.number;
+        let is_old = |delivery: &Delivery| matches!(delivery, Delivery::Message(m) if m.execution == Some(number));
+        self.inbox.remove_others(is_old);
+        self.inbox.remove_others(|delivery| matches!(delivery, Delivery::Outcome(_)))
+    }
+
+    /// Takes the held events that the execution of the next turn takes over.
+    pub(in crate::node) fn take_held(&mut self) -> Held {
+        std::mem::take(&mut self.held)
     }
 
     /// Puts back the deliveries that a turn has not read.
-    pub(super) fn put_back(&mut self, mut undelivered: Vec<Delivery>) {
-        undelivered.append(&mut self.inbox);
+    pub(super) fn put_back(&mut self, mut undelivered: Inbox) {
+        undelivered.append(std::mem::take(&mut self.inbox));
         self.inbox = undelivered;
     }
 
     /// Removes the outcome of an activity that is no longer wanted.
     pub(super) fn discard_outcome(&mut self, id: &ActivityId) {
-        self.inbox.retain(|delivery| !matches!(delivery, Delivery::Outcome(outcome) if outcome.activity == *id));
+        let is_outcome =
+            |delivery: &Delivery| matches!(delivery, Delivery::Outcome(outcome) if outcome.activity == *id);
+        self.inbox.remove_others(is_outcome);
     }
 
     /// Returns true if a turn should be made now. A new execution collects messages until its start has arrived.
     pub(super) fn is_ready(&self) -> bool {
         match self.state {
             LiveState::Idle(_) => !self.inbox.is_empty(),
-            LiveState::Cold => self.inbox.iter().any(Delivery::is_start) || self.delayed_start_to_end().is_some(),
+            LiveState::Cold => self.inbox.start().is_some() || self.delayed_start_to_end().is_some(),
             LiveState::Loading | LiveState::Busy => false,
         }
     }
 
     /// Returns the key of a start that is not due, if a request to end has arrived: the start need not be waited for.
     fn delayed_start_to_end(&self) -> Option<(Timestamp, MessageId)> {
-        if !self.inbox.iter().any(Delivery::may_be_end_request) {
+        if !self.inbox.others().any(Delivery::may_be_end_request) {
             return None;
         }
         self.timers.iter().find(|(_, message)| message.lane == Lane::Start).map(|(key, _)| *key)
     }
 
-    /// Takes the deliveries of the next turn by rank, and within a rank as they arrived.
-    pub(in crate::node) fn take_inbox(&mut self, now: Timestamp) -> Vec<Delivery> {
+    /// Takes the deliveries of the next turn.
+    pub(in crate::node) fn take_inbox(&mut self, now: Timestamp) -> Inbox {
         self.fire_timers(now);
         if let Some(start) = self.delayed_start_to_end().and_then(|key| self.timers.remove(&key)) {
             self.inbox.push(Delivery::Message(start));
@@ -271,9 +289,7 @@ impl LiveInstance {
     }
 
     /// Takes the deliveries that have arrived so far; timers stay.
-    pub(super) fn drain_inbox(&mut self) -> Vec<Delivery> {
-        let mut inbox = std::mem::take(&mut self.inbox);
-        inbox.sort_by_key(Delivery::rank);
-        inbox
+    pub(super) fn drain_inbox(&mut self) -> Inbox {
+        std::mem::take(&mut self.inbox)
     }
 }

@@ -14,10 +14,11 @@ use timers::{Timer, Timers};
 
 use super::command::{LivenessWatcher, PendingStart};
 use super::delivery::{Delivery, LocalOutcome};
+use super::inbox::Inbox;
 use crate::clock::Timestamp;
 use crate::id::{ActivityId, EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Outgoing, Then, Turn};
-use crate::replay::Execution;
+use crate::replay::{Execution, Held};
 
 /// The live instances.
 #[derive(Default)]
@@ -84,9 +85,17 @@ impl LiveInstances {
     pub(super) fn idle_up_to(&self, last_use: u64) -> impl Iterator<Item = &InstanceId> {
         let waits = |instance: &&InstanceId| {
             let live = self.by_id.get(*instance);
-            live.is_some_and(|live| matches!(live.state, LiveState::Idle(_)) && !live.is_ready())
+            // The messages of held events would make a released instance ready at once.
+            let is_idle = |live: &LiveInstance| matches!(&live.state, LiveState::Idle(copy) if !copy.holds_events());
+            live.is_some_and(|live| is_idle(live) && !live.is_ready())
         };
         self.idle.range(..=last_use).map(|(_, instance)| instance).filter(waits)
+    }
+
+    /// Returns true if the live copy of an instance holds events.
+    pub(super) fn holds_events(&self, instance: &InstanceId) -> bool {
+        let live = self.by_id.get(instance).map(|live| &live.state);
+        matches!(live, Some(LiveState::Idle(copy)) if copy.holds_events())
     }
 
     /// Returns when the next timer of all instances fires.
@@ -269,7 +278,7 @@ impl LiveInstances {
     }
 
     /// Takes the next instance that is ready for a turn, with its deliveries.
-    pub(super) fn pop_ready(&mut self, now: impl Fn() -> Timestamp) -> Option<(InstanceId, Vec<Delivery>)> {
+    pub(super) fn pop_ready(&mut self, now: impl Fn() -> Timestamp) -> Option<(InstanceId, Inbox)> {
         while let Some(instance) = self.ready.pop_front() {
             if let Some(live) = self.by_id.get_mut(&instance).filter(|live| live.is_ready()) {
                 let deliveries = live.take_inbox(now());
@@ -317,10 +326,12 @@ impl LiveInstances {
     }
 
     /// Advances the live copy by a turn that was stored.
-    pub(super) fn turn_stored(&mut self, turn: &Turn, stored: StoredTurn, now: impl FnOnce() -> Timestamp) -> FollowUp {
+    pub(super) fn turn_stored(&mut self, turn: &Turn, stored: StoredTurn) -> FollowUp {
         let own = &turn.execution.instance;
-        let StoredTurn { generation, copy, undelivered } = stored;
-        let Some(live) = self.current(own, generation) else { return FollowUp::StoreOutcomes(undelivered) };
+        let StoredTurn { generation, copy, undelivered, held } = stored;
+        let Some(live) = self.current(own, generation) else {
+            return FollowUp::StoreOutcomes(undelivered.into_outcomes());
+        };
         let (execution, version) = copy.unzip();
         live.version = version;
         live.committed = turn.events.last().map_or(turn.after, |event| event.id);
@@ -329,20 +340,17 @@ impl LiveInstances {
         match (&turn.then, execution) {
             _ if live.is_stale => FollowUp::Load(own.clone(), self.remove(own)),
             (Then::Continue, Some(execution)) => self.rest(own, execution),
-            (Then::ContinueAsNew { version }, _) => self.begin_next_execution(&turn.execution, version.clone(), now()),
+            (Then::ContinueAsNew { version }, _) => self.begin_next_execution(&turn.execution, version.clone(), held),
             _ => FollowUp::StoreOutcomes(self.remove(own)),
         }
     }
 
-    /// Replaces the live copy with one of the next execution, which inherits the messages in the inbox.
-    fn begin_next_execution(&mut self, execution: &ExecutionId, version: Option<Version>, now: Timestamp) -> FollowUp {
+    /// Replaces the live copy with one of the next execution, which inherits the held events and the messages in the inbox.
+    fn begin_next_execution(&mut self, execution: &ExecutionId, version: Option<Version>, held: Held) -> FollowUp {
         let Some(mut old) = self.by_id.remove(&execution.instance) else { return FollowUp::Nothing };
         let name = std::mem::take(&mut old.name);
         let mut live = LiveInstance::new(self.next_generation(), execution.next(), name, version);
-        live.continues(&mut old);
-        let mut outcomes = old.drain_inbox();
-        let messages = outcomes.extract_if(.., |delivery| matches!(delivery, Delivery::Message(_)));
-        messages.for_each(|message| live.deliver(message, now));
+        let outcomes = live.continues(&mut old, held);
         self.insert(live);
         self.set_timer(&execution.instance);
         FollowUp::StoreOutcomes(outcomes)
@@ -358,12 +366,11 @@ impl LiveInstances {
         FollowUp::Load(instance, deliveries)
     }
 
-    /// Drops the live copy of an instance, if there is one. Returns the deliveries for its next turn: outcomes among them
-    /// are not stored.
+    /// Drops the live copy of an instance, if there is one. Returns the outcomes for its next turn, which are not stored.
     pub(super) fn remove(&mut self, instance: &InstanceId) -> Vec<Delivery> {
         let Some(mut live) = self.by_id.remove(instance) else { return Vec::new() };
         self.idle.remove(&live.used);
-        live.drain_inbox()
+        live.drain_inbox().into_outcomes()
     }
 
     /// Drops an instance that this node releases, and its timers. Returns its execution, its claim, and the deliveries for

@@ -74,6 +74,7 @@ struct State {
 }
 
 /// Work that runs the code of an orchestration.
+#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each turn")]
 enum Job {
     Turn(TurnJob),
     Replay(ReplayJob),

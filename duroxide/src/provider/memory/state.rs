@@ -1,18 +1,15 @@
 //! The rows, and the operations on them that several calls share.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque, hash_map};
 
 use semver::Version;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::queue::Queue;
 use super::*;
 use crate::history::{Parent, TextMap};
 use crate::id::{ActivityId, CallId, CommitId, Identity, MessageId};
-
-/// The time for which a processed id is kept once its row is gone, to recognize a repeated request.
-const DEDUP_TIME: Duration = Duration::from_secs(3600);
 
 #[derive(Default)]
 pub(super) struct State {
@@ -43,7 +40,9 @@ pub(super) struct State {
     pub(super) queue: BTreeMap<String, Queue<ActivityId>>,
     /// The ids of processed requests, each with its time and result: messages of clients that were consumed,
     /// terminations, starts of removed instances, and requests that were refused when they were sent again.
-    done: HashMap<Uuid, (Timestamp, DedupEntry)>,
+    done: HashMap<Uuid, DedupEntry>,
+    /// When they were recorded, by the monotonic clock.
+    done_at: VecDeque<(Instant, Uuid)>,
     /// The latest time named by a call.
     pub(super) latest: Timestamp,
     pub(super) signals: Signals,
@@ -96,6 +95,8 @@ pub(super) struct Instance {
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
     pub(super) messages: HashMap<MessageId, i64>,
+    /// Those of the messages that are for one execution.
+    pub(super) for_execution: HashMap<u64, HashSet<MessageId>>,
     /// The last number given to a message.
     pub(super) arrivals: u64,
     pub(super) ready: Option<Ready>,
@@ -202,6 +203,7 @@ impl Instance {
             start: new.start.id,
             last_commit: None,
             messages: HashMap::new(),
+            for_execution: HashMap::new(),
             arrivals: 0,
             ready: None,
             owner,
@@ -314,6 +316,9 @@ impl State {
         let placement = instance.owner.map_or(Placement::Queued, placed(row.number));
         self.last_arrival += 1;
         instance.messages.insert(row.id, self.last_arrival);
+        if let Some(number) = row.execution {
+            instance.for_execution.entry(number).or_default().insert(row.id);
+        }
         let (at, ready) = (row.visible_at.unwrap_or(time), Ready::by_message(row.visible_at, time));
         if row.lane == Lane::End {
             self.ends.insert((to.clone(), self.last_arrival));
@@ -343,12 +348,19 @@ impl State {
 
     /// Removes a message. Records its id if a client sent it.
     pub(super) fn remove_message(&mut self, from: &InstanceId, id: &MessageId) {
-        let arrival = self.instances.get_mut(from).and_then(|instance| instance.messages.remove(id));
-        if let Some(arrival) = arrival {
-            self.ends.remove(&(from.clone(), arrival));
+        let Some(instance) = self.instances.get_mut(from) else { return };
+        let Some(stored_at) = instance.messages.remove(id) else { return };
+        let Some(stored) = self.messages.remove(&stored_at) else { return };
+        self.ends.remove(&(from.clone(), stored_at));
+        if let Some(number) = stored.row.execution
+            && let Some(others) = instance.for_execution.get_mut(&number)
+        {
+            others.remove(id);
+            if others.is_empty() {
+                instance.for_execution.remove(&number);
+            }
         }
-        let stored = arrival.and_then(|arrival| self.messages.remove(&arrival));
-        if stored.is_some_and(|stored| stored.sent) {
+        if stored.sent {
             self.record_done(id.0);
         }
     }
@@ -359,10 +371,14 @@ impl State {
     }
 
     pub(super) fn record_as(&mut self, id: Uuid, entry: DedupEntry) {
-        let latest = self.latest;
-        self.done.entry(id).or_insert((latest, entry));
-        if self.done.len().is_multiple_of(1024) {
-            self.done.retain(|_, (time, _)| *time + DEDUP_TIME > latest);
+        let now = Instant::now();
+        if let hash_map::Entry::Vacant(vacant) = self.done.entry(id) {
+            vacant.insert(entry);
+            self.done_at.push_back((now, id));
+        }
+        while let Some((_, id)) = self.done_at.front().filter(|(at, _)| now.duration_since(*at) > REPEAT_TIME) {
+            self.done.remove(id);
+            self.done_at.pop_front();
         }
     }
 
@@ -372,7 +388,7 @@ impl State {
 
     /// Returns the recorded result of a request, if there is one.
     pub(super) fn dedup_entry(&self, id: Uuid) -> Option<DedupEntry> {
-        self.done.get(&id).map(|(_, entry)| *entry)
+        self.done.get(&id).copied()
     }
 
     /// Returns the messages of an instance in the order of delivery: all, or those with a number above `heard`.
@@ -388,7 +404,7 @@ impl State {
         for activity in self.activities_of(id, None) {
             self.remove_activity(&activity, None);
         }
-        self.remove_messages(id, |_| true);
+        self.remove_messages(id);
         if let Some(instance) = self.instances.remove(id) {
             // Record the id of its start message, which may be sent again.
             self.record_done(instance.start.0);
@@ -402,13 +418,23 @@ impl State {
         self.signals.changed(id);
     }
 
-    /// Removes the matching messages of an instance.
-    pub(super) fn remove_messages(&mut self, from: &InstanceId, fits: impl Fn(&MessageRow) -> bool) {
+    /// Removes all messages of an instance.
+    pub(super) fn remove_messages(&mut self, from: &InstanceId) {
         let Some(instance) = self.instances.get(from) else { return };
-        let fitting = |a: &i64| self.messages.get(a).is_some_and(|m| fits(&m.row));
-        let ids: Vec<_> = instance.messages.iter().filter(|(_, a)| fitting(a)).map(|(id, _)| *id).collect();
+        let ids: Vec<_> = instance.messages.keys().copied().collect();
         for id in ids {
             self.remove_message(from, &id);
+        }
+    }
+
+    /// Removes the matching messages of an instance that are for one execution only.
+    pub(super) fn remove_messages_for(&mut self, execution: &ExecutionId, fits: impl Fn(&MessageRow) -> bool) {
+        let Some(instance) = self.instances.get(&execution.instance) else { return };
+        let Some(ids) = instance.for_execution.get(&execution.number) else { return };
+        let row = |id: &MessageId| Some(&self.messages.get(instance.messages.get(id)?)?.row);
+        let fitting: Vec<_> = ids.iter().filter(|id| row(id).is_some_and(&fits)).copied().collect();
+        for id in fitting {
+            self.remove_message(&execution.instance, &id);
         }
     }
 }

@@ -67,9 +67,8 @@ impl State {
             self.remove_activity(&activity(*call), by);
         }
         if !turn.cancelled_messages.is_empty() {
-            self.remove_messages(this, |row| {
-                let called = row.call.is_some_and(|call| turn.cancelled_messages.contains(&call));
-                called && row.visible_at.is_some() && row.execution.is_none_or(|number| number == execution.number)
+            self.remove_messages_for(execution, |row| {
+                row.visible_at.is_some() && row.call.is_some_and(|call| turn.cancelled_messages.contains(&call))
             });
         }
         for new in turn.activities {
@@ -139,7 +138,7 @@ impl State {
                 let outcome = instance.executions.get(&execution.number).and_then(|e| e.events.last());
                 self.signals.finished(this, status, outcome);
                 self.sweep(execution, lease.map(|lease| lease.epoch));
-                self.remove_messages(this, |_| true);
+                self.remove_messages(this);
             }
             Then::ContinueAsNew { version } => {
                 instance.version = version;
@@ -150,7 +149,7 @@ impl State {
                 instance.executions.entry(execution.number).or_default().continued_at = Some(time);
                 instance.executions.insert(execution.number + 1, Execution::default());
                 self.sweep(execution, lease.map(|lease| lease.epoch));
-                self.remove_messages(this, |row| row.execution == Some(execution.number));
+                self.remove_messages_for(execution, |_| true);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! External events: a mailbox for each name, from which a wait takes an event only when it resolves.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -7,7 +8,9 @@ use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 
 use super::support::*;
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, UnreadMessage};
+use crate::history::{EventKind, HistoryEvent};
+use crate::message::{Lane, Message};
 use crate::orchestration::{Event, join_all};
 use crate::payload::Payload;
 
@@ -21,7 +24,8 @@ impl Event for Note {
 /// Returns the events that are unread at the end, as names and numbers.
 fn unread(run: &mut Run) -> Vec<(String, u32)> {
     let number = |payload: Payload| payload.decode().expect("is a number");
-    run.execution.close().unread.into_iter().map(|(name, event)| (name, number(event.payload))).collect()
+    let unread = run.execution.close().unread.into_iter();
+    unread.map(|unread| (unread.name, number(unread.event.payload))).collect()
 }
 
 #[test]
@@ -242,6 +246,44 @@ fn event_of_another_type_is_reported_and_not_consumed() {
     let suspension = run.fails(raised("Note"), payload(&"text"));
     assert_eq!(suspension.code, ErrorCode::UnreadableResult);
     assert!(suspension.message.contains("event \"Note\""), "{suspension}");
+}
+
+/// Waits until the function is polled again.
+async fn next_poll() {
+    let mut is_first = true;
+    std::future::poll_fn(|_| match std::mem::take(&mut is_first) {
+        true => Poll::Pending,
+        false => Poll::Ready(()),
+    })
+    .await;
+}
+
+#[test]
+fn unread_event_of_a_step_with_held_events_is_named_by_its_id() {
+    for (name, reads_held, reloads) in [("Note", true, false), ("Note", true, true), ("Two", false, false)] {
+        let mut run = Run::start(|ctx| async move {
+            let (mut one, mut two) = (ctx.event::<Note>(), ctx.event_named::<u32>("Two"));
+            assert!(poll_once(&mut one).await.is_pending() && poll_once(&mut two).await.is_pending());
+            next_poll().await;
+            next_poll().await;
+            // This wait has the position of the held event, and takes the older one.
+            assert_eq!(poll_once(&mut ctx.event::<Note>()).await, Poll::Ready(Note(1)));
+            let reads_held = ctx.event_named::<bool>("Go").await;
+            Ok(if reads_held { one.await.0 } else { two.await })
+        });
+        run.raises("Note", 1);
+        let held = Message::new(raised("Note"), payload(&"text")).in_lane(Lane::Carried);
+        assert_eq!(run.execution.hold(held), None);
+        run.raises("Two", "text");
+        if reloads {
+            run.reload();
+        }
+        let suspension = run.fails(raised("Go"), payload(&reads_held));
+        let is_bad =
+            |event: &&HistoryEvent| event.kind == EventKind::Input(raised(name)) && event.payload == payload(&"text");
+        let event = run.history.iter().find(is_bad).expect("is recorded");
+        assert_eq!(suspension.unread, Some(UnreadMessage::Recorded(event.id)));
+    }
 }
 
 #[test]

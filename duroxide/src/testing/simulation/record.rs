@@ -241,7 +241,14 @@ impl Record {
                 let read = seen.sent.remove(position);
                 let came_first =
                     |sent: &&Sent| sent.from == read.from || sent.answered.is_some_and(|at| at < read.begun);
-                let earlier = seen.sent.iter().take(position).find(came_first);
+                // After the first execution, an event is delivered when the code asks for it: only those of the same name
+                // keep their order.
+                let name = queued.as_ref().and_then(event_name);
+                let is_held = |sent: &Sent| {
+                    let held = seen.queued.get(&sent.id).and_then(event_name);
+                    seen.execution > 1 && held.is_some_and(|held| name.as_ref() != Some(&held))
+                };
+                let earlier = seen.sent.iter().take(position).filter(|sent| !is_held(sent)).find(came_first);
                 if let Some(earlier) = earlier.filter(|_| !may_overtake) {
                     wrong.push(format!(
                         "has read message {id} before {}, which the {} sent first",
@@ -424,13 +431,24 @@ impl Record {
         turns.iter().find(|(last, _)| event <= *last).map(|(_, turn)| *turn)
     }
 
-    /// Returns the running instances with an unread message that is due.
+    /// Returns the running instances with an unread message that is due, except events of later executions, which need not
+    /// be read.
     pub(super) fn unread(&self, now: Timestamp) -> impl Iterator<Item = &InstanceId> {
         let waits = move |seen: &Seen| {
+            let is_due = |waiting: &MessageRow| waiting.visible_at.is_none_or(|due| due < now);
+            let may_stay = |waiting: &MessageRow| seen.execution > 1 && Input::is_event(&waiting.data);
             seen.status == InstanceStatus::Running
-                && seen.queued.values().any(|waiting| waiting.visible_at.is_none_or(|due| due < now))
+                && seen.queued.values().any(|waiting| is_due(waiting) && !may_stay(waiting))
         };
         self.instances.iter().filter(move |(_, seen)| waits(seen)).map(|(id, _)| id)
+    }
+}
+
+/// Returns the name of an external event.
+fn event_name(message: &MessageRow) -> Option<String> {
+    match serde_json::from_str::<Input>(&message.data) {
+        Ok(Input::EventRaised { name, .. }) => Some(name),
+        _ => None,
     }
 }
 

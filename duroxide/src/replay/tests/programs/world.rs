@@ -9,10 +9,11 @@ use super::input;
 use super::program::{Name, Seen, Statement, Trace, function};
 use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::CallId;
+use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::replay::op::Op;
 use crate::replay::tests::support::{execution_id, payload, replay, second, started};
-use crate::replay::{Execution, Remains, Unread, open_children};
+use crate::replay::{Execution, Held, Remains, Step, Unread, UnreadEvent, open_children};
 
 type OpenCalls = Vec<(CallId, Op)>;
 type UnreadEvents = Vec<(String, Unread)>;
@@ -60,18 +61,45 @@ pub(super) struct Finished {
     pub(super) history: Vec<HistoryEvent>,
     pub(super) seen: Vec<Seen>,
     pub(super) open: OpenCalls,
+    /// Unread events of its history, by name.
     pub(super) unread: UnreadEvents,
-    /// Events of the previous execution that were not delivered to this one.
+    /// Unread events that are not in its history.
     pub(super) undelivered: UnreadEvents,
+    carried: Carried,
     /// The number of the last event that was raised, from 1, counted through all executions.
     pub(super) raised: u64,
+}
+
+/// The events that an execution receives from the one before.
+#[derive(Default)]
+struct Carried {
+    held: Held,
+    sent: VecDeque<Message>,
+}
+
+/// Returns events by name, in their order.
+pub(super) fn by_name(unread: Vec<UnreadEvent>) -> UnreadEvents {
+    let mut unread: UnreadEvents = unread.into_iter().map(|unread| (unread.name, unread.event)).collect();
+    unread.sort_by(|(one, _), (other, _)| one.cmp(other));
+    unread
+}
+
+fn raised(name: &str, event: Unread, lane: Lane) -> Message {
+    let Unread { payload, headers } = event;
+    Message::new(Input::EventRaised { name: name.to_owned(), headers }, payload).in_lane(lane)
+}
+
+fn in_order(held: Held) -> Vec<Message> {
+    let mut events: Vec<_> = held.into_events().collect();
+    events.sort_unstable_by_key(|(arrival, _)| *arrival);
+    events.into_iter().map(|(_, message)| message).collect()
 }
 
 /// Carries out all acts, and then brings the program to its end. Returns one entry for each execution.
 pub(super) fn live(program: &[Statement], acts: &[Act]) -> Vec<Finished> {
     let mut acts = acts.iter();
     let mut finished = Vec::new();
-    let (mut carried, mut raised) = (Vec::new(), 0);
+    let (mut carried, mut raised) = (Carried::default(), 0);
     for round in 1.. {
         let mut world = World::begin(program, round, carried, raised);
         while !world.ended
@@ -80,10 +108,9 @@ pub(super) fn live(program: &[Statement], acts: &[Act]) -> Vec<Finished> {
             world.act(act);
         }
         world.finish();
-        let execution = world.close();
+        let mut execution = world.close();
         raised = execution.raised;
-        // Unread events were raised before those that were not delivered.
-        carried = [execution.unread.clone(), execution.undelivered.clone()].concat();
+        carried = std::mem::take(&mut execution.carried);
         let end = execution.history.last().map(|event| &event.kind);
         let continues = matches!(end, Some(EventKind::Decision(Decision::ContinuedAsNew { .. })));
         finished.push(execution);
@@ -99,26 +126,43 @@ struct World<'a> {
     copy: Execution,
     trace: Trace,
     history: Vec<HistoryEvent>,
-    /// Events of the previous execution that are not delivered yet.
-    carried: VecDeque<(String, Unread)>,
+    /// Events of the previous execution that were not offered yet.
+    carried: VecDeque<Message>,
     /// The number of the last event that was raised, counted through all executions.
     raised: u64,
     ended: bool,
 }
 
 impl<'a> World<'a> {
-    fn begin(program: &'a [Statement], round: u64, carried: UnreadEvents, raised: u64) -> Self {
+    fn begin(program: &'a [Statement], round: u64, carried: Carried, raised: u64) -> Self {
         let trace = Trace::default();
         let Ok(copy) = replay(&function(program, &trace), &[]) else { unreachable!("there is nothing to replay") };
-        let carried = carried.into();
-        let mut world = Self { program, copy, trace, history: Vec::new(), carried, raised, ended: false };
+        let Carried { held, sent } = carried;
+        let mut world = Self { program, copy, trace, history: Vec::new(), carried: sent, raised, ended: false };
         world.deliver(started(), payload(&round));
+        world.copy.take_over(held);
+        world.deliver_awaited();
         while !world.ended
-            && let Some((name, Unread { payload, headers })) = world.carried.pop_front()
+            && let Some(message) = world.carried.pop_front()
         {
-            world.deliver(Input::EventRaised { name, headers }, payload);
+            world.offer(message);
         }
         world
+    }
+
+    /// Delivers an event, unless it is held.
+    fn offer(&mut self, message: Message) {
+        if let Some(message) = self.copy.hold(message) {
+            self.deliver(message.input, message.payload);
+        }
+    }
+
+    fn deliver_awaited(&mut self) {
+        while !self.ended
+            && let Some(message) = self.copy.take_awaited()
+        {
+            self.deliver_one(message.input, message.payload);
+        }
     }
 
     fn act(&mut self, act: &Act) {
@@ -131,7 +175,8 @@ impl<'a> World<'a> {
             }
             Act::Raise(name) => {
                 self.raised += 1;
-                self.deliver(Input::raised(name.text()), payload(&self.raised));
+                let event = Unread { payload: payload(&self.raised), headers: Default::default() };
+                self.offer(raised(name.text(), event, Lane::Normal));
             }
             Act::Guess { call, kind } => {
                 self.deliver(guess(CallId(*call), *kind), Payload::NULL);
@@ -169,11 +214,16 @@ impl<'a> World<'a> {
 
     /// Delivers an input; it must be stale exactly if the history so far says so.
     fn deliver(&mut self, input: Input, payload: Payload) {
+        self.deliver_one(input, payload);
+        self.deliver_awaited();
+    }
+
+    fn deliver_one(&mut self, input: Input, payload: Payload) {
         let counts = self.counts(&input);
         let shown = format!("{input:?}");
         // The clock steps back sometimes.
         let time = second([3, 1, 2][self.history.len() % 3] + self.history.len() as i64);
-        let step = self.copy.step(input, payload, time).unwrap_or_else(|fault| panic!("{shown}: {}", fault.0));
+        let step: Step = self.copy.step(input, payload, time).unwrap_or_else(|fault| panic!("{shown}: {}", fault.0));
         assert_eq!(!step.events.is_empty(), counts, "{shown} after {:?}", self.history);
         self.ended |= step.ended;
         self.history.extend(step.events);
@@ -205,19 +255,40 @@ impl<'a> World<'a> {
 
     fn evict(&mut self) {
         let recorded: Vec<_> = open_children(&execution_id(), &self.history);
-        let open = self.copy.close().open;
+        let Remains { open, held, .. } = self.copy.close();
         let children = open.into_iter().filter(|(_, op)| matches!(op, Op::Child { .. }));
         assert_eq!(recorded, children.collect::<Vec<_>>(), "the open children by history");
         self.trace = Trace::default();
         self.copy =
             replay(&function(self.program, &self.trace), &self.history).unwrap_or_else(|fault| panic!("{}", fault.0));
+        // The messages of held events are stored.
+        if !self.ended {
+            in_order(held).into_iter().for_each(|message| self.offer(message));
+        }
     }
 
     fn close(mut self) -> Finished {
-        let Remains { open, unread, .. } = self.copy.close();
-        let Self { history, trace, carried, raised, .. } = self;
-        Finished { history, seen: trace.seen(), open, unread, undelivered: carried.into(), raised }
+        let Remains { open, unread, held, .. } = self.copy.close();
+        let Self { history, trace, carried: rest, raised: count, .. } = self;
+        let undelivered = in_order(held.clone()).into_iter().chain(rest.iter().cloned()).map(event).collect();
+        let carried = if unread.is_empty() {
+            Carried { held, sent: rest }
+        } else {
+            let read =
+                unread.iter().map(|unread| (unread.arrival, raised(&unread.name, unread.event.clone(), Lane::Carried)));
+            let mut events: Vec<_> = read.chain(held.into_events()).collect();
+            events.sort_by_key(|(arrival, _)| *arrival);
+            let sent = events.into_iter().map(|(_, message)| message.in_lane(Lane::Carried)).chain(rest).collect();
+            Carried { held: Held::default(), sent }
+        };
+        let (seen, unread) = (trace.seen(), by_name(unread));
+        Finished { history, seen, open, unread, undelivered, carried, raised: count }
     }
+}
+
+fn event(message: Message) -> (String, Unread) {
+    let Input::EventRaised { name, headers } = message.input else { unreachable!("only events are held") };
+    (name, Unread { payload: message.payload, headers })
 }
 
 fn answer(call: CallId, scheduled: &Decision, well: bool) -> Input {

@@ -1,5 +1,5 @@
-//! Checks continue-as-new: the next execution receives the input, and the unread events and cancel request, in their
-//! order.
+//! Checks continue-as-new: the next execution receives the input, first of all the cancel request, and the unread events
+//! of each name in their order, before newer ones.
 
 use super::{Ended, Stored};
 use crate::history::{Decision, EventKind, HistoryEvent, Input, Started};
@@ -40,7 +40,7 @@ fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ende
             return found.push(format!("{id}: the execution before it has continued as new, and it does not exist"));
         };
         let cancel = ended.remains.cancel.iter().map(|_| (None, no_content()));
-        let unread = ended.remains.unread.iter().map(|(name, event)| (Some(name.clone()), event.clone()));
+        let unread = ended.remains.unread.iter().map(|unread| (Some(unread.name.clone()), unread.event.clone()));
         waiting = cancel.chain(unread).chain(waiting).collect();
         let inputs: Vec<&HistoryEvent> = next.events.iter().filter(|e| matches!(e.kind, EventKind::Input(_))).collect();
         let Some((start, inputs)) = inputs.split_first() else {
@@ -54,15 +54,18 @@ fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ende
             // The execution has received a request with its start. A second one has no effect.
             waiting.retain(|(name, _)| name.is_some());
         }
-        let read = waiting.len().min(inputs.len());
-        for (expected, input) in waiting.iter().zip(inputs) {
-            if carried(input).as_ref() != Some(expected) {
+        for input in inputs {
+            let carried = carried(input);
+            // Only a cancel request comes before all others. An event is delivered when the code asks for it.
+            let of_this_name = |(name, _): &Carried| name.is_none() || carried.as_ref().is_some_and(|c| c.0 == *name);
+            let Some(first) = waiting.iter().position(of_this_name) else { continue };
+            let expected = waiting.remove(first);
+            if carried.as_ref() != Some(&expected) {
                 let name = expected.0.as_deref().unwrap_or("a request to cancel");
                 return found
                     .push(format!("{id}: {name} of the execution before it should come first: {:?}", input.kind));
             }
         }
-        waiting.drain(..read);
         ended = next;
     }
 }
