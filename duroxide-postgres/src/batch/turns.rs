@@ -101,7 +101,7 @@ impl Model {
         let (this, number) = (&turn.execution.instance, turn.execution.number);
         self.remove_messages(this, |known| {
             let called = known.call.is_some_and(|call| calls.contains(&call));
-            called && known.is_delayed && known.execution.is_none_or(|execution| execution == number)
+            called && known.is_delayed && known.execution == Some(number)
         });
         if let Some(instance) = self.instances.get(this).filter(|instance| instance.origin != Origin::New) {
             let seq = instance.seq;

@@ -27,12 +27,12 @@ const REMOVE_MESSAGES: &str = recording!(
 const EMPTY: &str = recording!("DELETE FROM messages m WHERE m.instance = ANY ($1::bigint[])");
 const END_EXECUTIONS: &str = recording!(
     "DELETE FROM messages m USING unnest($1::bigint[], $2::bigint[]) AS t (instance, execution)
-     WHERE m.instance = t.instance AND m.execution = t.execution"
+     WHERE m.instance = t.instance AND m.execution = t.execution AND m.execution IS NOT NULL"
 );
 const CANCEL_TIMERS: &str = recording!(
     "DELETE FROM messages m USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (instance, execution, call)
-     WHERE m.instance = t.instance AND m.call = t.call AND m.call IS NOT NULL AND m.visible_at IS NOT NULL
-         AND (m.execution IS NULL OR m.execution = t.execution)"
+     WHERE m.instance = t.instance AND m.execution = t.execution AND m.execution IS NOT NULL AND m.call = t.call
+         AND m.visible_at IS NOT NULL"
 );
 const ADD_MESSAGES: &str = "
     INSERT INTO messages (instance, id, arrival, number, lane, execution, call, visible_at, arrived_at, sent, format, data,

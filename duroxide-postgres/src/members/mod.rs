@@ -111,7 +111,8 @@ async fn forget(connection: &Connection, old: &[i64]) -> Result<(), Fault> {
     connection.run(&steps).await.map(drop)
 }
 
-/// Removes the ids of requests that were recorded more than an hour ago, until the deadline.
+/// Removes the ids of requests that were recorded more than an hour ago, until the deadline. They must be kept for
+/// [`REPEAT_TIME`](duroxide::provider::REPEAT_TIME), by a clock that may be set forward.
 pub(crate) async fn expire_dedup(connection: &Connection, deadline: Instant) -> Result<(), Fault> {
     let expire = "WITH gone AS (DELETE FROM dedup WHERE id IN (
             SELECT id FROM dedup WHERE time < now() - interval '1 hour' ORDER BY time LIMIT 2000 FOR UPDATE SKIP LOCKED)

@@ -111,7 +111,8 @@ CREATE TABLE messages (
     payload    bytea,                                -- NULL: JSON's null
     PRIMARY KEY (instance, id)
 );
-CREATE INDEX messages_call ON messages (instance, call) WHERE call IS NOT NULL AND visible_at IS NOT NULL;
+-- An instance may have many messages that are for any execution: those for one are found without them.
+CREATE INDEX messages_execution ON messages (instance, execution, call) WHERE execution IS NOT NULL;
 -- Requests to terminate, which any node carries out if the instance has no owner.
 CREATE INDEX messages_end ON messages (instance, arrival) WHERE lane = 3;
 
