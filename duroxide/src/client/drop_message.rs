@@ -4,6 +4,7 @@ use super::{Client, ClientError};
 use crate::error::{ErrorCode, UnreadMessage};
 use crate::history::{EventKind, HistoryEvent, Input};
 use crate::id::{EventId, InstanceId};
+use crate::message::Message;
 use crate::payload::Payload;
 use crate::provider::Submission;
 
@@ -16,12 +17,14 @@ impl Client {
                 self.submit(instance, submission).await?.written
             }
             UnreadMessage::Recorded(event) => {
-                let is_event = self.is_raised(instance, event).await?;
-                if is_event {
-                    // The history is not changed. The removal becomes an input, delivered before other messages.
-                    self.send(instance, Input::EventDropped { event }, Payload::NULL).await?;
+                let execution = self.execution_with(instance, event).await?;
+                if let Some(execution) = execution {
+                    // The history is not changed. The removal becomes an input, delivered before other messages. Another
+                    // execution has another event with this id.
+                    let removal = Message::new(Input::EventDropped { event }, Payload::NULL);
+                    self.send_message(instance, &removal.for_execution(execution)).await?;
                 }
-                is_event
+                execution.is_some()
             }
         };
         if !found {
@@ -32,13 +35,14 @@ impl Client {
         Ok(())
     }
 
-    /// Returns true if an event of the current execution is an external event.
-    async fn is_raised(&self, instance: &InstanceId, event: EventId) -> Result<bool, ClientError> {
+    /// Returns the number of the current execution if the event is an external event in its history.
+    async fn execution_with(&self, instance: &InstanceId, event: EventId) -> Result<Option<u64>, ClientError> {
         let execution = self.record(instance).await?.execution;
         let before = EventId(event.0.saturating_sub(1));
         let page = self.ask(|| self.provider.history(&execution, before)).await?;
         let row = page.events.into_iter().next().filter(|row| row.id == event);
         let kind = row.and_then(|row| HistoryEvent::try_from(row).ok()).map(|event| event.kind);
-        Ok(matches!(kind, Some(EventKind::Input(Input::EventRaised { .. }))))
+        let is_raised = matches!(kind, Some(EventKind::Input(Input::EventRaised { .. })));
+        Ok(is_raised.then_some(execution.number))
     }
 }

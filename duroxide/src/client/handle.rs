@@ -231,7 +231,9 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance or no such message ([`MessageNotFound`](ErrorCode::MessageNotFound)),
-    /// the instance has finished, the storage fails, or the runtime has stopped.
+    /// the instance has finished or continued as new in the meantime, the storage fails, or the runtime has stopped. If the
+    /// storage has failed during the call and the call was retried, `MessageNotFound` may mean that the first attempt has
+    /// removed the message.
     ///
     /// # Cancel safety
     /// If the future is dropped, the message may have been removed or not; the call may be repeated.

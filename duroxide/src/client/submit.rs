@@ -135,8 +135,13 @@ impl Client {
 
     /// Sends a message to a live instance.
     pub(super) async fn send(&self, to: &InstanceId, input: Input, payload: Payload) -> Result<(), ClientError> {
+        self.send_message(to, &Message::new(input, payload)).await
+    }
+
+    /// As [`send`](Self::send), for a message that may be for one execution alone.
+    pub(super) async fn send_message(&self, to: &InstanceId, message: &Message) -> Result<(), ClientError> {
         self.check_running(Some(to))?;
-        let message = MessageRow::from(&Message::new(input, payload));
+        let message = MessageRow::from(message);
         let _hold = self.clock.hold();
         let (local, time) = (self.local.as_ref(), self.clock.now());
         let lease = local.map(NodeHandle::lease);
