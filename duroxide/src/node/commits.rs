@@ -64,13 +64,13 @@ impl Node {
     fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
         self.lost.confirm(&turn);
         self.stop_cancelled(&turn, &context);
-        let TurnContext { made, stored, facts, .. } = context;
+        let TurnContext { after, start_stored, facts, .. } = context;
         facts.inspect(|facts| facts.log(&turn));
-        if let Some(stored) = stored {
+        if let Some(start_stored) = start_stored {
             // The client may have stopped waiting.
-            let _ = stored.send(());
+            let _ = start_stored.send(());
         }
-        let follow_up = self.live.turn_stored(&turn, made);
+        let follow_up = self.live.turn_stored(&turn, after);
         self.follow_up(follow_up);
         if held {
             self.start_eager(&turn);
@@ -138,7 +138,7 @@ impl Node {
         if held && !matches!(error, CommitError::Failed(_)) {
             self.lost.mark_unconfirmed(turn);
         }
-        let generation = context.made.generation;
+        let generation = context.after.generation;
         self.store_outcomes(context.into_deliveries());
         if self.live.current(instance, generation).is_some() {
             let deliveries = self.live.remove(instance);
@@ -210,6 +210,7 @@ async fn until_answered(
                 tracing::warn!(%error, attempts = backoff.attempts(), "committing failed; retrying")
             }
         }
+        // Its outcome is unknown. It is handled as a conflict: the live copy is dropped and the instance loaded.
         let given_up = outbound.extract_if(.., Outbound::give_up);
         done.extend(given_up.map(|outbound| (outbound, Err(CommitError::Conflict))));
         if outbound.is_empty() {

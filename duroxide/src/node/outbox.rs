@@ -31,7 +31,7 @@ impl Outbound {
     /// Returns true if this is such a turn.
     pub(super) fn leave_to_client(&mut self) -> bool {
         let Context::Turn(turn) = &mut self.context else { return false };
-        turn.stored.take().is_some()
+        turn.start_stored.take().is_some()
     }
 
     /// Like [`leave_to_client`](Self::leave_to_client), for a commit without an answer.
@@ -57,9 +57,10 @@ pub(super) enum Context {
 }
 
 pub(super) struct TurnContext {
-    pub(super) made: StoredTurn,
+    /// The live copy after the turn, for the time when the turn is stored.
+    pub(super) after: StoredTurn,
     /// Sent once the instance that the turn creates is stored.
-    pub(super) stored: Option<oneshot::Sender<()>>,
+    pub(super) start_stored: Option<oneshot::Sender<()>>,
     /// Outcomes that the turn has read. They are not stored before the turn is.
     pub(super) delivered_outcomes: Vec<Delivery>,
     /// Calls that were open when the execution ended.
@@ -70,13 +71,13 @@ pub(super) struct TurnContext {
 impl TurnContext {
     /// Returns the context of a turn that only suspends the instance.
     pub(super) fn suspension(generation: u64) -> Self {
-        let made = StoredTurn { generation, copy: None, undelivered: Inbox::default(), held: Held::default() };
-        Self { made, stored: None, delivered_outcomes: Vec::new(), open_calls: Vec::new(), facts: None }
+        let after = StoredTurn { generation, copy: None, undelivered: Inbox::default(), held: Held::default() };
+        Self { after, start_stored: None, delivered_outcomes: Vec::new(), open_calls: Vec::new(), facts: None }
     }
 
     /// Returns the deliveries of a turn that is not stored: outcomes among them are to be stored as messages.
     pub(super) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
-        self.delivered_outcomes.into_iter().chain(self.made.undelivered.into_outcomes())
+        self.delivered_outcomes.into_iter().chain(self.after.undelivered.into_outcomes())
     }
 }
 

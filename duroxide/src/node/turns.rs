@@ -97,13 +97,13 @@ impl Node {
         let facts = TurnFacts::of(committed, &started, &version, &output);
         let mut turn = effect::turn(&info, output, &mut self.claims());
         let live = self.live.current(&id.instance, generation);
-        let stored = live.and_then(LiveInstance::take_eager_start).map(|PendingStart { new, stored }| {
+        let start_stored = live.and_then(LiveInstance::take_eager_start).map(|PendingStart { new, stored }| {
             turn.consumed.retain(|message| *message != new.start.id);
             turn.creates = Some(new);
             stored
         });
-        let made = StoredTurn { generation, copy: Some((execution, version)), undelivered, held };
-        let context = TurnContext { made, stored, delivered_outcomes, open_calls, facts };
+        let after = StoredTurn { generation, copy: Some((execution, version)), undelivered, held };
+        let context = TurnContext { after, start_stored, delivered_outcomes, open_calls, facts };
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }
 
