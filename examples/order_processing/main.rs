@@ -11,7 +11,7 @@
 //! current directory; remove them to start over. The activities are in `shop.rs`: the runtime discovers them in any
 //! module.
 //!
-//! The same program keeps its state in PostgreSQL, and may run on several machines at once:
+//! With PostgreSQL for its state, the program may run on several machines at once:
 //!
 //! ```sh
 //! export DATABASE_URL=postgres://user:password@host/database

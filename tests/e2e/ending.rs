@@ -1,4 +1,4 @@
-//! Ends from outside: they reach every live instance, whatever it does, and activities whose code does not stop.
+//! Ends from outside: they reach every live instance in any state, and activities whose code does not stop.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Time in which no node has work costs nothing, whatever its length.
+//! Time in which no node has work costs nothing, however long it is.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn calls(seed: u64, days: u64, faults: Faults) -> u64 {
 }
 
 #[test]
-fn idle_time_costs_the_same_whatever_its_length() {
+fn idle_time_costs_the_same_at_any_length() {
     for seed in 0..3 {
         for faults in [Faults::none(), Faults::all()] {
             let (short, long) = (calls(seed, 1, faults), calls(seed, 10, faults));

@@ -14,7 +14,7 @@ pub(super) const ACTIVITIES: usize = 10;
 pub(super) enum Kind {
     /// Annotated functions.
     Durable,
-    /// The same functions without attributes; calls are calls of functions.
+    /// Plain functions with the same bodies, which call each other directly.
     Plain,
 }
 
