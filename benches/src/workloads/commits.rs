@@ -12,10 +12,13 @@ const ROW: usize = 200;
 
 pub(super) async fn commits(options: &Options) -> duroxide::Result<Report> {
     if options.kind != Kind::Postgres {
-        return Err(duroxide::Error::new("the bare commits of SQLite are a workload of the peers: `peer floor commits`"));
+        return Err(duroxide::Error::new(
+            "the bare commits of SQLite are a workload of the peers: `peer floor commits`",
+        ));
     }
     let client = connect(&options.database).await?;
-    let table = format!("CREATE SCHEMA {SCHEMA}; CREATE TABLE {SCHEMA}.bare (id bigint PRIMARY KEY, text text NOT NULL)");
+    let table =
+        format!("CREATE SCHEMA {SCHEMA}; CREATE TABLE {SCHEMA}.bare (id bigint PRIMARY KEY, text text NOT NULL)");
     client.batch_execute(&table).await?;
     let insert = client.prepare(&format!("INSERT INTO {SCHEMA}.bare (id, text) VALUES ($1, $2)")).await?;
     let text = "x".repeat(ROW);
