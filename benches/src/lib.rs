@@ -9,6 +9,7 @@ pub mod compile;
 pub mod ledger;
 pub mod measure;
 pub mod orchestrations;
+pub mod scale;
 pub mod server;
 pub mod setup;
 pub mod workloads;

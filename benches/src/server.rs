@@ -21,26 +21,45 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the server at a URL, or starts a private one that flushes each commit as the level demands. Each flush of the
-    /// private one takes `flush_delay` longer.
+    /// Takes the server at a URL, or starts a private one.
     pub async fn new(url: Option<String>, level: Level, flush_delay: Duration) -> duroxide::Result<Self> {
         let server = match url {
             Some(_) if level != Level::Full || !flush_delay.is_zero() => {
                 return Err(Error::new("a server that is given by its URL has its own settings"));
             }
             Some(url) => Self { url, _private: None },
-            None => {
-                let settings = settings(level, flush_delay);
-                let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                let private = Cluster::start(&settings).ok_or_else(|| {
-                    Error::new("no PostgreSQL server is installed: `apt-get install postgresql`, or give `--database`")
-                })?;
-                Self { url: private.url(), _private: Some(private) }
-            }
+            None => Self::private(level, flush_delay).await?.ok_or_else(|| {
+                Error::new("no PostgreSQL server is installed: `apt-get install postgresql`, or give `--database`")
+            })?,
         };
         let client = connect(&server.url).await?;
         client.batch_execute(&format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")).await?;
         Ok(server)
+    }
+
+    /// Starts a private server that flushes each commit as the level demands; each flush takes `flush_delay` longer.
+    /// Returns `None` if no server is installed.
+    pub async fn private(level: Level, flush_delay: Duration) -> duroxide::Result<Option<Self>> {
+        let settings = settings(level, flush_delay);
+        let start = move || {
+            let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            Cluster::start(&settings).map(|private| Self { url: private.url(), _private: Some(private) })
+        };
+        Ok(tokio::task::spawn_blocking(start).await?)
+    }
+
+    /// Creates empty databases, and returns their URLs.
+    pub async fn databases(&self, n: u32) -> duroxide::Result<Vec<String>> {
+        let client = connect(&self.url).await?;
+        let mut urls = Vec::new();
+        for _ in 0..n {
+            let number: i64 = client.query_one("SELECT count(*) FROM pg_database", &[]).await?.try_get(0)?;
+            let name = format!("run_{number}");
+            client.batch_execute(&format!("CREATE DATABASE {name}")).await?;
+            let (server, _) = self.url.rsplit_once('/').unwrap_or((&self.url, ""));
+            urls.push(format!("{server}/{name}"));
+        }
+        Ok(urls)
     }
 
     /// Returns its URL.

@@ -101,21 +101,7 @@ impl Walk {
         let select = |from: &str| Query::default().text("SELECT ").text(what).text(" FROM ").text(from);
         match self {
             Self::All => vec![(select("instances i WHERE TRUE"), "i.seq")],
-            Self::Statuses(statuses) => {
-                let of = |status: &InstanceStatus| {
-                    // A literal, since a plan for any status could not use the partial index.
-                    let from =
-                        format!("instances i WHERE i.status <> 'completed' AND i.status = '{}'", status.as_str());
-                    (select(&from), "i.seq")
-                };
-                let mut selections: Vec<_> = statuses.iter().map(of).collect();
-                if statuses.contains(&InstanceStatus::Suspended) {
-                    let parked = "(SELECT DISTINCT instance AS seq FROM activities
-                        WHERE parked AND rejected IS NOT NULL) i WHERE TRUE";
-                    selections.push((select(parked), "i.seq"));
-                }
-                selections
-            }
+            Self::Statuses(statuses) => with_status(statuses).iter().map(|from| (select(from), "i.seq")).collect(),
             Self::Label(name, value) => {
                 let select = select("labels w WHERE w.name = ").value(name.clone(), "text");
                 vec![(select.text(" AND w.value = ").value(value.clone(), "text"), "w.instance")]
@@ -125,6 +111,21 @@ impl Walk {
             }
         }
     }
+}
+
+/// Returns the sources of the instances with one of these statuses, as the texts after FROM.
+fn with_status(statuses: &[InstanceStatus]) -> Vec<String> {
+    // A literal, since a plan for any status could not use the partial index.
+    let of = |status: &InstanceStatus| {
+        format!("instances i WHERE i.status <> 'completed' AND i.status = '{}'", status.as_str())
+    };
+    let mut sources: Vec<_> = statuses.iter().map(of).collect();
+    if statuses.contains(&InstanceStatus::Suspended) {
+        let parked =
+            "(SELECT DISTINCT instance AS seq FROM activities WHERE parked AND rejected IS NOT NULL) i WHERE TRUE";
+        sources.push(parked.to_owned());
+    }
+    sources
 }
 
 /// A part of a search.
@@ -227,7 +228,16 @@ impl<'a> Search<'a> {
                 let query = query.text(" WHERE w.name = ").value(name.clone(), "text");
                 (query.text(" AND w.value = ").value(value.clone(), "text"), "w.instance")
             }
-            _ => (query.text("instances i ").text(joined).text(" WHERE TRUE"), "i.seq"),
+            Walk::Statuses(statuses) => {
+                // The range of a window may hold many instances with other statuses.
+                let mut query = query.text("instances i ").text(joined).text(" WHERE i.seq IN (");
+                for (n, from) in with_status(statuses).iter().enumerate() {
+                    let select = if n == 0 { "SELECT i.seq FROM " } else { " UNION ALL SELECT i.seq FROM " };
+                    query = ranged(query.text(select).text(from), "i.seq", &window.range);
+                }
+                (query.text(")"), "i.seq")
+            }
+            Walk::All | Walk::Parent(_) => (query.text("instances i ").text(joined).text(" WHERE TRUE"), "i.seq"),
         };
         condition(self.filter, ranged(query, number, &window.range))
     }

@@ -41,6 +41,7 @@ pub(crate) struct Options {
     pub(crate) level: Level,
     pub(crate) concurrency: Option<usize>,
     pub(crate) folder: PathBuf,
+    pub(crate) database: Option<String>,
     pub(crate) engine: String,
 }
 
@@ -84,7 +85,7 @@ impl<E: Engine> Bench<E> {
     async fn open(options: Options) -> Result<Self> {
         let ledger = Ledger::in_folder(&options.folder)?;
         ledger.open();
-        let engine = E::open(&options.folder, options.level, options.concurrency, ledger).await?;
+        let engine = E::open(&options.folder, options.database.as_deref(), options.level, options.concurrency, ledger).await?;
         Ok(Self { options, engine })
     }
 
@@ -247,7 +248,7 @@ fn kill_a_process_half_way(options: &Options) -> Result<()> {
 /// Runs in the process that is killed. No activity ends before all instances are started.
 pub(crate) async fn work_until_the_kill<E: Engine>(options: Options) -> Result<Report> {
     let ledger = Ledger::in_folder(&options.folder)?;
-    let engine = E::open(&options.folder, options.level, options.concurrency, ledger.clone()).await?;
+    let engine = E::open(&options.folder, options.database.as_deref(), options.level, options.concurrency, ledger.clone()).await?;
     let bench = Bench { options, engine };
     let started = bench.start_all(|instance| Job::Notes { instance, steps: RECOVERY_STEPS }).await?;
     ledger.open();

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use ::durare::{DurableContext, DurableEngine, SqliteProvider, WorkflowHandle, WorkflowOptions};
+use ::durare::{DurableContext, DurableEngine, PostgresProvider, SqliteProvider, WorkflowHandle, WorkflowOptions};
 use futures_util::future::join_all;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
@@ -24,14 +24,22 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 impl Engine for Durare {
     type Handle = WorkflowHandle<u64>;
 
-    async fn open(folder: &Path, level: Level, _concurrency: Option<usize>, ledger: Ledger) -> Result<Self> {
+    async fn open(
+        folder: &Path,
+        database: Option<&str>,
+        level: Level,
+        _concurrency: Option<usize>,
+        ledger: Ledger,
+    ) -> Result<Self> {
         let _ = LEDGER.set(ledger);
         let url = format!("sqlite://{}", folder.join("durare.db").display());
-        let provider = match level {
-            Level::Default => SqliteProvider::connect(&url).await?,
-            Level::Full => SqliteProvider::from_pool(pool_that_flushes(&url).await?),
+        let engine = match (database, level) {
+            (Some(url), _) => DurableEngine::new(Arc::new(PostgresProvider::connect(url).await?)).await?,
+            (None, Level::Default) => DurableEngine::new(Arc::new(SqliteProvider::connect(&url).await?)).await?,
+            (None, Level::Full) => {
+                DurableEngine::new(Arc::new(SqliteProvider::from_pool(pool_that_flushes(&url).await?))).await?
+            }
         };
-        let engine = DurableEngine::new(Arc::new(provider)).await?;
         engine.launch().await?;
         engine.recover().await?;
         Ok(Self(engine))

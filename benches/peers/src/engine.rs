@@ -40,14 +40,15 @@ pub(crate) enum Job {
     Notes { instance: u64, steps: u64 },
 }
 
-/// An engine on a SQLite file.
+/// An engine on a SQLite file, or on a PostgreSQL database.
 pub(crate) trait Engine: Sized {
     /// A started instance.
     type Handle;
 
-    /// Opens the file in this folder, starts, and continues the instances of an earlier process.
+    /// Opens the database at this URL, or else the file in this folder, starts, and continues the instances of an earlier process.
     fn open(
         folder: &Path,
+        database: Option<&str>,
         level: Level,
         concurrency: Option<usize>,
         ledger: Ledger,

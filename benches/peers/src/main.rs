@@ -49,6 +49,9 @@ struct Args {
     /// The folder of all files. Default: a temporary folder.
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// The URL of an empty PostgreSQL database, to be used instead of a SQLite file.
+    #[arg(long)]
+    database: Option<String>,
     /// The limit of the run, in seconds.
     #[arg(long, default_value_t = 120)]
     limit: u64,
@@ -100,6 +103,7 @@ async fn run(args: &Args) -> Result<Report> {
         level: args.durability,
         concurrency: args.concurrency,
         folder: args.folder.clone().unwrap_or_else(|| temporary.path().to_owned()),
+        database: args.database.clone(),
         engine: name(args.engine),
     };
     match args.engine {

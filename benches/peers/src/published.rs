@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::published::providers::Provider;
 use ::published::providers::sqlite::SqliteProvider;
 use ::published::runtime::registry::ActivityRegistry;
 use ::published::runtime::{Runtime, RuntimeOptions};
@@ -29,13 +30,24 @@ const CONNECTIONS: usize = 5;
 impl Engine for Published {
     type Handle = String;
 
-    async fn open(folder: &Path, level: Level, concurrency: Option<usize>, ledger: Ledger) -> Result<Self> {
-        let url = format!("sqlite:{}?mode=rwc", folder.join("published.db").display());
-        let store = SqliteProvider::new(&url, None).await?;
-        if level == Level::Full {
-            flush_every_commit(&store).await?;
-        }
-        let store = Arc::new(store);
+    async fn open(
+        folder: &Path,
+        database: Option<&str>,
+        level: Level,
+        concurrency: Option<usize>,
+        ledger: Ledger,
+    ) -> Result<Self> {
+        let store: Arc<dyn Provider> = match database {
+            Some(url) => Arc::new(duroxide_pg::PostgresProvider::new(url).await?),
+            None => {
+                let url = format!("sqlite:{}?mode=rwc", folder.join("published.db").display());
+                let store = SqliteProvider::new(&url, None).await?;
+                if level == Level::Full {
+                    flush_every_commit(&store).await?;
+                }
+                Arc::new(store)
+            }
+        };
         let mut options = RuntimeOptions::default();
         if let Some(concurrency) = concurrency {
             options.orchestration_concurrency = concurrency;

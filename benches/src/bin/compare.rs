@@ -2,10 +2,12 @@
 //! the targets.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use duroxide_bench::compare::{entry, figures::Figures, plan, run, tables};
+use duroxide_bench::server::Server;
+use duroxide_bench::setup::Level;
 
 /// Compares Duroxide with other engines and with the disk; see `benches/compare`.
 #[derive(Parser)]
@@ -33,18 +35,36 @@ struct Args {
     write: bool,
 }
 
-fn main() -> duroxide::Result<()> {
+#[tokio::main]
+async fn main() -> duroxide::Result<()> {
     let args = Args::parse();
     let load = std::env::current_exe()?.with_file_name("load");
     let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { 3 });
-    let plan = plan::plan(args.quick, &args.only);
+    let mut plan = plan::plan(args.quick, &args.only);
+    let server = match plan.iter().any(|run| run.postgres) {
+        true => Server::private(Level::Full, Duration::ZERO).await?,
+        false => None,
+    };
+    if server.is_none() {
+        plan.retain(|run| !run.postgres);
+        eprintln!("without PostgreSQL: no server is installed, or no run needs one");
+    }
     let through: Vec<_> = args.through.split_whitespace().map(str::to_owned).collect();
     let mut figures = Figures::default();
     for round in 0..rounds {
         for run in plan.iter().filter(|run| round == 0 || !run.once) {
             let program = if run.peer { &args.peer } else { &load };
             let begun = Instant::now();
-            let report = run::quietest(&through, program, run.arguments, args.attempts)?;
+            let databases = match (&server, run.postgres) {
+                (Some(server), true) => server.databases(args.attempts).await?,
+                _ => Vec::new(),
+            };
+            let mut databases = databases.into_iter();
+            let arguments = || match databases.next() {
+                Some(url) => format!("{} --database {url}", run.arguments),
+                None => run.arguments.to_owned(),
+            };
+            let report = run::quietest(&through, program, arguments, args.attempts)?;
             eprintln!("round {} of {rounds}: {}, {:.1} s", round + 1, run.name, begun.elapsed().as_secs_f64());
             if let Some(error) = report.get("error") {
                 eprintln!("  {error}");
@@ -56,7 +76,13 @@ fn main() -> duroxide::Result<()> {
         eprintln!("a new program that uses the library");
         figures.insert("entry", entry::measure()?);
     }
-    let text = [tables::workloads(&figures), tables::slow_disk(&figures), tables::targets(&figures)].join("\n");
+    let text = [
+        tables::workloads(&figures),
+        tables::slow_disk(&figures),
+        tables::postgres(&figures),
+        tables::targets(&figures),
+    ]
+    .join("\n");
     println!("{text}");
     if args.write {
         tables::write("docs/performance.md".as_ref(), &text, rounds)?;

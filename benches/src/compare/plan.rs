@@ -10,6 +10,8 @@ pub struct Run {
     pub arguments: &'static str,
     /// True if the program is the one that runs other engines and the floor.
     pub peer: bool,
+    /// True if the program gets a new database on a PostgreSQL server, by `--database`.
+    pub postgres: bool,
     /// True if one round is enough, since the run is long and varies little.
     pub once: bool,
     /// True if the run is part of the quick subset.
@@ -17,11 +19,15 @@ pub struct Run {
 }
 
 const fn ours(name: &'static str, arguments: &'static str) -> Run {
-    Run { name, arguments, peer: false, once: false, quick: false }
+    Run { name, arguments, peer: false, postgres: false, once: false, quick: false }
 }
 
 const fn peer(name: &'static str, arguments: &'static str) -> Run {
     Run { peer: true, ..ours(name, arguments) }
+}
+
+const fn pg(run: Run) -> Run {
+    Run { postgres: true, ..run }
 }
 
 const fn quick(run: Run) -> Run {
@@ -103,6 +109,29 @@ const RUNS: &[Run] = &[
     ours("steps5 slow", "steps5 --n 1000 --flush-delay 2ms"),
     quick(ours("latency slow", "latency --n 200 --flush-delay 2ms")),
     quick(ours("chain slow", "chain --n 500 --flush-delay 2ms")),
+    quick(pg(ours("commits pg", "commits --n 2000 --provider postgres"))),
+    quick(pg(ours("hello pg", "hello --n 10000 --provider postgres"))),
+    pg(peer("hello pg published", "published hello --n 200")),
+    pg(peer("hello pg durare", "durare hello --n 2000")),
+    quick(pg(ours("steps5 pg", "steps5 --n 2000 --provider postgres"))),
+    pg(peer("steps5 pg published", "published steps5 --n 100")),
+    pg(peer("steps5 pg durare", "durare steps5 --n 1000")),
+    quick(pg(ours("latency pg", "latency --n 500 --provider postgres"))),
+    pg(peer("latency pg published", "published latency --n 20")),
+    pg(peer("latency pg durare", "durare latency --n 200")),
+    quick(pg(ours("chain pg", "chain --n 1000 --provider postgres"))),
+    pg(peer("chain pg published", "published chain --n 40")),
+    pg(peer("chain pg durare", "durare chain --n 500")),
+    pg(ours("timers pg", "timers --n 2000 --provider postgres")),
+    pg(peer("timers pg published", "published timers --n 200")),
+    pg(peer("timers pg durare", "durare timers --n 1000")),
+    pg(ours("events pg", "events --n 5000 --provider postgres")),
+    pg(peer("events pg published", "published events --n 200")),
+    pg(peer("events pg durare", "durare events --n 500")),
+    pg(ours("children pg", "children --n 1000 --provider postgres")),
+    pg(peer("children pg published", "published children --n 100")),
+    pg(peer("children pg durare", "durare children --n 500")),
+    pg(ours("recovery pg", "recovery --n 1000 --provider postgres")),
 ];
 
 /// Returns the runs of the quick subset or of all, and of the given workloads only.

@@ -12,14 +12,20 @@ pub const OTHERS: &str = "others";
 pub const QUIET: f64 = 0.1;
 
 /// Runs a program until the machine was quiet, at most `attempts` times. Returns the object of the last printed line, from the
-/// run in which other programs took the least. `through` is a command that runs the program, such as `taskset -c 0`.
-pub fn quietest(through: &[String], program: &Path, arguments: &str, attempts: u32) -> duroxide::Result<Report> {
-    let mut best = once(through, program, arguments)?;
+/// run in which other programs took the least. `through` is a command that runs the program, such as `taskset -c 0`. `arguments` makes those
+/// of each attempt.
+pub fn quietest(
+    through: &[String],
+    program: &Path,
+    mut arguments: impl FnMut() -> String,
+    attempts: u32,
+) -> duroxide::Result<Report> {
+    let mut best = once(through, program, &arguments())?;
     for _ in 1..attempts {
         if others(&best) <= QUIET || best.contains_key("error") {
             break;
         }
-        let next = once(through, program, arguments)?;
+        let next = once(through, program, &arguments())?;
         if others(&next) < others(&best) {
             best = next;
         }

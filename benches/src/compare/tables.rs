@@ -94,6 +94,33 @@ fn brief(error: &str) -> String {
     }
 }
 
+/// Returns the table of the engines on PostgreSQL.
+pub fn postgres(figures: &Figures) -> String {
+    let mut text =
+        "| on PostgreSQL | Duroxide | durare 0.5.0 | duroxide-pg 0.1.38 |\n| --- | --- | --- | --- |\n".to_owned();
+    for row in ROWS {
+        let name = format!("{} pg", row.name);
+        let Some(ours) = figures.get(&name, row.field) else { continue };
+        let other = |engine| cell(figures, row, engine, ours);
+        let (durare, published) = (other("pg durare"), other("pg published"));
+        let _ = writeln!(text, "| {} | {} {} | {durare} | {published} |", row.title, number(ours), row.unit);
+    }
+    for (title, field, unit) in [
+        ("of the server: processor time", "server_cpu_us_per_one", "us"),
+        ("of the server: log", "wal_bytes_per_one", "B"),
+    ] {
+        for (name, what) in [("hello pg", "one activity"), ("steps5 pg", "five steps")] {
+            let Some(ours) = figures.get(name, field) else { continue };
+            let _ = writeln!(text, "| {what}, {title} | {} {unit} | | |", number(ours));
+        }
+    }
+    if let (Some(rate), Some(p50)) = (figures.get("commits pg", "per_second"), figures.get("commits pg", "p50_ms")) {
+        let _ =
+            writeln!(text, "\nA bare commit of one row on PostgreSQL: {} /s, median {} ms.", number(rate), number(p50));
+    }
+    text
+}
+
 /// Returns the table of the workloads on a disk whose flushes take two milliseconds longer.
 pub fn slow_disk(figures: &Figures) -> String {
     let mut text = "| workload | this disk | each flush 2 ms longer |\n| --- | --- | --- |\n".to_owned();

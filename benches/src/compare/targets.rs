@@ -85,6 +85,31 @@ pub const TARGETS: &[Target] = &[
     target("hello in memory", AtLeast(60_000.0), "/s", |f| f.get("memory", "per_second")),
     target("flushes of 2 ms, latency", AtMost(3.5), "flushes", |f| flushes(f, "latency")),
     target("flushes of 2 ms, step of a chain", AtMost(1.5), "flushes", |f| flushes(f, "chain")),
+    target("PostgreSQL, hello", AtLeast(6_000.0), "/s", |f| f.get("hello pg", "per_second")),
+    target("PostgreSQL, steps5", AtLeast(10_000.0), "steps/s", |f| f.get("steps5 pg", "steps_per_second")),
+    target("PostgreSQL, latency, median", AtMost(4.0), "bare commits", |f| {
+        ratio(f, ("latency pg", "p50_ms"), ("commits pg", "p50_ms"))
+    }),
+    target("PostgreSQL, steps of a chain", AtLeast(0.6), "per bare commit", |f| {
+        ratio(f, ("chain pg", "per_second"), ("commits pg", "per_second"))
+    }),
+    target("PostgreSQL, server's processor time, hello", AtMost(90.0), "us", |f| {
+        f.get("hello pg", "server_cpu_us_per_one")
+    }),
+    target("PostgreSQL, server's log, hello", AtMost(3_000.0), "B", |f| f.get("hello pg", "wal_bytes_per_one")),
+    target("PostgreSQL, server's processor time, further step", AtMost(35.0), "us", |f| {
+        further_step(f, "server_cpu_us_per_one")
+    }),
+    target("PostgreSQL, server's log, further step", AtMost(1_200.0), "B", |f| further_step(f, "wal_bytes_per_one")),
+    target("PostgreSQL, 2,000 timers, p99 of the delay", AtMost(30.0), "ms", |f| f.get("timers pg", "p99_ms")),
+    target("PostgreSQL, 2,000 timers, requests for work", AtMost(0.0), "", |f| f.get("timers pg", "acquires")),
+    target("PostgreSQL, recovery, lost or duplicated", AtMost(0.0), "instances", |f| {
+        Some(
+            f.get("recovery pg", "lost")?
+                + f.get("recovery pg", "effects_missing")?
+                + f.get("recovery pg", "duplicated")?,
+        )
+    }),
     target("hello world, crates", AtMost(99.0), "", |f| f.get("entry", "crates")),
     target("hello world, clean debug build", AtMost(45.0), "s", |f| f.get("entry", "debug_build_seconds")),
     target("hello world, stripped release binary", AtMost(5.0), "MB", |f| Some(f.get("entry", "binary_bytes")? / 1e6)),
@@ -95,4 +120,9 @@ pub const TARGETS: &[Target] = &[
 fn flushes(figures: &Figures, name: &str) -> Option<f64> {
     const DELAY_MS: f64 = 2.0;
     Some((figures.get(&format!("{name} slow"), "p50_ms")? - figures.get(name, "p50_ms")?) / DELAY_MS)
+}
+
+/// Returns the expense of each of the four steps that `steps5` has more than `hello`.
+fn further_step(figures: &Figures, field: &str) -> Option<f64> {
+    Some((figures.get("steps5 pg", field)? - figures.get("hello pg", field)?) / 4.0)
 }
