@@ -102,8 +102,13 @@ pub(crate) fn stored_ready(ready: Ready) -> i64 {
     }
 }
 
+/// Returns true if a stored time is that of an item which is ready at once.
+pub(crate) fn is_at_once(stored: i64) -> bool {
+    stored < FIRST_TIME
+}
+
 pub(crate) fn read_ready(stored: i64) -> Ready {
-    if stored < FIRST_TIME {
+    if is_at_once(stored) {
         Ready::AtOnce(Timestamp::from_micros(stored.saturating_add(AT_ONCE)))
     } else {
         Ready::At(Timestamp::from_micros(stored))

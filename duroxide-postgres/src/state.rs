@@ -10,6 +10,7 @@ use duroxide::id::InstanceId;
 use duroxide::provider::{Signals, Wakeups};
 use tokio::sync::mpsc;
 
+use crate::acquire::Looks;
 use crate::clock::DatabaseClock;
 use crate::connect::Database;
 use crate::rollout::KnownCode;
@@ -21,6 +22,7 @@ pub(crate) struct State {
     pub(crate) clock: DatabaseClock,
     pub(crate) wakeups: Wakeups,
     pub(crate) code: KnownCode,
+    pub(crate) looks: Looks,
     /// The latest time named by a call, in microseconds.
     latest: AtomicI64,
     notices: mpsc::UnboundedSender<Notice>,
@@ -54,6 +56,7 @@ impl State {
             clock: DatabaseClock::new(),
             wakeups: Wakeups::default(),
             code: KnownCode::default(),
+            looks: Looks::default(),
             latest: AtomicI64::new(NONE),
             notices,
             expired: Mutex::default(),

@@ -8,7 +8,8 @@ use crate::server::SCHEMA;
 pub(super) const NAMES: u32 = 20;
 
 /// Adds n finished instances and n that wait for a node, a tenth of which are not due. Half of them have the label
-/// `region=eu`, and one of a hundred finished ones has failed. The schema must exist and be empty.
+/// `region=eu`, and one of a hundred finished ones has failed. They were made at intervals of 10 ms. The schema must exist and
+/// be empty.
 ///
 /// # Errors
 /// An error of the database.
@@ -24,7 +25,7 @@ pub async fn build(client: &Client, n: u64) -> duroxide::Result<()> {
          INSERT INTO events (instance, execution, last, first, heads, body)
          SELECT n, 1, 6, 1, '[]', convert_to(repeat('x', 400), 'UTF8') FROM generate_series(1, {n}) AS s (n);
          INSERT INTO instances (seq, id, identity, name, version, created_at, updated_at, labels)
-         SELECT {n} + n, 'wait-' || n, gen_random_uuid(), 'flow-' || n % {NAMES}, '1.0.0', n, n,
+         SELECT {n} + n, 'wait-' || n, gen_random_uuid(), 'flow-' || n % {NAMES}, '1.0.0', n * 10000, n * 10000,
              CASE WHEN n % 2 = 0 THEN '{{\"region\":\"eu\"}}' END
          FROM generate_series(1, {n}) AS s (n);
          INSERT INTO live (seq, id, identity, name, version, execution, last_event, claim, arrivals, stored, crashes, alone,

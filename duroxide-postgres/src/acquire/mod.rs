@@ -5,6 +5,7 @@
 //! locked, and reads their messages by *later* statements: a statement's snapshot is older than its locks.
 
 mod claim;
+mod looks;
 mod pick;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,6 +19,8 @@ use duroxide::provider::{
 use tokio_postgres::Row;
 
 use self::claim::Claim;
+pub(crate) use self::looks::Looks;
+use self::looks::Queue;
 use self::pick::{Picked, Picks};
 use crate::batch::epoch_key;
 use crate::connect::{Connection, Step, step};
@@ -165,8 +168,9 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     steps.push(step!(ENDING));
     load(epoch, want, &mut steps);
     let pick = steps.len();
+    let look = state.looks.begin();
     match &picks {
-        Some(picks) => steps.extend(picks.steps(epoch, want)),
+        Some(picks) => steps.extend(picks.steps(epoch, want, &look)),
         None => steps.push(step!("COMMIT")),
     }
     let mut answers = connection.run(&steps).await?;
@@ -194,14 +198,29 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     let Some(picks) = picks else { return Ok(acquired) };
     let members = state.code.members(members)?;
     let picked = Picked::read(&picks, picked, want, |name| members.is_outdated(lease.epoch, name))?;
-    acquired.next_due = picked.next_due;
+    // Items before the beginning of this look are found by the next one from the beginning.
+    let next_look = look.until_whole.map(|time| want.now + time);
+    acquired.next_due = picked.next_due.into_iter().chain(next_look).min();
     if picked.is_empty() {
         commit_if(connection, true).await?;
     } else {
         acquired.claim = want.claim + 1;
+        let claimed = claimed_places(&picked);
         Claim { connection, epoch, claim: acquired.claim, want }.take(picked, &mut acquired).await?;
+        for (queue, ready_at) in claimed {
+            state.looks.claimed(queue, ready_at, rows::is_at_once(ready_at));
+        }
     }
     Ok(acquired)
+}
+
+/// Returns the queues and the places of picked items, in ascending order of their readiness.
+fn claimed_places(picked: &Picked) -> Vec<(Queue, i64)> {
+    let instances =
+        picked.instances.iter().map(|picked| ((picked.name.clone(), Some(picked.version.clone())), picked.ready_at));
+    let activities = picked.activities.iter().filter(|picked| !picked.is_overdue);
+    let activities = activities.map(|picked| ((picked.name.clone(), None), picked.ready_at));
+    instances.chain(activities).collect()
 }
 
 /// Commits the transaction if it is still open.

@@ -7,6 +7,7 @@ use duroxide::Timestamp;
 use duroxide::provider::{QUARANTINE, Want};
 use tokio_postgres::Row;
 
+use super::looks::Look;
 use super::{orchestrations, tags};
 use crate::connect::{Step, step};
 use crate::fault::Fault;
@@ -15,21 +16,24 @@ use crate::rows::{FIRST_TIME, int, read_ready};
 const _: () = assert!(QUARANTINE == 3 && FIRST_TIME == -2305843009213693952, "the statements repeat these numbers");
 
 /// Items that are ready at once sort before all times, so they could fill a limit and hide an older item with a time of its
-/// own: both kinds are read.
+/// own: both kinds are read, each from its own place on; see [`super::looks`].
 macro_rules! pick_instances {
     ($condition:literal) => {
         concat!(
-            "SELECT r.seq, r.name, r.version, r.ready_at FROM unnest($1::text[], $2::text[]) AS t (name, version)
+            "SELECT r.seq, r.name, r.version, r.ready_at FROM unnest($1::text[], $2::text[], $5::bigint[], $6::bigint[])
+                 AS t (name, version, since, since_time)
              CROSS JOIN LATERAL (
                  (SELECT seq, name, version, ready_at FROM ready r
-                  WHERE r.name = t.name AND r.version = t.version AND r.ready_at < -2305843009213693952 AND ",
+                  WHERE r.name = t.name AND r.version = t.version AND r.ready_at < -2305843009213693952
+                      AND r.ready_at >= t.since AND ",
             $condition,
             " AND (NOT r.rejected OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
                    WHERE x.instance = r.seq AND x.execution = 0 AND x.call = 0 AND n.epoch = $4))
                   ORDER BY r.ready_at LIMIT $3)
                  UNION ALL
                  (SELECT seq, name, version, ready_at FROM ready r
-                  WHERE r.name = t.name AND r.version = t.version AND r.ready_at >= -2305843009213693952 AND ",
+                  WHERE r.name = t.name AND r.version = t.version AND r.ready_at >= -2305843009213693952
+                      AND r.ready_at >= t.since_time AND ",
             $condition,
             " AND (NOT r.rejected OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
                    WHERE x.instance = r.seq AND x.execution = 0 AND x.call = 0 AND n.epoch = $4))
@@ -43,11 +47,12 @@ const QUARANTINED: &str = pick_instances!("r.crashes >= 3 AND NOT r.suspect");
 macro_rules! pick_activities {
     ($condition:literal) => {
         concat!(
-            "SELECT t.n, a.instance, a.execution, a.call, a.ready_at
-             FROM unnest($1::text[], $2::integer[]) AS t (name, n)
+            "SELECT t.n, t.name, a.instance, a.execution, a.call, a.ready_at
+             FROM unnest($1::text[], $2::integer[], $6::bigint[], $7::bigint[]) AS t (name, n, since, since_time)
              CROSS JOIN LATERAL (
                  (SELECT a.instance, a.execution, a.call, a.ready_at FROM activities a
-                  WHERE a.owner IS NULL AND NOT a.parked AND a.name = t.name AND a.ready_at < -2305843009213693952 AND ",
+                  WHERE a.owner IS NULL AND NOT a.parked AND a.name = t.name AND a.ready_at < -2305843009213693952
+                      AND a.ready_at >= t.since AND ",
             $condition,
             " AND ($5::text[] IS NULL OR a.tag IS NULL OR a.tag = ANY ($5))
                   AND (a.rejected IS NULL OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
@@ -55,7 +60,8 @@ macro_rules! pick_activities {
                   ORDER BY a.ready_at LIMIT $3)
                  UNION ALL
                  (SELECT a.instance, a.execution, a.call, a.ready_at FROM activities a
-                  WHERE a.owner IS NULL AND NOT a.parked AND a.name = t.name AND a.ready_at >= -2305843009213693952 AND ",
+                  WHERE a.owner IS NULL AND NOT a.parked AND a.name = t.name AND a.ready_at >= -2305843009213693952
+                      AND a.ready_at >= t.since_time AND ",
             $condition,
             " AND ($5::text[] IS NULL OR a.tag IS NULL OR a.tag = ANY ($5))
                   AND (a.rejected IS NULL OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
@@ -69,7 +75,7 @@ const QUARANTINED_ACTIVITIES: &str = pick_activities!("a.crashes >= 3 AND NOT a.
 
 /// Activities that the node knows to be due, although their time has not come; see [`Want::overdue`].
 const OVERDUE: &str = "
-    SELECT g.n, a.instance, a.execution, a.call, a.ready_at
+    SELECT g.n, g.name, a.instance, a.execution, a.call, a.ready_at
     FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::bigint[]) AS t (id, identity, execution, call)
     JOIN instances i ON i.id = t.id AND i.identity = t.identity
     JOIN activities a ON a.instance = i.seq AND a.execution = t.execution AND a.call = t.call
@@ -96,19 +102,40 @@ impl Picks {
         (instances || activities).then_some(Self { instances, activities, overdue, alone: want.alone })
     }
 
-    pub(super) fn steps<'a>(&self, epoch: i64, want: &Want) -> Vec<Step<'a>> {
+    pub(super) fn steps<'a>(&self, epoch: i64, want: &Want, look: &Look) -> Vec<Step<'a>> {
         let mut steps = Vec::new();
         let (names, versions) = orchestrations(want);
+        let queues = names.iter().zip(&versions).map(|(name, version)| (name.clone(), Some(version.clone())));
+        let (since, since_time): (Vec<i64>, Vec<i64>) = queues.map(|queue| look.from(&queue)).unzip();
         let limit = |limit: usize| i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
         if self.instances {
-            steps.push(step!(INSTANCES, names.clone(), versions.clone(), limit(want.instances), epoch));
+            steps.push(step!(
+                INSTANCES,
+                names.clone(),
+                versions.clone(),
+                limit(want.instances),
+                epoch,
+                since.clone(),
+                since_time.clone()
+            ));
         }
         let groups = want.activities.iter().zip(0_i32..).filter(|(group, _)| group.limit > 0);
         let names_of = |names: &Arc<[String]>, n| names.iter().map(move |name| (name.clone(), n)).collect::<Vec<_>>();
         let (activities, numbers): (Vec<_>, Vec<_>) = groups.flat_map(|(group, n)| names_of(&group.names, n)).unzip();
+        let queues = activities.iter().map(|name| (name.clone(), None));
+        let (since_of, since_time_of): (Vec<i64>, Vec<i64>) = queues.map(|queue| look.from(&queue)).unzip();
         if self.activities {
             let most = want.activities.iter().map(|group| group.limit).max().unwrap_or_default();
-            steps.push(step!(ACTIVITIES, activities.clone(), numbers.clone(), limit(most), epoch, tags(want)));
+            steps.push(step!(
+                ACTIVITIES,
+                activities.clone(),
+                numbers.clone(),
+                limit(most),
+                epoch,
+                tags(want),
+                since_of.clone(),
+                since_time_of.clone()
+            ));
         }
         if self.overdue {
             let ids = &want.overdue;
@@ -126,10 +153,19 @@ impl Picks {
         }
         if self.alone {
             if self.instances {
-                steps.push(step!(QUARANTINED, names, versions, 1_i64, epoch));
+                steps.push(step!(QUARANTINED, names, versions, 1_i64, epoch, since, since_time));
             }
             if self.activities {
-                steps.push(step!(QUARANTINED_ACTIVITIES, activities, numbers, 1_i64, epoch, tags(want)));
+                steps.push(step!(
+                    QUARANTINED_ACTIVITIES,
+                    activities,
+                    numbers,
+                    1_i64,
+                    epoch,
+                    tags(want),
+                    since_of,
+                    since_time_of
+                ));
             }
         }
         steps
@@ -141,7 +177,8 @@ pub(super) struct PickedInstance {
     since: Timestamp,
     pub(super) seq: i64,
     pub(super) version: String,
-    name: String,
+    pub(super) name: String,
+    pub(super) ready_at: i64,
 }
 
 /// An activity that may be claimed.
@@ -151,6 +188,8 @@ pub(super) struct PickedActivity {
     group: usize,
     /// True if it may be claimed although its time has not come.
     pub(super) is_overdue: bool,
+    pub(super) name: String,
+    pub(super) ready_at: i64,
     /// Its instance, its execution and its call.
     pub(super) key: (i64, i64, i64),
 }
@@ -233,6 +272,7 @@ fn sorted_instances(
             seq: row.try_get("seq")?,
             version: row.try_get("version")?,
             name: row.try_get("name")?,
+            ready_at: row.try_get("ready_at")?,
         })
     };
     let mut found = rows.iter().map(read).collect::<Result<Vec<_>, Fault>>()?;
@@ -249,6 +289,8 @@ fn sorted_activities(overdue: &[Row], rows: &[Row], now: Timestamp) -> Result<Ve
             since: if is_overdue { Timestamp::from_micros(i64::MIN) } else { ready()? },
             group: usize::try_from(row.try_get::<_, i32>("n")?).unwrap_or_default(),
             is_overdue,
+            name: row.try_get("name")?,
+            ready_at: row.try_get("ready_at")?,
             key: (row.try_get("instance")?, row.try_get("execution")?, row.try_get("call")?),
         })
     };

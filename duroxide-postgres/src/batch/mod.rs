@@ -256,6 +256,9 @@ async fn attempt(
         written.map_err(|fault| Failure { is_unknown: !fault.spares_connection(), fault })?;
     }
     drop(steps);
+    if model.puts_back() {
+        state.looks.forget();
+    }
     let (signals, named) = (std::mem::take(&mut model.signals), model.named);
     Ok(Done { answers, signals, named })
 }

@@ -206,6 +206,13 @@ impl Model {
         }
     }
 
+    /// Returns true if an item of the past has returned to a queue.
+    pub(super) fn puts_back(&self) -> bool {
+        let is_put_back = |activity: &Activity| activity.state == RowState::Changed && activity.owner.is_none();
+        let requeued = |instance: &Instance| instance.queueing == Queueing::Anew && instance.waits();
+        self.instances.values().any(requeued) || self.activities.values().any(is_put_back)
+    }
+
     /// Changes an activity.
     pub(super) fn change_activity(&mut self, id: &ActivityId, change: impl FnOnce(&mut Activity)) {
         let Some(activity) = self.activities.get_mut(id) else { return };

@@ -61,6 +61,7 @@ pub(crate) async fn sweep(
             settle(connection, state).await
         })
         .await?;
+    state.looks.forget();
     state.signal(signals);
     state.signal(settled);
     Ok(())
