@@ -6,5 +6,6 @@ pub mod compile;
 pub mod ledger;
 pub mod measure;
 pub mod orchestrations;
+pub mod scaling;
 pub mod setup;
 pub mod workloads;
