@@ -1,7 +1,7 @@
 //! A model of nodes that share database servers: the rate that they reach, and what limits it.
 //!
-//! Nothing here is measured: [`costs`] holds figures that were measured with the statements of a prototype on one machine,
-//! and the model adds queues, round trips and flushes to them. It is deterministic, so its output is on the page.
+//! Nothing is measured here: [`costs`] holds figures that were measured on one machine, and the model adds queues, round trips
+//! and flushes to them. It is deterministic, so its output is on the page.
 
 pub mod costs;
 mod model;

@@ -91,8 +91,8 @@ struct Batch {
 enum Event {
     /// A turn is decided: its entry waits for the connection.
     Decided(usize, usize, Entry),
-    /// The first half of a transaction has arrived at the server, or the second.
-    Arrived(Batch, bool),
+    /// A transaction has arrived at the server.
+    Arrived(Batch),
     /// A transaction waits for the log.
     Written(Batch),
     Flushed(usize, Vec<Batch>),
@@ -226,7 +226,7 @@ impl Model {
                 self.lanes[node * self.setup.servers + server].waiting.push_back(entry);
                 self.send(node, server);
             }
-            Event::Arrived(batch, is_second) => self.arrived(batch, is_second),
+            Event::Arrived(batch) => self.arrived(batch),
             Event::Written(batch) => {
                 let server = batch.server;
                 self.servers[server].to_flush.push(batch);
@@ -251,19 +251,15 @@ impl Model {
         lane.is_busy = true;
         let entries = lane.waiting.drain(..lane.waiting.len().min(costs::BATCH)).collect();
         let batch = Batch { node, server, entries, sent_at: self.now };
-        self.at(self.now + self.setup.round_trip / 2, Event::Arrived(batch, false));
+        self.at(self.now + self.setup.round_trip / 2, Event::Arrived(batch));
     }
 
-    /// The server works for one half of a transaction; after the first half the node decides, one round trip later.
-    fn arrived(&mut self, batch: Batch, is_second: bool) {
+    /// A processor of the server executes the statements of a transaction, which came in one round trip.
+    fn arrived(&mut self, batch: Batch) {
         let entry = |entry: &Entry| if entry.is_end { costs::SERVER_END } else { costs::SERVER_STEP };
         let cost = costs::TRANSACTION + batch.entries.iter().map(entry).sum::<u64>();
-        let done = self.servers[batch.server].cores.run(self.now, cost / 2);
-        if is_second {
-            self.at(done, Event::Written(batch));
-        } else {
-            self.at(done + self.setup.round_trip, Event::Arrived(batch, true));
-        }
+        let done = self.servers[batch.server].cores.run(self.now, cost);
+        self.at(done, Event::Written(batch));
     }
 
     /// Begins a flush for all transactions that wait, if none is under way.
@@ -335,9 +331,9 @@ mod tests {
     };
 
     #[test]
-    fn commit_that_is_alone_takes_two_round_trips_and_a_flush() {
+    fn commit_that_is_alone_takes_a_round_trip_and_a_flush() {
         let (latency, _) = run(&ALONE).latency;
-        let expected = 2 * ALONE.round_trip + ALONE.flush + costs::TRANSACTION + costs::SERVER_END;
+        let expected = ALONE.round_trip + ALONE.flush + costs::TRANSACTION + costs::SERVER_END;
         assert!(latency.abs_diff(expected) < 10_000, "{latency} instead of {expected}");
     }
 
