@@ -40,7 +40,10 @@ fn code_on_every_page_is_compiled() {
     for (path, text) in pages {
         // A list of doctests names the path as a literal, with or without a prefix.
         let is_included = library.contains(&format!("{path}\""));
-        assert!(is_included || !text.contains("```rust"), "the code on {path} is not compiled: see duroxide/src/book.rs");
+        assert!(
+            is_included || !text.contains("```rust"),
+            "the code on {path} is not compiled: see duroxide/src/book.rs"
+        );
         assert!(!text.contains("```rust,ignore"), "{path} has code that is not compiled");
     }
 }
@@ -87,8 +90,14 @@ fn broken_rules(function: &Function) -> impl Iterator<Item = &'static str> {
     let rules = [
         (name.starts_with("get_"), "a getter has the name of its field"),
         (name.starts_with("is_") && !result.starts_with("bool"), "`is_..` returns a bool"),
-        (about.starts_with("/// Whether") || about.starts_with("/// The same"), "the first line is a verb phrase or a noun"),
-        (result.starts_with("Result<") && !about.contains("# Errors"), "a function that can fail has a section `# Errors`"),
+        (
+            about.starts_with("/// Whether") || about.starts_with("/// The same"),
+            "the first line is a verb phrase or a noun",
+        ),
+        (
+            result.starts_with("Result<") && !about.contains("# Errors"),
+            "a function that can fail has a section `# Errors`",
+        ),
         (
             signature.starts_with("pub async fn") && !about.contains("# Cancel safety"),
             "an async function has a section `# Cancel safety`",

@@ -130,8 +130,19 @@ fn arithmetic() -> [(&'static str, String, String); 6] {
 /// Returns the tables.
 pub fn tables() -> String {
     let heads = [
-        "nodes", "servers", "round trip / flush", "under way per node", "instances/s", "steps/s", "commit p50 / p99",
-        "per transaction", "server CPU", "log per server", "node CPU", "10^8 instances", "limit",
+        "nodes",
+        "servers",
+        "round trip / flush",
+        "under way per node",
+        "instances/s",
+        "steps/s",
+        "commit p50 / p99",
+        "per transaction",
+        "server CPU",
+        "log per server",
+        "node CPU",
+        "10^8 instances",
+        "limit",
     ];
     let mut text = format!("| {} |\n|{}\n", heads.join(" | "), " --- |".repeat(heads.len()));
     for setup in setups() {
