@@ -42,6 +42,9 @@ impl PostgresProvider {
     /// # Errors
     /// A [`ProviderError`] if the URL cannot be read, the database cannot be reached or refuses the connection, or its schema
     /// has a newer version.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the attempt. A schema that was created stays.
     pub async fn connect(url: impl Into<String>) -> Result<Self, ProviderError> {
         Self::connect_with(PostgresOptions::new(url)).await
     }
@@ -50,6 +53,9 @@ impl PostgresProvider {
     ///
     /// # Errors
     /// As [`PostgresProvider::connect`], and if the name of the schema is not an identifier.
+    ///
+    /// # Cancel safety
+    /// As [`connect`](Self::connect).
     pub async fn connect_with(options: PostgresOptions) -> Result<Self, ProviderError> {
         Ok(Self { handle: Arc::new(Handle::open(options).await?) })
     }

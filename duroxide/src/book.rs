@@ -12,10 +12,13 @@ macro_rules! pages {
 pages! {
     Readme "README.md"
     Index "docs/README.md"
-    QuickStart "docs/QUICK_START.md"
+    QuickStart "QUICK_START.md"
     OrchestrationGuide "docs/ORCHESTRATION-GUIDE.md"
     #[cfg(feature = "testing")]
     Testing "docs/testing.md"
+    #[cfg(feature = "testing")] // replays a recorded history
+    Versioning "docs/versioning.md"
+    Troubleshooting "docs/troubleshooting.md"
     ExternalEvents "docs/external-events.md"
     SubOrchestrations "docs/sub-orchestrations.md"
     ContinueAsNew "docs/continue-as-new.md"
@@ -25,6 +28,13 @@ pages! {
     PollingAndExecutionModel "docs/polling-and-execution-model.md"
     DesignInvariants "docs/design-invariants.md"
     LostAnswers "docs/lost-answers.md"
-    #[cfg(feature = "conformance")] // shows the conformance suite
+    RuntimeDesign "docs/dtf-runtime-design.md"
+    ReliableQueueAndHistory "docs/reliability-queue-and-history.md"
+    #[cfg(feature = "testing")] // kills a test runtime
+    PointsOfFailure "docs/persistence-failure-analysis.md"
+    Scaling "docs/scaling.md"
+    ConsistencyGuidelines "docs/consistency-guidelines.md"
     ProviderImplementationGuide "docs/provider-implementation-guide.md"
+    #[cfg(feature = "conformance")] // shows the conformance suite
+    ProviderTestingGuide "docs/provider-testing-guide.md"
 }

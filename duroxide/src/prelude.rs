@@ -2,7 +2,7 @@
 //!
 //! The page [Quick start] begins with it.
 //!
-//! [Quick start]: https://github.com/duroxide/duroxide/blob/main/docs/QUICK_START.md
+//! [Quick start]: https://github.com/duroxide/duroxide/blob/main/QUICK_START.md
 
 pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State};
 pub use crate::client::{Client, Handle, OutcomeError};

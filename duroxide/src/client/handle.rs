@@ -143,6 +143,9 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, or the storage fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.record().await.map(Status::from)
     }
@@ -178,6 +181,9 @@ impl<O> Handle<O> {
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has finished, the reason has more than 16 KiB, the storage fails,
     /// or the runtime has stopped.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the request may have been carried out or not; the call may be repeated.
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let (id, reason) = (self.id()?, reason.into());
         check_reason(id, &reason)?;
@@ -190,6 +196,9 @@ impl<O> Handle<O> {
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has finished, the reason has more than 16 KiB, the storage fails,
     /// or the runtime has stopped.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the request may have been carried out or not; the call may be repeated.
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let (id, reason) = (self.id()?, reason.into());
         check_reason(id, &reason)?;
@@ -200,6 +209,9 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the request may have been carried out or not; the call may be repeated.
     pub async fn resume(&self) -> Result<(), ClientError> {
         let id = self.id()?;
         self.client.check_running(Some(id))?;
@@ -246,6 +258,9 @@ impl<O> Handle<O> {
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has not finished, the storage fails or does not delete
     /// ([`AdminNotSupported`](crate::error::ErrorCode::AdminNotSupported)), or the runtime has stopped.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the request may have been carried out or not; the call may be repeated.
     pub async fn delete(&self) -> Result<(), ClientError> {
         self.client.delete(self.id()?).await
     }
@@ -254,6 +269,9 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, the storage fails, or an event cannot be read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
     pub async fn history(&self) -> Result<Vec<HistoryEvent>, ClientError> {
         let execution = self.record().await?.execution;
         self.client.history(&execution).await
@@ -264,6 +282,9 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// As [`history`](Handle::history).
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
     pub async fn history_of(&self, number: u64) -> Result<Vec<HistoryEvent>, ClientError> {
         let current = self.record().await?.execution;
         self.client.history(&ExecutionId { number, ..current }).await

@@ -188,7 +188,7 @@ impl RuntimeBuilder {
     /// check.
     ///
     /// Instances are not checked if they are suspended already, or belong to a version that is not registered here: this
-    /// node does not run these. The page [Orchestration guide] shows when to use it.
+    /// node does not run these. The page [Versioning] shows when to use it.
     ///
     /// ```standalone_crate
     /// use duroxide::prelude::*;
@@ -203,8 +203,7 @@ impl RuntimeBuilder {
     /// # }
     /// ```
     ///
-    /// [Orchestration guide]:
-    ///     https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#changing-code-while-instances-run
+    /// [Versioning]: https://github.com/duroxide/duroxide/blob/main/docs/versioning.md#at-the-deploy
     pub fn check_live(mut self, limit: usize) -> Self {
         self.check_live = limit;
         self

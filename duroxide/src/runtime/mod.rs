@@ -1,10 +1,10 @@
 //! The runtime: [`Runtime::builder`] configures it, `start` joins it to the provider, and it runs functions until it is
 //! shut down.
 //!
-//! A program needs it to run functions, and the options to adapt it to its load. The page [Architecture] shows its
-//! threads and its node, which is the engine.
+//! A program needs it to run functions, and the options to adapt it to its load. The page [Design of the runtime] shows
+//! its threads and its node, which is the engine.
 //!
-//! [Architecture]: https://github.com/duroxide/duroxide/blob/main/docs/architecture.md#threads
+//! [Design of the runtime]: https://github.com/duroxide/duroxide/blob/main/docs/dtf-runtime-design.md#threads
 
 mod builder;
 mod shutdown_error;

@@ -1,10 +1,10 @@
 //! The default provider: state in a SQLite file next to the program (feature `sqlite`).
 //!
 //! A program needs it to set options of the file, or to open a client without a runtime; for all else,
-//! [`RuntimeBuilder::sqlite`](crate::RuntimeBuilder::sqlite) suffices. The page [Architecture] explains backups and
-//! durability.
+//! [`RuntimeBuilder::sqlite`](crate::RuntimeBuilder::sqlite) suffices. The page [Reliable queue and history]
+//! explains backups and durability.
 //!
-//! [Architecture]: https://github.com/duroxide/duroxide/blob/main/docs/architecture.md#the-sqlite-file
+//! [Reliable queue and history]: https://github.com/duroxide/duroxide/blob/main/docs/reliability-queue-and-history.md#the-sqlite-file
 //!
 //! One thread writes. It combines all waiting requests into one transaction ([`SqliteStats`] counts the transactions).
 //! A few threads read. Lists have a separate reader thread, so that a slow list delays no turn.

@@ -1,10 +1,10 @@
 //! The contract of a provider as test cases: the tests of a provider run all of [`cases`], each with an empty [`Subject`],
 //! and all of [`admin_cases`] if the provider has an [`Admin`](super::Admin).
 //!
-//! The author of a provider needs them (feature `conformance`); the page [Provider implementation guide] explains the
-//! contract.
+//! The author of a provider needs them (feature `conformance`); the page [Provider testing guide] shows
+//! their use.
 //!
-//! [Provider implementation guide]: https://github.com/duroxide/duroxide/blob/main/docs/provider-implementation-guide.md#the-conformance-suite
+//! [Provider testing guide]: https://github.com/duroxide/duroxide/blob/main/docs/provider-testing-guide.md#1-conformance
 //!
 //! ```
 //! use std::sync::Arc;

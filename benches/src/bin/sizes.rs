@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use duroxide_bench::scale;
+use duroxide_bench::sizes;
 use duroxide_bench::server::{SCHEMA, Server, connect};
 use duroxide_bench::setup::Level;
 use duroxide_postgres::{PostgresOptions, PostgresProvider};
@@ -29,11 +29,11 @@ async fn main() -> duroxide::Result<()> {
         let options = PostgresOptions::new(&url).schema(SCHEMA);
         let client = connect(&url).await?;
         drop(PostgresProvider::connect_with(options.clone()).await?);
-        scale::build(&client, *size).await?;
+        sizes::build(&client, *size).await?;
         let provider = PostgresProvider::connect_with(options).await?;
         let claims = if *size == largest { args.claims } else { 0 };
         println!("{size} finished and {size} waiting instances");
-        for scale::Measured { request, ms } in scale::measure(&provider, claims, client).await? {
+        for sizes::Measured { request, ms } in sizes::measure(&provider, claims, client).await? {
             println!("{ms:>10.3}  {request}");
         }
     }

@@ -39,8 +39,8 @@ pub async fn measure(
     let handlers = Handlers { orchestrations: [names("flow"), names("other")].concat(), ..Handlers::default() };
     let info = NodeInfo {
         id: NodeId::new(),
-        name: "scale".to_owned(),
-        build: "scale".to_owned(),
+        name: "sizes".to_owned(),
+        build: "sizes".to_owned(),
         handlers,
         lease_time: Duration::from_secs(600),
     };
