@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::measure::counted;
 use super::wait::Wait;
 use super::{Client, ClientError, OutcomeError, RaiseCall, Status};
 use crate::error::{ErrorCode, MAX_MESSAGE, UnreadMessage};
@@ -181,7 +182,7 @@ impl<O> Handle<O> {
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let (id, reason) = (self.id()?, reason.into());
         check_reason(id, &reason)?;
-        self.client.send(id, Input::CancelRequested { reason, parent: None }, Payload::NULL).await
+        counted("cancel", self.client.send(id, Input::CancelRequested { reason, parent: None }, Payload::NULL).await)
     }
 
     /// Ends the instance now, without running its code again: also an instance that is suspended or does not return.
@@ -193,7 +194,7 @@ impl<O> Handle<O> {
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let (id, reason) = (self.id()?, reason.into());
         check_reason(id, &reason)?;
-        self.client.terminate(id, &reason).await
+        counted("terminate", self.client.terminate(id, &reason).await)
     }
 
     /// Lets a suspended instance run again.
@@ -204,7 +205,7 @@ impl<O> Handle<O> {
         let id = self.id()?;
         self.client.check_running(Some(id))?;
         let submission = Submission::Resume { instance: id.clone(), time: self.client.clock.now() };
-        self.client.submit(id, submission).await?;
+        counted("resume", self.client.submit(id, submission).await)?;
         tracing::info!(instance = %id, "instance resumed");
         Ok(())
     }
@@ -247,7 +248,7 @@ impl<O> Handle<O> {
     /// [`ClientError`]: there is no such instance, it has not finished, the storage fails or does not delete
     /// ([`AdminNotSupported`](crate::error::ErrorCode::AdminNotSupported)), or the runtime has stopped.
     pub async fn delete(&self) -> Result<(), ClientError> {
-        self.client.delete(self.id()?).await
+        counted("delete", self.client.delete(self.id()?).await)
     }
 
     /// Reads the history of the current or last execution.

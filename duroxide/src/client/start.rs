@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::measure::counted;
 use super::{Client, ClientError, Handle};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
@@ -204,7 +205,7 @@ impl<O: 'static> IntoFuture for StartCall<O> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let (client, instance) = self.start.run().await?;
+            let (client, instance) = counted("start", self.start.run().await)?;
             Ok(Handle::of(&client, instance))
         })
     }

@@ -5,7 +5,9 @@ use super::work::Capacity;
 use super::{Answer, Node, Shared};
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
-use crate::provider::{Acquired, Lease, Want};
+use crate::id::EventId;
+use crate::provider::{Acquired, AcquiredInstance, Lease, Want};
+use crate::telemetry::{self, names};
 
 impl Node {
     pub(super) fn acquire_if_wanted(&mut self) {
@@ -30,6 +32,13 @@ impl Node {
         }
     }
 
+    /// Counts an instance with a history that this node has claimed.
+    fn count_takeover(&self, instance: &AcquiredInstance) {
+        if instance.last_event > EventId(0) {
+            telemetry::counter(names::ORCHESTRATION_TAKEOVERS, &[("name", &instance.name)]).increment(1);
+        }
+    }
+
     /// Handles the answer to a request that was sent at `sent`.
     pub(super) fn acquired(&mut self, lease: Lease, sent: Timestamp, acquired: Acquired) {
         if !self.membership.holds(&lease) {
@@ -42,6 +51,7 @@ impl Node {
             if self.work.accept(&answered, &instance, self.live.contains(id)) {
                 if answered.claims(&instance) {
                     log::claimed(&instance);
+                    self.count_takeover(&instance);
                 }
                 self.settle_loaded(&instance.execution, instance.last_event, answered.number);
                 self.take_instance(instance);

@@ -1,6 +1,7 @@
 //! One turn of one instance: brings its live copy up to date, delivers the inputs, and collects the decisions.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use semver::Version;
 use tokio::sync::oneshot;
@@ -79,6 +80,10 @@ pub(super) struct TurnRun {
     /// Held events that the next execution takes over.
     pub(super) held: Held,
     pub(super) now: Timestamp,
+    /// The time for which the turn has run.
+    pub(super) duration: Duration,
+    /// The lateness of the timers that were delivered.
+    pub(super) lateness: Vec<Duration>,
     /// A request to end, to be delivered with the start.
     request: Option<(MessageId, EndRequest)>,
     /// The messages of the external events that were recorded.
@@ -146,7 +151,11 @@ impl TurnRun {
             }
             return Ok(());
         }
-        self.step(execution, Some(id), (input, payload), time, output)
+        let late = due.filter(|_| matches!(input, Input::TimerFired { .. })).map(|due| self.now.since(due));
+        self.step(execution, Some(id), (input, payload), time, output)?;
+        let is_stale = output.steps.last().is_none_or(|step| step.input().is_none());
+        self.lateness.extend(late.filter(|_| !is_stale));
+        Ok(())
     }
 
     /// Delivers an input to the execution, and adds the step to the output.
@@ -257,8 +266,20 @@ impl TurnJob {
         let mut undelivered = deliveries;
         let request = take_end_request(&mut undelivered, id.number);
         let (execution, delivered_outcomes, events) = (id, Vec::new(), Vec::new());
-        let mut run =
-            TurnRun { execution, generation, version, delivered_outcomes, undelivered, held, now, request, events };
+        let begun = Instant::now();
+        let mut run = TurnRun {
+            execution,
+            generation,
+            version,
+            delivered_outcomes,
+            undelivered,
+            held,
+            now,
+            duration: Duration::ZERO,
+            lateness: Vec::new(),
+            request,
+            events,
+        };
         let mut output = TurnOutput::default();
         let result = source.up_to_date(core).and_then(|mut execution| {
             execution.limit(limits);
@@ -274,6 +295,7 @@ impl TurnJob {
             Ok(execution)
         });
         let result = result.map(|execution| (execution, output)).map_err(|fault| run.name_unread(fault));
+        run.duration = begun.elapsed();
         TurnDone { run, result }
     }
 }
