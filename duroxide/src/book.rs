@@ -25,6 +25,13 @@ pages! {
     PollingAndExecutionModel "docs/polling-and-execution-model.md"
     DesignInvariants "docs/design-invariants.md"
     LostAnswers "docs/lost-answers.md"
+    ObservabilityGuide "docs/observability-guide.md"
+    Operations "docs/operations.md"
+    MetricsSpecification "docs/metrics-specification.md"
+    ActiveOrchestrations "docs/duroxide-active-orchestrations-metric-spec.md"
+    TelemetrySpecification "docs/duroxide-telemetry-spec.md"
+    ProviderObservability "docs/provider-observability.md"
+    LibraryObservability "docs/library-observability.md"
     #[cfg(feature = "conformance")] // shows the conformance suite
     ProviderImplementationGuide "docs/provider-implementation-guide.md"
 }

@@ -1,5 +1,7 @@
 //! Sends the requests for work, and takes the items of their answers.
 
+use tracing::Instrument;
+
 use super::log;
 use super::work::Capacity;
 use super::{Answer, Node, Shared};
@@ -7,7 +9,7 @@ use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::id::EventId;
 use crate::provider::{Acquired, AcquiredInstance, Lease, Want};
-use crate::telemetry::{self, names};
+use crate::telemetry::{self, names, spans};
 
 impl Node {
     pub(super) fn acquire_if_wanted(&mut self) {
@@ -21,7 +23,8 @@ impl Node {
         let (number, now) = (self.lost.next_request(), self.now());
         let want = self.work.begin(number, &capacity, now, |instance| self.live.heard(instance));
         let (shared, lease) = (self.shared.clone(), self.membership.lease);
-        self.ask(async move { acquire(&shared, &lease, want).await });
+        let span = spans::acquire(&self.shared.info.id);
+        self.ask(async move { acquire(&shared, &lease, want).await }.instrument(span));
     }
 
     pub(super) fn capacity(&self) -> Capacity {

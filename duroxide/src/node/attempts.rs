@@ -96,10 +96,11 @@ impl Node {
         if !has_permit {
             self.activities.take_permit(Kind::of(&entry.code));
         }
+        let age = self.now().since(time);
         let metrics = self.metrics.activity(&scheduled.name);
         metrics.attempts.increment(1);
         if tenure.attempt == 1 {
-            metrics.queue.record(self.now().since(time).as_secs_f64());
+            metrics.queue.record(age.as_secs_f64());
         }
         let code = entry.code.clone();
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
@@ -113,7 +114,7 @@ impl Node {
             at: self.now() + limit,
         });
         let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code), &scheduled.name, limit);
-        let attempt = Attempt { tenure, run, scheduled, deadline, input, headers };
+        let attempt = Attempt { tenure, run, scheduled, deadline, input, headers, age };
         let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {

@@ -6,10 +6,13 @@ use std::time::Instant;
 use super::delivery::{Delivery, LocalOutcome};
 use super::outbox::{Answered, Context, Outbound, TurnContext, affected, targets};
 use super::{Answer, Node};
+use tracing::Instrument;
+
 use crate::backoff::Backoff;
 use crate::id::{ActivityId, InstanceId};
 use crate::message::Message;
 use crate::provider::{CommitError, Committed, Lease, MessageRow, Placement, Provider, Tenure, Turn, Write};
+use crate::telemetry::spans;
 
 impl Node {
     /// Adds a write to the commits that are sent at the end of the round.
@@ -34,11 +37,13 @@ impl Node {
         let (provider, lease) = (self.shared.provider.clone(), self.membership.lease);
         self.metrics.commit_size.record(outbound.len() as f64);
         let (sent, duration) = (Instant::now(), self.metrics.commit_duration.clone());
-        self.ask(async move {
+        let span = spans::commit(outbound.len(), &self.shared.info.id);
+        let request = async move {
             let answered = until_answered(&*provider, &lease, outbound, Backoff::default()).await;
             duration.record(sent.elapsed().as_secs_f64());
             Answer::Committed(lease, answered)
-        });
+        };
+        self.ask(request.instrument(span));
     }
 
     /// Handles the answers to commits.

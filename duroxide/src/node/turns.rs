@@ -41,8 +41,9 @@ impl Node {
             (None, Some(loaded)) => Source::Loaded(loaded),
             (None, None) => Source::Live(new()),
         };
+        let node = self.shared.info.id;
         let (version, limits, held) = (entry.version.clone(), self.shared.options.limits, live.take_held());
-        self.turns.push(TurnJob { execution, generation, name, version, source, deliveries, held, limits, now });
+        self.turns.push(TurnJob { execution, generation, name, version, source, deliveries, held, limits, now, node });
     }
 
     /// Handles a finished turn: commits it, or suspends the instance.

@@ -18,14 +18,19 @@
 mod facade;
 mod handles;
 mod silence;
+pub(crate) mod spans;
 mod table;
+mod trace_context;
 
 pub(crate) use facade::{Counter, Gauge, Histogram, counter, gauge, histogram};
 pub(crate) use handles::{ActivityMetrics, AttemptOutcome, NodeMetrics, OrchestrationMetrics, terminated};
 pub(crate) use silence::silenced;
+pub use spans::fields;
 #[cfg(feature = "metrics")]
 pub use table::describe;
 pub use table::{METRICS, Metric, MetricKind, Unit, names};
+pub use trace_context::{TRACEPARENT, TRACESTATE};
+pub(crate) use trace_context::{follow, inject};
 
 /// The value of a label `name` or `version` for code that is not registered where the metric is recorded. It bounds the
 /// number of values, since a client may choose any name.
