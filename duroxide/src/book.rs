@@ -34,6 +34,13 @@ pages! {
     PointsOfFailure "docs/persistence-failure-analysis.md"
     Scaling "docs/scaling.md"
     ConsistencyGuidelines "docs/consistency-guidelines.md"
+    ObservabilityGuide "docs/observability-guide.md"
+    Operations "docs/operations.md"
+    MetricsSpecification "docs/metrics-specification.md"
+    ActiveOrchestrations "docs/duroxide-active-orchestrations-metric-spec.md"
+    TelemetrySpecification "docs/duroxide-telemetry-spec.md"
+    ProviderObservability "docs/provider-observability.md"
+    LibraryObservability "docs/library-observability.md"
     ProviderImplementationGuide "docs/provider-implementation-guide.md"
     #[cfg(feature = "conformance")] // shows the conformance suite
     ProviderTestingGuide "docs/provider-testing-guide.md"

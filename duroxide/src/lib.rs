@@ -70,7 +70,7 @@ mod replay;
 pub mod runtime;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-mod telemetry;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -10,6 +10,7 @@
 mod activities;
 mod balance;
 mod idle;
+mod metrics;
 mod program;
 mod repeats;
 mod scenario;

@@ -44,6 +44,11 @@ async fn play(sim: &Sim, is_broken: &AtomicBool) -> Result<(), ClientError> {
     players.finish().await
 }
 
+/// Lets all programs end.
+pub(crate) async fn finish(sim: &Sim) -> Result<(), ClientError> {
+    Players { sim, raised: 0, started: 0 }.finish().await
+}
+
 struct Players<'a> {
     sim: &'a Sim,
     /// The number of the last event.

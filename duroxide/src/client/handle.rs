@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::measure::counted;
 use super::wait::Wait;
 use super::{Client, ClientError, OutcomeError, RaiseCall, Status};
 use crate::error::{ErrorCode, MAX_MESSAGE, UnreadMessage};
@@ -187,7 +188,7 @@ impl<O> Handle<O> {
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let (id, reason) = (self.id()?, reason.into());
         check_reason(id, &reason)?;
-        self.client.send(id, Input::CancelRequested { reason, parent: None }, Payload::NULL).await
+        counted("cancel", self.client.send(id, Input::CancelRequested { reason, parent: None }, Payload::NULL).await)
     }
 
     /// Ends the instance now, without running its code again: also an instance that is suspended or does not return.
@@ -202,7 +203,7 @@ impl<O> Handle<O> {
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let (id, reason) = (self.id()?, reason.into());
         check_reason(id, &reason)?;
-        self.client.terminate(id, &reason).await
+        counted("terminate", self.client.terminate(id, &reason).await)
     }
 
     /// Lets a suspended instance run again.
@@ -216,7 +217,7 @@ impl<O> Handle<O> {
         let id = self.id()?;
         self.client.check_running(Some(id))?;
         let submission = Submission::Resume { instance: id.clone(), time: self.client.clock.now() };
-        self.client.submit(id, submission).await?;
+        counted("resume", self.client.submit(id, submission).await)?;
         tracing::info!(instance = %id, "instance resumed");
         Ok(())
     }
@@ -262,7 +263,7 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// If the future is dropped, the request may have been carried out or not; the call may be repeated.
     pub async fn delete(&self) -> Result<(), ClientError> {
-        self.client.delete(self.id()?).await
+        counted("delete", self.client.delete(self.id()?).await)
     }
 
     /// Reads the history of the current or last execution.

@@ -6,13 +6,16 @@
 //!
 //! [Orchestration guide]: https://github.com/duroxide/duroxide/blob/main/docs/ORCHESTRATION-GUIDE.md#looking-at-instances
 
+mod active;
 mod admin;
 mod client_error;
 mod drop_message;
 mod handle;
+mod measure;
 mod raise;
 mod start;
 mod status;
+mod store_metrics;
 mod submit;
 mod terminate;
 mod wait;
@@ -28,6 +31,7 @@ pub use handle::{Handle, Untyped};
 pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;
+pub use store_metrics::StoreMetrics;
 
 use crate::clock::{Clock, Timestamp};
 use crate::id::InstanceId;

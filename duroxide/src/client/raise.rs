@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 
 use futures_util::future::BoxFuture;
 
+use super::measure::counted;
 use super::start::{HEADERS, check_texts};
 use super::{Client, ClientError};
 use crate::history::{Input, TextMap};
@@ -63,7 +64,7 @@ impl IntoFuture for RaiseCall {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.send())
+        Box::pin(async move { counted("raise", self.send().await) })
     }
 }
 

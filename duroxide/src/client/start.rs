@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tracing::Instrument;
 
+use super::measure::counted;
 use super::{Client, ClientError, Handle};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
@@ -14,6 +16,7 @@ use crate::id::{InstanceId, MAX_NAME_LEN, check_text, parse_version};
 use crate::node::NodeHandle;
 use crate::payload::{Payload, PayloadError};
 use crate::provider::{IfExists, NewInstance, StartRequest, Submission};
+use crate::telemetry::{self, spans};
 
 /// The start of an instance: set its options, then `.await` it. Once the call has returned `Ok`, the instance is stored
 /// and survives crashes.
@@ -114,8 +117,10 @@ impl<O> StartCall<O> {
 impl Start {
     /// Boxed, so that it is compiled once and not for every orchestration.
     fn run(self) -> BoxFuture<'static, Result<(Client, InstanceId), ClientError>> {
-        Box::pin(async move {
-            let Self { client, name, id, input, version, labels, headers, if_exists, begin } = self;
+        let span = spans::start(&self.id, &self.name);
+        let run = async move {
+            let Self { client, name, id, input, version, labels, mut headers, if_exists, begin } = self;
+            telemetry::inject(&mut headers);
             let instance = InstanceId::new(&id)?;
             client.check_running(Some(&instance))?;
             check_text("orchestration name", &name, MAX_NAME_LEN)?;
@@ -154,7 +159,8 @@ impl Start {
                 local.create(submitted, new);
             }
             Ok((client, instance))
-        })
+        };
+        Box::pin(run.instrument(span))
     }
 }
 
@@ -204,7 +210,7 @@ impl<O: 'static> IntoFuture for StartCall<O> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let (client, instance) = self.start.run().await?;
+            let (client, instance) = counted("start", self.start.run().await)?;
             Ok(Handle::of(&client, instance))
         })
     }

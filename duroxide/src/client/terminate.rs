@@ -29,6 +29,7 @@ impl Client {
             let submission = Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) };
             match self.submit(instance, submission).await {
                 Ok(_) => {
+                    self.count_terminated(&record.name, record.version.as_ref());
                     self.ended(instance);
                     return Ok(());
                 }

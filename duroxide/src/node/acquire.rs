@@ -1,11 +1,15 @@
 //! Sends the requests for work, and takes the items of their answers.
 
+use tracing::Instrument;
+
 use super::log;
 use super::work::Capacity;
 use super::{Answer, Node, Shared};
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
-use crate::provider::{Acquired, Lease, Want};
+use crate::id::EventId;
+use crate::provider::{Acquired, AcquiredInstance, Lease, Want};
+use crate::telemetry::{self, names, spans};
 
 impl Node {
     pub(super) fn acquire_if_wanted(&mut self) {
@@ -19,7 +23,8 @@ impl Node {
         let (number, now) = (self.lost.next_request(), self.now());
         let want = self.work.begin(number, &capacity, now, |instance| self.live.heard(instance));
         let (shared, lease) = (self.shared.clone(), self.membership.lease);
-        self.ask(async move { acquire(&shared, &lease, want).await });
+        let span = spans::acquire(&self.shared.info.id);
+        self.ask(async move { acquire(&shared, &lease, want).await }.instrument(span));
     }
 
     pub(super) fn capacity(&self) -> Capacity {
@@ -27,6 +32,13 @@ impl Node {
             turns: self.turns.expected() + self.live.ready(),
             permits: self.activities.free_permits(),
             is_draining: self.draining.is_some(),
+        }
+    }
+
+    /// Counts an instance with a history that this node has claimed.
+    fn count_takeover(&self, instance: &AcquiredInstance) {
+        if instance.last_event > EventId(0) {
+            telemetry::counter(names::ORCHESTRATION_TAKEOVERS, &[("name", &instance.name)]).increment(1);
         }
     }
 
@@ -42,6 +54,7 @@ impl Node {
             if self.work.accept(&answered, &instance, self.live.contains(id)) {
                 if answered.claims(&instance) {
                     log::claimed(&instance);
+                    self.count_takeover(&instance);
                 }
                 self.settle_loaded(&instance.execution, instance.last_event, answered.number);
                 self.take_instance(instance);

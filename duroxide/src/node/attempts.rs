@@ -9,6 +9,7 @@ use super::activities::{
 use super::delivery::LocalOutcome;
 use super::last_failures::out_of_time;
 use super::log;
+use super::measure::AttemptMeasure;
 use super::outbox::Context;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
@@ -20,6 +21,7 @@ use crate::payload::Payload;
 use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
 use crate::registry::Lookup;
 use crate::replay::Failed;
+use crate::telemetry::{self, names};
 
 /// Decides which new work this node claims for itself.
 pub(super) struct NodeClaims<'a> {
@@ -94,6 +96,12 @@ impl Node {
         if !has_permit {
             self.activities.take_permit(Kind::of(&entry.code));
         }
+        let age = self.now().since(time);
+        let metrics = self.metrics.activity(&scheduled.name);
+        metrics.attempts.increment(1);
+        if tenure.attempt == 1 {
+            metrics.queue.record(age.as_secs_f64());
+        }
         let code = entry.code.clone();
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
         // A blocking attempt waits for its thread, which may have to be started first, and ends itself.
@@ -106,7 +114,7 @@ impl Node {
             at: self.now() + limit,
         });
         let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code), &scheduled.name, limit);
-        let attempt = Attempt { tenure, run, scheduled, deadline, input, headers };
+        let attempt = Attempt { tenure, run, scheduled, deadline, input, headers, age };
         let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
@@ -127,14 +135,17 @@ impl Node {
             self.attempts.wait_for_thread(run, thread);
         }
         // The permit is released on drop if there is no outcome; otherwise it is moved into the outcome.
-        let RunEnd::Wanted(permit) = run_end else { return };
+        let RunEnd::Wanted(permit, duration) = run_end else { return };
+        let mut measure = |failure| AttemptMeasure::new(self.metrics.activity(&scheduled.name), failure, duration);
         let call = tenure.activity.call;
         match end {
             AttemptEnd::Completed(output) => {
-                self.outcome(tenure, Input::ActivityCompleted { call }, output, permit);
+                let measure = measure(None);
+                self.outcome(tenure, Input::ActivityCompleted { call }, output, permit, measure);
             }
             AttemptEnd::Failed(failed, retryable) => {
-                self.attempt_failed(tenure, &scheduled, deadline, failed, retryable, permit);
+                let measure = measure(Some(&failed.failure));
+                self.attempt_failed(tenure, &scheduled, deadline, failed, retryable, permit, measure);
             }
             AttemptEnd::Unreadable(error) => self.park(tenure, ErrorCode::UnreadableActivityInput, &error),
             AttemptEnd::Abandoned => {}
@@ -147,7 +158,8 @@ impl Node {
         while let Some(overdue) = self.activities.pop_overdue(now) {
             let StartToClose { tenure, scheduled, deadline, limit, .. } = overdue;
             let failure = start_to_close(&scheduled.name, limit, tenure.attempt);
-            self.attempt_failed(tenure, &scheduled, deadline, failure.into(), true, None);
+            let measure = AttemptMeasure::new(self.metrics.activity(&scheduled.name), Some(&failure), limit);
+            self.attempt_failed(tenure, &scheduled, deadline, failure.into(), true, None, measure);
         }
         self.activities.report_stopping(self.shared.options.turn_warning, log::activity_does_not_stop);
     }
@@ -161,6 +173,7 @@ impl Node {
         failed: Failed,
         retryable: bool,
         permit: Option<Permit>,
+        measure: AttemptMeasure,
     ) {
         let (call, attempt) = (tenure.activity.call, tenure.attempt);
         let allowed = self.next_attempt(scheduled, attempt, retryable);
@@ -173,7 +186,7 @@ impl Node {
             }
             // Now, and not when the commit is answered, since the clock may be set in the meantime.
             self.work.measure_pause(tenure.activity.clone(), visible_at);
-            return self.commit(Write::Retry { tenure, visible_at }, Context::Other);
+            return self.commit(Write::Retry { tenure, visible_at }, Context::Attempt(Some(measure)));
         }
         let failure = match allowed {
             // No attempt can begin before the deadline, so the call ends now, with the error of this one.
@@ -183,7 +196,7 @@ impl Node {
         let is_named = matches!(failure, Failure::Application | Failure::TimedOut { .. });
         let callee = || Box::new(Callee::Activity { name: scheduled.name.clone(), attempts: attempt });
         let input = Input::ActivityFailed { call, failure, callee: (!is_named).then(callee) };
-        self.outcome(tenure, input, failed.error, permit);
+        self.outcome(tenure, input, failed.error, permit, measure);
     }
 
     /// Returns the time of the next attempt, if the policy allows one.
@@ -192,10 +205,18 @@ impl Node {
         Some(self.now() + jittered(policy.pause_after(attempt)?))
     }
 
-    fn outcome(&mut self, tenure: Tenure, input: Input, payload: Payload, permit: Option<Permit>) {
+    fn outcome(
+        &mut self,
+        tenure: Tenure,
+        input: Input,
+        payload: Payload,
+        permit: Option<Permit>,
+        measure: AttemptMeasure,
+    ) {
+        let measure = Some(measure);
         let Tenure { activity, attempt, claim } = tenure;
         self.last_failures.forget(&activity);
-        self.deliver_outcome(LocalOutcome { activity, attempt, claim, input, payload, permit });
+        self.deliver_outcome(LocalOutcome { activity, attempt, claim, input, payload, permit, measure });
     }
 
     /// Parks an activity that no node of this build can run.
@@ -206,6 +227,7 @@ impl Node {
         let suspension = suspension.shortened();
         log::suspended(&activity.execution.instance, "activity parked", &suspension);
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
-        self.commit(Write::Park { tenure, reason }, Context::Other);
+        let parked = telemetry::counter(names::ACTIVITY_PARKED, &[("code", code.as_str())]);
+        self.commit(Write::Park { tenure, reason }, Context::Counted(parked));
     }
 }

@@ -1,14 +1,18 @@
 //! Sends the commits of this node, and handles their answers.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::delivery::LocalOutcome;
+use super::delivery::{Delivery, LocalOutcome};
 use super::outbox::{Answered, Context, Outbound, TurnContext, affected, targets};
 use super::{Answer, Node};
+use tracing::Instrument;
+
 use crate::backoff::Backoff;
 use crate::id::{ActivityId, InstanceId};
 use crate::message::Message;
 use crate::provider::{CommitError, Committed, Lease, MessageRow, Placement, Provider, Tenure, Turn, Write};
+use crate::telemetry::spans;
 
 impl Node {
     /// Adds a write to the commits that are sent at the end of the round.
@@ -18,10 +22,10 @@ impl Node {
 
     /// Stores an outcome as a message, because its instance is not live here.
     pub(super) fn store_outcome(&mut self, outcome: LocalOutcome) {
-        let LocalOutcome { activity, attempt, claim, input, payload, .. } = outcome;
+        let LocalOutcome { activity, attempt, claim, input, payload, measure, .. } = outcome;
         let message = Message::new(input, payload).for_execution(activity.execution.number);
         let tenure = Tenure { activity, attempt, claim };
-        self.commit(Write::Outcome { tenure, message: MessageRow::from(&message) }, Context::Other);
+        self.commit(Write::Outcome { tenure, message: MessageRow::from(&message) }, Context::Attempt(measure));
     }
 
     /// Sends the commits of the round in one request.
@@ -31,9 +35,15 @@ impl Node {
         }
         let outbound = self.outbox.take();
         let (provider, lease) = (self.shared.provider.clone(), self.membership.lease);
-        self.ask(async move {
-            Answer::Committed(lease, until_answered(&*provider, &lease, outbound, Backoff::default()).await)
-        });
+        self.metrics.commit_size.record(outbound.len() as f64);
+        let (sent, duration) = (Instant::now(), self.metrics.commit_duration.clone());
+        let span = spans::commit(outbound.len(), &self.shared.info.id);
+        let request = async move {
+            let answered = until_answered(&*provider, &lease, outbound, Backoff::default()).await;
+            duration.record(sent.elapsed().as_secs_f64());
+            Answer::Committed(lease, answered)
+        };
+        self.ask(request.instrument(span));
     }
 
     /// Handles the answers to commits.
@@ -56,7 +66,7 @@ impl Node {
                     Ok(committed) => self.turn_committed(*turn, *context, &committed, held),
                     Err(error) => self.turn_refused(&turn, *context, &error, held),
                 },
-                (write, _) => self.write_answered(write, result),
+                (write, context) => self.write_answered(write, context, result),
             }
         }
     }
@@ -64,7 +74,13 @@ impl Node {
     fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
         self.lost.confirm(&turn);
         self.stop_cancelled(&turn, &context);
-        let TurnContext { after, start_stored, facts, .. } = context;
+        let TurnContext { after, start_stored, facts, delivered_outcomes, measure, .. } = context;
+        measure.record(&turn);
+        for delivery in &delivered_outcomes {
+            if let Delivery::Outcome(LocalOutcome { measure: Some(measure), .. }) = delivery {
+                measure.record();
+            }
+        }
         facts.inspect(|facts| facts.log(&turn));
         if let Some(start_stored) = start_stored {
             // The client may have stopped waiting.
@@ -154,7 +170,15 @@ impl Node {
         targets(turn).for_each(|instance| self.work.load(instance.clone()));
     }
 
-    fn write_answered(&mut self, write: Write, result: Result<Committed, CommitError>) {
+    fn write_answered(&mut self, write: Write, context: Context, result: Result<Committed, CommitError>) {
+        if result.is_ok() {
+            match context {
+                Context::Attempt(Some(measure)) if matches!(write, Write::Retry { .. }) => measure.record_retry(),
+                Context::Attempt(Some(measure)) => measure.record(),
+                Context::Counted(counter) => counter.increment(1),
+                Context::Attempt(None) | Context::Turn(_) | Context::Other => {}
+            }
+        }
         match (write, result) {
             (Write::Outcome { tenure, message }, Ok(committed)) => {
                 if let Some(placement) = committed.messages.first() {

@@ -142,6 +142,7 @@ impl Node {
     /// instances are released: one without a live copy is as cheap to run elsewhere.
     pub(super) fn evict(&mut self) {
         while let Some(instance) = self.live.excess(self.shared.options.max_idle_instances) {
+            self.metrics.evictions.increment(1);
             // The messages of held events would make a released instance ready at once.
             if self.balance.has_others() && !self.live.holds_events(&instance) {
                 self.release(&instance);

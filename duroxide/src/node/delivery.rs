@@ -1,6 +1,7 @@
 //! The inputs for turns.
 
 use super::activities::Permit;
+use super::measure::AttemptMeasure;
 use crate::history::Input;
 use crate::id::{ActivityId, CallId};
 use crate::message::Lane;
@@ -82,6 +83,8 @@ pub(super) struct LocalOutcome {
     /// Its permit, until the outcome is on its way to the storage. `None`: it is on its way, or the thread of the
     /// activity is still busy.
     pub(super) permit: Option<Permit>,
+    /// Recorded once the outcome is stored.
+    pub(super) measure: Option<AttemptMeasure>,
 }
 
 impl LocalOutcome {

@@ -13,6 +13,7 @@ use crate::history::{HistoryEvent, Input, Parent};
 use crate::id::{CommitId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::provider::{Ending, EventRow, MessageRow, ProviderError, Submission, SubmitError};
+use crate::telemetry;
 
 /// The requests to terminate that this node carries out.
 #[derive(Default)]
@@ -134,10 +135,15 @@ async fn attempt(
         Some(Err(SubmitError::Conflict)) => Ok(None),
         Some(Err(SubmitError::Failed(reason))) => Err(ProviderError::retryable("terminate an instance", reason)),
         _ if is_for_another => Ok(Some(Ended::Left)),
-        _ => {
+        Some(Ok(_)) => {
+            let (name, version) = (record.name.as_str(), record.version.as_ref());
+            let known = shared.lookup.orchestration(name, version).map(|_| (name, version));
+            telemetry::terminated(known);
             tracing::info!(%instance, "instance terminated from outside of its code");
             Ok(Some(Ended::Done))
         }
+        // It has ended, or was removed, in the meantime.
+        _ => Ok(Some(Ended::Done)),
     }
 }
 

@@ -67,8 +67,13 @@ impl NodeHandle {
     /// members.
     pub(crate) fn accepts_start(&self, name: &str, version: Option<&Version>) -> bool {
         !self.is_busy.load(Ordering::Relaxed)
-            && self.lookup.orchestration(name, version).is_some()
+            && self.has_code(name, version)
             && self.commands.upgrade().is_some_and(|commands| !commands.is_closed())
+    }
+
+    /// Returns true if the node has the code for an orchestration.
+    pub(crate) fn has_code(&self, name: &str, version: Option<&Version>) -> bool {
+        self.lookup.orchestration(name, version).is_some()
     }
 
     /// Starts an instance whose code the node has. Returns true once it is stored; on false, the caller stores the

@@ -36,6 +36,7 @@
 //! | [`Membership`] | the lease | |
 //! | [`Time`] | the timers of the loop | |
 //! | [`ClockWatch`] | the last look at the clock | the step by which it was set |
+//! | [`NodeMetrics`] | the handles of metrics | |
 //!
 //! # From the outcome of an activity to the next commit
 //!
@@ -72,6 +73,7 @@ mod live_check;
 mod loading;
 mod log;
 mod lost;
+mod measure;
 mod membership;
 mod options;
 mod outbox;
@@ -124,6 +126,7 @@ use crate::id::{InstanceId, MessageId};
 use crate::provider::{Acquired, InstanceRecord, Lease, NodeInfo, Provider};
 use crate::registry::Lookup;
 use crate::replay::Fault;
+use crate::telemetry::NodeMetrics;
 
 /// The parts that do not change while the node runs.
 struct Shared {
@@ -187,6 +190,7 @@ struct Node {
     endings: Endings,
     balance: Balance,
     clock_watch: ClockWatch,
+    metrics: NodeMetrics,
     draining: Option<Draining>,
 
     /// Stops a virtual clock, except while the node is idle.
@@ -209,7 +213,7 @@ impl Node {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         let options = &shared.options;
-        let env = AttemptEnv::new(states, shared.clock.clone(), options);
+        let env = AttemptEnv::new(states, shared.clock.clone(), shared.info.id, options);
         let limits = [options.max_activities, options.max_blocking_activities];
         let wake = shared.provider.wakeups().subscribe();
         Self {
@@ -231,6 +235,7 @@ impl Node {
             endings: Endings::default(),
             balance: Balance::default(),
             clock_watch: ClockWatch::default(),
+            metrics: NodeMetrics::new(&shared.info.id.to_string()),
             draining: None,
             shared,
         }
@@ -356,6 +361,7 @@ impl Node {
         self.time.check_activities(self.activities.next_check(self.shared.options.turn_warning));
         self.evict();
         self.membership.set_busy(self.is_busy());
+        self.metrics.show(self.live.len(), self.activities.running());
     }
 
     /// Lets a virtual clock move while the node is idle; see [`virtual_time`](crate::clock::virtual_time).

@@ -9,10 +9,12 @@ use super::delivery::Delivery;
 use super::inbox::Inbox;
 use super::live::StoredTurn;
 use super::log::TurnFacts;
+use super::measure::{AttemptMeasure, TurnMeasure};
 use crate::backoff::Backoff;
 use crate::id::{CallId, CommitId, InstanceId};
 use crate::provider::{Commit, CommitError, Committed, Turn, Write};
 use crate::replay::Held;
+use crate::telemetry::Counter;
 
 /// A commit in flight.
 pub(super) struct Outbound {
@@ -53,6 +55,10 @@ pub(super) struct Answered {
 /// The data for the handling of an answer.
 pub(super) enum Context {
     Turn(Box<TurnContext>),
+    /// An attempt whose outcome, or retry, is stored.
+    Attempt(Option<AttemptMeasure>),
+    /// A write that is counted.
+    Counted(Counter),
     Other,
 }
 
@@ -66,13 +72,15 @@ pub(super) struct TurnContext {
     /// Calls that were open when the execution ended.
     pub(super) open_calls: Vec<CallId>,
     pub(super) facts: Option<Box<TurnFacts>>,
+    pub(super) measure: TurnMeasure,
 }
 
 impl TurnContext {
     /// Returns the context of a turn that only suspends the instance.
-    pub(super) fn suspension(generation: u64) -> Self {
+    pub(super) fn suspension(generation: u64, suspensions: Counter) -> Self {
         let after = StoredTurn { generation, copy: None, undelivered: Inbox::default(), held: Held::default() };
-        Self { after, start_stored: None, delivered_outcomes: Vec::new(), open_calls: Vec::new(), facts: None }
+        let measure = TurnMeasure::Suspension(suspensions);
+        Self { after, start_stored: None, delivered_outcomes: Vec::new(), open_calls: Vec::new(), facts: None, measure }
     }
 
     /// Returns the deliveries of a turn that is not stored: outcomes among them are to be stored as messages.

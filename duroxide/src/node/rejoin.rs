@@ -43,6 +43,7 @@ impl Node {
             reason,
             "the node has lost its lease and joins again"
         );
+        self.metrics.lost_leases.increment(1);
         self.membership.rejoin_begins();
         self.live.clear();
         self.activities.cancel_all();

@@ -1,9 +1,11 @@
 //! One turn of one instance: brings its live copy up to date, delivers the inputs, and collects the decisions.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use semver::Version;
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::delivery::{Delivery, LocalOutcome};
 use super::inbox::Inbox;
@@ -11,12 +13,14 @@ use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
 use crate::error::{ErrorCode, UnreadMessage};
 use crate::history::{EndRequest, HistoryEvent, Input};
-use crate::id::{EventId, ExecutionId, InstanceId, MessageId};
+use crate::id::{EventId, ExecutionId, InstanceId, MessageId, NodeId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::policy::Limits;
 use crate::provider::{EventRow, MessageRow};
 use crate::replay::{Core, Execution, Fault, Held, Replay, Unread, UnreadEvent};
+use crate::telemetry::spans::TurnFields;
+use crate::telemetry::{self, spans};
 
 /// A turn to be run.
 pub(super) struct TurnJob {
@@ -31,6 +35,7 @@ pub(super) struct TurnJob {
     pub(super) held: Held,
     pub(super) limits: Limits,
     pub(super) now: Timestamp,
+    pub(super) node: NodeId,
 }
 
 /// The state that the turn starts from.
@@ -79,6 +84,10 @@ pub(super) struct TurnRun {
     /// Held events that the next execution takes over.
     pub(super) held: Held,
     pub(super) now: Timestamp,
+    /// The time for which the turn has run.
+    pub(super) duration: Duration,
+    /// The lateness of the timers that were delivered.
+    pub(super) lateness: Vec<Duration>,
     /// A request to end, to be delivered with the start.
     request: Option<(MessageId, EndRequest)>,
     /// The messages of the external events that were recorded.
@@ -86,6 +95,31 @@ pub(super) struct TurnRun {
 }
 
 impl TurnRun {
+    /// Returns the span of the turn, which begins after the replay.
+    fn span(&self, execution: &Execution, orchestration: &str, node: NodeId) -> Span {
+        let ExecutionId { instance, number, .. } = &self.execution;
+        let (version, execution_number) = (&self.version, *number);
+        let span =
+            spans::turn(&TurnFields { instance, execution: execution_number, orchestration, version, node: &node });
+        if span.is_disabled() {
+            return span;
+        }
+        match execution.started() {
+            Some(started) => telemetry::follow(&span, &started.headers, self.now.since(execution.began())),
+            // The first turn delivers the start.
+            None => {
+                let start = self.undelivered.start().and_then(|delivery| match delivery {
+                    Delivery::Message(row) => Message::try_from(row.clone()).ok(),
+                    Delivery::Outcome(_) => None,
+                });
+                if let Some(Message { input: Input::Started(started), .. }) = start {
+                    telemetry::follow(&span, &started.headers, Duration::ZERO);
+                }
+            }
+        }
+        span
+    }
+
     /// Delivers an input, and then the held events that a wait is pending for, until the execution has ended.
     fn deliver(&mut self, execution: &mut Execution, delivery: Delivery, output: &mut TurnOutput) -> Result<(), Fault> {
         match delivery {
@@ -146,7 +180,11 @@ impl TurnRun {
             }
             return Ok(());
         }
-        self.step(execution, Some(id), (input, payload), time, output)
+        let late = due.filter(|_| matches!(input, Input::TimerFired { .. })).map(|due| self.now.since(due));
+        self.step(execution, Some(id), (input, payload), time, output)?;
+        let is_stale = output.steps.last().is_none_or(|step| step.input().is_none());
+        self.lateness.extend(late.filter(|_| !is_stale));
+        Ok(())
     }
 
     /// Delivers an input to the execution, and adds the step to the output.
@@ -253,14 +291,27 @@ impl TurnJob {
 
     /// Runs the turn. `core` receives the handle of the execution, for the watchdog.
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
-        let Self { execution: id, generation, version, source, deliveries, held, limits, now, .. } = self;
+        let Self { execution: id, generation, version, source, deliveries, held, limits, now, name, node } = self;
         let mut undelivered = deliveries;
         let request = take_end_request(&mut undelivered, id.number);
         let (execution, delivered_outcomes, events) = (id, Vec::new(), Vec::new());
-        let mut run =
-            TurnRun { execution, generation, version, delivered_outcomes, undelivered, held, now, request, events };
+        let begun = Instant::now();
+        let mut run = TurnRun {
+            execution,
+            generation,
+            version,
+            delivered_outcomes,
+            undelivered,
+            held,
+            now,
+            duration: Duration::ZERO,
+            lateness: Vec::new(),
+            request,
+            events,
+        };
         let mut output = TurnOutput::default();
         let result = source.up_to_date(core).and_then(|mut execution| {
+            let _span = run.span(&execution, &name, node).entered();
             execution.limit(limits);
             while !output.ended
                 && let Some(delivery) = run.undelivered.pop()
@@ -274,6 +325,7 @@ impl TurnJob {
             Ok(execution)
         });
         let result = result.map(|execution| (execution, output)).map_err(|fault| run.name_unread(fault));
+        run.duration = begun.elapsed();
         TurnDone { run, result }
     }
 }

@@ -6,6 +6,7 @@ use super::delivery::Delivery;
 use super::inbox::Inbox;
 use super::live::{LiveInstance, Stopped, StoredTurn};
 use super::log::{self, TurnFacts};
+use super::measure::{MadeTurn, TurnMeasure};
 use super::outbox::{Context, TurnContext};
 use super::turn::{Loaded, Source, TurnDone, TurnJob, TurnRun};
 use crate::effect::{self, TurnInfo, TurnOutput};
@@ -13,6 +14,7 @@ use crate::error::ErrorCode;
 use crate::id::{EventId, InstanceId};
 use crate::provider::Write;
 use crate::replay::{Execution, Fault};
+use crate::telemetry::{self, names};
 
 impl Node {
     /// Begins the turns of all instances that are ready.
@@ -39,8 +41,9 @@ impl Node {
             (None, Some(loaded)) => Source::Loaded(loaded),
             (None, None) => Source::Live(new()),
         };
+        let node = self.shared.info.id;
         let (version, limits, held) = (entry.version.clone(), self.shared.options.limits, live.take_held());
-        self.turns.push(TurnJob { execution, generation, name, version, source, deliveries, held, limits, now });
+        self.turns.push(TurnJob { execution, generation, name, version, source, deliveries, held, limits, now, node });
     }
 
     /// Handles a finished turn: commits it, or suspends the instance.
@@ -84,6 +87,7 @@ impl Node {
     /// Commits a turn, unless it has no effect.
     fn commit_turn(&mut self, run: TurnRun, execution: Box<Execution>, output: TurnOutput, committed: EventId) {
         let TurnRun { execution: id, generation, version, mut delivered_outcomes, undelivered, held, now, .. } = run;
+        let (duration, lateness) = (run.duration, run.lateness);
         let Some(started) = execution.started().filter(|_| !output.is_empty()) else {
             self.settle_later(&id.instance);
             let follow_up = self.live.rest(&id.instance, execution);
@@ -95,6 +99,8 @@ impl Node {
         delivered_outcomes.iter_mut().for_each(Delivery::release_permit);
         let info = TurnInfo { execution: &id, version: &version, committed, started: &started, now };
         let facts = TurnFacts::of(committed, &started, &version, &output);
+        let metrics = self.metrics.orchestration(&started.name, &version);
+        let measure = TurnMeasure::Made(MadeTurn::new(metrics, execution.began(), duration, lateness, &output));
         let mut turn = effect::turn(&info, output, &mut self.claims());
         let live = self.live.current(&id.instance, generation);
         let start_stored = live.and_then(LiveInstance::take_eager_start).map(|PendingStart { new, stored }| {
@@ -103,7 +109,7 @@ impl Node {
             stored
         });
         let after = StoredTurn { generation, copy: Some((execution, version)), undelivered, held };
-        let context = TurnContext { after, start_stored, delivered_outcomes, open_calls, facts };
+        let context = TurnContext { after, start_stored, delivered_outcomes, open_calls, facts, measure };
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }
 
@@ -114,9 +120,14 @@ impl Node {
         suspension.build = Some(self.shared.info.build.clone());
         let suspension = suspension.shortened();
         log::suspended(&execution.instance, "instance suspended, or left to nodes of another build", &suspension);
+        let live = self.live.current(&execution.instance, generation);
+        let name = live.map_or(telemetry::OTHER, |live| &live.name);
+        let labels = [("name", name), ("code", suspension.code.as_str())];
+        let suspensions = telemetry::counter(names::ORCHESTRATION_SUSPENSIONS, &labels);
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         let turn = effect::suspension(&execution, committed, reason, self.now());
-        self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(TurnContext::suspension(generation))));
+        let context = TurnContext::suspension(generation, suspensions);
+        self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }
 
     /// Reports turns that have been running for long.
@@ -127,6 +138,7 @@ impl Node {
         }
         for turn in stuck {
             self.live.leave_start_to_client(&turn.instance);
+            self.metrics.stuck_turns.increment(1);
             let seconds = turn.since.as_secs_f64();
             tracing::error!(
                 instance = %turn.instance, orchestration = turn.name, place = turn.place, seconds,

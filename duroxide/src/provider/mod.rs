@@ -27,6 +27,7 @@ mod commit;
 pub mod conformance;
 mod constructors;
 mod layer;
+mod measured;
 mod memory;
 mod order;
 mod ready;
@@ -43,6 +44,7 @@ pub use acquire::*;
 pub use admin::*;
 pub use commit::*;
 pub use layer::{Layered, ProviderLayer};
+pub use measured::Measured;
 pub use memory::MemoryProvider;
 #[cfg(feature = "testing")]
 pub(crate) use memory::{Begun, Beside};

@@ -72,6 +72,8 @@ pub(crate) struct Core {
 /// The state of an execution: a fold of its history, and the decisions of the running step.
 pub(crate) struct ExecutionState {
     pub(crate) now: Timestamp,
+    /// The time of its first event.
+    pub(crate) began: Timestamp,
     pub(super) last_event: EventId,
     pub(crate) started: Option<Started>,
     pub(crate) mailbox: Mailbox,
@@ -101,6 +103,7 @@ impl Core {
     pub(super) fn new(execution: ExecutionId, function: Arc<Function>, on_stray: Box<dyn Fn() + Send + Sync>) -> Self {
         let state = ExecutionState {
             now: Timestamp::from_micros(i64::MIN),
+            began: Timestamp::from_micros(i64::MIN),
             last_event: EventId(0),
             started: None,
             mailbox: Mailbox::default(),
@@ -318,6 +321,9 @@ impl ExecutionState {
         if !matches!(delivered, Delivered::Stale) {
             self.last_event = id;
             self.now = time;
+            if id == EventId(1) {
+                self.began = time;
+            }
         }
         delivered
     }

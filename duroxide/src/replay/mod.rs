@@ -140,6 +140,11 @@ impl Execution {
         self.core.lock().started.clone()
     }
 
+    /// Returns the time of its first event.
+    pub(crate) fn began(&self) -> Timestamp {
+        self.core.lock().began
+    }
+
     /// Returns the state that it shares with its contexts.
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core

@@ -11,6 +11,8 @@ use crate::clock::{Clock, SystemClock, tokio_is_paused};
 use crate::id::{InvalidId, MAX_NAME_LEN, NodeId, check_text};
 use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions, check_live};
 use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError};
+#[cfg(feature = "metrics")]
+use crate::provider::{Layered, Measured};
 use crate::registry::Registry;
 
 /// Configures a [`Runtime`]; see [`Runtime::builder`].
@@ -266,6 +268,8 @@ impl RuntimeBuilder {
                 check_tokio_clock()?;
             }
             let provider = self.storage.open().await?;
+            #[cfg(feature = "metrics")]
+            let provider: Arc<dyn Provider> = Arc::new(Layered(Measured::shared(provider)));
             if self.check_live > 0 {
                 let admin = provider.admin().ok_or_else(StartError::no_admin)?;
                 let check = check_live(&*provider, admin, &lookup, self.check_live).await?;

@@ -17,5 +17,5 @@ pub use history_check::check_history;
 pub use mocks::AsyncMock;
 #[doc(hidden)]
 pub use simulation::Flaw;
-pub use simulation::{Failure, Faults, Report, Sim, Simulation, for_each_seed};
+pub use simulation::{Answered, Failure, Faults, Report, Sim, Simulation, for_each_seed};
 pub use test_runtime::{TestRuntime, TestRuntimeBuilder};

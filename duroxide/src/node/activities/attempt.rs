@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::unconstrained;
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 use super::blocking::BlockingPool;
 use super::poll_watch::{PollWatch, Polled};
@@ -17,12 +18,14 @@ use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
 use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap, TimeoutDetails};
-use crate::id::InstanceId;
+use crate::id::{ExecutionId, InstanceId, NodeId};
 use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
 use crate::provider::{EventRow, Tenure};
 use crate::replay::{Failed, in_instance, panicked};
+use crate::telemetry::spans::AttemptFields;
+use crate::telemetry::{self, spans};
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
@@ -34,6 +37,8 @@ pub(in crate::node) struct Attempt {
     pub(in crate::node) deadline: Option<Timestamp>,
     pub(in crate::node) input: Payload,
     pub(in crate::node) headers: TextMap,
+    /// The time since it was scheduled.
+    pub(in crate::node) age: Duration,
 }
 
 /// How an attempt ended.
@@ -68,13 +73,14 @@ pub(in crate::node) struct AttemptEnv {
     blocking: BlockingPool,
     polls: PollWatch,
     limits: Limits,
+    node: NodeId,
 }
 
 impl AttemptEnv {
-    pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, options: &RuntimeOptions) -> Self {
+    pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, node: NodeId, options: &RuntimeOptions) -> Self {
         let blocking = BlockingPool::new(options.max_blocking_activities);
         let polls = PollWatch::start(options.activity_warning);
-        Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits }
+        Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits, node }
     }
 }
 
@@ -88,6 +94,24 @@ impl Attempt {
         }
     }
 
+    /// Returns the span of the attempt.
+    fn span(&self, env: &AttemptEnv) -> Span {
+        let Tenure { activity, attempt, .. } = &self.tenure;
+        let ExecutionId { instance, number, .. } = &activity.execution;
+        let span = spans::attempt(&AttemptFields {
+            instance,
+            execution: *number,
+            activity: &self.scheduled.name,
+            call: &activity.call,
+            attempt: *attempt,
+            node: &env.node,
+        });
+        if !span.is_disabled() {
+            telemetry::follow(&span, &self.headers, self.age);
+        }
+        span
+    }
+
     /// Runs the activity. Dropping the future drops the code of an async activity at its current await.
     pub(in crate::node) async fn run(
         self,
@@ -95,12 +119,13 @@ impl Attempt {
         env: Arc<AttemptEnv>,
         cancel: CancelSignal,
     ) -> AttemptDone {
-        let Self { tenure, run, scheduled, deadline, input, headers } = self;
+        let span = self.span(&env);
+        let Self { tenure, run, scheduled, deadline, input, headers, .. } = self;
         let ctx =
             ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
         let polled = Polled { activity: tenure.activity.clone(), name: name.clone(), attempt: tenure.attempt };
-        let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled);
+        let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled, &span);
         let limited = async {
             // The limit does not include the time in which no thread can be started.
             if let Some(begun) = begun {
@@ -163,15 +188,25 @@ struct RunningCode {
 }
 
 /// Calls the code: async code in the returned future, blocking code on a thread. A panic is returned as an error.
-fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: Payload, polled: Polled) -> RunningCode {
+fn run_code(
+    code: ActivityCode,
+    env: &AttemptEnv,
+    ctx: ActivityContext,
+    input: Payload,
+    polled: Polled,
+    span: &Span,
+) -> RunningCode {
+    let span = span.clone();
     let (mut busy_thread, mut begun) = (None, None);
     let ended = match code {
         ActivityCode::Async(run) => {
-            AssertUnwindSafe(env.polls.watch(polled, async move { run(ctx, input).await })).catch_unwind().boxed()
+            let code = async move { run(ctx, input).await }.instrument(span);
+            AssertUnwindSafe(env.polls.watch(polled, code)).catch_unwind().boxed()
         }
         #[cfg(feature = "testing")]
         ActivityCode::Replaced(run) => {
-            AssertUnwindSafe(env.polls.watch(polled, async move { run(ctx, input).await })).catch_unwind().boxed()
+            let code = async move { run(ctx, input).await }.instrument(span);
+            AssertUnwindSafe(env.polls.watch(polled, code)).catch_unwind().boxed()
         }
         ActivityCode::Blocking(run) => {
             let (done, finished) = oneshot::channel();
@@ -179,7 +214,7 @@ fn run_code(code: ActivityCode, env: &AttemptEnv, ctx: ActivityContext, input: P
             busy_thread = Some(free);
             let pool = env.blocking.clone();
             let job = move || {
-                let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input)));
+                let ended = span.in_scope(|| std::panic::catch_unwind(AssertUnwindSafe(|| run(ctx, input))));
                 drop(busy);
                 // The receiver is dropped if the attempt has timed out or was abandoned.
                 let _ = done.send(ended);

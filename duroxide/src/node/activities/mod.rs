@@ -50,6 +50,7 @@ struct Running {
     name: String,
     /// The end of its start-to-close limit.
     limit: Option<Instant>,
+    begun: Instant,
 }
 
 /// The start-to-close limit of a run, with the parts of the attempt that end it. An attempt that waits ends itself at the
@@ -67,8 +68,8 @@ pub(super) struct StartToClose {
 /// The end of a run.
 #[derive(Debug)]
 pub(super) enum RunEnd {
-    /// Its outcome is wanted. The permit is `None` if the thread of the run is still busy.
-    Wanted(Option<Permit>),
+    /// Its outcome is wanted, after this time. The permit is `None` if the thread of the run is still busy.
+    Wanted(Option<Permit>, Duration),
     /// It was cancelled: its outcome is discarded.
     Cancelled,
     /// It was dropped by the end of the node.
@@ -145,12 +146,13 @@ impl Activities {
     ) -> (u64, CancelSignal) {
         self.last_run += 1;
         let (run, cancel) = (self.last_run, CancelSignal::new());
-        let ends =
-            limit.as_ref().and_then(|limit| Instant::now().checked_add(limit.limit.saturating_add(Self::OWN_END)));
+        let begun = Instant::now();
+        let ends = limit.as_ref().and_then(|limit| begun.checked_add(limit.limit.saturating_add(Self::OWN_END)));
         if let (Some(ends), Some(limit)) = (ends, limit) {
             self.limits.insert((ends, run), limit);
         }
-        self.running.insert(id, Running { run, cancel: cancel.clone(), kind, name: name.to_owned(), limit: ends });
+        self.running
+            .insert(id, Running { run, cancel: cancel.clone(), kind, name: name.to_owned(), limit: ends, begun });
         (run, cancel)
     }
 
@@ -225,11 +227,12 @@ impl Activities {
             return RunEnd::Cancelled;
         }
         let Some(running) = self.remove(id) else { return RunEnd::Unknown };
+        let duration = running.begun.elapsed();
         if thread_is_busy {
             self.stopping.insert(run, running.kind, id.clone(), running.name, StopCause::TimedOut);
-            return RunEnd::Wanted(None);
+            return RunEnd::Wanted(None, duration);
         }
-        RunEnd::Wanted(Some(self.permits.guard(running.kind)))
+        RunEnd::Wanted(Some(self.permits.guard(running.kind)), duration)
     }
 
     /// Releases the permit of a run that was to stop before its thread was free.
@@ -272,7 +275,7 @@ mod tests {
             }
             let case = (is_cancelled, thread_is_busy);
             let permit = match activities.end(&id(1), run, thread_is_busy) {
-                RunEnd::Wanted(permit) => permit,
+                RunEnd::Wanted(permit, _) => permit,
                 end => {
                     assert!(is_cancelled && matches!(end, RunEnd::Cancelled), "{case:?}");
                     None
@@ -295,7 +298,7 @@ mod tests {
         let (second, signal) = activities.begin(id(1), Kind::Async, "a", None);
         assert!(matches!(activities.end(&id(1), first, false), RunEnd::Cancelled));
         assert!(activities.runs(&id(1)) && !signal.is_cancelled());
-        assert!(matches!(activities.end(&id(1), second, false), RunEnd::Wanted(Some(_))));
+        assert!(matches!(activities.end(&id(1), second, false), RunEnd::Wanted(Some(_), _)));
         assert!(matches!(activities.end(&id(1), second, false), RunEnd::Unknown));
     }
 }

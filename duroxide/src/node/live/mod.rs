@@ -39,6 +39,11 @@ impl LiveInstances {
         self.by_id.get(instance)
     }
 
+    /// Returns the number of live copies.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     pub(super) fn contains(&self, instance: &InstanceId) -> bool {
         self.by_id.contains_key(instance)
     }

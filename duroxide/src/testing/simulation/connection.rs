@@ -166,7 +166,7 @@ impl Connection {
             let mut each = fails.iter();
             entries.retain(|_| each.next() != Some(&true));
         }
-        let this = self.clone();
+        let (this, sent) = (self.clone(), entries.clone());
         this.0.world.trace(|| {
             format!("{} commits {}", self.0.process, entries.iter().map(|entry| show_commit(entry)).collect::<String>())
         });
@@ -175,6 +175,8 @@ impl Connection {
             try_join_all(writes).await
         };
         let answers = self.call("commit", plan, request, |answers| format!("{answers:?}")).await?;
+        let done = sent.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        done.for_each(|(commit, _)| self.0.world.record().answered.commit(commit));
         let mut answers = answers.into_iter();
         let failed = || Err(CommitError::Failed("injected by the simulation".to_owned()));
         Ok(fails.iter().filter_map(|fails| if *fails { Some(failed()) } else { answers.next() }).collect())
@@ -302,8 +304,11 @@ impl ProviderLayer for Connection {
             world.trace(|| format!("{process} submits {}", entries.iter().map(show_submission).collect::<String>()));
             let request = async move { try_join_all(entries.into_iter().map(|entry| this.submit_entry(entry))).await };
             let answer = self.call("submit", plan, request, |answers| format!("{answers:?}")).await;
-            if answer.is_ok() {
-                self.0.world.record().client_is_answered(&submitted);
+            if let Ok(answers) = &answer {
+                let mut record = self.0.world.record();
+                record.client_is_answered(&submitted);
+                let done = submitted.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+                done.for_each(|(submission, _)| record.answered.submission(submission));
             }
             answer
         })

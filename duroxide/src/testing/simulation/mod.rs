@@ -1,6 +1,7 @@
 //! A simulation of nodes, clients, storage and time on one thread, with faults that a seed chooses.
 
 mod activity;
+mod answered;
 mod chaos;
 mod clock;
 mod connection;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
+pub use self::answered::Answered;
 pub use self::faults::Faults;
 pub use self::report::{Failure, Report};
 pub use self::seeds::for_each_seed;
@@ -264,12 +266,17 @@ impl Simulation {
         if !findings.is_empty() {
             return Err(Failure { seed: self.seed, findings, trace });
         }
+        let (instances, answered) = {
+            let record = world.record();
+            (record.instances.len(), record.answered.clone())
+        };
         Ok(Report {
             seed: self.seed,
-            instances: world.record().instances.len(),
+            instances,
             calls: world.calls(),
             faults: world.faults(),
             crashes: world.crashes(),
+            answered,
             time: begun.elapsed(),
             trace,
         })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::Answered;
 use super::world::Process;
 use crate::activity::Ended;
 use crate::clock::Timestamp;
@@ -17,6 +18,8 @@ use crate::provider::*;
 #[derive(Default)]
 pub(super) struct Record {
     pub(super) violations: Vec<String>,
+    /// The facts whose commits were answered.
+    pub(super) answered: Answered,
     /// The latest time that the clock of any node may show: the true time plus the largest skew.
     pub(super) latest: Timestamp,
     pub(super) instances: BTreeMap<InstanceId, Seen>,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Answered;
+
 /// A run without findings.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -17,6 +19,8 @@ pub struct Report {
     pub faults: u64,
     /// The number of crashes of nodes.
     pub crashes: u64,
+    /// The facts that the metrics of the run must show.
+    pub answered: Answered,
     /// The length of the run, by the virtual clock.
     pub time: Duration,
     /// A line for each event of the run, if [`Simulation::trace`](super::Simulation::trace) is set. Each run of the
