@@ -33,6 +33,7 @@ mod testing;
 mod timers;
 mod values;
 mod versions;
+mod within;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

@@ -16,6 +16,7 @@ mod status;
 mod submit;
 mod terminate;
 mod wait;
+mod within;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use handle::{Handle, Untyped};
 pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;
+pub use within::{Raised, StartedWithin};
 
 use crate::clock::{Clock, Timestamp};
 use crate::id::InstanceId;
