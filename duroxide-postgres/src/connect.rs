@@ -32,7 +32,7 @@ pub(crate) struct Database {
 pub(crate) enum Use {
     /// Statements that must return to the caller soon and never wait long for a lock.
     Hot,
-    /// Statements that may wait some seconds for a lock.
+    /// Statements that may wait for a lock, and are repeated.
     Waiting,
     /// Reads of the history and of single instances.
     Reading,
@@ -54,7 +54,11 @@ impl Use {
     }
 
     fn lock_timeout(self) -> &'static str {
-        if self == Self::Hot { "200ms" } else { "5s" }
+        match self {
+            Self::Hot => "200ms",
+            Self::Waiting => "250ms",
+            Self::Reading | Self::Planned | Self::Listening => "5s",
+        }
     }
 
     /// The plans of hot statements are fixed: a plan that was made while a table was empty, or for one list of values,
