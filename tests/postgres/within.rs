@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use duroxide::ErrorCode;
 use duroxide::prelude::*;
-use duroxide_postgres::{PostgresProvider, Quiet};
+use duroxide_postgres::{By, PostgresProvider, Quiet};
 use support::schema::Schema;
 use tokio::time::timeout;
 use tokio_postgres::{NoTls, Transaction};
@@ -211,4 +211,26 @@ async fn start_that_waited_for_a_rollback_succeeds() {
     let Some(schema) = schema("within_long_rollback") else { return };
     let handle = hold(&schema, false).await.unwrap();
     assert_eq!(handle.id().unwrap().as_str(), "held");
+}
+
+#[tokio::test]
+async fn sqlx_transaction_starts_the_instance_if_it_commits() {
+    let Some(schema) = schema("within_sqlx") else { return };
+    let runtime = process(schema.connect()).start().await.unwrap();
+    let client = runtime.client();
+    let pool = sqlx_postgres::PgPool::connect(support::postgres::server().expect("a server")).await.expect("connect");
+    let mut tx = pool.begin().await.expect("begin");
+    let _ = pg_within_reads::start(&client, "lost", 1).within(&mut tx).await.unwrap();
+    tx.rollback().await.expect("rollback");
+    let mut tx = pool.begin().await.expect("begin");
+    let start = pg_within_reads::start(&client, "order", 1).label("team", "blue");
+    let started = start.within(&mut tx).await.unwrap();
+    let taken = pg_within_reads::start(&client, "order", 2).within(By(&mut *tx)).await.unwrap_err();
+    assert!(taken.is_exists(), "{taken}");
+    let _ = started.handle().raise(PgWithin(0)).within(Quiet(&mut *tx)).await.unwrap();
+    tx.commit().await.expect("commit");
+    let handle = started.committed();
+    assert_eq!(timeout(Duration::from_secs(10), handle.result()).await.expect("in time").unwrap(), [1]);
+    assert!(pg_within_reads::handle(&client, "lost").status().await.unwrap_err().is_not_found());
+    runtime.shutdown().await.unwrap();
 }

@@ -5,6 +5,8 @@
 //! the transaction.
 
 mod notice;
+#[cfg(feature = "sqlx")]
+mod sqlx;
 mod statements;
 mod tokio;
 
@@ -29,9 +31,8 @@ pub enum Postgres {}
 
 /// A transaction that runs the statements of this crate, by any driver.
 ///
-/// It is implemented for the transaction of `tokio-postgres` and, with the feature `sqlx`, for the connection and the
-/// transaction of `sqlx`. For another driver, implement it for a type of your own, and pass `By(&mut transaction)` to
-/// `within`.
+/// It is implemented for the transaction of `tokio-postgres` and, with the feature `sqlx`, for the connection of `sqlx`. For
+/// another driver, implement it for a type of your own, and pass `By(&mut transaction)` to `within`.
 pub trait SqlTransaction: Send {
     /// Runs a statement. Its parameters are `$1`, `$2`, .. Returns the text in the only column of the first row, or `None`
     /// if there is no row.
@@ -82,7 +83,8 @@ impl From<SqlError> for WithinError {
     }
 }
 
-/// A [`SqlTransaction`] of the program's own, as the argument of `within`.
+/// A [`SqlTransaction`] as the argument of `within`: one of a driver that this crate does not know, or a connection of `sqlx`
+/// on which a transaction is open. Without an open transaction, each write would be committed alone.
 #[derive(Debug)]
 pub struct By<'t, T>(
     /// The transaction.
