@@ -53,11 +53,13 @@ mod search;
 mod state;
 #[cfg(feature = "tls")]
 mod tls;
+mod transaction;
 mod within;
 
 pub use builder::{PostgresClient, PostgresRuntime};
 pub use options::PostgresOptions;
 pub use provider::PostgresProvider;
+pub use transaction::{TokioPostgres, Tx};
 pub use within::{By, Postgres, Quiet, SqlError, SqlTransaction, SqlValue};
 
 /// The page of the book, so that its code is compiled.

@@ -15,6 +15,7 @@ use crate::connect::Database;
 use crate::notify::channel_of;
 use crate::outbox::Within;
 use crate::rollout::KnownCode;
+use crate::transaction::Transactions;
 
 pub(crate) struct State {
     pub(crate) database: Database,
@@ -24,6 +25,7 @@ pub(crate) struct State {
     pub(crate) wakeups: Wakeups,
     pub(crate) code: KnownCode,
     pub(crate) within: Within,
+    pub(crate) transactions: Transactions,
     /// The latest time named by a call, in microseconds.
     latest: AtomicI64,
     notices: mpsc::UnboundedSender<Notice>,
@@ -53,6 +55,7 @@ impl State {
         let (notices, sent) = mpsc::unbounded_channel();
         let state = Self {
             within: Within::new(&database.schema, &channel_of(&database.schema)),
+            transactions: Transactions::default(),
             database,
             patience,
             clock: DatabaseClock::new(),

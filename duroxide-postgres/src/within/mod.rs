@@ -70,6 +70,11 @@ impl SqlError {
         Self { state: state.map(str::to_owned), reason: reason.into() }
     }
 
+    /// Returns true if an earlier statement of the transaction has failed.
+    pub(crate) fn is_in_failed_transaction(&self) -> bool {
+        self.state.as_deref() == Some("25P02")
+    }
+
     /// Returns true if the transaction may succeed if it is repeated: a collision with another one, or a lost connection.
     pub fn is_retryable(&self) -> bool {
         let passes = |state: &str| ["08", "40", "53", "55", "57", "58"].iter().any(|class| state.starts_with(class));

@@ -5,6 +5,8 @@ pub(crate) struct Statements {
     pub(crate) start: String,
     pub(crate) status: String,
     pub(crate) raise: String,
+    pub(crate) lock: String,
+    pub(crate) outcome: String,
 }
 
 impl Statements {
@@ -18,6 +20,8 @@ impl Statements {
             start: fill(include_str!("start.sql")),
             status: fill("SELECT status FROM SCHEMA.instances WHERE id = $1"),
             raise: fill(include_str!("raise.sql")),
+            lock: fill("SELECT 'locked' FROM SCHEMA.live WHERE id = $1 FOR NO KEY UPDATE"),
+            outcome: fill(include_str!("outcome.sql")),
         }
     }
 }

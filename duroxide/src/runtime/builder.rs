@@ -267,6 +267,10 @@ impl RuntimeBuilder {
                 check_tokio_clock()?;
             }
             let provider = self.storage.open().await?;
+            let database = provider.transactional().map(|provider| provider.database());
+            if let Some(problem) = lookup.without_transaction(database) {
+                return Err(StartError::no_transaction(problem));
+            }
             if self.check_live > 0 {
                 let admin = provider.admin().ok_or_else(StartError::no_admin)?;
                 let check = check_live(&*provider, admin, &lookup, self.check_live).await?;
