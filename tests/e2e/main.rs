@@ -31,6 +31,7 @@ mod stored;
 mod suspension;
 mod testing;
 mod timers;
+mod transactional;
 mod values;
 mod versions;
 mod within;

@@ -7,6 +7,7 @@ mod faults;
 mod plans;
 mod processes;
 mod together;
+mod transactional;
 mod within;
 
 use duroxide::RuntimeBuilder;

@@ -21,6 +21,7 @@ use super::readers::Readers;
 use super::schema;
 use super::shared::Shared;
 use super::sql::{OwnSql, Sql};
+use super::transaction::Transactions;
 use super::tx::Tx;
 use super::writer::{self, Inbox, Message};
 use crate::id::{Epoch, NodeId};
@@ -33,6 +34,7 @@ pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) readers: Readers,
     pub(super) admin: AdminReader,
+    pub(super) transactions: Transactions,
     writer: Inbox,
     writer_thread: Option<JoinHandle<()>>,
     /// The nodes that joined here, with their locks. Each mutex of this struct is a std mutex: it is held briefly,
@@ -79,6 +81,7 @@ impl Handle {
             shared,
             readers,
             admin,
+            transactions: Transactions::default(),
             writer,
             writer_thread: Some(writer_thread),
             locks: Mutex::default(),

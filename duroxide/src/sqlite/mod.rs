@@ -52,6 +52,7 @@ mod search;
 mod shared;
 mod sql;
 mod submit;
+mod transaction;
 mod turns;
 mod tx;
 mod unclaimed;
@@ -68,6 +69,7 @@ use futures_util::future::BoxFuture;
 #[cfg(feature = "testing")]
 pub use self::observer::Moment;
 pub use self::options::{Durability, SqliteOptions};
+pub use self::transaction::Tx;
 pub use self::within::Sqlite;
 
 use self::fault::Refusal;

@@ -10,7 +10,7 @@ use rusqlite::{Connection, Transaction};
 
 use super::SqliteProvider;
 use super::dedup::Expiry;
-use super::fault::Refusal;
+use super::fault::{FromStorageError, Refusal};
 use super::group::{Undo, under_savepoint};
 use super::shared::Shared;
 use super::sql::SqlOn;
@@ -38,7 +38,7 @@ impl Transactional for SqliteProvider {
 }
 
 /// Returns the provider, if it is one of SQLite.
-fn sqlite(provider: &dyn Transactional) -> Result<&SqliteProvider, WithinError> {
+pub(super) fn sqlite(provider: &dyn Transactional) -> Result<&SqliteProvider, WithinError> {
     provider.as_any().downcast_ref().ok_or_else(|| WithinError::other_database(provider, "SQLite"))
 }
 
@@ -59,18 +59,22 @@ user_transaction!(&Connection, &mut Connection, &Transaction<'_>, &mut Transacti
 
 impl SqliteProvider {
     fn submit_on(&self, connection: &Connection, submission: &Submission) -> Result<Submitted, WithinError> {
-        let submitted = write_on(&self.handle.shared, connection, |tx| submit(tx, submission))??;
+        let submitted = write_on(&self.handle.shared, connection, |tx| submit(tx, submission))?;
+        let submitted = submitted.map_err(|error| match error {
+            SubmitError::Failed(reason) => WithinError::Failed { retryable: true, reason },
+            refusal => WithinError::Refused(refusal),
+        })?;
         self.handle.tell_writer(Message::Expect);
         Ok(submitted)
     }
 }
 
 /// Writes within the open transaction of a connection, under a savepoint.
-pub(super) fn write_on<T>(
+pub(super) fn write_on<T, X: FromStorageError>(
     shared: &Shared,
     connection: &Connection,
-    write: impl FnOnce(&mut Tx<'_>) -> Result<T, Refusal<SubmitError>>,
-) -> Result<Result<T, WithinError>, WithinError> {
+    write: impl FnOnce(&mut Tx<'_>) -> Result<T, Refusal<X>>,
+) -> Result<Result<T, X>, WithinError> {
     check(shared, connection)?;
     let sql = SqlOn::new(connection, shared.counts.clone());
     let mut tx = Tx::new(&sql, shared.latest_time());
@@ -79,10 +83,7 @@ pub(super) fn write_on<T>(
     if let Some(time) = tx.seen {
         shared.observe_time(time);
     }
-    Ok(written.map_err(|error| match error {
-        SubmitError::Failed(reason) => WithinError::Failed { retryable: true, reason },
-        refusal => WithinError::Refused(refusal),
-    }))
+    Ok(written)
 }
 
 /// Refuses a connection to another file, and one without a transaction.
@@ -99,7 +100,7 @@ fn check(shared: &Shared, connection: &Connection) -> Result<(), WithinError> {
     Ok(())
 }
 
-fn failed(error: Option<rusqlite::Error>) -> WithinError {
+pub(super) fn failed(error: Option<rusqlite::Error>) -> WithinError {
     let error = error.unwrap_or(rusqlite::Error::InvalidQuery);
     let error = super::fault::storage("write within the transaction", error);
     WithinError::Failed { retryable: error.is_retryable(), reason: error.to_string() }
