@@ -122,6 +122,8 @@ fn doc_text(attr: &Attribute) -> Option<String> {
 /// The role of one parameter of the function.
 pub(crate) enum Param {
     Context,
+    /// `&mut Tx<'_>`, the transaction of a transactional activity, with its `Tx<'static>`.
+    Transaction(Box<Type>),
     /// `State<T>`, with its `T`.
     State(Box<Type>),
     /// The input at this index.
@@ -183,6 +185,14 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// Returns the type of the transaction that the function takes.
+    pub(crate) fn transaction(&self) -> Option<&Type> {
+        self.params.iter().find_map(|param| match param {
+            Param::Transaction(ty) => Some(&**ty),
+            _ => None,
+        })
+    }
+
     /// Returns the types that the function takes as `State<T>`.
     pub(crate) fn states(&self) -> impl Iterator<Item = &Type> {
         self.params.iter().filter_map(|param| match param {

@@ -32,7 +32,7 @@ pub(crate) struct Database {
 pub(crate) enum Use {
     /// Statements that must return to the caller soon and never wait long for a lock.
     Hot,
-    /// Statements that may wait some seconds for a lock.
+    /// Statements that may wait for a lock, and are repeated.
     Waiting,
     /// Reads of the history and of single instances.
     Reading,
@@ -40,6 +40,8 @@ pub(crate) enum Use {
     Planned,
     /// Notifications of other processes.
     Listening,
+    /// Statements of the program, in the transactions of its activities.
+    Program,
 }
 
 impl Use {
@@ -50,18 +52,23 @@ impl Use {
             Self::Reading => "duroxide reading",
             Self::Planned => "duroxide planned",
             Self::Listening => "duroxide listening",
+            Self::Program => "duroxide activities",
         }
     }
 
     fn lock_timeout(self) -> &'static str {
-        if self == Self::Hot { "200ms" } else { "5s" }
+        match self {
+            Self::Hot => "200ms",
+            Self::Waiting => "250ms",
+            Self::Reading | Self::Planned | Self::Listening | Self::Program => "5s",
+        }
     }
 
     /// The plans of hot statements are fixed: a plan that was made while a table was empty, or for one list of values,
     /// would scan the table later.
     fn plans(self) -> &'static str {
         match self {
-            Self::Planned | Self::Listening => "",
+            Self::Planned | Self::Listening | Self::Program => "",
             Self::Hot | Self::Waiting | Self::Reading => {
                 "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
                  SET enable_hashjoin = off; SET enable_mergejoin = off;"
@@ -92,6 +99,17 @@ impl Database {
     /// Opens a connection. The task of the connection is spawned on the current runtime, and ends with the connection.
     pub(crate) async fn open(&self, purpose: Use) -> Result<Connection, ProviderError> {
         self.open_with(purpose, drop).await
+    }
+
+    /// Opens a connection for the statements of the program, with the settings of its role.
+    pub(crate) async fn open_plain(&self, purpose: Use) -> Result<Client, ProviderError> {
+        let mut config = self.config.clone();
+        config.application_name(purpose.name());
+        let client = connect(&config, drop).await?;
+        // Nothing of an attempt remains open for long if this process stops.
+        let set = "SET idle_in_transaction_session_timeout = '60s'";
+        client.batch_execute(set).await.map_err(|error| open_error(&error))?;
+        Ok(client)
     }
 
     /// Opens a connection; `notified` receives the payloads of notifications.

@@ -16,6 +16,7 @@ use crate::lane::{LIMIT, Lane};
 use crate::members::NOW;
 use crate::notify;
 use crate::options::PostgresOptions;
+use crate::outbox;
 use crate::schema;
 use crate::state::State;
 
@@ -96,6 +97,7 @@ async fn run(
     let from = duroxide::id::NodeId::new().0;
     tokio::spawn(notify::send(state.clone(), lanes.read.clone(), notices, from));
     tokio::spawn(notify::listen(state.clone(), from));
+    tokio::spawn(outbox::run(state.clone(), lanes.read.clone()));
     if opened.send(Ok((state, lanes))).is_err() {
         return;
     }

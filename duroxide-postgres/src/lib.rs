@@ -42,6 +42,7 @@ mod link;
 mod members;
 mod notify;
 mod options;
+mod outbox;
 mod provider;
 mod reads;
 mod remove;
@@ -52,10 +53,14 @@ mod search;
 mod state;
 #[cfg(feature = "tls")]
 mod tls;
+mod transaction;
+mod within;
 
 pub use builder::{PostgresClient, PostgresRuntime};
 pub use options::PostgresOptions;
 pub use provider::PostgresProvider;
+pub use transaction::{TokioPostgres, Tx};
+pub use within::{By, Postgres, Quiet, SqlError, SqlTransaction, SqlValue};
 
 /// The page of the book, so that its code is compiled.
 #[cfg(doctest)]

@@ -36,7 +36,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Returns the channel of a schema.
 fn channel(state: &State) -> String {
-    format!("duroxide_{}", state.database.schema)
+    channel_of(&state.database.schema)
+}
+
+pub(crate) fn channel_of(schema: &str) -> String {
+    format!("duroxide_{schema}")
 }
 
 /// Sends the notices of this process until the provider is dropped.
@@ -173,6 +177,9 @@ fn tell(state: &State, payload: &str, from: Uuid) {
     let notice: Value = serde_json::from_str(payload).unwrap_or_default();
     if notice["from"].as_str() == Some(&from.to_string()) {
         return;
+    }
+    if notice["outbox"] == Value::Bool(true) {
+        state.within.wake();
     }
     let Some(changed) = notice["changed"].as_array() else {
         state.wakeups.work();

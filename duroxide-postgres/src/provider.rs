@@ -9,7 +9,7 @@ use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
     Acquired, Admin, Commit, CommitError, Committed, DeleteError, Filter, HistoryPage, InstancePage, InstanceRecord,
     Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned, Renewal, Submission, SubmitError, Submitted,
-    Wakeups, Want,
+    Transactional, Wakeups, Want,
 };
 use futures_util::future::BoxFuture;
 
@@ -21,6 +21,7 @@ use crate::handle::Handle;
 use crate::members;
 use crate::options::PostgresOptions;
 use crate::reads;
+use crate::state::State;
 
 /// A provider that keeps its state in a PostgreSQL database. Cheap to clone; its thread and its connections end when the
 /// last clone is dropped.
@@ -58,6 +59,10 @@ impl PostgresProvider {
     /// As [`connect`](Self::connect).
     pub async fn connect_with(options: PostgresOptions) -> Result<Self, ProviderError> {
         Ok(Self { handle: Arc::new(Handle::open(options).await?) })
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.handle.state
     }
 
     async fn sweep(&self, epochs: Vec<Epoch>, within: Duration) -> Result<(), ProviderError> {
@@ -193,6 +198,10 @@ impl Provider for PostgresProvider {
     }
 
     fn admin(&self) -> Option<&dyn Admin> {
+        Some(self)
+    }
+
+    fn transactional(&self) -> Option<&dyn Transactional> {
         Some(self)
     }
 

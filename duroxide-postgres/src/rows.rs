@@ -115,6 +115,14 @@ pub(crate) fn read_ready(stored: i64) -> Ready {
     }
 }
 
+/// SQL for the time at which an item is ready at once, in the encoding of [`stored_ready`].
+macro_rules! ready_by_time {
+    ($since:literal) => {
+        concat!("least(greatest(", $since, ", -2305843009213693952), 2305843009213693951) - 4611686018427387904")
+    };
+}
+pub(crate) use ready_by_time;
+
 /// SQL for the time at which a message `m` makes its instance ready, in the encoding of [`stored_ready`].
 macro_rules! ready_by_message {
     () => {

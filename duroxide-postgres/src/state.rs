@@ -13,7 +13,10 @@ use tokio::sync::mpsc;
 use crate::acquire::Looks;
 use crate::clock::DatabaseClock;
 use crate::connect::Database;
+use crate::notify::channel_of;
+use crate::outbox::Within;
 use crate::rollout::KnownCode;
+use crate::transaction::Transactions;
 
 pub(crate) struct State {
     pub(crate) database: Database,
@@ -23,6 +26,8 @@ pub(crate) struct State {
     pub(crate) wakeups: Wakeups,
     pub(crate) code: KnownCode,
     pub(crate) looks: Looks,
+    pub(crate) within: Within,
+    pub(crate) transactions: Transactions,
     /// The latest time named by a call, in microseconds.
     latest: AtomicI64,
     notices: mpsc::UnboundedSender<Notice>,
@@ -51,6 +56,8 @@ impl State {
     pub(crate) fn new(database: Database, patience: Duration) -> (Self, mpsc::UnboundedReceiver<Notice>) {
         let (notices, sent) = mpsc::unbounded_channel();
         let state = Self {
+            within: Within::new(&database.schema, &channel_of(&database.schema)),
+            transactions: Transactions::default(),
             database,
             patience,
             clock: DatabaseClock::new(),
@@ -94,6 +101,19 @@ impl State {
             *expired = Some(Instant::now());
         }
         is_time
+    }
+
+    /// A transaction of the program was committed.
+    pub(crate) fn transaction_was_committed(&self) {
+        self.within.wake();
+        self.signal_work();
+    }
+
+    /// Signals to all processes that there may be work.
+    pub(crate) fn signal_work(&self) {
+        let mut signals = Signals::default();
+        signals.work = true;
+        self.signal(signals);
     }
 
     /// Sends the signals of a transaction that was committed, within this process and to the others.

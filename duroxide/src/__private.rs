@@ -6,7 +6,7 @@ pub use ::std::any::TypeId;
 pub use ::std::vec::Vec;
 pub use ::tokio;
 
-pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, ProgramState, StateType};
+pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, BlockingTransactionalFn, ProgramState, StateType, TransactionalFn};
 pub use crate::client::{Client, Handle, StartCall};
 pub use crate::orchestration::{
     ActivityCall, ChildCall, ContinueAsNew, Event, Orchestration, OrchestrationContext, OrchestrationFn,
@@ -16,6 +16,7 @@ pub use crate::payload::inputs::InputReader;
 pub use crate::payload::read_error::ReadError;
 pub use crate::payload::{Input, Payload, Storable};
 pub use crate::policy::{ActivityOptions, RetryPolicy};
+pub use crate::provider::{ActivityTransaction, BlockingTransactionSource, TransactionSource};
 pub use crate::registry::Place;
 pub use crate::registry::contract::Contract;
 pub use crate::registry::descriptor::{Annotated, Descriptor};

@@ -74,7 +74,9 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, State};
+pub use activity::{
+    Activity, ActivityContext, ActivityFn, BlockingActivityFn, BlockingTransactionalFn, State, TransactionalFn,
+};
 #[doc(inline)]
 pub use client::{Client, ClientError, Handle, OutcomeError, Status};
 #[doc(inline)]

@@ -31,8 +31,10 @@ mod stored;
 mod suspension;
 mod testing;
 mod timers;
+mod transactional;
 mod values;
 mod versions;
+mod within;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

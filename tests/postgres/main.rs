@@ -7,6 +7,8 @@ mod faults;
 mod plans;
 mod processes;
 mod together;
+mod transactional;
+mod within;
 
 use duroxide::RuntimeBuilder;
 use duroxide::prelude::*;

@@ -121,6 +121,15 @@ impl Arg {
         None
     }
 
+    /// Returns the key, which has no value.
+    pub(crate) fn flag(&self, errors: &mut Errors) -> Option<Ident> {
+        if self.after.is_empty() {
+            return Some(self.ident.clone());
+        }
+        self.refuse(&self.after, "no value", errors);
+        None
+    }
+
     fn refuse(&self, wrong: impl quote::ToTokens, expected: &str, errors: &mut Errors) {
         errors.at(wrong, format!("`{}` expects {expected}: `{}`", self.key, self.example));
     }

@@ -20,6 +20,7 @@ const ACTIVITY: &[Key] = &[
     ("timeout", "timeout = \"30s\""),
     ("schedule_to_close", "schedule_to_close = \"10m\""),
     ("retry", "retry(max_attempts = 5)"),
+    ("transactional", "transactional"),
     HANDLE,
     CRATE,
 ];
@@ -49,6 +50,8 @@ pub(crate) struct Activity {
     pub(crate) timeout: Option<Duration>,
     pub(crate) schedule_to_close: Option<Duration>,
     pub(crate) retry: Option<Retry>,
+    /// The key `transactional`, if the activity runs in a transaction.
+    pub(crate) transactional: Option<Ident>,
 }
 
 /// `retry(..)`
@@ -84,6 +87,7 @@ impl Activity {
                 args.check_limits(&arg.ident, errors);
             }
             "retry" => args.retry = Some(Retry::parse(arg, errors)),
+            "transactional" => args.transactional = arg.flag(errors),
             _ => args.common.set(arg, errors),
         });
         args

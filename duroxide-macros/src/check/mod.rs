@@ -3,6 +3,7 @@
 mod attributes;
 mod owned;
 mod params;
+mod transaction;
 
 use quote::ToTokens;
 use syn::{GenericArgument, Ident, Path, PathArguments, PathSegment, ReturnType, Safety, Signature, Type};
@@ -17,10 +18,15 @@ use crate::literal;
 use crate::model::{Function, Identity, Kind, PartialShape, Place, Returns, Shape};
 
 /// Checks the signature. Returns `Err`, after at least one error, if it is wrong.
-pub(crate) fn signature(kind: Kind, function: &Function, errors: &mut Errors) -> Result<Shape, PartialShape> {
+pub(crate) fn signature(
+    kind: Kind,
+    function: &Function,
+    transactional: Option<&Ident>,
+    errors: &mut Errors,
+) -> Result<Shape, PartialShape> {
     let before = errors.count();
     qualifiers(kind, function, errors);
-    let mut params = Params::new(kind, function, errors);
+    let mut params = Params::new(kind, function, transactional, errors);
     for arg in &function.sig.inputs {
         params.add(arg);
     }

@@ -7,6 +7,7 @@ use syn::ext::IdentExt;
 use syn::{FnArg, GenericArgument, Ident, Pat, PatType, Type};
 
 use crate::check::owned::Owned;
+use crate::check::transaction;
 use crate::check::{last_segment, type_arguments, ungrouped};
 use crate::errors::Errors;
 use crate::model::{Function, Input, Kind, Param};
@@ -23,15 +24,22 @@ pub(crate) struct Params<'a> {
     /// The patterns of the inputs, in the same order.
     patterns: Vec<&'a Pat>,
     has_context: bool,
+    /// The key `transactional`, if the activity runs in a transaction.
+    transactional: Option<&'a Ident>,
     /// The type of a context that was recognised by the name of its parameter.
     pub(crate) renamed_context: Option<Box<Type>>,
 }
 
 impl<'a> Params<'a> {
-    pub(crate) fn new(kind: Kind, function: &'a Function, errors: &'a mut Errors) -> Self {
+    pub(crate) fn new(
+        kind: Kind,
+        function: &'a Function,
+        transactional: Option<&'a Ident>,
+        errors: &'a mut Errors,
+    ) -> Self {
         let (params, inputs, patterns) = (Vec::new(), Vec::new(), Vec::new());
         let (has_context, renamed_context) = (false, None);
-        Self { kind, function, errors, params, inputs, patterns, has_context, renamed_context }
+        Self { kind, function, errors, params, inputs, patterns, has_context, transactional, renamed_context }
     }
 
     pub(crate) fn add(&mut self, arg: &'a FnArg) {
@@ -50,10 +58,13 @@ impl<'a> Params<'a> {
                         "inputs are stored, so they must be the same in every build: put `cfg` on the function",
                     );
                 }
+                if self.takes_transaction(&arg.ty) {
+                    return;
+                }
                 match role(&arg.ty) {
                     Role::Context { of, borrowed } => self.context(arg, of, borrowed),
                     Role::State(ty) => self.state(arg, ty),
-                    Role::Input if self.params.is_empty() && is_renamed_context(arg) => {
+                    Role::Input if self.is_at_front() && is_renamed_context(arg) => {
                         self.renamed_context = Some(arg.ty.clone());
                         self.context(arg, self.kind, false);
                     }
@@ -61,6 +72,23 @@ impl<'a> Params<'a> {
                 }
             }
         }
+    }
+
+    /// Takes the first parameter of a transactional activity, if it is a transaction. Returns false for any other.
+    fn takes_transaction(&mut self, ty: &Type) -> bool {
+        let transaction = self.transactional.filter(|_| self.params.is_empty()).and_then(|_| transaction::of(ty));
+        let Some(transaction) = transaction else { return false };
+        if self.function.is_contract() {
+            let message = "a contract lists only inputs: leave the transaction to the function that has the code";
+            self.errors.at(ty, message);
+        }
+        self.params.push(Param::Transaction(Box::new(transaction)));
+        true
+    }
+
+    /// Returns true if the context may come next.
+    fn is_at_front(&self) -> bool {
+        self.params.iter().all(|param| matches!(param, Param::Transaction(_)))
     }
 
     fn context(&mut self, arg: &PatType, of: Kind, borrowed: bool) {
@@ -71,7 +99,7 @@ impl<'a> Params<'a> {
             self.errors.at(arg, "a contract lists only inputs: leave the context to the function that has the code");
         } else if self.has_context {
             self.errors.at(arg, "a function takes one context: remove this second one");
-        } else if !self.params.is_empty() {
+        } else if !self.is_at_front() {
             self.errors.at(arg, format!("the context goes first: move `ctx: {wanted}` to the front"));
         } else if borrowed {
             self.errors.at(&arg.ty, format!("the context is taken by value: write `ctx: {wanted}`"));
@@ -105,6 +133,16 @@ impl<'a> Params<'a> {
     }
 
     pub(crate) fn finish(&mut self) {
+        if let Some(key) = self.transactional
+            && !self.params.iter().any(|param| matches!(param, Param::Transaction(_)))
+        {
+            let message = if self.function.is_contract() {
+                "a contract lists only inputs: leave `transactional` to the function that has the code"
+            } else {
+                "a transactional activity takes its transaction first: `tx: &mut Tx<'_>`"
+            };
+            self.errors.at(key, message);
+        }
         if self.kind == Kind::Orchestration && !self.has_context {
             let name = &self.function.sig.ident;
             let message = "an orchestration takes its context first: add `ctx: OrchestrationContext` (under another name, the \

@@ -22,7 +22,7 @@ pub(crate) fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
             check::marks(&mut function, &mut errors);
             let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
             check::retry(args.retry.as_ref(), &function, &mut errors);
-            match check::signature(Kind::Activity, &function, &mut errors) {
+            match check::signature(Kind::Activity, &function, args.transactional.as_ref(), &mut errors) {
                 Err(partial) => fallback::function(Kind::Activity, &function, &identity, &partial),
                 Ok(shape) => {
                     let inputs = &shape.inputs;
@@ -61,15 +61,18 @@ pub(crate) fn methods(expansion: &Expansion<'_>) -> TokenStream {
 /// Returns the implementation, and its entry in the registry.
 fn handler(expansion: &Expansion<'_>, shape: &Shape, args: &args::Activity) -> TokenStream {
     let (private, handle) = (expansion.private(), &expansion.identity.handle);
-    let (trait_name, constructor) = match expansion.function.is_blocking() {
-        true => (quote!(BlockingActivityFn), "blocking_activity"),
-        false => (quote!(ActivityFn), "activity"),
+    let (trait_name, constructor) = match (shape.transaction().is_some(), expansion.function.is_blocking()) {
+        (false, true) => (quote!(BlockingActivityFn), "blocking_activity"),
+        (false, false) => (quote!(ActivityFn), "activity"),
+        (true, true) => (quote!(BlockingTransactionalFn), "blocking_transactional_activity"),
+        (true, false) => (quote!(TransactionalFn), "transactional_activity"),
     };
+    let transaction = shape.transaction().map(|ty| quote!(type Transaction = #ty;));
     let (requires, is_retryable) = (requires(expansion, shape), is_retryable(args.retry.as_ref()));
     let (run, entry) = (expansion.run(shape), expansion.entry(constructor));
     quote! {
         #[automatically_derived]
-        impl #private::#trait_name for #handle { #requires #is_retryable #run }
+        impl #private::#trait_name for #handle { #transaction #requires #is_retryable #run }
         #entry
     }
 }

@@ -26,6 +26,7 @@ impl Expansion<'_> {
                 Some(of) => quote!(#of(#ctx)),
                 None => ctx.to_token_stream(),
             },
+            Param::Transaction(_) => local("tx").to_token_stream(),
             Param::State(_) => local(&format!("state_{i}")).to_token_stream(),
             Param::Input(index) => inputs::unpack(&input, &shape.inputs, *index),
         });
@@ -37,8 +38,16 @@ impl Expansion<'_> {
                 impl ::core::future::Future<Output = #result> + ::core::marker::Send
             },
         };
+        let source = match self.function.is_blocking() {
+            true => quote!(BlockingTransactionSource),
+            false => quote!(TransactionSource),
+        };
+        let transaction = shape.transaction().map(|ty| {
+            let (tx, of) = (local("tx"), with_trait(&private, ty, "ActivityTransaction"));
+            quote!(#tx: &mut <#of::Source as #private::#source>::Tx<'_>,)
+        });
         quote_spanned! {ident.span()=>
-            fn run(#ctx: #private::#context, #input: Self::Input) -> #returns {
+            fn run(#ctx: #private::#context, #transaction #input: Self::Input) -> #returns {
                 #(#states)*
                 #ident(#(#arguments),*)
             }

@@ -22,7 +22,7 @@ pub(crate) fn orchestration(args: TokenStream, item: TokenStream) -> TokenStream
             check::attributes(Kind::Orchestration, &mut function, &mut errors);
             check::allow(args.allowed.as_ref(), &function, &mut errors);
             let identity = check::identity(std::mem::take(&mut args.common), &function, &mut errors);
-            let checked = check::signature(Kind::Orchestration, &function, &mut errors);
+            let checked = check::signature(Kind::Orchestration, &function, None, &mut errors);
             body(&mut function, args.allowed.is_some(), &mut errors);
             match checked {
                 Err(partial) => fallback::function(Kind::Orchestration, &function, &identity, &partial),

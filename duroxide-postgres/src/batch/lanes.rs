@@ -115,12 +115,14 @@ fn by_call(entries: Vec<Entry>) -> Vec<Group> {
 
 async fn run_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>) {
     let mut link = Link::new(state.clone(), Use::Waiting);
-    let mut waiting: VecDeque<VecDeque<Entry>> = VecDeque::new();
+    // A lock may be held for long, by a transaction of the program. So a call that has collided is tried again only while
+    // no other waits, and then for the short time for which this connection waits for a lock.
+    let (mut fresh, mut collided): (VecDeque<VecDeque<Entry>>, VecDeque<VecDeque<Entry>>) = Default::default();
     loop {
         while let Ok(group) = queue.try_recv() {
-            waiting.push_back(group.into());
+            fresh.push_back(group.into());
         }
-        let next = match waiting.pop_front() {
+        let next = match fresh.pop_front().or_else(|| collided.pop_front()) {
             Some(group) => Some(group),
             None => queue.recv().await.map(VecDeque::from),
         };
@@ -131,8 +133,10 @@ async fn run_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>) 
             // An entry that collides with another transaction lets other calls pass, until its time is over.
             if let Some(again) = run_until_known(&state, &mut link, admitted, true).await {
                 again.into_iter().rev().for_each(|entry| group.push_front(entry));
-                waiting.push_back(std::mem::take(&mut group));
-                tokio::time::sleep(PAUSE).await;
+                collided.push_back(std::mem::take(&mut group));
+                if fresh.is_empty() {
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }

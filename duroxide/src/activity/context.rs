@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::{CancelSignal, State, States};
 use crate::history::TextMap;
 use crate::id::{ActivityId, InstanceId};
+use crate::policy::Limits;
+use crate::provider::TransactionalAttempt;
 use crate::replay::op::activity::idempotency_key;
 
 /// Information about the current attempt of an activity. Cheap to clone.
@@ -13,8 +15,8 @@ use crate::replay::op::activity::idempotency_key;
 pub struct ActivityContext(Arc<Inner>);
 
 struct Inner {
-    id: ActivityId,
-    attempt: u32,
+    transaction: TransactionalAttempt,
+    limits: Limits,
     headers: TextMap,
     cancel: CancelSignal,
     states: Arc<States>,
@@ -22,28 +24,41 @@ struct Inner {
 
 impl ActivityContext {
     pub(crate) fn new(
-        id: ActivityId,
-        attempt: u32,
+        transaction: TransactionalAttempt,
+        limits: Limits,
         headers: TextMap,
         cancel: CancelSignal,
         states: Arc<States>,
     ) -> Self {
-        Self(Arc::new(Inner { id, attempt, headers, cancel, states }))
+        Self(Arc::new(Inner { transaction, limits, headers, cancel, states }))
     }
 
-    #[cfg(feature = "testing")]
     pub(crate) fn id(&self) -> &ActivityId {
-        &self.0.id
+        &self.0.transaction.tenure.activity
+    }
+
+    /// Returns the attempt, for code that runs in a transaction.
+    pub(super) fn transaction(&self) -> &TransactionalAttempt {
+        &self.0.transaction
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.0.limits
+    }
+
+    /// Returns true if the attempt is cancelled, without observing the signal.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.0.cancel.is_cancelled()
     }
 
     /// Returns the instance that called the activity.
     pub fn instance(&self) -> &InstanceId {
-        &self.0.id.execution.instance
+        &self.id().execution.instance
     }
 
     /// Returns the number of this attempt, from 1. An attempt that ended in a crash of the process does not count.
     pub fn attempt(&self) -> u32 {
-        self.0.attempt
+        self.0.transaction.tenure.attempt
     }
 
     /// Returns the headers of the orchestration that called the activity, such as a trace context. They are given at its
@@ -55,7 +70,7 @@ impl ActivityContext {
     /// Returns a key that is the same in every attempt of this call, and different for every other call. Pass it to
     /// external services, so that a repeated attempt has no second effect.
     pub fn idempotency_key(&self) -> String {
-        idempotency_key(&self.0.id.execution, self.0.id.call)
+        idempotency_key(&self.id().execution, self.id().call)
     }
 
     /// Resolves when this attempt is cancelled: its call was dropped, its orchestration has ended, or its time limit has
@@ -88,6 +103,6 @@ impl ActivityContext {
 
 impl fmt::Debug for ActivityContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ActivityContext({}, attempt {})", self.0.id, self.0.attempt)
+        write!(f, "ActivityContext({}, attempt {})", self.id(), self.attempt())
     }
 }

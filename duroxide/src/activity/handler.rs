@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 
 #[cfg(feature = "testing")]
 use super::Activity;
-use super::{ActivityContext, ActivityFn, BlockingActivityFn};
+use super::transaction::{run_blocking_transactional, run_transactional};
+use super::{ActivityContext, ActivityFn, BlockingActivityFn, BlockingTransactionalFn, TransactionalFn};
 use crate::payload::{Payload, PayloadError, Storable, read_input};
 
 /// The code of an activity.
@@ -32,6 +33,12 @@ pub(crate) enum Ended {
     UnreadableInput(PayloadError),
     /// The result of the activity cannot be stored.
     UnstorableOutcome(PayloadError),
+    /// The outcome of a transactional activity is stored already, or the attempt is over.
+    Recorded,
+    /// The transaction did not end within its limit.
+    TimedOut,
+    /// The code has left its transaction in a state in which it cannot be committed.
+    Unusable(String),
 }
 
 impl ActivityCode {
@@ -41,6 +48,14 @@ impl ActivityCode {
 
     pub(crate) const fn of_blocking<A: BlockingActivityFn>() -> Self {
         Self::Blocking(run_blocking::<A>)
+    }
+
+    pub(crate) const fn of_transactional<A: TransactionalFn>() -> Self {
+        Self::Async(run_transactional::<A>)
+    }
+
+    pub(crate) const fn of_blocking_transactional<A: BlockingTransactionalFn>() -> Self {
+        Self::Blocking(run_blocking_transactional::<A>)
     }
 
     /// Returns true if the code blocks its thread.
@@ -120,7 +135,7 @@ impl ActivityCode {
     }
 }
 
-fn ended<T: Storable, E: Storable>(result: Result<T, E>, is_retryable: fn(&E) -> bool) -> Ended {
+pub(super) fn ended<T: Storable, E: Storable>(result: Result<T, E>, is_retryable: fn(&E) -> bool) -> Ended {
     let stored = match &result {
         Ok(output) => Payload::encode_readable(output).map(Ended::Completed),
         Err(error) => {

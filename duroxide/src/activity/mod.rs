@@ -4,6 +4,7 @@ mod cancel;
 mod context;
 mod handler;
 mod state;
+mod transaction;
 
 use std::future::Future;
 
@@ -12,6 +13,8 @@ pub use context::ActivityContext;
 pub(crate) use handler::{ActivityCode, Ended};
 pub(crate) use state::States;
 pub use state::{ProgramState, State, StateType};
+pub(crate) use transaction::LIMIT as TRANSACTION_LIMIT;
+pub use transaction::{BlockingTransactionalFn, TransactionalFn};
 
 use crate::payload::{Input, Storable};
 use crate::policy::ActivityOptions;

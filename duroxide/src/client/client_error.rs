@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Category, ErrorCode};
 use crate::id::{InstanceId, InvalidId};
 use crate::payload::PayloadError;
-use crate::provider::{InstanceStatus, ProviderError, SubmitError};
+use crate::provider::{InstanceStatus, ProviderError, SubmitError, WithinError};
 
 /// The error of a request of a client.
 #[derive(Debug)]
@@ -69,6 +69,20 @@ impl ClientError {
             SubmitError::Exists(status) => Kind::Exists(status),
             SubmitError::Conflict => Kind::Conflict,
             SubmitError::Failed(_) => Kind::Storage(ProviderError::retryable("submit", error), None),
+        };
+        Self { kind, instance: Some(instance.clone()) }
+    }
+
+    /// Converts the error of a submission within a transaction of the user.
+    pub(super) fn within(instance: &InstanceId, error: WithinError) -> Self {
+        const OPERATION: &str = "write within the transaction";
+        let kind = match error {
+            WithinError::Refused(error) => return Self::submitted(instance, error),
+            WithinError::Unsuitable(reason) => Kind::Refused(ErrorCode::TransactionUnsuitable, reason),
+            WithinError::Failed { retryable: true, reason } => {
+                Kind::Storage(ProviderError::retryable(OPERATION, reason), None)
+            }
+            WithinError::Failed { reason, .. } => Kind::Storage(ProviderError::permanent(OPERATION, reason), None),
         };
         Self { kind, instance: Some(instance.clone()) }
     }

@@ -19,6 +19,7 @@ mod store_metrics;
 mod submit;
 mod terminate;
 mod wait;
+mod within;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;
 pub use store_metrics::StoreMetrics;
+pub use within::{Raised, StartedWithin};
 
 use crate::clock::{Clock, Timestamp};
 use crate::id::InstanceId;

@@ -48,14 +48,20 @@ impl RaiseCall {
         self
     }
 
-    async fn send(self) -> Result<(), ClientError> {
+    /// Checks the values. Returns the client, the instance and the event.
+    pub(super) fn check(self) -> Result<(Client, InstanceId, Input, Payload), ClientError> {
         let Self { client, instance, name, payload, headers } = self;
         let id = instance?;
         check_text("event name", &name, MAX_NAME_LEN)?;
         check_texts(&HEADERS, &headers)?;
         let payload = payload.map_err(|e| ClientError::payload(&id, "the event", &e))?;
         client.check_size(&id, "the event", &payload)?;
-        client.send(&id, Input::EventRaised { name, headers }, payload).await
+        Ok((client, id, Input::EventRaised { name, headers }, payload))
+    }
+
+    async fn send(self) -> Result<(), ClientError> {
+        let (client, id, input, payload) = self.check()?;
+        client.send(&id, input, payload).await
     }
 }
 

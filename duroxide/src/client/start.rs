@@ -33,12 +33,12 @@ use crate::telemetry::{self, spans};
 /// with [`IfExists::Attach`].
 #[must_use = "the instance is started when this is awaited"]
 pub struct StartCall<O> {
-    start: Start,
+    pub(super) start: Start,
     orchestration: PhantomData<fn() -> O>,
 }
 
 /// A start without the type of its orchestration, so that its code is compiled once and not for every orchestration.
-struct Start {
+pub(super) struct Start {
     client: Client,
     name: String,
     id: String,
@@ -114,31 +114,46 @@ impl<O> StartCall<O> {
     }
 }
 
+/// A start whose values were checked.
+pub(super) struct CheckedStart {
+    pub(super) client: Client,
+    pub(super) new: NewInstance,
+    pub(super) if_exists: IfExists,
+    pub(super) now: Timestamp,
+}
+
 impl Start {
+    pub(super) fn check(self) -> Result<CheckedStart, ClientError> {
+        let Self { client, name, id, input, version, labels, mut headers, if_exists, begin } = self;
+        telemetry::inject(&mut headers);
+        let instance = InstanceId::new(&id)?;
+        client.check_running(Some(&instance))?;
+        check_text("orchestration name", &name, MAX_NAME_LEN)?;
+        check_texts(&LABELS, &labels)?;
+        check_texts(&HEADERS, &headers)?;
+        let version = version.map(|text| parse_version(&text)).transpose()?;
+        let input = input.map_err(|e| ClientError::payload(&instance, "the input", &e))?;
+        client.check_size(&instance, "the input", &input)?;
+        let now = client.clock.now();
+        let seed = crate::random::bits();
+        let started = Started { name, version, seed, parent: None, headers, labels, request: None };
+        let mut new = NewInstance::started(instance, started, input, false);
+        new.start.visible_at = match begin {
+            Begin::Now => None,
+            Begin::After(delay) => Some(now + delay),
+            Begin::At(time) => Some(time),
+        };
+        Ok(CheckedStart { client, new, if_exists, now })
+    }
+
     /// Boxed, so that it is compiled once and not for every orchestration.
     fn run(self) -> BoxFuture<'static, Result<(Client, InstanceId), ClientError>> {
         let span = spans::start(&self.id, &self.name);
         let run = async move {
-            let Self { client, name, id, input, version, labels, mut headers, if_exists, begin } = self;
-            telemetry::inject(&mut headers);
-            let instance = InstanceId::new(&id)?;
-            client.check_running(Some(&instance))?;
-            check_text("orchestration name", &name, MAX_NAME_LEN)?;
-            check_texts(&LABELS, &labels)?;
-            check_texts(&HEADERS, &headers)?;
-            let version = version.map(|text| parse_version(&text)).transpose()?;
-            let input = input.map_err(|e| ClientError::payload(&instance, "the input", &e))?;
-            client.check_size(&instance, "the input", &input)?;
-            let now = client.clock.now();
-            let eager = client.local.as_ref().is_some_and(|local| local.accepts_start(&name, version.as_ref()));
-            let seed = crate::random::bits();
-            let started = Started { name: name.clone(), version, seed, parent: None, headers, labels, request: None };
-            let mut new = NewInstance::started(instance.clone(), started, input, eager);
-            new.start.visible_at = match begin {
-                Begin::Now => None,
-                Begin::After(delay) => Some(now + delay),
-                Begin::At(time) => Some(time),
-            };
+            let CheckedStart { client, mut new, if_exists, now } = self.check()?;
+            let (instance, name) = (new.instance.clone(), new.name.clone());
+            let eager = client.local.as_ref().is_some_and(|local| local.accepts_start(&name, new.version.as_ref()));
+            new.eager = eager;
             let _hold = client.clock.hold();
             // With `Attach` or `Replace` a taken id is expected, so we do not run the first turn just to discover it.
             let by_first_turn = eager && new.start.visible_at.is_none() && if_exists == IfExists::Error;
@@ -166,7 +181,7 @@ impl Start {
 
 impl Client {
     /// Refuses to attach to an instance of another orchestration, whose values have other types.
-    async fn check_attached(&self, instance: &InstanceId, name: &str) -> Result<(), ClientError> {
+    pub(super) async fn check_attached(&self, instance: &InstanceId, name: &str) -> Result<(), ClientError> {
         match self.ask(|| self.provider.instance(instance)).await? {
             Some(record) if record.name != name => {
                 let reason = format!("the id is taken by an instance of {:?}, not of {name:?}", record.name);

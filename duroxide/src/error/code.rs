@@ -146,6 +146,9 @@ codes! {
     "0046" AdminNotSupported "administration not supported" Configuration
         "the storage provider does not list, delete or prune instances"
         "implement `Admin` for the provider and return it from `Provider::admin`, or use a provider that has it";
+    "0047" TransactionUnsuitable "transaction unsuitable" Configuration
+        "a write within a transaction of the program was requested, but the storage provider cannot write in this transaction"
+        "pass an open transaction of the database in which the provider keeps its state, or use a provider that has transactions";
 
     // Requests.
     "0060" InvalidId "invalid id or name" Application

@@ -114,7 +114,7 @@ impl Node {
             at: self.now() + limit,
         });
         let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code), &scheduled.name, limit);
-        let attempt = Attempt { tenure, run, scheduled, deadline, input, headers, age };
+        let attempt = Attempt { lease: self.membership.lease, tenure, run, scheduled, deadline, input, headers, age };
         let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
@@ -148,7 +148,7 @@ impl Node {
                 self.attempt_failed(tenure, &scheduled, deadline, failed, retryable, permit, measure);
             }
             AttemptEnd::Unreadable(error) => self.park(tenure, ErrorCode::UnreadableActivityInput, &error),
-            AttemptEnd::Abandoned => {}
+            AttemptEnd::TimedOut | AttemptEnd::Abandoned => {}
         }
     }
 

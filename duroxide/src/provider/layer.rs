@@ -110,6 +110,11 @@ pub trait ProviderLayer: Send + Sync + 'static {
         self.inner().admin()
     }
 
+    /// See [`Provider::transactional`]. The writes within a transaction do not pass through the layer.
+    fn transactional(&self) -> Option<&dyn Transactional> {
+        self.inner().transactional()
+    }
+
     /// See [`Provider::wakeups`].
     fn wakeups(&self) -> &Wakeups {
         self.inner().wakeups()
@@ -188,6 +193,10 @@ impl<L: ProviderLayer> Provider for Layered<L> {
 
     fn admin(&self) -> Option<&dyn Admin> {
         self.0.admin()
+    }
+
+    fn transactional(&self) -> Option<&dyn Transactional> {
+        self.0.transactional()
     }
 
     fn wakeups(&self) -> &Wakeups {

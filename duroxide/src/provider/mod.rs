@@ -22,6 +22,7 @@
 
 mod acquire;
 mod admin;
+mod attempt;
 mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -34,6 +35,7 @@ mod ready;
 mod rows;
 mod submit;
 mod wakeups;
+mod within;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,7 @@ use futures_util::future::BoxFuture;
 
 pub use acquire::*;
 pub use admin::*;
+pub use attempt::*;
 pub use commit::*;
 pub use layer::{Layered, ProviderLayer};
 pub use measured::Measured;
@@ -53,6 +56,7 @@ pub use ready::Ready;
 pub use rows::*;
 pub use submit::*;
 pub use wakeups::*;
+pub use within::*;
 
 use crate::clock::{Clock, SystemClock};
 use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
@@ -146,6 +150,12 @@ pub trait Provider: Send + Sync + 'static {
     /// Returns the lists and bulk removals. `None`: this provider does not have them, and a [`Client`](crate::Client) refuses
     /// to list, delete and prune.
     fn admin(&self) -> Option<&dyn Admin> {
+        None
+    }
+
+    /// Returns the part that writes within transactions of the user. `None`: this provider cannot, and `.within(..)` and
+    /// transactional activities are refused.
+    fn transactional(&self) -> Option<&dyn Transactional> {
         None
     }
 

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::activity::{ActivityCode, ActivityFn, BlockingActivityFn, StateType};
+use crate::activity::{
+    Activity, ActivityCode, ActivityFn, BlockingActivityFn, BlockingTransactionalFn, StateType, TransactionalFn,
+};
 use crate::error::shortened;
 use crate::history::Failure;
 use crate::orchestration::{OrchestrationContext, OrchestrationFn};
 use crate::payload::encoded::Encoded;
 use crate::payload::{Codec, Payload, PayloadError, Storable, read_input};
 use crate::policy::ActivityOptions;
+use crate::provider::ActivityTransaction;
 use crate::replay::{Begin, Core, Failed, Returned, direct_call};
 
 /// The source location of an annotated function, or of a registration by hand.
@@ -72,7 +75,13 @@ pub struct Descriptor {
 
 /// The code of a described function.
 pub(super) enum Described {
-    Activity { requires: fn() -> Vec<StateType>, options: fn() -> ActivityOptions, code: ActivityCode },
+    Activity {
+        requires: fn() -> Vec<StateType>,
+        options: fn() -> ActivityOptions,
+        /// The kind of the database in whose transactions it runs.
+        transaction: Option<&'static str>,
+        code: ActivityCode,
+    },
     Orchestration { version: &'static str, begin: Begin },
 }
 
@@ -81,14 +90,33 @@ inventory::collect!(Descriptor);
 impl Descriptor {
     /// Describes an async activity.
     pub const fn activity<A: ActivityFn>(place: Place) -> Self {
-        let code = Described::Activity { requires: A::requires, options: A::options, code: ActivityCode::of::<A>() };
-        Self { place, name: A::NAME, parameters: A::PARAMETERS, type_id: TypeId::of::<A>, code }
+        Self::of_activity::<A>(place, A::requires, None, ActivityCode::of::<A>())
     }
 
     /// Describes a blocking activity.
     pub const fn blocking_activity<A: BlockingActivityFn>(place: Place) -> Self {
-        let code =
-            Described::Activity { requires: A::requires, options: A::options, code: ActivityCode::of_blocking::<A>() };
+        Self::of_activity::<A>(place, A::requires, None, ActivityCode::of_blocking::<A>())
+    }
+
+    /// Describes an async activity that runs in a transaction.
+    pub const fn transactional_activity<A: TransactionalFn>(place: Place) -> Self {
+        let database = <A::Transaction as ActivityTransaction>::DATABASE;
+        Self::of_activity::<A>(place, A::requires, Some(database), ActivityCode::of_transactional::<A>())
+    }
+
+    /// Describes a blocking activity that runs in a transaction.
+    pub const fn blocking_transactional_activity<A: BlockingTransactionalFn>(place: Place) -> Self {
+        let database = <A::Transaction as ActivityTransaction>::DATABASE;
+        Self::of_activity::<A>(place, A::requires, Some(database), ActivityCode::of_blocking_transactional::<A>())
+    }
+
+    const fn of_activity<A: Activity>(
+        place: Place,
+        requires: fn() -> Vec<StateType>,
+        transaction: Option<&'static str>,
+        code: ActivityCode,
+    ) -> Self {
+        let code = Described::Activity { requires, options: A::options, transaction, code };
         Self { place, name: A::NAME, parameters: A::PARAMETERS, type_id: TypeId::of::<A>, code }
     }
 

@@ -34,6 +34,8 @@ pub struct Entry {
     pub(super) parameters: Option<&'static [&'static str]>,
     /// The options that its own type declares, of an activity.
     pub(super) options: Option<ActivityOptions>,
+    /// The kind of the database in whose transactions an activity runs.
+    pub(super) transaction: Option<&'static str>,
     pub(crate) code: Code,
 }
 
@@ -51,7 +53,7 @@ impl Entry {
         let place = Place::caller();
         let (type_id, requires, code) = (TypeId::of::<A>(), Vec::new(), Code::Activity(code));
         let (name, parameters, options) = (A::NAME, A::PARAMETERS, Some(A::options()));
-        Self { name, version: None, place, type_id, requires, parameters, options, code }
+        Self { name, version: None, place, type_id, requires, parameters, options, transaction: None, code }
     }
 
     /// Replaces the code if this is an activity.
@@ -69,7 +71,7 @@ impl Entry {
         if let Code::Activity(_) = self.code
             && let Some(code) = change(self.name)
         {
-            (self.code, self.requires) = (Code::Activity(code), Vec::new());
+            (self.code, self.requires, self.transaction) = (Code::Activity(code), Vec::new(), None);
         }
         self
     }
@@ -130,16 +132,16 @@ impl From<&Descriptor> for Entry {
     fn from(descriptor: &Descriptor) -> Self {
         let Descriptor { place, name, parameters, .. } = *descriptor;
         let type_id = (descriptor.type_id)();
-        let (version, requires, options, code) = match &descriptor.code {
-            Described::Activity { requires, options, code } => {
-                (None, requires(), Some(options()), Code::Activity(code.clone()))
+        let (version, requires, options, transaction, code) = match &descriptor.code {
+            Described::Activity { requires, options, transaction, code } => {
+                (None, requires(), Some(options()), *transaction, Code::Activity(code.clone()))
             }
             Described::Orchestration { version, begin } => {
                 let function = Function::new(format_args!("`{name}` {version}"), place, *begin);
-                (Some(*version), Vec::new(), None, Code::Orchestration(function))
+                (Some(*version), Vec::new(), None, None, Code::Orchestration(function))
             }
         };
-        Self { name, version, place, type_id, requires, parameters, options, code }
+        Self { name, version, place, type_id, requires, parameters, options, transaction, code }
     }
 }
 

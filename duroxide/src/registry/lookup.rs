@@ -29,6 +29,8 @@ pub(crate) struct Lookup {
     /// The versions of each name, the latest last.
     orchestrations: BTreeMap<String, Vec<OrchestrationEntry>>,
     activities: BTreeMap<String, ActivityEntry>,
+    /// The activities that run in a transaction, with the kind of its database.
+    transactional: Vec<(String, &'static str)>,
 }
 
 impl Lookup {
@@ -37,6 +39,9 @@ impl Lookup {
         let mut lookup = Self::default();
         for entry in entries {
             let name = entry.name().to_owned();
+            if let Some(database) = entry.transaction {
+                lookup.transactional.push((format!("activity `{name}` ({})", entry.place()), database));
+            }
             let version = entry.version().and_then(|text| Version::parse(text).ok());
             match (entry.code, version) {
                 (Code::Activity(code), _) => {
@@ -58,6 +63,14 @@ impl Lookup {
             Some(version) => versions.iter().find(|entry| entry.version == *version),
             None => versions.last(),
         }
+    }
+
+    /// Returns the problem of the activities that run in a transaction which a provider of this kind of database does not
+    /// have.
+    pub(crate) fn without_transaction(&self, database: Option<&str>) -> Option<String> {
+        let (activity, wanted) = self.transactional.iter().find(|(_, wanted)| Some(*wanted) != database)?;
+        let has = database.map_or_else(|| "no transactions".to_owned(), |kind| format!("those of {kind}"));
+        Some(format!("{activity} runs in a transaction of {wanted}, but the storage provider has {has}"))
     }
 
     pub(crate) fn activity(&self, name: &str) -> Option<&ActivityEntry> {

@@ -268,6 +268,10 @@ impl RuntimeBuilder {
                 check_tokio_clock()?;
             }
             let provider = self.storage.open().await?;
+            let database = provider.transactional().map(|provider| provider.database());
+            if let Some(problem) = lookup.without_transaction(database) {
+                return Err(StartError::no_transaction(problem));
+            }
             #[cfg(feature = "metrics")]
             let provider: Arc<dyn Provider> = Arc::new(Layered(Measured::shared(provider)));
             if self.check_live > 0 {

@@ -17,6 +17,8 @@ enum Kind {
     Configuration(String),
     /// The provider does not list instances.
     NoAdmin,
+    /// An activity runs in a transaction that the provider does not have.
+    NoTransaction(String),
     Incompatible(LiveCheck),
     Provider(ProviderError),
 }
@@ -28,6 +30,10 @@ impl StartError {
 
     pub(crate) fn configuration(problem: impl Into<String>) -> Self {
         Self(Kind::Configuration(problem.into()))
+    }
+
+    pub(crate) fn no_transaction(problem: String) -> Self {
+        Self(Kind::NoTransaction(problem))
     }
 
     pub(crate) fn no_admin() -> Self {
@@ -69,6 +75,7 @@ impl StartError {
             Kind::Registry(problems) => problems.first().map_or(ErrorCode::NotConfigured, |(code, _)| *code),
             Kind::Configuration(_) => ErrorCode::NotConfigured,
             Kind::NoAdmin => ErrorCode::AdminNotSupported,
+            Kind::NoTransaction(_) => ErrorCode::TransactionUnsuitable,
             Kind::Incompatible(check) => {
                 check.incompatible.first().map_or(ErrorCode::Nondeterminism, |(_, suspension)| suspension.code)
             }
@@ -100,7 +107,7 @@ impl fmt::Display for StartError {
                 write!(f, "the registry cannot be run as it is:")?;
                 problems.iter().try_for_each(|(code, problem)| write!(f, "\n- {code}: {problem}"))
             }
-            Kind::Configuration(problem) => write!(f, "{}: {problem}", self.code()),
+            Kind::Configuration(problem) | Kind::NoTransaction(problem) => write!(f, "{}: {problem}", self.code()),
             Kind::NoAdmin => write!(f, "{}: live instances cannot be checked: {}", self.code(), self.code().meaning()),
             Kind::Incompatible(check) => write_incompatible(f, check),
             Kind::Provider(error) => write!(f, "{}: {error}", self.code()),

@@ -9,7 +9,7 @@ use super::rows::{ActivityKey, activity_key, epoch, int, stored_ready};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{ActivityId, CallId, Epoch, Identity, InstanceId};
-use crate::provider::{CommitError, Committed, Lease, MessageRow, Ready, Tenure};
+use crate::provider::{CommitError, Committed, Lease, MessageRow, Placement, Ready, Tenure};
 
 type Done = Result<Committed, Refusal<CommitError>>;
 
@@ -26,6 +26,27 @@ macro_rules! tenure {
 
 /// Removes an activity whose attempt has ended, and delivers the outcome to its instance.
 pub(super) fn outcome(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, message: &MessageRow) -> Done {
+    let placement = deliver_outcome(tx, lease, tenure, message, Some(lease.epoch))?;
+    Ok(Committed { messages: vec![placement], ..Committed::default() })
+}
+
+/// As [`outcome`], for an outcome that the node does not forward: the owner of the instance gets mail.
+pub(super) fn outcome_with_mail(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    tenure: &Tenure,
+    message: &MessageRow,
+) -> Result<(), Refusal<CommitError>> {
+    deliver_outcome(tx, lease, tenure, message, None).map(drop)
+}
+
+fn deliver_outcome(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    tenure: &Tenure,
+    message: &MessageRow,
+    forwarded_by: Option<Epoch>,
+) -> Result<Placement, Refusal<CommitError>> {
     let target = target(tx, tenure)?;
     let delete = tenure!("DELETE FROM duroxide_activities");
     if !change(tx, target.seq, lease, tenure, delete, &[])? {
@@ -33,8 +54,8 @@ pub(super) fn outcome(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, message: 
     }
     let latest = tx.latest_time();
     let placement = target.deliver(tx, message, latest, false)?;
-    target.leave_mail(tx, placement, Some(lease.epoch))?;
-    Ok(Committed { messages: vec![placement], ..Committed::default() })
+    target.leave_mail(tx, placement, forwarded_by)?;
+    Ok(placement)
 }
 
 /// Returns an activity to the queue for its next attempt.

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::fault::storage;
 use super::options::{self, SqliteOptions};
 use super::readers::{UNANSWERED, unless_it_panics};
-use super::sql::{Counts, Sql};
+use super::sql::{Counts, OwnSql, Sql};
 use crate::provider::ProviderError;
 
 /// The shortest time limit of a running read. A read that waited past its time limit, or has none, still makes some
@@ -148,7 +148,7 @@ impl Drop for AdminReader {
 }
 
 /// Runs reads until the last sender is dropped. If the database cannot be opened, the next read tries again.
-fn run(reads: &Receiver<Read>, open: impl Fn() -> Result<Sql, ProviderError>) {
+fn run(reads: &Receiver<Read>, open: impl Fn() -> Result<OwnSql, ProviderError>) {
     let mut opened = None;
     for read in reads {
         if opened.is_none() {

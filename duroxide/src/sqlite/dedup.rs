@@ -137,11 +137,11 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::sqlite::schema;
-    use crate::sqlite::sql::Sql;
+    use crate::sqlite::sql::OwnSql;
 
     #[test]
     fn ids_are_kept_for_the_repeat_time_and_no_hour() {
-        let sql = Sql::of(schema::in_memory());
+        let sql = OwnSql::of(schema::in_memory());
         let begun = Instant::now();
         let mut expiry = Expiry::new(begun);
         let ids: Vec<_> = (0..1_200).map(|_| crate::id::MessageId::new().0).collect();

@@ -47,7 +47,7 @@ fn any_quarantined_sql() -> String {
 
 /// The items without an owner that the node of an epoch may claim for a request.
 pub(super) struct Free<'a> {
-    sql: &'a Sql,
+    sql: &'a Sql<'a>,
     epoch: Epoch,
     want: &'a Want,
     condition: &'static str,
@@ -55,11 +55,11 @@ pub(super) struct Free<'a> {
 
 impl<'a> Free<'a> {
     /// The items outside of quarantine.
-    pub(super) fn new(sql: &'a Sql, epoch: Epoch, want: &'a Want) -> Self {
+    pub(super) fn new(sql: &'a Sql<'a>, epoch: Epoch, want: &'a Want) -> Self {
         Self { sql, epoch, want, condition: FREE }
     }
 
-    pub(super) fn quarantined(sql: &'a Sql, epoch: Epoch, want: &'a Want) -> Self {
+    pub(super) fn quarantined(sql: &'a Sql<'a>, epoch: Epoch, want: &'a Want) -> Self {
         Self { sql, epoch, want, condition: QUARANTINED }
     }
 

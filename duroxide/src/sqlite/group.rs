@@ -85,7 +85,7 @@ where
 }
 
 /// Applies one entry under a savepoint, so that it can be undone alone.
-fn under_savepoint<T, X: FromStorageError>(
+pub(super) fn under_savepoint<T, X: FromStorageError>(
     tx: &mut Tx<'_>,
     apply: impl FnOnce(&mut Tx<'_>) -> Result<T, Refusal<X>>,
 ) -> Result<Result<T, X>, Undo> {
@@ -120,12 +120,12 @@ mod tests {
 
     use super::*;
     use crate::provider::SubmitError;
-    use crate::sqlite::sql::Sql;
+    use crate::sqlite::sql::OwnSql;
 
     #[test]
     fn refused_entry_under_a_savepoint_keeps_its_writes() {
         let folder = tempfile::tempdir().unwrap();
-        let sql = Sql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
+        let sql = OwnSql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
         sql.connection().execute_batch("CREATE TABLE t (entry TEXT); BEGIN").unwrap();
         let apply = |tx: &mut Tx<'_>, entry: &&str| {
             tx.sql.run("INSERT INTO t VALUES (?1)", [*entry])?;

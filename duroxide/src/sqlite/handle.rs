@@ -20,7 +20,8 @@ use super::options::{self, SqliteOptions};
 use super::readers::Readers;
 use super::schema;
 use super::shared::Shared;
-use super::sql::Sql;
+use super::sql::{OwnSql, Sql};
+use super::transaction::Transactions;
 use super::tx::Tx;
 use super::writer::{self, Inbox, Message};
 use crate::id::{Epoch, NodeId};
@@ -33,6 +34,7 @@ pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) readers: Readers,
     pub(super) admin: AdminReader,
+    pub(super) transactions: Transactions,
     writer: Inbox,
     writer_thread: Option<JoinHandle<()>>,
     /// The nodes that joined here, with their locks. Each mutex of this struct is a std mutex: it is held briefly,
@@ -59,7 +61,7 @@ impl Handle {
 
     fn open_file(path: &Path, options: &SqliteOptions) -> Result<Self, ProviderError> {
         let counts = Arc::default();
-        let opened = Sql::open(path, options.busy_timeout, Arc::clone(&counts));
+        let opened = OwnSql::open(path, options.busy_timeout, Arc::clone(&counts));
         let mut sql = opened.map_err(open_error)?;
         let path = path.canonicalize().map_err(|e| ProviderError::permanent("find the database file", e))?;
         let journal_mode = options::journal_mode(&sql).map_err(open_error)?;
@@ -79,6 +81,7 @@ impl Handle {
             shared,
             readers,
             admin,
+            transactions: Transactions::default(),
             writer,
             writer_thread: Some(writer_thread),
             locks: Mutex::default(),
@@ -225,6 +228,11 @@ impl Handle {
         }
         let load = move |sql: &Sql| acquire::load(sql, &claims, &mut acquired).map(|()| acquired);
         self.readers.read(OPERATION, load).await
+    }
+
+    /// Sends a message to the writer, if it still runs.
+    pub(super) fn tell_writer(&self, message: Message) {
+        let _ = self.writer.send(message);
     }
 
     /// Starts the listener and registers it in the database, if that has not been done yet.

@@ -52,9 +52,11 @@ mod search;
 mod shared;
 mod sql;
 mod submit;
+mod transaction;
 mod turns;
 mod tx;
 mod unclaimed;
+mod within;
 mod writer;
 
 use std::path::Path;
@@ -67,6 +69,8 @@ use futures_util::future::BoxFuture;
 #[cfg(feature = "testing")]
 pub use self::observer::Moment;
 pub use self::options::{Durability, SqliteOptions};
+pub use self::transaction::Tx;
+pub use self::within::Sqlite;
 
 use self::fault::Refusal;
 use self::handle::Handle;
@@ -76,7 +80,7 @@ use crate::clock::Timestamp;
 use crate::id::{EventId, ExecutionId, InstanceId};
 use crate::provider::{
     Acquired, Admin, Commit, CommitError, Committed, HistoryPage, InstanceRecord, Lease, NodeInfo, Provider,
-    ProviderError, Renewal, Submission, SubmitError, Submitted, Wakeups, Want,
+    ProviderError, Renewal, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
 };
 
 /// A provider that keeps its state in a SQLite file. Cheap to clone; its threads end when the last clone is dropped.
@@ -190,6 +194,10 @@ impl Provider for SqliteProvider {
     }
 
     fn admin(&self) -> Option<&dyn Admin> {
+        Some(self)
+    }
+
+    fn transactional(&self) -> Option<&dyn Transactional> {
         Some(self)
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{ErrorCode, ffi};
 
 use super::fault::open_error;
-use super::sql::Sql;
+use super::sql::{OwnSql, Sql};
 use crate::provider::ProviderError;
 
 /// The failures that an acknowledged write survives.
@@ -201,9 +201,9 @@ pub(super) fn open_reader(
     path: &Path,
     options: &SqliteOptions,
     counts: std::sync::Arc<super::sql::Counts>,
-) -> Result<Sql, ProviderError> {
+) -> Result<OwnSql, ProviderError> {
     let failed = open_error;
-    let sql = Sql::open(path, options.busy_timeout, counts).map_err(failed)?;
+    let sql = OwnSql::open(path, options.busy_timeout, counts).map_err(failed)?;
     for (pragma, value) in [("query_only", 1), ("cache_size", -2048), ("temp_store", 2)] {
         sql.connection().pragma_update(None, pragma, value).map_err(failed)?;
     }
@@ -219,7 +219,7 @@ mod tests {
     fn sync_level(options: &SqliteOptions) -> i64 {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
-        let sql = Sql::open(&path, options.busy_timeout, Arc::default()).unwrap();
+        let sql = OwnSql::open(&path, options.busy_timeout, Arc::default()).unwrap();
         prepare_writer(&sql, options).unwrap();
         sql.connection().pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
     }

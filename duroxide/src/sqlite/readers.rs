@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use super::sql::Sql;
+use super::sql::{OwnSql, Sql};
 use crate::provider::ProviderError;
 
 type Read = Box<dyn FnOnce(&Sql) + Send>;
@@ -20,11 +20,11 @@ pub(super) struct Readers {
     /// `None` while it is being dropped. Unbounded: each caller waits for its answer, so the number of callers bounds
     /// it.
     inbox: Option<Sender<Read>>,
-    threads: Vec<JoinHandle<Sql>>,
+    threads: Vec<JoinHandle<OwnSql>>,
 }
 
 impl Readers {
-    pub(super) fn start(connections: Vec<Sql>) -> Result<Self, ProviderError> {
+    pub(super) fn start(connections: Vec<OwnSql>) -> Result<Self, ProviderError> {
         let (inbox, reads) = channel();
         // A std mutex, deliberately held while waiting for the next read.
         let reads = Arc::new(Mutex::new(reads));

@@ -19,14 +19,48 @@ pub(super) struct Counts {
     pub(super) steps: AtomicU64,
 }
 
-pub(super) struct Sql {
-    connection: Connection,
+/// A connection that statements run on.
+pub(super) type Sql<'c> = SqlOn<dyn Connected + 'c>;
+
+/// A connection of the provider itself.
+pub(super) type OwnSql = SqlOn<Connection>;
+
+pub(super) struct SqlOn<C: ?Sized> {
     counts: Arc<Counts>,
     #[cfg(feature = "testing")]
     pub(super) observer: Option<super::Observer>,
+    connection: C,
 }
 
-impl Sql {
+/// A connection of the provider, or, for the time of one write, one of the user.
+pub(super) trait Connected {
+    fn connection(&self) -> &Connection;
+}
+
+impl Connected for Connection {
+    fn connection(&self) -> &Connection {
+        self
+    }
+}
+
+impl Connected for &Connection {
+    fn connection(&self) -> &Connection {
+        self
+    }
+}
+
+impl<C> SqlOn<C> {
+    pub(super) fn new(connection: C, counts: Arc<Counts>) -> Self {
+        Self {
+            counts,
+            #[cfg(feature = "testing")]
+            observer: None,
+            connection,
+        }
+    }
+}
+
+impl OwnSql {
     pub(super) fn open(path: &Path, busy: Duration, counts: Arc<Counts>) -> rusqlite::Result<Self> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(busy)?;
@@ -34,31 +68,23 @@ impl Sql {
         // run.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Ok(Self {
-            connection,
-            counts,
-            #[cfg(feature = "testing")]
-            observer: None,
-        })
+        Ok(Self::new(connection, counts))
     }
 
     #[cfg(test)]
     pub(super) fn of(connection: Connection) -> Self {
-        Self {
-            connection,
-            counts: Arc::default(),
-            #[cfg(feature = "testing")]
-            observer: None,
-        }
-    }
-
-    /// Returns the connection, for statements that run only once and for calls that are not statements.
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
+        Self::new(connection, Arc::default())
     }
 
     pub(super) fn connection_mut(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+}
+
+impl<C: Connected + ?Sized> SqlOn<C> {
+    /// Returns the connection, for statements that run only once and for calls that are not statements.
+    pub(super) fn connection(&self) -> &Connection {
+        self.connection.connection()
     }
 
     /// Runs a statement. Returns the number of changed rows.
@@ -116,7 +142,7 @@ impl Sql {
         self.counts.statements.fetch_add(1, Ordering::Relaxed);
         #[cfg(feature = "testing")]
         self.observe(super::Moment::Before(sql));
-        let result = self.connection.prepare_cached(sql).and_then(|mut statement| {
+        let result = self.connection().prepare_cached(sql).and_then(|mut statement| {
             let result = run(&mut statement);
             let steps = statement.reset_status(StatementStatus::VmStep);
             self.counts.steps.fetch_add(steps.max(0).unsigned_abs().into(), Ordering::Relaxed);
@@ -142,7 +168,7 @@ mod tests {
     #[test]
     fn bound_values_do_not_prepare_a_statement_again() {
         let folder = tempfile::tempdir().unwrap();
-        let sql = Sql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
+        let sql = OwnSql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
         let query = "WITH n (n) AS (VALUES (1), (2), (3)) SELECT n FROM n LIMIT ?1";
         for limit in 1..=3_u32 {
             assert_eq!(sql.rows(query, [limit], |row| row.get::<_, i64>(0)).unwrap().len(), limit as usize);

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::provider::Signals;
 
 pub(super) struct Tx<'a> {
-    pub(super) sql: &'a Sql,
+    pub(super) sql: &'a Sql<'a>,
     /// The latest time named by a call, if there was one.
     pub(super) seen: Option<Timestamp>,
     /// The signals to send once the transaction is durable.
@@ -28,7 +28,7 @@ pub(super) struct Tx<'a> {
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(sql: &'a Sql, seen: Option<Timestamp>) -> Self {
+    pub(super) fn new(sql: &'a Sql<'a>, seen: Option<Timestamp>) -> Self {
         Self {
             sql,
             seen,

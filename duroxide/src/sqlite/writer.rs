@@ -14,7 +14,7 @@ use super::notice::Notice;
 use super::notifier::Notifier;
 use super::removals;
 use super::shared::Shared;
-use super::sql::Sql;
+use super::sql::OwnSql;
 use super::tx::Tx;
 use crate::provider::Signals;
 
@@ -25,11 +25,18 @@ const IDLE: Duration = Duration::from_millis(100);
 /// The number of pages in the log (4 MiB) above which it is moved even if the writer is busy. A short log is
 /// overwritten in place, and a sync of existing blocks costs half as much as a sync of a growing file.
 const MAX_LOG: u32 = 1000;
+/// For how long, and how often, the commit of a transaction of the user is expected. A later one is found by the poll.
+const EXPECTED: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) enum Message {
     Job(Box<dyn Job>),
-    /// Check if another process has written, and signal all waits if so.
+    /// Check if another connection has written, and signal all waits if so.
     Poll,
+    /// A transaction of the user will commit soon: check often for a while.
+    Expect,
+    /// A transaction of the user was committed.
+    Committed,
     Stop,
 }
 
@@ -37,7 +44,7 @@ pub(super) enum Message {
 pub(super) type Inbox = Sender<Message>;
 
 pub(super) struct Writer {
-    sql: Sql,
+    sql: OwnSql,
     shared: Arc<Shared>,
     inbox: Receiver<Message>,
     notifier: Notifier,
@@ -45,13 +52,22 @@ pub(super) struct Writer {
     /// The number of pages in the log that are not yet in the database, as seen by this connection.
     log: Arc<AtomicU32>,
     expiry: Expiry,
+    /// Transactions of the user that are expected to commit.
+    expects: Option<Expected>,
     /// True if rows may be left of [removals](super::removals).
     has_removals: bool,
 }
 
+/// The times of the next and of the last look for commits of the user.
+#[derive(Clone, Copy)]
+struct Expected {
+    next: Instant,
+    until: Instant,
+}
+
 /// Starts the writer thread.
 pub(super) fn start(
-    mut sql: Sql,
+    mut sql: OwnSql,
     shared: Arc<Shared>,
 ) -> Result<(Inbox, JoinHandle<()>), crate::provider::ProviderError> {
     let failed = |e| super::fault::storage("prepare the connection", e);
@@ -64,9 +80,9 @@ pub(super) fn start(
     sql.connection_mut().wal_hook(Some(hook)).map_err(failed)?;
     let notifier = Notifier::new(&sql).map_err(failed)?;
     let (sender, inbox) = channel();
-    let files = Files::opened(&shared.path);
+    let (files, expiry) = (Files::opened(&shared.path), Expiry::new(Instant::now()));
     let writer =
-        Writer { sql, shared, inbox, notifier, files, log, expiry: Expiry::new(Instant::now()), has_removals: true };
+        Writer { sql, shared, inbox, notifier, files, log, expiry, expects: None, has_removals: true };
     let thread = std::thread::Builder::new().name("duroxide-writer".to_owned());
     let handle = thread.spawn(move || writer.run());
     let handle = handle.map_err(|e| crate::provider::ProviderError::retryable("start the writer thread", e))?;
@@ -83,16 +99,17 @@ impl Writer {
                         break;
                     }
                 }
-                Message::Poll => self.poll(),
                 Message::Stop => break,
+                other => self.react(&other),
             }
         }
         self.checkpoint();
     }
 
     /// Waits for a message. Moves the log during a pause, and then waits without a timeout, so that an idle writer
-    /// never wakes.
+    /// never wakes, unless a commit of the user is expected.
     fn next(&mut self) -> Option<Message> {
+        self.look();
         while self.has_removals {
             match self.inbox.try_recv() {
                 Ok(message) => return Some(message),
@@ -107,7 +124,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => self.checkpoint(),
             }
         }
-        self.inbox.recv().ok()
+        self.receive()
     }
 
     /// Writes a job and all other waiting jobs as one group. Returns true if a stop message has arrived.
@@ -115,25 +132,23 @@ impl Writer {
         let mut entries = first.entries();
         let mut jobs = vec![first];
         let mut stop = false;
-        let mut poll = false;
+        let mut others = Vec::new();
         while entries < MAX_ENTRIES {
             match self.inbox.try_recv() {
                 Ok(Message::Job(job)) => {
                     entries += job.entries();
                     jobs.push(job);
                 }
-                Ok(Message::Poll) => poll = true,
                 Ok(Message::Stop) => {
                     stop = true;
                     break;
                 }
+                Ok(other) => others.push(other),
                 Err(_) => break,
             }
         }
         self.write(jobs);
-        if poll {
-            self.poll();
-        }
+        others.iter().for_each(|message| self.react(message));
         if self.log.load(Ordering::Relaxed) > MAX_LOG {
             self.checkpoint();
         }
@@ -224,11 +239,62 @@ impl Writer {
         Ok(signals)
     }
 
-    /// Signals all waits of this process if another process has written since the last call.
-    fn poll(&mut self) {
-        if self.notifier.others_wrote(&self.sql) {
+    /// Handles a message that is no job.
+    fn react(&mut self, message: &Message) {
+        match message {
+            Message::Poll => drop(self.poll()),
+            Message::Expect => {
+                let now = Instant::now();
+                let next = self.expects.map_or(now + LOOK, |expected| expected.next);
+                self.expects = Some(Expected { next, until: now + EXPECTED });
+            }
+            Message::Committed => self.users_transaction_was_committed(),
+            Message::Job(_) | Message::Stop => {}
+        }
+    }
+
+    /// Signals all waits of this process if another connection has written since the last call, and returns true.
+    fn poll(&mut self) -> bool {
+        let wrote = self.notifier.others_wrote(&self.sql);
+        if wrote {
             self.shared.notice(&Notice::from_bytes(&[]));
         }
+        wrote
+    }
+
+    /// Signals all waits of this and of other processes.
+    fn users_transaction_was_committed(&mut self) {
+        let notice = Notice::from_bytes(&[]);
+        self.shared.notice(&notice);
+        self.notifier.notify(&self.sql, self.shared.port(), &notice);
+    }
+
+    /// Looks for a commit of the user, if it is time to.
+    fn look(&mut self) {
+        let Some(expected) = &mut self.expects else { return };
+        let now = Instant::now();
+        if now < expected.next {
+            return;
+        }
+        expected.next = now + LOOK;
+        if now > expected.until {
+            self.expects = None;
+        }
+        if self.poll() {
+            self.notifier.notify(&self.sql, self.shared.port(), &Notice::from_bytes(&[]));
+        }
+    }
+
+    /// Waits for a message, or until it is time to look for a commit of the user.
+    fn receive(&mut self) -> Option<Message> {
+        while let Some(Expected { next, .. }) = self.expects {
+            match self.inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(message) => return Some(message),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.look(),
+            }
+        }
+        self.inbox.recv().ok()
     }
 
     /// Moves as many pages as possible from the log into the database, without waiting for readers.

@@ -14,21 +14,22 @@ use tracing::{Instrument, Span};
 
 use super::blocking::BlockingPool;
 use super::poll_watch::{PollWatch, Polled};
-use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
+use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States, TRANSACTION_LIMIT};
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
 use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap, TimeoutDetails};
 use crate::id::{ExecutionId, InstanceId, NodeId};
-use crate::node::options::RuntimeOptions;
+use crate::node::Shared;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
-use crate::provider::{EventRow, Tenure};
+use crate::provider::{EventRow, Lease, Provider, Tenure, TransactionalAttempt};
 use crate::replay::{Failed, in_instance, panicked};
 use crate::telemetry::spans::AttemptFields;
 use crate::telemetry::{self, spans};
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
+    pub(in crate::node) lease: Lease,
     pub(in crate::node) tenure: Tenure,
     /// The number of this run on the node.
     pub(in crate::node) run: u64,
@@ -62,13 +63,16 @@ pub(in crate::node) enum AttemptEnd {
     Failed(Failed, bool),
     /// The input cannot be read by this code.
     Unreadable(String),
-    /// Its outcome is no longer wanted, and it was dropped.
+    /// The transaction of the activity did not end within its limit.
+    TimedOut,
+    /// Its outcome is no longer wanted, and it was dropped; or it is stored already.
     Abandoned,
 }
 
 /// The parts of the node that an attempt uses.
 pub(in crate::node) struct AttemptEnv {
     states: Arc<States>,
+    provider: Arc<dyn Provider>,
     clock: Arc<dyn Clock>,
     blocking: BlockingPool,
     polls: PollWatch,
@@ -77,10 +81,11 @@ pub(in crate::node) struct AttemptEnv {
 }
 
 impl AttemptEnv {
-    pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, node: NodeId, options: &RuntimeOptions) -> Self {
+    pub(in crate::node) fn new(states: States, shared: &Shared) -> Self {
+        let (options, provider, clock) = (&shared.options, shared.provider.clone(), shared.clock.clone());
         let blocking = BlockingPool::new(options.max_blocking_activities);
         let polls = PollWatch::start(options.activity_warning);
-        Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits, node }
+        Self { states: Arc::new(states), provider, clock, blocking, polls, limits: options.limits, node: shared.info.id }
     }
 }
 
@@ -120,10 +125,13 @@ impl Attempt {
         cancel: CancelSignal,
     ) -> AttemptDone {
         let span = self.span(&env);
-        let Self { tenure, run, scheduled, deadline, input, headers, .. } = self;
-        let ctx =
-            ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
+        let Self { lease, tenure, run, scheduled, deadline, input, headers, .. } = self;
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
+        let transaction_limit = limit.unwrap_or(TRANSACTION_LIMIT);
+        let (provider, tenure_of_it) = (env.provider.clone(), tenure.clone());
+        let transaction =
+            TransactionalAttempt { provider, lease, tenure: tenure_of_it, limit: transaction_limit };
+        let ctx = ActivityContext::new(transaction, env.limits, headers, cancel.clone(), env.states.clone());
         let polled = Polled { activity: tenure.activity.clone(), name: name.clone(), attempt: tenure.attempt };
         let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled, &span);
         let limited = async {
@@ -158,7 +166,12 @@ impl Attempt {
         // The code may be dropped while it waits, and its destructors may panic.
         let end = AssertUnwindSafe(end).catch_unwind().await;
         let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
-        let end = end.in_instance(&tenure.activity.execution.instance);
+        let end = match end {
+            AttemptEnd::TimedOut => {
+                AttemptEnd::Failed(start_to_close(name, transaction_limit, tenure.attempt).into(), true)
+            }
+            end => end.in_instance(&tenure.activity.execution.instance),
+        };
         let busy_thread = busy_thread.and_then(|mut thread| thread.try_recv().is_err_and(is_empty).then_some(thread));
         if busy_thread.is_some() {
             // The code may check the signal, and end on its own.
@@ -249,7 +262,7 @@ impl AttemptEnd {
         let checked = match &self {
             Self::Completed(output) => limits.check("the output of the activity", output),
             Self::Failed(failed, _) => limits.check("the error of the activity", &failed.error),
-            Self::Unreadable(_) | Self::Abandoned => Ok(()),
+            Self::Unreadable(_) | Self::TimedOut | Self::Abandoned => Ok(()),
         };
         match checked {
             Ok(()) => self,
@@ -266,6 +279,12 @@ impl From<Ended> for AttemptEnd {
                 Self::Failed(Failed { failure: Failure::Application, error, callee: None }, retryable)
             }
             Ended::UnreadableInput(error) => Self::Unreadable(error.to_string()),
+            Ended::Recorded => Self::Abandoned,
+            Ended::TimedOut => Self::TimedOut,
+            Ended::Unusable(reason) => {
+                let reason = shortened(&format!("the transaction of the activity: {reason}"));
+                Self::Failed(Failure::Rejected { reason }.into(), false)
+            }
             Ended::UnstorableOutcome(error) => {
                 let reason = shortened(&format!("the output of the activity: {error}"));
                 Self::Failed(Failure::Rejected { reason }.into(), false)

@@ -66,7 +66,7 @@ pub(super) struct Window<'a> {
 }
 
 pub(super) struct Search<'a> {
-    sql: &'a Sql,
+    sql: &'a Sql<'a>,
     filter: &'a Filter,
     order: Order,
     walks: Vec<Walk<'a>>,
@@ -76,7 +76,7 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// Begins a search of the instances whose arrival numbers are in the range.
-    pub(super) fn new(sql: &'a Sql, filter: &'a Filter, order: Order, range: Range<i64>) -> rusqlite::Result<Self> {
+    pub(super) fn new(sql: &'a Sql<'a>, filter: &'a Filter, order: Order, range: Range<i64>) -> rusqlite::Result<Self> {
         let mut left = range;
         if let Some(from) = filter.created_from {
             left.start = left.start.max(first_since(sql, from.as_micros().saturating_sub(2 * CLOCKS))?);

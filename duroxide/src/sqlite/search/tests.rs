@@ -13,6 +13,7 @@ use crate::id::InstanceId;
 use crate::provider::InstanceStatus;
 use crate::sqlite::admin::records;
 use crate::sqlite::records::record;
+use crate::sqlite::sql::OwnSql;
 
 fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
     let mut filter = Filter::default();
@@ -22,8 +23,8 @@ fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
 
 /// Creates a database with that many instances, created a second apart. Every tenth has failed; every 300th has the
 /// label `rare`, the others `common`.
-fn database(folder: &tempfile::TempDir, instances: i64) -> Sql {
-    let mut sql = Sql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
+fn database(folder: &tempfile::TempDir, instances: i64) -> OwnSql {
+    let mut sql = OwnSql::open(&folder.path().join("state.db"), Duration::ZERO, Arc::default()).unwrap();
     crate::sqlite::schema::migrate(sql.connection_mut()).unwrap();
     sql.run(
         "INSERT INTO duroxide_instances (seq, id, name, status, created_at, updated_at, start_id)

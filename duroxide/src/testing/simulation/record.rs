@@ -423,7 +423,7 @@ impl Record {
         let ended = match ended {
             Ended::Completed(output) => Some(Ok(output.clone())),
             Ended::Failed { error, .. } => Some(Err(error.clone())),
-            Ended::UnreadableInput(_) | Ended::UnstorableOutcome(_) => None,
+            _ => None,
         };
         self.attempts.entry(id.clone()).or_default().push(Attempted { attempt, ended });
     }

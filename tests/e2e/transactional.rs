@@ -1,0 +1,145 @@
+//! Activities whose code and outcome are one transaction, on SQLite.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use duroxide::prelude::*;
+use duroxide::provider::MemoryProvider;
+use duroxide::sqlite::{SqliteProvider, Tx};
+use duroxide::{ErrorCode, Registry};
+use rusqlite::Connection;
+use tokio::time::timeout;
+
+/// The attempts that have run, and where the first one waits.
+#[derive(Clone)]
+struct Runs {
+    count: Arc<AtomicU32>,
+    reached: Sender<()>,
+    open: Arc<Mutex<Receiver<()>>>,
+}
+
+/// Records an effect, and then does as `how` says.
+#[activity(transactional, timeout = "2s", retry(max_attempts = 2, initial_interval = "1ms"))]
+fn lite_debit(tx: &mut Tx<'_>, ctx: ActivityContext, State(runs): State<Runs>, how: String) -> duroxide::Result<u32> {
+    let run = runs.count.fetch_add(1, Ordering::Relaxed);
+    tx.execute("INSERT INTO effects (n) VALUES (?1)", [run])?;
+    match how.as_str() {
+        "fails once" if run == 0 => return Err(duroxide::Error::new("declined")),
+        "waits" if run == 0 => {
+            runs.reached.send(())?;
+            runs.open.lock().unwrap().recv()?;
+        }
+        "computes" => {
+            let endless = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) SELECT count(*) FROM n";
+            tx.query_row(endless, [], |_| Ok(()))?;
+        }
+        "commits" => tx.execute_batch("COMMIT")?,
+        _ => {}
+    }
+    Ok(ctx.attempt())
+}
+
+#[orchestration]
+async fn lite_pays(ctx: OrchestrationContext, how: String) -> duroxide::Result<u32> {
+    Ok(lite_debit::call(&ctx, how).await?)
+}
+
+struct Bank {
+    _folder: tempfile::TempDir,
+    database: Connection,
+    runs: Runs,
+    reached: Receiver<()>,
+    open: Sender<()>,
+}
+
+fn registry() -> Registry {
+    Registry::empty().with::<lite_debit>().with::<lite_pays>()
+}
+
+impl Bank {
+    fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        drop(SqliteProvider::open(&path).unwrap());
+        let database = Connection::open(&path).unwrap();
+        database.busy_timeout(Duration::from_secs(10)).unwrap();
+        database.execute_batch("CREATE TABLE effects (n INTEGER)").unwrap();
+        let ((tell, reached), (open, wait)) = (channel(), channel());
+        let runs = Runs { count: Arc::default(), reached: tell, open: Arc::new(Mutex::new(wait)) };
+        Self { _folder: folder, database, runs, reached, open }
+    }
+
+    fn path(&self) -> &Path {
+        Path::new(self.database.path().unwrap())
+    }
+
+    async fn runtime(&self) -> Runtime {
+        let builder = Runtime::builder().sqlite(self.path()).registry(registry());
+        builder.state(self.runs.clone()).start().await.unwrap()
+    }
+
+    fn effects(&self) -> u32 {
+        self.database.query_row("SELECT count(*) FROM effects", [], |row| row.get(0)).unwrap()
+    }
+
+    /// Runs a payment. Returns its result, the number of effects and that of the runs.
+    async fn pay(&self, how: &str) -> (Result<u32, String>, u32, u32) {
+        let runtime = self.runtime().await;
+        let handle = lite_pays::start(&runtime.client(), "payment", how.to_owned()).await.unwrap();
+        let result = timeout(Duration::from_secs(20), handle.result()).await.expect("it ends in time");
+        runtime.shutdown().await.unwrap();
+        (result.map_err(|error| error.to_string()), self.effects(), self.runs.count.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn effect_and_outcome_are_committed_together() {
+    assert_eq!(Bank::open().pay("works").await, (Ok(1), 1, 1));
+}
+
+#[tokio::test]
+async fn failed_attempt_is_rolled_back_and_retried() {
+    assert_eq!(Bank::open().pay("fails once").await, (Ok(2), 1, 2));
+}
+
+#[tokio::test]
+async fn statement_that_does_not_end_is_stopped() {
+    let (result, effects, runs) = Bank::open().pay("computes").await;
+    let error = result.unwrap_err();
+    assert!(error.contains("2s"), "{error}");
+    assert_eq!((effects, runs), (0, 2));
+}
+
+#[tokio::test]
+async fn code_that_ends_its_transaction_is_reported() {
+    let (result, ..) = Bank::open().pay("commits").await;
+    let error = result.unwrap_err();
+    assert!(error.contains("has ended its transaction"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attempt_that_has_timed_out_cannot_commit() {
+    let bank = Bank::open();
+    let runtime = bank.runtime().await;
+    let handle = lite_pays::start(&runtime.client(), "payment", "waits".to_owned()).await.unwrap();
+    bank.reached.recv().unwrap();
+    // The node ends the attempt, but its thread still has the transaction, and so the write lock.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    bank.open.send(()).unwrap();
+    let result = timeout(Duration::from_secs(20), handle.result()).await.expect("it ends in time");
+    assert_eq!(result.unwrap(), 2);
+    assert_eq!((bank.effects(), bank.runs.count.load(Ordering::Relaxed)), (1, 2));
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn provider_without_transactions_is_refused() {
+    let bank = Bank::open();
+    let builder = Runtime::builder().provider(MemoryProvider::new()).registry(registry());
+    let error = builder.state(bank.runs.clone()).start().await.err().expect("it is refused");
+    assert_eq!(error.code(), ErrorCode::TransactionUnsuitable);
+    assert!(error.to_string().contains("activity `lite_debit`"), "{error}");
+}
