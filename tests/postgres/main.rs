@@ -4,6 +4,7 @@
 //! tests are left out; see [`support::postgres`].
 
 mod faults;
+mod pairs;
 mod plans;
 mod processes;
 mod together;
