@@ -161,6 +161,8 @@ impl Node {
     pub(crate) fn replace(&self, skew: i64) {
         // It may need longer than its lease to leave.
         self.harm();
+        // A process that is stopped would not end.
+        self.resume();
         self.with(|running| {
             let next = Running::start(self.number, &self.variables, &self.folder, skew);
             let mut last = std::mem::replace(running, next);
