@@ -4,6 +4,7 @@
 //! tests are left out; see [`support::postgres`].
 
 mod chaos;
+mod contention;
 mod explorer;
 mod faults;
 mod pairs;

@@ -1,12 +1,14 @@
 //! The two lanes that run batches.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use duroxide::id::InstanceId;
 use duroxide::provider::ProviderError;
 use tokio::sync::mpsc;
 
+use super::scope::Scope;
 use super::{Done, Entry, Failure, direct, run};
 use crate::connect::Use;
 use crate::fault::Fault;
@@ -125,17 +127,73 @@ async fn run_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>) 
             None => queue.recv().await.map(VecDeque::from),
         };
         let Some(mut group) = next else { return };
+        if let Some(batch) = with_companions(&mut group, &mut waiting) {
+            let mut admitted = Vec::new();
+            batch.into_iter().for_each(|entry| admit(entry, &mut admitted));
+            match run_until_known(&state, &mut link, admitted, true).await {
+                // One entry may be the cause: each is carried out alone.
+                Some(again) if again.len() > 1 => {
+                    run_one_by_one(&state, &mut link, by_call(again), &mut waiting).await;
+                }
+                Some(again) => wait_again(again.into(), &mut waiting).await,
+                None => {}
+            }
+            continue;
+        }
+        run_one_by_one(&state, &mut link, vec![group.into()], &mut waiting).await;
+    }
+}
+
+/// Runs the entries of these groups, each in a transaction of its own.
+async fn run_one_by_one(state: &State, link: &mut Link, groups: Vec<Group>, waiting: &mut VecDeque<VecDeque<Entry>>) {
+    for group in groups {
+        let mut group = VecDeque::from(group);
         while let Some(entry) = group.pop_front() {
             let mut admitted = Vec::new();
             admit(entry, &mut admitted);
             // An entry that collides with another transaction lets other calls pass, until its time is over.
-            if let Some(again) = run_until_known(&state, &mut link, admitted, true).await {
+            if let Some(again) = run_until_known(state, link, admitted, true).await {
                 again.into_iter().rev().for_each(|entry| group.push_front(entry));
-                waiting.push_back(std::mem::take(&mut group));
-                tokio::time::sleep(PAUSE).await;
+                wait_again(std::mem::take(&mut group), waiting).await;
             }
         }
     }
+}
+
+async fn wait_again(group: VecDeque<Entry>, waiting: &mut VecDeque<VecDeque<Entry>>) {
+    waiting.push_back(group);
+    tokio::time::sleep(PAUSE).await;
+}
+
+/// Takes the waiting calls of one entry that lock an instance which this call locks, too: they would wait for the same
+/// lock, one after another, and the fast lane would find it locked all that time. Returns `None` if the call has several
+/// entries, or no companion.
+fn with_companions(group: &mut VecDeque<Entry>, waiting: &mut VecDeque<VecDeque<Entry>>) -> Option<Vec<Entry>> {
+    let scope = |group: &VecDeque<Entry>| match group.iter().collect::<Vec<_>>()[..] {
+        [entry] => Some(Scope::of(&entry.request)).filter(|scope| !scope.replaces).map(|scope| scope.locks),
+        _ => None,
+    };
+    let locks: HashSet<InstanceId> = scope(group)?.into_iter().collect();
+    let mut batch: Vec<Entry> = group.drain(..).collect();
+    let mut bytes: usize = batch.iter().map(|entry| entry.request.size()).sum();
+    // As many as a batch has room for are considered: a long queue is not searched for each of its calls.
+    let later = waiting.split_off(waiting.len().min(ENTRIES));
+    for mut other in std::mem::take(waiting) {
+        let has_room = batch.len() < ENTRIES && bytes < BYTES;
+        let is_companion = has_room && scope(&other).is_some_and(|ids| ids.iter().any(|id| locks.contains(id)));
+        if is_companion {
+            bytes += other.iter().map(|entry| entry.request.size()).sum::<usize>();
+            batch.extend(other.drain(..));
+        } else {
+            waiting.push_back(other);
+        }
+    }
+    waiting.extend(later);
+    if batch.len() > 1 {
+        return Some(batch);
+    }
+    group.extend(batch);
+    None
 }
 
 /// Runs a batch until its outcome is known, or cannot be known. Returns the entries that need another attempt.
@@ -163,7 +221,7 @@ async fn run_until_known(state: &State, link: &mut Link, batch: Vec<Entry>, wait
                 batch.into_iter().for_each(|entry| admit(entry, &mut still));
                 batch = still;
             }
-            Err(Failure { fault, .. }) if waits && !fault.is_collision() => {
+            Err(Failure { fault, .. }) if waits && batch.len() == 1 && !fault.is_collision() => {
                 fail_entries(&batch, &fault.reason());
                 return None;
             }
