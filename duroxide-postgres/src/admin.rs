@@ -114,13 +114,7 @@ pub(crate) async fn delete(
 ) -> Result<Vec<Result<(), DeleteError>>, Fault> {
     let mut results = Vec::with_capacity(ids.len());
     for some in ids.chunks(REMOVED_AT_ONCE) {
-        let (mut found, signals) = connection
-            .transaction(async |connection| {
-                let names: Vec<&str> = some.iter().map(InstanceId::as_str).collect();
-                let lock = "SELECT id, seq, status FROM instances WHERE id = ANY ($1::text[]) ORDER BY id FOR UPDATE";
-                remove_locked(connection, &connection.query(step!(lock, names)).await?).await
-            })
-            .await?;
+        let (mut found, signals) = delete_some(connection, some).await?;
         state.signal(signals);
         results.extend(some.iter().map(|id| match found.remove(id) {
             Some((_, status)) if status.is_finished() => Ok(()),
@@ -132,6 +126,33 @@ pub(crate) async fn delete(
         }));
     }
     Ok(results)
+}
+
+/// The attempts of a removal whose instances others replace.
+const ATTEMPTS: u32 = 5;
+
+async fn delete_some(connection: &Connection, ids: &[InstanceId]) -> Result<(Found, Signals), Fault> {
+    let lock = "SELECT id, seq, status FROM instances WHERE id = ANY ($1::text[]) ORDER BY id FOR UPDATE";
+    let replaced = "SELECT 1 FROM instances WHERE id = ANY ($1::text[]) LIMIT 1";
+    for _ in 0..ATTEMPTS {
+        let done = connection.transaction(async |connection| {
+            let names: Vec<&str> = ids.iter().map(InstanceId::as_str).collect();
+            let (found, signals) = remove_locked(connection, &connection.query(step!(lock, names)).await?).await?;
+            // While the first statement waited for the lock of an instance, another transaction may have replaced it. The
+            // snapshot of that statement does not show the new one.
+            let is_missing = |id: &&InstanceId| !found.contains_key(*id);
+            let missing: Vec<&str> = ids.iter().filter(is_missing).map(InstanceId::as_str).collect();
+            if !missing.is_empty() && !connection.query(step!(replaced, missing)).await?.is_empty() {
+                return Err(Fault::Contended);
+            }
+            Ok((found, signals))
+        });
+        match done.await {
+            Err(Fault::Contended) => {}
+            done => return done,
+        }
+    }
+    Err(Fault::Contended)
 }
 
 type Found = HashMap<InstanceId, (i64, InstanceStatus)>;

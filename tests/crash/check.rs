@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use duroxide::Registry;
-use duroxide::history::{EventKind, HistoryEvent, Input};
 use duroxide::prelude::*;
 use duroxide::provider::{Filter, InstanceStatus};
 use duroxide::testing::check_history;
+use support::outcomes::each_outcome_once;
 
 use crate::ledger::SharedFolder;
 use crate::orders::{Order, OrderError, process_order};
@@ -71,39 +71,6 @@ fn effects(ledger: &[Vec<String>]) -> HashMap<String, String> {
         assert_eq!(*effect, line[2], "two calls have the key {}", line[1]);
     }
     effects
-}
-
-/// Returns the idempotency keys of the activities that have an outcome, each with its result unless it failed.
-fn each_outcome_once(history: &[HistoryEvent], execution: &str) -> Vec<(String, Option<String>)> {
-    let mut answered = HashSet::new();
-    let mut keys = Vec::new();
-    for (index, event) in history.iter().enumerate() {
-        assert_eq!(event.id.0, index as u64 + 1, "event ids have no gaps");
-        match &event.kind {
-            EventKind::Input(input) => {
-                let Some(call) = input.call() else { continue };
-                assert!(answered.insert(call), "{execution}: call {call} has two outcomes");
-                let scheduled =
-                    |event: &HistoryEvent| matches!(&event.kind, EventKind::Decision(d) if d.call() == Some(call));
-                assert!(
-                    history[..index].iter().any(scheduled),
-                    "{execution}: call {call} has an outcome before it was scheduled"
-                );
-                match input {
-                    Input::ActivityCompleted { .. } => {
-                        keys.push((format!("{execution}/{call}"), Some(event.payload.decode().unwrap())));
-                    }
-                    Input::ActivityFailed { .. } => keys.push((format!("{execution}/{call}"), None)),
-                    _ => {}
-                }
-            }
-            EventKind::Decision(decision) => {
-                let last = index + 1 == history.len();
-                assert_eq!(decision.is_terminal(), last, "{execution}: only the last event is terminal: {decision:?}");
-            }
-        }
-    }
-    keys
 }
 
 pub(crate) fn assert_no_remains(folder: &SharedFolder) {

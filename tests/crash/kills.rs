@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::check::{self, Seen};
 use crate::ledger::SharedFolder;
 use crate::process::Process;
-use crate::random::Random;
+use support::random::Random;
 
 const KILLS: u32 = 50;
 

@@ -11,7 +11,6 @@ mod moments;
 mod mount;
 mod orders;
 mod process;
-mod random;
 mod restart;
 mod several;
 mod soak;

@@ -15,7 +15,7 @@ use crate::check;
 use crate::ledger::SharedFolder;
 use crate::orders::{Approval, Order, OrderError, process_order};
 use crate::process::Process;
-use crate::random::Random;
+use support::random::Random;
 
 /// The number of orders in flight at any time.
 const AT_ONCE: usize = 24;

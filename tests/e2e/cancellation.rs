@@ -134,7 +134,7 @@ async fn asks_each_round(ctx: OrchestrationContext, round: u64) -> duroxide::Res
 
 /// Returns a client in another process.
 fn elsewhere(test: &TestRuntime) -> Client {
-    Client::new(test.provider().clone()).with_clock(test.clock().clone())
+    Client::shared(test.store()).with_clock(test.clock().clone())
 }
 
 /// Waits until an instance has continued as new.

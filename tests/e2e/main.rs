@@ -27,6 +27,7 @@ mod rollouts;
 mod runtime;
 mod sqlite;
 mod stopped;
+mod store;
 mod stored;
 mod suspension;
 mod testing;
@@ -43,12 +44,13 @@ use duroxide::testing::{TestRuntime, TestRuntimeBuilder};
 
 /// Returns a builder with all annotated functions of this binary, and the states that they take.
 fn builder() -> TestRuntimeBuilder {
-    TestRuntime::builder()
+    let builder = TestRuntime::builder()
         .state(Arc::new(AtomicU32::new(0)))
         .state(continue_as_new::Gates::default())
         .state(faults::Work::default())
         .state(runtime::Gate::default())
-        .state(support::Faults::default())
+        .state(support::Faults::default());
+    store::chosen(builder)
 }
 
 async fn started() -> TestRuntime {

@@ -185,7 +185,7 @@ async fn unregistered_name_waits_visibly_until_it_is_registered() {
     let unclaimed = handle.status().await.unwrap().unclaimed.unwrap();
     assert!(unclaimed.what.contains("takes_a_number"), "{unclaimed:?}");
     assert_eq!(unclaimed.since, begin, "the status says since when it is unclaimed");
-    let other = crate::builder().provider(test.provider().clone()).start().await.unwrap();
+    let other = crate::builder().store_of(&test).start().await.unwrap();
     assert_eq!(handle.result().await.unwrap(), 5);
     drop(other);
 }

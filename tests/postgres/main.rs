@@ -3,7 +3,11 @@
 //! Each provider here has its own connections and its own signals, as that of another process has. Without a server, the
 //! tests are left out; see [`support::postgres`].
 
+mod chaos;
+mod contention;
+mod explorer;
 mod faults;
+mod pairs;
 mod plans;
 mod processes;
 mod together;

@@ -4,8 +4,10 @@
 
 pub mod edits;
 mod faulty;
+pub mod outcomes;
 pub mod postgres;
 pub mod proxy;
+pub mod random;
 pub mod schema;
 pub mod stored;
 

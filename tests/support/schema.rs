@@ -1,6 +1,8 @@
 //! A schema of a PostgreSQL database, for one test.
 
 use duroxide_postgres::{PostgresOptions, PostgresProvider};
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
 
 /// A schema, empty at first, that is dropped with this value.
 pub struct Schema {
@@ -46,20 +48,28 @@ impl Drop for Schema {
     fn drop(&mut self) {
         // A test that fails reports its own failure.
         if !std::thread::panicking() {
-            execute(&self.url, format!("DROP SCHEMA IF EXISTS {} CASCADE", self.name));
+            // A provider that has just been dropped may still hold locks, which the server takes for a deadlock.
+            let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.name);
+            while let Err(error) = try_to_execute(&self.url, drop.clone()) {
+                assert_eq!(error.code(), Some(&SqlState::T_R_DEADLOCK_DETECTED), "{error:?}");
+            }
         }
     }
 }
 
 fn execute(url: &str, sql: String) {
+    try_to_execute(url, sql).expect("execute");
+}
+
+fn try_to_execute(url: &str, sql: String) -> Result<(), Error> {
     let url = url.to_owned();
     apart(async move || {
         let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect("connect");
         tokio::select! {
-            done = client.batch_execute(&sql) => done.expect("execute"),
+            done = client.batch_execute(&sql) => done,
             _ = connection => panic!("the connection is lost"),
         }
-    });
+    })
 }
 
 /// Runs a future on a runtime of its own, so that it can be awaited by a synchronous function within another one.

@@ -1,12 +1,14 @@
 //! The two lanes that run batches.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use duroxide::id::InstanceId;
 use duroxide::provider::ProviderError;
 use tokio::sync::mpsc;
 
+use super::scope::Scope;
 use super::{Done, Entry, Failure, direct, run};
 use crate::connect::Use;
 use crate::fault::Fault;
@@ -115,31 +117,102 @@ fn by_call(entries: Vec<Entry>) -> Vec<Group> {
 
 async fn run_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>) {
     let mut link = Link::new(state.clone(), Use::Waiting);
-    // A lock may be held for long, by a transaction of the program. So a call that has collided is tried again only while
-    // no other waits, and then for the short time for which this connection waits for a lock.
-    let (mut fresh, mut collided): (VecDeque<VecDeque<Entry>>, VecDeque<VecDeque<Entry>>) = Default::default();
+    let mut waiting = Waiting::default();
     loop {
         while let Ok(group) = queue.try_recv() {
-            fresh.push_back(group.into());
+            waiting.fresh.push_back(group.into());
         }
-        let next = match fresh.pop_front().or_else(|| collided.pop_front()) {
+        let next = match waiting.next() {
             Some(group) => Some(group),
             None => queue.recv().await.map(VecDeque::from),
         };
         let Some(mut group) = next else { return };
+        let Waiting { fresh, collided } = &mut waiting;
+        let batch = with_companions(&mut group, fresh).or_else(|| with_companions(&mut group, collided));
+        if let Some(batch) = batch {
+            let mut admitted = Vec::new();
+            batch.into_iter().for_each(|entry| admit(entry, &mut admitted));
+            match run_until_known(&state, &mut link, admitted, true).await {
+                // One entry may be the cause: each is carried out alone.
+                Some(again) if again.len() > 1 => {
+                    run_one_by_one(&state, &mut link, by_call(again), &mut waiting).await;
+                }
+                Some(again) => waiting.wait_again(again.into()).await,
+                None => {}
+            }
+            continue;
+        }
+        run_one_by_one(&state, &mut link, vec![group.into()], &mut waiting).await;
+    }
+}
+
+/// Runs the entries of these groups, each in a transaction of its own.
+async fn run_one_by_one(state: &State, link: &mut Link, groups: Vec<Group>, waiting: &mut Waiting) {
+    for group in groups {
+        let mut group = VecDeque::from(group);
         while let Some(entry) = group.pop_front() {
             let mut admitted = Vec::new();
             admit(entry, &mut admitted);
             // An entry that collides with another transaction lets other calls pass, until its time is over.
-            if let Some(again) = run_until_known(&state, &mut link, admitted, true).await {
+            if let Some(again) = run_until_known(state, link, admitted, true).await {
                 again.into_iter().rev().for_each(|entry| group.push_front(entry));
-                collided.push_back(std::mem::take(&mut group));
-                if fresh.is_empty() {
-                    tokio::time::sleep(PAUSE).await;
-                }
+                waiting.wait_again(std::mem::take(&mut group)).await;
             }
         }
     }
+}
+
+/// The calls that wait in the slow lane. A lock may be held for long, by a transaction of the program. So a call that has
+/// collided is tried again only while no other waits, and then for the short time for which the connection waits for a lock.
+#[derive(Default)]
+struct Waiting {
+    fresh: VecDeque<VecDeque<Entry>>,
+    collided: VecDeque<VecDeque<Entry>>,
+}
+
+impl Waiting {
+    fn next(&mut self) -> Option<VecDeque<Entry>> {
+        self.fresh.pop_front().or_else(|| self.collided.pop_front())
+    }
+
+    /// Puts back a call that has collided, and pauses if no other waits.
+    async fn wait_again(&mut self, group: VecDeque<Entry>) {
+        self.collided.push_back(group);
+        if self.fresh.is_empty() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Takes the waiting calls of one entry that lock an instance which this call locks, too: they would wait for the same
+/// lock, one after another, and the fast lane would find it locked all that time. Returns `None` if the call has several
+/// entries, or no companion.
+fn with_companions(group: &mut VecDeque<Entry>, waiting: &mut VecDeque<VecDeque<Entry>>) -> Option<Vec<Entry>> {
+    let scope = |group: &VecDeque<Entry>| match group.iter().collect::<Vec<_>>()[..] {
+        [entry] => Some(Scope::of(&entry.request)).filter(|scope| !scope.replaces).map(|scope| scope.locks),
+        _ => None,
+    };
+    let locks: HashSet<InstanceId> = scope(group)?.into_iter().collect();
+    let mut batch: Vec<Entry> = group.drain(..).collect();
+    let mut bytes: usize = batch.iter().map(|entry| entry.request.size()).sum();
+    // As many as a batch has room for are considered: a long queue is not searched for each of its calls.
+    let later = waiting.split_off(waiting.len().min(ENTRIES));
+    for mut other in std::mem::take(waiting) {
+        let has_room = batch.len() < ENTRIES && bytes < BYTES;
+        let is_companion = has_room && scope(&other).is_some_and(|ids| ids.iter().any(|id| locks.contains(id)));
+        if is_companion {
+            bytes += other.iter().map(|entry| entry.request.size()).sum::<usize>();
+            batch.extend(other.drain(..));
+        } else {
+            waiting.push_back(other);
+        }
+    }
+    waiting.extend(later);
+    if batch.len() > 1 {
+        return Some(batch);
+    }
+    group.extend(batch);
+    None
 }
 
 /// Runs a batch until its outcome is known, or cannot be known. Returns the entries that need another attempt.
@@ -167,7 +240,7 @@ async fn run_until_known(state: &State, link: &mut Link, batch: Vec<Entry>, wait
                 batch.into_iter().for_each(|entry| admit(entry, &mut still));
                 batch = still;
             }
-            Err(Failure { fault, .. }) if waits && !fault.is_collision() => {
+            Err(Failure { fault, .. }) if waits && batch.len() == 1 && !fault.is_collision() => {
                 fail_entries(&batch, &fault.reason());
                 return None;
             }

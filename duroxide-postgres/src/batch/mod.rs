@@ -7,8 +7,8 @@
 //! statement per table, and commits ([`write`]).
 //!
 //! Two lanes run batches. The fast lane takes all entries that wait, and never waits for a row lock. An entry whose rows
-//! another transaction has locked, and every entry of a batch that failed, goes to the slow lane, which takes one entry at
-//! a time and waits for locks.
+//! another transaction has locked, and every entry of a batch that failed, goes to the slow lane, which waits for locks. It
+//! takes one entry at a time, and with it those that wait for the same instance.
 
 mod activities;
 mod direct;
@@ -192,7 +192,7 @@ impl From<Fault> for Failure {
     }
 }
 
-/// Carries out a batch in one transaction. `waits`: the batch is a single entry, which waits for locks.
+/// Carries out a batch in one transaction. `waits`: it is one of the slow lane, which waits for locks.
 async fn run(connection: &Connection, state: &State, entries: &[Entry], waits: bool) -> Result<Done, Failure> {
     let scopes: Vec<Scope<'_>> = entries.iter().map(|entry| Scope::of(&entry.request)).collect();
     let result = attempt(connection, state, entries, &scopes, waits).await;

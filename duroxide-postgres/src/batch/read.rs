@@ -161,7 +161,7 @@ impl Read {
 pub(super) struct Mode {
     /// The first statement begins the transaction.
     pub(super) begins: bool,
-    /// The batch is a single entry, which waits for locks.
+    /// The batch is one of the slow lane, which waits for locks.
     pub(super) waits: bool,
 }
 

@@ -1,25 +1,26 @@
 //! Detects that nothing can happen in a test, and says for what its instances wait.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::VirtualClock;
 use crate::error::Suspension;
 use crate::history::{Decision, EventKind, HistoryEvent, Input};
 use crate::id::{CallId, EventId, ExecutionId};
-use crate::provider::{Admin, Filter, InstanceRecord, MemoryProvider, Page, Provider, ProviderError};
+use crate::provider::{Filter, InstanceRecord, Page, Provider, ProviderError};
 
 /// The number of unfinished instances that a reason describes.
 const DESCRIBED: usize = 20;
 
 /// Fails the waits of a test once nothing could happen for a time, by the clock of tokio.
-pub(super) async fn watch(clock: VirtualClock, provider: MemoryProvider, limit: Duration) {
+pub(super) async fn watch(clock: VirtualClock, provider: Arc<dyn Provider>, limit: Duration) {
     loop {
         let change = clock.stalled().await;
         // Another task of the test, which the clock does not know, may be about to send an event.
         tokio::time::sleep(limit).await;
         if clock.is_unchanged_since(change) {
-            let instances = unfinished(&provider).await.unwrap_or_else(|error| vec![error.to_string()]);
+            let instances = unfinished(&*provider).await.unwrap_or_else(|error| vec![error.to_string()]);
             let reason = "nothing can happen in this test: it waits for an instance, all runtimes are idle, and no timer is \
                           pending";
             let reason = instances.iter().fold(reason.to_owned(), |reason, line| format!("{reason}\n- {line}"));
@@ -29,10 +30,11 @@ pub(super) async fn watch(clock: VirtualClock, provider: MemoryProvider, limit: 
 }
 
 /// Describes the unfinished instances, each in one line.
-async fn unfinished(provider: &MemoryProvider) -> Result<Vec<String>, ProviderError> {
+async fn unfinished(provider: &dyn Provider) -> Result<Vec<String>, ProviderError> {
     let (mut lines, mut page) = (Vec::new(), Page::new(DESCRIBED));
     loop {
-        let found = provider.list(&Filter::default(), &page).await?;
+        let Some(admin) = provider.admin() else { return Ok(lines) };
+        let found = admin.list(&Filter::default(), &page).await?;
         for record in found.instances.iter().filter(|record| !record.status.is_finished()) {
             if lines.len() == DESCRIBED {
                 lines.push("further instances".to_owned());
@@ -47,7 +49,7 @@ async fn unfinished(provider: &MemoryProvider) -> Result<Vec<String>, ProviderEr
     }
 }
 
-async fn state(provider: &MemoryProvider, record: &InstanceRecord) -> Result<String, ProviderError> {
+async fn state(provider: &dyn Provider, record: &InstanceRecord) -> Result<String, ProviderError> {
     if let Some(json) = &record.suspension {
         let reason =
             serde_json::from_str::<Suspension>(json).map_or_else(|_| String::new(), |reason| reason.to_string());
@@ -60,7 +62,7 @@ async fn state(provider: &MemoryProvider, record: &InstanceRecord) -> Result<Str
     Ok(if waits.is_empty() { "waits".to_owned() } else { format!("waits for {}", waits.join(", ")) })
 }
 
-async fn history(provider: &MemoryProvider, execution: &ExecutionId) -> Result<Vec<HistoryEvent>, ProviderError> {
+async fn history(provider: &dyn Provider, execution: &ExecutionId) -> Result<Vec<HistoryEvent>, ProviderError> {
     let mut events = Vec::new();
     loop {
         let after = events.last().map_or(EventId(0), |event: &HistoryEvent| event.id);

@@ -1,5 +1,6 @@
 //! A runtime for tests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -9,9 +10,10 @@ use super::mocks::{AsyncMock, Setup};
 use super::stall;
 use crate::activity::{Activity, ActivityCode, ActivityContext};
 use crate::client::Client;
+use crate::id::Epoch;
 use crate::node::RuntimeOptions;
 use crate::payload::compare_values_read_back;
-use crate::provider::MemoryProvider;
+use crate::provider::{MemoryProvider, Provider};
 use crate::registry::Registry;
 use crate::runtime::{Runtime, ShutdownError, StartError};
 
@@ -63,14 +65,23 @@ pub struct TestRuntimeBuilder {
     setup: Setup,
     clock: VirtualClock,
     provider: MemoryProvider,
+    other: Option<Other>,
     stall_limit: Duration,
+}
+
+/// A provider in place of that in memory, and the function that kills a member of it.
+#[derive(Clone)]
+struct Other {
+    provider: Arc<dyn Provider>,
+    kill: Arc<dyn Fn(Epoch) + Send + Sync>,
 }
 
 impl TestRuntime {
     /// Configures a test runtime.
     pub fn builder() -> TestRuntimeBuilder {
         let (clock, provider) = (VirtualClock::new(), MemoryProvider::new());
-        TestRuntimeBuilder { setup: Setup::default(), clock, provider, stall_limit: Duration::from_secs(2) }
+        let (setup, stall_limit) = (Setup::default(), Duration::from_secs(2));
+        TestRuntimeBuilder { setup, clock, provider, other: None, stall_limit }
     }
 
     /// Starts a test runtime with all annotated functions.
@@ -94,6 +105,13 @@ impl TestRuntime {
     /// Returns the provider of the runtime. Pass it to [`TestRuntimeBuilder::provider`] to continue with its state.
     pub fn provider(&self) -> &MemoryProvider {
         &self.builder.provider
+    }
+
+    /// Returns the provider of the runtime, also if it is another one than [`TestRuntime::provider`]. For the tests of
+    /// providers.
+    #[doc(hidden)]
+    pub fn store(&self) -> Arc<dyn Provider> {
+        self.builder.store()
     }
 
     /// Waits for a time, by the clock of the runtime. Every timer that is due by then fires at its time, and the work that
@@ -176,7 +194,10 @@ impl TestRuntime {
     pub fn crash(mut self) -> TestRuntimeBuilder {
         let epoch = self.runtime.as_ref().and_then(Runtime::epoch);
         if let Some(epoch) = epoch {
-            self.builder.provider.kill(epoch);
+            match &self.builder.other {
+                Some(other) => (other.kill)(epoch),
+                None => self.builder.provider.kill(epoch),
+            }
         }
         drop(self.runtime.take());
         self.builder.clone()
@@ -307,8 +328,34 @@ impl TestRuntimeBuilder {
 
     /// Uses the provider of another runtime, to continue with its state.
     pub fn provider(mut self, provider: MemoryProvider) -> Self {
-        self.provider = provider;
+        (self.provider, self.other) = (provider, None);
         self
+    }
+
+    /// Keeps the state in another provider; `kill` ends a membership as the death of its process does. For the tests of
+    /// providers: [`TestRuntime::provider`] is not used.
+    #[doc(hidden)]
+    pub fn other_provider(
+        mut self,
+        provider: Arc<dyn Provider>,
+        kill: impl Fn(Epoch) + Send + Sync + 'static,
+    ) -> Self {
+        self.other = Some(Other { provider, kill: Arc::new(kill) });
+        self
+    }
+
+    /// Uses the store of another runtime; see [`TestRuntime::store`].
+    #[doc(hidden)]
+    pub fn store_of(mut self, test: &TestRuntime) -> Self {
+        (self.provider, self.other) = (test.builder.provider.clone(), test.builder.other.clone());
+        self
+    }
+
+    fn store(&self) -> Arc<dyn Provider> {
+        match &self.other {
+            Some(other) => other.provider.clone(),
+            None => Arc::new(self.provider.clone()),
+        }
     }
 
     /// Uses the clock of another runtime.
@@ -332,9 +379,10 @@ impl TestRuntimeBuilder {
     pub async fn start(self) -> Result<TestRuntime, StartError> {
         compare_values_read_back();
         let builder = self.setup.runtime(&self.clock);
-        let runtime = builder.provider(self.provider.clone()).clock(self.clock.clone()).start().await?;
+        let provider = self.store();
+        let runtime = builder.shared_provider(provider.clone()).clock(self.clock.clone()).start().await?;
         let client = runtime.client();
-        let watchdog = stall::watch(self.clock.clone(), self.provider.clone(), self.stall_limit);
+        let watchdog = stall::watch(self.clock.clone(), provider, self.stall_limit);
         let watchdog = tokio::spawn(watchdog).abort_handle();
         Ok(TestRuntime { runtime: Some(runtime), client, builder: self, watchdog })
     }

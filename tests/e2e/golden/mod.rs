@@ -9,14 +9,18 @@ mod programs;
 mod record;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use duroxide::history::{Decision, EventKind, Failure, HistoryEvent};
-use duroxide::id::EventId;
+use duroxide::id::{CommitId, EventId, NodeId};
 use duroxide::prelude::*;
-use duroxide::provider::{EventRow, InstanceStatus};
+use duroxide::provider::{
+    Commit, EventRow, Handlers, InstanceStatus, MemoryProvider, MessageRow, NewInstance, NodeInfo, Provider, Turn, Write,
+};
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::{VirtualClock, check_history};
-use duroxide::{Client, Payload, Timestamp};
+use duroxide::{Client, InstanceId, Payload, Timestamp};
+use support::schema::Schema;
 
 use self::file::{folder, recorded};
 
@@ -107,6 +111,38 @@ fn recorded_histories_replay() {
     assert_eq!(formats, readable_formats().collect(), "record a history for each new format");
     let all = ["application", "cancelled", "panicked", "rejected", "terminated", "timed out"];
     assert!(all[..].iter().all(|kind| failures.contains(kind)), "{failures:?}");
+}
+
+#[tokio::test]
+async fn recorded_histories_are_stored_unchanged_by_each_provider() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = support::postgres::server().map(|url| Schema::new(url, "golden"));
+    let sqlite = SqliteProvider::open(folder.path().join("golden.db")).unwrap();
+    let mut providers: Vec<Arc<dyn Provider>> = vec![Arc::new(MemoryProvider::new()), Arc::new(sqlite)];
+    providers.extend(schema.as_ref().map(|schema| Arc::new(schema.connect()) as Arc<dyn Provider>));
+    for provider in providers {
+        let info = NodeInfo {
+            id: NodeId::new(),
+            name: "golden".to_owned(),
+            build: "golden".to_owned(),
+            handlers: Handlers::default(),
+            lease_time: hours(1),
+        };
+        let lease = provider.join(&info).await.unwrap();
+        let client = Client::shared(provider.clone());
+        for history in recorded() {
+            let time = Timestamp::from_micros(0);
+            let id = InstanceId::new(history.name.as_str()).unwrap();
+            let new = NewInstance { eager: true, ..NewInstance::new(id, "golden", MessageRow::new("start")) };
+            let turn = Turn::new(new.first_execution(), EventId(0), time);
+            let turn = Turn { creates: Some(Box::new(new)), events: history.rows().collect(), ..turn };
+            let commit = Commit { id: CommitId::new(), write: Write::Turn(Box::new(turn)) };
+            provider.commit(&lease, vec![Arc::new(commit)]).await.unwrap().remove(0).unwrap();
+            let events = client.handle(history.name.as_str()).history().await.unwrap();
+            assert_eq!(events, history.events(), "{}", history.name);
+            check_history(&programs::registry(), &events).unwrap_or_else(|e| panic!("{}: {e}", history.name));
+        }
+    }
 }
 
 /// Returns the formats of rows that this version reads.

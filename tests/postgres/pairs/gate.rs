@@ -1,0 +1,81 @@
+//! Holds the transactions of one provider at their commit.
+
+use duroxide::provider::Lease;
+use support::schema::Schema;
+use tokio_postgres::{Client, NoTls};
+
+/// A deferred trigger runs at the commit. It waits for a lock of the gate if the session has a mark.
+const INSTALL: &str = "
+    CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF current_setting('gate.holds', true) = 'on' THEN
+            PERFORM set_config('lock_timeout', '0', true);
+            PERFORM pg_advisory_xact_lock_shared(7007, 1);
+        END IF;
+        RETURN NULL;
+    END $$;
+    DO $$ DECLARE t text; BEGIN
+        FOREACH t IN ARRAY ARRAY['instances', 'live', 'ready', 'messages', 'activities', 'nodes', 'dedup', 'mail'] LOOP
+            EXECUTE format('CREATE CONSTRAINT TRIGGER hold AFTER INSERT OR UPDATE OR DELETE ON %I
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold()', t);
+        END LOOP;
+    END $$";
+
+/// Returns a URL whose sessions have the mark.
+pub(super) fn held_url(url: &str) -> String {
+    format!("{url}{}options=-c%20gate.holds%3Don", if url.contains('?') { '&' } else { '?' })
+}
+
+pub(super) struct Gate(Client);
+
+impl Gate {
+    pub(super) async fn install(schema: &Schema) -> Self {
+        let url = support::postgres::server().expect("there is a server");
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connect");
+        tokio::spawn(connection);
+        client.batch_execute(&schema.within(INSTALL)).await.expect("install");
+        Self(client)
+    }
+
+    async fn execute(&self, sql: &str) {
+        self.0.batch_execute(sql).await.expect("execute");
+    }
+
+    pub(super) async fn close(&self) {
+        self.execute("SELECT pg_advisory_lock(7007, 1)").await;
+    }
+
+    pub(super) async fn open(&self) {
+        self.execute("SELECT pg_advisory_unlock_all()").await;
+    }
+
+    /// Empties all tables.
+    pub(super) async fn clear(&self) {
+        let tables = "instances live ready events executions messages activities rejections mail cancellations dedup nodes";
+        let clear: Vec<_> = tables.split(' ').map(|table| format!("DELETE FROM {table}")).collect();
+        self.execute(&clear.join("; ")).await;
+    }
+
+    /// Makes the lease of a node end, as if it had not been renewed for long.
+    pub(super) async fn expire(&self, lease: Lease) {
+        let expire = "UPDATE nodes SET expires_at = 'epoch', suspected_at = 'epoch' WHERE epoch";
+        self.execute(&format!("{expire} = {}", lease.epoch)).await;
+    }
+
+    /// Waits until a transaction waits at the gate. The state of the locks cannot be awaited.
+    pub(super) async fn until_held(&self) {
+        self.until("count(*) FILTER (WHERE classid = 7007 AND locktype = 'advisory') > 0").await;
+    }
+
+    /// Waits until another transaction waits beside it.
+    pub(super) async fn until_both_wait(&self) {
+        self.until("count(*) FILTER (WHERE classid IS DISTINCT FROM 7007 OR locktype <> 'advisory') > 0").await;
+    }
+
+    async fn until(&self, condition: &str) {
+        let query = format!(
+            "SELECT {condition} FROM pg_locks WHERE NOT granted
+             AND pid IN (SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'duroxide %')"
+        );
+        while !self.0.query_one(&query, &[]).await.expect("query").get::<_, bool>(0) {}
+    }
+}
