@@ -9,12 +9,14 @@
 //! [Polling and execution model]: https://github.com/duroxide/duroxide/blob/main/docs/polling-and-execution-model.md#steps
 
 mod line;
+mod origin;
 mod saved;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+pub use origin::Run;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +40,8 @@ use crate::policy::{ActivityOptions, ClosePolicy, Timeout, micros};
 /// | 4 | the details of a time-out |
 /// | 5 | children whose id is derived when it is needed |
 /// | 6 | the removal of an unread event, the called function of a failure |
-pub(crate) const FORMAT: u16 = 6;
+/// | 7 | the place of a call, the run of an attempt, the author of a request |
+pub(crate) const FORMAT: u16 = 7;
 
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
@@ -77,6 +80,9 @@ pub enum Input {
     ActivityCompleted {
         /// The call that scheduled it.
         call: CallId,
+        /// The attempt that returned it. `None` in rows of older formats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<Run>,
     },
     /// An activity ended without a result. Payload: its error, if it has one.
     ActivityFailed {
@@ -87,6 +93,9 @@ pub enum Input {
         /// The activity, unless the failure is its own error or a time-out, which names it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         callee: Option<Box<Callee>>,
+        /// The last attempt, if one of its node has ended the call. `None` in rows of older formats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<Run>,
     },
     /// A timer is due.
     TimerFired {
@@ -100,6 +109,9 @@ pub enum Input {
         /// Headers given by the client that raised it.
         #[serde(default, skip_serializing_if = "TextMap::is_empty")]
         headers: TextMap,
+        /// The person or program for which the client acted, if it says so ([`Client::with_note`](crate::Client::with_note)).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// An operator has removed an external event that the function has not read.
     EventDropped {
@@ -142,6 +154,9 @@ pub enum Input {
         /// client.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<Parent>,
+        /// The person or program for which the client acted, if it says so ([`Client::with_note`](crate::Client::with_note)).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A request of its parent, which has ended, to terminate this execution.
     TerminateRequested {
@@ -150,6 +165,9 @@ pub enum Input {
         /// As in [`CancelRequested`](Self::CancelRequested).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<Parent>,
+        /// The person or program for which the client acted, if it says so ([`Client::with_note`](crate::Client::with_note)).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
 }
 
@@ -188,17 +206,26 @@ pub enum EndRequest {
     CancelBeforeStart {
         /// The reason.
         reason: String,
+        /// As in [`Input::CancelRequested`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A cancel request to a later execution: its function runs to the first wait, and ends there unless it listens for
     /// the request.
     Cancel {
         /// The reason.
         reason: String,
+        /// As in [`Input::CancelRequested`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A request to terminate: the execution ends without running its function.
     Terminate {
         /// The reason.
         reason: String,
+        /// As in [`Input::CancelRequested`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
 }
 
@@ -225,6 +252,9 @@ pub enum Decision {
         call: CallId,
         /// When it fires.
         due: Timestamp,
+        /// The place of the call in the source. Not compared on replay. `None` in rows of older formats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
     },
     /// Wait for an external event.
     EventAwaited {
@@ -232,6 +262,9 @@ pub enum Decision {
         call: CallId,
         /// The name of the event.
         name: String,
+        /// The place of the call in the source. Not compared on replay. `None` in rows of older formats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
     },
     /// Start another orchestration. Payload: its input.
     ChildScheduled(ChildScheduled),
@@ -243,6 +276,9 @@ pub enum Decision {
         operation: String,
         /// The reason of the refusal.
         reason: String,
+        /// The place of the call in the source. Not compared on replay. `None` in rows of older formats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
     },
     /// A pending call was dropped; its outcome is discarded.
     CallDropped {
@@ -265,6 +301,9 @@ pub enum Decision {
     Terminated {
         /// The reason that the requester gave.
         reason: String,
+        /// The person or program for which the client acted, if it says so ([`Client::with_note`](crate::Client::with_note)).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// The instance continues as a new execution. Payload: the input of the new execution.
     ContinuedAsNew {
@@ -291,6 +330,9 @@ pub struct ActivityScheduled {
     /// Retry and timeouts. Not compared on replay: they may be tuned while instances run.
     #[serde(default, skip_serializing_if = "ActivityOptions::is_default")]
     pub options: ActivityOptions,
+    /// The place of the call in the source. Not compared on replay. `None` in rows of older formats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
 }
 
 /// An orchestration to be started by another.
@@ -314,6 +356,9 @@ pub struct ChildScheduled {
     /// The policy that closes it when its parent ends first. Not compared on replay.
     #[serde(default)]
     pub close: ClosePolicy,
+    /// The place of the call in the source. Not compared on replay. `None` in rows of older formats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
 }
 
 impl ChildScheduled {
@@ -430,6 +475,9 @@ impl Input {
     pub(crate) fn format(&self) -> u16 {
         let identified =
             |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
+        if self.run().is_some() || self.by().is_some() {
+            return 7;
+        }
         let is_second = match self {
             Self::EventDropped { .. }
             | Self::ActivityFailed { callee: Some(_), .. }
@@ -447,16 +495,16 @@ impl Input {
     /// Returns the request to end that this input is for an execution that has not begun, with the call that has sent it.
     pub(crate) fn end_request(&self, is_first_execution: bool) -> Option<(EndRequest, Option<&Parent>)> {
         match self {
-            Self::CancelRequested { reason, parent } => {
-                let reason = reason.clone();
+            Self::CancelRequested { reason, parent, by } => {
+                let (reason, by) = (reason.clone(), by.clone());
                 let request = match is_first_execution {
-                    true => EndRequest::CancelBeforeStart { reason },
-                    false => EndRequest::Cancel { reason },
+                    true => EndRequest::CancelBeforeStart { reason, by },
+                    false => EndRequest::Cancel { reason, by },
                 };
                 Some((request, parent.as_ref()))
             }
-            Self::TerminateRequested { reason, parent } => {
-                Some((EndRequest::Terminate { reason: reason.clone() }, parent.as_ref()))
+            Self::TerminateRequested { reason, parent, by } => {
+                Some((EndRequest::Terminate { reason: reason.clone(), by: by.clone() }, parent.as_ref()))
             }
             _ => None,
         }
@@ -479,13 +527,13 @@ impl Input {
 
     /// Returns an external event without headers.
     pub fn raised(name: impl Into<String>) -> Self {
-        Self::EventRaised { name: name.into(), headers: TextMap::new() }
+        Self::EventRaised { name: name.into(), headers: TextMap::new(), by: None }
     }
 
     /// Returns the call that this input answers, if any.
     pub fn call(&self) -> Option<CallId> {
         match self {
-            Self::ActivityCompleted { call }
+            Self::ActivityCompleted { call, .. }
             | Self::ActivityFailed { call, .. }
             | Self::TimerFired { call }
             | Self::ChildCompleted { call }
@@ -505,6 +553,8 @@ impl Decision {
     /// Returns the lowest format whose readers understand this decision.
     pub(crate) fn format(&self) -> u16 {
         match self {
+            Self::Terminated { by: Some(_), .. } => 7,
+            _ if self.place().is_some() => 7,
             Self::ChildScheduled(ChildScheduled { instance: None, .. }) => 5,
             _ => 1,
         }

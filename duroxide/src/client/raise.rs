@@ -54,7 +54,7 @@ impl RaiseCall {
         check_texts(&HEADERS, &headers)?;
         let payload = payload.map_err(|e| ClientError::payload(&id, "the event", &e))?;
         client.check_size(&id, "the event", &payload)?;
-        client.send(&id, Input::EventRaised { name, headers }, payload).await
+        client.send(&id, Input::EventRaised { name, headers, by: None }, payload).await
     }
 }
 

@@ -118,14 +118,14 @@ impl<'a> TurnBuilder<'a> {
         let EventKind::Decision(decision) = kind else { return };
         match decision {
             Decision::ActivityScheduled(activity) => self.schedule_activity(id, time, activity),
-            Decision::TimerCreated { call, due } => self.create_timer(call, due),
+            Decision::TimerCreated { call, due, .. } => self.create_timer(call, due),
             Decision::ChildScheduled(child) => self.schedule_child(child, payload),
             Decision::Completed => self.complete(payload),
             Decision::Failed { failure } => self.fail(InstanceStatus::Failed, failure, payload),
             Decision::Cancelled { reason } => {
                 self.fail(InstanceStatus::Cancelled, Failure::Cancelled { reason }, Payload::NULL);
             }
-            Decision::Terminated { reason } => {
+            Decision::Terminated { reason, .. } => {
                 self.fail(InstanceStatus::Terminated, Failure::Terminated { reason }, Payload::NULL);
             }
             Decision::ContinuedAsNew { version } => self.continue_as_new(version, payload),

@@ -121,6 +121,7 @@ impl Spec {
                     tag: tag.take(),
                     detached: *detached,
                     options: std::mem::take(options),
+                    at: None,
                 };
                 op::activity::schedule(core, activity, input, place);
             }

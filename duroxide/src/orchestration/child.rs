@@ -151,7 +151,8 @@ impl Spec {
         let version = self.version.take().map(|text| parse_version(&text)).transpose().map_err(|e| e.to_string())?;
         let input = std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))?;
         core.check_size(call, "its input", &input)?;
-        let child = ChildScheduled { call, name: self.name.clone(), version, instance, detached, close: self.close };
+        let child =
+            ChildScheduled { call, name: self.name.clone(), version, instance, detached, close: self.close, at: None };
         Ok((child, input))
     }
 }

@@ -28,6 +28,7 @@ pub mod conformance;
 mod constructors;
 mod layer;
 mod memory;
+mod note;
 mod order;
 mod ready;
 mod rows;
@@ -46,6 +47,7 @@ pub use layer::{Layered, ProviderLayer};
 pub use memory::MemoryProvider;
 #[cfg(feature = "testing")]
 pub(crate) use memory::{Begun, Beside};
+pub use note::Note;
 pub use order::{DeliveryKey, in_order};
 pub use ready::Ready;
 pub use rows::*;

@@ -36,6 +36,7 @@ pub(crate) use self::held::Held;
 pub(crate) use self::incremental::Replay;
 pub(crate) use self::mailbox::{Ticket, Unread, UnreadEvent};
 use self::op::Op;
+pub(crate) use self::op::cancel::UnseenCancel;
 use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
 use crate::error::{Callee, shortened};
@@ -98,8 +99,8 @@ impl Step {
 pub(crate) struct Remains {
     /// Calls without an outcome.
     pub(crate) open: Vec<(CallId, Op)>,
-    /// The reason of a cancel request that the function has not seen.
-    pub(crate) cancel: Option<String>,
+    /// A cancel request that the function has not seen.
+    pub(crate) cancel: Option<UnseenCancel>,
     /// External events of its history that the function has not read, in the order of arrival.
     pub(crate) unread: Vec<UnreadEvent>,
     /// External events that are not in its history.
@@ -235,7 +236,8 @@ impl Execution {
         events.push((EventKind::Input(input), payload));
         for decided in outcome.decisions {
             step.ended |= decided.decision.is_terminal();
-            events.push((EventKind::Decision(decided.decision), decided.payload));
+            let decision = decided.decision.placed(decided.place);
+            events.push((EventKind::Decision(decision), decided.payload));
         }
         let events = (id.0..).zip(events);
         step.events =

@@ -16,7 +16,7 @@ use super::poll_watch::{PollWatch, Polled};
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
-use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap, TimeoutDetails};
+use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, Run, TextMap, TimeoutDetails};
 use crate::id::InstanceId;
 use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
@@ -24,24 +24,30 @@ use crate::policy::{Limits, Timeout};
 use crate::provider::{EventRow, Tenure};
 use crate::replay::{Failed, in_instance, panicked};
 
-/// An attempt to be run.
-pub(in crate::node) struct Attempt {
+/// The facts about an attempt, from its begin to its end.
+#[derive(Clone)]
+pub(in crate::node) struct AttemptFacts {
     pub(in crate::node) tenure: Tenure,
-    /// The number of this run on the node.
-    pub(in crate::node) run: u64,
     pub(in crate::node) scheduled: ActivityScheduled,
     /// The end of its schedule-to-close limit.
     pub(in crate::node) deadline: Option<Timestamp>,
+    /// The attempt as it is recorded: its number, this node, its begin.
+    pub(in crate::node) origin: Run,
+}
+
+/// An attempt to be run.
+pub(in crate::node) struct Attempt {
+    pub(in crate::node) facts: AttemptFacts,
+    /// The number of this run on the node.
+    pub(in crate::node) run: u64,
     pub(in crate::node) input: Payload,
     pub(in crate::node) headers: TextMap,
 }
 
 /// How an attempt ended.
 pub(in crate::node) struct AttemptDone {
-    pub(in crate::node) tenure: Tenure,
+    pub(in crate::node) facts: AttemptFacts,
     pub(in crate::node) run: u64,
-    pub(in crate::node) scheduled: ActivityScheduled,
-    pub(in crate::node) deadline: Option<Timestamp>,
     pub(in crate::node) end: AttemptEnd,
     /// Closes once the thread of the attempt is free: blocking code cannot be dropped while it waits. `None`: the
     /// thread is free.
@@ -95,7 +101,8 @@ impl Attempt {
         env: Arc<AttemptEnv>,
         cancel: CancelSignal,
     ) -> AttemptDone {
-        let Self { tenure, run, scheduled, deadline, input, headers } = self;
+        let Self { facts, run, input, headers } = self;
+        let AttemptFacts { tenure, scheduled, .. } = &facts;
         let ctx =
             ActivityContext::new(tenure.activity.clone(), tenure.attempt, headers, cancel.clone(), env.states.clone());
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
@@ -139,7 +146,7 @@ impl Attempt {
             // The code may check the signal, and end on its own.
             cancel.cancel();
         }
-        AttemptDone { tenure, run, scheduled, deadline, end, busy_thread }
+        AttemptDone { facts, run, end, busy_thread }
     }
 }
 

@@ -56,7 +56,14 @@ fn deliver(live: &mut LiveInstances, to: &ExecutionId, number: u64) -> FollowUp 
 fn outcome(execution: &ExecutionId) -> LocalOutcome {
     let (call, payload) = (CallId(1), Payload::NULL);
     let activity = ActivityId { execution: execution.clone(), call };
-    LocalOutcome { activity, attempt: 1, claim: 0, input: Input::ActivityCompleted { call }, payload, permit: None }
+    LocalOutcome {
+        activity,
+        attempt: 1,
+        claim: 0,
+        input: Input::ActivityCompleted { call, run: None },
+        payload,
+        permit: None,
+    }
 }
 
 fn acquired(execution: ExecutionId, last: u64) -> AcquiredInstance {

@@ -111,7 +111,7 @@ impl Run {
         let shown = format!("{input:?}");
         let step = self.step(input, payload).unwrap_or_else(|fault| panic!("{shown}: {}", fault.0));
         assert!(!step.events.is_empty(), "{shown} is stale");
-        self.decided = decisions(&step.events).cloned().collect();
+        self.decided = decisions(&step.events).map(Decision::without_origin).collect();
         self.dropped = step.dropped;
         self.history.extend(step.events);
         &self.decided
@@ -144,7 +144,7 @@ impl Run {
     }
 
     pub(super) fn activity_fails(&mut self, call: u64, failure: Failure, error: impl Serialize) -> &[Decision] {
-        self.deliver(Input::ActivityFailed { call: CallId(call), failure, callee: None }, payload(&error))
+        self.deliver(Input::ActivityFailed { call: CallId(call), failure, callee: None, run: None }, payload(&error))
     }
 
     pub(super) fn fires(&mut self, call: u64) -> &[Decision] {
@@ -160,7 +160,7 @@ impl Run {
     }
 
     pub(super) fn cancels(&mut self, reason: &str) -> &[Decision] {
-        self.deliver(Input::CancelRequested { reason: reason.to_owned(), parent: None }, Payload::NULL)
+        self.deliver(Input::CancelRequested { reason: reason.to_owned(), parent: None, by: None }, Payload::NULL)
     }
 
     /// Returns the decisions of the last step.
@@ -280,7 +280,7 @@ pub(super) fn started() -> Input {
 }
 
 pub(super) fn activity_completed(call: u64) -> Input {
-    Input::ActivityCompleted { call: CallId(call) }
+    Input::ActivityCompleted { call: CallId(call), run: None }
 }
 
 pub(super) fn raised(name: &str) -> Input {
@@ -294,6 +294,7 @@ pub(super) fn activity(call: u64, name: &str) -> Decision {
         tag: None,
         detached: false,
         options: Default::default(),
+        at: None,
     })
 }
 
@@ -307,11 +308,11 @@ pub(super) fn detached_activity(call: u64, name: &str) -> Decision {
 }
 
 pub(super) fn timer(call: u64, due: Timestamp) -> Decision {
-    Decision::TimerCreated { call: CallId(call), due }
+    Decision::TimerCreated { call: CallId(call), due, at: None }
 }
 
 pub(super) fn awaits(call: u64, name: &str) -> Decision {
-    Decision::EventAwaited { call: CallId(call), name: name.to_owned() }
+    Decision::EventAwaited { call: CallId(call), name: name.to_owned(), at: None }
 }
 
 /// A child; an empty `instance` stands for a derived id.
@@ -323,6 +324,7 @@ pub(super) fn child(call: u64, name: &str, instance: &str) -> Decision {
         instance: (!instance.is_empty()).then(|| instance.to_owned().try_into().expect("is an id")),
         detached: false,
         close: ClosePolicy::Cancel,
+        at: None,
     })
 }
 
