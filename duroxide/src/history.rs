@@ -14,9 +14,11 @@ mod saved;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use origin::Run;
+pub(crate) use origin::place_text;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +42,7 @@ use crate::policy::{ActivityOptions, ClosePolicy, Timeout, micros};
 /// | 4 | the details of a time-out |
 /// | 5 | children whose id is derived when it is needed |
 /// | 6 | the removal of an unread event, the called function of a failure |
-/// | 7 | the place of a call, the run of an attempt, the author of a request |
+/// | 7 | the run of an attempt, the author of a request |
 pub(crate) const FORMAT: u16 = 7;
 
 /// Labels or headers: short texts by name, sorted.
@@ -58,6 +60,9 @@ pub struct HistoryEvent {
     pub kind: EventKind,
     /// The value that belongs to it: an input, a result, an error; `null` where there is none.
     pub payload: Payload,
+    /// The place in the source of the call that a decision schedules: `src/checkout.rs:41:20`. For people: a replay does
+    /// not compare it, since lines of code may move between deploys. `None` for other events, and if it was not recorded.
+    pub at: Option<Arc<str>>,
 }
 
 /// The kind of an event.
@@ -80,7 +85,7 @@ pub enum Input {
     ActivityCompleted {
         /// The call that scheduled it.
         call: CallId,
-        /// The attempt that returned it. `None` in rows of older formats.
+        /// The attempt that returned it. `None`: the first one, which the node that had scheduled it began at once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run: Option<Run>,
     },
@@ -93,7 +98,8 @@ pub enum Input {
         /// The activity, unless the failure is its own error or a time-out, which names it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         callee: Option<Box<Callee>>,
-        /// The last attempt, if one of its node has ended the call. `None` in rows of older formats.
+        /// The attempt that failed last. `None` as in [`ActivityCompleted`](Self::ActivityCompleted), and for a time-out of
+        /// the whole call.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run: Option<Run>,
     },
@@ -252,9 +258,6 @@ pub enum Decision {
         call: CallId,
         /// When it fires.
         due: Timestamp,
-        /// The place of the call in the source. Not compared on replay. `None` in rows of older formats.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        at: Option<String>,
     },
     /// Wait for an external event.
     EventAwaited {
@@ -262,9 +265,6 @@ pub enum Decision {
         call: CallId,
         /// The name of the event.
         name: String,
-        /// The place of the call in the source. Not compared on replay. `None` in rows of older formats.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        at: Option<String>,
     },
     /// Start another orchestration. Payload: its input.
     ChildScheduled(ChildScheduled),
@@ -276,9 +276,6 @@ pub enum Decision {
         operation: String,
         /// The reason of the refusal.
         reason: String,
-        /// The place of the call in the source. Not compared on replay. `None` in rows of older formats.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        at: Option<String>,
     },
     /// A pending call was dropped; its outcome is discarded.
     CallDropped {
@@ -330,9 +327,6 @@ pub struct ActivityScheduled {
     /// Retry and timeouts. Not compared on replay: they may be tuned while instances run.
     #[serde(default, skip_serializing_if = "ActivityOptions::is_default")]
     pub options: ActivityOptions,
-    /// The place of the call in the source. Not compared on replay. `None` in rows of older formats.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<String>,
 }
 
 /// An orchestration to be started by another.
@@ -356,9 +350,6 @@ pub struct ChildScheduled {
     /// The policy that closes it when its parent ends first. Not compared on replay.
     #[serde(default)]
     pub close: ClosePolicy,
-    /// The place of the call in the source. Not compared on replay. `None` in rows of older formats.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<String>,
 }
 
 impl ChildScheduled {
@@ -554,7 +545,6 @@ impl Decision {
     pub(crate) fn format(&self) -> u16 {
         match self {
             Self::Terminated { by: Some(_), .. } => 7,
-            _ if self.place().is_some() => 7,
             Self::ChildScheduled(ChildScheduled { instance: None, .. }) => 5,
             _ => 1,
         }
@@ -575,6 +565,11 @@ impl Decision {
             | Self::Terminated { .. }
             | Self::ContinuedAsNew { .. } => None,
         }
+    }
+
+    /// Returns true if this decision makes a call.
+    pub(crate) fn is_call(&self) -> bool {
+        self.call().is_some() && !matches!(self, Self::CallDropped { .. })
     }
 
     /// Returns true if this decision ends its execution.

@@ -114,11 +114,11 @@ impl<'a> TurnBuilder<'a> {
     /// Adds an event, and the effect of the decision.
     fn event(&mut self, event: HistoryEvent) {
         self.turn.events.push(EventRow::from(&event));
-        let HistoryEvent { id, time, kind, payload } = event;
+        let HistoryEvent { id, time, kind, payload, .. } = event;
         let EventKind::Decision(decision) = kind else { return };
         match decision {
             Decision::ActivityScheduled(activity) => self.schedule_activity(id, time, activity),
-            Decision::TimerCreated { call, due, .. } => self.create_timer(call, due),
+            Decision::TimerCreated { call, due } => self.create_timer(call, due),
             Decision::ChildScheduled(child) => self.schedule_child(child, payload),
             Decision::Completed => self.complete(payload),
             Decision::Failed { failure } => self.fail(InstanceStatus::Failed, failure, payload),

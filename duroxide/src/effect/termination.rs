@@ -18,7 +18,7 @@ pub(crate) fn termination(
 ) -> Turn {
     let now = history.last().map_or(now, |last| now.max(last.time));
     let kind = EventKind::Decision(Decision::Terminated { reason: reason.to_owned(), by });
-    let event = HistoryEvent { id: record.last_event.next(), time: now, kind, payload: Payload::NULL };
+    let event = HistoryEvent { id: record.last_event.next(), time: now, kind, payload: Payload::NULL, at: None };
     let started = history.iter().find_map(|event| match &event.kind {
         EventKind::Input(Input::Started(started)) => Some(started.clone()),
         _ => None,

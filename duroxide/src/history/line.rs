@@ -18,6 +18,7 @@ const SHOWN: usize = 1_000;
 ///     time: Timestamp::from_micros(0),
 ///     kind: EventKind::Input(Input::raised("approval")),
 ///     payload: Payload::encode("Ada")?,
+///     at: None,
 /// };
 /// assert_eq!(event.to_string(), r#"3 1970-01-01T00:00:00.000Z <- event `approval`: "Ada""#);
 /// # Ok::<_, duroxide::payload::PayloadError>(())
@@ -91,10 +92,10 @@ impl Display for Decision {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::ActivityScheduled(activity) => activity.fmt(f),
-            Self::TimerCreated { call, due, .. } => write!(f, "call {call}: timer, due {due}"),
-            Self::EventAwaited { call, name, .. } => write!(f, "call {call}: wait for event `{name}`"),
+            Self::TimerCreated { call, due } => write!(f, "call {call}: timer, due {due}"),
+            Self::EventAwaited { call, name } => write!(f, "call {call}: wait for event `{name}`"),
             Self::ChildScheduled(child) => child.fmt(f),
-            Self::CallRejected { call, operation, reason, .. } => {
+            Self::CallRejected { call, operation, reason } => {
                 write!(f, "call {call}: {operation} refused: {reason}")
             }
             Self::CallDropped { call } => write!(f, "call {call}: dropped"),

@@ -1,41 +1,58 @@
 //! The origin of an event: the place of a call, the attempt that brought an outcome, the author of a request. It is for
-//! people: no code depends on it, and a replay does not compare it.
+//! people: no code depends on it.
 
 use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActivityScheduled, ChildScheduled, Decision, EndRequest, Input};
+use super::{EndRequest, Input};
 use crate::clock::Timestamp;
 use crate::id::Epoch;
 
 /// The run of an attempt of an activity, as it is recorded with the outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Short", into = "Short")]
 pub struct Run {
     /// The number of the attempt, from 1.
-    #[serde(default = "first", skip_serializing_if = "is_first")]
     pub attempt: u32,
     /// The epoch of the node that ran it. [`Client::nodes`](crate::Client::nodes) lists the nodes.
     pub node: Epoch,
-    /// When the attempt began, by the clock of that node.
-    pub began: Timestamp,
+    /// The time from the event that scheduled the activity to the begin of the attempt, by the clock of that node.
+    pub after: Duration,
 }
 
-fn first() -> u32 {
-    1
+impl Run {
+    /// Returns the run of an attempt that has begun now.
+    pub(crate) fn begun(attempt: u32, node: Epoch, scheduled: Timestamp, now: Timestamp) -> Self {
+        let after = u64::try_from(now.as_micros().saturating_sub(scheduled.as_micros())).unwrap_or(0);
+        Self { attempt, node, after: Duration::from_micros(after) }
+    }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_first(attempt: &u32) -> bool {
-    *attempt == 1
+/// The recorded form: the node, the time in microseconds, the number of the attempt. It is in most outcomes that have waited
+/// for a node, so it is short.
+#[derive(Serialize, Deserialize)]
+struct Short(Epoch, u64, u32);
+
+impl From<Short> for Run {
+    fn from(Short(node, after, attempt): Short) -> Self {
+        Self { attempt, node, after: Duration::from_micros(after) }
+    }
+}
+
+impl From<Run> for Short {
+    fn from(Run { attempt, node, after }: Run) -> Self {
+        Self(node, u64::try_from(after.as_micros()).unwrap_or(u64::MAX), attempt)
+    }
 }
 
 /// The longest path of a source file that is recorded, in bytes.
 const MAX_PATH: usize = 100;
 
 /// Returns the text of a place: `src/checkout.rs:41:20`. Of a long path the end is kept, since it names the file.
-pub(crate) fn place_text(place: &Location<'_>) -> String {
+pub(crate) fn place_text(place: &Location<'_>) -> Arc<str> {
     let path = place.file();
     let mut from = path.len().saturating_sub(MAX_PATH);
     while !path.is_char_boundary(from) {
@@ -46,50 +63,7 @@ pub(crate) fn place_text(place: &Location<'_>) -> String {
         Some(separator) => &end[separator + 1..],
         None => end,
     };
-    format!("{end}:{}:{}", place.line(), place.column())
-}
-
-impl Decision {
-    /// Returns the place of the call in the source, if it is recorded.
-    pub fn place(&self) -> Option<&str> {
-        match self {
-            Self::ActivityScheduled(ActivityScheduled { at, .. })
-            | Self::ChildScheduled(ChildScheduled { at, .. })
-            | Self::TimerCreated { at, .. }
-            | Self::EventAwaited { at, .. }
-            | Self::CallRejected { at, .. } => at.as_deref(),
-            Self::CallDropped { .. }
-            | Self::Completed
-            | Self::Failed { .. }
-            | Self::Cancelled { .. }
-            | Self::Terminated { .. }
-            | Self::ContinuedAsNew { .. } => None,
-        }
-    }
-
-    /// Records the place of the call.
-    #[must_use]
-    pub(crate) fn placed(mut self, place: Option<&Location<'_>>) -> Self {
-        if let Self::ActivityScheduled(ActivityScheduled { at, .. })
-        | Self::ChildScheduled(ChildScheduled { at, .. })
-        | Self::TimerCreated { at, .. }
-        | Self::EventAwaited { at, .. }
-        | Self::CallRejected { at, .. } = &mut self
-        {
-            *at = place.map(place_text);
-        }
-        self
-    }
-
-    /// Returns the decision without its origin, as a replay compares it.
-    #[must_use]
-    pub(crate) fn without_origin(&self) -> Self {
-        let mut bare = self.clone().placed(None);
-        if let Self::Terminated { by, .. } = &mut bare {
-            *by = None;
-        }
-        bare
-    }
+    format!("{end}:{}:{}", place.line(), place.column()).into()
 }
 
 impl Input {

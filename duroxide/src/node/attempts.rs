@@ -97,7 +97,9 @@ impl Node {
         let code = entry.code.clone();
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
         let now = self.now();
-        let origin = Run { attempt: tenure.attempt, node: self.membership.lease.epoch, began: now };
+        // An eager first attempt begins at once, on the node that scheduled it: an outcome without a run says so.
+        let run = || Run::begun(tenure.attempt, self.membership.lease.epoch, time, now);
+        let origin = (!has_permit).then(run);
         // A blocking attempt waits for its thread, which may have to be started first, and ends itself.
         let limit = scheduled.options.start_to_close.filter(|_| !code.is_blocking());
         let facts = AttemptFacts { tenure, scheduled, deadline, origin };
@@ -129,7 +131,7 @@ impl Node {
         match end {
             AttemptEnd::Completed(output) => {
                 let AttemptFacts { tenure, origin, .. } = facts;
-                let input = Input::ActivityCompleted { call: tenure.activity.call, run: Some(origin) };
+                let input = Input::ActivityCompleted { call: tenure.activity.call, run: origin };
                 self.outcome(tenure, input, output, permit);
             }
             AttemptEnd::Failed(failed, retryable) => self.attempt_failed(facts, failed, retryable, permit),
@@ -174,7 +176,7 @@ impl Node {
         let is_named = matches!(failure, Failure::Application | Failure::TimedOut { .. });
         let callee = || Box::new(Callee::Activity { name: scheduled.name.clone(), attempts: attempt });
         let callee = (!is_named).then(callee);
-        let input = Input::ActivityFailed { call, failure, callee, run: Some(origin) };
+        let input = Input::ActivityFailed { call, failure, callee, run: origin };
         self.outcome(tenure, input, failed.error, permit);
     }
 

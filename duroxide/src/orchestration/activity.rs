@@ -121,7 +121,6 @@ impl Spec {
                     tag: tag.take(),
                     detached: *detached,
                     options: std::mem::take(options),
-                    at: None,
                 };
                 op::activity::schedule(core, activity, input, place);
             }

@@ -151,8 +151,7 @@ impl Spec {
         let version = self.version.take().map(|text| parse_version(&text)).transpose().map_err(|e| e.to_string())?;
         let input = std::mem::replace(&mut self.input, Ok(Payload::NULL)).map_err(|e| format!("its input: {e}"))?;
         core.check_size(call, "its input", &input)?;
-        let child =
-            ChildScheduled { call, name: self.name.clone(), version, instance, detached, close: self.close, at: None };
+        let child = ChildScheduled { call, name: self.name.clone(), version, instance, detached, close: self.close };
         Ok((child, input))
     }
 }

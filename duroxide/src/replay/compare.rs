@@ -95,8 +95,7 @@ fn same(recorded: &Decision, payload: &Payload, asked: &Decided) -> bool {
             Decision::Failed { failure: Failure::Panicked { message: a } },
             Decision::Failed { failure: Failure::Panicked { message: b } },
         ) => shortened(a) == *b,
-        // The place of a call may move between deploys.
-        (a, b) => a == b || a.without_origin() == *b,
+        (a, b) => a == b,
     };
     kind && payload.json_eq(&asked.payload)
 }
@@ -129,8 +128,8 @@ fn describe(decision: &Decision) -> String {
     match decision {
         Decision::ActivityScheduled(a) => activity::describe(a),
         Decision::ChildScheduled(c) => child::describe(c),
-        Decision::TimerCreated { call, due, .. } => timer::describe(*call, *due),
-        Decision::EventAwaited { call, name, .. } => format!("call {call}: wait for event {name:?}"),
+        Decision::TimerCreated { call, due } => timer::describe(*call, *due),
+        Decision::EventAwaited { call, name } => format!("call {call}: wait for event {name:?}"),
         Decision::CallRejected { call, operation, .. } => format!("call {call}: refused {operation}"),
         Decision::CallDropped { call } => format!("call {call}: dropped"),
         Decision::Completed => "return Ok".to_owned(),

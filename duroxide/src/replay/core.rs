@@ -238,7 +238,7 @@ impl Core {
             refused.outcome = Some(Err(Failure::Rejected { reason: reason.clone() }.into()));
             state.calls.insert(call, refused);
             let operation = shortened_to(MAX_OPERATION, operation);
-            let decision = Decision::CallRejected { call, operation, reason, at: None };
+            let decision = Decision::CallRejected { call, operation, reason };
             state.decide(call, Decided { decision, payload: Payload::NULL, place: Some(place) });
         }
     }
@@ -286,7 +286,7 @@ impl Core {
                     let fault = Fault::new(ErrorCode::InvalidId, error.to_string()).at(Some(place));
                     state.fault.get_or_insert(fault);
                 } else if is_new {
-                    let decision = Decision::EventAwaited { call, name: name.to_owned(), at: None };
+                    let decision = Decision::EventAwaited { call, name: name.to_owned() };
                     state.decide(call, Decided { decision, payload: Payload::NULL, place: Some(place) });
                 }
                 Poll::Pending

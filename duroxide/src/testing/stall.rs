@@ -83,10 +83,10 @@ fn open_waits(execution: &ExecutionId, history: &[HistoryEvent]) -> Vec<String> 
             EventKind::Decision(Decision::ChildScheduled(child)) => {
                 calls.insert(child.call, format!("orchestration {} (`{}`)", child.instance_in(execution), child.name));
             }
-            EventKind::Decision(Decision::TimerCreated { call, due, .. }) => {
+            EventKind::Decision(Decision::TimerCreated { call, due }) => {
                 calls.insert(*call, format!("a timer that is due at {due}"));
             }
-            EventKind::Decision(Decision::EventAwaited { call, name, .. }) => {
+            EventKind::Decision(Decision::EventAwaited { call, name }) => {
                 events.insert(*call, name);
             }
             EventKind::Decision(Decision::CallDropped { call }) => {

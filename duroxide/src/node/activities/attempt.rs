@@ -31,8 +31,8 @@ pub(in crate::node) struct AttemptFacts {
     pub(in crate::node) scheduled: ActivityScheduled,
     /// The end of its schedule-to-close limit.
     pub(in crate::node) deadline: Option<Timestamp>,
-    /// The attempt as it is recorded: its number, this node, its begin.
-    pub(in crate::node) origin: Run,
+    /// The attempt as it is recorded. `None`: an eager one.
+    pub(in crate::node) origin: Option<Run>,
 }
 
 /// An attempt to be run.

@@ -22,7 +22,7 @@ pub(crate) fn create(core: &Core, call: CallId, due: Due, place: CallSite) {
         Due::After(duration) => core.lock().now + duration,
         Due::At(time) => time,
     };
-    core.schedule(call, Op::Timer, Decision::TimerCreated { call, due, at: None }, Payload::NULL, place);
+    core.schedule(call, Op::Timer, Decision::TimerCreated { call, due }, Payload::NULL, place);
 }
 
 pub(in crate::replay) fn describe(call: CallId, due: Timestamp) -> String {

@@ -111,7 +111,7 @@ impl Run {
         let shown = format!("{input:?}");
         let step = self.step(input, payload).unwrap_or_else(|fault| panic!("{shown}: {}", fault.0));
         assert!(!step.events.is_empty(), "{shown} is stale");
-        self.decided = decisions(&step.events).map(Decision::without_origin).collect();
+        self.decided = decisions(&step.events).cloned().collect();
         self.dropped = step.dropped;
         self.history.extend(step.events);
         &self.decided
@@ -294,7 +294,6 @@ pub(super) fn activity(call: u64, name: &str) -> Decision {
         tag: None,
         detached: false,
         options: Default::default(),
-        at: None,
     })
 }
 
@@ -308,11 +307,11 @@ pub(super) fn detached_activity(call: u64, name: &str) -> Decision {
 }
 
 pub(super) fn timer(call: u64, due: Timestamp) -> Decision {
-    Decision::TimerCreated { call: CallId(call), due, at: None }
+    Decision::TimerCreated { call: CallId(call), due }
 }
 
 pub(super) fn awaits(call: u64, name: &str) -> Decision {
-    Decision::EventAwaited { call: CallId(call), name: name.to_owned(), at: None }
+    Decision::EventAwaited { call: CallId(call), name: name.to_owned() }
 }
 
 /// A child; an empty `instance` stands for a derived id.
@@ -324,7 +323,6 @@ pub(super) fn child(call: u64, name: &str, instance: &str) -> Decision {
         instance: (!instance.is_empty()).then(|| instance.to_owned().try_into().expect("is an id")),
         detached: false,
         close: ClosePolicy::Cancel,
-        at: None,
     })
 }
 
