@@ -37,8 +37,9 @@ pub(crate) fn pack(events: &[EventRow]) -> Vec<EventsRow> {
         if row.heads.len() > 1 {
             row.heads.push(',');
         }
+        let at = serde_json::Value::from(event.at.as_deref().unwrap_or_default());
         let (time, decision) = (event.time.as_micros(), u8::from(event.decision));
-        row.heads += &format!("[{time},{decision},{},{},{}]", event.format, event.data.len(), payload.len());
+        row.heads += &format!("[{time},{decision},{},{},{},{at}]", event.format, event.data.len(), payload.len());
         row.body.extend_from_slice(event.data.as_bytes());
         row.body.extend_from_slice(payload);
         row.last = event.id.0;
@@ -54,7 +55,8 @@ pub(crate) fn unpack(row: &Row) -> Result<Vec<EventRow>, Fault> {
 }
 
 fn split(first: u64, heads: &str, body: &[u8]) -> Result<Vec<EventRow>, String> {
-    type Head = (i64, u8, u16, usize, usize);
+    // The last one is the place of its call, or empty.
+    type Head = (i64, u8, u16, usize, usize, String);
     let heads: Vec<Head> = serde_json::from_str(heads).map_err(|error| format!("its heads: {error}"))?;
     let mut rest = body;
     let mut take = |length: usize| {
@@ -63,7 +65,7 @@ fn split(first: u64, heads: &str, body: &[u8]) -> Result<Vec<EventRow>, String> 
         Ok::<_, String>(taken)
     };
     let mut events = Vec::with_capacity(heads.len());
-    for (id, (time, decision, format, data, payload)) in (first..).zip(heads) {
+    for (id, (time, decision, format, data, payload, at)) in (first..).zip(heads) {
         let data = take(data)?;
         let payload = take(payload)?;
         events.push(EventRow {
@@ -73,6 +75,7 @@ fn split(first: u64, heads: &str, body: &[u8]) -> Result<Vec<EventRow>, String> 
             format,
             data: String::from_utf8(data.to_vec()).map_err(|error| format!("its data: {error}"))?,
             payload: if payload.is_empty() { Payload::NULL } else { Payload::from_json_bytes(payload.to_vec()) },
+            at: (!at.is_empty()).then(|| at.into()),
         });
     }
     Ok(events)
@@ -87,6 +90,7 @@ pub(crate) fn damaged(id: u64, reason: String) -> EventRow {
         format: DAMAGED,
         data: reason,
         payload: Payload::NULL,
+        at: None,
     }
 }
 
@@ -103,6 +107,7 @@ mod tests {
             format: 3,
             data: format!("\"é {id}\""),
             payload,
+            at: id.is_multiple_of(3).then(|| "src/\"é\".rs:1:2".into()),
         }
     }
 

@@ -9,12 +9,16 @@
 //! [Polling and execution model]: https://github.com/duroxide/duroxide/blob/main/docs/polling-and-execution-model.md#steps
 
 mod line;
+mod origin;
 mod saved;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use origin::Run;
+pub(crate) use origin::place_text;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +42,8 @@ use crate::policy::{ActivityOptions, ClosePolicy, Timeout, micros};
 /// | 4 | the details of a time-out |
 /// | 5 | children whose id is derived when it is needed |
 /// | 6 | the removal of an unread event, the called function of a failure |
-pub(crate) const FORMAT: u16 = 6;
+/// | 7 | the run of an attempt, the author of a request |
+pub(crate) const FORMAT: u16 = 7;
 
 /// Labels or headers: short texts by name, sorted.
 pub type TextMap = BTreeMap<String, String>;
@@ -55,6 +60,9 @@ pub struct HistoryEvent {
     pub kind: EventKind,
     /// The value that belongs to it: an input, a result, an error; `null` where there is none.
     pub payload: Payload,
+    /// The place in the source of the call that a decision schedules: `src/checkout.rs:41:20`. For people: a replay does
+    /// not compare it, since lines of code may move between deploys. `None` for other events, and if it was not recorded.
+    pub at: Option<Arc<str>>,
 }
 
 /// The kind of an event.
@@ -77,6 +85,9 @@ pub enum Input {
     ActivityCompleted {
         /// The call that scheduled it.
         call: CallId,
+        /// The attempt that returned it. `None`: the first one, which the node that had scheduled it began at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<Run>,
     },
     /// An activity ended without a result. Payload: its error, if it has one.
     ActivityFailed {
@@ -87,6 +98,10 @@ pub enum Input {
         /// The activity, unless the failure is its own error or a time-out, which names it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         callee: Option<Box<Callee>>,
+        /// The attempt that failed last. `None` as in [`ActivityCompleted`](Self::ActivityCompleted), and for a time-out of
+        /// the whole call.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<Run>,
     },
     /// A timer is due.
     TimerFired {
@@ -100,6 +115,9 @@ pub enum Input {
         /// Headers given by the client that raised it.
         #[serde(default, skip_serializing_if = "TextMap::is_empty")]
         headers: TextMap,
+        /// The person or program for which the client acted, if it says so ([`Client::with_note`](crate::Client::with_note)).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// An operator has removed an external event that the function has not read.
     EventDropped {
@@ -142,6 +160,9 @@ pub enum Input {
         /// client.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<Parent>,
+        /// The person or program for which the client acted, if it says so ([`Client::with_note`](crate::Client::with_note)).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A request of its parent, which has ended, to terminate this execution.
     TerminateRequested {
@@ -150,6 +171,9 @@ pub enum Input {
         /// As in [`CancelRequested`](Self::CancelRequested).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<Parent>,
+        /// The person or program for which the client acted, if it says so ([`Client::with_note`](crate::Client::with_note)).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
 }
 
@@ -188,17 +212,26 @@ pub enum EndRequest {
     CancelBeforeStart {
         /// The reason.
         reason: String,
+        /// As in [`Input::CancelRequested`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A cancel request to a later execution: its function runs to the first wait, and ends there unless it listens for
     /// the request.
     Cancel {
         /// The reason.
         reason: String,
+        /// As in [`Input::CancelRequested`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A request to terminate: the execution ends without running its function.
     Terminate {
         /// The reason.
         reason: String,
+        /// As in [`Input::CancelRequested`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
 }
 
@@ -265,6 +298,9 @@ pub enum Decision {
     Terminated {
         /// The reason that the requester gave.
         reason: String,
+        /// The person or program for which the client acted, if it says so ([`Client::with_note`](crate::Client::with_note)).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// The instance continues as a new execution. Payload: the input of the new execution.
     ContinuedAsNew {
@@ -430,6 +466,9 @@ impl Input {
     pub(crate) fn format(&self) -> u16 {
         let identified =
             |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
+        if self.run().is_some() || self.by().is_some() {
+            return 7;
+        }
         let is_second = match self {
             Self::EventDropped { .. }
             | Self::ActivityFailed { callee: Some(_), .. }
@@ -447,16 +486,16 @@ impl Input {
     /// Returns the request to end that this input is for an execution that has not begun, with the call that has sent it.
     pub(crate) fn end_request(&self, is_first_execution: bool) -> Option<(EndRequest, Option<&Parent>)> {
         match self {
-            Self::CancelRequested { reason, parent } => {
-                let reason = reason.clone();
+            Self::CancelRequested { reason, parent, by } => {
+                let (reason, by) = (reason.clone(), by.clone());
                 let request = match is_first_execution {
-                    true => EndRequest::CancelBeforeStart { reason },
-                    false => EndRequest::Cancel { reason },
+                    true => EndRequest::CancelBeforeStart { reason, by },
+                    false => EndRequest::Cancel { reason, by },
                 };
                 Some((request, parent.as_ref()))
             }
-            Self::TerminateRequested { reason, parent } => {
-                Some((EndRequest::Terminate { reason: reason.clone() }, parent.as_ref()))
+            Self::TerminateRequested { reason, parent, by } => {
+                Some((EndRequest::Terminate { reason: reason.clone(), by: by.clone() }, parent.as_ref()))
             }
             _ => None,
         }
@@ -479,13 +518,13 @@ impl Input {
 
     /// Returns an external event without headers.
     pub fn raised(name: impl Into<String>) -> Self {
-        Self::EventRaised { name: name.into(), headers: TextMap::new() }
+        Self::EventRaised { name: name.into(), headers: TextMap::new(), by: None }
     }
 
     /// Returns the call that this input answers, if any.
     pub fn call(&self) -> Option<CallId> {
         match self {
-            Self::ActivityCompleted { call }
+            Self::ActivityCompleted { call, .. }
             | Self::ActivityFailed { call, .. }
             | Self::TimerFired { call }
             | Self::ChildCompleted { call }
@@ -505,6 +544,7 @@ impl Decision {
     /// Returns the lowest format whose readers understand this decision.
     pub(crate) fn format(&self) -> u16 {
         match self {
+            Self::Terminated { by: Some(_), .. } => 7,
             Self::ChildScheduled(ChildScheduled { instance: None, .. }) => 5,
             _ => 1,
         }
@@ -525,6 +565,11 @@ impl Decision {
             | Self::Terminated { .. }
             | Self::ContinuedAsNew { .. } => None,
         }
+    }
+
+    /// Returns true if this decision makes a call.
+    pub(crate) fn is_call(&self) -> bool {
+        self.call().is_some() && !matches!(self, Self::CallDropped { .. })
     }
 
     /// Returns true if this decision ends its execution.

@@ -490,6 +490,7 @@ impl Pair {
             format: 1,
             data: format!("event {id}"),
             payload: payload(large),
+            at: Some(format!("src/flow.rs:{}:1", id.0 % 3).into()),
         }
     }
 

@@ -155,7 +155,15 @@ fn text(length: usize) -> Payload {
 
 fn event(n: u64) -> EventRow {
     let payload = if n == 2 { text(3000) } else { text(3) };
-    EventRow { id: EventId(n), time: at(1), decision: n.is_multiple_of(2), format: 1, data: "{}".to_owned(), payload }
+    EventRow {
+        id: EventId(n),
+        time: at(1),
+        decision: n.is_multiple_of(2),
+        format: 1,
+        data: "{}".to_owned(),
+        payload,
+        at: None,
+    }
 }
 
 fn new_instance(name: &str) -> NewInstance {

@@ -37,6 +37,7 @@ fn event(id: u64, line: &str) -> EventRow {
         format: 1,
         data: event.get(2..).unwrap_or_default().to_owned(),
         payload: payload_of(payload),
+        at: None,
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Parser;
-use duroxide_bench::sizes;
 use duroxide_bench::server::{SCHEMA, Server, connect};
 use duroxide_bench::setup::Level;
+use duroxide_bench::sizes;
 use duroxide_postgres::{PostgresOptions, PostgresProvider};
 
 /// Fills databases of several sizes, each with n finished and n waiting instances, and prints the median times of requests

@@ -67,7 +67,7 @@ fn outcomes(history: &[HistoryEvent]) -> BTreeMap<CallId, u32> {
     for event in history {
         match &event.kind {
             EventKind::Decision(Decision::ActivityScheduled(a)) => _ = outcomes.entry(a.call).or_insert(0),
-            EventKind::Input(Input::ActivityCompleted { call }) => *outcomes.entry(*call).or_insert(0) += 1,
+            EventKind::Input(Input::ActivityCompleted { call, .. }) => *outcomes.entry(*call).or_insert(0) += 1,
             _ => {}
         }
     }

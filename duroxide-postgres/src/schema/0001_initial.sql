@@ -75,8 +75,8 @@ CREATE INDEX ready_queue ON ready (name, version, ready_at) WHERE crashes < 3 OR
 CREATE INDEX ready_quarantined ON ready (name, version, ready_at) WHERE crashes >= 3 AND NOT suspect;
 
 -- One row per turn, or per part of a large turn: events `first` to `last`. `heads` is JSON: for each event its time,
--- 1 for a decision or 0 for an input, its format, and the lengths of its data and of its payload. `body` holds
--- data and payload of each event side by side. The view `v_history` shows single events.
+-- 1 for a decision or 0 for an input, its format, the lengths of its data and of its payload, and the place of its call.
+-- `body` holds data and payload of each event side by side. The view `v_history` shows single events.
 CREATE TABLE events (
     instance  bigint NOT NULL,
     execution bigint NOT NULL,
@@ -243,7 +243,8 @@ SELECT i.id AS instance, e.execution, e.first + h.n - 1 AS event, to_timestamp((
        CASE WHEN h.head ->> 1 = '1' THEN 'decision' ELSE 'input' END AS kind,
        convert_from(substr(e.body, h.start::integer + 1, (h.head ->> 3)::integer), 'UTF8') AS data,
        CASE WHEN h.head ->> 4 = '0' THEN 'null' ELSE convert_from(substr(e.body,
-           (h.start + (h.head ->> 3)::bigint)::integer + 1, (h.head ->> 4)::integer), 'UTF8') END AS payload
+           (h.start + (h.head ->> 3)::bigint)::integer + 1, (h.head ->> 4)::integer), 'UTF8') END AS payload,
+       nullif(h.head ->> 5, '') AS place
 FROM instances i JOIN events e ON e.instance = i.seq
 CROSS JOIN LATERAL (
     SELECT n, head, sum((head ->> 3)::bigint + (head ->> 4)::bigint) OVER (ORDER BY n)

@@ -12,8 +12,8 @@ use crate::history::Input;
 use crate::message::Message;
 use crate::payload::{Payload, Storable, read_input};
 use crate::provider::{
-    ActivityTransaction, BlockingTransactionBody, BlockingTransactionSource, MessageRow, TransactionBody, TransactionEnd,
-    TransactionSource, WithinError,
+    ActivityTransaction, BlockingTransactionBody, BlockingTransactionSource, MessageRow, TransactionBody,
+    TransactionEnd, TransactionSource, WithinError,
 };
 
 /// The longest time of a transaction, unless the activity has a time limit.
@@ -90,7 +90,8 @@ impl<A: Activity> Body<A> {
         let message = match &ended {
             Ended::Completed(output) if limits.check("the output of the activity", output).is_ok() => {
                 let id = self.ctx.id();
-                let message = Message::new(Input::ActivityCompleted { call: id.call }, output.clone());
+                let run = self.ctx.transaction().run.clone();
+                let message = Message::new(Input::ActivityCompleted { call: id.call, run }, output.clone());
                 Some(MessageRow::from(&message.for_execution(id.execution.number)))
             }
             _ => None,

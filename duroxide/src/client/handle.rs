@@ -188,7 +188,10 @@ impl<O> Handle<O> {
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let (id, reason) = (self.id()?, reason.into());
         check_reason(id, &reason)?;
-        counted("cancel", self.client.send(id, Input::CancelRequested { reason, parent: None }, Payload::NULL).await)
+        counted(
+            "cancel",
+            self.client.send(id, Input::CancelRequested { reason, parent: None, by: None }, Payload::NULL).await,
+        )
     }
 
     /// Ends the instance now, without running its code again: also an instance that is suspended or does not return.
@@ -379,7 +382,7 @@ fn result_of<T, E>(
         }
         Decision::Failed { failure: Failure::Rejected { reason } } => OutcomeError::Rejected { reason },
         Decision::Cancelled { reason } => OutcomeError::Cancelled { reason },
-        Decision::Terminated { reason } => OutcomeError::Terminated { reason },
+        Decision::Terminated { reason, .. } => OutcomeError::Terminated { reason },
         other => unreadable("its outcome", &format!("{other:?}")).into(),
     })
 }

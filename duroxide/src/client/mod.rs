@@ -40,6 +40,7 @@ use crate::id::InstanceId;
 use crate::node::NodeHandle;
 use crate::payload::Payload;
 use crate::policy::Limits;
+pub use crate::provider::Note;
 use crate::provider::{Provider, clock_of};
 
 /// Starts instances, and sends events and requests to them. Cheap to clone.
@@ -76,6 +77,7 @@ pub struct Client {
     limits: Limits,
     retry_time: Duration,
     local: Option<NodeHandle>,
+    note: Option<Arc<Note>>,
 }
 
 impl Client {
@@ -90,7 +92,7 @@ impl Client {
     /// Creates a client without a runtime, on a provider that the program also uses elsewhere.
     pub fn shared(provider: Arc<dyn Provider>) -> Self {
         let clock = clock_of(&*provider);
-        Self { provider, clock, limits: Limits::default(), retry_time: Self::RETRY_TIME, local: None }
+        Self { provider, clock, limits: Limits::default(), retry_time: Self::RETRY_TIME, local: None, note: None }
     }
 
     /// Sets the time for which a request is retried while the storage fails, for example because another program has
@@ -162,6 +164,29 @@ impl Client {
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
         Self { clock: Arc::new(clock), ..self }
+    }
+
+    /// Returns a client that acts for a person or a program: its cancels, terminations and events name the actor in the
+    /// history of the instance. A client without a note records no actor.
+    ///
+    /// ```
+    /// use duroxide::client::Note;
+    /// use duroxide::prelude::*;
+    ///
+    /// async fn stop(client: &Client, id: &str) -> duroxide::Result<()> {
+    ///     let client = client.clone().with_note(Note::by("ana").via("back office"));
+    ///     client.handle(id).cancel("the order was entered twice").await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_note(self, note: Note) -> Self {
+        Self { note: Some(Arc::new(note)), ..self }
+    }
+
+    /// Returns the name of the actor that this client acts for.
+    fn actor(&self) -> Option<String> {
+        self.note.as_ref().map(|note| note.actor.clone())
     }
 
     /// Creates the client of a runtime.

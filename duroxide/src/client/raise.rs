@@ -56,7 +56,7 @@ impl RaiseCall {
         check_texts(&HEADERS, &headers)?;
         let payload = payload.map_err(|e| ClientError::payload(&id, "the event", &e))?;
         client.check_size(&id, "the event", &payload)?;
-        Ok((client, id, Input::EventRaised { name, headers }, payload))
+        Ok((client, id, Input::EventRaised { name, headers, by: None }, payload))
     }
 
     async fn send(self) -> Result<(), ClientError> {

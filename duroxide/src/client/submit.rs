@@ -135,6 +135,10 @@ impl Client {
 
     /// Sends a message to a live instance.
     pub(super) async fn send(&self, to: &InstanceId, input: Input, payload: Payload) -> Result<(), ClientError> {
+        let mut input = input;
+        if let Some(note) = &self.note {
+            input.set_by(&note.actor);
+        }
         self.send_message(to, &Message::new(input, payload)).await
     }
 

@@ -25,7 +25,7 @@ impl Client {
             // not closed.
             let events = self.events(&record.execution).await?;
             let history: Vec<_> = events.into_iter().filter_map(|row| HistoryEvent::try_from(row).ok()).collect();
-            let turn = termination(&record, &history, reason, self.clock.now());
+            let turn = termination(&record, &history, reason, self.actor(), self.clock.now());
             let submission = Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) };
             match self.submit(instance, submission).await {
                 Ok(_) => {
@@ -49,7 +49,7 @@ impl Client {
 
     /// Sends a request to terminate, which the next turn of the instance carries out.
     async fn request_termination(&self, instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
-        let request = Input::TerminateRequested { reason: reason.to_owned(), parent: None };
+        let request = Input::TerminateRequested { reason: reason.to_owned(), parent: None, by: None };
         match self.send(instance, request, Payload::NULL).await {
             // The caller reads the final status in its next iteration.
             Err(error) if error.is_finished() => Ok(()),

@@ -13,7 +13,7 @@ impl TurnBuilder<'_> {
         if let Some(limit) = options.schedule_to_close {
             let details = TimeoutDetails { activity: name.clone(), after: Some(limit), attempts: None, last: None };
             let failure = Failure::TimedOut { limit: Timeout::ScheduleToClose, details: Some(Box::new(details)) };
-            self.send_at(call, time + limit, Input::ActivityFailed { call, failure, callee: None });
+            self.send_at(call, time + limit, Input::ActivityFailed { call, failure, callee: None, run: None });
         }
         let eager = self.claims.activity(&name, tag.as_deref());
         let headers = self.info.started.headers.clone();

@@ -40,8 +40,8 @@ impl TurnBuilder<'_> {
     fn close_child(&mut self, call: CallId, child: InstanceId, policy: ClosePolicy, reason: String) {
         let parent = Some(Parent { execution: self.info.execution.clone(), call });
         let input = match policy {
-            ClosePolicy::Cancel => Input::CancelRequested { reason, parent },
-            ClosePolicy::Terminate => Input::TerminateRequested { reason, parent },
+            ClosePolicy::Cancel => Input::CancelRequested { reason, parent, by: None },
+            ClosePolicy::Terminate => Input::TerminateRequested { reason, parent, by: None },
             ClosePolicy::Abandon => return,
         };
         let before = self.turn.starts.len();

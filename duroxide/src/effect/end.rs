@@ -8,7 +8,7 @@ use crate::id::{CallId, ExecutionId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::provider::{InstanceStatus, MessageRow, Outgoing, Then};
-use crate::replay::in_instance;
+use crate::replay::{UnseenCancel, in_instance};
 
 impl TurnBuilder<'_> {
     pub(super) fn complete(&mut self, output: Payload) {
@@ -41,8 +41,8 @@ impl TurnBuilder<'_> {
         started.seed = crate::random::bits();
         let start = Message::new(Input::Started(started), input).in_lane(Lane::Start).for_execution(next);
         self.send_to_self(start);
-        if let Some(reason) = self.remains.cancel.take() {
-            let cancel = Input::CancelRequested { reason, parent: None };
+        if let Some(UnseenCancel { reason, by }) = self.remains.cancel.take() {
+            let cancel = Input::CancelRequested { reason, parent: None, by };
             self.send_to_self(Message::new(cancel, Payload::NULL).in_lane(Lane::Carried));
         }
         for row in std::mem::take(&mut self.carried) {

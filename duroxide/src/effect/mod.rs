@@ -114,7 +114,7 @@ impl<'a> TurnBuilder<'a> {
     /// Adds an event, and the effect of the decision.
     fn event(&mut self, event: HistoryEvent) {
         self.turn.events.push(EventRow::from(&event));
-        let HistoryEvent { id, time, kind, payload } = event;
+        let HistoryEvent { id, time, kind, payload, .. } = event;
         let EventKind::Decision(decision) = kind else { return };
         match decision {
             Decision::ActivityScheduled(activity) => self.schedule_activity(id, time, activity),
@@ -125,7 +125,7 @@ impl<'a> TurnBuilder<'a> {
             Decision::Cancelled { reason } => {
                 self.fail(InstanceStatus::Cancelled, Failure::Cancelled { reason }, Payload::NULL);
             }
-            Decision::Terminated { reason } => {
+            Decision::Terminated { reason, .. } => {
                 self.fail(InstanceStatus::Terminated, Failure::Terminated { reason }, Payload::NULL);
             }
             Decision::ContinuedAsNew { version } => self.continue_as_new(version, payload),

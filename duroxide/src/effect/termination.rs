@@ -9,10 +9,16 @@ use crate::payload::Payload;
 use crate::provider::{InstanceRecord, Turn};
 
 /// Builds the turn that terminates an instance.
-pub(crate) fn termination(record: &InstanceRecord, history: &[HistoryEvent], reason: &str, now: Timestamp) -> Turn {
+pub(crate) fn termination(
+    record: &InstanceRecord,
+    history: &[HistoryEvent],
+    reason: &str,
+    by: Option<String>,
+    now: Timestamp,
+) -> Turn {
     let now = history.last().map_or(now, |last| now.max(last.time));
-    let kind = EventKind::Decision(Decision::Terminated { reason: reason.to_owned() });
-    let event = HistoryEvent { id: record.last_event.next(), time: now, kind, payload: Payload::NULL };
+    let kind = EventKind::Decision(Decision::Terminated { reason: reason.to_owned(), by });
+    let event = HistoryEvent { id: record.last_event.next(), time: now, kind, payload: Payload::NULL, at: None };
     let started = history.iter().find_map(|event| match &event.kind {
         EventKind::Input(Input::Started(started)) => Some(started.clone()),
         _ => None,

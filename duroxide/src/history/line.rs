@@ -18,6 +18,7 @@ const SHOWN: usize = 1_000;
 ///     time: Timestamp::from_micros(0),
 ///     kind: EventKind::Input(Input::raised("approval")),
 ///     payload: Payload::encode("Ada")?,
+///     at: None,
 /// };
 /// assert_eq!(event.to_string(), r#"3 1970-01-01T00:00:00.000Z <- event `approval`: "Ada""#);
 /// # Ok::<_, duroxide::payload::PayloadError>(())
@@ -54,22 +55,35 @@ impl Write for OneLine<'_, '_> {
     }
 }
 
+/// The author of a request.
+struct By<'a>(Option<&'a str>);
+
+impl Display for By<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |by| write!(f, " by {by}"))
+    }
+}
+
 impl Display for Input {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started(Started { name, version: Some(version), .. }) => write!(f, "start of `{name}` {version}"),
             Self::Started(Started { name, version: None, .. }) => write!(f, "start of `{name}`"),
-            Self::ActivityCompleted { call } => write!(f, "call {call}: the activity completed"),
+            Self::ActivityCompleted { call, .. } => write!(f, "call {call}: the activity completed"),
             Self::ActivityFailed { call, failure, .. } => write!(f, "call {call}: the activity {failure}"),
             Self::TimerFired { call } => write!(f, "call {call}: the timer fired"),
-            Self::EventRaised { name, .. } => write!(f, "event `{name}`"),
+            Self::EventRaised { name, by, .. } => write!(f, "event `{name}`{}", By(by.as_deref())),
             Self::EventDropped { event } => write!(f, "event {event} removed by an operator"),
             Self::ChildCompleted { call } => write!(f, "call {call}: the child completed"),
             Self::ChildFailed { call, failure, .. } => write!(f, "call {call}: the child {failure}"),
             Self::StartAccepted { call } => write!(f, "call {call}: started"),
             Self::StartRejected { call, reason } => write!(f, "call {call}: not started: {reason}"),
-            Self::CancelRequested { reason, .. } => write!(f, "request to cancel: {reason}"),
-            Self::TerminateRequested { reason, .. } => write!(f, "request to terminate: {reason}"),
+            Self::CancelRequested { reason, by, .. } => {
+                write!(f, "request to cancel{}: {reason}", By(by.as_deref()))
+            }
+            Self::TerminateRequested { reason, by, .. } => {
+                write!(f, "request to terminate{}: {reason}", By(by.as_deref()))
+            }
         }
     }
 }
@@ -81,12 +95,14 @@ impl Display for Decision {
             Self::TimerCreated { call, due } => write!(f, "call {call}: timer, due {due}"),
             Self::EventAwaited { call, name } => write!(f, "call {call}: wait for event `{name}`"),
             Self::ChildScheduled(child) => child.fmt(f),
-            Self::CallRejected { call, operation, reason } => write!(f, "call {call}: {operation} refused: {reason}"),
+            Self::CallRejected { call, operation, reason } => {
+                write!(f, "call {call}: {operation} refused: {reason}")
+            }
             Self::CallDropped { call } => write!(f, "call {call}: dropped"),
             Self::Completed => f.write_str("completed"),
             Self::Failed { failure } => failure.fmt(f),
             Self::Cancelled { reason } => write!(f, "cancelled: {reason}"),
-            Self::Terminated { reason } => write!(f, "terminated: {reason}"),
+            Self::Terminated { reason, by } => write!(f, "terminated{}: {reason}", By(by.as_deref())),
             Self::ContinuedAsNew { version: None } => f.write_str("continue as new"),
             Self::ContinuedAsNew { version: Some(version) } => write!(f, "continue as new, version {version}"),
         }

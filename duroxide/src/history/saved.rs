@@ -1,6 +1,7 @@
 //! An event as JSON, to keep a history in a file.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Error as _, Unexpected, Visitor};
 use serde::ser::Error as _;
@@ -23,6 +24,8 @@ struct Saved {
     format: u16,
     data: Box<RawValue>,
     payload: Box<RawValue>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<Box<str>>,
 }
 
 /// As JSON with `serde_json`: the value keeps its text, to the last digit. Later versions of the library read it.
@@ -31,7 +34,7 @@ struct Saved {
 /// # use duroxide::history::{EventKind, HistoryEvent, Input};
 /// # use duroxide::{Payload, Timestamp};
 /// # let (id, kind) = (duroxide::id::EventId(3), EventKind::Input(Input::raised("approval")));
-/// # let event = HistoryEvent { id, time: Timestamp::from_micros(0), kind, payload: Payload::encode("Ada")? };
+/// # let event = HistoryEvent { id, time: Timestamp::from_micros(0), kind, payload: Payload::encode("Ada")?, at: None };
 /// let json = serde_json::to_string(&event)?;
 /// assert!(json.starts_with(r#"{"id":3,"time":"1970-01-01T00:00:00.000000Z""#));
 /// assert_eq!(serde_json::from_str::<HistoryEvent>(&json)?, event);
@@ -51,6 +54,7 @@ impl Serialize for HistoryEvent {
             format,
             data: data.map_err(S::Error::custom)?,
             payload: payload.map_err(|_| S::Error::custom("the value of the event is not JSON"))?,
+            at: self.at.as_deref().map(Box::from),
         }
         .serialize(to)
     }
@@ -58,7 +62,7 @@ impl Serialize for HistoryEvent {
 
 impl<'de> Deserialize<'de> for HistoryEvent {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let Saved { id, time, decision, format, data, payload } = Saved::deserialize(from)?;
+        let Saved { id, time, decision, format, data, payload, at } = Saved::deserialize(from)?;
         if format > FORMAT {
             let problem = format!("event {id} has format {format}, this version reads up to {FORMAT}");
             return Err(D::Error::custom(problem));
@@ -70,7 +74,7 @@ impl<'de> Deserialize<'de> for HistoryEvent {
         };
         let kind = kind.map_err(|error| D::Error::custom(format!("event {id}: {error}")))?;
         let payload = Payload::from_json_bytes(Box::<str>::from(payload).into_boxed_bytes().into_vec());
-        Ok(Self { id, time, kind, payload })
+        Ok(Self { id, time, kind, payload, at: at.map(Arc::from) })
     }
 }
 

@@ -4,7 +4,7 @@ use semver::Version;
 
 use super::Node;
 use super::activities::{
-    Activities, Attempt, AttemptDone, AttemptEnd, Kind, Permit, RunEnd, StartToClose, start_to_close,
+    Activities, Attempt, AttemptDone, AttemptEnd, AttemptFacts, Kind, Permit, RunEnd, StartToClose, start_to_close,
 };
 use super::delivery::LocalOutcome;
 use super::last_failures::out_of_time;
@@ -15,7 +15,7 @@ use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::Claims;
 use crate::error::{Callee, ErrorCode, Suspension};
-use crate::history::{ActivityScheduled, Failure, Input, TextMap};
+use crate::history::{ActivityScheduled, Failure, Input, Run, TextMap};
 use crate::id::ActivityId;
 use crate::payload::Payload;
 use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
@@ -104,17 +104,17 @@ impl Node {
         }
         let code = entry.code.clone();
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
+        let now = self.now();
+        // An eager first attempt begins at once, on the node that scheduled it: an outcome without a run says so.
+        let run = || Run::begun(tenure.attempt, self.membership.lease.epoch, time, now);
+        let origin = (!has_permit).then(run);
         // A blocking attempt waits for its thread, which may have to be started first, and ends itself.
         let limit = scheduled.options.start_to_close.filter(|_| !code.is_blocking());
-        let limit = limit.map(|limit| StartToClose {
-            tenure: tenure.clone(),
-            scheduled: scheduled.clone(),
-            deadline,
-            limit,
-            at: self.now() + limit,
-        });
-        let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code), &scheduled.name, limit);
-        let attempt = Attempt { lease: self.membership.lease, tenure, run, scheduled, deadline, input, headers, age };
+        let facts = AttemptFacts { tenure, scheduled, deadline, origin };
+        let limit = limit.map(|limit| StartToClose { facts: facts.clone(), limit, at: now + limit });
+        let (activity, name) = (facts.tenure.activity.clone(), &facts.scheduled.name);
+        let (run, cancel) = self.activities.begin(activity, Kind::of(&code), name, limit);
+        let attempt = Attempt { lease: self.membership.lease, facts, run, input, headers, age };
         let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {
@@ -129,25 +129,26 @@ impl Node {
     }
 
     pub(super) fn attempt_ended(&mut self, done: AttemptDone) {
-        let AttemptDone { tenure, run, scheduled, deadline, end, busy_thread } = done;
-        let run_end = self.activities.end(&tenure.activity, run, busy_thread.is_some());
+        let AttemptDone { facts, run, end, busy_thread } = done;
+        let run_end = self.activities.end(&facts.tenure.activity, run, busy_thread.is_some());
         if let Some(thread) = busy_thread.filter(|_| !matches!(run_end, RunEnd::Unknown)) {
             self.attempts.wait_for_thread(run, thread);
         }
         // The permit is released on drop if there is no outcome; otherwise it is moved into the outcome.
         let RunEnd::Wanted(permit, duration) = run_end else { return };
-        let mut measure = |failure| AttemptMeasure::new(self.metrics.activity(&scheduled.name), failure, duration);
-        let call = tenure.activity.call;
+        let metrics = self.metrics.activity(&facts.scheduled.name);
         match end {
             AttemptEnd::Completed(output) => {
-                let measure = measure(None);
-                self.outcome(tenure, Input::ActivityCompleted { call }, output, permit, measure);
+                let measure = AttemptMeasure::new(metrics, None, duration);
+                let AttemptFacts { tenure, origin, .. } = facts;
+                let input = Input::ActivityCompleted { call: tenure.activity.call, run: origin };
+                self.outcome(tenure, input, output, permit, measure);
             }
             AttemptEnd::Failed(failed, retryable) => {
-                let measure = measure(Some(&failed.failure));
-                self.attempt_failed(tenure, &scheduled, deadline, failed, retryable, permit, measure);
+                let measure = AttemptMeasure::new(metrics, Some(&failed.failure), duration);
+                self.attempt_failed(facts, failed, retryable, permit, measure);
             }
-            AttemptEnd::Unreadable(error) => self.park(tenure, ErrorCode::UnreadableActivityInput, &error),
+            AttemptEnd::Unreadable(error) => self.park(facts.tenure, ErrorCode::UnreadableActivityInput, &error),
             AttemptEnd::TimedOut | AttemptEnd::Abandoned => {}
         }
     }
@@ -156,10 +157,10 @@ impl Node {
     pub(super) fn check_activities(&mut self) {
         let now = self.now();
         while let Some(overdue) = self.activities.pop_overdue(now) {
-            let StartToClose { tenure, scheduled, deadline, limit, .. } = overdue;
-            let failure = start_to_close(&scheduled.name, limit, tenure.attempt);
-            let measure = AttemptMeasure::new(self.metrics.activity(&scheduled.name), Some(&failure), limit);
-            self.attempt_failed(tenure, &scheduled, deadline, failure.into(), true, None, measure);
+            let StartToClose { facts, limit, .. } = overdue;
+            let failure = start_to_close(&facts.scheduled.name, limit, facts.tenure.attempt);
+            let measure = AttemptMeasure::new(self.metrics.activity(&facts.scheduled.name), Some(&failure), limit);
+            self.attempt_failed(facts, failure.into(), true, None, measure);
         }
         self.activities.report_stopping(self.shared.options.turn_warning, log::activity_does_not_stop);
     }
@@ -167,14 +168,14 @@ impl Node {
     /// Repeats an attempt that has failed, or delivers its failure.
     fn attempt_failed(
         &mut self,
-        tenure: Tenure,
-        scheduled: &ActivityScheduled,
-        deadline: Option<Timestamp>,
+        facts: AttemptFacts,
         failed: Failed,
         retryable: bool,
         permit: Option<Permit>,
         measure: AttemptMeasure,
     ) {
+        let AttemptFacts { tenure, scheduled, deadline, origin } = facts;
+        let scheduled = &scheduled;
         let (call, attempt) = (tenure.activity.call, tenure.attempt);
         let allowed = self.next_attempt(scheduled, attempt, retryable);
         let next = allowed.filter(|next| deadline.is_none_or(|deadline| *next < deadline));
@@ -195,7 +196,8 @@ impl Node {
         };
         let is_named = matches!(failure, Failure::Application | Failure::TimedOut { .. });
         let callee = || Box::new(Callee::Activity { name: scheduled.name.clone(), attempts: attempt });
-        let input = Input::ActivityFailed { call, failure, callee: (!is_named).then(callee) };
+        let callee = (!is_named).then(callee);
+        let input = Input::ActivityFailed { call, failure, callee, run: origin };
         self.outcome(tenure, input, failed.error, permit, measure);
     }
 

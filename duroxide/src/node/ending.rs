@@ -87,13 +87,14 @@ impl Node {
 /// Terminates an instance as a message requests, and repeats the attempt while the storage fails.
 async fn terminate(shared: &Shared, execution: &ExecutionId, message: MessageRow) -> Ended {
     let (instance, id) = (&execution.instance, message.id);
-    let Ok(Message { input: Input::TerminateRequested { reason, parent }, .. }) = Message::try_from(message) else {
+    let Ok(Message { input: Input::TerminateRequested { reason, parent, by }, .. }) = Message::try_from(message) else {
         tracing::error!(%instance, message = %id, "a request to terminate cannot be read");
         return Ended::Unreadable;
     };
+    let order = Order { message: id, reason, by, parent };
     let (mut backoff, mut conflicted) = (Backoff::default(), false);
     loop {
-        match attempt(shared, execution, id, &reason, parent.as_ref(), conflicted).await {
+        match attempt(shared, execution, &order, conflicted).await {
             Ok(Some(ended)) => return ended,
             // The instance has advanced in the meantime.
             Ok(None) => conflicted = true,
@@ -105,15 +106,23 @@ async fn terminate(shared: &Shared, execution: &ExecutionId, message: MessageRow
     }
 }
 
+/// A request to terminate, taken from its message.
+struct Order {
+    message: MessageId,
+    reason: String,
+    by: Option<String>,
+    parent: Option<Parent>,
+}
+
 /// Terminates an instance in the state that is stored now. Returns `None` if the instance has advanced in the meantime.
 async fn attempt(
     shared: &Shared,
     execution: &ExecutionId,
-    message: MessageId,
-    reason: &str,
-    parent: Option<&Parent>,
+    order: &Order,
     conflicted: bool,
 ) -> Result<Option<Ended>, ProviderError> {
+    let Order { message, reason, by, parent } = order;
+    let parent = parent.as_ref();
     let instance = &execution.instance;
     let record = shared.provider.instance(instance).await?;
     let record = record.filter(|record| record.execution.identity == execution.identity);
@@ -125,10 +134,10 @@ async fn attempt(
     // The request of a parent is only for its own child.
     let is_for_another = parent.is_some() && record.parent.as_ref() != parent;
     let submission = if is_for_another {
-        Submission::Drop { instance: instance.clone(), message }
+        Submission::Drop { instance: instance.clone(), message: *message }
     } else {
         let history = history(shared, &record.execution).await?;
-        let turn = termination(&record, &history, reason, shared.clock.now());
+        let turn = termination(&record, &history, reason, by.clone(), shared.clock.now());
         Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) }
     };
     match shared.provider.submit(vec![submission]).await?.pop() {

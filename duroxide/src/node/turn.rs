@@ -265,8 +265,8 @@ fn carry_over(output: &mut TurnOutput, undelivered: &mut Inbox) -> Held {
         return held;
     }
     let mut events = Vec::with_capacity(unread.len());
-    for UnreadEvent { arrival, name, event: Unread { payload, headers } } in unread {
-        let message = Message::new(Input::EventRaised { name, headers }, payload);
+    for UnreadEvent { arrival, name, event: Unread { payload, headers, by } } in unread {
+        let message = Message::new(Input::EventRaised { name, headers, by }, payload);
         events.push((arrival, MessageRow::from(&message)));
     }
     for (arrival, message) in held.into_events() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::{Lease, MessageRow, Provider, Tenure, Transactional, WithinError};
+use crate::history::Run;
 
 /// The attempt of a transactional activity.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub struct TransactionalAttempt {
     pub tenure: Tenure,
     /// The longest time of the transaction.
     pub limit: Duration,
+    /// The attempt as it is recorded with the outcome.
+    pub(crate) run: Option<Run>,
 }
 
 impl TransactionalAttempt {

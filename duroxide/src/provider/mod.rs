@@ -30,6 +30,7 @@ mod constructors;
 mod layer;
 mod measured;
 mod memory;
+mod note;
 mod order;
 mod ready;
 mod rows;
@@ -51,6 +52,7 @@ pub use measured::Measured;
 pub use memory::MemoryProvider;
 #[cfg(feature = "testing")]
 pub(crate) use memory::{Begun, Beside};
+pub use note::Note;
 pub use order::{DeliveryKey, in_order};
 pub use ready::Ready;
 pub use rows::*;

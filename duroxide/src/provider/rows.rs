@@ -1,5 +1,7 @@
 //! The rows that a provider stores. It does not interpret their content.
 
+use std::sync::Arc;
+
 use semver::Version;
 
 use crate::clock::Timestamp;
@@ -26,6 +28,9 @@ pub struct EventRow {
     pub data: String,
     /// Its value.
     pub payload: Payload,
+    /// The place in the source of the call that a decision schedules. A text of few different values, for people: store
+    /// it once per value if rows are to be short.
+    pub at: Option<Arc<str>>,
 }
 
 /// A stored message.
@@ -93,7 +98,15 @@ impl From<&HistoryEvent> for EventRow {
             EventKind::Input(input) => (false, input.format(), to_json(input)),
             EventKind::Decision(decision) => (true, decision.format(), to_json(decision)),
         };
-        Self { id: event.id, time: event.time, decision, format, data, payload: event.payload.clone() }
+        Self {
+            id: event.id,
+            time: event.time,
+            decision,
+            format,
+            data,
+            payload: event.payload.clone(),
+            at: event.at.clone(),
+        }
     }
 }
 
@@ -109,7 +122,7 @@ impl TryFrom<EventRow> for HistoryEvent {
             serde_json::from_str::<Input>(&row.data).map(EventKind::Input)
         };
         let kind = kind.map_err(|e| UnreadableRow { what: what(), reason: e.to_string() })?;
-        Ok(Self { id: row.id, time: row.time, kind, payload: row.payload })
+        Ok(Self { id: row.id, time: row.time, kind, payload: row.payload, at: row.at })
     }
 }
 

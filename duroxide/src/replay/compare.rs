@@ -114,7 +114,7 @@ fn describe_input(input: &Input) -> String {
         Input::EventDropped { event } => format!("the removal of event {event}"),
         Input::CancelRequested { .. } => "a request to cancel".to_owned(),
         Input::TerminateRequested { .. } => "a request to terminate".to_owned(),
-        Input::ActivityCompleted { call }
+        Input::ActivityCompleted { call, .. }
         | Input::ActivityFailed { call, .. }
         | Input::TimerFired { call }
         | Input::ChildCompleted { call }

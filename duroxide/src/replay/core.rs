@@ -338,8 +338,8 @@ impl ExecutionState {
                 self.started = Some(started.clone());
                 self.begin(started.request.as_ref())
             }
-            Input::EventRaised { name, headers } => {
-                let woken = self.mailbox.push(name, id, Unread { payload, headers: headers.clone() });
+            Input::EventRaised { name, headers, by } => {
+                let woken = self.mailbox.push(name, id, Unread { payload, headers: headers.clone(), by: by.clone() });
                 self.to_wake.extend(woken);
                 Delivered::Applied
             }
@@ -350,13 +350,15 @@ impl ExecutionState {
             {
                 Delivered::Stale
             }
-            Input::CancelRequested { reason, .. } => self.cancel.request(reason, &mut self.to_wake),
-            Input::TerminateRequested { reason, .. } => Delivered::End(Decision::Terminated { reason: reason.clone() }),
-            Input::ActivityCompleted { call }
+            Input::CancelRequested { reason, by, .. } => self.cancel.request(reason, by.as_deref(), &mut self.to_wake),
+            Input::TerminateRequested { reason, by, .. } => {
+                Delivered::End(Decision::Terminated { reason: reason.clone(), by: by.clone() })
+            }
+            Input::ActivityCompleted { call, .. }
             | Input::ChildCompleted { call }
             | Input::TimerFired { call }
             | Input::StartAccepted { call } => self.resolve(*call, Ok(payload), input),
-            Input::ActivityFailed { call, failure, callee } | Input::ChildFailed { call, failure, callee } => {
+            Input::ActivityFailed { call, failure, callee, .. } | Input::ChildFailed { call, failure, callee } => {
                 let failed = Failed { failure: failure.clone(), error: payload, callee: callee.clone() };
                 self.resolve(*call, Err(failed), input)
             }
@@ -370,12 +372,14 @@ impl ExecutionState {
     fn begin(&mut self, request: Option<&EndRequest>) -> Delivered {
         match request {
             None => Delivered::Begin,
-            Some(EndRequest::Terminate { reason }) => Delivered::End(Decision::Terminated { reason: reason.clone() }),
-            Some(EndRequest::CancelBeforeStart { reason }) => {
+            Some(EndRequest::Terminate { reason, by }) => {
+                Delivered::End(Decision::Terminated { reason: reason.clone(), by: by.clone() })
+            }
+            Some(EndRequest::CancelBeforeStart { reason, .. }) => {
                 Delivered::End(Decision::Cancelled { reason: reason.clone() })
             }
-            Some(EndRequest::Cancel { reason }) => {
-                self.cancel.request_at_start(reason);
+            Some(EndRequest::Cancel { reason, by }) => {
+                self.cancel.request_at_start(reason, by.as_deref());
                 Delivered::Begin
             }
         }

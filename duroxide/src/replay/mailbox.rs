@@ -57,6 +57,7 @@ struct Entry {
 pub(crate) struct Unread {
     pub(crate) payload: Payload,
     pub(crate) headers: TextMap,
+    pub(crate) by: Option<String>,
 }
 
 /// An unread event that is passed on to the next execution.
@@ -162,8 +163,9 @@ impl Mailbox {
             return false;
         }
         let Some((arrival, message)) = self.held.pop(name) else { return false };
-        if let Input::EventRaised { headers, .. } = &message.input {
-            let event = Unread { payload: message.payload.clone(), headers: headers.clone() };
+        if let Input::EventRaised { headers, by, .. } = &message.input {
+            let (payload, headers, by) = (message.payload.clone(), headers.clone(), by.clone());
+            let event = Unread { payload, headers, by };
             let id = UnreadMessage::Queued(message.id);
             self.change(name, |named| named.events.push_back(Entry { arrival, id, event }));
         }

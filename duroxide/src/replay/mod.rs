@@ -36,10 +36,11 @@ pub(crate) use self::held::Held;
 pub(crate) use self::incremental::Replay;
 pub(crate) use self::mailbox::{Ticket, Unread, UnreadEvent};
 use self::op::Op;
+pub(crate) use self::op::cancel::UnseenCancel;
 use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
 use crate::error::{Callee, shortened};
-use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
+use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started, place_text};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
@@ -98,8 +99,8 @@ impl Step {
 pub(crate) struct Remains {
     /// Calls without an outcome.
     pub(crate) open: Vec<(CallId, Op)>,
-    /// The reason of a cancel request that the function has not seen.
-    pub(crate) cancel: Option<String>,
+    /// A cancel request that the function has not seen.
+    pub(crate) cancel: Option<UnseenCancel>,
     /// External events of its history that the function has not read, in the order of arrival.
     pub(crate) unread: Vec<UnreadEvent>,
     /// External events that are not in its history.
@@ -235,16 +236,17 @@ impl Execution {
         let mut events = Vec::with_capacity(pulled.len() + 1 + outcome.decisions.len());
         for message in pulled {
             step.pulled.push(message.id);
-            events.push((EventKind::Input(message.input), message.payload));
+            events.push((EventKind::Input(message.input), message.payload, None));
         }
-        events.push((EventKind::Input(input), payload));
+        events.push((EventKind::Input(input), payload, None));
         for decided in outcome.decisions {
             step.ended |= decided.decision.is_terminal();
-            events.push((EventKind::Decision(decided.decision), decided.payload));
+            let place = decided.place.filter(|_| decided.decision.is_call());
+            events.push((EventKind::Decision(decided.decision), decided.payload, place.map(place_text)));
         }
         let events = (id.0..).zip(events);
         step.events =
-            events.map(|(id, (kind, payload))| HistoryEvent { id: EventId(id), time, kind, payload }).collect();
+            events.map(|(id, (kind, payload, at))| HistoryEvent { id: EventId(id), time, kind, payload, at }).collect();
         self.core.lock().last_event = step.events.last().map_or(id, |last| last.id);
         Ok(step)
     }

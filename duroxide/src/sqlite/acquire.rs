@@ -244,7 +244,8 @@ pub(super) fn activity(
 /// Returns a substitute for an unreadable event. Its format marks it as damaged.
 fn damaged(id: EventId, error: &rusqlite::Error) -> EventRow {
     let time = Timestamp::from_micros(0);
-    EventRow { id, time, decision: true, format: DAMAGED, data: error.to_string(), payload: crate::Payload::NULL }
+    let data = error.to_string();
+    EventRow { id, time, decision: true, format: DAMAGED, data, payload: crate::Payload::NULL, at: None }
 }
 
 /// Reads the claimed items.

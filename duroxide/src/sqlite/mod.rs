@@ -41,6 +41,7 @@ mod notifier;
 mod observer;
 mod options;
 mod payloads;
+mod places;
 mod readers;
 mod records;
 mod rejections;

@@ -1,5 +1,7 @@
 //! Conversion of rows to values and back.
 
+use std::sync::Arc;
+
 use rusqlite::Row;
 use rusqlite::types::{FromSql, Type};
 use semver::Version;
@@ -220,6 +222,7 @@ columns! {
         PAYLOAD_REF = "e.payload_ref",
         STORED_PAYLOAD = "p.data",
         STORED_FORMAT = "p.format",
+        PLACE = "(SELECT text FROM duroxide_places WHERE id = e.place)",
     }
 }
 
@@ -232,6 +235,7 @@ pub(super) fn event(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
         format: format(row, first + event::FORMAT)?,
         data: row.get(first + event::DATA)?,
         payload: Payload::NULL,
+        at: row.get::<_, Option<Arc<str>>>(first + event::PLACE)?,
     };
     let columns = [event::PAYLOAD, event::PAYLOAD_REF, event::STORED_PAYLOAD, event::STORED_FORMAT];
     match payload(row, columns.map(|column| first + column))? {

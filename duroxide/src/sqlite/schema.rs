@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0005_rollouts.sql"),
     include_str!("schema/0006_ends.sql"),
     include_str!("schema/0007_costs.sql"),
+    include_str!("schema/0008_record.sql"),
 ];
 
 /// Migrates the schema to the version of this program. Several processes may do so at once: the first one to get the

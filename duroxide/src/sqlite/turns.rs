@@ -7,6 +7,7 @@ use super::deliver::{self, Target};
 use super::fault::Refusal;
 use super::instances::{self, FirstTurn};
 use super::payloads;
+use super::places;
 use super::rejections;
 use super::rows::{int, stored_ready};
 use super::tx::Tx;
@@ -185,11 +186,12 @@ fn not_advanced(
 fn insert_event(tx: &Tx<'_>, seq: i64, execution: u64, event: &EventRow) -> rusqlite::Result<()> {
     let payload = payloads::store(tx.sql, seq, &event.payload)?;
     let insert = "INSERT INTO duroxide_events
-        (instance, execution, id, time, decision, format, data, payload, payload_ref)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        (instance, execution, id, time, decision, format, data, payload, payload_ref, place)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let place = event.at.as_deref().map(|text| places::number(tx.sql, text)).transpose()?;
     let EventRow { id, time, decision, format, data, .. } = event;
     let (id, execution, time) = (int(id.0), int(execution), time.as_micros());
-    let params = (seq, execution, id, time, decision, format, data, payload.inline, payload.reference);
+    let params = (seq, execution, id, time, decision, format, data, payload.inline, payload.reference, place);
     tx.sql.run(insert, params).map(drop)
 }
 

@@ -31,15 +31,18 @@ struct Row {
     format: u16,
     data: Box<RawValue>,
     payload: Box<RawValue>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
 }
 
 impl History {
     pub(super) fn of(name: &str, events: &[HistoryEvent]) -> Self {
         let raw = |text: String| RawValue::from_string(text).unwrap();
         let row = |event: &HistoryEvent| {
-            let EventRow { id, time, decision, format, data, payload } = EventRow::from(event);
+            let EventRow { id, time, decision, format, data, payload, at } = EventRow::from(event);
             let payload = String::from_utf8(payload.as_bytes().to_vec()).unwrap();
-            Row { id: id.0, time: time.as_micros(), decision, format, data: raw(data), payload: raw(payload) }
+            let at = at.map(|at| at.to_string());
+            Row { id: id.0, time: time.as_micros(), decision, format, data: raw(data), payload: raw(payload), at }
         };
         let events = events.iter().map(row).collect();
         Self { name: name.to_owned(), recorded_by: env!("CARGO_PKG_VERSION").to_owned(), events }
@@ -53,6 +56,7 @@ impl History {
             format: row.format,
             data: row.data.get().to_owned(),
             payload: Payload::from_json_bytes(row.payload.get().as_bytes().to_vec()),
+            at: row.at.as_deref().map(Into::into),
         })
     }
 

@@ -15,7 +15,8 @@ use duroxide::history::{Decision, EventKind, Failure, HistoryEvent};
 use duroxide::id::{CommitId, EventId, NodeId};
 use duroxide::prelude::*;
 use duroxide::provider::{
-    Commit, EventRow, Handlers, InstanceStatus, MemoryProvider, MessageRow, NewInstance, NodeInfo, Provider, Turn, Write,
+    Commit, EventRow, Handlers, InstanceStatus, MemoryProvider, MessageRow, NewInstance, NodeInfo, Provider, Turn,
+    Write,
 };
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::{VirtualClock, check_history};
@@ -86,7 +87,7 @@ fn event_is_shown_in_one_line() {
     let panicked = Failure::Panicked { message: "two\nlines".to_owned() };
     let kind = EventKind::Decision(Decision::Failed { failure: panicked });
     let payload = Payload::encode(&"x".repeat(5_000)).unwrap();
-    let event = HistoryEvent { id: EventId(9), time: Timestamp::from_micros(0), kind, payload };
+    let event = HistoryEvent { id: EventId(9), time: Timestamp::from_micros(0), kind, payload, at: None };
     let line = event.to_string();
     assert!(line.starts_with(r#"9 1970-01-01T00:00:00.000Z -> panicked: two\nlines: "xxx"#), "{line}");
     assert!(line.ends_with("x.. (5002 bytes)") && line.len() < 1_100, "{line}");
@@ -154,6 +155,7 @@ fn readable_formats() -> impl Iterator<Item = u16> {
         format,
         data: "\"Completed\"".to_owned(),
         payload: Payload::NULL,
+        at: None,
     };
     (1..).take_while(move |format| HistoryEvent::try_from(row(*format)).is_ok())
 }

@@ -1,5 +1,6 @@
 //! Records histories and the database. Run by hand for each version that adds an operation or a format.
 
+use duroxide::client::Note;
 use duroxide::error::UnreadMessage;
 use duroxide::id::EventId;
 use duroxide::prelude::*;
@@ -128,6 +129,12 @@ async fn record_later_formats() {
     dropped.drop_message(UnreadMessage::Recorded(EventId(3))).await.unwrap();
     dropped.cancel("not needed").await.unwrap();
     save_finished("format-6-dropped-event", dropped).await;
+
+    save_finished("format-7-places", activities::start(&client, "format-7", 7).await.unwrap()).await;
+    let ana = client.clone().with_note(Note::by("ana"));
+    let compensated = compensates::start(&ana, "format-7-cancelled").await.unwrap();
+    compensated.cancel("changed our mind").await.unwrap();
+    save_finished("format-7-cancelled", compensated).await;
     test.shutdown().await.unwrap();
 }
 

@@ -17,7 +17,7 @@ use super::poll_watch::{PollWatch, Polled};
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States, TRANSACTION_LIMIT};
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
-use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap, TimeoutDetails};
+use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, Run, TextMap, TimeoutDetails};
 use crate::id::{ExecutionId, InstanceId, NodeId};
 use crate::node::Shared;
 use crate::payload::Payload;
@@ -27,15 +27,23 @@ use crate::replay::{Failed, in_instance, panicked};
 use crate::telemetry::spans::AttemptFields;
 use crate::telemetry::{self, spans};
 
-/// An attempt to be run.
-pub(in crate::node) struct Attempt {
-    pub(in crate::node) lease: Lease,
+/// The facts about an attempt, from its begin to its end.
+#[derive(Clone)]
+pub(in crate::node) struct AttemptFacts {
     pub(in crate::node) tenure: Tenure,
-    /// The number of this run on the node.
-    pub(in crate::node) run: u64,
     pub(in crate::node) scheduled: ActivityScheduled,
     /// The end of its schedule-to-close limit.
     pub(in crate::node) deadline: Option<Timestamp>,
+    /// The attempt as it is recorded. `None`: an eager one.
+    pub(in crate::node) origin: Option<Run>,
+}
+
+/// An attempt to be run.
+pub(in crate::node) struct Attempt {
+    pub(in crate::node) lease: Lease,
+    pub(in crate::node) facts: AttemptFacts,
+    /// The number of this run on the node.
+    pub(in crate::node) run: u64,
     pub(in crate::node) input: Payload,
     pub(in crate::node) headers: TextMap,
     /// The time since it was scheduled.
@@ -44,10 +52,8 @@ pub(in crate::node) struct Attempt {
 
 /// How an attempt ended.
 pub(in crate::node) struct AttemptDone {
-    pub(in crate::node) tenure: Tenure,
+    pub(in crate::node) facts: AttemptFacts,
     pub(in crate::node) run: u64,
-    pub(in crate::node) scheduled: ActivityScheduled,
-    pub(in crate::node) deadline: Option<Timestamp>,
     pub(in crate::node) end: AttemptEnd,
     /// Closes once the thread of the attempt is free: blocking code cannot be dropped while it waits. `None`: the
     /// thread is free.
@@ -85,7 +91,15 @@ impl AttemptEnv {
         let (options, provider, clock) = (&shared.options, shared.provider.clone(), shared.clock.clone());
         let blocking = BlockingPool::new(options.max_blocking_activities);
         let polls = PollWatch::start(options.activity_warning);
-        Self { states: Arc::new(states), provider, clock, blocking, polls, limits: options.limits, node: shared.info.id }
+        Self {
+            states: Arc::new(states),
+            provider,
+            clock,
+            blocking,
+            polls,
+            limits: options.limits,
+            node: shared.info.id,
+        }
     }
 }
 
@@ -101,12 +115,12 @@ impl Attempt {
 
     /// Returns the span of the attempt.
     fn span(&self, env: &AttemptEnv) -> Span {
-        let Tenure { activity, attempt, .. } = &self.tenure;
+        let AttemptFacts { tenure: Tenure { activity, attempt, .. }, scheduled, .. } = &self.facts;
         let ExecutionId { instance, number, .. } = &activity.execution;
         let span = spans::attempt(&AttemptFields {
             instance,
             execution: *number,
-            activity: &self.scheduled.name,
+            activity: &scheduled.name,
             call: &activity.call,
             attempt: *attempt,
             node: &env.node,
@@ -125,12 +139,14 @@ impl Attempt {
         cancel: CancelSignal,
     ) -> AttemptDone {
         let span = self.span(&env);
-        let Self { lease, tenure, run, scheduled, deadline, input, headers, .. } = self;
+        let Self { lease, facts, run, input, headers, .. } = self;
+        let AttemptFacts { tenure, scheduled, .. } = &facts;
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
         let transaction_limit = limit.unwrap_or(TRANSACTION_LIMIT);
         let (provider, tenure_of_it) = (env.provider.clone(), tenure.clone());
+        let origin = facts.origin.clone();
         let transaction =
-            TransactionalAttempt { provider, lease, tenure: tenure_of_it, limit: transaction_limit };
+            TransactionalAttempt { provider, lease, tenure: tenure_of_it, limit: transaction_limit, run: origin };
         let ctx = ActivityContext::new(transaction, env.limits, headers, cancel.clone(), env.states.clone());
         let polled = Polled { activity: tenure.activity.clone(), name: name.clone(), attempt: tenure.attempt };
         let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled, &span);
@@ -177,7 +193,7 @@ impl Attempt {
             // The code may check the signal, and end on its own.
             cancel.cancel();
         }
-        AttemptDone { tenure, run, scheduled, deadline, end, busy_thread }
+        AttemptDone { facts, run, end, busy_thread }
     }
 }
 

@@ -10,7 +10,7 @@ mod stopping;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-pub(super) use attempt::{Attempt, AttemptDone, AttemptEnd, AttemptEnv, start_to_close};
+pub(super) use attempt::{Attempt, AttemptDone, AttemptEnd, AttemptEnv, AttemptFacts, start_to_close};
 pub(super) use attempts::{Attempts, RunningAttempt};
 use permits::ActivityPermits;
 pub(super) use permits::{Kind, Permit};
@@ -21,9 +21,7 @@ use tokio::time::Instant;
 use super::log;
 use crate::activity::CancelSignal;
 use crate::clock::Timestamp;
-use crate::history::ActivityScheduled;
 use crate::id::{ActivityId, InstanceId};
-use crate::provider::Tenure;
 
 /// The activities that this node runs, with their permits.
 ///
@@ -56,10 +54,7 @@ struct Running {
 /// The start-to-close limit of a run, with the parts of the attempt that end it. An attempt that waits ends itself at the
 /// limit; the node ends one whose code computes or blocks its thread.
 pub(super) struct StartToClose {
-    pub(super) tenure: Tenure,
-    pub(super) scheduled: ActivityScheduled,
-    /// The end of its schedule-to-close limit.
-    pub(super) deadline: Option<Timestamp>,
+    pub(super) facts: AttemptFacts,
     pub(super) limit: Duration,
     /// The end of the limit by the clock of the node, which may be virtual.
     pub(super) at: Timestamp,
@@ -173,7 +168,7 @@ impl Activities {
             let limit = entry.remove();
             // A virtual clock stands still while code runs, and the clock of the system may have been set back.
             if limit.at <= now {
-                self.stop(&limit.tenure.activity, StopCause::TimedOut);
+                self.stop(&limit.facts.tenure.activity, StopCause::TimedOut);
                 return Some(limit);
             }
         }

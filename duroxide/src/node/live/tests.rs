@@ -60,7 +60,7 @@ fn outcome(execution: &ExecutionId) -> LocalOutcome {
         activity,
         attempt: 1,
         claim: 0,
-        input: Input::ActivityCompleted { call },
+        input: Input::ActivityCompleted { call, run: None },
         payload,
         permit: None,
         measure: None,

@@ -82,8 +82,9 @@ pub(super) fn message(data: &str) -> MessageRow {
 }
 
 pub(super) fn event(n: u64, data: &str) -> EventRow {
-    let data = data.to_owned();
-    EventRow { id: EventId(n), time: at(1), decision: n.is_multiple_of(2), format: 1, data, payload: Payload::NULL }
+    let (data, decision) = (data.to_owned(), n.is_multiple_of(2));
+    let place = decision.then(|| format!("src/flow.rs:{}:5", n % 3).into());
+    EventRow { id: EventId(n), time: at(1), decision, format: 1, data, payload: Payload::NULL, at: place }
 }
 
 /// Makes an instance whose identity is derived from its name.

@@ -7,9 +7,22 @@ use crate::history::Decision;
 use crate::replay::op::Delivered;
 use crate::replay::{CallSite, Core};
 
+/// A request to cancel that the function has not seen.
+#[derive(Debug, Clone)]
+pub(crate) struct UnseenCancel {
+    pub(crate) reason: String,
+    pub(crate) by: Option<String>,
+}
+
+impl UnseenCancel {
+    fn new(reason: &str, by: Option<&str>) -> Self {
+        Self { reason: reason.to_owned(), by: by.map(str::to_owned) }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Cancel {
-    requested: Option<String>,
+    requested: Option<UnseenCancel>,
     /// True once the function has seen the request.
     seen: bool,
     /// True once the function listens for a request, for example by `ctx.cancelled()`.
@@ -19,11 +32,11 @@ pub(crate) struct Cancel {
 }
 
 impl Cancel {
-    pub(in crate::replay) fn request(&mut self, reason: &str, to_wake: &mut Vec<Waker>) -> Delivered {
+    pub(in crate::replay) fn request(&mut self, reason: &str, by: Option<&str>, to_wake: &mut Vec<Waker>) -> Delivered {
         if self.requested.is_some() {
             return Delivered::Stale;
         }
-        self.requested = Some(reason.to_owned());
+        self.requested = Some(UnseenCancel::new(reason, by));
         if !self.listening {
             return Delivered::End(Decision::Cancelled { reason: reason.to_owned() });
         }
@@ -32,19 +45,19 @@ impl Cancel {
     }
 
     /// Makes a request before the first poll of the function.
-    pub(in crate::replay) fn request_at_start(&mut self, reason: &str) {
-        self.requested = Some(reason.to_owned());
+    pub(in crate::replay) fn request_at_start(&mut self, reason: &str, by: Option<&str>) {
+        self.requested = Some(UnseenCancel::new(reason, by));
     }
 
     /// Returns the end of an execution that has run to its first wait, or to the next execution, and does not listen for
     /// the request that it began with.
     pub(in crate::replay) fn unheeded(&self) -> Option<Decision> {
-        let reason = self.requested.as_ref().filter(|_| !self.listening)?;
-        Some(Decision::Cancelled { reason: reason.clone() })
+        let request = self.requested.as_ref().filter(|_| !self.listening)?;
+        Some(Decision::Cancelled { reason: request.reason.clone() })
     }
 
     /// Returns the request if the function has not seen it.
-    pub(in crate::replay) fn unseen(&self) -> Option<String> {
+    pub(in crate::replay) fn unseen(&self) -> Option<UnseenCancel> {
         self.requested.clone().filter(|_| !self.seen)
     }
 
@@ -66,9 +79,9 @@ pub(crate) fn poll(core: &Core, key: u64, context: &Context<'_>, place: CallSite
     let Some(mut state) = core.lock_in_poll(place) else { return Poll::Pending };
     let cancel = &mut state.cancel;
     match &cancel.requested {
-        Some(reason) => {
+        Some(request) => {
             cancel.seen = true;
-            Poll::Ready(reason.clone())
+            Poll::Ready(request.reason.clone())
         }
         None => {
             cancel.waits.insert(key, context.waker().clone());
@@ -82,7 +95,7 @@ pub(crate) fn requested(core: &Core, place: CallSite) -> Option<String> {
     let mut state = core.lock_in_poll(place)?;
     state.cancel.listening = true;
     state.cancel.seen = state.cancel.requested.is_some();
-    state.cancel.requested.clone()
+    state.cancel.requested.as_ref().map(|request| request.reason.clone())
 }
 
 /// Drops a wait.

@@ -74,7 +74,7 @@ fn only_the_first_cancel_request_counts() {
         Ok(reason)
     });
     run.cancels("why");
-    run.ignores(Input::CancelRequested { reason: "again".to_owned(), parent: None });
+    run.ignores(Input::CancelRequested { reason: "again".to_owned(), parent: None, by: None });
     run.fires(1);
     assert_eq!(run.output::<String>(), "why");
 }
@@ -98,12 +98,12 @@ fn request_of_a_parent_reaches_only_its_own_child() {
     let mut stranger = Run::before_start(function());
     stranger.deliver(started(), Payload::NULL);
     for run in [&mut child, &mut stranger] {
-        run.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: parent(8) });
-        run.ignores(Input::TerminateRequested { reason: "why".to_owned(), parent: parent(8) });
+        run.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: parent(8), by: None });
+        run.ignores(Input::TerminateRequested { reason: "why".to_owned(), parent: parent(8), by: None });
     }
-    stranger.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: parent(7) });
+    stranger.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: parent(7), by: None });
     let cancelled =
-        child.deliver(Input::CancelRequested { reason: "why".to_owned(), parent: parent(7) }, Payload::NULL);
+        child.deliver(Input::CancelRequested { reason: "why".to_owned(), parent: parent(7), by: None }, Payload::NULL);
     assert_eq!(cancelled, [Decision::Cancelled { reason: "why".to_owned() }]);
 }
 
@@ -122,14 +122,14 @@ fn begun_with(request: EndRequest) -> Input {
 }
 
 fn cancel() -> Input {
-    begun_with(EndRequest::Cancel { reason: "why".to_owned() })
+    begun_with(EndRequest::Cancel { reason: "why".to_owned(), by: None })
 }
 
 #[test]
 fn request_before_the_first_execution_ends_it_without_its_function() {
-    let before = EndRequest::CancelBeforeStart { reason: "why".to_owned() };
-    let terminate = EndRequest::Terminate { reason: "why".to_owned() };
-    let terminated = Decision::Terminated { reason: "why".to_owned() };
+    let before = EndRequest::CancelBeforeStart { reason: "why".to_owned(), by: None };
+    let terminate = EndRequest::Terminate { reason: "why".to_owned(), by: None };
+    let terminated = Decision::Terminated { reason: "why".to_owned(), by: None };
     for (request, end) in [(before, cancelled()), (terminate, terminated)] {
         let mut run = Run::before_start(function::<(), _>(|_, _| async { unreachable!("it does not run") }));
         assert_eq!(run.deliver(begun_with(request), Payload::NULL), [end]);

@@ -17,7 +17,7 @@ fn continued(version: Option<&str>) -> Decision {
 }
 
 fn terminated() -> Input {
-    Input::TerminateRequested { reason: "enough".to_owned(), parent: None }
+    Input::TerminateRequested { reason: "enough".to_owned(), parent: None, by: None }
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn termination_ends_any_execution_without_polling_it() {
             Ok(())
         }
     });
-    let end = Decision::Terminated { reason: "enough".to_owned() };
+    let end = Decision::Terminated { reason: "enough".to_owned(), by: None };
     assert_eq!(run.deliver(terminated(), Payload::NULL), [end]);
     assert_eq!(polls.load(Ordering::Relaxed), 1);
     assert_eq!(run.execution.close().open.len(), 1, "the child is left open for its close policy");
@@ -192,7 +192,7 @@ fn panic_in_a_destructor_does_not_change_a_decided_end() {
     };
     assert_eq!(waiting().completes(1, ()), [continued(None)]);
     assert_eq!(waiting().cancels("why"), [Decision::Cancelled { reason: "why".to_owned() }]);
-    let end = Decision::Terminated { reason: "enough".to_owned() };
+    let end = Decision::Terminated { reason: "enough".to_owned(), by: None };
     assert_eq!(waiting().deliver(terminated(), Payload::NULL), [end]);
 }
 

@@ -12,8 +12,8 @@ fn answers(call: u64) -> Vec<Input> {
     let call = CallId(call);
     let failure = Failure::Application;
     vec![
-        Input::ActivityCompleted { call },
-        Input::ActivityFailed { call, failure: failure.clone(), callee: None },
+        Input::ActivityCompleted { call, run: None },
+        Input::ActivityFailed { call, failure: failure.clone(), callee: None, run: None },
         Input::TimerFired { call },
         Input::ChildCompleted { call },
         Input::ChildFailed { call, failure, callee: None },
@@ -87,8 +87,8 @@ fn inputs_before_the_start_are_ignored() {
     let mut run = Run::before_start(function(|ctx, _| async move { Ok(ctx.event_named::<u32>("E").await) }));
     answers(1).into_iter().for_each(|input| run.ignores(input));
     run.ignores(raised("E"));
-    run.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: None });
-    run.ignores(Input::TerminateRequested { reason: "why".to_owned(), parent: None });
+    run.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: None, by: None });
+    run.ignores(Input::TerminateRequested { reason: "why".to_owned(), parent: None, by: None });
     assert_eq!(run.deliver(started(), Payload::NULL), [awaits(1, "E")]);
 }
 
@@ -109,6 +109,6 @@ fn inputs_after_the_end_are_ignored() {
     assert_eq!(run.decided(), [detached_activity(1, "a"), COMPLETED]);
     answers(1).into_iter().for_each(|input| run.ignores(input));
     run.ignores(raised("E"));
-    run.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: None });
-    run.ignores(Input::TerminateRequested { reason: "why".to_owned(), parent: None });
+    run.ignores(Input::CancelRequested { reason: "why".to_owned(), parent: None, by: None });
+    run.ignores(Input::TerminateRequested { reason: "why".to_owned(), parent: None, by: None });
 }

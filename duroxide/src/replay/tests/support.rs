@@ -144,7 +144,7 @@ impl Run {
     }
 
     pub(super) fn activity_fails(&mut self, call: u64, failure: Failure, error: impl Serialize) -> &[Decision] {
-        self.deliver(Input::ActivityFailed { call: CallId(call), failure, callee: None }, payload(&error))
+        self.deliver(Input::ActivityFailed { call: CallId(call), failure, callee: None, run: None }, payload(&error))
     }
 
     pub(super) fn fires(&mut self, call: u64) -> &[Decision] {
@@ -160,7 +160,7 @@ impl Run {
     }
 
     pub(super) fn cancels(&mut self, reason: &str) -> &[Decision] {
-        self.deliver(Input::CancelRequested { reason: reason.to_owned(), parent: None }, Payload::NULL)
+        self.deliver(Input::CancelRequested { reason: reason.to_owned(), parent: None, by: None }, Payload::NULL)
     }
 
     /// Returns the decisions of the last step.
@@ -280,7 +280,7 @@ pub(super) fn started() -> Input {
 }
 
 pub(super) fn activity_completed(call: u64) -> Input {
-    Input::ActivityCompleted { call: CallId(call) }
+    Input::ActivityCompleted { call: CallId(call), run: None }
 }
 
 pub(super) fn raised(name: &str) -> Input {

@@ -85,8 +85,8 @@ pub(super) fn by_name(unread: Vec<UnreadEvent>) -> UnreadEvents {
 }
 
 fn raised(name: &str, event: Unread, lane: Lane) -> Message {
-    let Unread { payload, headers } = event;
-    Message::new(Input::EventRaised { name: name.to_owned(), headers }, payload).in_lane(lane)
+    let Unread { payload, headers, by } = event;
+    Message::new(Input::EventRaised { name: name.to_owned(), headers, by }, payload).in_lane(lane)
 }
 
 fn in_order(held: Held) -> Vec<Message> {
@@ -175,7 +175,7 @@ impl<'a> World<'a> {
             }
             Act::Raise(name) => {
                 self.raised += 1;
-                let event = Unread { payload: payload(&self.raised), headers: Default::default() };
+                let event = Unread { payload: payload(&self.raised), headers: Default::default(), by: None };
                 self.offer(raised(name.text(), event, Lane::Normal));
             }
             Act::Guess { call, kind } => {
@@ -189,11 +189,10 @@ impl<'a> World<'a> {
                 }
             }
             Act::Cancel => {
-                self.deliver(Input::CancelRequested { reason: "why".to_owned(), parent: None }, Payload::NULL)
+                self.deliver(Input::CancelRequested { reason: "why".to_owned(), parent: None, by: None }, Payload::NULL)
             }
-            Act::Terminate => {
-                self.deliver(Input::TerminateRequested { reason: "why".to_owned(), parent: None }, Payload::NULL)
-            }
+            Act::Terminate => self
+                .deliver(Input::TerminateRequested { reason: "why".to_owned(), parent: None, by: None }, Payload::NULL),
             Act::Evict => self.evict(),
         }
     }
@@ -287,15 +286,15 @@ impl<'a> World<'a> {
 }
 
 fn event(message: Message) -> (String, Unread) {
-    let Input::EventRaised { name, headers } = message.input else { unreachable!("only events are held") };
-    (name, Unread { payload: message.payload, headers })
+    let Input::EventRaised { name, headers, by } = message.input else { unreachable!("only events are held") };
+    (name, Unread { payload: message.payload, headers, by })
 }
 
 fn answer(call: CallId, scheduled: &Decision, well: bool) -> Input {
     let failure = Failure::Application;
     match (scheduled, well) {
-        (Decision::ActivityScheduled(_), true) => Input::ActivityCompleted { call },
-        (Decision::ActivityScheduled(_), false) => Input::ActivityFailed { call, failure, callee: None },
+        (Decision::ActivityScheduled(_), true) => Input::ActivityCompleted { call, run: None },
+        (Decision::ActivityScheduled(_), false) => Input::ActivityFailed { call, failure, callee: None, run: None },
         (Decision::ChildScheduled(child), true) if child.detached => Input::StartAccepted { call },
         (Decision::ChildScheduled(_), true) => Input::ChildCompleted { call },
         (Decision::ChildScheduled(child), false) if child.detached || call.0.is_multiple_of(2) => {
@@ -309,8 +308,8 @@ fn answer(call: CallId, scheduled: &Decision, well: bool) -> Input {
 fn guess(call: CallId, kind: usize) -> Input {
     let failure = Failure::Panicked { message: "guessed".to_owned() };
     match kind {
-        0 => Input::ActivityCompleted { call },
-        1 => Input::ActivityFailed { call, failure, callee: None },
+        0 => Input::ActivityCompleted { call, run: None },
+        1 => Input::ActivityFailed { call, failure, callee: None, run: None },
         2 => Input::ChildCompleted { call },
         3 => Input::ChildFailed { call, failure, callee: None },
         4 => Input::StartAccepted { call },

@@ -10,7 +10,7 @@ pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
         let id = |call| ActivityId { execution: execution.clone(), call };
         for event in events {
             let (call, outcome) = match &event.kind {
-                EventKind::Input(Input::ActivityCompleted { call }) => (*call, Ok(event.payload.clone())),
+                EventKind::Input(Input::ActivityCompleted { call, .. }) => (*call, Ok(event.payload.clone())),
                 EventKind::Input(Input::ActivityFailed { call, failure: Failure::Application, .. }) => {
                     (*call, Err(event.payload.clone()))
                 }

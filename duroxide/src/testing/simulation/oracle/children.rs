@@ -83,9 +83,10 @@ fn agree(recorded: &Input, end: &HistoryEvent) -> bool {
         (Input::ChildFailed { failure: Failure::Cancelled { reason }, .. }, Decision::Cancelled { reason: own }) => {
             reason == own
         }
-        (Input::ChildFailed { failure: Failure::Terminated { reason }, .. }, Decision::Terminated { reason: own }) => {
-            reason == own
-        }
+        (
+            Input::ChildFailed { failure: Failure::Terminated { reason }, .. },
+            Decision::Terminated { reason: own, .. },
+        ) => reason == own,
         _ => false,
     }
 }

@@ -71,14 +71,15 @@ fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ende
 }
 
 fn no_content() -> Unread {
-    Unread { payload: Payload::NULL, headers: Default::default() }
+    Unread { payload: Payload::NULL, headers: Default::default(), by: None }
 }
 
 fn carried(event: &HistoryEvent) -> Option<Carried> {
     match &event.kind {
-        EventKind::Input(Input::EventRaised { name, headers }) => {
-            Some((Some(name.clone()), Unread { payload: event.payload.clone(), headers: headers.clone() }))
-        }
+        EventKind::Input(Input::EventRaised { name, headers, by }) => Some((
+            Some(name.clone()),
+            Unread { payload: event.payload.clone(), headers: headers.clone(), by: by.clone() },
+        )),
         EventKind::Input(Input::CancelRequested { .. }) => Some((None, no_content())),
         _ => None,
     }
