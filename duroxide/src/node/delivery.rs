@@ -10,6 +10,7 @@ use crate::provider::MessageRow;
 
 /// An input for the next turn.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "short-lived, and most are outcomes")]
 pub(super) enum Delivery {
     /// A stored message.
     Message(MessageRow),
