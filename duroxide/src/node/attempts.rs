@@ -52,6 +52,15 @@ impl Claims for NodeClaims<'_> {
     }
 }
 
+/// An attempt that has failed.
+struct FailedAttempt {
+    failed: Failed,
+    /// True if another attempt may succeed.
+    retryable: bool,
+    permit: Option<Permit>,
+    measure: AttemptMeasure,
+}
+
 impl Node {
     /// Returns the policy for new work.
     pub(super) fn claims(&mut self) -> NodeClaims<'_> {
@@ -145,7 +154,8 @@ impl Node {
             }
             AttemptEnd::Failed(failed, retryable) => {
                 let measure = measure(Some(&failed.failure));
-                self.attempt_failed(tenure, &scheduled, deadline, failed, retryable, permit, measure);
+                let failed = FailedAttempt { failed, retryable, permit, measure };
+                self.attempt_failed(tenure, &scheduled, deadline, failed);
             }
             AttemptEnd::Unreadable(error) => self.park(tenure, ErrorCode::UnreadableActivityInput, &error),
             AttemptEnd::Abandoned => {}
@@ -159,7 +169,8 @@ impl Node {
             let StartToClose { tenure, scheduled, deadline, limit, .. } = overdue;
             let failure = start_to_close(&scheduled.name, limit, tenure.attempt);
             let measure = AttemptMeasure::new(self.metrics.activity(&scheduled.name), Some(&failure), limit);
-            self.attempt_failed(tenure, &scheduled, deadline, failure.into(), true, None, measure);
+            let failed = FailedAttempt { failed: failure.into(), retryable: true, permit: None, measure };
+            self.attempt_failed(tenure, &scheduled, deadline, failed);
         }
         self.activities.report_stopping(self.shared.options.turn_warning, log::activity_does_not_stop);
     }
@@ -170,11 +181,9 @@ impl Node {
         tenure: Tenure,
         scheduled: &ActivityScheduled,
         deadline: Option<Timestamp>,
-        failed: Failed,
-        retryable: bool,
-        permit: Option<Permit>,
-        measure: AttemptMeasure,
+        failed: FailedAttempt,
     ) {
+        let FailedAttempt { failed, retryable, permit, measure } = failed;
         let (call, attempt) = (tenure.activity.call, tenure.attempt);
         let allowed = self.next_attempt(scheduled, attempt, retryable);
         let next = allowed.filter(|next| deadline.is_none_or(|deadline| *next < deadline));
