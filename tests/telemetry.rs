@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use duroxide::telemetry::{METRICS, Metric, MetricKind};
+use duroxide::telemetry::{METRICS, Metric, MetricKind, fields};
 use yaml_rust2::{Yaml, YamlLoader};
 
 fn doc(name: &str) -> String {
@@ -24,6 +24,28 @@ fn specification_lists_the_metrics_of_the_library() {
     let listed: Vec<_> = page.lines().filter(|line| line.starts_with("| `duroxide_")).collect();
     let expected: Vec<_> = METRICS.iter().map(row).collect();
     assert_eq!(listed, expected);
+}
+
+#[test]
+fn fields_of_spans_are_specified() {
+    let page = doc("duroxide-telemetry-spec.md");
+    let specified: BTreeSet<_> = page
+        .lines()
+        .filter(|line| line.starts_with("| `duroxide."))
+        .flat_map(|line| line.rsplit(" | ").next().unwrap_or_default().split('`').skip(1).step_by(2))
+        .collect();
+    let fields = [
+        fields::INSTANCE,
+        fields::EXECUTION,
+        fields::ORCHESTRATION,
+        fields::VERSION,
+        fields::ACTIVITY,
+        fields::CALL,
+        fields::ATTEMPT,
+        fields::NODE,
+        fields::COMMITS,
+    ];
+    assert_eq!(specified, BTreeSet::from(fields));
 }
 
 #[test]

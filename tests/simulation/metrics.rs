@@ -140,7 +140,7 @@ fn gauges_of_the_store_are_exact_after_a_crash() {
             gauged::handle(&client, format!("gauged-{number}")).raise(NextRound).await?;
             gauged::handle(&client, format!("gauged-{number}")).raise(NextRound).await?;
         }
-        sim.sleep(minutes(1)).await;
+        sim.sleep(minutes(1) + StoreMetrics::CACHE_TIME).await;
         store.update().await?;
         let all = gauges(&shown);
         assert_eq!(all[names::ACTIVE], [(labels("running"), 0.0)], "a group that is gone");

@@ -3,7 +3,7 @@
 //! ```text
 //! node, client ── counters, histograms ──►┐
 //! provider wrapper ── operations ────────►├── `metrics` facade ──► the recorder that the program has installed
-//! Client::report_metrics ── gauges ──────►┘
+//! StoreMetrics ── gauges of the store ───►┘
 //! ```
 //!
 //! The library records through the [`metrics`](https://docs.rs/metrics) facade: the program chooses the exporter. Install
