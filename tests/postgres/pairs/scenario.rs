@@ -86,7 +86,7 @@ fn event(n: u64) -> EventRow {
     EventRow {
         id: EventId(n),
         time: at(1),
-        decision: n % 2 == 0,
+        decision: n.is_multiple_of(2),
         format: 1,
         data: n.to_string(),
         payload: Payload::NULL,
