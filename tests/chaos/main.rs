@@ -40,13 +40,8 @@ struct Options {
 
 impl Options {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self {
-            time: Duration::from_secs(120),
-            orders: 5000,
-            nodes: 4,
-            lease: Duration::from_secs(6),
-            seed: 1,
-        };
+        let mut options =
+            Self { time: Duration::from_secs(120), orders: 5000, nodes: 4, lease: Duration::from_secs(6), seed: 1 };
         while let Some(name) = words.next() {
             let value = words.next().ok_or_else(|| format!("{name} has no value"))?;
             let number: u64 = value.parse().map_err(|error| format!("{name} {value}: {error}"))?;

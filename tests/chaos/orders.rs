@@ -152,7 +152,8 @@ pub(crate) async fn run_all(clients: Vec<Client>, orders: u32, within: Duration)
 /// Each request has an id by which its repetitions are recognised, so that a lost answer does no harm.
 async fn run_one(client: &Client, number: u32) -> Done {
     let id = Order::id(number);
-    let handle = chaos_order::start(client, &id, Order::new(number)).await.unwrap_or_else(|error| panic!("{id}: {error}"));
+    let handle =
+        chaos_order::start(client, &id, Order::new(number)).await.unwrap_or_else(|error| panic!("{id}: {error}"));
     for part in 0..Order::approvals(number) {
         handle.raise(ChaosApproval(part)).await.unwrap_or_else(|error| panic!("{id}, event {part}: {error}"));
     }

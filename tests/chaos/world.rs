@@ -115,14 +115,7 @@ pub(crate) struct Node {
 pub(crate) struct Running(Child);
 
 impl Node {
-    fn start(
-        number: usize,
-        proxy: Proxy,
-        cluster: &Cluster,
-        lease: Duration,
-        folder: &Path,
-        harmed: Harmed,
-    ) -> Self {
+    fn start(number: usize, proxy: Proxy, cluster: &Cluster, lease: Duration, folder: &Path, harmed: Harmed) -> Self {
         let variables = vec![
             (node::SCHEMA, SCHEMA.to_owned()),
             (node::URL, url(proxy.address())),

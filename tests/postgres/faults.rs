@@ -145,7 +145,8 @@ async fn silent_connection_does_not_stop_the_renewals() {
     let begun = std::time::Instant::now();
     proxy.silence_connections();
     // As the heartbeat does, which abandons a renewal without an answer.
-    while !matches!(tokio::time::timeout(SHORT_LEASE / 3, provider.renew(&lease)).await, Ok(Ok(Renewal::Held { .. }))) {}
+    while !matches!(tokio::time::timeout(SHORT_LEASE / 3, provider.renew(&lease)).await, Ok(Ok(Renewal::Held { .. }))) {
+    }
     assert!(begun.elapsed() < SHORT_LEASE, "{:?}", begun.elapsed());
 }
 
@@ -163,17 +164,19 @@ async fn outage_longer_than_the_lease_is_no_crash() {
     }
     let client = nodes[0].client();
     let run = async |n: u32| {
-        let handle = crate::pg_sum::start(&nodes[n as usize % NODES].client(), format!("i-{n}"), 2).await.expect("start");
+        let handle =
+            crate::pg_sum::start(&nodes[n as usize % NODES].client(), format!("i-{n}"), 2).await.expect("start");
         handle.raise(crate::PgNumber(n)).await.expect("raise");
         handle
     };
     let handles = join_all((0..40).map(run)).await;
-    tokio::task::block_in_place(|| {
-        cluster.crash();
-        // The outage itself takes time, which the server measures.
-        std::thread::sleep(SHORT_LEASE + SHORT_LEASE / 4);
-        cluster.resume();
-    });
+    tokio::task::block_in_place(|| cluster.crash());
+    let during = pg_chain::start(&client, "during", 2).into_future();
+    tokio::pin!(during);
+    let answer = tokio::time::timeout(SHORT_LEASE + SHORT_LEASE / 4, &mut during).await;
+    assert!(answer.is_err(), "the server is down");
+    tokio::task::block_in_place(|| cluster.resume());
+    during.await.expect("start").result().await.expect("completed");
     let finish = async |n: u32| {
         handles[n as usize].raise(crate::PgNumber(1)).await.expect("raise");
         pg_chain::start(&client, format!("chain-{n}"), 2).await.expect("start").result().await.expect("completed");

@@ -55,7 +55,8 @@ async fn plans_made_on_empty_tables_read_no_row_in_vain() {
         let statement = || statement.split_whitespace().skip(4).take(60).collect::<Vec<_>>().join(" ");
         for line in plan.lines().map(str::trim) {
             // Of a join by a part of its conditions.
-            let removed = line.strip_prefix("Rows Removed by Join Filter: ").and_then(|rows| rows.parse::<usize>().ok());
+            let removed =
+                line.strip_prefix("Rows Removed by Join Filter: ").and_then(|rows| rows.parse::<usize>().ok());
             // Such a scan reads the whole index.
             let lacks_instance = line.starts_with("Index Cond: ((execution = t.");
             if removed.is_some_and(|rows| rows > IN_VAIN) || lacks_instance {

@@ -335,11 +335,7 @@ impl TestRuntimeBuilder {
     /// Keeps the state in another provider; `kill` ends a membership as the death of its process does. For the tests of
     /// providers: [`TestRuntime::provider`] is not used.
     #[doc(hidden)]
-    pub fn other_provider(
-        mut self,
-        provider: Arc<dyn Provider>,
-        kill: impl Fn(Epoch) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn other_provider(mut self, provider: Arc<dyn Provider>, kill: impl Fn(Epoch) + Send + Sync + 'static) -> Self {
         self.other = Some(Other { provider, kill: Arc::new(kill) });
         self
     }

@@ -15,7 +15,8 @@ use duroxide::history::{Decision, EventKind, Failure, HistoryEvent};
 use duroxide::id::{CommitId, EventId, NodeId};
 use duroxide::prelude::*;
 use duroxide::provider::{
-    Commit, EventRow, Handlers, InstanceStatus, MemoryProvider, MessageRow, NewInstance, NodeInfo, Provider, Turn, Write,
+    Commit, EventRow, Handlers, InstanceStatus, MemoryProvider, MessageRow, NewInstance, NodeInfo, Provider, Turn,
+    Write,
 };
 use duroxide::sqlite::SqliteProvider;
 use duroxide::testing::{VirtualClock, check_history};

@@ -83,7 +83,14 @@ fn new_instance(name: &str) -> NewInstance {
 }
 
 fn event(n: u64) -> EventRow {
-    EventRow { id: EventId(n), time: at(1), decision: n % 2 == 0, format: 1, data: n.to_string(), payload: Payload::NULL }
+    EventRow {
+        id: EventId(n),
+        time: at(1),
+        decision: n.is_multiple_of(2),
+        format: 1,
+        data: n.to_string(),
+        payload: Payload::NULL,
+    }
 }
 
 fn info() -> NodeInfo {
@@ -123,7 +130,8 @@ impl Scenario {
 
     /// Makes the state before the requests. Returns the leases of the two nodes.
     pub(super) async fn prepare(&self, provider: &dyn Provider) -> [Lease; 2] {
-        let leases = [provider.join(&self.nodes[0]).await.expect("join"), provider.join(&self.nodes[1]).await.expect("join")];
+        let leases =
+            [provider.join(&self.nodes[0]).await.expect("join"), provider.join(&self.nodes[1]).await.expect("join")];
         let start = |new: &NewInstance, eager: bool| {
             let (new, lease) = (NewInstance { eager, ..new.clone() }, eager.then_some(leases[0]));
             Submission::Start(StartRequest { new, if_exists: IfExists::Error, lease, time: at(1), resent: false })
@@ -140,7 +148,8 @@ impl Scenario {
             ..Turn::new(new.first_execution(), EventId(0), at(2))
         };
         let activity = |call, eager| NewActivity { eager, ..NewActivity::new(CallId(call), EventId(call), "work") };
-        let owned = Turn { activities: vec![activity(2, true), activity(3, false)], ..first(&self.owned, Then::Continue) };
+        let owned =
+            Turn { activities: vec![activity(2, true), activity(3, false)], ..first(&self.owned, Then::Continue) };
         let done = first(&self.done, Then::Finish { status: InstanceStatus::Completed });
         let stuck = first(&self.stuck, Then::Suspend { reason: "it is stuck".to_owned() });
         let commits = [owned, done, stuck].map(|turn| commit(Write::Turn(Box::new(turn)))).to_vec();
@@ -261,7 +270,10 @@ fn acquired_text(acquired: &Acquired, _: Lease) -> String {
         let messages: Vec<_> = instance.messages.iter().map(|message| (&message.data, message.number)).collect();
         let events = instance.history.events.len();
         let AcquiredInstance { arrivals, crashes, last_event, .. } = instance;
-        format!("{}: {arrivals} {messages:?}, {events}/{last_event} events, {crashes} crashes", instance.execution.instance)
+        format!(
+            "{}: {arrivals} {messages:?}, {events}/{last_event} events, {crashes} crashes",
+            instance.execution.instance
+        )
     };
     let activity = |activity: &AcquiredActivity| {
         format!("activity {}, attempt {}, {} crashes", activity.id.call, activity.attempt, activity.crashes)
