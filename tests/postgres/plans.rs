@@ -59,7 +59,9 @@ async fn plans_made_on_empty_tables_read_no_row_in_vain() {
                 line.strip_prefix("Rows Removed by Join Filter: ").and_then(|rows| rows.parse::<usize>().ok());
             // Such a scan reads the whole index.
             let lacks_instance = line.starts_with("Index Cond: ((execution = t.");
-            if removed.is_some_and(|rows| rows > IN_VAIN) || lacks_instance {
+            // No index has the numbers of messages: a load, which is rare, reads all messages of its instance.
+            let is_load = entry.contains("AS t (id, heard, n)");
+            if (removed.is_some_and(|rows| rows > IN_VAIN) && !is_load) || lacks_instance {
                 wrong.insert(format!("{line}: {}", statement()));
             }
         }
