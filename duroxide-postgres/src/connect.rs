@@ -65,13 +65,16 @@ impl Use {
     }
 
     /// The plans of hot statements are fixed: a plan that was made while a table was empty, or for one list of values,
-    /// would scan the table later.
+    /// would scan the table later. A row has a high cost, so that each plan uses all conditions of an index, also where the
+    /// statistics say that some of them suffice.
     fn plans(self) -> &'static str {
         match self {
             Self::Planned | Self::Listening | Self::Program => "",
             Self::Hot | Self::Waiting | Self::Reading => {
                 "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
-                 SET enable_hashjoin = off; SET enable_mergejoin = off;"
+                 SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off;
+                 SET random_page_cost = 1; SET cpu_tuple_cost = 1; SET cpu_index_tuple_cost = 1;
+                 SET cpu_operator_cost = 0.1;"
             }
         }
     }

@@ -60,8 +60,22 @@ impl Lane {
         T: Send + 'static,
         F: Future<Output = Result<T, Fault>> + Send,
     {
+        self.call_within(self.limit, operation, work).await
+    }
+
+    /// Like [`call`](Self::call), with another limit. When it has passed, the connection is not used again.
+    pub(crate) async fn call_within<T, F>(
+        &self,
+        limit: Duration,
+        operation: &'static str,
+        work: impl FnOnce(Shared) -> F + Send + 'static,
+    ) -> Result<T, ProviderError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Fault>> + Send,
+    {
         let (answer, answered) = oneshot::channel();
-        let (limit, wakeups) = (self.limit, self.wakeups.clone());
+        let wakeups = self.wakeups.clone();
         let work: Work = Box::new(move |connection| {
             Box::pin(async move {
                 if answer.is_closed() {

@@ -112,6 +112,7 @@ impl Provider for PostgresProvider {
                 self.sweep(dead, SWEEP).await?;
             }
             let (state, info) = (self.handle.state.clone(), node.clone());
+            state.observe_lease_time(node.lease_time);
             let join = async move |connection: Shared| members::join(&connection, &state, &info).await;
             self.handle.lanes.members.call(OPERATION, join).await
         })
@@ -121,7 +122,9 @@ impl Provider for PostgresProvider {
         Box::pin(async move {
             let (state, lease) = (self.handle.state.clone(), *lease);
             let renew = async move |connection: Shared| members::renew(&connection, &state, lease).await;
-            let renewed = self.handle.lanes.renew.call("renew the lease", renew).await?;
+            // A connection that is cut off without a notice must not stop the renewals for longer than the lease allows.
+            let limit = self.handle.state.renewal_limit();
+            let renewed = self.handle.lanes.renew.call_within(limit, "renew the lease", renew).await?;
             if !renewed.dead.is_empty()
                 && let Err(error) = self.sweep(renewed.dead, SWEEP.min(renewed.lease_time / 6)).await
             {

@@ -1,6 +1,6 @@
 //! The state that all parts of a provider share.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::acquire::Looks;
 use crate::clock::DatabaseClock;
 use crate::connect::Database;
+use crate::lane::LIMIT;
 use crate::notify::channel_of;
 use crate::outbox::Within;
 use crate::rollout::KnownCode;
@@ -31,6 +32,8 @@ pub(crate) struct State {
     /// The latest time named by a call, in microseconds.
     latest: AtomicI64,
     notices: mpsc::UnboundedSender<Notice>,
+    /// The shortest lease time of the nodes of this process, in microseconds.
+    shortest_lease: AtomicU64,
     /// The last removal of the ids of old requests. A std mutex, held for a few instructions.
     expired: Mutex<Option<Instant>>,
 }
@@ -49,6 +52,8 @@ const NONE: i64 = i64::MIN;
 /// The time after which a write is no longer carried out: the runtime rechecks an instance for half a minute after a
 /// request without an answer.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(25);
+/// The time that each renewal has at least.
+const SHORTEST_RENEWAL: Duration = Duration::from_millis(250);
 /// The time between two removals of the ids of old requests.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
 
@@ -66,6 +71,7 @@ impl State {
             looks: Looks::default(),
             latest: AtomicI64::new(NONE),
             notices,
+            shortest_lease: AtomicU64::new(u64::MAX),
             expired: Mutex::default(),
         };
         (state, sent)
@@ -91,6 +97,18 @@ impl State {
     pub(crate) fn deadline(&self, queued: Option<Instant>) -> i64 {
         let left = DEADLINE.saturating_sub(queued.map(|queued| queued.elapsed()).unwrap_or_default());
         (self.clock.now() + left).as_micros()
+    }
+
+    /// Observes the lease time of a node of this process.
+    pub(crate) fn observe_lease_time(&self, lease_time: Duration) {
+        let micros = u64::try_from(lease_time.as_micros()).unwrap_or(u64::MAX);
+        self.shortest_lease.fetch_min(micros, Ordering::Relaxed);
+    }
+
+    /// Returns the longest time of a renewal: a quarter of the shortest lease time, so that another one follows in time.
+    pub(crate) fn renewal_limit(&self) -> Duration {
+        let quarter = Duration::from_micros(self.shortest_lease.load(Ordering::Relaxed)) / 4;
+        quarter.clamp(SHORTEST_RENEWAL, LIMIT)
     }
 
     /// Returns true once per minute.

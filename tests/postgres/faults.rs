@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use duroxide::RuntimeOptions;
 use duroxide::prelude::*;
-use duroxide::provider::Admin;
+use duroxide::provider::{Admin, Handlers, NodeInfo, Provider, Renewal};
 use duroxide_postgres::PostgresProvider;
 use futures_util::future::join_all;
 use support::postgres::Cluster;
@@ -122,4 +122,75 @@ async fn node_that_is_cut_off_is_taken_over_and_joins_again() {
     assert_eq!(tokio::time::timeout(ENOUGH, later.result()).await.expect("in time").expect("completed"), 6);
     cut_off.shutdown().await.expect("shutdown");
     survivor.shutdown().await.expect("shutdown");
+}
+
+/// A lease that ends long before the connection is found to be dead.
+const SHORT_LEASE: Duration = Duration::from_secs(8);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_connection_does_not_stop_the_renewals() {
+    let Some((proxy, url)) = proxy() else { return };
+    let server = support::postgres::server().expect("there is a server");
+    let schema = Schema::new(server, "silent");
+    let provider = PostgresProvider::connect_with(schema.options_at(&url)).await.expect("connect");
+    let info = NodeInfo {
+        id: duroxide::id::NodeId::new(),
+        name: "test".to_owned(),
+        build: "a".to_owned(),
+        handlers: Handlers::default(),
+        lease_time: SHORT_LEASE,
+    };
+    let lease = provider.join(&info).await.expect("join");
+    provider.renew(&lease).await.expect("renew");
+    let begun = std::time::Instant::now();
+    proxy.silence_connections();
+    // As the heartbeat does, which abandons a renewal without an answer.
+    while !matches!(tokio::time::timeout(SHORT_LEASE / 3, provider.renew(&lease)).await, Ok(Ok(Renewal::Held { .. }))) {
+    }
+    assert!(begun.elapsed() < SHORT_LEASE, "{:?}", begun.elapsed());
+}
+
+/// The nodes of a run through an outage.
+const NODES: usize = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outage_longer_than_the_lease_is_no_crash() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let schema = Schema::new(&cluster.url(), "longer");
+    let mut nodes = Vec::new();
+    for _ in 0..NODES {
+        let options = RuntimeOptions::new().lease_time(SHORT_LEASE);
+        nodes.push(process(schema.connect()).options(options).start().await.expect("start"));
+    }
+    let client = nodes[0].client();
+    let run = async |n: u32| {
+        let handle =
+            crate::pg_sum::start(&nodes[n as usize % NODES].client(), format!("i-{n}"), 2).await.expect("start");
+        handle.raise(crate::PgNumber(n)).await.expect("raise");
+        handle
+    };
+    let handles = join_all((0..40).map(run)).await;
+    tokio::task::block_in_place(|| cluster.crash());
+    let during = pg_chain::start(&client, "during", 2).into_future();
+    tokio::pin!(during);
+    let answer = tokio::time::timeout(SHORT_LEASE + SHORT_LEASE / 4, &mut during).await;
+    assert!(answer.is_err(), "the server is down");
+    tokio::task::block_in_place(|| cluster.resume());
+    during.await.expect("start").result().await.expect("completed");
+    let finish = async |n: u32| {
+        handles[n as usize].raise(crate::PgNumber(1)).await.expect("raise");
+        pg_chain::start(&client, format!("chain-{n}"), 2).await.expect("start").result().await.expect("completed");
+        handles[n as usize].result().await.expect("completed")
+    };
+    let results = tokio::time::timeout(ENOUGH, join_all((0..40).map(finish))).await.expect("in time");
+    assert_eq!(results, (0..40).map(|n| n + 1).collect::<Vec<_>>());
+    let (server, connection) = tokio_postgres::connect(&cluster.url(), tokio_postgres::NoTls).await.expect("connect");
+    tokio::spawn(connection);
+    server.batch_execute(&schema.within("")).await.expect("choose the schema");
+    let crashed = "SELECT (SELECT count(*) FROM nodes WHERE crashed) + (SELECT coalesce(sum(crashes), 0) FROM live)";
+    let crashed: i64 = server.query_one(crashed, &[]).await.expect("query").get(0);
+    assert_eq!(crashed, 0, "no node was taken over, and no crash was counted");
+    for node in nodes {
+        node.shutdown().await.expect("shutdown");
+    }
 }

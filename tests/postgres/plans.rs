@@ -1,7 +1,6 @@
 //! The plans of the statements that run for every step.
 
 use duroxide::prelude::*;
-use futures_util::future::join_all;
 use support::postgres::Cluster;
 use support::schema::Schema;
 
@@ -9,6 +8,81 @@ use crate::{PgNumber, pg_chain, pg_sum, process};
 
 /// The number of instances. Each of them needs several requests of every kind.
 const INSTANCES: u32 = 200;
+
+/// The number of unread messages of one instance, and of activities without a node.
+const MANY: usize = 300;
+/// The most rows that a statement may read for each that it wants.
+const IN_VAIN: usize = 30;
+
+/// The tables were empty when the plans were made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plans_made_on_empty_tables_read_no_row_in_vain() {
+    let explains = [
+        ("session_preload_libraries", "'auto_explain'"),
+        ("auto_explain.log_min_duration", "0"),
+        ("auto_explain.log_analyze", "on"),
+        ("auto_explain.log_timing", "off"),
+    ];
+    let Some(cluster) = Cluster::start(&explains) else { return };
+    let schema = Schema::new(&cluster.url(), "vain");
+    let runtime = process(schema.connect()).tags(["served"]).start().await.expect("start");
+    let elsewhere = Client::new(schema.connect());
+    let waits = pg_sum::start(&runtime.client(), "waits", 10_000).await.expect("start");
+    let served = pg_chain::start(&elsewhere, "first", 1).await.expect("start");
+    served.result().await.expect("completed");
+    // Held by their instance, which waits for another event.
+    let unread = async |n: usize| {
+        let client = if n.is_multiple_of(2) { elsewhere.clone() } else { runtime.client() };
+        let handle = pg_sum::handle(&client, "waits");
+        handle.raise_named("unread", &n).await.expect("raise");
+    };
+    let fans = pg_fan::start(&elsewhere, "fans", MANY as u32).await.expect("start");
+    futures_util::future::join_all((0..MANY).map(unread)).await;
+    futures_util::future::join_all((0..20).map(unread)).await;
+    for n in 0..20 {
+        waits.raise(PgNumber(n)).await.expect("raise");
+        pg_chain::start(&elsewhere, format!("chain-{n}"), 2).await.expect("start").result().await.expect("completed");
+    }
+    fans.cancel("enough").await.expect("cancel");
+    assert!(fans.result().await.is_err());
+    runtime.shutdown().await.expect("shutdown");
+    drop(elsewhere);
+    let log = cluster.log();
+    assert!(log.contains("Index Cond"), "the plans are in the log");
+    let mut wrong = std::collections::BTreeSet::new();
+    for entry in log.split("LOG:  duration") {
+        let (statement, plan) = entry.split_once("(cost=").unwrap_or((entry, ""));
+        let statement = || statement.split_whitespace().skip(4).take(60).collect::<Vec<_>>().join(" ");
+        for line in plan.lines().map(str::trim) {
+            // Of a join by a part of its conditions.
+            let removed =
+                line.strip_prefix("Rows Removed by Join Filter: ").and_then(|rows| rows.parse::<usize>().ok());
+            // Such a scan reads the whole index.
+            let lacks_instance = line.starts_with("Index Cond: ((execution = t.");
+            // No index has the numbers of messages: a load, which is rare, reads all messages of its instance.
+            let is_load = entry.contains("AS t (id, heard, n)");
+            if (removed.is_some_and(|rows| rows > IN_VAIN) && !is_load) || lacks_instance {
+                wrong.insert(format!("{line}: {}", statement()));
+            }
+        }
+    }
+    let wrong: Vec<_> = wrong.into_iter().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// An activity that no node serves.
+#[activity]
+async fn pg_unserved() -> duroxide::Result<()> {
+    Ok(())
+}
+
+#[orchestration]
+async fn pg_fan(ctx: OrchestrationContext, calls: u32) -> duroxide::Result<()> {
+    for done in join_all((0..calls).map(|_| pg_unserved::call(&ctx).tag("nowhere"))).await {
+        done?;
+    }
+    Ok(())
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn steps_scan_no_table() {
@@ -27,7 +101,7 @@ async fn steps_scan_no_table() {
         assert_eq!(chain.result().await.expect("completed"), 2);
         chain.history().await.expect("history").len()
     };
-    let lengths = join_all((0..INSTANCES).map(run)).await;
+    let lengths = futures_util::future::join_all((0..INSTANCES).map(run)).await;
     assert!(lengths.iter().all(|length| *length == 6));
     runtime.shutdown().await.expect("shutdown");
     drop(elsewhere);

@@ -128,7 +128,8 @@ impl Cluster {
         line.trim() == "ready"
     }
 
-    fn log(&self) -> String {
+    /// Returns the log of the server.
+    pub fn log(&self) -> String {
         let read = |name| std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         format!("{}\n{}", read("control"), read("log"))
     }

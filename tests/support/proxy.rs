@@ -24,6 +24,9 @@ struct State {
     /// Bytes wait, and peers see a connection that is alive.
     stalled: bool,
     closed: bool,
+    /// The number of connections that were accepted, and of those of them that carry nothing for ever.
+    accepted: usize,
+    silenced: usize,
     connections: Vec<TcpStream>,
 }
 
@@ -51,6 +54,11 @@ impl Proxy {
     /// Holds all bytes, in both directions, also of new connections.
     pub fn stall(&self) {
         self.shared.with(|state| state.stalled = true);
+    }
+
+    /// Holds all bytes of the connections that exist now, for ever: as if a machine in between had forgotten them.
+    pub fn silence_connections(&self) {
+        self.shared.with(|state| state.silenced = state.accepted);
     }
 
     /// Forwards the bytes that were held, and all later ones.
@@ -92,18 +100,23 @@ impl Shared {
             // While the server is down, its clients see a broken connection.
             let Ok(server) = TcpStream::connect(server) else { continue };
             let handle = |stream: &TcpStream| stream.try_clone().expect("a socket can be cloned");
-            self.with(|state| state.connections.extend([handle(&client), handle(&server)]));
+            let mut number = 0;
+            self.with(|state| {
+                state.connections.extend([handle(&client), handle(&server)]);
+                number = state.accepted;
+                state.accepted += 1;
+            });
             for (from, to) in [(handle(&client), handle(&server)), (server, client)] {
                 let shared = self.clone();
-                std::thread::spawn(move || shared.forward(from, to));
+                std::thread::spawn(move || shared.forward(from, to, number));
             }
         }
     }
 
-    fn forward(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn forward(&self, mut from: TcpStream, mut to: TcpStream, number: usize) {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
-            self.wait_while_stalled();
+            self.wait_while_stalled(number);
             if to.write_all(&buffer[..read]).is_err() {
                 break;
             }
@@ -113,11 +126,11 @@ impl Shared {
         let _ = from.shutdown(Shutdown::Both);
     }
 
-    fn wait_while_stalled(&self) {
+    fn wait_while_stalled(&self, number: usize) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         drop(
             self.changed
-                .wait_while(state, |state| state.stalled && !state.closed)
+                .wait_while(state, |state| (state.stalled || number < state.silenced) && !state.closed)
                 .unwrap_or_else(PoisonError::into_inner),
         );
     }
