@@ -1,15 +1,17 @@
 //! The provider of the workloads, and the builder of a runtime on it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use clap::ValueEnum;
 use duroxide::provider::{Acquired, Layered, Lease, MemoryProvider, Provider, ProviderError, ProviderLayer, Want};
 use duroxide::sqlite::{Durability, Moment, SqliteOptions, SqliteProvider};
 use duroxide::{Runtime, RuntimeBuilder};
+use duroxide_postgres::{PostgresOptions, PostgresProvider};
 use futures_util::future::BoxFuture;
+
+use crate::server::SCHEMA;
+use crate::workloads::Options;
 
 /// The kind of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,34 +61,22 @@ impl ProviderLayer for Counted {
 pub struct Counts {
     /// The number of requests for work.
     pub acquires: u64,
-    /// The number of write transactions; zero in memory.
+    /// The number of write transactions; zero in memory and on PostgreSQL.
     pub write_transactions: u64,
 }
 
 impl Store {
     /// Opens a provider. SQLite keeps its file in the folder, and each of its commits takes `flush_delay` longer.
-    pub fn open(kind: Kind, level: Level, flush_delay: Duration, folder: &Path) -> duroxide::Result<Self> {
-        match kind {
+    pub async fn open(options: &Options) -> duroxide::Result<Self> {
+        match options.kind {
             Kind::Memory => Ok(Self::new(Arc::new(MemoryProvider::new()), None)),
             Kind::Sqlite => {
-                let durability = match level {
-                    Level::Full => Durability::Full,
-                    Level::Relaxed => Durability::Relaxed,
-                };
-                let mut options = SqliteOptions::new().durability(durability);
-                if !flush_delay.is_zero() {
-                    options = options.observer(move |moment| {
-                        if moment == Moment::Before("COMMIT") {
-                            std::thread::sleep(flush_delay);
-                        }
-                    });
-                }
-                let sqlite = Arc::new(SqliteProvider::open_with(folder.join("load.db"), options)?);
+                let sqlite = Arc::new(sqlite(options)?);
                 Ok(Self::new(sqlite.clone(), Some(sqlite)))
             }
             Kind::Postgres => {
-                let reason = "there is no provider `postgres` yet: choose `sqlite` or `memory`";
-                Err(duroxide::Error::new(reason))
+                let options = PostgresOptions::new(&options.database).schema(SCHEMA);
+                Ok(Self::new(Arc::new(PostgresProvider::connect_with(options).await?), None))
             }
         }
     }
@@ -112,4 +102,21 @@ impl Store {
     pub fn builder(&self) -> RuntimeBuilder {
         Runtime::builder().shared_provider(self.provider())
     }
+}
+
+fn sqlite(options: &Options) -> duroxide::Result<SqliteProvider> {
+    let durability = match options.level {
+        Level::Full => Durability::Full,
+        Level::Relaxed => Durability::Relaxed,
+    };
+    let flush_delay = options.flush_delay;
+    let mut sqlite = SqliteOptions::new().durability(durability);
+    if !flush_delay.is_zero() {
+        sqlite = sqlite.observer(move |moment| {
+            if moment == Moment::Before("COMMIT") {
+                std::thread::sleep(flush_delay);
+            }
+        });
+    }
+    Ok(SqliteProvider::open_with(options.folder.join("load.db"), sqlite)?)
 }

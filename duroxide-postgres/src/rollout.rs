@@ -69,6 +69,11 @@ impl Members {
         self.0.contains_key(&epoch)
     }
 
+    /// Returns their epochs in ascending order.
+    pub(crate) fn epochs(&self) -> Vec<Epoch> {
+        self.0.keys().copied().collect()
+    }
+
     pub(crate) fn build(&self, epoch: Epoch) -> Option<&str> {
         self.0.get(&epoch).map(|code| code.build.as_str())
     }
@@ -108,7 +113,10 @@ impl Members {
 
 /// The code of known nodes, which never changes: a list of the members needs to return only that of new ones.
 #[derive(Default)]
-pub(crate) struct KnownCode(Mutex<HashMap<Epoch, Arc<Code>>>);
+pub(crate) struct KnownCode {
+    by_epoch: Mutex<HashMap<Epoch, Arc<Code>>>,
+    last_members: Mutex<Option<Members>>,
+}
 
 impl KnownCode {
     /// Returns the statement that lists the members; see [`KnownCode::members`].
@@ -145,11 +153,18 @@ impl KnownCode {
             members.insert(epoch, code);
         }
         known.retain(|epoch, _| members.contains_key(epoch));
-        Ok(Members(members))
+        let members = Members(members);
+        *self.last_members.lock().unwrap_or_else(PoisonError::into_inner) = Some(members.clone());
+        Ok(members)
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Epoch, Arc<Code>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the members as they were last read.
+    pub(crate) fn last_members(&self) -> Option<Members> {
+        self.last_members.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

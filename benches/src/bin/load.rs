@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use clap::Parser;
 use duroxide_bench::measure::Report;
+use duroxide_bench::server::Server;
 use duroxide_bench::setup::{Kind, Level};
 use duroxide_bench::workloads::{self, Options, Workload};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,6 +39,10 @@ struct Args {
     /// The folder of all files. Default: a temporary folder.
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// The URL of a PostgreSQL server, whose schema `duroxide_load` is made anew. Default: a private server for this run, which
+    /// flushes each commit.
+    #[arg(long)]
+    database: Option<String>,
     /// Works on the instances of `recovery` until killed.
     #[arg(long, hide = true)]
     victim: bool,
@@ -49,6 +54,12 @@ static BAR: OnceLock<ProgressBar> = OnceLock::new();
 async fn main() -> duroxide::Result<ExitCode> {
     let args = Args::parse();
     let temporary = tempfile::tempdir()?;
+    let server = match (args.provider, args.victim) {
+        (Kind::Postgres, false) => {
+            Some(Server::new(args.database.clone(), args.durability, args.flush_delay.into()).await?)
+        }
+        _ => None,
+    };
     let options = Options {
         n: args.n,
         in_flight: args.in_flight,
@@ -57,6 +68,7 @@ async fn main() -> duroxide::Result<ExitCode> {
         level: args.durability,
         flush_delay: args.flush_delay.into(),
         folder: args.folder.clone().unwrap_or_else(|| temporary.path().to_owned()),
+        database: server.as_ref().map(|server| server.url().to_owned()).or(args.database).unwrap_or_default(),
         progress: |n| {
             if let Some(bar) = BAR.get() {
                 bar.inc(n);

@@ -76,7 +76,7 @@ impl ProcessorUse {
 }
 
 /// The unit in which `/proc` counts time.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Returns the user time of all programs. System time does not count: much of it belongs to the measured writes to the disk,
 /// which threads of the system carry out.

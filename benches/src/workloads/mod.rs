@@ -1,5 +1,6 @@
 //! The workloads. Each answers one question with a [`Report`].
 
+mod commits;
 mod idle;
 mod many;
 mod one;
@@ -12,6 +13,7 @@ use clap::ValueEnum;
 use duroxide::{Client, Runtime, RuntimeBuilder};
 
 use crate::measure::{Report, Run, Times, Written};
+use crate::server::{Expenses, connect};
 use crate::setup::{Kind, Level, Store};
 
 pub use recovery::work_until_the_kill;
@@ -43,6 +45,8 @@ pub enum Workload {
     Replay,
     /// n instances in flight whose process is killed; another process continues them.
     Recovery,
+    /// n bare commits of one row each, one at a time on one connection, on PostgreSQL: the floor of the other workloads.
+    Commits,
 }
 
 /// The options of a run.
@@ -62,6 +66,8 @@ pub struct Options {
     pub flush_delay: Duration,
     /// The folder of all files.
     pub folder: PathBuf,
+    /// The URL of the PostgreSQL server.
+    pub database: String,
     /// Called with each finished amount of work.
     pub progress: fn(u64),
 }
@@ -83,7 +89,7 @@ impl Bench {
         options: Options,
         change: impl FnOnce(RuntimeBuilder) -> RuntimeBuilder,
     ) -> duroxide::Result<Self> {
-        let store = Store::open(options.kind, options.level, options.flush_delay, &options.folder)?;
+        let store = Store::open(&options).await?;
         let runtime = change(store.builder()).start().await?;
         let client = runtime.client();
         Ok(Self { options, store, runtime, client })
@@ -123,6 +129,17 @@ pub async fn run(workload: Workload, options: Options) -> duroxide::Result<Repor
     if workload == Workload::Recovery {
         return recovery::recovery(options).await;
     }
+    if workload == Workload::Commits {
+        return commits::commits(&options).await;
+    }
+    let server = match options.kind {
+        Kind::Postgres => {
+            let server = connect(&options.database).await?;
+            let expenses = Expenses::now(&server).await?;
+            Some((server, expenses))
+        }
+        Kind::Memory | Kind::Sqlite => None,
+    };
     let bench = Bench::start(options).await?;
     let written = Written::now();
     let mut report = match workload {
@@ -137,9 +154,9 @@ pub async fn run(workload: Workload, options: Options) -> duroxide::Result<Repor
         Workload::Children => one::children(&bench).await?,
         Workload::Replay => return one::replay(bench).await,
         Workload::Idle => idle::idle(&bench).await?,
-        Workload::Recovery => Report::default(),
+        Workload::Recovery | Workload::Commits => Report::default(),
     };
-    if bench.options.kind != Kind::Memory {
+    if bench.options.kind == Kind::Sqlite {
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         report.add("write_transactions_per_one", report.write_transactions as f64 / report.n.max(1) as f64);
     }
@@ -147,8 +164,11 @@ pub async fn run(workload: Workload, options: Options) -> duroxide::Result<Repor
     runtime.shutdown().await?;
     // Dropping the last handle of the database moves the log into it, and these writes count as well.
     drop((client, store));
-    if options.kind != Kind::Memory {
+    if options.kind == Kind::Sqlite {
         written.add_since(&mut report);
+    }
+    if let Some((server, expenses)) = server {
+        expenses.add_since(&server, &mut report).await?;
     }
     Ok(report)
 }

@@ -81,10 +81,11 @@ fn finished_steps(options: &Options) -> duroxide::Result<f64> {
 /// Runs this program again as a child process, waits until it reports that half of the work is done, and kills it.
 fn kill_a_process_half_way(options: &Options) -> duroxide::Result<()> {
     let delay = humantime::format_duration(options.flush_delay).to_string();
+    let kind = options.kind.to_possible_value().map_or_else(String::new, |kind| kind.get_name().to_owned());
     let level = options.level.to_possible_value().map_or_else(String::new, |level| level.get_name().to_owned());
     let mut child = Command::new(std::env::current_exe()?)
         .args(["recovery", "--victim", "--n", &options.n.to_string()])
-        .args(["--flush-delay", &delay, "--durability", &level])
+        .args(["--flush-delay", &delay, "--durability", &level, "--provider", &kind, "--database", &options.database])
         .arg("--folder")
         .arg(&options.folder)
         .stdout(Stdio::piped())

@@ -7,10 +7,11 @@ use std::time::Duration;
 use duroxide::provider::ProviderError;
 use tokio::sync::mpsc;
 
-use super::{Done, Entry, Failure, run};
+use super::{Done, Entry, Failure, direct, run};
 use crate::connect::Use;
 use crate::fault::Fault;
 use crate::link::Link;
+use crate::rollout::Members;
 use crate::state::State;
 
 /// The limits of a batch: entries, and bytes.
@@ -70,9 +71,30 @@ async fn run_fast(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>, 
             }
             next = if batch.len() < ENTRIES && bytes < BYTES { queue.try_recv().ok() } else { None };
         }
-        if let Some(again) = run_until_known(&state, &mut link, batch, false).await {
+        let members = state.code.last_members();
+        let (directly, mut others) = direct::split(batch, members.as_ref());
+        others.extend(run_directly(&state, &mut link, directly, members.as_ref()).await);
+        if let Some(again) = run_until_known(&state, &mut link, others, false).await {
             // The slow lane ends after this one.
             by_call(again).into_iter().for_each(|group| drop(slow.send(group)));
+        }
+    }
+}
+
+/// Writes entries without reading first. Returns those of which nothing was written, to be carried out by reading first.
+async fn run_directly(state: &State, link: &mut Link, entries: Vec<Entry>, members: Option<&Members>) -> Vec<Entry> {
+    let Some(queued) = entries.iter().map(|entry| entry.call.queued).min() else { return entries };
+    let Ok(connection) = link.connection(queued).await else { return entries };
+    match direct::run(&connection, state, &entries, members).await {
+        Ok(done) => {
+            // Every entry has an answer.
+            finish(state, entries, done).unwrap_or_default()
+        }
+        Err(failure) if direct::may_read_first(&failure) => entries,
+        Err(Failure { fault, .. }) => {
+            connection.spoil();
+            fail_calls(&entries, &fault.reason());
+            Vec::new()
         }
     }
 }

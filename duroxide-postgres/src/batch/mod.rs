@@ -1,6 +1,7 @@
 //! The writes of nodes and clients, in batches.
 //!
-//! A batch is one transaction of two round trips. The first one locks and reads all rows that the entries concern
+//! Turns that concern their own instances only are written without reading first ([`direct`]). All other entries form a
+//! batch, which is one transaction of two round trips. The first one locks and reads all rows that the entries concern
 //! ([`read`]). Then the entries are applied to these rows in memory, one after another, by code that knows no SQL
 //! ([`model`], [`turns`], [`activities`], [`submit`]). The second round trip writes the changes of all entries, by one
 //! statement per table, and commits ([`write`]).
@@ -10,6 +11,7 @@
 //! a time and waits for locks.
 
 mod activities;
+mod direct;
 mod effects;
 mod lanes;
 mod model;
