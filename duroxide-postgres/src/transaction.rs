@@ -75,13 +75,21 @@ impl Tx<'_> {
     }
 
     /// As [`Transaction::query`].
-    pub async fn query<T: ?Sized + ToStatement>(&mut self, statement: &T, values: Values<'_>) -> Result<Vec<Row>, Error> {
+    pub async fn query<T: ?Sized + ToStatement>(
+        &mut self,
+        statement: &T,
+        values: Values<'_>,
+    ) -> Result<Vec<Row>, Error> {
         let result = self.transaction.query(statement, values).await;
         self.note(result)
     }
 
     /// As [`Transaction::query_one`].
-    pub async fn query_one<T: ?Sized + ToStatement>(&mut self, statement: &T, values: Values<'_>) -> Result<Row, Error> {
+    pub async fn query_one<T: ?Sized + ToStatement>(
+        &mut self,
+        statement: &T,
+        values: Values<'_>,
+    ) -> Result<Row, Error> {
         let result = self.transaction.query_one(statement, values).await;
         self.note(result)
     }
@@ -137,7 +145,8 @@ impl TransactionSource for TokioPostgres {
             let state = postgres.ok_or_else(|| WithinError::other_database(provider, "PostgreSQL"))?.state();
             let mut client = state.transactions.client(state).await?;
             // If the time is over, or the attempt is dropped, the connection is closed, which rolls the transaction back.
-            let Ok(end) = tokio::time::timeout(attempt.limit, in_transaction(&mut client, state, attempt, body)).await else {
+            let Ok(end) = tokio::time::timeout(attempt.limit, in_transaction(&mut client, state, attempt, body)).await
+            else {
                 return Ok(TransactionEnd::TimedOut);
             };
             let end = end?;

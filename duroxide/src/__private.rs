@@ -6,7 +6,10 @@ pub use ::std::any::TypeId;
 pub use ::std::vec::Vec;
 pub use ::tokio;
 
-pub use crate::activity::{Activity, ActivityContext, ActivityFn, BlockingActivityFn, BlockingTransactionalFn, ProgramState, StateType, TransactionalFn};
+pub use crate::activity::{
+    Activity, ActivityContext, ActivityFn, BlockingActivityFn, BlockingTransactionalFn, ProgramState, StateType,
+    TransactionalFn,
+};
 pub use crate::client::{Client, Handle, StartCall};
 pub use crate::orchestration::{
     ActivityCall, ChildCall, ContinueAsNew, Event, Orchestration, OrchestrationContext, OrchestrationFn,

@@ -1,8 +1,8 @@
 //! Activities whose code and outcome are one transaction, on SQLite.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use duroxide::prelude::*;

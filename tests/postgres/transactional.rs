@@ -141,7 +141,6 @@ async fn attempt_that_was_taken_over_cannot_commit() {
     bank.schema.execute("UPDATE activities SET claim = claim + 1000");
     bank.gate.0.open.add_permits(1);
 
-
     // The activity is free for the next node.
     let other = process(bank.schema.connect()).state(bank.gate.clone()).start().await.unwrap();
     bank.schema.execute("UPDATE activities SET owner = NULL");

@@ -9,7 +9,7 @@ use duroxide::sqlite::Tx;
 type Db<'t> = Tx<'t>;
 
 #[activity(transactional, retry(max_attempts = 3))]
-fn debit(tx: &mut Tx<'_>, ctx: ActivityContext, State(unit): State<i64>, account: u64, cents: i64) -> duroxide::Result<i64> {
+fn debit(tx: &mut Tx<'_>, ctx: ActivityContext, State(unit): State<i64>, account: i64, cents: i64) -> duroxide::Result<i64> {
     let savepoint = tx.savepoint()?;
     savepoint.execute("UPDATE accounts SET cents = cents - ?2 WHERE id = ?1", (account, cents * unit))?;
     savepoint.commit()?;
@@ -23,7 +23,7 @@ fn audit(tx: &mut Db<'_>) -> duroxide::Result<()> {
 }
 
 #[orchestration]
-async fn pay(ctx: OrchestrationContext, account: u64) -> duroxide::Result<i64> {
+async fn pay(ctx: OrchestrationContext, account: i64) -> duroxide::Result<i64> {
     audit::call(&ctx).await?;
     Ok(debit::call(&ctx, account, 100).await?)
 }

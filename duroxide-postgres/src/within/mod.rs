@@ -39,7 +39,11 @@ pub trait SqlTransaction: Send {
     ///
     /// # Errors
     /// The failure of the statement.
-    fn run<'a>(&'a mut self, sql: &'a str, values: &'a [SqlValue<'a>]) -> BoxFuture<'a, Result<Option<String>, SqlError>>;
+    fn run<'a>(
+        &'a mut self,
+        sql: &'a str,
+        values: &'a [SqlValue<'a>],
+    ) -> BoxFuture<'a, Result<Option<String>, SqlError>>;
 }
 
 /// A value of a statement.

@@ -10,7 +10,11 @@ use sqlx_postgres::{PgConnection, Postgres as Sqlx};
 use super::{Postgres, SqlError, SqlTransaction, SqlValue, submit};
 
 impl SqlTransaction for PgConnection {
-    fn run<'a>(&'a mut self, sql: &'a str, values: &'a [SqlValue<'a>]) -> BoxFuture<'a, Result<Option<String>, SqlError>> {
+    fn run<'a>(
+        &'a mut self,
+        sql: &'a str,
+        values: &'a [SqlValue<'a>],
+    ) -> BoxFuture<'a, Result<Option<String>, SqlError>> {
         Box::pin(async move {
             // The text is a constant of this crate, with the name of the schema, which was checked.
             let query = query_scalar::<Sqlx, Option<String>>(AssertSqlSafe(sql.to_owned()));

@@ -20,7 +20,11 @@ impl SqlValue<'_> {
 }
 
 impl SqlTransaction for Transaction<'_> {
-    fn run<'a>(&'a mut self, sql: &'a str, values: &'a [SqlValue<'a>]) -> BoxFuture<'a, Result<Option<String>, SqlError>> {
+    fn run<'a>(
+        &'a mut self,
+        sql: &'a str,
+        values: &'a [SqlValue<'a>],
+    ) -> BoxFuture<'a, Result<Option<String>, SqlError>> {
         Box::pin(async move {
             let values: Vec<_> = values.iter().map(SqlValue::typed).collect();
             // Without a prepared statement: one round trip, also behind a pooler.
@@ -38,31 +42,19 @@ impl From<tokio_postgres::Error> for SqlError {
 }
 
 impl UserTransaction<Postgres> for &mut Transaction<'_> {
-    async fn submit(
-        self,
-        provider: &dyn Transactional,
-        submission: &Submission,
-    ) -> Result<Submitted, WithinError> {
+    async fn submit(self, provider: &dyn Transactional, submission: &Submission) -> Result<Submitted, WithinError> {
         submit(self, false, provider, submission).await
     }
 }
 
 impl<T: SqlTransaction> UserTransaction<Postgres> for By<'_, T> {
-    async fn submit(
-        self,
-        provider: &dyn Transactional,
-        submission: &Submission,
-    ) -> Result<Submitted, WithinError> {
+    async fn submit(self, provider: &dyn Transactional, submission: &Submission) -> Result<Submitted, WithinError> {
         submit(self.0, false, provider, submission).await
     }
 }
 
 impl<T: SqlTransaction> UserTransaction<Postgres> for Quiet<'_, T> {
-    async fn submit(
-        self,
-        provider: &dyn Transactional,
-        submission: &Submission,
-    ) -> Result<Submitted, WithinError> {
+    async fn submit(self, provider: &dyn Transactional, submission: &Submission) -> Result<Submitted, WithinError> {
         submit(self.0, true, provider, submission).await
     }
 }

@@ -12,8 +12,8 @@ use crate::history::Input;
 use crate::message::Message;
 use crate::payload::{Payload, Storable, read_input};
 use crate::provider::{
-    ActivityTransaction, BlockingTransactionBody, BlockingTransactionSource, MessageRow, TransactionBody, TransactionEnd,
-    TransactionSource, WithinError,
+    ActivityTransaction, BlockingTransactionBody, BlockingTransactionSource, MessageRow, TransactionBody,
+    TransactionEnd, TransactionSource, WithinError,
 };
 
 /// The longest time of a transaction, unless the activity has a time limit.

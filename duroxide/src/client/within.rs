@@ -53,7 +53,8 @@ impl<O> StartCall<O> {
         let CheckedStart { client, new, if_exists, now } = self.start.check()?;
         let (instance, name) = (new.instance.clone(), new.name.clone());
         if if_exists == IfExists::Replace {
-            let reason = "`IfExists::Replace` removes an instance, which is not possible within a transaction".to_owned();
+            let reason =
+                "`IfExists::Replace` removes an instance, which is not possible within a transaction".to_owned();
             return Err(ClientError::refused(&instance, ErrorCode::TransactionUnsuitable, reason));
         }
         let request = StartRequest { new, if_exists, lease: None, time: now, resent: false };

@@ -82,7 +82,10 @@ pub(super) enum Described {
         transaction: Option<&'static str>,
         code: ActivityCode,
     },
-    Orchestration { version: &'static str, begin: Begin },
+    Orchestration {
+        version: &'static str,
+        begin: Begin,
+    },
 }
 
 inventory::collect!(Descriptor);

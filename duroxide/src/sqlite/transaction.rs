@@ -115,7 +115,8 @@ fn in_transaction(
         let reason = "the activity has ended its transaction";
         return Ok(TransactionEnd::Unusable(reason.to_owned()));
     }
-    let outcome = |tx: &mut super::tx::Tx<'_>| activities::outcome_with_mail(tx, &attempt.lease, &attempt.tenure, &message);
+    let outcome =
+        |tx: &mut super::tx::Tx<'_>| activities::outcome_with_mail(tx, &attempt.lease, &attempt.tenure, &message);
     match write_on(shared, &transaction, outcome)? {
         Ok(()) => {
             transaction.commit().map_err(sql)?;

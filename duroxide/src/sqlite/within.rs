@@ -94,7 +94,8 @@ fn check(shared: &Shared, connection: &Connection) -> Result<(), WithinError> {
     }
     let path = connection.path().and_then(|path| std::path::Path::new(path).canonicalize().ok());
     if path.as_ref() != Some(&shared.path) {
-        let reason = format!("the connection is not one to {}, in which the client keeps its state", shared.path.display());
+        let reason =
+            format!("the connection is not one to {}, in which the client keeps its state", shared.path.display());
         return Err(WithinError::Unsuitable(reason));
     }
     Ok(())

@@ -81,8 +81,7 @@ pub(super) fn start(
     let notifier = Notifier::new(&sql).map_err(failed)?;
     let (sender, inbox) = channel();
     let (files, expiry) = (Files::opened(&shared.path), Expiry::new(Instant::now()));
-    let writer =
-        Writer { sql, shared, inbox, notifier, files, log, expiry, expects: None, has_removals: true };
+    let writer = Writer { sql, shared, inbox, notifier, files, log, expiry, expects: None, has_removals: true };
     let thread = std::thread::Builder::new().name("duroxide-writer".to_owned());
     let handle = thread.spawn(move || writer.run());
     let handle = handle.map_err(|e| crate::provider::ProviderError::retryable("start the writer thread", e))?;

@@ -1,6 +1,6 @@
 use duroxide::prelude::*;
 
 #[activity(transactional)]
-async fn debit(account: u64) -> duroxide::Result<()>;
+async fn debit(account: i64) -> duroxide::Result<()>;
 
 fn main() {}

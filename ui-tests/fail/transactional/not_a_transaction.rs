@@ -3,7 +3,7 @@ use duroxide::prelude::*;
 struct Pool<'a>(&'a str);
 
 #[activity(transactional)]
-fn debit(tx: &mut Pool<'_>, account: u64) -> duroxide::Result<()> {
+fn debit(tx: &mut Pool<'_>, account: i64) -> duroxide::Result<()> {
     println!("{} {account}", tx.0);
     Ok(())
 }

@@ -1,7 +1,7 @@
 use duroxide::prelude::*;
 
 #[activity(transactional)]
-fn debit(account: u64) -> duroxide::Result<()> {
+fn debit(account: i64) -> duroxide::Result<()> {
     Ok(drop(account))
 }
 

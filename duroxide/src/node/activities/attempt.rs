@@ -104,8 +104,7 @@ impl Attempt {
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
         let transaction_limit = limit.unwrap_or(TRANSACTION_LIMIT);
         let (provider, tenure_of_it) = (env.provider.clone(), tenure.clone());
-        let transaction =
-            TransactionalAttempt { provider, lease, tenure: tenure_of_it, limit: transaction_limit };
+        let transaction = TransactionalAttempt { provider, lease, tenure: tenure_of_it, limit: transaction_limit };
         let ctx = ActivityContext::new(transaction, env.limits, headers, cancel.clone(), env.states.clone());
         let polled = Polled { activity: tenure.activity.clone(), name: name.clone(), attempt: tenure.attempt };
         let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled);
