@@ -1,5 +1,6 @@
 //! Activities whose code and outcome are one transaction.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -31,6 +32,12 @@ impl Default for GateState {
 }
 
 impl Gate {
+    /// Returns the gate of a test, by its table. Not a state, which every runtime of this binary would need.
+    fn of(table: &str) -> Self {
+        static GATES: Mutex<BTreeMap<String, Gate>> = Mutex::new(BTreeMap::new());
+        GATES.lock().unwrap().entry(table.to_owned()).or_default().clone()
+    }
+
     fn attempts(&self) -> Vec<u32> {
         self.0.attempts.lock().unwrap().clone()
     }
@@ -38,13 +45,8 @@ impl Gate {
 
 /// Records an effect, and then does as `how` says.
 #[activity(transactional, timeout = "4s", retry(max_attempts = 2, initial_interval = "1ms"))]
-async fn pg_debit(
-    tx: &mut Tx<'_>,
-    ctx: ActivityContext,
-    State(gate): State<Gate>,
-    table: String,
-    how: String,
-) -> duroxide::Result<u32> {
+async fn pg_debit(tx: &mut Tx<'_>, ctx: ActivityContext, table: String, how: String) -> duroxide::Result<u32> {
+    let gate = Gate::of(&table);
     gate.0.attempts.lock().unwrap().push(ctx.attempt());
     let run = gate.attempts().len();
     tx.execute(&format!("INSERT INTO {table} (n) VALUES (1)"), &[]).await?;
@@ -80,12 +82,12 @@ struct Bank {
 impl Bank {
     async fn open(name: &str) -> Option<Self> {
         let schema = schema(name)?;
-        let gate = Gate::default();
-        let runtime = process(schema.connect()).state(gate.clone()).start().await.unwrap();
+        let runtime = process(schema.connect()).start().await.unwrap();
         let database = database().await;
         database.batch_execute(&schema.within("CREATE TABLE effects (n integer)")).await.expect("create");
         let row = database.query_one("SELECT current_schema()", &[]).await.expect("schema");
         let table = format!("{}.effects", row.get::<_, String>(0));
+        let gate = Gate::of(&table);
         Some(Self { schema, table, gate, runtime, database })
     }
 
@@ -142,7 +144,7 @@ async fn attempt_that_was_taken_over_cannot_commit() {
     bank.gate.0.open.add_permits(1);
 
     // The activity is free for the next node.
-    let other = process(bank.schema.connect()).state(bank.gate.clone()).start().await.unwrap();
+    let other = process(bank.schema.connect()).start().await.unwrap();
     bank.schema.execute("UPDATE activities SET owner = NULL");
     assert_eq!(result(&handle).await, Ok(1));
     assert_eq!((bank.effects().await, bank.gate.attempts()), (1, vec![1, 1]), "one of two attempts is committed");
@@ -188,7 +190,7 @@ async fn ignored_error_of_a_statement_is_reported() {
 #[tokio::test]
 async fn runtime_without_such_transactions_does_not_start() {
     let registry = Registry::empty().with::<pg_debit>();
-    let builder = Runtime::builder().provider(MemoryProvider::new()).registry(registry).state(Gate::default());
+    let builder = Runtime::builder().provider(MemoryProvider::new()).registry(registry);
     let error = builder.start().await.err().expect("it is refused");
     assert_eq!(error.code(), ErrorCode::TransactionUnsuitable);
     assert!(error.to_string().contains("activity `pg_debit`"), "{error}");
