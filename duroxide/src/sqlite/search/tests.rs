@@ -13,6 +13,7 @@ use crate::id::InstanceId;
 use crate::provider::InstanceStatus;
 use crate::sqlite::admin::records;
 use crate::sqlite::records::record;
+use crate::sqlite::sql::OwnSql;
 
 fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
     let mut filter = Filter::default();
