@@ -10,6 +10,7 @@ use super::delivery::LocalOutcome;
 use super::last_failures::out_of_time;
 use super::log;
 use super::outbox::Context;
+use crate::activity::TRANSACTION_LIMIT;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::Claims;
@@ -17,7 +18,7 @@ use crate::error::{Callee, ErrorCode, Suspension};
 use crate::history::{ActivityScheduled, Failure, Input, TextMap};
 use crate::id::ActivityId;
 use crate::payload::Payload;
-use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
+use crate::provider::{AcquiredActivity, EventRow, Tenure, TransactionalAttempt, Write};
 use crate::registry::Lookup;
 use crate::replay::Failed;
 
@@ -95,6 +96,12 @@ impl Node {
             self.activities.take_permit(Kind::of(&entry.code));
         }
         let code = entry.code.clone();
+        let transaction = TransactionalAttempt {
+            provider: self.shared.provider.clone(),
+            lease: self.membership.lease,
+            tenure: tenure.clone(),
+            limit: scheduled.options.start_to_close.unwrap_or(TRANSACTION_LIMIT),
+        };
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
         // A blocking attempt waits for its thread, which may have to be started first, and ends itself.
         let limit = scheduled.options.start_to_close.filter(|_| !code.is_blocking());
@@ -106,7 +113,7 @@ impl Node {
             at: self.now() + limit,
         });
         let (run, cancel) = self.activities.begin(tenure.activity.clone(), Kind::of(&code), &scheduled.name, limit);
-        let attempt = Attempt { lease: self.membership.lease, tenure, run, scheduled, deadline, input, headers };
+        let attempt = Attempt { transaction, tenure, run, scheduled, deadline, input, headers };
         let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {

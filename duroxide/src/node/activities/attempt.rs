@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::blocking::BlockingPool;
 use super::poll_watch::{PollWatch, Polled};
-use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States, TRANSACTION_LIMIT};
+use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
 use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap, TimeoutDetails};
@@ -21,12 +21,13 @@ use crate::id::InstanceId;
 use crate::node::Shared;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
-use crate::provider::{EventRow, Lease, Provider, Tenure, TransactionalAttempt};
+use crate::provider::{EventRow, Tenure, TransactionalAttempt};
 use crate::replay::{Failed, in_instance, panicked};
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
-    pub(in crate::node) lease: Lease,
+    /// For code that runs in a transaction.
+    pub(in crate::node) transaction: TransactionalAttempt,
     pub(in crate::node) tenure: Tenure,
     /// The number of this run on the node.
     pub(in crate::node) run: u64,
@@ -67,7 +68,6 @@ pub(in crate::node) enum AttemptEnd {
 /// The parts of the node that an attempt uses.
 pub(in crate::node) struct AttemptEnv {
     states: Arc<States>,
-    provider: Arc<dyn Provider>,
     clock: Arc<dyn Clock>,
     blocking: BlockingPool,
     polls: PollWatch,
@@ -76,10 +76,10 @@ pub(in crate::node) struct AttemptEnv {
 
 impl AttemptEnv {
     pub(in crate::node) fn new(states: States, shared: &Shared) -> Self {
-        let (options, provider, clock) = (&shared.options, shared.provider.clone(), shared.clock.clone());
+        let (options, clock) = (&shared.options, shared.clock.clone());
         let blocking = BlockingPool::new(options.max_blocking_activities);
         let polls = PollWatch::start(options.activity_warning);
-        Self { states: Arc::new(states), provider, clock, blocking, polls, limits: options.limits }
+        Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits }
     }
 }
 
@@ -100,11 +100,9 @@ impl Attempt {
         env: Arc<AttemptEnv>,
         cancel: CancelSignal,
     ) -> AttemptDone {
-        let Self { lease, tenure, run, scheduled, deadline, input, headers } = self;
+        let Self { transaction, tenure, run, scheduled, deadline, input, headers } = self;
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
-        let transaction_limit = limit.unwrap_or(TRANSACTION_LIMIT);
-        let (provider, tenure_of_it) = (env.provider.clone(), tenure.clone());
-        let transaction = TransactionalAttempt { provider, lease, tenure: tenure_of_it, limit: transaction_limit };
+        let transaction_limit = transaction.limit;
         let ctx = ActivityContext::new(transaction, env.limits, headers, cancel.clone(), env.states.clone());
         let polled = Polled { activity: tenure.activity.clone(), name: name.clone(), attempt: tenure.attempt };
         let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled);
