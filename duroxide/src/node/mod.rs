@@ -209,7 +209,7 @@ impl Node {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         let options = &shared.options;
-        let env = AttemptEnv::new(states, &shared);
+        let env = AttemptEnv::new(states, shared.clock.clone(), options);
         let limits = [options.max_activities, options.max_blocking_activities];
         let wake = shared.provider.wakeups().subscribe();
         Self {

@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
 use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, TextMap, TimeoutDetails};
 use crate::id::InstanceId;
-use crate::node::Shared;
+use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
 use crate::provider::{EventRow, Tenure, TransactionalAttempt};
@@ -75,8 +75,7 @@ pub(in crate::node) struct AttemptEnv {
 }
 
 impl AttemptEnv {
-    pub(in crate::node) fn new(states: States, shared: &Shared) -> Self {
-        let (options, clock) = (&shared.options, shared.clock.clone());
+    pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, options: &RuntimeOptions) -> Self {
         let blocking = BlockingPool::new(options.max_blocking_activities);
         let polls = PollWatch::start(options.activity_warning);
         Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits }
