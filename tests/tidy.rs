@@ -45,10 +45,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("replay", &["id", "clock", "payload", "policy", "error", "history", "message"]),
     ("orchestration", &["id", "clock", "payload", "policy", "error", "history", "replay"]),
     ("future", &["orchestration"]),
-    ("activity", &["id", "payload", "policy", "history", "replay"]),
+    ("activity", &["id", "backoff", "payload", "policy", "history", "message", "replay", "provider"]),
     ("provider", &["id", "clock", "payload", "error", "history", "message"]),
     ("sqlite", &["id", "clock", "payload", "error", "history", "message", "provider"]),
-    ("registry", &["id", "payload", "policy", "error", "history", "activity", "orchestration", "replay"]),
+    ("registry", &["id", "payload", "policy", "error", "history", "activity", "orchestration", "replay", "provider"]),
     ("effect", &["id", "random", "clock", "payload", "policy", "history", "message", "replay", "provider"]),
     (
         "node",

@@ -68,6 +68,7 @@ mod model;
 /// | `timeout = "30s"` | the time limit of one attempt, from its start | no limit |
 /// | `schedule_to_close = "10m"` | the time limit of all attempts together, from the call | no limit |
 /// | `retry(..)` | the retry policy, see below | one attempt |
+/// | `transactional` | the code and the outcome commit together; the first parameter is the transaction, `tx: &mut Tx<'_>` | no transaction |
 /// | `handle = ChargeCard` | the name of the type, if the name of the function is in use | the name of the function |
 /// | `crate = engine` | the path of `duroxide`, if it is renamed or re-exported | `::duroxide` |
 ///

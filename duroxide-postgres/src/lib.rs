@@ -66,3 +66,8 @@ pub use within::{By, Postgres, Quiet, SqlError, SqlTransaction, SqlValue};
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/postgres.md")]
 struct Page;
+
+/// Its code is that of every driver.
+#[cfg(all(doctest, feature = "sqlx"))]
+#[doc = include_str!("../../docs/transaction-example.md")]
+struct Transactions;

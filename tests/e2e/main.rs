@@ -33,7 +33,6 @@ mod stored;
 mod suspension;
 mod testing;
 mod timers;
-mod transactional;
 mod values;
 mod versions;
 mod within;

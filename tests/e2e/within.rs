@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use duroxide::client::{Raised, StartedWithin};
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::sqlite::SqliteProvider;
@@ -59,7 +60,8 @@ async fn rolled_back_transaction_leaves_no_instance() {
     let client = Client::new(shop.provider.clone());
     let tx = shop.database.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     tx.execute(ORDER, []).unwrap();
-    let started = within_reads::start(&client, "order", 1).label("team", "blue").within(&tx).await.unwrap();
+    let started: StartedWithin<within_reads> =
+        within_reads::start(&client, "order", 1).label("team", "blue").within(&tx).await.unwrap();
     drop(tx);
     let handle = started.committed();
     assert!(handle.status().await.unwrap_err().is_not_found());
@@ -84,7 +86,8 @@ async fn committed_transaction_starts_the_instance_and_delivers_in_order() {
     let tx = shop.database.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     let raised = [3, 2, 0].map(|n| handle.raise(WithinNumber(n)));
     for raise in raised {
-        raise.within(&tx).await.unwrap().committed();
+        let raised: Raised = raise.within(&tx).await.unwrap();
+        raised.committed();
     }
     tx.commit().unwrap();
     // The signals came before the commit: the writer looks for it.

@@ -1,12 +1,13 @@
 //! Activities whose code and outcome are one transaction.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
-use duroxide::{ErrorCode, Registry};
-use duroxide_postgres::Tx;
+use duroxide::{ErrorCode, Registry, RuntimeOptions};
+use duroxide_postgres::{PostgresOptions, PostgresProvider, Tx};
 use support::schema::Schema;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -31,6 +32,12 @@ impl Default for GateState {
 }
 
 impl Gate {
+    /// Returns the gate of a test, by its table. Not a state, which every runtime of this binary would need.
+    fn of(table: &str) -> Self {
+        static GATES: Mutex<BTreeMap<String, Gate>> = Mutex::new(BTreeMap::new());
+        GATES.lock().unwrap().entry(table.to_owned()).or_default().clone()
+    }
+
     fn attempts(&self) -> Vec<u32> {
         self.0.attempts.lock().unwrap().clone()
     }
@@ -38,13 +45,8 @@ impl Gate {
 
 /// Records an effect, and then does as `how` says.
 #[activity(transactional, timeout = "4s", retry(max_attempts = 2, initial_interval = "1ms"))]
-async fn pg_debit(
-    tx: &mut Tx<'_>,
-    ctx: ActivityContext,
-    State(gate): State<Gate>,
-    table: String,
-    how: String,
-) -> duroxide::Result<u32> {
+async fn pg_debit(tx: &mut Tx<'_>, ctx: ActivityContext, table: String, how: String) -> duroxide::Result<u32> {
+    let gate = Gate::of(&table);
     gate.0.attempts.lock().unwrap().push(ctx.attempt());
     let run = gate.attempts().len();
     tx.execute(&format!("INSERT INTO {table} (n) VALUES (1)"), &[]).await?;
@@ -80,12 +82,12 @@ struct Bank {
 impl Bank {
     async fn open(name: &str) -> Option<Self> {
         let schema = schema(name)?;
-        let gate = Gate::default();
-        let runtime = process(schema.connect()).state(gate.clone()).start().await.unwrap();
+        let runtime = process(schema.connect()).start().await.unwrap();
         let database = database().await;
         database.batch_execute(&schema.within("CREATE TABLE effects (n integer)")).await.expect("create");
         let row = database.query_one("SELECT current_schema()", &[]).await.expect("schema");
         let table = format!("{}.effects", row.get::<_, String>(0));
+        let gate = Gate::of(&table);
         Some(Self { schema, table, gate, runtime, database })
     }
 
@@ -142,7 +144,7 @@ async fn attempt_that_was_taken_over_cannot_commit() {
     bank.gate.0.open.add_permits(1);
 
     // The activity is free for the next node.
-    let other = process(bank.schema.connect()).state(bank.gate.clone()).start().await.unwrap();
+    let other = process(bank.schema.connect()).start().await.unwrap();
     bank.schema.execute("UPDATE activities SET owner = NULL");
     assert_eq!(result(&handle).await, Ok(1));
     assert_eq!((bank.effects().await, bank.gate.attempts()), (1, vec![1, 1]), "one of two attempts is committed");
@@ -188,8 +190,68 @@ async fn ignored_error_of_a_statement_is_reported() {
 #[tokio::test]
 async fn runtime_without_such_transactions_does_not_start() {
     let registry = Registry::empty().with::<pg_debit>();
-    let builder = Runtime::builder().provider(MemoryProvider::new()).registry(registry).state(Gate::default());
+    let builder = Runtime::builder().provider(MemoryProvider::new()).registry(registry);
     let error = builder.start().await.err().expect("it is refused");
     assert_eq!(error.code(), ErrorCode::TransactionUnsuitable);
     assert!(error.to_string().contains("activity `pg_debit`"), "{error}");
+}
+
+/// Pays often, one after another.
+#[orchestration]
+async fn pg_pays_often(ctx: OrchestrationContext, table: String, calls: u32) -> duroxide::Result<u32> {
+    for _ in 0..calls {
+        pg_debit::call(&ctx, table.clone(), "works".to_owned()).await?;
+    }
+    Ok(calls)
+}
+
+/// The schema of a child process.
+const CHILD: &str = "DUROXIDE_TEST_POSTGRES_CHILD";
+
+/// The entry point of a child process, which runs a node until it is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child_process() {
+    let Ok(schema) = std::env::var(CHILD) else { return };
+    let options = PostgresOptions::new(support::postgres::server().expect("that of the parent")).schema(schema);
+    let provider = PostgresProvider::connect_with(options).await.expect("connect");
+    let _runtime = process(provider).options(short_lease()).start().await.expect("start");
+    std::future::pending::<()>().await;
+}
+
+fn short_lease() -> RuntimeOptions {
+    RuntimeOptions::new().lease_time(Duration::from_secs(1))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_killed_at_any_moment_has_both_or_neither() {
+    const CALLS: u32 = 400;
+    let Some(schema) = schema("tx_killed") else { return };
+    let client = Client::new(schema.connect());
+    let database = database().await;
+    database.batch_execute(&schema.within("CREATE TABLE effects (n integer)")).await.expect("create");
+    let table = format!("{}.effects", schema.options().schema);
+    let handle = pg_pays_often::start(&client, "payments", table.clone(), CALLS).await.unwrap();
+    let effects =
+        async || database.query_one("SELECT count(*) FROM effects", &[]).await.expect("count").get::<_, i64>(0);
+    for kill in 1..=4 {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "transactional::child_process", "--nocapture"])
+            .env("DUROXIDE_TEST_POSTGRES_URL", support::postgres::server().expect("a server"))
+            .env(CHILD, schema.options().schema)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("spawn");
+        let until = async {
+            while effects().await < kill * 73 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), until).await.expect("the child makes progress");
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+    }
+    let runtime = process(schema.connect()).options(short_lease()).start().await.unwrap();
+    let paid = timeout(Duration::from_secs(60), handle.result()).await.expect("it ends in time").unwrap();
+    assert_eq!((paid, effects().await), (CALLS, i64::from(CALLS)), "each payment once");
+    runtime.shutdown().await.unwrap();
 }

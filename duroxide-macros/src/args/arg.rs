@@ -123,11 +123,10 @@ impl Arg {
 
     /// Returns the key, which has no value.
     pub(crate) fn flag(&self, errors: &mut Errors) -> Option<Ident> {
-        if self.after.is_empty() {
-            return Some(self.ident.clone());
+        if !self.after.is_empty() {
+            self.refuse(&self.after, "no value", errors);
         }
-        self.refuse(&self.after, "no value", errors);
-        None
+        Some(self.ident.clone())
     }
 
     fn refuse(&self, wrong: impl quote::ToTokens, expected: &str, errors: &mut Errors) {

@@ -76,9 +76,19 @@ impl<'a> Params<'a> {
 
     /// Takes the first parameter of a transactional activity, if it is a transaction. Returns false for any other.
     fn takes_transaction(&mut self, ty: &Type) -> bool {
-        let transaction = self.transactional.filter(|_| self.params.is_empty()).and_then(|_| transaction::of(ty));
-        let Some(transaction) = transaction else { return false };
-        if self.function.is_contract() {
+        let is_first = self.kind == Kind::Activity && self.params.is_empty();
+        let transaction = Some(ty).filter(|_| is_first).and_then(transaction::of);
+        let Some((transaction, is_mutable)) =
+            transaction.filter(|(_, mutable)| *mutable || self.transactional.is_some())
+        else {
+            return false;
+        };
+        if !is_mutable {
+            self.errors.at(ty, "a transaction is taken mutably: write `tx: &mut Tx<'_>`");
+        } else if self.transactional.is_none() {
+            self.errors
+                .at(ty, "an activity that takes a transaction commits with it: write `#[activity(transactional)]`");
+        } else if self.function.is_contract() {
             let message = "a contract lists only inputs: leave the transaction to the function that has the code";
             self.errors.at(ty, message);
         }

@@ -4,12 +4,11 @@ use syn::{GenericArgument, PathArguments, Type, parse_quote_spanned};
 
 use crate::check::ungrouped;
 
-/// Returns the type of a transaction, with the lifetime `'static`, if the parameter is `&mut Tx<'_>`.
-pub(super) fn of(ty: &Type) -> Option<Type> {
+/// Returns the type of a transaction, with the lifetime `'static`, if the parameter is `&mut Tx<'_>`; and true if it
+/// is mutable.
+pub(super) fn of(ty: &Type) -> Option<(Type, bool)> {
     let Type::Reference(reference) = ungrouped(ty) else { return None };
-    let Type::Path(path) = Some(ungrouped(&reference.elem)).filter(|_| reference.mutability.is_some())? else {
-        return None;
-    };
+    let Type::Path(path) = ungrouped(&reference.elem) else { return None };
     let mut path = path.clone();
     let PathArguments::AngleBracketed(list) = &mut path.path.segments.last_mut()?.arguments else { return None };
     let mut has_lifetime = false;
@@ -19,5 +18,5 @@ pub(super) fn of(ty: &Type) -> Option<Type> {
             *lifetime = parse_quote_spanned!(lifetime.span()=> 'static);
         }
     }
-    has_lifetime.then_some(Type::Path(path))
+    has_lifetime.then_some((Type::Path(path), reference.mutability.is_some()))
 }

@@ -11,6 +11,7 @@ use super::last_failures::out_of_time;
 use super::log;
 use super::measure::AttemptMeasure;
 use super::outbox::Context;
+use crate::activity::TRANSACTION_LIMIT;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::Claims;
@@ -18,7 +19,7 @@ use crate::error::{Callee, ErrorCode, Suspension};
 use crate::history::{ActivityScheduled, Failure, Input, Run, TextMap};
 use crate::id::ActivityId;
 use crate::payload::Payload;
-use crate::provider::{AcquiredActivity, EventRow, Tenure, Write};
+use crate::provider::{AcquiredActivity, EventRow, Tenure, TransactionalAttempt, Write};
 use crate::registry::Lookup;
 use crate::replay::Failed;
 use crate::telemetry::{self, names};
@@ -110,11 +111,18 @@ impl Node {
         let origin = (!has_permit).then(run);
         // A blocking attempt waits for its thread, which may have to be started first, and ends itself.
         let limit = scheduled.options.start_to_close.filter(|_| !code.is_blocking());
+        let transaction = TransactionalAttempt {
+            provider: self.shared.provider.clone(),
+            lease: self.membership.lease,
+            tenure: tenure.clone(),
+            limit: scheduled.options.start_to_close.unwrap_or(TRANSACTION_LIMIT),
+            run: origin.clone(),
+        };
         let facts = AttemptFacts { tenure, scheduled, deadline, origin };
         let limit = limit.map(|limit| StartToClose { facts: facts.clone(), limit, at: now + limit });
         let (activity, name) = (facts.tenure.activity.clone(), &facts.scheduled.name);
         let (run, cancel) = self.activities.begin(activity, Kind::of(&code), name, limit);
-        let attempt = Attempt { lease: self.membership.lease, facts, run, input, headers, age };
+        let attempt = Attempt { transaction, facts, run, input, headers, age };
         let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {

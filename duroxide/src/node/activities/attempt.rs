@@ -14,15 +14,15 @@ use tracing::{Instrument, Span};
 
 use super::blocking::BlockingPool;
 use super::poll_watch::{PollWatch, Polled};
-use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States, TRANSACTION_LIMIT};
+use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
 use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, Run, TextMap, TimeoutDetails};
 use crate::id::{ExecutionId, InstanceId, NodeId};
-use crate::node::Shared;
+use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
-use crate::provider::{EventRow, Lease, Provider, Tenure, TransactionalAttempt};
+use crate::provider::{EventRow, Tenure, TransactionalAttempt};
 use crate::replay::{Failed, in_instance, panicked};
 use crate::telemetry::spans::AttemptFields;
 use crate::telemetry::{self, spans};
@@ -40,7 +40,8 @@ pub(in crate::node) struct AttemptFacts {
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
-    pub(in crate::node) lease: Lease,
+    /// For code that runs in a transaction.
+    pub(in crate::node) transaction: TransactionalAttempt,
     pub(in crate::node) facts: AttemptFacts,
     /// The number of this run on the node.
     pub(in crate::node) run: u64,
@@ -78,7 +79,6 @@ pub(in crate::node) enum AttemptEnd {
 /// The parts of the node that an attempt uses.
 pub(in crate::node) struct AttemptEnv {
     states: Arc<States>,
-    provider: Arc<dyn Provider>,
     clock: Arc<dyn Clock>,
     blocking: BlockingPool,
     polls: PollWatch,
@@ -87,19 +87,10 @@ pub(in crate::node) struct AttemptEnv {
 }
 
 impl AttemptEnv {
-    pub(in crate::node) fn new(states: States, shared: &Shared) -> Self {
-        let (options, provider, clock) = (&shared.options, shared.provider.clone(), shared.clock.clone());
+    pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, node: NodeId, options: &RuntimeOptions) -> Self {
         let blocking = BlockingPool::new(options.max_blocking_activities);
         let polls = PollWatch::start(options.activity_warning);
-        Self {
-            states: Arc::new(states),
-            provider,
-            clock,
-            blocking,
-            polls,
-            limits: options.limits,
-            node: shared.info.id,
-        }
+        Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits, node }
     }
 }
 
@@ -139,14 +130,10 @@ impl Attempt {
         cancel: CancelSignal,
     ) -> AttemptDone {
         let span = self.span(&env);
-        let Self { lease, facts, run, input, headers, .. } = self;
+        let Self { transaction, facts, run, input, headers, .. } = self;
         let AttemptFacts { tenure, scheduled, .. } = &facts;
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
-        let transaction_limit = limit.unwrap_or(TRANSACTION_LIMIT);
-        let (provider, tenure_of_it) = (env.provider.clone(), tenure.clone());
-        let origin = facts.origin.clone();
-        let transaction =
-            TransactionalAttempt { provider, lease, tenure: tenure_of_it, limit: transaction_limit, run: origin };
+        let transaction_limit = transaction.limit;
         let ctx = ActivityContext::new(transaction, env.limits, headers, cancel.clone(), env.states.clone());
         let polled = Polled { activity: tenure.activity.clone(), name: name.clone(), attempt: tenure.attempt };
         let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled, &span);
