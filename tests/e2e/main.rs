@@ -34,6 +34,7 @@ mod testing;
 mod timers;
 mod values;
 mod versions;
+mod why;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

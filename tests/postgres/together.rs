@@ -186,7 +186,7 @@ async fn turn_whose_answer_was_lost_is_repeated_without_effect() {
     let turn = |last: u64, consumed| {
         let id = EventId(last + 1);
         let (data, payload) = ("{}".to_owned(), duroxide::Payload::NULL);
-        let event = EventRow { id, time: at(2), decision: false, format: 1, data, payload };
+        let event = EventRow { id, time: at(2), decision: false, format: 1, data, payload, at: None };
         let turn = Turn::new(new.first_execution(), EventId(last), at(2));
         let write = Write::Turn(Box::new(Turn { events: vec![event], consumed, ..turn }));
         Arc::new(Commit { id: CommitId::new(), write })

@@ -22,6 +22,7 @@
 
 mod acquire;
 mod admin;
+mod attempts;
 mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -42,6 +43,7 @@ use futures_util::future::BoxFuture;
 
 pub use acquire::*;
 pub use admin::*;
+pub use attempts::*;
 pub use commit::*;
 pub use layer::{Layered, ProviderLayer};
 pub use memory::MemoryProvider;
