@@ -128,10 +128,10 @@ fn each_alert_has_its_paragraph_in_the_run_book() {
         assert!(!text(&rule["annotations"]["summary"]).is_empty(), "{alert}");
         let anchor = format!("docs/operations.md#{}", alert.to_lowercase());
         assert_eq!(text(&rule["annotations"]["runbook"]), anchor);
-        assert!(run_book.contains(&format!("\n## {alert}\n")), "{alert} has no paragraph");
+        assert!(run_book.contains(&format!("\n### {alert}\n")), "{alert} has no paragraph");
         alerts.insert(alert);
     }
-    let paragraphs = run_book.lines().filter_map(|line| line.strip_prefix("## Duroxide"));
+    let paragraphs = run_book.lines().filter_map(|line| line.strip_prefix("### Duroxide"));
     assert_eq!(paragraphs.count(), alerts.len(), "a paragraph without an alert");
 }
 

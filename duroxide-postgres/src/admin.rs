@@ -278,6 +278,9 @@ async fn remove_due(connection: &Connection, entries: &[Entry], before: Timestam
         let events = "DELETE FROM events e USING unnest($1::bigint[], $2::bigint[]) AS t (instance, number)
             WHERE e.instance = t.instance AND e.execution = t.number";
         connection.query(step!(events, column("instance")?, column("number")?)).await?;
+        let attempts = "DELETE FROM attempts f USING unnest($1::bigint[], $2::bigint[]) AS t (instance, number)
+            WHERE f.instance = t.instance AND f.execution = t.number";
+        connection.query(step!(attempts, column("instance")?, column("number")?)).await?;
     }
     Ok((executions, signals))
 }

@@ -30,6 +30,7 @@
 
 mod acquire;
 mod admin;
+mod attempts;
 mod batch;
 mod builder;
 mod clock;

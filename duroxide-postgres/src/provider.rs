@@ -7,14 +7,15 @@ use duroxide::Timestamp;
 use duroxide::clock::Clock;
 use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
-    Acquired, Admin, Commit, CommitError, Committed, DeleteError, Filter, HistoryPage, InstancePage, InstanceRecord,
-    Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned, Renewal, Submission, SubmitError, Submitted,
-    Transactional, Wakeups, Want,
+    Acquired, Admin, Commit, CommitError, Committed, DeleteError, Filter, HistoryPage, InstanceActivities,
+    InstancePage, InstanceRecord, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned, Renewal,
+    Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
 };
 use futures_util::future::BoxFuture;
 
 use crate::acquire;
 use crate::admin;
+use crate::attempts;
 use crate::batch::{self, Answer, Request};
 use crate::connect::Shared;
 use crate::handle::Handle;
@@ -227,6 +228,15 @@ impl Admin for PostgresProvider {
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         let nodes = async |connection: Shared| admin::nodes(&connection).await;
         Box::pin(self.handle.lanes.admin.call("list nodes", nodes))
+    }
+
+    fn activities<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceActivities>, ProviderError>> {
+        let instance = instance.clone();
+        let read = async move |connection: Shared| attempts::activities(&connection, &instance).await;
+        Box::pin(self.handle.lanes.admin.call("read activities", read))
     }
 
     fn delete<'a>(

@@ -24,6 +24,7 @@ pub(crate) async fn remove(connection: &Connection, seqs: &[i64]) -> Result<Vec<
     let mut steps = vec![
         step!("DELETE FROM activities WHERE instance = ANY ($1::bigint[])", seqs),
         step!("DELETE FROM messages WHERE instance = ANY ($1::bigint[])", seqs),
+        step!("DELETE FROM attempts WHERE instance = ANY ($1::bigint[])", seqs),
         step!("DELETE FROM events WHERE instance = ANY ($1::bigint[])", seqs),
         step!("DELETE FROM executions WHERE instance = ANY ($1::bigint[])", seqs),
         step!("DELETE FROM labels WHERE instance = ANY ($1::bigint[])", seqs),

@@ -24,6 +24,7 @@ pages! {
     ContinueAsNew "docs/continue-as-new.md"
     CrossCrateRegistryPattern "docs/cross-crate-registry-pattern.md"
     Errors "docs/errors.md"
+    Operations "docs/operations.md"
     Architecture "docs/architecture.md"
     PollingAndExecutionModel "docs/polling-and-execution-model.md"
     DesignInvariants "docs/design-invariants.md"

@@ -597,7 +597,11 @@ impl Pair {
                 let message = MessageRow { execution, call, ..message("outcome", pick == 0) };
                 Write::Outcome { tenure, message }
             }
-            1 => Write::Retry { tenure, visible_at: self.later(pick as i64).unwrap_or(self.time()) },
+            1 => {
+                let failed = FailedAttempt { began: self.time(), ended: self.time(), error: format!("no {pick}") };
+                let visible_at = self.later(pick as i64).unwrap_or(self.time());
+                Write::Retry { tenure, visible_at, failed: Box::new(failed) }
+            }
             2 => Write::Park { tenure, reason: "\"parked\"".to_owned() },
             _ => Write::ReleaseActivity { tenure },
         };
@@ -676,6 +680,7 @@ impl Pair {
             for execution in all.chain([other, unknown]) {
                 both!(self, provider => provider.history(&execution, EventId(0)));
             }
+            both!(self, provider => admin(provider).activities(&id(n)));
         }
         let odd = Filter { labels: [("parity".to_owned(), "1".to_owned())].into(), ..Filter::default() };
         let live = vec![InstanceStatus::Running, InstanceStatus::Suspended];

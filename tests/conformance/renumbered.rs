@@ -151,6 +151,20 @@ impl<P: Provider> Admin for Renumbered<P> {
         })
     }
 
+    fn activities<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceActivities>, ProviderError>> {
+        Box::pin(async move {
+            let mut found = self.inner_admin().activities(instance).await?;
+            if let Some(InstanceActivities { open, failed }) = &mut found {
+                open.iter_mut().for_each(|activity| activity.owner = activity.owner.map(|owner| self.outer(owner)));
+                failed.iter_mut().for_each(|attempt| attempt.node = self.outer(attempt.node));
+            }
+            Ok(found)
+        })
+    }
+
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],

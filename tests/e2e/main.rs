@@ -35,6 +35,7 @@ mod testing;
 mod timers;
 mod values;
 mod versions;
+mod why;
 mod within;
 
 use std::sync::Arc;

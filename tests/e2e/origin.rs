@@ -82,7 +82,7 @@ async fn history_names_places_and_the_run_of_an_outcome() {
 async fn history_names_the_author_of_each_request() {
     let test = started().await;
     let client = test.client();
-    let ana = client.clone().with_note(Note::by("ana").via("test"));
+    let ana = client.clone().with_note(Note::by("ana"));
     // An event that a later execution reads keeps its author.
     let reader = reads_one::start(&client, "origin-2", 1).await.unwrap();
     let of_ana = reads_one::handle(&ana, "origin-2");

@@ -35,11 +35,11 @@ impl Gate {
     /// Returns the gate of a test, by its table. Not a state, which every runtime of this binary would need.
     fn of(table: &str) -> Self {
         static GATES: Mutex<BTreeMap<String, Gate>> = Mutex::new(BTreeMap::new());
-        GATES.lock().unwrap().entry(table.to_owned()).or_default().clone()
+        GATES.lock().expect("succeeds").entry(table.to_owned()).or_default().clone()
     }
 
     fn attempts(&self) -> Vec<u32> {
-        self.0.attempts.lock().unwrap().clone()
+        self.0.attempts.lock().expect("succeeds").clone()
     }
 }
 
@@ -47,7 +47,7 @@ impl Gate {
 #[activity(transactional, timeout = "4s", retry(max_attempts = 2, initial_interval = "1ms"))]
 async fn pg_debit(tx: &mut Tx<'_>, ctx: ActivityContext, table: String, how: String) -> duroxide::Result<u32> {
     let gate = Gate::of(&table);
-    gate.0.attempts.lock().unwrap().push(ctx.attempt());
+    gate.0.attempts.lock().expect("succeeds").push(ctx.attempt());
     let run = gate.attempts().len();
     tx.execute(&format!("INSERT INTO {table} (n) VALUES (1)"), &[]).await?;
     match how.as_str() {
@@ -82,7 +82,7 @@ struct Bank {
 impl Bank {
     async fn open(name: &str) -> Option<Self> {
         let schema = schema(name)?;
-        let runtime = process(schema.connect()).start().await.unwrap();
+        let runtime = process(schema.connect()).start().await.expect("succeeds");
         let database = database().await;
         database.batch_execute(&schema.within("CREATE TABLE effects (n integer)")).await.expect("create");
         let row = database.query_one("SELECT current_schema()", &[]).await.expect("schema");
@@ -92,7 +92,7 @@ impl Bank {
     }
 
     async fn start(&self, how: &str) -> Handle<pg_pays> {
-        pg_pays::start(&self.runtime.client(), "payment", self.table.clone(), how.to_owned()).await.unwrap()
+        pg_pays::start(&self.runtime.client(), "payment", self.table.clone(), how.to_owned()).await.expect("succeeds")
     }
 
     async fn effects(&self) -> i64 {
@@ -113,7 +113,7 @@ async fn effect_and_outcome_are_committed_together() {
     assert_eq!(bank.effects().await, 1);
     let left = "SELECT (SELECT count(*) FROM activities) + (SELECT count(*) FROM messages)";
     assert_eq!(bank.database.query_one(left, &[]).await.expect("count").get::<_, i64>(0), 0);
-    bank.runtime.shutdown().await.unwrap();
+    bank.runtime.shutdown().await.expect("succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,7 +122,7 @@ async fn failed_attempt_is_rolled_back_and_retried() {
     let handle = bank.start("fails once").await;
     assert_eq!(result(&handle).await, Ok(2));
     assert_eq!((bank.effects().await, bank.gate.attempts()), (1, vec![1, 2]));
-    bank.runtime.shutdown().await.unwrap();
+    bank.runtime.shutdown().await.expect("succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,32 +131,32 @@ async fn collision_runs_again_without_counting_an_attempt() {
     let handle = bank.start("collides").await;
     assert_eq!(result(&handle).await, Ok(1));
     assert_eq!((bank.effects().await, bank.gate.attempts()), (1, vec![1, 1, 1]));
-    bank.runtime.shutdown().await.unwrap();
+    bank.runtime.shutdown().await.expect("succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attempt_that_was_taken_over_cannot_commit() {
     let Some(bank) = Bank::open("tx_zombie").await else { return };
     let handle = bank.start("waits").await;
-    bank.gate.0.reached.acquire().await.unwrap().forget();
+    bank.gate.0.reached.acquire().await.expect("succeeds").forget();
     // As a take-over does: the activity has another tenure, and the attempt does not know.
     bank.schema.execute("UPDATE activities SET claim = claim + 1000");
     bank.gate.0.open.add_permits(1);
 
     // The activity is free for the next node.
-    let other = process(bank.schema.connect()).start().await.unwrap();
+    let other = process(bank.schema.connect()).start().await.expect("succeeds");
     bank.schema.execute("UPDATE activities SET owner = NULL");
     assert_eq!(result(&handle).await, Ok(1));
     assert_eq!((bank.effects().await, bank.gate.attempts()), (1, vec![1, 1]), "one of two attempts is committed");
-    other.shutdown().await.unwrap();
-    bank.runtime.shutdown().await.unwrap();
+    other.shutdown().await.expect("succeeds");
+    bank.runtime.shutdown().await.expect("succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_connection_in_the_code_runs_it_again() {
     let Some(bank) = Bank::open("tx_lost").await else { return };
     let handle = bank.start("waits").await;
-    bank.gate.0.reached.acquire().await.unwrap().forget();
+    bank.gate.0.reached.acquire().await.expect("succeeds").forget();
     bank.schema.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE application_name = 'duroxide activities' AND query LIKE '%' || current_schema() || '%' AND pid <> pg_backend_pid()",
@@ -164,7 +164,7 @@ async fn lost_connection_in_the_code_runs_it_again() {
     bank.gate.0.open.add_permits(1);
     assert_eq!(result(&handle).await, Ok(1));
     assert_eq!((bank.effects().await, bank.gate.attempts()), (1, vec![1, 1]));
-    bank.runtime.shutdown().await.unwrap();
+    bank.runtime.shutdown().await.expect("succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,7 +174,7 @@ async fn transaction_that_does_not_end_is_rolled_back() {
     let error = result(&handle).await.unwrap_err();
     assert!(error.contains("4s"), "{error}");
     assert_eq!((bank.effects().await, bank.gate.attempts()), (0, vec![1, 2]));
-    bank.runtime.shutdown().await.unwrap();
+    bank.runtime.shutdown().await.expect("succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,7 +184,7 @@ async fn ignored_error_of_a_statement_is_reported() {
     let error = result(&handle).await.unwrap_err();
     assert!(error.contains("return its error"), "{error}");
     assert_eq!(bank.effects().await, 0);
-    bank.runtime.shutdown().await.unwrap();
+    bank.runtime.shutdown().await.expect("succeeds");
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn process_killed_at_any_moment_has_both_or_neither() {
     let database = database().await;
     database.batch_execute(&schema.within("CREATE TABLE effects (n integer)")).await.expect("create");
     let table = format!("{}.effects", schema.options().schema);
-    let handle = pg_pays_often::start(&client, "payments", table.clone(), CALLS).await.unwrap();
+    let handle = pg_pays_often::start(&client, "payments", table.clone(), CALLS).await.expect("succeeds");
     let effects =
         async || database.query_one("SELECT count(*) FROM effects", &[]).await.expect("count").get::<_, i64>(0);
     for kill in 1..=4 {
@@ -250,8 +250,8 @@ async fn process_killed_at_any_moment_has_both_or_neither() {
         child.kill().expect("kill");
         child.wait().expect("wait");
     }
-    let runtime = process(schema.connect()).options(short_lease()).start().await.unwrap();
-    let paid = timeout(Duration::from_secs(60), handle.result()).await.expect("it ends in time").unwrap();
+    let runtime = process(schema.connect()).options(short_lease()).start().await.expect("succeeds");
+    let paid = timeout(Duration::from_secs(60), handle.result()).await.expect("it ends in time").expect("succeeds");
     assert_eq!((paid, effects().await), (CALLS, i64::from(CALLS)), "each payment once");
-    runtime.shutdown().await.unwrap();
+    runtime.shutdown().await.expect("succeeds");
 }

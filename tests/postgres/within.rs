@@ -56,8 +56,9 @@ async fn rolled_back_transaction_leaves_no_instance() {
     let mut database = orders(&schema).await;
     let mut tx = database.transaction().await.expect("begin");
     insert_order(&tx).await;
-    let started = pg_within_reads::start(&client, "order", 1).label("team", "blue").within(&mut tx).await.unwrap();
-    let _ = started.handle().raise(PgWithin(1)).within(&mut tx).await.unwrap();
+    let started =
+        pg_within_reads::start(&client, "order", 1).label("team", "blue").within(&mut tx).await.expect("succeeds");
+    let _ = started.handle().raise(PgWithin(1)).within(&mut tx).await.expect("succeeds");
     tx.rollback().await.expect("rollback");
     let handle = started.committed();
     assert!(handle.status().await.unwrap_err().is_not_found());
@@ -73,19 +74,19 @@ async fn dropped_connection_leaves_no_instance() {
     let mut database = orders(&schema).await;
     let mut tx = database.transaction().await.expect("begin");
     insert_order(&tx).await;
-    let started = pg_within_reads::start(&client, "order", 1).within(&mut tx).await.unwrap();
+    let started = pg_within_reads::start(&client, "order", 1).within(&mut tx).await.expect("succeeds");
     // As if the process died: no COMMIT and no ROLLBACK is sent.
     std::mem::forget(tx);
     drop(database);
     let handle = pg_within_reads::start(&client, "order", 2).await.expect("the id is free");
     drop(started);
-    assert_eq!(handle.status().await.unwrap().status, InstanceStatus::Running);
+    assert_eq!(handle.status().await.expect("succeeds").status, InstanceStatus::Running);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn committed_transaction_starts_the_instance_and_delivers_in_order() {
     let Some(schema) = schema("within_commit") else { return };
-    let runtime = process(schema.connect()).start().await.unwrap();
+    let runtime = process(schema.connect()).start().await.expect("succeeds");
     // Another process, of which the runtime learns by the notification within the transaction alone.
     let client = Client::new(schema.connect());
     let mut database = orders(&schema).await;
@@ -94,25 +95,26 @@ async fn committed_transaction_starts_the_instance_and_delivers_in_order() {
         let mut tx = database.transaction().await.expect("begin");
         insert_order(&tx).await;
         let start = pg_within_reads::start(&client, "order", 7).label("team", "blue");
-        let started = start.within(&mut tx).await.unwrap();
+        let started = start.within(&mut tx).await.expect("succeeds");
         for n in 1..=300 {
-            let _ = started.handle().raise(PgWithin(n)).within(&mut tx).await.unwrap();
+            let _ = started.handle().raise(PgWithin(n)).within(&mut tx).await.expect("succeeds");
         }
         tx.commit().await.expect("commit");
         let handle = started.handle().clone();
         drop(started);
         let mut tx = database.transaction().await.expect("begin");
-        let raised = handle.raise(PgWithin(0)).within(Quiet(&mut tx)).await.unwrap();
+        let raised = handle.raise(PgWithin(0)).within(Quiet(&mut tx)).await.expect("succeeds");
         tx.commit().await.expect("commit");
         raised.committed();
         (database, handle)
     });
     let (database, handle) = placed.await.expect("no panic");
-    let numbers = timeout(Duration::from_secs(4), handle.result()).await.expect("the commits are noticed").unwrap();
+    let numbers =
+        timeout(Duration::from_secs(4), handle.result()).await.expect("the commits are noticed").expect("succeeds");
     assert_eq!(numbers, std::iter::once(7).chain(1..=300).collect::<Vec<_>>());
     assert_eq!((count(&database, "orders").await, count(&database, "outbox").await), (1, 0));
     assert_eq!(count(&database, "labels").await, 1);
-    runtime.shutdown().await.unwrap();
+    runtime.shutdown().await.expect("succeeds");
 }
 
 #[tokio::test]
@@ -120,7 +122,7 @@ async fn taken_id_leaves_the_transaction_usable() {
     let Some(schema) = schema("within_taken") else { return };
     let client = Client::new(schema.connect());
     let mut database = orders(&schema).await;
-    pg_within_reads::start(&client, "order", 1).await.unwrap();
+    pg_within_reads::start(&client, "order", 1).await.expect("succeeds");
     let mut tx = database.transaction().await.expect("begin");
     let taken = pg_within_reads::start(&client, "order", 2).within(&mut tx).await.unwrap_err();
     assert!(taken.is_exists(), "{taken}");
@@ -141,14 +143,14 @@ async fn taken_id_leaves_the_transaction_usable() {
 #[tokio::test]
 async fn event_for_an_instance_that_finishes_first_has_no_effect() {
     let Some(schema) = schema("within_late") else { return };
-    let runtime = process(schema.connect()).start().await.unwrap();
+    let runtime = process(schema.connect()).start().await.expect("succeeds");
     let client = runtime.client();
     let mut database = orders(&schema).await;
-    let handle = pg_sum::start(&client, "sum", 1).await.unwrap();
+    let handle = pg_sum::start(&client, "sum", 1).await.expect("succeeds");
     let mut tx = database.transaction().await.expect("begin");
-    let raised = handle.raise(PgNumber(5)).within(&mut tx).await.unwrap();
-    handle.raise(PgNumber(4)).await.unwrap();
-    assert_eq!(handle.result().await.unwrap(), 4);
+    let raised = handle.raise(PgNumber(5)).within(&mut tx).await.expect("succeeds");
+    handle.raise(PgNumber(4)).await.expect("succeeds");
+    assert_eq!(handle.result().await.expect("succeeds"), 4);
     let late = handle.raise(PgNumber(6)).within(&mut tx).await.unwrap_err();
     assert!(late.is_finished(), "{late}");
     tx.commit().await.expect("commit");
@@ -161,17 +163,17 @@ async fn event_for_an_instance_that_finishes_first_has_no_effect() {
         }
     };
     timeout(Duration::from_secs(10), until).await.expect("the event is refused");
-    runtime.shutdown().await.unwrap();
+    runtime.shutdown().await.expect("succeeds");
 }
 
 /// Holds the id of an instance for eight seconds, and runs others in the meantime.
 async fn hold(schema: &Schema, commits: bool) -> Result<Handle<pg_within_reads>, duroxide::ClientError> {
     let provider: PostgresProvider = schema.connect();
-    let runtime = process(provider.clone()).start().await.unwrap();
+    let runtime = process(provider.clone()).start().await.expect("succeeds");
     let (client, outside) = (runtime.client(), Client::new(provider));
     let mut database = orders(schema).await;
     let mut tx = database.transaction().await.expect("begin");
-    let started = pg_within_reads::start(&client, "held", 1).within(&mut tx).await.unwrap();
+    let started = pg_within_reads::start(&client, "held", 1).within(&mut tx).await.expect("succeeds");
     let starter = outside.clone();
     let waiting = tokio::spawn(async move { pg_within_reads::start(&starter, "held", 2).await });
     let held = Instant::now();
@@ -180,10 +182,10 @@ async fn hold(schema: &Schema, commits: bool) -> Result<Handle<pg_within_reads>,
         let begun = Instant::now();
         let n = held.elapsed().as_micros();
         // By an eager first turn, and by a submission, from the process that has the waiting start.
-        let eager = pg_chain::start(&client, format!("eager-{n}"), 3).await.unwrap();
-        let submitted = pg_chain::start(&outside, format!("submitted-{n}"), 3).await.unwrap();
-        eager.result().await.unwrap();
-        submitted.result().await.unwrap();
+        let eager = pg_chain::start(&client, format!("eager-{n}"), 3).await.expect("succeeds");
+        let submitted = pg_chain::start(&outside, format!("submitted-{n}"), 3).await.expect("succeeds");
+        eager.result().await.expect("succeeds");
+        submitted.result().await.expect("succeeds");
         slowest = slowest.max(begun.elapsed());
     }
     assert!(!waiting.is_finished(), "the other starter waits");
@@ -195,7 +197,7 @@ async fn hold(schema: &Schema, commits: bool) -> Result<Handle<pg_within_reads>,
         tx.rollback().await.expect("rollback");
     }
     let answered = timeout(Duration::from_secs(10), waiting).await.expect("it is answered").expect("no panic");
-    runtime.shutdown().await.unwrap();
+    runtime.shutdown().await.expect("succeeds");
     answered
 }
 
@@ -209,28 +211,28 @@ async fn long_transaction_delays_only_starts_of_its_id() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn start_that_waited_for_a_rollback_succeeds() {
     let Some(schema) = schema("within_long_rollback") else { return };
-    let handle = hold(&schema, false).await.unwrap();
-    assert_eq!(handle.id().unwrap().as_str(), "held");
+    let handle = hold(&schema, false).await.expect("succeeds");
+    assert_eq!(handle.id().expect("succeeds").as_str(), "held");
 }
 
 #[tokio::test]
 async fn sqlx_transaction_starts_the_instance_if_it_commits() {
     let Some(schema) = schema("within_sqlx") else { return };
-    let runtime = process(schema.connect()).start().await.unwrap();
+    let runtime = process(schema.connect()).start().await.expect("succeeds");
     let client = runtime.client();
     let pool = sqlx_postgres::PgPool::connect(support::postgres::server().expect("a server")).await.expect("connect");
     let mut tx = pool.begin().await.expect("begin");
-    let _ = pg_within_reads::start(&client, "lost", 1).within(&mut tx).await.unwrap();
+    let _ = pg_within_reads::start(&client, "lost", 1).within(&mut tx).await.expect("succeeds");
     tx.rollback().await.expect("rollback");
     let mut tx = pool.begin().await.expect("begin");
     let start = pg_within_reads::start(&client, "order", 1).label("team", "blue");
-    let started = start.within(&mut tx).await.unwrap();
+    let started = start.within(&mut tx).await.expect("succeeds");
     let taken = pg_within_reads::start(&client, "order", 2).within(By(&mut *tx)).await.unwrap_err();
     assert!(taken.is_exists(), "{taken}");
-    let _ = started.handle().raise(PgWithin(0)).within(Quiet(&mut *tx)).await.unwrap();
+    let _ = started.handle().raise(PgWithin(0)).within(Quiet(&mut *tx)).await.expect("succeeds");
     tx.commit().await.expect("commit");
     let handle = started.committed();
-    assert_eq!(timeout(Duration::from_secs(10), handle.result()).await.expect("in time").unwrap(), [1]);
+    assert_eq!(timeout(Duration::from_secs(10), handle.result()).await.expect("in time").expect("succeeds"), [1]);
     assert!(pg_within_reads::handle(&client, "lost").status().await.unwrap_err().is_not_found());
-    runtime.shutdown().await.unwrap();
+    runtime.shutdown().await.expect("succeeds");
 }

@@ -273,7 +273,8 @@ fn steps() -> Vec<Step> {
     let created = creates("order");
     let suspended = Then::Suspend { reason: r#"{"code":"DUR0001","message":"m"}"#.to_owned() };
     let finished = |status| Then::Finish { status };
-    let retry = Write::Retry { tenure: tenure(&eternal, 1, 1, 1), visible_at: at(8) };
+    let failed = Box::new(FailedAttempt { began: at(7), ended: at(8), error: "no".to_owned() });
+    let retry = Write::Retry { tenure: tenure(&eternal, 1, 1, 1), visible_at: at(8), failed };
     let outcome = Write::Outcome { tenure: tenure(&eternal, 1, 2, 2), message: message(text(1500)) };
     let park = Write::Park { tenure: tenure(&order, 5, 1, 1), reason: "{}".to_owned() };
     let replacement = new_instance("waiting");

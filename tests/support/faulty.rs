@@ -416,6 +416,13 @@ impl Admin for FaultyLayer {
         Box::pin(self.faults.call(Method::List, self.inner_admin().list(filter, page)))
     }
 
+    fn activities<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceActivities>, ProviderError>> {
+        Box::pin(self.faults.call(Method::List, self.inner_admin().activities(instance)))
+    }
+
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],

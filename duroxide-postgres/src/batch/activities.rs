@@ -1,8 +1,12 @@
 //! Commits of a node: outcomes, retries and releases.
 
-use duroxide::id::ExecutionId;
-use duroxide::provider::{Commit, CommitError, Committed, Lease, MessageRow, Ready, Tenure, Write};
+use duroxide::Timestamp;
+use duroxide::id::{ActivityId, ExecutionId};
+use duroxide::provider::{
+    AttemptRecord, Commit, CommitError, Committed, FailedAttempt, Lease, MessageRow, Ready, Tenure, Write,
+};
 
+use super::effects::AttemptRow;
 use super::model::{Activity, CrashRecord, Model};
 use crate::rows::stored_ready;
 
@@ -11,15 +15,33 @@ impl Model {
         match &commit.write {
             Write::Turn(turn) => self.turn(commit.id, Some(lease), turn),
             Write::Outcome { tenure, message } => self.outcome(lease, tenure, message.clone()),
-            Write::Retry { tenure, visible_at } => self.release(lease, tenure, |activity| {
-                activity.attempt = tenure.attempt.saturating_add(1);
-                activity.ready_at = stored_ready(Ready::At(*visible_at));
-                activity.crashes = CrashRecord::default();
-            }),
+            Write::Retry { tenure, visible_at, failed } => {
+                let done = self.release(lease, tenure, |activity| {
+                    activity.attempt = tenure.attempt.saturating_add(1);
+                    activity.ready_at = stored_ready(Ready::At(*visible_at));
+                    activity.crashes = CrashRecord::default();
+                })?;
+                self.record_attempt(lease, tenure, *visible_at, failed);
+                Ok(done)
+            }
             Write::Park { tenure, reason } => self.park(lease, tenure, reason),
             Write::ReleaseActivity { tenure } => self.release(lease, tenure, |_| ()),
             Write::ReleaseInstance { execution, claim } => self.release_instance(lease, execution, *claim),
         }
+    }
+
+    fn record_attempt(&mut self, lease: &Lease, tenure: &Tenure, next_at: Timestamp, failed: &FailedAttempt) {
+        let Tenure { activity: ActivityId { execution, call }, attempt, .. } = tenure;
+        let Some(seq) = self.activities.get(&tenure.activity).map(|activity| activity.seq) else { return };
+        let record = AttemptRecord {
+            execution: execution.number,
+            call: *call,
+            attempt: *attempt,
+            node: lease.epoch,
+            next_at,
+            failed: failed.clone(),
+        };
+        self.effects.attempts.push(AttemptRow { seq, record });
     }
 
     fn outcome(&mut self, lease: &Lease, tenure: &Tenure, message: MessageRow) -> Result<Committed, CommitError> {

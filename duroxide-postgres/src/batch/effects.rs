@@ -4,10 +4,17 @@ use std::collections::BTreeMap;
 
 use duroxide::Timestamp;
 use duroxide::id::{ActivityId, CallId, Epoch, MessageId};
+use duroxide::provider::AttemptRecord;
 use uuid::Uuid;
 
 use super::model::DedupEntry;
 use crate::events::EventsRow;
+
+/// A failed attempt of an activity of an instance.
+pub(super) struct AttemptRow {
+    pub(super) seq: i64,
+    pub(super) record: AttemptRecord,
+}
 
 #[derive(Default)]
 pub(super) struct Effects {
@@ -19,6 +26,7 @@ pub(super) struct Effects {
     pub(super) ended: Vec<(i64, u64)>,
     /// Calls of executions whose delayed messages are removed.
     pub(super) cancelled_timers: Vec<(i64, u64, CallId)>,
+    pub(super) attempts: Vec<AttemptRow>,
     pub(super) removed_activities: Vec<(i64, u64, CallId)>,
     pub(super) events: Vec<(i64, u64, EventsRow)>,
     /// Executions that were continued as new.

@@ -4,10 +4,11 @@
 //! execution, concerns only those that were stored before the batch. The model has done the same to the new ones.
 
 use duroxide::id::{ActivityId, InstanceId};
-use duroxide::provider::InstanceStatus;
+use duroxide::provider::{FailedAttempt, InstanceStatus};
 
-use super::effects::Effects;
+use super::effects::{AttemptRow, Effects};
 use super::model::{Activity, DedupEntry, Instance, Model, NewMessage, Origin, Queueing, RowState};
+use crate::attempts;
 use crate::connect::{Step, step};
 use crate::rows::{int, payload_bytes, ready_by_message, text_map_json};
 
@@ -110,6 +111,7 @@ pub(super) fn steps(model: &Model) -> Vec<Step<'_>> {
     let unused: Vec<i64> = model.reserved.values().filter(|r| !r.is_used).map(|r| r.seq).collect();
     messages(model, &mut steps);
     activities(model, &mut steps);
+    attempts(&model.effects.attempts, &mut steps);
     instances(model, &mut steps);
     ready(model, &mut steps);
     others(&model.effects, &mut steps);
@@ -214,6 +216,36 @@ fn activities<'m>(model: &'m Model, steps: &mut Vec<Step<'m>>) {
             column(&changed, |(_, a)| a.crashes.lost_by.map(|node| node.0)),
             column(&changed, |(_, a)| a.rejected.as_deref()),
             column(&changed, |(_, a)| a.parked),
+        ));
+    }
+}
+
+fn attempts<'m>(rows: &'m [AttemptRow], steps: &mut Vec<Step<'m>>) {
+    if rows.is_empty() {
+        return;
+    }
+    steps.push(step!(
+        attempts::ADD,
+        column(rows, |row| row.seq),
+        column(rows, |row| int(row.record.execution)),
+        column(rows, |row| int(row.record.call.0)),
+        column(rows, |row| i64::from(row.record.attempt)),
+        column(rows, |row| int(row.record.node.0)),
+        column(rows, |row| row.record.failed.began.as_micros()),
+        column(rows, |row| row.record.failed.ended.as_micros()),
+        column(rows, |row| row.record.next_at.as_micros()),
+        // A text cannot hold the character zero.
+        column(rows, |row| row.record.failed.error.replace('\0', "\u{fffd}")),
+    ));
+    let replaced: Vec<_> =
+        rows.iter().filter_map(|row| Some((row, FailedAttempt::replaced_by(row.record.attempt)?))).collect();
+    if !replaced.is_empty() {
+        steps.push(step!(
+            attempts::REMOVE,
+            column(&replaced, |(row, _)| row.seq),
+            column(&replaced, |(row, _)| int(row.record.execution)),
+            column(&replaced, |(row, _)| int(row.record.call.0)),
+            column(&replaced, |(_, attempt)| i64::from(*attempt)),
         ));
     }
 }

@@ -137,6 +137,19 @@ CREATE TABLE activities (
     parked    boolean NOT NULL,                      -- it is rejected, and no member can try it
     PRIMARY KEY (instance, execution, call)
 );
+-- Failed attempts that were repeated: of each call, the first and the last ones.
+CREATE TABLE attempts (
+    instance  bigint NOT NULL,
+    execution bigint NOT NULL,
+    call      bigint NOT NULL,
+    attempt   bigint NOT NULL,
+    node      bigint NOT NULL,                       -- the epoch of the node that ran it
+    began     bigint NOT NULL,
+    ended     bigint NOT NULL,
+    next_at   bigint NOT NULL,
+    error     text COLLATE "C" NOT NULL,
+    PRIMARY KEY (instance, execution, call, attempt)
+);
 CREATE INDEX activities_queue ON activities (name, ready_at)
     WHERE owner IS NULL AND NOT parked AND (crashes < 3 OR suspect);
 CREATE INDEX activities_quarantined ON activities (name, ready_at)

@@ -11,6 +11,7 @@ mod admin;
 mod client_error;
 mod drop_message;
 mod handle;
+mod inspect;
 mod measure;
 mod raise;
 mod start;
@@ -29,6 +30,9 @@ use serde::Serialize;
 pub use admin::InstanceList;
 pub use client_error::{ClientError, OutcomeError};
 pub use handle::{Handle, Untyped};
+#[cfg(feature = "testing")]
+pub(crate) use inspect::open_waits;
+pub use inspect::{Action, Blame, Inspection, OpenWait, Waiting, Why, WhyState};
 pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;
@@ -174,7 +178,7 @@ impl Client {
     /// use duroxide::prelude::*;
     ///
     /// async fn stop(client: &Client, id: &str) -> duroxide::Result<()> {
-    ///     let client = client.clone().with_note(Note::by("ana").via("back office"));
+    ///     let client = client.clone().with_note(Note::by("ana"));
     ///     client.handle(id).cancel("the order was entered twice").await?;
     ///     Ok(())
     /// }

@@ -15,11 +15,13 @@ use crate::activity::TRANSACTION_LIMIT;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::Claims;
-use crate::error::{Callee, ErrorCode, Suspension};
+use crate::error::{Callee, ErrorCode, Suspension, shortened_to};
 use crate::history::{ActivityScheduled, Failure, Input, Run, TextMap};
 use crate::id::ActivityId;
 use crate::payload::Payload;
-use crate::provider::{AcquiredActivity, EventRow, Tenure, TransactionalAttempt, Write};
+use crate::provider::{
+    AcquiredActivity, EventRow, FailedAttempt, Tenure, TransactionalAttempt, Write, error_value_text,
+};
 use crate::registry::Lookup;
 use crate::replay::Failed;
 use crate::telemetry::{self, names};
@@ -118,7 +120,7 @@ impl Node {
             limit: scheduled.options.start_to_close.unwrap_or(TRANSACTION_LIMIT),
             run: origin.clone(),
         };
-        let facts = AttemptFacts { tenure, scheduled, deadline, origin };
+        let facts = AttemptFacts { tenure, scheduled, deadline, began: now, origin };
         let limit = limit.map(|limit| StartToClose { facts: facts.clone(), limit, at: now + limit });
         let (activity, name) = (facts.tenure.activity.clone(), &facts.scheduled.name);
         let (run, cancel) = self.activities.begin(activity, Kind::of(&code), name, limit);
@@ -182,20 +184,23 @@ impl Node {
         permit: Option<Permit>,
         measure: AttemptMeasure,
     ) {
-        let AttemptFacts { tenure, scheduled, deadline, origin } = facts;
+        let AttemptFacts { tenure, scheduled, deadline, began, origin } = facts;
         let scheduled = &scheduled;
         let (call, attempt) = (tenure.activity.call, tenure.attempt);
         let allowed = self.next_attempt(scheduled, attempt, retryable);
         let next = allowed.filter(|next| deadline.is_none_or(|deadline| *next < deadline));
         log::attempt_failed(&tenure, &scheduled.name, &failed.failure, next);
         if let Some(visible_at) = next {
+            let error = error_text(&failed);
+            let failed_attempt = Box::new(FailedAttempt { began, ended: self.now(), error });
             if let Some(deadline) = deadline {
                 let activity = tenure.activity.clone();
                 self.last_failures.keep(activity, attempt, failed, deadline, self.shared.clock.now());
             }
             // Now, and not when the commit is answered, since the clock may be set in the meantime.
             self.work.measure_pause(tenure.activity.clone(), visible_at);
-            return self.commit(Write::Retry { tenure, visible_at }, Context::Attempt(Some(measure)));
+            let write = Write::Retry { tenure, visible_at, failed: failed_attempt };
+            return self.commit(write, Context::Attempt(Some(measure)));
         }
         let failure = match allowed {
             // No attempt can begin before the deadline, so the call ends now, with the error of this one.
@@ -240,4 +245,14 @@ impl Node {
         let parked = telemetry::counter(names::ACTIVITY_PARKED, &[("code", code.as_str())]);
         self.commit(Write::Park { tenure, reason }, Context::Counted(parked));
     }
+}
+
+/// Returns the text of a failed attempt: the error of the activity, or the reason why it has none.
+fn error_text(failed: &Failed) -> String {
+    let Failed { failure, error, .. } = failed;
+    let text = match failure {
+        Failure::Application => error_value_text(error),
+        failure => failure.to_string(),
+    };
+    shortened_to(FailedAttempt::MAX_ERROR, &text)
 }

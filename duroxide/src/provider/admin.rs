@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{EventRow, NodeInfo, ProviderError};
+use super::{EventRow, InstanceActivities, NodeInfo, ProviderError};
 use crate::clock::Timestamp;
 use crate::error::shortened_to;
 use crate::history::{Parent, TextMap};
@@ -42,6 +42,16 @@ pub trait Admin: Send + Sync {
     /// # Errors
     /// [`ProviderError`] when the storage fails.
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>>;
+
+    /// Reads the activities of an instance: those that have not ended, and the kept failed attempts of all. Returns `None`
+    /// if there is no such instance.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when the storage fails.
+    fn activities<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceActivities>, ProviderError>>;
 
     /// Removes finished instances with all their data, each atomically. A live instance is never removed: its entry is
     /// an error. The results are in the order of the ids.

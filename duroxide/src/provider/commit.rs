@@ -2,7 +2,7 @@
 
 use semver::Version;
 
-use super::{EventRow, InstanceStatus, MessageRow, NewInstance};
+use super::{EventRow, FailedAttempt, InstanceStatus, MessageRow, NewInstance};
 use crate::clock::Timestamp;
 use crate::history::TextMap;
 use crate::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId};
@@ -48,6 +48,9 @@ pub enum Write {
         tenure: Tenure,
         /// When the next attempt may begin.
         visible_at: Timestamp,
+        /// The failed attempt, which is recorded with the node of the lease ([`Admin::activities`](super::Admin::activities)).
+        /// A provider without an [`Admin`](super::Admin) may drop it.
+        failed: Box<FailedAttempt>,
     },
     /// No node of this build can run the activity: the build rejects it. Its crashes are reset. As long as a
     /// member can try it (a member with its name, its tag, and a build that has not rejected it), it waits for such a

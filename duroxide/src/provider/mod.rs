@@ -23,6 +23,7 @@
 mod acquire;
 mod admin;
 mod attempt;
+mod attempts;
 mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -46,6 +47,7 @@ use futures_util::future::BoxFuture;
 pub use acquire::*;
 pub use admin::*;
 pub use attempt::*;
+pub use attempts::*;
 pub use commit::*;
 pub use layer::{Layered, ProviderLayer};
 pub use measured::Measured;

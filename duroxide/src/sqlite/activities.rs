@@ -2,6 +2,7 @@
 
 use rusqlite::{Row, named_params};
 
+use super::attempts;
 use super::deliver::Target;
 use super::fault::Refusal;
 use super::rejections;
@@ -9,7 +10,7 @@ use super::rows::{ActivityKey, activity_key, epoch, int, stored_ready};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{ActivityId, CallId, Epoch, Identity, InstanceId};
-use crate::provider::{CommitError, Committed, Lease, MessageRow, Placement, Ready, Tenure};
+use crate::provider::{CommitError, Committed, FailedAttempt, Lease, MessageRow, Placement, Ready, Tenure};
 
 type Done = Result<Committed, Refusal<CommitError>>;
 
@@ -58,14 +59,22 @@ fn deliver_outcome(
     Ok(placement)
 }
 
-/// Returns an activity to the queue for its next attempt.
-pub(super) fn retry(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, visible_at: Timestamp) -> Done {
+/// Returns an activity to the queue for its next attempt, and records the failed one.
+pub(super) fn retry(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    tenure: &Tenure,
+    visible_at: Timestamp,
+    failed: &FailedAttempt,
+) -> Done {
     let update = tenure!(
         "UPDATE duroxide_activities SET owner = NULL, alone = 0, crashes = 0, suspect = 0, attempt = attempt + 1,
          visible_at = :ready"
     );
     let ready = stored_ready(Ready::At(visible_at));
-    requeue(tx, lease, tenure, update, &[(":ready", &ready)]).map(|_| Committed::default())
+    let target = requeue(tx, lease, tenure, update, &[(":ready", &ready)])?;
+    attempts::record(tx.sql, target.seq, lease, tenure, visible_at, failed)?;
+    Ok(Committed::default())
 }
 
 /// Parks an activity that the build of the lease rejects, or leaves it to the other builds.

@@ -11,10 +11,12 @@ use super::records::record;
 use super::rows::natural;
 use super::search::{Order, Query, Search};
 use super::sql::Sql;
-use super::{SqliteProvider, handle, remove};
+use super::{SqliteProvider, attempts, handle, remove};
 use crate::clock::Timestamp;
 use crate::id::InstanceId;
-use crate::provider::{Admin, DeleteError, Filter, InstancePage, NodeRecord, Page, PageToken, ProviderError, Pruned};
+use crate::provider::{
+    Admin, DeleteError, Filter, InstanceActivities, InstancePage, NodeRecord, Page, PageToken, ProviderError, Pruned,
+};
 
 impl Admin for SqliteProvider {
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
@@ -29,6 +31,15 @@ impl Admin for SqliteProvider {
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         Box::pin(self.handle.admin.read("list nodes", Page::DEFAULT_TIME_LIMIT, |sql, _| nodes(sql)))
+    }
+
+    fn activities<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceActivities>, ProviderError>> {
+        let instance = instance.clone();
+        let read = move |sql: &Sql, _| attempts::activities(sql, &instance);
+        Box::pin(self.handle.admin.read("read activities", Page::DEFAULT_TIME_LIMIT, read))
     }
 
     fn delete<'a>(

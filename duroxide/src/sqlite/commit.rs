@@ -12,7 +12,7 @@ pub(super) fn commit(tx: &mut Tx<'_>, lease: &Lease, commit: &Commit) -> Result<
     match &commit.write {
         Write::Turn(turn) => turns::turn(tx, commit.id, Some(lease), turn),
         Write::Outcome { tenure, message } => activities::outcome(tx, lease, tenure, message),
-        Write::Retry { tenure, visible_at } => activities::retry(tx, lease, tenure, *visible_at),
+        Write::Retry { tenure, visible_at, failed } => activities::retry(tx, lease, tenure, *visible_at, failed),
         Write::Park { tenure, reason } => activities::park(tx, lease, tenure, reason),
         Write::ReleaseActivity { tenure } => activities::release(tx, lease, tenure),
         Write::ReleaseInstance { execution, claim } => instances::release(tx, lease, execution, *claim),

@@ -19,6 +19,7 @@ mod acquire;
 mod activities;
 mod admin;
 mod admin_reader;
+mod attempts;
 mod claim;
 mod columns;
 mod commit;

@@ -46,6 +46,11 @@ impl Removal {
                 1,
             ),
             (
+                "DELETE FROM duroxide_attempts WHERE instance = ?1 AND (execution, call, attempt) IN (
+                     SELECT execution, call, attempt FROM duroxide_attempts WHERE instance = ?1 LIMIT ?2)",
+                1,
+            ),
+            (
                 "DELETE FROM duroxide_executions WHERE instance = ?1 AND number IN (
                      SELECT number FROM duroxide_executions WHERE instance = ?1 ORDER BY number LIMIT ?2)",
                 1,
@@ -68,6 +73,11 @@ impl Removal {
 
     fn remove_execution(self, tx: &mut Tx<'_>) -> rusqlite::Result<bool> {
         let limit = tx.removable;
+        let attempts = "DELETE FROM duroxide_attempts WHERE instance = ?1 AND execution = ?2 AND (call, attempt) IN (
+                SELECT call, attempt FROM duroxide_attempts WHERE instance = ?1 AND execution = ?2 LIMIT ?3)";
+        let removed = tx.sql.run(attempts, (self.instance, self.execution, int(limit as u64)))?;
+        tx.removable -= removed;
+        let limit = limit - removed;
         if limit == 0 {
             return Ok(false);
         }

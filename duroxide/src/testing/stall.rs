@@ -1,13 +1,13 @@
 //! Detects that nothing can happen in a test, and says for what its instances wait.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::VirtualClock;
+use crate::client::{OpenWait, Waiting, open_waits};
 use crate::error::Suspension;
-use crate::history::{Decision, EventKind, HistoryEvent, Input};
-use crate::id::{CallId, EventId, ExecutionId};
+use crate::history::HistoryEvent;
+use crate::id::{EventId, ExecutionId};
 use crate::provider::{Filter, InstanceRecord, Page, Provider, ProviderError};
 
 /// The number of unfinished instances that a reason describes.
@@ -59,6 +59,7 @@ async fn state(provider: &dyn Provider, record: &InstanceRecord) -> Result<Strin
         return Ok(format!("waits for a runtime with {}", unclaimed.what));
     }
     let waits = open_waits(&record.execution, &history(provider, &record.execution).await?);
+    let waits: Vec<_> = waits.into_iter().map(described).collect();
     Ok(if waits.is_empty() { "waits".to_owned() } else { format!("waits for {}", waits.join(", ")) })
 }
 
@@ -74,37 +75,12 @@ async fn history(provider: &dyn Provider, execution: &ExecutionId) -> Result<Vec
     }
 }
 
-/// Returns the calls and events for which an execution waits, without running its code.
-fn open_waits(execution: &ExecutionId, history: &[HistoryEvent]) -> Vec<String> {
-    let (mut calls, mut events) = (BTreeMap::new(), BTreeMap::<CallId, &str>::new());
-    for event in history {
-        match &event.kind {
-            EventKind::Decision(Decision::ActivityScheduled(activity)) => {
-                calls.insert(activity.call, format!("activity `{}`", activity.name));
-            }
-            EventKind::Decision(Decision::ChildScheduled(child)) => {
-                calls.insert(child.call, format!("orchestration {} (`{}`)", child.instance_in(execution), child.name));
-            }
-            EventKind::Decision(Decision::TimerCreated { call, due }) => {
-                calls.insert(*call, format!("a timer that is due at {due}"));
-            }
-            EventKind::Decision(Decision::EventAwaited { call, name }) => {
-                events.insert(*call, name);
-            }
-            EventKind::Decision(Decision::CallDropped { call }) => {
-                calls.remove(call);
-                events.remove(call);
-            }
-            EventKind::Decision(_) => {}
-            EventKind::Input(Input::EventRaised { name, .. }) => {
-                // The oldest wait takes it.
-                let wait = events.iter().find(|(_, awaited)| *awaited == name).map(|(call, _)| *call);
-                wait.and_then(|call| events.remove(&call));
-            }
-            EventKind::Input(input) => {
-                input.call().and_then(|call| calls.remove(&call));
-            }
-        }
+/// Describes an open wait.
+fn described(wait: OpenWait) -> String {
+    match wait.operation {
+        Waiting::Activity { name, .. } => format!("activity `{name}`"),
+        Waiting::Child { instance, name } => format!("orchestration {instance} (`{name}`)"),
+        Waiting::Timer { due } => format!("a timer that is due at {due}"),
+        Waiting::Event { name } => format!("event `{name}`"),
     }
-    calls.into_values().chain(events.into_values().map(|name| format!("event `{name}`"))).collect()
 }

@@ -212,7 +212,10 @@ impl Scenario {
                 write(Write::Turn(Box::new(Turn { starts: vec![child], ..turn() }))).await
             }
             Op::Outcome => write(Write::Outcome { tenure: tenure(), message: outcome }).await,
-            Op::Retry => write(Write::Retry { tenure: tenure(), visible_at: at(4) }).await,
+            Op::Retry => {
+                let failed = Box::new(FailedAttempt { began: at(2), ended: at(3), error: "no".to_owned() });
+                write(Write::Retry { tenure: tenure(), visible_at: at(4), failed }).await
+            }
             Op::ReleaseActivity => write(Write::ReleaseActivity { tenure: tenure() }).await,
             Op::ReleaseOwned => write(Write::ReleaseInstance { execution, claim: 0 }).await,
             Op::TerminateOwned => submit(terminate(turn())).await,

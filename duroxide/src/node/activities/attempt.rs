@@ -34,6 +34,8 @@ pub(in crate::node) struct AttemptFacts {
     pub(in crate::node) scheduled: ActivityScheduled,
     /// The end of its schedule-to-close limit.
     pub(in crate::node) deadline: Option<Timestamp>,
+    /// When this node began it.
+    pub(in crate::node) began: Timestamp,
     /// The attempt as it is recorded. `None`: an eager one.
     pub(in crate::node) origin: Option<Run>,
 }

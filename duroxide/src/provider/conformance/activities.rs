@@ -28,6 +28,7 @@ list![
     a_scheduler_with_a_fast_clock_delays_no_activity;
     with_admin:
     instance_with_a_parked_activity_is_listed_as_suspended,
+    failed_attempts_are_kept_with_their_execution,
 ];
 
 async fn a_free_activity_is_claimed_once(world: World) {
@@ -164,6 +165,38 @@ async fn instance_with_a_parked_activity_is_listed_as_suspended(world: World) {
     world.resume("parked").await.expect("resume");
     assert_eq!(list(&[Suspended], 10).await, stopped[..1]);
     assert_eq!(list(&[Running], 10).await.last(), Some(&name("parked", Running, None)));
+}
+
+async fn failed_attempts_are_kept_with_their_execution(world: World) {
+    let node = with_activity(&world, "i").await;
+    let activities = async || world.admin().activities(&id("i")).await.expect("activities");
+    let numbers = |found: &InstanceActivities| found.failed.iter().map(|failed| failed.attempt).collect::<Vec<_>>();
+    let mut owned = tenure("i", 1, 0);
+    for attempt in 1..=25 {
+        let failed = retry(owned.clone(), 3);
+        node.commit(failed.clone()).await.expect("retry");
+        assert!(node.commit(failed).await.is_err(), "a repetition is refused");
+        owned = tenure_of(&node.acquire(want(at(3))).await.activities[0]);
+        assert_eq!(owned.attempt, attempt + 1);
+    }
+    let found = activities().await.expect("exists");
+    assert_eq!(numbers(&found), (1..=3).chain(6..=25).collect::<Vec<_>>(), "the first 3 and the last 20");
+    let AttemptRecord { execution: number, call, node: by, next_at, ref failed, .. } = found.failed[1];
+    assert_eq!((number, call, by, next_at), (1, CallId(1), node.lease.epoch, at(3)));
+    assert_eq!(*failed, FailedAttempt { began: at(2), ended: at(3), error: "no 2".to_owned() });
+    let ActivityRecord { ref name, attempt, ready, owner, parked, .. } = found.open[0];
+    assert_eq!((name.as_str(), attempt, ready, owner, parked), ("work", 26, None, Some(node.lease.epoch), false));
+    node.commit(retry(owned, 9)).await.expect("retry");
+    assert_eq!(activities().await.expect("exists").open[0].ready, Some(Ready::At(at(9))));
+
+    node.turn(ending("i", 1, 2, completed())).await.expect("finish");
+    let found = activities().await.expect("exists");
+    assert!(found.open.is_empty());
+    assert_eq!(numbers(&found).last(), Some(&26));
+    world.delete("i").await;
+    assert_eq!(activities().await, None);
+    world.start_by(at(9), another("i")).await;
+    assert_eq!(activities().await, Some(InstanceActivities::default()));
 }
 
 /// Returns the writes that end a tenure of activity 1.

@@ -158,7 +158,8 @@ pub(super) fn outcome(tenure: Tenure) -> Write {
 }
 
 pub(super) fn retry(tenure: Tenure, second: i64) -> Write {
-    Write::Retry { tenure, visible_at: at(second) }
+    let failed = FailedAttempt { began: at(second - 1), ended: at(second), error: format!("no {}", tenure.attempt) };
+    Write::Retry { tenure, visible_at: at(second), failed: Box::new(failed) }
 }
 
 pub(super) fn park(tenure: Tenure) -> Write {

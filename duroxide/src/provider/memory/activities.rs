@@ -8,14 +8,30 @@ impl State {
         match commit.write {
             Write::Turn(turn) => self.turn(commit.id, Some(lease), *turn),
             Write::Outcome { tenure, message } => self.outcome(lease, &tenure, message),
-            Write::Retry { tenure, visible_at } => self.release(lease, &tenure, |activity| {
-                activity.attempt = tenure.attempt.saturating_add(1);
-                activity.ready = Ready::At(visible_at);
-                activity.crashes = CrashRecord::default();
-            }),
+            Write::Retry { tenure, visible_at, failed } => {
+                let done = self.release(lease, &tenure, |activity| {
+                    activity.attempt = tenure.attempt.saturating_add(1);
+                    activity.ready = Ready::At(visible_at);
+                    activity.crashes = CrashRecord::default();
+                })?;
+                self.record_attempt(lease, &tenure, visible_at, *failed);
+                Ok(done)
+            }
             Write::Park { tenure, reason } => self.park(lease, &tenure, reason),
             Write::ReleaseActivity { tenure } => self.release(lease, &tenure, |_| ()),
             Write::ReleaseInstance { execution, claim } => self.release_instance(lease, &execution, claim),
+        }
+    }
+
+    fn record_attempt(&mut self, lease: &Lease, tenure: &Tenure, next_at: Timestamp, failed: FailedAttempt) {
+        let Tenure { activity, attempt, .. } = tenure;
+        let Some(instance) = self.instances.get_mut(&activity.execution.instance) else { return };
+        let Some(execution) = instance.executions.get_mut(&activity.execution.number) else { return };
+        let (number, call, attempt) = (activity.execution.number, activity.call, *attempt);
+        let record = AttemptRecord { execution: number, call, attempt, node: lease.epoch, next_at, failed };
+        execution.attempts.insert((call, attempt), record);
+        if let Some(replaced) = FailedAttempt::replaced_by(attempt) {
+            execution.attempts.remove(&(call, replaced));
         }
     }
 

@@ -179,6 +179,13 @@ impl Admin for MemoryProvider {
         self.answer(|state| state.nodes())
     }
 
+    fn activities<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceActivities>, ProviderError>> {
+        self.answer(|state| state.activity_records(instance))
+    }
+
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],

@@ -106,6 +106,27 @@ impl State {
         Ok(answer)
     }
 
+    pub(super) fn activity_records(&self, id: &InstanceId) -> Option<InstanceActivities> {
+        let instance = self.instances.get(id)?;
+        let open = self.activities_of(id, None).into_iter().filter_map(|id| {
+            let activity = self.activities.get(&id)?;
+            Some(ActivityRecord {
+                execution: id.execution.number,
+                call: id.call,
+                name: activity.name.clone(),
+                tag: activity.tag.clone(),
+                attempt: activity.attempt,
+                ready: activity.owner.is_none().then_some(activity.ready),
+                owner: activity.owner,
+                parked: activity.parked,
+            })
+        });
+        let failed: Vec<_> = instance.executions.values().flat_map(|e| e.attempts.values()).cloned().collect();
+        let skipped = failed.len().saturating_sub(InstanceActivities::LIMIT);
+        let failed = failed.into_iter().skip(skipped).collect();
+        Some(InstanceActivities { open: open.take(InstanceActivities::LIMIT).collect(), failed })
+    }
+
     pub(super) fn delete(&mut self, id: &InstanceId) -> Result<(), DeleteError> {
         let status = self.instances.get(id).ok_or(DeleteError::NotFound)?.status;
         if !status.is_finished() {

@@ -109,6 +109,8 @@ pub(super) struct Instance {
 #[derive(Default)]
 pub(super) struct Execution {
     pub(super) events: Vec<EventRow>,
+    /// The kept failed attempts of its activities.
+    pub(super) attempts: BTreeMap<(CallId, u32), AttemptRecord>,
     pub(super) continued_at: Option<Timestamp>,
 }
 

@@ -350,6 +350,14 @@ impl Admin for Connection {
         Box::pin(self.read("list", async move { world.storage.visible().list(&filter, &page).await }))
     }
 
+    fn activities<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<InstanceActivities>, ProviderError>> {
+        let (world, instance) = (self.0.world.clone(), instance.clone());
+        Box::pin(self.read("activities", async move { world.storage.visible().activities(&instance).await }))
+    }
+
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],

@@ -1,0 +1,248 @@
+//! The sentences of [`Why`], one case for each state.
+
+use std::time::Duration;
+
+use super::*;
+use crate::error::{ErrorCode, Suspension};
+use crate::history::{ActivityScheduled, ChildScheduled, Decision, Failure, Started};
+use crate::id::{CallId, EventId, ExecutionId, Identity, NodeId};
+use crate::payload::Payload;
+use crate::policy::{ActivityOptions, ClosePolicy, RetryPolicy};
+use crate::provider::{
+    ActivityRecord, AttemptRecord, FailedAttempt, Handlers, InstanceRecord, InstanceStatus, NodeInfo, Ready,
+};
+
+const DAY: i64 = 86_400;
+
+fn second(n: i64) -> Timestamp {
+    Timestamp::from_micros(n * 1_000_000)
+}
+
+fn id(name: &str) -> InstanceId {
+    InstanceId::new(name).expect("is an id")
+}
+
+/// Returns an instance `name` that began at second 0 and made these decisions then, seen at a time.
+fn seen(name: &str, now: Timestamp, decisions: Vec<Decision>) -> Inspection {
+    let execution = ExecutionId { instance: id(name), identity: Identity::UNKNOWN, number: 1 };
+    let started = Started {
+        name: "checkout".to_owned(),
+        version: None,
+        seed: 7,
+        parent: None,
+        headers: Default::default(),
+        labels: Default::default(),
+        request: None,
+    };
+    let kinds = decisions.into_iter().map(EventKind::Decision);
+    let kinds = std::iter::once(EventKind::Input(Input::Started(started))).chain(kinds);
+    let event = |(id, kind)| HistoryEvent {
+        id: EventId(id),
+        time: second(0),
+        kind,
+        payload: Payload::NULL,
+        at: (id > 1).then(|| format!("src/checkout.rs:4{id}:9").into()),
+    };
+    let events: Vec<_> = (1..).zip(kinds).map(event).collect();
+    let record = InstanceRecord {
+        execution: execution.clone(),
+        name: "checkout".to_owned(),
+        version: None,
+        status: InstanceStatus::Running,
+        labels: Default::default(),
+        parent: None,
+        created_at: second(0),
+        updated_at: second(0),
+        finished_at: None,
+        last_event: EventId(events.len() as u64),
+        outcome: None,
+        suspension: None,
+        owner: Some(Epoch(2)),
+        unclaimed: None,
+        damaged: None,
+    };
+    let info = NodeInfo {
+        id: NodeId::new(),
+        name: "shop-2".to_owned(),
+        build: "b2".to_owned(),
+        handlers: Handlers { activities: vec!["charge".to_owned()], ..Handlers::default() },
+        lease_time: Duration::from_secs(5),
+    };
+    Inspection {
+        status: Status::from(record),
+        owner: Some(Epoch(2)),
+        waits: open_waits(&execution, &events),
+        activities: InstanceActivities::default(),
+        last: events.last().cloned(),
+        ended_by: None,
+        nodes: vec![NodeRecord { info, epoch: Epoch(2), instances: 1, activities: 0 }],
+        now,
+    }
+}
+
+fn charge(call: u64) -> Decision {
+    let retry = RetryPolicy::new().max_attempts(5);
+    Decision::ActivityScheduled(ActivityScheduled {
+        call: CallId(call),
+        name: "charge".to_owned(),
+        tag: None,
+        detached: false,
+        options: ActivityOptions::new().retry(retry).start_to_close(Duration::from_secs(30)),
+    })
+}
+
+fn approval(call: u64) -> Decision {
+    Decision::EventAwaited { call: CallId(call), name: "Approval".to_owned() }
+}
+
+fn timer(call: u64, due: i64) -> Decision {
+    Decision::TimerCreated { call: CallId(call), due: second(due) }
+}
+
+fn child(call: u64, instance: &str) -> Decision {
+    Decision::ChildScheduled(ChildScheduled {
+        call: CallId(call),
+        name: "ship".to_owned(),
+        version: None,
+        instance: Some(id(instance)),
+        detached: false,
+        close: ClosePolicy::Cancel,
+    })
+}
+
+/// Returns an instance that waits for an activity, in its n-th attempt: on node 2, or due at a second.
+fn charging(now: i64, attempt: u32, due: Option<i64>, errors: &[&str]) -> Inspection {
+    let open = ActivityRecord {
+        execution: 1,
+        call: CallId(1),
+        name: "charge".to_owned(),
+        tag: None,
+        attempt,
+        ready: due.map(|due| Ready::At(second(due))),
+        owner: due.is_none().then_some(Epoch(2)),
+        parked: false,
+    };
+    let failed = (1..).zip(errors).map(|(attempt, error)| AttemptRecord {
+        execution: 1,
+        call: CallId(1),
+        attempt,
+        node: Epoch(2),
+        next_at: second(0),
+        failed: FailedAttempt { began: second(0), ended: second(i64::from(attempt)), error: (*error).to_owned() },
+    });
+    let activities = InstanceActivities { open: vec![open], failed: failed.collect() };
+    Inspection { activities, ..seen("order-17", second(now), vec![charge(1)]) }
+}
+
+fn with_status(mut inspection: Inspection, change: impl FnOnce(&mut Status)) -> Inspection {
+    change(&mut inspection.status);
+    inspection
+}
+
+fn suspension() -> Suspension {
+    let mut suspension = Suspension::new(ErrorCode::Nondeterminism, "call 3 has changed");
+    suspension.place = Some("src/checkout.rs:44:9".to_owned());
+    suspension
+}
+
+fn ended(status: InstanceStatus, decision: Decision, error: Payload) -> Inspection {
+    let mut inspection = with_status(seen("order-17", second(9), vec![decision]), |s| {
+        (s.status, s.finished_at) = (status, Some(second(4)));
+    });
+    inspection.waits.clear();
+    inspection.last.as_mut().expect("has events").payload = error;
+    inspection
+}
+
+#[test]
+fn each_state_has_its_sentence() {
+    let now = |decisions| seen("order-17", second(3 * 3600 + 60), decisions);
+    let mut unbegun = now(Vec::new());
+    unbegun.last = None;
+    let unclaimed =
+        crate::provider::Unclaimed { what: "activity ship with tag warehouse".to_owned(), since: second(60) };
+    let cancelled = Decision::Cancelled { reason: "duplicate".to_owned() };
+    let mut cancelled = ended(InstanceStatus::Cancelled, cancelled, Payload::NULL);
+    cancelled.ended_by = Some("ana".to_owned());
+    let failed = Decision::Failed { failure: Failure::Application };
+    let failed = ended(InstanceStatus::Failed, failed, Payload::encode("NotApproved").expect("a text"));
+    let three = vec![charge(1), approval(2), child(3, "ship-17")];
+    use WhyState::*;
+    let cases = [
+        (unbegun, NotBegun, "It has not begun; it was created 3 h 1 min ago."),
+        (now(Vec::new()), Turn, "Its code runs on shop-2, or is about to; it last changed 3 h 1 min ago."),
+        (
+            charging(4, 2, None, &["busy"]),
+            Running,
+            "`charge` runs on shop-2 (attempt 2 of 5); it was scheduled 4 s ago. Its limit is 30 s. \
+             It failed once 3 s ago: `busy`.",
+        ),
+        (
+            charging(44, 5, Some(64), &["gateway 503"; 4]),
+            BackingOff,
+            "`charge` failed 4 times, last 40 s ago: `gateway 503` (the same each time). \
+             Attempt 5 of 5 at 1970-01-01T00:01:04.000Z, in 20 s.",
+        ),
+        (
+            charging(180, 1, Some(0), &[]),
+            Queued,
+            "`charge` waits since 3 min for a node with a free place; one node serves it.",
+        ),
+        (
+            with_status(now(vec![charge(1)]), |s| s.unclaimed = Some(unclaimed)),
+            Unclaimed,
+            "No live node can run activity ship with tag warehouse, since 3 h.",
+        ),
+        (
+            seen("order-17", second(0), vec![timer(1, 2 * DAY + 5 * 3600)]),
+            Timer,
+            "It sleeps until 1970-01-03T05:00:00.000Z (in 2 d 5 h), at src/checkout.rs:42:9.",
+        ),
+        (now(vec![approval(1)]), Event, "It waits for event `Approval` since 3 h 1 min, at src/checkout.rs:42:9."),
+        (
+            now(vec![approval(1), timer(2, DAY)]),
+            Event,
+            "It waits for event `Approval` since 3 h 1 min, at src/checkout.rs:42:9. \
+             At most until 1970-01-02T00:00:00.000Z.",
+        ),
+        (now(vec![child(1, "ship-17")]), Child, "It waits for `ship-17` since 3 h 1 min, at src/checkout.rs:42:9."),
+        (now(three), Several, "It waits for 3 calls: 1 activity, 1 child, 1 event."),
+        (
+            with_status(now(vec![approval(1)]), |s| s.suspension = Some(suspension())),
+            Suspended,
+            "It is suspended: DUR0001 call 3 has changed, at src/checkout.rs:44:9.",
+        ),
+        (failed, Ended, "It ended at 1970-01-01T00:00:04.000Z after 4 s: failed with `NotApproved`."),
+        (cancelled, Ended, "It ended at 1970-01-01T00:00:04.000Z after 4 s: cancelled by ana: duplicate."),
+    ];
+    for (inspection, state, text) in cases {
+        let why = Why::of(&[inspection]);
+        assert_eq!((why.state, why.text.as_str()), (state, text));
+        assert_eq!(why.chain, [id("order-17")]);
+        assert_eq!(why.actions.is_empty(), state == Ended, "{why}");
+    }
+}
+
+#[test]
+fn chain_of_children_ends_with_the_cause() {
+    let at = second(60);
+    let chain = [
+        seen("batch-9", at, vec![child(1, "order-17")]),
+        seen("order-17", at, vec![child(1, "ship-17")]),
+        seen("ship-17", at, vec![approval(1)]),
+    ];
+    assert_eq!(chain.iter().map(awaited).collect::<Vec<_>>(), [Some(id("order-17")), Some(id("ship-17")), None]);
+    let why = Why::of(&chain);
+    assert_eq!(
+        why.text,
+        "It waits through 1 child for `ship-17`: It waits for event `Approval` since 1 min, at src/checkout.rs:42:9."
+    );
+    assert_eq!(why.chain, [id("batch-9"), id("order-17"), id("ship-17")]);
+    assert_eq!((why.state, why.blame), (WhyState::Child, Blame::Human));
+    assert_eq!(why.actions[0], Action::Raise("Approval".to_owned()));
+    assert_eq!(why.at.as_deref(), Some("src/checkout.rs:42:9"));
+}
+
+fn awaited(inspection: &Inspection) -> Option<InstanceId> {
+    super::why::awaited_child(inspection)
+}

@@ -1,0 +1,368 @@
+//! The reason why an instance does not advance: a pure function of inspections.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::text::Span;
+use super::{Inspection, OpenWait, Waiting};
+use crate::clock::Timestamp;
+use crate::error::shortened;
+use crate::history::{Decision, EventKind, Failure};
+use crate::id::{Epoch, InstanceId};
+use crate::payload::Payload;
+use crate::provider::{ActivityRecord, AttemptRecord, InstanceStatus, error_value_text};
+
+/// The reason why an instance does not advance. [`Display`](fmt::Display) shows its text.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Why {
+    /// The state of the instance.
+    pub state: WhyState,
+    /// The reason, in one or two sentences. It may hold error texts of activities.
+    pub text: String,
+    /// The time since which it has been so.
+    pub since: Option<Timestamp>,
+    /// The time at which it changes at the latest, as far as that is known.
+    pub until: Option<Timestamp>,
+    /// The place in the source of the call that waits.
+    pub at: Option<Arc<str>>,
+    /// The instances from this one down the chain of children to the cause. One instance if it waits for no child.
+    pub chain: Vec<InstanceId>,
+    /// The party that has to act.
+    pub blame: Blame,
+    /// The actions that are possible, the most likely one first. They concern the last instance of the chain.
+    pub actions: Vec<Action>,
+}
+
+/// The state of an instance, as [`Why`] distinguishes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhyState {
+    /// It has not begun.
+    NotBegun,
+    /// Its code runs, or will run shortly.
+    Turn,
+    /// It waits for an activity that runs.
+    Running,
+    /// It waits for the next attempt of an activity that has failed.
+    BackingOff,
+    /// It waits for an activity that waits for a node.
+    Queued,
+    /// No live node can run its code, or an activity of it.
+    Unclaimed,
+    /// It waits for a timer.
+    Timer,
+    /// It waits for an external event.
+    Event,
+    /// It waits for a child.
+    Child,
+    /// It waits for several calls.
+    Several,
+    /// It is suspended, or an activity of it is parked.
+    Suspended,
+    /// It has finished.
+    Ended,
+}
+
+/// The party that has to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Blame {
+    /// None: it advances without help.
+    Nobody,
+    /// A person or program that has to send an event.
+    Human,
+    /// The authors of the code.
+    Code,
+    /// The operators: nodes or their settings are missing.
+    Config,
+}
+
+/// An action that is possible.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// Raise the event of this name: [`Handle::raise_named`](crate::Handle::raise_named).
+    Raise(String),
+    /// Start a node with the missing code, described for people.
+    StartNode(String),
+    /// Resume the instance: [`Handle::resume`](crate::Handle::resume).
+    Resume,
+    /// Remove the message that cannot be read: [`Handle::drop_message`](crate::Handle::drop_message).
+    DropMessage,
+    /// Cancel the instance: [`Handle::cancel`](crate::Handle::cancel).
+    Cancel,
+    /// Terminate the instance: [`Handle::terminate`](crate::Handle::terminate).
+    Terminate,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Returns the child that an instance waits for, if it waits for nothing else.
+pub(super) fn awaited_child(inspection: &Inspection) -> Option<InstanceId> {
+    match &inspection.waits[..] {
+        [OpenWait { operation: Waiting::Child { instance, .. }, .. }] => Some(instance.clone()),
+        _ => None,
+    }
+}
+
+impl Why {
+    /// Returns the reason for the first of these instances, each of which waits for the next one.
+    pub(super) fn of(chain: &[Inspection]) -> Self {
+        let Some((first, children)) = chain.split_first() else { return Self::new(WhyState::Turn, String::new()) };
+        let mut why = first.why();
+        if let (Some(leaf), WhyState::Child) = (children.last(), why.state) {
+            let below = leaf.why();
+            let id = &leaf.status.execution.instance;
+            let between = match children.len() {
+                1 => String::new(),
+                2 => " through 1 child".to_owned(),
+                n => format!(" through {} children", n - 1),
+            };
+            why.text = format!("It waits{between} for `{id}`: {}", below.text);
+            (why.blame, why.actions, why.until) = (below.blame, below.actions, below.until);
+        }
+        why.chain = chain.iter().map(|link| link.status.execution.instance.clone()).collect();
+        why
+    }
+
+    fn new(state: WhyState, text: String) -> Self {
+        let (actions, chain) = (vec![Action::Cancel, Action::Terminate], Vec::new());
+        Self { state, text, since: None, until: None, at: None, chain, blame: Blame::Nobody, actions }
+    }
+
+    fn since(mut self, since: Timestamp) -> Self {
+        self.since = Some(since);
+        self
+    }
+
+    fn wants(mut self, blame: Blame, action: Action) -> Self {
+        self.blame = blame;
+        self.actions.insert(0, action);
+        self
+    }
+
+    /// Adds the place of a call.
+    fn at(mut self, wait: &OpenWait) -> Self {
+        self.at.clone_from(&wait.at);
+        self
+    }
+}
+
+impl Inspection {
+    /// Returns the reason without following children.
+    fn why(&self) -> Why {
+        if self.status.status.is_finished() {
+            return self.ended();
+        }
+        if let Some(suspension) = &self.status.suspension {
+            let actions = suspension.unread.map(|_| Action::DropMessage);
+            let place = suspension.place.as_ref().map(|place| format!(", at {place}")).unwrap_or_default();
+            let text = format!("It is suspended: {} {}{place}.", suspension.code, suspension.message);
+            let mut why = Why::new(WhyState::Suspended, text).since(self.status.updated_at);
+            why = why.wants(Blame::Code, Action::Resume);
+            why.actions.splice(0..0, actions);
+            why.at = suspension.place.as_deref().map(Arc::from);
+            return why;
+        }
+        if let Some(unclaimed) = &self.status.unclaimed {
+            let text = format!("No live node can run {}, since {}.", unclaimed.what, self.ago(unclaimed.since));
+            let why = Why::new(WhyState::Unclaimed, text).since(unclaimed.since);
+            return why.wants(Blame::Config, Action::StartNode(unclaimed.what.clone()));
+        }
+        if self.last.is_none() {
+            let text = format!("It has not begun; it was created {} ago.", self.ago(self.status.created_at));
+            return Why::new(WhyState::NotBegun, text).since(self.status.created_at);
+        }
+        match &self.waits[..] {
+            [] => self.turn(),
+            [wait] => self.wait(wait),
+            waits => self.waits(waits),
+        }
+    }
+
+    /// Returns the time that has passed since another.
+    fn ago(&self, time: Timestamp) -> Span {
+        Span(self.now.since(time))
+    }
+
+    fn node(&self, epoch: Epoch) -> String {
+        let node = self.nodes.iter().find(|node| node.epoch == epoch);
+        node.map_or_else(|| format!("node {epoch}, which is gone"), |node| node.info.name.clone())
+    }
+
+    /// The instance has no open call: its code runs, or messages are under way.
+    fn turn(&self) -> Why {
+        let node = self.owner.map(|owner| format!(" on {}", self.node(owner))).unwrap_or_default();
+        let text =
+            format!("Its code runs{node}, or is about to; it last changed {} ago.", self.ago(self.status.updated_at));
+        Why::new(WhyState::Turn, text).since(self.status.updated_at)
+    }
+
+    fn wait(&self, wait: &OpenWait) -> Why {
+        let since = self.ago(wait.since);
+        let place = wait.at.as_ref().map(|at| format!(", at {at}")).unwrap_or_default();
+        let why = match &wait.operation {
+            Waiting::Activity { name, max_attempts, limit } => {
+                let open = self.activities.open.iter().find(|activity| self.is_of(wait, activity));
+                match open {
+                    Some(activity) => self.activity(activity, *max_attempts, *limit, wait),
+                    None => Why::new(
+                        WhyState::Running,
+                        format!("It waits for the outcome of `{name}` since {since}{place}."),
+                    ),
+                }
+            }
+            Waiting::Timer { due } => {
+                let left = Span(due.since(self.now));
+                let mut why = Why::new(WhyState::Timer, format!("It sleeps until {due} (in {left}){place}."));
+                why.until = Some(*due);
+                why
+            }
+            Waiting::Event { name } => {
+                let text = format!("It waits for event `{name}` since {since}{place}.");
+                Why::new(WhyState::Event, text).wants(Blame::Human, Action::Raise(name.clone()))
+            }
+            Waiting::Child { instance, .. } => {
+                Why::new(WhyState::Child, format!("It waits for `{instance}` since {since}{place}."))
+            }
+        };
+        why.since(wait.since).at(wait)
+    }
+
+    fn is_of(&self, wait: &OpenWait, activity: &ActivityRecord) -> bool {
+        activity.call == wait.call && activity.execution == self.status.execution.number
+    }
+
+    fn activity(
+        &self,
+        activity: &ActivityRecord,
+        max_attempts: Option<u32>,
+        limit: Option<std::time::Duration>,
+        wait: &OpenWait,
+    ) -> Why {
+        let (name, attempt) = (&activity.name, activity.attempt);
+        let of = max_attempts.map(|max| format!(" of {max}")).unwrap_or_default();
+        let failed: Vec<_> = self.activities.failed.iter().filter(|failed| failed.call == wait.call).collect();
+        let failed: Vec<_> = failed.into_iter().filter(|failed| failed.execution == activity.execution).collect();
+        let failures = self.failures(&failed, attempt - 1);
+        let since = self.ago(wait.since);
+        let Some(owner) = activity.owner else {
+            let due = activity.ready.map(|ready| ready.since(Timestamp::from_micros(0)));
+            let Some((due, failures)) = due.filter(|due| *due > self.now).zip(failures) else {
+                let text =
+                    format!("`{name}` waits since {since} for a node with a free place{}.", self.servers(activity));
+                return Why::new(WhyState::Queued, text);
+            };
+            let text =
+                format!("`{name}` {failures}. Attempt {attempt}{of} at {due}, in {}.", Span(due.since(self.now)));
+            let mut why = Why::new(WhyState::BackingOff, text);
+            (why.blame, why.until) = (Blame::Code, Some(due));
+            return why;
+        };
+        let limit = limit.map(|limit| format!(" Its limit is {}.", Span(limit))).unwrap_or_default();
+        let failures = failures.map(|failures| format!(" It {failures}.")).unwrap_or_default();
+        let node = self.node(owner);
+        let text =
+            format!("`{name}` runs on {node} (attempt {attempt}{of}); it was scheduled {since} ago.{limit}{failures}");
+        Why::new(WhyState::Running, text)
+    }
+
+    /// Describes the failed attempts of an activity; `None` if there are none.
+    fn failures(&self, failed: &[&AttemptRecord], number: u32) -> Option<String> {
+        let last = failed.last()?;
+        let times = if number == 1 { "once".to_owned() } else { format!("{number} times, last") };
+        let same = failed.len() > 1 && failed.iter().all(|other| other.failed.error == last.failed.error);
+        let same = if same { " (the same each time)" } else { "" };
+        Some(format!("failed {times} {} ago: `{}`{same}", self.ago(last.failed.ended), last.failed.error))
+    }
+
+    /// Describes the nodes that serve an activity.
+    fn servers(&self, activity: &ActivityRecord) -> String {
+        let serves = |tags: &Option<Vec<String>>| match (&activity.tag, tags) {
+            (Some(tag), Some(tags)) => tags.contains(tag),
+            _ => true,
+        };
+        let handlers = self.nodes.iter().map(|node| &node.info.handlers);
+        let number = handlers.filter(|h| h.activities.contains(&activity.name) && serves(&h.tags)).count();
+        match number {
+            1 => "; one node serves it".to_owned(),
+            n => format!("; {n} nodes serve it"),
+        }
+    }
+
+    fn waits(&self, waits: &[OpenWait]) -> Why {
+        // An event beside timers is the usual wait with a limit.
+        let others = || waits.iter().filter(|wait| !matches!(wait.operation, Waiting::Timer { .. }));
+        let due = |wait: &OpenWait| match wait.operation {
+            Waiting::Timer { due } => Some(due),
+            _ => None,
+        };
+        let first_due = waits.iter().filter_map(due).min();
+        if let (Some(wait), None, Some(due)) = (others().next(), others().nth(1), first_due) {
+            let mut why = self.wait(wait);
+            why.text = format!("{} At most until {due}.", why.text);
+            why.until = Some(why.until.map_or(due, |until| until.min(due)));
+            return why;
+        }
+        let open = || waits.iter().filter_map(|wait| self.activities.open.iter().find(|a| self.is_of(wait, a)));
+        let (running, failing) =
+            (open().filter(|a| a.owner.is_some()).count(), open().filter(|a| a.attempt > 1).count());
+        let queued = open().count() - running;
+        let count = |is: fn(&Waiting) -> bool| waits.iter().filter(|wait| is(&wait.operation)).count();
+        let parts = [
+            (count(|w| matches!(w, Waiting::Activity { .. })), "activity", "activities"),
+            (count(|w| matches!(w, Waiting::Child { .. })), "child", "children"),
+            (count(|w| matches!(w, Waiting::Event { .. })), "event", "events"),
+            (count(|w| matches!(w, Waiting::Timer { .. })), "timer", "timers"),
+        ];
+        let parts = parts
+            .iter()
+            .filter(|(n, ..)| *n > 0)
+            .map(|(n, one, many)| format!("{n} {}", if *n == 1 { one } else { many }));
+        let mut text = format!("It waits for {} calls: {}", waits.len(), parts.collect::<Vec<_>>().join(", "));
+        if running + queued > 0 {
+            text += &format!(" ({running} running, {queued} queued");
+            text += &if failing > 0 { format!(", {failing} failed before)") } else { ")".to_owned() };
+        }
+        if let Some(last) = self.activities.failed.iter().max_by_key(|failed| failed.failed.ended) {
+            text += &format!("; last failure {} ago: `{}`", self.ago(last.failed.ended), last.failed.error);
+        }
+        let mut why = Why::new(WhyState::Several, text + ".");
+        (why.since, why.until) = (waits.iter().map(|wait| wait.since).min(), first_due);
+        why
+    }
+
+    fn ended(&self) -> Why {
+        let at = self.status.finished_at.unwrap_or(self.status.updated_at);
+        let after = Span(at.since(self.status.created_at));
+        let end = match self.last.as_ref().map(|last| (&last.kind, &last.payload)) {
+            Some((EventKind::Decision(decision), payload)) => self.end(decision, payload),
+            _ => self.status.status.to_string(),
+        };
+        let mut why = Why::new(WhyState::Ended, format!("It ended at {at} after {after}: {end}.")).since(at);
+        why.actions.clear();
+        if self.status.status == InstanceStatus::Failed {
+            why.blame = Blame::Code;
+        }
+        why
+    }
+
+    fn end(&self, decision: &Decision, payload: &Payload) -> String {
+        let by = |by: Option<&str>| by.map(|by| format!(" by {by}")).unwrap_or_default();
+        match decision {
+            Decision::Failed { failure: Failure::Application } => {
+                format!("failed with `{}`", shortened(&error_value_text(payload)))
+            }
+            Decision::Cancelled { reason } => format!("cancelled{}: {reason}", by(self.ended_by.as_deref())),
+            Decision::Terminated { reason, by: author } => {
+                format!("terminated{}: {reason}", by(author.as_deref().or(self.ended_by.as_deref())))
+            }
+            other => other.to_string(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The rows of failed attempts.
+
+use rusqlite::Row;
+
+use super::columns::columns;
+use super::rows::{epoch, int, natural, read_ready, time};
+use super::sql::Sql;
+use crate::clock::Timestamp;
+use crate::id::{CallId, Epoch, InstanceId};
+use crate::provider::{ActivityRecord, AttemptRecord, FailedAttempt, InstanceActivities, Lease, Tenure};
+
+/// Records a failed attempt that will be repeated.
+pub(super) fn record(
+    sql: &Sql,
+    instance: i64,
+    lease: &Lease,
+    tenure: &Tenure,
+    next_at: Timestamp,
+    failed: &FailedAttempt,
+) -> rusqlite::Result<()> {
+    let key = (instance, int(tenure.activity.execution.number), int(tenure.activity.call.0));
+    let insert = "INSERT OR IGNORE INTO duroxide_attempts
+        (instance, execution, call, attempt, node, began, ended, next_at, error)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let FailedAttempt { began, ended, error } = failed;
+    let (node, next_at) = (int(lease.epoch.0), next_at.as_micros());
+    let params =
+        (key.0, key.1, key.2, tenure.attempt, node, began.as_micros(), ended.as_micros(), next_at, error.as_str());
+    sql.run(insert, params)?;
+    if let Some(replaced) = FailedAttempt::replaced_by(tenure.attempt) {
+        let delete = "DELETE FROM duroxide_attempts
+            WHERE instance = ?1 AND execution = ?2 AND call = ?3 AND attempt = ?4";
+        sql.run(delete, (key.0, key.1, key.2, replaced))?;
+    }
+    Ok(())
+}
+
+columns! {
+    /// An activity `a` of an instance.
+    mod open {
+        EXECUTION = "a.execution",
+        CALL = "a.call",
+        NAME = "a.name",
+        TAG = "a.tag",
+        ATTEMPT = "a.attempt",
+        VISIBLE_AT = "a.visible_at",
+        OWNER = "a.owner",
+        PARKED = "a.parked IS NOT NULL",
+    }
+}
+
+columns! {
+    /// A failed attempt `f`.
+    mod failed {
+        EXECUTION = "f.execution",
+        CALL = "f.call",
+        ATTEMPT = "f.attempt",
+        NODE = "f.node",
+        BEGAN = "f.began",
+        ENDED = "f.ended",
+        NEXT_AT = "f.next_at",
+        ERROR = "f.error",
+    }
+}
+
+/// Reads the activities of an instance.
+pub(super) fn activities(sql: &Sql, id: &InstanceId) -> rusqlite::Result<Option<InstanceActivities>> {
+    let find = "SELECT seq FROM duroxide_instances WHERE id = ?1";
+    let Some(seq) = sql.row(find, [id.as_str()], |row| row.get::<_, i64>(0))? else { return Ok(None) };
+    let find = concat!(
+        "SELECT ",
+        open::list!(),
+        " FROM duroxide_activities a WHERE a.instance = ?1 ORDER BY a.execution, a.call LIMIT ?2"
+    );
+    let limit = int(InstanceActivities::LIMIT as u64);
+    let open = sql.rows(find, (seq, limit), |row| {
+        let owner = epoch(row, open::OWNER)?;
+        let ready = read_ready(row.get(open::VISIBLE_AT)?);
+        Ok(ActivityRecord {
+            execution: natural(row, open::EXECUTION)?,
+            call: CallId(natural(row, open::CALL)?),
+            name: row.get(open::NAME)?,
+            tag: row.get(open::TAG)?,
+            attempt: row.get(open::ATTEMPT)?,
+            ready: owner.is_none().then_some(ready),
+            owner,
+            parked: row.get(open::PARKED)?,
+        })
+    })?;
+    let find = concat!(
+        "SELECT ",
+        failed::list!(),
+        " FROM duroxide_attempts f WHERE f.instance = ?1
+         ORDER BY f.execution DESC, f.call DESC, f.attempt DESC LIMIT ?2"
+    );
+    let mut failed = sql.rows(find, (seq, limit), attempt)?;
+    failed.reverse();
+    Ok(Some(InstanceActivities { open, failed }))
+}
+
+fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
+    Ok(AttemptRecord {
+        execution: natural(row, failed::EXECUTION)?,
+        call: CallId(natural(row, failed::CALL)?),
+        attempt: row.get(failed::ATTEMPT)?,
+        node: Epoch(natural(row, failed::NODE)?),
+        next_at: time(row, failed::NEXT_AT)?,
+        failed: FailedAttempt {
+            began: time(row, failed::BEGAN)?,
+            ended: time(row, failed::ENDED)?,
+            error: row.get(failed::ERROR)?,
+        },
+    })
+}
