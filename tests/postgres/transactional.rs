@@ -1,5 +1,7 @@
 //! Activities whose code and outcome are one transaction.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;

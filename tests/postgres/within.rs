@@ -1,5 +1,7 @@
 //! Starts and events within a transaction of the program.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
 use std::time::{Duration, Instant};
 
 use duroxide::ErrorCode;

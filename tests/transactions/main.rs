@@ -1,5 +1,7 @@
 //! Activities whose code and outcome are one transaction, on SQLite.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
