@@ -69,12 +69,24 @@ impl Tx<'_> {
     }
 
     /// As [`Transaction::execute`].
+    ///
+    /// # Errors
+    /// The statement or the connection has failed.
+    ///
+    /// # Cancel safety
+    /// A statement whose future is dropped may still be carried out, as part of the transaction.
     pub async fn execute<T: ?Sized + ToStatement>(&mut self, statement: &T, values: Values<'_>) -> Result<u64, Error> {
         let result = self.transaction.execute(statement, values).await;
         self.note(result)
     }
 
     /// As [`Transaction::query`].
+    ///
+    /// # Errors
+    /// The statement or the connection has failed.
+    ///
+    /// # Cancel safety
+    /// A statement whose future is dropped may still be carried out, as part of the transaction.
     pub async fn query<T: ?Sized + ToStatement>(
         &mut self,
         statement: &T,
@@ -85,6 +97,12 @@ impl Tx<'_> {
     }
 
     /// As [`Transaction::query_one`].
+    ///
+    /// # Errors
+    /// The statement or the connection has failed.
+    ///
+    /// # Cancel safety
+    /// A statement whose future is dropped may still be carried out, as part of the transaction.
     pub async fn query_one<T: ?Sized + ToStatement>(
         &mut self,
         statement: &T,
@@ -95,6 +113,12 @@ impl Tx<'_> {
     }
 
     /// As [`Transaction::query_opt`].
+    ///
+    /// # Errors
+    /// The statement or the connection has failed.
+    ///
+    /// # Cancel safety
+    /// A statement whose future is dropped may still be carried out, as part of the transaction.
     pub async fn query_opt<T: ?Sized + ToStatement>(
         &mut self,
         statement: &T,
@@ -105,12 +129,24 @@ impl Tx<'_> {
     }
 
     /// As [`Transaction::batch_execute`].
+    ///
+    /// # Errors
+    /// The statement or the connection has failed.
+    ///
+    /// # Cancel safety
+    /// A statement whose future is dropped may still be carried out, as part of the transaction.
     pub async fn batch_execute(&mut self, statements: &str) -> Result<(), Error> {
         let result = self.transaction.batch_execute(statements).await;
         self.note(result)
     }
 
     /// As [`Transaction::execute_raw`].
+    ///
+    /// # Errors
+    /// The statement or the connection has failed.
+    ///
+    /// # Cancel safety
+    /// A statement whose future is dropped may still be carried out, as part of the transaction.
     pub async fn execute_raw<P, I, T>(&mut self, statement: &T, values: I) -> Result<u64, Error>
     where
         T: ?Sized + ToStatement,

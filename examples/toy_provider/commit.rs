@@ -12,7 +12,7 @@ impl Rows {
         match commit.write {
             Write::Turn(turn) => self.turn(commit.id, Some(lease), *turn),
             Write::Outcome { tenure, message } => self.outcome(lease, &tenure, message),
-            Write::Retry { tenure, visible_at } => {
+            Write::Retry { tenure, visible_at, .. } => {
                 let activity = self.release_activity(lease, &tenure)?;
                 activity.attempt += 1;
                 activity.ready = Ready::At(visible_at);
