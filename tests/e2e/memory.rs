@@ -86,7 +86,8 @@ fn memory_does_not_grow_with_finished_instances() {
     let output = String::from_utf8(output.stdout).unwrap();
     let resident: Vec<u64> = output.lines().filter_map(|l| l.strip_prefix("resident ")?.parse().ok()).collect();
     assert_eq!(resident.len(), ROUNDS, "{output}");
-    // The first five rounds warm up caches. 2,700 instances with 5,400 executions follow.
+    // The first five rounds warm up caches. 2,700 instances with 5,400 executions follow: a trace of each of them would take
+    // more than 2 MiB. The ids of their requests are remembered for five minutes, and the heap grows in steps.
     let growth = resident[ROUNDS - 1].saturating_sub(resident[4]);
-    assert!(growth < 512, "it grew by {growth} KiB: {resident:?}");
+    assert!(growth < 1024, "it grew by {growth} KiB: {resident:?}");
 }

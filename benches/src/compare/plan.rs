@@ -122,6 +122,7 @@ const RUNS: &[Run] = &[
     quick(pg(ours("chain pg", "chain --n 1000 --provider postgres"))),
     pg(peer("chain pg published", "published chain --n 40")),
     pg(peer("chain pg durare", "durare chain --n 500")),
+    quick(pg(ours("elsewhere pg", "elsewhere --n 300 --provider postgres"))),
     pg(ours("timers pg", "timers --n 2000 --provider postgres")),
     pg(peer("timers pg published", "published timers --n 200")),
     pg(peer("timers pg durare", "durare timers --n 1000")),

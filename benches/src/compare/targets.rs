@@ -103,6 +103,9 @@ pub const TARGETS: &[Target] = &[
     target("PostgreSQL, server's log, further step", AtMost(1_200.0), "B", |f| further_step(f, "wal_bytes_per_one")),
     target("PostgreSQL, 2,000 timers, p99 of the delay", AtMost(30.0), "ms", |f| f.get("timers pg", "p99_ms")),
     target("PostgreSQL, 2,000 timers, requests for work", AtMost(0.0), "", |f| f.get("timers pg", "acquires")),
+    target("PostgreSQL, result in another process, median after the last turn", AtMost(3.0), "ms", |f| {
+        f.get("elsewhere pg", "p50_ms")
+    }),
     target("PostgreSQL, recovery, lost or duplicated", AtMost(0.0), "instances", |f| {
         Some(
             f.get("recovery pg", "lost")?

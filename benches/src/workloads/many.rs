@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use duroxide::{Handle, Orchestration, Timestamp};
+use duroxide::{Client, Handle, Orchestration, Timestamp};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::Bench;
 use crate::measure::{Report, Times};
 use crate::orchestrations::{self, Go, carry, nap, steps, waits};
+use crate::setup::{Kind, Store};
 
 pub(super) async fn hello(bench: &Bench) -> duroxide::Result<Report> {
     many(bench, async |i| Ok(_ = orchestrations::hello::start(&bench.client, id("hello", i), i).await?.result().await?))
@@ -24,6 +25,27 @@ pub(super) async fn latency(bench: &Bench) -> duroxide::Result<Report> {
         (bench.options.progress)(1);
     }
     Ok(bench.end(&run, bench.options.n, times))
+}
+
+pub(super) async fn elsewhere(bench: &Bench) -> duroxide::Result<Report> {
+    if bench.options.kind == Kind::Memory {
+        return Err(duroxide::Error::new("a storage in memory belongs to one process"));
+    }
+    let elsewhere = Client::shared(Store::open(&bench.options).await?.provider());
+    let run = bench.begin();
+    let (mut times, mut whole) = (Times::default(), Times::default());
+    for i in 0..bench.options.n {
+        let begun = Instant::now();
+        let handle = orchestrations::hello::start(&elsewhere, id("elsewhere", i), i).await?;
+        handle.result().await?;
+        let seen = Timestamp::from(SystemTime::now());
+        whole.push(begun.elapsed());
+        times.push(seen.since(handle.status().await?.updated_at));
+        (bench.options.progress)(1);
+    }
+    let mut report = bench.end(&run, bench.options.n, times);
+    report.add("whole_p50_ms", whole.percentile_ms(0.5));
+    Ok(report)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

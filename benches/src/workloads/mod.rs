@@ -25,6 +25,9 @@ pub enum Workload {
     Hello,
     /// n instances of one activity each, one at a time.
     Latency,
+    /// n instances of one activity each, one at a time, started by a client that shares only the storage with the runtime, as
+    /// one of another process. The single times are those from the last turn, whose commit they include, to the result.
+    Elsewhere,
     /// n instances of five activities in a row.
     Steps5,
     /// One instance of n activities in a row.
@@ -145,6 +148,7 @@ pub async fn run(workload: Workload, options: Options) -> duroxide::Result<Repor
     let mut report = match workload {
         Workload::Hello => many::hello(&bench).await?,
         Workload::Latency => many::latency(&bench).await?,
+        Workload::Elsewhere => many::elsewhere(&bench).await?,
         Workload::Steps5 => many::steps5(&bench).await?,
         Workload::Timers => many::timers(&bench).await?,
         Workload::Events => many::events(&bench).await?,
