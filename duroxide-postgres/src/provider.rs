@@ -7,9 +7,9 @@ use duroxide::Timestamp;
 use duroxide::clock::Clock;
 use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
-    Acquired, Admin, Commit, CommitError, Committed, DeleteError, Dimension, Filter, Groups, HistoryPage, InstanceActivities,
-    InstancePage, InstanceRecord, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned, Renewal,
-    Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
+    Acquired, Admin, Commit, CommitError, Committed, DeleteError, Dimension, Filter, Groups, HistoryPage,
+    InstanceActivities, InstancePage, InstanceRecord, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError,
+    Pruned, Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
 };
 use futures_util::future::BoxFuture;
 

@@ -17,7 +17,8 @@ use super::{SqliteProvider, attempts, groups, handle, remove};
 use crate::clock::Timestamp;
 use crate::id::InstanceId;
 use crate::provider::{
-    Admin, DeleteError, Dimension, Filter, Groups, InstanceActivities, InstancePage, NodeRecord, Page, PageToken, ProviderError, Pruned, Subject,
+    Admin, DeleteError, Dimension, Filter, Groups, InstanceActivities, InstancePage, NodeRecord, Page, PageToken,
+    ProviderError, Pruned, Subject,
 };
 
 impl Admin for SqliteProvider {

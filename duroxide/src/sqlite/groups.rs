@@ -126,10 +126,8 @@ fn at_once(
     let Columns { list, joined, values, group_by } = columns;
     let group_by = if group_by.is_empty() { String::new() } else { format!("GROUP BY {group_by}") };
     // One more than is kept, so that the excess is noticed.
-    let count = format!(
-        "SELECT {list} FROM {from} {joined} WHERE {waiting} {matches} {group_by} LIMIT {}",
-        Groups::LIMIT + 1
-    );
+    let count =
+        format!("SELECT {list} FROM {from} {joined} WHERE {waiting} {matches} {group_by} LIMIT {}", Groups::LIMIT + 1);
     let params = params_from_iter(values.iter().cloned().chain(filtered));
     let parts = unless_interrupted(sql.rows(&count, params, |row| group(row, by)))?;
     let is_complete = parts.is_some();
@@ -159,7 +157,8 @@ fn group(row: &Row<'_>, by: &[Dimension]) -> rusqlite::Result<Group> {
 }
 
 fn columns(of: Subject, by: &[Dimension]) -> Columns {
-    let mut columns = Columns { list: String::new(), joined: String::new(), values: Vec::new(), group_by: String::new() };
+    let mut columns =
+        Columns { list: String::new(), joined: String::new(), values: Vec::new(), group_by: String::new() };
     for (n, dimension) in by.iter().enumerate() {
         let column = match dimension {
             Dimension::Label(name) => {

@@ -199,7 +199,7 @@ async fn instances_are_counted_by_group(world: World) {
     assert_eq!(by_name, expected);
     let live = Filter { statuses: vec![InstanceStatus::Running, InstanceStatus::Suspended], ..by() };
     let label = Dimension::Label("it's \"a\" label".to_owned());
-    let by_label = groups(&world, of, &live, &[label.clone()]).await;
+    let by_label = groups(&world, of, &live, std::slice::from_ref(&label)).await;
     assert_eq!(by_label, [counted("-", 1, 1, None), counted("x", 3, 5, None), counted("y", 1, 3, None)]);
     let owner = node.lease.epoch.0.to_string();
     let by_node = groups(&world, of, &live, &[Dimension::Node]).await;
