@@ -37,6 +37,7 @@ mod clock;
 mod connect;
 mod events;
 mod fault;
+mod groups;
 mod handle;
 mod lane;
 mod link;

@@ -7,9 +7,9 @@ use duroxide::Timestamp;
 use duroxide::clock::Clock;
 use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
-    Acquired, Admin, Commit, CommitError, Committed, DeleteError, Filter, HistoryPage, InstanceActivities,
-    InstancePage, InstanceRecord, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned, Renewal,
-    Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
+    Acquired, Admin, Commit, CommitError, Committed, DeleteError, Dimension, Filter, Groups, HistoryPage,
+    InstanceActivities, InstancePage, InstanceRecord, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError,
+    Pruned, Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
 };
 use futures_util::future::BoxFuture;
 
@@ -18,6 +18,7 @@ use crate::admin;
 use crate::attempts;
 use crate::batch::{self, Answer, Request};
 use crate::connect::Shared;
+use crate::groups;
 use crate::handle::Handle;
 use crate::members;
 use crate::options::PostgresOptions;
@@ -223,6 +224,18 @@ impl Admin for PostgresProvider {
             let list = async move |connection: Shared| admin::list(&connection, &filter, before, limit, deadline).await;
             self.handle.lanes.admin.call(OPERATION, list).await
         })
+    }
+
+    fn groups<'a>(
+        &'a self,
+        of: Subject,
+        filter: &'a Filter,
+        by: &'a [Dimension],
+        time_limit: Duration,
+    ) -> BoxFuture<'a, Result<Groups, ProviderError>> {
+        let (filter, by, deadline) = (filter.clone(), by.to_vec(), admin::deadline(time_limit));
+        let count = async move |connection: Shared| groups::groups(&connection, of, &filter, &by, deadline).await;
+        Box::pin(self.handle.lanes.admin.call("count groups", count))
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {

@@ -85,13 +85,18 @@ pub(crate) fn label(text: &str) -> String {
     text.replace('\u{1}', "\u{1}1").replace('\0', "\u{1}0")
 }
 
+/// Reads the value of a label that [`label`] stored.
+pub(crate) fn read_label(stored: &str) -> String {
+    stored.replace("\u{1}0", "\0").replace("\u{1}1", "\u{1}")
+}
+
 fn unreadable(column: &str, error: &dyn std::fmt::Display) -> Fault {
     Fault::Unreadable(format!("the stored {column} cannot be read: {error}"))
 }
 
 /// The offset of items that are ready at once. Such an item is stored as the time since which it is ready, minus this
 /// offset, and so sorts before all times.
-const AT_ONCE: i64 = 1 << 62;
+pub(crate) const AT_ONCE: i64 = 1 << 62;
 /// The earliest time that can be stored. An earlier one is rounded up to it.
 pub(crate) const FIRST_TIME: i64 = -(1 << 61);
 
@@ -199,6 +204,7 @@ mod tests {
         assert_eq!(stored.len(), texts.len());
         assert!(stored.iter().all(|text| !text.contains('\0')));
         assert_eq!(label("team"), "team");
+        assert!(texts.iter().all(|text| read_label(&label(text)) == *text));
     }
 
     #[test]

@@ -221,7 +221,12 @@ impl<'a> Search<'a> {
 
     /// Begins a query for columns of the matching instances `i` of a window; `joined` follows the FROM.
     pub(crate) fn matches(&self, window: &Window, columns: &str, joined: &str) -> Query {
-        let query = Query::default().text("SELECT ").text(columns).text(" FROM ");
+        self.matches_of(Query::default().text("SELECT ").text(columns), window, joined)
+    }
+
+    /// As [`matches`](Self::matches), with columns that have values.
+    pub(crate) fn matches_of(&self, columns: Query, window: &Window, joined: &str) -> Query {
+        let query = columns.text(" FROM ");
         let (query, number) = match &self.walk {
             Walk::Label(name, value) => {
                 let query = query.text("labels w JOIN instances i ON i.seq = w.instance ").text(joined);
@@ -248,7 +253,8 @@ fn ranged(query: Query, number: &str, range: &Range<i64>) -> Query {
     query.text(&format!(" AND {number} < ")).value(range.end, "bigint")
 }
 
-fn condition(filter: &Filter, mut query: Query) -> Query {
+/// Adds the condition of a filter on instances `i`.
+pub(crate) fn condition(filter: &Filter, mut query: Query) -> Query {
     if let Some(name) = &filter.name {
         query = query.text(" AND i.name = ").value(name.clone(), "text");
     }

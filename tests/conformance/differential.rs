@@ -682,7 +682,7 @@ impl Pair {
             }
             both!(self, provider => admin(provider).activities(&id(n)));
         }
-        let odd = Filter { labels: [("parity".to_owned(), "1".to_owned())].into(), ..Filter::default() };
+        let odd = odd_ones();
         let live = vec![InstanceStatus::Running, InstanceStatus::Suspended];
         let live = Filter { statuses: live, ..odd.clone() };
         let early = Filter { created_before: Some(Timestamp::from_micros(self.now - 5_000_000)), ..Filter::default() };
@@ -692,7 +692,36 @@ impl Pair {
             both!(self, provider => pages(provider, &filter));
         }
         both!(self, provider => admin(provider).nodes());
+        for filter in [Filter::default(), odd_ones()] {
+            for (of, by) in groupings() {
+                both!(self, provider => admin(provider).groups(of, &filter, &by, Page::DEFAULT_TIME_LIMIT));
+            }
+        }
     }
+}
+
+fn odd_ones() -> Filter {
+    Filter { labels: [("parity".to_owned(), "1".to_owned())].into(), ..Filter::default() }
+}
+
+/// Returns a grouping of each subject by all of its dimensions, and one by a few.
+fn groupings() -> [(Subject, Vec<Dimension>); 4] {
+    let all = vec![
+        Dimension::Name,
+        Dimension::Version,
+        Dimension::Status,
+        Dimension::Node,
+        Dimension::Tag,
+        Dimension::State,
+        Dimension::Minute,
+        Dimension::Label("parity".to_owned()),
+    ];
+    [
+        (Subject::Instances, all.clone()),
+        (Subject::Activities, all.clone()),
+        (Subject::Timers, all),
+        (Subject::Instances, vec![Dimension::Status]),
+    ]
 }
 
 fn admin(provider: &dyn Provider) -> &dyn Admin {

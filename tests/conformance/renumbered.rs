@@ -1,6 +1,7 @@
 //! A provider whose epochs are counted from 1, like those of the other providers, so that answers can be compared.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use duroxide::InstanceId;
 use duroxide::id::Epoch;
@@ -141,6 +142,26 @@ impl<P: Provider> Admin for Renumbered<P> {
             let page = self.inner_admin().list(filter, page).await?;
             let instances = page.instances.into_iter().map(|record| self.record(record)).collect();
             Ok(InstancePage { instances, ..page })
+        })
+    }
+
+    fn groups<'a>(
+        &'a self,
+        of: Subject,
+        filter: &'a Filter,
+        by: &'a [Dimension],
+        time_limit: Duration,
+    ) -> BoxFuture<'a, Result<Groups, ProviderError>> {
+        Box::pin(async move {
+            let mut found = self.inner_admin().groups(of, filter, by, time_limit).await?;
+            for (n, _) in by.iter().enumerate().filter(|(_, dimension)| **dimension == Dimension::Node) {
+                for group in &mut found.groups {
+                    let owner = group.key[n].take().map(|epoch| Epoch(epoch.parse().expect("an epoch")));
+                    group.key[n] = owner.map(|owner| self.outer(owner).0.to_string());
+                }
+            }
+            found.groups.sort_by(|a, b| a.key.cmp(&b.key));
+            Ok(found)
         })
     }
 

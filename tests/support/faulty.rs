@@ -439,6 +439,16 @@ impl Admin for FaultyLayer {
         Box::pin(self.faults.call(Method::Prune, self.inner_admin().prune(filter, before, batch)))
     }
 
+    fn groups<'a>(
+        &'a self,
+        of: Subject,
+        filter: &'a Filter,
+        by: &'a [Dimension],
+        time_limit: Duration,
+    ) -> BoxFuture<'a, Result<Groups, ProviderError>> {
+        Box::pin(self.faults.call(Method::List, self.inner_admin().groups(of, filter, by, time_limit)))
+    }
+
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         Box::pin(self.faults.call(Method::Nodes, self.inner_admin().nodes()))
     }

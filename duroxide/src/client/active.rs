@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::{Client, ClientError};
 use crate::clock::Timestamp;
-use crate::provider::{Filter, InstanceStatus, Page};
+use crate::provider::{Dimension, Filter, Group, InstanceStatus, Subject};
 use crate::telemetry::OTHER;
 
 /// The instances that have not finished.
 pub(super) struct Active {
     pub(super) groups: Vec<ActiveGroup>,
-    /// False if the time limit was reached before all instances were read.
+    /// False if the time limit was reached before all instances were counted.
     pub(super) complete: bool,
 }
 
@@ -28,32 +28,22 @@ pub(super) struct ActiveGroup {
 
 /// The most groups that are told apart, so that the labels of the gauges are bounded.
 const MAX_GROUPS: usize = 500;
-const PAGE: usize = 1000;
-const TIME_LIMIT: Duration = Duration::from_secs(10);
-
 type Key = (String, String, InstanceStatus);
 
 impl Client {
     pub(super) async fn active(&self) -> Result<Active, ClientError> {
-        let (admin, begun) = (self.admin()?, tokio::time::Instant::now());
-        let statuses = vec![InstanceStatus::Running, InstanceStatus::Suspended];
-        let filter = Filter { statuses, ..Filter::default() };
-        let mut groups: HashMap<Key, (u64, Timestamp)> = HashMap::new();
-        let mut page = Page::new(PAGE);
-        loop {
-            page.time_limit = TIME_LIMIT.saturating_sub(begun.elapsed());
-            let found = self.ask(|| admin.list(&filter, &page)).await?;
-            for record in found.instances {
-                let version = record.version.map_or_else(|| "none".to_owned(), |version| version.to_string());
-                let group = groups.entry((record.name, version, record.status)).or_insert((0, record.created_at));
-                *group = (group.0 + 1, group.1.min(record.created_at));
-            }
-            page.after = found.next;
-            let complete = page.after.is_none();
-            if complete || begun.elapsed() >= TIME_LIMIT {
-                return Ok(Active { groups: bounded(groups, self.now()), complete });
-            }
-        }
+        let statuses = [InstanceStatus::Running, InstanceStatus::Suspended];
+        let filter = Filter { statuses: statuses.to_vec(), ..Filter::default() };
+        let by = [Dimension::Name, Dimension::Version, Dimension::Status];
+        let found = self.groups(Subject::Instances, &filter, &by).await?;
+        let now = self.now();
+        let groups = found.groups.into_iter().filter_map(|Group { key, count, oldest, .. }| {
+            let [name, version, state] = <[Option<String>; 3]>::try_from(key).ok()?;
+            let state = statuses.into_iter().find(|status| state.as_deref() == Some(status.as_str()))?;
+            let key = (name.unwrap_or_default(), version.unwrap_or_else(|| "none".to_owned()), state);
+            Some((key, (count, oldest.unwrap_or(now))))
+        });
+        Ok(Active { groups: bounded(groups.collect(), now), complete: found.complete })
     }
 }
 

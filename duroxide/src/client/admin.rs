@@ -3,7 +3,7 @@
 use super::{Client, ClientError, Status};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
-use crate::provider::{Admin, Filter, NodeRecord, Page, PageToken};
+use crate::provider::{Admin, Dimension, Filter, Groups, NodeRecord, Page, PageToken, Subject};
 
 /// A page of a list of instances, newest first.
 #[derive(Debug, Clone)]
@@ -97,6 +97,42 @@ impl Client {
                 return Ok(removed);
             }
         }
+    }
+
+    /// Counts instances, activities or timers by some of their properties, with the time of the oldest and the next due
+    /// time of each group. Only those of instances that match the filter are counted.
+    ///
+    /// The count ends after 10 s, and then says so ([`Groups::complete`]); there are at most [`Groups::LIMIT`] groups.
+    /// Counting does not delay orchestrations. Finished instances are read only if the filter includes them, so set
+    /// [`Filter::statuses`] if they are not of interest.
+    ///
+    /// ```
+    /// # use duroxide::prelude::*;
+    /// # use duroxide::provider::{Dimension, Filter, InstanceStatus, MemoryProvider, Subject};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// # let client = Client::new(MemoryProvider::new());
+    /// // The queues.
+    /// let by = [Dimension::Name, Dimension::Tag, Dimension::State];
+    /// for queue in client.groups(Subject::Activities, &Filter::default(), &by).await?.groups {
+    ///     println!("{:?}: {}, oldest since {:?}", queue.key, queue.count, queue.oldest);
+    /// }
+    /// // The timers that will fire, minute by minute.
+    /// let forecast = client.groups(Subject::Timers, &Filter::default(), &[Dimension::Minute]).await?;
+    /// # assert!(forecast.groups.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError`]: the storage fails, or it does not count
+    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)).
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn groups(&self, of: Subject, filter: &Filter, by: &[Dimension]) -> Result<Groups, ClientError> {
+        let admin = self.admin()?;
+        self.ask(|| admin.groups(of, filter, by, Page::DEFAULT_TIME_LIMIT)).await
     }
 
     /// Lists the nodes that are alive, oldest first.

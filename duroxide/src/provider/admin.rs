@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{EventRow, InstanceActivities, NodeInfo, ProviderError};
+use super::{Dimension, EventRow, Groups, InstanceActivities, NodeInfo, ProviderError, Subject};
 use crate::clock::Timestamp;
 use crate::error::shortened_to;
 use crate::history::{Parent, TextMap};
@@ -36,6 +36,22 @@ pub trait Admin: Send + Sync {
     /// [`ProviderError`]: the storage fails, or the token of the page was not made by this kind of provider
     /// ([`ErrorCode::InvalidPageToken`](crate::error::ErrorCode::InvalidPageToken)).
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>>;
+
+    /// Counts the items of a subject by some dimensions; only those of instances that match the filter. Without a
+    /// dimension, there is one group, or none if there are no items.
+    ///
+    /// The count ends when the time limit is reached, and then says so ([`Groups::complete`]). It need not be of one
+    /// moment. It must not read all finished instances unless the filter includes them.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when the storage fails.
+    fn groups<'a>(
+        &'a self,
+        of: Subject,
+        filter: &'a Filter,
+        by: &'a [Dimension],
+        time_limit: Duration,
+    ) -> BoxFuture<'a, Result<Groups, ProviderError>>;
 
     /// Lists the nodes that are members now, oldest first.
     ///

@@ -28,6 +28,7 @@ mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod constructors;
+mod groups;
 mod layer;
 mod measured;
 mod memory;
@@ -49,6 +50,7 @@ pub use admin::*;
 pub use attempt::*;
 pub use attempts::*;
 pub use commit::*;
+pub use groups::*;
 pub use layer::{Layered, ProviderLayer};
 pub use measured::Measured;
 pub use memory::MemoryProvider;

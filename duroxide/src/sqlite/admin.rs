@@ -1,6 +1,8 @@
 //! Lists, nodes and removals. Reads go through [`AdminReader`](super::admin_reader::AdminReader), removals through the
 //! writer, a few at a time.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use rusqlite::{ErrorCode, Row};
 
@@ -11,11 +13,12 @@ use super::records::record;
 use super::rows::natural;
 use super::search::{Order, Query, Search};
 use super::sql::Sql;
-use super::{SqliteProvider, attempts, handle, remove};
+use super::{SqliteProvider, attempts, groups, handle, remove};
 use crate::clock::Timestamp;
 use crate::id::InstanceId;
 use crate::provider::{
-    Admin, DeleteError, Filter, InstanceActivities, InstancePage, NodeRecord, Page, PageToken, ProviderError, Pruned,
+    Admin, DeleteError, Dimension, Filter, Groups, InstanceActivities, InstancePage, NodeRecord, Page, PageToken,
+    ProviderError, Pruned, Subject,
 };
 
 impl Admin for SqliteProvider {
@@ -27,6 +30,18 @@ impl Admin for SqliteProvider {
             let list = move |sql: &Sql, deadline| list(sql, &filter, before, limit, deadline);
             self.handle.admin.read(OPERATION, page.time_limit, list).await
         })
+    }
+
+    fn groups<'a>(
+        &'a self,
+        of: Subject,
+        filter: &'a Filter,
+        by: &'a [Dimension],
+        time_limit: Duration,
+    ) -> BoxFuture<'a, Result<Groups, ProviderError>> {
+        let (filter, by) = (filter.clone(), by.to_vec());
+        let count = move |sql: &Sql, deadline| groups::groups(sql, of, &filter, &by, deadline);
+        Box::pin(self.handle.admin.read("count groups", time_limit, count))
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
@@ -116,11 +131,12 @@ pub(super) fn list(
 /// Returns the query of whole records.
 pub(super) fn records(limit: usize) -> Query {
     Query {
-        columns: record::list!(),
-        joined: "",
+        columns: record::list!().into(),
+        joined: "".into(),
         joined_params: Vec::new(),
         condition: String::new(),
         params: Vec::new(),
+        group_by: None,
         then_by: "",
         limit,
     }

@@ -30,6 +30,7 @@ mod fault;
 mod files;
 mod free;
 mod group;
+mod groups;
 mod handle;
 mod instances;
 mod listener;

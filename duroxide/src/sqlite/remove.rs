@@ -121,11 +121,12 @@ fn prunable_entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
 fn finished(before: Timestamp, limit: usize) -> Query {
     let finished: Vec<_> = InstanceStatus::ALL.into_iter().filter(|status| status.is_finished()).collect();
     Query {
-        columns: concat!(entry::list!(), ", NULL"),
-        joined: "",
+        columns: concat!(entry::list!(), ", NULL").into(),
+        joined: "".into(),
         joined_params: Vec::new(),
         condition: format!("AND i.finished_at < ? AND i.status IN ({})", literals(&finished)),
         params: vec![before.as_micros().into()],
+        group_by: None,
         then_by: "",
         limit,
     }
@@ -137,18 +138,20 @@ fn finished(before: Timestamp, limit: usize) -> Query {
 fn continued(before: Timestamp, limit: usize) -> Query {
     let (before, surely_later) = (before.as_micros(), before.as_micros().saturating_add(2 * CLOCKS));
     Query {
-        columns: concat!(entry::list!(), ", x.number"),
+        columns: concat!(entry::list!(), ", x.number").into(),
         joined: "CROSS JOIN duroxide_executions x ON x.instance = i.seq AND x.number < coalesce(
             (SELECT y.number FROM (
                 SELECT z.number, z.continued_at FROM duroxide_executions z WHERE z.instance = i.seq
                 ORDER BY z.number LIMIT ?) y
-             WHERE y.continued_at >= ? ORDER BY y.number LIMIT 1), 9223372036854775807)",
+             WHERE y.continued_at >= ? ORDER BY y.number LIMIT 1), 9223372036854775807)"
+            .into(),
         // A detached activity still needs the event that scheduled it.
         condition: "AND (i.finished_at IS NULL OR i.finished_at >= ?) AND x.continued_at < ? AND NOT EXISTS (
             SELECT 1 FROM duroxide_activities a WHERE a.instance = i.seq AND a.execution = x.number)"
             .to_owned(),
         params: vec![before.into(), before.into()],
         joined_params: vec![i64::try_from(limit).unwrap_or(i64::MAX).into(), surely_later.into()],
+        group_by: None,
         then_by: ", x.number",
         limit,
     }

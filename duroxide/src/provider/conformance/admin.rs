@@ -14,6 +14,9 @@ list![
     lists_go_by_arrival_despite_clocks,
     a_search_without_time_reaches_the_end,
     page_tokens_of_another_storage_are_refused,
+    instances_are_counted_by_group,
+    activities_are_counted_by_group,
+    timers_are_counted_by_minute,
     only_finished_instances_are_deleted,
     only_old_finished_instances_are_pruned,
     pruning_continues_where_the_last_batch_ended,
@@ -140,6 +143,127 @@ async fn page_tokens_of_another_storage_are_refused(world: World) {
             );
         }
     }
+}
+
+/// Returns the groups as a key, a count, and the times `oldest` and `next` in seconds.
+async fn groups(
+    world: &World,
+    of: Subject,
+    filter: &Filter,
+    by: &[Dimension],
+) -> Vec<(String, u64, Option<i64>, Option<i64>)> {
+    let found = world.admin().groups(of, filter, by, Page::DEFAULT_TIME_LIMIT).await.expect("count");
+    assert!(found.complete);
+    let second = |time: Option<crate::clock::Timestamp>| time.map(|time| time.as_micros() / 1_000_000);
+    let shown = |group: Group| {
+        let key: Vec<_> = group.key.into_iter().map(|value| value.unwrap_or_else(|| "-".to_owned())).collect();
+        (key.join(" "), group.count, second(group.oldest), second(group.next))
+    };
+    found.groups.into_iter().map(shown).collect()
+}
+
+/// Returns an expected group.
+fn counted(
+    key: &str,
+    count: u64,
+    oldest: impl Into<Option<i64>>,
+    next: impl Into<Option<i64>>,
+) -> (String, u64, Option<i64>, Option<i64>) {
+    (key.to_owned(), count, oldest.into(), next.into())
+}
+
+async fn instances_are_counted_by_group(world: World) {
+    let node = world.join().await;
+    let of = Subject::Instances;
+    let by = Filter::default;
+    assert_eq!(groups(&world, of, &by(), &[]).await, []);
+    let labels = |value: &str| [("it's \"a\" label".to_owned(), value.to_owned())].into();
+    for (name, second) in [("a", 7), ("b", 5), ("c", 9)] {
+        world.start_by(at(second), NewInstance { labels: labels("x"), ..new_instance(name) }).await;
+    }
+    world.start_by(at(3), NewInstance { name: "other".to_owned(), labels: labels("y"), ..new_instance("d") }).await;
+    for name in ["e", "f"] {
+        world.start_owned(&node, name).await;
+    }
+    node.turn(ending("e", 1, 0, completed())).await.expect("finish");
+    let all = groups(&world, of, &by(), &[]).await;
+    assert_eq!(all, [counted("", 6, 1, None)]);
+    let by_status = groups(&world, of, &by(), &[Dimension::Status]).await;
+    assert_eq!(by_status, [counted("completed", 1, None, None), counted("running", 5, 1, None)]);
+    let by_name = groups(&world, of, &by(), &[Dimension::Name, Dimension::Version, Dimension::Status]).await;
+    let expected = [
+        counted("flow - running", 4, 1, None),
+        counted("flow 1.0.0 completed", 1, None, None),
+        counted("other - running", 1, 3, None),
+    ];
+    assert_eq!(by_name, expected);
+    let live = Filter { statuses: vec![InstanceStatus::Running, InstanceStatus::Suspended], ..by() };
+    let label = Dimension::Label("it's \"a\" label".to_owned());
+    let by_label = groups(&world, of, &live, std::slice::from_ref(&label)).await;
+    assert_eq!(by_label, [counted("-", 1, 1, None), counted("x", 3, 5, None), counted("y", 1, 3, None)]);
+    let owner = node.lease.epoch.0.to_string();
+    let by_node = groups(&world, of, &live, &[Dimension::Node]).await;
+    assert_eq!(by_node, [counted("-", 4, 3, None), counted(&owner, 1, 1, None)]);
+    let some = Filter { name: Some("flow".to_owned()), labels: labels("x"), ..by() };
+    assert_eq!(groups(&world, of, &some, &[label, Dimension::Tag]).await, [counted("x -", 3, 5, None)]);
+}
+
+async fn activities_are_counted_by_group(world: World) {
+    let node = world.join().await;
+    let of = Subject::Activities;
+    world.start_owned(&node, "i").await;
+    let tagged = |call, tag: &str| NewActivity { tag: Some(tag.to_owned()), ..new_activity(call, call) };
+    let activities = vec![
+        NewActivity { eager: true, ..new_activity(1, 1) },
+        NewActivity { eager: true, ..new_activity(2, 2) },
+        NewActivity { eager: true, ..new_activity(3, 3) },
+        tagged(4, "gpu"),
+        tagged(5, "gpu"),
+        NewActivity { name: "other".to_owned(), ..new_activity(6, 6) },
+    ];
+    let events = (1..=6).map(|n| event(n, "scheduled")).collect();
+    node.turn(Turn { activities, events, ..turn("i", 1, 0) }).await.expect("turn");
+    let tenure_of = |call| Tenure { activity: activity_id("i", 1, call), attempt: 1, claim: 0 };
+    node.commit(retry(tenure_of(2), 130)).await.expect("retry");
+    node.commit(park(tenure_of(3))).await.expect("park");
+    let queues = groups(&world, of, &Filter::default(), &[Dimension::Name, Dimension::Tag, Dimension::State]).await;
+    let expected = [
+        counted("other - waiting", 1, 2, None),
+        counted("work - parked", 1, None, None),
+        counted("work - retrying", 1, None, 130),
+        counted("work - running", 1, None, None),
+        counted("work gpu waiting", 2, 2, None),
+    ];
+    assert_eq!(queues, expected);
+    let minutes = groups(&world, of, &Filter::default(), &[Dimension::Minute]).await;
+    assert_eq!(minutes, [counted("-", 5, 2, None), counted(&Dimension::minute(at(120)), 1, None, 130)]);
+    let suspended = Filter { statuses: vec![InstanceStatus::Suspended], ..Filter::default() };
+    assert_eq!(groups(&world, of, &suspended, &[Dimension::Status]).await, [counted("suspended", 6, 2, 130)]);
+    let other = Filter { name: Some("other".to_owned()), ..Filter::default() };
+    assert_eq!(groups(&world, of, &other, &[]).await, [], "the filter is one of instances");
+}
+
+async fn timers_are_counted_by_minute(world: World) {
+    let node = world.join().await;
+    let of = Subject::Timers;
+    for name in ["i", "done"] {
+        world.start_owned(&node, name).await;
+        let timer = |second| {
+            let mut timer = outgoing(name, "timer");
+            timer.message.visible_at = Some(at(second));
+            timer
+        };
+        let messages = vec![timer(70), timer(110), timer(130), outgoing(name, "no timer")];
+        node.turn(Turn { messages, ..ending(name, 1, 0, Then::Continue) }).await.expect("turn");
+    }
+    node.turn(ending("done", 1, 1, completed())).await.expect("finish");
+    let forecast = groups(&world, of, &Filter::default(), &[Dimension::Minute]).await;
+    let minute = |second| Dimension::minute(at(second));
+    assert_eq!(forecast, [counted(&minute(60), 2, None, 70), counted(&minute(120), 1, None, 130)]);
+    let by_name = groups(&world, of, &Filter::default(), &[Dimension::Name, Dimension::Status]).await;
+    assert_eq!(by_name, [counted("flow running", 3, None, 70)]);
+    let other = Filter { name: Some("other".to_owned()), ..Filter::default() };
+    assert_eq!(groups(&world, of, &other, &[]).await, []);
 }
 
 async fn only_finished_instances_are_deleted(world: World) {

@@ -3,6 +3,7 @@
 
 mod acquire;
 mod activities;
+mod groups;
 mod members;
 mod queue;
 mod reads;
@@ -173,6 +174,16 @@ impl Provider for MemoryProvider {
 impl Admin for MemoryProvider {
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
         Box::pin(async move { self.with(|state| state.list(filter, page)) })
+    }
+
+    fn groups<'a>(
+        &'a self,
+        of: Subject,
+        filter: &'a Filter,
+        by: &'a [Dimension],
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Groups, ProviderError>> {
+        self.answer(move |state| state.groups(of, filter, by))
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {

@@ -55,7 +55,7 @@ impl State {
 
     /// Returns the status of an instance as it is shown: an instance with a parked activity is suspended, although its
     /// code may continue.
-    fn shown_status(&self, id: &InstanceId, instance: &Instance) -> InstanceStatus {
+    pub(super) fn shown_status(&self, id: &InstanceId, instance: &Instance) -> InstanceStatus {
         match instance.status {
             InstanceStatus::Running if self.parked(id).is_some() => InstanceStatus::Suspended,
             status => status,
@@ -178,7 +178,7 @@ impl State {
 }
 
 impl State {
-    fn matches(&self, filter: &Filter, id: &InstanceId, instance: &Instance) -> bool {
+    pub(super) fn matches(&self, filter: &Filter, id: &InstanceId, instance: &Instance) -> bool {
         let has_status = || filter.statuses.contains(&self.shown_status(id, instance));
         (filter.statuses.is_empty() || has_status()) && matches_otherwise(filter, instance)
     }

@@ -15,7 +15,7 @@ use std::ops::Range;
 use rusqlite::{Row, params_from_iter};
 
 pub(super) use self::bounds::{CLOCKS, arrived_by};
-pub(super) use self::statement::{Query, literals};
+pub(super) use self::statement::{Query, condition, literals};
 
 use self::bounds::first_since;
 use self::statement::statement;

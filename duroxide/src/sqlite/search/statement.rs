@@ -1,5 +1,6 @@
 //! The statement that reads the matching instances of a window.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use rusqlite::types::Value;
@@ -10,16 +11,28 @@ use crate::provider::{Filter, InstanceStatus};
 
 /// A query for columns of the instances `i` of a window that match the filter.
 pub(in crate::sqlite) struct Query {
-    pub(in crate::sqlite) columns: &'static str,
+    pub(in crate::sqlite) columns: Cow<'static, str>,
     /// Joined tables, and their parameters.
-    pub(in crate::sqlite) joined: &'static str,
+    pub(in crate::sqlite) joined: Cow<'static, str>,
     pub(in crate::sqlite) joined_params: Vec<Value>,
     /// An additional condition that begins with `AND`, and its parameters.
     pub(in crate::sqlite) condition: String,
     pub(in crate::sqlite) params: Vec<Value>,
+    /// The columns to group by; empty: all rows are one group. `None`: the rows are those of the instances, in their order.
+    pub(in crate::sqlite) group_by: Option<String>,
     /// The order of the rows of one instance.
     pub(in crate::sqlite) then_by: &'static str,
     pub(in crate::sqlite) limit: usize,
+}
+
+impl Query {
+    fn order(&self, seq: &str, order: Order) -> String {
+        match self.group_by.as_deref() {
+            None => format!("ORDER BY {seq} {}{}", order.sql(), self.then_by),
+            Some("") => String::new(),
+            Some(columns) => format!("GROUP BY {columns}"),
+        }
+    }
 }
 
 /// Builds the statement that reads the matching instances of a window, and its parameters.
@@ -45,7 +58,7 @@ fn from_strand(
     query: &Query,
     rest: &str,
 ) -> (String, Vec<Value>) {
-    let Query { columns, joined, then_by, .. } = query;
+    let Query { columns, joined, .. } = query;
     let (from, entries, values, seq) = strand.parts();
     let instances = match strand {
         Strand::Label(..) => "CROSS JOIN duroxide_instances i ON i.seq = l.instance",
@@ -54,17 +67,17 @@ fn from_strand(
     let mut params = query.joined_params.clone();
     params.extend(values);
     params.extend([range.start.into(), range.end.into()]);
-    let order = order.sql();
+    let order = query.order(seq, order);
     let find = format!(
         "SELECT {columns} FROM {from} {instances} {joined} WHERE {entries} AND {seq} >= ? AND {seq} < ?
-         {rest} ORDER BY {seq} {order}{then_by} LIMIT ?"
+         {rest} {order} LIMIT ?"
     );
     (find, params)
 }
 
 /// Builds the statement for a walk of several strands, and its parameters before those of `rest`, the other conditions.
 fn from_strands(filter: &Filter, order: Order, window: &Window<'_>, query: &Query, rest: &str) -> (String, Vec<Value>) {
-    let Query { columns, joined, then_by, .. } = query;
+    let Query { columns, joined, .. } = query;
     let (mut entries, mut params) = (Vec::new(), Vec::new());
     for strand in &window.walk.0 {
         let (mut select, values) = strand.select("i.seq AS seq", &window.range);
@@ -77,12 +90,17 @@ fn from_strands(filter: &Filter, order: Order, window: &Window<'_>, query: &Quer
         entries.push(select);
     }
     params.extend(query.joined_params.iter().cloned());
-    let (entries, order) = (entries.join(" UNION ALL "), order.sql());
+    let (entries, order) = (entries.join(" UNION ALL "), query.order("s.seq", order));
     let find = format!(
         "SELECT {columns} FROM ({entries}) s CROSS JOIN duroxide_instances i ON i.seq = s.seq {joined} WHERE TRUE
-         {rest} ORDER BY s.seq {order}{then_by} LIMIT ?"
+         {rest} {order} LIMIT ?"
     );
     (find, params)
+}
+
+/// Builds the condition of a filter on instances `i`, which begins with `AND` unless it is empty, and its parameters.
+pub(in crate::sqlite) fn condition(filter: &Filter) -> (String, Vec<Value>) {
+    condition_on_instances(filter, &Walk(vec![Strand::All]))
 }
 
 /// Builds the condition of a filter on instances `i`, except for the part that the walk already satisfies, and its

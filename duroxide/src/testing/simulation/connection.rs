@@ -393,6 +393,17 @@ impl Admin for Connection {
         })
     }
 
+    fn groups<'a>(
+        &'a self,
+        of: Subject,
+        filter: &'a Filter,
+        by: &'a [Dimension],
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<Groups, ProviderError>> {
+        let (world, filter, by) = (self.0.world.clone(), filter.clone(), by.to_vec());
+        Box::pin(self.read("groups", async move { world.storage.visible().groups(of, &filter, &by, limit).await }))
+    }
+
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         let world = self.0.world.clone();
         Box::pin(self.read("nodes", async move { world.storage.visible().nodes().await }))
