@@ -30,6 +30,7 @@
 
 mod acquire;
 mod admin;
+mod again;
 mod attempts;
 mod batch;
 mod builder;

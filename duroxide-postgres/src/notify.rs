@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
+use crate::again::has_panicked;
 use crate::connect::{Connection, Use, step};
 use crate::fault::Fault;
 use crate::lane::Lane;
@@ -45,13 +46,17 @@ pub(crate) fn channel_of(schema: &str) -> String {
 
 /// Sends the notices of this process until the provider is dropped.
 pub(crate) async fn send(state: Arc<State>, lane: Arc<Lane>, mut notices: mpsc::UnboundedReceiver<Notice>, from: Uuid) {
+    while has_panicked("notifications", send_all(&state, &lane, &mut notices, from)).await {}
+}
+
+async fn send_all(state: &State, lane: &Lane, notices: &mut mpsc::UnboundedReceiver<Notice>, from: Uuid) {
     while let Some(mut notice) = notices.recv().await {
         while let Ok(more) = notices.try_recv() {
             notice.work |= more.work;
             notice.changed.extend(more.changed);
         }
         let payloads = payloads(notice, from);
-        let channels = vec![channel(&state); payloads.len()];
+        let channels = vec![channel(state); payloads.len()];
         let sent = lane.call("notify other processes", async move |connection| {
             let send = "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t (c, p)";
             connection.query(step!(send, channels, payloads)).await
@@ -85,10 +90,14 @@ fn payloads(notice: Notice, from: Uuid) -> Vec<String> {
 
 /// Listens to the notifications of other processes, and polls.
 pub(crate) async fn listen(state: Arc<State>, from: Uuid) {
+    while has_panicked("notifications of others", keep_listening(&state, from)).await {}
+}
+
+async fn keep_listening(state: &State, from: Uuid) {
     let mut pause = PAUSE;
     loop {
         let begun = Instant::now();
-        if let Err(reason) = listen_once(&state, from).await {
+        if let Err(reason) = listen_once(state, from).await {
             tracing::debug!(reason, "the listening connection is lost");
         }
         // The polls continue while there is no connection.

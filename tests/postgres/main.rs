@@ -8,6 +8,7 @@ mod contention;
 mod explorer;
 mod faults;
 mod pairs;
+mod panics;
 mod plans;
 mod processes;
 mod together;
