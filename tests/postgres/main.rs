@@ -10,6 +10,7 @@ mod faults;
 mod pairs;
 mod panics;
 mod plans;
+mod poolers;
 mod processes;
 mod together;
 mod transactional;
