@@ -7,6 +7,7 @@ mod chaos;
 mod contention;
 mod explorer;
 mod faults;
+mod looks;
 mod pairs;
 mod panics;
 mod plans;
