@@ -22,6 +22,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Database {
     config: Config,
+    /// That of the connection which listens.
+    listen: Config,
     pub(crate) schema: String,
     /// The class of the advisory locks of this schema.
     pub(crate) lock_class: i32,
@@ -83,20 +85,10 @@ impl Use {
 impl Database {
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, ProviderError> {
         options.check()?;
-        let mut config: Config =
-            options.url.parse().map_err(|error| ProviderError::permanent("read the URL of the database", error))?;
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT);
-        }
-        if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(SILENCE);
-        }
-        config.keepalives(true).keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2));
-        config.keepalives_retries(3);
-        // A standby would refuse the first write.
-        config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+        let config = config_of(&options.url)?;
+        let listen = options.listen_url.as_deref().map_or_else(|| Ok(config.clone()), config_of)?;
         let lock_class = lock_class(&options.schema);
-        Ok(Self { config, schema: options.schema.clone(), lock_class })
+        Ok(Self { config, listen, schema: options.schema.clone(), lock_class })
     }
 
     /// Opens a connection. The task of the connection is spawned on the current runtime, and ends with the connection.
@@ -121,7 +113,7 @@ impl Database {
         purpose: Use,
         notified: impl FnMut(String) + Send + 'static,
     ) -> Result<Connection, ProviderError> {
-        let mut config = self.config.clone();
+        let mut config = if purpose == Use::Listening { &self.listen } else { &self.config }.clone();
         config.application_name(purpose.name());
         let client = tokio::time::timeout(CONNECT + SILENCE, connect(&config, notified)).await;
         let client = client.map_err(|late| ProviderError::retryable("connect to the database", late))??;
@@ -136,6 +128,22 @@ impl Database {
         client.batch_execute(&set).await.map_err(|error| open_error(&error))?;
         Ok(Connection { client, statements: Mutex::default(), is_spoiled: AtomicBool::new(false) })
     }
+}
+
+fn config_of(url: &str) -> Result<Config, ProviderError> {
+    let mut config: Config =
+        url.parse().map_err(|error| ProviderError::permanent("read the URL of the database", error))?;
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(SILENCE);
+    }
+    config.keepalives(true).keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2));
+    config.keepalives_retries(3);
+    // A standby would refuse the first write.
+    config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+    Ok(config)
 }
 
 /// Returns a number for the schema: FNV-1a, which is the same in every version of every program.

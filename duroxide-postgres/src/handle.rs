@@ -96,7 +96,7 @@ async fn run(
     };
     let from = duroxide::id::NodeId::new().0;
     tokio::spawn(notify::send(state.clone(), lanes.read.clone(), notices, from));
-    tokio::spawn(notify::listen(state.clone(), from));
+    tokio::spawn(notify::listen(state.clone(), lanes.read.clone(), from));
     tokio::spawn(outbox::run(state.clone(), lanes.read.clone()));
     if opened.send(Ok((state, lanes))).is_err() {
         return;

@@ -7,6 +7,7 @@ use duroxide::provider::{ProviderError, Wakeups};
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::again::has_panicked;
 use crate::connect::{Shared, Use};
 use crate::fault::Fault;
 use crate::link::Link;
@@ -35,17 +36,7 @@ impl Lane {
     pub(crate) fn spawn(state: Arc<State>, purpose: Use, limit: Duration) -> Self {
         let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
         let wakeups = state.wakeups.clone();
-        tokio::spawn(async move {
-            let mut link = Link::new(state, purpose);
-            while let Some(Job { queued, work }) = queue.recv().await {
-                let work = work(link.connection(queued).await);
-                if purpose == Use::Reading {
-                    tokio::spawn(work);
-                } else {
-                    work.await;
-                }
-            }
-        });
+        tokio::spawn(async move { while has_panicked("requests", run(&state, purpose, &mut queue)).await {} });
         Self { jobs, limit, wakeups }
     }
 
@@ -91,9 +82,22 @@ impl Lane {
                 }
             })
         });
-        let ended = || ProviderError::retryable(operation, "the threads of the provider have ended");
-        self.jobs.send(Job { queued: Instant::now(), work }).map_err(|_| ended())?;
-        answered.await.map_err(|_| ended())?
+        let failed = |reason: &str| ProviderError::retryable(operation, reason);
+        let sent = self.jobs.send(Job { queued: Instant::now(), work });
+        sent.map_err(|_| failed("the threads of the provider have ended"))?;
+        answered.await.map_err(|_| failed("the request has panicked, or the provider has ended"))?
+    }
+}
+
+async fn run(state: &Arc<State>, purpose: Use, queue: &mut mpsc::UnboundedReceiver<Job>) {
+    let mut link = Link::new(state.clone(), purpose);
+    while let Some(Job { queued, work }) = queue.recv().await {
+        let work = work(link.connection(queued).await);
+        if purpose == Use::Reading {
+            tokio::spawn(work);
+        } else {
+            work.await;
+        }
     }
 }
 

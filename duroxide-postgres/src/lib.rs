@@ -24,12 +24,13 @@
 //! }
 //! ```
 //!
-//! One thread owns all connections of a provider. It combines waiting commits and submissions into transactions of two
-//! round trips (`batch`), and answers requests for work on a connection of its own (`acquire`). The lease of a node is a
+//! One thread owns all connections of a provider. It combines waiting commits and submissions into transactions of one
+//! or two round trips (`batch`), and answers requests for work on a connection of its own (`acquire`). The lease of a node is a
 //! row that it renews (`members`). Processes notify each other by NOTIFY (`notify`).
 
 mod acquire;
 mod admin;
+mod again;
 mod attempts;
 mod batch;
 mod builder;

@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
-use crate::connect::{Connection, Use, step};
+use crate::again::has_panicked;
+use crate::connect::{Connection, Shared, Use, step};
 use crate::fault::Fault;
 use crate::lane::Lane;
 use crate::state::{Notice, State};
@@ -30,7 +31,7 @@ const POLL_WATCHES: Duration = Duration::from_secs(30);
 const BEAT: Duration = Duration::from_secs(10);
 /// The poll of work where notifications do not arrive.
 const POLL_ALONE: Duration = Duration::from_millis(250);
-/// The time in which the listening connection must answer, and a notification must arrive.
+/// The time in which the listening connection must answer, and the probe must arrive.
 const ANSWER: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -45,13 +46,17 @@ pub(crate) fn channel_of(schema: &str) -> String {
 
 /// Sends the notices of this process until the provider is dropped.
 pub(crate) async fn send(state: Arc<State>, lane: Arc<Lane>, mut notices: mpsc::UnboundedReceiver<Notice>, from: Uuid) {
+    while has_panicked("notifications", send_all(&state, &lane, &mut notices, from)).await {}
+}
+
+async fn send_all(state: &State, lane: &Lane, notices: &mut mpsc::UnboundedReceiver<Notice>, from: Uuid) {
     while let Some(mut notice) = notices.recv().await {
         while let Ok(more) = notices.try_recv() {
             notice.work |= more.work;
             notice.changed.extend(more.changed);
         }
         let payloads = payloads(notice, from);
-        let channels = vec![channel(&state); payloads.len()];
+        let channels = vec![channel(state); payloads.len()];
         let sent = lane.call("notify other processes", async move |connection| {
             let send = "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t (c, p)";
             connection.query(step!(send, channels, payloads)).await
@@ -84,11 +89,16 @@ fn payloads(notice: Notice, from: Uuid) -> Vec<String> {
 }
 
 /// Listens to the notifications of other processes, and polls.
-pub(crate) async fn listen(state: Arc<State>, from: Uuid) {
+pub(crate) async fn listen(state: Arc<State>, lane: Arc<Lane>, from: Uuid) {
+    let mut is_warned = false;
+    while has_panicked("notifications of others", keep_listening(&state, &lane, from, &mut is_warned)).await {}
+}
+
+async fn keep_listening(state: &State, lane: &Lane, from: Uuid, is_warned: &mut bool) {
     let mut pause = PAUSE;
     loop {
         let begun = Instant::now();
-        if let Err(reason) = listen_once(&state, from).await {
+        if let Err(reason) = listen_once(state, lane, from, is_warned).await {
             tracing::debug!(reason, "the listening connection is lost");
         }
         // The polls continue while there is no connection.
@@ -101,7 +111,7 @@ pub(crate) async fn listen(state: Arc<State>, from: Uuid) {
     }
 }
 
-async fn listen_once(state: &State, from: Uuid) -> Result<(), String> {
+async fn listen_once(state: &State, lane: &Lane, from: Uuid, is_warned: &mut bool) -> Result<(), String> {
     let (payloads, mut received) = mpsc::unbounded_channel();
     let notified = move |payload: String| drop(payloads.send(payload));
     let connection = state.database.open_with(Use::Listening, notified).await.map_err(|error| error.to_string())?;
@@ -111,26 +121,29 @@ async fn listen_once(state: &State, from: Uuid) -> Result<(), String> {
     // Notifications from before this moment did not arrive.
     state.wakeups.work();
     state.wakeups.changed_where(|_| true);
-    let hears = is_heard(state, &connection, &mut received, from).await?;
-    if !hears {
-        tracing::warn!(
-            "notifications of the database do not arrive, as behind a pooler in transaction mode; \
-             this process polls four times per second: connect it directly"
-        );
-    }
-    let every = |period| {
-        let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        interval
-    };
-    let mut poll = every(if hears { POLL } else { POLL_ALONE });
+    let probe = json!({ "from": from.to_string(), "work": false, "changed": [] }).to_string();
+    send_probe(state, lane, &probe).await?;
+    // Until the probe arrives, this process polls often.
+    let mut poll = every(POLL_ALONE);
+    let mut hears = false;
     let (mut poll_watches, mut beat) = (every(POLL_WATCHES), every(BEAT));
+    let too_late = tokio::time::sleep(ANSWER);
+    tokio::pin!(too_late);
     loop {
         tokio::select! {
             payload = received.recv() => match payload {
+                Some(payload) if payload == probe => (poll, hears) = (every(POLL), true),
                 Some(payload) => tell(state, &payload, from),
                 None => return Err("the connection has ended".to_owned()),
             },
+            () = &mut too_late, if !hears && !*is_warned => {
+                *is_warned = true;
+                tracing::warn!(
+                    schema = state.database.schema,
+                    "notifications of the database do not arrive, as behind a pooler in transaction mode; this process \
+                     polls four times per second: name a direct way to the database by `PostgresOptions::listen_url`"
+                );
+            }
             _ = poll.tick() => {
                 state.wakeups.work();
                 if !hears {
@@ -143,33 +156,27 @@ async fn listen_once(state: &State, from: Uuid) -> Result<(), String> {
     }
 }
 
-/// Sends a notification to this process itself, and returns true if it arrives.
-async fn is_heard(
-    state: &State,
-    connection: &Connection,
-    received: &mut mpsc::UnboundedReceiver<String>,
-    from: Uuid,
-) -> Result<bool, String> {
-    let probe = json!({ "from": from.to_string(), "work": false, "changed": [] }).to_string();
-    let sent = connection.query(step!("SELECT pg_notify($1, $2)", channel(state), probe.clone())).await;
-    sent.map_err(|fault| fault.reason())?;
-    let arrives = async {
-        loop {
-            match received.recv().await {
-                Some(payload) if payload == probe => return true,
-                Some(payload) => tell(state, &payload, from),
-                None => return false,
-            }
-        }
-    };
-    Ok(tokio::time::timeout(ANSWER, arrives).await.unwrap_or(false))
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
-/// Checks that the connection still answers: one that is half open hears nothing, and reports nothing.
+/// Sends a notification to this process itself. It takes another connection, as that of another process does: a pooler
+/// would deliver to a client the notifications that this client sends, and no others.
+async fn send_probe(state: &State, lane: &Lane, probe: &str) -> Result<(), String> {
+    let (channel, probe) = (channel(state), probe.to_owned());
+    let send =
+        async move |connection: Shared| connection.query(step!("SELECT pg_notify($1, $2)", channel, probe)).await;
+    lane.call("test the notifications", send).await.map(drop).map_err(|error| error.to_string())
+}
+
+/// Checks that the connection still answers: one that is half open hears nothing, and reports nothing. The statement is
+/// not prepared, so that it succeeds behind any pooler.
 async fn answers(connection: &Connection) -> Result<(), String> {
-    let answer = tokio::time::timeout(ANSWER, connection.query(step!("SELECT 1"))).await;
+    let answer = tokio::time::timeout(ANSWER, connection.client.batch_execute("SELECT 1")).await;
     let answer = answer.map_err(|_| "it does not answer".to_owned())?;
-    answer.map(drop).map_err(|fault| fault.reason())
+    answer.map_err(|error| Fault::from(error).reason())
 }
 
 /// Passes a notification on within this process. One that cannot be read, of a later version, tells of everything.

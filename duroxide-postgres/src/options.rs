@@ -19,12 +19,15 @@ pub struct PostgresOptions {
     /// The time for which a request waits for a database that cannot be reached, before it fails with a retryable error.
     /// Default: 30 s.
     pub patience: Duration,
+    /// A URL for the connection that listens to notifications, if `url` leads through a pooler that does not keep the
+    /// session of a client: a direct way to the same database. Default: `None`, which stands for `url`.
+    pub listen_url: Option<String>,
 }
 
-/// The URL may hold a password.
+/// The URLs may hold a password.
 impl std::fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { url: _, schema, patience } = self;
+        let Self { url: _, schema, patience, listen_url: _ } = self;
         f.debug_struct("PostgresOptions").field("schema", schema).field("patience", patience).finish_non_exhaustive()
     }
 }
@@ -33,7 +36,7 @@ impl PostgresOptions {
     /// Returns the default options for a database.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), schema: "duroxide".to_owned(), patience: Duration::from_secs(30) }
+        Self { url: url.into(), schema: "duroxide".to_owned(), patience: Duration::from_secs(30), listen_url: None }
     }
 
     /// Sets the schema that holds the tables.
@@ -47,6 +50,19 @@ impl PostgresOptions {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Sets a direct way to the database for the connection that listens to notifications.
+    ///
+    /// ```
+    /// use duroxide_postgres::PostgresOptions;
+    ///
+    /// let options = PostgresOptions::new("postgres://app@pooler:6432/shop").listen_url("postgres://app@db:5432/shop");
+    /// ```
+    #[must_use]
+    pub fn listen_url(mut self, url: impl Into<String>) -> Self {
+        self.listen_url = Some(url.into());
         self
     }
 
@@ -82,7 +98,7 @@ mod tests {
 
     #[test]
     fn debug_text_hides_the_password() {
-        let options = PostgresOptions::new("postgres://u:secret@host/db");
+        let options = PostgresOptions::new("postgres://u:secret@host/db").listen_url("postgres://u:secret@direct/db");
         assert!(!format!("{options:?}").contains("secret"));
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::again::has_panicked;
 use crate::connect::{Connection, Use, step};
 use crate::fault::Fault;
 use crate::lane::Lane;
@@ -94,6 +95,10 @@ const EXPIRE: &str = "DELETE FROM outbox WHERE refused IS NOT NULL AND time < no
 
 /// Delivers events until the provider is dropped.
 pub(crate) async fn run(state: Arc<State>, read: Arc<Lane>) {
+    while has_panicked("events of transactions", deliver_when_woken(&state, &read)).await {}
+}
+
+async fn deliver_when_woken(state: &Arc<State>, read: &Lane) {
     let mut link = Link::new(state.clone(), Use::Planned);
     let mut expected: Option<Instant> = None;
     loop {
@@ -111,7 +116,7 @@ pub(crate) async fn run(state: Arc<State>, read: Arc<Lane>) {
         let waits = async |connection: crate::connect::Shared| connection.query(step!(WAITS)).await;
         // An outage ends the look; the next one repeats it.
         let is_empty = read.call("look at the outbox", waits).await.map_or(true, |rows| rows.is_empty());
-        if !is_empty && let Err(reason) = deliver(&state, &mut link).await {
+        if !is_empty && let Err(reason) = deliver(state, &mut link).await {
             tracing::debug!(reason, "events of the outbox are delivered later");
             tokio::time::sleep(PAUSE).await;
             state.within.wake();

@@ -1,10 +1,14 @@
 //! Many requests for one instance that is locked.
 
+use duroxide::prelude::*;
 use duroxide::provider::*;
 use duroxide::{InstanceId, Timestamp};
 use futures_util::future::join_all;
+use support::postgres::Cluster;
+use support::schema::Schema;
+use tokio::sync::Notify;
 
-use crate::schema;
+use crate::{PgNumber, pg_chain, pg_sum, process, schema};
 
 const REQUESTS: usize = 1000;
 
@@ -45,4 +49,72 @@ async fn requests_that_waited_for_one_lock_are_written_together() {
     let (transactions, messages): (i32, i32) = (row.get(0), row.get(1));
     assert_eq!(messages, i32::try_from(REQUESTS).expect("small") + 3);
     assert!(transactions < 20, "{transactions} transactions");
+}
+
+static STARTED: Notify = Notify::const_new();
+static GATE: Notify = Notify::const_new();
+
+/// Ends when the test lets it.
+#[activity]
+async fn pg_gated() -> duroxide::Result<u32> {
+    STARTED.notify_one();
+    GATE.notified().await;
+    Ok(1)
+}
+
+#[orchestration]
+async fn pg_held(ctx: OrchestrationContext) -> duroxide::Result<u32> {
+    Ok(pg_gated::call(&ctx).await?)
+}
+
+/// The instances that complete while another one is locked.
+const OTHERS: u32 = 60;
+
+/// Returns the number of statements that waited for a lock until their time was over, on the connections with this use.
+fn timeouts(cluster: &Cluster, usage: &str) -> usize {
+    let is_timeout = |line: &&str| line.contains("lock timeout") && line.contains(usage);
+    cluster.log().lines().filter(is_timeout).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locked_instance_delays_others_by_one_lock_wait() {
+    // A server of its own, whose log tells of the waits of this test only.
+    let Some(cluster) = Cluster::start(&[("log_line_prefix", "'%a '")]) else { return };
+    let schema = Schema::new(&cluster.url(), "held");
+    let runtime = process(schema.connect()).start().await.expect("start");
+    let (client, elsewhere) = (runtime.client(), Client::new(schema.connect()));
+    let turn = pg_held::start(&client, "turn").await.expect("start");
+    let event = pg_sum::start(&client, "event", 1).await.expect("start");
+    STARTED.notified().await;
+    let (user, connection) = tokio_postgres::connect(&cluster.url(), tokio_postgres::NoTls).await.expect("connect");
+    tokio::spawn(connection);
+    let lock = "BEGIN; SELECT 1 FROM live WHERE id IN ('turn', 'event') FOR UPDATE";
+    user.batch_execute(&schema.within(lock)).await.expect("lock");
+    GATE.notify_one();
+    let raise = event.raise(PgNumber(1)).into_future();
+    let others = async {
+        let mut n = 0;
+        // Until the locked ones have been tried in vain.
+        while n < OTHERS || timeouts(&cluster, "duroxide waiting") == 0 {
+            n += 1;
+            for client in [&client, &elsewhere] {
+                let id = format!("{n}-{}", std::ptr::eq(client, &elsewhere));
+                pg_chain::start(client, id, 2).await.expect("start").result().await.expect("completed");
+            }
+        }
+    };
+    tokio::pin!(raise);
+    tokio::select! {
+        biased;
+        _ = &mut raise => panic!("the instance is locked"),
+        () = others => {}
+    }
+    assert_eq!(turn.status().await.expect("status").status, InstanceStatus::Running);
+    // The turn has waited on the connection that is shared, once; all other attempts were made on that which waits.
+    assert!(timeouts(&cluster, "duroxide hot") <= 1, "{}", timeouts(&cluster, "duroxide hot"));
+    user.batch_execute("COMMIT").await.expect("commit");
+    raise.await.expect("raise");
+    assert_eq!(event.result().await.expect("completed"), 1);
+    assert_eq!(turn.result().await.expect("completed"), 1);
+    runtime.shutdown().await.expect("shutdown");
 }

@@ -5,6 +5,7 @@
 pub mod edits;
 mod faulty;
 pub mod outcomes;
+pub mod pooler;
 pub mod postgres;
 pub mod proxy;
 pub mod random;

@@ -18,7 +18,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 const URL: &str = "DUROXIDE_TEST_POSTGRES_URL";
 
 /// If this variable is set, a test that finds no server fails instead of being left out.
-const REQUIRED: &str = "DUROXIDE_TEST_POSTGRES_REQUIRED";
+pub(crate) const REQUIRED: &str = "DUROXIDE_TEST_POSTGRES_REQUIRED";
 
 /// Makes the cluster and starts the server; then runs each line of its input as a command of `pg_ctl`, and answers with
 /// a line. At the end of its input it stops the server and removes the folder.
@@ -191,7 +191,7 @@ fn configuration(folder: &Path, port: u16, settings: &[(&str, &str)]) -> String 
 }
 
 /// Returns the user and the group that run the server if this process is root, which PostgreSQL refuses.
-fn unprivileged(ours: &Path) -> Option<(u32, u32)> {
+pub(crate) fn unprivileged(ours: &Path) -> Option<(u32, u32)> {
     let is_root = std::fs::metadata(ours).is_ok_and(|folder| folder.uid() == 0);
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let ids = |name: &str| {

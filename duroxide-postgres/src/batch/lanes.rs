@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::scope::Scope;
 use super::{Done, Entry, Failure, direct, run};
+use crate::again::has_panicked;
 use crate::connect::Use;
 use crate::fault::Fault;
 use crate::link::Link;
@@ -45,7 +46,7 @@ pub(crate) fn spawn(state: &Arc<State>) -> (Lanes, [tokio::task::JoinHandle<()>;
     let (fast, fast_queue) = mpsc::unbounded_channel();
     let (slow, slow_queue) = mpsc::unbounded_channel();
     let tasks =
-        [tokio::spawn(run_fast(state.clone(), fast_queue, slow)), tokio::spawn(run_slow(state.clone(), slow_queue))];
+        [tokio::spawn(keep_fast(state.clone(), fast_queue, slow)), tokio::spawn(keep_slow(state.clone(), slow_queue))];
     (Lanes { fast }, tasks)
 }
 
@@ -61,7 +62,16 @@ fn admit(entry: Entry, admitted: &mut Vec<Entry>) {
     admitted.push(entry);
 }
 
-async fn run_fast(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>, slow: mpsc::UnboundedSender<Group>) {
+async fn keep_fast(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>, slow: mpsc::UnboundedSender<Group>) {
+    while has_panicked("commits", run_fast(&state, &mut queue, &slow)).await {}
+}
+
+async fn keep_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>) {
+    let mut waiting = Waiting::default();
+    while has_panicked("commits that wait", run_slow(&state, &mut queue, &mut waiting)).await {}
+}
+
+async fn run_fast(state: &Arc<State>, queue: &mut mpsc::UnboundedReceiver<Group>, slow: &mpsc::UnboundedSender<Group>) {
     let mut link = Link::new(state.clone(), Use::Hot);
     while let Some(first) = queue.recv().await {
         let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -75,8 +85,8 @@ async fn run_fast(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>, 
         }
         let members = state.code.last_members();
         let (directly, mut others) = direct::split(batch, members.as_ref());
-        others.extend(run_directly(&state, &mut link, directly, members.as_ref()).await);
-        if let Some(again) = run_until_known(&state, &mut link, others, false).await {
+        others.extend(run_directly(state, &mut link, directly, members.as_ref()).await);
+        if let Some(again) = run_until_known(state, &mut link, others, false).await {
             // The slow lane ends after this one.
             by_call(again).into_iter().for_each(|group| drop(slow.send(group)));
         }
@@ -115,9 +125,8 @@ fn by_call(entries: Vec<Entry>) -> Vec<Group> {
     groups
 }
 
-async fn run_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>) {
+async fn run_slow(state: &Arc<State>, queue: &mut mpsc::UnboundedReceiver<Group>, waiting: &mut Waiting) {
     let mut link = Link::new(state.clone(), Use::Waiting);
-    let mut waiting = Waiting::default();
     loop {
         while let Ok(group) = queue.try_recv() {
             waiting.fresh.push_back(group.into());
@@ -127,22 +136,22 @@ async fn run_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>) 
             None => queue.recv().await.map(VecDeque::from),
         };
         let Some(mut group) = next else { return };
-        let Waiting { fresh, collided } = &mut waiting;
+        let Waiting { fresh, collided } = waiting;
         let batch = with_companions(&mut group, fresh).or_else(|| with_companions(&mut group, collided));
         if let Some(batch) = batch {
             let mut admitted = Vec::new();
             batch.into_iter().for_each(|entry| admit(entry, &mut admitted));
-            match run_until_known(&state, &mut link, admitted, true).await {
+            match run_until_known(state, &mut link, admitted, true).await {
                 // One entry may be the cause: each is carried out alone.
                 Some(again) if again.len() > 1 => {
-                    run_one_by_one(&state, &mut link, by_call(again), &mut waiting).await;
+                    run_one_by_one(state, &mut link, by_call(again), waiting).await;
                 }
                 Some(again) => waiting.wait_again(again.into()).await,
                 None => {}
             }
             continue;
         }
-        run_one_by_one(&state, &mut link, vec![group.into()], &mut waiting).await;
+        run_one_by_one(state, &mut link, vec![group.into()], waiting).await;
     }
 }
 
