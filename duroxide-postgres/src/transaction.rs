@@ -59,7 +59,6 @@ impl std::fmt::Debug for Tx<'_> {
 /// The values of a statement.
 type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-#[expect(clippy::missing_errors_doc, reason = "as those of `Transaction`")]
 impl Tx<'_> {
     fn note<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
         if let Err(error) = &result {
