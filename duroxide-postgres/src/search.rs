@@ -12,7 +12,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::connect::Connection;
 use crate::fault::Fault;
-use crate::rows::label;
+use crate::rows::{int, label};
 
 /// The number of entries in the first window, and the largest number in a later one.
 const FIRST_WINDOW: i64 = 256;
@@ -273,6 +273,27 @@ pub(crate) fn condition(filter: &Filter, mut query: Query) -> Query {
     }
     if let Some(before) = filter.created_before {
         query = query.text(" AND i.created_at < ").value(before.as_micros(), "bigint");
+    }
+    if let Some(prefix) = &filter.id_prefix {
+        query = query.text(" AND starts_with(i.id, ").value(prefix.clone(), "text").text(")");
+    }
+    if let Some(version) = &filter.version {
+        // The version of a live instance is in its other row.
+        query = query.text(
+            " AND CASE WHEN EXISTS (SELECT 1 FROM live v WHERE v.seq = i.seq)
+            THEN (SELECT v.version FROM live v WHERE v.seq = i.seq) ELSE i.version END = ",
+        );
+        query = query.value(version.to_string(), "text");
+    }
+    if let Some(node) = filter.node {
+        query = query.text(" AND EXISTS (SELECT 1 FROM live v WHERE v.seq = i.seq AND v.owner = ");
+        query = query.value(int(node.0), "bigint").text(")");
+    }
+    if let Some(from) = filter.finished_from {
+        query = query.text(" AND i.finished_at >= ").value(from.as_micros(), "bigint");
+    }
+    if let Some(before) = filter.finished_before {
+        query = query.text(" AND i.finished_at < ").value(before.as_micros(), "bigint");
     }
     if let Some(parent) = &filter.parent {
         query = query.text(" AND i.parent = ").value(parent.as_str().to_owned(), "text");

@@ -688,7 +688,10 @@ impl Pair {
         let early = Filter { created_before: Some(Timestamp::from_micros(self.now - 5_000_000)), ..Filter::default() };
         let in_state = |status| Filter { statuses: vec![status], ..Filter::default() };
         let (running, suspended) = (in_state(InstanceStatus::Running), in_state(InstanceStatus::Suspended));
-        for filter in [Filter::default(), odd, live, early, running, suspended] {
+        let pinned = Filter { version: Some(Version::new(1, 0, 0)), ..Filter::default() };
+        let now = Timestamp::from_micros(self.now);
+        let ended = Filter { finished_before: Some(now), id_prefix: Some(id(0).to_string()), ..Filter::default() };
+        for filter in [Filter::default(), odd, live, early, running, suspended, pinned, ended] {
             both!(self, provider => pages(provider, &filter));
         }
         both!(self, provider => admin(provider).nodes());

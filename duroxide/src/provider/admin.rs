@@ -215,6 +215,16 @@ pub struct Filter {
     pub created_before: Option<Timestamp>,
     /// The instance that started it.
     pub parent: Option<InstanceId>,
+    /// The beginning of its id. The search is not limited to these ids, but reads all instances that match otherwise.
+    pub id_prefix: Option<String>,
+    /// The version that its execution is pinned to.
+    pub version: Option<Version>,
+    /// The node that owns it.
+    pub node: Option<Epoch>,
+    /// Finished at this time or later.
+    pub finished_from: Option<Timestamp>,
+    /// Finished before this time.
+    pub finished_before: Option<Timestamp>,
 }
 
 /// A page of a list, and the time limit of the search for it.

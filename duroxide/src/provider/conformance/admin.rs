@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use semver::Version;
+
 use super::fixture::*;
 use super::list;
 use crate::id::EventId;
@@ -10,6 +12,7 @@ use crate::provider::*;
 
 list![
     lists_are_filtered,
+    lists_are_filtered_by_id_version_node_and_end,
     lists_come_in_stable_pages,
     lists_go_by_arrival_despite_clocks,
     a_search_without_time_reaches_the_end,
@@ -54,6 +57,32 @@ async fn lists_are_filtered(world: World) {
         list(&world, &Filter { created_before: Some(at(50)), name: Some("flow".to_owned()), ..by() }).await,
         set(&["a", "b", "c"])
     );
+}
+
+async fn lists_are_filtered_by_id_version_node_and_end(world: World) {
+    let node = world.join().await;
+    for name in ["order-1", "order-2", "batch-1"] {
+        world.start_owned(&node, name).await;
+    }
+    world.start("order%3").await;
+    node.turn(Turn { time: at(40), ..ending("order-1", 1, 0, completed()) }).await.expect("finish");
+    node.turn(ending("order-2", 1, 0, Then::Continue)).await.expect("turn");
+    let by = Filter::default;
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let prefixed = |prefix: &str| Filter { id_prefix: Some(prefix.to_owned()), ..by() };
+    assert_eq!(list(&world, &prefixed("order")).await, set(&["order-1", "order-2", "order%3"]));
+    assert_eq!(list(&world, &prefixed("order-")).await, set(&["order-1", "order-2"]));
+    assert_eq!(list(&world, &prefixed("order%")).await, set(&["order%3"]));
+    assert_eq!(list(&world, &prefixed("rder")).await, set(&[]));
+    let versioned = |version| Filter { version: Some(version), ..by() };
+    assert_eq!(list(&world, &versioned(v1())).await, set(&["order-1", "order-2"]));
+    assert_eq!(list(&world, &versioned(Version::new(1, 0, 1))).await, set(&[]));
+    let owned = Filter { node: Some(node.lease.epoch), ..by() };
+    assert_eq!(list(&world, &owned).await, set(&["order-2", "batch-1"]));
+    let finished = |from, before| Filter { finished_from: Some(at(from)), finished_before: Some(at(before)), ..by() };
+    assert_eq!(list(&world, &finished(40, 41)).await, set(&["order-1"]));
+    assert_eq!(list(&world, &finished(41, 90)).await, set(&[]));
+    assert_eq!(list(&world, &finished(0, 40)).await, set(&[]));
 }
 
 async fn lists_come_in_stable_pages(world: World) {

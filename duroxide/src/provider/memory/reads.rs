@@ -180,7 +180,9 @@ impl State {
 impl State {
     pub(super) fn matches(&self, filter: &Filter, id: &InstanceId, instance: &Instance) -> bool {
         let has_status = || filter.statuses.contains(&self.shown_status(id, instance));
-        (filter.statuses.is_empty() || has_status()) && matches_otherwise(filter, instance)
+        (filter.statuses.is_empty() || has_status())
+            && matches_otherwise(filter, instance)
+            && filter.id_prefix.as_ref().is_none_or(|prefix| id.as_str().starts_with(prefix.as_str()))
     }
 }
 
@@ -190,6 +192,10 @@ fn matches_otherwise(filter: &Filter, instance: &Instance) -> bool {
         && filter.labels.iter().all(|(key, value)| instance.labels.get(key) == Some(value))
         && filter.created_from.is_none_or(|from| instance.created_at >= from)
         && filter.created_before.is_none_or(|before| instance.created_at < before)
+        && filter.version.as_ref().is_none_or(|version| instance.version.as_ref() == Some(version))
+        && filter.node.is_none_or(|node| instance.owner == Some(node))
+        && filter.finished_from.is_none_or(|from| instance.finished_at.is_some_and(|at| at >= from))
+        && filter.finished_before.is_none_or(|before| instance.finished_at.is_some_and(|at| at < before))
         && filter
             .parent
             .as_ref()

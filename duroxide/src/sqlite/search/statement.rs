@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use super::walk::{Strand, Walk};
 use super::{Order, Window};
 use crate::provider::{Filter, InstanceStatus};
+use crate::sqlite::rows::int;
 
 /// A query for columns of the instances `i` of a window that match the filter.
 pub(in crate::sqlite) struct Query {
@@ -129,6 +130,21 @@ fn condition_on_instances(filter: &Filter, walk: &Walk<'_>) -> (String, Vec<Valu
     }
     if let Some(before) = filter.created_before {
         and("i.created_at < ?", vec![before.as_micros().into()]);
+    }
+    if let Some(prefix) = &filter.id_prefix {
+        and("substr(i.id, 1, length(?)) = ?", vec![prefix.clone().into(), prefix.clone().into()]);
+    }
+    if let Some(version) = &filter.version {
+        and("i.version = ?", vec![version.to_string().into()]);
+    }
+    if let Some(node) = filter.node {
+        and("i.owner = ?", vec![int(node.0).into()]);
+    }
+    if let Some(from) = filter.finished_from {
+        and("i.finished_at >= ?", vec![from.as_micros().into()]);
+    }
+    if let Some(before) = filter.finished_before {
+        and("i.finished_at < ?", vec![before.as_micros().into()]);
     }
     if let Some(parent) = filter.parent.as_ref().filter(|_| !matches!(walk.0[..], [Strand::Parent(_)])) {
         and("i.parent = ?", vec![parent.as_str().to_owned().into()]);
