@@ -1,7 +1,7 @@
 //! Workloads and their measurement. Each workload answers one question about performance.
 
 pub mod admin;
-/// The private servers of the tests.
+// The private servers of the tests.
 #[path = "../../tests/support/postgres.rs"]
 pub mod cluster;
 pub mod compare;
