@@ -36,7 +36,6 @@ pages! {
     Scaling "docs/scaling.md"
     ConsistencyGuidelines "docs/consistency-guidelines.md"
     ObservabilityGuide "docs/observability-guide.md"
-    Operations "docs/operations.md"
     MetricsSpecification "docs/metrics-specification.md"
     ActiveOrchestrations "docs/duroxide-active-orchestrations-metric-spec.md"
     TelemetrySpecification "docs/duroxide-telemetry-spec.md"
