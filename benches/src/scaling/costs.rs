@@ -4,7 +4,7 @@
 //! is alone in its transaction, and 106 us for an orchestration of one activity, with 256 under way. The parts are derived
 //! from these two, for transactions of 64 entries, and with the ratio of a prototype's statements for a step and an end.
 
-/// Server: one transaction, whatever its number of entries.
+/// Server: one transaction, for any number of entries.
 pub const TRANSACTION: u64 = 446_000;
 /// Server: an entry that creates or ends an instance.
 pub const SERVER_END: u64 = 46_000;
