@@ -80,7 +80,7 @@ pub enum EventKind {
 #[non_exhaustive]
 pub enum Input {
     /// The execution begins. Payload: its input.
-    Started(Started),
+    Started(Box<Started>),
     /// An activity returned `Ok`. Payload: its output.
     ActivityCompleted {
         /// The call that scheduled it.
@@ -159,7 +159,7 @@ pub enum Input {
         /// that this call started accepts the request, not a later instance of the same id. `None`: a request from a
         /// client.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        parent: Option<Parent>,
+        parent: Option<Box<Parent>>,
         /// The person or program for which the client acted, if it says so ([`Client::with_note`](crate::Client::with_note)).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
@@ -170,7 +170,7 @@ pub enum Input {
         reason: String,
         /// As in [`CancelRequested`](Self::CancelRequested).
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        parent: Option<Parent>,
+        parent: Option<Box<Parent>>,
         /// The person or program for which the client acted, if it says so ([`Client::with_note`](crate::Client::with_note)).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
@@ -251,7 +251,7 @@ pub struct Parent {
 #[non_exhaustive]
 pub enum Decision {
     /// Schedule an activity. Payload: its input.
-    ActivityScheduled(ActivityScheduled),
+    ActivityScheduled(Box<ActivityScheduled>),
     /// Create a timer.
     TimerCreated {
         /// The call.
@@ -267,7 +267,7 @@ pub enum Decision {
         name: String,
     },
     /// Start another orchestration. Payload: its input.
-    ChildScheduled(ChildScheduled),
+    ChildScheduled(Box<ChildScheduled>),
     /// Refuse a call because of its values: it fails at once.
     CallRejected {
         /// The call.
@@ -464,8 +464,7 @@ impl fmt::Display for Callee {
 impl Input {
     /// Returns the lowest format whose readers understand this input.
     pub(crate) fn format(&self) -> u16 {
-        let identified =
-            |parent: &Option<Parent>| parent.as_ref().is_some_and(|parent| !parent.execution.identity.is_unknown());
+        let identified = |parent: Option<&Parent>| parent.is_some_and(|parent| !parent.execution.identity.is_unknown());
         if self.run().is_some() || self.by().is_some() {
             return 7;
         }
@@ -474,9 +473,11 @@ impl Input {
             | Self::ActivityFailed { callee: Some(_), .. }
             | Self::ChildFailed { callee: Some(_), .. } => return 6,
             Self::ActivityFailed { failure: Failure::TimedOut { details: Some(_), .. }, .. } => return 4,
-            Self::Started(Started { request: Some(_), .. }) => return 3,
-            Self::Started(started) => identified(&started.parent),
-            Self::CancelRequested { parent, .. } | Self::TerminateRequested { parent, .. } => identified(parent),
+            Self::Started(started) if started.request.is_some() => return 3,
+            Self::Started(started) => identified(started.parent.as_ref()),
+            Self::CancelRequested { parent, .. } | Self::TerminateRequested { parent, .. } => {
+                identified(parent.as_deref())
+            }
             Self::EventRaised { headers, .. } => !headers.is_empty(),
             _ => false,
         };
@@ -492,10 +493,10 @@ impl Input {
                     true => EndRequest::CancelBeforeStart { reason, by },
                     false => EndRequest::Cancel { reason, by },
                 };
-                Some((request, parent.as_ref()))
+                Some((request, parent.as_deref()))
             }
             Self::TerminateRequested { reason, parent, by } => {
-                Some((EndRequest::Terminate { reason: reason.clone(), by: by.clone() }, parent.as_ref()))
+                Some((EndRequest::Terminate { reason: reason.clone(), by: by.clone() }, parent.as_deref()))
             }
             _ => None,
         }
@@ -545,7 +546,7 @@ impl Decision {
     pub(crate) fn format(&self) -> u16 {
         match self {
             Self::Terminated { by: Some(_), .. } => 7,
-            Self::ChildScheduled(ChildScheduled { instance: None, .. }) => 5,
+            Self::ChildScheduled(child) if child.instance.is_none() => 5,
             _ => 1,
         }
     }
@@ -553,9 +554,9 @@ impl Decision {
     /// Returns the call of this decision; `None` for the end of the execution.
     pub fn call(&self) -> Option<CallId> {
         match self {
-            Self::ActivityScheduled(ActivityScheduled { call, .. })
-            | Self::ChildScheduled(ChildScheduled { call, .. })
-            | Self::TimerCreated { call, .. }
+            Self::ActivityScheduled(activity) => Some(activity.call),
+            Self::ChildScheduled(child) => Some(child.call),
+            Self::TimerCreated { call, .. }
             | Self::EventAwaited { call, .. }
             | Self::CallRejected { call, .. }
             | Self::CallDropped { call } => Some(*call),

@@ -55,6 +55,7 @@ pub mod clock;
 mod effect;
 pub mod error;
 pub mod future;
+mod hash;
 pub mod history;
 pub mod id;
 mod message;

@@ -9,10 +9,10 @@ use crate::policy::ClosePolicy;
 use crate::provider::{MessageRow, NewChild, NewInstance};
 
 impl TurnBuilder<'_> {
-    pub(super) fn schedule_child(&mut self, child: ChildScheduled, input: Payload) {
+    pub(super) fn schedule_child(&mut self, child: Box<ChildScheduled>, input: Payload) {
         let execution = self.info.execution;
         let instance = child.instance_in(execution);
-        let ChildScheduled { call, name, version, detached, .. } = child;
+        let ChildScheduled { call, name, version, detached, .. } = *child;
         let answer = |input| MessageRow::from(&Message::new(input, Payload::NULL).for_execution(execution.number));
         let parent = (!detached).then(|| Parent { execution: execution.clone(), call });
         let reason = format!("instance id {instance:?} is taken");
@@ -38,7 +38,7 @@ impl TurnBuilder<'_> {
     /// Closes a child whose outcome is no longer wanted. The message names the parent, since the id may be that of
     /// another instance: then the start was refused, and the refusal is on its way.
     fn close_child(&mut self, call: CallId, child: InstanceId, policy: ClosePolicy, reason: String) {
-        let parent = Some(Parent { execution: self.info.execution.clone(), call });
+        let parent = Some(Box::new(Parent { execution: self.info.execution.clone(), call }));
         let input = match policy {
             ClosePolicy::Cancel => Input::CancelRequested { reason, parent, by: None },
             ClosePolicy::Terminate => Input::TerminateRequested { reason, parent, by: None },

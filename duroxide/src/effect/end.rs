@@ -39,7 +39,7 @@ impl TurnBuilder<'_> {
         started.version = version;
         started.request = None;
         started.seed = crate::random::bits();
-        let start = Message::new(Input::Started(started), input).in_lane(Lane::Start).for_execution(next);
+        let start = Message::new(Input::Started(Box::new(started)), input).in_lane(Lane::Start).for_execution(next);
         self.send_to_self(start);
         if let Some(UnseenCancel { reason, by }) = self.remains.cancel.take() {
             let cancel = Input::CancelRequested { reason, parent: None, by };

@@ -20,7 +20,7 @@ pub(crate) fn termination(
     let kind = EventKind::Decision(Decision::Terminated { reason: reason.to_owned(), by });
     let event = HistoryEvent { id: record.last_event.next(), time: now, kind, payload: Payload::NULL, at: None };
     let started = history.iter().find_map(|event| match &event.kind {
-        EventKind::Input(Input::Started(started)) => Some(started.clone()),
+        EventKind::Input(Input::Started(started)) => Some(Started::clone(started)),
         _ => None,
     });
     let started = started.unwrap_or_else(|| Started {

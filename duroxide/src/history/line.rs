@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use super::{ActivityScheduled, ChildScheduled, Decision, EventKind, Failure, HistoryEvent, Input, Started};
+use super::{ActivityScheduled, ChildScheduled, Decision, EventKind, Failure, HistoryEvent, Input};
 
 /// The longest part of a value that is shown, in bytes.
 const SHOWN: usize = 1_000;
@@ -67,8 +67,10 @@ impl Display for By<'_> {
 impl Display for Input {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Started(Started { name, version: Some(version), .. }) => write!(f, "start of `{name}` {version}"),
-            Self::Started(Started { name, version: None, .. }) => write!(f, "start of `{name}`"),
+            Self::Started(started) => match &started.version {
+                Some(version) => write!(f, "start of `{}` {version}", started.name),
+                None => write!(f, "start of `{}`", started.name),
+            },
             Self::ActivityCompleted { call, .. } => write!(f, "call {call}: the activity completed"),
             Self::ActivityFailed { call, failure, .. } => write!(f, "call {call}: the activity {failure}"),
             Self::TimerFired { call } => write!(f, "call {call}: the timer fired"),

@@ -1,5 +1,7 @@
 //! Starts activities, and handles their ends.
 
+use std::sync::Arc;
+
 use semver::Version;
 
 use super::Node;
@@ -99,15 +101,15 @@ impl Node {
         if !has_permit {
             self.activities.take_permit(Kind::of(&entry.code));
         }
-        let age = self.now().since(time);
+        let now = self.now();
+        let age = now.since(time);
         let metrics = self.metrics.activity(&scheduled.name);
         metrics.attempts.increment(1);
         if tenure.attempt == 1 {
             metrics.queue.record(age.as_secs_f64());
         }
-        let code = entry.code.clone();
+        let (code, name) = (entry.code.clone(), &entry.name);
         let deadline = scheduled.options.schedule_to_close.map(|limit| time + limit);
-        let now = self.now();
         // An eager first attempt begins at once, on the node that scheduled it: an outcome without a run says so.
         let run = || Run::begun(tenure.attempt, self.membership.lease.epoch, time, now);
         let origin = (!has_permit).then(run);
@@ -120,10 +122,9 @@ impl Node {
             limit: scheduled.options.start_to_close.unwrap_or(TRANSACTION_LIMIT),
             run: origin.clone(),
         };
-        let facts = AttemptFacts { tenure, scheduled, deadline, began: now, origin };
+        let facts = Arc::new(AttemptFacts { tenure, scheduled, deadline, began: now, origin, metrics });
         let limit = limit.map(|limit| StartToClose { facts: facts.clone(), limit, at: now + limit });
-        let (activity, name) = (facts.tenure.activity.clone(), &facts.scheduled.name);
-        let (run, cancel) = self.activities.begin(activity, Kind::of(&code), name, limit);
+        let (run, cancel) = self.activities.begin(facts.tenure.activity.clone(), Kind::of(&code), name, limit);
         let attempt = Attempt { transaction, facts, run, input, headers, age };
         let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
@@ -146,19 +147,20 @@ impl Node {
         }
         // The permit is released on drop if there is no outcome; otherwise it is moved into the outcome.
         let RunEnd::Wanted(permit, duration) = run_end else { return };
-        let metrics = self.metrics.activity(&facts.scheduled.name);
+        let metrics = facts.metrics.clone();
         match end {
             AttemptEnd::Completed(output) => {
                 let measure = AttemptMeasure::new(metrics, None, duration);
-                let AttemptFacts { tenure, origin, .. } = facts;
-                let input = Input::ActivityCompleted { call: tenure.activity.call, run: origin };
-                self.outcome(tenure, input, output, permit, measure);
+                let input = Input::ActivityCompleted { call: facts.tenure.activity.call, run: facts.origin.clone() };
+                self.outcome(facts.tenure.clone(), input, output, permit, measure);
             }
             AttemptEnd::Failed(failed, retryable) => {
                 let measure = AttemptMeasure::new(metrics, Some(&failed.failure), duration);
-                self.attempt_failed(facts, failed, retryable, permit, measure);
+                self.attempt_failed(&facts, failed, retryable, permit, measure);
             }
-            AttemptEnd::Unreadable(error) => self.park(facts.tenure, ErrorCode::UnreadableActivityInput, &error),
+            AttemptEnd::Unreadable(error) => {
+                self.park(facts.tenure.clone(), ErrorCode::UnreadableActivityInput, &error)
+            }
             AttemptEnd::TimedOut | AttemptEnd::Abandoned => {}
         }
     }
@@ -169,8 +171,8 @@ impl Node {
         while let Some(overdue) = self.activities.pop_overdue(now) {
             let StartToClose { facts, limit, .. } = overdue;
             let failure = start_to_close(&facts.scheduled.name, limit, facts.tenure.attempt);
-            let measure = AttemptMeasure::new(self.metrics.activity(&facts.scheduled.name), Some(&failure), limit);
-            self.attempt_failed(facts, failure.into(), true, None, measure);
+            let measure = AttemptMeasure::new(facts.metrics.clone(), Some(&failure), limit);
+            self.attempt_failed(&facts, failure.into(), true, None, measure);
         }
         self.activities.report_stopping(self.shared.options.turn_warning, log::activity_does_not_stop);
     }
@@ -178,18 +180,17 @@ impl Node {
     /// Repeats an attempt that has failed, or delivers its failure.
     fn attempt_failed(
         &mut self,
-        facts: AttemptFacts,
+        facts: &AttemptFacts,
         failed: Failed,
         retryable: bool,
         permit: Option<Permit>,
         measure: AttemptMeasure,
     ) {
-        let AttemptFacts { tenure, scheduled, deadline, began, origin } = facts;
-        let scheduled = &scheduled;
+        let AttemptFacts { ref tenure, ref scheduled, deadline, began, .. } = *facts;
         let (call, attempt) = (tenure.activity.call, tenure.attempt);
         let allowed = self.next_attempt(scheduled, attempt, retryable);
         let next = allowed.filter(|next| deadline.is_none_or(|deadline| *next < deadline));
-        log::attempt_failed(&tenure, &scheduled.name, &failed.failure, next);
+        log::attempt_failed(tenure, &scheduled.name, &failed.failure, next);
         if let Some(visible_at) = next {
             let error = error_text(&failed);
             let failed_attempt = Box::new(FailedAttempt { began, ended: self.now(), error });
@@ -199,7 +200,7 @@ impl Node {
             }
             // Now, and not when the commit is answered, since the clock may be set in the meantime.
             self.work.measure_pause(tenure.activity.clone(), visible_at);
-            let write = Write::Retry { tenure, visible_at, failed: failed_attempt };
+            let write = Write::Retry { tenure: tenure.clone(), visible_at, failed: failed_attempt };
             return self.commit(write, Context::Attempt(Some(measure)));
         }
         let failure = match allowed {
@@ -210,8 +211,8 @@ impl Node {
         let is_named = matches!(failure, Failure::Application | Failure::TimedOut { .. });
         let callee = || Box::new(Callee::Activity { name: scheduled.name.clone(), attempts: attempt });
         let callee = (!is_named).then(callee);
-        let input = Input::ActivityFailed { call, failure, callee, run: origin };
-        self.outcome(tenure, input, failed.error, permit, measure);
+        let input = Input::ActivityFailed { call, failure, callee, run: facts.origin.clone() };
+        self.outcome(tenure.clone(), input, failed.error, permit, measure);
     }
 
     /// Returns the time of the next attempt, if the policy allows one.
@@ -231,7 +232,7 @@ impl Node {
         let measure = Some(measure);
         let Tenure { activity, attempt, claim } = tenure;
         self.last_failures.forget(&activity);
-        self.deliver_outcome(LocalOutcome { activity, attempt, claim, input, payload, permit, measure });
+        self.deliver_outcome(Box::new(LocalOutcome { activity, attempt, claim, input, payload, permit, measure }));
     }
 
     /// Parks an activity that no node of this build can run.

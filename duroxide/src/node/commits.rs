@@ -21,8 +21,8 @@ impl Node {
     }
 
     /// Stores an outcome as a message, because its instance is not live here.
-    pub(super) fn store_outcome(&mut self, outcome: LocalOutcome) {
-        let LocalOutcome { activity, attempt, claim, input, payload, measure, .. } = outcome;
+    pub(super) fn store_outcome(&mut self, outcome: Box<LocalOutcome>) {
+        let LocalOutcome { activity, attempt, claim, input, payload, measure, .. } = *outcome;
         let message = Message::new(input, payload).for_execution(activity.execution.number);
         let tenure = Tenure { activity, attempt, claim };
         self.commit(Write::Outcome { tenure, message: MessageRow::from(&message) }, Context::Attempt(measure));
@@ -77,7 +77,9 @@ impl Node {
         let TurnContext { after, start_stored, facts, delivered_outcomes, measure, .. } = context;
         measure.record(&turn);
         for delivery in &delivered_outcomes {
-            if let Delivery::Outcome(LocalOutcome { measure: Some(measure), .. }) = delivery {
+            if let Delivery::Outcome(outcome) = delivery
+                && let Some(measure) = &outcome.measure
+            {
                 measure.record();
             }
         }

@@ -90,7 +90,7 @@ impl Node {
     }
 
     /// Delivers the outcome of an activity to the live copy that waits for it, or stores it.
-    pub(super) fn deliver_outcome(&mut self, outcome: LocalOutcome) {
+    pub(super) fn deliver_outcome(&mut self, outcome: Box<LocalOutcome>) {
         if let Some(outcome) = self.live.deliver_outcome(outcome, self.shared.clock.now()) {
             self.store_outcome(outcome);
         }

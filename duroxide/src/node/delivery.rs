@@ -10,12 +10,11 @@ use crate::provider::MessageRow;
 
 /// An input for the next turn.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "short-lived, and most are outcomes")]
 pub(super) enum Delivery {
     /// A stored message.
     Message(MessageRow),
     /// The outcome of an activity that ran here. It is not stored yet.
-    Outcome(LocalOutcome),
+    Outcome(Box<LocalOutcome>),
 }
 
 impl Delivery {

@@ -4,11 +4,10 @@
 //! instance from outside: one that no node owns, since it is suspended or no node has its code, and one whose turn is
 //! under way, since the turn may never return.
 
-use std::collections::HashSet;
-
 use super::{Answer, Node, Shared};
 use crate::backoff::Backoff;
 use crate::effect::termination;
+use crate::hash::HashSet;
 use crate::history::{HistoryEvent, Input, Parent};
 use crate::id::{CommitId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
@@ -91,7 +90,7 @@ async fn terminate(shared: &Shared, execution: &ExecutionId, message: MessageRow
         tracing::error!(%instance, message = %id, "a request to terminate cannot be read");
         return Ended::Unreadable;
     };
-    let order = Order { message: id, reason, by, parent };
+    let order = Order { message: id, reason, by, parent: parent.map(|parent| *parent) };
     let (mut backoff, mut conflicted) = (Backoff::default(), false);
     loop {
         match attempt(shared, execution, &order, conflicted).await {

@@ -4,9 +4,8 @@
 //! activity waits for its next attempt, or runs it, the node adds the failure of the last attempt, so that the caller sees
 //! why the activity has not succeeded. A failure is kept in memory only: after a take-over the time-out comes without.
 
-use std::collections::HashMap;
-
 use crate::clock::Timestamp;
+use crate::hash::HashMap;
 use crate::history::{ActivityScheduled, Failure, Input, TimeoutDetails};
 use crate::id::{ActivityId, ExecutionId};
 use crate::message::Message;

@@ -116,7 +116,7 @@ impl Loading {
     /// Replays a page on a thread of the pool.
     async fn replay(&self, loaded: Loaded) -> Result<Loaded, Fault> {
         let (replayed, answer) = oneshot::channel();
-        self.pool.replay(ReplayJob { name: self.name.clone(), loaded, replayed });
+        self.pool.replay(ReplayJob { name: self.name.as_str().into(), loaded, replayed });
         match answer.await {
             Ok(replayed) => replayed,
             // The pool was stopped, and the node ends with it.

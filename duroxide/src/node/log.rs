@@ -117,7 +117,7 @@ pub(super) fn attempt_failed(tenure: &Tenure, activity: &str, failure: &Failure,
 pub(super) fn activity_does_not_stop(run: &StoppingRun) {
     let (instance, call, seconds) = (&run.id.execution.instance, run.id.call, run.since.elapsed().as_secs_f64());
     tracing::error!(
-        %instance, %call, activity = run.name, reason = run.cause(), seconds, code = %ErrorCode::ActivityStuck,
+        %instance, %call, activity = &*run.name, reason = run.cause(), seconds, code = %ErrorCode::ActivityStuck,
         "an activity does not stop: it ignores its cancellation, computes without an await, or blocks its thread; \
          it keeps its permit, and its thread if it blocks it",
     );
@@ -127,7 +127,7 @@ pub(super) fn activity_does_not_stop(run: &StoppingRun) {
 pub(super) fn activity_stopped(run: &StoppingRun) {
     if run.reported {
         let (instance, call, seconds) = (&run.id.execution.instance, run.id.call, run.since.elapsed().as_secs_f64());
-        tracing::warn!(%instance, %call, activity = run.name, seconds, "an activity that did not stop has ended");
+        tracing::warn!(%instance, %call, activity = &*run.name, seconds, "an activity that did not stop has ended");
     }
 }
 

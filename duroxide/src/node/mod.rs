@@ -265,7 +265,7 @@ impl Node {
 
     fn handle(&mut self, happened: NodeEvent) {
         match happened {
-            NodeEvent::Done(Done::Turn(done)) => self.turn_done(*done),
+            NodeEvent::Done(Done::Turn(done)) => self.turn_done(done),
             NodeEvent::Done(Done::Attempt(done)) => {
                 self.attempts.first_step_has_ended();
                 self.attempt_ended(*done);

@@ -24,18 +24,11 @@ use crate::telemetry::{self, spans};
 
 /// A turn to be run.
 pub(super) struct TurnJob {
-    pub(super) execution: ExecutionId,
-    pub(super) generation: u64,
-    pub(super) name: String,
-    /// The version that the execution is, or will be, pinned to.
-    pub(super) version: Version,
+    pub(super) name: Arc<str>,
     pub(super) source: Source,
-    pub(super) deliveries: Inbox,
-    /// The held events that a new execution takes over from the one before.
-    pub(super) held: Held,
     pub(super) limits: Limits,
-    pub(super) now: Timestamp,
     pub(super) node: NodeId,
+    pub(super) run: Box<TurnRun>,
 }
 
 /// The state that the turn starts from.
@@ -67,27 +60,31 @@ impl Loaded {
 
 /// A turn that has ended.
 pub(super) struct TurnDone {
-    pub(super) run: TurnRun,
-    /// The live copy and the decisions, or the fault that stops the instance.
-    pub(super) result: Result<(Box<Execution>, TurnOutput), Fault>,
+    pub(super) run: Box<TurnRun>,
+    /// The live copy, or the fault that stops the instance.
+    pub(super) result: Result<Box<Execution>, Fault>,
 }
 
-/// The circumstances of a turn that has ended.
+/// The circumstances of a turn, and its decisions. In a box, since several threads pass it on.
 pub(super) struct TurnRun {
     pub(super) execution: ExecutionId,
     pub(super) generation: u64,
+    /// The version that the execution is, or will be, pinned to.
     pub(super) version: Version,
     /// Outcomes that were delivered. They are not stored before the turn is committed.
     pub(super) delivered_outcomes: Vec<Delivery>,
     /// Deliveries that the turn has not reached.
     pub(super) undelivered: Inbox,
-    /// Held events that the next execution takes over.
+    /// Held events: at first those that a new execution takes over from the one before, and at its end those that the next
+    /// one takes over.
     pub(super) held: Held,
     pub(super) now: Timestamp,
     /// The time for which the turn has run.
     pub(super) duration: Duration,
     /// The lateness of the timers that were delivered.
     pub(super) lateness: Vec<Duration>,
+    /// The decisions.
+    pub(super) output: TurnOutput,
     /// A request to end, to be delivered with the start.
     request: Option<(MessageId, EndRequest)>,
     /// The messages of the external events that were recorded.
@@ -95,6 +92,30 @@ pub(super) struct TurnRun {
 }
 
 impl TurnRun {
+    pub(super) fn new(
+        execution: ExecutionId,
+        generation: u64,
+        version: Version,
+        deliveries: Inbox,
+        held: Held,
+        now: Timestamp,
+    ) -> Box<Self> {
+        Box::new(Self {
+            execution,
+            generation,
+            version,
+            delivered_outcomes: Vec::new(),
+            undelivered: deliveries,
+            held,
+            now,
+            duration: Duration::ZERO,
+            lateness: Vec::new(),
+            output: TurnOutput::default(),
+            request: None,
+            events: Vec::new(),
+        })
+    }
+
     /// Returns the span of the turn, which begins after the replay.
     fn span(&self, execution: &Execution, orchestration: &str, node: NodeId) -> Span {
         let ExecutionId { instance, number, .. } = &self.execution;
@@ -121,13 +142,13 @@ impl TurnRun {
     }
 
     /// Delivers an input, and then the held events that a wait is pending for, until the execution has ended.
-    fn deliver(&mut self, execution: &mut Execution, delivery: Delivery, output: &mut TurnOutput) -> Result<(), Fault> {
+    fn deliver(&mut self, execution: &mut Execution, delivery: Delivery) -> Result<(), Fault> {
         match delivery {
             Delivery::Message(row) => {
                 let id = row.id;
                 if row.execution.is_some_and(|number| number != execution.id().number) {
                     // The message is for an execution that has ended: it is consumed without effect.
-                    output.consumed.push(id);
+                    self.output.consumed.push(id);
                     return Ok(());
                 }
                 let may_be_removed = row.call.is_none() && row.lane != Lane::Start;
@@ -137,52 +158,47 @@ impl TurnRun {
                     fault
                 })?;
                 if let Some(message) = execution.hold(message) {
-                    self.deliver_message(execution, message, output)?;
+                    self.deliver_message(execution, message)?;
                 }
             }
             Delivery::Outcome(outcome) => {
-                let LocalOutcome { attempt, ref input, ref payload, .. } = outcome;
-                output.outcomes.push((outcome.call(), attempt));
+                let LocalOutcome { attempt, ref input, ref payload, .. } = *outcome;
+                self.output.outcomes.push((outcome.call(), attempt));
                 let (input, payload) = (input.clone(), payload.clone());
                 self.delivered_outcomes.push(Delivery::Outcome(outcome));
-                self.step(execution, None, (input, payload), self.now, output)?;
+                self.step(execution, None, (input, payload), self.now)?;
             }
         }
-        while !output.ended
+        while !self.output.ended
             && let Some(message) = execution.take_awaited()
         {
-            self.deliver_message(execution, message, output)?;
+            self.deliver_message(execution, message)?;
         }
         Ok(())
     }
 
-    fn deliver_message(
-        &mut self,
-        execution: &mut Execution,
-        message: Message,
-        output: &mut TurnOutput,
-    ) -> Result<(), Fault> {
+    fn deliver_message(&mut self, execution: &mut Execution, message: Message) -> Result<(), Fault> {
         let Message { id, mut input, payload, visible_at: due, .. } = message;
-        output.consumed.push(id);
+        self.output.consumed.push(id);
         // A timer is never recorded earlier than it was due, even if a clock was set back.
         let mut time = due.map_or(self.now, |due| due.max(self.now));
         if let Input::Started(started) = &mut input {
             started.version.get_or_insert_with(|| self.version.clone());
             if let Some((id, request)) = self.request.take() {
-                output.consumed.push(id);
+                self.output.consumed.push(id);
                 started.request = Some(request);
                 // The start may have been delayed.
                 time = self.now;
             }
-            self.step(execution, None, (input, payload), time, output)?;
+            self.step(execution, None, (input, payload), time)?;
             if !self.held.is_empty() {
                 execution.take_over(std::mem::take(&mut self.held));
             }
             return Ok(());
         }
         let late = due.filter(|_| matches!(input, Input::TimerFired { .. })).map(|due| self.now.since(due));
-        self.step(execution, Some(id), (input, payload), time, output)?;
-        let is_stale = output.steps.last().is_none_or(|step| step.input().is_none());
+        self.step(execution, Some(id), (input, payload), time)?;
+        let is_stale = self.output.steps.last().is_none_or(|step| step.input().is_none());
         self.lateness.extend(late.filter(|_| !is_stale));
         Ok(())
     }
@@ -194,7 +210,6 @@ impl TurnRun {
         message: Option<MessageId>,
         (input, payload): (Input, Payload),
         time: Timestamp,
-        output: &mut TurnOutput,
     ) -> Result<(), Fault> {
         let event = message.filter(|_| matches!(input, Input::EventRaised { .. }));
         // The event has this id if the step fails.
@@ -205,9 +220,9 @@ impl TurnRun {
         }
         let messages = step.pulled.iter().copied().chain(event);
         self.events.extend(step.events.iter().map(|event| event.id).zip(messages));
-        output.consumed.extend(&step.pulled);
-        output.ended = step.ended;
-        output.steps.push(step);
+        self.output.consumed.extend(&step.pulled);
+        self.output.ended = step.ended;
+        self.output.steps.push(step);
         Ok(())
     }
 
@@ -222,7 +237,7 @@ impl TurnRun {
     }
 
     /// Returns the deliveries of a turn that is not committed: outcomes among them are to be stored as messages.
-    pub(super) fn into_deliveries(self) -> impl Iterator<Item = Delivery> {
+    pub(super) fn into_deliveries(self: Box<Self>) -> impl Iterator<Item = Delivery> {
         self.delivered_outcomes.into_iter().chain(self.undelivered.into_outcomes())
     }
 }
@@ -286,45 +301,29 @@ fn carry_over(output: &mut TurnOutput, undelivered: &mut Inbox) -> Held {
 
 impl TurnJob {
     pub(super) fn instance(&self) -> &InstanceId {
-        &self.execution.instance
+        &self.run.execution.instance
     }
 
     /// Runs the turn. `core` receives the handle of the execution, for the watchdog.
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
-        let Self { execution: id, generation, version, source, deliveries, held, limits, now, name, node } = self;
-        let mut undelivered = deliveries;
-        let request = take_end_request(&mut undelivered, id.number);
-        let (execution, delivered_outcomes, events) = (id, Vec::new(), Vec::new());
+        let Self { name, source, limits, node, mut run } = self;
+        run.request = take_end_request(&mut run.undelivered, run.execution.number);
         let begun = Instant::now();
-        let mut run = TurnRun {
-            execution,
-            generation,
-            version,
-            delivered_outcomes,
-            undelivered,
-            held,
-            now,
-            duration: Duration::ZERO,
-            lateness: Vec::new(),
-            request,
-            events,
-        };
-        let mut output = TurnOutput::default();
         let result = source.up_to_date(core).and_then(|mut execution| {
             let _span = run.span(&execution, &name, node).entered();
             execution.limit(limits);
-            while !output.ended
+            while !run.output.ended
                 && let Some(delivery) = run.undelivered.pop()
             {
-                run.deliver(&mut execution, delivery, &mut output)?;
+                run.deliver(&mut execution, delivery)?;
             }
-            if output.ended {
-                output.remains = execution.close();
-                run.held = carry_over(&mut output, &mut run.undelivered);
+            if run.output.ended {
+                run.output.remains = execution.close();
+                run.held = carry_over(&mut run.output, &mut run.undelivered);
             }
             Ok(execution)
         });
-        let result = result.map(|execution| (execution, output)).map_err(|fault| run.name_unread(fault));
+        let result = result.map_err(|fault| run.name_unread(fault));
         run.duration = begun.elapsed();
         TurnDone { run, result }
     }
@@ -332,7 +331,7 @@ impl TurnJob {
 
 /// A part of a history that is replayed before the turn that follows it.
 pub(super) struct ReplayJob {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) loaded: Loaded,
     pub(super) replayed: oneshot::Sender<Result<Loaded, Fault>>,
 }

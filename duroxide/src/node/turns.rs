@@ -9,7 +9,7 @@ use super::log::{self, TurnFacts};
 use super::measure::{MadeTurn, TurnMeasure};
 use super::outbox::{Context, TurnContext};
 use super::turn::{Loaded, Source, TurnDone, TurnJob, TurnRun};
-use crate::effect::{self, TurnInfo, TurnOutput};
+use crate::effect::{self, TurnInfo};
 use crate::error::ErrorCode;
 use crate::id::{EventId, InstanceId};
 use crate::provider::Write;
@@ -33,7 +33,7 @@ impl Node {
             // This node does not have the code; another node may have it.
             return self.release(instance);
         };
-        let (execution, generation, name) = (live.execution.clone(), live.generation, live.name.clone());
+        let (execution, generation, name) = (live.execution.clone(), live.generation, entry.name.clone());
         self.last_failures.add_to(&execution, &mut deliveries);
         let new = || self.shared.new_execution(execution.clone(), generation, entry.function.clone());
         let source = match (live.begin_turn(), loaded) {
@@ -41,9 +41,10 @@ impl Node {
             (None, Some(loaded)) => Source::Loaded(loaded),
             (None, None) => Source::Live(new()),
         };
-        let node = self.shared.info.id;
-        let (version, limits, held) = (entry.version.clone(), self.shared.options.limits, live.take_held());
-        self.turns.push(TurnJob { execution, generation, name, version, source, deliveries, held, limits, now, node });
+        let (node, limits) = (self.shared.info.id, self.shared.options.limits);
+        let (version, held) = (entry.version.clone(), live.take_held());
+        let run = TurnRun::new(execution, generation, version, deliveries, held, now);
+        self.turns.push(TurnJob { name, source, limits, node, run });
     }
 
     /// Handles a finished turn: commits it, or suspends the instance.
@@ -53,8 +54,8 @@ impl Node {
             return self.store_outcomes(run.into_deliveries());
         };
         let (committed, is_created_by_its_turn) = (live.committed, live.is_created_by_its_turn());
-        let fault = match result.and_then(|(execution, output)| self.check(execution, output)) {
-            Ok((execution, output)) => return self.commit_turn(run, execution, output, committed),
+        let fault = match result.and_then(|execution| self.check(execution, run.output.ended)) {
+            Ok(execution) => return self.commit_turn(run, execution, committed),
             Err(fault) => fault,
         };
         let (execution, generation) = (run.execution.clone(), run.generation);
@@ -68,26 +69,26 @@ impl Node {
     }
 
     /// Returns a turn that has succeeded, unless its instance is to be stopped.
-    fn check(&self, execution: Box<Execution>, output: TurnOutput) -> Result<(Box<Execution>, TurnOutput), Fault> {
+    fn check(&self, execution: Box<Execution>, ended: bool) -> Result<Box<Execution>, Fault> {
         let limit = self.shared.options.limits.history;
         let length = execution.last_event().0;
-        if length > limit && !output.ended {
+        if length > limit && !ended {
             let message = format!(
                 "the history has {length} events, the limit is {limit} (`RuntimeOptions::limits.history`): \
                  continue as new before it grows so long"
             );
             return Err(Fault::new(ErrorCode::HistoryTooLong, message));
         }
-        match execution.fault().filter(|_| !output.ended) {
+        match execution.fault().filter(|_| !ended) {
             Some(fault) => Err(fault),
-            None => Ok((execution, output)),
+            None => Ok(execution),
         }
     }
 
     /// Commits a turn, unless it has no effect.
-    fn commit_turn(&mut self, run: TurnRun, execution: Box<Execution>, output: TurnOutput, committed: EventId) {
-        let TurnRun { execution: id, generation, version, mut delivered_outcomes, undelivered, held, now, .. } = run;
-        let (duration, lateness) = (run.duration, run.lateness);
+    fn commit_turn(&mut self, run: Box<TurnRun>, execution: Box<Execution>, committed: EventId) {
+        let TurnRun { execution: id, generation, version, undelivered, held, now, output, .. } = *run;
+        let (duration, lateness, mut delivered_outcomes) = (run.duration, run.lateness, run.delivered_outcomes);
         let Some(started) = execution.started().filter(|_| !output.is_empty()) else {
             self.settle_later(&id.instance);
             let follow_up = self.live.rest(&id.instance, execution);
@@ -141,7 +142,7 @@ impl Node {
             self.metrics.stuck_turns.increment(1);
             let seconds = turn.since.as_secs_f64();
             tracing::error!(
-                instance = %turn.instance, orchestration = turn.name, place = turn.place, seconds,
+                instance = %turn.instance, orchestration = &*turn.name, place = turn.place, seconds,
                 last_call = turn.last_call,
                 code = %ErrorCode::TurnStuck,
                 "a turn does not return: its code computes for long, or loops; other instances continue",

@@ -191,7 +191,7 @@ impl NewInstance {
     pub(crate) fn started(instance: InstanceId, started: Started, input: Payload, eager: bool) -> Self {
         let (name, version) = (started.name.clone(), started.version.clone());
         let (labels, parent) = (started.labels.clone(), started.parent.clone());
-        let start = Message::new(Input::Started(started), input).in_lane(Lane::Start);
+        let start = Message::new(Input::Started(Box::new(started)), input).in_lane(Lane::Start);
         Self { instance, name, version, labels, parent, start: MessageRow::from(&start), eager }
     }
 

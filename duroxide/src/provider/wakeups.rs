@@ -1,6 +1,5 @@
 //! Signals within a process, for nodes that wait for work and for clients that wait for an instance.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +7,7 @@ use tokio::sync::watch;
 
 use super::{EventRow, InstanceStatus};
 use crate::clock::virtual_time::{Participant, WaitFailure};
+use crate::hash::HashMap;
 use crate::id::InstanceId;
 
 /// The signals of one provider. Cheap to clone.

@@ -13,6 +13,8 @@ use crate::replay::Function;
 /// The code of an orchestration.
 #[derive(Clone)]
 pub(crate) struct OrchestrationEntry {
+    /// Its name, for those who keep it.
+    pub(crate) name: Arc<str>,
     pub(crate) version: Version,
     pub(crate) function: Arc<Function>,
 }
@@ -20,6 +22,8 @@ pub(crate) struct OrchestrationEntry {
 /// The code of an activity.
 #[derive(Clone)]
 pub(crate) struct ActivityEntry {
+    /// Its name, for those who keep it.
+    pub(crate) name: Arc<str>,
     pub(crate) code: ActivityCode,
 }
 
@@ -45,10 +49,11 @@ impl Lookup {
             let version = entry.version().and_then(|text| Version::parse(text).ok());
             match (entry.code, version) {
                 (Code::Activity(code), _) => {
-                    lookup.activities.insert(name, ActivityEntry { code });
+                    lookup.activities.insert(name.clone(), ActivityEntry { name: name.into(), code });
                 }
                 (Code::Orchestration(function), Some(version)) => {
-                    lookup.orchestrations.entry(name).or_default().push(OrchestrationEntry { version, function });
+                    let entry = OrchestrationEntry { name: name.as_str().into(), version, function };
+                    lookup.orchestrations.entry(name).or_default().push(entry);
                 }
                 (Code::Orchestration(_), None) => {}
             }

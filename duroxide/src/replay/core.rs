@@ -1,6 +1,6 @@
 //! The state that the engine shares with the contexts and the futures of user code.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -13,6 +13,7 @@ use super::op::{Call, Decided, Delivered, Op};
 use super::{Failed, Fault, Function, poll_scope};
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, UnreadMessage, shortened, shortened_to};
+use crate::hash::HashMap;
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, MAX_NAME_LEN, check_text};
 use crate::payload::encoded::Encoded;
@@ -75,7 +76,7 @@ pub(crate) struct ExecutionState {
     /// The time of its first event.
     pub(crate) began: Timestamp,
     pub(super) last_event: EventId,
-    pub(crate) started: Option<Started>,
+    pub(crate) started: Option<Arc<Started>>,
     pub(crate) mailbox: Mailbox,
     /// Calls without an outcome, and outcomes that no future has taken.
     pub(super) calls: HashMap<CallId, Call>,
@@ -107,7 +108,7 @@ impl Core {
             last_event: EventId(0),
             started: None,
             mailbox: Mailbox::default(),
-            calls: HashMap::new(),
+            calls: HashMap::default(),
             waiting: 0,
             to_wake: Vec::new(),
             last_call: CallId(0),
@@ -335,7 +336,7 @@ impl ExecutionState {
         match input {
             Input::Started(started) => {
                 self.random = Some(ChaCha8Rng::seed_from_u64(started.seed));
-                self.started = Some(started.clone());
+                self.started = Some(Arc::new(Started::clone(started)));
                 self.begin(started.request.as_ref())
             }
             Input::EventRaised { name, headers, by } => {
@@ -346,7 +347,8 @@ impl ExecutionState {
             Input::EventDropped { event } if self.mailbox.remove(*event) => Delivered::Applied,
             Input::EventDropped { .. } => Delivered::Stale,
             Input::CancelRequested { parent, .. } | Input::TerminateRequested { parent, .. }
-                if parent.is_some() && self.started.as_ref().is_none_or(|started| started.parent != *parent) =>
+                if parent.is_some()
+                    && self.started.as_ref().is_none_or(|started| started.parent.as_ref() != parent.as_deref()) =>
             {
                 Delivered::Stale
             }

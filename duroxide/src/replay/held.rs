@@ -9,8 +9,9 @@
 //! As long as one event is held, later events are held, too, so that they do not overtake it. When an execution continues
 //! as new, its successor takes over the held events as they are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use crate::hash::HashMap;
 use crate::message::Message;
 
 /// The position of an event in the order of arrival, within one live copy and its successors.

@@ -4,11 +4,12 @@
 //! the queue once the queue holds more than i events. An event is consumed when a wait takes it, not when it arrives.
 //! So a wait that is dropped consumes nothing, and its event belongs to the next wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::task::Waker;
 
 use super::held::{Arrival, Held};
 use crate::error::UnreadMessage;
+use crate::hash::HashMap;
 use crate::history::{Input, TextMap};
 use crate::id::EventId;
 use crate::message::Message;

@@ -137,7 +137,7 @@ impl Execution {
     }
 
     /// Returns its start record; `None` before its first step.
-    pub(crate) fn started(&self) -> Option<Started> {
+    pub(crate) fn started(&self) -> Option<Arc<Started>> {
         self.core.lock().started.clone()
     }
 

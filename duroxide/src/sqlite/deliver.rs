@@ -1,5 +1,7 @@
 //! The message queue of an instance: delivery and removal.
 
+use std::cell::Cell;
+
 use rusqlite::{Row, named_params};
 
 use super::columns::columns;
@@ -18,6 +20,8 @@ pub(super) struct Target {
     pub(super) status: InstanceStatus,
     pub(super) execution: u64,
     pub(super) owner: Option<Epoch>,
+    /// The last number given to a message. `None`: it was not read. No other target of the instance may be in use.
+    pub(super) arrivals: Cell<Option<i64>>,
 }
 
 columns! {
@@ -28,6 +32,7 @@ columns! {
         STATUS = "status",
         EXECUTION = "execution",
         OWNER = "owner",
+        ARRIVALS = "arrivals",
     }
 }
 
@@ -41,6 +46,7 @@ impl Target {
                 status: status_or_suspended(row, target::STATUS),
                 execution: natural(row, target::EXECUTION)?,
                 owner: epoch(row, target::OWNER)?,
+                arrivals: Cell::new(Some(row.get(target::ARRIVALS)?)),
             })
         })
     }
@@ -69,7 +75,7 @@ impl Target {
             return Ok((Placement::Refused, false));
         }
         let next = match row.visible_at {
-            None => Some(last_number(tx, self.seq)? + 1),
+            None => Some(self.last_number(tx)? + 1),
             Some(_) => None,
         };
         let is_new = insert(tx, self.seq, row, next, time, sent)?;
@@ -81,10 +87,19 @@ impl Target {
         Ok((self.owner.map_or(Placement::Queued, owned), is_new))
     }
 
+    fn last_number(&self, tx: &Tx<'_>) -> rusqlite::Result<i64> {
+        if let Some(number) = self.arrivals.get() {
+            return Ok(number);
+        }
+        let find = "SELECT arrivals FROM duroxide_instances WHERE seq = ?1";
+        Ok(tx.sql.row(find, [self.seq], |row| row.get(0))?.unwrap_or(0))
+    }
+
     /// Counts a new message, and makes an instance without an owner ready if it is not ready earlier.
     fn count(&self, tx: &mut Tx<'_>, row: &MessageRow, number: Option<i64>, time: Timestamp) -> rusqlite::Result<()> {
         if let Some(number) = number {
             tx.sql.run("UPDATE duroxide_instances SET arrivals = ?2 WHERE seq = ?1", (self.seq, number))?;
+            self.arrivals.set(Some(number));
         }
         if self.owner.is_none() && self.status == InstanceStatus::Running {
             let ready = stored_ready(Ready::by_message(row.visible_at, time));
@@ -114,11 +129,6 @@ impl Target {
             ON CONFLICT (owner, instance) DO UPDATE SET upto = max(upto, excluded.upto)";
         tx.sql.run(insert, (int(epoch.0), self.seq, int(number))).map(drop)
     }
-}
-
-fn last_number(tx: &Tx<'_>, instance: i64) -> rusqlite::Result<i64> {
-    let find = "SELECT arrivals FROM duroxide_instances WHERE seq = ?1";
-    Ok(tx.sql.row(find, [instance], |row| row.get(0))?.unwrap_or(0))
 }
 
 fn number_of(tx: &Tx<'_>, instance: i64, id: MessageId) -> rusqlite::Result<Option<i64>> {

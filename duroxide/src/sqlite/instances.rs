@@ -1,14 +1,14 @@
 //! Instances: creating, releasing, resuming and removing them.
 
 use super::activities::{self, Leaving};
-use super::deliver::{self, Target, ready_by_messages};
+use super::deliver::{self, ready_by_messages};
 use super::fault::Refusal;
 use super::removals::Removal;
-use super::rows::{int, text_map, text_map_json, uuid};
+use super::rows::{int, stored_ready, text_map, text_map_json, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{CommitId, Epoch, ExecutionId, Identity, InstanceId};
-use crate::provider::{CommitError, Committed, InstanceStatus, Lease, NewInstance, Placement, Turn};
+use crate::provider::{CommitError, Committed, Lease, MessageRow, NewInstance, Placement, Ready, Turn};
 
 /// Creates an instance with its start message. If it is eager, the epoch owns it, provided that the epoch is a member and
 /// no other member has a later version. Returns `None` if the id is taken.
@@ -22,10 +22,19 @@ pub(super) fn create(
         Some(by) if tx.members()?.is_member(by) && !is_outdated(tx, by, new)? => Some(by),
         _ => None,
     };
-    let Some(seq) = insert(tx, new, owner, time, None)? else { return Ok(None) };
-    let (identity, status) = (new.start.id.into(), InstanceStatus::Running);
-    let target = Target { seq, identity, status, execution: 1, owner };
-    target.deliver(tx, &new.start, time, false).map(Some)
+    let Some(seq) = insert(tx, new, owner, time, Begin::Start)? else { return Ok(None) };
+    let number = first_number(&new.start);
+    deliver::insert(tx, seq, &new.start, number, time, false)?;
+    let Some(epoch) = owner else {
+        tx.signals.work = true;
+        return Ok(Some(Placement::Queued));
+    };
+    Ok(Some(Placement::Owned { epoch, identity: new.start.id.into(), number: number.map(i64::unsigned_abs) }))
+}
+
+/// Returns the number of a start message, unless it has a time of its own.
+fn first_number(start: &MessageRow) -> Option<i64> {
+    start.visible_at.is_none().then_some(1)
 }
 
 /// Returns true if an instance without a version is left to another member, which has a later one.
@@ -33,33 +42,44 @@ pub(super) fn is_outdated(tx: &mut Tx<'_>, by: Epoch, new: &NewInstance) -> rusq
     Ok(new.version.is_none() && tx.members()?.is_outdated(by, &new.name))
 }
 
-/// The first turn of an instance that it creates.
-pub(super) struct FirstTurn<'a> {
-    pub(super) commit: CommitId,
-    pub(super) turn: &'a Turn,
+/// The state of an instance that is created.
+#[derive(Clone, Copy)]
+pub(super) enum Begin<'a> {
+    /// Its start message waits.
+    Start,
+    /// It has no message: a turn advances it afterwards.
+    Turn,
+    /// It has no message, and is as after its first turn.
+    Advanced { commit: CommitId, turn: &'a Turn },
 }
 
-/// Inserts an instance without messages: in its first state, or in the state after its first turn. Returns `None` if the
-/// id is taken.
+/// Inserts an instance, without its message. Returns `None` if the id is taken.
 pub(super) fn insert(
     tx: &Tx<'_>,
     new: &NewInstance,
     owner: Option<Epoch>,
     time: Timestamp,
-    first: Option<FirstTurn<'_>>,
+    begin: Begin<'_>,
 ) -> rusqlite::Result<Option<i64>> {
     let insert = "INSERT INTO duroxide_instances
         (seq, id, name, version, owner, created_at, updated_at, start_id, labels, parent, parent_identity,
-         parent_execution, parent_call, last_event, last_commit, period)
+         parent_execution, parent_call, last_event, last_commit, arrivals, ready_at, period)
         VALUES (
             -- The next number (NULL), unless a removed instance whose rows are not yet removed had that one.
             (SELECT max(instance) + 1 FROM duroxide_removals
              WHERE instance > (SELECT coalesce(max(seq), 0) FROM duroxide_instances)),
-            ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+            ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
             (SELECT period FROM duroxide_counters))
         ON CONFLICT (id) DO NOTHING";
     let parent = new.parent.as_ref();
-    let version = first.as_ref().and_then(|first| first.turn.version.as_ref()).or(new.version.as_ref());
+    let first = match begin {
+        Begin::Advanced { commit, turn } => Some((commit, turn)),
+        Begin::Start | Begin::Turn => None,
+    };
+    let waits = matches!(begin, Begin::Start);
+    let arrivals = first_number(&new.start).filter(|_| waits).unwrap_or(0);
+    let ready = (waits && owner.is_none()).then(|| stored_ready(Ready::by_message(new.start.visible_at, time)));
+    let version = first.and_then(|(_, turn)| turn.version.as_ref()).or(new.version.as_ref());
     let params = (
         new.instance.as_str(),
         &new.name,
@@ -72,8 +92,10 @@ pub(super) fn insert(
         parent.map(|parent| parent.execution.identity.0.into_bytes()),
         parent.map(|parent| int(parent.execution.number)),
         parent.map(|parent| int(parent.call.0)),
-        first.as_ref().map_or(0, |first| int(first.turn.last_event().0)),
-        first.as_ref().map(|first| first.commit.0.into_bytes()),
+        first.map_or(0, |(_, turn)| int(turn.last_event().0)),
+        first.map(|(commit, _)| commit.0.into_bytes()),
+        arrivals,
+        ready,
     );
     if tx.sql.run(insert, params)? == 0 {
         return Ok(None);

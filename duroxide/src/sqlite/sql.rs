@@ -8,6 +8,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Params, Row, Statement, StatementStatus};
 
+use super::places::Places;
+
 /// The capacity of the cache, larger than the number of different statements.
 const STATEMENTS: usize = 256;
 
@@ -27,6 +29,7 @@ pub(super) type OwnSql = SqlOn<Connection>;
 
 pub(super) struct SqlOn<C: ?Sized> {
     counts: Arc<Counts>,
+    pub(super) places: Places,
     #[cfg(feature = "testing")]
     pub(super) observer: Option<super::Observer>,
     connection: C,
@@ -53,6 +56,7 @@ impl<C> SqlOn<C> {
     pub(super) fn new(connection: C, counts: Arc<Counts>) -> Self {
         Self {
             counts,
+            places: Places::default(),
             #[cfg(feature = "testing")]
             observer: None,
             connection,

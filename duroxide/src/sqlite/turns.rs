@@ -1,11 +1,13 @@
 //! Commits of turns.
 
+use std::cell::Cell;
+
 use rusqlite::ToSql;
 
 use super::activities::{self, Leaving};
 use super::deliver::{self, Target};
 use super::fault::Refusal;
-use super::instances::{self, FirstTurn};
+use super::instances::{self, Begin};
 use super::payloads;
 use super::places;
 use super::rejections;
@@ -84,8 +86,8 @@ fn create(
     {
         return Err(Refusal::Refused(CommitError::Conflict));
     }
-    let first = creates_advanced(turn).then_some(FirstTurn { commit: id, turn });
-    let Some(seq) = instances::insert(tx, new, lease.map(|lease| lease.epoch), turn.time, first)? else {
+    let begin = if creates_advanced(turn) { Begin::Advanced { commit: id, turn } } else { Begin::Turn };
+    let Some(seq) = instances::insert(tx, new, lease.map(|lease| lease.epoch), turn.time, begin)? else {
         return Ok(None);
     };
     match lease {
@@ -183,12 +185,12 @@ fn not_advanced(
     }
 }
 
-fn insert_event(tx: &Tx<'_>, seq: i64, execution: u64, event: &EventRow) -> rusqlite::Result<()> {
+fn insert_event(tx: &mut Tx<'_>, seq: i64, execution: u64, event: &EventRow) -> rusqlite::Result<()> {
     let payload = payloads::store(tx.sql, seq, &event.payload)?;
     let insert = "INSERT INTO duroxide_events
         (instance, execution, id, time, decision, format, data, payload, payload_ref, place)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-    let place = event.at.as_deref().map(|text| places::number(tx.sql, text)).transpose()?;
+    let place = event.at.as_deref().map(|text| places::number(tx, text)).transpose()?;
     let EventRow { id, time, decision, format, data, .. } = event;
     let (id, execution, time) = (int(id.0), int(execution), time.as_micros());
     let params = (seq, execution, id, time, decision, format, data, payload.inline, payload.reference, place);
@@ -254,6 +256,7 @@ impl Written<'_> {
             status: InstanceStatus::Running,
             execution: execution.number,
             owner: lease.map(|lease| lease.epoch),
+            arrivals: Cell::new(None),
         };
         match &turn.then {
             Then::Continue => (),

@@ -23,6 +23,8 @@ pub(super) struct Tx<'a> {
     pub(super) left_rows: bool,
     /// Payloads that have lost a reference.
     dereferenced: Vec<i64>,
+    /// True if it has given a number to a place.
+    pub(super) has_new_places: bool,
     /// The number of ids that it has recorded.
     pub(super) recorded: i64,
 }
@@ -37,6 +39,7 @@ impl<'a> Tx<'a> {
             removable: removals::ROWS,
             left_rows: false,
             dereferenced: Vec::new(),
+            has_new_places: false,
             recorded: 0,
         }
     }

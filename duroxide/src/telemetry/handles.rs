@@ -1,12 +1,12 @@
 //! The handles of the hot path, made once for each name, since making one costs a look-up in the recorder.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use semver::Version;
 
 use super::names::*;
 use super::{Counter, Gauge, Histogram, OTHER, counter, gauge, histogram};
+use crate::hash::HashMap;
 
 /// The metrics of one version of an orchestration.
 pub(crate) struct OrchestrationMetrics {
@@ -124,8 +124,8 @@ impl NodeMetrics {
             commit_duration: histogram(COMMIT_DURATION, &labels),
             lost_leases: counter(LOST_LEASES, &labels),
             stuck_turns: counter(STUCK_TURNS, &labels),
-            orchestrations: HashMap::new(),
-            activities: HashMap::new(),
+            orchestrations: HashMap::default(),
+            activities: HashMap::default(),
         }
     }
 

@@ -35,7 +35,7 @@ fn seen(name: &str, now: Timestamp, decisions: Vec<Decision>) -> Inspection {
         request: None,
     };
     let kinds = decisions.into_iter().map(EventKind::Decision);
-    let kinds = std::iter::once(EventKind::Input(Input::Started(started))).chain(kinds);
+    let kinds = std::iter::once(EventKind::Input(Input::Started(Box::new(started)))).chain(kinds);
     let event = |(id, kind)| HistoryEvent {
         id: EventId(id),
         time: second(0),
@@ -82,13 +82,13 @@ fn seen(name: &str, now: Timestamp, decisions: Vec<Decision>) -> Inspection {
 
 fn charge(call: u64) -> Decision {
     let retry = RetryPolicy::new().max_attempts(5);
-    Decision::ActivityScheduled(ActivityScheduled {
+    Decision::ActivityScheduled(Box::new(ActivityScheduled {
         call: CallId(call),
         name: "charge".to_owned(),
         tag: None,
         detached: false,
         options: ActivityOptions::new().retry(retry).start_to_close(Duration::from_secs(30)),
-    })
+    }))
 }
 
 fn approval(call: u64) -> Decision {
@@ -100,14 +100,14 @@ fn timer(call: u64, due: i64) -> Decision {
 }
 
 fn child(call: u64, instance: &str) -> Decision {
-    Decision::ChildScheduled(ChildScheduled {
+    Decision::ChildScheduled(Box::new(ChildScheduled {
         call: CallId(call),
         name: "ship".to_owned(),
         version: None,
         instance: Some(id(instance)),
         detached: false,
         close: ClosePolicy::Cancel,
-    })
+    }))
 }
 
 /// Returns an instance that waits for an activity, in its n-th attempt: on node 2, or due at a second.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::blocking::BlockingPool;
-use super::poll_watch::{PollWatch, Polled};
+use super::poll_watch::PollWatch;
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
@@ -25,26 +25,26 @@ use crate::policy::{Limits, Timeout};
 use crate::provider::{EventRow, Tenure, TransactionalAttempt};
 use crate::replay::{Failed, in_instance, panicked};
 use crate::telemetry::spans::AttemptFields;
-use crate::telemetry::{self, spans};
+use crate::telemetry::{self, ActivityMetrics, spans};
 
 /// The facts about an attempt, from its begin to its end.
-#[derive(Clone)]
 pub(in crate::node) struct AttemptFacts {
     pub(in crate::node) tenure: Tenure,
-    pub(in crate::node) scheduled: ActivityScheduled,
+    pub(in crate::node) scheduled: Box<ActivityScheduled>,
     /// The end of its schedule-to-close limit.
     pub(in crate::node) deadline: Option<Timestamp>,
     /// When this node began it.
     pub(in crate::node) began: Timestamp,
     /// The attempt as it is recorded. `None`: an eager one.
     pub(in crate::node) origin: Option<Run>,
+    pub(in crate::node) metrics: Arc<ActivityMetrics>,
 }
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
     /// For code that runs in a transaction.
     pub(in crate::node) transaction: TransactionalAttempt,
-    pub(in crate::node) facts: AttemptFacts,
+    pub(in crate::node) facts: Arc<AttemptFacts>,
     /// The number of this run on the node.
     pub(in crate::node) run: u64,
     pub(in crate::node) input: Payload,
@@ -55,7 +55,7 @@ pub(in crate::node) struct Attempt {
 
 /// How an attempt ended.
 pub(in crate::node) struct AttemptDone {
-    pub(in crate::node) facts: AttemptFacts,
+    pub(in crate::node) facts: Arc<AttemptFacts>,
     pub(in crate::node) run: u64,
     pub(in crate::node) end: AttemptEnd,
     /// Closes once the thread of the attempt is free: blocking code cannot be dropped while it waits. `None`: the
@@ -98,7 +98,7 @@ impl AttemptEnv {
 
 impl Attempt {
     /// Reads the event that schedules an activity, and returns its time as well.
-    pub(in crate::node) fn parse(row: EventRow) -> Result<(ActivityScheduled, Payload, Timestamp), String> {
+    pub(in crate::node) fn parse(row: EventRow) -> Result<(Box<ActivityScheduled>, Payload, Timestamp), String> {
         let event = HistoryEvent::try_from(row).map_err(|e| e.to_string())?;
         match event.kind {
             EventKind::Decision(Decision::ActivityScheduled(scheduled)) => Ok((scheduled, event.payload, event.time)),
@@ -108,7 +108,7 @@ impl Attempt {
 
     /// Returns the span of the attempt.
     fn span(&self, env: &AttemptEnv) -> Span {
-        let AttemptFacts { tenure: Tenure { activity, attempt, .. }, scheduled, .. } = &self.facts;
+        let AttemptFacts { tenure: Tenure { activity, attempt, .. }, scheduled, .. } = &*self.facts;
         let ExecutionId { instance, number, .. } = &activity.execution;
         let span = spans::attempt(&AttemptFields {
             instance,
@@ -133,12 +133,11 @@ impl Attempt {
     ) -> AttemptDone {
         let span = self.span(&env);
         let Self { transaction, facts, run, input, headers, .. } = self;
-        let AttemptFacts { tenure, scheduled, .. } = &facts;
+        let AttemptFacts { tenure, scheduled, .. } = &*facts;
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
         let transaction_limit = transaction.limit;
         let ctx = ActivityContext::new(transaction, env.limits, headers, cancel.clone(), env.states.clone());
-        let polled = Polled { activity: tenure.activity.clone(), name: name.clone(), attempt: tenure.attempt };
-        let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, polled, &span);
+        let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, &facts, &span);
         let limited = async {
             // The limit does not include the time in which no thread can be started.
             if let Some(begun) = begun {
@@ -211,7 +210,7 @@ fn run_code(
     env: &AttemptEnv,
     ctx: ActivityContext,
     input: Payload,
-    polled: Polled,
+    facts: &Arc<AttemptFacts>,
     span: &Span,
 ) -> RunningCode {
     let span = span.clone();
@@ -219,12 +218,12 @@ fn run_code(
     let ended = match code {
         ActivityCode::Async(run) => {
             let code = async move { run(ctx, input).await }.instrument(span);
-            AssertUnwindSafe(env.polls.watch(polled, code)).catch_unwind().boxed()
+            AssertUnwindSafe(env.polls.watch(facts, code)).catch_unwind().boxed()
         }
         #[cfg(feature = "testing")]
         ActivityCode::Replaced(run) => {
             let code = async move { run(ctx, input).await }.instrument(span);
-            AssertUnwindSafe(env.polls.watch(polled, code)).catch_unwind().boxed()
+            AssertUnwindSafe(env.polls.watch(facts, code)).catch_unwind().boxed()
         }
         ActivityCode::Blocking(run) => {
             let (done, finished) = oneshot::channel();

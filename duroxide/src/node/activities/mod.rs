@@ -7,7 +7,8 @@ mod permits;
 mod poll_watch;
 mod stopping;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use attempt::{Attempt, AttemptDone, AttemptEnd, AttemptEnv, AttemptFacts, start_to_close};
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use super::log;
 use crate::activity::CancelSignal;
 use crate::clock::Timestamp;
+use crate::hash::{HashMap, HashSet};
 use crate::id::{ActivityId, InstanceId};
 
 /// The activities that this node runs, with their permits.
@@ -45,7 +47,7 @@ struct Running {
     cancel: CancelSignal,
     kind: Kind,
     /// The name of the activity.
-    name: String,
+    name: Arc<str>,
     /// The end of its start-to-close limit.
     limit: Option<Instant>,
     begun: Instant,
@@ -54,7 +56,7 @@ struct Running {
 /// The start-to-close limit of a run, with the parts of the attempt that end it. An attempt that waits ends itself at the
 /// limit; the node ends one whose code computes or blocks its thread.
 pub(super) struct StartToClose {
-    pub(super) facts: AttemptFacts,
+    pub(super) facts: Arc<AttemptFacts>,
     pub(super) limit: Duration,
     /// The end of the limit by the clock of the node, which may be virtual.
     pub(super) at: Timestamp,
@@ -79,7 +81,7 @@ impl Activities {
     pub(super) fn new(limits: [usize; 2]) -> Self {
         let permits = ActivityPermits::default();
         Self {
-            running: HashMap::new(),
+            running: HashMap::default(),
             limits: BTreeMap::new(),
             stopping: Stopping::default(),
             permits,
@@ -136,7 +138,7 @@ impl Activities {
         &mut self,
         id: ActivityId,
         kind: Kind,
-        name: &str,
+        name: &Arc<str>,
         limit: Option<StartToClose>,
     ) -> (u64, CancelSignal) {
         self.last_run += 1;
@@ -146,8 +148,7 @@ impl Activities {
         if let (Some(ends), Some(limit)) = (ends, limit) {
             self.limits.insert((ends, run), limit);
         }
-        self.running
-            .insert(id, Running { run, cancel: cancel.clone(), kind, name: name.to_owned(), limit: ends, begun });
+        self.running.insert(id, Running { run, cancel: cancel.clone(), kind, name: name.clone(), limit: ends, begun });
         (run, cancel)
     }
 
@@ -255,7 +256,7 @@ mod tests {
         assert!(activities.try_take_permit(Kind::Blocking));
         assert!(!activities.try_take_permit(Kind::Blocking), "the limit");
         assert_eq!(activities.free_permits(), [1, 0]);
-        let (run, _) = activities.begin(id(1), Kind::Blocking, "a", None);
+        let (run, _) = activities.begin(id(1), Kind::Blocking, &"a".into(), None);
         (activities, run)
     }
 
@@ -290,7 +291,7 @@ mod tests {
     fn end_of_a_cancelled_run_does_not_end_the_next_one() {
         let (mut activities, first) = running();
         activities.cancel(&id(1));
-        let (second, signal) = activities.begin(id(1), Kind::Async, "a", None);
+        let (second, signal) = activities.begin(id(1), Kind::Async, &"a".into(), None);
         assert!(matches!(activities.end(&id(1), first, false), RunEnd::Cancelled));
         assert!(activities.runs(&id(1)) && !signal.is_cancelled());
         assert!(matches!(activities.end(&id(1), second, false), RunEnd::Wanted(Some(_), _)));

@@ -4,23 +4,16 @@
 //! and timers of the program wait behind it, without a sign. So a thread of its own looks at the polls that take long.
 //! It uses no timer of tokio, because the blocked worker may be the one that drives the timers.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::id::ActivityId;
+use super::AttemptFacts;
+use crate::provider::Tenure;
 
 /// Watches the polls of async activities, until it is dropped.
 pub(super) struct PollWatch(Option<Arc<Watch>>);
-
-/// The attempt that is polled.
-pub(super) struct Polled {
-    pub(super) activity: ActivityId,
-    pub(super) name: String,
-    pub(super) attempt: u32,
-}
 
 /// The polls that run, and the thread that looks at them.
 struct Watch {
@@ -32,7 +25,8 @@ struct Watch {
 
 #[derive(Default)]
 struct State {
-    polls: HashMap<u64, RunningPoll>,
+    /// A few: one for each thread that polls.
+    polls: Vec<RunningPoll>,
     last: u64,
     /// True if the thread waits without a limit, so that the next poll must wake it.
     sleeps: bool,
@@ -40,7 +34,8 @@ struct State {
 }
 
 struct RunningPoll {
-    polled: Arc<Polled>,
+    number: u64,
+    attempt: Arc<AttemptFacts>,
     since: Instant,
     reported: bool,
 }
@@ -64,14 +59,14 @@ impl PollWatch {
     /// Returns a future that is watched while it is polled.
     pub(super) fn watch<F: Future + Send>(
         &self,
-        polled: Polled,
+        attempt: &Arc<AttemptFacts>,
         future: F,
     ) -> impl Future<Output = F::Output> + Send + use<F> {
-        let watched = self.0.clone().map(|watch| (watch, Arc::new(polled)));
+        let watched = self.0.clone().map(|watch| (watch, attempt.clone()));
         async move {
             let mut future = pin!(future);
             poll_fn(|context| {
-                let _running = watched.as_ref().map(|(watch, polled)| Running::begin(watch, polled));
+                let _running = watched.as_ref().map(|(watch, attempt)| Running::begin(watch, attempt));
                 future.as_mut().poll(context)
             })
             .await
@@ -95,18 +90,18 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn begin(watch: &'a Watch, polled: &Arc<Polled>) -> Self {
-        Self { number: watch.begin(polled), watch }
+    fn begin(watch: &'a Watch, attempt: &Arc<AttemptFacts>) -> Self {
+        Self { number: watch.begin(attempt), watch }
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let ended = self.watch.lock().polls.remove(&self.number);
-        if let Some(RunningPoll { polled, since, .. }) = ended.filter(|poll| poll.reported) {
-            let Polled { activity, name, attempt } = &*polled;
+        let ended = self.watch.lock().end(self.number);
+        if let Some(RunningPoll { attempt, since, .. }) = ended.filter(|poll| poll.reported) {
+            let AttemptFacts { tenure: Tenure { activity, attempt, .. }, scheduled, .. } = &*attempt;
             tracing::warn!(
-                instance = %activity.execution.instance, call = %activity.call, activity = name, attempt,
+                instance = %activity.execution.instance, call = %activity.call, activity = scheduled.name, attempt,
                 seconds = since.elapsed().as_secs_f64(),
                 "the activity no longer blocks its thread",
             );
@@ -119,12 +114,12 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, polled: &Arc<Polled>) -> u64 {
+    fn begin(&self, attempt: &Arc<AttemptFacts>) -> u64 {
         let since = Instant::now();
         let mut state = self.lock();
         state.last += 1;
         let number = state.last;
-        state.polls.insert(number, RunningPoll { polled: polled.clone(), since, reported: false });
+        state.polls.push(RunningPoll { number, attempt: attempt.clone(), since, reported: false });
         if std::mem::take(&mut state.sleeps) {
             self.changed.notify_one();
         }
@@ -137,7 +132,7 @@ impl Watch {
             let (slow, next) = state.slow(self.limit);
             if !slow.is_empty() {
                 drop(state);
-                slow.iter().for_each(|(polled, since)| report(polled, *since));
+                slow.iter().for_each(|(attempt, since)| report(attempt, *since));
                 state = self.lock();
                 continue;
             }
@@ -151,16 +146,21 @@ impl Watch {
 }
 
 impl State {
-    /// Returns the polls that have reached the limit and were not reported, and the time until the next one reaches it.
-    fn slow(&mut self, limit: Duration) -> (Vec<(Arc<Polled>, Duration)>, Option<Duration>) {
+    fn end(&mut self, number: u64) -> Option<RunningPoll> {
+        let at = self.polls.iter().position(|poll| poll.number == number)?;
+        Some(self.polls.swap_remove(at))
+    }
+
+    /// Returns the attempts whose polls that have reached the limit and were not reported, and the time until the next one reaches it.
+    fn slow(&mut self, limit: Duration) -> (Vec<(Arc<AttemptFacts>, Duration)>, Option<Duration>) {
         let (mut slow, mut next) = (Vec::new(), None::<Duration>);
-        for poll in self.polls.values_mut().filter(|poll| !poll.reported) {
+        for poll in self.polls.iter_mut().filter(|poll| !poll.reported) {
             let since = poll.since.elapsed();
             match limit.checked_sub(since).filter(|rest| !rest.is_zero()) {
                 Some(rest) => next = Some(next.map_or(rest, |next| next.min(rest))),
                 None => {
                     poll.reported = true;
-                    slow.push((poll.polled.clone(), since));
+                    slow.push((poll.attempt.clone(), since));
                 }
             }
         }
@@ -168,9 +168,10 @@ impl State {
     }
 }
 
-fn report(Polled { activity, name, attempt }: &Polled, since: Duration) {
+fn report(attempt: &AttemptFacts, since: Duration) {
+    let AttemptFacts { tenure: Tenure { activity, attempt, .. }, scheduled, .. } = attempt;
     tracing::warn!(
-        instance = %activity.execution.instance, call = %activity.call, activity = name, attempt,
+        instance = %activity.execution.instance, call = %activity.call, activity = scheduled.name, attempt,
         seconds = since.as_secs_f64(),
         "an async activity blocks its thread: other activities and timers of the program may wait; write it as a plain \
          `fn`, which runs on a thread of its own, or move what blocks into `tokio::task::spawn_blocking`",

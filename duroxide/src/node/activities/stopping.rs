@@ -1,12 +1,13 @@
 //! Runs that were cancelled or timed out, and whose code has not stopped: it ignores its cancellation, computes without an
 //! await, or blocks its thread.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Kind;
+use crate::hash::HashMap;
 use crate::id::ActivityId;
 
 /// The runs that have not stopped, by their number. Each keeps its permit.
@@ -18,7 +19,7 @@ pub(in crate::node) struct StoppingRun {
     pub(super) kind: Kind,
     pub(in crate::node) id: ActivityId,
     /// The name of the activity.
-    pub(in crate::node) name: String,
+    pub(in crate::node) name: Arc<str>,
     cause: StopCause,
     pub(in crate::node) since: Instant,
     /// True if it was reported.
@@ -43,7 +44,7 @@ impl StoppingRun {
 }
 
 impl Stopping {
-    pub(super) fn insert(&mut self, run: u64, kind: Kind, id: ActivityId, name: String, cause: StopCause) {
+    pub(super) fn insert(&mut self, run: u64, kind: Kind, id: ActivityId, name: Arc<str>, cause: StopCause) {
         self.0.insert(run, StoppingRun { kind, id, name, cause, since: Instant::now(), reported: false });
     }
 

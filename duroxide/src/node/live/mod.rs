@@ -4,7 +4,7 @@ mod follow_up;
 mod instance;
 mod timers;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 pub(super) use follow_up::{FollowUp, Stopped, StoredTurn};
 pub(super) use instance::LiveInstance;
@@ -16,6 +16,7 @@ use super::command::{LivenessWatcher, PendingStart};
 use super::delivery::{Delivery, LocalOutcome};
 use super::inbox::Inbox;
 use crate::clock::Timestamp;
+use crate::hash::HashMap;
 use crate::id::{ActivityId, EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{AcquiredInstance, MessageRow, NewInstance, Outgoing, Then, Turn};
 use crate::replay::{Execution, Held};
@@ -222,7 +223,7 @@ impl LiveInstances {
     }
 
     /// Delivers the outcome of an activity to the live copy that waits for it. Returns the outcome if there is none.
-    pub(super) fn deliver_outcome(&mut self, outcome: LocalOutcome, now: Timestamp) -> Option<LocalOutcome> {
+    pub(super) fn deliver_outcome(&mut self, outcome: Box<LocalOutcome>, now: Timestamp) -> Option<Box<LocalOutcome>> {
         let execution = &outcome.activity.execution;
         match self.by_id.get_mut(&execution.instance).filter(|live| live.execution == *execution) {
             Some(live) => {

@@ -53,10 +53,10 @@ fn deliver(live: &mut LiveInstances, to: &ExecutionId, number: u64) -> FollowUp 
     live.deliver_message(to.instance.clone(), to.identity, number, message, at(0))
 }
 
-fn outcome(execution: &ExecutionId) -> LocalOutcome {
+fn outcome(execution: &ExecutionId) -> Box<LocalOutcome> {
     let (call, payload) = (CallId(1), Payload::NULL);
     let activity = ActivityId { execution: execution.clone(), call };
-    LocalOutcome {
+    Box::new(LocalOutcome {
         activity,
         attempt: 1,
         claim: 0,
@@ -64,7 +64,7 @@ fn outcome(execution: &ExecutionId) -> LocalOutcome {
         payload,
         permit: None,
         measure: None,
-    }
+    })
 }
 
 fn acquired(execution: ExecutionId, last: u64) -> AcquiredInstance {

@@ -4,10 +4,11 @@
 //! not ask the storage for due timers. It keeps the earliest timer of each instance, also of an instance without a live
 //! copy.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::hash::HashMap;
 use crate::id::InstanceId;
 
 /// When a timer fires.

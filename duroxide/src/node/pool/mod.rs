@@ -15,7 +15,7 @@
 
 mod watchdog;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -38,7 +38,7 @@ pub(in crate::node) struct Pool(Arc<Shared>);
 /// Finished work of the pool.
 pub(in crate::node) enum Done {
     /// A turn has ended.
-    Turn(Box<TurnDone>),
+    Turn(TurnDone),
     /// An activity has ended with its first step.
     Attempt(Box<AttemptDone>),
     /// An activity waits after its first step, and continues on the tokio runtime.
@@ -64,7 +64,8 @@ struct State {
     /// True if the node was woken since its last poll.
     awake: bool,
     jobs: VecDeque<Job>,
-    running: HashMap<u64, RunningTurn>,
+    /// A few: one for each thread that runs a turn.
+    running: Vec<(u64, RunningTurn)>,
     last_turn: u64,
     first_step: Option<RunningAttempt>,
     stepping: bool,
@@ -74,14 +75,13 @@ struct State {
 }
 
 /// Work that runs the code of an orchestration.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each turn")]
 enum Job {
     Turn(TurnJob),
     Replay(ReplayJob),
 }
 
 impl Job {
-    fn about(&self) -> (&InstanceId, &str) {
+    fn about(&self) -> (&InstanceId, &Arc<str>) {
         match self {
             Self::Turn(job) => (job.instance(), &job.name),
             Self::Replay(job) => (job.instance(), &job.name),
@@ -91,7 +91,7 @@ impl Job {
     /// Runs the job. Returns the result for the node; a replay sends its result itself.
     fn run(self, core: &OnceLock<Arc<Core>>) -> Option<Done> {
         match self {
-            Self::Turn(job) => Some(Done::Turn(Box::new(job.run(core)))),
+            Self::Turn(job) => Some(Done::Turn(job.run(core))),
             Self::Replay(job) => {
                 job.run(core);
                 None
@@ -101,7 +101,6 @@ impl Job {
 }
 
 /// The next work of a thread.
-#[expect(clippy::large_enum_variant, reason = "a box would cost an allocation for each turn")]
 enum Work {
     Turn(u64, Job, Arc<OnceLock<Arc<Core>>>),
     FirstStep(RunningAttempt),
@@ -212,7 +211,7 @@ impl State {
             self.last_turn += 1;
             let core = Arc::new(OnceLock::new());
             let (instance, name) = job.about();
-            self.running.insert(self.last_turn, RunningTurn::new(instance, name, core.clone()));
+            self.running.push((self.last_turn, RunningTurn::new(instance, name, core.clone())));
             return Some(Work::Turn(self.last_turn, job, core));
         }
         if let Some(attempt) = self.first_step.take() {
@@ -226,7 +225,13 @@ impl State {
     }
 
     fn may_run_turn(&self, turns: usize) -> bool {
-        !self.jobs.is_empty() && self.running.values().filter(|turn| !turn.replaced).count() < turns
+        !self.jobs.is_empty() && self.running.iter().filter(|(_, turn)| !turn.replaced).count() < turns
+    }
+
+    /// Removes a turn that has ended. Returns true if another thread has taken its place.
+    fn turn_ends(&mut self, number: u64) -> bool {
+        let at = self.running.iter().position(|(running, _)| *running == number);
+        at.is_some_and(|at| self.running.swap_remove(at).1.replaced)
     }
 
     /// Returns an idle thread, if there is work for it.
@@ -300,7 +305,7 @@ impl Shared {
     fn run_turn(&self, number: u64, job: Job, core: &OnceLock<Arc<Core>>) -> bool {
         let done = job.run(core);
         let mut state = self.lock();
-        let replaced = state.running.remove(&number).is_some_and(|turn| turn.replaced);
+        let replaced = state.turn_ends(number);
         let unused = done.and_then(|done| state.push_done(done));
         let helper = if replaced { state.helper(self.turns) } else { None };
         drop(state);

@@ -11,7 +11,7 @@ use crate::replay::Core;
 /// A turn, or a part of a replay, that runs.
 pub(super) struct RunningTurn {
     instance: InstanceId,
-    name: String,
+    name: Arc<str>,
     since: Instant,
     core: Arc<OnceLock<Arc<Core>>>,
     /// True if it was reported as a turn that does not return.
@@ -21,8 +21,8 @@ pub(super) struct RunningTurn {
 }
 
 impl RunningTurn {
-    pub(super) fn new(instance: &InstanceId, name: &str, core: Arc<OnceLock<Arc<Core>>>) -> Self {
-        let (instance, name, since) = (instance.clone(), name.to_owned(), Instant::now());
+    pub(super) fn new(instance: &InstanceId, name: &Arc<str>, core: Arc<OnceLock<Arc<Core>>>) -> Self {
+        let (instance, name, since) = (instance.clone(), name.clone(), Instant::now());
         Self { instance, name, since, core, reported: false, replaced: false }
     }
 }
@@ -30,7 +30,7 @@ impl RunningTurn {
 /// A turn that has been running for long.
 pub(in crate::node) struct StuckTurn {
     pub(in crate::node) instance: InstanceId,
-    pub(in crate::node) name: String,
+    pub(in crate::node) name: Arc<str>,
     pub(in crate::node) since: Duration,
     /// The place of its function in the source.
     pub(in crate::node) place: String,
@@ -45,7 +45,7 @@ impl Pool {
         let mut state = self.0.lock();
         let mut stuck = Vec::new();
         let (mut next, mut failed) = (None, None);
-        for turn in state.running.values_mut().filter(|turn| !turn.replaced) {
+        for (_, turn) in state.running.iter_mut().filter(|(_, turn)| !turn.replaced) {
             let since = turn.since.elapsed();
             if since < limit {
                 next = next.into_iter().chain([limit - since]).min();

@@ -9,7 +9,7 @@ use crate::replay::{CallSite, Core};
 /// Schedules an activity.
 pub(crate) fn schedule(core: &Core, activity: ActivityScheduled, input: Payload, place: CallSite) {
     let op = Op::Activity { detached: activity.detached, deadline: activity.options.schedule_to_close.is_some() };
-    core.schedule(activity.call, op, Decision::ActivityScheduled(activity), input, place);
+    core.schedule(activity.call, op, Decision::ActivityScheduled(Box::new(activity)), input, place);
 }
 
 /// Returns true if a replay may schedule `b` where the history has `a`. Retry and time limits may change between

@@ -12,7 +12,7 @@ pub(crate) fn schedule(core: &Core, child: ChildScheduled, input: Payload, place
     } else {
         Op::Child { instance: child.instance_in(&core.execution), close: child.close }
     };
-    core.schedule(child.call, op, Decision::ChildScheduled(child), input, place);
+    core.schedule(child.call, op, Decision::ChildScheduled(Box::new(child)), input, place);
 }
 
 /// Returns true if a replay may schedule `b` where the history has `a`. The close policy may change between deploys.

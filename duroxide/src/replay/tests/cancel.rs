@@ -1,7 +1,7 @@
 //! Cancellation: a listening function receives the request; the execution of any other ends.
 
 use super::support::*;
-use crate::history::{Decision, EndRequest, Input, Parent, Started};
+use crate::history::{Decision, EndRequest, Input, Parent};
 use crate::id::{CallId, ExecutionId, InstanceId};
 use crate::orchestration::days;
 use crate::payload::Payload;
@@ -84,7 +84,7 @@ fn request_of_a_parent_reaches_only_its_own_child() {
     let parent = |call| {
         let execution =
             ExecutionId { instance: InstanceId::new("parent").expect("is valid"), identity: IDENTITY, number: 2 };
-        Some(Parent { execution, call: CallId(call) })
+        Some(Box::new(Parent { execution, call: CallId(call) }))
     };
     let function = || {
         function(|ctx, _| async move {
@@ -93,8 +93,9 @@ fn request_of_a_parent_reaches_only_its_own_child() {
         })
     };
     let mut child = Run::before_start(function());
-    let Input::Started(begun) = started() else { unreachable!("it starts") };
-    child.deliver(Input::Started(Started { parent: parent(7), ..begun }), Payload::NULL);
+    let Input::Started(mut begun) = started() else { unreachable!("it starts") };
+    begun.parent = parent(7).map(|parent| *parent);
+    child.deliver(Input::Started(begun), Payload::NULL);
     let mut stranger = Run::before_start(function());
     stranger.deliver(started(), Payload::NULL);
     for run in [&mut child, &mut stranger] {
@@ -117,8 +118,9 @@ fn result_of_a_cancelled_function_is_its_outcome() {
 }
 
 fn begun_with(request: EndRequest) -> Input {
-    let Input::Started(started) = started() else { unreachable!("it is a start") };
-    Input::Started(Started { request: Some(request), ..started })
+    let Input::Started(mut started) = started() else { unreachable!("it is a start") };
+    started.request = Some(request);
+    Input::Started(started)
 }
 
 fn cancel() -> Input {

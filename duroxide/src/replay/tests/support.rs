@@ -268,7 +268,7 @@ pub(super) fn decisions(events: &[HistoryEvent]) -> impl Iterator<Item = &Decisi
 }
 
 pub(super) fn started() -> Input {
-    Input::Started(Started {
+    Input::Started(Box::new(Started {
         request: None,
         name: "checkout".to_owned(),
         version: None,
@@ -276,7 +276,7 @@ pub(super) fn started() -> Input {
         parent: None,
         headers: Default::default(),
         labels: Default::default(),
-    })
+    }))
 }
 
 pub(super) fn activity_completed(call: u64) -> Input {
@@ -288,19 +288,20 @@ pub(super) fn raised(name: &str) -> Input {
 }
 
 pub(super) fn activity(call: u64, name: &str) -> Decision {
-    Decision::ActivityScheduled(ActivityScheduled {
+    Decision::ActivityScheduled(Box::new(ActivityScheduled {
         call: CallId(call),
         name: name.to_owned(),
         tag: None,
         detached: false,
         options: Default::default(),
-    })
+    }))
 }
 
 pub(super) fn detached_activity(call: u64, name: &str) -> Decision {
     match activity(call, name) {
-        Decision::ActivityScheduled(activity) => {
-            Decision::ActivityScheduled(ActivityScheduled { detached: true, ..activity })
+        Decision::ActivityScheduled(mut activity) => {
+            activity.detached = true;
+            Decision::ActivityScheduled(activity)
         }
         other => other,
     }
@@ -316,19 +317,22 @@ pub(super) fn awaits(call: u64, name: &str) -> Decision {
 
 /// A child; an empty `instance` stands for a derived id.
 pub(super) fn child(call: u64, name: &str, instance: &str) -> Decision {
-    Decision::ChildScheduled(ChildScheduled {
+    Decision::ChildScheduled(Box::new(ChildScheduled {
         call: CallId(call),
         name: name.to_owned(),
         version: None,
         instance: (!instance.is_empty()).then(|| instance.to_owned().try_into().expect("is an id")),
         detached: false,
         close: ClosePolicy::Cancel,
-    })
+    }))
 }
 
 pub(super) fn detached_start(call: u64, name: &str, instance: &str) -> Decision {
     match child(call, name, instance) {
-        Decision::ChildScheduled(child) => Decision::ChildScheduled(ChildScheduled { detached: true, ..child }),
+        Decision::ChildScheduled(mut child) => {
+            child.detached = true;
+            Decision::ChildScheduled(child)
+        }
         other => other,
     }
 }

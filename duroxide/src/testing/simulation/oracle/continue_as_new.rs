@@ -2,7 +2,7 @@
 //! of each name in their order, before newer ones.
 
 use super::{Ended, Stored};
-use crate::history::{Decision, EventKind, HistoryEvent, Input, Started};
+use crate::history::{Decision, EventKind, HistoryEvent, Input};
 use crate::id::ExecutionId;
 use crate::payload::Payload;
 use crate::replay::Unread;
@@ -50,7 +50,7 @@ fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ende
         if start.payload != last.payload {
             found.push(format!("{id}: its input differs from that of the continue-as-new"));
         }
-        if matches!(&start.kind, EventKind::Input(Input::Started(Started { request: Some(_), .. }))) {
+        if matches!(&start.kind, EventKind::Input(Input::Started(started)) if started.request.is_some()) {
             // The execution has received a request with its start. A second one has no effect.
             waiting.retain(|(name, _)| name.is_some());
         }
