@@ -1,12 +1,15 @@
 //! Many requests for one instance that is locked.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
 use duroxide::prelude::*;
 use duroxide::provider::*;
-use duroxide::{InstanceId, Timestamp};
+use duroxide::{InstanceId, RuntimeOptions, Timestamp};
 use futures_util::future::join_all;
 use support::postgres::Cluster;
 use support::schema::Schema;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{PgNumber, pg_chain, pg_sum, process, schema};
 
@@ -91,10 +94,6 @@ async fn locked_instance_delays_others_by_one_lock_wait() {
     let lock = "BEGIN; SELECT 1 FROM live WHERE id IN ('turn', 'event') FOR UPDATE";
     user.batch_execute(&schema.within(lock)).await.expect("lock");
     GATE.notify_one();
-    // A commit that the node sends in one call with that of the turn would wait with it.
-    while timeouts(&cluster, "duroxide waiting") == 0 {
-        turn.status().await.expect("status");
-    }
     let raise = event.raise(PgNumber(1)).into_future();
     let others = async {
         for n in 0..OTHERS {
@@ -118,4 +117,50 @@ async fn locked_instance_delays_others_by_one_lock_wait() {
     assert_eq!(event.result().await.expect("completed"), 1);
     assert_eq!(turn.result().await.expect("completed"), 1);
     runtime.shutdown().await.expect("shutdown");
+}
+
+/// The number of attempts of [`pg_crowd_member`] that have begun, and the crowd that may end.
+static MEMBERS: LazyLock<watch::Sender<u32>> = LazyLock::new(|| watch::Sender::new(0));
+static RELEASED: LazyLock<watch::Sender<u32>> = LazyLock::new(|| watch::Sender::new(0));
+
+/// Ends at the moment at which all activities of this crowd end.
+#[activity]
+async fn pg_crowd_member(crowd: u32) -> duroxide::Result<u32> {
+    MEMBERS.send_modify(|members| *members += 1);
+    RELEASED.subscribe().wait_for(|released| *released >= crowd).await?;
+    Ok(crowd)
+}
+
+#[orchestration]
+async fn pg_crowd(ctx: OrchestrationContext, crowd: u32) -> duroxide::Result<u32> {
+    Ok(pg_crowd_member::call(&ctx, crowd).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_of_one_moment_do_not_wait_for_a_locked_instance() {
+    let Some(schema) = schema("crowd") else { return };
+    let url = support::postgres::server().expect("there is a server");
+    let (user, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("connect");
+    tokio::spawn(connection);
+    // The outcomes are received by live copies in memory; without copies, they are stored as messages.
+    for (crowd, copies) in [(1, 100), (2, 0)] {
+        let options = RuntimeOptions::new().max_activities(100).max_idle_instances(copies);
+        let runtime = process(schema.connect()).options(options).start().await.expect("start");
+        let client = runtime.client();
+        let starts = (0..=50).map(|n| pg_crowd::start(&client, format!("{crowd}-{n:02}"), crowd).into_future());
+        let handles: Vec<_> = join_all(starts).await.into_iter().map(|start| start.expect("start")).collect();
+        MEMBERS.subscribe().wait_for(|members| *members == 51 * crowd).await.expect("the sender is static");
+        let (locked, others) = handles.split_at(1);
+        let lock = format!("BEGIN; SELECT 1 FROM live WHERE id = '{crowd}-00' FOR UPDATE");
+        user.batch_execute(&schema.within(&lock)).await.expect("lock");
+        RELEASED.send_replace(crowd);
+        let results = join_all(others.iter().map(|other| other.result()));
+        for result in tokio::time::timeout(Duration::from_secs(60), results).await.expect("no other one waits") {
+            assert_eq!(result.expect("completed"), crowd);
+        }
+        assert_eq!(locked[0].status().await.expect("status").status, InstanceStatus::Running);
+        user.batch_execute("COMMIT").await.expect("commit");
+        assert_eq!(locked[0].result().await.expect("completed"), crowd);
+        runtime.shutdown().await.expect("shutdown");
+    }
 }

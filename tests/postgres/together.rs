@@ -16,11 +16,11 @@ fn id(name: &str) -> InstanceId {
     InstanceId::new(name).expect("a good id")
 }
 
-fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(second * 1_000_000)
 }
 
-fn info() -> NodeInfo {
+pub(crate) fn info() -> NodeInfo {
     NodeInfo {
         id: NodeId::new(),
         name: "test".to_owned(),
@@ -35,13 +35,13 @@ fn want() -> Want {
     Want { orchestrations, instances: 1000, ..Want::new(at(100)) }
 }
 
-fn start(name: &str, lease: Option<Lease>) -> (NewInstance, Submission) {
+pub(crate) fn start(name: &str, lease: Option<Lease>) -> (NewInstance, Submission) {
     let new = NewInstance { eager: lease.is_some(), ..NewInstance::new(id(name), "flow", MessageRow::new("start")) };
     let request = StartRequest { new: new.clone(), if_exists: IfExists::Error, lease, time: at(1), resent: false };
     (new, Submission::Start(request))
 }
 
-fn send(name: &str, n: usize) -> Submission {
+pub(crate) fn send(name: &str, n: usize) -> Submission {
     let message = MessageRow::new(format!("\"{n}\""));
     Submission::Send(SendRequest { to: id(name), message, lease: None, time: at(2), resent: false })
 }

@@ -43,10 +43,15 @@ macro_rules! owned {
         )
     };
 }
+/// One condition for both cases would read all messages of an instance.
 const LOADED: &str = owned!(
     "unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS t (id, heard, n)
      JOIN live l ON l.id = t.id AND l.owner = $1
-     LEFT JOIN messages m ON m.instance = l.seq AND (t.heard IS NULL OR m.number > t.heard) ORDER BY t.n"
+     LEFT JOIN LATERAL (
+         SELECT * FROM messages a WHERE t.heard IS NULL AND a.instance = l.seq
+         UNION ALL
+         SELECT * FROM messages b WHERE b.instance = l.seq AND b.number > t.heard) m ON true
+     ORDER BY t.n"
 );
 const MAIL: &str = owned!(
     "mail x JOIN live l ON l.seq = x.instance AND l.owner = x.owner LEFT JOIN messages m ON m.instance = l.seq

@@ -8,6 +8,7 @@ use duroxide::id::InstanceId;
 use duroxide::provider::ProviderError;
 use tokio::sync::mpsc;
 
+use super::locked::Locked;
 use super::scope::Scope;
 use super::{Done, Entry, Failure, direct, run};
 use crate::again::has_panicked;
@@ -45,8 +46,11 @@ impl Lanes {
 pub(crate) fn spawn(state: &Arc<State>) -> (Lanes, [tokio::task::JoinHandle<()>; 2]) {
     let (fast, fast_queue) = mpsc::unbounded_channel();
     let (slow, slow_queue) = mpsc::unbounded_channel();
-    let tasks =
-        [tokio::spawn(keep_fast(state.clone(), fast_queue, slow)), tokio::spawn(keep_slow(state.clone(), slow_queue))];
+    let locked = Arc::new(Locked::default());
+    let tasks = [
+        tokio::spawn(keep_fast(state.clone(), fast_queue, slow, locked.clone())),
+        tokio::spawn(keep_slow(state.clone(), slow_queue, locked)),
+    ];
     (Lanes { fast }, tasks)
 }
 
@@ -62,34 +66,66 @@ fn admit(entry: Entry, admitted: &mut Vec<Entry>) {
     admitted.push(entry);
 }
 
-async fn keep_fast(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>, slow: mpsc::UnboundedSender<Group>) {
-    while has_panicked("commits", run_fast(&state, &mut queue, &slow)).await {}
+async fn keep_fast(
+    state: Arc<State>,
+    mut queue: mpsc::UnboundedReceiver<Group>,
+    slow: mpsc::UnboundedSender<Group>,
+    locked: Arc<Locked>,
+) {
+    while has_panicked("commits", run_fast(&state, &mut queue, &slow, &locked)).await {}
 }
 
-async fn keep_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>) {
-    let mut waiting = Waiting::default();
+async fn keep_slow(state: Arc<State>, mut queue: mpsc::UnboundedReceiver<Group>, locked: Arc<Locked>) {
+    let mut waiting = Waiting { locked, fresh: VecDeque::new(), collided: VecDeque::new() };
     while has_panicked("commits that wait", run_slow(&state, &mut queue, &mut waiting)).await {}
 }
 
-async fn run_fast(state: &Arc<State>, queue: &mut mpsc::UnboundedReceiver<Group>, slow: &mpsc::UnboundedSender<Group>) {
+async fn run_fast(
+    state: &Arc<State>,
+    queue: &mut mpsc::UnboundedReceiver<Group>,
+    slow: &mpsc::UnboundedSender<Group>,
+    locked: &Locked,
+) {
     let mut link = Link::new(state.clone(), Use::Hot);
     while let Some(first) = queue.recv().await {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let mut next = Some(first);
         while let Some(group) = next {
-            for entry in group {
-                bytes += entry.request.size();
-                admit(entry, &mut batch);
+            if locked.was_refused(&group) {
+                // The slow lane ends after this one.
+                drop(slow.send(group));
+            } else {
+                for entry in group {
+                    bytes += entry.request.size();
+                    admit(entry, &mut batch);
+                }
             }
             next = if batch.len() < ENTRIES && bytes < BYTES { queue.try_recv().ok() } else { None };
         }
         let members = state.code.last_members();
         let (directly, mut others) = direct::split(batch, members.as_ref());
         others.extend(run_directly(state, &mut link, directly, members.as_ref()).await);
-        if let Some(again) = run_until_known(state, &mut link, others, false).await {
-            // The slow lane ends after this one.
-            by_call(again).into_iter().for_each(|group| drop(slow.send(group)));
-        }
+        let waiting = match run_until_known(state, &mut link, others, false).await {
+            Some(Again::Locked(entries)) => locked.refuse(entries),
+            Some(Again::Failed(entries)) => entries,
+            None => Vec::new(),
+        };
+        by_call(waiting).into_iter().for_each(|group| drop(slow.send(group)));
+    }
+}
+
+/// Entries of which nothing was written, and which need another attempt.
+enum Again {
+    /// Other transactions have locked their rows. The rest of the batch was written.
+    Locked(Vec<Entry>),
+    /// The batch failed, by one of them or more.
+    Failed(Vec<Entry>),
+}
+
+impl Again {
+    fn into_entries(self) -> Vec<Entry> {
+        let (Self::Locked(entries) | Self::Failed(entries)) = self;
+        entries
     }
 }
 
@@ -136,12 +172,12 @@ async fn run_slow(state: &Arc<State>, queue: &mut mpsc::UnboundedReceiver<Group>
             None => queue.recv().await.map(VecDeque::from),
         };
         let Some(mut group) = next else { return };
-        let Waiting { fresh, collided } = waiting;
+        let Waiting { fresh, collided, .. } = waiting;
         let batch = with_companions(&mut group, fresh).or_else(|| with_companions(&mut group, collided));
         if let Some(batch) = batch {
             let mut admitted = Vec::new();
             batch.into_iter().for_each(|entry| admit(entry, &mut admitted));
-            match run_until_known(state, &mut link, admitted, true).await {
+            match run_until_known(state, &mut link, admitted, true).await.map(Again::into_entries) {
                 // One entry may be the cause: each is carried out alone.
                 Some(again) if again.len() > 1 => {
                     run_one_by_one(state, &mut link, by_call(again), waiting).await;
@@ -164,8 +200,11 @@ async fn run_one_by_one(state: &State, link: &mut Link, groups: Vec<Group>, wait
             admit(entry, &mut admitted);
             // An entry that collides with another transaction lets other calls pass, until its time is over.
             if let Some(again) = run_until_known(state, link, admitted, true).await {
-                again.into_iter().rev().for_each(|entry| group.push_front(entry));
-                waiting.wait_again(std::mem::take(&mut group)).await;
+                let again = waiting.locked.refuse(again.into_entries());
+                if !again.is_empty() {
+                    again.into_iter().rev().for_each(|entry| group.push_front(entry));
+                    waiting.wait_again(std::mem::take(&mut group)).await;
+                }
             }
         }
     }
@@ -173,8 +212,8 @@ async fn run_one_by_one(state: &State, link: &mut Link, groups: Vec<Group>, wait
 
 /// The calls that wait in the slow lane. A lock may be held for long, by a transaction of the program. So a call that has
 /// collided is tried again only while no other waits, and then for the short time for which the connection waits for a lock.
-#[derive(Default)]
 struct Waiting {
+    locked: Arc<Locked>,
     fresh: VecDeque<VecDeque<Entry>>,
     collided: VecDeque<VecDeque<Entry>>,
 }
@@ -225,7 +264,7 @@ fn with_companions(group: &mut VecDeque<Entry>, waiting: &mut VecDeque<VecDeque<
 }
 
 /// Runs a batch until its outcome is known, or cannot be known. Returns the entries that need another attempt.
-async fn run_until_known(state: &State, link: &mut Link, batch: Vec<Entry>, waits: bool) -> Option<Vec<Entry>> {
+async fn run_until_known(state: &State, link: &mut Link, batch: Vec<Entry>, waits: bool) -> Option<Again> {
     let mut batch = batch;
     loop {
         let queued = batch.iter().map(|entry| entry.call.queued).min()?;
@@ -237,7 +276,7 @@ async fn run_until_known(state: &State, link: &mut Link, batch: Vec<Entry>, wait
             }
         };
         match run(&connection, state, &batch, waits).await {
-            Ok(done) => return finish(state, batch, done),
+            Ok(done) => return finish(state, batch, done).map(Again::Locked),
             Err(Failure { fault, is_unknown: true }) => {
                 fail_calls(&batch, &fault.reason());
                 return None;
@@ -254,7 +293,7 @@ async fn run_until_known(state: &State, link: &mut Link, batch: Vec<Entry>, wait
                 return None;
             }
             // One entry may be the cause: each is carried out alone.
-            Err(_) => return Some(batch),
+            Err(_) => return Some(Again::Failed(batch)),
         }
     }
 }

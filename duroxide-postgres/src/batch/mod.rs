@@ -8,12 +8,14 @@
 //!
 //! Two lanes run batches. The fast lane takes all entries that wait, and never waits for a row lock. An entry whose rows
 //! another transaction has locked, and every entry of a batch that failed, goes to the slow lane, which waits for locks. It
-//! takes one entry at a time, and with it those that wait for the same instance.
+//! takes one entry at a time, and with it those that wait for the same instance. The writes of a node that are sent in one
+//! call do not wait for each other: one whose rows are locked is answered so, and the node sends it again alone ([`locked`]).
 
 mod activities;
 mod direct;
 mod effects;
 mod lanes;
+mod locked;
 mod model;
 mod read;
 mod scope;
@@ -107,6 +109,8 @@ impl Request {
 pub(crate) struct Call {
     operation: &'static str,
     queued: Instant,
+    /// True if its entries are several writes of a node, which are independent of each other.
+    is_divisible: bool,
     /// A std mutex, held for a few instructions.
     open: Mutex<Option<Open>>,
 }
@@ -131,7 +135,8 @@ pub(crate) fn call(
     let (caller, answered) = oneshot::channel();
     let answers = requests.iter().map(|_| None).collect();
     let open = Mutex::new(Some(Open { answers, caller }));
-    let call = Arc::new(Call { operation, queued: Instant::now(), open });
+    let is_divisible = requests.len() > 1 && requests.iter().all(|entry| matches!(entry, Request::Commit { .. }));
+    let call = Arc::new(Call { operation, queued: Instant::now(), is_divisible, open });
     let entries = requests.into_iter().enumerate();
     (entries.map(|(index, request)| Entry { request, call: call.clone(), index }).collect(), answered)
 }
@@ -232,9 +237,10 @@ async fn attempt(
     }
     let mut answers = Vec::with_capacity(entries.len());
     for (n, entry) in entries.iter().enumerate() {
-        // The entries of one call keep their order.
+        // The entries of one call keep their order, unless they are independent of each other.
         let call = &entry.call;
-        let is_aside = aside[n] || (0..n).any(|before| aside[before] && Arc::ptr_eq(call, &entries[before].call));
+        let follows = |before: usize| aside[before] && Arc::ptr_eq(call, &entries[before].call);
+        let is_aside = aside[n] || (!call.is_divisible && (0..n).any(follows));
         aside[n] = is_aside;
         answers.push((!is_aside).then(|| match &entry.request {
             Request::Commit { lease, commit } => Answer::Committed(model.commit(lease, commit)),

@@ -47,7 +47,14 @@ impl Node {
     }
 
     /// Handles the answers to commits.
-    pub(super) fn committed(&mut self, lease: Lease, Answered { done, open, mut backoff }: Answered) {
+    pub(super) fn committed(&mut self, lease: Lease, Answered { done, open, locked, mut backoff }: Answered) {
+        for outbound in locked {
+            let provider = self.shared.provider.clone();
+            self.ask(async move {
+                let answered = until_answered(&*provider, &lease, vec![outbound], Backoff::default()).await;
+                Answer::Committed(lease, answered)
+            });
+        }
         if !open.is_empty() {
             let provider = self.shared.provider.clone();
             self.ask(async move {
@@ -153,7 +160,7 @@ impl Node {
         let instance = &turn.execution.instance;
         tracing::debug!(%instance, %error, "a turn was refused");
         self.release_eager(turn);
-        if held && !matches!(error, CommitError::Failed(_)) {
+        if held && !matches!(error, CommitError::Failed(_) | CommitError::Locked) {
             self.lost.mark_unconfirmed(turn);
         }
         let generation = context.after.generation;
@@ -220,7 +227,8 @@ impl Node {
 }
 
 /// Commits, and repeats the request while the call fails. A first turn that creates its instance is not repeated: it is
-/// given up after the first failure, and its client stores the start. Entries that failed alone are returned as open.
+/// given up after the first failure, and its client stores the start. Entries that failed alone are returned as open, and
+/// those whose rows are locked as locked.
 async fn until_answered(
     provider: &dyn Provider,
     lease: &Lease,
@@ -244,16 +252,18 @@ async fn until_answered(
         }
         tokio::time::sleep(backoff.next()).await;
     };
-    let mut open = Vec::new();
-    let mut answers = answers.into_iter();
+    let (mut open, mut locked) = (Vec::new(), Vec::new());
+    let (is_alone, mut answers) = (outbound.len() == 1, answers.into_iter());
     for mut outbound in outbound {
         match answers.next().unwrap_or(Err(CommitError::Conflict)) {
-            Err(CommitError::Failed(error)) if !outbound.leave_to_client() => {
-                tracing::warn!(error, attempts = backoff.attempts(), "a commit failed; retrying");
+            Err(CommitError::Locked) if !is_alone => locked.push(outbound),
+            // A call with one entry should have waited for the lock.
+            Err(error @ (CommitError::Failed(_) | CommitError::Locked)) if !outbound.leave_to_client() => {
+                tracing::warn!(%error, attempts = backoff.attempts(), "a commit failed; retrying");
                 open.push(outbound);
             }
             answer => done.push((outbound, answer)),
         }
     }
-    Answered { done, open, backoff }
+    Answered { done, open, locked, backoff }
 }

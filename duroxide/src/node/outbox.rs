@@ -49,6 +49,8 @@ pub(super) struct Answered {
     pub(super) done: Vec<(Outbound, Result<Committed, CommitError>)>,
     /// The commits that failed alone. They are repeated on their own, so that the others need not wait for them.
     pub(super) open: Vec<Outbound>,
+    /// The commits that wait for a lock. Each is sent again in a call of its own.
+    pub(super) locked: Vec<Outbound>,
     pub(super) backoff: Backoff,
 }
 

@@ -276,6 +276,11 @@ pub enum CommitError {
     /// The lease owns the item, but a precondition does not hold: the live copy differs from the stored state.
     #[error("the stored state is not the expected one")]
     Conflict,
+    /// Another transaction, such as one of the program, has locked a row of this entry; nothing of it was written. The
+    /// other entries of the call are answered without waiting for that lock, and the node sends this one again at once, in a
+    /// call of its own, which waits. So the answer is only for a call of several entries.
+    #[error("another transaction has locked a row of this item")]
+    Locked,
     /// This entry failed, and may succeed later; nothing of it was written.
     #[error("the storage failed: {0}")]
     Failed(String),

@@ -114,6 +114,9 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Writes turns and outcomes. Each entry is atomic and fenced on its own; all of them are one group, made durable
     /// together. The results have the order of the entries. The node shares the entries, since it may send them again.
+    ///
+    /// The entries of a node are independent of each other. A store in which a transaction of the program can lock the rows
+    /// of an entry answers that entry with [`CommitError::Locked`], so that the others need not wait for its lock.
     fn commit<'a>(
         &'a self,
         lease: &'a Lease,

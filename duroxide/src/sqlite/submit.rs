@@ -146,7 +146,7 @@ fn terminate(tx: &mut Tx<'_>, id: CommitId, turn: &Turn) -> Done {
     }
     let translate = |error| match error {
         CommitError::Failed(reason) => SubmitError::Failed(reason),
-        CommitError::Fenced | CommitError::Conflict => SubmitError::Conflict,
+        CommitError::Fenced | CommitError::Conflict | CommitError::Locked => SubmitError::Conflict,
     };
     match turns::turn(tx, id, None, turn) {
         Ok(_) => {

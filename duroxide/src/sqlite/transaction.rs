@@ -123,6 +123,6 @@ fn in_transaction(
             Ok(TransactionEnd::Committed)
         }
         Err(CommitError::Failed(reason)) => Err(WithinError::Failed { retryable: true, reason }),
-        Err(CommitError::Fenced | CommitError::Conflict) => Ok(TransactionEnd::Fenced),
+        Err(CommitError::Fenced | CommitError::Conflict | CommitError::Locked) => Ok(TransactionEnd::Fenced),
     }
 }

@@ -145,7 +145,7 @@ impl State {
                 Ok(self.unnumbered(&instance, true))
             }
             Err(CommitError::Failed(reason)) => Err(SubmitError::Failed(reason)),
-            Err(CommitError::Fenced | CommitError::Conflict) => Err(SubmitError::Conflict),
+            Err(CommitError::Fenced | CommitError::Conflict | CommitError::Locked) => Err(SubmitError::Conflict),
         }
     }
 }

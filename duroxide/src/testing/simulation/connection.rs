@@ -152,7 +152,7 @@ impl Connection {
         answer
     }
 
-    /// Commits the entries. Some of them fail if the fault of the call is [`Fault::InPart`].
+    /// Commits the entries. Some of them fail, or are locked, if the fault of the call is [`Fault::InPart`].
     async fn commit_entries(
         &self,
         lease: Lease,
@@ -178,7 +178,14 @@ impl Connection {
         let done = sent.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         done.for_each(|(commit, _)| self.0.world.record().answered.commit(commit));
         let mut answers = answers.into_iter();
-        let failed = || Err(CommitError::Failed("injected by the simulation".to_owned()));
+        let failed = || {
+            let is_locked = self.0.world.chance(0.5);
+            Err(if is_locked {
+                CommitError::Locked
+            } else {
+                CommitError::Failed("injected by the simulation".to_owned())
+            })
+        };
         Ok(fails.iter().filter_map(|fails| if *fails { Some(failed()) } else { answers.next() }).collect())
     }
 
