@@ -11,6 +11,7 @@
 mod line;
 mod origin;
 mod saved;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use origin::Run;
 pub(crate) use origin::place_text;
+pub use waits::{Awaited, AwaitedKind, NotAwaited, Waits, WaitsFilter};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 

@@ -321,6 +321,8 @@ impl TurnJob {
             if output.ended {
                 output.remains = execution.close();
                 run.held = carry_over(&mut output, &mut run.undelivered);
+            } else {
+                output.waits = execution.waits();
             }
             Ok(execution)
         });

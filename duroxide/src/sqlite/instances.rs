@@ -50,16 +50,17 @@ pub(super) fn insert(
 ) -> rusqlite::Result<Option<i64>> {
     let insert = "INSERT INTO duroxide_instances
         (seq, id, name, version, owner, created_at, updated_at, start_id, labels, parent, parent_identity,
-         parent_execution, parent_call, last_event, last_commit, period)
+         parent_execution, parent_call, last_event, last_commit, waits, waits_since, waits_until, period)
         VALUES (
             -- The next number (NULL), unless a removed instance whose rows are not yet removed had that one.
             (SELECT max(instance) + 1 FROM duroxide_removals
              WHERE instance > (SELECT coalesce(max(seq), 0) FROM duroxide_instances)),
-            ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+            ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
             (SELECT period FROM duroxide_counters))
         ON CONFLICT (id) DO NOTHING";
     let parent = new.parent.as_ref();
     let version = first.as_ref().and_then(|first| first.turn.version.as_ref()).or(new.version.as_ref());
+    let waits = first.as_ref().and_then(|first| first.turn.waits.as_ref());
     let params = (
         new.instance.as_str(),
         &new.name,
@@ -74,6 +75,9 @@ pub(super) fn insert(
         parent.map(|parent| int(parent.call.0)),
         first.as_ref().map_or(0, |first| int(first.turn.last_event().0)),
         first.as_ref().map(|first| first.commit.0.into_bytes()),
+        waits.map(|waits| waits.text.as_str()),
+        waits.map(|waits| waits.since.as_micros()).filter(|since| *since != time.as_micros()),
+        waits.and_then(|waits| waits.until).map(|until| until.as_micros()),
     );
     if tx.sql.run(insert, params)? == 0 {
         return Ok(None);
@@ -123,7 +127,7 @@ pub(super) fn settle_ready(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<()> {
 /// Resumes a suspended instance, which each build may try again. Returns true if it was suspended.
 pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Result<bool> {
     let update = concat!(
-        "UPDATE duroxide_instances SET status = 'running', suspension = NULL, crashes = 0, alone = 0, suspect = 0,
+        "UPDATE duroxide_instances SET status = 'running', suspension = NULL, cause = NULL, crashes = 0, alone = 0, suspect = 0,
             updated_at = ?2, ready_at = ",
         ready_by_messages!("?1"),
         " WHERE seq = ?1 AND status = 'suspended'"

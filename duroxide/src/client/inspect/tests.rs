@@ -57,6 +57,8 @@ fn seen(name: &str, now: Timestamp, decisions: Vec<Decision>) -> Inspection {
         last_event: EventId(events.len() as u64),
         outcome: None,
         suspension: None,
+        cause: None,
+        waits: None,
         owner: Some(Epoch(2)),
         unclaimed: None,
         damaged: None,
@@ -121,6 +123,7 @@ fn charging(now: i64, attempt: u32, due: Option<i64>, errors: &[&str]) -> Inspec
         ready: due.map(|due| Ready::At(second(due))),
         owner: due.is_none().then_some(Epoch(2)),
         parked: false,
+        cause: None,
     };
     let failed = (1..).zip(errors).map(|(attempt, error)| AttemptRecord {
         execution: 1,
