@@ -322,6 +322,11 @@ impl Mailbox {
 
 #[cfg(test)]
 impl Mailbox {
+    /// Returns the names of the waits without an event.
+    pub(super) fn unserved_names(&self) -> Vec<String> {
+        self.boxes.iter().flat_map(|(name, named)| std::iter::repeat_n(name.clone(), named.unserved())).collect()
+    }
+
     /// Returns the number of names with an event or a wait.
     pub(super) fn names(&self) -> usize {
         self.boxes.len()

@@ -48,6 +48,11 @@ impl Made {
         };
         Self { at, name: name.into(), due }
     }
+
+    #[cfg(test)]
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl OfKind {
