@@ -24,7 +24,7 @@ pub(crate) async fn activities(connection: &Connection, id: &InstanceId) -> Resu
     let Some(row) = found.first() else { return Ok(None) };
     let seq: i64 = row.try_get("seq")?;
     let limit = int(InstanceActivities::LIMIT as u64);
-    let open = "SELECT execution, call, name, tag, attempt, ready_at, owner, parked FROM activities
+    let open = "SELECT execution, call, name, tag, attempt, ready_at, owner, parked, cause FROM activities
         WHERE instance = $1 ORDER BY execution, call LIMIT $2";
     let open = connection.query(step!(open, seq, limit)).await?;
     let failed = "SELECT execution, call, attempt, node, began, ended, next_at, error FROM attempts
@@ -52,6 +52,7 @@ fn activity(row: &Row) -> Result<ActivityRecord, Fault> {
         ready: owner.is_none().then_some(ready),
         owner,
         parked: row.try_get("parked")?,
+        cause: row.try_get("cause")?,
     })
 }
 

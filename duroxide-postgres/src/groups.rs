@@ -138,6 +138,7 @@ fn column(of: Subject, dimension: &Dimension) -> String {
             );
         }
         (Subject::Timers, Dimension::Minute) => return minute("m.visible_at"),
+        (Subject::Activities, Dimension::Cause) => "a.cause",
         (_, Dimension::Name) => "i.name",
         (_, Dimension::Version) => "CASE WHEN l.seq IS NULL THEN i.version ELSE l.version END",
         (_, Dimension::Status) => {
@@ -145,6 +146,11 @@ fn column(of: Subject, dimension: &Dimension) -> String {
                 WHERE s.instance = i.seq AND s.parked AND s.rejected IS NOT NULL) THEN 'suspended' ELSE i.status END"
         }
         (_, Dimension::Node) => "l.owner::text",
+        (_, Dimension::Waits) => "l.waits",
+        (_, Dimension::Cause) => {
+            "coalesce(l.cause, i.cause, (SELECT s.cause FROM activities s
+                WHERE s.instance = i.seq AND s.cause IS NOT NULL ORDER BY s.execution, s.call LIMIT 1))"
+        }
         _ => "NULL::text",
     };
     column.to_owned()

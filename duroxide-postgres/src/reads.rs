@@ -11,7 +11,7 @@ use crate::events;
 use crate::fault::Fault;
 use crate::rollout::Members;
 use crate::rows::{
-    epoch, identity, instance_id, int, natural, optional_time, read_ready, status, text_map, time, version,
+    epoch, identity, instance_id, int, natural, optional_time, read_ready, status, text_map, time, version, waits,
 };
 use crate::state::State;
 
@@ -74,7 +74,8 @@ macro_rules! record_columns {
          i.parent_identity, i.parent_execution, i.parent_call, i.created_at,
          coalesce(l.updated_at, i.updated_at) AS updated_at, i.finished_at,
          coalesce(l.last_event, i.last_event) AS last_event, l.owner,
-         coalesce(CASE WHEN l.suspended THEN l.rejected END, p.rejected) AS suspension"
+         coalesce(CASE WHEN l.suspended THEN l.rejected END, p.rejected) AS suspension,
+         coalesce(l.cause, i.cause) AS cause, l.waits, l.waits_since, l.waits_until"
     };
 }
 pub(crate) use record_columns;
@@ -102,6 +103,8 @@ pub(crate) fn record(row: &Row) -> Result<InstanceRecord, Fault> {
         last_event: EventId(natural(row, "last_event")?),
         outcome: None,
         suspension: row.try_get("suspension")?,
+        cause: row.try_get("cause")?,
+        waits: waits(row)?,
         owner: epoch(row, "owner")?,
         unclaimed: None,
         damaged,

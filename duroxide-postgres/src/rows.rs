@@ -2,7 +2,7 @@
 
 use duroxide::Payload;
 use duroxide::Timestamp;
-use duroxide::history::TextMap;
+use duroxide::history::{TextMap, Waits};
 use duroxide::id::{CallId, Epoch, ExecutionId, Identity, InstanceId, MessageId};
 use duroxide::provider::{DAMAGED, DeliveryKey, InstanceStatus, Lane, MessageRow, Ready};
 use semver::Version;
@@ -34,6 +34,13 @@ pub(crate) fn time(row: &Row, column: &str) -> Result<Timestamp, Fault> {
 
 pub(crate) fn optional_time(row: &Row, column: &str) -> Result<Option<Timestamp>, Fault> {
     Ok(row.try_get::<_, Option<i64>>(column)?.map(Timestamp::from_micros))
+}
+
+/// Reads the calls that an instance waits for.
+pub(crate) fn waits(row: &Row) -> Result<Option<Waits>, Fault> {
+    let (text, since) = (row.try_get::<_, Option<String>>("waits")?, optional_time(row, "waits_since")?);
+    let until = optional_time(row, "waits_until")?;
+    Ok(text.zip(since).map(|(text, since)| Waits { text, since, until }))
 }
 
 pub(crate) fn identity(row: &Row, column: &str) -> Result<Identity, Fault> {

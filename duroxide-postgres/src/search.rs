@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use duroxide::Timestamp;
+use duroxide::error::ErrorCode;
 use duroxide::provider::{Filter, InstanceStatus};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -79,6 +80,10 @@ enum Walk {
     Statuses(Vec<InstanceStatus>),
     Label(String, String),
     Parent(String),
+    /// Instances that have not finished.
+    Live,
+    /// Instances that have this cause, or an activity that has it.
+    Cause(String),
 }
 
 impl Walk {
@@ -88,6 +93,15 @@ impl Walk {
         }
         if let Some((name, value)) = filter.labels.iter().next() {
             return Self::Label(label(name), label(value));
+        }
+        if let Some(cause) = &filter.cause {
+            return Self::Cause(cause.clone());
+        }
+        if filter.suspension.is_some() {
+            return Self::Statuses(vec![InstanceStatus::Suspended]);
+        }
+        if filter.waits.is_some() {
+            return Self::Live;
         }
         // Completed instances are the majority, and have no index.
         if filter.statuses.is_empty() || filter.statuses.contains(&InstanceStatus::Completed) {
@@ -101,7 +115,6 @@ impl Walk {
         let select = |from: &str| Query::default().text("SELECT ").text(what).text(" FROM ").text(from);
         match self {
             Self::All => vec![(select("instances i WHERE TRUE"), "i.seq")],
-            Self::Statuses(statuses) => with_status(statuses).iter().map(|from| (select(from), "i.seq")).collect(),
             Self::Label(name, value) => {
                 let select = select("labels w WHERE w.name = ").value(name.clone(), "text");
                 vec![(select.text(" AND w.value = ").value(value.clone(), "text"), "w.instance")]
@@ -109,6 +122,31 @@ impl Walk {
             Self::Parent(parent) => {
                 vec![(select("instances i WHERE i.parent = ").value(parent.clone(), "text"), "i.seq")]
             }
+            _ => (0..self.sources()).map(|n| (self.source(n, select("")), "i.seq")).collect(),
+        }
+    }
+
+    /// Returns the number of sources whose union holds the entries; zero if they are one table.
+    fn sources(&self) -> usize {
+        match self {
+            Self::All | Self::Label(..) | Self::Parent(_) => 0,
+            Self::Statuses(statuses) => with_status(statuses).len(),
+            Self::Live | Self::Cause(_) => 1,
+        }
+    }
+
+    /// Adds source number `n`: the text after FROM, with a condition.
+    fn source(&self, n: usize, query: Query) -> Query {
+        match self {
+            Self::Statuses(statuses) => query.text(with_status(statuses).get(n).map_or("", String::as_str)),
+            Self::Live => query.text("live i WHERE TRUE"),
+            Self::Cause(cause) => {
+                let query = query.text("(SELECT seq FROM instances WHERE cause = ").value(cause.clone(), "text");
+                let query = query.text(" UNION SELECT seq FROM live WHERE cause = ").value(cause.clone(), "text");
+                let query = query.text(" UNION SELECT instance FROM activities WHERE cause = ");
+                query.value(cause.clone(), "text").text(") i WHERE TRUE")
+            }
+            Self::All | Self::Label(..) | Self::Parent(_) => query,
         }
     }
 }
@@ -159,6 +197,9 @@ impl<'a> Search<'a> {
             left.start = left.start.max(first_since(connection, from).await?);
         }
         if let Some(before) = filter.created_before {
+            left.end = left.end.min(arrived_by(connection, before).await?);
+        }
+        if let Some(before) = filter.updated_before {
             left.end = left.end.min(arrived_by(connection, before).await?);
         }
         Ok(Self { connection, filter, order, walk: Walk::of(filter), left, size: FIRST_WINDOW })
@@ -233,16 +274,16 @@ impl<'a> Search<'a> {
                 let query = query.text(" WHERE w.name = ").value(name.clone(), "text");
                 (query.text(" AND w.value = ").value(value.clone(), "text"), "w.instance")
             }
-            Walk::Statuses(statuses) => {
-                // The range of a window may hold many instances with other statuses.
+            Walk::All | Walk::Parent(_) => (query.text("instances i ").text(joined).text(" WHERE TRUE"), "i.seq"),
+            walk => {
+                // The range of a window may hold many instances that are no entries.
                 let mut query = query.text("instances i ").text(joined).text(" WHERE i.seq IN (");
-                for (n, from) in with_status(statuses).iter().enumerate() {
+                for n in 0..walk.sources() {
                     let select = if n == 0 { "SELECT i.seq FROM " } else { " UNION ALL SELECT i.seq FROM " };
-                    query = ranged(query.text(select).text(from), "i.seq", &window.range);
+                    query = ranged(walk.source(n, query.text(select)), "i.seq", &window.range);
                 }
                 (query.text(")"), "i.seq")
             }
-            Walk::All | Walk::Parent(_) => (query.text("instances i ").text(joined).text(" WHERE TRUE"), "i.seq"),
         };
         condition(self.filter, ranged(query, number, &window.range))
     }
@@ -295,10 +336,52 @@ pub(crate) fn condition(filter: &Filter, mut query: Query) -> Query {
     if let Some(before) = filter.finished_before {
         query = query.text(" AND i.finished_at < ").value(before.as_micros(), "bigint");
     }
+    // The time of the last change of a live instance is in its other row.
+    const UPDATED: &str = " AND coalesce((SELECT v.updated_at FROM live v WHERE v.seq = i.seq), i.updated_at)";
+    if let Some(from) = filter.updated_from {
+        query = query.text(UPDATED).text(" >= ").value(from.as_micros(), "bigint");
+    }
+    if let Some(before) = filter.updated_before {
+        query = query.text(UPDATED).text(" < ").value(before.as_micros(), "bigint");
+    }
+    if let Some(waits) = &filter.waits {
+        query = query.text(" AND EXISTS (SELECT 1 FROM live v WHERE v.seq = i.seq AND ");
+        query = match waits.exact() {
+            Some(exact) => query.text("v.waits = ").value(exact, "text"),
+            None => query.text("starts_with(v.waits, ").value(waits.kind.prefix().to_string(), "text").text(")"),
+        };
+        query = query.text(")");
+    }
+    if let Some(cause) = &filter.cause {
+        query = query.text(" AND (i.cause = ").value(cause.clone(), "text");
+        query = query.text(" OR EXISTS (SELECT 1 FROM live v WHERE v.seq = i.seq AND v.cause = ");
+        query = query.value(cause.clone(), "text");
+        query = query.text(") OR EXISTS (SELECT 1 FROM activities a WHERE a.instance = i.seq AND a.cause = ");
+        query = query.value(cause.clone(), "text").text("))");
+    }
+    if let Some(code) = filter.suspension {
+        query = suspended_by(code, query);
+    }
     if let Some(parent) = &filter.parent {
         query = query.text(" AND i.parent = ").value(parent.as_str().to_owned(), "text");
     }
     query
+}
+
+/// Adds the condition that an instance `i` is suspended with this code, or has an activity that is parked with it.
+fn suspended_by(code: ErrorCode, query: Query) -> Query {
+    let (first, end) = Filter::causes_of(code);
+    let within = |query: Query, cause: &str| {
+        let query = query.text(&format!(" AND {cause} >= ")).value(first, "text");
+        query.text(&format!(" AND {cause} < ")).value(end.clone(), "text").text(")")
+    };
+    let query = query.text(" AND (i.status = 'suspended' AND EXISTS (SELECT 1 FROM live v WHERE v.seq = i.seq");
+    let query = within(query, "v.cause");
+    let query = query.text(
+        " OR i.status = 'running' AND EXISTS (SELECT 1 FROM activities a
+            WHERE a.instance = i.seq AND a.parked AND a.rejected IS NOT NULL",
+    );
+    within(query, "a.cause").text(")")
 }
 
 /// Returns a bound of arrival: all instances that were created or finished before a time are below it.

@@ -11,6 +11,7 @@
 mod line;
 mod origin;
 mod saved;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,7 @@ pub use origin::Run;
 pub(crate) use origin::place_text;
 use semver::Version;
 use serde::{Deserialize, Serialize};
+pub use waits::{Awaited, AwaitedKind, NotAwaited, Waits, WaitsFilter};
 
 use crate::clock::Timestamp;
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};

@@ -19,7 +19,7 @@ impl Rows {
                 activity.tenancy.made_progress();
                 Ok(Committed::default())
             }
-            Write::Park { tenure, reason } => {
+            Write::Park { tenure, reason, .. } => {
                 let build = self.nodes.get(&lease.epoch).map(|node| node.info.build.clone());
                 self.release_activity(lease, &tenure)?.tenancy.reject(reason, build);
                 self.settle_rejected();

@@ -183,6 +183,9 @@ impl Rows {
             last_event: self.last_event(&instance.execution),
             outcome: instance.finished.and_then(|_| self.last_row(instance).cloned()),
             suspension: suspension.cloned(),
+            // This provider has no `Admin`, which shows them.
+            cause: None,
+            waits: None,
             owner: instance.tenancy.owner,
             unclaimed: self.unclaimed(id, instance),
             damaged: None,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duroxide::history::{AwaitedKind, Waits, WaitsFilter};
 use duroxide::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, MessageId, NodeId};
 use duroxide::provider::Lane;
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
-use duroxide::{InstanceId, Payload, Timestamp};
+use duroxide::{ErrorCode, InstanceId, Payload, Timestamp};
 use duroxide_postgres::PostgresProvider;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -505,6 +506,14 @@ impl Pair {
             _ => Then::Continue,
         };
         turn.version = Some(Version::new(1, 0, 0));
+        let since = Timestamp::from_micros(self.now - 1_000_000 * i64::from(plan.identity));
+        let texts = ["e:Approval", "e*2", "a:work", "a*3", "t"];
+        turn.waits = texts.get(plan.send_to).map(|text| Waits {
+            text: (*text).to_owned(),
+            since,
+            until: plan.cancel.then(|| self.time()),
+        });
+        turn.cause = [None, Some("DUR0001: no"), Some("gateway #")][usize::from(plan.identity)].map(str::to_owned);
         let after = turn.after.0;
         turn.events = (1..=plan.events as u64).map(|n| self.event(EventId(after + n), plan.large)).collect();
         let unread = self.load(node, instance).await.into_iter().flat_map(|instance| instance.messages);
@@ -600,9 +609,13 @@ impl Pair {
             1 => {
                 let failed = FailedAttempt { began: self.time(), ended: self.time(), error: format!("no {pick}") };
                 let visible_at = self.later(pick as i64).unwrap_or(self.time());
-                Write::Retry { tenure, visible_at, failed: Box::new(failed) }
+                let cause = (pick > 0).then(|| format!("cause {}", pick % 2));
+                Write::Retry { tenure, visible_at, failed: Box::new(failed), cause }
             }
-            2 => Write::Park { tenure, reason: "\"parked\"".to_owned() },
+            2 => {
+                let cause = (pick > 0).then(|| "DUR0007: parked".to_owned());
+                Write::Park { tenure, reason: "\"parked\"".to_owned(), cause }
+            }
             _ => Write::ReleaseActivity { tenure },
         };
         self.commit(lease, write).await;
@@ -691,7 +704,15 @@ impl Pair {
         let pinned = Filter { version: Some(Version::new(1, 0, 0)), ..Filter::default() };
         let now = Timestamp::from_micros(self.now);
         let ended = Filter { finished_before: Some(now), id_prefix: Some(id(0).to_string()), ..Filter::default() };
-        for filter in [Filter::default(), odd, live, early, running, suspended, pinned, ended] {
+        let updated = Filter {
+            updated_from: Some(Timestamp::from_micros(self.now - 9_000_000)),
+            updated_before: Some(Timestamp::from_micros(self.now - 2_000_000)),
+            ..Filter::default()
+        };
+        for filter in [Filter::default(), odd, live, early, running, suspended, pinned, ended, updated] {
+            both!(self, provider => pages(provider, &filter));
+        }
+        for filter in by_waits_and_causes() {
             both!(self, provider => pages(provider, &filter));
         }
         both!(self, provider => admin(provider).nodes());
@@ -701,6 +722,21 @@ impl Pair {
             }
         }
     }
+}
+
+fn by_waits_and_causes() -> Vec<Filter> {
+    let waits = [WaitsFilter::event("Approval"), AwaitedKind::Event.into(), AwaitedKind::Activity.into()];
+    let waits = waits.into_iter().map(|waits| Filter { waits: Some(waits), ..Filter::default() });
+    let causes = ["gateway #", "cause 1", "DUR0007: parked"];
+    let causes = causes.into_iter().map(|cause| Filter { cause: Some(cause.to_owned()), ..Filter::default() });
+    let codes = [ErrorCode::Nondeterminism, ErrorCode::CrashLoop];
+    let codes = codes.into_iter().map(|code| Filter { suspension: Some(code), ..Filter::default() });
+    let finished = Filter {
+        waits: Some(AwaitedKind::Timer.into()),
+        statuses: vec![InstanceStatus::Completed, InstanceStatus::Running],
+        ..Filter::default()
+    };
+    waits.chain(causes).chain(codes).chain([finished]).collect()
 }
 
 fn odd_ones() -> Filter {
@@ -717,6 +753,8 @@ fn groupings() -> [(Subject, Vec<Dimension>); 4] {
         Dimension::Tag,
         Dimension::State,
         Dimension::Minute,
+        Dimension::Waits,
+        Dimension::Cause,
         Dimension::Label("parity".to_owned()),
     ];
     [

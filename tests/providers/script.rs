@@ -274,9 +274,9 @@ fn steps() -> Vec<Step> {
     let suspended = Then::Suspend { reason: r#"{"code":"DUR0001","message":"m"}"#.to_owned() };
     let finished = |status| Then::Finish { status };
     let failed = Box::new(FailedAttempt { began: at(7), ended: at(8), error: "no".to_owned() });
-    let retry = Write::Retry { tenure: tenure(&eternal, 1, 1, 1), visible_at: at(8), failed };
+    let retry = Write::Retry { tenure: tenure(&eternal, 1, 1, 1), visible_at: at(8), failed, cause: None };
     let outcome = Write::Outcome { tenure: tenure(&eternal, 1, 2, 2), message: message(text(1500)) };
-    let park = Write::Park { tenure: tenure(&order, 5, 1, 1), reason: "{}".to_owned() };
+    let park = Write::Park { tenure: tenure(&order, 5, 1, 1), reason: "{}".to_owned(), cause: None };
     let replacement = new_instance("waiting");
     let (first, second) = (Node::First, Node::Second);
 

@@ -15,16 +15,17 @@ impl Model {
         match &commit.write {
             Write::Turn(turn) => self.turn(commit.id, Some(lease), turn),
             Write::Outcome { tenure, message } => self.outcome(lease, tenure, message.clone()),
-            Write::Retry { tenure, visible_at, failed } => {
+            Write::Retry { tenure, visible_at, failed, cause } => {
                 let done = self.release(lease, tenure, |activity| {
                     activity.attempt = tenure.attempt.saturating_add(1);
                     activity.ready_at = stored_ready(Ready::At(*visible_at));
                     activity.crashes = CrashRecord::default();
+                    activity.cause.clone_from(cause);
                 })?;
                 self.record_attempt(lease, tenure, *visible_at, failed);
                 Ok(done)
             }
-            Write::Park { tenure, reason } => self.park(lease, tenure, reason),
+            Write::Park { tenure, reason, cause } => self.park(lease, tenure, (reason, cause.as_deref())),
             Write::ReleaseActivity { tenure } => self.release(lease, tenure, |_| ()),
             Write::ReleaseInstance { execution, claim } => self.release_instance(lease, execution, *claim),
         }
@@ -53,10 +54,15 @@ impl Model {
         Ok(Committed { messages: vec![placement], ..Committed::default() })
     }
 
-    fn park(&mut self, lease: &Lease, tenure: &Tenure, reason: &str) -> Result<Committed, CommitError> {
+    fn park(
+        &mut self,
+        lease: &Lease,
+        tenure: &Tenure,
+        (reason, cause): (&str, Option<&str>),
+    ) -> Result<Committed, CommitError> {
         let build = self.members.build(lease.epoch).map(str::to_owned);
         let done = self.release(lease, tenure, |activity| {
-            activity.rejected = Some(reason.to_owned());
+            (activity.rejected, activity.cause) = (Some(reason.to_owned()), cause.map(str::to_owned));
             activity.rejected_by.extend(build.clone());
             activity.parked = true;
             activity.crashes = CrashRecord::default();

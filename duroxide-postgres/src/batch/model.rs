@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use duroxide::Timestamp;
-use duroxide::history::TextMap;
+use duroxide::history::{TextMap, Waits};
 use duroxide::id::{
     ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId, NodeId,
 };
@@ -75,6 +75,9 @@ pub(super) struct Instance {
     /// The reason for which a build has last rejected it. Cleared by a turn that makes progress.
     pub(super) suspension: Option<String>,
     pub(super) rejected_by: HashSet<String>,
+    /// The cause of the suspension or of the failure.
+    pub(super) cause: Option<String>,
+    pub(super) waits: Option<Waits>,
     pub(super) updated_at: Timestamp,
     pub(super) finished_at: Option<Timestamp>,
     pub(super) last_commit: Option<CommitId>,
@@ -135,6 +138,8 @@ pub(super) struct Activity {
     pub(super) rejected_by: HashSet<String>,
     /// True if it is rejected and no member can try it.
     pub(super) parked: bool,
+    /// The cause of its last failed attempt, or of its rejection.
+    pub(super) cause: Option<String>,
     pub(super) state: RowState,
 }
 

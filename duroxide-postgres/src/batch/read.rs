@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::rollout::KnownCode;
 use crate::rows::{
     self, epoch, execution, identity, instance_id, int, natural, optional, status, status_of, text_map, text_map_json,
-    time,
+    time, waits,
 };
 
 /// The key of the advisory lock on the members. Those of epochs are not negative; -1 is that of migrations.
@@ -34,7 +34,8 @@ pub(crate) fn epoch_key(epoch: Epoch) -> i32 {
 macro_rules! live_columns {
     () => {
         "SELECT l.seq, l.id, l.identity, l.name, l.version, l.execution, l.last_event, l.owner, l.claim, l.arrivals, l.stored,
-             l.crashes, l.alone, l.suspect, l.lost_by, l.suspended, l.rejected, l.updated_at, l.last_commit
+             l.crashes, l.alone, l.suspect, l.lost_by, l.suspended, l.rejected, l.updated_at, l.last_commit,
+             l.waits, l.waits_since, l.waits_until, l.cause
          FROM live l WHERE l.id = ANY ($1::text[])"
     };
 }
@@ -70,7 +71,8 @@ macro_rules! activity_columns {
     ($from:literal) => {
         concat!(
             "SELECT i.id, i.identity, a.instance, a.execution, a.call, a.name, a.tag, a.scheduled, a.detached, a.headers,
-                 a.attempt, a.ready_at, a.owner, a.claim, a.crashes, a.alone, a.suspect, a.lost_by, a.rejected, a.parked
+                 a.attempt, a.ready_at, a.owner, a.claim, a.crashes, a.alone, a.suspect, a.lost_by, a.rejected, a.parked,
+                 a.cause
              FROM ",
             $from
         )
@@ -391,6 +393,7 @@ impl Reader {
             rejected: row.try_get("rejected")?,
             rejected_by: HashSet::new(),
             parked: row.try_get("parked")?,
+            cause: row.try_get("cause")?,
             state: RowState::Stored,
         };
         self.model.activities.insert(activity_id(row)?, activity);
@@ -472,6 +475,8 @@ fn basis(row: &Row) -> Result<Instance, Fault> {
         crashes: CrashRecord::default(),
         suspension: None,
         rejected_by: HashSet::new(),
+        cause: None,
+        waits: None,
         updated_at: time(row, "updated_at")?,
         finished_at: None,
         last_commit: row.try_get::<_, Option<_>>("last_commit")?.map(CommitId),
@@ -493,6 +498,8 @@ fn live(row: &Row) -> Result<Instance, Fault> {
         stored: row.try_get("stored")?,
         crashes: crashes(row)?,
         suspension: row.try_get("rejected")?,
+        cause: row.try_get("cause")?,
+        waits: waits(row)?,
         origin: Origin::Live(status),
         ..basis(row)?
     })

@@ -103,7 +103,7 @@ impl Model {
             (instance.updated_at, instance.is_changed) = (time, true);
             if suspended {
                 instance.status = InstanceStatus::Running;
-                instance.suspension = None;
+                (instance.suspension, instance.cause) = (None, None);
                 instance.rejected_by.clear();
                 instance.crashes = CrashRecord::default();
                 let seq = instance.seq;
@@ -112,7 +112,7 @@ impl Model {
         }
         for id in parked {
             self.change_activity(id, |activity| {
-                (activity.rejected, activity.parked) = (None, false);
+                (activity.rejected, activity.cause, activity.parked) = (None, None, false);
                 activity.rejected_by.clear();
                 activity.crashes = CrashRecord::default();
             });

@@ -125,6 +125,7 @@ impl Model {
             rejected: None,
             rejected_by: HashSet::new(),
             parked: false,
+            cause: None,
             state: RowState::New,
         };
         self.activities.insert(id.clone(), activity);
@@ -138,6 +139,11 @@ impl Model {
         let Some(instance) = self.instances.get_mut(this) else { return };
         let seq = instance.seq;
         instance.crashes = CrashRecord::default();
+        if !matches!(turn.then, Then::Suspend { .. }) {
+            instance.waits = turn.waits.clone().filter(|_| matches!(turn.then, Then::Continue));
+        }
+        let has_cause = matches!(turn.then, Then::Suspend { .. } | Then::Finish { .. });
+        instance.cause = turn.cause.clone().filter(|_| has_cause);
         match &turn.then {
             Then::Continue => {
                 instance.suspension = None;
@@ -278,6 +284,8 @@ impl Model {
             crashes: CrashRecord::default(),
             suspension: None,
             rejected_by: HashSet::new(),
+            cause: None,
+            waits: None,
             updated_at: time,
             finished_at: None,
             last_commit: None,

@@ -52,10 +52,11 @@ const ADD_ACTIVITIES: &str = "
 const CHANGE_ACTIVITIES: &str = "
     UPDATE activities a SET attempt = t.attempt, ready_at = t.ready_at, owner = t.owner, claim = t.claim,
         crashes = t.crashes, alone = t.alone, suspect = t.suspect, lost_by = t.lost_by, rejected = t.rejected,
-        parked = t.parked
+        parked = t.parked, cause = t.cause
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-        $8::integer[], $9::boolean[], $10::boolean[], $11::uuid[], $12::text[], $13::boolean[])
-        AS t (instance, execution, call, attempt, ready_at, owner, claim, crashes, alone, suspect, lost_by, rejected, parked)
+        $8::integer[], $9::boolean[], $10::boolean[], $11::uuid[], $12::text[], $13::boolean[], $14::text[])
+        AS t (instance, execution, call, attempt, ready_at, owner, claim, crashes, alone, suspect, lost_by, rejected, parked,
+              cause)
     WHERE a.instance = t.instance AND a.execution = t.execution AND a.call = t.call";
 
 const ADD_EVENTS: &str = "
@@ -64,26 +65,29 @@ const ADD_EVENTS: &str = "
 
 const ADD_LIVE: &str = "
     INSERT INTO live (seq, id, identity, name, version, execution, last_event, owner, claim, arrivals, stored, crashes,
-        alone, suspect, lost_by, suspended, rejected, updated_at, last_commit)
+        alone, suspect, lost_by, suspended, rejected, updated_at, last_commit, waits, waits_since, waits_until, cause)
     SELECT * FROM unnest($1::bigint[], $2::text[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
         $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::integer[], $13::boolean[], $14::boolean[],
-        $15::uuid[], $16::boolean[], $17::text[], $18::bigint[], $19::uuid[])";
+        $15::uuid[], $16::boolean[], $17::text[], $18::bigint[], $19::uuid[], $20::text[], $21::bigint[], $22::bigint[],
+        $23::text[])";
 const CHANGE_LIVE: &str = "
     UPDATE live l SET version = t.version, execution = t.execution, last_event = t.last_event, owner = t.owner,
         claim = t.claim, arrivals = t.arrivals, stored = t.stored, crashes = t.crashes, alone = t.alone,
         suspect = t.suspect, lost_by = t.lost_by, suspended = t.suspended, rejected = t.rejected,
-        updated_at = t.updated_at, last_commit = t.last_commit
+        updated_at = t.updated_at, last_commit = t.last_commit, waits = t.waits, waits_since = t.waits_since,
+        waits_until = t.waits_until, cause = t.cause
     FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
         $8::bigint[], $9::integer[], $10::boolean[], $11::boolean[], $12::uuid[], $13::boolean[], $14::text[],
-        $15::bigint[], $16::uuid[])
+        $15::bigint[], $16::uuid[], $17::text[], $18::bigint[], $19::bigint[], $20::text[])
         AS t (seq, version, execution, last_event, owner, claim, arrivals, stored, crashes, alone, suspect, lost_by,
-              suspended, rejected, updated_at, last_commit)
+              suspended, rejected, updated_at, last_commit, waits, waits_since, waits_until, cause)
     WHERE l.seq = t.seq";
 const CHANGE_INSTANCES: &str = "
     UPDATE instances i SET version = t.version, status = t.status, execution = t.execution, last_event = t.last_event,
-        updated_at = t.updated_at, finished_at = t.finished_at, last_commit = t.last_commit
-    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::uuid[])
-        AS t (seq, version, status, execution, last_event, updated_at, finished_at, last_commit)
+        updated_at = t.updated_at, finished_at = t.finished_at, last_commit = t.last_commit, cause = t.cause
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::uuid[],
+        $9::text[])
+        AS t (seq, version, status, execution, last_event, updated_at, finished_at, last_commit, cause)
     WHERE i.seq = t.seq";
 
 /// Makes the rows in `ready` of instances anew, whose old rows were deleted before.
@@ -216,6 +220,7 @@ fn activities<'m>(model: &'m Model, steps: &mut Vec<Step<'m>>) {
             column(&changed, |(_, a)| a.crashes.lost_by.map(|node| node.0)),
             column(&changed, |(_, a)| a.rejected.as_deref()),
             column(&changed, |(_, a)| a.parked),
+            column(&changed, |(_, a)| a.cause.as_deref()),
         ));
     }
 }
@@ -288,6 +293,10 @@ fn instances<'m>(model: &'m Model, steps: &mut Vec<Step<'m>>) {
             column(&new, |(_, i)| i.suspension.as_deref()),
             column(&new, |(_, i)| i.updated_at.as_micros()),
             column(&new, |(_, i)| i.last_commit.map(|commit| commit.0)),
+            column(&new, |(_, i)| Some(i.waits.as_ref()?.text.as_str())),
+            column(&new, |(_, i)| Some(i.waits.as_ref()?.since.as_micros())),
+            column(&new, |(_, i)| Some(i.waits.as_ref()?.until?.as_micros())),
+            column(&new, |(_, i)| i.cause.as_deref()),
         ));
     }
     let was_live = |i: &Instance| matches!(i.origin, Origin::Live(_));
@@ -311,6 +320,10 @@ fn instances<'m>(model: &'m Model, steps: &mut Vec<Step<'m>>) {
             column(&changed, |(_, i)| i.suspension.as_deref()),
             column(&changed, |(_, i)| i.updated_at.as_micros()),
             column(&changed, |(_, i)| i.last_commit.map(|commit| commit.0)),
+            column(&changed, |(_, i)| Some(i.waits.as_ref()?.text.as_str())),
+            column(&changed, |(_, i)| Some(i.waits.as_ref()?.since.as_micros())),
+            column(&changed, |(_, i)| Some(i.waits.as_ref()?.until?.as_micros())),
+            column(&changed, |(_, i)| i.cause.as_deref()),
         ));
     }
     let ended: Vec<i64> = all.iter().filter(|(_, i)| was_live(i) && is_finished(i)).map(|(_, i)| i.seq).collect();
@@ -331,6 +344,8 @@ fn instances<'m>(model: &'m Model, steps: &mut Vec<Step<'m>>) {
             column(&cold, |(_, i)| i.updated_at.as_micros()),
             column(&cold, |(_, i)| i.finished_at.map(|time| time.as_micros())),
             column(&cold, |(_, i)| i.last_commit.map(|commit| commit.0)),
+            // Until then, it is in the other half.
+            column(&cold, |(_, i)| i.cause.as_deref().filter(|_| is_finished(i))),
         ));
     }
 }

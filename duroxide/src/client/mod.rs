@@ -32,7 +32,7 @@ pub use client_error::{ClientError, OutcomeError};
 pub use handle::{Handle, Untyped};
 #[cfg(feature = "testing")]
 pub(crate) use inspect::open_waits;
-pub use inspect::{Action, Blame, Inspection, OpenWait, Waiting, Why, WhyState};
+pub use inspect::{Action, Blame, Fact, Inspection, OpenWait, Waiting, Why, WhyState};
 pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;

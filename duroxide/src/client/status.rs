@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, Suspension};
-use crate::history::{Parent, TextMap};
+use crate::history::{Parent, TextMap, Waits};
 use crate::id::{EventId, ExecutionId};
 use crate::provider::{InstanceRecord, InstanceStatus, Unclaimed};
 
@@ -20,6 +20,12 @@ pub struct Status {
     pub status: InstanceStatus,
     /// The reason why it is suspended, or why one of its activities is parked.
     pub suspension: Option<Suspension>,
+    /// The cause of its failure or suspension: a text that failures with one cause share, whichever ids and numbers their
+    /// messages hold. Instances are found and counted by it ([`Filter::cause`](crate::Filter::cause),
+    /// [`Dimension::Cause`](crate::provider::Dimension::Cause)).
+    pub cause: Option<String>,
+    /// The calls that it waits for, since when, and until when at the latest; as its last turn recorded them.
+    pub waits: Option<Waits>,
     /// The work of the instance that no live node can claim, and the time since when.
     pub unclaimed: Option<Unclaimed>,
     /// Its labels.
@@ -47,6 +53,8 @@ impl From<InstanceRecord> for Status {
             version: record.version,
             status: record.status,
             suspension: record.suspension.map(|json| suspension(&json)),
+            cause: record.cause,
+            waits: record.waits,
             unclaimed: record.unclaimed,
             labels: record.labels,
             parent: record.parent,

@@ -16,6 +16,9 @@ impl TurnBuilder<'_> {
     }
 
     pub(super) fn fail(&mut self, status: InstanceStatus, failure: Failure, error: Payload) {
+        if status == InstanceStatus::Failed {
+            self.turn.cause = Some(self.info.causes.of_failure(&failure, &error));
+        }
         let name = &self.info.started.name;
         let callee = || Box::new(Callee::Orchestration { name: name.clone() });
         let callee = (failure != Failure::Application).then(callee);

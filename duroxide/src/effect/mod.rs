@@ -9,6 +9,7 @@
 //! future is dropped, and when its execution ends before it.
 
 mod activity;
+mod cause;
 mod child;
 mod end;
 mod termination;
@@ -16,10 +17,11 @@ mod timer;
 
 use semver::Version;
 
+pub(crate) use cause::Causes;
 pub(crate) use termination::termination;
 
 use crate::clock::Timestamp;
-use crate::history::{Decision, EventKind, Failure, HistoryEvent, Started};
+use crate::history::{Decision, EventKind, Failure, HistoryEvent, Started, Waits};
 use crate::id::{CallId, EventId, ExecutionId, Identity, InstanceId, MessageId};
 use crate::message::Message;
 use crate::payload::Payload;
@@ -34,6 +36,7 @@ pub(crate) struct TurnInfo<'a> {
     pub(crate) committed: EventId,
     pub(crate) started: &'a Started,
     pub(crate) now: Timestamp,
+    pub(crate) causes: Causes,
 }
 
 /// The decisions of a turn.
@@ -45,6 +48,8 @@ pub(crate) struct TurnOutput {
     /// Outcomes that were never stored as messages: call and attempt.
     pub(crate) outcomes: Vec<(CallId, u32)>,
     pub(crate) ended: bool,
+    /// The calls that it leaves open, if it has not ended.
+    pub(crate) waits: Option<Waits>,
     /// Unread events that the next execution receives as new messages, in their order.
     pub(crate) carried: Vec<MessageRow>,
     /// The open calls of an execution that has ended.
@@ -70,10 +75,11 @@ pub(crate) trait Claims {
 
 /// Builds the commit of a turn from its decisions.
 pub(crate) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Claims) -> Turn {
-    let TurnOutput { steps, consumed, outcomes, carried, remains, .. } = output;
+    let TurnOutput { steps, consumed, outcomes, carried, remains, waits, .. } = output;
     let mut builder = TurnBuilder::new(info, claims);
     (builder.carried, builder.remains) = (carried, remains);
     (builder.turn.consumed, builder.turn.outcomes) = (consumed, outcomes);
+    builder.turn.waits = waits;
     for step in steps {
         if let Some((call, op)) = &step.resolved {
             builder.resolved(*call, op, step.input());
@@ -92,8 +98,14 @@ pub(crate) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Cla
 }
 
 /// Returns a turn that only suspends the instance.
-pub(crate) fn suspension(execution: &ExecutionId, committed: EventId, reason: String, now: Timestamp) -> Turn {
-    Turn { then: Then::Suspend { reason }, ..Turn::new(execution.clone(), committed, now) }
+pub(crate) fn suspension(
+    execution: &ExecutionId,
+    committed: EventId,
+    (reason, cause): (String, String),
+    now: Timestamp,
+) -> Turn {
+    let turn = Turn::new(execution.clone(), committed, now);
+    Turn { then: Then::Suspend { reason }, cause: Some(cause), ..turn }
 }
 
 struct TurnBuilder<'a> {

@@ -2,7 +2,7 @@
 
 use semver::Version;
 
-use super::{Claims, TurnBuilder, TurnInfo};
+use super::{Causes, Claims, TurnBuilder, TurnInfo};
 use crate::clock::Timestamp;
 use crate::history::{Decision, EventKind, HistoryEvent, Input, Started};
 use crate::payload::Payload;
@@ -39,6 +39,8 @@ pub(crate) fn termination(
         committed: record.last_event,
         started: &started,
         now,
+        // A termination is no failure: it has no cause.
+        causes: Causes::Kinds,
     };
     let mut claims = NoClaims;
     let mut builder = TurnBuilder::new(&info, &mut claims);

@@ -193,6 +193,7 @@ impl Node {
         log::attempt_failed(tenure, &scheduled.name, &failed.failure, next);
         if let Some(visible_at) = next {
             let error = error_text(&failed);
+            let cause = Some(self.causes().of_failure(&failed.failure, &failed.error));
             let failed_attempt = Box::new(FailedAttempt { began, ended: self.now(), error });
             if let Some(deadline) = deadline {
                 let activity = tenure.activity.clone();
@@ -200,7 +201,7 @@ impl Node {
             }
             // Now, and not when the commit is answered, since the clock may be set in the meantime.
             self.work.measure_pause(tenure.activity.clone(), visible_at);
-            let write = Write::Retry { tenure: tenure.clone(), visible_at, failed: failed_attempt };
+            let write = Write::Retry { tenure: tenure.clone(), visible_at, failed: failed_attempt, cause };
             return self.commit(write, Context::Attempt(Some(measure)));
         }
         let failure = match allowed {
@@ -243,8 +244,9 @@ impl Node {
         let suspension = suspension.shortened();
         log::suspended(&activity.execution.instance, "activity parked", &suspension);
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
+        let cause = Some(self.causes().of_suspension(code.as_str(), message));
         let parked = telemetry::counter(names::ACTIVITY_PARKED, &[("code", code.as_str())]);
-        self.commit(Write::Park { tenure, reason }, Context::Counted(parked));
+        self.commit(Write::Park { tenure, reason, cause }, Context::Counted(parked));
     }
 }
 

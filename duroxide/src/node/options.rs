@@ -43,6 +43,11 @@ pub struct RuntimeOptions {
     /// [`Client::with_retry_time`](crate::Client::with_retry_time). The runtime itself retries without a limit.
     /// Default: 60 s.
     pub retry_time: Duration,
+    /// True if the cause of a failure ([`Turn::cause`](crate::provider::Turn::cause)) holds the message of the error, so
+    /// that instances are counted by it. Words with digits and quoted text are left out of it, but a message may hold a
+    /// secret all the same: with `false`, the cause is only the kind of the failure or the code of the suspension. Default:
+    /// true.
+    pub cause_messages: bool,
     /// The sizes beyond which values are refused.
     pub limits: Limits,
 }
@@ -60,6 +65,7 @@ impl Default for RuntimeOptions {
             lease_time: Duration::from_secs(15),
             drain: Duration::from_secs(10),
             retry_time: Duration::from_secs(60),
+            cause_messages: true,
             limits: Limits::default(),
         }
     }
@@ -154,6 +160,13 @@ impl RuntimeOptions {
     #[must_use]
     pub fn retry_time(mut self, retry_time: Duration) -> Self {
         self.retry_time = retry_time;
+        self
+    }
+
+    /// Sets [`cause_messages`](Self::cause_messages).
+    #[must_use]
+    pub fn cause_messages(mut self, cause_messages: bool) -> Self {
+        self.cause_messages = cause_messages;
         self
     }
 

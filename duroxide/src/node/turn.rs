@@ -320,6 +320,8 @@ impl TurnJob {
             if run.output.ended {
                 run.output.remains = execution.close();
                 run.held = carry_over(&mut run.output, &mut run.undelivered);
+            } else {
+                run.output.waits = execution.waits();
             }
             Ok(execution)
         });

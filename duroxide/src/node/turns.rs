@@ -9,7 +9,7 @@ use super::log::{self, TurnFacts};
 use super::measure::{MadeTurn, TurnMeasure};
 use super::outbox::{Context, TurnContext};
 use super::turn::{Loaded, Source, TurnDone, TurnJob, TurnRun};
-use crate::effect::{self, TurnInfo};
+use crate::effect::{self, Causes, TurnInfo};
 use crate::error::ErrorCode;
 use crate::id::{EventId, InstanceId};
 use crate::provider::Write;
@@ -98,7 +98,8 @@ impl Node {
         let open_calls = open.map(|(call, _)| *call).collect();
         // The outcomes are stored with this turn, so activities that it schedules may have their permits.
         delivered_outcomes.iter_mut().for_each(Delivery::release_permit);
-        let info = TurnInfo { execution: &id, version: &version, committed, started: &started, now };
+        let info =
+            TurnInfo { execution: &id, version: &version, committed, started: &started, now, causes: self.causes() };
         let facts = TurnFacts::of(committed, &started, &version, &output);
         let metrics = self.metrics.orchestration(&started.name, &version);
         let measure = TurnMeasure::Made(MadeTurn::new(metrics, execution.began(), duration, lateness, &output));
@@ -114,6 +115,11 @@ impl Node {
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }
 
+    /// Returns the part of failures that is recorded as their cause.
+    pub(super) fn causes(&self) -> Causes {
+        if self.shared.options.cause_messages { Causes::Messages } else { Causes::Kinds }
+    }
+
     /// Suspends an instance, with the fault as the reason.
     pub(super) fn suspend(&mut self, stopped: Stopped) {
         let Stopped { execution, committed, generation, fault } = stopped;
@@ -126,7 +132,8 @@ impl Node {
         let labels = [("name", name), ("code", suspension.code.as_str())];
         let suspensions = telemetry::counter(names::ORCHESTRATION_SUSPENSIONS, &labels);
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
-        let turn = effect::suspension(&execution, committed, reason, self.now());
+        let cause = self.causes().of_suspension(suspension.code.as_str(), &suspension.message);
+        let turn = effect::suspension(&execution, committed, (reason, cause), self.now());
         let context = TurnContext::suspension(generation, suspensions);
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Dimension, EventRow, Groups, InstanceActivities, NodeInfo, ProviderError, Subject};
 use crate::clock::Timestamp;
-use crate::error::shortened_to;
-use crate::history::{Parent, TextMap};
+use crate::error::{ErrorCode, shortened_to};
+use crate::history::{Parent, TextMap, Waits, WaitsFilter};
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 
 /// Reads for people, and removals in bulk: the part of a provider for which no turn waits.
@@ -181,6 +181,10 @@ pub struct InstanceRecord {
     pub outcome: Option<EventRow>,
     /// The reason why it is suspended, or why an activity of it is parked; as JSON.
     pub suspension: Option<String>,
+    /// The cause of its failure or suspension: a text that failures with one cause share ([`Turn::cause`](super::Turn::cause)).
+    pub cause: Option<String>,
+    /// The calls that it waits for, as its last turn recorded them. `None`: it has finished, or waits for no call.
+    pub waits: Option<Waits>,
     /// The node that owns it.
     pub owner: Option<Epoch>,
     /// The work of the instance that no live node can claim, because none has the code (or serves the tag): the
@@ -225,6 +229,25 @@ pub struct Filter {
     pub finished_from: Option<Timestamp>,
     /// Finished before this time.
     pub finished_before: Option<Timestamp>,
+    /// Last changed at this time or later.
+    pub updated_from: Option<Timestamp>,
+    /// Last changed before this time. Found among the instances that were created before it.
+    pub updated_before: Option<Timestamp>,
+    /// Waits for these calls: `WaitsFilter::event("Approval")`. A suspended instance waits for the calls that were open when
+    /// it was suspended.
+    pub waits: Option<WaitsFilter>,
+    /// Has this cause ([`InstanceRecord::cause`]), or an activity that has it and has not ended.
+    pub cause: Option<String>,
+    /// Suspended with this code, or has an activity that is parked with it.
+    pub suspension: Option<ErrorCode>,
+}
+
+impl Filter {
+    /// Returns the range of causes of the suspensions with this code, for the author of a provider: the first one, and the
+    /// end, which is excluded.
+    pub fn causes_of(code: ErrorCode) -> (&'static str, String) {
+        (code.as_str(), format!("{};", code.as_str()))
+    }
 }
 
 /// A page of a list, and the time limit of the search for it.

@@ -4,7 +4,7 @@ use semver::Version;
 
 use super::{EventRow, FailedAttempt, InstanceStatus, MessageRow, NewInstance};
 use crate::clock::Timestamp;
-use crate::history::TextMap;
+use crate::history::{TextMap, Waits};
 use crate::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId};
 
 /// One atomic write of a node.
@@ -51,6 +51,8 @@ pub enum Write {
         /// The failed attempt, which is recorded with the node of the lease ([`Admin::activities`](super::Admin::activities)).
         /// A provider without an [`Admin`](super::Admin) may drop it.
         failed: Box<FailedAttempt>,
+        /// The cause of the failure, as in [`Turn::cause`]. The activity keeps it until it ends, or another one replaces it.
+        cause: Option<String>,
     },
     /// No node of this build can run the activity: the build rejects it. Its crashes are reset. As long as a
     /// member can try it (a member with its name, its tag, and a build that has not rejected it), it waits for such a
@@ -60,6 +62,8 @@ pub enum Write {
         tenure: Tenure,
         /// The reason, as JSON.
         reason: String,
+        /// The cause, as in [`Turn::cause`]. The activity keeps it until it is resumed by a client.
+        cause: Option<String>,
     },
     /// The lease releases an activity that it has not begun.
     ReleaseActivity {
@@ -129,6 +133,14 @@ pub struct Turn {
     pub messages: Vec<Outgoing>,
     /// Instances to be created. If an id is taken: see [`NewChild::if_taken`].
     pub starts: Vec<NewChild>,
+    /// What the instance waits for after the turn, for people. [`Then::Continue`] stores it, also if it is `None`;
+    /// [`Then::Suspend`] keeps the one before, which holds again once the instance is resumed; the others remove it. A
+    /// provider without an [`Admin`](super::Admin) may drop it.
+    pub waits: Option<Waits>,
+    /// The cause of a failure or a suspension, for people: a text of at most 120 bytes that failures with one cause share.
+    /// [`Then::Suspend`] and [`Then::Finish`] store it, also if it is `None`; the others, and a resume, remove it. A
+    /// provider without an [`Admin`](super::Admin) may drop it.
+    pub cause: Option<String>,
     /// The state of the instance after the turn.
     pub then: Then,
     /// The time of the turn.

@@ -26,6 +26,8 @@ impl Turn {
             cancelled_messages: Vec::new(),
             messages: Vec::new(),
             starts: Vec::new(),
+            waits: None,
+            cause: None,
             then: Then::Continue,
             time,
         }

@@ -37,6 +37,14 @@ pub enum Dimension {
     /// The minute in which the timer, or the next attempt of an activity without an owner, is due; as [`minute`](Self::minute)
     /// shows it.
     Minute,
+    /// The text of the calls that the instance waits for ([`Waits::text`](crate::history::Waits::text)). `None`: it waits for
+    /// none, or has finished.
+    Waits,
+    /// Of an activity, the cause of its last failed attempt, or of its rejection. Of an instance, the cause of its failure or
+    /// suspension ([`InstanceRecord::cause`](super::InstanceRecord::cause)); if it has none, that of its first activity that
+    /// has one. So instances whose activities fail for one reason are one group, while they are retried and after they have
+    /// failed. Of timers, that of their instance.
+    Cause,
     /// The value of this label of the instance.
     Label(String),
 }

@@ -10,6 +10,7 @@ use chacha20::rand_core::{Rng, SeedableRng};
 
 use super::mailbox::{Mailbox, Ticket, Unread};
 use super::op::{Call, Decided, Delivered, Op};
+use super::pending::{Made, Pending};
 use super::{Failed, Fault, Function, poll_scope};
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, UnreadMessage, shortened, shortened_to};
@@ -80,6 +81,8 @@ pub(crate) struct ExecutionState {
     pub(crate) mailbox: Mailbox,
     /// Calls without an outcome, and outcomes that no future has taken.
     pub(super) calls: HashMap<CallId, Call>,
+    /// Those of the calls that have no outcome, by kind.
+    pub(super) pending: Pending,
     /// The number of calls that were polled and have no outcome.
     waiting: usize,
     /// Wakers to call once the lock is released (wakers are foreign code).
@@ -109,6 +112,7 @@ impl Core {
             started: None,
             mailbox: Mailbox::default(),
             calls: HashMap::default(),
+            pending: Pending::default(),
             waiting: 0,
             to_wake: Vec::new(),
             last_call: CallId(0),
@@ -199,7 +203,9 @@ impl Core {
     /// Schedules a call, as a decision of the running step.
     pub(crate) fn schedule(&self, call: CallId, op: Op, decision: Decision, payload: Payload, place: CallSite) {
         if let Some(mut state) = self.lock_in_poll(place) {
-            state.calls.insert(call, Call::new(op));
+            let scheduled = Call::new(op, Made::new(state.now, &decision));
+            state.pending.add(call, &scheduled);
+            state.calls.insert(call, scheduled);
             state.decide(call, Decided { decision, payload, place: Some(place) });
         }
     }
@@ -238,11 +244,12 @@ impl Core {
             // User code may branch on the text, so a replay must repeat the recorded reason.
             let recorded = state.replaying.as_ref().and_then(|recorded| recorded.refusals.get(&call).cloned());
             let reason = recorded.unwrap_or_else(|| shortened(&reason));
-            let mut refused = Call::new(Op::Refused);
-            refused.outcome = Some(Err(Failure::Rejected { reason: reason.clone() }.into()));
-            state.calls.insert(call, refused);
+            let outcome = Err(Failure::Rejected { reason: reason.clone() }.into());
             let operation = shortened_to(MAX_OPERATION, operation);
             let decision = Decision::CallRejected { call, operation, reason };
+            let mut refused = Call::new(Op::Refused, Made::new(state.now, &decision));
+            refused.outcome = Some(outcome);
+            state.calls.insert(call, refused);
             state.decide(call, Decided { decision, payload: Payload::NULL, place: Some(place) });
         }
     }
@@ -279,7 +286,8 @@ impl Core {
     ) -> Poll<(UnreadMessage, Payload)> {
         let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
         let is_new = wait.is_none();
-        match state.mailbox.poll(name, wait, context.waker()) {
+        let now = state.now;
+        match state.mailbox.poll(name, wait, context.waker(), now) {
             Some(event) => Poll::Ready(event),
             None => {
                 // An event of an invalid name cannot be raised. A recorded wait for one may be raced with a timer.
@@ -396,6 +404,7 @@ impl ExecutionState {
         if call.abandoned {
             self.calls.remove(&id);
         } else {
+            self.pending.remove(id, call);
             call.outcome = Some(outcome);
             let woken = call.waker.take();
             self.waiting -= usize::from(woken.is_some());
@@ -415,6 +424,7 @@ impl ExecutionState {
         if call.outcome.is_some() {
             return;
         }
+        self.pending.remove(id, &call);
         let is_new = self.decisions.contains_key(&id);
         if call.op.is_detached() || is_new && call.op.outlives_its_step() {
             call.abandoned = true;

@@ -4,10 +4,11 @@
 //! the queue once the queue holds more than i events. An event is consumed when a wait takes it, not when it arrives.
 //! So a wait that is dropped consumes nothing, and its event belongs to the next wait.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::task::Waker;
 
 use super::held::{Arrival, Held};
+use crate::clock::Timestamp;
 use crate::error::UnreadMessage;
 use crate::hash::HashMap;
 use crate::history::{Input, TextMap};
@@ -30,6 +31,19 @@ pub(crate) struct Mailbox {
     last_ticket: Ticket,
     /// The number of waits without an event. It is counted, not computed, because every step reads it.
     unserved: usize,
+    /// The names of these waits.
+    awaited: BTreeSet<String>,
+    /// When the last wait was made.
+    last_wait: Option<Timestamp>,
+}
+
+/// The waits without an event.
+pub(super) struct AwaitedEvents<'a> {
+    pub(super) count: u64,
+    /// The name of the event, if there is one wait.
+    pub(super) only: Option<&'a str>,
+    /// When the wait was made; of several waits, the last one.
+    pub(super) last: Option<Timestamp>,
 }
 
 /// The position of a wait in the order of first polls.
@@ -71,6 +85,7 @@ pub(crate) struct UnreadEvent {
 
 struct Wait {
     ticket: Ticket,
+    since: Timestamp,
     waker: Waker,
 }
 
@@ -193,11 +208,13 @@ impl Mailbox {
         name: &str,
         wait: &mut Option<Ticket>,
         waker: &Waker,
+        now: Timestamp,
     ) -> Option<(UnreadMessage, Payload)> {
         let new = Ticket(self.last_ticket.0 + 1);
         self.last_ticket = new;
         self.pull_up_to(name, |named| wait.and_then(|ticket| named.position(ticket)).unwrap_or(named.waits.len()));
-        self.change(name, |named| {
+        let had_ticket = wait.is_some();
+        let taken = self.change(name, |named| {
             let position = wait.and_then(|ticket| named.position(ticket));
             let index = position.unwrap_or(named.waits.len());
             if index < named.events.len() {
@@ -210,12 +227,16 @@ impl Mailbox {
             match position {
                 Some(index) => named.waits[index].waker.clone_from(waker),
                 None => {
-                    named.waits.push_back(Wait { ticket: new, waker: waker.clone() });
+                    named.waits.push_back(Wait { ticket: new, since: now, waker: waker.clone() });
                     *wait = Some(new);
                 }
             }
             None
-        })
+        });
+        if !had_ticket && wait.is_some() {
+            self.last_wait = Some(now);
+        }
+        taken
     }
 
     /// Removes a wait; returns the waker of the wait that its event now belongs to.
@@ -255,7 +276,7 @@ impl Mailbox {
 
     /// Takes all unread events, in the order of arrival.
     pub(crate) fn take_unread(&mut self) -> Vec<UnreadEvent> {
-        self.unserved = 0;
+        (self.unserved, self.awaited) = (0, BTreeSet::new());
         let mut unread = Vec::new();
         for (name, named) in self.boxes.drain() {
             let events = named.events.into_iter();
@@ -271,11 +292,27 @@ impl Mailbox {
         self.unserved > 0
     }
 
+    /// Returns the waits without an event.
+    pub(super) fn awaited(&self) -> Option<AwaitedEvents<'_>> {
+        let name = self.awaited.first()?;
+        // The waits that have no event are the last ones.
+        let newest = self.boxes.get(name).and_then(|named| named.waits.back());
+        let is_only = self.unserved == 1;
+        let last = if is_only { newest.map(|wait| wait.since) } else { self.last_wait };
+        Some(AwaitedEvents { count: self.unserved as u64, only: is_only.then_some(name), last })
+    }
+
     fn change<T>(&mut self, name: &str, change: impl FnOnce(&mut Named) -> T) -> T {
         let named = self.boxes.entry(name.to_owned()).or_default();
         let before = named.unserved();
         let result = change(named);
-        self.unserved = self.unserved - before + named.unserved();
+        let after = named.unserved();
+        self.unserved = self.unserved - before + after;
+        match (before, after) {
+            (0, 1..) => drop(self.awaited.insert(name.to_owned())),
+            (1.., 0) => drop(self.awaited.remove(name)),
+            _ => {}
+        }
         if named.is_idle() {
             // Otherwise memory would grow with the number of names ever used.
             self.boxes.remove(name);
@@ -286,6 +323,11 @@ impl Mailbox {
 
 #[cfg(test)]
 impl Mailbox {
+    /// Returns the names of the waits without an event.
+    pub(super) fn unserved_names(&self) -> Vec<String> {
+        self.boxes.iter().flat_map(|(name, named)| std::iter::repeat_n(name.clone(), named.unserved())).collect()
+    }
+
     /// Returns the number of names with an event or a wait.
     pub(super) fn names(&self) -> usize {
         self.boxes.len()

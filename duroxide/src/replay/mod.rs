@@ -17,6 +17,7 @@ mod held;
 mod incremental;
 mod mailbox;
 pub(crate) mod op;
+mod pending;
 mod poll_scope;
 #[cfg(test)]
 mod tests;
@@ -40,7 +41,7 @@ pub(crate) use self::op::cancel::UnseenCancel;
 use self::poll_scope::{FunctionWaker, PollScope};
 use crate::clock::Timestamp;
 use crate::error::{Callee, shortened};
-use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started, place_text};
+use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started, Waits, place_text};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
@@ -144,6 +145,12 @@ impl Execution {
     /// Returns the time of its first event.
     pub(crate) fn began(&self) -> Timestamp {
         self.core.lock().began
+    }
+
+    /// Returns the calls that it waits for.
+    pub(crate) fn waits(&self) -> Option<Waits> {
+        let state = self.core.lock();
+        state.pending.waits(&state.calls, &state.mailbox)
     }
 
     /// Returns the state that it shares with its contexts.

@@ -65,25 +65,25 @@ pub(super) fn retry(
     lease: &Lease,
     tenure: &Tenure,
     visible_at: Timestamp,
-    failed: &FailedAttempt,
+    (failed, cause): (&FailedAttempt, Option<&str>),
 ) -> Done {
     let update = tenure!(
         "UPDATE duroxide_activities SET owner = NULL, alone = 0, crashes = 0, suspect = 0, attempt = attempt + 1,
-         visible_at = :ready"
+         visible_at = :ready, cause = :cause"
     );
     let ready = stored_ready(Ready::At(visible_at));
-    let target = requeue(tx, lease, tenure, update, &[(":ready", &ready)])?;
+    let target = requeue(tx, lease, tenure, update, &[(":ready", &ready), (":cause", &cause)])?;
     attempts::record(tx.sql, target.seq, lease, tenure, visible_at, failed)?;
     Ok(Committed::default())
 }
 
 /// Parks an activity that the build of the lease rejects, or leaves it to the other builds.
-pub(super) fn park(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, reason: &str) -> Done {
+pub(super) fn park(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, (reason, cause): (&str, Option<&str>)) -> Done {
     let update = tenure!(
         "UPDATE duroxide_activities SET owner = NULL, alone = 0, crashes = 0, suspect = 0, parked = :reason,
-         rejected = :reason"
+         rejected = :reason, cause = :cause"
     );
-    let target = requeue(tx, lease, tenure, update, &[(":reason", &reason)])?;
+    let target = requeue(tx, lease, tenure, update, &[(":reason", &reason), (":cause", &cause)])?;
     rejections::reject_activity(tx, target.seq, lease, tenure)?;
     tx.signals.changed(&tenure.activity.execution.instance);
     Ok(Committed::default())

@@ -46,6 +46,7 @@ columns! {
         VISIBLE_AT = "a.visible_at",
         OWNER = "a.owner",
         PARKED = "a.parked IS NOT NULL",
+        CAUSE = "a.cause",
     }
 }
 
@@ -85,6 +86,7 @@ pub(super) fn activities(sql: &Sql, id: &InstanceId) -> rusqlite::Result<Option<
             ready: owner.is_none().then_some(ready),
             owner,
             parked: row.get(open::PARKED)?,
+            cause: row.get(open::CAUSE)?,
         })
     })?;
     let find = concat!(

@@ -12,8 +12,10 @@ pub(super) fn commit(tx: &mut Tx<'_>, lease: &Lease, commit: &Commit) -> Result<
     match &commit.write {
         Write::Turn(turn) => turns::turn(tx, commit.id, Some(lease), turn),
         Write::Outcome { tenure, message } => activities::outcome(tx, lease, tenure, message),
-        Write::Retry { tenure, visible_at, failed } => activities::retry(tx, lease, tenure, *visible_at, failed),
-        Write::Park { tenure, reason } => activities::park(tx, lease, tenure, reason),
+        Write::Retry { tenure, visible_at, failed, cause } => {
+            activities::retry(tx, lease, tenure, *visible_at, (failed, cause.as_deref()))
+        }
+        Write::Park { tenure, reason, cause } => activities::park(tx, lease, tenure, (reason, cause.as_deref())),
         Write::ReleaseActivity { tenure } => activities::release(tx, lease, tenure),
         Write::ReleaseInstance { execution, claim } => instances::release(tx, lease, execution, *claim),
     }

@@ -18,6 +18,11 @@ use crate::provider::{Dimension, Filter, Group, Grouping, Groups, InstanceStatus
 const SHOWN_STATUS: &str = "iif(i.status = 'running' AND EXISTS (
     SELECT 1 FROM duroxide_activities s WHERE s.instance = i.seq AND s.parked IS NOT NULL), 'suspended', i.status)";
 
+/// The cause of an instance, or else that of its first activity that has one. An instance that has completed can only have
+/// detached ones.
+const SHOWN_CAUSE: &str = "coalesce(i.cause, (SELECT s.cause FROM duroxide_activities s
+    WHERE s.instance = i.seq AND s.cause IS NOT NULL ORDER BY s.execution, s.call LIMIT 1))";
+
 /// The columns of a count, the tables that they need beside an instance `i`, and the values of these.
 struct Columns {
     list: String,
@@ -201,10 +206,13 @@ fn column(of: Subject, dimension: &Dimension) -> String {
             minute("a.visible_at")
         ),
         (Subject::Timers, Dimension::Minute) => minute("m.visible_at"),
+        (Subject::Activities, Dimension::Cause) => "a.cause".to_owned(),
         (_, Dimension::Name) => "i.name".to_owned(),
         (_, Dimension::Version) => "i.version".to_owned(),
         (_, Dimension::Status) => SHOWN_STATUS.to_owned(),
         (_, Dimension::Node) => "i.owner".to_owned(),
+        (_, Dimension::Waits) => "i.waits".to_owned(),
+        (_, Dimension::Cause) => SHOWN_CAUSE.to_owned(),
         _ => "NULL".to_owned(),
     }
 }

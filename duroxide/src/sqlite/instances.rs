@@ -63,12 +63,13 @@ pub(super) fn insert(
 ) -> rusqlite::Result<Option<i64>> {
     let insert = "INSERT INTO duroxide_instances
         (seq, id, name, version, owner, created_at, updated_at, start_id, labels, parent, parent_identity,
-         parent_execution, parent_call, last_event, last_commit, arrivals, ready_at, period)
+         parent_execution, parent_call, last_event, last_commit, arrivals, ready_at, waits, waits_since, waits_until,
+         period)
         VALUES (
             -- The next number (NULL), unless a removed instance whose rows are not yet removed had that one.
             (SELECT max(instance) + 1 FROM duroxide_removals
              WHERE instance > (SELECT coalesce(max(seq), 0) FROM duroxide_instances)),
-            ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+            ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
             (SELECT period FROM duroxide_counters))
         ON CONFLICT (id) DO NOTHING";
     let parent = new.parent.as_ref();
@@ -76,11 +77,12 @@ pub(super) fn insert(
         Begin::Advanced { commit, turn } => Some((commit, turn)),
         Begin::Start | Begin::Turn => None,
     };
-    let waits = matches!(begin, Begin::Start);
-    let arrivals = first_number(&new.start).filter(|_| waits).unwrap_or(0);
-    let ready = (waits && owner.is_none()).then(|| stored_ready(Ready::by_message(new.start.visible_at, time)));
+    let is_start = matches!(begin, Begin::Start);
+    let arrivals = first_number(&new.start).filter(|_| is_start).unwrap_or(0);
+    let ready = (is_start && owner.is_none()).then(|| stored_ready(Ready::by_message(new.start.visible_at, time)));
     let version = first.and_then(|(_, turn)| turn.version.as_ref()).or(new.version.as_ref());
-    let params = (
+    let waits = first.and_then(|(_, turn)| turn.waits.as_ref());
+    let params = rusqlite::params![
         new.instance.as_str(),
         &new.name,
         version.map(ToString::to_string),
@@ -96,7 +98,10 @@ pub(super) fn insert(
         first.map(|(commit, _)| commit.0.into_bytes()),
         arrivals,
         ready,
-    );
+        waits.map(|waits| waits.text.as_str()),
+        waits.map(|waits| waits.since.as_micros()).filter(|since| *since != time.as_micros()),
+        waits.and_then(|waits| waits.until).map(|until| until.as_micros()),
+    ];
     if tx.sql.run(insert, params)? == 0 {
         return Ok(None);
     }
@@ -145,7 +150,7 @@ pub(super) fn settle_ready(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<()> {
 /// Resumes a suspended instance, which each build may try again. Returns true if it was suspended.
 pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Result<bool> {
     let update = concat!(
-        "UPDATE duroxide_instances SET status = 'running', suspension = NULL, crashes = 0, alone = 0, suspect = 0,
+        "UPDATE duroxide_instances SET status = 'running', suspension = NULL, cause = NULL, crashes = 0, alone = 0, suspect = 0,
             updated_at = ?2, ready_at = ",
         ready_by_messages!("?1"),
         " WHERE seq = ?1 AND status = 'suspended'"

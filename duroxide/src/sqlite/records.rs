@@ -10,7 +10,7 @@ use super::rows::{
 use super::sql::Sql;
 use super::unclaimed;
 use crate::clock::Timestamp;
-use crate::history::Parent;
+use crate::history::{Parent, Waits};
 use crate::id::{CallId, EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{EventRow, HistoryPage, InstanceRecord, InstanceStatus};
 
@@ -71,6 +71,10 @@ columns! {
         SUSPENSION = "coalesce(iif(i.status = 'suspended', i.suspension, NULL), (SELECT a.parked
             FROM duroxide_activities a WHERE a.instance = i.seq AND a.parked IS NOT NULL
             ORDER BY a.execution, a.call LIMIT 1))",
+        CAUSE = "i.cause",
+        WAITS = "i.waits",
+        WAITS_SINCE = "coalesce(i.waits_since, i.created_at)",
+        WAITS_UNTIL = "i.waits_until",
         OWNER = "i.owner",
         READY_AT = "i.ready_at",
     }
@@ -95,6 +99,8 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
         last_event: EventId(natural(row, record::LAST_EVENT)?),
         outcome: None,
         suspension: row.get(record::SUSPENSION)?,
+        cause: row.get(record::CAUSE)?,
+        waits: waits(row)?,
         owner: epoch(row, record::OWNER)?,
         unclaimed: None,
         damaged,
@@ -115,6 +121,12 @@ fn unnamed(row: &Row<'_>) -> rusqlite::Result<InstanceId> {
     let seq: i64 = row.get(record::SEQ)?;
     let name = InstanceId::new(format!("damaged-row-{seq}"));
     name.map_err(|error| rusqlite::Error::FromSqlConversionFailure(record::ID, Type::Text, Box::new(error)))
+}
+
+fn waits(row: &Row<'_>) -> rusqlite::Result<Option<Waits>> {
+    let Some(text) = row.get(record::WAITS)? else { return Ok(None) };
+    let until = row.get::<_, Option<i64>>(record::WAITS_UNTIL)?.map(Timestamp::from_micros);
+    Ok(Some(Waits { text, since: time(row, record::WAITS_SINCE)?, until }))
 }
 
 fn parent(row: &Row<'_>) -> rusqlite::Result<Option<Parent>> {

@@ -140,7 +140,7 @@ pub(super) fn resume_activities(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<bool>
         SELECT 1 FROM duroxide_activities a WHERE a.instance = r.instance AND a.execution = r.execution
             AND a.call = r.call AND a.parked IS NOT NULL)";
     tx.sql.run(forget, [seq])?;
-    let unpark = "UPDATE duroxide_activities SET parked = NULL, rejected = NULL, crashes = 0, alone = 0, suspect = 0
+    let unpark = "UPDATE duroxide_activities SET parked = NULL, rejected = NULL, cause = NULL, crashes = 0, alone = 0, suspect = 0
         WHERE instance = ?1 AND parked IS NOT NULL";
     Ok(tx.sql.run(unpark, [seq])? > 0)
 }

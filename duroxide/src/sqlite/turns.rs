@@ -13,6 +13,7 @@ use super::places;
 use super::rejections;
 use super::rows::{int, stored_ready};
 use super::tx::Tx;
+use crate::clock::Timestamp;
 use crate::id::{CallId, CommitId, EventId, ExecutionId, InstanceId};
 use crate::provider::{
     ChildPlacement, CommitError, Committed, EventRow, InstanceStatus, Lease, NewActivity, NewChild, NewInstance,
@@ -113,12 +114,17 @@ fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Tu
     let (id, owner) = (id.0.as_bytes(), lease.map(|lease| int(lease.epoch.0)));
     let mut params: Vec<&dyn ToSql> = vec![&last, &time, &id, &version, &seq, &identity, &number, &after, &owner];
     let ended: &str;
+    let waits = turn.waits.as_ref();
+    let since = waits.map(|waits| waits.since.as_micros());
+    let (waits, until) =
+        (waits.map(|waits| &waits.text), waits.and_then(|waits| waits.until).map(Timestamp::as_micros));
     match &turn.then {
-        Then::Continue | Then::ContinueAsNew { .. } => {}
-        Then::Suspend { reason } => params.push(reason),
+        Then::Continue => params.extend([&waits as &dyn ToSql, &since, &until]),
+        Then::ContinueAsNew { .. } => {}
+        Then::Suspend { reason } => params.extend([reason as &dyn ToSql, &turn.cause]),
         Then::Finish { status } => {
             ended = status.as_str();
-            params.push(&ended);
+            params.extend([&ended as &dyn ToSql, &turn.cause]);
         }
     }
     Ok(tx.sql.run(advance_sql(&turn.then, lease.is_some()), &*params)? > 0)
@@ -150,18 +156,24 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
     }
     match then {
         Then::Continue => {
-            advance!("version = coalesce(?4, version), suspension = NULL, crashes = 0, alone = 0, suspect = 0")
+            advance!(
+                "version = coalesce(?4, version), suspension = NULL, cause = NULL, waits = ?10,
+                 waits_since = nullif(?11, created_at), waits_until = ?12, crashes = 0, alone = 0, suspect = 0"
+            )
         }
         Then::Suspend { .. } => advance!(
-            "version = coalesce(?4, version), status = 'suspended', suspension = ?10, owner = NULL, ready_at = NULL,
+            "version = coalesce(?4, version), status = 'suspended', suspension = ?10, cause = ?11, owner = NULL, ready_at = NULL,
              crashes = 0, alone = 0, suspect = 0"
         ),
         Then::Finish { .. } => advance!(
-            "version = coalesce(?4, version), status = ?10, suspension = NULL, owner = NULL, ready_at = NULL,
-             finished_at = ?2, crashes = 0, alone = 0, suspect = 0"
+            "version = coalesce(?4, version), status = ?10, suspension = NULL, cause = ?11, waits = NULL,
+             waits_since = NULL, waits_until = NULL, owner = NULL, ready_at = NULL, finished_at = ?2, crashes = 0, alone = 0, suspect = 0"
         ),
         Then::ContinueAsNew { .. } => {
-            advance!("version = ?4, execution = execution + 1, suspension = NULL, crashes = 0, alone = 0, suspect = 0")
+            advance!(
+                "version = ?4, execution = execution + 1, suspension = NULL, cause = NULL, waits = NULL, waits_since = NULL,
+                 waits_until = NULL, crashes = 0, alone = 0, suspect = 0"
+            )
         }
     }
 }

@@ -214,7 +214,7 @@ impl Scenario {
             Op::Outcome => write(Write::Outcome { tenure: tenure(), message: outcome }).await,
             Op::Retry => {
                 let failed = Box::new(FailedAttempt { began: at(2), ended: at(3), error: "no".to_owned() });
-                write(Write::Retry { tenure: tenure(), visible_at: at(4), failed }).await
+                write(Write::Retry { tenure: tenure(), visible_at: at(4), failed, cause: None }).await
             }
             Op::ReleaseActivity => write(Write::ReleaseActivity { tenure: tenure() }).await,
             Op::ReleaseOwned => write(Write::ReleaseInstance { execution, claim: 0 }).await,

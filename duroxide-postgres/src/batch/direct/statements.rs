@@ -29,8 +29,9 @@ macro_rules! turns {
     () => {
         "turn AS MATERIALIZED (
             SELECT * FROM unnest(?::text[], ?::uuid[], ?::bigint[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[],
-                ?::bigint[], ?::uuid[], ?::bigint[], ?::text[]) WITH ORDINALITY
-                AS t (id, identity, owner, execution, after, version, last, time, commit, timers, status, n))"
+                ?::bigint[], ?::uuid[], ?::bigint[], ?::text[], ?::text[], ?::bigint[], ?::bigint[], ?::text[])
+                WITH ORDINALITY AS t (id, identity, owner, execution, after, version, last, time, commit, timers, status, waits,
+                    waits_since, waits_until, cause, n))"
     };
 }
 macro_rules! add_events {
@@ -99,9 +100,9 @@ static CREATE: LazyLock<String> = LazyLock::new(|| {
         "WITH new AS MATERIALIZED (
             SELECT nextval('arrivals') AS seq, t.*
             FROM unnest(?::text[], ?::uuid[], ?::text[], ?::text[], ?::text[], ?::bigint[], ?::bigint[], ?::bigint[], ?::uuid[],
-                ?::bigint[], ?::text[], ?::text[], ?::uuid[], ?::bigint[], ?::bigint[]) WITH ORDINALITY
-                AS t (id, identity, name, wanted, version, owner, last, time, commit, timers, labels, parent,
-                      parent_identity, parent_execution, parent_call, n)),
+                ?::bigint[], ?::text[], ?::text[], ?::uuid[], ?::bigint[], ?::bigint[], ?::text[], ?::bigint[], ?::bigint[])
+                WITH ORDINALITY AS t (id, identity, name, wanted, version, owner, last, time, commit, timers, labels, parent,
+                    parent_identity, parent_execution, parent_call, waits, waits_since, waits_until, n)),
         reserved AS (
             INSERT INTO instances (seq, id, identity, name, version, created_at, updated_at, labels, parent, parent_identity,
                 parent_execution, parent_call)
@@ -109,8 +110,9 @@ static CREATE: LazyLock<String> = LazyLock::new(|| {
             FROM new ON CONFLICT (id) DO NOTHING RETURNING 1),
         created AS (
             INSERT INTO live (seq, id, identity, name, version, execution, last_event, owner, claim, arrivals, stored,
-                crashes, alone, suspect, suspended, updated_at, last_commit)
-            SELECT seq, id, identity, name, version, 1, last, owner, 0, 0, timers, 0, false, false, false, time, commit
+                crashes, alone, suspect, suspended, updated_at, last_commit, waits, waits_since, waits_until)
+            SELECT seq, id, identity, name, version, 1, last, owner, 0, 0, timers, 0, false, false, false, time, commit, waits,
+                waits_since, waits_until
             FROM new),
         place AS (SELECT array_agg(seq ORDER BY n) AS seq, array_agg(0 ORDER BY n) AS stored FROM new), ",
         add_events!(),
@@ -137,7 +139,7 @@ static CONTINUE: LazyLock<String> = LazyLock::new(|| {
         ", changed AS (
             UPDATE live l SET version = coalesce(t.version, l.version), last_event = t.last, stored = l.stored + t.timers,
                 updated_at = t.time, last_commit = t.commit, crashes = 0, alone = false, suspect = false, lost_by = NULL,
-                rejected = NULL
+                rejected = NULL, cause = NULL, waits = t.waits, waits_since = t.waits_since, waits_until = t.waits_until
             FROM ",
         current!(),
         " RETURNING t.n, l.seq, was.stored),
@@ -175,7 +177,7 @@ static FINISH: LazyLock<String> = LazyLock::new(|| {
         changed AS (
             UPDATE instances i SET version = coalesce(t.version, (SELECT array_agg(version ORDER BY n) FROM ended)[t.n]),
                 status = t.status, execution = t.execution, last_event = t.last, updated_at = t.time, finished_at = t.time,
-                last_commit = t.commit
+                last_commit = t.commit, cause = t.cause
             FROM turn t WHERE i.seq = (SELECT seq FROM place)[t.n]), ",
         add_events!(),
         ", ",
@@ -250,6 +252,14 @@ impl<'a> Values<'a> {
             .column(turns, |d| d.commit.0)
             .column(turns, |d| d.turn.messages.len() as i64)
             .column(turns, move |d| status(&d.turn.then));
+        self.waits(turns).column(turns, |d| d.turn.cause.as_deref());
+    }
+
+    fn waits(&mut self, turns: &[Direct<'a>]) -> &mut Self {
+        let waits = |d: &Direct<'a>| d.turn.waits.as_ref();
+        self.column(turns, |d| Some(waits(d)?.text.as_str()))
+            .column(turns, |d| Some(waits(d)?.since.as_micros()))
+            .column(turns, |d| Some(waits(d)?.until?.as_micros()))
     }
 
     fn events(&mut self, turns: &[Direct<'a>]) {
@@ -342,7 +352,8 @@ pub(super) fn create<'a>(created: &[(&'a NewInstance, Direct<'a>)], members: &Me
         .column(created, |(new, _)| Some(parent(new)?.execution.instance.as_str()))
         .column(created, |(new, _)| Some(parent(new)?.execution.identity.0))
         .column(created, |(new, _)| Some(int(parent(new)?.execution.number)))
-        .column(created, |(new, _)| Some(int(parent(new)?.call.0)));
+        .column(created, |(new, _)| Some(int(parent(new)?.call.0)))
+        .waits(&turns);
     values.events(&turns);
     values.activities(&turns);
     values.timers(&turns);

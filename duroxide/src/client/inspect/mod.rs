@@ -1,14 +1,17 @@
 //! Inspects one instance: its state, its open waits, its activities and their failed attempts.
 
+mod fact;
 #[cfg(test)]
 mod tests;
 mod text;
 mod waits;
 mod why;
 
+pub use self::fact::Fact;
 pub use self::waits::{OpenWait, Waiting};
 pub use self::why::{Action, Blame, Why, WhyState};
 
+use self::waits::made_together;
 #[cfg(feature = "testing")]
 pub(crate) use self::waits::open_waits;
 #[cfg(not(feature = "testing"))]
@@ -32,6 +35,9 @@ pub struct Inspection {
     pub owner: Option<Epoch>,
     /// The calls of the current execution without an outcome, in their order. Empty once the instance has finished.
     pub waits: Vec<OpenWait>,
+    /// The number of calls that were made together with the open ones, including these: in the same steps, of the same
+    /// kinds.
+    pub made: usize,
     /// Its activities that have not ended, and the failed attempts of all.
     pub activities: InstanceActivities,
     /// The last event of the current execution. It holds the outcome if the instance has finished.
@@ -110,11 +116,15 @@ impl Client {
         let events = self.events(&record.execution).await?;
         let events: Vec<_> = events.into_iter().filter_map(|row| HistoryEvent::try_from(row).ok()).collect();
         let owner = record.owner;
+        // A node that was read before may have joined since. Read again, it is gone if it is missing.
+        let is_unknown = owner.is_some_and(|owner| nodes.iter().all(|node| node.epoch != owner));
+        let nodes = if is_unknown { self.nodes().await? } else { nodes };
         let status = Status::from(record);
         let waits = match status.status.is_finished() {
             true => Vec::new(),
             false => open_waits(&status.execution, &events),
         };
+        let made = made_together(&status.execution, &waits, &events);
         let requests = events.iter().rev().filter_map(|event| match &event.kind {
             EventKind::Input(input @ (Input::CancelRequested { .. } | Input::TerminateRequested { .. })) => Some(input),
             EventKind::Input(input @ Input::Started(_)) => Some(input),
@@ -122,6 +132,6 @@ impl Client {
         });
         let ended_by = requests.filter_map(Input::by).next().map(str::to_owned);
         let (last, now) = (events.last().cloned(), self.now());
-        Ok(Inspection { status, owner, waits, activities, last, ended_by, nodes, now })
+        Ok(Inspection { status, owner, waits, made, activities, last, ended_by, nodes, now })
     }
 }

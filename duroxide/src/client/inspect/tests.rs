@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::error::{ErrorCode, Suspension};
-use crate::history::{ActivityScheduled, ChildScheduled, Decision, Failure, Started};
+use crate::history::{ActivityScheduled, ChildScheduled, Decision, Failure, Started, Waits};
 use crate::id::{CallId, EventId, ExecutionId, Identity, NodeId};
 use crate::payload::Payload;
 use crate::policy::{ActivityOptions, ClosePolicy, RetryPolicy};
@@ -57,6 +57,8 @@ fn seen(name: &str, now: Timestamp, decisions: Vec<Decision>) -> Inspection {
         last_event: EventId(events.len() as u64),
         outcome: None,
         suspension: None,
+        cause: None,
+        waits: None,
         owner: Some(Epoch(2)),
         unclaimed: None,
         damaged: None,
@@ -68,10 +70,12 @@ fn seen(name: &str, now: Timestamp, decisions: Vec<Decision>) -> Inspection {
         handlers: Handlers { activities: vec!["charge".to_owned()], ..Handlers::default() },
         lease_time: Duration::from_secs(5),
     };
+    let waits = open_waits(&execution, &events);
     Inspection {
         status: Status::from(record),
         owner: Some(Epoch(2)),
-        waits: open_waits(&execution, &events),
+        made: made_together(&execution, &waits, &events),
+        waits,
         activities: InstanceActivities::default(),
         last: events.last().cloned(),
         ended_by: None,
@@ -121,6 +125,7 @@ fn charging(now: i64, attempt: u32, due: Option<i64>, errors: &[&str]) -> Inspec
         ready: due.map(|due| Ready::At(second(due))),
         owner: due.is_none().then_some(Epoch(2)),
         parked: false,
+        cause: None,
     };
     let failed = (1..).zip(errors).map(|(attempt, error)| AttemptRecord {
         execution: 1,
@@ -167,6 +172,10 @@ fn each_state_has_its_sentence() {
     let failed = Decision::Failed { failure: Failure::Application };
     let failed = ended(InstanceStatus::Failed, failed, Payload::encode("NotApproved").expect("a text"));
     let three = vec![charge(1), approval(2), child(3, "ship-17")];
+    let mut orphaned = now(vec![charge(1)]);
+    orphaned.owner = Some(Epoch(1));
+    let recorded = Waits { text: "e:Approval".to_owned(), since: second(3 * 3600), until: None };
+    let recorded = with_status(now(vec![approval(1)]), |s| s.waits = Some(recorded));
     use WhyState::*;
     let cases = [
         (unbegun, NotBegun, "It has not begun; it was created 3 h 1 min ago."),
@@ -206,7 +215,10 @@ fn each_state_has_its_sentence() {
              At most until 1970-01-02T00:00:00.000Z.",
         ),
         (now(vec![child(1, "ship-17")]), Child, "It waits for `ship-17` since 3 h 1 min, at src/checkout.rs:42:9."),
-        (now(three), Several, "It waits for 3 calls: 1 activity, 1 child, 1 event."),
+        (now(three), Many, "It waits for 3 calls: 1 activity, 1 child, 1 event."),
+        (now(vec![approval(1), approval(2)]), Many, "It waits for 2 events `Approval`."),
+        (orphaned, OwnerGone, "Its owner, node 1, is gone; another node takes it over."),
+        (recorded, Event, "It waits for event `Approval` since 1 min, at src/checkout.rs:42:9."),
         (
             with_status(now(vec![approval(1)]), |s| s.suspension = Some(suspension())),
             Suspended,
@@ -221,6 +233,48 @@ fn each_state_has_its_sentence() {
         assert_eq!(why.chain, [id("order-17")]);
         assert_eq!(why.actions.is_empty(), state == Ended, "{why}");
     }
+}
+
+#[test]
+fn many_activities_are_counted_by_their_state() {
+    let mut many = charging(180, 3, Some(200), &["oom", "oom"]);
+    let calls = seen("order-17", second(180), (1..=500).map(charge).collect());
+    (many.waits, many.made) = (calls.waits, calls.made);
+    many.waits.drain(37..);
+    let first = many.activities.open[0].clone();
+    many.activities.open.extend((2..=37).map(|call| ActivityRecord {
+        call: CallId(call),
+        attempt: 1,
+        owner: (call <= 7).then_some(Epoch(2)),
+        ..first.clone()
+    }));
+    let why = Why::of(&[many]);
+    let text = "It waits for 37 of 500 activities `charge` (6 running, 31 queued, 1 failed before); \
+                last failure 2 min 58 s ago: `oom`.";
+    assert_eq!((why.state, why.text.as_str()), (WhyState::Many, text));
+    assert_eq!(why.facts, [Fact::Open { open: 37, made: 500, running: 6, queued: 31, failing: 1 }]);
+}
+
+#[test]
+fn facts_are_those_of_the_sentence() {
+    let mut inspection = charging(44, 5, Some(64), &["gateway 503"; 4]);
+    inspection.activities.open[0].cause = Some("gateway #".to_owned());
+    let why = Why::of(&[seen("batch-9", second(44), vec![child(1, "order-17")]), inspection]);
+    let facts = [
+        Fact::Attempt { activity: "charge".to_owned(), attempt: 5, max_attempts: Some(5) },
+        Fact::Failures { times: 4, last: second(4), error: "gateway 503".to_owned(), same: true },
+        Fact::Cause("gateway #".to_owned()),
+        Fact::NextAttempt(second(64)),
+    ];
+    assert_eq!(why.facts, facts, "they are those of the last instance of the chain");
+    let running = Why::of(&[charging(4, 1, None, &[])]).facts;
+    let facts = [Fact::Node("shop-2".to_owned()), Fact::Limit(Duration::from_secs(30))];
+    assert_eq!(running[1..], facts);
+    let suspended = with_status(seen("order-17", second(9), vec![]), |s| {
+        (s.suspension, s.cause) = (Some(suspension()), Some("DUR0001: call # has changed".to_owned()));
+    });
+    let facts = [Fact::Suspension(Box::new(suspension())), Fact::Cause("DUR0001: call # has changed".to_owned())];
+    assert_eq!(Why::of(&[suspended]).facts, facts);
 }
 
 #[test]

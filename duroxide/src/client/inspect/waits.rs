@@ -1,6 +1,7 @@
 //! The open waits of an execution, derived from its history without running its code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +83,16 @@ pub(crate) fn open_waits(execution: &ExecutionId, history: &[HistoryEvent]) -> V
         }
     }
     open.into_values().collect()
+}
+
+/// Returns the number of calls that were made in the steps of the open ones, and are of their kinds.
+pub(super) fn made_together(execution: &ExecutionId, open: &[OpenWait], history: &[HistoryEvent]) -> usize {
+    let steps: HashSet<_> = open.iter().map(|wait| (wait.since, discriminant(&wait.operation))).collect();
+    let made = history.iter().filter_map(|event| match &event.kind {
+        EventKind::Decision(decision) => Some((event.time, discriminant(&operation(execution, decision)?.1))),
+        EventKind::Input(_) => None,
+    });
+    made.filter(|made| steps.contains(made)).count()
 }
 
 fn operation(execution: &ExecutionId, decision: &Decision) -> Option<(CallId, Waiting)> {

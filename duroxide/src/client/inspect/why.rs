@@ -1,16 +1,17 @@
 //! The reason why an instance does not advance: a pure function of inspections.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use super::text::Span;
-use super::{Inspection, OpenWait, Waiting};
+use super::{Fact, Inspection, OpenWait, Waiting};
 use crate::clock::Timestamp;
 use crate::error::shortened;
-use crate::history::{Decision, EventKind, Failure};
+use crate::history::{Awaited, Decision, EventKind, Failure};
 use crate::id::{Epoch, InstanceId};
 use crate::payload::Payload;
-use crate::provider::{ActivityRecord, AttemptRecord, InstanceStatus, error_value_text};
+use crate::provider::{ActivityRecord, AttemptRecord, InstanceStatus, NodeRecord, error_value_text};
 
 /// The reason why an instance does not advance. [`Display`](fmt::Display) shows its text.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,8 @@ pub struct Why {
     pub chain: Vec<InstanceId>,
     /// The party that has to act.
     pub blame: Blame,
+    /// The facts behind the text. They concern the last instance of the chain.
+    pub facts: Vec<Fact>,
     /// The actions that are possible, the most likely one first. They concern the last instance of the chain.
     pub actions: Vec<Action>,
 }
@@ -57,7 +60,9 @@ pub enum WhyState {
     /// It waits for a child.
     Child,
     /// It waits for several calls.
-    Several,
+    Many,
+    /// The node that owns it is gone; another one takes it over.
+    OwnerGone,
     /// It is suspended, or an activity of it is parked.
     Suspended,
     /// It has finished.
@@ -124,7 +129,7 @@ impl Why {
                 n => format!(" through {} children", n - 1),
             };
             why.text = format!("It waits{between} for `{id}`: {}", below.text);
-            (why.blame, why.actions, why.until) = (below.blame, below.actions, below.until);
+            (why.blame, why.actions, why.until, why.facts) = (below.blame, below.actions, below.until, below.facts);
         }
         why.chain = chain.iter().map(|link| link.status.execution.instance.clone()).collect();
         why
@@ -132,11 +137,17 @@ impl Why {
 
     fn new(state: WhyState, text: String) -> Self {
         let (actions, chain) = (vec![Action::Cancel, Action::Terminate], Vec::new());
-        Self { state, text, since: None, until: None, at: None, chain, blame: Blame::Nobody, actions }
+        let (facts, blame) = (Vec::new(), Blame::Nobody);
+        Self { state, text, since: None, until: None, at: None, chain, blame, facts, actions }
     }
 
     fn since(mut self, since: Timestamp) -> Self {
         self.since = Some(since);
+        self
+    }
+
+    fn fact(mut self, fact: Fact) -> Self {
+        self.facts.push(fact);
         self
     }
 
@@ -153,6 +164,11 @@ impl Why {
     }
 }
 
+/// Returns true if all of some failed attempts have one error.
+fn are_same(failed: &[&AttemptRecord]) -> bool {
+    failed.windows(2).all(|two| matches!(two, [one, other] if one.failed.error == other.failed.error))
+}
+
 impl Inspection {
     /// Returns the reason without following children.
     fn why(&self) -> Why {
@@ -167,22 +183,39 @@ impl Inspection {
             why = why.wants(Blame::Code, Action::Resume);
             why.actions.splice(0..0, actions);
             why.at = suspension.place.as_deref().map(Arc::from);
+            why.facts.push(Fact::Suspension(Box::new(suspension.clone())));
+            why.facts.extend(self.status.cause.clone().map(Fact::Cause));
             return why;
         }
         if let Some(unclaimed) = &self.status.unclaimed {
             let text = format!("No live node can run {}, since {}.", unclaimed.what, self.ago(unclaimed.since));
             let why = Why::new(WhyState::Unclaimed, text).since(unclaimed.since);
+            let why = why.fact(Fact::Missing(unclaimed.what.clone()));
             return why.wants(Blame::Config, Action::StartNode(unclaimed.what.clone()));
         }
         if self.last.is_none() {
             let text = format!("It has not begun; it was created {} ago.", self.ago(self.status.created_at));
             return Why::new(WhyState::NotBegun, text).since(self.status.created_at);
         }
-        match &self.waits[..] {
+        if let Some(owner) = self.owner.filter(|owner| self.member(*owner).is_none()) {
+            let text = format!("Its owner, node {owner}, is gone; another node takes it over.");
+            return Why::new(WhyState::OwnerGone, text).since(self.status.updated_at);
+        }
+        let mut why = match &self.waits[..] {
             [] => self.turn(),
             [wait] => self.wait(wait),
             waits => self.waits(waits),
+        };
+        if let (Some(recorded), WhyState::Timer | WhyState::Event | WhyState::Child | WhyState::Many) =
+            (&self.status.waits, why.state)
+        {
+            (why.since, why.until) = (why.since.or(Some(recorded.since)), recorded.until.or(why.until));
         }
+        why
+    }
+
+    fn member(&self, epoch: Epoch) -> Option<&NodeRecord> {
+        self.nodes.iter().find(|node| node.epoch == epoch)
     }
 
     /// Returns the time that has passed since another.
@@ -191,8 +224,7 @@ impl Inspection {
     }
 
     fn node(&self, epoch: Epoch) -> String {
-        let node = self.nodes.iter().find(|node| node.epoch == epoch);
-        node.map_or_else(|| format!("node {epoch}, which is gone"), |node| node.info.name.clone())
+        self.member(epoch).map_or_else(|| format!("node {epoch}, which is gone"), |node| node.info.name.clone())
     }
 
     /// The instance has no open call: its code runs, or messages are under way.
@@ -200,11 +232,25 @@ impl Inspection {
         let node = self.owner.map(|owner| format!(" on {}", self.node(owner))).unwrap_or_default();
         let text =
             format!("Its code runs{node}, or is about to; it last changed {} ago.", self.ago(self.status.updated_at));
-        Why::new(WhyState::Turn, text).since(self.status.updated_at)
+        let mut why = Why::new(WhyState::Turn, text).since(self.status.updated_at);
+        why.facts.extend(self.owner.map(|owner| Fact::Node(self.node(owner))));
+        why
+    }
+
+    /// Returns the time since which the instance waits for this call alone, as its last turn recorded it.
+    fn since(&self, wait: &OpenWait) -> Timestamp {
+        let recorded = self.status.waits.as_ref().filter(|waits| match (waits.awaited(), &wait.operation) {
+            (Some(Awaited::Activity(of)), Waiting::Activity { name, .. }) => of == *name,
+            (Some(Awaited::Event(of)), Waiting::Event { name }) => of == *name,
+            (Some(Awaited::Child(of)), Waiting::Child { name, .. }) => of == *name,
+            _ => false,
+        });
+        recorded.map_or(wait.since, |waits| waits.since)
     }
 
     fn wait(&self, wait: &OpenWait) -> Why {
-        let since = self.ago(wait.since);
+        let since_time = self.since(wait);
+        let since = self.ago(since_time);
         let place = wait.at.as_ref().map(|at| format!(", at {at}")).unwrap_or_default();
         let why = match &wait.operation {
             Waiting::Activity { name, max_attempts, limit } => {
@@ -231,7 +277,7 @@ impl Inspection {
                 Why::new(WhyState::Child, format!("It waits for `{instance}` since {since}{place}."))
             }
         };
-        why.since(wait.since).at(wait)
+        why.since(since_time).at(wait)
     }
 
     fn is_of(&self, wait: &OpenWait, activity: &ActivityRecord) -> bool {
@@ -250,49 +296,72 @@ impl Inspection {
         let failed: Vec<_> = self.activities.failed.iter().filter(|failed| failed.call == wait.call).collect();
         let failed: Vec<_> = failed.into_iter().filter(|failed| failed.execution == activity.execution).collect();
         let failures = self.failures(&failed, attempt - 1);
+        let facts = self.activity_facts(activity, &failed, max_attempts);
         let since = self.ago(wait.since);
         let Some(owner) = activity.owner else {
             let due = activity.ready.map(|ready| ready.since(Timestamp::from_micros(0)));
             let Some((due, failures)) = due.filter(|due| *due > self.now).zip(failures) else {
-                let text =
-                    format!("`{name}` waits since {since} for a node with a free place{}.", self.servers(activity));
-                return Why::new(WhyState::Queued, text);
+                let servers = self.servers(activity);
+                let nodes = match servers {
+                    1 => "one node serves it".to_owned(),
+                    n => format!("{n} nodes serve it"),
+                };
+                let text = format!("`{name}` waits since {since} for a node with a free place; {nodes}.");
+                let why = Why { facts, ..Why::new(WhyState::Queued, text) };
+                return why.fact(Fact::Servers(servers));
             };
             let text =
                 format!("`{name}` {failures}. Attempt {attempt}{of} at {due}, in {}.", Span(due.since(self.now)));
-            let mut why = Why::new(WhyState::BackingOff, text);
+            let mut why = Why { facts, ..Why::new(WhyState::BackingOff, text) };
             (why.blame, why.until) = (Blame::Code, Some(due));
-            return why;
+            return why.fact(Fact::NextAttempt(due));
         };
-        let limit = limit.map(|limit| format!(" Its limit is {}.", Span(limit))).unwrap_or_default();
+        let limit_text = limit.map(|limit| format!(" Its limit is {}.", Span(limit))).unwrap_or_default();
         let failures = failures.map(|failures| format!(" It {failures}.")).unwrap_or_default();
         let node = self.node(owner);
-        let text =
-            format!("`{name}` runs on {node} (attempt {attempt}{of}); it was scheduled {since} ago.{limit}{failures}");
-        Why::new(WhyState::Running, text)
+        let text = format!(
+            "`{name}` runs on {node} (attempt {attempt}{of}); it was scheduled {since} ago.{limit_text}{failures}"
+        );
+        let mut why = Why { facts, ..Why::new(WhyState::Running, text) };
+        why.facts.push(Fact::Node(node));
+        why.facts.extend(limit.map(Fact::Limit));
+        why
+    }
+
+    fn activity_facts(
+        &self,
+        activity: &ActivityRecord,
+        failed: &[&AttemptRecord],
+        max_attempts: Option<u32>,
+    ) -> Vec<Fact> {
+        let (name, attempt) = (activity.name.clone(), activity.attempt);
+        let mut facts = vec![Fact::Attempt { activity: name, attempt, max_attempts }];
+        facts.extend(failed.last().map(|last| Fact::Failures {
+            times: attempt - 1,
+            last: last.failed.ended,
+            error: last.failed.error.clone(),
+            same: are_same(failed),
+        }));
+        facts.extend(activity.cause.clone().map(Fact::Cause));
+        facts
     }
 
     /// Describes the failed attempts of an activity; `None` if there are none.
     fn failures(&self, failed: &[&AttemptRecord], number: u32) -> Option<String> {
         let last = failed.last()?;
         let times = if number == 1 { "once".to_owned() } else { format!("{number} times, last") };
-        let same = failed.len() > 1 && failed.iter().all(|other| other.failed.error == last.failed.error);
-        let same = if same { " (the same each time)" } else { "" };
+        let same = if failed.len() > 1 && are_same(failed) { " (the same each time)" } else { "" };
         Some(format!("failed {times} {} ago: `{}`{same}", self.ago(last.failed.ended), last.failed.error))
     }
 
-    /// Describes the nodes that serve an activity.
-    fn servers(&self, activity: &ActivityRecord) -> String {
+    /// Returns the number of nodes that serve an activity.
+    fn servers(&self, activity: &ActivityRecord) -> usize {
         let serves = |tags: &Option<Vec<String>>| match (&activity.tag, tags) {
             (Some(tag), Some(tags)) => tags.contains(tag),
             _ => true,
         };
         let handlers = self.nodes.iter().map(|node| &node.info.handlers);
-        let number = handlers.filter(|h| h.activities.contains(&activity.name) && serves(&h.tags)).count();
-        match number {
-            1 => "; one node serves it".to_owned(),
-            n => format!("; {n} nodes serve it"),
-        }
+        handlers.filter(|h| h.activities.contains(&activity.name) && serves(&h.tags)).count()
     }
 
     fn waits(&self, waits: &[OpenWait]) -> Why {
@@ -309,10 +378,13 @@ impl Inspection {
             why.until = Some(why.until.map_or(due, |until| until.min(due)));
             return why;
         }
-        let open = || waits.iter().filter_map(|wait| self.activities.open.iter().find(|a| self.is_of(wait, a)));
-        let (running, failing) =
-            (open().filter(|a| a.owner.is_some()).count(), open().filter(|a| a.attempt > 1).count());
-        let queued = open().count() - running;
+        let calls: HashSet<_> = waits.iter().map(|wait| wait.call).collect();
+        let execution = self.status.execution.number;
+        let open = self.activities.open.iter().filter(|a| a.execution == execution && calls.contains(&a.call));
+        let open: Vec<_> = open.collect();
+        let running = open.iter().filter(|activity| activity.owner.is_some()).count();
+        let failing = open.iter().filter(|activity| activity.attempt > 1).count();
+        let queued = open.len() - running;
         let count = |is: fn(&Waiting) -> bool| waits.iter().filter(|wait| is(&wait.operation)).count();
         let parts = [
             (count(|w| matches!(w, Waiting::Activity { .. })), "activity", "activities"),
@@ -324,7 +396,12 @@ impl Inspection {
             .iter()
             .filter(|(n, ..)| *n > 0)
             .map(|(n, one, many)| format!("{n} {}", if *n == 1 { one } else { many }));
-        let mut text = format!("It waits for {} calls: {}", waits.len(), parts.collect::<Vec<_>>().join(", "));
+        let parts: Vec<_> = parts.collect();
+        let of = if self.made > waits.len() { format!(" of {}", self.made) } else { String::new() };
+        let mut text = match &parts[..] {
+            [_] => format!("It waits for {}{of} {}", waits.len(), self.kind_and_name(waits)),
+            _ => format!("It waits for {}{of} calls: {}", waits.len(), parts.join(", ")),
+        };
         if running + queued > 0 {
             text += &format!(" ({running} running, {queued} queued");
             text += &if failing > 0 { format!(", {failing} failed before)") } else { ")".to_owned() };
@@ -332,9 +409,25 @@ impl Inspection {
         if let Some(last) = self.activities.failed.iter().max_by_key(|failed| failed.failed.ended) {
             text += &format!("; last failure {} ago: `{}`", self.ago(last.failed.ended), last.failed.error);
         }
-        let mut why = Why::new(WhyState::Several, text + ".");
+        let (open, made) = (waits.len(), self.made.max(waits.len()));
+        let mut why = Why::new(WhyState::Many, text + ".").fact(Fact::Open { open, made, running, queued, failing });
         (why.since, why.until) = (waits.iter().map(|wait| wait.since).min(), first_due);
         why
+    }
+
+    /// Names the operation of several waits of one kind.
+    fn kind_and_name(&self, waits: &[OpenWait]) -> String {
+        let of = |wait: &OpenWait| match &wait.operation {
+            Waiting::Activity { name, .. } => ("activities", Some(name.clone())),
+            Waiting::Child { name, .. } => ("children", Some(name.clone())),
+            Waiting::Event { name } => ("events", Some(name.clone())),
+            Waiting::Timer { .. } => ("timers", None),
+        };
+        let Some((kind, name)) = waits.first().map(of) else { return String::new() };
+        match name.filter(|name| waits.iter().all(|wait| of(wait).1.as_ref() == Some(name))) {
+            Some(name) => format!("{kind} `{name}`"),
+            None => kind.to_owned(),
+        }
     }
 
     fn ended(&self) -> Why {
@@ -346,6 +439,7 @@ impl Inspection {
         };
         let mut why = Why::new(WhyState::Ended, format!("It ended at {at} after {after}: {end}.")).since(at);
         why.actions.clear();
+        why.facts.extend(self.status.cause.clone().map(Fact::Cause));
         if self.status.status == InstanceStatus::Failed {
             why.blame = Blame::Code;
         }

@@ -26,7 +26,7 @@ list![
     continued_executions_of_live_instances_are_pruned,
 ];
 
-async fn list(world: &World, filter: &Filter) -> BTreeSet<String> {
+pub(super) async fn list(world: &World, filter: &Filter) -> BTreeSet<String> {
     let page = world.admin().list(filter, &Page::new(100)).await.expect("list");
     assert_eq!((&page.next, page.complete), (&None, true));
     page.instances.into_iter().map(|record| record.execution.instance.to_string()).collect()
@@ -175,7 +175,7 @@ async fn page_tokens_of_another_storage_are_refused(world: World) {
 }
 
 /// Returns the groups as a key, a count, and the times `oldest` and `next` in seconds.
-async fn groups(
+pub(super) async fn groups(
     world: &World,
     of: Subject,
     filter: &Filter,
@@ -192,7 +192,7 @@ async fn groups(
 }
 
 /// Returns an expected group.
-fn counted(
+pub(super) fn counted(
     key: &str,
     count: u64,
     oldest: impl Into<Option<i64>>,

@@ -159,11 +159,11 @@ pub(super) fn outcome(tenure: Tenure) -> Write {
 
 pub(super) fn retry(tenure: Tenure, second: i64) -> Write {
     let failed = FailedAttempt { began: at(second - 1), ended: at(second), error: format!("no {}", tenure.attempt) };
-    Write::Retry { tenure, visible_at: at(second), failed: Box::new(failed) }
+    Write::Retry { tenure, visible_at: at(second), failed: Box::new(failed), cause: Some("no #".to_owned()) }
 }
 
 pub(super) fn park(tenure: Tenure) -> Write {
-    Write::Park { tenure, reason: "\"no\"".to_owned() }
+    Write::Park { tenure, reason: "\"no\"".to_owned(), cause: Some("DUR0007: no".to_owned()) }
 }
 
 pub(super) fn send_request(to: &str, message: MessageRow) -> SendRequest {

@@ -44,6 +44,7 @@ mod rollouts;
 mod signals;
 mod submissions;
 mod turns;
+mod waits;
 
 use std::sync::Arc;
 
@@ -106,6 +107,7 @@ pub fn admin_cases() -> Vec<Case> {
         submissions::ADMIN_CASES,
         members::ADMIN_CASES,
         signals::ADMIN_CASES,
+        waits::ADMIN_CASES,
     ]
     .concat()
 }
@@ -114,6 +116,9 @@ pub fn admin_cases() -> Vec<Case> {
 macro_rules! list {
     ($($name:ident),+ $(,)?) => {
         list!(@ CASES $($name),+);
+    };
+    (with_admin: $($admin:ident),+ $(,)?) => {
+        list!(@ ADMIN_CASES $($admin),+);
     };
     ($($name:ident),+; with_admin: $($admin:ident),+ $(,)?) => {
         list!(@ CASES $($name),+);

@@ -8,16 +8,17 @@ impl State {
         match commit.write {
             Write::Turn(turn) => self.turn(commit.id, Some(lease), *turn),
             Write::Outcome { tenure, message } => self.outcome(lease, &tenure, message),
-            Write::Retry { tenure, visible_at, failed } => {
+            Write::Retry { tenure, visible_at, failed, cause } => {
                 let done = self.release(lease, &tenure, |activity| {
                     activity.attempt = tenure.attempt.saturating_add(1);
                     activity.ready = Ready::At(visible_at);
+                    activity.cause = cause;
                     activity.crashes = CrashRecord::default();
                 })?;
                 self.record_attempt(lease, &tenure, visible_at, *failed);
                 Ok(done)
             }
-            Write::Park { tenure, reason } => self.park(lease, &tenure, reason),
+            Write::Park { tenure, reason, cause } => self.park(lease, &tenure, (reason, cause)),
             Write::ReleaseActivity { tenure } => self.release(lease, &tenure, |_| ()),
             Write::ReleaseInstance { execution, claim } => self.release_instance(lease, &execution, claim),
         }
@@ -44,10 +45,15 @@ impl State {
         Ok(Committed { messages: vec![placement], ..Committed::default() })
     }
 
-    fn park(&mut self, lease: &Lease, tenure: &Tenure, reason: String) -> Result<Committed, CommitError> {
+    fn park(
+        &mut self,
+        lease: &Lease,
+        tenure: &Tenure,
+        (reason, cause): (String, Option<String>),
+    ) -> Result<Committed, CommitError> {
         let build = self.nodes.get(&lease.epoch).map(|node| node.info.build.clone());
         let done = self.release(lease, tenure, |activity| {
-            activity.rejected = Some(reason);
+            (activity.rejected, activity.cause) = (Some(reason), cause);
             activity.rejected_by.extend(build);
             activity.parked = true;
             activity.crashes = CrashRecord::default();

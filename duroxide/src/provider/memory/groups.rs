@@ -66,6 +66,8 @@ impl State {
             Dimension::Version => instance.version.as_ref().map(ToString::to_string),
             Dimension::Status => Some(self.shown_status(id, instance).to_string()),
             Dimension::Node => instance.owner.map(|owner| owner.0.to_string()),
+            Dimension::Waits => instance.waits.as_ref().map(|waits| waits.text.clone()),
+            Dimension::Cause => self.shown_cause(id, instance),
             Dimension::Label(name) => instance.labels.get(name).cloned(),
             Dimension::Tag | Dimension::State | Dimension::Minute => None,
         }
@@ -77,11 +79,12 @@ fn of_activity(
     activity: &Activity,
     of_instance: impl FnOnce() -> Option<String>,
 ) -> Option<String> {
-    let Activity { name, tag, attempt, owner, parked, .. } = activity;
+    let Activity { name, tag, attempt, owner, parked, cause, .. } = activity;
     match dimension {
         Dimension::Name => Some(name.clone()),
         Dimension::Node => owner.map(|owner| owner.0.to_string()),
         Dimension::Tag => tag.clone(),
+        Dimension::Cause => cause.clone(),
         Dimension::State => Some(ActivityState::of(*attempt, owner.is_some(), *parked).to_string()),
         _ => of_instance(),
     }

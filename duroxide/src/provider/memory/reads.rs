@@ -2,6 +2,7 @@
 
 use super::state::{Activity, Instance, State, has_code, serves};
 use super::*;
+use crate::error::ErrorCode;
 
 /// The most events in a page of history.
 const PAGE: usize = 1000;
@@ -40,6 +41,8 @@ impl State {
             finished_at: instance.finished_at,
             last_event: instance.last_event(),
             outcome: None,
+            waits: instance.waits.clone(),
+            cause: instance.cause.clone(),
             suspension: if suspended { instance.suspension.clone() } else { parked() },
             owner: instance.owner,
             unclaimed: None,
@@ -119,6 +122,7 @@ impl State {
                 ready: activity.owner.is_none().then_some(activity.ready),
                 owner: activity.owner,
                 parked: activity.parked,
+                cause: activity.cause.clone(),
             })
         });
         let failed: Vec<_> = instance.executions.values().flat_map(|e| e.attempts.values()).cloned().collect();
@@ -182,7 +186,36 @@ impl State {
         let has_status = || filter.statuses.contains(&self.shown_status(id, instance));
         (filter.statuses.is_empty() || has_status())
             && matches_otherwise(filter, instance)
+            && filter.cause.as_ref().is_none_or(|cause| self.has_cause(id, instance, cause))
+            && filter.suspension.is_none_or(|code| self.is_suspended_by(id, instance, code))
             && filter.id_prefix.as_ref().is_none_or(|prefix| id.as_str().starts_with(prefix.as_str()))
+    }
+}
+
+impl State {
+    fn activities_with_cause(&self, id: &InstanceId) -> impl Iterator<Item = (&Activity, &str)> {
+        let activities = self.activities_of(id, None).into_iter().filter_map(|id| self.activities.get(&id));
+        activities.filter_map(|activity| Some((activity, activity.cause.as_deref()?)))
+    }
+
+    fn has_cause(&self, id: &InstanceId, instance: &Instance, cause: &str) -> bool {
+        instance.cause.as_deref() == Some(cause) || self.activities_with_cause(id).any(|(_, of)| of == cause)
+    }
+
+    fn is_suspended_by(&self, id: &InstanceId, instance: &Instance, code: ErrorCode) -> bool {
+        let (first, end) = Filter::causes_of(code);
+        let is_of = |cause: &str| *first <= *cause && *cause < *end;
+        match instance.status {
+            InstanceStatus::Suspended => instance.cause.as_deref().is_some_and(is_of),
+            InstanceStatus::Running => self.activities_with_cause(id).any(|(a, cause)| a.parked && is_of(cause)),
+            _ => false,
+        }
+    }
+
+    /// Returns the cause of an instance, or else that of its first activity that has one.
+    pub(super) fn shown_cause(&self, id: &InstanceId, instance: &Instance) -> Option<String> {
+        let of_activity = || self.activities_with_cause(id).next().map(|(_, cause)| cause.to_owned());
+        instance.cause.clone().or_else(of_activity)
     }
 }
 
@@ -192,6 +225,9 @@ fn matches_otherwise(filter: &Filter, instance: &Instance) -> bool {
         && filter.labels.iter().all(|(key, value)| instance.labels.get(key) == Some(value))
         && filter.created_from.is_none_or(|from| instance.created_at >= from)
         && filter.created_before.is_none_or(|before| instance.created_at < before)
+        && filter.updated_from.is_none_or(|from| instance.updated_at >= from)
+        && filter.updated_before.is_none_or(|before| instance.updated_at < before)
+        && filter.waits.as_ref().is_none_or(|waits| instance.waits.as_ref().is_some_and(|w| waits.matches(&w.text)))
         && filter.version.as_ref().is_none_or(|version| instance.version.as_ref() == Some(version))
         && filter.node.is_none_or(|node| instance.owner == Some(node))
         && filter.finished_from.is_none_or(|from| instance.finished_at.is_some_and(|at| at >= from))

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::queue::Queue;
 use super::*;
-use crate::history::{Parent, TextMap};
+use crate::history::{Parent, TextMap, Waits};
 use crate::id::{ActivityId, CallId, CommitId, Identity, MessageId};
 
 #[derive(Default)]
@@ -91,6 +91,9 @@ pub(super) struct Instance {
     pub(super) executions: HashMap<u64, Execution>,
     /// The reason for which a build has last rejected it. Cleared by a turn that makes progress.
     pub(super) suspension: Option<String>,
+    /// The cause of the suspension or of the failure.
+    pub(super) cause: Option<String>,
+    pub(super) waits: Option<Waits>,
     pub(super) rejected_by: HashSet<String>,
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
@@ -160,6 +163,8 @@ pub(super) struct Activity {
     pub(super) rejected_by: HashSet<String>,
     /// True if it is rejected and no member can try it.
     pub(super) parked: bool,
+    /// The cause of its last failed attempt, or of its rejection.
+    pub(super) cause: Option<String>,
     pub(super) owner: Option<Epoch>,
     /// The claim by which it is owned.
     pub(super) claim: u64,
@@ -201,6 +206,8 @@ impl Instance {
             execution: 1,
             executions: HashMap::from([(1, Execution::default())]),
             suspension: None,
+            cause: None,
+            waits: None,
             rejected_by: HashSet::new(),
             start: new.start.id,
             last_commit: None,

@@ -102,14 +102,14 @@ impl State {
             instance.updated_at = time;
             if suspended {
                 instance.status = InstanceStatus::Running;
-                instance.suspension = None;
+                (instance.suspension, instance.cause) = (None, None);
                 instance.rejected_by.clear();
                 instance.crashes = CrashRecord::default();
             }
         }
         for activity in parked {
             self.change_activity(activity, |activity| {
-                (activity.rejected, activity.parked) = (None, false);
+                (activity.rejected, activity.cause, activity.parked) = (None, None, false);
                 activity.rejected_by.clear();
                 activity.crashes = CrashRecord::default();
             });

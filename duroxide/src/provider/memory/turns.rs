@@ -80,6 +80,11 @@ impl State {
             instance.updated_at = turn.time;
             instance.version = turn.version.or(instance.version.take());
             instance.executions.entry(execution.number).or_default().events.extend(turn.events);
+            if !matches!(turn.then, Then::Suspend { .. }) {
+                instance.waits = turn.waits.filter(|_| matches!(turn.then, Then::Continue));
+            }
+            let has_cause = matches!(turn.then, Then::Suspend { .. } | Then::Finish { .. });
+            instance.cause = turn.cause.filter(|_| has_cause);
         }
         self.then(execution, lease, turn.then, turn.time);
         let starts = turn.starts.into_iter().map(|child| self.start_child(this, child, by, turn.time)).collect();
@@ -100,6 +105,7 @@ impl State {
             rejected: None,
             rejected_by: HashSet::new(),
             parked: false,
+            cause: None,
             owner,
             claim: 0,
             crashes: CrashRecord::default(),

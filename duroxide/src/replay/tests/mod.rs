@@ -15,3 +15,4 @@ mod programs;
 mod support;
 mod timers;
 mod values;
+mod waits;

@@ -84,6 +84,9 @@ impl<'a> Search<'a> {
         if let Some(before) = filter.created_before {
             left.end = left.end.min(arrived_by(sql, before)?);
         }
+        if let Some(before) = filter.updated_before {
+            left.end = left.end.min(arrived_by(sql, before)?);
+        }
         let size = FIRST_WINDOW;
         Ok(Self { sql, filter, order, walks: walks(sql, filter)?, left, size })
     }

@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 
 use super::walk::{Strand, Walk};
 use super::{Order, Window};
+use crate::history::WaitsFilter;
 use crate::provider::{Filter, InstanceStatus};
 use crate::sqlite::rows::int;
 
@@ -146,10 +147,44 @@ fn condition_on_instances(filter: &Filter, walk: &Walk<'_>) -> (String, Vec<Valu
     if let Some(before) = filter.finished_before {
         and("i.finished_at < ?", vec![before.as_micros().into()]);
     }
+    if let Some(from) = filter.updated_from {
+        and("i.updated_at >= ?", vec![from.as_micros().into()]);
+    }
+    if let Some(before) = filter.updated_before {
+        and("i.updated_at < ?", vec![before.as_micros().into()]);
+    }
+    if let Some(waits) = &filter.waits {
+        let (condition, values) = condition_on_waits(waits);
+        and(condition, values);
+    }
+    // A plus keeps the index on causes out: the activities of one instance are few, those with one cause may be many.
+    if let Some(cause) = filter.cause.as_ref().filter(|_| !matches!(walk.0[..], [Strand::Cause(_), ..])) {
+        let sql = "(i.cause = ? OR EXISTS (
+            SELECT 1 FROM duroxide_activities s WHERE s.instance = i.seq AND +s.cause = ?))";
+        and(sql, vec![cause.clone().into(), cause.clone().into()]);
+    }
+    if let Some(code) = filter.suspension {
+        let (first, end) = Filter::causes_of(code);
+        let sql = "((i.status = 'suspended' AND i.cause >= ? AND i.cause < ?) OR (i.status = 'running' AND EXISTS (
+            SELECT 1 FROM duroxide_activities s
+            WHERE s.instance = i.seq AND s.parked IS NOT NULL AND +s.cause >= ? AND +s.cause < ?)))";
+        let range = [first.to_owned(), end].map(Value::from);
+        and(sql, [range.clone(), range].concat());
+    }
     if let Some(parent) = filter.parent.as_ref().filter(|_| !matches!(walk.0[..], [Strand::Parent(_)])) {
         and("i.parent = ?", vec![parent.as_str().to_owned().into()]);
     }
     (condition, params)
+}
+
+fn condition_on_waits(waits: &WaitsFilter) -> (&'static str, Vec<Value>) {
+    if let Some(exact) = waits.exact() {
+        return ("i.waits = ?", vec![exact.into()]);
+    }
+    let first = waits.kind.prefix();
+    // All prefixes are ASCII.
+    let end = char::from(u8::try_from(first).unwrap_or(b'~').saturating_add(1));
+    ("i.waits >= ? AND i.waits < ?", vec![first.to_string().into(), end.to_string().into()])
 }
 
 /// Builds the condition that instances `i` are shown with one of the statuses. A running instance with a parked activity is

@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 use super::walk::Strand;
 use super::*;
 use crate::clock::Timestamp;
-use crate::history::TextMap;
+use crate::history::{AwaitedKind, TextMap, WaitsFilter};
 use crate::id::InstanceId;
 use crate::provider::InstanceStatus;
 use crate::sqlite::admin::records;
@@ -71,6 +71,10 @@ fn each_kind_of_list_walks_in_the_order_of_arrival() {
             filter(|f| f.parent = Some(InstanceId::new("i1").unwrap())),
             "SEARCH i USING INDEX duroxide_instances_parent (parent=? AND rowid>? AND rowid<?)",
         ),
+        (
+            filter(|f| f.waits = Some(WaitsFilter::event("Approval"))),
+            "SEARCH i USING INDEX duroxide_instances_awaited (waits=? AND rowid>? AND rowid<?)",
+        ),
     ];
     for (filter, expected) in cases {
         for walk in walks(&sql, &filter).unwrap() {
@@ -82,6 +86,41 @@ fn each_kind_of_list_walks_in_the_order_of_arrival() {
             let edge = self::plan(&sql, edge);
             assert!(edge.starts_with("SEARCH") && !edge.contains("TEMP B-TREE"), "{filter:?}: {edge}");
         }
+    }
+}
+
+#[test]
+fn waits_and_causes_are_found_without_a_scan_of_the_instances() {
+    let folder = tempfile::tempdir().unwrap();
+    let sql = database(&folder, 5_000);
+    let update = "UPDATE duroxide_instances SET status = 'running', owner = iif(seq % 3 = 0, NULL, 7),
+        waits = CASE seq / 100 % 4 WHEN 0 THEN 'a:charge' WHEN 1 THEN 'e:Approval' WHEN 2 THEN 'e*2' ELSE 't' END
+        WHERE seq % 100 = 7";
+    sql.run(update, []).unwrap();
+    sql.run("UPDATE duroxide_instances SET cause = 'gateway' WHERE seq % 500 = 0", []).unwrap();
+    let activity =
+        "INSERT INTO duroxide_activities (instance, execution, call, scheduled, name, detached, visible_at, cause)
+        SELECT seq, 1, n, 1, 'charge', 0, 0, 'gateway' FROM duroxide_instances, (SELECT 1 AS n UNION SELECT 2)
+        WHERE seq % 250 = 0";
+    sql.run(activity, []).unwrap();
+    let cases = [
+        (filter(|f| f.waits = Some(AwaitedKind::Event.into())), 50, 13 + 12),
+        (filter(|f| f.waits = Some(WaitsFilter::event("Approval"))), 13, 13),
+        (filter(|f| f.waits = Some(WaitsFilter::activity("charge"))), 50, 13),
+        (filter(|f| f.cause = Some("gateway".to_owned())), 20, 20),
+        (filter(|f| f.cause = Some("other".to_owned())), 0, 0),
+    ];
+    for (filter, expected_entries, expected) in cases {
+        let mut search = Search::new(&sql, &filter, Order::NewestFirst, i64::MIN..i64::MAX).unwrap();
+        let (mut found, mut looked_at) = (Vec::new(), 0);
+        while let Some((window, mut some)) =
+            search.next(&[records(9000)], |row| row.get::<_, i64>(record::SEQ)).unwrap()
+        {
+            looked_at += search.entries(&window, &window.range).unwrap();
+            found.append(&mut some);
+        }
+        assert_eq!((found.len(), looked_at), (expected, expected_entries), "{filter:?}");
+        assert!(found.is_sorted_by(|a, b| a > b), "{filter:?}: newest first, each once");
     }
 }
 

@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 
 use super::Order;
 use super::statement::literals;
+use crate::history::{AwaitedKind, WaitsFilter};
 use crate::provider::{Filter, InstanceStatus};
 use crate::sqlite::sql::Sql;
 
@@ -25,6 +26,12 @@ pub(super) enum Strand<'a> {
     Label(&'a str, &'a str),
     /// Instances that this instance started.
     Parent(&'a str),
+    /// Instances that wait for the event of this name alone.
+    Awaited(&'a str),
+    /// Instances with this cause.
+    Cause(&'a str),
+    /// Other instances with an activity that has this cause.
+    ActivityCause(&'a str),
 }
 
 /// A scan of the instances in the order of arrival that covers all matches of one part of the filter: one strand, or
@@ -36,13 +43,19 @@ pub(super) struct Walk<'a>(pub(super) Vec<Strand<'a>>);
 pub(super) fn walks<'a>(sql: &Sql, filter: &'a Filter) -> rusqlite::Result<Vec<Walk<'a>>> {
     let labels = filter.labels.iter().map(|(name, value)| Strand::Label(name, value));
     let parent = filter.parent.iter().map(|parent| Strand::Parent(parent.as_str()));
-    let mut walks: Vec<_> = labels.chain(parent).map(|strand| Walk(vec![strand])).collect();
-    if !filter.statuses.is_empty() && !filter.statuses.contains(&InstanceStatus::Completed) {
-        let statuses = InstanceStatus::ALL.into_iter().filter(|status| filter.statuses.contains(status));
+    let event = filter.waits.as_ref().filter(|waits| is_awaited_event(waits));
+    let awaited = event.and_then(|waits| waits.name.as_deref()).map(Strand::Awaited);
+    let mut walks: Vec<_> = labels.chain(parent).chain(awaited).map(|strand| Walk(vec![strand])).collect();
+    if let Some(cause) = &filter.cause {
+        walks.push(Walk(vec![Strand::Cause(cause), Strand::ActivityCause(cause)]));
+    }
+    let wanted = possible_statuses(filter);
+    if !wanted.is_empty() && !wanted.contains(&InstanceStatus::Completed) {
+        let statuses = InstanceStatus::ALL.into_iter().filter(|status| wanted.contains(status));
         let mut strands: Vec<_> = statuses.map(Strand::Status).collect();
-        if filter.statuses.contains(&InstanceStatus::Running) {
+        if wanted.contains(&InstanceStatus::Running) {
             strands.extend(owners(sql)?.into_iter().map(Strand::Owner));
-        } else if filter.statuses.contains(&InstanceStatus::Suspended) {
+        } else if wanted.contains(&InstanceStatus::Suspended) {
             strands.push(Strand::Parked);
         }
         walks.push(Walk(strands));
@@ -51,6 +64,28 @@ pub(super) fn walks<'a>(sql: &Sql, filter: &'a Filter) -> rusqlite::Result<Vec<W
         walks.push(Walk(vec![Strand::All]));
     }
     Ok(walks)
+}
+
+/// Returns the statuses that a match can have; none if it can have any.
+fn possible_statuses(filter: &Filter) -> &[InstanceStatus] {
+    match filter {
+        Filter { suspension: Some(_), .. } => &[InstanceStatus::Suspended],
+        // The index on awaited events is better than that on the statuses.
+        Filter { waits: Some(waits), statuses, .. } if is_awaited_event(waits) => statuses,
+        Filter { waits: Some(_), statuses, .. } if !is_live(statuses) => {
+            &[InstanceStatus::Running, InstanceStatus::Suspended]
+        }
+        Filter { statuses, .. } => statuses,
+    }
+}
+
+fn is_awaited_event(waits: &WaitsFilter) -> bool {
+    waits.kind == AwaitedKind::Event && waits.name.is_some()
+}
+
+/// Returns true if there are statuses, and none of them is finished.
+fn is_live(statuses: &[InstanceStatus]) -> bool {
+    !statuses.is_empty() && statuses.iter().all(|status| !status.is_finished())
 }
 
 /// Returns the epochs that own instances.
@@ -129,6 +164,26 @@ impl Strand<'_> {
                 "i.parent = ?".to_owned(),
                 vec![parent.to_owned().into()],
                 "i.seq",
+            ),
+            // The conditions of the partial indexes are literals, as above.
+            Self::Awaited(name) => (
+                "duroxide_instances i INDEXED BY duroxide_instances_awaited",
+                "i.waits >= 'e' AND i.waits < 'f' AND i.waits = ?".to_owned(),
+                vec![WaitsFilter::event(name).exact().into()],
+                "i.seq",
+            ),
+            Self::Cause(cause) => (
+                "duroxide_instances i INDEXED BY duroxide_instances_cause",
+                "i.cause IS NOT NULL AND i.cause = ?".to_owned(),
+                vec![cause.to_owned().into()],
+                "i.seq",
+            ),
+            Self::ActivityCause(cause) => (
+                "(SELECT DISTINCT instance FROM duroxide_activities INDEXED BY duroxide_activities_cause
+                  WHERE cause IS NOT NULL AND cause = ?) t CROSS JOIN duroxide_instances i ON i.seq = t.instance",
+                "i.cause IS NOT ?".to_owned(),
+                vec![cause.to_owned().into(), cause.to_owned().into()],
+                "t.instance",
             ),
         }
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::support::replay;
+use super::waits;
 use crate::history::{Decision, EventKind, HistoryEvent, Input};
 use crate::payload::Payload;
 use crate::replay::poll_scope::PollScope;
@@ -42,6 +43,7 @@ fn every_prefix_leads_to_the_same(program: &[Statement], execution: &Finished) {
             Err(fault) => panic!("after {length} events: {}", fault.0),
         };
         polling_unasked_changes_nothing(&mut copy, &trace);
+        waits::check(&copy);
         let mut again = history[..length].to_vec();
         for event in &history[length..] {
             if let Some(input) = input(event) {
