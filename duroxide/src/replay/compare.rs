@@ -2,7 +2,7 @@
 
 use super::Fault;
 use super::core::MAX_OPERATION;
-use super::op::{Decided, activity, child, timer};
+use super::op::{Decided, activity, child, event, timer};
 use crate::error::{shortened, shortened_to};
 use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::EventId;
@@ -129,7 +129,7 @@ fn describe(decision: &Decision) -> String {
         Decision::ActivityScheduled(a) => activity::describe(a),
         Decision::ChildScheduled(c) => child::describe(c),
         Decision::TimerCreated { call, due } => timer::describe(*call, *due),
-        Decision::EventAwaited { call, name } => format!("call {call}: wait for event {name:?}"),
+        Decision::EventAwaited { call, name } => event::describe(*call, name),
         Decision::CallRejected { call, operation, .. } => format!("call {call}: refused {operation}"),
         Decision::CallDropped { call } => format!("call {call}: dropped"),
         Decision::Completed => "return Ok".to_owned(),

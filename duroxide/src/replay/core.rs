@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use chacha20::ChaCha8Rng;
-use chacha20::rand_core::{Rng, SeedableRng};
+use chacha20::rand_core::SeedableRng;
 
-use super::mailbox::{Mailbox, Ticket, Unread};
+use super::mailbox::{Mailbox, Unread};
 use super::op::{Call, Decided, Delivered, Op};
 use super::pending::{Made, Pending};
 use super::{Failed, Fault, Function, poll_scope};
 use crate::clock::Timestamp;
-use crate::error::{ErrorCode, UnreadMessage, shortened, shortened_to};
+use crate::error::{shortened, shortened_to};
 use crate::hash::HashMap;
 use crate::history::{Decision, EndRequest, EventKind, Failure, HistoryEvent, Input, Started};
-use crate::id::{CallId, EventId, ExecutionId, InstanceId, MAX_NAME_LEN, check_text};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId};
 use crate::payload::encoded::Encoded;
 use crate::payload::{Codec, Payload, PayloadError};
 use crate::policy::Limits;
@@ -88,7 +88,7 @@ pub(crate) struct ExecutionState {
     /// Wakers to call once the lock is released (wakers are foreign code).
     to_wake: Vec<Waker>,
     last_call: CallId,
-    random: Option<ChaCha8Rng>,
+    pub(super) random: Option<ChaCha8Rng>,
     pub(super) cancel: super::op::cancel::Cancel,
     /// The decisions of the running step, sorted by call.
     pub(super) decisions: BTreeMap<CallId, Decided>,
@@ -274,53 +274,6 @@ impl Core {
             state.drop_call(call);
         }
     }
-
-    /// Takes the event that belongs to the wait, or registers the wait.
-    pub(crate) fn poll_event(
-        &self,
-        name: &str,
-        call: CallId,
-        context: &Context<'_>,
-        wait: &mut Option<Ticket>,
-        place: CallSite,
-    ) -> Poll<(UnreadMessage, Payload)> {
-        let Some(mut state) = self.lock_in_poll(place) else { return Poll::Pending };
-        let is_new = wait.is_none();
-        let now = state.now;
-        match state.mailbox.poll(name, wait, context.waker(), now) {
-            Some(event) => Poll::Ready(event),
-            None => {
-                // An event of an invalid name cannot be raised. A recorded wait for one may be raced with a timer.
-                if is_new
-                    && state.replaying.is_none()
-                    && let Err(error) = check_text("event name", name, MAX_NAME_LEN)
-                {
-                    let fault = Fault::new(ErrorCode::InvalidId, error.to_string()).at(Some(place));
-                    state.fault.get_or_insert(fault);
-                } else if is_new {
-                    let decision = Decision::EventAwaited { call, name: name.to_owned() };
-                    state.decide(call, Decided { decision, payload: Payload::NULL, place: Some(place) });
-                }
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Drops a wait that was polled and has not taken an event.
-    pub(crate) fn drop_wait(&self, name: &str, call: CallId, wait: Ticket) {
-        let Some(mut state) = self.lock_for_drop() else { return };
-        let woken = state.mailbox.drop_wait(name, wait);
-        state.forget(call, Op::Event);
-        drop(state);
-        if let Some(next) = woken {
-            next.wake();
-        }
-    }
-
-    /// Returns the next number from the recorded seed.
-    pub(crate) fn random(&self, place: CallSite) -> u64 {
-        self.lock_in_poll(place).and_then(|mut state| state.random.as_mut().map(Rng::next_u64)).unwrap_or_default()
-    }
 }
 
 impl ExecutionState {
@@ -436,7 +389,7 @@ impl ExecutionState {
 
     /// Records that a call without an outcome was dropped. A call that was scheduled in this very step leaves no
     /// record.
-    fn forget(&mut self, id: CallId, op: Op) {
+    pub(super) fn forget(&mut self, id: CallId, op: Op) {
         if self.decisions.remove(&id).is_none() {
             let decision = Decision::CallDropped { call: id };
             self.decide(id, Decided { decision, payload: Payload::NULL, place: self.last_place });

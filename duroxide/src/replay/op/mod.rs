@@ -4,6 +4,8 @@ pub(crate) mod activity;
 pub(crate) mod cancel;
 pub(crate) mod child;
 pub(crate) mod continue_as_new;
+pub(crate) mod event;
+mod random;
 pub(crate) mod timer;
 
 use std::task::Waker;
