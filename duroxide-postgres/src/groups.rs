@@ -54,7 +54,8 @@ async fn instances(
     let mut search = Search::new(connection, filter, Order::NewestFirst, 0..i64::MAX).await?;
     let mut is_complete = true;
     while let Some(window) = search.window().await? {
-        let query = search.matches_of(columns(Subject::Instances, by), &window, LIVE).text(&group_by(by));
+        let joined = format!("{LIVE} LEFT JOIN ready r ON r.seq = i.seq");
+        let query = search.matches_of(columns(Subject::Instances, by), &window, &joined).text(&group_by(by));
         add(&mut grouping, &query.rows(connection).await?, by)?;
         search.advance(&window);
         if !window.is_last && Instant::now() >= deadline {
@@ -114,7 +115,10 @@ fn columns(of: Subject, by: &[Dimension]) -> Query {
             waits = "a.owner IS NULL AND NOT a.parked"
         ),
         Subject::Timers => "NULL::bigint AS oldest, min(m.visible_at) AS next".to_owned(),
-        _ => "min(CASE WHEN i.finished_at IS NULL THEN i.created_at END) AS oldest, NULL::bigint AS next".to_owned(),
+        _ => format!(
+            "min(CASE WHEN i.finished_at IS NULL THEN i.created_at END) AS oldest,
+             min(CASE WHEN r.ready_at < {FIRST_TIME} THEN r.ready_at + {AT_ONCE} ELSE r.ready_at END) AS next"
+        ),
     };
     query.text("count(*) AS count, ").text(&times)
 }

@@ -22,6 +22,7 @@ mod logging;
 #[cfg(target_os = "linux")]
 mod memory;
 mod moments;
+mod night;
 mod origin;
 mod registry;
 mod rollouts;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::active::{Active, ActiveGroup};
+use super::report::{Series, report};
 use super::{Client, ClientError};
-use crate::provider::InstanceStatus;
-use crate::telemetry::{gauge, names};
+use crate::telemetry::gauge;
 
-/// Shows the state of the store as gauges: the instances that have not finished, by name, version and state, with the
-/// age of the oldest, and the number of nodes.
+/// Shows the state of the store as gauges: the instances that have not finished, by name, version and state, and the
+/// activities, by name, tag and state, with the ages of the oldest; the items that wait for a node and the age of the oldest;
+/// the items that no node can claim; the instances with the most frequent cause; and the number of nodes.
 ///
 /// The values are read from the store, so they are right directly after a restart, for instances that no node has in
 /// memory, and for instances that have continued as new. Because every reader sees the whole store, **one** process
@@ -41,7 +41,7 @@ pub struct StoreMetrics {
 #[derive(Default)]
 struct Shown {
     at: Option<Instant>,
-    groups: HashSet<(String, String, InstanceStatus)>,
+    series: HashSet<Series>,
 }
 
 impl StoreMetrics {
@@ -56,7 +56,7 @@ impl StoreMetrics {
     /// Reads the store and sets the gauges, unless they were set within [`CACHE_TIME`](Self::CACHE_TIME).
     ///
     /// The read ends after 10 s. Then `duroxide_store_report_complete` is 0, and the values are those of the newest
-    /// instances. At most 500 combinations of name, version and state are shown; the instances of the others have the
+    /// instances. Of each gauge, at most 500 combinations of labels are shown; the items of the others have the
     /// name [`OTHER`](crate::telemetry::OTHER).
     ///
     /// # Errors
@@ -70,34 +70,32 @@ impl StoreMetrics {
         if shown.at.is_some_and(|at| at.elapsed() < Self::CACHE_TIME) {
             return Ok(());
         }
-        let (active, nodes) = (self.client.active().await?, self.client.nodes().await?);
-        shown.show(active);
-        gauge(names::NODES, &[]).set(nodes.len() as f64);
+        let (active, queues) = (self.client.active().await?, self.client.queues().await?);
+        // Read last, so that the node of an item is among them.
+        let nodes = self.client.nodes().await?;
+        shown.show(report(&active, &queues, &nodes, self.client.now()));
         shown.at = Some(Instant::now());
         Ok(())
     }
 }
 
 impl Shown {
-    fn show(&mut self, active: Active) {
-        gauge(names::REPORT_COMPLETE, &[]).set(if active.complete { 1.0 } else { 0.0 });
-        let mut gone = std::mem::take(&mut self.groups);
-        for ActiveGroup { name, version, state, count, age } in active.groups {
-            set(&name, &version, state, count as f64, age.as_secs_f64());
-            let group = (name, version, state);
-            gone.remove(&group);
-            self.groups.insert(group);
+    fn show(&mut self, values: Vec<(Series, f64)>) {
+        let mut gone = std::mem::take(&mut self.series);
+        for (series, value) in values {
+            set(&series, value);
+            gone.remove(&series);
+            self.series.insert(series);
         }
         // An exporter keeps showing the last value of a gauge.
-        gone.iter().for_each(|(name, version, state)| set(name, version, *state, 0.0, 0.0));
-        self.groups.extend(gone);
+        gone.iter().for_each(|series| set(series, 0.0));
+        self.series.extend(gone);
     }
 }
 
-fn set(name: &str, version: &str, state: InstanceStatus, count: f64, age: f64) {
-    let labels = [("name", name), ("version", version), ("state", state.as_str())];
-    gauge(names::ACTIVE, &labels).set(count);
-    gauge(names::ACTIVE_AGE, &labels).set(age);
+fn set((name, labels): &Series, value: f64) {
+    let labels: Vec<_> = labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
+    gauge(name, &labels).set(value);
 }
 
 impl std::fmt::Debug for StoreMetrics {

@@ -111,8 +111,8 @@ pub struct Group {
     /// Of instances that have not finished, the earliest time of creation. Of activities that wait for a node, the
     /// earliest time since which one could be claimed. `None` if there are none of these, and of timers.
     pub oldest: Option<Timestamp>,
-    /// The earliest due time of a timer, or of an activity without an owner that waits for its next attempt. It may be in
-    /// the past.
+    /// The earliest due time of a timer, or of an activity without an owner that waits for its next attempt. Of instances,
+    /// the earliest time at which one without an owner can be claimed. It may be in the past.
     pub next: Option<Timestamp>,
 }
 

@@ -219,6 +219,20 @@ pub struct Handlers {
     pub tags: Option<Vec<String>>,
 }
 
+impl Handlers {
+    /// Returns true if the node can run an activity of this name with this tag.
+    pub fn serves(&self, activity: &str, tag: Option<&str>) -> bool {
+        let has_tag = |tag: &str| self.tags.as_ref().is_none_or(|tags| tags.iter().any(|served| served == tag));
+        self.activities.iter().any(|name| name == activity) && tag.is_none_or(has_tag)
+    }
+
+    /// Returns true if the node has the code of an orchestration: in this version, or in any if none is given.
+    pub fn has_code(&self, orchestration: &str, version: Option<&str>) -> bool {
+        let is_version = |of: &semver::Version| version.is_none_or(|version| of.to_string() == version);
+        self.orchestrations.iter().any(|(name, of)| name == orchestration && is_version(of))
+    }
+}
+
 /// The membership of a node, from a join until it is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {

@@ -179,7 +179,10 @@ fn columns(of: Subject, by: &[Dimension]) -> Columns {
         columns.group_by.push_str(&format!("{}{}", if n == 0 { "" } else { ", " }, n + 1));
     }
     let times = match of {
-        Subject::Instances => "min(CASE WHEN i.finished_at IS NULL THEN i.created_at END), NULL".to_owned(),
+        Subject::Instances => format!(
+            "min(CASE WHEN i.finished_at IS NULL THEN i.created_at END),
+             min(CASE WHEN i.ready_at < {FIRST_TIME} THEN i.ready_at + {AT_ONCE} ELSE i.ready_at END)"
+        ),
         Subject::Activities => format!(
             "min(CASE WHEN a.owner IS NULL AND a.parked IS NULL AND a.visible_at < {FIRST_TIME}
                  THEN a.visible_at + {AT_ONCE} END),

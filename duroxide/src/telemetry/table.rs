@@ -146,6 +146,18 @@ metrics! {
         "Instances in the store that have not finished, by state: running or suspended. Read from the store.";
     ACTIVE_AGE "duroxide_active_orchestration_age_seconds" Gauge Seconds ["name" "version" "state"] (&[])
         "Time since the creation of the oldest of these instances. Read from the store.";
+    QUEUE "duroxide_queue_activities" Gauge Count ["name" "tag" "state"] (&[])
+        "Activities in the store that have not ended, by state: waiting, running, retrying or parked. Read from the store.";
+    QUEUE_AGE "duroxide_queue_age_seconds" Gauge Seconds ["name" "tag" "state"] (&[])
+        "Time for which the oldest of these activities has waited for a node since it was due; 0 if none is due. Read from the store.";
+    RUNNABLE_AGE "duroxide_oldest_runnable_seconds" Gauge Seconds [] (&[])
+        "Time for which the oldest item has waited for a node since it was due: an activity, or an instance without an owner. Read from the store.";
+    UNCLAIMED "duroxide_unclaimed" Gauge Count ["name"] (&[])
+        "Waiting items that no live node has the code for, or the tag, and of which one is due: activities, and instances without an owner. Read from the store.";
+    CAUSED "duroxide_instances_with_cause" Gauge Count [] (&[])
+        "Instances that have not finished and are suspended, or have an activity whose last attempt has failed. Read from the store.";
+    LARGEST_CAUSE "duroxide_largest_cause_instances" Gauge Count [] (&[])
+        "The number of those that have one cause, for the most frequent cause. Read from the store.";
     NODES "duroxide_nodes" Gauge Count [] (&[])
         "Members of the store. Read from the store.";
     REPORT_COMPLETE "duroxide_store_report_complete" Gauge Count [] (&[])

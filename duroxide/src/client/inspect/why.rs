@@ -356,12 +356,8 @@ impl Inspection {
 
     /// Returns the number of nodes that serve an activity.
     fn servers(&self, activity: &ActivityRecord) -> usize {
-        let serves = |tags: &Option<Vec<String>>| match (&activity.tag, tags) {
-            (Some(tag), Some(tags)) => tags.contains(tag),
-            _ => true,
-        };
         let handlers = self.nodes.iter().map(|node| &node.info.handlers);
-        handlers.filter(|h| h.activities.contains(&activity.name) && serves(&h.tags)).count()
+        handlers.filter(|handlers| handlers.serves(&activity.name, activity.tag.as_deref())).count()
     }
 
     fn waits(&self, waits: &[OpenWait]) -> Why {

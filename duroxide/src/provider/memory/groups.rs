@@ -22,7 +22,10 @@ impl State {
         for (id, instance) in self.instances.iter().filter(|(id, instance)| self.matches(filter, id, instance)) {
             let key = by.iter().map(|dimension| self.of_instance(dimension, id, instance)).collect();
             let oldest = Some(instance.created_at).filter(|_| !instance.status.is_finished());
-            grouping.add(Group { key, count: 1, oldest, next: None });
+            let next = instance.ready.map(|ready| match ready {
+                Ready::AtOnce(time) | Ready::At(time) => time,
+            });
+            grouping.add(Group { key, count: 1, oldest, next });
         }
     }
 
