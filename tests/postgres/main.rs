@@ -5,6 +5,7 @@
 
 mod chaos;
 mod contention;
+mod direct;
 mod explorer;
 mod faults;
 mod looks;
@@ -13,6 +14,7 @@ mod panics;
 mod plans;
 mod poolers;
 mod processes;
+mod sessions;
 mod together;
 mod transactional;
 mod within;
