@@ -15,6 +15,7 @@ mod plans;
 mod poolers;
 mod processes;
 mod sessions;
+mod tls;
 mod together;
 mod transactional;
 mod within;
