@@ -95,7 +95,11 @@ pub(crate) fn open_error(error: &tokio_postgres::Error) -> ProviderError {
         None => chain(error),
     };
     let refused = error.code().is_some_and(|code| is_of(code, "28") || is_of(code, "3D") || is_of(code, "42"));
-    if refused || is_distrust(error) { ProviderError::permanent(OPERATION, reason) } else { ProviderError::retryable(OPERATION, reason) }
+    if refused || is_distrust(error) {
+        ProviderError::permanent(OPERATION, reason)
+    } else {
+        ProviderError::retryable(OPERATION, reason)
+    }
 }
 
 /// Returns true if the certificate of the server was not accepted.

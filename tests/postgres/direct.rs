@@ -14,9 +14,9 @@ use crate::schema;
 use crate::together::{Obstacle, at, id, info, send, start};
 
 /// A node with instances whose first turn is stored: it has read the start, runs an activity, and waits for a timer.
-struct World {
-    schema: Schema,
-    provider: PostgresProvider,
+pub(crate) struct World {
+    pub(crate) schema: Schema,
+    pub(crate) provider: PostgresProvider,
     lease: Lease,
     count: u32,
 }
@@ -26,7 +26,7 @@ const ACTIVITY: CallId = CallId(1);
 const TIMER: CallId = CallId(2);
 
 impl World {
-    async fn open(name: &str) -> Option<Self> {
+    pub(crate) async fn open(name: &str) -> Option<Self> {
         let schema = schema(name)?;
         let provider = schema.connect();
         let lease = provider.join(&info()).await.expect("join");
@@ -41,7 +41,7 @@ impl World {
     }
 
     /// Makes an instance, and returns its execution.
-    async fn instance(&mut self) -> ExecutionId {
+    pub(crate) async fn instance(&mut self) -> ExecutionId {
         let (new, submission) = start(&self.next_name(), Some(self.lease));
         let timer = MessageRow {
             execution: Some(1),

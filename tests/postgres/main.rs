@@ -8,6 +8,7 @@ mod contention;
 mod direct;
 mod explorer;
 mod faults;
+mod groups;
 mod looks;
 mod pairs;
 mod panics;
