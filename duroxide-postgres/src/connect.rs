@@ -131,8 +131,9 @@ impl Database {
 }
 
 fn config_of(url: &str) -> Result<Config, ProviderError> {
-    let mut config: Config =
-        url.parse().map_err(|error| ProviderError::permanent("read the URL of the database", error))?;
+    let mut config: Config = with_known_mode(url)
+        .parse()
+        .map_err(|error| ProviderError::permanent("read the URL of the database", error))?;
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT);
     }
@@ -144,6 +145,23 @@ fn config_of(url: &str) -> Result<Config, ProviderError> {
     // A standby would refuse the first write.
     config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
     Ok(config)
+}
+
+/// Replaces the modes of TLS by which libpq verifies a certificate: the driver does not know their words, and every
+/// certificate is verified here, with its name.
+fn with_known_mode(url: &str) -> String {
+    let mut known = String::with_capacity(url.len());
+    // Parameters follow `?` or `&` in a URL, and a blank in the form of libpq.
+    for part in url.split_inclusive(['?', '&', ' ']) {
+        let parameter = part.trim_end_matches(['?', '&', ' ']);
+        if matches!(parameter, "sslmode=verify-full" | "sslmode=verify-ca") {
+            known.push_str("sslmode=require");
+            known.push_str(&part[parameter.len()..]);
+        } else {
+            known.push_str(part);
+        }
+    }
+    known
 }
 
 /// Returns a number for the schema: FNV-1a, which is the same in every version of every program.
@@ -297,3 +315,24 @@ async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
 
 /// A connection that several tasks use.
 pub(crate) type Shared = Arc<Connection>;
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::config::SslMode;
+
+    use super::*;
+
+    #[test]
+    fn verifying_modes_of_tls_are_known() {
+        for url in [
+            "postgres://u:p@h/db?sslmode=verify-full",
+            "postgres://h/db?connect_timeout=3&sslmode=verify-ca&application_name=a",
+            "host=h sslmode=verify-full user=u",
+        ] {
+            assert_eq!(config_of(url).expect("it can be read").get_ssl_mode(), SslMode::Require, "{url}");
+        }
+        let password = config_of("host=h password='a sslmode=verify-fully'").expect("it can be read");
+        assert_eq!(password.get_password(), Some(&b"a sslmode=verify-fully"[..]));
+        assert!(config_of("postgres://h/db?sslmode=sometimes").is_err());
+    }
+}

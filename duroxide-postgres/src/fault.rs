@@ -86,7 +86,8 @@ impl Fault {
     }
 }
 
-/// Converts a failure to connect. Some of them will not pass: a wrong password, a database that does not exist.
+/// Converts a failure to connect. Some of them will not pass: a wrong password, a database that does not exist, a certificate
+/// that is not trusted.
 pub(crate) fn open_error(error: &tokio_postgres::Error) -> ProviderError {
     const OPERATION: &str = "connect to the database";
     let reason = match error.as_db_error() {
@@ -94,7 +95,30 @@ pub(crate) fn open_error(error: &tokio_postgres::Error) -> ProviderError {
         None => chain(error),
     };
     let refused = error.code().is_some_and(|code| is_of(code, "28") || is_of(code, "3D") || is_of(code, "42"));
-    if refused { ProviderError::permanent(OPERATION, reason) } else { ProviderError::retryable(OPERATION, reason) }
+    if refused || is_distrust(error) {
+        ProviderError::permanent(OPERATION, reason)
+    } else {
+        ProviderError::retryable(OPERATION, reason)
+    }
+}
+
+/// Returns true if the certificate of the server was not accepted.
+#[cfg(feature = "tls")]
+fn is_distrust(error: &tokio_postgres::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let tls = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()?.downcast_ref::<rustls::Error>());
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
+#[cfg(not(feature = "tls"))]
+fn is_distrust(_: &tokio_postgres::Error) -> bool {
+    false
 }
 
 fn is_of(code: &SqlState, class: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Counts instances, activities and timers.
 //!
-//! Instances are counted window by window, as lists are searched. There are few activities and timers, so these are
-//! counted by one statement.
+//! All are counted window by window, and a count whose time is over between two of them is incomplete: instances as lists are
+//! searched, activities and timers in the order of their instances, without a walk over the finished ones.
 
 use std::time::Instant;
 
@@ -14,6 +14,8 @@ use crate::fault::Fault;
 use crate::rows::{AT_ONCE, FIRST_TIME, label, natural, read_label};
 use crate::search::{Order, Query, Search, condition};
 
+/// The number of activities or timers in a window, except that an instance is in one window with all its own.
+const WINDOW: i64 = 4096;
 /// The table of the parts of an instance `i` that change while it lives.
 const LIVE: &str = "LEFT JOIN live l ON l.seq = i.seq";
 
@@ -25,23 +27,59 @@ pub(crate) async fn groups(
     deadline: Instant,
 ) -> Result<Groups, Fault> {
     let mut grouping = Grouping::default();
-    let from = match of {
-        Subject::Activities => "activities a JOIN instances i ON i.seq = a.instance",
-        Subject::Timers => "messages m JOIN instances i ON i.seq = m.instance",
+    let items = match of {
+        Subject::Activities => Items { of, table: "activities", alias: "a", waiting: "TRUE" },
+        Subject::Timers => {
+            let waiting = "m.visible_at IS NOT NULL AND i.finished_at IS NULL";
+            Items { of, table: "messages", alias: "m", waiting }
+        }
         Subject::Instances => return instances(connection, filter, by, grouping, deadline).await,
         // A subject of a later version.
         _ => return Ok(grouping.finish(false)),
     };
-    let query = columns(of, by).text(" FROM ").text(from).text(" ").text(LIVE).text(" WHERE ");
-    let waiting = match of {
-        Subject::Timers => "m.visible_at IS NOT NULL AND i.finished_at IS NULL",
-        _ => "TRUE",
-    };
-    // One more than is kept, so that the excess is noticed.
-    let limit = format!(" LIMIT {}", Groups::LIMIT + 1);
-    let query = condition(filter, query.text(waiting)).text(&group_by(by)).text(&limit);
-    add(&mut grouping, &query.rows(connection).await?, by)?;
-    Ok(grouping.finish(true))
+    let mut after = i64::MIN;
+    loop {
+        let last = items.end_of_window(connection, after).await?;
+        add(&mut grouping, &items.count(filter, by, after, last).rows(connection).await?, by)?;
+        let Some(last) = last else { return Ok(grouping.finish(true)) };
+        if Instant::now() >= deadline {
+            return Ok(grouping.finish(false));
+        }
+        after = last;
+    }
+}
+
+/// Items that belong to instances.
+struct Items {
+    of: Subject,
+    table: &'static str,
+    /// The name of the table in a statement.
+    alias: &'static str,
+    /// The condition of those that are counted.
+    waiting: &'static str,
+}
+
+impl Items {
+    /// Returns the last instance of the window after an instance; `None` if it is the last window.
+    async fn end_of_window(&self, connection: &Connection, after: i64) -> Result<Option<i64>, Fault> {
+        let find = format!("SELECT instance FROM {} WHERE instance > ", self.table);
+        let find = Query::default().text(&find).value(after, "bigint").text(" ORDER BY instance OFFSET ");
+        let rows = find.value(WINDOW, "bigint").text(" LIMIT 1").rows(connection).await?;
+        rows.first().map(|row| Ok(row.try_get("instance")?)).transpose()
+    }
+
+    /// Returns the query that counts the items of a window.
+    fn count(&self, filter: &Filter, by: &[Dimension], after: i64, last: Option<i64>) -> Query {
+        let Self { of, table, alias, waiting } = *self;
+        let from = format!(" FROM {table} {alias} JOIN instances i ON i.seq = {alias}.instance {LIVE} WHERE {waiting}");
+        let mut query = columns(of, by).text(&from).text(&format!(" AND {alias}.instance > ")).value(after, "bigint");
+        if let Some(last) = last {
+            query = query.text(&format!(" AND {alias}.instance <= ")).value(last, "bigint");
+        }
+        // One more than is kept, so that the excess is noticed.
+        let limit = format!(" LIMIT {}", Groups::LIMIT + 1);
+        condition(filter, query).text(&group_by(by)).text(&limit)
+    }
 }
 
 async fn instances(

@@ -18,6 +18,7 @@ use crate::notify;
 use crate::options::PostgresOptions;
 use crate::outbox;
 use crate::schema;
+use crate::session;
 use crate::state::State;
 
 /// The longest time of a list or a removal. It has a time limit of its own between its statements.
@@ -39,9 +40,9 @@ pub(crate) struct Lanes {
     /// Histories and single instances.
     pub(crate) read: Arc<Lane>,
     /// Renewals, which must not wait behind anything else.
-    pub(crate) renew: Lane,
+    pub(crate) renew: Arc<Lane>,
     /// Joins, ends of memberships, and take-overs, which may take long.
-    pub(crate) members: Lane,
+    pub(crate) members: Arc<Lane>,
     /// Lists and removals.
     pub(crate) admin: Lane,
 }
@@ -90,13 +91,14 @@ async fn run(
         batches,
         ask: lane(Use::Hot, LIMIT),
         read: Arc::new(lane(Use::Reading, LIMIT)),
-        renew: lane(Use::Planned, LIMIT),
-        members: lane(Use::Planned, LIMIT),
+        renew: Arc::new(lane(Use::Planned, LIMIT)),
+        members: Arc::new(lane(Use::Planned, LIMIT)),
         admin: lane(Use::Planned, ADMIN_LIMIT),
     };
     let from = duroxide::id::NodeId::new().0;
     tokio::spawn(notify::send(state.clone(), lanes.read.clone(), notices, from));
-    tokio::spawn(notify::listen(state.clone(), lanes.read.clone(), from));
+    tokio::spawn(notify::listen(state.clone(), lanes.read.clone(), lanes.renew.clone(), from));
+    tokio::spawn(session::watch_others(state.clone(), lanes.read.clone(), lanes.members.clone()));
     tokio::spawn(outbox::run(state.clone(), lanes.read.clone()));
     if opened.send(Ok((state, lanes))).is_err() {
         return;

@@ -53,6 +53,7 @@ mod rollout;
 mod rows;
 mod schema;
 mod search;
+mod session;
 mod state;
 #[cfg(feature = "tls")]
 mod tls;

@@ -4,7 +4,8 @@
 //! would hold a lock of the whole database server until the transaction is flushed. It may be lost, if the process dies in
 //! between or a connection is lost, so each process also polls slowly, and looks at everything once it listens again.
 //!
-//! All processes listen to one channel of the schema. Notices that come while one is being sent are merged.
+//! All processes listen to one channel of the schema. Notices that come while one is being sent are merged. The connection
+//! that listens is a session of the process, so it also holds the locks that show that the process lives ([`session`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::again::has_panicked;
 use crate::connect::{Connection, Shared, Use, step};
 use crate::fault::Fault;
 use crate::lane::Lane;
+use crate::session;
 use crate::state::{Notice, State};
 
 /// The pause after a notification, which limits them to 200 per second and process.
@@ -33,6 +35,8 @@ const BEAT: Duration = Duration::from_secs(10);
 const POLL_ALONE: Duration = Duration::from_millis(250);
 /// The time in which the listening connection must answer, and the probe must arrive.
 const ANSWER: Duration = Duration::from_secs(5);
+/// The time between attempts to take a lock of a node.
+const LOCK_AGAIN: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Returns the channel of a schema.
@@ -89,18 +93,21 @@ fn payloads(notice: Notice, from: Uuid) -> Vec<String> {
 }
 
 /// Listens to the notifications of other processes, and polls.
-pub(crate) async fn listen(state: Arc<State>, lane: Arc<Lane>, from: Uuid) {
+pub(crate) async fn listen(state: Arc<State>, lane: Arc<Lane>, renew: Arc<Lane>, from: Uuid) {
     let mut is_warned = false;
-    while has_panicked("notifications of others", keep_listening(&state, &lane, from, &mut is_warned)).await {}
+    while has_panicked("notifications of others", keep_listening(&state, &lane, &renew, from, &mut is_warned)).await {}
 }
 
-async fn keep_listening(state: &State, lane: &Lane, from: Uuid, is_warned: &mut bool) {
+async fn keep_listening(state: &Arc<State>, lane: &Lane, renew: &Arc<Lane>, from: Uuid, is_warned: &mut bool) {
     let mut pause = PAUSE;
+    // A panic has closed the last connection.
+    session::withdraw(state, renew);
     loop {
         let begun = Instant::now();
-        if let Err(reason) = listen_once(state, lane, from, is_warned).await {
+        if let Err(reason) = listen_once(state, lane, renew, from, is_warned).await {
             tracing::debug!(reason, "the listening connection is lost");
         }
+        session::withdraw(state, renew);
         // The polls continue while there is no connection.
         state.wakeups.work();
         if begun.elapsed() > BEAT {
@@ -111,7 +118,13 @@ async fn keep_listening(state: &State, lane: &Lane, from: Uuid, is_warned: &mut 
     }
 }
 
-async fn listen_once(state: &State, lane: &Lane, from: Uuid, is_warned: &mut bool) -> Result<(), String> {
+async fn listen_once(
+    state: &Arc<State>,
+    lane: &Lane,
+    renew: &Arc<Lane>,
+    from: Uuid,
+    is_warned: &mut bool,
+) -> Result<(), String> {
     let (payloads, mut received) = mpsc::unbounded_channel();
     let notified = move |payload: String| drop(payloads.send(payload));
     let connection = state.database.open_with(Use::Listening, notified).await.map_err(|error| error.to_string())?;
@@ -127,12 +140,17 @@ async fn listen_once(state: &State, lane: &Lane, from: Uuid, is_warned: &mut boo
     let mut poll = every(POLL_ALONE);
     let mut hears = false;
     let (mut poll_watches, mut beat) = (every(POLL_WATCHES), every(BEAT));
+    let (mut nodes, mut lock_again) = (state.sessions.follow(), every(LOCK_AGAIN));
+    let mut is_locked = false;
     let too_late = tokio::time::sleep(ANSWER);
     tokio::pin!(too_late);
     loop {
         tokio::select! {
             payload = received.recv() => match payload {
-                Some(payload) if payload == probe => (poll, hears) = (every(POLL), true),
+                Some(payload) if payload == probe => {
+                    (poll, hears) = (every(POLL), true);
+                    is_locked = lock_nodes(state, renew, &connection).await?;
+                }
                 Some(payload) => tell(state, &payload, from),
                 None => return Err("the connection has ended".to_owned()),
             },
@@ -150,10 +168,24 @@ async fn listen_once(state: &State, lane: &Lane, from: Uuid, is_warned: &mut boo
                     state.wakeups.changed_where(|_| true);
                 }
             }
+            // A connection that hears is a session of this process.
+            Ok(()) = nodes.changed(), if hears => is_locked = lock_nodes(state, renew, &connection).await?,
+            _ = lock_again.tick(), if hears && !is_locked => {
+                is_locked = lock_nodes(state, renew, &connection).await?;
+            }
             _ = poll_watches.tick() => state.wakeups.changed_where(|_| true),
             _ = beat.tick() => answers(&connection).await?,
         }
     }
+}
+
+/// Takes the locks of the nodes of this process. Returns true if all of them are held.
+async fn lock_nodes(state: &Arc<State>, renew: &Arc<Lane>, connection: &Connection) -> Result<bool, String> {
+    let locked = state.sessions.lock(connection).await.map_err(|fault| fault.reason())?;
+    if locked.any {
+        tokio::spawn(session::show(state.clone(), renew.clone()));
+    }
+    Ok(locked.all)
 }
 
 fn every(period: Duration) -> tokio::time::Interval {

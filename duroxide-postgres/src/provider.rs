@@ -20,7 +20,7 @@ use crate::batch::{self, Answer, Request};
 use crate::connect::Shared;
 use crate::groups;
 use crate::handle::Handle;
-use crate::members;
+use crate::members::{self, SWEEP};
 use crate::options::PostgresOptions;
 use crate::reads;
 use crate::state::State;
@@ -31,10 +31,6 @@ use crate::state::State;
 pub struct PostgresProvider {
     handle: Arc<Handle>,
 }
-
-/// The longest time that a call which ends memberships waits for the release of their items. The rest is released by later
-/// renewals.
-const SWEEP: Duration = Duration::from_secs(10);
 
 /// The longest time of one removal of old ids.
 const EXPIRE: Duration = Duration::from_millis(500);

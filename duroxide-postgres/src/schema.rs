@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0002_outbox.sql"),
     include_str!("schema/0003_message_numbers.sql"),
     include_str!("schema/0004_waits.sql"),
+    include_str!("schema/0005_sessions.sql"),
 ];
 const OPERATION: &str = "migrate the schema";
 /// The number of attempts to get the locks of a migration.

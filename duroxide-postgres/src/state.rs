@@ -17,6 +17,7 @@ use crate::lane::LIMIT;
 use crate::notify::channel_of;
 use crate::outbox::Within;
 use crate::rollout::KnownCode;
+use crate::session::Sessions;
 use crate::transaction::Transactions;
 
 pub(crate) struct State {
@@ -27,6 +28,7 @@ pub(crate) struct State {
     pub(crate) wakeups: Wakeups,
     pub(crate) code: KnownCode,
     pub(crate) looks: Looks,
+    pub(crate) sessions: Sessions,
     pub(crate) within: Within,
     pub(crate) transactions: Transactions,
     /// The latest time named by a call, in microseconds.
@@ -63,6 +65,7 @@ impl State {
         let state = Self {
             within: Within::new(&database.schema, &channel_of(&database.schema)),
             transactions: Transactions::default(),
+            sessions: Sessions::new(&database.schema),
             database,
             patience,
             clock: DatabaseClock::new(),

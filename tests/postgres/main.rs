@@ -5,14 +5,18 @@
 
 mod chaos;
 mod contention;
+mod direct;
 mod explorer;
 mod faults;
+mod groups;
 mod looks;
 mod pairs;
 mod panics;
 mod plans;
 mod poolers;
 mod processes;
+mod sessions;
+mod tls;
 mod together;
 mod transactional;
 mod within;

@@ -12,7 +12,7 @@ use semver::Version;
 
 use crate::schema;
 
-fn id(name: &str) -> InstanceId {
+pub(crate) fn id(name: &str) -> InstanceId {
     InstanceId::new(name).expect("a good id")
 }
 
@@ -101,21 +101,35 @@ async fn concurrent_claims_take_each_instance_once_with_its_messages() {
 }
 
 /// A connection of the test itself, which holds up the transactions of a provider.
-struct Obstacle(tokio_postgres::Client);
+pub(crate) struct Obstacle(tokio_postgres::Client);
 
 impl Obstacle {
-    /// Locks a table, so that a transaction which writes to it waits.
-    async fn before(schema: &support::schema::Schema, table: &str) -> Self {
+    pub(crate) async fn connect(schema: &support::schema::Schema) -> Self {
         let url = support::postgres::server().expect("there is a server");
         let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("connect");
         tokio::spawn(connection);
-        let lock = schema.within(&format!("BEGIN; LOCK TABLE {table} IN SHARE MODE"));
-        client.batch_execute(&lock).await.expect("lock");
+        client.batch_execute(&schema.within("")).await.expect("choose the schema");
         Self(client)
     }
 
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.0.batch_execute(sql).await.expect("execute");
+    }
+
+    /// Locks a table, so that a transaction which writes to it waits.
+    async fn before(schema: &support::schema::Schema, table: &str) -> Self {
+        let obstacle = Self::connect(schema).await;
+        obstacle.execute(&format!("BEGIN; LOCK TABLE {table} IN SHARE MODE")).await;
+        obstacle
+    }
+
+    /// Returns the number that a query returns.
+    pub(crate) async fn number(&self, query: &str) -> i64 {
+        self.0.query_one(query, &[]).await.expect("query").get(0)
+    }
+
     /// Waits until a query of this database returns true. The state of the locks cannot be awaited.
-    async fn until(&self, query: &str) {
+    pub(crate) async fn until(&self, query: &str) {
         let is_true = async || {
             // The list of sessions is read once per transaction otherwise.
             self.0.query_one("SELECT pg_stat_clear_snapshot()", &[]).await.expect("query");
@@ -132,8 +146,8 @@ impl Obstacle {
         self.until(&format!("{waits} = '{table}'::regclass)")).await;
     }
 
-    async fn remove(&self) {
-        self.0.batch_execute("COMMIT").await.expect("commit");
+    pub(crate) async fn remove(&self) {
+        self.execute("COMMIT").await;
     }
 }
 

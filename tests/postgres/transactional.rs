@@ -220,6 +220,16 @@ async fn child_process() {
     std::future::pending::<()>().await;
 }
 
+/// A process that is killed on drop, also if the test fails.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn short_lease() -> RuntimeOptions {
     RuntimeOptions::new().lease_time(Duration::from_secs(1))
 }
@@ -236,21 +246,21 @@ async fn process_killed_at_any_moment_has_both_or_neither() {
     let effects =
         async || database.query_one("SELECT count(*) FROM effects", &[]).await.expect("count").get::<_, i64>(0);
     for kill in 1..=4 {
-        let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
+        let child = std::process::Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "transactional::child_process", "--nocapture"])
             .env("DUROXIDE_TEST_POSTGRES_URL", support::postgres::server().expect("a server"))
             .env(CHILD, schema.options().schema)
             .stdout(std::process::Stdio::null())
             .spawn()
             .expect("spawn");
+        let mut child = Killed(child);
         let until = async {
             while effects().await < kill * 73 {
                 tokio::task::yield_now().await;
             }
         };
         timeout(Duration::from_secs(60), until).await.expect("the child makes progress");
-        child.kill().expect("kill");
-        child.wait().expect("wait");
+        child.0.kill().expect("kill");
     }
     let runtime = process(schema.connect()).options(short_lease()).start().await.expect("succeeds");
     let paid = timeout(Duration::from_secs(60), handle.result()).await.expect("it ends in time").expect("succeeds");

@@ -191,7 +191,7 @@ fn configuration(folder: &Path, port: u16, settings: &[(&str, &str)]) -> String 
 }
 
 /// Returns the user and the group that run the server if this process is root, which PostgreSQL refuses.
-pub(crate) fn unprivileged(ours: &Path) -> Option<(u32, u32)> {
+pub fn unprivileged(ours: &Path) -> Option<(u32, u32)> {
     let is_root = std::fs::metadata(ours).is_ok_and(|folder| folder.uid() == 0);
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let ids = |name: &str| {

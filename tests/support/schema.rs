@@ -17,6 +17,11 @@ impl Schema {
         Self { url: url.to_owned(), name }
     }
 
+    /// Returns the name of the schema.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns the options of a provider for this schema.
     pub fn options(&self) -> PostgresOptions {
         self.options_at(&self.url)

@@ -24,7 +24,11 @@ use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::rollout::orchestrations_json;
 use crate::rows::{int, natural};
+use crate::session::is_released;
 use crate::state::State;
+
+/// The longest time that a call waits for the release of the items of dead nodes. The rest is released by later renewals.
+pub(crate) const SWEEP: Duration = Duration::from_secs(10);
 
 /// The time of the database, in microseconds.
 macro_rules! micros_now {
@@ -35,7 +39,9 @@ macro_rules! micros_now {
 pub(crate) const NOW: &str = concat!("SELECT ", micros_now!(), " AS now");
 
 const RENEW: &str = concat!(
-    "UPDATE nodes SET expires_at = clock_timestamp() + make_interval(secs => lease / 1000000.0), suspected_at = NULL
+    "UPDATE nodes SET expires_at = clock_timestamp() + make_interval(secs => lease / 1000000.0), suspected_at = NULL,
+         released_at = NULL, session_since = CASE WHEN NOT $2 THEN NULL
+             WHEN session_since > pg_postmaster_start_time() THEN session_since ELSE clock_timestamp() END
      WHERE epoch = $1 AND NOT dead RETURNING lease, ",
     micros_now!(),
     " AS now"
@@ -57,6 +63,14 @@ const LOOK: &str = "
             AND suspected_at + make_interval(secs => lease / 3000000.0) <= clock_timestamp() AS expired
     FROM nodes ORDER BY epoch";
 
+const MARK: &str = concat!(
+    "UPDATE nodes SET dead = true, crashed = $2, died_at = clock_timestamp()
+     WHERE epoch = ANY ($1::bigint[]) AND NOT dead AND (NOT $2 OR (expires_at <= clock_timestamp()
+         AND suspected_at + make_interval(secs => lease / 3000000.0) <= clock_timestamp()) OR ",
+    is_released!("$3"),
+    ")"
+);
+
 /// The result of a renewal.
 pub(crate) struct Renewed {
     pub(crate) renewal: Renewal,
@@ -68,7 +82,8 @@ pub(crate) struct Renewed {
 /// Renews a lease, and looks for dead nodes.
 pub(crate) async fn renew(connection: &Connection, state: &State, lease: Lease) -> Result<Renewed, Fault> {
     let asked = Instant::now();
-    let answers = connection.run(&[step!(RENEW, int(lease.epoch.0)), step!(SUSPECT), step!(LOOK)]).await?;
+    let renew = step!(RENEW, int(lease.epoch.0), state.sessions.holds(lease.epoch));
+    let answers = connection.run(&[renew, step!(SUSPECT), step!(LOOK)]).await?;
     let [renewed, _, nodes] = &answers[..] else {
         return Err(Fault::Unreadable("a renewal has other answers".to_owned()));
     };
@@ -93,8 +108,10 @@ pub(crate) async fn renew(connection: &Connection, state: &State, lease: Lease) 
         forget(connection, &old).await?;
     }
     let Some(row) = renewed.first() else {
+        state.sessions.ended(lease.epoch);
         return Ok(Renewed { renewal: Renewal::Lost, dead, lease_time: Duration::ZERO });
     };
+    state.sessions.renewed(others);
     state.clock.set(row.try_get("now")?, asked);
     let lease_time = Duration::from_micros(natural(row, "lease")?);
     // Counted by the node from before the request, by the database from a later moment.
@@ -133,7 +150,8 @@ pub(super) async fn lock_members(connection: &Connection, state: &State) -> Resu
     connection.query(step!(lock, state.database.lock_class, MEMBERS)).await.map(drop)
 }
 
-/// Marks nodes as dead. `crashed`: only those that are still expired; the items that they had in flight have crashed.
+/// Marks nodes as dead. `crashed`: only those that are still expired, or whose session has still ended; the items that they
+/// had in flight have crashed.
 async fn mark_dead(connection: &Connection, state: &State, epochs: &[Epoch], crashed: bool) -> Result<(), Fault> {
     if epochs.is_empty() {
         return Ok(());
@@ -145,10 +163,8 @@ async fn mark_dead(connection: &Connection, state: &State, epochs: &[Epoch], cra
         .transaction(async |connection| {
             lock_members(connection, state).await?;
             let lock = "SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::integer[]) AS t (k)";
-            let mark = "UPDATE nodes SET dead = true, crashed = $2, died_at = clock_timestamp()
-                WHERE epoch = ANY ($1::bigint[]) AND NOT dead AND (NOT $2 OR (expires_at <= clock_timestamp()
-                    AND suspected_at + make_interval(secs => lease / 3000000.0) <= clock_timestamp()))";
-            connection.run(&[step!(lock, state.database.lock_class, keys), step!(mark, epochs, crashed)]).await
+            let class = state.sessions.class;
+            connection.run(&[step!(lock, state.database.lock_class, keys), step!(MARK, epochs, crashed, class)]).await
         })
         .await
         .map(drop)
@@ -192,6 +208,7 @@ pub(crate) async fn join(connection: &Connection, state: &State, info: &NodeInfo
         })
         .await?;
     state.signal(signals);
+    state.sessions.joined(epoch);
     Ok(Lease { node: info.id, epoch })
 }
 
@@ -221,6 +238,7 @@ pub(crate) async fn end_before_join(
         }
     }
     mark_dead(connection, state, &own, false).await?;
+    own.iter().for_each(|epoch| state.sessions.ended(*epoch));
     dead.extend(own);
     Ok(dead)
 }
@@ -228,5 +246,6 @@ pub(crate) async fn end_before_join(
 /// Ends a membership. Returns the epochs to sweep.
 pub(crate) async fn leave(connection: &Connection, state: &State, lease: Lease) -> Result<Vec<Epoch>, Fault> {
     mark_dead(connection, state, &[lease.epoch], false).await?;
+    state.sessions.ended(lease.epoch);
     Ok(vec![lease.epoch])
 }

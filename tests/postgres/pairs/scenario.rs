@@ -37,6 +37,7 @@ pub(super) enum Op {
     ClaimAll,
     Join,
     Leave,
+    Renew,
     TakeOver,
 }
 
@@ -66,6 +67,7 @@ impl Op {
         Self::ClaimAll,
         Self::Join,
         Self::Leave,
+        Self::Renew,
         Self::TakeOver,
     ];
 }
@@ -232,10 +234,8 @@ impl Scenario {
             Op::ClaimAll => claim(want(0)).await,
             Op::Join => text(provider.join(&self.nodes[2]).await.map(drop)),
             Op::Leave => text(provider.leave(&leases[0]).await),
-            Op::TakeOver => match provider.renew(&leases[1]).await {
-                Ok(Renewal::Held { .. }) => "held".to_owned(),
-                other => format!("{other:?}"),
-            },
+            Op::Renew => renewed(provider.renew(&leases[0]).await),
+            Op::TakeOver => renewed(provider.renew(&leases[1]).await),
         }
     }
 
@@ -262,6 +262,13 @@ impl Scenario {
 
 fn commit(write: Write) -> Arc<Commit> {
     Arc::new(Commit { id: CommitId::new(), write })
+}
+
+fn renewed(answer: Result<Renewal, ProviderError>) -> String {
+    match answer {
+        Ok(Renewal::Held { .. }) => "held".to_owned(),
+        other => format!("{other:?}"),
+    }
 }
 
 fn text(answer: Result<impl Debug, ProviderError>) -> String {
