@@ -9,7 +9,11 @@ use crate::connect::{Connection, Database};
 use crate::fault::Fault;
 
 /// The migrations, in order. Each is applied once, and is additive, so that nodes of the version before can run beside it.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001_initial.sql"), include_str!("schema/0002_outbox.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001_initial.sql"),
+    include_str!("schema/0002_outbox.sql"),
+    include_str!("schema/0003_pauses.sql"),
+];
 const OPERATION: &str = "migrate the schema";
 /// The number of attempts to get the locks of a migration.
 const ATTEMPTS: u32 = 20;

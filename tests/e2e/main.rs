@@ -23,6 +23,7 @@ mod logging;
 mod memory;
 mod moments;
 mod origin;
+mod pauses;
 mod registry;
 mod rollouts;
 mod runtime;

@@ -15,6 +15,7 @@ mod direct;
 mod effects;
 mod lanes;
 mod model;
+mod pauses;
 mod read;
 mod scope;
 mod submit;

@@ -13,6 +13,7 @@ mod drop_message;
 mod handle;
 mod inspect;
 mod measure;
+mod pause;
 mod raise;
 mod start;
 mod status;
@@ -20,6 +21,7 @@ mod store_metrics;
 mod submit;
 mod terminate;
 mod wait;
+mod wake;
 mod within;
 
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub use handle::{Handle, Untyped};
 #[cfg(feature = "testing")]
 pub(crate) use inspect::open_waits;
 pub use inspect::{Action, Blame, Inspection, OpenWait, Waiting, Why, WhyState};
+pub use pause::SuspendCall;
 pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;

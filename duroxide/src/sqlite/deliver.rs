@@ -3,13 +3,14 @@
 use rusqlite::{Row, named_params};
 
 use super::columns::columns;
+use super::fault::Refusal;
 use super::payloads;
 use super::rows::{AT_ONCE, FIRST_TIME, epoch, int, natural, status_or_suspended, stored_ready, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, Identity, InstanceId, MessageId};
 use crate::message::Lane;
-use crate::provider::{InstanceStatus, MessageRow, Placement, Ready};
+use crate::provider::{InstanceStatus, MessageRow, Placement, Ready, SubmitError};
 
 /// The instance that a message is addressed to.
 pub(super) struct Target {
@@ -43,6 +44,15 @@ impl Target {
                 owner: epoch(row, target::OWNER)?,
             })
         })
+    }
+
+    /// Finds an instance that has not finished.
+    pub(super) fn find_live(tx: &Tx<'_>, id: &InstanceId) -> Result<Self, Refusal<SubmitError>> {
+        let target = Self::find(tx, id)?.ok_or(Refusal::Refused(SubmitError::NotFound))?;
+        if target.status.is_finished() {
+            return Err(Refusal::Refused(SubmitError::Finished(target.status)));
+        }
+        Ok(target)
     }
 
     /// Delivers a message, unless the instance has finished or the message is for another execution.
@@ -116,7 +126,7 @@ impl Target {
     }
 }
 
-fn last_number(tx: &Tx<'_>, instance: i64) -> rusqlite::Result<i64> {
+pub(super) fn last_number(tx: &Tx<'_>, instance: i64) -> rusqlite::Result<i64> {
     let find = "SELECT arrivals FROM duroxide_instances WHERE seq = ?1";
     Ok(tx.sql.row(find, [instance], |row| row.get(0))?.unwrap_or(0))
 }
