@@ -74,7 +74,7 @@ macro_rules! record_columns {
          i.parent_identity, i.parent_execution, i.parent_call, i.created_at,
          coalesce(l.updated_at, i.updated_at) AS updated_at, i.finished_at,
          coalesce(l.last_event, i.last_event) AS last_event, l.owner,
-         coalesce(CASE WHEN l.suspended THEN l.rejected END, p.rejected) AS suspension,
+         coalesce(CASE WHEN l.suspended THEN coalesce(l.paused, l.rejected) END, p.rejected) AS suspension,
          coalesce(l.cause, i.cause) AS cause, l.waits, l.waits_since, l.waits_until"
     };
 }

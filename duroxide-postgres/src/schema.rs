@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0003_message_numbers.sql"),
     include_str!("schema/0004_waits.sql"),
     include_str!("schema/0005_sessions.sql"),
+    include_str!("schema/0006_pauses.sql"),
 ];
 const OPERATION: &str = "migrate the schema";
 /// The number of attempts to get the locks of a migration.

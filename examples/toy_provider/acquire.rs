@@ -87,7 +87,7 @@ impl Rows {
             self.instances.get(id).is_some_and(|instance| {
                 instance.tenancy.is_quarantined() == is_quarantined
                     && self.may_run(epoch, &want.orchestrations, instance)
-                    && !self.has_rejected(epoch, &instance.tenancy)
+                    && (instance.paused.is_some() || !self.has_rejected(epoch, &instance.tenancy))
             })
         };
         let ids = self.instances.keys().filter(|id| may_claim(id));
@@ -168,6 +168,7 @@ impl Rows {
 
     fn own_instance(&mut self, epoch: Epoch, id: &InstanceId, alone: bool, want: &Want, acquired: &mut Acquired) {
         let claim = self.count_claim(epoch, want, acquired);
+        self.end_pause(id);
         if let Some(instance) = self.instances.get_mut(id) {
             own(&mut instance.tenancy, epoch, claim, alone);
         }

@@ -86,7 +86,8 @@ impl Rows {
         let is_wrong = |tenancy: &Tenancy, can_be_tried| {
             tenancy.owner.is_none() && tenancy.rejected.is_some() && tenancy.set_aside == can_be_tried
         };
-        let instances = self.instances.iter().filter(|(_, i)| is_wrong(&i.tenancy, self.can_be_tried(i)));
+        let running = self.instances.iter().filter(|(_, instance)| instance.paused.is_none());
+        let instances = running.filter(|(_, i)| is_wrong(&i.tenancy, self.can_be_tried(i)));
         let instances: Vec<_> = instances.map(|(id, _)| id.clone()).collect();
         let can_try = |name: &String, tag: &Option<String>, tenancy: &Tenancy| {
             let mut members = self.nodes.values().map(|node| &node.info);

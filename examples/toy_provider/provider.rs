@@ -162,7 +162,10 @@ impl Rows {
                 Some((_, activity)) => (InstanceStatus::Suspended, activity.tenancy.rejected.as_ref()),
                 None => (InstanceStatus::Running, None),
             },
-            InstanceStatus::Suspended => (InstanceStatus::Suspended, instance.tenancy.rejected.as_ref()),
+            InstanceStatus::Suspended => {
+                let paused = instance.paused.as_ref().map(|(reason, _)| reason);
+                (InstanceStatus::Suspended, paused.or(instance.tenancy.rejected.as_ref()))
+            }
             finished => (finished, None),
         }
     }

@@ -48,6 +48,8 @@ pub(crate) struct Instance {
     pub(crate) last_commit: Option<CommitId>,
     /// The last number of a message.
     pub(crate) arrivals: u64,
+    /// The reason and the end of its pause, while a client has suspended it.
+    pub(crate) paused: Option<(String, Option<Timestamp>)>,
     pub(crate) tenancy: Tenancy,
 }
 
@@ -142,7 +144,11 @@ impl Instance {
 
     /// Returns its status, regardless of its activities.
     pub(crate) fn status(&self) -> InstanceStatus {
-        let live = if self.tenancy.set_aside { InstanceStatus::Suspended } else { InstanceStatus::Running };
+        let live = if self.tenancy.set_aside || self.paused.is_some() {
+            InstanceStatus::Suspended
+        } else {
+            InstanceStatus::Running
+        };
         self.finished.map_or(live, |(status, _)| status)
     }
 }
@@ -156,13 +162,28 @@ impl Rows {
         self.events.get(execution).and_then(|events| events.last()).map_or(EventId(0), |event| event.id)
     }
 
-    /// Returns the time from which an instance may be claimed: that of its first message. `None`: it has an owner, does not
-    /// run, or has no message.
+    /// Returns the time from which an instance may be claimed: that of its first message, or the end of its pause. `None`: it
+    /// has an owner, does not run, or has no message.
     pub(crate) fn ready(&self, id: &InstanceId) -> Option<Ready> {
         let instance = self.instances.get(id)?;
+        if let Some((_, until)) = &instance.paused {
+            return until.filter(|_| instance.finished.is_none()).map(Ready::At);
+        }
         let waits = instance.tenancy.is_free() && instance.finished.is_none();
         let messages = self.messages.iter().filter(|stored| waits && stored.to == *id);
         messages.map(|stored| Ready::by_message(stored.row.visible_at, stored.at)).min()
+    }
+
+    /// Ends the pause of an instance, if there is one. Every build may try it.
+    pub(crate) fn end_pause(&mut self, id: &InstanceId) -> bool {
+        let Some(instance) = self.instances.get_mut(id).filter(|instance| instance.paused.is_some()) else {
+            return false;
+        };
+        instance.paused = None;
+        instance.tenancy.forget_rejections();
+        instance.tenancy.made_progress();
+        instance.updated_at = self.latest;
+        true
     }
 
     /// Creates an instance without messages.
@@ -179,6 +200,7 @@ impl Rows {
             start: new.start.id,
             last_commit: None,
             arrivals: 0,
+            paused: None,
             tenancy: Tenancy { owner, ..Tenancy::default() },
         };
         self.instances.insert(new.instance.clone(), instance);

@@ -3,7 +3,7 @@
 use duroxide::id::{CommitId, Identity, InstanceId, MessageId};
 use duroxide::provider::*;
 
-use crate::rows::{Done, Instance, Rows};
+use crate::rows::{Done, Instance, Rows, Stored};
 
 type Answer = Result<Submitted, SubmitError>;
 
@@ -12,6 +12,8 @@ impl Rows {
         match submission {
             Submission::Start(start) => self.start(start),
             Submission::Send(send) => self.send(send),
+            Submission::Suspend(request) => self.suspend(request),
+            Submission::Wake(request) => self.wake(&request),
             Submission::Resume { instance, time } => self.resume(&instance, time),
             Submission::Drop { instance, message } => self.drop_message(&instance, message),
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
@@ -75,10 +77,11 @@ impl Rows {
 
     fn resume(&mut self, id: &InstanceId, time: duroxide::Timestamp) -> Answer {
         self.saw(time);
+        let is_paused = self.end_pause(id);
         let instance = self.instances.get_mut(id).ok_or(SubmitError::NotFound)?;
         let parked = self.activities.iter_mut().filter(|(activity, _)| activity.execution.instance == *id);
         let parked = parked.map(|(_, activity)| &mut activity.tenancy);
-        let mut written = false;
+        let mut written = is_paused;
         for tenancy in parked.chain([&mut instance.tenancy]).filter(|tenancy| tenancy.set_aside) {
             tenancy.forget_rejections();
             tenancy.made_progress();
@@ -88,6 +91,63 @@ impl Rows {
             instance.updated_at = time;
         }
         Ok(self.unnumbered(id, written))
+    }
+
+    /// Pauses an instance until it is resumed, or until a claim ends the pause.
+    fn suspend(&mut self, request: SuspendRequest) -> Answer {
+        self.saw(request.time);
+        let id = request.instance;
+        if self.done.contains_key(&request.id.0) {
+            return Ok(self.unnumbered(&id, true));
+        }
+        let instance = self.instances.get_mut(&id).ok_or(SubmitError::NotFound)?;
+        if instance.finished.is_some() {
+            return Err(SubmitError::Finished(instance.status()));
+        }
+        instance.paused = Some((request.reason, request.until));
+        (instance.tenancy.owner, instance.tenancy.alone) = (None, false);
+        instance.updated_at = request.time;
+        self.done.insert(request.id.0, Done::CarriedOut);
+        Ok(self.unnumbered(&id, true))
+    }
+
+    /// Makes delayed work due: activities without an owner, and the start.
+    fn wake(&mut self, WakeRequest { id, instance: name, call, time }: &WakeRequest) -> Answer {
+        self.saw(*time);
+        if self.done.contains_key(&id.0) {
+            return Ok(self.unnumbered(name, true));
+        }
+        let instance = self.instances.get_mut(name).ok_or(SubmitError::NotFound)?;
+        if instance.finished.is_some() {
+            return Err(SubmitError::Finished(instance.status()));
+        }
+        let mut written = false;
+        for (id, activity) in &mut self.activities {
+            let fits = call.is_none_or(|call| id.call == call && id.execution == instance.execution);
+            if id.execution.instance == *name && fits && activity.tenancy.is_free() && activity.ready > Ready::At(*time)
+            {
+                (activity.ready, written) = (Ready::AtOnce(*time), true);
+            }
+        }
+        let is_delayed = |stored: &&mut Stored| {
+            let row = &stored.row;
+            stored.to == *name && row.lane == Lane::Start && row.visible_at.is_some_and(|due| due > *time)
+        };
+        let mut mail = None;
+        if let Some(start) = self.messages.iter_mut().find(is_delayed).filter(|_| call.is_none()) {
+            (start.row.visible_at, start.at, written) = (Some(*time), *time, true);
+            if let Some(epoch) = instance.tenancy.owner {
+                instance.arrivals += 1;
+                start.row.number = Some(instance.arrivals);
+                let (identity, number) = (instance.identity(), start.row.number);
+                mail = Some(Placement::Owned { epoch, identity, number });
+            }
+        }
+        mail.into_iter().for_each(|placement| self.leave_mail(name, placement, None));
+        if written {
+            self.done.insert(id.0, Done::CarriedOut);
+        }
+        Ok(self.unnumbered(name, written))
     }
 
     fn drop_message(&mut self, id: &InstanceId, message: MessageId) -> Answer {

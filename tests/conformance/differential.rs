@@ -69,6 +69,14 @@ enum Step {
     Resume {
         instance: usize,
     },
+    Suspend {
+        instance: usize,
+        until: i64,
+    },
+    Wake {
+        instance: usize,
+        call: Option<u64>,
+    },
     /// Removes the last message that was sent.
     Drop,
     /// Steps whose writes are sent together: each call has several entries.
@@ -192,6 +200,8 @@ fn single_step() -> impl Strategy<Value = Step> {
             |(node, instance, wrong)| Step::ReleaseInstance { node, instance, wrong }),
         8 => (node.clone(), request()).prop_map(|(node, request)| Step::Acquire { node, request }),
         2 => instance.clone().prop_map(|instance| Step::Resume { instance }),
+        2 => (instance.clone(), 0..12_i64).prop_map(|(instance, until)| Step::Suspend { instance, until }),
+        2 => (instance.clone(), prop::option::of(1..4_u64)).prop_map(|(instance, call)| Step::Wake { instance, call }),
         1 => Just(Step::Drop),
         1 => instance.clone().prop_map(|instance| Step::Terminate { instance }),
         1 => node.clone().prop_map(|node| Step::Renew { node }),
@@ -427,6 +437,17 @@ impl Pair {
             Step::Acquire { node, request } => self.acquire(*node, request).await,
             Step::Resume { instance } => {
                 self.submit(Submission::Resume { instance: id(*instance), time: self.time() }).await;
+            }
+            Step::Suspend { instance, until } => {
+                let (reason, until) = (format!("\"held until {until}\""), self.later(*until - 3));
+                let request =
+                    SuspendRequest { id: CommitId::new(), instance: id(*instance), reason, until, time: self.time() };
+                self.submit(Submission::Suspend(request)).await;
+            }
+            Step::Wake { instance, call } => {
+                let (call, time) = (call.map(CallId), self.time());
+                let request = WakeRequest { id: CommitId::new(), instance: id(*instance), call, time };
+                self.submit(Submission::Wake(request)).await;
             }
             Step::Together { steps } => self.together(steps).await,
             Step::Drop => {

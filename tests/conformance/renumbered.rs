@@ -60,7 +60,7 @@ impl<P> Renumbered<P> {
             Submission::Start(StartRequest { lease, .. }) | Submission::Send(SendRequest { lease, .. }) => {
                 *lease = lease.map(|lease| self.inner_lease(lease));
             }
-            Submission::Resume { .. } | Submission::Drop { .. } | Submission::Terminate { .. } => (),
+            _ => (),
         }
         submission
     }

@@ -24,6 +24,7 @@ mod memory;
 mod moments;
 mod night;
 mod origin;
+mod pauses;
 mod registry;
 mod rollouts;
 mod runtime;

@@ -6,7 +6,7 @@ use crate::scenario;
 
 #[test]
 fn programs_end_under_each_kind_of_fault_alone() {
-    let kinds: [fn(Faults, bool) -> Faults; 10] = [
+    let kinds: [fn(Faults, bool) -> Faults; 11] = [
         Faults::delays,
         Faults::errors,
         Faults::lost_answers,
@@ -17,6 +17,7 @@ fn programs_end_under_each_kind_of_fault_alone() {
         Faults::lost_leases,
         Faults::skew,
         Faults::evictions,
+        Faults::pauses,
     ];
     let none = Faults::none();
     for (n, kind) in kinds.into_iter().enumerate() {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use duroxide::provider::{Acquired, Want};
+use duroxide::Timestamp;
+use duroxide::provider::{Acquired, Signals, Want};
 
 use super::pick::Picked;
 use super::{CLAIMED, CLAIMED_HISTORY, RUN, SCHEDULED, activities, instances};
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
-use crate::rows::int;
+use crate::rows::{instance_id, int};
 
 /// Raises the number of the last claim. Fails if another request of the lease has done so, or the lease has ended.
 const RAISE: &str = "
@@ -17,7 +18,7 @@ const RAISE: &str = "
 
 const OWN: &str = "
     WITH free AS MATERIALIZED (
-        SELECT seq FROM live WHERE seq = ANY ($1::bigint[]) AND owner IS NULL AND NOT suspended
+        SELECT seq FROM live WHERE seq = ANY ($1::bigint[]) AND owner IS NULL AND (NOT suspended OR paused_until <= $5)
         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
     UPDATE live l SET owner = $2, claim = $3, alone = $4 FROM free WHERE l.seq = free.seq";
 
@@ -27,6 +28,15 @@ const DISOWN: &str = "
     WHERE l.seq = ANY ($1::bigint[]) AND l.owner = $2 AND l.claim = $3 AND NOT EXISTS (
         SELECT 1 FROM unnest($1::bigint[], $4::text[]) AS t (seq, version) JOIN ready r ON r.seq = t.seq
         WHERE t.seq = l.seq AND r.version = t.version AND r.ready_at <= $5 AND (r.crashes >= 3 AND NOT r.suspect) = $6)";
+
+/// Resumes the claimed instances whose pauses have ended. All builds may try them.
+const END_PAUSES: &str = "
+    WITH ended AS (
+        UPDATE live SET suspended = false, paused = NULL, paused_until = NULL, rejected = NULL, cause = NULL, crashes = 0,
+            suspect = false, updated_at = $4
+        WHERE seq = ANY ($1::bigint[]) AND owner = $2 AND claim = $3 AND paused IS NOT NULL RETURNING seq),
+    forgotten AS (DELETE FROM rejections x USING ended WHERE x.instance = ended.seq AND x.execution = 0)
+    UPDATE instances i SET status = 'running' FROM ended WHERE i.seq = ended.seq RETURNING i.id";
 
 const UNQUEUE: &str = "
     DELETE FROM ready r USING live l
@@ -48,21 +58,29 @@ pub(super) struct Claim<'a> {
     pub(super) epoch: i64,
     pub(super) claim: u64,
     pub(super) want: &'a Want,
+    pub(super) latest: Timestamp,
 }
 
 impl Claim<'_> {
-    /// Claims the picked items, commits, and adds those that no other node has claimed to the answer.
-    pub(super) async fn take(&self, picked: Picked, acquired: &mut Acquired) -> Result<(), Fault> {
+    /// Claims the picked items, commits, and adds those that no other node has claimed to the answer. Returns the signals of
+    /// the transaction.
+    pub(super) async fn take(&self, picked: Picked, acquired: &mut Acquired) -> Result<Signals, Fault> {
         let (epoch, claim, now) = (self.epoch, int(self.claim), self.want.now.as_micros());
         let alone = picked.is_alone;
         let mut steps = vec![step!(RAISE, epoch, claim)];
         let seqs: Vec<i64> = picked.instances.iter().map(|instance| instance.seq).collect();
         let has_instances = !seqs.is_empty();
+        let has_paused = picked.instances.iter().any(|instance| instance.is_paused);
+        let mut claimed_at = 0;
         if has_instances {
             let versions: Vec<&str> = picked.instances.iter().map(|instance| instance.version.as_str()).collect();
-            steps.push(step!(OWN, seqs.clone(), epoch, claim, alone));
+            steps.push(step!(OWN, seqs.clone(), epoch, claim, alone, now));
             steps.push(step!(DISOWN, seqs.clone(), epoch, claim, versions, now, alone));
             steps.push(step!(UNQUEUE, seqs.clone(), epoch, claim));
+            if has_paused {
+                steps.push(step!(END_PAUSES, seqs.clone(), epoch, claim, self.latest.as_micros()));
+            }
+            claimed_at = steps.len();
             steps.push(step!(CLAIMED, epoch, seqs.clone(), claim));
             steps.push(step!(CLAIMED_HISTORY, epoch, seqs.clone(), claim));
         }
@@ -71,6 +89,7 @@ impl Claim<'_> {
         };
         let keys = || (column(|key| key.0), column(|key| key.1), column(|key| key.2));
         let has_activities = !picked.activities.is_empty();
+        let activities_at = steps.len();
         if has_activities {
             let (instances, executions, calls) = keys();
             let overdue: Vec<bool> = picked.activities.iter().map(|activity| activity.is_overdue).collect();
@@ -84,19 +103,23 @@ impl Claim<'_> {
         let answers = self.connection.run(&steps).await?;
         let answer = |position: usize| answers.get(position).map(Vec::as_slice).unwrap_or_default();
         if has_instances {
-            let mut claimed = instances(answer(4), answer(5), |_| true)?;
+            let mut claimed = instances(answer(claimed_at), answer(claimed_at + 1), |_| true)?;
             let order: HashMap<i64, usize> = seqs.iter().copied().zip(0..).collect();
             let place = |row: &tokio_postgres::Row| {
                 Some((row.try_get::<_, String>("id").ok()?, *order.get(&row.try_get("seq").ok()?)?))
             };
-            let places: HashMap<String, usize> = answer(4).iter().filter_map(place).collect();
+            let places: HashMap<String, usize> = answer(claimed_at).iter().filter_map(place).collect();
             claimed.sort_by_key(|instance| places.get(instance.execution.instance.as_str()).copied());
             acquired.instances.extend(claimed);
         }
         if has_activities {
-            let at = if has_instances { 6 } else { 1 };
-            acquired.activities = activities(answer(at + 1), answer(at + 2))?;
+            acquired.activities = activities(answer(activities_at + 1), answer(activities_at + 2))?;
         }
-        Ok(())
+        let mut signals = Signals::default();
+        if has_paused {
+            let ended = answer(claimed_at - 1).iter().filter_map(|row| instance_id(row, "id").ok());
+            ended.for_each(|id| signals.changed(&id));
+        }
+        Ok(signals)
     }
 }

@@ -211,7 +211,9 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     } else {
         acquired.claim = want.claim + 1;
         let claimed = claimed_places(&picked);
-        Claim { connection, epoch, claim: acquired.claim, want }.take(picked, &mut acquired).await?;
+        let claim = Claim { connection, epoch, claim: acquired.claim, want, latest: state.latest() };
+        let signals = claim.take(picked, &mut acquired).await?;
+        state.signal(signals);
         for (queue, ready_at) in claimed {
             state.looks.claimed(queue, ready_at, rows::is_at_once(ready_at));
         }

@@ -20,10 +20,10 @@ const _: () = assert!(QUARANTINE == 3 && FIRST_TIME == -2305843009213693952, "th
 macro_rules! pick_instances {
     ($condition:literal) => {
         concat!(
-            "SELECT r.seq, r.name, r.version, r.ready_at FROM unnest($1::text[], $2::text[], $5::bigint[], $6::bigint[])
+            "SELECT r.seq, r.name, r.version, r.ready_at, r.paused FROM unnest($1::text[], $2::text[], $5::bigint[], $6::bigint[])
                  AS t (name, version, since, since_time)
              CROSS JOIN LATERAL (
-                 (SELECT seq, name, version, ready_at FROM ready r
+                 (SELECT seq, name, version, ready_at, paused FROM ready r
                   WHERE r.name = t.name AND r.version = t.version AND r.ready_at < -2305843009213693952
                       AND r.ready_at >= t.since AND ",
             $condition,
@@ -31,7 +31,7 @@ macro_rules! pick_instances {
                    WHERE x.instance = r.seq AND x.execution = 0 AND x.call = 0 AND n.epoch = $4))
                   ORDER BY r.ready_at LIMIT $3)
                  UNION ALL
-                 (SELECT seq, name, version, ready_at FROM ready r
+                 (SELECT seq, name, version, ready_at, paused FROM ready r
                   WHERE r.name = t.name AND r.version = t.version AND r.ready_at >= -2305843009213693952
                       AND r.ready_at >= t.since_time AND ",
             $condition,
@@ -179,6 +179,8 @@ pub(super) struct PickedInstance {
     pub(super) version: String,
     pub(super) name: String,
     pub(super) ready_at: i64,
+    /// True if it is suspended until the time since which it is ready.
+    pub(super) is_paused: bool,
 }
 
 /// An activity that may be claimed.
@@ -273,6 +275,7 @@ fn sorted_instances(
             version: row.try_get("version")?,
             name: row.try_get("name")?,
             ready_at: row.try_get("ready_at")?,
+            is_paused: row.try_get("paused")?,
         })
     };
     let mut found = rows.iter().map(read).collect::<Result<Vec<_>, Fault>>()?;

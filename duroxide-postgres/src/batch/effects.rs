@@ -16,6 +16,21 @@ pub(super) struct AttemptRow {
     pub(super) record: AttemptRecord,
 }
 
+/// A pause of an instance.
+pub(super) struct Pause {
+    /// As JSON.
+    pub(super) reason: String,
+    pub(super) until: Option<Timestamp>,
+}
+
+/// A stored start that is due earlier now.
+pub(super) struct WokenStart {
+    pub(super) id: MessageId,
+    pub(super) time: Timestamp,
+    /// The number that it has now.
+    pub(super) number: Option<u64>,
+}
+
 #[derive(Default)]
 pub(super) struct Effects {
     /// Stored messages that are removed.
@@ -39,4 +54,8 @@ pub(super) struct Effects {
     pub(super) forgotten: Vec<(i64, u64, CallId)>,
     pub(super) rejections: Vec<(i64, u64, CallId, String)>,
     pub(super) dedup: Vec<(Uuid, DedupEntry)>,
+    /// The new pauses of instances; `None`: the pause has ended, if there was one.
+    pub(super) pauses: BTreeMap<i64, Option<Pause>>,
+    /// Stored starts of instances that are due earlier now.
+    pub(super) woken_starts: BTreeMap<i64, WokenStart>,
 }

@@ -17,6 +17,7 @@ mod effects;
 mod lanes;
 mod locked;
 mod model;
+mod pauses;
 mod read;
 mod scope;
 mod submit;

@@ -161,6 +161,8 @@ pub(super) struct Model {
     pub(super) instances: HashMap<InstanceId, Instance>,
     pub(super) activities: BTreeMap<ActivityId, Activity>,
     pub(super) dedup: HashMap<Uuid, DedupEntry>,
+    /// The stored starts with a time of their own, of instances that are woken.
+    pub(super) delayed_starts: HashMap<InstanceId, (MessageId, Timestamp)>,
     /// Ids that the batch may create.
     pub(super) reserved: HashMap<InstanceId, Reserved>,
     /// Ids that the batch wants to create and that are taken.
@@ -214,7 +216,7 @@ impl Model {
     /// Returns true if an item of the past has returned to a queue.
     pub(super) fn puts_back(&self) -> bool {
         let is_put_back = |activity: &Activity| activity.state == RowState::Changed && activity.owner.is_none();
-        let requeued = |instance: &Instance| instance.queueing == Queueing::Anew && instance.waits();
+        let requeued = |instance: &Instance| instance.queueing == Queueing::Anew && instance.owner.is_none();
         self.instances.values().any(requeued) || self.activities.values().any(is_put_back)
     }
 

@@ -103,6 +103,14 @@ macro_rules! parked {
         )
     };
 }
+macro_rules! waiting {
+    () => {
+        activity_columns!(
+            "unnest($1::text[]) AS t (id) JOIN instances i ON i.id = t.id
+             JOIN activities a ON a.instance = i.seq AND a.owner IS NULL AND NOT a.parked"
+        )
+    };
+}
 macro_rules! locking {
     ($find:ident) => {
         (
@@ -117,6 +125,11 @@ type Locking = (&'static str, &'static str, &'static str);
 const BY_CALL: Locking = locking!(by_call);
 const BY_EXECUTION: Locking = locking!(by_execution);
 const PARKED: Locking = locking!(parked);
+const WAITING: Locking = locking!(waiting);
+
+const READ_DELAYED_STARTS: &str = "
+    SELECT l.id, m.id AS message, m.visible_at FROM live l JOIN messages m ON m.instance = l.seq
+    WHERE l.id = ANY ($1::text[]) AND m.lane = 0 AND m.visible_at IS NOT NULL";
 
 const READ_REJECTIONS: &str = "
     SELECT i.id, i.identity, x.execution, x.call, x.build
@@ -131,6 +144,7 @@ enum Part {
     Messages,
     LockedActivities,
     Activities,
+    DelayedStarts,
     Dedup,
     Rejections,
     Members,
@@ -151,10 +165,10 @@ impl Read {
         scope.locks.iter().any(|id| self.locked_elsewhere.contains(id))
             || scope.reads.iter().any(|id| self.unread.contains(id))
             || scope.activities.iter().any(|id| self.activities_elsewhere.contains(id))
-            || self
-                .activities_elsewhere
-                .iter()
-                .any(|id| executions.contains(&id.execution) || scope.resumed.contains(&id.execution.instance))
+            || self.activities_elsewhere.iter().any(|id| {
+                let instance = &id.execution.instance;
+                executions.contains(&id.execution) || scope.resumed.contains(instance) || scope.woken.contains(instance)
+            })
     }
 }
 
@@ -290,6 +304,11 @@ fn lock_activities<'a>(scope: &'a Scope<'_>, waits: bool, steps: &mut Vec<(Step<
         steps.push((step!(lock(PARKED), distinct(&scope.resumed)), Part::LockedActivities));
         steps.push((step!(PARKED.2, distinct(&scope.resumed)), Part::Activities));
     }
+    if !scope.woken.is_empty() {
+        steps.push((step!(lock(WAITING), distinct(&scope.woken)), Part::LockedActivities));
+        steps.push((step!(WAITING.2, distinct(&scope.woken)), Part::Activities));
+        steps.push((step!(READ_DELAYED_STARTS, distinct(&scope.woken)), Part::DelayedStarts));
+    }
 }
 
 /// Collects the answers.
@@ -318,6 +337,11 @@ impl Reader {
             Part::LockedActivities => self.add_activity(row),
             Part::Activities => {
                 self.activities.insert(activity_id(row)?);
+                Ok(())
+            }
+            Part::DelayedStarts => {
+                let start = (MessageId(row.try_get("message")?), time(row, "visible_at")?);
+                self.model.delayed_starts.insert(instance_id(row, "id")?, start);
                 Ok(())
             }
             Part::Dedup => self.add_dedup(row),

@@ -3,7 +3,8 @@
 use duroxide::Timestamp;
 use duroxide::id::{ActivityId, Epoch, ExecutionId, Identity, InstanceId};
 use duroxide::provider::{
-    Commit, IfExists, Lease, MessageRow, NewInstance, SendRequest, StartRequest, Submission, Tenure, Then, Turn, Write,
+    Commit, IfExists, Lease, MessageRow, NewInstance, SendRequest, StartRequest, Submission, SuspendRequest, Tenure,
+    Then, Turn, WakeRequest, Write,
 };
 use uuid::Uuid;
 
@@ -39,6 +40,8 @@ pub(super) struct Scope<'a> {
     pub(super) ending: Vec<ExecutionId>,
     /// Instances whose parked activities are read.
     pub(super) resumed: Vec<InstanceId>,
+    /// Instances whose activities without an owner, and whose delayed starts, are read.
+    pub(super) woken: Vec<InstanceId>,
     /// Instances whose rejections are read.
     pub(super) rejected: Vec<InstanceId>,
     pub(super) dedup: Vec<Uuid>,
@@ -70,6 +73,7 @@ impl<'a> Scope<'a> {
         self.activities.extend(activities);
         self.ending.extend(ending);
         self.resumed.extend(resumed);
+        self.woken.extend(other.woken);
         self.rejected.extend(other.rejected);
         self.dedup.extend(other.dedup);
         self.epochs.extend(other.epochs);
@@ -167,6 +171,15 @@ impl<'a> Scope<'a> {
                     self.creations.push(Creation { id: to, new: None, time: *time });
                     self.kept.push(to.clone());
                 }
+            }
+            Submission::Suspend(SuspendRequest { id, instance, .. }) => {
+                self.locks.push(instance.clone());
+                self.dedup.push(id.0);
+            }
+            Submission::Wake(WakeRequest { id, instance, .. }) => {
+                self.locks.push(instance.clone());
+                self.woken.push(instance.clone());
+                self.dedup.push(id.0);
             }
             Submission::Resume { instance, .. } => {
                 self.locks.push(instance.clone());

@@ -16,6 +16,8 @@ impl Model {
         match submission {
             Submission::Start(start) => self.start(start),
             Submission::Send(send) => self.send(send),
+            Submission::Suspend(request) => self.suspend(request),
+            Submission::Wake(request) => self.wake(request),
             Submission::Resume { instance, time } => self.resume(instance, *time),
             Submission::Drop { instance, message } => self.drop_message(instance, *message),
             Submission::Terminate { id, turn } => self.terminate(*id, turn),
@@ -50,7 +52,7 @@ impl Model {
     }
 
     /// Returns the answer to a request that has stored no new message and so has no message number.
-    fn unnumbered(&self, id: &InstanceId, written: bool) -> Submitted {
+    pub(super) fn unnumbered(&self, id: &InstanceId, written: bool) -> Submitted {
         let instance = self.instances.get(id);
         let owner = instance.and_then(|instance| instance.owner);
         Submitted { owner, identity: instance.map(|instance| instance.identity), number: None, written }
@@ -107,6 +109,7 @@ impl Model {
                 instance.rejected_by.clear();
                 instance.crashes = CrashRecord::default();
                 let seq = instance.seq;
+                self.effects.pauses.insert(seq, None);
                 self.forget_rejections(seq, 0, CallId(0));
             }
         }

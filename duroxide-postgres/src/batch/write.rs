@@ -4,13 +4,13 @@
 //! execution, concerns only those that were stored before the batch. The model has done the same to the new ones.
 
 use duroxide::id::{ActivityId, InstanceId};
-use duroxide::provider::{FailedAttempt, InstanceStatus};
+use duroxide::provider::{FailedAttempt, InstanceStatus, Ready};
 
 use super::effects::{AttemptRow, Effects};
 use super::model::{Activity, DedupEntry, Instance, Model, NewMessage, Origin, Queueing, RowState};
 use crate::attempts;
 use crate::connect::{Step, step};
-use crate::rows::{int, payload_bytes, ready_by_message, text_map_json};
+use crate::rows::{int, payload_bytes, ready_by_message, stored_ready, text_map_json};
 
 macro_rules! recording {
     ($delete:literal) => {
@@ -90,15 +90,27 @@ const CHANGE_INSTANCES: &str = "
         AS t (seq, version, status, execution, last_event, updated_at, finished_at, last_commit, cause)
     WHERE i.seq = t.seq";
 
-/// Makes the rows in `ready` of instances anew, whose old rows were deleted before.
+/// Makes the rows in `ready` of instances anew, whose old rows were deleted before: of running instances with messages, and of
+/// paused ones.
 pub(crate) const READY_ANEW: &str = concat!(
-    "INSERT INTO ready (seq, name, version, ready_at, crashes, suspect, rejected)
+    "INSERT INTO ready (seq, name, version, ready_at, crashes, suspect, rejected, paused)
      SELECT l.seq, l.name, coalesce(l.version, ''), min(",
     ready_by_message!(),
-    "), l.crashes, l.suspect, l.rejected IS NOT NULL
+    "), l.crashes, l.suspect, l.rejected IS NOT NULL, false
      FROM live l JOIN messages m ON m.instance = l.seq
-     WHERE l.seq = ANY ($1::bigint[]) AND l.owner IS NULL AND NOT l.suspended GROUP BY l.seq"
+     WHERE l.seq = ANY ($1::bigint[]) AND l.owner IS NULL AND NOT l.suspended GROUP BY l.seq
+     UNION ALL
+     SELECT l.seq, l.name, coalesce(l.version, ''), l.paused_until, l.crashes, l.suspect, false, true
+     FROM live l WHERE l.seq = ANY ($1::bigint[]) AND l.owner IS NULL AND l.suspended AND l.paused_until IS NOT NULL"
 );
+/// Sets and ends pauses.
+const PAUSE: &str = "
+    UPDATE live l SET paused = t.reason, paused_until = t.until
+    FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS t (seq, reason, until) WHERE l.seq = t.seq";
+const WAKE_STARTS: &str = "
+    UPDATE messages m SET visible_at = t.visible_at, number = t.number
+    FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bigint[]) AS t (instance, id, visible_at, number)
+    WHERE m.instance = t.instance AND m.id = t.id";
 pub(crate) const UNREADY: &str = "DELETE FROM ready WHERE seq = ANY ($1::bigint[])";
 const READY_LEAST: &str = "
     INSERT INTO ready (seq, name, version, ready_at, crashes, suspect, rejected)
@@ -117,6 +129,7 @@ pub(super) fn steps(model: &Model) -> Vec<Step<'_>> {
     activities(model, &mut steps);
     attempts(&model.effects.attempts, &mut steps);
     instances(model, &mut steps);
+    pauses(&model.effects, &mut steps);
     ready(model, &mut steps);
     others(&model.effects, &mut steps);
     if !steps.is_empty() && !unused.is_empty() {
@@ -346,6 +359,28 @@ fn instances<'m>(model: &'m Model, steps: &mut Vec<Step<'m>>) {
             column(&cold, |(_, i)| i.last_commit.map(|commit| commit.0)),
             // Until then, it is in the other half.
             column(&cold, |(_, i)| i.cause.as_deref().filter(|_| is_finished(i))),
+        ));
+    }
+}
+
+fn pauses<'m>(effects: &'m Effects, steps: &mut Vec<Step<'m>>) {
+    let pauses: Vec<_> = effects.pauses.iter().collect();
+    if !pauses.is_empty() {
+        steps.push(step!(
+            PAUSE,
+            column(&pauses, |(seq, _)| **seq),
+            column(&pauses, |(_, pause)| pause.as_ref().map(|pause| pause.reason.as_str())),
+            column(&pauses, |(_, pause)| pause.as_ref().and_then(|pause| Some(stored_ready(Ready::At(pause.until?))))),
+        ));
+    }
+    let woken: Vec<_> = effects.woken_starts.iter().collect();
+    if !woken.is_empty() {
+        steps.push(step!(
+            WAKE_STARTS,
+            column(&woken, |(seq, _)| **seq),
+            column(&woken, |(_, woken)| woken.id.0),
+            column(&woken, |(_, woken)| woken.time.as_micros()),
+            column(&woken, |(_, woken)| woken.number.map(int)),
         ));
     }
 }

@@ -25,7 +25,7 @@ const LOCK: &str = "
 
 const INSTANCES: &str = "
     SELECT l.seq, l.id, l.name, l.version, l.suspended FROM live l
-    WHERE l.rejected IS NOT NULL AND l.owner IS NULL";
+    WHERE l.rejected IS NOT NULL AND l.owner IS NULL AND l.paused IS NULL";
 
 const ACTIVITIES: &str = "
     SELECT a.instance, a.execution, a.call, i.id, a.name, a.tag, a.parked

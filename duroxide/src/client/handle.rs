@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 
 use super::measure::counted;
 use super::wait::Wait;
-use super::{Client, ClientError, OutcomeError, RaiseCall, Status};
+use super::{Client, ClientError, OutcomeError, RaiseCall, Status, SuspendCall};
 use crate::error::{ErrorCode, MAX_MESSAGE, UnreadMessage};
 use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
-use crate::id::{EventId, ExecutionId, InstanceId, InvalidId};
+use crate::id::{CallId, EventId, ExecutionId, InstanceId, InvalidId};
 use crate::orchestration::{Event, Orchestration};
 use crate::payload::{Payload, PayloadError, read_input};
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
@@ -209,7 +209,57 @@ impl<O> Handle<O> {
         counted("terminate", self.client.terminate(id, &reason).await)
     }
 
-    /// Lets a suspended instance run again.
+    /// Pauses the instance: suspends it until it is resumed, by [`resume`](Handle::resume) or at a time
+    /// ([`SuspendCall::until`]). Its code does not run in the meantime. Its activities continue; their outcomes, events and
+    /// timers wait. A request to cancel it waits as well; [`terminate`](Handle::terminate) ends it at once. A new version of
+    /// the code does not resume it.
+    ///
+    /// [`Status::suspension`] shows the reason, with the code [`Paused`](ErrorCode::Paused). An instance that is suspended or
+    /// paused already is paused with the new reason and the new end.
+    ///
+    /// ```
+    /// use duroxide::client::Untyped;
+    /// use duroxide::prelude::*;
+    ///
+    /// async fn hold(client: &Client, handle: &Handle<Untyped>) -> duroxide::Result<()> {
+    ///     handle.suspend("the gateway is being moved").until(client.now() + hours(4)).await?;
+    ///     // Earlier, if the work is done.
+    ///     handle.resume().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn suspend(&self, reason: impl Into<String>) -> SuspendCall {
+        SuspendCall::new(&self.client, &self.instance, reason.into())
+    }
+
+    /// Makes delayed work of the instance due now: its start, if that is delayed, and each activity that waits for its next
+    /// attempt. Attempts are not counted anew. Returns true if there was such work.
+    ///
+    /// Timers are not woken: the code of an orchestration relies on the time after a sleep, and a recorded timer never
+    /// fires before its time. A paused instance stays paused.
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the request may have been carried out or not; the call may be repeated.
+    pub async fn wake(&self) -> Result<bool, ClientError> {
+        counted("wake", self.client.wake(self.id()?, None).await)
+    }
+
+    /// As [`wake`](Handle::wake), for the activity of one call of the current execution; see
+    /// [`Inspection::activities`](super::Inspection::activities).
+    ///
+    /// # Errors
+    /// As [`wake`](Handle::wake).
+    ///
+    /// # Cancel safety
+    /// As [`wake`](Handle::wake).
+    pub async fn wake_call(&self, call: CallId) -> Result<bool, ClientError> {
+        counted("wake", self.client.wake(self.id()?, Some(call)).await)
+    }
+
+    /// Lets a suspended or paused instance run again.
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance, it has finished, the storage fails, or the runtime has stopped.
@@ -388,7 +438,7 @@ fn result_of<T, E>(
 }
 
 /// Refuses a reason that is too long to be stored.
-fn check_reason(instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
+pub(super) fn check_reason(instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
     if reason.len() <= MAX_MESSAGE {
         return Ok(());
     }

@@ -13,6 +13,7 @@ mod drop_message;
 mod handle;
 mod inspect;
 mod measure;
+mod pause;
 mod queues;
 mod raise;
 mod report;
@@ -22,6 +23,7 @@ mod store_metrics;
 mod submit;
 mod terminate;
 mod wait;
+mod wake;
 mod within;
 
 use std::sync::Arc;
@@ -35,6 +37,7 @@ pub use handle::{Handle, Untyped};
 #[cfg(feature = "testing")]
 pub(crate) use inspect::open_waits;
 pub use inspect::{Action, Blame, Fact, Inspection, OpenWait, Waiting, Why, WhyState};
+pub use pause::SuspendCall;
 pub use raise::RaiseCall;
 pub use start::StartCall;
 pub use status::Status;

@@ -105,11 +105,13 @@ mod tests {
 
     #[test]
     fn smallest_groups_beyond_the_limit_share_one_name() {
-        let group = |number: u64| (key([&format!("name-{number}"), "1.0.0", "running"]), (number, Some(at(number as i64))));
+        let group =
+            |number: u64| (key([&format!("name-{number}"), "1.0.0", "running"]), (number, Some(at(number as i64))));
         let shown = largest((1..=MAX_GROUPS as u64 + 2).map(group).collect());
         assert_eq!(shown.len(), MAX_GROUPS + 1);
         assert_eq!(shown.last(), Some(&(key([OTHER, OTHER, "running"]), (1 + 2, Some(at(1))))));
-        let alone = largest((1..=MAX_GROUPS as u64 + 2).map(|number| (key([&format!("{number}")]), (number, None))).collect());
+        let alone =
+            largest((1..=MAX_GROUPS as u64 + 2).map(|number| (key([&format!("{number}")]), (number, None))).collect());
         assert_eq!(alone.last(), Some(&(key([OTHER]), (1 + 2, None))));
     }
 
@@ -127,7 +129,13 @@ mod tests {
             count,
             due: at(due),
         };
-        let group = QueueGroup { name: "ship".to_owned(), tag: NONE.to_owned(), state: "waiting".to_owned(), count: 5, due: Some(at(20)) };
+        let group = QueueGroup {
+            name: "ship".to_owned(),
+            tag: NONE.to_owned(),
+            state: "waiting".to_owned(),
+            count: 5,
+            due: Some(at(20)),
+        };
         let queues = Queues {
             groups: vec![group],
             waiting: vec![
@@ -158,7 +166,8 @@ mod tests {
         let values = report(&active, &queues, &[node(handlers)], at(100));
         let of = |metric: &str| {
             let values = values.iter().filter(|((name, _), _)| *name == metric);
-            let mut values: Vec<_> = values.map(|((_, labels), value)| (labels.first().map(|(_, l)| l.as_str()), *value)).collect();
+            let mut values: Vec<_> =
+                values.map(|((_, labels), value)| (labels.first().map(|(_, l)| l.as_str()), *value)).collect();
             values.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
             values
         };

@@ -30,7 +30,7 @@ impl Client {
             match self.submit(instance, submission).await {
                 Ok(_) => {
                     self.count_terminated(&record.name, record.version.as_ref());
-                    self.ended(instance);
+                    self.left(instance);
                     return Ok(());
                 }
                 // The instance has advanced in the meantime: retry with its new state. A busy instance could stay ahead
@@ -57,8 +57,8 @@ impl Client {
         }
     }
 
-    /// Lets the local node drop its live copy of an instance that has ended.
-    fn ended(&self, instance: &InstanceId) {
+    /// Lets the local node drop its live copy of an instance that has ended or was paused.
+    pub(super) fn left(&self, instance: &InstanceId) {
         if let Some(local) = &self.local {
             local.instance_ended(instance.clone());
         }

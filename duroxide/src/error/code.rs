@@ -105,6 +105,9 @@ codes! {
     "0009" ActivityStuck "activity does not stop" Application
         "an activity has not stopped after its cancellation or its time limit"
         "make blocking or long code a plain `fn`, and let it check `ctx.is_cancelled()`";
+    "0010" Paused "paused" Configuration
+        "a client has suspended the instance"
+        "resume it when the reason no longer holds; it resumes by itself if the pause has an end";
 
     // Stored data that cannot be read.
     "0020" UnreadableEvent "unreadable event row" Configuration

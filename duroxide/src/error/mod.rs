@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use call::CallError;
 pub use code::{Category, ErrorCode, UnknownErrorCode};
-pub use suspension::{Suspension, UnreadMessage};
+pub use suspension::{Pause, Suspension, UnreadMessage};
 pub(crate) use text::{MAX_MESSAGE, shortened, shortened_to};
 pub use timed_out::TimedOut;
 

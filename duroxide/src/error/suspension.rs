@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{ErrorCode, shortened};
+use crate::clock::Timestamp;
 use crate::id::{EventId, MessageId};
 
 /// The reason why an instance is suspended, or one of its activities is parked. Stored as JSON with the instance.
@@ -43,6 +44,22 @@ pub struct Suspension {
     /// The build of the node that suspended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
+    /// Set if a client has paused it: then `message` is the reason that it gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+}
+
+/// The pause of an instance, from [`Handle::suspend`](crate::Handle::suspend).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// The actor that the client acted for: see [`Client::with_note`](crate::Client::with_note).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The time of the request.
+    pub since: Timestamp,
+    /// The time at which it ends. `None`: it lasts until the instance is resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 impl Suspension {
@@ -57,6 +74,7 @@ impl Suspension {
             place: None,
             unread: None,
             build: None,
+            pause: None,
         }
     }
 
@@ -75,6 +93,8 @@ impl fmt::Display for Suspension {
         write!(f, "{} ({}): {}", self.code, self.code.name(), self.message)?;
         let event = self.event.map(|event| event.to_string());
         let unread = self.unread.map(|unread| unread.to_string());
+        let pause = self.pause.as_ref();
+        let (since, until) = (pause.map(|p| p.since.to_string()), pause.and_then(|p| p.until).map(|u| u.to_string()));
         let lines = [
             ("event:", event.as_deref()),
             ("recorded:", self.recorded.as_deref()),
@@ -82,6 +102,9 @@ impl fmt::Display for Suspension {
             ("place:", self.place.as_deref()),
             ("unread:", unread.as_deref()),
             ("build:", self.build.as_deref()),
+            ("by:", pause.and_then(|pause| pause.by.as_deref())),
+            ("since:", since.as_deref()),
+            ("until:", until.as_deref()),
             ("remedy:", Some(self.code.remedy())),
         ];
         for (label, text) in lines {

@@ -52,7 +52,8 @@ pub struct MessageRow {
     /// instance to itself, has such a time; the owner of the instance receives it without mail.
     pub visible_at: Option<Timestamp>,
     /// Its number among the messages of its instance, from 1, assigned by the provider. `None` on the way to the
-    /// provider, and for a message with a time of its own.
+    /// provider, and for a message with a time of its own, unless a client has woken it
+    /// ([`Submission::Wake`](super::Submission::Wake)).
     ///
     /// A message receives its number under the lock of its instance, at the moment when it becomes visible: a reader of
     /// a number can read all lower ones. The owner of the instance delivers messages in the order of their numbers. If

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{InstanceStatus, Lease, MessageRow, NewInstance, Turn};
 use crate::clock::Timestamp;
-use crate::id::{CommitId, Epoch, Identity, InstanceId, MessageId};
+use crate::id::{CallId, CommitId, Epoch, Identity, InstanceId, MessageId};
 
 /// One atomic write of a client.
 #[derive(Debug, Clone)]
@@ -13,8 +13,15 @@ pub enum Submission {
     Start(StartRequest),
     /// Sends a message to a live instance.
     Send(SendRequest),
-    /// Lets a suspended instance and its parked activities run again, and resets its crash count. No effect on other
-    /// instances.
+    /// Suspends a live instance until it is resumed.
+    Suspend(SuspendRequest),
+    /// Makes delayed work of an instance due at once: its start, and its activities without an owner that wait for their
+    /// next attempt. Attempts are not counted anew. Other delayed messages, which are timers, keep their time.
+    ///
+    /// If the instance has an owner, its start gets a number and leaves mail; see [`MessageRow::number`].
+    Wake(WakeRequest),
+    /// Lets a suspended instance and its parked activities run again, also a paused one, and resets its crash count. No
+    /// effect on other instances.
     Resume {
         /// The instance.
         instance: InstanceId,
@@ -68,6 +75,41 @@ pub struct StartRequest {
     pub resent: bool,
 }
 
+/// A request to pause a live instance: to suspend it until it is resumed, by a client or at a time.
+///
+/// The instance has no owner afterwards, so that the next turn of the former owner is fenced. Messages to it and outcomes of
+/// its activities are stored and wait; its activities continue. A paused instance is not released when the members change
+/// ([`Provider::join`](super::Provider::join)): rejections of builds and their reason are kept, but not considered. It can
+/// be terminated. A second request replaces the first. An instance that has finished is refused.
+#[derive(Debug, Clone)]
+pub struct SuspendRequest {
+    /// The id of the request. It is remembered for [`REPEAT_TIME`], so that a late repetition does not pause an instance
+    /// that was resumed in the meantime.
+    pub id: CommitId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// The reason, as JSON: [`InstanceRecord::suspension`](super::InstanceRecord::suspension) shows it.
+    pub reason: String,
+    /// The time at which it is resumed: from then on, a request for work claims it like an instance with a message that is
+    /// due, and the claim resumes it, as [`Submission::Resume`] does. Its parked activities stay parked.
+    pub until: Option<Timestamp>,
+    /// The time of the client.
+    pub time: Timestamp,
+}
+
+/// A request to wake an instance.
+#[derive(Debug, Clone)]
+pub struct WakeRequest {
+    /// The id of the request, which is remembered for [`REPEAT_TIME`].
+    pub id: CommitId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// Only the activity of this call of the current execution. `None`: all, and the start.
+    pub call: Option<CallId>,
+    /// The time of the client: work that is due later is made due at this time.
+    pub time: Timestamp,
+}
+
 /// A request to send a message. The id of the message is the id of the request; it is remembered for [`REPEAT_TIME`] after
 /// the message was read.
 #[derive(Debug, Clone)]
@@ -92,9 +134,21 @@ impl Submission {
     pub fn mark_resent(&mut self) {
         match self {
             Self::Start(StartRequest { resent, .. }) | Self::Send(SendRequest { resent, .. }) => *resent = true,
-            // A resumption has no effect on an instance that is not suspended, nor a removal on a missing message, and a
-            // termination names an execution.
-            Self::Resume { .. } | Self::Drop { .. } | Self::Terminate { .. } => {}
+            // A resumption has no effect on an instance that is not suspended, nor a removal on a missing message. The
+            // others are recognised by their ids.
+            Self::Suspend(_) | Self::Wake(_) | Self::Resume { .. } | Self::Drop { .. } | Self::Terminate { .. } => {}
+        }
+    }
+
+    /// Returns the instance that the submission concerns.
+    pub fn instance(&self) -> &InstanceId {
+        match self {
+            Self::Start(request) => &request.new.instance,
+            Self::Send(request) => &request.to,
+            Self::Suspend(request) => &request.instance,
+            Self::Wake(request) => &request.instance,
+            Self::Resume { instance, .. } | Self::Drop { instance, .. } => instance,
+            Self::Terminate { turn, .. } => &turn.execution.instance,
         }
     }
 }
@@ -123,7 +177,7 @@ pub struct Submitted {
     /// has a time of its own, it was stored or read before, or the instance has no owner.
     pub number: Option<u64>,
     /// True if the request has had an effect. False if [`IfExists::Attach`] found an instance, or if there was nothing
-    /// to resume or to remove.
+    /// to resume, to wake or to remove.
     pub written: bool,
 }
 

@@ -1,6 +1,7 @@
 //! Claims: the items of an answer that become owned.
 
 use super::free::{self, Free, FreeActivity, FreeInstance};
+use super::pauses;
 use super::rows::{ActivityKey, activity_key, int};
 use super::sql::Sql;
 use super::tx::Tx;
@@ -14,13 +15,15 @@ pub(super) struct Claims {
     /// The previous claim of the lease.
     last: u64,
     alone: bool,
+    /// The time of the request.
+    now: Timestamp,
     instances: Vec<FreeInstance>,
     activities: Vec<FreeActivity>,
 }
 
 impl Claims {
     pub(super) fn new(lease: Lease, want: &Want) -> Self {
-        Self { lease, last: want.claim, alone: false, instances: Vec::new(), activities: Vec::new() }
+        Self { lease, last: want.claim, alone: false, now: want.now, instances: Vec::new(), activities: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -99,7 +102,7 @@ impl Claims {
         let instances = "SELECT seq FROM duroxide_instances WHERE owner = ?1 AND claim = ?2";
         let since = Timestamp::from_micros(0);
         self.instances = sql.rows(instances, params, |row| {
-            Ok(FreeInstance { since, seq: row.get(0)?, name: String::new(), version: None })
+            Ok(FreeInstance { since, seq: row.get(0)?, name: String::new(), version: None, paused: false })
         })?;
         let activities = concat!(
             "SELECT ",
@@ -112,8 +115,8 @@ impl Claims {
 
     /// Claims the items that are still free, and drops the others. Returns the number of the claim, or `None` if the
     /// lease has ended or has made another claim in the meantime.
-    pub(super) fn take(mut self, tx: &Tx<'_>) -> rusqlite::Result<Option<(u64, Self)>> {
-        let (epoch, alone, claim) = (self.epoch(), self.alone, int(self.last + 1));
+    pub(super) fn take(mut self, tx: &mut Tx<'_>) -> rusqlite::Result<Option<(u64, Self)>> {
+        let (epoch, alone, claim, now) = (self.epoch(), self.alone, int(self.last + 1), self.now.as_micros());
         let count = "UPDATE duroxide_nodes SET claim = ?2 WHERE epoch = ?1 AND claim = ?3";
         if tx.sql.run(count, (epoch, claim, int(self.last)))? == 0 {
             return Ok(None);
@@ -127,8 +130,15 @@ impl Claims {
             }
         };
         self.instances.retain(|instance| {
+            if instance.paused {
+                // The pause may have been prolonged, or ended by a client, since the instance was found.
+                let update = "UPDATE duroxide_instances SET owner = ?1, claim = ?2, alone = ?3, ready_at = NULL
+                    WHERE seq = ?4 AND owner IS NULL AND ready_at <= ?5 AND status = 'suspended' AND paused IS NOT NULL";
+                return took(tx.sql.run(update, (epoch, claim, alone, instance.seq, now)));
+            }
             let update = "UPDATE duroxide_instances SET owner = ?1, claim = ?2, alone = ?3, ready_at = NULL
-                WHERE seq = ?4 AND owner IS NULL AND ready_at IS NOT NULL AND name = ?5 AND version IS ?6";
+                WHERE seq = ?4 AND owner IS NULL AND ready_at IS NOT NULL AND name = ?5 AND version IS ?6
+                    AND status = 'running'";
             took(tx.sql.run(update, (epoch, claim, alone, instance.seq, &instance.name, &instance.version)))
         });
         self.activities.retain(|activity| {
@@ -137,7 +147,11 @@ impl Claims {
             let (seq, execution, call) = activity.key;
             took(tx.sql.run(update, (epoch, claim, alone, seq, execution, call)))
         });
-        failed.map(|()| Some((self.last + 1, self)))
+        failed?;
+        for instance in self.instances.iter().filter(|instance| instance.paused) {
+            pauses::end(tx, instance.seq)?;
+        }
+        Ok(Some((self.last + 1, self)))
     }
 }
 

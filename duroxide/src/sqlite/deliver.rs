@@ -5,13 +5,14 @@ use std::cell::Cell;
 use rusqlite::{Row, named_params};
 
 use super::columns::columns;
+use super::fault::Refusal;
 use super::payloads;
 use super::rows::{AT_ONCE, FIRST_TIME, epoch, int, natural, status_or_suspended, stored_ready, uuid};
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, Identity, InstanceId, MessageId};
 use crate::message::Lane;
-use crate::provider::{InstanceStatus, MessageRow, Placement, Ready};
+use crate::provider::{InstanceStatus, MessageRow, Placement, Ready, SubmitError};
 
 /// The instance that a message is addressed to.
 pub(super) struct Target {
@@ -51,6 +52,15 @@ impl Target {
         })
     }
 
+    /// Finds an instance that has not finished.
+    pub(super) fn find_live(tx: &Tx<'_>, id: &InstanceId) -> Result<Self, Refusal<SubmitError>> {
+        let target = Self::find(tx, id)?.ok_or(Refusal::Refused(SubmitError::NotFound))?;
+        if target.status.is_finished() {
+            return Err(Refusal::Refused(SubmitError::Finished(target.status)));
+        }
+        Ok(target)
+    }
+
     /// Delivers a message, unless the instance has finished or the message is for another execution.
     pub(super) fn deliver(
         &self,
@@ -87,7 +97,8 @@ impl Target {
         Ok((self.owner.map_or(Placement::Queued, owned), is_new))
     }
 
-    fn last_number(&self, tx: &Tx<'_>) -> rusqlite::Result<i64> {
+    /// Returns the last number that a message of the instance was given.
+    pub(super) fn last_number(&self, tx: &Tx<'_>) -> rusqlite::Result<i64> {
         if let Some(number) = self.arrivals.get() {
             return Ok(number);
         }

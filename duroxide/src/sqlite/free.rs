@@ -15,6 +15,8 @@ pub(super) struct FreeInstance {
     pub(super) seq: i64,
     pub(super) name: String,
     pub(super) version: Option<String>,
+    /// True if it is suspended until the time since which it is ready.
+    pub(super) paused: bool,
 }
 
 /// An activity without an owner.
@@ -82,9 +84,9 @@ impl<'a> Free<'a> {
 
     fn instances_of(&self, name: &str, version: Option<String>, limit: usize) -> rusqlite::Result<Vec<FreeInstance>> {
         let find = format!(
-            "SELECT ready_at, seq FROM duroxide_instances
+            "SELECT ready_at, seq, paused IS NOT NULL FROM duroxide_instances
              WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?1 AND version IS ?2 AND ready_at >= ?3
-                 AND {} AND (suspension IS NULL OR NOT EXISTS (
+                 AND {} AND (suspension IS NULL OR paused IS NOT NULL OR NOT EXISTS (
                     SELECT 1 FROM duroxide_rejections r JOIN duroxide_nodes n ON n.build = r.build
                     WHERE r.instance = seq AND r.execution = 0 AND r.call = 0 AND n.epoch = ?5))
              ORDER BY ready_at LIMIT ?4",
@@ -92,9 +94,15 @@ impl<'a> Free<'a> {
         );
         let read = |from, most| {
             let params = (name, &version, from, most, int(self.epoch.0));
-            self.sql.rows(&find, params, |row| Ok((read_ready(row.get(0)?), row.get(1)?)))
+            self.sql.rows(&find, params, |row| Ok((read_ready(row.get(0)?), (row.get(1)?, row.get(2)?))))
         };
-        let instance = |(since, seq)| FreeInstance { since, seq, name: name.to_owned(), version: version.clone() };
+        let instance = |(since, (seq, paused))| FreeInstance {
+            since,
+            seq,
+            name: name.to_owned(),
+            version: version.clone(),
+            paused,
+        };
         Ok(first(limit, self.want.now, read)?.into_iter().map(instance).collect())
     }
 

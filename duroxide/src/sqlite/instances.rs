@@ -142,7 +142,7 @@ pub(super) fn settle_ready(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<()> {
     let update = concat!(
         "UPDATE duroxide_instances SET ready_at = ",
         ready_by_messages!("?1"),
-        " WHERE seq = ?1 AND ready_at IS NOT NULL"
+        " WHERE seq = ?1 AND ready_at IS NOT NULL AND status = 'running'"
     );
     tx.sql.run(update, [seq]).map(drop)
 }
@@ -150,7 +150,8 @@ pub(super) fn settle_ready(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<()> {
 /// Resumes a suspended instance, which each build may try again. Returns true if it was suspended.
 pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Result<bool> {
     let update = concat!(
-        "UPDATE duroxide_instances SET status = 'running', suspension = NULL, cause = NULL, crashes = 0, alone = 0, suspect = 0,
+        "UPDATE duroxide_instances SET status = 'running', paused = NULL, suspension = NULL, cause = NULL, crashes = 0,
+            alone = 0, suspect = 0,
             updated_at = ?2, ready_at = ",
         ready_by_messages!("?1"),
         " WHERE seq = ?1 AND status = 'suspended'"

@@ -42,6 +42,7 @@ mod notifier;
 #[cfg(feature = "testing")]
 mod observer;
 mod options;
+mod pauses;
 mod payloads;
 mod places;
 mod readers;
@@ -59,6 +60,7 @@ mod transaction;
 mod turns;
 mod tx;
 mod unclaimed;
+mod wake;
 mod within;
 mod writer;
 

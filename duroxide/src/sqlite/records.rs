@@ -67,8 +67,8 @@ columns! {
         UPDATED_AT = "i.updated_at",
         FINISHED_AT = "i.finished_at",
         LAST_EVENT = "i.last_event",
-        // The reason why the instance is suspended, or else why its first parked activity is parked.
-        SUSPENSION = "coalesce(iif(i.status = 'suspended', i.suspension, NULL), (SELECT a.parked
+        // The reason why the instance is paused or suspended, or else why its first parked activity is parked.
+        SUSPENSION = "coalesce(iif(i.status = 'suspended', coalesce(i.paused, i.suspension), NULL), (SELECT a.parked
             FROM duroxide_activities a WHERE a.instance = i.seq AND a.parked IS NOT NULL
             ORDER BY a.execution, a.call LIMIT 1))",
         CAUSE = "i.cause",

@@ -45,8 +45,10 @@ macro_rules! instances {
     };
 }
 const INSTANCE: &str = instances!("duroxide_instances i WHERE i.seq = ?1");
-const SUSPENDED: &str =
-    instances!("duroxide_instances i WHERE i.owner IS NULL AND i.status <> 'completed' AND i.status = 'suspended'");
+const SUSPENDED: &str = instances!(
+    "duroxide_instances i WHERE i.owner IS NULL AND i.status <> 'completed' AND i.status = 'suspended'
+     AND i.paused IS NULL"
+);
 /// Those that are left to other builds.
 const RUNNING: &str = instances!(
     "(SELECT DISTINCT instance FROM duroxide_rejections WHERE execution = 0) t

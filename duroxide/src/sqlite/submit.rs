@@ -4,10 +4,12 @@ use super::dedup::DedupEntry;
 use super::deliver::{self, Target};
 use super::fault::Refusal;
 use super::instances;
+use super::pauses;
 use super::rejections;
 use super::rows::status_or_suspended;
 use super::turns;
 use super::tx::Tx;
+use super::wake;
 use crate::clock::Timestamp;
 use crate::id::{CommitId, Identity, InstanceId, MessageId};
 use crate::provider::{
@@ -22,6 +24,12 @@ pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
     match submission {
         Submission::Start(request) => start(tx, request),
         Submission::Send(request) => send(tx, request),
+        Submission::Suspend(request) => {
+            once(tx, request.id, &request.instance, request.time, |tx| pauses::suspend(tx, request).map(|()| true))
+        }
+        Submission::Wake(request) => {
+            once(tx, request.id, &request.instance, request.time, |tx| wake::wake(tx, request))
+        }
         Submission::Resume { instance, time } => resume(tx, instance, *time),
         Submission::Drop { instance, message } => drop_message(tx, instance, *message),
         Submission::Terminate { id, turn } => terminate(tx, *id, turn),
@@ -101,6 +109,22 @@ fn send(tx: &mut Tx<'_>, request: &SendRequest) -> Done {
     target.leave_mail(tx, placement, lease.filter(|_| !resent).map(|lease| lease.epoch))?;
     let submitted = submitted(placement, target.identity);
     Ok(if is_new { submitted } else { Submitted { number: None, ..submitted } })
+}
+
+/// Writes a request unless it was carried out before, and records its id. `write` returns true if it has written anything.
+fn once(
+    tx: &mut Tx<'_>,
+    id: CommitId,
+    instance: &InstanceId,
+    time: Timestamp,
+    write: impl FnOnce(&mut Tx<'_>) -> Result<bool, Refusal<SubmitError>>,
+) -> Done {
+    tx.observe_time(time);
+    let written = tx.is_recorded(id.0)? || write(tx)?;
+    if written {
+        tx.record_done(id.0)?;
+    }
+    unnumbered(tx, instance, written)
 }
 
 /// Returns the refusal of a message to an instance that does not exist or has finished.

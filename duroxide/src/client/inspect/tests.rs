@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::error::{ErrorCode, Suspension};
+use crate::error::{ErrorCode, Pause, Suspension};
 use crate::history::{ActivityScheduled, ChildScheduled, Decision, Failure, Started, Waits};
 use crate::id::{CallId, EventId, ExecutionId, Identity, NodeId};
 use crate::payload::Payload;
@@ -223,6 +223,15 @@ fn each_state_has_its_sentence() {
             with_status(now(vec![approval(1)]), |s| s.suspension = Some(suspension())),
             Suspended,
             "It is suspended: DUR0001 call 3 has changed, at src/checkout.rs:44:9.",
+        ),
+        (
+            with_status(now(vec![approval(1)]), |s| {
+                let pause = Pause { by: Some("ana".to_owned()), since: second(9660), until: Some(second(4 * 3600)) };
+                let suspension = Suspension::new(ErrorCode::Paused, "gateway migration");
+                s.suspension = Some(Suspension { pause: Some(pause), ..suspension });
+            }),
+            Paused,
+            "Paused by ana 20 min ago: \"gateway migration\", until 1970-01-01T04:00:00.000Z.",
         ),
         (failed, Ended, "It ended at 1970-01-01T00:00:04.000Z after 4 s: failed with `NotApproved`."),
         (cancelled, Ended, "It ended at 1970-01-01T00:00:04.000Z after 4 s: cancelled by ana: duplicate."),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::text::Span;
 use super::{Fact, Inspection, OpenWait, Waiting};
 use crate::clock::Timestamp;
-use crate::error::shortened;
+use crate::error::{Pause, Suspension, shortened};
 use crate::history::{Awaited, Decision, EventKind, Failure};
 use crate::id::{Epoch, InstanceId};
 use crate::payload::Payload;
@@ -65,6 +65,8 @@ pub enum WhyState {
     OwnerGone,
     /// It is suspended, or an activity of it is parked.
     Suspended,
+    /// A client has suspended it.
+    Paused,
     /// It has finished.
     Ended,
 }
@@ -75,7 +77,7 @@ pub enum WhyState {
 pub enum Blame {
     /// None: it advances without help.
     Nobody,
-    /// A person or program that has to send an event.
+    /// A person or program that has to send an event or to resume.
     Human,
     /// The authors of the code.
     Code,
@@ -93,6 +95,8 @@ pub enum Action {
     StartNode(String),
     /// Resume the instance: [`Handle::resume`](crate::Handle::resume).
     Resume,
+    /// Begin the next attempt now: [`Handle::wake`](crate::Handle::wake).
+    Wake,
     /// Remove the message that cannot be read: [`Handle::drop_message`](crate::Handle::drop_message).
     DropMessage,
     /// Cancel the instance: [`Handle::cancel`](crate::Handle::cancel).
@@ -175,7 +179,10 @@ impl Inspection {
         if self.status.status.is_finished() {
             return self.ended();
         }
-        if let Some(suspension) = &self.status.suspension {
+        if let Some((suspension, pause)) = self.pause() {
+            return self.paused(&suspension.message, pause);
+        }
+        if let Some(suspension) = self.status.suspension.as_ref().filter(|suspension| suspension.pause.is_none()) {
             let actions = suspension.unread.map(|_| Action::DropMessage);
             let place = suspension.place.as_ref().map(|place| format!(", at {place}")).unwrap_or_default();
             let text = format!("It is suspended: {} {}{place}.", suspension.code, suspension.message);
@@ -216,6 +223,23 @@ impl Inspection {
 
     fn member(&self, epoch: Epoch) -> Option<&NodeRecord> {
         self.nodes.iter().find(|node| node.epoch == epoch)
+    }
+
+    /// Returns the pause of the instance, unless it has ended and a node that can run the instance is missing.
+    fn pause(&self) -> Option<(&Suspension, &Pause)> {
+        let suspension = self.status.suspension.as_ref()?;
+        let pause = suspension.pause.as_ref()?;
+        let is_over = pause.until.is_some_and(|until| until <= self.now) && self.status.unclaimed.is_some();
+        (!is_over).then_some((suspension, pause))
+    }
+
+    fn paused(&self, reason: &str, pause: &Pause) -> Why {
+        let by = pause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let until = pause.until.map(|until| format!(", until {until}")).unwrap_or_default();
+        let text = format!("Paused{by} {} ago: {reason:?}{until}.", self.ago(pause.since));
+        let mut why = Why::new(WhyState::Paused, text).since(pause.since).wants(Blame::Human, Action::Resume);
+        why.until = pause.until;
+        why
     }
 
     /// Returns the time that has passed since another.
@@ -312,8 +336,8 @@ impl Inspection {
             };
             let text =
                 format!("`{name}` {failures}. Attempt {attempt}{of} at {due}, in {}.", Span(due.since(self.now)));
-            let mut why = Why { facts, ..Why::new(WhyState::BackingOff, text) };
-            (why.blame, why.until) = (Blame::Code, Some(due));
+            let mut why = Why { facts, ..Why::new(WhyState::BackingOff, text) }.wants(Blame::Code, Action::Wake);
+            why.until = Some(due);
             return why.fact(Fact::NextAttempt(due));
         };
         let limit_text = limit.map(|limit| format!(" Its limit is {}.", Span(limit))).unwrap_or_default();

@@ -170,6 +170,9 @@ impl LiveInstance {
             let Some(number) = message.number.filter(|number| *number > self.heard) else { continue };
             heard = heard.max(number);
             self.ahead.remove(&number);
+            if message.visible_at.is_some() && !self.replaces_timer(&message) {
+                continue;
+            }
             self.inbox.push(Delivery::Message(message));
         }
         self.heard = heard;
@@ -178,6 +181,13 @@ impl LiveInstance {
             self.heard += 1;
             self.inbox.push(Delivery::Message(message));
         }
+    }
+
+    /// Removes the timer of a delayed message that a client has made due. Returns false if the timer has fired, so that the
+    /// message is in the inbox already.
+    fn replaces_timer(&mut self, woken: &MessageRow) -> bool {
+        self.timers.retain(|(_, id), _| *id != woken.id);
+        !self.inbox.others().any(|delivery| matches!(delivery, Delivery::Message(message) if message.id == woken.id))
     }
 
     /// Counts the start as received: its client has stored it as a message with this number.

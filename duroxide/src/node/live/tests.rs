@@ -246,3 +246,22 @@ fn undelivered_outcomes_of_a_dropped_instance_are_stored() {
     let follow_up = live.turn_stored(&turn(&execution, Then::Continue), stored);
     assert!(matches!(follow_up, FollowUp::StoreOutcomes(outcomes) if outcomes.len() == 1));
 }
+
+#[test]
+fn woken_start_is_delivered_once() {
+    let start = MessageRow { visible_at: Some(at(100)), lane: crate::message::Lane::Start, ..MessageRow::new("start") };
+    let woken = |number| MessageRow { visible_at: Some(at(5)), number: Some(number), ..start.clone() };
+    // The clock is before the time of the timer, and after it.
+    for now in [5, 100] {
+        let (mut live, execution) = (LiveInstances::default(), new("a").first_execution());
+        let event = MessageRow { number: Some(1), ..MessageRow::new("event") };
+        let messages = vec![event, start.clone()];
+        let _ = live.acquired(AcquiredInstance { messages, arrivals: 1, ..acquired(execution.clone(), 0) }, at(0));
+        assert_eq!(live.next_timer(), Some(at(100)));
+        let messages = vec![woken(2)];
+        let _ = live.acquired(AcquiredInstance { messages, arrivals: 2, ..acquired(execution, 0) }, at(now));
+        let (_, deliveries) = live.pop_ready(|| at(now)).expect("ready");
+        assert_eq!(all_data(deliveries), ["start", "event"]);
+        assert_eq!(live.next_timer(), None);
+    }
+}

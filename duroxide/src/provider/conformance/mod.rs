@@ -39,6 +39,7 @@ mod identities;
 mod mail;
 mod members;
 mod messages;
+mod pauses;
 mod reads;
 mod rollouts;
 mod signals;
@@ -91,6 +92,7 @@ pub fn cases() -> Vec<Case> {
         claims::CASES,
         members::CASES,
         rollouts::CASES,
+        pauses::CASES,
         reads::CASES,
         signals::CASES,
     ]

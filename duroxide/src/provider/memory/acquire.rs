@@ -171,6 +171,7 @@ impl State {
 
     fn own_instance(&mut self, id: &InstanceId, lease: &Lease, want: &Want, alone: bool, acquired: &mut Acquired) {
         let claim = self.count_claim(lease, want, acquired);
+        self.end_pause(id);
         if let Some(instance) = self.instances.get_mut(id) {
             (instance.owner, instance.claim) = (Some(lease.epoch), claim);
             instance.crashes.alone = alone;

@@ -5,6 +5,7 @@ mod acquire;
 mod activities;
 mod groups;
 mod members;
+mod pause;
 mod queue;
 mod reads;
 mod rollout;
@@ -12,6 +13,7 @@ mod state;
 mod submit;
 mod transaction;
 mod turns;
+mod wake;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -28,6 +28,7 @@ impl State {
 
     fn brief(&self, id: &InstanceId, instance: &Instance) -> InstanceRecord {
         let suspended = instance.status == InstanceStatus::Suspended;
+        let paused = instance.paused.as_ref().map(|pause| pause.reason.clone());
         let parked = || self.parked(id).and_then(|activity| activity.rejected.clone());
         InstanceRecord {
             execution: instance.current(id),
@@ -43,7 +44,7 @@ impl State {
             outcome: None,
             waits: instance.waits.clone(),
             cause: instance.cause.clone(),
-            suspension: if suspended { instance.suspension.clone() } else { parked() },
+            suspension: if suspended { paused.or_else(|| instance.suspension.clone()) } else { parked() },
             owner: instance.owner,
             unclaimed: None,
             damaged: None,

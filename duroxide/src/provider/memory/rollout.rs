@@ -21,7 +21,7 @@ impl State {
     }
 
     pub(super) fn settle_rejected_instance(&mut self, id: &InstanceId) {
-        let Some(instance) = self.instances.get(id) else { return };
+        let Some(instance) = self.instances.get(id).filter(|instance| instance.paused.is_none()) else { return };
         let status = match (instance.status, self.can_be_tried(instance)) {
             (InstanceStatus::Suspended, true) => InstanceStatus::Running,
             (InstanceStatus::Running, false) if instance.owner.is_none() && instance.suspension.is_some() => {
@@ -88,7 +88,9 @@ impl State {
     /// member has a later version, unless a version is pinned.
     pub(super) fn may_claim(&self, lease: &Lease, want: &Want, instance: &Instance) -> bool {
         has_code(&want.orchestrations, &instance.name, instance.version.as_ref())
-            && !(instance.suspension.is_some() && self.has_rejected(lease, &instance.rejected_by))
+            && !(instance.suspension.is_some()
+                && instance.paused.is_none()
+                && self.has_rejected(lease, &instance.rejected_by))
             && !(instance.version.is_none() && self.is_outdated(lease.epoch, &instance.name))
     }
 

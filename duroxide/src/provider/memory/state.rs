@@ -6,6 +6,7 @@ use semver::Version;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::pause::Pause;
 use super::queue::Queue;
 use super::*;
 use crate::history::{Parent, TextMap, Waits};
@@ -94,6 +95,8 @@ pub(super) struct Instance {
     /// The cause of the suspension or of the failure.
     pub(super) cause: Option<String>,
     pub(super) waits: Option<Waits>,
+    /// Set while a client has suspended it.
+    pub(super) paused: Option<Pause>,
     pub(super) rejected_by: HashSet<String>,
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
@@ -208,6 +211,7 @@ impl Instance {
             suspension: None,
             cause: None,
             waits: None,
+            paused: None,
             rejected_by: HashSet::new(),
             start: new.start.id,
             last_commit: None,
@@ -255,9 +259,13 @@ impl State {
     /// Updates the queue entry of an instance.
     pub(super) fn settle_instance(&mut self, id: &InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
-        let waits = instance.owner.is_none() && instance.status == InstanceStatus::Running;
         let messages = || instance.messages.values().filter_map(|arrival| self.messages.get(arrival));
-        let ready = if waits { messages().map(QueuedMessage::ready).min() } else { None };
+        let ready = match instance.status {
+            _ if instance.owner.is_some() => None,
+            InstanceStatus::Running => messages().map(QueuedMessage::ready).min(),
+            InstanceStatus::Suspended => instance.pause_ends(),
+            _ => None,
+        };
         if let Some(before) = std::mem::replace(&mut instance.ready, ready) {
             self.ready.remove(before, id.clone());
         }
@@ -337,7 +345,8 @@ impl State {
         self.messages.insert(self.last_arrival, QueuedMessage { to: to.clone(), row, at, sent });
         // Keep a fan-in of n messages at a cost of n: update the queue only if the message makes the instance ready
         // earlier.
-        if instance.owner.is_none() && instance.ready.is_none_or(|before| ready < before) {
+        let waits = instance.owner.is_none() && instance.status == InstanceStatus::Running;
+        if waits && instance.ready.is_none_or(|before| ready < before) {
             self.settle_instance(to);
         }
         placement

@@ -11,6 +11,8 @@ impl State {
         match submission {
             Submission::Start(start) => self.start(start),
             Submission::Send(send) => self.send(send),
+            Submission::Suspend(request) => self.suspend(request),
+            Submission::Wake(request) => self.wake(&request),
             Submission::Resume { instance, time } => self.resume(&instance, time),
             Submission::Drop { instance, message } => self.drop_message(&instance, message),
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
@@ -48,7 +50,7 @@ impl State {
     }
 
     /// Returns the answer to a request that has stored no new message and so has no message number.
-    fn unnumbered(&self, id: &InstanceId, written: bool) -> Submitted {
+    pub(super) fn unnumbered(&self, id: &InstanceId, written: bool) -> Submitted {
         let instance = self.instances.get(id);
         let (owner, identity) = (instance.and_then(|instance| instance.owner), instance.map(Instance::identity));
         Submitted { owner, identity, number: None, written }
@@ -101,10 +103,7 @@ impl State {
         if let Some(instance) = self.instances.get_mut(id) {
             instance.updated_at = time;
             if suspended {
-                instance.status = InstanceStatus::Running;
-                (instance.suspension, instance.cause) = (None, None);
-                instance.rejected_by.clear();
-                instance.crashes = CrashRecord::default();
+                instance.resume(time);
             }
         }
         for activity in parked {

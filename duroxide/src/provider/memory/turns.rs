@@ -137,7 +137,7 @@ impl State {
             }
             Then::Finish { status } => {
                 instance.status = status;
-                instance.suspension = None;
+                (instance.paused, instance.suspension) = (None, None);
                 instance.finished_at = Some(time);
                 instance.owner = None;
                 instance.crashes = CrashRecord::default();

@@ -434,6 +434,8 @@ fn show_submission(entry: &Submission) -> String {
         Submission::Start(StartRequest { new, .. }) => format!("start of {}; ", new.instance),
         Submission::Send(SendRequest { to, message, .. }) => format!("message {} to {to}; ", message.id),
         Submission::Terminate { turn, .. } => format!("end of {}; ", turn.execution),
+        Submission::Suspend(request) => format!("pause of {}; ", request.instance),
+        Submission::Wake(request) => format!("wake of {}; ", request.instance),
         Submission::Resume { instance, .. } => format!("resumption of {instance}; "),
         Submission::Drop { instance, message } => format!("removal of message {message} to {instance}; "),
     }

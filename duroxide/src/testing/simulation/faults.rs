@@ -25,6 +25,7 @@ pub struct Faults {
     pub(super) lost_leases: bool,
     pub(super) skew: bool,
     pub(super) evictions: bool,
+    pub(super) pauses: bool,
 }
 
 impl Faults {
@@ -50,6 +51,7 @@ impl Faults {
             lost_leases: on,
             skew: on,
             evictions: on,
+            pauses: on,
         }
     }
 
@@ -113,6 +115,12 @@ impl Faults {
         self.evictions = on;
         self
     }
+
+    /// Instances are paused for seconds, at any moment.
+    pub const fn pauses(mut self, on: bool) -> Self {
+        self.pauses = on;
+        self
+    }
 }
 
 /// The plan of a seed: the probability of each fault for each call, the disruptions, and the longest delays.
@@ -142,22 +150,34 @@ pub(super) enum Disruption {
     Outage,
     LostLease,
     ClockSet,
+    Pause,
 }
 
 impl Plan {
     pub(super) fn new(faults: Faults, dice: &mut Dice) -> Self {
         let mut chosen = |on: bool| on && dice.chance(0.6);
-        let Faults { delays, errors, lost_answers, late, crashes, restarts, outages, lost_leases, skew, evictions } =
-            faults;
-        let [delays, errors, lost_answers, late, crashes, restarts, outages, lost_leases, skew, evictions] =
-            [delays, errors, lost_answers, late, crashes, restarts, outages, lost_leases, skew, evictions]
-                .map(&mut chosen);
+        let Faults { delays, errors, lost_answers, late, crashes, restarts, outages, lost_leases, skew, .. } = faults;
+        let [delays, errors, lost_answers, late, crashes, restarts, outages, lost_leases, skew, evictions, pauses] = [
+            delays,
+            errors,
+            lost_answers,
+            late,
+            crashes,
+            restarts,
+            outages,
+            lost_leases,
+            skew,
+            faults.evictions,
+            faults.pauses,
+        ]
+        .map(&mut chosen);
         let disruptions = [
             (crashes, Disruption::Crash),
             (restarts, Disruption::Restart),
             (outages, Disruption::Outage),
             (lost_leases, Disruption::LostLease),
             (skew, Disruption::ClockSet),
+            (pauses, Disruption::Pause),
         ];
         let kinds: Vec<_> = disruptions.into_iter().filter_map(|(on, disruption)| on.then_some(disruption)).collect();
         let mut rate = |on: bool, rates: [f64; 3]| if on { rates[dice.index(rates.len())] } else { 0.0 };

@@ -34,7 +34,7 @@ use self::clock::WallClock;
 use self::connection::Connection;
 use self::dice::{Dice, Stream};
 use self::host::{Host, Order};
-use self::storage::{Footprint, Isolation};
+use self::storage::Isolation;
 use self::world::{Process, World};
 use crate::activity::{Activity, ActivityCode};
 use crate::client::Client;
@@ -42,7 +42,7 @@ use crate::clock::Timestamp;
 use crate::error::{ErrorCode, Suspension};
 use crate::id::InstanceId;
 use crate::node::RuntimeOptions;
-use crate::provider::{InstanceRecord, InstanceStatus, Layered, MemoryProvider, Provider};
+use crate::provider::{InstanceRecord, InstanceStatus, Layered, Provider, Submission};
 use crate::random::seeded::Seeded;
 use crate::registry::Registry;
 use crate::runtime::{Runtime, RuntimeBuilder};
@@ -423,15 +423,9 @@ impl Sim {
             let reason = record.suspension.as_deref().and_then(|json| serde_json::from_str::<Suspension>(json).ok());
             let instance = record.execution.instance;
             match reason {
-                Some(reason) if resumed.contains(&reason.code) => {
-                    let submission = crate::provider::Submission::Resume { instance, time: world.now() };
-                    let (footprint, observed) = (Footprint::of_submission(&submission), world.clone());
-                    let apply = move |storage: &MemoryProvider, begun| {
-                        let answer = [storage.finish_submission(begun, submission.clone())];
-                        observed.observe(|record| record.submitted(Process::Client, vec![submission], &answer));
-                    };
-                    // The write fails only if the simulation has ended.
-                    let _ = world.storage.write(footprint, || false, apply).await;
+                // The clocks of the nodes may show an earlier time than the end of a pause.
+                Some(reason) if reason.code == ErrorCode::Paused || resumed.contains(&reason.code) => {
+                    chaos::submit(world, Submission::Resume { instance, time: world.now() }).await;
                 }
                 reason => {
                     let begun = since.entry(instance.clone()).or_insert_with(Instant::now);

@@ -157,10 +157,17 @@ impl Record {
                     }
                     self.queue(&to, &message);
                 }
+                Submission::Suspend(request) if self.done.insert(request.id.0) => self.paused(&request.instance),
                 Submission::Resume { instance, .. } if submitted.written => self.resumed(&instance),
                 Submission::Terminate { id, turn } if self.done.insert(id.0) => self.turn(None, *turn, None),
                 _ => {}
             }
+        }
+    }
+
+    fn paused(&mut self, instance: &InstanceId) {
+        if let Some(seen) = self.instances.get_mut(instance) {
+            (seen.status, seen.owner) = (InstanceStatus::Suspended, None);
         }
     }
 

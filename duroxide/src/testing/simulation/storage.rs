@@ -88,15 +88,12 @@ impl Footprint {
     }
 
     pub(super) fn of_submission(submission: &Submission) -> Self {
-        let (instance, creates_for) = match submission {
-            Submission::Start(StartRequest { new, lease, .. }) => {
-                (&new.instance, lease.filter(|_| new.eager).map(|lease| lease.epoch))
-            }
-            Submission::Send(SendRequest { to, .. }) => (to, None),
-            Submission::Resume { instance, .. } | Submission::Drop { instance, .. } => (instance, None),
+        let creates_for = match submission {
+            Submission::Start(StartRequest { new, lease, .. }) => lease.filter(|_| new.eager).map(|lease| lease.epoch),
             Submission::Terminate { turn, .. } => return Self::of_turn(None, turn),
+            _ => None,
         };
-        Self { instances: BTreeSet::from([instance.clone()]), creates_for }
+        Self { instances: BTreeSet::from([submission.instance().clone()]), creates_for }
     }
 
     fn of_turn(epoch: Option<Epoch>, turn: &Turn) -> Self {
