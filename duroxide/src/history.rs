@@ -19,6 +19,7 @@ use std::time::Duration;
 
 pub use origin::Run;
 pub(crate) use origin::place_text;
+pub(crate) use saved::{SavedEvent, Time};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 

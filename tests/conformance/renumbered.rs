@@ -60,7 +60,10 @@ impl<P> Renumbered<P> {
             Submission::Start(StartRequest { lease, .. }) | Submission::Send(SendRequest { lease, .. }) => {
                 *lease = lease.map(|lease| self.inner_lease(lease));
             }
-            Submission::Resume { .. } | Submission::Drop { .. } | Submission::Terminate { .. } => (),
+            Submission::Resume { .. }
+            | Submission::Drop { .. }
+            | Submission::Terminate { .. }
+            | Submission::Graft(_) => (),
         }
         submission
     }
@@ -181,6 +184,16 @@ impl<P: Provider> Admin for Renumbered<P> {
             if let Some(InstanceActivities { open, failed }) = &mut found {
                 open.iter_mut().for_each(|activity| activity.owner = activity.owner.map(|owner| self.outer(owner)));
                 failed.iter_mut().for_each(|attempt| attempt.node = self.outer(attempt.node));
+            }
+            Ok(found)
+        })
+    }
+
+    fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
+        Box::pin(async move {
+            let mut found = self.inner_admin().rows(instance).await?;
+            if let Some(rows) = &mut found {
+                rows.attempts.iter_mut().for_each(|attempt| attempt.node = self.outer(attempt.node));
             }
             Ok(found)
         })

@@ -19,6 +19,7 @@ impl Model {
             Submission::Resume { instance, time } => self.resume(instance, *time),
             Submission::Drop { instance, message } => self.drop_message(instance, *message),
             Submission::Terminate { id, turn } => self.terminate(*id, turn),
+            Submission::Graft(graft) => self.graft(graft),
         }
     }
 
@@ -50,7 +51,7 @@ impl Model {
     }
 
     /// Returns the answer to a request that has stored no new message and so has no message number.
-    fn unnumbered(&self, id: &InstanceId, written: bool) -> Submitted {
+    pub(super) fn unnumbered(&self, id: &InstanceId, written: bool) -> Submitted {
         let instance = self.instances.get(id);
         let owner = instance.and_then(|instance| instance.owner);
         Submitted { owner, identity: instance.map(|instance| instance.identity), number: None, written }

@@ -10,10 +10,13 @@ mod active;
 mod admin;
 mod client_error;
 mod drop_message;
+mod export;
+mod graft;
 mod handle;
 mod inspect;
 mod measure;
 mod raise;
+mod snapshot;
 mod start;
 mod status;
 mod store_metrics;
@@ -29,11 +32,14 @@ use serde::Serialize;
 
 pub use admin::InstanceList;
 pub use client_error::{ClientError, OutcomeError};
+pub use export::{Exports, InstanceExport};
+pub use graft::{AffectedChild, CarriedEvent, CutPlan, ForkCall, RepeatedActivity, ResetCall};
 pub use handle::{Handle, Untyped};
 #[cfg(feature = "testing")]
 pub(crate) use inspect::open_waits;
 pub use inspect::{Action, Blame, Inspection, OpenWait, Waiting, Why, WhyState};
 pub use raise::RaiseCall;
+pub(crate) use snapshot::{Snapshot, executions};
 pub use start::StartCall;
 pub use status::Status;
 pub use store_metrics::StoreMetrics;

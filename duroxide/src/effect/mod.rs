@@ -11,6 +11,7 @@
 mod activity;
 mod child;
 mod end;
+pub(crate) mod graft;
 mod termination;
 mod timer;
 
@@ -94,6 +95,21 @@ pub(crate) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Cla
 /// Returns a turn that only suspends the instance.
 pub(crate) fn suspension(execution: &ExecutionId, committed: EventId, reason: String, now: Timestamp) -> Turn {
     Turn { then: Then::Suspend { reason }, ..Turn::new(execution.clone(), committed, now) }
+}
+
+/// The policy of a write from outside: it starts no work.
+struct NoClaims;
+
+impl Claims for NoClaims {
+    fn activity(&mut self, _: &str, _: Option<&str>) -> bool {
+        false
+    }
+
+    fn release(&mut self, _: &str) {}
+
+    fn orchestration(&self, _: &str, _: Option<&Version>) -> bool {
+        false
+    }
 }
 
 struct TurnBuilder<'a> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{InstanceStatus, Lease, MessageRow, NewInstance, Turn};
+use super::{Graft, InstanceStatus, Lease, MessageRow, NewInstance, Turn};
 use crate::clock::Timestamp;
 use crate::id::{CommitId, Epoch, Identity, InstanceId, MessageId};
 
@@ -38,6 +38,9 @@ pub enum Submission {
         /// The turn, with [`Then::Finish`](super::Then::Finish).
         turn: Box<Turn>,
     },
+    /// Writes an execution that begins with a given history, regardless of the owner of its instance. A provider without an
+    /// [`Admin`](super::Admin) never receives it.
+    Graft(Box<Graft>),
 }
 
 /// The time for which a provider remembers at least the id of a request whose rows are gone, so that a repetition is
@@ -93,8 +96,8 @@ impl Submission {
         match self {
             Self::Start(StartRequest { resent, .. }) | Self::Send(SendRequest { resent, .. }) => *resent = true,
             // A resumption has no effect on an instance that is not suspended, nor a removal on a missing message, and a
-            // termination names an execution.
-            Self::Resume { .. } | Self::Drop { .. } | Self::Terminate { .. } => {}
+            // termination or a graft names an execution, or has an identity.
+            Self::Resume { .. } | Self::Drop { .. } | Self::Terminate { .. } | Self::Graft(_) => {}
         }
     }
 }

@@ -14,6 +14,7 @@ impl State {
             Submission::Resume { instance, time } => self.resume(&instance, time),
             Submission::Drop { instance, message } => self.drop_message(&instance, message),
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
+            Submission::Graft(graft) => self.graft(*graft),
         }
     }
 
@@ -48,7 +49,7 @@ impl State {
     }
 
     /// Returns the answer to a request that has stored no new message and so has no message number.
-    fn unnumbered(&self, id: &InstanceId, written: bool) -> Submitted {
+    pub(super) fn unnumbered(&self, id: &InstanceId, written: bool) -> Submitted {
         let instance = self.instances.get(id);
         let (owner, identity) = (instance.and_then(|instance| instance.owner), instance.map(Instance::identity));
         Submitted { owner, identity, number: None, written }

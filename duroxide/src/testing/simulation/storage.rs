@@ -95,6 +95,11 @@ impl Footprint {
             Submission::Send(SendRequest { to, .. }) => (to, None),
             Submission::Resume { instance, .. } | Submission::Drop { instance, .. } => (instance, None),
             Submission::Terminate { turn, .. } => return Self::of_turn(None, turn),
+            Submission::Graft(graft) => {
+                let to = graft.outgoing.iter().map(|out| &out.to);
+                let to = to.chain(graft.starts.iter().map(|child| &child.new.instance)).chain([graft.instance()]);
+                return Self { instances: to.cloned().collect(), creates_for: None };
+            }
         };
         Self { instances: BTreeSet::from([instance.clone()]), creates_for }
     }
