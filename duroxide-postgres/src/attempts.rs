@@ -36,7 +36,7 @@ pub(crate) async fn activities(connection: &Connection, id: &InstanceId) -> Resu
     }))
 }
 
-fn number(row: &Row, column: &str) -> Result<u32, Fault> {
+pub(crate) fn number(row: &Row, column: &str) -> Result<u32, Fault> {
     let number = natural(row, column)?;
     u32::try_from(number).map_err(|_| Fault::Unreadable(format!("{column} {number} is too large")))
 }
@@ -56,7 +56,7 @@ fn activity(row: &Row) -> Result<ActivityRecord, Fault> {
     })
 }
 
-fn attempt(row: &Row) -> Result<AttemptRecord, Fault> {
+pub(crate) fn attempt(row: &Row) -> Result<AttemptRecord, Fault> {
     let time = |column: &str| Ok::<_, Fault>(Timestamp::from_micros(row.try_get(column)?));
     Ok(AttemptRecord {
         execution: natural(row, "execution")?,

@@ -40,6 +40,7 @@ mod events;
 mod fault;
 mod groups;
 mod handle;
+mod instance_rows;
 mod lane;
 mod link;
 mod members;

@@ -8,8 +8,8 @@ use duroxide::clock::Clock;
 use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
     Acquired, Admin, Commit, CommitError, Committed, DeleteError, Dimension, Filter, Groups, HistoryPage,
-    InstanceActivities, InstancePage, InstanceRecord, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError,
-    Pruned, Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
+    InstanceActivities, InstancePage, InstanceRecord, InstanceRows, Lease, NodeInfo, NodeRecord, Page, Provider,
+    ProviderError, Pruned, Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
 };
 use futures_util::future::BoxFuture;
 
@@ -20,6 +20,7 @@ use crate::batch::{self, Answer, Request};
 use crate::connect::Shared;
 use crate::groups;
 use crate::handle::Handle;
+use crate::instance_rows;
 use crate::members::{self, SWEEP};
 use crate::options::PostgresOptions;
 use crate::reads;
@@ -246,6 +247,12 @@ impl Admin for PostgresProvider {
         let instance = instance.clone();
         let read = async move |connection: Shared| attempts::activities(&connection, &instance).await;
         Box::pin(self.handle.lanes.admin.call("read activities", read))
+    }
+
+    fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
+        let instance = instance.clone();
+        let read = async move |connection: Shared| instance_rows::read(&connection, &instance).await;
+        Box::pin(self.handle.lanes.admin.call("read rows", read))
     }
 
     fn delete<'a>(

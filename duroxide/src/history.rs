@@ -20,6 +20,7 @@ use std::time::Duration;
 
 pub use origin::Run;
 pub(crate) use origin::place_text;
+pub(crate) use saved::{SavedEvent, Time};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 pub use waits::{Awaited, AwaitedKind, NotAwaited, Waits, WaitsFilter};

@@ -79,11 +79,13 @@ impl InstanceId {
 
     /// Returns true if this is a derived id of a child that was started by this call.
     ///
-    /// The identity is not compared: histories are also replayed under another one, as in a test.
-    pub(crate) fn is_derived_for(&self, parent: &ExecutionId, call: CallId) -> bool {
-        let number = parent.number;
-        let before_identities = || self.0.ends_with(&format!(":{number}.{call}"));
-        self.0.starts_with(Self::DERIVED) && self.0.ends_with(&format!(".{number}.{call}")) || before_identities()
+    /// Neither the identity nor the number of the execution is compared: histories are also replayed under others, as in a
+    /// test, or after a reset.
+    pub(crate) fn is_derived_for(&self, call: CallId) -> bool {
+        let Some((before, last)) = self.0.rsplit_once('.') else { return false };
+        // Before identities existed, a derived id was `parent:execution.call`.
+        let is_old = || before.rsplit_once(':').is_some_and(|(_, number)| number.parse::<u64>().is_ok());
+        last == call.to_string() && (before.starts_with(Self::DERIVED) || is_old())
     }
 
     fn checked(id: &str) -> Result<Self, InvalidId> {

@@ -74,6 +74,7 @@ pub mod sqlite;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod transfer;
 
 pub use activity::{
     Activity, ActivityContext, ActivityFn, BlockingActivityFn, BlockingTransactionalFn, State, TransactionalFn,

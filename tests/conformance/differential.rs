@@ -86,6 +86,13 @@ enum Step {
     Terminate {
         instance: usize,
     },
+    /// Continues an instance with a part of its history, or copies it under another id.
+    Graft {
+        instance: usize,
+        copy: Option<usize>,
+        keep: usize,
+        plan: Plan,
+    },
     Renew {
         node: usize,
     },
@@ -204,6 +211,8 @@ fn single_step() -> impl Strategy<Value = Step> {
         2 => (instance.clone(), prop::option::of(1..4_u64)).prop_map(|(instance, call)| Step::Wake { instance, call }),
         1 => Just(Step::Drop),
         1 => instance.clone().prop_map(|instance| Step::Terminate { instance }),
+        2 => (instance.clone(), prop::option::of(instance.clone()), 0..4_usize, plan()).prop_map(
+            |(instance, copy, keep, plan)| Step::Graft { instance, copy, keep, plan }),
         1 => node.clone().prop_map(|node| Step::Renew { node }),
         1 => (node, 0..3_u8).prop_map(|(node, build)| Step::Leave { node, build }),
         1 => instance.prop_map(|instance| Step::Delete { instance }),
@@ -458,6 +467,7 @@ impl Pair {
                 let Some(turn) = self.ending(*instance, InstanceStatus::Terminated).await else { return };
                 self.submit(Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) }).await;
             }
+            Step::Graft { instance, copy, keep, plan } => self.graft(*instance, *copy, *keep, plan).await,
             Step::Renew { node } => self.renew(*node).await,
             Step::Leave { node, build } => {
                 let lease = self.leases[*node];
@@ -485,6 +495,79 @@ impl Pair {
             }
             Step::Tick { seconds } => self.now += seconds * 1_000_000,
         }
+    }
+
+    async fn graft(&mut self, instance: usize, copy: Option<usize>, keep: usize, plan: &Plan) {
+        let Some(InstanceRows { execution, last_event, status, suspension, rejected_by, messages, activities, .. }) =
+            both!(self, provider => admin(provider).rows(&id(instance)))
+        else {
+            return;
+        };
+        let mut history = both!(self, provider => provider.history(&execution, EventId(0))).events;
+        history.truncate(keep);
+        let number = execution.number + 1;
+        let again = |activity: &StoredActivity| StoredActivity { execution: number, ..activity.clone() };
+        let kept = |activity: &&StoredActivity| history.iter().any(|event| event.id == activity.activity.scheduled);
+        let of_this = activities.iter().filter(|activity| activity.execution == execution.number);
+        let mut again: Vec<_> = of_this.filter(kept).map(again).collect();
+        if plan.cancel {
+            again.clear();
+        }
+        let mut timer = MessageRow { execution: Some(number), call: Some(CallId(1)), ..message("timer", false) };
+        timer.visible_at = plan.timer.and_then(|delay| self.later(delay));
+        let carried = MessageRow { lane: Lane::Carried, ..message("carried", plan.large) };
+        let stored = |row| StoredMessage { row, stored_at: self.time(), by_client: plan.outcome };
+        let mut graft = Graft {
+            id: CommitId::new(),
+            target: GraftTarget::Next(NextExecution {
+                execution: execution.clone(),
+                last_event,
+                consumed: messages.iter().map(|stored| stored.row.id).take(plan.consume).collect(),
+                cancelled_activities: again.iter().map(|activity| activity.activity.call).collect(),
+            }),
+            version: plan.tagged.then(|| Version::new(1, 0, 0)),
+            history,
+            activities: again,
+            messages: [timer, carried].into_iter().map(stored).collect(),
+            starts: (plan.child < INSTANCES).then(|| new_child(plan)).into_iter().collect(),
+            outgoing: Vec::new(),
+            time: self.time(),
+        };
+        if plan.send_to < INSTANCES {
+            let message = message("from a graft", plan.large);
+            graft.outgoing.push(Outgoing { to: id(plan.send_to), identity: None, message });
+        }
+        if let Some(copy) = copy {
+            for activity in &mut graft.activities {
+                activity.execution = 2;
+            }
+            let earlier = EarlierExecution { number: 1, continued_at: self.time(), history: graft.history.clone() };
+            let copied = CopiedInstance {
+                new: new_instance(copy, false),
+                execution: 2,
+                earlier: vec![earlier],
+                attempts: Vec::new(),
+                suspension,
+                rejected_by,
+                status,
+                created_at: self.time(),
+                updated_at: self.time(),
+                finished_at: status.is_finished().then(|| self.time()),
+            };
+            if status.is_finished() {
+                graft.activities.clear();
+            }
+            graft.target = GraftTarget::New(Box::new(copied));
+            // Only a live instance has messages of an execution with this number.
+            graft.messages.iter_mut().for_each(|stored| stored.row.execution = None);
+        }
+        match (plan.wrong, &mut graft.target) {
+            (0, GraftTarget::Next(next)) => next.consumed.push(MessageId::new()),
+            (1, GraftTarget::Next(next)) => next.last_event = last_event.next(),
+            (2, GraftTarget::Next(next)) => next.execution.identity = Identity::new(),
+            _ => (),
+        }
+        self.submit(Submission::Graft(Box::new(graft))).await;
     }
 
     /// Renews, and compares the state of the lease. The time for which the lease holds depends on the provider.
@@ -715,6 +798,7 @@ impl Pair {
                 both!(self, provider => provider.history(&execution, EventId(0)));
             }
             both!(self, provider => admin(provider).activities(&id(n)));
+            both!(self, provider => admin(provider).rows(&id(n)));
         }
         let odd = odd_ones();
         let live = vec![InstanceStatus::Running, InstanceStatus::Suspended];

@@ -186,6 +186,16 @@ impl<P: Provider> Admin for Renumbered<P> {
         })
     }
 
+    fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
+        Box::pin(async move {
+            let mut found = self.inner_admin().rows(instance).await?;
+            if let Some(rows) = &mut found {
+                rows.attempts.iter_mut().for_each(|attempt| attempt.node = self.outer(attempt.node));
+            }
+            Ok(found)
+        })
+    }
+
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],

@@ -26,6 +26,7 @@ mod night;
 mod origin;
 mod pauses;
 mod registry;
+mod reset;
 mod rollouts;
 mod runtime;
 mod sqlite;
@@ -35,6 +36,7 @@ mod stored;
 mod suspension;
 mod testing;
 mod timers;
+mod transfer;
 mod values;
 mod versions;
 mod why;
@@ -47,13 +49,17 @@ use duroxide::testing::{TestRuntime, TestRuntimeBuilder};
 
 /// Returns a builder with all annotated functions of this binary, and the states that they take.
 fn builder() -> TestRuntimeBuilder {
-    let builder = TestRuntime::builder()
+    store::chosen(states(TestRuntime::builder()))
+}
+
+/// Adds the states that the functions of this binary take.
+fn states(builder: TestRuntimeBuilder) -> TestRuntimeBuilder {
+    builder
         .state(Arc::new(AtomicU32::new(0)))
         .state(continue_as_new::Gates::default())
         .state(faults::Work::default())
         .state(runtime::Gate::default())
-        .state(support::Faults::default());
-    store::chosen(builder)
+        .state(support::Faults::default())
 }
 
 async fn started() -> TestRuntime {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use duroxide::id::EventId;
 use duroxide::provider::Filter;
 use duroxide::testing::{Failure, Report, Sim, Simulation};
 use duroxide::{Client, ClientError, ErrorCode, IfExists, Status};
@@ -60,7 +61,7 @@ impl Players<'_> {
     /// Sends one request, from a client in its own process or in that of a node.
     async fn act(&mut self) -> Result<(), ClientError> {
         let sim = self.sim;
-        let act = if self.started == 0 { 0 } else { sim.below(24) };
+        let act = if self.started == 0 { 0 } else { sim.below(27) };
         let done = match act {
             0..4 => {
                 self.started += 1;
@@ -82,7 +83,7 @@ impl Players<'_> {
             }
             _ => {
                 let Some(instance) = self.any_instance().await? else { return Ok(()) };
-                let id = instance.execution.instance;
+                let (id, last) = (instance.execution.instance, instance.events);
                 match act {
                     4..14 => self.raise(id.as_str()).await,
                     14..17 => self.anywhere(|client| async move { client.handle(&id).cancel("why").await }).await,
@@ -99,6 +100,7 @@ impl Players<'_> {
                         sim.crash(sim.below(3) as usize);
                         Ok(())
                     }
+                    22..25 => self.cut(id.as_str(), last, act == 24).await,
                     _ => self.anywhere(|client| async move { client.handle(&id).history().await.map(drop) }).await,
                 }
             }
@@ -110,6 +112,23 @@ impl Players<'_> {
             }
             done => done,
         }
+    }
+
+    /// Resets an instance to an event, or forks it from there. Refused in the middle of a step.
+    async fn cut(&mut self, id: &str, last: EventId, is_fork: bool) -> Result<(), ClientError> {
+        let (at, keeps) = (EventId(self.sim.below(last.0 + 1)), self.sim.below(2) == 0);
+        self.started += 1;
+        let fork = format!("fork-{}", self.started);
+        let cut = |client: Client| async move {
+            if is_fork {
+                let fork = client.fork(id, at, fork);
+                return if keeps { fork.keep_outcomes() } else { fork }.await.map(drop);
+            }
+            let reset = client.handle(id).reset(at);
+            if keeps { reset.keep_outcomes() } else { reset }.await.map(drop)
+        };
+        let refused = [ErrorCode::NotAStep, ErrorCode::InstanceChanged];
+        self.anywhere(cut).await.or_else(|error| if refused.contains(&error.code()) { Ok(()) } else { Err(error) })
     }
 
     async fn raise(&mut self, id: &str) -> Result<(), ClientError> {

@@ -423,6 +423,10 @@ impl Admin for FaultyLayer {
         Box::pin(self.faults.call(Method::List, self.inner_admin().activities(instance)))
     }
 
+    fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
+        Box::pin(self.faults.call(Method::List, self.inner_admin().rows(instance)))
+    }
+
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],

@@ -14,6 +14,7 @@
 mod activities;
 mod direct;
 mod effects;
+mod graft;
 mod lanes;
 mod locked;
 mod model;
@@ -100,6 +101,9 @@ impl Request {
                 Submission::Start(StartRequest { new, .. }) => new.start.payload.len(),
                 Submission::Send(send) => send.message.payload.len(),
                 Submission::Terminate { turn: it, .. } => turn(it),
+                Submission::Graft(graft) => {
+                    graft.history.iter().map(|event| event.data.len() + event.payload.len() + 64).sum()
+                }
                 _ => 0,
             },
         }
@@ -219,12 +223,12 @@ async fn attempt(
     waits: bool,
 ) -> Result<Done, Failure> {
     let replaces = waits && scopes.iter().any(|scope| scope.replaces);
-    let replaced = if replaces {
+    let (mut replaced, mut is_revived) = (None, false);
+    if replaces {
         connection.query(step!("BEGIN")).await?;
-        replace(connection, entries).await?
-    } else {
-        None
-    };
+        replaced = replace(connection, entries).await?;
+        is_revived = graft::revive(connection, entries).await?;
+    }
     let mut all = Scope::default();
     entries.iter().for_each(|entry| all.add(Scope::of(&entry.request)));
     let mode = read::Mode { begins: !replaces, waits };
@@ -248,7 +252,9 @@ async fn attempt(
             Request::Submit(submission) => Answer::Submitted(model.submit(submission)),
         }));
     }
-    if model.is_split {
+    let is_refused = |answer: &Option<Answer>| !matches!(answer, Some(Answer::Submitted(Ok(_))));
+    // Nothing can refuse a graft on an instance that was revived for it. If the instance stayed as it is, it would be lost.
+    if model.is_split || is_revived && answers.iter().any(is_refused) {
         return Err(Fault::Contended.into());
     }
     let mut steps = write::steps(&model);

@@ -1,10 +1,10 @@
 //! The rows that an entry concerns.
 
 use duroxide::Timestamp;
-use duroxide::id::{ActivityId, Epoch, ExecutionId, Identity, InstanceId};
+use duroxide::id::{ActivityId, CallId, Epoch, ExecutionId, Identity, InstanceId};
 use duroxide::provider::{
-    Commit, IfExists, Lease, MessageRow, NewInstance, SendRequest, StartRequest, Submission, SuspendRequest, Tenure,
-    Then, Turn, WakeRequest, Write,
+    Commit, Graft, GraftTarget, IfExists, Lease, MessageRow, NewInstance, SendRequest, StartRequest, Submission,
+    SuspendRequest, Tenure, Then, Turn, WakeRequest, Write,
 };
 use uuid::Uuid;
 
@@ -193,6 +193,33 @@ impl<'a> Scope<'a> {
                 self.dedup.push(id.0);
                 self.turn(None, turn);
             }
+            Submission::Graft(graft) => self.graft(graft),
+        }
+    }
+
+    fn graft(&mut self, graft: &'a Graft) {
+        self.dedup.push(graft.id.0);
+        match &graft.target {
+            GraftTarget::Next(next) => {
+                let this = &next.execution.instance;
+                self.locks.push(this.clone());
+                self.messages.extend(next.consumed.iter().map(|id| (this.clone(), id.0)));
+                let activity = |call: &CallId| ActivityId { execution: next.execution.clone(), call: *call };
+                self.activities.extend(next.cancelled_activities.iter().map(activity));
+                self.ending.push(next.execution.clone());
+                // It may have finished.
+                self.replaces = true;
+            }
+            GraftTarget::New(copied) => {
+                self.reads.push(copied.new.instance.clone());
+                self.create(&copied.new, None, false, copied.created_at);
+            }
+        }
+        for child in &graft.starts {
+            self.create(&child.new, None, false, graft.time);
+        }
+        for out in &graft.outgoing {
+            self.send(&out.to, &out.message);
         }
     }
 }

@@ -21,6 +21,7 @@ impl Model {
             Submission::Resume { instance, time } => self.resume(instance, *time),
             Submission::Drop { instance, message } => self.drop_message(instance, *message),
             Submission::Terminate { id, turn } => self.terminate(*id, turn),
+            Submission::Graft(graft) => self.graft(graft),
         }
     }
 

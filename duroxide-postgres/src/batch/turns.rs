@@ -210,7 +210,7 @@ impl Model {
     }
 
     /// Removes the activities of an ended execution, except detached ones.
-    fn sweep(&mut self, execution: &ExecutionId, by: Option<Epoch>) {
+    pub(super) fn sweep(&mut self, execution: &ExecutionId, by: Option<Epoch>) {
         for id in self.activities_of(&execution.instance, Some(execution.number)) {
             if self.activities.get(&id).is_some_and(|activity| !activity.detached) {
                 self.remove_activity(&id, by);
@@ -218,7 +218,7 @@ impl Model {
         }
     }
 
-    fn start_child(
+    pub(super) fn start_child(
         &mut self,
         from: &InstanceId,
         child: &NewChild,
@@ -234,7 +234,7 @@ impl Model {
         ChildPlacement { start, answer }
     }
 
-    fn send_out(&mut self, out: &Outgoing, by: Option<Epoch>, time: Timestamp) -> Placement {
+    pub(super) fn send_out(&mut self, out: &Outgoing, by: Option<Epoch>, time: Timestamp) -> Placement {
         let found = self.instances.get(&out.to).map(|instance| instance.identity);
         if out.identity.is_some_and(|wanted| found.is_some_and(|found| !found.matches(wanted))) {
             return Placement::Refused;
@@ -254,7 +254,7 @@ impl Model {
     }
 
     /// Adds an instance without messages. Its row in `instances` was written when its id was reserved.
-    fn add_instance(&mut self, new: &NewInstance, owner: Option<Epoch>, time: Timestamp) {
+    pub(super) fn add_instance(&mut self, new: &NewInstance, owner: Option<Epoch>, time: Timestamp) {
         let identity = new.start.id.into();
         let seq = match self.reserved.get_mut(&new.instance) {
             Some(reserved) if reserved.identity == identity => {

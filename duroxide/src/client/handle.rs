@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::measure::counted;
 use super::wait::Wait;
-use super::{Client, ClientError, OutcomeError, RaiseCall, Status, SuspendCall};
+use super::{Client, ClientError, OutcomeError, RaiseCall, ResetCall, Status, SuspendCall};
 use crate::error::{ErrorCode, MAX_MESSAGE, UnreadMessage};
 use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::{CallId, EventId, ExecutionId, InstanceId, InvalidId};
@@ -305,6 +305,50 @@ impl<O> Handle<O> {
     /// If the future is dropped, the message may have been removed or not; the call may be repeated.
     pub async fn drop_message(&self, message: UnreadMessage) -> Result<(), ClientError> {
         self.client.drop_message(self.id()?, message).await
+    }
+
+    /// Resets the instance to an event of its history: the events up to this one become a new execution, which continues from
+    /// there. A live, a suspended and a finished instance can be reset. The old execution is kept until it is pruned.
+    ///
+    /// The event must end a step, and the step must not end the execution; the error names the nearest such events. Event 0
+    /// is the beginning: the function runs anew, in its latest version.
+    ///
+    /// - Calls that are open at the event are made again: activities run again, with another
+    ///   [idempotency key](crate::ActivityContext::idempotency_key), timers are due when they were, children are started
+    ///   again under another id. See [`ResetCall::keep_outcomes`].
+    /// - External events that were recorded after the event are received again, in their order. A cancel request after the
+    ///   event is not.
+    /// - Open children of the old execution are closed by their policies. A child whose id was chosen by the code must not be
+    ///   open at the event.
+    /// - Later outcomes of the old execution's calls are ignored.
+    /// - A parent or a client that has received the outcome of the instance does not receive another one.
+    ///
+    /// [`ResetCall::dry_run`] returns these effects without the reset.
+    ///
+    /// ```
+    /// use duroxide::client::Untyped;
+    /// use duroxide::id::EventId;
+    /// use duroxide::prelude::*;
+    ///
+    /// /// Resets an instance whose code no longer fits its history.
+    /// async fn before_the_mismatch(handle: &Handle<Untyped>, event: EventId) -> duroxide::Result<()> {
+    ///     let reset = handle.reset(event).keep_outcomes();
+    ///     let plan = reset.dry_run().await?;
+    ///     println!("{plan}");
+    ///     reset.expect(&plan).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance; the event does not end a step ([`NotAStep`](ErrorCode::NotAStep)); the
+    /// instance has advanced since the dry run, or advances all the time ([`InstanceChanged`](ErrorCode::InstanceChanged));
+    /// its history cannot be read; the storage fails or has no [`Admin`](crate::provider::Admin); or the runtime has stopped.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped after its first poll, the instance may have been reset or not.
+    pub fn reset(&self, event: EventId) -> ResetCall {
+        ResetCall::new(&self.client, &self.instance, event)
     }
 
     /// Removes the instance with its history. Only a finished instance can be removed.

@@ -199,7 +199,7 @@ pub(super) struct Words {
     value: &'static str,
 }
 
-const LABELS: Words = Words { all: "labels", name: "label name", value: "label value" };
+pub(super) const LABELS: Words = Words { all: "labels", name: "label name", value: "label value" };
 pub(super) const HEADERS: Words = Words { all: "headers", name: "header name", value: "header value" };
 
 /// Checks the number of labels or headers, their names and their values.

@@ -97,7 +97,7 @@ impl Client {
 
     /// Submits, and retries until the retry time has passed. A repetition has no effect if an earlier attempt was
     /// carried out.
-    pub(super) async fn submit(
+    pub(crate) async fn submit(
         &self,
         instance: &InstanceId,
         mut submission: Submission,

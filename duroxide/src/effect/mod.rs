@@ -12,6 +12,7 @@ mod activity;
 mod cause;
 mod child;
 mod end;
+pub(crate) mod graft;
 mod termination;
 mod timer;
 
@@ -106,6 +107,21 @@ pub(crate) fn suspension(
 ) -> Turn {
     let turn = Turn::new(execution.clone(), committed, now);
     Turn { then: Then::Suspend { reason }, cause: Some(cause), ..turn }
+}
+
+/// The policy of a write from outside: it starts no work.
+struct NoClaims;
+
+impl Claims for NoClaims {
+    fn activity(&mut self, _: &str, _: Option<&str>) -> bool {
+        false
+    }
+
+    fn release(&mut self, _: &str) {}
+
+    fn orchestration(&self, _: &str, _: Option<&Version>) -> bool {
+        false
+    }
 }
 
 struct TurnBuilder<'a> {

@@ -2,7 +2,7 @@
 
 use semver::Version;
 
-use super::{Causes, Claims, TurnBuilder, TurnInfo};
+use super::{Causes, NoClaims, TurnBuilder, TurnInfo};
 use crate::clock::Timestamp;
 use crate::history::{Decision, EventKind, HistoryEvent, Input, Started};
 use crate::payload::Payload;
@@ -50,19 +50,4 @@ pub(crate) fn termination(
         builder.close_open_call(call, op);
     }
     builder.turn
-}
-
-/// The policy of an end from outside: it starts no work.
-struct NoClaims;
-
-impl Claims for NoClaims {
-    fn activity(&mut self, _: &str, _: Option<&str>) -> bool {
-        false
-    }
-
-    fn release(&mut self, _: &str) {}
-
-    fn orchestration(&self, _: &str, _: Option<&Version>) -> bool {
-        false
-    }
 }

@@ -176,6 +176,16 @@ codes! {
         "the instance has no such unread message"
         "take the message from the suspension in the status of the instance";
 
+    "0067" NotAStep "not the end of a step" Application
+        "a history cannot be cut at this event"
+        "choose one of the events that the message names";
+    "0068" InstanceChanged "instance changed" Application
+        "the instance is no longer in the state that the request expects"
+        "read it again, and repeat the request if it is still wanted";
+    "0069" ExportRefused "export refused" Application
+        "a text is no export of an instance, or an export cannot be imported"
+        "see the reason in the message; export the instance again with a version that this one reads";
+
     // Limits.
     "0080" PayloadRefused "payload refused" Application
         "a value cannot be written as JSON without being changed"

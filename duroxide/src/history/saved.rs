@@ -14,19 +14,23 @@ use crate::id::EventId;
 use crate::payload::Payload;
 
 /// The form of an event in a file. It has the fields of a stored row, and a readable time.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Saved {
-    id: EventId,
-    #[serde(with = "rfc_3339")]
-    time: Timestamp,
-    decision: bool,
-    format: u16,
-    data: Box<RawValue>,
-    payload: Box<RawValue>,
+pub(crate) struct SavedEvent {
+    pub(crate) id: EventId,
+    pub(crate) time: Time,
+    pub(crate) decision: bool,
+    pub(crate) format: u16,
+    pub(crate) data: Box<RawValue>,
+    pub(crate) payload: Box<RawValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    at: Option<Box<str>>,
+    pub(crate) at: Option<Box<str>>,
 }
+
+/// A readable time.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Time(#[serde(with = "rfc_3339")] pub(crate) Timestamp);
 
 /// As JSON with `serde_json`: the value keeps its text, to the last digit. Later versions of the library read it.
 ///
@@ -47,9 +51,9 @@ impl Serialize for HistoryEvent {
             EventKind::Decision(decision) => (true, decision.format(), to_raw_value(decision)),
         };
         let payload = RawValue::from_string(self.payload.to_string());
-        Saved {
+        SavedEvent {
             id: self.id,
-            time: self.time,
+            time: Time(self.time),
             decision,
             format,
             data: data.map_err(S::Error::custom)?,
@@ -62,19 +66,26 @@ impl Serialize for HistoryEvent {
 
 impl<'de> Deserialize<'de> for HistoryEvent {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let Saved { id, time, decision, format, data, payload, at } = Saved::deserialize(from)?;
-        if format > FORMAT {
-            let problem = format!("event {id} has format {format}, this version reads up to {FORMAT}");
-            return Err(D::Error::custom(problem));
+        Self::try_from(&SavedEvent::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
+impl TryFrom<&SavedEvent> for HistoryEvent {
+    type Error = String;
+
+    fn try_from(saved: &SavedEvent) -> Result<Self, String> {
+        let SavedEvent { id, time: Time(time), decision, format, data, payload, at } = saved;
+        if *format > FORMAT {
+            return Err(format!("event {id} has format {format}, this version reads up to {FORMAT}"));
         }
-        let kind = if decision {
+        let kind = if *decision {
             serde_json::from_str(data.get()).map(EventKind::Decision)
         } else {
             serde_json::from_str(data.get()).map(EventKind::Input)
         };
-        let kind = kind.map_err(|error| D::Error::custom(format!("event {id}: {error}")))?;
-        let payload = Payload::from_json_bytes(Box::<str>::from(payload).into_boxed_bytes().into_vec());
-        Ok(Self { id, time, kind, payload, at: at.map(Arc::from) })
+        let kind = kind.map_err(|error| format!("event {id}: {error}"))?;
+        let payload = Payload::from_json_bytes(payload.get().as_bytes().to_vec());
+        Ok(Self { id: *id, time: *time, kind, payload, at: at.as_deref().map(Arc::from) })
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{Dimension, EventRow, Groups, InstanceActivities, NodeInfo, ProviderError, Subject};
+use super::{Dimension, EventRow, Groups, InstanceActivities, InstanceRows, NodeInfo, ProviderError, Subject};
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, shortened_to};
 use crate::history::{Parent, TextMap, Waits, WaitsFilter};
@@ -68,6 +68,12 @@ pub trait Admin: Send + Sync {
         &'a self,
         instance: &'a InstanceId,
     ) -> BoxFuture<'a, Result<Option<InstanceActivities>, ProviderError>>;
+
+    /// Reads the rows of an instance outside its histories, at one moment. Returns `None` if there is no such instance.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when the storage fails.
+    fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>>;
 
     /// Removes finished instances with all their data, each atomically. A live instance is never removed: its entry is
     /// an error. The results are in the order of the ids.

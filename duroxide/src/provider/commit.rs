@@ -178,7 +178,7 @@ pub struct NewChild {
 }
 
 /// An activity to be run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewActivity {
     /// The call.
     pub call: CallId,

@@ -28,6 +28,7 @@ mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod constructors;
+mod graft;
 mod groups;
 mod layer;
 mod measured;
@@ -50,6 +51,7 @@ pub use admin::*;
 pub use attempt::*;
 pub use attempts::*;
 pub use commit::*;
+pub use graft::*;
 pub use groups::*;
 pub use layer::{Layered, ProviderLayer};
 pub use measured::Measured;

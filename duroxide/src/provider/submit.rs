@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{InstanceStatus, Lease, MessageRow, NewInstance, Turn};
+use super::{Graft, InstanceStatus, Lease, MessageRow, NewInstance, Turn};
 use crate::clock::Timestamp;
 use crate::id::{CallId, CommitId, Epoch, Identity, InstanceId, MessageId};
 
@@ -45,6 +45,9 @@ pub enum Submission {
         /// The turn, with [`Then::Finish`](super::Then::Finish).
         turn: Box<Turn>,
     },
+    /// Writes an execution that begins with a given history, regardless of the owner of its instance. A provider without an
+    /// [`Admin`](super::Admin) never receives it.
+    Graft(Box<Graft>),
 }
 
 /// The time for which a provider remembers at least the id of a request whose rows are gone, so that a repetition is
@@ -135,8 +138,13 @@ impl Submission {
         match self {
             Self::Start(StartRequest { resent, .. }) | Self::Send(SendRequest { resent, .. }) => *resent = true,
             // A resumption has no effect on an instance that is not suspended, nor a removal on a missing message. The
-            // others are recognised by their ids.
-            Self::Suspend(_) | Self::Wake(_) | Self::Resume { .. } | Self::Drop { .. } | Self::Terminate { .. } => {}
+            // others are recognised by their ids, or by the execution that they name.
+            Self::Suspend(_)
+            | Self::Wake(_)
+            | Self::Resume { .. }
+            | Self::Drop { .. }
+            | Self::Terminate { .. }
+            | Self::Graft(_) => {}
         }
     }
 
@@ -149,6 +157,7 @@ impl Submission {
             Self::Wake(request) => &request.instance,
             Self::Resume { instance, .. } | Self::Drop { instance, .. } => instance,
             Self::Terminate { turn, .. } => &turn.execution.instance,
+            Self::Graft(graft) => graft.instance(),
         }
     }
 }

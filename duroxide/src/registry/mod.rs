@@ -155,7 +155,6 @@ impl Registry {
     }
 
     /// Builds a lookup of the entries that satisfy a condition, without checks.
-    #[cfg(feature = "testing")]
     pub(crate) fn lookup_of(&self, condition: impl FnMut(&Entry) -> bool) -> Lookup {
         Lookup::new(self.entries().filter(condition).collect())
     }

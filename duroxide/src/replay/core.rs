@@ -235,7 +235,7 @@ impl Core {
     pub(crate) fn recorded_derived_child(&self, call: CallId) -> Option<InstanceId> {
         let state = self.lock();
         let recorded = state.replaying.as_ref().and_then(|recorded| recorded.children.get(&call));
-        recorded.filter(|id| id.is_derived_for(&self.execution, call)).cloned()
+        recorded.filter(|id| id.is_derived_for(call)).cloned()
     }
 
     /// Refuses a call: the refusal is recorded, and is the outcome of the call.

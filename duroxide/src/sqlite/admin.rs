@@ -13,12 +13,12 @@ use super::records::record;
 use super::rows::natural;
 use super::search::{Order, Query, Search};
 use super::sql::Sql;
-use super::{SqliteProvider, attempts, groups, handle, remove};
+use super::{SqliteProvider, attempts, graft, groups, handle, remove};
 use crate::clock::Timestamp;
 use crate::id::InstanceId;
 use crate::provider::{
-    Admin, DeleteError, Dimension, Filter, Groups, InstanceActivities, InstancePage, NodeRecord, Page, PageToken,
-    ProviderError, Pruned, Subject,
+    Admin, DeleteError, Dimension, Filter, Groups, InstanceActivities, InstancePage, InstanceRows, NodeRecord, Page,
+    PageToken, ProviderError, Pruned, Subject,
 };
 
 impl Admin for SqliteProvider {
@@ -55,6 +55,12 @@ impl Admin for SqliteProvider {
         let instance = instance.clone();
         let read = move |sql: &Sql, _| attempts::activities(sql, &instance);
         Box::pin(self.handle.admin.read("read activities", Page::DEFAULT_TIME_LIMIT, read))
+    }
+
+    fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
+        let instance = instance.clone();
+        let read = move |sql: &Sql, _| graft::rows(sql, &instance);
+        Box::pin(self.handle.admin.read("read rows", Page::DEFAULT_TIME_LIMIT, read))
     }
 
     fn delete<'a>(

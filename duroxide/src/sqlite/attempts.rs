@@ -18,21 +18,37 @@ pub(super) fn record(
     next_at: Timestamp,
     failed: &FailedAttempt,
 ) -> rusqlite::Result<()> {
-    let key = (instance, int(tenure.activity.execution.number), int(tenure.activity.call.0));
-    let insert = "INSERT OR IGNORE INTO duroxide_attempts
-        (instance, execution, call, attempt, node, began, ended, next_at, error)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let FailedAttempt { began, ended, error } = failed;
-    let (node, next_at) = (int(lease.epoch.0), next_at.as_micros());
-    let params =
-        (key.0, key.1, key.2, tenure.attempt, node, began.as_micros(), ended.as_micros(), next_at, error.as_str());
-    sql.run(insert, params)?;
+    let (execution, call) = (tenure.activity.execution.number, tenure.activity.call);
+    let (attempt, node, failed) = (tenure.attempt, lease.epoch, failed.clone());
+    insert(sql, instance, &AttemptRecord { execution, call, attempt, node, next_at, failed })?;
     if let Some(replaced) = FailedAttempt::replaced_by(tenure.attempt) {
         let delete = "DELETE FROM duroxide_attempts
             WHERE instance = ?1 AND execution = ?2 AND call = ?3 AND attempt = ?4";
-        sql.run(delete, (key.0, key.1, key.2, replaced))?;
+        sql.run(delete, (instance, int(execution), int(call.0), replaced))?;
     }
     Ok(())
+}
+
+/// Inserts a failed attempt.
+pub(super) fn insert(sql: &Sql, instance: i64, record: &AttemptRecord) -> rusqlite::Result<()> {
+    let insert = "INSERT OR IGNORE INTO duroxide_attempts
+        (instance, execution, call, attempt, node, began, ended, next_at, error)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let AttemptRecord { execution, call, attempt, node, next_at, failed } = record;
+    let FailedAttempt { began, ended, error } = failed;
+    let (execution, call, node) = (int(*execution), int(call.0), int(node.0));
+    let times = (began.as_micros(), ended.as_micros(), next_at.as_micros());
+    sql.run(insert, (instance, execution, call, attempt, node, times.0, times.1, times.2, error.as_str())).map(drop)
+}
+
+/// Reads all kept failed attempts of an instance.
+pub(super) fn all(sql: &Sql, instance: i64) -> rusqlite::Result<Vec<AttemptRecord>> {
+    let find = concat!(
+        "SELECT ",
+        failed::list!(),
+        " FROM duroxide_attempts f WHERE f.instance = ?1 ORDER BY f.execution, f.call, f.attempt"
+    );
+    sql.rows(find, [instance], attempt)
 }
 
 columns! {

@@ -29,6 +29,7 @@ mod ending;
 mod fault;
 mod files;
 mod free;
+mod graft;
 mod group;
 mod groups;
 mod handle;

@@ -129,6 +129,13 @@ fn record(tx: &Tx<'_>, (seq, execution, call): ActivityKey, lease: Option<&Lease
     tx.sql.run(insert, (seq, execution, call, lease.map(|lease| int(lease.epoch.0)))).map(drop)
 }
 
+/// Returns the builds that have rejected an item: an instance (execution 0, call 0) or an activity.
+pub(super) fn builds(sql: &super::sql::Sql, key: ActivityKey) -> rusqlite::Result<Vec<String>> {
+    let find =
+        "SELECT build FROM duroxide_rejections WHERE instance = ?1 AND execution = ?2 AND call = ?3 ORDER BY build";
+    sql.rows(find, key, |row| row.get(0))
+}
+
 /// Sets the time of the last change of an instance.
 fn touch(tx: &Tx<'_>, seq: i64) -> rusqlite::Result<()> {
     let update = "UPDATE duroxide_instances SET updated_at = ?2 WHERE seq = ?1";

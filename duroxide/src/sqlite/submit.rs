@@ -3,6 +3,7 @@
 use super::dedup::DedupEntry;
 use super::deliver::{self, Target};
 use super::fault::Refusal;
+use super::graft;
 use super::instances;
 use super::pauses;
 use super::rejections;
@@ -33,6 +34,7 @@ pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
         Submission::Resume { instance, time } => resume(tx, instance, *time),
         Submission::Drop { instance, message } => drop_message(tx, instance, *message),
         Submission::Terminate { id, turn } => terminate(tx, *id, turn),
+        Submission::Graft(graft) => graft::graft(tx, graft),
     }
 }
 
@@ -68,7 +70,7 @@ fn start(tx: &mut Tx<'_>, request: &StartRequest) -> Done {
 }
 
 /// Returns the answer to a request that has stored no new message and so has no message number.
-fn unnumbered(tx: &Tx<'_>, id: &InstanceId, written: bool) -> Done {
+pub(super) fn unnumbered(tx: &Tx<'_>, id: &InstanceId, written: bool) -> Done {
     let target = Target::find(tx, id)?;
     let (owner, identity) = target.map_or((None, None), |target| (target.owner, Some(target.identity)));
     Ok(Submitted { owner, identity, number: None, written })

@@ -14,7 +14,7 @@ use super::rejections;
 use super::rows::{int, stored_ready};
 use super::tx::Tx;
 use crate::clock::Timestamp;
-use crate::id::{CallId, CommitId, EventId, ExecutionId, InstanceId};
+use crate::id::{CallId, CommitId, Epoch, EventId, ExecutionId, InstanceId};
 use crate::provider::{
     ChildPlacement, CommitError, Committed, EventRow, InstanceStatus, Lease, NewActivity, NewChild, NewInstance,
     Outgoing, Placement, Ready, Then, Turn,
@@ -51,13 +51,15 @@ pub(super) fn turn(
     for activity in &turn.activities {
         row.schedule(tx, activity)?;
     }
-    let target = row.then(tx)?;
+    let from = &row.then(tx)?;
+    let (id, by) = (&turn.execution.instance, lease.map(|lease| lease.epoch));
+    let sender = Sender { from, id, by, time: turn.time };
     let mut committed = Committed::default();
     for child in &turn.starts {
-        committed.starts.push(row.start_child(tx, &target, child)?);
+        committed.starts.push(sender.start_child(tx, child)?);
     }
     for out in &turn.messages {
-        committed.messages.push(row.send_out(tx, &target, out)?);
+        committed.messages.push(sender.send(tx, out)?);
     }
     Ok(committed)
 }
@@ -197,7 +199,7 @@ fn not_advanced(
     }
 }
 
-fn insert_event(tx: &mut Tx<'_>, seq: i64, execution: u64, event: &EventRow) -> rusqlite::Result<()> {
+pub(super) fn insert_event(tx: &mut Tx<'_>, seq: i64, execution: u64, event: &EventRow) -> rusqlite::Result<()> {
     let payload = payloads::store(tx.sql, seq, &event.payload)?;
     let insert = "INSERT INTO duroxide_events
         (instance, execution, id, time, decision, format, data, payload, payload_ref, place)
@@ -296,11 +298,22 @@ impl Written<'_> {
         }
         Ok(target)
     }
+}
 
-    fn start_child(&self, tx: &mut Tx<'_>, from: &Target, child: &NewChild) -> rusqlite::Result<ChildPlacement> {
-        let time = self.turn.time;
-        let owner = self.lease.map(|lease| lease.epoch);
-        let Some(start) = instances::create(tx, &child.new, owner, time)? else {
+/// The writer of the children and messages of an execution.
+pub(super) struct Sender<'a> {
+    /// The instance in its new state.
+    pub(super) from: &'a Target,
+    pub(super) id: &'a InstanceId,
+    /// The epoch that owns what it creates, and forwards messages.
+    pub(super) by: Option<Epoch>,
+    pub(super) time: Timestamp,
+}
+
+impl Sender<'_> {
+    pub(super) fn start_child(&self, tx: &mut Tx<'_>, child: &NewChild) -> rusqlite::Result<ChildPlacement> {
+        let Self { from, time, .. } = *self;
+        let Some(start) = instances::create(tx, &child.new, self.by, time)? else {
             let answer = from.deliver(tx, &child.if_taken, time, false)?;
             return Ok(ChildPlacement { start: Placement::Refused, answer: Some(answer) });
         };
@@ -308,15 +321,15 @@ impl Written<'_> {
         Ok(ChildPlacement { start, answer })
     }
 
-    fn send_out(&self, tx: &mut Tx<'_>, from: &Target, out: &Outgoing) -> rusqlite::Result<Placement> {
-        let time = self.turn.time;
+    pub(super) fn send(&self, tx: &mut Tx<'_>, out: &Outgoing) -> rusqlite::Result<Placement> {
+        let Self { from, time, .. } = *self;
         let fits = |target: &Target| out.identity.is_none_or(|wanted| target.identity.matches(wanted));
-        if out.to == self.turn.execution.instance && fits(from) {
+        if out.to == *self.id && fits(from) {
             return from.deliver(tx, &out.message, time, false);
         }
         let Some(target) = Target::find(tx, &out.to)?.filter(fits) else { return Ok(Placement::Refused) };
         let placement = target.deliver(tx, &out.message, time, false)?;
-        target.leave_mail(tx, placement, self.lease.map(|lease| lease.epoch))?;
+        target.leave_mail(tx, placement, self.by)?;
         Ok(placement)
     }
 }

@@ -1,10 +1,10 @@
 //! Replays recorded histories against the current code.
 
-use crate::error::{ErrorCode, Suspension};
-use crate::history::{EventKind, HistoryEvent, Input};
+use crate::error::Suspension;
+use crate::history::HistoryEvent;
 use crate::id::{ExecutionId, Identity, InstanceId};
-use crate::registry::{Lookup, Registry};
-use crate::replay::{Execution, Fault};
+use crate::registry::Registry;
+pub(super) use crate::transfer::replay;
 
 /// Replays a recorded history against the code in a registry, and checks that the code still makes the recorded
 /// decisions. The history may be cut off after any step. Use it in a regression test: record histories once with
@@ -39,26 +39,4 @@ pub fn check_history(registry: &Registry, history: &[HistoryEvent]) -> Result<()
     let execution = ExecutionId { instance, identity: Identity::UNKNOWN, number: 1 };
     let replayed = replay(&registry.lookup_of(without_states), execution, history);
     replayed.map(drop).map_err(|fault| fault.0)
-}
-
-/// Replays a recorded history, and returns the execution as it is at its end.
-pub(super) fn replay(lookup: &Lookup, id: ExecutionId, history: &[HistoryEvent]) -> Result<Execution, Fault> {
-    let started = history.first().and_then(|event| match &event.kind {
-        EventKind::Input(Input::Started(started)) => Some(started),
-        _ => None,
-    });
-    let Some(started) = started else {
-        return Err(Fault::new(
-            ErrorCode::UnreadableEvent,
-            "the history does not begin with the start of an execution",
-        ));
-    };
-    let Some(entry) = lookup.orchestration(&started.name, started.version.as_ref()) else {
-        let version = started.version.as_ref().map(ToString::to_string).unwrap_or_default();
-        let message = format!("orchestration {:?} {version} is not registered", started.name);
-        return Err(Fault::new(ErrorCode::VersionNotRegistered, message));
-    };
-    let mut execution = Execution::new(id, entry.function.clone(), || {});
-    crate::telemetry::silenced(|| execution.replay(history))?;
-    Ok(execution)
 }

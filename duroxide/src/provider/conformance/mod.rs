@@ -35,6 +35,7 @@ mod admin;
 mod claims;
 mod creating;
 mod fixture;
+mod grafts;
 mod identities;
 mod mail;
 mod members;
@@ -107,6 +108,7 @@ pub fn admin_cases() -> Vec<Case> {
         activities::ADMIN_CASES,
         identities::ADMIN_CASES,
         submissions::ADMIN_CASES,
+        grafts::CASES,
         members::ADMIN_CASES,
         signals::ADMIN_CASES,
         waits::ADMIN_CASES,

@@ -3,6 +3,7 @@
 
 mod acquire;
 mod activities;
+mod graft;
 mod groups;
 mod members;
 mod pause;
@@ -197,6 +198,10 @@ impl Admin for MemoryProvider {
         instance: &'a InstanceId,
     ) -> BoxFuture<'a, Result<Option<InstanceActivities>, ProviderError>> {
         self.answer(|state| state.activity_records(instance))
+    }
+
+    fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
+        self.answer(|state| state.rows(instance))
     }
 
     fn delete<'a>(

@@ -179,6 +179,7 @@ pub(super) struct QueuedMessage {
     pub(super) row: MessageRow,
     /// The time at which it becomes visible; without such a time, the time at which it was stored.
     pub(super) at: Timestamp,
+    pub(super) stored_at: Timestamp,
     /// True if its id must be recorded when it is removed.
     pub(super) sent: bool,
 }
@@ -342,7 +343,7 @@ impl State {
             // Any node ends an instance without an owner.
             self.signals.work |= instance.owner.is_none();
         }
-        self.messages.insert(self.last_arrival, QueuedMessage { to: to.clone(), row, at, sent });
+        self.messages.insert(self.last_arrival, QueuedMessage { to: to.clone(), row, at, stored_at: time, sent });
         // Keep a fan-in of n messages at a cost of n: update the queue only if the message makes the instance ready
         // earlier.
         let waits = instance.owner.is_none() && instance.status == InstanceStatus::Running;

@@ -161,7 +161,7 @@ impl State {
     }
 
     /// Removes the activities of an ended execution, except detached ones.
-    fn sweep(&mut self, execution: &ExecutionId, by: Option<Epoch>) {
+    pub(super) fn sweep(&mut self, execution: &ExecutionId, by: Option<Epoch>) {
         for id in self.activities_of(&execution.instance, Some(execution.number)) {
             if self.activities.get(&id).is_some_and(|activity| !activity.detached) {
                 self.remove_activity(&id, by);
@@ -169,7 +169,7 @@ impl State {
         }
     }
 
-    fn start_child(
+    pub(super) fn start_child(
         &mut self,
         from: &InstanceId,
         child: NewChild,
@@ -185,7 +185,7 @@ impl State {
         ChildPlacement { start, answer }
     }
 
-    fn send_out(&mut self, out: Outgoing, by: Option<Epoch>, time: Timestamp) -> Placement {
+    pub(super) fn send_out(&mut self, out: Outgoing, by: Option<Epoch>, time: Timestamp) -> Placement {
         let found = self.instances.get(&out.to).map(Instance::identity);
         if out.identity.is_some_and(|wanted| found.is_some_and(|found| !found.matches(wanted))) {
             return Placement::Refused;

@@ -365,6 +365,11 @@ impl Admin for Connection {
         Box::pin(self.read("activities", async move { world.storage.visible().activities(&instance).await }))
     }
 
+    fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
+        let (world, instance) = (self.0.world.clone(), instance.clone());
+        Box::pin(self.read("rows", async move { world.storage.visible().rows(&instance).await }))
+    }
+
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],
@@ -438,6 +443,7 @@ fn show_submission(entry: &Submission) -> String {
         Submission::Wake(request) => format!("wake of {}; ", request.instance),
         Submission::Resume { instance, .. } => format!("resumption of {instance}; "),
         Submission::Drop { instance, message } => format!("removal of message {message} to {instance}; "),
+        Submission::Graft(graft) => format!("graft of {}; ", graft.execution()),
     }
 }
 

@@ -30,6 +30,10 @@ pub(super) struct Record {
     /// The number of turns of all instances; and the turns of each execution, each with its last event and its number.
     turns: u64,
     turns_of: HashMap<ExecutionId, Vec<(EventId, u64)>>,
+    /// The executions that were abandoned by a reset, each with the number of turns until then.
+    pub(super) abandoned: BTreeMap<ExecutionId, u64>,
+    /// The last events that executions have taken over from another one.
+    pub(super) grafted: BTreeMap<ExecutionId, EventId>,
     /// The committed events of every execution.
     pub(super) histories: BTreeMap<ExecutionId, Vec<EventRow>>,
     /// The attempts of each activity that have ended.
@@ -59,6 +63,8 @@ pub(super) struct Seen {
     /// The unread messages of clients, in the order of arrival.
     sent: Vec<Sent>,
     execution: u64,
+    /// True if it was forked: then its first execution has carried events, too.
+    is_copy: bool,
     /// The turn that ended it, counted through all turns of all instances.
     pub(super) ended: Option<u64>,
     /// True if it ended with an unread request to cancel or terminate it.
@@ -160,6 +166,7 @@ impl Record {
                 Submission::Suspend(request) if self.done.insert(request.id.0) => self.paused(&request.instance),
                 Submission::Resume { instance, .. } if submitted.written => self.resumed(&instance),
                 Submission::Terminate { id, turn } if self.done.insert(id.0) => self.turn(None, *turn, None),
+                Submission::Graft(graft) if self.done.insert(graft.id.0) => self.graft(*graft),
                 _ => {}
             }
         }
@@ -256,7 +263,7 @@ impl Record {
                 let name = queued.as_ref().and_then(event_name);
                 let is_held = |sent: &Sent| {
                     let held = seen.queued.get(&sent.id).and_then(event_name);
-                    seen.execution > 1 && held.is_some_and(|held| name.as_ref() != Some(&held))
+                    (seen.execution > 1 || seen.is_copy) && held.is_some_and(|held| name.as_ref() != Some(&held))
                 };
                 let earlier = seen.sent.iter().take(position).filter(|sent| !is_held(sent)).find(came_first);
                 if let Some(earlier) = earlier.filter(|_| !may_overtake) {
@@ -298,6 +305,62 @@ impl Record {
         }
         self.violations.extend(wrong.into_iter().map(|wrong| format!("{}: it {wrong}", turn.execution)));
         self.send_out(&own, turn.messages, turn.starts, committed);
+    }
+
+    /// Records an execution that begins with a given history.
+    fn graft(&mut self, graft: Graft) {
+        let (own, execution, last) = (graft.instance().clone(), graft.execution(), graft.last_event());
+        self.turns += 1;
+        match graft.target {
+            GraftTarget::New(copied) => {
+                let created = copied.new.start.id.0;
+                if !self.done.insert(created) || self.instances.contains_key(&own) {
+                    self.violated(format!("{own} was copied, and existed already"));
+                }
+                self.create(copied.new, None);
+                self.instances.get_mut(&own).into_iter().for_each(|seen| seen.is_copy = true);
+            }
+            GraftTarget::Next(next) => {
+                let Some(seen) = self.instances.get_mut(&own) else {
+                    return self.violated(format!("{own} was reset, and was never started"));
+                };
+                let expected = self.histories.get(&next.execution).map_or(0, |history| history.len() as u64);
+                if seen.execution != next.execution.number || expected != next.last_event.0 {
+                    let found = format!("{own} was reset after event {}, and has {expected}", next.last_event);
+                    self.violations.push(found);
+                }
+                for id in &next.consumed {
+                    seen.queued.remove(id);
+                }
+                seen.queued.retain(|_, waiting| waiting.execution != Some(next.execution.number));
+                (seen.status, seen.owner, seen.ended) = (InstanceStatus::Running, None, None);
+                (seen.execution, seen.unread_close) = (execution.number, false);
+                self.abandoned.insert(next.execution, self.turns);
+            }
+        }
+        self.histories.insert(execution.clone(), graft.history);
+        self.turns_of.insert(execution.clone(), vec![(last, self.turns)]);
+        self.grafted.insert(execution, last);
+        for message in &graft.messages {
+            self.queue(&own, &message.row);
+        }
+        // The answer does not say which starts and messages were refused.
+        for child in graft.starts {
+            if self.instances.contains_key(&child.new.instance) {
+                self.queue(&own, &child.if_taken);
+            } else {
+                self.create_queued(child.new, None);
+                child.accepted.iter().for_each(|accepted| self.queue(&own, accepted));
+            }
+        }
+        for out in graft.outgoing {
+            self.queue(&out.to, &out.message);
+        }
+    }
+
+    /// Returns true if an instance was reset, so that it may have had other outcomes than the last one.
+    pub(super) fn was_reset(&self, instance: &InstanceId) -> bool {
+        self.abandoned.keys().any(|execution| execution.instance == *instance)
     }
 
     /// Records the messages and child starts that a turn sends.
@@ -345,6 +408,7 @@ impl Record {
             queued: HashMap::new(),
             sent: Vec::new(),
             execution: 1,
+            is_copy: false,
             ended: None,
             unread_close: false,
         };
@@ -446,7 +510,8 @@ impl Record {
     pub(super) fn unread(&self, now: Timestamp) -> impl Iterator<Item = &InstanceId> {
         let waits = move |seen: &Seen| {
             let is_due = |waiting: &MessageRow| waiting.visible_at.is_none_or(|due| due < now);
-            let may_stay = |waiting: &MessageRow| seen.execution > 1 && Input::is_event(&waiting.data);
+            let holds = seen.execution > 1 || seen.is_copy;
+            let may_stay = |waiting: &MessageRow| holds && Input::is_event(&waiting.data);
             seen.status == InstanceStatus::Running
                 && seen.queued.values().any(|waiting| is_due(waiting) && !may_stay(waiting))
         };

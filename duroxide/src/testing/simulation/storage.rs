@@ -91,6 +91,11 @@ impl Footprint {
         let creates_for = match submission {
             Submission::Start(StartRequest { new, lease, .. }) => lease.filter(|_| new.eager).map(|lease| lease.epoch),
             Submission::Terminate { turn, .. } => return Self::of_turn(None, turn),
+            Submission::Graft(graft) => {
+                let to = graft.outgoing.iter().map(|out| &out.to);
+                let to = to.chain(graft.starts.iter().map(|child| &child.new.instance)).chain([graft.instance()]);
+                return Self { instances: to.cloned().collect(), creates_for: None };
+            }
             _ => None,
         };
         Self { instances: BTreeSet::from([submission.instance().clone()]), creates_for }

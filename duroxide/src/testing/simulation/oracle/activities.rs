@@ -2,11 +2,19 @@
 
 use super::{Ended, Stored};
 use crate::history::{Decision, EventKind, Failure, Input};
-use crate::id::ActivityId;
+use crate::id::{ActivityId, CallId};
 use crate::testing::simulation::record::Record;
 
 pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
     for (execution, Ended { events, .. }) in &stored.executions {
+        // The outcomes of a history that was taken over are those of another execution.
+        let taken_over = record.grafted.get(execution).copied();
+        let of_another = |call: CallId| {
+            let scheduled = events.iter().find(|event| {
+                matches!(&event.kind, EventKind::Decision(decision) if decision.is_call() && decision.call() == Some(call))
+            });
+            taken_over.is_some_and(|last| scheduled.is_some_and(|scheduled| scheduled.id <= last))
+        };
         let id = |call| ActivityId { execution: execution.clone(), call };
         for event in events {
             let (call, outcome) = match &event.kind {
@@ -26,7 +34,8 @@ pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
                 _ => continue,
             };
             let attempts = record.attempts.get(&id(call)).map_or(&[][..], Vec::as_slice);
-            if !attempts.iter().any(|attempt| attempt.ended.as_ref() == Some(&outcome)) {
+            let is_known = attempts.iter().any(|attempt| attempt.ended.as_ref() == Some(&outcome));
+            if !is_known && !of_another(call) {
                 found.push(format!("{}: its outcome is not that of any attempt", id(call)));
             }
         }

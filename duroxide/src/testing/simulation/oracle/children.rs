@@ -35,6 +35,10 @@ fn check_child(
     let record = stored.instances.get(&instance);
     let is_ours = record.and_then(|r| r.parent.as_ref()).is_some_and(|p| p.execution == *id && p.call == child.call)
         && seen.is_child(&instance, &id.instance);
+    if !is_ours && seen.grafted.get(id).is_some_and(|last| scheduled.id <= *last) || seen.was_reset(&instance) {
+        // It is the child of the execution whose history was taken over, or has had other outcomes.
+        return None;
+    }
     let of_call = |event: &&HistoryEvent| match &event.kind {
         EventKind::Input(input) => input.call() == Some(child.call),
         EventKind::Decision(decision) => {
@@ -62,8 +66,10 @@ fn check_child(
         Some(EventKind::Decision(_)) | None if child.detached || child.close == ClosePolicy::Abandon => None,
         _ => {
             let closed = end.or(parent.events.last()).unwrap_or(scheduled);
+            let abandoned = seen.abandoned.get(id).copied().filter(|_| end.is_none());
+            let closed = abandoned.or_else(|| seen.turn_of(id, closed.id));
             // A call that was dropped before its child was created has no child.
-            let orphan = is_ours && is_orphan(stored, seen, seen.turn_of(id, closed.id), &instance);
+            let orphan = is_ours && is_orphan(stored, seen, closed, &instance);
             orphan.then(|| "its parent has ended, and it was not closed".to_owned())
         }
     }

@@ -13,7 +13,9 @@ type Carried = (Option<String>, Unread);
 
 pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
     for (id, ended) in &stored.executions {
-        let first = id.number == 1 || !stored.executions.contains_key(&before(id));
+        let before = before(id);
+        let first =
+            id.number == 1 || !stored.executions.contains_key(&before) || record.abandoned.contains_key(&before);
         if first {
             follow(stored, record, id.clone(), ended, found);
         }

@@ -7,10 +7,12 @@ use crate::clock::Timestamp;
 use crate::history::{Decision, EventKind, HistoryEvent, Input};
 use crate::id::{CallId, ExecutionId};
 use crate::provider::InstanceStatus;
+use crate::testing::simulation::record::Record;
 
-pub(super) fn check(stored: &Stored, found: &mut Vec<String>) {
+pub(super) fn check(stored: &Stored, record: &Record, found: &mut Vec<String>) {
     for (id, Ended { events, .. }) in &stored.executions {
-        let wrong = order(events).into_iter().chain(calls(events)).chain(end(stored, id, events));
+        let end = if record.abandoned.contains_key(id) { Vec::new() } else { end(stored, id, events) };
+        let wrong = order(events).into_iter().chain(calls(events)).chain(end);
         found.extend(wrong.map(|wrong| format!("{id}: {wrong}")));
     }
 }

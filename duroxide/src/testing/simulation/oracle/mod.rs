@@ -48,7 +48,7 @@ pub(super) async fn check(world: &Arc<World>, registry: &Registry) -> Result<Vec
             Err(reason) => found.push(format!("{id}: its history does not replay: {reason}")),
         }
     }
-    histories::check(&stored, &mut found);
+    histories::check(&stored, &world.record(), &mut found);
     continue_as_new::check(&stored, &world.record(), &mut found);
     children::check(&stored, &world.record(), &mut found);
     activities::check(&stored, &world.record(), &mut found);

@@ -1,0 +1,178 @@
+//! Executions that begin with a given history, and the rows of an instance outside its histories.
+//!
+//! A reset, a fork, an import and a move are all one write: a [`Graft`]. The caller decides which history is legal and which
+//! work remains; a provider stores the rows.
+
+use semver::Version;
+
+use super::{AttemptRecord, EventRow, InstanceStatus, MessageRow, NewActivity, NewChild, NewInstance, Outgoing, Ready};
+use crate::clock::Timestamp;
+use crate::id::{CallId, CommitId, EventId, ExecutionId, InstanceId, MessageId};
+
+/// An execution that begins with a history: the next one of an instance, or that of a new instance.
+///
+/// The instance has no owner afterwards. All rows are written in one step, or none.
+#[derive(Debug, Clone)]
+pub struct Graft {
+    /// The id of the submission. It is remembered for [`REPEAT_TIME`](super::REPEAT_TIME).
+    pub id: CommitId,
+    /// The place of the execution.
+    pub target: GraftTarget,
+    /// The version that the execution is pinned to. `None`: its first turn pins one.
+    pub version: Option<Version>,
+    /// Its events, from the first one without gaps. Empty: it begins with a start among `messages`.
+    pub history: Vec<EventRow>,
+    /// Activities to be run, also detached ones of earlier executions. None of them has an owner.
+    pub activities: Vec<StoredActivity>,
+    /// Messages of the instance, in the order of their arrival.
+    pub messages: Vec<StoredMessage>,
+    /// Instances to be created, as by a turn.
+    pub starts: Vec<NewChild>,
+    /// Messages to other instances, as by a turn.
+    pub outgoing: Vec<Outgoing>,
+    /// The time of the client.
+    pub time: Timestamp,
+}
+
+/// The place of a grafted execution.
+#[derive(Debug, Clone)]
+pub enum GraftTarget {
+    /// It continues an instance, in any status.
+    Next(NextExecution),
+    /// It is that of a new instance. If the id is taken, the answer is [`SubmitError::Exists`](super::SubmitError::Exists).
+    New(Box<CopiedInstance>),
+}
+
+/// The continuation of an instance. The number of the new execution is that of `execution` plus one.
+///
+/// Preconditions: the instance has the identity and the current execution of `execution`, its last event is `last_event`, and
+/// every message of `consumed` exists. If one does not hold, nothing is written, and the answer is
+/// [`SubmitError::Conflict`](super::SubmitError::Conflict).
+///
+/// The instance is running afterwards, also if it had finished: then its messages are numbered from 1 again. As with
+/// [`Then::ContinueAsNew`](super::Then::ContinueAsNew), remaining activities (except detached ones) and messages of the old
+/// execution are removed. Rejections and crashes are forgotten.
+#[derive(Debug, Clone)]
+pub struct NextExecution {
+    /// The current execution.
+    pub execution: ExecutionId,
+    /// Its last event.
+    pub last_event: EventId,
+    /// Messages that are removed.
+    pub consumed: Vec<MessageId>,
+    /// Activities of the current execution that are removed although they are detached. A missing one is no error.
+    pub cancelled_activities: Vec<CallId>,
+}
+
+/// A new instance with a past.
+#[derive(Debug, Clone)]
+pub struct CopiedInstance {
+    /// The instance. [`NewInstance::start`] gives its identity, and is not stored; its `eager` and `version` are ignored.
+    pub new: NewInstance,
+    /// The number of its execution.
+    pub execution: u64,
+    /// Earlier executions.
+    pub earlier: Vec<EarlierExecution>,
+    /// The kept failed attempts of its activities.
+    pub attempts: Vec<AttemptRecord>,
+    /// Its status. Without [`NewInstance::parent`] or with one, no other instance is told of it.
+    pub status: InstanceStatus,
+    /// The reason for which a build has last rejected it.
+    pub suspension: Option<String>,
+    /// The builds that have rejected it.
+    pub rejected_by: Vec<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it finished.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// An execution that was continued.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EarlierExecution {
+    /// Its number.
+    pub number: u64,
+    /// When it was continued.
+    pub continued_at: Timestamp,
+    /// Its events. In an [`InstanceRows`], they are left out.
+    pub history: Vec<EventRow>,
+}
+
+/// A message in the queue of an instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredMessage {
+    /// The message.
+    pub row: MessageRow,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+    /// True if a client has sent it: then its id is remembered when it is removed.
+    pub by_client: bool,
+}
+
+/// An activity that has not ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredActivity {
+    /// The number of its execution.
+    pub execution: u64,
+    /// The activity; `eager` is false.
+    pub activity: NewActivity,
+    /// The number of its current or next attempt, from 1.
+    pub attempt: u32,
+    /// When its next attempt may begin.
+    pub ready: Ready,
+    /// The reason for which a build has last rejected it.
+    pub rejected: Option<String>,
+    /// The builds that have rejected it.
+    pub rejected_by: Vec<String>,
+    /// True if it is rejected and no member can try it.
+    pub parked: bool,
+}
+
+/// The rows of an instance outside its histories, as they were at one moment.
+#[derive(Debug, Clone)]
+pub struct InstanceRows {
+    /// Its current, or last, execution.
+    pub execution: ExecutionId,
+    /// The last event of the execution.
+    pub last_event: EventId,
+    /// Its own status: a parked activity does not change it, unlike that of
+    /// [`InstanceRecord::status`](super::InstanceRecord::status).
+    pub status: InstanceStatus,
+    /// The reason for which a build has last rejected it, if it has made no progress since.
+    pub suspension: Option<String>,
+    /// The builds that have rejected it.
+    pub rejected_by: Vec<String>,
+    /// Its messages, in the order of their arrival.
+    pub messages: Vec<StoredMessage>,
+    /// Its activities that have not ended, sorted by execution and call.
+    pub activities: Vec<StoredActivity>,
+    /// The kept failed attempts of its activities.
+    pub attempts: Vec<AttemptRecord>,
+    /// The earlier executions that were not pruned, without their events.
+    pub earlier: Vec<EarlierExecution>,
+}
+
+impl Graft {
+    /// Returns the instance that it writes.
+    pub fn instance(&self) -> &InstanceId {
+        match &self.target {
+            GraftTarget::Next(next) => &next.execution.instance,
+            GraftTarget::New(copied) => &copied.new.instance,
+        }
+    }
+
+    /// Returns the execution that it writes.
+    pub fn execution(&self) -> ExecutionId {
+        match &self.target {
+            GraftTarget::Next(next) => next.execution.next(),
+            GraftTarget::New(copied) => ExecutionId { number: copied.execution, ..copied.new.first_execution() },
+        }
+    }
+
+    /// Returns its last event; zero if there is none.
+    pub fn last_event(&self) -> EventId {
+        self.history.last().map_or(EventId(0), |event| event.id)
+    }
+}
