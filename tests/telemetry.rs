@@ -59,7 +59,8 @@ fn metrics_follow_the_naming_rules() {
         assert_eq!(buckets.is_empty(), *kind != MetricKind::Histogram, "{name}");
         assert!(buckets.is_sorted(), "{name}");
         for label in *labels {
-            let bounded = ["name", "version", "outcome", "category", "code", "operation", "retryable", "state", "tag", "node"];
+            let bounded =
+                ["name", "version", "outcome", "category", "code", "operation", "retryable", "state", "tag", "node"];
             assert!(bounded.contains(label), "{name} has the label {label}: is it bounded?");
         }
     }

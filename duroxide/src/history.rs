@@ -20,9 +20,9 @@ use std::time::Duration;
 
 pub use origin::Run;
 pub(crate) use origin::place_text;
-pub use waits::{Awaited, AwaitedKind, NotAwaited, Waits, WaitsFilter};
 use semver::Version;
 use serde::{Deserialize, Serialize};
+pub use waits::{Awaited, AwaitedKind, NotAwaited, Waits, WaitsFilter};
 
 use crate::clock::Timestamp;
 use crate::id::{CallId, EventId, ExecutionId, InstanceId};

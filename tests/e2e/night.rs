@@ -159,11 +159,15 @@ async fn each_stuck_instance_is_explained_among_many() {
     assert_eq!((why.state, why.blame), (WhyState::Unclaimed, Blame::Config));
     assert!(why.text.starts_with("No live node can run activity night-print with tag warehouse, since "), "{why}");
 
-    let (inbox, searched) = list(Filter { waits: Some(WaitsFilter::event("night-approval")), ..Filter::default() }).await;
+    let (inbox, searched) =
+        list(Filter { waits: Some(WaitsFilter::event("night-approval")), ..Filter::default() }).await;
     let ids: Vec<_> = inbox.iter().map(|status| status.execution.instance.as_str()).collect();
     assert_eq!((&ids[..], searched), (&["report-17", "approve-17"][..], 2));
     let why = client.why("approve-17").await.unwrap();
-    assert_eq!((why.state, why.blame, why.since), (WhyState::Event, Blame::Human, Some(inbox[1].waits.clone().unwrap().since)));
+    assert_eq!(
+        (why.state, why.blame, why.since),
+        (WhyState::Event, Blame::Human, Some(inbox[1].waits.clone().unwrap().since))
+    );
     assert_eq!(why.until, inbox[1].waits.as_ref().unwrap().until);
 
     let (suspended, _) = list(Filter { suspension: Some(ErrorCode::Nondeterminism), ..Filter::default() }).await;

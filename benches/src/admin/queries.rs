@@ -58,17 +58,9 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
             Filter { waits: Some(WaitsFilter::event("Approval")), ..Filter::default() },
             0.2,
         ),
-        (
-            "who waits for activities",
-            Filter { waits: Some(AwaitedKind::Activity.into()), ..Filter::default() },
-            3.4,
-        ),
-        ("cause of many", Filter { cause: Some("Gateway: status #".to_owned()), ..Filter::default() }, 1.0),
-        (
-            "suspended with DUR0001",
-            Filter { suspension: Some(ErrorCode::Nondeterminism), ..Filter::default() },
-            0.3,
-        ),
+        ("who waits for activities", Filter { waits: Some(AwaitedKind::Activity.into()), ..Filter::default() }, 3.4),
+        ("cause of many", Filter { cause: Some("Gateway: status #".to_owned()), ..Filter::default() }, 10.0),
+        ("suspended with DUR0001", Filter { suspension: Some(ErrorCode::Nondeterminism), ..Filter::default() }, 0.3),
     ];
     let mut measured = Vec::new();
     for (question, filter, target_ms) in lists {
@@ -117,10 +109,10 @@ async fn groups(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
     let open = vec![InstanceStatus::Running, InstanceStatus::Suspended];
     let open = Filter { statuses: open, ..Filter::default() };
     let counts = [
-        ("groups: open, by name and waits", Subject::Instances, vec![Dimension::Name, Dimension::Waits], 150.0),
-        ("groups: open, by cause", Subject::Instances, vec![Dimension::Cause], 150.0),
-        ("groups: queues", Subject::Activities, vec![Dimension::Name, Dimension::Tag, Dimension::State], 50.0),
-        ("groups: activities, by cause", Subject::Activities, vec![Dimension::Name, Dimension::Cause], 50.0),
+        ("groups: open, by name and waits", Subject::Instances, vec![Dimension::Name, Dimension::Waits], 200.0),
+        ("groups: open, by cause", Subject::Instances, vec![Dimension::Cause], 200.0),
+        ("groups: queues", Subject::Activities, vec![Dimension::Name, Dimension::Tag, Dimension::State], 100.0),
+        ("groups: activities, by cause", Subject::Activities, vec![Dimension::Name, Dimension::Cause], 100.0),
     ];
     let mut measured = Vec::new();
     for (question, of, by, target_ms) in counts {

@@ -108,7 +108,11 @@ fn blanked(message: &str) -> String {
         } else if is_of_word(first) {
             let (word, after) = rest.split_at(rest.find(|c| !is_of_word(c)).unwrap_or(rest.len()));
             let is_specific = word.chars().any(|c| c.is_numeric() || c == '@');
-            if is_specific { out.push(BLANK) } else { out.push_str(word) }
+            if is_specific {
+                out.push(BLANK)
+            } else {
+                out.push_str(word)
+            }
             rest = after;
         } else {
             out.push(first);
@@ -170,7 +174,10 @@ mod tests {
     fn causes_leave_out_all_that_differs_between_instances() {
         let text = |text: &str| cause(&text);
         assert_eq!(text("order-17: card 4000-0012 of \"Ana\" refused"), "#: card # of \"#\" refused");
-        assert_eq!(text("order-18: card 4000-0099 of \"Bo\" refused"), text("order-17: card 4000-0012 of \"Ana\" refused"));
+        assert_eq!(
+            text("order-18: card 4000-0099 of \"Bo\" refused"),
+            text("order-17: card 4000-0012 of \"Ana\" refused")
+        );
         assert_eq!(text("no route to 10.0.0.7:5432\n  after 3s"), "no route to #:# after #");
         assert_eq!(text("mail to ana@example.org can't be sent"), "mail to # can't be sent");
         assert_eq!(text("field 'it's' of `charge_card` in 'x"), "field '#' of `charge_card` in 'x");

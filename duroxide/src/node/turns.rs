@@ -97,7 +97,8 @@ impl Node {
         let open_calls = open.map(|(call, _)| *call).collect();
         // The outcomes are stored with this turn, so activities that it schedules may have their permits.
         delivered_outcomes.iter_mut().for_each(Delivery::release_permit);
-        let info = TurnInfo { execution: &id, version: &version, committed, started: &started, now, causes: self.causes() };
+        let info =
+            TurnInfo { execution: &id, version: &version, committed, started: &started, now, causes: self.causes() };
         let facts = TurnFacts::of(committed, &started, &version, &output);
         let metrics = self.metrics.orchestration(&started.name, &version);
         let measure = TurnMeasure::Made(MadeTurn::new(metrics, execution.began(), duration, lateness, &output));

@@ -78,12 +78,7 @@ pub(super) fn retry(
 }
 
 /// Parks an activity that the build of the lease rejects, or leaves it to the other builds.
-pub(super) fn park(
-    tx: &mut Tx<'_>,
-    lease: &Lease,
-    tenure: &Tenure,
-    (reason, cause): (&str, Option<&str>),
-) -> Done {
+pub(super) fn park(tx: &mut Tx<'_>, lease: &Lease, tenure: &Tenure, (reason, cause): (&str, Option<&str>)) -> Done {
     let update = tenure!(
         "UPDATE duroxide_activities SET owner = NULL, alone = 0, crashes = 0, suspect = 0, parked = :reason,
          rejected = :reason, cause = :cause"

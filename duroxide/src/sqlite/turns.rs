@@ -114,7 +114,8 @@ fn advance(tx: &Tx<'_>, seq: i64, id: CommitId, lease: Option<&Lease>, turn: &Tu
     let ended: &str;
     let waits = turn.waits.as_ref();
     let since = waits.map(|waits| waits.since.as_micros());
-    let (waits, until) = (waits.map(|waits| &waits.text), waits.and_then(|waits| waits.until).map(Timestamp::as_micros));
+    let (waits, until) =
+        (waits.map(|waits| &waits.text), waits.and_then(|waits| waits.until).map(Timestamp::as_micros));
     match &turn.then {
         Then::Continue => params.extend([&waits as &dyn ToSql, &since, &until]),
         Then::ContinueAsNew { .. } => {}

@@ -1,8 +1,8 @@
 //! Inspects one instance: its state, its open waits, its activities and their failed attempts.
 
+mod fact;
 #[cfg(test)]
 mod tests;
-mod fact;
 mod text;
 mod waits;
 mod why;
@@ -11,9 +11,9 @@ pub use self::fact::Fact;
 pub use self::waits::{OpenWait, Waiting};
 pub use self::why::{Action, Blame, Why, WhyState};
 
+use self::waits::made_together;
 #[cfg(feature = "testing")]
 pub(crate) use self::waits::open_waits;
-use self::waits::made_together;
 #[cfg(not(feature = "testing"))]
 use self::waits::open_waits;
 use super::{Client, ClientError, Status};

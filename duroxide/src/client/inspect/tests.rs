@@ -216,11 +216,7 @@ fn each_state_has_its_sentence() {
         ),
         (now(vec![child(1, "ship-17")]), Child, "It waits for `ship-17` since 3 h 1 min, at src/checkout.rs:42:9."),
         (now(three), Many, "It waits for 3 calls: 1 activity, 1 child, 1 event."),
-        (
-            now(vec![approval(1), approval(2)]),
-            Many,
-            "It waits for 2 events `Approval`.",
-        ),
+        (now(vec![approval(1), approval(2)]), Many, "It waits for 2 events `Approval`."),
         (orphaned, OwnerGone, "Its owner, node 1, is gone; another node takes it over."),
         (recorded, Event, "It waits for event `Approval` since 1 min, at src/checkout.rs:42:9."),
         (
@@ -277,8 +273,7 @@ fn facts_are_those_of_the_sentence() {
     let suspended = with_status(seen("order-17", second(9), vec![]), |s| {
         (s.suspension, s.cause) = (Some(suspension()), Some("DUR0001: call # has changed".to_owned()));
     });
-    let facts =
-        [Fact::Suspension(Box::new(suspension())), Fact::Cause("DUR0001: call # has changed".to_owned())];
+    let facts = [Fact::Suspension(Box::new(suspension())), Fact::Cause("DUR0001: call # has changed".to_owned())];
     assert_eq!(Why::of(&[suspended]).facts, facts);
 }
 

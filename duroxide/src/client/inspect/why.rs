@@ -319,15 +319,21 @@ impl Inspection {
         let limit_text = limit.map(|limit| format!(" Its limit is {}.", Span(limit))).unwrap_or_default();
         let failures = failures.map(|failures| format!(" It {failures}.")).unwrap_or_default();
         let node = self.node(owner);
-        let text =
-            format!("`{name}` runs on {node} (attempt {attempt}{of}); it was scheduled {since} ago.{limit_text}{failures}");
+        let text = format!(
+            "`{name}` runs on {node} (attempt {attempt}{of}); it was scheduled {since} ago.{limit_text}{failures}"
+        );
         let mut why = Why { facts, ..Why::new(WhyState::Running, text) };
         why.facts.push(Fact::Node(node));
         why.facts.extend(limit.map(Fact::Limit));
         why
     }
 
-    fn activity_facts(&self, activity: &ActivityRecord, failed: &[&AttemptRecord], max_attempts: Option<u32>) -> Vec<Fact> {
+    fn activity_facts(
+        &self,
+        activity: &ActivityRecord,
+        failed: &[&AttemptRecord],
+        max_attempts: Option<u32>,
+    ) -> Vec<Fact> {
         let (name, attempt) = (activity.name.clone(), activity.attempt);
         let mut facts = vec![Fact::Attempt { activity: name, attempt, max_attempts }];
         facts.extend(failed.last().map(|last| Fact::Failures {

@@ -227,11 +227,8 @@ async fn instances_are_found_by_their_last_change(world: World) {
         node.turn(Turn { time: at(second), ..ending(name, 1, 0, Then::Continue) }).await.expect("turn");
     }
     node.turn(Turn { time: at(70), ..ending("a", 1, 1, completed()) }).await.expect("finish");
-    let between = |from, before| Filter {
-        updated_from: Some(at(from)),
-        updated_before: Some(at(before)),
-        ..Filter::default()
-    };
+    let between =
+        |from, before| Filter { updated_from: Some(at(from)), updated_before: Some(at(before)), ..Filter::default() };
     assert_eq!(found(&world, &between(50, 60)).await, set(&["b"]));
     assert_eq!(found(&world, &between(50, 61)).await, set(&["b", "c"]));
     assert_eq!(found(&world, &between(70, 71)).await, set(&["a"]));

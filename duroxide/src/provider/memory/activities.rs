@@ -45,7 +45,12 @@ impl State {
         Ok(Committed { messages: vec![placement], ..Committed::default() })
     }
 
-    fn park(&mut self, lease: &Lease, tenure: &Tenure, (reason, cause): (String, Option<String>)) -> Result<Committed, CommitError> {
+    fn park(
+        &mut self,
+        lease: &Lease,
+        tenure: &Tenure,
+        (reason, cause): (String, Option<String>),
+    ) -> Result<Committed, CommitError> {
         let build = self.nodes.get(&lease.epoch).map(|node| node.info.build.clone());
         let done = self.release(lease, tenure, |activity| {
             (activity.rejected, activity.cause) = (Some(reason), cause);

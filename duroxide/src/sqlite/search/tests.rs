@@ -98,7 +98,8 @@ fn waits_and_causes_are_found_without_a_scan_of_the_instances() {
         WHERE seq % 100 = 7";
     sql.run(update, []).unwrap();
     sql.run("UPDATE duroxide_instances SET cause = 'gateway' WHERE seq % 500 = 0", []).unwrap();
-    let activity = "INSERT INTO duroxide_activities (instance, execution, call, scheduled, name, detached, visible_at, cause)
+    let activity =
+        "INSERT INTO duroxide_activities (instance, execution, call, scheduled, name, detached, visible_at, cause)
         SELECT seq, 1, n, 1, 'charge', 0, 0, 'gateway' FROM duroxide_instances, (SELECT 1 AS n UNION SELECT 2)
         WHERE seq % 250 = 0";
     sql.run(activity, []).unwrap();
