@@ -7,7 +7,9 @@ use rusqlite::Connection;
 
 /// Makes a database of n instances: of each 10,000, 250 run, 50 have failed, 2 were cancelled, one is suspended, the others are
 /// completed; one in 5,000 has the name `rare`. Half of them have the label `region=eu`, and each has one of n/20 labels
-/// `customer`. They were created within the last 30 days. Each fiftieth instance has an activity in flight.
+/// `customer`. They were created within the last 30 days. Each fiftieth instance has an activity in flight. Of those that run,
+/// one in ten waits for an event, five for an activity, and the others for a timer. Of the failed ones, half have one cause;
+/// one in 2,400 has an activity that has failed.
 ///
 /// # Errors
 /// An error of SQLite.
@@ -31,6 +33,12 @@ pub fn build(path: &Path, n: u64) -> duroxide::Result<()> {
              SELECT l.key, l.value, i.seq FROM duroxide_instances i, json_each(i.labels) l ORDER BY 1, 2, 3;
          INSERT INTO duroxide_activities (instance, execution, call, scheduled, name, detached, visible_at, owner)
              SELECT seq, 1, 2, 2, 'ship', 0, created_at, 1000000 FROM duroxide_instances WHERE seq % 50 = 0;
+         UPDATE duroxide_instances SET waits = CASE WHEN seq % 400 = 0 THEN 'e:Approval' WHEN seq % 80 = 0 THEN 'a:ship'
+             ELSE 't' END WHERE status = 'running';
+         UPDATE duroxide_instances SET cause = iif(seq % 400 = 1, 'Gateway: status #', 'cause ' || seq % 97)
+             WHERE status = 'failed';
+         UPDATE duroxide_instances SET cause = 'DUR0001: call # has changed' WHERE status = 'suspended';
+         UPDATE duroxide_activities SET cause = 'Gateway: status #', attempt = 2 WHERE instance % 2400 = 0;
          COMMIT; PRAGMA wal_checkpoint(TRUNCATE)",
     )?;
     Ok(())

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use duroxide::provider::{Admin, Filter, Page};
-use duroxide::{InstanceStatus, Timestamp};
+use duroxide::history::{AwaitedKind, WaitsFilter};
+use duroxide::provider::{Admin, Dimension, Filter, Page, Subject};
+use duroxide::{ErrorCode, InstanceStatus, Timestamp};
 
 use crate::measure::Times;
 
@@ -52,6 +53,14 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
             1.0,
         ),
         ("created within an hour, ten days ago", hour, 30.0),
+        (
+            "who waits for event Approval",
+            Filter { waits: Some(WaitsFilter::event("Approval")), ..Filter::default() },
+            0.2,
+        ),
+        ("who waits for activities", Filter { waits: Some(AwaitedKind::Activity.into()), ..Filter::default() }, 3.4),
+        ("cause of many", Filter { cause: Some("Gateway: status #".to_owned()), ..Filter::default() }, 10.0),
+        ("suspended with DUR0001", Filter { suspension: Some(ErrorCode::Nondeterminism), ..Filter::default() }, 0.3),
     ];
     let mut measured = Vec::new();
     for (question, filter, target_ms) in lists {
@@ -66,6 +75,7 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
         }
         measured.push(Measured { question, ms: times.percentile_ms(0.5), target_ms, found, searched });
     }
+    measured.extend(groups(admin).await?);
     for (question, before, target_ms) in
         [("prune, nothing due", hours(90 * 24), 0.5), ("prune, nothing due, two days to search", hours(30 * 24), 30.0)]
     {
@@ -91,5 +101,29 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
         times.push(begun.elapsed());
     }
     measured.push(Measured { question: "nodes", ms: times.percentile_ms(0.5), target_ms: 3.5, found: 0, searched: 0 });
+    Ok(measured)
+}
+
+/// Counts the open instances and the queues several times.
+async fn groups(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
+    let open = vec![InstanceStatus::Running, InstanceStatus::Suspended];
+    let open = Filter { statuses: open, ..Filter::default() };
+    let counts = [
+        ("groups: open, by name and waits", Subject::Instances, vec![Dimension::Name, Dimension::Waits], 200.0),
+        ("groups: open, by cause", Subject::Instances, vec![Dimension::Cause], 200.0),
+        ("groups: queues", Subject::Activities, vec![Dimension::Name, Dimension::Tag, Dimension::State], 100.0),
+        ("groups: activities, by cause", Subject::Activities, vec![Dimension::Name, Dimension::Cause], 100.0),
+    ];
+    let mut measured = Vec::new();
+    for (question, of, by, target_ms) in counts {
+        let filter = if of == Subject::Instances { open.clone() } else { Filter::default() };
+        let (mut times, mut found) = (Times::default(), 0);
+        for _ in 0..RUNS {
+            let begun = Instant::now();
+            found = admin.groups(of, &filter, &by, Page::DEFAULT_TIME_LIMIT).await?.groups.len();
+            times.push(begun.elapsed());
+        }
+        measured.push(Measured { question, ms: times.percentile_ms(0.5), target_ms, found, searched: 0 });
+    }
     Ok(measured)
 }

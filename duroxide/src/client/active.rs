@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::report::{NONE, largest};
+use super::report::{Count, NONE, largest};
 use super::{Client, ClientError};
 use crate::clock::Timestamp;
 use crate::provider::{Dimension, Filter, Group, InstanceStatus, Subject};
@@ -57,12 +57,11 @@ impl Client {
                 unowned.push(Unowned { name: name.clone(), version: version.clone(), count, due });
             }
             let key = [name, version.unwrap_or_else(|| NONE.to_owned()), state.to_string()];
-            let oldest = oldest.unwrap_or(now);
-            let group = groups.entry(key).or_insert((0, Some(oldest)));
-            *group = (group.0 + count, group.1.min(Some(oldest)));
+            groups.entry(key).or_insert_with(Count::default).add(count, oldest);
         }
-        let group = |([name, version, state], (count, oldest)): ([String; 3], (u64, Option<Timestamp>))| {
+        let group = |([name, version, state], counted): ([String; 3], Count)| {
             let state = statuses.into_iter().find(|status| status.as_str() == state)?;
+            let Count { items: count, since: oldest } = counted;
             Some(ActiveGroup { name, version, state, count, oldest: oldest.unwrap_or(now) })
         };
         let groups = largest(groups).into_iter().filter_map(group).collect();

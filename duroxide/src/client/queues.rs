@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::report::{NONE, largest};
+use super::report::{Count, NONE, largest};
 use super::{Client, ClientError};
 use crate::clock::Timestamp;
 use crate::provider::{Dimension, Filter, Group, Subject};
@@ -48,9 +48,12 @@ impl Client {
                 waiting.push(Waiting { name: name.clone(), tag: tag.clone(), count, due });
             }
             let key = [name, tag.unwrap_or_else(|| NONE.to_owned()), state.unwrap_or_default()];
-            groups.insert(key, (count, due));
+            groups.insert(key, Count { items: count, since: due });
         }
-        let group = |([name, tag, state], (count, due)): ([String; 3], _)| QueueGroup { name, tag, state, count, due };
+        let group = |([name, tag, state], counted): ([String; 3], Count)| {
+            let Count { items: count, since: due } = counted;
+            QueueGroup { name, tag, state, count, due }
+        };
         let groups = largest(groups).into_iter().map(group).collect();
         Ok(Queues { groups, waiting, complete: found.complete })
     }

@@ -16,6 +16,20 @@ pub(super) const NONE: &str = "none";
 /// A gauge: the name of its metric, and its labels.
 pub(super) type Series = (&'static str, Vec<(&'static str, String)>);
 
+/// The number of items with one key, and the earliest of their times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Count {
+    pub(super) items: u64,
+    pub(super) since: Option<Timestamp>,
+}
+
+impl Count {
+    pub(super) fn add(&mut self, items: u64, since: Option<Timestamp>) {
+        self.items += items;
+        self.since = self.since.into_iter().chain(since).min();
+    }
+}
+
 /// Returns the values of the gauges.
 pub(super) fn report(active: &Active, queues: &Queues, nodes: &[NodeRecord], now: Timestamp) -> Vec<(Series, f64)> {
     let complete = if active.complete && queues.complete { 1.0 } else { 0.0 };
@@ -40,20 +54,16 @@ pub(super) fn report(active: &Active, queues: &Queues, nodes: &[NodeRecord], now
     let age = due.min().map_or(0.0, |due| now.since(due).as_secs_f64());
     values.push(((names::RUNNABLE_AGE, Vec::new()), age));
     let unclaimed = unclaimed(active, queues, nodes, now).into_iter();
-    values.extend(unclaimed.map(|([name], (count, _))| ((names::UNCLAIMED, vec![("name", name)]), count as f64)));
+    let value = |([name], count): ([String; 1], Count)| ((names::UNCLAIMED, vec![("name", name)]), count.items as f64);
+    values.extend(unclaimed.map(value));
     values
 }
 
 /// Counts the waiting items that are due and that no live node can claim, by name.
-fn unclaimed(
-    active: &Active,
-    queues: &Queues,
-    nodes: &[NodeRecord],
-    now: Timestamp,
-) -> Vec<([String; 1], (u64, Option<Timestamp>))> {
+fn unclaimed(active: &Active, queues: &Queues, nodes: &[NodeRecord], now: Timestamp) -> Vec<([String; 1], Count)> {
     let handlers = || nodes.iter().map(|node| &node.info.handlers);
-    let mut names = HashMap::<[String; 1], (u64, Option<Timestamp>)>::new();
-    let mut add = |name: &String, count| names.entry([name.clone()]).or_default().0 += count;
+    let mut names = HashMap::<[String; 1], Count>::new();
+    let mut add = |name: &String, count| names.entry([name.clone()]).or_default().add(count, None);
     for Waiting { name, tag, count, due } in &queues.waiting {
         if *due <= now && !handlers().any(|handlers| handlers.serves(name, tag.as_deref())) {
             add(name, *count);
@@ -67,21 +77,16 @@ fn unclaimed(
     largest(names)
 }
 
-/// Returns the largest groups, and adds up the others by the last part of their keys.
-pub(super) fn largest<const N: usize>(
-    groups: HashMap<[String; N], (u64, Option<Timestamp>)>,
-) -> Vec<([String; N], (u64, Option<Timestamp>))> {
+/// Returns the largest groups, and adds up the others: under one name, and by the last part of their keys if there are several.
+pub(super) fn largest<const N: usize>(groups: HashMap<[String; N], Count>) -> Vec<([String; N], Count)> {
     let mut groups: Vec<_> = groups.into_iter().collect();
     // Ordered by key as well, so that groups of equal size do not change places.
-    groups.sort_unstable_by(|(a, (a_count, _)), (b, (b_count, _))| b_count.cmp(a_count).then_with(|| a.cmp(b)));
-    let mut others = HashMap::<[String; N], (u64, Option<Timestamp>)>::new();
-    for (mut key, (count, time)) in groups.split_off(groups.len().min(MAX_GROUPS)) {
-        let kept = if N == 1 { 0 } else { N - 1 };
-        for part in key.iter_mut().take(kept.max(1)) {
-            OTHER.clone_into(part);
-        }
-        let other = others.entry(key).or_default();
-        *other = (other.0 + count, other.1.into_iter().chain(time).min());
+    groups.sort_unstable_by(|(a, a_count), (b, b_count)| b_count.items.cmp(&a_count.items).then_with(|| a.cmp(b)));
+    let merged = if N > 1 { N - 1 } else { N };
+    let mut others = HashMap::<[String; N], Count>::new();
+    for (mut key, count) in groups.split_off(groups.len().min(MAX_GROUPS)) {
+        key.iter_mut().take(merged).for_each(|part| OTHER.clone_into(part));
+        others.entry(key).or_default().add(count.items, count.since);
     }
     groups.extend(others);
     groups
@@ -105,14 +110,21 @@ mod tests {
 
     #[test]
     fn smallest_groups_beyond_the_limit_share_one_name() {
-        let group =
-            |number: u64| (key([&format!("name-{number}"), "1.0.0", "running"]), (number, Some(at(number as i64))));
+        let group = |number: u64| {
+            (
+                key([&format!("name-{number}"), "1.0.0", "running"]),
+                Count { items: number, since: Some(at(number as i64)) },
+            )
+        };
         let shown = largest((1..=MAX_GROUPS as u64 + 2).map(group).collect());
         assert_eq!(shown.len(), MAX_GROUPS + 1);
-        assert_eq!(shown.last(), Some(&(key([OTHER, OTHER, "running"]), (1 + 2, Some(at(1))))));
-        let alone =
-            largest((1..=MAX_GROUPS as u64 + 2).map(|number| (key([&format!("{number}")]), (number, None))).collect());
-        assert_eq!(alone.last(), Some(&(key([OTHER]), (1 + 2, None))));
+        assert_eq!(shown.last(), Some(&(key([OTHER, OTHER, "running"]), Count { items: 1 + 2, since: Some(at(1)) })));
+        let alone = largest(
+            (1..=MAX_GROUPS as u64 + 2)
+                .map(|number| (key([&format!("{number}")]), Count { items: number, since: None }))
+                .collect(),
+        );
+        assert_eq!(alone.last(), Some(&(key([OTHER]), Count { items: 1 + 2, since: None })));
     }
 
     fn node(handlers: Handlers) -> NodeRecord {
