@@ -86,6 +86,7 @@ impl PostgresProvider {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
+        self.handle.state.check_may_write(operation)?;
         let (entries, answered) = batch::call(operation, requests);
         self.handle.lanes.batches.send(entries);
         answered.await.map_err(|_| ProviderError::retryable(operation, "the request was not answered"))?
@@ -103,6 +104,7 @@ impl Provider for PostgresProvider {
     fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>> {
         const OPERATION: &str = "join";
         Box::pin(async move {
+            self.handle.state.check_may_write(OPERATION)?;
             let (state, info) = (self.handle.state.clone(), node.clone());
             let end = async move |connection: Shared| members::end_before_join(&connection, &state, &info).await;
             let dead = self.handle.lanes.members.call(OPERATION, end).await?;
@@ -117,12 +119,14 @@ impl Provider for PostgresProvider {
     }
 
     fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        const RENEW: &str = "renew the lease";
         Box::pin(async move {
             let (state, lease) = (self.handle.state.clone(), *lease);
             let renew = async move |connection: Shared| members::renew(&connection, &state, lease).await;
             // A connection that is cut off without a notice must not stop the renewals for longer than the lease allows.
             let limit = self.handle.state.renewal_limit();
-            let renewed = self.handle.lanes.renew.call_within(limit, "renew the lease", renew).await?;
+            let renewed = self.handle.lanes.renew.call_within(limit, RENEW, renew).await?;
+            self.handle.state.check_may_write(RENEW)?;
             if !renewed.dead.is_empty()
                 && let Err(error) = self.sweep(renewed.dead, SWEEP.min(renewed.lease_time / 6)).await
             {
@@ -144,9 +148,13 @@ impl Provider for PostgresProvider {
     }
 
     fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
+        const ACQUIRE: &str = "acquire work";
         let (state, lease) = (self.handle.state.clone(), *lease);
-        let acquire = async move |connection: Shared| acquire::acquire(&connection, &state, lease, &want).await;
-        Box::pin(self.handle.lanes.ask.call("acquire work", acquire))
+        Box::pin(async move {
+            state.check_may_write(ACQUIRE)?;
+            let acquire = async move |connection: Shared| acquire::acquire(&connection, &state, lease, &want).await;
+            self.handle.lanes.ask.call(ACQUIRE, acquire).await
+        })
     }
 
     fn commit<'a>(
