@@ -260,9 +260,13 @@ impl Admin for PostgresProvider {
         &'a self,
         instances: &'a [InstanceId],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
+        const OPERATION: &str = "delete instances";
         let (state, instances) = (self.handle.state.clone(), instances.to_vec());
-        let delete = async move |connection: Shared| admin::delete(&connection, &state, &instances).await;
-        Box::pin(self.handle.lanes.admin.call("delete instances", delete))
+        Box::pin(async move {
+            state.check_may_write(OPERATION)?;
+            let delete = async move |connection: Shared| admin::delete(&connection, &state, &instances).await;
+            self.handle.lanes.admin.call(OPERATION, delete).await
+        })
     }
 
     fn prune<'a>(
@@ -273,6 +277,7 @@ impl Admin for PostgresProvider {
     ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
         const OPERATION: &str = "prune instances";
         Box::pin(async move {
+            self.handle.state.check_may_write(OPERATION)?;
             let after = admin::position(batch.after.as_ref(), 0, OPERATION)?;
             let state = self.handle.state.clone();
             let (filter, from, deadline) = (filter.clone(), (after, batch.limit), admin::deadline(batch.time_limit));

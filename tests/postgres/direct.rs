@@ -139,6 +139,7 @@ async fn refused_turn_is_refused_alone() {
             let execution = world.instance().await;
             let mut turn = turn(&execution);
             change(&mut turn);
+            assert_eq!(world.commit(vec![turn.clone()]).await, [Err(expected.clone())], "{name}");
             assert_eq!(world.beside_another(turn).await, Err(expected.clone()), "{name}");
             assert_eq!(world.last_event(&execution.instance).await, Some(2), "{name}");
             assert_eq!(world.rows("activities", &execution.instance).await, 1, "{name}");

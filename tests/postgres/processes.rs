@@ -8,7 +8,7 @@ use duroxide::provider::{Admin, Page, Provider, ProviderError, Renewal, Want};
 use duroxide_postgres::{PostgresClient, PostgresProvider, PostgresRuntime};
 use futures_util::future::{join_all, try_join_all};
 
-use crate::together::{at, info, send};
+use crate::together::{at, id, info, send};
 use crate::{PgNumber, pg_chain, pg_sum, process, schema};
 
 /// Well below the poll of watched instances, so that a result in this time was notified.
@@ -114,6 +114,7 @@ async fn newer_schema_is_used_as_far_as_it_allows() {
     let reader = schema.connect();
     refused(reader.join(&info()).await.expect_err("it is newer"));
     refused(reader.submit(vec![send("i", 1)]).await.map(drop).expect_err("it is newer"));
+    refused(reader.delete(&[id("i")]).await.map(drop).expect_err("it is newer"));
     let listed = reader.list(&Filter::default(), &Page::new(100)).await.expect("list");
     assert_eq!(listed.instances.len(), 1);
     // The newer program has left.
