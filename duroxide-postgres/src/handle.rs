@@ -75,8 +75,8 @@ async fn run(
     opened: oneshot::Sender<Opened>,
     closed: oneshot::Receiver<()>,
 ) {
-    let (time, asked) = match prepare(&database).await {
-        Ok(clock) => clock,
+    let Prepared { time, asked, may_write } = match prepare(&database).await {
+        Ok(prepared) => prepared,
         Err(error) => {
             let _ = opened.send(Err(error));
             return;
@@ -84,6 +84,7 @@ async fn run(
     };
     let (state, notices) = State::new(database, options.patience);
     state.clock.set(time, asked);
+    state.set_may_write(may_write);
     let state = Arc::new(state);
     let lane = |purpose, limit| Lane::spawn(state.clone(), purpose, limit);
     let (batches, tasks) = batch::spawn(&state);
@@ -111,14 +112,23 @@ async fn run(
     }
 }
 
-/// Migrates the schema. Returns the time of the database, and when it was asked for.
-async fn prepare(database: &Database) -> Result<(i64, Instant), ProviderError> {
+/// The time of the database, and when it was asked for.
+struct Prepared {
+    time: i64,
+    asked: Instant,
+    /// See [`State::may_write`].
+    may_write: bool,
+}
+
+/// Migrates the schema.
+async fn prepare(database: &Database) -> Result<Prepared, ProviderError> {
     let connection = database.open(Use::Planned).await?;
-    schema::migrate(&connection, database).await?;
+    let may_write = schema::migrate(&connection, database).await?;
     let asked = Instant::now();
     let read = async {
         let row = connection.client.query_one(NOW, &[]).await?;
         Ok::<i64, Fault>(row.try_get("now")?)
     };
-    Ok((read.await.map_err(|fault| fault.of("read the clock of the database"))?, asked))
+    let time = read.await.map_err(|fault| fault.of("read the clock of the database"))?;
+    Ok(Prepared { time, asked, may_write })
 }

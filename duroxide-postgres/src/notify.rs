@@ -20,6 +20,7 @@ use crate::again::has_panicked;
 use crate::connect::{Connection, Shared, Use, step};
 use crate::fault::Fault;
 use crate::lane::Lane;
+use crate::schema::may_write;
 use crate::session;
 use crate::state::{Notice, State};
 
@@ -98,7 +99,7 @@ pub(crate) async fn listen(state: Arc<State>, lane: Arc<Lane>, renew: Arc<Lane>,
     while has_panicked("notifications of others", keep_listening(&state, &lane, &renew, from, &mut is_warned)).await {}
 }
 
-async fn keep_listening(state: &Arc<State>, lane: &Lane, renew: &Arc<Lane>, from: Uuid, is_warned: &mut bool) {
+async fn keep_listening(state: &Arc<State>, lane: &Arc<Lane>, renew: &Arc<Lane>, from: Uuid, is_warned: &mut bool) {
     let mut pause = PAUSE;
     // A panic has closed the last connection.
     session::withdraw(state, renew);
@@ -120,7 +121,7 @@ async fn keep_listening(state: &Arc<State>, lane: &Lane, renew: &Arc<Lane>, from
 
 async fn listen_once(
     state: &Arc<State>,
-    lane: &Lane,
+    lane: &Arc<Lane>,
     renew: &Arc<Lane>,
     from: Uuid,
     is_warned: &mut bool,
@@ -173,9 +174,23 @@ async fn listen_once(
             _ = lock_again.tick(), if hears && !is_locked => {
                 is_locked = lock_nodes(state, renew, &connection).await?;
             }
-            _ = poll_watches.tick() => state.wakeups.changed_where(|_| true),
+            _ = poll_watches.tick() => {
+                state.wakeups.changed_where(|_| true);
+                tokio::spawn(observe_schema(state.clone(), lane.clone()));
+            }
             _ = beat.tick() => answers(&connection).await?,
         }
+    }
+}
+
+/// Reads the first version that may write the schema, which a newer program may have changed: a client has no renewals.
+async fn observe_schema(state: Arc<State>, lane: Arc<Lane>) {
+    let read = async |connection: Shared| {
+        let rows = connection.query(step!("SELECT writes_from FROM meta")).await?;
+        rows.first().map(|row| Ok(may_write(row.try_get("writes_from")?))).transpose()
+    };
+    if let Ok(Some(may_write)) = lane.call("read the version of the schema", read).await {
+        state.set_may_write(may_write);
     }
 }
 

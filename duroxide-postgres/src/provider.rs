@@ -87,6 +87,7 @@ impl PostgresProvider {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
+        self.handle.state.check_may_write(operation)?;
         let (entries, answered) = batch::call(operation, requests);
         self.handle.lanes.batches.send(entries);
         answered.await.map_err(|_| ProviderError::retryable(operation, "the request was not answered"))?
@@ -104,6 +105,7 @@ impl Provider for PostgresProvider {
     fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>> {
         const OPERATION: &str = "join";
         Box::pin(async move {
+            self.handle.state.check_may_write(OPERATION)?;
             let (state, info) = (self.handle.state.clone(), node.clone());
             let end = async move |connection: Shared| members::end_before_join(&connection, &state, &info).await;
             let dead = self.handle.lanes.members.call(OPERATION, end).await?;
@@ -118,12 +120,14 @@ impl Provider for PostgresProvider {
     }
 
     fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        const RENEW: &str = "renew the lease";
         Box::pin(async move {
             let (state, lease) = (self.handle.state.clone(), *lease);
             let renew = async move |connection: Shared| members::renew(&connection, &state, lease).await;
             // A connection that is cut off without a notice must not stop the renewals for longer than the lease allows.
             let limit = self.handle.state.renewal_limit();
-            let renewed = self.handle.lanes.renew.call_within(limit, "renew the lease", renew).await?;
+            let renewed = self.handle.lanes.renew.call_within(limit, RENEW, renew).await?;
+            self.handle.state.check_may_write(RENEW)?;
             if !renewed.dead.is_empty()
                 && let Err(error) = self.sweep(renewed.dead, SWEEP.min(renewed.lease_time / 6)).await
             {
@@ -145,9 +149,13 @@ impl Provider for PostgresProvider {
     }
 
     fn acquire<'a>(&'a self, lease: &'a Lease, want: Want) -> BoxFuture<'a, Result<Acquired, ProviderError>> {
+        const ACQUIRE: &str = "acquire work";
         let (state, lease) = (self.handle.state.clone(), *lease);
-        let acquire = async move |connection: Shared| acquire::acquire(&connection, &state, lease, &want).await;
-        Box::pin(self.handle.lanes.ask.call("acquire work", acquire))
+        Box::pin(async move {
+            state.check_may_write(ACQUIRE)?;
+            let acquire = async move |connection: Shared| acquire::acquire(&connection, &state, lease, &want).await;
+            self.handle.lanes.ask.call(ACQUIRE, acquire).await
+        })
     }
 
     fn commit<'a>(
@@ -259,9 +267,13 @@ impl Admin for PostgresProvider {
         &'a self,
         instances: &'a [InstanceId],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
+        const OPERATION: &str = "delete instances";
         let (state, instances) = (self.handle.state.clone(), instances.to_vec());
-        let delete = async move |connection: Shared| admin::delete(&connection, &state, &instances).await;
-        Box::pin(self.handle.lanes.admin.call("delete instances", delete))
+        Box::pin(async move {
+            state.check_may_write(OPERATION)?;
+            let delete = async move |connection: Shared| admin::delete(&connection, &state, &instances).await;
+            self.handle.lanes.admin.call(OPERATION, delete).await
+        })
     }
 
     fn prune<'a>(
@@ -272,6 +284,7 @@ impl Admin for PostgresProvider {
     ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
         const OPERATION: &str = "prune instances";
         Box::pin(async move {
+            self.handle.state.check_may_write(OPERATION)?;
             let after = admin::position(batch.after.as_ref(), 0, OPERATION)?;
             let state = self.handle.state.clone();
             let (filter, from, deadline) = (filter.clone(), (after, batch.limit), admin::deadline(batch.time_limit));

@@ -8,7 +8,10 @@ use duroxide::provider::ProviderError;
 use crate::connect::{Connection, Database};
 use crate::fault::Fault;
 
-/// The migrations, in order. Each is applied once, and is additive, so that nodes of the version before can run beside it.
+/// The migrations, in order. Each is applied once. The version of a program is the number of those that it knows.
+///
+/// A migration is additive, so that programs of earlier versions run beside it. One after which they would write, or read,
+/// something wrong raises [`WRITES_FROM`], or [`READS_FROM`], to its own number; they then stop at their next renewal.
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001_initial.sql"),
     include_str!("schema/0002_outbox.sql"),
@@ -16,20 +19,27 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0004_waits.sql"),
     include_str!("schema/0005_sessions.sql"),
     include_str!("schema/0006_pauses.sql"),
+    include_str!("schema/0007_compatibility.sql"),
 ];
+/// The first versions that may read and write a schema with all these migrations.
+const READS_FROM: usize = 1;
+const WRITES_FROM: usize = 1;
 const OPERATION: &str = "migrate the schema";
 /// The number of attempts to get the locks of a migration.
 const ATTEMPTS: u32 = 20;
 
 /// Migrates the schema to the version of this program. Several processes may do so at once: the first one to get the lock
-/// migrates, and the others find the work done.
-pub(crate) async fn migrate(connection: &Connection, database: &Database) -> Result<(), ProviderError> {
+/// migrates, and the others find the work done. A later version is left as it is; returns false if this program may only
+/// read it.
+pub(crate) async fn migrate(connection: &Connection, database: &Database) -> Result<bool, ProviderError> {
     check_encoding(connection).await?;
     let mut attempt = 0;
     loop {
         match apply(connection, database).await {
-            Ok(found) if found > MIGRATIONS.len() => return Err(newer(&database.schema, found)),
-            Ok(_) => return Ok(()),
+            Ok(found) if found.reads_from > MIGRATIONS.len() => {
+                return Err(newer(&database.schema, "open the database"));
+            }
+            Ok(found) => return Ok(found.writes_from <= MIGRATIONS.len()),
             // A migration must not queue for a lock for long, since all later requests would queue behind it.
             Err(fault) if fault.is_collision() && attempt < ATTEMPTS => {
                 attempt += 1;
@@ -54,11 +64,23 @@ async fn check_encoding(connection: &Connection) -> Result<(), ProviderError> {
     Err(ProviderError::permanent("open the database", reason))
 }
 
+/// Returns true if this program may write a schema which versions from this one on may write.
+pub(crate) fn may_write(writes_from: i32) -> bool {
+    usize::try_from(writes_from).is_ok_and(|from| from <= MIGRATIONS.len())
+}
+
+/// The version of a schema, and those of the programs that may use it.
+struct Found {
+    version: usize,
+    reads_from: usize,
+    writes_from: usize,
+}
+
 /// Applies the missing migrations. Returns the version found.
-async fn apply(connection: &Connection, database: &Database) -> Result<usize, Fault> {
+async fn apply(connection: &Connection, database: &Database) -> Result<Found, Fault> {
     // Read first: a role without the right to create tables can open a database that is up to date.
     let found = version(connection, &database.schema).await?;
-    if found >= MIGRATIONS.len() {
+    if found.version >= MIGRATIONS.len() {
         return Ok(found);
     }
     let Database { schema, lock_class, .. } = database;
@@ -74,11 +96,14 @@ async fn apply(connection: &Connection, database: &Database) -> Result<usize, Fa
     let done = async {
         connection.client.batch_execute(&begin).await?;
         let found = version(connection, schema).await?;
-        for migration in MIGRATIONS.iter().skip(found) {
+        for migration in MIGRATIONS.iter().skip(found.version) {
             connection.client.batch_execute(migration).await?;
         }
-        if found < MIGRATIONS.len() {
-            let update = format!("UPDATE meta SET version = {}", MIGRATIONS.len());
+        if found.version < MIGRATIONS.len() {
+            let update = format!(
+                "UPDATE meta SET version = {}, reads_from = {READS_FROM}, writes_from = {WRITES_FROM}",
+                MIGRATIONS.len()
+            );
             connection.client.batch_execute(&update).await?;
         }
         connection.client.batch_execute("COMMIT").await?;
@@ -92,19 +117,25 @@ async fn apply(connection: &Connection, database: &Database) -> Result<usize, Fa
     done
 }
 
-async fn version(connection: &Connection, schema: &str) -> Result<usize, Fault> {
+async fn version(connection: &Connection, schema: &str) -> Result<Found, Fault> {
     let exists = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'meta')";
     if !connection.client.query_one(exists, &[&schema]).await?.try_get::<_, bool>(0)? {
-        return Ok(0);
+        return Ok(Found { version: 0, reads_from: 0, writes_from: 0 });
     }
-    let version: i32 = connection.client.query_one("SELECT version FROM meta", &[]).await?.try_get(0)?;
-    Ok(usize::try_from(version).unwrap_or(usize::MAX))
+    // An early schema has the first column alone.
+    let read = "SELECT version, (to_jsonb(m) ->> 'reads_from')::integer AS reads_from,
+        (to_jsonb(m) ->> 'writes_from')::integer AS writes_from FROM meta m";
+    let row = connection.client.query_one(read, &[]).await?;
+    let number = |column: &str| {
+        let number = row.try_get::<_, Option<i32>>(column)?.unwrap_or(0);
+        Ok::<_, Fault>(usize::try_from(number).unwrap_or(usize::MAX))
+    };
+    Ok(Found { version: number("version")?, reads_from: number("reads_from")?, writes_from: number("writes_from")? })
 }
 
-fn newer(schema: &str, found: usize) -> ProviderError {
+/// Returns the error of a program that may not use the schema, or not write to it.
+pub(crate) fn newer(schema: &str, operation: &'static str) -> ProviderError {
     let known = MIGRATIONS.len();
-    let reason = format!(
-        "the schema {schema:?} has version {found}, but this program supports versions up to {known}; use a newer program"
-    );
-    ProviderError::permanent("open the database", reason).with_code(ErrorCode::SchemaNewer)
+    let reason = format!("a newer program has changed the schema {schema:?}; this one knows version {known} of it");
+    ProviderError::permanent(operation, reason).with_code(ErrorCode::SchemaNewer)
 }

@@ -1,16 +1,16 @@
 //! Sessions: the death of a process is seen before the lease of its node is over.
 //!
 //! A process holds an advisory lock for each of its nodes on the connection that listens, and shows it in the row of the node
-//! (`session_since`). When the process dies, its machine closes the connection, and the server releases the lock. Every two
+//! (`session_on`). When the process dies, its machine closes the connection, and the server releases the lock. Every two
 //! seconds, each process tries the locks of the nodes before its own ones, in the order of their epochs. A node whose lock
 //! is free, and which does not renew in the [`GRACE`] that follows, is taken over. If the connection is lost and the process
-//! lives, it withdraws the time and locks again.
+//! lives, it withdraws the lock and takes it again.
 //!
-//! A cut of the network leaves the session on the server, and a restart of the server ends all of them at once. So a lock
-//! that is held proves nothing, and one from before the restart is not tried: then the lease decides, as it does behind a
-//! pooler that does not keep sessions.
+//! A cut of the network leaves the session on the server, and a restart of the server, or the promotion of a standby, ends
+//! all of them at once. So a lock that is held proves nothing, and one that was taken on another server, which has another
+//! time of its start, is not tried: then the lease decides, as it does behind a pooler that does not keep sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,14 +33,23 @@ const GRACE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(2100);
 
+/// The start of the server, in microseconds.
+macro_rules! server {
+    () => {
+        "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
+    };
+}
+pub(crate) use server;
+
 /// True if the lock of a node is known to be free: it was found free before, its process had time since, and it is still
 /// free. The parameter is the class of these locks.
 macro_rules! is_released {
     ($class:literal) => {
         concat!(
             "(released_at + interval '2 seconds' <= clock_timestamp() AND CASE
-                 WHEN session_since > pg_postmaster_start_time()
-                     THEN pg_try_advisory_xact_lock_shared(",
+                 WHEN session_on = ",
+            $crate::session::server!(),
+            " THEN pg_try_advisory_xact_lock_shared(",
             $class,
             ", (epoch & 2147483647)::integer) ELSE false END)"
         )
@@ -48,9 +57,16 @@ macro_rules! is_released {
 }
 pub(crate) use is_released;
 
+/// Takes locks, in the order of the keys.
+const LOCK: &str = concat!(
+    "SELECT pg_try_advisory_lock($1, k) AS taken, ",
+    server!(),
+    " AS server FROM unnest($2::integer[]) WITH ORDINALITY AS t (k, n) ORDER BY n"
+);
+
 /// Looks at the lock of the node before each own one; before the first one comes the last one.
-const LOOK_AT_OTHERS: &str = "
-    WITH watched AS MATERIALIZED (
+const LOOK_AT_OTHERS: &str = concat!(
+    "WITH watched AS MATERIALIZED (
         SELECT DISTINCT coalesce(
             (SELECT max(n.epoch) FROM nodes n WHERE NOT n.dead AND n.epoch < o.epoch AND n.epoch <> ALL ($1)),
             (SELECT max(n.epoch) FROM nodes n WHERE NOT n.dead AND n.epoch <> ALL ($1))) AS epoch
@@ -58,12 +74,14 @@ const LOOK_AT_OTHERS: &str = "
     free AS MATERIALIZED (
         SELECT n.epoch, n.released_at FROM nodes n
         WHERE n.epoch IN (SELECT epoch FROM watched) AND NOT n.dead AND CASE
-            WHEN n.session_since > pg_postmaster_start_time()
-                THEN pg_try_advisory_xact_lock_shared($2, (n.epoch & 2147483647)::integer) ELSE false END),
+            WHEN n.session_on = ",
+    server!(),
+    " THEN pg_try_advisory_xact_lock_shared($2, (n.epoch & 2147483647)::integer) ELSE false END),
     seen AS (
         UPDATE nodes n SET released_at = clock_timestamp() FROM free f
         WHERE n.epoch = f.epoch AND n.released_at IS NULL)
-    SELECT epoch, coalesce(released_at + interval '2 seconds' <= clock_timestamp(), false) AS released FROM free";
+    SELECT epoch, coalesce(released_at + interval '2 seconds' <= clock_timestamp(), false) AS released FROM free"
+);
 
 const _: () = assert!(GRACE.as_secs() == 2, "the statements repeat this time");
 
@@ -72,8 +90,8 @@ pub(crate) struct Sessions {
     /// The class of the locks.
     pub(crate) class: i32,
     nodes: watch::Sender<BTreeSet<Epoch>>,
-    /// A std mutex, held for a few instructions.
-    held: Mutex<BTreeSet<Epoch>>,
+    /// The locks that are held, each with the start of its server. A std mutex, held for a few instructions.
+    held: Mutex<BTreeMap<Epoch, i64>>,
     /// The number of other members at the last renewal of a node.
     others: AtomicUsize,
 }
@@ -102,7 +120,7 @@ impl Sessions {
 
     /// Returns true if the lock of a node is held.
     pub(crate) fn holds(&self, epoch: Epoch) -> bool {
-        self.held().contains(&epoch)
+        self.held().contains_key(&epoch)
     }
 
     /// Follows the nodes of this process.
@@ -110,7 +128,7 @@ impl Sessions {
         self.nodes.subscribe()
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, BTreeSet<Epoch>> {
+    fn held(&self) -> std::sync::MutexGuard<'_, BTreeMap<Epoch, i64>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,24 +136,28 @@ impl Sessions {
     /// taken, because another process is trying them or the server has not yet ended the last session of this one.
     pub(crate) async fn lock(&self, connection: &Connection) -> Result<Locked, Fault> {
         let nodes = self.nodes.borrow().clone();
-        let held = self.held().clone();
+        let held: BTreeSet<Epoch> = self.held().keys().copied().collect();
         let keys = |epochs: &[Epoch]| epochs.iter().map(|epoch| epoch_key(*epoch)).collect::<Vec<_>>();
         let old: Vec<Epoch> = held.difference(&nodes).copied().collect();
         if !old.is_empty() {
             let unlock = "SELECT pg_advisory_unlock($1, k) FROM unnest($2::integer[]) AS t (k)";
             connection.query(step!(unlock, self.class, keys(&old))).await?;
-            self.held().retain(|epoch| !old.contains(epoch));
+            self.held().retain(|epoch, _| !old.contains(epoch));
         }
         let new: Vec<Epoch> = nodes.difference(&held).copied().collect();
         if new.is_empty() {
             return Ok(Locked { any: false, all: true });
         }
-        let lock = "SELECT pg_try_advisory_lock($1, k) AS taken FROM unnest($2::integer[]) WITH ORDINALITY AS t (k, n)
-            ORDER BY n";
-        let rows = connection.query(step!(lock, self.class, keys(&new))).await?;
-        let taken: Vec<bool> = rows.iter().map(|row| Ok(row.try_get("taken")?)).collect::<Result<_, Fault>>()?;
-        self.held().extend(new.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(epoch, _)| *epoch));
-        Ok(Locked { any: taken.contains(&true), all: !taken.contains(&false) })
+        let rows = connection.query(step!(LOCK, self.class, keys(&new))).await?;
+        let mut taken = Vec::new();
+        for (epoch, row) in new.iter().zip(&rows) {
+            if row.try_get("taken")? {
+                taken.push((*epoch, row.try_get("server")?));
+            }
+        }
+        let locked = Locked { any: !taken.is_empty(), all: taken.len() == new.len() };
+        self.held().extend(taken);
+        Ok(locked)
     }
 }
 
@@ -154,19 +176,21 @@ pub(crate) fn withdraw(state: &Arc<State>, renew: &Arc<Lane>) {
 }
 
 /// Shows in the rows of the nodes which of their locks are held now. The lane carries out one request after another, so the
-/// last one shows the last state; each renewal shows it, too.
+/// last one shows the last state. A renewal withdraws the locks that are no longer held, too.
 pub(crate) async fn show(state: Arc<State>, renew: Arc<Lane>) {
     let now = state.clone();
     let show = async move |connection: Shared| {
         let nodes: Vec<i64> = now.sessions.nodes.borrow().iter().map(|epoch| int(epoch.0)).collect();
-        let held: Vec<i64> = now.sessions.held().iter().map(|epoch| int(epoch.0)).collect();
-        let update = "UPDATE nodes
-            SET session_since = CASE WHEN epoch = ANY ($2::bigint[]) THEN clock_timestamp() END, released_at = NULL
-            WHERE epoch = ANY ($1::bigint[]) AND NOT dead AND (session_since IS NOT NULL OR epoch = ANY ($2))";
-        connection.query(step!(update, nodes, held)).await
+        let (held, servers): (Vec<i64>, Vec<i64>) =
+            now.sessions.held().iter().map(|(epoch, server)| (int(epoch.0), *server)).unzip();
+        let update = "UPDATE nodes n
+            SET session_on = (SELECT t.server FROM unnest($2::bigint[], $3::bigint[]) AS t (epoch, server)
+                WHERE t.epoch = n.epoch), released_at = NULL
+            WHERE epoch = ANY ($1::bigint[]) AND NOT dead AND (session_on IS NOT NULL OR epoch = ANY ($2))";
+        connection.query(step!(update, nodes, held, servers)).await
     };
     if let Err(error) = renew.call_within(state.renewal_limit(), "show the locks of sessions", show).await {
-        tracing::debug!(%error, "the next renewal shows the locks of the sessions");
+        tracing::debug!(%error, "the lock of a session is not shown");
     }
 }
 

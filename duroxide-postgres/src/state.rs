@@ -1,13 +1,13 @@
 //! The state that all parts of a provider share.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use duroxide::Timestamp;
 use duroxide::clock::Clock;
 use duroxide::id::InstanceId;
-use duroxide::provider::{Signals, Wakeups};
+use duroxide::provider::{ProviderError, Signals, Wakeups};
 use tokio::sync::mpsc;
 
 use crate::acquire::Looks;
@@ -17,6 +17,7 @@ use crate::lane::LIMIT;
 use crate::notify::channel_of;
 use crate::outbox::Within;
 use crate::rollout::KnownCode;
+use crate::schema::newer;
 use crate::session::Sessions;
 use crate::transaction::Transactions;
 
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) sessions: Sessions,
     pub(crate) within: Within,
     pub(crate) transactions: Transactions,
+    /// False if a newer program has changed the schema so that this one may only read it.
+    may_write: AtomicBool,
     /// The latest time named by a call, in microseconds.
     latest: AtomicI64,
     notices: mpsc::UnboundedSender<Notice>,
@@ -72,12 +75,22 @@ impl State {
             wakeups: Wakeups::default(),
             code: KnownCode::default(),
             looks: Looks::default(),
+            may_write: AtomicBool::new(true),
             latest: AtomicI64::new(NONE),
             notices,
             shortest_lease: AtomicU64::new(u64::MAX),
             expired: Mutex::default(),
         };
         (state, sent)
+    }
+
+    pub(crate) fn set_may_write(&self, may_write: bool) {
+        self.may_write.store(may_write, Ordering::Relaxed);
+    }
+
+    /// Fails if this program may only read the schema.
+    pub(crate) fn check_may_write(&self, operation: &'static str) -> Result<(), ProviderError> {
+        if self.may_write.load(Ordering::Relaxed) { Ok(()) } else { Err(newer(&self.database.schema, operation)) }
     }
 
     /// Observes a time named by a call.

@@ -24,7 +24,7 @@ use crate::connect::Use;
 use crate::provider::PostgresProvider;
 use crate::rows::{int, payload_bytes, stored_ready};
 use crate::state::State;
-use crate::within::{SqlError, SqlTransaction, SqlValue};
+use crate::within::{SqlError, SqlTransaction, SqlValue, may_write};
 
 /// The transaction of a transactional activity, of `tokio-postgres`. See `docs/transaction-example.md`.
 ///
@@ -178,6 +178,7 @@ impl TransactionSource for TokioPostgres {
             let provider = attempt.provider()?;
             let postgres: Option<&PostgresProvider> = provider.as_any().downcast_ref();
             let state = postgres.ok_or_else(|| WithinError::other_database(provider, "PostgreSQL"))?.state();
+            may_write(state)?;
             let mut client = state.transactions.client(state).await?;
             // If the time is over, or the attempt is dropped, the connection is closed, which rolls the transaction back.
             let Ok(end) = tokio::time::timeout(attempt.limit, in_transaction(&mut client, state, attempt, body)).await

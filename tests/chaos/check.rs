@@ -70,7 +70,10 @@ pub(crate) async fn check(world: &World, results: &BTreeMap<u32, Done>) {
         assert_eq!(count, 0, "{rows} is not empty");
     }
     let effects = server.query("SELECT key, step FROM effects", &[]).await.unwrap();
-    let effects: HashMap<String, String> = effects.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut effects: HashMap<String, String> = effects.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let payments = server.query("SELECT key, step FROM payments", &[]).await.unwrap();
+    assert_eq!(payments.len(), results.len(), "each order is paid once");
+    effects.extend(payments.iter().map(|row| (row.get(0), row.get(1))));
     let runs: i64 = server.query_one("SELECT sum(runs) FROM effects", &[]).await.unwrap().get(0);
     let options = PostgresOptions::new(world.direct_url()).schema(world.schema());
     let client = Client::new(PostgresProvider::connect_with(options).await.unwrap());

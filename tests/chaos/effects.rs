@@ -9,8 +9,10 @@ use tokio_postgres::{Client, Error, NoTls};
 /// The pause between attempts to reach the server, which may be down.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// A payment has no key that would refuse a second one: its transaction alone keeps it from being made twice.
 const CREATE: &str = "CREATE TABLE effects (
-    key text PRIMARY KEY, step text NOT NULL, runs integer NOT NULL DEFAULT 1)";
+    key text PRIMARY KEY, step text NOT NULL, runs integer NOT NULL DEFAULT 1);
+    CREATE TABLE payments (key text NOT NULL, step text NOT NULL)";
 
 /// Writes effects. Cheap to clone.
 #[derive(Clone)]
@@ -25,7 +27,7 @@ impl Effects {
         Self { url: url.into(), client: Arc::default() }
     }
 
-    /// Creates the table.
+    /// Creates the tables.
     pub(crate) async fn create(&self) {
         connect(&self.url).await.unwrap().batch_execute(CREATE).await.unwrap();
     }

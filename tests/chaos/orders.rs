@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use duroxide::prelude::*;
+use duroxide_postgres::Tx;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -60,6 +61,7 @@ pub(crate) async fn chaos_order(ctx: OrchestrationContext, order: Order) -> Resu
     if steps.is_empty() {
         steps.push(chaos_step::call(&ctx, number, "reserve".to_owned()).await?);
         steps.push(chaos_charge::call(&ctx, number).await?);
+        steps.push(chaos_pay::call(&ctx, number).await?);
         ctx.sleep(Duration::from_millis(u64::from(number % 11) * 40)).await;
         match number % 5 {
             0 => {
@@ -121,6 +123,15 @@ async fn chaos_charge(ctx: ActivityContext, State(effects): State<Effects>, numb
     let key = effect(&ctx, &effects, "charge", number).await;
     // As if the answer of the payment service were lost: the effect has happened, and the attempt fails.
     if number.is_multiple_of(3) && ctx.attempt() == 1 { Err(duroxide::Error::new("busy")) } else { Ok(key) }
+}
+
+/// Its effect and its outcome are one transaction.
+#[activity(transactional, retry(max_attempts = 3, initial_interval = "5ms"))]
+async fn chaos_pay(tx: &mut Tx<'_>, ctx: ActivityContext, number: u32) -> duroxide::Result<String> {
+    let key = ctx.idempotency_key();
+    tx.execute("INSERT INTO payments (key, step) VALUES ($1, $2)", &[&key, &format!("pay-{number}")]).await?;
+    // The payment of a failed attempt is rolled back.
+    if number % 4 == 1 && ctx.attempt() == 1 { Err(duroxide::Error::new("busy")) } else { Ok(key) }
 }
 
 #[activity]

@@ -120,10 +120,15 @@ fn creating(new: &NewInstance) -> Turn {
 async fn refused_turn_is_refused_alone() {
     let Some(mut world) = World::open("direct_refused").await else { return };
     type Change = fn(&mut Turn);
-    let changes: [(&str, Change, CommitError); 7] = [
+    let changes: [(&str, Change, CommitError); 8] = [
         ("another instance", |turn| turn.execution.identity = Identity(CommitId::new().0), CommitError::Conflict),
         ("another execution", |turn| turn.execution.number = 2, CommitError::Conflict),
         ("an earlier event", |turn| turn.after = EventId(1), CommitError::Conflict),
+        (
+            "an earlier event, without events",
+            |turn| (turn.after, turn.events) = (EventId(1), vec![]),
+            CommitError::Conflict,
+        ),
         ("a missing message", |turn| turn.consumed = vec![MessageRow::new("").id], CommitError::Conflict),
         ("a missing activity", |turn| turn.outcomes.push((CallId(7), 1)), CommitError::Conflict),
         ("another attempt", |turn| turn.outcomes = vec![(ACTIVITY, 2)], CommitError::Conflict),
@@ -134,6 +139,7 @@ async fn refused_turn_is_refused_alone() {
             let execution = world.instance().await;
             let mut turn = turn(&execution);
             change(&mut turn);
+            assert_eq!(world.commit(vec![turn.clone()]).await, [Err(expected.clone())], "{name}");
             assert_eq!(world.beside_another(turn).await, Err(expected.clone()), "{name}");
             assert_eq!(world.last_event(&execution.instance).await, Some(2), "{name}");
             assert_eq!(world.rows("activities", &execution.instance).await, 1, "{name}");
@@ -168,6 +174,10 @@ async fn refused_creation_is_refused_alone() {
     let again = creating(&new(taken.instance.as_str(), &world));
     assert_eq!(world.beside_another(again).await, Err(CommitError::Conflict));
     assert_eq!(world.last_event(&taken.instance).await, Some(2));
+    let finished = world.instance().await;
+    assert!(world.commit(vec![finish(&finished)]).await[0].is_ok());
+    let again = creating(&new(finished.instance.as_str(), &world));
+    assert_eq!(world.beside_another(again).await, Err(CommitError::Conflict));
     // The start of an instance that was removed.
     let removed = new("removed", &world);
     world.schema.execute(&format!("INSERT INTO dedup (id) VALUES ('{}')", removed.start.id));
@@ -187,40 +197,50 @@ async fn refused_creation_is_refused_alone() {
     let fenced = new("fenced", &world);
     elsewhere.leave(&world.lease).await.expect("leave");
     assert_eq!(world.commit(vec![creating(&fenced)]).await, [Err(CommitError::Fenced)]);
+    // The same, once this process knows of it.
+    let next = world.provider.join(&info()).await.expect("join");
+    world.provider.acquire(&next, Want::new(at(3))).await.expect("acquire");
+    assert_eq!(world.commit(vec![creating(&fenced)]).await, [Err(CommitError::Fenced)]);
     assert_eq!(world.last_event(&fenced.instance).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn effects_beyond_the_instance_itself_are_read_first() {
     let Some(mut world) = World::open("direct_effects").await else { return };
-    let [execution, other] = [world.instance().await, world.instance().await];
-    let (to, own) = (other.instance.clone(), execution.instance.clone());
     let out = |to: &InstanceId, message| Outgoing { to: to.clone(), identity: None, message };
     let later = |message: MessageRow| MessageRow { visible_at: Some(at(900)), ..message };
-    let messages = vec![
-        out(&to, MessageRow::new("\"to another\"")),
-        out(&own, MessageRow::new("\"at once\"")),
-        out(&own, later(MessageRow { execution: Some(9), ..MessageRow::new("\"for another execution\"") })),
-        Outgoing { identity: Some(other.identity), ..out(&own, later(MessageRow::new("\"for another identity\""))) },
-        out(&own, later(MessageRow::new("\"a timer\""))),
-    ];
-    let committed = world.beside_another(Turn { messages, ..second(&execution) }).await.expect("committed");
-    let numbers: Vec<_> = committed
-        .messages
-        .iter()
-        .map(|placement| if let Placement::Owned { number, .. } = placement { Some(*number) } else { None })
-        .collect();
-    assert_eq!(numbers, [Some(Some(2)), Some(Some(2)), None, None, Some(None)]);
-    assert_eq!(world.rows("messages", &to).await, 2, "its timer and the message");
+    let other = world.instance().await;
+    // To another instance; at once; for another execution; for another identity; and a timer.
+    for (kind, expected) in [Some(Some(2)), Some(Some(2)), None, None, Some(None)].into_iter().enumerate() {
+        let execution = world.instance().await;
+        let own = out(&execution.instance, later(MessageRow::new("\"a message\"")));
+        let message = match kind {
+            0 => out(&other.instance, MessageRow::new("\"a message\"")),
+            1 => out(&execution.instance, MessageRow::new("\"a message\"")),
+            2 => Outgoing { message: MessageRow { execution: Some(9), ..own.message }, ..own },
+            3 => Outgoing { identity: Some(other.identity), ..own },
+            _ => own,
+        };
+        let turn = Turn { messages: vec![message], ..second(&execution) };
+        let committed = world.beside_another(turn).await.expect("committed");
+        let number = |placement: &Placement| match placement {
+            Placement::Owned { number, .. } => Some(*number),
+            _ => None,
+        };
+        assert_eq!(committed.messages.iter().map(number).collect::<Vec<_>>(), [expected], "{kind}");
+    }
+    assert_eq!(world.rows("messages", &other.instance).await, 2, "its timer and the message");
 
     // A child, and an activity whose outcome is no longer wanted.
     let execution = world.instance().await;
     let child = start("child", Some(world.lease)).0;
     let if_taken = MessageRow::new("\"taken\"");
     let starts = vec![NewChild { new: child, accepted: None, if_taken }];
-    let turn = Turn { starts, cancelled_activities: vec![ACTIVITY], ..second(&execution) };
-    world.beside_another(turn).await.expect("committed");
+    world.beside_another(Turn { starts, ..second(&execution) }).await.expect("committed");
     assert_eq!(world.last_event(&id("child")).await, Some(0));
+    let execution = world.instance().await;
+    let turn = Turn { cancelled_activities: vec![ACTIVITY], ..second(&execution) };
+    world.beside_another(turn).await.expect("committed");
     assert_eq!(world.rows("activities", &execution.instance).await, 0);
 
     // An end that leaves an activity, schedules one, or sends a message.
@@ -232,7 +252,8 @@ async fn effects_beyond_the_instance_itself_are_read_first() {
     world.beside_another(Turn { activities, ..finish(&scheduled) }).await.expect("committed");
     let timer = world.instance().await;
     let messages = vec![out(&timer.instance, later(MessageRow::new("\"a timer\"")))];
-    world.beside_another(Turn { messages, ..finish(&timer) }).await.expect("committed");
+    let committed = world.beside_another(Turn { messages, ..finish(&timer) }).await.expect("committed");
+    assert_eq!(committed.messages, [Placement::Refused], "it has ended");
     for ended in [left, scheduled, timer] {
         assert_eq!(world.rows("activities", &ended.instance).await, 0, "{}", ended.instance);
         assert_eq!(world.rows("messages", &ended.instance).await, 0, "{}", ended.instance);

@@ -5,6 +5,7 @@
 
 mod chaos;
 mod contention;
+mod counts;
 mod direct;
 mod explorer;
 mod faults;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use duroxide::Filter;
 use duroxide::prelude::*;
-use duroxide::provider::{Admin, Page, Provider};
-use duroxide_postgres::{PostgresClient, PostgresRuntime};
+use duroxide::provider::{Admin, Page, Provider, ProviderError, Renewal, Want};
+use duroxide_postgres::{PostgresClient, PostgresProvider, PostgresRuntime};
 use futures_util::future::{join_all, try_join_all};
 
+use crate::together::{at, id, info, send};
 use crate::{PgNumber, pg_chain, pg_sum, process, schema};
 
 /// Well below the poll of watched instances, so that a result in this time was notified.
@@ -91,13 +92,37 @@ async fn builder_and_client_open_the_database() {
     assert!(unreachable.is_err(), "no server listens there");
 }
 
-#[tokio::test]
-async fn newer_schema_is_refused() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn newer_schema_is_used_as_far_as_it_allows() {
     let Some(schema) = schema("newer") else { return };
-    drop(schema.connect());
+    let observer = schema.connect();
+    let refused = |error: ProviderError| {
+        assert_eq!((error.code(), error.is_retryable()), (duroxide::ErrorCode::SchemaNewer, false), "{error}");
+    };
+    // A newer program has only added something.
     schema.execute("UPDATE meta SET version = 999");
-    let error = duroxide_postgres::PostgresProvider::connect_with(schema.options()).await.expect_err("it is newer");
-    assert_eq!((error.code(), error.is_retryable()), (duroxide::ErrorCode::SchemaNewer, false));
+    let runtime = process(schema.connect()).start().await.expect("start");
+    let handle = pg_chain::start(&runtime.client(), "i", 2).await.expect("start");
+    assert_eq!(handle.result().await.expect("completed"), 2);
+    runtime.shutdown().await.expect("shutdown");
+    let lease = observer.join(&info()).await.expect("join");
+    // It writes rows that this program does not know: this one may read the others.
+    schema.execute("UPDATE meta SET writes_from = 999");
+    refused(observer.renew(&lease).await.expect_err("it is newer"));
+    refused(observer.acquire(&lease, Want::new(at(1))).await.map(drop).expect_err("it is newer"));
+    refused(observer.submit(vec![send("i", 1)]).await.map(drop).expect_err("it is newer"));
+    let reader = schema.connect();
+    refused(reader.join(&info()).await.expect_err("it is newer"));
+    refused(reader.submit(vec![send("i", 1)]).await.map(drop).expect_err("it is newer"));
+    refused(reader.delete(&[id("i")]).await.map(drop).expect_err("it is newer"));
+    let listed = reader.list(&Filter::default(), &Page::new(100)).await.expect("list");
+    assert_eq!(listed.instances.len(), 1);
+    // The newer program has left.
+    schema.execute("UPDATE meta SET writes_from = 1");
+    assert!(matches!(observer.renew(&lease).await, Ok(Renewal::Held { .. })));
+    observer.submit(vec![send("i", 1)]).await.expect("submit").remove(0).expect_err("it has finished");
+    schema.execute("UPDATE meta SET reads_from = 999");
+    refused(PostgresProvider::connect_with(schema.options()).await.expect_err("it is newer"));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use duroxide::prelude::*;
 use duroxide::provider::MemoryProvider;
 use duroxide::sqlite::{SqliteProvider, Tx};
+use duroxide::testing::TestRuntime;
 use duroxide::{ErrorCode, Registry};
 use rusqlite::Connection;
 use tokio::time::timeout;
@@ -127,4 +128,20 @@ async fn provider_without_transactions_is_refused() {
     let error = builder.state(bank.runs.clone()).start().await.err().expect("it is refused");
     assert_eq!(error.code(), ErrorCode::TransactionUnsuitable);
     assert!(error.to_string().contains("activity `lite_debit`"), "{error}");
+}
+
+#[tokio::test]
+async fn test_runtime_names_the_mock_that_a_transaction_needs() {
+    let builder = || TestRuntime::builder().registry(registry()).state(Runs::default());
+    let test = builder().start().await.unwrap();
+    let handle = lite_pays::start(&test.client(), "pays", "works".to_owned()).await.unwrap();
+    let failed = tokio::spawn(async move { handle.result().await }).await.unwrap_err().into_panic();
+    let reason = failed.downcast_ref::<String>().unwrap();
+    assert!(
+        ["DUR0047", "`lite_debit`", "TestRuntimeBuilder::mock"].iter().all(|word| reason.contains(word)),
+        "{reason}"
+    );
+    let test = builder().mock::<lite_debit>(|_| Ok(7)).start().await.unwrap();
+    let handle = lite_pays::start(&test.client(), "pays", "works".to_owned()).await.unwrap();
+    assert_eq!(handle.result().await.unwrap(), 7);
 }

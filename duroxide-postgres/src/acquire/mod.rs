@@ -181,8 +181,12 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     let mut answers = connection.run(&steps).await?;
     drop(steps);
     let picked = answers.split_off(pick);
-    let [node, cancelled, members, ending, loaded, histories, mail] = &answers[read..] else {
+    let [node, cancelled, members, ending, mail, loads @ ..] = &answers[read..] else {
         return Err(Fault::Unreadable("a request for work has other answers".to_owned()));
+    };
+    let (loaded, histories) = match loads {
+        [loaded, histories] => (loaded.as_slice(), histories.as_slice()),
+        _ => Default::default(),
     };
     let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
     let Some(node) = node.first() else {
@@ -275,10 +279,13 @@ fn acknowledge<'a>(epoch: i64, want: &'a Want, steps: &mut Vec<Step<'a>>) {
 /// of one snapshot.
 fn load<'a>(epoch: i64, want: &'a Want, steps: &mut Vec<Step<'a>>) {
     let ids = |loads: &mut dyn Iterator<Item = &'a Load>| loads.map(|l| l.instance.as_str()).collect::<Vec<_>>();
+    steps.push(step!(MAIL, epoch, ids(&mut want.load.iter())));
+    if want.load.is_empty() {
+        return;
+    }
     let heard: Vec<Option<i64>> = want.load.iter().map(|load| load.heard.map(int)).collect();
     steps.push(step!(LOADED, epoch, ids(&mut want.load.iter()), heard));
     steps.push(step!(LOADED_HISTORY, epoch, ids(&mut want.load.iter().filter(|load| load.heard.is_none()))));
-    steps.push(step!(MAIL, epoch, ids(&mut want.load.iter())));
 }
 
 /// Returns a claim whose answer was lost once more.

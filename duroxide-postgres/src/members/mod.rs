@@ -24,6 +24,7 @@ use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::rollout::orchestrations_json;
 use crate::rows::{int, natural};
+use crate::schema::may_write;
 use crate::session::is_released;
 use crate::state::State;
 
@@ -40,9 +41,8 @@ pub(crate) const NOW: &str = concat!("SELECT ", micros_now!(), " AS now");
 
 const RENEW: &str = concat!(
     "UPDATE nodes SET expires_at = clock_timestamp() + make_interval(secs => lease / 1000000.0), suspected_at = NULL,
-         released_at = NULL, session_since = CASE WHEN NOT $2 THEN NULL
-             WHEN session_since > pg_postmaster_start_time() THEN session_since ELSE clock_timestamp() END
-     WHERE epoch = $1 AND NOT dead RETURNING lease, ",
+         released_at = NULL, session_on = CASE WHEN $2 THEN session_on END
+     WHERE epoch = $1 AND NOT dead RETURNING lease, (SELECT writes_from FROM meta) AS writes_from, ",
     micros_now!(),
     " AS now"
 );
@@ -111,6 +111,7 @@ pub(crate) async fn renew(connection: &Connection, state: &State, lease: Lease) 
         state.sessions.ended(lease.epoch);
         return Ok(Renewed { renewal: Renewal::Lost, dead, lease_time: Duration::ZERO });
     };
+    state.set_may_write(may_write(row.try_get("writes_from")?));
     state.sessions.renewed(others);
     state.clock.set(row.try_get("now")?, asked);
     let lease_time = Duration::from_micros(natural(row, "lease")?);

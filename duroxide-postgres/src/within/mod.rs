@@ -13,7 +13,7 @@ mod tokio;
 use std::any::Any;
 
 use duroxide::provider::{
-    Ready, SendRequest, StartRequest, Submission, SubmitError, Submitted, Transactional, WithinError,
+    ProviderError, Ready, SendRequest, StartRequest, Submission, SubmitError, Submitted, Transactional, WithinError,
 };
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
@@ -124,6 +124,12 @@ impl Transactional for PostgresProvider {
     }
 }
 
+/// Fails if this program may only read the schema.
+pub(crate) fn may_write(state: &State) -> Result<(), WithinError> {
+    let refused = |error: ProviderError| WithinError::Failed { retryable: false, reason: error.to_string() };
+    state.check_may_write("write within a transaction").map_err(refused)
+}
+
 /// Writes a start or an event within a transaction.
 pub(crate) async fn submit<T: SqlTransaction>(
     tx: &mut T,
@@ -133,6 +139,7 @@ pub(crate) async fn submit<T: SqlTransaction>(
 ) -> Result<Submitted, WithinError> {
     let postgres: Option<&PostgresProvider> = provider.as_any().downcast_ref();
     let state = postgres.ok_or_else(|| WithinError::other_database(provider, "PostgreSQL"))?.state();
+    may_write(state)?;
     let notice = if is_quiet { None } else { state.within.limit.notice() };
     let submitted = match submission {
         Submission::Start(request) => start(tx, state, request, notice).await,

@@ -35,7 +35,7 @@ pub struct Entry {
     /// The options that its own type declares, of an activity.
     pub(super) options: Option<ActivityOptions>,
     /// The kind of the database in whose transactions an activity runs.
-    pub(super) transaction: Option<&'static str>,
+    pub(crate) transaction: Option<&'static str>,
     pub(crate) code: Code,
 }
 
@@ -65,11 +65,11 @@ impl Entry {
         self
     }
 
-    /// Replaces the code if this is an activity for whose name the function returns other code, which takes no states.
+    /// Replaces the code if this is an activity for which the function returns other code, which takes no states.
     #[cfg(feature = "testing")]
-    pub(super) fn replace_activity(mut self, change: impl Fn(&str) -> Option<ActivityCode>) -> Self {
+    pub(super) fn replace_activity(mut self, change: impl Fn(&Self) -> Option<ActivityCode>) -> Self {
         if let Code::Activity(_) = self.code
-            && let Some(code) = change(self.name)
+            && let Some(code) = change(&self)
         {
             (self.code, self.requires, self.transaction) = (Code::Activity(code), Vec::new(), None);
         }

@@ -134,10 +134,10 @@ impl Registry {
         Self { by_hand, ..Self::empty() }
     }
 
-    /// Replaces the code of the activities for whose names the function returns other code. The replaced ones take no states.
+    /// Replaces the code of the activities for which the function returns other code. The replaced ones take no states.
     /// Discovers functions now, not at the start of the runtime.
     #[cfg(feature = "testing")]
-    pub(crate) fn replace_activities(self, change: impl Fn(&str) -> Option<crate::activity::ActivityCode>) -> Self {
+    pub(crate) fn replace_activities(self, change: impl Fn(&Entry) -> Option<crate::activity::ActivityCode>) -> Self {
         let by_hand = self.entries().map(|entry| entry.replace_activity(&change)).collect();
         Self { by_hand, ..Self::empty() }
     }

@@ -4,8 +4,9 @@ use std::future::Future;
 
 use super::VirtualClock;
 use crate::activity::{Activity, ActivityCode, ActivityContext, States};
+use crate::error::ErrorCode;
 use crate::node::RuntimeOptions;
-use crate::registry::{Entry, Registry};
+use crate::registry::{Entry, Kind, Registry};
 use crate::runtime::{Runtime, RuntimeBuilder};
 
 /// A mock that waits: an async closure, or a function that returns a future. Every function with these types implements
@@ -61,19 +62,16 @@ impl Setup {
         self.mocks.push(Entry::mock::<A>(code));
     }
 
-    /// Returns a runtime of this configuration.
-    pub(super) fn runtime(&self, clock: &VirtualClock) -> RuntimeBuilder {
+    /// Returns a runtime of this configuration, for a provider with the transactions of this kind of database.
+    pub(super) fn runtime(&self, clock: &VirtualClock, database: Option<&str>) -> RuntimeBuilder {
         let mut registry = self.mocks.iter().cloned().fold(self.registry.clone(), Registry::with_mock);
-        if self.requires_mocks {
-            registry = registry.replace_activities(|name| {
-                let is_mocked = self.mocks.iter().any(|mock| mock.name() == name);
-                (!is_mocked).then(|| {
-                    let (clock, reason) = (clock.clone(), format!("activity `{name}` was called and has no mock"));
-                    ActivityCode::failing(move || {
-                        clock.fail(reason.clone());
-                        reason.clone()
-                    })
-                })
+        if registry.entries().any(|entry| self.refusal(&entry, database).is_some()) {
+            registry = registry.replace_activities(|entry| {
+                let (clock, reason) = (clock.clone(), self.refusal(entry, database)?);
+                Some(ActivityCode::failing(move || {
+                    clock.fail(reason.clone());
+                    reason.clone()
+                }))
             });
         }
         let mut builder = Runtime::builder().registry(registry).states(self.states.clone());
@@ -85,5 +83,22 @@ impl Setup {
             Some(build) => builder.build_id(build.clone()),
             None => builder,
         }
+    }
+
+    /// Returns the reason why an activity must not be called; `None` if it may be.
+    fn refusal(&self, entry: &Entry, database: Option<&str>) -> Option<String> {
+        let name = entry.name();
+        if entry.kind() != Kind::Activity || self.mocks.iter().any(|mock| mock.name() == name) {
+            return None;
+        }
+        if self.requires_mocks {
+            return Some(format!("activity `{name}` was called and has no mock"));
+        }
+        let wanted = entry.transaction.filter(|wanted| Some(*wanted) != database)?;
+        Some(format!(
+            "{}: activity `{name}` was called; it runs in a transaction of {wanted}, which this test runtime does not have: give \
+             it a mock by `TestRuntimeBuilder::mock`",
+            ErrorCode::TransactionUnsuitable
+        ))
     }
 }

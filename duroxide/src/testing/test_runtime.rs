@@ -374,8 +374,9 @@ impl TestRuntimeBuilder {
     /// [`StartError`] if the registry has problems.
     pub async fn start(self) -> Result<TestRuntime, StartError> {
         compare_values_read_back();
-        let builder = self.setup.runtime(&self.clock);
         let provider = self.store();
+        let database = provider.transactional().map(|transactions| transactions.database());
+        let builder = self.setup.runtime(&self.clock, database);
         let runtime = builder.shared_provider(provider.clone()).clock(self.clock.clone()).start().await?;
         let client = runtime.client();
         let watchdog = stall::watch(self.clock.clone(), provider, self.stall_limit);
