@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0001_initial.sql"),
     include_str!("schema/0002_outbox.sql"),
     include_str!("schema/0003_pauses.sql"),
+    include_str!("schema/0004_audit.sql"),
 ];
 const OPERATION: &str = "migrate the schema";
 /// The number of attempts to get the locks of a migration.

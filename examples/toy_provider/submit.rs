@@ -17,6 +17,8 @@ impl Rows {
             Submission::Resume { instance, time } => self.resume(&instance, time),
             Submission::Drop { instance, message } => self.drop_message(&instance, message),
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
+            // This provider has no `Admin`, and so keeps no audit.
+            Submission::Audited { submission, .. } => self.submit(*submission),
         }
     }
 

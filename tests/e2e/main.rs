@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod activities;
+mod audit;
+mod bulk;
 mod cancellation;
 mod children;
 mod client;
@@ -25,6 +27,7 @@ mod moments;
 mod origin;
 mod pauses;
 mod registry;
+mod retention;
 mod rollouts;
 mod runtime;
 mod sqlite;

@@ -21,6 +21,13 @@ impl Model {
             Submission::Resume { instance, time } => self.resume(instance, *time),
             Submission::Drop { instance, message } => self.drop_message(instance, *message),
             Submission::Terminate { id, turn } => self.terminate(*id, turn),
+            Submission::Audited { entry, submission } => {
+                let submitted = self.submit(submission)?;
+                if submitted.written {
+                    self.effects.audit.push((**entry).clone());
+                }
+                Ok(submitted)
+            }
         }
     }
 

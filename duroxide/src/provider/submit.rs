@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{InstanceStatus, Lease, MessageRow, NewInstance, Turn};
+use super::{AuditEntry, InstanceStatus, Lease, MessageRow, NewInstance, Turn};
 use crate::clock::Timestamp;
 use crate::id::{CallId, CommitId, Epoch, Identity, InstanceId, MessageId};
 
@@ -44,6 +44,14 @@ pub enum Submission {
         id: CommitId,
         /// The turn, with [`Then::Finish`](super::Then::Finish).
         turn: Box<Turn>,
+    },
+    /// Carries out a submission, and writes a record of it to the audit in the same transaction if the submission has had an
+    /// effect ([`Submitted::written`]). A provider without an [`Admin`](super::Admin) may drop the entry.
+    Audited {
+        /// The record.
+        entry: Box<AuditEntry>,
+        /// The submission, which is no `Audited`.
+        submission: Box<Submission>,
     },
 }
 
@@ -136,6 +144,7 @@ impl Submission {
             Self::Start(StartRequest { resent, .. }) | Self::Send(SendRequest { resent, .. }) => *resent = true,
             // A resumption has no effect on an instance that is not suspended, nor a removal on a missing message. The
             // others are recognised by their ids.
+            Self::Audited { submission, .. } => submission.mark_resent(),
             Self::Suspend(_) | Self::Wake(_) | Self::Resume { .. } | Self::Drop { .. } | Self::Terminate { .. } => {}
         }
     }
@@ -149,6 +158,15 @@ impl Submission {
             Self::Wake(request) => &request.instance,
             Self::Resume { instance, .. } | Self::Drop { instance, .. } => instance,
             Self::Terminate { turn, .. } => &turn.execution.instance,
+            Self::Audited { submission, .. } => submission.instance(),
+        }
+    }
+
+    /// Returns the submission without the record of it.
+    pub fn unaudited(&self) -> &Self {
+        match self {
+            Self::Audited { submission, .. } => submission.unaudited(),
+            other => other,
         }
     }
 }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0007_costs.sql"),
     include_str!("schema/0008_record.sql"),
     include_str!("schema/0009_pauses.sql"),
+    include_str!("schema/0010_audit.sql"),
 ];
 
 /// Migrates the schema to the version of this program. Several processes may do so at once: the first one to get the

@@ -16,6 +16,13 @@ impl State {
             Submission::Resume { instance, time } => self.resume(&instance, time),
             Submission::Drop { instance, message } => self.drop_message(&instance, message),
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
+            Submission::Audited { entry, submission } => {
+                let submitted = self.submit(*submission)?;
+                if submitted.written {
+                    self.record_action(*entry);
+                }
+                Ok(submitted)
+            }
         }
     }
 
