@@ -38,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("payload", &[]),
     ("policy", &["payload"]),
-    ("error", &["id", "policy", "history"]),
+    ("error", &["id", "clock", "policy", "history"]),
     ("history", &["id", "clock", "payload", "policy"]),
     ("message", &["id", "clock", "payload", "history"]),
     ("telemetry", &[]),

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use duroxide::Timestamp;
 use duroxide::id::{Epoch, InstanceId, NodeId};
 use duroxide::provider::{
-    DeleteError, Filter, Handlers, InstancePage, InstanceStatus, NodeInfo, NodeRecord, PageToken, ProviderError,
-    Pruned, Signals,
+    AuditEntry, DeleteError, Filter, Handlers, InstancePage, InstanceStatus, NodeInfo, NodeRecord, PageToken,
+    ProviderError, Pruned, Signals,
 };
 use tokio_postgres::Row;
 
+use crate::audit;
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::reads::{record, record_columns, record_tables};
@@ -111,10 +112,12 @@ pub(crate) async fn delete(
     connection: &Connection,
     state: &State,
     ids: &[InstanceId],
+    entries: &[AuditEntry],
 ) -> Result<Vec<Result<(), DeleteError>>, Fault> {
     let mut results = Vec::with_capacity(ids.len());
-    for some in ids.chunks(REMOVED_AT_ONCE) {
-        let (mut found, signals) = delete_some(connection, some).await?;
+    for (n, some) in ids.chunks(REMOVED_AT_ONCE).enumerate() {
+        let entries = entries.chunks(REMOVED_AT_ONCE).nth(n).unwrap_or_default();
+        let (mut found, signals) = delete_some(connection, some, entries).await?;
         state.signal(signals);
         results.extend(some.iter().map(|id| match found.remove(id) {
             Some((_, status)) if status.is_finished() => Ok(()),
@@ -131,7 +134,11 @@ pub(crate) async fn delete(
 /// The attempts of a removal whose instances others replace.
 const ATTEMPTS: u32 = 5;
 
-async fn delete_some(connection: &Connection, ids: &[InstanceId]) -> Result<(Found, Signals), Fault> {
+async fn delete_some(
+    connection: &Connection,
+    ids: &[InstanceId],
+    entries: &[AuditEntry],
+) -> Result<(Found, Signals), Fault> {
     let lock = "SELECT id, seq, status FROM instances WHERE id = ANY ($1::text[]) ORDER BY id FOR UPDATE";
     let replaced = "SELECT 1 FROM instances WHERE id = ANY ($1::text[]) LIMIT 1";
     for _ in 0..ATTEMPTS {
@@ -144,6 +151,11 @@ async fn delete_some(connection: &Connection, ids: &[InstanceId]) -> Result<(Fou
             let missing: Vec<&str> = ids.iter().filter(is_missing).map(InstanceId::as_str).collect();
             if !missing.is_empty() && !connection.query(step!(replaced, missing)).await?.is_empty() {
                 return Err(Fault::Contended);
+            }
+            let is_removed = |id: &InstanceId| found.get(id).is_some_and(|(_, status)| status.is_finished());
+            let removed = ids.iter().zip(entries).filter(|(id, _)| is_removed(id)).map(|(_, entry)| entry);
+            if let Some(step) = audit::add(&removed.collect::<Vec<_>>()) {
+                connection.query(step).await?;
             }
             Ok((found, signals))
         });

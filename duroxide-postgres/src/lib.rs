@@ -32,6 +32,7 @@ mod acquire;
 mod admin;
 mod again;
 mod attempts;
+mod audit;
 mod batch;
 mod builder;
 mod clock;

@@ -7,15 +7,17 @@ use duroxide::Timestamp;
 use duroxide::clock::Clock;
 use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
-    Acquired, Admin, Commit, CommitError, Committed, DeleteError, Dimension, Filter, Groups, HistoryPage,
-    InstanceActivities, InstancePage, InstanceRecord, InstanceRows, Lease, NodeInfo, NodeRecord, Page, Provider,
-    ProviderError, Pruned, Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
+    Acquired, Admin, AuditEntry, AuditPage, AuditQuery, Commit, CommitError, Committed, DeleteError, Dimension, Filter,
+    Groups, HistoryPage, InstanceActivities, InstancePage, InstanceRecord, InstanceRows, Lease, NodeInfo, NodeRecord,
+    Page, Provider, ProviderError, Pruned, Renewal, Subject, Submission, SubmitError, Submitted, Transactional,
+    Wakeups, Want,
 };
 use futures_util::future::BoxFuture;
 
 use crate::acquire;
 use crate::admin;
 use crate::attempts;
+use crate::audit;
 use crate::batch::{self, Answer, Request};
 use crate::connect::Shared;
 use crate::groups;
@@ -266,12 +268,13 @@ impl Admin for PostgresProvider {
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],
+        audit: &'a [AuditEntry],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
         const OPERATION: &str = "delete instances";
-        let (state, instances) = (self.handle.state.clone(), instances.to_vec());
+        let (state, instances, audit) = (self.handle.state.clone(), instances.to_vec(), audit.to_vec());
         Box::pin(async move {
             state.check_may_write(OPERATION)?;
-            let delete = async move |connection: Shared| admin::delete(&connection, &state, &instances).await;
+            let delete = async move |connection: Shared| admin::delete(&connection, &state, &instances, &audit).await;
             self.handle.lanes.admin.call(OPERATION, delete).await
         })
     }
@@ -293,5 +296,26 @@ impl Admin for PostgresProvider {
             };
             self.handle.lanes.admin.call(OPERATION, prune).await
         })
+    }
+
+    fn record<'a>(&'a self, entries: &'a [AuditEntry]) -> BoxFuture<'a, Result<(), ProviderError>> {
+        let entries = entries.to_vec();
+        let record = async move |connection: Shared| audit::record(&connection, &entries).await;
+        Box::pin(self.handle.lanes.admin.call("write the audit", record))
+    }
+
+    fn audit<'a>(&'a self, query: &'a AuditQuery, page: &'a Page) -> BoxFuture<'a, Result<AuditPage, ProviderError>> {
+        const OPERATION: &str = "list the audit";
+        Box::pin(async move {
+            let before = admin::position(page.after.as_ref(), u64::MAX, OPERATION)?;
+            let (query, limit, deadline) = (query.clone(), page.limit, admin::deadline(page.time_limit));
+            let list = async move |connection: Shared| audit::list(&connection, &query, before, limit, deadline).await;
+            self.handle.lanes.admin.call(OPERATION, list).await
+        })
+    }
+
+    fn prune_audit(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<u64, ProviderError>> {
+        let prune = async move |connection: Shared| audit::prune(&connection, before, limit).await;
+        Box::pin(self.handle.lanes.admin.call("prune the audit", prune))
     }
 }

@@ -272,6 +272,15 @@ random! {
 }
 
 random! {
+    /// An entry of the audit.
+    AuditId
+}
+random! {
+    /// A batch of actions: all entries of the audit that belong to it name it.
+    BatchId
+}
+
+random! {
     /// The identity of an instance. It is never reused, although the id of the instance may be. It equals the id of the
     /// message that started the instance.
     Identity

@@ -19,6 +19,8 @@ impl Rows {
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
             // Clients send it only to a provider that has an `Admin`.
             Submission::Graft(_) => Err(SubmitError::Failed("there is no `Admin`".to_owned())),
+            // This provider has no `Admin`, and so keeps no audit.
+            Submission::Audited { submission, .. } => self.submit(*submission),
         }
     }
 

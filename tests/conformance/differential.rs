@@ -345,6 +345,12 @@ impl Pair {
     async fn submit(&mut self, submission: Submission) {
         match &mut self.held {
             Some(held) => held.submissions.push(submission),
+            // Each third submission is audited.
+            None if self.now % 3 == 0 => {
+                let entry = AuditEntry::new(self.time(), "someone", "act").instance(Some(submission.instance()));
+                let submission = Submission::Audited { entry: Box::new(entry), submission: Box::new(submission) };
+                drop(both!(self, provider => provider.submit(vec![submission.clone()])));
+            }
             None => drop(both!(self, provider => provider.submit(vec![submission.clone()]))),
         }
     }
@@ -476,7 +482,7 @@ impl Pair {
                 self.leases[*node] = both!(self, provider => provider.join(&info));
             }
             Step::Delete { instance } => {
-                both!(self, provider => admin(provider).delete(&[id(*instance)]));
+                both!(self, provider => admin(provider).delete(&[id(*instance)], &[]));
             }
             Step::Prune { limit } => {
                 let before = Timestamp::from_micros(self.now - 10_000_000);
@@ -821,6 +827,8 @@ impl Pair {
             both!(self, provider => pages(provider, &filter));
         }
         both!(self, provider => admin(provider).nodes());
+        let all = Page::new(1000);
+        both!(self, provider => admin(provider).audit(&AuditQuery::default(), &all));
         for filter in [Filter::default(), odd_ones()] {
             for (of, by) in groupings() {
                 both!(self, provider => admin(provider).groups(of, &filter, &by, Page::DEFAULT_TIME_LIMIT));

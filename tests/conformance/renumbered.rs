@@ -60,6 +60,7 @@ impl<P> Renumbered<P> {
             Submission::Start(StartRequest { lease, .. }) | Submission::Send(SendRequest { lease, .. }) => {
                 *lease = lease.map(|lease| self.inner_lease(lease));
             }
+            Submission::Audited { submission: inner, .. } => **inner = self.submission((**inner).clone()),
             _ => (),
         }
         submission
@@ -199,8 +200,9 @@ impl<P: Provider> Admin for Renumbered<P> {
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],
+        audit: &'a [AuditEntry],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
-        self.inner_admin().delete(instances)
+        self.inner_admin().delete(instances, audit)
     }
 
     fn prune<'a>(
@@ -210,5 +212,17 @@ impl<P: Provider> Admin for Renumbered<P> {
         batch: &'a Page,
     ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
         self.inner_admin().prune(filter, before, batch)
+    }
+
+    fn record<'a>(&'a self, entries: &'a [AuditEntry]) -> BoxFuture<'a, Result<(), ProviderError>> {
+        self.inner_admin().record(entries)
+    }
+
+    fn audit<'a>(&'a self, query: &'a AuditQuery, page: &'a Page) -> BoxFuture<'a, Result<AuditPage, ProviderError>> {
+        self.inner_admin().audit(query, page)
+    }
+
+    fn prune_audit(&self, before: duroxide::Timestamp, limit: usize) -> BoxFuture<'_, Result<u64, ProviderError>> {
+        self.inner_admin().prune_audit(before, limit)
     }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod activities;
+mod audit;
+mod bulk;
 mod cancellation;
 mod children;
 mod client;
@@ -27,6 +29,7 @@ mod origin;
 mod pauses;
 mod registry;
 mod reset;
+mod retention;
 mod rollouts;
 mod runtime;
 mod sqlite;

@@ -114,7 +114,7 @@ async fn newer_schema_is_used_as_far_as_it_allows() {
     let reader = schema.connect();
     refused(reader.join(&info()).await.expect_err("it is newer"));
     refused(reader.submit(vec![send("i", 1)]).await.map(drop).expect_err("it is newer"));
-    refused(reader.delete(&[id("i")]).await.map(drop).expect_err("it is newer"));
+    refused(reader.delete(&[id("i")], &[]).await.map(drop).expect_err("it is newer"));
     let listed = reader.list(&Filter::default(), &Page::new(100)).await.expect("list");
     assert_eq!(listed.instances.len(), 1);
     // The newer program has left.

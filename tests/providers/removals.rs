@@ -121,7 +121,7 @@ async fn rows_of_a_deleted_instance_are_removed_in_parts() {
     fill(&store, "i", 2, 20_000);
     store.raw().execute("UPDATE duroxide_instances SET status = 'completed'", []).expect("finish");
     let provider = &watched.provider;
-    let deleted = provider.delete(&[id("i")]).await.expect("delete");
+    let deleted = provider.delete(&[id("i")], &[]).await.expect("delete");
     assert_eq!(deleted, [Ok(())]);
     assert!(provider.instance(&id("i")).await.expect("read").is_none(), "it is gone at once");
     timeout(Duration::from_secs(60), watched.done.recv()).await.expect("in time").expect("the rows are removed");

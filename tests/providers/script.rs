@@ -128,7 +128,7 @@ impl Script {
             }
             Op::Delete(names) => {
                 let instances: Vec<_> = names.iter().copied().map(id).collect();
-                provider.delete(&instances).await.expect("delete");
+                provider.delete(&instances, &[]).await.expect("delete");
             }
             Op::Prune => drop(provider.prune(&Filter::default(), now, &Page::new(100)).await.expect("prune")),
         }

@@ -430,8 +430,9 @@ impl Admin for FaultyLayer {
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],
+        audit: &'a [AuditEntry],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
-        Box::pin(self.faults.call(Method::Delete, self.inner_admin().delete(instances)))
+        Box::pin(self.faults.call(Method::Delete, self.inner_admin().delete(instances, audit)))
     }
 
     fn prune<'a>(
@@ -455,5 +456,17 @@ impl Admin for FaultyLayer {
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         Box::pin(self.faults.call(Method::Nodes, self.inner_admin().nodes()))
+    }
+
+    fn record<'a>(&'a self, entries: &'a [AuditEntry]) -> BoxFuture<'a, Result<(), ProviderError>> {
+        Box::pin(self.faults.call(Method::Delete, self.inner_admin().record(entries)))
+    }
+
+    fn audit<'a>(&'a self, query: &'a AuditQuery, page: &'a Page) -> BoxFuture<'a, Result<AuditPage, ProviderError>> {
+        Box::pin(self.faults.call(Method::List, self.inner_admin().audit(query, page)))
+    }
+
+    fn prune_audit(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<u64, ProviderError>> {
+        Box::pin(self.faults.call(Method::Prune, self.inner_admin().prune_audit(before, limit)))
     }
 }

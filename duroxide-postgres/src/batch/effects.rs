@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use duroxide::Timestamp;
 use duroxide::id::{ActivityId, CallId, Epoch, MessageId};
-use duroxide::provider::AttemptRecord;
+use duroxide::provider::{AttemptRecord, AuditEntry};
 use uuid::Uuid;
 
 use super::model::DedupEntry;
@@ -54,6 +54,7 @@ pub(super) struct Effects {
     pub(super) forgotten: Vec<(i64, u64, CallId)>,
     pub(super) rejections: Vec<(i64, u64, CallId, String)>,
     pub(super) dedup: Vec<(Uuid, DedupEntry)>,
+    pub(super) audit: Vec<AuditEntry>,
     /// The new pauses of instances; `None`: the pause has ended, if there was one.
     pub(super) pauses: BTreeMap<i64, Option<Pause>>,
     /// Stored starts of instances that are due earlier now.

@@ -97,7 +97,7 @@ impl Request {
                 Write::Outcome { message, .. } => message.payload.len(),
                 _ => 0,
             },
-            Self::Submit(submission) => match &**submission {
+            Self::Submit(submission) => match submission.unaudited() {
                 Submission::Start(StartRequest { new, .. }) => new.start.payload.len(),
                 Submission::Send(send) => send.message.payload.len(),
                 Submission::Terminate { turn: it, .. } => turn(it),
@@ -279,7 +279,7 @@ async fn attempt(
 /// Removes the finished instance that a start replaces. Returns its id.
 async fn replace(connection: &Connection, entries: &[Entry]) -> Result<Option<InstanceId>, Fault> {
     let [Entry { request: Request::Submit(submission), .. }] = entries else { return Ok(None) };
-    let Submission::Start(StartRequest { new, if_exists, .. }) = &**submission else { return Ok(None) };
+    let Submission::Start(StartRequest { new, if_exists, .. }) = submission.unaudited() else { return Ok(None) };
     if *if_exists != duroxide::provider::IfExists::Replace {
         return Ok(None);
     }

@@ -154,7 +154,7 @@ impl<'a> Scope<'a> {
     }
 
     fn submission(&mut self, submission: &'a Submission) {
-        match submission {
+        match submission.unaudited() {
             Submission::Start(StartRequest { new, lease, time, resent, if_exists }) => {
                 self.reads.push(new.instance.clone());
                 self.dedup.push(new.start.id.0);
@@ -194,6 +194,7 @@ impl<'a> Scope<'a> {
                 self.turn(None, turn);
             }
             Submission::Graft(graft) => self.graft(graft),
+            Submission::Audited { .. } => {}
         }
     }
 

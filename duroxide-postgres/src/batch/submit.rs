@@ -22,6 +22,13 @@ impl Model {
             Submission::Drop { instance, message } => self.drop_message(instance, *message),
             Submission::Terminate { id, turn } => self.terminate(*id, turn),
             Submission::Graft(graft) => self.graft(graft),
+            Submission::Audited { entry, submission } => {
+                let submitted = self.submit(submission)?;
+                if submitted.written {
+                    self.effects.audit.push((**entry).clone());
+                }
+                Ok(submitted)
+            }
         }
     }
 

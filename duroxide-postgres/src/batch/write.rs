@@ -8,9 +8,9 @@ use duroxide::provider::{FailedAttempt, InstanceStatus, Ready};
 
 use super::effects::{AttemptRow, Effects};
 use super::model::{Activity, DedupEntry, Instance, Model, NewMessage, Origin, Queueing, RowState};
-use crate::attempts;
 use crate::connect::{Step, step};
 use crate::rows::{int, payload_bytes, ready_by_message, stored_ready, text_map_json};
+use crate::{attempts, audit};
 
 macro_rules! recording {
     ($delete:literal) => {
@@ -443,6 +443,7 @@ fn others<'m>(effects: &'m Effects, steps: &mut Vec<Step<'m>>) {
             column(&mail, |(_, upto)| int(**upto)),
         ));
     }
+    steps.extend(audit::add(&effects.audit.iter().collect::<Vec<_>>()));
     steps.extend(cancellations(&effects.cancellations));
     let forgotten = &effects.forgotten;
     if !forgotten.is_empty() {

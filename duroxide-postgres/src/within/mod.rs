@@ -13,7 +13,8 @@ mod tokio;
 use std::any::Any;
 
 use duroxide::provider::{
-    ProviderError, Ready, SendRequest, StartRequest, Submission, SubmitError, Submitted, Transactional, WithinError,
+    AuditEntry, ProviderError, Ready, SendRequest, StartRequest, Submission, SubmitError, Submitted, Transactional,
+    WithinError,
 };
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
@@ -141,13 +142,34 @@ pub(crate) async fn submit<T: SqlTransaction>(
     let state = postgres.ok_or_else(|| WithinError::other_database(provider, "PostgreSQL"))?.state();
     may_write(state)?;
     let notice = if is_quiet { None } else { state.within.limit.notice() };
-    let submitted = match submission {
+    let submitted = match submission.unaudited() {
         Submission::Start(request) => start(tx, state, request, notice).await,
         Submission::Send(request) => raise(tx, state, request, notice).await,
         _ => Err(WithinError::Unsuitable("only starts and events are written within a transaction".to_owned())),
     }?;
+    if let (true, Submission::Audited { entry, .. }) = (submitted.written, submission) {
+        record(tx, state, entry).await?;
+    }
     state.within.expect();
     Ok(submitted)
+}
+
+/// Writes an entry of the audit.
+async fn record<T: SqlTransaction>(tx: &mut T, state: &State, entry: &AuditEntry) -> Result<(), WithinError> {
+    let batch = entry.batch.map(|batch| batch.to_string());
+    let values = [
+        SqlValue::Uuid(entry.id.0),
+        SqlValue::Int(Some(entry.time.as_micros())),
+        SqlValue::Text(Some(&entry.actor)),
+        SqlValue::Text(entry.via.as_deref()),
+        SqlValue::Text(Some(&entry.action)),
+        SqlValue::Text(entry.instance.as_ref().map(|instance| instance.as_str())),
+        SqlValue::Text(entry.reason.as_deref()),
+        SqlValue::Text(entry.detail.as_deref()),
+        SqlValue::Text(batch.as_deref()),
+    ];
+    tx.run(&state.within.statements.audit, &values).await?;
+    Ok(())
 }
 
 async fn start<T: SqlTransaction>(

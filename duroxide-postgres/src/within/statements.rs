@@ -7,6 +7,7 @@ pub(crate) struct Statements {
     pub(crate) raise: String,
     pub(crate) lock: String,
     pub(crate) outcome: String,
+    pub(crate) audit: String,
 }
 
 impl Statements {
@@ -22,6 +23,7 @@ impl Statements {
             raise: fill(include_str!("raise.sql")),
             lock: fill("SELECT 'locked' FROM SCHEMA.live WHERE id = $1 FOR NO KEY UPDATE"),
             outcome: fill(include_str!("outcome.sql")),
+            audit: fill(include_str!("audit.sql")),
         }
     }
 }

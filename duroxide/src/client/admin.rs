@@ -1,5 +1,6 @@
 //! Lists and prunes instances, and lists nodes.
 
+use super::audit::Act;
 use super::{Client, ClientError, Status};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
@@ -94,6 +95,8 @@ impl Client {
             removed += pruned.executions;
             batch.after = pruned.next;
             if batch.after.is_none() {
+                let detail = format!("{removed} executions that ended before {before}");
+                self.record_done(Act { detail: Some(&detail), ..Act::named("prune") }).await?;
                 return Ok(removed);
             }
         }

@@ -1,5 +1,6 @@
 //! Removes an unread message of an instance.
 
+use super::audit::Act;
 use super::{Client, ClientError};
 use crate::error::{ErrorCode, UnreadMessage};
 use crate::history::{EventKind, HistoryEvent, Input};
@@ -14,6 +15,7 @@ impl Client {
         let found = match unread {
             UnreadMessage::Queued(message) => {
                 let submission = Submission::Drop { instance: instance.clone(), message };
+                let submission = self.audited(Act::named("drop message"), submission);
                 self.submit(instance, submission).await?.written
             }
             UnreadMessage::Recorded(event) => {

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::audit::Act;
 use super::measure::counted;
 use super::wait::Wait;
 use super::{Client, ClientError, OutcomeError, RaiseCall, ResetCall, Status, SuspendCall};
@@ -270,6 +271,7 @@ impl<O> Handle<O> {
         let id = self.id()?;
         self.client.check_running(Some(id))?;
         let submission = Submission::Resume { instance: id.clone(), time: self.client.clock.now() };
+        let submission = self.client.audited(Act::named("resume"), submission);
         counted("resume", self.client.submit(id, submission).await)?;
         tracing::info!(instance = %id, "instance resumed");
         Ok(())

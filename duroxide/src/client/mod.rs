@@ -8,6 +8,8 @@
 
 mod active;
 mod admin;
+mod audit;
+mod bulk;
 mod client_error;
 mod drop_message;
 mod export;
@@ -35,6 +37,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use admin::InstanceList;
+pub use bulk::{BulkAction, BulkCall, BulkFailure, BulkPreview, BulkReport};
 pub use client_error::{ClientError, OutcomeError};
 pub use export::{Exports, InstanceExport};
 pub use graft::{AffectedChild, CarriedEvent, CutPlan, ForkCall, RepeatedActivity, ResetCall};
@@ -182,7 +185,10 @@ impl Client {
     }
 
     /// Returns a client that acts for a person or a program: its cancels, terminations and events name the actor in the
-    /// history of the instance. A client without a note records no actor.
+    /// history of the instance, and each of its actions that has an effect writes an entry to the [`audit`](Self::audit), in
+    /// the same transaction. A client without a note records neither.
+    ///
+    /// A start with a note is stored before its first turn: it needs one commit more than a start without one.
     ///
     /// ```
     /// use duroxide::client::Note;

@@ -4,6 +4,7 @@ use std::future::IntoFuture;
 
 use futures_util::future::BoxFuture;
 
+use super::audit::Act;
 use super::handle::check_reason;
 use super::measure::counted;
 use super::{Client, ClientError};
@@ -52,7 +53,8 @@ impl SuspendCall {
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         let id = CommitId::new();
         let request = SuspendRequest { id, instance: instance.clone(), reason, until, time };
-        client.submit(&instance, Submission::Suspend(request)).await?;
+        let act = Act { reason: Some(&suspension.message), ..Act::named("suspend") };
+        client.submit(&instance, client.audited(act, Submission::Suspend(request))).await?;
         client.left(&instance);
         tracing::info!(%instance, "instance paused");
         Ok(())

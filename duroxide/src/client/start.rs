@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
+use super::audit::Act;
 use super::measure::counted;
 use super::{Client, ClientError, Handle};
 use crate::clock::Timestamp;
@@ -155,8 +156,10 @@ impl Start {
             let eager = client.local.as_ref().is_some_and(|local| local.accepts_start(&name, new.version.as_ref()));
             new.eager = eager;
             let _hold = client.clock.hold();
+            // The entry of the audit is written by the submission, and not by the first turn.
+            let eager_start = eager && client.note.is_none();
             // With `Attach` or `Replace` a taken id is expected, so we do not run the first turn just to discover it.
-            let by_first_turn = eager && new.start.visible_at.is_none() && if_exists == IfExists::Error;
+            let by_first_turn = eager_start && new.start.visible_at.is_none() && if_exists == IfExists::Error;
             if let Some(local) = client.local.as_ref().filter(|_| by_first_turn)
                 && local.start(new.clone()).await
             {
@@ -164,7 +167,8 @@ impl Start {
             }
             let lease = client.local.as_ref().map(NodeHandle::lease);
             let request = StartRequest { new: new.clone(), if_exists, lease, time: now, resent: false };
-            let submission = Submission::Start(request);
+            let act = Act { detail: Some(&name), ..Act::named("start") };
+            let submission = client.audited(act, Submission::Start(request));
             let local = client.local.as_ref().filter(|_| eager);
             let submitted = client.submit_for(local, &instance, submission).await?;
             if !submitted.written {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::audit::Act;
 use super::{Client, ClientError};
 use crate::backoff::Backoff;
 use crate::error::ErrorCode;
@@ -145,12 +146,12 @@ impl Client {
     /// As [`send`](Self::send), for a message that may be for one execution alone.
     pub(super) async fn send_message(&self, to: &InstanceId, message: &Message) -> Result<(), ClientError> {
         self.check_running(Some(to))?;
-        let message = MessageRow::from(message);
+        let (act, message) = (Act::of(&message.input), MessageRow::from(message));
         let _hold = self.clock.hold();
         let (local, time) = (self.local.as_ref(), self.clock.now());
         let lease = local.map(NodeHandle::lease);
         let request = SendRequest { to: to.clone(), message: message.clone(), lease, time, resent: false };
-        let submission = Submission::Send(request);
+        let submission = self.audited(act, Submission::Send(request));
         let submitted = self.submit_for(local, to, submission).await?;
         if let Some(local) = local {
             local.deliver(submitted, to.clone(), message);

@@ -1,5 +1,6 @@
 //! Terminates an instance without its code, and deletes an instance.
 
+use super::audit::Act;
 use super::{Client, ClientError};
 use crate::backoff::Backoff;
 use crate::effect::termination;
@@ -27,6 +28,8 @@ impl Client {
             let history: Vec<_> = events.into_iter().filter_map(|row| HistoryEvent::try_from(row).ok()).collect();
             let turn = termination(&record, &history, reason, self.actor(), self.clock.now());
             let submission = Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) };
+            let act = Act { reason: Some(reason), ..Act::named("terminate") };
+            let submission = self.audited(act, submission);
             match self.submit(instance, submission).await {
                 Ok(_) => {
                     self.count_terminated(&record.name, record.version.as_ref());
@@ -67,8 +70,9 @@ impl Client {
     pub(super) async fn delete(&self, instance: &InstanceId) -> Result<(), ClientError> {
         self.check_running(Some(instance))?;
         let (admin, mut deadline, mut resent) = (self.admin()?, self.retry_deadline(), false);
+        let audit = Vec::from_iter(self.entry(Act::named("delete"), Some(instance)));
         loop {
-            let error = match admin.delete(std::slice::from_ref(instance)).await {
+            let error = match admin.delete(std::slice::from_ref(instance), &audit).await {
                 Ok(mut answers) => match answers.pop() {
                     Some(Err(DeleteError::Live(status))) => return Err(ClientError::live(instance, status)),
                     // After a resend, an earlier attempt may have deleted it, with its answer lost.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::audit::Act;
 use super::start::CheckedStart;
 use super::{Client, ClientError, Handle, RaiseCall, StartCall};
 use crate::error::ErrorCode;
@@ -58,7 +59,9 @@ impl<O> StartCall<O> {
             return Err(ClientError::refused(&instance, ErrorCode::TransactionUnsuitable, reason));
         }
         let request = StartRequest { new, if_exists, lease: None, time: now, resent: false };
-        let submitted = client.submit_within(&instance, tx, &Submission::Start(request)).await?;
+        let act = Act { detail: Some(&name), ..Act::named("start") };
+        let submission = client.audited(act, Submission::Start(request));
+        let submitted = client.submit_within(&instance, tx, &submission).await?;
         if !submitted.written {
             client.check_attached(&instance, &name).await?;
         }
@@ -81,10 +84,12 @@ impl RaiseCall {
     pub async fn within<D, T: UserTransaction<D>>(self, tx: T) -> Result<Raised, ClientError> {
         let (client, instance, input, payload) = self.check()?;
         client.check_running(Some(&instance))?;
-        let message = MessageRow::from(&Message::new(input, payload));
+        let message = Message::new(input, payload);
+        let (act, message) = (Act::of(&message.input), MessageRow::from(&message));
         let time = client.clock.now();
         let request = SendRequest { to: instance.clone(), message, lease: None, time, resent: false };
-        client.submit_within(&instance, tx, &Submission::Send(request)).await?;
+        let submission = client.audited(act, Submission::Send(request));
+        client.submit_within(&instance, tx, &submission).await?;
         Ok(Raised { client })
     }
 }

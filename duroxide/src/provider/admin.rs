@@ -8,7 +8,10 @@ use futures_util::future::BoxFuture;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{Dimension, EventRow, Groups, InstanceActivities, InstanceRows, NodeInfo, ProviderError, Subject};
+use super::{
+    AuditEntry, AuditPage, AuditQuery, Dimension, EventRow, Groups, InstanceActivities, InstanceRows, NodeInfo,
+    ProviderError, Subject,
+};
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, shortened_to};
 use crate::history::{Parent, TextMap, Waits, WaitsFilter};
@@ -76,13 +79,15 @@ pub trait Admin: Send + Sync {
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>>;
 
     /// Removes finished instances with all their data, each atomically. A live instance is never removed: its entry is
-    /// an error. The results are in the order of the ids.
+    /// an error. The results are in the order of the ids. If `audit` has an entry for each instance, that of a removed one
+    /// is written in the same transaction; otherwise `audit` is empty.
     ///
     /// # Errors
     /// [`ProviderError`] when the storage fails; some of the instances may have been removed.
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],
+        audit: &'a [AuditEntry],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>>;
 
     /// Carries out one batch of pruning, in the order of arrival: removes matching instances that finished before
@@ -101,6 +106,26 @@ pub trait Admin: Send + Sync {
         before: Timestamp,
         batch: &'a Page,
     ) -> BoxFuture<'a, Result<Pruned, ProviderError>>;
+
+    /// Writes entries to the audit. An entry with a known id is not written again.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when the storage fails; the same call may be repeated.
+    fn record<'a>(&'a self, entries: &'a [AuditEntry]) -> BoxFuture<'a, Result<(), ProviderError>>;
+
+    /// Lists the entries of the audit that match a query, newest first: in the reverse order in which they were written. As
+    /// with [`Admin::list`], each call must make progress, also with a time limit of zero.
+    ///
+    /// # Errors
+    /// [`ProviderError`]: the storage fails, or the token of the page was not made by this kind of provider.
+    fn audit<'a>(&'a self, query: &'a AuditQuery, page: &'a Page) -> BoxFuture<'a, Result<AuditPage, ProviderError>>;
+
+    /// Removes up to `limit` entries of the audit that are older than a time, oldest first. Returns their number: less than
+    /// `limit` if no more are due.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when the storage fails; entries that were removed stay removed.
+    fn prune_audit(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<u64, ProviderError>>;
 }
 
 /// A page of a history.

@@ -24,6 +24,7 @@ mod acquire;
 mod admin;
 mod attempt;
 mod attempts;
+mod audit;
 mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -50,6 +51,7 @@ pub use acquire::*;
 pub use admin::*;
 pub use attempt::*;
 pub use attempts::*;
+pub use audit::*;
 pub use commit::*;
 pub use graft::*;
 pub use groups::*;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Graft, InstanceStatus, Lease, MessageRow, NewInstance, Turn};
+use super::{AuditEntry, Graft, InstanceStatus, Lease, MessageRow, NewInstance, Turn};
 use crate::clock::Timestamp;
 use crate::id::{CallId, CommitId, Epoch, Identity, InstanceId, MessageId};
 
@@ -48,6 +48,14 @@ pub enum Submission {
     /// Writes an execution that begins with a given history, regardless of the owner of its instance. A provider without an
     /// [`Admin`](super::Admin) never receives it.
     Graft(Box<Graft>),
+    /// Carries out a submission, and writes a record of it to the audit in the same transaction if the submission has had an
+    /// effect ([`Submitted::written`]). A provider without an [`Admin`](super::Admin) may drop the entry.
+    Audited {
+        /// The record.
+        entry: Box<AuditEntry>,
+        /// The submission, which is no `Audited`.
+        submission: Box<Submission>,
+    },
 }
 
 /// The time for which a provider remembers at least the id of a request whose rows are gone, so that a repetition is
@@ -139,6 +147,7 @@ impl Submission {
             Self::Start(StartRequest { resent, .. }) | Self::Send(SendRequest { resent, .. }) => *resent = true,
             // A resumption has no effect on an instance that is not suspended, nor a removal on a missing message. The
             // others are recognised by their ids, or by the execution that they name.
+            Self::Audited { submission, .. } => submission.mark_resent(),
             Self::Suspend(_)
             | Self::Wake(_)
             | Self::Resume { .. }
@@ -158,6 +167,15 @@ impl Submission {
             Self::Resume { instance, .. } | Self::Drop { instance, .. } => instance,
             Self::Terminate { turn, .. } => &turn.execution.instance,
             Self::Graft(graft) => graft.instance(),
+            Self::Audited { submission, .. } => submission.instance(),
+        }
+    }
+
+    /// Returns the submission without the record of it.
+    pub fn unaudited(&self) -> &Self {
+        match self {
+            Self::Audited { submission, .. } => submission.unaudited(),
+            other => other,
         }
     }
 }

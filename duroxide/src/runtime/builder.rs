@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::retention::{Remover, Retention};
 use super::{Runtime, StartError};
 use crate::activity::States;
 use crate::client::Client;
@@ -29,6 +30,7 @@ pub struct RuntimeBuilder {
     options: RuntimeOptions,
     /// The number of live instances of each orchestration that are replayed before the node joins.
     check_live: usize,
+    retention: Retention,
     /// Default: the clock of the provider, or of the operating system.
     clock: Option<Arc<dyn Clock>>,
     /// The surroundings of a node that runs its turns itself.
@@ -55,6 +57,7 @@ impl Default for RuntimeBuilder {
             build: None,
             options: RuntimeOptions::default(),
             check_live: 0,
+            retention: Retention::new(),
             clock: None,
             inline: None,
         }
@@ -211,6 +214,29 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Removes finished instances by their age, in the background, on one node at a time: at the start, and then once per hour.
+    /// Removals are made in batches of 100 with pauses between them, so that they delay no work. Default: nothing is removed.
+    ///
+    /// Give all nodes of a store the same retention, since the oldest one removes. [`start`](Self::start) fails if the
+    /// provider does not prune.
+    ///
+    /// ```standalone_crate
+    /// use duroxide::prelude::*;
+    /// use duroxide::runtime::Retention;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// let retention = Retention::new().finished(days(90)).of("heartbeat", days(1)).keep("ledger");
+    /// let runtime = Runtime::builder().in_memory().retention(retention).start().await?;
+    /// runtime.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
     /// Sets all other options.
     pub fn options(mut self, options: RuntimeOptions) -> Self {
         self.options = options;
@@ -279,6 +305,9 @@ impl RuntimeBuilder {
                 let check = check_live(&*provider, admin, &lookup, self.check_live).await?;
                 StartError::of_check(check)?;
             }
+            if self.retention.is_set() && provider.admin().is_none() {
+                return Err(StartError::no_admin());
+            }
             let clock = choose_clock(self.clock, &*provider)?;
             let (limits, retry_time) = (self.options.limits, self.options.retry_time);
             let info = NodeInfo {
@@ -292,6 +321,7 @@ impl RuntimeBuilder {
                 },
                 lease_time: self.options.lease_time,
             };
+            let registered = lookup.orchestrations().into_iter().map(|(name, _)| name).collect();
             let node = RunningNode::start(NodeConfig {
                 provider: provider.clone(),
                 clock: clock.clone(),
@@ -302,9 +332,13 @@ impl RuntimeBuilder {
                 inline: self.inline,
             });
             let node = node.await?;
+            let removals = self.retention.is_set().then(|| {
+                let (provider, clock, node) = (provider.clone(), clock.clone(), node.handle().clone());
+                Remover { provider, clock, node, retention: self.retention, registered }.spawn()
+            });
             let client = Client::local(provider, clock, node.handle().clone());
             let client = client.with_limits(limits).with_retry_time(retry_time);
-            Ok(Runtime { client, node })
+            Ok(Runtime { client, node, removals })
         })
     }
 }

@@ -7,12 +7,14 @@
 //! [Design of the runtime]: https://github.com/duroxide/duroxide/blob/main/docs/dtf-runtime-design.md#threads
 
 mod builder;
+mod retention;
 mod shutdown_error;
 mod start_error;
 
 use futures_util::future::BoxFuture;
 
 pub use builder::RuntimeBuilder;
+pub use retention::Retention;
 pub use shutdown_error::ShutdownError;
 pub use start_error::StartError;
 
@@ -46,6 +48,8 @@ pub use crate::policy::Limits;
 pub struct Runtime {
     client: Client,
     node: RunningNode,
+    /// Stops with the runtime.
+    removals: Option<retention::Removals>,
 }
 
 impl Runtime {
@@ -89,6 +93,7 @@ impl Runtime {
 
     /// Boxed, as [`RuntimeBuilder::start`] is.
     fn shut_down(self) -> BoxFuture<'static, Result<(), ShutdownError>> {
+        drop(self.removals);
         Box::pin(async move { Ok(self.node.shutdown().await?) })
     }
 }

@@ -108,7 +108,12 @@ impl fmt::Display for StartError {
                 problems.iter().try_for_each(|(code, problem)| write!(f, "\n- {code}: {problem}"))
             }
             Kind::Configuration(problem) | Kind::NoTransaction(problem) => write!(f, "{}: {problem}", self.code()),
-            Kind::NoAdmin => write!(f, "{}: live instances cannot be checked: {}", self.code(), self.code().meaning()),
+            Kind::NoAdmin => write!(
+                f,
+                "{}: live instances cannot be checked, nor finished ones removed: {}",
+                self.code(),
+                self.code().meaning()
+            ),
             Kind::Incompatible(check) => write_incompatible(f, check),
             Kind::Provider(error) => write!(f, "{}: {error}", self.code()),
         }

@@ -8,17 +8,19 @@ use rusqlite::{ErrorCode, Row};
 
 use super::admin_reader::Deadline;
 use super::columns::columns;
+use super::fault::Refusal;
 use super::members::{self, node};
 use super::records::record;
 use super::rows::natural;
 use super::search::{Order, Query, Search};
 use super::sql::Sql;
-use super::{SqliteProvider, attempts, graft, groups, handle, remove};
+use super::tx::Tx;
+use super::{SqliteProvider, attempts, audit, graft, groups, handle, remove};
 use crate::clock::Timestamp;
 use crate::id::InstanceId;
 use crate::provider::{
-    Admin, DeleteError, Dimension, Filter, Groups, InstanceActivities, InstancePage, InstanceRows, NodeRecord, Page,
-    PageToken, ProviderError, Pruned, Subject,
+    Admin, AuditEntry, AuditPage, AuditQuery, DeleteError, Dimension, Filter, Groups, InstanceActivities, InstancePage,
+    InstanceRows, NodeRecord, Page, PageToken, ProviderError, Pruned, Subject,
 };
 
 impl Admin for SqliteProvider {
@@ -66,11 +68,14 @@ impl Admin for SqliteProvider {
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],
+        audit: &'a [AuditEntry],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
         Box::pin(async move {
             let mut results = Vec::with_capacity(instances.len());
-            for some in instances.chunks(handle::REMOVED_AT_ONCE) {
-                results.extend(self.handle.write_all("delete instances", some.to_vec(), remove::delete).await?);
+            let audit = audit.iter().cloned().map(Some).chain(std::iter::repeat(None));
+            let all: Vec<_> = instances.iter().cloned().zip(audit).collect();
+            for some in all.chunks(handle::REMOVED_AT_ONCE) {
+                results.extend(self.handle.write_all("delete instances", some.to_vec(), delete).await?);
             }
             Ok(results)
         })
@@ -96,6 +101,39 @@ impl Admin for SqliteProvider {
             Ok(Pruned { executions, next: next.map(PageToken::of_arrival) })
         })
     }
+
+    fn record<'a>(&'a self, entries: &'a [AuditEntry]) -> BoxFuture<'a, Result<(), ProviderError>> {
+        let write = |tx: &mut Tx<'_>, entry: &AuditEntry| Ok(audit::record(tx, entry)?);
+        Box::pin(
+            async move { self.handle.write_all("write the audit", entries.to_vec(), write).await.map(|_: Vec<()>| ()) },
+        )
+    }
+
+    fn audit<'a>(&'a self, query: &'a AuditQuery, page: &'a Page) -> BoxFuture<'a, Result<AuditPage, ProviderError>> {
+        const OPERATION: &str = "list the audit";
+        Box::pin(async move {
+            let before = page.after.as_ref().map_or(Ok(i64::MAX), |token| token.arrival(OPERATION))?;
+            let (query, limit) = (query.clone(), page.limit);
+            let list = move |sql: &Sql, deadline| audit::list(sql, &query, before, limit, deadline);
+            self.handle.admin.read(OPERATION, page.time_limit, list).await
+        })
+    }
+
+    fn prune_audit(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<u64, ProviderError>> {
+        Box::pin(self.handle.write_one("prune the audit", move |tx| Ok(audit::prune(tx, before, limit)?)))
+    }
+}
+
+/// Removes a finished instance, and writes the entry of the audit for it.
+fn delete(
+    tx: &mut Tx<'_>,
+    (instance, entry): &(InstanceId, Option<AuditEntry>),
+) -> Result<Result<(), DeleteError>, Refusal<rusqlite::Error>> {
+    let deleted = remove::delete(tx, instance)?;
+    if let (Ok(()), Some(entry)) = (&deleted, entry) {
+        audit::record(tx, entry)?;
+    }
+    Ok(deleted)
 }
 
 /// Lists the instances that arrived before number `before`, newest first.

@@ -20,6 +20,7 @@ mod activities;
 mod admin;
 mod admin_reader;
 mod attempts;
+mod audit;
 mod claim;
 mod columns;
 mod commit;

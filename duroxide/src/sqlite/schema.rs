@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0008_record.sql"),
     include_str!("schema/0009_waits.sql"),
     include_str!("schema/0010_pauses.sql"),
+    include_str!("schema/0011_audit.sql"),
 ];
 
 /// Migrates the schema to the version of this program. Several processes may do so at once: the first one to get the

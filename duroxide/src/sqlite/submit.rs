@@ -1,5 +1,6 @@
 //! Applies the submissions of clients.
 
+use super::audit;
 use super::dedup::DedupEntry;
 use super::deliver::{self, Target};
 use super::fault::Refusal;
@@ -35,6 +36,13 @@ pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
         Submission::Drop { instance, message } => drop_message(tx, instance, *message),
         Submission::Terminate { id, turn } => terminate(tx, *id, turn),
         Submission::Graft(graft) => graft::graft(tx, graft),
+        Submission::Audited { entry, submission } => {
+            let submitted = submit(tx, submission)?;
+            if submitted.written {
+                audit::record(tx, entry)?;
+            }
+            Ok(submitted)
+        }
     }
 }
 

@@ -228,7 +228,7 @@ impl Scenario {
             Op::Resume => submit(Submission::Resume { instance: id("stuck"), time: at(3) }).await,
             Op::Delete => {
                 let admin = provider.admin().expect("it has an Admin");
-                text(admin.delete(&[id("done"), id("idle")]).await)
+                text(admin.delete(&[id("done"), id("idle")], &[]).await)
             }
             Op::Claim => claim(Want { instances: 1, activities: Vec::new(), ..want(0) }).await,
             Op::ClaimAll => claim(want(0)).await,

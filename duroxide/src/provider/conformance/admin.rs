@@ -300,10 +300,10 @@ async fn only_finished_instances_are_deleted(world: World) {
     world.start("live").await;
     let parting = NewActivity { detached: true, eager: true, ..new_activity(2, 3) };
     node.turn(Turn { activities: vec![parting], ..ending("done", 1, 2, completed()) }).await.expect("finish");
-    let results = world.admin().delete(&[id("done"), id("live"), id("none")]).await.expect("delete");
+    let results = world.admin().delete(&[id("done"), id("live"), id("none")], &[]).await.expect("delete");
     let expected = [Ok(()), Err(DeleteError::Live(InstanceStatus::Running)), Err(DeleteError::NotFound)];
     assert_eq!(results, expected);
-    assert!(world.admin().delete(&[]).await.expect("delete").is_empty());
+    assert!(world.admin().delete(&[], &[]).await.expect("delete").is_empty());
     assert!(world.find("done").await.is_none() && world.find("live").await.is_some());
     assert!(world.history("done", 1).await.is_empty());
     assert_eq!(node.mail().await.cancelled, [activity_id("done", 1, 2)]);

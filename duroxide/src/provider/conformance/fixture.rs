@@ -281,7 +281,7 @@ impl World {
     }
 
     pub(super) async fn delete(&self, name: &str) {
-        assert_eq!(self.admin().delete(&[id(name)]).await.expect("delete"), [Ok(())]);
+        assert_eq!(self.admin().delete(&[id(name)], &[]).await.expect("delete"), [Ok(())]);
     }
 
     /// Prunes in batches of `limit` until nothing is left. Returns the number of executions that each batch removed.

@@ -32,6 +32,7 @@
 mod acquiring;
 mod activities;
 mod admin;
+mod audit;
 mod claims;
 mod creating;
 mod fixture;
@@ -104,6 +105,7 @@ pub fn cases() -> Vec<Case> {
 pub fn admin_cases() -> Vec<Case> {
     [
         admin::CASES,
+        audit::CASES,
         creating::ADMIN_CASES,
         activities::ADMIN_CASES,
         identities::ADMIN_CASES,

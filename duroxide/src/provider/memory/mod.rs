@@ -3,6 +3,7 @@
 
 mod acquire;
 mod activities;
+mod audit;
 mod graft;
 mod groups;
 mod members;
@@ -207,8 +208,16 @@ impl Admin for MemoryProvider {
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],
+        audit: &'a [AuditEntry],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
-        self.answer(|state| instances.iter().map(|instance| state.delete(instance)).collect())
+        self.answer(|state: &mut State| {
+            let mut delete = |n: usize, instance: &InstanceId| {
+                state.delete(instance)?;
+                audit.get(n).into_iter().for_each(|entry: &AuditEntry| state.record_action(entry.clone()));
+                Ok(())
+            };
+            instances.iter().enumerate().map(|(n, instance)| delete(n, instance)).collect()
+        })
     }
 
     fn prune<'a>(
@@ -218,5 +227,17 @@ impl Admin for MemoryProvider {
         batch: &'a Page,
     ) -> BoxFuture<'a, Result<Pruned, ProviderError>> {
         Box::pin(async move { self.with(|state| state.prune(filter, before, batch)) })
+    }
+
+    fn record<'a>(&'a self, entries: &'a [AuditEntry]) -> BoxFuture<'a, Result<(), ProviderError>> {
+        self.answer(|state| entries.iter().for_each(|entry| state.record_action(entry.clone())))
+    }
+
+    fn audit<'a>(&'a self, query: &'a AuditQuery, page: &'a Page) -> BoxFuture<'a, Result<AuditPage, ProviderError>> {
+        Box::pin(async move { self.with(|state| state.audit(query, page)) })
+    }
+
+    fn prune_audit(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<u64, ProviderError>> {
+        self.answer(move |state| state.prune_audit(before, limit))
     }
 }

@@ -10,7 +10,7 @@ use super::pause::Pause;
 use super::queue::Queue;
 use super::*;
 use crate::history::{Parent, TextMap, Waits};
-use crate::id::{ActivityId, CallId, CommitId, Identity, MessageId};
+use crate::id::{ActivityId, AuditId, CallId, CommitId, Identity, MessageId};
 
 #[derive(Default)]
 pub(super) struct State {
@@ -20,6 +20,10 @@ pub(super) struct State {
     pub(super) last_instance: i64,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     pub(super) activities: BTreeMap<ActivityId, Activity>,
+    /// The audit, the ids of its entries, and the number of the newest one.
+    pub(super) audit: BTreeMap<i64, AuditEntry>,
+    pub(super) audit_ids: HashSet<AuditId>,
+    pub(super) last_audit: i64,
     /// All messages, by arrival.
     pub(super) messages: BTreeMap<i64, QueuedMessage>,
     /// The requests to terminate, by instance and arrival.

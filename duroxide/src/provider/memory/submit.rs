@@ -17,6 +17,13 @@ impl State {
             Submission::Drop { instance, message } => self.drop_message(&instance, message),
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
             Submission::Graft(graft) => self.graft(*graft),
+            Submission::Audited { entry, submission } => {
+                let submitted = self.submit(*submission)?;
+                if submitted.written {
+                    self.record_action(*entry);
+                }
+                Ok(submitted)
+            }
         }
     }
 

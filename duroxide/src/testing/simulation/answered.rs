@@ -38,7 +38,7 @@ impl Answered {
 
     /// Notes a submission that was answered as done.
     pub(super) fn submission(&mut self, submission: &Submission) {
-        if let Submission::Terminate { .. } = submission {
+        if let Submission::Terminate { .. } = submission.unaudited() {
             *self.ends.entry("terminated").or_default() += 1;
         }
     }

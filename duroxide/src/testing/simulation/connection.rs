@@ -373,12 +373,13 @@ impl Admin for Connection {
     fn delete<'a>(
         &'a self,
         instances: &'a [InstanceId],
+        audit: &'a [AuditEntry],
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>> {
-        let (world, instances) = (self.0.world.clone(), instances.to_vec());
+        let (world, instances, audit) = (self.0.world.clone(), instances.to_vec(), audit.to_vec());
         Box::pin(async move {
             let plan = self.plan_call("delete", false, false).await;
             let request = async move {
-                let answers = world.storage.visible().delete(&instances).await?;
+                let answers = world.storage.visible().delete(&instances, &audit).await?;
                 world.observe(|record| record.deleted(&instances, &answers));
                 Ok(answers)
             };
@@ -416,6 +417,21 @@ impl Admin for Connection {
         Box::pin(self.read("groups", async move { world.storage.visible().groups(of, &filter, &by, limit).await }))
     }
 
+    fn record<'a>(&'a self, entries: &'a [AuditEntry]) -> BoxFuture<'a, Result<(), ProviderError>> {
+        let (world, entries) = (self.0.world.clone(), entries.to_vec());
+        Box::pin(self.read("record", async move { world.storage.visible().record(&entries).await }))
+    }
+
+    fn audit<'a>(&'a self, query: &'a AuditQuery, page: &'a Page) -> BoxFuture<'a, Result<AuditPage, ProviderError>> {
+        let (world, query, page) = (self.0.world.clone(), query.clone(), page.clone());
+        Box::pin(self.read("audit", async move { world.storage.visible().audit(&query, &page).await }))
+    }
+
+    fn prune_audit(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<u64, ProviderError>> {
+        let world = self.0.world.clone();
+        Box::pin(self.read("prune audit", async move { world.storage.visible().prune_audit(before, limit).await }))
+    }
+
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         let world = self.0.world.clone();
         Box::pin(self.read("nodes", async move { world.storage.visible().nodes().await }))
@@ -441,6 +457,7 @@ fn show_submission(entry: &Submission) -> String {
         Submission::Terminate { turn, .. } => format!("end of {}; ", turn.execution),
         Submission::Suspend(request) => format!("pause of {}; ", request.instance),
         Submission::Wake(request) => format!("wake of {}; ", request.instance),
+        Submission::Audited { submission, .. } => show_submission(submission),
         Submission::Resume { instance, .. } => format!("resumption of {instance}; "),
         Submission::Drop { instance, message } => format!("removal of message {message} to {instance}; "),
         Submission::Graft(graft) => format!("graft of {}; ", graft.execution()),

@@ -126,7 +126,7 @@ impl Record {
     pub(super) fn client_submits(&mut self, entries: &[Submission]) {
         self.calls += 1;
         for entry in entries {
-            if let Submission::Send(SendRequest { message, .. }) = entry {
+            if let Submission::Send(SendRequest { message, .. }) = entry.unaudited() {
                 self.begun.entry(message.id).or_insert(self.calls);
             }
         }
@@ -136,7 +136,7 @@ impl Record {
     pub(super) fn client_is_answered(&mut self, entries: &[Submission]) {
         self.calls += 1;
         for entry in entries {
-            let Submission::Send(SendRequest { to, message, .. }) = entry else { continue };
+            let Submission::Send(SendRequest { to, message, .. }) = entry.unaudited() else { continue };
             let sent = self.instances.get_mut(to).and_then(|seen| seen.sent.iter_mut().find(|s| s.id == message.id));
             sent.into_iter().for_each(|sent| sent.answered = sent.answered.or(Some(self.calls)));
         }
@@ -150,7 +150,7 @@ impl Record {
     ) {
         for (entry, answer) in entries.into_iter().zip(answers) {
             let Ok(submitted) = answer else { continue };
-            match entry {
+            match entry.unaudited().clone() {
                 Submission::Start(StartRequest { new, .. })
                     if submitted.written && self.done.insert(new.start.id.0) =>
                 {

@@ -88,7 +88,7 @@ impl Footprint {
     }
 
     pub(super) fn of_submission(submission: &Submission) -> Self {
-        let creates_for = match submission {
+        let creates_for = match submission.unaudited() {
             Submission::Start(StartRequest { new, lease, .. }) => lease.filter(|_| new.eager).map(|lease| lease.epoch),
             Submission::Terminate { turn, .. } => return Self::of_turn(None, turn),
             Submission::Graft(graft) => {

@@ -1,0 +1,162 @@
+//! Removes finished instances by their age, in the background.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::node::NodeHandle;
+use crate::provider::{Admin, Filter, Page, Provider, ProviderError};
+
+/// The ages at which finished instances are removed, and executions that were continued as new:
+/// [`RuntimeBuilder::retention`](super::RuntimeBuilder::retention).
+///
+/// ```
+/// use duroxide::prelude::*;
+/// use duroxide::runtime::Retention;
+///
+/// let retention = Retention::new().finished(days(90)).of("heartbeat", days(1)).keep("ledger").audit(days(365));
+/// # let _ = retention;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Retention {
+    finished: Option<Duration>,
+    /// By the name of the orchestration. `None`: never.
+    by_name: BTreeMap<String, Option<Duration>>,
+    audit: Option<Duration>,
+    interval: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Retention {
+    const INTERVAL: Duration = Duration::from_secs(3600);
+    /// The most removals of one batch.
+    const BATCH: usize = 100;
+
+    /// Returns a retention that removes nothing.
+    pub const fn new() -> Self {
+        Self { finished: None, by_name: BTreeMap::new(), audit: None, interval: Self::INTERVAL }
+    }
+
+    /// Sets the age for the orchestrations that are registered with the runtime, except those with an age of their own.
+    pub fn finished(self, age: Duration) -> Self {
+        Self { finished: Some(age), ..self }
+    }
+
+    /// Sets the age for one orchestration by its name. It need not be registered with the runtime.
+    pub fn of(mut self, name: impl Into<String>, age: Duration) -> Self {
+        self.by_name.insert(name.into(), Some(age));
+        self
+    }
+
+    /// Keeps the instances of one orchestration for ever.
+    pub fn keep(mut self, name: impl Into<String>) -> Self {
+        self.by_name.insert(name.into(), None);
+        self
+    }
+
+    /// Sets the age at which entries of the audit are removed.
+    pub fn audit(self, age: Duration) -> Self {
+        Self { audit: Some(age), ..self }
+    }
+
+    /// Sets the time between two passes, at least one second. Default: one hour.
+    pub fn interval(self, interval: Duration) -> Self {
+        Self { interval: interval.max(Duration::from_secs(1)), ..self }
+    }
+
+    /// Returns true if anything may be removed.
+    pub(super) fn is_set(&self) -> bool {
+        self.finished.is_some() || self.audit.is_some() || self.by_name.values().any(Option::is_some)
+    }
+
+    /// Returns the names with their ages.
+    fn rules(&self, registered: &[String]) -> BTreeMap<String, Duration> {
+        let default = registered.iter().map(|name| (name.clone(), self.finished));
+        let mut rules: BTreeMap<_, _> = default.collect();
+        rules.extend(self.by_name.clone());
+        rules.into_iter().filter_map(|(name, age)| Some((name, age?))).collect()
+    }
+}
+
+/// The removals of a runtime. They stop when this is dropped.
+pub(super) struct Removals(tokio::task::JoinHandle<()>);
+
+impl Drop for Removals {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The parts of a runtime that its removals need.
+pub(super) struct Remover {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) node: NodeHandle,
+    pub(super) retention: Retention,
+    /// The names of the registered orchestrations.
+    pub(super) registered: Vec<String>,
+}
+
+impl Remover {
+    pub(super) fn spawn(self) -> Removals {
+        Removals(tokio::spawn(self.run()))
+    }
+
+    async fn run(self) {
+        loop {
+            if let Some(admin) = self.provider.admin()
+                && let Err(error) = self.pass(admin).await
+            {
+                tracing::warn!(%error, "instances beyond their retention are not removed; the next pass tries again");
+            }
+            self.clock.sleep_until(self.clock.now() + self.retention.interval).await;
+        }
+    }
+
+    /// Removes everything that is due, if this node is the oldest member: one node at a time does so. A change of the members
+    /// may let two of them do so for a moment, which is harmless.
+    async fn pass(&self, admin: &dyn Admin) -> Result<(), ProviderError> {
+        let oldest = admin.nodes().await?.into_iter().next().map(|node| node.epoch);
+        if oldest != Some(self.node.lease().epoch) {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        for (name, age) in self.retention.rules(&self.registered) {
+            let filter = Filter { name: Some(name), ..Filter::default() };
+            let mut page = Page::new(Retention::BATCH).time_limit(Duration::from_secs(1));
+            loop {
+                let begun = Instant::now();
+                let pruned = admin.prune(&filter, now - age, &page).await?;
+                if pruned.executions > 0 {
+                    let (orchestration, executions) = (&filter.name, pruned.executions);
+                    tracing::debug!(orchestration, executions, "removed instances beyond their retention");
+                }
+                page.after = pruned.next;
+                if page.after.is_none() {
+                    break;
+                }
+                rest(begun).await;
+            }
+        }
+        if let Some(age) = self.retention.audit {
+            let mut begun = Instant::now();
+            while admin.prune_audit(now - age, Retention::BATCH).await? == Retention::BATCH as u64 {
+                rest(begun).await;
+                begun = Instant::now();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pauses for as long as the last batch took, so that removals use half of the time of the storage at most.
+async fn rest(begun: Instant) {
+    tokio::time::sleep(begun.elapsed()).await;
+}
