@@ -10,6 +10,7 @@ mod active;
 mod admin;
 mod client_error;
 mod drop_message;
+mod events;
 mod export;
 mod graft;
 mod handle;
@@ -22,6 +23,7 @@ mod status;
 mod store_metrics;
 mod submit;
 mod terminate;
+mod tree;
 mod wait;
 mod within;
 
@@ -32,6 +34,7 @@ use serde::Serialize;
 
 pub use admin::InstanceList;
 pub use client_error::{ClientError, OutcomeError};
+pub use events::{EventList, EventView};
 pub use export::{Exports, InstanceExport};
 pub use graft::{AffectedChild, CarriedEvent, CutPlan, ForkCall, RepeatedActivity, ResetCall};
 pub use handle::{Handle, Untyped};
@@ -43,6 +46,7 @@ pub(crate) use snapshot::{Snapshot, executions};
 pub use start::StartCall;
 pub use status::Status;
 pub use store_metrics::StoreMetrics;
+pub use tree::{Tree, TreeLimits};
 pub use within::{Raised, StartedWithin};
 
 use crate::clock::{Clock, Timestamp};

@@ -28,6 +28,7 @@ mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod constructors;
+mod events;
 mod graft;
 mod groups;
 mod layer;
@@ -51,6 +52,7 @@ pub use admin::*;
 pub use attempt::*;
 pub use attempts::*;
 pub use commit::*;
+pub use events::*;
 pub use graft::*;
 pub use groups::*;
 pub use layer::{Layered, ProviderLayer};

@@ -13,12 +13,12 @@ use super::records::record;
 use super::rows::natural;
 use super::search::{Order, Query, Search};
 use super::sql::Sql;
-use super::{SqliteProvider, attempts, graft, groups, handle, remove};
+use super::{SqliteProvider, attempts, graft, groups, handle, previews, remove};
 use crate::clock::Timestamp;
-use crate::id::InstanceId;
+use crate::id::{ExecutionId, InstanceId};
 use crate::provider::{
-    Admin, DeleteError, Dimension, Filter, Groups, InstanceActivities, InstancePage, InstanceRows, NodeRecord, Page,
-    PageToken, ProviderError, Pruned, Subject,
+    Admin, DeleteError, Dimension, EventPreviews, Filter, Groups, HistoryQuery, InstanceActivities, InstancePage,
+    InstanceRows, NodeRecord, Page, PageToken, ProviderError, Pruned, Subject,
 };
 
 impl Admin for SqliteProvider {
@@ -55,6 +55,16 @@ impl Admin for SqliteProvider {
         let instance = instance.clone();
         let read = move |sql: &Sql, _| attempts::activities(sql, &instance);
         Box::pin(self.handle.admin.read("read activities", Page::DEFAULT_TIME_LIMIT, read))
+    }
+
+    fn events<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<EventPreviews, ProviderError>> {
+        let (execution, query) = (execution.clone(), *query);
+        let read = move |sql: &Sql, _| previews::previews(sql, &execution, &query);
+        Box::pin(self.handle.admin.read("read events", Page::DEFAULT_TIME_LIMIT, read))
     }
 
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {

@@ -45,6 +45,7 @@ mod observer;
 mod options;
 mod payloads;
 mod places;
+mod previews;
 mod readers;
 mod records;
 mod rejections;
