@@ -455,8 +455,14 @@ impl Pair {
             }
             Step::Suspend { instance, until } => {
                 let (reason, until) = (format!("\"held until {until}\""), self.later(*until - 3));
-                let request =
-                    SuspendRequest { id: CommitId::new(), instance: id(*instance), reason, until, time: self.time() };
+                let request = SuspendRequest {
+                    id: CommitId::new(),
+                    instance: id(*instance),
+                    cause: format!("DUR0010: {reason}"),
+                    reason,
+                    until,
+                    time: self.time(),
+                };
                 self.submit(Submission::Suspend(request)).await;
             }
             Step::Wake { instance, call } => {
