@@ -81,7 +81,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Names that are the only ones that a module may use of another one.
 const ONLY: &[(&str, &str, &[&str])] =
-    &[("client", "node", &["NodeHandle"]), ("client", "effect", &["graft", "termination"])];
+    &[("client", "node", &["NodeHandle"]), ("client", "effect", &["Causes", "graft", "termination"])];
 
 /// Returns the first name of a path; an empty text if the path begins with a sign.
 fn first_name(path: &str) -> &str {
@@ -497,7 +497,6 @@ const UNUSED: &[(&str, &str)] = &[
     ("SqliteStats", "returned by SqliteProvider::stats"),
     ("TryJoinAll", "returned by try_join_all"),
     ("UnknownErrorCode", "the error of a parse"),
-    ("UnreadableRow", "the error of a conversion"),
 ];
 
 /// Returns the names that a file makes public: items, and methods of public types.

@@ -253,7 +253,9 @@ async fn graft_ends_a_pause(world: World) {
     let after = turn.last_event();
     node.turn(turn).await.expect("turn");
     let reason = "\"held\"".to_owned();
-    let pause = SuspendRequest { id: CommitId::new(), instance: id("a"), reason, until: Some(at(30)), time: at(3) };
+    let cause = "held".to_owned();
+    let (instance, until) = (id("a"), Some(at(30)));
+    let pause = SuspendRequest { id: CommitId::new(), instance, reason, cause, until, time: at(3) };
     assert_eq!(world.submit(Submission::Suspend(pause)).await, Ok(unowned("a")));
     let graft = Graft {
         history: vec![event(1, "started")],
