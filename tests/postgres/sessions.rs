@@ -23,7 +23,11 @@ async fn connect(url: &str) -> tokio_postgres::Client {
 /// Waits until a query returns true.
 async fn until(server: &tokio_postgres::Client, query: &str) {
     let reached = async { while !server.query_one(query, &[]).await.expect("query").get::<_, bool>(0) {} };
-    tokio::time::timeout(SOON, reached).await.unwrap_or_else(|_| panic!("{query}"));
+    if tokio::time::timeout(SOON, reached).await.is_err() {
+        let nodes = "SELECT coalesce(json_agg(n), '[]')::text FROM nodes n";
+        let nodes: String = server.query_one(nodes, &[]).await.expect("query").get(0);
+        panic!("{query}: {nodes}");
+    }
 }
 
 /// A process with a node, killed on drop.
