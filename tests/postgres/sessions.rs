@@ -12,7 +12,7 @@ use support::schema::Schema;
 /// A lease that no test waits for.
 const LONG: Duration = Duration::from_secs(3600);
 /// The time in which a process that has died is taken over, with room for a busy machine.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(180);
 
 async fn connect(url: &str) -> tokio_postgres::Client {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("connect");
