@@ -124,12 +124,8 @@ impl Transfer {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn dry_run(&self) -> Result<TransferReport, TransferError> {
-        release_dead(&*self.from).await?;
-        release_dead(&*self.to).await?;
-        let (from, to) = (Client::shared(self.from.clone()), Client::shared(self.to.clone()));
+        let (from, to) = self.clients().await?;
         let mut report = TransferReport::default();
-        check_members("source", &from).await?;
-        check_members("target", &to).await?;
         for id in ids(&from).await? {
             let Some(source) = from.snapshot(&id).await? else { continue };
             report.count(&source);
@@ -152,12 +148,8 @@ impl Transfer {
     /// # Cancel safety
     /// If the future is dropped, some instances were copied, each as a whole. Another run copies the rest.
     pub async fn run(&self) -> Result<TransferReport, TransferError> {
-        release_dead(&*self.from).await?;
-        release_dead(&*self.to).await?;
-        let (from, to) = (Client::shared(self.from.clone()), Client::shared(self.to.clone()));
+        let (from, to) = self.clients().await?;
         let mut report = TransferReport::default();
-        check_members("source", &from).await?;
-        check_members("target", &to).await?;
         let ids = ids(&from).await?;
         for id in &ids {
             let Some(source) = from.snapshot(id).await? else { continue };
@@ -179,6 +171,16 @@ impl Transfer {
         check_members("source", &from).await?;
         check_members("target", &to).await?;
         Ok(report)
+    }
+
+    /// Returns clients of the source and of the target, once neither has members.
+    async fn clients(&self) -> Result<(Client, Client), TransferError> {
+        release_dead(&*self.from).await?;
+        release_dead(&*self.to).await?;
+        let (from, to) = (Client::shared(self.from.clone()), Client::shared(self.to.clone()));
+        check_members("source", &from).await?;
+        check_members("target", &to).await?;
+        Ok((from, to))
     }
 
     fn replay(&self, snapshot: &Snapshot, report: &mut TransferReport) {

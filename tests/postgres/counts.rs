@@ -1,4 +1,4 @@
-//! What a node costs while it is idle, and a take-over, by counts. The times are printed, since they differ by machine.
+//! The cost of an idle node, and of a take-over, by counts. The times are printed, since they differ by machine.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{LazyLock, Mutex, PoisonError};

@@ -197,7 +197,7 @@ async fn refused_creation_is_refused_alone() {
     let fenced = new("fenced", &world);
     elsewhere.leave(&world.lease).await.expect("leave");
     assert_eq!(world.commit(vec![creating(&fenced)]).await, [Err(CommitError::Fenced)]);
-    // The same, once this process knows of it.
+    // It is refused as well once this process has read that the node has ended.
     let next = world.provider.join(&info()).await.expect("join");
     world.provider.acquire(&next, Want::new(at(3))).await.expect("acquire");
     assert_eq!(world.commit(vec![creating(&fenced)]).await, [Err(CommitError::Fenced)]);

@@ -84,7 +84,7 @@ pub struct CopiedInstance {
     pub rejected_by: Vec<String>,
     /// Its pause, if it is paused: then `status` is [`InstanceStatus::Suspended`].
     pub pause: Option<StoredPause>,
-    /// What it waits for, as in [`Turn::waits`](super::Turn::waits).
+    /// The calls that it waits for, as in [`Turn::waits`](super::Turn::waits).
     pub waits: Option<Waits>,
     /// The cause of its failure or suspension, as in [`Turn::cause`](super::Turn::cause).
     pub cause: Option<String>,
@@ -164,7 +164,7 @@ pub struct InstanceRows {
     pub rejected_by: Vec<String>,
     /// Its pause, if it is paused.
     pub pause: Option<StoredPause>,
-    /// What it waits for.
+    /// The calls that it waits for.
     pub waits: Option<Waits>,
     /// The cause of its failure or suspension.
     pub cause: Option<String>,

@@ -31,8 +31,8 @@ pub enum Fact {
         /// True if all kept attempts have this error.
         same: bool,
     },
-    /// The cause of the failures, the failure or the suspension ([`Status::cause`](crate::Status::cause)): others may have
-    /// the same.
+    /// The cause of the failures, the failure or the suspension ([`Status::cause`](crate::Status::cause)), which
+    /// other instances may share.
     Cause(String),
     /// When the next attempt may begin.
     NextAttempt(Timestamp),
