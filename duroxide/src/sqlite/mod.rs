@@ -49,6 +49,7 @@ mod payloads;
 mod places;
 mod readers;
 mod records;
+mod redact;
 mod rejections;
 mod removals;
 mod remove;
