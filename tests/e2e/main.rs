@@ -20,6 +20,7 @@ mod events;
 mod faults;
 mod golden;
 mod headers;
+mod inspect;
 mod limits;
 mod logging;
 #[cfg(target_os = "linux")]

@@ -80,7 +80,9 @@ fn erase_start(started: &mut Started, receipt: AuditId) -> bool {
 }
 
 fn erase_values(texts: &mut TextMap, receipt: AuditId) -> bool {
-    texts.values_mut().fold(false, |erased, text| erase_text(text, receipt) || erased)
+    let mut has_texts = false;
+    texts.values_mut().for_each(|text| has_texts |= erase_text(text, receipt));
+    has_texts
 }
 
 fn erase_failure(failure: &mut Failure, receipt: AuditId) -> bool {

@@ -29,6 +29,7 @@ mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod constructors;
+mod events;
 mod graft;
 mod groups;
 mod layer;
@@ -54,6 +55,7 @@ pub use attempt::*;
 pub use attempts::*;
 pub use audit::*;
 pub use commit::*;
+pub use events::*;
 pub use graft::*;
 pub use groups::*;
 pub use layer::{Layered, ProviderLayer};

@@ -47,6 +47,7 @@ mod options;
 mod pauses;
 mod payloads;
 mod places;
+mod previews;
 mod readers;
 mod records;
 mod redact;
