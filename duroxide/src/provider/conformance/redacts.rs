@@ -44,7 +44,7 @@ fn scheduled() -> EventRow {
         name: "work".to_owned(),
         tag: None,
         detached: false,
-        options: crate::policy::ActivityOptions::default(),
+        options: Default::default(),
     };
     row(2, EventKind::Decision(Decision::ActivityScheduled(Box::new(activity))), Payload::NULL)
 }
