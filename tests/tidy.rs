@@ -36,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("backoff", &["random"]),
     ("clock", &[]),
-    ("payload", &[]),
+    ("payload", &["id"]),
     ("policy", &["payload"]),
     ("error", &["id", "clock", "policy", "history"]),
     ("history", &["id", "clock", "payload", "policy"]),

@@ -36,6 +36,13 @@ pub(crate) async fn activities(connection: &Connection, id: &InstanceId) -> Resu
     }))
 }
 
+/// Reads the kept failed attempts of an execution.
+pub(crate) async fn of_execution(connection: &Connection, seq: i64, number: i64) -> Result<Vec<AttemptRecord>, Fault> {
+    let find = "SELECT execution, call, attempt, node, began, ended, next_at, error FROM attempts
+        WHERE instance = $1 AND execution = $2";
+    connection.query(step!(find, seq, number)).await?.iter().map(attempt).collect()
+}
+
 pub(crate) fn number(row: &Row, column: &str) -> Result<u32, Fault> {
     let number = natural(row, column)?;
     u32::try_from(number).map_err(|_| Fault::Unreadable(format!("{column} {number} is too large")))

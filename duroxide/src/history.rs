@@ -8,6 +8,7 @@
 //!
 //! [Polling and execution model]: https://github.com/duroxide/duroxide/blob/main/docs/polling-and-execution-model.md#steps
 
+mod erase;
 mod line;
 mod origin;
 mod saved;

@@ -229,6 +229,11 @@ pub(crate) fn replay(lookup: &Lookup, id: ExecutionId, history: &[HistoryEvent])
             "the history does not begin with the start of an execution",
         ));
     };
+    if let Some(receipt) = history.first().and_then(|event| event.payload.receipt()) {
+        let message =
+            format!("the values of the history were erased, and cannot be replayed; the receipt is {receipt}");
+        return Err(Fault::new(ErrorCode::Erased, message));
+    }
     let Some(entry) = lookup.orchestration(&started.name, started.version.as_ref()) else {
         let version = started.version.as_ref().map(ToString::to_string).unwrap_or_default();
         let message = format!("orchestration {:?} {version} is not registered", started.name);

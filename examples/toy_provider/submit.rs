@@ -17,8 +17,8 @@ impl Rows {
             Submission::Resume { instance, time } => self.resume(&instance, time),
             Submission::Drop { instance, message } => self.drop_message(&instance, message),
             Submission::Terminate { id, turn } => self.terminate(id, *turn),
-            // Clients send it only to a provider that has an `Admin`.
-            Submission::Graft(_) => Err(SubmitError::Failed("there is no `Admin`".to_owned())),
+            // Clients send them only to a provider that has an `Admin`.
+            Submission::Graft(_) | Submission::Redact(_) => Err(SubmitError::Failed("there is no `Admin`".to_owned())),
             // This provider has no `Admin`, and so keeps no audit.
             Submission::Audited { submission, .. } => self.submit(*submission),
         }

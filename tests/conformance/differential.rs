@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use duroxide::history::{AwaitedKind, Waits, WaitsFilter};
-use duroxide::id::{ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, MessageId, NodeId};
+use duroxide::id::{ActivityId, AuditId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, MessageId, NodeId};
 use duroxide::provider::Lane;
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
@@ -92,6 +92,12 @@ enum Step {
         copy: Option<usize>,
         keep: usize,
         plan: Plan,
+    },
+    /// Erases an execution of an instance: the last one, or one before it.
+    Redact {
+        instance: usize,
+        back: u64,
+        wrong: bool,
     },
     Renew {
         node: usize,
@@ -213,6 +219,8 @@ fn single_step() -> impl Strategy<Value = Step> {
         1 => instance.clone().prop_map(|instance| Step::Terminate { instance }),
         2 => (instance.clone(), prop::option::of(instance.clone()), 0..4_usize, plan()).prop_map(
             |(instance, copy, keep, plan)| Step::Graft { instance, copy, keep, plan }),
+        3 => (instance.clone(), 0..2_u64, prop::bool::weighted(0.1)).prop_map(
+            |(instance, back, wrong)| Step::Redact { instance, back, wrong }),
         1 => node.clone().prop_map(|node| Step::Renew { node }),
         1 => (node, 0..3_u8).prop_map(|(node, build)| Step::Leave { node, build }),
         1 => instance.prop_map(|instance| Step::Delete { instance }),
@@ -480,6 +488,15 @@ impl Pair {
                 self.submit(Submission::Terminate { id: CommitId::new(), turn: Box::new(turn) }).await;
             }
             Step::Graft { instance, copy, keep, plan } => self.graft(*instance, *copy, *keep, plan).await,
+            Step::Redact { instance, back, wrong } => {
+                let record = self.memory.instance(&id(*instance)).await.expect("memory");
+                let Some(mut execution) = record.map(|record| record.execution) else { return };
+                execution.number = execution.number.saturating_sub(*back);
+                if *wrong {
+                    execution.identity = Identity::new();
+                }
+                self.submit(Submission::Redact(RedactRequest { execution, receipt: AuditId::new() })).await;
+            }
             Step::Renew { node } => self.renew(*node).await,
             Step::Leave { node, build } => {
                 let lease = self.leases[*node];

@@ -15,6 +15,7 @@ mod crashes;
 mod damage;
 mod direct_calls;
 mod ending;
+mod erase;
 mod events;
 mod faults;
 mod golden;

@@ -10,7 +10,7 @@ use duroxide::provider::{
 
 use super::effects::AttemptRow;
 use super::model::{Activity, CrashRecord, DedupEntry, Model, Origin, RowState};
-use super::{Entry, Request};
+use super::{Entry, Request, redact};
 use crate::connect::{Connection, step};
 use crate::events;
 use crate::fault::Fault;
@@ -37,6 +37,10 @@ pub(super) async fn revive(connection: &Connection, entries: &[Entry]) -> Result
         return Ok(false);
     }
     let seq: i64 = row.try_get("seq")?;
+    // Its values were read before they were erased.
+    if redact::is_erased(connection, seq, execution.number).await? {
+        return Ok(false);
+    }
     let revive = "INSERT INTO live (seq, id, identity, name, version, execution, last_event, owner, claim, arrivals, stored,
             crashes, alone, suspect, lost_by, suspended, rejected, updated_at, last_commit)
         SELECT seq, id, identity, name, version, execution, last_event, NULL, 0, 0, 0, 0, false, false, NULL, true, NULL,

@@ -20,6 +20,7 @@ mod locked;
 mod model;
 mod pauses;
 mod read;
+mod redact;
 mod scope;
 mod submit;
 mod turns;
@@ -223,11 +224,12 @@ async fn attempt(
     waits: bool,
 ) -> Result<Done, Failure> {
     let replaces = waits && scopes.iter().any(|scope| scope.replaces);
-    let (mut replaced, mut is_revived) = (None, false);
+    let (mut replaced, mut is_revived, mut redacted) = (None, false, None);
     if replaces {
         connection.query(step!("BEGIN")).await?;
         replaced = replace(connection, entries).await?;
         is_revived = graft::revive(connection, entries).await?;
+        redacted = redact::redact(connection, entries).await?;
     }
     let mut all = Scope::default();
     entries.iter().for_each(|entry| all.add(Scope::of(&entry.request)));
@@ -235,6 +237,8 @@ async fn attempt(
     let read = read::read(connection, state.database.lock_class, &state.code, &all, mode).await?;
     let mut aside: Vec<bool> = scopes.iter().map(|scope| read.is_aside(scope) || (scope.replaces && !waits)).collect();
     let mut model = read.model;
+    let is_redacted = matches!(redacted, Some(Ok(true)));
+    model.redacted = redacted;
     (model.named, model.now) = (state.named(), state.clock.now());
     if let Some(id) = &replaced {
         model.signals.changed(id);
@@ -258,7 +262,7 @@ async fn attempt(
         return Err(Fault::Contended.into());
     }
     let mut steps = write::steps(&model);
-    if steps.is_empty() && replaced.is_none() {
+    if steps.is_empty() && replaced.is_none() && !is_redacted {
         connection.query(step!("ROLLBACK")).await?;
     } else {
         let deadline = state.deadline(entries.iter().map(|entry| entry.call.queued).min());

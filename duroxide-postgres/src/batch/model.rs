@@ -169,6 +169,8 @@ pub(super) struct Model {
     pub(super) taken: HashSet<InstanceId>,
     /// True if an entry needs the batch for itself, because an id was reserved for another one.
     pub(super) is_split: bool,
+    /// The result of an erasure, which is the only entry of its batch.
+    pub(super) redacted: Option<super::redact::Redacted>,
     pub(super) effects: Effects,
     pub(super) signals: Signals,
 }

@@ -48,7 +48,7 @@ pub(super) struct Scope<'a> {
     /// Epochs under which something may be created with an owner.
     pub(super) epochs: Vec<Epoch>,
     pub(super) needs_members: bool,
-    /// True if a finished instance may have to be removed first.
+    /// True if a finished instance may have to be removed, revived or erased first.
     pub(super) replaces: bool,
 }
 
@@ -194,6 +194,10 @@ impl<'a> Scope<'a> {
                 self.turn(None, turn);
             }
             Submission::Graft(graft) => self.graft(graft),
+            Submission::Redact(request) => {
+                self.reads.push(request.execution.instance.clone());
+                self.replaces = true;
+            }
             Submission::Audited { .. } => {}
         }
     }

@@ -22,6 +22,7 @@ impl Model {
             Submission::Drop { instance, message } => self.drop_message(instance, *message),
             Submission::Terminate { id, turn } => self.terminate(*id, turn),
             Submission::Graft(graft) => self.graft(graft),
+            Submission::Redact(request) => self.redacted(request),
             Submission::Audited { entry, submission } => {
                 let submitted = self.submit(submission)?;
                 if submitted.written {

@@ -60,7 +60,7 @@ const CHANGE_ACTIVITIES: &str = "
               cause)
     WHERE a.instance = t.instance AND a.execution = t.execution AND a.call = t.call";
 
-const ADD_EVENTS: &str = "
+pub(super) const ADD_EVENTS: &str = "
     INSERT INTO events (instance, execution, last, first, heads, body)
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[])";
 

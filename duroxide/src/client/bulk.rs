@@ -41,6 +41,8 @@ pub enum BulkAction {
     },
     /// [`Handle::delete`].
     Delete,
+    /// [`Handle::erase`].
+    Erase,
 }
 
 impl BulkAction {
@@ -52,13 +54,14 @@ impl BulkAction {
             Self::Cancel { .. } => "cancel",
             Self::Terminate { .. } => "terminate",
             Self::Delete => "delete",
+            Self::Erase => "erase",
         }
     }
 
     fn reason(&self) -> Option<&str> {
         match self {
             Self::Suspend { reason, .. } | Self::Cancel { reason } | Self::Terminate { reason } => Some(reason),
-            Self::Resume | Self::Wake | Self::Delete => None,
+            Self::Resume | Self::Wake | Self::Delete | Self::Erase => None,
         }
     }
 
@@ -67,7 +70,7 @@ impl BulkAction {
         match self {
             Self::Resume => status == InstanceStatus::Suspended,
             Self::Suspend { .. } | Self::Wake | Self::Cancel { .. } | Self::Terminate { .. } => !status.is_finished(),
-            Self::Delete => status.is_finished(),
+            Self::Delete | Self::Erase => status.is_finished(),
         }
     }
 
@@ -80,7 +83,42 @@ impl BulkAction {
             Self::Cancel { reason } => handle.cancel(reason).await,
             Self::Terminate { reason } => handle.terminate(reason).await,
             Self::Delete => handle.delete().await,
+            Self::Erase => handle.erase().await.map(drop),
         }
+    }
+
+    /// Carries out the action on some instances.
+    pub(super) async fn apply_to(&self, client: &Client, instances: Vec<Status>, report: &mut BulkReport) {
+        let all = instances.len();
+        let concerned = instances.into_iter().filter(|status| self.concerns(status.status));
+        let applied = stream::iter(concerned).map(|status| async move {
+            let instance = status.execution.instance;
+            let result = self.apply(&Handle::of(client, instance.clone())).await;
+            (instance, result)
+        });
+        let results: Vec<_> = applied.buffered(BulkCall::AT_ONCE).collect().await;
+        report.skipped += (all - results.len()) as u64;
+        for (instance, result) in results {
+            match result {
+                Ok(()) => report.done += 1,
+                // It has changed since it was listed.
+                Err(error) if has_changed(&error) => report.skipped += 1,
+                Err(error) if error.is_storage_failure() => report.stopped_by = Some(error),
+                Err(error) => {
+                    report.failed += 1;
+                    if report.failures.len() < BulkCall::KEPT {
+                        report.failures.push(BulkFailure { instance, error });
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl BulkReport {
+    /// Returns the report of a call that begins at a token.
+    pub(super) fn new(batch: BatchId, next: Option<PageToken>) -> Self {
+        Self { batch, done: 0, skipped: 0, failed: 0, failures: Vec::new(), next, stopped_by: None }
     }
 }
 
@@ -174,7 +212,7 @@ impl BulkCall {
     /// The number of instances in a preview.
     const SHOWN: usize = 20;
     /// The largest number of instances that are listed at once, and that of failures that are kept.
-    const PAGE: u32 = 200;
+    pub(super) const PAGE: u32 = 200;
     const KEPT: usize = 1000;
     /// The number of actions that are under way at once.
     const AT_ONCE: usize = 16;
@@ -221,8 +259,9 @@ impl BulkCall {
     /// An instance that arrives in the meantime is not concerned. A failure of one instance is listed in the report. If the
     /// storage fails for longer than the retry time of the client, the call stops.
     ///
-    /// If the client has a note, the entry of each action names the batch: that of the note, or a new one. Two entries with
-    /// the action `bulk` record the begin, with the filter, and the end, with the numbers and the token.
+    /// If the client has a note, or the action is an erasure, the entry of each action names the batch: that of the note, or
+    /// a new one. Two entries with the action `bulk` record the begin, with the filter, and the end, with the numbers and the
+    /// token.
     ///
     /// # Errors
     /// [`ClientError`], before the first action: the storage fails, it does not list instances
@@ -237,11 +276,13 @@ impl BulkCall {
         mut progress: impl FnMut(&BulkReport) -> ControlFlow<()>,
     ) -> Result<BulkReport, ClientError> {
         self.client.check_running(None)?;
+        if self.action == BulkAction::Erase {
+            self.client = self.client.noted();
+        }
         let batch = self.client.note.as_ref().and_then(|note| note.batch).unwrap_or_else(BatchId::new);
         self.client.note = self.client.note.map(|note| std::sync::Arc::new((*note).clone().batch(batch)));
         let next = self.after.take();
-        let mut report =
-            BulkReport { batch, done: 0, skipped: 0, failed: 0, failures: Vec::new(), next, stopped_by: None };
+        let mut report = BulkReport::new(batch, next);
         self.record(&format!("{} of {}", self.action.name(), described(&self.filter))).await?;
         let begun = Instant::now();
         let limit = (self.rate / 4).clamp(1, Self::PAGE);
@@ -255,7 +296,7 @@ impl BulkCall {
                     break;
                 }
             };
-            self.apply(list.instances, &mut report).await;
+            self.action.apply_to(&self.client, list.instances, &mut report).await;
             if report.stopped_by.is_some() {
                 break;
             }
@@ -279,33 +320,6 @@ impl BulkCall {
     async fn record(&self, detail: &str) -> Result<(), ClientError> {
         let act = Act { reason: self.action.reason(), detail: Some(detail), ..Act::named("bulk") };
         self.client.record_done(act).await
-    }
-
-    /// Carries out the action on some instances.
-    async fn apply(&self, instances: Vec<Status>, report: &mut BulkReport) {
-        let all = instances.len();
-        let concerned = instances.into_iter().filter(|status| self.action.concerns(status.status));
-        let applied = stream::iter(concerned).map(|status| async move {
-            let instance = status.execution.instance;
-            let result = self.action.apply(&Handle::of(&self.client, instance.clone())).await;
-            (instance, result)
-        });
-        let results: Vec<_> = applied.buffered(Self::AT_ONCE).collect().await;
-        report.skipped += (all - results.len()) as u64;
-        for (instance, result) in results {
-            match result {
-                Ok(()) => report.done += 1,
-                // It has changed since it was listed.
-                Err(error) if has_changed(&error) => report.skipped += 1,
-                Err(error) if error.is_storage_failure() => report.stopped_by = Some(error),
-                Err(error) => {
-                    report.failed += 1;
-                    if report.failures.len() < Self::KEPT {
-                        report.failures.push(BulkFailure { instance, error });
-                    }
-                }
-            }
-        }
     }
 }
 

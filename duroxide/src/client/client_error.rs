@@ -67,6 +67,8 @@ impl ClientError {
             SubmitError::NotFound => Kind::NotFound,
             SubmitError::Finished(status) => Kind::Finished(status),
             SubmitError::Exists(status) => Kind::Exists(status),
+            SubmitError::Live(status) => Kind::Live(status),
+            SubmitError::Unreadable(reason) => Kind::Refused(ErrorCode::UnreadableEvent, reason),
             SubmitError::Conflict => Kind::Conflict,
             SubmitError::Failed(_) => Kind::Storage(ProviderError::retryable("submit", error), None),
         };
@@ -174,7 +176,10 @@ impl fmt::Display for ClientError {
             Kind::Exists(status) => {
                 write!(f, "the id is taken by an instance that is {status}; `if_exists` sets the policy for this case")
             }
-            Kind::Live(status) => write!(f, "it is {status}; cancel or terminate it first"),
+            Kind::Live(status) if status.is_finished() => {
+                write!(f, "it is {status}, but detached activities of it have not ended; wait for them")
+            }
+            Kind::Live(status) => write!(f, "it is {status}; wait for its end, or cancel or terminate it first"),
             Kind::Conflict => f.write_str("it has changed in the meantime"),
             Kind::Stopped => f.write_str("the runtime of this client has stopped"),
             Kind::Storage(error, None) => error.fmt(f),

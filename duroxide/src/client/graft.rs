@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::audit::Act;
+use super::erase::check_erased;
 use super::handle::Untyped;
 use super::measure::counted;
 use super::{Client, ClientError, Handle};
@@ -348,6 +349,7 @@ impl Client {
             };
             let parsed = events.iter().cloned().map(HistoryEvent::try_from).collect::<Result<Vec<_>, _>>();
             let history = parsed.map_err(|error| unreadable(&error))?;
+            events.first().map_or(Ok(()), |first| check_erased(id, &first.payload))?;
             // One that was terminated before its first turn has an end and no beginning.
             if !history.iter().any(|event| matches!(event.kind, EventKind::Input(Input::Started(_)))) {
                 let reason = "the execution has never begun, so there is nothing to cut".to_owned();

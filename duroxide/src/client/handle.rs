@@ -9,12 +9,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::audit::Act;
+use super::erase::check_erased;
 use super::measure::counted;
 use super::wait::Wait;
-use super::{Client, ClientError, OutcomeError, RaiseCall, ResetCall, Status, SuspendCall};
+use super::{BulkReport, Client, ClientError, OutcomeError, RaiseCall, ResetCall, Status, SuspendCall};
 use crate::error::{ErrorCode, MAX_MESSAGE, UnreadMessage};
 use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
-use crate::id::{CallId, EventId, ExecutionId, InstanceId, InvalidId};
+use crate::id::{AuditId, CallId, EventId, ExecutionId, InstanceId, InvalidId};
 use crate::orchestration::{Event, Orchestration};
 use crate::payload::{Payload, PayloadError, read_input};
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
@@ -370,6 +371,65 @@ impl<O> Handle<O> {
         counted("delete", self.client.delete(self.id()?).await)
     }
 
+    /// Erases the values of the instance, in the histories of all executions: inputs, outputs, errors, events, headers, messages
+    /// of failures, reasons, and the errors of failed attempts. Only a finished instance can be erased. Returns the receipt:
+    /// the id of the entry in the audit ([`Client::audit`]), which is written also if the client has no note.
+    ///
+    /// Each value becomes a tombstone ([`Payload::receipt`]). The structure stays: names, times, ids, labels, places, authors.
+    /// [`result`](Handle::result) then fails with [`Erased`](ErrorCode::Erased), and the instance can be neither reset nor
+    /// forked.
+    ///
+    /// An instance that was erased before is not changed, and the receipt is the earlier one. The executions are erased one by
+    /// one, each in one step. If the call fails in between, repeat it.
+    ///
+    /// Children are instances of their own; see [`erase_tree`](Handle::erase_tree).
+    ///
+    /// ```
+    /// use duroxide::client::Untyped;
+    /// use duroxide::prelude::*;
+    ///
+    /// async fn forget(handle: &Handle<Untyped>) -> duroxide::Result<()> {
+    ///     println!("erased: receipt {}", handle.erase().await?);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance; it has not finished, or has detached activities that have not ended
+    /// ([`InstanceLive`](ErrorCode::InstanceLive)); an event cannot be read; the storage fails or has no
+    /// [`Admin`](crate::provider::Admin); or the runtime has stopped.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, none, some or all executions may have been erased; the call may be repeated.
+    pub async fn erase(&self) -> Result<AuditId, ClientError> {
+        counted("erase", self.client.erase_instance(self.id()?).await)
+    }
+
+    /// As [`erase`](Handle::erase), for all descendants of the instance and then for the instance itself: its children, also
+    /// detached ones, and theirs. Descendants that have not finished are skipped and counted, and so is the instance itself;
+    /// the call may be repeated. The entries of the audit name the [batch](super::BulkReport::batch).
+    ///
+    /// ```
+    /// use duroxide::client::Untyped;
+    /// use duroxide::prelude::*;
+    ///
+    /// async fn forget(handle: &Handle<Untyped>) -> duroxide::Result<()> {
+    ///     let report = handle.erase_tree().await?;
+    ///     println!("{} erased, {} still live, {} failed", report.done, report.skipped, report.failed);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError`]: there is no such instance, the storage fails or has no [`Admin`](crate::provider::Admin), or the
+    /// runtime has stopped. The failure of one instance is listed in the report.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, none, some or all instances may have been erased; the call may be repeated.
+    pub async fn erase_tree(&self) -> Result<BulkReport, ClientError> {
+        counted("erase", self.client.erase_tree(self.id()?).await)
+    }
+
     /// Reads the history of the current or last execution.
     ///
     /// # Errors
@@ -472,6 +532,7 @@ fn result_of<T, E>(
     output: Read<T>,
     error: Read<E>,
 ) -> Result<T, OutcomeError<E>> {
+    check_erased(id, &payload)?;
     let unreadable = |part: &str, error: &dyn fmt::Display| ClientError::unreadable(id, part, error);
     Err(match decision {
         Decision::Completed => return output(&payload).map_err(|e| unreadable("its output", &e).into()),

@@ -12,6 +12,7 @@ mod audit;
 mod bulk;
 mod client_error;
 mod drop_message;
+mod erase;
 mod events;
 mod export;
 mod graft;

@@ -167,8 +167,8 @@ codes! {
         "the instance has ended and accepts no more messages"
         "check its status before, or start a new instance";
     "0064" InstanceLive "instance live" Application
-        "only an instance that has ended can be deleted"
-        "cancel or terminate it first";
+        "only an instance that has ended can be deleted or erased"
+        "wait for its end, or cancel or terminate it first";
     "0065" InvalidPageToken "invalid page token" Application
         "a page token was not made by this storage"
         "pass the token of the previous page unchanged, or begin with the first page";
@@ -185,6 +185,9 @@ codes! {
     "0069" ExportRefused "export refused" Application
         "a text is no export of an instance, or an export cannot be imported"
         "see the reason in the message; export the instance again with a version that this one reads";
+    "0070" Erased "erased" Application
+        "the values of the instance were erased"
+        "look up the receipt that the message names in the audit; the values cannot be restored";
 
     // Limits.
     "0080" PayloadRefused "payload refused" Application

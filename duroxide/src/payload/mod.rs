@@ -9,6 +9,7 @@ pub mod base64;
 mod bytes;
 mod diff;
 pub(crate) mod encoded;
+pub(crate) mod erased;
 pub(crate) mod inputs;
 mod json_eq;
 mod keys;

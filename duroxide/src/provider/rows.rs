@@ -81,7 +81,7 @@ pub struct UnreadableRow {
 }
 
 impl UnreadableRow {
-    fn check(what: impl Fn() -> String, format: u16, data: &str) -> Result<(), Self> {
+    pub(super) fn check(what: impl Fn() -> String, format: u16, data: &str) -> Result<(), Self> {
         if format <= FORMAT {
             return Ok(());
         }
@@ -162,7 +162,7 @@ impl TryFrom<MessageRow> for Message {
     }
 }
 
-fn to_json<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_else(|e| unreachable!("events hold only text, numbers and enums: {e}"))
 }
 

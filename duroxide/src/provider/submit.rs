@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AuditEntry, Graft, InstanceStatus, Lease, MessageRow, NewInstance, Turn};
+use super::{AuditEntry, Graft, InstanceStatus, Lease, MessageRow, NewInstance, RedactRequest, Turn};
 use crate::clock::Timestamp;
 use crate::id::{CallId, CommitId, Epoch, Identity, InstanceId, MessageId};
 
@@ -48,6 +48,9 @@ pub enum Submission {
     /// Writes an execution that begins with a given history, regardless of the owner of its instance. A provider without an
     /// [`Admin`](super::Admin) never receives it.
     Graft(Box<Graft>),
+    /// Erases the values of one execution of a finished instance. A provider without an [`Admin`](super::Admin) never
+    /// receives it.
+    Redact(RedactRequest),
     /// Carries out a submission, and writes a record of it to the audit in the same transaction if the submission has had an
     /// effect ([`Submitted::written`]). A provider without an [`Admin`](super::Admin) may drop the entry.
     Audited {
@@ -155,7 +158,8 @@ impl Submission {
             | Self::Resume { .. }
             | Self::Drop { .. }
             | Self::Terminate { .. }
-            | Self::Graft(_) => {}
+            | Self::Graft(_)
+            | Self::Redact(_) => {}
         }
     }
 
@@ -169,6 +173,7 @@ impl Submission {
             Self::Resume { instance, .. } | Self::Drop { instance, .. } => instance,
             Self::Terminate { turn, .. } => &turn.execution.instance,
             Self::Graft(graft) => graft.instance(),
+            Self::Redact(request) => &request.execution.instance,
             Self::Audited { submission, .. } => submission.instance(),
         }
     }
@@ -220,6 +225,12 @@ pub enum SubmitError {
     /// The instance has finished.
     #[error("the instance has finished: {0}")]
     Finished(InstanceStatus),
+    /// The instance has not finished. If the status is that of an end: it has activities that have not ended.
+    #[error("the instance is {0}, or has activities that have not ended")]
+    Live(InstanceStatus),
+    /// A stored event cannot be read, so its texts cannot be erased.
+    #[error("{0}")]
+    Unreadable(String),
     /// The id is taken.
     #[error("the id is taken by an instance that is {0}")]
     Exists(InstanceStatus),

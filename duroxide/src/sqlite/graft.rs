@@ -17,7 +17,7 @@ use super::rows::{
 use super::sql::Sql;
 use super::submit::unnumbered;
 use super::tx::Tx;
-use super::{attempts, rejections, turns};
+use super::{attempts, redact, rejections, turns};
 use crate::clock::Timestamp;
 use crate::id::{CallId, EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{
@@ -88,11 +88,11 @@ fn begin_next(tx: &mut Tx<'_>, next: &NextExecution, graft: &Graft) -> Done<i64>
         time,
         graft.id.0.as_bytes(),
     );
-    let advanced = tx.sql.run(advance, params)? > 0;
-    let found =
-        tx.sql.row("SELECT seq FROM duroxide_instances WHERE id = ?1", [instance.as_str()], |row| row.get(0))?;
-    let seq: i64 = found.ok_or(Refusal::Refused(SubmitError::NotFound))?;
-    if !advanced {
+    let find = "SELECT seq, finished_at IS NOT NULL FROM duroxide_instances WHERE id = ?1";
+    let found = tx.sql.row(find, [instance.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (seq, has_finished): (i64, bool) = found.ok_or(Refusal::Refused(SubmitError::NotFound))?;
+    let is_erased = has_finished && redact::is_erased(tx, (seq, int(*number)))?;
+    if is_erased || tx.sql.run(advance, params)? == 0 {
         return Err(Refusal::Refused(SubmitError::Conflict));
     }
     for message in &next.consumed {

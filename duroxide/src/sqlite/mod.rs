@@ -50,6 +50,7 @@ mod places;
 mod previews;
 mod readers;
 mod records;
+mod redact;
 mod rejections;
 mod removals;
 mod remove;

@@ -157,12 +157,20 @@ pub(super) fn prepare_writer(sql: &Sql, options: &SqliteOptions) -> Result<(), P
     for (pragma, value) in settings {
         connection.pragma_update(None, pragma, value).map_err(failed)?;
     }
+    secure_delete(connection, false).map_err(failed)?;
     if let Some(bytes) = options.max_bytes {
         let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
         let pages = i64::try_from(bytes / u64::from(page.max(1))).unwrap_or(i64::MAX).max(1);
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Lets SQLite overwrite what is deleted with zeros: each freed part of a page that is written anyway, and with `thorough`
+/// also whole pages, which costs writes.
+pub(super) fn secure_delete(connection: &rusqlite::Connection, thorough: bool) -> rusqlite::Result<()> {
+    let level = if thorough { "on" } else { "fast" };
+    connection.pragma_update_and_check(None, "secure_delete", level, |_| Ok(()))
 }
 
 /// Returns the journal mode of the database.

@@ -38,6 +38,14 @@ pub(super) fn store<'a>(sql: &Sql, instance: i64, payload: &'a Payload) -> rusql
     Ok(Columns { inline: None, reference: Some(reference) })
 }
 
+/// Removes a long payload, unless it has a reference.
+pub(super) fn remove_unreferenced(sql: &Sql, payload: i64) -> rusqlite::Result<()> {
+    let delete = "DELETE FROM duroxide_payloads WHERE id = ?1
+        AND NOT EXISTS (SELECT 1 FROM duroxide_events WHERE payload_ref = ?1)
+        AND NOT EXISTS (SELECT 1 FROM duroxide_messages WHERE payload_ref = ?1)";
+    sql.run(delete, [payload]).map(drop)
+}
+
 /// Hashes a payload. The hash is only a hint: a version of Rust with another hasher finds fewer duplicates, but never a
 /// wrong one.
 fn hash(bytes: &[u8]) -> i64 {

@@ -7,6 +7,7 @@ use super::fault::Refusal;
 use super::graft;
 use super::instances;
 use super::pauses;
+use super::redact;
 use super::rejections;
 use super::rows::status_or_suspended;
 use super::turns;
@@ -36,6 +37,7 @@ pub(super) fn submit(tx: &mut Tx<'_>, submission: &Submission) -> Done {
         Submission::Drop { instance, message } => drop_message(tx, instance, *message),
         Submission::Terminate { id, turn } => terminate(tx, *id, turn),
         Submission::Graft(graft) => graft::graft(tx, graft),
+        Submission::Redact(request) => redact::redact(tx, request),
         Submission::Audited { entry, submission } => {
             let submitted = submit(tx, submission)?;
             if submitted.written {

@@ -4,6 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use super::dedup::Expiry;
 use super::member_code::MemberCode;
+use super::payloads;
 use super::removals;
 use super::sql::Sql;
 use crate::clock::Timestamp;
@@ -73,10 +74,7 @@ impl<'a> Tx<'a> {
         self.dereferenced.sort_unstable();
         self.dereferenced.dedup();
         for payload in self.dereferenced.drain(..) {
-            let delete = "DELETE FROM duroxide_payloads WHERE id = ?1
-                AND NOT EXISTS (SELECT 1 FROM duroxide_events WHERE payload_ref = ?1)
-                AND NOT EXISTS (SELECT 1 FROM duroxide_messages WHERE payload_ref = ?1)";
-            self.sql.run(delete, [payload])?;
+            payloads::remove_unreferenced(self.sql, payload)?;
         }
         self.expire(expiry, Instant::now())
     }

@@ -43,6 +43,7 @@ mod members;
 mod messages;
 mod pauses;
 mod reads;
+mod redacts;
 mod rollouts;
 mod signals;
 mod submissions;
@@ -111,6 +112,7 @@ pub fn admin_cases() -> Vec<Case> {
         identities::ADMIN_CASES,
         submissions::ADMIN_CASES,
         grafts::CASES,
+        redacts::CASES,
         members::ADMIN_CASES,
         signals::ADMIN_CASES,
         waits::ADMIN_CASES,

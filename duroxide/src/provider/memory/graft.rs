@@ -47,7 +47,9 @@ impl State {
         let this = &next.execution.instance;
         let instance = self.instances.get(this).ok_or(SubmitError::NotFound)?;
         let current = instance.current(this) == next.execution && instance.last_event() == next.last_event;
-        if !current || !next.consumed.iter().all(|message| instance.messages.contains_key(message)) {
+        let begun = instance.executions.get(&next.execution.number).and_then(|execution| execution.events.first());
+        let is_erased = instance.status.is_finished() && begun.is_some_and(|event| event.payload.receipt().is_some());
+        if !current || is_erased || !next.consumed.iter().all(|message| instance.messages.contains_key(message)) {
             return Err(SubmitError::Conflict);
         }
         for message in &next.consumed {

@@ -10,6 +10,7 @@ mod members;
 mod pause;
 mod queue;
 mod reads;
+mod redact;
 mod rollout;
 mod state;
 mod submit;

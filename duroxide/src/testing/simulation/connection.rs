@@ -470,6 +470,7 @@ fn show_submission(entry: &Submission) -> String {
         Submission::Resume { instance, .. } => format!("resumption of {instance}; "),
         Submission::Drop { instance, message } => format!("removal of message {message} to {instance}; "),
         Submission::Graft(graft) => format!("graft of {}; ", graft.execution()),
+        Submission::Redact(request) => format!("erasure of {}; ", request.execution),
     }
 }
 
