@@ -497,7 +497,6 @@ const UNUSED: &[(&str, &str)] = &[
     ("SqliteStats", "returned by SqliteProvider::stats"),
     ("TryJoinAll", "returned by try_join_all"),
     ("UnknownErrorCode", "the error of a parse"),
-    ("UnreadableRow", "the error of a conversion"),
 ];
 
 /// Returns the names that a file makes public: items, and methods of public types.

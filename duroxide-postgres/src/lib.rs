@@ -48,6 +48,7 @@ mod members;
 mod notify;
 mod options;
 mod outbox;
+mod previews;
 mod provider;
 mod reads;
 mod remove;

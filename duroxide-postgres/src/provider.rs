@@ -8,9 +8,9 @@ use duroxide::clock::Clock;
 use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
     Acquired, Admin, AuditEntry, AuditPage, AuditQuery, BuildRecord, Commit, CommitError, Committed, DeleteError,
-    DepartedNode, Dimension, Filter, Groups, HistoryPage, InstanceActivities, InstancePage, InstanceRecord,
-    InstanceRows, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned, Renewal, Subject, Submission,
-    SubmitError, Submitted, Transactional, Wakeups, Want,
+    DepartedNode, Dimension, EventPreviews, Filter, Groups, HistoryPage, HistoryQuery, InstanceActivities,
+    InstancePage, InstanceRecord, InstanceRows, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned,
+    Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
 };
 use futures_util::future::BoxFuture;
 
@@ -25,6 +25,7 @@ use crate::handle::Handle;
 use crate::instance_rows;
 use crate::members::{self, SWEEP, departed};
 use crate::options::PostgresOptions;
+use crate::previews;
 use crate::reads;
 use crate::state::State;
 
@@ -267,6 +268,16 @@ impl Admin for PostgresProvider {
         let instance = instance.clone();
         let read = async move |connection: Shared| attempts::activities(&connection, &instance).await;
         Box::pin(self.handle.lanes.admin.call("read activities", read))
+    }
+
+    fn events<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<EventPreviews, ProviderError>> {
+        let (execution, query) = (execution.clone(), *query);
+        let read = async move |connection: Shared| previews::read(&connection, &execution, &query).await;
+        Box::pin(self.handle.lanes.admin.call("read events", read))
     }
 
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {

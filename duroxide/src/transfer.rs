@@ -1,6 +1,6 @@
 //! Moves all instances from one storage to another: from a SQLite file to PostgreSQL, or between any two providers.
 //!
-//! The world stands still meanwhile: no node may be a member of either storage. Each instance is copied by one atomic write,
+//! No node may be a member of either storage during the move. Each instance is copied by one atomic write,
 //! with its identity, so that the idempotency keys of its activities, the links between parents and children, and the outcomes
 //! that are on their way stay right. The source is only read. The page [PostgreSQL] has the procedure.
 //!
@@ -49,7 +49,7 @@ pub struct Transfer {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TransferReport {
-    /// The instances of the source, and those of them that have not finished.
+    /// The instances of the source.
     pub instances: u64,
     /// The instances of the source that have not finished.
     pub live: u64,
@@ -115,7 +115,8 @@ impl Transfer {
         self
     }
 
-    /// Reads the source, replays its live histories, compares the instances that the target has, and writes nothing.
+    /// Reads the source, replays its live histories, and compares the instances that the target has. Writes nothing, except that
+    /// it joins both storages for a moment to release the items of dead nodes.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -123,6 +124,8 @@ impl Transfer {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn dry_run(&self) -> Result<TransferReport, TransferError> {
+        release_dead(&*self.from).await?;
+        release_dead(&*self.to).await?;
         let (from, to) = (Client::shared(self.from.clone()), Client::shared(self.to.clone()));
         let mut report = TransferReport::default();
         check_members("source", &from).await?;

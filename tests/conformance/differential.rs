@@ -463,8 +463,14 @@ impl Pair {
             }
             Step::Suspend { instance, until } => {
                 let (reason, until) = (format!("\"held until {until}\""), self.later(*until - 3));
-                let request =
-                    SuspendRequest { id: CommitId::new(), instance: id(*instance), reason, until, time: self.time() };
+                let request = SuspendRequest {
+                    id: CommitId::new(),
+                    instance: id(*instance),
+                    cause: format!("DUR0010: {reason}"),
+                    reason,
+                    until,
+                    time: self.time(),
+                };
                 self.submit(Submission::Suspend(request)).await;
             }
             Step::Wake { instance, call } => {
@@ -810,6 +816,9 @@ impl Pair {
             let all = (1..=record.execution.number).map(|number| ExecutionId { number, ..record.execution.clone() });
             for execution in all.chain([other, unknown]) {
                 both!(self, provider => provider.history(&execution, EventId(0)));
+                for query in [HistoryQuery::last(2).preview(5), HistoryQuery::after(EventId(1), 2).preview(2000)] {
+                    both!(self, provider => admin(provider).events(&execution, &query));
+                }
             }
             both!(self, provider => admin(provider).activities(&id(n)));
             both!(self, provider => admin(provider).rows(&id(n)));

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use duroxide::InstanceId;
-use duroxide::id::Epoch;
+use duroxide::id::{Epoch, ExecutionId};
 use duroxide::provider::*;
 use futures_util::future::BoxFuture;
 
@@ -197,6 +197,14 @@ impl<P: Provider> Admin for Renumbered<P> {
             }
             Ok(found)
         })
+    }
+
+    fn events<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<EventPreviews, ProviderError>> {
+        self.inner_admin().events(execution, query)
     }
 
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {

@@ -13,12 +13,14 @@ mod compose;
 mod continue_as_new;
 mod crashes;
 mod damage;
+mod departed;
 mod direct_calls;
 mod ending;
 mod events;
 mod faults;
 mod golden;
 mod headers;
+mod inspect;
 mod limits;
 mod logging;
 #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use duroxide::client::{Blame, WhyState};
+use duroxide::client::{Blame, Note, WhyState};
 use duroxide::history::WaitsFilter;
 use duroxide::prelude::*;
 use duroxide::provider::{Dimension, Group, Page, Subject};
@@ -63,6 +63,12 @@ async fn report(ctx: OrchestrationContext) -> duroxide::Result<()> {
     Ok(())
 }
 
+#[orchestration(name = "night-rest")]
+async fn rest(ctx: OrchestrationContext) -> duroxide::Result<()> {
+    ctx.sleep(days(1)).await;
+    Ok(())
+}
+
 #[orchestration(name = "night-done")]
 async fn done(_: OrchestrationContext) -> duroxide::Result<()> {
     Ok(())
@@ -78,6 +84,7 @@ async fn runtime(path: &Path) -> Runtime {
         .with_orchestration::<ship>()
         .with_orchestration::<approve>()
         .with_orchestration::<report>()
+        .with_orchestration::<rest>()
         .with_orchestration::<done>();
     Runtime::builder().provider(provider).registry(registry).tags(["office"]).start().await.unwrap()
 }
@@ -125,7 +132,9 @@ async fn each_stuck_instance_is_explained_among_many() {
     ship::start(&client, "ship-17").await.unwrap();
     approve::start(&client, "approve-17").await.unwrap();
     report::start(&client, "report-17").await.unwrap();
-    // A paused instance belongs here as well, once instances can be paused.
+    rest::start(&client, "rest-17").await.unwrap();
+    let ana = client.clone().with_note(Note::by("ana"));
+    rest::handle(&ana, "rest-17").suspend("gateway migration").await.unwrap();
     until_caused(&client, Subject::Activities, STUCK).await;
     first.shutdown().await.unwrap();
 
@@ -176,5 +185,11 @@ async fn each_stuck_instance_is_explained_among_many() {
     let why = client.why("report-17").await.unwrap();
     assert_eq!((why.state, why.blame), (WhyState::Suspended, Blame::Code));
     assert!(why.text.starts_with("It is suspended: DUR0001 "), "{why}");
+
+    let (paused, _) = list(Filter { suspension: Some(ErrorCode::Paused), ..Filter::default() }).await;
+    assert_eq!(paused.len(), 1);
+    let why = client.why("rest-17").await.unwrap();
+    assert_eq!((why.state, why.blame), (WhyState::Paused, Blame::Human));
+    assert!(why.text.starts_with("Paused by ana ") && why.text.contains("\"gateway migration\""), "{why}");
     second.shutdown().await.unwrap();
 }

@@ -181,6 +181,21 @@ async fn move_is_refused_while_a_node_is_a_member() {
 }
 
 #[tokio::test]
+async fn interrupted_move_is_completed_by_another_run() {
+    let memory = all_states().await;
+    let (source, other) = (Client::new(memory.clone()), MemoryProvider::new());
+    // As if the first run had ended after these two.
+    for id in ["continued", "waits"] {
+        Client::new(other.clone()).import(&source.export(id).await.unwrap()).await.unwrap();
+    }
+    let transfer = Transfer::new(Arc::new(memory), Arc::new(other.clone()));
+    let plan = transfer.dry_run().await.unwrap();
+    let report = transfer.run().await.unwrap();
+    assert_eq!((plan.found, report.found, report.copied), (2, 2, plan.instances - 2));
+    finish_all(Arc::new(other)).await;
+}
+
+#[tokio::test]
 async fn move_onto_another_instance_is_refused() {
     let memory = all_states().await;
     let other = MemoryProvider::new();
@@ -234,7 +249,8 @@ async fn import_refuses_what_does_not_belong_together() {
     let client = Client::new(all_states().await);
     let json = client.export("waits").await.unwrap().to_json();
     let empty = Client::new(MemoryProvider::new());
-    let cases: [(&str, &dyn Fn(&mut serde_json::Value)); 9] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut serde_json::Value));
+    let cases: [Case<'_>; 9] = [
         ("form 2", &|e| e["duroxide_export"] = 2.into()),
         ("unknown field", &|e| e["other"] = 1.into()),
         ("without gaps", &|e| drop(e["history"].as_array_mut().unwrap().remove(1))),

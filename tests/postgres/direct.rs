@@ -125,8 +125,8 @@ async fn refused_turn_is_refused_alone() {
         ("another execution", |turn| turn.execution.number = 2, CommitError::Conflict),
         ("an earlier event", |turn| turn.after = EventId(1), CommitError::Conflict),
         (
-            "an earlier event, without events",
-            |turn| (turn.after, turn.events) = (EventId(1), vec![]),
+            "an earlier event, and nothing to write",
+            |turn| (turn.after, turn.events, turn.outcomes) = (EventId(1), vec![], vec![]),
             CommitError::Conflict,
         ),
         ("a missing message", |turn| turn.consumed = vec![MessageRow::new("").id], CommitError::Conflict),

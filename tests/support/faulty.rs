@@ -423,6 +423,14 @@ impl Admin for FaultyLayer {
         Box::pin(self.faults.call(Method::List, self.inner_admin().activities(instance)))
     }
 
+    fn events<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<EventPreviews, ProviderError>> {
+        Box::pin(self.faults.call(Method::List, self.inner_admin().events(execution, query)))
+    }
+
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
         Box::pin(self.faults.call(Method::List, self.inner_admin().rows(instance)))
     }

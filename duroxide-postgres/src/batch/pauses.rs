@@ -10,7 +10,7 @@ use crate::rows::stored_ready;
 
 impl Model {
     pub(super) fn suspend(&mut self, request: &SuspendRequest) -> Result<Submitted, SubmitError> {
-        let SuspendRequest { id, instance: name, reason, until, time } = request;
+        let SuspendRequest { id, instance: name, reason, cause, until, time } = request;
         self.saw(*time);
         if self.dedup.contains_key(&id.0) {
             return Ok(self.unnumbered(name, true));
@@ -21,7 +21,7 @@ impl Model {
         }
         instance.status = InstanceStatus::Suspended;
         (instance.owner, instance.crashes.alone) = (None, false);
-        instance.updated_at = *time;
+        (instance.updated_at, instance.cause) = (*time, Some(cause.clone()));
         self.effects.pauses.insert(instance.seq, Some(Pause { reason: reason.clone(), until: *until }));
         self.requeue(name);
         self.record_as(id.0, DedupEntry::Done);

@@ -23,9 +23,10 @@ use crate::provider::{
 
 /// One instance as JSON: its histories, its messages, its activities and its state.
 ///
-/// The form is described in [operations](https://github.com/duroxide/duroxide/blob/main/docs/operations.md#export-and-import);
-/// later versions of the library read it. It holds the values of the instance, unless they are
+/// The form is described on the page [Operations]; later versions of the library read it. It holds the values of the instance, unless they are
 /// [redacted](Self::redacted): [`Debug`] does not show them.
+///
+/// [Operations]: https://github.com/duroxide/duroxide/blob/main/docs/operations.md#export-and-import
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceExport {

@@ -73,7 +73,7 @@ pub struct AffectedChild {
     pub instance: InstanceId,
     /// The event that scheduled it.
     pub scheduled: EventId,
-    /// The policy by which it is closed. `None`: it is not closed, because it has ended, or the instance goes on.
+    /// The policy by which it is closed. `None`: it is not closed, because it has ended, or the instance continues.
     pub closed: Option<ClosePolicy>,
     /// True if the call is made again at once: another instance is started for it.
     pub starts_again: bool,
@@ -105,7 +105,7 @@ impl fmt::Display for CutPlan {
             let closed = closed.map(|policy| match policy {
                 ClosePolicy::Cancel => "is cancelled",
                 ClosePolicy::Terminate => "is terminated",
-                ClosePolicy::Abandon => "goes on, and its outcome is ignored",
+                ClosePolicy::Abandon => "continues, and its outcome is ignored",
             });
             let again = starts_again.then_some("another instance is started for its call");
             let taken = is_taken.then_some("its id is taken, so another start under this id is refused");
@@ -476,7 +476,7 @@ impl Source {
 }
 
 impl CutPlan {
-    /// Returns the calls of detached activities that run again, so that the old ones must not go on.
+    /// Returns the calls of detached activities that run again, so that the old ones must not continue.
     fn detached(&self, history: &[HistoryEvent]) -> Vec<CallId> {
         let is_detached = |repeated: &&RepeatedActivity| {
             let event = history.iter().find(|event| event.id == repeated.scheduled);

@@ -137,6 +137,11 @@ impl<O> Handle<O> {
         }
     }
 
+    /// Returns the client, and the current or last execution.
+    pub(super) async fn current(&self) -> Result<(&Client, ExecutionId), ClientError> {
+        Ok((&self.client, self.record().await?.execution))
+    }
+
     async fn record(&self) -> Result<InstanceRecord, ClientError> {
         self.client.record(self.id()?).await
     }

@@ -9,6 +9,7 @@ use super::handle::check_reason;
 use super::measure::counted;
 use super::{Client, ClientError};
 use crate::clock::Timestamp;
+use crate::effect::Causes;
 use crate::error::{ErrorCode, Pause, Suspension};
 use crate::id::{CommitId, InstanceId, InvalidId};
 use crate::provider::{Submission, SuspendRequest};
@@ -51,8 +52,9 @@ impl SuspendCall {
         let pause = Pause { by: client.actor(), since: time, until };
         let suspension = Suspension { pause: Some(pause), ..Suspension::new(ErrorCode::Paused, reason) };
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
-        let id = CommitId::new();
-        let request = SuspendRequest { id, instance: instance.clone(), reason, until, time };
+        let (id, cause) =
+            (CommitId::new(), Causes::Messages.of_suspension(suspension.code.as_str(), &suspension.message));
+        let request = SuspendRequest { id, instance: instance.clone(), reason, cause, until, time };
         let act = Act { reason: Some(&suspension.message), ..Act::named("suspend") };
         client.submit(&instance, client.audited(act, Submission::Suspend(request))).await?;
         client.left(&instance);

@@ -20,8 +20,8 @@ pub struct Status {
     pub status: InstanceStatus,
     /// The reason why it is suspended, or why one of its activities is parked.
     pub suspension: Option<Suspension>,
-    /// The cause of its failure or suspension: a text that failures with one cause share, whichever ids and numbers their
-    /// messages hold. Instances are found and counted by it ([`Filter::cause`](crate::Filter::cause),
+    /// The cause of its failure or suspension: a text that failures with one cause share, regardless of the ids and
+    /// numbers in their messages. Instances are found and counted by it ([`Filter::cause`](crate::Filter::cause),
     /// [`Dimension::Cause`](crate::provider::Dimension::Cause)).
     pub cause: Option<String>,
     /// The calls that it waits for, since when, and until when at the latest; as its last turn recorded them.

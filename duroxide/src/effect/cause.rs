@@ -1,7 +1,7 @@
-//! Fingerprints of failures: failures with one cause have one text, whichever order, card or host they concern.
+//! Fingerprints of failures: failures with one cause have one text, regardless of the order, card or host that they concern.
 //!
-//! A fingerprint is the variant of an error, or its code, and its message, without what differs from one instance to the
-//! next: words with digits and quoted text are blanked. It is at most [`LIMIT`] bytes long.
+//! A fingerprint is the variant of an error, or its code, and its message, without the parts that differ between instances:
+//! words with digits and quoted text are blanked. It is at most [`LIMIT`] bytes long.
 
 use serde_json::Value;
 

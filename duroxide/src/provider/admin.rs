@@ -9,8 +9,8 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditEntry, AuditPage, AuditQuery, BuildRecord, DepartedNode, Dimension, EventRow, Groups, InstanceActivities,
-    InstanceRows, NodeInfo, ProviderError, Subject,
+    AuditEntry, AuditPage, AuditQuery, BuildRecord, DepartedNode, Dimension, EventPreviews, EventRow, Groups,
+    HistoryQuery, InstanceActivities, InstanceRows, NodeInfo, ProviderError, Subject,
 };
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, shortened_to};
@@ -83,6 +83,17 @@ pub trait Admin: Send + Sync {
         &'a self,
         instance: &'a InstanceId,
     ) -> BoxFuture<'a, Result<Option<InstanceActivities>, ProviderError>>;
+
+    /// Reads a part of a history, with the beginnings of the values, which the storage cuts. An execution that does not exist,
+    /// or has another identity, has no events.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when the storage fails.
+    fn events<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<EventPreviews, ProviderError>>;
 
     /// Reads the rows of an instance outside its histories, at one moment. Returns `None` if there is no such instance.
     ///

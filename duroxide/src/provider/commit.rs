@@ -133,7 +133,7 @@ pub struct Turn {
     pub messages: Vec<Outgoing>,
     /// Instances to be created. If an id is taken: see [`NewChild::if_taken`].
     pub starts: Vec<NewChild>,
-    /// What the instance waits for after the turn, for people. [`Then::Continue`] stores it, also if it is `None`;
+    /// The calls that the instance waits for after the turn, for people. [`Then::Continue`] stores it, also if it is `None`;
     /// [`Then::Suspend`] keeps the one before, which holds again once the instance is resumed; the others remove it. A
     /// provider without an [`Admin`](super::Admin) may drop it.
     pub waits: Option<Waits>,

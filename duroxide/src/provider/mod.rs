@@ -30,6 +30,7 @@ mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod constructors;
+mod events;
 mod graft;
 mod groups;
 mod layer;
@@ -55,6 +56,7 @@ pub use attempts::*;
 pub use audit::*;
 pub use build::*;
 pub use commit::*;
+pub use events::*;
 pub use graft::*;
 pub use groups::*;
 pub use layer::{Layered, ProviderLayer};

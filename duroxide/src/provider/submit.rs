@@ -101,6 +101,8 @@ pub struct SuspendRequest {
     pub instance: InstanceId,
     /// The reason, as JSON: [`InstanceRecord::suspension`](super::InstanceRecord::suspension) shows it.
     pub reason: String,
+    /// The cause that [`InstanceRecord::cause`](super::InstanceRecord::cause) shows until it is resumed.
+    pub cause: String,
     /// The time at which it is resumed: from then on, a request for work claims it like an instance with a message that is
     /// due, and the claim resumes it, as [`Submission::Resume`] does. Its parked activities stay parked.
     pub until: Option<Timestamp>,

@@ -1,5 +1,5 @@
-//! The calls without an outcome, counted by kind, so that what an execution waits for is known at once, also with many
-//! thousands of calls.
+//! The calls without an outcome, counted by kind, so that an execution names the calls that it waits for at once, also if
+//! they are many thousands.
 //!
 //! The id of a call that is the only one of its kind is the sum of the ids. Events are counted by the mailbox.
 

@@ -15,12 +15,13 @@ use super::rows::natural;
 use super::search::{Order, Query, Search};
 use super::sql::Sql;
 use super::tx::Tx;
-use super::{SqliteProvider, attempts, audit, departed, graft, groups, handle, remove};
+use super::{SqliteProvider, attempts, audit, departed, graft, groups, handle, previews, remove};
 use crate::clock::Timestamp;
-use crate::id::InstanceId;
+use crate::id::{ExecutionId, InstanceId};
 use crate::provider::{
-    Admin, AuditEntry, AuditPage, AuditQuery, BuildRecord, DeleteError, DepartedNode, Dimension, Filter, Groups,
-    InstanceActivities, InstancePage, InstanceRows, NodeRecord, Page, PageToken, ProviderError, Pruned, Subject,
+    Admin, AuditEntry, AuditPage, AuditQuery, BuildRecord, DeleteError, DepartedNode, Dimension, EventPreviews, Filter,
+    Groups, HistoryQuery, InstanceActivities, InstancePage, InstanceRows, NodeRecord, Page, PageToken, ProviderError,
+    Pruned, Subject,
 };
 
 impl Admin for SqliteProvider {
@@ -66,6 +67,16 @@ impl Admin for SqliteProvider {
         let instance = instance.clone();
         let read = move |sql: &Sql, _| attempts::activities(sql, &instance);
         Box::pin(self.handle.admin.read("read activities", Page::DEFAULT_TIME_LIMIT, read))
+    }
+
+    fn events<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<EventPreviews, ProviderError>> {
+        let (execution, query) = (execution.clone(), *query);
+        let read = move |sql: &Sql, _| previews::previews(sql, &execution, &query);
+        Box::pin(self.handle.admin.read("read events", Page::DEFAULT_TIME_LIMIT, read))
     }
 
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {

@@ -48,6 +48,7 @@ mod options;
 mod pauses;
 mod payloads;
 mod places;
+mod previews;
 mod readers;
 mod records;
 mod rejections;

@@ -9,12 +9,13 @@ use crate::provider::{Ready, SubmitError, SuspendRequest};
 
 /// Suspends an instance until it is resumed, by a client or at a time.
 pub(super) fn suspend(tx: &mut Tx<'_>, request: &SuspendRequest) -> Result<(), Refusal<SubmitError>> {
-    let SuspendRequest { instance, reason, until, time, .. } = request;
+    let SuspendRequest { instance, reason, cause, until, time, .. } = request;
     let target = Target::find_live(tx, instance)?;
     let update = "UPDATE duroxide_instances
-        SET status = 'suspended', paused = ?2, ready_at = ?3, updated_at = ?4, owner = NULL, alone = 0 WHERE seq = ?1";
+        SET status = 'suspended', paused = ?2, ready_at = ?3, updated_at = ?4, cause = ?5, owner = NULL, alone = 0
+        WHERE seq = ?1";
     let ready_at = until.map(|until| stored_ready(Ready::At(until)));
-    tx.sql.run(update, (target.seq, reason, ready_at, time.as_micros()))?;
+    tx.sql.run(update, (target.seq, reason, ready_at, time.as_micros(), cause))?;
     // It may have a request to terminate, which is now carried out by any node.
     tx.signals.work = true;
     tx.signals.changed(instance);

@@ -123,7 +123,7 @@ metrics! {
     ACTIVITY_PARKED "duroxide_activity_parked_total" Counter Count ["code"] (&[])
         "Activities that a node has parked or left to nodes of another build, by error code.";
     REQUESTS "duroxide_client_requests_total" Counter Count ["operation" "outcome"] (&[])
-        "Requests of clients that have ended: start, raise, cancel, terminate, resume, delete. The outcome is ok or an error code.";
+        "Requests of clients that have ended: start, raise, cancel, terminate, resume, delete, reset, fork, import. The outcome is ok or an error code.";
     LIVE "duroxide_node_live_instances" Gauge Count ["node"] (&[])
         "Live copies of instances in the memory of a node.";
     EVICTIONS "duroxide_node_evictions_total" Counter Count ["node"] (&[])

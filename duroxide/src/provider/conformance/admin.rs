@@ -6,7 +6,7 @@ use semver::Version;
 
 use super::fixture::*;
 use super::list;
-use crate::id::EventId;
+use crate::id::{EventId, ExecutionId};
 use crate::message::Lane;
 use crate::provider::*;
 
@@ -20,6 +20,7 @@ list![
     instances_are_counted_by_group,
     activities_are_counted_by_group,
     timers_are_counted_by_minute,
+    histories_are_read_from_either_end_with_previews,
     only_finished_instances_are_deleted,
     only_old_finished_instances_are_pruned,
     pruning_continues_where_the_last_batch_ended,
@@ -371,4 +372,40 @@ async fn continued_executions_of_live_instances_are_pruned(world: World) {
     node.turn(Turn { time: at(50), ..ending("i", 4, 1, completed()) }).await.expect("finish");
     assert_eq!(world.prune(&Filter::default(), at(1000), 10).await, [1]);
     assert!(world.find("i").await.is_none());
+}
+
+async fn histories_are_read_from_either_end_with_previews(world: World) {
+    let node = world.join().await;
+    let new = world.start_owned(&node, "a").await;
+    let value = "v".repeat(5000);
+    let long = |n| EventRow { payload: text(&value), ..event(n, "long") };
+    let first = vec![event(1, "started"), long(2), event(3, "third")];
+    let consumed = vec![new.start.id];
+    node.turn(Turn { events: first, consumed, ..turn("a", 1, 0) }).await.expect("a turn");
+    node.turn(Turn { events: vec![long(4), event(5, "fifth")], ..turn("a", 1, 3) }).await.expect("a turn");
+    let read = async |query: HistoryQuery| world.admin().events(&execution("a", 1), &query).await.expect("read");
+    let ids = |read: &EventPreviews| read.events.iter().map(|event| event.id.0).collect::<Vec<_>>();
+    for (query, expected, more) in [
+        (HistoryQuery::first(2), vec![1, 2], true),
+        (HistoryQuery::first(9), vec![1, 2, 3, 4, 5], false),
+        (HistoryQuery::after(EventId(2), 2), vec![3, 4], true),
+        (HistoryQuery::after(EventId(5), 2), vec![], false),
+        (HistoryQuery::last(2), vec![4, 5], true),
+        (HistoryQuery::before(EventId(4), 2), vec![2, 3], true),
+        (HistoryQuery::before(EventId(3), 2), vec![1, 2], false),
+        (HistoryQuery::before(EventId(1), 2), vec![], false),
+    ] {
+        let read = read(query).await;
+        assert_eq!((ids(&read), read.more), (expected, more), "{query:?}");
+    }
+    let EventPreview { value: cut, length, at, data, decision, .. } =
+        read(HistoryQuery::after(EventId(1), 1).preview(3)).await.events.remove(0);
+    assert_eq!((&cut[..], length, &*data, decision), (&b"\"vv"[..], 5002, "long", true));
+    assert_eq!(at, long(2).at);
+    let whole = read(HistoryQuery::after(EventId(3), 1).preview(usize::MAX)).await.events.remove(0);
+    assert_eq!(whole.value, long(4).payload.as_bytes());
+    let null = read(HistoryQuery::first(1)).await.events.remove(0);
+    assert_eq!((&null.value[..], null.length), (&b"null"[..], 4));
+    let other = ExecutionId { identity: identity("b"), ..execution("a", 1) };
+    assert_eq!(world.admin().events(&other, &HistoryQuery::last(5)).await.expect("read"), EventPreviews::default());
 }

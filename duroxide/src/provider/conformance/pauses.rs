@@ -27,7 +27,8 @@ list![
 
 fn pause(name: &str, until: Option<i64>) -> SuspendRequest {
     let reason = "\"held\"".to_owned();
-    SuspendRequest { id: CommitId::new(), instance: id(name), reason, until: until.map(at), time: at(3) }
+    let cause = "DUR0010: migration".to_owned();
+    SuspendRequest { id: CommitId::new(), instance: id(name), reason, cause, until: until.map(at), time: at(3) }
 }
 
 async fn suspend(world: &World, name: &str, until: Option<i64>) {
@@ -40,16 +41,17 @@ async fn wake(world: &World, name: &str, call: Option<u64>) -> Submitted {
     world.submit(Submission::Wake(request)).await.expect("wake")
 }
 
-async fn state(world: &World, name: &str) -> (InstanceStatus, Option<String>) {
+/// Returns the status, the suspension and the cause of an instance.
+async fn state(world: &World, name: &str) -> (InstanceStatus, Option<String>, Option<String>) {
     let record = world.record(name).await;
-    (record.status, record.suspension)
+    (record.status, record.suspension, record.cause)
 }
 
-fn held() -> (InstanceStatus, Option<String>) {
-    (InstanceStatus::Suspended, Some("\"held\"".to_owned()))
+fn held() -> (InstanceStatus, Option<String>, Option<String>) {
+    (InstanceStatus::Suspended, Some("\"held\"".to_owned()), Some("DUR0010: migration".to_owned()))
 }
 
-const RUNNING: (InstanceStatus, Option<String>) = (InstanceStatus::Running, None);
+const RUNNING: (InstanceStatus, Option<String>, Option<String>) = (InstanceStatus::Running, None, None);
 
 async fn a_paused_instance_is_taken_from_its_owner(world: World) {
     let node = with_activity(&world, "i").await;
@@ -137,7 +139,8 @@ async fn a_paused_instance_is_open_to_all_builds_afterwards(world: World) {
     acquired.sort_unstable();
     assert_eq!(acquired, ["ended", "resumed"], "its own build has rejected them before");
     node.turn(Turn { then: suspended(), ..turn("ended", 1, 0) }).await.expect("reject");
-    assert_eq!(state(&world, "ended").await, (InstanceStatus::Suspended, Some("\"why\"".to_owned())));
+    let (status, suspension, _) = state(&world, "ended").await;
+    assert_eq!((status, suspension), (InstanceStatus::Suspended, Some("\"why\"".to_owned())));
 }
 
 async fn a_repeated_pause_spares_a_resumed_instance(world: World) {
@@ -160,7 +163,7 @@ async fn a_paused_instance_is_terminated(world: World) {
     let end = ending("i", 1, 2, Then::Finish { status: InstanceStatus::Terminated });
     let submission = Submission::Terminate { id: CommitId::new(), turn: Box::new(end) };
     assert_eq!(world.submit(submission).await, Ok(unowned("i")));
-    assert_eq!(state(&world, "i").await, (InstanceStatus::Terminated, None));
+    assert_eq!(state(&world, "i").await, (InstanceStatus::Terminated, None, None));
     let acquired = node.acquire(want(at(20))).await;
     assert_eq!((acquired.instances.len(), acquired.next_due), (0, None));
 }

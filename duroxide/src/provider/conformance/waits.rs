@@ -1,4 +1,4 @@
-//! What instances wait for, and the causes of their failures: recorded, searched and counted.
+//! The calls that instances wait for, and the causes of their failures: recorded, searched and counted.
 
 use std::collections::BTreeSet;
 

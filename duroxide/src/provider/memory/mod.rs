@@ -212,6 +212,14 @@ impl Admin for MemoryProvider {
         self.answer(|state| state.activity_records(instance))
     }
 
+    fn events<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<EventPreviews, ProviderError>> {
+        self.answer(|state| state.previews(execution, query))
+    }
+
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
         self.answer(|state| state.rows(instance))
     }

@@ -27,7 +27,7 @@ impl Instance {
 
 impl State {
     pub(super) fn suspend(&mut self, request: SuspendRequest) -> Result<Submitted, SubmitError> {
-        let SuspendRequest { id, instance: name, reason, until, time } = request;
+        let SuspendRequest { id, instance: name, reason, cause, until, time } = request;
         self.saw(time);
         if self.is_recorded(id.0) {
             return Ok(self.unnumbered(&name, true));
@@ -37,7 +37,7 @@ impl State {
             return Err(SubmitError::Finished(instance.status));
         }
         instance.status = InstanceStatus::Suspended;
-        instance.paused = Some(Pause { reason, until });
+        (instance.paused, instance.cause) = (Some(Pause { reason, until }), Some(cause));
         instance.owner = None;
         instance.crashes.alone = false;
         instance.updated_at = time;

@@ -16,6 +16,23 @@ impl State {
         HistoryPage { events: rest.iter().take(PAGE).cloned().collect(), more: rest.len() > PAGE }
     }
 
+    pub(super) fn previews(&self, execution: &ExecutionId, query: &HistoryQuery) -> EventPreviews {
+        let instance = self.instances.get(&execution.instance).filter(|i| i.identity() == execution.identity);
+        let events = instance.and_then(|i| i.executions.get(&execution.number)).map_or(&[][..], |e| &e.events);
+        let (limit, preview) = query.bounds();
+        let (part, more) = match query.part {
+            HistoryPart::After(after) => {
+                let rest = &events[events.partition_point(|event| event.id <= after)..];
+                (&rest[..rest.len().min(limit)], rest.len() > limit)
+            }
+            HistoryPart::Before(before) => {
+                let rest = &events[..events.partition_point(|event| event.id < before)];
+                (&rest[rest.len().saturating_sub(limit)..], rest.len() > limit)
+            }
+        };
+        EventPreviews { events: part.iter().map(|row| EventPreview::of(row, preview)).collect(), more }
+    }
+
     pub(super) fn record(&self, id: &InstanceId) -> Option<InstanceRecord> {
         let instance = self.instances.get(id)?;
         let mut record = self.brief(id, instance);

@@ -58,6 +58,7 @@ async fn pause_any(world: &Arc<World>, dice: &mut Dice) {
         id: CommitId::new(),
         instance,
         reason: serde_json::to_string(&reason).unwrap_or_default(),
+        cause: "DUR0010: simulated".to_owned(),
         until: Some(time + dice.up_to(Duration::from_secs(5))),
         time,
     };

@@ -365,6 +365,15 @@ impl Admin for Connection {
         Box::pin(self.read("activities", async move { world.storage.visible().activities(&instance).await }))
     }
 
+    fn events<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        query: &'a HistoryQuery,
+    ) -> BoxFuture<'a, Result<EventPreviews, ProviderError>> {
+        let (world, execution, query) = (self.0.world.clone(), execution.clone(), *query);
+        Box::pin(self.read("events", async move { world.storage.visible().events(&execution, &query).await }))
+    }
+
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
         let (world, instance) = (self.0.world.clone(), instance.clone());
         Box::pin(self.read("rows", async move { world.storage.visible().rows(&instance).await }))

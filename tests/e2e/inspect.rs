@@ -1,0 +1,99 @@
+//! Parts of histories, and families, as a dashboard reads them.
+
+use duroxide::client::{EventList, EventView, Tree, TreeLimits};
+use duroxide::history::EventKind;
+use duroxide::id::EventId;
+use duroxide::prelude::*;
+use duroxide::provider::{HistoryQuery, InstanceStatus};
+
+#[event]
+struct Long {
+    text: String,
+}
+
+#[orchestration]
+async fn reads_long_events(ctx: OrchestrationContext, count: u32) -> duroxide::Result<()> {
+    for _ in 0..count {
+        ctx.event::<Long>().await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn history_is_read_from_either_end_with_previews() {
+    let test = crate::started().await;
+    let handle = reads_long_events::start(&test.client(), "long", 40).await.unwrap();
+    for n in 0..40 {
+        // Characters of two bytes, of which a preview may cut one.
+        handle.raise(Long { text: format!("{n} {}", "ü".repeat(3000)) }).await.unwrap();
+    }
+    handle.result().await.unwrap();
+    let whole = handle.history().await.unwrap();
+    let ids = |list: &EventList| list.events.iter().map(|event| event.id).collect::<Vec<_>>();
+    let all: Vec<_> = whole.iter().map(|event| event.id).collect();
+
+    let last = handle.events(HistoryQuery::last(5).preview(20)).await.unwrap();
+    assert_eq!((ids(&last), last.more), (all[all.len() - 5..].to_vec(), true));
+    let before = handle.events(HistoryQuery::before(last.events[0].id, 7)).await.unwrap();
+    assert_eq!(ids(&before), all[all.len() - 12..all.len() - 5]);
+    let first = handle.events(HistoryQuery::first(1000).preview(10)).await.unwrap();
+    assert_eq!((ids(&first), first.more), (all.clone(), false));
+    let after = handle.events(HistoryQuery::after(EventId(all.len() as u64 - 2), 9)).await.unwrap();
+    assert_eq!((ids(&after), after.more), (all[all.len() - 2..].to_vec(), false));
+    for (view, event) in first.events.iter().zip(&whole) {
+        assert_eq!((view.kind.as_ref().unwrap(), view.time, &view.at), (&event.kind, event.time, &event.at));
+        let text = event.payload.to_string();
+        assert_eq!(view.length, text.len());
+        assert!(text.starts_with(&view.value) && view.value.len() <= 10, "{}", view.value);
+        assert_eq!(view.is_cut(), text.len() > 10);
+    }
+    let raised = whole.iter().find(|event| event.payload.len() > 6000).unwrap();
+    let one = handle.events(HistoryQuery::after(EventId(raised.id.0 - 1), 1).preview(usize::MAX)).await.unwrap();
+    let EventView { value, .. } = &one.events[0];
+    assert_eq!(*value, raised.payload.to_string());
+    let most = handle.events(HistoryQuery::first(usize::MAX).preview(usize::MAX)).await.unwrap();
+    assert!(most.events.iter().map(|event| event.value.len()).sum::<usize>() <= HistoryQuery::MAX_BYTES);
+    assert!(most.events.len() <= HistoryQuery::MAX_EVENTS);
+    assert!(matches!(first.events[0].kind, Ok(EventKind::Input(_))));
+    assert!(handle.events_of(7, HistoryQuery::last(5)).await.unwrap().events.is_empty());
+}
+
+#[orchestration]
+async fn family_member(ctx: OrchestrationContext, below: Vec<u32>) -> duroxide::Result<()> {
+    let (count, rest) = below.split_first().map_or((0, &[][..]), |(count, rest)| (*count, rest));
+    let children: Vec<_> = (0..count).map(|_| family_member::call(&ctx, rest.to_vec()).start()).collect();
+    for child in children {
+        child.await?;
+    }
+    ctx.sleep(days(1)).await;
+    Ok(())
+}
+
+fn size(tree: &Tree) -> usize {
+    1 + tree.children.iter().map(size).sum::<usize>()
+}
+
+#[tokio::test]
+async fn tree_is_bounded_and_counts_the_rest() {
+    let test = crate::started().await;
+    let client = test.client();
+    let handle = family_member::start(&client, "family", vec![30, 2]).await.unwrap();
+    loop {
+        let tree = client.tree("family", TreeLimits { depth: 3, width: 100, instances: 1000 }).await.unwrap();
+        if size(&tree) == 1 + 30 + 60 {
+            assert!(!tree.is_cut);
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let tree = client.tree("family", TreeLimits { depth: 1, width: 10, instances: 1000 }).await.unwrap();
+    assert_eq!((tree.children.len(), tree.is_cut), (10, true));
+    assert_eq!(tree.counts.iter().map(|(_, count)| count).sum::<u64>(), 30);
+    assert!(tree.children.iter().all(|child| child.children.is_empty() && child.is_cut));
+    let tree = client.tree("family", TreeLimits { depth: 9, width: 100, instances: 40 }).await.unwrap();
+    assert_eq!((size(&tree), tree.is_cut), (40, true));
+    handle.result().await.unwrap();
+    let tree = client.tree("family", TreeLimits::default()).await.unwrap();
+    assert_eq!(tree.counts, [(InstanceStatus::Completed, 30)]);
+    assert!(client.tree("none", TreeLimits::default()).await.unwrap_err().is_not_found());
+}
