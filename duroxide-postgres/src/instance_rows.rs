@@ -1,23 +1,27 @@
 //! Reads the rows of an instance outside its histories.
 
+use duroxide::Timestamp;
 use duroxide::id::{CallId, EventId, InstanceId};
-use duroxide::provider::{EarlierExecution, InstanceRows, InstanceStatus, NewActivity, StoredActivity, StoredMessage};
+use duroxide::provider::{
+    EarlierExecution, InstanceRows, InstanceStatus, NewActivity, StoredActivity, StoredMessage, StoredPause,
+};
 use tokio_postgres::Row;
 
 use crate::attempts;
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
-use crate::rows::{execution, message, message_columns, natural, read_ready, status, text_map, time};
+use crate::rows::{execution, message, message_columns, natural, read_ready, status, text_map, time, waits};
 
 const INSTANCE: &str = "
     SELECT i.seq, i.id, i.identity, coalesce(l.execution, i.execution) AS execution,
         coalesce(l.last_event, i.last_event) AS last_event, i.status, l.seq IS NOT NULL AS live,
-        coalesce(l.suspended, false) AS suspended, l.rejected
+        coalesce(l.suspended, false) AS suspended, l.rejected, l.paused, l.paused_until,
+        coalesce(l.cause, i.cause) AS cause, l.waits, l.waits_since, l.waits_until
     FROM instances i LEFT JOIN live l ON l.seq = i.seq WHERE i.id = $1";
 const MESSAGES: &str =
     concat!("SELECT m.sent, ", message_columns!(), " FROM messages m WHERE m.instance = $1 ORDER BY m.arrival");
 const ACTIVITIES: &str = "
-    SELECT execution, call, scheduled, name, tag, detached, headers, attempt, ready_at, rejected, parked
+    SELECT execution, call, scheduled, name, tag, detached, headers, attempt, ready_at, rejected, parked, cause
     FROM activities WHERE instance = $1 ORDER BY execution, call";
 const REJECTIONS: &str = "
     SELECT execution, call, build FROM rejections WHERE instance = $1 ORDER BY execution, call, build";
@@ -77,11 +81,19 @@ async fn rows(connection: &Connection, row: &Row) -> Result<InstanceRows, Fault>
         status: own_status,
         rejected_by: if suspension.is_some() { rejected_by(0, 0)? } else { Vec::new() },
         suspension,
+        pause: pause(row)?,
+        waits: waits(row)?,
+        cause: row.try_get("cause")?,
         messages: messages.iter().map(|row| stored_message(row, seq)).collect::<Result<_, Fault>>()?,
         activities: activities.iter().map(activity).collect::<Result<_, Fault>>()?,
         attempts: attempts.iter().map(attempts::attempt).collect::<Result<_, Fault>>()?,
         earlier: earlier.iter().map(earlier_execution).collect::<Result<_, Fault>>()?,
     })
+}
+
+fn pause(row: &Row) -> Result<Option<StoredPause>, Fault> {
+    let (reason, until) = (row.try_get::<_, Option<String>>("paused")?, row.try_get::<_, Option<i64>>("paused_until")?);
+    Ok(reason.map(|reason| StoredPause { reason, until: until.map(|until| read_ready(until).since(Timestamp::MAX)) }))
 }
 
 fn earlier_execution(row: &Row) -> Result<EarlierExecution, Fault> {
@@ -109,6 +121,7 @@ fn stored_activity(row: &Row) -> Result<StoredActivity, Fault> {
         attempt: attempts::number(row, "attempt")?,
         ready: read_ready(row.try_get("ready_at")?),
         rejected: row.try_get("rejected")?,
+        cause: row.try_get("cause")?,
         rejected_by: Vec::new(),
         parked: row.try_get("parked")?,
     })

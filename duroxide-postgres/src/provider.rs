@@ -320,9 +320,13 @@ impl Admin for PostgresProvider {
     }
 
     fn record<'a>(&'a self, entries: &'a [AuditEntry]) -> BoxFuture<'a, Result<(), ProviderError>> {
+        const OPERATION: &str = "write the audit";
         let entries = entries.to_vec();
-        let record = async move |connection: Shared| audit::record(&connection, &entries).await;
-        Box::pin(self.handle.lanes.admin.call("write the audit", record))
+        Box::pin(async move {
+            self.handle.state.check_may_write(OPERATION)?;
+            let record = async move |connection: Shared| audit::record(&connection, &entries).await;
+            self.handle.lanes.admin.call(OPERATION, record).await
+        })
     }
 
     fn audit<'a>(&'a self, query: &'a AuditQuery, page: &'a Page) -> BoxFuture<'a, Result<AuditPage, ProviderError>> {
@@ -336,7 +340,11 @@ impl Admin for PostgresProvider {
     }
 
     fn prune_audit(&self, before: Timestamp, limit: usize) -> BoxFuture<'_, Result<u64, ProviderError>> {
-        let prune = async move |connection: Shared| audit::prune(&connection, before, limit).await;
-        Box::pin(self.handle.lanes.admin.call("prune the audit", prune))
+        const OPERATION: &str = "prune the audit";
+        Box::pin(async move {
+            self.handle.state.check_may_write(OPERATION)?;
+            let prune = async move |connection: Shared| audit::prune(&connection, before, limit).await;
+            self.handle.lanes.admin.call(OPERATION, prune).await
+        })
     }
 }

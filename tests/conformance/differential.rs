@@ -518,11 +518,8 @@ impl Pair {
     }
 
     async fn graft(&mut self, instance: usize, copy: Option<usize>, keep: usize, plan: &Plan) {
-        let Some(InstanceRows { execution, last_event, status, suspension, rejected_by, messages, activities, .. }) =
-            both!(self, provider => admin(provider).rows(&id(instance)))
-        else {
-            return;
-        };
+        let Some(rows) = both!(self, provider => admin(provider).rows(&id(instance))) else { return };
+        let InstanceRows { execution, last_event, status, messages, activities, .. } = rows;
         let mut history = both!(self, provider => provider.history(&execution, EventId(0))).events;
         history.truncate(keep);
         let number = execution.number + 1;
@@ -567,8 +564,11 @@ impl Pair {
                 execution: 2,
                 earlier: vec![earlier],
                 attempts: Vec::new(),
-                suspension,
-                rejected_by,
+                suspension: rows.suspension,
+                rejected_by: rows.rejected_by,
+                pause: rows.pause,
+                waits: rows.waits,
+                cause: rows.cause,
                 status,
                 created_at: self.time(),
                 updated_at: self.time(),

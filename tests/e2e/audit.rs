@@ -1,7 +1,7 @@
 //! The audit of the actions of clients with a note.
 
 use duroxide::client::Note;
-use duroxide::id::{BatchId, CallId};
+use duroxide::id::{BatchId, CallId, EventId};
 use duroxide::prelude::*;
 use duroxide::provider::{AuditQuery, Filter, Page};
 
@@ -66,6 +66,30 @@ async fn each_action_of_a_noted_client_is_recorded() {
     assert_eq!((page.entries.len(), rest.entries.len()), (4, all.len() - 4));
     assert_eq!(plain.prune_audit(plain.now() + days(1)).await.unwrap(), all.len() as u64);
     assert_eq!(actions(&plain, &AuditQuery::default()).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn resets_forks_and_imports_are_recorded() {
+    let test = started().await;
+    let plain = test.client();
+    let ana = plain.clone().with_note(Note::by("ana").reason("new gateway"));
+    let handle = flow::start(&plain, "audit-cut").await.unwrap();
+    handle.raise(Go {}).await.unwrap();
+    handle.result().await.unwrap();
+    ana.handle("audit-cut").reset(EventId(0)).await.unwrap();
+    handle.result().await.unwrap();
+    ana.fork("audit-cut", EventId(0), "audit-fork").await.unwrap();
+    let export = plain.export("audit-cut").await.unwrap();
+    assert!(ana.import(&export).await.unwrap_err().is_exists(), "a refused action is not recorded");
+    handle.delete().await.unwrap();
+    ana.import(&export).await.unwrap();
+
+    let entries = plain.audit(&AuditQuery::default(), 100).await.unwrap().entries;
+    assert!(entries.iter().all(|entry| entry.reason.as_deref() == Some("new gateway")));
+    let texts: Vec<_> = entries.iter().rev().map(|e| (&*e.action, e.instance.as_ref().unwrap().as_str())).collect();
+    assert_eq!(texts, [("reset", "audit-cut"), ("fork", "audit-fork"), ("import", "audit-cut")]);
+    let details: Vec<_> = entries.iter().rev().map(|entry| entry.detail.as_deref()).collect();
+    assert_eq!(details, [Some("to event 0"), Some("of audit-cut at event 0"), None]);
 }
 
 #[tokio::test]

@@ -81,6 +81,9 @@ async fn at_event(handle: &Handle<Untyped>, event: u64) {
     }
 }
 
+/// The hours of a pause: longer than the paused instance would have run.
+const PAUSE: u64 = 60;
+
 /// Makes instances of every state in memory, and stops their node. Returns the storage and the key of the activity.
 async fn all_states() -> MemoryProvider {
     let test = with_sleeps::<1>("1").start().await.unwrap();
@@ -99,6 +102,9 @@ async fn all_states() -> MemoryProvider {
     transfer_child::start(&client, "ended", 3).await.unwrap();
     client.handle("ended").terminate("enough").await.unwrap();
     transfer_child::start(&client, "delayed", 5).delay(hours(50)).await.unwrap();
+    transfer_child::start(&client, "held", 11).await.unwrap().suspend("held").await.unwrap();
+    let paused = transfer_child::start(&client, "paused", 9).await.unwrap();
+    paused.suspend("for some days").until(client.now() + hours(PAUSE)).await.unwrap();
     while continued.status().await.unwrap().execution.number < 2 {
         tokio::task::yield_now().await;
     }
@@ -135,6 +141,14 @@ async fn finish_all(to: Arc<dyn Provider>) {
     assert_eq!(client.handle("suspended").result_as::<u64, duroxide::Error>().await.unwrap(), 1);
     assert_eq!(client.handle("ended").status().await.unwrap().status, InstanceStatus::Terminated);
     assert_eq!(transfer_child::handle(&client, "delayed").result().await.unwrap(), 5);
+    let paused = transfer_child::handle(&client, "paused");
+    assert_eq!(paused.result().await.unwrap(), 9);
+    let ended = paused.status().await.unwrap();
+    assert!(ended.finished_at.unwrap() >= ended.created_at + hours(PAUSE), "{ended:?}");
+    let held = transfer_child::handle(&client, "held");
+    assert!(held.status().await.unwrap().suspension.is_some_and(|suspension| suspension.pause.is_some()));
+    held.resume().await.unwrap();
+    assert_eq!(held.result().await.unwrap(), 11);
     test.shutdown().await.unwrap();
 }
 
@@ -212,7 +226,7 @@ async fn exported_instances_continue_where_they_are_imported() {
     let other = MemoryProvider::new();
     let importer = Client::new(other.clone());
     let mut exports = client.exports(Filter::default());
-    let mut count = 0;
+    let mut all = String::new();
     while let Some(export) = exports.next().await {
         let json = export.unwrap().to_json();
         let export = InstanceExport::from_json(&json).unwrap();
@@ -220,9 +234,19 @@ async fn exported_instances_continue_where_they_are_imported() {
         importer.import(&export).await.unwrap();
         let error = importer.import(&export).await.unwrap_err();
         assert!(error.is_exists(), "{error}");
-        count += 1;
+        assert_eq!(importer.export(export.id()).await.unwrap().to_json(), json);
+        all += &json;
     }
-    assert!(count >= 6, "{count}");
+    for part in [
+        "\"pause\":",
+        "for some days",
+        "\"until\":",
+        "\"waits\":{\"text\":\"t\"",
+        "\"cause\":\"no #\"",
+        "\"cause\":\"DUR",
+    ] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
     finish_all(Arc::new(other)).await;
 }
 
@@ -237,6 +261,9 @@ async fn exported_history_is_a_test_of_the_code() {
     let redacted = client.export("waits").await.unwrap().redacted();
     let json = redacted.to_json();
     assert!(!json.contains("\"n\":4") && !json.contains("no 1") && json.contains("third_time"), "{json}");
+    assert!(!json.contains("no #"), "{json}");
+    let paused = client.export("paused").await.unwrap().redacted().to_json();
+    assert!(!paused.contains("for some days") && paused.contains("\"until\":"), "{paused}");
     for error in
         [redacted.history().unwrap_err(), Client::new(MemoryProvider::new()).import(&redacted).await.unwrap_err()]
     {
@@ -250,7 +277,7 @@ async fn import_refuses_what_does_not_belong_together() {
     let json = client.export("waits").await.unwrap().to_json();
     let empty = Client::new(MemoryProvider::new());
     type Case<'a> = (&'a str, &'a dyn Fn(&mut serde_json::Value));
-    let cases: [Case<'_>; 9] = [
+    let cases: [Case<'_>; 12] = [
         ("form 2", &|e| e["duroxide_export"] = 2.into()),
         ("unknown field", &|e| e["other"] = 1.into()),
         ("without gaps", &|e| drop(e["history"].as_array_mut().unwrap().remove(1))),
@@ -259,6 +286,9 @@ async fn import_refuses_what_does_not_belong_together() {
         ("not one of its history", &|e| e["activities"][0]["call"] = 77.into()),
         ("begins with", &|e| e["instance"] = "".into()),
         ("name", &|e| e["name"] = "n".repeat(300).into()),
+        ("only a suspended instance has a pause", &|e| e["pause"] = serde_json::json!({"reason": "{}"})),
+        ("the text of its waits has", &|e| e["waits"]["text"] = "e".repeat(999).into()),
+        ("a cause has 999 bytes", &|e| e["activities"][0]["cause"] = "x".repeat(999).into()),
         ("limit", &|e| e["history"][1]["payload"] = "x".repeat(3 << 20).into()),
     ];
     for (expected, change) in cases {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duroxide::Filter;
 use duroxide::prelude::*;
-use duroxide::provider::{Admin, Page, Provider, ProviderError, Renewal, Want};
+use duroxide::provider::{Admin, AuditEntry, Page, Provider, ProviderError, Renewal, Want};
 use duroxide_postgres::{PostgresClient, PostgresProvider, PostgresRuntime};
 use futures_util::future::{join_all, try_join_all};
 
@@ -115,6 +115,8 @@ async fn newer_schema_is_used_as_far_as_it_allows() {
     refused(reader.join(&info()).await.expect_err("it is newer"));
     refused(reader.submit(vec![send("i", 1)]).await.map(drop).expect_err("it is newer"));
     refused(reader.delete(&[id("i")], &[]).await.map(drop).expect_err("it is newer"));
+    refused(reader.record(&[AuditEntry::new(at(1), "ana", "login")]).await.expect_err("it is newer"));
+    refused(reader.prune_audit(at(1), 9).await.map(drop).expect_err("it is newer"));
     let listed = reader.list(&Filter::default(), &Page::new(100)).await.expect("list");
     assert_eq!(listed.instances.len(), 1);
     // The newer program has left.

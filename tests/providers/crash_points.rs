@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use duroxide::sqlite::{Durability, Moment, SqliteOptions, SqliteProvider};
 
-use crate::script::{Leases, Script, contents};
+use crate::script::{Leases, Op, Script, contents};
 use crate::store::Store;
 
 /// The content of the disk at one moment.
@@ -84,7 +84,11 @@ async fn record(script: Script) -> Recording {
     }
     drop(provider);
     let points = std::mem::take(&mut watch.lock().expect("watch").points);
-    let points = points.into_iter().filter(|point| point.step < script.steps.len()).collect();
+    // Another process writes several times in its step, and this one may make a checkpoint in between.
+    let is_between = |point: &Point| {
+        point.committed.is_none() && script.steps.get(point.step).is_some_and(|step| matches!(step.op, Op::JoinAndDie))
+    };
+    let points = points.into_iter().filter(|point| point.step < script.steps.len() && !is_between(point)).collect();
     let (states, leases) = recording;
     Recording { script, states, leases, points, _copies: copies }
 }

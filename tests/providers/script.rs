@@ -39,7 +39,7 @@ pub(crate) enum Node {
 
 pub(crate) struct Step {
     pub(crate) name: &'static str,
-    op: Op,
+    pub(crate) op: Op,
     /// The number of entries that are refused at the first time. If the step is repeated, writes that end a tenure are
     /// refused as well.
     refused: usize,

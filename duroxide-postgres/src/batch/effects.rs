@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use duroxide::Timestamp;
 use duroxide::id::{ActivityId, CallId, Epoch, MessageId};
-use duroxide::provider::{AttemptRecord, AuditEntry};
+use duroxide::provider::{AttemptRecord, AuditEntry, StoredPause};
 use uuid::Uuid;
 
 use super::model::DedupEntry;
@@ -14,13 +14,6 @@ use crate::events::EventsRow;
 pub(super) struct AttemptRow {
     pub(super) seq: i64,
     pub(super) record: AttemptRecord,
-}
-
-/// A pause of an instance.
-pub(super) struct Pause {
-    /// As JSON.
-    pub(super) reason: String,
-    pub(super) until: Option<Timestamp>,
 }
 
 /// A stored start that is due earlier now.
@@ -56,7 +49,7 @@ pub(super) struct Effects {
     pub(super) dedup: Vec<(Uuid, DedupEntry)>,
     pub(super) audit: Vec<AuditEntry>,
     /// The new pauses of instances; `None`: the pause has ended, if there was one.
-    pub(super) pauses: BTreeMap<i64, Option<Pause>>,
+    pub(super) pauses: BTreeMap<i64, Option<StoredPause>>,
     /// Stored starts of instances that are due earlier now.
     pub(super) woken_starts: BTreeMap<i64, WokenStart>,
 }

@@ -134,8 +134,13 @@ impl Model {
         instance.status = copied.status;
         instance.suspension.clone_from(&copied.suspension);
         instance.rejected_by = copied.rejected_by.iter().cloned().collect::<HashSet<_>>();
+        instance.waits.clone_from(&copied.waits);
+        instance.cause.clone_from(&copied.cause);
         instance.updated_at = copied.updated_at;
         instance.finished_at = copied.finished_at;
+        if let Some(pause) = &copied.pause {
+            self.effects.pauses.insert(seq, Some(pause.clone()));
+        }
         let rejections = copied.rejected_by.iter().map(|build| (seq, 0, CallId(0), build.clone()));
         self.effects.rejections.extend(rejections);
         for earlier in &copied.earlier {
@@ -149,7 +154,7 @@ impl Model {
     }
 
     fn add_activity(&mut self, seq: i64, graft: &Graft, stored: &StoredActivity) {
-        let StoredActivity { execution, activity: new, attempt, ready, rejected, rejected_by, parked } = stored;
+        let StoredActivity { execution, activity: new, attempt, ready, rejected, cause, rejected_by, parked } = stored;
         let execution = ExecutionId { number: *execution, ..graft.execution() };
         let id = ActivityId { execution, call: new.call };
         let activity = Activity {
@@ -165,7 +170,7 @@ impl Model {
             claim: 0,
             crashes: CrashRecord::default(),
             rejected: rejected.clone(),
-            cause: None,
+            cause: cause.clone(),
             rejected_by: rejected_by.iter().cloned().collect(),
             parked: *parked,
             state: RowState::New,

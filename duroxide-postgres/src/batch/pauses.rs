@@ -2,9 +2,11 @@
 
 use duroxide::Timestamp;
 use duroxide::id::InstanceId;
-use duroxide::provider::{InstanceStatus, Lane, Placement, Ready, SubmitError, Submitted, SuspendRequest, WakeRequest};
+use duroxide::provider::{
+    InstanceStatus, Lane, Placement, Ready, StoredPause, SubmitError, Submitted, SuspendRequest, WakeRequest,
+};
 
-use super::effects::{Pause, WokenStart};
+use super::effects::WokenStart;
 use super::model::{Activity, DedupEntry, Model};
 use crate::rows::stored_ready;
 
@@ -22,7 +24,7 @@ impl Model {
         instance.status = InstanceStatus::Suspended;
         (instance.owner, instance.crashes.alone) = (None, false);
         (instance.updated_at, instance.cause) = (*time, Some(cause.clone()));
-        self.effects.pauses.insert(instance.seq, Some(Pause { reason: reason.clone(), until: *until }));
+        self.effects.pauses.insert(instance.seq, Some(StoredPause { reason: reason.clone(), until: *until }));
         self.requeue(name);
         self.record_as(id.0, DedupEntry::Done);
         // It may have a request to terminate, which is now carried out by any node.

@@ -6,19 +6,21 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::audit::Act;
 use super::handle::Untyped;
 use super::measure::counted;
 use super::snapshot::Snapshot;
 use super::start::{HEADERS, LABELS, check_texts};
 use super::{Client, ClientError, Handle};
 use crate::error::ErrorCode;
-use crate::history::{Decision, EventKind, HistoryEvent, Input, Parent, SavedEvent, TextMap, Time};
+use crate::history::{Decision, EventKind, HistoryEvent, Input, Parent, SavedEvent, TextMap, Time, Waits};
 use crate::id::{CallId, Epoch, EventId, ExecutionId, Identity, InstanceId, MAX_NAME_LEN, MessageId, check_text};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::provider::{
     AttemptRecord, EarlierExecution, EventRow, FailedAttempt, Filter, InstanceRecord, InstanceRows, InstanceStatus,
-    MessageRow, NewActivity, Page, PageToken, Ready, StoredActivity, StoredMessage, Submission, UnreadableRow,
+    MessageRow, NewActivity, Page, PageToken, Ready, StoredActivity, StoredMessage, StoredPause, Submission, Turn,
+    UnreadableRow,
 };
 
 /// One instance as JSON: its histories, its messages, its activities and its state.
@@ -51,6 +53,12 @@ pub struct InstanceExport {
     suspension: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rejected_by: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pause: Option<Paused>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    waits: Option<Waiting>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     earlier: Vec<Earlier>,
     execution: u64,
@@ -61,6 +69,23 @@ pub struct InstanceExport {
     activities: Vec<OpenActivity>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<Attempt>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Paused {
+    reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<Time>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Waiting {
+    text: String,
+    since: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<Time>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -108,6 +133,8 @@ struct OpenActivity {
     ready_since: Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rejected: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rejected_by: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -135,6 +162,8 @@ const MAX_TEXT: usize = 256 << 20;
 const MAX_MESSAGES: usize = 100_000;
 /// The longest reason of a suspension, and the longest name of a build.
 const MAX_REASON: usize = 64 << 10;
+/// The longest text of waits: a kind and a name, or a number.
+const MAX_WAITS: usize = 2 + MAX_NAME_LEN;
 
 impl InstanceExport {
     /// Returns the id of the instance.
@@ -172,9 +201,14 @@ impl InstanceExport {
             attempt.error = "redacted".to_owned();
         }
         for activity in &mut self.activities {
-            activity.rejected = activity.rejected.as_ref().map(|_| "redacted".to_owned());
+            redact(&mut activity.rejected);
+            redact(&mut activity.cause);
         }
-        self.suspension = self.suspension.map(|_| "redacted".to_owned());
+        redact(&mut self.suspension);
+        redact(&mut self.cause);
+        if let Some(pause) = &mut self.pause {
+            pause.reason = "redacted".to_owned();
+        }
         self
     }
 
@@ -257,6 +291,13 @@ impl InstanceExport {
             finished_at: record.finished_at.map(Time),
             suspension: rows.suspension.clone(),
             rejected_by: rows.rejected_by.clone(),
+            pause: rows.pause.clone().map(|StoredPause { reason, until }| Paused { reason, until: until.map(Time) }),
+            waits: rows.waits.clone().map(|Waits { text, since, until }| Waiting {
+                text,
+                since: Time(since),
+                until: until.map(Time),
+            }),
+            cause: rows.cause.clone(),
             earlier: earlier.map_err(|error| unreadable(&error))?,
             execution: rows.execution.number,
             history: saved(history).map_err(|error| unreadable(&error))?,
@@ -296,6 +337,16 @@ impl InstanceExport {
             status: self.status,
             suspension: self.suspension.clone(),
             rejected_by: self.rejected_by.clone(),
+            pause: self
+                .pause
+                .clone()
+                .map(|Paused { reason, until }| StoredPause { reason, until: until.map(|time| time.0) }),
+            waits: self.waits.clone().map(|Waiting { text, since, until }| Waits {
+                text,
+                since: since.0,
+                until: until.map(|time| time.0),
+            }),
+            cause: self.cause.clone(),
             messages: messages?,
             activities: self.activities.iter().map(stored_activity).collect(),
             attempts: self.attempts.iter().map(attempt_record).collect(),
@@ -329,11 +380,13 @@ impl InstanceExport {
         if self.identity.is_unknown() || self.execution == 0 {
             return Err("it has no identity or no execution".to_owned());
         }
-        let reasons = self.suspension.iter().chain(&self.rejected_by);
+        let reasons =
+            self.suspension.iter().chain(&self.rejected_by).chain(self.pause.iter().map(|pause| &pause.reason));
         let reasons = reasons.chain(self.activities.iter().flat_map(|a| a.rejected.iter().chain(&a.rejected_by)));
-        if let Some(long) = reasons.map(String::len).find(|length| *length > MAX_REASON) {
-            return Err(format!("a reason has {long} bytes; the limit is {MAX_REASON}"));
-        }
+        check_lengths("a reason", reasons, MAX_REASON)?;
+        let causes = self.cause.iter().chain(self.activities.iter().flat_map(|a| &a.cause));
+        check_lengths("a cause", causes, Turn::MAX_CAUSE)?;
+        check_lengths("the text of its waits", self.waits.iter().map(|waits| &waits.text), MAX_WAITS)?;
         let numbers: Vec<u64> = rows.earlier.iter().map(|earlier| earlier.number).chain([self.execution]).collect();
         if !numbers.is_sorted_by(|a, b| a < b) || numbers.first() == Some(&0) {
             return Err("its executions are not in order".to_owned());
@@ -388,11 +441,25 @@ impl InstanceExport {
         };
         let starts = |message: &QueuedMessage| message.lane == Lane::Start;
         let begins = !history.is_empty() || self.messages.iter().any(starts);
-        if fits && begins {
-            Ok(())
-        } else {
-            Err(format!("its history is not that of an instance that is {}", self.status))
+        if !(fits && begins) {
+            return Err(format!("its history is not that of an instance that is {}", self.status));
         }
+        if self.pause.is_some() && self.status != InstanceStatus::Suspended {
+            return Err(format!("only a suspended instance has a pause, and it is {}", self.status));
+        }
+        if self.waits.is_some() && end.is_some() {
+            return Err("it has ended and waits".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Checks texts that every storage must be able to hold.
+fn check_lengths<'a>(subject: &str, mut texts: impl Iterator<Item = &'a String>, limit: usize) -> Result<(), String> {
+    match texts.find(|text| text.len() > limit || text.contains('\0')) {
+        Some(text) if text.len() > limit => Err(format!("{subject} has {} bytes; the limit is {limit}", text.len())),
+        Some(_) => Err(format!("{subject} holds the character zero")),
+        None => Ok(()),
     }
 }
 
@@ -425,6 +492,11 @@ impl fmt::Debug for InstanceExport {
             .field("status", &self.status)
             .finish_non_exhaustive()
     }
+}
+
+/// Replaces a text that may hold values, if there is one.
+fn redact(text: &mut Option<String>) {
+    *text = text.take().map(|_| "redacted".to_owned());
 }
 
 /// Returns the size of a value, as JSON.
@@ -497,7 +569,7 @@ fn stored_message(message: &QueuedMessage) -> Result<StoredMessage, UnreadableRo
 }
 
 fn open_activity(stored: &StoredActivity) -> OpenActivity {
-    let StoredActivity { execution, activity, attempt, ready, rejected, rejected_by, parked } = stored;
+    let StoredActivity { execution, activity, attempt, ready, rejected, cause, rejected_by, parked } = stored;
     let (not_before, ready_since) = match *ready {
         Ready::At(time) => (Some(Time(time)), Time(time)),
         Ready::AtOnce(since) => (None, Time(since)),
@@ -514,6 +586,7 @@ fn open_activity(stored: &StoredActivity) -> OpenActivity {
         not_before,
         ready_since,
         rejected: rejected.clone(),
+        cause: cause.clone(),
         rejected_by: rejected_by.clone(),
         parked: *parked,
     }
@@ -534,6 +607,7 @@ fn stored_activity(open: &OpenActivity) -> StoredActivity {
         attempt: open.attempt,
         ready: open.not_before.map_or(Ready::AtOnce(open.ready_since.0), |time| Ready::At(time.0)),
         rejected: open.rejected.clone(),
+        cause: open.cause.clone(),
         rejected_by: open.rejected_by.clone(),
         parked: open.parked,
     }
@@ -665,7 +739,8 @@ impl Client {
         self.check_running(Some(&id))?;
         self.admin()?;
         let snapshot = export.checked(self)?;
-        counted("import", self.submit(&id, Submission::Graft(Box::new(snapshot.graft()))).await)?;
+        let submission = self.audited(Act::named("import"), Submission::Graft(Box::new(snapshot.graft())));
+        counted("import", self.submit(&id, submission).await)?;
         tracing::info!(instance = %id, "instance imported");
         Ok(Handle::of(self, id))
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use super::audit::Act;
 use super::handle::Untyped;
 use super::measure::counted;
 use super::{Client, ClientError, Handle};
@@ -190,7 +191,9 @@ impl ResetCall {
                 cancelled_activities: made.plan.detached(&source.history),
             };
             let graft = made.graft(GraftTarget::Next(next), client.now());
-            match client.submit(&id, Submission::Graft(Box::new(graft))).await {
+            let detail = format!("to event {}", options.at);
+            let act = Act { detail: Some(&detail), ..Act::named("reset") };
+            match client.submit(&id, client.audited(act, Submission::Graft(Box::new(graft)))).await {
                 Ok(_) => {
                     client.forget_live_copy(&id);
                     tracing::info!(instance = %id, event = %options.at, "instance reset");
@@ -258,7 +261,9 @@ impl ForkCall {
         let source = client.source(&from).await?;
         let (made, target) = source.fork(&client, options, &new)?;
         let graft = made.graft(target, client.now());
-        client.submit(&new, Submission::Graft(Box::new(graft))).await?;
+        let detail = format!("of {from} at event {}", options.at);
+        let act = Act { detail: Some(&detail), ..Act::named("fork") };
+        client.submit(&new, client.audited(act, Submission::Graft(Box::new(graft)))).await?;
         tracing::info!(instance = %new, %from, event = %options.at, "instance forked");
         Ok(Handle::of(&client, new))
     }
@@ -410,6 +415,9 @@ impl Source {
             status: InstanceStatus::Running,
             suspension: None,
             rejected_by: Vec::new(),
+            pause: None,
+            waits: None,
+            cause: None,
             created_at: now,
             updated_at: now,
             finished_at: None,
@@ -497,6 +505,7 @@ impl Made {
             attempt: 1,
             ready: Ready::AtOnce(time),
             rejected: None,
+            cause: None,
             rejected_by: Vec::new(),
             parked: false,
         };

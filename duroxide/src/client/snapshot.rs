@@ -65,6 +65,9 @@ impl Snapshot {
             status: rows.status,
             suspension: rows.suspension.clone(),
             rejected_by: rows.rejected_by.clone(),
+            pause: rows.pause.clone(),
+            waits: rows.waits.clone(),
+            cause: rows.cause.clone(),
             created_at: record.created_at,
             updated_at: record.updated_at,
             finished_at: record.finished_at,
@@ -88,6 +91,7 @@ impl Snapshot {
             let Self { record, rows, history } = of;
             let key = (rows.execution.clone(), record.name.clone(), record.version.clone(), record.labels.clone());
             let state = (rows.status, rows.suspension.clone(), rows.rejected_by.clone(), record.parent.clone());
+            let state = (state, rows.pause.clone(), rows.waits.clone(), rows.cause.clone());
             let times = (record.created_at, record.updated_at, record.finished_at);
             (key, state, times, history.clone(), rows.activities.clone(), rows.attempts.clone(), rows.earlier.clone())
         };

@@ -8,9 +8,10 @@ use serde_json::Value;
 use crate::history::Failure;
 use crate::payload::Payload;
 use crate::policy::Timeout;
+use crate::provider::Turn;
 
 /// The longest fingerprint, in bytes.
-const LIMIT: usize = 120;
+const LIMIT: usize = Turn::MAX_CAUSE;
 /// The part of a message that is read, in bytes.
 const READ: usize = 1024;
 /// Stands for a word that is left out.

@@ -137,7 +137,8 @@ pub struct Turn {
     /// [`Then::Suspend`] keeps the one before, which holds again once the instance is resumed; the others remove it. A
     /// provider without an [`Admin`](super::Admin) may drop it.
     pub waits: Option<Waits>,
-    /// The cause of a failure or a suspension, for people: a text of at most 120 bytes that failures with one cause share.
+    /// The cause of a failure or a suspension, for people: a text that failures with one cause share, of at most
+    /// [`MAX_CAUSE`](Self::MAX_CAUSE) bytes.
     /// [`Then::Suspend`] and [`Then::Finish`] store it, also if it is `None`; the others, and a resume, remove it. A
     /// provider without an [`Admin`](super::Admin) may drop it.
     pub cause: Option<String>,
@@ -148,6 +149,9 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// The longest [`cause`](Self::cause), in bytes.
+    pub const MAX_CAUSE: usize = 120;
+
     /// Returns the last event of the execution after the turn.
     pub fn last_event(&self) -> EventId {
         self.events.last().map_or(self.after, |event| event.id)

@@ -7,6 +7,7 @@ use semver::Version;
 
 use super::{AttemptRecord, EventRow, InstanceStatus, MessageRow, NewActivity, NewChild, NewInstance, Outgoing, Ready};
 use crate::clock::Timestamp;
+use crate::history::Waits;
 use crate::id::{CallId, CommitId, EventId, ExecutionId, InstanceId, MessageId};
 
 /// An execution that begins with a history: the next one of an instance, or that of a new instance.
@@ -51,7 +52,7 @@ pub enum GraftTarget {
 ///
 /// The instance is running afterwards, also if it had finished: then its messages are numbered from 1 again. As with
 /// [`Then::ContinueAsNew`](super::Then::ContinueAsNew), remaining activities (except detached ones) and messages of the old
-/// execution are removed. Rejections and crashes are forgotten.
+/// execution are removed. Rejections, crashes, the pause, the waits and the cause are forgotten.
 #[derive(Debug, Clone)]
 pub struct NextExecution {
     /// The current execution.
@@ -81,12 +82,27 @@ pub struct CopiedInstance {
     pub suspension: Option<String>,
     /// The builds that have rejected it.
     pub rejected_by: Vec<String>,
+    /// Its pause, if it is paused: then `status` is [`InstanceStatus::Suspended`].
+    pub pause: Option<StoredPause>,
+    /// What it waits for, as in [`Turn::waits`](super::Turn::waits).
+    pub waits: Option<Waits>,
+    /// The cause of its failure or suspension, as in [`Turn::cause`](super::Turn::cause).
+    pub cause: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// When it finished.
     pub finished_at: Option<Timestamp>,
+}
+
+/// A pause of an instance; see [`Submission::Suspend`](super::Submission::Suspend).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPause {
+    /// The reason, as JSON.
+    pub reason: String,
+    /// When it ends. `None`: only a client ends it.
+    pub until: Option<Timestamp>,
 }
 
 /// An execution that was continued.
@@ -124,6 +140,8 @@ pub struct StoredActivity {
     pub ready: Ready,
     /// The reason for which a build has last rejected it.
     pub rejected: Option<String>,
+    /// The cause of its last failed attempt, or of its rejection.
+    pub cause: Option<String>,
     /// The builds that have rejected it.
     pub rejected_by: Vec<String>,
     /// True if it is rejected and no member can try it.
@@ -144,6 +162,12 @@ pub struct InstanceRows {
     pub suspension: Option<String>,
     /// The builds that have rejected it.
     pub rejected_by: Vec<String>,
+    /// Its pause, if it is paused.
+    pub pause: Option<StoredPause>,
+    /// What it waits for.
+    pub waits: Option<Waits>,
+    /// The cause of its failure or suspension.
+    pub cause: Option<String>,
     /// Its messages, in the order of their arrival.
     pub messages: Vec<StoredMessage>,
     /// Its activities that have not ended, sorted by execution and call.

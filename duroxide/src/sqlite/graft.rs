@@ -9,6 +9,7 @@ use super::columns::columns;
 use super::deliver::{self, Target, ready_by_messages};
 use super::fault::Refusal;
 use super::instances::{self, Begin};
+use super::records::waits;
 use super::rows::{
     activity_key, int, message, natural, read_ready, status_or_suspended, stored_ready, text_map, text_map_json, time,
     uuid,
@@ -17,10 +18,11 @@ use super::sql::Sql;
 use super::submit::unnumbered;
 use super::tx::Tx;
 use super::{attempts, rejections, turns};
+use crate::clock::Timestamp;
 use crate::id::{CallId, EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{
     CopiedInstance, EarlierExecution, Graft, GraftTarget, InstanceRows, InstanceStatus, NewActivity, NextExecution,
-    StoredActivity, StoredMessage, SubmitError, Submitted,
+    Ready, StoredActivity, StoredMessage, StoredPause, SubmitError, Submitted,
 };
 
 type Done<T> = Result<T, Refusal<SubmitError>>;
@@ -125,8 +127,10 @@ fn add_copy(tx: &mut Tx<'_>, copied: &CopiedInstance, graft: &Graft) -> Done<i64
         return Err(Refusal::Refused(SubmitError::Exists(there.status)));
     };
     let update = "UPDATE duroxide_instances SET version = ?2, status = ?3, execution = ?4, last_event = ?5,
-            suspension = ?6, updated_at = ?7, finished_at = ?8, last_commit = ?9 WHERE seq = ?1";
-    let params = (
+            suspension = ?6, updated_at = ?7, finished_at = ?8, last_commit = ?9, paused = ?10, ready_at = ?11, waits = ?12,
+            waits_since = nullif(?13, created_at), waits_until = ?14, cause = ?15 WHERE seq = ?1";
+    let (pause, waits) = (copied.pause.as_ref(), copied.waits.as_ref());
+    let params = rusqlite::params![
         seq,
         graft.version.as_ref().map(ToString::to_string),
         copied.status.as_str(),
@@ -136,7 +140,13 @@ fn add_copy(tx: &mut Tx<'_>, copied: &CopiedInstance, graft: &Graft) -> Done<i64
         copied.updated_at.as_micros(),
         copied.finished_at.map(|time| time.as_micros()),
         graft.id.0.as_bytes(),
-    );
+        pause.map(|pause| pause.reason.as_str()),
+        pause.and_then(|pause| Some(stored_ready(Ready::At(pause.until?)))),
+        waits.map(|waits| waits.text.as_str()),
+        waits.map(|waits| waits.since.as_micros()),
+        waits.and_then(|waits| Some(waits.until?.as_micros())),
+        &copied.cause,
+    ];
     tx.sql.run(update, params)?;
     for build in &copied.rejected_by {
         add_rejection(tx, (seq, 0, 0), build)?;
@@ -155,10 +165,10 @@ fn add_copy(tx: &mut Tx<'_>, copied: &CopiedInstance, graft: &Graft) -> Done<i64
 }
 
 fn add_activity(tx: &mut Tx<'_>, seq: i64, stored: &StoredActivity) -> rusqlite::Result<()> {
-    let StoredActivity { execution, activity: new, attempt, ready, rejected, rejected_by, parked } = stored;
+    let StoredActivity { execution, activity: new, attempt, ready, rejected, cause, rejected_by, parked } = stored;
     let insert = "INSERT INTO duroxide_activities
-        (instance, execution, call, scheduled, name, tag, detached, headers, attempt, visible_at, rejected, parked)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+        (instance, execution, call, scheduled, name, tag, detached, headers, attempt, visible_at, rejected, parked, cause)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     let key = (seq, int(*execution), int(new.call.0));
     let (scheduled, headers, ready) = (int(new.scheduled.0), text_map_json(&new.headers), stored_ready(*ready));
     let reason = rejected.as_ref().filter(|_| *parked);
@@ -174,7 +184,8 @@ fn add_activity(tx: &mut Tx<'_>, seq: i64, stored: &StoredActivity) -> rusqlite:
         attempt,
         ready,
         rejected,
-        reason
+        reason,
+        cause
     ];
     tx.sql.run(insert, params)?;
     rejected_by.iter().try_for_each(|build| add_rejection(tx, key, build))
@@ -194,6 +205,12 @@ columns! {
         LAST_EVENT = "last_event",
         STATUS = "status",
         SUSPENSION = "suspension",
+        PAUSED = "paused",
+        READY_AT = "ready_at",
+        WAITS = "waits",
+        WAITS_SINCE = "coalesce(waits_since, created_at)",
+        WAITS_UNTIL = "waits_until",
+        CAUSE = "cause",
     }
 }
 
@@ -208,6 +225,7 @@ columns! {
         ATTEMPT = "a.attempt",
         VISIBLE_AT = "a.visible_at",
         REJECTED = "a.rejected",
+        CAUSE = "a.cause",
         PARKED = "a.parked IS NOT NULL",
     }
 }
@@ -223,6 +241,9 @@ pub(super) fn rows(sql: &Sql, id: &InstanceId) -> rusqlite::Result<Option<Instan
             status: status_or_suspended(row, instance::STATUS),
             suspension: row.get(instance::SUSPENSION)?,
             rejected_by: Vec::new(),
+            pause: pause(row)?,
+            waits: waits(row, [instance::WAITS, instance::WAITS_SINCE, instance::WAITS_UNTIL])?,
+            cause: row.get(instance::CAUSE)?,
             messages: Vec::new(),
             activities: Vec::new(),
             attempts: Vec::new(),
@@ -243,6 +264,14 @@ pub(super) fn rows(sql: &Sql, id: &InstanceId) -> rusqlite::Result<Option<Instan
         Ok(EarlierExecution { number: natural(row, 0)?, continued_at: time(row, 1)?, history: Vec::new() })
     })?;
     Ok(Some(rows))
+}
+
+/// Reads the pause of an instance. While it is paused, it is ready when the pause ends.
+fn pause(row: &Row<'_>) -> rusqlite::Result<Option<StoredPause>> {
+    let (reason, until) =
+        (row.get::<_, Option<String>>(instance::PAUSED)?, row.get::<_, Option<i64>>(instance::READY_AT)?);
+    let until = until.map(|until| read_ready(until).since(Timestamp::MAX));
+    Ok(reason.map(|reason| StoredPause { reason, until }))
 }
 
 fn messages(sql: &Sql, seq: i64) -> rusqlite::Result<Vec<StoredMessage>> {
@@ -289,6 +318,7 @@ fn stored_activity(row: &Row<'_>) -> rusqlite::Result<StoredActivity> {
         attempt: row.get(at(activity::ATTEMPT))?,
         ready: read_ready(row.get(at(activity::VISIBLE_AT))?),
         rejected: row.get(at(activity::REJECTED))?,
+        cause: row.get(at(activity::CAUSE))?,
         rejected_by: Vec::new(),
         parked: row.get(at(activity::PARKED))?,
     })

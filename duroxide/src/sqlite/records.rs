@@ -100,7 +100,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<InstanceRecord> {
         outcome: None,
         suspension: row.get(record::SUSPENSION)?,
         cause: row.get(record::CAUSE)?,
-        waits: waits(row)?,
+        waits: waits(row, [record::WAITS, record::WAITS_SINCE, record::WAITS_UNTIL])?,
         owner: epoch(row, record::OWNER)?,
         unclaimed: None,
         damaged,
@@ -123,10 +123,11 @@ fn unnamed(row: &Row<'_>) -> rusqlite::Result<InstanceId> {
     name.map_err(|error| rusqlite::Error::FromSqlConversionFailure(record::ID, Type::Text, Box::new(error)))
 }
 
-fn waits(row: &Row<'_>) -> rusqlite::Result<Option<Waits>> {
-    let Some(text) = row.get(record::WAITS)? else { return Ok(None) };
-    let until = row.get::<_, Option<i64>>(record::WAITS_UNTIL)?.map(Timestamp::from_micros);
-    Ok(Some(Waits { text, since: time(row, record::WAITS_SINCE)?, until }))
+/// Reads the waits of an instance from the columns of their text, their beginning and their end.
+pub(super) fn waits(row: &Row<'_>, [text, since, until]: [usize; 3]) -> rusqlite::Result<Option<Waits>> {
+    let Some(text) = row.get(text)? else { return Ok(None) };
+    let until = row.get::<_, Option<i64>>(until)?.map(Timestamp::from_micros);
+    Ok(Some(Waits { text, since: time(row, since)?, until }))
 }
 
 fn parent(row: &Row<'_>) -> rusqlite::Result<Option<Parent>> {

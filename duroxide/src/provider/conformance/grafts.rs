@@ -2,6 +2,7 @@
 
 use super::fixture::*;
 use super::list;
+use crate::history::Waits;
 use crate::id::{CallId, CommitId, EventId, ExecutionId};
 use crate::provider::*;
 
@@ -11,6 +12,8 @@ list!(
     graft_revives_a_finished_instance,
     repeated_graft_is_answered_as_done,
     copy_has_the_rows_of_its_original,
+    copy_of_a_paused_instance_resumes_at_its_end,
+    graft_ends_a_pause,
     copy_under_a_taken_id_is_refused,
 );
 
@@ -48,6 +51,7 @@ fn activity(execution: u64, call: u64, scheduled: u64) -> StoredActivity {
         attempt: 3,
         ready: Ready::At(at(4)),
         rejected: None,
+        cause: None,
         rejected_by: Vec::new(),
         parked: false,
     }
@@ -119,7 +123,10 @@ async fn graft_revives_a_finished_instance(world: World) {
         messages: vec![stored(message("carried"))],
         ..graft(GraftTarget::Next(next("a", 1, 3)))
     };
-    assert_eq!(submit(&world, graft).await, Ok(unowned("a")));
+    let entry = AuditEntry::new(at(4), "ana", "reset").instance(Some(&id("a")));
+    let audited =
+        Submission::Audited { entry: Box::new(entry), submission: Box::new(Submission::Graft(Box::new(graft))) };
+    assert_eq!(world.submit(audited).await, Ok(unowned("a")));
     let record = world.record("a").await;
     assert_eq!((record.status, record.finished_at), (InstanceStatus::Running, None));
     let acquired = node.acquire(want(at(10))).await;
@@ -140,6 +147,10 @@ async fn repeated_graft_is_answered_as_done(world: World) {
     drop(node);
 }
 
+fn waits() -> Option<Waits> {
+    Some(Waits { text: "e:Approval".to_owned(), since: at(2), until: Some(at(9)) })
+}
+
 /// Returns a copy of an instance under another id.
 fn copied(name: &str) -> CopiedInstance {
     let attempt = AttemptRecord {
@@ -158,6 +169,9 @@ fn copied(name: &str) -> CopiedInstance {
         status: InstanceStatus::Suspended,
         suspension: Some("\"why\"".to_owned()),
         rejected_by: vec!["a".to_owned()],
+        pause: None,
+        waits: waits(),
+        cause: Some("DUR0001: why".to_owned()),
         created_at: at(1),
         updated_at: at(3),
         finished_at: None,
@@ -169,6 +183,7 @@ async fn copy_has_the_rows_of_its_original(world: World) {
     let parked = StoredActivity {
         rejected: Some("\"no\"".to_owned()),
         rejected_by: vec!["a".to_owned()],
+        cause: Some("DUR0007: no".to_owned()),
         parked: true,
         ..activity(2, 2, 2)
     };
@@ -188,6 +203,8 @@ async fn copy_has_the_rows_of_its_original(world: World) {
     let rows = world.admin().rows(&id("a")).await.expect("read").expect("the instance exists");
     assert_eq!((rows.execution, rows.last_event, rows.status), (execution("a", 2), EventId(2), record.status));
     assert_eq!((rows.suspension, rows.rejected_by), (record.suspension, vec!["a".to_owned()]));
+    assert_eq!((rows.pause, &rows.waits, &rows.cause), (None, &record.waits, &record.cause));
+    assert_eq!((record.waits, record.cause), (waits(), copied("a").cause));
     assert_eq!((rows.activities, rows.attempts), (graft.activities, copied("a").attempts));
     assert_eq!(rows.earlier.iter().map(|e| (e.number, e.continued_at)).collect::<Vec<_>>(), [(1, at(2))]);
     let mut messages = graft.messages;
@@ -200,6 +217,55 @@ async fn copy_has_the_rows_of_its_original(world: World) {
     let other = world.join_as(&info("b")).await;
     let acquired = other.acquire(want(at(10))).await;
     assert_eq!(data(&find(&acquired, "a").messages), ["sent", "timer"]);
+}
+
+async fn copy_of_a_paused_instance_resumes_at_its_end(world: World) {
+    let node = world.join().await;
+    let pause = |until: Option<i64>| StoredPause { reason: "\"held\"".to_owned(), until: until.map(at) };
+    for (name, until) in [("held", None), ("until", Some(20))] {
+        let copied = CopiedInstance { pause: Some(pause(until)), ..copied(name) };
+        let graft = Graft {
+            history: vec![event(1, "started")],
+            messages: vec![stored(message("waits"))],
+            ..graft(GraftTarget::New(Box::new(copied)))
+        };
+        assert_eq!(submit(&world, graft).await, Ok(unowned(name)));
+        let record = world.record(name).await;
+        assert_eq!((record.status, record.suspension.as_deref()), (InstanceStatus::Suspended, Some("\"held\"")));
+        let rows = world.admin().rows(&id(name)).await.expect("read").expect("the instance exists");
+        assert_eq!((rows.pause, rows.suspension.as_deref()), (Some(pause(until)), Some("\"why\"")));
+    }
+    // Another build does not end it.
+    let other = world.join_as(&info("b")).await;
+    let early = other.acquire(want(at(19))).await;
+    assert_eq!((names(&early), early.next_due), (vec![], Some(at(20))));
+    let acquired = node.acquire(want(at(20))).await;
+    assert_eq!((names(&acquired), acquired.next_due), (vec!["until"], None));
+    assert_eq!(data(&find(&acquired, "until").messages), ["waits"]);
+    let rows = world.admin().rows(&id("until")).await.expect("read").expect("the instance exists");
+    assert_eq!((rows.status, rows.pause, rows.suspension), (InstanceStatus::Running, None, None));
+    assert_eq!((rows.cause, rows.waits), (None, waits()));
+}
+
+async fn graft_ends_a_pause(world: World) {
+    let node = with_activity(&world, "a").await;
+    let turn = Turn { waits: waits(), ..ending("a", 1, 2, Then::Continue) };
+    let after = turn.last_event();
+    node.turn(turn).await.expect("turn");
+    let (reason, cause, until) = ("\"held\"".to_owned(), "DUR0010: held".to_owned(), Some(at(30)));
+    let pause = SuspendRequest { id: CommitId::new(), instance: id("a"), reason, cause, until, time: at(3) };
+    assert_eq!(world.submit(Submission::Suspend(pause)).await, Ok(unowned("a")));
+    let graft = Graft {
+        history: vec![event(1, "started")],
+        messages: vec![stored(message("carried"))],
+        ..graft(GraftTarget::Next(next("a", 1, after.0)))
+    };
+    assert_eq!(submit(&world, graft).await, Ok(unowned("a")));
+    let rows = world.admin().rows(&id("a")).await.expect("read").expect("the instance exists");
+    assert_eq!((rows.status, rows.pause, rows.waits, rows.cause), (InstanceStatus::Running, None, None, None));
+    let acquired = node.acquire(want(at(10))).await;
+    assert_eq!(data(&find(&acquired, "a").messages), ["carried"]);
+    assert_eq!(node.acquire(want(at(40))).await.next_due, None);
 }
 
 async fn copy_under_a_taken_id_is_refused(world: World) {

@@ -103,13 +103,17 @@ impl State {
         instance.status = copied.status;
         instance.suspension.clone_from(&copied.suspension);
         instance.rejected_by = copied.rejected_by.iter().cloned().collect();
+        instance.paused.clone_from(&copied.pause);
+        instance.waits.clone_from(&copied.waits);
+        instance.cause.clone_from(&copied.cause);
         instance.updated_at = copied.updated_at;
         instance.finished_at = copied.finished_at;
         Ok(())
     }
 
     fn add_activity(&mut self, of: &ExecutionId, stored: StoredActivity) {
-        let StoredActivity { execution: number, activity: new, attempt, ready, rejected, rejected_by, parked } = stored;
+        let StoredActivity { execution: number, activity: new, attempt, ready, rejected, cause, rejected_by, parked } =
+            stored;
         let id = ActivityId { execution: ExecutionId { number, ..of.clone() }, call: new.call };
         let activity = Activity {
             name: new.name,
@@ -120,7 +124,7 @@ impl State {
             attempt,
             ready,
             rejected,
-            cause: None,
+            cause,
             rejected_by: rejected_by.into_iter().collect(),
             parked,
             owner: None,
@@ -140,6 +144,9 @@ impl State {
             last_event: instance.last_event(),
             status: instance.status,
             rejected_by: if instance.suspension.is_some() { rejected_by } else { Vec::new() },
+            pause: instance.paused.clone(),
+            waits: instance.waits.clone(),
+            cause: instance.cause.clone(),
             suspension: instance.suspension.clone(),
             messages: self.stored_messages(instance),
             activities: self.activities_of(id, None).iter().filter_map(|id| self.stored_activity(id)).collect(),
@@ -179,6 +186,7 @@ impl State {
             ready: activity.ready,
             rejected_by: if activity.rejected.is_some() { rejected_by } else { Vec::new() },
             rejected: activity.rejected.clone(),
+            cause: activity.cause.clone(),
             parked: activity.parked,
         })
     }

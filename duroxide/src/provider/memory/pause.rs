@@ -3,12 +3,6 @@
 use super::state::{CrashRecord, Instance, State};
 use super::*;
 
-/// The pause of an instance that is suspended by a client.
-pub(super) struct Pause {
-    pub(super) reason: String,
-    until: Option<Timestamp>,
-}
-
 impl Instance {
     /// Returns when the pause ends, unless only a client ends it.
     pub(super) fn pause_ends(&self) -> Option<Ready> {
@@ -37,7 +31,7 @@ impl State {
             return Err(SubmitError::Finished(instance.status));
         }
         instance.status = InstanceStatus::Suspended;
-        (instance.paused, instance.cause) = (Some(Pause { reason, until }), Some(cause));
+        (instance.paused, instance.cause) = (Some(StoredPause { reason, until }), Some(cause));
         instance.owner = None;
         instance.crashes.alone = false;
         instance.updated_at = time;

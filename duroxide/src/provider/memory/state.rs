@@ -7,7 +7,6 @@ use semver::Version;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::pause::Pause;
 use super::queue::Queue;
 use super::*;
 use crate::history::{Parent, TextMap, Waits};
@@ -115,7 +114,7 @@ pub(super) struct Instance {
     pub(super) cause: Option<String>,
     pub(super) waits: Option<Waits>,
     /// Set while a client has suspended it.
-    pub(super) paused: Option<Pause>,
+    pub(super) paused: Option<StoredPause>,
     pub(super) rejected_by: HashSet<String>,
     pub(super) start: MessageId,
     pub(super) last_commit: Option<CommitId>,
