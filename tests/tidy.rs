@@ -81,7 +81,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Names that are the only ones that a module may use of another one.
 const ONLY: &[(&str, &str, &[&str])] =
-    &[("client", "node", &["NodeHandle"]), ("client", "effect", &["graft", "termination"])];
+    &[("client", "node", &["NodeHandle"]), ("client", "effect", &["Causes", "graft", "termination"])];
 
 /// Returns the first name of a path; an empty text if the path begins with a sign.
 fn first_name(path: &str) -> &str {

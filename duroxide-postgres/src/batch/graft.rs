@@ -20,7 +20,7 @@ use crate::rows::{identity, natural, status, stored_ready};
 /// true if it was finished and is the one that the graft expects.
 pub(super) async fn revive(connection: &Connection, entries: &[Entry]) -> Result<bool, Fault> {
     let [Entry { request: Request::Submit(submission), .. }] = entries else { return Ok(false) };
-    let Submission::Graft(graft) = &**submission else { return Ok(false) };
+    let Submission::Graft(graft) = submission.unaudited() else { return Ok(false) };
     let GraftTarget::Next(NextExecution { execution, last_event, consumed, .. }) = &graft.target else {
         return Ok(false);
     };

@@ -8,8 +8,8 @@ use crate::policy::Timeout;
 use crate::provider::NewActivity;
 
 impl TurnBuilder<'_> {
-    pub(super) fn schedule_activity(&mut self, scheduled: EventId, time: Timestamp, activity: Box<ActivityScheduled>) {
-        let ActivityScheduled { call, name, tag, detached, options } = *activity;
+    pub(super) fn schedule_activity(&mut self, scheduled: EventId, time: Timestamp, activity: ActivityScheduled) {
+        let ActivityScheduled { call, name, tag, detached, options } = activity;
         if let Some(limit) = options.schedule_to_close {
             let details = TimeoutDetails { activity: name.clone(), after: Some(limit), attempts: None, last: None };
             let failure = Failure::TimedOut { limit: Timeout::ScheduleToClose, details: Some(Box::new(details)) };

@@ -9,10 +9,10 @@ use crate::policy::ClosePolicy;
 use crate::provider::{MessageRow, NewChild, NewInstance};
 
 impl TurnBuilder<'_> {
-    pub(super) fn schedule_child(&mut self, child: Box<ChildScheduled>, input: Payload) {
+    pub(super) fn schedule_child(&mut self, child: ChildScheduled, input: Payload) {
         let execution = self.info.execution;
         let instance = child.instance_in(execution);
-        let ChildScheduled { call, name, version, detached, .. } = *child;
+        let ChildScheduled { call, name, version, detached, .. } = child;
         let answer = |input| MessageRow::from(&Message::new(input, Payload::NULL).for_execution(execution.number));
         let parent = (!detached).then(|| Parent { execution: execution.clone(), call });
         let reason = format!("instance id {instance:?} is taken");

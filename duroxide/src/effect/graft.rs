@@ -85,16 +85,12 @@ pub(crate) fn graft(source: &GraftSource<'_>, cut: &Cut<'_>, rows: Vec<EventRow>
         }
         match decision {
             Decision::ActivityScheduled(activity) => {
-                builder.schedule_activity(
-                    event.id,
-                    event.time,
-                    Box::new(with_full_limit(activity, event.time, source.now)),
-                );
+                builder.schedule_activity(event.id, event.time, with_full_limit(activity, event.time, source.now));
             }
             Decision::TimerCreated { call, due } => builder.create_timer(*call, *due),
             Decision::ChildScheduled(child) => match named(child).filter(|_| !child.detached) {
                 Some(id) => return Err(OpenNamedChild { instance: id.clone(), scheduled: event.id }),
-                None => builder.schedule_child(Box::new(unnamed(child)), event.payload.clone()),
+                None => builder.schedule_child(unnamed(child), event.payload.clone()),
             },
             _ => {}
         }

@@ -145,9 +145,9 @@ impl<'a> TurnBuilder<'a> {
         let HistoryEvent { id, time, kind, payload, .. } = event;
         let EventKind::Decision(decision) = kind else { return };
         match decision {
-            Decision::ActivityScheduled(activity) => self.schedule_activity(id, time, activity),
+            Decision::ActivityScheduled(activity) => self.schedule_activity(id, time, *activity),
             Decision::TimerCreated { call, due } => self.create_timer(call, due),
-            Decision::ChildScheduled(child) => self.schedule_child(child, payload),
+            Decision::ChildScheduled(child) => self.schedule_child(*child, payload),
             Decision::Completed => self.complete(payload),
             Decision::Failed { failure } => self.fail(InstanceStatus::Failed, failure, payload),
             Decision::Cancelled { reason } => {

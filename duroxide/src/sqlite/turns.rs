@@ -168,7 +168,7 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
              crashes = 0, alone = 0, suspect = 0"
         ),
         Then::Finish { .. } => advance!(
-            "version = coalesce(?4, version), status = ?10, suspension = NULL, cause = ?11, waits = NULL,
+            "version = coalesce(?4, version), status = ?10, paused = NULL, suspension = NULL, cause = ?11, waits = NULL,
              waits_since = NULL, waits_until = NULL, owner = NULL, ready_at = NULL, finished_at = ?2, crashes = 0, alone = 0, suspect = 0"
         ),
         Then::ContinueAsNew { .. } => {
