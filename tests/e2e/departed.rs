@@ -53,9 +53,9 @@ async fn why(client: &Client, expected: &str, cause: Departure) {
 async fn unclaimed_work_names_the_node_that_had_its_code_last() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.db");
-    let all = || Registry::empty().with_orchestration::<order>().with_activity::<ship>();
+    let all = || Registry::empty().with::<order>().with::<ship>();
     let first = node(&path, "first", all()).await;
-    order::start(&first.client(), "order-17", ()).await.unwrap();
+    order::start(&first.client(), "order-17").await.unwrap();
     first.shutdown().await.unwrap();
 
     let second = node(&path, "second", Registry::empty()).await;

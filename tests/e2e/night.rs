@@ -142,7 +142,7 @@ async fn each_stuck_instance_is_explained_among_many() {
     let second = runtime(&path).await;
     let client = second.client();
     report::handle(&client, "report-17").raise(Approval {}).await.unwrap();
-    until_caused(&client, Subject::Instances, STUCK + 1).await;
+    until_caused(&client, Subject::Instances, STUCK + 2).await;
 
     let list = async |filter: Filter| {
         let page = client.list(&filter, Page::new(1_000)).await.unwrap();

@@ -25,7 +25,6 @@ use crate::error::shortened_to;
 ///     r#"{"format":1,"entries":[{"kind":"orchestration","name":"checkout","version":"1.0.0","#.to_owned()
 ///         + r#""place":"src/checkout.rs:30","package":"shop","doc":"Charges the card and ships the order."}],"omitted":0}"#
 /// );
-/// assert_eq!(BuildCode::from_json(&code.to_json()), Ok(code));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildCode {
@@ -118,21 +117,17 @@ impl BuildCode {
         serde_json::to_string(self).unwrap_or_else(|error| unreachable!("texts and numbers are JSON: {error}"))
     }
 
-    /// Reads the JSON text.
-    ///
-    /// # Errors
-    /// The text is damaged, or of a newer format.
-    pub fn from_json(text: &str) -> Result<Self, BuildCodeError> {
+    /// Reads the JSON text, unless it is damaged or of a newer format.
+    fn from_json(text: &str) -> Result<Self, CodeError> {
         #[derive(Deserialize)]
         struct Head {
             format: u32,
         }
-        let head: Head = serde_json::from_str(text).map_err(|error| BuildCodeError(error.to_string()))?;
+        let head: Head = serde_json::from_str(text)?;
         if head.format > FORMAT {
-            let reason = format!("it has format {}, but this version reads formats up to {FORMAT}", head.format);
-            return Err(BuildCodeError(reason));
+            return Err(CodeError::Newer(head.format));
         }
-        serde_json::from_str(text).map_err(|error| BuildCodeError(error.to_string()))
+        Ok(serde_json::from_str(text)?)
     }
 }
 
@@ -146,9 +141,13 @@ impl CodeEntry {
 }
 
 /// The reason why the stored code of a build cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the code of the build cannot be read: {0}")]
-pub struct BuildCodeError(String);
+#[derive(Debug, thiserror::Error)]
+enum CodeError {
+    #[error("the code of the build is damaged: {0}")]
+    Damaged(#[from] serde_json::Error),
+    #[error("the code of the build has format {0}, but this version reads formats up to {FORMAT}")]
+    Newer(u32),
+}
 
 /// A build that nodes had.
 ///
@@ -262,6 +261,8 @@ mod tests {
 
     #[test]
     fn newer_code_of_a_build_is_refused() {
+        let code = BuildCode::new([entry("work".to_owned(), "")]);
+        assert_eq!(BuildRecord::read("b".to_owned(), &code.to_json(), [Timestamp::default(); 2], 0).code, code);
         let newer = r#"{"format":2,"functions":{}}"#;
         let record = BuildRecord::read("b".to_owned(), newer, [Timestamp::default(); 2], 0);
         assert!(record.code.is_empty());
