@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use duroxide::Timestamp;
 use duroxide::id::{Epoch, InstanceId, NodeId};
 use duroxide::provider::{
-    AuditEntry, DeleteError, Filter, Handlers, InstancePage, InstanceStatus, NodeInfo, NodeRecord, PageToken,
-    ProviderError, Pruned, Signals,
+    AuditEntry, DeleteError, Filter, Handlers, InstancePage, InstanceStatus, NodeDetails, NodeInfo, NodeRecord,
+    PageToken, ProviderError, Pruned, Signals,
 };
 use tokio_postgres::Row;
 
@@ -16,7 +16,7 @@ use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::reads::{record, record_columns, record_tables};
 use crate::remove;
-use crate::rows::{instance_id, int, natural, status};
+use crate::rows::{instance_id, int, natural, optional, optional_time, status};
 use crate::search::{Order, Search, arrived_by};
 use crate::state::State;
 
@@ -74,7 +74,7 @@ pub(crate) async fn list(
 }
 
 const NODES: &str = "
-    SELECT n.epoch, n.id, n.name, n.build, n.orchestrations, n.activities, n.tags, n.lease,
+    SELECT n.epoch, n.id, n.name, n.build, n.orchestrations, n.activities, n.tags, n.lease, n.host, n.process, n.started_at,
         coalesce(o.instances, 0) AS owned_instances, coalesce(a.activities, 0) AS owned_activities
     FROM nodes n
     LEFT JOIN (SELECT owner, count(*) AS instances FROM live WHERE owner IS NOT NULL GROUP BY owner) o ON o.owner = n.epoch
@@ -85,10 +85,16 @@ const NODES: &str = "
 /// Lists the members.
 pub(crate) async fn nodes(connection: &Connection) -> Result<Vec<NodeRecord>, Fault> {
     let rows = connection.query(step!(NODES)).await?;
-    rows.iter().map(node).collect()
+    let record = |row: &Row| {
+        let (epoch, info) = node(row)?;
+        let (instances, activities) = (natural(row, "owned_instances")?, natural(row, "owned_activities")?);
+        Ok(NodeRecord { info, epoch, instances, activities })
+    };
+    rows.iter().map(record).collect()
 }
 
-fn node(row: &Row) -> Result<NodeRecord, Fault> {
+/// Reads a member, or a departed node.
+pub(crate) fn node(row: &Row) -> Result<(Epoch, NodeInfo), Fault> {
     let json = |error: serde_json::Error| Fault::Unreadable(format!("a list of a node cannot be read: {error}"));
     let tags: Option<&str> = row.try_get("tags")?;
     let handlers = Handlers {
@@ -102,9 +108,14 @@ fn node(row: &Row) -> Result<NodeRecord, Fault> {
         build: row.try_get("build")?,
         handlers,
         lease_time: Duration::from_micros(natural(row, "lease")?),
+        details: NodeDetails {
+            host: row.try_get("host")?,
+            process: optional(row, "process")?.and_then(|process| u32::try_from(process).ok()),
+            started_at: optional_time(row, "started_at")?,
+            ..NodeDetails::default()
+        },
     };
-    let (instances, activities) = (natural(row, "owned_instances")?, natural(row, "owned_activities")?);
-    Ok(NodeRecord { info, epoch: Epoch(natural(row, "epoch")?), instances, activities })
+    Ok((Epoch(natural(row, "epoch")?), info))
 }
 
 /// Removes finished instances. The results are in the order of the ids.

@@ -7,10 +7,10 @@ use duroxide::Timestamp;
 use duroxide::clock::Clock;
 use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
-    Acquired, Admin, AuditEntry, AuditPage, AuditQuery, Commit, CommitError, Committed, DeleteError, Dimension,
-    EventPreviews, Filter, Groups, HistoryPage, HistoryQuery, InstanceActivities, InstancePage, InstanceRecord,
-    InstanceRows, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned, Renewal, Subject, Submission,
-    SubmitError, Submitted, Transactional, Wakeups, Want,
+    Acquired, Admin, AuditEntry, AuditPage, AuditQuery, BuildRecord, Commit, CommitError, Committed, DeleteError,
+    DepartedNode, Dimension, EventPreviews, Filter, Groups, HistoryPage, HistoryQuery, InstanceActivities,
+    InstancePage, InstanceRecord, InstanceRows, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned,
+    Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
 };
 use futures_util::future::BoxFuture;
 
@@ -23,7 +23,7 @@ use crate::connect::Shared;
 use crate::groups;
 use crate::handle::Handle;
 use crate::instance_rows;
-use crate::members::{self, SWEEP};
+use crate::members::{self, SWEEP, departed};
 use crate::options::PostgresOptions;
 use crate::previews;
 use crate::reads;
@@ -249,6 +249,16 @@ impl Admin for PostgresProvider {
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         let nodes = async |connection: Shared| admin::nodes(&connection).await;
         Box::pin(self.handle.lanes.admin.call("list nodes", nodes))
+    }
+
+    fn departed_nodes(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DepartedNode>, ProviderError>> {
+        let list = async move |connection: Shared| departed::list(&connection, limit).await;
+        Box::pin(self.handle.lanes.admin.call("list departed nodes", list))
+    }
+
+    fn builds(&self) -> BoxFuture<'_, Result<Vec<BuildRecord>, ProviderError>> {
+        let builds = async |connection: Shared| departed::builds(&connection).await;
+        Box::pin(self.handle.lanes.admin.call("list builds", builds))
     }
 
     fn activities<'a>(

@@ -252,6 +252,7 @@ async fn release_dead(provider: &dyn Provider) -> Result<(), ProviderError> {
         build: "transfer".to_owned(),
         handlers: Handlers::default(),
         lease_time: Duration::from_secs(15),
+        details: Default::default(),
     };
     let lease = provider.join(&info).await?;
     if let Renewal::Lost = provider.renew(&lease).await? {

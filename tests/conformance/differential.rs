@@ -282,6 +282,8 @@ fn message(data: &str, large: bool) -> MessageRow {
 
 fn info(build: u8) -> NodeInfo {
     let later = (build == 2).then(|| ("flow".to_owned(), Version::new(2, 0, 0)));
+    let (kind, name, place) = (CodeKind::Activity, "work".to_owned(), Some(format!("src/work.rs:{build}")));
+    let entry = CodeEntry { kind, name, version: None, place, package: None, doc: None };
     NodeInfo {
         id: NodeId::new(),
         name: "n".to_owned(),
@@ -292,6 +294,12 @@ fn info(build: u8) -> NodeInfo {
             tags: (build == 1).then(|| vec!["gpu".to_owned()]),
         },
         lease_time: Duration::from_secs(3600),
+        details: NodeDetails {
+            host: (build == 1).then(|| "host".to_owned()),
+            process: (build == 1).then_some(7),
+            started_at: (build == 1).then(|| Timestamp::from_micros(5)),
+            code: Arc::new(BuildCode::new([entry])),
+        },
     }
 }
 
@@ -853,6 +861,8 @@ impl Pair {
             both!(self, provider => pages(provider, &filter));
         }
         both!(self, provider => admin(provider).nodes());
+        both!(self, provider => departed(provider));
+        both!(self, provider => builds(provider));
         let all = Page::new(1000);
         both!(self, provider => admin(provider).audit(&AuditQuery::default(), &all));
         for filter in [Filter::default(), odd_ones()] {
@@ -861,6 +871,19 @@ impl Pair {
             }
         }
     }
+}
+
+/// Lists departed nodes, without their times: each store takes them from its own clock.
+async fn departed(provider: &dyn Provider) -> Result<Vec<(NodeRecord, Departure)>, ProviderError> {
+    let departed = admin(provider).departed_nodes(1000).await?;
+    Ok(departed.into_iter().map(|departed| (departed.node, departed.cause)).collect())
+}
+
+/// Lists builds, without their times.
+async fn builds(provider: &dyn Provider) -> Result<Vec<BuildRecord>, ProviderError> {
+    let builds = admin(provider).builds().await?.into_iter();
+    let timeless = |build| BuildRecord { first_seen: Timestamp::default(), last_seen: Timestamp::default(), ..build };
+    Ok(builds.map(timeless).collect())
 }
 
 fn by_waits_and_causes() -> Vec<Filter> {

@@ -173,6 +173,18 @@ impl<P: Provider> Admin for Renumbered<P> {
         })
     }
 
+    fn departed_nodes(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DepartedNode>, ProviderError>> {
+        Box::pin(async move {
+            let mut departed = self.inner_admin().departed_nodes(limit).await?;
+            departed.iter_mut().for_each(|departed| departed.node.epoch = self.outer(departed.node.epoch));
+            Ok(departed)
+        })
+    }
+
+    fn builds(&self) -> BoxFuture<'_, Result<Vec<BuildRecord>, ProviderError>> {
+        self.inner_admin().builds()
+    }
+
     fn activities<'a>(
         &'a self,
         instance: &'a InstanceId,

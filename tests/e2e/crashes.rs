@@ -24,6 +24,7 @@ async fn claim_and_die(provider: &MemoryProvider, instances: usize) {
         build: "a".to_owned(),
         handlers: Handlers { orchestrations: vec![("returns_input".to_owned(), version)], ..Handlers::default() },
         lease_time: Duration::from_secs(3600),
+        details: Default::default(),
     };
     let lease = provider.join(&node).await.unwrap();
     let want = Want {

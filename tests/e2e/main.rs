@@ -13,6 +13,7 @@ mod compose;
 mod continue_as_new;
 mod crashes;
 mod damage;
+mod departed;
 mod direct_calls;
 mod ending;
 mod erase;

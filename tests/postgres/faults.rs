@@ -139,6 +139,7 @@ async fn silent_connection_does_not_stop_the_renewals() {
         build: "a".to_owned(),
         handlers: Handlers::default(),
         lease_time: SHORT_LEASE,
+        details: Default::default(),
     };
     let lease = provider.join(&info).await.expect("join");
     provider.renew(&lease).await.expect("renew");

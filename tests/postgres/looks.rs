@@ -43,6 +43,7 @@ async fn claims_under_a_held_snapshot_read_no_old_entries() {
             build: "a".to_owned(),
             handlers: Handlers { orchestrations: vec![flow.clone()], ..Handlers::default() },
             lease_time: Duration::from_secs(3600),
+            details: Default::default(),
         })
         .await
         .expect("join");

@@ -93,6 +93,7 @@ fn info() -> NodeInfo {
         build: "a".to_owned(),
         handlers: Handlers::default(),
         lease_time: LONG,
+        details: Default::default(),
     }
 }
 

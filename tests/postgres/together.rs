@@ -27,6 +27,7 @@ pub(crate) fn info() -> NodeInfo {
         build: "a".to_owned(),
         handlers: Handlers { orchestrations: vec![("flow".to_owned(), Version::new(1, 0, 0))], ..Handlers::default() },
         lease_time: Duration::from_secs(3600),
+        details: Default::default(),
     }
 }
 

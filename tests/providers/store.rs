@@ -50,6 +50,7 @@ pub(crate) fn node() -> NodeInfo {
             tags: None,
         },
         lease_time: Duration::from_secs(3600),
+        details: Default::default(),
     }
 }
 

@@ -466,6 +466,14 @@ impl Admin for FaultyLayer {
         Box::pin(self.faults.call(Method::Nodes, self.inner_admin().nodes()))
     }
 
+    fn departed_nodes(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DepartedNode>, ProviderError>> {
+        Box::pin(self.faults.call(Method::Nodes, self.inner_admin().departed_nodes(limit)))
+    }
+
+    fn builds(&self) -> BoxFuture<'_, Result<Vec<BuildRecord>, ProviderError>> {
+        Box::pin(self.faults.call(Method::Nodes, self.inner_admin().builds()))
+    }
+
     fn record<'a>(&'a self, entries: &'a [AuditEntry]) -> BoxFuture<'a, Result<(), ProviderError>> {
         Box::pin(self.faults.call(Method::Delete, self.inner_admin().record(entries)))
     }

@@ -43,6 +43,7 @@ pub async fn measure(
         build: "sizes".to_owned(),
         handlers,
         lease_time: Duration::from_secs(600),
+        details: Default::default(),
     };
     let lease = provider.join(&info).await?;
     let mut node = Node { provider, lease, claim: 0 };

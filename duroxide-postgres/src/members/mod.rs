@@ -8,13 +8,15 @@
 //! looks for the node afterwards. So no item becomes owned by a dead node, and freeing its items
 //! ([`sweep`]) may take as long as it needs.
 
+pub(crate) mod departed;
 mod settle;
 mod sweep;
 
 use std::time::{Duration, Instant};
 
+use duroxide::Timestamp;
 use duroxide::id::Epoch;
-use duroxide::provider::{Lease, NodeInfo, Renewal};
+use duroxide::provider::{Departure, Lease, NodeInfo, Renewal};
 
 pub(crate) use self::sweep::sweep;
 
@@ -37,6 +39,8 @@ macro_rules! micros_now {
         "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
     };
 }
+use micros_now;
+
 pub(crate) const NOW: &str = concat!("SELECT ", micros_now!(), " AS now");
 
 const RENEW: &str = concat!(
@@ -63,12 +67,23 @@ const LOOK: &str = "
             AND suspected_at + make_interval(secs => lease / 3000000.0) <= clock_timestamp() AS expired
     FROM nodes ORDER BY epoch";
 
+/// Marks nodes as dead, and records their departure: with the given cause, or with that of a crash.
 const MARK: &str = concat!(
-    "UPDATE nodes SET dead = true, crashed = $2, died_at = clock_timestamp()
+    "WITH marked AS (
+     UPDATE nodes SET dead = true, crashed = $2, died_at = clock_timestamp()
      WHERE epoch = ANY ($1::bigint[]) AND NOT dead AND (NOT $2 OR (expires_at <= clock_timestamp()
          AND suspected_at + make_interval(secs => lease / 3000000.0) <= clock_timestamp()) OR ",
     is_released!("$3"),
-    ")"
+    ") RETURNING *, CASE WHEN NOT $2 THEN $4::text WHEN ",
+    is_released!("$3"),
+    " THEN 'died' ELSE 'silent' END AS cause)
+     INSERT INTO departed (epoch, left_at, seen_at, cause, id, name, build, orchestrations, activities, tags, lease, host,
+         process, started_at)
+     SELECT epoch, t.now, CASE WHEN $2 THEN least(t.now, (extract(epoch FROM expires_at) * 1000000)::bigint - lease)
+         ELSE t.now END, cause, id, name, build, orchestrations, activities, tags, lease, host, process, started_at
+     FROM marked, (SELECT ",
+    micros_now!(),
+    " AS now) t ORDER BY epoch RETURNING build"
 );
 
 /// The result of a renewal.
@@ -151,9 +166,9 @@ pub(super) async fn lock_members(connection: &Connection, state: &State) -> Resu
     connection.query(step!(lock, state.database.lock_class, MEMBERS)).await.map(drop)
 }
 
-/// Marks nodes as dead. `crashed`: only those that are still expired, or whose session has still ended; the items that they
-/// had in flight have crashed.
-async fn mark_dead(connection: &Connection, state: &State, epochs: &[Epoch], crashed: bool) -> Result<(), Fault> {
+/// Marks nodes as dead. If the cause is a crash: only those that are still expired, or whose session has still ended; the
+/// items that they had in flight have crashed.
+async fn mark_dead(connection: &Connection, state: &State, epochs: &[Epoch], cause: Departure) -> Result<(), Fault> {
     if epochs.is_empty() {
         return Ok(());
     }
@@ -165,10 +180,17 @@ async fn mark_dead(connection: &Connection, state: &State, epochs: &[Epoch], cra
             lock_members(connection, state).await?;
             let lock = "SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::integer[]) AS t (k)";
             let class = state.sessions.class;
-            connection.run(&[step!(lock, state.database.lock_class, keys), step!(MARK, epochs, crashed, class)]).await
+            let mark = step!(MARK, epochs, cause.is_crash(), class, cause.as_str());
+            let answers = connection.run(&[step!(lock, state.database.lock_class, keys), mark]).await?;
+            let marked = answers.get(1).map(Vec::as_slice).unwrap_or_default();
+            let builds: Vec<String> =
+                marked.iter().map(|row| Ok(row.try_get("build")?)).collect::<Result<_, Fault>>()?;
+            if !builds.is_empty() {
+                connection.run(&[step!(departed::SEE_BUILDS, builds), step!(departed::FORGET)]).await?;
+            }
+            Ok(())
         })
         .await
-        .map(drop)
 }
 
 /// Makes a node a member. Its earlier memberships, and dead nodes, were ended before; see [`end_before_join`].
@@ -185,11 +207,13 @@ pub(crate) async fn join(connection: &Connection, state: &State, info: &NodeInfo
         .transaction(async |connection| {
             lock_members(connection, state).await?;
             sweep::revert_crashes(connection, info.id).await?;
+            let orchestrations = orchestrations_json(&handlers.orchestrations);
             // The low bits keep two timelines of a database, after the failure of its primary, from giving one epoch twice.
             let insert =
-                "INSERT INTO nodes (epoch, id, name, build, orchestrations, activities, tags, lease, expires_at)
+                "INSERT INTO nodes (epoch, id, name, build, orchestrations, activities, tags, lease, expires_at, host, process,
+                    started_at)
                 VALUES ((nextval('epochs') << 16) | $1::bigint, $2, $3, $4, $5, $6, $7, $8::bigint,
-                    clock_timestamp() + make_interval(secs => $8::bigint / 1000000.0)) RETURNING epoch";
+                    clock_timestamp() + make_interval(secs => $8::bigint / 1000000.0), $9, $10, $11) RETURNING epoch";
             let random = i64::from(u16::from_le_bytes([info.id.0.as_bytes()[14], info.id.0.as_bytes()[15]]));
             let rows = connection
                 .query(step!(
@@ -198,12 +222,16 @@ pub(crate) async fn join(connection: &Connection, state: &State, info: &NodeInfo
                     info.id.0,
                     info.name.as_str(),
                     info.build.as_str(),
-                    orchestrations_json(&handlers.orchestrations),
+                    orchestrations.clone(),
                     json(&handlers.activities),
                     handlers.tags.as_deref().map(json),
                     lease_time,
+                    info.details.host.as_deref(),
+                    info.details.process.map(i64::from),
+                    info.details.started_at.map(Timestamp::as_micros),
                 ))
                 .await?;
+            departed::record_build(connection, info, orchestrations).await?;
             let row = rows.first().ok_or_else(|| Fault::Unreadable("an insert returns no row".to_owned()))?;
             Ok((Epoch(natural(row, "epoch")?), settle(connection, state).await?))
         })
@@ -238,7 +266,7 @@ pub(crate) async fn end_before_join(
             dead.push(epoch);
         }
     }
-    mark_dead(connection, state, &own, false).await?;
+    mark_dead(connection, state, &own, Departure::Fenced).await?;
     own.iter().for_each(|epoch| state.sessions.ended(*epoch));
     dead.extend(own);
     Ok(dead)
@@ -246,7 +274,7 @@ pub(crate) async fn end_before_join(
 
 /// Ends a membership. Returns the epochs to sweep.
 pub(crate) async fn leave(connection: &Connection, state: &State, lease: Lease) -> Result<Vec<Epoch>, Fault> {
-    mark_dead(connection, state, &[lease.epoch], false).await?;
+    mark_dead(connection, state, &[lease.epoch], Departure::Left).await?;
     state.sessions.ended(lease.epoch);
     Ok(vec![lease.epoch])
 }

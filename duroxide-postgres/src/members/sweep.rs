@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use duroxide::Timestamp;
 use duroxide::id::{Epoch, NodeId};
-use duroxide::provider::{CRASH_LIMIT, Signals};
+use duroxide::provider::{CRASH_LIMIT, Departure, Signals};
 use tokio_postgres::Row;
 
 use super::settle::settle;
@@ -50,7 +50,7 @@ pub(crate) async fn sweep(
     epochs: &[Epoch],
     deadline: Instant,
 ) -> Result<(), Fault> {
-    mark_dead(connection, state, epochs, true).await?;
+    mark_dead(connection, state, epochs, Departure::Silent).await?;
     let mut signals = Signals::default();
     for epoch in epochs {
         signals.work |= free(connection, state, *epoch, deadline).await?;

@@ -4,7 +4,9 @@ use super::audit::Act;
 use super::{Client, ClientError, Status};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
-use crate::provider::{Admin, Dimension, Filter, Groups, NodeRecord, Page, PageToken, Subject};
+use crate::provider::{
+    Admin, BuildRecord, DepartedNode, Dimension, Filter, Groups, NodeRecord, Page, PageToken, Subject,
+};
 
 /// A page of a list of instances, newest first.
 #[derive(Debug, Clone)]
@@ -149,6 +151,61 @@ impl Client {
     pub async fn nodes(&self) -> Result<Vec<NodeRecord>, ClientError> {
         let admin = self.admin()?;
         self.ask(|| admin.nodes()).await
+    }
+
+    /// Lists nodes that were members, the last one to depart first, with the cause. The newest 1,000 are kept, for up to 30
+    /// days ([`DepartedNode`]).
+    ///
+    /// ```
+    /// # use duroxide::prelude::*;
+    /// # use duroxide::provider::MemoryProvider;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// # let client = Client::new(MemoryProvider::new());
+    /// for departed in client.departed_nodes(20).await? {
+    ///     println!("{}: {:?} at {}", departed.node.info.name, departed.cause, departed.left_at);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError`]: the storage fails, or it does not list nodes
+    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)).
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn departed_nodes(&self, limit: usize) -> Result<Vec<DepartedNode>, ClientError> {
+        let admin = self.admin()?;
+        self.ask(|| admin.departed_nodes(limit)).await
+    }
+
+    /// Lists the builds that nodes had, the one that was seen last first: their functions and events with versions, places
+    /// in the source and documentation. The newest 100 are kept, and older ones while they are in use ([`BuildRecord`]).
+    ///
+    /// ```
+    /// # use duroxide::prelude::*;
+    /// # use duroxide::provider::MemoryProvider;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> duroxide::Result<()> {
+    /// # let client = Client::new(MemoryProvider::new());
+    /// for build in client.builds().await? {
+    ///     println!("{}: {} nodes, last seen {}", build.build, build.members, build.last_seen);
+    ///     build.code.entries.iter().for_each(|entry| println!("  {:?} {} {:?}", entry.kind, entry.name, entry.place));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError`]: the storage fails, or it does not list builds
+    /// ([`AdminNotSupported`](ErrorCode::AdminNotSupported)).
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn builds(&self) -> Result<Vec<BuildRecord>, ClientError> {
+        let admin = self.admin()?;
+        self.ask(|| admin.builds()).await
     }
 
     /// Returns the part of the provider that lists and removes instances.

@@ -129,7 +129,8 @@ mod tests {
 
     fn node(handlers: Handlers) -> NodeRecord {
         let (id, name, build) = (NodeId::new(), "n".to_owned(), "b".to_owned());
-        let info = NodeInfo { id, name, build, handlers, lease_time: Duration::from_secs(5) };
+        let info =
+            NodeInfo { id, name, build, handlers, lease_time: Duration::from_secs(5), details: Default::default() };
         NodeRecord { info, epoch: Epoch(1), instances: 0, activities: 0 }
     }
 

@@ -9,8 +9,8 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditEntry, AuditPage, AuditQuery, Dimension, EventPreviews, EventRow, Groups, HistoryQuery, InstanceActivities,
-    InstanceRows, NodeInfo, ProviderError, Subject,
+    AuditEntry, AuditPage, AuditQuery, BuildRecord, DepartedNode, Dimension, EventPreviews, EventRow, Groups,
+    HistoryQuery, InstanceActivities, InstanceRows, NodeInfo, ProviderError, Subject,
 };
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, shortened_to};
@@ -61,6 +61,18 @@ pub trait Admin: Send + Sync {
     /// # Errors
     /// [`ProviderError`] when the storage fails.
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>>;
+
+    /// Lists up to `limit` nodes that were members, the last one to depart first.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when the storage fails.
+    fn departed_nodes(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DepartedNode>, ProviderError>>;
+
+    /// Lists the recorded builds, the one that was seen last first; see [`BuildRecord`].
+    ///
+    /// # Errors
+    /// [`ProviderError`] when the storage fails.
+    fn builds(&self) -> BoxFuture<'_, Result<Vec<BuildRecord>, ProviderError>>;
 
     /// Reads the activities of an instance: those that have not ended, and the kept failed attempts of all. Returns `None`
     /// if there is no such instance.

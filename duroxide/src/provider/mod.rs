@@ -25,6 +25,7 @@ mod admin;
 mod attempt;
 mod attempts;
 mod audit;
+mod build;
 mod commit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -54,6 +55,7 @@ pub use admin::*;
 pub use attempt::*;
 pub use attempts::*;
 pub use audit::*;
+pub use build::*;
 pub use commit::*;
 pub use events::*;
 pub use graft::*;
@@ -72,7 +74,7 @@ pub use submit::*;
 pub use wakeups::*;
 pub use within::*;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::id::{EventId, ExecutionId, InstanceId, NodeId};
 pub use crate::message::{Lane, Message};
 
@@ -99,6 +101,8 @@ pub trait Provider: Send + Sync + 'static {
     /// try it. An item without an owner that was left to other builds is suspended or parked if no member can try it. The
     /// crashes of the item are kept.
     ///
+    /// The join records the build of the node, unless it has no code or the build is known ([`BuildRecord`]).
+    ///
     /// A node that joins again has not died. The join reverts the crash that a take-over of this node has counted, with the
     /// mark `suspect` that the crash caused, for each item that has no owner.
     fn join<'a>(&'a self, node: &'a NodeInfo) -> BoxFuture<'a, Result<Lease, ProviderError>>;
@@ -110,6 +114,8 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// The instances and activities of a dead node have no owner afterwards, and [`Provider::acquire`] returns them to other
     /// nodes. Each in-flight item (an activity; an instance with messages that are due) gets `crashes + 1`.
+    ///
+    /// The end of each membership leaves a [`DepartedNode`], in the same transaction, if the provider has an [`Admin`].
     ///
     /// A lease that was taken over is answered with [`Renewal::Lost`].
     fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>>;
@@ -214,6 +220,21 @@ pub struct NodeInfo {
     pub handlers: Handlers,
     /// The time of silence after which it counts as dead, unless the provider detects its death earlier.
     pub lease_time: Duration,
+    /// Its process and its code, for people.
+    pub details: NodeDetails,
+}
+
+/// The process and the code of a node, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeDetails {
+    /// The name of its host.
+    pub host: Option<String>,
+    /// The id of its process on that host.
+    pub process: Option<u32>,
+    /// When it started, by its clock.
+    pub started_at: Option<Timestamp>,
+    /// The code of its build. Recorded once for each build at a join; lists of nodes leave it out.
+    pub code: Arc<BuildCode>,
 }
 
 /// The orchestrations and activities that a node can run.

@@ -23,6 +23,7 @@ pub use crate::activity::StateType;
 use crate::activity::{ActivityFn, BlockingActivityFn, States};
 use crate::error::ErrorCode;
 use crate::orchestration::OrchestrationFn;
+use crate::provider::{BuildCode, CodeEntry, CodeKind};
 
 /// The functions that a program can run. Pass it to `Runtime::builder().registry(..)`; the default is
 /// [`Registry::discover`].
@@ -152,6 +153,27 @@ impl Registry {
         }
         entries.sort_by(|a, b| a.key().cmp(&b.key()));
         entries.into_iter()
+    }
+
+    /// Describes the functions and the discovered events, for people.
+    pub(crate) fn describe(&self) -> BuildCode {
+        let entry = |kind, name: &str, version: Option<&str>, place: &Place| CodeEntry {
+            kind,
+            name: name.to_owned(),
+            version: version.map(str::to_owned),
+            place: Some(place.to_string()),
+            package: Some(place.crate_name.to_owned()),
+            doc: Some(place.doc.to_owned()),
+        };
+        let functions = self.entries().map(|function| {
+            let kind = match function.kind() {
+                Kind::Activity => CodeKind::Activity,
+                Kind::Orchestration => CodeKind::Orchestration,
+            };
+            entry(kind, function.name(), function.version(), function.place())
+        });
+        let events = self.events().map(|event| entry(CodeKind::Event, event.name(), None, event.place()));
+        BuildCode::new(functions.chain(events))
     }
 
     /// Builds a lookup of the entries that satisfy a condition, without checks.

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::clock::{Clock, SystemClock, tokio_is_paused};
 use crate::id::{InvalidId, MAX_NAME_LEN, NodeId, check_text};
 use crate::node::{Inline, NodeConfig, RunningNode, RuntimeOptions, check_live};
-use crate::provider::{Handlers, MemoryProvider, NodeInfo, Provider, ProviderError};
+use crate::provider::{Handlers, MemoryProvider, NodeDetails, NodeInfo, Provider, ProviderError};
 #[cfg(feature = "metrics")]
 use crate::provider::{Layered, Measured};
 use crate::registry::Registry;
@@ -310,9 +310,10 @@ impl RuntimeBuilder {
             }
             let clock = choose_clock(self.clock, &*provider)?;
             let (limits, retry_time) = (self.options.limits, self.options.retry_time);
+            let (host, process) = (gethostname::gethostname().to_string_lossy().into_owned(), std::process::id());
             let info = NodeInfo {
                 id: NodeId::new(),
-                name: format!("{}, process {}", gethostname::gethostname().to_string_lossy(), std::process::id()),
+                name: format!("{host}, process {process}"),
                 build: lookup.build_id(self.build.as_deref()),
                 handlers: Handlers {
                     orchestrations: lookup.orchestrations(),
@@ -320,6 +321,12 @@ impl RuntimeBuilder {
                     tags: self.tags,
                 },
                 lease_time: self.options.lease_time,
+                details: NodeDetails {
+                    host: Some(host),
+                    process: Some(process),
+                    started_at: Some(clock.now()),
+                    code: Arc::new(self.registry.describe()),
+                },
             };
             let registered = lookup.orchestrations().into_iter().map(|(name, _)| name).collect();
             let node = RunningNode::start(NodeConfig {

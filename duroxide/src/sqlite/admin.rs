@@ -15,12 +15,13 @@ use super::rows::natural;
 use super::search::{Order, Query, Search};
 use super::sql::Sql;
 use super::tx::Tx;
-use super::{SqliteProvider, attempts, audit, graft, groups, handle, previews, remove};
+use super::{SqliteProvider, attempts, audit, departed, graft, groups, handle, previews, remove};
 use crate::clock::Timestamp;
 use crate::id::{ExecutionId, InstanceId};
 use crate::provider::{
-    Admin, AuditEntry, AuditPage, AuditQuery, DeleteError, Dimension, EventPreviews, Filter, Groups, HistoryQuery,
-    InstanceActivities, InstancePage, InstanceRows, NodeRecord, Page, PageToken, ProviderError, Pruned, Subject,
+    Admin, AuditEntry, AuditPage, AuditQuery, BuildRecord, DeleteError, DepartedNode, Dimension, EventPreviews, Filter,
+    Groups, HistoryQuery, InstanceActivities, InstancePage, InstanceRows, NodeRecord, Page, PageToken, ProviderError,
+    Pruned, Subject,
 };
 
 impl Admin for SqliteProvider {
@@ -48,6 +49,15 @@ impl Admin for SqliteProvider {
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         Box::pin(self.handle.admin.read("list nodes", Page::DEFAULT_TIME_LIMIT, |sql, _| nodes(sql)))
+    }
+
+    fn departed_nodes(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DepartedNode>, ProviderError>> {
+        let list = move |sql: &Sql, _| departed::list(sql, limit);
+        Box::pin(self.handle.admin.read("list departed nodes", Page::DEFAULT_TIME_LIMIT, list))
+    }
+
+    fn builds(&self) -> BoxFuture<'_, Result<Vec<BuildRecord>, ProviderError>> {
+        Box::pin(self.handle.admin.read("list builds", Page::DEFAULT_TIME_LIMIT, |sql, _| departed::builds(sql)))
     }
 
     fn activities<'a>(

@@ -9,6 +9,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
+use crate::clock::Timestamp;
 use crate::id::NodeId;
 
 /// The part of the file name between the database and the node id.
@@ -93,6 +94,11 @@ impl NodeLock {
             tracing::debug!(%error, path = %self.path.display(), "could not change the lock file of the node");
         }
         beaten.is_ok()
+    }
+
+    /// Returns the time of the last heartbeat of the node that held the lock: with each one it has changed the file.
+    pub(super) fn beaten_at(&self) -> Option<Timestamp> {
+        self.file.metadata().and_then(|file| file.modified()).ok().map(Timestamp::from)
     }
 
     /// Removes the file, then releases the lock.

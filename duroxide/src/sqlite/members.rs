@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::Row;
 
 use super::columns::columns;
 use super::deliver::ready_by_messages;
+use super::departed;
 use super::listener;
 use super::lock::{Liveness, NodeLock};
 use super::rejections;
 use super::rows::{epoch, int, natural, parsed, uuid};
 use super::sql::Sql;
 use super::tx::Tx;
+use crate::clock::Timestamp;
 use crate::id::{Epoch, NodeId};
-use crate::provider::{CRASH_LIMIT, Handlers, Lease, NodeInfo};
+use crate::provider::{CRASH_LIMIT, Departure, Handlers, Lease, NodeDetails, NodeInfo};
 
 /// The signs of life of other nodes, as observed by this process.
 ///
@@ -78,6 +80,11 @@ impl Beats {
         }
     }
 
+    /// Returns the time for which the sign of a node has not changed.
+    fn silence_of(&self, epoch: Epoch, now: Instant) -> Option<Duration> {
+        self.seen.get(&epoch).map(|observed| now.saturating_duration_since(observed.since))
+    }
+
     /// Begins the grace of suspect nodes: this process has written to the database.
     pub(super) fn written(&mut self, suspects: &[Epoch], now: Instant) {
         for epoch in suspects {
@@ -107,9 +114,15 @@ pub(super) struct DeadNode {
     epoch: Epoch,
     /// The last sign of a node whose process may live.
     silent: Option<(NodeId, Sign)>,
+    /// When it gave its last sign of life, if that is known.
+    seen_at: Option<Timestamp>,
 }
 
 impl DeadNode {
+    fn cause(&self) -> Departure {
+        if self.silent.is_some() { Departure::Silent } else { Departure::Died }
+    }
+
     /// Returns true if the node is still dead: no sign of life has come since the check.
     fn is_dead(&self, sql: &Sql, database: &Path) -> rusqlite::Result<bool> {
         let Some((node, sign)) = self.silent else { return Ok(true) };
@@ -161,7 +174,7 @@ pub(super) fn check(
         } else if node != own {
             let file = match NodeLock::probe(database, node) {
                 Liveness::Dead(lock) => {
-                    members.dead.push(DeadNode { epoch, silent: None });
+                    members.dead.push(DeadNode { epoch, silent: None, seen_at: lock.beaten_at() });
                     members.locks.push(lock);
                     continue;
                 }
@@ -170,7 +183,12 @@ pub(super) fn check(
             };
             let (sign, has_paused) = (Sign { row, file }, pause > own_lease_time.max(lease_time) / 2);
             match beats.judge(epoch, sign, lease_time, now, has_paused) {
-                Verdict::Silent => members.dead.push(DeadNode { epoch, silent: Some((node, sign)) }),
+                Verdict::Silent => {
+                    let silence = beats.silence_of(epoch, now);
+                    let seen_at =
+                        silence.and_then(|silence| SystemTime::now().checked_sub(silence)).map(Timestamp::from);
+                    members.dead.push(DeadNode { epoch, silent: Some((node, sign)), seen_at });
+                }
                 Verdict::Suspect => {
                     members.suspects.push(epoch);
                     members.others += 1;
@@ -192,7 +210,7 @@ pub(super) fn join(
 ) -> rusqlite::Result<Lease> {
     let find = "SELECT epoch FROM duroxide_nodes WHERE id = ?1";
     for before in tx.sql.rows(find, [info.id.0.as_bytes()], |row| epoch(row, 0))?.into_iter().flatten() {
-        free(tx, before, false)?;
+        free(tx, before, Departure::Fenced, None)?;
     }
     take_over(tx, database, dead)?;
     revert_crashes(tx, info.id)?;
@@ -205,20 +223,27 @@ pub(super) fn join(
     let json = |value: serde_json::Value| value.to_string();
     let orchestrations: Vec<_> =
         orchestrations.iter().map(|(name, v)| serde_json::json!([name, v.to_string()])).collect();
-    let insert = "INSERT INTO duroxide_nodes (epoch, id, name, build, orchestrations, activities, tags, lease_time)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let orchestrations = json(orchestrations.into());
+    let insert =
+        "INSERT INTO duroxide_nodes (epoch, id, name, build, orchestrations, activities, tags, lease_time, host,
+            process, started_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     let lease_time = i64::try_from(info.lease_time.as_micros()).unwrap_or(i64::MAX);
     let params = (
         int(epoch.0),
         info.id.0.as_bytes(),
         &info.name,
         &info.build,
-        json(orchestrations.into()),
+        &orchestrations,
         json(activities.clone().into()),
         tags.clone().map(|tags| json(tags.into())),
         lease_time,
+        &info.details.host,
+        info.details.process,
+        info.details.started_at.map(Timestamp::as_micros),
     );
     tx.sql.run(insert, params)?;
+    departed::record_build(tx, info, &orchestrations)?;
     tx.members = None;
     rejections::settle(tx)?;
     Ok(Lease { node: info.id, epoch })
@@ -255,7 +280,7 @@ fn take_over(tx: &mut Tx<'_>, database: &Path, dead: &[DeadNode]) -> rusqlite::R
     let mut any = false;
     for node in dead {
         if node.is_dead(tx.sql, database)? {
-            free(tx, node.epoch, true)?;
+            free(tx, node.epoch, node.cause(), node.seen_at)?;
             any = true;
         }
     }
@@ -264,14 +289,15 @@ fn take_over(tx: &mut Tx<'_>, database: &Path, dead: &[DeadNode]) -> rusqlite::R
 
 /// Ends the membership of a node that leaves.
 pub(super) fn leave(tx: &mut Tx<'_>, lease: &Lease) -> rusqlite::Result<()> {
-    free(tx, lease.epoch, false)?;
+    free(tx, lease.epoch, Departure::Left, None)?;
     rejections::settle(tx)
 }
 
 /// Ends a membership, and releases the items of the node. A crash is counted to the items in flight: its activities,
-/// and its instances with due messages.
-fn free(tx: &mut Tx<'_>, epoch: Epoch, crashed: bool) -> rusqlite::Result<()> {
-    let epoch = int(epoch.0);
+/// and its instances with due messages. `seen_at`: its last sign of life; `None`: now.
+fn free(tx: &mut Tx<'_>, epoch: Epoch, cause: Departure, seen_at: Option<Timestamp>) -> rusqlite::Result<()> {
+    departed::record(tx, epoch, cause, seen_at)?;
+    let (epoch, crashed) = (int(epoch.0), cause.is_crash());
     let delete = "DELETE FROM duroxide_nodes WHERE epoch = ?1 RETURNING id";
     let Some(node) = tx.sql.row(delete, [epoch], |row| row.get::<_, Vec<u8>>(0))? else { return Ok(()) };
     tx.members = None;
@@ -316,7 +342,7 @@ pub(super) fn ids(sql: &Sql) -> rusqlite::Result<Vec<NodeId>> {
 }
 
 columns! {
-    /// A member `n`.
+    /// A member `n`, or a departed node.
     pub(super) mod node {
         EPOCH = "n.epoch",
         ID = "n.id",
@@ -326,10 +352,13 @@ columns! {
         ACTIVITIES = "n.activities",
         TAGS = "n.tags",
         LEASE_TIME = "n.lease_time",
+        HOST = "n.host",
+        PROCESS = "n.process",
+        STARTED_AT = "n.started_at",
     }
 }
 
-/// Reads a member.
+/// Reads a member, or a departed node.
 pub(super) fn node(row: &Row<'_>) -> rusqlite::Result<(Epoch, NodeInfo)> {
     let info = NodeInfo {
         id: NodeId(uuid(row, node::ID)?),
@@ -343,6 +372,12 @@ pub(super) fn node(row: &Row<'_>) -> rusqlite::Result<(Epoch, NodeInfo)> {
             })?,
         },
         lease_time: Duration::from_micros(natural(row, node::LEASE_TIME)?),
+        details: NodeDetails {
+            host: row.get(node::HOST)?,
+            process: row.get(node::PROCESS)?,
+            started_at: row.get::<_, Option<i64>>(node::STARTED_AT)?.map(Timestamp::from_micros),
+            ..NodeDetails::default()
+        },
     };
     Ok((Epoch(natural(row, node::EPOCH)?), info))
 }

@@ -26,6 +26,7 @@ mod columns;
 mod commit;
 mod dedup;
 mod deliver;
+mod departed;
 mod ending;
 mod fault;
 mod files;

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0009_waits.sql"),
     include_str!("schema/0010_pauses.sql"),
     include_str!("schema/0011_audit.sql"),
+    include_str!("schema/0012_builds.sql"),
 ];
 
 /// Migrates the schema to the version of this program. Several processes may do so at once: the first one to get the

@@ -128,6 +128,7 @@ async fn recorded_histories_are_stored_unchanged_by_each_provider() {
             build: "golden".to_owned(),
             handlers: Handlers::default(),
             lease_time: hours(1),
+            details: Default::default(),
         };
         let lease = provider.join(&info).await.unwrap();
         let client = Client::shared(provider.clone());

@@ -107,6 +107,7 @@ fn info() -> NodeInfo {
             tags: None,
         },
         lease_time: Duration::from_secs(3600),
+        details: Default::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::Suspension;
+use crate::provider::Departure;
 
 /// A fact about the state of an instance, for programs that show it in words of their own.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +45,20 @@ pub enum Fact {
     Servers(usize),
     /// The code that no live node has, described for people.
     Missing(String),
+    /// The last node that had this code, if its departure is known.
+    #[non_exhaustive]
+    LastServer {
+        /// Its name.
+        node: String,
+        /// Its build.
+        build: String,
+        /// When it departed.
+        left_at: Timestamp,
+        /// Its last sign of life.
+        seen_at: Timestamp,
+        /// The cause of its departure.
+        cause: Departure,
+    },
     /// The open calls, if there are several. Of the activities among them, at most
     /// [`LIMIT`](crate::provider::InstanceActivities::LIMIT) are told apart by their state.
     #[non_exhaustive]

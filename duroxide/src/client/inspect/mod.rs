@@ -20,7 +20,7 @@ use super::{Client, ClientError, Status};
 use crate::clock::Timestamp;
 use crate::history::{EventKind, HistoryEvent, Input};
 use crate::id::{Epoch, InstanceId};
-use crate::provider::{InstanceActivities, NodeRecord};
+use crate::provider::{DepartedNode, InstanceActivities, NodeRecord};
 
 /// The longest chain of children that [`Client::why`] follows.
 const DEPTH: usize = 16;
@@ -46,6 +46,9 @@ pub struct Inspection {
     pub ended_by: Option<String>,
     /// The nodes that are alive.
     pub nodes: Vec<NodeRecord>,
+    /// The nodes that have departed, the last one first. Empty unless no live node can run the instance, or an activity of
+    /// it.
+    pub departed: Vec<DepartedNode>,
     /// The time of the inspection, by the clock of the client.
     pub now: Timestamp,
 }
@@ -131,7 +134,11 @@ impl Client {
             _ => None,
         });
         let ended_by = requests.filter_map(Input::by).next().map(str::to_owned);
+        let departed = match status.unclaimed {
+            Some(_) => self.departed_nodes(DepartedNode::KEPT).await?,
+            None => Vec::new(),
+        };
         let (last, now) = (events.last().cloned(), self.now());
-        Ok(Inspection { status, owner, waits, made, activities, last, ended_by, nodes, now })
+        Ok(Inspection { status, owner, waits, made, activities, last, ended_by, nodes, departed, now })
     }
 }

@@ -9,7 +9,8 @@ use crate::id::{CallId, EventId, ExecutionId, Identity, NodeId};
 use crate::payload::Payload;
 use crate::policy::{ActivityOptions, ClosePolicy, RetryPolicy};
 use crate::provider::{
-    ActivityRecord, AttemptRecord, FailedAttempt, Handlers, InstanceRecord, InstanceStatus, NodeInfo, Ready,
+    ActivityRecord, AttemptRecord, DepartedNode, Departure, FailedAttempt, Handlers, InstanceRecord, InstanceStatus,
+    NodeInfo, Ready,
 };
 
 const DAY: i64 = 86_400;
@@ -69,6 +70,7 @@ fn seen(name: &str, now: Timestamp, decisions: Vec<Decision>) -> Inspection {
         build: "b2".to_owned(),
         handlers: Handlers { activities: vec!["charge".to_owned()], ..Handlers::default() },
         lease_time: Duration::from_secs(5),
+        details: Default::default(),
     };
     let waits = open_waits(&execution, &events);
     Inspection {
@@ -80,6 +82,7 @@ fn seen(name: &str, now: Timestamp, decisions: Vec<Decision>) -> Inspection {
         last: events.last().cloned(),
         ended_by: None,
         nodes: vec![NodeRecord { info, epoch: Epoch(2), instances: 1, activities: 0 }],
+        departed: Vec::new(),
         now,
     }
 }
@@ -242,6 +245,44 @@ fn each_state_has_its_sentence() {
         assert_eq!(why.chain, [id("order-17")]);
         assert_eq!(why.actions.is_empty(), state == Ended, "{why}");
     }
+}
+
+#[test]
+fn missing_code_names_the_node_that_had_it_last() {
+    let what = "activity ship with tag warehouse".to_owned();
+    let unclaimed = crate::provider::Unclaimed { what: what.clone(), since: second(60) };
+    let mut inspection = with_status(charging(180, 1, Some(0), &[]), |status| status.unclaimed = Some(unclaimed));
+    let activity = &mut inspection.activities.open[0];
+    (activity.name, activity.tag) = ("ship".to_owned(), Some("warehouse".to_owned()));
+    let departed = |name: &str, served: &str, left: i64, cause| {
+        let mut node = inspection.nodes[0].clone();
+        (node.info.name, node.info.build) = (name.to_owned(), "9f2c".to_owned());
+        node.info.handlers.activities = vec!["ship".to_owned()];
+        node.info.handlers.tags = Some(vec![served.to_owned()]);
+        DepartedNode { node, left_at: second(left), seen_at: second(left - 5), cause }
+    };
+    let (shop, silent) = (departed("shop-1", "warehouse", 60, Departure::Died), Departure::Silent);
+    let others = [departed("shop-3", "office", 90, silent), shop, departed("shop-0", "warehouse", 50, silent)];
+    inspection.departed = others.to_vec();
+    let why = Why::of(&[inspection.clone()]);
+    let text = "No live node can run activity ship with tag warehouse, since 2 min. \
+         shop-1 (build 9f2c) had it and left at 1970-01-01T00:01:00.000Z (its process ended).";
+    assert_eq!((why.state, why.text.as_str()), (WhyState::Unclaimed, text));
+    let (node, build) = ("shop-1".to_owned(), "9f2c".to_owned());
+    let (left_at, seen_at, cause) = (second(60), second(55), Departure::Died);
+    assert_eq!(why.facts, [Fact::Missing(what), Fact::LastServer { node, build, left_at, seen_at, cause }]);
+    // Of an orchestration, its version must be the same.
+    let flow = |version: u64| {
+        let what = format!("orchestration checkout {version}.0.0");
+        let mut flow = inspection.clone();
+        flow.status.version = Some(semver::Version::new(version, 0, 0));
+        flow.status.unclaimed = Some(crate::provider::Unclaimed { what, since: second(60) });
+        flow.departed[0].node.info.handlers.orchestrations =
+            vec![("checkout".to_owned(), semver::Version::new(2, 0, 0))];
+        Why::of(&[flow]).text
+    };
+    assert!(flow(2).ends_with("shop-3 (build 9f2c) had it and left at 1970-01-01T00:01:30.000Z (its last sign of life was at 1970-01-01T00:01:25.000Z)."), "{}", flow(2));
+    assert!(flow(3).ends_with("since 2 min."), "{}", flow(3));
 }
 
 #[test]

@@ -11,7 +11,10 @@ use crate::error::{Pause, Suspension, shortened};
 use crate::history::{Awaited, Decision, EventKind, Failure};
 use crate::id::{Epoch, InstanceId};
 use crate::payload::Payload;
-use crate::provider::{ActivityRecord, AttemptRecord, InstanceStatus, NodeRecord, error_value_text};
+use crate::provider::{
+    ActivityRecord, AttemptRecord, DepartedNode, Departure, Handlers, InstanceStatus, NodeRecord, Unclaimed,
+    error_value_text,
+};
 
 /// The reason why an instance does not advance. [`Display`](fmt::Display) shows its text.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,10 +198,7 @@ impl Inspection {
             return why;
         }
         if let Some(unclaimed) = &self.status.unclaimed {
-            let text = format!("No live node can run {}, since {}.", unclaimed.what, self.ago(unclaimed.since));
-            let why = Why::new(WhyState::Unclaimed, text).since(unclaimed.since);
-            let why = why.fact(Fact::Missing(unclaimed.what.clone()));
-            return why.wants(Blame::Config, Action::StartNode(unclaimed.what.clone()));
+            return self.unclaimed(unclaimed);
         }
         if self.last.is_none() {
             let text = format!("It has not begun; it was created {} ago.", self.ago(self.status.created_at));
@@ -240,6 +240,45 @@ impl Inspection {
         let mut why = Why::new(WhyState::Paused, text).since(pause.since).wants(Blame::Human, Action::Resume);
         why.until = pause.until;
         why
+    }
+
+    fn unclaimed(&self, unclaimed: &Unclaimed) -> Why {
+        let mut text = format!("No live node can run {}, since {}.", unclaimed.what, self.ago(unclaimed.since));
+        let last = self.departed.iter().find(|departed| self.had(&departed.node.info.handlers, &unclaimed.what));
+        if let Some(DepartedNode { node, left_at, seen_at, cause }) = last {
+            let cause = match cause {
+                Departure::Left => "it was shut down".to_owned(),
+                Departure::Died => "its process ended".to_owned(),
+                Departure::Silent => format!("its last sign of life was at {seen_at}"),
+                Departure::Fenced => "it joined again".to_owned(),
+            };
+            text += &format!(" {} (build {}) had it and left at {left_at} ({cause}).", node.info.name, node.info.build);
+        }
+        let mut why = Why::new(WhyState::Unclaimed, text).since(unclaimed.since);
+        why = why.fact(Fact::Missing(unclaimed.what.clone()));
+        why.facts.extend(last.map(|last| Fact::LastServer {
+            node: last.node.info.name.clone(),
+            build: last.node.info.build.clone(),
+            left_at: last.left_at,
+            seen_at: last.seen_at,
+            cause: last.cause,
+        }));
+        why.wants(Blame::Config, Action::StartNode(unclaimed.what.clone()))
+    }
+
+    /// Returns true if a node had the code that is missing, which [`Unclaimed::what`] describes.
+    fn had(&self, handlers: &Handlers, missing: &str) -> bool {
+        let describes = |activity: &&ActivityRecord| {
+            let tag = activity.tag.as_ref().map(|tag| format!(" with tag {tag}")).unwrap_or_default();
+            format!("activity {}{tag}", activity.name) == missing
+        };
+        match self.activities.open.iter().find(describes) {
+            Some(activity) => handlers.serves(&activity.name, activity.tag.as_deref()),
+            None => {
+                let version = self.status.version.as_ref().map(ToString::to_string);
+                missing.starts_with("orchestration ") && handlers.has_code(&self.status.name, version.as_deref())
+            }
+        }
     }
 
     /// Returns the time that has passed since another.

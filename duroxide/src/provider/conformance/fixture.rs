@@ -74,6 +74,7 @@ pub(super) fn info(build: &str) -> NodeInfo {
             tags: None,
         },
         lease_time: Duration::from_secs(3600),
+        details: Default::default(),
     }
 }
 

@@ -35,6 +35,7 @@ mod admin;
 mod audit;
 mod claims;
 mod creating;
+mod departed;
 mod fixture;
 mod grafts;
 mod identities;
@@ -107,6 +108,7 @@ pub fn admin_cases() -> Vec<Case> {
     [
         admin::CASES,
         audit::CASES,
+        departed::CASES,
         creating::ADMIN_CASES,
         activities::ADMIN_CASES,
         identities::ADMIN_CASES,

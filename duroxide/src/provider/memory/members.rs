@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::departed::without_code;
 use super::state::{Node, State};
 use super::*;
 
@@ -10,13 +11,15 @@ impl State {
         // A node that joins again has stopped the work of its earlier memberships.
         let before: Vec<_> = self.nodes.iter().filter(|(_, n)| n.info.id == info.id).map(|(e, _)| *e).collect();
         for epoch in before {
-            self.free(epoch, false);
+            self.free(epoch, Departure::Fenced);
         }
         self.take_over_dead();
         self.take_back_crashes(info.id);
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
+        self.record_build(info);
         self.nodes.insert(epoch, Node::new(info.clone()));
+        self.prune_builds();
         self.settle_rejected();
         Lease { node: info.id, epoch }
     }
@@ -34,7 +37,7 @@ impl State {
     pub(super) fn leave(&mut self, lease: &Lease) {
         // A dead node is taken over instead: its crash counts.
         self.take_over_dead();
-        self.free(lease.epoch, false);
+        self.free(lease.epoch, Departure::Left);
         self.settle_rejected();
     }
 
@@ -50,15 +53,15 @@ impl State {
             return;
         }
         for epoch in dead {
-            self.free(epoch, true);
+            self.free(epoch, Departure::Died);
         }
         self.settle_rejected();
     }
 
     /// Ends a membership, and frees the items that the node owned.
-    fn free(&mut self, epoch: Epoch, crashed: bool) {
+    fn free(&mut self, epoch: Epoch, cause: Departure) {
         let owned = self.owned_by(epoch);
-        self.free_these(epoch, owned, crashed);
+        self.free_these(epoch, owned, cause);
     }
 
     /// Returns the items that an epoch owns now.
@@ -73,10 +76,13 @@ impl State {
     }
 
     /// Ends a membership, and frees those of the given items that the node still owns.
-    pub(super) fn free_these(&mut self, epoch: Epoch, owned: Owned, crashed: bool) {
+    pub(super) fn free_these(&mut self, epoch: Epoch, owned: Owned, cause: Departure) {
+        let crashed = cause.is_crash();
         self.has_crashed |= crashed;
         // If the membership has ended already, its items were freed at that moment.
-        let Some(node) = self.nodes.remove(&epoch).map(|node| node.info.id) else { return };
+        let Some(info) = self.nodes.remove(&epoch).map(|node| node.info) else { return };
+        let node = info.id;
+        self.departed(epoch, info, cause);
         let latest = self.latest;
         for id in owned.activities {
             if self.activities.get(&id).is_none_or(|activity| activity.owner != Some(epoch)) {
@@ -126,7 +132,7 @@ impl State {
         };
         let alive = self.nodes.iter().filter(|(_, node)| !node.dead);
         let record = |(epoch, node): (&Epoch, &Node)| NodeRecord {
-            info: node.info.clone(),
+            info: without_code(&node.info),
             epoch: *epoch,
             instances: count(*epoch, &mut self.instances.values().map(|i| i.owner)),
             activities: count(*epoch, &mut self.activities.values().map(|a| a.owner)),

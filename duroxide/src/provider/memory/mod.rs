@@ -4,6 +4,7 @@
 mod acquire;
 mod activities;
 mod audit;
+mod departed;
 mod graft;
 mod groups;
 mod members;
@@ -189,6 +190,16 @@ impl Admin for MemoryProvider {
         _: Duration,
     ) -> BoxFuture<'a, Result<Groups, ProviderError>> {
         self.answer(move |state| state.groups(of, filter, by))
+    }
+
+    fn departed_nodes(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DepartedNode>, ProviderError>> {
+        let departed = self.with(|state| state.departed_nodes(limit));
+        Box::pin(async { Ok(departed) })
+    }
+
+    fn builds(&self) -> BoxFuture<'_, Result<Vec<BuildRecord>, ProviderError>> {
+        let builds = self.with(|state| state.builds());
+        Box::pin(async { Ok(builds) })
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {

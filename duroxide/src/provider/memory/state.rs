@@ -1,6 +1,7 @@
 //! The rows, and the operations on them that several calls share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque, hash_map};
+use std::sync::Arc;
 
 use semver::Version;
 use tokio::time::Instant;
@@ -15,6 +16,10 @@ use crate::id::{ActivityId, AuditId, CallId, CommitId, Identity, MessageId};
 pub(super) struct State {
     pub(super) nodes: BTreeMap<Epoch, Node>,
     pub(super) last_epoch: u64,
+    /// The nodes that have departed, the last one at the end.
+    pub(super) departed: VecDeque<DepartedNode>,
+    /// The builds, by id. Those in use may be beyond the number of kept ones.
+    pub(super) builds: BTreeMap<String, Build>,
     /// The arrival number of the newest instance.
     pub(super) last_instance: i64,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
@@ -71,6 +76,16 @@ pub(super) struct Node {
     pub(super) mail: BTreeMap<InstanceId, u64>,
     /// The number of its last claim.
     pub(super) claim: u64,
+}
+
+/// A build that a node had.
+pub(super) struct Build {
+    pub(super) code: Arc<BuildCode>,
+    pub(super) orchestrations: Vec<(String, Version)>,
+    pub(super) first_seen: Timestamp,
+    pub(super) last_seen: Timestamp,
+    /// Its position in the order in which builds were seen last.
+    pub(super) seen: u64,
 }
 
 impl Node {

@@ -120,7 +120,8 @@ impl MemoryProvider {
     /// Finishes a take-over.
     pub(crate) fn finish_take_over(&self, epoch: Epoch, owned: Owned, crashed: bool) {
         self.with(|state| {
-            state.free_these(epoch, owned, crashed);
+            let cause = if crashed { Departure::Died } else { Departure::Left };
+            state.free_these(epoch, owned, cause);
             state.settle_rejected();
         });
     }

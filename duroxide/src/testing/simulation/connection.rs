@@ -441,6 +441,16 @@ impl Admin for Connection {
         Box::pin(self.read("prune audit", async move { world.storage.visible().prune_audit(before, limit).await }))
     }
 
+    fn departed_nodes(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DepartedNode>, ProviderError>> {
+        let world = self.0.world.clone();
+        Box::pin(self.read("departed nodes", async move { world.storage.visible().departed_nodes(limit).await }))
+    }
+
+    fn builds(&self) -> BoxFuture<'_, Result<Vec<BuildRecord>, ProviderError>> {
+        let world = self.0.world.clone();
+        Box::pin(self.read("builds", async move { world.storage.visible().builds().await }))
+    }
+
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
         let world = self.0.world.clone();
         Box::pin(self.read("nodes", async move { world.storage.visible().nodes().await }))
