@@ -58,6 +58,7 @@ async fn send_all(state: &State, lane: &Lane, notices: &mut mpsc::UnboundedRecei
     while let Some(mut notice) = notices.recv().await {
         while let Ok(more) = notices.try_recv() {
             notice.work |= more.work;
+            notice.joined |= more.joined;
             notice.changed.extend(more.changed);
         }
         let payloads = payloads(notice, from);
@@ -88,7 +89,8 @@ fn payloads(notice: Notice, from: Uuid) -> Vec<String> {
         }
     }
     let payload = |(n, (_, ids)): (usize, (usize, Vec<&str>))| {
-        json!({ "from": from.to_string(), "work": notice.work && n == 0, "changed": ids }).to_string()
+        let (work, joined) = (notice.work && n == 0, notice.joined && n == 0);
+        json!({ "from": from.to_string(), "work": work, "joined": joined, "changed": ids }).to_string()
     };
     parts.into_iter().enumerate().map(payload).collect()
 }
@@ -135,6 +137,7 @@ async fn listen_once(
     // Notifications from before this moment did not arrive.
     state.wakeups.work();
     state.wakeups.changed_where(|_| true);
+    state.sessions.other_may_have_joined();
     let probe = json!({ "from": from.to_string(), "work": false, "changed": [] }).to_string();
     send_probe(state, lane, &probe).await?;
     // Until the probe arrives, this process polls often.
@@ -176,6 +179,7 @@ async fn listen_once(
             }
             _ = poll_watches.tick() => {
                 state.wakeups.changed_where(|_| true);
+                state.sessions.other_may_have_joined();
                 tokio::spawn(observe_schema(state.clone(), lane.clone()));
             }
             _ = beat.tick() => answers(&connection).await?,
@@ -235,9 +239,13 @@ fn tell(state: &State, payload: &str, from: Uuid) {
     if notice["outbox"] == Value::Bool(true) {
         state.within.wake();
     }
+    if notice["joined"] == Value::Bool(true) {
+        state.sessions.other_may_have_joined();
+    }
     let Some(changed) = notice["changed"].as_array() else {
         state.wakeups.work();
         state.wakeups.changed_where(|_| true);
+        state.sessions.other_may_have_joined();
         return;
     };
     if notice["work"] == Value::Bool(true) {
@@ -256,7 +264,7 @@ mod tests {
     #[test]
     fn notification_has_a_limited_size() {
         let id = |n: usize| InstanceId::new(format!("{}-{n}", "\"".repeat(200))).expect("a good id");
-        let notice = Notice { work: true, changed: (0..100).map(id).collect() };
+        let notice = Notice { work: true, joined: true, changed: (0..100).map(id).collect() };
         let payloads = payloads(notice, Uuid::nil());
         assert!(payloads.iter().all(|payload| payload.len() < 7900), "{:?}", payloads.iter().map(String::len).max());
         let ids: usize = payloads

@@ -4,7 +4,8 @@
 //! (`session_on`). When the process dies, its machine closes the connection, and the server releases the lock. Every two
 //! seconds, each process tries the locks of the nodes before its own ones, in the order of their epochs. A node whose lock
 //! is free, and which does not renew in the [`GRACE`] that follows, is taken over. If the connection is lost and the process
-//! lives, it withdraws the lock and takes it again.
+//! lives, it withdraws the lock and takes it again. A process without other nodes does not look. It looks again when one
+//! has joined, which a notification tells, or every half minute if that is lost.
 //!
 //! A cut of the network leaves the session on the server, and a restart of the server, or the promotion of a standby, ends
 //! all of them at once. So a lock that is held proves nothing, and one that was taken on another server, which has another
@@ -64,7 +65,8 @@ const LOCK: &str = concat!(
     " AS server FROM unnest($2::integer[]) WITH ORDINALITY AS t (k, n) ORDER BY n"
 );
 
-/// Looks at the lock of the node before each own one; before the first one comes the last one.
+/// Looks at the lock of the node before each own one; before the first one comes the last one. Without other nodes it
+/// returns no row.
 const LOOK_AT_OTHERS: &str = concat!(
     "WITH watched AS MATERIALIZED (
         SELECT DISTINCT coalesce(
@@ -80,27 +82,32 @@ const LOOK_AT_OTHERS: &str = concat!(
     seen AS (
         UPDATE nodes n SET released_at = clock_timestamp() FROM free f
         WHERE n.epoch = f.epoch AND n.released_at IS NULL)
-    SELECT epoch, coalesce(released_at + interval '2 seconds' <= clock_timestamp(), false) AS released FROM free"
+    SELECT epoch, f.epoch IS NOT NULL AS free,
+        coalesce(f.released_at + interval '2 seconds' <= clock_timestamp(), false) AS released
+    FROM watched w LEFT JOIN free f USING (epoch) WHERE epoch IS NOT NULL"
 );
 
 const _: () = assert!(GRACE.as_secs() == 2, "the statements repeat this time");
 
 /// The nodes of this process, and the locks that it holds for them.
+#[derive(Default)]
 pub(crate) struct Sessions {
     /// The class of the locks.
     pub(crate) class: i32,
     nodes: watch::Sender<BTreeSet<Epoch>>,
     /// The locks that are held, each with the start of its server. A std mutex, held for a few instructions.
     held: Mutex<BTreeMap<Epoch, i64>>,
-    /// The number of other members at the last renewal of a node.
-    others: AtomicUsize,
+    /// Counts the moments at which another node may have joined.
+    joins: AtomicUsize,
+    /// That count before the last request that has found no other member.
+    alone_at: AtomicUsize,
 }
 
 impl Sessions {
     /// The class differs from that of the other locks of the schema, whose name has no blank.
     pub(crate) fn new(schema: &str) -> Self {
         let class = crate::connect::lock_class(&format!("{schema} sessions"));
-        Self { class, nodes: watch::Sender::default(), held: Mutex::default(), others: AtomicUsize::new(0) }
+        Self { class, ..Self::default() }
     }
 
     /// A node of this process has joined.
@@ -113,9 +120,28 @@ impl Sessions {
         self.nodes.send_if_modified(|nodes| nodes.remove(&epoch));
     }
 
-    /// A node of this process has renewed, and there are so many others.
-    pub(crate) fn renewed(&self, others: usize) {
-        self.others.store(others, Ordering::Relaxed);
+    /// Another node may have joined.
+    pub(crate) fn other_may_have_joined(&self) {
+        self.joins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of times that another node may have joined, for [`found_others`](Self::found_others).
+    pub(crate) fn joins(&self) -> usize {
+        self.joins.load(Ordering::Relaxed)
+    }
+
+    /// A request has found other members, or none. One that has joined since `joins` was read may be missing in its answer.
+    pub(crate) fn found_others(&self, any: bool, joins: usize) {
+        if !any {
+            self.alone_at.store(joins, Ordering::Relaxed);
+        } else if !self.has_others() {
+            self.other_may_have_joined();
+        }
+    }
+
+    /// Returns false if there is no other member, as far as is known.
+    fn has_others(&self) -> bool {
+        self.joins() != self.alone_at.load(Ordering::Relaxed)
     }
 
     /// Returns true if the lock of a node is held.
@@ -207,7 +233,7 @@ async fn keep_watching(state: &Arc<State>, read: &Lane, members: &Lane) {
         let _ = nodes.wait_for(|nodes| !nodes.is_empty()).await;
         tokio::time::sleep(pause).await;
         pause = LOOK;
-        if state.sessions.others.load(Ordering::Relaxed) == 0 {
+        if !state.sessions.has_others() {
             continue;
         }
         match look(state, read).await {
@@ -233,18 +259,22 @@ struct Found {
 
 async fn look(state: &State, read: &Lane) -> Result<Found, duroxide::provider::ProviderError> {
     let own: Vec<i64> = state.sessions.nodes.borrow().iter().map(|epoch| int(epoch.0)).collect();
-    let class = state.sessions.class;
+    let (class, joins) = (state.sessions.class, state.sessions.joins());
     let look = async move |connection: Shared| {
         let rows = connection.query(step!(LOOK_AT_OTHERS, own, class)).await?;
         let mut released = Vec::new();
+        let mut any = false;
         for row in &rows {
+            any |= row.try_get::<_, bool>("free")?;
             if row.try_get("released")? {
                 released.push(Epoch(natural(row, "epoch")?));
             }
         }
-        Ok(Found { any: !rows.is_empty(), released })
+        Ok((!rows.is_empty(), Found { any, released }))
     };
-    read.call("look at the sessions of other nodes", look).await
+    let (has_others, found) = read.call("look at the sessions of other nodes", look).await?;
+    state.sessions.found_others(has_others, joins);
+    Ok(found)
 }
 
 async fn take_over(state: &Arc<State>, members: &Lane, released: Vec<Epoch>) {

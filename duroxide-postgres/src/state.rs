@@ -48,6 +48,8 @@ pub(crate) struct State {
 pub(crate) struct Notice {
     /// There may be work for a node.
     pub(crate) work: bool,
+    /// A node has joined.
+    pub(crate) joined: bool,
     /// Instances that have changed.
     pub(crate) changed: Vec<InstanceId>,
 }
@@ -155,9 +157,15 @@ impl State {
         if signals.is_empty() {
             return;
         }
-        let notice = Notice { work: signals.work, changed: signals.instances().cloned().collect() };
+        let changed = signals.instances().cloned().collect();
+        let notice = Notice { work: signals.work, changed, ..Notice::default() };
         self.wakeups.tell(signals);
         // The notifier ends with the thread of the provider.
         let _ = self.notices.send(notice);
+    }
+
+    /// Signals to the other processes that a node of this one has joined.
+    pub(crate) fn signal_join(&self) {
+        let _ = self.notices.send(Notice { joined: true, ..Notice::default() });
     }
 }

@@ -21,6 +21,9 @@ use super::renumbered::Renumbered;
 
 const INSTANCES: usize = 4;
 const NODES: usize = 3;
+/// The number of lists that are compared, and of those that are compared after one step.
+const LISTS: usize = 27;
+const LISTS_AT_ONCE: usize = 5;
 
 /// One step of a program. The numbers are small, so that steps concern the same items.
 #[derive(Debug, Clone)]
@@ -826,20 +829,62 @@ impl Pair {
     /// Compares the stored state, as far as it can be read.
     async fn compare(&self) {
         for n in 0..INSTANCES {
-            let record = both!(self, provider => provider.instance(&id(n)));
-            let Some(record) = record else { continue };
-            let other = ExecutionId { identity: Identity::new(), ..record.execution.clone() };
-            let unknown = ExecutionId { identity: Identity::UNKNOWN, ..record.execution.clone() };
-            let all = (1..=record.execution.number).map(|number| ExecutionId { number, ..record.execution.clone() });
-            for execution in all.chain([other, unknown]) {
-                both!(self, provider => provider.history(&execution, EventId(0)));
-                for query in [HistoryQuery::last(2).preview(5), HistoryQuery::after(EventId(1), 2).preview(2000)] {
-                    both!(self, provider => admin(provider).events(&execution, &query));
-                }
-            }
-            both!(self, provider => admin(provider).activities(&id(n)));
-            both!(self, provider => admin(provider).rows(&id(n)));
+            self.compare_instance(n).await;
         }
+        for n in 0..LISTS {
+            self.compare_list(n).await;
+        }
+    }
+
+    /// Compares a part of the stored state, another one after each step: a difference in another part remains until it is
+    /// compared, at the latest at the end of the program.
+    async fn compare_part(&self, step: usize) {
+        for n in 0..INSTANCES {
+            both!(self, provider => provider.instance(&id(n)));
+        }
+        self.compare_instance(step % INSTANCES).await;
+        for n in 0..LISTS_AT_ONCE {
+            self.compare_list((step * LISTS_AT_ONCE + n) % LISTS).await;
+        }
+    }
+
+    async fn compare_instance(&self, n: usize) {
+        let record = both!(self, provider => provider.instance(&id(n)));
+        let Some(record) = record else { return };
+        let other = ExecutionId { identity: Identity::new(), ..record.execution.clone() };
+        let unknown = ExecutionId { identity: Identity::UNKNOWN, ..record.execution.clone() };
+        let all = (1..=record.execution.number).map(|number| ExecutionId { number, ..record.execution.clone() });
+        for execution in all.chain([other, unknown]) {
+            both!(self, provider => provider.history(&execution, EventId(0)));
+            for query in [HistoryQuery::last(2).preview(5), HistoryQuery::after(EventId(1), 2).preview(2000)] {
+                both!(self, provider => admin(provider).events(&execution, &query));
+            }
+        }
+        both!(self, provider => admin(provider).activities(&id(n)));
+        both!(self, provider => admin(provider).rows(&id(n)));
+    }
+
+    async fn compare_list(&self, n: usize) {
+        let mut filters = self.filters();
+        let mut groups: Vec<_> =
+            [Filter::default(), odd_ones()].iter().flat_map(|filter| groupings().map(|by| (filter.clone(), by))).collect();
+        assert_eq!(LISTS, filters.len() + groups.len() + 1, "`LISTS` is the number of lists");
+        if n < filters.len() {
+            let filter = filters.swap_remove(n);
+            both!(self, provider => pages(provider, &filter));
+        } else if n - filters.len() < groups.len() {
+            let (filter, (of, by)) = groups.swap_remove(n - filters.len());
+            both!(self, provider => admin(provider).groups(of, &filter, &by, Page::DEFAULT_TIME_LIMIT));
+        } else {
+            both!(self, provider => admin(provider).nodes());
+            both!(self, provider => departed(provider));
+            both!(self, provider => builds(provider));
+            both!(self, provider => admin(provider).audit(&AuditQuery::default(), &Page::new(1000)));
+        }
+    }
+
+    /// Returns the filters of the lists that are compared.
+    fn filters(&self) -> Vec<Filter> {
         let odd = odd_ones();
         let live = vec![InstanceStatus::Running, InstanceStatus::Suspended];
         let live = Filter { statuses: live, ..odd.clone() };
@@ -854,22 +899,9 @@ impl Pair {
             updated_before: Some(Timestamp::from_micros(self.now - 2_000_000)),
             ..Filter::default()
         };
-        for filter in [Filter::default(), odd, live, early, running, suspended, pinned, ended, updated] {
-            both!(self, provider => pages(provider, &filter));
-        }
-        for filter in by_waits_and_causes() {
-            both!(self, provider => pages(provider, &filter));
-        }
-        both!(self, provider => admin(provider).nodes());
-        both!(self, provider => departed(provider));
-        both!(self, provider => builds(provider));
-        let all = Page::new(1000);
-        both!(self, provider => admin(provider).audit(&AuditQuery::default(), &all));
-        for filter in [Filter::default(), odd_ones()] {
-            for (of, by) in groupings() {
-                both!(self, provider => admin(provider).groups(of, &filter, &by, Page::DEFAULT_TIME_LIMIT));
-            }
-        }
+        let mut filters = vec![Filter::default(), odd, live, early, running, suspended, pinned, ended, updated];
+        filters.extend(by_waits_and_causes());
+        filters
     }
 }
 
@@ -999,10 +1031,11 @@ fn run(cases: u32, postgres: impl Fn() -> Option<Schema>) {
         runtime.block_on(async {
             let folder = tempfile::tempdir().expect("folder");
             let mut pair = Pair::new(folder.path(), postgres.as_ref().map(Schema::connect)).await;
-            for step in &program {
+            for (n, step) in program.iter().enumerate() {
                 pair.step(step).await;
-                pair.compare().await;
+                pair.compare_part(n).await;
             }
+            pair.compare().await;
         });
         Ok(())
     });

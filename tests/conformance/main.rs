@@ -1,7 +1,8 @@
 //! Runs the cases of the contract on all providers, and random programs on several at once.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use duroxide::provider::conformance::{Subject, admin_cases, cases};
 use duroxide::provider::{Lease, MemoryProvider, Provider};
@@ -37,43 +38,44 @@ impl Subject for Sqlite {
     }
 }
 
-/// Runs all cases, and panics with the names of those that fail.
-fn run(subject: impl Fn() -> Arc<dyn Subject>) {
+/// Runs all cases, and panics with the names of those that fail. Several run at once, since a provider waits for its
+/// storage. `subject` gets the number of the case.
+fn run(at_once: usize, subject: impl Fn(usize) -> Arc<dyn Subject> + Sync) {
     let only = std::env::var("CASE").unwrap_or_default();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-    let mut failed = Vec::new();
-    for case in cases().into_iter().chain(admin_cases()).filter(|case| case.name.contains(&only)) {
-        let run = std::panic::AssertUnwindSafe(|| runtime.block_on((case.run)(subject())));
-        if std::panic::catch_unwind(run).is_err() {
-            failed.push(case.name);
+    let cases: Vec<_> = cases().into_iter().chain(admin_cases()).filter(|case| case.name.contains(&only)).collect();
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(case) = cases.get(number) else { return };
+            let run = std::panic::AssertUnwindSafe(|| runtime.block_on((case.run)(subject(number))));
+            if std::panic::catch_unwind(run).is_err() {
+                eprintln!("the case {} fails", case.name);
+                failed.lock().expect("no holder panics").push(case.name);
+            }
         }
-    }
+    };
+    std::thread::scope(|scope| (0..at_once).for_each(|_| drop(scope.spawn(work))));
+    let failed = failed.into_inner().expect("no holder panics");
     assert!(failed.is_empty(), "these cases fail: {failed:#?}");
 }
 
 #[test]
 fn memory_keeps_the_contract() {
-    run(|| Arc::new(Memory(MemoryProvider::new())));
+    run(1, |_| Arc::new(Memory(MemoryProvider::new())));
 }
 
 #[test]
 fn sqlite_keeps_the_contract() {
     let folder = tempfile::tempdir().expect("folder");
-    let count = std::cell::Cell::new(0);
-    run(|| {
-        count.set(count.get() + 1);
-        Arc::new(Sqlite(folder.path().join(format!("{}.db", count.get()))))
-    });
+    run(4, |number| Arc::new(Sqlite(folder.path().join(format!("{number}.db")))));
 }
 
 #[test]
 fn postgres_keeps_the_contract() {
     let Some(url) = support::postgres::server() else { return };
-    let count = std::cell::Cell::new(0);
-    run(|| {
-        count.set(count.get() + 1);
-        Arc::new(postgres::Postgres(support::schema::Schema::new(url, &format!("case_{}", count.get()))))
-    });
+    run(2, |number| Arc::new(postgres::Postgres(support::schema::Schema::new(url, &format!("case_{number}")))));
 }
 
 #[test]

@@ -30,8 +30,10 @@ async fn bulk_action_is_previewed_stopped_and_continued() {
     let cancel =
         || -> BulkCall { client.bulk(all.clone(), BulkAction::Cancel { reason: "campaign".to_owned() }).rate(8) };
     let preview: BulkPreview = cancel().preview().await.unwrap();
-    let counts: Vec<_> = preview.groups.groups.iter().map(|group| (group.key[0].as_deref(), group.count)).collect();
-    assert!(counts.contains(&(Some("running"), 5)) && counts.contains(&(Some("terminated"), 1)), "{counts:?}");
+    // The instances whose first turn is not committed yet have no version, and so another group.
+    let of = |status| preview.groups.groups.iter().filter(move |group| group.key[0].as_deref() == Some(status));
+    let count = |status| of(status).map(|group| group.count).sum::<u64>();
+    assert_eq!((count("running"), count("terminated")), (5, 1), "{:?}", preview.groups);
     assert_eq!(preview.first.len(), 6);
 
     let first = cancel().run_with(|_| ControlFlow::Break(())).await.unwrap();

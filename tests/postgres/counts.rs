@@ -11,8 +11,9 @@ use duroxide_postgres::PostgresProvider;
 use futures_util::future::join_all;
 use support::postgres::Cluster;
 use support::schema::Schema;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use crate::changes::Changes;
 use crate::together::{Obstacle, info};
 use crate::{pg_sum, process, schema};
 
@@ -33,40 +34,6 @@ fn statements(cluster: &Cluster) -> BTreeMap<String, usize> {
     counts
 }
 
-/// The renewals of the nodes of a schema, as a trigger tells of them.
-struct Renewals {
-    _client: tokio_postgres::Client,
-    renewed: mpsc::UnboundedReceiver<()>,
-}
-
-impl Renewals {
-    async fn follow(cluster: &Cluster, schema: &Schema) -> Self {
-        let connected = tokio_postgres::connect(&cluster.url(), tokio_postgres::NoTls).await;
-        let (client, mut connection) = connected.expect("connect");
-        let (sent, renewed) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
-                if matches!(message, tokio_postgres::AsyncMessage::Notification(_)) && sent.send(()).is_err() {
-                    return;
-                }
-            }
-        });
-        let listen = "
-            CREATE FUNCTION renewed() RETURNS trigger LANGUAGE plpgsql
-                AS $$ BEGIN PERFORM pg_notify('renewed', ''); RETURN NEW; END $$;
-            CREATE TRIGGER renewed AFTER UPDATE OF expires_at ON nodes FOR EACH ROW EXECUTE FUNCTION renewed();
-            LISTEN renewed";
-        client.batch_execute(&schema.within(listen)).await.expect("listen");
-        Self { _client: client, renewed }
-    }
-
-    async fn wait_for(&mut self, count: u64) {
-        for _ in 0..count {
-            self.renewed.recv().await.expect("the connection lives");
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_nodes_send_few_statements() {
     let settings = [("log_statement", "all"), ("log_line_prefix", "'%a '")];
@@ -80,7 +47,7 @@ async fn idle_nodes_send_few_statements() {
         started.expect("start");
     }
     let seconds = std::env::var(IDLE).ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(15);
-    let mut renewals = Renewals::follow(&cluster, &schema).await;
+    let mut renewals = Changes::follow(&cluster.url(), &schema, &["UPDATE OF expires_at ON nodes"]).await;
     // Each node has renewed since the last start.
     renewals.wait_for(4).await;
     let (before, begun) = (statements(&cluster), Instant::now());

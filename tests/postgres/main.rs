@@ -3,6 +3,7 @@
 //! Each provider here has its own connections and its own signals, as that of another process has. Without a server, the
 //! tests are left out; see [`support::postgres`].
 
+mod changes;
 mod chaos;
 mod contention;
 mod counts;

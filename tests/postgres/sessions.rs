@@ -4,28 +4,25 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use duroxide::id::NodeId;
-use duroxide::prelude::*;
-use duroxide::provider::{Handlers, NodeInfo, Provider};
+use duroxide::provider::{Handlers, Lease, NodeInfo, Provider};
 use support::postgres::Cluster;
 use support::schema::Schema;
+use tokio_postgres::Client;
+
+use crate::changes::Changes;
 
 /// A lease that no test waits for.
 const LONG: Duration = Duration::from_secs(3600);
 /// The time in which a process that has died is taken over, with room for a busy machine.
-const SOON: Duration = Duration::from_secs(180);
+const SOON: Duration = Duration::from_secs(60);
+/// True if both nodes show the locks of their sessions.
+const BOTH_LOCKED: &str = "SELECT count(session_on) = 2 FROM nodes";
 
-async fn connect(url: &str) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("connect");
-    tokio::spawn(connection);
-    client
-}
-
-/// Waits until a query returns true.
-async fn until(server: &tokio_postgres::Client, query: &str) {
-    let reached = async { while !server.query_one(query, &[]).await.expect("query").get::<_, bool>(0) {} };
-    if tokio::time::timeout(SOON, reached).await.is_err() {
+/// Waits until a query returns true after a change.
+async fn until(changes: &mut Changes, query: &str) {
+    if tokio::time::timeout(SOON, changes.until(query)).await.is_err() {
         let nodes = "SELECT coalesce(json_agg(n), '[]')::text FROM nodes n";
-        let nodes: String = server.query_one(nodes, &[]).await.expect("query").get(0);
+        let nodes: String = changes.server.query_one(nodes, &[]).await.expect("query").get(0);
         panic!("{query}: {nodes}");
     }
 }
@@ -58,28 +55,26 @@ impl Drop for Process {
 async fn killed_process_is_taken_over_long_before_its_lease_ends() {
     let Some(cluster) = Cluster::start(&[]) else { return };
     let schema = Schema::new(&cluster.url(), "killed");
-    let server = connect(&cluster.url()).await;
-    let effects = "CREATE TABLE effects (key text PRIMARY KEY, step text NOT NULL, runs integer NOT NULL DEFAULT 1);
-        CREATE TABLE payments (key text NOT NULL, step text NOT NULL)";
-    server.batch_execute(effects).await.expect("create");
-    let client = Client::new(schema.connect());
-    server.batch_execute(&schema.within("")).await.expect("choose the schema");
+    let client = duroxide::Client::new(schema.connect());
+    let followed = ["INSERT OR UPDATE ON nodes", "INSERT OR UPDATE ON live"];
+    let mut changes = Changes::follow(&cluster.url(), &schema, &followed).await;
+    let effects = "CREATE TABLE public.effects (key text PRIMARY KEY, step text NOT NULL, runs integer NOT NULL DEFAULT 1);
+        CREATE TABLE public.payments (key text NOT NULL, step text NOT NULL)";
+    changes.server.batch_execute(effects).await.expect("create");
     let mut processes = [Process::start(&cluster, &schema), Process::start(&cluster, &schema)];
-    until(&server, "SELECT count(session_on) = 2 FROM nodes").await;
+    until(&mut changes, BOTH_LOCKED).await;
     // It sleeps for seconds after its first activities.
     let order = serde_json::json!({ "number": 4, "parcels": 1, "steps": [] });
     let handle = client.start("chaos_order", "order-4", &order).await.expect("start");
-    let owner = "SELECT n.name FROM live l JOIN nodes n ON n.epoch = l.owner WHERE l.last_event > 4";
-    let name: String = loop {
-        if let Some(row) = server.query_opt(owner, &[]).await.expect("query") {
-            break row.get(0);
-        }
-    };
+    let is_owned = "FROM live l JOIN nodes n ON n.epoch = l.owner WHERE l.last_event > 4";
+    until(&mut changes, &format!("SELECT count(*) > 0 {is_owned}")).await;
+    let owner = changes.server.query_one(&format!("SELECT n.name {is_owned}"), &[]).await.expect("query");
+    let name: String = owner.get(0);
     let process = processes.iter_mut().find(|process| name.ends_with(&format!(" {}", process.0.id())));
     let process = process.unwrap_or_else(|| panic!("{name} is one of them"));
     process.0.kill().expect("kill");
     let killed = Instant::now();
-    until(&server, "SELECT bool_or(crashed) FROM nodes").await;
+    until(&mut changes, "SELECT bool_or(crashed) FROM nodes").await;
     println!("taken over after {:.1} s", killed.elapsed().as_secs_f64());
     let steps = handle.result().await.expect("completed");
     assert_eq!(steps.as_array().map(Vec::len), Some(4));
@@ -97,66 +92,88 @@ fn info() -> NodeInfo {
     }
 }
 
-/// Waits until the provider that runs has looked at the sessions of others as often since now.
-async fn until_looked(cluster: &Cluster, times: usize) {
-    let looks = || cluster.log().matches("pg_try_advisory_xact_lock_shared($2").count();
-    let before = looks();
-    let looked = async {
-        while looks() < before + times {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(SOON, looked).await.expect("it looks");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_that_joins_after_a_renewal_is_taken_over() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let schema = Schema::new(&cluster.url(), "late");
+    let observer = schema.connect();
+    let mut changes = Changes::follow(&cluster.url(), &schema, &["INSERT OR UPDATE ON nodes"]).await;
+    let watching = observer.join(&info()).await.expect("join");
+    // There is no other node yet, and the next renewal is due long after the test.
+    observer.renew(&watching).await.expect("renew");
+    let dies = schema.connect();
+    dies.join(&info()).await.expect("join");
+    until(&mut changes, BOTH_LOCKED).await;
+    drop(dies);
+    until(&mut changes, "SELECT bool_or(crashed) FROM nodes").await;
+}
+
+/// Waits until the provider that runs has looked at the sessions of others twice since now.
+async fn until_looked(cluster: &Cluster) {
+    let mut looks = cluster.follow_log("pg_try_advisory_xact_lock_shared($2");
+    for _ in 0..2 {
+        tokio::time::timeout(SOON, looks.recv()).await.expect("it looks").expect("the server runs");
+    }
+}
+
+/// Waits until the lock of the session of a node is free.
+async fn until_released(server: &Client, lease: Lease) {
+    // A class of locks is shown without its sign. The lock is taken as soon as it is free, and released again.
+    let wait = "SELECT pg_advisory_unlock(class, key) FROM (
+            SELECT class, key, pg_advisory_lock(class, key) FROM (
+                SELECT ((classid::bigint # 2147483648) - 2147483648)::integer AS class, objid::bigint::integer AS key
+                FROM pg_locks WHERE locktype = 'advisory' AND objid::bigint = $1::bigint & 2147483647 AND mode = 'ExclusiveLock'
+                OFFSET 0) held
+            OFFSET 0) taken";
+    let epoch = lease.epoch.0.cast_signed();
+    tokio::time::timeout(SOON, server.query(wait, &[&epoch])).await.expect("it is released").expect("query");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn node_without_a_dead_session_keeps_its_lease() {
     let Some(cluster) = Cluster::start(&[("log_statement", "all")]) else { return };
     let schema = Schema::new(&cluster.url(), "living");
-    let server = connect(&cluster.url()).await;
     let observer = schema.connect();
-    server.batch_execute(&schema.within("")).await.expect("choose the schema");
+    let mut changes = Changes::follow(&cluster.url(), &schema, &["INSERT OR UPDATE ON nodes"]).await;
     let living = schema.connect();
     let lease = living.join(&info()).await.expect("join");
-    let watching = observer.join(&info()).await.expect("join");
-    observer.renew(&watching).await.expect("renew");
-    until(&server, "SELECT count(session_on) = 2 FROM nodes").await;
+    observer.join(&info()).await.expect("join");
+    until(&mut changes, BOTH_LOCKED).await;
     // The connection that listens is lost: its process locks again, by itself.
     for _ in 0..3 {
         let listening =
             "SELECT array_agg(pid)::text FROM pg_stat_activity WHERE application_name = 'duroxide listening'";
-        let last: String = server.query_one(listening, &[]).await.expect("query").get(0);
-        server
+        let last: String = changes.server.query_one(listening, &[]).await.expect("query").get(0);
+        changes
+            .server
             .execute(&format!("SELECT pg_terminate_backend(pid) FROM unnest('{last}'::integer[]) pid"), &[])
             .await
             .expect("end");
         let locked = format!(
-            "SELECT count(*) = 2 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+            "SELECT ({BOTH_LOCKED}) AND count(*) = 2 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
              WHERE l.locktype = 'advisory' AND a.application_name = 'duroxide listening' AND a.pid <> ALL ('{last}'::integer[])"
         );
-        until(&server, &locked).await;
-        until(&server, "SELECT count(session_on) = 2 FROM nodes").await;
+        until(&mut changes, &locked).await;
     }
     // Nothing is concluded from a lock that is held, from the end of a session that was withdrawn, and from one on another
     // server, from before a restart or the promotion of a standby.
     let long_ago = "released_at = now() - interval '1 hour'";
     let here = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
+    let update = async |server: &Client, session: &str| {
+        let update = format!("UPDATE nodes SET {session} WHERE epoch = {}", lease.epoch);
+        server.execute(&update, &[]).await.expect("update");
+    };
     for session in [long_ago, &format!("{long_ago}, session_on = NULL")] {
-        server
-            .execute(&format!("UPDATE nodes SET {session} WHERE epoch = {}", lease.epoch), &[])
-            .await
-            .expect("update");
-        until_looked(&cluster, 2).await;
+        update(&changes.server, session).await;
+        until_looked(&cluster).await;
     }
     drop(living);
-    until(&server, "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'duroxide listening'").await;
-    let update = format!("UPDATE nodes SET {long_ago}, session_on = {here} + 1 WHERE epoch = {}", lease.epoch);
-    server.execute(&update, &[]).await.expect("update");
-    until_looked(&cluster, 2).await;
-    let both = server.query_one("SELECT count(*) = 2 FROM nodes WHERE NOT dead", &[]).await.expect("query");
+    until_released(&changes.server, lease).await;
+    update(&changes.server, &format!("{long_ago}, session_on = {here} + 1")).await;
+    until_looked(&cluster).await;
+    let both = changes.server.query_one("SELECT count(*) = 2 FROM nodes WHERE NOT dead", &[]).await.expect("query");
     assert!(both.get::<_, bool>(0));
     // A session on this server that has died.
-    let update = format!("UPDATE nodes SET session_on = {here} WHERE epoch = {}", lease.epoch);
-    server.execute(&update, &[]).await.expect("update");
-    until(&server, "SELECT count(*) = 1 FROM nodes WHERE NOT dead").await;
+    update(&changes.server, &format!("session_on = {here}")).await;
+    until(&mut changes, "SELECT count(*) = 1 FROM nodes WHERE NOT dead").await;
 }

@@ -13,7 +13,7 @@ use crate::scenario;
 #[test]
 fn random_programs_end_on_a_snapshot_store() {
     let alone = std::env::var_os("DUROXIDE_SEED").is_some();
-    for_each_seed(500, |seed| scenario::run(Simulation::new(seed).snapshots(true), seed, alone));
+    for_each_seed(200, |seed| scenario::run(Simulation::new(seed).snapshots(true), seed, alone));
 }
 
 #[test]

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
 /// The URL of a server to use instead of a private one.
 const URL: &str = "DUROXIDE_TEST_POSTGRES_URL";
 
@@ -133,6 +135,22 @@ impl Cluster {
         let read = |name| std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
         format!("{}\n{}", read("control"), read("log"))
     }
+
+    /// Tells of each line with this text that the server logs from now on.
+    pub fn follow_log(&self, text: &'static str) -> UnboundedReceiver<()> {
+        let mut tail = Command::new("tail");
+        tail.args(["-n", "0", "-f"]).arg(self.folder.join("log")).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut tail = tail.spawn().expect("tail is installed");
+        let lines = BufReader::new(tail.stdout.take().expect("is piped")).lines().map_while(Result::ok);
+        let (sender, found) = unbounded_channel();
+        std::thread::spawn(move || {
+            lines.filter(|line| line.contains(text)).take_while(|_| sender.send(()).is_ok()).for_each(drop);
+            // If this process ends before, `tail` ends with the pipe.
+            let _ = tail.kill();
+            let _ = tail.wait();
+        });
+        found
+    }
 }
 
 impl Drop for Cluster {
@@ -163,6 +181,11 @@ pub fn server() -> Option<&'static str> {
         }),
     });
     server.as_ref().map(|(url, _)| url.as_str())
+}
+
+/// Returns true if all servers of this process end with it.
+pub(crate) fn is_private() -> bool {
+    std::env::var_os(URL).is_none()
 }
 
 /// Returns the folder of the newest installed server programs.

@@ -4,7 +4,9 @@ use duroxide_postgres::{PostgresOptions, PostgresProvider};
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-/// A schema, empty at first, that is dropped with this value.
+use crate::postgres::is_private;
+
+/// A schema, empty at first, that is dropped with this value. On a private server, it remains until the server ends.
 pub struct Schema {
     url: String,
     name: String,
@@ -13,7 +15,9 @@ pub struct Schema {
 impl Schema {
     pub fn new(url: &str, name: &str) -> Self {
         let name = format!("{name}_{}", std::process::id());
-        execute(url, format!("DROP SCHEMA IF EXISTS {name} CASCADE"));
+        if !is_private() {
+            execute(url, format!("DROP SCHEMA IF EXISTS {name} CASCADE"));
+        }
         Self { url: url.to_owned(), name }
     }
 
@@ -52,7 +56,7 @@ impl Schema {
 impl Drop for Schema {
     fn drop(&mut self) {
         // A test that fails reports its own failure.
-        if !std::thread::panicking() {
+        if !is_private() && !std::thread::panicking() {
             // A provider that has just been dropped may still hold locks, which the server takes for a deadlock.
             let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.name);
             while let Err(error) = try_to_execute(&self.url, drop.clone()) {

@@ -26,4 +26,5 @@ impl Event for Ping {
 fn main() {
     let options = <Add as Activity>::options();
     assert_eq!((Add::NAME, options.start_to_close), ("add", None));
+    let _ = Ping;
 }

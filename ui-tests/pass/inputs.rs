@@ -26,6 +26,7 @@ async fn eight(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> Result
 }
 
 // Without the underscore these would not be identifiers.
+#[allow(clippy::just_underscores_and_digits)]
 #[activity]
 async fn odd(_1: u8, _type: u8, __: u8) -> Result<(), String> {
     Ok(())

@@ -96,7 +96,7 @@ pub(crate) struct Renewed {
 
 /// Renews a lease, and looks for dead nodes.
 pub(crate) async fn renew(connection: &Connection, state: &State, lease: Lease) -> Result<Renewed, Fault> {
-    let asked = Instant::now();
+    let (asked, joins) = (Instant::now(), state.sessions.joins());
     let renew = step!(RENEW, int(lease.epoch.0), state.sessions.holds(lease.epoch));
     let answers = connection.run(&[renew, step!(SUSPECT), step!(LOOK)]).await?;
     let [renewed, _, nodes] = &answers[..] else {
@@ -127,7 +127,7 @@ pub(crate) async fn renew(connection: &Connection, state: &State, lease: Lease) 
         return Ok(Renewed { renewal: Renewal::Lost, dead, lease_time: Duration::ZERO });
     };
     state.set_may_write(may_write(row.try_get("writes_from")?));
-    state.sessions.renewed(others);
+    state.sessions.found_others(others > 0, joins);
     state.clock.set(row.try_get("now")?, asked);
     let lease_time = Duration::from_micros(natural(row, "lease")?);
     // Counted by the node from before the request, by the database from a later moment.
@@ -237,6 +237,7 @@ pub(crate) async fn join(connection: &Connection, state: &State, info: &NodeInfo
         })
         .await?;
     state.signal(signals);
+    state.signal_join();
     state.sessions.joined(epoch);
     Ok(Lease { node: info.id, epoch })
 }

@@ -80,12 +80,17 @@ impl<A: Activity> Body<A> {
         Self { ctx, input, ended: None, activity: std::marker::PhantomData }
     }
 
-    /// Keeps the end of the code. Returns the message with the outcome, if the code has succeeded.
+    /// Keeps the end of the code. Returns the message with the outcome, if the code has succeeded before the node has ended
+    /// the attempt. The node measures its time limit from an earlier moment than the transaction does.
     fn keep(&mut self, result: Result<A::Output, A::Error>, is_retryable: fn(&A::Error) -> bool) -> Option<MessageRow>
     where
         A::Output: Storable,
         A::Error: Storable,
     {
+        if self.ctx.is_stopped() {
+            self.ended = Some(Ended::TimedOut);
+            return None;
+        }
         let (ended, limits) = (ended(result, is_retryable), self.ctx.limits());
         let message = match &ended {
             Ended::Completed(output) if limits.check("the output of the activity", output).is_ok() => {

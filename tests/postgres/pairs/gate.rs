@@ -1,8 +1,13 @@
 //! Holds the transactions of one provider at their commit.
 
 use duroxide::provider::Lease;
+use support::postgres::Cluster;
 use support::schema::Schema;
+use tokio::sync::{Mutex, mpsc};
 use tokio_postgres::{Client, NoTls};
+
+/// The server logs each wait for a lock soon.
+const SETTINGS: &[(&str, &str)] = &[("log_lock_waits", "on"), ("deadlock_timeout", "'5ms'")];
 
 /// A deferred trigger runs at the commit. It waits for a lock of the gate if the session has a mark.
 const INSTALL: &str = "
@@ -25,19 +30,27 @@ pub(super) fn held_url(url: &str) -> String {
     format!("{url}{}options=-c%20gate.holds%3Don", if url.contains('?') { '&' } else { '?' })
 }
 
-pub(super) struct Gate(Client);
+/// Starts a server that logs waits.
+pub(super) fn server() -> Option<Cluster> {
+    Cluster::start(SETTINGS)
+}
+
+pub(super) struct Gate {
+    client: Client,
+    /// Tells that a transaction may have begun to wait. An async mutex: it is held by the one that waits.
+    waits: Mutex<mpsc::UnboundedReceiver<()>>,
+}
 
 impl Gate {
-    pub(super) async fn install(schema: &Schema) -> Self {
-        let url = support::postgres::server().expect("there is a server");
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("connect");
+    pub(super) async fn install(server: &Cluster, schema: &Schema) -> Self {
+        let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.expect("connect");
         tokio::spawn(connection);
         client.batch_execute(&schema.within(INSTALL)).await.expect("install");
-        Self(client)
+        Self { client, waits: Mutex::new(server.follow_log("still waiting for")) }
     }
 
     async fn execute(&self, sql: &str) {
-        self.0.batch_execute(sql).await.expect("execute");
+        self.client.batch_execute(sql).await.expect("execute");
     }
 
     pub(super) async fn close(&self) {
@@ -62,7 +75,7 @@ impl Gate {
         self.execute(&format!("{expire} = {}", lease.epoch)).await;
     }
 
-    /// Waits until a transaction waits at the gate. The state of the locks cannot be awaited.
+    /// Waits until a transaction waits at the gate.
     pub(super) async fn until_held(&self) {
         self.until("count(*) FILTER (WHERE classid = 7007 AND locktype = 'advisory') > 0").await;
     }
@@ -77,6 +90,9 @@ impl Gate {
             "SELECT {condition} FROM pg_locks WHERE NOT granted
              AND pid IN (SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'duroxide %')"
         );
-        while !self.0.query_one(&query, &[]).await.expect("query").get::<_, bool>(0) {}
+        let mut waits = self.waits.lock().await;
+        while !self.client.query_one(&query, &[]).await.expect("query").get::<_, bool>(0) {
+            waits.recv().await.expect("the server runs");
+        }
     }
 }

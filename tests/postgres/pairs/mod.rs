@@ -9,10 +9,10 @@ mod scenario;
 use std::collections::BTreeSet;
 
 use duroxide::provider::{MemoryProvider, Provider};
+use support::schema::Schema;
 
 use self::gate::Gate;
 use self::scenario::{Op, Scenario};
-use crate::schema;
 
 /// The answers of the first and of the second request, and the state afterwards.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,10 +42,11 @@ impl Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interleaved_requests_have_the_outcome_of_one_order() {
-    let Some(schema) = schema("pairs") else { return };
+    let Some(server) = gate::server() else { return };
+    let schema = Schema::new(&server.url(), "pairs");
     let second = schema.connect();
-    let gate = Gate::install(&schema).await;
-    let url = gate::held_url(support::postgres::server().expect("there is a server"));
+    let gate = Gate::install(&server, &schema).await;
+    let url = gate::held_url(&server.url());
     let first = duroxide_postgres::PostgresProvider::connect_with(schema.options_at(&url)).await.expect("connect");
     let only = std::env::var("PAIR").unwrap_or_default();
     let (mut wrong, mut met, mut pairs) = (Vec::new(), 0, 0);
