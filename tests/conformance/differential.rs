@@ -866,8 +866,10 @@ impl Pair {
 
     async fn compare_list(&self, n: usize) {
         let mut filters = self.filters();
-        let mut groups: Vec<_> =
-            [Filter::default(), odd_ones()].iter().flat_map(|filter| groupings().map(|by| (filter.clone(), by))).collect();
+        let mut groups: Vec<_> = [Filter::default(), odd_ones()]
+            .iter()
+            .flat_map(|filter| groupings().map(|by| (filter.clone(), by)))
+            .collect();
         assert_eq!(LISTS, filters.len() + groups.len() + 1, "`LISTS` is the number of lists");
         if n < filters.len() {
             let filter = filters.swap_remove(n);

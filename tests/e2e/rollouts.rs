@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use duroxide::id::{EventId, ExecutionId};
 use duroxide::prelude::*;
 use duroxide::provider::{
-    Acquired, Commit, CommitError, Committed, InstanceStatus, Layered, Lease, MemoryProvider, Provider, ProviderError,
-    ProviderLayer, Then, Want, Write,
+    Acquired, Commit, CommitError, Committed, HistoryPage, InstanceStatus, Layered, Lease, MemoryProvider, Provider,
+    ProviderError, ProviderLayer, Then, Want, Write,
 };
 use duroxide::{Client, ErrorCode, Registry};
 use futures_util::future::BoxFuture;
@@ -177,4 +178,80 @@ async fn check_of_live_instances_needs_a_provider_that_lists_them() {
     let error = Runtime::builder().provider(provider).registry(old_code()).check_live(1).start().await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::AdminNotSupported);
     assert!(error.to_string().contains("live instances cannot be checked"), "{error}");
+}
+
+/// A store that returns a history event by event.
+struct EventByEvent(MemoryProvider);
+
+impl ProviderLayer for EventByEvent {
+    fn inner(&self) -> &dyn Provider {
+        &self.0
+    }
+
+    fn history<'a>(
+        &'a self,
+        execution: &'a ExecutionId,
+        after: EventId,
+    ) -> BoxFuture<'a, Result<HistoryPage, ProviderError>> {
+        Box::pin(async move {
+            let HistoryPage { mut events, more } = self.0.history(execution, after).await?;
+            let more = more || events.len() > 1;
+            events.truncate(1);
+            Ok(HistoryPage { events, more })
+        })
+    }
+}
+
+/// Waits twice. The changed code differs after the first wait.
+enum Waits<const CODE: u8> {}
+
+impl<const CODE: u8> Orchestration for Waits<CODE> {
+    const NAME: &'static str = "waits twice";
+    type Input = ();
+    type Output = ();
+    type Error = duroxide::Error;
+}
+
+impl<const CODE: u8> OrchestrationFn for Waits<CODE> {
+    async fn run(ctx: OrchestrationContext, (): ()) -> duroxide::Result<()> {
+        let Approval = ctx.event().await;
+        if CODE == CHANGED {
+            return Ok(());
+        }
+        let Approval = ctx.event().await;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn check_of_live_instances_replays_all_pages_of_a_history() {
+    let provider = MemoryProvider::new();
+    let old = node(provider.clone(), "old", Registry::empty().with_orchestration::<Waits<OLD>>()).await;
+    let handle = old.client().start("waits twice", "17", &()).await.unwrap();
+    handle.raise(Approval).await.unwrap();
+    handle.wait_for(|status| status.events.0 >= 3).await.unwrap();
+    let start = |registry: Registry| {
+        let provider = Layered(EventByEvent(provider.clone()));
+        Runtime::builder().provider(provider).registry(registry).build_id("new").check_live(9).start()
+    };
+    let error = start(Registry::empty().with_orchestration::<Waits<CHANGED>>()).await.err().expect("it differs");
+    assert_eq!(error.incompatible().len(), 1, "{error}");
+    start(Registry::empty().with_orchestration::<Waits<OLD>>()).await.unwrap();
+}
+
+#[tokio::test]
+async fn check_of_live_instances_leaves_out_damaged_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checked.db");
+    let old = Runtime::builder().sqlite(&path).registry(old_code()).start().await.unwrap();
+    old.client().start("order", "17", &()).await.unwrap();
+    old.shutdown().await.unwrap();
+    let changed = || {
+        let registry = Registry::empty().with_orchestration::<Order<CHANGED>>();
+        Runtime::builder().sqlite(&path).registry(registry).check_live(9).start()
+    };
+    assert_eq!(changed().await.err().expect("it differs").incompatible().len(), 1);
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute("UPDATE duroxide_instances SET labels = '{'", []).unwrap();
+    changed().await.unwrap().shutdown().await.unwrap();
 }

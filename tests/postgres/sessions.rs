@@ -58,7 +58,8 @@ async fn killed_process_is_taken_over_long_before_its_lease_ends() {
     let client = duroxide::Client::new(schema.connect());
     let followed = ["INSERT OR UPDATE ON nodes", "INSERT OR UPDATE ON live"];
     let mut changes = Changes::follow(&cluster.url(), &schema, &followed).await;
-    let effects = "CREATE TABLE public.effects (key text PRIMARY KEY, step text NOT NULL, runs integer NOT NULL DEFAULT 1);
+    let effects =
+        "CREATE TABLE public.effects (key text PRIMARY KEY, step text NOT NULL, runs integer NOT NULL DEFAULT 1);
         CREATE TABLE public.payments (key text NOT NULL, step text NOT NULL)";
     changes.server.batch_execute(effects).await.expect("create");
     let mut processes = [Process::start(&cluster, &schema), Process::start(&cluster, &schema)];

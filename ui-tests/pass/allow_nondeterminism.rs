@@ -11,7 +11,10 @@ async fn marked(ctx: OrchestrationContext) -> Result<u64, String> {
         let _ = std::env::var("VERBOSE");
     }
     let _: u64 = ctx.random();
-    Ok(u64::from(#[allow_nondeterminism] start.elapsed().subsec_nanos()))
+    Ok(u64::from(
+        #[allow_nondeterminism]
+        start.elapsed().subsec_nanos(),
+    ))
 }
 
 #[orchestration(allow = "measures itself, and keeps the result out of what it does")]

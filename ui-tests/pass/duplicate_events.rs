@@ -32,7 +32,8 @@ async fn main() {
     let _ = (orders::Approval { by: String::new() }.by, invoices::Approval { cents: 1 }.cents, invoices::Refusal);
     let _ = shipments::Refusal::Late;
     let start = |registry| Runtime::builder().registry(registry).in_memory().start();
-    for registry in [Registry::discover(), Registry::discover().except("Refusal"), Registry::discover().except("main")] {
+    for registry in [Registry::discover(), Registry::discover().except("Refusal"), Registry::discover().except("main")]
+    {
         let error = start(registry).await.err().expect("the start is refused");
         let [(code, problem)] = error.problems() else { panic!("{error}") };
         assert_eq!(*code, ErrorCode::DuplicateRegistration);

@@ -14,7 +14,12 @@ async fn with_context(context: ActivityContext, count: u32) -> Result<u32, Strin
 }
 
 #[activity]
-async fn several(_ctx: duroxide::ActivityContext, mut a: u8, r#type: String, _spare: Option<bool>) -> Result<u8, String> {
+async fn several(
+    _ctx: duroxide::ActivityContext,
+    mut a: u8,
+    r#type: String,
+    _spare: Option<bool>,
+) -> Result<u8, String> {
     a += 1;
     Ok(a + u8::try_from(r#type.len()).unwrap_or(0))
 }
@@ -67,6 +72,7 @@ fn main() {
     assert_eq!(<several as Activity>::PARAMETERS, Some(["a", "type", "spare"].as_slice()));
     assert_eq!(<odd as Activity>::PARAMETERS, Some(["_1", "_type", "__"].as_slice()));
     let json = r#"{"a":1,"type":"xy","spare":true}"#;
-    let input = <several as Activity>::Input::__read(&duroxide::Payload::from_json_bytes(json)).ok().expect("keyed by name");
+    let input =
+        <several as Activity>::Input::__read(&duroxide::Payload::from_json_bytes(json)).ok().expect("keyed by name");
     let _ = input.__write();
 }

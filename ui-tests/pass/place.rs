@@ -3,9 +3,7 @@ use duroxide::prelude::*;
 
 /// Adds one.
 /// And no more.
-#[activity(
-    name = "add-one"
-)]
+#[activity(name = "add-one")]
 async fn add(n: u8) -> Result<u8, String> {
     Ok(n + 1)
 }

@@ -9,7 +9,13 @@ use duroxide::sqlite::Tx;
 type Db<'t> = Tx<'t>;
 
 #[activity(transactional, retry(max_attempts = 3))]
-fn debit(tx: &mut Tx<'_>, ctx: ActivityContext, State(unit): State<i64>, account: i64, cents: i64) -> duroxide::Result<i64> {
+fn debit(
+    tx: &mut Tx<'_>,
+    ctx: ActivityContext,
+    State(unit): State<i64>,
+    account: i64,
+    cents: i64,
+) -> duroxide::Result<i64> {
     let savepoint = tx.savepoint()?;
     savepoint.execute("UPDATE accounts SET cents = cents - ?2 WHERE id = ?1", (account, cents * unit))?;
     savepoint.commit()?;
