@@ -1,6 +1,6 @@
 //! Old and new programs side by side on one store.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use duroxide::id::{EventId, ExecutionId};
 use duroxide::prelude::*;
@@ -202,6 +202,9 @@ impl ProviderLayer for EventByEvent {
     }
 }
 
+/// Resolves when the first wait of [`Waits`] is over.
+static WAITED: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
+
 /// Waits twice. The changed code differs after the first wait.
 enum Waits<const CODE: u8> {}
 
@@ -218,6 +221,7 @@ impl<const CODE: u8> OrchestrationFn for Waits<CODE> {
         if CODE == CHANGED {
             return Ok(());
         }
+        WAITED.send_replace(true);
         let Approval = ctx.event().await;
         Ok(())
     }
@@ -229,7 +233,9 @@ async fn check_of_live_instances_replays_all_pages_of_a_history() {
     let old = node(provider.clone(), "old", Registry::empty().with_orchestration::<Waits<OLD>>()).await;
     let handle = old.client().start("waits twice", "17", &()).await.unwrap();
     handle.raise(Approval).await.unwrap();
-    handle.wait_for(|status| status.events.0 >= 3).await.unwrap();
+    WAITED.subscribe().wait_for(|waited| *waited).await.unwrap();
+    // The turn is committed.
+    old.shutdown().await.unwrap();
     let start = |registry: Registry| {
         let provider = Layered(EventByEvent(provider.clone()));
         Runtime::builder().provider(provider).registry(registry).build_id("new").check_live(9).start()

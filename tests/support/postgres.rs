@@ -184,7 +184,7 @@ pub fn server() -> Option<&'static str> {
 }
 
 /// Returns true if all servers of this process end with it.
-pub(crate) fn is_private() -> bool {
+pub fn is_private() -> bool {
     std::env::var_os(URL).is_none()
 }
 
