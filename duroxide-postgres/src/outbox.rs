@@ -21,8 +21,8 @@ use crate::within::{NoticeLimit, Statements};
 const KEY: i32 = -3;
 /// The most events of one transaction.
 const EVENTS: i64 = 256;
-/// The poll of the outbox, and that in the time after a write within a transaction of this process.
-const POLL: Duration = Duration::from_secs(5);
+/// The poll of the outbox in the time after a write within a transaction of this process. At other times the connection that
+/// listens looks for events ([`pulse`](crate::pulse)).
 const SOON: Duration = Duration::from_millis(250);
 const EXPECTED: Duration = Duration::from_secs(10);
 /// The pause after a failure.
@@ -102,15 +102,10 @@ async fn deliver_when_woken(state: &Arc<State>, read: &Lane) {
     let mut link = Link::new(state.clone(), Use::Planned);
     let mut expected: Option<Instant> = None;
     loop {
-        let pause = if expected.is_some() { SOON } else { POLL };
         tokio::select! {
             () = state.within.wake.notified() => {}
             () = state.within.expected.notified() => expected = Some(Instant::now() + EXPECTED),
-            () = tokio::time::sleep(pause) => {
-                if expected.is_some() {
-                    state.wakeups.work();
-                }
-            }
+            () = tokio::time::sleep(SOON), if expected.is_some() => state.wakeups.work(),
         }
         expected = expected.filter(|until| Instant::now() < *until);
         let waits = async |connection: crate::connect::Shared| connection.query(step!(WAITS)).await;

@@ -1,6 +1,6 @@
 //! The code of the members: which of them may try an item.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use duroxide::id::Epoch;
@@ -111,6 +111,16 @@ impl Members {
     }
 }
 
+/// The queues that some nodes serve.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    /// The queues of instances: name, and version. An empty version: the instances without one.
+    pub(crate) orchestrations: Vec<(String, String)>,
+    pub(crate) activities: Vec<String>,
+    /// `None`: all tags.
+    pub(crate) tags: Option<Vec<String>>,
+}
+
 /// The code of known nodes, which never changes: a list of the members needs to return only that of new ones.
 #[derive(Default)]
 pub(crate) struct KnownCode {
@@ -123,13 +133,30 @@ impl KnownCode {
     pub(crate) fn list(&self) -> Step<'static> {
         let known: Vec<i64> = self.locked().keys().map(|epoch| int(epoch.0)).collect();
         step!(
-            "SELECT epoch, build, (epoch = ANY ($1::bigint[])) AS known,
+            "SELECT epoch, build, claim, (epoch = ANY ($1::bigint[])) AS known,
                  CASE WHEN epoch = ANY ($1) THEN NULL ELSE orchestrations END AS orchestrations,
                  CASE WHEN epoch = ANY ($1) THEN NULL ELSE activities END AS activities,
                  CASE WHEN epoch = ANY ($1) THEN NULL ELSE tags END AS tags
              FROM nodes WHERE NOT dead",
             known
         )
+    }
+
+    /// Returns the queues that these nodes serve. `None`: the code of one of them was not read yet.
+    pub(crate) fn served_by(&self, nodes: &[i64]) -> Option<Served> {
+        let known = self.locked();
+        let mut orchestrations = BTreeSet::new();
+        let mut activities = BTreeSet::new();
+        let mut tags = Some(Vec::new());
+        for node in nodes {
+            let code = known.get(&Epoch(node.unsigned_abs()))?;
+            orchestrations.extend(code.orchestrations.iter().cloned());
+            orchestrations.extend(code.latest.keys().map(|name| (name.clone(), String::new())));
+            activities.extend(code.activities.iter().cloned());
+            tags = tags.zip(code.tags.clone()).map(|(all, tags)| [all, tags].concat());
+        }
+        let (orchestrations, activities) = (orchestrations.into_iter().collect(), activities.into_iter().collect());
+        Some(Served { orchestrations, activities, tags })
     }
 
     /// Reads the answer to the statement that [`KnownCode::list`] made before.

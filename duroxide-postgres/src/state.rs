@@ -36,6 +36,8 @@ pub(crate) struct State {
     may_write: AtomicBool,
     /// The latest time named by a call, in microseconds.
     latest: AtomicI64,
+    /// The time by which the clock of the last request for work was ahead of the database, in microseconds.
+    ahead: AtomicI64,
     notices: mpsc::UnboundedSender<Notice>,
     /// The shortest lease time of the nodes of this process, in microseconds.
     shortest_lease: AtomicU64,
@@ -77,6 +79,7 @@ impl State {
             looks: Looks::default(),
             may_write: AtomicBool::new(true),
             latest: AtomicI64::new(NONE),
+            ahead: AtomicI64::new(0),
             notices,
             shortest_lease: AtomicU64::new(u64::MAX),
             expired: Mutex::default(),
@@ -96,6 +99,18 @@ impl State {
     /// Observes a time named by a call.
     pub(crate) fn saw(&self, time: Timestamp) {
         self.latest.fetch_max(time.as_micros(), Ordering::Relaxed);
+    }
+
+    /// Observes the time of a request for work, whose node may have a clock of its own.
+    pub(crate) fn saw_request(&self, now: Timestamp) {
+        self.saw(now);
+        let ahead = now.as_micros().saturating_sub(self.clock.now().as_micros());
+        self.ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    /// Returns the time up to which items may be due for the nodes of this process, in microseconds.
+    pub(crate) fn due(&self) -> i64 {
+        self.clock.now().as_micros().saturating_add(self.ahead.load(Ordering::Relaxed).max(0))
     }
 
     /// Returns the latest time named by a call, if any.

@@ -16,6 +16,7 @@ mod panics;
 mod plans;
 mod poolers;
 mod processes;
+mod pulses;
 mod sessions;
 mod tls;
 mod together;
