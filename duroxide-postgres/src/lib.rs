@@ -64,6 +64,7 @@ mod state;
 mod tls;
 mod transaction;
 mod within;
+mod work;
 
 pub use builder::{PostgresClient, PostgresRuntime};
 pub use options::PostgresOptions;

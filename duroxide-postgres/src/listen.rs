@@ -200,7 +200,7 @@ fn tell(state: &Arc<State>, read: &Arc<Lane>, payload: &str, from: Uuid) {
         state.wakeups.changed_where(|_| true);
         return;
     };
-    if notice["work"] == Value::Bool(true) {
+    if notice["work"] == Value::Bool(true) && concerns(&state.sessions.own(), &notice["to"]) {
         state.wakeups.work();
     }
     let changed: HashSet<&str> = changed.iter().filter_map(Value::as_str).collect();
@@ -211,6 +211,11 @@ fn tell(state: &Arc<State>, read: &Arc<Lane>, payload: &str, from: Uuid) {
     if !watched.is_empty() {
         tokio::spawn(tell_ends(state.clone(), read.clone(), watched));
     }
+}
+
+/// Returns true if work for these nodes concerns one of this process. Without nodes it concerns all.
+fn concerns(own: &[i64], to: &Value) -> bool {
+    to.as_array().is_none_or(|to| to.iter().any(|node| node.as_i64().is_some_and(|node| own.contains(&node))))
 }
 
 /// Reads the ends of watched instances that have changed, for all their watches together. The watches of the others read

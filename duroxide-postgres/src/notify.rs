@@ -4,22 +4,31 @@
 //! would hold a lock of the whole database server until the transaction is flushed. It may be lost, if the process dies in
 //! between or a connection is lost.
 //!
-//! All processes listen to one channel of the schema. Notices that come while one is being sent are merged.
+//! All processes listen to one channel of the schema. Notices that come while one is being sent are merged. A notification
+//! names the nodes that its work concerns ([`work`](crate::work)). After a while the sender looks whether work without an
+//! owner was taken, and tells further nodes of it otherwise.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use duroxide::id::InstanceId;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use crate::again::has_panicked;
-use crate::connect::step;
+use crate::connect::{Shared, step};
+use crate::fault::Fault;
 use crate::lane::Lane;
 use crate::state::{Notice, State};
+use crate::work::{Queue, Told, Untaken};
 
 /// The pause after a notification, which limits them to 200 per second and process.
 const PAUSE: Duration = Duration::from_millis(5);
+/// The time in which a node that was told of work takes it, usually.
+const TAKEN: Duration = Duration::from_millis(100);
 /// The limit of the ids in one notification, in bytes; PostgreSQL allows 8000 in all.
 const IDS: usize = 4000;
 
@@ -38,28 +47,99 @@ pub(crate) async fn send(state: Arc<State>, lane: Arc<Lane>, mut notices: mpsc::
 }
 
 async fn send_all(state: &State, lane: &Lane, notices: &mut mpsc::UnboundedReceiver<Notice>, from: Uuid) {
-    while let Some(mut notice) = notices.recv().await {
-        while let Ok(more) = notices.try_recv() {
-            notice.work |= more.work;
-            notice.changed.extend(more.changed);
+    let mut untaken = Untaken::default();
+    let mut look_at: Option<Instant> = None;
+    loop {
+        let notice = tokio::select! {
+            notice = notices.recv() => match notice {
+                Some(notice) => Some(notice),
+                None => return,
+            },
+            () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => None,
+        };
+        let (told, changed) = match notice {
+            Some(mut notice) => {
+                while let Ok(more) = notices.try_recv() {
+                    notice.work.extend(more.work);
+                    notice.changed.extend(more.changed);
+                }
+                let members = state.code.last_members();
+                (untaken.tell(notice.work, members.as_ref(), &state.sessions.nodes()), notice.changed)
+            }
+            None => {
+                look_at = None;
+                let waiting = waiting(state, lane, &untaken).await;
+                (untaken.tell_more(&waiting, state.code.last_members().as_ref()), Vec::new())
+            }
+        };
+        look_at = look_at.or_else(|| Some(Instant::now() + TAKEN)).filter(|_| !untaken.is_empty());
+        let payloads = payloads(&told, &changed, from);
+        if payloads.is_empty() {
+            continue;
         }
-        let payloads = payloads(notice, from);
         let channels = vec![channel(state); payloads.len()];
         let sent = lane.call("notify other processes", async move |connection| {
             let send = "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t (c, p)";
             connection.query(step!(send, channels, payloads)).await
         });
         if let Err(error) = sent.await {
-            tracing::warn!(%error, "other processes learn of changes by their next poll");
+            tracing::warn!(%error, "other processes learn of changes by their next look");
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Returns the payloads of a notice. Each has a limited number of ids.
-fn payloads(notice: Notice, from: Uuid) -> Vec<String> {
-    let mut parts: Vec<(usize, Vec<&str>)> = vec![(0, Vec::new())];
-    for id in &notice.changed {
+/// Finds the queues that have items which are due. Other tags count, too.
+const WAITING: &str = "
+    SELECT t.n FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t (name, version, n) CROSS JOIN LATERAL (
+        (SELECT 1 FROM ready r WHERE r.name = t.name AND r.version = t.version AND r.ready_at <= $4::bigint
+             AND (r.crashes < 3 OR r.suspect) LIMIT 1)
+        UNION ALL
+        (SELECT 1 FROM ready r WHERE r.name = t.name AND r.version = t.version AND r.ready_at <= $4::bigint
+             AND r.crashes >= 3 AND NOT r.suspect LIMIT 1)) r
+    UNION ALL
+    SELECT -t.n FROM unnest($3::text[]) WITH ORDINALITY AS t (name, n) CROSS JOIN LATERAL (
+        (SELECT 1 FROM activities a WHERE a.name = t.name AND a.ready_at <= $4::bigint AND a.owner IS NULL
+             AND NOT a.parked AND (a.crashes < 3 OR a.suspect) LIMIT 1)
+        UNION ALL
+        (SELECT 1 FROM activities a WHERE a.name = t.name AND a.ready_at <= $4::bigint AND a.owner IS NULL
+             AND NOT a.parked AND a.crashes >= 3 AND NOT a.suspect LIMIT 1)) a";
+
+/// Returns the queues whose work was not taken. If they cannot be read, the pulses of the nodes find that work.
+async fn waiting(state: &State, lane: &Lane, untaken: &Untaken) -> BTreeSet<Queue> {
+    let (mut instances, mut activities) = (Vec::new(), Vec::new());
+    for queue in untaken.queues() {
+        match queue {
+            Queue::Instances(name, version) => {
+                instances.push((name.clone(), version.clone().unwrap_or_default(), queue))
+            }
+            Queue::Activities(name, _) => activities.push((name.clone(), queue)),
+        }
+    }
+    let names: Vec<String> = instances.iter().map(|(name, ..)| name.clone()).collect();
+    let versions: Vec<String> = instances.iter().map(|(_, version, _)| version.clone()).collect();
+    let of_activities: Vec<String> = activities.iter().map(|(name, _)| name.clone()).collect();
+    let due = state.due();
+    let find = async move |connection: Shared| {
+        let rows = connection.query(step!(WAITING, names, versions, of_activities, due)).await?;
+        rows.iter().map(|row| Ok(row.try_get::<_, i64>("n")?)).collect::<Result<Vec<_>, Fault>>()
+    };
+    let found = lane.call("look for work that was not taken", find).await.unwrap_or_default();
+    let place = |n: i64| usize::try_from(n.unsigned_abs()).ok()?.checked_sub(1);
+    let queue = |n: i64| {
+        let queue = if n > 0 { instances.get(place(n)?)?.2 } else { activities.get(place(n)?)?.1 };
+        Some(queue.clone())
+    };
+    found.into_iter().filter_map(queue).collect()
+}
+
+/// Returns the payloads of a notification. Each has a limited number of ids.
+fn payloads(told: &Told, changed: &[InstanceId], from: Uuid) -> Vec<String> {
+    let mut parts: Vec<(usize, Vec<&str>)> = Vec::new();
+    if !told.is_none() {
+        parts.push((0, Vec::new()));
+    }
+    for id in changed {
         // A character may take six bytes in JSON.
         let size = id.as_str().len() * 6 + 3;
         if parts.last().is_none_or(|(bytes, _)| bytes + size > IDS) {
@@ -71,14 +151,19 @@ fn payloads(notice: Notice, from: Uuid) -> Vec<String> {
         }
     }
     let payload = |(n, (_, ids)): (usize, (usize, Vec<&str>))| {
-        json!({ "from": from.to_string(), "work": notice.work && n == 0, "changed": ids }).to_string()
+        let mut payload = json!({ "from": from.to_string(), "work": n == 0 && !told.is_none(), "changed": ids });
+        if let Told::Nodes(nodes) = told {
+            // Programs of earlier versions pass the work on to all their nodes.
+            payload["to"] = nodes.iter().filter(|_| n == 0).map(|epoch| epoch.0).collect();
+        }
+        payload.to_string()
     };
     parts.into_iter().enumerate().map(payload).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use duroxide::id::InstanceId;
+    use duroxide::id::Epoch;
     use serde_json::Value;
 
     use super::*;
@@ -86,8 +171,8 @@ mod tests {
     #[test]
     fn notification_has_a_limited_size() {
         let id = |n: usize| InstanceId::new(format!("{}-{n}", "\"".repeat(200))).expect("a good id");
-        let notice = Notice { work: true, changed: (0..100).map(id).collect() };
-        let payloads = payloads(notice, Uuid::nil());
+        let (told, changed) = (Told::Nodes((0..100).map(|n| Epoch(u64::MAX - n)).collect()), (0..100).map(id));
+        let payloads = payloads(&told, &changed.collect::<Vec<_>>(), Uuid::nil());
         assert!(payloads.iter().all(|payload| payload.len() < 7900), "{:?}", payloads.iter().map(String::len).max());
         let ids: usize = payloads
             .iter()

@@ -2,7 +2,8 @@
 //!
 //! It runs on the connection that listens, so its answer also shows that this connection is alive: one that is half open
 //! hears nothing, and reports nothing. It finds the work whose notification was lost, events in the outbox, a schema that
-//! a newer program has changed, and processes that have died ([`session`](crate::session)).
+//! a newer program has changed, and processes that have died ([`session`](crate::session)). It also reads the members, which
+//! are told of work ([`work`](crate::work)).
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
+use crate::rollout::member_columns;
 use crate::schema::may_write;
 use crate::session::look_at_others;
 use crate::state::State;
@@ -51,33 +53,63 @@ macro_rules! has_work {
     };
 }
 
+/// The time at which the next item becomes due, if any has a time.
+macro_rules! next_due {
+    () => {
+        "least(
+             (SELECT min(r.ready_at) FROM unnest($3::text[], $4::text[]) AS t (name, version) CROSS JOIN LATERAL (
+                 SELECT r.ready_at FROM ready r WHERE r.name = t.name AND r.version = t.version AND r.ready_at > $7::bigint
+                     AND (r.crashes < 3 OR r.suspect) ORDER BY r.ready_at LIMIT 1) r),
+             (SELECT min(a.ready_at) FROM unnest($5::text[]) AS t (name) CROSS JOIN LATERAL (
+                 SELECT a.ready_at FROM activities a WHERE a.name = t.name AND a.ready_at > $7::bigint AND a.owner IS NULL
+                     AND NOT a.parked AND (a.crashes < 3 OR a.suspect)
+                     AND ($6::text[] IS NULL OR a.tag IS NULL OR a.tag = ANY ($6::text[])) ORDER BY a.ready_at LIMIT 1) a))"
+    };
+}
+
+/// The answer has a row for each member, and one if there is none.
 const PULSE: &str = concat!(
     "WITH ",
     look_at_others!("$1", "$2"),
-    " SELECT ",
+    " SELECT f.*, ",
+    member_columns!("$8"),
+    " FROM (SELECT ",
     has_work!(),
-    " AS work, EXISTS (SELECT 1 FROM outbox WHERE refused IS NULL) AS outbox, (SELECT writes_from FROM meta) AS writes_from,
+    " AS work, ",
+    next_due!(),
+    " AS next_due, EXISTS (SELECT 1 FROM outbox WHERE refused IS NULL) AS outbox,
+         (SELECT writes_from FROM meta) AS writes_from,
          EXISTS (SELECT 1 FROM watched WHERE epoch IS NOT NULL) AS others, EXISTS (SELECT 1 FROM free) AS free,
-         ARRAY (SELECT epoch FROM free WHERE released ORDER BY epoch) AS released"
+         ARRAY (SELECT epoch FROM free WHERE released ORDER BY epoch) AS released) f
+     LEFT JOIN nodes n ON NOT n.dead"
 );
+
+/// The time after which a pulse looks whether an item that has become due was taken: few nodes know of it, and they may have
+/// died.
+const TAKEN: Duration = Duration::from_millis(300);
+/// The least time between two pulses for that reason.
+const SOON: Duration = Duration::from_millis(500);
 
 /// The pulses of a connection that listens.
 pub(crate) struct Pulses {
-    last: Instant,
+    /// `None`: there was none.
+    last: Option<Instant>,
+    /// The time of a look for an item that has become due by then.
+    due: Option<Instant>,
     /// The last request for work that a pulse has caused.
     last_request: Option<Instant>,
 }
 
 impl Pulses {
-    /// Begins when everything was requested.
     pub(crate) fn new() -> Self {
-        Self { last: Instant::now(), last_request: None }
+        Self { last: None, due: None, last_request: None }
     }
 
-    /// Returns the time of the next pulse: that of the next look at other sessions, if it comes first.
+    /// Returns the time of the next pulse: that of the next look at other sessions, if it comes first. The first one is due at
+    /// once, since it reads the members.
     pub(crate) fn next(&self, look: Option<std::time::Instant>) -> Instant {
-        let latest = self.last + PERIOD;
-        look.map_or(latest, |look| latest.min(look.into()))
+        let latest = self.last.map_or_else(Instant::now, |last| last + PERIOD);
+        look.map(Instant::from).into_iter().chain(self.due).fold(latest, Instant::min)
     }
 
     /// Sends a pulse, and tells this process what it has found. Returns the nodes to be taken over.
@@ -86,17 +118,21 @@ impl Pulses {
     /// If the connection does not answer, or is lost. After any other failure, everything is requested.
     pub(crate) async fn send(&mut self, state: &State, connection: &Connection) -> Result<Vec<Epoch>, String> {
         let found = timeout(ANSWER, pulse(state, connection)).await;
-        self.last = Instant::now();
+        let now = Instant::now();
+        (self.last, self.due) = (Some(now), None);
         let found = found.map_err(|_| "it does not answer".to_owned())?;
         let found = match found {
             Err(fault) if !fault.spares_connection() => return Err(fault.reason()),
             Err(fault) => {
                 tracing::debug!(reason = fault.reason(), "a look for lost notifications has failed");
                 state.sessions.looked(true, false);
-                Found { work: true, outbox: true, released: Vec::new() }
+                Found { work: true, outbox: true, released: Vec::new(), next_due: None }
             }
             Ok(found) => found,
         };
+        // Later ones are found by the next pulse.
+        let next_due = found.next_due.filter(|left| *left < PERIOD);
+        self.due = next_due.map(|left| now + (left + TAKEN).max(SOON));
         if found.work && self.last_request.is_none_or(|last| last.elapsed() >= REQUESTS) {
             self.last_request = Some(Instant::now());
             state.wakeups.work();
@@ -111,6 +147,8 @@ impl Pulses {
 struct Found {
     work: bool,
     outbox: bool,
+    /// The time until the next item becomes due.
+    next_due: Option<Duration>,
     /// The nodes of processes that have died, whose time of grace is over.
     released: Vec<Epoch>,
 }
@@ -123,13 +161,17 @@ async fn pulse(state: &State, connection: &Connection) -> Result<Found, Fault> {
     let served = served.unwrap_or_default();
     let (names, versions): (Vec<String>, Vec<String>) = served.orchestrations.into_iter().unzip();
     let (activities, tags) = (served.activities, served.tags);
-    let look = step!(PULSE, own, state.sessions.class, names, versions, activities, tags, state.due());
+    let (due, known) = (state.due(), state.code.known());
+    let look = step!(PULSE, own, state.sessions.class, names, versions, activities, tags, due, known);
     let rows = connection.query(look).await?;
+    state.code.members(&rows)?;
     let row = rows.first().ok_or_else(|| Fault::Unreadable("a pulse has no answer".to_owned()))?;
     state.set_may_write(may_write(row.try_get("writes_from")?));
     state.sessions.looked(row.try_get("others")?, row.try_get("free")?);
     let released: Vec<i64> = row.try_get("released")?;
+    let next_due: Option<i64> = row.try_get("next_due")?;
     Ok(Found {
+        next_due: next_due.map(|at| Duration::from_micros(at.saturating_sub(due).unsigned_abs())),
         work: row.try_get::<_, bool>("work")? || !is_known,
         outbox: row.try_get("outbox")?,
         released: released.into_iter().map(|epoch| Epoch(epoch.unsigned_abs())).collect(),

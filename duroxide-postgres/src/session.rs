@@ -142,6 +142,11 @@ impl Sessions {
     }
 
     /// Returns the nodes of this process.
+    pub(crate) fn nodes(&self) -> BTreeSet<Epoch> {
+        self.nodes.borrow().clone()
+    }
+
+    /// Returns the nodes of this process, as a value of a statement.
     pub(crate) fn own(&self) -> Vec<i64> {
         self.nodes.borrow().iter().map(|epoch| int(epoch.0)).collect()
     }

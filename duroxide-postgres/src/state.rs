@@ -1,12 +1,13 @@
 //! The state that all parts of a provider share.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use duroxide::Timestamp;
 use duroxide::clock::Clock;
-use duroxide::id::InstanceId;
+use duroxide::id::{Epoch, InstanceId};
 use duroxide::provider::{ProviderError, Signals, Wakeups};
 use tokio::sync::mpsc;
 
@@ -16,10 +17,11 @@ use crate::connect::Database;
 use crate::lane::LIMIT;
 use crate::notify::channel_of;
 use crate::outbox::Within;
-use crate::rollout::KnownCode;
+use crate::rollout::{KnownCode, Places};
 use crate::schema::newer;
 use crate::session::Sessions;
 use crate::transaction::Transactions;
+use crate::work::Work;
 
 pub(crate) struct State {
     pub(crate) database: Database,
@@ -41,6 +43,8 @@ pub(crate) struct State {
     notices: mpsc::UnboundedSender<Notice>,
     /// The shortest lease time of the nodes of this process, in microseconds.
     shortest_lease: AtomicU64,
+    /// The places of the nodes of this process, as of their last requests for work. A std mutex, held for a few instructions.
+    places: Mutex<BTreeMap<Epoch, Places>>,
     /// The last removal of the ids of old requests. A std mutex, held for a few instructions.
     expired: Mutex<Option<Instant>>,
 }
@@ -48,8 +52,7 @@ pub(crate) struct State {
 /// A signal to the other processes.
 #[derive(Debug, Default)]
 pub(crate) struct Notice {
-    /// There may be work for a node.
-    pub(crate) work: bool,
+    pub(crate) work: Work,
     /// Instances that have changed.
     pub(crate) changed: Vec<InstanceId>,
 }
@@ -82,6 +85,7 @@ impl State {
             ahead: AtomicI64::new(0),
             notices,
             shortest_lease: AtomicU64::new(u64::MAX),
+            places: Mutex::default(),
             expired: Mutex::default(),
         };
         (state, sent)
@@ -142,6 +146,19 @@ impl State {
         quarter.clamp(SHORTEST_RENEWAL, LIMIT)
     }
 
+    /// Observes the free places of a node of this process.
+    pub(crate) fn observe_places(&self, node: Epoch, places: Places) {
+        let own = self.sessions.nodes();
+        let mut observed = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.retain(|node, _| own.contains(node));
+        observed.insert(node, places);
+    }
+
+    /// Returns the free places of a node of this process, if it has requested work.
+    pub(crate) fn places(&self, node: Epoch) -> Option<Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
+    }
+
     /// Returns true once per minute.
     pub(crate) fn is_time_to_expire(&self) -> bool {
         let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,19 +175,20 @@ impl State {
         self.signal_work();
     }
 
-    /// Signals to all processes that there may be work.
+    /// Signals to all nodes that there may be work.
     pub(crate) fn signal_work(&self) {
-        let mut signals = Signals::default();
-        signals.work = true;
-        self.signal(signals);
+        self.signal(Signals::default(), Work::for_all());
     }
 
-    /// Sends the signals of a transaction that was committed, within this process and to the others.
-    pub(crate) fn signal(&self, signals: Signals) {
-        if signals.is_empty() {
+    /// Sends the signals of a transaction that was committed, within this process and to the others. [`Signals::work`] concerns
+    /// all nodes.
+    pub(crate) fn signal(&self, mut signals: Signals, mut work: Work) {
+        work.for_all |= signals.work;
+        if signals.is_empty() && work.is_empty() {
             return;
         }
-        let notice = Notice { work: signals.work, changed: signals.instances().cloned().collect() };
+        signals.work = work.concerns(&self.sessions.nodes());
+        let notice = Notice { work, changed: signals.instances().cloned().collect() };
         self.wakeups.tell(signals);
         // The notifier ends with the thread of the provider.
         let _ = self.notices.send(notice);

@@ -12,9 +12,10 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use duroxide::id::Epoch;
 use duroxide::provider::{
-    ActivityTransaction, MessageRow, Ready, TransactionBody, TransactionEnd, TransactionSource, TransactionalAttempt,
-    WithinError,
+    ActivityTransaction, MessageRow, Ready, Signals, TransactionBody, TransactionEnd, TransactionSource,
+    TransactionalAttempt, WithinError,
 };
 use futures_util::future::BoxFuture;
 use tokio_postgres::types::{BorrowToSql, ToSql};
@@ -25,6 +26,7 @@ use crate::provider::PostgresProvider;
 use crate::rows::{int, payload_bytes, stored_ready};
 use crate::state::State;
 use crate::within::{SqlError, SqlTransaction, SqlValue, may_write};
+use crate::work::Work;
 
 /// The transaction of a transactional activity, of `tokio-postgres`. See `docs/transaction-example.md`.
 ///
@@ -187,9 +189,6 @@ impl TransactionSource for TokioPostgres {
             };
             let end = end?;
             state.transactions.give_back(client);
-            if end == TransactionEnd::Committed {
-                state.signal_work();
-            }
             Ok(end)
         })
     }
@@ -213,11 +212,12 @@ async fn in_transaction(
         return Ok(TransactionEnd::RolledBack);
     };
     match record(&mut transaction, state, attempt, &message).await {
-        Ok(true) => {
+        Ok(Some(work)) => {
             transaction.commit().await?;
+            state.signal(Signals::default(), work);
             Ok(TransactionEnd::Committed)
         }
-        Ok(false) => {
+        Ok(None) => {
             transaction.rollback().await?;
             Ok(TransactionEnd::Fenced)
         }
@@ -230,13 +230,13 @@ async fn in_transaction(
     }
 }
 
-/// Writes the outcome. Returns false if the tenure is over.
+/// Writes the outcome. Returns the work that it makes; `None`: the tenure is over.
 async fn record(
     tx: &mut Transaction<'_>,
     state: &State,
     attempt: &TransactionalAttempt,
     message: &MessageRow,
-) -> Result<bool, SqlError> {
+) -> Result<Option<Work>, SqlError> {
     let (tenure, statements) = (&attempt.tenure, &state.within.statements);
     let execution = &tenure.activity.execution;
     let id = SqlValue::Text(Some(execution.instance.as_str()));
@@ -258,7 +258,19 @@ async fn record(
         SqlValue::Bytes(payload_bytes(&message.payload)),
         SqlValue::Int(Some(stored_ready(Ready::AtOnce(time)))),
     ];
-    Ok(tx.run(&statements.outcome, &values).await?.as_deref() == Some("1"))
+    Ok(tx.run(&statements.outcome, &values).await?.map(|to| work_for(&to)))
+}
+
+/// Returns the work of the instance that has received an outcome: its owner, its name, its version and true if it is
+/// suspended, as JSON. Nothing: no instance has.
+fn work_for(to: &str) -> Work {
+    let mut work = Work::default();
+    match serde_json::from_str::<(Option<u64>, String, Option<String>, bool)>(to) {
+        Ok((Some(owner), ..)) => drop(work.owners.insert(Epoch(owner))),
+        Ok((None, name, version, false)) => work.add_instance(&name, version.as_deref()),
+        Ok(_) | Err(_) => {}
+    }
+    work
 }
 
 /// The idle connections for transactions of activities. Their number is that of the activities that have run at once.

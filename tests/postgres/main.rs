@@ -17,6 +17,7 @@ mod plans;
 mod poolers;
 mod processes;
 mod pulses;
+mod rings;
 mod sessions;
 mod tls;
 mod together;

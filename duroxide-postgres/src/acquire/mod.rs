@@ -26,8 +26,10 @@ use self::pick::{Picked, Picks};
 use crate::connect::{Connection, Step, step};
 use crate::events;
 use crate::fault::Fault;
+use crate::rollout::Places;
 use crate::rows::{self, execution, int, message_columns, natural, text_map, version};
 use crate::state::State;
+use crate::work::Work;
 
 /// The attempts of a request that another request of the same lease overtakes.
 const ATTEMPTS: u32 = 5;
@@ -140,6 +142,7 @@ pub(crate) async fn acquire(
     want: &Want,
 ) -> Result<Acquired, Fault> {
     state.saw_request(want.now);
+    state.observe_places(lease.epoch, places(want));
     for _ in 0..ATTEMPTS {
         let fault = match attempt(connection, state, lease, want).await {
             Ok(acquired) => return Ok(acquired),
@@ -154,6 +157,13 @@ pub(crate) async fn acquire(
         }
     }
     Err(Fault::Contended)
+}
+
+/// Returns the items that a node has asked for.
+fn places(want: &Want) -> Places {
+    let places = |limit: usize| i32::try_from(limit).unwrap_or(i32::MAX);
+    let activities = want.activities.iter().fold(0, |sum: i32, group| sum.saturating_add(places(group.limit)));
+    Places { instances: places(want.instances), activities }
 }
 
 async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Want) -> Result<Acquired, Fault> {
@@ -206,7 +216,7 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
         let locks = state.database.lock_class;
         let claim = Claim { connection, locks, lease, claim: acquired.claim, want, latest: state.latest() };
         let signals = claim.take(picked, &mut acquired).await?;
-        state.signal(signals);
+        state.signal(signals, Work::default());
         for (queue, ready_at) in claimed {
             state.looks.claimed(queue, ready_at, rows::is_at_once(ready_at));
         }

@@ -29,6 +29,7 @@ use crate::rows::{int, natural};
 use crate::schema::may_write;
 use crate::session::{is_released, look_at_others};
 use crate::state::State;
+use crate::work::Work;
 
 /// The longest time that a call waits for the release of the items of dead nodes. The rest is released by later renewals.
 pub(crate) const SWEEP: Duration = Duration::from_secs(10);
@@ -66,7 +67,8 @@ macro_rules! states {
 const RENEW: &str = concat!(
     "WITH renewed AS (
          UPDATE nodes SET expires_at = clock_timestamp() + make_interval(secs => lease / 1000000.0), suspected_at = NULL,
-             released_at = NULL, session_on = CASE WHEN $2 THEN session_on END
+             released_at = NULL, session_on = CASE WHEN $2 THEN session_on END, room = coalesce($6, room),
+             permits = coalesce($7, permits)
          WHERE epoch = $1 AND NOT dead RETURNING lease),
      ",
     look_at_others!("$3", "$4"),
@@ -130,7 +132,10 @@ pub(crate) struct Renewed {
 pub(crate) async fn renew(connection: &Connection, state: &State, lease: Lease) -> Result<Renewed, Fault> {
     let asked = Instant::now();
     let (holds, own, class) = (state.sessions.holds(lease.epoch), state.sessions.own(), state.sessions.class);
-    let rows = connection.query(step!(RENEW, int(lease.epoch.0), holds, own, class, state.is_time_to_expire())).await?;
+    let (expires, places) = (state.is_time_to_expire(), state.places(lease.epoch));
+    let (room, permits) = (places.map(|places| places.instances), places.map(|places| places.activities));
+    let renew = step!(RENEW, int(lease.epoch.0), holds, own, class, expires, room, permits);
+    let rows = connection.query(renew).await?;
     let (mut others, mut is_free) = (0, false);
     let (mut dead, mut old) = (Vec::new(), Vec::new());
     for row in &rows {
@@ -268,7 +273,7 @@ pub(crate) async fn join(connection: &Connection, state: &State, info: &NodeInfo
             Ok((Epoch(natural(row, "epoch")?), settle(connection, state).await?))
         })
         .await?;
-    state.signal(signals);
+    state.signal(signals, Work::default());
     state.sessions.joined(epoch);
     Ok(Lease { node: info.id, epoch })
 }
