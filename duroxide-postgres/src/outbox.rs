@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use duroxide::provider::Signals;
 use tokio::sync::Notify;
 
 use crate::again::has_panicked;
@@ -135,7 +134,7 @@ async fn deliver(state: &State, link: &mut Link) -> Result<(), String> {
             fault.reason()
         })?;
         let Some(work) = delivered else { return Ok(()) };
-        state.signal(Signals::default(), work);
+        state.signal_work(work);
     }
     Ok(())
 }

@@ -172,12 +172,12 @@ impl State {
     /// A transaction of the program was committed.
     pub(crate) fn transaction_was_committed(&self) {
         self.within.wake();
-        self.signal_work();
+        self.signal_work(Work::for_all());
     }
 
-    /// Signals to all nodes that there may be work.
-    pub(crate) fn signal_work(&self) {
-        self.signal(Signals::default(), Work::for_all());
+    /// Signals work.
+    pub(crate) fn signal_work(&self, work: Work) {
+        self.signal(Signals::default(), work);
     }
 
     /// Sends the signals of a transaction that was committed, within this process and to the others. [`Signals::work`] concerns
