@@ -64,7 +64,8 @@ const LOCK: &str = concat!(
 );
 
 /// Common table expressions that try the lock of the node before each own one; before the first one comes the last one.
-/// `free` are the nodes whose locks are free; they are marked. The parameters are the own nodes and the class of the locks.
+/// `free` are the nodes whose locks are free; they are marked. `OFFSET` keeps a plan from trying other locks. The parameters
+/// are the own nodes and the class of the locks.
 macro_rules! look_at_others {
     ($own:literal, $class:literal) => {
         concat!(
@@ -82,9 +83,9 @@ macro_rules! look_at_others {
             "::bigint[]) AS o (epoch)),
             free AS MATERIALIZED (
                 SELECT n.epoch, coalesce(n.released_at + interval '2 seconds' <= clock_timestamp(), false) AS released
-                FROM nodes n
-                WHERE n.epoch IN (SELECT epoch FROM watched) AND NOT n.dead AND CASE
-                    WHEN n.session_on = ",
+                FROM (SELECT n.epoch, n.session_on, n.released_at FROM watched w JOIN nodes n ON n.epoch = w.epoch
+                    WHERE NOT n.dead OFFSET 0) n
+                WHERE CASE WHEN n.session_on = ",
             $crate::session::server!(),
             " THEN pg_try_advisory_xact_lock_shared(",
             $class,
