@@ -215,7 +215,7 @@ impl Node {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         let options = &shared.options;
-        let env = AttemptEnv::new(states, shared.clock.clone(), shared.info.id, options);
+        let env = AttemptEnv::new(states, shared.provider.clone(), shared.clock.clone(), shared.info.id, options);
         let limits = [options.max_activities, options.max_blocking_activities];
         let wake = shared.provider.wakeups().subscribe();
         Self {
