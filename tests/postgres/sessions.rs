@@ -111,7 +111,7 @@ async fn node_that_joins_after_a_renewal_is_taken_over() {
 
 /// Waits until the provider that runs has looked at the sessions of others twice since now.
 async fn until_looked(cluster: &Cluster) {
-    let mut looks = cluster.follow_log("pg_try_advisory_xact_lock_shared($2");
+    let mut looks = cluster.follow_log("AS outbox,");
     for _ in 0..2 {
         tokio::time::timeout(SOON, looks.recv()).await.expect("it looks").expect("the server runs");
     }

@@ -123,7 +123,7 @@ use crate::activity::States;
 use crate::clock::virtual_time::{ClockHold, Participant};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{InstanceId, MessageId};
-use crate::provider::{Acquired, InstanceRecord, Lease, NodeInfo, Provider};
+use crate::provider::{Acquired, ActivityTransactions, InstanceRecord, Lease, NodeInfo, Provider};
 use crate::registry::Lookup;
 use crate::replay::Fault;
 use crate::telemetry::NodeMetrics;
@@ -215,7 +215,8 @@ impl Node {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         let options = &shared.options;
-        let env = AttemptEnv::new(states, shared.provider.clone(), shared.clock.clone(), shared.info.id, options);
+        let transactions = ActivityTransactions(shared.provider.clone());
+        let env = AttemptEnv::new(states, transactions, shared.clock.clone(), shared.info.id, options);
         let limits = [options.max_activities, options.max_blocking_activities];
         let wake = shared.provider.wakeups().subscribe();
         Self {

@@ -24,7 +24,7 @@ use crate::id::{ExecutionId, InstanceId, NodeId};
 use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
-use crate::provider::{EventRow, Lease, Provider, Tenure, TransactionalAttempt};
+use crate::provider::{ActivityTransactions, EventRow, Lease, Tenure};
 use crate::replay::{Failed, in_instance, panicked};
 use crate::telemetry::spans::AttemptFields;
 use crate::telemetry::{self, ActivityMetrics, spans};
@@ -83,7 +83,7 @@ pub(in crate::node) enum AttemptEnd {
 /// The parts of the node that an attempt uses.
 pub(in crate::node) struct AttemptEnv {
     states: Arc<States>,
-    provider: Arc<dyn Provider>,
+    transactions: ActivityTransactions,
     clock: Arc<dyn Clock>,
     blocking: BlockingPool,
     polls: PollWatch,
@@ -94,14 +94,14 @@ pub(in crate::node) struct AttemptEnv {
 impl AttemptEnv {
     pub(in crate::node) fn new(
         states: States,
-        provider: Arc<dyn Provider>,
+        transactions: ActivityTransactions,
         clock: Arc<dyn Clock>,
         node: NodeId,
         options: &RuntimeOptions,
     ) -> Self {
         let blocking = BlockingPool::new(options.max_blocking_activities);
         let polls = PollWatch::start(options.activity_warning);
-        Self { states: Arc::new(states), provider, clock, blocking, polls, limits: options.limits, node }
+        Self { states: Arc::new(states), transactions, clock, blocking, polls, limits: options.limits, node }
     }
 }
 
@@ -147,19 +147,8 @@ impl Attempt {
         let AttemptFacts { tenure, scheduled, .. } = &*facts;
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
         let transaction_limit = limit.unwrap_or(TRANSACTION_LIMIT);
-        let ctx = ActivityContext::new(
-            TransactionalAttempt {
-                provider: env.provider.clone(),
-                lease,
-                tenure: tenure.clone(),
-                limit: transaction_limit,
-                run: facts.origin.clone(),
-            },
-            env.limits,
-            headers,
-            cancel.clone(),
-            env.states.clone(),
-        );
+        let transaction = env.transactions.attempt(lease, tenure.clone(), transaction_limit, facts.origin.clone());
+        let ctx = ActivityContext::new(transaction, env.limits, headers, cancel.clone(), env.states.clone());
         let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, &facts, &span);
         // One block, whose parts are not moved: the memory of this future is allocated for each attempt, and an allocation of
         // more than a kilobyte takes several times as long.
