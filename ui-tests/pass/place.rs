@@ -1,9 +1,11 @@
 //! The registry knows the source place of each function.
+#![cfg_attr(rustfmt, rustfmt_skip)]
 use duroxide::prelude::*;
-
 /// Adds one.
 /// And no more.
-#[activity(name = "add-one")]
+#[activity(
+    name = "add-one"
+)]
 async fn add(n: u8) -> Result<u8, String> {
     Ok(n + 1)
 }
