@@ -30,7 +30,7 @@ use crate::client::{Client, ClientError, Snapshot, executions};
 use crate::error::{ErrorCode, Suspension};
 use crate::history::{EventKind, HistoryEvent, Input};
 use crate::id::{ExecutionId, InstanceId, NodeId};
-use crate::provider::{Filter, Handlers, NodeInfo, Page, Provider, ProviderError, Renewal, Submission};
+use crate::provider::{Filter, Handlers, NodeInfo, NodeReport, Page, Provider, ProviderError, Renewal, Submission};
 use crate::registry::{Kind, Lookup, Registry};
 use crate::replay::{Execution, Fault};
 
@@ -255,7 +255,7 @@ async fn release_dead(provider: &dyn Provider) -> Result<(), ProviderError> {
         details: Default::default(),
     };
     let lease = provider.join(&info).await?;
-    if let Renewal::Lost = provider.renew(&lease).await? {
+    if let Renewal::Lost = provider.renew(&lease, &NodeReport::default()).await? {
         return Ok(());
     }
     provider.leave(&lease).await

@@ -610,8 +610,13 @@ impl Pair {
     /// Renews, and compares the state of the lease. The time for which the lease holds depends on the provider.
     async fn renew(&self, node: usize) {
         let lease = self.leases[node];
+        // It changes with the time of the program, and sometimes not.
+        let execution = ExecutionId { instance: id(0), identity: Identity::UNKNOWN, number: 1 };
+        let since = Timestamp::from_micros(node as i64);
+        let mut report = NodeReport::new([StuckCode::attempt(execution, "act".to_owned(), (CallId(1), 1), since)]);
+        report.live = u64::try_from(self.time().as_micros()).expect("later than 1970") / 3;
         let holds = async |provider: &dyn Provider| {
-            let renewal = provider.renew(&lease).await?;
+            let renewal = provider.renew(&lease, &report).await?;
             Ok::<_, ProviderError>(matches!(renewal, Renewal::Held { .. }))
         };
         both!(self, provider => holds(provider));
@@ -860,7 +865,7 @@ impl Pair {
         for filter in by_waits_and_causes() {
             both!(self, provider => pages(provider, &filter));
         }
-        both!(self, provider => admin(provider).nodes());
+        both!(self, provider => nodes(provider));
         both!(self, provider => departed(provider));
         both!(self, provider => builds(provider));
         let all = Page::new(1000);
@@ -873,10 +878,17 @@ impl Pair {
     }
 }
 
+/// Lists the members, without their last signs of life.
+async fn nodes(provider: &dyn Provider) -> Result<Vec<NodeRecord>, ProviderError> {
+    let nodes = admin(provider).nodes().await?;
+    Ok(nodes.into_iter().map(|node| NodeRecord { seen_at: None, ..node }).collect())
+}
+
 /// Lists departed nodes, without their times: each store takes them from its own clock.
 async fn departed(provider: &dyn Provider) -> Result<Vec<(NodeRecord, Departure)>, ProviderError> {
     let departed = admin(provider).departed_nodes(1000).await?;
-    Ok(departed.into_iter().map(|departed| (departed.node, departed.cause)).collect())
+    let node = |node| NodeRecord { seen_at: None, ..node };
+    Ok(departed.into_iter().map(|departed| (node(departed.node), departed.cause)).collect())
 }
 
 /// Lists builds, without their times.

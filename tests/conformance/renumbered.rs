@@ -84,8 +84,8 @@ impl<P: Provider> ProviderLayer for Renumbered<P> {
         })
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
-        Box::pin(async move { self.inner.renew(&self.inner_lease(*lease)).await })
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        Box::pin(async move { self.inner.renew(&self.inner_lease(*lease), report).await })
     }
 
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {

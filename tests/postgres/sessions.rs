@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use duroxide::id::NodeId;
 use duroxide::prelude::*;
-use duroxide::provider::{Handlers, NodeInfo, Provider};
+use duroxide::provider::{Handlers, NodeInfo, NodeReport, Provider};
 use support::postgres::Cluster;
 use support::schema::Schema;
 
@@ -119,7 +119,7 @@ async fn node_without_a_dead_session_keeps_its_lease() {
     let living = schema.connect();
     let lease = living.join(&info()).await.expect("join");
     let watching = observer.join(&info()).await.expect("join");
-    observer.renew(&watching).await.expect("renew");
+    observer.renew(&watching, &NodeReport::default()).await.expect("renew");
     until(&server, "SELECT count(session_on) = 2 FROM nodes").await;
     // The connection that listens is lost: its process locks again, by itself.
     for _ in 0..3 {

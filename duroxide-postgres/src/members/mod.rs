@@ -45,7 +45,7 @@ pub(crate) const NOW: &str = concat!("SELECT ", micros_now!(), " AS now");
 
 const RENEW: &str = concat!(
     "UPDATE nodes SET expires_at = clock_timestamp() + make_interval(secs => lease / 1000000.0), suspected_at = NULL,
-         released_at = NULL, session_on = CASE WHEN $2 THEN session_on END
+         released_at = NULL, session_on = CASE WHEN $2 THEN session_on END, report = $3
      WHERE epoch = $1 AND NOT dead RETURNING lease, (SELECT writes_from FROM meta) AS writes_from, ",
     micros_now!(),
     " AS now"
@@ -95,9 +95,14 @@ pub(crate) struct Renewed {
 }
 
 /// Renews a lease, and looks for dead nodes.
-pub(crate) async fn renew(connection: &Connection, state: &State, lease: Lease) -> Result<Renewed, Fault> {
+pub(crate) async fn renew(
+    connection: &Connection,
+    state: &State,
+    lease: Lease,
+    report: &str,
+) -> Result<Renewed, Fault> {
     let asked = Instant::now();
-    let renew = step!(RENEW, int(lease.epoch.0), state.sessions.holds(lease.epoch));
+    let renew = step!(RENEW, int(lease.epoch.0), state.sessions.holds(lease.epoch), report);
     let answers = connection.run(&[renew, step!(SUSPECT), step!(LOOK)]).await?;
     let [renewed, _, nodes] = &answers[..] else {
         return Err(Fault::Unreadable("a renewal has other answers".to_owned()));

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::blocking::BlockingPool;
-use super::poll_watch::PollWatch;
+use super::poll_watch::{PollView, PollWatch};
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::{Clock, Timestamp};
 use crate::error::shortened;
@@ -93,6 +93,11 @@ impl AttemptEnv {
         let blocking = BlockingPool::new(options.max_blocking_activities);
         let polls = PollWatch::start(options.activity_warning);
         Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits, node }
+    }
+
+    /// Returns the view of the polls that run.
+    pub(in crate::node) fn polls(&self) -> PollView {
+        self.polls.view()
     }
 }
 

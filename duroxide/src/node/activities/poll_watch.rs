@@ -10,10 +10,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::AttemptFacts;
-use crate::provider::Tenure;
+use crate::clock::Timestamp;
+use crate::provider::{StuckCode, Tenure};
 
 /// Watches the polls of async activities, until it is dropped.
 pub(super) struct PollWatch(Option<Arc<Watch>>);
+
+/// The polls that a [`PollWatch`] watches.
+pub(in crate::node) struct PollView(Option<Arc<Watch>>);
 
 /// The polls that run, and the thread that looks at them.
 struct Watch {
@@ -38,6 +42,8 @@ struct RunningPoll {
     attempt: Arc<AttemptFacts>,
     since: Instant,
     reported: bool,
+    /// When it began, by the clock of the node. `None` until it is in a report of the node.
+    began: Option<Timestamp>,
 }
 
 impl PollWatch {
@@ -56,6 +62,11 @@ impl PollWatch {
         Self(Some(watch))
     }
 
+    /// Returns a view of the polls that run.
+    pub(super) fn view(&self) -> PollView {
+        PollView(self.0.clone())
+    }
+
     /// Returns a future that is watched while it is polled.
     pub(super) fn watch<F: Future + Send>(
         &self,
@@ -71,6 +82,25 @@ impl PollWatch {
             })
             .await
         }
+    }
+}
+
+impl PollView {
+    /// Returns the attempts whose polls have reached the limit.
+    pub(in crate::node) fn stuck_code(&self, now: Timestamp) -> Vec<StuckCode> {
+        let Some(watch) = &self.0 else { return Vec::new() };
+        let mut state = watch.lock();
+        let stuck = state.polls.iter_mut().filter_map(|poll| {
+            let elapsed = poll.since.elapsed();
+            (elapsed >= watch.limit).then(|| {
+                // Once, so that the report does not change with the precision of the clocks.
+                let began = *poll.began.get_or_insert(now - elapsed);
+                let AttemptFacts { tenure: Tenure { activity, attempt, .. }, scheduled, .. } = &*poll.attempt;
+                let (execution, name) = (activity.execution.clone(), scheduled.name.clone());
+                StuckCode::attempt(execution, name, (activity.call, *attempt), began)
+            })
+        });
+        stuck.collect()
     }
 }
 
@@ -119,7 +149,7 @@ impl Watch {
         let mut state = self.lock();
         state.last += 1;
         let number = state.last;
-        state.polls.push(RunningPoll { number, attempt: attempt.clone(), since, reported: false });
+        state.polls.push(RunningPoll { number, attempt: attempt.clone(), since, reported: false, began: None });
         if std::mem::take(&mut state.sleeps) {
             self.changed.notify_one();
         }

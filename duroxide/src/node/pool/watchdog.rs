@@ -4,15 +4,21 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::Pool;
-use crate::id::InstanceId;
+use super::{Job, Pool};
+use crate::clock::Timestamp;
+use crate::id::{EventId, ExecutionId, InstanceId};
+use crate::provider::StuckCode;
 use crate::replay::Core;
 
 /// A turn, or a part of a replay, that runs.
 pub(super) struct RunningTurn {
-    instance: InstanceId,
+    execution: ExecutionId,
     name: Arc<str>,
+    /// The last event before the turn. `None`: a part of a replay.
+    after: Option<EventId>,
     since: Instant,
+    /// When it began, by the clock of the node. `None` until it is in a report of the node.
+    began: Option<Timestamp>,
     core: Arc<OnceLock<Arc<Core>>>,
     /// True if it was reported as a turn that does not return.
     reported: bool,
@@ -21,9 +27,23 @@ pub(super) struct RunningTurn {
 }
 
 impl RunningTurn {
-    pub(super) fn new(instance: &InstanceId, name: &Arc<str>, core: Arc<OnceLock<Arc<Core>>>) -> Self {
-        let (instance, name, since) = (instance.clone(), name.clone(), Instant::now());
-        Self { instance, name, since, core, reported: false, replaced: false }
+    pub(super) fn new(job: &Job, core: Arc<OnceLock<Arc<Core>>>) -> Self {
+        let (execution, name, after) = match job {
+            Job::Turn(job) => (job.execution(), &job.name, Some(job.committed)),
+            Job::Replay(job) => (job.execution(), &job.name, None),
+        };
+        let (execution, name, since) = (execution.clone(), name.clone(), Instant::now());
+        Self { execution, name, after, since, began: None, core, reported: false, replaced: false }
+    }
+
+    /// Returns the places of its function and of its last durable call in the source.
+    fn places(&self) -> [String; 2] {
+        let core = self.core.get();
+        let last_call = core.and_then(|core| core.last_place());
+        [
+            core.map_or_else(String::new, |core| core.function.place().to_owned()),
+            last_call.map_or_else(String::new, ToString::to_string),
+        ]
     }
 }
 
@@ -39,6 +59,21 @@ pub(in crate::node) struct StuckTurn {
 }
 
 impl Pool {
+    /// Returns the number of turns that wait for a thread, and the turns that have been running for longer than the limit.
+    pub(in crate::node) fn stuck_code(&self, limit: Duration, now: Timestamp) -> (usize, Vec<StuckCode>) {
+        let mut state = self.0.lock();
+        let stuck = state.running.iter_mut().filter_map(|(_, turn)| {
+            let elapsed = turn.since.elapsed();
+            (elapsed >= limit).then(|| {
+                // Once, so that the report does not change with the precision of the clocks.
+                let began = *turn.began.get_or_insert(now - elapsed);
+                StuckCode::turn(turn.execution.clone(), turn.name.to_string(), turn.after, turn.places(), began)
+            })
+        });
+        let stuck = stuck.collect();
+        (state.jobs.len(), stuck)
+    }
+
     /// Returns the turns that have been running for longer than the limit and were not reported, and the time until the
     /// next running turn reaches it. Replaces the threads of the stuck turns.
     pub(in crate::node) fn stuck(&self, limit: Duration) -> (Vec<StuckTurn>, Option<Duration>) {
@@ -52,11 +87,8 @@ impl Pool {
                 continue;
             }
             if !std::mem::replace(&mut turn.reported, true) {
-                let core = turn.core.get();
-                let place = core.map_or_else(String::new, |core| core.function.place().to_owned());
-                let last_call = core.and_then(|core| core.last_place());
-                let last_call = last_call.map_or_else(String::new, ToString::to_string);
-                let (instance, name) = (turn.instance.clone(), turn.name.clone());
+                let [place, last_call] = turn.places();
+                let (instance, name) = (turn.execution.instance.clone(), turn.name.clone());
                 stuck.push(StuckTurn { instance, name, since, place, last_call });
             }
             match self.spawn() {
