@@ -2,7 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use duroxide::client::{BulkAction, BulkCall, BulkFailure, BulkPreview, Note};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use duroxide::ErrorCode;
+use duroxide::client::{BulkAction, BulkCall, BulkFailure, BulkPreview, CutPoint, Note};
 use duroxide::prelude::*;
 use duroxide::provider::{AuditQuery, Filter};
 
@@ -15,6 +18,83 @@ struct Go {}
 async fn flow(ctx: OrchestrationContext) -> duroxide::Result<()> {
     let Go {} = ctx.event().await;
     Ok(())
+}
+
+/// True once the gateway of [`charge`] works.
+static GATEWAY: AtomicBool = AtomicBool::new(false);
+
+#[activity(name = "bulk-charge")]
+async fn charge() -> duroxide::Result<()> {
+    if GATEWAY.load(Ordering::Relaxed) { Ok(()) } else { Err(duroxide::Error::new("gateway 503")) }
+}
+
+#[orchestration(name = "bulk-checkout")]
+async fn checkout(ctx: OrchestrationContext, pays: bool) -> duroxide::Result<()> {
+    let Go {} = ctx.event().await;
+    if pays {
+        charge::call(&ctx).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn bulk_reset_repeats_the_first_failure_of_each() {
+    let test = started().await;
+    let client = test.client().with_note(Note::by("ana"));
+    // The last two have not failed: one is completed, and one waits for its event.
+    for (n, pays) in [true, true, true, false, true].into_iter().enumerate() {
+        let handle = checkout::start(&client, format!("bulk-order-{n}"), pays).await.unwrap();
+        if n < 4 {
+            handle.raise(Go {}).await.unwrap();
+            handle.wait().await.unwrap();
+        }
+    }
+    flow::start(&client, "bulk-other").await.unwrap();
+    GATEWAY.store(true, Ordering::Relaxed);
+    let orders = || Filter { name: Some("bulk-checkout".to_owned()), ..Filter::default() };
+    let reset = |to| client.bulk(orders(), BulkAction::Reset { to, keep_outcomes: false });
+    let preview = reset(CutPoint::BeforeFirstFailure).preview().await.unwrap();
+    let plans = preview.plans.iter().map(|plan| match plan {
+        Ok(plan) => {
+            let again = plan.activities.iter().map(|activity| (activity.name.as_str(), activity.is_certain));
+            Ok((plan.execution.instance.as_str(), again.collect::<Vec<_>>()))
+        }
+        Err(error) => Err(error.code()),
+    });
+    let plans: Vec<_> = plans.collect();
+    let again = |id| Ok((id, vec![("bulk-charge", true)]));
+    let none = Err(ErrorCode::NoCutPoint);
+    assert_eq!(plans, [none.clone(), none, again("bulk-order-2"), again("bulk-order-1"), again("bulk-order-0")]);
+    let numbers = async || {
+        let list = client.list(&orders(), 9).await.unwrap();
+        list.instances.into_iter().map(|status| status.execution.number).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers().await, [1; 5], "a preview changes nothing");
+
+    let report = reset(CutPoint::BeforeFirstFailure).run().await.unwrap();
+    assert_eq!((report.done, report.skipped, report.failed), (3, 2, 0));
+    for n in 0..3 {
+        let order = client.handle(format!("bulk-order-{n}"));
+        assert_eq!(order.wait().await.unwrap(), InstanceStatus::Completed);
+    }
+    assert_eq!(numbers().await, [1, 1, 2, 2, 2]);
+    let entries = client.audit(&AuditQuery { batch: Some(report.batch), ..AuditQuery::default() }, 99).await.unwrap();
+    let entries: Vec<_> = entries.entries.iter().map(|entry| entry.detail.clone().unwrap_or_default()).collect();
+    let one = "to event 4, before the first failure";
+    let whole = "reset (before the first failure) of instances with name bulk-checkout";
+    assert_eq!(entries, ["reset: 3 done, 2 skipped, 0 failed", one, one, one, whole]);
+    let report = reset(CutPoint::BeforeFirstFailure).run().await.unwrap();
+    assert_eq!((report.done, report.skipped), (0, 5), "none has a failure left");
+
+    // From the start, an event that was received is received again.
+    let report = reset(CutPoint::Start).run().await.unwrap();
+    assert_eq!((report.done, report.skipped, report.failed), (5, 0, 0));
+    for n in 0..4 {
+        let order = client.handle(format!("bulk-order-{n}"));
+        assert_eq!(order.wait().await.unwrap(), InstanceStatus::Completed);
+    }
+    assert_eq!(client.handle("bulk-other").status().await.unwrap().execution.number, 1);
+    test.shutdown().await.unwrap();
 }
 
 #[tokio::test]
