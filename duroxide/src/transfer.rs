@@ -185,7 +185,7 @@ impl Transfer {
 
     fn replay(&self, snapshot: &Snapshot, report: &mut TransferReport) {
         let Some(registry) = &self.registry else { return };
-        if snapshot.rows.status.is_finished() || snapshot.history.is_empty() {
+        if snapshot.rows.state.status.is_finished() || snapshot.history.is_empty() {
             return;
         }
         report.replayed += 1;
@@ -210,7 +210,7 @@ impl fmt::Debug for Transfer {
 impl TransferReport {
     fn count(&mut self, snapshot: &Snapshot) {
         self.instances += 1;
-        self.live += u64::from(!snapshot.rows.status.is_finished());
+        self.live += u64::from(!snapshot.rows.state.status.is_finished());
         self.events += executions(snapshot).map(|(_, history)| history.len() as u64).sum::<u64>();
         self.messages += snapshot.rows.messages.len() as u64;
         self.activities += snapshot.rows.activities.len() as u64;

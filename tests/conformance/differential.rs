@@ -536,7 +536,8 @@ impl Pair {
 
     async fn graft(&mut self, instance: usize, copy: Option<usize>, keep: usize, plan: &Plan) {
         let Some(rows) = both!(self, provider => admin(provider).rows(&id(instance))) else { return };
-        let InstanceRows { execution, last_event, status, messages, activities, .. } = rows;
+        let InstanceRows { execution, last_event, state, messages, activities, .. } = rows;
+        let status = state.status;
         let mut history = both!(self, provider => provider.history(&execution, EventId(0))).events;
         history.truncate(keep);
         let number = execution.number + 1;
@@ -579,14 +580,7 @@ impl Pair {
             let copied = CopiedInstance {
                 new: new_instance(copy, false),
                 execution: 2,
-                earlier: vec![earlier],
-                attempts: Vec::new(),
-                suspension: rows.suspension,
-                rejected_by: rows.rejected_by,
-                pause: rows.pause,
-                waits: rows.waits,
-                cause: rows.cause,
-                status,
+                state: InstanceState { earlier: vec![earlier], attempts: Vec::new(), ..state },
                 created_at: self.time(),
                 updated_at: self.time(),
                 finished_at: status.is_finished().then(|| self.time()),

@@ -211,7 +211,7 @@ impl<P: Provider> Admin for Renumbered<P> {
         Box::pin(async move {
             let mut found = self.inner_admin().rows(instance).await?;
             if let Some(rows) = &mut found {
-                rows.attempts.iter_mut().for_each(|attempt| attempt.node = self.outer(attempt.node));
+                rows.state.attempts.iter_mut().for_each(|attempt| attempt.node = self.outer(attempt.node));
             }
             Ok(found)
         })

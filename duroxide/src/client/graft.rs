@@ -21,8 +21,8 @@ use crate::id::{CallId, CommitId, EventId, ExecutionId, InstanceId, InvalidId};
 use crate::payload::Payload;
 use crate::policy::ClosePolicy;
 use crate::provider::{
-    CopiedInstance, EventRow, Graft, GraftTarget, InstanceRecord, InstanceRows, InstanceStatus, MessageRow,
-    NewActivity, NewInstance, NextExecution, Ready, StoredActivity, StoredMessage, Submission,
+    CopiedInstance, EventRow, Graft, GraftTarget, InstanceRecord, InstanceRows, InstanceState, InstanceStatus,
+    MessageRow, NewActivity, NewInstance, NextExecution, Ready, StoredActivity, StoredMessage, Submission,
 };
 
 /// The effects of a reset or a fork.
@@ -365,7 +365,7 @@ impl Client {
             // One that was terminated before its first turn has an end and no beginning.
             if !history.iter().any(|event| matches!(event.kind, EventKind::Input(Input::Started(_)))) {
                 let reason = "the execution has never begun, so there is nothing to cut".to_owned();
-                return Err(ClientError::refused(id, ErrorCode::NotAStep, reason));
+                return Err(ClientError::refused(id, ErrorCode::NoCutPoint, reason));
             }
             return Ok(Source { record, rows, events, history });
         }
@@ -400,7 +400,7 @@ impl Source {
             new,
             queue: &self.rows.messages,
             keep_outcomes: options.keep_outcomes,
-            closes: new.instance == *id && !self.rows.status.is_finished(),
+            closes: new.instance == *id && !self.rows.state.status.is_finished(),
             now: client.now().max(last),
         };
         let kept = self.events[..cut.kept.len()].to_vec();
@@ -425,14 +425,7 @@ impl Source {
         let copied = CopiedInstance {
             new: instance,
             execution: 1,
-            earlier: Vec::new(),
-            attempts: Vec::new(),
-            status: InstanceStatus::Running,
-            suspension: None,
-            rejected_by: Vec::new(),
-            pause: None,
-            waits: None,
-            cause: None,
+            state: InstanceState::new(InstanceStatus::Running),
             created_at: now,
             updated_at: now,
             finished_at: None,
