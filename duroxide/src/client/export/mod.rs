@@ -3,6 +3,8 @@
 mod exports;
 mod form;
 mod import;
+#[cfg(test)]
+mod tests;
 
 pub use self::exports::Exports;
 pub use self::form::InstanceExport;
