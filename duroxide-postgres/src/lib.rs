@@ -66,6 +66,8 @@ mod within;
 pub use builder::{PostgresClient, PostgresRuntime};
 pub use options::PostgresOptions;
 pub use provider::PostgresProvider;
+#[cfg(feature = "sqlx")]
+pub use transaction::{Sqlx, SqlxTx};
 pub use transaction::{TokioPostgres, Tx};
 pub use within::{By, Postgres, Quiet, SqlError, SqlTransaction, SqlValue};
 

@@ -20,11 +20,13 @@ mod sessions;
 mod tls;
 mod together;
 mod transactional;
+mod transactional_sqlx;
 mod within;
 
 use duroxide::RuntimeBuilder;
 use duroxide::prelude::*;
 use duroxide_postgres::PostgresProvider;
+use sqlx_postgres::PgPool;
 use support::schema::Schema;
 
 #[activity]
@@ -57,7 +59,13 @@ async fn pg_sum(ctx: OrchestrationContext, events: u32) -> duroxide::Result<u32>
 
 /// Returns the builder of a process that runs the orchestrations of this binary.
 fn process(provider: PostgresProvider) -> RuntimeBuilder {
-    Runtime::builder().provider(provider)
+    Runtime::builder().provider(provider).state(pool())
+}
+
+/// Returns a pool of `sqlx`, which the transactional activities of this binary need. It opens no connection until one is used.
+fn pool() -> PgPool {
+    let url = support::postgres::server().unwrap_or("postgres://127.0.0.1:1/none");
+    PgPool::connect_lazy(url).expect("the URL is valid")
 }
 
 /// Returns a schema for a test, or `None` if there is no server.

@@ -79,16 +79,16 @@ async fn one_of_many_starts_of_an_id_creates_it() {
 #[tokio::test]
 async fn builder_and_client_open_the_database() {
     let Some(schema) = schema("builder") else { return };
-    let runtime = Runtime::builder().postgres_with(schema.options()).start().await.expect("start");
+    let runtime = Runtime::builder().state(super::pool()).postgres_with(schema.options()).start().await.expect("start");
     let client = Client::postgres_with(schema.options()).await.expect("connect");
     let handle = pg_chain::start(&client, "i", 2).await.expect("start");
     assert_eq!(handle.result().await.expect("completed"), 2);
     runtime.shutdown().await.expect("shutdown");
 
-    let refused = Runtime::builder().postgres_with(schema.options().schema("Bad")).start().await;
+    let refused = Runtime::builder().state(super::pool()).postgres_with(schema.options().schema("Bad")).start().await;
     let error = refused.err().expect("the schema is no identifier").to_string();
     assert!(error.contains("\"Bad\""), "{error}");
-    let unreachable = Runtime::builder().postgres("postgres://127.0.0.1:1/none").start().await;
+    let unreachable = Runtime::builder().state(super::pool()).postgres("postgres://127.0.0.1:1/none").start().await;
     assert!(unreachable.is_err(), "no server listens there");
 }
 

@@ -56,7 +56,7 @@ impl Certificates {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child_process() {
     let Ok(url) = std::env::var(CHILD) else { return };
-    match Runtime::builder().postgres_with(PostgresOptions::new(url)).start().await {
+    match Runtime::builder().state(super::pool()).postgres_with(PostgresOptions::new(url)).start().await {
         Ok(runtime) => {
             eprintln!("it has started");
             let _ = std::io::stdin().read(&mut [0]);

@@ -222,7 +222,7 @@ async fn sqlx_transaction_starts_the_instance_if_it_commits() {
     let Some(schema) = schema("within_sqlx") else { return };
     let runtime = process(schema.connect()).start().await.expect("succeeds");
     let client = runtime.client();
-    let pool = sqlx_postgres::PgPool::connect(support::postgres::server().expect("a server")).await.expect("connect");
+    let pool = super::pool();
     let mut tx = pool.begin().await.expect("begin");
     let _ = pg_within_reads::start(&client, "lost", 1).within(&mut tx).await.expect("succeeds");
     tx.rollback().await.expect("rollback");

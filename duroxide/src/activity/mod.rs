@@ -13,8 +13,8 @@ pub use context::ActivityContext;
 pub(crate) use handler::{ActivityCode, Ended};
 pub(crate) use state::States;
 pub use state::{ProgramState, State, StateType};
-pub(crate) use transaction::LIMIT as TRANSACTION_LIMIT;
 pub use transaction::{BlockingTransactionalFn, TransactionalFn};
+pub(crate) use transaction::{LIMIT as TRANSACTION_LIMIT, required_states};
 
 use crate::payload::{Input, Storable};
 use crate::policy::ActivityOptions;

@@ -78,9 +78,18 @@ impl StateType {
 }
 
 /// The state of a program: one value for each type.
-#[derive(Default, Clone)]
+#[derive(Clone)]
 pub(crate) struct States {
     values: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+/// Every program has the unit as a state: transactions that need no state ask for it.
+impl Default for States {
+    fn default() -> Self {
+        let mut states = Self { values: HashMap::new() };
+        states.insert(());
+        states
+    }
 }
 
 impl States {

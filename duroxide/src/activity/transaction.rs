@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::handler::{Ended, ended};
-use super::{Activity, ActivityContext, StateType};
+use super::{Activity, ActivityContext, State, StateType};
 use crate::backoff::Backoff;
 use crate::history::Input;
 use crate::message::Message;
@@ -66,6 +66,17 @@ pub trait BlockingTransactionalFn: Activity {
     ) -> Result<Self::Output, Self::Error>;
 }
 
+type SourceOf<A> = <<A as TransactionalFn>::Transaction as ActivityTransaction>::Source;
+/// The state of the program that the transaction of an activity begins with.
+type StateOf<A> = <SourceOf<A> as TransactionSource>::State;
+
+/// Returns the states that an async activity needs, with that of its transaction.
+pub(crate) fn required_states<A: TransactionalFn>() -> Vec<StateType> {
+    let mut states = A::requires();
+    states.push(StateType::of::<StateOf<A>>());
+    states
+}
+
 /// The code of one attempt. It runs again if the transaction has collided with another one.
 struct Body<A> {
     ctx: ActivityContext,
@@ -111,10 +122,10 @@ impl<A: Activity> Body<A> {
     }
 }
 
-impl<A: TransactionalFn> TransactionBody<<A::Transaction as ActivityTransaction>::Source> for Body<A> {
+impl<A: TransactionalFn> TransactionBody<SourceOf<A>> for Body<A> {
     fn run<'b>(
         &'b mut self,
-        tx: &'b mut <<A::Transaction as ActivityTransaction>::Source as TransactionSource>::Tx<'_>,
+        tx: &'b mut <SourceOf<A> as TransactionSource>::Tx<'_>,
     ) -> BoxFuture<'b, Option<MessageRow>> {
         Box::pin(async move {
             match read_input(&self.input) {
@@ -154,9 +165,12 @@ impl<A: BlockingTransactionalFn> BlockingTransactionBody<<A::Transaction as Acti
 pub(super) fn run_transactional<A: TransactionalFn>(ctx: ActivityContext, input: Payload) -> BoxFuture<'static, Ended> {
     Box::pin(async move {
         let (attempt, mut backoff) = (ctx.transaction().clone(), Backoff::default());
+        let Some(State(state)) = ctx.state::<StateOf<A>>() else {
+            return Ended::Unusable(format!("the program has no `{}`", std::any::type_name::<StateOf<A>>()));
+        };
         loop {
             let mut body = Body::<A>::new(ctx.clone(), input.clone());
-            match <A::Transaction as ActivityTransaction>::Source::run(&attempt, &mut body).await {
+            match SourceOf::<A>::run(&attempt, &state, &mut body).await {
                 Ok(end) => return body.end(end),
                 Err(error) => report(&ctx, &error),
             }

@@ -2,21 +2,42 @@
 
 use super::TurnBuilder;
 use crate::clock::Timestamp;
-use crate::history::{ActivityScheduled, EventKind, Failure, HistoryEvent, Input, TimeoutDetails};
+use crate::history::{ActivityScheduled, EventKind, Failure, HistoryEvent, Input, TextMap, TimeoutDetails};
 use crate::id::{CallId, EventId};
+use crate::payload::Payload;
 use crate::policy::Timeout;
 use crate::provider::NewActivity;
 
+/// An activity that a turn has scheduled, as an attempt needs it. A node that begins the first attempt itself does not read
+/// the stored event.
+pub(crate) struct ScheduledActivity {
+    pub(crate) scheduled: Box<ActivityScheduled>,
+    pub(crate) input: Payload,
+    /// When it was scheduled.
+    pub(crate) time: Timestamp,
+    pub(crate) headers: TextMap,
+}
+
 impl TurnBuilder<'_> {
-    pub(super) fn schedule_activity(&mut self, scheduled: EventId, time: Timestamp, activity: ActivityScheduled) {
-        let ActivityScheduled { call, name, tag, detached, options } = activity;
+    pub(super) fn schedule_activity(
+        &mut self,
+        scheduled: EventId,
+        time: Timestamp,
+        activity: Box<ActivityScheduled>,
+        input: Payload,
+    ) {
+        let ActivityScheduled { call, ref name, ref tag, detached, ref options } = *activity;
         if let Some(limit) = options.schedule_to_close {
             let details = TimeoutDetails { activity: name.clone(), after: Some(limit), attempts: None, last: None };
             let failure = Failure::TimedOut { limit: Timeout::ScheduleToClose, details: Some(Box::new(details)) };
             self.send_at(call, time + limit, Input::ActivityFailed { call, failure, callee: None, run: None });
         }
-        let eager = self.claims.activity(&name, tag.as_deref());
-        let headers = self.info.started.headers.clone();
+        let eager = self.claims.activity(name, tag.as_deref());
+        let (name, tag, headers) = (name.clone(), tag.clone(), self.info.started.headers.clone());
+        if eager {
+            let headers = headers.clone();
+            self.eager.push(ScheduledActivity { scheduled: activity, input, time, headers });
+        }
         self.turn.activities.push(NewActivity { call, scheduled, name, tag, detached, eager, headers });
     }
 
@@ -56,6 +77,7 @@ impl TurnBuilder<'_> {
         let activity = self.turn.activities.remove(index);
         if activity.eager {
             self.claims.release(&activity.name);
+            self.eager.retain(|eager| eager.scheduled.call != call);
         }
         true
     }

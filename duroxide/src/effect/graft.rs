@@ -85,7 +85,8 @@ pub(crate) fn graft(source: &GraftSource<'_>, cut: &Cut<'_>, rows: Vec<EventRow>
         }
         match decision {
             Decision::ActivityScheduled(activity) => {
-                builder.schedule_activity(event.id, event.time, with_full_limit(activity, event.time, source.now));
+                let activity = Box::new(with_full_limit(activity, event.time, source.now));
+                builder.schedule_activity(event.id, event.time, activity, event.payload.clone());
             }
             Decision::TimerCreated { call, due } => builder.create_timer(*call, *due),
             Decision::ChildScheduled(child) => match named(child).filter(|_| !child.detached) {

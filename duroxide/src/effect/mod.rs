@@ -18,6 +18,7 @@ mod timer;
 
 use semver::Version;
 
+pub(crate) use activity::ScheduledActivity;
 pub(crate) use cause::Causes;
 pub(crate) use termination::termination;
 
@@ -74,8 +75,9 @@ pub(crate) trait Claims {
     fn orchestration(&self, name: &str, version: Option<&Version>) -> bool;
 }
 
-/// Builds the commit of a turn from its decisions.
-pub(crate) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Claims) -> Turn {
+/// Builds the commit of a turn from its decisions. Returns the activities as well that this node begins once the turn is
+/// stored.
+pub(crate) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Claims) -> (Turn, Vec<ScheduledActivity>) {
     let TurnOutput { steps, consumed, outcomes, carried, remains, waits, .. } = output;
     let mut builder = TurnBuilder::new(info, claims);
     (builder.carried, builder.remains) = (carried, remains);
@@ -95,7 +97,7 @@ pub(crate) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Cla
     for (call, op) in std::mem::take(&mut builder.remains.open) {
         builder.close_open_call(call, op);
     }
-    builder.turn
+    (builder.turn, builder.eager)
 }
 
 /// Returns a turn that only suspends the instance.
@@ -128,6 +130,7 @@ struct TurnBuilder<'a> {
     info: &'a TurnInfo<'a>,
     claims: &'a mut dyn Claims,
     turn: Turn,
+    eager: Vec<ScheduledActivity>,
     carried: Vec<MessageRow>,
     remains: Remains,
 }
@@ -136,7 +139,7 @@ impl<'a> TurnBuilder<'a> {
     fn new(info: &'a TurnInfo<'a>, claims: &'a mut dyn Claims) -> Self {
         let turn = Turn::new(info.execution.clone(), info.committed, info.now);
         let turn = Turn { version: Some(info.version.clone()), ..turn };
-        Self { info, claims, turn, carried: Vec::new(), remains: Remains::default() }
+        Self { info, claims, turn, eager: Vec::new(), carried: Vec::new(), remains: Remains::default() }
     }
 
     /// Adds an event, and the effect of the decision.
@@ -145,7 +148,7 @@ impl<'a> TurnBuilder<'a> {
         let HistoryEvent { id, time, kind, payload, .. } = event;
         let EventKind::Decision(decision) = kind else { return };
         match decision {
-            Decision::ActivityScheduled(activity) => self.schedule_activity(id, time, *activity),
+            Decision::ActivityScheduled(activity) => self.schedule_activity(id, time, activity, payload),
             Decision::TimerCreated { call, due } => self.create_timer(call, due),
             Decision::ChildScheduled(child) => self.schedule_child(*child, payload),
             Decision::Completed => self.complete(payload),

@@ -1,6 +1,7 @@
 //! The origin of an event: the place of a call, the attempt that brought an outcome, the author of a request. It is for
 //! people: no code depends on it.
 
+use std::cell::RefCell;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EndRequest, Input};
 use crate::clock::Timestamp;
+use crate::hash::HashMap;
 use crate::id::Epoch;
 
 /// The run of an attempt of an activity, as it is recorded with the outcome.
@@ -51,8 +53,19 @@ impl From<Run> for Short {
 /// The longest path of a source file that is recorded, in bytes.
 const MAX_PATH: usize = 100;
 
+thread_local! {
+    /// The texts of the places that this thread has recorded, by their addresses: a program has few places, and passes each
+    /// of them many times.
+    static PLACES: RefCell<HashMap<usize, Arc<str>>> = RefCell::default();
+}
+
 /// Returns the text of a place: `src/checkout.rs:41:20`. Of a long path the end is kept, since it names the file.
-pub(crate) fn place_text(place: &Location<'_>) -> Arc<str> {
+pub(crate) fn place_text(place: &'static Location<'static>) -> Arc<str> {
+    let address = std::ptr::from_ref(place).addr();
+    PLACES.with_borrow_mut(|places| places.entry(address).or_insert_with(|| format_place(place)).clone())
+}
+
+fn format_place(place: &Location<'_>) -> Arc<str> {
     let path = place.file();
     let mut from = path.len().saturating_sub(MAX_PATH);
     while !path.is_char_boundary(from) {

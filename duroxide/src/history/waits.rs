@@ -68,6 +68,16 @@ impl fmt::Display for Awaited {
     }
 }
 
+impl Awaited {
+    /// Returns the text of one call with this name.
+    pub(crate) fn text_of_one(kind: AwaitedKind, name: &str) -> String {
+        let mut text = String::with_capacity(name.len() + 2);
+        text.extend([kind.prefix(), ':']);
+        text.push_str(name);
+        text
+    }
+}
+
 /// The error of a text that is not one of an [`Awaited`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the text does not name awaited calls")]

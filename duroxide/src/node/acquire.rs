@@ -20,7 +20,7 @@ impl Node {
         if !self.work.is_due(&capacity, |instance| self.live.has_gap(instance)) || self.membership.is_rejoining() {
             return;
         }
-        let (number, now) = (self.lost.next_request(), self.now());
+        let (number, now) = (self.lost.next_request(), self.now);
         let want = self.work.begin(number, &capacity, now, |instance| self.live.heard(instance));
         let (shared, lease) = (self.shared.clone(), self.membership.lease);
         let span = spans::acquire(&self.shared.info.id);
@@ -48,7 +48,7 @@ impl Node {
             // The items of a lost lease belong to other nodes.
             return;
         }
-        let answered = self.work.end(&acquired, sent, self.now());
+        let answered = self.work.end(&acquired, sent, self.now);
         for instance in acquired.instances {
             let id = &instance.execution.instance;
             if self.work.accept(&answered, &instance, self.live.contains(id)) {

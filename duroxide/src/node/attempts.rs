@@ -16,14 +16,12 @@ use super::outbox::Context;
 use crate::activity::TRANSACTION_LIMIT;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
-use crate::effect::Claims;
+use crate::effect::{Claims, ScheduledActivity};
 use crate::error::{Callee, ErrorCode, Suspension, shortened_to};
-use crate::history::{ActivityScheduled, Failure, Input, Run, TextMap};
-use crate::id::ActivityId;
+use crate::history::{ActivityScheduled, Failure, Input, Run};
+use crate::id::{ActivityId, ExecutionId};
 use crate::payload::Payload;
-use crate::provider::{
-    AcquiredActivity, EventRow, FailedAttempt, Tenure, TransactionalAttempt, Write, error_value_text,
-};
+use crate::provider::{AcquiredActivity, FailedAttempt, Tenure, TransactionalAttempt, Write, error_value_text};
 use crate::registry::Lookup;
 use crate::replay::Failed;
 use crate::telemetry::{self, names};
@@ -82,26 +80,27 @@ impl Node {
         if self.activities.runs(&tenure.activity) {
             return;
         }
-        self.begin_attempt(tenure, scheduled, headers, false);
+        match Attempt::parse(scheduled, headers) {
+            Ok(activity) => self.begin_attempt(tenure, activity, false),
+            Err(error) => self.park(tenure, ErrorCode::UnreadableEvent, &error),
+        }
     }
 
     /// Starts the first attempt of an activity that a turn of this node has scheduled, with a permit.
-    pub(super) fn start_eager_activity(&mut self, activity: ActivityId, scheduled: EventRow, headers: TextMap) {
-        self.begin_attempt(Tenure { activity, attempt: 1, claim: 0 }, scheduled, headers, true);
+    pub(super) fn start_eager_activity(&mut self, execution: &ExecutionId, activity: ScheduledActivity) {
+        let id = ActivityId { execution: execution.clone(), call: activity.scheduled.call };
+        self.begin_attempt(Tenure { activity: id, attempt: 1, claim: 0 }, activity, true);
     }
 
-    fn begin_attempt(&mut self, tenure: Tenure, scheduled: EventRow, headers: TextMap, has_permit: bool) {
-        let (scheduled, input, time) = match Attempt::parse(scheduled) {
-            Ok(parsed) => parsed,
-            Err(error) => return self.park(tenure, ErrorCode::UnreadableEvent, &error),
-        };
+    fn begin_attempt(&mut self, tenure: Tenure, activity: ScheduledActivity, has_permit: bool) {
+        let ScheduledActivity { scheduled, input, time, headers } = activity;
         let Some(entry) = self.shared.lookup.activity(&scheduled.name) else {
             return self.commit(Write::ReleaseActivity { tenure }, Context::Other);
         };
         if !has_permit {
             self.activities.take_permit(Kind::of(&entry.code));
         }
-        let now = self.now();
+        let now = self.now;
         let age = now.since(time);
         let metrics = self.metrics.activity(&scheduled.name);
         metrics.attempts.increment(1);
@@ -167,7 +166,7 @@ impl Node {
 
     /// Ends the attempts whose limit has passed although their code has not stopped, and reports the code that still runs.
     pub(super) fn check_activities(&mut self) {
-        let now = self.now();
+        let now = self.now;
         while let Some(overdue) = self.activities.pop_overdue(now) {
             let StartToClose { facts, limit, .. } = overdue;
             let failure = start_to_close(&facts.scheduled.name, limit, facts.tenure.attempt);
@@ -194,10 +193,10 @@ impl Node {
         if let Some(visible_at) = next {
             let error = error_text(&failed);
             let cause = Some(self.causes().of_failure(&failed.failure, &failed.error));
-            let failed_attempt = Box::new(FailedAttempt { began, ended: self.now(), error });
+            let failed_attempt = Box::new(FailedAttempt { began, ended: self.now, error });
             if let Some(deadline) = deadline {
                 let activity = tenure.activity.clone();
-                self.last_failures.keep(activity, attempt, failed, deadline, self.shared.clock.now());
+                self.last_failures.keep(activity, attempt, failed, deadline, self.now);
             }
             // Now, and not when the commit is answered, since the clock may be set in the meantime.
             self.work.measure_pause(tenure.activity.clone(), visible_at);
@@ -219,7 +218,7 @@ impl Node {
     /// Returns the time of the next attempt, if the policy allows one.
     fn next_attempt(&self, scheduled: &ActivityScheduled, attempt: u32, retryable: bool) -> Option<Timestamp> {
         let policy = scheduled.options.retry.as_ref().filter(|_| retryable)?;
-        Some(self.now() + jittered(policy.pause_after(attempt)?))
+        Some(self.now + jittered(policy.pause_after(attempt)?))
     }
 
     fn outcome(

@@ -81,7 +81,7 @@ impl Node {
     fn turn_committed(&mut self, turn: Turn, context: TurnContext, committed: &Committed, held: bool) {
         self.lost.confirm(&turn);
         self.stop_cancelled(&turn, &context);
-        let TurnContext { after, start_stored, facts, delivered_outcomes, measure, .. } = context;
+        let TurnContext { after, start_stored, eager, facts, delivered_outcomes, measure, .. } = context;
         measure.record(&turn);
         for delivery in &delivered_outcomes {
             if let Delivery::Outcome(outcome) = delivery
@@ -98,7 +98,7 @@ impl Node {
         let follow_up = self.live.turn_stored(&turn, after);
         self.follow_up(follow_up);
         if held {
-            self.start_eager(&turn);
+            eager.into_iter().for_each(|activity| self.start_eager_activity(&turn.execution, activity));
         } else {
             // The lease is lost: the next owner of the activities runs them.
             self.release_eager(&turn);
@@ -119,7 +119,7 @@ impl Node {
 
     /// Delivers the messages of a turn to instances of this node, without a request to the provider.
     fn forward(&mut self, turn: Turn, committed: &Committed) {
-        let (time, now) = (turn.events.last().map_or(turn.time, |event| event.time), self.now());
+        let (time, now) = (turn.events.last().map_or(turn.time, |event| event.time), self.now);
         if committed.repeated {
             // The placements are unknown: the provider shows which of the instances this node owns, and their messages.
             targets(&turn).for_each(|instance| self.work.load(instance.clone()));
@@ -212,17 +212,6 @@ impl Node {
         self.release_permits(
             turn.activities.iter().filter(|activity| activity.eager).map(|activity| activity.name.as_str()),
         );
-    }
-
-    /// Starts the eager activities of a turn that was stored.
-    fn start_eager(&mut self, turn: &Turn) {
-        for activity in turn.activities.iter().filter(|activity| activity.eager) {
-            let index = activity.scheduled.0 - turn.after.0 - 1;
-            let event = usize::try_from(index).ok().and_then(|index| turn.events.get(index));
-            let Some(event) = event else { continue };
-            let id = ActivityId { execution: turn.execution.clone(), call: activity.call };
-            self.start_eager_activity(id, event.clone(), activity.headers.clone());
-        }
     }
 }
 

@@ -36,7 +36,7 @@ impl Node {
     /// which is not repeated. Both ways name the same start message, so they create the instance once.
     pub(super) fn start(&mut self, start: PendingStart) {
         if self.accepts_work() {
-            self.live.start(start, self.shared.clock.now());
+            self.live.start(start, self.now);
         }
     }
 
@@ -45,7 +45,7 @@ impl Node {
         if self.membership.is_rejoining() {
             return;
         }
-        let follow_up = self.live.create(new, number, self.shared.clock.now());
+        let follow_up = self.live.create(new, number, self.now);
         self.follow_up(follow_up);
     }
 
@@ -59,14 +59,14 @@ impl Node {
         }
         let instance = acquired.execution.instance.clone();
         let request = acquired.messages.iter().find(|message| message.lane == Lane::End).cloned();
-        let follow_up = self.live.acquired(acquired, self.shared.clock.now());
+        let follow_up = self.live.acquired(acquired, self.now);
         self.follow_up(follow_up);
         self.end_busy(&instance, request.as_ref());
     }
 
     /// Delivers the timers that are due. Requests work if the provider has work that is due.
     pub(super) fn fire_timers(&mut self) {
-        let now = self.now();
+        let now = self.now;
         while let Some(follow_up) = self.live.fire_timer(now) {
             self.follow_up(follow_up);
         }
@@ -85,13 +85,13 @@ impl Node {
     /// one are missing, requests the instance from the provider.
     pub(super) fn deliver_message(&mut self, to: InstanceId, identity: Identity, number: u64, message: MessageRow) {
         self.end_busy(&to, Some(&message));
-        let follow_up = self.live.deliver_message(to, identity, number, message, self.shared.clock.now());
+        let follow_up = self.live.deliver_message(to, identity, number, message, self.now);
         self.follow_up(follow_up);
     }
 
     /// Delivers the outcome of an activity to the live copy that waits for it, or stores it.
     pub(super) fn deliver_outcome(&mut self, outcome: Box<LocalOutcome>) {
-        if let Some(outcome) = self.live.deliver_outcome(outcome, self.shared.clock.now()) {
+        if let Some(outcome) = self.live.deliver_outcome(outcome, self.now) {
             self.store_outcome(outcome);
         }
     }

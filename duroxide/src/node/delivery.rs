@@ -11,13 +11,17 @@ use crate::provider::MessageRow;
 /// An input for the next turn.
 #[derive(Debug)]
 pub(super) enum Delivery {
-    /// A stored message.
-    Message(MessageRow),
+    /// A stored message. In a box, since deliveries are moved several times, and most are outcomes.
+    Message(Box<MessageRow>),
     /// The outcome of an activity that ran here. It is not stored yet.
     Outcome(Box<LocalOutcome>),
 }
 
 impl Delivery {
+    pub(super) fn message(row: MessageRow) -> Self {
+        Self::Message(Box::new(row))
+    }
+
     /// Releases the permit of an outcome, which is on its way to the storage.
     pub(super) fn release_permit(&mut self) {
         if let Self::Outcome(outcome) = self {

@@ -60,7 +60,7 @@ impl LastFailures {
             let Some(call) = row.call.filter(|_| row.visible_at.is_some()) else { continue };
             let last = self.0.remove(&ActivityId { execution: execution.clone(), call });
             if let Some(completed) = last.and_then(|last| last.completed(row)) {
-                *row = completed;
+                **row = completed;
             }
         }
     }

@@ -46,7 +46,7 @@ impl Node {
             Ok(loaded) => {
                 // The history may have been read later than the instance.
                 live.committed = loaded.rest.last().map_or(live.committed, |last| last.id);
-                let deliveries = live.take_inbox(self.shared.clock.now());
+                let deliveries = live.take_inbox(self.now);
                 self.make_turn(instance, Some(loaded), deliveries);
             }
             Err(fault) => {

@@ -181,6 +181,8 @@ struct Node {
     requests: FuturesUnordered<BoxFuture<'static, Answer>>,
     pool: Pool,
     time: Time,
+    /// The time at which the round has begun. The clock is read once a round, since reading it takes long on some machines.
+    now: Timestamp,
 
     live: LiveInstances,
     turns: TurnQueue,
@@ -226,6 +228,7 @@ impl Node {
             requests: FuturesUnordered::new(),
             pool,
             time: Time::default(),
+            now: shared.clock.now(),
             live: LiveInstances::default(),
             turns: TurnQueue::default(),
             activities: Activities::new(limits),
@@ -260,6 +263,7 @@ impl Node {
                 return;
             }
             self.freeze_clock();
+            self.now = self.shared.clock.now();
             self.watch_clock();
             happened.drain(..).for_each(|happened| self.handle(happened));
         }
@@ -379,10 +383,6 @@ impl Node {
 
     fn freeze_clock(&mut self) {
         self.clock_hold = self.shared.clock.hold();
-    }
-
-    fn now(&self) -> Timestamp {
-        self.shared.clock.now()
     }
 
     /// Starts a request to the provider. Its answer is an event of the loop.

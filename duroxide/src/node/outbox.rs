@@ -11,6 +11,7 @@ use super::live::StoredTurn;
 use super::log::TurnFacts;
 use super::measure::{AttemptMeasure, TurnMeasure};
 use crate::backoff::Backoff;
+use crate::effect::ScheduledActivity;
 use crate::id::{CallId, CommitId, InstanceId};
 use crate::provider::{Commit, CommitError, Committed, Turn, Write};
 use crate::replay::Held;
@@ -69,6 +70,8 @@ pub(super) struct TurnContext {
     pub(super) after: StoredTurn,
     /// Sent once the instance that the turn creates is stored.
     pub(super) start_stored: Option<oneshot::Sender<()>>,
+    /// The activities that this node begins once the turn is stored.
+    pub(super) eager: Vec<ScheduledActivity>,
     /// Outcomes that the turn has read. They are not stored before the turn is.
     pub(super) delivered_outcomes: Vec<Delivery>,
     /// Calls that were open when the execution ended.
@@ -82,7 +85,15 @@ impl TurnContext {
     pub(super) fn suspension(generation: u64, suspensions: Counter) -> Self {
         let after = StoredTurn { generation, copy: None, undelivered: Inbox::default(), held: Held::default() };
         let measure = TurnMeasure::Suspension(suspensions);
-        Self { after, start_stored: None, delivered_outcomes: Vec::new(), open_calls: Vec::new(), facts: None, measure }
+        Self {
+            after,
+            start_stored: None,
+            eager: Vec::new(),
+            delivered_outcomes: Vec::new(),
+            open_calls: Vec::new(),
+            facts: None,
+            measure,
+        }
     }
 
     /// Returns the deliveries of a turn that is not stored: outcomes among them are to be stored as messages.

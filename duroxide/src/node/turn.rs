@@ -132,7 +132,7 @@ impl TurnRun {
             // The first turn delivers the start.
             None => {
                 let start = self.undelivered.start().and_then(|delivery| match delivery {
-                    Delivery::Message(row) => Message::try_from(row.clone()).ok(),
+                    Delivery::Message(row) => Message::try_from((**row).clone()).ok(),
                     Delivery::Outcome(_) => None,
                 });
                 if let Some(Message { input: Input::Started(started), .. }) = start {
@@ -154,7 +154,7 @@ impl TurnRun {
                     return Ok(());
                 }
                 let may_be_removed = row.call.is_none() && row.lane != Lane::Start;
-                let message = Message::try_from(row).map_err(|e| {
+                let message = Message::try_from(*row).map_err(|e| {
                     let mut fault = Fault::new(ErrorCode::UnreadableMessage, e.to_string());
                     fault.0.unread = may_be_removed.then_some(UnreadMessage::Queued(id));
                     fault
@@ -252,13 +252,13 @@ fn take_end_request(deliveries: &mut Inbox, execution: u64) -> Option<(MessageId
     if !is_for_this || !deliveries.others().any(Delivery::may_be_end_request) {
         return None;
     }
-    let Ok(Message { input: Input::Started(started), .. }) = Message::try_from(start.clone()) else { return None };
+    let Ok(Message { input: Input::Started(started), .. }) = Message::try_from((**start).clone()) else { return None };
     let request = |delivery: &Delivery| {
         let Delivery::Message(row) = delivery else { return None };
         if !delivery.may_be_end_request() || row.execution.is_some_and(|number| number != execution) {
             return None;
         }
-        let message = Message::try_from(row.clone()).ok()?;
+        let message = Message::try_from((**row).clone()).ok()?;
         let (request, parent) = message.input.end_request(execution == 1)?;
         // The request of a parent is only for its own child.
         let is_valid = parent.is_none() || parent == started.parent.as_ref();
@@ -295,7 +295,7 @@ fn carry_over(output: &mut TurnOutput, undelivered: &mut Inbox) -> Held {
     for delivery in undelivered.take_carried() {
         if let Delivery::Message(row) = delivery {
             output.consumed.push(row.id);
-            output.carried.push(row);
+            output.carried.push(*row);
         }
     }
     Held::default()

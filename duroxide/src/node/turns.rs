@@ -19,7 +19,7 @@ use crate::telemetry::{self, names};
 impl Node {
     /// Begins the turns of all instances that are ready.
     pub(super) fn start_turns(&mut self) {
-        while let Some((instance, deliveries)) = self.live.pop_ready(|| self.shared.clock.now()) {
+        while let Some((instance, deliveries)) = self.live.pop_ready(self.now) {
             self.make_turn(&instance, None, deliveries);
         }
         self.pool.submit(self.turns.begin());
@@ -27,7 +27,7 @@ impl Node {
 
     /// Makes a turn: of the live copy, of a loaded history, or of a new execution.
     pub(super) fn make_turn(&mut self, instance: &InstanceId, loaded: Option<Loaded>, mut deliveries: Inbox) {
-        let now = self.now();
+        let now = self.now;
         let Some(live) = self.live.wake(instance) else { return };
         let Some(entry) = self.shared.lookup.orchestration(&live.name, live.version.as_ref()) else {
             // This node does not have the code; another node may have it.
@@ -103,7 +103,7 @@ impl Node {
         let facts = TurnFacts::of(committed, &started, &version, &output);
         let metrics = self.metrics.orchestration(&started.name, &version);
         let measure = TurnMeasure::Made(MadeTurn::new(metrics, execution.began(), duration, lateness, &output));
-        let mut turn = effect::turn(&info, output, &mut self.claims());
+        let (mut turn, eager) = effect::turn(&info, output, &mut self.claims());
         let live = self.live.current(&id.instance, generation);
         let start_stored = live.and_then(LiveInstance::take_eager_start).map(|PendingStart { new, stored }| {
             turn.consumed.retain(|message| *message != new.start.id);
@@ -111,7 +111,7 @@ impl Node {
             stored
         });
         let after = StoredTurn { generation, copy: Some((execution, version)), undelivered, held };
-        let context = TurnContext { after, start_stored, delivered_outcomes, open_calls, facts, measure };
+        let context = TurnContext { after, start_stored, eager, delivered_outcomes, open_calls, facts, measure };
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }
 
@@ -133,7 +133,7 @@ impl Node {
         let suspensions = telemetry::counter(names::ORCHESTRATION_SUSPENSIONS, &labels);
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
         let cause = self.causes().of_suspension(suspension.code.as_str(), &suspension.message);
-        let turn = effect::suspension(&execution, committed, (reason, cause), self.now());
+        let turn = effect::suspension(&execution, committed, (reason, cause), self.now);
         let context = TurnContext::suspension(generation, suspensions);
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }

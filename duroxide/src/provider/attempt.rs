@@ -67,6 +67,9 @@ pub enum TransactionEnd {
 pub trait TransactionSource: Sized + 'static {
     /// The transaction that the code takes.
     type Tx<'t>: Send;
+    /// The state of the program that the transaction begins with, such as a pool of connections. The start of the runtime
+    /// fails without it. `()`: none.
+    type State: Clone + Send + Sync + 'static;
 
     /// Runs the transaction.
     ///
@@ -75,6 +78,7 @@ pub trait TransactionSource: Sized + 'static {
     /// committed, the tenure is over, and the second is [`TransactionEnd::Fenced`].
     fn run<'a>(
         attempt: &'a TransactionalAttempt,
+        state: &'a Self::State,
         body: &'a mut dyn TransactionBody<Self>,
     ) -> BoxFuture<'a, Result<TransactionEnd, WithinError>>;
 }
@@ -115,7 +119,7 @@ pub trait BlockingTransactionBody<S: BlockingTransactionSource> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a transaction that an activity takes",
     label = "the first parameter of a transactional activity is its transaction",
-    note = "with PostgreSQL take `tx: &mut duroxide_postgres::Tx<'_>` in an `async fn`, with SQLite \
+    note = "with PostgreSQL take `tx: &mut duroxide_postgres::Tx<'_>`, or `SqlxTx<'_>`, in an `async fn`, with SQLite \
             `tx: &mut duroxide::sqlite::Tx<'_>` in a plain `fn`"
 )]
 pub trait ActivityTransaction {

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::activity::{
     Activity, ActivityCode, ActivityFn, BlockingActivityFn, BlockingTransactionalFn, StateType, TransactionalFn,
+    required_states,
 };
 use crate::error::shortened;
 use crate::history::Failure;
@@ -104,7 +105,7 @@ impl Descriptor {
     /// Describes an async activity that runs in a transaction.
     pub const fn transactional_activity<A: TransactionalFn>(place: Place) -> Self {
         let database = <A::Transaction as ActivityTransaction>::DATABASE;
-        Self::of_activity::<A>(place, A::requires, Some(database), ActivityCode::of_transactional::<A>())
+        Self::of_activity::<A>(place, required_states::<A>, Some(database), ActivityCode::of_transactional::<A>())
     }
 
     /// Describes a blocking activity that runs in a transaction.

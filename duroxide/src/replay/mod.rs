@@ -242,21 +242,23 @@ impl Execution {
         let pulled = self.core.lock().mailbox.take_pulled(&input, id);
         let Some(outcome) = outcome else { return Ok(Step::default()) };
         let mut step = Step { resolved: outcome.resolved, dropped: outcome.dropped, ..Step::default() };
-        let mut events = Vec::with_capacity(pulled.len() + 1 + outcome.decisions.len());
+        step.events.reserve_exact(pulled.len() + 1 + outcome.decisions.len());
+        let mut last = id;
+        let mut record = |kind, payload, at| {
+            last = EventId(id.0 + step.events.len() as u64);
+            step.events.push(HistoryEvent { id: last, time, kind, payload, at });
+        };
         for message in pulled {
             step.pulled.push(message.id);
-            events.push((EventKind::Input(message.input), message.payload, None));
+            record(EventKind::Input(message.input), message.payload, None);
         }
-        events.push((EventKind::Input(input), payload, None));
+        record(EventKind::Input(input), payload, None);
         for decided in outcome.decisions {
             step.ended |= decided.decision.is_terminal();
             let place = decided.place.filter(|_| decided.decision.is_call());
-            events.push((EventKind::Decision(decided.decision), decided.payload, place.map(place_text)));
+            record(EventKind::Decision(decided.decision), decided.payload, place.map(place_text));
         }
-        let events = (id.0..).zip(events);
-        step.events =
-            events.map(|(id, (kind, payload, at))| HistoryEvent { id: EventId(id), time, kind, payload, at }).collect();
-        self.core.lock().last_event = step.events.last().map_or(id, |last| last.id);
+        self.core.lock().last_event = last;
         Ok(step)
     }
 

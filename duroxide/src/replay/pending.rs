@@ -9,7 +9,7 @@ use super::mailbox::Mailbox;
 use super::op::{Call, Op};
 use crate::clock::Timestamp;
 use crate::hash::HashMap;
-use crate::history::{Awaited, Decision, Waits};
+use crate::history::{Awaited, AwaitedKind, Decision, Waits};
 use crate::id::CallId;
 
 #[derive(Default)]
@@ -99,33 +99,33 @@ impl Pending {
     pub(super) fn waits(&self, calls: &HashMap<CallId, Call>, mailbox: &Mailbox) -> Option<Waits> {
         let (activities, children) = (&self.activities, &self.children);
         let (awaited_events, first_timer) = (mailbox.awaited(), self.timers.first());
-        let name = |kind: &OfKind| calls.get(&CallId(kind.sum)).map_or("", |call| &call.made.name).to_owned();
         let events = awaited_events.as_ref().map_or(0, |events| events.count);
-        let awaited = match (activities.count, children.count, events) {
+        let newest = || {
+            let kinds = [activities, children].into_iter().filter(|kind| kind.count > 0);
+            let last_event = awaited_events.as_ref().and_then(|events| events.last);
+            kinds.filter_map(|kind| kind.last).chain(last_event).max()
+        };
+        let several = |awaited: Awaited| Some((awaited.to_string(), newest()?));
+        let only = |kind: AwaitedKind, of: &OfKind| {
+            let made = &calls.get(&CallId(of.sum))?.made;
+            Some((Awaited::text_of_one(kind, &made.name), made.at))
+        };
+        let (text, since) = match (activities.count, children.count, events) {
             (0, 0, 0) => {
                 let (due, id) = first_timer?;
-                let since = calls.get(id).map_or(*due, |call| call.made.at);
-                return Some(Waits { text: Awaited::Timer.to_string(), since, until: Some(*due) });
+                (Awaited::Timer.to_string(), calls.get(id).map_or(*due, |call| call.made.at))
             }
-            (1, 0, 0) => Awaited::Activity(name(activities)),
-            (n, 0, 0) => Awaited::Activities(n),
-            (0, 1, 0) => Awaited::Child(name(children)),
-            (0, n, 0) => Awaited::Children(n),
+            (1, 0, 0) => only(AwaitedKind::Activity, activities)?,
+            (n, 0, 0) => several(Awaited::Activities(n))?,
+            (0, 1, 0) => only(AwaitedKind::Child, children)?,
+            (0, n, 0) => several(Awaited::Children(n))?,
             (0, 0, n) => match awaited_events.as_ref().and_then(|events| events.only) {
-                Some(name) => Awaited::Event(name.to_owned()),
-                None => Awaited::Events(n),
+                Some(name) => (Awaited::text_of_one(AwaitedKind::Event, name), newest()?),
+                None => several(Awaited::Events(n))?,
             },
-            (a, c, e) => Awaited::Calls(a + c + e),
-        };
-        let since = match awaited {
-            Awaited::Activity(_) => calls.get(&CallId(activities.sum)).map(|call| call.made.at),
-            Awaited::Child(_) => calls.get(&CallId(children.sum)).map(|call| call.made.at),
-            _ => {
-                let kinds = [activities, children].into_iter().filter(|kind| kind.count > 0);
-                kinds.filter_map(|kind| kind.last).chain(awaited_events.and_then(|events| events.last)).max()
-            }
+            (a, c, e) => several(Awaited::Calls(a + c + e))?,
         };
         let until = first_timer.map(|(due, _)| *due);
-        Some(Waits { text: awaited.to_string(), since: since?, until })
+        Some(Waits { text, since, until })
     }
 }

@@ -16,6 +16,7 @@ use super::blocking::BlockingPool;
 use super::poll_watch::{PollView, PollWatch};
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
 use crate::clock::{Clock, Timestamp};
+use crate::effect::ScheduledActivity;
 use crate::error::shortened;
 use crate::history::{ActivityScheduled, Decision, EventKind, Failure, HistoryEvent, Run, TextMap, TimeoutDetails};
 use crate::id::{ExecutionId, InstanceId, NodeId};
@@ -102,11 +103,13 @@ impl AttemptEnv {
 }
 
 impl Attempt {
-    /// Reads the event that schedules an activity, and returns its time as well.
-    pub(in crate::node) fn parse(row: EventRow) -> Result<(Box<ActivityScheduled>, Payload, Timestamp), String> {
+    /// Reads the event that schedules an activity.
+    pub(in crate::node) fn parse(row: EventRow, headers: TextMap) -> Result<ScheduledActivity, String> {
         let event = HistoryEvent::try_from(row).map_err(|e| e.to_string())?;
         match event.kind {
-            EventKind::Decision(Decision::ActivityScheduled(scheduled)) => Ok((scheduled, event.payload, event.time)),
+            EventKind::Decision(Decision::ActivityScheduled(scheduled)) => {
+                Ok(ScheduledActivity { scheduled, input: event.payload, time: event.time, headers })
+            }
             _ => Err(format!("event {} does not schedule an activity", event.id)),
         }
     }

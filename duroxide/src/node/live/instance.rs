@@ -110,7 +110,7 @@ impl LiveInstance {
     fn store(&mut self, message: MessageRow, ahead: Duration, now: Timestamp) {
         match message.visible_at.map(|due| due - ahead) {
             Some(by) if by > now => drop(self.timers.insert((by, message.id), message)),
-            _ => self.inbox.push(Delivery::Message(message)),
+            _ => self.inbox.push(Delivery::message(message)),
         }
     }
 
@@ -155,7 +155,7 @@ impl LiveInstance {
         }
         while let Some(message) = self.ahead.remove(&(self.heard + 1)) {
             self.heard += 1;
-            self.inbox.push(Delivery::Message(message));
+            self.inbox.push(Delivery::message(message));
         }
         self.ahead.is_empty()
     }
@@ -173,13 +173,13 @@ impl LiveInstance {
             if message.visible_at.is_some() && !self.replaces_timer(&message) {
                 continue;
             }
-            self.inbox.push(Delivery::Message(message));
+            self.inbox.push(Delivery::message(message));
         }
         self.heard = heard;
         self.ahead.retain(|number, _| *number > heard);
         while let Some(message) = self.ahead.remove(&(self.heard + 1)) {
             self.heard += 1;
-            self.inbox.push(Delivery::Message(message));
+            self.inbox.push(Delivery::message(message));
         }
     }
 
@@ -203,7 +203,7 @@ impl LiveInstance {
     /// Moves the timers that are due to the deliveries of the next turn.
     pub(super) fn fire_timers(&mut self, now: Timestamp) {
         while let Some(timer) = self.timers.first_entry().filter(|timer| timer.key().0 <= now) {
-            self.inbox.push(Delivery::Message(timer.remove()));
+            self.inbox.push(Delivery::message(timer.remove()));
         }
     }
 
@@ -261,8 +261,10 @@ impl LiveInstance {
 
     /// Puts back the deliveries that a turn has not read.
     pub(super) fn put_back(&mut self, mut undelivered: Inbox) {
-        undelivered.append(std::mem::take(&mut self.inbox));
-        self.inbox = undelivered;
+        if !undelivered.is_empty() {
+            undelivered.append(std::mem::take(&mut self.inbox));
+            self.inbox = undelivered;
+        }
     }
 
     /// Removes the outcome of an activity that is no longer wanted.
@@ -293,7 +295,7 @@ impl LiveInstance {
     pub(in crate::node) fn take_inbox(&mut self, now: Timestamp) -> Inbox {
         self.fire_timers(now);
         if let Some(start) = self.delayed_start_to_end().and_then(|key| self.timers.remove(&key)) {
-            self.inbox.push(Delivery::Message(start));
+            self.inbox.push(Delivery::message(start));
         }
         self.drain_inbox()
     }

@@ -135,7 +135,7 @@ impl LiveInstances {
         }
         let (new, generation) = (&start.new, self.next_generation());
         let mut live = LiveInstance::new(generation, new.first_execution(), new.name.clone(), new.version.clone());
-        live.deliver(Delivery::Message(new.start.clone()), now);
+        live.deliver(Delivery::message(new.start.clone()), now);
         live.eager_start = Some(start);
         self.insert(live);
     }
@@ -284,10 +284,10 @@ impl LiveInstances {
     }
 
     /// Takes the next instance that is ready for a turn, with its deliveries.
-    pub(super) fn pop_ready(&mut self, now: impl Fn() -> Timestamp) -> Option<(InstanceId, Inbox)> {
+    pub(super) fn pop_ready(&mut self, now: Timestamp) -> Option<(InstanceId, Inbox)> {
         while let Some(instance) = self.ready.pop_front() {
             if let Some(live) = self.by_id.get_mut(&instance).filter(|live| live.is_ready()) {
-                let deliveries = live.take_inbox(now());
+                let deliveries = live.take_inbox(now);
                 return Some((instance, deliveries));
             }
         }

@@ -29,7 +29,7 @@ fn created(number: u64) -> (LiveInstances, ExecutionId) {
 /// An instance whose first turn, or its commit, is in flight.
 fn busy() -> (LiveInstances, ExecutionId) {
     let (mut live, execution) = created(1);
-    live.pop_ready(|| at(0)).expect("its start");
+    live.pop_ready(at(0)).expect("its start");
     assert!(live.wake(&execution.instance).expect("live").begin_turn().is_none(), "the turn makes the copy");
     (live, execution)
 }
@@ -111,9 +111,9 @@ fn messages_are_delivered_in_order_and_a_gap_is_requested() {
     assert!(matches!(deliver(&mut live, &execution, 2), FollowUp::Nothing));
     assert!(matches!(deliver(&mut live, &execution, 2), FollowUp::Nothing), "it was received before");
     assert_eq!((live.has_gap(&execution.instance), live.heard(&execution.instance)), (false, Some(3)));
-    let (_, deliveries) = live.pop_ready(|| at(0)).expect("ready");
+    let (_, deliveries) = live.pop_ready(at(0)).expect("ready");
     assert_eq!(all_data(deliveries), ["start", "2", "3"]);
-    assert!(live.pop_ready(|| at(0)).is_none());
+    assert!(live.pop_ready(at(0)).is_none());
 }
 
 #[test]
@@ -189,9 +189,9 @@ fn timer_that_a_turn_has_created_fires() {
     live.keep_timers(&execution.instance, at(0), &[Outgoing { to, identity, message }], at(0));
     let stored = stored(&live, &execution);
     assert!(matches!(live.turn_stored(&turn(&execution, Then::Continue), stored), FollowUp::Nothing));
-    assert!(live.pop_ready(|| at(0)).is_none());
+    assert!(live.pop_ready(at(0)).is_none());
     assert!(matches!(live.fire_timer(at(5)), Some(FollowUp::Nothing)));
-    assert_eq!(all_data(live.pop_ready(|| at(5)).expect("ready").1), ["timer"]);
+    assert_eq!(all_data(live.pop_ready(at(5)).expect("ready").1), ["timer"]);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn longest_idle_instance_is_the_first_in_excess() {
         assert!(matches!(live.create(new, Some(1), at(0)), FollowUp::Nothing));
         execution
     });
-    while live.pop_ready(|| at(0)).is_some() {}
+    while live.pop_ready(at(0)).is_some() {}
     for execution in &executions {
         live.wake(&execution.instance).expect("live").begin_turn();
         assert!(matches!(live.rest(&execution.instance, copy(execution)), FollowUp::Nothing));
@@ -260,7 +260,7 @@ fn woken_start_is_delivered_once() {
         assert_eq!(live.next_timer(), Some(at(100)));
         let messages = vec![woken(2)];
         let _ = live.acquired(AcquiredInstance { messages, arrivals: 2, ..acquired(execution, 0) }, at(now));
-        let (_, deliveries) = live.pop_ready(|| at(now)).expect("ready");
+        let (_, deliveries) = live.pop_ready(at(now)).expect("ready");
         assert_eq!(all_data(deliveries), ["start", "event"]);
         assert_eq!(live.next_timer(), None);
     }

@@ -1,30 +1,22 @@
-//! Activities whose code and outcome are one transaction.
-//!
-//! ```text
-//! BEGIN ─► code of the activity ─► lock of the instance ─► end of the tenure, outcome as a message, mail ─► COMMIT
-//! ```
-//!
-//! The row of the activity is the fence: if the lease no longer owns it under this tenure, the transaction is rolled back. So
-//! of two attempts at most one commits, and an attempt whose COMMIT has no answer can be repeated. The instance is locked
-//! only at the end, so that the time of the code delays no other transaction.
+//! Transactions of `tokio-postgres`, on connections of the provider.
 
 use std::ops::{Deref, DerefMut};
+#[cfg(feature = "sqlx")]
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use duroxide::provider::{
-    ActivityTransaction, MessageRow, Ready, TransactionBody, TransactionEnd, TransactionSource, TransactionalAttempt,
-    WithinError,
+    ActivityTransaction, TransactionBody, TransactionEnd, TransactionSource, TransactionalAttempt, WithinError,
 };
 use futures_util::future::BoxFuture;
 use tokio_postgres::types::{BorrowToSql, ToSql};
 use tokio_postgres::{Client, Error, Row, ToStatement, Transaction};
 
+use super::{record, state_of};
 use crate::connect::Use;
-use crate::provider::PostgresProvider;
-use crate::rows::{int, payload_bytes, stored_ready};
 use crate::state::State;
-use crate::within::{SqlError, SqlTransaction, SqlValue, may_write};
+use crate::within::SqlError;
 
 /// The transaction of a transactional activity, of `tokio-postgres`. See `docs/transaction-example.md`.
 ///
@@ -169,16 +161,15 @@ impl ActivityTransaction for Tx<'_> {
 
 impl TransactionSource for TokioPostgres {
     type Tx<'t> = Tx<'t>;
+    type State = ();
 
     fn run<'a>(
         attempt: &'a TransactionalAttempt,
+        (): &'a (),
         body: &'a mut dyn TransactionBody<Self>,
     ) -> BoxFuture<'a, Result<TransactionEnd, WithinError>> {
         Box::pin(async move {
-            let provider = attempt.provider()?;
-            let postgres: Option<&PostgresProvider> = provider.as_any().downcast_ref();
-            let state = postgres.ok_or_else(|| WithinError::other_database(provider, "PostgreSQL"))?.state();
-            may_write(state)?;
+            let state = state_of(attempt)?;
             let mut client = state.transactions.client(state).await?;
             // If the time is over, or the attempt is dropped, the connection is closed, which rolls the transaction back.
             let Ok(end) = tokio::time::timeout(attempt.limit, in_transaction(&mut client, state, attempt, body)).await
@@ -208,62 +199,21 @@ async fn in_transaction(
         transaction.rollback().await?;
         return Err(SqlError::new(Some("40001"), "a statement has collided with another transaction"));
     }
-    let Some(message) = message else {
-        transaction.rollback().await?;
-        return Ok(TransactionEnd::RolledBack);
-    };
-    match record(&mut transaction, state, attempt, &message).await {
-        Ok(true) => {
-            transaction.commit().await?;
-            Ok(TransactionEnd::Committed)
-        }
-        Ok(false) => {
-            transaction.rollback().await?;
-            Ok(TransactionEnd::Fenced)
-        }
-        Err(error) if error.is_in_failed_transaction() => {
-            transaction.rollback().await?;
-            let reason = "a statement has failed, but the activity has returned `Ok`: return its error";
-            Ok(TransactionEnd::Unusable(reason.to_owned()))
-        }
-        Err(error) => Err(error),
+    let end = record(&mut transaction, state, attempt, message).await?;
+    if end == TransactionEnd::Committed {
+        transaction.commit().await?
+    } else {
+        transaction.rollback().await?
     }
-}
-
-/// Writes the outcome. Returns false if the tenure is over.
-async fn record(
-    tx: &mut Transaction<'_>,
-    state: &State,
-    attempt: &TransactionalAttempt,
-    message: &MessageRow,
-) -> Result<bool, SqlError> {
-    let (tenure, statements) = (&attempt.tenure, &state.within.statements);
-    let execution = &tenure.activity.execution;
-    let id = SqlValue::Text(Some(execution.instance.as_str()));
-    // A statement of its own, so that the next one sees the instance as it is under the lock. In the order of all locks.
-    tx.run(&statements.lock, &[id]).await?;
-    let time = state.latest();
-    let values = [
-        id,
-        SqlValue::Uuid(execution.identity.0),
-        SqlValue::Int(Some(int(execution.number))),
-        SqlValue::Int(Some(int(tenure.activity.call.0))),
-        SqlValue::Int(Some(int(attempt.lease.epoch.0))),
-        SqlValue::Int(Some(tenure.attempt.into())),
-        SqlValue::Int(Some(int(tenure.claim))),
-        SqlValue::Uuid(message.id.0),
-        SqlValue::Int(Some(time.as_micros())),
-        SqlValue::Int(Some(message.format.into())),
-        SqlValue::Text(Some(&message.data)),
-        SqlValue::Bytes(payload_bytes(&message.payload)),
-        SqlValue::Int(Some(stored_ready(Ready::AtOnce(time)))),
-    ];
-    Ok(tx.run(&statements.outcome, &values).await?.as_deref() == Some("1"))
+    Ok(end)
 }
 
 /// The idle connections for transactions of activities. Their number is that of the activities that have run at once.
 #[derive(Default)]
 pub(crate) struct Transactions {
+    /// True if it was found that the pool of `sqlx` leads to the database of the provider.
+    #[cfg(feature = "sqlx")]
+    pub(super) pool_is_checked: AtomicBool,
     /// A std mutex, held for a few instructions.
     idle: Mutex<Vec<Client>>,
 }
@@ -273,7 +223,7 @@ const MAX_IDLE: usize = 8;
 const CONNECT: Duration = Duration::from_secs(10);
 
 impl Transactions {
-    async fn client(&self, state: &State) -> Result<Client, WithinError> {
+    pub(super) async fn client(&self, state: &State) -> Result<Client, WithinError> {
         let failed = |reason: String| WithinError::Failed { retryable: true, reason };
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -287,7 +237,7 @@ impl Transactions {
         opened.map_err(|late| failed(late.to_string()))?.map_err(|error| failed(error.to_string()))
     }
 
-    fn give_back(&self, client: Client) {
+    pub(super) fn give_back(&self, client: Client) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MAX_IDLE {
             idle.push(client);
