@@ -27,7 +27,7 @@ fn id(name: &str) -> ExecutionId {
 fn event(n: u64) -> EventRow {
     let (time, at) = (at(n as i64), Some(format!("src/flow.rs:{n}:1").into()));
     let data = json!({ "timer_fired": { "call": n } }).to_string();
-    EventRow { id: EventId(n), time, decision: n % 2 == 0, format: 1, data, payload: secret(), at }
+    EventRow { id: EventId(n), time, decision: n.is_multiple_of(2), format: 1, data, payload: secret(), at }
 }
 
 fn messages() -> Vec<StoredMessage> {
