@@ -1,15 +1,14 @@
 //! The report of the node, which each renewal of the lease carries.
 //!
 //! The heartbeat makes it on its own thread, also while the threads of the node are busy: the node only sets two numbers in
-//! each round of its loop.
+//! each round of its loop. No user code runs here, such as a clock: the lease depends on this thread. So the node notes the
+//! times when it finds that code does not return.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::RuntimeOptions;
 use super::activities::PollView;
 use super::pool::Pool;
-use crate::clock::Clock;
 use crate::provider::NodeReport;
 
 /// The load of the node, as its loop last showed it.
@@ -33,16 +32,13 @@ pub(super) struct Reporter {
     pub(super) load: Arc<Load>,
     pub(super) pool: Pool,
     pub(super) polls: PollView,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) options: RuntimeOptions,
 }
 
 impl Reporter {
     /// Makes a report of this moment.
     pub(super) fn report(&self) -> NodeReport {
-        let now = self.clock.now();
-        let (waiting, turns) = self.pool.stuck_code(self.options.turn_warning, now);
-        let mut report = NodeReport::new(turns.into_iter().chain(self.polls.stuck_code(now)));
+        let (waiting, turns) = self.pool.stuck_code();
+        let mut report = NodeReport::new(turns.into_iter().chain(self.polls.stuck_code()));
         report.waiting_turns = waiting as u64;
         report.live = self.load.live.load(Ordering::Relaxed) as u64;
         report.attempts = self.load.attempts.load(Ordering::Relaxed) as u64;

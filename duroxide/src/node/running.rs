@@ -83,13 +83,7 @@ impl RunningNode {
         let pool = Pool::new(if inline.is_some() { 0 } else { options.turn_threads.max(1) });
         let env = AttemptEnv::new(states, clock.clone(), info.id, &options);
         let load = Arc::<Load>::default();
-        let reporter = Reporter {
-            load: load.clone(),
-            pool: pool.clone(),
-            polls: env.polls(),
-            clock: clock.clone(),
-            options: options.clone(),
-        };
+        let reporter = Reporter { load: load.clone(), pool: pool.clone(), polls: env.polls() };
         let (lease_time, to_node) = (options.lease_time, commands.clone());
         let beating = provider.clone();
         let heartbeat = match &inline {

@@ -140,7 +140,7 @@ impl Node {
 
     /// Reports turns that have been running for long.
     pub(super) fn report_stuck_turns(&mut self) {
-        let (stuck, next) = self.pool.stuck(self.shared.options.turn_warning);
+        let (stuck, next) = self.pool.stuck(self.shared.options.turn_warning, self.now);
         if let Some(after) = next {
             self.time.check_turns(after);
         }

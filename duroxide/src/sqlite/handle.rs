@@ -146,7 +146,6 @@ impl Handle {
         let port = self.start_listener();
         let (info, shared) = (node.clone(), self.shared.clone());
         let join = move |tx: &mut Tx<'_>| Ok(members::join(tx, &info, &shared.path, &dead, port)?);
-        self.reports.forget(node.id);
         let lease = self.write_one(OPERATION, join).await?;
         self.listener_registered.fetch_or(port.is_some(), Ordering::Relaxed);
         self.has_written(&suspects);
@@ -195,14 +194,14 @@ impl Handle {
     /// Writes the report of a node, if it is to be written. A failure does not concern the renewal: the next one tries
     /// again.
     async fn write_report(&self, lease: Lease, report: &NodeReport) {
-        let Some(writing) = self.reports.begin(lease.node, report) else { return };
+        let Some(writing) = self.reports.begin(&lease, report) else { return };
         let json = report.to_json();
         let write = move |tx: &mut Tx<'_>| {
             let _until_written = &writing;
             Ok(members::report(tx, &lease, &json)?)
         };
         match self.write_one("write the report of a node", write).await {
-            Ok(()) => self.reports.written(lease.node, report),
+            Ok(()) => self.reports.written(&lease, report),
             Err(error) => tracing::debug!(%error, "the report of the node is not written"),
         }
     }

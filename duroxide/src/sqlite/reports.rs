@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::id::NodeId;
-use crate::provider::NodeReport;
+use crate::id::{Epoch, NodeId};
+use crate::provider::{Lease, NodeReport};
 
 /// The last reports, by node.
 #[derive(Default)]
@@ -17,9 +17,10 @@ pub(super) struct Reports {
     nodes: Mutex<HashMap<NodeId, Reported>>,
 }
 
-#[derive(Default)]
 struct Reported {
-    /// The report in the row of the node. A new row has the empty one.
+    /// The membership: each one has a row of its own.
+    epoch: Epoch,
+    /// The report in the row. A new row has the empty one.
     written: NodeReport,
     /// Alive while a write is on its way.
     writing: Weak<()>,
@@ -29,11 +30,17 @@ struct Reported {
 pub(super) struct Writing(#[expect(dead_code, reason = "its drop is the end of the write")] Arc<()>);
 
 impl Reports {
-    /// Returns a token for the write of a report, unless it is written already, or an earlier one is on its way.
-    pub(super) fn begin(&self, node: NodeId, report: &NodeReport) -> Option<Writing> {
+    /// Returns a token for the write of a report, unless it is written already, an earlier one is on its way, or the node has
+    /// joined again since.
+    pub(super) fn begin(&self, lease: &Lease, report: &NodeReport) -> Option<Writing> {
         let mut nodes = self.lock();
-        let reported = nodes.entry(node).or_default();
-        if reported.written == *report || reported.writing.strong_count() > 0 {
+        let new = || Reported { epoch: lease.epoch, written: NodeReport::default(), writing: Weak::new() };
+        let reported = nodes.entry(lease.node).or_insert_with(new);
+        if reported.epoch < lease.epoch {
+            *reported = new();
+        }
+        let is_lost = reported.epoch > lease.epoch;
+        if is_lost || reported.written == *report || reported.writing.strong_count() > 0 {
             return None;
         }
         let token = Arc::new(());
@@ -42,15 +49,15 @@ impl Reports {
     }
 
     /// Notes that a report is in the row of the node.
-    pub(super) fn written(&self, node: NodeId, report: &NodeReport) {
-        if let Some(reported) = self.lock().get_mut(&node) {
+    pub(super) fn written(&self, lease: &Lease, report: &NodeReport) {
+        if let Some(reported) = self.lock().get_mut(&lease.node).filter(|reported| reported.epoch == lease.epoch) {
             reported.written.clone_from(report);
             // The writer drops its token after its answer.
             reported.writing = Weak::new();
         }
     }
 
-    /// Forgets a node that has a new row, or none.
+    /// Forgets a node that leaves.
     pub(super) fn forget(&self, node: NodeId) {
         self.lock().remove(&node);
     }
@@ -66,17 +73,27 @@ mod tests {
 
     #[test]
     fn report_is_written_once_and_one_at_a_time() {
-        let (reports, node) = (Reports::default(), NodeId::new());
+        let reports = Reports::default();
+        let first = Lease { node: NodeId::new(), epoch: Epoch(1) };
         let report = |live| NodeReport { live, ..NodeReport::default() };
-        assert!(reports.begin(node, &report(0)).is_none(), "a new row has the empty report");
-        let writing = reports.begin(node, &report(1)).expect("it has changed");
-        assert!(reports.begin(node, &report(2)).is_none(), "the first one is on its way");
+        assert!(reports.begin(&first, &report(0)).is_none(), "a new row has the empty report");
+        let writing = reports.begin(&first, &report(1)).expect("it has changed");
+        assert!(reports.begin(&first, &report(2)).is_none(), "the first one is on its way");
         drop(writing);
-        assert!(reports.begin(node, &report(1)).is_some(), "its write has failed");
-        reports.written(node, &report(1));
-        assert!(reports.begin(node, &report(1)).is_none());
-        assert!(reports.begin(node, &report(0)).is_some());
-        reports.forget(node);
-        assert!(reports.begin(node, &report(0)).is_none());
+        let writing = reports.begin(&first, &report(1)).expect("its write has failed");
+        reports.written(&first, &report(1));
+        assert!(reports.begin(&first, &report(1)).is_none());
+        assert!(reports.begin(&first, &report(0)).is_some(), "although the token is dropped after the answer");
+        drop(writing);
+        let second = Lease { epoch: Epoch(2), ..first };
+        assert!(reports.begin(&second, &report(0)).is_none(), "it has a new row");
+        let writing = reports.begin(&second, &report(1)).expect("it has changed");
+        // A renewal of the earlier membership is still on its way.
+        reports.written(&first, &report(1));
+        assert!(reports.begin(&first, &report(3)).is_none());
+        drop(writing);
+        assert!(reports.begin(&second, &report(1)).is_some());
+        reports.forget(second.node);
+        assert!(reports.begin(&second, &report(0)).is_none());
     }
 }

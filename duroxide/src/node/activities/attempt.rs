@@ -92,7 +92,7 @@ pub(in crate::node) struct AttemptEnv {
 impl AttemptEnv {
     pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, node: NodeId, options: &RuntimeOptions) -> Self {
         let blocking = BlockingPool::new(options.max_blocking_activities);
-        let polls = PollWatch::start(options.activity_warning);
+        let polls = PollWatch::start(options.activity_warning, clock.clone());
         Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits, node }
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::AttemptFacts;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::provider::{StuckCode, Tenure};
 
 /// Watches the polls of async activities, until it is dropped.
@@ -42,20 +42,20 @@ struct RunningPoll {
     attempt: Arc<AttemptFacts>,
     since: Instant,
     reported: bool,
-    /// When it began, by the clock of the node. `None` until it is in a report of the node.
+    /// When it began, by the clock of the node. `None` until it is reported.
     began: Option<Timestamp>,
 }
 
 impl PollWatch {
     /// Starts the thread. `Duration::MAX`: there is none, and polls are not watched.
-    pub(super) fn start(limit: Duration) -> Self {
+    pub(super) fn start(limit: Duration, clock: Arc<dyn Clock>) -> Self {
         if limit == Duration::MAX {
             return Self(None);
         }
         let watch = Arc::new(Watch { state: Mutex::default(), changed: Condvar::new(), limit });
         let watching = watch.clone();
         let thread = std::thread::Builder::new().name("duroxide-watch".to_owned());
-        if let Err(error) = thread.spawn(move || watching.run()) {
+        if let Err(error) = thread.spawn(move || watching.run(&*clock)) {
             tracing::error!(%error, "the thread that reports blocking activities cannot be started");
             return Self(None);
         }
@@ -86,19 +86,15 @@ impl PollWatch {
 }
 
 impl PollView {
-    /// Returns the attempts whose polls have reached the limit.
-    pub(in crate::node) fn stuck_code(&self, now: Timestamp) -> Vec<StuckCode> {
+    /// Returns the attempts whose polls were reported and still run.
+    pub(in crate::node) fn stuck_code(&self) -> Vec<StuckCode> {
         let Some(watch) = &self.0 else { return Vec::new() };
-        let mut state = watch.lock();
-        let stuck = state.polls.iter_mut().filter_map(|poll| {
-            let elapsed = poll.since.elapsed();
-            (elapsed >= watch.limit).then(|| {
-                // Once, so that the report does not change with the precision of the clocks.
-                let began = *poll.began.get_or_insert(now - elapsed);
-                let AttemptFacts { tenure: Tenure { activity, attempt, .. }, scheduled, .. } = &*poll.attempt;
-                let (execution, name) = (activity.execution.clone(), scheduled.name.clone());
-                StuckCode::attempt(execution, name, (activity.call, *attempt), began)
-            })
+        let state = watch.lock();
+        let stuck = state.polls.iter().filter_map(|poll| {
+            let began = poll.began?;
+            let AttemptFacts { tenure: Tenure { activity, attempt, .. }, scheduled, .. } = &*poll.attempt;
+            let (execution, name) = (activity.execution.clone(), scheduled.name.clone());
+            Some(StuckCode::attempt(execution, name, (activity.call, *attempt), began))
         });
         stuck.collect()
     }
@@ -156,14 +152,17 @@ impl Watch {
         number
     }
 
-    fn run(&self) {
+    fn run(&self, clock: &dyn Clock) {
         let mut state = self.lock();
         while !state.stopped {
             let (slow, next) = state.slow(self.limit);
             if !slow.is_empty() {
                 drop(state);
-                slow.iter().for_each(|(attempt, since)| report(attempt, *since));
+                slow.iter().for_each(|poll| report(&poll.attempt, poll.since));
+                // Without the lock, since a clock may be user code.
+                let now = clock.now();
                 state = self.lock();
+                state.begun(&slow, now);
                 continue;
             }
             state.sleeps = next.is_none();
@@ -175,14 +174,30 @@ impl Watch {
     }
 }
 
+/// A poll that has reached the limit.
+struct SlowPoll {
+    number: u64,
+    attempt: Arc<AttemptFacts>,
+    since: Duration,
+}
+
 impl State {
+    /// Notes when these polls began, if they still run.
+    fn begun(&mut self, slow: &[SlowPoll], now: Timestamp) {
+        for poll in &mut self.polls {
+            if let Some(slow) = slow.iter().find(|slow| slow.number == poll.number) {
+                poll.began = Some(now - slow.since);
+            }
+        }
+    }
+
     fn end(&mut self, number: u64) -> Option<RunningPoll> {
         let at = self.polls.iter().position(|poll| poll.number == number)?;
         Some(self.polls.swap_remove(at))
     }
 
     /// Returns the attempts whose polls that have reached the limit and were not reported, and the time until the next one reaches it.
-    fn slow(&mut self, limit: Duration) -> (Vec<(Arc<AttemptFacts>, Duration)>, Option<Duration>) {
+    fn slow(&mut self, limit: Duration) -> (Vec<SlowPoll>, Option<Duration>) {
         let (mut slow, mut next) = (Vec::new(), None::<Duration>);
         for poll in self.polls.iter_mut().filter(|poll| !poll.reported) {
             let since = poll.since.elapsed();
@@ -190,7 +205,7 @@ impl State {
                 Some(rest) => next = Some(next.map_or(rest, |next| next.min(rest))),
                 None => {
                     poll.reported = true;
-                    slow.push((poll.attempt.clone(), since));
+                    slow.push(SlowPoll { number: poll.number, attempt: poll.attempt.clone(), since });
                 }
             }
         }

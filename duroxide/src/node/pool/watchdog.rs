@@ -17,11 +17,9 @@ pub(super) struct RunningTurn {
     /// The last event before the turn. `None`: a part of a replay.
     after: Option<EventId>,
     since: Instant,
-    /// When it began, by the clock of the node. `None` until it is in a report of the node.
+    /// When it began, by the clock of the node. `None` until it is reported as a turn that does not return.
     began: Option<Timestamp>,
     core: Arc<OnceLock<Arc<Core>>>,
-    /// True if it was reported as a turn that does not return.
-    reported: bool,
     /// True if its thread was replaced: the thread ends with the turn.
     pub(super) replaced: bool,
 }
@@ -33,7 +31,7 @@ impl RunningTurn {
             Job::Replay(job) => (job.execution(), &job.name, None),
         };
         let (execution, name, since) = (execution.clone(), name.clone(), Instant::now());
-        Self { execution, name, after, since, began: None, core, reported: false, replaced: false }
+        Self { execution, name, after, since, began: None, core, replaced: false }
     }
 
     /// Returns the places of its function and of its last durable call in the source.
@@ -59,24 +57,19 @@ pub(in crate::node) struct StuckTurn {
 }
 
 impl Pool {
-    /// Returns the number of turns that wait for a thread, and the turns that have been running for longer than the limit.
-    pub(in crate::node) fn stuck_code(&self, limit: Duration, now: Timestamp) -> (usize, Vec<StuckCode>) {
-        let mut state = self.0.lock();
-        let stuck = state.running.iter_mut().filter_map(|(_, turn)| {
-            let elapsed = turn.since.elapsed();
-            (elapsed >= limit).then(|| {
-                // Once, so that the report does not change with the precision of the clocks.
-                let began = *turn.began.get_or_insert(now - elapsed);
-                StuckCode::turn(turn.execution.clone(), turn.name.to_string(), turn.after, turn.places(), began)
-            })
+    /// Returns the number of turns that wait for a thread, and the turns that were reported and still run.
+    pub(in crate::node) fn stuck_code(&self) -> (usize, Vec<StuckCode>) {
+        let state = self.0.lock();
+        let stuck = state.running.iter().filter_map(|(_, turn)| {
+            let began = turn.began?;
+            Some(StuckCode::turn(turn.execution.clone(), turn.name.to_string(), turn.after, turn.places(), began))
         });
-        let stuck = stuck.collect();
-        (state.jobs.len(), stuck)
+        (state.jobs.len(), stuck.collect())
     }
 
     /// Returns the turns that have been running for longer than the limit and were not reported, and the time until the
     /// next running turn reaches it. Replaces the threads of the stuck turns.
-    pub(in crate::node) fn stuck(&self, limit: Duration) -> (Vec<StuckTurn>, Option<Duration>) {
+    pub(in crate::node) fn stuck(&self, limit: Duration, now: Timestamp) -> (Vec<StuckTurn>, Option<Duration>) {
         let mut state = self.0.lock();
         let mut stuck = Vec::new();
         let (mut next, mut failed) = (None, None);
@@ -86,7 +79,8 @@ impl Pool {
                 next = next.into_iter().chain([limit - since]).min();
                 continue;
             }
-            if !std::mem::replace(&mut turn.reported, true) {
+            if turn.began.is_none() {
+                turn.began = Some(now - since);
                 let [place, last_call] = turn.places();
                 let (instance, name) = (turn.execution.instance.clone(), turn.name.clone());
                 stuck.push(StuckTurn { instance, name, since, place, last_call });
