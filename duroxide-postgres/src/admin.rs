@@ -19,6 +19,7 @@ use crate::remove;
 use crate::rows::{instance_id, int, natural, optional, optional_time, status};
 use crate::search::{Order, Search, arrived_by};
 use crate::state::State;
+use crate::work::Work;
 
 /// The number of entries that one transaction removes: other writers pass between two of them.
 const REMOVED_AT_ONCE: usize = 64;
@@ -131,7 +132,7 @@ pub(crate) async fn delete(
     for (n, some) in ids.chunks(REMOVED_AT_ONCE).enumerate() {
         let entries = entries.chunks(REMOVED_AT_ONCE).nth(n).unwrap_or_default();
         let (mut found, signals) = delete_some(connection, some, entries).await?;
-        state.signal(signals);
+        state.signal(signals, Work::default());
         results.extend(some.iter().map(|id| match found.remove(id) {
             Some((_, status)) if status.is_finished() => Ok(()),
             Some((_, status)) => {
@@ -220,7 +221,7 @@ pub(crate) async fn prune(
         let (removed, signals) =
             connection.transaction(async |connection| remove_due(connection, some, before).await).await?;
         executions += removed;
-        state.signal(signals);
+        state.signal(signals, Work::default());
     }
     Ok(Pruned { executions, next: next.map(token) })
 }

@@ -71,8 +71,8 @@ impl Use {
     /// statistics say that some of them suffice.
     fn plans(self) -> &'static str {
         match self {
-            Self::Planned | Self::Listening | Self::Program => "",
-            Self::Hot | Self::Waiting | Self::Reading => {
+            Self::Planned | Self::Program => "",
+            Self::Hot | Self::Waiting | Self::Reading | Self::Listening => {
                 "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
                  SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off;
                  SET random_page_cost = 1; SET cpu_tuple_cost = 1; SET cpu_index_tuple_cost = 1;

@@ -13,12 +13,12 @@ use crate::batch;
 use crate::connect::{Database, Use};
 use crate::fault::Fault;
 use crate::lane::{LIMIT, Lane};
+use crate::listen;
 use crate::members::NOW;
 use crate::notify;
 use crate::options::PostgresOptions;
 use crate::outbox;
 use crate::schema;
-use crate::session;
 use crate::state::State;
 
 /// The longest time of a list or a removal. It has a time limit of its own between its statements.
@@ -98,8 +98,9 @@ async fn run(
     };
     let from = duroxide::id::NodeId::new().0;
     tokio::spawn(notify::send(state.clone(), lanes.read.clone(), notices, from));
-    tokio::spawn(notify::listen(state.clone(), lanes.read.clone(), lanes.renew.clone(), from));
-    tokio::spawn(session::watch_others(state.clone(), lanes.read.clone(), lanes.members.clone()));
+    let listening =
+        listen::Lanes { read: lanes.read.clone(), renew: lanes.renew.clone(), members: lanes.members.clone() };
+    tokio::spawn(listen::run(state.clone(), listening, from));
     tokio::spawn(outbox::run(state.clone(), lanes.read.clone()));
     if opened.send(Ok((state, lanes))).is_err() {
         return;

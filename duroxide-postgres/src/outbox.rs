@@ -13,16 +13,17 @@ use crate::connect::{Connection, Use, step};
 use crate::fault::Fault;
 use crate::lane::Lane;
 use crate::link::Link;
-use crate::rows::ready_by_time;
+use crate::rows::{epoch, ready_by_time};
 use crate::state::State;
 use crate::within::{NoticeLimit, Statements};
+use crate::work::Work;
 
 /// The key of the advisory lock on the outbox; see [`crate::batch::MEMBERS`].
 const KEY: i32 = -3;
 /// The most events of one transaction.
 const EVENTS: i64 = 256;
-/// The poll of the outbox, and that in the time after a write within a transaction of this process.
-const POLL: Duration = Duration::from_secs(5);
+/// The poll of the outbox in the time after a write within a transaction of this process. At other times the connection that
+/// listens looks for events ([`pulse`](crate::pulse)).
 const SOON: Duration = Duration::from_millis(250);
 const EXPECTED: Duration = Duration::from_secs(10);
 /// The pause after a failure.
@@ -85,8 +86,8 @@ const DELIVER: &str = concat!(
          FROM target WHERE owner IS NULL AND NOT suspended
          ON CONFLICT (seq) DO UPDATE SET ready_at = least(ready.ready_at, excluded.ready_at)),
      gone AS (
-         DELETE FROM outbox o USING target t WHERE o.seq = ANY ($1::bigint[]) AND o.instance = t.seq RETURNING 1)
-     SELECT (SELECT count(*) FROM gone) AS delivered"
+         DELETE FROM outbox o USING target t WHERE o.seq = ANY ($1::bigint[]) AND o.instance = t.seq)
+     SELECT t.owner, t.name, t.version, t.suspended FROM target t"
 );
 const REFUSE: &str = "
     UPDATE outbox o SET refused = coalesce((SELECT i.status FROM instances i WHERE i.seq = o.instance), 'none'), time = now()
@@ -102,15 +103,10 @@ async fn deliver_when_woken(state: &Arc<State>, read: &Lane) {
     let mut link = Link::new(state.clone(), Use::Planned);
     let mut expected: Option<Instant> = None;
     loop {
-        let pause = if expected.is_some() { SOON } else { POLL };
         tokio::select! {
             () = state.within.wake.notified() => {}
             () = state.within.expected.notified() => expected = Some(Instant::now() + EXPECTED),
-            () = tokio::time::sleep(pause) => {
-                if expected.is_some() {
-                    state.wakeups.work();
-                }
-            }
+            () = tokio::time::sleep(SOON), if expected.is_some() => state.wakeups.work(),
         }
         expected = expected.filter(|until| Instant::now() < *until);
         let waits = async |connection: crate::connect::Shared| connection.query(step!(WAITS)).await;
@@ -137,16 +133,14 @@ async fn deliver(state: &State, link: &mut Link) -> Result<(), String> {
             }
             fault.reason()
         })?;
-        let Some(delivered) = delivered else { return Ok(()) };
-        if delivered > 0 {
-            state.signal_work();
-        }
+        let Some(work) = delivered else { return Ok(()) };
+        state.signal_work(work);
     }
     Ok(())
 }
 
-/// Returns the number of delivered events; `None` if there were none, or another process delivers them.
-async fn deliver_some(connection: &Connection, class: i32) -> Result<Option<i64>, Fault> {
+/// Returns the work that the delivered events make; `None` if there were none, or another process delivers them.
+async fn deliver_some(connection: &Connection, class: i32) -> Result<Option<Work>, Fault> {
     let rows = connection.query(step!("SELECT pg_try_advisory_xact_lock($1, $2) AS mine", class, KEY)).await?;
     if !rows.first().map_or(Ok(false), |row| row.try_get("mine"))? {
         return Ok(None);
@@ -164,6 +158,13 @@ async fn deliver_some(connection: &Connection, class: i32) -> Result<Option<i64>
     if refused > 0 {
         tracing::warn!(refused, "events raised within transactions have no effect: their instances have finished");
     }
-    let delivered = answers.get(1).and_then(|rows| rows.first());
-    Ok(Some(delivered.map_or(Ok(0), |row| row.try_get("delivered"))?))
+    let mut work = Work::default();
+    for row in answers.get(1).into_iter().flatten() {
+        match epoch(row, "owner")? {
+            Some(owner) => drop(work.owners.insert(owner)),
+            None if row.try_get("suspended")? => {}
+            None => work.add_instance(row.try_get("name")?, row.try_get("version")?),
+        }
+    }
+    Ok(Some(work))
 }

@@ -74,12 +74,9 @@ impl PostgresProvider {
         self.handle.lanes.members.call("take over a node", sweep).await
     }
 
-    /// Removes the ids of old requests, once per minute.
+    /// Removes the ids of old requests.
     async fn expire_dedup(&self) {
         const OPERATION: &str = "remove the ids of old requests";
-        if !self.handle.state.is_time_to_expire() {
-            return;
-        }
         let expire = async |connection: Shared| members::expire_dedup(&connection, Instant::now() + EXPIRE).await;
         if let Err(error) = self.handle.lanes.members.call(OPERATION, expire).await {
             tracing::debug!(%error, "the ids of old requests are removed later");
@@ -137,7 +134,9 @@ impl Provider for PostgresProvider {
                 // The renewal itself has succeeded. The next one tries again.
                 tracing::warn!(%error, "the items of a dead node are not released yet");
             }
-            self.expire_dedup().await;
+            if renewed.expires {
+                self.expire_dedup().await;
+            }
             Ok(renewed.renewal)
         })
     }
@@ -199,8 +198,13 @@ impl Provider for PostgresProvider {
         Some(Arc::new(self.handle.state.clock.clone()))
     }
 
-    /// Reads an instance. Every process tells the others of the instances that it has changed, so a watch needs no
-    /// registration.
+    /// Every process tells the others of the instances that it has changed, so a watch needs no registration.
+    fn watch<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
+        let instance = instance.clone();
+        let read = async move |connection: Shared| reads::watch(&connection, &instance).await;
+        Box::pin(self.handle.lanes.read.call("read an instance", read))
+    }
+
     fn instance<'a>(
         &'a self,
         instance: &'a InstanceId,

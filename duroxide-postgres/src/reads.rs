@@ -3,7 +3,7 @@
 use duroxide::Timestamp;
 use duroxide::history::Parent;
 use duroxide::id::{CallId, EventId, ExecutionId, InstanceId};
-use duroxide::provider::{EventRow, HistoryPage, InstanceRecord, InstanceStatus, Unclaimed};
+use duroxide::provider::{EventRow, Finished, HistoryPage, InstanceRecord, InstanceStatus, Unclaimed};
 use tokio_postgres::Row;
 
 use crate::connect::{Connection, step};
@@ -139,10 +139,33 @@ const INSTANCE: &str = concat!(
     record_tables!(),
     " LEFT JOIN ready r ON r.seq = i.seq WHERE i.id = $1"
 );
-const OUTCOME: &str = "
-    SELECT e.first, e.last, e.heads, e.body FROM instances i
-    JOIN events e ON e.instance = i.seq AND e.execution = i.execution AND e.last >= i.last_event
-    WHERE i.id = $1 AND i.finished_at IS NOT NULL ORDER BY e.last LIMIT 1";
+/// The last row of events `e` of an instance `i` that has finished.
+macro_rules! last_events {
+    () => {
+        "LEFT JOIN LATERAL (SELECT e.first, e.last, e.heads, e.body FROM events e
+             WHERE i.finished_at IS NOT NULL AND e.instance = i.seq AND e.execution = i.execution AND e.last >= i.last_event
+             ORDER BY e.last LIMIT 1) e ON true"
+    };
+}
+const WATCHED: &str = concat!(
+    "SELECT e.first, e.last, e.heads, e.body, ",
+    record_columns!(),
+    " FROM instances i ",
+    record_tables!(),
+    " ",
+    last_events!(),
+    " WHERE i.id = $1"
+);
+const ENDS: &str = concat!(
+    "SELECT i.id, i.status, i.last_event, e.first, e.last, e.heads, e.body
+     FROM unnest($1::text[]) AS t (id) JOIN instances i ON i.id = t.id AND i.finished_at IS NOT NULL ",
+    last_events!()
+);
+const OUTCOME: &str = concat!(
+    "SELECT e.first, e.last, e.heads, e.body FROM instances i ",
+    last_events!(),
+    " WHERE i.id = $1 AND e.last > 0"
+);
 const WAITING: &str = "
     SELECT a.name, a.tag, a.ready_at FROM instances i JOIN activities a ON a.instance = i.seq
     WHERE i.id = $1 AND a.owner IS NULL AND NOT a.parked AND a.ready_at <= $2 ORDER BY a.execution, a.call";
@@ -167,13 +190,45 @@ pub(crate) async fn instance(
     let Some(row) = found.first() else { return Ok(None) };
     let mut record = record(row)?;
     if record.status.is_finished() {
-        let events = outcome.first().map(events::unpack).transpose()?.unwrap_or_default();
-        record.outcome = events.into_iter().find(|event: &EventRow| event.id == record.last_event);
+        record.outcome = outcome.first().map(|row| self::outcome(row, record.last_event)).transpose()?.flatten();
     }
     let ready_at = row.try_get::<_, Option<i64>>("ready_at")?.map(|ready| read_ready(ready).since(now));
     let members = state.code.members(members)?;
     record.unclaimed = unclaimed(&record, ready_at.filter(|since| *since <= now), waiting, &members, now)?;
     Ok(Some(record))
+}
+
+/// Reads one instance for a caller that waits for its end, in one statement: without its unclaimed work.
+pub(crate) async fn watch(connection: &Connection, id: &InstanceId) -> Result<Option<InstanceRecord>, Fault> {
+    let rows = connection.query(step!(WATCHED, id.as_str())).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let mut record = record(row)?;
+    if record.status.is_finished() {
+        record.outcome = outcome(row, record.last_event)?;
+    }
+    Ok(Some(record))
+}
+
+/// Reads the ends of those of these instances that have finished, in one statement.
+pub(crate) async fn ends(
+    connection: &Connection,
+    instances: &[InstanceId],
+) -> Result<Vec<(InstanceId, Finished)>, Fault> {
+    let ids: Vec<&str> = instances.iter().map(InstanceId::as_str).collect();
+    let rows = connection.query(step!(ENDS, ids)).await?;
+    let end = |row: &Row| {
+        let outcome = outcome(row, EventId(natural(row, "last_event")?))?;
+        Ok((instance_id(row, "id")?, Finished { status: status(row, "status")?, outcome }))
+    };
+    rows.iter().map(end).collect()
+}
+
+/// Returns the last event of an instance that has finished, from its last row of events. `None`: there is no such row.
+fn outcome(row: &Row, last: EventId) -> Result<Option<EventRow>, Fault> {
+    if row.try_get::<_, Option<i64>>("last")?.is_none() {
+        return Ok(None);
+    }
+    Ok(events::unpack(row)?.into_iter().find(|event| event.id == last))
 }
 
 /// Finds the oldest work that no node can run. `ready_at`: the instance itself has been ready since then.

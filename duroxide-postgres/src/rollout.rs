@@ -1,6 +1,6 @@
 //! The code of the members: which of them may try an item.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use duroxide::id::Epoch;
@@ -10,7 +10,8 @@ use tokio_postgres::Row;
 
 use crate::connect::{Step, step};
 use crate::fault::Fault;
-use crate::rows::{int, natural};
+use crate::rows::int;
+use crate::work::Queue;
 
 /// The code of one node.
 #[derive(Debug, Default)]
@@ -62,7 +63,20 @@ impl Code {
 
 /// The members at one moment.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Members(BTreeMap<Epoch, Arc<Code>>);
+pub(crate) struct Members(BTreeMap<Epoch, Member>);
+
+#[derive(Debug, Clone)]
+struct Member {
+    code: Arc<Code>,
+    places: Places,
+}
+
+/// The free places of a node, as far as they are known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Places {
+    pub(crate) instances: i32,
+    pub(crate) activities: i32,
+}
 
 impl Members {
     pub(crate) fn contains(&self, epoch: Epoch) -> bool {
@@ -75,20 +89,20 @@ impl Members {
     }
 
     pub(crate) fn build(&self, epoch: Epoch) -> Option<&str> {
-        self.0.get(&epoch).map(|code| code.build.as_str())
+        self.0.get(&epoch).map(|member| member.code.build.as_str())
     }
 
     /// Returns true if another member has a later version of an orchestration than the node of this epoch, so that a start
     /// without a version is left to that member.
     pub(crate) fn is_outdated(&self, epoch: Epoch, name: &str) -> bool {
-        let own = self.0.get(&epoch).and_then(|code| code.latest.get(name));
-        self.0.values().any(|code| code.latest.get(name) > own)
+        let own = self.0.get(&epoch).and_then(|member| member.code.latest.get(name));
+        self.0.values().any(|member| member.code.latest.get(name) > own)
     }
 
     /// Returns true if a member may claim an instance that some builds have rejected: it has the code, and its build is
     /// none of them. Without a pinned version, it must have the latest version that any member has.
     pub(crate) fn can_try(&self, name: &str, version: Option<&str>, rejected_by: &HashSet<String>) -> bool {
-        self.0.iter().any(|(epoch, code)| {
+        self.0.iter().any(|(epoch, Member { code, .. })| {
             code.has(name, version)
                 && !rejected_by.contains(&code.build)
                 && !(version.is_none() && self.is_outdated(*epoch, name))
@@ -97,18 +111,66 @@ impl Members {
 
     /// Returns true if a member may claim an activity that some builds have rejected.
     pub(crate) fn can_try_activity(&self, name: &str, tag: Option<&str>, rejected_by: &HashSet<String>) -> bool {
-        self.0.values().any(|code| code.serves(name, tag) && !rejected_by.contains(&code.build))
+        self.codes().any(|code| code.serves(name, tag) && !rejected_by.contains(&code.build))
     }
 
     /// Returns true if a member has the code of an instance.
     pub(crate) fn has_code(&self, name: &str, version: Option<&str>) -> bool {
-        self.0.values().any(|code| code.has(name, version))
+        self.codes().any(|code| code.has(name, version))
     }
 
     /// Returns true if a member runs activities of this name and tag.
     pub(crate) fn serves(&self, name: &str, tag: Option<&str>) -> bool {
-        self.0.values().any(|code| code.serves(name, tag))
+        self.codes().any(|code| code.serves(name, tag))
     }
+
+    fn codes(&self) -> impl Iterator<Item = &Code> {
+        self.0.values().map(|member| &*member.code)
+    }
+
+    /// Returns the members that may take the work of a queue, with their free places.
+    pub(crate) fn candidates(&self, queue: &Queue) -> Vec<(Epoch, i32)> {
+        let may_take = |epoch: Epoch, code: &Code| match queue {
+            Queue::Instances(name, version) => {
+                code.has(name, version.as_deref()) && !(version.is_none() && self.is_outdated(epoch, name))
+            }
+            Queue::Activities(name, tag) => code.serves(name, tag.as_deref()),
+        };
+        let places = |places: Places| match queue {
+            Queue::Instances(..) => places.instances,
+            Queue::Activities(..) => places.activities,
+        };
+        let found = self.0.iter().filter(|(epoch, member)| may_take(**epoch, &member.code));
+        found.map(|(epoch, member)| (*epoch, places(member.places))).collect()
+    }
+}
+
+/// The columns of a member `n`, without the code of those that are known: the parameter.
+macro_rules! member_columns {
+    ($known:literal) => {
+        concat!(
+            "n.epoch, n.build, n.claim, n.room, n.permits, (n.epoch = ANY (",
+            $known,
+            "::bigint[])) AS known, CASE WHEN n.epoch = ANY (",
+            $known,
+            "::bigint[]) THEN NULL ELSE n.orchestrations END AS orchestrations, CASE WHEN n.epoch = ANY (",
+            $known,
+            "::bigint[]) THEN NULL ELSE n.activities END AS activities, CASE WHEN n.epoch = ANY (",
+            $known,
+            "::bigint[]) THEN NULL ELSE n.tags END AS tags"
+        )
+    };
+}
+pub(crate) use member_columns;
+
+/// The queues that some nodes serve.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    /// The queues of instances: name, and version. An empty version: the instances without one.
+    pub(crate) orchestrations: Vec<(String, String)>,
+    pub(crate) activities: Vec<String>,
+    /// `None`: all tags.
+    pub(crate) tags: Option<Vec<String>>,
 }
 
 /// The code of known nodes, which never changes: a list of the members needs to return only that of new ones.
@@ -119,27 +181,44 @@ pub(crate) struct KnownCode {
 }
 
 impl KnownCode {
-    /// Returns the statement that lists the members; see [`KnownCode::members`].
+    /// Returns a statement that lists the members; see [`KnownCode::members`].
     pub(crate) fn list(&self) -> Step<'static> {
-        let known: Vec<i64> = self.locked().keys().map(|epoch| int(epoch.0)).collect();
-        step!(
-            "SELECT epoch, build, (epoch = ANY ($1::bigint[])) AS known,
-                 CASE WHEN epoch = ANY ($1) THEN NULL ELSE orchestrations END AS orchestrations,
-                 CASE WHEN epoch = ANY ($1) THEN NULL ELSE activities END AS activities,
-                 CASE WHEN epoch = ANY ($1) THEN NULL ELSE tags END AS tags
-             FROM nodes WHERE NOT dead",
-            known
-        )
+        step!(concat!("SELECT ", member_columns!("$1"), " FROM nodes n WHERE NOT n.dead"), self.known())
     }
 
-    /// Reads the answer to the statement that [`KnownCode::list`] made before.
+    /// Returns the nodes whose code is known.
+    pub(crate) fn known(&self) -> Vec<i64> {
+        self.locked().keys().map(|epoch| int(epoch.0)).collect()
+    }
+
+    /// Returns the queues that these nodes serve. `None`: the code of one of them was not read yet.
+    pub(crate) fn served_by(&self, nodes: &[i64]) -> Option<Served> {
+        let known = self.locked();
+        let mut orchestrations = BTreeSet::new();
+        let mut activities = BTreeSet::new();
+        let mut tags = Some(Vec::new());
+        for node in nodes {
+            let code = known.get(&Epoch(node.unsigned_abs()))?;
+            orchestrations.extend(code.orchestrations.iter().cloned());
+            orchestrations.extend(code.latest.keys().map(|name| (name.clone(), String::new())));
+            activities.extend(code.activities.iter().cloned());
+            tags = tags.zip(code.tags.clone()).map(|(all, tags)| [all, tags].concat());
+        }
+        let (orchestrations, activities) = (orchestrations.into_iter().collect(), activities.into_iter().collect());
+        Some(Served { orchestrations, activities, tags })
+    }
+
+    /// Reads the answer to a statement with the [`member_columns`], which named the [`known`](KnownCode::known) nodes.
     pub(crate) fn members(&self, rows: &[Row]) -> Result<Members, Fault> {
         let mut known = self.locked();
         let mut members = BTreeMap::new();
         for row in rows {
-            let epoch = Epoch(natural(row, "epoch")?);
-            let code = match known.get(&epoch).filter(|_| row.try_get("known").unwrap_or(false)) {
+            // A pulse without members has a row, too.
+            let Some(epoch) = crate::rows::epoch(row, "epoch")? else { continue };
+            let code = match known.get(&epoch) {
                 Some(code) => code.clone(),
+                // A later answer has come before this one, and shows that it is no member any longer.
+                None if row.try_get("known")? => continue,
                 None => {
                     let text = |column| row.try_get::<_, Option<&str>>(column);
                     let orchestrations = text("orchestrations")?.unwrap_or_default();
@@ -150,9 +229,13 @@ impl KnownCode {
                     code
                 }
             };
-            members.insert(epoch, code);
+            let place = |column| Ok::<_, Fault>(row.try_get::<_, Option<i32>>(column)?.unwrap_or(0));
+            let places = Places { instances: place("room")?, activities: place("permits")? };
+            members.insert(epoch, Member { code, places });
         }
-        known.retain(|epoch, _| members.contains_key(epoch));
+        // A later node may have joined since this answer was made, and its code will not be sent again.
+        let newest = members.keys().next_back().copied();
+        known.retain(|epoch, _| members.contains_key(epoch) || Some(*epoch) > newest);
         let members = Members(members);
         *self.last_members.lock().unwrap_or_else(PoisonError::into_inner) = Some(members.clone());
         Ok(members)
@@ -174,6 +257,15 @@ pub(crate) fn orchestrations_json(orchestrations: &[(String, Version)]) -> Strin
     Value::from(pairs.collect::<Vec<_>>()).to_string()
 }
 
+/// Makes members with these epochs and free places, which have the code of one orchestration.
+#[cfg(test)]
+pub(crate) fn members_with_places(places: &[(u64, i32)], name: &str) -> Members {
+    let code = Code::parse("a".to_owned(), &format!("[[\"{name}\",\"1.0.0\"]]"), "[]", None);
+    let code = Arc::new(code);
+    let member = |instances| Member { code: code.clone(), places: Places { instances, activities: 0 } };
+    Members(places.iter().map(|(epoch, places)| (Epoch(*epoch), member(*places))).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,7 +273,8 @@ mod tests {
     #[test]
     fn latest_version_of_any_member_tries_a_start() {
         let code = |build: &str, version: &str| {
-            Arc::new(Code::parse(build.to_owned(), &format!("[[\"flow\",\"{version}\"]]"), "[]", None))
+            let code = Code::parse(build.to_owned(), &format!("[[\"flow\",\"{version}\"]]"), "[]", None);
+            Member { code: Arc::new(code), places: Places::default() }
         };
         let members = Members([(Epoch(1), code("a", "1.0.0")), (Epoch(2), code("b", "1.10.0"))].into());
         assert!(members.is_outdated(Epoch(1), "flow") && !members.is_outdated(Epoch(2), "flow"));

@@ -2,29 +2,28 @@
 //!
 //! A process holds an advisory lock for each of its nodes on the connection that listens, and shows it in the row of the node
 //! (`session_on`). When the process dies, its machine closes the connection, and the server releases the lock. Every two
-//! seconds, each process tries the locks of the nodes before its own ones, in the order of their epochs. A node whose lock
-//! is free, and which does not renew in the [`GRACE`] that follows, is taken over. If the connection is lost and the process
-//! lives, it withdraws the lock and takes it again.
+//! seconds, each process tries the locks of the nodes before its own ones, in the order of their epochs: within a renewal
+//! ([`members`]), and between two of them by a statement of its own ([`pulse`](crate::pulse)). A node whose lock is free,
+//! and which does not renew in the [`GRACE`] that follows, is taken over. If the connection is lost and the process lives, it
+//! withdraws the lock and takes it again.
 //!
 //! A cut of the network leaves the session on the server, and a restart of the server, or the promotion of a standby, ends
 //! all of them at once. So a lock that is held proves nothing, and one that was taken on another server, which has another
 //! time of its start, is not tried: then the lease decides, as it does behind a pooler that does not keep sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use duroxide::id::Epoch;
 use tokio::sync::watch;
 
-use crate::again::has_panicked;
 use crate::batch::epoch_key;
 use crate::connect::{Connection, Shared, step};
 use crate::fault::Fault;
 use crate::lane::Lane;
 use crate::members;
-use crate::rows::{int, natural};
+use crate::rows::int;
 use crate::state::State;
 
 /// The time for which a process with a free lock may lock again or renew.
@@ -64,24 +63,42 @@ const LOCK: &str = concat!(
     " AS server FROM unnest($2::integer[]) WITH ORDINALITY AS t (k, n) ORDER BY n"
 );
 
-/// Looks at the lock of the node before each own one; before the first one comes the last one.
-const LOOK_AT_OTHERS: &str = concat!(
-    "WITH watched AS MATERIALIZED (
-        SELECT DISTINCT coalesce(
-            (SELECT max(n.epoch) FROM nodes n WHERE NOT n.dead AND n.epoch < o.epoch AND n.epoch <> ALL ($1)),
-            (SELECT max(n.epoch) FROM nodes n WHERE NOT n.dead AND n.epoch <> ALL ($1))) AS epoch
-        FROM unnest($1::bigint[]) AS o (epoch)),
-    free AS MATERIALIZED (
-        SELECT n.epoch, n.released_at FROM nodes n
-        WHERE n.epoch IN (SELECT epoch FROM watched) AND NOT n.dead AND CASE
-            WHEN n.session_on = ",
-    server!(),
-    " THEN pg_try_advisory_xact_lock_shared($2, (n.epoch & 2147483647)::integer) ELSE false END),
-    seen AS (
-        UPDATE nodes n SET released_at = clock_timestamp() FROM free f
-        WHERE n.epoch = f.epoch AND n.released_at IS NULL)
-    SELECT epoch, coalesce(released_at + interval '2 seconds' <= clock_timestamp(), false) AS released FROM free"
-);
+/// Common table expressions that try the lock of the node before each own one; before the first one comes the last one.
+/// `free` are the nodes whose locks are free; they are marked. `OFFSET` keeps a plan from trying other locks. The parameters
+/// are the own nodes and the class of the locks.
+macro_rules! look_at_others {
+    ($own:literal, $class:literal) => {
+        concat!(
+            "watched AS MATERIALIZED (
+                SELECT DISTINCT coalesce(
+                    (SELECT max(n.epoch) FROM nodes n
+                     WHERE NOT n.dead AND n.epoch < o.epoch AND n.epoch <> ALL (",
+            $own,
+            "::bigint[])),
+                    (SELECT max(n.epoch) FROM nodes n WHERE NOT n.dead AND n.epoch <> ALL (",
+            $own,
+            "::bigint[]))) AS epoch
+                FROM unnest(",
+            $own,
+            "::bigint[]) AS o (epoch)),
+            free AS MATERIALIZED (
+                SELECT n.epoch, coalesce(n.released_at + interval '2 seconds' <= clock_timestamp(), false) AS released
+                FROM (SELECT n.epoch, n.session_on, n.released_at FROM watched w JOIN nodes n ON n.epoch = w.epoch
+                    WHERE NOT n.dead OFFSET 0) n
+                WHERE CASE WHEN n.session_on = ",
+            $crate::session::server!(),
+            " THEN pg_try_advisory_xact_lock_shared(",
+            $class,
+            ", (n.epoch & 2147483647)::integer) ELSE false END),
+            seen AS (
+                UPDATE nodes SET released_at = clock_timestamp()
+                WHERE epoch IN (
+                    SELECT n.epoch FROM nodes n JOIN free f ON f.epoch = n.epoch WHERE n.released_at IS NULL
+                    ORDER BY n.epoch FOR NO KEY UPDATE OF n SKIP LOCKED))"
+        )
+    };
+}
+pub(crate) use look_at_others;
 
 const _: () = assert!(GRACE.as_secs() == 2, "the statements repeat this time");
 
@@ -92,15 +109,15 @@ pub(crate) struct Sessions {
     nodes: watch::Sender<BTreeSet<Epoch>>,
     /// The locks that are held, each with the start of its server. A std mutex, held for a few instructions.
     held: Mutex<BTreeMap<Epoch, i64>>,
-    /// The number of other members at the last renewal of a node.
-    others: AtomicUsize,
+    /// The time of the next look at the locks of others. `None`: there are none, as the last look has shown.
+    next_look: watch::Sender<Option<Instant>>,
 }
 
 impl Sessions {
     /// The class differs from that of the other locks of the schema, whose name has no blank.
     pub(crate) fn new(schema: &str) -> Self {
         let class = crate::connect::lock_class(&format!("{schema} sessions"));
-        Self { class, nodes: watch::Sender::default(), held: Mutex::default(), others: AtomicUsize::new(0) }
+        Self { class, nodes: watch::Sender::default(), held: Mutex::default(), next_look: watch::Sender::default() }
     }
 
     /// A node of this process has joined.
@@ -113,9 +130,26 @@ impl Sessions {
         self.nodes.send_if_modified(|nodes| nodes.remove(&epoch));
     }
 
-    /// A node of this process has renewed, and there are so many others.
-    pub(crate) fn renewed(&self, others: usize) {
-        self.others.store(others, Ordering::Relaxed);
+    /// The locks of others were looked at. `found`: one of them is free.
+    pub(crate) fn looked(&self, has_others: bool, found: bool) {
+        let pause = if found { SOON } else { LOOK };
+        let looks_again = has_others && !self.nodes.borrow().is_empty();
+        self.next_look.send_replace(looks_again.then(|| Instant::now() + pause));
+    }
+
+    /// Follows the time of the next look.
+    pub(crate) fn follow_looks(&self) -> watch::Receiver<Option<Instant>> {
+        self.next_look.subscribe()
+    }
+
+    /// Returns the nodes of this process.
+    pub(crate) fn nodes(&self) -> BTreeSet<Epoch> {
+        self.nodes.borrow().clone()
+    }
+
+    /// Returns the nodes of this process, as a value of a statement.
+    pub(crate) fn own(&self) -> Vec<i64> {
+        self.nodes.borrow().iter().map(|epoch| int(epoch.0)).collect()
     }
 
     /// Returns true if the lock of a node is held.
@@ -180,7 +214,7 @@ pub(crate) fn withdraw(state: &Arc<State>, renew: &Arc<Lane>) {
 pub(crate) async fn show(state: Arc<State>, renew: Arc<Lane>) {
     let now = state.clone();
     let show = async move |connection: Shared| {
-        let nodes: Vec<i64> = now.sessions.nodes.borrow().iter().map(|epoch| int(epoch.0)).collect();
+        let nodes = now.sessions.own();
         let (held, servers): (Vec<i64>, Vec<i64>) =
             now.sessions.held().iter().map(|(epoch, server)| (int(epoch.0), *server)).unzip();
         let update = "UPDATE nodes n
@@ -194,61 +228,8 @@ pub(crate) async fn show(state: Arc<State>, renew: Arc<Lane>) {
     }
 }
 
-/// Looks at the locks of others as long as this process has nodes, and takes over those whose processes have died.
-pub(crate) async fn watch_others(state: Arc<State>, read: Arc<Lane>, members: Arc<Lane>) {
-    while has_panicked("looks at other sessions", keep_watching(&state, &read, &members)).await {}
-}
-
-async fn keep_watching(state: &Arc<State>, read: &Lane, members: &Lane) {
-    let mut nodes = state.sessions.follow();
-    let mut pause = LOOK;
-    loop {
-        // The state, and so the sender, lives as long as this task.
-        let _ = nodes.wait_for(|nodes| !nodes.is_empty()).await;
-        tokio::time::sleep(pause).await;
-        pause = LOOK;
-        if state.sessions.others.load(Ordering::Relaxed) == 0 {
-            continue;
-        }
-        match look(state, read).await {
-            Ok(Found { released, any }) => {
-                if any {
-                    pause = SOON;
-                }
-                if !released.is_empty() {
-                    take_over(state, members, released).await;
-                }
-            }
-            Err(error) => tracing::debug!(%error, "the sessions of other nodes are looked at later"),
-        }
-    }
-}
-
-/// The locks of others that are free.
-struct Found {
-    any: bool,
-    /// The nodes whose time of grace is over.
-    released: Vec<Epoch>,
-}
-
-async fn look(state: &State, read: &Lane) -> Result<Found, duroxide::provider::ProviderError> {
-    let own: Vec<i64> = state.sessions.nodes.borrow().iter().map(|epoch| int(epoch.0)).collect();
-    let class = state.sessions.class;
-    let look = async move |connection: Shared| {
-        let rows = connection.query(step!(LOOK_AT_OTHERS, own, class)).await?;
-        let mut released = Vec::new();
-        for row in &rows {
-            if row.try_get("released")? {
-                released.push(Epoch(natural(row, "epoch")?));
-            }
-        }
-        Ok(Found { any: !rows.is_empty(), released })
-    };
-    read.call("look at the sessions of other nodes", look).await
-}
-
-async fn take_over(state: &Arc<State>, members: &Lane, released: Vec<Epoch>) {
-    let state = state.clone();
+/// Takes over nodes whose locks are free and whose time of grace is over.
+pub(crate) async fn take_over(state: Arc<State>, members: Arc<Lane>, released: Vec<Epoch>) {
     let sweep = async move |connection: Shared| {
         members::sweep(&connection, &state, &released, Instant::now() + members::SWEEP).await
     };

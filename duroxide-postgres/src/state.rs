@@ -1,12 +1,13 @@
 //! The state that all parts of a provider share.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use duroxide::Timestamp;
 use duroxide::clock::Clock;
-use duroxide::id::InstanceId;
+use duroxide::id::{Epoch, InstanceId};
 use duroxide::provider::{ProviderError, Signals, Wakeups};
 use tokio::sync::mpsc;
 
@@ -16,10 +17,11 @@ use crate::connect::Database;
 use crate::lane::LIMIT;
 use crate::notify::channel_of;
 use crate::outbox::Within;
-use crate::rollout::KnownCode;
+use crate::rollout::{KnownCode, Places};
 use crate::schema::newer;
 use crate::session::Sessions;
 use crate::transaction::Transactions;
+use crate::work::Work;
 
 pub(crate) struct State {
     pub(crate) database: Database,
@@ -36,9 +38,13 @@ pub(crate) struct State {
     may_write: AtomicBool,
     /// The latest time named by a call, in microseconds.
     latest: AtomicI64,
+    /// The time by which the clock of the last request for work was ahead of the database, in microseconds.
+    ahead: AtomicI64,
     notices: mpsc::UnboundedSender<Notice>,
     /// The shortest lease time of the nodes of this process, in microseconds.
     shortest_lease: AtomicU64,
+    /// The places of the nodes of this process, as of their last requests for work. A std mutex, held for a few instructions.
+    places: Mutex<BTreeMap<Epoch, Places>>,
     /// The last removal of the ids of old requests. A std mutex, held for a few instructions.
     expired: Mutex<Option<Instant>>,
 }
@@ -46,8 +52,7 @@ pub(crate) struct State {
 /// A signal to the other processes.
 #[derive(Debug, Default)]
 pub(crate) struct Notice {
-    /// There may be work for a node.
-    pub(crate) work: bool,
+    pub(crate) work: Work,
     /// Instances that have changed.
     pub(crate) changed: Vec<InstanceId>,
 }
@@ -77,8 +82,10 @@ impl State {
             looks: Looks::default(),
             may_write: AtomicBool::new(true),
             latest: AtomicI64::new(NONE),
+            ahead: AtomicI64::new(0),
             notices,
             shortest_lease: AtomicU64::new(u64::MAX),
+            places: Mutex::default(),
             expired: Mutex::default(),
         };
         (state, sent)
@@ -96,6 +103,18 @@ impl State {
     /// Observes a time named by a call.
     pub(crate) fn saw(&self, time: Timestamp) {
         self.latest.fetch_max(time.as_micros(), Ordering::Relaxed);
+    }
+
+    /// Observes the time of a request for work, whose node may have a clock of its own.
+    pub(crate) fn saw_request(&self, now: Timestamp) {
+        self.saw(now);
+        let ahead = now.as_micros().saturating_sub(self.clock.now().as_micros());
+        self.ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    /// Returns the time up to which items may be due for the nodes of this process, in microseconds.
+    pub(crate) fn due(&self) -> i64 {
+        self.clock.now().as_micros().saturating_add(self.ahead.load(Ordering::Relaxed).max(0))
     }
 
     /// Returns the latest time named by a call, if any.
@@ -127,6 +146,19 @@ impl State {
         quarter.clamp(SHORTEST_RENEWAL, LIMIT)
     }
 
+    /// Observes the free places of a node of this process.
+    pub(crate) fn observe_places(&self, node: Epoch, places: Places) {
+        let own = self.sessions.nodes();
+        let mut observed = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.retain(|node, _| own.contains(node));
+        observed.insert(node, places);
+    }
+
+    /// Returns the free places of a node of this process, if it has requested work.
+    pub(crate) fn places(&self, node: Epoch) -> Option<Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&node).copied()
+    }
+
     /// Returns true once per minute.
     pub(crate) fn is_time_to_expire(&self) -> bool {
         let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,22 +172,23 @@ impl State {
     /// A transaction of the program was committed.
     pub(crate) fn transaction_was_committed(&self) {
         self.within.wake();
-        self.signal_work();
+        self.signal_work(Work::for_all());
     }
 
-    /// Signals to all processes that there may be work.
-    pub(crate) fn signal_work(&self) {
-        let mut signals = Signals::default();
-        signals.work = true;
-        self.signal(signals);
+    /// Signals work.
+    pub(crate) fn signal_work(&self, work: Work) {
+        self.signal(Signals::default(), work);
     }
 
-    /// Sends the signals of a transaction that was committed, within this process and to the others.
-    pub(crate) fn signal(&self, signals: Signals) {
-        if signals.is_empty() {
+    /// Sends the signals of a transaction that was committed, within this process and to the others. [`Signals::work`] concerns
+    /// all nodes.
+    pub(crate) fn signal(&self, mut signals: Signals, mut work: Work) {
+        work.for_all |= signals.work;
+        if signals.is_empty() && work.is_empty() {
             return;
         }
-        let notice = Notice { work: signals.work, changed: signals.instances().cloned().collect() };
+        signals.work = work.concerns(&self.sessions.nodes());
+        let notice = Notice { work, changed: signals.instances().cloned().collect() };
         self.wakeups.tell(signals);
         // The notifier ends with the thread of the provider.
         let _ = self.notices.send(notice);

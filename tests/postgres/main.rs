@@ -16,6 +16,8 @@ mod panics;
 mod plans;
 mod poolers;
 mod processes;
+mod pulses;
+mod rings;
 mod sessions;
 mod tls;
 mod together;

@@ -99,7 +99,7 @@ fn info() -> NodeInfo {
 
 /// Waits until the provider that runs has looked at the sessions of others as often since now.
 async fn until_looked(cluster: &Cluster, times: usize) {
-    let looks = || cluster.log().matches("pg_try_advisory_xact_lock_shared($2").count();
+    let looks = || cluster.log().matches("AS outbox,").count();
     let before = looks();
     let looked = async {
         while looks() < before + times {

@@ -31,7 +31,7 @@ pub(crate) fn info() -> NodeInfo {
     }
 }
 
-fn want() -> Want {
+pub(crate) fn want() -> Want {
     let orchestrations = Arc::new([("flow".to_owned(), Version::new(1, 0, 0))]);
     Want { orchestrations, instances: 1000, ..Want::new(at(100)) }
 }

@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 
 use duroxide::Timestamp;
-use duroxide::provider::{Acquired, Signals, Want};
+use duroxide::provider::{Acquired, Lease, Signals, Want};
 
 use super::pick::Picked;
 use super::{CLAIMED, CLAIMED_HISTORY, RUN, SCHEDULED, activities, instances};
+use crate::batch::epoch_key;
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::rows::{instance_id, int};
 
-/// Raises the number of the last claim. Fails if another request of the lease has done so, or the lease has ended.
+/// Raises the number of the last claim, and tells the places that are left. Fails if another request of the lease has claimed,
+/// or the lease has ended.
 const RAISE: &str = "
-    WITH raised AS (UPDATE nodes SET claim = $2::bigint WHERE epoch = $1 AND claim = $2::bigint - 1 AND NOT dead RETURNING 1)
+    WITH raised AS (UPDATE nodes SET claim = $2::bigint, room = $3, permits = $4 WHERE epoch = $1 AND claim = $2::bigint - 1 AND NOT dead RETURNING 1)
     SELECT 1 / count(*)::integer FROM raised";
 
 const OWN: &str = "
@@ -55,7 +57,9 @@ const OWN_ACTIVITIES: &str = "
 /// A claim of a lease.
 pub(super) struct Claim<'a> {
     pub(super) connection: &'a Connection,
-    pub(super) epoch: i64,
+    /// The class of the advisory locks.
+    pub(super) locks: i32,
+    pub(super) lease: Lease,
     pub(super) claim: u64,
     pub(super) want: &'a Want,
     pub(super) latest: Timestamp,
@@ -65,9 +69,15 @@ impl Claim<'_> {
     /// Claims the picked items, commits, and adds those that no other node has claimed to the answer. Returns the signals of
     /// the transaction.
     pub(super) async fn take(&self, picked: Picked, acquired: &mut Acquired) -> Result<Signals, Fault> {
-        let (epoch, claim, now) = (self.epoch, int(self.claim), self.want.now.as_micros());
+        let (epoch, claim, now) = (int(self.lease.epoch.0), int(self.claim), self.want.now.as_micros());
         let alone = picked.is_alone;
-        let mut steps = vec![step!(RAISE, epoch, claim)];
+        // A claim creates ownership: see rule 2 of the contract. The node is looked for once the lock is held.
+        let lock = step!("SELECT pg_advisory_xact_lock_shared($1, $2)", self.locks, epoch_key(self.lease.epoch));
+        let places = super::places(self.want);
+        let left = |places: i32, taken: usize| places.saturating_sub(i32::try_from(taken).unwrap_or(i32::MAX)).max(0);
+        let room = left(places.instances, picked.instances.len());
+        let permits = left(places.activities, picked.activities.len());
+        let mut steps = vec![step!("BEGIN"), lock, step!(RAISE, epoch, claim, room, permits)];
         let seqs: Vec<i64> = picked.instances.iter().map(|instance| instance.seq).collect();
         let has_instances = !seqs.is_empty();
         let has_paused = picked.instances.iter().any(|instance| instance.is_paused);

@@ -1,8 +1,9 @@
 //! Requests for work.
 //!
-//! A request that claims nothing is one round trip; a claim takes a second one. The first statements read the items that the lease
-//! already owns, and pick items without a lock. The claim then locks the picked items, skipping those that others have
-//! locked, and reads their messages by *later* statements: a statement's snapshot is older than its locks.
+//! A request that claims nothing is one round trip; a claim takes a second one. The first statements, each a transaction of
+//! its own, read the items that the lease already owns, and pick items without a lock. The claim is a transaction: it locks
+//! the picked items, skipping those that others have locked, and reads their messages by *later* statements: a statement's
+//! snapshot is older than its locks.
 
 mod claim;
 mod looks;
@@ -22,12 +23,13 @@ use self::claim::Claim;
 pub(crate) use self::looks::Looks;
 use self::looks::Queue;
 use self::pick::{Picked, Picks};
-use crate::batch::epoch_key;
 use crate::connect::{Connection, Step, step};
 use crate::events;
 use crate::fault::Fault;
+use crate::rollout::Places;
 use crate::rows::{self, execution, int, message_columns, natural, text_map, version};
 use crate::state::State;
+use crate::work::Work;
 
 /// The attempts of a request that another request of the same lease overtakes.
 const ATTEMPTS: u32 = 5;
@@ -139,7 +141,8 @@ pub(crate) async fn acquire(
     lease: Lease,
     want: &Want,
 ) -> Result<Acquired, Fault> {
-    state.saw(want.now);
+    state.saw_request(want.now);
+    state.observe_places(lease.epoch, places(want));
     for _ in 0..ATTEMPTS {
         let fault = match attempt(connection, state, lease, want).await {
             Ok(acquired) => return Ok(acquired),
@@ -156,32 +159,32 @@ pub(crate) async fn acquire(
     Err(Fault::Contended)
 }
 
+/// Returns the items that a node has asked for.
+fn places(want: &Want) -> Places {
+    let places = |limit: usize| i32::try_from(limit).unwrap_or(i32::MAX);
+    let activities = want.activities.iter().fold(0, |sum: i32, group| sum.saturating_add(places(group.limit)));
+    Places { instances: places(want.instances), activities }
+}
+
 async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Want) -> Result<Acquired, Fault> {
     let epoch = int(lease.epoch.0);
     let picks = Picks::of(want);
-    let mut steps = vec![step!("BEGIN")];
-    if picks.is_some() {
-        // A claim creates ownership: see rule 2 of the contract.
-        let lock = "SELECT pg_advisory_xact_lock_shared($1, $2)";
-        steps.push(step!(lock, state.database.lock_class, epoch_key(lease.epoch)));
-    }
+    let mut steps = Vec::new();
     acknowledge(epoch, want, &mut steps);
     let read = steps.len();
-    steps.push(step!("SELECT claim FROM nodes WHERE epoch = $1 AND NOT dead", epoch));
     steps.push(step!("SELECT instance AS id, identity, execution, call FROM cancellations WHERE epoch = $1", epoch));
     steps.push(state.code.list());
     steps.push(step!(ENDING));
     load(epoch, want, &mut steps);
     let pick = steps.len();
     let look = state.looks.begin();
-    match &picks {
-        Some(picks) => steps.extend(picks.steps(epoch, want, &look)),
-        None => steps.push(step!("COMMIT")),
+    if let Some(picks) = &picks {
+        steps.extend(picks.steps(epoch, want, &look));
     }
     let mut answers = connection.run(&steps).await?;
     drop(steps);
     let picked = answers.split_off(pick);
-    let [node, cancelled, members, ending, mail, loads @ ..] = &answers[read..] else {
+    let [cancelled, members, ending, mail, loads @ ..] = &answers[read..] else {
         return Err(Fault::Unreadable("a request for work has other answers".to_owned()));
     };
     let (loaded, histories) = match loads {
@@ -189,10 +192,8 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
         _ => Default::default(),
     };
     let mut acquired = Acquired { claim: want.claim, ..Acquired::default() };
-    let Some(node) = node.first() else {
-        commit_if(connection, picks.is_some()).await?;
-        return Ok(acquired);
-    };
+    let own = |row: &&Row| row.try_get::<_, i64>("epoch").is_ok_and(|member| member == epoch);
+    let Some(node) = members.iter().find(own) else { return Ok(acquired) };
     let last_claim = natural(node, "claim")?;
     acquired.cancelled = cancelled.iter().map(activity_id).collect::<Result<_, _>>()?;
     acquired.ending = ending.iter().filter_map(|row| self::ending(row).transpose()).collect::<Result<_, _>>()?;
@@ -200,7 +201,6 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     acquired.instances = instances(loaded, histories, |id| whole.contains(id))?;
     acquired.instances.extend(instances(mail, &[], |_| false)?);
     if last_claim != want.claim {
-        commit_if(connection, picks.is_some()).await?;
         repeat(connection, epoch, last_claim, want, &mut acquired).await?;
         return Ok(acquired);
     }
@@ -210,14 +210,13 @@ async fn attempt(connection: &Connection, state: &State, lease: Lease, want: &Wa
     // Items before the beginning of this look are found by the next one from the beginning.
     let next_look = look.until_whole.map(|time| want.now + time);
     acquired.next_due = picked.next_due.into_iter().chain(next_look).min();
-    if picked.is_empty() {
-        commit_if(connection, true).await?;
-    } else {
+    if !picked.is_empty() {
         acquired.claim = want.claim + 1;
         let claimed = claimed_places(&picked);
-        let claim = Claim { connection, epoch, claim: acquired.claim, want, latest: state.latest() };
+        let locks = state.database.lock_class;
+        let claim = Claim { connection, locks, lease, claim: acquired.claim, want, latest: state.latest() };
         let signals = claim.take(picked, &mut acquired).await?;
-        state.signal(signals);
+        state.signal(signals, Work::default());
         for (queue, ready_at) in claimed {
             state.looks.claimed(queue, ready_at, rows::is_at_once(ready_at));
         }
@@ -232,14 +231,6 @@ fn claimed_places(picked: &Picked) -> Vec<(Queue, i64)> {
     let activities = picked.activities.iter().filter(|picked| !picked.is_overdue);
     let activities = activities.map(|picked| ((picked.name.clone(), None), picked.ready_at));
     instances.chain(activities).collect()
-}
-
-/// Commits the transaction if it is still open.
-async fn commit_if(connection: &Connection, is_open: bool) -> Result<(), Fault> {
-    if is_open {
-        connection.query(step!("COMMIT")).await?;
-    }
-    Ok(())
 }
 
 /// Deletes the mail and the cancellations that the node has acknowledged, and the mail of instances that it no longer owns:

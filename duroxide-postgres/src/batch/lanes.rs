@@ -315,7 +315,7 @@ fn fail_calls(entries: &[Entry], reason: &str) {
 /// Sends the signals and the answers of a batch. Returns the entries that were put aside.
 fn finish(state: &State, batch: Vec<Entry>, done: Done) -> Option<Vec<Entry>> {
     done.named.into_iter().for_each(|time| state.saw(time));
-    state.signal(done.signals);
+    state.signal(done.signals, done.work);
     let mut aside = Vec::new();
     let mut is_heard = true;
     for (entry, answer) in batch.into_iter().zip(done.answers) {

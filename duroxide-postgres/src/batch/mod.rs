@@ -48,6 +48,7 @@ use crate::fault::Fault;
 use crate::remove;
 use crate::rows::{identity, status};
 use crate::state::{DEADLINE, State};
+use crate::work::Work;
 
 /// A write of a node or a client.
 pub(crate) enum Request {
@@ -187,6 +188,7 @@ struct Done {
     /// The answers by entry. `None`: the entry was put aside, and nothing of it was written.
     answers: Vec<Option<Answer>>,
     signals: Signals,
+    work: Work,
     named: Option<Timestamp>,
 }
 
@@ -276,8 +278,8 @@ async fn attempt(
     if model.puts_back() {
         state.looks.forget();
     }
-    let (signals, named) = (std::mem::take(&mut model.signals), model.named);
-    Ok(Done { answers, signals, named })
+    let (signals, work) = (std::mem::take(&mut model.signals), std::mem::take(&mut model.work));
+    Ok(Done { answers, signals, work, named: model.named })
 }
 
 /// Removes the finished instance that a start replaces. Returns its id.

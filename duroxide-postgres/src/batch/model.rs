@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::effects::Effects;
 use crate::rollout::Members;
 use crate::rows::stored_ready;
+use crate::work::Work;
 
 /// The recorded result of a request that is sent again.
 #[derive(Debug, Clone, Copy)]
@@ -173,6 +174,8 @@ pub(super) struct Model {
     pub(super) redacted: Option<super::redact::Redacted>,
     pub(super) effects: Effects,
     pub(super) signals: Signals,
+    /// The work for certain nodes.
+    pub(super) work: Work,
 }
 
 impl Instance {
@@ -211,7 +214,7 @@ impl Model {
         instance.queueing = Queueing::Anew;
         // Only the database knows if there are messages. A needless signal costs a request.
         if instance.waits() {
-            self.signals.work = true;
+            self.work.add_instance(&instance.name, instance.version.as_deref());
         }
     }
 
@@ -230,7 +233,7 @@ impl Model {
             activity.state = RowState::Changed;
         }
         if activity.owner.is_none() && !activity.parked {
-            self.signals.work = true;
+            self.work.add_activity(&activity.name, activity.tag.as_deref());
         }
     }
 
@@ -243,7 +246,7 @@ impl Model {
         }
         if let Some(owner) = activity.owner.filter(|owner| Some(*owner) != by) {
             self.effects.cancellations.push((owner, id.clone()));
-            self.signals.work = true;
+            self.work.owners.insert(owner);
         }
     }
 
@@ -292,7 +295,7 @@ impl Model {
                 Queueing::Least(before) => Queueing::Least(before.min(ready)),
                 Queueing::Anew => Queueing::Anew,
             };
-            self.signals.work = true;
+            self.work.add_instance(&instance.name, instance.version.as_deref());
         }
         // Any node ends an instance without an owner.
         self.signals.work |= row.lane == Lane::End && instance.owner.is_none();
@@ -308,7 +311,7 @@ impl Model {
         {
             let upto = self.effects.mail.entry((epoch, instance.seq)).or_default();
             *upto = number.max(*upto);
-            self.signals.work = true;
+            self.work.owners.insert(epoch);
         }
     }
 

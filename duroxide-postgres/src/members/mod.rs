@@ -27,8 +27,9 @@ use crate::fault::Fault;
 use crate::rollout::orchestrations_json;
 use crate::rows::{int, natural};
 use crate::schema::may_write;
-use crate::session::is_released;
+use crate::session::{is_released, look_at_others};
 use crate::state::State;
+use crate::work::Work;
 
 /// The longest time that a call waits for the release of the items of dead nodes. The rest is released by later renewals.
 pub(crate) const SWEEP: Duration = Duration::from_secs(10);
@@ -43,29 +44,60 @@ use micros_now;
 
 pub(crate) const NOW: &str = concat!("SELECT ", micros_now!(), " AS now");
 
+/// Nodes that have not renewed for two thirds of their lease.
+macro_rules! overdue {
+    () => {
+        "NOT dead AND suspected_at IS NULL AND expires_at - make_interval(secs => lease / 3000000.0) <= clock_timestamp()"
+    };
+}
+
+/// The state of each node: dead; its lease is over, and it has not renewed for a third of it since it was suspected; dead,
+/// and nothing is owned by it; dead for long.
+macro_rules! states {
+    () => {
+        "n.epoch, n.dead, n.freed, n.died_at < clock_timestamp() - interval '2 minutes' AS old,
+         n.expires_at <= clock_timestamp()
+             AND n.suspected_at + make_interval(secs => n.lease / 3000000.0) <= clock_timestamp() AS expired"
+    };
+}
+
+/// Renews a lease, marks the nodes that are overdue, looks at the locks of sessions, and reads the states of all nodes: one
+/// statement, since an idle node sends little else. No row is updated twice: a node whose lock is free is not suspected.
+/// Only the row of the own node is waited for.
 const RENEW: &str = concat!(
-    "UPDATE nodes SET expires_at = clock_timestamp() + make_interval(secs => lease / 1000000.0), suspected_at = NULL,
-         released_at = NULL, session_on = CASE WHEN $2 THEN session_on END, report = $3
-     WHERE epoch = $1 AND NOT dead RETURNING lease, (SELECT writes_from FROM meta) AS writes_from, ",
+    "WITH renewed AS (
+         UPDATE nodes SET expires_at = clock_timestamp() + make_interval(secs => lease / 1000000.0), suspected_at = NULL,
+             released_at = NULL, session_on = CASE WHEN $2 THEN session_on END, room = coalesce($6, room),
+             permits = coalesce($7, permits), report = $8
+         WHERE epoch = $1 AND NOT dead RETURNING lease),
+     ",
+    look_at_others!("$3", "$4"),
+    ",
+     suspected AS (
+         UPDATE nodes SET suspected_at = clock_timestamp() WHERE epoch IN (
+             SELECT epoch FROM nodes
+             WHERE epoch <> $1 AND epoch NOT IN (SELECT epoch FROM free) AND ",
+    overdue!(),
+    " ORDER BY epoch FOR NO KEY UPDATE SKIP LOCKED))
+     SELECT ",
+    states!(),
+    ", f.epoch IS NOT NULL AS free, coalesce(f.released, false) AS released, r.lease,
+         (SELECT writes_from FROM meta) AS writes_from,
+         CASE WHEN $5 THEN coalesce((SELECT min(time) FROM dedup) < now() - interval '1 hour', false) ELSE false END AS expires,
+         ",
     micros_now!(),
-    " AS now"
+    " AS now
+     FROM nodes n LEFT JOIN free f ON f.epoch = n.epoch LEFT JOIN renewed r ON true ORDER BY n.epoch"
 );
 
-/// Marks nodes that have not renewed for two thirds of their lease.
-const SUSPECT: &str = "
-    UPDATE nodes SET suspected_at = clock_timestamp()
-    WHERE epoch IN (
-        SELECT epoch FROM nodes WHERE NOT dead AND suspected_at IS NULL
-            AND expires_at - make_interval(secs => lease / 3000000.0) <= clock_timestamp()
-        ORDER BY epoch FOR NO KEY UPDATE SKIP LOCKED)";
+/// Marks the nodes that are overdue.
+const SUSPECT: &str = concat!(
+    "UPDATE nodes SET suspected_at = clock_timestamp() WHERE epoch IN (SELECT epoch FROM nodes WHERE ",
+    overdue!(),
+    " ORDER BY epoch FOR NO KEY UPDATE SKIP LOCKED)"
+);
 
-/// Nodes whose lease is over, and which have not renewed for a third of it since they were suspected; nodes that have died
-/// and still own items; and old rows.
-const LOOK: &str = "
-    SELECT epoch, dead, freed, died_at < clock_timestamp() - interval '2 minutes' AS old,
-        expires_at <= clock_timestamp()
-            AND suspected_at + make_interval(secs => lease / 3000000.0) <= clock_timestamp() AS expired
-    FROM nodes ORDER BY epoch";
+const LOOK: &str = concat!("SELECT ", states!(), " FROM nodes n ORDER BY n.epoch");
 
 /// Marks nodes as dead, and records their departure: with the given cause, or with that of a crash.
 const MARK: &str = concat!(
@@ -92,6 +124,8 @@ pub(crate) struct Renewed {
     /// Dead nodes, and nodes that are to be marked as dead.
     pub(crate) dead: Vec<Epoch>,
     pub(crate) lease_time: Duration,
+    /// There are ids of old requests to be removed.
+    pub(crate) expires: bool,
 }
 
 /// Renews a lease, and looks for dead nodes.
@@ -102,16 +136,17 @@ pub(crate) async fn renew(
     report: &str,
 ) -> Result<Renewed, Fault> {
     let asked = Instant::now();
-    let renew = step!(RENEW, int(lease.epoch.0), state.sessions.holds(lease.epoch), report);
-    let answers = connection.run(&[renew, step!(SUSPECT), step!(LOOK)]).await?;
-    let [renewed, _, nodes] = &answers[..] else {
-        return Err(Fault::Unreadable("a renewal has other answers".to_owned()));
-    };
-    let mut others = 0;
+    let (holds, own, class) = (state.sessions.holds(lease.epoch), state.sessions.own(), state.sessions.class);
+    let (expires, places) = (state.is_time_to_expire(), state.places(lease.epoch));
+    let (room, permits) = (places.map(|places| places.instances), places.map(|places| places.activities));
+    let renew = step!(RENEW, int(lease.epoch.0), holds, own, class, expires, room, permits, report);
+    let rows = connection.query(renew).await?;
+    let (mut others, mut is_free) = (0, false);
     let (mut dead, mut old) = (Vec::new(), Vec::new());
-    for row in nodes {
+    for row in &rows {
         let epoch = Epoch(natural(row, "epoch")?);
-        let is_expired = row.try_get::<_, Option<bool>>("expired")? == Some(true);
+        let is_expired = row.try_get::<_, Option<bool>>("expired")? == Some(true) || row.try_get("released")?;
+        is_free |= row.try_get::<_, bool>("free")?;
         if !row.try_get::<_, bool>("dead")? {
             if is_expired && epoch != lease.epoch {
                 dead.push(epoch);
@@ -127,16 +162,18 @@ pub(crate) async fn renew(
     if !old.is_empty() {
         forget(connection, &old).await?;
     }
-    let Some(row) = renewed.first() else {
+    let renewed = rows.first().map(|row| Ok::<_, Fault>((row, row.try_get::<_, Option<i64>>("lease")?))).transpose()?;
+    let Some((row, Some(lease_time))) = renewed else {
         state.sessions.ended(lease.epoch);
-        return Ok(Renewed { renewal: Renewal::Lost, dead, lease_time: Duration::ZERO });
+        return Ok(Renewed { renewal: Renewal::Lost, dead, lease_time: Duration::ZERO, expires: false });
     };
     state.set_may_write(may_write(row.try_get("writes_from")?));
-    state.sessions.renewed(others);
+    state.sessions.looked(others > 0, is_free);
     state.clock.set(row.try_get("now")?, asked);
-    let lease_time = Duration::from_micros(natural(row, "lease")?);
+    let lease_time = Duration::from_micros(lease_time.unsigned_abs());
     // Counted by the node from before the request, by the database from a later moment.
-    Ok(Renewed { renewal: Renewal::Held { valid_for: lease_time, others }, dead, lease_time })
+    let renewal = Renewal::Held { valid_for: lease_time, others };
+    Ok(Renewed { renewal, dead, lease_time, expires: row.try_get("expires")? })
 }
 
 /// Removes the rows of nodes that died some minutes ago, and the ids of requests that are no longer sent again.
@@ -241,7 +278,7 @@ pub(crate) async fn join(connection: &Connection, state: &State, info: &NodeInfo
             Ok((Epoch(natural(row, "epoch")?), settle(connection, state).await?))
         })
         .await?;
-    state.signal(signals);
+    state.signal(signals, Work::default());
     state.sessions.joined(epoch);
     Ok(Lease { node: info.id, epoch })
 }

@@ -14,6 +14,7 @@ use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::rows::{int, ready_by_message};
 use crate::state::State;
+use crate::work::Work;
 
 /// The number of items that one transaction releases: others must not wait long for their locks.
 const CHUNK: usize = 1000;
@@ -62,8 +63,8 @@ pub(crate) async fn sweep(
         })
         .await?;
     state.looks.forget();
-    state.signal(signals);
-    state.signal(settled);
+    state.signal(signals, Work::default());
+    state.signal(settled, Work::default());
     Ok(())
 }
 

@@ -12,6 +12,7 @@
 mod sqlx;
 mod tokio;
 
+use duroxide::id::Epoch;
 use duroxide::provider::{MessageRow, Ready, TransactionEnd, TransactionalAttempt, WithinError};
 
 #[cfg(feature = "sqlx")]
@@ -22,6 +23,7 @@ use crate::provider::PostgresProvider;
 use crate::rows::{int, payload_bytes, stored_ready};
 use crate::state::State;
 use crate::within::{SqlError, SqlTransaction, SqlValue, may_write};
+use crate::work::Work;
 
 /// Returns the state of the provider of an attempt, which may write.
 fn state_of(attempt: &TransactionalAttempt) -> Result<&State, WithinError> {
@@ -33,32 +35,32 @@ fn state_of(attempt: &TransactionalAttempt) -> Result<&State, WithinError> {
 }
 
 /// Writes the outcome; `None`: the code has failed. Returns the end of the transaction, which its driver then commits or rolls
-/// back.
+/// back, and the work that it makes.
 async fn record(
     tx: &mut dyn SqlTransaction,
     state: &State,
     attempt: &TransactionalAttempt,
     message: Option<MessageRow>,
-) -> Result<TransactionEnd, SqlError> {
-    let Some(message) = message else { return Ok(TransactionEnd::RolledBack) };
+) -> Result<(TransactionEnd, Work), SqlError> {
+    let Some(message) = message else { return Ok((TransactionEnd::RolledBack, Work::default())) };
     match write_outcome(tx, state, attempt, &message).await {
-        Ok(true) => Ok(TransactionEnd::Committed),
-        Ok(false) => Ok(TransactionEnd::Fenced),
+        Ok(Some(work)) => Ok((TransactionEnd::Committed, work)),
+        Ok(None) => Ok((TransactionEnd::Fenced, Work::default())),
         Err(error) if error.is_in_failed_transaction() => {
             let reason = "a statement has failed, but the activity has returned `Ok`: return its error";
-            Ok(TransactionEnd::Unusable(reason.to_owned()))
+            Ok((TransactionEnd::Unusable(reason.to_owned()), Work::default()))
         }
         Err(error) => Err(error),
     }
 }
 
-/// Returns false if the tenure is over.
+/// Returns the work that the outcome makes; `None`: the tenure is over.
 async fn write_outcome(
     tx: &mut dyn SqlTransaction,
     state: &State,
     attempt: &TransactionalAttempt,
     message: &MessageRow,
-) -> Result<bool, SqlError> {
+) -> Result<Option<Work>, SqlError> {
     let (tenure, statements) = (&attempt.tenure, &state.within.statements);
     let execution = &tenure.activity.execution;
     let id = SqlValue::Text(Some(execution.instance.as_str()));
@@ -80,5 +82,17 @@ async fn write_outcome(
         SqlValue::Bytes(payload_bytes(&message.payload)),
         SqlValue::Int(Some(stored_ready(Ready::AtOnce(time)))),
     ];
-    Ok(tx.run(&statements.outcome, &values).await?.as_deref() == Some("1"))
+    Ok(tx.run(&statements.outcome, &values).await?.map(|to| work_for(&to)))
+}
+
+/// Returns the work of the instance that has received an outcome: its owner, its name, its version and true if it is
+/// suspended, as JSON. An empty list: no instance has.
+fn work_for(to: &str) -> Work {
+    let mut work = Work::default();
+    match serde_json::from_str::<(Option<u64>, String, Option<String>, bool)>(to) {
+        Ok((Some(owner), ..)) => drop(work.owners.insert(Epoch(owner))),
+        Ok((None, name, version, false)) => work.add_instance(&name, version.as_deref()),
+        Ok(_) | Err(_) => {}
+    }
+    work
 }

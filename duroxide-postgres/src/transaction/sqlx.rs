@@ -75,11 +75,7 @@ impl TransactionSource for Sqlx {
             let Ok(end) = tokio::time::timeout(attempt.limit, transaction).await else {
                 return Ok(TransactionEnd::TimedOut);
             };
-            let end = end?;
-            if end == TransactionEnd::Committed {
-                state.signal_work();
-            }
-            Ok(end)
+            Ok(end?)
         })
     }
 }
@@ -93,11 +89,12 @@ async fn in_transaction(
     let mut tx = SqlxTx(transaction);
     let message = body.run(&mut tx).await;
     let SqlxTx(mut transaction) = tx;
-    let end = record(&mut *transaction, state, attempt, message).await?;
+    let (end, work) = record(&mut *transaction, state, attempt, message).await?;
     if end == TransactionEnd::Committed {
-        transaction.commit().await?
+        transaction.commit().await?;
+        state.signal_work(work);
     } else {
-        transaction.rollback().await?
+        transaction.rollback().await?;
     }
     Ok(end)
 }

@@ -178,9 +178,6 @@ impl TransactionSource for TokioPostgres {
             };
             let end = end?;
             state.transactions.give_back(client);
-            if end == TransactionEnd::Committed {
-                state.signal_work();
-            }
             Ok(end)
         })
     }
@@ -199,11 +196,12 @@ async fn in_transaction(
         transaction.rollback().await?;
         return Err(SqlError::new(Some("40001"), "a statement has collided with another transaction"));
     }
-    let end = record(&mut transaction, state, attempt, message).await?;
+    let (end, work) = record(&mut transaction, state, attempt, message).await?;
     if end == TransactionEnd::Committed {
-        transaction.commit().await?
+        transaction.commit().await?;
+        state.signal_work(work);
     } else {
-        transaction.rollback().await?
+        transaction.rollback().await?;
     }
     Ok(end)
 }

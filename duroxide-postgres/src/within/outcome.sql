@@ -20,4 +20,4 @@ queued AS (
     SELECT seq, name, coalesce(version, ''), $13, crashes, suspect, rejected IS NOT NULL
     FROM target WHERE owner IS NULL AND NOT suspended
     ON CONFLICT (seq) DO UPDATE SET ready_at = least(ready.ready_at, excluded.ready_at))
-SELECT count(*)::text FROM ended
+SELECT coalesce((SELECT json_build_array(owner, name, version, suspended) FROM target), '[]')::text FROM ended

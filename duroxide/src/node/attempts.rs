@@ -13,7 +13,6 @@ use super::last_failures::out_of_time;
 use super::log;
 use super::measure::AttemptMeasure;
 use super::outbox::Context;
-use crate::activity::TRANSACTION_LIMIT;
 use crate::backoff::jittered;
 use crate::clock::Timestamp;
 use crate::effect::{Claims, ScheduledActivity};
@@ -21,7 +20,7 @@ use crate::error::{Callee, ErrorCode, Suspension, shortened_to};
 use crate::history::{ActivityScheduled, Failure, Input, Run};
 use crate::id::{ActivityId, ExecutionId};
 use crate::payload::Payload;
-use crate::provider::{AcquiredActivity, FailedAttempt, Tenure, TransactionalAttempt, Write, error_value_text};
+use crate::provider::{AcquiredActivity, FailedAttempt, Tenure, Write, error_value_text};
 use crate::registry::Lookup;
 use crate::replay::Failed;
 use crate::telemetry::{self, names};
@@ -114,17 +113,10 @@ impl Node {
         let origin = (!has_permit).then(run);
         // A blocking attempt waits for its thread, which may have to be started first, and ends itself.
         let limit = scheduled.options.start_to_close.filter(|_| !code.is_blocking());
-        let transaction = TransactionalAttempt {
-            provider: self.shared.provider.clone(),
-            lease: self.membership.lease,
-            tenure: tenure.clone(),
-            limit: scheduled.options.start_to_close.unwrap_or(TRANSACTION_LIMIT),
-            run: origin.clone(),
-        };
         let facts = Arc::new(AttemptFacts { tenure, scheduled, deadline, began: now, origin, metrics });
         let limit = limit.map(|limit| StartToClose { facts: facts.clone(), limit, at: now + limit });
         let (run, cancel) = self.activities.begin(facts.tenure.activity.clone(), Kind::of(&code), name, limit);
-        let attempt = Attempt { transaction, facts, run, input, headers, age };
+        let attempt = Attempt { lease: self.membership.lease, facts, run, input, headers, age };
         let is_blocking = code.is_blocking();
         let attempt = self.attempts.run(attempt, code, cancel);
         match if is_blocking { Err(attempt) } else { self.pool.first_step(attempt) } {

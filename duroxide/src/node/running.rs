@@ -18,7 +18,7 @@ use super::stop_signal::{SetOnDrop, StopSignal};
 use super::{Node, NodeHandle, RuntimeOptions, Shared};
 use crate::activity::States;
 use crate::clock::Clock;
-use crate::provider::{NodeInfo, Provider, ProviderError};
+use crate::provider::{ActivityTransactions, NodeInfo, Provider, ProviderError};
 use crate::registry::Lookup;
 
 /// The parts of a node that is to be started.
@@ -81,7 +81,8 @@ impl RunningNode {
         let stopped = StopSignal::new();
         let handle = NodeHandle::new(&commands, lookup.clone(), clock.clone(), lease, stopped.clone());
         let pool = Pool::new(if inline.is_some() { 0 } else { options.turn_threads.max(1) });
-        let env = AttemptEnv::new(states, clock.clone(), info.id, &options);
+        let transactions = ActivityTransactions(provider.clone());
+        let env = AttemptEnv::new(states, transactions, clock.clone(), info.id, &options);
         let load = Arc::<Load>::default();
         let reporter = Reporter { load: load.clone(), pool: pool.clone(), polls: env.polls() };
         let (lease_time, to_node) = (options.lease_time, commands.clone());

@@ -26,6 +26,21 @@ pub struct TransactionalAttempt {
     pub(crate) run: Option<Run>,
 }
 
+/// The provider, as the source of the transactions of activities alone.
+pub(crate) struct ActivityTransactions(pub(crate) Arc<dyn Provider>);
+
+impl ActivityTransactions {
+    pub(crate) fn attempt(
+        &self,
+        lease: Lease,
+        tenure: Tenure,
+        limit: Duration,
+        run: Option<Run>,
+    ) -> TransactionalAttempt {
+        TransactionalAttempt { provider: self.0.clone(), lease, tenure, limit, run }
+    }
+}
+
 impl TransactionalAttempt {
     /// Returns the provider.
     ///

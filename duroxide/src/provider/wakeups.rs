@@ -125,6 +125,23 @@ impl Wakeups {
         }
     }
 
+    /// Returns the watched instances for which `concerns` returns true. A provider that learns of their changes in another
+    /// process may read them in one request, and signal their ends by [`finished`](Wakeups::finished).
+    ///
+    /// ```
+    /// use duroxide::id::InstanceId;
+    /// use duroxide::provider::Wakeups;
+    ///
+    /// let (signals, order) = (Wakeups::default(), InstanceId::new("order-17").expect("a good id"));
+    /// let watch = signals.watch(&order);
+    /// assert_eq!(signals.watched_where(|id| id.as_str().starts_with("order-")), [order]);
+    /// drop(watch);
+    /// assert!(!signals.is_watched());
+    /// ```
+    pub fn watched_where(&self, concerns: impl Fn(&InstanceId) -> bool) -> Vec<InstanceId> {
+        self.watched().keys().filter(|instance| concerns(instance)).cloned().collect()
+    }
+
     /// Returns true if any instance is watched.
     pub fn is_watched(&self) -> bool {
         !self.watched().is_empty()

@@ -5,10 +5,8 @@ use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use chacha20::ChaCha8Rng;
-use chacha20::rand_core::SeedableRng;
-
 use super::mailbox::{Mailbox, Unread};
+use super::op::random::Random;
 use super::op::{Call, Decided, Delivered, Op};
 use super::pending::{Made, Pending};
 use super::{Failed, Fault, Function, poll_scope};
@@ -88,10 +86,10 @@ pub(crate) struct ExecutionState {
     /// Wakers to call once the lock is released (wakers are foreign code).
     to_wake: Vec<Waker>,
     last_call: CallId,
-    pub(super) random: Option<ChaCha8Rng>,
+    pub(super) random: Random,
     pub(super) cancel: super::op::cancel::Cancel,
-    /// The decisions of the running step, sorted by call.
-    pub(super) decisions: BTreeMap<CallId, Decided>,
+    /// The decisions of the running step, sorted by call. In boxes, since a node of the map has room for eleven.
+    pub(super) decisions: BTreeMap<CallId, Box<Decided>>,
     pub(super) dropped: Vec<(CallId, Op)>,
     pub(super) ending: Option<Decided>,
     pub(super) fault: Option<Fault>,
@@ -116,7 +114,7 @@ impl Core {
             waiting: 0,
             to_wake: Vec::new(),
             last_call: CallId(0),
-            random: None,
+            random: Random::default(),
             cancel: super::op::cancel::Cancel::default(),
             decisions: BTreeMap::new(),
             dropped: Vec::new(),
@@ -296,7 +294,7 @@ impl ExecutionState {
         }
         match input {
             Input::Started(started) => {
-                self.random = Some(ChaCha8Rng::seed_from_u64(started.seed));
+                self.random = Random::Seeded(started.seed);
                 self.started = Some(Arc::new(Started::clone(started)));
                 self.begin(started.request.as_ref())
             }
@@ -368,7 +366,7 @@ impl ExecutionState {
 
     /// Adds a decision to those of the running step.
     pub(super) fn decide(&mut self, call: CallId, decided: Decided) {
-        self.decisions.insert(call, decided);
+        self.decisions.insert(call, Box::new(decided));
     }
 
     pub(super) fn drop_call(&mut self, id: CallId) {

@@ -295,7 +295,7 @@ impl Execution {
         if let Some(fault) = state.fault.clone() {
             return Err(fault);
         }
-        outcome.decisions.extend(std::mem::take(&mut state.decisions).into_values());
+        outcome.decisions.extend(std::mem::take(&mut state.decisions).into_values().map(|decided| *decided));
         outcome.dropped = std::mem::take(&mut state.dropped);
         let returned = returned.map(|returned| state.end_with(returned));
         // A result is kept, although the request came first.

@@ -23,6 +23,7 @@ use crate::connect::{Connection, Step, step};
 use crate::fault::Fault;
 use crate::rollout::Members;
 use crate::state::State;
+use crate::work::Work;
 
 /// A turn that suits this way.
 #[derive(Clone, Copy)]
@@ -137,12 +138,15 @@ fn steps<'a>(state: &State, turns: &'a Turns<'a>, members: Option<&Members>, dea
 
 /// Makes the answers and the signals of entries that were written.
 fn done(entries: &[Entry]) -> Done {
-    let (mut signals, mut named, mut answers) = (Signals::default(), None::<Timestamp>, Vec::new());
+    let (mut signals, mut work) = (Signals::default(), Work::default());
+    let (mut named, mut answers) = (None::<Timestamp>, Vec::new());
     for entry in entries {
         let Request::Commit { lease, commit } = &entry.request else { continue };
         let Write::Turn(turn) = &commit.write else { continue };
         named = named.max(Some(turn.time));
-        signals.work |= turn.activities.iter().any(|activity| !activity.eager);
+        for activity in turn.activities.iter().filter(|activity| !activity.eager) {
+            work.add_activity(&activity.name, activity.tag.as_deref());
+        }
         if let Then::Finish { status } = turn.then {
             let this = &turn.execution.instance;
             // A turn without events leaves the outcome to the waiting client, which reads it.
@@ -156,7 +160,7 @@ fn done(entries: &[Entry]) -> Done {
         let messages = turn.messages.iter().map(|_| timer).collect();
         answers.push(Some(Answer::Committed(Ok(Committed { messages, ..Committed::default() }))));
     }
-    Done { answers, signals, named }
+    Done { answers, signals, work, named }
 }
 
 /// Returns true if a batch that failed so may be written in the way of other batches.

@@ -1,6 +1,7 @@
 //! One attempt of an activity.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tracing::{Instrument, Span};
 
 use super::blocking::BlockingPool;
 use super::poll_watch::{PollView, PollWatch};
-use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States};
+use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States, TRANSACTION_LIMIT};
 use crate::clock::{Clock, Timestamp};
 use crate::effect::ScheduledActivity;
 use crate::error::shortened;
@@ -23,7 +24,7 @@ use crate::id::{ExecutionId, InstanceId, NodeId};
 use crate::node::options::RuntimeOptions;
 use crate::payload::Payload;
 use crate::policy::{Limits, Timeout};
-use crate::provider::{EventRow, Tenure, TransactionalAttempt};
+use crate::provider::{ActivityTransactions, EventRow, Lease, Tenure};
 use crate::replay::{Failed, in_instance, panicked};
 use crate::telemetry::spans::AttemptFields;
 use crate::telemetry::{self, ActivityMetrics, spans};
@@ -43,8 +44,8 @@ pub(in crate::node) struct AttemptFacts {
 
 /// An attempt to be run.
 pub(in crate::node) struct Attempt {
-    /// For code that runs in a transaction.
-    pub(in crate::node) transaction: TransactionalAttempt,
+    /// The lease that owns the activity.
+    pub(in crate::node) lease: Lease,
     pub(in crate::node) facts: Arc<AttemptFacts>,
     /// The number of this run on the node.
     pub(in crate::node) run: u64,
@@ -82,6 +83,7 @@ pub(in crate::node) enum AttemptEnd {
 /// The parts of the node that an attempt uses.
 pub(in crate::node) struct AttemptEnv {
     states: Arc<States>,
+    transactions: ActivityTransactions,
     clock: Arc<dyn Clock>,
     blocking: BlockingPool,
     polls: PollWatch,
@@ -90,10 +92,16 @@ pub(in crate::node) struct AttemptEnv {
 }
 
 impl AttemptEnv {
-    pub(in crate::node) fn new(states: States, clock: Arc<dyn Clock>, node: NodeId, options: &RuntimeOptions) -> Self {
+    pub(in crate::node) fn new(
+        states: States,
+        transactions: ActivityTransactions,
+        clock: Arc<dyn Clock>,
+        node: NodeId,
+        options: &RuntimeOptions,
+    ) -> Self {
         let blocking = BlockingPool::new(options.max_blocking_activities);
         let polls = PollWatch::start(options.activity_warning, clock.clone());
-        Self { states: Arc::new(states), clock, blocking, polls, limits: options.limits, node }
+        Self { states: Arc::new(states), transactions, clock, blocking, polls, limits: options.limits, node }
     }
 
     /// Returns the view of the polls that run.
@@ -140,43 +148,46 @@ impl Attempt {
         cancel: CancelSignal,
     ) -> AttemptDone {
         let span = self.span(&env);
-        let Self { transaction, facts, run, input, headers, .. } = self;
+        let Self { lease, facts, run, input, headers, .. } = self;
         let AttemptFacts { tenure, scheduled, .. } = &*facts;
         let (limit, name) = (scheduled.options.start_to_close, &scheduled.name);
-        let transaction_limit = transaction.limit;
+        let transaction_limit = limit.unwrap_or(TRANSACTION_LIMIT);
+        let transaction = env.transactions.attempt(lease, tenure.clone(), transaction_limit, facts.origin.clone());
         let ctx = ActivityContext::new(transaction, env.limits, headers, cancel.clone(), env.states.clone());
         let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, &facts, &span);
-        let limited = async {
-            // The limit does not include the time in which no thread can be started.
-            if let Some(begun) = begun {
-                begun.await;
-            }
-            let Some(limit) = limit else { return code.await };
-            let (until, begun) = (env.clock.now() + limit, Instant::now());
-            // Outside of tokio's budget: code that uses up the budget in each poll would otherwise starve the timer.
-            let timer = unconstrained(env.clock.sleep_until(until));
-            match select(code, timer).await {
-                // Code that has blocked the timer may return later than the limit. Both clocks count: that of the system
-                // may have been set, and a virtual one stands still while code runs.
-                Either::Left((end, _)) if begun.elapsed() <= limit || env.clock.now() <= until => end,
-                _ => AttemptEnd::Failed(start_to_close(name, limit, tenure.attempt).into(), true),
-            }
-        };
-        let abandoned = async {
-            unconstrained(cancel.cancelled()).await;
-            if cancel.is_observed() {
-                // The activity has observed the signal, and ends on its own.
-                std::future::pending::<()>().await;
-            }
-        };
-        let end = async {
-            match select(std::pin::pin!(limited), std::pin::pin!(abandoned)).await {
+        // One block, whose parts are not moved: the memory of this future is allocated for each attempt, and an allocation of
+        // more than a kilobyte takes several times as long.
+        let end = AssertUnwindSafe(async {
+            let limited = pin!(async {
+                // The limit does not include the time in which no thread can be started.
+                if let Some(begun) = begun {
+                    begun.await;
+                }
+                let Some(limit) = limit else { return code.await };
+                let (until, begun) = (env.clock.now() + limit, Instant::now());
+                // Outside of tokio's budget: code that uses up the budget in each poll would otherwise starve the timer.
+                let timer = unconstrained(env.clock.sleep_until(until));
+                match select(code, timer).await {
+                    // Code that has blocked the timer may return later than the limit. Both clocks count: that of the system
+                    // may have been set, and a virtual one stands still while code runs.
+                    Either::Left((end, _)) if begun.elapsed() <= limit || env.clock.now() <= until => end,
+                    _ => AttemptEnd::Failed(start_to_close(name, limit, tenure.attempt).into(), true),
+                }
+            });
+            let abandoned = pin!(async {
+                unconstrained(cancel.cancelled()).await;
+                if cancel.is_observed() {
+                    // The activity has observed the signal, and ends on its own.
+                    std::future::pending::<()>().await;
+                }
+            });
+            match select(limited, abandoned).await {
                 Either::Left((end, _)) => end,
                 Either::Right(_) => AttemptEnd::Abandoned,
             }
-        };
+        });
         // The code may be dropped while it waits, and its destructors may panic.
-        let end = AssertUnwindSafe(end).catch_unwind().await;
+        let end = end.catch_unwind().await;
         let end = end.unwrap_or_else(|panic| AttemptEnd::Failed(panicked(&*panic), true));
         let end = match end {
             AttemptEnd::TimedOut => {

@@ -10,9 +10,9 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads are started on demand, up to a limit, and end after they have been idle for a while. All clones are one pool.
 #[derive(Clone)]
-pub(in crate::node) struct BlockingPool(Arc<Inner>);
+pub(in crate::node) struct BlockingPool(Arc<Threads>);
 
-struct Inner {
+struct Threads {
     /// A std mutex: held while a thread is started, never while a job runs.
     state: Mutex<State>,
     work: Condvar,
@@ -39,7 +39,7 @@ impl BlockingPool {
 
     fn with(max_threads: usize, start: fn(Job) -> std::io::Result<()>) -> Self {
         let max_threads = max_threads.max(1);
-        Self(Arc::new(Inner { state: Mutex::default(), work: Condvar::new(), max_threads, start }))
+        Self(Arc::new(Threads { state: Mutex::default(), work: Condvar::new(), max_threads, start }))
     }
 
     /// Submits a job. Resolves once a thread will run it. As long as there is no thread and none can be started, it
@@ -75,7 +75,7 @@ impl BlockingPool {
     }
 }
 
-impl Inner {
+impl Threads {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

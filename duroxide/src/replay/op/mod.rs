@@ -5,7 +5,7 @@ pub(crate) mod cancel;
 pub(crate) mod child;
 pub(crate) mod continue_as_new;
 pub(crate) mod event;
-mod random;
+pub(super) mod random;
 pub(crate) mod timer;
 
 use std::task::Waker;
