@@ -7,7 +7,7 @@ use duroxide::Timestamp;
 use duroxide::id::{Epoch, InstanceId, NodeId};
 use duroxide::provider::{
     AuditEntry, DeleteError, Filter, Handlers, InstancePage, InstanceStatus, NodeDetails, NodeInfo, NodeRecord,
-    PageToken, ProviderError, Pruned, Signals,
+    NodeReport, PageToken, ProviderError, Pruned, Signals,
 };
 use tokio_postgres::Row;
 
@@ -76,7 +76,8 @@ pub(crate) async fn list(
 
 const NODES: &str = "
     SELECT n.epoch, n.id, n.name, n.build, n.orchestrations, n.activities, n.tags, n.lease, n.host, n.process, n.started_at,
-        coalesce(o.instances, 0) AS owned_instances, coalesce(a.activities, 0) AS owned_activities
+        coalesce(o.instances, 0) AS owned_instances, coalesce(a.activities, 0) AS owned_activities,
+        (extract(epoch FROM n.expires_at) * 1000000)::bigint - n.lease AS seen_at, n.report
     FROM nodes n
     LEFT JOIN (SELECT owner, count(*) AS instances FROM live WHERE owner IS NOT NULL GROUP BY owner) o ON o.owner = n.epoch
     LEFT JOIN (SELECT owner, count(*) AS activities FROM activities WHERE owner IS NOT NULL GROUP BY owner) a
@@ -89,7 +90,8 @@ pub(crate) async fn nodes(connection: &Connection) -> Result<Vec<NodeRecord>, Fa
     let record = |row: &Row| {
         let (epoch, info) = node(row)?;
         let (instances, activities) = (natural(row, "owned_instances")?, natural(row, "owned_activities")?);
-        Ok(NodeRecord { info, epoch, instances, activities })
+        let report = row.try_get::<_, Option<&str>>("report")?.map(NodeReport::from_json).unwrap_or_default();
+        Ok(NodeRecord { info, epoch, instances, activities, seen_at: optional_time(row, "seen_at")?, report })
     };
     rows.iter().map(record).collect()
 }

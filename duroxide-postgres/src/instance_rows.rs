@@ -3,7 +3,8 @@
 use duroxide::Timestamp;
 use duroxide::id::{CallId, EventId, InstanceId};
 use duroxide::provider::{
-    EarlierExecution, InstanceRows, InstanceStatus, NewActivity, StoredActivity, StoredMessage, StoredPause,
+    EarlierExecution, InstanceRows, InstanceState, InstanceStatus, NewActivity, StoredActivity, StoredMessage,
+    StoredPause,
 };
 use tokio_postgres::Row;
 
@@ -78,16 +79,18 @@ async fn rows(connection: &Connection, row: &Row) -> Result<InstanceRows, Fault>
     Ok(InstanceRows {
         execution: execution(row)?,
         last_event: EventId(natural(row, "last_event")?),
-        status: own_status,
-        rejected_by: if suspension.is_some() { rejected_by(0, 0)? } else { Vec::new() },
-        suspension,
-        pause: pause(row)?,
-        waits: waits(row)?,
-        cause: row.try_get("cause")?,
+        state: InstanceState {
+            status: own_status,
+            rejected_by: if suspension.is_some() { rejected_by(0, 0)? } else { Vec::new() },
+            suspension,
+            pause: pause(row)?,
+            waits: waits(row)?,
+            cause: row.try_get("cause")?,
+            attempts: attempts.iter().map(attempts::attempt).collect::<Result<_, Fault>>()?,
+            earlier: earlier.iter().map(earlier_execution).collect::<Result<_, Fault>>()?,
+        },
         messages: messages.iter().map(|row| stored_message(row, seq)).collect::<Result<_, Fault>>()?,
         activities: activities.iter().map(activity).collect::<Result<_, Fault>>()?,
-        attempts: attempts.iter().map(attempts::attempt).collect::<Result<_, Fault>>()?,
-        earlier: earlier.iter().map(earlier_execution).collect::<Result<_, Fault>>()?,
     })
 }
 

@@ -9,8 +9,8 @@ use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
     Acquired, Admin, AuditEntry, AuditPage, AuditQuery, BuildRecord, Commit, CommitError, Committed, DeleteError,
     DepartedNode, Dimension, EventPreviews, Filter, Groups, HistoryPage, HistoryQuery, InstanceActivities,
-    InstancePage, InstanceRecord, InstanceRows, Lease, NodeInfo, NodeRecord, Page, Provider, ProviderError, Pruned,
-    Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
+    InstancePage, InstanceRecord, InstanceRows, Lease, NodeInfo, NodeRecord, NodeReport, Page, Provider, ProviderError,
+    Pruned, Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
 };
 use futures_util::future::BoxFuture;
 
@@ -119,11 +119,11 @@ impl Provider for PostgresProvider {
         })
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
         const RENEW: &str = "renew the lease";
         Box::pin(async move {
-            let (state, lease) = (self.handle.state.clone(), *lease);
-            let renew = async move |connection: Shared| members::renew(&connection, &state, lease).await;
+            let (state, lease, report) = (self.handle.state.clone(), *lease, report.to_json());
+            let renew = async move |connection: Shared| members::renew(&connection, &state, lease, &report).await;
             // A connection that is cut off without a notice must not stop the renewals for longer than the lease allows.
             let limit = self.handle.state.renewal_limit();
             let renewed = self.handle.lanes.renew.call_within(limit, RENEW, renew).await?;

@@ -30,7 +30,7 @@ use crate::client::{Client, ClientError, Snapshot, executions};
 use crate::error::{ErrorCode, Suspension};
 use crate::history::{EventKind, HistoryEvent, Input};
 use crate::id::{ExecutionId, InstanceId, NodeId};
-use crate::provider::{Filter, Handlers, NodeInfo, Page, Provider, ProviderError, Renewal, Submission};
+use crate::provider::{Filter, Handlers, NodeInfo, NodeReport, Page, Provider, ProviderError, Renewal, Submission};
 use crate::registry::{Kind, Lookup, Registry};
 use crate::replay::{Execution, Fault};
 
@@ -185,7 +185,7 @@ impl Transfer {
 
     fn replay(&self, snapshot: &Snapshot, report: &mut TransferReport) {
         let Some(registry) = &self.registry else { return };
-        if snapshot.rows.status.is_finished() || snapshot.history.is_empty() {
+        if snapshot.rows.state.status.is_finished() || snapshot.history.is_empty() {
             return;
         }
         report.replayed += 1;
@@ -210,7 +210,7 @@ impl fmt::Debug for Transfer {
 impl TransferReport {
     fn count(&mut self, snapshot: &Snapshot) {
         self.instances += 1;
-        self.live += u64::from(!snapshot.rows.status.is_finished());
+        self.live += u64::from(!snapshot.rows.state.status.is_finished());
         self.events += executions(snapshot).map(|(_, history)| history.len() as u64).sum::<u64>();
         self.messages += snapshot.rows.messages.len() as u64;
         self.activities += snapshot.rows.activities.len() as u64;
@@ -255,7 +255,7 @@ async fn release_dead(provider: &dyn Provider) -> Result<(), ProviderError> {
         details: Default::default(),
     };
     let lease = provider.join(&info).await?;
-    if let Renewal::Lost = provider.renew(&lease).await? {
+    if let Renewal::Lost = provider.renew(&lease, &NodeReport::default()).await? {
         return Ok(());
     }
     provider.leave(&lease).await

@@ -58,7 +58,7 @@ impl Provider for ToyProvider {
         self.transaction(|rows| rows.join(node))
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+    fn renew<'a>(&'a self, lease: &'a Lease, _report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
         self.transaction(|rows| rows.renew(lease))
     }
 

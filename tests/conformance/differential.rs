@@ -539,7 +539,8 @@ impl Pair {
 
     async fn graft(&mut self, instance: usize, copy: Option<usize>, keep: usize, plan: &Plan) {
         let Some(rows) = both!(self, provider => admin(provider).rows(&id(instance))) else { return };
-        let InstanceRows { execution, last_event, status, messages, activities, .. } = rows;
+        let InstanceRows { execution, last_event, state, messages, activities, .. } = rows;
+        let status = state.status;
         let mut history = both!(self, provider => provider.history(&execution, EventId(0))).events;
         history.truncate(keep);
         let number = execution.number + 1;
@@ -582,14 +583,7 @@ impl Pair {
             let copied = CopiedInstance {
                 new: new_instance(copy, false),
                 execution: 2,
-                earlier: vec![earlier],
-                attempts: Vec::new(),
-                suspension: rows.suspension,
-                rejected_by: rows.rejected_by,
-                pause: rows.pause,
-                waits: rows.waits,
-                cause: rows.cause,
-                status,
+                state: InstanceState { earlier: vec![earlier], attempts: Vec::new(), ..state },
                 created_at: self.time(),
                 updated_at: self.time(),
                 finished_at: status.is_finished().then(|| self.time()),
@@ -613,8 +607,13 @@ impl Pair {
     /// Renews, and compares the state of the lease. The time for which the lease holds depends on the provider.
     async fn renew(&self, node: usize) {
         let lease = self.leases[node];
+        // It changes with the time of the program, and sometimes not.
+        let execution = ExecutionId { instance: id(0), identity: Identity::UNKNOWN, number: 1 };
+        let since = Timestamp::from_micros(node as i64);
+        let mut report = NodeReport::new([StuckCode::attempt(execution, "act".to_owned(), (CallId(1), 1), since)]);
+        report.live = u64::try_from(self.time().as_micros()).expect("later than 1970") / 3;
         let holds = async |provider: &dyn Provider| {
-            let renewal = provider.renew(&lease).await?;
+            let renewal = provider.renew(&lease, &report).await?;
             Ok::<_, ProviderError>(matches!(renewal, Renewal::Held { .. }))
         };
         both!(self, provider => holds(provider));
@@ -878,7 +877,7 @@ impl Pair {
             let (filter, (of, by)) = groups.swap_remove(n - filters.len());
             both!(self, provider => admin(provider).groups(of, &filter, &by, Page::DEFAULT_TIME_LIMIT));
         } else {
-            both!(self, provider => admin(provider).nodes());
+            both!(self, provider => nodes(provider));
             both!(self, provider => departed(provider));
             both!(self, provider => builds(provider));
             both!(self, provider => admin(provider).audit(&AuditQuery::default(), &Page::new(1000)));
@@ -907,10 +906,17 @@ impl Pair {
     }
 }
 
+/// Lists the members, without their last signs of life.
+async fn nodes(provider: &dyn Provider) -> Result<Vec<NodeRecord>, ProviderError> {
+    let nodes = admin(provider).nodes().await?;
+    Ok(nodes.into_iter().map(|node| NodeRecord { seen_at: None, ..node }).collect())
+}
+
 /// Lists departed nodes, without their times: each store takes them from its own clock.
 async fn departed(provider: &dyn Provider) -> Result<Vec<(NodeRecord, Departure)>, ProviderError> {
     let departed = admin(provider).departed_nodes(1000).await?;
-    Ok(departed.into_iter().map(|departed| (departed.node, departed.cause)).collect())
+    let node = |node| NodeRecord { seen_at: None, ..node };
+    Ok(departed.into_iter().map(|departed| (node(departed.node), departed.cause)).collect())
 }
 
 /// Lists builds, without their times.

@@ -84,8 +84,8 @@ impl<P: Provider> ProviderLayer for Renumbered<P> {
         })
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
-        Box::pin(async move { self.inner.renew(&self.inner_lease(*lease)).await })
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        Box::pin(async move { self.inner.renew(&self.inner_lease(*lease), report).await })
     }
 
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {
@@ -211,7 +211,7 @@ impl<P: Provider> Admin for Renumbered<P> {
         Box::pin(async move {
             let mut found = self.inner_admin().rows(instance).await?;
             if let Some(rows) = &mut found {
-                rows.attempts.iter_mut().for_each(|attempt| attempt.node = self.outer(attempt.node));
+                rows.state.attempts.iter_mut().for_each(|attempt| attempt.node = self.outer(attempt.node));
             }
             Ok(found)
         })

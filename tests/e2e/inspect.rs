@@ -1,5 +1,6 @@
 //! Parts of histories, and families, as a dashboard reads them.
 
+use duroxide::ClosePolicy;
 use duroxide::client::{EventList, EventView, Tree, TreeLimits};
 use duroxide::history::EventKind;
 use duroxide::id::EventId;
@@ -96,4 +97,77 @@ async fn tree_is_bounded_and_counts_the_rest() {
     let tree = client.tree("family", TreeLimits::default()).await.unwrap();
     assert_eq!(tree.counts, [(InstanceStatus::Completed, 30)]);
     assert!(client.tree("none", TreeLimits::default()).await.unwrap_err().is_not_found());
+}
+
+/// Ends as its id says.
+#[orchestration]
+async fn family_fate(ctx: OrchestrationContext, fate: String) -> duroxide::Result<()> {
+    match fate.as_str() {
+        "completed" => Ok(()),
+        "failed" => Err(duroxide::Error::new("bad luck")),
+        _ => {
+            ctx.event::<Long>().await;
+            Ok(())
+        }
+    }
+}
+
+const FATES: [&str; 6] = ["completed", "failed", "running", "suspended", "cancelled", "terminated"];
+
+#[orchestration]
+async fn family_of_fates(ctx: OrchestrationContext, prefix: String) -> duroxide::Result<()> {
+    let child = |fate: &str| family_fate::call(&ctx, fate.to_owned()).id(format!("{prefix}-{fate}"));
+    let children: Vec<_> = FATES.iter().map(|fate| child(fate).on_parent_close(ClosePolicy::Abandon).start()).collect();
+    // The children have begun when the event is awaited.
+    ctx.event::<Long>().await;
+    drop(children);
+    Ok(())
+}
+
+/// Starts a family whose children have all statuses.
+async fn fates(client: &Client, parent: &str, prefix: &str) {
+    family_of_fates::start(client, parent, prefix.to_owned()).await.unwrap();
+    let child = |fate: &str| client.handle(format!("{prefix}-{fate}"));
+    for fate in FATES {
+        while child(fate).status().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+    child("suspended").suspend("held").await.unwrap();
+    child("cancelled").cancel("no").await.unwrap();
+    child("terminated").terminate("no").await.unwrap();
+    for fate in ["completed", "failed", "cancelled", "terminated"] {
+        assert_eq!(child(fate).wait().await.unwrap().as_str(), fate);
+    }
+}
+
+fn children(tree: &Tree) -> Vec<&str> {
+    tree.children.iter().map(|child| child.status.execution.instance.as_str()).collect()
+}
+
+#[tokio::test]
+async fn tree_lists_children_by_their_need_for_attention() {
+    let test = crate::started().await;
+    let client = test.client();
+    fates(&client, "fates", "one").await;
+    let tree = client.tree("fates", TreeLimits::default()).await.unwrap();
+    let counts: Vec<_> = InstanceStatus::ALL.into_iter().map(|status| (status, 1)).collect();
+    assert_eq!((&tree.counts, tree.is_cut), (&counts, false));
+    let listed = children(&tree);
+    assert_eq!(listed[..2], ["one-suspended", "one-running"]);
+    assert_eq!(listed[5..], ["one-completed"]);
+    for width in 0..6 {
+        let few = client.tree("fates", TreeLimits { width, ..TreeLimits::default() }).await.unwrap();
+        assert_eq!((children(&few), few.is_cut), (listed[..width].to_vec(), true));
+        assert_eq!(few.counts, counts, "those that are not listed are counted");
+    }
+
+    // Another instance has the id now. The abandoned children are not those of the new one.
+    client.handle("fates").terminate("again").await.unwrap();
+    client.handle("fates").delete().await.unwrap();
+    fates(&client, "fates", "two").await;
+    let tree = client.tree("fates", TreeLimits::default()).await.unwrap();
+    let listed = children(&tree);
+    assert_eq!(listed.len(), 6, "{listed:?}");
+    assert!(listed.iter().all(|child| child.starts_with("two-")), "{listed:?}");
 }

@@ -39,6 +39,7 @@ mod sqlite;
 mod stopped;
 mod store;
 mod stored;
+mod stuck;
 mod suspension;
 mod testing;
 mod timers;

@@ -2,14 +2,17 @@
 //! reason, and `groups` shows the many that have one cause as one row.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use duroxide::client::{Blame, Note, WhyState};
 use duroxide::history::WaitsFilter;
 use duroxide::prelude::*;
-use duroxide::provider::{Dimension, Group, Page, Subject};
+use duroxide::provider::*;
 use duroxide::sqlite::{Durability, SqliteOptions, SqliteProvider};
-use duroxide::{ErrorCode, Filter, InstanceStatus, Registry};
+use duroxide::{ErrorCode, Registry};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 /// Instances that have ended, and instances that are stuck by one cause.
 const ENDED: u32 = 100_000;
@@ -74,7 +77,34 @@ async fn done(_: OrchestrationContext) -> duroxide::Result<()> {
     Ok(())
 }
 
-async fn runtime(path: &Path) -> Runtime {
+/// Counts the failed attempts that the storage has recorded.
+struct FailedAttempts {
+    inner: SqliteProvider,
+    recorded: watch::Sender<u64>,
+}
+
+impl ProviderLayer for FailedAttempts {
+    fn inner(&self) -> &dyn Provider {
+        &self.inner
+    }
+
+    fn commit<'a>(
+        &'a self,
+        lease: &'a Lease,
+        entries: Vec<Arc<Commit>>,
+    ) -> BoxFuture<'a, Result<Vec<Result<Committed, CommitError>>, ProviderError>> {
+        Box::pin(async move {
+            let is_retry: Vec<_> = entries.iter().map(|entry| matches!(entry.write, Write::Retry { .. })).collect();
+            let results = self.inner.commit(lease, entries).await?;
+            let retried = results.iter().zip(is_retry).filter(|(result, is_retry)| result.is_ok() && *is_retry).count();
+            self.recorded.send_modify(|recorded| *recorded += retried as u64);
+            Ok(results)
+        })
+    }
+}
+
+/// Starts a node, with the number of the failed attempts that it has recorded.
+async fn runtime(path: &Path) -> (Runtime, watch::Receiver<u64>) {
     let options = SqliteOptions::new().durability(Durability::Relaxed);
     let provider = SqliteProvider::open_with(path, options).unwrap();
     let registry = Registry::empty()
@@ -86,7 +116,10 @@ async fn runtime(path: &Path) -> Runtime {
         .with_orchestration::<report>()
         .with_orchestration::<rest>()
         .with_orchestration::<done>();
-    Runtime::builder().provider(provider).registry(registry).tags(["office"]).start().await.unwrap()
+    let (recorded, failed_attempts) = watch::channel(0);
+    let layer = Layered(FailedAttempts { inner: provider, recorded });
+    let runtime = Runtime::builder().provider(layer).registry(registry).tags(["office"]).start().await.unwrap();
+    (runtime, failed_attempts)
 }
 
 /// Adds many copies of an instance that has ended.
@@ -106,12 +139,10 @@ fn multiply(path: &Path, ended: &str) {
     raw.execute(&insert, (ENDED, ended)).unwrap();
 }
 
-/// Waits until as many items of a subject have a cause.
-async fn until_caused(client: &Client, of: Subject, number: u64) {
-    let caused = |groups: Vec<Group>| groups.iter().filter(|g| g.key != [None]).map(|g| g.count).sum::<u64>();
-    while caused(client.groups(of, &unfinished(), &[Dimension::Cause]).await.unwrap().groups) < number {
-        tokio::task::yield_now().await;
-    }
+/// Returns the number of items of a subject that have a cause.
+async fn caused(client: &Client, of: Subject) -> u64 {
+    let groups = client.groups(of, &unfinished(), &[Dimension::Cause]).await.unwrap().groups;
+    groups.iter().filter(|group| group.key != [None]).map(|group| group.count).sum()
 }
 
 fn unfinished() -> Filter {
@@ -122,7 +153,7 @@ fn unfinished() -> Filter {
 async fn each_stuck_instance_is_explained_among_many() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.db");
-    let first = runtime(&path).await;
+    let (first, mut failed_attempts) = runtime(&path).await;
     let client = first.client();
     done::start(&client, "done").await.unwrap().result().await.unwrap();
     multiply(&path, "done");
@@ -135,14 +166,17 @@ async fn each_stuck_instance_is_explained_among_many() {
     rest::start(&client, "rest-17").await.unwrap();
     let ana = client.clone().with_note(Note::by("ana"));
     rest::handle(&ana, "rest-17").suspend("gateway migration").await.unwrap();
-    until_caused(&client, Subject::Activities, STUCK).await;
+    failed_attempts.wait_for(|recorded| *recorded == STUCK).await.unwrap();
+    assert_eq!(caused(&client, Subject::Activities).await, STUCK);
     first.shutdown().await.unwrap();
 
     CHANGED.store(true, Ordering::Relaxed);
-    let second = runtime(&path).await;
+    let (second, _) = runtime(&path).await;
     let client = second.client();
-    report::handle(&client, "report-17").raise(Approval {}).await.unwrap();
-    until_caused(&client, Subject::Instances, STUCK + 2).await;
+    let changed = report::handle(&client, "report-17");
+    changed.raise(Approval {}).await.unwrap();
+    changed.wait_for(|status| status.status == InstanceStatus::Suspended).await.unwrap();
+    assert_eq!(caused(&client, Subject::Instances).await, STUCK + 2, "with the pause and the code that has changed");
 
     let list = async |filter: Filter| {
         let page = client.list(&filter, Page::new(1_000)).await.unwrap();

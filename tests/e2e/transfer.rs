@@ -251,6 +251,27 @@ async fn exported_instances_continue_where_they_are_imported() {
 }
 
 #[tokio::test]
+async fn exports_are_all_that_match_the_filter() {
+    let client = Client::new(MemoryProvider::new());
+    let ids: Vec<_> = (0..250).map(|n| format!("exports-{n}")).collect();
+    for id in &ids {
+        client.start("transfer-none", id, &()).await.unwrap();
+        client.start("transfer-none", format!("{id}-odd"), &()).label("parity", "odd").await.unwrap();
+    }
+    let exported = async |filter| {
+        let (mut exports, mut found) = (client.exports(filter), Vec::new());
+        while let Some(export) = exports.next().await {
+            found.push(export.unwrap().id().to_string());
+        }
+        found
+    };
+    let odd = Filter { labels: [("parity".to_owned(), "odd".to_owned())].into(), ..Filter::default() };
+    let newest_first: Vec<_> = ids.iter().rev().map(|id| format!("{id}-odd")).collect();
+    assert_eq!(exported(odd).await, newest_first);
+    assert_eq!(exported(Filter::default()).await.len(), 500);
+}
+
+#[tokio::test]
 async fn exported_history_is_a_test_of_the_code() {
     let client = Client::new(all_states().await);
     let export = client.export("continued").await.unwrap();

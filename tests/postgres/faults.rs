@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use duroxide::RuntimeOptions;
 use duroxide::prelude::*;
-use duroxide::provider::{Admin, Handlers, NodeInfo, Provider, Renewal};
+use duroxide::provider::{Admin, Handlers, NodeInfo, NodeReport, Provider, Renewal};
 use duroxide_postgres::PostgresProvider;
 use futures_util::future::join_all;
 use support::postgres::Cluster;
@@ -142,12 +142,14 @@ async fn silent_connection_does_not_stop_the_renewals() {
         details: Default::default(),
     };
     let lease = provider.join(&info).await.expect("join");
-    provider.renew(&lease).await.expect("renew");
+    provider.renew(&lease, &NodeReport::default()).await.expect("renew");
     let begun = std::time::Instant::now();
     proxy.silence_connections();
     // As the heartbeat does, which abandons a renewal without an answer.
-    while !matches!(tokio::time::timeout(SHORT_LEASE / 3, provider.renew(&lease)).await, Ok(Ok(Renewal::Held { .. }))) {
-    }
+    while !matches!(
+        tokio::time::timeout(SHORT_LEASE / 3, provider.renew(&lease, &NodeReport::default())).await,
+        Ok(Ok(Renewal::Held { .. }))
+    ) {}
     assert!(begun.elapsed() < SHORT_LEASE, "{:?}", begun.elapsed());
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duroxide::Filter;
 use duroxide::prelude::*;
-use duroxide::provider::{Admin, AuditEntry, Page, Provider, ProviderError, Renewal, Want};
+use duroxide::provider::{Admin, AuditEntry, NodeReport, Page, Provider, ProviderError, Renewal, Want};
 use duroxide_postgres::{PostgresClient, PostgresProvider, PostgresRuntime};
 use futures_util::future::{join_all, try_join_all};
 
@@ -108,7 +108,7 @@ async fn newer_schema_is_used_as_far_as_it_allows() {
     let lease = observer.join(&info()).await.expect("join");
     // It writes rows that this program does not know: this one may read the others.
     schema.execute("UPDATE meta SET writes_from = 999");
-    refused(observer.renew(&lease).await.expect_err("it is newer"));
+    refused(observer.renew(&lease, &NodeReport::default()).await.expect_err("it is newer"));
     refused(observer.acquire(&lease, Want::new(at(1))).await.map(drop).expect_err("it is newer"));
     refused(observer.submit(vec![send("i", 1)]).await.map(drop).expect_err("it is newer"));
     let reader = schema.connect();
@@ -121,7 +121,7 @@ async fn newer_schema_is_used_as_far_as_it_allows() {
     assert_eq!(listed.instances.len(), 1);
     // The newer program has left.
     schema.execute("UPDATE meta SET writes_from = 1");
-    assert!(matches!(observer.renew(&lease).await, Ok(Renewal::Held { .. })));
+    assert!(matches!(observer.renew(&lease, &NodeReport::default()).await, Ok(Renewal::Held { .. })));
     observer.submit(vec![send("i", 1)]).await.expect("submit").remove(0).expect_err("it has finished");
     schema.execute("UPDATE meta SET reads_from = 999");
     refused(PostgresProvider::connect_with(schema.options()).await.expect_err("it is newer"));

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use duroxide::id::NodeId;
-use duroxide::provider::{Handlers, Lease, NodeInfo, Provider};
+use duroxide::provider::{Handlers, Lease, NodeInfo, NodeReport, Provider};
 use support::postgres::Cluster;
 use support::schema::Schema;
 use tokio_postgres::Client;
@@ -101,7 +101,7 @@ async fn node_that_joins_after_a_renewal_is_taken_over() {
     let mut changes = Changes::follow(&cluster.url(), &schema, &["INSERT OR UPDATE ON nodes"]).await;
     let watching = observer.join(&info()).await.expect("join");
     // There is no other node yet, and the next renewal is due long after the test.
-    observer.renew(&watching).await.expect("renew");
+    observer.renew(&watching, &NodeReport::default()).await.expect("renew");
     let dies = schema.connect();
     dies.join(&info()).await.expect("join");
     until(&mut changes, BOTH_LOCKED).await;

@@ -239,7 +239,7 @@ async fn nodes_that_were_silent_in_an_outage_get_time_to_renew() {
     let (first, second) = (schema.connect(), schema.connect());
     let leases = [first.join(&info()).await.expect("join"), second.join(&info()).await.expect("join")];
     let holds = async |provider: &duroxide_postgres::PostgresProvider, lease: &Lease| {
-        matches!(provider.renew(lease).await.expect("renew"), Renewal::Held { .. })
+        matches!(provider.renew(lease, &NodeReport::default()).await.expect("renew"), Renewal::Held { .. })
     };
     schema.execute("UPDATE nodes SET expires_at = now() - interval '1 hour'");
     for _ in 0..3 {

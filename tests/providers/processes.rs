@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use duroxide::Timestamp;
 use duroxide::id::{CommitId, NodeId};
-use duroxide::provider::{Admin, Filter, InstanceStatus, Page, Provider, Renewal, Submission, Then, Turn};
+use duroxide::provider::{Admin, Filter, InstanceStatus, NodeReport, Page, Provider, Renewal, Submission, Then, Turn};
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
@@ -181,7 +181,7 @@ async fn a_node_recreates_its_removed_lock_file() {
         assert!(holds(&provider, &lease).await);
     }
     drop(provider);
-    other.renew(&observer).await.expect("renew");
+    other.renew(&observer, &NodeReport::default()).await.expect("renew");
     assert_eq!(other.nodes().await.expect("nodes").len(), 1, "its death is seen by the new file");
 }
 
@@ -195,9 +195,9 @@ async fn a_silent_node_without_a_lock_is_dead_after_its_lease_time() {
     let observer = other.join(&node()).await.expect("join");
     remove_locks(&store);
     while other.nodes().await.expect("nodes").len() == 2 {
-        other.renew(&observer).await.expect("renew");
+        other.renew(&observer, &NodeReport::default()).await.expect("renew");
         assert!(silence.elapsed() < Duration::from_secs(10), "the death of the node is not detected");
     }
     assert!(silence.elapsed() >= Duration::from_millis(50));
-    assert_eq!(provider.renew(&lease).await.expect("renew"), Renewal::Lost);
+    assert_eq!(provider.renew(&lease, &NodeReport::default()).await.expect("renew"), Renewal::Lost);
 }

@@ -89,7 +89,7 @@ impl Script {
                 assert_eq!((acquired.instances.len(), acquired.activities.len()), (1, 1));
             }
             Op::Renew(node) => loop {
-                let renewal = provider.renew(&lease(*node)).await.expect("renew");
+                let renewal = provider.renew(&lease(*node), &NodeReport::default()).await.expect("renew");
                 assert!(matches!(renewal, Renewal::Held { .. }), "{renewal:?}");
                 // A process that another test forks at this moment may hold the lock of the dead node a little longer.
                 let nodes = provider.nodes().await.expect("nodes");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use duroxide::prelude::*;
-use duroxide::provider::{NodeInfo, Provider};
+use duroxide::provider::{NodeInfo, NodeReport, Provider};
 use duroxide::registry::Registry;
 use duroxide::runtime::RuntimeOptions;
 use duroxide::sqlite::{SqliteOptions, SqliteProvider};
@@ -97,7 +97,7 @@ pub(crate) async fn fail(database: &Path) {
     let names = |files: Vec<(String, u64, Vec<u8>)>| files.into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
     assert_eq!((names(files(folder)), threads()), (names(before), running), "locked");
     lock.execute_batch("ROLLBACK").expect("unlock");
-    shared.renew(&lease).await.expect("renew");
+    shared.renew(&lease, &NodeReport::default()).await.expect("renew");
     shared.leave(&lease).await.expect("leave");
     drop((shared, lock));
     assert_eq!(threads(), 0);

@@ -79,7 +79,7 @@ pub(crate) async fn submit(provider: &SqliteProvider, submission: Submission) ->
 
 /// Returns true if the lease holds.
 pub(crate) async fn holds(provider: &SqliteProvider, lease: &Lease) -> bool {
-    matches!(provider.renew(lease).await.expect("renew"), Renewal::Held { .. })
+    matches!(provider.renew(lease, &NodeReport::default()).await.expect("renew"), Renewal::Held { .. })
 }
 
 pub(crate) fn want() -> Want {

@@ -127,7 +127,7 @@ impl Players<'_> {
             let reset = client.handle(id).reset(at);
             if keeps { reset.keep_outcomes() } else { reset }.await.map(drop)
         };
-        let refused = [ErrorCode::NotAStep, ErrorCode::InstanceChanged];
+        let refused = [ErrorCode::NotAStep, ErrorCode::InstanceChanged, ErrorCode::NoCutPoint];
         self.anywhere(cut).await.or_else(|error| if refused.contains(&error.code()) { Ok(()) } else { Err(error) })
     }
 

@@ -315,9 +315,9 @@ impl ProviderLayer for FaultyLayer {
         Box::pin(self.faults.call(Method::Join, self.inner.join(node)))
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
         Box::pin(async move {
-            let renewed = self.faults.call(Method::Renew, self.inner.renew(lease)).await?;
+            let renewed = self.faults.call(Method::Renew, self.inner.renew(lease, report)).await?;
             match (renewed, self.faults.plan().valid_for) {
                 (Renewal::Held { others, .. }, Some(valid_for)) => Ok(Renewal::Held { valid_for, others }),
                 (renewed, _) => Ok(renewed),

@@ -135,24 +135,24 @@ impl Model {
         self.add_instance(&copied.new, None, copied.created_at);
         let Some(instance) = self.instances.get_mut(this) else { return Ok(()) };
         let seq = instance.seq;
-        instance.status = copied.status;
-        instance.suspension.clone_from(&copied.suspension);
-        instance.rejected_by = copied.rejected_by.iter().cloned().collect::<HashSet<_>>();
-        instance.waits.clone_from(&copied.waits);
-        instance.cause.clone_from(&copied.cause);
+        instance.status = copied.state.status;
+        instance.suspension.clone_from(&copied.state.suspension);
+        instance.rejected_by = copied.state.rejected_by.iter().cloned().collect::<HashSet<_>>();
+        instance.waits.clone_from(&copied.state.waits);
+        instance.cause.clone_from(&copied.state.cause);
         instance.updated_at = copied.updated_at;
         instance.finished_at = copied.finished_at;
-        if let Some(pause) = &copied.pause {
+        if let Some(pause) = &copied.state.pause {
             self.effects.pauses.insert(seq, Some(pause.clone()));
         }
-        let rejections = copied.rejected_by.iter().map(|build| (seq, 0, CallId(0), build.clone()));
+        let rejections = copied.state.rejected_by.iter().map(|build| (seq, 0, CallId(0), build.clone()));
         self.effects.rejections.extend(rejections);
-        for earlier in &copied.earlier {
+        for earlier in &copied.state.earlier {
             self.effects.continued.push((seq, earlier.number, earlier.continued_at));
             let rows = events::pack(&earlier.history).into_iter().map(|row| (seq, earlier.number, row));
             self.effects.events.extend(rows);
         }
-        let attempts = copied.attempts.iter().map(|record| AttemptRow { seq, record: record.clone() });
+        let attempts = copied.state.attempts.iter().map(|record| AttemptRow { seq, record: record.clone() });
         self.effects.attempts.extend(attempts);
         Ok(())
     }

@@ -77,8 +77,8 @@ pub(crate) async fn list(connection: &Connection, limit: usize) -> Result<Vec<De
         let text: &str = row.try_get("cause")?;
         let cause = Departure::ALL.into_iter().find(|cause| cause.as_str() == text);
         let cause = cause.ok_or_else(|| Fault::Unreadable(format!("unknown cause of a departure {text:?}")))?;
-        let node = NodeRecord { info, epoch, instances: 0, activities: 0 };
-        Ok(DepartedNode { node, left_at: time(row, "left_at")?, seen_at: time(row, "seen_at")?, cause })
+        let (left_at, seen_at) = (time(row, "left_at")?, time(row, "seen_at")?);
+        Ok(DepartedNode { node: NodeRecord::departed(info, epoch, seen_at), left_at, seen_at, cause })
     };
     rows.iter().map(departed).collect()
 }

@@ -68,7 +68,7 @@ const RENEW: &str = concat!(
     "WITH renewed AS (
          UPDATE nodes SET expires_at = clock_timestamp() + make_interval(secs => lease / 1000000.0), suspected_at = NULL,
              released_at = NULL, session_on = CASE WHEN $2 THEN session_on END, room = coalesce($6, room),
-             permits = coalesce($7, permits)
+             permits = coalesce($7, permits), report = $8
          WHERE epoch = $1 AND NOT dead RETURNING lease),
      ",
     look_at_others!("$3", "$4"),
@@ -129,12 +129,17 @@ pub(crate) struct Renewed {
 }
 
 /// Renews a lease, and looks for dead nodes.
-pub(crate) async fn renew(connection: &Connection, state: &State, lease: Lease) -> Result<Renewed, Fault> {
+pub(crate) async fn renew(
+    connection: &Connection,
+    state: &State,
+    lease: Lease,
+    report: &str,
+) -> Result<Renewed, Fault> {
     let asked = Instant::now();
     let (holds, own, class) = (state.sessions.holds(lease.epoch), state.sessions.own(), state.sessions.class);
     let (expires, places) = (state.is_time_to_expire(), state.places(lease.epoch));
     let (room, permits) = (places.map(|places| places.instances), places.map(|places| places.activities));
-    let renew = step!(RENEW, int(lease.epoch.0), holds, own, class, expires, room, permits);
+    let renew = step!(RENEW, int(lease.epoch.0), holds, own, class, expires, room, permits, report);
     let rows = connection.query(renew).await?;
     let (mut others, mut is_free) = (0, false);
     let (mut dead, mut old) = (Vec::new(), Vec::new());

@@ -8,6 +8,8 @@ use futures_util::stream;
 use tokio::time::Instant;
 
 use super::audit::Act;
+use super::cut_point::CutPoint;
+use super::graft::{CutPlan, ResetCall};
 use super::{Client, ClientError, Handle, Status, Untyped};
 use crate::clock::Timestamp;
 use crate::error::ErrorCode;
@@ -43,6 +45,13 @@ pub enum BulkAction {
     Delete,
     /// [`Handle::erase`].
     Erase,
+    /// [`Handle::reset`], also of instances that have finished. An instance whose history has no such point is skipped.
+    Reset {
+        /// The place to which the instances are reset.
+        to: CutPoint,
+        /// As [`ResetCall::keep_outcomes`](super::ResetCall::keep_outcomes).
+        keep_outcomes: bool,
+    },
 }
 
 impl BulkAction {
@@ -55,13 +64,23 @@ impl BulkAction {
             Self::Terminate { .. } => "terminate",
             Self::Delete => "delete",
             Self::Erase => "erase",
+            Self::Reset { .. } => "reset",
+        }
+    }
+
+    /// Describes the action for the audit.
+    fn described(&self) -> String {
+        match self {
+            Self::Reset { to, keep_outcomes: false } => format!("reset ({to})"),
+            Self::Reset { to, keep_outcomes: true } => format!("reset ({to}, outcomes kept)"),
+            _ => self.name().to_owned(),
         }
     }
 
     fn reason(&self) -> Option<&str> {
         match self {
             Self::Suspend { reason, .. } | Self::Cancel { reason } | Self::Terminate { reason } => Some(reason),
-            Self::Resume | Self::Wake | Self::Delete | Self::Erase => None,
+            Self::Resume | Self::Wake | Self::Delete | Self::Erase | Self::Reset { .. } => None,
         }
     }
 
@@ -71,6 +90,7 @@ impl BulkAction {
             Self::Resume => status == InstanceStatus::Suspended,
             Self::Suspend { .. } | Self::Wake | Self::Cancel { .. } | Self::Terminate { .. } => !status.is_finished(),
             Self::Delete | Self::Erase => status.is_finished(),
+            Self::Reset { .. } => true,
         }
     }
 
@@ -84,11 +104,12 @@ impl BulkAction {
             Self::Terminate { reason } => handle.terminate(reason).await,
             Self::Delete => handle.delete().await,
             Self::Erase => handle.erase().await.map(drop),
+            Self::Reset { to, keep_outcomes } => reset(handle, to, *keep_outcomes).await.map(drop),
         }
     }
 
-    /// Carries out the action on some instances.
-    pub(super) async fn apply_to(&self, client: &Client, instances: Vec<Status>, report: &mut BulkReport) {
+    /// Carries out the action on some instances. Returns the number of requests that it took.
+    pub(super) async fn apply_to(&self, client: &Client, instances: Vec<Status>, report: &mut BulkReport) -> u32 {
         let all = instances.len();
         let concerned = instances.into_iter().filter(|status| self.concerns(status.status));
         let applied = stream::iter(concerned).map(|status| async move {
@@ -97,12 +118,12 @@ impl BulkAction {
             (instance, result)
         });
         let results: Vec<_> = applied.buffered(BulkCall::AT_ONCE).collect().await;
-        report.skipped += (all - results.len()) as u64;
+        let requests = results.len();
+        report.skipped += (all - requests) as u64;
         for (instance, result) in results {
             match result {
                 Ok(()) => report.done += 1,
-                // It has changed since it was listed.
-                Err(error) if has_changed(&error) => report.skipped += 1,
+                Err(error) if has_no_effect(&error) => report.skipped += 1,
                 Err(error) if error.is_storage_failure() => report.stopped_by = Some(error),
                 Err(error) => {
                     report.failed += 1;
@@ -112,6 +133,7 @@ impl BulkAction {
                 }
             }
         }
+        u32::try_from(requests).unwrap_or(u32::MAX)
     }
 }
 
@@ -135,13 +157,16 @@ pub struct BulkCall {
 }
 
 /// The instances that a [`BulkCall`] would concern.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct BulkPreview {
     /// Their numbers, by status and version: also of those with a status on which the action has no effect.
     pub groups: Groups,
     /// The first 20, newest first.
     pub first: Vec<Status>,
+    /// The effects of a reset on these, in their order: the dry run of each, or the reason why it is not reset. Empty for other
+    /// actions.
+    pub plans: Vec<Result<CutPlan, ClientError>>,
 }
 
 /// The state of a [`BulkCall`] that runs, or its result.
@@ -227,7 +252,8 @@ impl BulkCall {
         Self { after: token.into(), ..self }
     }
 
-    /// Counts the instances by status and version, and lists the first 20. Changes nothing.
+    /// Counts the instances by status and version, and lists the first 20, with the dry run of each if they are to be reset.
+    /// Changes nothing.
     ///
     /// # Errors
     /// [`ClientError`]: the storage fails, or it does not list instances
@@ -239,7 +265,22 @@ impl BulkCall {
         let by = [Dimension::Status, Dimension::Version];
         let groups = self.client.groups(Subject::Instances, &self.filter, &by).await?;
         let first = self.client.list(&self.filter, Self::SHOWN).await?.instances;
-        Ok(BulkPreview { groups, first })
+        let plans = self.plans(&first).await?;
+        Ok(BulkPreview { groups, first, plans })
+    }
+
+    /// Returns the dry runs of a reset.
+    async fn plans(&self, instances: &[Status]) -> Result<Vec<Result<CutPlan, ClientError>>, ClientError> {
+        let BulkAction::Reset { to, keep_outcomes } = &self.action else { return Ok(Vec::new()) };
+        let mut plans = Vec::with_capacity(instances.len());
+        for status in instances {
+            let handle = Handle::of(&self.client, status.execution.instance.clone());
+            match reset(&handle, to, *keep_outcomes).dry_run().await {
+                Err(error) if error.is_storage_failure() => return Err(error),
+                plan => plans.push(plan),
+            }
+        }
+        Ok(plans)
     }
 
     /// Carries out the action on all instances.
@@ -270,7 +311,7 @@ impl BulkCall {
     /// # Cancel safety
     /// If the future is dropped, actions that are under way may be carried out or not; no others follow. The token of the
     /// last report that `progress` was given continues the call. Actions are then repeated for some instances, which
-    /// cancels or wakes them twice, and has no effect otherwise.
+    /// cancels, wakes or resets them twice, and has no effect otherwise.
     pub async fn run_with(
         mut self,
         mut progress: impl FnMut(&BulkReport) -> ControlFlow<()>,
@@ -283,8 +324,8 @@ impl BulkCall {
         self.client.note = self.client.note.map(|note| std::sync::Arc::new((*note).clone().batch(batch)));
         let next = self.after.take();
         let mut report = BulkReport::new(batch, next);
-        self.record(&format!("{} of {}", self.action.name(), described(&self.filter))).await?;
-        let begun = Instant::now();
+        self.record(&format!("{} of {}", self.action.described(), described(&self.filter))).await?;
+        let (begun, mut requests) = (Instant::now(), 0_u32);
         let limit = (self.rate / 4).clamp(1, Self::PAGE);
         loop {
             let page = Page::new(limit as usize).after(report.next.clone());
@@ -296,7 +337,7 @@ impl BulkCall {
                     break;
                 }
             };
-            self.action.apply_to(&self.client, list.instances, &mut report).await;
+            requests = requests.saturating_add(self.action.apply_to(&self.client, list.instances, &mut report).await);
             if report.stopped_by.is_some() {
                 break;
             }
@@ -304,8 +345,7 @@ impl BulkCall {
             if progress(&report).is_break() || report.next.is_none() {
                 break;
             }
-            let actions = u32::try_from(report.done + report.failed).unwrap_or(u32::MAX);
-            tokio::time::sleep_until(begun + Duration::from_secs(1) / self.rate * actions).await;
+            tokio::time::sleep_until(begun + Duration::from_secs(1) / self.rate * requests).await;
         }
         let BulkReport { done, skipped, failed, next, .. } = &report;
         let rest = next.as_ref().map(|token| format!(", continues at {token}")).unwrap_or_default();
@@ -323,30 +363,107 @@ impl BulkCall {
     }
 }
 
-/// Returns true if an instance has ended, was removed or runs again since it was listed.
-fn has_changed(error: &ClientError) -> bool {
-    error.is_finished() || error.is_not_found() || error.code() == ErrorCode::InstanceLive
+/// Returns the reset of one instance.
+fn reset(handle: &Handle<Untyped>, to: &CutPoint, keep_outcomes: bool) -> ResetCall {
+    let reset = handle.reset(to.clone());
+    if keep_outcomes { reset.keep_outcomes() } else { reset }
 }
 
-/// Describes a filter for the audit.
+/// Returns true if an action has no effect on an instance: it has ended, was removed or runs again since it was listed, or
+/// its history has nothing that a reset looks for.
+fn has_no_effect(error: &ClientError) -> bool {
+    let codes = [ErrorCode::InstanceLive, ErrorCode::NoCutPoint];
+    error.is_finished() || error.is_not_found() || codes.contains(&error.code())
+}
+
+/// Describes a filter for the audit: all fields that are set.
 fn described(filter: &Filter) -> String {
-    let Filter { name, statuses, labels, created_from, created_before, parent, id_prefix, version, node, .. } = filter;
+    // Without `..`: if a field were left out, the audit would name more instances than were concerned.
+    let Filter {
+        name,
+        statuses,
+        labels,
+        created_from,
+        created_before,
+        parent,
+        id_prefix,
+        version,
+        node,
+        finished_from,
+        finished_before,
+        updated_from,
+        updated_before,
+        waits,
+        cause,
+        suspension,
+    } = filter;
     let statuses: Vec<_> = statuses.iter().map(ToString::to_string).collect();
     let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let time = |time: &Option<Timestamp>| time.map(|time| time.to_string());
     let parts = [
         ("name", name.clone()),
         ("status", (!statuses.is_empty()).then(|| statuses.join("|"))),
         ("labels", (!labels.is_empty()).then(|| labels.join(","))),
-        ("created from", created_from.map(|time| time.to_string())),
-        ("created before", created_before.map(|time| time.to_string())),
+        ("created from", time(created_from)),
+        ("created before", time(created_before)),
         ("parent", parent.as_ref().map(ToString::to_string)),
         ("id", id_prefix.as_ref().map(|prefix| format!("{prefix}.."))),
         ("version", version.as_ref().map(ToString::to_string)),
         ("node", node.map(|node| node.to_string())),
-        ("finished from", filter.finished_from.map(|time| time.to_string())),
-        ("finished before", filter.finished_before.map(|time| time.to_string())),
+        ("finished from", time(finished_from)),
+        ("finished before", time(finished_before)),
+        ("updated from", time(updated_from)),
+        ("updated before", time(updated_before)),
+        ("waits", waits.as_ref().map(|waits| waits.exact().unwrap_or_else(|| format!("{}..", waits.kind.prefix())))),
+        ("cause", cause.clone()),
+        ("suspension", suspension.map(|code| code.to_string())),
     ];
     let parts = parts.into_iter().filter_map(|(part, value)| Some(format!("{part} {}", value?)));
     let parts: Vec<_> = parts.collect();
     if parts.is_empty() { "all instances".to_owned() } else { format!("instances with {}", parts.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Epoch;
+
+    #[test]
+    fn each_field_of_a_filter_is_described() {
+        let (name, time) = (|text: &str| Some(text.to_owned()), |n: i64| Some(Timestamp::from_micros(n * 1_000_000)));
+        let filter = Filter {
+            name: name("flow"),
+            statuses: vec![InstanceStatus::Running, InstanceStatus::Failed],
+            labels: [("customer".to_owned(), "c77".to_owned())].into(),
+            created_from: time(1),
+            created_before: time(2),
+            parent: Some(InstanceId::new("batch").expect("valid")),
+            id_prefix: name("order-"),
+            version: Some(semver::Version::new(2, 0, 0)),
+            node: Some(Epoch(7)),
+            finished_from: time(3),
+            finished_before: time(4),
+            updated_from: time(5),
+            updated_before: time(6),
+            waits: Some(crate::history::WaitsFilter::event("Approval")),
+            cause: name("gateway #"),
+            suspension: Some(ErrorCode::Paused),
+        };
+        let at = |n| format!("1970-01-01T00:00:0{n}.000Z");
+        let text = format!(
+            "instances with name flow; status running|failed; labels customer=c77; created from {}; created before {}; \
+             parent batch; id order-..; version 2.0.0; node 7; finished from {}; finished before {}; updated from {}; \
+             updated before {}; waits e:Approval; cause gateway #; suspension DUR0010",
+            at(1),
+            at(2),
+            at(3),
+            at(4),
+            at(5),
+            at(6)
+        );
+        assert_eq!(described(&filter), text);
+        let waits = Some(crate::history::AwaitedKind::Event.into());
+        assert_eq!(described(&Filter { waits, ..Filter::default() }), "instances with waits e..");
+        assert_eq!(described(&Filter::default()), "all instances");
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::audit::Act;
+use super::cut_point::CutPoint;
 use super::erase::check_erased;
 use super::handle::Untyped;
 use super::measure::counted;
@@ -20,8 +21,8 @@ use crate::id::{CallId, CommitId, EventId, ExecutionId, InstanceId, InvalidId};
 use crate::payload::Payload;
 use crate::policy::ClosePolicy;
 use crate::provider::{
-    CopiedInstance, EventRow, Graft, GraftTarget, InstanceRecord, InstanceRows, InstanceStatus, MessageRow,
-    NewActivity, NewInstance, NextExecution, Ready, StoredActivity, StoredMessage, Submission,
+    CopiedInstance, EventRow, Graft, GraftTarget, InstanceRecord, InstanceRows, InstanceState, InstanceStatus,
+    MessageRow, NewActivity, NewInstance, NextExecution, Ready, StoredActivity, StoredMessage, Submission,
 };
 
 /// The effects of a reset or a fork.
@@ -125,10 +126,20 @@ impl fmt::Display for CutPlan {
 }
 
 /// The options that a reset and a fork share.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Options {
-    at: EventId,
+    at: CutPoint,
     keep_outcomes: bool,
+}
+
+impl Options {
+    /// Describes the place of the cut, which was found at an event.
+    fn described(&self, event: EventId) -> String {
+        match &self.at {
+            CutPoint::Event(_) => format!("event {event}"),
+            point => format!("event {event}, {point}"),
+        }
+    }
 }
 
 /// A reset of an instance: set its options, then `.await` it. See [`Handle::reset`].
@@ -141,7 +152,7 @@ pub struct ResetCall {
 }
 
 impl ResetCall {
-    pub(super) fn new(client: &Client, instance: &Result<InstanceId, InvalidId>, at: EventId) -> Self {
+    pub(super) fn new(client: &Client, instance: &Result<InstanceId, InvalidId>, at: CutPoint) -> Self {
         let options = Options { at, keep_outcomes: false };
         Self { client: client.clone(), instance: instance.clone(), options, expected: None }
     }
@@ -170,7 +181,7 @@ impl ResetCall {
         let id = self.instance.clone()?;
         let source = self.client.source(&id).await?;
         let new = source.record.execution.next();
-        Ok(source.cut(&self.client, self.options, &new)?.plan)
+        Ok(source.cut(&self.client, &self.options, &new)?.plan)
     }
 
     async fn apply(self) -> Result<CutPlan, ClientError> {
@@ -184,7 +195,7 @@ impl ResetCall {
             if expected.as_ref().is_some_and(|expected| *expected != found) {
                 break;
             }
-            let made = source.cut(&client, options, &found.0.next())?;
+            let made = source.cut(&client, &options, &found.0.next())?;
             let next = NextExecution {
                 execution: found.0,
                 last_event: found.1,
@@ -192,12 +203,13 @@ impl ResetCall {
                 cancelled_activities: made.plan.detached(&source.history),
             };
             let graft = made.graft(GraftTarget::Next(next), client.now());
-            let detail = format!("to event {}", options.at);
+            let (at, detail) = (made.plan.at, options.described(made.plan.at));
+            let detail = format!("to {detail}");
             let act = Act { detail: Some(&detail), ..Act::named("reset") };
             match client.submit(&id, client.audited(act, Submission::Graft(Box::new(graft)))).await {
                 Ok(_) => {
                     client.forget_live_copy(&id);
-                    tracing::info!(instance = %id, event = %options.at, "instance reset");
+                    tracing::info!(instance = %id, event = %at, "instance reset");
                     return Ok(made.plan);
                 }
                 Err(error) if error.is_conflict() => tokio::time::sleep(backoff.next()).await,
@@ -252,7 +264,7 @@ impl ForkCall {
     /// Dropping the future has no effect.
     pub async fn dry_run(&self) -> Result<CutPlan, ClientError> {
         let (from, new) = (self.from.clone()?, self.new.clone()?);
-        Ok(self.client.source(&from).await?.fork(&self.client, self.options, &new)?.0.plan)
+        Ok(self.client.source(&from).await?.fork(&self.client, &self.options, &new)?.0.plan)
     }
 
     async fn apply(self) -> Result<Handle<Untyped>, ClientError> {
@@ -260,12 +272,12 @@ impl ForkCall {
         let (from, new) = (from?, new?);
         client.check_running(Some(&new))?;
         let source = client.source(&from).await?;
-        let (made, target) = source.fork(&client, options, &new)?;
-        let graft = made.graft(target, client.now());
-        let detail = format!("of {from} at event {}", options.at);
+        let (made, target) = source.fork(&client, &options, &new)?;
+        let (at, graft) = (made.plan.at, made.graft(target, client.now()));
+        let detail = format!("of {from} at {}", options.described(at));
         let act = Act { detail: Some(&detail), ..Act::named("fork") };
         client.submit(&new, client.audited(act, Submission::Graft(Box::new(graft)))).await?;
-        tracing::info!(instance = %new, %from, event = %options.at, "instance forked");
+        tracing::info!(instance = %new, %from, event = %at, "instance forked");
         Ok(Handle::of(&client, new))
     }
 }
@@ -316,12 +328,12 @@ impl Client {
     ///
     /// # Cancel safety
     /// If the future is dropped after its first poll, the new instance may or may not have been created.
-    pub fn fork(&self, from: impl AsRef<str>, at: EventId, new_id: impl AsRef<str>) -> ForkCall {
+    pub fn fork(&self, from: impl AsRef<str>, at: impl Into<CutPoint>, new_id: impl AsRef<str>) -> ForkCall {
         ForkCall {
             client: self.clone(),
             from: InstanceId::try_from(from.as_ref().to_owned()),
             new: InstanceId::new(new_id),
-            options: Options { at, keep_outcomes: false },
+            options: Options { at: at.into(), keep_outcomes: false },
         }
     }
 
@@ -353,7 +365,7 @@ impl Client {
             // One that was terminated before its first turn has an end and no beginning.
             if !history.iter().any(|event| matches!(event.kind, EventKind::Input(Input::Started(_)))) {
                 let reason = "the execution has never begun, so there is nothing to cut".to_owned();
-                return Err(ClientError::refused(id, ErrorCode::NotAStep, reason));
+                return Err(ClientError::refused(id, ErrorCode::NoCutPoint, reason));
             }
             return Ok(Source { record, rows, events, history });
         }
@@ -377,9 +389,10 @@ struct Made {
 }
 
 impl Source {
-    fn cut(&self, client: &Client, options: Options, new: &ExecutionId) -> Result<Made, ClientError> {
+    fn cut(&self, client: &Client, options: &Options, new: &ExecutionId) -> Result<Made, ClientError> {
         let id = &self.record.execution.instance;
-        let cut = Cut::at(&self.history, options.at).map_err(|not| not_a_cut(id, options.at, &not))?;
+        let at = options.at.find(&self.history).ok_or_else(|| no_cut_point(id, &options.at))?;
+        let cut = Cut::at(&self.history, at).map_err(|not| not_a_cut(id, at, &not))?;
         let last = self.history.last().map_or(Timestamp::from_micros(0), |event| event.time);
         let source = GraftSource {
             old: &self.rows.execution,
@@ -387,17 +400,17 @@ impl Source {
             new,
             queue: &self.rows.messages,
             keep_outcomes: options.keep_outcomes,
-            closes: new.instance == *id && !self.rows.status.is_finished(),
+            closes: new.instance == *id && !self.rows.state.status.is_finished(),
             now: client.now().max(last),
         };
         let kept = self.events[..cut.kept.len()].to_vec();
-        let rows = graft(&source, &cut, kept).map_err(|child| open_child(id, options.at, &child))?;
+        let rows = graft(&source, &cut, kept).map_err(|child| open_child(id, at, &child))?;
         let version = self.record.version.clone().filter(|_| !cut.kept.is_empty());
-        let plan = self.plan(&cut, &rows, options.at, source.closes);
+        let plan = self.plan(&cut, &rows, at, source.closes);
         Ok(Made { plan, rows, version, number: new.number })
     }
 
-    fn fork(&self, client: &Client, options: Options, new: &InstanceId) -> Result<(Made, GraftTarget), ClientError> {
+    fn fork(&self, client: &Client, options: &Options, new: &InstanceId) -> Result<(Made, GraftTarget), ClientError> {
         let Some(Input::Started(started)) = self.history.iter().find_map(|event| match &event.kind {
             EventKind::Input(input @ Input::Started(_)) => Some(input),
             _ => None,
@@ -412,14 +425,7 @@ impl Source {
         let copied = CopiedInstance {
             new: instance,
             execution: 1,
-            earlier: Vec::new(),
-            attempts: Vec::new(),
-            status: InstanceStatus::Running,
-            suspension: None,
-            rejected_by: Vec::new(),
-            pause: None,
-            waits: None,
-            cause: None,
+            state: InstanceState::new(InstanceStatus::Running),
             created_at: now,
             updated_at: now,
             finished_at: None,
@@ -524,6 +530,11 @@ impl Made {
             time,
         }
     }
+}
+
+fn no_cut_point(id: &InstanceId, point: &CutPoint) -> ClientError {
+    let reason = format!("its history has no place for the cut: {point}");
+    ClientError::refused(id, ErrorCode::NoCutPoint, reason)
 }
 
 fn not_a_cut(id: &InstanceId, at: EventId, not: &NotACut) -> ClientError {

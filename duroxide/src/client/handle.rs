@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::audit::Act;
+use super::cut_point::CutPoint;
 use super::erase::check_erased;
 use super::measure::counted;
 use super::wait::Wait;
@@ -315,7 +316,7 @@ impl<O> Handle<O> {
         self.client.drop_message(self.id()?, message).await
     }
 
-    /// Resets the instance to an event of its history: the events up to this one become a new execution, which continues from
+    /// Resets the instance to an event of its history, or to a [`CutPoint`]: the events up to this one become a new execution, which continues from
     /// there. A live, a suspended and a finished instance can be reset. The old execution is kept until it is pruned.
     ///
     /// The event must end a step, and the step must not end the execution; the error names the nearest such events. Event 0
@@ -350,13 +351,13 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance; the event does not end a step ([`NotAStep`](ErrorCode::NotAStep)); the
-    /// instance has advanced since the dry run, or advances all the time ([`InstanceChanged`](ErrorCode::InstanceChanged));
+    /// history has no place that the cut point describes ([`NoCutPoint`](ErrorCode::NoCutPoint)); the instance has advanced since the dry run, or advances all the time ([`InstanceChanged`](ErrorCode::InstanceChanged));
     /// its history cannot be read; the storage fails or has no [`Admin`](crate::provider::Admin); or the runtime has stopped.
     ///
     /// # Cancel safety
     /// If the future is dropped after its first poll, the instance may have been reset or not.
-    pub fn reset(&self, event: EventId) -> ResetCall {
-        ResetCall::new(&self.client, &self.instance, event)
+    pub fn reset(&self, to: impl Into<CutPoint>) -> ResetCall {
+        ResetCall::new(&self.client, &self.instance, to.into())
     }
 
     /// Removes the instance with its history. Only a finished instance can be removed.

@@ -131,7 +131,7 @@ mod tests {
         let (id, name, build) = (NodeId::new(), "n".to_owned(), "b".to_owned());
         let info =
             NodeInfo { id, name, build, handlers, lease_time: Duration::from_secs(5), details: Default::default() };
-        NodeRecord { info, epoch: Epoch(1), instances: 0, activities: 0 }
+        NodeRecord::departed(info, Epoch(1), Timestamp::default())
     }
 
     #[test]

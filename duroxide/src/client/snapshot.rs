@@ -28,7 +28,7 @@ impl Client {
             let Some(mut rows) = self.ask(|| admin.rows(id)).await? else { return Ok(None) };
             let mut history = self.events(&rows.execution).await?;
             history.truncate(history.partition_point(|event| event.id <= rows.last_event));
-            for earlier in &mut rows.earlier {
+            for earlier in &mut rows.state.earlier {
                 let execution = ExecutionId { number: earlier.number, ..rows.execution.clone() };
                 earlier.history = self.events(&execution).await?;
             }
@@ -60,14 +60,7 @@ impl Snapshot {
         let copied = CopiedInstance {
             new,
             execution: *number,
-            earlier: rows.earlier.clone(),
-            attempts: rows.attempts.clone(),
-            status: rows.status,
-            suspension: rows.suspension.clone(),
-            rejected_by: rows.rejected_by.clone(),
-            pause: rows.pause.clone(),
-            waits: rows.waits.clone(),
-            cause: rows.cause.clone(),
+            state: rows.state.clone(),
             created_at: record.created_at,
             updated_at: record.updated_at,
             finished_at: record.finished_at,
@@ -90,10 +83,9 @@ impl Snapshot {
         let form = |of: &Self| {
             let Self { record, rows, history } = of;
             let key = (rows.execution.clone(), record.name.clone(), record.version.clone(), record.labels.clone());
-            let state = (rows.status, rows.suspension.clone(), rows.rejected_by.clone(), record.parent.clone());
-            let state = (state, rows.pause.clone(), rows.waits.clone(), rows.cause.clone());
             let times = (record.created_at, record.updated_at, record.finished_at);
-            (key, state, times, history.clone(), rows.activities.clone(), rows.attempts.clone(), rows.earlier.clone())
+            let state = (rows.state.clone(), record.parent.clone());
+            (key, state, times, history.clone(), rows.activities.clone())
         };
         form(self) == form(other) && numberless(&self.rows.messages) == numberless(&other.rows.messages)
     }
@@ -108,6 +100,7 @@ fn numberless(messages: &[StoredMessage]) -> Vec<StoredMessage> {
 
 /// Returns the executions of an instance with their histories, oldest first.
 pub(crate) fn executions(snapshot: &Snapshot) -> impl Iterator<Item = (u64, &[EventRow])> {
-    let earlier = snapshot.rows.earlier.iter().map(|EarlierExecution { number, history, .. }| (*number, &history[..]));
+    let earlier =
+        snapshot.rows.state.earlier.iter().map(|EarlierExecution { number, history, .. }| (*number, &history[..]));
     earlier.chain([(snapshot.rows.execution.number, &snapshot.history[..])])
 }

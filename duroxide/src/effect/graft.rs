@@ -15,7 +15,7 @@ use crate::id::{CallId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::provider::{EventRow, MessageRow, NewActivity, NewChild, Outgoing, StoredMessage};
-pub(crate) use crate::replay::{Cut, NotACut, open_children};
+pub(crate) use crate::replay::{Cut, NotACut, legal_cuts, open_children};
 
 /// The history that is cut, and the places of the two executions.
 pub(crate) struct GraftSource<'a> {

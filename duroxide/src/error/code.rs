@@ -188,6 +188,9 @@ codes! {
     "0070" Erased "erased" Application
         "the values of the instance were erased"
         "look up the receipt that the message names in the audit; the values cannot be restored";
+    "0071" NoCutPoint "no such cut point" Application
+        "the history has no place at which the reset or the fork could cut it"
+        "choose another cut point, or an event";
 
     // Limits.
     "0080" PayloadRefused "payload refused" Application

@@ -17,8 +17,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::command::Command;
+use super::report::Reporter;
 use super::running::Inline;
-use crate::provider::{Lease, Provider, ProviderError, Renewal};
+use crate::provider::{Lease, NodeReport, Provider, ProviderError, Renewal};
 
 /// Renews the lease until it is dropped.
 pub(super) struct Heartbeat(Arc<State>);
@@ -68,8 +69,9 @@ impl Heartbeat {
         lease: Lease,
         lease_time: Duration,
         commands: mpsc::UnboundedSender<Command>,
+        reporter: Reporter,
     ) -> std::io::Result<Started> {
-        let (started, beating) = Self::new(provider, lease, lease_time, commands);
+        let (started, beating) = Self::new(provider, lease, lease_time, commands, reporter);
         let handle = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("duroxide-heartbeat".to_owned());
         thread.spawn(move || {
@@ -85,9 +87,10 @@ impl Heartbeat {
         lease: Lease,
         lease_time: Duration,
         commands: mpsc::UnboundedSender<Command>,
+        reporter: Reporter,
         inline: Arc<dyn Inline>,
     ) -> Started {
-        let (started, beating) = Self::new(provider, lease, lease_time, commands);
+        let (started, beating) = Self::new(provider, lease, lease_time, commands, reporter);
         tokio::spawn(async move {
             let mut quiet = Quiet::default();
             while beating.beat(beating.state.next_beat_inline(&*inline, &mut quiet).await).await {}
@@ -101,10 +104,11 @@ impl Heartbeat {
         lease: Lease,
         lease_time: Duration,
         commands: mpsc::UnboundedSender<Command>,
+        reporter: Reporter,
     ) -> (Started, Beating) {
         let state = State::new(lease, lease_time);
         let (stopped, until_stopped) = oneshot::channel();
-        ((Self(state.clone()), until_stopped), Beating { state, provider, commands, stopped })
+        ((Self(state.clone()), until_stopped), Beating { state, provider, commands, reporter, stopped })
     }
 
     /// Switches to another lease, and renews it at once.
@@ -148,6 +152,7 @@ struct Beating {
     state: Arc<State>,
     provider: Arc<dyn Provider>,
     commands: mpsc::UnboundedSender<Command>,
+    reporter: Reporter,
     stopped: oneshot::Sender<()>,
 }
 
@@ -157,9 +162,10 @@ impl Beating {
         let Self { state, provider, commands, .. } = self;
         match life {
             Life::Running => {
+                let report = self.reporter.report();
                 let renewed = tokio::select! {
                     biased;
-                    renewed = state.renew(&lease, &**provider) => renewed,
+                    renewed = state.renew(&lease, &**provider, &report) => renewed,
                     () = state.ended.notified() => return true,
                 };
                 let note =
@@ -209,10 +215,15 @@ impl State {
         self.beat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn renew(&self, lease: &Lease, provider: &dyn Provider) -> Result<Renewal, ProviderError> {
+    async fn renew(
+        &self,
+        lease: &Lease,
+        provider: &dyn Provider,
+        report: &NodeReport,
+    ) -> Result<Renewal, ProviderError> {
         const OPERATION: &str = "renew the lease";
         let begun = Instant::now();
-        let renewed = timeout(self.pause, provider.renew(lease)).await;
+        let renewed = timeout(self.pause, provider.renew(lease, report)).await;
         let renewed = renewed.unwrap_or_else(|late| Err(ProviderError::retryable(OPERATION, late)));
         let mut beat = self.lock();
         beat.failed = renewed.is_err();

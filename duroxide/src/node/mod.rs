@@ -79,6 +79,7 @@ mod options;
 mod outbox;
 mod pool;
 mod rejoin;
+mod report;
 mod running;
 mod settle;
 mod shutdown;
@@ -115,15 +116,15 @@ use self::lost::{LostAnswers, RequestNumber};
 use self::membership::Membership;
 use self::outbox::{Answered, Outbox};
 use self::pool::{Done, Pool};
+use self::report::Load;
 use self::time::Time;
 use self::turn::Loaded;
 use self::turn_queue::TurnQueue;
 use self::work::{Served, WorkRequests};
-use crate::activity::States;
 use crate::clock::virtual_time::{ClockHold, Participant};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{InstanceId, MessageId};
-use crate::provider::{Acquired, ActivityTransactions, InstanceRecord, Lease, NodeInfo, Provider};
+use crate::provider::{Acquired, InstanceRecord, Lease, NodeInfo, Provider};
 use crate::registry::Lookup;
 use crate::replay::Fault;
 use crate::telemetry::NodeMetrics;
@@ -137,6 +138,8 @@ struct Shared {
     tags: Option<Arc<[String]>>,
     info: NodeInfo,
     commands: mpsc::UnboundedSender<Command>,
+    /// The load, for the reports of the node.
+    load: Arc<Load>,
 }
 
 /// An event in the loop of the node.
@@ -209,14 +212,12 @@ struct Draining {
 impl Node {
     fn new(
         shared: Arc<Shared>,
-        states: States,
+        env: AttemptEnv,
         pool: Pool,
         membership: Membership,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         let options = &shared.options;
-        let transactions = ActivityTransactions(shared.provider.clone());
-        let env = AttemptEnv::new(states, transactions, shared.clock.clone(), shared.info.id, options);
         let limits = [options.max_activities, options.max_blocking_activities];
         let wake = shared.provider.wakeups().subscribe();
         Self {
@@ -366,7 +367,9 @@ impl Node {
         self.time.check_activities(self.activities.next_check(self.shared.options.turn_warning));
         self.evict();
         self.membership.set_busy(self.is_busy());
-        self.metrics.show(self.live.len(), self.activities.running());
+        let (live, attempts) = (self.live.len(), self.activities.running());
+        self.metrics.show(live, attempts);
+        self.shared.load.show(live, attempts);
     }
 
     /// Lets a virtual clock move while the node is idle; see [`virtual_time`](crate::clock::virtual_time).

@@ -8,15 +8,17 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
+use super::activities::AttemptEnv;
 use super::command::Command;
 use super::heartbeat::Heartbeat;
 use super::membership::Membership;
 use super::pool::Pool;
+use super::report::{Load, Reporter};
 use super::stop_signal::{SetOnDrop, StopSignal};
 use super::{Node, NodeHandle, RuntimeOptions, Shared};
 use crate::activity::States;
 use crate::clock::Clock;
-use crate::provider::{NodeInfo, Provider, ProviderError};
+use crate::provider::{ActivityTransactions, NodeInfo, Provider, ProviderError};
 use crate::registry::Lookup;
 
 /// The parts of a node that is to be started.
@@ -78,10 +80,16 @@ impl RunningNode {
         let (commands, inbox) = mpsc::unbounded_channel();
         let stopped = StopSignal::new();
         let handle = NodeHandle::new(&commands, lookup.clone(), clock.clone(), lease, stopped.clone());
+        let pool = Pool::new(if inline.is_some() { 0 } else { options.turn_threads.max(1) });
+        let transactions = ActivityTransactions(provider.clone());
+        let env = AttemptEnv::new(states, transactions, clock.clone(), info.id, &options);
+        let load = Arc::<Load>::default();
+        let reporter = Reporter { load: load.clone(), pool: pool.clone(), polls: env.polls() };
         let (lease_time, to_node) = (options.lease_time, commands.clone());
+        let beating = provider.clone();
         let heartbeat = match &inline {
-            None => Heartbeat::start(provider.clone(), lease, lease_time, to_node),
-            Some(inline) => Ok(Heartbeat::start_inline(provider.clone(), lease, lease_time, to_node, inline.clone())),
+            None => Heartbeat::start(beating, lease, lease_time, to_node, reporter),
+            Some(inline) => Ok(Heartbeat::start_inline(beating, lease, lease_time, to_node, reporter, inline.clone())),
         };
         let (heartbeat, heartbeat_stopped) = match heartbeat {
             Ok(started) => started,
@@ -92,12 +100,11 @@ impl RunningNode {
             }
         };
         let heartbeat = Arc::new(heartbeat);
-        let pool = Pool::new(if inline.is_some() { 0 } else { options.turn_threads.max(1) });
         let tags = info.handlers.tags.clone().map(Into::into);
         let leaving = provider.clone();
-        let shared = Shared { provider, clock, lookup, options, tags, info, commands: commands.clone() };
+        let shared = Shared { provider, clock, lookup, options, tags, info, commands: commands.clone(), load };
         let membership = Membership::new(lease, handle.clone(), heartbeat.clone());
-        let node = Node::new(Arc::new(shared), states, pool.clone(), membership, inbox);
+        let node = Node::new(Arc::new(shared), env, pool.clone(), membership, inbox);
         let task = match inline {
             None => driven(node, pool.clone(), stopped.set_on_drop()),
             Some(inline) => Ok(tokio::spawn(watched(node.run(), inline, stopped.set_on_drop()))),

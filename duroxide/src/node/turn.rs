@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::effect::TurnOutput;
 use crate::error::{ErrorCode, UnreadMessage};
 use crate::history::{EndRequest, HistoryEvent, Input};
-use crate::id::{EventId, ExecutionId, InstanceId, MessageId, NodeId};
+use crate::id::{EventId, ExecutionId, MessageId, NodeId};
 use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::policy::Limits;
@@ -28,6 +28,8 @@ pub(super) struct TurnJob {
     pub(super) source: Source,
     pub(super) limits: Limits,
     pub(super) node: NodeId,
+    /// The last event of the stored history.
+    pub(super) committed: EventId,
     pub(super) run: Box<TurnRun>,
 }
 
@@ -300,13 +302,13 @@ fn carry_over(output: &mut TurnOutput, undelivered: &mut Inbox) -> Held {
 }
 
 impl TurnJob {
-    pub(super) fn instance(&self) -> &InstanceId {
-        &self.run.execution.instance
+    pub(super) fn execution(&self) -> &ExecutionId {
+        &self.run.execution
     }
 
     /// Runs the turn. `core` receives the handle of the execution, for the watchdog.
     pub(super) fn run(self, core: &OnceLock<Arc<Core>>) -> TurnDone {
-        let Self { name, source, limits, node, mut run } = self;
+        let Self { name, source, limits, node, mut run, .. } = self;
         run.request = take_end_request(&mut run.undelivered, run.execution.number);
         let begun = Instant::now();
         let result = source.up_to_date(core).and_then(|mut execution| {
@@ -339,8 +341,8 @@ pub(super) struct ReplayJob {
 }
 
 impl ReplayJob {
-    pub(super) fn instance(&self) -> &InstanceId {
-        &self.loaded.replay.execution().id().instance
+    pub(super) fn execution(&self) -> &ExecutionId {
+        self.loaded.replay.execution().id()
     }
 
     /// Replays the part. `core` receives the handle of the execution, for the watchdog.

@@ -42,9 +42,9 @@ impl Node {
             (None, None) => Source::Live(new()),
         };
         let (node, limits) = (self.shared.info.id, self.shared.options.limits);
-        let (version, held) = (entry.version.clone(), live.take_held());
+        let (version, held, committed) = (entry.version.clone(), live.take_held(), live.committed);
         let run = TurnRun::new(execution, generation, version, deliveries, held, now);
-        self.turns.push(TurnJob { name, source, limits, node, run });
+        self.turns.push(TurnJob { name, source, limits, node, committed, run });
     }
 
     /// Handles a finished turn: commits it, or suspends the instance.
@@ -140,9 +140,13 @@ impl Node {
 
     /// Reports turns that have been running for long.
     pub(super) fn report_stuck_turns(&mut self) {
-        let (stuck, next) = self.pool.stuck(self.shared.options.turn_warning);
+        let (stuck, next) = self.pool.stuck(self.shared.options.turn_warning, self.now);
         if let Some(after) = next {
             self.time.check_turns(after);
+        }
+        if !stuck.is_empty() {
+            // The report of the next renewal shows them, so it does not wait for its time.
+            self.membership.check();
         }
         for turn in stuck {
             self.live.leave_start_to_client(&turn.instance);

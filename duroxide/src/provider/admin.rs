@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AuditEntry, AuditPage, AuditQuery, BuildRecord, DepartedNode, Dimension, EventPreviews, EventRow, Groups,
-    HistoryQuery, InstanceActivities, InstanceRows, NodeInfo, ProviderError, Subject,
+    HistoryQuery, InstanceActivities, InstanceRows, NodeInfo, NodeReport, ProviderError, Subject,
 };
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, shortened_to};
@@ -439,4 +439,16 @@ pub struct NodeRecord {
     pub instances: u64,
     /// The number of activities that it owns.
     pub activities: u64,
+    /// Its last sign of life, by the clock of the storage. `None`: it is not known.
+    pub seen_at: Option<Timestamp>,
+    /// Its last report. Empty if it has departed.
+    pub report: NodeReport,
+}
+
+impl NodeRecord {
+    /// Makes the record of a node that owns nothing and has no report, with its last sign of life.
+    pub fn departed(info: NodeInfo, epoch: Epoch, seen_at: Timestamp) -> Self {
+        let report = NodeReport::default();
+        Self { info, epoch, instances: 0, activities: 0, seen_at: Some(seen_at), report }
+    }
 }

@@ -72,13 +72,23 @@ pub struct CopiedInstance {
     pub new: NewInstance,
     /// The number of its execution.
     pub execution: u64,
-    /// Earlier executions.
-    pub earlier: Vec<EarlierExecution>,
-    /// The kept failed attempts of its activities.
-    pub attempts: Vec<AttemptRecord>,
-    /// Its status. Without [`NewInstance::parent`] or with one, no other instance is told of it.
+    /// Its state. No other instance is told of its status, whether or not it has a parent.
+    pub state: InstanceState,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it finished.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// The state of an instance beside its current history, its messages and its activities: the same in every storage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceState {
+    /// Its own status: a parked activity does not change it, unlike that of
+    /// [`InstanceRecord::status`](super::InstanceRecord::status).
     pub status: InstanceStatus,
-    /// The reason for which a build has last rejected it.
+    /// The reason for which a build has last rejected it, if it has made no progress since.
     pub suspension: Option<String>,
     /// The builds that have rejected it.
     pub rejected_by: Vec<String>,
@@ -88,12 +98,26 @@ pub struct CopiedInstance {
     pub waits: Option<Waits>,
     /// The cause of its failure or suspension, as in [`Turn::cause`](super::Turn::cause).
     pub cause: Option<String>,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
-    /// When it finished.
-    pub finished_at: Option<Timestamp>,
+    /// The kept failed attempts of its activities.
+    pub attempts: Vec<AttemptRecord>,
+    /// The earlier executions that were not pruned. In an [`InstanceRows`], without their events.
+    pub earlier: Vec<EarlierExecution>,
+}
+
+impl InstanceState {
+    /// Returns the state of an instance with this status and without a past.
+    pub fn new(status: InstanceStatus) -> Self {
+        Self {
+            status,
+            suspension: None,
+            rejected_by: Vec::new(),
+            pause: None,
+            waits: None,
+            cause: None,
+            attempts: Vec::new(),
+            earlier: Vec::new(),
+        }
+    }
 }
 
 /// A pause of an instance; see [`Submission::Suspend`](super::Submission::Suspend).
@@ -155,27 +179,12 @@ pub struct InstanceRows {
     pub execution: ExecutionId,
     /// The last event of the execution.
     pub last_event: EventId,
-    /// Its own status: a parked activity does not change it, unlike that of
-    /// [`InstanceRecord::status`](super::InstanceRecord::status).
-    pub status: InstanceStatus,
-    /// The reason for which a build has last rejected it, if it has made no progress since.
-    pub suspension: Option<String>,
-    /// The builds that have rejected it.
-    pub rejected_by: Vec<String>,
-    /// Its pause, if it is paused.
-    pub pause: Option<StoredPause>,
-    /// The calls that it waits for.
-    pub waits: Option<Waits>,
-    /// The cause of its failure or suspension.
-    pub cause: Option<String>,
+    /// Its state.
+    pub state: InstanceState,
     /// Its messages, in the order of their arrival.
     pub messages: Vec<StoredMessage>,
     /// Its activities that have not ended, sorted by execution and call.
     pub activities: Vec<StoredActivity>,
-    /// The kept failed attempts of its activities.
-    pub attempts: Vec<AttemptRecord>,
-    /// The earlier executions that were not pruned, without their events.
-    pub earlier: Vec<EarlierExecution>,
 }
 
 impl Graft {

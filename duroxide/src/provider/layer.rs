@@ -47,8 +47,8 @@ pub trait ProviderLayer: Send + Sync + 'static {
     }
 
     /// See [`Provider::renew`].
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
-        self.inner().renew(lease)
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        self.inner().renew(lease, report)
     }
 
     /// See [`Provider::leave`].
@@ -141,8 +141,8 @@ impl<L: ProviderLayer> Provider for Layered<L> {
         self.0.join(node)
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
-        self.0.renew(lease)
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        self.0.renew(lease, report)
     }
 
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {

@@ -99,8 +99,8 @@ impl ProviderLayer for Measured {
         self.call(Operation::Join, self.inner.join(node))
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
-        self.call(Operation::Renew, self.inner.renew(lease))
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        self.call(Operation::Renew, self.inner.renew(lease, report))
     }
 
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {

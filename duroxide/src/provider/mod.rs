@@ -36,6 +36,7 @@ mod groups;
 mod layer;
 mod measured;
 mod memory;
+mod node_report;
 mod note;
 mod order;
 mod ready;
@@ -65,6 +66,7 @@ pub use measured::Measured;
 pub use memory::MemoryProvider;
 #[cfg(feature = "testing")]
 pub(crate) use memory::{Begun, Beside};
+pub use node_report::*;
 pub use note::Note;
 pub use order::{DeliveryKey, in_order};
 pub use ready::Ready;
@@ -118,7 +120,10 @@ pub trait Provider: Send + Sync + 'static {
     /// The end of each membership leaves a [`DepartedNode`], in the same transaction, if the provider has an [`Admin`].
     ///
     /// A lease that was taken over is answered with [`Renewal::Lost`].
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>>;
+    ///
+    /// The report is for people: [`Admin::nodes`] shows the last one. Its write must not fail or delay the renewals, and is
+    /// left out if the report has not changed and the renewal writes nothing else.
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>>;
 
     /// Ends the membership: other nodes may claim the node's instances and activities at once, without `crashes + 1`.
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>>;

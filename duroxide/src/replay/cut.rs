@@ -59,7 +59,7 @@ impl<'h> Cut<'h> {
 }
 
 /// Returns the events behind which a history may be cut.
-fn legal_cuts(history: &[HistoryEvent]) -> BTreeSet<EventId> {
+pub(crate) fn legal_cuts(history: &[HistoryEvent]) -> BTreeSet<EventId> {
     let mut legal = BTreeSet::from([EventId(0)]);
     let mut rest = history;
     while let Some((first, following)) = rest.split_first() {

@@ -32,7 +32,7 @@ use futures_util::future::BoxFuture;
 
 pub(crate) use self::core::{CallSite, Core, Outcome};
 use self::core::{ExecutionState, Recorded};
-pub(crate) use self::cut::{Cut, NotACut};
+pub(crate) use self::cut::{Cut, NotACut, legal_cuts};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::function::{Begin, Function};
 pub(crate) use self::held::Held;

@@ -160,3 +160,120 @@ impl Remover {
 async fn rest(begun: Instant) {
     tokio::time::sleep(begun.elapsed()).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Note;
+    use crate::provider::{AuditQuery, MemoryProvider, ProviderLayer};
+    use crate::{Client, InstanceStatus, Runtime};
+
+    /// A store with finished instances and entries of the audit: more than fit into a batch.
+    const MANY: usize = 2 * Retention::BATCH + 50;
+
+    async fn node(provider: &MemoryProvider) -> Runtime {
+        let registry = crate::Registry::empty();
+        Runtime::builder().provider(provider.clone()).registry(registry).start().await.expect("start")
+    }
+
+    fn remover(node: &Runtime, provider: impl Provider, retention: Retention) -> Remover {
+        let (clock, node) = (Arc::new(crate::clock::SystemClock), node.node.handle().clone());
+        Remover { provider: Arc::new(provider), clock, node, retention, registered: vec!["brief".to_owned()] }
+    }
+
+    /// Starts instances that no node runs, and terminates them, unless they stay live.
+    async fn add(client: &Client, name: &str, count: usize, is_live: bool) {
+        for n in 0..count {
+            let handle = client.start(name, format!("{name}-{n}"), &()).await.expect("start");
+            if !is_live {
+                handle.terminate("done").await.expect("terminate");
+            }
+        }
+    }
+
+    async fn left(client: &Client, name: &str) -> usize {
+        let filter = Filter { name: Some(name.to_owned()), ..Filter::default() };
+        client.list(&filter, 1000).await.expect("list").instances.len()
+    }
+
+    async fn entries(client: &Client) -> usize {
+        client.audit(&AuditQuery::default(), 1000).await.expect("audit").entries.len()
+    }
+
+    #[tokio::test]
+    async fn pass_removes_all_that_is_due_and_nothing_else() {
+        let provider = MemoryProvider::new();
+        let node = node(&provider).await;
+        let client = Client::new(provider.clone());
+        for (name, is_live) in [("brief", false), ("kept", false), ("young", false), ("unregistered", false)] {
+            add(&client, name, 3, is_live).await;
+        }
+        add(&client, "brief-live", 1, true).await;
+        client.start("brief", "brief-open", &()).await.expect("start");
+        let retention = Retention::new().finished(Duration::ZERO).keep("kept").of("young", Duration::from_secs(3600));
+        let mut remover = remover(&node, provider.clone(), retention);
+        remover.registered = ["brief", "kept", "young", "brief-live"].map(str::to_owned).to_vec();
+        remover.pass(&provider).await.expect("pass");
+        let live = client.handle("brief-open").status().await.expect("status").status;
+        assert_eq!((left(&client, "brief").await, live), (1, InstanceStatus::Running));
+        for (name, count) in [("kept", 3), ("young", 3), ("unregistered", 3), ("brief-live", 1)] {
+            assert_eq!(left(&client, name).await, count, "{name}");
+        }
+        node.shutdown().await.expect("shutdown");
+    }
+
+    #[tokio::test]
+    async fn pass_continues_after_the_first_batch() {
+        let provider = MemoryProvider::new();
+        let node = node(&provider).await;
+        let client = Client::new(provider.clone()).with_note(Note::by("ana"));
+        add(&client, "brief", MANY, false).await;
+        let old = Duration::from_secs(3600);
+        remover(&node, provider.clone(), Retention::new().finished(old).audit(old))
+            .pass(&provider)
+            .await
+            .expect("pass");
+        assert_eq!((left(&client, "brief").await, entries(&client).await), (MANY, 2 * MANY), "nothing is so old");
+        let retention = Retention::new().finished(Duration::ZERO).audit(Duration::ZERO);
+        remover(&node, provider.clone(), retention).pass(&provider).await.expect("pass");
+        assert_eq!((left(&client, "brief").await, entries(&client).await), (0, 0));
+        node.shutdown().await.expect("shutdown");
+    }
+
+    #[tokio::test]
+    async fn only_the_oldest_member_removes() {
+        let provider = MemoryProvider::new();
+        let (first, second) = (node(&provider).await, node(&provider).await);
+        let client = Client::new(provider.clone());
+        add(&client, "brief", 1, false).await;
+        let remover = remover(&second, provider.clone(), Retention::new().finished(Duration::ZERO));
+        remover.pass(&provider).await.expect("pass");
+        assert_eq!(left(&client, "brief").await, 1);
+        first.shutdown().await.expect("shutdown");
+        remover.pass(&provider).await.expect("pass");
+        assert_eq!(left(&client, "brief").await, 0);
+        second.shutdown().await.expect("shutdown");
+    }
+
+    /// A provider whose drop is seen.
+    struct Seen(MemoryProvider, #[expect(dead_code, reason = "its drop is seen")] tokio::sync::oneshot::Sender<()>);
+
+    impl ProviderLayer for Seen {
+        fn inner(&self) -> &dyn Provider {
+            &self.0
+        }
+    }
+
+    #[tokio::test]
+    async fn removals_end_with_their_runtime() {
+        let provider = MemoryProvider::new();
+        let node = node(&provider).await;
+        let (sender, dropped) = tokio::sync::oneshot::channel();
+        let layer = crate::provider::Layered(Seen(provider.clone(), sender));
+        let removals = remover(&node, layer, Retention::new().finished(Duration::ZERO)).spawn();
+        tokio::task::yield_now().await;
+        drop(removals);
+        assert!(dropped.await.is_err(), "the task has ended, and released the storage");
+        node.shutdown().await.expect("shutdown");
+    }
+}

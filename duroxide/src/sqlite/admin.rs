@@ -1,6 +1,7 @@
 //! Lists, nodes and removals. Reads go through [`AdminReader`](super::admin_reader::AdminReader), removals through the
 //! writer, a few at a time.
 
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -9,6 +10,7 @@ use rusqlite::{ErrorCode, Row};
 use super::admin_reader::Deadline;
 use super::columns::columns;
 use super::fault::Refusal;
+use super::lock::NodeLock;
 use super::members::{self, node};
 use super::records::record;
 use super::rows::natural;
@@ -20,8 +22,8 @@ use crate::clock::Timestamp;
 use crate::id::{ExecutionId, InstanceId};
 use crate::provider::{
     Admin, AuditEntry, AuditPage, AuditQuery, BuildRecord, DeleteError, DepartedNode, Dimension, EventPreviews, Filter,
-    Groups, HistoryQuery, InstanceActivities, InstancePage, InstanceRows, NodeRecord, Page, PageToken, ProviderError,
-    Pruned, Subject,
+    Groups, HistoryQuery, InstanceActivities, InstancePage, InstanceRows, NodeRecord, NodeReport, Page, PageToken,
+    ProviderError, Pruned, Subject,
 };
 
 impl Admin for SqliteProvider {
@@ -48,7 +50,9 @@ impl Admin for SqliteProvider {
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeRecord>, ProviderError>> {
-        Box::pin(self.handle.admin.read("list nodes", Page::DEFAULT_TIME_LIMIT, |sql, _| nodes(sql)))
+        let shared = self.handle.shared.clone();
+        let list = move |sql: &Sql, _| nodes(sql, &shared.path);
+        Box::pin(self.handle.admin.read("list nodes", Page::DEFAULT_TIME_LIMIT, list))
     }
 
     fn departed_nodes(&self, limit: usize) -> BoxFuture<'_, Result<Vec<DepartedNode>, ProviderError>> {
@@ -220,10 +224,12 @@ columns! {
     mod owned {
         INSTANCES = "(SELECT count(*) FROM duroxide_instances i WHERE i.owner = n.epoch)",
         ACTIVITIES = "coalesce(o.activities, 0)",
+        SEEN_AT = "n.seen_at",
+        REPORT = "n.report",
     }
 }
 
-fn nodes(sql: &Sql) -> rusqlite::Result<Vec<NodeRecord>> {
+fn nodes(sql: &Sql, database: &Path) -> rusqlite::Result<Vec<NodeRecord>> {
     // No index leads from a node to its activities, so they are counted for all nodes in one scan.
     let find = concat!(
         "SELECT ",
@@ -237,6 +243,12 @@ fn nodes(sql: &Sql) -> rusqlite::Result<Vec<NodeRecord>> {
     sql.rows(find, [], |row: &Row<'_>| {
         let (epoch, info) = members::node(row)?;
         let instances = natural(row, node::COUNT + owned::INSTANCES)?;
-        Ok(NodeRecord { info, epoch, instances, activities: natural(row, node::COUNT + owned::ACTIVITIES)? })
+        let activities = natural(row, node::COUNT + owned::ACTIVITIES)?;
+        let recorded = row.get::<_, Option<i64>>(node::COUNT + owned::SEEN_AT)?.map(Timestamp::from_micros);
+        // With each heartbeat, a node changes its lock file, or its row if it has no lock.
+        let seen_at = recorded.max(NodeLock::last_beat(database, info.id));
+        let report = row.get_ref(node::COUNT + owned::REPORT)?.as_str_or_null();
+        let report = report.ok().flatten().map(NodeReport::from_json).unwrap_or_default();
+        Ok(NodeRecord { info, epoch, instances, activities, seen_at, report })
     })
 }

@@ -57,12 +57,8 @@ pub(super) fn list(sql: &Sql, limit: usize) -> rusqlite::Result<Vec<DepartedNode
         let cause = parsed(row, node::COUNT + end::CAUSE, |text: String| {
             Departure::ALL.into_iter().find(|cause| cause.as_str() == text).ok_or(Unknown(text))
         })?;
-        Ok(DepartedNode {
-            node: NodeRecord { info, epoch, instances: 0, activities: 0 },
-            left_at: time(row, node::COUNT + end::LEFT_AT)?,
-            seen_at: time(row, node::COUNT + end::SEEN_AT)?,
-            cause,
-        })
+        let (left_at, seen_at) = (time(row, node::COUNT + end::LEFT_AT)?, time(row, node::COUNT + end::SEEN_AT)?);
+        Ok(DepartedNode { node: NodeRecord::departed(info, epoch, seen_at), left_at, seen_at, cause })
     })
 }
 

@@ -21,8 +21,8 @@ use super::{attempts, redact, rejections, turns};
 use crate::clock::Timestamp;
 use crate::id::{CallId, EventId, ExecutionId, Identity, InstanceId};
 use crate::provider::{
-    CopiedInstance, EarlierExecution, Graft, GraftTarget, InstanceRows, InstanceStatus, NewActivity, NextExecution,
-    Ready, StoredActivity, StoredMessage, StoredPause, SubmitError, Submitted,
+    CopiedInstance, EarlierExecution, Graft, GraftTarget, InstanceRows, InstanceState, InstanceStatus, NewActivity,
+    NextExecution, Ready, StoredActivity, StoredMessage, StoredPause, SubmitError, Submitted,
 };
 
 type Done<T> = Result<T, Refusal<SubmitError>>;
@@ -35,7 +35,7 @@ pub(super) fn graft(tx: &mut Tx<'_>, graft: &Graft) -> Done<Submitted> {
     }
     let (seq, status) = match &graft.target {
         GraftTarget::Next(next) => (begin_next(tx, next, graft)?, InstanceStatus::Running),
-        GraftTarget::New(copied) => (add_copy(tx, copied, graft)?, copied.status),
+        GraftTarget::New(copied) => (add_copy(tx, copied, graft)?, copied.state.status),
     };
     let execution = graft.execution();
     for event in &graft.history {
@@ -129,14 +129,14 @@ fn add_copy(tx: &mut Tx<'_>, copied: &CopiedInstance, graft: &Graft) -> Done<i64
     let update = "UPDATE duroxide_instances SET version = ?2, status = ?3, execution = ?4, last_event = ?5,
             suspension = ?6, updated_at = ?7, finished_at = ?8, last_commit = ?9, paused = ?10, ready_at = ?11, waits = ?12,
             waits_since = nullif(?13, created_at), waits_until = ?14, cause = ?15 WHERE seq = ?1";
-    let (pause, waits) = (copied.pause.as_ref(), copied.waits.as_ref());
+    let (pause, waits) = (copied.state.pause.as_ref(), copied.state.waits.as_ref());
     let params = rusqlite::params![
         seq,
         graft.version.as_ref().map(ToString::to_string),
-        copied.status.as_str(),
+        copied.state.status.as_str(),
         int(copied.execution),
         int(graft.last_event().0),
-        &copied.suspension,
+        &copied.state.suspension,
         copied.updated_at.as_micros(),
         copied.finished_at.map(|time| time.as_micros()),
         graft.id.0.as_bytes(),
@@ -145,20 +145,20 @@ fn add_copy(tx: &mut Tx<'_>, copied: &CopiedInstance, graft: &Graft) -> Done<i64
         waits.map(|waits| waits.text.as_str()),
         waits.map(|waits| waits.since.as_micros()),
         waits.and_then(|waits| Some(waits.until?.as_micros())),
-        &copied.cause,
+        &copied.state.cause,
     ];
     tx.sql.run(update, params)?;
-    for build in &copied.rejected_by {
+    for build in &copied.state.rejected_by {
         add_rejection(tx, (seq, 0, 0), build)?;
     }
-    for EarlierExecution { number, continued_at, history } in &copied.earlier {
+    for EarlierExecution { number, continued_at, history } in &copied.state.earlier {
         let insert = "INSERT INTO duroxide_executions (instance, number, continued_at) VALUES (?1, ?2, ?3)";
         tx.sql.run(insert, (seq, int(*number), continued_at.as_micros()))?;
         for event in history {
             turns::insert_event(tx, seq, *number, event)?;
         }
     }
-    for attempt in &copied.attempts {
+    for attempt in &copied.state.attempts {
         attempts::insert(tx.sql, seq, attempt)?;
     }
     Ok(seq)
@@ -238,29 +238,28 @@ pub(super) fn rows(sql: &Sql, id: &InstanceId) -> rusqlite::Result<Option<Instan
         let rows = InstanceRows {
             execution: ExecutionId { instance: id.clone(), identity, number },
             last_event: EventId(natural(row, instance::LAST_EVENT)?),
-            status: status_or_suspended(row, instance::STATUS),
-            suspension: row.get(instance::SUSPENSION)?,
-            rejected_by: Vec::new(),
-            pause: pause(row)?,
-            waits: waits(row, [instance::WAITS, instance::WAITS_SINCE, instance::WAITS_UNTIL])?,
-            cause: row.get(instance::CAUSE)?,
+            state: InstanceState {
+                suspension: row.get(instance::SUSPENSION)?,
+                pause: pause(row)?,
+                waits: waits(row, [instance::WAITS, instance::WAITS_SINCE, instance::WAITS_UNTIL])?,
+                cause: row.get(instance::CAUSE)?,
+                ..InstanceState::new(status_or_suspended(row, instance::STATUS))
+            },
             messages: Vec::new(),
             activities: Vec::new(),
-            attempts: Vec::new(),
-            earlier: Vec::new(),
         };
         Ok((row.get::<_, i64>(instance::SEQ)?, rows))
     })?;
     let Some((seq, mut rows)) = found else { return Ok(None) };
-    if rows.suspension.is_some() {
-        rows.rejected_by = rejections::builds(sql, (seq, 0, 0))?;
+    if rows.state.suspension.is_some() {
+        rows.state.rejected_by = rejections::builds(sql, (seq, 0, 0))?;
     }
     rows.messages = messages(sql, seq)?;
     rows.activities = activities_of(sql, seq)?;
-    rows.attempts = attempts::all(sql, seq)?;
+    rows.state.attempts = attempts::all(sql, seq)?;
     let find = "SELECT number, continued_at FROM duroxide_executions x WHERE instance = ?1 AND NOT EXISTS (
         SELECT 1 FROM duroxide_removals r WHERE r.instance = ?1 AND r.execution = x.number) ORDER BY number";
-    rows.earlier = sql.rows(find, [seq], |row| {
+    rows.state.earlier = sql.rows(find, [seq], |row| {
         Ok(EarlierExecution { number: natural(row, 0)?, continued_at: time(row, 1)?, history: Vec::new() })
     })?;
     Ok(Some(rows))

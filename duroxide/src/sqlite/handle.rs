@@ -18,6 +18,7 @@ use super::lock::NodeLock;
 use super::members::{self, Beats, Members};
 use super::options::{self, SqliteOptions};
 use super::readers::Readers;
+use super::reports::Reports;
 use super::schema;
 use super::shared::Shared;
 use super::sql::{OwnSql, Sql};
@@ -25,7 +26,7 @@ use super::transaction::Transactions;
 use super::tx::Tx;
 use super::writer::{self, Inbox, Message};
 use crate::id::{Epoch, NodeId};
-use crate::provider::{Acquired, Lease, NodeInfo, ProviderError, Renewal, Want};
+use crate::provider::{Acquired, Lease, NodeInfo, NodeReport, ProviderError, Renewal, Want};
 
 /// The most instances that are removed in one transaction, so that a removal does not hold the write lock for long.
 pub(super) const REMOVED_AT_ONCE: usize = 64;
@@ -41,6 +42,7 @@ pub(super) struct Handle {
     /// never across an await.
     locks: Mutex<HashMap<NodeId, Option<NodeLock>>>,
     beats: Arc<Mutex<Beats>>,
+    reports: Reports,
     listener: Mutex<Option<Listener>>,
     /// True if the listener is registered in the database.
     listener_registered: AtomicBool,
@@ -86,6 +88,7 @@ impl Handle {
             writer_thread: Some(writer_thread),
             locks: Mutex::default(),
             beats: Arc::default(),
+            reports: Reports::default(),
             listener: Mutex::default(),
             listener_registered: AtomicBool::new(false),
         })
@@ -167,12 +170,13 @@ impl Handle {
         }
     }
 
-    pub(super) async fn renew(&self, lease: Lease) -> Result<Renewal, ProviderError> {
+    pub(super) async fn renew(&self, lease: Lease, report: &NodeReport) -> Result<Renewal, ProviderError> {
         const OPERATION: &str = "renew the lease";
         let shown = self.hold_lock(lease.node);
         let Members { held, lease_time, others, suspects, dead, locks } = self.check_members(OPERATION, lease).await?;
         let renewal = Renewal::Held { valid_for: lease_time, others };
         if held && shown && dead.is_empty() && suspects.is_empty() {
+            self.write_report(lease, report).await;
             return Ok(renewal);
         }
         let shared = self.shared.clone();
@@ -180,7 +184,26 @@ impl Handle {
         let held = self.write_one(OPERATION, renew).await?;
         self.has_written(&suspects);
         locks.into_iter().for_each(NodeLock::remove);
-        Ok(if held { renewal } else { Renewal::Lost })
+        if !held {
+            return Ok(Renewal::Lost);
+        }
+        self.write_report(lease, report).await;
+        Ok(renewal)
+    }
+
+    /// Writes the report of a node, if it is to be written. A failure does not concern the renewal: the next one tries
+    /// again.
+    async fn write_report(&self, lease: Lease, report: &NodeReport) {
+        let Some(writing) = self.reports.begin(&lease, report) else { return };
+        let json = report.to_json();
+        let write = move |tx: &mut Tx<'_>| {
+            let _until_written = &writing;
+            Ok(members::report(tx, &lease, &json)?)
+        };
+        match self.write_one("write the report of a node", write).await {
+            Ok(()) => self.reports.written(&lease, report),
+            Err(error) => tracing::debug!(%error, "the report of the node is not written"),
+        }
     }
 
     fn has_written(&self, suspects: &[Epoch]) {
@@ -193,6 +216,7 @@ impl Handle {
         let lock = {
             let mut locks = self.locks();
             let lock = locks.remove(&lease.node);
+            self.reports.forget(lease.node);
             self.shared.nodes.store(locks.len(), Ordering::Relaxed);
             lock
         };

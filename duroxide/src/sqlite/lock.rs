@@ -101,6 +101,11 @@ impl NodeLock {
         self.file.metadata().and_then(|file| file.modified()).ok().map(Timestamp::from)
     }
 
+    /// Returns the time of the last heartbeat of a node, if it has a file.
+    pub(super) fn last_beat(database: &Path, node: NodeId) -> Option<Timestamp> {
+        std::fs::metadata(path(database, node)).and_then(|file| file.modified()).ok().map(Timestamp::from)
+    }
+
     /// Removes the file, then releases the lock.
     pub(super) fn remove(self) {
         if let Err(error) = std::fs::remove_file(&self.path) {

@@ -226,8 +226,8 @@ pub(super) fn join(
     let orchestrations = json(orchestrations.into());
     let insert =
         "INSERT INTO duroxide_nodes (epoch, id, name, build, orchestrations, activities, tags, lease_time, host,
-            process, started_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+            process, started_at, seen_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     let lease_time = i64::try_from(info.lease_time.as_micros()).unwrap_or(i64::MAX);
     let params = (
         int(epoch.0),
@@ -241,6 +241,7 @@ pub(super) fn join(
         &info.details.host,
         info.details.process,
         info.details.started_at.map(Timestamp::as_micros),
+        Timestamp::from(SystemTime::now()).as_micros(),
     );
     tx.sql.run(insert, params)?;
     departed::record_build(tx, info, &orchestrations)?;
@@ -259,8 +260,8 @@ pub(super) fn listen(tx: &Tx<'_>, port: u16) -> rusqlite::Result<()> {
     tx.sql.run("INSERT OR IGNORE INTO duroxide_listeners (port) VALUES (?1)", [port]).map(drop)
 }
 
-/// Takes over the items of dead nodes. `beat`: the node has no lock, so count its heartbeat. Returns true if its lease
-/// is still held.
+/// Takes over the items of dead nodes. `beat`: the node has no lock, so count its heartbeat, and show its time. Returns
+/// true if its lease is still held.
 pub(super) fn renew(
     tx: &mut Tx<'_>,
     lease: &Lease,
@@ -271,8 +272,14 @@ pub(super) fn renew(
     if take_over(tx, database, dead)? {
         rejections::settle(tx)?;
     }
-    let update = "UPDATE duroxide_nodes SET beat = beat + ?2 WHERE epoch = ?1";
-    Ok(tx.sql.run(update, (int(lease.epoch.0), i64::from(beat)))? > 0)
+    let update = "UPDATE duroxide_nodes SET beat = beat + ?2, seen_at = iif(?2, ?3, seen_at) WHERE epoch = ?1";
+    let now = Timestamp::from(SystemTime::now()).as_micros();
+    Ok(tx.sql.run(update, (int(lease.epoch.0), i64::from(beat), now))? > 0)
+}
+
+/// Stores the report of a node.
+pub(super) fn report(tx: &Tx<'_>, lease: &Lease, report: &str) -> rusqlite::Result<()> {
+    tx.sql.run("UPDATE duroxide_nodes SET report = ?2 WHERE epoch = ?1", (int(lease.epoch.0), report)).map(drop)
 }
 
 /// Takes over the items of these nodes, if they are still dead. Returns true if any of them is.

@@ -55,6 +55,7 @@ mod redact;
 mod rejections;
 mod removals;
 mod remove;
+mod reports;
 mod rows;
 mod schema;
 mod search;
@@ -89,8 +90,8 @@ use self::observer::Observer;
 use crate::clock::Timestamp;
 use crate::id::{EventId, ExecutionId, InstanceId};
 use crate::provider::{
-    Acquired, Admin, Commit, CommitError, Committed, HistoryPage, InstanceRecord, Lease, NodeInfo, Provider,
-    ProviderError, Renewal, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
+    Acquired, Admin, Commit, CommitError, Committed, HistoryPage, InstanceRecord, Lease, NodeInfo, NodeReport,
+    Provider, ProviderError, Renewal, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
 };
 
 /// A provider that keeps its state in a SQLite file. Cheap to clone; its threads end when the last clone is dropped.
@@ -150,8 +151,8 @@ impl Provider for SqliteProvider {
         Box::pin(self.handle.join(node))
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
-        Box::pin(self.handle.renew(*lease))
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        Box::pin(self.handle.renew(*lease, report))
     }
 
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/0010_pauses.sql"),
     include_str!("schema/0011_audit.sql"),
     include_str!("schema/0012_builds.sql"),
+    include_str!("schema/0013_reports.sql"),
 ];
 
 /// Migrates the schema to the version of this program. Several processes may do so at once: the first one to get the

@@ -235,8 +235,8 @@ impl Scenario {
             Op::ClaimAll => claim(want(0)).await,
             Op::Join => text(provider.join(&self.nodes[2]).await.map(drop)),
             Op::Leave => text(provider.leave(&leases[0]).await),
-            Op::Renew => renewed(provider.renew(&leases[0]).await),
-            Op::TakeOver => renewed(provider.renew(&leases[1]).await),
+            Op::Renew => renewed(provider.renew(&leases[0], &NodeReport::default()).await),
+            Op::TakeOver => renewed(provider.renew(&leases[1], &NodeReport::default()).await),
         }
     }
 

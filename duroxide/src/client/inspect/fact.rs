@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::Suspension;
-use crate::provider::Departure;
+use crate::provider::{Departure, StuckCode};
 
 /// A fact about the state of an instance, for programs that show it in words of their own.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +74,8 @@ pub enum Fact {
         /// The activities of which an attempt has failed.
         failing: usize,
     },
+    /// The code of the instance, or of the activity, that has not returned for long.
+    Stuck(Box<StuckCode>),
     /// The reason of the suspension, with the event, both decisions and the build, as far as they are known.
     Suspension(Box<Suspension>),
 }

@@ -10,7 +10,7 @@ use crate::payload::Payload;
 use crate::policy::{ActivityOptions, ClosePolicy, RetryPolicy};
 use crate::provider::{
     ActivityRecord, AttemptRecord, DepartedNode, Departure, FailedAttempt, Handlers, InstanceRecord, InstanceStatus,
-    NodeInfo, Ready,
+    NodeInfo, NodeReport, Ready, StuckCode,
 };
 
 const DAY: i64 = 86_400;
@@ -81,7 +81,7 @@ fn seen(name: &str, now: Timestamp, decisions: Vec<Decision>) -> Inspection {
         activities: InstanceActivities::default(),
         last: events.last().cloned(),
         ended_by: None,
-        nodes: vec![NodeRecord { info, epoch: Epoch(2), instances: 1, activities: 0 }],
+        nodes: vec![NodeRecord { instances: 1, ..NodeRecord::departed(info, Epoch(2), second(0)) }],
         departed: Vec::new(),
         now,
     }
@@ -244,6 +244,60 @@ fn each_state_has_its_sentence() {
         assert_eq!((why.state, why.text.as_str()), (state, text));
         assert_eq!(why.chain, [id("order-17")]);
         assert_eq!(why.actions.is_empty(), state == Ended, "{why}");
+    }
+}
+
+#[test]
+fn stuck_turn_names_node_and_place() {
+    let stuck = |inspection: &Inspection, after: u64, places: [&str; 2]| {
+        let (execution, places) = (inspection.status.execution.clone(), places.map(str::to_owned));
+        StuckCode::turn(execution, "checkout".to_owned(), Some(EventId(after)), places, second(19))
+    };
+    let with = |mut inspection: Inspection, code: StuckCode| {
+        inspection.nodes[0].report = NodeReport::new([code]);
+        inspection
+    };
+    let waiting = || seen("order-17", second(60), vec![approval(1)]);
+    let code = stuck(&waiting(), 2, ["src/report.rs:80", "src/report.rs:90:9"]);
+    let why = Why::of(&[with(waiting(), code.clone())]);
+    let text = "Its turn has not returned for 41 s on shop-2, after src/report.rs:90:9 (DUR0006).";
+    assert_eq!((why.state, why.text.as_str()), (WhyState::StuckTurn, text), "although another call is open");
+    assert_eq!((why.since, why.at.as_deref(), why.blame), (Some(second(19)), Some("src/report.rs:90:9"), Blame::Code));
+    assert_eq!(why.actions, [Action::RestartNode("shop-2".to_owned()), Action::Terminate]);
+    assert_eq!(why.facts, [Fact::Node("shop-2".to_owned()), Fact::Stuck(Box::new(code))]);
+    let first = stuck(&waiting(), 0, ["src/report.rs:80", ""]);
+    let mut unbegun = with(waiting(), first);
+    (unbegun.last, unbegun.owner) = (None, None);
+    let text = "Its turn has not returned for 41 s on shop-2, in src/report.rs:80 (DUR0006).";
+    assert_eq!(Why::of(&[unbegun]).text, text, "its first turn, of which nothing is stored");
+    // Reports that no longer hold: of an earlier turn, another execution, a node that is not the owner.
+    let earlier = with(waiting(), stuck(&waiting(), 1, ["", ""]));
+    let mut other = stuck(&waiting(), 2, ["", ""]);
+    other.execution.number = 2;
+    let other = with(waiting(), other);
+    let mut elsewhere = with(waiting(), stuck(&waiting(), 2, ["", ""]));
+    elsewhere.nodes.push(NodeRecord::departed(elsewhere.nodes[0].info.clone(), Epoch(3), second(60)));
+    elsewhere.owner = Some(Epoch(3));
+    for inspection in [earlier, other, elsewhere] {
+        assert_eq!(Why::of(&[inspection]).state, WhyState::Event);
+    }
+}
+
+#[test]
+fn activity_that_blocks_its_thread_is_named() {
+    let blocking = |call, attempt| {
+        let mut inspection = charging(44, 2, None, &["busy"]);
+        let execution = inspection.status.execution.clone();
+        let code = StuckCode::attempt(execution, "charge".to_owned(), (CallId(call), attempt), second(34));
+        inspection.nodes[0].report = NodeReport::new([code]);
+        Why::of(&[inspection])
+    };
+    let why = blocking(1, 2);
+    assert!(why.text.ends_with(" It has blocked its thread for 10 s: other work of the node may wait."), "{why}");
+    assert_eq!((why.state, why.blame), (WhyState::Running, Blame::Code));
+    assert!(matches!(why.facts.last(), Some(Fact::Stuck(_))), "{:?}", why.facts);
+    for (call, attempt) in [(1, 1), (2, 2)] {
+        assert_eq!(blocking(call, attempt).blame, Blame::Nobody, "another attempt");
     }
 }
 

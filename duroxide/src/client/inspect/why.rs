@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::text::Span;
 use super::{Fact, Inspection, OpenWait, Waiting};
 use crate::clock::Timestamp;
-use crate::error::{Pause, Suspension, shortened};
+use crate::error::{ErrorCode, Pause, Suspension, shortened};
 use crate::history::{Awaited, Decision, EventKind, Failure};
-use crate::id::{Epoch, InstanceId};
+use crate::id::{Epoch, EventId, InstanceId};
 use crate::payload::Payload;
 use crate::provider::{
-    ActivityRecord, AttemptRecord, DepartedNode, Departure, Handlers, InstanceStatus, NodeRecord, Unclaimed,
-    error_value_text,
+    ActivityRecord, AttemptRecord, DepartedNode, Departure, Handlers, InstanceStatus, NodeRecord, RunningCode,
+    StuckCode, Unclaimed, error_value_text,
 };
 
 /// The reason why an instance does not advance. [`Display`](fmt::Display) shows its text.
@@ -48,6 +48,8 @@ pub enum WhyState {
     NotBegun,
     /// Its code runs, or will run shortly.
     Turn,
+    /// Its code has not returned for long: it computes, loops or blocks.
+    StuckTurn,
     /// It waits for an activity that runs.
     Running,
     /// It waits for the next attempt of an activity that has failed.
@@ -96,6 +98,8 @@ pub enum Action {
     Raise(String),
     /// Start a node with the missing code, described for people.
     StartNode(String),
+    /// Restart the node of this name: no request ends code that does not return.
+    RestartNode(String),
     /// Resume the instance: [`Handle::resume`](crate::Handle::resume).
     Resume,
     /// Begin the next attempt now: [`Handle::wake`](crate::Handle::wake).
@@ -200,6 +204,9 @@ impl Inspection {
         if let Some(unclaimed) = &self.status.unclaimed {
             return self.unclaimed(unclaimed);
         }
+        if let Some((node, stuck)) = self.stuck_turn() {
+            return self.turn_is_stuck(node, stuck);
+        }
         if self.last.is_none() {
             let text = format!("It has not begun; it was created {} ago.", self.ago(self.status.created_at));
             return Why::new(WhyState::NotBegun, text).since(self.status.created_at);
@@ -288,6 +295,38 @@ impl Inspection {
 
     fn node(&self, epoch: Epoch) -> String {
         self.member(epoch).map_or_else(|| format!("node {epoch}, which is gone"), |node| node.info.name.clone())
+    }
+
+    /// Returns the turn of the instance that does not return, with its node. Ignores a report that is older than the last
+    /// event, and one of a node that no longer owns the instance.
+    fn stuck_turn(&self) -> Option<(&NodeRecord, &StuckCode)> {
+        let may_own = |node: &&NodeRecord| self.owner.is_none_or(|owner| owner == node.epoch);
+        let execution = &self.status.execution;
+        let last = self.last.as_ref().map_or(EventId(0), |last| last.id);
+        let is_current = |stuck: &&StuckCode| match &stuck.code {
+            RunningCode::Turn { after, .. } => stuck.execution == *execution && after.is_none_or(|after| after == last),
+            RunningCode::Attempt { .. } => false,
+        };
+        let nodes = self.nodes.iter().filter(may_own);
+        nodes.into_iter().find_map(|node| Some((node, node.report.stuck.iter().find(is_current)?)))
+    }
+
+    fn turn_is_stuck(&self, node: &NodeRecord, stuck: &StuckCode) -> Why {
+        let place = match &stuck.code {
+            RunningCode::Turn { last_call: Some(call), .. } => format!(", after {call}"),
+            RunningCode::Turn { function: Some(function), .. } => format!(", in {function}"),
+            _ => String::new(),
+        };
+        let (since, name, code) = (self.ago(stuck.since), &node.info.name, ErrorCode::TurnStuck);
+        let text = format!("Its turn has not returned for {since} on {name}{place} ({code}).");
+        let why = Why::new(WhyState::StuckTurn, text).since(stuck.since).fact(Fact::Node(name.clone()));
+        let mut why = why.fact(Fact::Stuck(Box::new(stuck.clone())));
+        if let RunningCode::Turn { last_call, .. } = &stuck.code {
+            why.at = last_call.as_deref().map(Arc::from);
+        }
+        // The turn would have to return before a request to cancel is delivered.
+        (why.blame, why.actions) = (Blame::Code, vec![Action::RestartNode(name.clone()), Action::Terminate]);
+        why
     }
 
     /// The instance has no open call: its code runs, or messages are under way.
@@ -388,7 +427,23 @@ impl Inspection {
         let mut why = Why { facts, ..Why::new(WhyState::Running, text) };
         why.facts.push(Fact::Node(node));
         why.facts.extend(limit.map(Fact::Limit));
+        if let Some(stuck) = self.member(owner).and_then(|node| self.blocking(node, activity)) {
+            why.text +=
+                &format!(" It has blocked its thread for {}: other work of the node may wait.", self.ago(stuck.since));
+            why.blame = Blame::Code;
+            why.facts.push(Fact::Stuck(Box::new(stuck.clone())));
+        }
         why
+    }
+
+    /// Returns the entry of an activity in the report of its node, if its attempt blocks its thread.
+    fn blocking<'a>(&self, node: &'a NodeRecord, activity: &ActivityRecord) -> Option<&'a StuckCode> {
+        let (execution, of) = (&self.status.execution, (activity.call, activity.attempt));
+        let is_it = |stuck: &&StuckCode| match &stuck.code {
+            RunningCode::Attempt { call, attempt } => stuck.execution == *execution && (*call, *attempt) == of,
+            RunningCode::Turn { .. } => false,
+        };
+        node.report.stuck.iter().find(is_it)
     }
 
     fn activity_facts(

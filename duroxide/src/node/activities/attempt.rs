@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::blocking::BlockingPool;
-use super::poll_watch::PollWatch;
+use super::poll_watch::{PollView, PollWatch};
 use crate::activity::{ActivityCode, ActivityContext, CancelSignal, Ended, States, TRANSACTION_LIMIT};
 use crate::clock::{Clock, Timestamp};
 use crate::effect::ScheduledActivity;
@@ -100,8 +100,13 @@ impl AttemptEnv {
         options: &RuntimeOptions,
     ) -> Self {
         let blocking = BlockingPool::new(options.max_blocking_activities);
-        let polls = PollWatch::start(options.activity_warning);
+        let polls = PollWatch::start(options.activity_warning, clock.clone());
         Self { states: Arc::new(states), transactions, clock, blocking, polls, limits: options.limits, node }
+    }
+
+    /// Returns the view of the polls that run.
+    pub(in crate::node) fn polls(&self) -> PollView {
+        self.polls.view()
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) use attempt::{Attempt, AttemptDone, AttemptEnd, AttemptEnv, AttemptFa
 pub(super) use attempts::{Attempts, RunningAttempt};
 use permits::ActivityPermits;
 pub(super) use permits::{Kind, Permit};
+pub(super) use poll_watch::PollView;
 pub(super) use stopping::StoppingRun;
 use stopping::{StopCause, Stopping};
 use tokio::time::Instant;

@@ -10,10 +10,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::AttemptFacts;
-use crate::provider::Tenure;
+use crate::clock::{Clock, Timestamp};
+use crate::provider::{StuckCode, Tenure};
 
 /// Watches the polls of async activities, until it is dropped.
 pub(super) struct PollWatch(Option<Arc<Watch>>);
+
+/// The polls that a [`PollWatch`] watches.
+pub(in crate::node) struct PollView(Option<Arc<Watch>>);
 
 /// The polls that run, and the thread that looks at them.
 struct Watch {
@@ -38,22 +42,29 @@ struct RunningPoll {
     attempt: Arc<AttemptFacts>,
     since: Instant,
     reported: bool,
+    /// When it began, by the clock of the node. `None` until it is reported.
+    began: Option<Timestamp>,
 }
 
 impl PollWatch {
     /// Starts the thread. `Duration::MAX`: there is none, and polls are not watched.
-    pub(super) fn start(limit: Duration) -> Self {
+    pub(super) fn start(limit: Duration, clock: Arc<dyn Clock>) -> Self {
         if limit == Duration::MAX {
             return Self(None);
         }
         let watch = Arc::new(Watch { state: Mutex::default(), changed: Condvar::new(), limit });
         let watching = watch.clone();
         let thread = std::thread::Builder::new().name("duroxide-watch".to_owned());
-        if let Err(error) = thread.spawn(move || watching.run()) {
+        if let Err(error) = thread.spawn(move || watching.run(&*clock)) {
             tracing::error!(%error, "the thread that reports blocking activities cannot be started");
             return Self(None);
         }
         Self(Some(watch))
+    }
+
+    /// Returns a view of the polls that run.
+    pub(super) fn view(&self) -> PollView {
+        PollView(self.0.clone())
     }
 
     /// Returns a future that is watched while it is polled.
@@ -71,6 +82,21 @@ impl PollWatch {
             })
             .await
         }
+    }
+}
+
+impl PollView {
+    /// Returns the attempts whose polls were reported and still run.
+    pub(in crate::node) fn stuck_code(&self) -> Vec<StuckCode> {
+        let Some(watch) = &self.0 else { return Vec::new() };
+        let state = watch.lock();
+        let stuck = state.polls.iter().filter_map(|poll| {
+            let began = poll.began?;
+            let AttemptFacts { tenure: Tenure { activity, attempt, .. }, scheduled, .. } = &*poll.attempt;
+            let (execution, name) = (activity.execution.clone(), scheduled.name.clone());
+            Some(StuckCode::attempt(execution, name, (activity.call, *attempt), began))
+        });
+        stuck.collect()
     }
 }
 
@@ -119,21 +145,24 @@ impl Watch {
         let mut state = self.lock();
         state.last += 1;
         let number = state.last;
-        state.polls.push(RunningPoll { number, attempt: attempt.clone(), since, reported: false });
+        state.polls.push(RunningPoll { number, attempt: attempt.clone(), since, reported: false, began: None });
         if std::mem::take(&mut state.sleeps) {
             self.changed.notify_one();
         }
         number
     }
 
-    fn run(&self) {
+    fn run(&self, clock: &dyn Clock) {
         let mut state = self.lock();
         while !state.stopped {
             let (slow, next) = state.slow(self.limit);
             if !slow.is_empty() {
                 drop(state);
-                slow.iter().for_each(|(attempt, since)| report(attempt, *since));
+                slow.iter().for_each(|poll| report(&poll.attempt, poll.since));
+                // Without the lock, since a clock may be user code.
+                let now = clock.now();
                 state = self.lock();
+                state.begun(&slow, now);
                 continue;
             }
             state.sleeps = next.is_none();
@@ -145,14 +174,30 @@ impl Watch {
     }
 }
 
+/// A poll that has reached the limit.
+struct SlowPoll {
+    number: u64,
+    attempt: Arc<AttemptFacts>,
+    since: Duration,
+}
+
 impl State {
+    /// Notes when these polls began, if they still run.
+    fn begun(&mut self, slow: &[SlowPoll], now: Timestamp) {
+        for poll in &mut self.polls {
+            if let Some(slow) = slow.iter().find(|slow| slow.number == poll.number) {
+                poll.began = Some(now - slow.since);
+            }
+        }
+    }
+
     fn end(&mut self, number: u64) -> Option<RunningPoll> {
         let at = self.polls.iter().position(|poll| poll.number == number)?;
         Some(self.polls.swap_remove(at))
     }
 
     /// Returns the attempts whose polls that have reached the limit and were not reported, and the time until the next one reaches it.
-    fn slow(&mut self, limit: Duration) -> (Vec<(Arc<AttemptFacts>, Duration)>, Option<Duration>) {
+    fn slow(&mut self, limit: Duration) -> (Vec<SlowPoll>, Option<Duration>) {
         let (mut slow, mut next) = (Vec::new(), None::<Duration>);
         for poll in self.polls.iter_mut().filter(|poll| !poll.reported) {
             let since = poll.since.elapsed();
@@ -160,7 +205,7 @@ impl State {
                 Some(rest) => next = Some(next.map_or(rest, |next| next.min(rest))),
                 None => {
                     poll.reported = true;
-                    slow.push((poll.attempt.clone(), since));
+                    slow.push(SlowPoll { number: poll.number, attempt: poll.attempt.clone(), since });
                 }
             }
         }

@@ -28,7 +28,6 @@ use watchdog::RunningTurn;
 
 use super::activities::{AttemptDone, AttemptEnd, RunningAttempt};
 use super::turn::{ReplayJob, TurnDone, TurnJob};
-use crate::id::InstanceId;
 use crate::replay::Core;
 
 /// The threads. All clones are one pool.
@@ -81,13 +80,6 @@ enum Job {
 }
 
 impl Job {
-    fn about(&self) -> (&InstanceId, &Arc<str>) {
-        match self {
-            Self::Turn(job) => (job.instance(), &job.name),
-            Self::Replay(job) => (job.instance(), &job.name),
-        }
-    }
-
     /// Runs the job. Returns the result for the node; a replay sends its result itself.
     fn run(self, core: &OnceLock<Arc<Core>>) -> Option<Done> {
         match self {
@@ -210,8 +202,7 @@ impl State {
         {
             self.last_turn += 1;
             let core = Arc::new(OnceLock::new());
-            let (instance, name) = job.about();
-            self.running.push((self.last_turn, RunningTurn::new(instance, name, core.clone())));
+            self.running.push((self.last_turn, RunningTurn::new(&job, core.clone())));
             return Some(Work::Turn(self.last_turn, job, core));
         }
         if let Some(attempt) = self.first_step.take() {

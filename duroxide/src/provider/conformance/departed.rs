@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::fixture::*;
 use super::list;
 use crate::clock::Timestamp;
+use crate::id::{CallId, ExecutionId, Identity};
 use crate::provider::*;
 
 list![
+    a_member_shows_its_last_report_and_sign_of_life,
     each_end_of_a_membership_is_recorded_once,
     departed_nodes_come_newest_first,
     the_code_of_a_build_is_recorded_once,
@@ -42,6 +44,32 @@ async fn departed(world: &World) -> Vec<DepartedNode> {
 
 async fn builds(world: &World) -> Vec<BuildRecord> {
     world.admin().builds().await.expect("list builds")
+}
+
+async fn a_member_shows_its_last_report_and_sign_of_life(world: World) {
+    let (node, other) = (world.join().await, world.join().await);
+    let of = async |member: &Member| {
+        let nodes = world.admin().nodes().await.expect("list nodes");
+        nodes.into_iter().find(|found| found.epoch == member.lease.epoch).expect("a member")
+    };
+    assert_eq!(of(&node).await.report, NodeReport::default(), "it has not renewed its lease yet");
+    let execution = ExecutionId { instance: id("i \""), identity: Identity::new(), number: 3 };
+    let stuck = |n| StuckCode::attempt(execution.clone(), "act \u{0}\u{7}".to_owned(), (CallId(7), 2), at(n));
+    let report = |n| NodeReport { live: 4096, waiting_turns: 7, attempts: u64::MAX, ..NodeReport::new([stuck(n)]) };
+    let mut seen = of(&node).await.seen_at;
+    for sent in [report(1), report(1), report(2), NodeReport::default(), report(3)] {
+        assert!(matches!(node.renew_with(&sent).await, Renewal::Held { .. }));
+        let shown = of(&node).await;
+        assert_eq!(shown.report, sent);
+        assert!(shown.seen_at.is_some() && shown.seen_at >= seen, "{:?} after {seen:?}", shown.seen_at);
+        seen = shown.seen_at;
+    }
+    assert_eq!(of(&other).await.report, NodeReport::default(), "each node has its own");
+    let lost = node.lease;
+    let again = world.join_as(&NodeInfo { id: node.lease.node, ..info("b") }).await;
+    assert_eq!(of(&again).await.report, NodeReport::default(), "a new membership");
+    let late = again.provider.renew(&lost, &report(4)).await.expect("renew");
+    assert_eq!((late, of(&again).await.report), (Renewal::Lost, NodeReport::default()));
 }
 
 async fn each_end_of_a_membership_is_recorded_once(world: World) {

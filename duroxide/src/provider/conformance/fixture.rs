@@ -393,7 +393,11 @@ impl Member {
     }
 
     pub(super) async fn renew(&self) -> Renewal {
-        self.provider.renew(&self.lease).await.expect("renew")
+        self.renew_with(&NodeReport::default()).await
+    }
+
+    pub(super) async fn renew_with(&self, report: &NodeReport) -> Renewal {
+        self.provider.renew(&self.lease, report).await.expect("renew")
     }
 
     pub(super) async fn holds(&self) -> bool {

@@ -164,14 +164,15 @@ fn copied(name: &str) -> CopiedInstance {
     CopiedInstance {
         new: NewInstance { labels: [("k".to_owned(), "v".to_owned())].into(), ..new_instance(name) },
         execution: 2,
-        earlier: vec![EarlierExecution { number: 1, continued_at: at(2), history: vec![event(1, "before")] }],
-        attempts: vec![attempt],
-        status: InstanceStatus::Suspended,
-        suspension: Some("\"why\"".to_owned()),
-        rejected_by: vec!["a".to_owned()],
-        pause: None,
-        waits: waits(),
-        cause: Some("DUR0001: why".to_owned()),
+        state: InstanceState {
+            earlier: vec![EarlierExecution { number: 1, continued_at: at(2), history: vec![event(1, "before")] }],
+            attempts: vec![attempt],
+            suspension: Some("\"why\"".to_owned()),
+            rejected_by: vec!["a".to_owned()],
+            waits: waits(),
+            cause: Some("DUR0001: why".to_owned()),
+            ..InstanceState::new(InstanceStatus::Suspended)
+        },
         created_at: at(1),
         updated_at: at(3),
         finished_at: None,
@@ -201,12 +202,12 @@ async fn copy_has_the_rows_of_its_original(world: World) {
     assert_eq!(record.suspension.as_deref(), Some("\"why\""));
     assert_eq!(world.history("a", 1).await, [event(1, "before")]);
     let rows = world.admin().rows(&id("a")).await.expect("read").expect("the instance exists");
-    assert_eq!((rows.execution, rows.last_event, rows.status), (execution("a", 2), EventId(2), record.status));
-    assert_eq!((rows.suspension, rows.rejected_by), (record.suspension, vec!["a".to_owned()]));
-    assert_eq!((rows.pause, &rows.waits, &rows.cause), (None, &record.waits, &record.cause));
-    assert_eq!((record.waits, record.cause), (waits(), copied("a").cause));
-    assert_eq!((rows.activities, rows.attempts), (graft.activities, copied("a").attempts));
-    assert_eq!(rows.earlier.iter().map(|e| (e.number, e.continued_at)).collect::<Vec<_>>(), [(1, at(2))]);
+    assert_eq!((rows.execution, rows.last_event, rows.state.status), (execution("a", 2), EventId(2), record.status));
+    assert_eq!((rows.state.suspension, rows.state.rejected_by), (record.suspension, vec!["a".to_owned()]));
+    assert_eq!((rows.state.pause, &rows.state.waits, &rows.state.cause), (None, &record.waits, &record.cause));
+    assert_eq!((record.waits, record.cause), (waits(), copied("a").state.cause));
+    assert_eq!((rows.activities, rows.state.attempts), (graft.activities, copied("a").state.attempts));
+    assert_eq!(rows.state.earlier.iter().map(|e| (e.number, e.continued_at)).collect::<Vec<_>>(), [(1, at(2))]);
     let mut messages = graft.messages;
     messages[1].row.number = Some(1);
     assert_eq!(rows.messages, messages);
@@ -223,7 +224,8 @@ async fn copy_of_a_paused_instance_resumes_at_its_end(world: World) {
     let node = world.join().await;
     let pause = |until: Option<i64>| StoredPause { reason: "\"held\"".to_owned(), until: until.map(at) };
     for (name, until) in [("held", None), ("until", Some(20))] {
-        let copied = CopiedInstance { pause: Some(pause(until)), ..copied(name) };
+        let mut copied = copied(name);
+        copied.state.pause = Some(pause(until));
         let graft = Graft {
             history: vec![event(1, "started")],
             messages: vec![stored(message("waits"))],
@@ -233,7 +235,7 @@ async fn copy_of_a_paused_instance_resumes_at_its_end(world: World) {
         let record = world.record(name).await;
         assert_eq!((record.status, record.suspension.as_deref()), (InstanceStatus::Suspended, Some("\"held\"")));
         let rows = world.admin().rows(&id(name)).await.expect("read").expect("the instance exists");
-        assert_eq!((rows.pause, rows.suspension.as_deref()), (Some(pause(until)), Some("\"why\"")));
+        assert_eq!((rows.state.pause, rows.state.suspension.as_deref()), (Some(pause(until)), Some("\"why\"")));
     }
     // Another build does not end it.
     let other = world.join_as(&info("b")).await;
@@ -243,8 +245,8 @@ async fn copy_of_a_paused_instance_resumes_at_its_end(world: World) {
     assert_eq!((names(&acquired), acquired.next_due), (vec!["until"], None));
     assert_eq!(data(&find(&acquired, "until").messages), ["waits"]);
     let rows = world.admin().rows(&id("until")).await.expect("read").expect("the instance exists");
-    assert_eq!((rows.status, rows.pause, rows.suspension), (InstanceStatus::Running, None, None));
-    assert_eq!((rows.cause, rows.waits), (None, waits()));
+    assert_eq!((rows.state.status, rows.state.pause, rows.state.suspension), (InstanceStatus::Running, None, None));
+    assert_eq!((rows.state.cause, rows.state.waits), (None, waits()));
 }
 
 async fn graft_ends_a_pause(world: World) {
@@ -262,7 +264,10 @@ async fn graft_ends_a_pause(world: World) {
     };
     assert_eq!(submit(&world, graft).await, Ok(unowned("a")));
     let rows = world.admin().rows(&id("a")).await.expect("read").expect("the instance exists");
-    assert_eq!((rows.status, rows.pause, rows.waits, rows.cause), (InstanceStatus::Running, None, None, None));
+    assert_eq!(
+        (rows.state.status, rows.state.pause, rows.state.waits, rows.state.cause),
+        (InstanceStatus::Running, None, None, None)
+    );
     let acquired = node.acquire(want(at(10))).await;
     assert_eq!(data(&find(&acquired, "a").messages), ["carried"]);
     assert_eq!(node.acquire(want(at(40))).await.next_due, None);

@@ -98,7 +98,7 @@ async fn a_dead_node_cannot_write(world: World) {
         let result = survivor.commit_with(&dead, CommitId::new(), write.clone()).await;
         assert_eq!(result, Err(CommitError::Fenced), "{write:?}");
     }
-    assert_eq!(survivor.provider.renew(&dead).await.expect("renew"), Renewal::Lost);
+    assert_eq!(survivor.provider.renew(&dead, &NodeReport::default()).await.expect("renew"), Renewal::Lost);
     let nothing = survivor.provider.acquire(&dead, want(at(3))).await.expect("acquire");
     assert!(nothing.instances.is_empty() && nothing.activities.is_empty());
 }

@@ -15,9 +15,9 @@ pub(super) fn without_code(info: &NodeInfo) -> NodeInfo {
 impl State {
     /// Records a node whose membership has ended.
     pub(super) fn departed(&mut self, epoch: Epoch, info: NodeInfo, cause: Departure) {
-        let (left_at, node) = (self.latest, NodeRecord { info, epoch, instances: 0, activities: 0 });
-        self.see_build(&node.info.build);
-        let node = NodeRecord { info: without_code(&node.info), ..node };
+        let left_at = self.latest;
+        self.see_build(&info.build);
+        let node = NodeRecord::departed(without_code(&info), epoch, left_at);
         self.departed.push_back(DepartedNode { node, left_at, seen_at: left_at, cause });
         let age = std::time::Duration::from_secs(DepartedNode::KEPT_DAYS * 86_400);
         self.departed.retain(|departed| departed.left_at + age >= left_at);

@@ -96,18 +96,18 @@ impl State {
             let continued_at = Some(earlier.continued_at);
             (earlier.number, Execution { events: earlier.history.clone(), continued_at, ..Execution::default() })
         };
-        instance.executions = copied.earlier.iter().map(earlier).collect();
+        instance.executions = copied.state.earlier.iter().map(earlier).collect();
         instance.executions.insert(copied.execution, Execution::default());
-        for attempt in &copied.attempts {
+        for attempt in &copied.state.attempts {
             let attempts = &mut instance.executions.entry(attempt.execution).or_default().attempts;
             attempts.insert((attempt.call, attempt.attempt), attempt.clone());
         }
-        instance.status = copied.status;
-        instance.suspension.clone_from(&copied.suspension);
-        instance.rejected_by = copied.rejected_by.iter().cloned().collect();
-        instance.paused.clone_from(&copied.pause);
-        instance.waits.clone_from(&copied.waits);
-        instance.cause.clone_from(&copied.cause);
+        instance.status = copied.state.status;
+        instance.suspension.clone_from(&copied.state.suspension);
+        instance.rejected_by = copied.state.rejected_by.iter().cloned().collect();
+        instance.paused.clone_from(&copied.state.pause);
+        instance.waits.clone_from(&copied.state.waits);
+        instance.cause.clone_from(&copied.state.cause);
         instance.updated_at = copied.updated_at;
         instance.finished_at = copied.finished_at;
         Ok(())
@@ -144,16 +144,18 @@ impl State {
         Some(InstanceRows {
             execution: instance.current(id),
             last_event: instance.last_event(),
-            status: instance.status,
-            rejected_by: if instance.suspension.is_some() { rejected_by } else { Vec::new() },
-            pause: instance.paused.clone(),
-            waits: instance.waits.clone(),
-            cause: instance.cause.clone(),
-            suspension: instance.suspension.clone(),
+            state: InstanceState {
+                status: instance.status,
+                rejected_by: if instance.suspension.is_some() { rejected_by } else { Vec::new() },
+                pause: instance.paused.clone(),
+                waits: instance.waits.clone(),
+                cause: instance.cause.clone(),
+                suspension: instance.suspension.clone(),
+                attempts: attempts(&instance.executions),
+                earlier: earlier(instance),
+            },
             messages: self.stored_messages(instance),
             activities: self.activities_of(id, None).iter().filter_map(|id| self.stored_activity(id)).collect(),
-            attempts: attempts(&instance.executions),
-            earlier: earlier(instance),
         })
     }
 

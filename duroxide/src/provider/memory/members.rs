@@ -18,17 +18,17 @@ impl State {
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
         self.record_build(info);
-        self.nodes.insert(epoch, Node::new(info.clone()));
+        self.nodes.insert(epoch, Node::new(info.clone(), self.latest));
         self.prune_builds();
         self.settle_rejected();
         Lease { node: info.id, epoch }
     }
 
-    pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {
+    pub(super) fn renew(&mut self, lease: &Lease, report: &NodeReport) -> Renewal {
         self.take_over_dead();
-        if !self.nodes.contains_key(&lease.epoch) {
-            return Renewal::Lost;
-        }
+        let latest = self.latest;
+        let Some(node) = self.nodes.get_mut(&lease.epoch) else { return Renewal::Lost };
+        (node.report, node.seen_at) = (report.clone(), latest.max(node.seen_at));
         let others = self.nodes.iter().filter(|(epoch, node)| **epoch != lease.epoch && !node.dead).count();
         // Nodes cannot outlive the store, so only `kill` makes one dead.
         Renewal::Held { valid_for: Duration::MAX, others }
@@ -136,6 +136,8 @@ impl State {
             epoch: *epoch,
             instances: count(*epoch, &mut self.instances.values().map(|i| i.owner)),
             activities: count(*epoch, &mut self.activities.values().map(|a| a.owner)),
+            seen_at: Some(node.seen_at),
+            report: node.report.clone(),
         };
         alive.map(record).collect()
     }

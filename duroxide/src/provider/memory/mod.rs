@@ -123,8 +123,8 @@ impl Provider for MemoryProvider {
         self.answer(|state| state.join(node))
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
-        self.answer(|state| state.renew(lease))
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        self.answer(|state| state.renew(lease, report))
     }
 
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {

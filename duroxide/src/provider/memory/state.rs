@@ -69,6 +69,10 @@ pub(super) enum DedupEntry {
 pub(super) struct Node {
     pub(super) info: NodeInfo,
     pub(super) dead: bool,
+    /// Its last report.
+    pub(super) report: NodeReport,
+    /// When it joined, or renewed its lease.
+    pub(super) seen_at: Timestamp,
     /// Owned activities whose outcome is no longer wanted, until the node has acknowledged the cancellation.
     pub(super) cancelled: BTreeSet<ActivityId>,
     /// Owned instances with messages that were not forwarded to the node, each with the highest number, until the node
@@ -89,8 +93,11 @@ pub(super) struct Build {
 }
 
 impl Node {
-    pub(super) fn new(info: NodeInfo) -> Self {
-        Self { info, dead: false, cancelled: BTreeSet::new(), mail: BTreeMap::new(), claim: 0 }
+    /// Makes the row of a node that joins at this time, by the clocks of earlier requests.
+    pub(super) fn new(info: NodeInfo, now: Timestamp) -> Self {
+        let seen_at = now.max(info.details.started_at.unwrap_or_default());
+        let (report, cancelled, mail) = (NodeReport::default(), BTreeSet::new(), BTreeMap::new());
+        Self { info, dead: false, report, seen_at, cancelled, mail, claim: 0 }
     }
 }
 

@@ -247,12 +247,12 @@ impl ProviderLayer for Connection {
         })
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
-        let (world, lease) = (self.0.world.clone(), *lease);
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        let (world, lease, report) = (self.0.world.clone(), *lease, report.clone());
         Box::pin(async move {
             let plan = self.plan_call("renew", false, false).await;
             let request = async move {
-                let renewed = world.storage.visible().renew(&lease).await?;
+                let renewed = world.storage.visible().renew(&lease, &report).await?;
                 // The storage never expires this lease, but a node must not rely on that: give it the usual time.
                 Ok(match renewed {
                     Renewal::Held { others, .. } => {
