@@ -66,6 +66,15 @@ impl Use {
         }
     }
 
+    /// A statement that takes long on the connection that listens would delay its notifications, and would look like a
+    /// connection that does not answer.
+    fn statement_timeout(self) -> &'static str {
+        match self {
+            Self::Listening => "2s",
+            Self::Hot | Self::Waiting | Self::Reading | Self::Planned | Self::Program => "10s",
+        }
+    }
+
     /// The plans of hot statements are fixed: a plan that was made while a table was empty, or for one list of values,
     /// would scan the table later. A row has a high cost, so that each plan uses all conditions of an index, also where the
     /// statistics say that some of them suffice.
@@ -119,10 +128,11 @@ impl Database {
         let client = client.map_err(|late| ProviderError::retryable("connect to the database", late))??;
         // No `search_path` of the role or the database applies; names of the system come first.
         let set = format!(
-            "SET search_path TO \"{}\"; SET jit = off; SET lock_timeout = '{}'; SET statement_timeout = '10s';
+            "SET search_path TO \"{}\"; SET jit = off; SET lock_timeout = '{}'; SET statement_timeout = '{}';
              SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; {}",
             self.schema,
             purpose.lock_timeout(),
+            purpose.statement_timeout(),
             purpose.plans()
         );
         client.batch_execute(&set).await.map_err(|error| open_error(&error))?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use duroxide::id::InstanceId;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 use uuid::Uuid;
 
 use crate::again::has_panicked;
@@ -156,7 +156,8 @@ async fn observe_schema(state: Arc<State>, lane: Arc<Lane>) {
 
 /// Takes the locks of the nodes of this process. Returns true if all of them are held.
 async fn lock_nodes(state: &Arc<State>, renew: &Arc<Lane>, connection: &Connection) -> Result<bool, String> {
-    let locked = state.sessions.lock(connection).await.map_err(|fault| fault.reason())?;
+    let locked = timeout(ANSWER, state.sessions.lock(connection)).await.map_err(|_| "it does not answer".to_owned())?;
+    let locked = locked.map_err(|fault| fault.reason())?;
     if locked.any {
         tokio::spawn(session::show(state.clone(), renew.clone()));
     }
@@ -181,7 +182,7 @@ async fn send_probe(state: &State, lane: &Lane, probe: &str) -> Result<(), Strin
 /// Checks that the connection still answers, while it sends no pulses. The statement is not prepared, so that it succeeds
 /// behind any pooler.
 async fn answers(connection: &Connection) -> Result<(), String> {
-    let answer = tokio::time::timeout(ANSWER, connection.client.batch_execute("SELECT 1")).await;
+    let answer = timeout(ANSWER, connection.client.batch_execute("SELECT 1")).await;
     let answer = answer.map_err(|_| "it does not answer".to_owned())?;
     answer.map_err(|error| Fault::from(error).reason())
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use duroxide::id::InstanceId;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
 use crate::again::has_panicked;
@@ -89,6 +89,9 @@ async fn send_all(state: &State, lane: &Lane, notices: &mut mpsc::UnboundedRecei
     }
 }
 
+/// The longest time of a look for work that was not taken.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Finds the queues that have items which are due. Other tags count, too.
 const WAITING: &str = "
     SELECT t.n FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS t (name, version, n) CROSS JOIN LATERAL (
@@ -124,7 +127,9 @@ async fn waiting(state: &State, lane: &Lane, untaken: &Untaken) -> BTreeSet<Queu
         let rows = connection.query(step!(WAITING, names, versions, of_activities, due)).await?;
         rows.iter().map(|row| Ok(row.try_get::<_, i64>("n")?)).collect::<Result<Vec<_>, Fault>>()
     };
-    let found = lane.call("look for work that was not taken", find).await.unwrap_or_default();
+    // Notices wait in the meantime.
+    let found = timeout(LOOK, lane.call("look for work that was not taken", find)).await;
+    let found = found.map(Result::unwrap_or_default).unwrap_or_default();
     let place = |n: i64| usize::try_from(n.unsigned_abs()).ok()?.checked_sub(1);
     let queue = |n: i64| {
         let queue = if n > 0 { instances.get(place(n)?)?.2 } else { activities.get(place(n)?)?.1 };

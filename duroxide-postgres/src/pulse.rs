@@ -133,9 +133,14 @@ impl Pulses {
         // Later ones are found by the next pulse.
         let next_due = found.next_due.filter(|left| *left < PERIOD);
         self.due = next_due.map(|left| now + (left + TAKEN).max(SOON));
-        if found.work && self.last_request.is_none_or(|last| last.elapsed() >= REQUESTS) {
-            self.last_request = Some(Instant::now());
-            state.wakeups.work();
+        if found.work {
+            match self.last_request.map(|last| last + REQUESTS).filter(|allowed| *allowed > now) {
+                Some(allowed) => self.due = Some(self.due.map_or(allowed, |due| due.min(allowed))),
+                None => {
+                    self.last_request = Some(now);
+                    state.wakeups.work();
+                }
+            }
         }
         if found.outbox {
             state.within.wake();

@@ -157,7 +157,7 @@ const WATCHED: &str = concat!(
     " WHERE i.id = $1"
 );
 const ENDS: &str = concat!(
-    "SELECT i.id, i.status, i.last_event, e.first, e.last, e.heads, e.body
+    "SELECT i.id, i.identity, i.status, i.last_event, e.first, e.last, e.heads, e.body
      FROM unnest($1::text[]) AS t (id) JOIN instances i ON i.id = t.id AND i.finished_at IS NOT NULL ",
     last_events!()
 );
@@ -218,7 +218,8 @@ pub(crate) async fn ends(
     let rows = connection.query(step!(ENDS, ids)).await?;
     let end = |row: &Row| {
         let outcome = outcome(row, EventId(natural(row, "last_event")?))?;
-        Ok((instance_id(row, "id")?, Finished { status: status(row, "status")?, outcome }))
+        let finished = Finished { identity: identity(row, "identity")?, status: status(row, "status")?, outcome };
+        Ok((instance_id(row, "id")?, finished))
     };
     rows.iter().map(end).collect()
 }

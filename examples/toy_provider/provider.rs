@@ -117,7 +117,7 @@ fn signals(before: &Rows, after: &Rows) -> Signals {
         let earlier = before.instances.get(id).filter(|earlier| earlier.start == instance.start);
         match instance.finished {
             Some((status, _)) if earlier.is_none_or(|earlier| earlier.finished.is_none()) => {
-                signals.finished(id, status, after.last_row(instance));
+                signals.finished(&instance.execution, status, after.last_row(instance));
             }
             _ if earlier.is_some_and(|earlier| before.shown(id, earlier) != after.shown(id, instance)) => {
                 signals.changed(id);

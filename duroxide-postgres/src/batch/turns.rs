@@ -162,7 +162,7 @@ impl Model {
                 instance.queueing = Queueing::Anew;
                 // A turn without events leaves the outcome to the waiting client, which reads it.
                 match turn.events.last() {
-                    Some(outcome) => self.signals.finished(this, *status, Some(outcome)),
+                    Some(outcome) => self.signals.finished(execution, *status, Some(outcome)),
                     None => self.signals.changed(this),
                 }
                 self.sweep(execution, by);

@@ -16,7 +16,7 @@ use super::wait::Wait;
 use super::{BulkReport, Client, ClientError, OutcomeError, RaiseCall, ResetCall, Status, SuspendCall};
 use crate::error::{ErrorCode, MAX_MESSAGE, UnreadMessage};
 use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
-use crate::id::{AuditId, CallId, EventId, ExecutionId, InstanceId, InvalidId};
+use crate::id::{AuditId, CallId, EventId, ExecutionId, Identity, InstanceId, InvalidId};
 use crate::orchestration::{Event, Orchestration};
 use crate::payload::{Payload, PayloadError, read_input};
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
@@ -464,16 +464,20 @@ impl Client {
             let mut wait = Wait::new(self, id);
             // An instance that is live on the local node has not finished, so the storage is not read while it is.
             let mut end = wait.while_live_here().await;
+            let mut awaited = None::<Identity>;
             loop {
-                if let Some(finished) = end {
+                // The end of an earlier instance with this id may be signalled late.
+                if let Some(finished) = end.filter(|end| awaited.is_none_or(|awaited| end.identity.matches(awaited))) {
                     return Ok(finished);
                 }
                 // Read first, so that an end that the runtime committed before it stopped is still seen.
                 let stopped = self.is_stopped();
-                let InstanceRecord { status, outcome, .. } = self.watch(id).await?;
+                let InstanceRecord { execution, status, outcome, .. } = self.watch(id).await?;
+                let identity = execution.identity;
                 if status.is_finished() {
-                    return Ok(Arc::new(Finished { status, outcome }));
+                    return Ok(Arc::new(Finished { identity, status, outcome }));
                 }
+                awaited = Some(identity);
                 if stopped {
                     return Err(ClientError::stopped(Some(id)));
                 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{EventRow, InstanceStatus};
 use crate::clock::virtual_time::{Participant, WaitFailure};
 use crate::hash::HashMap;
-use crate::id::InstanceId;
+use crate::id::{ExecutionId, Identity, InstanceId};
 
 /// The signals of one provider. Cheap to clone.
 ///
@@ -35,6 +35,8 @@ type Change = Option<Arc<Finished>>;
 /// The end of an instance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finished {
+    /// The instance: a later one may have the same id.
+    pub identity: Identity,
     /// The final status.
     pub status: InstanceStatus,
     /// The last event of its history, which holds the outcome. `None`: the event is missing.
@@ -56,8 +58,9 @@ impl Signals {
     }
 
     /// See [`Wakeups::finished`].
-    pub fn finished(&mut self, instance: &InstanceId, status: InstanceStatus, outcome: Option<&EventRow>) {
-        self.changed.push((instance.clone(), Some(Finished { status, outcome: outcome.cloned() })));
+    pub fn finished(&mut self, execution: &ExecutionId, status: InstanceStatus, outcome: Option<&EventRow>) {
+        let finished = Finished { identity: execution.identity, status, outcome: outcome.cloned() };
+        self.changed.push((execution.instance.clone(), Some(finished)));
     }
 
     /// Returns the instances that have changed.

@@ -286,7 +286,7 @@ impl Written<'_> {
                 (target.status, target.owner) = (*status, None);
                 activities::remove_all(tx, &self.leaving(), Some(execution.number))?;
                 deliver::sweep(tx, seq, None)?;
-                tx.signals.finished(&execution.instance, *status, turn.events.last());
+                tx.signals.finished(execution, *status, turn.events.last());
             }
             Then::ContinueAsNew { .. } => {
                 target.execution += 1;

@@ -148,11 +148,10 @@ fn done(entries: &[Entry]) -> Done {
             work.add_activity(&activity.name, activity.tag.as_deref());
         }
         if let Then::Finish { status } = turn.then {
-            let this = &turn.execution.instance;
             // A turn without events leaves the outcome to the waiting client, which reads it.
             match turn.events.last() {
-                Some(outcome) => signals.finished(this, status, Some(outcome)),
-                None => signals.changed(this),
+                Some(outcome) => signals.finished(&turn.execution, status, Some(outcome)),
+                None => signals.changed(&turn.execution.instance),
             }
         }
         let identity = turn.execution.identity;

@@ -92,12 +92,13 @@ async fn the_end_of_an_instance_is_signalled_with_its_outcome(world: World) {
     world.start_owned(&node, "i").await;
     let mut watch = node.provider.wakeups().watch(&id("i"));
     let ending = ending("i", 1, 0, completed());
+    let identity = ending.execution.identity;
     let outcome = ending.events.last().cloned();
     node.turn(ending).await.expect("finish");
     let told = watch.changed().await;
     // A provider may signal the end without the outcome; then the waiting client reads the outcome.
     if let Some(finished) = told {
-        assert_eq!(*finished, Finished { status: InstanceStatus::Completed, outcome });
+        assert_eq!(*finished, Finished { identity, status: InstanceStatus::Completed, outcome });
     }
 }
 

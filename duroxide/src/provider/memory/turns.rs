@@ -142,7 +142,7 @@ impl State {
                 instance.owner = None;
                 instance.crashes = CrashRecord::default();
                 let outcome = instance.executions.get(&execution.number).and_then(|e| e.events.last());
-                self.signals.finished(this, status, outcome);
+                self.signals.finished(execution, status, outcome);
                 self.sweep(execution, lease.map(|lease| lease.epoch));
                 self.remove_messages(this);
             }
