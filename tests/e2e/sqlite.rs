@@ -84,7 +84,9 @@ async fn ten_thousand_waiting_instances_cost_nothing_and_wake_at_once() {
     let before = provider.stats();
     nothing(Duration::from_secs(3)).await;
     let after = provider.stats();
-    assert_eq!(after.write_transactions, before.write_transactions);
+    // A renewal may write the report of the node once, since its load has changed.
+    let writes = after.write_transactions - before.write_transactions;
+    assert!(writes <= 1, "{writes} write transactions in three seconds");
     // A heartbeat every five seconds, and a poll for missed notifications as often.
     let statements = after.statements - before.statements;
     assert!(statements <= 10, "{statements} statements in three seconds");
