@@ -217,7 +217,7 @@ impl InstanceExport {
         serde_json::to_string(self).unwrap_or_else(|e| unreachable!("an export holds only text, numbers and JSON: {e}"))
     }
 
-    /// Reads an export. Its content is checked by [`Client::import`].
+    /// Reads an export. Its content is checked by [`Client::import`](crate::Client::import).
     ///
     /// # Errors
     /// [`ClientError`] with [`ErrorCode::ExportRefused`]: the text is no export, its form is that of a later version, or it

@@ -33,7 +33,7 @@ impl Client {
     /// belong together, are refused. The code decides whether its history is one: it is replayed before it continues.
     ///
     /// # Errors
-    /// [`ClientError`]: the id is taken, the export is refused ([`ExportRefused`](ErrorCode::ExportRefused)), the storage
+    /// [`ClientError`]: the id is taken, the export is refused ([`ExportRefused`](crate::ErrorCode::ExportRefused)), the storage
     /// fails or has no [`Admin`](crate::provider::Admin), or the runtime has stopped.
     ///
     /// # Cancel safety
