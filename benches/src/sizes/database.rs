@@ -21,13 +21,13 @@ pub async fn build(client: &Client, n: u64) -> duroxide::Result<()> {
          SELECT n, 'done-' || n, gen_random_uuid(), 'flow-' || n % {NAMES}, '1.0.0',
              CASE WHEN n % 100 = 1 THEN 'failed' ELSE 'completed' END, 6, n, n + 1, n + 1,
              CASE WHEN n % 2 = 0 THEN '{{\"region\":\"eu\"}}' END
-         FROM generate_series(1, {n}) AS s (n);
+         FROM generate_series(1, {n}::bigint) AS s (n);
          INSERT INTO events (instance, execution, last, first, heads, body)
-         SELECT n, 1, 6, 1, '[]', convert_to(repeat('x', 400), 'UTF8') FROM generate_series(1, {n}) AS s (n);
+         SELECT n, 1, 6, 1, '[]', convert_to(repeat('x', 400), 'UTF8') FROM generate_series(1, {n}::bigint) AS s (n);
          INSERT INTO instances (seq, id, identity, name, version, created_at, updated_at, labels)
          SELECT {n} + n, 'wait-' || n, gen_random_uuid(), 'flow-' || n % {NAMES}, '1.0.0', n * 10000, n * 10000,
              CASE WHEN n % 2 = 0 THEN '{{\"region\":\"eu\"}}' END
-         FROM generate_series(1, {n}) AS s (n);
+         FROM generate_series(1, {n}::bigint) AS s (n);
          INSERT INTO live (seq, id, identity, name, version, execution, last_event, claim, arrivals, stored, crashes, alone,
              suspect, suspended, updated_at)
          SELECT seq, id, identity, name, version, 1, 0, 0, 1, 1, 0, false, false, false, updated_at
