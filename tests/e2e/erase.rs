@@ -24,7 +24,7 @@ struct Remark {
 async fn greet(name: String) -> duroxide::Result<String> {
     static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
     if ATTEMPTS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
-        return Err(duroxide::Error::new(format!("nobody is called {name}")));
+        return Err(duroxide::Error::new(format!("no customer is called {name}")));
     }
     Ok(format!("hello, {name}"))
 }

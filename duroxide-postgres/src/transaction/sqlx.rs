@@ -99,7 +99,7 @@ async fn in_transaction(
     Ok(end)
 }
 
-/// The database, and the time at which its server was started: together they name it, whichever address leads to it.
+/// The database, and the time at which its server was started: together they name it, by any of its addresses.
 const DATABASE: &str = "SELECT current_database() || ' ' || extract(epoch FROM pg_postmaster_start_time())";
 
 impl super::Transactions {

@@ -316,8 +316,9 @@ impl<O> Handle<O> {
         self.client.drop_message(self.id()?, message).await
     }
 
-    /// Resets the instance to an event of its history, or to a [`CutPoint`]: the events up to this one become a new execution, which continues from
-    /// there. A live, a suspended and a finished instance can be reset. The old execution is kept until it is pruned.
+    /// Resets the instance to an event of its history, or to a [`CutPoint`]: the events up to this one become a new execution,
+    /// which continues from there. A live, a suspended and a finished instance can be reset. The old execution is kept until
+    /// it is pruned.
     ///
     /// The event must end a step, and the step must not end the execution; the error names the nearest such events. Event 0
     /// is the beginning: the function runs anew, in its latest version.
@@ -351,8 +352,8 @@ impl<O> Handle<O> {
     ///
     /// # Errors
     /// [`ClientError`]: there is no such instance; the event does not end a step ([`NotAStep`](ErrorCode::NotAStep)); the
-    /// history has no place that the cut point describes ([`NoCutPoint`](ErrorCode::NoCutPoint)); the instance has advanced since the dry run, or advances all the time ([`InstanceChanged`](ErrorCode::InstanceChanged));
-    /// its history cannot be read; the storage fails or has no [`Admin`](crate::provider::Admin); or the runtime has stopped.
+    /// history has no place that the cut point describes ([`NoCutPoint`](ErrorCode::NoCutPoint)); the instance has advanced
+    /// since the dry run, or advances all the time ([`InstanceChanged`](ErrorCode::InstanceChanged)); its history cannot be read; the storage fails or has no [`Admin`](crate::provider::Admin); or the runtime has stopped.
     ///
     /// # Cancel safety
     /// If the future is dropped after its first poll, the instance may have been reset or not.

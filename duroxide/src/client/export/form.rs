@@ -15,8 +15,8 @@ use crate::provider::InstanceStatus;
 
 /// One instance as JSON: its histories, its messages, its activities and its state.
 ///
-/// The form is described on the page [Operations]; later versions of the library read it. It holds the values of the instance, unless they are
-/// [redacted](Self::redacted): [`Debug`] does not show them.
+/// The form is described on the page [Operations]; later versions of the library read it. It holds the values of the instance,
+/// unless they are [redacted](Self::redacted): [`Debug`] does not show them.
 ///
 /// [Operations]: https://github.com/duroxide/duroxide/blob/main/docs/operations.md#export-and-import
 #[derive(Clone, Serialize, Deserialize)]
