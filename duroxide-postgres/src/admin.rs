@@ -7,7 +7,7 @@ use duroxide::Timestamp;
 use duroxide::id::{Epoch, InstanceId, NodeId};
 use duroxide::provider::{
     AuditEntry, DeleteError, Filter, Handlers, InstancePage, InstanceStatus, NodeDetails, NodeInfo, NodeRecord,
-    NodeReport, PageToken, ProviderError, Pruned, Signals,
+    PageToken, ProviderError, Pruned, Signals,
 };
 use tokio_postgres::Row;
 
@@ -16,7 +16,7 @@ use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::reads::{record, record_columns, record_tables};
 use crate::remove;
-use crate::rows::{instance_id, int, natural, optional, optional_time, status};
+use crate::rows::{instance_id, int, natural, node_report, optional, optional_time, status};
 use crate::search::{Order, Search, arrived_by};
 use crate::state::State;
 use crate::work::Work;
@@ -90,7 +90,7 @@ pub(crate) async fn nodes(connection: &Connection) -> Result<Vec<NodeRecord>, Fa
     let record = |row: &Row| {
         let (epoch, info) = node(row)?;
         let (instances, activities) = (natural(row, "owned_instances")?, natural(row, "owned_activities")?);
-        let report = row.try_get::<_, Option<&str>>("report")?.map(NodeReport::from_json).unwrap_or_default();
+        let report = node_report(row)?;
         Ok(NodeRecord { info, epoch, instances, activities, seen_at: optional_time(row, "seen_at")?, report })
     };
     rows.iter().map(record).collect()

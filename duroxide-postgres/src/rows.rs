@@ -4,7 +4,7 @@ use duroxide::Payload;
 use duroxide::Timestamp;
 use duroxide::history::{TextMap, Waits};
 use duroxide::id::{CallId, Epoch, ExecutionId, Identity, InstanceId, MessageId};
-use duroxide::provider::{DAMAGED, DeliveryKey, InstanceStatus, Lane, MessageRow, Ready};
+use duroxide::provider::{DAMAGED, DeliveryKey, InstanceStatus, Lane, MessageRow, NodeReport, Ready};
 use semver::Version;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -41,6 +41,11 @@ pub(crate) fn waits(row: &Row) -> Result<Option<Waits>, Fault> {
     let (text, since) = (row.try_get::<_, Option<String>>("waits")?, optional_time(row, "waits_since")?);
     let until = optional_time(row, "waits_until")?;
     Ok(text.zip(since).map(|(text, since)| Waits { text, since, until }))
+}
+
+/// Reads the report of a node. One that cannot be read is empty: see [`NodeReport::from_json`].
+pub(crate) fn node_report(row: &Row) -> Result<NodeReport, Fault> {
+    Ok(row.try_get::<_, Option<&str>>("report")?.map(NodeReport::from_json).unwrap_or_default())
 }
 
 pub(crate) fn identity(row: &Row, column: &str) -> Result<Identity, Fault> {

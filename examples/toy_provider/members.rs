@@ -18,19 +18,22 @@ impl Rows {
         self.last_epoch += 1;
         let (epoch, info) = (Epoch(self.last_epoch), info.clone());
         let node = info.id;
-        let row = Node { info, dead: false, claim: 0, mail: Default::default(), cancelled: Default::default() };
+        let (report, mail, cancelled) = Default::default();
+        let row = Node { info, dead: false, claim: 0, report, mail, cancelled };
         self.nodes.insert(epoch, row);
         self.settle_rejected();
         Lease { node, epoch }
     }
 
-    pub(crate) fn renew(&mut self, lease: &Lease) -> Renewal {
+    pub(crate) fn renew(&mut self, lease: &Lease, report: &NodeReport) -> Renewal {
         self.take_over_dead();
-        if !self.nodes.contains_key(&lease.epoch) {
-            return Renewal::Lost;
-        }
+        let Some(node) = self.nodes.get_mut(&lease.epoch) else { return Renewal::Lost };
+        node.report = report.clone();
         // The nodes live in this process: only `kill` makes one dead, so a lease needs no limit.
-        Renewal::Held { valid_for: Duration::MAX, others: self.nodes.len() - 1 }
+        let mut others = Others::default();
+        let members = self.nodes.iter().filter(|(epoch, _)| **epoch != lease.epoch);
+        members.for_each(|(_, node)| others.add(&node.report));
+        Renewal::Held { valid_for: Duration::MAX, others }
     }
 
     pub(crate) fn leave(&mut self, lease: &Lease) {

@@ -58,8 +58,8 @@ impl Provider for ToyProvider {
         self.transaction(|rows| rows.join(node))
     }
 
-    fn renew<'a>(&'a self, lease: &'a Lease, _report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
-        self.transaction(|rows| rows.renew(lease))
+    fn renew<'a>(&'a self, lease: &'a Lease, report: &'a NodeReport) -> BoxFuture<'a, Result<Renewal, ProviderError>> {
+        self.transaction(|rows| rows.renew(lease, report))
     }
 
     fn leave<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<(), ProviderError>> {

@@ -30,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) dead: bool,
     /// The number of its last claim.
     pub(crate) claim: u64,
+    /// Its last report.
+    pub(crate) report: NodeReport,
     pub(crate) mail: BTreeMap<InstanceId, u64>,
     pub(crate) cancelled: BTreeSet<ActivityId>,
 }

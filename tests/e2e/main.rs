@@ -35,6 +35,7 @@ mod reset;
 mod retention;
 mod rollouts;
 mod runtime;
+mod shedding;
 mod sqlite;
 mod stopped;
 mod store;

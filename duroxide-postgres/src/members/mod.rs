@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use duroxide::Timestamp;
 use duroxide::id::Epoch;
-use duroxide::provider::{Departure, Lease, NodeInfo, Renewal};
+use duroxide::provider::{Departure, Lease, NodeInfo, Others, Renewal};
 
 pub(crate) use self::sweep::sweep;
 
@@ -25,7 +25,7 @@ use crate::batch::{MEMBERS, epoch_key};
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::rollout::orchestrations_json;
-use crate::rows::{int, natural};
+use crate::rows::{int, natural, node_report};
 use crate::schema::may_write;
 use crate::session::{is_released, look_at_others};
 use crate::state::State;
@@ -55,7 +55,7 @@ macro_rules! overdue {
 /// and nothing is owned by it; dead for long.
 macro_rules! states {
     () => {
-        "n.epoch, n.dead, n.freed, n.died_at < clock_timestamp() - interval '2 minutes' AS old,
+        "n.epoch, n.report, n.dead, n.freed, n.died_at < clock_timestamp() - interval '2 minutes' AS old,
          n.expires_at <= clock_timestamp()
              AND n.suspected_at + make_interval(secs => n.lease / 3000000.0) <= clock_timestamp() AS expired"
     };
@@ -141,7 +141,7 @@ pub(crate) async fn renew(
     let (room, permits) = (places.map(|places| places.instances), places.map(|places| places.activities));
     let renew = step!(RENEW, int(lease.epoch.0), holds, own, class, expires, room, permits, report);
     let rows = connection.query(renew).await?;
-    let (mut others, mut is_free) = (0, false);
+    let (mut others, mut is_free) = (Others::default(), false);
     let (mut dead, mut old) = (Vec::new(), Vec::new());
     for row in &rows {
         let epoch = Epoch(natural(row, "epoch")?);
@@ -151,7 +151,7 @@ pub(crate) async fn renew(
             if is_expired && epoch != lease.epoch {
                 dead.push(epoch);
             } else if epoch != lease.epoch {
-                others += 1;
+                others.add(&node_report(row)?);
             }
         } else if !row.try_get::<_, bool>("freed")? {
             dead.push(epoch);
@@ -168,7 +168,7 @@ pub(crate) async fn renew(
         return Ok(Renewed { renewal: Renewal::Lost, dead, lease_time: Duration::ZERO, expires: false });
     };
     state.set_may_write(may_write(row.try_get("writes_from")?));
-    state.sessions.looked(others > 0, is_free);
+    state.sessions.looked(others.nodes > 0, is_free);
     state.clock.set(row.try_get("now")?, asked);
     let lease_time = Duration::from_micros(lease_time.unsigned_abs());
     // Counted by the node from before the request, by the database from a later moment.

@@ -1,15 +1,18 @@
 //! The share of a node among several: it leaves new work to the other members while it is busy, and releases instances
-//! that have been idle for long, so that the next node with time claims them. A node without others does neither.
+//! that have been idle for a minute, so that the next node with time claims them. While it is busier than the others, it
+//! also releases some that it has used more recently. A node without others does none of this.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The times at which live instances were used, and the number of other members.
+use crate::provider::Others;
+
+/// The times at which live instances were used, and the other members.
 #[derive(Default)]
 pub(super) struct Balance {
-    others: usize,
+    others: Others,
     /// The number of the last use of a live instance, at each renewal of the last minute.
     uses: VecDeque<(Instant, u64)>,
     /// The last use that was more than a minute ago.
@@ -22,8 +25,8 @@ impl Balance {
     /// The most instances that are released at each renewal, so that no turn waits for them.
     pub(super) const BATCH: usize = 256;
 
-    /// Notes a renewal, which has returned the number of other members.
-    pub(super) fn renewed(&mut self, others: usize, now: Instant, last_use: u64) {
+    /// Notes a renewal, which has returned the other members.
+    pub(super) fn renewed(&mut self, others: Others, now: Instant, last_use: u64) {
         self.others = others;
         self.uses.push_back((now, last_use));
         while let Some((_, last_use)) = self.uses.front().filter(|(at, _)| now - *at >= Self::IDLE) {
@@ -34,17 +37,29 @@ impl Balance {
 
     /// Returns the last use up to which instances are to be released.
     pub(super) fn release_up_to(&self) -> Option<u64> {
-        (self.others > 0 && self.idle > 0).then_some(self.idle)
+        (self.has_others() && self.idle > 0).then_some(self.idle)
     }
 
     /// Returns true if there are other members.
     pub(super) fn has_others(&self) -> bool {
-        self.others > 0
+        self.others.nodes > 0
+    }
+
+    /// Returns how many of the live instances a busy node releases, if this many turns wait for a thread here: a twentieth
+    /// if they are more than 1.3 times the mean of all members.
+    ///
+    /// An instance that is released moves with its next message or timer, so a share that is released in vain costs a
+    /// replay for each instance. The limit and the small steps keep nodes of about the same load from exchanging theirs.
+    pub(super) fn share_to_shed(&self, waiting_turns: usize, live: usize) -> usize {
+        let (own, nodes) = (waiting_turns as u64, self.others.nodes as u64 + 1);
+        let all = own.saturating_add(self.others.waiting_turns);
+        let is_over = own.saturating_mul(nodes).saturating_mul(10) > all.saturating_mul(13);
+        if is_over && self.has_others() { live.div_ceil(20).min(Self::BATCH) } else { 0 }
     }
 
     /// Returns true if new work is left to other members.
     pub(super) fn is_busy(&self, has_room: bool) -> bool {
-        self.others > 0 && !has_room
+        self.has_others() && !has_room
     }
 }
 
@@ -55,8 +70,8 @@ mod tests {
     #[test]
     fn instances_are_released_a_minute_after_their_last_use() {
         let (mut balance, begun) = (Balance::default(), Instant::now());
-        let mut after = |seconds, others, last_use| {
-            balance.renewed(others, begun + Duration::from_secs(seconds), last_use);
+        let mut after = |seconds, nodes, last_use| {
+            balance.renewed(Others { nodes, waiting_turns: 0 }, begun + Duration::from_secs(seconds), last_use);
             balance.release_up_to()
         };
         assert_eq!(after(0, 1, 7), None);
@@ -72,7 +87,25 @@ mod tests {
     fn only_a_node_with_others_leaves_work_to_them() {
         let mut balance = Balance::default();
         assert!(!balance.is_busy(false));
-        balance.renewed(1, Instant::now(), 0);
+        balance.renewed(Others { nodes: 1, waiting_turns: 0 }, Instant::now(), 0);
         assert!(balance.is_busy(false) && !balance.is_busy(true));
+    }
+
+    #[test]
+    fn only_a_node_above_the_mean_sheds_a_small_share() {
+        let shed = |nodes, waiting_turns, own, live| {
+            let mut balance = Balance::default();
+            balance.renewed(Others { nodes, waiting_turns }, Instant::now(), 0);
+            balance.share_to_shed(own, live)
+        };
+        assert_eq!(shed(1, 0, 500, 1_000), 50);
+        assert_eq!(shed(1, 500, 500, 1_000), 0, "both are equally busy");
+        // The mean of 130 and 70 is 100.
+        assert_eq!(shed(1, 70, 130, 1_000), 0);
+        assert_eq!(shed(1, 69, 130, 1_000), 50);
+        assert_eq!(shed(3, 0, 500, 1_000_000), Balance::BATCH);
+        assert_eq!(shed(1, 0, 500, 7), 1);
+        assert_eq!(shed(0, 0, 500, 1_000), 0, "no other member");
+        assert_eq!(shed(1, 0, 0, 1_000), 0);
     }
 }

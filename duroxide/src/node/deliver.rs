@@ -111,17 +111,21 @@ impl Node {
         self.commit(Write::ReleaseInstance { execution, claim }, Context::Other);
     }
 
-    /// Releases instances that have been idle for long, unless this node runs an activity for them.
-    pub(super) fn release_idle(&mut self) {
-        let Some(last_use) = self.balance.release_up_to().filter(|_| self.accepts_work() && !self.is_busy()) else {
-            return;
+    /// Releases instances that other nodes may run, unless this node runs an activity for them: a share of them if it is
+    /// busier than the others, and those that have been idle for a minute if it is not busy.
+    pub(super) fn release_instances(&mut self) {
+        let (last_use, most) = match self.balance.release_up_to() {
+            _ if !self.accepts_work() => return,
+            _ if self.is_busy() => {
+                (self.live.last_use(), self.balance.share_to_shed(self.pool.waiting(), self.live.len()))
+            }
+            Some(last_use) => (last_use, Balance::BATCH),
+            None => return,
         };
         let served = self.activities.instances();
-        let idle: Vec<_> =
-            self.live.idle_up_to(last_use).filter(|instance| !served.contains(instance)).cloned().collect();
-        for instance in idle.iter().take(Balance::BATCH) {
-            self.release(instance);
-        }
+        let idle = self.live.idle_up_to(last_use).filter(|instance| !served.contains(instance));
+        let released: Vec<_> = idle.take(most).cloned().collect();
+        released.iter().for_each(|instance| self.release(instance));
     }
 
     /// Returns true if this node leaves new work to other members.

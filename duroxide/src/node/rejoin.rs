@@ -18,7 +18,7 @@ impl Node {
         match renewed {
             Ok(Renewal::Held { others, .. }) => {
                 self.balance.renewed(others, tokio::time::Instant::now(), self.live.last_use());
-                self.release_idle();
+                self.release_instances();
             }
             Ok(Renewal::Lost) => self.lease_lost("another node has taken over"),
             // Not a loss: the node owns its items until another node takes over, and then its commits are refused.

@@ -205,12 +205,29 @@ pub enum Renewal {
         /// How long it holds, counted from the beginning of the request on the monotonic clock of the node, if no later renewal
         /// succeeds. A node whose lease has expired stops its work, even if no other node has taken over yet.
         valid_for: Duration,
-        /// The number of other members. A node that has the store for itself keeps all work; with others it leaves work to
-        /// them while it is busy.
-        others: usize,
+        /// The other members. A node that has the store for itself keeps all work; with others it leaves work to them
+        /// while it is busy, and releases a share of its instances while it is busier than they are.
+        others: Others,
     },
     /// The node was taken over: it owns nothing, and may join again.
     Lost,
+}
+
+/// The other members, as a renewal finds them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Their number.
+    pub nodes: usize,
+    /// The sum of [`NodeReport::waiting_turns`] of their last reports.
+    pub waiting_turns: u64,
+}
+
+impl Others {
+    /// Adds a member with its last report.
+    pub fn add(&mut self, report: &NodeReport) {
+        self.nodes += 1;
+        self.waiting_turns = self.waiting_turns.saturating_add(report.waiting_turns);
+    }
 }
 
 /// The description of a node that joins.

@@ -9,7 +9,8 @@ use crate::id::{CallId, EventId, ExecutionId};
 /// The load of a node, and the code on it that has not returned for long. A node sends it with each renewal of its lease,
 /// three times per lease time, and at once when a turn does not return.
 ///
-/// It is for people: no provider and no node decides by it.
+/// It is for people, except for [`NodeReport::waiting_turns`]: a provider returns its sum over the other members with each
+/// renewal ([`Others`](super::Others)).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

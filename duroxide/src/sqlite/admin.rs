@@ -13,7 +13,7 @@ use super::fault::Refusal;
 use super::lock::NodeLock;
 use super::members::{self, node};
 use super::records::record;
-use super::rows::natural;
+use super::rows::{natural, node_report};
 use super::search::{Order, Query, Search};
 use super::sql::Sql;
 use super::tx::Tx;
@@ -22,8 +22,8 @@ use crate::clock::Timestamp;
 use crate::id::{ExecutionId, InstanceId};
 use crate::provider::{
     Admin, AuditEntry, AuditPage, AuditQuery, BuildRecord, DeleteError, DepartedNode, Dimension, EventPreviews, Filter,
-    Groups, HistoryQuery, InstanceActivities, InstancePage, InstanceRows, NodeRecord, NodeReport, Page, PageToken,
-    ProviderError, Pruned, Subject,
+    Groups, HistoryQuery, InstanceActivities, InstancePage, InstanceRows, NodeRecord, Page, PageToken, ProviderError,
+    Pruned, Subject,
 };
 
 impl Admin for SqliteProvider {
@@ -247,8 +247,7 @@ fn nodes(sql: &Sql, database: &Path) -> rusqlite::Result<Vec<NodeRecord>> {
         let recorded = row.get::<_, Option<i64>>(node::COUNT + owned::SEEN_AT)?.map(Timestamp::from_micros);
         // With each heartbeat, a node changes its lock file, or its row if it has no lock.
         let seen_at = recorded.max(NodeLock::last_beat(database, info.id));
-        let report = row.get_ref(node::COUNT + owned::REPORT)?.as_str_or_null();
-        let report = report.ok().flatten().map(NodeReport::from_json).unwrap_or_default();
+        let report = node_report(row, node::COUNT + owned::REPORT)?;
         Ok(NodeRecord { info, epoch, instances, activities, seen_at, report })
     })
 }

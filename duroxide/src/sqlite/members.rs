@@ -12,12 +12,12 @@ use super::departed;
 use super::listener;
 use super::lock::{Liveness, NodeLock};
 use super::rejections;
-use super::rows::{epoch, int, natural, parsed, uuid};
+use super::rows::{epoch, int, natural, node_report, parsed, uuid};
 use super::sql::Sql;
 use super::tx::Tx;
 use crate::clock::Timestamp;
 use crate::id::{Epoch, NodeId};
-use crate::provider::{CRASH_LIMIT, Departure, Handlers, Lease, NodeDetails, NodeInfo};
+use crate::provider::{CRASH_LIMIT, Departure, Handlers, Lease, NodeDetails, NodeInfo, NodeReport, Others};
 
 /// The signs of life of other nodes, as observed by this process.
 ///
@@ -99,8 +99,8 @@ pub(super) struct Members {
     pub(super) held: bool,
     /// The lease time of that node.
     pub(super) lease_time: Duration,
-    /// The number of other nodes that are not known to be dead.
-    pub(super) others: usize,
+    /// The other nodes that are not known to be dead.
+    pub(super) others: Others,
     /// Nodes whose grace begins with the next write of this process.
     pub(super) suspects: Vec<Epoch>,
     pub(super) dead: Vec<DeadNode>,
@@ -139,7 +139,7 @@ impl DeadNode {
 
 columns! {
     /// A member, and its sign of life.
-    mod pulse { EPOCH = "epoch", ID = "id", BEAT = "beat", LEASE_TIME = "lease_time" }
+    mod pulse { EPOCH = "epoch", ID = "id", BEAT = "beat", LEASE_TIME = "lease_time", REPORT = "report" }
 }
 
 /// Reads the members, and finds those that are dead.
@@ -151,14 +151,15 @@ pub(super) fn check(
     beats: &mut Beats,
 ) -> rusqlite::Result<Members> {
     let find = concat!("SELECT ", pulse::list!(), " FROM duroxide_nodes");
-    let nodes: Vec<(Epoch, NodeId, i64, Duration)> = sql.rows(find, [], |row| {
+    let nodes: Vec<(Epoch, NodeId, i64, Duration, NodeReport)> = sql.rows(find, [], |row| {
         let lease_time = Duration::from_micros(natural(row, pulse::LEASE_TIME)?);
-        Ok((Epoch(natural(row, pulse::EPOCH)?), NodeId(uuid(row, pulse::ID)?), row.get(pulse::BEAT)?, lease_time))
+        let (epoch, id) = (Epoch(natural(row, pulse::EPOCH)?), NodeId(uuid(row, pulse::ID)?));
+        Ok((epoch, id, row.get(pulse::BEAT)?, lease_time, node_report(row, pulse::REPORT)?))
     })?;
     let mut members = Members {
         held: false,
         lease_time: Duration::MAX,
-        others: 0,
+        others: Others::default(),
         suspects: Vec::new(),
         dead: Vec::new(),
         locks: Vec::new(),
@@ -167,8 +168,8 @@ pub(super) fn check(
     let pause = beats.begin_check(now);
     beats.seen.retain(|epoch, _| nodes.iter().any(|(node, ..)| node == epoch));
     // A node checks three times per lease time.
-    let own_lease_time = nodes.iter().find(|(epoch, ..)| *epoch == lease).map_or(Duration::ZERO, |(.., time)| *time);
-    for (epoch, node, row, lease_time) in nodes {
+    let own_lease_time = nodes.iter().find(|(epoch, ..)| *epoch == lease).map_or(Duration::ZERO, |(.., time, _)| *time);
+    for (epoch, node, row, lease_time, report) in nodes {
         if epoch == lease {
             (members.held, members.lease_time) = (true, lease_time);
         } else if node != own {
@@ -191,9 +192,9 @@ pub(super) fn check(
                 }
                 Verdict::Suspect => {
                     members.suspects.push(epoch);
-                    members.others += 1;
+                    members.others.add(&report);
                 }
-                Verdict::Alive => members.others += 1,
+                Verdict::Alive => members.others.add(&report),
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::history::TextMap;
 use crate::id::{CallId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId};
 use crate::message::Lane;
 use crate::payload::Payload;
-use crate::provider::{DAMAGED, DeliveryKey, EventRow, InstanceStatus, MessageRow, Ready};
+use crate::provider::{DAMAGED, DeliveryKey, EventRow, InstanceStatus, MessageRow, NodeReport, Ready};
 
 /// Converts a number to SQLite's integer type. Epochs, executions, events and calls are counters, far below the limit.
 pub(super) fn int(number: u64) -> i64 {
@@ -49,6 +49,11 @@ pub(super) fn parsed<S: FromSql, T, E: std::error::Error + Send + Sync + 'static
 ) -> rusqlite::Result<T> {
     parse(row.get(column)?)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
+
+/// Reads the report of a node. One that cannot be read is empty: see [`NodeReport::from_json`].
+pub(super) fn node_report(row: &Row<'_>, column: usize) -> rusqlite::Result<NodeReport> {
+    Ok(row.get_ref(column)?.as_str_or_null().ok().flatten().map(NodeReport::from_json).unwrap_or_default())
 }
 
 pub(super) fn instance_id(row: &Row<'_>, column: usize) -> rusqlite::Result<InstanceId> {

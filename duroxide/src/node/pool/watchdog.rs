@@ -67,6 +67,11 @@ impl Pool {
         (state.jobs.len(), stuck.collect())
     }
 
+    /// Returns the number of turns that wait for a thread.
+    pub(in crate::node) fn waiting(&self) -> usize {
+        self.0.lock().jobs.len()
+    }
+
     /// Returns the turns that have been running for longer than the limit and were not reported, and the time until the
     /// next running turn reaches it. Replaces the threads of the stuck turns.
     pub(in crate::node) fn stuck(&self, limit: Duration, now: Timestamp) -> (Vec<StuckTurn>, Option<Duration>) {

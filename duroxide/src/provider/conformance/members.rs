@@ -10,7 +10,7 @@ use crate::provider::*;
 list![
     epochs_grow,
     a_renewal_returns_how_long_the_lease_holds,
-    a_renewal_returns_the_number_of_other_members,
+    a_renewal_returns_the_other_members,
     a_node_that_leaves_frees_its_items,
     a_dead_node_is_taken_over,
     a_dead_node_cannot_write,
@@ -41,20 +41,25 @@ async fn a_renewal_returns_how_long_the_lease_holds(world: World) {
     let node = world.join().await;
     let Renewal::Held { valid_for, others } = node.renew().await else { panic!("the lease is lost") };
     assert!(!valid_for.is_zero());
-    assert_eq!(others, 0);
+    assert_eq!(others, Others::default());
 }
 
-async fn a_renewal_returns_the_number_of_other_members(world: World) {
+async fn a_renewal_returns_the_other_members(world: World) {
     let (node, second, third) = (world.join().await, world.join().await, world.join().await);
     let others = async || match node.renew().await {
         Renewal::Held { others, .. } => others,
         Renewal::Lost => panic!("the lease is lost"),
     };
-    assert_eq!(others().await, 2);
+    let waiting = |waiting_turns| NodeReport { waiting_turns, ..NodeReport::default() };
+    assert_eq!(others().await, Others { nodes: 2, waiting_turns: 0 });
+    second.renew_with(&waiting(5)).await;
+    third.renew_with(&waiting(7)).await;
+    node.renew_with(&waiting(100)).await;
+    assert_eq!(others().await, Others { nodes: 2, waiting_turns: 12 });
     second.provider.leave(&second.lease).await.expect("leave");
-    assert_eq!(others().await, 1);
+    assert_eq!(others().await, Others { nodes: 1, waiting_turns: 7 });
     third.die();
-    assert_eq!(others().await, 0);
+    assert_eq!(others().await, Others::default());
 }
 
 async fn a_node_that_leaves_frees_its_items(world: World) {
