@@ -26,10 +26,10 @@ const OWN: &str = "
 
 /// Disowns instances that are no longer as they were picked: others have run them before they were locked.
 const DISOWN: &str = "
-    UPDATE live l SET owner = NULL, claim = 0, alone = false
-    WHERE l.seq = ANY ($1::bigint[]) AND l.owner = $2 AND l.claim = $3 AND NOT EXISTS (
-        SELECT 1 FROM unnest($1::bigint[], $4::text[]) AS t (seq, version) JOIN ready r ON r.seq = t.seq
-        WHERE t.seq = l.seq AND r.version = t.version AND r.ready_at <= $5 AND (r.crashes >= 3 AND NOT r.suspect) = $6)";
+    UPDATE live l SET owner = NULL, claim = 0, alone = false FROM unnest($1::bigint[], $4::text[]) AS t (seq, version)
+    WHERE l.seq = t.seq AND l.owner = $2 AND l.claim = $3 AND NOT EXISTS (
+        SELECT 1 FROM ready r
+        WHERE r.seq = t.seq AND r.version = t.version AND r.ready_at <= $5 AND (r.crashes >= 3 AND NOT r.suspect) = $6)";
 
 /// Resumes the claimed instances whose pauses have ended. All builds may try them.
 const END_PAUSES: &str = "

@@ -15,38 +15,70 @@ use crate::rows::{FIRST_TIME, int, read_ready};
 
 const _: () = assert!(QUARANTINE == 3 && FIRST_TIME == -2305843009213693952, "the statements repeat these numbers");
 
+/// Reads the oldest items of each part, oldest first, as [`Ready::since`](duroxide::provider::Ready::since) orders them.
+/// Without a limit for all queues of a part, a request would read as many items for each name as it can claim.
+///
 /// Items that are ready at once sort before all times, so they could fill a limit and hide an older item with a time of its
 /// own: both kinds are read, each from its own place on; see [`super::looks`].
+macro_rules! oldest {
+    ($columns:literal, $part:literal, $now:literal, $queues:expr) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            ", ready_at FROM (
+                 SELECT q.*, row_number() OVER (PARTITION BY ",
+            $part,
+            " ORDER BY CASE WHEN ready_at < -2305843009213693952 THEN least(ready_at + 4611686018427387904, ",
+            $now,
+            ") ELSE ready_at END) AS place FROM (",
+            $queues,
+            ") q) p WHERE place <= $3 ORDER BY place"
+        )
+    };
+}
+
+/// A part is all pinned versions. Instances without a version are not claimed if another member has a later one; those of
+/// one name must not hide those of others, so each name is a part.
 macro_rules! pick_instances {
     ($condition:literal) => {
-        concat!(
-            "SELECT r.seq, r.name, r.version, r.ready_at, r.paused FROM unnest($1::text[], $2::text[], $5::bigint[], $6::bigint[])
+        oldest!(
+            "seq, name, version, paused",
+            "CASE WHEN version = '' THEN name END",
+            "$7",
+            concat!(
+                "SELECT r.* FROM unnest($1::text[], $2::text[], $5::bigint[], $6::bigint[])
                  AS t (name, version, since, since_time)
              CROSS JOIN LATERAL (
                  (SELECT seq, name, version, ready_at, paused FROM ready r
                   WHERE r.name = t.name AND r.version = t.version AND r.ready_at < -2305843009213693952
                       AND r.ready_at >= t.since AND ",
-            $condition,
-            " AND (NOT r.rejected OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
+                $condition,
+                " AND (NOT r.rejected OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
                    WHERE x.instance = r.seq AND x.execution = 0 AND x.call = 0 AND n.epoch = $4))
                   ORDER BY r.ready_at LIMIT $3)
                  UNION ALL
                  (SELECT seq, name, version, ready_at, paused FROM ready r
                   WHERE r.name = t.name AND r.version = t.version AND r.ready_at >= -2305843009213693952
                       AND r.ready_at >= t.since_time AND ",
-            $condition,
-            " AND (NOT r.rejected OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
+                $condition,
+                " AND (NOT r.rejected OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
                    WHERE x.instance = r.seq AND x.execution = 0 AND x.call = 0 AND n.epoch = $4))
                   ORDER BY r.ready_at LIMIT $3)) r"
+            )
         )
     };
 }
 const INSTANCES: &str = pick_instances!("(r.crashes < 3 OR r.suspect)");
 const QUARANTINED: &str = pick_instances!("r.crashes >= 3 AND NOT r.suspect");
 
+/// A part is a group.
 macro_rules! pick_activities {
     ($condition:literal) => {
-        concat!(
+        oldest!(
+            "n, name, instance, execution, call",
+            "n",
+            "$8",
+            concat!(
             "SELECT t.n, t.name, a.instance, a.execution, a.call, a.ready_at
              FROM unnest($1::text[], $2::integer[], $6::bigint[], $7::bigint[]) AS t (name, n, since, since_time)
              CROSS JOIN LATERAL (
@@ -67,6 +99,7 @@ macro_rules! pick_activities {
                   AND (a.rejected IS NULL OR NOT EXISTS (SELECT 1 FROM rejections x JOIN nodes n ON n.build = x.build
                    WHERE x.instance = a.instance AND x.execution = a.execution AND x.call = a.call AND n.epoch = $4))
                   ORDER BY a.ready_at LIMIT $3)) a"
+            )
         )
     };
 }
@@ -104,6 +137,7 @@ impl Picks {
 
     pub(super) fn steps<'a>(&self, epoch: i64, want: &Want, look: &Look) -> Vec<Step<'a>> {
         let mut steps = Vec::new();
+        let now = want.now.as_micros();
         let (names, versions) = orchestrations(want);
         let queues = names.iter().zip(&versions).map(|(name, version)| (name.clone(), Some(version.clone())));
         let (since, since_time): (Vec<i64>, Vec<i64>) = queues.map(|queue| look.from(&queue)).unzip();
@@ -116,7 +150,8 @@ impl Picks {
                 limit(want.instances),
                 epoch,
                 since.clone(),
-                since_time.clone()
+                since_time.clone(),
+                now
             ));
         }
         let groups = want.activities.iter().zip(0_i32..).filter(|(group, _)| group.limit > 0);
@@ -134,7 +169,8 @@ impl Picks {
                 epoch,
                 tags(want),
                 since_of.clone(),
-                since_time_of.clone()
+                since_time_of.clone(),
+                now
             ));
         }
         if self.overdue {
@@ -153,7 +189,7 @@ impl Picks {
         }
         if self.alone {
             if self.instances {
-                steps.push(step!(QUARANTINED, names, versions, 1_i64, epoch, since, since_time));
+                steps.push(step!(QUARANTINED, names, versions, 1_i64, epoch, since, since_time, now));
             }
             if self.activities {
                 steps.push(step!(
@@ -164,7 +200,8 @@ impl Picks {
                     epoch,
                     tags(want),
                     since_of,
-                    since_time_of
+                    since_time_of,
+                    now
                 ));
             }
         }
