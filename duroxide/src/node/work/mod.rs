@@ -2,7 +2,7 @@
 
 mod retries;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,9 @@ pub(super) struct WorkRequests {
     load: BTreeSet<InstanceId>,
     /// Instances whose live copies miss messages.
     gaps: BTreeSet<InstanceId>,
+    /// Live instances with many unread messages, to which other processes send. Each request names them, since mail that
+    /// is not named is answered with all messages, also those that the node has.
+    backlogs: VecDeque<InstanceId>,
     /// Instances that the request under way names, each with the last message number that its live copy has.
     loading: BTreeMap<InstanceId, Option<u64>>,
     /// The last claim that was received.
@@ -109,6 +112,10 @@ impl WorkRequests {
     /// The time for which nothing is claimed beside a quarantined item. It is limited, since the item may be innocent
     /// and take long.
     const ALONE: Duration = Duration::from_secs(1);
+    /// The number of messages in an answer from which on an instance has a backlog.
+    const BACKLOG: usize = 64;
+    /// The most instances that are named for their backlogs. The earliest are dropped.
+    const BACKLOGS: usize = 64;
 
     pub(super) fn new(served: Served) -> Self {
         Self {
@@ -123,6 +130,7 @@ impl WorkRequests {
             permits: 0,
             load: BTreeSet::new(),
             gaps: BTreeSet::new(),
+            backlogs: VecDeque::new(),
             loading: BTreeMap::new(),
             claim: 0,
             heard: Vec::new(),
@@ -218,7 +226,8 @@ impl WorkRequests {
         self.quarantined.take_if(|(_, until)| *until <= now);
         let alone = self.quarantined.is_none();
         let closed = capacity.is_draining || !alone;
-        let load = std::mem::take(&mut self.load).into_iter();
+        self.backlogs.retain(|instance| heard(instance).is_some());
+        let load = std::mem::take(&mut self.load).into_iter().chain(self.backlogs.iter().cloned());
         self.loading = load.map(|instance| (instance.clone(), heard(&instance))).collect();
         (self.wanted, self.is_under_way, self.number) = (false, true, number);
         // The answer contains the next due time.
@@ -290,6 +299,13 @@ impl WorkRequests {
         if is_partial && !is_live {
             self.load(instance.clone());
             return false;
+        }
+        let is_mail = !answered.loading.contains_key(instance) && !answered.claims(acquired);
+        if is_mail && is_live && acquired.messages.len() > Self::BACKLOG {
+            if self.backlogs.len() == Self::BACKLOGS {
+                self.backlogs.pop_front();
+            }
+            self.backlogs.push_back(instance.clone());
         }
         let (instance, identity) = (instance.clone(), acquired.execution.identity);
         self.heard.push(Heard { instance, identity, number: acquired.arrivals });

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::{EventId, ExecutionId, Identity};
-use crate::provider::HistoryPage;
+use crate::provider::{HistoryPage, MessageRow};
 
 /// A node with free room and permits.
 const FREE: Capacity = Capacity { turns: 0, permits: [4, 2], is_draining: false };
@@ -242,4 +242,30 @@ fn lost_lease_starts_anew() {
     work.restart();
     let want = send(&mut work, &FREE, 0);
     assert_eq!((want.claim, want.load, want.instances), (0, Vec::new(), 64), "the request under way does not count");
+}
+
+#[test]
+fn instance_with_a_backlog_is_named_with_its_last_message() {
+    // The mail of an instance, with many messages or with few, which has a live copy or not.
+    let named_after = |messages, is_live, claim| {
+        let mut work = requests();
+        send(&mut work, &FREE, 0);
+        let mail = AcquiredInstance { messages: vec![MessageRow::new("event"); messages], ..acquired("a", 0) };
+        let answered = answer(&mut work, &Acquired { claim, ..Acquired::default() }, 0);
+        assert!(work.accept(&answered, &mail, is_live));
+        let mut named = || {
+            work.request();
+            assert!(is_due(&mut work, &FREE));
+            let heard = |_: &InstanceId| is_live.then_some(70);
+            let load = work.begin(RequestNumber::default(), &FREE, at(0), heard).load;
+            answer(&mut work, &Acquired { claim, ..Acquired::default() }, 0);
+            load.iter().map(|load| load.heard).collect::<Vec<_>>()
+        };
+        assert_eq!(named(), named(), "each request names it");
+        named()
+    };
+    assert_eq!(named_after(65, true, 0), [Some(70)]);
+    assert_eq!(named_after(64, true, 0), []);
+    assert_eq!(named_after(65, false, 0), [], "the node has none of the messages");
+    assert_eq!(named_after(65, true, 1), [], "a claim is no mail");
 }
