@@ -96,7 +96,10 @@ fn page_has_a_picture_first_and_a_program() {
         }
         let may_lack = WITHOUT_PROGRAM.iter().any(|(page, _)| *page == path);
         if blocks.iter().any(is_program) == may_lack {
-            wrong.push(format!("{path}: {}", if may_lack { "has a program: remove it from the list" } else { "no program that is run" }));
+            wrong.push(format!(
+                "{path}: {}",
+                if may_lack { "has a program: remove it from the list" } else { "no program that is run" }
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
