@@ -18,6 +18,7 @@ pages! {
     Testing "docs/testing.md"
     #[cfg(feature = "testing")] // replays a recorded history
     Versioning "docs/versioning.md"
+    #[cfg(feature = "testing")] // jumps in time
     Troubleshooting "docs/troubleshooting.md"
     ExternalEvents "docs/external-events.md"
     SubOrchestrations "docs/sub-orchestrations.md"
@@ -27,6 +28,7 @@ pages! {
     Operations "docs/operations.md"
     Architecture "docs/architecture.md"
     PollingAndExecutionModel "docs/polling-and-execution-model.md"
+    #[cfg(feature = "testing")] // replays a history
     DesignInvariants "docs/design-invariants.md"
     LostAnswers "docs/lost-answers.md"
     RuntimeDesign "docs/dtf-runtime-design.md"
@@ -35,11 +37,16 @@ pages! {
     PointsOfFailure "docs/persistence-failure-analysis.md"
     Scaling "docs/scaling.md"
     ConsistencyGuidelines "docs/consistency-guidelines.md"
+    #[cfg(feature = "metrics")]
     ObservabilityGuide "docs/observability-guide.md"
+    #[cfg(feature = "metrics")]
     MetricsSpecification "docs/metrics-specification.md"
+    #[cfg(feature = "metrics")]
     ActiveOrchestrations "docs/duroxide-active-orchestrations-metric-spec.md"
     TelemetrySpecification "docs/duroxide-telemetry-spec.md"
+    #[cfg(feature = "metrics")]
     ProviderObservability "docs/provider-observability.md"
+    #[cfg(feature = "metrics")]
     LibraryObservability "docs/library-observability.md"
     ProviderImplementationGuide "docs/provider-implementation-guide.md"
     #[cfg(feature = "conformance")] // shows the conformance suite

@@ -48,6 +48,63 @@ fn code_on_every_page_is_compiled() {
     }
 }
 
+/// The pages without a program that the tests run, each with the reason.
+const WITHOUT_PROGRAM: &[(&str, &str)] = &[
+    ("docs/README.md", "the index"),
+    ("docs/errors.md", "a reference"),
+    ("docs/performance.md", "figures; the programs are in benches/"),
+    ("docs/reliability.md", "a list of tests"),
+    ("docs/lost-answers.md", "a protocol; docs/provider-testing-guide.md has a program that loses answers"),
+    ("docs/provider-implementation-guide.md", "the program is the example toy_provider"),
+    ("docs/postgres.md", "the program needs a server, and is compiled"),
+];
+
+/// The number of lines within which a page has its picture.
+const PICTURE_WITHIN: usize = 45;
+
+/// Returns the blocks of a page: the line, the words behind the opening fence, and the content.
+fn blocks(page: &str) -> Vec<(usize, &str, String)> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(usize, &str, String)> = None;
+    for (number, line) in page.lines().enumerate() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(words), None) => open = Some((number + 1, words, String::new())),
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some((.., content))) => content.extend([line, "\n"]),
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn page_has_a_picture_first_and_a_program() {
+    let mut pages = files("docs", ".md");
+    pages.push(("QUICK_START.md".to_owned(), page("QUICK_START.md")));
+    let mut wrong = Vec::new();
+    for (path, text) in pages {
+        let blocks = blocks(&text);
+        let is_picture = |(line, words, content): &(usize, &str, String)| {
+            *line <= PICTURE_WITHIN && *words == "text" && content.contains(['─', '│', '►', '═', '|'])
+        };
+        let is_program = |(_, words, content): &(usize, &str, String)| {
+            let is_run = words.starts_with("rust") && !words.contains("no_run") && !words.contains("compile_fail");
+            is_run && content.contains("fn main()")
+        };
+        if path != "docs/README.md" && !blocks.iter().any(is_picture) {
+            wrong.push(format!("{path}: no picture within {PICTURE_WITHIN} lines"));
+        }
+        let may_lack = WITHOUT_PROGRAM.iter().any(|(page, _)| *page == path);
+        if blocks.iter().any(is_program) == may_lack {
+            wrong.push(format!(
+                "{path}: {}",
+                if may_lack { "has a program: remove it from the list" } else { "no program that is run" }
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// The names of the tools of tests, for which the rules of [`public_functions_follow_the_guidelines`] on documentation do
 /// not hold.
 const TOOLS: &[&str] = &["duroxide/src/testing/", "duroxide/src/provider/conformance/", "duroxide/src/__private.rs"];
