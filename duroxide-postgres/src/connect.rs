@@ -110,7 +110,7 @@ impl Database {
         let mut config = self.config.clone();
         config.application_name(purpose.name());
         let client = connect(&config, drop).await?;
-        // Nothing of an attempt remains open for long if this process stops.
+        // Nothing of an attempt remains open for a long time if this process stops.
         let set = "SET idle_in_transaction_session_timeout = '60s'";
         client.batch_execute(set).await.map_err(|error| open_error(&error))?;
         Ok(client)

@@ -84,7 +84,7 @@ impl fmt::Display for TransferReport {
 #[non_exhaustive]
 pub enum TransferError {
     /// Nodes are members: stop them first. A node that was killed counts for as long as its lease lasts.
-    #[error("nodes are members of the {storage}: {}; stop them first", .nodes.join(", "))]
+    #[error("these nodes still use the {storage}: {}; stop them first", .nodes.join(", "))]
     Nodes {
         /// The storage: `source` or `target`.
         storage: &'static str,

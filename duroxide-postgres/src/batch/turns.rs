@@ -159,7 +159,7 @@ impl Model {
                 instance.suspension = None;
                 instance.finished_at = Some(turn.time);
                 instance.owner = None;
-                instance.queueing = Queueing::Anew;
+                instance.queueing = Queueing::Rebuild;
                 // A turn without events leaves the outcome to the waiting client, which reads it.
                 match turn.events.last() {
                     Some(outcome) => self.signals.finished(execution, *status, Some(outcome)),
@@ -269,32 +269,9 @@ impl Model {
         };
         let labels = new.labels.iter().map(|(name, value)| (seq, label(name), label(value)));
         self.effects.labels.extend(labels);
-        let instance = Instance {
-            seq,
-            identity,
-            name: new.name.clone(),
-            version: new.version.as_ref().map(ToString::to_string),
-            status: InstanceStatus::Running,
-            execution: 1,
-            last_event: EventId(0),
-            owner,
-            claim: 0,
-            arrivals: 0,
-            stored: 0,
-            crashes: CrashRecord::default(),
-            suspension: None,
-            rejected_by: HashSet::new(),
-            cause: None,
-            waits: None,
-            updated_at: time,
-            finished_at: None,
-            last_commit: None,
-            messages: std::collections::HashMap::new(),
-            new_messages: std::collections::BTreeMap::new(),
-            origin: Origin::New,
-            is_changed: true,
-            queueing: Queueing::Unchanged,
-        };
+        let version = new.version.as_ref().map(ToString::to_string);
+        let instance = Instance::new(seq, identity, new.name.clone(), version, time);
+        let instance = Instance { owner, is_changed: true, ..instance };
         self.instances.insert(new.instance.clone(), instance);
     }
 }

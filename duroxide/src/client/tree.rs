@@ -51,7 +51,7 @@ const BY_INTEREST: [&[InstanceStatus]; 4] = [
 impl Client {
     /// Reads an instance with its children and theirs, within limits. Instances that are left out are counted by status.
     ///
-    /// Detached starts are no children. The parts are read one after another, and need not be of one moment.
+    /// Detached starts are not children. The parts are read one after another, and need not be of one moment.
     ///
     /// ```
     /// use duroxide::client::{Tree, TreeLimits};

@@ -1,5 +1,5 @@
 //! The share of a node among several: it leaves new work to the other members while it is busy, and releases instances
-//! that have been idle for long, so that the next node with time claims them. A node without others does neither.
+//! that have been idle for a long time, so that the next node with time claims them. A node without others does neither.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -111,7 +111,7 @@ impl Node {
         self.commit(Write::ReleaseInstance { execution, claim }, Context::Other);
     }
 
-    /// Releases instances that have been idle for long, unless this node runs an activity for them.
+    /// Releases instances that have been idle for a long time, unless this node runs an activity for them.
     pub(super) fn release_idle(&mut self) {
         let Some(last_use) = self.balance.release_up_to().filter(|_| self.accepts_work() && !self.is_busy()) else {
             return;

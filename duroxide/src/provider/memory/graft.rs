@@ -37,7 +37,7 @@ impl State {
             self.send_out(out, None, graft.time);
         }
         self.record_done(graft.id.0);
-        self.settle_instance(&this);
+        self.reindex_instance(&this);
         self.signals.changed(&this);
         self.signals.work = true;
         Ok(self.unnumbered(&this, true))

@@ -283,7 +283,7 @@ impl State {
     }
 
     /// Updates the queue entry of an instance.
-    pub(super) fn settle_instance(&mut self, id: &InstanceId) {
+    pub(super) fn reindex_instance(&mut self, id: &InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let messages = || instance.messages.values().filter_map(|arrival| self.messages.get(arrival));
         let ready = match instance.status {
@@ -373,7 +373,7 @@ impl State {
         // earlier.
         let waits = instance.owner.is_none() && instance.status == InstanceStatus::Running;
         if waits && instance.ready.is_none_or(|before| ready < before) {
-            self.settle_instance(to);
+            self.reindex_instance(to);
         }
         placement
     }

@@ -89,7 +89,7 @@ impl State {
         self.then(execution, lease, turn.then, turn.time);
         let starts = turn.starts.into_iter().map(|child| self.start_child(this, child, by, turn.time)).collect();
         let messages = turn.messages.into_iter().map(|out| self.send_out(out, by, turn.time)).collect();
-        self.settle_instance(this);
+        self.reindex_instance(this);
         Committed { repeated: false, starts, messages }
     }
 
