@@ -175,7 +175,12 @@ const COMPONENTS: &[&str] = &[
 
 #[test]
 fn components_of_the_node_know_no_provider() {
-    for (path, text) in files("duroxide/src/node", ".rs") {
+    let files = files("duroxide/src/node", ".rs");
+    for name in COMPONENTS {
+        let is_part = |(path, _): &(String, String)| path.starts_with(&format!("duroxide/src/node/{name}"));
+        assert!(files.iter().any(is_part), "there is no component {name}");
+    }
+    for (path, text) in files {
         let component = path.trim_start_matches("duroxide/src/node/");
         if COMPONENTS.iter().any(|name| component.starts_with(name)) {
             for word in ["dyn Provider", "Shared", "impl Node", "&mut Node", "&Node", "super::Node,", "super::{Node"] {

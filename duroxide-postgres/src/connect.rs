@@ -76,7 +76,7 @@ impl Use {
     }
 
     /// The plans of hot statements are fixed: a plan that was made while a table was empty, or for one list of values,
-    /// would scan the table later. A row has a high cost, so that each plan uses all conditions of an index, also where the
+    /// would scan the table later. A row has a high cost, so that each plan uses all conditions of an index, even where the
     /// statistics say that some of them suffice.
     fn plans(self) -> &'static str {
         match self {

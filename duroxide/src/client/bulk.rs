@@ -45,7 +45,7 @@ pub enum BulkAction {
     Delete,
     /// [`Handle::erase`].
     Erase,
-    /// [`Handle::reset`], also of instances that have finished. An instance whose history has no such point is skipped.
+    /// [`Handle::reset`], including instances that have finished. An instance whose history has no such point is skipped.
     Reset {
         /// The place to which the instances are reset.
         to: CutPoint,

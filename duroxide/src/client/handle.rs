@@ -487,7 +487,7 @@ impl Client {
         })
     }
 
-    /// Reads an instance, so that each later change is signalled, also one by another process.
+    /// Reads an instance, so that each later change is signalled, including one by another process.
     async fn watch(&self, id: &InstanceId) -> Result<InstanceRecord, ClientError> {
         self.ask(|| self.provider.watch(id)).await?.ok_or_else(|| ClientError::not_found(id))
     }

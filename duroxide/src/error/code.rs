@@ -107,7 +107,7 @@ codes! {
         "make blocking or long code a plain `fn`, and let it check `ctx.is_cancelled()`";
     "0010" Paused "paused" Configuration
         "a client has suspended the instance"
-        "resume it when the reason no longer holds; it resumes by itself if the pause has an end";
+        "resume it when the reason no longer holds; it resumes automatically if the pause has an end";
 
     // Stored data that cannot be read.
     "0020" UnreadableEvent "unreadable event row" Configuration

@@ -114,7 +114,7 @@ pub trait Admin: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>>;
 
     /// Carries out one batch of pruning, in the order of arrival: removes matching instances that finished before
-    /// `before`, and the executions of other matching instances, also of live ones, that were continued before `before`.
+    /// `before`, and the executions of other matching instances, including live ones, that were continued before `before`.
     ///
     /// A batch ends at its limit, at its time limit, or when no instance is left to remove; [`Pruned::next`]
     /// continues it. As with [`Admin::list`], each batch must make progress. Instances that arrived too late to be due

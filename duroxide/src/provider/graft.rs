@@ -23,7 +23,7 @@ pub struct Graft {
     pub version: Option<Version>,
     /// Its events, from the first one without gaps. Empty: it begins with a start among `messages`.
     pub history: Vec<EventRow>,
-    /// Activities to be run, also detached ones of earlier executions. None of them has an owner.
+    /// Activities to be run, including detached ones of earlier executions. None of them has an owner.
     pub activities: Vec<StoredActivity>,
     /// Messages of the instance, in the order of their arrival.
     pub messages: Vec<StoredMessage>,

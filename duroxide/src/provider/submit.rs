@@ -20,7 +20,7 @@ pub enum Submission {
     ///
     /// If the instance has an owner, its start gets a number and leaves mail; see [`MessageRow::number`].
     Wake(WakeRequest),
-    /// Lets a suspended instance and its parked activities run again, also a paused one, and resets its crash count. No
+    /// Lets a suspended instance and its parked activities run again, even a paused one, and resets its crash count. No
     /// effect on other instances.
     Resume {
         /// The instance.

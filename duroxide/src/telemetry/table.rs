@@ -57,7 +57,7 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// Its description: when it counts.
     pub help: &'static str,
-    /// For a histogram: upper bounds of buckets that suit it. An exporter does not know them by itself; see
+    /// For a histogram: upper bounds of buckets that suit it. An exporter does not derive them; see
     /// `docs/observability-guide.md`.
     pub buckets: &'static [f64],
 }

@@ -25,7 +25,7 @@ use crate::replay::{Execution, Held};
 #[derive(Default)]
 pub(super) struct LiveInstances {
     by_id: HashMap<InstanceId, LiveInstance>,
-    /// The next timer of each owned instance, also of those that are not live.
+    /// The next timer of each owned instance, including those that are not live.
     timers: Timers,
     /// Instances that may be ready for a turn.
     ready: VecDeque<InstanceId>,

@@ -59,7 +59,7 @@ use crate::runtime::{Runtime, RuntimeBuilder};
 /// - every history is well formed and replays: every call has at most one outcome, no timer fired early, and no event
 ///   is later than any clock has shown;
 /// - no commit was carried out twice, or for a node that did not own the instance;
-/// - no message was lost, read twice, or read before an earlier one, also between processes and across continue-as-new;
+/// - no message was lost, read twice, or read before an earlier one, even between processes and across continue-as-new;
 /// - the outcome of an activity is that of one of its attempts, and no attempt was made beyond its policy, or before
 ///   the activity was committed;
 /// - the outcomes that parents have of their children are right, and no child outlived a parent that should have closed
