@@ -7,7 +7,7 @@ use duroxide::history::{TextMap, Waits};
 use duroxide::id::{
     ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId, NodeId,
 };
-use duroxide::provider::{InstanceStatus, Lane, MessageRow, Placement, Ready, Signals};
+use duroxide::provider::{InstanceStatus, Lane, MessageRow, NewActivity, Placement, Ready, Signals};
 use uuid::Uuid;
 
 use super::effects::Effects;
@@ -174,6 +174,30 @@ pub(super) struct Activity {
     /// The cause of its last failed attempt, or of its rejection.
     pub(super) cause: Option<String>,
     pub(super) state: RowState,
+}
+
+impl Activity {
+    /// Returns a new activity without an owner.
+    pub(super) fn new(seq: i64, new: &NewActivity, ready: Ready) -> Self {
+        Self {
+            seq,
+            name: new.name.clone(),
+            tag: new.tag.clone(),
+            scheduled: new.scheduled,
+            detached: new.detached,
+            headers: new.headers.clone(),
+            attempt: 1,
+            ready_at: stored_ready(ready),
+            owner: None,
+            claim: 0,
+            crashes: CrashRecord::default(),
+            rejected: None,
+            rejected_by: HashSet::new(),
+            parked: false,
+            cause: None,
+            state: RowState::New,
+        }
+    }
 }
 
 /// An instance id that the batch has reserved by a row in `instances`.

@@ -9,9 +9,9 @@ use duroxide::provider::{
     Placement, Ready, Then, Turn,
 };
 
-use super::model::{Activity, CrashRecord, Instance, Model, Origin, Queueing, RowState};
+use super::model::{Activity, CrashRecord, Instance, Model, Origin, Queueing};
 use crate::events;
-use crate::rows::{label, stored_ready};
+use crate::rows::label;
 
 impl Model {
     /// Commits a turn of a lease; or, without a lease, of a client that terminates the instance.
@@ -110,24 +110,7 @@ impl Model {
     }
 
     fn schedule(&mut self, seq: i64, id: ActivityId, new: &NewActivity, owner: Option<Epoch>, time: Timestamp) {
-        let activity = Activity {
-            seq,
-            name: new.name.clone(),
-            tag: new.tag.clone(),
-            scheduled: new.scheduled,
-            detached: new.detached,
-            headers: new.headers.clone(),
-            attempt: 1,
-            ready_at: stored_ready(Ready::AtOnce(time)),
-            owner,
-            claim: 0,
-            crashes: CrashRecord::default(),
-            rejected: None,
-            rejected_by: HashSet::new(),
-            parked: false,
-            cause: None,
-            state: RowState::New,
-        };
+        let activity = Activity { owner, ..Activity::new(seq, new, Ready::AtOnce(time)) };
         self.activities.insert(id.clone(), activity);
         self.change_activity(&id, |_| ());
     }

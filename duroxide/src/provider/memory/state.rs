@@ -199,6 +199,28 @@ pub(super) struct Activity {
     pub(super) crashes: CrashRecord,
 }
 
+impl Activity {
+    /// Returns a new activity without an owner.
+    pub(super) fn new(new: NewActivity, ready: Ready) -> Self {
+        Self {
+            name: new.name,
+            tag: new.tag,
+            scheduled: new.scheduled,
+            detached: new.detached,
+            headers: new.headers,
+            attempt: 1,
+            ready,
+            rejected: None,
+            rejected_by: HashSet::new(),
+            parked: false,
+            cause: None,
+            owner: None,
+            claim: 0,
+            crashes: CrashRecord::default(),
+        }
+    }
+}
+
 pub(super) struct QueuedMessage {
     pub(super) to: InstanceId,
     pub(super) row: MessageRow,
