@@ -156,7 +156,7 @@ pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
 /// let started = Instant::now();
 /// ```
 ///
-/// The check reads tokens, not types. It judges paths of two segments or more, also inside macro invocations, and
+/// The check reads tokens, not types. It judges paths of two segments or more, even inside macro invocations, and
 /// applies the `use` items of the body (renames and groups too). It refuses a bare call if a `use` in the body imports
 /// it from a place that cannot be replayed, and otherwise if its name is well known: `sleep`, `sleep_until`, `timeout`,
 /// `timeout_at`, `interval`, `interval_at`, `spawn`, `spawn_blocking`, `spawn_local`, `block_in_place`, `block_on`,

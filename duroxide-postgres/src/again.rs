@@ -1,4 +1,4 @@
-//! Tasks that run for as long as the provider is open, also after a panic.
+//! Tasks that run for as long as the provider is open, even after a panic.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;

@@ -76,7 +76,7 @@ impl Use {
     }
 
     /// The plans of hot statements are fixed: a plan that was made while a table was empty, or for one list of values,
-    /// would scan the table later. A row has a high cost, so that each plan uses all conditions of an index, also where the
+    /// would scan the table later. A row has a high cost, so that each plan uses all conditions of an index, even where the
     /// statistics say that some of them suffice.
     fn plans(self) -> &'static str {
         match self {
@@ -110,7 +110,7 @@ impl Database {
         let mut config = self.config.clone();
         config.application_name(purpose.name());
         let client = connect(&config, drop).await?;
-        // Nothing of an attempt remains open for long if this process stops.
+        // Nothing of an attempt remains open for a long time if this process stops.
         let set = "SET idle_in_transaction_session_timeout = '60s'";
         client.batch_execute(set).await.map_err(|error| open_error(&error))?;
         Ok(client)

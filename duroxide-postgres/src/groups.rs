@@ -161,7 +161,7 @@ fn columns(of: Subject, by: &[Dimension]) -> Query {
     query.text("count(*) AS count, ").text(&times)
 }
 
-/// Returns the expression of a dimension that is no label, as text. Activities are `a`, timers `m`, and their instances `i`
+/// Returns the expression of a dimension that is not a label, as text. Activities are `a`, timers `m`, and their instances `i`
 /// and `l`.
 fn column(of: Subject, dimension: &Dimension) -> String {
     let minute = |time: &str| format!("(greatest({time}, 0) / 60000000 * 60000000)::text");

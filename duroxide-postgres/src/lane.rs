@@ -1,4 +1,4 @@
-//! A lane for requests that are no batches: one connection, and a queue of work for it.
+//! A lane for requests that are not batches: one connection, and a queue of work for it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ impl Lane {
     }
 
     /// Runs work in the lane. A request whose caller is gone before it begins is skipped; one that has begun is carried out
-    /// as a whole, also if its caller is dropped.
+    /// as a whole, even if its caller is dropped.
     pub(crate) async fn call<T, F>(
         &self,
         operation: &'static str,

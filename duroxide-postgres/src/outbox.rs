@@ -45,7 +45,7 @@ impl Within {
         Self { statements, limit: NoticeLimit::default(), wake: Notify::new(), expected: Notify::new() }
     }
 
-    /// A transaction of this process will commit soon, perhaps without a signal: look often for a while.
+    /// A transaction of this process will commit soon, perhaps without a signal: poll frequently for a short time.
     pub(crate) fn expect(&self) {
         self.expected.notify_one();
     }

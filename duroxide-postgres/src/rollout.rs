@@ -217,7 +217,7 @@ impl KnownCode {
             let Some(epoch) = crate::rows::epoch(row, "epoch")? else { continue };
             let code = match known.get(&epoch) {
                 Some(code) => code.clone(),
-                // A later answer has come before this one, and shows that it is no member any longer.
+                // A later answer has come before this one, and shows that it is no longer a member.
                 None if row.try_get("known")? => continue,
                 None => {
                     let text = |column| row.try_get::<_, Option<&str>>(column);

@@ -44,7 +44,7 @@ pub(crate) async fn migrate(connection: &Connection, database: &Database) -> Res
                 return Err(newer(&database.schema, "open the database"));
             }
             Ok(found) => return Ok(found.writes_from <= MIGRATIONS.len()),
-            // A migration must not queue for a lock for long, since all later requests would queue behind it.
+            // A migration must not queue for a lock for a long time, since all later requests would queue behind it.
             Err(fault) if fault.is_collision() && attempt < ATTEMPTS => {
                 attempt += 1;
                 tokio::time::sleep(Duration::from_millis(50) * attempt).await;
@@ -88,7 +88,7 @@ async fn apply(connection: &Connection, database: &Database) -> Result<Found, Fa
         return Ok(found);
     }
     let Database { schema, lock_class, .. } = database;
-    // `IF NOT EXISTS` needs the right to create schemas, also if the schema exists.
+    // `IF NOT EXISTS` needs the right to create schemas, even if the schema exists.
     let exists = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)";
     let exists: bool = connection.client.query_one(exists, &[schema]).await?.try_get(0)?;
     let create = if exists { String::new() } else { format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\";") };

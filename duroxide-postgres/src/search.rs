@@ -76,7 +76,7 @@ impl Order {
 /// A scan of the instances in the order of arrival that covers all matches of one part of the filter.
 enum Walk {
     All,
-    /// Instances with one of these statuses. With `Suspended`, also those with parked activities.
+    /// Instances with one of these statuses. With `Suspended`, including those with parked activities.
     Statuses(Vec<InstanceStatus>),
     Label(String, String),
     Parent(String),
@@ -276,7 +276,7 @@ impl<'a> Search<'a> {
             }
             Walk::All | Walk::Parent(_) => (query.text("instances i ").text(joined).text(" WHERE TRUE"), "i.seq"),
             walk => {
-                // The range of a window may hold many instances that are no entries.
+                // The range of a window may hold many instances that are not entries.
                 let mut query = query.text("instances i ").text(joined).text(" WHERE i.seq IN (");
                 for n in 0..walk.sources() {
                     let select = if n == 0 { "SELECT i.seq FROM " } else { " UNION ALL SELECT i.seq FROM " };
@@ -393,14 +393,15 @@ pub(crate) async fn arrived_by(connection: &Connection, before: Timestamp) -> Re
 /// earlier. Times of creation rise only roughly with the arrival numbers, so there may be several such numbers; with the
 /// slack of [`CLOCKS`], any of them is exact enough.
 async fn first_since(connection: &Connection, time: i64) -> Result<i64, Fault> {
-    let ends = "SELECT coalesce((SELECT min(seq) FROM instances), 0), coalesce((SELECT max(seq) FROM instances), 0)";
+    let ends = "SELECT coalesce((SELECT min(seq) FROM instances), 0) AS first,
+        coalesce((SELECT max(seq) FROM instances), 0) AS last";
     let ends = connection.client.query_one(ends, &[]).await?;
-    let (mut low, mut high) = (ends.try_get::<_, i64>(0)?, ends.try_get::<_, i64>(1)?.saturating_add(1));
+    let (mut low, mut high) = (ends.try_get::<_, i64>("first")?, ends.try_get::<_, i64>("last")?.saturating_add(1));
     while low < high {
         let middle = low + (high - low) / 2;
         let find = "SELECT seq, created_at FROM instances WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT 1";
         match connection.client.query_opt(find, &[&middle, &high]).await? {
-            Some(row) if row.try_get::<_, i64>(1)? < time => low = row.try_get::<_, i64>(0)? + 1,
+            Some(row) if row.try_get::<_, i64>("created_at")? < time => low = row.try_get::<_, i64>("seq")? + 1,
             _ => high = middle,
         }
     }

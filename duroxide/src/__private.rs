@@ -35,7 +35,7 @@ pub mod derived_unless_below_event {
     pub use ::serde::{Deserialize, Serialize};
 }
 
-/// The types of a `Result`, also of one behind an alias.
+/// The types of a `Result`, including one behind an alias.
 #[diagnostic::on_unimplemented(
     message = "the function must return `Result<T, E>`, not `{Self}`",
     note = "`duroxide::Result<T>` is for functions that need no error type of their own"
@@ -73,7 +73,7 @@ impl IsActivityContext for ActivityContext {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the context of an orchestration",
     label = "a first parameter called `ctx` is the context",
-    note = "write `ctx: OrchestrationContext`, and put inputs behind it"
+    note = "write `ctx: OrchestrationContext`, and put inputs after it"
 )]
 pub trait IsOrchestrationContext {
     /// Returns the context.

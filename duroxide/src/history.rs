@@ -372,7 +372,7 @@ pub enum Failure {
     Application,
     /// User code panicked.
     Panicked {
-        /// The message of the panic. In an input, behind the instance that panicked.
+        /// The message of the panic. In an input, prefixed with the instance that panicked.
         message: String,
     },
     /// A declared time limit passed.
@@ -483,7 +483,13 @@ impl Input {
                 identified(parent.as_deref())
             }
             Self::EventRaised { headers, .. } => !headers.is_empty(),
-            _ => false,
+            Self::ActivityCompleted { .. }
+            | Self::ActivityFailed { .. }
+            | Self::TimerFired { .. }
+            | Self::ChildCompleted { .. }
+            | Self::ChildFailed { .. }
+            | Self::StartAccepted { .. }
+            | Self::StartRejected { .. } => false,
         };
         if is_second { 2 } else { 1 }
     }
@@ -551,7 +557,17 @@ impl Decision {
         match self {
             Self::Terminated { by: Some(_), .. } => 7,
             Self::ChildScheduled(child) if child.instance.is_none() => 5,
-            _ => 1,
+            Self::ActivityScheduled(_)
+            | Self::TimerCreated { .. }
+            | Self::EventAwaited { .. }
+            | Self::ChildScheduled(_)
+            | Self::CallRejected { .. }
+            | Self::CallDropped { .. }
+            | Self::Completed
+            | Self::Failed { .. }
+            | Self::Cancelled { .. }
+            | Self::Terminated { .. }
+            | Self::ContinuedAsNew { .. } => 1,
         }
     }
 

@@ -16,7 +16,8 @@ thread_local! {
 fn seeded_by_the_system() -> ChaCha8Rng {
     let mut seed = [0; 32];
     // Without randomness ids would not be unique and would mix up instances, so a panic is the safe choice.
-    getrandom::fill(&mut seed).unwrap_or_else(|error| panic!("the operating system gives no random numbers: {error}"));
+    getrandom::fill(&mut seed)
+        .unwrap_or_else(|error| panic!("the operating system cannot provide random numbers: {error}"));
     ChaCha8Rng::from_seed(seed)
 }
 

@@ -84,7 +84,7 @@ impl fmt::Display for TransferReport {
 #[non_exhaustive]
 pub enum TransferError {
     /// Nodes are members: stop them first. A node that was killed counts for as long as its lease lasts.
-    #[error("nodes are members of the {storage}: {}; stop them first", .nodes.join(", "))]
+    #[error("these nodes still use the {storage}: {}; stop them first", .nodes.join(", "))]
     Nodes {
         /// The storage: `source` or `target`.
         storage: &'static str,
@@ -142,7 +142,7 @@ impl Transfer {
     /// Copies all instances, oldest first, and then compares each of them with that of the source.
     ///
     /// # Errors
-    /// [`TransferError`]: nodes are members of a storage, also ones that have joined in the meantime; the target has another
+    /// [`TransferError`]: nodes still use a storage, including ones that have joined in the meantime; the target has another
     /// instance with the id of one; a storage fails, or has no [`Admin`](crate::provider::Admin).
     ///
     /// # Cancel safety

@@ -100,7 +100,7 @@ async fn main() -> duroxide::Result<()> {
     let id = args.next().unwrap_or_else(|| "order-17".to_owned());
     let pace = Duration::from_millis(if args.next().is_some() { 3000 } else { 200 });
     println!("processing {id}: kill this program at any time, and run it again");
-    println!("its files are {}/order_processing.*; remove them to start anew", std::env::current_dir()?.display());
+    println!("its files are {}/order_processing.*; remove them to start again", std::env::current_dir()?.display());
     tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
     let runtime = with_storage(Runtime::builder()).state(Shop { pace }).start().await?;
 

@@ -22,7 +22,7 @@ use report::{Plan, weekly_report};
 
 #[tokio::main]
 async fn main() -> duroxide::Result<()> {
-    println!("its state is in weekly_report.db: remove it to start anew");
+    println!("its state is in weekly_report.db: remove it to start again");
     tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false).init();
     let role = std::env::args().nth(1).unwrap_or_default();
     let functions = match role.as_str() {

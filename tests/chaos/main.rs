@@ -52,7 +52,7 @@ impl Options {
                 "--nodes" => options.nodes = usize::try_from(number).map_err(|error| error.to_string())?.max(1),
                 "--lease" => options.lease = Duration::from_secs(number),
                 "--seed" => options.seed = number,
-                _ => return Err(format!("{name} is no option")),
+                _ => return Err(format!("{name} is not an option")),
             }
         }
         Ok(options)

@@ -13,7 +13,7 @@ use duroxide::sqlite::SqliteProvider;
 use duroxide::{Client, ErrorCode, Filter, RuntimeBuilder, RuntimeOptions};
 use tokio::time::timeout;
 
-/// Fails a test that would wait for ever.
+/// Fails a test that would wait forever.
 async fn soon<F: IntoFuture>(future: F) -> F::Output {
     timeout(Duration::from_secs(20), future.into_future()).await.expect("it does not end")
 }
@@ -140,7 +140,7 @@ async fn adds(ctx: OrchestrationContext) -> duroxide::Result<u32> {
 }
 
 #[tokio::test]
-async fn cancel_of_a_suspended_instance_does_not_wait_behind_bad_events() {
+async fn cancel_of_a_suspended_instance_overtakes_bad_events() {
     let runtime = on(MemoryProvider::new()).start().await.unwrap();
     let handle = adds::start(&runtime.client(), "cancelled").await.unwrap();
     handle.raise_named("ending-number", &"of another type").await.unwrap();

@@ -471,7 +471,7 @@ async fn node_with_a_lost_lease_rejoins_and_continues() {
 }
 
 #[tokio::test]
-async fn node_steps_back_when_renewals_hang_for_longer_than_the_lease() {
+async fn lease_is_lost_when_renewals_hang_for_longer() {
     let bench = Bench::new().await;
     let handle = calls_waiting_activity::start(&bench.runtime.client(), "waiting").await.unwrap();
     bench.work.until_begun(1).await;

@@ -767,7 +767,7 @@ async fn late_claim_answer_delivers_no_event_twice() {
     assert_eq!(handle.result().await.unwrap(), 3);
 }
 
-/// Reads events for ever.
+/// Reads events forever.
 #[orchestration]
 async fn reads_for_ever(ctx: OrchestrationContext) -> duroxide::Result<()> {
     loop {

@@ -200,7 +200,10 @@ async fn each_stuck_instance_is_explained_among_many() {
 
     let why = client.why("ship-17").await.unwrap();
     assert_eq!((why.state, why.blame), (WhyState::Unclaimed, Blame::Config));
-    assert!(why.text.starts_with("No live node can run activity night-print with tag warehouse, since "), "{why}");
+    assert!(
+        why.text.starts_with("No live node has been able to run activity night-print with tag warehouse for "),
+        "{why}"
+    );
 
     let (inbox, searched) =
         list(Filter { waits: Some(WaitsFilter::event("night-approval")), ..Filter::default() }).await;

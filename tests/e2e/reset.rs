@@ -206,7 +206,7 @@ async fn reset_of_a_live_instance_restarts_its_open_calls() {
     let old = client.handle(instance);
     assert_eq!(old.wait().await.unwrap(), InstanceStatus::Cancelled);
     assert_eq!(handle.result().await.unwrap(), 7);
-    // The child has begun anew an hour after the first one.
+    // The child has begun again an hour after the first one.
     assert_eq!(test.clock().now().since(begin), hours(25));
     check_history(&Registry::discover(), &handle.history().await.unwrap()).unwrap();
 

@@ -138,7 +138,7 @@ async fn start_through_an_old_node_runs_the_latest_version() {
 }
 
 #[tokio::test]
-async fn incompatible_live_instances_fail_the_start_of_a_checked_build() {
+async fn incompatible_instances_fail_the_start_of_a_checked_build() {
     let provider = MemoryProvider::new();
     let old = node(provider.clone(), "old", old_code()).await;
     for id in ["17", "18", "19"] {

@@ -1,4 +1,4 @@
-//! Clients of a stopped runtime: they answer reads, and refuse all other requests instead of waiting for ever.
+//! Clients of a stopped runtime: they answer reads, and refuse all other requests instead of waiting forever.
 
 use std::future::IntoFuture;
 use std::time::Duration;

@@ -101,7 +101,7 @@ async fn crash_keeps_the_clock_and_the_mocks() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "activity `pays_in_vain` was called and has no mock")]
+#[should_panic(expected = "activity `pays_in_vain` was called but has no mock")]
 async fn activity_without_a_mock_fails_the_test() {
     #[orchestration]
     async fn pays_without_mock(ctx: OrchestrationContext) -> duroxide::Result<()> {

@@ -53,7 +53,7 @@ async fn stuck_instance_says_why() {
         tokio::task::yield_now().await;
     }
     let why = client.why("why-2").await.unwrap();
-    let cause = "It waits for `why-child`: It waits for event `why-word` since 0 ms, at tests/e2e/why.rs:";
+    let cause = "It waits for `why-child`: It has been waiting for event `why-word` for 0 ms, at tests/e2e/why.rs:";
     assert!(why.text.starts_with(cause), "{why}");
     assert_eq!(why.chain.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["why-2", "why-child"]);
     assert_eq!(why.actions[0], Action::Raise("why-word".to_owned()));

@@ -71,7 +71,7 @@ async fn rolled_back_transaction_leaves_no_instance() {
 }
 
 #[tokio::test]
-async fn committed_transaction_starts_the_instance_and_delivers_in_order() {
+async fn committed_transaction_starts_and_delivers_in_order() {
     let mut shop = Shop::open();
     let runtime = shop.runtime().await;
     let client = runtime.client();

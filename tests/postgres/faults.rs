@@ -14,7 +14,7 @@ use support::schema::Schema;
 
 use crate::{pg_chain, process};
 
-/// The time in which everything completes; a hang would take for ever.
+/// The time in which everything completes; a hang would take forever.
 const ENOUGH: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

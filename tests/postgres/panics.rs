@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::schema;
 
-/// A hang would take for ever.
+/// A hang would take forever.
 const ENOUGH: Duration = Duration::from_secs(60);
 
 /// A waker that panics.

@@ -86,7 +86,7 @@ async fn builder_and_client_open_the_database() {
     runtime.shutdown().await.expect("shutdown");
 
     let refused = Runtime::builder().state(super::pool()).postgres_with(schema.options().schema("Bad")).start().await;
-    let error = refused.err().expect("the schema is no identifier").to_string();
+    let error = refused.err().expect("the schema is not an identifier").to_string();
     assert!(error.contains("\"Bad\""), "{error}");
     let unreachable = Runtime::builder().state(super::pool()).postgres("postgres://127.0.0.1:1/none").start().await;
     assert!(unreachable.is_err(), "no server listens there");

@@ -86,7 +86,7 @@ async fn dropped_connection_leaves_no_instance() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn committed_transaction_starts_the_instance_and_delivers_in_order() {
+async fn committed_transaction_starts_and_delivers_in_order() {
     let Some(schema) = schema("within_commit") else { return };
     let runtime = process(schema.connect()).start().await.expect("succeeds");
     // Another process, of which the runtime learns by the notification within the transaction alone.

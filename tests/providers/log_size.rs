@@ -27,7 +27,7 @@ async fn log_that_a_reader_has_made_grow_is_cut_after_it() {
     reader.execute_batch("COMMIT").expect("end");
     let begun = std::time::Instant::now();
     for n in 0.. {
-        // The writer moves the log while it is idle, and starts it anew with a later write.
+        // The writer moves the log while it is idle, and starts it again with a later write.
         submit(&provider, start(&format!("later-{n}"), None)).await.expect("start");
         if log_size(&store) <= 16 {
             break;

@@ -133,7 +133,7 @@ async fn rows_of_a_deleted_instance_are_removed_in_parts() {
 }
 
 #[tokio::test]
-async fn removal_is_continued_by_the_next_process_and_its_number_is_not_reused() {
+async fn next_process_continues_a_removal_and_reuses_no_number() {
     let store = Store::new();
     let provider = store.open();
     submit(&provider, start("old", None)).await.expect("start");

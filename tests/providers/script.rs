@@ -68,7 +68,7 @@ impl Script {
     pub(crate) async fn run(&self, step: usize, provider: &SqliteProvider, leases: &mut Leases) {
         let now = Timestamp::from_micros((i64::try_from(step).expect("few") + 1) * 1_000_000);
         // Some writes have no time: the provider uses the latest one that it has seen. This request sets it, and writes
-        // nothing, because its node is no member.
+        // nothing, because its node is not a member.
         let no_member = Lease { node: NodeId::new(), epoch: Epoch(0) };
         provider.acquire(&no_member, Want { now, ..want() }).await.expect("ask");
         let lease = |node: Node| leases[node as usize].expect("the node has joined");

@@ -88,7 +88,7 @@ async fn start_each_once(sim: &Sim) -> Result<(), ClientError> {
         let program = Program::any(&mut |n| sim.below(n), 2);
         sim.client().start("program", format!("root-{number}"), &program).await?;
     }
-    sim.calm().await;
+    sim.quiesce().await;
     scenario::finish(sim).await
 }
 

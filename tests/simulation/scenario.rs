@@ -41,7 +41,7 @@ async fn play(sim: &Sim, is_broken: &AtomicBool) -> Result<(), ClientError> {
     }
     is_broken.store(false, Ordering::Relaxed);
     sim.restart(1, Duration::ZERO);
-    sim.calm().await;
+    sim.quiesce().await;
     players.finish().await
 }
 

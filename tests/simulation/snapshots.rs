@@ -25,17 +25,17 @@ fn snapshot_store_loses_and_orphans_nothing() {
 
 #[test]
 fn numbers_before_the_lock_lose_a_message() {
-    finds(Flaw::NumbersBeforeLock, concurrent_events, "were not read in 600 s of calm");
+    finds(Flaw::NumbersBeforeLock, concurrent_events, "were not read in 600 s without faults");
 }
 
 #[test]
 fn start_owned_by_an_expiring_node_leaves_an_orphan() {
-    finds(Flaw::BirthDoesNotExcludeTakeOver, deaths_at_starts, "is orphaned");
+    finds(Flaw::CreationAllowsTakeOver, deaths_at_starts, "is orphaned");
 }
 
 #[test]
 fn claim_of_an_older_snapshot_lacks_a_message() {
-    finds(Flaw::ClaimReadsBeforeItLocks, events_beside_a_claim, "were not read in 600 s of calm");
+    finds(Flaw::ClaimReadsBeforeItLocks, events_beside_a_claim, "were not read in 600 s without faults");
 }
 
 /// Asserts that one of 1,000 seeds reports the flaw, with a finding that contains these words.

@@ -24,7 +24,7 @@ struct State {
     /// Bytes wait, and peers see a connection that is alive.
     stalled: bool,
     closed: bool,
-    /// The number of connections that were accepted, and of those of them that carry nothing for ever.
+    /// The number of connections that were accepted, and of those of them that carry nothing forever.
     accepted: usize,
     silenced: usize,
     connections: Vec<TcpStream>,
@@ -56,7 +56,7 @@ impl Proxy {
         self.shared.with(|state| state.stalled = true);
     }
 
-    /// Holds all bytes of the connections that exist now, for ever: as if a machine in between had forgotten them.
+    /// Holds all bytes of the connections that exist now, forever: as if a machine in between had forgotten them.
     pub fn silence_connections(&self) {
         self.shared.with(|state| state.silenced = state.accepted);
     }

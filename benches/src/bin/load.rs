@@ -39,7 +39,7 @@ struct Args {
     /// The folder of all files. Default: a temporary folder.
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// The URL of a PostgreSQL server, whose schema `duroxide_load` is made anew. Default: a private server for this run, which
+    /// The URL of a PostgreSQL server, whose schema `duroxide_load` is recreated. Default: a private server for this run, which
     /// flushes each commit.
     #[arg(long)]
     database: Option<String>,

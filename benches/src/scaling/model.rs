@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn rate_is_the_number_in_flight_divided_by_the_time_of_an_instance() {
+    fn rate_is_the_number_in_flight_by_the_time_of_an_instance() {
         let outcome = run(&Setup { steps: 4, ..ALONE });
         let commits = outcome.instances * 5.0;
         let time = 1e9 / (outcome.latency.0 + costs::NODE_STEP) as f64;

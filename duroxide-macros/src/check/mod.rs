@@ -147,7 +147,7 @@ fn returns(kind: Kind, function: &Function, errors: &mut Errors) -> Option<Retur
     (errors.count() == before).then(|| Returns { ty: Box::new(returns.clone()), ok, err })
 }
 
-/// Reports common error types that cannot be stored. The compiler would ask for a derive on them, which is no remedy.
+/// Reports common error types that cannot be stored. The compiler would ask for a derive on them, which is not a remedy.
 fn error_can_be_stored(returns: &Type, arguments: &[&GenericArgument], errors: &mut Errors) {
     let (wrong, found) = match arguments {
         [ok] => (returns, is_of(returns, UNSTORABLE).then_some(ok)),

@@ -29,7 +29,7 @@ pub(crate) fn first_mark(body: &Group) -> Option<TokenStream> {
     opt_out::first(body.stream())
 }
 
-/// Judges the tokens of a block. Its `use` items apply to the whole block, also above them.
+/// Judges the tokens of a block. Its `use` items apply to the whole block, even above them.
 fn block(tokens: TokenStream, outer: &Imports, errors: &mut Errors) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let imports = outer.with_items_in(&tokens);

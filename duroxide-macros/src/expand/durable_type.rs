@@ -130,7 +130,7 @@ fn associated(name: &str, ty: &TokenStream) -> TokenStream {
     quote_spanned!(place.end=> #start = #ty;)
 }
 
-/// Returns one of the two types of the returned `Result`, also of an alias. Errors about it point at `place`.
+/// Returns one of the two types of the returned `Result`, even of an alias. Errors about it point at `place`.
 pub(crate) fn part_of(private: &TokenStream, returns: &Returns, place: Place, which: &str) -> TokenStream {
     let (ty, which) = (&returns.ty, format_ident!("{which}"));
     place.cover(quote!(<#ty as #private::ResultTypes>::#which))

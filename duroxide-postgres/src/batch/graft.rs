@@ -9,12 +9,12 @@ use duroxide::provider::{
 };
 
 use super::effects::AttemptRow;
-use super::model::{Activity, CrashRecord, DedupEntry, Model, Origin, RowState};
+use super::model::{Activity, CrashRecord, DedupEntry, Model, Origin};
 use super::{Entry, Request, redact};
 use crate::connect::{Connection, step};
 use crate::events;
 use crate::fault::Fault;
-use crate::rows::{identity, natural, status, stored_ready};
+use crate::rows::{identity, natural, status};
 
 /// Makes a finished instance live again, as a suspended one that [`Model::graft`] continues in the same transaction. Returns
 /// true if it was finished and is the one that the graft expects.
@@ -162,22 +162,12 @@ impl Model {
         let execution = ExecutionId { number: *execution, ..graft.execution() };
         let id = ActivityId { execution, call: new.call };
         let activity = Activity {
-            seq,
-            name: new.name.clone(),
-            tag: new.tag.clone(),
-            scheduled: new.scheduled,
-            detached: new.detached,
-            headers: new.headers.clone(),
             attempt: *attempt,
-            ready_at: stored_ready(*ready),
-            owner: None,
-            claim: 0,
-            crashes: CrashRecord::default(),
             rejected: rejected.clone(),
             cause: cause.clone(),
             rejected_by: rejected_by.iter().cloned().collect(),
             parked: *parked,
-            state: RowState::New,
+            ..Activity::new(seq, new, *ready)
         };
         let rejections = rejected_by.iter().map(|build| (seq, id.execution.number, id.call, build.clone()));
         self.effects.rejections.extend(rejections);

@@ -210,7 +210,7 @@ async fn run_one_by_one(state: &State, link: &mut Link, groups: Vec<Group>, wait
     }
 }
 
-/// The calls that wait in the slow lane. A lock may be held for long, by a transaction of the program. So a call that has
+/// The calls that wait in the slow lane. A lock may be held for a long time, by a transaction of the program. So a call that has
 /// collided is tried again only while no other waits, and then for the short time for which the connection waits for a lock.
 struct Waiting {
     locked: Arc<Locked>,

@@ -40,7 +40,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::lanes::{Lanes, spawn};
 pub(crate) use self::read::{MEMBERS, epoch_key};
-pub(crate) use self::write::{READY_ANEW, UNREADY, cancellations};
+pub(crate) use self::write::{READY_REBUILD, UNREADY, cancellations};
 
 use self::scope::Scope;
 use crate::connect::{Connection, step};

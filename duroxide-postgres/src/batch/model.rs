@@ -7,7 +7,7 @@ use duroxide::history::{TextMap, Waits};
 use duroxide::id::{
     ActivityId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, InstanceId, MessageId, NodeId,
 };
-use duroxide::provider::{InstanceStatus, Lane, MessageRow, Placement, Ready, Signals};
+use duroxide::provider::{InstanceStatus, Lane, MessageRow, NewActivity, Placement, Ready, Signals};
 use uuid::Uuid;
 
 use super::effects::Effects;
@@ -52,8 +52,8 @@ pub(super) enum Queueing {
     Unchanged,
     /// The instance becomes ready at this time, unless it is ready earlier.
     Least(i64),
-    /// The row is made anew from the stored messages.
-    Anew,
+    /// The row is rebuilt from the stored messages.
+    Rebuild,
 }
 
 #[derive(Debug)]
@@ -90,6 +90,38 @@ pub(super) struct Instance {
     /// True if the row in `live` is to be written.
     pub(super) is_changed: bool,
     pub(super) queueing: Queueing,
+}
+
+impl Instance {
+    /// Returns an instance of the batch without an owner, messages or events.
+    pub(super) fn new(seq: i64, identity: Identity, name: String, version: Option<String>, time: Timestamp) -> Self {
+        Self {
+            seq,
+            identity,
+            name,
+            version,
+            status: InstanceStatus::Running,
+            execution: 1,
+            last_event: EventId(0),
+            owner: None,
+            claim: 0,
+            arrivals: 0,
+            stored: 0,
+            crashes: CrashRecord::default(),
+            suspension: None,
+            rejected_by: HashSet::new(),
+            cause: None,
+            waits: None,
+            updated_at: time,
+            finished_at: None,
+            last_commit: None,
+            messages: HashMap::new(),
+            new_messages: BTreeMap::new(),
+            origin: Origin::New,
+            is_changed: false,
+            queueing: Queueing::Unchanged,
+        }
+    }
 }
 
 /// A message of an instance.
@@ -142,6 +174,30 @@ pub(super) struct Activity {
     /// The cause of its last failed attempt, or of its rejection.
     pub(super) cause: Option<String>,
     pub(super) state: RowState,
+}
+
+impl Activity {
+    /// Returns a new activity without an owner.
+    pub(super) fn new(seq: i64, new: &NewActivity, ready: Ready) -> Self {
+        Self {
+            seq,
+            name: new.name.clone(),
+            tag: new.tag.clone(),
+            scheduled: new.scheduled,
+            detached: new.detached,
+            headers: new.headers.clone(),
+            attempt: 1,
+            ready_at: stored_ready(ready),
+            owner: None,
+            claim: 0,
+            crashes: CrashRecord::default(),
+            rejected: None,
+            rejected_by: HashSet::new(),
+            parked: false,
+            cause: None,
+            state: RowState::New,
+        }
+    }
 }
 
 /// An instance id that the batch has reserved by a row in `instances`.
@@ -207,11 +263,11 @@ impl Model {
         self.instances.contains_key(id) || self.taken.contains(id)
     }
 
-    /// Makes the queue entry of an instance anew.
+    /// Rebuilds the queue entry of an instance.
     pub(super) fn requeue(&mut self, id: &InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         instance.is_changed = true;
-        instance.queueing = Queueing::Anew;
+        instance.queueing = Queueing::Rebuild;
         // Only the database knows if there are messages. A needless signal costs a request.
         if instance.waits() {
             self.work.add_instance(&instance.name, instance.version.as_deref());
@@ -221,7 +277,7 @@ impl Model {
     /// Returns true if an item of the past has returned to a queue.
     pub(super) fn puts_back(&self) -> bool {
         let is_put_back = |activity: &Activity| activity.state == RowState::Changed && activity.owner.is_none();
-        let requeued = |instance: &Instance| instance.queueing == Queueing::Anew && instance.owner.is_none();
+        let requeued = |instance: &Instance| instance.queueing == Queueing::Rebuild && instance.owner.is_none();
         self.instances.values().any(requeued) || self.activities.values().any(is_put_back)
     }
 
@@ -293,7 +349,7 @@ impl Model {
             instance.queueing = match instance.queueing {
                 Queueing::Unchanged => Queueing::Least(ready),
                 Queueing::Least(before) => Queueing::Least(before.min(ready)),
-                Queueing::Anew => Queueing::Anew,
+                Queueing::Rebuild => Queueing::Rebuild,
             };
             self.work.add_instance(&instance.name, instance.version.as_deref());
         }

@@ -12,7 +12,7 @@ use duroxide::id::{ActivityId, CallId, CommitId, Epoch, EventId, InstanceId, Mes
 use duroxide::provider::InstanceStatus;
 use tokio_postgres::Row;
 
-use super::model::{Activity, CrashRecord, DedupEntry, Instance, Known, Model, Origin, Queueing, Reserved, RowState};
+use super::model::{Activity, CrashRecord, DedupEntry, Instance, Known, Model, Origin, Reserved, RowState};
 use super::scope::{Creation, Scope};
 use crate::connect::{Connection, Step, step};
 use crate::fault::Fault;
@@ -484,31 +484,13 @@ pub(super) fn crashes(row: &Row) -> Result<CrashRecord, Fault> {
 
 /// Reads the columns that `live` and `instances` share.
 fn basis(row: &Row) -> Result<Instance, Fault> {
+    let (name, version) = (row.try_get("name")?, row.try_get("version")?);
     Ok(Instance {
-        seq: row.try_get("seq")?,
-        identity: identity(row, "identity")?,
-        name: row.try_get("name")?,
-        version: row.try_get("version")?,
-        status: InstanceStatus::Running,
         execution: natural(row, "execution")?,
         last_event: EventId(natural(row, "last_event")?),
-        owner: None,
-        claim: 0,
-        arrivals: 0,
-        stored: 0,
-        crashes: CrashRecord::default(),
-        suspension: None,
-        rejected_by: HashSet::new(),
-        cause: None,
-        waits: None,
-        updated_at: time(row, "updated_at")?,
-        finished_at: None,
         last_commit: row.try_get::<_, Option<_>>("last_commit")?.map(CommitId),
-        messages: HashMap::new(),
-        new_messages: std::collections::BTreeMap::new(),
         origin: Origin::Finished,
-        is_changed: false,
-        queueing: Queueing::Unchanged,
+        ..Instance::new(row.try_get("seq")?, identity(row, "identity")?, name, version, time(row, "updated_at")?)
     })
 }
 

@@ -1,6 +1,6 @@
 //! Erases the values of finished instances.
 //!
-//! The events of a turn share a row, so the rows of the execution are written anew.
+//! The events of a turn share a row, so the rows of the execution are written again.
 
 use duroxide::id::ExecutionId;
 use duroxide::provider::{EventRow, RedactRequest, Submission, SubmitError, Submitted};

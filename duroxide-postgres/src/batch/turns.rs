@@ -9,9 +9,9 @@ use duroxide::provider::{
     Placement, Ready, Then, Turn,
 };
 
-use super::model::{Activity, CrashRecord, Instance, Model, Origin, Queueing, RowState};
+use super::model::{Activity, CrashRecord, Instance, Model, Origin, Queueing};
 use crate::events;
-use crate::rows::{label, stored_ready};
+use crate::rows::label;
 
 impl Model {
     /// Commits a turn of a lease; or, without a lease, of a client that terminates the instance.
@@ -110,24 +110,7 @@ impl Model {
     }
 
     fn schedule(&mut self, seq: i64, id: ActivityId, new: &NewActivity, owner: Option<Epoch>, time: Timestamp) {
-        let activity = Activity {
-            seq,
-            name: new.name.clone(),
-            tag: new.tag.clone(),
-            scheduled: new.scheduled,
-            detached: new.detached,
-            headers: new.headers.clone(),
-            attempt: 1,
-            ready_at: stored_ready(Ready::AtOnce(time)),
-            owner,
-            claim: 0,
-            crashes: CrashRecord::default(),
-            rejected: None,
-            rejected_by: HashSet::new(),
-            parked: false,
-            cause: None,
-            state: RowState::New,
-        };
+        let activity = Activity { owner, ..Activity::new(seq, new, Ready::AtOnce(time)) };
         self.activities.insert(id.clone(), activity);
         self.change_activity(&id, |_| ());
     }
@@ -159,7 +142,7 @@ impl Model {
                 instance.suspension = None;
                 instance.finished_at = Some(turn.time);
                 instance.owner = None;
-                instance.queueing = Queueing::Anew;
+                instance.queueing = Queueing::Rebuild;
                 // A turn without events leaves the outcome to the waiting client, which reads it.
                 match turn.events.last() {
                     Some(outcome) => self.signals.finished(execution, *status, Some(outcome)),
@@ -269,32 +252,9 @@ impl Model {
         };
         let labels = new.labels.iter().map(|(name, value)| (seq, label(name), label(value)));
         self.effects.labels.extend(labels);
-        let instance = Instance {
-            seq,
-            identity,
-            name: new.name.clone(),
-            version: new.version.as_ref().map(ToString::to_string),
-            status: InstanceStatus::Running,
-            execution: 1,
-            last_event: EventId(0),
-            owner,
-            claim: 0,
-            arrivals: 0,
-            stored: 0,
-            crashes: CrashRecord::default(),
-            suspension: None,
-            rejected_by: HashSet::new(),
-            cause: None,
-            waits: None,
-            updated_at: time,
-            finished_at: None,
-            last_commit: None,
-            messages: std::collections::HashMap::new(),
-            new_messages: std::collections::BTreeMap::new(),
-            origin: Origin::New,
-            is_changed: true,
-            queueing: Queueing::Unchanged,
-        };
+        let version = new.version.as_ref().map(ToString::to_string);
+        let instance = Instance::new(seq, identity, new.name.clone(), version, time);
+        let instance = Instance { owner, is_changed: true, ..instance };
         self.instances.insert(new.instance.clone(), instance);
     }
 }

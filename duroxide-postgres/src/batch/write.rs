@@ -91,9 +91,9 @@ const CHANGE_INSTANCES: &str = "
         AS t (seq, version, status, execution, last_event, updated_at, finished_at, last_commit, cause)
     WHERE i.seq = t.seq";
 
-/// Makes the rows in `ready` of instances anew, whose old rows were deleted before: of running instances with messages, and of
+/// Rebuilds the rows in `ready` of instances, whose old rows were deleted before: of running instances with messages, and of
 /// paused ones.
-pub(crate) const READY_ANEW: &str = concat!(
+pub(crate) const READY_REBUILD: &str = concat!(
     "INSERT INTO ready (seq, name, version, ready_at, crashes, suspect, rejected, paused)
      SELECT l.seq, l.name, coalesce(l.version, ''), min(",
     ready_by_message!(),
@@ -390,11 +390,11 @@ fn pauses<'m>(effects: &'m Effects, steps: &mut Vec<Step<'m>>) {
 }
 
 fn ready<'m>(model: &'m Model, steps: &mut Vec<Step<'m>>) {
-    let anew: Vec<i64> =
-        model.instances.values().filter(|i| i.queueing == Queueing::Anew).map(|instance| instance.seq).collect();
-    if !anew.is_empty() {
-        steps.push(step!(UNREADY, anew.clone()));
-        steps.push(step!(READY_ANEW, anew));
+    let rebuilt: Vec<i64> =
+        model.instances.values().filter(|i| i.queueing == Queueing::Rebuild).map(|instance| instance.seq).collect();
+    if !rebuilt.is_empty() {
+        steps.push(step!(UNREADY, rebuilt.clone()));
+        steps.push(step!(READY_REBUILD, rebuilt));
     }
     let least = model.instances.values().filter_map(|instance| match instance.queueing {
         Queueing::Least(at) if instance.waits() => Some((at, instance)),

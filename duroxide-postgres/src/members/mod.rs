@@ -51,8 +51,11 @@ macro_rules! overdue {
     };
 }
 
-/// The state of each node: dead; its lease is over, and it has not renewed for a third of it since it was suspected; dead,
-/// and nothing is owned by it; dead for long.
+/// The state of each node:
+/// - `dead`;
+/// - `freed`: dead, and nothing is owned by it;
+/// - `old`: dead for a long time;
+/// - `expired`: its lease is over, and it has not renewed for a third of it since it was suspected.
 macro_rules! states {
     () => {
         "n.epoch, n.report, n.dead, n.freed, n.died_at < clock_timestamp() - interval '2 minutes' AS old,

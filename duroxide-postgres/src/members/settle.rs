@@ -9,7 +9,7 @@ use duroxide::id::InstanceId;
 use duroxide::provider::Signals;
 use tokio_postgres::Row;
 
-use crate::batch::{READY_ANEW, UNREADY};
+use crate::batch::{READY_REBUILD, UNREADY};
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::rollout::Members;
@@ -79,7 +79,7 @@ pub(super) async fn settle(connection: &Connection, state: &State) -> Result<Sig
             step!(SUSPEND, seqs.clone(), suspended.clone(), latest),
             step!(STATUS, seqs.clone(), suspended),
             step!(UNREADY, seqs.clone()),
-            step!(READY_ANEW, seqs),
+            step!(READY_REBUILD, seqs),
         ];
         connection.run(&steps).await?;
     }

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::settle::settle;
 use super::{lock_members, mark_dead};
-use crate::batch::{READY_ANEW, UNREADY};
+use crate::batch::{READY_REBUILD, UNREADY};
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::rows::{int, ready_by_message};
@@ -121,7 +121,7 @@ impl Dead {
         let released = connection.query(step!(RELEASE, seqs, epoch, crashed, node.0, latest.as_micros())).await?;
         let seqs: Vec<i64> = released.iter().map(|row| Ok(row.try_get("seq")?)).collect::<Result<_, Fault>>()?;
         if !seqs.is_empty() {
-            connection.run(&[step!(UNREADY, seqs.clone()), step!(READY_ANEW, seqs.clone())]).await?;
+            connection.run(&[step!(UNREADY, seqs.clone()), step!(READY_REBUILD, seqs.clone())]).await?;
         }
         Ok(!seqs.is_empty())
     }

@@ -46,7 +46,7 @@ CREATE TABLE live (
     owner       bigint,                              -- the epoch of a node
     claim       bigint NOT NULL,                     -- the claim by which it is owned; 0: it was created for its owner
     arrivals    bigint NOT NULL,                     -- the last number given to a message
-    stored      bigint NOT NULL,                     -- the number of messages ever stored, also those with a time
+    stored      bigint NOT NULL,                     -- the number of messages ever stored, including those with a time
     crashes     integer NOT NULL,
     alone       boolean NOT NULL,                    -- its owner owns nothing else
     suspect     boolean NOT NULL,

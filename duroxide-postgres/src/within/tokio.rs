@@ -27,7 +27,7 @@ impl SqlTransaction for Transaction<'_> {
     ) -> BoxFuture<'a, Result<Option<String>, SqlError>> {
         Box::pin(async move {
             let values: Vec<_> = values.iter().map(SqlValue::typed).collect();
-            // Without a prepared statement: one round trip, also behind a pooler.
+            // Without a prepared statement: one round trip, even behind a pooler.
             let row = self.query_typed_opt(sql, &values).await?;
             row.map_or(Ok(None), |row| row.try_get(0)).map_err(SqlError::from)
         })

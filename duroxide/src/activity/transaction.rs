@@ -165,7 +165,7 @@ impl<A: BlockingTransactionalFn> BlockingTransactionBody<<A::Transaction as Acti
     }
 }
 
-/// Runs an attempt. A failure of the storage is no outcome: the transaction is repeated until it is known how it ended, or
+/// Runs an attempt. A failure of the storage is not an outcome: the transaction is repeated until it is known how it ended, or
 /// until the attempt is dropped.
 pub(super) fn run_transactional<A: TransactionalFn>(ctx: ActivityContext, input: Payload) -> BoxFuture<'static, Ended> {
     Box::pin(async move {

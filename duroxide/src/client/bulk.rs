@@ -45,7 +45,7 @@ pub enum BulkAction {
     Delete,
     /// [`Handle::erase`].
     Erase,
-    /// [`Handle::reset`], also of instances that have finished. An instance whose history has no such point is skipped.
+    /// [`Handle::reset`], including instances that have finished. An instance whose history has no such point is skipped.
     Reset {
         /// The place to which the instances are reset.
         to: CutPoint,
@@ -301,7 +301,7 @@ impl BulkCall {
     /// storage fails for longer than the retry time of the client, the call stops.
     ///
     /// If the client has a note, or the action is an erasure, the entry of each action names the batch: that of the note, or
-    /// a new one. Two entries with the action `bulk` record the begin, with the filter, and the end, with the numbers and the
+    /// a new one. Two entries with the action `bulk` record the beginning, with the filter, and the end, with the numbers and the
     /// token.
     ///
     /// # Errors
@@ -352,7 +352,7 @@ impl BulkCall {
         let end = format!("{}: {done} done, {skipped} skipped, {failed} failed{rest}", self.action.name());
         // The actions are carried out. A missing last entry must not hide the report.
         if let Err(error) = self.record(&end).await {
-            tracing::warn!(%error, %batch, "the end of a bulk action is not recorded in the audit");
+            tracing::warn!(%error, %batch, "could not record the end of a bulk action");
         }
         Ok(report)
     }

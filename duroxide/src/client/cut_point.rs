@@ -10,25 +10,25 @@ use crate::id::{CallId, EventId};
 /// The place at which a [reset](crate::Handle::reset) or a [fork](crate::Client::fork) cuts a history: the events up to there
 /// are kept. An [`EventId`] converts into it.
 ///
-/// A history is cut behind a whole step, which did not end its execution. So the last activity of a history is the last one
+/// A history is cut after a whole step, which did not end its execution. So the last activity of a history is the last one
 /// whose result did not end it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CutPoint {
-    /// Behind this event.
+    /// After this event.
     Event(EventId),
-    /// At the beginning: the function runs anew, in its latest version.
+    /// At the beginning: the function runs from scratch, in its latest version.
     Start,
     /// Before the step of the first failure: of an activity, a child, a start, or the function itself. The call that failed is
     /// open there, so an activity runs again, with all its attempts.
     BeforeFirstFailure,
-    /// Behind the step of the last activity that returned `Ok`: of this name, or any.
+    /// After the step of the last activity that returned `Ok`: of this name, or any.
     LastActivity(Option<String>),
-    /// Behind the step of the last child that returned `Ok`: of an orchestration of this name, or any.
+    /// After the step of the last child that returned `Ok`: of an orchestration of this name, or any.
     LastChild(Option<String>),
-    /// Behind the step of the last external event: of this name, or any.
+    /// After the step of the last external event: of this name, or any.
     LastEvent(Option<String>),
-    /// Behind the step of the last timer that was due.
+    /// After the step of the last timer that was due.
     LastTimer,
 }
 
@@ -70,7 +70,7 @@ impl CutPoint {
             return legal.range(..failure.id).next_back().copied();
         }
         let calls = self.calls(history);
-        // The step of an event ends before the next input. If it has ended the execution, there is no cut behind it.
+        // The step of an event ends before the next input. If it has ended the execution, there is no cut after it.
         let mut wanted = history.iter().rev().filter(|event| self.matches(event, &calls));
         wanted.find_map(|event| legal.range(event.id..).next().copied())
     }
@@ -105,11 +105,21 @@ impl CutPoint {
 }
 
 fn is_failure(event: &HistoryEvent) -> bool {
-    matches!(
-        event.kind,
-        EventKind::Input(Input::ActivityFailed { .. } | Input::ChildFailed { .. } | Input::StartRejected { .. })
-            | EventKind::Decision(Decision::Failed { .. })
-    )
+    match &event.kind {
+        EventKind::Decision(decision) => matches!(decision, Decision::Failed { .. }),
+        EventKind::Input(input) => match input {
+            Input::ActivityFailed { .. } | Input::ChildFailed { .. } | Input::StartRejected { .. } => true,
+            Input::Started(_)
+            | Input::ActivityCompleted { .. }
+            | Input::TimerFired { .. }
+            | Input::EventRaised { .. }
+            | Input::EventDropped { .. }
+            | Input::ChildCompleted { .. }
+            | Input::StartAccepted { .. }
+            | Input::CancelRequested { .. }
+            | Input::TerminateRequested { .. } => false,
+        },
+    }
 }
 
 #[cfg(test)]

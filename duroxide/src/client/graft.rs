@@ -59,8 +59,8 @@ pub struct RepeatedActivity {
     pub at: Option<Arc<str>>,
     /// The event that scheduled it.
     pub scheduled: EventId,
-    /// True if it is scheduled before the cut, and has no outcome before it: it runs again at once. False if it was
-    /// scheduled after the cut: it runs again if the code calls it again.
+    /// True if it was scheduled before the cut and still open there: it runs again at once. False if it was scheduled after
+    /// the cut: it runs again if the code calls it again.
     pub is_certain: bool,
 }
 
@@ -381,7 +381,7 @@ struct Source {
 }
 
 /// The rows of the new execution, and their description.
-struct Made {
+struct BuiltGraft {
     plan: CutPlan,
     rows: GraftRows,
     version: Option<semver::Version>,
@@ -389,7 +389,7 @@ struct Made {
 }
 
 impl Source {
-    fn cut(&self, client: &Client, options: &Options, new: &ExecutionId) -> Result<Made, ClientError> {
+    fn cut(&self, client: &Client, options: &Options, new: &ExecutionId) -> Result<BuiltGraft, ClientError> {
         let id = &self.record.execution.instance;
         let at = options.at.find(&self.history).ok_or_else(|| no_cut_point(id, &options.at))?;
         let cut = Cut::at(&self.history, at).map_err(|not| not_a_cut(id, at, &not))?;
@@ -407,10 +407,15 @@ impl Source {
         let rows = graft(&source, &cut, kept).map_err(|child| open_child(id, at, &child))?;
         let version = self.record.version.clone().filter(|_| !cut.kept.is_empty());
         let plan = self.plan(&cut, &rows, at, source.closes);
-        Ok(Made { plan, rows, version, number: new.number })
+        Ok(BuiltGraft { plan, rows, version, number: new.number })
     }
 
-    fn fork(&self, client: &Client, options: &Options, new: &InstanceId) -> Result<(Made, GraftTarget), ClientError> {
+    fn fork(
+        &self,
+        client: &Client,
+        options: &Options,
+        new: &InstanceId,
+    ) -> Result<(BuiltGraft, GraftTarget), ClientError> {
         let Some(Input::Started(started)) = self.history.iter().find_map(|event| match &event.kind {
             EventKind::Input(input @ Input::Started(_)) => Some(input),
             _ => None,
@@ -464,7 +469,19 @@ impl Source {
                 EventKind::Input(Input::EventRaised { name, .. }) if !removed.contains(&event.id) => {
                     plan.carried.push(CarriedEvent { name: name.clone(), event: event.id });
                 }
-                _ => {}
+                EventKind::Input(_) => {}
+                // A repeated timer or wait has no effect that a plan shows.
+                EventKind::Decision(
+                    Decision::TimerCreated { .. }
+                    | Decision::EventAwaited { .. }
+                    | Decision::CallRejected { .. }
+                    | Decision::CallDropped { .. }
+                    | Decision::Completed
+                    | Decision::Failed { .. }
+                    | Decision::Cancelled { .. }
+                    | Decision::Terminated { .. }
+                    | Decision::ContinuedAsNew { .. },
+                ) => {}
             }
         }
         plan
@@ -504,7 +521,7 @@ impl CutPlan {
     }
 }
 
-impl Made {
+impl BuiltGraft {
     fn graft(&self, target: GraftTarget, time: Timestamp) -> Graft {
         let rows = &self.rows;
         let activity = |activity: &NewActivity| StoredActivity {
@@ -538,9 +555,9 @@ fn no_cut_point(id: &InstanceId, point: &CutPoint) -> ClientError {
 }
 
 fn not_a_cut(id: &InstanceId, at: EventId, not: &NotACut) -> ClientError {
-    let behind = not.behind.map(|behind| format!(", and the next one is event {behind}")).unwrap_or_default();
+    let after = not.after.map(|after| format!(", and the next one is event {after}")).unwrap_or_default();
     let reason = format!(
-        "event {at} is not the end of a step that the execution survived; the one before is event {}{behind}",
+        "event {at} is not the end of a step that the execution survived; the one before is event {}{after}",
         not.before
     );
     ClientError::refused(id, ErrorCode::NotAStep, reason)

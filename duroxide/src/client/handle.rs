@@ -99,7 +99,7 @@ impl<O> Handle<O> {
     }
 
     /// Waits until the status of the instance satisfies a condition. The condition is checked at once, and again
-    /// whenever the instance finishes, is suspended or is resumed, also in another process.
+    /// whenever the instance finishes, is suspended or is resumed, including changes in another process.
     ///
     /// It is *not* checked on progress: a condition on [`Status::events`], [`Status::version`] or [`Status::unclaimed`]
     /// alone may never be checked again. To follow progress, read [`status`](Handle::status) at intervals, or let an
@@ -241,7 +241,7 @@ impl<O> Handle<O> {
     }
 
     /// Makes delayed work of the instance due now: its start, if that is delayed, and each activity that waits for its next
-    /// attempt. Attempts are not counted anew. Returns true if there was such work.
+    /// attempt. Attempts are not counted from scratch. Returns true if there was such work.
     ///
     /// Timers are not woken: the code of an orchestration relies on the time after a sleep, and a recorded timer never
     /// fires before its time. A paused instance stays paused.
@@ -289,7 +289,7 @@ impl<O> Handle<O> {
     /// continues after [`resume`](Handle::resume). To replace an event, also raise a right one: it is read after the
     /// events of its name that wait already.
     ///
-    /// Starts, timers and outcomes of calls cannot be removed, since the instance would wait for them for ever.
+    /// Starts, timers and outcomes of calls cannot be removed, since the instance would wait for them forever.
     ///
     /// ```
     /// use duroxide::client::Untyped;
@@ -321,10 +321,10 @@ impl<O> Handle<O> {
     /// it is pruned.
     ///
     /// The event must end a step, and the step must not end the execution; the error names the nearest such events. Event 0
-    /// is the beginning: the function runs anew, in its latest version.
+    /// is the beginning: the function runs from scratch, in its latest version.
     ///
     /// - Calls that are open at the event are made again: activities run again, with another
-    ///   [idempotency key](crate::ActivityContext::idempotency_key), timers are due when they were, children are started
+    ///   [idempotency key](crate::ActivityContext::idempotency_key), timers keep their due times, children are started
     ///   again under another id. See [`ResetCall::keep_outcomes`].
     /// - External events that were recorded after the event are received again, in their order. A cancel request after the
     ///   event is not.
@@ -375,7 +375,7 @@ impl<O> Handle<O> {
 
     /// Erases the values of the instance, in the histories of all executions: inputs, outputs, errors, events, headers, messages
     /// of failures, reasons, and the errors of failed attempts. Only a finished instance can be erased. Returns the receipt:
-    /// the id of the entry in the audit ([`Client::audit`]), which is written also if the client has no note.
+    /// the id of the entry in the audit ([`Client::audit`]), which is written even if the client has no note.
     ///
     /// Each value becomes a tombstone ([`Payload::receipt`]). The structure stays: names, times, ids, labels, places, authors.
     /// [`result`](Handle::result) then fails with [`Erased`](ErrorCode::Erased), and the instance can be neither reset nor
@@ -487,7 +487,7 @@ impl Client {
         })
     }
 
-    /// Reads an instance, so that each later change is signalled, also one by another process.
+    /// Reads an instance, so that each later change is signalled, including one by another process.
     async fn watch(&self, id: &InstanceId) -> Result<InstanceRecord, ClientError> {
         self.ask(|| self.provider.watch(id)).await?.ok_or_else(|| ClientError::not_found(id))
     }

@@ -153,15 +153,15 @@ impl Start {
         let run = async move {
             let CheckedStart { client, mut new, if_exists, now } = self.check()?;
             let (instance, name) = (new.instance.clone(), new.name.clone());
-            let eager = client.local.as_ref().is_some_and(|local| local.accepts_start(&name, new.version.as_ref()));
-            new.eager = eager;
+            // The node of this process, if it will own the instance.
+            let owner = client.local.as_ref().filter(|local| local.accepts_start(&name, new.version.as_ref()));
+            new.eager = owner.is_some();
             let _hold = client.clock.hold();
-            // The entry of the audit is written by the submission, and not by the first turn.
-            let eager_start = eager && client.note.is_none();
-            // With `Attach` or `Replace` a taken id is expected, so we do not run the first turn just to discover it.
-            let by_first_turn = eager_start && new.start.visible_at.is_none() && if_exists == IfExists::Error;
-            if let Some(local) = client.local.as_ref().filter(|_| by_first_turn)
-                && local.start(new.clone()).await
+            // The commit of the first turn may create the instance, except if the submission also writes an entry of the
+            // audit. With `Attach` or `Replace` a taken id is expected, so the first turn is not run just to discover it.
+            let is_plain = client.note.is_none() && if_exists == IfExists::Error && new.start.visible_at.is_none();
+            if let Some(owner) = owner.filter(|_| is_plain)
+                && owner.start(new.clone()).await
             {
                 return Ok((client, instance));
             }
@@ -169,8 +169,7 @@ impl Start {
             let request = StartRequest { new: new.clone(), if_exists, lease, time: now, resent: false };
             let act = Act { detail: Some(&name), ..Act::named("start") };
             let submission = client.audited(act, Submission::Start(request));
-            let local = client.local.as_ref().filter(|_| eager);
-            let submitted = client.submit_for(local, &instance, submission).await?;
+            let submitted = client.submit_for(owner, &instance, submission).await?;
             if !submitted.written {
                 client.check_attached(&instance, &name).await?;
             }

@@ -110,7 +110,7 @@ impl Client {
                     Some(Ok(submitted)) => return Ok(submitted),
                     Some(Err(error @ SubmitError::Failed(_))) => ClientError::submitted(instance, error),
                     Some(Err(error)) => return Err(ClientError::submitted(instance, error)),
-                    None => ProviderError::permanent("submit", "the provider gave no answer").into(),
+                    None => ProviderError::permanent("submit", "the provider did not answer").into(),
                 },
                 Err(error) => error.into(),
             };

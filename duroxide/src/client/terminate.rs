@@ -78,7 +78,7 @@ impl Client {
                     // After a resend, an earlier attempt may have deleted it, with its answer lost.
                     Some(Err(DeleteError::NotFound)) if !resent => return Err(ClientError::not_found(instance)),
                     Some(_) => return Ok(()),
-                    None => ProviderError::permanent("delete", "the provider gave no answer"),
+                    None => ProviderError::permanent("delete", "the provider did not answer"),
                 },
                 Err(error) => error,
             };

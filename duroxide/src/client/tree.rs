@@ -30,7 +30,7 @@ impl Default for TreeLimits {
 pub struct Tree {
     /// The instance.
     pub status: Status,
-    /// The number of its children by status: of all, also of those that are not listed. Children of an earlier instance with
+    /// The number of its children by status: of all, including those that are not listed. Children of an earlier instance with
     /// this id, which was removed, count as well.
     pub counts: Vec<(InstanceStatus, u64)>,
     /// Some of its children: suspended ones first, then running ones, then those that have failed or were ended, then completed
@@ -51,7 +51,7 @@ const BY_INTEREST: [&[InstanceStatus]; 4] = [
 impl Client {
     /// Reads an instance with its children and theirs, within limits. Instances that are left out are counted by status.
     ///
-    /// Detached starts are no children. The parts are read one after another, and need not be of one moment.
+    /// Detached starts are not children. The parts are read one after another, and need not be of one moment.
     ///
     /// ```
     /// use duroxide::client::{Tree, TreeLimits};

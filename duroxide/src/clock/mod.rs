@@ -23,7 +23,7 @@ use self::virtual_time::{ClockHold, Participant};
 /// A point in time: microseconds since the Unix epoch, UTC. Arithmetic saturates.
 ///
 /// With the features `jiff` and `chrono` it converts from and to `jiff::Timestamp` and `chrono::DateTime<Utc>`. Its stored
-/// form, also in your values, is the number of microseconds.
+/// form, including that in your values, is the number of microseconds.
 ///
 /// ```
 /// use duroxide::Timestamp;

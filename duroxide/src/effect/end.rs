@@ -44,7 +44,7 @@ impl TurnBuilder<'_> {
         started.seed = crate::random::bits();
         let start = Message::new(Input::Started(Box::new(started)), input).in_lane(Lane::Start).for_execution(next);
         self.send_to_self(start);
-        if let Some(UnseenCancel { reason, by }) = self.remains.cancel.take() {
+        if let Some(UnseenCancel { reason, by }) = self.leftovers.cancel.take() {
             let cancel = Input::CancelRequested { reason, parent: None, by };
             self.send_to_self(Message::new(cancel, Payload::NULL).in_lane(Lane::Carried));
         }

@@ -93,7 +93,15 @@ pub(crate) fn graft(source: &GraftSource<'_>, cut: &Cut<'_>, rows: Vec<EventRow>
                 Some(id) => return Err(OpenNamedChild { instance: id.clone(), scheduled: event.id }),
                 None => builder.schedule_child(unnamed(child), event.payload.clone()),
             },
-            _ => {}
+            // A wait opens again when the kept part is replayed; the others leave no call open.
+            Decision::EventAwaited { .. }
+            | Decision::CallRejected { .. }
+            | Decision::CallDropped { .. }
+            | Decision::Completed
+            | Decision::Failed { .. }
+            | Decision::Cancelled { .. }
+            | Decision::Terminated { .. }
+            | Decision::ContinuedAsNew { .. } => {}
         }
     }
     let resolved: HashSet<_> = built.resolved.iter().copied().collect();
@@ -159,7 +167,7 @@ fn with_full_limit(activity: &ActivityScheduled, scheduled: Timestamp, now: Time
     activity
 }
 
-/// Returns a child whose id is derived anew.
+/// Returns a child whose id is derived again.
 fn unnamed(child: &ChildScheduled) -> ChildScheduled {
     let derived = child.instance.as_ref().is_some_and(|id| id.is_derived_for(child.call));
     ChildScheduled { instance: child.instance.clone().filter(|_| !derived), ..child.clone() }

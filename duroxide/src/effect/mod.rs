@@ -29,7 +29,7 @@ use crate::message::Message;
 use crate::payload::Payload;
 use crate::provider::{EventRow, InstanceStatus, MessageRow, Outgoing, Then, Turn};
 use crate::replay::op::Op;
-use crate::replay::{Remains, Step};
+use crate::replay::{Leftovers, Step};
 
 /// The instance and the time of a turn.
 pub(crate) struct TurnInfo<'a> {
@@ -55,7 +55,7 @@ pub(crate) struct TurnOutput {
     /// Unread events that the next execution receives as new messages, in their order.
     pub(crate) carried: Vec<MessageRow>,
     /// The open calls of an execution that has ended.
-    pub(crate) remains: Remains,
+    pub(crate) leftovers: Leftovers,
 }
 
 impl TurnOutput {
@@ -78,9 +78,9 @@ pub(crate) trait Claims {
 /// Builds the commit of a turn from its decisions. Returns the activities as well that this node begins once the turn is
 /// stored.
 pub(crate) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Claims) -> (Turn, Vec<ScheduledActivity>) {
-    let TurnOutput { steps, consumed, outcomes, carried, remains, waits, .. } = output;
+    let TurnOutput { steps, consumed, outcomes, carried, leftovers, waits, .. } = output;
     let mut builder = TurnBuilder::new(info, claims);
-    (builder.carried, builder.remains) = (carried, remains);
+    (builder.carried, builder.leftovers) = (carried, leftovers);
     (builder.turn.consumed, builder.turn.outcomes) = (consumed, outcomes);
     builder.turn.waits = waits;
     for step in steps {
@@ -94,7 +94,7 @@ pub(crate) fn turn(info: &TurnInfo<'_>, output: TurnOutput, claims: &mut dyn Cla
             builder.event(event);
         }
     }
-    for (call, op) in std::mem::take(&mut builder.remains.open) {
+    for (call, op) in std::mem::take(&mut builder.leftovers.open) {
         builder.close_open_call(call, op);
     }
     (builder.turn, builder.eager)
@@ -132,14 +132,14 @@ struct TurnBuilder<'a> {
     turn: Turn,
     eager: Vec<ScheduledActivity>,
     carried: Vec<MessageRow>,
-    remains: Remains,
+    leftovers: Leftovers,
 }
 
 impl<'a> TurnBuilder<'a> {
     fn new(info: &'a TurnInfo<'a>, claims: &'a mut dyn Claims) -> Self {
         let turn = Turn::new(info.execution.clone(), info.committed, info.now);
         let turn = Turn { version: Some(info.version.clone()), ..turn };
-        Self { info, claims, turn, eager: Vec::new(), carried: Vec::new(), remains: Remains::default() }
+        Self { info, claims, turn, eager: Vec::new(), carried: Vec::new(), leftovers: Leftovers::default() }
     }
 
     /// Adds an event, and the effect of the decision.

@@ -39,7 +39,7 @@ pub(crate) fn termination(
         committed: record.last_event,
         started: &started,
         now,
-        // A termination is no failure: it has no cause.
+        // A termination is not a failure: it has no cause.
         causes: Causes::Kinds,
     };
     let mut claims = NoClaims;

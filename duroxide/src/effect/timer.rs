@@ -23,7 +23,7 @@ impl TurnBuilder<'_> {
         }
     }
 
-    /// Removes a timer or a deadline, also one that an earlier step of this turn has created.
+    /// Removes a timer or a deadline, including one that an earlier step of this turn has created.
     pub(super) fn cancel_timer(&mut self, call: CallId) {
         let own = &self.info.execution.instance;
         let before = self.turn.messages.len();

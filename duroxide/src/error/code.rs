@@ -107,7 +107,7 @@ codes! {
         "make blocking or long code a plain `fn`, and let it check `ctx.is_cancelled()`";
     "0010" Paused "paused" Configuration
         "a client has suspended the instance"
-        "resume it when the reason no longer holds; it resumes by itself if the pause has an end";
+        "resume it when the reason no longer holds; it resumes automatically if the pause has an end";
 
     // Stored data that cannot be read.
     "0020" UnreadableEvent "unreadable event row" Configuration
@@ -162,7 +162,7 @@ codes! {
         "choose another id, or set `if_exists(..)`";
     "0062" InstanceNotFound "instance not found" Application
         "no instance has this id"
-        "check the id; the instance may have been deleted, or live in another database or namespace";
+        "check the id; the instance may have been deleted or may be in another database";
     "0063" InstanceFinished "instance finished" Application
         "the instance has ended and accepts no more messages"
         "check its status before, or start a new instance";
@@ -183,7 +183,7 @@ codes! {
         "the instance is no longer in the state that the request expects"
         "read it again, and repeat the request if it is still wanted";
     "0069" ExportRefused "export refused" Application
-        "a text is no export of an instance, or an export cannot be imported"
+        "a text is not an export of an instance, or an export cannot be imported"
         "see the reason in the message; export the instance again with a version that this one reads";
     "0070" Erased "erased" Application
         "the values of the instance were erased"
@@ -202,9 +202,6 @@ codes! {
     "0082" HistoryTooLong "history too long" Application
         "an execution has more events than the limit allows"
         "continue as new before that, or raise the limit that the message names";
-    "0083" MailboxFull "mailbox full" Application
-        "an instance has more unread events than the limit allows"
-        "let the orchestration read its events, send fewer, or raise the limit that the message names";
 
     // Storage and process.
     "0100" StorageFailed "storage failed" Infrastructure

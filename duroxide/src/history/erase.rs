@@ -7,7 +7,7 @@ use crate::id::AuditId;
 use crate::payload::erased::erase_text;
 
 impl Input {
-    /// Returns true if the payload of this input is a value, also if it is `null`.
+    /// Returns true if the payload of this input is a value, even if it is `null`.
     pub(crate) fn has_value(&self) -> bool {
         match self {
             Self::Started(_)
@@ -48,7 +48,19 @@ impl Input {
 impl Decision {
     /// As [`Input::has_value`]. The end of an execution counts as one with a value, so that it names the receipt.
     pub(crate) fn has_value(&self) -> bool {
-        self.is_terminal() || matches!(self, Self::ActivityScheduled(_) | Self::ChildScheduled(_))
+        match self {
+            Self::ActivityScheduled(_)
+            | Self::ChildScheduled(_)
+            | Self::Completed
+            | Self::Failed { .. }
+            | Self::Cancelled { .. }
+            | Self::Terminated { .. }
+            | Self::ContinuedAsNew { .. } => true,
+            Self::TimerCreated { .. }
+            | Self::EventAwaited { .. }
+            | Self::CallRejected { .. }
+            | Self::CallDropped { .. } => false,
+        }
     }
 
     /// As [`Input::erase_texts`].

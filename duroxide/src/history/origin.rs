@@ -21,7 +21,7 @@ pub struct Run {
     pub attempt: u32,
     /// The epoch of the node that ran it. [`Client::nodes`](crate::Client::nodes) lists the nodes.
     pub node: Epoch,
-    /// The time from the event that scheduled the activity to the begin of the attempt, by the clock of that node.
+    /// The time from the event that scheduled the activity to the beginning of the attempt, by the clock of that node.
     pub after: Duration,
 }
 
@@ -84,7 +84,16 @@ impl Input {
     pub fn run(&self) -> Option<&Run> {
         match self {
             Self::ActivityCompleted { run, .. } | Self::ActivityFailed { run, .. } => run.as_ref(),
-            _ => None,
+            Self::Started(_)
+            | Self::TimerFired { .. }
+            | Self::EventRaised { .. }
+            | Self::EventDropped { .. }
+            | Self::ChildCompleted { .. }
+            | Self::ChildFailed { .. }
+            | Self::StartAccepted { .. }
+            | Self::StartRejected { .. }
+            | Self::CancelRequested { .. }
+            | Self::TerminateRequested { .. } => None,
         }
     }
 
@@ -95,7 +104,14 @@ impl Input {
                 by.as_deref()
             }
             Self::Started(started) => started.request.as_ref().and_then(EndRequest::by),
-            _ => None,
+            Self::ActivityCompleted { .. }
+            | Self::ActivityFailed { .. }
+            | Self::TimerFired { .. }
+            | Self::EventDropped { .. }
+            | Self::ChildCompleted { .. }
+            | Self::ChildFailed { .. }
+            | Self::StartAccepted { .. }
+            | Self::StartRejected { .. } => None,
         }
     }
 

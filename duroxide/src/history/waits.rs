@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use crate::clock::Timestamp;
 
-/// The calls that an instance waits for. A projection of its history, for people: the turn that leaves the calls open hands
-/// it over, and the next turn replaces it.
+/// The calls that an instance waits for. A projection of its history, for people: the turn that leaves the calls open stores
+/// it, and the next turn replaces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waits {
     /// The calls: the text of an [`Awaited`]. A provider stores it and does not interpret it.
@@ -25,7 +25,7 @@ impl Waits {
 }
 
 /// The open calls of an execution: their kind, and the name if there is one call. A timer beside other calls is not counted:
-/// it is the limit of their wait ([`Waits::until`]). A request to cancel is no call.
+/// it is the limit of their wait ([`Waits::until`]). A request to cancel is not a call.
 ///
 /// ```
 /// use duroxide::history::Awaited;

@@ -25,7 +25,7 @@ use crate::registry::Lookup;
 use crate::replay::Failed;
 use crate::telemetry::{self, names};
 
-/// Decides which new work this node claims for itself.
+/// The policy for new work that this node keeps.
 pub(super) struct NodeClaims<'a> {
     pub(super) lookup: &'a Lookup,
     pub(super) tags: Option<&'a [String]>,

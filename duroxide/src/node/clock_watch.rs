@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use super::Node;
 use crate::clock::{Clock, Timestamp};
 
 /// The last look at the clock.
@@ -43,20 +42,4 @@ fn read(clock: &dyn Clock) -> Option<(Timestamp, Duration)> {
 fn step(last: (Timestamp, Duration), now: (Timestamp, Duration)) -> i64 {
     let passed = i64::try_from(now.1.saturating_sub(last.1).as_micros()).unwrap_or(i64::MAX);
     now.0.as_micros().saturating_sub(last.0.as_micros()).saturating_sub(passed)
-}
-
-impl Node {
-    /// Moves the timers of this node if the clock was set since the last round.
-    pub(super) fn watch_clock(&mut self) {
-        let Some(step) = self.clock_watch.look(&*self.shared.clock) else { return };
-        let seconds = Duration::from_micros(step.unsigned_abs()).as_secs_f64();
-        let node = &self.membership.lease.node;
-        if step < 0 {
-            tracing::warn!(%node, seconds, "the clock was set back; timers fire after the time that was left");
-        } else {
-            tracing::warn!(%node, seconds, "the clock was set ahead, or the machine was asleep; timers that are due fire");
-        }
-        self.live.clock_was_set(step);
-        self.work.clock_was_set(step);
-    }
 }

@@ -7,30 +7,11 @@
 use super::{Answer, Node, Shared};
 use crate::backoff::Backoff;
 use crate::effect::termination;
-use crate::hash::HashSet;
 use crate::history::{HistoryEvent, Input, Parent};
 use crate::id::{CommitId, EventId, ExecutionId, InstanceId, MessageId};
 use crate::message::{Lane, Message};
 use crate::provider::{Ending, EventRow, MessageRow, ProviderError, Submission, SubmitError};
 use crate::telemetry;
-
-/// The requests to terminate that this node carries out.
-#[derive(Default)]
-pub(super) struct Endings {
-    under_way: HashSet<MessageId>,
-    /// Requests that cannot be read. They stay until an operator removes them.
-    unreadable: HashSet<MessageId>,
-}
-
-impl Endings {
-    /// The most instances that are ended at once. The provider names the others again.
-    const MAX: usize = 32;
-
-    /// Returns true if a request is to be carried out now.
-    fn begin(&mut self, message: MessageId) -> bool {
-        self.under_way.len() < Self::MAX && !self.unreadable.contains(&message) && self.under_way.insert(message)
-    }
-}
 
 /// The result of a request to terminate.
 pub(super) enum Ended {
@@ -74,11 +55,11 @@ impl Node {
 
     /// Drops the live copy of an instance that was ended, and requests work: the provider may name further instances.
     pub(super) fn was_ended(&mut self, instance: InstanceId, message: MessageId, ended: &Ended) {
-        self.endings.under_way.remove(&message);
+        self.endings.end(message);
         match ended {
             Ended::Done => self.instance_ended(instance),
             Ended::Left => self.work.request(),
-            Ended::Unreadable => drop(self.endings.unreadable.insert(message)),
+            Ended::Unreadable => self.endings.skip(message),
         }
     }
 }
@@ -147,7 +128,7 @@ async fn attempt(
             let (name, version) = (record.name.as_str(), record.version.as_ref());
             let known = shared.lookup.orchestration(name, version).map(|_| (name, version));
             telemetry::terminated(known);
-            tracing::info!(%instance, "instance terminated from outside of its code");
+            tracing::info!(%instance, "instance terminated without running its code");
             Ok(Some(Ended::Done))
         }
         // It has ended, or was removed, in the meantime.

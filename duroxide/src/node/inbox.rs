@@ -11,7 +11,7 @@ use super::delivery::Delivery;
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     ranks: [VecDeque<Delivery>; Delivery::RANKS],
-    /// The number of deliveries that are no external events.
+    /// The number of deliveries that are not external events.
     others: usize,
 }
 
@@ -45,19 +45,19 @@ impl Inbox {
         self.ranks[0].front()
     }
 
-    /// Returns the deliveries that are no external events.
+    /// Returns the deliveries that are not external events.
     pub(super) fn others(&self) -> impl Iterator<Item = &Delivery> {
         let ranks = if self.others > 0 { &self.ranks[..] } else { &[] };
         ranks.iter().flatten().filter(|delivery| !delivery.is_event())
     }
 
-    /// Returns the deliveries that are no external events. Their kind must not be changed.
+    /// Returns the deliveries that are not external events. Their kind must not be changed.
     pub(super) fn others_mut(&mut self) -> impl Iterator<Item = &mut Delivery> {
         let ranks = if self.others > 0 { &mut self.ranks[..] } else { &mut [] };
         ranks.iter_mut().flatten().filter(|delivery| !delivery.is_event())
     }
 
-    /// Removes all deliveries that match and are no external events. Returns them in their order.
+    /// Removes all deliveries that match and are not external events. Returns them in their order.
     pub(super) fn remove_others(&mut self, matches: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
         let mut removed = Vec::new();
         if self.others > 0 {

@@ -67,7 +67,7 @@ impl LastFailures {
 }
 
 impl LastFailure {
-    /// Returns the message with this failure; `None` if it is no time-out.
+    /// Returns the message with this failure; `None` if it is not a time-out.
     fn completed(self, row: &MessageRow) -> Option<MessageRow> {
         let mut message = Message::try_from(row.clone()).ok()?;
         let Input::ActivityFailed { failure: Failure::TimedOut { limit: Timeout::ScheduleToClose, details }, .. } =

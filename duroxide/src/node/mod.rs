@@ -64,6 +64,7 @@ mod commits;
 mod deliver;
 mod delivery;
 mod ending;
+mod endings;
 mod handle;
 mod heartbeat;
 mod inbox;
@@ -94,6 +95,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -109,7 +111,8 @@ use self::activities::{Activities, AttemptDone, AttemptEnv, Attempts};
 use self::balance::Balance;
 use self::clock_watch::ClockWatch;
 use self::command::Command;
-use self::ending::{Ended, Endings};
+use self::ending::Ended;
+use self::endings::Endings;
 use self::last_failures::LastFailures;
 use self::live::LiveInstances;
 use self::lost::{LostAnswers, RequestNumber};
@@ -181,7 +184,7 @@ struct Node {
     requests: FuturesUnordered<BoxFuture<'static, Answer>>,
     pool: Pool,
     time: Time,
-    /// The time at which the round has begun. The clock is read once a round, since reading it takes long on some machines.
+    /// The start of the round. Read once per round, since reading the clock is slow on some machines.
     now: Timestamp,
 
     live: LiveInstances,
@@ -305,9 +308,9 @@ impl Node {
         let mut woken = pin!(wake.changed());
         poll_fn(|context| {
             happened.extend(pool.take_done().into_iter().map(NodeEvent::Done));
-            let mut told = Vec::new();
-            if commands.poll_recv_many(context, &mut told, 1024).is_ready() {
-                happened.push(NodeEvent::Commands(told));
+            let mut received = Vec::new();
+            if commands.poll_recv_many(context, &mut received, 1024).is_ready() {
+                happened.push(NodeEvent::Commands(received));
             }
             while let Poll::Ready(Some(answer)) = requests.poll_next_unpin(context) {
                 happened.push(NodeEvent::Answered(answer));
@@ -385,6 +388,19 @@ impl Node {
         self.clock_hold = self.shared.clock.hold();
     }
 
+    /// Moves the timers of this node if the clock was set since the last round.
+    fn watch_clock(&mut self) {
+        let Some(step) = self.clock_watch.look(&*self.shared.clock) else { return };
+        let seconds = Duration::from_micros(step.unsigned_abs()).as_secs_f64();
+        let node = &self.membership.lease.node;
+        if step < 0 {
+            tracing::warn!(%node, seconds, "the clock was set back; timers fire after the time that was left");
+        } else {
+            tracing::warn!(%node, seconds, "the clock was set ahead, or the machine was asleep; timers that are due fire");
+        }
+        self.live.clock_was_set(step);
+        self.work.clock_was_set(step);
+    }
     /// Starts a request to the provider. Its answer is an event of the loop.
     fn ask(&mut self, request: impl Future<Output = Answer> + Send + 'static) {
         self.requests.push(Box::pin(request));

@@ -1,6 +1,6 @@
 //! The report of the node, which each renewal of the lease carries.
 //!
-//! The heartbeat makes it on its own thread, also while the threads of the node are busy: the node only sets two numbers in
+//! The heartbeat makes it on its own thread, even while the threads of the node are busy: the node only sets two numbers in
 //! each round of its loop. No user code runs here, such as a clock: the lease depends on this thread. So the node notes the
 //! times when it finds that code does not return.
 

@@ -33,7 +33,7 @@ pub(crate) struct NodeConfig {
     pub(crate) inline: Option<Arc<dyn Inline>>,
 }
 
-/// The surroundings of a node that runs without threads.
+/// Drives a node that runs without threads.
 pub(crate) trait Inline: Send + Sync {
     /// Called before each poll of the node.
     fn polled(&self);

@@ -273,11 +273,10 @@ fn take_end_request(deliveries: &mut Inbox, execution: u64) -> Option<(MessageId
 
 /// Returns the held events that the next execution takes over.
 ///
-/// If events of the history are unread, they are older than those that are held or not delivered, or lie between them.
-/// Then all of them are sent anew, in their order. This is rare while events are held: such an event has been delivered to
-/// a wait, which was dropped before it could take the event.
+/// Unread recorded events can precede or interleave with held ones, so all of them are sent again in order. This is rare
+/// while events are held: such an event has been delivered to a wait, which was dropped before it could take the event.
 fn carry_over(output: &mut TurnOutput, undelivered: &mut Inbox) -> Held {
-    let (held, unread) = (std::mem::take(&mut output.remains.held), std::mem::take(&mut output.remains.unread));
+    let (held, unread) = (std::mem::take(&mut output.leftovers.held), std::mem::take(&mut output.leftovers.unread));
     if unread.is_empty() {
         return held;
     }
@@ -320,7 +319,7 @@ impl TurnJob {
                 run.deliver(&mut execution, delivery)?;
             }
             if run.output.ended {
-                run.output.remains = execution.close();
+                run.output.leftovers = execution.close();
                 run.held = carry_over(&mut run.output, &mut run.undelivered);
             } else {
                 run.output.waits = execution.waits();

@@ -94,7 +94,7 @@ impl Node {
             let follow_up = self.live.rest(&id.instance, execution);
             return self.follow_up(follow_up);
         };
-        let open = output.remains.open.iter().filter(|(_, op)| !op.is_detached());
+        let open = output.leftovers.open.iter().filter(|(_, op)| !op.is_detached());
         let open_calls = open.map(|(call, _)| *call).collect();
         // The outcomes are stored with this turn, so activities that it schedules may have their permits.
         delivered_outcomes.iter_mut().for_each(Delivery::release_permit);
@@ -138,7 +138,7 @@ impl Node {
         self.commit(Write::Turn(Box::new(turn)), Context::Turn(Box::new(context)));
     }
 
-    /// Reports turns that have been running for long.
+    /// Reports turns that have been running for a long time.
     pub(super) fn report_stuck_turns(&mut self) {
         let (stuck, next) = self.pool.stuck(self.shared.options.turn_warning, self.now);
         if let Some(after) = next {
@@ -156,7 +156,7 @@ impl Node {
                 instance = %turn.instance, orchestration = &*turn.name, place = turn.place, seconds,
                 last_call = turn.last_call,
                 code = %ErrorCode::TurnStuck,
-                "a turn does not return: its code computes for long, or loops; other instances continue",
+                "a turn does not return: its code computes for a long time, or loops; other instances continue",
             );
         }
     }

@@ -16,7 +16,7 @@ use crate::replay::{CallSite, Core, Fault, Ticket};
 /// Waits for the next event of a type or of a name; see
 /// [`OrchestrationContext::event`](super::OrchestrationContext::event). The event is consumed when the wait resolves: a
 /// wait that is dropped consumes nothing.
-#[must_use = "an event is waited for when this is awaited"]
+#[must_use = "an event does nothing unless awaited"]
 pub struct EventWait<T> {
     core: Arc<Core>,
     call: CallId,

@@ -9,7 +9,7 @@ use super::call::PendingCall;
 use crate::replay::op::timer::{self, Due};
 use crate::replay::{CallSite, Core};
 
-/// A durable timer: resolves when it is due, also across restarts. Dropping it cancels it.
+/// A durable timer: resolves when it is due, even across restarts. Dropping it cancels it.
 ///
 /// The timer is created when it is first polled, or by [`start`](Sleep::start); a duration counts from then.
 #[must_use = "a timer is created when it is awaited, or by `.start()`"]

@@ -24,7 +24,7 @@ impl<'p> InputReader<'p> {
     /// Splits the payload, an object, into its parts. Unknown keys are ignored.
     ///
     /// # Errors
-    /// [`ReadError`] if the payload is no object, or has a key twice.
+    /// [`ReadError`] if the payload is not an object, or has a key twice.
     pub fn new(payload: &'p Payload, keys: &'static [&'static str]) -> Result<Self, ReadError> {
         let mut deserializer = serde_json::Deserializer::from_slice(payload.as_bytes());
         let parts = Parts(keys).deserialize(&mut deserializer).and_then(|parts| deserializer.end().map(|()| parts));

@@ -20,7 +20,7 @@ const SER_MESSAGES: [&str; 7] = [
 /// The beginnings of serde's messages about a value that does not match its type. The value may follow them.
 const KINDS: [&str; 5] = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant ", "unknown field "];
 
-/// The kinds of values, as serde names them behind `invalid type: ` and `invalid value: `.
+/// The kinds of values, as serde names them after `invalid type: ` and `invalid value: `.
 const FOUND: [&str; 12] = [
     "boolean",
     "integer",
@@ -71,7 +71,7 @@ fn redact(message: &str) -> String {
     }
 }
 
-/// Returns the expected type. It ends the message, behind the *last* comma of its kind: the value comes before it, may
+/// Returns the expected type. It ends the message, after the *last* comma of its kind: the value comes before it, may
 /// contain such a comma, and is not always quoted.
 fn expected(rest: &str) -> Option<&str> {
     let expects_nothing = rest.ends_with("`, there are no fields") || rest.ends_with("`, there are no variants");

@@ -137,10 +137,10 @@ pub struct AcquiredInstance {
     /// The highest number of a message of the instance: `messages` holds every message up to that number that is not
     /// consumed (for a request with [`Load::heard`]: and that has a higher number than it).
     pub arrivals: u64,
-    /// Its messages, also those that are due later, in the order of delivery.
+    /// Its messages, including those that are due later, in the order of delivery.
     pub messages: Vec<MessageRow>,
-    /// The first page of its history, for a claimed instance and for [`Load::heard`] = `None`. Otherwise the page is empty,
-    /// with `more` set: a node without a live copy reads the history.
+    /// The first page of its history. Present for a claimed instance or when [`Load::heard`] is `None`; otherwise empty, with
+    /// `more` set: a node without a live copy reads the history.
     pub history: HistoryPage,
     /// The claim by which the lease owns it; zero if it was created for the lease.
     pub claim: u64,

@@ -17,7 +17,7 @@ use crate::error::{ErrorCode, shortened_to};
 use crate::history::{Parent, TextMap, Waits, WaitsFilter};
 use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
 
-/// Reads for people, and removals in bulk: the part of a provider for which no turn waits.
+/// Reads for people, and removals in bulk: the part of a provider off the path of turns.
 ///
 /// A provider without it still runs orchestrations: see [`Provider::admin`](super::Provider::admin). Its answers may be
 /// a moment old. A read may be slow, but must not delay the methods of [`Provider`](super::Provider): use a separate
@@ -31,7 +31,7 @@ pub trait Admin: Send + Sync {
     /// which does not depend on the clocks of their creators.
     ///
     /// The search ends when the page is full, when there are no more instances, or when the time limit is reached
-    /// ([`InstancePage::complete`]). Each call must make progress, also with a time limit of zero, so that a client
+    /// ([`InstancePage::complete`]). Each call must make progress, even with a time limit of zero, so that a client
     /// that follows [`InstancePage::next`] receives every instance. A stored instance that cannot be read in full is
     /// listed with [`InstanceRecord::damaged`]; it must not fail the list.
     ///
@@ -114,7 +114,7 @@ pub trait Admin: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<Result<(), DeleteError>>, ProviderError>>;
 
     /// Carries out one batch of pruning, in the order of arrival: removes matching instances that finished before
-    /// `before`, and the executions of other matching instances, also of live ones, that were continued before `before`.
+    /// `before`, and the executions of other matching instances, including live ones, that were continued before `before`.
     ///
     /// A batch ends at its limit, at its time limit, or when no instance is left to remove; [`Pruned::next`]
     /// continues it. As with [`Admin::list`], each batch must make progress. Instances that arrived too late to be due
@@ -137,7 +137,7 @@ pub trait Admin: Send + Sync {
     fn record<'a>(&'a self, entries: &'a [AuditEntry]) -> BoxFuture<'a, Result<(), ProviderError>>;
 
     /// Lists the entries of the audit that match a query, newest first: in the reverse order in which they were written. As
-    /// with [`Admin::list`], each call must make progress, also with a time limit of zero.
+    /// with [`Admin::list`], each call must make progress, even with a time limit of zero.
     ///
     /// # Errors
     /// [`ProviderError`]: the storage fails, or the token of the page was not made by this kind of provider.

@@ -92,7 +92,7 @@ pub struct ActivityRecord {
 pub struct InstanceActivities {
     /// The activities that have not ended, at most [`LIMIT`](Self::LIMIT).
     pub open: Vec<ActivityRecord>,
-    /// The kept failed attempts of all its activities, also of those that have ended; at most [`LIMIT`](Self::LIMIT),
+    /// The kept failed attempts of all its activities, including those that have ended; at most [`LIMIT`](Self::LIMIT),
     /// those of the last calls.
     pub failed: Vec<AttemptRecord>,
 }

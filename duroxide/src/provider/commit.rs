@@ -95,23 +95,28 @@ impl Write {
 
 /// The writes of a turn, or of the end of an execution from outside.
 ///
-/// Preconditions, checked by the writing statement: the instance has the identity and the current execution of
-/// `execution`, its last event is `after`, it is running (or, with [`Then::Finish`], suspended) and owned by the lease;
-/// every message of `consumed` exists; every activity of `outcomes` exists, owned by the lease, with that attempt. If a
-/// precondition does not hold, nothing of the turn is written, and the answer is [`CommitError::Conflict`] or
+/// Preconditions, checked by the writing statement:
+/// - the instance has the identity and the current execution of `execution`, and its last event is `after`;
+/// - it is running (or, with [`Then::Finish`], suspended) and owned by the lease;
+/// - every message of `consumed` exists;
+/// - every activity of `outcomes` exists, owned by the lease, with that attempt.
+///
+/// If one does not hold, nothing of the turn is written, and the answer is [`CommitError::Conflict`] or
 /// [`CommitError::Fenced`]. A first turn that creates its instance has other preconditions: see [`Turn::creates`].
 #[derive(Debug, Clone)]
 pub struct Turn {
     /// The instance itself, if this is its first turn and creates it: owned by the lease, with its start among the
-    /// events and never stored as a message. Then the preconditions are: the id is free, [`NewInstance::start`] is not
-    /// remembered as the start of a removed instance or as refused, and the lease is a member. If no
-    /// [`NewInstance::version`] is given, no other member may have a later version than the node. Nothing is consumed.
+    /// events and never stored as a message. Nothing is consumed. Then the preconditions are:
+    /// - the id is free;
+    /// - [`NewInstance::start`] is not remembered as the start of a removed instance or as refused;
+    /// - the lease is a member;
+    /// - if no [`NewInstance::version`] is given, no other member has a later version than the node.
     pub creates: Option<Box<NewInstance>>,
     /// The execution that made the turn.
     pub execution: ExecutionId,
     /// The last event before the turn; zero if there is none.
     pub after: EventId,
-    /// The version that the execution is pinned to, from its first turn on.
+    /// The version that the execution is pinned to since its first turn.
     pub version: Option<Version>,
     /// The new events, following `after` without gaps.
     pub events: Vec<EventRow>,
@@ -123,7 +128,7 @@ pub struct Turn {
     /// Activities to be run.
     pub activities: Vec<NewActivity>,
     /// Activities of this execution whose outcome is no longer wanted: they are removed, and another node that runs one
-    /// receives it in [`Acquired::cancelled`](super::Acquired::cancelled). A missing activity is no error.
+    /// receives it in [`Acquired::cancelled`](super::Acquired::cancelled). A missing activity is not an error.
     pub cancelled_activities: Vec<CallId>,
     /// Calls of this execution whose delayed messages for it (timers and deadlines) are removed. A missing message is no
     /// error.
@@ -133,13 +138,13 @@ pub struct Turn {
     pub messages: Vec<Outgoing>,
     /// Instances to be created. If an id is taken: see [`NewChild::if_taken`].
     pub starts: Vec<NewChild>,
-    /// The calls that the instance waits for after the turn, for people. [`Then::Continue`] stores it, also if it is `None`;
+    /// The calls that the instance waits for after the turn, for people. [`Then::Continue`] stores it, even if it is `None`;
     /// [`Then::Suspend`] keeps the one before, which holds again once the instance is resumed; the others remove it. A
     /// provider without an [`Admin`](super::Admin) may drop it.
     pub waits: Option<Waits>,
     /// The cause of a failure or a suspension, for people: a text that failures with one cause share, of at most
     /// [`MAX_CAUSE`](Self::MAX_CAUSE) bytes.
-    /// [`Then::Suspend`] and [`Then::Finish`] store it, also if it is `None`; the others, and a resume, remove it. A
+    /// [`Then::Suspend`] and [`Then::Finish`] store it, even if it is `None`; the others, and a resume, remove it. A
     /// provider without an [`Admin`](super::Admin) may drop it.
     pub cause: Option<String>,
     /// The state of the instance after the turn.
@@ -206,11 +211,14 @@ pub struct NewActivity {
 pub enum Then {
     /// It continues to run.
     Continue,
-    /// No node of this build can run it: the build rejects it, and it has no owner. Its crashes
-    /// are reset. As long as a member can try it, it is running and waits for such a member; otherwise it is suspended. A
-    /// member can try an instance if its build has not rejected the instance and it has the pinned version; without a
-    /// pinned version, the latest version that any member has. [`Then::Continue`] and [`Then::ContinueAsNew`] forget the
-    /// rejections, and so does [`Submission::Resume`](super::Submission::Resume) if the instance is suspended.
+    /// No node of this build can run it: the build rejects it, and it has no owner. Its crashes are reset. As long as a
+    /// member can try it, it is running and waits for such a member; otherwise it is suspended. A member can try an
+    /// instance if
+    /// - its build has not rejected the instance, and
+    /// - it has the pinned version; without a pinned version, the latest version that any member has.
+    ///
+    /// [`Then::Continue`] and [`Then::ContinueAsNew`] forget the rejections, and so does
+    /// [`Submission::Resume`](super::Submission::Resume) if the instance is suspended.
     Suspend {
         /// The reason, as JSON.
         reason: String,

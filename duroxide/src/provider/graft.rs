@@ -23,7 +23,7 @@ pub struct Graft {
     pub version: Option<Version>,
     /// Its events, from the first one without gaps. Empty: it begins with a start among `messages`.
     pub history: Vec<EventRow>,
-    /// Activities to be run, also detached ones of earlier executions. None of them has an owner.
+    /// Activities to be run, including detached ones of earlier executions. None of them has an owner.
     pub activities: Vec<StoredActivity>,
     /// Messages of the instance, in the order of their arrival.
     pub messages: Vec<StoredMessage>,
@@ -50,7 +50,7 @@ pub enum GraftTarget {
 /// every message of `consumed` exists. If one does not hold, nothing is written, and the answer is
 /// [`SubmitError::Conflict`](super::SubmitError::Conflict).
 ///
-/// The instance is running afterwards, also if it had finished: then its messages are numbered from 1 again. As with
+/// The instance is running afterwards, even if it had finished: then its messages are numbered from 1 again. As with
 /// [`Then::ContinueAsNew`](super::Then::ContinueAsNew), remaining activities (except detached ones) and messages of the old
 /// execution are removed. Rejections, crashes, the pause, the waits and the cause are forgotten.
 #[derive(Debug, Clone)]
@@ -61,7 +61,7 @@ pub struct NextExecution {
     pub last_event: EventId,
     /// Messages that are removed.
     pub consumed: Vec<MessageId>,
-    /// Activities of the current execution that are removed although they are detached. A missing one is no error.
+    /// Activities of the current execution that are removed although they are detached. A missing one is not an error.
     pub cancelled_activities: Vec<CallId>,
 }
 

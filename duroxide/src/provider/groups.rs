@@ -109,7 +109,7 @@ pub struct Group {
     /// The number of items, at least 1.
     pub count: u64,
     /// Of instances that have not finished, the earliest time of creation. Of activities that wait for a node, the
-    /// earliest time since which one could be claimed. `None` if there are none of these, and of timers.
+    /// earliest time since which one could be claimed. `None` for timers, and if there are none.
     pub oldest: Option<Timestamp>,
     /// The earliest due time of a timer, or of an activity without an owner that waits for its next attempt. Of instances,
     /// the earliest time at which one without an owner can be claimed. It may be in the past.

@@ -163,7 +163,7 @@ pub trait Provider: Send + Sync + 'static {
     }
 
     /// Reads an instance, and registers the caller for its end in one step: if the instance has not finished in the answer, a
-    /// later end or change is signalled by [`Wakeups::changed`] in this process, also if another process makes it. The
+    /// later end or change is signalled by [`Wakeups::changed`] in this process, even if another process makes it. The
     /// registration lasts until the end of the instance. The caller waits for the end, so the provider may leave out
     /// [`InstanceRecord::unclaimed`].
     ///

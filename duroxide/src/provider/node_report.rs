@@ -1,4 +1,4 @@
-//! The report of a node: its load, and its code that does not return.
+//! The report of a node: its load, and the user code that does not return.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::shortened_to;
 use crate::id::{CallId, EventId, ExecutionId};
 
-/// The load of a node, and the code on it that has not returned for long. A node sends it with each renewal of its lease,
+/// The load of a node, and the code on it that has not returned for a long time. A node sends it with each renewal of its lease,
 /// three times per lease time, and at once when a turn does not return.
 ///
 /// It is for people, except for [`NodeReport::waiting_turns`]: a provider returns its sum over the other members with each
@@ -21,13 +21,13 @@ pub struct NodeReport {
     pub waiting_turns: u64,
     /// The number of attempts of activities that run.
     pub attempts: u64,
-    /// The code that has not returned for long, the oldest first: at most [`NodeReport::STUCK`] entries.
+    /// The code that has not returned for a long time, the oldest first: at most [`NodeReport::STUCK`] entries.
     pub stuck: Vec<StuckCode>,
     /// The number of further entries, for which there was no room.
     pub more_stuck: u64,
 }
 
-/// A turn of an instance, or an attempt of an async activity, whose code has not returned to its thread for long: it
+/// A turn of an instance, or an attempt of an async activity, whose code has not returned to its thread for a long time: it
 /// computes, loops or blocks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -14,7 +14,7 @@ use crate::payload::erased::erase_text;
 /// is removed. All in one step, or nothing. A tombstone stays as it is: a repeated request has no effect
 /// ([`Submitted::written`](super::Submitted::written) is false).
 ///
-/// Answers: [`NotFound`](super::SubmitError::NotFound) if there is no such instance, also if another one has its id;
+/// Answers: [`NotFound`](super::SubmitError::NotFound) if there is no such instance, even if another one has its id;
 /// [`Live`](super::SubmitError::Live) if it has not finished or still has activities;
 /// [`Unreadable`](super::SubmitError::Unreadable) if an event cannot be read. An execution without events has nothing to erase.
 ///

@@ -16,11 +16,11 @@ pub enum Submission {
     /// Suspends a live instance until it is resumed.
     Suspend(SuspendRequest),
     /// Makes delayed work of an instance due at once: its start, and its activities without an owner that wait for their
-    /// next attempt. Attempts are not counted anew. Other delayed messages, which are timers, keep their time.
+    /// next attempt. Attempts are not counted from scratch. Other delayed messages, which are timers, keep their time.
     ///
     /// If the instance has an owner, its start gets a number and leaves mail; see [`MessageRow::number`].
     Wake(WakeRequest),
-    /// Lets a suspended instance and its parked activities run again, also a paused one, and resets its crash count. No
+    /// Lets a suspended instance and its parked activities run again, even a paused one, and resets its crash count. No
     /// effect on other instances.
     Resume {
         /// The instance.
@@ -29,7 +29,7 @@ pub enum Submission {
         time: Timestamp,
     },
     /// Removes a message that no turn has consumed: an external event, or a request to cancel or terminate. No effect if
-    /// there is no such message, or if it is a start or answers a call, since the instance would wait for it for ever.
+    /// there is no such message, or if it is a start or answers a call, since the instance would wait for it forever.
     /// A turn that has received the message is refused, because it consumes a message that is missing.
     Drop {
         /// The instance.

@@ -91,7 +91,7 @@ impl Wakeups {
         self.0.work.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    /// Subscribes to [`work`](Wakeups::work). Signals from now on are received, also those before the first wait.
+    /// Subscribes to [`work`](Wakeups::work). Signals from now on are received, including those before the first wait.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.work.subscribe()
     }
@@ -150,7 +150,7 @@ impl Wakeups {
         !self.watched().is_empty()
     }
 
-    /// Watches an instance. Changes from now on are received, also those before the first wait.
+    /// Watches an instance. Changes from now on are received, including those before the first wait.
     pub fn watch(&self, instance: &InstanceId) -> InstanceWatch {
         let receiver = match self.watched().entry(instance.clone()) {
             Entry::Occupied(entry) => entry.get().subscribe(),

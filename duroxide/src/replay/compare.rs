@@ -8,12 +8,12 @@ use crate::history::{Decision, EventKind, Failure, HistoryEvent, Input};
 use crate::id::EventId;
 use crate::payload::Payload;
 
-/// Compares the decisions of one step, both sorted by call. `behind`: the event that follows the step in the history.
+/// Compares the decisions of one step, both sorted by call. `next`: the event that follows the step in the history.
 pub(super) fn step(
     input: EventId,
     recorded: &[HistoryEvent],
     asked: &[Decided],
-    behind: Option<&HistoryEvent>,
+    next: Option<&HistoryEvent>,
 ) -> Result<(), Fault> {
     let early_end = early_end(recorded, asked);
     let mut asked = asked.iter();
@@ -36,7 +36,7 @@ pub(super) fn step(
     match asked.next() {
         None => Ok(()),
         Some(extra) => {
-            if let (Some(end), Some(event)) = (early_end.filter(|_| belongs_to_end(extra)), behind) {
+            if let (Some(end), Some(event)) = (early_end.filter(|_| belongs_to_end(extra)), next) {
                 return Err(left_over(event, end));
             }
             let position = recorded.last().map_or(input, |event| event.id).next();

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use super::mailbox::{Mailbox, Unread};
 use super::op::random::Random;
 use super::op::{Call, Decided, Delivered, Op};
-use super::pending::{Made, Pending};
+use super::pending::{CallFacts, Pending};
 use super::{Failed, Fault, Function, poll_scope};
 use crate::clock::Timestamp;
 use crate::error::{shortened, shortened_to};
@@ -153,7 +153,7 @@ impl Core {
     }
 
     /// Locks the state for a destructor. Outside of the function's own poll (at eviction, for example) it returns
-    /// `None`: a drop there is no decision.
+    /// `None`: a drop there is not a decision.
     pub(crate) fn lock_for_drop(&self) -> Option<MutexGuard<'_, ExecutionState>> {
         if !poll_scope::is_polling(self) {
             return None;
@@ -201,7 +201,7 @@ impl Core {
     /// Schedules a call, as a decision of the running step.
     pub(crate) fn schedule(&self, call: CallId, op: Op, decision: Decision, payload: Payload, place: CallSite) {
         if let Some(mut state) = self.lock_in_poll(place) {
-            let scheduled = Call::new(op, Made::new(state.now, &decision));
+            let scheduled = Call::new(op, CallFacts::new(state.now, &decision));
             state.pending.add(call, &scheduled);
             state.calls.insert(call, scheduled);
             state.decide(call, Decided { decision, payload, place: Some(place) });
@@ -245,7 +245,7 @@ impl Core {
             let outcome = Err(Failure::Rejected { reason: reason.clone() }.into());
             let operation = shortened_to(MAX_OPERATION, operation);
             let decision = Decision::CallRejected { call, operation, reason };
-            let mut refused = Call::new(Op::Refused, Made::new(state.now, &decision));
+            let mut refused = Call::new(Op::Refused, CallFacts::new(state.now, &decision));
             refused.outcome = Some(outcome);
             state.calls.insert(call, refused);
             state.decide(call, Decided { decision, payload: Payload::NULL, place: Some(place) });

@@ -24,16 +24,16 @@ pub(crate) struct Cut<'h> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotACut {
     pub(crate) before: EventId,
-    pub(crate) behind: Option<EventId>,
+    pub(crate) after: Option<EventId>,
 }
 
 impl<'h> Cut<'h> {
-    /// Cuts a history behind an event. Event 0: the whole history is dropped.
+    /// Cuts a history after an event. Event 0: the whole history is dropped.
     pub(crate) fn at(history: &'h [HistoryEvent], event: EventId) -> Result<Self, NotACut> {
         let legal = legal_cuts(history);
         if !legal.contains(&event) {
             let before = legal.range(..event).next_back().copied().unwrap_or_default();
-            return Err(NotACut { before, behind: legal.range(event..).next().copied() });
+            return Err(NotACut { before, after: legal.range(event..).next().copied() });
         }
         let (kept, dropped) = history.split_at(history.partition_point(|other| other.id <= event));
         Ok(Self { kept, dropped, open: open_calls(kept) })
@@ -58,7 +58,7 @@ impl<'h> Cut<'h> {
     }
 }
 
-/// Returns the events behind which a history may be cut.
+/// Returns the events after which a history may be cut.
 pub(crate) fn legal_cuts(history: &[HistoryEvent]) -> BTreeSet<EventId> {
     let mut legal = BTreeSet::from([EventId(0)]);
     let mut rest = history;
@@ -128,14 +128,14 @@ mod tests {
         let history = history(vec![raised(), timer(1), timer(2), raised(), fired(1), timer(3), terminated()]);
         let cut = |at| Cut::at(&history, EventId(at)).map(|cut| cut.open.into_keys().map(|call| call.0).collect());
         for at in [1, 2] {
-            assert_eq!(cut(at), Err::<Vec<u64>, _>(NotACut { before: EventId(0), behind: Some(EventId(3)) }));
+            assert_eq!(cut(at), Err::<Vec<u64>, _>(NotACut { before: EventId(0), after: Some(EventId(3)) }));
         }
         assert_eq!(cut(0), Ok(vec![]));
         assert_eq!(cut(3), Ok(vec![1, 2]));
         assert_eq!(cut(4), Ok(vec![1, 2]));
-        assert_eq!(cut(5), Err(NotACut { before: EventId(4), behind: Some(EventId(6)) }));
+        assert_eq!(cut(5), Err(NotACut { before: EventId(4), after: Some(EventId(6)) }));
         // The end came from outside, so the step before it did not end the execution.
         assert_eq!(cut(6), Ok(vec![2, 3]));
-        assert_eq!(cut(7), Err(NotACut { before: EventId(6), behind: None }));
+        assert_eq!(cut(7), Err(NotACut { before: EventId(6), after: None }));
     }
 }

@@ -99,7 +99,7 @@ impl Step {
 
 /// The open ends that an execution leaves behind.
 #[derive(Debug, Default)]
-pub(crate) struct Remains {
+pub(crate) struct Leftovers {
     /// Calls without an outcome.
     pub(crate) open: Vec<(CallId, Op)>,
     /// A cancel request that the function has not seen.
@@ -161,11 +161,11 @@ impl Execution {
     }
 
     /// Takes the open ends: calls without an outcome, an unseen cancel request, unread events.
-    pub(crate) fn close(&mut self) -> Remains {
+    pub(crate) fn close(&mut self) -> Leftovers {
         let mut state = self.core.lock();
         let (open, cancel) = (state.take_open_calls(), state.cancel.unseen());
         let (unread, held) = (state.mailbox.take_unread(), std::mem::take(&mut state.mailbox.held));
-        Remains { open, cancel, unread, held }
+        Leftovers { open, cancel, unread, held }
     }
 
     /// Takes over the held events of the execution before this one, which has just begun.
@@ -391,7 +391,18 @@ pub(crate) fn open_children(execution: &ExecutionId, history: &[HistoryEvent]) -
                     open.remove(&call);
                 }
             }
-            EventKind::Decision(_) => {}
+            EventKind::Decision(
+                Decision::ChildScheduled(_)
+                | Decision::ActivityScheduled(_)
+                | Decision::TimerCreated { .. }
+                | Decision::EventAwaited { .. }
+                | Decision::CallRejected { .. }
+                | Decision::Completed
+                | Decision::Failed { .. }
+                | Decision::Cancelled { .. }
+                | Decision::Terminated { .. }
+                | Decision::ContinuedAsNew { .. },
+            ) => {}
         }
     }
     by_call(open.into_iter().collect())

@@ -1,7 +1,8 @@
-//! The calls without an outcome, counted by kind, so that an execution names the calls that it waits for at once, also if
-//! they are many thousands.
+//! The calls without an outcome, counted by kind, so that listing the calls an execution waits for stays cheap even with
+//! thousands of them.
 //!
-//! The id of a call that is the only one of its kind is the sum of the ids. Events are counted by the mailbox.
+//! When a kind has one open call, the sum of ids is its id, so the call is found without a search. Events are counted by the
+//! mailbox.
 
 use std::collections::BTreeSet;
 
@@ -31,7 +32,7 @@ pub(super) struct OfKind {
 }
 
 /// The facts about a call that are shown while it has no outcome.
-pub(super) struct Made {
+pub(super) struct CallFacts {
     at: Timestamp,
     /// The name of the activity or the orchestration; empty for others.
     name: Box<str>,
@@ -39,13 +40,20 @@ pub(super) struct Made {
     due: Option<Timestamp>,
 }
 
-impl Made {
+impl CallFacts {
     pub(super) fn new(at: Timestamp, decision: &Decision) -> Self {
         let (name, due) = match decision {
             Decision::ActivityScheduled(activity) => (activity.name.as_str(), None),
             Decision::ChildScheduled(child) => (child.name.as_str(), None),
             Decision::TimerCreated { due, .. } => ("", Some(*due)),
-            _ => ("", None),
+            Decision::EventAwaited { .. }
+            | Decision::CallRejected { .. }
+            | Decision::CallDropped { .. }
+            | Decision::Completed
+            | Decision::Failed { .. }
+            | Decision::Cancelled { .. }
+            | Decision::Terminated { .. }
+            | Decision::ContinuedAsNew { .. } => ("", None),
         };
         Self { at, name: name.into(), due }
     }
@@ -72,8 +80,8 @@ impl OfKind {
 impl Pending {
     pub(super) fn add(&mut self, id: CallId, call: &Call) {
         match self.of(&call.op) {
-            Some(kind) => kind.add(id, call.made.at),
-            None => self.timers.extend(call.made.due.map(|due| (due, id))),
+            Some(kind) => kind.add(id, call.facts.at),
+            None => self.timers.extend(call.facts.due.map(|due| (due, id))),
         }
     }
 
@@ -82,7 +90,7 @@ impl Pending {
         match self.of(&call.op) {
             Some(kind) => kind.remove(id),
             None => {
-                call.made.due.map(|due| self.timers.remove(&(due, id)));
+                call.facts.due.map(|due| self.timers.remove(&(due, id)));
             }
         }
     }
@@ -107,13 +115,13 @@ impl Pending {
         };
         let several = |awaited: Awaited| Some((awaited.to_string(), newest()?));
         let only = |kind: AwaitedKind, of: &OfKind| {
-            let made = &calls.get(&CallId(of.sum))?.made;
-            Some((Awaited::text_of_one(kind, &made.name), made.at))
+            let facts = &calls.get(&CallId(of.sum))?.facts;
+            Some((Awaited::text_of_one(kind, &facts.name), facts.at))
         };
         let (text, since) = match (activities.count, children.count, events) {
             (0, 0, 0) => {
                 let (due, id) = first_timer?;
-                (Awaited::Timer.to_string(), calls.get(id).map_or(*due, |call| call.made.at))
+                (Awaited::Timer.to_string(), calls.get(id).map_or(*due, |call| call.facts.at))
             }
             (1, 0, 0) => only(AwaitedKind::Activity, activities)?,
             (n, 0, 0) => several(Awaited::Activities(n))?,

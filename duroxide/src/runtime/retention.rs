@@ -55,7 +55,7 @@ impl Retention {
         self
     }
 
-    /// Keeps the instances of one orchestration for ever.
+    /// Keeps the instances of one orchestration forever.
     pub fn keep(mut self, name: impl Into<String>) -> Self {
         self.by_name.insert(name.into(), None);
         self

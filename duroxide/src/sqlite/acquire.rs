@@ -110,10 +110,14 @@ fn add_mail(sql: &Sql, epoch: i64, want: &Want, acquired: &mut Acquired) -> rusq
     Ok(is_deletable)
 }
 
+columns! {
+    mod mail { INSTANCE = "instance", UPTO = "upto" }
+}
+
 /// Returns the instances of the epoch that have mail, each with the highest message number that its mail announces.
 fn mail(sql: &Sql, epoch: i64) -> rusqlite::Result<Vec<(i64, u64)>> {
-    let find = "SELECT instance, upto FROM duroxide_mail WHERE owner = ?1";
-    sql.rows(find, [epoch], |row| Ok((row.get(0)?, natural(row, 1)?)))
+    let find = concat!("SELECT ", mail::list!(), " FROM duroxide_mail WHERE owner = ?1");
+    sql.rows(find, [epoch], |row| Ok((row.get(mail::INSTANCE)?, natural(row, mail::UPTO)?)))
 }
 
 columns! {

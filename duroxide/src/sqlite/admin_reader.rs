@@ -32,7 +32,7 @@ pub(super) struct AdminReader {
     options: SqliteOptions,
     counts: Arc<Counts>,
     interrupt: Arc<Interrupt>,
-    /// `None` before the first read. A std mutex, also held while the thread is started.
+    /// `None` before the first read. A std mutex, which is also held while the thread is started.
     running: Mutex<Option<Running>>,
 }
 

@@ -18,6 +18,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::columns::columns;
 use super::rows::{status, uuid};
 use super::tx::Tx;
 use crate::provider::{InstanceStatus, REPEAT_TIME};
@@ -59,6 +60,10 @@ impl Expiry {
 /// Returns true if at least [`KEPT`] complete periods lie between the two.
 fn is_expired(period: i64, current: i64) -> bool {
     period + KEPT < current
+}
+
+columns! {
+    mod entry { ID = "id", PERIOD = "period" }
 }
 
 impl Tx<'_> {
@@ -108,9 +113,9 @@ impl Tx<'_> {
             return Ok(());
         }
         self.count_period(expiry, now)?;
-        let find = "SELECT id, period FROM duroxide_dedup WHERE id > ?1 ORDER BY id LIMIT ?2";
+        let find = concat!("SELECT ", entry::list!(), " FROM duroxide_dedup WHERE id > ?1 ORDER BY id LIMIT ?2");
         let limit = CHECKED_PER_ID * self.recorded + 1;
-        let read = |row: &rusqlite::Row<'_>| Ok((uuid(row, 0)?, row.get::<_, i64>(1)?));
+        let read = |row: &rusqlite::Row<'_>| Ok((uuid(row, entry::ID)?, row.get::<_, i64>(entry::PERIOD)?));
         let seen = self.sql.rows(find, (expiry.after.as_bytes(), limit), read)?;
         for (id, _) in seen.iter().filter(|(_, period)| is_expired(*period, expiry.period)) {
             self.sql.run("DELETE FROM duroxide_dedup WHERE id = ?1", [id.as_bytes()])?;

@@ -1,5 +1,6 @@
 //! The items without an owner that a node may claim.
 
+use super::columns::columns;
 use super::member_code::MemberCode;
 use super::rows::{ActivityKey, FIRST_TIME, activity_key, int, read_ready};
 use super::sql::Sql;
@@ -55,6 +56,10 @@ pub(super) struct Free<'a> {
     condition: &'static str,
 }
 
+columns! {
+    mod ready { READY_AT = "ready_at", SEQ = "seq", IS_PAUSED = "paused IS NOT NULL" }
+}
+
 impl<'a> Free<'a> {
     /// The items outside of quarantine.
     pub(super) fn new(sql: &'a Sql<'a>, epoch: Epoch, want: &'a Want) -> Self {
@@ -84,17 +89,21 @@ impl<'a> Free<'a> {
 
     fn instances_of(&self, name: &str, version: Option<String>, limit: usize) -> rusqlite::Result<Vec<FreeInstance>> {
         let find = format!(
-            "SELECT ready_at, seq, paused IS NOT NULL FROM duroxide_instances
+            "SELECT {} FROM duroxide_instances
              WHERE owner IS NULL AND ready_at IS NOT NULL AND name = ?1 AND version IS ?2 AND ready_at >= ?3
                  AND {} AND (suspension IS NULL OR paused IS NOT NULL OR NOT EXISTS (
                     SELECT 1 FROM duroxide_rejections r JOIN duroxide_nodes n ON n.build = r.build
                     WHERE r.instance = seq AND r.execution = 0 AND r.call = 0 AND n.epoch = ?5))
              ORDER BY ready_at LIMIT ?4",
+            ready::list!(),
             self.condition
         );
         let read = |from, most| {
             let params = (name, &version, from, most, int(self.epoch.0));
-            self.sql.rows(&find, params, |row| Ok((read_ready(row.get(0)?), (row.get(1)?, row.get(2)?))))
+            self.sql.rows(&find, params, |row| {
+                let since = read_ready(row.get(ready::READY_AT)?);
+                Ok((since, (row.get(ready::SEQ)?, row.get(ready::IS_PAUSED)?)))
+            })
         };
         let instance = |(since, (seq, paused))| FreeInstance {
             since,

@@ -27,6 +27,14 @@ use crate::provider::{
 
 type Done<T> = Result<T, Refusal<SubmitError>>;
 
+columns! {
+    mod target { SEQ = "seq", HAS_FINISHED = "finished_at IS NOT NULL" }
+}
+
+columns! {
+    mod earlier { NUMBER = "number", CONTINUED_AT = "continued_at" }
+}
+
 /// Writes an execution that begins with a given history.
 pub(super) fn graft(tx: &mut Tx<'_>, graft: &Graft) -> Done<Submitted> {
     tx.observe_time(graft.time);
@@ -88,8 +96,9 @@ fn begin_next(tx: &mut Tx<'_>, next: &NextExecution, graft: &Graft) -> Done<i64>
         time,
         graft.id.0.as_bytes(),
     );
-    let find = "SELECT seq, finished_at IS NOT NULL FROM duroxide_instances WHERE id = ?1";
-    let found = tx.sql.row(find, [instance.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let find = concat!("SELECT ", target::list!(), " FROM duroxide_instances WHERE id = ?1");
+    let read = |row: &Row<'_>| Ok((row.get(target::SEQ)?, row.get(target::HAS_FINISHED)?));
+    let found = tx.sql.row(find, [instance.as_str()], read)?;
     let (seq, has_finished): (i64, bool) = found.ok_or(Refusal::Refused(SubmitError::NotFound))?;
     let is_erased = has_finished && redact::is_erased(tx, (seq, int(*number)))?;
     if is_erased || tx.sql.run(advance, params)? == 0 {
@@ -257,10 +266,15 @@ pub(super) fn rows(sql: &Sql, id: &InstanceId) -> rusqlite::Result<Option<Instan
     rows.messages = messages(sql, seq)?;
     rows.activities = activities_of(sql, seq)?;
     rows.state.attempts = attempts::all(sql, seq)?;
-    let find = "SELECT number, continued_at FROM duroxide_executions x WHERE instance = ?1 AND NOT EXISTS (
-        SELECT 1 FROM duroxide_removals r WHERE r.instance = ?1 AND r.execution = x.number) ORDER BY number";
+    let find = concat!(
+        "SELECT ",
+        earlier::list!(),
+        " FROM duroxide_executions x WHERE instance = ?1 AND NOT EXISTS (
+            SELECT 1 FROM duroxide_removals r WHERE r.instance = ?1 AND r.execution = x.number) ORDER BY number"
+    );
     rows.state.earlier = sql.rows(find, [seq], |row| {
-        Ok(EarlierExecution { number: natural(row, 0)?, continued_at: time(row, 1)?, history: Vec::new() })
+        let (number, continued_at) = (natural(row, earlier::NUMBER)?, time(row, earlier::CONTINUED_AT)?);
+        Ok(EarlierExecution { number, continued_at, history: Vec::new() })
     })?;
     Ok(Some(rows))
 }

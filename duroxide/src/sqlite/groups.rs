@@ -41,18 +41,23 @@ pub(super) fn groups(
 ) -> rusqlite::Result<Groups> {
     let mut grouping = Grouping::default();
     let columns = columns(of, by);
-    let complete = match of {
-        Subject::Instances => instances(sql, filter, by, &columns, &mut grouping, deadline)?,
+    let parts = match of {
+        Subject::Instances => {
+            let complete = instances(sql, filter, by, &columns, &mut grouping, deadline)?;
+            return Ok(grouping.finish(complete));
+        }
         Subject::Activities => {
             let from = "duroxide_activities a CROSS JOIN duroxide_instances i ON i.seq = a.instance";
-            at_once(sql, from, "TRUE", filter, by, &columns, &mut grouping)?
+            at_once(sql, from, "TRUE", filter, by, &columns)?
         }
         Subject::Timers => {
             let from = "duroxide_messages m CROSS JOIN duroxide_instances i ON i.seq = m.instance";
             let waiting = "m.visible_at IS NOT NULL AND i.finished_at IS NULL";
-            at_once(sql, from, waiting, filter, by, &columns, &mut grouping)?
+            at_once(sql, from, waiting, filter, by, &columns)?
         }
     };
+    let complete = parts.is_some();
+    add(&mut grouping, parts.unwrap_or_default());
     Ok(grouping.finish(complete))
 }
 
@@ -117,7 +122,7 @@ fn completed(sql: &Sql) -> rusqlite::Result<u64> {
     Ok(count.unwrap_or(0).max(0).unsigned_abs())
 }
 
-/// Counts by one statement. Returns false if it was interrupted.
+/// Counts by one statement. Returns `None` if it was interrupted.
 fn at_once(
     sql: &Sql,
     from: &str,
@@ -125,8 +130,7 @@ fn at_once(
     filter: &Filter,
     by: &[Dimension],
     columns: &Columns,
-    grouping: &mut Grouping,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<Option<Vec<Group>>> {
     let (matches, filtered) = condition(filter);
     let Columns { list, joined, values, group_by } = columns;
     let group_by = if group_by.is_empty() { String::new() } else { format!("GROUP BY {group_by}") };
@@ -134,10 +138,7 @@ fn at_once(
     let count =
         format!("SELECT {list} FROM {from} {joined} WHERE {waiting} {matches} {group_by} LIMIT {}", Groups::LIMIT + 1);
     let params = params_from_iter(values.iter().cloned().chain(filtered));
-    let parts = unless_interrupted(sql.rows(&count, params, |row| group(row, by)))?;
-    let is_complete = parts.is_some();
-    add(grouping, parts.unwrap_or_default());
-    Ok(is_complete)
+    unless_interrupted(sql.rows(&count, params, |row| group(row, by)))
 }
 
 /// Adds partial counts. Without a dimension, SQL counts nothing as one group of zero.
@@ -194,7 +195,7 @@ fn columns(of: Subject, by: &[Dimension]) -> Columns {
     columns
 }
 
-/// Returns the expression of a dimension that is no label. Activities are `a`, timers `m`, and their instances `i`.
+/// Returns the expression of a dimension that is not a label. Activities are `a`, timers `m`, and their instances `i`.
 fn column(of: Subject, dimension: &Dimension) -> String {
     let minute = |time: &str| format!("max({time}, 0) / 60000000 * 60000000");
     match (of, dimension) {

@@ -28,7 +28,7 @@ use super::writer::{self, Inbox, Message};
 use crate::id::{Epoch, NodeId};
 use crate::provider::{Acquired, Lease, NodeInfo, NodeReport, ProviderError, Renewal, Want};
 
-/// The most instances that are removed in one transaction, so that a removal does not hold the write lock for long.
+/// The most instances that are removed in one transaction, so that a removal does not hold the write lock for a long time.
 pub(super) const REMOVED_AT_ONCE: usize = 64;
 
 pub(super) struct Handle {
@@ -135,7 +135,7 @@ impl Handle {
         apply: impl Fn(&mut Tx<'_>) -> Plain<T> + Send + 'static,
     ) -> Result<T, ProviderError> {
         let results = self.write_all(operation, vec![()], move |tx, ()| apply(tx)).await?;
-        results.into_iter().next().ok_or_else(|| ProviderError::retryable(operation, "the writer gave no answer"))
+        results.into_iter().next().ok_or_else(|| ProviderError::retryable(operation, "the writer did not answer"))
     }
 
     pub(super) async fn join(&self, node: &NodeInfo) -> Result<Lease, ProviderError> {

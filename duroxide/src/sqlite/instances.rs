@@ -1,6 +1,7 @@
 //! Instances: creating, releasing, resuming and removing them.
 
 use super::activities::{self, Leaving};
+use super::columns::columns;
 use super::deliver::{self, ready_by_messages};
 use super::fault::Refusal;
 use super::removals::Removal;
@@ -164,10 +165,16 @@ pub(super) fn resume(tx: &mut Tx<'_>, seq: i64, time: Timestamp) -> rusqlite::Re
     Ok(resumed)
 }
 
+columns! {
+    mod removed { LABELS = "labels", START_ID = "start_id", PERIOD = "period" }
+}
+
 /// Removes an instance and all its rows.
 pub(super) fn remove(tx: &mut Tx<'_>, id: &InstanceId, seq: i64) -> rusqlite::Result<()> {
-    let find = "SELECT labels, start_id, period FROM duroxide_instances WHERE seq = ?1";
-    let found = tx.sql.row(find, [seq], |row| Ok((text_map(row, 0).ok(), uuid(row, 1)?, row.get(2)?)))?;
+    let find = concat!("SELECT ", removed::list!(), " FROM duroxide_instances WHERE seq = ?1");
+    let found = tx.sql.row(find, [seq], |row| {
+        Ok((text_map(row, removed::LABELS).ok(), uuid(row, removed::START_ID)?, row.get(removed::PERIOD)?))
+    })?;
     let Some((labels, start, period)) = found else { return Ok(()) };
     activities::remove_all(tx, &Leaving { id, identity: Identity(start), seq, by: None }, None)?;
     deliver::sweep(tx, seq, None)?;

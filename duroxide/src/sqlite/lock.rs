@@ -32,7 +32,7 @@ pub(super) enum Liveness {
 }
 
 impl NodeLock {
-    /// The number of heartbeats after which the length of the file begins anew: the file stays small, and an observer
+    /// The number of heartbeats after which the length of the file begins again: the file stays small, and an observer
     /// checks far more often.
     const BEATS: u64 = 4096;
 

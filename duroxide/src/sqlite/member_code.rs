@@ -25,12 +25,16 @@ struct Code {
     latest: HashMap<String, Version>,
 }
 
+columns! {
+    mod node { EPOCH = "epoch", ORCHESTRATIONS = "orchestrations" }
+}
+
 impl MemberCode {
     pub(super) fn read(sql: &Sql) -> rusqlite::Result<Self> {
         let mut code = Self { members: Vec::new(), codes: Vec::new() };
-        sql.each("SELECT epoch, orchestrations FROM duroxide_nodes", [], |row| {
-            if let Some(epoch) = epoch(row, 0)? {
-                code.add(epoch, row.get_ref(1)?.as_str()?);
+        sql.each(concat!("SELECT ", node::list!(), " FROM duroxide_nodes"), [], |row| {
+            if let Some(epoch) = epoch(row, node::EPOCH)? {
+                code.add(epoch, row.get_ref(node::ORCHESTRATIONS)?.as_str()?);
             }
             Ok(true)
         })?;

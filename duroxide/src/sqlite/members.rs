@@ -22,8 +22,8 @@ use crate::provider::{CRASH_LIMIT, Departure, Handlers, Lease, NodeDetails, Node
 /// The signs of life of other nodes, as observed by this process.
 ///
 /// A node that shows no sign for two thirds of its lease time is suspect. It is dead if it shows none for the whole
-/// lease time, and for a third of it after this process has written to the database: a database that no process could
-/// write to has silenced the others as well.
+/// lease time, and for a third of it after this process has written to the database. If no process could write, silence
+/// proves nothing.
 #[derive(Default)]
 pub(super) struct Beats {
     seen: HashMap<Epoch, Observed>,
@@ -63,7 +63,7 @@ impl Beats {
         self.checked.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last))
     }
 
-    /// Judges a node by its sign. The silence starts anew if this process has paused its checks, because the storage may
+    /// Judges a node by its sign. The silence starts again if this process has paused its checks, because the storage may
     /// have been unreachable for both nodes, or both may have been stopped.
     fn judge(&mut self, epoch: Epoch, sign: Sign, lease_time: Duration, now: Instant, has_paused: bool) -> Verdict {
         let new = || Observed { sign, since: now, written: None };

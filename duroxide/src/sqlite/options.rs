@@ -96,7 +96,7 @@ impl SqliteOptions {
     }
 }
 
-/// The size to which the log is cut once it starts anew, after a reader that has kept it from being moved, in bytes. Well
+/// The size to which the log is cut once it starts again, after a reader stopped the checkpoint, in bytes. Well
 /// above the size of the log under load, since a log that is not cut is overwritten in place.
 const MAX_LOG_FILE: i64 = 16 << 20;
 
@@ -166,8 +166,8 @@ pub(super) fn prepare_writer(sql: &Sql, options: &SqliteOptions) -> Result<(), P
     Ok(())
 }
 
-/// Lets SQLite overwrite what is deleted with zeros: each freed part of a page that is written anyway, and with `thorough`
-/// also whole pages, which costs writes.
+/// Makes SQLite zero deleted content: each freed part of a page that is written anyway, and with `thorough` also whole pages,
+/// which costs writes.
 pub(super) fn secure_delete(connection: &rusqlite::Connection, thorough: bool) -> rusqlite::Result<()> {
     let level = if thorough { "on" } else { "fast" };
     connection.pragma_update_and_check(None, "secure_delete", level, |_| Ok(()))

@@ -1,5 +1,6 @@
 //! Erases the values of finished instances.
 
+use super::columns::columns;
 use super::fault::Refusal;
 use super::rows::{event, int, status_or_suspended};
 use super::submit::unnumbered;
@@ -10,13 +11,22 @@ use crate::provider::{EventRow, RedactRequest, SubmitError, Submitted};
 
 type Done<T> = Result<T, Refusal<SubmitError>>;
 
+columns! {
+    /// An instance `i`.
+    mod instance {
+        SEQ = "i.seq",
+        STATUS = "i.status",
+        HAS_ACTIVITIES = "EXISTS (SELECT 1 FROM duroxide_activities a WHERE a.instance = i.seq)",
+    }
+}
+
 /// Replaces the values and texts of an execution by tombstones.
 pub(super) fn redact(tx: &mut Tx<'_>, request: &RedactRequest) -> Done<Submitted> {
     let ExecutionId { instance, identity, number } = &request.execution;
-    let find = "SELECT i.seq, i.status, EXISTS (SELECT 1 FROM duroxide_activities a WHERE a.instance = i.seq)
-        FROM duroxide_instances i WHERE i.id = ?1 AND i.start_id = ?2";
+    let find = concat!("SELECT ", instance::list!(), " FROM duroxide_instances i WHERE i.id = ?1 AND i.start_id = ?2");
     let found = tx.sql.row(find, (instance.as_str(), identity.0.as_bytes()), |row| {
-        Ok((row.get(0)?, status_or_suspended(row, 1), row.get(2)?))
+        let status = status_or_suspended(row, instance::STATUS);
+        Ok((row.get(instance::SEQ)?, status, row.get(instance::HAS_ACTIVITIES)?))
     })?;
     let (seq, status, has_activities): (i64, _, bool) = found.ok_or(Refusal::Refused(SubmitError::NotFound))?;
     if !status.is_finished() || has_activities {

@@ -1,7 +1,7 @@
 //! Rejected items: instances and activities that a build cannot run, for example because its code does not fit the
 //! history.
 //!
-//! A rejected item is left to the other builds among the members. Once each build that could run it has rejected it, it is
+//! A rejected item is left for members that run another build. Once each build that could run it has rejected it, it is
 //! suspended (an instance) or parked (an activity). It is checked again whenever the members change, in both directions.
 
 use rusqlite::Row;

@@ -3,8 +3,9 @@
 //! An instance can have millions of rows. Its removal deletes the row of the instance, from which all others are found,
 //! and so is atomic. Rows of its histories beyond a budget are left to later transactions: an entry in
 //! `duroxide_removals` names them, and the writer deletes a part of them with each transaction, and while it is idle. If
-//! the process ends in between, the next one that opens the database goes on.
+//! the process ends in between, the next one that opens the database continues.
 
+use super::columns::columns;
 use super::rows::int;
 use super::sql::Sql;
 use super::tx::Tx;
@@ -109,7 +110,13 @@ pub(super) fn proceed(tx: &mut Tx<'_>) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
+columns! {
+    mod removal { INSTANCE = "instance", EXECUTION = "execution" }
+}
+
 fn first(sql: &Sql) -> rusqlite::Result<Option<Removal>> {
-    let find = "SELECT instance, execution FROM duroxide_removals ORDER BY instance, execution LIMIT 1";
-    sql.row(find, [], |row| Ok(Removal { instance: row.get(0)?, execution: row.get(1)? }))
+    let find = concat!("SELECT ", removal::list!(), " FROM duroxide_removals ORDER BY instance, execution LIMIT 1");
+    sql.row(find, [], |row| {
+        Ok(Removal { instance: row.get(removal::INSTANCE)?, execution: row.get(removal::EXECUTION)? })
+    })
 }

@@ -16,10 +16,15 @@ use crate::clock::Timestamp;
 use crate::id::{ExecutionId, Identity, InstanceId};
 use crate::provider::{DeleteError, Filter, InstanceStatus};
 
+columns! {
+    mod deleted { SEQ = "seq", STATUS = "status" }
+}
+
 /// Removes a finished instance.
 pub(super) fn delete(tx: &mut Tx<'_>, id: &InstanceId) -> Result<Result<(), DeleteError>, Refusal<rusqlite::Error>> {
-    let find = "SELECT seq, status FROM duroxide_instances WHERE id = ?1";
-    let found = tx.sql.row(find, [id.as_str()], |row| Ok((row.get(0)?, status_or_suspended(row, 1))))?;
+    let find = concat!("SELECT ", deleted::list!(), " FROM duroxide_instances WHERE id = ?1");
+    let read = |row: &Row<'_>| Ok((row.get(deleted::SEQ)?, status_or_suspended(row, deleted::STATUS)));
+    let found = tx.sql.row(find, [id.as_str()], read)?;
     let Some((seq, status)) = found else { return Ok(Err(DeleteError::NotFound)) };
     if !status.is_finished() {
         return Ok(Err(DeleteError::Live(status)));

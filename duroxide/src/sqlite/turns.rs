@@ -5,6 +5,7 @@ use std::cell::Cell;
 use rusqlite::ToSql;
 
 use super::activities::{self, Leaving};
+use super::columns::columns;
 use super::deliver::{self, Target};
 use super::fault::Refusal;
 use super::instances::{self, Begin};
@@ -180,6 +181,10 @@ fn advance_sql(then: &Then, fenced: bool) -> &'static str {
     }
 }
 
+columns! {
+    mod last { IS_SAME = "last_commit IS ?2", IS_OWNED = "owner IS ?3" }
+}
+
 /// Returns the result of a turn that did not advance its instance: it was committed before, the lease is fenced, or the
 /// state is another one.
 fn not_advanced(
@@ -190,9 +195,9 @@ fn not_advanced(
 ) -> Result<Committed, Refusal<CommitError>> {
     // If the turn creates an instance whose id is taken, the owner of that instance does not matter.
     let lease = lease.filter(|_| turn.creates.is_none());
-    let find = "SELECT last_commit IS ?2, owner IS ?3 FROM duroxide_instances WHERE id = ?1";
+    let find = concat!("SELECT ", last::list!(), " FROM duroxide_instances WHERE id = ?1");
     let params = (turn.execution.instance.as_str(), id.0.as_bytes(), lease.map(|lease| int(lease.epoch.0)));
-    match tx.sql.row(find, params, |row| Ok((row.get(0)?, row.get(1)?)))? {
+    match tx.sql.row(find, params, |row| Ok((row.get(last::IS_SAME)?, row.get(last::IS_OWNED)?)))? {
         Some((true, _)) => Ok(Committed { repeated: true, ..Committed::default() }),
         Some((false, owned)) if owned || lease.is_none() => Err(Refusal::Refused(CommitError::Conflict)),
         _ => Err(Refusal::Refused(CommitError::Fenced)),

@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_millis(100);
 /// The number of pages in the log (4 MiB) above which it is moved even if the writer is busy. A short log is
 /// overwritten in place, and a sync of existing blocks costs half as much as a sync of a growing file.
 const MAX_LOG: u32 = 1000;
-/// For how long, and how often, the commit of a transaction of the user is expected. A later one is found by the poll.
+/// How long, and how often, to poll for the commit of a user transaction. The slow poll finds a later one.
 const EXPECTED: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -238,7 +238,7 @@ impl Writer {
         Ok(signals)
     }
 
-    /// Handles a message that is no job.
+    /// Handles a message that is not a job.
     fn react(&mut self, message: &Message) {
         match message {
             Message::Poll => drop(self.poll()),

@@ -57,7 +57,7 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// Its description: when it counts.
     pub help: &'static str,
-    /// For a histogram: upper bounds of buckets that suit it. An exporter does not know them by itself; see
+    /// For a histogram: upper bounds of buckets that suit it. An exporter does not derive them; see
     /// `docs/observability-guide.md`.
     pub buckets: &'static [f64],
 }
@@ -117,9 +117,9 @@ metrics! {
     ACTIVITY_RETRIES "duroxide_activity_retries_total" Counter Count ["name"] (&[])
         "Failed attempts after which the activity has returned to the queue. Counted when the commit is answered.";
     ACTIVITY_DURATION "duroxide_activity_duration_seconds" Histogram Seconds ["name"] SLOW
-        "Time from the begin of an attempt to its end, of the attempts that are counted in the outcomes.";
+        "Time from the beginning of an attempt to its end, of the attempts that are counted in the outcomes.";
     ACTIVITY_QUEUE "duroxide_activity_queue_seconds" Histogram Seconds ["name"] SLOW
-        "Time from the event that schedules an activity to the begin of its first attempt.";
+        "Time from the event that schedules an activity to the beginning of its first attempt.";
     ACTIVITY_PARKED "duroxide_activity_parked_total" Counter Count ["code"] (&[])
         "Activities that a node has parked or left to nodes of another build, by error code.";
     REQUESTS "duroxide_client_requests_total" Counter Count ["operation" "outcome"] (&[])

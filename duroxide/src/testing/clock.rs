@@ -115,7 +115,7 @@ impl VirtualClock {
         Self(Arc::new(Shared { state: Mutex::new(state), stalled: watch::Sender::default() }))
     }
 
-    /// Moves the clock forward at once, also while the program works. A timer that is due in between fires late, at the
+    /// Moves the clock forward at once, even while the program works. A timer that is due in between fires late, at the
     /// new time; [`sleep`](Self::sleep) fires each at its time.
     pub fn advance(&self, duration: Duration) {
         let mut state = self.0.lock();

@@ -92,7 +92,7 @@ impl Setup {
             return None;
         }
         if self.requires_mocks {
-            return Some(format!("activity `{name}` was called and has no mock"));
+            return Some(format!("activity `{name}` was called but has no mock"));
         }
         let wanted = entry.transaction.filter(|wanted| Some(*wanted) != database)?;
         Some(format!(

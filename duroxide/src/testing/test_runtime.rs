@@ -107,7 +107,7 @@ impl TestRuntime {
         &self.builder.provider
     }
 
-    /// Returns the provider of the runtime, also if it is another one than [`TestRuntime::provider`]. For the tests of
+    /// Returns the provider of the runtime, even if it is another one than [`TestRuntime::provider`]. For the tests of
     /// providers.
     #[doc(hidden)]
     pub fn store(&self) -> Arc<dyn Provider> {
@@ -162,7 +162,7 @@ impl TestRuntime {
         self.builder.clock.sleep(duration).await;
     }
 
-    /// Moves the clock forward at once, also while an activity runs; see [`VirtualClock::advance`].
+    /// Moves the clock forward at once, even while an activity runs; see [`VirtualClock::advance`].
     pub fn advance(&self, duration: Duration) {
         self.builder.clock.advance(duration);
     }

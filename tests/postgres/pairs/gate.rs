@@ -69,7 +69,7 @@ impl Gate {
         self.execute(&clear.join("; ")).await;
     }
 
-    /// Makes the lease of a node end, as if it had not been renewed for long.
+    /// Makes the lease of a node end, as if it had not been renewed for a long time.
     pub(super) async fn expire(&self, lease: Lease) {
         let expire = "UPDATE nodes SET expires_at = 'epoch', suspected_at = 'epoch' WHERE epoch";
         self.execute(&format!("{expire} = {}", lease.epoch)).await;

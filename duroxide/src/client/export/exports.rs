@@ -31,7 +31,7 @@ impl Exports {
     /// Returns the next export; `None` after the last one. An instance that was deleted in the meantime is left out.
     ///
     /// # Errors
-    /// As [`Client::export`]. The next call continues behind that instance.
+    /// As [`Client::export`]. The next call continues after that instance.
     ///
     /// # Cancel safety
     /// If the future is dropped, the next call returns the same export or the one after it.

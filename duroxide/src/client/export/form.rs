@@ -220,7 +220,7 @@ impl InstanceExport {
     /// Reads an export. Its content is checked by [`Client::import`](crate::Client::import).
     ///
     /// # Errors
-    /// [`ClientError`] with [`ErrorCode::ExportRefused`]: the text is no export, its form is that of a later version, or it
+    /// [`ClientError`] with [`ErrorCode::ExportRefused`]: the text is not an export, its form is that of a later version, or it
     /// is longer than 256 MiB.
     pub fn from_json(text: &str) -> Result<Self, ClientError> {
         let refused = |reason: String| ClientError::invalid(ErrorCode::ExportRefused, reason);
@@ -232,7 +232,7 @@ impl InstanceExport {
         struct Form {
             duroxide_export: u32,
         }
-        let unreadable = |error: serde_json::Error| refused(format!("the text is no export: {error}"));
+        let unreadable = |error: serde_json::Error| refused(format!("the text is not an export: {error}"));
         let Form { duroxide_export: form } = serde_json::from_str(text).map_err(unreadable)?;
         if form != FORM {
             return Err(refused(format!("the export has form {form}; this version reads form {FORM}")));

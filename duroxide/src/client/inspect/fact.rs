@@ -74,7 +74,7 @@ pub enum Fact {
         /// The activities of which an attempt has failed.
         failing: usize,
     },
-    /// The code of the instance, or of the activity, that has not returned for long.
+    /// The code of the instance, or of the activity, that has not returned for a long time.
     Stuck(Box<StuckCode>),
     /// The reason of the suspension, with the event, both decisions and the build, as far as they are known.
     Suspension(Box<Suspension>),

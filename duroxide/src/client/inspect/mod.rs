@@ -86,7 +86,7 @@ impl Client {
     ///
     /// async fn report(client: &Client, id: &str) -> duroxide::Result<()> {
     ///     let why = client.why(id).await?;
-    ///     // It waits for event `Approval` since 3 h, at src/checkout.rs:38:13.
+    ///     // It has been waiting for event `Approval` for 3 h, at src/checkout.rs:38:13.
     ///     println!("{id}: {why}");
     ///     Ok(())
     /// }

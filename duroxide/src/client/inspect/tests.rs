@@ -198,30 +198,38 @@ fn each_state_has_its_sentence() {
         (
             charging(180, 1, Some(0), &[]),
             Queued,
-            "`charge` waits since 3 min for a node with a free place; one node serves it.",
+            "`charge` has waited 3 min for a node with a free slot; one node serves it.",
         ),
         (
             with_status(now(vec![charge(1)]), |s| s.unclaimed = Some(unclaimed)),
             Unclaimed,
-            "No live node can run activity ship with tag warehouse, since 3 h.",
+            "No live node has been able to run activity ship with tag warehouse for 3 h.",
         ),
         (
             seen("order-17", second(0), vec![timer(1, 2 * DAY + 5 * 3600)]),
             Timer,
             "It sleeps until 1970-01-03T05:00:00.000Z (in 2 d 5 h), at src/checkout.rs:42:9.",
         ),
-        (now(vec![approval(1)]), Event, "It waits for event `Approval` since 3 h 1 min, at src/checkout.rs:42:9."),
+        (
+            now(vec![approval(1)]),
+            Event,
+            "It has been waiting for event `Approval` for 3 h 1 min, at src/checkout.rs:42:9.",
+        ),
         (
             now(vec![approval(1), timer(2, DAY)]),
             Event,
-            "It waits for event `Approval` since 3 h 1 min, at src/checkout.rs:42:9. \
+            "It has been waiting for event `Approval` for 3 h 1 min, at src/checkout.rs:42:9. \
              At most until 1970-01-02T00:00:00.000Z.",
         ),
-        (now(vec![child(1, "ship-17")]), Child, "It waits for `ship-17` since 3 h 1 min, at src/checkout.rs:42:9."),
+        (
+            now(vec![child(1, "ship-17")]),
+            Child,
+            "It has been waiting for `ship-17` for 3 h 1 min, at src/checkout.rs:42:9.",
+        ),
         (now(three), Many, "It waits for 3 calls: 1 activity, 1 child, 1 event."),
         (now(vec![approval(1), approval(2)]), Many, "It waits for 2 events `Approval`."),
         (orphaned, OwnerGone, "Its owner, node 1, is gone; another node takes it over."),
-        (recorded, Event, "It waits for event `Approval` since 1 min, at src/checkout.rs:42:9."),
+        (recorded, Event, "It has been waiting for event `Approval` for 1 min, at src/checkout.rs:42:9."),
         (
             with_status(now(vec![approval(1)]), |s| s.suspension = Some(suspension())),
             Suspended,
@@ -297,7 +305,7 @@ fn activity_that_blocks_its_thread_is_named() {
     assert_eq!((why.state, why.blame), (WhyState::Running, Blame::Code));
     assert!(matches!(why.facts.last(), Some(Fact::Stuck(_))), "{:?}", why.facts);
     for (call, attempt) in [(1, 1), (2, 2)] {
-        assert_eq!(blocking(call, attempt).blame, Blame::Nobody, "another attempt");
+        assert_eq!(blocking(call, attempt).blame, Blame::None, "another attempt");
     }
 }
 
@@ -319,7 +327,7 @@ fn missing_code_names_the_node_that_had_it_last() {
     let others = [departed("shop-3", "office", 90, silent), shop, departed("shop-0", "warehouse", 50, silent)];
     inspection.departed = others.to_vec();
     let why = Why::of(&[inspection.clone()]);
-    let text = "No live node can run activity ship with tag warehouse, since 2 min. \
+    let text = "No live node has been able to run activity ship with tag warehouse for 2 min. \
          shop-1 (build 9f2c) had it and left at 1970-01-01T00:01:00.000Z (its process ended).";
     assert_eq!((why.state, why.text.as_str()), (WhyState::Unclaimed, text));
     let (node, build) = ("shop-1".to_owned(), "9f2c".to_owned());
@@ -336,7 +344,7 @@ fn missing_code_names_the_node_that_had_it_last() {
         Why::of(&[flow]).text
     };
     assert!(flow(2).ends_with("shop-3 (build 9f2c) had it and left at 1970-01-01T00:01:30.000Z (its last sign of life was at 1970-01-01T00:01:25.000Z)."), "{}", flow(2));
-    assert!(flow(3).ends_with("since 2 min."), "{}", flow(3));
+    assert!(flow(3).ends_with("for 2 min."), "{}", flow(3));
 }
 
 #[test]
@@ -393,7 +401,7 @@ fn chain_of_children_ends_with_the_cause() {
     let why = Why::of(&chain);
     assert_eq!(
         why.text,
-        "It waits through 1 child for `ship-17`: It waits for event `Approval` since 1 min, at src/checkout.rs:42:9."
+        "It waits through 1 child for `ship-17`: It has been waiting for event `Approval` for 1 min, at src/checkout.rs:42:9."
     );
     assert_eq!(why.chain, [id("batch-9"), id("order-17"), id("ship-17")]);
     assert_eq!((why.state, why.blame), (WhyState::Child, Blame::Human));

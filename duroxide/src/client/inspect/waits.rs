@@ -109,6 +109,12 @@ fn operation(execution: &ExecutionId, decision: &Decision) -> Option<(CallId, Wa
         }
         Decision::TimerCreated { call, due } => (*call, Waiting::Timer { due: *due }),
         Decision::EventAwaited { call, name } => (*call, Waiting::Event { name: name.clone() }),
-        _ => return None,
+        Decision::CallRejected { .. }
+        | Decision::CallDropped { .. }
+        | Decision::Completed
+        | Decision::Failed { .. }
+        | Decision::Cancelled { .. }
+        | Decision::Terminated { .. }
+        | Decision::ContinuedAsNew { .. } => return None,
     })
 }

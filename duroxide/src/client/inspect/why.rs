@@ -24,9 +24,9 @@ pub struct Why {
     pub state: WhyState,
     /// The reason, in one or two sentences. It may hold error texts of activities.
     pub text: String,
-    /// The time since which it has been so.
+    /// When this state began.
     pub since: Option<Timestamp>,
-    /// The time at which it changes at the latest, as far as that is known.
+    /// When this state ends at the latest, if known.
     pub until: Option<Timestamp>,
     /// The place in the source of the call that waits.
     pub at: Option<Arc<str>>,
@@ -48,7 +48,7 @@ pub enum WhyState {
     NotBegun,
     /// Its code runs, or will run shortly.
     Turn,
-    /// Its code has not returned for long: it computes, loops or blocks.
+    /// Its code has not returned for a long time: it computes, loops or blocks.
     StuckTurn,
     /// It waits for an activity that runs.
     Running,
@@ -81,7 +81,7 @@ pub enum WhyState {
 #[non_exhaustive]
 pub enum Blame {
     /// None: it advances without help.
-    Nobody,
+    None,
     /// A person or program that has to send an event or to resume.
     Human,
     /// The authors of the code.
@@ -98,7 +98,7 @@ pub enum Action {
     Raise(String),
     /// Start a node with the missing code, described for people.
     StartNode(String),
-    /// Restart the node of this name: no request ends code that does not return.
+    /// Restart the node of this name: no request ends user code that does not return.
     RestartNode(String),
     /// Resume the instance: [`Handle::resume`](crate::Handle::resume).
     Resume,
@@ -148,7 +148,7 @@ impl Why {
 
     fn new(state: WhyState, text: String) -> Self {
         let (actions, chain) = (vec![Action::Cancel, Action::Terminate], Vec::new());
-        let (facts, blame) = (Vec::new(), Blame::Nobody);
+        let (facts, blame) = (Vec::new(), Blame::None);
         Self { state, text, since: None, until: None, at: None, chain, blame, facts, actions }
     }
 
@@ -250,7 +250,8 @@ impl Inspection {
     }
 
     fn unclaimed(&self, unclaimed: &Unclaimed) -> Why {
-        let mut text = format!("No live node can run {}, since {}.", unclaimed.what, self.ago(unclaimed.since));
+        let mut text =
+            format!("No live node has been able to run {} for {}.", unclaimed.what, self.ago(unclaimed.since));
         let last = self.departed.iter().find(|departed| self.had(&departed.node.info.handlers, &unclaimed.what));
         if let Some(DepartedNode { node, left_at, seen_at, cause }) = last {
             let cause = match cause {
@@ -339,7 +340,7 @@ impl Inspection {
         why
     }
 
-    /// Returns the time since which the instance waits for this call alone, as its last turn recorded it.
+    /// Returns when the instance began to wait for this call alone, as its last turn recorded it.
     fn since(&self, wait: &OpenWait) -> Timestamp {
         let recorded = self.status.waits.as_ref().filter(|waits| match (waits.awaited(), &wait.operation) {
             (Some(Awaited::Activity(of)), Waiting::Activity { name, .. }) => of == *name,
@@ -352,7 +353,7 @@ impl Inspection {
 
     fn wait(&self, wait: &OpenWait) -> Why {
         let since_time = self.since(wait);
-        let since = self.ago(since_time);
+        let waited = self.ago(since_time);
         let place = wait.at.as_ref().map(|at| format!(", at {at}")).unwrap_or_default();
         let why = match &wait.operation {
             Waiting::Activity { name, max_attempts, limit } => {
@@ -361,7 +362,7 @@ impl Inspection {
                     Some(activity) => self.activity(activity, *max_attempts, *limit, wait),
                     None => Why::new(
                         WhyState::Running,
-                        format!("It waits for the outcome of `{name}` since {since}{place}."),
+                        format!("It has been waiting for the outcome of `{name}` for {waited}{place}."),
                     ),
                 }
             }
@@ -372,11 +373,11 @@ impl Inspection {
                 why
             }
             Waiting::Event { name } => {
-                let text = format!("It waits for event `{name}` since {since}{place}.");
+                let text = format!("It has been waiting for event `{name}` for {waited}{place}.");
                 Why::new(WhyState::Event, text).wants(Blame::Human, Action::Raise(name.clone()))
             }
             Waiting::Child { instance, .. } => {
-                Why::new(WhyState::Child, format!("It waits for `{instance}` since {since}{place}."))
+                Why::new(WhyState::Child, format!("It has been waiting for `{instance}` for {waited}{place}."))
             }
         };
         why.since(since_time).at(wait)
@@ -408,7 +409,7 @@ impl Inspection {
                     1 => "one node serves it".to_owned(),
                     n => format!("{n} nodes serve it"),
                 };
-                let text = format!("`{name}` waits since {since} for a node with a free place; {nodes}.");
+                let text = format!("`{name}` has waited {since} for a node with a free slot; {nodes}.");
                 let why = Why { facts, ..Why::new(WhyState::Queued, text) };
                 return why.fact(Fact::Servers(servers));
             };

@@ -29,7 +29,7 @@ use crate::replay::{Failed, in_instance, panicked};
 use crate::telemetry::spans::AttemptFields;
 use crate::telemetry::{self, ActivityMetrics, spans};
 
-/// The facts about an attempt, from its begin to its end.
+/// The facts about an attempt, from its beginning to its end.
 pub(in crate::node) struct AttemptFacts {
     pub(in crate::node) tenure: Tenure,
     pub(in crate::node) scheduled: Box<ActivityScheduled>,
@@ -155,8 +155,8 @@ impl Attempt {
         let transaction = env.transactions.attempt(lease, tenure.clone(), transaction_limit, facts.origin.clone());
         let ctx = ActivityContext::new(transaction, env.limits, headers, cancel.clone(), env.states.clone());
         let RunningCode { begun, code, busy_thread } = run_code(code, &env, ctx, input, &facts, &span);
-        // One block, whose parts are not moved: the memory of this future is allocated for each attempt, and an allocation of
-        // more than a kilobyte takes several times as long.
+        // A single async block, because moved parts would enlarge the future: its memory is allocated for each attempt, and
+        // an allocation of more than a kilobyte takes several times as long.
         let end = AssertUnwindSafe(async {
             let limited = pin!(async {
                 // The limit does not include the time in which no thread can be started.

@@ -65,7 +65,7 @@ impl BlockingPool {
                 Ok(()) => state.threads += 1,
                 Err(error) if state.threads == 0 => return Err((job, error)),
                 Err(error) => {
-                    tracing::warn!(%error, "no further thread for blocking activities can be started");
+                    tracing::warn!(%error, "cannot start another thread for blocking activities");
                 }
             }
         }

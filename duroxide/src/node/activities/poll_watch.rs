@@ -1,7 +1,7 @@
 //! Reports async activities that block the threads that poll them.
 //!
 //! Code that blocks in an async activity holds a worker of tokio, or the thread that takes first steps: other activities
-//! and timers of the program wait behind it, without a sign. So a thread of its own looks at the polls that take long.
+//! and timers of the program are delayed silently, so a dedicated thread monitors polls that take long.
 //! It uses no timer of tokio, because the blocked worker may be the one that drives the timers.
 
 use std::future::poll_fn;
@@ -109,7 +109,7 @@ impl Drop for PollWatch {
     }
 }
 
-/// Ends a poll on drop, also if it panics.
+/// Ends a poll on drop, even if it panics.
 struct Running<'a> {
     number: u64,
     watch: &'a Watch,

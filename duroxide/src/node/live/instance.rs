@@ -26,8 +26,8 @@ pub(in crate::node) struct LiveInstance {
     /// The last event that is committed.
     pub(in crate::node) committed: EventId,
     pub(super) state: LiveState,
-    /// True if an answer has shown, while a turn was in flight, that the stored instance is another one or was advanced
-    /// by another node.
+    /// True if an answer has shown, while a turn was in flight, that the stored instance was replaced, or was advanced by
+    /// another node.
     pub(super) is_stale: bool,
     /// The claim by which the node owns it.
     pub(super) claim: u64,
@@ -133,7 +133,7 @@ impl LiveInstance {
         }
     }
 
-    /// Removes the timers of a call, also those that are due and wait for the next turn.
+    /// Removes the timers of a call, including those that are due and wait for the next turn.
     pub(super) fn remove_timers(&mut self, call: CallId) {
         let is_timer = |message: &MessageRow| message.visible_at.is_some() && message.call == Some(call);
         self.timers.retain(|_, message| !is_timer(message));

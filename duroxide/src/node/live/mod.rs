@@ -25,7 +25,7 @@ use crate::replay::{Execution, Held};
 #[derive(Default)]
 pub(super) struct LiveInstances {
     by_id: HashMap<InstanceId, LiveInstance>,
-    /// The next timer of each owned instance, also of those that are not live.
+    /// The next timer of each owned instance, including those that are not live.
     timers: Timers,
     /// Instances that may be ready for a turn.
     ready: VecDeque<InstanceId>,
@@ -72,7 +72,7 @@ impl LiveInstances {
         self.by_id.get(instance).map(LiveInstance::heard)
     }
 
-    /// Returns true if a live copy misses messages before some that it has received.
+    /// Returns true if a live copy has a gap: it received a message but not all earlier ones.
     pub(super) fn has_gap(&self, instance: &InstanceId) -> bool {
         self.by_id.get(instance).is_some_and(LiveInstance::has_gap)
     }

@@ -1,7 +1,7 @@
 //! The timers of owned instances.
 //!
 //! The node has created each timer of an instance that it owns, or received it when it loaded the instance, so it need
-//! not ask the storage for due timers. It keeps the earliest timer of each instance, also of an instance without a live
+//! not ask the storage for due timers. It keeps the earliest timer of each instance, including an instance without a live
 //! copy.
 
 use std::collections::BTreeSet;

@@ -36,7 +36,7 @@ pub(super) enum Settled {
     Release(Vec<Tenure>),
 }
 
-/// The activities of an instance that this node runs, or may be about to run.
+/// The activities of an instance that this node runs, or may be about to begin.
 pub(super) struct Here<'a, R> {
     /// The live copy whose turn, or its commit, is in flight: its execution and last committed event.
     pub(super) in_flight: Option<(&'a ExecutionId, EventId)>,
@@ -45,7 +45,7 @@ pub(super) struct Here<'a, R> {
 }
 
 impl<R: Fn(&ActivityId) -> bool> Here<'_, R> {
-    /// Returns true if the turn in flight may have scheduled the activity again, and then runs it.
+    /// Returns true if the turn in flight may have scheduled the activity: this node then begins it with the answer.
     fn may_schedule(&self, activity: &ActivityId, scheduled: EventId) -> bool {
         self.in_flight.is_some_and(|(execution, committed)| activity.execution == *execution && scheduled > committed)
     }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_lease_forgets_activities_and_keeps_the_order_of_requests() {
+    fn lost_lease_forgets_activities_and_keeps_request_order() {
         let mut lost = refused("a");
         let late = lost.next_request();
         lost.recheck(instance("a"));

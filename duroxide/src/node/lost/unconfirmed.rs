@@ -4,7 +4,7 @@
 //! If it was stored, this node owns the eager activities of the turn. They were never claimed, so no request for work
 //! returns them, and no other node runs them. `turn_refused` therefore loads the instances of the turn by name: the
 //! answers bring their messages, and their histories settle the activities. If the history ends before the event that
-//! schedules an activity, the turn was not stored, and the activity will be scheduled anew. Otherwise the node releases
+//! schedules an activity, the turn was not stored, and the activity will be scheduled again. Otherwise the node releases
 //! the activity, and any node may claim it.
 //!
 //! Only the answer to a request that was sent after the refusal settles an activity: an older request may have been

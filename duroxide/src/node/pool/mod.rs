@@ -313,7 +313,7 @@ impl Shared {
             Poll::Ready(done) => Done::Attempt(Box::new(done)),
             Poll::Pending => Done::Started(attempt),
         };
-        // A tokio runtime that shuts down fails the operations of an activity. Such a failure is no outcome of the
+        // A tokio runtime that shuts down fails the operations of an activity. Such a failure is not an outcome of the
         // activity.
         let failed = matches!(&done, Done::Attempt(done) if matches!(done.end, AttemptEnd::Failed(..)));
         let is_shutdown = failed && matches!(self.handle.spawn(async {}).now_or_never(), Some(Err(_)));
@@ -340,7 +340,7 @@ impl Shared {
     }
 }
 
-/// Marks the node as not driven on drop, also if a destructor of user code panics.
+/// Marks the node as not driven on drop, even if a destructor of user code panics.
 struct Driving<'a>(&'a Shared);
 
 impl Drop for Driving<'_> {

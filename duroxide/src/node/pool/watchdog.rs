@@ -45,7 +45,7 @@ impl RunningTurn {
     }
 }
 
-/// A turn that has been running for long.
+/// A turn that has been running for a long time.
 pub(in crate::node) struct StuckTurn {
     pub(in crate::node) instance: InstanceId,
     pub(in crate::node) name: Arc<str>,

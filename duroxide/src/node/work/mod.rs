@@ -140,7 +140,7 @@ impl WorkRequests {
         }
     }
 
-    /// Starts anew under another lease. A request that is under way belongs to the lost one.
+    /// Starts again under another lease. A request that is under way belongs to the lost one.
     pub(super) fn restart(&mut self) {
         *self = Self::new(self.served.clone());
     }
@@ -155,7 +155,7 @@ impl WorkRequests {
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
     }
 
-    /// Measures the pause of an activity that is put back now, and that is due then.
+    /// Records an activity that is requeued now and due at `due`.
     pub(super) fn measure_pause(&mut self, activity: ActivityId, due: Timestamp) {
         self.retries.add(activity, due);
     }

@@ -171,7 +171,7 @@ fn answer_is_acknowledged_by_the_next_request() {
 }
 
 #[test]
-fn instance_is_loaded_by_name_after_the_messages_of_its_live_copy() {
+fn instance_is_loaded_after_the_messages_of_its_live_copy() {
     // The last message of the live copy when the request is sent, and true if it is live when the answer arrives; then
     // true if the answer is used.
     let cases = [(None, false, true), (None, true, true), (Some(2), true, true), (Some(2), false, false)];

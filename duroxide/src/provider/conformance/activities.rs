@@ -274,7 +274,7 @@ async fn a_cancellation_is_repeated_until_it_is_acknowledged(world: World) {
     assert_eq!(runner.acquire(want(at(3))).await.activities.len(), 2);
     assert!(runner.mail().await.cancelled.is_empty());
     let cancel = |name| Turn { cancelled_activities: vec![CallId(1), CallId(9)], ..ending(name, 1, 2, Then::Continue) };
-    node.turn(cancel("i")).await.expect("a call without an activity is no error");
+    node.turn(cancel("i")).await.expect("a call without an activity is not an error");
     let of = |name| activity_id(name, 1, 1);
     for _ in 0..3 {
         assert!(runner.holds().await);

@@ -129,7 +129,7 @@ async fn entries_come_newest_first_page_by_page(world: World) {
     }
     assert_eq!(seen, [5, 4, 3, 2, 1].map(at));
     let bad = world.admin().audit(&AuditQuery::default(), &Page::new(1).after(PageToken::new("no"))).await;
-    assert_eq!(bad.expect_err("it is no token").code(), crate::error::ErrorCode::InvalidPageToken);
+    assert_eq!(bad.expect_err("it is not a token").code(), crate::error::ErrorCode::InvalidPageToken);
 }
 
 async fn entries_are_pruned_by_age(world: World) {

@@ -99,7 +99,7 @@ async fn mail_is_repeated_until_it_is_acknowledged(world: World) {
         let mail = node.mail().await;
         assert_eq!((names(&mail), mail.instances[0].arrivals), (vec!["i"], 3));
         assert_eq!(data(&mail.instances[0].messages), ["start", "two", "three"]);
-        assert_eq!(mail.claim, 0, "mail is no claim");
+        assert_eq!(mail.claim, 0, "mail is not a claim");
     }
     assert_eq!(acknowledge(&node, 2).await, ["i"], "a part of it");
     assert_eq!(acknowledge(&node, 3).await, [""; 0]);

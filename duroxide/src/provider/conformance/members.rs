@@ -88,7 +88,7 @@ async fn a_dead_node_is_taken_over(world: World) {
     let acquired = survivor.acquire(want(at(3))).await;
     assert_eq!((acquired.instances.len(), acquired.instances[0].crashes), (1, 1));
     assert_eq!((acquired.activities.len(), acquired.activities[0].crashes), (1, 1));
-    assert_eq!(acquired.activities[0].attempt, 1, "a crash is no attempt");
+    assert_eq!(acquired.activities[0].attempt, 1, "a crash is not an attempt");
     assert!(!acquired.instances[0].suspect && !acquired.activities[0].suspect);
 }
 

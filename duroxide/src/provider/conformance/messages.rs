@@ -193,7 +193,7 @@ async fn a_cancelled_timer_is_removed(world: World) {
     };
     node.turn(first).await.expect("turn");
     let second = Turn { cancelled_messages: vec![CallId(1), CallId(7)], ..ending("i", 1, 1, Then::Continue) };
-    node.turn(second).await.expect("a call without a timer is no error");
+    node.turn(second).await.expect("a call without a timer is not an error");
     assert_eq!(data(&node.load("i").await.messages), ["two"]);
 }
 

@@ -270,7 +270,7 @@ async fn an_unread_message_is_dropped(world: World) {
     let send = Outgoing { message: answer.clone(), ..outgoing("i", "") };
     node.turn(Turn { messages: vec![send], ..ending("other", 1, 0, Then::Continue) }).await.expect("turn");
     for kept in [new.start.id, answer.id] {
-        assert_eq!(drop("i", kept).await, nothing(unowned("i")), "the instance would wait for it for ever");
+        assert_eq!(drop("i", kept).await, nothing(unowned("i")), "the instance would wait for it forever");
     }
     assert_eq!(drop("i", bad.id).await, Ok(unowned("i")));
     assert_eq!(drop("i", bad.id).await, nothing(unowned("i")), "it is gone");

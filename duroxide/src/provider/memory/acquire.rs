@@ -176,7 +176,7 @@ impl State {
             (instance.owner, instance.claim) = (Some(lease.epoch), claim);
             instance.crashes.alone = alone;
         }
-        self.settle_instance(id);
+        self.reindex_instance(id);
         acquired.instances.extend(self.instances.get(id).map(|instance| self.acquired(id, instance, None, true)));
     }
 

@@ -98,7 +98,7 @@ impl State {
         }
         row.owner = None;
         row.crashes.alone = false;
-        self.settle_instance(&execution.instance);
+        self.reindex_instance(&execution.instance);
         Ok(Committed::default())
     }
 }

@@ -37,7 +37,7 @@ impl State {
             self.send_out(out, None, graft.time);
         }
         self.record_done(graft.id.0);
-        self.settle_instance(&this);
+        self.reindex_instance(&this);
         self.signals.changed(&this);
         self.signals.work = true;
         Ok(self.unnumbered(&this, true))
@@ -117,22 +117,8 @@ impl State {
         let StoredActivity { execution: number, activity: new, attempt, ready, rejected, cause, rejected_by, parked } =
             stored;
         let id = ActivityId { execution: ExecutionId { number, ..of.clone() }, call: new.call };
-        let activity = Activity {
-            name: new.name,
-            tag: new.tag,
-            scheduled: new.scheduled,
-            detached: new.detached,
-            headers: new.headers,
-            attempt,
-            ready,
-            rejected,
-            cause,
-            rejected_by: rejected_by.into_iter().collect(),
-            parked,
-            owner: None,
-            claim: 0,
-            crashes: CrashRecord::default(),
-        };
+        let rejected_by = rejected_by.into_iter().collect();
+        let activity = Activity { attempt, rejected, cause, rejected_by, parked, ..Activity::new(new, ready) };
         self.activities.insert(id.clone(), activity);
         self.change_activity(&id, |_| ());
     }

@@ -103,7 +103,7 @@ impl State {
                 Some(instance) => instance.owner = None,
                 None => continue,
             }
-            self.settle_instance(&id);
+            self.reindex_instance(&id);
             let Some(instance) = self.instances.get_mut(&id) else { continue };
             if crashed && instance.ready.is_some_and(|ready| ready.since(latest) <= latest) {
                 instance.crashes.crashed(node);

@@ -35,7 +35,7 @@ impl State {
         instance.owner = None;
         instance.crashes.alone = false;
         instance.updated_at = time;
-        self.settle_instance(&name);
+        self.reindex_instance(&name);
         self.record_done(id.0);
         // It may have a request to terminate, which is now carried out by any node.
         self.signals.work = true;

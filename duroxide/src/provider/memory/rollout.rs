@@ -34,7 +34,7 @@ impl State {
             instance.status = status;
             instance.updated_at = latest;
         }
-        self.settle_instance(id);
+        self.reindex_instance(id);
         self.signals.changed(id);
     }
 

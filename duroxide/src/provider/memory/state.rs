@@ -199,6 +199,28 @@ pub(super) struct Activity {
     pub(super) crashes: CrashRecord,
 }
 
+impl Activity {
+    /// Returns a new activity without an owner.
+    pub(super) fn new(new: NewActivity, ready: Ready) -> Self {
+        Self {
+            name: new.name,
+            tag: new.tag,
+            scheduled: new.scheduled,
+            detached: new.detached,
+            headers: new.headers,
+            attempt: 1,
+            ready,
+            rejected: None,
+            rejected_by: HashSet::new(),
+            parked: false,
+            cause: None,
+            owner: None,
+            claim: 0,
+            crashes: CrashRecord::default(),
+        }
+    }
+}
+
 pub(super) struct QueuedMessage {
     pub(super) to: InstanceId,
     pub(super) row: MessageRow,
@@ -283,7 +305,7 @@ impl State {
     }
 
     /// Updates the queue entry of an instance.
-    pub(super) fn settle_instance(&mut self, id: &InstanceId) {
+    pub(super) fn reindex_instance(&mut self, id: &InstanceId) {
         let Some(instance) = self.instances.get_mut(id) else { return };
         let messages = || instance.messages.values().filter_map(|arrival| self.messages.get(arrival));
         let ready = match instance.status {
@@ -373,7 +395,7 @@ impl State {
         // earlier.
         let waits = instance.owner.is_none() && instance.status == InstanceStatus::Running;
         if waits && instance.ready.is_none_or(|before| ready < before) {
-            self.settle_instance(to);
+            self.reindex_instance(to);
         }
         placement
     }

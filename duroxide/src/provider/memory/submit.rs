@@ -122,7 +122,7 @@ impl State {
                 activity.crashes = CrashRecord::default();
             });
         }
-        self.settle_instance(id);
+        self.reindex_instance(id);
         self.signals.changed(id);
     }
 
@@ -133,7 +133,7 @@ impl State {
         let written = message.is_some_and(|row| row.lane != Lane::Start && row.call.is_none());
         if written {
             self.remove_message(instance, &id);
-            self.settle_instance(instance);
+            self.reindex_instance(instance);
         }
         Ok(self.unnumbered(instance, written))
     }

@@ -112,7 +112,7 @@ impl MemoryProvider {
         })
     }
 
-    /// Begins a take-over: returns the items that the epoch owns, or `None` if the epoch is no member.
+    /// Begins a take-over: returns the items that the epoch owns, or `None` if the epoch is not a member.
     pub(crate) fn owned_by(&self, epoch: Epoch) -> Option<Owned> {
         self.with(|state| state.nodes.contains_key(&epoch).then(|| state.owned_by(epoch)))
     }

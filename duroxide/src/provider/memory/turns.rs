@@ -1,7 +1,5 @@
 //! Commits of turns: a turn is first checked as a whole, and then written by code that cannot fail.
 
-use std::collections::HashSet;
-
 use super::state::{Activity, CrashRecord, Execution, Instance, State};
 use super::*;
 use crate::id::{ActivityId, CommitId};
@@ -89,27 +87,12 @@ impl State {
         self.then(execution, lease, turn.then, turn.time);
         let starts = turn.starts.into_iter().map(|child| self.start_child(this, child, by, turn.time)).collect();
         let messages = turn.messages.into_iter().map(|out| self.send_out(out, by, turn.time)).collect();
-        self.settle_instance(this);
+        self.reindex_instance(this);
         Committed { repeated: false, starts, messages }
     }
 
     fn schedule(&mut self, id: ActivityId, new: NewActivity, owner: Option<Epoch>, time: Timestamp) {
-        let activity = Activity {
-            name: new.name,
-            tag: new.tag,
-            scheduled: new.scheduled,
-            detached: new.detached,
-            headers: new.headers,
-            attempt: 1,
-            ready: Ready::AtOnce(time),
-            rejected: None,
-            rejected_by: HashSet::new(),
-            parked: false,
-            cause: None,
-            owner,
-            claim: 0,
-            crashes: CrashRecord::default(),
-        };
+        let activity = Activity { owner, ..Activity::new(new, Ready::AtOnce(time)) };
         self.activities.insert(id.clone(), activity);
         self.change_activity(&id, |_| ());
     }

@@ -53,6 +53,6 @@ impl State {
             let placement = Placement::Owned { epoch, identity: instance.identity(), number: Some(number) };
             self.leave_mail(to, placement, None);
         }
-        self.settle_instance(to);
+        self.reindex_instance(to);
     }
 }

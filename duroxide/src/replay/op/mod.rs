@@ -10,7 +10,7 @@ pub(crate) mod timer;
 
 use std::task::Waker;
 
-use super::pending::Made;
+use super::pending::CallFacts;
 use super::{CallSite, Outcome};
 use crate::history::{Decision, Input};
 use crate::id::{CallId, InstanceId};
@@ -55,7 +55,7 @@ impl Op {
 /// A scheduled call.
 pub(crate) struct Call {
     pub(super) op: Op,
-    pub(super) made: Made,
+    pub(super) facts: CallFacts,
     pub(super) outcome: Option<Outcome>,
     pub(super) waker: Option<Waker>,
     /// The future of a detached call was dropped. Its outcome is still recorded.
@@ -63,8 +63,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(super) fn new(op: Op, made: Made) -> Self {
-        Self { op, made, outcome: None, waker: None, abandoned: false }
+    pub(super) fn new(op: Op, facts: CallFacts) -> Self {
+        Self { op, facts, outcome: None, waker: None, abandoned: false }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Random numbers. They follow from the seed that the start records, so they are no decisions.
+//! Random numbers. They follow from the seed that the start records, so they are not decisions.
 
 use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};

@@ -128,7 +128,7 @@ fn cancel() -> Input {
 }
 
 #[test]
-fn request_before_the_first_execution_ends_it_without_its_function() {
+fn request_before_the_start_ends_it_without_its_function() {
     let before = EndRequest::CancelBeforeStart { reason: "why".to_owned(), by: None };
     let terminate = EndRequest::Terminate { reason: "why".to_owned(), by: None };
     let terminated = Decision::Terminated { reason: "why".to_owned(), by: None };
@@ -139,7 +139,7 @@ fn request_before_the_first_execution_ends_it_without_its_function() {
 }
 
 #[test]
-fn function_that_ignores_the_request_at_its_start_ends_at_its_first_wait() {
+fn ignored_request_at_the_start_takes_effect_at_the_first_wait() {
     let mut run = Run::before_start(function(|ctx, _| async move { Ok(ctx.call_activity::<()>("a", &()).await?) }));
     assert_eq!(run.deliver(cancel(), Payload::NULL), [activity(1, "a"), cancelled()]);
     let mut run = Run::before_start(function::<(), _>(|ctx, _| async move { ctx.continue_as_new(&()).await }));
@@ -158,7 +158,7 @@ fn function_that_listens_receives_the_request_at_its_start() {
 }
 
 #[test]
-fn result_in_the_first_step_is_kept_although_a_request_came_first() {
+fn result_of_the_first_step_outlives_an_earlier_request() {
     let mut run = Run::before_start(function(|_, _| async { Ok(7) }));
     assert_eq!(run.deliver(cancel(), Payload::NULL), [COMPLETED]);
 }

@@ -30,7 +30,7 @@ fn replay_sees_the_same_time_random_numbers_and_ids() {
     let [a, b, again_a, again_b, c] = seen[..] else { panic!("{seen:?}") };
     assert_eq!((a, b), (again_a, again_b));
     assert_eq!([a.0, b.0, c.0], [1, 2, 3].map(second));
-    assert!(a.1 != b.1 && b.1 != c.1 && a.2 != b.2 && b.2 != c.2, "they are drawn anew: {a:?} {b:?} {c:?}");
+    assert!(a.1 != b.1 && b.1 != c.1 && a.2 != b.2 && b.2 != c.2, "they are drawn again: {a:?} {b:?} {c:?}");
     assert_eq!(a.2.get_version_num(), 4);
 }
 

@@ -29,9 +29,9 @@ pub(super) fn check(execution: &Execution) {
             Op::Activity { .. } => "a",
             Op::Child { .. } | Op::DetachedStart => "c",
             Op::Timer => continue,
-            Op::Event | Op::Refused => unreachable!("they are no scheduled calls"),
+            Op::Event | Op::Refused => unreachable!("they are not scheduled calls"),
         };
-        open.entry(kind).or_default().push(call.made.name().to_owned());
+        open.entry(kind).or_default().push(call.facts.name().to_owned());
     }
     let events = state.mailbox.unserved_names();
     if !events.is_empty() {
@@ -69,7 +69,7 @@ fn each_kind_of_call_is_named() {
     run.raises("Approval", 1);
     assert_eq!(waits(&run), shown("c:ship", 4, None));
     run.child_completes(4, ());
-    assert_eq!(waits(&run), None, "a request to cancel is no call");
+    assert_eq!(waits(&run), None, "a request to cancel is not a call");
 }
 
 #[test]

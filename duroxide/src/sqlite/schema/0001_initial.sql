@@ -162,7 +162,7 @@ CREATE TABLE duroxide_tried (
 CREATE TABLE duroxide_nodes (
     epoch          INTEGER PRIMARY KEY,
     id             BLOB    NOT NULL,
-    format         INTEGER NOT NULL DEFAULT 1,     -- reserved: not read yet
+    format         INTEGER NOT NULL DEFAULT 1,     -- not read: a row lasts as long as its process; a new fact is a new column
     name           TEXT    NOT NULL,
     build          TEXT    NOT NULL,
     orchestrations TEXT    NOT NULL,               -- JSON: [[name, version], ..]

@@ -19,7 +19,7 @@ pub(super) async fn inject(world: Arc<World>, hosts: Vec<Arc<Host>>, mut dice: D
     }
     for _ in 0..world.plan.disruptions {
         pause(dice.up_to(world.plan.pause)).await;
-        if world.is_calm() {
+        if world.have_faults_ended() {
             return;
         }
         let disruption = world.plan.disruption_kinds[dice.index(world.plan.disruption_kinds.len())];

@@ -25,7 +25,7 @@ struct Inner {
     dead: watch::Sender<bool>,
     /// The signals that reach a node, each after a delay. Clients subscribe to those of the storage.
     wakeups: Wakeups,
-    /// The epochs of this incarnation of the node, also those whose answers were lost.
+    /// The epochs of this incarnation of the node, including those whose answers were lost.
     epochs: Mutex<Vec<Epoch>>,
     /// The number of consecutive failed calls of a client, which is limited so that a client that retries gets an
     /// answer.

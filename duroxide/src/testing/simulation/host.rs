@@ -100,7 +100,7 @@ impl Host {
             registry.map_activities(|code| activity::recorded(code, &self.world, connection))
         });
         let builder = builder.provider(Layered(connection.clone())).clock(self.clock.clone());
-        let builder = builder.inline(Surroundings { world: self.world.clone(), number: self.number });
+        let builder = builder.inline(InlineHooks { world: self.world.clone(), number: self.number });
         let runtime = match builder.start().await {
             Ok(runtime) => runtime,
             Err(error) if error.is_retryable() => return Duration::from_millis(50),
@@ -133,7 +133,7 @@ impl Host {
     }
 
     fn time_down(&self) -> Duration {
-        if self.world.is_calm() { Duration::ZERO } else { self.world.delay() * 4 }
+        if self.world.have_faults_ended() { Duration::ZERO } else { self.world.delay() * 4 }
     }
 
     /// Frees the items of a crashed node, at once or after a delay, as if its lease had expired.
@@ -147,13 +147,13 @@ impl Host {
     }
 }
 
-/// The surroundings of a node.
-struct Surroundings {
+/// Drives a node without threads, by the events of the world.
+struct InlineHooks {
     world: Arc<World>,
     number: usize,
 }
 
-impl Inline for Surroundings {
+impl Inline for InlineHooks {
     fn polled(&self) {
         self.world.polled(self.number);
     }

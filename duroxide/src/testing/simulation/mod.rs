@@ -59,7 +59,7 @@ use crate::runtime::{Runtime, RuntimeBuilder};
 /// - every history is well formed and replays: every call has at most one outcome, no timer fired early, and no event
 ///   is later than any clock has shown;
 /// - no commit was carried out twice, or for a node that did not own the instance;
-/// - no message was lost, read twice, or read before an earlier one, also between processes and across continue-as-new;
+/// - no message was lost, read twice, or read before an earlier one, even between processes and across continue-as-new;
 /// - the outcome of an activity is that of one of its attempts, and no attempt was made beyond its policy, or before
 ///   the activity was committed;
 /// - the outcomes that parents have of their children are right, and no child outlived a parent that should have closed
@@ -129,7 +129,7 @@ impl Simulation {
             mocks: Arc::new(|registry| registry),
             options: RuntimeOptions::new(),
         };
-        // The injected crashes lead to crash loops, so this suspension is no finding.
+        // The injected crashes lead to crash loops, so this suspension is not a finding.
         let resumed = vec![ErrorCode::CrashLoop];
         Self {
             seed,
@@ -350,7 +350,7 @@ impl Sim {
 
     /// Ends all faults: the nodes restart, the clocks show the true time, and no more faults are injected. Returns once
     /// every message that is due was read. Messages that stay unread for 600 s are a finding.
-    pub async fn calm(&self) {
+    pub async fn quiesce(&self) {
         let Shared { world, hosts, .. } = &*self.0;
         world.end_faults();
         for host in hosts {
@@ -368,7 +368,7 @@ impl Sim {
         }
         oracle::orphans(world).for_each(|orphan| world.violated(orphan));
         let unread: Vec<_> = world.record().unread(world.now()).map(ToString::to_string).collect();
-        world.violated(format!("messages to these instances were not read in {LIMIT} s of calm: {unread:?}"));
+        world.violated(format!("messages to these instances were not read in {LIMIT} s without faults: {unread:?}"));
     }
 
     /// Runs the scenario, waits until all instances have finished, and returns the findings.
@@ -384,7 +384,7 @@ impl Sim {
                 return vec![format!("the scenario panicked: {:?}", crate::replay::panicked(&*panic).failure)];
             }
         }
-        self.calm().await;
+        self.quiesce().await;
         self.all_ended().await;
         let builder = (setup.builder)(Runtime::builder(), 0);
         let found = oracle::check(&self.0.world, &(setup.mocks)(builder.into_registry())).await;

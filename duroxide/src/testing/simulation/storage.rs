@@ -61,7 +61,7 @@ pub enum Flaw {
     /// Messages are numbered before their instance is locked, as from a sequence: numbers become visible out of order.
     NumbersBeforeLock,
     /// A transaction that creates ownership does not exclude a take-over of the owner.
-    BirthDoesNotExcludeTakeOver,
+    CreationAllowsTakeOver,
     /// A claim returns the messages of a snapshot that is older than its locks.
     ClaimReadsBeforeItLocks,
 }
@@ -130,7 +130,7 @@ impl Storage {
     /// Ends the delays: transactions that begin from now on finish at once.
     pub(super) fn end_faults(&self) {
         if let Some(snapshots) = &self.snapshots {
-            snapshots.calm.store(true, Ordering::Relaxed);
+            snapshots.faults_ended.store(true, Ordering::Relaxed);
         }
     }
 
@@ -258,7 +258,7 @@ struct Snapshots {
     longest: Duration,
     /// True if a claim has skipped a locked instance since a lock was released.
     skipped: AtomicBool,
-    calm: AtomicBool,
+    faults_ended: AtomicBool,
     trace: Trace,
 }
 
@@ -276,7 +276,7 @@ impl Snapshots {
             slow,
             longest,
             skipped: AtomicBool::new(false),
-            calm: AtomicBool::new(false),
+            faults_ended: AtomicBool::new(false),
             trace,
         }
     }
@@ -289,7 +289,7 @@ impl Snapshots {
     async fn let_time_pass(&self) {
         let length = {
             let mut dice = self.dice();
-            let slow = !self.calm.load(Ordering::Relaxed) && dice.chance(self.slow);
+            let slow = !self.faults_ended.load(Ordering::Relaxed) && dice.chance(self.slow);
             if slow { dice.up_to(self.longest) } else { Duration::ZERO }
         };
         pause(length).await;
@@ -297,7 +297,7 @@ impl Snapshots {
 
     /// Excludes a take-over of the epoch while the guard is held. Waits for a take-over that has begun.
     async fn exclude_take_over(&self, epoch: Option<Epoch>) -> Option<OwnedRwLockReadGuard<()>> {
-        let epoch = epoch.filter(|_| self.flaw != Some(Flaw::BirthDoesNotExcludeTakeOver))?;
+        let epoch = epoch.filter(|_| self.flaw != Some(Flaw::CreationAllowsTakeOver))?;
         Some(self.epoch(epoch).read_owned().await)
     }
 

@@ -52,7 +52,7 @@ pub(super) struct World {
     happened: Notify,
     /// The time of the last poll of a node, the progress then, and the number of polls since time or progress changed.
     polls: Mutex<(Instant, u64, u64)>,
-    calm: AtomicBool,
+    faults_ended: AtomicBool,
     failed: Notify,
     count: AtomicU64,
     faults: AtomicU64,
@@ -113,7 +113,7 @@ impl World {
             events: AtomicU64::new(0),
             happened: Notify::new(),
             polls: Mutex::new((begun, 0, 0)),
-            calm: AtomicBool::new(false),
+            faults_ended: AtomicBool::new(false),
             failed: Notify::new(),
             count: AtomicU64::new(0),
             faults: AtomicU64::new(0),
@@ -127,13 +127,13 @@ impl World {
 
     /// Ends all faults.
     pub(super) fn end_faults(&self) {
-        self.calm.store(true, Ordering::Relaxed);
+        self.faults_ended.store(true, Ordering::Relaxed);
         self.happened();
         self.storage.end_faults();
     }
 
-    pub(super) fn is_calm(&self) -> bool {
-        self.calm.load(Ordering::Relaxed)
+    pub(super) fn have_faults_ended(&self) -> bool {
+        self.faults_ended.load(Ordering::Relaxed)
     }
 
     pub(super) fn record(&self) -> MutexGuard<'_, Record> {
@@ -225,7 +225,7 @@ impl World {
     pub(super) fn plan_call(&self, process: Process, writes: bool, in_part: bool) -> CallPlan {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.check_call_rate();
-        if self.is_calm() {
+        if self.have_faults_ended() {
             return CallPlan::default();
         }
         let plan = &self.plan;
@@ -283,14 +283,18 @@ impl World {
     /// Returns the delay of a signal, or of a call that is carried out late.
     pub(super) fn delay(&self) -> Duration {
         let mut dice = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        let delayed = !self.is_calm() && dice.chance(self.plan.delay);
+        let delayed = !self.have_faults_ended() && dice.chance(self.plan.delay);
         if delayed { dice.up_to(self.plan.longest_delay) } else { Duration::ZERO }
     }
 
     /// Returns the time that an activity takes.
     pub(super) fn activity_time(&self) -> Duration {
         let mut dice = self.activities.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_calm() || dice.chance(0.3) { Duration::ZERO } else { dice.up_to(self.plan.longest_activity) }
+        if self.have_faults_ended() || dice.chance(0.3) {
+            Duration::ZERO
+        } else {
+            dice.up_to(self.plan.longest_activity)
+        }
     }
 
     /// Returns true with the given probability.

@@ -13,7 +13,7 @@ use super::waits;
 use crate::history::{Decision, EventKind, HistoryEvent, Input};
 use crate::payload::Payload;
 use crate::replay::poll_scope::PollScope;
-use crate::replay::{Execution, Remains};
+use crate::replay::{Execution, Leftovers};
 use program::{Seen, Statement, Trace, function};
 use world::{Act, Finished, live};
 
@@ -53,7 +53,7 @@ fn every_prefix_leads_to_the_same(program: &[Statement], execution: &Finished) {
         }
         assert_eq!(&again, history, "continued after {length} events");
         assert_eq!(trace.seen(), execution.seen, "continued after {length} events");
-        let Remains { open, unread, .. } = copy.close();
+        let Leftovers { open, unread, .. } = copy.close();
         let unread = world::by_name(unread);
         assert_eq!((&open, &unread), (&execution.open, &execution.unread), "continued after {length} events");
     }

@@ -13,7 +13,7 @@ use crate::message::{Lane, Message};
 use crate::payload::Payload;
 use crate::replay::op::Op;
 use crate::replay::tests::support::{execution_id, payload, replay, second, started};
-use crate::replay::{Execution, Held, Remains, Step, Unread, UnreadEvent, open_children};
+use crate::replay::{Execution, Held, Leftovers, Step, Unread, UnreadEvent, open_children};
 
 type OpenCalls = Vec<(CallId, Op)>;
 type UnreadEvents = Vec<(String, Unread)>;
@@ -254,7 +254,7 @@ impl<'a> World<'a> {
 
     fn evict(&mut self) {
         let recorded: Vec<_> = open_children(&execution_id(), &self.history);
-        let Remains { open, held, .. } = self.copy.close();
+        let Leftovers { open, held, .. } = self.copy.close();
         let children = open.into_iter().filter(|(_, op)| matches!(op, Op::Child { .. }));
         assert_eq!(recorded, children.collect::<Vec<_>>(), "the open children by history");
         self.trace = Trace::default();
@@ -267,7 +267,7 @@ impl<'a> World<'a> {
     }
 
     fn close(mut self) -> Finished {
-        let Remains { open, unread, held, .. } = self.copy.close();
+        let Leftovers { open, unread, held, .. } = self.copy.close();
         let Self { history, trace, carried: rest, raised: count, .. } = self;
         let undelivered = in_order(held.clone()).into_iter().chain(rest.iter().cloned()).map(event).collect();
         let carried = if unread.is_empty() {

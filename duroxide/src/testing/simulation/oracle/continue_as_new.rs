@@ -41,8 +41,8 @@ fn follow<'a>(stored: &'a Stored, record: &Record, mut id: ExecutionId, mut ende
             }
             return found.push(format!("{id}: the execution before it has continued as new, and it does not exist"));
         };
-        let cancel = ended.remains.cancel.iter().map(|_| (None, no_content()));
-        let unread = ended.remains.unread.iter().map(|unread| (Some(unread.name.clone()), unread.event.clone()));
+        let cancel = ended.leftovers.cancel.iter().map(|_| (None, no_content()));
+        let unread = ended.leftovers.unread.iter().map(|unread| (Some(unread.name.clone()), unread.event.clone()));
         waiting = cancel.chain(unread).chain(waiting).collect();
         let inputs: Vec<&HistoryEvent> = next.events.iter().filter(|e| matches!(e.kind, EventKind::Input(_))).collect();
         let Some((start, inputs)) = inputs.split_first() else {

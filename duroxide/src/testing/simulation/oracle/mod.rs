@@ -14,13 +14,13 @@ use crate::history::{Decision, EventKind, HistoryEvent, Started};
 use crate::id::{EventId, ExecutionId, InstanceId};
 use crate::provider::{Admin, Filter, InstanceRecord, Page, Provider, ProviderError};
 use crate::registry::{Kind, Registry};
-use crate::replay::Remains;
+use crate::replay::Leftovers;
 
 /// A stored execution, which has ended.
 struct Ended {
     events: Vec<HistoryEvent>,
     /// The unread inputs that a replay of its history leaves.
-    remains: Remains,
+    leftovers: Leftovers,
 }
 
 /// The stored state.
@@ -89,13 +89,13 @@ fn ended(registry: &Registry, id: &ExecutionId, events: Vec<HistoryEvent>) -> Re
     let terminated = |event: &HistoryEvent| matches!(event.kind, EventKind::Decision(Decision::Terminated { .. }));
     if started(&events).is_none() && events.iter().all(terminated) {
         // It was terminated before its first turn.
-        return Ok(Ended { events, remains: Remains::default() });
+        return Ok(Ended { events, leftovers: Leftovers::default() });
     }
     let without_states = |entry: &crate::registry::Entry| entry.kind() == Kind::Orchestration;
     let lookup = registry.lookup_of(without_states);
     let replayed = super::super::history_check::replay(&lookup, id.clone(), &events);
-    let remains = replayed.map_err(|fault| fault.0.to_string())?.close();
-    Ok(Ended { events, remains })
+    let leftovers = replayed.map_err(|fault| fault.0.to_string())?.close();
+    Ok(Ended { events, leftovers })
 }
 
 fn started(events: &[HistoryEvent]) -> Option<&Started> {
@@ -127,7 +127,7 @@ pub(super) fn nothing_is_left(world: &World, found: &mut Vec<String>) {
     found.extend(orphans(world));
 }
 
-/// Returns a finding for each item whose owner is no member, so that no node runs it and no take-over frees it.
+/// Returns a finding for each item whose owner is not a member, so that no node runs it and no take-over frees it.
 pub(super) fn orphans(world: &World) -> impl Iterator<Item = String> + use<> {
     let orphans = world.storage.visible().orphans().into_iter();
     orphans.map(|(item, epoch)| format!("{item} is orphaned: it belongs to epoch {epoch}, which has ended"))
