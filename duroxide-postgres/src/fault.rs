@@ -35,6 +35,11 @@ impl Fault {
         }
     }
 
+    /// Returns true if the statement has failed in this way.
+    pub(crate) fn is(&self, state: &SqlState) -> bool {
+        matches!(self, Self::Sql(error) if error.code() == Some(state))
+    }
+
     /// Returns true if the statement collided with another transaction: it waited too long for a lock, was the victim of a
     /// deadlock, met a unique key, or its guard did not hold any longer.
     pub(crate) fn is_collision(&self) -> bool {

@@ -96,7 +96,7 @@ async fn run(
         members: Arc::new(lane(Use::Planned, LIMIT)),
         admin: lane(Use::Planned, ADMIN_LIMIT),
     };
-    let from = duroxide::id::NodeId::new().0;
+    let from = state.listener;
     tokio::spawn(notify::send(state.clone(), lanes.read.clone(), notices, from));
     let listening =
         listen::Lanes { read: lanes.read.clone(), renew: lanes.renew.clone(), members: lanes.members.clone() };

@@ -63,6 +63,7 @@ mod state;
 #[cfg(feature = "tls")]
 mod tls;
 mod transaction;
+mod watches;
 mod within;
 mod work;
 

@@ -24,11 +24,10 @@ use crate::reads;
 use crate::schema::may_write;
 use crate::session;
 use crate::state::State;
+use crate::watches;
 
 /// The most ends that one statement reads: each has an outcome.
 const READ_TOGETHER: usize = 64;
-/// The poll of watched instances.
-const POLL_WATCHES: Duration = Duration::from_secs(30);
 /// The poll of work where notifications do not arrive.
 const POLL_ALONE: Duration = Duration::from_millis(250);
 /// The time between attempts to take a lock of a node.
@@ -75,8 +74,8 @@ async fn listen_once(state: &Arc<State>, lanes: &Lanes, from: Uuid, is_warned: &
     let (payloads, mut received) = mpsc::unbounded_channel();
     let notified = move |payload: String| drop(payloads.send(payload));
     let connection = state.database.open_with(Use::Listening, notified).await.map_err(|error| error.to_string())?;
-    // The name of the schema consists of letters, digits and `_`.
-    let listen = format!("LISTEN {}", channel(state));
+    // The names consist of letters, digits and `_`.
+    let listen = format!("LISTEN {}; LISTEN {}", channel(state), watches::channel(from));
     connection.client.batch_execute(&listen).await.map_err(|error| Fault::from(error).reason())?;
     // Notifications from before this moment did not arrive.
     state.wakeups.work();
@@ -88,7 +87,7 @@ async fn listen_once(state: &Arc<State>, lanes: &Lanes, from: Uuid, is_warned: &
     // Until the probe arrives, this process polls often, and knows no session. Then one statement is enough.
     let (mut poll, mut poll_outbox) = (every(POLL_ALONE), every(PERIOD));
     let (mut looks, mut pulses) = (state.sessions.follow_looks(), Pulses::new());
-    let mut poll_watches = every(POLL_WATCHES);
+    let (mut poll_watches, mut expire_watches) = (every(watches::POLL), every(watches::EXPIRY));
     let (mut nodes, mut lock_again) = (state.sessions.follow(), every(LOCK_AGAIN));
     let mut is_locked = false;
     let too_late = tokio::time::sleep(ANSWER);
@@ -132,6 +131,12 @@ async fn listen_once(state: &Arc<State>, lanes: &Lanes, from: Uuid, is_warned: &
             Ok(()) = nodes.changed(), if hears => is_locked = lock_nodes(state, &lanes.renew, &connection).await?,
             _ = lock_again.tick(), if hears && !is_locked => {
                 is_locked = lock_nodes(state, &lanes.renew, &connection).await?;
+            }
+            // A failure leaves the rows to the next one.
+            _ = expire_watches.tick(), if state.wakeups.is_watched() => {
+                let expire = async |connection: Shared| connection.query(step!(watches::EXPIRE)).await;
+                let expired = lanes.read.call("remove old watches", expire).await;
+                tracing::trace!(failed = expired.is_err(), "watches whose time is over were removed");
             }
             _ = poll_watches.tick() => {
                 state.wakeups.changed_where(|_| true);

@@ -4,15 +4,15 @@
 //! would hold a lock of the whole database server until the transaction is flushed. It may be lost, if the process dies in
 //! between or a connection is lost.
 //!
-//! All processes listen to one channel of the schema. Notices that come while one is being sent are merged. A notification
-//! names the nodes that its work concerns ([`work`](crate::work)). After a while the sender looks whether work without an
-//! owner was taken, and tells further nodes of it otherwise.
+//! All processes listen to one channel of the schema, for work, and each to one of its own, for the changes of instances that
+//! it watches ([`watches`]). Notices that come while one is being sent are merged. A notification names the nodes that its
+//! work concerns ([`work`](crate::work)). After a while the sender looks whether work without an owner was taken, and tells
+//! further nodes of it otherwise.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use duroxide::id::InstanceId;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -23,15 +23,13 @@ use crate::connect::{Shared, step};
 use crate::fault::Fault;
 use crate::lane::Lane;
 use crate::state::{Notice, State};
+use crate::watches;
 use crate::work::{Queue, Told, Untaken};
 
 /// The pause after a notification, which limits them to 200 per second and process.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The time in which a node that was told of work takes it, usually.
 const TAKEN: Duration = Duration::from_millis(100);
-/// The limit of the ids in one notification, in bytes; PostgreSQL allows 8000 in all.
-const IDS: usize = 4000;
-
 /// Returns the channel of a schema.
 pub(crate) fn channel(state: &State) -> String {
     channel_of(&state.database.schema)
@@ -73,15 +71,17 @@ async fn send_all(state: &State, lane: &Lane, notices: &mut mpsc::UnboundedRecei
             }
         };
         look_at = look_at.or_else(|| Some(Instant::now() + TAKEN)).filter(|_| !untaken.is_empty());
-        let payloads = payloads(&told, &changed, from);
-        if payloads.is_empty() {
+        let mut steps = Vec::new();
+        if !told.is_none() {
+            steps.push(step!("SELECT pg_notify($1, $2)", channel(state), payload(&told, from)));
+        }
+        if !changed.is_empty() {
+            steps.push(watches::tell(changed, from));
+        }
+        if steps.is_empty() {
             continue;
         }
-        let channels = vec![channel(state); payloads.len()];
-        let sent = lane.call("notify other processes", async move |connection| {
-            let send = "SELECT pg_notify(c, p) FROM unnest($1::text[], $2::text[]) AS t (c, p)";
-            connection.query(step!(send, channels, payloads)).await
-        });
+        let sent = lane.call("notify other processes", async move |connection: Shared| connection.run(&steps).await);
         if let Err(error) = sent.await {
             tracing::warn!(%error, "other processes learn of changes by their next look");
         }
@@ -138,53 +138,11 @@ async fn waiting(state: &State, lane: &Lane, untaken: &Untaken) -> BTreeSet<Queu
     found.into_iter().filter_map(queue).collect()
 }
 
-/// Returns the payloads of a notification. Each has a limited number of ids.
-fn payloads(told: &Told, changed: &[InstanceId], from: Uuid) -> Vec<String> {
-    let mut parts: Vec<(usize, Vec<&str>)> = Vec::new();
-    if !told.is_none() {
-        parts.push((0, Vec::new()));
+/// Returns the payload of a notification of work.
+fn payload(told: &Told, from: Uuid) -> String {
+    let mut payload = json!({ "from": from.to_string(), "work": true, "changed": [] });
+    if let Told::Nodes(nodes) = told {
+        payload["to"] = nodes.iter().map(|epoch| epoch.0).collect();
     }
-    for id in changed {
-        // A character may take six bytes in JSON.
-        let size = id.as_str().len() * 6 + 3;
-        if parts.last().is_none_or(|(bytes, _)| bytes + size > IDS) {
-            parts.push((0, Vec::new()));
-        }
-        if let Some((bytes, ids)) = parts.last_mut() {
-            *bytes += size;
-            ids.push(id.as_str());
-        }
-    }
-    let payload = |(n, (_, ids)): (usize, (usize, Vec<&str>))| {
-        let mut payload = json!({ "from": from.to_string(), "work": n == 0 && !told.is_none(), "changed": ids });
-        if let Told::Nodes(nodes) = told {
-            // Programs of earlier versions pass the work on to all their nodes.
-            payload["to"] = nodes.iter().filter(|_| n == 0).map(|epoch| epoch.0).collect();
-        }
-        payload.to_string()
-    };
-    parts.into_iter().enumerate().map(payload).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use duroxide::id::Epoch;
-    use serde_json::Value;
-
-    use super::*;
-
-    #[test]
-    fn notification_has_a_limited_size() {
-        let id = |n: usize| InstanceId::new(format!("{}-{n}", "\"".repeat(200))).expect("a good id");
-        let (told, changed) = (Told::Nodes((0..100).map(|n| Epoch(u64::MAX - n)).collect()), (0..100).map(id));
-        let payloads = payloads(&told, &changed.collect::<Vec<_>>(), Uuid::nil());
-        assert!(payloads.iter().all(|payload| payload.len() < 7900), "{:?}", payloads.iter().map(String::len).max());
-        let ids: usize = payloads
-            .iter()
-            .map(|payload| {
-                serde_json::from_str::<Value>(payload).expect("JSON")["changed"].as_array().map_or(0, Vec::len)
-            })
-            .sum();
-        assert_eq!(ids, 100);
-    }
+    payload.to_string()
 }

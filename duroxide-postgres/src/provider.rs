@@ -28,6 +28,7 @@ use crate::options::PostgresOptions;
 use crate::previews;
 use crate::reads;
 use crate::state::State;
+use crate::watches;
 
 /// A provider that keeps its state in a PostgreSQL database. Cheap to clone; its thread and its connections end when the
 /// last clone is dropped.
@@ -198,11 +199,17 @@ impl Provider for PostgresProvider {
         Some(Arc::new(self.handle.state.clock.clone()))
     }
 
-    /// Every process tells the others of the instances that it has changed, so a watch needs no registration.
     fn watch<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRecord>, ProviderError>> {
         let instance = instance.clone();
-        let read = async move |connection: Shared| reads::watch(&connection, &instance).await;
-        Box::pin(self.handle.lanes.read.call("read an instance", read))
+        let listener = self.handle.state.listener;
+        let watch = async move |connection: Shared| watches::watch(&connection, &instance, listener).await;
+        Box::pin(async move {
+            let (record, is_registered) = self.handle.lanes.read.call("watch an instance", watch).await?;
+            if !is_registered {
+                self.handle.state.polls_watches();
+            }
+            Ok(record)
+        })
     }
 
     fn instance<'a>(

@@ -6,7 +6,7 @@ use duroxide::id::{CallId, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{EventRow, Finished, HistoryPage, InstanceRecord, InstanceStatus, Unclaimed};
 use tokio_postgres::Row;
 
-use crate::connect::{Connection, step};
+use crate::connect::{Connection, Step, step};
 use crate::events;
 use crate::fault::Fault;
 use crate::rollout::Members;
@@ -198,9 +198,13 @@ pub(crate) async fn instance(
     Ok(Some(record))
 }
 
-/// Reads one instance for a caller that waits for its end, in one statement: without its unclaimed work.
-pub(crate) async fn watch(connection: &Connection, id: &InstanceId) -> Result<Option<InstanceRecord>, Fault> {
-    let rows = connection.query(step!(WATCHED, id.as_str())).await?;
+/// Returns the statement that reads one instance for a caller that waits for its end: without its unclaimed work.
+pub(crate) fn watched_step(id: &InstanceId) -> Step<'_> {
+    step!(WATCHED, id.as_str())
+}
+
+/// Reads the answer to [`watched_step`].
+pub(crate) fn watched(rows: &[Row]) -> Result<Option<InstanceRecord>, Fault> {
     let Some(row) = rows.first() else { return Ok(None) };
     let mut record = record(row)?;
     if record.status.is_finished() {

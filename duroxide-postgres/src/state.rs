@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use duroxide::Timestamp;
 use duroxide::clock::Clock;
-use duroxide::id::{Epoch, InstanceId};
+use duroxide::id::{Epoch, InstanceId, NodeId};
 use duroxide::provider::{ProviderError, Signals, Wakeups};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::acquire::Looks;
 use crate::clock::DatabaseClock;
@@ -29,11 +30,15 @@ pub(crate) struct State {
     pub(crate) patience: Duration,
     pub(crate) clock: DatabaseClock,
     pub(crate) wakeups: Wakeups,
+    /// The name of this process, by which the others notify it.
+    pub(crate) listener: Uuid,
     pub(crate) code: KnownCode,
     pub(crate) looks: Looks,
     pub(crate) sessions: Sessions,
     pub(crate) within: Within,
     pub(crate) transactions: Transactions,
+    /// True once it was logged that changes of watched instances are found by polls.
+    polls_watches: AtomicBool,
     /// False if a newer program has changed the schema so that this one may only read it.
     may_write: AtomicBool,
     /// The latest time named by a call, in microseconds.
@@ -78,6 +83,8 @@ impl State {
             patience,
             clock: DatabaseClock::new(),
             wakeups: Wakeups::default(),
+            listener: NodeId::new().0,
+            polls_watches: AtomicBool::new(false),
             code: KnownCode::default(),
             looks: Looks::default(),
             may_write: AtomicBool::new(true),
@@ -98,6 +105,17 @@ impl State {
     /// Fails if this program may only read the schema.
     pub(crate) fn check_may_write(&self, operation: &'static str) -> Result<(), ProviderError> {
         if self.may_write.load(Ordering::Relaxed) { Ok(()) } else { Err(newer(&self.database.schema, operation)) }
+    }
+
+    /// Logs once that the role of this process may not watch instances.
+    pub(crate) fn polls_watches(&self) {
+        if !self.polls_watches.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                schema = self.database.schema,
+                "the role of this process may not write the table `watches`: it notices the ends of instances that other \
+                 processes run only by a poll each 30 seconds"
+            );
+        }
     }
 
     /// Observes a time named by a call.

@@ -1,15 +1,16 @@
-//! The nodes that are told of work.
+//! The nodes that are told of work, and the processes that are told of ends.
 
 use std::time::Duration;
 
 use duroxide::provider::{Lease, Provider, Want};
 use duroxide_postgres::PostgresProvider;
+use futures_util::FutureExt;
 use support::postgres::Cluster;
 use support::schema::Schema;
 use tokio::sync::{mpsc, watch};
 
-use crate::schema;
 use crate::together::{id, info, send, start, want};
+use crate::{PgNumber, pg_sum, process, schema};
 
 const NODES: usize = 4;
 const STARTS: usize = 20;
@@ -108,9 +109,9 @@ async fn work_that_is_not_taken_is_told_to_more_nodes() {
     // The nodes that each notification of work names; none: all.
     let told = || -> Vec<Option<usize>> {
         let log = cluster.log();
-        let sent = log.lines().filter_map(|line| Some(line.split_once("\\\"changed\\\"")?.1));
-        let named = |sent: &str| Some(sent.split_once("\\\"to\\\":[")?.1.split(']').next()?.split(',').count());
-        sent.filter(|sent| sent.contains("\\\"work\\\":true")).map(named).collect()
+        let sent = log.lines().filter_map(|line| Some(line.split_once("\"changed\"")?.1));
+        let named = |sent: &str| Some(sent.split_once("\"to\":[")?.1.split(']').next()?.split(',').count());
+        sent.filter(|sent| sent.contains("\"work\":true")).map(named).collect()
     };
     let all_are_told = async {
         while told().last() != Some(&None) {
@@ -122,4 +123,29 @@ async fn work_that_is_not_taken_is_told_to_more_nodes() {
     // It is found once.
     let node = &nodes[0];
     assert_eq!(node.provider.acquire(&node.lease, want()).await.expect("acquire").instances.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn end_is_told_only_to_processes_that_watch_it() {
+    let Some(schema) = schema("ends") else { return };
+    let runtime = process(schema.connect()).start().await.expect("start");
+    let mut handles = Vec::new();
+    for n in 0..2 {
+        handles.push(pg_sum::start(&runtime.client(), format!("i-{n}"), 1).await.expect("start"));
+    }
+    let (one, other) = (Node::join(&schema).await.provider, Node::join(&schema).await.provider);
+    let mut first = one.wakeups().watch(&id("i-0"));
+    let mut unregistered = other.wakeups().watch(&id("i-0"));
+    let mut second = other.wakeups().watch(&id("i-1"));
+    assert!(one.watch(&id("i-0")).await.expect("read").is_some());
+    assert!(other.watch(&id("i-1")).await.expect("read").is_some());
+    for (handle, watch) in handles.iter().zip([&mut first, &mut second]) {
+        handle.raise(PgNumber(1)).await.expect("raise");
+        let end = tokio::time::timeout(SOON, watch.changed()).await.expect("it is told");
+        assert!(end.is_some(), "the end is read for all watches");
+    }
+    // A notification of the first end would have come before that of the second.
+    assert!(unregistered.changed().now_or_never().is_none());
+    schema.execute("DO $$ BEGIN ASSERT (SELECT count(*) = 0 FROM watches), 'a row remains'; END $$");
+    runtime.shutdown().await.expect("shutdown");
 }

@@ -128,6 +128,8 @@ impl<O> Handle<O> {
         loop {
             // Read first, so that a change that the runtime committed before it stopped is still seen.
             let stopped = self.client.is_stopped();
+            // Registers for the next change; its answer may lack a part of the status.
+            self.client.watch(id).await?;
             let status = self.status().await?;
             if condition(&status) {
                 return Ok(status);
