@@ -59,8 +59,8 @@ async fn order_is_measured() {
     handle.result().await.unwrap();
 
     // The instance has ended before its node has the answer of its commit.
+    test.shutdown().await.unwrap();
     let (of, by_name) = (recorded(), [("name", "values-order")]);
-    of.until(|of| !of.histogram(names::ORCHESTRATION_DURATION, &by_name).is_empty()).await;
     assert_eq!(of.counter(names::ORCHESTRATION_STARTS, &by_name), 1);
     assert_eq!(of.counter(names::EVENTS, &by_name), 1);
     assert_eq!(of.histogram(names::ORCHESTRATION_DURATION, &by_name), [130.0]);
@@ -234,8 +234,9 @@ async fn each_request_of_a_client_is_counted() {
     handle.cancel("no").await.unwrap();
     handle.wait().await.unwrap();
     assert!(handle.drop_message(duroxide::error::UnreadMessage::Queued(duroxide::id::MessageId::new())).await.is_err());
-    let plan = handle.reset(duroxide::client::CutPoint::Start).await;
-    plan.unwrap();
+    handle.reset(duroxide::client::CutPoint::Start).await.unwrap();
+    // So that the new execution has begun.
+    test.sleep(Duration::ZERO).await;
     client.fork("requests", duroxide::client::CutPoint::Start, "requests-2").await.unwrap();
     let fork = client.handle("requests-2");
     fork.raise(Go {}).await.unwrap();
