@@ -193,6 +193,11 @@ fn column(of: Subject, dimension: &Dimension) -> String {
             "coalesce(l.cause, i.cause, (SELECT s.cause FROM activities s
                 WHERE s.instance = i.seq AND s.cause IS NOT NULL ORDER BY s.execution, s.call LIMIT 1))"
         }
+        (_, Dimension::Code) => {
+            "left(CASE i.status WHEN 'suspended' THEN l.cause WHEN 'running' THEN (SELECT s.cause FROM activities s
+                WHERE s.instance = i.seq AND s.parked AND s.rejected IS NOT NULL
+                ORDER BY s.execution, s.call LIMIT 1) END, 7)"
+        }
         _ => "NULL::text",
     };
     column.to_owned()

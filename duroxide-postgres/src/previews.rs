@@ -1,13 +1,13 @@
-//! Parts of a history with previews of the values.
+//! Parts of a history with previews of the values, and messages without their values.
 
 use duroxide::Timestamp;
-use duroxide::id::{EventId, ExecutionId};
-use duroxide::provider::{EventPreview, EventPreviews, HistoryPart, HistoryQuery};
+use duroxide::id::{EventId, ExecutionId, InstanceId, MessageId};
+use duroxide::provider::{EventPreview, EventPreviews, HistoryPart, HistoryQuery, MessagePreview, MessagePreviews};
 use tokio_postgres::Row;
 
 use crate::connect::{Connection, step};
 use crate::fault::Fault;
-use crate::rows::{format, int, natural};
+use crate::rows::{format, int, lane, natural, optional, optional_time, time};
 
 /// Selects events of an execution: the rows of the part, at most one per event, and of these the events. The body is cut by the
 /// server.
@@ -70,6 +70,30 @@ fn event(row: &Row, bytes: usize) -> Result<EventPreview, Fault> {
         value: if is_null { NULL[..NULL.len().min(bytes)].to_vec() } else { row.try_get("value")? },
         length: if is_null { NULL.len() } else { usize::try_from(length).unwrap_or(usize::MAX) },
         at: row.try_get::<_, Option<&str>>("place")?.map(Into::into),
+    })
+}
+
+/// Reads the first messages of an instance.
+pub(crate) async fn messages(connection: &Connection, id: &InstanceId) -> Result<Option<MessagePreviews>, Fault> {
+    let found = connection.query(step!("SELECT seq FROM instances WHERE id = $1", id.as_str())).await?;
+    let Some(row) = found.first() else { return Ok(None) };
+    let seq: i64 = row.try_get("seq")?;
+    let find = "SELECT id, lane, execution, visible_at, arrived_at, format, data FROM messages
+        WHERE instance = $1 ORDER BY arrival LIMIT $2";
+    let rows = connection.query(step!(find, seq, int(MessagePreviews::LIMIT as u64 + 1))).await?;
+    let messages = rows.iter().take(MessagePreviews::LIMIT).map(message).collect::<Result<_, _>>()?;
+    Ok(Some(MessagePreviews { messages, more: rows.len() > MessagePreviews::LIMIT }))
+}
+
+fn message(row: &Row) -> Result<MessagePreview, Fault> {
+    Ok(MessagePreview {
+        id: MessageId(row.try_get("id")?),
+        lane: lane(row, "lane")?,
+        execution: optional(row, "execution")?,
+        visible_at: optional_time(row, "visible_at")?,
+        stored_at: time(row, "arrived_at")?,
+        format: format(row, "format")?,
+        data: row.try_get("data")?,
     })
 }
 

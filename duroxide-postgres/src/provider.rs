@@ -9,8 +9,9 @@ use duroxide::id::{Epoch, EventId, ExecutionId, InstanceId};
 use duroxide::provider::{
     Acquired, Admin, AuditEntry, AuditPage, AuditQuery, BuildRecord, Commit, CommitError, Committed, DeleteError,
     DepartedNode, Dimension, EventPreviews, Filter, Groups, HistoryPage, HistoryQuery, InstanceActivities,
-    InstancePage, InstanceRecord, InstanceRows, Lease, NodeInfo, NodeRecord, NodeReport, Page, Provider, ProviderError,
-    Pruned, Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups, Want,
+    InstancePage, InstanceRecord, InstanceRows, Lease, MessagePreviews, NodeInfo, NodeRecord, NodeReport, Page,
+    Provider, ProviderError, Pruned, Renewal, Subject, Submission, SubmitError, Submitted, Transactional, Wakeups,
+    Want,
 };
 use futures_util::future::BoxFuture;
 
@@ -289,6 +290,15 @@ impl Admin for PostgresProvider {
         let (execution, query) = (execution.clone(), *query);
         let read = async move |connection: Shared| previews::read(&connection, &execution, &query).await;
         Box::pin(self.handle.lanes.admin.call("read events", read))
+    }
+
+    fn messages<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<MessagePreviews>, ProviderError>> {
+        let instance = instance.clone();
+        let read = async move |connection: Shared| previews::messages(&connection, &instance).await;
+        Box::pin(self.handle.lanes.admin.call("read messages", read))
     }
 
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {

@@ -174,15 +174,19 @@ macro_rules! message_columns {
 }
 pub(crate) use message_columns;
 
-/// Reads a message and its key in the order of delivery. `None`: the left join has found none.
-pub(crate) fn message(row: &Row, instance: i64) -> Result<Option<(DeliveryKey<i64>, MessageRow)>, Fault> {
-    let Some(id) = row.try_get::<_, Option<Uuid>>("message")? else { return Ok(None) };
-    let lane = match row.try_get::<_, i16>("lane")? {
+pub(crate) fn lane(row: &Row, column: &str) -> Result<Lane, Fault> {
+    Ok(match row.try_get::<_, i16>(column)? {
         0 => Lane::Start,
         1 => Lane::Carried,
         3 => Lane::End,
         _ => Lane::Normal,
-    };
+    })
+}
+
+/// Reads a message and its key in the order of delivery. `None`: the left join has found none.
+pub(crate) fn message(row: &Row, instance: i64) -> Result<Option<(DeliveryKey<i64>, MessageRow)>, Fault> {
+    let Some(id) = row.try_get::<_, Option<Uuid>>("message")? else { return Ok(None) };
+    let lane = lane(row, "lane")?;
     let visible_at = optional_time(row, "visible_at")?;
     let key = DeliveryKey {
         instance,

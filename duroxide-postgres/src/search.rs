@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use duroxide::Timestamp;
 use duroxide::error::ErrorCode;
+use duroxide::id::Identity;
 use duroxide::provider::{Filter, InstanceStatus};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -318,6 +319,9 @@ pub(crate) fn condition(filter: &Filter, mut query: Query) -> Query {
     if let Some(prefix) = &filter.id_prefix {
         query = query.text(" AND starts_with(i.id, ").value(prefix.clone(), "text").text(")");
     }
+    if let Some(text) = &filter.id_contains {
+        query = query.text(" AND strpos(i.id, ").value(text.clone(), "text").text(") > 0");
+    }
     if let Some(version) = &filter.version {
         // The version of a live instance is in its other row.
         query = query.text(
@@ -364,6 +368,10 @@ pub(crate) fn condition(filter: &Filter, mut query: Query) -> Query {
     }
     if let Some(parent) = &filter.parent {
         query = query.text(" AND i.parent = ").value(parent.as_str().to_owned(), "text");
+    }
+    if let Some(identity) = filter.parent_identity {
+        query = query.text(" AND i.parent_identity IN (").value(identity.0, "uuid");
+        query = query.text(", ").value(Identity::UNKNOWN.0, "uuid").text(")");
     }
     query
 }

@@ -1,11 +1,13 @@
 //! Drives several providers with one random program. After each step, their answers and their stored state must be equal.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use duroxide::history::{AwaitedKind, Waits, WaitsFilter};
-use duroxide::id::{ActivityId, AuditId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, MessageId, NodeId};
+use duroxide::history::{AwaitedKind, Parent, Waits, WaitsFilter};
+use duroxide::id::{
+    ActivityId, AuditId, BatchId, CallId, CommitId, Epoch, EventId, ExecutionId, Identity, MessageId, NodeId,
+};
 use duroxide::provider::Lane;
 use duroxide::provider::*;
 use duroxide::sqlite::SqliteProvider;
@@ -22,8 +24,11 @@ use super::renumbered::Renumbered;
 const INSTANCES: usize = 4;
 const NODES: usize = 3;
 /// The number of lists that are compared, and of those that are compared after one step.
-const LISTS: usize = 27;
+const LISTS: usize = 39;
 const LISTS_AT_ONCE: usize = 5;
+/// The identity of the parent of some children, and the batch of some actions.
+static PARENT: LazyLock<Identity> = LazyLock::new(Identity::new);
+static BATCH: LazyLock<BatchId> = LazyLock::new(BatchId::new);
 
 /// One step of a program. The numbers are small, so that steps concern the same items.
 #[derive(Debug, Clone)]
@@ -366,7 +371,10 @@ impl Pair {
             Some(held) => held.submissions.push(submission),
             // Each third submission is audited.
             None if self.now % 3 == 0 => {
-                let entry = AuditEntry::new(self.time(), "someone", "act").instance(Some(submission.instance()));
+                let (actor, action) = (if self.now % 2 == 0 { "ana" } else { "bo" }, format!("act {}", self.now % 4));
+                let batch = (self.now % 5 == 0).then_some(*BATCH);
+                let entry =
+                    AuditEntry::new(self.time(), actor, action).instance(Some(submission.instance())).batch(batch);
                 let submission = Submission::Audited { entry: Box::new(entry), submission: Box::new(submission) };
                 drop(both!(self, provider => provider.submit(vec![submission.clone()])));
             }
@@ -860,6 +868,7 @@ impl Pair {
             }
         }
         both!(self, provider => admin(provider).activities(&id(n)));
+        both!(self, provider => admin(provider).messages(&id(n)));
         both!(self, provider => admin(provider).rows(&id(n)));
     }
 
@@ -869,7 +878,13 @@ impl Pair {
             .iter()
             .flat_map(|filter| groupings().map(|by| (filter.clone(), by)))
             .collect();
-        assert_eq!(LISTS, filters.len() + groups.len() + 1, "`LISTS` is the number of lists");
+        let mut audits = self.audits();
+        assert_eq!(LISTS, filters.len() + groups.len() + audits.len() + 1, "`LISTS` is the number of lists");
+        if let Some(n) = n.checked_sub(filters.len() + groups.len() + 1) {
+            let query = audits.swap_remove(n);
+            both!(self, provider => audit_pages(provider, &query));
+            return;
+        }
         if n < filters.len() {
             let filter = filters.swap_remove(n);
             both!(self, provider => pages(provider, &filter));
@@ -880,8 +895,23 @@ impl Pair {
             both!(self, provider => nodes(provider));
             both!(self, provider => departed(provider));
             both!(self, provider => builds(provider));
-            both!(self, provider => admin(provider).audit(&AuditQuery::default(), &Page::new(1000)));
+            for node in &self.leases {
+                both!(self, provider => pages(provider, &Filter { node: Some(node.epoch), ..Filter::default() }));
+            }
         }
+    }
+
+    /// Returns the queries of the audit that are compared.
+    fn audits(&self) -> Vec<AuditQuery> {
+        let at = |seconds: i64| Some(Timestamp::from_micros(self.now - seconds * 1_000_000));
+        vec![
+            AuditQuery::default(),
+            AuditQuery { instance: Some(id(1)), ..AuditQuery::default() },
+            AuditQuery { actor: Some("ana".to_owned()), ..AuditQuery::default() },
+            AuditQuery { action: Some("act 1".to_owned()), from: at(9), ..AuditQuery::default() },
+            AuditQuery { before: at(4), ..AuditQuery::default() },
+            AuditQuery { batch: Some(*BATCH), actor: Some("bo".to_owned()), ..AuditQuery::default() },
+        ]
     }
 
     /// Returns the filters of the lists that are compared.
@@ -895,12 +925,20 @@ impl Pair {
         let pinned = Filter { version: Some(Version::new(1, 0, 0)), ..Filter::default() };
         let now = Timestamp::from_micros(self.now);
         let ended = Filter { finished_before: Some(now), id_prefix: Some(id(0).to_string()), ..Filter::default() };
+        let earlier = |seconds: i64| Some(Timestamp::from_micros(self.now - seconds * 1_000_000));
+        let unknown = Filter { name: Some("unknown".to_owned()), ..Filter::default() };
+        let contains = Filter { id_contains: Some("ce-2".to_owned()), ..Filter::default() };
+        let created = Filter { created_from: earlier(5), ..Filter::default() };
+        let finished = Filter { finished_from: earlier(5), ..Filter::default() };
+        let parent = Filter { parent: Some(id(0)), ..Filter::default() };
+        let known = Filter { parent_identity: Some(*PARENT), ..parent.clone() };
         let updated = Filter {
             updated_from: Some(Timestamp::from_micros(self.now - 9_000_000)),
             updated_before: Some(Timestamp::from_micros(self.now - 2_000_000)),
             ..Filter::default()
         };
         let mut filters = vec![Filter::default(), odd, live, early, running, suspended, pinned, ended, updated];
+        filters.extend([unknown, contains, created, finished, parent, known]);
         filters.extend(by_waits_and_causes());
         filters
     }
@@ -957,6 +995,7 @@ fn groupings() -> [(Subject, Vec<Dimension>); 4] {
         Dimension::Minute,
         Dimension::Waits,
         Dimension::Cause,
+        Dimension::Code,
         Dimension::Label("parity".to_owned()),
     ];
     [
@@ -969,6 +1008,22 @@ fn groupings() -> [(Subject, Vec<Dimension>); 4] {
 
 fn admin(provider: &dyn Provider) -> &dyn Admin {
     provider.admin().expect("both have an Admin")
+}
+
+/// Reads all pages of the audit. The tokens are left out, since their numbers may differ.
+async fn audit_pages(
+    provider: &dyn Provider,
+    query: &AuditQuery,
+) -> Result<Vec<(Vec<AuditEntry>, bool)>, ProviderError> {
+    let (mut page, mut pages) = (Page::new(3), Vec::new());
+    loop {
+        let part = admin(provider).audit(query, &page).await?;
+        page.after = part.next;
+        pages.push((part.entries, part.complete));
+        if page.after.is_none() {
+            return Ok(pages);
+        }
+    }
 }
 
 /// Reads all pages of a list. The tokens are left out, since their numbers may differ.
@@ -1004,7 +1059,9 @@ fn new_instance(instance: usize, pinned: bool) -> NewInstance {
 }
 
 fn new_child(plan: &Plan) -> NewChild {
+    let of = |identity| Parent { execution: ExecutionId { instance: id(0), identity, number: 1 }, call: CallId(1) };
     let new = NewInstance {
+        parent: plan.tagged.then(|| of(if plan.eager { *PARENT } else { Identity::UNKNOWN })),
         name: if plan.cancel { "unknown" } else { "flow" }.to_owned(),
         start: MessageRow { lane: Lane::Start, ..message("child", false) },
         eager: plan.eager,

@@ -22,3 +22,16 @@ impl Subject for Postgres {
         self.0.execute(&format!("{expire} = {}", lease.epoch));
     }
 }
+
+#[test]
+fn views_of_postgres_can_be_read() {
+    let Some(url) = support::postgres::server() else { return };
+    let schema = Schema::new(url, "views");
+    drop(schema.connect());
+    let views = [
+        "SELECT id, suspension, node FROM v_instances",
+        "SELECT instance, data, payload, place FROM v_history",
+        "SELECT instance, call, attempt, node, began, error FROM v_attempts",
+    ];
+    views.into_iter().for_each(|view| schema.execute(view));
+}

@@ -25,8 +25,11 @@ impl<P> Renumbered<P> {
 
     /// Returns the lease of the inner provider.
     fn inner_lease(&self, lease: Lease) -> Lease {
-        let position = usize::try_from(lease.epoch.0).expect("small") - 1;
-        Lease { epoch: self.epochs()[position], ..lease }
+        Lease { epoch: self.inner_epoch(lease.epoch), ..lease }
+    }
+
+    fn inner_epoch(&self, outer: Epoch) -> Epoch {
+        self.epochs()[usize::try_from(outer.0).expect("small") - 1]
     }
 
     fn outer(&self, inner: Epoch) -> Epoch {
@@ -140,7 +143,8 @@ impl<P: Provider> Renumbered<P> {
 impl<P: Provider> Admin for Renumbered<P> {
     fn list<'a>(&'a self, filter: &'a Filter, page: &'a Page) -> BoxFuture<'a, Result<InstancePage, ProviderError>> {
         Box::pin(async move {
-            let page = self.inner_admin().list(filter, page).await?;
+            let node = filter.node.map(|node| self.inner_epoch(node));
+            let page = self.inner_admin().list(&Filter { node, ..filter.clone() }, page).await?;
             let instances = page.instances.into_iter().map(|record| self.record(record)).collect();
             Ok(InstancePage { instances, ..page })
         })
@@ -205,6 +209,13 @@ impl<P: Provider> Admin for Renumbered<P> {
         query: &'a HistoryQuery,
     ) -> BoxFuture<'a, Result<EventPreviews, ProviderError>> {
         self.inner_admin().events(execution, query)
+    }
+
+    fn messages<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<MessagePreviews>, ProviderError>> {
+        self.inner_admin().messages(instance)
     }
 
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {

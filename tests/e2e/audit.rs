@@ -1,6 +1,9 @@
 //! The audit of the actions of clients with a note.
 
+use std::time::Duration;
+
 use duroxide::client::Note;
+use duroxide::error::UnreadMessage;
 use duroxide::id::{BatchId, CallId, EventId};
 use duroxide::prelude::*;
 use duroxide::provider::{AuditQuery, Filter, Page};
@@ -90,6 +93,38 @@ async fn resets_forks_and_imports_are_recorded() {
     assert_eq!(texts, [("reset", "audit-cut"), ("fork", "audit-fork"), ("import", "audit-cut")]);
     let details: Vec<_> = entries.iter().rev().map(|entry| entry.detail.as_deref()).collect();
     assert_eq!(details, [Some("to event 0"), Some("of audit-cut at event 0"), None]);
+}
+
+#[tokio::test]
+async fn wakes_and_dropped_messages_are_recorded() {
+    let test = started().await;
+    let plain = test.client();
+    let ana = plain.clone().with_note(Note::by("ana").reason("clean up"));
+    flow::start(&plain, "audit-late").delay(hours(1)).await.unwrap();
+    assert!(ana.handle("audit-late").wake().await.unwrap());
+    assert!(!ana.handle("audit-late").wake().await.unwrap(), "without an effect, without an entry");
+    let handle = flow::handle(&plain, "audit-late");
+    handle.suspend("held").await.unwrap();
+    handle.raise_named("audit-wrong", &1).await.unwrap();
+    let store = test.store();
+    let admin = store.admin().unwrap();
+    let messages = admin.messages(&duroxide::InstanceId::new("audit-late").unwrap()).await.unwrap().unwrap().messages;
+    let event = messages.iter().find(|message| message.data.contains("audit-wrong")).unwrap();
+    ana.handle("audit-late").drop_message(UnreadMessage::Queued(event.id)).await.unwrap();
+    handle.resume().await.unwrap();
+
+    // A recorded event is removed by an input of its own.
+    flow::start(&plain, "audit-drop").await.unwrap();
+    let handle = flow::handle(&plain, "audit-drop");
+    handle.raise_named("audit-wrong", &1).await.unwrap();
+    test.sleep(Duration::ZERO).await;
+    ana.handle("audit-drop").drop_message(UnreadMessage::Recorded(EventId(3))).await.unwrap();
+
+    let entries = plain.audit(&AuditQuery::default(), 100).await.unwrap().entries;
+    assert!(entries.iter().all(|entry| entry.actor == "ana" && entry.reason.as_deref() == Some("clean up")));
+    let texts: Vec<_> = entries.iter().rev().map(|e| (&*e.action, e.instance.as_ref().unwrap().as_str())).collect();
+    let expected = [("wake", "audit-late"), ("drop message", "audit-late"), ("drop message", "audit-drop")];
+    assert_eq!(texts, expected);
 }
 
 #[tokio::test]

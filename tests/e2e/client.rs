@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use duroxide::clock::Clock;
 use duroxide::prelude::*;
-use duroxide::provider::{InstanceStatus, MemoryProvider, Page, PageToken};
+use duroxide::provider::{Finished, InstanceStatus, MemoryProvider, Page, PageToken, Provider};
 use duroxide::testing::VirtualClock;
 use duroxide::{Client, ErrorCode, Filter, InstanceId, Registry};
 use futures_util::FutureExt;
@@ -335,4 +335,19 @@ async fn runtime_sets_the_retry_time_of_its_clients() {
     runtime.client().handle("i").status().await.unwrap_err();
     assert_eq!(provider.faults().begun(Method::Instance), 1);
     runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn late_signal_of_an_earlier_instance_ends_no_wait() {
+    let provider = MemoryProvider::new();
+    let client = Client::new(provider.clone());
+    let handle = client.start("no-code", "reused", &()).await.unwrap();
+    let mut wait = Box::pin(handle.wait());
+    assert!((&mut wait).now_or_never().is_none());
+    let (identity, status) = (duroxide::id::Identity::new(), InstanceStatus::Failed);
+    let id = InstanceId::new("reused").unwrap();
+    provider.wakeups().finished(&id, Finished { identity, status, outcome: None });
+    assert!((&mut wait).now_or_never().is_none(), "another instance had the id");
+    client.handle("reused").terminate("no").await.unwrap();
+    assert_eq!(wait.await.unwrap(), InstanceStatus::Terminated);
 }

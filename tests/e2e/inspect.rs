@@ -1,11 +1,14 @@
 //! Parts of histories, and families, as a dashboard reads them.
 
+use std::time::Duration;
+
 use duroxide::ClosePolicy;
 use duroxide::client::{EventList, EventView, Tree, TreeLimits};
 use duroxide::history::EventKind;
 use duroxide::id::EventId;
 use duroxide::prelude::*;
 use duroxide::provider::{HistoryQuery, InstanceStatus};
+use duroxide::testing::TestRuntime;
 
 #[event]
 struct Long {
@@ -79,14 +82,9 @@ async fn tree_is_bounded_and_counts_the_rest() {
     let test = crate::started().await;
     let client = test.client();
     let handle = family_member::start(&client, "family", vec![30, 2]).await.unwrap();
-    loop {
-        let tree = client.tree("family", TreeLimits { depth: 3, width: 100, instances: 1000 }).await.unwrap();
-        if size(&tree) == 1 + 30 + 60 {
-            assert!(!tree.is_cut);
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
+    test.sleep(Duration::ZERO).await;
+    let tree = client.tree("family", TreeLimits { depth: 3, width: 100, instances: 1000 }).await.unwrap();
+    assert_eq!((size(&tree), tree.is_cut), (1 + 30 + 60, false));
     let tree = client.tree("family", TreeLimits { depth: 1, width: 10, instances: 1000 }).await.unwrap();
     assert_eq!((tree.children.len(), tree.is_cut), (10, true));
     assert_eq!(tree.counts.iter().map(|(_, count)| count).sum::<u64>(), 30);
@@ -125,14 +123,11 @@ async fn family_of_fates(ctx: OrchestrationContext, prefix: String) -> duroxide:
 }
 
 /// Starts a family whose children have all statuses.
-async fn fates(client: &Client, parent: &str, prefix: &str) {
-    family_of_fates::start(client, parent, prefix.to_owned()).await.unwrap();
+async fn fates(test: &TestRuntime, parent: &str, prefix: &str) {
+    let client = test.client();
+    family_of_fates::start(&client, parent, prefix.to_owned()).await.unwrap();
     let child = |fate: &str| client.handle(format!("{prefix}-{fate}"));
-    for fate in FATES {
-        while child(fate).status().await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    }
+    test.sleep(Duration::ZERO).await;
     child("suspended").suspend("held").await.unwrap();
     child("cancelled").cancel("no").await.unwrap();
     child("terminated").terminate("no").await.unwrap();
@@ -149,7 +144,7 @@ fn children(tree: &Tree) -> Vec<&str> {
 async fn tree_lists_children_by_their_need_for_attention() {
     let test = crate::started().await;
     let client = test.client();
-    fates(&client, "fates", "one").await;
+    fates(&test, "fates", "one").await;
     let tree = client.tree("fates", TreeLimits::default()).await.unwrap();
     let counts: Vec<_> = InstanceStatus::ALL.into_iter().map(|status| (status, 1)).collect();
     assert_eq!((&tree.counts, tree.is_cut), (&counts, false));
@@ -165,9 +160,10 @@ async fn tree_lists_children_by_their_need_for_attention() {
     // Another instance has the id now. The abandoned children are not those of the new one.
     client.handle("fates").terminate("again").await.unwrap();
     client.handle("fates").delete().await.unwrap();
-    fates(&client, "fates", "two").await;
+    fates(&test, "fates", "two").await;
     let tree = client.tree("fates", TreeLimits::default()).await.unwrap();
     let listed = children(&tree);
     assert_eq!(listed.len(), 6, "{listed:?}");
     assert!(listed.iter().all(|child| child.starts_with("two-")), "{listed:?}");
+    assert_eq!(tree.counts, counts, "without the children of the earlier instance");
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use duroxide::ErrorCode;
 use duroxide::client::{Action, Note, Untyped, WhyState};
 use duroxide::clock::Clock;
 use duroxide::prelude::*;
 use duroxide::testing::TestRuntime;
+use duroxide::{ErrorCode, RuntimeOptions};
 
 use super::{builder, started};
 
@@ -201,4 +201,19 @@ async fn woken_start_begins_at_once() {
     assert!(handle.wake().await.unwrap());
     assert_eq!(handle.result().await.unwrap(), "early");
     assert!(test.clock().now() < begun + hours(3));
+}
+
+#[tokio::test]
+async fn cause_of_a_pause_has_no_message_if_causes_have_none() {
+    let options = RuntimeOptions::new().cause_messages(false);
+    let test = builder().options(options).start().await.unwrap();
+    let handle = flow::start(&test.client(), "secret").await.unwrap();
+    let cause = async || handle.status().await.unwrap().cause.unwrap();
+    handle.suspend("a secret").await.unwrap();
+    assert_eq!(cause().await, "DUR0010");
+    let other = Client::shared(test.store()).with_clock(test.clock().clone());
+    other.handle("secret").suspend("gateway migration").await.unwrap();
+    assert_eq!(cause().await, "DUR0010: gateway migration");
+    other.with_cause_messages(false).handle("secret").suspend("a secret").await.unwrap();
+    assert_eq!(cause().await, "DUR0010");
 }

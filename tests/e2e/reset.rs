@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use duroxide::client::{AffectedChild, CarriedEvent, CutPlan, ForkCall, RepeatedActivity, Untyped};
 use duroxide::clock::Clock;
@@ -43,7 +44,7 @@ async fn a_event_b(ctx: OrchestrationContext) -> duroxide::Result<(String, Strin
 
 async fn finished(test: &TestRuntime, id: &str) -> Handle<a_event_b> {
     let handle = a_event_b::start(&test.client(), id).await.unwrap();
-    at_event(&handle, 4).await;
+    at_event(test, &handle, 4).await;
     handle.raise(ResetApproval { by: "Ada".to_owned() }).await.unwrap();
     handle.result().await.unwrap();
     handle
@@ -55,16 +56,12 @@ async fn event_with<O>(handle: &Handle<O>, text: &str) -> EventId {
     events.iter().find(|event| event.to_string().contains(text)).unwrap_or_else(|| panic!("{text}: {events:#?}")).id
 }
 
-/// Waits until the history has this many events, and returns the last one.
-async fn at_event<O>(handle: &Handle<O>, event: u64) -> EventId {
-    loop {
-        if let Ok(status) = handle.status().await
-            && status.events.0 >= event
-        {
-            return status.events;
-        }
-        tokio::task::yield_now().await;
-    }
+/// Waits until the runtime is idle. The history has at least this many events then; returns the last one.
+async fn at_event<O>(test: &TestRuntime, handle: &Handle<O>, event: u64) -> EventId {
+    test.sleep(Duration::ZERO).await;
+    let last = handle.status().await.unwrap().events;
+    assert!(last.0 >= event, "{last}");
+    last
 }
 
 fn certain(plan: &CutPlan) -> Vec<(String, bool)> {
@@ -156,7 +153,7 @@ async fn reset_is_the_remedy_of_changed_code() {
     let new = with(Registry::empty().with_orchestration::<Waits<2>>());
     let test = crate::builder().registry(old).build_id("1").start().await.unwrap();
     let handle = test.client().start("reset-waits", "remedy", &()).await.unwrap();
-    at_event(&handle, 4).await;
+    at_event(&test, &handle, 4).await;
     let test = test.crash().registry(new).build_id("2").start().await.unwrap();
     test.advance(hours(1));
     let handle = test.client().handle("remedy");
@@ -195,9 +192,9 @@ async fn reset_of_a_live_instance_restarts_its_open_calls() {
     let test = crate::started().await;
     let (client, begin) = (test.client(), test.clock().now());
     let handle = with_open_calls::start(&client, "reset-live", None).await.unwrap();
-    let open = at_event(&handle, 4).await;
+    let open = at_event(&test, &handle, 4).await;
     handle.raise(ResetApproval { by: "Ada".to_owned() }).await.unwrap();
-    at_event(&handle, open.0 + 1).await;
+    at_event(&test, &handle, open.0 + 1).await;
     test.advance(hours(1));
     let plan = handle.reset(open).await.unwrap();
     let [AffectedChild { instance, closed, starts_again, .. }] = &plan.children[..] else { panic!("{plan}") };
@@ -222,7 +219,7 @@ async fn child_with_an_id_of_its_own_must_not_be_open() {
     let test = crate::started().await;
     let child = "reset-named-child";
     let handle = with_open_calls::start(&test.client(), "reset-named", Some(child.to_owned())).await.unwrap();
-    let open = at_event(&handle, 4).await;
+    let open = at_event(&test, &handle, 4).await;
     let error = handle.reset(open).await.unwrap_err();
     assert!(error.code() == ErrorCode::NotAStep && error.to_string().contains(child), "{error}");
     handle.raise(ResetApproval { by: "Ada".to_owned() }).await.unwrap();
@@ -284,7 +281,7 @@ async fn fork_of_a_child_tells_its_parent_nothing() {
     let client = test.client();
     let parent = parent_of_reset::start(&client, "reset-parent").await.unwrap();
     let child = client.handle("reset-child");
-    let waits = at_event(&child, 4).await;
+    let waits = at_event(&test, &child, 4).await;
     let fork = client.fork("reset-child", waits, "reset-child-fork").await.unwrap();
     assert!(fork.status().await.unwrap().parent.is_none());
     fork.raise(ResetApproval { by: "Bob".to_owned() }).await.unwrap();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use duroxide::client::{Raised, StartedWithin};
+use duroxide::client::{Note, Raised, StartedWithin};
 use duroxide::prelude::*;
-use duroxide::provider::MemoryProvider;
+use duroxide::provider::{AuditQuery, MemoryProvider};
 use duroxide::sqlite::SqliteProvider;
 use duroxide::{ErrorCode, Registry};
 use rusqlite::{Connection, TransactionBehavior};
@@ -95,6 +95,25 @@ async fn committed_transaction_starts_and_delivers_in_order() {
     assert_eq!(numbers, [7, 5, 4, 3, 2]);
     assert_eq!(shop.orders(), 1);
     runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn audit_of_a_transaction_is_committed_with_it() {
+    let mut shop = Shop::open();
+    let client = Client::new(shop.provider.clone()).with_note(Note::by("ana").reason("by hand"));
+    for commits in [false, true] {
+        let mut tx = shop.database.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let started = within_reads::start(&client, "order", 1).within(&mut tx).await.unwrap();
+        let _ = started.handle().raise(WithinNumber(0)).within(&mut tx).await.unwrap();
+        if commits {
+            tx.commit().unwrap();
+        }
+        started.committed();
+        let entries = client.audit(&AuditQuery::default(), 9).await.unwrap().entries;
+        let texts = entries.iter().rev().map(|e| (&*e.action, e.actor.as_str(), e.reason.as_deref()));
+        let expected = [("start", "ana", Some("by hand")), ("raise", "ana", Some("by hand"))];
+        assert_eq!(texts.collect::<Vec<_>>(), expected[..if commits { 2 } else { 0 }]);
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! DUROXIDE_SEED=1234 cargo test -p duroxide-tests --test simulation random    # one seed, with its trace
 //! ```
 //!
-//! `.ci/run` runs 5,000.
+//! `.ci/run` runs 5,000. Each of them also checks the counters of the metrics.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
@@ -23,5 +23,5 @@ use duroxide::testing::{Simulation, for_each_seed};
 #[test]
 fn random_programs_end_under_all_faults() {
     let alone = std::env::var_os("DUROXIDE_SEED").is_some();
-    for_each_seed(200, |seed| scenario::run(Simulation::new(seed), seed, alone));
+    for_each_seed(200, |seed| metrics::checked(seed, || scenario::run(Simulation::new(seed), seed, alone)));
 }

@@ -431,6 +431,13 @@ impl Admin for FaultyLayer {
         Box::pin(self.faults.call(Method::List, self.inner_admin().events(execution, query)))
     }
 
+    fn messages<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<MessagePreviews>, ProviderError>> {
+        Box::pin(self.faults.call(Method::List, self.inner_admin().messages(instance)))
+    }
+
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
         Box::pin(self.faults.call(Method::List, self.inner_admin().rows(instance)))
     }

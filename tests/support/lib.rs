@@ -9,6 +9,7 @@ pub mod pooler;
 pub mod postgres;
 pub mod proxy;
 pub mod random;
+pub mod recorder;
 pub mod schema;
 pub mod stored;
 

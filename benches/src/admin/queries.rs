@@ -53,6 +53,7 @@ pub async fn queries(admin: &dyn Admin) -> duroxide::Result<Vec<Measured>> {
             1.0,
         ),
         ("created within an hour, ten days ago", hour, 30.0),
+        ("text in the id (none)", Filter { id_contains: Some("no such text".to_owned()), ..Filter::default() }, 560.0),
         (
             "who waits for event Approval",
             Filter { waits: Some(WaitsFilter::event("Approval")), ..Filter::default() },

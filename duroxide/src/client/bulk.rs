@@ -386,7 +386,9 @@ fn described(filter: &Filter) -> String {
         created_from,
         created_before,
         parent,
+        parent_identity,
         id_prefix,
+        id_contains,
         version,
         node,
         finished_from,
@@ -407,7 +409,9 @@ fn described(filter: &Filter) -> String {
         ("created from", time(created_from)),
         ("created before", time(created_before)),
         ("parent", parent.as_ref().map(ToString::to_string)),
+        ("identity of the parent", parent_identity.map(|identity| identity.to_string())),
         ("id", id_prefix.as_ref().map(|prefix| format!("{prefix}.."))),
+        ("text in the id", id_contains.clone()),
         ("version", version.as_ref().map(ToString::to_string)),
         ("node", node.map(|node| node.to_string())),
         ("finished from", time(finished_from)),
@@ -438,7 +442,9 @@ mod tests {
             created_from: time(1),
             created_before: time(2),
             parent: Some(InstanceId::new("batch").expect("valid")),
+            parent_identity: Some(crate::id::Identity::UNKNOWN),
             id_prefix: name("order-"),
+            id_contains: name("17"),
             version: Some(semver::Version::new(2, 0, 0)),
             node: Some(Epoch(7)),
             finished_from: time(3),
@@ -452,8 +458,8 @@ mod tests {
         let at = |n| format!("1970-01-01T00:00:0{n}.000Z");
         let text = format!(
             "instances with name flow; status running|failed; labels customer=c77; created from {}; created before {}; \
-             parent batch; id order-..; version 2.0.0; node 7; finished from {}; finished before {}; updated from {}; \
-             updated before {}; waits e:Approval; cause gateway #; suspension DUR0010",
+             parent batch; identity of the parent 00000000-0000-0000-0000-000000000000; id order-..; text in the id 17; \
+             version 2.0.0; node 7; finished from {}; finished before {}; updated from {}; updated before {}; waits e:Approval; cause gateway #; suspension DUR0010",
             at(1),
             at(2),
             at(3),

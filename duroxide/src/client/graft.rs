@@ -24,6 +24,7 @@ use crate::provider::{
     CopiedInstance, EventRow, Graft, GraftTarget, InstanceRecord, InstanceRows, InstanceState, InstanceStatus,
     MessageRow, NewActivity, NewInstance, NextExecution, Ready, StoredActivity, StoredMessage, Submission,
 };
+use crate::telemetry::RequestOperation;
 
 /// The effects of a reset or a fork.
 ///
@@ -229,7 +230,7 @@ impl IntoFuture for ResetCall {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { counted("reset", self.apply().await) })
+        Box::pin(async move { counted(RequestOperation::Reset, self.apply().await) })
     }
 }
 
@@ -287,7 +288,7 @@ impl IntoFuture for ForkCall {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { counted("fork", self.apply().await) })
+        Box::pin(async move { counted(RequestOperation::Fork, self.apply().await) })
     }
 }
 

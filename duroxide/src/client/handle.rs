@@ -20,6 +20,7 @@ use crate::id::{AuditId, CallId, EventId, ExecutionId, Identity, InstanceId, Inv
 use crate::orchestration::{Event, Orchestration};
 use crate::payload::{Payload, PayloadError, read_input};
 use crate::provider::{EventRow, Finished, InstanceRecord, InstanceStatus, Submission};
+use crate::telemetry::RequestOperation;
 
 /// A handle to one instance of an orchestration. Cheap to clone.
 pub struct Handle<O> {
@@ -199,7 +200,7 @@ impl<O> Handle<O> {
         let (id, reason) = (self.id()?, reason.into());
         check_reason(id, &reason)?;
         counted(
-            "cancel",
+            RequestOperation::Cancel,
             self.client.send(id, Input::CancelRequested { reason, parent: None, by: None }, Payload::NULL).await,
         )
     }
@@ -216,7 +217,7 @@ impl<O> Handle<O> {
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), ClientError> {
         let (id, reason) = (self.id()?, reason.into());
         check_reason(id, &reason)?;
-        counted("terminate", self.client.terminate(id, &reason).await)
+        counted(RequestOperation::Terminate, self.client.terminate(id, &reason).await)
     }
 
     /// Pauses the instance: suspends it until it is resumed, by [`resume`](Handle::resume) or at a time
@@ -254,7 +255,7 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// If the future is dropped, the request may have been carried out or not; the call may be repeated.
     pub async fn wake(&self) -> Result<bool, ClientError> {
-        counted("wake", self.client.wake(self.id()?, None).await)
+        counted(RequestOperation::Wake, self.client.wake(self.id()?, None).await)
     }
 
     /// As [`wake`](Handle::wake), for the activity of one call of the current execution; see
@@ -266,7 +267,7 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// As [`wake`](Handle::wake).
     pub async fn wake_call(&self, call: CallId) -> Result<bool, ClientError> {
-        counted("wake", self.client.wake(self.id()?, Some(call)).await)
+        counted(RequestOperation::Wake, self.client.wake(self.id()?, Some(call)).await)
     }
 
     /// Lets a suspended or paused instance run again.
@@ -281,7 +282,7 @@ impl<O> Handle<O> {
         self.client.check_running(Some(id))?;
         let submission = Submission::Resume { instance: id.clone(), time: self.client.clock.now() };
         let submission = self.client.audited(Act::named("resume"), submission);
-        counted("resume", self.client.submit(id, submission).await)?;
+        counted(RequestOperation::Resume, self.client.submit(id, submission).await)?;
         tracing::info!(instance = %id, "instance resumed");
         Ok(())
     }
@@ -315,7 +316,7 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// If the future is dropped, the message may have been removed or not; the call may be repeated.
     pub async fn drop_message(&self, message: UnreadMessage) -> Result<(), ClientError> {
-        self.client.drop_message(self.id()?, message).await
+        counted(RequestOperation::DropMessage, self.client.drop_message(self.id()?, message).await)
     }
 
     /// Resets the instance to an event of its history, or to a [`CutPoint`]: the events up to this one become a new execution,
@@ -372,7 +373,7 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// If the future is dropped, the request may have been carried out or not; the call may be repeated.
     pub async fn delete(&self) -> Result<(), ClientError> {
-        counted("delete", self.client.delete(self.id()?).await)
+        counted(RequestOperation::Delete, self.client.delete(self.id()?).await)
     }
 
     /// Erases the values of the instance, in the histories of all executions: inputs, outputs, errors, events, headers, messages
@@ -406,7 +407,7 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// If the future is dropped, none, some or all executions may have been erased; the call may be repeated.
     pub async fn erase(&self) -> Result<AuditId, ClientError> {
-        counted("erase", self.client.erase_instance(self.id()?).await)
+        counted(RequestOperation::Erase, self.client.erase_instance(self.id()?).await)
     }
 
     /// As [`erase`](Handle::erase), for all descendants of the instance and then for the instance itself: its children, also
@@ -431,7 +432,7 @@ impl<O> Handle<O> {
     /// # Cancel safety
     /// If the future is dropped, none, some or all instances may have been erased; the call may be repeated.
     pub async fn erase_tree(&self) -> Result<BulkReport, ClientError> {
-        counted("erase", self.client.erase_tree(self.id()?).await)
+        counted(RequestOperation::Erase, self.client.erase_tree(self.id()?).await)
     }
 
     /// Reads the history of the current or last execution.

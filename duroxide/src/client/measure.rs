@@ -3,12 +3,12 @@
 use semver::Version;
 
 use super::{Client, ClientError};
-use crate::telemetry::{self, counter, names};
+use crate::telemetry::{self, RequestOperation, counter, names};
 
 /// Counts a request that has ended, and returns its result.
-pub(super) fn counted<T>(operation: &str, result: Result<T, ClientError>) -> Result<T, ClientError> {
+pub(super) fn counted<T>(operation: RequestOperation, result: Result<T, ClientError>) -> Result<T, ClientError> {
     let outcome = result.as_ref().err().map_or("ok", |error| error.code().as_str());
-    counter(names::REQUESTS, &[("operation", operation), ("outcome", outcome)]).increment(1);
+    counter(names::REQUESTS, &[("operation", operation.as_str()), ("outcome", outcome)]).increment(1);
     result
 }
 

@@ -50,7 +50,7 @@ pub use graft::{AffectedChild, CarriedEvent, CutPlan, ForkCall, RepeatedActivity
 pub use handle::{Handle, Untyped};
 #[cfg(feature = "testing")]
 pub(crate) use inspect::open_waits;
-pub use inspect::{Action, Blame, Fact, Inspection, OpenWait, Waiting, Why, WhyState};
+pub use inspect::{Action, Blame, Fact, Inspection, OpenWait, UnreadEvents, Waiting, Why, WhyState};
 pub use pause::SuspendCall;
 pub use raise::RaiseCall;
 pub(crate) use snapshot::{Snapshot, executions};
@@ -103,6 +103,7 @@ pub struct Client {
     retry_time: Duration,
     local: Option<NodeHandle>,
     note: Option<Arc<Note>>,
+    cause_messages: bool,
 }
 
 impl Client {
@@ -117,7 +118,8 @@ impl Client {
     /// Creates a client without a runtime, on a provider that the program also uses elsewhere.
     pub fn shared(provider: Arc<dyn Provider>) -> Self {
         let clock = clock_of(&*provider);
-        Self { provider, clock, limits: Limits::default(), retry_time: Self::RETRY_TIME, local: None, note: None }
+        let (limits, retry_time) = (Limits::default(), Self::RETRY_TIME);
+        Self { provider, clock, limits, retry_time, local: None, note: None, cause_messages: true }
     }
 
     /// Sets the time for which a request is retried while the storage fails, for example because another program has
@@ -160,6 +162,23 @@ impl Client {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Sets whether the cause of a pause holds its reason without the parts that differ between instances, so that pauses are
+    /// counted by it. With `false`, the cause is only the code of a pause. The reason itself is stored with the instance
+    /// in any case. Default: true, or [`RuntimeOptions::cause_messages`](crate::RuntimeOptions::cause_messages) for the
+    /// client of a runtime.
+    ///
+    /// ```standalone_crate
+    /// use duroxide::prelude::*;
+    /// use duroxide::provider::MemoryProvider;
+    ///
+    /// let client = Client::new(MemoryProvider::new()).with_cause_messages(false);
+    /// # drop(client);
+    /// ```
+    #[must_use]
+    pub fn with_cause_messages(self, cause_messages: bool) -> Self {
+        Self { cause_messages, ..self }
     }
 
     /// Replaces the clock of the client. In a test, use the clock of the runtime that runs its instances: a delay of a

@@ -13,6 +13,7 @@ use crate::effect::Causes;
 use crate::error::{ErrorCode, Pause, Suspension};
 use crate::id::{CommitId, InstanceId, InvalidId};
 use crate::provider::{Submission, SuspendRequest};
+use crate::telemetry::RequestOperation;
 
 /// A request to pause an instance: set its end, then `.await` it. [`Handle::suspend`](super::Handle::suspend) explains its
 /// effect.
@@ -52,8 +53,8 @@ impl SuspendCall {
         let pause = Pause { by: client.actor(), since: time, until };
         let suspension = Suspension { pause: Some(pause), ..Suspension::new(ErrorCode::Paused, reason) };
         let reason = serde_json::to_string(&suspension).unwrap_or_default();
-        let (id, cause) =
-            (CommitId::new(), Causes::Messages.of_suspension(suspension.code.as_str(), &suspension.message));
+        let causes = if client.cause_messages { Causes::Messages } else { Causes::Kinds };
+        let (id, cause) = (CommitId::new(), causes.of_suspension(suspension.code.as_str(), &suspension.message));
         let request = SuspendRequest { id, instance: instance.clone(), reason, cause, until, time };
         let act = Act { reason: Some(&suspension.message), ..Act::named("suspend") };
         client.submit(&instance, client.audited(act, Submission::Suspend(request))).await?;
@@ -68,7 +69,7 @@ impl IntoFuture for SuspendCall {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { counted("suspend", self.send().await) })
+        Box::pin(async move { counted(RequestOperation::Suspend, self.send().await) })
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Client, ClientError};
 use crate::history::{Input, TextMap};
 use crate::id::{InstanceId, InvalidId, MAX_NAME_LEN, check_text};
 use crate::payload::{Payload, PayloadError};
+use crate::telemetry::RequestOperation;
 
 /// An external event to be sent: set its headers, then `.await` it. Once the call has returned `Ok`, the event is never
 /// lost: it is queued, in order, until the orchestration reads it.
@@ -70,7 +71,7 @@ impl IntoFuture for RaiseCall {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { counted("raise", self.send().await) })
+        Box::pin(async move { counted(RequestOperation::Raise, self.send().await) })
     }
 }
 

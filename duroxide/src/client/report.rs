@@ -40,7 +40,7 @@ pub(super) fn report(active: &Active, queues: &Queues, nodes: &[NodeRecord], now
         ((names::LARGEST_CAUSE, Vec::new()), active.causes.iter().max().copied().unwrap_or_default() as f64),
     ];
     for ActiveGroup { name, version, state, count, oldest } in &active.groups {
-        let labels = vec![("name", name.clone()), ("version", version.clone()), ("state", state.to_string())];
+        let labels = vec![("name", name.clone()), ("version", version.clone()), ("state", state.as_str().to_owned())];
         values.push(((names::ACTIVE, labels.clone()), *count as f64));
         values.push(((names::ACTIVE_AGE, labels), now.since(*oldest).as_secs_f64()));
     }
@@ -97,8 +97,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::client::active::ActiveState;
     use crate::id::{Epoch, NodeId};
-    use crate::provider::{Handlers, InstanceStatus, NodeInfo};
+    use crate::provider::{Handlers, NodeInfo};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_micros(second * 1_000_000)
@@ -196,7 +197,7 @@ mod tests {
         let group = ActiveGroup {
             name: "flow".to_owned(),
             version: NONE.to_owned(),
-            state: InstanceStatus::Suspended,
+            state: ActiveState::Paused,
             count: 2,
             oldest: at(40),
         };
@@ -205,6 +206,6 @@ mod tests {
         let values = report(&active, &queues, &[], at(100));
         let age = values.iter().find(|((name, _), _)| *name == names::ACTIVE_AGE).expect("a value");
         assert_eq!(age.1, 60.0);
-        assert_eq!(age.0.1[2], ("state", "suspended".to_owned()));
+        assert_eq!(age.0.1[2], ("state", "paused".to_owned()));
     }
 }

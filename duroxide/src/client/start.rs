@@ -17,6 +17,7 @@ use crate::id::{InstanceId, MAX_NAME_LEN, check_text, parse_version};
 use crate::node::NodeHandle;
 use crate::payload::{Payload, PayloadError};
 use crate::provider::{IfExists, NewInstance, StartRequest, Submission};
+use crate::telemetry::RequestOperation;
 use crate::telemetry::{self, spans};
 
 /// The start of an instance: set its options, then `.await` it. Once the call has returned `Ok`, the instance is stored
@@ -228,7 +229,7 @@ impl<O: 'static> IntoFuture for StartCall<O> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let (client, instance) = counted("start", self.start.run().await)?;
+            let (client, instance) = counted(RequestOperation::Start, self.start.run().await)?;
             Ok(Handle::of(&client, instance))
         })
     }

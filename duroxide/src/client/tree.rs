@@ -89,7 +89,9 @@ impl Client {
     ) -> BoxFuture<'a, Result<Tree, ClientError>> {
         async move {
             let parent = status.execution.clone();
-            let filter = Filter { parent: Some(parent.instance.clone()), ..Filter::default() };
+            // An earlier instance may have had the id of the parent.
+            let identity = Some(parent.identity).filter(|identity| !identity.is_unknown());
+            let filter = Filter { parent: Some(parent.instance), parent_identity: identity, ..Filter::default() };
             let mut tree = Tree { status, counts: Vec::new(), children: Vec::new(), is_cut: false };
             let counted = self.groups(Subject::Instances, &filter, &[Dimension::Status]).await?;
             for status in InstanceStatus::ALL {
@@ -113,12 +115,7 @@ impl Client {
                     continue;
                 }
                 let filter = Filter { statuses: statuses.to_vec(), ..filter.clone() };
-                let children = self.list(&filter, Page::new(wanted)).await?.instances;
-                // An earlier instance may have had the id of the parent.
-                let is_ours = |child: &Status| {
-                    child.parent.as_ref().is_some_and(|p| p.execution.identity.matches(parent.identity))
-                };
-                listed.extend(children.into_iter().filter(is_ours));
+                listed.extend(self.list(&filter, Page::new(wanted)).await?.instances);
             }
             *left = left.saturating_sub(listed.len());
             tree.is_cut = (listed.len() as u64) < total;

@@ -24,8 +24,8 @@ impl Waits {
     }
 }
 
-/// The open calls of an execution: their kind, and the name if there is one call. A timer beside other calls is not counted:
-/// it is the limit of their wait ([`Waits::until`]). A request to cancel is not a call.
+/// The open calls of an execution: their kind, and the name if there is one call, or if all are events of one name. A timer
+/// beside other calls is not counted: it is the limit of their wait ([`Waits::until`]). A request to cancel is not a call.
 ///
 /// ```
 /// use duroxide::history::Awaited;
@@ -39,9 +39,9 @@ pub enum Awaited {
     Activity(String),
     /// Several activities: `a*37`.
     Activities(u64),
-    /// One external event, by its name: `e:Approval`.
+    /// One external event, or several of one name: `e:Approval`.
     Event(String),
-    /// Several external events: `e*2`.
+    /// Several external events of different names: `e*2`.
     Events(u64),
     /// One child orchestration, or detached start, by the name of the orchestration: `c:ship`.
     Child(String),
@@ -142,7 +142,8 @@ impl AwaitedKind {
 
 /// A condition on the calls that an instance waits for: calls of one kind, or one call with this name.
 ///
-/// An instance that waits for several calls at once is found by their kind alone, since their names are not recorded.
+/// An instance that waits for several calls at once is found by their kind alone, since their names are not recorded;
+/// except for several events of one name.
 ///
 /// ```
 /// use duroxide::history::{AwaitedKind, WaitsFilter};
@@ -159,7 +160,7 @@ pub struct WaitsFilter {
 }
 
 impl WaitsFilter {
-    /// Finds the instances that wait for the event of this name alone.
+    /// Finds the instances that wait for events of this name alone.
     pub fn event(name: impl Into<String>) -> Self {
         Self { kind: AwaitedKind::Event, name: Some(name.into()) }
     }

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AuditEntry, AuditPage, AuditQuery, BuildRecord, DepartedNode, Dimension, EventPreviews, EventRow, Groups,
-    HistoryQuery, InstanceActivities, InstanceRows, NodeInfo, NodeReport, ProviderError, Subject,
+    HistoryQuery, InstanceActivities, InstanceRows, MessagePreviews, NodeInfo, NodeReport, ProviderError, Subject,
 };
 use crate::clock::Timestamp;
 use crate::error::{ErrorCode, shortened_to};
 use crate::history::{Parent, TextMap, Waits, WaitsFilter};
-use crate::id::{Epoch, EventId, ExecutionId, InstanceId};
+use crate::id::{Epoch, EventId, ExecutionId, Identity, InstanceId};
 
 /// Reads for people, and removals in bulk: the part of a provider off the path of turns.
 ///
@@ -94,6 +94,16 @@ pub trait Admin: Send + Sync {
         execution: &'a ExecutionId,
         query: &'a HistoryQuery,
     ) -> BoxFuture<'a, Result<EventPreviews, ProviderError>>;
+
+    /// Reads the first messages of an instance that no turn has consumed, without their values, which the storage does not
+    /// read. Returns `None` if there is no such instance.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when the storage fails.
+    fn messages<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<MessagePreviews>, ProviderError>>;
 
     /// Reads the rows of an instance outside its histories, at one moment. Returns `None` if there is no such instance.
     ///
@@ -273,8 +283,14 @@ pub struct Filter {
     pub created_before: Option<Timestamp>,
     /// The instance that started it.
     pub parent: Option<InstanceId>,
+    /// The identity of the instance that started it, so that the children of an earlier instance with the id of
+    /// [`parent`](Self::parent) do not match. An instance for which it is not recorded matches.
+    pub parent_identity: Option<Identity>,
     /// The beginning of its id. The search is not limited to these ids, but reads all instances that match otherwise.
     pub id_prefix: Option<String>,
+    /// A text within its id; upper and lower case differ. The search reads all instances that match otherwise, as for
+    /// [`id_prefix`](Self::id_prefix), so give it a time limit ([`Page::time_limit`]) and follow its token.
+    pub id_contains: Option<String>,
     /// The version that its execution is pinned to.
     pub version: Option<Version>,
     /// The node that owns it.

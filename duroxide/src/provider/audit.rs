@@ -21,8 +21,7 @@ pub struct AuditEntry {
     /// The way of the request, such as `cli`, `web` or `api`. At most 64 bytes.
     pub via: Option<String>,
     /// The action: `start`, `raise`, `cancel`, `terminate`, `suspend`, `wake`, `resume`, `drop message`, `delete`, `erase`,
-    /// `prune`,
-    /// or one that [`Client::record_action`](crate::Client::record_action) names. At most 64 bytes.
+    /// `reset`, `fork`, `import`, `prune`, `bulk`, or one that [`Client::record_action`](crate::Client::record_action) names. At most 64 bytes.
     pub action: String,
     /// The instance that it concerned, if it concerned one.
     pub instance: Option<InstanceId>,

@@ -45,6 +45,11 @@ pub enum Dimension {
     /// has one. So instances whose activities fail for one reason are one group, while they are retried and after they have
     /// failed. Of timers, that of their instance.
     Cause,
+    /// The first 7 characters of the cause of a suspended instance, which are the [`ErrorCode`](crate::error::ErrorCode) of
+    /// its suspension: `DUR0010` if it is paused. Of an instance that is suspended by parked activities alone, those of the
+    /// first one. `None`: the instance is not suspended, or its cause is not recorded. Of activities and timers, that of their
+    /// instance.
+    Code,
     /// The value of this label of the instance.
     Label(String),
 }
@@ -56,6 +61,11 @@ impl Dimension {
         const MINUTE: i64 = 60_000_000;
         let due = due.as_micros().max(0);
         Timestamp::from_micros(due - due % MINUTE).to_string()
+    }
+
+    /// Returns the key by [`Code`](Self::Code) of a suspension with this cause.
+    pub fn code(cause: &str) -> String {
+        cause.chars().take(7).collect()
     }
 }
 

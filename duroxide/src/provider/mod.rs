@@ -36,6 +36,7 @@ mod groups;
 mod layer;
 mod measured;
 mod memory;
+mod messages;
 mod node_report;
 mod note;
 mod order;
@@ -66,6 +67,7 @@ pub use measured::Measured;
 pub use memory::MemoryProvider;
 #[cfg(feature = "testing")]
 pub(crate) use memory::{Begun, Beside};
+pub use messages::*;
 pub use node_report::*;
 pub use note::Note;
 pub use order::{DeliveryKey, in_order};

@@ -40,7 +40,7 @@ pub(crate) struct Mailbox {
 /// The waits without an event.
 pub(super) struct AwaitedEvents<'a> {
     pub(super) count: u64,
-    /// The name of the event, if there is one wait.
+    /// The name of the events, if all have one name.
     pub(super) only: Option<&'a str>,
     /// When the wait was made; of several waits, the last one.
     pub(super) last: Option<Timestamp>,
@@ -297,7 +297,7 @@ impl Mailbox {
         let name = self.awaited.first()?;
         // The waits that have no event are the last ones.
         let newest = self.boxes.get(name).and_then(|named| named.waits.back());
-        let is_only = self.unserved == 1;
+        let is_only = self.awaited.len() == 1;
         let last = if is_only { newest.map(|wait| wait.since) } else { self.last_wait };
         Some(AwaitedEvents { count: self.unserved as u64, only: is_only.then_some(name), last })
     }

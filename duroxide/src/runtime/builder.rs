@@ -309,7 +309,7 @@ impl RuntimeBuilder {
                 return Err(StartError::no_admin());
             }
             let clock = choose_clock(self.clock, &*provider)?;
-            let (limits, retry_time) = (self.options.limits, self.options.retry_time);
+            let RuntimeOptions { limits, retry_time, cause_messages, .. } = self.options;
             let (host, process) = (gethostname::gethostname().to_string_lossy().into_owned(), std::process::id());
             let info = NodeInfo {
                 id: NodeId::new(),
@@ -344,7 +344,7 @@ impl RuntimeBuilder {
                 Remover { provider, clock, node, retention: self.retention, registered }.spawn()
             });
             let client = Client::local(provider, clock, node.handle().clone());
-            let client = client.with_limits(limits).with_retry_time(retry_time);
+            let client = client.with_limits(limits).with_retry_time(retry_time).with_cause_messages(cause_messages);
             Ok(Runtime { client, node, removals })
         })
     }

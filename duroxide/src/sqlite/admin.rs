@@ -22,8 +22,8 @@ use crate::clock::Timestamp;
 use crate::id::{ExecutionId, InstanceId};
 use crate::provider::{
     Admin, AuditEntry, AuditPage, AuditQuery, BuildRecord, DeleteError, DepartedNode, Dimension, EventPreviews, Filter,
-    Groups, HistoryQuery, InstanceActivities, InstancePage, InstanceRows, NodeRecord, Page, PageToken, ProviderError,
-    Pruned, Subject,
+    Groups, HistoryQuery, InstanceActivities, InstancePage, InstanceRows, MessagePreviews, NodeRecord, Page, PageToken,
+    ProviderError, Pruned, Subject,
 };
 
 impl Admin for SqliteProvider {
@@ -81,6 +81,15 @@ impl Admin for SqliteProvider {
         let (execution, query) = (execution.clone(), *query);
         let read = move |sql: &Sql, _| previews::previews(sql, &execution, &query);
         Box::pin(self.handle.admin.read("read events", Page::DEFAULT_TIME_LIMIT, read))
+    }
+
+    fn messages<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<MessagePreviews>, ProviderError>> {
+        let instance = instance.clone();
+        let read = move |sql: &Sql, _| previews::messages(sql, &instance);
+        Box::pin(self.handle.admin.read("read messages", Page::DEFAULT_TIME_LIMIT, read))
     }
 
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {

@@ -23,6 +23,11 @@ const SHOWN_STATUS: &str = "iif(i.status = 'running' AND EXISTS (
 const SHOWN_CAUSE: &str = "coalesce(i.cause, (SELECT s.cause FROM duroxide_activities s
     WHERE s.instance = i.seq AND s.cause IS NOT NULL ORDER BY s.execution, s.call LIMIT 1))";
 
+/// The code of the suspension, at the beginning of its cause.
+const CODE: &str = "substr(CASE i.status WHEN 'suspended' THEN i.cause WHEN 'running' THEN (SELECT s.cause
+    FROM duroxide_activities s WHERE s.instance = i.seq AND s.parked IS NOT NULL ORDER BY s.execution, s.call LIMIT 1)
+    END, 1, 7)";
+
 /// The columns of a count, the tables that they need beside an instance `i`, and the values of these.
 struct Columns {
     list: String,
@@ -217,6 +222,7 @@ fn column(of: Subject, dimension: &Dimension) -> String {
         (_, Dimension::Node) => "i.owner".to_owned(),
         (_, Dimension::Waits) => "i.waits".to_owned(),
         (_, Dimension::Cause) => SHOWN_CAUSE.to_owned(),
+        (_, Dimension::Code) => CODE.to_owned(),
         _ => "NULL".to_owned(),
     }
 }

@@ -1,14 +1,17 @@
-//! Parts of a history with previews of the values.
+//! Parts of a history with previews of the values, and messages without their values.
 
 use std::sync::Arc;
 
 use rusqlite::Row;
 
 use super::columns::columns;
-use super::rows::{format, int, natural, time};
+use super::rows::{format, int, lane, natural, optional, time, uuid};
 use super::sql::Sql;
-use crate::id::{EventId, ExecutionId};
-use crate::provider::{DAMAGED, EventPreview, EventPreviews, HistoryPart, HistoryQuery};
+use crate::clock::Timestamp;
+use crate::id::{EventId, ExecutionId, InstanceId, MessageId};
+use crate::provider::{
+    DAMAGED, EventPreview, EventPreviews, HistoryPart, HistoryQuery, MessagePreview, MessagePreviews,
+};
 
 columns! {
     /// An event `e`, joined with payloads `p`. The beginning of its value is `?5` bytes long.
@@ -77,6 +80,44 @@ fn event(row: &Row<'_>, bytes: usize) -> rusqlite::Result<EventPreview> {
         event.data = "its payload is missing".to_owned();
     }
     Ok(event)
+}
+
+columns! {
+    /// A message `m`.
+    mod queued {
+        ID = "m.id",
+        LANE = "m.lane",
+        EXECUTION = "m.execution",
+        VISIBLE_AT = "m.visible_at",
+        ARRIVED_AT = "m.arrived_at",
+        FORMAT = "m.format",
+        DATA = "m.data",
+    }
+}
+
+/// Reads the first messages of an instance.
+pub(super) fn messages(sql: &Sql, id: &InstanceId) -> rusqlite::Result<Option<MessagePreviews>> {
+    let find = "SELECT seq FROM duroxide_instances WHERE id = ?1";
+    let Some(seq) = sql.row(find, [id.as_str()], |row| row.get::<_, i64>(0))? else { return Ok(None) };
+    let find = concat!(
+        "SELECT ",
+        queued::list!(),
+        " FROM duroxide_messages m WHERE m.instance = ?1 ORDER BY m.arrival LIMIT ?2"
+    );
+    let mut messages = sql.rows(find, (seq, int(MessagePreviews::LIMIT as u64 + 1)), |row| {
+        Ok(MessagePreview {
+            id: MessageId(uuid(row, queued::ID)?),
+            lane: lane(row, queued::LANE)?,
+            execution: optional(row, queued::EXECUTION)?,
+            visible_at: row.get::<_, Option<i64>>(queued::VISIBLE_AT)?.map(Timestamp::from_micros),
+            stored_at: time(row, queued::ARRIVED_AT)?,
+            format: format(row, queued::FORMAT)?,
+            data: row.get(queued::DATA)?,
+        })
+    })?;
+    let more = messages.len() > MessagePreviews::LIMIT;
+    messages.truncate(MessagePreviews::LIMIT);
+    Ok(Some(MessagePreviews { messages, more }))
 }
 
 /// The value that is stored as NULL.

@@ -180,14 +180,18 @@ columns! {
     }
 }
 
-/// Reads a message and its key in the order of delivery.
-pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(DeliveryKey<i64>, MessageRow)> {
-    let lane = match row.get(message::LANE)? {
+pub(super) fn lane(row: &Row<'_>, column: usize) -> rusqlite::Result<Lane> {
+    Ok(match row.get(column)? {
         0 => Lane::Start,
         1 => Lane::Carried,
         3 => Lane::End,
         _ => Lane::Normal,
-    };
+    })
+}
+
+/// Reads a message and its key in the order of delivery.
+pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<(DeliveryKey<i64>, MessageRow)> {
+    let lane = lane(row, message::LANE)?;
     let visible_at = row.get::<_, Option<i64>>(message::VISIBLE_AT)?.map(Timestamp::from_micros);
     let key = DeliveryKey {
         instance: row.get(message::INSTANCE)?,

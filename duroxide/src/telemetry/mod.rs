@@ -17,6 +17,7 @@
 
 mod facade;
 mod handles;
+mod requests;
 mod silence;
 pub(crate) mod spans;
 mod table;
@@ -24,6 +25,8 @@ mod trace_context;
 
 pub(crate) use facade::{Counter, Gauge, Histogram, counter, gauge, histogram};
 pub(crate) use handles::{ActivityMetrics, AttemptOutcome, NodeMetrics, OrchestrationMetrics, terminated};
+pub use requests::REQUEST_OPERATIONS;
+pub(crate) use requests::RequestOperation;
 pub(crate) use silence::silenced;
 pub use spans::fields;
 #[cfg(feature = "metrics")]

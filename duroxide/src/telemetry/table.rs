@@ -123,7 +123,7 @@ metrics! {
     ACTIVITY_PARKED "duroxide_activity_parked_total" Counter Count ["code"] (&[])
         "Activities that a node has parked or left to nodes of another build, by error code.";
     REQUESTS "duroxide_client_requests_total" Counter Count ["operation" "outcome"] (&[])
-        "Requests of clients that have ended: start, raise, cancel, terminate, resume, delete, reset, fork, import. The outcome is ok or an error code.";
+        "Requests of clients that have ended: start, raise, cancel, terminate, suspend, wake, resume, drop_message, delete, erase, reset, fork, import. The outcome is ok or an error code.";
     LIVE "duroxide_node_live_instances" Gauge Count ["node"] (&[])
         "Live copies of instances in the memory of a node.";
     EVICTIONS "duroxide_node_evictions_total" Counter Count ["node"] (&[])
@@ -139,11 +139,11 @@ metrics! {
     STUCK_TURNS "duroxide_node_stuck_turns_total" Counter Count ["node"] (&[])
         "Turns that did not return within the time of `RuntimeOptions::turn_warning`.";
     PROVIDER_DURATION "duroxide_provider_operation_duration_seconds" Histogram Seconds ["operation"] FAST
-        "Time of a call of the storage, by the method of the provider.";
+        "Time of a call of the storage, by the method of `Provider` or `Admin`.";
     PROVIDER_ERRORS "duroxide_provider_errors_total" Counter Count ["operation" "retryable"] (&[])
         "Calls of the storage that have failed as a whole, and entries of commits and submissions that have failed for a reason of the storage.";
     ACTIVE "duroxide_active_orchestrations" Gauge Count ["name" "version" "state"] (&[])
-        "Instances in the store that have not finished, by state: running or suspended. Read from the store.";
+        "Instances in the store that have not finished, by state: running, suspended or paused (suspended by a client). Read from the store.";
     ACTIVE_AGE "duroxide_active_orchestration_age_seconds" Gauge Seconds ["name" "version" "state"] (&[])
         "Time since the creation of the oldest of these instances. Read from the store.";
     QUEUE "duroxide_queue_activities" Gauge Count ["name" "tag" "state"] (&[])
@@ -155,7 +155,7 @@ metrics! {
     UNCLAIMED "duroxide_unclaimed" Gauge Count ["name"] (&[])
         "Waiting items that no live node has the code for, or the tag, and of which one is due: activities, and instances without an owner. Read from the store.";
     CAUSED "duroxide_instances_with_cause" Gauge Count [] (&[])
-        "Instances that have not finished and are suspended, or have an activity whose last attempt has failed. Read from the store.";
+        "Instances that have not finished and are suspended, or have an activity whose last attempt has failed; without those that are paused. Read from the store.";
     LARGEST_CAUSE "duroxide_largest_cause_instances" Gauge Count [] (&[])
         "The number of those that have one cause, for the most frequent cause. Read from the store.";
     NODES "duroxide_nodes" Gauge Count [] (&[])

@@ -17,6 +17,7 @@ use crate::provider::{
     InstanceStatus, MessageRow, NewActivity, Ready, StoredActivity, StoredMessage, StoredPause, Submission, Turn,
     UnreadableRow,
 };
+use crate::telemetry::RequestOperation;
 
 /// The most messages that an import may hold.
 const MAX_MESSAGES: usize = 100_000;
@@ -44,7 +45,7 @@ impl Client {
         self.admin()?;
         let snapshot = export.checked(self)?;
         let submission = self.audited(Act::named("import"), Submission::Graft(Box::new(snapshot.graft())));
-        counted("import", self.submit(&id, submission).await)?;
+        counted(RequestOperation::Import, self.submit(&id, submission).await)?;
         tracing::info!(instance = %id, "instance imported");
         Ok(Handle::of(self, id))
     }

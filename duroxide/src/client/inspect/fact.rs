@@ -59,6 +59,18 @@ pub enum Fact {
         /// The cause of its departure.
         cause: Departure,
     },
+    /// External events of this name that the instance has not read, if it waits for an event: they may have been raised under
+    /// a wrong name. The first names alone; [`Inspection::unread`](super::Inspection::unread) has all.
+    #[non_exhaustive]
+    Unread {
+        /// The name of the events.
+        event: String,
+        /// Their number.
+        count: u64,
+    },
+    /// The builds that have tried a suspended instance in vain, beside that of [`Suspension::build`]. A further build tries it
+    /// when one of its nodes joins.
+    Tried(Vec<String>),
     /// The open calls, if there are several. Of the activities among them, at most
     /// [`LIMIT`](crate::provider::InstanceActivities::LIMIT) are told apart by their state.
     #[non_exhaustive]

@@ -1,16 +1,20 @@
 //! Inspects one instance: its state, its open waits, its activities and their failed attempts.
 
 mod fact;
+mod stalled;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unread;
 mod waits;
 mod why;
 
 pub use self::fact::Fact;
+pub use self::unread::UnreadEvents;
 pub use self::waits::{OpenWait, Waiting};
 pub use self::why::{Action, Blame, Why, WhyState};
 
+use self::unread::unread_events;
 use self::waits::made_together;
 #[cfg(feature = "testing")]
 pub(crate) use self::waits::open_waits;
@@ -20,7 +24,8 @@ use super::{Client, ClientError, Status};
 use crate::clock::Timestamp;
 use crate::history::{EventKind, HistoryEvent, Input};
 use crate::id::{Epoch, InstanceId};
-use crate::provider::{DepartedNode, InstanceActivities, NodeRecord};
+use crate::message::Lane;
+use crate::provider::{DepartedNode, InstanceActivities, MessagePreview, MessagePreviews, NodeRecord};
 
 /// The longest chain of children that [`Client::why`] follows.
 const DEPTH: usize = 16;
@@ -40,6 +45,15 @@ pub struct Inspection {
     pub made: usize,
     /// Its activities that have not ended, and the failed attempts of all.
     pub activities: InstanceActivities,
+    /// The external events that the code has not read, by name, the first ones first. Empty once the instance has finished.
+    /// There may be a few more in the history: a wait that finds an event at once is not recorded, so each call that is missing
+    /// in the history counts as one.
+    pub unread: Vec<UnreadEvents>,
+    /// True if the instance has more messages than were read, which may be further unread events: at most
+    /// [`LIMIT`](MessagePreviews::LIMIT) are read.
+    pub more_messages: bool,
+    /// The time at which the instance begins, if its start is delayed and it has not begun.
+    pub begins_at: Option<Timestamp>,
     /// The last event of the current execution. It holds the outcome if the instance has finished.
     pub last: Option<HistoryEvent>,
     /// The author of the last request to cancel or terminate in the history, if it is recorded.
@@ -47,7 +61,7 @@ pub struct Inspection {
     /// The nodes that are alive.
     pub nodes: Vec<NodeRecord>,
     /// The nodes that have departed, the last one first. Empty unless no live node can run the instance, or an activity of
-    /// it.
+    /// it, or its owner is gone.
     pub departed: Vec<DepartedNode>,
     /// The time of the inspection, by the clock of the client.
     pub now: Timestamp,
@@ -115,6 +129,10 @@ impl Client {
         let admin = self.admin()?;
         let record = self.record(id).await?;
         let activities = self.ask(|| admin.activities(id)).await?.unwrap_or_default();
+        let messages = match record.status.is_finished() {
+            true => MessagePreviews::default(),
+            false => self.ask(|| admin.messages(id)).await?.unwrap_or_default(),
+        };
         // An event that cannot be read must not hide the others.
         let events = self.events(&record.execution).await?;
         let events: Vec<_> = events.into_iter().filter_map(|row| HistoryEvent::try_from(row).ok()).collect();
@@ -134,11 +152,31 @@ impl Client {
             _ => None,
         });
         let ended_by = requests.filter_map(Input::by).next().map(str::to_owned);
-        let departed = match status.unclaimed {
-            Some(_) => self.departed_nodes(DepartedNode::KEPT).await?,
-            None => Vec::new(),
+        let is_gone = owner.is_some_and(|owner| nodes.iter().all(|node| node.epoch != owner));
+        let departed = match status.unclaimed.is_some() || is_gone {
+            true => self.departed_nodes(DepartedNode::KEPT).await?,
+            false => Vec::new(),
         };
-        let (last, now) = (events.last().cloned(), self.now());
-        Ok(Inspection { status, owner, waits, made, activities, last, ended_by, nodes, departed, now })
+        let delayed = |message: &&MessagePreview| message.lane == Lane::Start;
+        let begins_at = messages.messages.iter().find(delayed).and_then(|start| start.visible_at);
+        let unread = match status.status.is_finished() {
+            true => Vec::new(),
+            false => unread_events(&events, &messages.messages),
+        };
+        Ok(Inspection {
+            unread,
+            more_messages: messages.more,
+            begins_at,
+            last: events.last().cloned(),
+            now: self.now(),
+            status,
+            owner,
+            waits,
+            made,
+            activities,
+            ended_by,
+            nodes,
+            departed,
+        })
     }
 }

@@ -14,6 +14,8 @@ use crate::provider::{
 };
 
 const DAY: i64 = 86_400;
+/// The blame of an instance that advances without help.
+const NONE: Blame = Blame::None;
 
 fn second(n: i64) -> Timestamp {
     Timestamp::from_micros(n * 1_000_000)
@@ -79,9 +81,12 @@ fn seen(name: &str, now: Timestamp, decisions: Vec<Decision>) -> Inspection {
         made: made_together(&execution, &waits, &events),
         waits,
         activities: InstanceActivities::default(),
+        unread: Vec::new(),
+        more_messages: false,
+        begins_at: None,
         last: events.last().cloned(),
         ended_by: None,
-        nodes: vec![NodeRecord { instances: 1, ..NodeRecord::departed(info, Epoch(2), second(0)) }],
+        nodes: vec![NodeRecord { instances: 1, ..NodeRecord::departed(info, Epoch(2), now) }],
         departed: Vec::new(),
         now,
     }
@@ -153,6 +158,20 @@ fn suspension() -> Suspension {
     suspension
 }
 
+fn crash_loop() -> Suspension {
+    Suspension::new(ErrorCode::CrashLoop, "3 crashes")
+}
+
+/// Adds unread events of these names and numbers.
+fn with_unread(mut inspection: Inspection, events: &[(&str, u64)]) -> Inspection {
+    let events = events.iter().map(|(name, count)| {
+        let (name, count) = ((*name).to_owned(), *count);
+        UnreadEvents { name, count, since: second(1) }
+    });
+    inspection.unread = events.collect();
+    inspection
+}
+
 fn ended(status: InstanceStatus, decision: Decision, error: Payload) -> Inspection {
     let mut inspection = with_status(seen("order-17", second(9), vec![decision]), |s| {
         (s.status, s.finished_at) = (status, Some(second(4)));
@@ -177,63 +196,144 @@ fn each_state_has_its_sentence() {
     let three = vec![charge(1), approval(2), child(3, "ship-17")];
     let mut orphaned = now(vec![charge(1)]);
     orphaned.owner = Some(Epoch(1));
+    let mut known = orphaned.clone();
+    let node = NodeRecord { epoch: Epoch(1), ..known.nodes[0].clone() };
+    known.departed = vec![DepartedNode { node, left_at: second(65), seen_at: second(60), cause: Departure::Silent }];
+    let mut silent = now(Vec::new());
+    silent.nodes[0].seen_at = Some(second(3 * 3600 + 56));
+    let delayed = Inspection { begins_at: Some(second(4 * 3600)), ..unbegun.clone() };
+    let mut parked = with_status(charging(44, 3, None, &["busy"]), |s| s.suspension = Some(crash_loop()));
+    (parked.activities.open[0].parked, parked.activities.open[0].owner) = (true, None);
+    let mut tried = with_status(now(vec![approval(1)]), |s| {
+        s.suspension = Some(Suspension { build: Some("b1".to_owned()), ..suspension() });
+    });
+    tried.nodes[0].info.handlers.orchestrations = vec![("checkout".to_owned(), semver::Version::new(1, 0, 0))];
+    let misnamed = with_unread(now(vec![approval(1), timer(2, DAY)]), &[("Note", 2)]);
+    let names = [("a", 1), ("b", 1), ("c", 1), ("d", 1), ("e", 2)];
+    let several = with_unread(now(vec![approval(1), approval(2)]), &names);
     let recorded = Waits { text: "e:Approval".to_owned(), since: second(3 * 3600), until: None };
     let recorded = with_status(now(vec![approval(1)]), |s| s.waits = Some(recorded));
     use WhyState::*;
+    let raise = [Action::Raise("Approval".to_owned())];
+    let start = [Action::StartNode("activity ship with tag warehouse".to_owned())];
     let cases = [
-        (unbegun, NotBegun, "It has not begun; it was created 3 h 1 min ago."),
-        (now(Vec::new()), Turn, "Its code runs on shop-2, or is about to; it last changed 3 h 1 min ago."),
+        (unbegun, NotBegun, "It has not begun; it was created 3 h 1 min ago.", (NONE, &[][..], None)),
+        (
+            delayed,
+            NotBegun,
+            "It begins at 1970-01-01T04:00:00.000Z (in 59 min); it was created 3 h 1 min ago.",
+            (NONE, &[Action::Wake][..], Some(4 * 3600)),
+        ),
+        (
+            now(Vec::new()),
+            Turn,
+            "Its code runs on shop-2, or is about to; it last changed 3 h 1 min ago.",
+            (NONE, &[][..], None),
+        ),
         (
             charging(4, 2, None, &["busy"]),
             Running,
             "`charge` runs on shop-2 (attempt 2 of 5); it was scheduled 4 s ago. Its limit is 30 s. \
              It failed once 3 s ago: `busy`.",
+            (NONE, &[][..], None),
         ),
         (
             charging(44, 5, Some(64), &["gateway 503"; 4]),
             BackingOff,
             "`charge` failed 4 times, last 40 s ago: `gateway 503` (the same each time). \
              Attempt 5 of 5 at 1970-01-01T00:01:04.000Z, in 20 s.",
+            (Blame::Code, &[Action::Wake][..], Some(64)),
         ),
         (
             charging(180, 1, Some(0), &[]),
             Queued,
             "`charge` has waited 3 min for a node with a free slot; one node serves it.",
+            (NONE, &[][..], None),
         ),
         (
             with_status(now(vec![charge(1)]), |s| s.unclaimed = Some(unclaimed)),
             Unclaimed,
             "No live node has been able to run activity ship with tag warehouse for 3 h.",
+            (Blame::Config, &start[..], None),
         ),
         (
             seen("order-17", second(0), vec![timer(1, 2 * DAY + 5 * 3600)]),
             Timer,
             "It sleeps until 1970-01-03T05:00:00.000Z (in 2 d 5 h), at src/checkout.rs:42:9.",
+            (NONE, &[][..], Some(2 * DAY + 5 * 3600)),
         ),
         (
             now(vec![approval(1)]),
             Event,
             "It has been waiting for event `Approval` for 3 h 1 min, at src/checkout.rs:42:9.",
+            (Blame::Human, &raise[..], None),
         ),
         (
             now(vec![approval(1), timer(2, DAY)]),
             Event,
             "It has been waiting for event `Approval` for 3 h 1 min, at src/checkout.rs:42:9. \
              At most until 1970-01-02T00:00:00.000Z.",
+            (Blame::Human, &raise[..], Some(DAY)),
+        ),
+        (
+            misnamed,
+            Event,
+            "It has been waiting for event `Approval` for 3 h 1 min, at src/checkout.rs:42:9. \
+             At most until 1970-01-02T00:00:00.000Z. Unread: 2 `Note`.",
+            (Blame::Human, &raise[..], Some(DAY)),
         ),
         (
             now(vec![child(1, "ship-17")]),
             Child,
             "It has been waiting for `ship-17` for 3 h 1 min, at src/checkout.rs:42:9.",
+            (NONE, &[][..], None),
         ),
-        (now(three), Many, "It waits for 3 calls: 1 activity, 1 child, 1 event."),
-        (now(vec![approval(1), approval(2)]), Many, "It waits for 2 events `Approval`."),
-        (orphaned, OwnerGone, "Its owner, node 1, is gone; another node takes it over."),
-        (recorded, Event, "It has been waiting for event `Approval` for 1 min, at src/checkout.rs:42:9."),
+        (now(three), Many, "It waits for 3 calls: 1 activity, 1 child, 1 event.", (NONE, &[][..], None)),
+        (now(vec![approval(1), approval(2)]), Many, "It waits for 2 events `Approval`.", (NONE, &[][..], None)),
+        (
+            several,
+            Many,
+            "It waits for 2 events `Approval`. Unread: 1 `a`, 1 `b`, 1 `c`, 3 of other names.",
+            (NONE, &[][..], None),
+        ),
+        (orphaned, OwnerGone, "Its owner, node 1, is gone; another node takes it over.", (NONE, &[][..], None)),
+        (
+            known,
+            OwnerGone,
+            "Its owner, shop-2, is gone since 1970-01-01T00:01:05.000Z (its last sign of life was at \
+             1970-01-01T00:01:00.000Z); another node takes it over.",
+            (NONE, &[][..], None),
+        ),
+        (
+            silent,
+            OwnerGone,
+            "It is owned by shop-2, which is silent since 1970-01-01T03:00:56.000Z; it is taken over from \
+             1970-01-01T03:01:01.000Z on.",
+            (NONE, &[][..], Some(3 * 3600 + 61)),
+        ),
+        (
+            recorded,
+            Event,
+            "It has been waiting for event `Approval` for 1 min, at src/checkout.rs:42:9.",
+            (Blame::Human, &raise[..], None),
+        ),
         (
             with_status(now(vec![approval(1)]), |s| s.suspension = Some(suspension())),
             Suspended,
             "It is suspended: DUR0001 call 3 has changed, at src/checkout.rs:44:9.",
+            (Blame::Code, &[Action::Resume, Action::Reset][..], None),
+        ),
+        (
+            tried,
+            Suspended,
+            "It is suspended: DUR0001 call 3 has changed, at src/checkout.rs:44:9. Build b2 has tried it, too, in vain.",
+            (Blame::Code, &[Action::Resume, Action::Reset][..], None),
+        ),
+        (
+            parked,
+            Parked,
+            "Its activity `charge` is parked: DUR0007 3 crashes.",
+            (Blame::Code, &[Action::Resume][..], None),
         ),
         (
             with_status(now(vec![approval(1)]), |s| {
@@ -243,15 +343,28 @@ fn each_state_has_its_sentence() {
             }),
             Paused,
             "Paused by ana 20 min ago: \"gateway migration\", until 1970-01-01T04:00:00.000Z.",
+            (Blame::Human, &[Action::Resume][..], Some(4 * 3600)),
         ),
-        (failed, Ended, "It ended at 1970-01-01T00:00:04.000Z after 4 s: failed with `NotApproved`."),
-        (cancelled, Ended, "It ended at 1970-01-01T00:00:04.000Z after 4 s: cancelled by ana: duplicate."),
+        (
+            failed,
+            Ended,
+            "It ended at 1970-01-01T00:00:04.000Z after 4 s: failed with `NotApproved`.",
+            (Blame::Code, &[Action::Reset, Action::Fork][..], None),
+        ),
+        (
+            cancelled,
+            Ended,
+            "It ended at 1970-01-01T00:00:04.000Z after 4 s: cancelled by ana: duplicate.",
+            (NONE, &[Action::Fork][..], None),
+        ),
     ];
-    for (inspection, state, text) in cases {
+    for (inspection, state, text, (blame, actions, until)) in cases {
         let why = Why::of(&[inspection]);
         assert_eq!((why.state, why.text.as_str()), (state, text));
         assert_eq!(why.chain, [id("order-17")]);
-        assert_eq!(why.actions.is_empty(), state == Ended, "{why}");
+        assert_eq!((why.blame, why.until), (blame, until.map(second)), "{why}");
+        let always: &[Action] = if state == Ended { &[] } else { &[Action::Cancel, Action::Terminate] };
+        assert_eq!(why.actions, [actions, always].concat(), "{why}");
     }
 }
 
@@ -305,7 +418,7 @@ fn activity_that_blocks_its_thread_is_named() {
     assert_eq!((why.state, why.blame), (WhyState::Running, Blame::Code));
     assert!(matches!(why.facts.last(), Some(Fact::Stuck(_))), "{:?}", why.facts);
     for (call, attempt) in [(1, 1), (2, 2)] {
-        assert_eq!(blocking(call, attempt).blame, Blame::None, "another attempt");
+        assert_eq!(blocking(call, attempt).blame, NONE, "another attempt");
     }
 }
 
@@ -387,6 +500,8 @@ fn facts_are_those_of_the_sentence() {
     });
     let facts = [Fact::Suspension(Box::new(suspension())), Fact::Cause("DUR0001: call # has changed".to_owned())];
     assert_eq!(Why::of(&[suspended]).facts, facts);
+    let misnamed = with_unread(seen("order-17", second(9), vec![approval(1)]), &[("Note", 2)]);
+    assert_eq!(Why::of(&[misnamed]).facts, [Fact::Unread { event: "Note".to_owned(), count: 2 }]);
 }
 
 #[test]

@@ -66,10 +66,13 @@ pub enum WhyState {
     Child,
     /// It waits for several calls.
     Many,
-    /// The node that owns it is gone; another one takes it over.
+    /// The node that owns it is gone, or has shown no sign of life for two thirds of its lease time, although its code is to
+    /// run; another one takes it over.
     OwnerGone,
-    /// It is suspended, or an activity of it is parked.
+    /// It is suspended.
     Suspended,
+    /// An activity of it is parked: its code has crashed nodes, or cannot be found or read.
+    Parked,
     /// A client has suspended it.
     Paused,
     /// It has finished.
@@ -106,6 +109,10 @@ pub enum Action {
     Wake,
     /// Remove the message that cannot be read: [`Handle::drop_message`](crate::Handle::drop_message).
     DropMessage,
+    /// Repeat a part of its history with repaired code: [`Handle::reset`](crate::Handle::reset).
+    Reset,
+    /// Start another instance with a part of its history: [`Client::fork`](super::Client::fork).
+    Fork,
     /// Cancel the instance: [`Handle::cancel`](crate::Handle::cancel).
     Cancel,
     /// Terminate the instance: [`Handle::terminate`](crate::Handle::terminate).
@@ -146,23 +153,23 @@ impl Why {
         why
     }
 
-    fn new(state: WhyState, text: String) -> Self {
+    pub(super) fn new(state: WhyState, text: String) -> Self {
         let (actions, chain) = (vec![Action::Cancel, Action::Terminate], Vec::new());
         let (facts, blame) = (Vec::new(), Blame::None);
         Self { state, text, since: None, until: None, at: None, chain, blame, facts, actions }
     }
 
-    fn since(mut self, since: Timestamp) -> Self {
+    pub(super) fn since(mut self, since: Timestamp) -> Self {
         self.since = Some(since);
         self
     }
 
-    fn fact(mut self, fact: Fact) -> Self {
+    pub(super) fn fact(mut self, fact: Fact) -> Self {
         self.facts.push(fact);
         self
     }
 
-    fn wants(mut self, blame: Blame, action: Action) -> Self {
+    pub(super) fn wants(mut self, blame: Blame, action: Action) -> Self {
         self.blame = blame;
         self.actions.insert(0, action);
         self
@@ -190,16 +197,10 @@ impl Inspection {
             return self.paused(&suspension.message, pause);
         }
         if let Some(suspension) = self.status.suspension.as_ref().filter(|suspension| suspension.pause.is_none()) {
-            let actions = suspension.unread.map(|_| Action::DropMessage);
-            let place = suspension.place.as_ref().map(|place| format!(", at {place}")).unwrap_or_default();
-            let text = format!("It is suspended: {} {}{place}.", suspension.code, suspension.message);
-            let mut why = Why::new(WhyState::Suspended, text).since(self.status.updated_at);
-            why = why.wants(Blame::Code, Action::Resume);
-            why.actions.splice(0..0, actions);
-            why.at = suspension.place.as_deref().map(Arc::from);
-            why.facts.push(Fact::Suspension(Box::new(suspension.clone())));
-            why.facts.extend(self.status.cause.clone().map(Fact::Cause));
-            return why;
+            return match self.parked() {
+                Some(activity) => self.activity_is_parked(activity, suspension),
+                None => self.suspended(suspension),
+            };
         }
         if let Some(unclaimed) = &self.status.unclaimed {
             return self.unclaimed(unclaimed);
@@ -208,12 +209,10 @@ impl Inspection {
             return self.turn_is_stuck(node, stuck);
         }
         if self.last.is_none() {
-            let text = format!("It has not begun; it was created {} ago.", self.ago(self.status.created_at));
-            return Why::new(WhyState::NotBegun, text).since(self.status.created_at);
+            return self.not_begun();
         }
         if let Some(owner) = self.owner.filter(|owner| self.member(*owner).is_none()) {
-            let text = format!("Its owner, node {owner}, is gone; another node takes it over.");
-            return Why::new(WhyState::OwnerGone, text).since(self.status.updated_at);
+            return self.owner_is_gone(owner);
         }
         let mut why = match &self.waits[..] {
             [] => self.turn(),
@@ -225,10 +224,11 @@ impl Inspection {
         {
             (why.since, why.until) = (why.since.or(Some(recorded.since)), recorded.until.or(why.until));
         }
-        why
+        let awaits_event = self.waits.iter().any(|wait| matches!(wait.operation, Waiting::Event { .. }));
+        if awaits_event { self.with_unread(why) } else { why }
     }
 
-    fn member(&self, epoch: Epoch) -> Option<&NodeRecord> {
+    pub(super) fn member(&self, epoch: Epoch) -> Option<&NodeRecord> {
         self.nodes.iter().find(|node| node.epoch == epoch)
     }
 
@@ -290,7 +290,7 @@ impl Inspection {
     }
 
     /// Returns the time that has passed since another.
-    fn ago(&self, time: Timestamp) -> Span {
+    pub(super) fn ago(&self, time: Timestamp) -> Span {
         Span(self.now.since(time))
     }
 
@@ -332,6 +332,9 @@ impl Inspection {
 
     /// The instance has no open call: its code runs, or messages are under way.
     fn turn(&self) -> Why {
+        if let Some(silent) = self.owner_is_silent() {
+            return silent;
+        }
         let node = self.owner.map(|owner| format!(" on {}", self.node(owner))).unwrap_or_default();
         let text =
             format!("Its code runs{node}, or is about to; it last changed {} ago.", self.ago(self.status.updated_at));
@@ -383,7 +386,7 @@ impl Inspection {
         why.since(since_time).at(wait)
     }
 
-    fn is_of(&self, wait: &OpenWait, activity: &ActivityRecord) -> bool {
+    pub(super) fn is_of(&self, wait: &OpenWait, activity: &ActivityRecord) -> bool {
         activity.call == wait.call && activity.execution == self.status.execution.number
     }
 
@@ -553,7 +556,8 @@ impl Inspection {
             _ => self.status.status.to_string(),
         };
         let mut why = Why::new(WhyState::Ended, format!("It ended at {at} after {after}: {end}.")).since(at);
-        why.actions.clear();
+        let reset = (self.status.status == InstanceStatus::Failed).then_some(Action::Reset);
+        why.actions = reset.into_iter().chain([Action::Fork]).collect();
         why.facts.extend(self.status.cause.clone().map(Fact::Cause));
         if self.status.status == InstanceStatus::Failed {
             why.blame = Blame::Code;

@@ -6,7 +6,7 @@ use semver::Version;
 
 use super::fixture::*;
 use super::list;
-use crate::id::{EventId, ExecutionId};
+use crate::id::{EventId, ExecutionId, Identity};
 use crate::message::Lane;
 use crate::provider::*;
 
@@ -21,6 +21,7 @@ list![
     activities_are_counted_by_group,
     timers_are_counted_by_minute,
     histories_are_read_from_either_end_with_previews,
+    messages_are_read_in_the_order_of_their_arrival,
     only_finished_instances_are_deleted,
     only_old_finished_instances_are_pruned,
     pruning_continues_where_the_last_batch_ended,
@@ -36,7 +37,9 @@ pub(super) async fn list(world: &World, filter: &Filter) -> BTreeSet<String> {
 async fn lists_are_filtered(world: World) {
     let node = world.join().await;
     let label = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into();
-    let parent = crate::history::Parent { execution: execution("a", 1), call: crate::id::CallId(1) };
+    let parent_identity = Identity::new();
+    let execution = ExecutionId { identity: parent_identity, ..execution("a", 1) };
+    let parent = crate::history::Parent { execution, call: crate::id::CallId(1) };
     world.start_owned(&node, "a").await;
     world.start_new(NewInstance { labels: label("team", "blue"), ..new_instance("b") }).await;
     world.start_new(NewInstance { labels: label("team", "red"), parent: Some(parent), ..new_instance("c") }).await;
@@ -53,6 +56,9 @@ async fn lists_are_filtered(world: World) {
     assert_eq!(list(&world, &Filter { labels: label("team", "blue"), ..by() }).await, set(&["b"]));
     assert_eq!(list(&world, &Filter { labels: label("blue", "team"), ..by() }).await, set(&[]));
     assert_eq!(list(&world, &Filter { parent: Some(id("a")), ..by() }).await, set(&["c"]));
+    let of = |identity| Filter { parent: Some(id("a")), parent_identity: Some(identity), ..by() };
+    assert_eq!(list(&world, &of(parent_identity)).await, set(&["c"]));
+    assert_eq!(list(&world, &of(Identity::new())).await, set(&[]), "another instance had the id");
     assert_eq!(list(&world, &Filter { created_from: Some(at(50)), ..by() }).await, set(&["e"]));
     assert_eq!(
         list(&world, &Filter { created_before: Some(at(50)), name: Some("flow".to_owned()), ..by() }).await,
@@ -75,6 +81,13 @@ async fn lists_are_filtered_by_id_version_node_and_end(world: World) {
     assert_eq!(list(&world, &prefixed("order-")).await, set(&["order-1", "order-2"]));
     assert_eq!(list(&world, &prefixed("order%")).await, set(&["order%3"]));
     assert_eq!(list(&world, &prefixed("rder")).await, set(&[]));
+    let containing = |text: &str| Filter { id_contains: Some(text.to_owned()), ..by() };
+    assert_eq!(list(&world, &containing("r-1")).await, set(&["order-1"]));
+    assert_eq!(list(&world, &containing("r%")).await, set(&["order%3"]));
+    assert_eq!(list(&world, &containing("")).await, set(&["order-1", "order-2", "batch-1", "order%3"]));
+    assert_eq!(list(&world, &containing("Order")).await, set(&[]), "the case differs");
+    let both = Filter { id_contains: Some("-1".to_owned()), ..prefixed("batch") };
+    assert_eq!(list(&world, &both).await, set(&["batch-1"]));
     let versioned = |version| Filter { version: Some(version), ..by() };
     assert_eq!(list(&world, &versioned(v1())).await, set(&["order-1", "order-2"]));
     assert_eq!(list(&world, &versioned(Version::new(1, 0, 1))).await, set(&[]));
@@ -294,6 +307,29 @@ async fn timers_are_counted_by_minute(world: World) {
     assert_eq!(by_name, [counted("flow running", 3, None, 70)]);
     let other = Filter { name: Some("other".to_owned()), ..Filter::default() };
     assert_eq!(groups(&world, of, &other, &[]).await, []);
+}
+
+async fn messages_are_read_in_the_order_of_their_arrival(world: World) {
+    let node = world.join().await;
+    world.start_owned(&node, "a").await;
+    let admin = world.admin();
+    assert_eq!(admin.messages(&id("none")).await.expect("read"), None);
+    let sent: Vec<_> = (0..MessagePreviews::LIMIT + 1).map(|n| message(&format!("event {n}"))).collect();
+    for some in sent.chunks(200) {
+        let send = some.iter().map(|message| Submission::Send(send_request("a", message.clone()))).collect();
+        assert!(world.provider.submit(send).await.expect("submit").iter().all(Result::is_ok));
+    }
+    let read = admin.messages(&id("a")).await.expect("read").expect("exists");
+    assert_eq!((read.messages.len(), read.more), (MessagePreviews::LIMIT, true));
+    let start = &read.messages[0];
+    assert_eq!((start.lane, start.data.as_str()), (Lane::Start, "start"));
+    let ids: Vec<_> = read.messages[1..].iter().map(|message| message.id).collect();
+    assert_eq!(ids, sent[..ids.len()].iter().map(|message| message.id).collect::<Vec<_>>());
+    let consumed = read.messages.iter().map(|message| message.id).collect();
+    node.turn(Turn { consumed, ..ending("a", 1, 0, Then::Continue) }).await.expect("turn");
+    let read = admin.messages(&id("a")).await.expect("read").expect("exists");
+    let left: Vec<_> = read.messages.iter().map(|message| message.data.as_str()).collect();
+    assert_eq!((left, read.more), (vec!["event 999", "event 1000"], false));
 }
 
 async fn only_finished_instances_are_deleted(world: World) {

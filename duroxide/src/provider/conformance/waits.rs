@@ -210,6 +210,9 @@ async fn instances_are_found_by_the_code_of_their_suspension(world: World) {
     assert_eq!(found(&world, &by(ErrorCode::Nondeterminism)).await, set(&["one", "bare"]));
     assert_eq!(found(&world, &by(ErrorCode::CrashLoop)).await, set(&["two", "parked"]));
     assert_eq!(found(&world, &by(ErrorCode::TurnStuck)).await, set(&[]));
+    let codes = groups(&world, Subject::Instances, &Filter::default(), &[Dimension::Code]).await;
+    let codes: Vec<_> = codes.iter().map(|(key, count, ..)| (key.as_str(), *count)).collect();
+    assert_eq!(codes, [("-", 1), ("DUR0001", 2), ("DUR0007", 2)]);
     for name in ["one", "parked"] {
         let resume = Submission::Resume { instance: id(name), time: at(5) };
         world.provider.submit(vec![resume]).await.expect("resume").pop().expect("an answer").expect("resumed");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::state::{Activity, CrashRecord, Execution, Instance, State};
+use super::state::{Activity, CrashRecord, Execution, Instance, QueuedMessage, State};
 use super::*;
 use crate::id::ActivityId;
 
@@ -146,15 +146,19 @@ impl State {
     }
 
     fn stored_messages(&self, instance: &Instance) -> Vec<StoredMessage> {
-        let mut arrivals: Vec<_> = instance.messages.values().collect();
-        arrivals.sort_unstable();
-        let stored = arrivals.into_iter().filter_map(|arrival| self.messages.get(arrival));
-        let row = |message: &super::state::QueuedMessage| StoredMessage {
+        let row = |message: &QueuedMessage| StoredMessage {
             row: message.row.clone(),
             stored_at: message.stored_at,
             by_client: message.sent,
         };
-        stored.map(row).collect()
+        self.queued(instance).map(row).collect()
+    }
+
+    /// Returns the messages of an instance, in the order of their arrival.
+    pub(super) fn queued(&self, instance: &Instance) -> impl Iterator<Item = &QueuedMessage> {
+        let mut arrivals: Vec<_> = instance.messages.values().copied().collect();
+        arrivals.sort_unstable();
+        arrivals.into_iter().filter_map(|arrival| self.messages.get(&arrival))
     }
 
     fn stored_activity(&self, id: &ActivityId) -> Option<StoredActivity> {

@@ -71,6 +71,7 @@ impl State {
             Dimension::Node => instance.owner.map(|owner| owner.0.to_string()),
             Dimension::Waits => instance.waits.as_ref().map(|waits| waits.text.clone()),
             Dimension::Cause => self.shown_cause(id, instance),
+            Dimension::Code => self.cause_of_suspension(id, instance).map(Dimension::code),
             Dimension::Label(name) => instance.labels.get(name).cloned(),
             Dimension::Tag | Dimension::State | Dimension::Minute => None,
         }

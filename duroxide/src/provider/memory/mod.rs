@@ -221,6 +221,13 @@ impl Admin for MemoryProvider {
         self.answer(|state| state.previews(execution, query))
     }
 
+    fn messages<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<MessagePreviews>, ProviderError>> {
+        self.answer(|state| state.message_previews(instance))
+    }
+
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
         self.answer(|state| state.rows(instance))
     }

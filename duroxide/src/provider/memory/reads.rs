@@ -33,6 +33,13 @@ impl State {
         EventPreviews { events: part.iter().map(|row| EventPreview::of(row, preview)).collect(), more }
     }
 
+    pub(super) fn message_previews(&self, id: &InstanceId) -> Option<MessagePreviews> {
+        let instance = self.instances.get(id)?;
+        let first = self.queued(instance).take(MessagePreviews::LIMIT);
+        let messages = first.map(|message| MessagePreview::of(&message.row, message.stored_at)).collect();
+        Some(MessagePreviews { messages, more: instance.messages.len() > MessagePreviews::LIMIT })
+    }
+
     pub(super) fn record(&self, id: &InstanceId) -> Option<InstanceRecord> {
         let instance = self.instances.get(id)?;
         let mut record = self.brief(id, instance);
@@ -207,6 +214,7 @@ impl State {
             && filter.cause.as_ref().is_none_or(|cause| self.has_cause(id, instance, cause))
             && filter.suspension.is_none_or(|code| self.is_suspended_by(id, instance, code))
             && filter.id_prefix.as_ref().is_none_or(|prefix| id.as_str().starts_with(prefix.as_str()))
+            && filter.id_contains.as_ref().is_none_or(|text| id.as_str().contains(text.as_str()))
     }
 }
 
@@ -218,6 +226,15 @@ impl State {
 
     fn has_cause(&self, id: &InstanceId, instance: &Instance, cause: &str) -> bool {
         instance.cause.as_deref() == Some(cause) || self.activities_with_cause(id).any(|(_, of)| of == cause)
+    }
+
+    /// Returns the cause for which an instance is shown as suspended.
+    pub(super) fn cause_of_suspension<'a>(&'a self, id: &InstanceId, instance: &'a Instance) -> Option<&'a str> {
+        match instance.status {
+            InstanceStatus::Suspended => instance.cause.as_deref(),
+            InstanceStatus::Running => self.parked(id).and_then(|activity| activity.cause.as_deref()),
+            _ => None,
+        }
     }
 
     fn is_suspended_by(&self, id: &InstanceId, instance: &Instance, code: ErrorCode) -> bool {
@@ -254,4 +271,7 @@ fn matches_otherwise(filter: &Filter, instance: &Instance) -> bool {
             .parent
             .as_ref()
             .is_none_or(|parent| instance.parent.as_ref().is_some_and(|p| p.execution.instance == *parent))
+        && filter
+            .parent_identity
+            .is_none_or(|of| instance.parent.as_ref().is_some_and(|p| p.execution.identity.matches(of)))
 }

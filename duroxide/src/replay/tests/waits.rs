@@ -43,6 +43,9 @@ pub(super) fn check(execution: &Execution) {
         None => has_timer.then(|| "t".to_owned()),
         Some((kind, names)) if open.len() == 1 => match &names[..] {
             [name] => Some(format!("{kind}:{name}")),
+            [name, others @ ..] if *kind == "e" && others.iter().all(|other| other == name) => {
+                Some(format!("{kind}:{name}"))
+            }
             _ => Some(format!("{kind}*{total}")),
         },
         Some(_) => Some(format!("*{total}")),
@@ -70,6 +73,22 @@ fn each_kind_of_call_is_named() {
     assert_eq!(waits(&run), shown("c:ship", 4, None));
     run.child_completes(4, ());
     assert_eq!(waits(&run), None, "a request to cancel is not a call");
+}
+
+#[test]
+fn several_events_of_one_name_are_named() {
+    let mut run = Run::start(|ctx| async move {
+        let named = |name: &str| ctx.event_named::<u32>(name);
+        join_all([named("Vote"), named("Vote"), named("Vote")]).await;
+        join_all([named("Vote"), named("Veto")]).await;
+        Ok(())
+    });
+    assert_eq!(waits(&run), shown("e:Vote", 1, None));
+    run.raises("Vote", 1);
+    assert_eq!(waits(&run), shown("e:Vote", 1, None), "two are left");
+    run.raises("Vote", 2);
+    run.raises("Vote", 3);
+    assert_eq!(waits(&run), shown("e*2", 4, None), "of different names");
 }
 
 #[test]

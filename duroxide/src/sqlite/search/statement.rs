@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use super::walk::{Strand, Walk};
 use super::{Order, Window};
 use crate::history::WaitsFilter;
+use crate::id::Identity;
 use crate::provider::{Filter, InstanceStatus};
 use crate::sqlite::rows::int;
 
@@ -135,6 +136,9 @@ fn condition_on_instances(filter: &Filter, walk: &Walk<'_>) -> (String, Vec<Valu
     if let Some(prefix) = &filter.id_prefix {
         and("substr(i.id, 1, length(?)) = ?", vec![prefix.clone().into(), prefix.clone().into()]);
     }
+    if let Some(text) = &filter.id_contains {
+        and("instr(i.id, ?) > 0", vec![text.clone().into()]);
+    }
     if let Some(version) = &filter.version {
         and("i.version = ?", vec![version.to_string().into()]);
     }
@@ -173,6 +177,11 @@ fn condition_on_instances(filter: &Filter, walk: &Walk<'_>) -> (String, Vec<Valu
     }
     if let Some(parent) = filter.parent.as_ref().filter(|_| !matches!(walk.0[..], [Strand::Parent(_)])) {
         and("i.parent = ?", vec![parent.as_str().to_owned().into()]);
+    }
+    if let Some(identity) = filter.parent_identity {
+        let values = [identity, Identity::UNKNOWN].map(|identity| identity.0.as_bytes().to_vec().into());
+        // It is missing in a row that was written before the column was added, and whose parent was gone.
+        and("i.parent IS NOT NULL AND (i.parent_identity IS NULL OR i.parent_identity IN (?, ?))", values.to_vec());
     }
     (condition, params)
 }

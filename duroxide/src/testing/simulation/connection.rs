@@ -374,6 +374,14 @@ impl Admin for Connection {
         Box::pin(self.read("events", async move { world.storage.visible().events(&execution, &query).await }))
     }
 
+    fn messages<'a>(
+        &'a self,
+        instance: &'a InstanceId,
+    ) -> BoxFuture<'a, Result<Option<MessagePreviews>, ProviderError>> {
+        let (world, instance) = (self.0.world.clone(), instance.clone());
+        Box::pin(self.read("messages", async move { world.storage.visible().messages(&instance).await }))
+    }
+
     fn rows<'a>(&'a self, instance: &'a InstanceId) -> BoxFuture<'a, Result<Option<InstanceRows>, ProviderError>> {
         let (world, instance) = (self.0.world.clone(), instance.clone());
         Box::pin(self.read("rows", async move { world.storage.visible().rows(&instance).await }))

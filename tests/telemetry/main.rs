@@ -1,9 +1,15 @@
-//! The pages, the dashboard and the alert rules about metrics agree with the table in the library.
+//! The pages, the dashboard and the alert rules about metrics agree with the table in the library, and the metrics have
+//! the right values.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+mod spans;
+mod values;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use duroxide::telemetry::{METRICS, Metric, MetricKind, fields};
+use duroxide::telemetry::{METRICS, Metric, MetricKind, REQUEST_OPERATIONS, fields, names};
 use yaml_rust2::{Yaml, YamlLoader};
 
 fn doc(name: &str) -> String {
@@ -24,6 +30,13 @@ fn specification_lists_the_metrics_of_the_library() {
     let listed: Vec<_> = page.lines().filter(|line| line.starts_with("| `duroxide_")).collect();
     let expected: Vec<_> = METRICS.iter().map(row).collect();
     assert_eq!(listed, expected);
+}
+
+#[test]
+fn specification_lists_the_requests_of_the_library() {
+    let requests = METRICS.iter().find(|metric| metric.name == names::REQUESTS).expect("a metric");
+    let listed = requests.help.split_once(": ").and_then(|(_, rest)| rest.split_once('.')).expect("a list").0;
+    assert_eq!(listed.split(", ").collect::<Vec<_>>(), REQUEST_OPERATIONS);
 }
 
 #[test]
