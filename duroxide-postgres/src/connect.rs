@@ -8,15 +8,21 @@ use std::task::Poll;
 use std::time::Duration;
 
 use duroxide::provider::ProviderError;
+use tokio_postgres::config::LoadBalanceHosts;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, Row, Statement};
 
 use crate::fault::{Fault, open_error};
 use crate::options::PostgresOptions;
+use crate::pooled;
 
 /// The time limits of the network: a connection whose server is gone must end before the lease of a node does.
 const CONNECT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(10);
+const CONNECTING: &str = "connect to the database";
+/// The longest time of one round trip, and of one request in most lanes. Above the time limit of a statement, so that the
+/// server ends it first.
+pub(crate) const LIMIT: Duration = Duration::from_secs(15);
 
 /// A database and a schema in it.
 #[derive(Clone)]
@@ -27,6 +33,8 @@ pub(crate) struct Database {
     pub(crate) schema: String,
     /// The class of the advisory locks of this schema.
     pub(crate) lock_class: i32,
+    /// The last attempt to connect has ended without an answer.
+    was_silent: Arc<AtomicBool>,
 }
 
 /// The use of a connection.
@@ -75,6 +83,24 @@ impl Use {
         }
     }
 
+    /// The longest time of one round trip with this many statements. The limits of the network do not notice a silent server
+    /// behind a proxy, which answers for it.
+    fn limit(self, statements: usize) -> Duration {
+        match self {
+            // The statements of a removal may take long together.
+            Self::Planned => LIMIT * u32::try_from(statements.max(1)).unwrap_or(u32::MAX),
+            Self::Hot | Self::Waiting | Self::Reading | Self::Listening | Self::Program => LIMIT,
+        }
+    }
+
+    /// The limit of a transaction of short statements, with which the lane no longer waits for it either.
+    fn transaction_timeout(self) -> Option<&'static str> {
+        match self {
+            Self::Hot | Self::Waiting | Self::Reading => Some("15s"),
+            Self::Planned | Self::Listening | Self::Program => None,
+        }
+    }
+
     /// The plans of hot statements are fixed: a plan that was made while a table was empty, or for one list of values,
     /// would scan the table later. A row has a high cost, so that each plan uses all conditions of an index, also where the
     /// statistics say that some of them suffice.
@@ -97,7 +123,7 @@ impl Database {
         let config = config_of(&options.url)?;
         let listen = options.listen_url.as_deref().map_or_else(|| Ok(config.clone()), config_of)?;
         let lock_class = lock_class(&options.schema);
-        Ok(Self { config, listen, schema: options.schema.clone(), lock_class })
+        Ok(Self { config, listen, schema: options.schema.clone(), lock_class, was_silent: Arc::default() })
     }
 
     /// Opens a connection. The task of the connection is spawned on the current runtime, and ends with the connection.
@@ -122,22 +148,70 @@ impl Database {
         purpose: Use,
         notified: impl FnMut(String) + Send + 'static,
     ) -> Result<Connection, ProviderError> {
+        self.set_up(self.connect(purpose, notified).await?, purpose).await
+    }
+
+    /// Opens the first connection. Refuses a pooler that does not keep the sessions of its clients, before anything is set
+    /// that another client of it would get.
+    pub(crate) async fn open_first(&self, purpose: Use) -> Result<Connection, ProviderError> {
+        let first = self.connect(purpose, drop).await?;
+        let check = async {
+            let second = self.connect(purpose, drop).await?;
+            pooled::is_pooled(&first, &second).await.map_err(|error| open_error(&error))
+        };
+        match tokio::time::timeout(CONNECT + SILENCE, check).await {
+            Ok(Ok(true)) => return Err(pooled::refused()),
+            Ok(Ok(false)) => {}
+            // The requests that follow meet the cause, if it lasts.
+            Ok(Err(error)) => tracing::warn!(%error, "it is not known whether a pooler keeps the sessions"),
+            Err(_) => tracing::warn!("it is not known whether a pooler keeps the sessions: there was no answer in time"),
+        }
+        self.set_up(first, purpose).await
+    }
+
+    async fn connect(
+        &self,
+        purpose: Use,
+        notified: impl FnMut(String) + Send + 'static,
+    ) -> Result<Client, ProviderError> {
         let mut config = if purpose == Use::Listening { &self.listen } else { &self.config }.clone();
         config.application_name(purpose.name());
-        let client = tokio::time::timeout(CONNECT + SILENCE, connect(&config, notified)).await;
-        let client = client.map_err(|late| ProviderError::retryable("connect to the database", late))??;
+        // A host that accepts connections and does not answer would be the first one of each attempt.
+        if self.was_silent.load(Ordering::Relaxed) {
+            config.load_balance_hosts(LoadBalanceHosts::Random);
+        }
+        let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX).max(1);
+        let client = tokio::time::timeout(CONNECT.saturating_mul(hosts) + SILENCE, connect(&config, notified)).await;
+        self.was_silent.store(client.is_err(), Ordering::Relaxed);
+        client.map_err(|late| ProviderError::retryable(CONNECTING, late))?
+    }
+
+    async fn set_up(&self, client: Client, purpose: Use) -> Result<Connection, ProviderError> {
         // No `search_path` of the role or the database applies; names of the system come first.
         let set = format!(
             "SET search_path TO \"{}\"; SET jit = off; SET lock_timeout = '{}'; SET statement_timeout = '{}';
-             SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; {}",
+             SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'; {} {} {}",
             self.schema,
             purpose.lock_timeout(),
             purpose.statement_timeout(),
-            purpose.plans()
+            purpose.plans(),
+            // A statement whose client is gone ends, and releases its locks.
+            set_if_known("client_connection_check_interval", "1s"),
+            purpose.transaction_timeout().map(|limit| set_if_known("transaction_timeout", limit)).unwrap_or_default()
         );
-        client.batch_execute(&set).await.map_err(|error| open_error(&error))?;
-        Ok(Connection { client, statements: Mutex::default(), is_spoiled: AtomicBool::new(false) })
+        let set = tokio::time::timeout(LIMIT, client.batch_execute(&set)).await;
+        set.map_err(|late| ProviderError::retryable(CONNECTING, late))?.map_err(|error| open_error(&error))?;
+        Ok(Connection { client, purpose, statements: Mutex::default(), is_spoiled: AtomicBool::new(false) })
     }
+}
+
+/// Returns a statement for a setting that older servers, or those of other operating systems, do not have.
+fn set_if_known(name: &str, value: &str) -> String {
+    format!(
+        "DO $$ BEGIN
+             IF current_setting('{name}', true) IS NOT NULL THEN PERFORM set_config('{name}', '{value}', false); END IF;
+         EXCEPTION WHEN OTHERS THEN NULL; END $$;"
+    )
 }
 
 fn config_of(url: &str) -> Result<Config, ProviderError> {
@@ -234,9 +308,10 @@ macro_rules! step {
 }
 pub(crate) use step;
 
-/// An open connection.
+/// An open connection. Every wait for the server has a limit; when it has passed, the connection is not used again.
 pub(crate) struct Connection {
-    pub(crate) client: Client,
+    client: Client,
+    purpose: Use,
     /// A statement is prepared once per connection. A std mutex, never held across an await.
     statements: Mutex<HashMap<&'static str, Statement>>,
     is_spoiled: AtomicBool,
@@ -269,6 +344,10 @@ impl Connection {
     /// first. A COMMIT of a failed transaction answers ROLLBACK *without* an error, so a transaction has been committed
     /// only if each of its statements has succeeded.
     pub(crate) async fn run(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
+        self.within(self.purpose.limit(steps.len()), self.run_prepared(steps)).await
+    }
+
+    async fn run_prepared(&self, steps: &[Step<'_>]) -> Result<Vec<Vec<Row>>, Fault> {
         let mut prepared = Vec::with_capacity(steps.len());
         for step in steps {
             prepared.push(self.prepare(step.sql).await?);
@@ -286,6 +365,40 @@ impl Connection {
         Ok(rows.pop().unwrap_or_default())
     }
 
+    /// Runs a statement that is not kept prepared.
+    pub(crate) async fn query_text(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
+        let rows = async { Ok(self.client.query(sql, values).await?) };
+        self.within(self.purpose.limit(1), rows).await
+    }
+
+    /// Runs statements without values, as one transaction unless they contain its beginning or its end.
+    pub(crate) async fn execute(&self, sql: &str) -> Result<(), Fault> {
+        self.within(self.purpose.limit(1), async { Ok(self.client.batch_execute(sql).await?) }).await
+    }
+
+    /// Like [`execute`](Self::execute), for statements that may take any time, such as those of a migration.
+    pub(crate) async fn execute_long(&self, sql: &str) -> Result<(), Fault> {
+        Ok(self.client.batch_execute(sql).await?)
+    }
+
+    /// Rolls back. If that fails, the connection is not used again, and its end has the same effect.
+    pub(crate) async fn roll_back(&self) {
+        if !self.is_closed() && self.execute("ROLLBACK").await.is_err() {
+            self.spoil();
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+            self.spoil();
+            Err(Fault::Late)
+        })
+    }
+
     /// Runs the statements of `body` in one transaction, and rolls it back if `body` fails. A transaction whose future is
     /// dropped stays open: the caller must then close the connection.
     pub(crate) async fn transaction<T>(&self, body: impl AsyncFnOnce(&Self) -> Result<T, Fault>) -> Result<T, Fault> {
@@ -294,9 +407,8 @@ impl Connection {
             Ok(done) => self.query(step!("COMMIT")).await.map(|_| done),
             Err(fault) => Err(fault),
         };
-        if done.is_err() && !self.is_closed() {
-            // If this fails, the connection is closed or will be, which has the same effect.
-            let _ = self.client.batch_execute("ROLLBACK").await;
+        if done.is_err() {
+            self.roll_back().await;
         }
         done
     }

@@ -13,9 +13,6 @@ use crate::fault::Fault;
 use crate::link::Link;
 use crate::state::State;
 
-/// The longest time of one request in most lanes. Above the time limit of a statement, so that the server ends it first.
-pub(crate) const LIMIT: Duration = Duration::from_secs(15);
-
 type Work = Box<dyn FnOnce(Result<Shared, String>) -> BoxFuture<'static, ()> + Send>;
 
 struct Job {

@@ -49,6 +49,7 @@ mod members;
 mod notify;
 mod options;
 mod outbox;
+mod pooled;
 mod previews;
 mod provider;
 mod pulse;

@@ -11,7 +11,7 @@ use duroxide::provider::{Filter, InstanceStatus};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::connect::Connection;
+use crate::connect::{Connection, step};
 use crate::fault::Fault;
 use crate::rows::{int, label};
 
@@ -46,7 +46,7 @@ impl Query {
 
     pub(crate) async fn rows(&self, connection: &Connection) -> Result<Vec<Row>, Fault> {
         let values: Vec<&(dyn ToSql + Sync)> = self.values.iter().map(|value| &**value as _).collect();
-        Ok(connection.client.query(&self.text, &values).await?)
+        connection.query_text(&self.text, &values).await
     }
 
     async fn number(&self, connection: &Connection) -> Result<Option<i64>, Fault> {
@@ -394,12 +394,13 @@ pub(crate) async fn arrived_by(connection: &Connection, before: Timestamp) -> Re
 /// slack of [`CLOCKS`], any of them is exact enough.
 async fn first_since(connection: &Connection, time: i64) -> Result<i64, Fault> {
     let ends = "SELECT coalesce((SELECT min(seq) FROM instances), 0), coalesce((SELECT max(seq) FROM instances), 0)";
-    let ends = connection.client.query_one(ends, &[]).await?;
-    let (mut low, mut high) = (ends.try_get::<_, i64>(0)?, ends.try_get::<_, i64>(1)?.saturating_add(1));
+    let ends = connection.query(step!(ends)).await?;
+    let end = |column: usize| ends.first().map_or(Ok(0), |row| row.try_get::<_, i64>(column));
+    let (mut low, mut high) = (end(0)?, end(1)?.saturating_add(1));
     while low < high {
         let middle = low + (high - low) / 2;
         let find = "SELECT seq, created_at FROM instances WHERE seq >= $1 AND seq < $2 ORDER BY seq LIMIT 1";
-        match connection.client.query_opt(find, &[&middle, &high]).await? {
+        match connection.query(step!(find, middle, high)).await?.first() {
             Some(row) if row.try_get::<_, i64>(1)? < time => low = row.try_get::<_, i64>(0)? + 1,
             _ => high = middle,
         }

@@ -3,7 +3,7 @@
 //! The answers, and the state that a later node finds, must be those of the two requests one after another, in one of both
 //! orders, as the memory provider shows them. So nothing is lost, nothing is doubled, and no request fails.
 
-mod gate;
+pub(crate) mod gate;
 mod scenario;
 
 use std::collections::BTreeSet;
