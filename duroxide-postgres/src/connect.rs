@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -35,6 +35,7 @@ pub(crate) struct Database {
     pub(crate) lock_class: i32,
     /// The last attempt to connect has ended without an answer.
     was_silent: Arc<AtomicBool>,
+    silences: Arc<AtomicU64>,
 }
 
 /// The use of a connection.
@@ -123,7 +124,7 @@ impl Database {
         let config = config_of(&options.url)?;
         let listen = options.listen_url.as_deref().map_or_else(|| Ok(config.clone()), config_of)?;
         let lock_class = lock_class(&options.schema);
-        Ok(Self { config, listen, schema: options.schema.clone(), lock_class, was_silent: Arc::default() })
+        Ok(Self { config, listen, schema: options.schema.clone(), lock_class, was_silent: Arc::default(), silences: Arc::default() })
     }
 
     /// Opens a connection. The task of the connection is spawned on the current runtime, and ends with the connection.
@@ -201,7 +202,14 @@ impl Database {
         );
         let set = tokio::time::timeout(LIMIT, client.batch_execute(&set)).await;
         set.map_err(|late| ProviderError::retryable(CONNECTING, late))?.map_err(|error| open_error(&error))?;
-        Ok(Connection { client, purpose, statements: Mutex::default(), is_spoiled: AtomicBool::new(false) })
+        Ok(Connection {
+            client,
+            purpose,
+            statements: Mutex::default(),
+            is_spoiled: AtomicBool::new(false),
+            silences: self.silences.clone(),
+            opened_after: self.silences.load(Ordering::Relaxed),
+        })
     }
 }
 
@@ -315,17 +323,31 @@ pub(crate) struct Connection {
     /// A statement is prepared once per connection. A std mutex, never held across an await.
     statements: Mutex<HashMap<&'static str, Statement>>,
     is_spoiled: AtomicBool,
+    /// The number of connections of the provider that have fallen silent, now and when this one was opened.
+    silences: Arc<AtomicU64>,
+    opened_after: u64,
 }
 
 impl Connection {
-    /// Returns true if the connection is lost, or is not to be used again.
+    /// Returns true if the connection is lost, or is not to be used again: also if another one has fallen silent since it was
+    /// opened. Then all of them probably have, and each would cost the longest wait.
     pub(crate) fn is_closed(&self) -> bool {
+        self.silences.load(Ordering::Relaxed) != self.opened_after || self.is_lost()
+    }
+
+    fn is_lost(&self) -> bool {
         self.client.is_closed() || self.is_spoiled.load(Ordering::Relaxed)
     }
 
     /// Marks a connection in an unknown state. It is closed once its last user has dropped it, which ends its transaction.
     pub(crate) fn spoil(&self) {
         self.is_spoiled.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection has not answered within [`LIMIT`].
+    pub(crate) fn fell_silent(&self) {
+        self.silences.fetch_add(1, Ordering::Relaxed);
+        self.spoil();
     }
 
     async fn prepare(&self, sql: &'static str) -> Result<Statement, Fault> {
@@ -383,7 +405,7 @@ impl Connection {
 
     /// Rolls back. If that fails, the connection is not used again, and its end has the same effect.
     pub(crate) async fn roll_back(&self) {
-        if !self.is_closed() && self.execute("ROLLBACK").await.is_err() {
+        if !self.is_lost() && self.execute("ROLLBACK").await.is_err() {
             self.spoil();
         }
     }
@@ -394,7 +416,7 @@ impl Connection {
         answer: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
         tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
-            self.spoil();
+            self.fell_silent();
             Err(Fault::Late)
         })
     }

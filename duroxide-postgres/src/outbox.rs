@@ -136,7 +136,10 @@ async fn deliver(state: &State, link: &mut Link) -> Result<(), String> {
         let connection = link.connection(Instant::now()).await?;
         let class = state.database.lock_class;
         let done = connection.transaction(async |connection| deliver_some(connection, class).await);
-        let done = tokio::time::timeout(LIMIT, done).await.unwrap_or(Err(Fault::Late));
+        let done = tokio::time::timeout(LIMIT, done).await.unwrap_or_else(|_| {
+            connection.fell_silent();
+            Err(Fault::Late)
+        });
         let delivered = done.map_err(|fault| {
             if !fault.spares_connection() {
                 connection.spoil();

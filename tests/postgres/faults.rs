@@ -274,7 +274,7 @@ async fn passing_faults_only_delay() {
     schema.execute(
         "CREATE SEQUENCE faults;
         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            IF NEW.name = 'pg_chain' AND nextval('faults') % 5 < 3 THEN
+            IF NEW.name = 'pg_chain' AND nextval('faults') % 4 < 2 THEN
                 RAISE EXCEPTION 'injected' USING ERRCODE = split_part(NEW.id, '-', 1);
             END IF;
             RETURN NEW;
@@ -283,9 +283,9 @@ async fn passing_faults_only_delay() {
     );
     let client = runtime.client();
     let run = async |code: &&str| {
-        let handle = pg_chain::start(&client, format!("{code}-i"), 3).await.expect("start");
-        assert_eq!(handle.result().await.expect("completed"), 6, "{code}");
-        assert_eq!(handle.history().await.expect("history").len(), 8, "{code}");
+        let handle = pg_chain::start(&client, format!("{code}-i"), 2).await.expect("start");
+        assert_eq!(handle.result().await.expect("completed"), 2, "{code}");
+        assert_eq!(handle.history().await.expect("history").len(), 6, "{code}");
     };
     tokio::time::timeout(ENOUGH, join_all(PASSING.iter().map(run))).await.expect("all of them complete");
     runtime.shutdown().await.expect("shutdown");
@@ -308,6 +308,50 @@ async fn missing_table_delays_a_read_until_it_is_back() {
     schema.execute("ALTER TABLE away RENAME TO events");
     assert_eq!(history.await.expect("history").len(), 4);
     runtime.shutdown().await.expect("shutdown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fail_over_to_a_standby_loses_nothing() {
+    // Each commit waits for the standby, once there is one.
+    let Some(first) = Cluster::start(&[]) else { return };
+    let standby = first.standby();
+    let (admin, connection) = tokio_postgres::connect(&first.url(), tokio_postgres::NoTls).await.expect("connect");
+    let connection = tokio::spawn(connection);
+    admin.batch_execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await.expect("set");
+    admin.batch_execute("SELECT pg_reload_conf()").await.expect("reload");
+    let schema = Schema::new(&first.url(), "failover");
+    // The standby is the first host.
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", standby.port(), first.port());
+    let options = schema.options_at(&format!("postgres://postgres@{hosts}/postgres"));
+    let connect = async || PostgresProvider::connect_with(options.clone()).await.expect("connect");
+    let options = RuntimeOptions::new().lease_time(Duration::from_secs(60));
+    let (one, other) = (process(connect().await).options(options.clone()), process(connect().await).options(options));
+    let (one, other) = (one.start().await.expect("start"), other.start().await.expect("start"));
+    let client = Client::new(connect().await);
+    let waiting = crate::pg_sum::start(&client, "waiting", 2).await.expect("start");
+    waiting.raise(crate::PgNumber(1)).await.expect("raise");
+    let run = async |n: u32| {
+        let handle = pg_chain::start(&client, format!("i-{n}"), 60).await.expect("start");
+        assert_eq!(handle.result().await.expect("completed"), 60 * 59, "i-{n}");
+        assert_eq!(handle.history().await.expect("history").len(), 122, "i-{n}");
+    };
+    let fails_over = async {
+        // In the middle of their work.
+        let probe = pg_chain::start(&client, "probe", 3).await.expect("start");
+        probe.result().await.expect("completed");
+        tokio::task::block_in_place(|| {
+            first.crash();
+            standby.promote();
+        });
+    };
+    let all = async { tokio::join!(join_all((0..10).map(run)), fails_over) };
+    tokio::time::timeout(ENOUGH, all).await.expect("all of them complete");
+    waiting.raise(crate::PgNumber(2)).await.expect("raise");
+    assert_eq!(waiting.result().await.expect("completed"), 3);
+    for runtime in [one, other] {
+        runtime.shutdown().await.expect("shutdown");
+    }
+    let _ = connection.await;
 }
 
 /// The nodes of a run through an outage.
