@@ -19,7 +19,8 @@ const INSTALL: &str = "
         RETURN NULL;
     END $$;
     DO $$ DECLARE t text; BEGIN
-        FOREACH t IN ARRAY ARRAY['instances', 'live', 'ready', 'messages', 'activities', 'nodes', 'dedup', 'mail'] LOOP
+        FOREACH t IN ARRAY ARRAY['instances', 'live', 'ready', 'messages', 'activities', 'nodes', 'dedup', 'mail', 'events',
+            'executions'] LOOP
             EXECUTE format('CREATE CONSTRAINT TRIGGER hold AFTER INSERT OR UPDATE OR DELETE ON %I
                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold()', t);
         END LOOP;
@@ -64,7 +65,7 @@ impl Gate {
     /// Empties all tables.
     pub(crate) async fn clear(&self) {
         let tables =
-            "instances live ready events executions messages activities rejections mail cancellations dedup nodes";
+            "instances live ready events executions messages activities attempts rejections mail cancellations dedup nodes";
         let clear: Vec<_> = tables.split(' ').map(|table| format!("DELETE FROM {table}")).collect();
         self.execute(&clear.join("; ")).await;
     }
