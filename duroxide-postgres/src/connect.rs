@@ -8,17 +8,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use duroxide::provider::ProviderError;
-use tokio_postgres::config::LoadBalanceHosts;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, Row, Statement};
 
 use crate::fault::{Fault, open_error};
+use crate::hosts::Hosts;
 use crate::options::PostgresOptions;
 use crate::pooled;
 
-/// The time limits of the network: a connection whose server is gone must end before the lease of a node does.
-const CONNECT: Duration = Duration::from_secs(5);
-const SILENCE: Duration = Duration::from_secs(10);
 const CONNECTING: &str = "connect to the database";
 /// The longest time of one round trip, and of one request in most lanes. Above the time limit of a statement, so that the
 /// server ends it first.
@@ -27,14 +24,13 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(15);
 /// A database and a schema in it.
 #[derive(Clone)]
 pub(crate) struct Database {
-    config: Config,
-    /// That of the connection which listens.
-    listen: Config,
+    hosts: Hosts,
+    /// Those of the connection which listens.
+    listen: Hosts,
     pub(crate) schema: String,
     /// The class of the advisory locks of this schema.
     pub(crate) lock_class: i32,
-    /// The last attempt to connect has ended without an answer.
-    was_silent: Arc<AtomicBool>,
+    /// The number of connections that have fallen silent.
     silences: Arc<AtomicU64>,
 }
 
@@ -121,10 +117,10 @@ impl Use {
 impl Database {
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, ProviderError> {
         options.check()?;
-        let config = config_of(&options.url)?;
-        let listen = options.listen_url.as_deref().map_or_else(|| Ok(config.clone()), config_of)?;
+        let hosts = Hosts::of(&options.url)?;
+        let listen = options.listen_url.as_deref().map_or_else(|| Ok(hosts.clone()), Hosts::of)?;
         let lock_class = lock_class(&options.schema);
-        Ok(Self { config, listen, schema: options.schema.clone(), lock_class, was_silent: Arc::default(), silences: Arc::default() })
+        Ok(Self { hosts, listen, schema: options.schema.clone(), lock_class, silences: Arc::default() })
     }
 
     /// Opens a connection. The task of the connection is spawned on the current runtime, and ends with the connection.
@@ -134,9 +130,7 @@ impl Database {
 
     /// Opens a connection for the statements of the program, with the settings of its role.
     pub(crate) async fn open_plain(&self, purpose: Use) -> Result<Client, ProviderError> {
-        let mut config = self.config.clone();
-        config.application_name(purpose.name());
-        let client = connect(&config, drop).await?;
+        let client = self.connect(purpose, drop).await?;
         // Nothing of an attempt remains open for long if this process stops.
         let set = "SET idle_in_transaction_session_timeout = '60s'";
         client.batch_execute(set).await.map_err(|error| open_error(&error))?;
@@ -147,7 +141,7 @@ impl Database {
     pub(crate) async fn open_with(
         &self,
         purpose: Use,
-        notified: impl FnMut(String) + Send + 'static,
+        notified: impl FnMut(String) + Clone + Send + 'static,
     ) -> Result<Connection, ProviderError> {
         self.set_up(self.connect(purpose, notified).await?, purpose).await
     }
@@ -160,31 +154,39 @@ impl Database {
             let second = self.connect(purpose, drop).await?;
             pooled::is_pooled(&first, &second).await.map_err(|error| open_error(&error))
         };
-        match tokio::time::timeout(CONNECT + SILENCE, check).await {
+        match tokio::time::timeout(LIMIT, check).await {
             Ok(Ok(true)) => return Err(pooled::refused()),
             Ok(Ok(false)) => {}
             // The requests that follow meet the cause, if it lasts.
             Ok(Err(error)) => tracing::warn!(%error, "it is not known whether a pooler keeps the sessions"),
-            Err(_) => tracing::warn!("it is not known whether a pooler keeps the sessions: there was no answer in time"),
+            Err(_) => {
+                tracing::warn!("it is not known whether a pooler keeps the sessions: there was no answer in time")
+            }
         }
         self.set_up(first, purpose).await
     }
 
+    /// Connects to the first host that accepts writes.
     async fn connect(
         &self,
         purpose: Use,
-        notified: impl FnMut(String) + Send + 'static,
+        notified: impl FnMut(String) + Clone + Send + 'static,
     ) -> Result<Client, ProviderError> {
-        let mut config = if purpose == Use::Listening { &self.listen } else { &self.config }.clone();
-        config.application_name(purpose.name());
-        // A host that accepts connections and does not answer would be the first one of each attempt.
-        if self.was_silent.load(Ordering::Relaxed) {
-            config.load_balance_hosts(LoadBalanceHosts::Random);
+        let hosts = if purpose == Use::Listening { &self.listen } else { &self.hosts };
+        let mut failed = ProviderError::permanent(CONNECTING, "the URL names no host");
+        for (host, mut config) in hosts.in_turn() {
+            config.application_name(purpose.name());
+            let limit = config.get_connect_timeout().map_or(LIMIT, |connect| 2 * *connect);
+            match tokio::time::timeout(limit, connect(&config, notified.clone())).await {
+                Ok(Ok(client)) => {
+                    hosts.begin_with(host);
+                    return Ok(client);
+                }
+                Ok(Err(error)) => failed = error,
+                Err(late) => failed = ProviderError::retryable(CONNECTING, late),
+            }
         }
-        let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX).max(1);
-        let client = tokio::time::timeout(CONNECT.saturating_mul(hosts) + SILENCE, connect(&config, notified)).await;
-        self.was_silent.store(client.is_err(), Ordering::Relaxed);
-        client.map_err(|late| ProviderError::retryable(CONNECTING, late))?
+        Err(failed)
     }
 
     async fn set_up(&self, client: Client, purpose: Use) -> Result<Connection, ProviderError> {
@@ -220,40 +222,6 @@ fn set_if_known(name: &str, value: &str) -> String {
              IF current_setting('{name}', true) IS NOT NULL THEN PERFORM set_config('{name}', '{value}', false); END IF;
          EXCEPTION WHEN OTHERS THEN NULL; END $$;"
     )
-}
-
-fn config_of(url: &str) -> Result<Config, ProviderError> {
-    let mut config: Config = with_known_mode(url)
-        .parse()
-        .map_err(|error| ProviderError::permanent("read the URL of the database", error))?;
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT);
-    }
-    if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(SILENCE);
-    }
-    config.keepalives(true).keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2));
-    config.keepalives_retries(3);
-    // A standby would refuse the first write.
-    config.target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
-    Ok(config)
-}
-
-/// Replaces the modes of TLS by which libpq verifies a certificate: the driver does not know their words, and every
-/// certificate is verified here, with its name.
-fn with_known_mode(url: &str) -> String {
-    let mut known = String::with_capacity(url.len());
-    // Parameters follow `?` or `&` in a URL, and a blank in the form of libpq.
-    for part in url.split_inclusive(['?', '&', ' ']) {
-        let parameter = part.trim_end_matches(['?', '&', ' ']);
-        if matches!(parameter, "sslmode=verify-full" | "sslmode=verify-ca") {
-            known.push_str("sslmode=require");
-            known.push_str(&part[parameter.len()..]);
-        } else {
-            known.push_str(part);
-        }
-    }
-    known
 }
 
 /// Returns a number for the schema: FNV-1a, which is the same in every version of every program.
@@ -410,11 +378,7 @@ impl Connection {
         }
     }
 
-    async fn within<T>(
-        &self,
-        limit: Duration,
-        answer: impl Future<Output = Result<T, Fault>>,
-    ) -> Result<T, Fault> {
+    async fn within<T>(&self, limit: Duration, answer: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
             self.fell_silent();
             Err(Fault::Late)
@@ -459,24 +423,3 @@ async fn in_order<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
 
 /// A connection that several tasks use.
 pub(crate) type Shared = Arc<Connection>;
-
-#[cfg(test)]
-mod tests {
-    use tokio_postgres::config::SslMode;
-
-    use super::*;
-
-    #[test]
-    fn verifying_modes_of_tls_are_known() {
-        for url in [
-            "postgres://u:p@h/db?sslmode=verify-full",
-            "postgres://h/db?connect_timeout=3&sslmode=verify-ca&application_name=a",
-            "host=h sslmode=verify-full user=u",
-        ] {
-            assert_eq!(config_of(url).expect("it can be read").get_ssl_mode(), SslMode::Require, "{url}");
-        }
-        let password = config_of("host=h password='a sslmode=verify-fully'").expect("it can be read");
-        assert_eq!(password.get_password(), Some(&b"a sslmode=verify-fully"[..]));
-        assert!(config_of("postgres://h/db?sslmode=sometimes").is_err());
-    }
-}

@@ -41,6 +41,7 @@ mod events;
 mod fault;
 mod groups;
 mod handle;
+mod hosts;
 mod instance_rows;
 mod lane;
 mod link;

@@ -87,6 +87,6 @@ async fn works(runtime: &Runtime, provider: &PostgresProvider, reader: &Postgres
     assert!(refused.contains("permission denied"), "{refused}");
     provider.prune_audit(now, 9).await.expect("prune the audit");
     assert_eq!(provider.prune(&filter, now, &page).await.expect("prune").executions, 3);
-    
+
     assert!(provider.instance(watched.id().expect("a good id")).await.expect("read").is_none());
 }

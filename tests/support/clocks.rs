@@ -13,7 +13,8 @@ use crate::postgres::REQUIRED;
 /// If it is missing, and `DUROXIDE_TEST_POSTGRES_REQUIRED` is set.
 pub fn library() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
-    let library = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
+    let library =
+        folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
     if library.is_none() {
         let missing = "Wrong clocks are left out: install faketime (Debian: `apt-get install faketime`).\n";
         assert!(std::env::var_os(REQUIRED).is_none(), "{missing}");

@@ -72,7 +72,8 @@ impl TransactionSource for Sqlx {
                 }
                 Ok::<_, WithinError>(Some(pool.begin().await.map_err(SqlError::from)?))
             };
-            let late = |_| WithinError::Failed { retryable: true, reason: "the pool gives no connection in time".to_owned() };
+            let late =
+                |_| WithinError::Failed { retryable: true, reason: "the pool gives no connection in time".to_owned() };
             let Some(transaction) = tokio::time::timeout(BEGIN, begun).await.map_err(late)?? else {
                 let reason = "the pool leads to another database than the one in which the provider keeps its state";
                 return Ok(TransactionEnd::Unusable(reason.to_owned()));

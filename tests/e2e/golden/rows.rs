@@ -44,7 +44,8 @@ pub(super) async fn migrated(schema: &Schema) -> PostgresProvider {
         let insert = format!("INSERT INTO {table} SELECT * FROM json_populate_record(NULL::{table}, $1::text::json)");
         database.execute(&insert, &[&row.to_string()]).await.unwrap();
     }
-    let sequences = "SELECT setval('arrivals', (SELECT max(seq) FROM instances)), setval('epochs', (SELECT max(epoch) FROM nodes))";
+    let sequences =
+        "SELECT setval('arrivals', (SELECT max(seq) FROM instances)), setval('epochs', (SELECT max(epoch) FROM nodes))";
     database.batch_execute(sequences).await.unwrap();
     schema.connect()
 }
@@ -55,7 +56,8 @@ pub(super) async fn record(from: &Schema, first: &Schema) {
     // The node that owned an instance was killed.
     let killed = "INSERT INTO nodes (epoch, id, name, build, orchestrations, activities, lease, expires_at)
         VALUES (1, '00000000-0000-4000-8000-000000000001', 'golden', 'golden', '[]', '[]', 1000000, to_timestamp(0))";
-    let tables = "SELECT tablename FROM pg_tables WHERE schemaname = $1 AND tablename <> ALL ('{meta, nodes}') ORDER BY 1";
+    let tables =
+        "SELECT tablename FROM pg_tables WHERE schemaname = $1 AND tablename <> ALL ('{meta, nodes}') ORDER BY 1";
     let columns = "SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns
         WHERE table_schema = $1 AND table_name = $2";
     let mut lines = Vec::new();
@@ -72,7 +74,9 @@ pub(super) async fn record(from: &Schema, first: &Schema) {
     lines.push("nodes".to_owned());
     let mut text = String::new();
     for table in lines {
-        for row in database.query(&format!("SELECT to_json(t)::text FROM {table} t ORDER BY 1::text"), &[]).await.unwrap() {
+        for row in
+            database.query(&format!("SELECT to_json(t)::text FROM {table} t ORDER BY 1::text"), &[]).await.unwrap()
+        {
             let row = Row { table: table.clone(), row: serde_json::from_str(row.get(0)).unwrap() };
             text.push_str(&serde_json::to_string(&row).unwrap());
             text.push('\n');

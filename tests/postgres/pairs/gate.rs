@@ -64,8 +64,7 @@ impl Gate {
 
     /// Empties all tables.
     pub(crate) async fn clear(&self) {
-        let tables =
-            "instances live ready events executions messages activities attempts rejections mail cancellations dedup nodes";
+        let tables = "instances live ready events executions messages activities attempts rejections mail cancellations dedup nodes";
         let clear: Vec<_> = tables.split(' ').map(|table| format!("DELETE FROM {table}")).collect();
         self.execute(&clear.join("; ")).await;
     }

@@ -285,7 +285,8 @@ impl Scenario {
             Op::ContinueOwned => {
                 let next = MessageRow { lane: Lane::Start, execution: Some(2), ..MessageRow::new("next") };
                 let messages = vec![Outgoing { to: id("owned"), identity: None, message: next }];
-                write(Write::Turn(Box::new(Turn { messages, then: Then::ContinueAsNew { version: None }, ..turn() }))).await
+                write(Write::Turn(Box::new(Turn { messages, then: Then::ContinueAsNew { version: None }, ..turn() })))
+                    .await
             }
             Op::SuspendOwned => {
                 let then = Then::Suspend { reason: "\"stuck\"".to_owned() };
@@ -303,9 +304,7 @@ impl Scenario {
                 let request = WakeRequest { id: CommitId::new(), instance: id("owned"), call: None, time: at(4) };
                 submit(Submission::Wake(request)).await
             }
-            Op::DropMessage => {
-                submit(Submission::Drop { instance: id("idle"), message: self.idle.start.id }).await
-            }
+            Op::DropMessage => submit(Submission::Drop { instance: id("idle"), message: self.idle.start.id }).await,
             Op::GraftOwned => submit(graft(self.owned.first_execution())).await,
             Op::GraftDone => submit(graft(self.done.first_execution())).await,
             Op::RedactDone => {
