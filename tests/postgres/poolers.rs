@@ -70,7 +70,7 @@ async fn pooler_in_transaction_mode_is_refused() {
     let Some(schema) = schema("pooled") else { return };
     let Some(pooler) = pooler("transaction") else { return };
     let refused = PostgresProvider::connect_with(schema.options_at(&pooler.url())).await;
-    let error = refused.err().expect("it keeps no session");
+    let error = refused.expect_err("it keeps no session");
     assert!(!error.is_retryable() && error.to_string().contains("session mode"), "{error}");
 }
 

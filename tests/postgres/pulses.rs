@@ -77,7 +77,7 @@ async fn half_open_listening_connection_is_replaced() {
         results.push(tokio::spawn(async move { waits.result().await }));
     }
     crate::pg_sum::handle(&here, "before").raise(crate::PgNumber(1)).await.expect("raise");
-    let [before, after] = results.try_into().ok().expect("there are two");
+    let [before, after] = results.try_into().expect("there are two");
     let before = tokio::time::timeout(BEFORE_THE_POLL, before).await.expect("it is notified");
     assert_eq!(before.expect("no panic").expect("completed"), 1);
     proxy.silence_connections();

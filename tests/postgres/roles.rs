@@ -32,7 +32,7 @@ async fn roles_of_the_page_suffice() {
     tokio::spawn(connection);
     admin.batch_execute(statements()).await.expect("the statements of the page");
     let connect = async |role| PostgresProvider::connect_with(options(&cluster, role)).await;
-    let early = connect("shop").await.err().expect("there is no table yet");
+    let early = connect("shop").await.expect_err("there is no table yet");
     assert!(!early.is_retryable() && early.to_string().contains("PostgresProvider::migrate"), "{early}");
     for _ in 0..2 {
         PostgresProvider::migrate(options(&cluster, "shop_owner")).await.expect("migrate");
@@ -83,7 +83,7 @@ async fn works(runtime: &Runtime, provider: &PostgresProvider, reader: &Postgres
         provider.audit(&Default::default(), &page).await.expect("audit");
     }
     assert_eq!(reads.handle("watched").history().await.expect("history").len(), 6);
-    let refused = pg_chain::start(&reads, "refused", 1).await.err().expect("it may only read").to_string();
+    let refused = pg_chain::start(&reads, "refused", 1).await.expect_err("it may only read").to_string();
     assert!(refused.contains("permission denied"), "{refused}");
     provider.prune_audit(now, 9).await.expect("prune the audit");
     assert_eq!(provider.prune(&filter, now, &page).await.expect("prune").executions, 3);
