@@ -1,4 +1,4 @@
-//! Roles with no more rights than they need.
+//! Roles with no more rights than they need, and the migrations of the one that owns the schema.
 
 use std::time::Duration;
 
@@ -47,6 +47,26 @@ async fn roles_of_the_page_suffice() {
     // The first start, and the write of the reader.
     assert!(refused.iter().all(|line| line.contains("schema duroxide") || line.contains("table")), "{refused:#?}");
     assert!(!log.contains("permission denied for table nodes"), "a reader looks at no node: {refused:#?}");
+}
+
+/// Notes the limits under which each table is created or altered.
+const NOTE: &str = "
+    CREATE TABLE limits (of_statements text, of_locks text);
+    CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO public.limits VALUES (current_setting('statement_timeout'), current_setting('lock_timeout'));
+    END $$;
+    CREATE EVENT TRIGGER note ON ddl_command_start WHEN tag IN ('CREATE INDEX', 'ALTER TABLE') EXECUTE FUNCTION note()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migration_may_take_long_but_not_wait_long() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let (admin, connection) = tokio_postgres::connect(&cluster.url(), NoTls).await.expect("connect");
+    tokio::spawn(connection);
+    admin.batch_execute(NOTE).await.expect("note");
+    PostgresProvider::migrate(options(&cluster, "postgres")).await.expect("migrate");
+    let limits = admin.query("SELECT DISTINCT of_statements, of_locks FROM limits", &[]).await.expect("query");
+    let limits: Vec<(&str, &str)> = limits.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(limits, [("0", "1s")]);
 }
 
 /// Uses each table as the role that runs, and reads each as the role that reads.
